@@ -1,0 +1,170 @@
+//! A small typed client: one connection a call, over a Unix socket or TCP with a token.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use model::Fault;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::net::{TcpStream, UnixStream};
+
+/// No answer is larger than this; more is a fault of the server.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+#[derive(Clone, Debug)]
+enum Way {
+    Unix(PathBuf),
+    Tcp { addr: String, token: String },
+}
+
+#[derive(Clone, Debug)]
+pub struct Client {
+    way: Way,
+    timeout: Duration,
+}
+
+impl Client {
+    pub fn unix(socket: impl Into<PathBuf>) -> Self {
+        Self { way: Way::Unix(socket.into()), timeout: Duration::from_secs(10) }
+    }
+
+    pub fn tcp(addr: impl Into<String>, token: impl Into<String>) -> Self {
+        Self { way: Way::Tcp { addr: addr.into(), token: token.into() }, timeout: Duration::from_secs(10) }
+    }
+
+    /// For connecting and for the whole answer of a call that is not a stream.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    pub fn socket(&self) -> Option<&Path> {
+        match &self.way {
+            Way::Unix(path) => Some(path),
+            Way::Tcp { .. } => None,
+        }
+    }
+
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Fault> {
+        self.call(Method::GET, path, None::<&()>).await
+    }
+
+    pub async fn put<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, Fault> {
+        self.call(Method::PUT, path, Some(body)).await
+    }
+
+    pub async fn post<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, Fault> {
+        self.call(Method::POST, path, Some(body)).await
+    }
+
+    async fn call<B: Serialize, T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<&B>) -> Result<T, Fault> {
+        let whole = async {
+            let response = self.send(method, path, body).await?;
+            let status = response.status();
+            let bytes = http_body_util::Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+                .collect()
+                .await
+                .map_err(|e| self.broken(&e.to_string()))?
+                .to_bytes();
+            if status.is_success() {
+                serde_json::from_slice(&bytes).map_err(|e| Fault::ours("bad-answer", format!("{path}: the answer does not decode: {e}")))
+            } else {
+                Err(fault_of(path, status.as_u16(), &bytes))
+            }
+        };
+        tokio::time::timeout(self.timeout, whole).await.unwrap_or_else(|_| Err(self.broken("no answer in time")))
+    }
+
+    /// A stream of JSON lines; see [`Lines::next`].
+    pub async fn lines(&self, path: &str) -> Result<Lines, Fault> {
+        let response = tokio::time::timeout(self.timeout, self.send(Method::GET, path, None::<&()>))
+            .await
+            .unwrap_or_else(|_| Err(self.broken("no answer in time")))?;
+        if response.status().is_success() {
+            return Ok(Lines { body: response.into_body(), buffer: Vec::new() });
+        }
+        let status = response.status().as_u16();
+        let bytes = response.into_body().collect().await.map_err(|e| self.broken(&e.to_string()))?.to_bytes();
+        Err(fault_of(path, status, &bytes))
+    }
+
+    async fn send<B: Serialize>(&self, method: Method, path: &str, body: Option<&B>) -> Result<Response<Incoming>, Fault> {
+        let bytes = match body {
+            None => Bytes::new(),
+            Some(body) => serde_json::to_vec(body).map_err(|e| Fault::ours("bad-request", e.to_string()))?.into(),
+        };
+        let mut request = Request::builder().method(method).uri(path).header("host", "afresh").header("content-type", "application/json");
+        if let Way::Tcp { token, .. } = &self.way {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(Full::new(bytes)).map_err(|e| Fault::ours("bad-request", e.to_string()))?;
+        match &self.way {
+            Way::Unix(path) => exchange(UnixStream::connect(path).await.map_err(|e| self.broken(&e.to_string()))?, request).await,
+            Way::Tcp { addr, .. } => exchange(TcpStream::connect(addr).await.map_err(|e| self.broken(&e.to_string()))?, request).await,
+        }
+        .map_err(|e| self.broken(&e.to_string()))
+    }
+
+    fn broken(&self, why: &str) -> Fault {
+        match &self.way {
+            Way::Unix(path) => Fault::world("unreachable", format!("{}: {why}", path.display()))
+                .hint("is it running? `afresh up` starts all three processes"),
+            Way::Tcp { addr, .. } => {
+                Fault::world("unreachable", format!("{addr}: {why}")).hint("is `afresh serve --listen` running there?")
+            }
+        }
+    }
+}
+
+async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, hyper::Error>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+{
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    sender.send_request(request).await
+}
+
+fn fault_of(path: &str, status: u16, bytes: &[u8]) -> Fault {
+    serde_json::from_slice(bytes).unwrap_or_else(|_| {
+        let text = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned();
+        Fault::ours("bad-answer", format!("{path}: status {status}: {text}"))
+    })
+}
+
+/// JSON lines as they come.
+pub struct Lines {
+    body: Incoming,
+    buffer: Vec<u8>,
+}
+
+impl Lines {
+    /// The next line, decoded; None at the end.
+    pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Fault> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|b| *b == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                if line.len() == 1 {
+                    continue; // an empty line keeps the connection alive
+                }
+                return serde_json::from_slice(&line)
+                    .map(Some)
+                    .map_err(|e| Fault::ours("bad-answer", format!("a line does not decode: {e}")));
+            }
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Err(e)) => return Err(Fault::world("unreachable", format!("the stream broke off: {e}"))),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.buffer.extend_from_slice(&data);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The control plane's API: what CLI and page know, and no more.
+//!
+//! | call | body -> answer |
+//! | --- | --- |
+//! | POST /v1/plan | [`DeployRequest`] -> [`PlanAnswer`] (pure; nothing is opened) |
+//! | POST /v1/deploy | [`DeployRequest`] -> [`Opened`] |
+//! | POST /v1/rollback | [`RollbackRequest`] -> [`Opened`] |
+//! | GET /v1/services | -> `Vec<ServiceStatus>` |
+//! | GET /v1/services/{service} | -> [`ServiceStatus`] |
+//! | GET /v1/rotations?service=&limit= | -> `Vec<RotationStatus>`, newest first |
+//! | GET /v1/rotations/{rotation} | -> [`RotationStatus`] |
+//! | GET /v1/rotations/{rotation}/events?from= | -> `Vec<model::EventLine>` |
+//! | POST /v1/rotations/{rotation}/ask | [`AskRequest`] -> `{}` |
+//! | GET /v1/rollouts/{rollout} | -> `model::RolloutSeen` |
+//! | GET /v1/events?follow=true&after= | -> lines of [`Numbered`], oldest first; with follow it stays open |
+//! | GET /v1/releases?service= | -> `Vec<ReleaseRow>` |
+//! | GET /v1/images | -> `Vec<ImageRow>` |
+//! | GET /v1/instances?service= | -> `Vec<InstanceRow>` |
+//! | POST /v1/steps/check | [`StepRequest`] -> [`StepAnswer`] |
+//! | POST /v1/steps/run | [`StepRequest`] -> [`StepAnswer`] (also into the journal) |
+//! | POST /v1/gc | -> [`GcAnswer`] |
+
+use model::{
+    Ask, Census, Digest, Direction, EventLine, ImageName, InstanceSeen, Plan, Release, RolloutId, RotationId, ServiceFile, ServiceName,
+    Standing, Step, Time, Verdict,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The wish and the digests it is pinned to. Images and artifacts are in the store before this is sent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeployRequest {
+    pub file: ServiceFile,
+    /// None: every service, tier by tier.
+    pub service: Option<ServiceName>,
+    /// The current digest of each image that is used.
+    pub images: BTreeMap<ImageName, Digest>,
+    pub artifacts: BTreeMap<ServiceName, Digest>,
+    /// Deploy this earlier release again instead of making a new one.
+    #[serde(default)]
+    pub release: Option<u64>,
+    /// Who asked: `root@host`.
+    pub by: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RollbackRequest {
+    pub service: ServiceName,
+    /// None: the release that stood before the one that stands.
+    #[serde(default)]
+    pub to: Option<u64>,
+    pub by: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanAnswer {
+    pub rotations: Vec<PlannedRotation>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlannedRotation {
+    pub service: ServiceName,
+    pub tier: model::TierName,
+    pub from: Option<Standing>,
+    pub to: Standing,
+    pub plan: Plan,
+}
+
+/// What was opened. `unchanged`: services whose standing release already is what was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Opened {
+    #[serde(default)]
+    pub rollout: Option<RolloutId>,
+    pub rotations: Vec<RotationId>,
+    #[serde(default)]
+    pub unchanged: Vec<ServiceName>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskRequest {
+    pub ask: Ask,
+    pub by: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    pub service: ServiceName,
+    pub tier: model::TierName,
+    pub standing: Option<Standing>,
+    pub count: u32,
+    pub healthy: u32,
+    pub weights: BTreeMap<model::GroupName, u32>,
+    /// The open rotation, if any.
+    pub rotation: Option<RotationStatus>,
+}
+
+/// A rotation as folded from its journal, with the sentence on what it waits for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RotationStatus {
+    pub id: RotationId,
+    pub service: ServiceName,
+    pub from: Option<Standing>,
+    pub to: Standing,
+    pub opened: Time,
+    pub closed: Option<Time>,
+    pub direction: Direction,
+    pub paused: bool,
+    pub plan: Plan,
+    /// Steps before this one are satisfied.
+    pub cursor: u32,
+    /// When the step at the cursor was started first.
+    pub step_started: Option<Time>,
+    /// Why the plan was replaced, oldest first.
+    pub turns: Vec<String>,
+    pub waits: Option<Waiting>,
+    pub verdict: Option<Verdict>,
+    pub why: String,
+    pub census: Option<Census>,
+    pub events: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    pub why: String,
+    pub until: Option<Time>,
+}
+
+/// A journal line with its place in the whole store: `after` takes this number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Numbered {
+    pub number: u64,
+    #[serde(flatten)]
+    pub line: EventLine,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReleaseRow {
+    pub release: Release,
+    pub digest: Digest,
+    pub at: Time,
+    /// `standing`, `previous` or empty.
+    pub role: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRow {
+    pub name: ImageName,
+    pub digest: Digest,
+    pub bytes: u64,
+    pub packages: u32,
+    pub baked: Time,
+    /// Releases that name it.
+    pub releases: Vec<String>,
+    /// Instances that run it now.
+    pub instances: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InstanceRow {
+    pub service: ServiceName,
+    pub group: model::GroupName,
+    pub release: u64,
+    #[serde(flatten)]
+    pub seen: InstanceSeen,
+    /// As the balancer sees it; None: no route.
+    pub balancer: Option<model::TargetSeen>,
+}
+
+/// One step alone: of an open or closed rotation by place, or made by hand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepRequest {
+    Of { rotation: RotationId, step: u32, by: String },
+    Hand { service: ServiceName, step: Step, by: String },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepAnswer {
+    pub step: Step,
+    pub state: StepState,
+    /// One sentence: what is seen, what is missing, or why it is refused.
+    pub why: String,
+    /// Where it was journaled, if it was run.
+    pub rotation: Option<RotationId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepState {
+    Satisfied,
+    NotYet,
+    Refused,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GcAnswer {
+    pub removed: Vec<Digest>,
+    pub kept: u32,
+    pub freed_bytes: u64,
+}

@@ -1,0 +1,1 @@
+//! Pure: which server gets a request; health and in-flight accounts.

@@ -1,0 +1,1 @@
+//! Provider on one Linux host: keeper, OCI runtime, network.

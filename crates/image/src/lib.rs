@@ -1,0 +1,1 @@
+//! Bakes machine images, packs artifacts, and keeps both by digest.

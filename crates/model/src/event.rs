@@ -1,0 +1,109 @@
+//! Lines of a rotation's journal. Its state is the fold of these and nothing else.
+
+use crate::{Direction, Fence, GroupName, Plan, RotationId, ServiceSpec, Stamp, Standing, Time};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One line: (rotation, seq) is its identity, seq counts from 0 without a gap.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventLine {
+    pub rotation: RotationId,
+    pub seq: u64,
+    /// By the writer's clock.
+    pub at: Time,
+    /// The lease it was written under; 0 for `Opened`, which no driver writes.
+    pub fence: Fence,
+    pub event: Event,
+}
+
+/// ```text
+/// Opened ─▶ ( StepStarted ─▶ StepStarted (again, by a later driver) ─▶ StepSatisfied )* ─▶ Closed
+///              └─ any time: AskTaken (pause, resume, return, stop), PlanReplaced (begins at step 0 of the new plan)
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "they live in a database, not in bulk in memory")]
+pub enum Event {
+    Opened(Opened),
+    StepStarted {
+        step: u32,
+        stamp: Stamp,
+        /// For a soak: where the counters stood. Errors are what came since.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mark: Option<TrafficMark>,
+    },
+    /// `seen` is one sentence on what was observed.
+    StepSatisfied {
+        step: u32,
+        seen: String,
+    },
+    PlanReplaced {
+        why: String,
+        plan: Plan,
+    },
+    AskTaken(Asked),
+    Closed {
+        verdict: Verdict,
+        why: String,
+        census: Census,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Opened {
+    /// The wish at that moment: count, rollout, route.
+    pub spec: ServiceSpec,
+    /// What stood before; None: the first release.
+    pub from: Option<Standing>,
+    pub to: Standing,
+    pub plan: Plan,
+    /// Who asked and for what, in one sentence.
+    pub why: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficMark {
+    pub epoch: u64,
+    pub requests: u64,
+    pub errors: u64,
+}
+
+/// What a user may ask of a rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ask {
+    Pause,
+    Resume,
+    Return,
+    Stop,
+}
+
+/// `n` counts the asks of a rotation from 1, so that each is taken once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    pub n: u64,
+    pub ask: Ask,
+    pub by: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The new release stands alone, whole.
+    Promoted,
+    /// The old release stands alone, whole (or nothing, where nothing stood before).
+    Returned,
+    /// Stopped by hand, or neither of the above could be shown.
+    Stopped,
+}
+
+/// What stood when the rotation closed, as observed: the verdict is read off this.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Census {
+    pub direction: Direction,
+    /// Healthy servers by group; a group that is gone is not here.
+    pub healthy: BTreeMap<GroupName, u32>,
+    pub weights: BTreeMap<GroupName, u32>,
+    /// Who serves from now on; the next rotation's `from`.
+    pub standing: Option<Standing>,
+}

@@ -1,0 +1,54 @@
+//! The one shape of an error that crosses a port or the wire: whose fault, what, and what to do.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Blame {
+    /// The user's file, flag or wish: trying again changes nothing until they change it.
+    Yours,
+    /// The world: a full disk, a mirror that is down, a missing runtime.
+    World,
+    /// Ourselves: a bug.
+    Ours,
+}
+
+/// `code` is stable and kebab-case (`stale-stamp`, `no-such-group`); `hint` says what to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Fault {
+    pub blame: Blame,
+    pub code: String,
+    pub message: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Whether the same call may succeed later without anybody changing anything.
+    #[serde(default)]
+    pub again: bool,
+}
+
+impl Fault {
+    pub fn yours(code: &str, message: impl Into<String>) -> Self {
+        Self { blame: Blame::Yours, code: code.to_string(), message: message.into(), hint: None, again: false }
+    }
+
+    pub fn world(code: &str, message: impl Into<String>) -> Self {
+        Self { blame: Blame::World, again: true, ..Self::yours(code, message) }
+    }
+
+    pub fn ours(code: &str, message: impl Into<String>) -> Self {
+        Self { blame: Blame::Ours, ..Self::yours(code, message) }
+    }
+
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    #[must_use]
+    pub fn again(mut self, again: bool) -> Self {
+        self.again = again;
+        self
+    }
+}

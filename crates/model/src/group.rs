@@ -1,0 +1,122 @@
+//! A group of servers as it is declared, as it is seen, and as the balancer is told of it.
+
+use crate::{Drain, GroupName, Health, InstanceId, Release, Route, ServiceName, Stamp, Time};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// A whole desired state, never a difference.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupSpec {
+    pub group: GroupName,
+    pub service: ServiceName,
+    pub wish: GroupWish,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "one is made per declaration")]
+pub enum GroupWish {
+    Run {
+        /// A group keeps its release for life; another release under the same name is refused (`release-changed`).
+        release: Release,
+        count: u32,
+        /// A test instead of the service: this command once, no replacement; its exit is kept in the view.
+        #[serde(default)]
+        once: Option<Vec<String>>,
+    },
+    /// No instances, for ever: the name stays as a tombstone with the last stamp.
+    Gone,
+}
+
+/// What a provider says of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupSeen {
+    pub group: GroupName,
+    /// The last stamp taken; None: never heard of it.
+    #[serde(default)]
+    pub stamp: Option<Stamp>,
+    pub wish: WishSeen,
+    /// Everything that exists, dying instances too. Empty only when nothing is left.
+    pub instances: Vec<InstanceSeen>,
+    /// Exits nobody asked for, since the group began.
+    #[serde(default)]
+    pub deaths: u32,
+    /// Why the last launch failed, if it did and nothing was launched since.
+    #[serde(default)]
+    pub trouble: Option<String>,
+}
+
+impl GroupSeen {
+    pub fn unknown(group: GroupName) -> Self {
+        Self { group, stamp: None, wish: WishSeen::Unknown, instances: Vec::new(), deaths: 0, trouble: None }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WishSeen {
+    Unknown,
+    Run { release: u64, count: u32 },
+    Gone,
+}
+
+/// ```text
+///            launched             probe passes / fails            scaled in
+/// (nothing) ─────────▶ Starting ─▶ Running (healthy_ms Some/None) ─────────▶ Draining ─▶ (nothing)
+///                          └──────────────┴── exits by itself ─▶ Exited ─▶ replaced (kept only for `once`)
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InstanceState {
+    Starting,
+    Running,
+    Draining,
+    Exited,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceSeen {
+    pub id: InstanceId,
+    pub state: InstanceState,
+    /// Where its service listens, if it has a port.
+    #[serde(default)]
+    pub addr: Option<SocketAddr>,
+    pub started: Time,
+    /// For how long the keeper's own probe has passed without a break; None: it does not pass.
+    #[serde(default)]
+    pub healthy_ms: Option<u64>,
+    #[serde(default)]
+    pub exit: Option<Exit>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// The exit code, or 128 + signal.
+    pub code: i32,
+    pub at: Time,
+}
+
+/// One group's servers as the keeper tells the balancer: a file in `Layout::targets`, replaced atomically.
+/// It is how the two go on together while the control plane is down.
+///
+/// An instance that is to end is first marked `draining`. The balancer stops choosing it, waits until nothing is in flight
+/// to it and writes `Layout::drained(instance)`. The keeper waits for that file (or for `drain.within_ms`) before it signals.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetFile {
+    pub group: GroupName,
+    pub service: ServiceName,
+    pub release: u64,
+    pub health: Health,
+    pub drain: Drain,
+    #[serde(default)]
+    pub route: Option<Route>,
+    pub targets: Vec<Target>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    pub id: InstanceId,
+    pub addr: SocketAddr,
+    #[serde(default)]
+    pub draining: bool,
+}

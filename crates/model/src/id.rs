@@ -1,0 +1,153 @@
+//! Names and ids: one type each, so that a group's name can never stand where a service's is meant.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Why a text is no name. `at` is the byte where it goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is no {what}: {why}")]
+pub struct NameError {
+    pub what: &'static str,
+    pub text: String,
+    pub why: &'static str,
+}
+
+/// Lower-case letters, digits and `-`, beginning with a letter, at most 63 bytes: a DNS label, safe as a path and an interface.
+fn plain(text: &str) -> Result<(), &'static str> {
+    let mut bytes = text.bytes();
+    match bytes.next() {
+        None => return Err("it is empty"),
+        Some(b'a'..=b'z') => {}
+        Some(_) => return Err("it must begin with a letter a-z"),
+    }
+    if text.len() > 63 {
+        return Err("it is longer than 63 bytes");
+    }
+    if !bytes.all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-')) {
+        return Err("only a-z, 0-9 and - may stand in it");
+    }
+    Ok(())
+}
+
+/// As [`plain`], with one dot and a number behind it: `web.7`.
+fn numbered(text: &str) -> Result<(), &'static str> {
+    let (name, number) = text.split_once('.').ok_or("it must look like web.7")?;
+    plain(name)?;
+    if number.is_empty() || number.len() > 18 || !number.bytes().all(|b| b.is_ascii_digit()) {
+        return Err("behind the dot stands a number");
+    }
+    Ok(())
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident, $what:literal, $rule:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $type(String);
+
+        impl $type {
+            pub fn new(text: impl Into<String>) -> Result<Self, NameError> {
+                let text = text.into();
+                match $rule(&text) {
+                    Ok(()) => Ok(Self(text)),
+                    Err(why) => Err(NameError { what: $what, text, why }),
+                }
+            }
+
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = NameError;
+            fn try_from(text: String) -> Result<Self, NameError> {
+                Self::new(text)
+            }
+        }
+
+        impl std::str::FromStr for $type {
+            type Err = NameError;
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                Self::new(text)
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(name: $type) -> String {
+                name.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name!(/** A service: `web`. */ ServiceName, "service name", plain);
+name!(/** A recipe for images: `base`. */ ImageName, "image name", plain);
+name!(/** A tier: `background`. */ TierName, "tier name", plain);
+name!(/** A route: by default the name of the service behind it. */ RouteName, "route name", plain);
+name!(/** A group of servers of one release, `web-r42-7`: service, release, rotation. Never used twice. */ GroupName, "group name", plain);
+name!(/** One server, `web-r42-7-3`: its group and a number that the keeper never uses twice in that group. */ InstanceId, "instance id", plain);
+name!(/** One service going from one release to another, `web.7`: service and running number. */ RotationId, "rotation id", numbered);
+name!(/** Rotations of several services, `rollout.3`. */ RolloutId, "rollout id", numbered);
+
+impl GroupName {
+    /// The one place where group names are made.
+    pub fn of(service: &ServiceName, release: u64, rotation: &RotationId) -> Result<Self, NameError> {
+        Self::new(format!("{service}-r{release}-{}", rotation.number()))
+    }
+}
+
+impl RotationId {
+    pub fn of(service: &ServiceName, number: u64) -> Self {
+        Self(format!("{service}.{number}"))
+    }
+
+    pub fn number(&self) -> u64 {
+        let digits = self.0.split_once('.').map_or("", |(_, n)| n);
+        digits.parse().expect("checked when it was made")
+    }
+
+    pub fn service(&self) -> ServiceName {
+        let name = self.0.split_once('.').map_or("", |(s, _)| s);
+        ServiceName(name.to_string())
+    }
+}
+
+impl RolloutId {
+    pub fn of(number: u64) -> Self {
+        Self(format!("rollout.{number}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked_where_they_are_made() {
+        for good in ["web", "a", "web-2", "a-b-c9"] {
+            assert_eq!(ServiceName::new(good).map(String::from).as_deref(), Ok(good));
+        }
+        for bad in ["", "Web", "2web", "-web", "we b", "../etc", "web/1", "ü", &"x".repeat(64)] {
+            assert!(ServiceName::new(bad).is_err(), "{bad:?} was taken");
+        }
+    }
+
+    #[test]
+    fn a_rotation_knows_its_service_and_number() {
+        let service = ServiceName::new("web").unwrap();
+        let rotation = RotationId::of(&service, 7);
+        assert_eq!((rotation.service(), rotation.number()), (service.clone(), 7));
+        assert_eq!(GroupName::of(&service, 42, &rotation).unwrap().as_str(), "web-r42-7");
+        for bad in ["web", "web.", "web.x", ".7", "web.7.8"] {
+            assert!(RotationId::new(bad).is_err(), "{bad:?} was taken");
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Nouns: typed ids, digests, specs, views, events and stamps. Serde only.
+//!
+//! Everything here is plain data. A type that needs a clock, a file or a random number belongs elsewhere.
+//! Durations are whole milliseconds in fields that end in `_ms`; instants are [`Time`]; rates end in `_ppm` (parts per million).
+
+mod digest;
+mod event;
+mod fault;
+mod group;
+mod id;
+mod layout;
+mod plan;
+mod release;
+mod rollout;
+mod route;
+mod spec;
+mod stamp;
+mod view;
+
+pub use digest::Digest;
+pub use event::{Ask, Asked, Census, Event, EventLine, Opened, TrafficMark, Verdict};
+pub use fault::{Blame, Fault};
+pub use group::{Exit, GroupSeen, GroupSpec, GroupWish, InstanceSeen, InstanceState, Target, TargetFile, WishSeen};
+pub use id::{GroupName, ImageName, InstanceId, NameError, RolloutId, RotationId, RouteName, ServiceName, TierName};
+pub use layout::Layout;
+pub use plan::{Direction, Plan, PlannedStep, Standing, Step};
+pub use release::Release;
+pub use rollout::{RolloutEnd, RolloutPlan, RolloutSeen};
+pub use route::{GroupTraffic, RouteSeen, RouteSpec, TargetSeen};
+pub use spec::{Check, Drain, Health, ImageSpec, Limits, Probe, Rollout, Route, ServiceFile, ServiceSpec, Wave};
+pub use stamp::{Fence, Stamp, Time};
+pub use view::View;

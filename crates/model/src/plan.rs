@@ -1,0 +1,87 @@
+//! Steps and plans. A step is a state to declare and the condition that shows it came true.
+
+use crate::{Digest, GroupName, ImageName, Release, RouteName};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Step {
+    /// The store has these objects, whole.
+    Bake { image: ImageName, objects: Vec<Digest> },
+    /// A one-shot instance of the release ran this and exited 0.
+    Check { group: GroupName, of: GroupName, command: Vec<String>, within_ms: u64 },
+    /// The group has this many, healthy for the stated time, and no more.
+    Scale { group: GroupName, count: u32 },
+    /// The route has these weights.
+    Shift { route: RouteName, weights: BTreeMap<GroupName, u32> },
+    /// So long has passed and no gate said no.
+    Soak { group: GroupName, for_ms: u64, errors_ppm: u32 },
+    /// Nothing is in flight to the group, or the deadline has passed.
+    Drain { group: GroupName, within_ms: u64 },
+    /// The group is gone.
+    Retire { group: GroupName },
+}
+
+impl Step {
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Step::Bake { .. } => "bake",
+            Step::Check { .. } => "check",
+            Step::Scale { .. } => "scale",
+            Step::Shift { .. } => "shift",
+            Step::Soak { .. } => "soak",
+            Step::Drain { .. } => "drain",
+            Step::Retire { .. } => "retire",
+        }
+    }
+
+    pub fn group(&self) -> Option<&GroupName> {
+        match self {
+            Step::Bake { .. } | Step::Shift { .. } => None,
+            Step::Check { group, .. }
+            | Step::Scale { group, .. }
+            | Step::Soak { group, .. }
+            | Step::Drain { group, .. }
+            | Step::Retire { group } => Some(group),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    #[default]
+    Forward,
+    Back,
+    /// A plan of one step, asked for by hand.
+    Single,
+}
+
+/// A group and the release it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    pub group: GroupName,
+    pub release: Release,
+}
+
+/// `capacity` is what can serve once the step is satisfied: servers in groups of this plan, at the worst during the step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedStep {
+    #[serde(flatten)]
+    pub step: Step,
+    /// Which wave it belongs to, from 1; None: before or after the waves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wave: Option<u32>,
+    pub capacity: u32,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    pub direction: Direction,
+    pub steps: Vec<PlannedStep>,
+    /// The most servers that exist at once while it runs.
+    pub peak: u32,
+    /// The capacity that no step may go below.
+    pub floor: u32,
+}

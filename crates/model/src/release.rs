@@ -1,0 +1,39 @@
+//! One release: image × artifact × settings, pinned by digest. It never changes.
+
+use crate::{Check, Digest, Drain, Health, ImageName, Limits, Route, ServiceName};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Everything an instance needs, and nothing about how many there are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    pub service: ServiceName,
+    /// Grows by one with each release of the service: `web@r42`.
+    pub number: u64,
+    pub image_name: ImageName,
+    /// The erofs file of the machine's root.
+    pub image: Digest,
+    /// The erofs file of the code; mounted read-only at `/app`, which is also the working directory.
+    #[serde(default)]
+    pub artifact: Option<Digest>,
+    pub run: Vec<String>,
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    pub user: String,
+    #[serde(default)]
+    pub port: Option<u16>,
+    pub health: Health,
+    pub drain: Drain,
+    pub limits: Limits,
+    #[serde(default)]
+    pub route: Option<Route>,
+    #[serde(default)]
+    pub checks: Vec<Check>,
+}
+
+impl Release {
+    /// `web@r42`
+    pub fn label(&self) -> String {
+        format!("{}@r{}", self.service, self.number)
+    }
+}

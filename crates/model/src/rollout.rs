@@ -1,0 +1,29 @@
+//! Rotations of several services, tier by tier.
+
+use crate::{Release, RolloutId, RotationId, ServiceSpec, TierName, Verdict};
+use serde::{Deserialize, Serialize};
+
+/// Tiers in order; the next begins when every rotation of the one before was promoted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RolloutPlan {
+    pub why: String,
+    pub tiers: Vec<(TierName, Vec<(ServiceSpec, Release)>)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RolloutEnd {
+    /// Every rotation was promoted.
+    Promoted,
+    /// One was not; the tiers behind it were not begun.
+    Halted,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RolloutSeen {
+    pub id: RolloutId,
+    pub plan: RolloutPlan,
+    /// Opened so far, in order.
+    pub rotations: Vec<(RotationId, Option<Verdict>)>,
+    pub end: Option<RolloutEnd>,
+}

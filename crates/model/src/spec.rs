@@ -1,0 +1,171 @@
+//! What a user wishes: the service file, decoded. Every default that the file may leave out is written here, once.
+
+use crate::{ImageName, ServiceName, TierName};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+/// The whole of `afresh.hcl`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ServiceFile {
+    pub images: BTreeMap<ImageName, ImageSpec>,
+    pub services: BTreeMap<ServiceName, ServiceSpec>,
+    /// In the order they rotate. Every service's tier is among them.
+    pub tiers: Vec<TierName>,
+}
+
+/// A recipe for machine images.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageSpec {
+    pub name: ImageName,
+    /// The suite: `bookworm`.
+    pub debian: String,
+    /// Sorted, without doubles.
+    pub packages: Vec<String>,
+    /// `daily`, `weekly` or a cron form; None: by hand only.
+    #[serde(default)]
+    pub rebuild: Option<String>,
+    #[serde(default)]
+    pub max_age_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceSpec {
+    pub name: ServiceName,
+    pub tier: TierName,
+    pub image: ImageName,
+    /// A directory or tarball, relative to the service file.
+    #[serde(default)]
+    pub artifact: Option<String>,
+    pub run: Vec<String>,
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// `uid` or `uid:gid`, numbers. Default 65534:65534 (nobody).
+    #[serde(default = "ServiceSpec::default_user")]
+    pub user: String,
+    /// The port the program listens on, in its own network namespace.
+    #[serde(default)]
+    pub port: Option<u16>,
+    pub count: u32,
+    pub health: Health,
+    pub drain: Drain,
+    pub limits: Limits,
+    #[serde(default)]
+    pub route: Option<Route>,
+    /// Run in a one-shot instance of a new release before it is scaled.
+    #[serde(default)]
+    pub checks: Vec<Check>,
+    pub rollout: Rollout,
+}
+
+impl ServiceSpec {
+    pub fn default_user() -> String {
+        "65534:65534".to_string()
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    pub name: String,
+    pub run: Vec<String>,
+    pub within_ms: u64,
+}
+
+/// How it is told that an instance is well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Probe {
+    /// GET of this path on the service's port answers 2xx or 3xx.
+    Http { path: String },
+    /// This command, run inside the instance, exits 0.
+    Exec { command: Vec<String> },
+    /// The service's port takes a connection.
+    Tcp,
+    /// The process is there.
+    Running,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    pub probe: Probe,
+    pub every_ms: u64,
+    pub timeout_ms: u64,
+    /// Healthy without a break for so long before it counts.
+    pub healthy_for_ms: u64,
+    /// So many failures in a row make an instance unhealthy.
+    pub unhealthy_after: u32,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { probe: Probe::Running, every_ms: 1_000, timeout_ms: 1_000, healthy_for_ms: 3_000, unhealthy_after: 3 }
+    }
+}
+
+/// How a server is asked to end: no new work, wait for what is in flight, signal, wait, kill.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drain {
+    /// Without SIG: `TERM`.
+    pub signal: String,
+    pub within_ms: u64,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { signal: "TERM".to_string(), within_ms: 30_000 }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    pub memory_bytes: u64,
+    /// Thousandths of a core.
+    pub cpu_milli: u64,
+    pub pids: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { memory_bytes: 256 << 20, cpu_milli: 1_000, pids: 256 }
+    }
+}
+
+/// Where customers come in, and how patient the balancer is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    pub listen: SocketAddr,
+    pub connect_timeout_ms: u64,
+    /// From the request's last byte to the answer's head.
+    pub answer_timeout_ms: u64,
+}
+
+impl Route {
+    pub fn on(listen: SocketAddr) -> Self {
+        Self { listen, connect_timeout_ms: 1_000, answer_timeout_ms: 30_000 }
+    }
+}
+
+/// A share of a rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wave {
+    Count(u32),
+    Percent(u32),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// Growing; the last is the whole.
+    pub waves: Vec<Wave>,
+    pub soak_ms: u64,
+    /// More failed answers than this share of a soak's requests: go back.
+    pub errors_ppm: u32,
+    /// A step that takes longer: go back.
+    pub within_ms: u64,
+}
+
+impl Default for Rollout {
+    fn default() -> Self {
+        Self { waves: vec![Wave::Percent(100)], soak_ms: 10_000, errors_ppm: 10_000, within_ms: 300_000 }
+    }
+}

@@ -1,0 +1,41 @@
+//! What orders every change made to the world, and what time is in the core.
+
+use serde::{Deserialize, Serialize};
+
+/// Milliseconds since 1970-01-01T00:00Z by somebody's clock. The core never reads a clock; it is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// Later by so many milliseconds; never wraps.
+    pub fn plus(self, ms: u64) -> Time {
+        Time(self.0.saturating_add(ms))
+    }
+
+    /// Milliseconds since `earlier`; 0 if that lies ahead (clocks differ).
+    pub fn since(self, earlier: Time) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// Grows by at least one each time a service's lease is taken. The store hands it out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Fence(pub u64);
+
+/// `fence` then `seq`. A resource refuses a stamp older than the last it took, also after it is gone.
+///
+/// `seq` is the place of the step's `StepStarted` in its rotation's journal. A new rotation is driven under a new lease,
+/// so its fence is higher and `seq` may begin again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Stamp {
+    pub fence: Fence,
+    pub seq: u64,
+}
+
+impl std::fmt::Display for Stamp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.fence.0, self.seq)
+    }
+}

@@ -1,0 +1,1 @@
+//! The load balancer: hyper on both sides, balance between.

@@ -1,0 +1,76 @@
+//! The ways out. Whoever implements one lives in another crate; the rules each must keep are written here,
+//! and the contract tests hold every implementation to them.
+
+use model::{
+    Asked, Digest, Event, EventLine, Fault, Fence, GroupName, GroupSeen, GroupSpec, RotationId, RouteName, RouteSeen, RouteSpec,
+    ServiceName, Stamp, Time,
+};
+
+/// Makes declared groups true.
+pub trait Provider {
+    /// Refuses (`stale-stamp`) a stamp older than the last it took for this group, also after the group is gone; an equal stamp
+    /// with an equal spec is taken again and changes nothing. Durable before it answers. The answer means nothing else.
+    fn declare(&self, stamp: Stamp, spec: &GroupSpec) -> Result<(), Fault>;
+    /// What is, now. A group it never heard of is `GroupSeen::unknown`, not an error.
+    fn observe(&self, group: &GroupName) -> Result<GroupSeen, Fault>;
+}
+
+/// Turns customers to groups.
+pub trait Router {
+    /// As [`Provider::declare`]. Weights are swapped in one step; no request sees a mixture.
+    fn declare(&self, stamp: Stamp, spec: &RouteSpec) -> Result<(), Fault>;
+    /// What the data plane uses now, not what was declared.
+    fn observe(&self, route: &RouteName) -> Result<RouteSeen, Fault>;
+}
+
+/// Holds images and artifacts by digest.
+pub trait ImageStore {
+    /// True only if the object is there and its bytes have this digest.
+    fn has(&self, object: &Digest) -> Result<bool, Fault>;
+}
+
+/// Who drives a service, until when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    pub service: ServiceName,
+    pub holder: String,
+    pub fence: Fence,
+    pub until: Time,
+}
+
+/// Why the journal said no.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Somebody else holds the lease until then.
+    #[error("the lease is held by {holder}")]
+    Held { holder: String, until: Time },
+    /// The fence is not the newest any more: somebody took the lease.
+    #[error("the lease was lost")]
+    LeaseLost,
+    /// The journal has grown since: read again.
+    #[error("the journal has grown")]
+    Grown,
+    #[error("{0}")]
+    Fault(#[from] Fault),
+}
+
+/// Rotations' journals and services' leases. Everything is durable before it answers.
+pub trait Journal {
+    /// Taken if free, expired, or already `holder`'s own (a restarted process takes its lease back at once).
+    /// Each success gives a higher fence than any before for this service.
+    fn take(&self, service: &ServiceName, holder: &str, now: Time, ttl_ms: u64) -> Result<Lease, Refused>;
+    /// Only while the fence is still the newest.
+    fn renew(&self, lease: &Lease, now: Time, ttl_ms: u64) -> Result<Lease, Refused>;
+    /// Free for the next; losing it already is no error.
+    fn release(&self, lease: &Lease) -> Result<(), Refused>;
+    /// Compare-and-swap: only if the fence is the newest of the rotation's service and the journal has exactly `seq` lines; all in one transaction.
+    fn append(&self, lease: &Lease, rotation: &RotationId, seq: u64, at: Time, event: &Event) -> Result<(), Refused>;
+    /// Lines from `from_seq` on, in order.
+    fn read(&self, rotation: &RotationId, from_seq: u64) -> Result<Vec<EventLine>, Refused>;
+    /// What users asked of this rotation, in order, beginning behind number `after`.
+    fn asks(&self, rotation: &RotationId, after: u64) -> Result<Vec<Asked>, Refused>;
+}
+
+pub trait Clock {
+    fn now(&self) -> Time;
+}

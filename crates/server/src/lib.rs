@@ -1,0 +1,1 @@
+//! Control plane: the driving loop, the API, live events.

@@ -1,0 +1,1 @@
+//! The simulated world: faults, invariants, planted bugs, and the seed runner.

@@ -1,0 +1,1 @@
+//! The journal, leases and records, in SQLite.
