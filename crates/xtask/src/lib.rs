@@ -1,0 +1,86 @@
+//! Tidy: what a reader of the house may rely on, measured from the sources. It changes nothing.
+
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Which of our crates each of our crates may depend on. `ARCHITECTURE.md` draws the same.
+///
+/// A crate that is not here may not exist: decide its arrows first.
+pub const ALLOWED: &[(&str, &[&str])] = &[
+    ("model", &[]),
+    ("balance", &["model"]),
+    ("rotation", &["model"]),
+    ("config", &["model"]),
+    ("api", &["model"]),
+    ("sim", &["balance", "model", "rotation"]),
+    ("store", &["model", "rotation"]),
+    ("image", &["model", "rotation"]),
+    ("host", &["api", "model", "rotation"]),
+    ("proxy", &["api", "balance", "model", "rotation"]),
+    ("server", &["api", "balance", "config", "host", "image", "model", "proxy", "rotation", "sim", "store"]),
+    ("afresh", &["api", "balance", "config", "host", "image", "model", "proxy", "rotation", "server", "sim", "store"]),
+    ("xtask", &[]),
+];
+
+/// The crates that hold no clock, do no I/O and are not async.
+pub const PURE: &[&str] = &["balance", "model", "rotation"];
+
+/// What a pure crate may take from outside.
+pub const PURE_LIBRARIES: &[&str] = &["serde", "thiserror"];
+
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Every arrow that is not allowed, as `from -> to`. `metadata` is what `cargo metadata --no-deps` prints.
+/// Dependencies of tests alone do not count: a test may look at anything below it.
+pub fn forbidden_arrows(metadata: &Value) -> Vec<String> {
+    let allowed: BTreeMap<&str, BTreeSet<&str>> = ALLOWED.iter().map(|(from, to)| (*from, to.iter().copied().collect())).collect();
+    let packages = metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let ours: BTreeSet<&str> = packages.iter().filter_map(|p| p["name"].as_str()).collect();
+    let mut found = Vec::new();
+    for package in packages {
+        let from = package["name"].as_str().unwrap_or_default();
+        let Some(may) = allowed.get(from) else {
+            found.push(format!("{from}: a crate with no arrows decided"));
+            continue;
+        };
+        for dependency in package["dependencies"].as_array().map(Vec::as_slice).unwrap_or_default() {
+            let to = dependency["name"].as_str().unwrap_or_default();
+            let kind = dependency["kind"].as_str();
+            if kind == Some("dev") {
+                continue;
+            }
+            let bad = if ours.contains(to) { !may.contains(to) } else { PURE.contains(&from) && !PURE_LIBRARIES.contains(&to) };
+            if bad {
+                found.push(format!("{from} -> {to}"));
+            }
+        }
+    }
+    found
+}
+
+/// Every source file under `crates/` with its number of lines.
+pub fn sources(root: &Path) -> std::io::Result<Vec<(PathBuf, String)>> {
+    let mut found = Vec::new();
+    let mut todo = vec![root.join("crates")];
+    while let Some(folder) = todo.pop() {
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                todo.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let text = std::fs::read_to_string(&path)?;
+                found.push((path.strip_prefix(root).unwrap_or(&path).to_path_buf(), text));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Lines that hold code: not blank, not a comment.
+pub fn code_lines(text: &str) -> usize {
+    text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with("//")).count()
+}

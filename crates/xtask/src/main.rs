@@ -1,0 +1,26 @@
+//! `cargo run -p xtask` prints the lines of code of each crate, tests apart.
+
+use std::collections::BTreeMap;
+
+fn main() -> std::io::Result<()> {
+    let mut crates: BTreeMap<String, (usize, usize, usize)> = BTreeMap::new();
+    for (path, text) in xtask::sources(&xtask::root().canonicalize()?)? {
+        let parts: Vec<_> = path.iter().map(|p| p.to_string_lossy().into_owned()).collect();
+        let row = crates.entry(parts[1].clone()).or_default();
+        row.0 += 1;
+        let body = text.split("#[cfg(test)]\nmod tests").next().unwrap_or(&text);
+        let of_tests = parts.iter().any(|p| p == "tests" || p == "tests.rs" || p == "examples");
+        let all = xtask::code_lines(&text);
+        let code = if of_tests { 0 } else { xtask::code_lines(body) };
+        row.1 += code;
+        row.2 += all - code;
+    }
+    println!("{:<10} {:>6} {:>7} {:>7}", "crate", "files", "code", "tests");
+    let mut sum = (0, 0, 0);
+    for (name, (files, code, tests)) in &crates {
+        println!("{name:<10} {files:>6} {code:>7} {tests:>7}");
+        sum = (sum.0 + files, sum.1 + code, sum.2 + tests);
+    }
+    println!("{:<10} {:>6} {:>7} {:>7}", "all", sum.0, sum.1, sum.2);
+    Ok(())
+}
