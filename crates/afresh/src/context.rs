@@ -1,0 +1,74 @@
+//! What every verb has: the service file's path, the data directory, the API's client, and how to print.
+
+use crate::cli::Global;
+use crate::failure::{self, Failure};
+use api::Client;
+use model::{Fault, Layout, ServiceFile};
+use std::path::{Path, PathBuf};
+
+#[derive(Clone, Debug)]
+pub struct Context {
+    pub file: PathBuf,
+    pub layout: Layout,
+    pub json: bool,
+}
+
+impl Context {
+    pub fn new(global: &Global) -> Self {
+        // Children run elsewhere and mounts need whole paths, so the directory is made absolute once, here.
+        let root = std::path::absolute(&global.data_dir).unwrap_or_else(|_| global.data_dir.clone());
+        Self { file: global.file.clone(), layout: Layout::new(root), json: global.json }
+    }
+
+    pub fn data_dir(&self) -> &Path {
+        self.layout.root()
+    }
+
+    /// The control plane of this data directory.
+    pub fn api(&self) -> Client {
+        Client::unix(self.layout.api_socket())
+    }
+
+    /// Runs one future to its end on a small runtime: what a verb needs, and no more.
+    pub fn wait<T>(&self, future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(|e| Fault::world("io", format!("no event loop: {e}")))?.block_on(future)
+    }
+
+    /// The service file, decoded; or every error in it, rendered.
+    pub fn load(&self) -> Result<ServiceFile, Failure> {
+        let name = self.file.display().to_string();
+        let text = self.read()?;
+        config::parse(&text, &name).map_err(|diagnostics| Failure::File {
+            rendered: config::render(&diagnostics, &text, &name, crate::show::colour_on_stderr()),
+            errors: diagnostics.len(),
+            name,
+        })
+    }
+
+    pub fn read(&self) -> Result<String, Failure> {
+        std::fs::read_to_string(&self.file).map_err(|e| {
+            let fault = failure::io("cannot read", &self.file, &e);
+            match e.kind() {
+                std::io::ErrorKind::NotFound => fault.hint("name the service file with -f FILE").into(),
+                std::io::ErrorKind::InvalidData => Fault::yours("bad-file", fault.message).hint("a service file is UTF-8 text").into(),
+                _ => fault.into(),
+            }
+        })
+    }
+
+    /// Paths in the service file are relative to it.
+    pub fn beside_file(&self, path: &str) -> PathBuf {
+        self.file.parent().unwrap_or(Path::new("")).join(path)
+    }
+
+    /// Who asks, for the journal: `root@host`.
+    pub fn by(&self) -> String {
+        let user = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| {
+            let uid = nix::unistd::getuid();
+            nix::unistd::User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name)
+        });
+        let host = nix::unistd::gethostname().map_or_else(|_| "localhost".into(), |h| h.to_string_lossy().into_owned());
+        format!("{user}@{host}")
+    }
+}

@@ -1,0 +1,35 @@
+//! The verbs of `afresh`, their output, the three processes and the demo.
+//!
+//! It is the outermost shell: here, and nowhere below, the environment is read, text is printed and the process exits.
+//! It decides nothing about deploys: what verbs know they have from the API.
+
+pub mod cli;
+mod context;
+mod demo;
+pub mod exit;
+mod explain;
+mod failure;
+mod processes;
+mod show;
+mod verbs;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+/// Parses the command line, runs the verb, prints what went wrong, and gives the exit code.
+pub fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    if cli.global.no_color {
+        anstream::ColorChoice::Never.write_global();
+    }
+    let context = context::Context::new(&cli.global);
+    let exit = match cli.verb.run(&context) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            failure.print(&context);
+            failure.exit()
+        }
+    };
+    show::flush();
+    ExitCode::from(exit as u8)
+}
