@@ -124,6 +124,11 @@ impl RolloutId {
     pub fn of(number: u64) -> Self {
         Self(format!("rollout.{number}"))
     }
+
+    pub fn number(&self) -> u64 {
+        let digits = self.0.split_once('.').map_or("", |(_, n)| n);
+        digits.parse().expect("checked when it was made")
+    }
 }
 
 #[cfg(test)]
