@@ -1,1 +1,34 @@
-//! The journal, leases and records, in SQLite.
+//! The journal, leases and records of the control plane, in one SQLite file.
+//!
+//! What is here keeps facts and the few rules that need a transaction: one open rotation a service, compare-and-swap append
+//! under the newest fence, numbers that are given once. It decides nothing about deploys and knows no clock but the one it is told.
+//!
+//! ```text
+//! services ── history     the wish, by generation
+//! releases                by service and number; the same content is the same number
+//! rotations ── events     a journal each; `events.number` counts over the whole store
+//!     │  └──── asks       what users asked of a rotation
+//!     └─ rollouts         tiers of rotations
+//! leases                  who drives a service; the fence only grows
+//! ```
+//!
+//! Every row carries a checksum over its content, so that a byte that rots on disk is told and not believed.
+
+mod backup;
+mod digest;
+mod fault;
+mod journal;
+mod open;
+mod records;
+mod releases;
+mod rollouts;
+mod rotations;
+mod services;
+
+pub use digest::digest_of;
+pub use open::Store;
+pub use records::{Records, Tx};
+pub use releases::ReleaseRow;
+pub use rollouts::RolloutRow;
+pub use rotations::{Numbered, Origin, RotationRow};
+pub use services::ServiceRow;

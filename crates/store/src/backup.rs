@@ -1,0 +1,82 @@
+//! A copy of the database beside it, made while it is in use, to go back to when the disk has eaten the original.
+//!
+//! An older copy knows smaller fences and rotation numbers than the world has seen. The copy is therefore marked, and whoever opens
+//! a marked file as the database jumps far ahead with both, so that no stamp is stale and no group name is used twice.
+
+use crate::fault;
+use crate::open::Store;
+use crate::records::Tx;
+use model::Fault;
+use rusqlite::{Connection, OpenFlags};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const FENCES_AHEAD: u64 = 1_000_000;
+const ROTATIONS_AHEAD: u64 = 1_000;
+
+pub(crate) fn path_of(database: &Path) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(".backup");
+    PathBuf::from(name)
+}
+
+impl Store {
+    /// Where [`Store::backup`] writes.
+    pub fn backup_path(&self) -> PathBuf {
+        path_of(self.path())
+    }
+
+    /// Writes a whole copy and puts it in place of the last one in a single step. Blocking; others may read and write meanwhile.
+    pub fn backup(&self) -> Result<(), Fault> {
+        let target = self.backup_path();
+        let half = target.with_extension("backup-half");
+        match std::fs::remove_file(&half) {
+            Ok(()) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(fault::disk(&half, &e)),
+        }
+        let made = self.copy_to(&half).and_then(|()| {
+            std::fs::rename(&half, &target).map_err(|e| fault::disk(&target, &e))?;
+            crate::open::sync_parent(&target)
+        });
+        if made.is_err() {
+            // What is half made is of no use; if it cannot be removed, the next backup does it.
+            let _ = std::fs::remove_file(&half);
+        }
+        made
+    }
+
+    fn copy_to(&self, half: &Path) -> Result<(), Fault> {
+        let told = |e: rusqlite::Error| fault::sql(half, &e);
+        // A connection of its own: a long copy must not hold up readers.
+        let source =
+            Connection::open_with_flags(self.path(), OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(|e| fault::sql(self.path(), &e))?;
+        source.busy_timeout(Duration::from_secs(10)).map_err(told)?;
+        crate::open::create_private(half)?;
+        source.execute("VACUUM INTO ?1", [half.to_string_lossy()]).map_err(told)?;
+        let copy = Connection::open_with_flags(half, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(told)?;
+        copy.pragma_update(None, "synchronous", "FULL").map_err(told)?;
+        copy.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('backup', 1)", []).map_err(told)?;
+        copy.close().map_err(|(_, e)| told(e))?;
+        std::fs::File::open(half).and_then(|f| f.sync_all()).map_err(|e| fault::disk(half, &e))
+    }
+}
+
+/// The database is a backup that somebody put in its place: jump ahead, once.
+pub(crate) fn jump_if_restored(tx: &Tx<'_>) -> Result<bool, Fault> {
+    if tx.run("DELETE FROM meta WHERE key = 'backup'", &[])? == 0 {
+        return Ok(false);
+    }
+    for service in tx.services()? {
+        let name = &service.spec.name;
+        if let Some(mut head) = tx.head(name)? {
+            head.rotation_last += ROTATIONS_AHEAD;
+            tx.put_head(name, &head)?;
+        }
+        if let Some(mut lease) = tx.lease(name)? {
+            lease.fence.0 += FENCES_AHEAD;
+            tx.put_lease(&lease)?;
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,145 @@
+//! `rotation::Journal` on SQLite. Each call is one transaction, durable before it answers.
+//!
+//! ```text
+//!            take (free, expired, or mine): fence + 1          release
+//!  free ────────────────────────────────────────────▶ held ─────────────▶ free
+//!    ▲                                                 │ ▲ renew, only under the newest fence
+//!    └──────────────── until has passed ───────────────┘─┘
+//! ```
+//! `append` asks only whether the fence is the newest: time is nobody's witness, the fence is.
+
+use crate::digest::sum;
+use crate::fault;
+use crate::open::Store;
+use crate::records::{Records, Tx, int, nat};
+use crate::rotations::no_rotation;
+use model::{Asked, Event, EventLine, Fault, Fence, RotationId, ServiceName, Time};
+use rotation::{Journal, Lease, Refused};
+
+/// A transaction's closure speaks faults; a refusal of the journal travels beside it.
+enum Said<T> {
+    Yes(T),
+    No(Refused),
+}
+
+fn flat<T>(said: Result<Said<T>, Fault>) -> Result<T, Refused> {
+    match said {
+        Ok(Said::Yes(value)) => Ok(value),
+        Ok(Said::No(refused)) => Err(refused),
+        Err(fault) => Err(Refused::Fault(fault)),
+    }
+}
+
+impl Records<'_> {
+    /// The lease as it was last written, held or not.
+    pub fn lease(&self, service: &ServiceName) -> Result<Option<Lease>, Fault> {
+        let row = self.row("SELECT holder, fence, until, sum FROM leases WHERE service = ?1", &[&service.as_str()], |r| {
+            Ok((r.get::<_, String>(0)?, r.get::<_, i64>(1)?, r.get::<_, i64>(2)?, r.get::<_, i64>(3)?))
+        })?;
+        let Some((holder, fence, until, s)) = row else { return Ok(None) };
+        self.believe("leases", service, s, &[service, &holder, &fence, &until])?;
+        Ok(Some(Lease { service: service.clone(), holder, fence: Fence(nat(fence)), until: Time(nat(until)) }))
+    }
+}
+
+impl Tx<'_> {
+    pub(crate) fn put_lease(&self, lease: &Lease) -> Result<(), Fault> {
+        let (fence, until) = (int(lease.fence.0), int(lease.until.0));
+        let s = sum(&[&lease.service, &lease.holder, &fence, &until]);
+        self.run(
+            "INSERT INTO leases (service, holder, fence, until, sum) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (service) DO UPDATE SET holder = ?2, fence = ?3, until = ?4, sum = ?5",
+            &[&lease.service.as_str(), &lease.holder, &fence, &until, &s],
+        )?;
+        Ok(())
+    }
+
+    fn is_newest(&self, lease: &Lease) -> Result<bool, Fault> {
+        Ok(self.lease(&lease.service)?.is_some_and(|l| l.fence == lease.fence))
+    }
+}
+
+impl Journal for Store {
+    fn take(&self, service: &ServiceName, holder: &str, now: Time, ttl_ms: u64) -> Result<Lease, Refused> {
+        flat(self.quietly(|tx| {
+            let old = tx.lease(service)?;
+            if let Some(old) = &old
+                && !old.holder.is_empty()
+                && old.holder != holder
+                && old.until > now
+            {
+                return Ok(Said::No(Refused::Held { holder: old.holder.clone(), until: old.until }));
+            }
+            let fence = Fence(old.map_or(1, |o| o.fence.0 + 1));
+            let lease = Lease { service: service.clone(), holder: holder.to_string(), fence, until: now.plus(ttl_ms) };
+            tx.put_lease(&lease)?;
+            Ok(Said::Yes(lease))
+        }))
+    }
+
+    fn renew(&self, lease: &Lease, now: Time, ttl_ms: u64) -> Result<Lease, Refused> {
+        flat(self.quietly(|tx| {
+            if !tx.is_newest(lease)? {
+                return Ok(Said::No(Refused::LeaseLost));
+            }
+            let lease = Lease { until: now.plus(ttl_ms), ..lease.clone() };
+            tx.put_lease(&lease)?;
+            Ok(Said::Yes(lease))
+        }))
+    }
+
+    fn release(&self, lease: &Lease) -> Result<(), Refused> {
+        flat(self.quietly(|tx| {
+            if tx.is_newest(lease)? {
+                tx.put_lease(&Lease { holder: String::new(), until: Time(0), ..lease.clone() })?;
+            }
+            Ok(Said::Yes(()))
+        }))
+    }
+
+    fn append(&self, lease: &Lease, rotation: &RotationId, seq: u64, at: Time, event: &Event) -> Result<(), Refused> {
+        flat(self.write(|tx| {
+            let Some(row) = tx.rotation(rotation)? else { return Err(no_rotation(rotation)) };
+            if row.service != lease.service {
+                let told = format!("a lease on {} was shown for rotation {rotation}", lease.service);
+                return Err(Fault::ours("wrong-lease", told));
+            }
+            if !tx.is_newest(lease)? {
+                return Ok(Said::No(Refused::LeaseLost));
+            }
+            let has = tx.lines_count(rotation)?;
+            if has > seq {
+                return Ok(Said::No(Refused::Grown));
+            }
+            if has < seq {
+                return Err(Fault::ours("journal-gap", format!("line {seq} was offered to {rotation}, which has {has} lines")));
+            }
+            if row.closed_seq.is_some() {
+                return Err(Fault::ours("rotation-closed", format!("a line was offered to {rotation}, which is closed")));
+            }
+            tx.put_line(rotation, seq, at, lease.fence, event)?;
+            if matches!(event, Event::Closed { .. }) {
+                tx.close_rotation(row, seq)?;
+            }
+            Ok(Said::Yes(()))
+        }))
+    }
+
+    fn read(&self, rotation: &RotationId, from_seq: u64) -> Result<Vec<EventLine>, Refused> {
+        let lines = self.read(|records| {
+            let lines = records.lines(rotation, from_seq)?;
+            if lines.is_empty() {
+                let Some(row) = records.rotation(rotation)? else { return Err(no_rotation(rotation)) };
+                if records.lines_count(rotation)? == 0 || row.closed_seq.is_some_and(|closed| closed >= from_seq) {
+                    return Err(fault::rotten(records.path, "events", format_args!("{rotation}/{from_seq}")));
+                }
+            }
+            Ok(lines)
+        })?;
+        Ok(lines)
+    }
+
+    fn asks(&self, rotation: &RotationId, after: u64) -> Result<Vec<Asked>, Refused> {
+        Ok(self.read(|records| records.asks(rotation, after))?)
+    }
+}

@@ -1,0 +1,91 @@
+//! Reading and writing within one transaction. [`Records`] reads; [`Tx`] also writes and is the only way to.
+
+use crate::fault;
+use model::Fault;
+use rusqlite::{Connection, Row, ToSql};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::ops::Deref;
+use std::path::Path;
+
+/// A consistent view of the whole store.
+pub struct Records<'c> {
+    pub(crate) conn: &'c Connection,
+    pub(crate) path: &'c Path,
+}
+
+/// A transaction that writes; it is committed when the closure that got it returns Ok.
+pub struct Tx<'c>(pub(crate) Records<'c>);
+
+impl<'c> Deref for Tx<'c> {
+    type Target = Records<'c>;
+    fn deref(&self) -> &Records<'c> {
+        &self.0
+    }
+}
+
+impl Records<'_> {
+    pub(crate) fn rows<T>(&self, sql: &str, args: &[&dyn ToSql], read: impl Fn(&Row<'_>) -> rusqlite::Result<T>) -> Result<Vec<T>, Fault> {
+        let mut statement = self.conn.prepare_cached(sql).map_err(|e| self.told(&e))?;
+        let rows = statement.query_map(args, |row| read(row)).map_err(|e| self.told(&e))?;
+        rows.collect::<rusqlite::Result<Vec<T>>>().map_err(|e| self.told(&e))
+    }
+
+    pub(crate) fn row<T>(
+        &self,
+        sql: &str,
+        args: &[&dyn ToSql],
+        read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, Fault> {
+        Ok(self.rows(sql, args, read)?.into_iter().next())
+    }
+
+    pub(crate) fn told(&self, error: &rusqlite::Error) -> Fault {
+        fault::sql(self.path, error)
+    }
+
+    /// What was read is believed only if its checksum holds.
+    pub(crate) fn believe(
+        &self,
+        table: &str,
+        key: &dyn std::fmt::Display,
+        sum: i64,
+        parts: &[&dyn std::fmt::Display],
+    ) -> Result<(), Fault> {
+        if crate::digest::sum(parts) == sum { Ok(()) } else { Err(fault::rotten(self.path, table, key)) }
+    }
+
+    pub(crate) fn decode<T: DeserializeOwned>(&self, table: &str, key: &dyn std::fmt::Display, body: &str) -> Result<T, Fault> {
+        serde_json::from_str(body).map_err(|e| {
+            Fault::ours("unreadable-record", format!("{}: the row {key} of table {table} does not decode: {e}", self.path.display()))
+                .hint("it was written by another version of afresh")
+        })
+    }
+
+    /// Names in the database were checked when they were made; one that is none now has rotted.
+    pub(crate) fn name<T: TryFrom<String>>(&self, table: &str, text: String) -> Result<T, Fault> {
+        let shown = text.clone();
+        T::try_from(text).map_err(|_| fault::rotten(self.path, table, shown))
+    }
+}
+
+impl Tx<'_> {
+    /// The number of rows it changed.
+    pub(crate) fn run(&self, sql: &str, args: &[&dyn ToSql]) -> Result<usize, Fault> {
+        let mut statement = self.conn.prepare_cached(sql).map_err(|e| self.told(&e))?;
+        statement.execute(args).map_err(|e| self.told(&e))
+    }
+}
+
+pub(crate) fn encode<T: Serialize>(value: &T) -> Result<String, Fault> {
+    serde_json::to_string(value).map_err(|e| Fault::ours("unwritable-record", e.to_string()))
+}
+
+/// SQLite's integers have 63 bits for us. Numbers and times beyond stay at the end of the scale.
+pub(crate) fn int(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn nat(n: i64) -> u64 {
+    u64::try_from(n).unwrap_or(0)
+}

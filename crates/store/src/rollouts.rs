@@ -1,0 +1,77 @@
+//! Rollouts: the plan, and how it ended. Which rotations it opened is written on the rotations.
+
+use crate::digest::sum;
+use crate::records::{Records, Tx, encode, int, nat};
+use model::{Fault, RolloutEnd, RolloutId, RolloutPlan, RolloutSeen, Time};
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct RolloutRow {
+    pub id: RolloutId,
+    pub plan: RolloutPlan,
+    pub at: Time,
+    pub end: Option<RolloutEnd>,
+}
+
+type Raw = (i64, i64, String, Option<String>, i64);
+
+const ROLLOUT: &str = "SELECT number, at, plan, ended, sum FROM rollouts";
+
+fn raw(r: &rusqlite::Row<'_>) -> rusqlite::Result<Raw> {
+    Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?))
+}
+
+impl Records<'_> {
+    pub fn rollout(&self, id: &RolloutId) -> Result<Option<RolloutRow>, Fault> {
+        self.row(&format!("{ROLLOUT} WHERE number = ?1"), &[&int(id.number())], raw)?.map(|row| self.rollout_row(row)).transpose()
+    }
+
+    /// Those that have not ended, oldest first.
+    pub fn open_rollouts(&self) -> Result<Vec<RolloutRow>, Fault> {
+        let rows = self.rows(&format!("{ROLLOUT} WHERE ended IS NULL ORDER BY number"), &[], raw)?;
+        rows.into_iter().map(|row| self.rollout_row(row)).collect()
+    }
+
+    /// With its rotations and their verdicts.
+    pub fn rollout_seen(&self, id: &RolloutId) -> Result<Option<RolloutSeen>, Fault> {
+        let Some(row) = self.rollout(id)? else { return Ok(None) };
+        let mut rotations = Vec::new();
+        for rotation in self.rotations_of(id)? {
+            let verdict = self.verdict(&rotation)?;
+            rotations.push((rotation.id, verdict));
+        }
+        Ok(Some(RolloutSeen { id: row.id, plan: row.plan, rotations, end: row.end }))
+    }
+
+    fn rollout_row(&self, (number, at, plan, ended, s): Raw) -> Result<RolloutRow, Fault> {
+        let key = format!("rollout.{number}");
+        let word = ended.clone().unwrap_or_default();
+        self.believe("rollouts", &key, s, &[&number, &at, &plan, &word])?;
+        let end = ended.map(|e| self.decode("rollouts", &key, &e)).transpose()?;
+        Ok(RolloutRow { id: RolloutId::of(nat(number)), plan: self.decode("rollouts", &key, &plan)?, at: Time(nat(at)), end })
+    }
+}
+
+impl Tx<'_> {
+    pub fn open_rollout(&self, plan: &RolloutPlan, at: Time) -> Result<RolloutId, Fault> {
+        let last = self.row("SELECT coalesce(max(number), 0) FROM rollouts", &[], |r| r.get::<_, i64>(0))?;
+        let number = last.unwrap_or(0) + 1;
+        let (body, at) = (encode(plan)?, int(at.0));
+        let s = sum(&[&number, &at, &body, &""]);
+        self.run("INSERT INTO rollouts (number, at, plan, ended, sum) VALUES (?1, ?2, ?3, NULL, ?4)", &[&number, &at, &body, &s])?;
+        Ok(RolloutId::of(nat(number)))
+    }
+
+    /// Ending one that has ended changes nothing.
+    pub fn end_rollout(&self, id: &RolloutId, end: RolloutEnd) -> Result<(), Fault> {
+        let Some(row) = self.rollout(id)? else {
+            return Err(Fault::yours("not-found", format!("there is no rollout {id}")));
+        };
+        if row.end.is_some() {
+            return Ok(());
+        }
+        let (word, body) = (encode(&end)?, encode(&row.plan)?);
+        let s = sum(&[&int(id.number()), &int(row.at.0), &body, &word]);
+        self.run("UPDATE rollouts SET ended = ?2, plan = ?3, sum = ?4 WHERE number = ?1", &[&int(id.number()), &word, &body, &s])?;
+        Ok(())
+    }
+}
