@@ -151,10 +151,22 @@ fn look_inside(path: &Path) -> Result<(), Fault> {
     if version < 1 {
         return Err(fault::damaged(path, format_args!("its schema number is {version}, which never was")));
     }
+    let blank = Connection::open_in_memory().map_err(told)?;
+    blank.execute_batch(include_str!("schema.sql")).map_err(told)?;
+    if shape(&conn).map_err(told)? != shape(&blank).map_err(told)? {
+        return Err(fault::damaged(path, "its tables are not the ones that were made"));
+    }
     let len = std::fs::metadata(path).map_err(|e| fault::disk(path, &e))?.len();
     let check = if len <= WHOLE_CHECK_BYTES { "PRAGMA integrity_check(1)" } else { "PRAGMA quick_check(1)" };
     let found: String = conn.query_row(check, [], |r| r.get(0)).map_err(told)?;
     if found == "ok" { Ok(()) } else { Err(fault::damaged(path, found)) }
+}
+
+/// The tables as they were declared: one flipped letter in a column's name would otherwise look like a fault of ours.
+fn shape(conn: &Connection) -> rusqlite::Result<Vec<(String, Option<String>)>> {
+    let mut statement = conn.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name")?;
+    let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?;
+    rows.collect()
 }
 
 fn create(path: &Path) -> Result<(), Fault> {
