@@ -1,1 +1,18 @@
-//! Pure: which server gets a request; health and in-flight accounts.
+//! Pure: which server gets a request; health and in-flight accounts; what may be tried again, and on which socket.
+//!
+//! No I/O, no clock (every `now_ms` is an argument, by any clock that does not go back), no randomness, not async.
+//! The balancer's data plane is a shell around this crate, and the simulator may use the same rules.
+
+mod account;
+mod health;
+mod pick;
+mod retry;
+mod share;
+mod socket;
+
+pub use account::Account;
+pub use health::{Condition, TargetHealth};
+pub use pick::{Rank, best, choose};
+pub use retry::{Attempt, Budget, Failure, Next, Replay, after, replay_of};
+pub use share::{SHARES_MAX, Share};
+pub use socket::{Manners, POOL_IDLE_MAX_MS, REUSE_UNREPLAYABLE_MAX_MS};
