@@ -1,0 +1,266 @@
+//! When a step is satisfied. One condition a kind of step, read off a view that is new enough; nothing is declared here.
+
+use crate::fold::{Rotation, Started};
+use crate::guard::Ground;
+use crate::sight::Eyes;
+use crate::words::{describe, servers, span, weights_in_words};
+use crate::{CLOCKS_APART_MS, Planted};
+use model::{Direction, GroupName, GroupSeen, GroupTraffic, Stamp, Step, Time, TrafficMark, View, WishSeen};
+use std::collections::BTreeMap;
+
+/// What `afresh step check` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Check {
+    Satisfied(String),
+    NotYet(String),
+    Refused(String),
+}
+
+pub(crate) enum Condition {
+    Met(String),
+    NotYet { why: String, until: Option<Time> },
+    Failed(String),
+}
+
+fn not_yet(why: impl Into<String>) -> Condition {
+    Condition::NotYet { why: why.into(), until: None }
+}
+
+/// One step of the present plan by its place: what was seen when it was satisfied, what it waits for, or why it may not begin.
+pub fn check(r: &Rotation, step: u32, seen: &View, now: Time) -> Check {
+    let Some(planned) = r.plan.steps.get(step as usize) else {
+        return Check::Refused(format!("{} has no step {step}: its plan has {}", r.id, r.plan.steps.len()));
+    };
+    if let Some(note) = r.notes.get(step as usize) {
+        return Check::Satisfied(note.clone());
+    }
+    if let Some(closed) = &r.closed {
+        return Check::Refused(format!("the rotation was closed before this step: {}", closed.why));
+    }
+    if step > r.cursor {
+        return Check::NotYet(format!("step {} comes first: {}", r.cursor, r.step().map_or(String::new(), |s| describe(&s.step))));
+    }
+    if let Some(why) = r.stale(seen) {
+        return Check::NotYet(why);
+    }
+    if let Some(started) = &r.started {
+        match r.condition(&planned.step, started, seen, now, None) {
+            Condition::Met(seen) => return Check::Satisfied(seen),
+            Condition::Failed(why) => return Check::Refused(why),
+            Condition::NotYet { why, .. } => return r.ground(seen).refuse(&planned.step).map_or(Check::NotYet(why), Check::Refused),
+        }
+    }
+    match r.ground(seen).refuse(&planned.step) {
+        Some(why) => Check::Refused(why),
+        None => Check::NotYet(format!("{} has not begun", describe(&planned.step))),
+    }
+}
+
+impl Rotation {
+    pub(crate) fn eyes<'a>(&'a self, seen: &'a View) -> Eyes<'a> {
+        Eyes { seen, spec: &self.opened.spec, from: self.opened.from.as_ref(), to: Some(&self.opened.to) }
+    }
+
+    pub(crate) fn ground<'a>(&'a self, seen: &'a View) -> Ground<'a> {
+        let whole = if self.plan.direction == Direction::Back { self.stood() } else { self.opened.spec.count };
+        let checks = self.opened.plan.steps.iter().filter_map(|s| match &s.step {
+            Step::Check { group, .. } => Some(group.clone()),
+            _ => None,
+        });
+        Ground { eyes: self.eyes(seen), direction: self.plan.direction, floor: self.plan.floor, whole, checks: checks.collect() }
+    }
+
+    /// Why the view cannot be believed at all: it shows an older stamp than was seen before.
+    pub(crate) fn stale(&self, seen: &View) -> Option<String> {
+        let older = |known: &Stamp, shown: Option<Stamp>| shown.is_none_or(|s| s < *known);
+        for (group, known) in &self.group_stamps {
+            if older(known, seen.groups.get(group).and_then(|g| g.stamp)) {
+                return Some(format!("what was seen of {group} is older than what was known before"));
+            }
+        }
+        let route = self.route_stamp.filter(|known| older(known, seen.route.as_ref().and_then(|r| r.stamp)));
+        route.map(|_| "what was seen of the route is older than what was known before".to_string())
+    }
+
+    /// The stamp that the step's resource shows is at least the step's.
+    pub(crate) fn taken(&self, step: &Step, stamp: Stamp, seen: &View) -> bool {
+        let shown = match step {
+            Step::Shift { .. } => seen.route.as_ref().and_then(|r| r.stamp),
+            Step::Scale { group, .. } | Step::Check { group, .. } | Step::Retire { group } => seen.groups.get(group).and_then(|g| g.stamp),
+            Step::Bake { .. } | Step::Soak { .. } | Step::Drain { .. } => return true,
+        };
+        shown.is_some_and(|s| s >= stamp)
+    }
+
+    pub(crate) fn condition(&self, step: &Step, started: &Started, seen: &View, now: Time, planted: Option<Planted>) -> Condition {
+        let trusting = planted == Some(Planted::TrustStaleView);
+        if !trusting && !self.taken(step, started.stamp, seen) {
+            return not_yet(match step {
+                Step::Shift { route, .. } => format!("the balancer has not yet taken the weights of {route}"),
+                _ => format!("{}: the keeper has not yet taken it", describe(step)),
+            });
+        }
+        match step {
+            Step::Bake { objects, .. } => {
+                let missing = objects.iter().find(|o| seen.objects.get(*o) != Some(&true));
+                match missing {
+                    None => Condition::Met("the store has every object, whole".to_string()),
+                    Some(object) => not_yet(format!("{} is not in the store, or its bytes are damaged", object.short())),
+                }
+            }
+            Step::Check { group, .. } => with_group(seen, group, |g| checked(g)),
+            Step::Scale { group, count } => with_group(seen, group, |g| self.scaled(g, *count, seen)),
+            Step::Shift { weights, .. } => shifted(weights, seen),
+            Step::Soak { group, for_ms, .. } => self.soaked(group, *for_ms, started, seen, now, planted),
+            Step::Drain { group, within_ms } => self.drained(group, *within_ms, started, seen, now, trusting),
+            Step::Retire { group } => with_group(seen, group, retired),
+        }
+    }
+
+    fn scaled(&self, g: &GroupSeen, count: u32, seen: &View) -> Condition {
+        let wish = match g.wish {
+            WishSeen::Run { count, .. } => count,
+            WishSeen::Gone => return Condition::Failed(format!("{} is gone, and its name is never used again", g.group)),
+            WishSeen::Unknown => return not_yet(format!("the keeper does not know {}", g.group)),
+        };
+        if wish != count {
+            return not_yet(format!("{} is declared with {wish}, not {count}", g.group));
+        }
+        let tally = self.eyes(seen).tally(&g.group);
+        if tally.exist > count {
+            return not_yet(format!("{} has {} and should have {count}", g.group, servers(tally.exist)));
+        }
+        if tally.healthy < count {
+            let trouble = g.trouble.as_ref().map_or(String::new(), |t| format!("; the last launch failed: {t}"));
+            let deaths = if g.deaths > 0 { format!("; {} died so far", servers(g.deaths)) } else { String::new() };
+            return not_yet(format!("{} of {count} of {} are healthy for the stated time{deaths}{trouble}", tally.healthy, g.group));
+        }
+        Condition::Met(format!("{} of {count} of {} are healthy", tally.healthy, g.group))
+    }
+
+    /// When a wait of so long is over, by the clock of the driver that holds the step.
+    pub(crate) fn wait_end(&self, started: &Started, for_ms: u64) -> Time {
+        if !started.adopted {
+            return started.since.plus(for_ms);
+        }
+        // The start was read off another clock. Either bound is safe: the first if clocks are no further apart than that,
+        // the second because it is by one clock alone.
+        started.since.plus(for_ms.saturating_add(CLOCKS_APART_MS)).min(started.last_at.plus(for_ms))
+    }
+
+    fn soaked(&self, group: &GroupName, for_ms: u64, started: &Started, seen: &View, now: Time, planted: Option<Planted>) -> Condition {
+        let mut until = self.wait_end(started, for_ms);
+        if planted == Some(Planted::SoakCountsEarlier) {
+            until = Time(until.0.saturating_sub(for_ms.saturating_mul(3) / 4));
+        }
+        if let Some(why) = self.gate(seen).filter(|_| planted != Some(Planted::SoakIgnoresErrors)) {
+            return Condition::Failed(why);
+        }
+        let since = self.since_mark(group, started, seen).unwrap_or_default();
+        let late_enough = now >= until && (seen.at >= until || planted == Some(Planted::TrustStaleView));
+        if !late_enough {
+            let left = span(until.since(now));
+            return Condition::NotYet {
+                why: format!("soaking {group}: {left} left, {} failed of {} so far", since.errors, since.requests),
+                until: Some(until),
+            };
+        }
+        Condition::Met(format!("{} of soaking {group}: {} failed of {}", span(for_ms), since.errors, since.requests))
+    }
+
+    /// What came since the soak began: requests and errors, or for a group without a route, deaths as errors.
+    pub(crate) fn since_mark(&self, group: &GroupName, started: &Started, seen: &View) -> Option<TrafficMark> {
+        let (now, mark) = (self.mark(group, seen)?, started.mark.unwrap_or_default());
+        if now.epoch != mark.epoch {
+            return Some(now); // the counters began again after the mark: all of it is new
+        }
+        Some(TrafficMark {
+            epoch: now.epoch,
+            requests: now.requests.saturating_sub(mark.requests),
+            errors: now.errors.saturating_sub(mark.errors),
+        })
+    }
+
+    /// Where the counters stand now. Without a route, what counts is the servers that died.
+    pub(crate) fn mark(&self, group: &GroupName, seen: &View) -> Option<TrafficMark> {
+        if !self.eyes(seen).routed(group) {
+            return seen.groups.get(group).map(|g| TrafficMark { epoch: 0, requests: 0, errors: u64::from(g.deaths) });
+        }
+        let route = seen.route.as_ref()?;
+        let traffic = route.groups.get(group).cloned().unwrap_or_default();
+        Some(TrafficMark { epoch: route.epoch, requests: traffic.requests, errors: traffic.errors })
+    }
+
+    /// Why the soak at the cursor says no, if it does.
+    pub(crate) fn gate(&self, seen: &View) -> Option<String> {
+        let (Some(Step::Soak { group, errors_ppm, .. }), Some(started)) = (self.step().map(|s| &s.step), &self.started) else {
+            return None;
+        };
+        if seen.at < started.last_at {
+            return None; // from before: it says nothing of this soak
+        }
+        let since = self.since_mark(group, started, seen)?;
+        if !self.eyes(seen).routed(group) {
+            return (since.errors > 0)
+                .then(|| format!("{} of {group} died while soaking", servers(u32::try_from(since.errors).unwrap_or(u32::MAX))));
+        }
+        let too_many = u128::from(since.errors) * 1_000_000 > u128::from(*errors_ppm) * u128::from(since.requests);
+        let share = u128::from(since.errors) * 100 / u128::from(since.requests.max(1));
+        too_many.then(|| format!("{} of {} requests to {group} failed while soaking ({share} %)", since.errors, since.requests))
+    }
+
+    fn drained(&self, group: &GroupName, within_ms: u64, started: &Started, seen: &View, now: Time, trusting: bool) -> Condition {
+        let until = self.wait_end(started, within_ms);
+        let idle = GroupTraffic::default();
+        let in_flight = match &seen.route {
+            None => None,
+            Some(route) => Some(route.groups.get(group).unwrap_or(&idle).in_flight),
+        };
+        let new_enough = trusting || seen.at > started.last_at;
+        if new_enough && in_flight == Some(0) {
+            return Condition::Met(format!("nothing is in flight to {group}"));
+        }
+        let what = in_flight.map_or("the balancer has not been seen".to_string(), |n| format!("{n} in flight"));
+        if now >= until {
+            return Condition::Met(format!("the drain deadline of {group} has passed with {what}"));
+        }
+        Condition::NotYet { why: format!("draining {group}: {what}"), until: Some(until) }
+    }
+}
+
+fn with_group(seen: &View, group: &GroupName, condition: impl Fn(&GroupSeen) -> Condition) -> Condition {
+    seen.groups.get(group).map_or_else(|| not_yet(format!("{group} has not been seen")), condition)
+}
+
+fn checked(g: &GroupSeen) -> Condition {
+    match g.instances.iter().find_map(|i| i.exit.as_ref()) {
+        Some(exit) if exit.code == 0 => Condition::Met(format!("{} exited with 0", g.group)),
+        Some(exit) => Condition::Failed(format!("the check {} exited with {}", g.group, exit.code)),
+        None => not_yet(match &g.trouble {
+            Some(trouble) => format!("the check {} could not be launched: {trouble}", g.group),
+            None => format!("the check {} is running", g.group),
+        }),
+    }
+}
+
+fn shifted(weights: &BTreeMap<GroupName, u32>, seen: &View) -> Condition {
+    let Some(route) = &seen.route else { return not_yet("the balancer has not been seen") };
+    let wanted = weights.iter().filter(|(_, w)| **w > 0);
+    if !wanted.eq(route.weights.iter().filter(|(_, w)| **w > 0)) {
+        return not_yet(format!("the balancer sends customers to {}", weights_in_words(&route.weights)));
+    }
+    match &route.trouble {
+        Some(trouble) if !weights.is_empty() => not_yet(format!("{} does not listen: {trouble}", route.route)),
+        _ => Condition::Met(format!("the balancer sends customers to {}", weights_in_words(&route.weights))),
+    }
+}
+
+fn retired(g: &GroupSeen) -> Condition {
+    if g.wish != WishSeen::Gone {
+        return not_yet(format!("{} is still declared", g.group));
+    }
+    match g.instances.len() {
+        0 => Condition::Met(format!("{} is gone", g.group)),
+        n => not_yet(format!("{} still has {}", g.group, servers(u32::try_from(n).unwrap_or(u32::MAX)))),
+    }
+}

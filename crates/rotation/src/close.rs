@@ -1,0 +1,84 @@
+//! The end: a census of what stands, and the verdict read off it. Never off "no error so far".
+
+use crate::decide::Decision;
+use crate::fold::Rotation;
+use crate::words::weights_in_words;
+use model::{Census, Direction, Event, Standing, Time, Verdict, View, WishSeen};
+use std::collections::BTreeMap;
+
+impl Rotation {
+    /// Every step is satisfied. What was meant must also stand whole in one view; else it is waited for, but not for ever.
+    pub(crate) fn finish(&self, seen: &View, now: Time) -> Decision {
+        let (verdict, missing) = match self.plan.direction {
+            Direction::Single => (Verdict::Promoted, None),
+            Direction::Forward => (Verdict::Promoted, self.missing(seen, Some(&self.opened.to), self.opened.spec.count)),
+            Direction::Back => (Verdict::Returned, self.missing(seen, self.base(), self.stood())),
+        };
+        let Some(missing) = missing else {
+            let why = match (verdict, self.turns.last()) {
+                (Verdict::Returned, Some(turn)) => turn.clone(),
+                _ if self.plan.direction == Direction::Single => self.notes.last().cloned().unwrap_or_default(),
+                _ => format!("{} stands alone, whole", self.opened.to.release.label()),
+            };
+            return Decision::Record(self.close(seen, verdict, why));
+        };
+        let until = self.moved_at.plus(self.opened.spec.rollout.within_ms);
+        if now < until {
+            return Decision::Wait { why: format!("every step is satisfied, but {missing}"), until: Some(until) };
+        }
+        Decision::Record(self.close(seen, Verdict::Stopped, format!("every step was satisfied, but {missing}")))
+    }
+
+    /// What keeps this release from standing alone and whole, if anything does.
+    fn missing(&self, seen: &View, alone: Option<&Standing>, count: u32) -> Option<String> {
+        for group in self.groups() {
+            let gone = seen.groups.get(&group).is_none_or(|g| g.instances.is_empty() && !matches!(g.wish, WishSeen::Run { .. }));
+            if alone.is_none_or(|s| s.group != group) && !gone {
+                return Some(format!("{group} is still there"));
+            }
+        }
+        let mut weights = BTreeMap::new();
+        if let Some(standing) = alone {
+            let tally = self.eyes(seen).tally(&standing.group);
+            if tally.healthy < count || tally.exist > count {
+                return Some(format!("{} of {count} of {} are healthy, {} exist", tally.healthy, standing.group, tally.exist));
+            }
+            if standing.release.route.is_some() {
+                weights.insert(standing.group.clone(), 100);
+            }
+        }
+        let route = seen.route.as_ref().filter(|r| !r.weights.iter().filter(|(_, w)| **w > 0).eq(weights.iter()));
+        route.map(|r| format!("the balancer sends customers to {}", weights_in_words(&r.weights)))
+    }
+
+    pub(crate) fn close(&self, seen: &View, verdict: Verdict, why: String) -> Event {
+        let standing = match verdict {
+            _ if self.plan.direction == Direction::Single => self.opened.from.clone(),
+            Verdict::Promoted => Some(self.opened.to.clone()),
+            Verdict::Returned => self.base().cloned(),
+            Verdict::Stopped => self.heavier(seen),
+        };
+        let census = Census { direction: self.plan.direction, standing, ..self.census(seen) };
+        Event::Closed { verdict, why, census }
+    }
+
+    fn census(&self, seen: &View) -> Census {
+        let there = |g: &&model::GroupSeen| !g.instances.is_empty() || matches!(g.wish, WishSeen::Run { .. });
+        let groups = seen.groups.values().filter(there);
+        let healthy = groups.map(|g| (g.group.clone(), self.eyes(seen).tally(&g.group).healthy)).collect();
+        let weights = seen.route.as_ref().map_or_else(BTreeMap::new, |r| r.weights.clone());
+        Census { direction: self.plan.direction, healthy, weights, standing: None }
+    }
+
+    /// Stopped halfway: the one that more customers go to stands, then the one with more healthy servers, then the old one.
+    fn heavier(&self, seen: &View) -> Option<Standing> {
+        let eyes = self.eyes(seen);
+        let rank = |s: &Standing| (eyes.weight(&s.group), eyes.tally(&s.group).healthy);
+        let new = &self.opened.to;
+        match self.base() {
+            Some(old) if !self.leaving && rank(old) >= rank(new) => Some(old.clone()),
+            Some(_) => Some(new.clone()),
+            None => (rank(new) > (0, 0)).then(|| new.clone()),
+        }
+    }
+}

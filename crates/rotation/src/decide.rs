@@ -1,0 +1,252 @@
+//! The whole mind: given the journal's fold and a view, what is the one next thing to do?
+//!
+//! ```text
+//! closed? ▸ done          asks? ▸ take the next       stop? ▸ close       return? ▸ turn back
+//! no step left? ▸ close by census                      not begun? ▸ guard ▸ begin
+//! another driver's? ▸ begin again under our fence      view too old? ▸ wait
+//! satisfied? ▸ record      failed, or out of time? ▸ turn back      guard ▸ declare until it is taken ▸ wait
+//! ```
+
+use crate::Planted;
+use crate::check::Condition;
+use crate::fold::{Rotation, Started};
+use crate::plan::{Back, back};
+use crate::words::{describe, servers, span};
+use model::{Asked, Direction, Event, Fence, GroupName, GroupSpec, GroupWish, Release, Route, RouteSpec, Stamp, Step, Time, Verdict, View};
+use std::collections::BTreeSet;
+
+#[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "one is made per tick")]
+pub enum Decision {
+    /// Append this, then decide again.
+    Record(Event),
+    /// Send this; the answer means nothing, only what is observed later counts.
+    Declare(Declaration),
+    /// Why, in one sentence, and until when if that is known.
+    Wait {
+        why: String,
+        until: Option<Time>,
+    },
+    Done,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "one is made per tick")]
+pub enum Declaration {
+    Group(Stamp, GroupSpec),
+    Route(Stamp, RouteSpec),
+}
+
+/// So many deaths more than servers, before any was healthy, are a crash loop.
+const DEATHS_SPARE: u32 = 3;
+
+pub fn decide(r: &Rotation, seen: &View, asks: &[Asked], now: Time, fence: Fence) -> Decision {
+    decide_with(r, seen, asks, now, fence, None)
+}
+
+/// The sentence of `afresh why`, and until when if that is known. None: it is closed.
+pub fn explain(r: &Rotation, seen: &View, now: Time) -> Option<(String, Option<Time>)> {
+    let fence = r.started.as_ref().map_or(r.fence, |s| s.stamp.fence);
+    let place = r.step().map_or(String::new(), |s| format!("step {} ({})", r.cursor, describe(&s.step)));
+    Some(match decide_with(r, seen, &[], now, fence, None) {
+        Decision::Done => return None,
+        Decision::Wait { why, until } => (why, until),
+        Decision::Declare(_) => (format!("{place} has begun and is being declared"), r.deadline()),
+        Decision::Record(Event::StepStarted { .. }) => (format!("{place} is about to begin"), None),
+        Decision::Record(Event::StepSatisfied { seen, .. }) => (format!("{place} is satisfied: {seen}"), None),
+        Decision::Record(Event::PlanReplaced { why, .. }) => (format!("about to go back: {why}"), None),
+        Decision::Record(Event::Closed { why, .. }) => (format!("about to close: {why}"), None),
+        Decision::Record(Event::AskTaken(_) | Event::Opened(_)) => ("about to be written".to_string(), None),
+    })
+}
+
+pub(crate) fn decide_with(r: &Rotation, seen: &View, asks: &[Asked], now: Time, fence: Fence, planted: Option<Planted>) -> Decision {
+    if r.closed.is_some() {
+        return Decision::Done;
+    }
+    if let Some(asked) = asks.iter().find(|a| a.n > r.asks_taken) {
+        return Decision::Record(Event::AskTaken(asked.clone()));
+    }
+    if let Some(by) = &r.stopping {
+        return Decision::Record(r.close(seen, Verdict::Stopped, format!("{by} asked to stop")));
+    }
+    if let Some(by) = &r.returning {
+        return Decision::Record(r.turn(seen, format!("{by} asked to return"), planted));
+    }
+    if let Some(started) = &r.started {
+        if started.stamp.fence < fence {
+            let stamp = Stamp { fence, seq: r.len };
+            return Decision::Record(Event::StepStarted { step: r.cursor, stamp, mark: started.mark });
+        }
+        if started.stamp.fence > fence {
+            return wait("another driver has taken over");
+        }
+    }
+    if let Some(why) = r.stale(seen).filter(|_| planted != Some(Planted::TrustStaleView)) {
+        return wait(why);
+    }
+    match (r.step(), &r.started) {
+        (None, _) => r.finish(seen, now),
+        (Some(planned), None) => r.begin(&planned.step, seen, now, fence, planted),
+        (Some(planned), Some(started)) => r.go_on(&planned.step, started, seen, now, planted),
+    }
+}
+
+fn wait(why: impl Into<String>) -> Decision {
+    Decision::Wait { why: why.into(), until: None }
+}
+
+fn unguarded(planted: Option<Planted>) -> bool {
+    matches!(planted, Some(Planted::NoGuard | Planted::ShrinkBeforeShift | Planted::BackAssumesSize))
+}
+
+impl Rotation {
+    fn begin(&self, step: &Step, seen: &View, now: Time, fence: Fence, planted: Option<Planted>) -> Decision {
+        if self.paused {
+            return wait(format!("paused before step {} ({})", self.cursor, describe(step)));
+        }
+        if let Some(why) = self.ground(seen).refuse(step).filter(|_| !unguarded(planted)) {
+            let forward = self.plan.direction == Direction::Forward;
+            let until = forward.then(|| self.moved_at.plus(self.opened.spec.rollout.within_ms));
+            if until.is_some_and(|until| now >= until) && self.no_way_back().is_none() {
+                return Decision::Record(self.turn(seen, format!("it could not go on: {why}"), planted));
+            }
+            return Decision::Wait { why, until };
+        }
+        let mark = match step {
+            Step::Soak { group, .. } => self.mark(group, seen),
+            _ => None,
+        };
+        Decision::Record(Event::StepStarted { step: self.cursor, stamp: Stamp { fence, seq: self.len }, mark })
+    }
+
+    fn go_on(&self, step: &Step, started: &Started, seen: &View, now: Time, planted: Option<Planted>) -> Decision {
+        let (why, until) = match self.condition(step, started, seen, now, planted) {
+            Condition::Met(seen) => return Decision::Record(Event::StepSatisfied { step: self.cursor, seen }),
+            Condition::Failed(why) => return self.give_up(seen, why, planted),
+            Condition::NotYet { why, until } => (why, until),
+        };
+        if let Some(why) = self.crash_loop(step, started, seen) {
+            return self.give_up(seen, why, planted);
+        }
+        if let Some(again) = self.soak_again(step, started, seen) {
+            return Decision::Record(again);
+        }
+        let deadline = self.deadline().filter(|_| !self.paused);
+        if deadline.is_some_and(|d| now >= d) {
+            if planted == Some(Planted::TimeoutIsSuccess) {
+                return Decision::Record(Event::StepSatisfied { step: self.cursor, seen: why });
+            }
+            let took = span(now.since(started.first_at));
+            return self.give_up(seen, format!("{} took too long ({took}): {why}", describe(step)), planted);
+        }
+        let until = until.or(deadline);
+        if self.taken(step, started.stamp, seen) {
+            return Decision::Wait { why, until };
+        }
+        if let Some(why) = self.ground(seen).refuse(step).filter(|_| !unguarded(planted)) {
+            return Decision::Wait { why, until };
+        }
+        match self.declaration(step, started.stamp) {
+            Some(declaration) => Decision::Declare(declaration),
+            None => self.give_up(seen, format!("{}: no release of this rotation runs there", describe(step)), planted),
+        }
+    }
+
+    /// The step cannot come true. Forward, the way back is open until the old group begins to retire.
+    fn give_up(&self, seen: &View, why: String, planted: Option<Planted>) -> Decision {
+        match (self.plan.direction, self.no_way_back()) {
+            (Direction::Forward, None) => Decision::Record(self.turn(seen, why, planted)),
+            (Direction::Single, _) => Decision::Record(self.close(seen, Verdict::Stopped, why)),
+            _ => wait(why),
+        }
+    }
+
+    /// A new group of which no server was ever well dies faster than it can be replaced: why wait for the deadline?
+    fn crash_loop(&self, step: &Step, started: &Started, seen: &View) -> Option<String> {
+        let Step::Scale { group, count } = step else { return None };
+        let judged = self.plan.direction == Direction::Forward && *group == self.opened.to.group && !self.proven;
+        if !judged || !self.taken(step, started.stamp, seen) || self.eyes(seen).kept_healthy(group) > 0 {
+            return None;
+        }
+        let deaths = seen.groups.get(group)?.deaths;
+        (deaths >= DEATHS_SPARE.saturating_add(*count))
+            .then(|| format!("{group} crashes in a loop: {} died and none was ever healthy", servers(deaths)))
+    }
+
+    /// The balancer's counters began again while soaking: what came before is lost, so the soak is counted anew.
+    fn soak_again(&self, step: &Step, started: &Started, seen: &View) -> Option<Event> {
+        let (Step::Soak { group, .. }, Some(mark)) = (step, started.mark) else { return None };
+        let epoch = self.mark(group, seen).filter(|_| seen.at >= started.last_at)?.epoch;
+        let stamp = Stamp { fence: started.stamp.fence, seq: self.len };
+        let again = Event::StepStarted { step: self.cursor, stamp, mark: Some(model::TrafficMark { epoch, requests: 0, errors: 0 }) };
+        (epoch != mark.epoch).then_some(again)
+    }
+
+    /// When the running step has taken too long; None: it may take as long as it takes, since nothing better can be done.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        let (started, planned) = (self.started.as_ref()?, self.step()?);
+        let within_ms = self.opened.spec.rollout.within_ms;
+        let limit_ms = match &planned.step {
+            _ if self.plan.direction == Direction::Back => return None,
+            Step::Drain { .. } | Step::Retire { .. } => return None,
+            Step::Bake { .. } | Step::Scale { .. } | Step::Shift { .. } => within_ms,
+            Step::Check { within_ms, .. } => *within_ms,
+            Step::Soak { for_ms, .. } => for_ms.saturating_add(within_ms),
+        };
+        Some(started.first_at.max(self.resumed_at.unwrap_or_default()).plus(limit_ms))
+    }
+
+    /// A plan back from what is there now. What this rotation touched is thrown away, also what may still be on its way.
+    fn turn(&self, seen: &View, why: String, planted: Option<Planted>) -> Event {
+        let from = self.base();
+        let done = self.plan.steps.iter().take(self.cursor as usize);
+        let mut kept: BTreeSet<&GroupName> =
+            done.filter_map(|s| if let Step::Retire { group } = &s.step { Some(group) } else { None }).collect();
+        kept.extend(from.map(|f| &f.group));
+        let planned = self.opened.plan.steps.iter().filter_map(|s| if let Step::Retire { group } = &s.step { Some(group) } else { None });
+        let left = planned.filter(|g| seen.groups.get(*g).is_some_and(|g| !g.instances.is_empty()));
+        let retire: BTreeSet<GroupName> = self.touched.iter().chain(left).filter(|g| !kept.contains(g)).cloned().collect();
+        let way = Back {
+            spec: &self.opened.spec,
+            from,
+            to: &self.opened.to,
+            count: self.stood(),
+            retire: retire.into_iter().collect(),
+            shift: from.is_some() || self.route_touched,
+        };
+        Event::PlanReplaced { why, plan: back(&way, seen, planted) }
+    }
+
+    fn declaration(&self, step: &Step, stamp: Stamp) -> Option<Declaration> {
+        let service = &self.opened.spec.name;
+        let declare =
+            |group: &GroupName, wish| Some(Declaration::Group(stamp, GroupSpec { group: group.clone(), service: service.clone(), wish }));
+        match step {
+            Step::Scale { group, count } => {
+                declare(group, GroupWish::Run { release: self.release(group)?.clone(), count: *count, once: None })
+            }
+            Step::Check { group, of, command, .. } => {
+                declare(group, GroupWish::Run { release: self.release(of)?.clone(), count: 1, once: Some(command.clone()) })
+            }
+            Step::Retire { group } => declare(group, GroupWish::Gone),
+            Step::Shift { route, weights } => {
+                let weights = weights.iter().filter(|(_, w)| **w > 0).map(|(g, w)| (g.clone(), *w)).collect();
+                Some(Declaration::Route(stamp, RouteSpec { route: route.clone(), settings: self.settings()?.clone(), weights }))
+            }
+            Step::Bake { .. } | Step::Soak { .. } | Step::Drain { .. } => None,
+        }
+    }
+
+    fn release(&self, group: &GroupName) -> Option<&Release> {
+        let known = self.opened.from.iter().chain([&self.opened.to]).find(|s| s.group == *group);
+        known.map(|s| &s.release)
+    }
+
+    /// The listener's settings are the release's that is gone to: going back restores the old ones.
+    fn settings(&self) -> Option<&Route> {
+        let old = self.opened.from.as_ref().and_then(|f| f.release.route.as_ref());
+        let new = self.opened.to.release.route.as_ref().or(self.opened.spec.route.as_ref());
+        if self.plan.direction == Direction::Back { old.or(new) } else { new.or(old) }
+    }
+}

@@ -1,0 +1,172 @@
+//! The driving loop, one turn at a time, over nothing but the ports: the simulator runs this very code.
+//!
+//! ```text
+//! lease ▸ read journal ▸ asks ▸ observe ▸ DECIDE ▸ record, or declare, or say what is waited for
+//! ```
+//! Losing the driver at any point loses nothing: what it knows is in the journal, what it did is in the world.
+
+use crate::Planted;
+use crate::decide::{Decision, Declaration, decide_with};
+use crate::fold::Rotation;
+use crate::observe::{World, observe};
+use crate::ports::{Lease, Refused};
+use model::{Asked, EventLine, Fault, RotationId, Stamp, Time, Verdict, View};
+use std::collections::BTreeMap;
+
+pub struct Driver {
+    id: RotationId,
+    holder: String,
+    lease_ttl_ms: u64,
+    lease: Option<Lease>,
+    rotation: Option<Rotation>,
+    /// What was sent last: sending it again is for the next turn, not for a hot loop.
+    declared: Option<Stamp>,
+    planted: Option<Planted>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tick {
+    /// Something was done: turn again at once.
+    Again,
+    /// Turn again when something may have changed, soon in any case. `until` is for people: when patience ends.
+    Wait {
+        why: String,
+        until: Option<Time>,
+    },
+    Closed(Verdict),
+    /// Another driver holds the lease until then.
+    NotMine {
+        until: Time,
+    },
+}
+
+impl Driver {
+    /// `holder` names this process: after a restart the same name takes its own lease back at once.
+    pub fn new(rotation: RotationId, holder: String, lease_ttl_ms: u64) -> Self {
+        Self::with(rotation, holder, lease_ttl_ms, None)
+    }
+
+    pub(crate) fn with(id: RotationId, holder: String, lease_ttl_ms: u64, planted: Option<Planted>) -> Self {
+        Self { id, holder, lease_ttl_ms, lease: None, rotation: None, declared: None, planted }
+    }
+
+    /// As last read; None before the first turn and after something went wrong.
+    pub fn rotation(&self) -> Option<&Rotation> {
+        self.rotation.as_ref()
+    }
+
+    /// One turn. After an error the next turn begins from the journal; the caller waits a little and turns again.
+    pub fn tick(&mut self, world: &World) -> Result<Tick, Refused> {
+        match self.turn(world) {
+            // Somebody else drives, or drove: what we believed is void.
+            Err(Refused::LeaseLost) => {
+                self.lease = None;
+                self.forget();
+                Ok(Tick::Again)
+            }
+            Err(Refused::Held { until, .. }) => {
+                self.lease = None;
+                self.forget();
+                Ok(Tick::NotMine { until })
+            }
+            Err(Refused::Grown) => {
+                self.forget();
+                Ok(Tick::Again)
+            }
+            Err(fault) => {
+                self.forget();
+                Err(fault)
+            }
+            tick => tick,
+        }
+    }
+
+    fn forget(&mut self) {
+        self.rotation = None;
+        self.declared = None;
+    }
+
+    fn turn(&mut self, world: &World) -> Result<Tick, Refused> {
+        let lease = self.hold(world)?;
+        let mut r = self.read(world)?;
+        let tick = self.act(world, &lease, &mut r);
+        // On an error it is not known what was written: the next turn reads.
+        self.rotation = tick.is_ok().then_some(r);
+        tick
+    }
+
+    /// The lease, taken or renewed when half of it is over.
+    fn hold(&mut self, world: &World) -> Result<Lease, Refused> {
+        let now = world.clock.now();
+        let lease = match self.lease.take() {
+            None => {
+                self.forget();
+                world.journal.take(&self.id.service(), &self.holder, now, self.lease_ttl_ms)?
+            }
+            Some(lease) if lease.until.since(now) > self.lease_ttl_ms / 2 => lease,
+            Some(lease) => world.journal.renew(&lease, now, self.lease_ttl_ms)?,
+        };
+        self.lease = Some(lease.clone());
+        Ok(lease)
+    }
+
+    fn read(&mut self, world: &World) -> Result<Rotation, Refused> {
+        match self.rotation.take() {
+            None => Ok(Rotation::fold(&world.journal.read(&self.id, 0)?)?),
+            Some(mut r) => {
+                for line in world.journal.read(&self.id, r.len)? {
+                    r.apply(&line)?;
+                }
+                Ok(r)
+            }
+        }
+    }
+
+    fn act(&mut self, world: &World, lease: &Lease, r: &mut Rotation) -> Result<Tick, Refused> {
+        if let Some(closed) = &r.closed {
+            world.journal.release(lease)?;
+            self.lease = None;
+            return Ok(Tick::Closed(closed.verdict));
+        }
+        let asks = world.journal.asks(&self.id, r.asks_taken)?;
+        let seen = look(r, &asks, world)?;
+        let now = world.clock.now();
+        match decide_with(r, &seen, &asks, now, lease.fence, self.planted) {
+            Decision::Record(event) => {
+                world.journal.append(lease, &self.id, r.len, now, &event)?;
+                r.apply(&EventLine { rotation: self.id.clone(), seq: r.len, at: now, fence: lease.fence, event })?;
+                Ok(Tick::Again)
+            }
+            Decision::Declare(declaration) => self.declare(world, lease, &declaration),
+            Decision::Wait { why, until } => Ok(Tick::Wait { why, until }),
+            Decision::Done => Err(Fault::ours("no-decision", format!("{} is open and has nothing to do", self.id)).into()),
+        }
+    }
+
+    fn declare(&mut self, world: &World, lease: &Lease, declaration: &Declaration) -> Result<Tick, Refused> {
+        // Where a resource cannot refuse an old stamp, this look at the clock right before the call is what keeps it safe.
+        if world.clock.now() >= lease.until {
+            return Ok(Tick::Again);
+        }
+        let (stamp, sent) = match declaration {
+            Declaration::Group(stamp, spec) => (*stamp, world.provider.declare(*stamp, spec)),
+            Declaration::Route(stamp, spec) => (*stamp, world.router.declare(*stamp, spec)),
+        };
+        let again = self.declared == Some(stamp);
+        self.declared = Some(stamp);
+        match sent {
+            Ok(()) if !again => Ok(Tick::Again),
+            Ok(()) => Ok(Tick::Wait { why: "declared; not yet seen to be taken".to_string(), until: None }),
+            Err(fault) => Ok(Tick::Wait { why: fault.message, until: None }),
+        }
+    }
+}
+
+/// A stop must be possible also when nothing can be seen: the census is then empty, and says so by being empty.
+fn look(r: &Rotation, asks: &[Asked], world: &World) -> Result<View, Fault> {
+    if asks.is_empty() && r.stopping.is_none() {
+        return observe(r, world);
+    }
+    let blind = View { at: world.clock.now(), groups: BTreeMap::new(), route: None, objects: BTreeMap::new() };
+    if r.stopping.is_some() { observe(r, world).or(Ok(blind)) } else { Ok(blind) }
+}

@@ -1,0 +1,326 @@
+//! A rotation is the fold of its journal and nothing else. Nothing here looks at the world.
+//!
+//! ```text
+//!            ┌───────────────── StepSatisfied (cursor + 1) ─────────────────┐
+//!            ▼                                                              │
+//! Opened ─▶ idle ── StepStarted ─▶ running ── StepStarted (adopted, or a soak begun anew) ─▶ running
+//!            │                        │
+//!            ├──── PlanReplaced (back, cursor 0; once at most) ◀────────────┤
+//!            └──── Closed ◀─────────────────────────────────────────────────┘
+//!  AskTaken may stand anywhere before Closed: it sets a flag that `decide` obeys.
+//! ```
+
+use model::{
+    Ask, Asked, Census, Digest, Direction, Event, EventLine, Fault, Fence, GroupName, Opened, Plan, PlannedStep, RotationId, RouteName,
+    Stamp, Standing, Step, Time, TrafficMark, Verdict,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rotation {
+    pub id: RotationId,
+    pub opened: Opened,
+    pub opened_at: Time,
+    /// The present plan.
+    pub plan: Plan,
+    /// Steps of the present plan before this one are satisfied.
+    pub cursor: u32,
+    pub started: Option<Started>,
+    pub paused: bool,
+    /// The number of the last ask that was taken.
+    pub asks_taken: u64,
+    /// Why the plan was replaced, and which asks were refused; oldest first.
+    pub turns: Vec<String>,
+    pub closed: Option<Closed>,
+    /// Lines folded: the place of the next one.
+    pub len: u64,
+    /// What was seen when each step before the cursor was satisfied.
+    pub notes: Vec<String>,
+    /// Since when nothing but the next step is waited for: the cursor moved, or a pause was lifted.
+    pub moved_at: Time,
+    /// When a pause was lifted last: its time does not count against a deadline.
+    pub resumed_at: Option<Time>,
+    /// The fence of the newest line.
+    pub fence: Fence,
+    /// The newest stamp that was observed on each group and on the route. A view that shows an older one is old.
+    pub group_stamps: BTreeMap<GroupName, Stamp>,
+    pub route_stamp: Option<Stamp>,
+    /// Groups that some step was started on: a declaration of them may be under way.
+    pub touched: BTreeSet<GroupName>,
+    pub route_touched: bool,
+    /// The new group was whole once.
+    pub proven: bool,
+    /// The old group has begun to retire: there is no way back any more.
+    pub leaving: bool,
+    /// Who asked to return, until the plan is replaced.
+    pub returning: Option<String>,
+    /// Who asked to stop.
+    pub stopping: Option<String>,
+}
+
+/// The step at the cursor is under way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Started {
+    /// Survives adoption by a later driver: deadlines count from here.
+    pub first_at: Time,
+    /// What a soak or a drain is counted from: `first_at`, or when the counters began again.
+    pub since: Time,
+    /// By the clock of the driver that holds the step now. Only views taken later are believed by waits.
+    pub last_at: Time,
+    /// `since` and `last_at` are by two clocks.
+    pub adopted: bool,
+    pub stamp: Stamp,
+    pub mark: Option<TrafficMark>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Closed {
+    pub at: Time,
+    pub verdict: Verdict,
+    pub why: String,
+    pub census: Census,
+}
+
+fn bad(line: &EventLine, why: &str) -> Fault {
+    Fault::ours("bad-journal", format!("{} line {}: {why}", line.rotation, line.seq))
+        .hint("the journal was written by another version or changed by hand; `afresh events` shows it")
+}
+
+impl Rotation {
+    /// From line 0. Never panics: a journal that cannot be is a fault with its place.
+    pub fn fold(lines: &[EventLine]) -> Result<Rotation, Fault> {
+        let Some((first, rest)) = lines.split_first() else {
+            return Err(Fault::ours("bad-journal", "the journal is empty: a rotation begins with its `opened` line"));
+        };
+        let mut rotation = Self::open(first)?;
+        for line in rest {
+            rotation.apply(line)?;
+        }
+        Ok(rotation)
+    }
+
+    fn open(line: &EventLine) -> Result<Rotation, Fault> {
+        let Event::Opened(opened) = &line.event else { return Err(bad(line, "a journal begins with `opened`")) };
+        if line.seq != 0 {
+            return Err(bad(line, "a journal begins with line 0"));
+        }
+        if opened.spec.name != line.rotation.service() {
+            return Err(bad(line, "it is of another service"));
+        }
+        if opened.from.as_ref().is_some_and(|from| from.group == opened.to.group) && opened.plan.direction != Direction::Single {
+            return Err(bad(line, "it goes from a group to the same group"));
+        }
+        Ok(Rotation {
+            id: line.rotation.clone(),
+            opened_at: line.at,
+            plan: opened.plan.clone(),
+            opened: opened.clone(),
+            cursor: 0,
+            started: None,
+            paused: false,
+            asks_taken: 0,
+            turns: Vec::new(),
+            closed: None,
+            len: 1,
+            notes: Vec::new(),
+            moved_at: line.at,
+            resumed_at: None,
+            fence: line.fence,
+            group_stamps: BTreeMap::new(),
+            route_stamp: None,
+            touched: BTreeSet::new(),
+            route_touched: false,
+            proven: false,
+            leaving: false,
+            returning: None,
+            stopping: None,
+        })
+    }
+
+    /// Takes the next line. On a fault nothing is changed.
+    pub fn apply(&mut self, line: &EventLine) -> Result<(), Fault> {
+        if line.rotation != self.id {
+            return Err(bad(line, &format!("it stands in the journal of {}", self.id)));
+        }
+        if line.seq != self.len {
+            return Err(bad(line, &format!("line {} was expected", self.len)));
+        }
+        if self.closed.is_some() {
+            return Err(bad(line, "nothing may follow `closed`"));
+        }
+        if line.fence < self.fence {
+            return Err(bad(line, &format!("fence {} after fence {}", line.fence.0, self.fence.0)));
+        }
+        match &line.event {
+            Event::Opened(_) => return Err(bad(line, "`opened` a second time")),
+            Event::StepStarted { step, stamp, mark } => self.step_started(line, *step, *stamp, *mark)?,
+            Event::StepSatisfied { step, seen } => self.step_satisfied(line, *step, seen)?,
+            Event::PlanReplaced { why, plan } => self.plan_replaced(line, why, plan)?,
+            Event::AskTaken(asked) => self.ask_taken(line, asked)?,
+            Event::Closed { verdict, why, census } => {
+                self.closed = Some(Closed { at: line.at, verdict: *verdict, why: why.clone(), census: census.clone() });
+            }
+        }
+        self.len += 1;
+        self.fence = line.fence;
+        Ok(())
+    }
+
+    fn step_started(&mut self, line: &EventLine, step: u32, stamp: Stamp, mark: Option<TrafficMark>) -> Result<(), Fault> {
+        if step != self.cursor {
+            return Err(bad(line, &format!("step {step} started while step {} is next", self.cursor)));
+        }
+        let Some(planned) = self.plan.steps.get(step as usize) else { return Err(bad(line, "the plan has no such step")) };
+        if stamp != (Stamp { fence: line.fence, seq: line.seq }) {
+            return Err(bad(line, "its stamp is not its fence and place"));
+        }
+        match &planned.step {
+            Step::Scale { group, .. } | Step::Check { group, .. } => {
+                self.touched.insert(group.clone());
+            }
+            Step::Retire { group } => {
+                self.leaving |= self.opened.from.as_ref().is_some_and(|from| from.group == *group);
+                self.touched.insert(group.clone());
+            }
+            Step::Shift { .. } => self.route_touched = true,
+            Step::Bake { .. } | Step::Soak { .. } | Step::Drain { .. } => {}
+        }
+        let at = line.at;
+        let fresh = Started { first_at: at, since: at, last_at: at, adopted: false, stamp, mark };
+        self.started = Some(match self.started.take() {
+            None => fresh,
+            // Counters that began again make a soak begin again; its deadline stays.
+            Some(old) if mark.is_some() && mark.map(|m| m.epoch) != old.mark.map(|m| m.epoch) => {
+                Started { first_at: old.first_at, ..fresh }
+            }
+            // A driver that starts its own step again goes on by its own clock.
+            Some(old) if old.stamp.fence == stamp.fence => Started { stamp, last_at: at, ..old },
+            Some(old) => Started { stamp, last_at: at, adopted: true, ..old },
+        });
+        Ok(())
+    }
+
+    fn step_satisfied(&mut self, line: &EventLine, step: u32, seen: &str) -> Result<(), Fault> {
+        if step != self.cursor {
+            return Err(bad(line, &format!("step {step} satisfied while step {} is next", self.cursor)));
+        }
+        let Some(started) = &self.started else { return Err(bad(line, "a step that was not started is satisfied")) };
+        let Some(planned) = self.plan.steps.get(step as usize) else { return Err(bad(line, "the plan has no such step")) };
+        match &planned.step {
+            Step::Scale { group, .. } | Step::Check { group, .. } | Step::Retire { group } => {
+                self.group_stamps.insert(group.clone(), started.stamp);
+                self.proven |= *group == self.opened.to.group;
+            }
+            Step::Shift { .. } => self.route_stamp = Some(started.stamp),
+            Step::Bake { .. } | Step::Soak { .. } | Step::Drain { .. } => {}
+        }
+        self.started = None;
+        self.cursor += 1;
+        self.notes.push(seen.to_string());
+        self.moved_at = line.at;
+        Ok(())
+    }
+
+    fn plan_replaced(&mut self, line: &EventLine, why: &str, plan: &Plan) -> Result<(), Fault> {
+        if self.plan.direction != Direction::Forward {
+            return Err(bad(line, "only a plan forward can be replaced"));
+        }
+        if plan.direction != Direction::Back {
+            return Err(bad(line, "a plan is replaced only by one that goes back"));
+        }
+        if self.leaving {
+            return Err(bad(line, "the old group has begun to retire: there is no way back"));
+        }
+        self.plan = plan.clone();
+        self.cursor = 0;
+        self.started = None;
+        self.notes.clear();
+        self.moved_at = line.at;
+        self.turns.push(why.to_string());
+        self.returning = None;
+        // A pause holds what goes forward. It does not hold what protects customers.
+        self.paused = false;
+        Ok(())
+    }
+
+    fn ask_taken(&mut self, line: &EventLine, asked: &Asked) -> Result<(), Fault> {
+        if asked.n <= self.asks_taken {
+            return Err(bad(line, &format!("ask {} is taken a second time", asked.n)));
+        }
+        self.asks_taken = asked.n;
+        match asked.ask {
+            Ask::Pause => self.paused = true,
+            Ask::Resume => {
+                self.paused = false;
+                self.resumed_at = Some(line.at);
+                self.moved_at = line.at;
+            }
+            Ask::Return => match self.no_way_back() {
+                None => self.returning = Some(asked.by.clone()),
+                Some(why) => self.turns.push(format!("{} asked to return; refused: {why}", asked.by)),
+            },
+            Ask::Stop => self.stopping = Some(asked.by.clone()),
+        }
+        Ok(())
+    }
+
+    /// Why it cannot turn back, if it cannot.
+    pub fn no_way_back(&self) -> Option<&'static str> {
+        match self.plan.direction {
+            Direction::Back => Some("it is going back already"),
+            Direction::Single => Some("a plan of one step has no way back"),
+            Direction::Forward if self.leaving => Some("the old servers have begun to retire"),
+            Direction::Forward => None,
+        }
+    }
+
+    /// The step at the cursor.
+    pub fn step(&self) -> Option<&PlannedStep> {
+        self.plan.steps.get(self.cursor as usize)
+    }
+
+    /// What stood before, if it still did when the rotation was opened: what going back goes to.
+    pub(crate) fn base(&self) -> Option<&Standing> {
+        let from = self.opened.from.as_ref()?;
+        let planned = |s: &PlannedStep| matches!(&s.step, Step::Retire { group } if *group == from.group);
+        (self.opened.plan.direction == Direction::Single || self.opened.plan.steps.iter().any(planned)).then_some(from)
+    }
+
+    /// How many served when it was opened. A plan forward begins with a step that changes nothing, and its capacity is that.
+    pub(crate) fn stood(&self) -> u32 {
+        let stood = self.opened.plan.steps.first().map_or(0, |s| s.capacity);
+        if stood == 0 { self.opened.spec.count } else { stood }
+    }
+
+    /// Every group a step of this rotation names, and those it goes from and to.
+    pub fn groups(&self) -> Vec<GroupName> {
+        let mut all: BTreeSet<&GroupName> = self.touched.iter().collect();
+        all.insert(&self.opened.to.group);
+        all.extend(self.opened.from.iter().map(|f| &f.group));
+        for planned in self.opened.plan.steps.iter().chain(&self.plan.steps) {
+            all.extend(planned.step.group());
+            if let Step::Shift { weights, .. } = &planned.step {
+                all.extend(weights.keys());
+            }
+        }
+        all.into_iter().cloned().collect()
+    }
+
+    /// The route to observe: None if neither release has one.
+    pub fn route(&self) -> Option<RouteName> {
+        let opened = &self.opened;
+        let routed = opened.spec.route.is_some()
+            || opened.to.release.route.is_some()
+            || opened.from.as_ref().is_some_and(|f| f.release.route.is_some())
+            || opened.plan.steps.iter().any(|s| matches!(s.step, Step::Shift { .. }));
+        routed.then(|| crate::plan::route_name(&opened.spec.name))
+    }
+
+    /// The objects to ask the store for: only while a bake step is next, since looking reads every byte of them.
+    pub fn objects(&self) -> Vec<Digest> {
+        match self.step().map(|s| &s.step) {
+            Some(Step::Bake { objects, .. }) => objects.clone(),
+            _ => Vec::new(),
+        }
+    }
+}

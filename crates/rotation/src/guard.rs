@@ -1,0 +1,98 @@
+//! The capacity guard: before a step that takes serving capacity away is begun, and again before it is declared, what remains
+//! healthy and observed must cover the floor. It refuses; it never decides what to do instead.
+
+use crate::plan::needed;
+use crate::sight::{Eyes, declared};
+use crate::words::{describe, servers};
+use model::{Direction, GroupName, Step};
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(crate) struct Ground<'a> {
+    pub eyes: Eyes<'a>,
+    pub direction: Direction,
+    /// Healthy servers that must remain.
+    pub floor: u32,
+    /// So many servers carry the whole load: a weight of 100.
+    pub whole: u32,
+    /// One-shot groups: they serve nobody.
+    pub checks: BTreeSet<GroupName>,
+}
+
+impl Ground<'_> {
+    /// Why the step must not be begun or declared now; None: it may.
+    pub fn refuse(&self, step: &Step) -> Option<String> {
+        let why = match step {
+            Step::Scale { group, count } => self.scale(group, *count),
+            Step::Shift { weights, .. } => self.shift(weights),
+            Step::Retire { group } => self.retire(group),
+            Step::Bake { .. } | Step::Check { .. } | Step::Soak { .. } | Step::Drain { .. } => None,
+        }?;
+        Some(format!("{} must wait: {why}", describe(step)))
+    }
+
+    /// Customers reach a routed group by its weight alone; servers without a route work from the moment they are there.
+    fn serves(&self, group: &GroupName) -> bool {
+        !self.checks.contains(group) && (!self.eyes.routed(group) || self.eyes.weight(group) > 0)
+    }
+
+    fn healthy_beside(&self, group: &GroupName) -> u32 {
+        let others = self.eyes.seen.groups.keys().filter(|g| *g != group && self.serves(g));
+        others.fold(0, |sum, g| sum.saturating_add(self.eyes.tally(g).healthy))
+    }
+
+    fn scale(&self, group: &GroupName, count: u32) -> Option<String> {
+        let tally = self.eyes.tally(group);
+        let shrinks = count < tally.exist || declared(self.eyes.seen, group).is_some_and(|now| count < now);
+        if !shrinks || !self.serves(group) {
+            return None;
+        }
+        let worst = tally.worst(count);
+        if self.eyes.routed(group) {
+            let weight = self.eyes.weight(group);
+            let need = needed(self.whole, weight);
+            if worst < need {
+                return Some(format!(
+                    "{weight} % of the customers go to {group}; that needs {need} healthy, and {worst} would be sure to remain"
+                ));
+            }
+        }
+        let remain = worst.saturating_add(self.healthy_beside(group));
+        (remain < self.floor).then(|| format!("{remain} healthy would be sure to remain, and {} must", self.floor))
+    }
+
+    fn shift(&self, weights: &BTreeMap<GroupName, u32>) -> Option<String> {
+        if weights.values().all(|w| *w == 0) {
+            let serving = self.eyes.seen.groups.keys().filter(|g| self.eyes.routed(g) && self.eyes.weight(g) > 0);
+            let healthy = serving.fold(0, |sum: u32, g| sum.saturating_add(self.eyes.tally(g).healthy));
+            let alone = self.direction == Direction::Single && healthy > 0;
+            return alone.then(|| format!("customers would be sent to nobody, and {} would serve them", servers(healthy)));
+        }
+        for (group, weight) in weights.iter().filter(|(g, w)| **w > self.eyes.weight(g)) {
+            let (healthy, need) = (self.eyes.tally(group).healthy, needed(self.whole, *weight));
+            if healthy < need {
+                return Some(format!("{weight} % of the customers need {need} healthy in {group}, and {healthy} are"));
+            }
+        }
+        None
+    }
+
+    fn retire(&self, group: &GroupName) -> Option<String> {
+        if self.checks.contains(group) {
+            return None;
+        }
+        let weight = self.eyes.weight(group);
+        if weight > 0 {
+            return Some(format!("{weight} % of the customers are still sent to {group}"));
+        }
+        // The old group is the way back: it stays until the new one can do without it, even if nobody is sent to it any more.
+        let way_back = self.direction == Direction::Forward && self.eyes.from.is_some_and(|f| f.group == *group);
+        let remain = if way_back {
+            self.eyes.to.map_or(0, |to| self.eyes.tally(&to.group).healthy)
+        } else if self.serves(group) {
+            self.healthy_beside(group)
+        } else {
+            return None;
+        };
+        (remain < self.floor).then(|| format!("{remain} healthy would remain, and {} must", self.floor))
+    }
+}

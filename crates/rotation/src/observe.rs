@@ -1,0 +1,33 @@
+//! Looking at the world through the ports. It changes nothing.
+
+use crate::fold::Rotation;
+use crate::ports::{Clock, ImageStore, Journal, Provider, Router};
+use model::{Fault, View};
+use std::collections::BTreeMap;
+
+/// Every way out.
+#[derive(Clone, Copy)]
+pub struct World<'a> {
+    pub provider: &'a dyn Provider,
+    pub router: &'a dyn Router,
+    pub images: &'a dyn ImageStore,
+    pub journal: &'a dyn Journal,
+    pub clock: &'a dyn Clock,
+}
+
+/// The clock is read first, so that everything in the view is at least that new.
+pub fn observe(r: &Rotation, world: &World) -> Result<View, Fault> {
+    let at = world.clock.now();
+    let mut groups = BTreeMap::new();
+    for group in r.groups() {
+        let seen = world.provider.observe(&group)?;
+        groups.insert(group, seen);
+    }
+    let route = r.route().map(|route| world.router.observe(&route)).transpose()?;
+    let mut objects = BTreeMap::new();
+    for object in r.objects() {
+        let has = world.images.has(&object)?;
+        objects.insert(object, has);
+    }
+    Ok(View { at, groups, route, objects })
+}

@@ -1,0 +1,289 @@
+//! Plans: which steps lead from one release to another, with the capacity at every prefix. Pure; it declares nothing.
+//!
+//! ```text
+//! forward   bake ▸ (check ▸ retire the check)* ▸ ( scale new up ▸ shift ▸ soak ▸ scale old down )* ▸ drain old ▸ retire old
+//! back      scale old up ▸ shift ▸ ( drain ▸ retire )* of all that this rotation made
+//! ```
+//! Without a route there is nothing to shift or to drain: servers of both releases serve from the moment they are healthy.
+
+use crate::sight::{Eyes, declared};
+use model::{Direction, Fault, GroupName, Plan, PlannedStep, RouteName, ServiceName, ServiceSpec, Standing, Step, View, Wave, WishSeen};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// More waves than this is a mistake in the file, not a rollout.
+const WAVES_MAX: usize = 100;
+
+/// What is wanted of a plan.
+pub struct Intent<'a> {
+    pub spec: &'a ServiceSpec,
+    /// What stands now; None: the first release.
+    pub from: Option<&'a Standing>,
+    pub to: &'a Standing,
+    pub direction: Direction,
+}
+
+/// How many servers a share (in percent) of the load needs, if `count` carry the whole of it.
+pub fn needed(count: u32, share: u32) -> u32 {
+    let servers = (u64::from(count) * u64::from(share)).div_ceil(100);
+    u32::try_from(servers).unwrap_or(u32::MAX)
+}
+
+/// The waves as growing shares in percent; the last is 100.
+///
+/// A wave of `n` servers gets the share that `n` servers can carry, rounded down, so that `needed(count, share)` is `n`.
+pub fn shares(waves: &[Wave], count: u32) -> Vec<u32> {
+    let mut shares = Vec::new();
+    for wave in waves {
+        let share = match wave {
+            Wave::Percent(percent) => (*percent).clamp(1, 100),
+            Wave::Count(n) => u32::try_from((u64::from(*n) * 100 / u64::from(count.max(1))).clamp(1, 100)).unwrap_or(100),
+        };
+        if shares.last().is_none_or(|last| *last < share) {
+            shares.push(share);
+        }
+    }
+    if shares.last() != Some(&100) {
+        shares.push(100);
+    }
+    shares
+}
+
+/// A route has its service's name: the same rule holds for both kinds of name.
+pub fn route_name(service: &ServiceName) -> RouteName {
+    RouteName::new(service.as_str()).expect("service and route names keep one rule")
+}
+
+/// Plans a whole rotation. `seen` should hold every group of the service that may still exist: what is left from a rotation
+/// that was stopped is cleaned up by this one. A refusal is the user's to mend.
+pub fn plan(intent: &Intent, seen: &View) -> Result<Plan, Fault> {
+    plan_with(intent, seen, None)
+}
+
+pub(crate) fn plan_with(intent: &Intent, seen: &View, planted: Option<crate::Planted>) -> Result<Plan, Fault> {
+    refuse(intent, seen)?;
+    match intent.direction {
+        Direction::Forward => forward(intent, seen, planted),
+        Direction::Back => {
+            let mut retire = vec![intent.to.group.clone()];
+            for place in 1..=intent.spec.checks.len() {
+                retire.push(check_group(&intent.to.group, place)?);
+            }
+            let way = Back { spec: intent.spec, from: intent.from, to: intent.to, count: intent.spec.count, retire, shift: true };
+            Ok(back(&way, seen, planted))
+        }
+        Direction::Single => {
+            Err(Fault::yours("no-such-plan", "a plan of one step is made from that step").hint("use `afresh step run` for a single step"))
+        }
+    }
+}
+
+fn refuse(intent: &Intent, seen: &View) -> Result<(), Fault> {
+    let Intent { spec, from, to, .. } = intent;
+    if spec.count == 0 {
+        return Err(
+            Fault::yours("count-zero", format!("{}: a count of 0 leaves nobody to serve", spec.name)).hint("write `count = 1` or more")
+        );
+    }
+    if spec.rollout.waves.len() > WAVES_MAX {
+        return Err(Fault::yours("too-many-waves", format!("{}: {} waves; {WAVES_MAX} are allowed", spec.name, spec.rollout.waves.len())));
+    }
+    if spec.rollout.within_ms == 0 {
+        return Err(Fault::yours("no-time", format!("{}: within = 0 gives no step any time", spec.name)).hint("write `within = \"5m\"`"));
+    }
+    for standing in from.iter().copied().chain([*to]) {
+        if standing.release.service != spec.name {
+            return Err(Fault::ours("wrong-service", format!("{} is no release of {}", standing.release.label(), spec.name)));
+        }
+    }
+    if from.is_some_and(|from| from.group == to.group) {
+        return Err(Fault::ours("same-group", format!("{} cannot be rotated onto itself", to.group)));
+    }
+    let taken = seen.groups.get(&to.group).is_some_and(|g| g.wish != WishSeen::Unknown);
+    if intent.direction == Direction::Forward && taken {
+        return Err(Fault::ours("name-used", format!("a group {} was there before: names are never used twice", to.group)));
+    }
+    Ok(())
+}
+
+fn check_group(group: &GroupName, place: usize) -> Result<GroupName, Fault> {
+    GroupName::new(format!("{group}-c{place}"))
+        .map_err(|e| Fault::yours("name-too-long", e.to_string()).hint("give the service a shorter name"))
+}
+
+fn forward(intent: &Intent, seen: &View, planted: Option<crate::Planted>) -> Result<Plan, Fault> {
+    let Intent { spec, to, .. } = intent;
+    let new = &to.group;
+    // An old group that is gone cannot be gone back to and needs no care; its name is never declared again.
+    let from = intent.from.filter(|f| seen.groups.get(&f.group).is_none_or(|g| g.wish != WishSeen::Gone));
+    let eyes = Eyes { seen, spec, from, to: Some(to) };
+    let left = leftovers(intent, seen);
+    let mut way = Way::new(Direction::Forward);
+    if let Some(from) = from {
+        way.counts.insert(from.group.clone(), declared(seen, &from.group).unwrap_or(spec.count));
+    }
+    for group in &left {
+        way.counts.insert(group.clone(), declared(seen, group).unwrap_or(0));
+    }
+    way.floor = spec.count.min(way.capacity());
+
+    let mut objects = vec![to.release.image.clone()];
+    objects.extend(to.release.artifact.clone());
+    way.push(Step::Bake { image: to.release.image_name.clone(), objects }, None);
+    for (i, check) in to.release.checks.iter().enumerate() {
+        let group = check_group(new, i + 1)?;
+        way.checks.insert(group.clone());
+        let (command, within_ms) = (check.run.clone(), check.within_ms);
+        way.push(Step::Check { group: group.clone(), of: new.clone(), command, within_ms }, None);
+        way.push(Step::Retire { group }, None);
+    }
+
+    let (routed_old, routed_new) = (from.is_some_and(|f| f.release.route.is_some()), to.release.route.is_some());
+    let stood = from.map_or(0, |f| way.count(&f.group));
+    // Where nothing healthy stands, or customers cannot be shared between the two, small waves would only hold back the cure.
+    let shared = from.is_some_and(|f| eyes.kept_healthy(&f.group) > 0 || !seen.groups.contains_key(&f.group)) && routed_old == routed_new;
+    let shares = if shared && stood > 0 { shares(&spec.rollout.waves, spec.count) } else { vec![100] };
+    // An old group that is not whole is left as it is until it goes: taking some of its servers would be refused anyway.
+    let whole = from.is_some_and(|f| !seen.groups.contains_key(&f.group) || eyes.kept_healthy(&f.group) >= stood);
+    if let Some(from) = from.filter(|_| !left.is_empty()) {
+        let wanted = needed(spec.count, 100 - shares[0]);
+        if stood > 0 && stood < wanted {
+            way.push(Step::Scale { group: from.group.clone(), count: wanted }, None);
+        }
+    }
+    let route = route_name(&spec.name);
+    for (i, share) in shares.iter().copied().enumerate() {
+        let (wave, last) = (u32::try_from(i + 1).ok(), share == 100);
+        way.push(Step::Scale { group: new.clone(), count: needed(spec.count, share) }, wave);
+        let smaller = from.filter(|_| !last && whole).map(|f| (f.group.clone(), needed(spec.count, 100 - share)));
+        let shrink = smaller.filter(|(group, count)| *count < way.count(group)).map(|(group, count)| Step::Scale { group, count });
+        let early = planted == Some(crate::Planted::ShrinkBeforeShift);
+        if early && let Some(step) = shrink.clone() {
+            way.push(step, wave);
+        }
+        if routed_new {
+            let mut weights = BTreeMap::from([(new.clone(), share)]);
+            if let Some(from) = from.filter(|_| !last) {
+                weights.insert(from.group.clone(), 100 - share);
+            }
+            way.push(Step::Shift { route: route.clone(), weights }, wave);
+        } else if routed_old && last {
+            way.push(Step::Shift { route: route.clone(), weights: BTreeMap::new() }, wave);
+        }
+        if spec.rollout.soak_ms > 0 {
+            way.push(Step::Soak { group: new.clone(), for_ms: spec.rollout.soak_ms, errors_ppm: spec.rollout.errors_ppm }, wave);
+        }
+        if let Some(step) = shrink.filter(|_| !early) {
+            way.push(step, wave);
+        }
+    }
+    let going = from.map(|f| (f.group.clone(), f.release.drain.within_ms));
+    for (group, within_ms) in going.into_iter().chain(left.into_iter().map(|g| (g, spec.drain.within_ms))) {
+        way.throw_away(group, (routed_old || routed_new).then_some(within_ms), planted);
+    }
+    Ok(way.plan())
+}
+
+/// Groups that the view shows and that neither release owns: a stopped rotation left them.
+fn leftovers(intent: &Intent, seen: &View) -> Vec<GroupName> {
+    let owned = |g: &GroupName| *g == intent.to.group || intent.from.is_some_and(|f| f.group == *g);
+    let there = seen.groups.values().filter(|g| matches!(g.wish, WishSeen::Run { .. }) || !g.instances.is_empty());
+    there.map(|g| g.group.clone()).filter(|g| !owned(g)).collect()
+}
+
+pub(crate) struct Back<'a> {
+    pub spec: &'a ServiceSpec,
+    /// To this; None: nothing stood before.
+    pub from: Option<&'a Standing>,
+    pub to: &'a Standing,
+    /// So many servers stood before.
+    pub count: u32,
+    pub retire: Vec<GroupName>,
+    /// Customers may have been turned to somebody, so they are turned back.
+    pub shift: bool,
+}
+
+/// The way back needs nothing of the release that failed, and scales what stood before to its whole size whatever it is now.
+pub(crate) fn back(intent: &Back, seen: &View, planted: Option<crate::Planted>) -> Plan {
+    let Back { spec, from, to, count, .. } = intent;
+    let mut way = Way::new(Direction::Back);
+    for group in from.iter().map(|f| &f.group).chain(&intent.retire) {
+        way.counts.insert(group.clone(), declared(seen, group).unwrap_or(0));
+    }
+    way.floor = if from.is_some() { spec.count.min(*count) } else { 0 };
+    let (routed_old, routed_new) = (from.is_some_and(|f| f.release.route.is_some()), to.release.route.is_some());
+    let mut weights = BTreeMap::new();
+    if let Some(from) = from {
+        if planted != Some(crate::Planted::BackAssumesSize) {
+            way.push(Step::Scale { group: from.group.clone(), count: *count }, None);
+        }
+        if routed_old {
+            weights.insert(from.group.clone(), 100);
+        }
+    }
+    if intent.shift && (routed_old || routed_new) {
+        way.push(Step::Shift { route: route_name(&spec.name), weights }, None);
+    }
+    for group in &intent.retire {
+        let routed = (routed_old || routed_new) && !way.checks.contains(group);
+        way.throw_away(group.clone(), routed.then_some(to.release.drain.within_ms), planted);
+    }
+    way.plan()
+}
+
+/// A plan being written, with what is declared at its end so far.
+struct Way {
+    direction: Direction,
+    steps: Vec<PlannedStep>,
+    counts: BTreeMap<GroupName, u32>,
+    checks: BTreeSet<GroupName>,
+    /// Nobody is sent there any more.
+    out: BTreeSet<GroupName>,
+    peak: u32,
+    floor: u32,
+}
+
+impl Way {
+    fn new(direction: Direction) -> Self {
+        Self { direction, steps: Vec::new(), counts: BTreeMap::new(), checks: BTreeSet::new(), out: BTreeSet::new(), peak: 0, floor: 0 }
+    }
+
+    fn count(&self, group: &GroupName) -> u32 {
+        self.counts.get(group).copied().unwrap_or(0)
+    }
+
+    fn capacity(&self) -> u32 {
+        let serving = self.counts.iter().filter(|(g, _)| !self.checks.contains(*g) && !self.out.contains(*g));
+        serving.fold(0, |sum, (_, count)| sum.saturating_add(*count))
+    }
+
+    fn push(&mut self, step: Step, wave: Option<u32>) {
+        match &step {
+            Step::Scale { group, count } => {
+                self.counts.insert(group.clone(), *count);
+            }
+            Step::Check { group, .. } => {
+                self.counts.insert(group.clone(), 1);
+            }
+            Step::Drain { group, .. } => {
+                self.out.insert(group.clone());
+            }
+            Step::Retire { group } => {
+                self.counts.remove(group);
+            }
+            Step::Bake { .. } | Step::Shift { .. } | Step::Soak { .. } => {}
+        }
+        self.peak = self.peak.max(self.counts.values().fold(0, |sum, count| sum.saturating_add(*count)));
+        self.steps.push(PlannedStep { step, wave, capacity: self.capacity() });
+    }
+
+    fn throw_away(&mut self, group: GroupName, drain_ms: Option<u64>, planted: Option<crate::Planted>) {
+        if let Some(within_ms) = drain_ms.filter(|_| planted != Some(crate::Planted::NoDrain)) {
+            self.push(Step::Drain { group: group.clone(), within_ms }, None);
+        }
+        self.push(Step::Retire { group }, None);
+    }
+
+    fn plan(self) -> Plan {
+        Plan { direction: self.direction, steps: self.steps, peak: self.peak, floor: self.floor }
+    }
+}

@@ -1,0 +1,94 @@
+//! Reading a view: how many servers of a group are there, and how many are well. Nothing here decides.
+
+use model::{GroupName, InstanceSeen, InstanceState, ServiceSpec, Standing, View, WishSeen};
+
+/// Servers of one group, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// Those that serve or will: not the dying.
+    pub exist: u32,
+    /// Healthy for the stated time, to the keeper and, if customers come by a route, to the balancer.
+    pub healthy: u32,
+    /// Everything, the dying too.
+    pub all: u32,
+}
+
+impl Tally {
+    /// How many healthy ones are left, at the worst, when only `count` may stay: the keeper may pick healthy ones to end.
+    pub fn worst(self, count: u32) -> u32 {
+        self.healthy.saturating_sub(self.exist.saturating_sub(count))
+    }
+}
+
+/// The view, and the releases that say what healthy means.
+#[derive(Clone, Copy)]
+pub(crate) struct Eyes<'a> {
+    pub seen: &'a View,
+    pub spec: &'a ServiceSpec,
+    pub from: Option<&'a Standing>,
+    pub to: Option<&'a Standing>,
+}
+
+impl Eyes<'_> {
+    pub fn tally(&self, group: &GroupName) -> Tally {
+        let (healthy_for_ms, routed) = self.rule(group);
+        self.count(group, |i| {
+            lives(i) && long_enough(i.healthy_ms, healthy_for_ms) && (!routed || self.balancer_agrees(group, i, healthy_for_ms))
+        })
+    }
+
+    /// By the keeper's probe alone, however short.
+    pub fn kept_healthy(&self, group: &GroupName) -> u32 {
+        self.count(group, |i| lives(i) && i.healthy_ms.is_some()).healthy
+    }
+
+    fn rule(&self, group: &GroupName) -> (u64, bool) {
+        let known = [self.from, self.to].into_iter().flatten().find(|s| s.group == *group);
+        match known {
+            Some(standing) => (standing.release.health.healthy_for_ms, standing.release.route.is_some()),
+            None => (self.spec.health.healthy_for_ms, self.spec.route.is_some()),
+        }
+    }
+
+    /// Whether customers come to this group by a route.
+    pub fn routed(&self, group: &GroupName) -> bool {
+        self.rule(group).1
+    }
+
+    fn balancer_agrees(&self, group: &GroupName, instance: &InstanceSeen, for_ms: u64) -> bool {
+        let traffic = self.seen.route.as_ref().and_then(|r| r.groups.get(group));
+        let target = traffic.and_then(|t| t.targets.get(&instance.id));
+        target.is_some_and(|t| !t.draining && long_enough(t.healthy_ms, for_ms))
+    }
+
+    fn count(&self, group: &GroupName, healthy: impl Fn(&InstanceSeen) -> bool) -> Tally {
+        let mut tally = Tally::default();
+        for instance in self.seen.groups.get(group).iter().flat_map(|g| &g.instances) {
+            tally.all += 1;
+            tally.exist += u32::from(matches!(instance.state, InstanceState::Starting | InstanceState::Running));
+            tally.healthy += u32::from(healthy(instance));
+        }
+        tally
+    }
+
+    /// The weight that the data plane gives the group now.
+    pub fn weight(&self, group: &GroupName) -> u32 {
+        self.seen.route.as_ref().and_then(|r| r.weights.get(group)).copied().unwrap_or(0)
+    }
+}
+
+fn lives(instance: &InstanceSeen) -> bool {
+    instance.state == InstanceState::Running
+}
+
+fn long_enough(healthy_ms: Option<u64>, for_ms: u64) -> bool {
+    healthy_ms.is_some_and(|ms| ms >= for_ms)
+}
+
+/// How many the provider was last told to run; None: the view says nothing of it.
+pub(crate) fn declared(seen: &View, group: &GroupName) -> Option<u32> {
+    match seen.groups.get(group)?.wish {
+        WishSeen::Run { count, .. } => Some(count),
+        WishSeen::Unknown | WishSeen::Gone => Some(0),
+    }
+}

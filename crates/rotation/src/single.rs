@@ -1,0 +1,70 @@
+//! A plan of one step, asked for by hand. The same guard holds as in a whole rotation.
+
+use crate::guard::Ground;
+use crate::plan::route_name;
+use crate::sight::{Eyes, declared};
+use crate::words::describe;
+use model::{Direction, Fault, GroupName, Plan, PlannedStep, ServiceSpec, Step, View, WishSeen};
+use std::collections::BTreeSet;
+
+/// Refuses (`floor`) what would take customers their servers. `seen` holds every group of the service, and its route.
+pub fn single(spec: &ServiceSpec, step: &Step, seen: &View) -> Result<Plan, Fault> {
+    sensible(spec, step, seen)?;
+    let eyes = Eyes { seen, spec, from: None, to: None };
+    let ground = Ground { eyes, direction: Direction::Single, floor: 0, whole: spec.count, checks: BTreeSet::new() };
+    let serves = |g: &&GroupName| spec.route.is_none() || eyes.weight(g) > 0;
+    let serving = seen.groups.keys().filter(serves).fold(0u32, |sum, g| sum.saturating_add(declared(seen, g).unwrap_or(0)));
+    let floor = spec.count.min(serving);
+    if let Some(why) = (Ground { floor, ..ground }).refuse(step) {
+        return Err(Fault::yours("floor", why).hint("`afresh deploy` replaces servers without going below what serves"));
+    }
+    let all = seen.groups.keys().fold(0u32, |sum, g| sum.saturating_add(declared(seen, g).unwrap_or(0)));
+    let (had, has) = match step {
+        Step::Scale { group, count } => (declared(seen, group).unwrap_or(0), *count),
+        Step::Retire { group } => (declared(seen, group).unwrap_or(0), 0),
+        Step::Check { .. } => (0, 1),
+        _ => (0, 0),
+    };
+    let after = all.saturating_sub(had).saturating_add(has);
+    let steps = vec![PlannedStep { step: step.clone(), wave: None, capacity: after }];
+    Ok(Plan { direction: Direction::Single, steps, peak: all.max(after), floor })
+}
+
+fn sensible(spec: &ServiceSpec, step: &Step, seen: &View) -> Result<(), Fault> {
+    let there = |group: &GroupName| match seen.groups.get(group).map(|g| g.wish) {
+        Some(WishSeen::Run { .. }) => Ok(()),
+        Some(WishSeen::Gone) => Err(Fault::yours("group-gone", format!("{group} is gone; its name is never used again"))),
+        _ => Err(Fault::yours("no-such-group", format!("there is no group {group}")).hint("`afresh instances` shows the groups there are")),
+    };
+    match step {
+        Step::Bake { .. } => Ok(()),
+        // Its own group is new, or the very same check is asked for again.
+        Step::Check { of, .. } => there(of),
+        Step::Scale { group, .. } | Step::Soak { group, .. } => there(group),
+        Step::Retire { group } if seen.groups.get(group).is_some_and(|g| g.wish == WishSeen::Gone) => Ok(()),
+        Step::Retire { group } => there(group),
+        Step::Drain { group, .. } if spec.route.is_some() => {
+            if seen.groups.contains_key(group) {
+                Ok(())
+            } else {
+                there(group)
+            }
+        }
+        Step::Drain { .. } => Err(no_route(spec, step)),
+        Step::Shift { .. } if spec.route.is_none() => Err(no_route(spec, step)),
+        Step::Shift { route, weights } => {
+            let sum = weights.values().fold(0u64, |sum, w| sum + u64::from(*w));
+            if *route != route_name(&spec.name) {
+                return Err(Fault::yours("no-such-route", format!("{} has no route {route}", spec.name)));
+            }
+            if !(weights.is_empty() || sum == 100) {
+                return Err(Fault::yours("weights", format!("the weights sum to {sum}")).hint("they must sum to 100, or be none at all"));
+            }
+            weights.keys().try_for_each(there)
+        }
+    }
+}
+
+fn no_route(spec: &ServiceSpec, step: &Step) -> Fault {
+    Fault::yours("no-route", format!("{}: {} has no route", describe(step), spec.name))
+}

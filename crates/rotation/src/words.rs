@@ -1,0 +1,37 @@
+//! Sentences on steps and counts, as people read them in `afresh why`.
+
+use model::{GroupName, Step};
+use std::collections::BTreeMap;
+
+/// What a step does: "scale web-r42-7 to 3".
+pub(crate) fn describe(step: &Step) -> String {
+    match step {
+        Step::Bake { image, .. } => format!("bake {image}"),
+        Step::Check { group, command, .. } => format!("check {group}: {}", command.join(" ")),
+        Step::Scale { group, count } => format!("scale {group} to {count}"),
+        Step::Shift { weights, .. } => format!("shift customers to {}", weights_in_words(weights)),
+        Step::Soak { group, for_ms, .. } => format!("soak {group} for {}", span(*for_ms)),
+        Step::Drain { group, .. } => format!("drain {group}"),
+        Step::Retire { group } => format!("retire {group}"),
+    }
+}
+
+pub(crate) fn weights_in_words(weights: &BTreeMap<GroupName, u32>) -> String {
+    let parts: Vec<String> = weights.iter().filter(|(_, w)| **w > 0).map(|(g, w)| format!("{g} {w} %")).collect();
+    if parts.is_empty() { "nobody".to_string() } else { parts.join(", ") }
+}
+
+/// "1 server", "3 servers".
+pub(crate) fn servers(count: u32) -> String {
+    if count == 1 { "1 server".to_string() } else { format!("{count} servers") }
+}
+
+/// "1.5 s", "300 ms", "5 min".
+pub(crate) fn span(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..120_000 if ms.is_multiple_of(1_000) => format!("{} s", ms / 1_000),
+        1_000..120_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        _ => format!("{} min", ms / 60_000),
+    }
+}
