@@ -1,0 +1,291 @@
+//! An apt of our own: its sources, lists and cache lie in the store, and of the machine's settings only what is named here gets in
+//! (proxies, credentials, certificates, validity). It resolves packages; it never installs one.
+
+use crate::exec::{self, command, run};
+use crate::io;
+use crate::locks::Lock;
+use crate::near;
+use crate::sources::{self, Source};
+use crate::store::Store;
+use model::{Digest, Fault};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Settings of the machine's apt that are passed on: how to reach a mirror, not what to take from it.
+const PASSED: [&str; 9] = [
+    "Acquire::http",
+    "Acquire::https",
+    "Acquire::ftp",
+    "Acquire::Retries",
+    "Acquire::ForceIPv4",
+    "Acquire::ForceIPv6",
+    "Acquire::Check-Valid-Until",
+    "Acquire::Check-Date",
+    "Acquire::Max-ValidTime",
+];
+
+/// Held by one process at a time.
+pub struct Apt {
+    dir: PathBuf,
+    pub sources: Vec<Source>,
+    pub arch: String,
+    /// `Acquire::...` lines that came from the machine, as apt writes them.
+    pub passed: Vec<String>,
+    _lock: Lock,
+}
+
+/// One file that a mirror signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    pub file: String,
+    pub digest: Digest,
+    pub fields: BTreeMap<String, String>,
+}
+
+/// One line of `--print-uris`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wanted {
+    pub url: String,
+    pub file: String,
+    pub bytes: u64,
+    pub sha256: String,
+}
+
+impl Apt {
+    pub fn open(store: &Store, sources: Vec<Source>) -> Result<Apt, Fault> {
+        exec::need(&["apt-get", "apt-cache", "apt-config", "dpkg", "setpriv"])?;
+        let arch = exec::run_well(command("dpkg").arg("--print-architecture"), "dpkg")?.text().trim().to_string();
+        let passed = passed(&exec::run_well(command("apt-config").arg("dump"), "apt-config")?.text());
+        let text = sources::render(&sources);
+        let key = io::digest_of(format!("{arch}\n{text}").as_bytes());
+        let dir = store.dir("apt").join(key.short());
+        for part in ["etc", "state/lists/partial", "cache/archives/partial"] {
+            io::make_dir(&dir.join(part))?;
+        }
+        let lock = Lock::exclusive(&dir.join("lock"))?;
+        let apt = Apt { dir, sources, arch, passed, _lock: lock };
+        io::write_atomic(&apt.dir.join("afresh.sources"), text.as_bytes())?;
+        io::write_atomic(&apt.dir.join("status"), b"")?;
+        io::write_atomic(&apt.dir.join("apt.conf"), apt.conf().as_bytes())?;
+        Ok(apt)
+    }
+
+    fn conf(&self) -> String {
+        let d = self.dir.display();
+        let mut text = format!(
+            "Dir \"{d}/\";\nDir::State \"{d}/state\";\nDir::State::status \"{d}/status\";\nDir::Cache \"{d}/cache\";\nDir::Log \"{d}/log\";\n\
+             Dir::Etc \"{d}/etc\";\nDir::Etc::sourcelist \"{d}/afresh.sources\";\nDir::Etc::sourceparts \"/dev/null\";\n\
+             Dir::Etc::parts \"/dev/null\";\nDir::Etc::main \"/dev/null\";\nDir::Etc::preferences \"/dev/null\";\nDir::Etc::preferencesparts \"/dev/null\";\n\
+             Dir::Etc::trusted \"/etc/apt/trusted.gpg\";\nDir::Etc::trustedparts \"/etc/apt/trusted.gpg.d\";\n\
+             Dir::Etc::netrc \"/etc/apt/auth.conf\";\nDir::Etc::netrcparts \"/etc/apt/auth.conf.d\";\n\
+             Dir::Bin::methods \"/usr/lib/apt/methods\";\nAPT::Architecture \"{a}\";\nAPT::Architectures {{ \"{a}\"; }};\n\
+             APT::Get::AllowUnauthenticated \"false\";\nAcquire::AllowInsecureRepositories \"false\";\nAcquire::AllowWeakRepositories \"false\";\n\
+             Acquire::Languages \"none\";\nAcquire::GzipIndexes \"false\";\nAcquire::ForceHash \"SHA256\";\nAPT::Install-Recommends \"false\";\nAPT::Install-Suggests \"false\";\n\
+             APT::Update::Error-Mode \"any\";\nAPT::Get::Assume-Yes \"true\";\n",
+            a = self.arch
+        );
+        for line in &self.passed {
+            let _ = writeln!(text, "{line}");
+        }
+        text
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut c = command(program);
+        c.env("APT_CONFIG", self.dir.join("apt.conf"));
+        c
+    }
+
+    /// The passed settings as a file for another apt.
+    pub fn passed_file(&self) -> Result<PathBuf, Fault> {
+        let path = self.dir.join("passed.conf");
+        io::write_atomic(&path, (self.passed.join("\n") + "\n").as_bytes())?;
+        Ok(path)
+    }
+
+    pub fn sources_file(&self) -> PathBuf {
+        self.dir.join("afresh.sources")
+    }
+
+    /// Asks the mirrors for what is new and checks who signed it and how old it is. Cheap when nothing is.
+    pub fn update(&self) -> Result<Vec<Release>, Fault> {
+        let done = run(self.command("apt-get").args(["update", "-q"]), "apt-get")?;
+        if !done.status.success() {
+            return Err(update_fault(&done.stderr, &self.sources));
+        }
+        self.releases()
+    }
+
+    pub fn lists(&self) -> PathBuf {
+        self.dir.join("state/lists")
+    }
+
+    pub fn releases(&self) -> Result<Vec<Release>, Fault> {
+        let dir = self.lists();
+        let mut all = Vec::new();
+        for path in files_ending(&dir, &["_InRelease", "_Release"])? {
+            let bytes = io::read_limited(&path, 64 << 20)?;
+            let file = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            all.push(Release { file, digest: io::digest_of(&bytes), fields: head_fields(&String::from_utf8_lossy(&bytes)) });
+        }
+        if all.is_empty() {
+            return Err(Fault::world("mirror-unreachable", "the mirrors gave no release file").hint("see /etc/apt/sources.list.d"));
+        }
+        Ok(all)
+    }
+
+    /// What apt would download to install these and all they need, into a machine that has nothing.
+    pub fn resolve(&self, packages: &[String]) -> Result<Vec<Wanted>, Fault> {
+        let mut c = self.command("apt-get");
+        c.args(["install", "--print-uris", "-qq", "--"]).args(packages);
+        let done = run(&mut c, "apt-get")?;
+        if !done.status.success() {
+            return Err(self.resolve_fault(&done.stderr));
+        }
+        let mut all: Vec<Wanted> = done.text().lines().filter_map(parse_uri).collect();
+        all.sort();
+        if all.is_empty() {
+            return Err(Fault::ours("apt-silent", format!("apt resolved {} packages to nothing:\n{}", packages.len(), done.last_words())));
+        }
+        Ok(all)
+    }
+
+    fn resolve_fault(&self, said: &str) -> Fault {
+        let unknown = said.lines().find_map(|l| {
+            let l = l.strip_prefix("E: ")?;
+            let name =
+                l.strip_prefix("Unable to locate package ").or_else(|| l.strip_prefix("Package '").and_then(|r| r.split('\'').next()));
+            name.map(|n| n.trim().to_string())
+        });
+        let Some(name) = unknown else {
+            return Fault::yours("packages-conflict", format!("apt cannot install these packages together:\n{}", exec::last_lines(said)))
+                .hint("take one of the packages out of the image's list");
+        };
+        let suites: Vec<&str> = self.sources.iter().flat_map(|s| s.suites.iter().map(String::as_str)).collect();
+        let fault = Fault::yours("unknown-package", format!("there is no package {name} in {}", suites.join(", ")));
+        let names = run(self.command("apt-cache").arg("pkgnames"), "apt-cache").map(|d| d.text()).unwrap_or_default();
+        match near::nearest(&name, names.lines()) {
+            Some(near) => fault.hint(format!("did you mean {near}?")),
+            None => fault.hint("`apt-cache search WORD` finds packages by what they are for"),
+        }
+    }
+}
+
+/// Lines of `apt-config dump` that tell how a mirror is reached.
+fn passed(dump: &str) -> Vec<String> {
+    let wanted = |line: &&str| {
+        let key = line.split(' ').next().unwrap_or("");
+        let whole = |p: &&str| key == *p || key.strip_prefix(*p).is_some_and(|rest| rest.starts_with("::"));
+        PASSED.iter().any(|p| whole(&p)) && !line.ends_with(" \"\";")
+    };
+    dump.lines().filter(wanted).map(str::to_string).collect()
+}
+
+fn update_fault(said: &str, sources: &[Source]) -> Fault {
+    let shown = exec::last_lines(&said.lines().filter(|l| l.starts_with("E:") || l.starts_with("W:")).collect::<Vec<_>>().join("\n"));
+    let has = |words: &[&str]| words.iter().any(|w| said.contains(w));
+    if has(&["No space left on device"]) {
+        return io::disk_full(format!("apt ran out of disk space:\n{shown}"));
+    }
+    if has(&["is expired", "not valid yet", "is not valid until", "invalid for"]) {
+        return Fault::world("index-expired", format!("a mirror's index is too old, or this machine's clock is wrong:\n{shown}"))
+            .hint("check `date`, or use a mirror that is kept up to date");
+    }
+    if has(&["NO_PUBKEY", "is not signed", "BADSIG", "EXPKEYSIG", "not trusted", "GPG error"]) {
+        return Fault::world("index-unsigned", format!("a mirror's index is not signed by a key this machine trusts:\n{shown}"))
+            .hint("check Signed-By in /etc/apt/sources.list.d, and apt-get install debian-archive-keyring")
+            .again(false);
+    }
+    if has(&["Hash Sum mismatch", "File has unexpected size"]) {
+        return Fault::world("mirror-lies", format!("a mirror gave other bytes than it signed:\n{shown}"))
+            .hint("it may be in the middle of an update: try again in some minutes, or use another mirror");
+    }
+    let uris: Vec<&str> = sources.iter().flat_map(|s| s.uris.iter().map(String::as_str)).collect();
+    Fault::world("mirror-unreachable", format!("cannot reach {}:\n{shown}", uris.join(", ")))
+        .hint("check the network, and proxies in /etc/apt/apt.conf.d")
+}
+
+/// `'http://mirror/pool/x_1_amd64.deb' x_1_amd64.deb 1234 SHA256:ab..`
+fn parse_uri(line: &str) -> Option<Wanted> {
+    let (url, rest) = line.strip_prefix('\'')?.split_once("' ")?;
+    let mut words = rest.split_whitespace();
+    let (file, bytes, hash) = (words.next()?, words.next()?.parse().ok()?, words.next()?);
+    let sha256 = hash.strip_prefix("SHA256:")?.to_string();
+    let plain = !file.contains('/') && sha256.len() == 64 && sha256.bytes().all(|b| b.is_ascii_hexdigit());
+    plain.then(|| Wanted { url: url.to_string(), file: file.to_string(), bytes, sha256 })
+}
+
+/// `Origin`, `Codename`, `Date`, `Valid-Until` and the like: what stands before the lists of hashes.
+fn head_fields(text: &str) -> BTreeMap<String, String> {
+    let body = text.split_once("\n\n").filter(|(head, _)| head.starts_with("-----BEGIN")).map_or(text, |(_, rest)| rest);
+    let lines = body.lines().take_while(|l| !l.starts_with("MD5Sum") && !l.starts_with("SHA"));
+    lines.filter_map(|l| l.split_once(": ")).map(|(k, v)| (k.to_string(), v.trim().to_string())).collect()
+}
+
+pub fn files_ending(dir: &Path, endings: &[&str]) -> Result<Vec<PathBuf>, Fault> {
+    let entries = fs::read_dir(dir).map_err(io::at("cannot list", dir))?;
+    let fits = |p: &PathBuf| p.file_name().is_some_and(|n| endings.iter().any(|e| n.to_string_lossy().ends_with(e)));
+    let mut all: Vec<PathBuf> = entries.flatten().map(|e| e.path()).filter(fits).collect();
+    all.sort();
+    Ok(all)
+}
+
+/// The machine's own sources, and the name of its release.
+pub fn machine_sources() -> Result<(Vec<Source>, Option<String>), Fault> {
+    let mut all = Vec::new();
+    let mut paths = vec![PathBuf::from("/etc/apt/sources.list")];
+    let parts = Path::new("/etc/apt/sources.list.d");
+    if parts.is_dir() {
+        paths.extend(files_ending(parts, &[".list", ".sources"])?);
+    }
+    for path in paths.iter().filter(|p| p.is_file()) {
+        let bytes = io::read_limited(path, 1 << 20)?;
+        all.extend(sources::parse(&path.to_string_lossy(), &String::from_utf8_lossy(&bytes)));
+    }
+    let os = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let own = os.lines().find_map(|l| l.strip_prefix("VERSION_CODENAME=")).map(|v| v.trim_matches('"').to_string());
+    Ok((all, own))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uris_are_read_and_bad_ones_are_not() {
+        let sha = "a".repeat(64);
+        let good = format!("'http://m/pool/x_1%3a2_all.deb' x_1%3a2_all.deb 12 SHA256:{sha}");
+        assert_eq!(parse_uri(&good).unwrap().bytes, 12);
+        for bad in ["", "'http://m/x", "'u' ../x 1 SHA256:zz", "'u' x 1 MD5Sum:aa", &format!("'u' a/b 1 SHA256:{sha}")] {
+            assert_eq!(parse_uri(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_named_settings_pass() {
+        let dump = "Acquire::http::Proxy \"http://p:1\";\nAcquire::Check-Valid-Until \"false\";\nDPkg::Post-Invoke \"x\";\nAcquire::http \"\";\nAcquire::httpx::Y \"1\";\n";
+        assert_eq!(passed(dump), ["Acquire::http::Proxy \"http://p:1\";", "Acquire::Check-Valid-Until \"false\";"]);
+    }
+
+    #[test]
+    fn what_apt_says_is_told_apart() {
+        let s = [];
+        assert_eq!(update_fault("E: Release file for x is expired (invalid since 2d).", &s).code, "index-expired");
+        assert_eq!(update_fault("W: GPG error: x NO_PUBKEY 12", &s).code, "index-unsigned");
+        assert_eq!(update_fault("E: Failed to fetch x  Hash Sum mismatch", &s).code, "mirror-lies");
+        assert_eq!(update_fault("E: Failed to fetch http://x Could not connect", &s).code, "mirror-unreachable");
+        assert_eq!(update_fault("E: Write error - write (28: No space left on device)", &s).code, "disk-full");
+    }
+
+    #[test]
+    fn the_head_of_a_signed_file() {
+        let text = "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nOrigin: Debian\nDate: Sat, 21 Nov 2026 00:53:02 UTC\nSHA256:\n ab 0 main: x\n";
+        let fields = head_fields(text);
+        assert_eq!(fields["Origin"], "Debian");
+        assert_eq!(fields["Date"], "Sat, 21 Nov 2026 00:53:02 UTC");
+        assert_eq!(fields.len(), 2);
+    }
+}

@@ -1,0 +1,45 @@
+//! Turns a tree into an erofs file whose bytes depend on the tree only.
+
+use crate::exec;
+use crate::io;
+use model::{Digest, Fault};
+use std::path::Path;
+use std::process::Command;
+
+pub const TOOL: &str = "mkfs.erofs";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pack {
+    /// As they are: the quickest to make and to read.
+    Plain,
+    /// `level` 0: lz4; above: lz4hc.
+    Lz4(u32),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    pub pack: Pack,
+    /// Seconds since 1970 for the volume, and for files unless `keep_times`.
+    pub epoch: u64,
+    pub keep_times: bool,
+    /// Everything belongs to root and extended attributes are left out.
+    pub plain_owner: bool,
+}
+
+/// Writes `out` and says its digest and size. `command` brings mkfs.erofs up where `tree` is visible to it.
+pub fn make(mut command: Command, tree: &Path, out: &Path, options: Options) -> Result<(Digest, u64), Fault> {
+    match options.pack {
+        Pack::Plain => {}
+        Pack::Lz4(0) => drop(command.arg("-zlz4")),
+        Pack::Lz4(level) => drop(command.arg(format!("-zlz4hc,{level}"))),
+    }
+    // The volume's id says nothing: a volume is known by the digest of its bytes.
+    command.args(["-U", "00000000-0000-4000-8000-000000000000"]).arg(format!("-T{}", options.epoch));
+    command.arg(if options.keep_times { "--preserve-mtime" } else { "--ignore-mtime" });
+    if options.plain_owner {
+        command.args(["--all-root", "-x-1"]);
+    }
+    command.arg("--quiet").arg(out).arg(tree);
+    exec::run_well(&mut command, TOOL)?;
+    io::digest_file(out)
+}

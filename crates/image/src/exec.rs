@@ -1,0 +1,155 @@
+//! Runs other programs: with an environment of our own, killed with us, their last words kept for the error.
+//! Nothing of the caller's environment gets through.
+
+use crate::io;
+use model::Fault;
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Instant;
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Lines of output that an error shows.
+const LAST_WORDS: usize = 12;
+
+/// Which Debian package brings a program.
+const BRINGS: [(&str, &str); 9] = [
+    ("mmdebstrap", "mmdebstrap"),
+    ("mkfs.erofs", "erofs-utils"),
+    ("dump.erofs", "erofs-utils"),
+    ("apt-get", "apt"),
+    ("apt-cache", "apt"),
+    ("apt-config", "apt"),
+    ("dpkg", "dpkg"),
+    ("setpriv", "util-linux"),
+    ("unshare", "util-linux"),
+];
+
+pub fn tool_missing(program: &str) -> Fault {
+    let package = BRINGS.iter().find(|(p, _)| *p == program).map_or(program, |(_, package)| package);
+    Fault::world("tool-missing", format!("{program} is not installed")).hint(format!("apt-get install {package}")).again(false)
+}
+
+/// Says at once what is missing, before any work.
+pub fn need(programs: &[&str]) -> Result<(), Fault> {
+    let there = |p: &str| PATH.split(':').any(|dir| Path::new(dir).join(p).is_file());
+    programs.iter().find(|p| !there(p)).map_or(Ok(()), |p| Err(tool_missing(p)))
+}
+
+pub fn need_root(what: &str) -> Result<(), Fault> {
+    if nix::unistd::Uid::effective().is_root() {
+        return Ok(());
+    }
+    Err(Fault::yours("not-root", format!("{what} needs root: it owns files of many users and mounts filesystems"))
+        .hint("run it with sudo, or let `afresh serve` do it"))
+}
+
+/// A command that gets SIGKILL when the thread that started it ends, with a clean environment.
+pub fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut c = Command::new("setpriv");
+    c.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    clean(&mut c);
+    c
+}
+
+fn clean(c: &mut Command) {
+    c.env_clear().envs([
+        ("PATH", PATH),
+        ("LC_ALL", "C.UTF-8"),
+        ("LANG", "C.UTF-8"),
+        ("TZ", "UTC"),
+        ("HOME", "/root"),
+        ("DEBIAN_FRONTEND", "noninteractive"),
+    ]);
+    c.current_dir("/").stdin(Stdio::null());
+}
+
+#[derive(Debug)]
+pub struct Done {
+    pub status: ExitStatus,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+impl Done {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// The last lines it said, for an error.
+    pub fn last_words(&self) -> String {
+        last_lines(&self.stderr)
+    }
+}
+
+pub fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(LAST_WORDS)..].join("\n")
+}
+
+pub fn spawn(c: &mut Command, program: &str) -> Result<Child, Fault> {
+    c.spawn().map_err(|e| {
+        if e.kind() == std::io::ErrorKind::NotFound { tool_missing("setpriv") } else { io::fault("cannot start", Path::new(program), &e) }
+    })
+}
+
+/// Runs it to its end, whatever that is.
+pub fn run(c: &mut Command, program: &str) -> Result<Done, Fault> {
+    let child = spawn(c.stdout(Stdio::piped()).stderr(Stdio::piped()), program)?;
+    let out = child.wait_with_output().map_err(io::at("cannot wait for", Path::new(program)))?;
+    Ok(Done { status: out.status, stdout: out.stdout, stderr: String::from_utf8_lossy(&out.stderr).into_owned() })
+}
+
+/// As [`run`]; a bad end is an error with its last words.
+pub fn run_well(c: &mut Command, program: &str) -> Result<Done, Fault> {
+    let done = run(c, program)?;
+    if done.status.success() { Ok(done) } else { Err(ended_badly(program, done.status, &done.stderr)) }
+}
+
+pub fn ended_badly(program: &str, status: ExitStatus, said: &str) -> Fault {
+    if said.contains("No space left on device") || said.contains("Disk quota exceeded") {
+        return io::disk_full(format!("{program} ran out of disk space:\n{}", last_lines(said)));
+    }
+    let how = match (status.code(), status.signal()) {
+        (Some(code), _) => format!("ended with {code}"),
+        (_, Some(signal)) => format!("was killed by signal {signal}"),
+        _ => "ended".to_string(),
+    };
+    Fault::world("tool-failed", format!("{program} {how}:\n{}", last_lines(said)))
+}
+
+/// Runs it and hands every line it says, on either stream, to `line`; keeps the last 400 for the error.
+pub fn run_lines(c: &mut Command, program: &str, mut line: impl FnMut(&str)) -> Result<Done, Fault> {
+    let (reader, writer) = std::io::pipe().map_err(io::at("cannot make a pipe for", Path::new(program)))?;
+    let second = writer.try_clone().map_err(io::at("cannot make a pipe for", Path::new(program)))?;
+    let mut child = spawn(c.stdout(writer).stderr(second), program)?;
+    // The command keeps the write ends open as long as it lives: without this the reader would never see the end.
+    c.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut kept: VecDeque<String> = VecDeque::new();
+    let mut reader = BufReader::new(reader);
+    let mut bytes = Vec::new();
+    while reader.by_ref().take(1 << 16).read_until(b'\n', &mut bytes).is_ok_and(|n| n > 0) {
+        let text = String::from_utf8_lossy(&bytes).trim_end().to_string();
+        line(&text);
+        if kept.len() == 400 {
+            kept.pop_front();
+        }
+        kept.push_back(text);
+        bytes.clear();
+    }
+    let status = child.wait().map_err(io::at("cannot wait for", Path::new(program)))?;
+    Ok(Done { status, stdout: Vec::new(), stderr: Vec::from(kept).join("\n") })
+}
+
+/// The first line a program says of its version.
+pub fn version_of(program: &str, args: &[&str]) -> String {
+    let said = run(command(program).args(args), program).map(|d| format!("{}{}", d.text(), d.stderr)).unwrap_or_default();
+    said.lines().next().unwrap_or("unknown").trim().to_string()
+}
+
+pub fn seconds_since(since: Instant) -> f64 {
+    (since.elapsed().as_secs_f64() * 1000.0).round() / 1000.0
+}

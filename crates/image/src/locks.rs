@@ -1,0 +1,117 @@
+//! Locks between processes, and places for what is half-made.
+//! A lock lives as long as the process that holds it, so a killed one never leaves one behind.
+//!
+//! ```text
+//! work/<name>/  with  work/<name>.lock held  ─▶ renamed into the store, or dropped
+//!       └─ holder died: the lock is free ─▶ swept by the next one who opens the store
+//! ```
+
+use crate::io;
+use model::Fault;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Held until dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+fn open(path: &Path) -> Result<File, Fault> {
+    if let Some(dir) = path.parent() {
+        io::make_dir(dir)?;
+    }
+    OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).map_err(io::at("cannot open the lock", path))
+}
+
+impl Lock {
+    pub fn exclusive(path: &Path) -> Result<Lock, Fault> {
+        let file = open(path)?;
+        file.lock().map_err(io::at("cannot lock", path))?;
+        Ok(Lock { _file: file })
+    }
+
+    pub fn shared(path: &Path) -> Result<Lock, Fault> {
+        let file = open(path)?;
+        file.lock_shared().map_err(io::at("cannot lock", path))?;
+        Ok(Lock { _file: file })
+    }
+
+    /// None: another process holds it.
+    pub fn try_exclusive(path: &Path) -> Result<Option<Lock>, Fault> {
+        let file = open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Lock { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(e)) => Err(io::fault("cannot lock", path, &e)),
+        }
+    }
+}
+
+/// A directory for what is half-made; gone with everything in it when dropped, or swept after a kill.
+#[derive(Debug)]
+pub struct Work {
+    path: PathBuf,
+    lock_path: PathBuf,
+    _lock: Lock,
+}
+
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
+impl Work {
+    /// `gate` is held while the directory and its lock come to be, so that no sweep sees one without the other.
+    pub fn begin(work: &Path, gate: &Path, label: &str) -> Result<Work, Fault> {
+        let _gate = Lock::exclusive(gate)?;
+        io::make_dir(work)?;
+        let name = format!("{label}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let (path, lock_path) = (work.join(&name), work.join(format!("{name}.lock")));
+        io::remove_tree(&path)?;
+        let lock = Lock::exclusive(&lock_path)?;
+        std::fs::create_dir(&path).map_err(io::at("cannot make", &path))?;
+        Ok(Work { path, lock_path, _lock: lock })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        // What cannot be removed now is swept by the next one who opens the store.
+        let _ = io::remove_tree(&self.path);
+        let _ = io::remove_file(&self.lock_path);
+    }
+}
+
+/// Removes what dead processes left; says how many places.
+pub fn sweep(work: &Path, gate: &Path) -> Result<u32, Fault> {
+    let _gate = Lock::exclusive(gate)?;
+    let mut swept = 0;
+    let entries = match std::fs::read_dir(work) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(e) => return Err(io::fault("cannot list", work, &e)),
+    };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|e| e == "lock") {
+            if Lock::try_exclusive(&path)?.is_some() && !io::exists(&path.with_extension("")) {
+                io::remove_file(&path)?;
+            }
+            continue;
+        }
+        let lock_path = PathBuf::from(format!("{}.lock", path.display()));
+        let Some(_dead) = Lock::try_exclusive(&lock_path)? else { continue };
+        let is_dir = entry.file_type().is_ok_and(|t| t.is_dir());
+        if is_dir {
+            io::remove_tree(&path)?
+        } else {
+            io::remove_file(&path)?
+        }
+        io::remove_file(&lock_path)?;
+        swept += 1;
+    }
+    Ok(swept)
+}

@@ -1,0 +1,50 @@
+//! What the store knows of an object besides its bytes. Data only.
+
+use model::{Digest, Time};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The root of a machine.
+    Image,
+    /// One version of a service's code.
+    Artifact,
+}
+
+/// A package that stands in an image.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Package {
+    pub name: String,
+    pub version: String,
+    pub arch: String,
+    /// The source package and its version, where they differ from the binary's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub kind: Kind,
+    /// The recipe's name, or the file name of what was packed.
+    pub name: String,
+    pub digest: Digest,
+    pub bytes: u64,
+    #[serde(default)]
+    pub packages: Vec<Package>,
+    /// Of the recipe as it was written.
+    #[serde(default)]
+    pub recipe: Option<Digest>,
+    /// Of everything that went in: equal inputs need no work.
+    pub inputs: Digest,
+    pub made: Time,
+    /// Name and version of what made it.
+    #[serde(default)]
+    pub tools: BTreeMap<String, String>,
+    #[serde(default)]
+    pub seconds: Vec<(String, f64)>,
+    /// What a reader should know: a check that was switched off, a script that ran.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}

@@ -1,0 +1,216 @@
+//! One version of a service's code as an erofs volume: the same content gives the same digest,
+//! whoever owns the files, whenever they were written, and whether they come as a directory or a tarball.
+
+use crate::archive;
+use crate::bake::Did;
+use crate::erofs::{self, Options, Pack};
+use crate::exec;
+use crate::io;
+use crate::manifest::{Kind, Manifest};
+use crate::scrub::plain_mode;
+use crate::store::Store;
+use model::{Digest, Fault};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Grows when the same content gives other bytes.
+const FORMAT: u32 = 1;
+/// A moment for all files (2001-09-09), so that a Last-Modified made of it is sane and never changes.
+const EPOCH: u64 = 1_000_000_000;
+/// Deeper than any path that can be opened.
+const DEPTH: usize = 512;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Packed {
+    pub digest: Digest,
+    pub did: Did,
+    pub bytes: u64,
+    pub files: u64,
+    pub seconds: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Entry {
+    Dir,
+    File { mode: u32, bytes: u64, sum: Digest },
+    Link(PathBuf),
+}
+
+/// Packs a directory or a tarball (tar, tar.gz, tar.xz, tar.zst) into the store. The same content again writes nothing.
+pub fn pack(store: &Store, path: &Path) -> Result<Packed, Fault> {
+    let since = Instant::now();
+    exec::need(&[erofs::TOOL, "setpriv"])?;
+    let seen = fs::metadata(path).map_err(|e| io::fault("cannot read the artifact", path, &e))?;
+    let name = path.canonicalize().ok().and_then(|p| p.file_name().map(|n| n.to_string_lossy().into_owned())).unwrap_or_default();
+    let (digest, did, bytes, files) = if seen.is_dir() {
+        let entries = scan(path)?;
+        put(store, &name, entries, |e, work| stage(path, e, work))?
+    } else if seen.is_file() {
+        tarball(store, path, &name)?
+    } else {
+        return Err(Fault::yours("bad-artifact", format!("{} is neither a directory nor a file", path.display())));
+    };
+    Ok(Packed { digest, did, bytes, files, seconds: exec::seconds_since(since) })
+}
+
+type Put = (Digest, Did, u64, u64);
+type Entries = BTreeMap<PathBuf, Entry>;
+
+fn tarball(store: &Store, path: &Path, name: &str) -> Result<Put, Fault> {
+    let (sum, _) = io::digest_file(path)?;
+    let key = io::digest_of(format!("tarball {FORMAT} {sum}").as_bytes());
+    if let Some(there) = store.from_inputs(&key)? {
+        return Ok((there.digest, Did::Nothing, there.bytes, 0));
+    }
+    let work = store.work("unpack")?;
+    let root = work.path().join("root");
+    fs::create_dir(&root).map_err(io::at("cannot make", &root))?;
+    // Half of what is free: the volume is made beside the files.
+    archive::unpack(path, &root, io::free_bytes(&root)? / 2)?;
+    let entries = scan(&root)?;
+    let done = put(store, name, entries, |e, work| stage(&root, e, work))?;
+    store.remember(&key, &done.0)?;
+    Ok(done)
+}
+
+fn put(store: &Store, name: &str, entries: Entries, stage: impl FnOnce(&Entries, &Path) -> Result<(), Fault>) -> Result<Put, Fault> {
+    let inputs = key(&entries);
+    let files = entries.values().filter(|e| matches!(e, Entry::File { .. })).count() as u64;
+    if let Some(there) = store.from_inputs(&inputs)? {
+        return Ok((there.digest, Did::Nothing, there.bytes, files));
+    }
+    let _alone = store.lock(&format!("pack-{}", inputs.short()), || {})?;
+    if let Some(there) = store.from_inputs(&inputs)? {
+        return Ok((there.digest, Did::Nothing, there.bytes, files));
+    }
+    let total: u64 = entries.values().map(|e| if let Entry::File { bytes, .. } = e { bytes + 4096 } else { 4096 }).sum();
+    io::want_space(&store.dir("work"), total * 2, "the artifact")?;
+    let work = store.work("pack")?;
+    let (root, out) = (work.path().join("root"), work.path().join("artifact.erofs"));
+    fs::create_dir(&root).map_err(io::at("cannot make", &root))?;
+    io::set_mode(&root, 0o755)?;
+    stage(&entries, &root)?;
+    let options = Options { pack: Pack::Plain, epoch: EPOCH, keep_times: false, plain_owner: true };
+    let (digest, bytes) = erofs::make(exec::command(erofs::TOOL), &root, &out, options)?;
+    let manifest = Manifest {
+        kind: Kind::Artifact,
+        name: name.to_string(),
+        digest: digest.clone(),
+        bytes,
+        packages: Vec::new(),
+        recipe: None,
+        inputs,
+        made: io::now(),
+        tools: BTreeMap::new(),
+        seconds: Vec::new(),
+        notes: Vec::new(),
+    };
+    store.put(&out, &manifest)?;
+    Ok((digest, Did::Baked, bytes, files))
+}
+
+/// Everything below `root`, by path, with the sum of each file.
+fn scan(root: &Path) -> Result<Entries, Fault> {
+    let mut entries = Entries::new();
+    scan_dir(root, Path::new(""), 0, &mut entries)?;
+    if entries.is_empty() {
+        return Err(Fault::yours("empty-artifact", format!("there is nothing in {}", root.display())).hint("was the build run?"));
+    }
+    Ok(entries)
+}
+
+fn scan_dir(root: &Path, below: &Path, depth: usize, entries: &mut Entries) -> Result<(), Fault> {
+    let dir = root.join(below);
+    if depth > DEPTH {
+        return Err(Fault::yours("bad-artifact", format!("{} is nested more than {DEPTH} deep", dir.display())));
+    }
+    for found in fs::read_dir(&dir).map_err(io::at("cannot list", &dir))? {
+        let found = found.map_err(io::at("cannot list", &dir))?;
+        let (path, place) = (found.path(), below.join(found.file_name()));
+        let seen = fs::symlink_metadata(&path).map_err(io::at("cannot look at", &path))?;
+        let entry = if seen.is_dir() {
+            scan_dir(root, &place, depth + 1, entries)?;
+            Entry::Dir
+        } else if seen.is_file() {
+            let (sum, bytes) = io::digest_file(&path)?;
+            Entry::File { mode: plain_mode(seen.permissions().mode(), false), bytes, sum }
+        } else if seen.is_symlink() {
+            let to = fs::read_link(&path).map_err(io::at("cannot read the link", &path))?;
+            if !archive::stays_within(&place, &to) {
+                return Err(Fault::yours(
+                    "bad-artifact",
+                    format!("the link {} leads out of the artifact, to {}", path.display(), to.display()),
+                )
+                .hint("copy what it points to into the artifact"));
+            }
+            Entry::Link(to)
+        } else {
+            return Err(Fault::yours("bad-artifact", format!("{} is a device, a socket or a pipe", path.display()))
+                .hint("remove it: only files, directories and links can be packed"));
+        };
+        entries.insert(place, entry);
+    }
+    Ok(())
+}
+
+/// Of everything that decides the volume's bytes. Lengths come before texts, so that no two contents give one text.
+fn key(entries: &Entries) -> Digest {
+    let mut hasher = Sha256::new();
+    hasher.update(format!("artifact {FORMAT} {EPOCH}\n"));
+    let mut field = |bytes: &[u8]| {
+        hasher.update((bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    for (path, entry) in entries {
+        field(path.as_os_str().as_bytes());
+        match entry {
+            Entry::Dir => field(b"dir"),
+            Entry::File { mode, sum, .. } => field(format!("file {mode:o} {sum}").as_bytes()),
+            Entry::Link(to) => field(&[b"link ", to.as_os_str().as_bytes()].concat()),
+        }
+    }
+    io::digest_from(hasher)
+}
+
+/// Copies in the order of the names, with plain modes. What changed since it was read is an error: it would be packed under a wrong key.
+fn stage(from: &Path, entries: &Entries, to: &Path) -> Result<(), Fault> {
+    let mut buffer = vec![0u8; 1 << 18];
+    for (place, entry) in entries {
+        let (source, target) = (from.join(place), to.join(place));
+        match entry {
+            Entry::Dir => {
+                fs::create_dir(&target).map_err(io::at("cannot make", &target))?;
+                io::set_mode(&target, 0o755)?;
+            }
+            Entry::Link(link) => std::os::unix::fs::symlink(link, &target).map_err(io::at("cannot make the link", &target))?,
+            Entry::File { mode, sum, .. } => {
+                if &copy(&source, &target, *mode, &mut buffer)? != sum {
+                    return Err(Fault::world("artifact-changed", format!("{} changed while it was packed", source.display()))
+                        .hint("let the build end before you deploy"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn copy(source: &Path, target: &Path, mode: u32, buffer: &mut [u8]) -> Result<Digest, Fault> {
+    let mut from = File::open(source).map_err(io::at("cannot read", source))?;
+    let mut to = io::create_new(target, mode)?;
+    let mut hasher = Sha256::new();
+    loop {
+        let n = from.read(buffer).map_err(io::at("cannot read", source))?;
+        if n == 0 {
+            return Ok(io::digest_from(hasher));
+        }
+        hasher.update(&buffer[..n]);
+        to.write_all(&buffer[..n]).map_err(io::at("cannot write", target))?;
+    }
+}

@@ -1,0 +1,170 @@
+//! Takes out of a tree what belongs to the machine or the moment it was made on, so that equal inputs give equal trees.
+//! What is taken out, and why, is written in one table.
+
+use crate::io;
+use model::Fault;
+use std::fs;
+use std::path::Path;
+
+enum Act {
+    /// Gone, with all that is in it.
+    Remove,
+    /// The directory stays, empty.
+    Empty,
+    /// Every plain file in it goes; directories stay, as programs expect them.
+    Files,
+    /// There, with this content.
+    Write(&'static str),
+    /// A directory that is there, empty or not.
+    Dir,
+}
+
+const TABLE: &[(&str, Act)] = &[
+    // Identity: systemd takes an empty machine-id as "make one on first boot".
+    ("etc/machine-id", Act::Write("")),
+    ("var/lib/dbus/machine-id", Act::Remove),
+    ("etc/hostname", Act::Remove),
+    ("etc/resolv.conf", Act::Remove),
+    ("etc/hosts", Act::Write("127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n")),
+    ("var/lib/systemd/random-seed", Act::Remove),
+    ("var/lib/systemd/credential.secret", Act::Remove),
+    ("var/lib/NetworkManager/secret_key", Act::Remove),
+    ("root/.bash_history", Act::Remove),
+    // How the tree was made: mirrors, proxies, downloaded lists. A server is replaced, not changed, so it needs none of them.
+    ("etc/apt/sources.list", Act::Remove),
+    ("etc/apt/sources.list.d", Act::Empty),
+    ("etc/apt/apt.conf.d/99mmdebstrap", Act::Remove),
+    ("etc/apt/auth.conf.d", Act::Empty),
+    ("var/lib/apt", Act::Files),
+    ("var/lib/apt/lists", Act::Empty),
+    ("var/cache/apt", Act::Empty),
+    ("var/cache/debconf", Act::Empty),
+    ("var/cache/ldconfig", Act::Empty),
+    ("var/cache/man", Act::Empty),
+    // Copies of the state before the last change, in the order things happened to be done.
+    ("var/lib/dpkg/status-old", Act::Remove),
+    ("var/lib/dpkg/available", Act::Remove),
+    ("var/lib/dpkg/available-old", Act::Remove),
+    ("var/lib/dpkg/diversions-old", Act::Remove),
+    ("var/lib/dpkg/statoverride-old", Act::Remove),
+    ("var/lib/dpkg/lock", Act::Remove),
+    ("var/lib/dpkg/lock-frontend", Act::Remove),
+    ("var/lib/dpkg/triggers/Lock", Act::Remove),
+    ("var/lib/dpkg/cmethopt", Act::Remove),
+    ("etc/passwd-", Act::Remove),
+    ("etc/group-", Act::Remove),
+    ("etc/shadow-", Act::Remove),
+    ("etc/gshadow-", Act::Remove),
+    ("etc/subuid-", Act::Remove),
+    ("etc/subgid-", Act::Remove),
+    ("etc/.pwd.lock", Act::Remove),
+    // The moment.
+    ("var/log", Act::Files),
+    ("var/log/journal", Act::Empty),
+    ("run", Act::Empty),
+    ("tmp", Act::Empty),
+    ("var/tmp", Act::Empty),
+    ("dev", Act::Empty),
+    ("proc", Act::Empty),
+    ("sys", Act::Empty),
+    // Where the service's code is mounted.
+    ("app", Act::Dir),
+];
+
+/// Also clamps every time to `epoch` (seconds since 1970): what is older stays, so that compiled Python still matches its source.
+pub fn scrub(root: &Path, epoch: u64) -> Result<(), Fault> {
+    for (place, act) in TABLE {
+        // A script of the recipe could have made a link of /etc: what lies behind one is not the tree's.
+        if parents_are_dirs(root, place) {
+            apply(&root.join(place), act)?;
+        }
+    }
+    host_keys(root)?;
+    clamp(root, epoch)
+}
+
+fn parents_are_dirs(root: &Path, place: &str) -> bool {
+    let Some((parents, _)) = place.rsplit_once('/') else { return true };
+    let mut path = root.to_path_buf();
+    parents.split('/').all(|part| {
+        path.push(part);
+        fs::symlink_metadata(&path).is_ok_and(|m| m.is_dir())
+    })
+}
+
+fn apply(path: &Path, act: &Act) -> Result<(), Fault> {
+    let kind = fs::symlink_metadata(path).ok().map(|m| m.file_type());
+    match act {
+        Act::Remove => match kind {
+            Some(k) if k.is_dir() => io::remove_tree(path),
+            Some(_) => io::remove_file(path),
+            None => Ok(()),
+        },
+        Act::Empty if kind.is_some_and(|k| k.is_dir()) => {
+            each(path, |p, is_dir| if is_dir { io::remove_tree(p) } else { io::remove_file(p) })
+        }
+        Act::Files if kind.is_some_and(|k| k.is_dir()) => remove_files(path),
+        Act::Empty | Act::Files => Ok(()),
+        Act::Write(text) => {
+            io::remove_file(path)?;
+            fs::write(path, text).map_err(io::at("cannot write", path))?;
+            io::set_mode(path, 0o644)
+        }
+        Act::Dir => {
+            io::make_dir(path)?;
+            io::set_mode(path, 0o755)
+        }
+    }
+}
+
+fn each(dir: &Path, mut act: impl FnMut(&Path, bool) -> Result<(), Fault>) -> Result<(), Fault> {
+    for entry in fs::read_dir(dir).map_err(io::at("cannot list", dir))? {
+        let entry = entry.map_err(io::at("cannot list", dir))?;
+        act(&entry.path(), entry.file_type().is_ok_and(|t| t.is_dir()))?;
+    }
+    Ok(())
+}
+
+fn remove_files(dir: &Path) -> Result<(), Fault> {
+    each(dir, |p, is_dir| if is_dir { remove_files(p) } else { io::remove_file(p) })
+}
+
+/// Two servers with one key are one server to whoever listens in.
+fn host_keys(root: &Path) -> Result<(), Fault> {
+    let dir = root.join("etc/ssh");
+    if !parents_are_dirs(root, "etc/ssh/x") {
+        return Ok(());
+    }
+    each(&dir, |p, _| {
+        let name = p.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        if name.starts_with("ssh_host_") { io::remove_file(p) } else { Ok(()) }
+    })
+}
+
+/// Removing and writing changed the times of directories, too: whatever is newer than `epoch` becomes `epoch`.
+fn clamp(path: &Path, epoch: u64) -> Result<(), Fault> {
+    use std::os::unix::fs::MetadataExt;
+    let seen = fs::symlink_metadata(path).map_err(io::at("cannot look at", path))?;
+    if seen.is_dir() {
+        each(path, |p, _| clamp(p, epoch))?;
+    }
+    let epoch = i64::try_from(epoch).unwrap_or(i64::MAX);
+    // Parts of a second are not kept by every way of packing a file, so they are dropped.
+    match seen.mtime() {
+        t if t > epoch => set_time(path, epoch),
+        t if seen.mtime_nsec() != 0 => set_time(path, t),
+        _ => Ok(()),
+    }
+}
+
+fn set_time(path: &Path, seconds: i64) -> Result<(), Fault> {
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+    let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
+    utimensat(CWD, path, &Timestamps { last_access: time, last_modification: time }, AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(|e| io::fault("cannot set the time of", path, &e.into()))
+}
+
+/// Modes that tell how a file may be used and nothing more: read for all, write for none but root, execute kept.
+pub fn plain_mode(mode: u32, is_dir: bool) -> u32 {
+    if is_dir || mode & 0o111 != 0 { 0o755 } else { 0o644 }
+}

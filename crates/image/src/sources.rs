@@ -1,0 +1,215 @@
+//! Which package sources belong to a release: read from apt's own files in both of their forms, third parties left out.
+//! Pure: it is given the texts.
+
+use std::fmt::Write;
+
+/// One place packages come from: a stanza of the deb822 form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    pub uris: Vec<String>,
+    pub suites: Vec<String>,
+    pub components: Vec<String>,
+    /// A path, or the key itself as apt writes it (further lines indented).
+    pub signed_by: Option<String>,
+    /// `Check-Valid-Until: no` and the like, which its owner wrote on purpose.
+    pub options: Vec<(String, String)>,
+}
+
+/// Reads one file; `name` tells the form by its ending. Stanzas that cannot be used (deb-src, disabled, no suite) are left out.
+pub fn parse(name: &str, text: &str) -> Vec<Source> {
+    if name.ends_with(".sources") { parse_deb822(text) } else { text.lines().filter_map(parse_line).collect() }
+}
+
+fn parse_deb822(text: &str) -> Vec<Source> {
+    let mut all = Vec::new();
+    for stanza in stanzas(text) {
+        let get = |key: &str| stanza.iter().find(|(k, _)| k.eq_ignore_ascii_case(key)).map(|(_, v)| v.as_str());
+        let words = |key: &str| get(key).unwrap_or("").split_whitespace().map(str::to_string).collect::<Vec<_>>();
+        let off = get("Enabled")
+            .is_some_and(|v| ["no", "false", "0", "off", "without", "disable"].contains(&v.trim().to_ascii_lowercase().as_str()));
+        if off || !words("Types").iter().any(|t| t == "deb") {
+            continue;
+        }
+        let options = ["Check-Valid-Until", "Valid-Until-Max", "Check-Date", "Trusted"]
+            .iter()
+            .filter_map(|k| get(k).map(|v| ((*k).to_string(), v.trim().to_string())))
+            .collect();
+        let source = Source {
+            uris: words("URIs"),
+            suites: words("Suites"),
+            components: words("Components"),
+            signed_by: get("Signed-By").map(|v| v.trim_end().trim_start_matches(' ').to_string()),
+            options,
+        };
+        if !source.uris.is_empty() && !source.suites.is_empty() {
+            all.push(source);
+        }
+    }
+    all
+}
+
+/// Stanzas of `Key: value` with indented further lines; comments are dropped.
+pub fn stanzas(text: &str) -> Vec<Vec<(String, String)>> {
+    let mut all: Vec<Vec<(String, String)>> = vec![Vec::new()];
+    for line in text.lines() {
+        if line.starts_with('#') {
+            continue;
+        }
+        if line.trim().is_empty() {
+            all.push(Vec::new());
+            continue;
+        }
+        let stanza = all.last_mut().expect("it begins with one");
+        if line.starts_with([' ', '\t']) {
+            if let Some((_, value)) = stanza.last_mut() {
+                value.push('\n');
+                value.push_str(line);
+            }
+        } else if let Some((key, value)) = line.split_once(':') {
+            stanza.push((key.trim().to_string(), value.trim_start().to_string()));
+        }
+    }
+    all.retain(|s| !s.is_empty());
+    all
+}
+
+/// `deb [signed-by=/a,/b arch=amd64] http://mirror/debian bookworm main contrib`
+fn parse_line(line: &str) -> Option<Source> {
+    let line = line.split('#').next().unwrap_or("").trim();
+    let rest = line.strip_prefix("deb")?;
+    if !rest.starts_with([' ', '\t', '[']) {
+        return None;
+    }
+    let rest = rest.trim_start();
+    let (options, rest) = match rest.strip_prefix('[') {
+        Some(inner) => inner.split_once(']')?,
+        None => ("", rest),
+    };
+    let mut words = rest.split_whitespace();
+    let (uri, suite) = (words.next()?, words.next()?);
+    let mut source = Source {
+        uris: vec![uri.to_string()],
+        suites: vec![suite.to_string()],
+        components: words.map(str::to_string).collect(),
+        signed_by: None,
+        options: Vec::new(),
+    };
+    for option in options.split_whitespace() {
+        match option.split_once('=') {
+            Some(("signed-by", v)) => source.signed_by = Some(v.replace(',', " ")),
+            Some(("check-valid-until", v)) => source.options.push(("Check-Valid-Until".into(), v.into())),
+            Some(("trusted", v)) => source.options.push(("Trusted".into(), v.into())),
+            _ => {}
+        }
+    }
+    Some(source)
+}
+
+/// The pockets of a release that are used: the release itself, its updates, its security fixes.
+fn pocket<'a>(suite: &'a str, release: &str) -> Option<&'a str> {
+    let rest = suite.strip_prefix(release)?;
+    ["", "-updates", "-security", "/updates"].contains(&rest).then_some(rest)
+}
+
+/// The sources of `release`, with nothing of third parties. Where the machine has none and `own` (its own release) is another,
+/// the machine's mirrors are asked for `release` instead.
+pub fn of_release(all: &[Source], release: &str, own: Option<&str>) -> Vec<Source> {
+    let found = select(all, release, release);
+    match own {
+        Some(own) if found.is_empty() && own != release => select(all, own, release),
+        _ => found,
+    }
+}
+
+fn select(all: &[Source], from: &str, to: &str) -> Vec<Source> {
+    let mut found: Vec<Source> = Vec::new();
+    for source in all {
+        // A third party may name its suite after the release; only a distribution has the component main.
+        let suites: Vec<String> = source.suites.iter().filter_map(|s| pocket(s, from)).map(|p| format!("{to}{p}")).collect();
+        let main = source.components.iter().any(|c| c == "main");
+        if suites.is_empty() || !main {
+            continue;
+        }
+        let wanted = Source { suites, components: vec!["main".to_string()], ..source.clone() };
+        if !found.contains(&wanted) {
+            found.push(wanted);
+        }
+    }
+    found
+}
+
+/// As apt reads it, in the deb822 form.
+pub fn render(sources: &[Source]) -> String {
+    let mut text = String::new();
+    for s in sources {
+        let _ = write!(
+            text,
+            "Types: deb\nURIs: {}\nSuites: {}\nComponents: {}\n",
+            s.uris.join(" "),
+            s.suites.join(" "),
+            s.components.join(" ")
+        );
+        if let Some(signed_by) = &s.signed_by {
+            let _ = writeln!(text, "Signed-By: {signed_by}");
+        }
+        for (key, value) in &s.options {
+            let _ = writeln!(text, "{key}: {value}");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEBIAN: &str = "Types: deb\n# a snapshot\nURIs: http://deb.debian.org/debian\nSuites: bookworm bookworm-updates bookworm-backports\nComponents: main contrib\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n\nTypes: deb\nURIs: http://deb.debian.org/debian-security\nSuites: bookworm-security\nComponents: main\nSigned-By: /k.gpg\n";
+    const NODE: &str = "Types: deb\nURIs: https://deb.nodesource.com/node_20.x\nSuites: nodistro\nComponents: main\n";
+    const CLOUD: &str = "deb https://packages.cloud.google.com/apt cloud-sdk-bookworm main\n";
+    const DOCKER: &str = "deb [arch=amd64 signed-by=/d.asc] https://download.docker.com/linux/debian bookworm stable\n";
+
+    fn machine() -> Vec<Source> {
+        [("a.sources", DEBIAN), ("n.sources", NODE), ("c.list", CLOUD), ("d.list", DOCKER)].iter().flat_map(|(n, t)| parse(n, t)).collect()
+    }
+
+    #[test]
+    fn third_parties_do_not_leak_in() {
+        let found = of_release(&machine(), "bookworm", Some("bookworm"));
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[0].suites, ["bookworm", "bookworm-updates"]);
+        assert_eq!(found[0].components, ["main"]);
+        assert_eq!(found[1].suites, ["bookworm-security"]);
+        assert_eq!(found[1].signed_by.as_deref(), Some("/k.gpg"));
+    }
+
+    #[test]
+    fn another_release_is_asked_of_the_same_mirrors() {
+        let found = of_release(&machine(), "trixie", Some("bookworm"));
+        assert_eq!(found[0].suites, ["trixie", "trixie-updates"]);
+        assert_eq!(found[1].suites, ["trixie-security"]);
+    }
+
+    #[test]
+    fn one_line_form_with_options() {
+        let all = parse(
+            "x.list",
+            "# no\ndeb-src http://a/ bookworm main\ndeb [ check-valid-until=no signed-by=/a,/b ] http://a/ bookworm main contrib # why\ndebris\n",
+        );
+        assert_eq!(all.len(), 1);
+        assert_eq!(all[0].signed_by.as_deref(), Some("/a /b"));
+        assert_eq!(all[0].options, [("Check-Valid-Until".to_string(), "no".to_string())]);
+    }
+
+    #[test]
+    fn what_is_rendered_reads_the_same() {
+        let all = of_release(&machine(), "bookworm", None);
+        assert_eq!(parse("x.sources", &render(&all)), all);
+    }
+
+    #[test]
+    fn disabled_and_broken_stanzas_are_left_out() {
+        assert!(parse("x.sources", "Types: deb\nEnabled: no\nURIs: http://a/\nSuites: bookworm\nComponents: main\n").is_empty());
+        assert!(parse("x.sources", ":::\n\u{0}garbage\n \n indented first").is_empty());
+    }
+}

@@ -1,0 +1,99 @@
+//! A place where a machine's root is put together: a tmpfs in a mount namespace of its own, or a plain directory
+//! where memory is short. A tmpfs here is seen by nobody else and is gone the moment we are, also after kill -9.
+
+use crate::exec;
+use crate::io;
+use crate::locks::Work;
+use model::Fault;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+pub struct Tree {
+    /// Where we see it.
+    seen: PathBuf,
+    /// Where commands made by [`Tree::command`] see it.
+    inside: PathBuf,
+    holder: Option<Child>,
+    _work: Work,
+}
+
+impl Tree {
+    /// On tmpfs if `bytes` (with as much again to spare) are there in memory.
+    pub fn begin(work: Work, bytes: u64) -> Result<Tree, Fault> {
+        let inside = work.path().join("tree");
+        std::fs::create_dir(&inside).map_err(io::at("cannot make", &inside))?;
+        io::set_mode(&inside, 0o755)?;
+        if memory_available() > bytes.saturating_mul(2) {
+            let (holder, seen) = hold(&inside, bytes.saturating_mul(2))?;
+            return Ok(Tree { seen, inside, holder: Some(holder), _work: work });
+        }
+        io::want_space(&inside, bytes, "the image's tree")?;
+        Ok(Tree { seen: inside.clone(), inside, holder: None, _work: work })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.seen
+    }
+
+    pub fn inside(&self) -> &Path {
+        &self.inside
+    }
+
+    pub fn in_memory(&self) -> bool {
+        self.holder.is_some()
+    }
+
+    /// A command in the tree's mount namespace, and in process and mount namespaces of its own: when it is killed, all it started goes too.
+    pub fn command(&self, flags: &[&str], program: &str) -> Command {
+        let mut c = match &self.holder {
+            Some(holder) => {
+                let mut c = exec::command("nsenter");
+                c.arg(format!("--mount=/proc/{}/ns/mnt", holder.id())).args(["--", "unshare"]);
+                c
+            }
+            None => exec::command("unshare"),
+        };
+        c.args(["--mount", "--pid", "--fork", "--kill-child"]).args(flags).arg("--").arg(program);
+        c.process_group(0);
+        c
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        if let Some(mut holder) = self.holder.take() {
+            // It reads its stdin to the end; closing that ends it, and with it the namespace and the tmpfs.
+            drop(holder.stdin.take());
+            let _ = holder.wait();
+        }
+    }
+}
+
+fn hold(inside: &Path, bytes: u64) -> Result<(Child, PathBuf), Fault> {
+    let script = "mount -t tmpfs -o size=$2,nr_inodes=0,mode=755 afresh \"$1\" && echo ready && exec cat";
+    let mut c = exec::command("unshare");
+    c.args(["--mount", "--propagation", "private", "--", "sh", "-c", script, "sh"]).arg(inside).arg(bytes.to_string());
+    c.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut holder = exec::spawn(&mut c, "unshare")?;
+    let mut line = String::new();
+    if let Some(out) = holder.stdout.take() {
+        let _ = BufReader::new(out).read_line(&mut line);
+    }
+    if line.trim() == "ready" {
+        let seen = PathBuf::from(format!("/proc/{}/root{}", holder.id(), inside.display()));
+        return Ok((holder, seen));
+    }
+    drop(holder.stdin.take());
+    let done = holder.wait_with_output().map_err(io::at("cannot wait for", Path::new("unshare")))?;
+    Err(exec::ended_badly("mount of a tmpfs", done.status, &String::from_utf8_lossy(&done.stderr))
+        .hint("run it as root with the right to mount"))
+}
+
+/// Bytes the kernel says can be had without swapping; 0 if it does not say.
+fn memory_available() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"));
+    line.and_then(|l| l.trim().trim_end_matches("kB").trim().parse::<u64>().ok()).unwrap_or(0) * 1024
+}
