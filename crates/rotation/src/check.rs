@@ -108,7 +108,7 @@ impl Rotation {
                     Some(object) => not_yet(format!("{} is not in the store, or its bytes are damaged", object.short())),
                 }
             }
-            Step::Check { group, .. } => with_group(seen, group, |g| checked(g)),
+            Step::Check { group, .. } => with_group(seen, group, checked),
             Step::Scale { group, count } => with_group(seen, group, |g| self.scaled(g, *count, seen)),
             Step::Shift { weights, .. } => shifted(weights, seen),
             Step::Soak { group, for_ms, .. } => self.soaked(group, *for_ms, started, seen, now, planted),
@@ -212,10 +212,7 @@ impl Rotation {
     fn drained(&self, group: &GroupName, within_ms: u64, started: &Started, seen: &View, now: Time, trusting: bool) -> Condition {
         let until = self.wait_end(started, within_ms);
         let idle = GroupTraffic::default();
-        let in_flight = match &seen.route {
-            None => None,
-            Some(route) => Some(route.groups.get(group).unwrap_or(&idle).in_flight),
-        };
+        let in_flight = seen.route.as_ref().map(|route| route.groups.get(group).unwrap_or(&idle).in_flight);
         let new_enough = trusting || seen.at > started.last_at;
         if new_enough && in_flight == Some(0) {
             return Condition::Met(format!("nothing is in flight to {group}"));

@@ -95,16 +95,16 @@ impl Driver {
         tick
     }
 
-    /// The lease, taken or renewed when half of it is over.
+    /// The lease, taken or renewed when half of it is over. A fault of the store does not lose it.
     fn hold(&mut self, world: &World) -> Result<Lease, Refused> {
         let now = world.clock.now();
-        let lease = match self.lease.take() {
+        let lease = match &self.lease {
             None => {
                 self.forget();
                 world.journal.take(&self.id.service(), &self.holder, now, self.lease_ttl_ms)?
             }
-            Some(lease) if lease.until.since(now) > self.lease_ttl_ms / 2 => lease,
-            Some(lease) => world.journal.renew(&lease, now, self.lease_ttl_ms)?,
+            Some(lease) if lease.until.since(now) > self.lease_ttl_ms / 2 => return Ok(lease.clone()),
+            Some(lease) => world.journal.renew(lease, now, self.lease_ttl_ms)?,
         };
         self.lease = Some(lease.clone());
         Ok(lease)

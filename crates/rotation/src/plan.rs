@@ -144,11 +144,11 @@ fn forward(intent: &Intent, seen: &View, planted: Option<crate::Planted>) -> Res
     let shares = if shared && stood > 0 { shares(&spec.rollout.waves, spec.count) } else { vec![100] };
     // An old group that is not whole is left as it is until it goes: taking some of its servers would be refused anyway.
     let whole = from.is_some_and(|f| !seen.groups.contains_key(&f.group) || eyes.kept_healthy(&f.group) >= stood);
-    if let Some(from) = from.filter(|_| !left.is_empty()) {
-        let wanted = needed(spec.count, 100 - shares[0]);
-        if stood > 0 && stood < wanted {
-            way.push(Step::Scale { group: from.group.clone(), count: wanted }, None);
-        }
+    // Groups are left over where a rotation was stopped, and its last declaration may still be on its way: declaring the old
+    // group anew fences that, and gives it the size to take over from those that are left.
+    if let Some(from) = from.filter(|f| !left.is_empty() && stood > 0 && eyes.kept_healthy(&f.group) > 0) {
+        let count = stood.max(needed(spec.count, 100 - shares[0]));
+        way.push(Step::Scale { group: from.group.clone(), count }, None);
     }
     let route = route_name(&spec.name);
     for (i, share) in shares.iter().copied().enumerate() {
