@@ -92,6 +92,9 @@ pub struct ServiceStatus {
     pub weights: BTreeMap<model::GroupName, u32>,
     /// The open rotation, if any.
     pub rotation: Option<RotationStatus>,
+    /// Why `healthy` and `weights` could not be seen, if they could not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 /// A rotation as folded from its journal, with the sentence on what it waits for.
@@ -153,6 +156,9 @@ pub struct ImageRow {
     pub releases: Vec<String>,
     /// Instances that run it now.
     pub instances: u32,
+    /// Why instances could not be counted, if they could not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

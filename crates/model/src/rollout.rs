@@ -26,4 +26,7 @@ pub struct RolloutSeen {
     /// Opened so far, in order.
     pub rotations: Vec<(RotationId, Option<Verdict>)>,
     pub end: Option<RolloutEnd>,
+    /// Why it ended as it did, in one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }

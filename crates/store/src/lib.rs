@@ -30,5 +30,5 @@ pub use open::Store;
 pub use records::{Records, Tx};
 pub use releases::ReleaseRow;
 pub use rollouts::RolloutRow;
-pub use rotations::{Numbered, Origin, RotationRow};
+pub use rotations::{Numbered, Origin, RotationRow, no_rotation, no_service};
 pub use services::ServiceRow;

@@ -10,14 +10,16 @@ pub struct RolloutRow {
     pub plan: RolloutPlan,
     pub at: Time,
     pub end: Option<RolloutEnd>,
+    /// Why it ended so.
+    pub why: Option<String>,
 }
 
-type Raw = (i64, i64, String, Option<String>, i64);
+type Raw = (i64, i64, String, Option<String>, Option<String>, i64);
 
-const ROLLOUT: &str = "SELECT number, at, plan, ended, sum FROM rollouts";
+const ROLLOUT: &str = "SELECT number, at, plan, ended, why, sum FROM rollouts";
 
 fn raw(r: &rusqlite::Row<'_>) -> rusqlite::Result<Raw> {
-    Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?))
+    Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?))
 }
 
 impl Records<'_> {
@@ -39,15 +41,15 @@ impl Records<'_> {
             let verdict = self.verdict(&rotation)?;
             rotations.push((rotation.id, verdict));
         }
-        Ok(Some(RolloutSeen { id: row.id, plan: row.plan, rotations, end: row.end }))
+        Ok(Some(RolloutSeen { id: row.id, plan: row.plan, rotations, end: row.end, why: row.why }))
     }
 
-    fn rollout_row(&self, (number, at, plan, ended, s): Raw) -> Result<RolloutRow, Fault> {
+    fn rollout_row(&self, (number, at, plan, ended, why, s): Raw) -> Result<RolloutRow, Fault> {
         let key = format!("rollout.{number}");
-        let word = ended.clone().unwrap_or_default();
-        self.believe("rollouts", &key, s, &[&number, &at, &plan, &word])?;
+        let (word, told) = (ended.as_deref().unwrap_or_default(), why.as_deref().unwrap_or_default());
+        self.believe("rollouts", &key, s, &[&number, &at, &plan, &word, &told])?;
         let end = ended.map(|e| self.decode("rollouts", &key, &e)).transpose()?;
-        Ok(RolloutRow { id: RolloutId::of(nat(number)), plan: self.decode("rollouts", &key, &plan)?, at: Time(nat(at)), end })
+        Ok(RolloutRow { id: RolloutId::of(nat(number)), plan: self.decode("rollouts", &key, &plan)?, at: Time(nat(at)), end, why })
     }
 }
 
@@ -56,13 +58,13 @@ impl Tx<'_> {
         let last = self.row("SELECT coalesce(max(number), 0) FROM rollouts", &[], |r| r.get::<_, i64>(0))?;
         let number = last.unwrap_or(0) + 1;
         let (body, at) = (encode(plan)?, int(at.0));
-        let s = sum(&[&number, &at, &body, &""]);
-        self.run("INSERT INTO rollouts (number, at, plan, ended, sum) VALUES (?1, ?2, ?3, NULL, ?4)", &[&number, &at, &body, &s])?;
+        let s = sum(&[&number, &at, &body, &"", &""]);
+        self.run("INSERT INTO rollouts (number, at, plan, sum) VALUES (?1, ?2, ?3, ?4)", &[&number, &at, &body, &s])?;
         Ok(RolloutId::of(nat(number)))
     }
 
     /// Ending one that has ended changes nothing.
-    pub fn end_rollout(&self, id: &RolloutId, end: RolloutEnd) -> Result<(), Fault> {
+    pub fn end_rollout(&self, id: &RolloutId, end: RolloutEnd, why: &str) -> Result<(), Fault> {
         let Some(row) = self.rollout(id)? else {
             return Err(Fault::yours("not-found", format!("there is no rollout {id}")));
         };
@@ -70,8 +72,11 @@ impl Tx<'_> {
             return Ok(());
         }
         let (word, body) = (encode(&end)?, encode(&row.plan)?);
-        let s = sum(&[&int(id.number()), &int(row.at.0), &body, &word]);
-        self.run("UPDATE rollouts SET ended = ?2, plan = ?3, sum = ?4 WHERE number = ?1", &[&int(id.number()), &word, &body, &s])?;
+        let s = sum(&[&int(id.number()), &int(row.at.0), &body, &word, &why]);
+        self.run(
+            "UPDATE rollouts SET ended = ?2, plan = ?3, why = ?4, sum = ?5 WHERE number = ?1",
+            &[&int(id.number()), &word, &body, &why, &s],
+        )?;
         Ok(())
     }
 }

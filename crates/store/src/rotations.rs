@@ -64,6 +64,15 @@ impl Records<'_> {
         self.rotation_rows(&format!("{ROTATION} WHERE closed_seq IS NULL ORDER BY service"), &[])
     }
 
+    /// `busy` while a rotation of the service is open.
+    pub fn must_be_free(&self, service: &ServiceName) -> Result<(), Fault> {
+        let Some(open) = self.open_rotation_of(service)? else { return Ok(()) };
+        Err(Fault::yours("busy", format!("{service} has an open rotation, {}", open.id)).hint(format!(
+            "wait for it (`afresh why {service}`), or end it: `afresh rotation return {0}` or `afresh rotation stop {0}`",
+            open.id
+        )))
+    }
+
     pub fn open_rotation_of(&self, service: &ServiceName) -> Result<Option<RotationRow>, Fault> {
         let rows = self.rotation_rows(&format!("{ROTATION} WHERE service = ?1 AND closed_seq IS NULL"), &[&service.as_str()])?;
         Ok(rows.into_iter().next())
@@ -203,12 +212,7 @@ impl Tx<'_> {
         make: impl FnOnce(&RotationId, Option<Standing>) -> Result<Opened, Fault>,
     ) -> Result<RotationId, Fault> {
         let service = origin.service;
-        if let Some(open) = self.open_rotation_of(service)? {
-            return Err(Fault::yours("busy", format!("{service} has an open rotation, {}", open.id)).hint(format!(
-                "wait for it (`afresh why {service}`), or end it: `afresh rotation return {0}` or `afresh rotation stop {0}`",
-                open.id
-            )));
-        }
+        self.must_be_free(service)?;
         let Some(head) = self.head(service)? else { return Err(no_service(service)) };
         let number = head.rotation_last + 1;
         let id = RotationId::of(service, number);
@@ -260,10 +264,10 @@ impl Tx<'_> {
     }
 }
 
-pub(crate) fn no_service(service: &ServiceName) -> Fault {
+pub fn no_service(service: &ServiceName) -> Fault {
     Fault::yours("not-found", format!("there is no service {service}")).hint("`afresh status` lists the services that were deployed")
 }
 
-pub(crate) fn no_rotation(rotation: &RotationId) -> Fault {
+pub fn no_rotation(rotation: &RotationId) -> Fault {
     Fault::yours("not-found", format!("there is no rotation {rotation}")).hint("`afresh step list` and `afresh events` show those that are")
 }

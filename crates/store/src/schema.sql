@@ -37,6 +37,7 @@ CREATE TABLE rollouts (
   at     INTEGER NOT NULL,
   plan   TEXT NOT NULL,
   ended  TEXT,
+  why    TEXT,
   sum    INTEGER NOT NULL
 ) STRICT;
 

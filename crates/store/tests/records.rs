@@ -127,9 +127,10 @@ fn rollouts_remember_their_rotations_and_their_end() {
     assert!(begin().is_err(), "a rollout opened the same service twice");
     let seen = store.read(|r| r.rollout_seen(&id)).unwrap().unwrap();
     assert_eq!((seen.rotations, seen.end), (vec![(rotation, Some(Verdict::Promoted))], None));
-    store.write(|tx| tx.end_rollout(&id, RolloutEnd::Promoted)).unwrap();
-    store.write(|tx| tx.end_rollout(&id, RolloutEnd::Halted)).unwrap();
-    assert_eq!(store.read(|r| r.rollout(&id)).unwrap().unwrap().end, Some(RolloutEnd::Promoted));
+    store.write(|tx| tx.end_rollout(&id, RolloutEnd::Promoted, "all of them")).unwrap();
+    store.write(|tx| tx.end_rollout(&id, RolloutEnd::Halted, "late")).unwrap();
+    let row = store.read(|r| r.rollout(&id)).unwrap().unwrap();
+    assert_eq!((row.end, row.why.as_deref()), (Some(RolloutEnd::Promoted), Some("all of them")));
     assert!(store.read(|r| r.open_rollouts()).unwrap().is_empty());
 }
 
