@@ -1,1 +1,54 @@
 //! afresh.hcl to model, with the place of every error; and its formatter.
+//!
+//! ```text
+//! text ─▶ syntax::lex ─▶ syntax::tree ─▶ decode ─▶ model::ServiceFile
+//!            tokens        blocks, keys     │  each value: hcl-edit, then syntax::value
+//!                             └─▶ format    └─▶ every error of the file, each a Diagnostic
+//! JSON ─▶ serde ─▶ write (as HCL) ─▶ decode: the same rules, told at the JSON's places
+//! ```
+//!
+//! Blocks and keys are found by our own scanner and only values are given to hcl-edit, for three reasons: one error in a value
+//! must not hide the errors behind it; several keys on one line are allowed (`health { path = "/h"  every = "1s" }`), which
+//! hcl-edit refuses; and nesting is bounded before anything recurses.
+//!
+//! Nothing here evaluates an expression, prints, or reads anything but the one file [`load`] is given.
+
+#![deny(missing_docs)]
+
+mod decode;
+mod diagnostic;
+mod format;
+mod json;
+mod load;
+mod near;
+mod places;
+mod schema;
+mod sink;
+mod syntax;
+mod units;
+mod write;
+
+pub use diagnostic::{Diagnostic, Related, render};
+pub use format::format;
+pub use load::{FILE_BYTES_MAX, LoadError, load};
+pub use schema::{Key, Kind, SHAPES, Shape};
+pub use write::write;
+
+/// Decodes a service file. A name that ends in `.json` is read as JSON, everything else as HCL.
+///
+/// All errors of the file come at once, in the order of their places; at most [`ERRORS_MAX`] of them.
+pub fn parse(text: &str, name: &str) -> Result<model::ServiceFile, Vec<Diagnostic>> {
+    let mut sink = sink::Sink::new(text, name);
+    let file = match places::unreadable(text) {
+        Some((code, span, message, hint)) => {
+            sink.push(sink::Draft::new(code, span, message).hint(hint));
+            None
+        }
+        None if name.ends_with(".json") => json::decode(text, &mut sink),
+        None => decode::decode(text, &mut sink),
+    };
+    sink.finish(file)
+}
+
+/// More errors than this are counted, not shown.
+pub const ERRORS_MAX: usize = sink::ERRORS_MAX;

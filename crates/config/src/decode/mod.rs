@@ -1,0 +1,119 @@
+//! The file's blocks to `model::ServiceFile`. Reads everything it can, so that every error is told at once.
+
+mod image;
+mod parts;
+mod read;
+mod rollout;
+mod section;
+mod service;
+
+use crate::schema;
+use crate::sink::{Draft, Sink};
+use crate::syntax::lex::Token;
+use crate::syntax::{lex, tree};
+use model::{ImageName, ServiceFile, TierName};
+use section::Section;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// What every block's decoder needs.
+pub(crate) struct Context<'a> {
+    pub text: &'a str,
+    pub tokens: &'a [Token],
+    /// Every image named in the file, also one whose recipe is wrong.
+    pub images: BTreeMap<String, Range<usize>>,
+}
+
+/// None: the sink says why. A value is given also when the sink has errors; it is not whole then.
+pub(crate) fn decode(text: &str, sink: &mut Sink) -> Option<ServiceFile> {
+    let tokens = lex::lex(text, sink)?;
+    let body = tree::parse(text, &tokens, sink);
+    if body.unclosed {
+        return None;
+    }
+    let images = body.items.iter().filter_map(|item| match item {
+        // A misspelt `image` is told once, not for every service that uses it.
+        tree::Item::Block(block) if crate::near::nearest(&text[block.word.clone()], ["image"]).is_some() => {
+            block.labels.first().map(|l| (text[l.clone()].to_string(), l.clone()))
+        }
+        _ => None,
+    });
+    let context = Context { text, tokens: &tokens, images: images.collect() };
+    let mut top = Section::open(&context, &schema::FILE, 0..0, &body, sink);
+    if body.items.iter().all(|item| matches!(item, tree::Item::Comment(_))) && sink.is_empty() {
+        let end = text.trim_end().len();
+        sink.push(
+            Draft::new("empty-file", end..end, "the file holds no image and no service").label("expected `service \"name\" { ... }`"),
+        );
+        return None;
+    }
+
+    let mut file = ServiceFile::default();
+    for (name, block) in top.named("image", sink) {
+        if let Some(image) = image::decode(&context, name, block, sink) {
+            file.images.insert(ImageName::clone(&image.name), image);
+        }
+    }
+    let mut services = Vec::new();
+    for (name, block) in top.named("service", sink) {
+        services.push(service::decode(&context, name, block, sink));
+    }
+    let tiers = top.block("rollout").map(|block| rollout::tiers(&context, block, sink));
+    file.tiers = order(&services, tiers, sink);
+    one_address_one_route(&services, sink);
+    for service in services {
+        if let Some(spec) = service.spec {
+            file.services.insert(spec.name.clone(), spec);
+        }
+    }
+    Some(file)
+}
+
+/// The tiers of the file's own list, or in the order in which services first name them.
+fn order(services: &[service::Decoded], listed: Option<Option<Vec<TierName>>>, sink: &mut Sink) -> Vec<TierName> {
+    let used = services.iter().filter_map(|s| s.tier.as_ref());
+    let Some(listed) = listed else {
+        let mut tiers: Vec<TierName> = Vec::new();
+        for (tier, _) in used {
+            if !tiers.contains(tier) {
+                tiers.push(tier.clone());
+            }
+        }
+        return tiers;
+    };
+    // A list that could not be read was told; services are not blamed for it.
+    let Some(listed) = listed else { return Vec::new() };
+    for (tier, span) in used {
+        if !listed.contains(tier) {
+            let near = crate::near::nearest(tier.as_str(), listed.iter().map(TierName::as_str));
+            let names: Vec<&str> = listed.iter().map(TierName::as_str).collect();
+            sink.push(
+                Draft::new("unknown-tier", span.clone(), format!("the tier `{tier}` is not in the file's list"))
+                    .label(format!("expected one of {}", names.join(", ")))
+                    .hint(match near {
+                        Some(near) => format!("did you mean \"{near}\"?"),
+                        None => "add it to `tiers` of the file's `rollout` block, at its place in the order".to_string(),
+                    }),
+            );
+        }
+    }
+    listed
+}
+
+/// Two listeners cannot have one address; `0.0.0.0` and `[::]` are every address of the machine.
+fn one_address_one_route(services: &[service::Decoded], sink: &mut Sink) {
+    let routes: Vec<_> = services.iter().filter_map(|s| s.listen.clone()).collect();
+    for (i, (address, span)) in routes.iter().enumerate() {
+        let clash = routes[..i].iter().find(|(other, _)| {
+            other.port() == address.port() && (other.ip() == address.ip() || other.ip().is_unspecified() || address.ip().is_unspecified())
+        });
+        if let Some((other, first)) = clash {
+            sink.push(
+                Draft::new("address-taken", span.clone(), format!("two routes cannot listen on {address}"))
+                    .label("the second route")
+                    .related(first.clone(), format!("the first listens on {other}"))
+                    .hint("give one of them another port"),
+            );
+        }
+    }
+}

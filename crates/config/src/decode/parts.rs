@@ -1,0 +1,138 @@
+//! The blocks of a service that say how it is watched, ended, limited, reached and checked.
+
+use super::Context;
+use super::image::label_name;
+use super::read::{self, Read, at};
+use super::section::Section;
+use crate::schema;
+use crate::sink::{Draft, Sink};
+use crate::syntax::value::Value;
+use crate::units::{self, Wrong};
+use model::{Check, Drain, Health, Limits, Probe, Route, ServiceName};
+use std::net::SocketAddr;
+use std::ops::Range;
+
+pub(crate) fn health(context: &Context, service: &Section, has_port: bool, sink: &mut Sink) -> Option<Health> {
+    let default = Health::default();
+    let Some(block) = service.block("health") else { return Some(default) };
+    let section = Section::of(context, &schema::HEALTH, block, sink);
+    let probe = probe(&section, has_port, sink);
+    let every_ms = section.or("every", default.every_ms, sink, |v| read::duration(v, "10ms", "1h"));
+    let timeout_ms = section.or("timeout", default.timeout_ms, sink, |v| read::duration(v, "10ms", "10m"));
+    let healthy_for_ms = section.or("healthy_for", default.healthy_for_ms, sink, |v| read::duration(v, "0s", "1h"));
+    let unhealthy_after = section
+        .or("unhealthy_after", u64::from(default.unhealthy_after), sink, |v| read::number(v, 1, 100))
+        .and_then(|n| u32::try_from(n).ok());
+    Some(Health {
+        probe: probe?,
+        every_ms: every_ms?,
+        timeout_ms: timeout_ms?,
+        healthy_for_ms: healthy_for_ms?,
+        unhealthy_after: unhealthy_after?,
+    })
+}
+
+/// At most one of path, exec and tcp.
+fn probe(section: &Section, has_port: bool, sink: &mut Sink) -> Option<Probe> {
+    let path = section.or("path", None, sink, |v| Ok(Some(Probe::Http { path: health_path(v)? })));
+    let exec = section.or("exec", None, sink, |v| Ok(Some(Probe::Exec { command: read::command(v)? })));
+    let tcp = section.or("tcp", None, sink, |v| Ok(read::truth(v)?.then_some(Probe::Tcp)));
+    let mut given = ["path", "exec", "tcp"].into_iter().filter_map(|name| section.key_span(name).map(|span| (name, span)));
+    if let (Some((first, first_span)), Some((second, span))) = (given.next(), given.next()) {
+        sink.push(
+            Draft::new("health-twice", span, format!("`{second}` beside `{first}`: health is told in one way only"))
+                .label("expected one of path, exec, tcp")
+                .related(first_span, "the other way"),
+        );
+        return None;
+    }
+    let probe = path?.or(exec?).or(tcp?).unwrap_or(Probe::Running);
+    let by_port = match probe {
+        Probe::Http { .. } => Some("path"),
+        Probe::Tcp => Some("tcp"),
+        Probe::Exec { .. } | Probe::Running => None,
+    };
+    if let (Some(name), false) = (by_port, has_port) {
+        let span = section.key_span(name).unwrap_or(section.head.clone());
+        sink.push(
+            Draft::new("needs-port", span, format!("health by `{name}` needs the service's port"))
+                .label("the service has no `port`")
+                .hint("write `port = 8080` in the service, with the port its program listens on"),
+        );
+        return None;
+    }
+    Some(probe)
+}
+
+fn health_path(value: &Value) -> Read<String> {
+    let path = read::text(value, "a path in quotes, such as \"/healthz\"")?;
+    let wrong = Wrong::new("bad-path", format!("`{path}` is no path"), "expected a path that begins with /, such as \"/healthz\"");
+    let bare = path.split_once("://").map_or(path.as_str(), |(_, rest)| rest);
+    match path.bytes().find(|b| !(0x21..=0x7e).contains(b)) {
+        Some(_) => at(value, Err(wrong.hint("blanks and other than ASCII letters stand as %20 and the like"))),
+        None if path.len() > 2_000 => at(value, Err(wrong.hint("at most 2000 bytes"))),
+        None if path.contains('#') => at(value, Err(wrong.hint("leave out what begins with #: it is never sent"))),
+        None if path.starts_with('/') => Ok(path),
+        None if path.contains("://") => {
+            at(value, Err(wrong.hint(format!("only the path: \"{}\"", bare.find('/').map_or("/", |slash| &bare[slash..])))))
+        }
+        None => at(value, Err(wrong.hint(format!("did you mean \"/{path}\"?")))),
+    }
+}
+
+pub(crate) fn drain(context: &Context, service: &Section, sink: &mut Sink) -> Option<Drain> {
+    let default = Drain::default();
+    let Some(block) = service.block("drain") else { return Some(default) };
+    let section = Section::of(context, &schema::DRAIN, block, sink);
+    let signal = section
+        .or("signal", default.signal, sink, |v| at(v, units::signal(&read::text(v, "a signal's name in quotes, such as \"TERM\"")?)));
+    let within_ms = section.or("within", default.within_ms, sink, |v| read::duration(v, "0s", "1h"));
+    Some(Drain { signal: signal?, within_ms: within_ms? })
+}
+
+pub(crate) fn limits(context: &Context, service: &Section, sink: &mut Sink) -> Option<Limits> {
+    let default = Limits::default();
+    let Some(block) = service.block("limits") else { return Some(default) };
+    let section = Section::of(context, &schema::LIMITS, block, sink);
+    let memory_bytes = section.or("memory", default.memory_bytes, sink, |v| read::size(v, "4MiB", "16TiB"));
+    let cpu_milli = section.or("cpu", default.cpu_milli, sink, read::cpu);
+    let pids = section.or("pids", default.pids, sink, |v| read::number(v, 1, 1_000_000));
+    Some(Limits { memory_bytes: memory_bytes?, cpu_milli: cpu_milli?, pids: pids? })
+}
+
+/// The route, and its address with its place for the whole file's check.
+pub(crate) fn route(
+    context: &Context,
+    service: &Section,
+    has_port: bool,
+    sink: &mut Sink,
+) -> (Option<Option<Route>>, Option<(SocketAddr, Range<usize>)>) {
+    let Some(block) = service.block("route") else { return (Some(None), None) };
+    let section = Section::of(context, &schema::ROUTE, block, sink);
+    let listen = section.need("listen", sink, |v| read::unit(v, "an address in quotes, such as \":8080\"", units::address));
+    let default = Route::on(SocketAddr::from(([0, 0, 0, 0], 0)));
+    let connect = section.or("connect_timeout", default.connect_timeout_ms, sink, |v| read::duration(v, "1ms", "1m"));
+    let answer = section.or("answer_timeout", default.answer_timeout_ms, sink, |v| read::duration(v, "10ms", "1h"));
+    if !has_port {
+        sink.push(
+            Draft::new("needs-port", block.word.clone(), "a route needs the service's port")
+                .label("the service has no `port`")
+                .hint("write `port = 8080` in the service, with the port its program listens on"),
+        );
+    }
+    let route = (|| Some(Route { listen: listen?, connect_timeout_ms: connect?, answer_timeout_ms: answer? }))();
+    (route.map(Some), listen.map(|listen| (listen, section.place("listen"))))
+}
+
+pub(crate) fn checks(context: &Context, service: &mut Section, sink: &mut Sink) -> Option<Vec<Check>> {
+    let mut all = Vec::new();
+    for (label, block) in service.named("check", sink) {
+        let section = Section::of(context, &schema::CHECK, block, sink);
+        // A check's name follows the same rule as a service's: it becomes part of a group's.
+        let name = label_name(context, label, block, sink, ServiceName::new);
+        let run = section.need("run", sink, read::command);
+        let within_ms = section.need("within", sink, |v| read::duration(v, "1s", "1h"));
+        all.push((|| Some(Check { name: name?.to_string(), run: run?, within_ms: within_ms? }))());
+    }
+    all.into_iter().collect()
+}

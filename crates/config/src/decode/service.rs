@@ -1,0 +1,195 @@
+//! `service "name" { ... }`
+
+use super::Context;
+use super::image::label_name;
+use super::parts;
+use super::read::{self, Read, at};
+use super::rollout;
+use super::section::Section;
+use crate::near;
+use crate::schema;
+use crate::sink::{Draft, Sink};
+use crate::syntax::tree::{Block, Item};
+use crate::syntax::value::{self, Value, What};
+use crate::units::{self, Wrong};
+use model::{ImageName, NameError, ServiceName, ServiceSpec, TierName};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::Range;
+
+/// A group's name (`web-r42-7`) and an instance's (`web-r42-7-3`) must fit a DNS label of 63 bytes.
+const SERVICE_NAME_BYTES_MAX: usize = 32;
+pub(crate) const COUNT_MAX: u64 = 1_000;
+
+/// The service if all of it was right, and what the whole file is checked for either way.
+pub(crate) struct Decoded {
+    pub spec: Option<ServiceSpec>,
+    pub tier: Option<(TierName, Range<usize>)>,
+    pub listen: Option<(SocketAddr, Range<usize>)>,
+}
+
+pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink: &mut Sink) -> Decoded {
+    let mut section = Section::of(context, &schema::SERVICE, block, sink);
+    let name = label_name(context, label, block, sink, service_name);
+    let tier = section.need("tier", sink, |v| at(v, read::name(&read::text(v, "a tier's name in quotes")?, TierName::new)));
+    let image = section.need("image", sink, |v| image_reference(context, v));
+    let artifact = section.or("artifact", None, sink, |v| Ok(Some(artifact_path(v)?)));
+    let run = section.need("run", sink, read::command);
+    let env = env(context, &section, sink);
+    let user = section.or("user", ServiceSpec::default_user(), sink, user);
+    let port = section.or("port", None, sink, |v| Ok(u16::try_from(read::number(v, 1, 65_535)?).ok()));
+    let count = section.need("count", sink, |v| read::number(v, 1, COUNT_MAX)).and_then(|n| u32::try_from(n).ok());
+    let has_port = section.may_have("port");
+    let health = parts::health(context, &section, has_port, sink);
+    let drain = parts::drain(context, &section, sink);
+    let limits = parts::limits(context, &section, sink);
+    let (route, listen) = parts::route(context, &section, has_port, sink);
+    let checks = parts::checks(context, &mut section, sink);
+    let rollout = rollout::rollout(context, &section, count, sink);
+    let tier_place = tier.clone().map(|tier| (tier, section.place("tier")));
+    let spec = (|| {
+        Some(ServiceSpec {
+            name: name?,
+            tier: tier?,
+            image: image?,
+            artifact: artifact?,
+            run: run?,
+            env: env?,
+            user: user?,
+            port: port?,
+            count: count?,
+            health: health?,
+            drain: drain?,
+            limits: limits?,
+            route: route?,
+            checks: checks?,
+            rollout: rollout?,
+        })
+    })();
+    Decoded { spec, tier: tier_place, listen }
+}
+
+fn service_name(text: String) -> Result<ServiceName, NameError> {
+    if text.len() > SERVICE_NAME_BYTES_MAX {
+        return Err(NameError { what: "service name", text, why: "it is longer than 32 bytes" });
+    }
+    ServiceName::new(text)
+}
+
+fn image_reference(context: &Context, value: &Value) -> Read<ImageName> {
+    let known = || context.images.keys().map(String::as_str);
+    let name = match &value.what {
+        What::Reference(root, name) if root == "image" => name,
+        What::Text(name) if context.images.contains_key(name) => {
+            let wrong = Wrong::new("wrong-type", "an image is named without quotes", "expected a reference such as image.base");
+            return at(value, Err(wrong.hint(format!("write image.{name}"))));
+        }
+        other => {
+            let wrong = Wrong::new("wrong-type", format!("this is {}", other.name()), "expected a reference such as image.base");
+            return at(value, Err(known().next().map_or(wrong.clone(), |first| wrong.hint(format!("write image.{first}")))));
+        }
+    };
+    if !context.images.contains_key(name) {
+        let list: Vec<&str> = known().collect();
+        let expected =
+            if list.is_empty() { "the file has no image".to_string() } else { format!("expected one of image.{}", list.join(", image.")) };
+        let wrong = Wrong::new("unknown-image", format!("there is no image `{name}` in this file"), expected);
+        return at(
+            value,
+            Err(match near::nearest(name, known()) {
+                Some(near) => wrong.hint(format!("did you mean image.{near}?")),
+                None => wrong.hint(format!("add `image \"{name}\" {{ ... }}`")),
+            }),
+        );
+    }
+    // A wrong name was told at the image's own place.
+    ImageName::new(name.clone()).map_err(|_| Vec::new())
+}
+
+fn artifact_path(value: &Value) -> Read<String> {
+    let path = read::text(value, "the path of a directory or tarball")?;
+    if path.trim().is_empty() {
+        return at(value, Err(Wrong::new("bad-path", "this path is empty", "expected a directory or tarball, such as \"./dist\"")));
+    }
+    Ok(path)
+}
+
+fn user(value: &Value) -> Read<String> {
+    match &value.what {
+        What::Number(n) => at(value, units::user(&n.to_string())),
+        _ => at(value, units::user(&read::text(value, "uid or uid:gid, such as \"1000:1000\"")?)),
+    }
+}
+
+/// `env { A = "b" }` and `env = { A = "b" }` are the same.
+fn env(context: &Context, section: &Section, sink: &mut Sink) -> Option<BTreeMap<String, String>> {
+    let mut pairs: Vec<(String, Range<usize>, Value)> = Vec::new();
+    let mut whole = true;
+    if let Some(block) = section.block("env") {
+        whole &= !block.body.damaged;
+        let mut seen: BTreeMap<&str, Range<usize>> = BTreeMap::new();
+        for item in &block.body.items {
+            match item {
+                Item::Comment(_) => {}
+                Item::Block(inner) => {
+                    sink.push(
+                        Draft::new("unknown-block", inner.head(context.text), "no block stands in `env`")
+                            .label("expected `NAME = \"value\"`"),
+                    );
+                    whole = false;
+                }
+                Item::Key(key) => {
+                    let name = &context.text[key.name.clone()];
+                    if let Some(first) = seen.insert(name, key.name.clone()) {
+                        let draft = Draft::new("duplicate-key", key.name.clone(), format!("`{name}` stands here twice"));
+                        sink.push(draft.label("the second time").related(first, "the first time"));
+                        whole = false;
+                    }
+                    match value::read(context.text, &context.tokens[key.value.clone()], sink) {
+                        Some(value) => pairs.push((name.to_string(), key.name.clone(), value)),
+                        None => whole = false,
+                    }
+                }
+            }
+        }
+    }
+    if section.has("env") {
+        let object = section.get("env", sink, |v| match &v.what {
+            What::Object(pairs) => Ok(pairs.clone()),
+            other => {
+                at(v, Err(Wrong::new("wrong-type", format!("this is {}", other.name()), "expected an object, such as { LOG = \"info\" }")))
+            }
+        });
+        whole &= object.is_some();
+        pairs.extend(object.into_iter().flatten());
+    }
+    let mut env = BTreeMap::new();
+    for (name, span, value) in pairs {
+        match env_pair(&name, &span, &value) {
+            Ok(text) => drop(env.insert(name, text)),
+            Err((span, wrong)) => {
+                sink.push(Draft::new(wrong.code, span, wrong.message).label(wrong.expected).maybe_hint(wrong.hint));
+                whole = false;
+            }
+        }
+    }
+    whole.then_some(env)
+}
+
+fn env_pair(name: &str, span: &Range<usize>, value: &Value) -> Result<String, (Range<usize>, Wrong)> {
+    let good =
+        !name.starts_with(|c: char| c.is_ascii_digit()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !name.is_empty();
+    if !good {
+        let wrong = Wrong::new(
+            "bad-name",
+            format!("`{name}` is no name of a variable"),
+            "expected letters, digits and _, not beginning with a digit",
+        );
+        return Err((span.clone(), wrong));
+    }
+    match &value.what {
+        What::Number(n) => Ok(n.to_string()),
+        What::Bool(b) => Ok(b.to_string()),
+        _ => read::text(value, "a text, a number, true or false").map_err(|mut wrongs| wrongs.remove(0)),
+    }
+}

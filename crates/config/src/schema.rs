@@ -1,0 +1,126 @@
+//! Every block and key there is, in the order they are best written. The decoder knows no other; REFERENCE.md explains each.
+
+/// Where a key stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `key = value`
+    Value,
+    /// `word { ... }`, once.
+    Block,
+    /// `word "name" { ... }`, once for each name.
+    Named,
+    /// `word { ... }` or `word = { ... }`.
+    Either,
+}
+
+/// A key or block within a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// As it is written.
+    pub name: &'static str,
+    /// How it is written.
+    pub kind: Kind,
+    /// A value somebody could write; shown where it is missing.
+    pub example: &'static str,
+}
+
+/// One sort of block, with all that can stand in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Its word; the file itself is `the file`.
+    pub block: &'static str,
+    /// In writing order.
+    pub keys: &'static [Key],
+}
+
+const fn value(name: &'static str, example: &'static str) -> Key {
+    Key { name, kind: Kind::Value, example }
+}
+
+const fn block(name: &'static str, kind: Kind, example: &'static str) -> Key {
+    Key { name, kind, example }
+}
+
+pub(crate) const FILE: Shape = Shape {
+    block: "the file",
+    keys: &[
+        block("image", Kind::Named, "image \"base\" { ... }"),
+        block("service", Kind::Named, "service \"web\" { ... }"),
+        block("rollout", Kind::Block, "rollout { tiers = [\"background\", \"web\"] }"),
+    ],
+};
+
+pub(crate) const IMAGE: Shape = Shape {
+    block: "image",
+    keys: &[
+        value("debian", "debian = \"bookworm\""),
+        value("packages", "packages = [\"ca-certificates\"]"),
+        value("rebuild", "rebuild = \"daily\""),
+        value("max_age", "max_age = \"7d\""),
+    ],
+};
+
+pub(crate) const SERVICE: Shape = Shape {
+    block: "service",
+    keys: &[
+        value("tier", "tier = \"web\""),
+        value("image", "image = image.base"),
+        value("artifact", "artifact = \"./dist\""),
+        value("run", "run = [\"python3\", \"web.py\"]"),
+        block("env", Kind::Either, "env { LOG = \"info\" }"),
+        value("user", "user = \"1000:1000\""),
+        value("port", "port = 8080"),
+        value("count", "count = 2"),
+        block("health", Kind::Block, "health { path = \"/healthz\" }"),
+        block("drain", Kind::Block, "drain { within = \"30s\" }"),
+        block("limits", Kind::Block, "limits { memory = \"256MiB\" }"),
+        block("route", Kind::Block, "route { listen = \":8080\" }"),
+        block("check", Kind::Named, "check \"schema\" { run = [\"./check\"]  within = \"1m\" }"),
+        block("rollout", Kind::Block, "rollout { waves = [\"1\", \"100%\"] }"),
+    ],
+};
+
+pub(crate) const HEALTH: Shape = Shape {
+    block: "health",
+    keys: &[
+        value("path", "path = \"/healthz\""),
+        value("exec", "exec = [\"./alive\"]"),
+        value("tcp", "tcp = true"),
+        value("every", "every = \"1s\""),
+        value("timeout", "timeout = \"1s\""),
+        value("healthy_for", "healthy_for = \"3s\""),
+        value("unhealthy_after", "unhealthy_after = 3"),
+    ],
+};
+
+pub(crate) const DRAIN: Shape =
+    Shape { block: "drain", keys: &[value("signal", "signal = \"TERM\""), value("within", "within = \"30s\"")] };
+
+pub(crate) const LIMITS: Shape =
+    Shape { block: "limits", keys: &[value("memory", "memory = \"256MiB\""), value("cpu", "cpu = 1"), value("pids", "pids = 256")] };
+
+pub(crate) const ROUTE: Shape = Shape {
+    block: "route",
+    keys: &[
+        value("listen", "listen = \":8080\""),
+        value("connect_timeout", "connect_timeout = \"1s\""),
+        value("answer_timeout", "answer_timeout = \"30s\""),
+    ],
+};
+
+pub(crate) const CHECK: Shape = Shape { block: "check", keys: &[value("run", "run = [\"./check\"]"), value("within", "within = \"1m\"")] };
+
+pub(crate) const WAVES: Shape = Shape {
+    block: "rollout of a service",
+    keys: &[
+        value("waves", "waves = [\"1\", \"50%\", \"100%\"]"),
+        value("soak", "soak = \"10s\""),
+        value("errors", "errors = \"1%\""),
+        value("within", "within = \"5m\""),
+    ],
+};
+
+pub(crate) const TIERS: Shape = Shape { block: "rollout of the file", keys: &[value("tiers", "tiers = [\"background\", \"web\"]")] };
+
+/// All of them.
+pub const SHAPES: &[Shape] = &[FILE, IMAGE, SERVICE, HEALTH, DRAIN, LIMITS, ROUTE, CHECK, WAVES, TIERS];

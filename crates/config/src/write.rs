@@ -1,0 +1,180 @@
+//! A service file as HCL text: the way back from the model. Every key is written out, defaults too.
+
+use model::{ImageSpec, Probe, ServiceFile, ServiceSpec, Wave};
+use std::fmt::Write;
+
+/// `parse(write(file))` gives `file` again, if its values are within the limits that [`crate::parse`] keeps.
+pub fn write(file: &ServiceFile) -> String {
+    written(file).text()
+}
+
+/// Lines, each with the place in the model (and so in JSON) that it was written from.
+pub(crate) struct Written {
+    lines: Vec<(String, Vec<String>)>,
+    indent: usize,
+}
+
+impl Written {
+    pub fn text(&self) -> String {
+        self.lines.iter().flat_map(|(line, _)| [line.as_str(), "\n"]).collect()
+    }
+
+    /// The place of a line, from 1.
+    pub fn path(&self, line: usize) -> &[String] {
+        self.lines.get(line.saturating_sub(1)).map_or(&[], |(_, path)| path)
+    }
+
+    fn line(&mut self, path: &[&str], text: &str) {
+        let line = format!("{}{text}", "  ".repeat(self.indent));
+        self.lines.push((line, path.iter().map(|p| (*p).to_string()).collect()));
+    }
+
+    fn open(&mut self, path: &[&str], head: &str) {
+        self.line(path, &format!("{head} {{"));
+        self.indent += 1;
+    }
+
+    fn close(&mut self) {
+        self.indent -= 1;
+        self.line(&[], "}");
+    }
+}
+
+pub(crate) fn written(file: &ServiceFile) -> Written {
+    let mut out = Written { lines: Vec::new(), indent: 0 };
+    for (name, image) in &file.images {
+        write_image(&mut out, name.as_str(), image);
+    }
+    for (name, service) in &file.services {
+        write_service(&mut out, name.as_str(), service);
+    }
+    if !file.tiers.is_empty() {
+        out.open(&["tiers"], "rollout");
+        let tiers: Vec<String> = file.tiers.iter().map(ToString::to_string).collect();
+        out.line(&["tiers"], &format!("tiers = {}", list(&tiers)));
+        out.close();
+    }
+    out
+}
+
+fn write_image(out: &mut Written, name: &str, image: &ImageSpec) {
+    let at = |key| ["images", name, key];
+    out.open(&at("name"), &format!("image {}", quoted(name)));
+    out.line(&at("debian"), &format!("debian = {}", quoted(&image.debian)));
+    out.line(&at("packages"), &format!("packages = {}", list(&image.packages)));
+    if let Some(rebuild) = &image.rebuild {
+        out.line(&at("rebuild"), &format!("rebuild = {}", quoted(rebuild)));
+    }
+    if let Some(ms) = image.max_age_ms {
+        out.line(&at("max_age_ms"), &format!("max_age = \"{ms}ms\""));
+    }
+    out.close();
+}
+
+fn write_service(out: &mut Written, name: &str, service: &ServiceSpec) {
+    let at = |key| ["services", name, key];
+    out.open(&at("name"), &format!("service {}", quoted(name)));
+    out.line(&at("tier"), &format!("tier = {}", quoted(service.tier.as_str())));
+    out.line(&at("image"), &format!("image = image.{}", service.image));
+    if let Some(artifact) = &service.artifact {
+        out.line(&at("artifact"), &format!("artifact = {}", quoted(artifact)));
+    }
+    out.line(&at("run"), &format!("run = {}", list(&service.run)));
+    if !service.env.is_empty() {
+        out.open(&at("env"), "env =");
+        for (key, value) in &service.env {
+            out.line(&["services", name, "env", key], &format!("{} = {}", quoted(key), quoted(value)));
+        }
+        out.close();
+    }
+    out.line(&at("user"), &format!("user = {}", quoted(&service.user)));
+    if let Some(port) = service.port {
+        out.line(&at("port"), &format!("port = {port}"));
+    }
+    out.line(&at("count"), &format!("count = {}", service.count));
+    write_parts(out, name, service);
+    out.close();
+}
+
+fn write_parts(out: &mut Written, name: &str, service: &ServiceSpec) {
+    let at = |block, key| ["services", name, block, key];
+    let health = &service.health;
+    out.open(&at("health", "probe"), "health");
+    match &health.probe {
+        Probe::Http { path } => out.line(&["services", name, "health", "probe", "http", "path"], &format!("path = {}", quoted(path))),
+        Probe::Exec { command } => {
+            out.line(&["services", name, "health", "probe", "exec", "command"], &format!("exec = {}", list(command)))
+        }
+        Probe::Tcp => out.line(&at("health", "probe"), "tcp = true"),
+        Probe::Running => {}
+    }
+    out.line(&at("health", "every_ms"), &format!("every = \"{}ms\"", health.every_ms));
+    out.line(&at("health", "timeout_ms"), &format!("timeout = \"{}ms\"", health.timeout_ms));
+    out.line(&at("health", "healthy_for_ms"), &format!("healthy_for = \"{}ms\"", health.healthy_for_ms));
+    out.line(&at("health", "unhealthy_after"), &format!("unhealthy_after = {}", health.unhealthy_after));
+    out.close();
+    out.open(&["services", name, "drain"], "drain");
+    out.line(&at("drain", "signal"), &format!("signal = {}", quoted(&service.drain.signal)));
+    out.line(&at("drain", "within_ms"), &format!("within = \"{}ms\"", service.drain.within_ms));
+    out.close();
+    out.open(&["services", name, "limits"], "limits");
+    out.line(&at("limits", "memory_bytes"), &format!("memory = \"{}B\"", service.limits.memory_bytes));
+    out.line(&at("limits", "cpu_milli"), &format!("cpu = \"{}m\"", service.limits.cpu_milli));
+    out.line(&at("limits", "pids"), &format!("pids = {}", service.limits.pids));
+    out.close();
+    if let Some(route) = &service.route {
+        out.open(&["services", name, "route"], "route");
+        out.line(&at("route", "listen"), &format!("listen = \"{}\"", route.listen));
+        out.line(&at("route", "connect_timeout_ms"), &format!("connect_timeout = \"{}ms\"", route.connect_timeout_ms));
+        out.line(&at("route", "answer_timeout_ms"), &format!("answer_timeout = \"{}ms\"", route.answer_timeout_ms));
+        out.close();
+    }
+    for (i, check) in service.checks.iter().enumerate() {
+        let i = i.to_string();
+        out.open(&["services", name, "checks", &i, "name"], &format!("check {}", quoted(&check.name)));
+        out.line(&["services", name, "checks", &i, "run"], &format!("run = {}", list(&check.run)));
+        out.line(&["services", name, "checks", &i, "within_ms"], &format!("within = \"{}ms\"", check.within_ms));
+        out.close();
+    }
+    let rollout = &service.rollout;
+    out.open(&["services", name, "rollout"], "rollout");
+    let waves: Vec<String> = rollout.waves.iter().map(wave).collect();
+    out.line(&at("rollout", "waves"), &format!("waves = {}", list(&waves)));
+    out.line(&at("rollout", "soak_ms"), &format!("soak = \"{}ms\"", rollout.soak_ms));
+    let (whole, part) = (rollout.errors_ppm / 10_000, rollout.errors_ppm % 10_000);
+    out.line(&at("rollout", "errors_ppm"), &format!("errors = \"{whole}.{part:04}%\""));
+    out.line(&at("rollout", "within_ms"), &format!("within = \"{}ms\"", rollout.within_ms));
+    out.close();
+}
+
+fn wave(wave: &Wave) -> String {
+    match wave {
+        Wave::Count(n) => n.to_string(),
+        Wave::Percent(p) => format!("{p}%"),
+    }
+}
+
+fn list(items: &[String]) -> String {
+    let items: Vec<String> = items.iter().map(|item| quoted(item)).collect();
+    format!("[{}]", items.join(", "))
+}
+
+/// HCL's escapes; `${` and `%{` would begin an interpolation.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '$' | '%' if chars.peek() == Some(&'{') => out.extend([c, c]),
+            c if c.is_control() || c == '\u{feff}' => write!(out, "\\U{:08x}", c as u32).expect("a String takes all"),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}

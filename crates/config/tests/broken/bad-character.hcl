@@ -1,0 +1,16 @@
+image "base" {
+  debian   = "bookworm"
+  packages = ["ca-certificates"]
+}
+
+service "web" {
+  tier   = "web"
+  image  = image.base
+  run    = ["./web"]
+  count  = 3
+  port   = 8080
+  user = '1000'
+  artifact = `x`; port = 1
+  health { path = “/” }
+  §§§
+}

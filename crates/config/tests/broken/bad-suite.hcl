@@ -1,0 +1,12 @@
+image "a" {
+  debian   = "bookwrom"
+  packages = []
+}
+image "b" {
+  debian   = "12"
+  packages = []
+}
+image "c" {
+  debian   = "Debian Twelve"
+  packages = []
+}

@@ -1,0 +1,14 @@
+image "base" {
+  debian   = "bookworm"
+  packages = ["ca-certificates"]
+}
+
+service "web" {
+  tier   = "web"
+  image  = image.base
+  run    = ["./web"]
+  count  = 3
+  port   = 8080
+  route {}
+  check "schema" {}
+}

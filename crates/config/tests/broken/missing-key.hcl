@@ -1,0 +1,7 @@
+image "base" {
+}
+
+service "web" {
+}
+
+rollout {}

@@ -1,0 +1,15 @@
+image "base" {
+  debian   = "bookworm"
+  packages = ["ca-certificates"]
+}
+
+service "web" {
+  tier   = "web"
+  image  = image.base
+  run    = ["./web"]
+  count  = 3
+  port   = 8080
+  health = { path = "/" }
+  route = ":8080"
+}
+rollout = ["web"]

@@ -1,0 +1,33 @@
+image "base" {
+  debian   = "bookworm"
+  packages = ["ca-certificates"]
+}
+
+service "web" {
+  tier   = "web"
+  image  = image.base
+  run = ["a" "b"]
+  count  = 3
+  port   = 8080
+}
+service "b" {
+  tier   = "web"
+  image  = image.base
+  run = ["a\x"]
+  count  = 3
+  port   = 8080
+}
+service "c" {
+  tier   = "web"
+  image  = image.base
+  run = [,]
+  count  = 3
+  port   = 8080
+}
+service "d" {
+  tier   = "web"
+  image  = image.base
+  run = <<
+  count  = 3
+  port   = 8080
+}

@@ -1,0 +1,7 @@
+service "web" {
+  tier   = "web"
+  image  = image.base
+  run    = ["./web"]
+  count  = 3
+  port   = 8080
+}

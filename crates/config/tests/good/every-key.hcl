@@ -1,0 +1,45 @@
+# Every key there is.
+image "base" { debian = "trixie"  packages = [] }
+image "big" {
+  debian = "bookworm"  packages = [
+    # for TLS
+    "ca-certificates", "g++",
+
+    "libstdc++6"  # behind
+    ,
+  ]
+  rebuild = "30 4 * * 1-5"
+  max_age = "2d12h"
+}
+service "web-2" { // one
+  tier = "web" /* odd */ image = image.big
+  artifact = "./dist"   run = ["sh", "-c", <<-END
+      echo "$${HOME}"
+        exec ./web
+    END
+  ]
+  env {
+    LOG = "info"
+    N = 3
+    DEBUG = false
+    DOLLAR = "$${x} %%{y} \"q\" \\ \u00e4"
+  }
+  user = "1000:1000" port = 9000
+  count = 10
+  health { path = "/h?x=1" every = "250ms" timeout = "1.5s" healthy_for = "0s" unhealthy_after = 5 }
+  drain { signal = "SIGINT" within = "1m30s" }
+  limits { memory = "1g" cpu = "500m" pids = 64 }
+  route { listen = "[::1]:80" connect_timeout = "250ms" answer_timeout = "2m" }
+  check "schema" { run = ["./check"] within = "1m" }
+  check "smoke" { run = ["./smoke", "-v"] within = "30s" }
+  rollout { waves = ["1", "2", "50%", "10"] soak = "0s" errors = "0.05%" within = "1h" }
+}
+service "job" {
+  tier = "back"
+  image = image.base
+  run = ["./job"]
+  env = { A = "1", "B" : "2"
+    C = "3" }
+  count = 1
+  limits { cpu = 0.25 }
+}
