@@ -1,0 +1,130 @@
+//! The data plane: the process that customers' bytes go through. It needs files and nobody else.
+
+use crate::files::make_folder;
+use crate::plane::Plane;
+use crate::rpc::{self, Call, json};
+use crate::supervise::Only;
+use crate::watch as folders;
+use api::paths::Health;
+use model::{Fault, Layout, RouteName};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json as object};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// Folders are looked at so often, hint or no hint.
+const LOOK: Duration = Duration::from_millis(100);
+/// Asked to end by a signal: what is under way has so long.
+const END_MS: u64 = 30_000;
+/// For a lock that our starter holds for a moment to see whether we are there.
+const LOCK_MS: u64 = 1_000;
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Down {
+    pub within_ms: u64,
+}
+
+/// Until it is told to end (over its socket, or SIGTERM); open exchanges are finished first. Another one for the same layout
+/// that is already there is no error: this one just goes.
+pub async fn data(layout: Layout) -> Result<(), Fault> {
+    for folder in [layout.run(), layout.routes(), layout.targets().join("drained")] {
+        make_folder(&folder)?;
+    }
+    let Some(_only) = Only::within(&layout.run().join("data.lock"), LOCK_MS).await? else {
+        tracing::info!("a data plane is already there");
+        return Ok(());
+    };
+    detach();
+    let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |d| u64::try_from(d.as_millis()).unwrap_or(1));
+    let plane = Arc::new(Plane::start(layout.clone(), wall_ms)?);
+    let hint = folders::on(&[&layout.routes(), &layout.targets()]);
+    pass(&plane).await;
+
+    let (down, mut ended) = watch::channel(None::<Down>);
+    let (served, asked) = (plane.clone(), down.clone());
+    tokio::spawn(rpc::serve(rpc::bind(&layout.data_socket())?, move |call| handle(served.clone(), asked.clone(), call)));
+    let mut terminate = signal(SignalKind::terminate()).map_err(|e| Fault::ours("signal", e.to_string()))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| Fault::ours("signal", e.to_string()))?;
+    let within_ms = loop {
+        tokio::select! {
+            within_ms = asked_down(&mut ended) => break within_ms,
+            _ = terminate.recv() => break END_MS,
+            _ = interrupt.recv() => break END_MS,
+            () = hint.notified() => pass(&plane).await,
+            () = plane.left.notified() => pass(&plane).await,
+            () = tokio::time::sleep(LOOK) => pass(&plane).await,
+        }
+    };
+    finish(&plane, within_ms).await;
+    Ok(())
+}
+
+async fn asked_down(ear: &mut watch::Receiver<Option<Down>>) -> u64 {
+    ear.wait_for(Option::is_some).await.ok().and_then(|down| *down).map_or(END_MS, |down| down.within_ms)
+}
+
+/// Our own session: who started us may end, with its terminal, and we go on.
+fn detach() {
+    if let Err(e) = rustix::process::setsid() {
+        tracing::debug!("already a session or group of its own: {e}");
+    }
+    // Each request takes two descriptors.
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(e) = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit) {
+        tracing::info!("the limit of open files stays as it is: {e}");
+    }
+}
+
+async fn pass(plane: &Arc<Plane>) {
+    let plane = plane.clone();
+    if let Err(e) = tokio::task::spawn_blocking(move || plane.reconcile()).await {
+        tracing::error!("a pass failed: {e}");
+    }
+}
+
+async fn finish(plane: &Arc<Plane>, within_ms: u64) {
+    plane.stop_listening();
+    let until = tokio::time::Instant::now() + Duration::from_millis(within_ms);
+    // Give the accept loops the moment in which they empty their queues.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    while plane.open.count() > 0 && tokio::time::Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    if plane.open.count() > 0 {
+        tracing::warn!("{} connections were still open after {within_ms} ms", plane.open.count());
+    }
+}
+
+async fn handle(plane: Arc<Plane>, down: watch::Sender<Option<Down>>, call: Call) -> Result<Value, Fault> {
+    // Everything below takes the plane's lock, which is held while files are read.
+    tokio::task::spawn_blocking(move || answer(&plane, &down, &call)).await.map_err(|e| Fault::ours("panic", e.to_string()))?
+}
+
+fn answer(plane: &Plane, down: &watch::Sender<Option<Down>>, call: &Call) -> Result<Value, Fault> {
+    match call.parts() {
+        ("GET", parts) if parts == ["v1", "health"] => {
+            json(&Health { role: "data".into(), version: env!("CARGO_PKG_VERSION").into(), pid: std::process::id() })
+        }
+        ("GET", parts) if parts == ["v1", "routes"] => json(&plane.all_seen()),
+        ("GET", parts) if parts.len() == 3 && parts[..2] == ["v1", "routes"] => {
+            let route = RouteName::new(parts[2]).map_err(|e| Fault::yours("bad-name", e.to_string()))?;
+            json(&plane.seen(&route))
+        }
+        ("GET", parts) if parts == ["v1", "counters"] => json(&crate::group::lock(&plane.world).applied.counters),
+        ("GET", parts) if parts == ["v1", "stats"] => {
+            Ok(object!({ "epoch": plane.epoch, "connections": plane.open.count(), "routes": json(&plane.all_seen())? }))
+        }
+        ("POST", parts) if parts == ["v1", "look"] => {
+            plane.reconcile();
+            Ok(object!({}))
+        }
+        ("POST", parts) if parts == ["v1", "down"] => {
+            down.send_replace(Some(call.body()?));
+            Ok(object!({}))
+        }
+        _ => Err(call.unknown()),
+    }
+}

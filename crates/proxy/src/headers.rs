@@ -1,0 +1,127 @@
+//! Headers between two hops: what is refused, what is taken out, what is put in.
+//!
+//! Framing is never passed on: hyper decodes it on one side and writes its own on the other, so a request that two
+//! parsers could read in two ways never leaves us in its old form.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, StatusCode, Uri, Version};
+
+pub const ERROR_MARK: HeaderName = HeaderName::from_static("x-afresh-error");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Why a request is not forwarded: status, code, message.
+pub type Refusal = (StatusCode, &'static str, &'static str);
+
+pub fn check<B>(request: &Request<B>) -> Result<(), Refusal> {
+    let headers = request.headers();
+    if request.method() == Method::CONNECT {
+        return Err((StatusCode::NOT_IMPLEMENTED, "no-tunnels", "CONNECT is not offered here"));
+    }
+    if has_token(headers, &header::UPGRADE, "websocket") {
+        return Err((StatusCode::NOT_IMPLEMENTED, "no-websocket", "upgrades to WebSocket are not offered yet"));
+    }
+    if headers.get_all(header::HOST).iter().count() > 1 {
+        return Err((StatusCode::BAD_REQUEST, "two-hosts", "more than one Host header"));
+    }
+    if request.version() == Version::HTTP_11 && !headers.contains_key(header::HOST) {
+        return Err((StatusCode::BAD_REQUEST, "no-host", "an HTTP/1.1 request needs a Host header"));
+    }
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if let Some(first) = codings.next()
+        && (!plain(first) || codings.next().is_some())
+    {
+        return Err((StatusCode::NOT_IMPLEMENTED, "transfer-coding", "no transfer coding but chunked is offered"));
+    }
+    if headers.get(header::EXPECT).is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        return Err((StatusCode::EXPECTATION_FAILED, "expectation", "only Expect: 100-continue is known"));
+    }
+    Ok(())
+}
+
+/// From the customer's request to the target's.
+pub fn to_target(parts: &mut http::request::Parts, customer: &HeaderValue, listen: &str) {
+    if let Some(authority) = parts.uri.authority() {
+        // The absolute form: its authority overrules Host (RFC 9112, 3.2.2), and the target gets the origin form.
+        let host = authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, host)| host);
+        if let Ok(host) = HeaderValue::from_str(host) {
+            parts.headers.insert(header::HOST, host);
+        }
+        let path = parts.uri.path_and_query().cloned();
+        parts.uri = path.map_or_else(|| Uri::from_static("/"), Uri::from);
+    }
+    strip_hop(&mut parts.headers);
+    // The 100 is ours to say: hyper says it when the body is first read.
+    parts.headers.remove(header::EXPECT);
+    if !parts.headers.contains_key(header::HOST)
+        && let Ok(host) = HeaderValue::from_str(listen)
+    {
+        parts.headers.insert(header::HOST, host); // HTTP/1.0
+    }
+    let chain = match joined(&parts.headers, &FORWARDED_FOR) {
+        None => customer.clone(),
+        Some(mut chain) => {
+            chain.extend_from_slice(b", ");
+            chain.extend_from_slice(customer.as_bytes());
+            HeaderValue::from_bytes(&chain).unwrap_or_else(|_| customer.clone())
+        }
+    };
+    parts.headers.insert(FORWARDED_FOR, chain);
+    parts.headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    parts.version = Version::HTTP_11;
+}
+
+/// From the target's answer to the customer's.
+pub fn to_customer(parts: &mut http::response::Parts) {
+    strip_hop(&mut parts.headers);
+    parts.headers.remove(ERROR_MARK); // only we may say so
+    parts.version = Version::HTTP_11; // hyper writes 1.0 to who speaks 1.0
+}
+
+/// Whether the target will close after this answer.
+pub fn closes(parts: &http::response::Parts) -> bool {
+    match parts.version {
+        Version::HTTP_11 => has_token(&parts.headers, &header::CONNECTION, "close"),
+        _ => true,
+    }
+}
+
+fn strip_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|v| v.to_str().ok())
+            .flat_map(|v| v.split(','))
+            .filter_map(|name| HeaderName::try_from(name.trim()).ok())
+            .collect();
+        for name in named {
+            // Whoever names these wants them gone to confuse the next hop.
+            if name != header::HOST && name != header::CONTENT_LENGTH && name != header::AUTHORIZATION && name != header::COOKIE {
+                headers.remove(name);
+            }
+        }
+        headers.remove(header::CONNECTION);
+    }
+    for name in [&KEEP_ALIVE, &PROXY_CONNECTION, &header::TE, &header::TRANSFER_ENCODING, &header::UPGRADE] {
+        headers.remove(name);
+    }
+}
+
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let values = headers.get_all(name);
+    values.iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).any(|t| t.trim().eq_ignore_ascii_case(token))
+}
+
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
+    let mut values = headers.get_all(name).iter();
+    let mut all = values.next()?.as_bytes().to_vec();
+    for value in values {
+        all.extend_from_slice(b", ");
+        all.extend_from_slice(value.as_bytes());
+    }
+    Some(all)
+}
