@@ -1,1 +1,40 @@
 //! Provider on one Linux host: keeper, OCI runtime, network.
+//!
+//! The keeper ([`run`]) makes the groups true that are declared on its disk, and nothing else; each instance has a small shim
+//! process ([`shim`]) that outlives it. Nothing here decides about deploys, and nothing reads the environment or prints.
+
+mod bundle;
+mod cgroup;
+mod command;
+mod counters;
+mod decide;
+mod declared;
+mod disk;
+mod doctor;
+mod down;
+mod ending;
+mod garbage;
+mod instance;
+mod keeper;
+mod mounts;
+mod net;
+mod objects;
+mod probe;
+mod process;
+mod reconcile;
+mod record;
+mod remote;
+mod runtime;
+mod seccomp;
+mod serve;
+mod shim;
+mod state;
+#[cfg(test)]
+mod testing;
+
+pub use doctor::{Finding, doctor};
+pub use down::down;
+pub use keeper::{Config, run};
+pub use net::Subnet;
+pub use remote::Remote;
+pub use shim::{shim, turned_over};

@@ -1,0 +1,204 @@
+//! The OCI config of an instance: what it sees and what it may. Pure; the shim and the runtime probe write it down.
+
+use crate::record::Record;
+use crate::{declared, seccomp};
+use model::Limits;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Open files an instance may have.
+const NOFILE: u64 = 65_536;
+/// What an instance may write to `/tmp`, and to its root; the pages count as its memory as well.
+pub const SCRATCH_BYTES_MAX: u64 = 1 << 30;
+
+pub struct Bundle<'a> {
+    pub args: &'a [String],
+    pub env: Vec<String>,
+    pub user: (u32, u32),
+    pub cwd: &'a str,
+    pub hostname: &'a str,
+    pub root: &'a Path,
+    /// More mounts, in order.
+    pub mounts: Vec<Value>,
+    pub limits: &'a Limits,
+    /// None: a fresh network namespace with nothing in it.
+    pub network: Option<String>,
+    pub cgroup: &'a str,
+}
+
+/// `network`: a path that names the instance's network namespace.
+pub fn of(record: &Record, root: &Path, network: String) -> Value {
+    let release = &record.release;
+    let ground = &record.ground;
+    let mut mounts = Vec::new();
+    if let Some(artifact) = &ground.artifact_mount {
+        mounts.push(json!({ "destination": "/app", "type": "bind", "source": artifact, "options": ["bind", "ro", "nosuid", "nodev"] }));
+    }
+    config(&Bundle {
+        args: record.once.as_ref().unwrap_or(&release.run),
+        env: env(record),
+        user: declared::user(&release.user).unwrap_or((65534, 65534)),
+        cwd: if ground.artifact_mount.is_some() { "/app" } else { "/" },
+        hostname: record.id.as_str(),
+        root,
+        mounts,
+        limits: &release.limits,
+        network: Some(network),
+        cgroup: &ground.cgroup,
+    })
+}
+
+/// The release's variables win over the path and home given here, and never over what says who the instance is.
+fn env(record: &Record) -> Vec<String> {
+    let release = &record.release;
+    let mut env: BTreeMap<&str, String> = BTreeMap::new();
+    env.insert("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_string());
+    env.insert("HOME", "/tmp".to_string());
+    env.insert("LANG", "C.UTF-8".to_string());
+    for (name, value) in &release.env {
+        env.insert(name, value.clone());
+    }
+    if let Some(port) = release.port {
+        env.insert("PORT", port.to_string());
+    }
+    env.insert("AFRESH_SERVICE", release.service.to_string());
+    env.insert("AFRESH_GROUP", record.group.to_string());
+    env.insert("AFRESH_INSTANCE", record.id.to_string());
+    env.insert("AFRESH_RELEASE", release.number.to_string());
+    env.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+}
+
+/// What an instance may write outside its memory proper.
+pub fn scratch_bytes(limits: &Limits) -> u64 {
+    (limits.memory_bytes / 2).min(SCRATCH_BYTES_MAX)
+}
+
+pub fn config(bundle: &Bundle) -> Value {
+    let scratch = format!("size={}", scratch_bytes(bundle.limits));
+    let mut mounts = vec![
+        json!({ "destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"] }),
+        json!({ "destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "strictatime", "mode=755", "size=65536k"] }),
+        json!({ "destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"] }),
+        json!({ "destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["nosuid", "noexec", "nodev", "mode=1777", &scratch] }),
+        json!({ "destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": ["nosuid", "noexec", "nodev"] }),
+        json!({ "destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"] }),
+        json!({ "destination": "/tmp", "type": "tmpfs", "source": "tmp", "options": ["nosuid", "nodev", "mode=1777", &scratch] }),
+    ];
+    mounts.extend(bundle.mounts.iter().cloned());
+    let mut network = json!({ "type": "network" });
+    if let Some(path) = &bundle.network {
+        network["path"] = json!(path);
+    }
+    json!({
+        "ociVersion": "1.0.2",
+        "process": {
+            "terminal": false,
+            "user": { "uid": bundle.user.0, "gid": bundle.user.1 },
+            "args": bundle.args,
+            "env": bundle.env,
+            "cwd": bundle.cwd,
+            "capabilities": { "bounding": [], "effective": [], "inheritable": [], "permitted": [], "ambient": [] },
+            "rlimits": [{ "type": "RLIMIT_NOFILE", "hard": NOFILE, "soft": NOFILE }, { "type": "RLIMIT_CORE", "hard": 0, "soft": 0 }],
+            "noNewPrivileges": true,
+        },
+        "root": { "path": bundle.root, "readonly": false },
+        "hostname": bundle.hostname,
+        "mounts": mounts,
+        "linux": {
+            "namespaces": [{ "type": "pid" }, { "type": "ipc" }, { "type": "uts" }, { "type": "mount" }, { "type": "cgroup" }, network],
+            "cgroupsPath": bundle.cgroup,
+            "resources": resources(bundle.limits),
+            "seccomp": seccomp::profile(),
+            "maskedPaths": [
+                "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats",
+                "/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap"
+            ],
+            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
+        },
+    })
+}
+
+fn resources(limits: &Limits) -> Value {
+    let bytes = i64::try_from(limits.memory_bytes).unwrap_or(i64::MAX);
+    json!({
+        "devices": [{ "allow": false, "access": "rwm" }],
+        "memory": { "limit": bytes },
+        "cpu": { "shares": (limits.cpu_milli * 1024 / 1000).max(2), "quota": (limits.cpu_milli * 100).max(1_000), "period": 100_000 },
+        "pids": { "limit": i64::try_from(limits.pids).unwrap_or(i64::MAX) },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Ground;
+    use crate::testing::release;
+
+    fn record() -> Record {
+        Record {
+            id: model::InstanceId::new("web-r7-2-3").unwrap(),
+            group: model::GroupName::new("web-r7-2").unwrap(),
+            number: 3,
+            release: release(7),
+            once: None,
+            created: model::Time(0),
+            ground: Ground {
+                runtime: "/usr/sbin/runc".into(),
+                runtime_state: "/d/host/runtime".into(),
+                cgroup: "/afresh-0123/web-r7-2-3".to_string(),
+                image_mount: "/d/host/mounts/aa".into(),
+                artifact_mount: Some("/d/host/mounts/bb".into()),
+                mounts: "/d/host/mounts".into(),
+                log: "/d/host/logs/x.log".into(),
+                bridge: "afresh0123".to_string(),
+                veth: "v01".to_string(),
+                gateway: [198, 18, 0, 1].into(),
+                address: [198, 18, 0, 9].into(),
+            },
+        }
+    }
+
+    /// The oracle is the list of what the design promises, checked one by one.
+    #[test]
+    fn the_config_keeps_every_promise() {
+        let config = of(&record(), Path::new("/d/root"), "/proc/9/ns/net".to_string());
+        let process = &config["process"];
+        assert_eq!(process["args"], json!(["/bin/serve", "--port", "8080"]));
+        assert_eq!(process["user"], json!({ "uid": 65534, "gid": 65534 }));
+        assert_eq!(process["cwd"], "/app");
+        assert_eq!(process["noNewPrivileges"], true);
+        for set in ["bounding", "effective", "inheritable", "permitted", "ambient"] {
+            assert_eq!(process["capabilities"][set], json!([]), "{set}");
+        }
+        let env: Vec<&str> = process["env"].as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect();
+        for want in
+            ["MODE=test", "PORT=8080", "AFRESH_SERVICE=web", "AFRESH_GROUP=web-r7-2", "AFRESH_INSTANCE=web-r7-2-3", "AFRESH_RELEASE=7"]
+        {
+            assert!(env.contains(&want), "{want} is not in {env:?}");
+        }
+        assert_eq!(config["hostname"], "web-r7-2-3");
+        let linux = &config["linux"];
+        assert_eq!(linux["resources"]["memory"]["limit"], 256 << 20);
+        assert_eq!(linux["resources"]["cpu"]["quota"], 100_000);
+        assert_eq!(linux["resources"]["pids"]["limit"], 256);
+        assert_eq!(linux["seccomp"]["defaultAction"], "SCMP_ACT_ERRNO");
+        assert!(linux["namespaces"].as_array().unwrap().contains(&json!({ "type": "network", "path": "/proc/9/ns/net" })));
+        let mounts = config["mounts"].as_array().unwrap();
+        let at = |place: &str| mounts.iter().find(|m| m["destination"] == place).unwrap()["options"].to_string();
+        assert!(at("/app").contains("\"ro\"") && at("/sys").contains("\"ro\"") && at("/tmp").contains("mode=1777"));
+    }
+
+    #[test]
+    fn without_an_artifact_the_root_is_the_directory_and_a_test_runs_its_own_command() {
+        let mut record = record();
+        record.ground.artifact_mount = None;
+        record.once = Some(vec!["true".to_string()]);
+        record.release.env.insert("AFRESH_GROUP".to_string(), "forged".to_string());
+        let config = of(&record, Path::new("/r"), String::new());
+        assert_eq!(config["process"]["cwd"], "/");
+        assert_eq!(config["process"]["args"], json!(["true"]));
+        assert!(config["mounts"].as_array().unwrap().iter().all(|m| m["destination"] != "/app"));
+        assert!(config["process"]["env"].to_string().contains("AFRESH_GROUP=web-r7-2"));
+    }
+}

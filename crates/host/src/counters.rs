@@ -1,0 +1,33 @@
+//! What the keeper changed in the world, on disk: a declaration that is taken twice moves none of these.
+
+use crate::disk;
+use api::host::HostCounters;
+use model::Layout;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+pub struct Counters {
+    path: PathBuf,
+    now: Mutex<HostCounters>,
+}
+
+impl Counters {
+    pub fn open(layout: &Layout) -> Self {
+        let path = layout.host().join("counters.json");
+        let now = disk::read_json(&path).good().unwrap_or_default();
+        Self { path, now: Mutex::new(now) }
+    }
+
+    /// They only serve to show that nothing happened, so they are not worth a wait for the disk.
+    pub fn change(&self, change: impl FnOnce(&mut HostCounters)) {
+        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut now);
+        if let Err(fault) = disk::write_json_quick(&self.path, &*now) {
+            tracing::warn!("counters: {fault}");
+        }
+    }
+
+    pub fn now(&self) -> HostCounters {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

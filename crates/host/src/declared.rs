@@ -1,0 +1,172 @@
+//! What was declared of a group, and which declarations are taken. No I/O here.
+
+use model::{Fault, GroupSpec, GroupWish, Stamp};
+use serde::{Deserialize, Serialize};
+
+/// The most servers of one group: one /24 holds no more.
+const COUNT_MAX: u32 = 200;
+
+/// One file of `Layout::groups`. A group that is gone stays as a tombstone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Declared {
+    pub stamp: Stamp,
+    pub spec: GroupSpec,
+}
+
+/// What the keeper remembers of a group beside the declaration: a file of its own, because it changes by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sum {
+    /// The number of the last instance that was made.
+    pub last: u64,
+    /// Exits nobody asked for.
+    pub deaths: u32,
+    /// Instances whose exit is in `deaths` and whose directory is still there: none is counted twice.
+    #[serde(default)]
+    pub counted: Vec<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Take {
+    /// Exactly what is held: nothing to write.
+    Same,
+    Write,
+}
+
+/// The rules of stamps, over what is held.
+pub fn judge(held: Option<&Declared>, stamp: Stamp, spec: &GroupSpec) -> Result<Take, Fault> {
+    check(spec)?;
+    let Some(held) = held else { return Ok(Take::Write) };
+    let group = &spec.group;
+    if stamp < held.stamp {
+        return Err(Fault::yours("stale-stamp", format!("{group}: stamp {stamp} is older than {}, the last taken", held.stamp))
+            .hint("a later driver has taken over; read the journal again"));
+    }
+    if stamp == held.stamp {
+        return if *spec == held.spec {
+            Ok(Take::Same)
+        } else {
+            Err(Fault::ours("stamp-reused", format!("{group}: stamp {stamp} was taken with another declaration")))
+        };
+    }
+    match (&held.spec.wish, &spec.wish) {
+        (GroupWish::Gone, GroupWish::Run { .. }) => {
+            Err(Fault::yours("group-gone", format!("{group} is gone for ever")).hint("make a new group; names are never used twice"))
+        }
+        (GroupWish::Run { release: a, once: x, .. }, GroupWish::Run { release: b, once: y, .. }) if a != b || x != y => {
+            Err(Fault::yours("release-changed", format!("{group} runs {}; a group keeps its release for life", a.label()))
+                .hint("make a new group for the other release"))
+        }
+        _ if held.spec.service != spec.service => {
+            Err(Fault::yours("release-changed", format!("{group} belongs to service {}", held.spec.service)))
+        }
+        _ => Ok(Take::Write),
+    }
+}
+
+/// What no launch could ever make true is refused at once.
+fn check(spec: &GroupSpec) -> Result<(), Fault> {
+    let GroupWish::Run { release, count, once } = &spec.wish else { return Ok(()) };
+    let bad = |what: String| Err(Fault::yours("bad-spec", format!("{}: {what}", spec.group)));
+    let run = once.as_ref().unwrap_or(&release.run);
+    if run.first().is_none_or(String::is_empty) {
+        return bad("the command to run is empty".to_string());
+    }
+    if *count > COUNT_MAX {
+        return bad(format!("{count} servers: one host holds at most {COUNT_MAX} of a group"));
+    }
+    if user(&release.user).is_none() {
+        return bad(format!("user {:?} is not `uid` or `uid:gid` in numbers", release.user));
+    }
+    if signal(&release.drain.signal).is_none() {
+        return bad(format!("drain signal {:?} is unknown; say TERM, INT, QUIT, HUP, USR1, USR2 or WINCH", release.drain.signal));
+    }
+    let no_text = |s: &String| s.contains('\0');
+    if run.iter().any(no_text) || release.env.iter().any(|(k, v)| k.is_empty() || k.contains(['=', '\0']) || no_text(v)) {
+        return bad("a NUL byte in the command, or an environment name that is empty or has `=` in it".to_string());
+    }
+    if release.port == Some(0) {
+        return bad("port 0".to_string());
+    }
+    if release.limits.memory_bytes < 4 << 20 || release.limits.pids == 0 || release.limits.cpu_milli < 10 {
+        return bad("limits below 4 MiB of memory, 1 process or a hundredth of a core start nothing".to_string());
+    }
+    Ok(())
+}
+
+/// `uid` or `uid:gid`.
+pub fn user(text: &str) -> Option<(u32, u32)> {
+    match text.split_once(':') {
+        Some((uid, gid)) => Some((uid.parse().ok()?, gid.parse().ok()?)),
+        None => text.parse().ok().map(|id| (id, id)),
+    }
+}
+
+pub fn signal(name: &str) -> Option<rustix::process::Signal> {
+    use rustix::process::Signal;
+    Some(match name.strip_prefix("SIG").unwrap_or(name) {
+        "TERM" => Signal::TERM,
+        "INT" => Signal::INT,
+        "QUIT" => Signal::QUIT,
+        "HUP" => Signal::HUP,
+        "USR1" => Signal::USR1,
+        "USR2" => Signal::USR2,
+        "WINCH" => Signal::WINCH,
+        "KILL" => Signal::KILL,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{gone, release, run, stamp};
+
+    fn code(result: Result<Take, Fault>) -> String {
+        match result {
+            Ok(take) => format!("{take:?}"),
+            Err(fault) => fault.code,
+        }
+    }
+
+    #[test]
+    fn stamps_order_every_change() {
+        let held = Declared { stamp: stamp(3, 5), spec: run("web-r1-1", release(1), 2) };
+        let table = [
+            (None, stamp(0, 0), run("web-r1-1", release(1), 1), "Write"),
+            (Some(&held), stamp(3, 5), run("web-r1-1", release(1), 2), "Same"),
+            (Some(&held), stamp(3, 5), run("web-r1-1", release(1), 3), "stamp-reused"),
+            (Some(&held), stamp(3, 4), run("web-r1-1", release(1), 2), "stale-stamp"),
+            (Some(&held), stamp(2, 9), run("web-r1-1", release(1), 2), "stale-stamp"),
+            (Some(&held), stamp(2, 9), gone("web-r1-1"), "stale-stamp"),
+            (Some(&held), stamp(3, 6), run("web-r1-1", release(1), 0), "Write"),
+            (Some(&held), stamp(4, 0), run("web-r1-1", release(2), 2), "release-changed"),
+            (Some(&held), stamp(4, 0), gone("web-r1-1"), "Write"),
+        ];
+        for (held, stamp, spec, want) in table {
+            assert_eq!(code(judge(held, stamp, &spec)), want, "{stamp} {spec:?}");
+        }
+        let tombstone = Declared { stamp: stamp(4, 0), spec: gone("web-r1-1") };
+        assert_eq!(code(judge(Some(&tombstone), stamp(5, 0), &run("web-r1-1", release(1), 1))), "group-gone");
+        assert_eq!(code(judge(Some(&tombstone), stamp(3, 9), &run("web-r1-1", release(1), 1))), "stale-stamp");
+        assert_eq!(code(judge(Some(&tombstone), stamp(5, 0), &gone("web-r1-1"))), "Write");
+    }
+
+    #[test]
+    fn what_cannot_run_is_refused_when_it_is_declared() {
+        let spoil: [fn(&mut model::Release); 7] = [
+            |r| r.run.clear(),
+            |r| r.user = "root".to_string(),
+            |r| r.drain.signal = "BOOM".to_string(),
+            |r| r.port = Some(0),
+            |r| r.limits.memory_bytes = 1,
+            |r| drop(r.env.insert("A=B".to_string(), String::new())),
+            |r| r.run.push("a\0b".to_string()),
+        ];
+        for (i, spoil) in spoil.iter().enumerate() {
+            let mut release = release(1);
+            spoil(&mut release);
+            assert_eq!(code(judge(None, stamp(1, 1), &run("web-r1-1", release, 1))), "bad-spec", "case {i}");
+        }
+        assert_eq!(code(judge(None, stamp(1, 1), &run("web-r1-1", release(1), 100_000))), "bad-spec");
+    }
+}

@@ -1,0 +1,136 @@
+//! What this host can do, and what to do about what it cannot. Everything is really tried.
+
+use crate::{cgroup, command, disk, runtime};
+use model::{Fault, Layout};
+use nix::mount::{MsFlags, mount};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+const WITHIN: Duration = Duration::from_secs(20);
+const DISK_BYTES_MIN: u64 = 2 << 30;
+
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Finding {
+    pub name: String,
+    pub ok: bool,
+    pub detail: String,
+    /// What to do, if it is not ok.
+    pub hint: Option<String>,
+}
+
+type Tried = Result<String, (String, &'static str)>;
+
+pub fn doctor(layout: &Layout) -> Vec<Finding> {
+    let root = nix::unistd::geteuid().is_root();
+    let mut findings =
+        vec![finding("root", if root { Ok("uid 0".to_string()) } else { Err(("not root".to_string(), "run it with sudo")) })];
+    let scratch = layout.host().join(format!(".doctor-{}", std::process::id()));
+    let made = disk::make_dir(&scratch).map_err(|fault| (fault.message, "the data directory must be writable"));
+    findings.push(finding("data directory", made.map(|()| layout.root().display().to_string())));
+    findings.extend(runtimes(layout));
+    findings.push(finding("cgroups", cgroups()));
+    findings.push(finding("overlayfs", overlay(&scratch)));
+    findings.push(finding("erofs and loop", erofs(&scratch)));
+    findings.push(finding("network", network()));
+    findings.push(finding("disk space", space(&scratch)));
+    findings.push(finding("mmdebstrap", there("mmdebstrap", "apt install mmdebstrap: images are baked with it")));
+    findings.push(finding("mkfs.erofs", there("mkfs.erofs", "apt install erofs-utils: images are stored with it")));
+    let _ = std::fs::remove_dir_all(&scratch);
+    findings
+}
+
+fn finding(name: &str, tried: Tried) -> Finding {
+    match tried {
+        Ok(detail) => Finding { name: name.to_string(), ok: true, detail, hint: None },
+        Err((detail, hint)) => Finding { name: name.to_string(), ok: false, detail, hint: Some(hint.to_string()) },
+    }
+}
+
+fn told(hint: &'static str) -> impl Fn(Fault) -> (String, &'static str) {
+    move |fault| (fault.message, hint)
+}
+
+/// One that runs is enough; the others are told of, and are no trouble.
+fn runtimes(layout: &Layout) -> Vec<Finding> {
+    let candidates = runtime::candidates(None);
+    let tried: Vec<_> = candidates.iter().map(|path| (path, runtime::probe(layout, path))).collect();
+    let works: Vec<String> = tried.iter().filter(|(_, r)| r.is_ok()).map(|(p, _)| p.display().to_string()).collect();
+    let not: Vec<String> = tried.iter().filter_map(|(p, r)| r.as_ref().err().map(|f| format!("{}: {}", p.display(), f.message))).collect();
+    let result = if works.is_empty() {
+        let why = if not.is_empty() { "none of runc, crun and youki is installed".to_string() } else { not.join("; ") };
+        Err((why, "apt install runc"))
+    } else {
+        let not = if not.is_empty() { String::new() } else { format!(" (not: {})", not.join("; ")) };
+        Ok(format!("{} ran a container{not}", works.join(" and ")))
+    };
+    vec![finding("OCI runtime", result)]
+}
+
+fn cgroups() -> Tried {
+    match cgroup::mode() {
+        cgroup::Mode::Unified => Ok("version 2".to_string()),
+        cgroup::Mode::Hybrid => Ok("hybrid (limits by version 1)".to_string()),
+        cgroup::Mode::Legacy => Ok("version 1".to_string()),
+        cgroup::Mode::Missing => Err(("no cgroup file system is mounted".to_string(), "mount -t cgroup2 none /sys/fs/cgroup")),
+    }
+}
+
+fn overlay(scratch: &Path) -> Tried {
+    let hint = "this kernel needs overlayfs: modprobe overlay";
+    let [lower, upper, work, root] = ["lower", "tmp/upper", "tmp/work", "root"].map(|name| scratch.join(name));
+    let tmp = scratch.join("tmp");
+    let none: Option<&str> = None;
+    let io = |e: Fault| (e.message, hint);
+    disk::make_dir(&tmp).map_err(io)?;
+    mount(Some("tmp"), &tmp, Some("tmpfs"), MsFlags::empty(), none).map_err(|e| (format!("tmpfs: {e}"), hint))?;
+    let result = (|| {
+        for dir in [&lower, &upper, &work, &root] {
+            disk::make_dir(dir).map_err(io)?;
+        }
+        let options = format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), work.display());
+        mount(Some("overlay"), &root, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
+            .map_err(|e| (format!("overlay: {e}"), hint))?;
+        crate::mounts::unmount(&root).map_err(io)?;
+        Ok("mounted over a tmpfs".to_string())
+    })();
+    let _ = crate::mounts::unmount(&tmp);
+    result
+}
+
+fn erofs(scratch: &Path) -> Tried {
+    let hint = "needs erofs-utils, and a kernel with erofs and loop devices: modprobe erofs loop";
+    let (tree, file, point) = (scratch.join("tree"), scratch.join("tree.erofs"), scratch.join("point"));
+    disk::make_dir(&tree).map_err(told(hint))?;
+    disk::make_dir(&point).map_err(told(hint))?;
+    command::must(Command::new("mkfs.erofs").arg("-zlz4").arg(&file).arg(&tree), "", WITHIN).map_err(told(hint))?;
+    command::must(Command::new("mount").args(["-t", "erofs", "-o", "loop,ro"]).arg(&file).arg(&point), "", WITHIN).map_err(told(hint))?;
+    crate::mounts::unmount(&point).map_err(told(hint))?;
+    Ok("an lz4 image was mounted".to_string())
+}
+
+fn network() -> Tried {
+    let hint = "needs iproute2, and a kernel with bridges, veth and network namespaces: modprobe bridge veth";
+    let id = std::process::id() % 100_000;
+    let (bridge, veth) = (format!("afdoc{id}"), format!("afdov{id}"));
+    // Everything goes with the interfaces; the namespace is that of a process which ends by itself.
+    let batch = format!("link add {bridge} type bridge\nlink add {veth} type veth peer name {veth}p\nlink set {veth} master {bridge} up\n");
+    let made = command::must(Command::new("ip").args(["-batch", "-"]), &batch, WITHIN).map_err(told(hint));
+    let namespace = command::must(Command::new("unshare").args(["--net", "true"]), "", WITHIN).map_err(told(hint));
+    let _ = crate::net::delete(&veth);
+    let _ = crate::net::delete(&bridge);
+    made.and(namespace).map(|_| "bridge, veth and network namespace were made".to_string())
+}
+
+fn space(scratch: &Path) -> Tried {
+    let hint = "images take about 150 MB each; free some space or use another data directory";
+    let stat = rustix::fs::statvfs(scratch).map_err(|e| (e.to_string(), hint))?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let told = format!("{} MiB free", free >> 20);
+    if free < DISK_BYTES_MIN { Err((told, hint)) } else { Ok(told) }
+}
+
+fn there(program: &str, hint: &'static str) -> Tried {
+    let ran = command::run(Command::new(program).arg("--version"), "", WITHIN).map_err(told(hint))?;
+    Ok(ran.out.lines().next().unwrap_or("there").trim().to_string())
+}

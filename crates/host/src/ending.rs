@@ -1,0 +1,110 @@
+//! How an instance is asked to end. Times count from the mark on disk, so that a keeper that begins again waits no longer in all.
+//!
+//! ```text
+//! marked (target file says draining) ─▶ drained, or within_ms is over ─▶ signal ─▶ ended, or the rest of within_ms (1 s at least)
+//!                                                                                   └▶ SIGKILL
+//! ```
+
+use crate::disk::{self, Place};
+use crate::keeper::Keeper;
+use crate::record::Started;
+use crate::state::Instance;
+use crate::{declared, instance, process, runtime};
+use model::{Drain, InstanceId};
+use rustix::process::Signal;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const GLANCE: Duration = Duration::from_millis(10);
+/// A program that was signalled has at least so long.
+const SIGNAL_WITHIN_MIN: Duration = Duration::from_secs(1);
+/// Between two kills of something that will not die.
+const KILL_EVERY: Duration = Duration::from_secs(2);
+
+/// Whoever follows the instance notices its end; this only brings it about.
+pub fn begin(keeper: &Arc<Keeper>, one: &Instance) {
+    let Some(ending) = &one.ending else { return };
+    let drain = one.record.release.drain.clone();
+    let gone_ms = disk::now().since(ending.at);
+    let deadline = Instant::now() + Duration::from_millis(drain.within_ms.saturating_sub(gone_ms));
+    // Only what the balancer was told of can be in use.
+    let routed =
+        one.record.release.route.is_some() && one.record.release.port.is_some() && one.record.once.is_none() && one.started.is_some();
+    let id = one.record.id.clone();
+    let keeper = keeper.clone();
+    keeper.clone().tasks.spawn(async move {
+        // The pass that began this writes the target file before it lets go of the state.
+        drop(keeper.state());
+        if routed {
+            until_drained(&keeper, &id, deadline).await;
+        }
+        stop(&keeper, &id, &drain, deadline).await;
+    });
+}
+
+fn has_ended(keeper: &Keeper, id: &InstanceId) -> bool {
+    keeper.state().instances.get(id).is_none_or(|one| one.ended.is_some())
+}
+
+async fn until_drained(keeper: &Arc<Keeper>, id: &InstanceId, deadline: Instant) {
+    let drained = keeper.layout.drained(id);
+    while !drained.exists() && Instant::now() < deadline && !has_ended(keeper, id) {
+        tokio::time::sleep(GLANCE).await;
+    }
+}
+
+async fn stop(keeper: &Arc<Keeper>, id: &InstanceId, drain: &Drain, deadline: Instant) {
+    let place = Place(keeper.layout.instance(id));
+    // It may still be starting; then there is nothing to signal yet.
+    let started = loop {
+        if has_ended(keeper, id) {
+            return;
+        }
+        if let Some(started) = disk::read_json::<Started>(&place.started()).good() {
+            break started;
+        }
+        tokio::time::sleep(GLANCE).await;
+    };
+    signal(&started, declared::signal(&drain.signal).unwrap_or(Signal::TERM));
+    let deadline = deadline.max(Instant::now() + SIGNAL_WITHIN_MIN);
+    while Instant::now() < deadline {
+        if has_ended(keeper, id) {
+            return;
+        }
+        tokio::time::sleep(GLANCE).await;
+    }
+    kill(keeper, id, &place, &started).await;
+}
+
+/// A signal that the kernel would throw away because the program is the first of its pid namespace and has no handler
+/// would have ended it anywhere else: it ends here too.
+fn signal(started: &Started, wanted: Signal) {
+    if let Some(process) = process::open(started.pid, started.pid_start) {
+        let deaf = process::deaf_to(started.pid, wanted) && wanted != Signal::WINCH;
+        process::send(&process, if deaf { Signal::KILL } else { wanted });
+    }
+}
+
+async fn kill(keeper: &Arc<Keeper>, id: &InstanceId, place: &Place, started: &Started) {
+    let mut rounds = 0;
+    while !has_ended(keeper, id) {
+        match process::open(started.pid, started.pid_start) {
+            Some(process) => process::send(&process, Signal::KILL),
+            // The program is gone; if its shim does not say so it is stuck.
+            None if rounds > 2 => {
+                let place = place.clone();
+                let _ = tokio::task::spawn_blocking(move || instance::kill_shim(&place)).await;
+            }
+            None => {}
+        }
+        if rounds > 1 {
+            let (path, state, id) = (keeper.runtime.clone(), runtime::state(&keeper.layout), id.clone());
+            let _ = tokio::task::spawn_blocking(move || runtime::delete(&path, &state, id.as_str())).await;
+        }
+        rounds += 1;
+        let until = Instant::now() + KILL_EVERY;
+        while Instant::now() < until && !has_ended(keeper, id) {
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! An instance's way from launched to removed, followed from outside. Each function here runs beside the reconciler.
+//!
+//! ```text
+//! launch ─▶ follow: started.json? ─▶ Up, probed ─▶ pidfd or exit.json ─▶ Dead ─▶ remove ─▶ (nothing)
+//! adopt  ─┘                └ the shim is gone without exit.json: what runs is killed, exit 137 is written for it
+//! ```
+
+use crate::decide::Stage;
+use crate::disk::{self, Lock, Place, Read};
+use crate::keeper::Keeper;
+use crate::record::{Ended, Ending, Record, Started};
+use crate::shim::Began;
+use crate::state::Instance;
+use crate::{cgroup, ending, garbage, probe, process, runtime};
+use model::InstanceId;
+use rustix::process::Signal;
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::unix::AsyncFd;
+
+/// How often a file that is about to appear is looked for.
+const GLANCE: Duration = Duration::from_millis(4);
+/// A launch that takes longer has failed.
+const LAUNCH_WITHIN: Duration = Duration::from_secs(60);
+/// A shim is looked at so often, in case it was killed.
+const SHIM_EVERY: Duration = Duration::from_millis(500);
+/// How long a shim may take to leave once its instance has ended.
+const SHIM_LEAVES_WITHIN: Duration = Duration::from_secs(10);
+
+/// Reads every instance from its directory and goes on where the last keeper stopped.
+pub fn adopt(keeper: &Arc<Keeper>) {
+    for name in disk::names(&keeper.layout.instances()) {
+        let dir = keeper.layout.instances().join(&name);
+        let record = match disk::read_json::<Record>(&Place(dir.clone()).record()) {
+            Read::Good(record) if record.id.as_str() == name => record,
+            _ => {
+                garbage::remove_instance_dir(keeper, &dir, &name);
+                continue;
+            }
+        };
+        let place = Place(dir);
+        let mut one = Instance::new(record);
+        one.ended = disk::read_json::<Ended>(&place.exit()).good();
+        one.started = disk::read_json::<Started>(&place.started()).good();
+        one.ending = disk::read_json::<Ending>(&place.ending()).good();
+        let taken_up = place.began().exists() || disk::is_held(&place.lock());
+        one.stage = match (&one.ended, &one.ending, taken_up) {
+            (Some(_), _, _) => Stage::Dead,
+            (None, _, false) => Stage::Intended,
+            (None, Some(_), true) => Stage::Ending,
+            (None, None, true) => Stage::Launching,
+        };
+        tracing::info!(instance = name, stage = ?one.stage, "adopted");
+        match one.stage {
+            Stage::Launching => follow(keeper, &one.record, None),
+            Stage::Ending => {
+                follow(keeper, &one.record, None);
+                ending::begin(keeper, &one);
+            }
+            _ => {}
+        }
+        let mut state = keeper.state();
+        state.last_address = state.last_address.max(one.record.ground.address.octets()[3]);
+        state.instances.insert(one.record.id.clone(), one);
+    }
+}
+
+/// Starts a shim. Two shims for one instance are harmless: the second finds the first's lock or mark, and leaves.
+pub fn launch(keeper: &Arc<Keeper>, record: &Record) {
+    let place = Place(keeper.layout.instance(&record.id));
+    let log = std::fs::File::create(place.shim_log()).map_or_else(|_| Stdio::null(), Stdio::from);
+    let mut command = tokio::process::Command::new(&keeper.program);
+    command.args(&keeper.shim_args).arg(&place.0).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    let _runtime = keeper.tasks.enter();
+    match command.spawn() {
+        Ok(child) => {
+            keeper.counters.change(|c| c.launched += 1);
+            follow(keeper, record, Some(child));
+        }
+        Err(e) => {
+            let why = format!("{}: the shim does not start: {e}", keeper.program.display());
+            // Nobody will write this down for it.
+            let _ = disk::write_json_quick(&place.exit(), &Ended { code: 127, at: disk::now(), failed: Some(why) });
+            follow(keeper, record, None);
+        }
+    }
+}
+
+fn follow(keeper: &Arc<Keeper>, record: &Record, child: Option<tokio::process::Child>) {
+    let (keeper, record) = (keeper.clone(), record.clone());
+    keeper.clone().tasks.spawn(async move {
+        let place = Place(keeper.layout.instance(&record.id));
+        let ended = match until_started(&keeper, &record, &place, child).await {
+            Ok(started) => {
+                if !come_up(&keeper, &record, &started) {
+                    return;
+                }
+                keeper.nudge();
+                until_ended(&keeper, &record, &place, &started).await
+            }
+            Err(ended) => ended,
+        };
+        if let Some(one) = keeper.state().instances.get_mut(&record.id) {
+            one.ended = Some(ended);
+            if one.stage != Stage::Removing {
+                one.stage = Stage::Dead;
+            }
+        }
+        keeper.nudge();
+    });
+}
+
+async fn until_started(
+    keeper: &Arc<Keeper>,
+    record: &Record,
+    place: &Place,
+    mut child: Option<tokio::process::Child>,
+) -> Result<Started, Ended> {
+    let until = Instant::now() + LAUNCH_WITHIN;
+    let reap = |child: Option<tokio::process::Child>| {
+        if let Some(mut child) = child {
+            tokio::spawn(async move { child.wait().await });
+        }
+    };
+    loop {
+        // Whether the shim lives is asked before its files are read: what it wrote before it left is then seen.
+        let lives = match &mut child {
+            Some(child) => matches!(child.try_wait(), Ok(None)) || disk::is_held(&place.lock()),
+            None => disk::is_held(&place.lock()),
+        };
+        if let Some(started) = disk::read_json::<Started>(&place.started()).good() {
+            reap(child);
+            return Ok(started);
+        }
+        if let Some(ended) = disk::read_json::<Ended>(&place.exit()).good() {
+            reap(child);
+            return Err(ended);
+        }
+        if !lives || Instant::now() > until {
+            let why = if lives { "it took too long" } else { "its shim ended without a word" };
+            let said = std::fs::read_to_string(place.shim_log()).unwrap_or_default();
+            let why = format!("the launch of {} failed: {why} {}", record.id, said.trim().chars().take(300).collect::<String>());
+            reap(child);
+            return Err(bury(keeper, record, place, Some(why)).await);
+        }
+        tokio::time::sleep(GLANCE).await;
+    }
+}
+
+/// False: it is not ours to follow any more.
+fn come_up(keeper: &Arc<Keeper>, record: &Record, started: &Started) -> bool {
+    let mut state = keeper.state();
+    let Some(one) = state.instances.get_mut(&record.id) else { return false };
+    one.started = Some(started.clone());
+    if one.stage == Stage::Launching {
+        one.stage = Stage::Up;
+        if let Some(group) = state.groups.get_mut(&record.group) {
+            group.trouble = None;
+        }
+    }
+    tracing::info!(instance = %record.id, pid = started.pid, spent = ?started.spent_ms, "started");
+    drop(state);
+    keeper.tasks.spawn(keep_probing(keeper.clone(), record.clone()));
+    true
+}
+
+async fn until_ended(keeper: &Arc<Keeper>, record: &Record, place: &Place, started: &Started) -> Ended {
+    #[allow(deprecated, reason = "its successor is unsafe for types that may lie about their descriptor; an OwnedFd does not")]
+    let process = process::open(started.pid, started.pid_start).and_then(|fd| AsyncFd::new(fd).ok());
+    loop {
+        if let Some(process) = &process {
+            let _ = tokio::time::timeout(SHIM_EVERY, process.readable()).await;
+        }
+        let lives = disk::is_held(&place.lock());
+        if let Some(ended) = disk::read_json::<Ended>(&place.exit()).good() {
+            return ended;
+        }
+        if !lives {
+            return bury(keeper, record, place, None).await;
+        }
+        if process.as_ref().is_none_or(|p| has_ended(p.get_ref())) {
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+}
+
+fn has_ended(process: &OwnedFd) -> bool {
+    crate::command::wait_readable(process, Duration::ZERO)
+}
+
+/// The shim is gone or stuck and nobody will say how the program ended: it is ended now, and that is written down.
+async fn bury(keeper: &Arc<Keeper>, record: &Record, place: &Place, failed: Option<String>) -> Ended {
+    let (keeper, record, place) = (keeper.clone(), record.clone(), place.clone());
+    let code = if failed.is_some() { 127 } else { 137 };
+    let work = move || {
+        kill_shim(&place);
+        runtime::delete(&record.ground.runtime, &record.ground.runtime_state, record.id.as_str());
+        cgroup::remove(&keeper.mark, Some(record.id.as_str()));
+        let ended = disk::read_json::<Ended>(&place.exit()).good().unwrap_or(Ended { code, at: disk::now(), failed });
+        if let Err(fault) = disk::write_json_quick(&place.exit(), &ended) {
+            tracing::warn!("{fault}");
+        }
+        ended
+    };
+    tokio::task::spawn_blocking(work).await.unwrap_or(Ended { code, at: disk::now(), failed: None })
+}
+
+pub fn kill_shim(place: &Place) {
+    if let Some(began) = disk::read_json::<Began>(&place.began()).good()
+        && let Some(shim) = process::open(began.pid, began.pid_start)
+    {
+        process::send(&shim, Signal::KILL);
+        crate::command::wait_readable(&shim, Duration::from_secs(5));
+    }
+}
+
+async fn keep_probing(keeper: Arc<Keeper>, record: Record) {
+    let dir = keeper.layout.instance(&record.id);
+    let health = record.release.health.clone();
+    loop {
+        let passed = probe::once(&record, dir.clone()).await;
+        let pause = {
+            let mut state = keeper.state();
+            let Some(one) = state.instances.get_mut(&record.id) else { return };
+            if one.stage != Stage::Up || keeper.is_stopped() {
+                return;
+            }
+            one.pulse.take(passed, health.unhealthy_after, Instant::now());
+            one.pulse.pause(&health)
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Takes everything of an ended or never launched instance away, then forgets it.
+pub fn remove(keeper: &Arc<Keeper>, id: &InstanceId) {
+    let (keeper, id) = (keeper.clone(), id.clone());
+    keeper.clone().tasks.spawn_blocking(move || {
+        let place = Place(keeper.layout.instance(&id));
+        let launched = place.began().exists();
+        // With the lock in hand no shim is there, and none that is late will begin.
+        let until = Instant::now() + SHIM_LEAVES_WITHIN;
+        let _lock = loop {
+            match Lock::take(&place.lock(), false) {
+                Ok(None) if Instant::now() < until => std::thread::sleep(GLANCE),
+                Ok(None) => kill_shim(&place),
+                Ok(Some(lock)) => break Some(lock),
+                Err(_) => break None,
+            }
+        };
+        let (runtime, state) = (keeper.runtime.clone(), runtime::state(&keeper.layout));
+        runtime::delete(&runtime, &state, id.as_str());
+        let until = Instant::now() + SHIM_LEAVES_WITHIN;
+        while !cgroup::remove(&keeper.mark, Some(id.as_str())) && Instant::now() < until {
+            std::thread::sleep(GLANCE);
+        }
+        if let Err(fault) = garbage::remove_dir(&keeper.layout, &place.0) {
+            tracing::warn!("{fault}");
+        }
+        let _ = std::fs::remove_file(keeper.layout.drained(&id));
+        keeper.counters.change(|c| {
+            c.removed += 1;
+            c.stopped += u64::from(launched);
+        });
+        keeper.state().instances.remove(&id);
+        keeper.nudge();
+    });
+}

@@ -1,0 +1,141 @@
+//! The OCI runtime: which of the host's binaries really runs a container here, and the few calls made of it.
+//!
+//! A binary that is there proves nothing (crun 1.8 refuses hybrid cgroups; seccomp or namespaces may be missing), so a small
+//! container with the very settings of an instance is run before one is chosen. A pass is remembered for this binary and this boot.
+
+use crate::bundle::{self, Bundle};
+use crate::{cgroup, command, disk, net};
+use model::{Fault, Layout, Limits};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// In the order they are tried.
+const NAMES: [&str; 3] = ["runc", "crun", "youki"];
+const PLACES: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+const WITHIN: Duration = Duration::from_secs(20);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Passed {
+    path: PathBuf,
+    inode: u64,
+    modified: i64,
+    boot: String,
+}
+
+/// Where the runtime keeps its own state of our containers.
+pub fn state(layout: &Layout) -> PathBuf {
+    layout.host().join("runtime")
+}
+
+/// Binaries that are there, in the order they are tried.
+pub fn candidates(only: Option<&Path>) -> Vec<PathBuf> {
+    match only {
+        Some(path) => vec![path.to_path_buf()],
+        None => NAMES.iter().filter_map(|name| PLACES.iter().map(|place| Path::new(place).join(name)).find(|p| p.is_file())).collect(),
+    }
+}
+
+/// The first binary that runs a container.
+pub fn choose(layout: &Layout, only: Option<&Path>) -> Result<PathBuf, Fault> {
+    let cache = layout.host().join("runtime.json");
+    let candidates = candidates(only);
+    if let Some(passed) = disk::read_json::<Passed>(&cache).good()
+        && candidates.contains(&passed.path)
+        && identity(&passed.path).as_ref() == Some(&passed)
+    {
+        return Ok(passed.path);
+    }
+    let mut said = Vec::new();
+    for path in &candidates {
+        match probe(layout, path) {
+            Ok(()) => {
+                if let Some(passed) = identity(path) {
+                    disk::write_json_quick(&cache, &passed)?;
+                }
+                return Ok(path.clone());
+            }
+            Err(fault) => said.push(format!("{}: {}", path.display(), fault.message)),
+        }
+    }
+    let what = if said.is_empty() { "none of runc, crun and youki is installed".to_string() } else { said.join("; ") };
+    Err(Fault::world("no-runtime", format!("no OCI runtime runs a container here: {what}"))
+        .hint("apt install runc; `afresh doctor` says more")
+        .again(false))
+}
+
+fn identity(path: &Path) -> Option<Passed> {
+    let m = std::fs::metadata(path).ok()?;
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(Passed { path: path.to_path_buf(), inode: m.ino(), modified: m.mtime(), boot: boot.trim().to_string() })
+}
+
+/// Runs `true` of the host's own system in a container with the settings of an instance.
+pub fn probe(layout: &Layout, path: &Path) -> Result<(), Fault> {
+    let name = format!("probe-{}", std::process::id());
+    let dir = layout.host().join(format!(".{name}"));
+    let root = dir.join("root");
+    disk::make_dir(&root)?;
+    let result = probe_in(layout, path, &name, &dir, &root);
+    delete(path, &state(layout), &name);
+    let mark = net::mark(layout);
+    cgroup::remove(&mark, Some(&name));
+    let _ = std::fs::remove_dir_all(&dir);
+    result
+}
+
+fn probe_in(layout: &Layout, path: &Path, name: &str, dir: &Path, root: &Path) -> Result<(), Fault> {
+    let system = ["/usr", "/bin", "/sbin", "/lib", "/lib64"].into_iter().filter(|p| Path::new(p).is_dir());
+    let mounts = system.map(|p| json!({ "destination": p, "type": "bind", "source": p, "options": ["rbind", "ro"] })).collect();
+    let config = bundle::config(&Bundle {
+        args: &["/bin/sh".to_string(), "-c".to_string(), "exit 42".to_string()],
+        env: Vec::new(),
+        user: (65534, 65534),
+        cwd: "/",
+        hostname: "probe",
+        root,
+        mounts,
+        limits: &Limits::default(),
+        network: None,
+        cgroup: &format!("/{}/{name}", cgroup::parent(&net::mark(layout))),
+    });
+    disk::write_json_quick(&dir.join("config.json"), &config)?;
+    let mut run = Command::new(path);
+    run.arg("--root").arg(state(layout)).args(["run", "--bundle"]).arg(dir).arg(name);
+    let ran = command::run(&mut run, "", WITHIN)?;
+    if ran.code == Some(42) {
+        return Ok(());
+    }
+    Err(Fault::world("runtime-probe", format!("it ran no container: {}", ran.said())))
+}
+
+/// Kills and forgets a container; one it never heard of is no error.
+pub fn delete(path: &Path, state: &Path, id: &str) {
+    if state.join(id).exists() {
+        let _ = command::run(Command::new(path).arg("--root").arg(state).args(["delete", "--force", id]), "", WITHIN);
+        let _ = std::fs::remove_dir_all(state.join(id));
+    }
+}
+
+/// Runs a command inside; true: it exited 0 in time. What takes longer is killed inside as well.
+pub fn exec(path: &Path, state: &Path, dir: &Path, id: &str, args: &[String], within: Duration) -> bool {
+    let pid_file = dir.join("probe.pid");
+    let _ = std::fs::remove_file(&pid_file);
+    let mut exec = Command::new(path);
+    exec.arg("--root").arg(state).args(["exec", "--pid-file"]).arg(&pid_file).arg(id).args(args);
+    match command::run(&mut exec, "", within) {
+        Ok(ran) => ran.ok,
+        Err(_) => {
+            let pid = std::fs::read_to_string(&pid_file).ok().and_then(|text| text.trim().parse::<i32>().ok());
+            if let Some((pid, start)) = pid.and_then(|pid| Some((pid, crate::process::start_of(pid)?)))
+                && let Some(process) = crate::process::open(pid, start)
+            {
+                crate::process::send(&process, rustix::process::Signal::KILL);
+            }
+            false
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The keeper's socket: declare and observe. Only root can connect (mode 0600).
+
+use crate::declared::{self, Declared, Take};
+use crate::disk;
+use crate::keeper::Keeper;
+use crate::state::{Group, Held};
+use api::host::{DeclareGroup, HostCounters};
+use api::paths;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use model::{Fault, GroupName, GroupSeen, Layout};
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::net::UnixListener;
+
+const BODY_BYTES_MAX: usize = 1 << 20;
+
+type Answer<T> = Result<Json<T>, Refusal>;
+
+struct Refusal(Fault);
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self(fault)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(api::status_of(&self.0)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, Json(self.0)).into_response()
+    }
+}
+
+/// The lock is held by the caller, so a socket that lies there is a dead keeper's. Bound under another name and renamed, so
+/// that it never stands there with a wider mode.
+pub fn listen(layout: &Layout) -> Result<UnixListener, Fault> {
+    let path = layout.host_socket();
+    let temp = layout.run().join(".host.sock.new");
+    let _ = std::fs::remove_file(&temp);
+    let listener = UnixListener::bind(&temp)
+        .map_err(|e| disk::at(&temp, "listening", e).hint("a socket's path is at most 107 bytes long; use a shorter data directory"))?;
+    std::fs::set_permissions(&temp, std::fs::Permissions::from_mode(0o600)).map_err(|e| disk::at(&temp, "setting its mode", e))?;
+    std::fs::rename(&temp, &path).map_err(|e| disk::at(&path, "listening", e))?;
+    Ok(listener)
+}
+
+pub async fn serve(listener: UnixListener, keeper: Arc<Keeper>) -> Result<(), Fault> {
+    let one = format!("{}/{{group}}", paths::GROUPS);
+    let router = Router::new()
+        .route(paths::HEALTH, get(health))
+        .route(paths::COUNTERS, get(counters))
+        .route(paths::GROUPS, get(groups))
+        .route(&one, get(group).put(declare))
+        .fallback(nothing)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(keeper);
+    axum::serve(listener, router).await.map_err(|e| Fault::world("host-io", format!("the keeper's socket: {e}")))
+}
+
+async fn nothing() -> Refusal {
+    Refusal(Fault::yours("not-found", "the keeper has no such path"))
+}
+
+async fn health() -> Json<paths::Health> {
+    Json(paths::Health { role: "host".to_string(), version: env!("CARGO_PKG_VERSION").to_string(), pid: std::process::id() })
+}
+
+async fn counters(State(keeper): State<Arc<Keeper>>) -> Json<HostCounters> {
+    Json(keeper.counters.now())
+}
+
+fn name(text: String) -> Result<GroupName, Refusal> {
+    GroupName::new(text).map_err(|e| Refusal(Fault::yours("bad-name", e.to_string())))
+}
+
+async fn group(State(keeper): State<Arc<Keeper>>, Path(text): Path<String>) -> Answer<GroupSeen> {
+    let name = name(text)?;
+    Ok(Json(keeper.state().seen(&name, Instant::now())))
+}
+
+async fn groups(State(keeper): State<Arc<Keeper>>) -> Json<Vec<GroupSeen>> {
+    let state = keeper.state();
+    let now = Instant::now();
+    let mut names: Vec<&GroupName> = state.groups.keys().collect();
+    names.extend(state.instances.values().map(|i| &i.record.group));
+    names.sort();
+    names.dedup();
+    Json(names.into_iter().map(|name| state.seen(name, now)).collect())
+}
+
+async fn declare(State(keeper): State<Arc<Keeper>>, Path(text): Path<String>, body: Bytes) -> Answer<serde_json::Value> {
+    let name = name(text)?;
+    let call: DeclareGroup = serde_json::from_slice(&body).map_err(|e| Refusal(Fault::yours("bad-request", format!("{name}: {e}"))))?;
+    if call.spec.group != name {
+        return Err(Refusal(Fault::yours("bad-request", format!("the path names {name}, the body {}", call.spec.group))));
+    }
+    let work = move || take(&keeper, call);
+    tokio::task::spawn_blocking(work).await.map_err(|e| Refusal(Fault::ours("keeper", e.to_string())))??;
+    Ok(Json(serde_json::json!({})))
+}
+
+/// On the disk before it is answered; under the state's lock, so that declarations come one by one.
+fn take(keeper: &Keeper, call: DeclareGroup) -> Result<(), Fault> {
+    let name = call.spec.group.clone();
+    let mut state = keeper.state();
+    let held = match state.groups.get(&name).map(|g| &g.held) {
+        Some(Held::Corrupt(why)) => return Err(Fault::world("corrupt-state", format!("{name}: {why}")).again(false)),
+        Some(Held::Good(declared)) => Some(declared.clone()),
+        // The reconciler may not have read the files yet.
+        None => match disk::read_json::<Declared>(&keeper.layout.group(&name)) {
+            disk::Read::Good(declared) => Some(declared),
+            disk::Read::Missing => None,
+            disk::Read::Bad(why) => return Err(Fault::world("corrupt-state", format!("{name}: {why}")).again(false)),
+        },
+    };
+    if declared::judge(held.as_ref(), call.stamp, &call.spec)? == Take::Same {
+        return Ok(());
+    }
+    let new = Declared { stamp: call.stamp, spec: call.spec };
+    disk::write_json(&keeper.layout.group(&name), &new)?;
+    match state.groups.get_mut(&name) {
+        Some(group) => group.held = Held::Good(new),
+        None if held.is_none() => drop(state.groups.insert(name, Group::new(Held::Good(new), declared::Sum::default()))),
+        None => {} // the reconciler reads the file, with what is remembered of the group
+    }
+    drop(state);
+    keeper.nudge();
+    Ok(())
+}

@@ -1,0 +1,289 @@
+//! One small process per instance: makes what belongs to the instance alone, launches it, keeps its log bounded, and writes
+//! down how it ended. It outlives the keeper and knows nothing of groups, health or other instances.
+//!
+//! Its network namespace and its mounts live in namespaces of its own, so they vanish with the shim and the program: there is
+//! nothing to clean up after a kill -9. It is the child subreaper of the program, so the exit code is never lost.
+//!
+//! ```text
+//! lock ─▶ began ─▶ network ─▶ mounts ─▶ runtime run ─▶ started.json ─▶ wait ─▶ exit.json ─▶ runtime delete
+//!   └ held, or began is there: another shim has it; end      └ any failure: exit.json with why
+//! ```
+
+use crate::disk::{self, Lock, Place, Read};
+use crate::record::{Ended, Record, Started};
+use crate::{bundle, command, mounts, net, process, runtime};
+use model::Fault;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::wait::{WaitStatus, waitpid};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const HELPER_WITHIN: Duration = Duration::from_secs(20);
+/// A log is turned over at this size, and one turned-over log is kept.
+const LOG_BYTES_MAX: u64 = 8 << 20;
+
+/// Who has taken an instance up.
+#[derive(Serialize, Deserialize)]
+pub struct Began {
+    pub pid: i32,
+    pub pid_start: u64,
+}
+
+/// Blocks until the instance has ended. To be called on the main thread of a process that does nothing else.
+pub fn shim(dir: &Path) -> Result<(), Fault> {
+    let _ = nix::unistd::setsid();
+    let place = Place(dir.to_path_buf());
+    let Ok(Some(_lock)) = Lock::take(&place.lock(), false) else { return Ok(()) };
+    if place.began().exists() || place.exit().exists() {
+        return Ok(());
+    }
+    let pid = i32::try_from(std::process::id()).expect("a pid is below 2^31");
+    let began = Began { pid, pid_start: process::start_of(pid).unwrap_or(0) };
+    disk::write_json_quick(&place.began(), &began)?;
+    nix::sys::prctl::set_child_subreaper(true).map_err(|e| disk::at(dir, "becoming the subreaper", e))?;
+    let record = match disk::read_json::<Record>(&place.record()) {
+        Read::Good(record) => record,
+        Read::Missing => return finish(&place, 127, Some("record.json is missing".to_string())),
+        Read::Bad(why) => return finish(&place, 127, Some(why)),
+    };
+    let ended = match launch(&place, &record) {
+        Ok((started, log)) => {
+            disk::write_json_quick(&place.started(), &started)?;
+            let code = wait(started.pid);
+            // The pipe closes when the last process of the instance is gone; its last words are worth a moment.
+            let _ = log.recv_timeout(Duration::from_millis(500));
+            finish(&place, code, None)
+        }
+        Err(fault) => finish(&place, 127, Some(fault.message)),
+    };
+    runtime::delete(&record.ground.runtime, &record.ground.runtime_state, record.id.as_str());
+    ended
+}
+
+fn finish(place: &Place, code: i32, failed: Option<String>) -> Result<(), Fault> {
+    disk::write_json_quick(&place.exit(), &Ended { code, at: disk::now(), failed })
+}
+
+/// Closed when the log has been read to its end.
+type LogEnd = std::sync::mpsc::Receiver<()>;
+
+fn launch(place: &Place, record: &Record) -> Result<(Started, LogEnd), Fault> {
+    let begin = Instant::now();
+    let mut spent_ms = Vec::new();
+    let mut lap = |what: &str| {
+        let before: u64 = spent_ms.iter().map(|(_, ms)| ms).sum();
+        spent_ms.push((what.to_string(), u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_sub(before)));
+    };
+    let network = make_network(record)?;
+    lap("network");
+    let root = make_root(place, record)?;
+    let path = format!("/proc/{}/fd/{}", std::process::id(), network.as_raw_fd());
+    disk::write_json_quick(&place.0.join("config.json"), &bundle::of(record, &root, path))?;
+    lap("mounts");
+    let (reader, writer) = std::io::pipe().map_err(|e| disk::at(&place.0, "making a pipe", e))?;
+    let log = keep_log(reader, record.ground.log.clone());
+    let pid = run(place, record, writer)?;
+    lap("runtime");
+    // The program may have ended already; then nothing can be learned of it but its exit code.
+    let pid_start = process::start_of(pid).unwrap_or(0);
+    Ok((Started { pid, pid_start, at: disk::now(), spent_ms }, log))
+}
+
+/// A fresh network namespace, its `eth0` tied to the bridge. This thread stays in it.
+fn make_network(record: &Record) -> Result<OwnedFd, Fault> {
+    let ground = &record.ground;
+    let no = |doing: &'static str| move |e: nix::Error| Fault::world("network", format!("{doing}: {e}"));
+    let outside = namespace()?;
+    unshare(CloneFlags::CLONE_NEWNET).map_err(no("making a network namespace"))?;
+    let inside = namespace()?;
+    setns(&outside, CloneFlags::CLONE_NEWNET).map_err(no("going back to the host's network"))?;
+    let (veth, hardware) = (&ground.veth, net::hardware(ground.address));
+    let path = format!("/proc/{}/fd/{}", std::process::id(), inside.as_raw_fd());
+    let batch =
+        format!("link add {veth} type veth peer name eth0 address {hardware} netns {path}\nlink set {veth} master {} up\n", ground.bridge);
+    command::must(Command::new("ip").args(["-batch", "-"]), &batch, HELPER_WITHIN)?;
+    net::quiet_ipv6(veth);
+    setns(&inside, CloneFlags::CLONE_NEWNET).map_err(no("entering the network namespace"))?;
+    for interface in ["all", "default", "eth0"] {
+        net::quiet_ipv6(interface);
+    }
+    let batch =
+        format!("link set lo up\naddr add {}/24 dev eth0\nlink set eth0 up\nroute add default via {}\n", ground.address, ground.gateway);
+    command::must(Command::new("ip").args(["-batch", "-"]), &batch, HELPER_WITHIN)?;
+    Ok(inside)
+}
+
+fn namespace() -> Result<OwnedFd, Fault> {
+    let path = Path::new("/proc/thread-self/ns/net");
+    File::open(path).map(OwnedFd::from).map_err(|e| disk::at(path, "opening", e))
+}
+
+/// The instance's root in a mount namespace of our own: the image below, a bounded tmpfs above.
+fn make_root(place: &Place, record: &Record) -> Result<PathBuf, Fault> {
+    let ground = &record.ground;
+    let none: Option<&str> = None;
+    let no = |doing: &'static str| move |e: nix::Error| disk::at(&place.0, doing, e);
+    unshare(CloneFlags::CLONE_NEWNS).map_err(no("making a mount namespace"))?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).map_err(no("making mounts private"))?;
+    // Our copies of other objects' mounts would keep them busy for as long as we live.
+    for other in mounts::below(&ground.mounts.canonicalize().unwrap_or_else(|_| ground.mounts.clone())) {
+        let name = other.file_name();
+        if name != ground.image_mount.file_name()
+            && (ground.artifact_mount.is_none() || name != ground.artifact_mount.as_ref().and_then(|m| m.file_name()))
+        {
+            mounts::unmount(&other)?;
+        }
+    }
+    let scratch = place.0.join("scratch");
+    let root = place.0.join("root");
+    disk::make_dir(&scratch)?;
+    disk::make_dir(&root)?;
+    let size = format!("size={},mode=0755", bundle::scratch_bytes(&record.release.limits));
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(Some("scratch"), &scratch, Some("tmpfs"), flags, Some(size.as_str())).map_err(no("mounting the scratch tmpfs"))?;
+    let (upper, work) = (scratch.join("upper"), scratch.join("work"));
+    disk::make_dir(&upper)?;
+    disk::make_dir(&work)?;
+    write_etc(&upper, record)?;
+    let options = format!("lowerdir={},upperdir={},workdir={}", ground.image_mount.display(), upper.display(), work.display());
+    mount(Some("overlay"), &root, Some("overlay"), flags, Some(options.as_str())).map_err(no("mounting the overlay"))?;
+    Ok(root)
+}
+
+/// Who the instance is, by name; and no resolver, so that a look-up fails at once instead of after a timeout.
+fn write_etc(upper: &Path, record: &Record) -> Result<(), Fault> {
+    if !record.ground.image_mount.join("etc").is_dir() {
+        return Ok(());
+    }
+    let etc = upper.join("etc");
+    disk::make_dir(&etc)?;
+    let put = |name: &str, text: String| std::fs::write(etc.join(name), text).map_err(|e| disk::at(&etc.join(name), "writing", e));
+    put("hostname", format!("{}\n", record.id))?;
+    put("hosts", format!("127.0.0.1 localhost\n{} {}\n", record.ground.address, record.id))?;
+    put("resolv.conf", "# this network has no resolver\n".to_string())
+}
+
+/// The runtime starts the program and leaves; the program becomes our child. Its pid.
+fn run(place: &Place, record: &Record, output: std::io::PipeWriter) -> Result<i32, Fault> {
+    let ground = &record.ground;
+    let (pid_file, said) = (place.0.join("pid"), place.0.join("runtime.log"));
+    let broken = |e: std::io::Error| disk::at(&ground.runtime, "running the OCI runtime", e);
+    let mut run = Command::new(&ground.runtime);
+    run.arg("--root").arg(&ground.runtime_state).arg("--log").arg(&said).args(["--log-format", "json"]);
+    run.args(["run", "--detach", "--bundle"]).arg(&place.0).arg("--pid-file").arg(&pid_file).arg(record.id.as_str());
+    run.stdin(Stdio::null()).stdout(output.try_clone().map_err(broken)?).stderr(output);
+    let status = run.status().map_err(broken)?;
+    drop(run);
+    if !status.success() {
+        let why = complaint(&std::fs::read_to_string(&said).unwrap_or_default());
+        return Err(Fault::world(
+            "launch-failed",
+            format!("the OCI runtime could not start {:?}: {why}", record.once.as_ref().unwrap_or(&record.release.run)),
+        ));
+    }
+    let pid = std::fs::read_to_string(&pid_file).ok().and_then(|text| text.trim().parse().ok());
+    pid.ok_or_else(|| Fault::world("launch-failed", "the OCI runtime told no pid"))
+}
+
+/// The last error of a runtime's JSON log.
+fn complaint(log: &str) -> String {
+    let lines = log.lines().rev().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let mut errors = lines.filter(|line| line["level"] != "debug" && line["level"] != "info");
+    errors.find_map(|line| line["msg"].as_str().map(str::to_string)).unwrap_or_else(|| "it did not say why".to_string())
+}
+
+/// Reaps every orphan of the instance until its first process ends.
+fn wait(pid: i32) -> i32 {
+    loop {
+        match waitpid(None, None) {
+            Ok(WaitStatus::Exited(who, code)) if who.as_raw() == pid => return code,
+            Ok(WaitStatus::Signaled(who, signal, _)) if who.as_raw() == pid => return 128 + signal as i32,
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(_) => return 128 + 9,
+        }
+    }
+}
+
+fn keep_log(mut from: std::io::PipeReader, path: PathBuf) -> LogEnd {
+    let (done, end) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; 64 << 10];
+        let mut log = Log::open(path);
+        loop {
+            match from.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(n) => log.add(&buffer[..n]),
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        drop(done);
+    });
+    end
+}
+
+/// A file that never grows past its bound. A log that cannot be written loses lines, never the instance.
+struct Log {
+    path: PathBuf,
+    file: Option<File>,
+    bytes: u64,
+}
+
+impl Log {
+    fn open(path: PathBuf) -> Self {
+        let _ = path.parent().map(disk::make_dir);
+        let file = File::options().create(true).append(true).open(&path).ok();
+        let bytes = file.as_ref().and_then(|f| f.metadata().ok()).map_or(0, |m| m.len());
+        Self { path, file, bytes }
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        if self.bytes + bytes.len() as u64 > LOG_BYTES_MAX {
+            let _ = std::fs::rename(&self.path, turned_over(&self.path));
+            *self = Self::open(self.path.clone());
+        }
+        if let Some(file) = &mut self.file
+            && file.write_all(bytes).is_ok()
+        {
+            self.bytes += bytes.len() as u64;
+        }
+    }
+}
+
+/// The log before this one.
+pub fn turned_over(log: &Path) -> PathBuf {
+    let mut name = log.as_os_str().to_owned();
+    name.push(".1");
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_stays_within_its_bound_and_keeps_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("logs/x.log");
+        let mut log = Log::open(path.clone());
+        let chunk = vec![b'x'; 1 << 20];
+        (0..20).for_each(|_| log.add(&chunk));
+        log.add(b"the end");
+        let size = |p: &Path| std::fs::metadata(p).unwrap().len();
+        assert!(size(&path) <= LOG_BYTES_MAX && size(&turned_over(&path)) <= LOG_BYTES_MAX);
+        assert!(std::fs::read(&path).unwrap().ends_with(b"the end"));
+    }
+
+    #[test]
+    fn a_runtime_s_complaint_is_its_last_error() {
+        let log = "{\"level\":\"warning\",\"msg\":\"a\"}\n{\"level\":\"error\",\"msg\":\"no such file\"}\n{\"level\":\"info\",\"msg\":\"b\"}\ngarbage";
+        assert_eq!(complaint(log), "no such file");
+        assert_eq!(complaint(""), "it did not say why");
+    }
+}
