@@ -11,16 +11,17 @@ image "base" {
 }
 
 service "worker" {
-  tier     = "background"            # tiers are replaced in order; see the end of this file
+  tier     = "background"  # tiers are replaced in order; see the end of this file
   image    = image.base
-  artifact = "app"                   # a directory or tarball; servers see it, read-only, at /app
+  artifact = "app"                     # a directory or tarball; servers see it, read-only, at /app
   run      = ["python3", "worker.py"]  # in /app; no shell comes between
   count    = 2
 
   # No port, so health is a command: run inside the server, it must exit with 0.
   health {
     exec        = ["python3", "worker.py", "--check"]
-    every       = "500ms"
+    every       = "1s"
+    timeout     = "5s"     # it starts a Python each time
     healthy_for = "500ms"  # healthy without a break for so long before it counts
   }
 
@@ -41,7 +42,7 @@ service "web" {
   image    = image.base
   artifact = "app"
   run      = ["python3", "web.py"]
-  env { PORT = 8080 }
+  env      { PORT = 8080 }
   port     = 8080  # where the program listens, in a network of its own
   count    = 3
 

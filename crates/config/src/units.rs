@@ -35,7 +35,7 @@ fn times(number: &str, unit: u64) -> Option<u64> {
     let scale = 10u128.pow(u32::try_from(part.len()).ok()?);
     let all: u128 = format!("{whole}{part}").parse().ok()?;
     let product = all * u128::from(unit);
-    (product % scale == 0).then(|| u64::try_from(product / scale).ok()).flatten()
+    product.is_multiple_of(scale).then(|| u64::try_from(product / scale).ok()).flatten()
 }
 
 /// A number and the word behind it.

@@ -100,13 +100,11 @@ pub(crate) fn limits(context: &Context, service: &Section, sink: &mut Sink) -> O
     Some(Limits { memory_bytes: memory_bytes?, cpu_milli: cpu_milli?, pids: pids? })
 }
 
+/// An address and its place, if it could be read.
+pub(crate) type Listen = Option<(SocketAddr, Range<usize>)>;
+
 /// The route, and its address with its place for the whole file's check.
-pub(crate) fn route(
-    context: &Context,
-    service: &Section,
-    has_port: bool,
-    sink: &mut Sink,
-) -> (Option<Option<Route>>, Option<(SocketAddr, Range<usize>)>) {
+pub(crate) fn route(context: &Context, service: &Section, has_port: bool, sink: &mut Sink) -> (Option<Option<Route>>, Listen) {
     let Some(block) = service.block("route") else { return (Some(None), None) };
     let section = Section::of(context, &schema::ROUTE, block, sink);
     let listen = section.need("listen", sink, |v| read::unit(v, "an address in quotes, such as \":8080\"", units::address));

@@ -47,7 +47,7 @@ fn growing(waves: &[(Wave, Range<usize>)], count: Option<u32>, place: Range<usiz
             good = false;
         }
     }
-    let Some(count) = count else { return None };
+    let count = count?;
     for (wave, span) in waves {
         if matches!(wave, Wave::Count(n) if *n > count) {
             sink.push(

@@ -14,7 +14,6 @@ use crate::syntax::value::{self, Value, What};
 use crate::units::{self, Wrong};
 use model::{ImageName, NameError, ServiceName, ServiceSpec, TierName};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::ops::Range;
 
 /// A group's name (`web-r42-7`) and an instance's (`web-r42-7-3`) must fit a DNS label of 63 bytes.
@@ -25,7 +24,7 @@ pub(crate) const COUNT_MAX: u64 = 1_000;
 pub(crate) struct Decoded {
     pub spec: Option<ServiceSpec>,
     pub tier: Option<(TierName, Range<usize>)>,
-    pub listen: Option<(SocketAddr, Range<usize>)>,
+    pub listen: parts::Listen,
 }
 
 pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink: &mut Sink) -> Decoded {

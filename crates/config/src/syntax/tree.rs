@@ -150,8 +150,7 @@ impl Parser<'_, '_, '_> {
         let mut labels = Vec::new();
         let mut i = self.at + 1;
         let mut comments = Vec::new();
-        loop {
-            let Some(token) = self.tokens.get(i) else { break };
+        while let Some(token) = self.tokens.get(i) {
             match token.kind {
                 Kind::Comment => comments.push(Item::Comment(token.span.clone())),
                 Kind::Text { .. } => labels.push(token.span.start + 1..token.span.end - 1),
