@@ -123,6 +123,9 @@ fn forward(intent: &Intent, seen: &View, planted: Option<crate::Planted>) -> Res
     }
     for group in &left {
         way.counts.insert(group.clone(), declared(seen, group).unwrap_or(0));
+        if eyes.routed(group) && eyes.weight(group) == 0 {
+            way.out.insert(group.clone());
+        }
     }
     way.floor = spec.count.min(way.capacity());
 

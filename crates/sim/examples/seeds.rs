@@ -1,0 +1,22 @@
+//! Runs seeds without the CLI: `seeds N [FIRST] [BUG]`, `seeds trace SEED [BUG]`.
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let bug = args.iter().find_map(|a| a.parse::<sim::Bug>().ok());
+    if args.first().is_some_and(|a| a == "trace") {
+        let seed = args.get(1).and_then(|a| a.parse().ok()).unwrap_or(0);
+        sim::trace(seed, bug).iter().for_each(|line| println!("{line}"));
+        return;
+    }
+    let mut numbers = args.iter().filter_map(|a| a.parse::<u64>().ok());
+    let (seeds, first) = (numbers.next().unwrap_or(1_000), numbers.next().unwrap_or(0));
+    let stop_at_first = args.iter().any(|a| a == "stop");
+    let bugs: Vec<Option<sim::Bug>> =
+        if args.iter().any(|a| a == "bugs") { sim::Bug::ALL.into_iter().map(Some).collect() } else { vec![bug] };
+    for bug in bugs {
+        let began = std::time::Instant::now();
+        let mut summary = sim::run(sim::Options { seeds, first, bug, stop_at_first }, &mut |_| {});
+        summary.cpu_s = began.elapsed().as_secs_f64();
+        println!("{summary:?}");
+    }
+}

@@ -1,0 +1,96 @@
+//! The simulated balancer: weights by stamp, requests and errors counted, what is in flight, its own probes.
+
+use crate::keeper::{Keeper, Life};
+use crate::rng::Rng;
+use crate::scenario::TICK_MS;
+use model::{GroupName, GroupTraffic, RouteName, RouteSeen, RouteSpec, Stamp, TargetSeen};
+use std::collections::BTreeMap;
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Flow {
+    pub in_flight: u64,
+    pub requests: u64,
+    pub errors: u64,
+    /// Since when the weight is what it is.
+    pub turned_at: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Balancer {
+    pub stamp: Option<Stamp>,
+    pub weights: BTreeMap<GroupName, u32>,
+    pub epoch: u64,
+    /// Its own probes began then.
+    pub up_since: u64,
+    pub flows: BTreeMap<GroupName, Flow>,
+}
+
+impl Balancer {
+    pub fn weight(&self, group: &GroupName) -> u32 {
+        self.weights.get(group).copied().unwrap_or(0)
+    }
+
+    pub fn take(&mut self, stamp: Stamp, spec: &RouteSpec, now: u64, fenced: bool) -> Result<(), ()> {
+        if fenced && self.stamp.is_some_and(|last| stamp < last) {
+            return Err(());
+        }
+        self.stamp = Some(stamp);
+        for group in self.weights.keys().chain(spec.weights.keys()) {
+            let flow = self.flows.entry(group.clone()).or_default();
+            if self.weights.get(group) != spec.weights.get(group) {
+                flow.turned_at = now;
+            }
+        }
+        self.weights = spec.weights.clone();
+        Ok(())
+    }
+
+    /// Counters begin again, open connections are cut, targets must prove themselves anew.
+    pub fn restart(&mut self, now: u64) {
+        self.epoch += 1;
+        self.up_since = now;
+        for flow in self.flows.values_mut() {
+            (flow.in_flight, flow.requests, flow.errors) = (0, 0, 0);
+        }
+    }
+
+    /// `errors_pct` is asked for each group that has customers.
+    pub fn tick(&mut self, rng: &mut Rng, endless_streams: bool, errors_pct: impl Fn(&GroupName) -> u64) {
+        for (group, flow) in &mut self.flows {
+            let weight = u64::from(self.weights.get(group).copied().unwrap_or(0));
+            if weight > 0 {
+                let requests = weight * 2;
+                flow.requests += requests;
+                // A good release fails a request now and then: below every threshold.
+                let noise = u64::from(weight >= 60 && rng.chance(3_000));
+                flow.errors += (requests * errors_pct(group)).div_ceil(100).max(noise);
+                flow.in_flight = 1 + weight / 10;
+            } else if !endless_streams || flow.in_flight > 2 {
+                flow.in_flight = flow.in_flight.saturating_sub(rng.between(1, 3));
+            }
+        }
+    }
+
+    pub fn see(&self, route: &RouteName, keeper: &Keeper, now: u64) -> RouteSeen {
+        let mut groups = BTreeMap::new();
+        for (name, group) in &keeper.groups {
+            if group.once || (group.wish.is_none() && group.servers.is_empty()) {
+                continue;
+            }
+            let flow = self.flows.get(name).cloned().unwrap_or_default();
+            let mut targets = BTreeMap::new();
+            for server in &group.servers {
+                let (healthy_ms, draining) = match server.life {
+                    // Its probe finds out one tick after the keeper's.
+                    Life::Up { since, healthy: true } => (now.checked_sub(TICK_MS + since.max(self.up_since)), false),
+                    Life::Draining { .. } => (None, true),
+                    _ => (None, false),
+                };
+                targets.insert(server.id.clone(), TargetSeen { healthy_ms, in_flight: 0, draining });
+            }
+            let traffic = GroupTraffic { in_flight: flow.in_flight, requests: flow.requests, errors: flow.errors, targets };
+            groups.insert(name.clone(), traffic);
+        }
+        RouteSeen { route: route.clone(), stamp: self.stamp, weights: self.weights.clone(), trouble: None, epoch: self.epoch, groups }
+    }
+}

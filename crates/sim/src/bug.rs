@@ -1,0 +1,100 @@
+//! Bugs that can be planted, in the engine or in what is below it. Each must be found, or nobody knows what the simulator sees.
+
+use rotation::Planted;
+use std::fmt;
+use std::str::FromStr;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// Keeper and balancer take any stamp.
+    NoFence,
+    /// The engine does not look at stamps and times of views.
+    StaleView,
+    /// The old group is made smaller before customers are turned away from it.
+    ShrinkBeforeShift,
+    /// The way back takes for granted that the old group still has its size.
+    RollbackAssumesSize,
+    /// A step whose time is up counts as satisfied.
+    TimeoutIsSuccess,
+    /// Servers go without waiting for what is in flight to them.
+    NoDrain,
+    /// A soak is counted from before it began.
+    SoakTooEarly,
+    /// The store takes a line from a driver that has lost its lease, and without compare-and-swap.
+    AppendWithoutLease,
+    /// Errors while soaking are not looked at.
+    ErrorsIgnored,
+    /// Servers are taken away without looking whether enough healthy ones remain.
+    NoGuard,
+}
+
+impl Bug {
+    pub const ALL: [Bug; 10] = [
+        Bug::NoFence,
+        Bug::StaleView,
+        Bug::ShrinkBeforeShift,
+        Bug::RollbackAssumesSize,
+        Bug::TimeoutIsSuccess,
+        Bug::NoDrain,
+        Bug::SoakTooEarly,
+        Bug::AppendWithoutLease,
+        Bug::ErrorsIgnored,
+        Bug::NoGuard,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Bug::NoFence => "no-fence",
+            Bug::StaleView => "stale-view",
+            Bug::ShrinkBeforeShift => "shrink-before-shift",
+            Bug::RollbackAssumesSize => "rollback-assumes-size",
+            Bug::TimeoutIsSuccess => "timeout-is-success",
+            Bug::NoDrain => "no-drain",
+            Bug::SoakTooEarly => "soak-too-early",
+            Bug::AppendWithoutLease => "append-without-lease",
+            Bug::ErrorsIgnored => "errors-ignored",
+            Bug::NoGuard => "no-guard",
+        }
+    }
+
+    /// The part of it that is in the engine; None: it is in the simulated world.
+    pub(crate) fn planted(self) -> Option<Planted> {
+        match self {
+            Bug::NoFence | Bug::AppendWithoutLease => None,
+            Bug::StaleView => Some(Planted::TrustStaleView),
+            Bug::ShrinkBeforeShift => Some(Planted::ShrinkBeforeShift),
+            Bug::RollbackAssumesSize => Some(Planted::BackAssumesSize),
+            Bug::TimeoutIsSuccess => Some(Planted::TimeoutIsSuccess),
+            Bug::NoDrain => Some(Planted::NoDrain),
+            Bug::SoakTooEarly => Some(Planted::SoakCountsEarlier),
+            Bug::ErrorsIgnored => Some(Planted::SoakIgnoresErrors),
+            Bug::NoGuard => Some(Planted::NoGuard),
+        }
+    }
+}
+
+impl fmt::Display for Bug {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// No bug has this name; the message lists those there are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoSuchBug(pub String);
+
+impl fmt::Display for NoSuchBug {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = Bug::ALL.iter().map(|b| b.name()).collect();
+        write!(f, "there is no planted bug {:?}; there are: {}", self.0, names.join(", "))
+    }
+}
+
+impl std::error::Error for NoSuchBug {}
+
+impl FromStr for Bug {
+    type Err = NoSuchBug;
+    fn from_str(text: &str) -> Result<Self, NoSuchBug> {
+        Bug::ALL.into_iter().find(|b| b.name() == text).ok_or_else(|| NoSuchBug(text.to_string()))
+    }
+}

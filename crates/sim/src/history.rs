@@ -1,0 +1,290 @@
+//! One whole simulated history: acts (rotations) one after another, two drivers, users, and the end of each judged.
+
+use crate::bug::Bug;
+use crate::ports::Ports;
+use crate::scenario::{Act, Kind, NOISY_TICKS, Scenario, TICK_MS};
+use crate::store::Journal;
+use crate::world::{Machine, World};
+use model::{
+    Ask, Asked, Direction, Event, EventLine, Fence, GroupName, GroupSpec, GroupWish, Opened, RotationId, Standing, Time, Verdict, View,
+};
+use rotation::{Driver, Intent, Tick};
+use std::cell::RefCell;
+
+const LEASE_MS: u64 = 20 * TICK_MS;
+/// A driver that has something to do does so many things within a tick.
+const TURNS_MAX: u32 = 8;
+/// After the faults have ended every rotation closes within so many ticks: its steps, its deadlines, and the way back.
+const CLOSE_TICKS: u64 = 900;
+
+/// What one history came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub violation: Option<String>,
+    pub events: u64,
+    pub points: u64,
+    pub ticks: u64,
+    pub verdicts: Vec<Verdict>,
+    pub trace: Vec<String>,
+}
+
+struct Seat {
+    driver: Driver,
+    wakes: u64,
+}
+
+pub(crate) fn play(seed: u64, bug: Option<Bug>, traced: bool) -> Outcome {
+    play_with(seed, Scenario::of(seed), bug, traced, Vec::new())
+}
+
+pub(crate) fn play_with(seed: u64, scenario: Scenario, bug: Option<Bug>, traced: bool, crash_at: Vec<u64>) -> Outcome {
+    let mut world = World::new(seed, scenario, bug);
+    world.log = traced.then(Vec::new);
+    world.crash_at = crash_at;
+    let acts = world.scenario.acts.clone();
+    let began = world.now;
+    let world = RefCell::new(world);
+    let mut stands = world.borrow().scenario.stands.clone();
+    let mut verdicts = Vec::new();
+    for (i, act) in acts.iter().enumerate() {
+        let last = i + 1 == acts.len();
+        match play_act(&world, act, stands.take(), last) {
+            Some((verdict, standing)) => {
+                verdicts.push(verdict);
+                stands = standing;
+            }
+            None => break,
+        }
+    }
+    let world = world.into_inner();
+    Outcome {
+        violation: world.violation,
+        events: world.events,
+        points: world.points,
+        ticks: (world.now - began) / TICK_MS,
+        verdicts,
+        trace: world.log.unwrap_or_default(),
+    }
+}
+
+/// Opens the rotation and lets time pass until it is closed and has come to rest. None: a violation ended it.
+fn play_act(cell: &RefCell<World>, act: &Act, from: Option<Standing>, last: bool) -> Option<(Verdict, Option<Standing>)> {
+    let id = open(cell, act, from)?;
+    let mut seats = [0, 1].map(|who| Seat { driver: seat(&cell.borrow(), &id, who), wakes: 0 });
+    let opened = cell.borrow().now;
+    let (quiet, limit) = (opened + NOISY_TICKS * TICK_MS, opened + (NOISY_TICKS + CLOSE_TICKS) * TICK_MS);
+    let mut rest = 0;
+    loop {
+        {
+            let mut world = cell.borrow_mut();
+            world.noisy = !world.scenario.calm && world.now < quiet;
+            world.turn();
+            users(&mut world, act, &id, opened, quiet);
+        }
+        let first = cell.borrow_mut().rng.place(2);
+        for who in [first, 1 - first] {
+            drive(cell, &mut seats[who], &id, who);
+        }
+        let mut world = cell.borrow_mut();
+        if world.violation.is_some() {
+            return None;
+        }
+        if world.oracle.closed.is_some() {
+            rest += 1;
+            // Between acts what is late stays on its way: it must not matter to the next.
+            if rest > 8 && (!last || world.net.is_empty()) {
+                world.judge_end();
+                let closed = world.oracle.closed.clone();
+                judge_verdict(&mut world, act);
+                return closed.filter(|_| world.violation.is_none());
+            }
+        } else if world.now > limit {
+            let at = world.store.journals.last().and_then(|j| j.lines.last()).map(|l| event_in_words(&l.event));
+            world.fail(|| format!("not closed in time; its journal ends with {}", at.unwrap_or_default()));
+        }
+    }
+}
+
+fn seat(world: &World, id: &RotationId, who: usize) -> Driver {
+    rotation::planted::driver(id.clone(), format!("driver-{who}"), LEASE_MS, world.bug.and_then(Bug::planted))
+}
+
+/// What the API does: plan on what is seen, and write the first line.
+fn open(cell: &RefCell<World>, act: &Act, from: Option<Standing>) -> Option<RotationId> {
+    let mut world = cell.borrow_mut();
+    let number = world.store.journals.len() as u64 + 2;
+    let id = RotationId::of(&world.scenario.service, number);
+    let to = Standing {
+        group: GroupName::of(&world.scenario.service, act.release.number, &id).expect("a short name"),
+        release: act.release.clone(),
+    };
+    let groups = world.keeper.groups.keys().map(|g| (g.clone(), world.keeper.see(g, world.now, 0))).collect();
+    let route = world.routed.contains(&true).then(|| world.balancer.see(&world.route, &world.keeper, world.now));
+    let seen = View { at: Time(world.now), groups, route, objects: Default::default() };
+    let intent = Intent { spec: &act.spec, from: from.as_ref(), to: &to, direction: Direction::Forward };
+    let plan = match rotation::planted::plan(&intent, &seen, world.bug.and_then(Bug::planted)) {
+        Ok(plan) => plan,
+        Err(fault) => {
+            world.fail(|| format!("no plan: {fault}"));
+            return None;
+        }
+    };
+    judge_plan(&mut world, &plan, act);
+    let stood = match &from {
+        None => 0,
+        Some(from) => world.keeper.groups.get(&from.group).and_then(|g| g.wish).unwrap_or(0),
+    };
+    let base = if number == 2 { stood } else { world.oracle.base.min(stood) };
+    world.oracle.base = base.min(act.spec.count);
+    world.oracle.count = act.spec.count;
+    world.oracle.stood = plan.steps.first().map_or(0, |s| s.capacity);
+    world.baked_at = match act.kind {
+        Kind::NeverBaked => u64::MAX,
+        _ => world.now + world.rng.below(5) * TICK_MS,
+    };
+    let opened = Opened { spec: act.spec.clone(), from, to, plan, why: "a new release".to_string() };
+    let line = EventLine { rotation: id.clone(), seq: 0, at: Time(world.now), fence: Fence(0), event: Event::Opened(opened) };
+    world.say(|| format!("{id} is opened: {}", event_in_words(&line.event)));
+    world.store.journals.push(Journal { id: id.clone(), lines: vec![line.clone()], asks: Vec::new() });
+    let now = world.now;
+    world.judge_line(&line, 0, now);
+    Some(id)
+}
+
+/// No prefix of a plan may have less than the floor, and the peak is no more than both groups and a check.
+fn judge_plan(world: &mut World, plan: &model::Plan, act: &Act) {
+    if let Some(low) = plan.steps.iter().find(|s| s.capacity < plan.floor) {
+        world.fail(|| format!("the plan goes to {} at {}, below its floor of {}", low.capacity, low.step.kind(), plan.floor));
+    }
+    if plan.peak < act.spec.count {
+        world.fail(|| format!("the plan's peak of {} is less than the {} wanted", plan.peak, act.spec.count));
+    }
+}
+
+/// In a calm world a good release is promoted, and a bad one is not merely stopped.
+fn judge_verdict(world: &mut World, act: &Act) {
+    let verdict = world.oracle.closed.as_ref().map(|(v, _)| *v);
+    let wanted = if act.kind == Kind::Good { Verdict::Promoted } else { Verdict::Returned };
+    if world.scenario.calm && verdict != Some(wanted) {
+        world.fail(|| format!("in a calm world a release that is {:?} ended as {verdict:?}", act.kind));
+    }
+}
+
+fn users(world: &mut World, act: &Act, id: &RotationId, opened: u64, quiet: u64) {
+    let tick = (world.now - opened) / TICK_MS;
+    for (at, ask) in &act.asks {
+        if *at == tick {
+            ask_for(world, id, *ask);
+        }
+    }
+    if world.oracle.closed.is_some() || world.now < quiet {
+        return;
+    }
+    // In the end somebody looks: what is paused goes on, and what cannot go back to a release that is bad itself is stopped.
+    let late = world.now > quiet + CLOSE_TICKS / 2 * TICK_MS;
+    let from_bad = world.oracle.from.as_ref().and_then(|f| world.kinds.get(usize::try_from(f.release.number).unwrap_or(0)));
+    if world.now == quiet && !act.asks.is_empty() {
+        ask_for(world, id, Ask::Resume);
+    } else if late && from_bad.is_some_and(|k| *k != Kind::Good) && world.now % (100 * TICK_MS) == 0 {
+        ask_for(world, id, Ask::Stop);
+    }
+}
+
+fn ask_for(world: &mut World, id: &RotationId, ask: Ask) {
+    let Some(journal) = world.store.journals.iter_mut().find(|j| j.id == *id) else { return };
+    let n = journal.asks.len() as u64 + 1;
+    journal.asks.push(Asked { n, ask, by: "somebody".to_string() });
+    world.say(|| format!("somebody asks to {ask:?}"));
+}
+
+/// Lets one driver do what it has to do within this tick, unless it sleeps, stalls or is dead.
+fn drive(cell: &RefCell<World>, seat_: &mut Seat, id: &RotationId, who: usize) {
+    {
+        let mut world = cell.borrow_mut();
+        if world.now < seat_.wakes {
+            return;
+        }
+        if world.chance(|f| f.sleep) {
+            seat_.wakes = world.later(60);
+            world.say(|| format!("driver {who} sleeps"));
+            return;
+        }
+        if world.machines[who].look.is_none() && world.chance(|f| f.slow_look) {
+            world.look(who);
+            seat_.wakes = world.later(40);
+            return;
+        }
+    }
+    let ports = Ports { world: cell, who };
+    for _ in 0..TURNS_MAX {
+        let tick = seat_.driver.tick(&ports.world());
+        let mut world = cell.borrow_mut();
+        world.machines[who].look = None;
+        world.machines[who].about_to_look = false;
+        if world.machines[who].crashed {
+            world.machines[who] = Machine { skew: world.machines[who].skew, ..Machine::default() };
+            seat_.driver = seat(&world, id, who);
+            seat_.wakes = if world.scenario.calm { world.now } else { world.later(30) };
+            return;
+        }
+        if let Some(until) = world.machines[who].stalled_until.take() {
+            seat_.wakes = until;
+            return;
+        }
+        let ticks = if world.scenario.calm { 1 } else { 3 };
+        match tick {
+            Ok(Tick::Again) => continue,
+            Ok(Tick::Wait { why, .. }) => {
+                world.say(|| format!("driver {who} waits: {why}"));
+                seat_.wakes = world.later(ticks);
+            }
+            Ok(Tick::NotMine { .. }) => seat_.wakes = world.later(2 * ticks),
+            Ok(Tick::Closed(_)) => seat_.wakes = u64::MAX,
+            Err(refused) => {
+                if let rotation::Refused::Fault(fault) = &refused
+                    && fault.blame == model::Blame::Ours
+                {
+                    world.fail(|| format!("driver {who}: {fault}"));
+                }
+                world.say(|| format!("driver {who}: {refused}"));
+                seat_.wakes = world.later(ticks);
+            }
+        }
+        return;
+    }
+}
+
+pub(crate) fn wish_in_words(spec: &GroupSpec) -> String {
+    match &spec.wish {
+        GroupWish::Run { count, once: None, .. } => format!("run {count}"),
+        GroupWish::Run { .. } => "run a check".to_string(),
+        GroupWish::Gone => "be gone".to_string(),
+    }
+}
+
+pub(crate) fn event_in_words(event: &Event) -> String {
+    match event {
+        Event::Opened(o) => {
+            let steps: Vec<String> = o.plan.steps.iter().map(|s| step_in_words(&s.step)).collect();
+            format!("plan of {} steps for {}: {}", steps.len(), o.to.group, steps.join(", "))
+        }
+        Event::StepStarted { step, stamp, .. } => format!("step {step} starts with {stamp}"),
+        Event::StepSatisfied { step, seen } => format!("step {step} is satisfied: {seen}"),
+        Event::PlanReplaced { why, plan } => {
+            let steps: Vec<String> = plan.steps.iter().map(|s| step_in_words(&s.step)).collect();
+            format!("back: {why}: {}", steps.join(", "))
+        }
+        Event::AskTaken(asked) => format!("takes the ask {} to {:?}", asked.n, asked.ask),
+        Event::Closed { verdict, why, .. } => format!("closed as {verdict:?}: {why}"),
+    }
+}
+
+fn step_in_words(step: &model::Step) -> String {
+    use model::Step;
+    match step {
+        Step::Scale { group, count } => format!("scale {group} {count}"),
+        Step::Shift { weights, .. } => format!("shift {:?}", weights.values().collect::<Vec<_>>()),
+        Step::Soak { for_ms, .. } => format!("soak {for_ms}"),
+        other => format!("{} {}", other.kind(), other.group().map_or("", |g| g.as_str())),
+    }
+}

@@ -1,0 +1,254 @@
+//! The simulated provider: takes declarations by stamp, launches, replaces, drains and ends servers, tick by tick.
+//!
+//! ```text
+//!  launched          booted            scaled in, or its group is gone
+//!  ───────▶ Booting ───────▶ Up ──────────────────────────────▶ Draining ─▶ nothing
+//!              └──────────────┴─ killed by a fault, or exits by its release's vice ─▶ replaced (a check's is kept)
+//! ```
+
+use crate::rng::Rng;
+use crate::scenario::{Kind, TICK_MS};
+use model::{Exit, GroupName, GroupSeen, GroupSpec, GroupWish, InstanceId, InstanceSeen, InstanceState, Stamp, Time, WishSeen};
+use std::collections::BTreeMap;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    Booting { until: u64 },
+    Up { since: u64, healthy: bool },
+    Draining { until: u64 },
+    Exited { code: i32, at: u64 },
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Server {
+    pub id: InstanceId,
+    pub started: u64,
+    pub life: Life,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    pub stamp: Option<Stamp>,
+    /// None: the group is gone for ever.
+    pub wish: Option<u32>,
+    pub release: u64,
+    pub once: bool,
+    pub servers: Vec<Server>,
+    pub deaths: u32,
+    pub launched: u64,
+    pub trouble: bool,
+    /// Healthy servers that died without the engine's doing and are not yet replaced.
+    pub lost: u32,
+}
+
+impl Group {
+    pub fn healthy(&self) -> u32 {
+        self.count(|s| matches!(s.life, Life::Up { healthy: true, .. }))
+    }
+
+    /// Those that serve or will.
+    pub fn exist(&self) -> u32 {
+        self.count(|s| matches!(s.life, Life::Up { .. } | Life::Booting { .. }))
+    }
+
+    fn count(&self, is: impl Fn(&Server) -> bool) -> u32 {
+        u32::try_from(self.servers.iter().filter(|s| is(s)).count()).unwrap_or(u32::MAX)
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Keeper {
+    pub groups: BTreeMap<GroupName, Group>,
+    /// Nothing can be launched until then.
+    pub blocked_until: u64,
+}
+
+/// What the keeper needs to know of the world to move on by one tick.
+pub(crate) struct Setting<'a> {
+    pub now: u64,
+    pub kill: u64,
+    pub boot_ticks: u64,
+    pub spiteful: bool,
+    pub kinds: &'a [Kind],
+    pub routed: &'a [bool],
+}
+
+impl Keeper {
+    /// Whole servers, as if they had stood for long.
+    pub fn stand(&mut self, name: &GroupName, release: u64, count: u32, now: u64) {
+        let mut group = Group {
+            stamp: None,
+            wish: Some(count),
+            release,
+            once: false,
+            servers: Vec::new(),
+            deaths: 0,
+            launched: 0,
+            trouble: false,
+            lost: 0,
+        };
+        for _ in 0..count {
+            let id = next_id(name, &mut group);
+            group.servers.push(Server { id, started: now, life: Life::Up { since: now, healthy: true } });
+        }
+        self.groups.insert(name.clone(), group);
+    }
+
+    /// `Err`: refused, the stamp is older than the last one taken.
+    pub fn take(&mut self, stamp: Stamp, spec: &GroupSpec, fenced: bool) -> Result<(), ()> {
+        let (count, release, once) = match &spec.wish {
+            GroupWish::Run { release, count, once } => (Some(*count), release.number, once.is_some()),
+            GroupWish::Gone => (None, 0, false),
+        };
+        let group = self.groups.entry(spec.group.clone()).or_insert_with(|| Group {
+            stamp: None,
+            wish: count,
+            release,
+            once,
+            servers: Vec::new(),
+            deaths: 0,
+            launched: 0,
+            trouble: false,
+            lost: 0,
+        });
+        if fenced && group.stamp.is_some_and(|last| stamp < last) {
+            return Err(());
+        }
+        group.stamp = Some(stamp);
+        group.wish = count;
+        if count.is_some() {
+            group.release = release;
+        }
+        Ok(())
+    }
+
+    pub fn tick(&mut self, set: &Setting, rng: &mut Rng) {
+        let blocked = set.now < self.blocked_until;
+        for (name, group) in &mut self.groups {
+            if group.wish.is_none() && group.servers.is_empty() {
+                continue;
+            }
+            let kind = set.kinds.get(usize::try_from(group.release).unwrap_or(0)).copied().unwrap_or(Kind::Good);
+            let routed = set.routed.get(usize::try_from(group.release).unwrap_or(0)).copied().unwrap_or(false);
+            if rng.chance(set.kill) && !group.servers.is_empty() {
+                let place = rng.place(group.servers.len());
+                die(group, place, 137, set.now);
+            }
+            age(group, kind, routed, set.now, rng);
+            if group.once {
+                run_once(name, group, blocked, set, rng);
+            } else {
+                reconcile(name, group, blocked, set, rng);
+            }
+            let whole = group.wish.unwrap_or(0);
+            group.lost = group.lost.min(whole.saturating_sub(group.healthy()));
+        }
+    }
+
+    pub fn see(&self, name: &GroupName, now: u64, skew: u64) -> GroupSeen {
+        let Some(group) = self.groups.get(name) else { return GroupSeen::unknown(name.clone()) };
+        let wish = group.wish.map_or(WishSeen::Gone, |count| WishSeen::Run { release: group.release, count });
+        let trouble = group.trouble.then(|| "no room".to_string());
+        let instances = group.servers.iter().map(|s| show(s, now, skew)).collect();
+        GroupSeen { group: name.clone(), stamp: group.stamp, wish, instances, deaths: group.deaths, trouble }
+    }
+}
+
+fn next_id(name: &GroupName, group: &mut Group) -> InstanceId {
+    group.launched += 1;
+    InstanceId::new(format!("{name}-{}", group.launched)).expect("a group's name and a number")
+}
+
+/// A server ends by itself or by a fault; nobody asked for it.
+fn die(group: &mut Group, place: usize, code: i32, now: u64) {
+    let server = &mut group.servers[place];
+    match server.life {
+        Life::Exited { .. } => return,
+        Life::Up { healthy: true, .. } if !group.once => group.lost += 1,
+        _ => {}
+    }
+    let draining = matches!(server.life, Life::Draining { .. });
+    if group.once && !draining {
+        server.life = Life::Exited { code, at: now };
+        return;
+    }
+    group.servers.remove(place);
+    group.deaths += u32::from(!draining);
+}
+
+/// Boots end, drains end, and what is bad in the release shows.
+fn age(group: &mut Group, kind: Kind, routed: bool, now: u64, rng: &mut Rng) {
+    let mut place = 0;
+    while place < group.servers.len() {
+        let before = group.servers.len();
+        match group.servers[place].life {
+            Life::Booting { until } if until <= now => {
+                let healthy = kind != Kind::NeverHealthy && kind != Kind::CrashLoop;
+                group.servers[place].life = Life::Up { since: now, healthy };
+                group.lost = group.lost.saturating_sub(u32::from(healthy));
+            }
+            Life::Draining { until } if until <= now => {
+                group.servers.remove(place);
+            }
+            Life::Up { since, .. } if !group.once => {
+                let age_ms = now - since;
+                let crashes = kind == Kind::CrashLoop && rng.chance(5_000);
+                let tires = kind == Kind::BadAtWork && !routed && age_ms >= 6 * TICK_MS;
+                if crashes || tires {
+                    die(group, place, 1, now);
+                }
+            }
+            _ => {}
+        }
+        place += usize::from(group.servers.len() == before);
+    }
+}
+
+/// A test: launched once, never again; its exit is kept until the group goes.
+fn run_once(name: &GroupName, group: &mut Group, blocked: bool, set: &Setting, rng: &mut Rng) {
+    if group.wish.is_none() {
+        group.servers.clear();
+        return;
+    }
+    group.trouble = blocked && group.launched == 0;
+    if group.launched == 0 && !blocked {
+        let id = next_id(name, group);
+        let until = set.now + rng.between(1, 3) * TICK_MS;
+        group.servers.push(Server { id, started: set.now, life: Life::Booting { until } });
+    }
+    let kind = set.kinds.get(usize::try_from(group.release).unwrap_or(0)).copied().unwrap_or(Kind::Good);
+    for server in &mut group.servers {
+        if let Life::Up { since, .. } = server.life
+            && since < set.now
+        {
+            server.life = Life::Exited { code: i32::from(kind == Kind::BadCheck), at: set.now };
+        }
+    }
+}
+
+fn reconcile(name: &GroupName, group: &mut Group, blocked: bool, set: &Setting, rng: &mut Rng) {
+    let wish = group.wish.unwrap_or(0);
+    group.trouble = blocked && group.exist() < wish;
+    while group.exist() < wish && !blocked {
+        let id = next_id(name, group);
+        let until = set.now + rng.between(1, set.boot_ticks) * TICK_MS;
+        group.servers.push(Server { id, started: set.now, life: Life::Booting { until } });
+    }
+    while group.exist() > wish {
+        let serving = |s: &Server| matches!(s.life, Life::Up { .. } | Life::Booting { .. });
+        let well = |s: &Server| matches!(s.life, Life::Up { healthy: true, .. });
+        let wanted = group.servers.iter().position(|s| serving(s) && well(s) == set.spiteful);
+        let Some(place) = wanted.or_else(|| group.servers.iter().position(serving)) else { break };
+        group.servers[place].life = Life::Draining { until: set.now + rng.between(1, 4) * TICK_MS };
+    }
+}
+
+fn show(server: &Server, now: u64, skew: u64) -> InstanceSeen {
+    let (state, healthy_ms, exit) = match server.life {
+        Life::Booting { .. } => (InstanceState::Starting, None, None),
+        Life::Up { since, healthy } => (InstanceState::Running, healthy.then(|| now - since), None),
+        Life::Draining { .. } => (InstanceState::Draining, Some(now - server.started), None),
+        Life::Exited { code, at } => (InstanceState::Exited, None, Some(Exit { code, at: Time(at + skew) })),
+    };
+    InstanceSeen { id: server.id.clone(), state, addr: None, started: Time(server.started + skew), healthy_ms, exit }
+}

@@ -1,0 +1,302 @@
+//! What must never be, judged by code that is not the engine's: its own arithmetic, its own reading of the journal,
+//! and the truth of the simulated world instead of anybody's view of it.
+
+use crate::keeper::Group;
+use crate::scenario::{Kind, TICK_MS};
+use crate::world::{Message, World};
+use model::{
+    Ask, Direction, Event, EventLine, GroupName, GroupSpec, GroupWish, Plan, RouteSpec, Stamp, Standing, Step, TrafficMark, Verdict,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What it remembers of the open rotation and of all before.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Oracle {
+    pub plan: Plan,
+    pub from: Option<Standing>,
+    pub to: Option<Standing>,
+    cursor: usize,
+    running: bool,
+    paused: bool,
+    last_stamp: Option<Stamp>,
+    /// The running soak: since when in true time, and its mark.
+    soak: Option<(u64, Option<TrafficMark>)>,
+    /// Stamps of steps in journals: nothing may be declared under any other.
+    stamps: BTreeSet<Stamp>,
+    /// So many servers carried the load when it began; what carries it now may not be less.
+    pub base: u32,
+    pub count: u32,
+    /// So many are there again after going back.
+    pub stood: u32,
+    pub closed: Option<(Verdict, Option<Standing>)>,
+    /// The release that each group had first.
+    releases: BTreeMap<GroupName, u64>,
+    gone: BTreeSet<GroupName>,
+    newest: BTreeMap<GroupName, Stamp>,
+    newest_route: Option<Stamp>,
+}
+
+/// Servers that a share of the load needs, if `base` carry all of it. Whole numbers, not the engine's function.
+fn share_of(base: u32, weight: u32) -> u32 {
+    (0..=base).find(|n| n * 100 >= base * weight).unwrap_or(base)
+}
+
+impl World {
+    pub fn judge_tick(&mut self) {
+        let sum: u32 = self.balancer.weights.values().sum();
+        if !self.balancer.weights.is_empty() && sum != 100 {
+            self.fail(|| format!("the weights sum to {sum}"));
+        }
+        let base = self.oracle.base;
+        let mut bad = None;
+        for (name, weight) in &self.balancer.weights {
+            let (have, lost, there) = self.keeper.groups.get(name).map_or((0, 0, false), |g| (g.healthy(), g.lost, g.wish.is_some()));
+            let need = share_of(base, *weight);
+            if !there {
+                bad = Some(format!("{weight} % of the customers are sent to {name}, which is not there"));
+            } else if have + lost < need || have + lost == 0 {
+                bad =
+                    Some(format!("{name} has {have} healthy ({lost} more were killed) for {weight} % of the customers; that needs {need}"));
+            }
+        }
+        let unrouted = |g: &Group| !g.once && !self.routed.get(usize::try_from(g.release).unwrap_or(0)).copied().unwrap_or(false);
+        if !self.routed.contains(&true) {
+            let have: u32 = self.keeper.groups.values().filter(|g| unrouted(g)).map(|g| g.healthy() + g.lost).sum();
+            if have < base {
+                bad = Some(format!("{have} are healthy or were killed, and {base} must be"));
+            }
+        }
+        if let Some(why) = bad {
+            self.fail(|| why);
+        }
+    }
+
+    /// A declaration leaves a driver that has just looked: what it takes away must not have been needed, by the truth of this moment.
+    pub fn judge_declaration(&mut self, message: &Message, stale: bool) {
+        let (stamp, why) = match message {
+            Message::Group(stamp, spec) => (*stamp, if stale { None } else { self.robs(spec) }),
+            Message::Route(stamp, spec) => (*stamp, if stale { None } else { self.overloads(spec) }),
+            Message::Append { .. } => return,
+        };
+        if !self.oracle.stamps.contains(&stamp) {
+            self.fail(|| format!("a declaration leaves with the stamp {stamp}, and no journal has a step that began with it"));
+        }
+        if let Some(why) = why {
+            self.fail(|| why);
+        }
+    }
+
+    fn serves(&self, name: &GroupName, group: &Group) -> bool {
+        let routed = self.routed.get(usize::try_from(group.release).unwrap_or(0)).copied().unwrap_or(false);
+        !group.once && (!routed || self.balancer.weight(name) > 0)
+    }
+
+    fn healthy_beside(&self, name: &GroupName) -> u32 {
+        let others = self.keeper.groups.iter().filter(|(n, g)| *n != name && self.serves(n, g));
+        others.map(|(_, g)| g.healthy()).sum()
+    }
+
+    fn robs(&self, spec: &GroupSpec) -> Option<String> {
+        let group = self.keeper.groups.get(&spec.group)?;
+        let (exist, healthy, weight) = (group.exist(), group.healthy(), self.balancer.weight(&spec.group));
+        let base = self.oracle.base;
+        match &spec.wish {
+            GroupWish::Run { count, .. } => {
+                if *count >= exist || !self.serves(&spec.group, group) {
+                    return None;
+                }
+                let left = healthy.saturating_sub(exist - count);
+                let (need, all) = (share_of(base, weight), left + self.healthy_beside(&spec.group));
+                (left < need || all < base).then(|| {
+                    format!(
+                        "{} is made {count} while only {left} healthy are sure to remain there, {all} in all; {need} and {base} are needed",
+                        spec.group
+                    )
+                })
+            }
+            GroupWish::Gone => {
+                if group.once || group.wish.is_none() {
+                    return None;
+                }
+                let forward = self.oracle.plan.direction == Direction::Forward;
+                let old = forward && self.oracle.from.as_ref().is_some_and(|f| f.group == spec.group);
+                let left = match &self.oracle.to {
+                    Some(to) if old => self.keeper.groups.get(&to.group).map_or(0, Group::healthy),
+                    _ if self.serves(&spec.group, group) => self.healthy_beside(&spec.group),
+                    _ => return None,
+                };
+                (left < base).then(|| format!("{} is thrown away while {left} others are healthy and {base} are needed", spec.group))
+            }
+        }
+    }
+
+    fn overloads(&self, spec: &RouteSpec) -> Option<String> {
+        spec.weights.iter().find_map(|(name, weight)| {
+            let healthy = self.keeper.groups.get(name).map_or(0, Group::healthy);
+            let need = share_of(self.oracle.base, *weight).max(1);
+            let grows = *weight > self.balancer.weight(name);
+            (grows && healthy < need)
+                .then(|| format!("{weight} % of the customers are turned to {name}, which has {healthy} healthy and needs {need}"))
+        })
+    }
+
+    /// The keeper has taken a declaration. `before`: what it knew of the group.
+    pub fn judge_group(&mut self, stamp: Stamp, spec: &GroupSpec, before: Option<&Group>) {
+        let name = &spec.group;
+        let newest = self.oracle.newest.insert(name.clone(), stamp);
+        if newest.is_some_and(|newest| stamp < newest) {
+            self.fail(|| format!("{name} took the stamp {stamp} after {}", newest.unwrap_or_default()));
+        }
+        match &spec.wish {
+            GroupWish::Run { release, .. } => {
+                if self.oracle.gone.contains(name) {
+                    self.fail(|| format!("the name {name} is used a second time"));
+                }
+                let first = *self.oracle.releases.entry(name.clone()).or_insert(before.map_or(release.number, |g| g.release));
+                if first != release.number {
+                    self.fail(|| format!("{name} changed its release from {first} to {}", release.number));
+                }
+            }
+            GroupWish::Gone => {
+                self.oracle.gone.insert(name.clone());
+                let Some(before) = before.filter(|g| g.wish.is_some()) else { return };
+                let weight = self.balancer.weight(name);
+                if weight > 0 && !before.once {
+                    self.fail(|| format!("{name} is thrown away while {weight} % of the customers go to it"));
+                }
+                let flow = self.balancer.flows.get(name).cloned().unwrap_or_default();
+                let deadline = flow.turned_at + 12 * TICK_MS;
+                if flow.in_flight > 0 && self.now < deadline {
+                    self.fail(|| format!("{name} is thrown away with {} in flight, before its drain deadline", flow.in_flight));
+                }
+            }
+        }
+    }
+
+    pub fn judge_route(&mut self, stamp: Stamp, spec: &RouteSpec, before: Option<Stamp>) {
+        if self.oracle.newest_route.max(before).is_some_and(|newest| stamp < newest) {
+            self.fail(|| format!("the route took the stamp {stamp} after {}", before.unwrap_or_default()));
+        }
+        self.oracle.newest_route = Some(stamp);
+        for name in spec.weights.keys() {
+            let healthy = self.keeper.groups.get(name).map_or(0, |g| g.healthy() + g.lost);
+            if healthy == 0 {
+                self.fail(|| format!("customers are turned to {name}, where nobody was ever healthy"));
+            }
+        }
+    }
+
+    /// A line was written. `decided`: the true time at which its writer decided on it.
+    pub fn judge_line(&mut self, line: &EventLine, asked_seq: u64, decided: u64) {
+        if line.fence != self.store.fence && line.seq > 0 {
+            let newest = self.store.fence.0;
+            self.fail(|| format!("line {} was written under fence {} while {newest} was the newest", line.seq, line.fence.0));
+        }
+        if asked_seq != line.seq {
+            self.fail(|| format!("line {} was decided on a journal of {asked_seq} lines", line.seq));
+        }
+        if let Some(why) = self.read_line(line, decided) {
+            self.fail(|| format!("line {}: {why}", line.seq));
+        }
+    }
+
+    fn read_line(&mut self, line: &EventLine, decided: u64) -> Option<String> {
+        let o = &mut self.oracle;
+        if o.closed.is_some() && !matches!(line.event, Event::Opened(_)) {
+            return Some("the rotation was closed before".to_string());
+        }
+        match &line.event {
+            Event::Opened(opened) => {
+                o.plan = opened.plan.clone();
+                (o.from, o.to) = (opened.from.clone(), Some(opened.to.clone()));
+                (o.cursor, o.running, o.paused, o.closed, o.soak) = (0, false, false, None, None);
+            }
+            Event::StepStarted { step, stamp, mark } => {
+                let wrong_place = *step as usize != o.cursor || o.cursor >= o.plan.steps.len();
+                if wrong_place || o.last_stamp.is_some_and(|last| *stamp <= last) {
+                    return Some(format!("step {step} begins with the stamp {stamp}; step {} is next", o.cursor));
+                }
+                if o.paused && !o.running {
+                    return Some(format!("step {step} begins while the rotation is paused"));
+                }
+                if matches!(o.plan.steps[o.cursor].step, Step::Soak { .. }) {
+                    let anew = o.soak.is_none_or(|(_, old)| old.map(|m| m.epoch) != mark.map(|m| m.epoch));
+                    if anew {
+                        o.soak = Some((decided, *mark));
+                    }
+                }
+                o.last_stamp = Some(*stamp);
+                o.stamps.insert(*stamp);
+                o.running = true;
+            }
+            Event::StepSatisfied { step, .. } => {
+                if !o.running || *step as usize != o.cursor {
+                    return Some(format!("step {step} is satisfied, and was not running"));
+                }
+                if let (Step::Soak { for_ms, .. }, Some((since, _))) = (&o.plan.steps[o.cursor].step, o.soak.take())
+                    && decided < since + for_ms
+                {
+                    return Some(format!("a soak of {for_ms} ms was cut short after {} ms", decided - since));
+                }
+                o.running = false;
+                o.cursor += 1;
+            }
+            Event::PlanReplaced { plan, .. } => {
+                if o.plan.direction != Direction::Forward || plan.direction != Direction::Back {
+                    return Some("only a plan forward is replaced, by one that goes back".to_string());
+                }
+                o.plan = plan.clone();
+                (o.cursor, o.running, o.paused, o.soak) = (0, false, false, None);
+            }
+            Event::AskTaken(asked) => match asked.ask {
+                Ask::Pause => o.paused = true,
+                Ask::Resume => o.paused = false,
+                Ask::Return | Ask::Stop => {}
+            },
+            Event::Closed { verdict, census, .. } => {
+                o.closed = Some((*verdict, census.standing.clone()));
+                if *verdict != Verdict::Stopped && o.cursor < o.plan.steps.len() {
+                    return Some(format!("it closes as {verdict:?} before step {}", o.cursor));
+                }
+                let kind = o.to.as_ref().and_then(|t| self.kinds.get(usize::try_from(t.release.number).unwrap_or(0)));
+                if *verdict == Verdict::Promoted && kind != Some(&Kind::Good) {
+                    return Some(format!("a release that is {kind:?} was promoted"));
+                }
+            }
+        }
+        None
+    }
+
+    /// The rotation was closed and all that was under way has come to rest.
+    pub fn judge_end(&mut self) {
+        let Some((verdict, standing)) = self.oracle.closed.clone() else { return };
+        let (alone, count) = match verdict {
+            Verdict::Stopped => return,
+            Verdict::Promoted => (self.oracle.to.clone(), self.oracle.count),
+            Verdict::Returned => (self.oracle.from.clone(), self.oracle.stood),
+        };
+        if standing != alone {
+            self.fail(|| format!("it closed as {verdict:?}, and the census says another release stands"));
+        }
+        let mut bad = Vec::new();
+        for (name, group) in &self.keeper.groups {
+            let keeps = alone.as_ref().is_some_and(|s| s.group == *name);
+            if keeps && (group.wish != Some(count) || group.healthy() + group.lost < count) {
+                bad.push(format!("{name} should have {count}; it is declared {:?} and has {} healthy", group.wish, group.healthy()));
+            }
+            if !keeps && (group.wish.is_some() || !group.servers.is_empty()) {
+                bad.push(format!("{name} is an orphan: declared {:?} with {} servers", group.wish, group.servers.len()));
+            }
+        }
+        let mut weights = BTreeMap::new();
+        if let Some(standing) = alone.filter(|s| s.release.route.is_some()) {
+            weights.insert(standing.group, 100);
+        }
+        if self.balancer.weights != weights {
+            bad.push(format!("customers go to {:?}", self.balancer.weights));
+        }
+        if !bad.is_empty() {
+            self.fail(|| format!("it closed as {verdict:?}, but {}", bad.join("; ")));
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! What one seed's history is about: the service, its releases and their vices, the faults, and what users will ask.
+
+use crate::rng::Rng;
+use model::{
+    Ask, Check, Digest, Drain, GroupName, Health, ImageName, Limits, Probe, Release, Rollout, RotationId, Route, ServiceName, ServiceSpec,
+    Standing, TierName, Wave,
+};
+use std::collections::BTreeMap;
+
+/// The world moves in steps of this many milliseconds.
+pub(crate) const TICK_MS: u64 = 1_000;
+/// Faults of every kind end so many ticks after a rotation was opened.
+pub(crate) const NOISY_TICKS: u64 = 300;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Good,
+    /// Runs and never passes its probe.
+    NeverHealthy,
+    /// Exits soon after each launch.
+    CrashLoop,
+    /// Healthy; fails requests. Without a route: healthy, and exits some seconds later.
+    BadAtWork,
+    /// Its checks exit with 1.
+    BadCheck,
+    /// Its image never gets into the store.
+    NeverBaked,
+}
+
+/// Chances per 10,000, of each opportunity.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Faults {
+    pub crash: u64,
+    pub error: u64,
+    pub lose: u64,
+    pub double: u64,
+    pub delay: u64,
+    pub stall: u64,
+    pub slow_look: u64,
+    pub sleep: u64,
+    pub kill: u64,
+    pub no_launch: u64,
+    pub balancer_restart: u64,
+}
+
+/// One rotation to be: the wish, the release gone to, and when who asks for what.
+#[derive(Clone, Debug)]
+pub(crate) struct Act {
+    pub spec: ServiceSpec,
+    pub release: Release,
+    pub kind: Kind,
+    /// Ticks after it was opened.
+    pub asks: Vec<(u64, Ask)>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Scenario {
+    pub service: ServiceName,
+    pub stands: Option<Standing>,
+    /// How many stand before the first act.
+    pub stood: u32,
+    pub acts: Vec<Act>,
+    pub faults: Faults,
+    pub calm: bool,
+    /// How much slower than its neighbours the keeper may be: the longest boot in ticks.
+    pub boot_ticks: u64,
+    /// Of BadAtWork: failed requests per 100.
+    pub errors_pct: u64,
+    /// What is in flight to a group that lost its customers ends only by the deadline.
+    pub endless_streams: bool,
+    /// Ends healthy servers first when it scales in.
+    pub spiteful_keeper: bool,
+}
+
+impl Scenario {
+    pub fn of(seed: u64) -> Self {
+        let mut rng = Rng::new(seed ^ 0x00A5_F2E5_51D0_C0DE);
+        let service = ServiceName::new("web").expect("web is a name");
+        let calm = rng.chance(1_000);
+        let routed = !rng.chance(2_500);
+        let before_routed = if rng.chance(300) { !routed } else { routed };
+        let count = u32::try_from(rng.between(1, 8)).unwrap_or(1);
+        let stood = if rng.chance(2_000) { u32::try_from(rng.between(1, 8)).unwrap_or(1) } else { count };
+        let healthy_ms = rng.below(4) * TICK_MS;
+        let acts_n = if rng.chance(3_000) { 2 } else { 1 };
+        let mut acts: Vec<Act> = Vec::new();
+        for i in 0..acts_n {
+            let count = if i > 0 && rng.chance(3_000) { u32::try_from(rng.between(1, 8)).unwrap_or(1) } else { count };
+            acts.push(act(&mut rng, &service, 2 + i, count, routed, healthy_ms, calm));
+        }
+        let first = rng.chance(1_000);
+        let stands = (!first).then(|| {
+            let release = release(&service, 1, before_routed, healthy_ms, 0);
+            let group = GroupName::of(&service, 1, &RotationId::of(&service, 1)).expect("short");
+            Standing { group, release }
+        });
+        Scenario {
+            stands,
+            stood,
+            acts,
+            faults: if calm { Faults::default() } else { faults(&mut rng) },
+            calm,
+            boot_ticks: rng.between(1, 6),
+            errors_pct: rng.between(2, 100),
+            endless_streams: rng.chance(2_000),
+            spiteful_keeper: rng.chance(5_000),
+            service,
+        }
+    }
+
+    /// The small rotation of the exhaustive crash tests: no chance in it but the crashes asked for.
+    pub fn small(kind: Kind, routed: bool) -> Self {
+        let service = ServiceName::new("web").expect("web is a name");
+        let mut spec = spec(&service, 2, routed, TICK_MS);
+        spec.rollout =
+            Rollout { waves: vec![Wave::Percent(50), Wave::Percent(100)], soak_ms: soak_ticks(kind, routed, 2) * TICK_MS, ..spec.rollout };
+        let mut release_new = release(&service, 2, routed, TICK_MS, 0);
+        release_new.checks = spec.checks.clone();
+        let group = GroupName::of(&service, 1, &RotationId::of(&service, 1)).expect("short");
+        let stands = Some(Standing { group, release: release(&service, 1, routed, TICK_MS, 0) });
+        Scenario {
+            stands,
+            stood: 2,
+            acts: vec![Act { spec, release: release_new, kind, asks: Vec::new() }],
+            faults: Faults::default(),
+            calm: true,
+            boot_ticks: 2,
+            errors_pct: 50,
+            endless_streams: false,
+            spiteful_keeper: false,
+            service,
+        }
+    }
+}
+
+/// Long enough that the vice of the release shows in it for certain.
+fn soak_ticks(kind: Kind, routed: bool, wanted: u64) -> u64 {
+    match (kind, routed) {
+        (Kind::BadAtWork, true) => wanted.max(2),
+        (Kind::BadAtWork, false) => wanted.max(14),
+        _ => wanted,
+    }
+}
+
+fn act(rng: &mut Rng, service: &ServiceName, number: u64, count: u32, routed: bool, healthy_ms: u64, calm: bool) -> Act {
+    let checks = if rng.chance(2_000) { rng.between(1, 2) } else { 0 };
+    let kind = match rng.below(100) {
+        0..10 => Kind::NeverHealthy,
+        10..20 => Kind::CrashLoop,
+        20..42 => Kind::BadAtWork,
+        42..48 if checks > 0 => Kind::BadCheck,
+        48..50 => Kind::NeverBaked,
+        _ => Kind::Good,
+    };
+    let mut spec = spec(service, count, routed, healthy_ms);
+    let (one, pct) = (Wave::Count(1), Wave::Percent);
+    let waves = [
+        vec![pct(100)],
+        vec![one, pct(100)],
+        vec![pct(10), pct(50), pct(100)],
+        vec![pct(25), pct(100)],
+        vec![one, pct(50), pct(100)],
+        vec![pct(1), pct(5), pct(25), pct(50), pct(100)],
+    ];
+    let soak = rng.below(9);
+    spec.rollout.waves = waves[rng.place(waves.len())].clone();
+    spec.rollout.soak_ms = soak_ticks(kind, routed, soak) * TICK_MS;
+    let release = release(service, number, routed, healthy_ms, checks);
+    spec.checks = release.checks.clone();
+    let mut asks = Vec::new();
+    if !calm && rng.chance(3_000) {
+        for _ in 0..rng.between(1, 3) {
+            let ask = [Ask::Pause, Ask::Resume, Ask::Return, Ask::Stop, Ask::Pause, Ask::Return][rng.place(6)];
+            asks.push((rng.below(90), ask));
+        }
+        asks.sort_by_key(|(tick, _)| *tick);
+    }
+    Act { spec, release, kind, asks }
+}
+
+/// Each seed mixes its own few faults, some of them hard: a seed with all of them a little finds less.
+fn faults(rng: &mut Rng) -> Faults {
+    let scale = [1, 3, 8][rng.place(3)];
+    let mut on = |per_10k: u64| if rng.chance(5_500) { per_10k * scale } else { 0 };
+    Faults {
+        crash: on(40),
+        error: on(100),
+        lose: on(200),
+        double: on(300),
+        delay: on(300),
+        stall: on(100),
+        slow_look: on(100),
+        sleep: on(40),
+        kill: on(30),
+        no_launch: on(30),
+        balancer_restart: on(10),
+    }
+}
+
+fn spec(service: &ServiceName, count: u32, routed: bool, healthy_ms: u64) -> ServiceSpec {
+    let made = release(service, 0, routed, healthy_ms, 0);
+    ServiceSpec {
+        name: service.clone(),
+        tier: TierName::new("web").expect("web is a name"),
+        image: made.image_name,
+        artifact: None,
+        run: made.run,
+        env: BTreeMap::new(),
+        user: made.user,
+        port: made.port,
+        count,
+        health: made.health,
+        drain: made.drain,
+        limits: made.limits,
+        route: made.route,
+        checks: Vec::new(),
+        rollout: Rollout { within_ms: 60 * TICK_MS, errors_ppm: 10_000, ..Rollout::default() },
+    }
+}
+
+fn release(service: &ServiceName, number: u64, routed: bool, healthy_ms: u64, checks: u64) -> Release {
+    let check = |i: u64| Check { name: format!("c{i}"), run: vec!["check".to_string()], within_ms: 30 * TICK_MS };
+    Release {
+        service: service.clone(),
+        number,
+        image_name: ImageName::new("base").expect("base is a name"),
+        image: Digest::new(format!("sha256:{number:064x}")).expect("64 hex digits"),
+        artifact: None,
+        run: vec!["serve".to_string()],
+        env: BTreeMap::new(),
+        user: ServiceSpec::default_user(),
+        port: routed.then_some(8080),
+        health: Health { probe: Probe::Running, healthy_for_ms: healthy_ms, ..Health::default() },
+        drain: Drain { within_ms: 12 * TICK_MS, ..Drain::default() },
+        limits: Limits::default(),
+        route: routed.then(|| Route::on(([127, 0, 0, 1], 8080).into())),
+        checks: (1..=checks).map(check).collect(),
+    }
+}

@@ -1,0 +1,79 @@
+//! The simulated store: journals and one lease, transactional, never lost. The lease is kept as the real one keeps it.
+
+use model::{Asked, Event, EventLine, Fence, RotationId, Time};
+use rotation::{Lease, Refused};
+
+/// One rotation's journal and what users asked of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Journal {
+    pub id: RotationId,
+    pub lines: Vec<EventLine>,
+    pub asks: Vec<Asked>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Store {
+    pub journals: Vec<Journal>,
+    pub fence: Fence,
+    pub holder: Option<(String, Time)>,
+}
+
+impl Store {
+    pub fn journal(&self, id: &RotationId) -> Result<&Journal, Refused> {
+        let found = self.journals.iter().find(|j| j.id == *id);
+        found.ok_or_else(|| Refused::Fault(model::Fault::yours("not-found", format!("no rotation {id}"))))
+    }
+
+    pub fn take(&mut self, service: &model::ServiceName, holder: &str, now: Time, ttl_ms: u64) -> Result<Lease, Refused> {
+        if let Some((other, until)) = &self.holder
+            && other != holder
+            && *until > now
+        {
+            return Err(Refused::Held { holder: other.clone(), until: *until });
+        }
+        self.fence = Fence(self.fence.0 + 1);
+        let until = now.plus(ttl_ms);
+        self.holder = Some((holder.to_string(), until));
+        Ok(Lease { service: service.clone(), holder: holder.to_string(), fence: self.fence, until })
+    }
+
+    pub fn renew(&mut self, lease: &Lease, now: Time, ttl_ms: u64) -> Result<Lease, Refused> {
+        if lease.fence != self.fence {
+            return Err(Refused::LeaseLost);
+        }
+        let until = now.plus(ttl_ms);
+        self.holder = Some((lease.holder.clone(), until));
+        Ok(Lease { until, ..lease.clone() })
+    }
+
+    pub fn release(&mut self, lease: &Lease) {
+        if lease.fence == self.fence {
+            self.holder = None;
+        }
+    }
+
+    /// `checked` is false only with the planted bug: then any line goes to the end.
+    pub fn append(
+        &mut self,
+        id: &RotationId,
+        fence: Fence,
+        seq: u64,
+        at: Time,
+        event: &Event,
+        checked: bool,
+    ) -> Result<EventLine, Refused> {
+        if checked && fence != self.fence {
+            return Err(Refused::LeaseLost);
+        }
+        let Some(journal) = self.journals.iter_mut().find(|j| j.id == *id) else {
+            return Err(Refused::Fault(model::Fault::yours("not-found", format!("no rotation {id}"))));
+        };
+        let len = journal.lines.len() as u64;
+        if checked && seq != len {
+            return Err(Refused::Grown);
+        }
+        let line = EventLine { rotation: id.clone(), seq: len, at, fence, event: event.clone() };
+        journal.lines.push(line.clone());
+        Ok(line)
+    }
+}

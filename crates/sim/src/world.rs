@@ -1,0 +1,265 @@
+//! Everything below the driving loop, in one place: keeper, balancer, store, network, clocks, and the faults between them.
+
+use crate::balancer::Balancer;
+use crate::bug::Bug;
+use crate::keeper::{Keeper, Setting};
+use crate::oracle::Oracle;
+use crate::rng::Rng;
+use crate::scenario::{Faults, Kind, Scenario, TICK_MS};
+use model::{Event, Fence, GroupName, GroupSeen, GroupSpec, RotationId, RouteName, RouteSeen, RouteSpec, Stamp, Time};
+use rotation::route_name;
+use std::collections::BTreeMap;
+
+use crate::store::Store;
+
+/// Something that takes effect later.
+#[derive(Clone, Debug)]
+pub(crate) enum Message {
+    Group(Stamp, GroupSpec),
+    Route(Stamp, RouteSpec),
+    /// A line that a driver was about to write when it stalled.
+    Append {
+        id: RotationId,
+        fence: Fence,
+        seq: u64,
+        at: Time,
+        event: Event,
+        decided: u64,
+        who: usize,
+    },
+}
+
+/// What one driver saw before it stalled: it will decide on this when it wakes.
+#[derive(Clone, Debug)]
+pub(crate) struct Look {
+    pub at: u64,
+    pub groups: BTreeMap<GroupName, GroupSeen>,
+    pub route: RouteSeen,
+}
+
+/// One process that drives: what the harness must know of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Machine {
+    pub skew: u64,
+    /// It died in a call: nothing it does after counts.
+    pub crashed: bool,
+    /// It stalled in a call and wakes then.
+    pub stalled_until: Option<u64>,
+    pub look: Option<Look>,
+    /// The next look at the clock is the one before it looks at the world.
+    pub about_to_look: bool,
+}
+
+pub(crate) struct World {
+    pub rng: Rng,
+    pub now: u64,
+    pub noisy: bool,
+    pub faults: Faults,
+    pub scenario: Scenario,
+    /// By release number.
+    pub kinds: Vec<Kind>,
+    pub routed: Vec<bool>,
+    pub keeper: Keeper,
+    pub balancer: Balancer,
+    pub store: Store,
+    pub net: Vec<(u64, Message)>,
+    pub machines: [Machine; 2],
+    pub oracle: Oracle,
+    pub bug: Option<Bug>,
+    pub route: RouteName,
+    /// The store has the new image from then on.
+    pub baked_at: u64,
+    /// Crash points passed, and those at which to crash.
+    pub points: u64,
+    pub crash_at: Vec<u64>,
+    pub log: Option<Vec<String>>,
+    pub violation: Option<String>,
+    pub events: u64,
+}
+
+impl World {
+    pub fn new(seed: u64, scenario: Scenario, bug: Option<Bug>) -> Self {
+        let mut rng = Rng::new(seed);
+        let now = 1_000 * TICK_MS;
+        let mut keeper = Keeper::default();
+        let mut balancer = Balancer::default();
+        let (mut kinds, mut routed) = (vec![Kind::Good; 2], vec![false; 2]);
+        if let Some(stands) = &scenario.stands {
+            keeper.stand(&stands.group, stands.release.number, scenario.stood, 0);
+            routed[1] = stands.release.route.is_some();
+            if routed[1] {
+                balancer.weights.insert(stands.group.clone(), 100);
+                balancer.flows.entry(stands.group.clone()).or_default();
+            }
+        }
+        kinds.extend(scenario.acts.iter().map(|a| a.kind));
+        routed.extend(scenario.acts.iter().map(|a| a.release.route.is_some()));
+        // Clocks differ by no more than the engine is told they may.
+        let skew =
+            if scenario.calm { [0, 0] } else { [rng.below(rotation::CLOCKS_APART_MS + 1), rng.below(rotation::CLOCKS_APART_MS + 1)] };
+        let machines = skew.map(|skew| Machine { skew, ..Machine::default() });
+        World {
+            rng,
+            now,
+            noisy: !scenario.calm,
+            faults: scenario.faults.clone(),
+            kinds,
+            routed,
+            keeper,
+            balancer,
+            store: Store::default(),
+            net: Vec::new(),
+            machines,
+            oracle: Oracle::default(),
+            bug,
+            route: route_name(&scenario.service),
+            baked_at: 0,
+            points: 0,
+            crash_at: Vec::new(),
+            log: None,
+            violation: None,
+            events: 0,
+            scenario,
+        }
+    }
+
+    pub fn fail(&mut self, why: impl FnOnce() -> String) {
+        if self.violation.is_none() {
+            let why = why();
+            self.say(|| format!("VIOLATION: {why}"));
+            self.violation = Some(format!("at {} s: {why}", self.now / TICK_MS));
+        }
+    }
+
+    pub fn say(&mut self, what: impl FnOnce() -> String) {
+        if let Some(log) = &mut self.log {
+            log.push(format!("{:>6}  {}", self.now / TICK_MS, what()));
+        }
+    }
+
+    pub fn chance(&mut self, per_10k: impl Fn(&Faults) -> u64) -> bool {
+        let per_10k = per_10k(&self.faults);
+        self.noisy && self.rng.chance(per_10k)
+    }
+
+    pub fn later(&mut self, ticks_max: u64) -> u64 {
+        self.now + self.rng.between(1, ticks_max) * TICK_MS
+    }
+
+    /// A declaration leaves. It may be lost, late or doubled; what is answered says nothing of that.
+    pub fn send(&mut self, message: Message) {
+        if self.chance(|f| f.lose) {
+            self.say(|| "the network loses the declaration".to_string());
+            return;
+        }
+        if self.chance(|f| f.double) {
+            let due = self.later(40);
+            self.net.push((due, message.clone()));
+        }
+        if self.chance(|f| f.delay) {
+            let due = self.later(40);
+            self.net.push((due, message));
+        } else {
+            self.arrive(message);
+        }
+    }
+
+    /// What is due by now, in the order it was sent.
+    pub fn deliver(&mut self) {
+        while let Some(place) = self.net.iter().position(|(due, _)| *due <= self.now) {
+            let (_, message) = self.net.remove(place);
+            self.arrive(message);
+        }
+    }
+
+    fn arrive(&mut self, message: Message) {
+        match message {
+            Message::Group(stamp, spec) => self.arrive_group(stamp, &spec),
+            Message::Route(stamp, spec) => self.arrive_route(stamp, &spec),
+            Message::Append { id, fence, seq, at, event, decided, who } => {
+                self.say(|| format!("driver {who} wakes and writes what it had decided"));
+                let _ = self.append(who, &id, fence, seq, at, &event, decided);
+            }
+        }
+    }
+
+    fn arrive_group(&mut self, stamp: Stamp, spec: &GroupSpec) {
+        let fenced = self.bug != Some(Bug::NoFence);
+        let before = self.keeper.groups.get(&spec.group).cloned();
+        if self.keeper.take(stamp, spec, fenced).is_err() {
+            self.say(|| format!("{} refuses the old stamp {stamp}", spec.group));
+            return;
+        }
+        self.say(|| format!("{} takes {stamp}: {}", spec.group, crate::history::wish_in_words(spec)));
+        self.judge_group(stamp, spec, before.as_ref());
+    }
+
+    fn arrive_route(&mut self, stamp: Stamp, spec: &RouteSpec) {
+        let fenced = self.bug != Some(Bug::NoFence);
+        let before = self.balancer.stamp;
+        if self.balancer.take(stamp, spec, self.now, fenced).is_err() {
+            self.say(|| format!("the route refuses the old stamp {stamp}"));
+            return;
+        }
+        self.say(|| format!("the route takes {stamp}: {:?}", spec.weights.iter().map(|(g, w)| format!("{g} {w}")).collect::<Vec<_>>()));
+        self.judge_route(stamp, spec, before);
+    }
+
+    /// The store takes a line, or not.
+    #[allow(clippy::too_many_arguments, reason = "a line and who wrote it when")]
+    pub fn append(
+        &mut self,
+        who: usize,
+        id: &RotationId,
+        fence: Fence,
+        seq: u64,
+        at: Time,
+        event: &Event,
+        decided: u64,
+    ) -> Result<(), rotation::Refused> {
+        let checked = self.bug != Some(Bug::AppendWithoutLease);
+        let line = self.store.append(id, fence, seq, at, event, checked)?;
+        self.events += 1;
+        self.say(|| format!("driver {who} writes {}: {}", line.seq, crate::history::event_in_words(event)));
+        self.judge_line(&line, seq, decided);
+        Ok(())
+    }
+
+    /// One tick of everything that is not a driver.
+    pub fn turn(&mut self) {
+        self.now += TICK_MS;
+        self.deliver();
+        if self.chance(|f| f.no_launch) {
+            self.keeper.blocked_until = self.later(30);
+            self.say(|| "the keeper cannot launch anything for a while".to_string());
+        }
+        if self.chance(|f| f.balancer_restart) {
+            self.balancer.restart(self.now);
+            self.say(|| "the balancer's data plane starts again".to_string());
+        }
+        let setting = Setting {
+            now: self.now,
+            kill: if self.noisy { self.faults.kill } else { 0 },
+            boot_ticks: self.scenario.boot_ticks,
+            spiteful: self.scenario.spiteful_keeper,
+            kinds: &self.kinds,
+            routed: &self.routed,
+        };
+        self.keeper.tick(&setting, &mut self.rng);
+        let (kinds, groups, errors_pct) = (&self.kinds, &self.keeper.groups, self.scenario.errors_pct);
+        self.balancer.tick(&mut self.rng, self.scenario.endless_streams, |group| {
+            let release = groups.get(group).map_or(0, |g| usize::try_from(g.release).unwrap_or(0));
+            if kinds.get(release) == Some(&Kind::BadAtWork) { errors_pct } else { 0 }
+        });
+        self.judge_tick();
+    }
+
+    /// A driver looks at everything and stalls before it decides.
+    pub fn look(&mut self, who: usize) {
+        let skew = self.machines[who].skew;
+        let groups = self.keeper.groups.keys().map(|g| (g.clone(), self.keeper.see(g, self.now, skew))).collect();
+        let route = self.balancer.see(&self.route, &self.keeper, self.now);
+        self.machines[who].look = Some(Look { at: self.now, groups, route });
+        self.say(|| format!("driver {who} looks, and stalls before it decides"));
+    }
+}
