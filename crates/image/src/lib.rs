@@ -4,6 +4,7 @@
 pub mod apt;
 mod archive;
 mod bake;
+pub mod emit;
 mod erofs;
 mod exec;
 mod io;
