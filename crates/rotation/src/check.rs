@@ -63,11 +63,7 @@ impl Rotation {
 
     pub(crate) fn ground<'a>(&'a self, seen: &'a View) -> Ground<'a> {
         let whole = if self.plan.direction == Direction::Back { self.stood() } else { self.opened.spec.count };
-        let checks = self.opened.plan.steps.iter().filter_map(|s| match &s.step {
-            Step::Check { group, .. } => Some(group.clone()),
-            _ => None,
-        });
-        Ground { eyes: self.eyes(seen), direction: self.plan.direction, floor: self.plan.floor, whole, checks: checks.collect() }
+        Ground { eyes: self.eyes(seen), direction: self.plan.direction, floor: self.plan.floor, whole, checks: self.checks() }
     }
 
     /// Why the view cannot be believed at all: it shows an older stamp than was seen before.
@@ -97,7 +93,7 @@ impl Rotation {
         if !trusting && !self.taken(step, started.stamp, seen) {
             return not_yet(match step {
                 Step::Shift { route, .. } => format!("the balancer has not yet taken the weights of {route}"),
-                _ => format!("{}: the keeper has not yet taken it", describe(step)),
+                _ => "the keeper has not yet taken it".to_string(),
             });
         }
         match step {
@@ -157,15 +153,17 @@ impl Rotation {
             return Condition::Failed(why);
         }
         let since = self.since_mark(group, started, seen).unwrap_or_default();
+        let (so_far, all) = if self.eyes(seen).routed(group) {
+            (format!("{} failed of {} so far", since.errors, since.requests), format!("{} failed of {}", since.errors, since.requests))
+        } else {
+            ("no server died so far".to_string(), "no server died".to_string())
+        };
         let late_enough = now >= until && (seen.at >= until || planted == Some(Planted::TrustStaleView));
         if !late_enough {
             let left = span(until.since(now));
-            return Condition::NotYet {
-                why: format!("soaking {group}: {left} left, {} failed of {} so far", since.errors, since.requests),
-                until: Some(until),
-            };
+            return Condition::NotYet { why: format!("soaking {group}: {left} left, {so_far}"), until: Some(until) };
         }
-        Condition::Met(format!("{} of soaking {group}: {} failed of {}", span(for_ms), since.errors, since.requests))
+        Condition::Met(format!("{} of soaking {group}: {all}", span(for_ms)))
     }
 
     /// What came since the soak began: requests and errors, or for a group without a route, deaths as errors.

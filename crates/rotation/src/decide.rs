@@ -213,6 +213,7 @@ impl Rotation {
             to: &self.opened.to,
             count: self.stood(),
             retire: retire.into_iter().collect(),
+            checks: self.checks(),
             shift: from.is_some() || self.route_touched,
         };
         Event::PlanReplaced { why, plan: back(&way, seen, planted) }

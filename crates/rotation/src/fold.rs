@@ -306,6 +306,27 @@ impl Rotation {
         all.into_iter().cloned().collect()
     }
 
+    /// The one-shot groups of this rotation: they serve nobody.
+    pub(crate) fn checks(&self) -> BTreeSet<GroupName> {
+        let steps = self.opened.plan.steps.iter();
+        steps.filter_map(|s| if let Step::Check { group, .. } = &s.step { Some(group.clone()) } else { None }).collect()
+    }
+
+    /// Groups that may still be there, or still come to be, although this rotation is closed: it was stopped halfway.
+    /// The next plan of the service is made on a view that names them, and cleans them up.
+    pub fn remnants(&self) -> Vec<GroupName> {
+        let Some(closed) = self.closed.as_ref().filter(|c| c.verdict == Verdict::Stopped || self.plan.direction == Direction::Single)
+        else {
+            return Vec::new();
+        };
+        let stands = closed.census.standing.as_ref().map(|s| &s.group);
+        let mut all: BTreeSet<&GroupName> = self.touched.iter().chain(closed.census.healthy.keys()).collect();
+        let steps = self.opened.plan.steps.iter().chain(&self.plan.steps);
+        all.extend(steps.filter_map(|s| if let Step::Retire { group } = &s.step { Some(group) } else { None }));
+        all.extend(self.opened.from.iter().map(|f| &f.group));
+        all.into_iter().filter(|g| Some(*g) != stands).cloned().collect()
+    }
+
     /// The route to observe: None if neither release has one.
     pub fn route(&self) -> Option<RouteName> {
         let opened = &self.opened;

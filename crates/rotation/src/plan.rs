@@ -53,8 +53,8 @@ pub fn route_name(service: &ServiceName) -> RouteName {
     RouteName::new(service.as_str()).expect("service and route names keep one rule")
 }
 
-/// Plans a whole rotation. `seen` should hold every group of the service that may still exist: what is left from a rotation
-/// that was stopped is cleaned up by this one. A refusal is the user's to mend.
+/// Plans a whole rotation. `seen` must hold what stands, the new group's name, and [`crate::Rotation::remnants`] of the
+/// service's last rotation: what was left when that was stopped is cleaned up by this one. A refusal is the user's to mend.
 pub fn plan(intent: &Intent, seen: &View) -> Result<Plan, Fault> {
     plan_with(intent, seen, None)
 }
@@ -64,11 +64,12 @@ pub(crate) fn plan_with(intent: &Intent, seen: &View, planted: Option<crate::Pla
     match intent.direction {
         Direction::Forward => forward(intent, seen, planted),
         Direction::Back => {
-            let mut retire = vec![intent.to.group.clone()];
-            for place in 1..=intent.spec.checks.len() {
-                retire.push(check_group(&intent.to.group, place)?);
+            let mut checks = BTreeSet::new();
+            for place in 1..=intent.to.release.checks.len() {
+                checks.insert(check_group(&intent.to.group, place)?);
             }
-            let way = Back { spec: intent.spec, from: intent.from, to: intent.to, count: intent.spec.count, retire, shift: true };
+            let retire = [intent.to.group.clone()].into_iter().chain(checks.iter().cloned()).collect();
+            let way = Back { spec: intent.spec, from: intent.from, to: intent.to, count: intent.spec.count, retire, checks, shift: true };
             Ok(back(&way, seen, planted))
         }
         Direction::Single => {
@@ -186,10 +187,11 @@ fn forward(intent: &Intent, seen: &View, planted: Option<crate::Planted>) -> Res
     Ok(way.plan())
 }
 
-/// Groups that the view shows and that neither release owns: a stopped rotation left them.
+/// Groups that the view names and that neither release owns: a stopped rotation left them. One that the provider does not know
+/// counts too: its declaration may still be on its way, and only a tombstone keeps it out.
 fn leftovers(intent: &Intent, seen: &View) -> Vec<GroupName> {
     let owned = |g: &GroupName| *g == intent.to.group || intent.from.is_some_and(|f| f.group == *g);
-    let there = seen.groups.values().filter(|g| matches!(g.wish, WishSeen::Run { .. }) || !g.instances.is_empty());
+    let there = seen.groups.values().filter(|g| g.wish != WishSeen::Gone || !g.instances.is_empty());
     there.map(|g| g.group.clone()).filter(|g| !owned(g)).collect()
 }
 
@@ -201,6 +203,8 @@ pub(crate) struct Back<'a> {
     /// So many servers stood before.
     pub count: u32,
     pub retire: Vec<GroupName>,
+    /// Those among them that serve nobody.
+    pub checks: BTreeSet<GroupName>,
     /// Customers may have been turned to somebody, so they are turned back.
     pub shift: bool,
 }
@@ -209,6 +213,7 @@ pub(crate) struct Back<'a> {
 pub(crate) fn back(intent: &Back, seen: &View, planted: Option<crate::Planted>) -> Plan {
     let Back { spec, from, to, count, .. } = intent;
     let mut way = Way::new(Direction::Back);
+    way.checks = intent.checks.clone();
     for group in from.iter().map(|f| &f.group).chain(&intent.retire) {
         way.counts.insert(group.clone(), declared(seen, group).unwrap_or(0));
     }

@@ -8,7 +8,7 @@ use crate::world::{Machine, World};
 use model::{
     Ask, Asked, Direction, Event, EventLine, Fence, GroupName, GroupSpec, GroupWish, Opened, RotationId, Standing, Time, Verdict, View,
 };
-use rotation::{Driver, Intent, Tick};
+use rotation::{Driver, Intent, Rotation, Tick};
 use std::cell::RefCell;
 
 const LEASE_MS: u64 = 20 * TICK_MS;
@@ -118,7 +118,13 @@ fn open(cell: &RefCell<World>, act: &Act, from: Option<Standing>) -> Option<Rota
         group: GroupName::of(&world.scenario.service, act.release.number, &id).expect("a short name"),
         release: act.release.clone(),
     };
-    let groups = world.keeper.groups.keys().map(|g| (g.clone(), world.keeper.see(g, world.now, 0))).collect();
+    let mut names: Vec<GroupName> = world.keeper.groups.keys().cloned().collect();
+    match world.store.journals.last().map(|j| Rotation::fold(&j.lines)) {
+        Some(Ok(before)) => names.extend(before.remnants()),
+        Some(Err(fault)) => world.fail(|| format!("the journal before does not fold: {fault}")),
+        None => {}
+    }
+    let groups = names.into_iter().map(|g| (g.clone(), world.keeper.see(&g, world.now, 0))).collect();
     let route = world.routed.contains(&true).then(|| world.balancer.see(&world.route, &world.keeper, world.now));
     let seen = View { at: Time(world.now), groups, route, objects: Default::default() };
     let intent = Intent { spec: &act.spec, from: from.as_ref(), to: &to, direction: Direction::Forward };
@@ -215,12 +221,17 @@ fn drive(cell: &RefCell<World>, seat_: &mut Seat, id: &RotationId, who: usize) {
             return;
         }
     }
+    drive_awake(cell, seat_, id, who);
+    let mut world = cell.borrow_mut();
+    world.machines[who].look = None;
+    world.machines[who].about_to_look = false;
+}
+
+fn drive_awake(cell: &RefCell<World>, seat_: &mut Seat, id: &RotationId, who: usize) {
     let ports = Ports { world: cell, who };
     for _ in 0..TURNS_MAX {
         let tick = seat_.driver.tick(&ports.world());
         let mut world = cell.borrow_mut();
-        world.machines[who].look = None;
-        world.machines[who].about_to_look = false;
         if world.machines[who].crashed {
             world.machines[who] = Machine { skew: world.machines[who].skew, ..Machine::default() };
             seat_.driver = seat(&world, id, who);
