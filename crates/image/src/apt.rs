@@ -27,6 +27,11 @@ const PASSED: [&str; 9] = [
     "Acquire::Max-ValidTime",
 ];
 
+/// Lists and caches of a release take half of this.
+const ROOM: u64 = 250_000_000;
+/// A mirror that has not given its lists after so long is as good as down.
+const PATIENCE_S: u32 = 300;
+
 /// Held by one process at a time.
 pub struct Apt {
     dir: PathBuf,
@@ -94,7 +99,7 @@ impl Apt {
     }
 
     fn command(&self, program: &str) -> Command {
-        let mut c = command(program);
+        let mut c = exec::command_within(PATIENCE_S, program);
         c.env("APT_CONFIG", self.dir.join("apt.conf"));
         c
     }
@@ -112,7 +117,12 @@ impl Apt {
 
     /// Asks the mirrors for what is new and checks who signed it and how old it is. Cheap when nothing is.
     pub fn update(&self) -> Result<Vec<Release>, Fault> {
+        io::want_space(&self.dir, ROOM, "apt's package lists")?;
         let done = run(self.command("apt-get").args(["update", "-q"]), "apt-get")?;
+        if exec::ran_out_of_time(done.status) {
+            let text = format!("the mirrors did not give their lists within {PATIENCE_S} seconds:\n{}", done.last_words());
+            return Err(Fault::world("mirror-unreachable", text).hint("check the network, and proxies in /etc/apt/apt.conf.d"));
+        }
         if !done.status.success() {
             return Err(update_fault(&done.stderr, &self.sources));
         }
@@ -178,8 +188,8 @@ impl Apt {
 fn passed(dump: &str) -> Vec<String> {
     let wanted = |line: &&str| {
         let key = line.split(' ').next().unwrap_or("");
-        let whole = |p: &&str| key == *p || key.strip_prefix(*p).is_some_and(|rest| rest.starts_with("::"));
-        PASSED.iter().any(|p| whole(&p)) && !line.ends_with(" \"\";")
+        let whole = |p: &str| key == p || key.strip_prefix(p).is_some_and(|rest| rest.starts_with("::"));
+        PASSED.iter().any(|p| whole(p)) && !line.ends_with(" \"\";")
     };
     dump.lines().filter(wanted).map(str::to_string).collect()
 }

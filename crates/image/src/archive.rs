@@ -229,6 +229,9 @@ mod tests {
     use super::*;
     use std::io::Write;
 
+    /// Kind, name, link's target, content.
+    type Case<'a> = (EntryType, &'a str, Option<&'a str>, &'a str);
+
     fn header(kind: EntryType, name: &str, link: Option<&str>, size: u64) -> tar::Header {
         let mut h = tar::Header::new_ustar();
         h.set_entry_type(kind);
@@ -243,7 +246,7 @@ mod tests {
         h
     }
 
-    fn try_unpack(entries: &[(EntryType, &str, Option<&str>, &str)]) -> (tempfile::TempDir, Result<(), Fault>) {
+    fn try_unpack(entries: &[Case]) -> (tempfile::TempDir, Result<(), Fault>) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.tar");
         let mut tar = tar::Builder::new(File::create(&path).unwrap());
@@ -260,7 +263,7 @@ mod tests {
     #[test]
     fn hostile_archives_are_refused_and_write_nothing_outside() {
         use EntryType::{Block, Char, Fifo, Link, Regular, Symlink};
-        let cases: &[&[(EntryType, &str, Option<&str>, &str)]] = &[
+        let cases: &[&[Case]] = &[
             &[(Regular, "../evil", None, "x")],
             &[(Regular, "a/../../evil", None, "x")],
             &[(Regular, "/evil", None, "x")],

@@ -34,8 +34,13 @@ pub fn make(mut command: Command, tree: &Path, out: &Path, options: Options) -> 
         Pack::Lz4(level) => drop(command.arg(format!("-zlz4hc,{level}"))),
     }
     // The volume's id says nothing: a volume is known by the digest of its bytes.
-    command.args(["-U", "00000000-0000-4000-8000-000000000000"]).arg(format!("-T{}", options.epoch));
-    command.arg(if options.keep_times { "--preserve-mtime" } else { "--ignore-mtime" });
+    command.args(["-U", "00000000-0000-4000-8000-000000000000"]);
+    if options.keep_times {
+        // As -T, but files that are older keep their own time.
+        command.arg("--preserve-mtime").env("SOURCE_DATE_EPOCH", options.epoch.to_string());
+    } else {
+        command.arg("--ignore-mtime").arg(format!("-T{}", options.epoch));
+    }
     if options.plain_owner {
         command.args(["--all-root", "-x-1"]);
     }

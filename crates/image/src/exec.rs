@@ -55,6 +55,18 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     c
 }
 
+/// As [`command`], and killed with all it started when it takes longer: apt, for one, waits for ever on a full disk.
+pub fn command_within(seconds: u32, program: &str) -> Command {
+    let mut c = command("timeout");
+    c.args(["--signal=KILL", &seconds.to_string(), program]);
+    c
+}
+
+/// Whether a [`command_within`] was killed for taking too long.
+pub fn ran_out_of_time(status: ExitStatus) -> bool {
+    status.code() == Some(137) || status.signal() == Some(9)
+}
+
 fn clean(c: &mut Command) {
     c.env_clear().envs([
         ("PATH", PATH),

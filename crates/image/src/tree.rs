@@ -41,10 +41,6 @@ impl Tree {
         &self.inside
     }
 
-    pub fn in_memory(&self) -> bool {
-        self.holder.is_some()
-    }
-
     /// A command in the tree's mount namespace, and in process and mount namespaces of its own: when it is killed, all it started goes too.
     pub fn command(&self, flags: &[&str], program: &str) -> Command {
         let mut c = match &self.holder {

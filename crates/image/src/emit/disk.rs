@@ -104,7 +104,7 @@ pub fn disk(inputs: &DiskInputs, out: &Path) -> Result<Emitted, Fault> {
     let boot = unified(inputs, &cmdline, &root.digest, &volumes)?;
     let boot_digest = io::digest_of(&boot);
     let number = u32::from_be_bytes(id("esp", &[&boot_digest]).0[..4].try_into().expect("four of sixteen bytes"));
-    let esp = fat::esp(number, &boot).map_err(|e| Fault::ours("fat", format!("the EFI system partition could not be made: {e}")))?;
+    let esp = fat::esp(number, &boot)?;
 
     let esp_entry = Entry { kind: gpt::ESP, id: id("esp", &[&boot_digest]), name: "esp".into(), flags: 0, bytes: esp.len() as u64 };
     let esp_part = Part { name: "esp".into(), digest: io::digest_of(&esp), bytes: esp.len() as u64, root_hash: None };
