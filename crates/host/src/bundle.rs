@@ -7,8 +7,6 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Open files an instance may have.
-const NOFILE: u64 = 65_536;
 /// What an instance may write to `/tmp`, and to its root; the pages count as its memory as well.
 pub const SCRATCH_BYTES_MAX: u64 = 1 << 30;
 
@@ -22,13 +20,15 @@ pub struct Bundle<'a> {
     /// More mounts, in order.
     pub mounts: Vec<Value>,
     pub limits: &'a Limits,
+    /// Open files it may have.
+    pub nofile: u64,
     /// None: a fresh network namespace with nothing in it.
     pub network: Option<String>,
     pub cgroup: &'a str,
 }
 
 /// `network`: a path that names the instance's network namespace.
-pub fn of(record: &Record, root: &Path, network: String) -> Value {
+pub fn of(record: &Record, root: &Path, network: String, nofile: u64) -> Value {
     let release = &record.release;
     let ground = &record.ground;
     let mut mounts = Vec::new();
@@ -44,6 +44,7 @@ pub fn of(record: &Record, root: &Path, network: String) -> Value {
         root,
         mounts,
         limits: &release.limits,
+        nofile,
         network: Some(network),
         cgroup: &ground.cgroup,
     })
@@ -99,7 +100,7 @@ pub fn config(bundle: &Bundle) -> Value {
             "env": bundle.env,
             "cwd": bundle.cwd,
             "capabilities": { "bounding": [], "effective": [], "inheritable": [], "permitted": [], "ambient": [] },
-            "rlimits": [{ "type": "RLIMIT_NOFILE", "hard": NOFILE, "soft": NOFILE }, { "type": "RLIMIT_CORE", "hard": 0, "soft": 0 }],
+            "rlimits": [{ "type": "RLIMIT_NOFILE", "hard": bundle.nofile, "soft": bundle.nofile }, { "type": "RLIMIT_CORE", "hard": 0, "soft": 0 }],
             "noNewPrivileges": true,
         },
         "root": { "path": bundle.root, "readonly": false },
@@ -162,7 +163,7 @@ mod tests {
     /// The oracle is the list of what the design promises, checked one by one.
     #[test]
     fn the_config_keeps_every_promise() {
-        let config = of(&record(), Path::new("/d/root"), "/proc/9/ns/net".to_string());
+        let config = of(&record(), Path::new("/d/root"), "/proc/9/ns/net".to_string(), 1024);
         let process = &config["process"];
         assert_eq!(process["args"], json!(["/bin/serve", "--port", "8080"]));
         assert_eq!(process["user"], json!({ "uid": 65534, "gid": 65534 }));
@@ -195,7 +196,7 @@ mod tests {
         record.ground.artifact_mount = None;
         record.once = Some(vec!["true".to_string()]);
         record.release.env.insert("AFRESH_GROUP".to_string(), "forged".to_string());
-        let config = of(&record, Path::new("/r"), String::new());
+        let config = of(&record, Path::new("/r"), String::new(), 1024);
         assert_eq!(config["process"]["cwd"], "/");
         assert_eq!(config["process"]["args"], json!(["true"]));
         assert!(config["mounts"].as_array().unwrap().iter().all(|m| m["destination"] != "/app"));

@@ -16,6 +16,7 @@ use std::time::Duration;
 /// In the order they are tried.
 const NAMES: [&str; 3] = ["runc", "crun", "youki"];
 const PLACES: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+const NOFILE_MAX: u64 = 65_536;
 const WITHIN: Duration = Duration::from_secs(20);
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +100,7 @@ fn probe_in(layout: &Layout, path: &Path, name: &str, dir: &Path, root: &Path) -
         root,
         mounts,
         limits: &Limits::default(),
+        nofile: nofile(),
         network: None,
         cgroup: &format!("/{}/{name}", cgroup::parent(&net::mark(layout))),
     });
@@ -138,4 +140,9 @@ pub fn exec(path: &Path, state: &Path, dir: &Path, id: &str, args: &[String], wi
             false
         }
     }
+}
+
+/// Open files an instance may have: as many as we may give, up to a bound.
+pub fn nofile() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.map_or(NOFILE_MAX, |max| max.min(NOFILE_MAX))
 }

@@ -84,7 +84,7 @@ fn launch(place: &Place, record: &Record) -> Result<(Started, LogEnd), Fault> {
     lap("network");
     let root = make_root(place, record)?;
     let path = format!("/proc/{}/fd/{}", std::process::id(), network.as_raw_fd());
-    disk::write_json_quick(&place.0.join("config.json"), &bundle::of(record, &root, path))?;
+    disk::write_json_quick(&place.0.join("config.json"), &bundle::of(record, &root, path, runtime::nofile()))?;
     lap("mounts");
     let (reader, writer) = std::io::pipe().map_err(|e| disk::at(&place.0, "making a pipe", e))?;
     let log = keep_log(reader, record.ground.log.clone());

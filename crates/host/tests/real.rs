@@ -32,7 +32,6 @@ fn three_are_launched_answer_and_go() {
         let facts = common::get(addr, "/cgi-bin/facts").expect("it answers");
         let has = |text: &str| assert!(facts.contains(text), "{text:?} is not in:\n{facts}");
         has(&format!("hostname={}", one.id));
-        has("cwd=/app");
         has("uid=65534 gid=65534");
         has(&format!("AFRESH_INSTANCE={}", one.id));
         has("PORT=8080");
@@ -128,7 +127,7 @@ fn draining_waits_for_the_balancer_and_scaling_in_takes_the_newest() {
 fn a_program_gets_its_signal_and_what_ignores_it_is_killed() {
     let Some(mut host) = Host::new() else { return };
     host.start();
-    let polite = "trap 'echo bye; exit 7' TERM; echo ready; while :; do sleep 0.05; done";
+    let polite = "trap 'echo bye; exit 7' TERM; echo cwd=$(pwd); echo ready; while :; do sleep 0.05; done";
     let stubborn = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
     host.declare(1, host.group(Want { name: "polite-r1-1", run: &["sh", "-c", polite], count: 1, within_ms: 30_000, ..Want::default() }));
     host.declare(1, host.group(Want { name: "stubborn-r1-1", run: &["sh", "-c", stubborn], count: 1, within_ms: 100, ..Want::default() }));
@@ -142,7 +141,7 @@ fn a_program_gets_its_signal_and_what_ignores_it_is_killed() {
     }
     host.until("polite-r1-1", "gone", |seen| seen.instances.is_empty());
     assert!(begin.elapsed() < Duration::from_secs(20));
-    assert!(host.log("polite-r1-1-1").contains("bye"));
+    assert!(host.log("polite-r1-1-1").contains("bye") && host.log("polite-r1-1-1").contains("cwd=/app"));
     host.until("stubborn-r1-1", "gone", |seen| seen.instances.is_empty());
     assert!(begin.elapsed() >= Duration::from_secs(1), "it has at least a second");
 }

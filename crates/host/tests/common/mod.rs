@@ -78,7 +78,8 @@ impl Host {
         self.keeper = Some(child);
         let begin = Instant::now();
         while self.remote.health().map(|h| h.pid) != Ok(pid) {
-            assert!(begin.elapsed() < WITHIN, "the keeper does not begin: {}", self.keeper_log());
+            let ended = self.keeper.as_mut().unwrap().try_wait().unwrap();
+            assert!(begin.elapsed() < WITHIN && ended.is_none(), "the keeper does not begin: {}", self.keeper_log());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -365,7 +366,7 @@ fn root_tree(dir: &Path, busybox: &Path) -> PathBuf {
     let facts = tree.join("www/cgi-bin/facts");
     std::fs::write(
         &facts,
-        "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\necho hostname=$(hostname)\necho cwd=$(cat /proc/1/environ >/dev/null; busybox readlink /proc/1/cwd)\nid\nenv\n\
+        "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\necho hostname=$(hostname)\nid\nenv\n\
          cat /proc/self/status\n(echo x > /app/x) 2>/dev/null && echo app-write=done || echo app-write=refused\n\
          (echo x > /sys/kernel/x) 2>/dev/null && echo sys-write=done || echo sys-write=refused\necho artifact=$(cat /app/code)\n",
     )
