@@ -158,7 +158,9 @@ impl Rotation {
         } else {
             ("no server died so far".to_string(), "no server died".to_string())
         };
-        let late_enough = now >= until && (seen.at >= until || planted == Some(Planted::TrustStaleView));
+        // A view from before this driver took the step says nothing of the soak, neither good nor bad.
+        let believed = planted == Some(Planted::TrustStaleView) || (seen.at >= until && seen.at >= started.last_at);
+        let late_enough = now >= until && believed;
         if !late_enough {
             let left = span(until.since(now));
             return Condition::NotYet { why: format!("soaking {group}: {left} left, {so_far}"), until: Some(until) };

@@ -191,7 +191,7 @@ fn users(world: &mut World, act: &Act, id: &RotationId, opened: u64, quiet: u64)
     let from_bad = world.oracle.from.as_ref().and_then(|f| world.kinds.get(usize::try_from(f.release.number).unwrap_or(0)));
     if world.now == quiet && !act.asks.is_empty() {
         ask_for(world, id, Ask::Resume);
-    } else if late && from_bad.is_some_and(|k| *k != Kind::Good) && world.now % (100 * TICK_MS) == 0 {
+    } else if late && from_bad.is_some_and(|k| *k != Kind::Good) && world.now.is_multiple_of(100 * TICK_MS) {
         ask_for(world, id, Ask::Stop);
     }
 }
@@ -216,9 +216,17 @@ fn drive(cell: &RefCell<World>, seat_: &mut Seat, id: &RotationId, who: usize) {
             return;
         }
         if world.machines[who].look.is_none() && world.chance(|f| f.slow_look) {
-            world.look(who);
+            world.machines[who].look = Some(world.look());
+            world.say(|| format!("driver {who} looks, and stalls before it decides"));
             seat_.wakes = world.later(40);
             return;
+        }
+        if world.machines[who].look.is_none() && world.chance(|f| f.old_look) && !world.looks.is_empty() {
+            let kept = world.looks.len();
+            let place = world.rng.place(kept);
+            let old = world.looks[place].clone();
+            world.say(|| format!("driver {who} is shown how it was at {} s", old.at / TICK_MS));
+            world.machines[who].look = Some(old);
         }
     }
     drive_awake(cell, seat_, id, who);

@@ -8,12 +8,17 @@ use crate::rng::Rng;
 use crate::scenario::{Faults, Kind, Scenario, TICK_MS};
 use model::{Event, Fence, GroupName, GroupSeen, GroupSpec, RotationId, RouteName, RouteSeen, RouteSpec, Stamp, Time};
 use rotation::route_name;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 
 use crate::store::Store;
 
+/// So many old looks are kept, one every three ticks.
+const LOOKS_MAX: usize = 12;
+
 /// Something that takes effect later.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a few are under way at a time")]
 pub(crate) enum Message {
     Group(Stamp, GroupSpec),
     Route(Stamp, RouteSpec),
@@ -45,7 +50,7 @@ pub(crate) struct Machine {
     pub crashed: bool,
     /// It stalled in a call and wakes then.
     pub stalled_until: Option<u64>,
-    pub look: Option<Look>,
+    pub look: Option<Rc<Look>>,
     /// The next look at the clock is the one before it looks at the world.
     pub about_to_look: bool,
 }
@@ -64,6 +69,8 @@ pub(crate) struct World {
     pub store: Store,
     pub net: Vec<(u64, Message)>,
     pub machines: [Machine; 2],
+    /// How the world looked at some moments before: what a replica that lags would show.
+    pub looks: VecDeque<Rc<Look>>,
     pub oracle: Oracle,
     pub bug: Option<Bug>,
     pub route: RouteName,
@@ -110,6 +117,7 @@ impl World {
             store: Store::default(),
             net: Vec::new(),
             machines,
+            looks: VecDeque::new(),
             oracle: Oracle::default(),
             bug,
             route: route_name(&scenario.service),
@@ -252,14 +260,21 @@ impl World {
             if kinds.get(release) == Some(&Kind::BadAtWork) { errors_pct } else { 0 }
         });
         self.judge_tick();
+        self.remember();
     }
 
-    /// A driver looks at everything and stalls before it decides.
-    pub fn look(&mut self, who: usize) {
-        let skew = self.machines[who].skew;
-        let groups = self.keeper.groups.keys().map(|g| (g.clone(), self.keeper.see(g, self.now, skew))).collect();
-        let route = self.balancer.see(&self.route, &self.keeper, self.now);
-        self.machines[who].look = Some(Look { at: self.now, groups, route });
-        self.say(|| format!("driver {who} looks, and stalls before it decides"));
+    /// Everything as it is now, for somebody who will decide on it later.
+    pub fn look(&self) -> Rc<Look> {
+        let groups = self.keeper.groups.keys().map(|g| (g.clone(), self.keeper.see(g, self.now, 0))).collect();
+        Rc::new(Look { at: self.now, groups, route: self.balancer.see(&self.route, &self.keeper, self.now) })
+    }
+
+    fn remember(&mut self) {
+        if self.noisy && self.faults.old_look > 0 && self.now.is_multiple_of(3 * TICK_MS) {
+            if self.looks.len() == LOOKS_MAX {
+                self.looks.pop_front();
+            }
+            self.looks.push_back(self.look());
+        }
     }
 }
