@@ -116,7 +116,8 @@ fn describe(command: &mut clap::Command, path: &str, out: &mut String) {
     let help = command.render_long_help().to_string();
     let help: Vec<&str> = help.lines().map(str::trim_end).collect();
     out.push_str(&format!("# {path}\n\n{}\n\n", help.join("\n").trim_end()));
-    let names: Vec<String> = command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help").map(|c| c.get_name().to_string()).collect();
+    let names: Vec<String> =
+        command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help").map(|c| c.get_name().to_string()).collect();
     for name in names {
         if let Some(sub) = command.find_subcommand_mut(&name) {
             describe(sub, &format!("{path} {name}"), out);

@@ -31,8 +31,12 @@ impl Context {
 
     /// Runs one future to its end on a small runtime: what a verb needs, and no more.
     pub fn wait<T>(&self, future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        Self::runtime()?.block_on(future)
+    }
+
+    pub fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.map_err(|e| Fault::world("io", format!("no event loop: {e}")))?.block_on(future)
+        runtime.map_err(|e| Fault::world("io", format!("no event loop: {e}")))
     }
 
     /// The service file, decoded; or every error in it, rendered.

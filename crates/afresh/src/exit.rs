@@ -33,7 +33,8 @@ Example:
   afresh deploy --yes";
 
 /// Yours, but not because the words were wrong: the wish goes against a rule or against what is going on now.
-const REFUSALS: &[&str] = &["already-up", "busy", "capacity", "held", "lease-held", "no-way-back", "refused", "release-changed", "stale-stamp"];
+const REFUSALS: &[&str] =
+    &["already-up", "busy", "capacity", "held", "lease-held", "no-way-back", "refused", "release-changed", "stale-stamp"];
 
 pub fn of_fault(fault: &Fault) -> Exit {
     match fault.blame {

@@ -9,7 +9,11 @@ use model::Fault;
 pub enum Failure {
     Fault(Fault),
     /// A service file that is wrong: the rendering names every place, so one line more would only repeat it.
-    File { rendered: String, errors: usize, name: String },
+    File {
+        rendered: String,
+        errors: usize,
+        name: String,
+    },
 }
 
 impl From<Fault> for Failure {

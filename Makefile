@@ -1,0 +1,41 @@
+# The README's commands. Each installs what it needs, and says what it does.
+# ARGS is passed on: make demo ARGS=--stay
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+AFRESH := $(TARGET)/release/afresh
+
+.PHONY: demo build deps test check quick root-tests bench e2e clean
+
+demo: build
+	$(AFRESH) demo $(ARGS)
+
+build: deps
+	cargo build --release --locked --bin afresh
+
+deps:
+	@tools/deps.sh
+
+# Everything: quick tests, those that need root, and the whole machine once.
+test: deps
+	cargo test --workspace --locked
+	@if [ "$$(id -u)" -eq 0 ]; then $(MAKE) --no-print-directory root-tests; else echo "not root: the tests that need root were left out"; fi
+
+# They share the machine's network and mounts, so one after the other.
+root-tests: deps
+	cargo test --workspace --locked -- --ignored --test-threads 1
+
+# The everyday loop: under a minute when warm.
+check:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo test --workspace --locked
+
+# kill -9 at forty random moments, where a rotation's time goes, every kind of step run twice. About ten minutes.
+e2e: build
+	cargo test --release --locked -p afresh --test machine -- --ignored --nocapture --test-threads 1 $(ARGS)
+
+bench: build
+	e2e/bench.sh $(AFRESH)
+
+clean:
+	cargo clean

@@ -1,0 +1,115 @@
+//! kill -9 of serve and of host at random moments of rotations: the same end, nothing lost, nothing launched twice, and back at work soon.
+
+use super::act;
+use super::client::Client;
+use super::report::Report;
+use super::script::tell;
+use super::shop::Flaw;
+use super::stage::Stage;
+use crate::failure::Failure;
+use crate::processes::Role;
+use crate::show;
+use api::host::HostCounters;
+use api::paths::COUNTERS;
+use model::{Event, Fault, GroupSeen, InstanceState, Verdict};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+/// From the killed process's successor answering to its doing its work again.
+const RESUMED_WITHIN: Duration = Duration::from_secs(2);
+/// Rotations of the shop's web last longer than this; kills fall evenly into it.
+const WINDOW_MS: u64 = 9_000;
+
+pub async fn play(stage: &Stage, client: &Client, report: &mut Report, kills: u32, seed: u64) -> Result<(), Failure> {
+    let mut dice = Dice(seed);
+    let mut version = 1;
+    let mut slowest = Duration::ZERO;
+    for role in [Role::Serve, Role::Host] {
+        for n in 1..=kills {
+            version += 1;
+            let before = counters(stage).await?;
+            let opened = act::open(stage, version, Flaw::None, Some("web")).await?;
+            let moment = Duration::from_millis(dice.below(WINDOW_MS));
+            tokio::time::sleep(moment).await;
+            stage.kill(role).await?;
+            report.kills += 1;
+            let resumed = resumed(stage, role, &opened).await?;
+            slowest = slowest.max(resumed);
+            let rows = act::finish(stage, &opened, version, Verdict::Promoted).await?;
+            let launched = counters(stage).await?.launched - before.launched;
+            let wanted = u64::from(count(stage, &rows[0].to).await?);
+            show::note(format!(
+                "kill {n} of {}: after {moment:?}, at work again {resumed:?} after it answered, {launched} launched",
+                role.name()
+            ));
+            if launched != wanted {
+                report.wrong.push(format!(
+                    "{}: {launched} servers were launched, {wanted} were needed (kill of {} after {moment:?})",
+                    rows[0].id,
+                    role.name()
+                ));
+            }
+            if resumed > RESUMED_WITHIN {
+                report.wrong.push(format!("{}: {} was at work again only {resumed:?} after it answered", rows[0].id, role.name()));
+            }
+            rows.iter().for_each(|row| tell(row, Some(client)));
+            report.add(rows);
+        }
+    }
+    report.extra.insert("slowest_resume_ms", json!(u64::try_from(slowest.as_millis()).unwrap_or(u64::MAX)));
+    Ok(())
+}
+
+async fn counters(stage: &Stage) -> Result<HostCounters, Fault> {
+    api::Client::unix(stage.context.layout.host_socket()).get(COUNTERS).await
+}
+
+/// Servers that the release's group has, none of them dying: so many had to be launched, and no more.
+async fn count(stage: &Stage, release: &str) -> Result<u32, Fault> {
+    let groups: Vec<GroupSeen> = api::Client::unix(stage.context.layout.host_socket()).get(api::paths::GROUPS).await?;
+    let ours = groups.iter().filter(|g| g.group.as_str().starts_with(&format!("web-{release}-")));
+    let alive = ours.flat_map(|g| &g.instances).filter(|i| matches!(i.state, InstanceState::Starting | InstanceState::Running)).count();
+    Ok(u32::try_from(alive).unwrap_or(u32::MAX))
+}
+
+/// How long after answering it does its work again: serve drives the rotation (or has closed it), host sees its servers.
+async fn resumed(stage: &Stage, role: Role, opened: &api::control::Opened) -> Result<Duration, Fault> {
+    let began = Instant::now();
+    let since = show::now();
+    loop {
+        let at_work = match role {
+            Role::Serve => {
+                let (rows, over) = act::rotations(stage, opened).await?;
+                let mut driven = over;
+                for row in rows {
+                    // A later driver starts the step again under its own fence.
+                    let lines = act::events(stage, &row.id).await?;
+                    driven |= lines.iter().any(|l| l.at >= since && !matches!(l.event, Event::Opened(_)));
+                }
+                driven
+            }
+            Role::Host => {
+                let groups: Vec<GroupSeen> = api::Client::unix(stage.context.layout.host_socket()).get(api::paths::GROUPS).await?;
+                groups.iter().any(|g| g.instances.iter().any(|i| i.healthy_ms.is_some()))
+            }
+            Role::Proxy => true,
+        };
+        if at_work || began.elapsed() > 5 * RESUMED_WITHIN {
+            return Ok(began.elapsed());
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Repeatable numbers: splitmix64.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % limit
+    }
+}

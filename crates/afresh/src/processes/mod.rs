@@ -1,0 +1,27 @@
+//! The three control processes as operating-system processes: locks, supervision, their end. What they do is not known here.
+
+pub mod folders;
+pub mod lock;
+pub mod parent;
+pub mod ready;
+pub mod supervise;
+
+/// One of the processes that `afresh up` keeps alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    Serve,
+    Host,
+    Proxy,
+}
+
+impl Role {
+    pub const ALL: [Role; 3] = [Role::Host, Role::Proxy, Role::Serve];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Serve => "serve",
+            Role::Host => "host",
+            Role::Proxy => "proxy",
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Output. Everything that reaches a terminal goes through here, so that a closed pipe, colours and widths are handled once.
+
+mod event;
+pub mod live;
+mod plan;
+mod table;
+pub mod tree;
+mod words;
+
+pub use event::sentence;
+pub use plan::plan;
+pub use table::table;
+pub use words::{ago, bytes, clock, now, span, step, times, verdict};
+
+use anstyle::{AnsiColor, Style};
+use model::Fault;
+use serde::Serialize;
+use std::io::{IsTerminal, Write};
+
+pub const BOLD: Style = Style::new().bold();
+pub const DIM: Style = Style::new().dimmed();
+pub const RED: Style = AnsiColor::Red.on_default();
+pub const GREEN: Style = AnsiColor::Green.on_default();
+pub const YELLOW: Style = AnsiColor::Yellow.on_default();
+pub const CYAN: Style = AnsiColor::Cyan.on_default();
+
+/// The text in a style; the stream takes the style out again where colours are not wanted.
+pub fn paint(style: Style, text: impl std::fmt::Display) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// One line to stdout. A reader that closed the pipe (`afresh events | head`) has had enough: that is no error.
+pub fn line(text: impl std::fmt::Display) {
+    if writeln!(anstream::stdout(), "{text}").is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Text as it is, without an end of line.
+pub fn text(text: &str) {
+    if write!(anstream::stdout(), "{text}").is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// One object on one line to stdout.
+pub fn json(value: &impl Serialize) {
+    match serde_json::to_string(value) {
+        Ok(text) => line(text),
+        Err(error) => note(format!("cannot write it as JSON: {error}")),
+    }
+}
+
+/// One line to stderr: news for people, not the answer.
+pub fn note(text: impl std::fmt::Display) {
+    let _ = writeln!(anstream::stderr(), "{text}");
+}
+
+pub fn err_text(text: &str) {
+    let _ = writeln!(anstream::stderr(), "{}", text.trim_end());
+}
+
+/// `error[code]: message` and `hint: ...`, the one form in which faults are told.
+pub fn error(fault: &Fault) {
+    let _ = writeln!(anstream::stderr(), "{}: {}", paint(RED.bold(), format!("error[{}]", fault.code)), fault.message);
+    if let Some(hint) = &fault.hint {
+        let _ = writeln!(anstream::stderr(), "{}: {hint}", paint(CYAN.bold(), "hint"));
+    }
+}
+
+pub fn flush() {
+    let _ = std::io::stdout().flush();
+}
+
+pub fn colour_on_stderr() -> bool {
+    anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never
+}
+
+/// Whether a person sits there, so that lines may be drawn again.
+pub fn live_terminal() -> bool {
+    std::io::stdout().is_terminal() && std::env::var("TERM").is_ok_and(|term| term != "dumb")
+}

@@ -1,0 +1,22 @@
+//! A plan before it is carried out: steps, capacity at each, the peak.
+
+use super::{BOLD, DIM, paint, step, times};
+use api::control::PlannedRotation;
+
+pub fn plan(rotation: &PlannedRotation) -> String {
+    let from = rotation.from.as_ref().map_or_else(|| "nothing".to_string(), |s| s.release.label());
+    let to = rotation.to.release.label();
+    let title = paint(BOLD, format!("{} {from} -> {to}", rotation.service));
+    let plan = &rotation.plan;
+    let tail = format!("tier {}, never below {}, at most {} at once", rotation.tier, plan.floor, times(plan.peak.into(), "server"));
+    let mut lines = vec![format!("{title}  {}", paint(DIM, tail))];
+    let kind_width = 6;
+    let what_width = plan.steps.iter().map(|s| step(&s.step).len()).max().unwrap_or(0);
+    for (n, planned) in plan.steps.iter().enumerate() {
+        let wave = planned.wave.map_or_else(|| "      ".to_string(), |w| format!("wave {w}"));
+        let kind = planned.step.kind();
+        let what = step(&planned.step);
+        lines.push(format!("  {n:>2}  {wave:<7}  {kind:<kind_width$}  {what:<what_width$}  capacity {}", planned.capacity));
+    }
+    lines.join("\n")
+}

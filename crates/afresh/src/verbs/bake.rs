@@ -1,0 +1,124 @@
+//! `bake`: machine images from their recipes, with progress.
+
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::show;
+use clap::Args;
+use console::Term;
+use image::{Baked, Did, Progress};
+use model::{Digest, Fault, ImageName, ImageSpec, ServiceFile};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// Bake machine images; a second bake of the same inputs does no work and says so
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  afresh bake base")]
+pub struct Bake {
+    /// Only this image; otherwise every image of the file
+    pub image: Option<ImageName>,
+    /// Bake also when nothing is new
+    #[arg(long)]
+    pub fresh: bool,
+}
+
+impl Bake {
+    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let file = context.load()?;
+        let specs: Vec<&ImageSpec> = match &self.image {
+            Some(name) => vec![recipe(&file, name)?],
+            None => file.images.values().collect(),
+        };
+        let store = image::Store::open(&context.layout)?;
+        for spec in specs {
+            let baked = bake(&store, spec, self.fresh, context.json)?;
+            if context.json {
+                let seconds: BTreeMap<&str, f64> = baked.steps.iter().map(|(step, s)| (step.as_str(), *s)).collect();
+                show::json(&json!({
+                    "image": baked.image, "digest": baked.digest, "packages": baked.packages.len(), "did": baked.did,
+                    "why": baked.why, "bytes": baked.bytes, "seconds": seconds,
+                }));
+            }
+        }
+        Ok(Exit::Succeeded)
+    }
+}
+
+fn recipe<'a>(file: &'a ServiceFile, name: &ImageName) -> Result<&'a ImageSpec, Fault> {
+    file.images.get(name).ok_or_else(|| {
+        let names: Vec<&str> = file.images.keys().map(ImageName::as_str).collect();
+        Fault::yours("no-such-image", format!("the file has no image {name}")).hint(format!("it has: {}", names.join(", ")))
+    })
+}
+
+/// Bakes one, showing how far it is unless a machine reads.
+pub fn bake(store: &image::Store, spec: &ImageSpec, fresh: bool, quiet: bool) -> Result<Baked, Fault> {
+    let mut bar = Bar::new(spec.name.clone(), quiet);
+    let mut tell = |progress: Progress| bar.tell(&progress);
+    let baked = if fresh { image::bake_fresh(store, spec, &mut tell) } else { image::bake(store, spec, &mut tell) };
+    bar.clear();
+    let baked = baked?;
+    if !quiet {
+        let seconds: f64 = baked.steps.iter().map(|(_, s)| s).sum();
+        let did = match baked.did {
+            Did::Nothing => format!("nothing to do: {}", baked.why),
+            Did::Baked => format!("baked, {}: {}", show::times(baked.packages.len() as u64, "package"), baked.why),
+        };
+        show::line(format!("image {} {} {} {did} ({seconds:.1} s)", spec.name, baked.digest.short(), show::bytes(baked.bytes)));
+    }
+    Ok(baked)
+}
+
+/// The current image of each recipe that is used; those that have none are baked first.
+pub fn currents(
+    context: &Context,
+    store: &image::Store,
+    file: &ServiceFile,
+    used: &[ImageName],
+) -> Result<BTreeMap<ImageName, Digest>, Fault> {
+    let mut images = BTreeMap::new();
+    for name in used {
+        let digest = match image::current(store, name)? {
+            Some(digest) => digest,
+            None => bake(store, recipe(file, name)?, false, context.json)?.digest,
+        };
+        images.insert(name.clone(), digest);
+    }
+    Ok(images)
+}
+
+/// One line that is written over on a terminal; elsewhere each step once.
+struct Bar {
+    image: ImageName,
+    quiet: bool,
+    term: Option<Term>,
+    step: String,
+}
+
+impl Bar {
+    fn new(image: ImageName, quiet: bool) -> Self {
+        let term = Term::stderr();
+        let term = (!quiet && term.is_term()).then_some(term);
+        Self { image, quiet, term, step: String::new() }
+    }
+
+    fn tell(&mut self, progress: &Progress) {
+        let share = progress.percent().map_or_else(String::new, |p| format!(" {p}%"));
+        let text = format!("image {}: {}{share} {}", self.image, progress.step, progress.text);
+        match &self.term {
+            Some(term) => {
+                let width = usize::from(term.size().1).saturating_sub(1);
+                let _ = term.clear_line().and_then(|()| term.write_str(&console::truncate_str(&text, width, "…")));
+            }
+            None if !self.quiet && self.step != progress.step => show::note(text),
+            None => {}
+        }
+        self.step.clone_from(&progress.step);
+    }
+
+    fn clear(&self) {
+        if let Some(term) = &self.term {
+            let _ = term.clear_line();
+        }
+    }
+}

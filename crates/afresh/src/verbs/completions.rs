@@ -1,0 +1,24 @@
+//! `completions`: for the user's shell.
+
+use crate::cli::Cli;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::show;
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+/// Print completions for a shell
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  afresh completions bash > /etc/bash_completion.d/afresh")]
+pub struct Completions {
+    pub shell: Shell,
+}
+
+impl Completions {
+    pub fn run(self) -> Result<Exit, Failure> {
+        let mut out = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "afresh", &mut out);
+        show::text(&String::from_utf8_lossy(&out));
+        Ok(Exit::Succeeded)
+    }
+}

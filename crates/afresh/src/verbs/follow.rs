@@ -1,0 +1,177 @@
+//! Following rotations to their end: a tree drawn in place on a terminal, line by line elsewhere.
+//!
+//! It only reads. Ending it (Ctrl-C) changes nothing; nor does the control plane's death: it waits until somebody answers again.
+
+use crate::context::Context;
+use crate::exit::{self, Exit};
+use crate::failure::Failure;
+use crate::show::{self, live::Block, tree::Snapshot};
+use api::Client;
+use api::control::{Opened, RotationStatus};
+use model::{Event, EventLine, Fault, Plan, RolloutEnd, RotationId, Verdict};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// So long may the control plane be away before following is given up; deploys go on without the follower.
+const AWAY_MAX: Duration = Duration::from_secs(120);
+
+/// Follows what was opened; the exit code is read off the verdicts.
+pub async fn follow(context: &Context, opened: &Opened) -> Result<Exit, Failure> {
+    let mut follower = Follower::new(context, opened);
+    let mut away: Option<Instant> = None;
+    loop {
+        match follower.look().await {
+            Ok(()) => away = None,
+            Err(fault) if fault.code == "unreachable" && away.is_none_or(|since| since.elapsed() < AWAY_MAX) => {
+                if away.is_none() {
+                    follower.say("the control plane does not answer; servers and traffic go on, waiting for it");
+                }
+                away.get_or_insert_with(Instant::now);
+            }
+            Err(fault) => return Err(fault.into()),
+        }
+        if away.is_none() {
+            follower.draw();
+            if follower.over() {
+                return Ok(follower.end());
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            _ = tokio::signal::ctrl_c() => {
+                follower.leave();
+                return Ok(Exit::Succeeded);
+            }
+        }
+    }
+}
+
+enum Way {
+    Tree(Block),
+    Lines,
+    Json,
+}
+
+struct Follower {
+    api: Client,
+    opened: Opened,
+    snapshot: Snapshot,
+    way: Way,
+    /// For each rotation the next event to print, and the plan in force there.
+    told: BTreeMap<RotationId, (u64, Option<Plan>)>,
+    waits: BTreeMap<RotationId, String>,
+}
+
+impl Follower {
+    fn new(context: &Context, opened: &Opened) -> Self {
+        let way = match (context.json, show::live_terminal()) {
+            (true, _) => Way::Json,
+            (false, true) => Way::Tree(Block::new()),
+            (false, false) => Way::Lines,
+        };
+        let snapshot = Snapshot::default();
+        Self { api: context.api(), opened: opened.clone(), snapshot, way, told: BTreeMap::new(), waits: BTreeMap::new() }
+    }
+
+    async fn look(&mut self) -> Result<(), Fault> {
+        let mut snapshot = Snapshot::default();
+        let mut ids = self.opened.rotations.clone();
+        if let Some(rollout) = &self.opened.rollout {
+            let seen: model::RolloutSeen = self.api.get(&format!("/v1/rollouts/{rollout}")).await?;
+            ids = seen.rotations.iter().map(|(id, _)| id.clone()).collect();
+            snapshot.rollout = Some(seen);
+        }
+        for id in ids {
+            if !matches!(self.way, Way::Tree(_)) {
+                self.news(&id).await?;
+            }
+            let status: RotationStatus = self.api.get(&format!("/v1/rotations/{id}")).await?;
+            snapshot.rotations.push(status);
+        }
+        self.snapshot = snapshot;
+        Ok(())
+    }
+
+    /// Prints the events that came since.
+    async fn news(&mut self, id: &RotationId) -> Result<(), Fault> {
+        let (from, mut plan) = self.told.remove(id).unwrap_or_default();
+        let lines: Vec<EventLine> = self.api.get(&format!("/v1/rotations/{id}/events?from={from}")).await?;
+        let mut next = from;
+        for line in &lines {
+            match self.way {
+                Way::Json => show::json(line),
+                _ => show::line(show::sentence(line, plan.as_ref())),
+            }
+            match &line.event {
+                Event::Opened(opened) => plan = Some(opened.plan.clone()),
+                Event::PlanReplaced { plan: new, .. } => plan = Some(new.clone()),
+                _ => {}
+            }
+            next = line.seq + 1;
+        }
+        self.told.insert(id.clone(), (next, plan));
+        Ok(())
+    }
+
+    fn draw(&mut self) {
+        match &mut self.way {
+            Way::Tree(block) => block.draw(&show::tree::tree(&self.snapshot, show::now())),
+            Way::Json => {}
+            Way::Lines => {
+                for rotation in &self.snapshot.rotations {
+                    let Some(waits) = &rotation.waits else { continue };
+                    let key = format!("{}/{}", rotation.plan.steps.len(), rotation.cursor);
+                    // Once for each step: the reason's numbers change with every look.
+                    if self.waits.get(&rotation.id) != Some(&key) {
+                        self.waits.insert(rotation.id.clone(), key);
+                        let until = waits.until.map_or_else(String::new, |u| format!(", until {}", show::clock(u)));
+                        show::line(format!("{}  {:<10}  waits: {}{until}", show::clock(show::now()), rotation.id.to_string(), waits.why));
+                    }
+                }
+            }
+        }
+    }
+
+    fn say(&mut self, text: &str) {
+        if let Way::Tree(block) = &mut self.way {
+            block.keep();
+        }
+        show::note(text);
+    }
+
+    fn over(&self) -> bool {
+        match &self.snapshot.rollout {
+            Some(rollout) => rollout.end.is_some(),
+            None => self.snapshot.rotations.iter().all(|r| r.verdict.is_some()),
+        }
+    }
+
+    fn end(&self) -> Exit {
+        let verdicts: Vec<Verdict> = self.snapshot.rotations.iter().filter_map(|r| r.verdict).collect();
+        let halted = self.snapshot.rollout.as_ref().is_some_and(|r| r.end == Some(RolloutEnd::Halted));
+        let exit = match exit::of_verdicts(&verdicts) {
+            Exit::Succeeded if halted => Exit::Partial,
+            exit => exit,
+        };
+        match self.way {
+            Way::Json => show::json(&serde_json::json!({
+                "exit": exit as u8,
+                "rollout": self.snapshot.rollout.as_ref().map(|r| &r.id),
+                "rotations": self.snapshot.rotations,
+            })),
+            Way::Tree(_) => {}
+            Way::Lines => show::tree::tree(&self.snapshot, show::now()).iter().for_each(show::line),
+        }
+        exit
+    }
+
+    fn leave(&mut self) {
+        let back = match (self.snapshot.rotations.iter().find(|r| r.verdict.is_none()), self.opened.rotations.first()) {
+            (Some(open), _) => format!("afresh rotation show {} --follow", open.id),
+            (None, Some(first)) => format!("afresh rotation show {first} --follow"),
+            (None, None) => "afresh status".to_string(),
+        };
+        self.say(&format!("\nleft running; come back with: {back}\nor look at it with: afresh status"));
+    }
+}

@@ -1,0 +1,29 @@
+//! `gc`: throws away what nothing needs.
+
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::show;
+use api::control::GcAnswer;
+use clap::Args;
+
+/// Remove objects of the store that no release that may still be needed names
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  afresh gc")]
+pub struct Gc {}
+
+impl Gc {
+    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let answer: GcAnswer = context.wait(async { Ok(context.api().post("/v1/gc", &()).await?) })?;
+        if context.json {
+            show::json(&answer);
+            return Ok(Exit::Succeeded);
+        }
+        for digest in &answer.removed {
+            show::line(format!("removed {}", digest.short()));
+        }
+        let removed = show::times(answer.removed.len() as u64, "object");
+        show::line(format!("{removed} removed, {} freed, {} kept", show::bytes(answer.freed_bytes), answer.kept));
+        Ok(Exit::Succeeded)
+    }
+}

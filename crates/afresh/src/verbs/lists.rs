@@ -1,0 +1,112 @@
+//! `images`, `releases`, `instances`: lists as the API gives them.
+
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::show;
+use api::control::{ImageRow, InstanceRow, ReleaseRow};
+use clap::Args;
+use model::ServiceName;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+fn list<T: DeserializeOwned + Serialize>(
+    context: &Context,
+    path: &str,
+    head: &[&str],
+    row: impl Fn(&T) -> Vec<String>,
+) -> Result<Exit, Failure> {
+    let rows: Vec<T> = context.wait(async { Ok(context.api().get(path).await?) })?;
+    if context.json {
+        show::json(&rows);
+    } else if rows.is_empty() {
+        show::note("none yet");
+    } else {
+        show::line(show::table(head, rows.iter().map(row).collect()));
+    }
+    Ok(Exit::Succeeded)
+}
+
+fn of_service(path: &str, service: Option<&ServiceName>) -> String {
+    service.map_or_else(|| path.to_string(), |s| format!("{path}?service={s}"))
+}
+
+/// List baked images: age, size, who uses them
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  afresh images")]
+pub struct Images {}
+
+impl Images {
+    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let now = show::now();
+        list(context, "/v1/images", &["image", "digest", "baked", "size", "packages", "instances", "releases"], |row: &ImageRow| {
+            vec![
+                row.name.to_string(),
+                row.digest.short().to_string(),
+                show::ago(row.baked, now),
+                show::bytes(row.bytes),
+                row.packages.to_string(),
+                row.instances.to_string(),
+                row.releases.join(" "),
+            ]
+        })
+    }
+}
+
+/// List releases: what each pins, and which stands
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  afresh releases web")]
+pub struct Releases {
+    /// Only of this service
+    pub service: Option<ServiceName>,
+}
+
+impl Releases {
+    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let now = show::now();
+        let path = of_service("/v1/releases", self.service.as_ref());
+        list(context, &path, &["release", "role", "made", "image", "artifact", "run"], |row: &ReleaseRow| {
+            vec![
+                row.release.label(),
+                row.role.clone(),
+                show::ago(row.at, now),
+                format!("{} {}", row.release.image_name, row.release.image.short()),
+                row.release.artifact.as_ref().map_or_else(String::new, |a| a.short().to_string()),
+                row.release.run.join(" "),
+            ]
+        })
+    }
+}
+
+/// List servers: state, health as the keeper and as the balancer sees it
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  afresh instances web")]
+pub struct Instances {
+    /// Only of this service
+    pub service: Option<ServiceName>,
+}
+
+impl Instances {
+    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let now = show::now();
+        let path = of_service("/v1/instances", self.service.as_ref());
+        let healthy = |ms: Option<u64>| ms.map_or_else(|| "no".to_string(), |ms| format!("for {}", show::span(ms)));
+        list(
+            context,
+            &path,
+            &["instance", "release", "state", "address", "age", "healthy", "balancer", "in flight"],
+            |row: &InstanceRow| {
+                vec![
+                    row.seen.id.to_string(),
+                    format!("{}@r{}", row.service, row.release),
+                    format!("{:?}", row.seen.state).to_lowercase(),
+                    row.seen.addr.map_or_else(String::new, |a| a.to_string()),
+                    show::span(now.since(row.seen.started)),
+                    healthy(row.seen.healthy_ms),
+                    row.balancer.as_ref().map_or_else(String::new, |b| if b.draining { "draining".into() } else { healthy(b.healthy_ms) }),
+                    row.balancer.as_ref().map_or_else(String::new, |b| b.in_flight.to_string()),
+                ]
+            },
+        )
+    }
+}

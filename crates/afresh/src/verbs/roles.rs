@@ -1,0 +1,168 @@
+//! `serve`, `host`, `proxy`: one process each. `up` runs the three; alone they are for those who supervise otherwise.
+
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::{self, Failure};
+use crate::processes::lock::{self, Taken};
+use crate::processes::{Role, folders, parent};
+use clap::Args;
+use model::{Fault, Layout};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The process before may still be on its way out.
+const LOCK_WITHIN: Duration = Duration::from_secs(10);
+
+/// Run the control plane alone: API, journals, the driving loop
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  afresh serve --data-dir /var/lib/afresh")]
+pub struct Serve {
+    /// Answer the API on TCP too; needs --token-file
+    #[arg(long, value_name = "ADDR", requires = "token_file")]
+    pub listen: Option<SocketAddr>,
+    /// The secret that callers over TCP must bring
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    pub parent: Option<i32>,
+}
+
+/// Run the keeper alone: it makes declared groups of servers true on this host
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  afresh host --data-dir /var/lib/afresh")]
+pub struct Host {
+    /// The OCI runtime; otherwise the first of runc, crun, youki that works here
+    #[arg(long, value_name = "PROGRAM")]
+    pub runtime: Option<PathBuf>,
+    /// The small process beside one instance
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub shim: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    pub parent: Option<i32>,
+}
+
+/// Run the balancer alone: its control side, and its data plane if none runs
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  afresh proxy --data-dir /var/lib/afresh")]
+pub struct Proxy {
+    /// The side that carries the traffic
+    #[arg(long, hide = true)]
+    pub data_plane: bool,
+    #[arg(long, hide = true)]
+    pub parent: Option<i32>,
+}
+
+impl Serve {
+    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let _lock = begin(&context.layout, Role::Serve, self.parent)?;
+        let layout = context.layout.clone();
+        let listen = match (self.listen, &self.token_file) {
+            (Some(listen), Some(file)) => Some((listen, token(file)?)),
+            _ => None,
+        };
+        until_signal(async move {
+            let images: Arc<dyn server::Images> = Arc::new(image::Store::open(&layout)?);
+            let config = server::Config {
+                holder: server::node_id(&layout)?,
+                provider: Arc::new(host::Remote::new(&layout, Handle::current())),
+                router: Arc::new(proxy::Remote::new(&layout, Handle::current())),
+                images,
+                listen,
+                layout,
+            };
+            server::run(config).await
+        })
+    }
+}
+
+impl Host {
+    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        if let Some(dir) = &self.shim {
+            host::shim(dir)?;
+            return Ok(Exit::Succeeded);
+        }
+        let _lock = begin(&context.layout, Role::Host, self.parent)?;
+        let shim_args = ["host", "--shim"].map(String::from).to_vec();
+        let config = host::Config { layout: context.layout.clone(), program: own()?, shim_args, subnet: None, runtime: self.runtime };
+        until_signal(host::run(config))
+    }
+}
+
+impl Proxy {
+    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        if self.data_plane {
+            log();
+            // It ends when it is told to over its socket; a signal meant for the control side is none of its business.
+            return runtime()?.block_on(async { Ok(proxy::data(context.layout.clone()).await.map(|()| Exit::Succeeded)?) });
+        }
+        let _lock = begin(&context.layout, Role::Proxy, self.parent)?;
+        let mut data_args: Vec<std::ffi::OsString> = ["proxy", "--data-plane", "--data-dir"].map(Into::into).to_vec();
+        data_args.push(context.data_dir().into());
+        until_signal(proxy::control(proxy::Config { layout: context.layout.clone(), data_program: own()?, data_args }))
+    }
+}
+
+/// What the three have in common before their work begins.
+fn begin(layout: &Layout, role: Role, parent: Option<i32>) -> Result<lock::Lock, Failure> {
+    if let Some(parent) = parent {
+        parent::end_with(parent)?;
+    }
+    log();
+    folders::make(layout)?;
+    match lock::take_within(layout, role.name(), LOCK_WITHIN)? {
+        Taken::Mine(lock) => Ok(lock),
+        Taken::Theirs(pid) => {
+            let who = pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
+            let fault = Fault::yours("busy", format!("another {} runs over {}{who}", role.name(), layout.root().display()));
+            Err(fault.hint("`afresh up` runs one of each; `afresh down` ends them").into())
+        }
+    }
+}
+
+fn log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("AFRESH_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let ansi = crate::show::colour_on_stderr();
+    // Time is left to whoever collects the lines; a second subscriber in one process would be our own mistake and harmless.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).with_target(false).try_init();
+}
+
+fn token(file: &Path) -> Result<String, Fault> {
+    let text = std::fs::read_to_string(file).map_err(|e| failure::io("cannot read", file, &e))?;
+    let token = text.trim();
+    if token.len() < 16 {
+        let fault = Fault::yours("weak-token", format!("{}: a token has at least 16 characters", file.display()));
+        return Err(fault.hint("make one: head -c 32 /dev/urandom | base64 > FILE"));
+    }
+    Ok(token.to_string())
+}
+
+fn own() -> Result<PathBuf, Fault> {
+    std::env::current_exe().map_err(|e| Fault::world("io", format!("cannot find the own program: {e}")))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| Fault::world("io", format!("no event loop: {e}")))
+}
+
+/// Runs until it ends by itself or is told to end by TERM or INT. Being dropped must be as harmless as kill -9.
+fn until_signal(work: impl Future<Output = Result<(), Fault>>) -> Result<Exit, Failure> {
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
+        let broken = |e: std::io::Error| Fault::world("io", format!("cannot listen to signals: {e}"));
+        let mut term = signal(SignalKind::terminate()).map_err(broken)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
+        tokio::select! {
+            ended = work => ended,
+            _ = term.recv() => Ok(()),
+            _ = interrupt.recv() => Ok(()),
+        }
+    });
+    // A blocking call under way (a mount, a probe) is not waited for long.
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    ended?;
+    Ok(Exit::Succeeded)
+}

@@ -1,0 +1,171 @@
+//! `step`: one step alone, under the same guards and into the same journal as a rotation's.
+
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::show;
+use api::control::{RotationStatus, StepAnswer, StepRequest, StepState};
+use clap::{Args, Subcommand};
+use model::{Fault, RotationId, ServiceName};
+
+/// List, show, check or run single steps
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  afresh step list web.7\n  afresh step check web.7/4\n  afresh step run web.7/4")]
+pub struct StepVerb {
+    #[command(subcommand)]
+    pub what: What,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum What {
+    /// List the steps of a rotation
+    #[command(after_help = "Example:\n  afresh step list web.7")]
+    List {
+        /// A rotation (`web.7`), or a service for its open or last one (`web`)
+        rotation: String,
+    },
+    /// Show one step
+    #[command(after_help = "Example:\n  afresh step show web.7/4")]
+    Show {
+        /// Rotation and place: `web.7/4`
+        step: Place,
+    },
+    /// Look whether a step's condition holds now: exit 0 satisfied, 3 not yet, 4 refused
+    #[command(after_help = "Example:\n  afresh step check web.7/4 || echo not yet")]
+    Check {
+        /// Rotation and place: `web.7/4`
+        step: Place,
+    },
+    /// Declare a step's state (again). Where it holds already nothing is changed
+    #[command(
+        after_help = "Example:\n  afresh step run web.7/4\n  afresh step run scale web-r42-7 --count 3\n  afresh step run shift web --weights web-r42-7=100\n  afresh step run drain web-r41-6 --within 30s"
+    )]
+    Run(super::step_hand::Run),
+}
+
+/// `web.7/4`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub rotation: RotationId,
+    pub step: u32,
+}
+
+impl std::str::FromStr for Place {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (rotation, step) = text.split_once('/').ok_or("a step is written ROTATION/PLACE, as in web.7/4")?;
+        let rotation = RotationId::new(rotation).map_err(|e| e.to_string())?;
+        let step = step.parse().map_err(|_| format!("{step:?} is no place: steps are counted from 0"))?;
+        Ok(Self { rotation, step })
+    }
+}
+
+impl StepVerb {
+    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        context.wait(async {
+            match self.what {
+                What::List { rotation } => list(context, &rotation).await,
+                What::Show { step } => show_one(context, &step).await,
+                What::Check { step } => {
+                    let request = StepRequest::Of { rotation: step.rotation, step: step.step, by: context.by() };
+                    ask(context, "/v1/steps/check", &request).await
+                }
+                What::Run(run) => {
+                    let request = run.request(context).await?;
+                    ask(context, "/v1/steps/run", &request).await
+                }
+            }
+        })
+    }
+}
+
+async fn ask(context: &Context, path: &str, request: &StepRequest) -> Result<Exit, Failure> {
+    // A run waits for what it declared, so it may take as long as the step's own deadline.
+    let api = context.api().timeout(std::time::Duration::from_secs(600));
+    let answer: StepAnswer = api.post(path, request).await?;
+    if context.json {
+        show::json(&answer);
+    } else {
+        let (word, style) = match answer.state {
+            StepState::Satisfied => ("satisfied", show::GREEN),
+            StepState::NotYet => ("not yet", show::YELLOW),
+            StepState::Refused => ("refused", show::RED),
+        };
+        let journal = answer.rotation.as_ref().map_or_else(String::new, |r| format!(" (journal {r})"));
+        let what = format!("{} {}", answer.step.kind(), show::step(&answer.step));
+        show::line(format!("{what}: {}: {}{journal}", show::paint(style.bold(), word), answer.why));
+    }
+    Ok(match answer.state {
+        StepState::Satisfied => Exit::Succeeded,
+        StepState::NotYet => Exit::NotYet,
+        StepState::Refused => Exit::Refused,
+    })
+}
+
+async fn list(context: &Context, rotation: &str) -> Result<Exit, Failure> {
+    let id = super::rotation::find(context, rotation).await?;
+    let status: RotationStatus = context.api().get(&format!("/v1/rotations/{id}")).await?;
+    if context.json {
+        show::json(&status.plan.steps);
+        return Ok(Exit::Succeeded);
+    }
+    let rows = (0u32..).zip(&status.plan.steps).map(|(n, planned)| {
+        let state = match n.cmp(&status.cursor) {
+            std::cmp::Ordering::Less => "satisfied",
+            _ if status.verdict.is_some() => "",
+            std::cmp::Ordering::Equal if status.step_started.is_some() => "started",
+            _ => "",
+        };
+        let wave = planned.wave.map_or_else(String::new, |w| w.to_string());
+        let what = show::step(&planned.step);
+        vec![format!("{id}/{n}"), wave, planned.step.kind().to_string(), what, planned.capacity.to_string(), state.to_string()]
+    });
+    show::line(show::table(&["step", "wave", "kind", "declares", "capacity", "state"], rows.collect()));
+    Ok(Exit::Succeeded)
+}
+
+async fn show_one(context: &Context, place: &Place) -> Result<Exit, Failure> {
+    let status: RotationStatus = context.api().get(&format!("/v1/rotations/{}", place.rotation)).await?;
+    let planned = status.plan.steps.get(place.step as usize).ok_or_else(|| {
+        let text = format!("{} has {}", place.rotation, show::times(status.plan.steps.len() as u64, "step"));
+        Fault::yours("no-such-step", text).hint("steps are counted from 0; `afresh step list` shows them")
+    })?;
+    if context.json {
+        show::json(planned);
+        return Ok(Exit::Succeeded);
+    }
+    show::line(format!("{} {}", planned.step.kind(), show::step(&planned.step)));
+    show::line(format!("capacity at the worst while it runs: {}, floor {}", planned.capacity, status.plan.floor));
+    if place.step == status.cursor
+        && let Some(waits) = &status.waits
+    {
+        show::line(format!("waits: {}", waits.why));
+    }
+    Ok(Exit::Succeeded)
+}
+
+/// The service of a group: `web` of `web-r42-7`. Group names are made in one place only, so they can be taken apart.
+pub fn service_of(group: &str) -> Option<ServiceName> {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let (rest, rotation) = group.rsplit_once('-')?;
+    let (service, release) = rest.rsplit_once("-r")?;
+    (digits(rotation) && digits(release)).then(|| ServiceName::new(service).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_and_groups_are_taken_apart() {
+        let place: Place = "web.7/4".parse().unwrap();
+        assert_eq!((place.rotation.to_string().as_str(), place.step), ("web.7", 4));
+        for bad in ["web.7", "web/4", "web.7/x", "/", "web.7/-1"] {
+            assert!(bad.parse::<Place>().is_err(), "{bad:?} was taken");
+        }
+        assert_eq!(service_of("my-r2-web-r42-7").map(String::from).as_deref(), Some("my-r2-web"));
+        for bad in ["web", "web-7", "web-r-7", "web-r1-", "-r1-7"] {
+            assert_eq!(service_of(bad), None, "{bad:?} was taken");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! `up`: serve, host and proxy over one data directory, kept alive.
+
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::processes::lock::{self, Taken};
+use crate::processes::supervise::Supervisor;
+use crate::processes::{Role, folders, ready};
+use crate::show;
+use clap::Args;
+use model::{Fault, Layout};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Run serve, host and proxy over one data directory and keep them alive
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Ctrl-C ends the three. Servers and the balancer's data plane go on without them; `afresh down` ends those too.\n\nExample:\n  afresh up --data-dir /var/lib/afresh"
+)]
+pub struct Up {
+    /// Answer the API on TCP too; needs --token-file
+    #[arg(long, value_name = "ADDR", requires = "token_file")]
+    pub listen: Option<SocketAddr>,
+    /// The secret that callers over TCP must bring
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// Children of an `up` that was killed end by themselves; those that do not are ended after this.
+const LEFTOVER_PATIENCE: Duration = Duration::from_secs(5);
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+impl Up {
+    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        super::doctor::essentials(&context.layout)?;
+        folders::make(&context.layout)?;
+        let _lock = match lock::take(&context.layout, "up")? {
+            Taken::Mine(lock) => lock,
+            Taken::Theirs(pid) => return Err(already(context, pid).into()),
+        };
+        for role in Role::ALL {
+            if lock::end_holder(&context.layout, role.name(), LEFTOVER_PATIENCE)? {
+                show::note(format!("ended a {} that an earlier `up` had left", role.name()));
+            }
+        }
+        context.wait(async {
+            // Before the children are there, so that no signal finds us unprepared.
+            let broken = |e: std::io::Error| Fault::world("io", format!("cannot listen to signals: {e}"));
+            let mut term = signal(SignalKind::terminate()).map_err(broken)?;
+            let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
+            let supervisor = Supervisor::start(context.data_dir(), &self.roles())?;
+            tokio::select! {
+                () = tell_ready(&context.layout) => {}
+                _ = term.recv() => return Ok(stop(context, supervisor)),
+                _ = interrupt.recv() => return Ok(stop(context, supervisor)),
+            }
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            Ok(stop(context, supervisor))
+        })
+    }
+
+    fn roles(&self) -> Vec<(Role, Vec<String>)> {
+        let mut serve = Vec::new();
+        if let Some(listen) = self.listen {
+            serve.extend(["--listen".to_string(), listen.to_string()]);
+        }
+        if let Some(file) = &self.token_file {
+            serve.extend(["--token-file".to_string(), file.display().to_string()]);
+        }
+        vec![(Role::Host, Vec::new()), (Role::Proxy, Vec::new()), (Role::Serve, serve)]
+    }
+}
+
+fn already(context: &Context, pid: Option<i32>) -> Fault {
+    let who = pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
+    Fault::yours("already-up", format!("another `afresh up` runs over {}{who}", context.data_dir().display()))
+        .hint("`afresh status` asks it; another --data-dir makes a second one; `afresh down` ends it and its servers")
+}
+
+async fn tell_ready(layout: &Layout) {
+    let began = Instant::now();
+    let mut told = false;
+    loop {
+        let mut silent = None;
+        for role in Role::ALL {
+            if let Err(fault) = ready::health(layout, role).await {
+                silent = Some((role, fault));
+                break;
+            }
+        }
+        match silent {
+            None => break,
+            Some((role, fault)) if began.elapsed() > READY_WITHIN && !told => {
+                told = true;
+                show::note(format!("not ready after {}: {}: {fault}; still trying", show::span(60_000), role.name()));
+            }
+            Some(_) => {}
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let took = show::span(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
+    show::note(format!("{} after {took} over {}", show::paint(show::GREEN.bold(), "ready"), layout.root().display()));
+}
+
+fn stop(context: &Context, supervisor: Supervisor) -> Exit {
+    show::note("ending serve, host and proxy");
+    supervisor.stop();
+    let dir = context.data_dir().display();
+    show::note(format!("ended. Servers and the balancer's data plane go on; `afresh down --data-dir {dir}` ends them"));
+    Exit::Succeeded
+}

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Measures what we promise to be quick: the simulator, and a rotation of three servers with nothing to wait for.
+# One JSON object a line.
+set -euo pipefail
+afresh=${1:?usage: bench.sh PATH-OF-AFRESH}
+
+echo "simulator: 20,000 seeds" >&2
+"$afresh" sim --seeds 20000 --json
+if [ "$(id -u)" -ne 0 ]; then
+  echo "not root: the rotation was left out" >&2
+  exit 0
+fi
+echo "rotation: 3 web servers, no soak, no healthy_for, image at hand" >&2
+"$afresh" demo --measure 5 --json | tail -n 1

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Installs what is missing of the Debian packages that building, baking and running need. What is there is left alone.
+set -euo pipefail
+
+declare -A needs=(
+  [cc]=gcc
+  [mmdebstrap]=mmdebstrap
+  [mkfs.erofs]=erofs-utils
+  [ip]=iproute2
+  [tar]=tar
+  [setpriv]=util-linux
+)
+missing=()
+for program in "${!needs[@]}"; do
+  command -v "$program" >/dev/null || missing+=("${needs[$program]}")
+done
+command -v runc >/dev/null || command -v crun >/dev/null || command -v youki >/dev/null || missing+=(runc)
+[ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)
+[ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
+
+if ! command -v cargo >/dev/null; then
+  echo "Rust is missing: https://rustup.rs" >&2
+  exit 7
+fi
+if [ ${#missing[@]} -eq 0 ]; then
+  exit 0
+fi
+if [ "$(id -u)" -ne 0 ]; then
+  echo "missing: ${missing[*]}; install them, or run this as root" >&2
+  exit 7
+fi
+echo "installing ${missing[*]}"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -q </dev/null
+apt-get install -y -q --no-install-recommends "${missing[@]}" </dev/null
