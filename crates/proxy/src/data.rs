@@ -9,6 +9,7 @@ use api::paths::Health;
 use model::{Fault, Layout, RouteName};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json as object};
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::signal::unix::{SignalKind, signal};
@@ -26,9 +27,20 @@ pub struct Down {
     pub within_ms: u64,
 }
 
-/// Until it is told to end (over its socket, or SIGTERM); open exchanges are finished first. Another one for the same layout
-/// that is already there is no error: this one just goes.
+/// Until it is told to end (over its socket, SIGTERM, SIGINT); open exchanges are finished first. Another one for the same
+/// layout that is already there is no error: this one just goes. It makes a session of its own.
 pub async fn data(layout: Layout) -> Result<(), Fault> {
+    detach();
+    let mut terminate = signal(SignalKind::terminate()).map_err(|e| Fault::ours("signal", e.to_string()))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| Fault::ours("signal", e.to_string()))?;
+    data_until(layout, async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    })
+    .await
+}
+
+/// As [`data`], in this process as it is, until `stop`.
+pub async fn data_until(layout: Layout, stop: impl Future<Output = ()>) -> Result<(), Fault> {
     for folder in [layout.run(), layout.routes(), layout.targets().join("drained")] {
         make_folder(&folder)?;
     }
@@ -36,7 +48,6 @@ pub async fn data(layout: Layout) -> Result<(), Fault> {
         tracing::info!("a data plane is already there");
         return Ok(());
     };
-    detach();
     let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |d| u64::try_from(d.as_millis()).unwrap_or(1));
     let plane = Arc::new(Plane::start(layout.clone(), wall_ms)?);
     let hint = folders::on(&[&layout.routes(), &layout.targets()]);
@@ -44,20 +55,19 @@ pub async fn data(layout: Layout) -> Result<(), Fault> {
 
     let (down, mut ended) = watch::channel(None::<Down>);
     let (served, asked) = (plane.clone(), down.clone());
-    tokio::spawn(rpc::serve(rpc::bind(&layout.data_socket())?, move |call| handle(served.clone(), asked.clone(), call)));
-    let mut terminate = signal(SignalKind::terminate()).map_err(|e| Fault::ours("signal", e.to_string()))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| Fault::ours("signal", e.to_string()))?;
+    let served = tokio::spawn(rpc::serve(rpc::bind(&layout.data_socket())?, move |call| handle(served.clone(), asked.clone(), call)));
+    tokio::pin!(stop);
     let within_ms = loop {
         tokio::select! {
             within_ms = asked_down(&mut ended) => break within_ms,
-            _ = terminate.recv() => break END_MS,
-            _ = interrupt.recv() => break END_MS,
+            () = &mut stop => break END_MS,
             () = hint.notified() => pass(&plane).await,
             () = plane.left.notified() => pass(&plane).await,
             () = tokio::time::sleep(LOOK) => pass(&plane).await,
         }
     };
     finish(&plane, within_ms).await;
+    served.abort();
     Ok(())
 }
 

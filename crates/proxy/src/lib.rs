@@ -39,5 +39,5 @@ mod watch;
 mod way;
 
 pub use control::{Config, control, down};
-pub use data::data;
+pub use data::{data, data_until};
 pub use remote::Remote;
