@@ -165,6 +165,9 @@ impl Rotation {
             let left = span(until.since(now));
             return Condition::NotYet { why: format!("soaking {group}: {left} left, {so_far}"), until: Some(until) };
         }
+        if let Some(why) = self.ground(seen).unwell(group) {
+            return not_yet(format!("the soak of {group} is over, but {why}"));
+        }
         Condition::Met(format!("{} of soaking {group}: {all}", span(for_ms)))
     }
 

@@ -205,7 +205,9 @@ impl Rotation {
             done.filter_map(|s| if let Step::Retire { group } = &s.step { Some(group) } else { None }).collect();
         kept.extend(from.map(|f| &f.group));
         let planned = self.opened.plan.steps.iter().filter_map(|s| if let Step::Retire { group } = &s.step { Some(group) } else { None });
-        let left = planned.filter(|g| seen.groups.get(*g).is_some_and(|g| !g.instances.is_empty()));
+        // What an earlier rotation left goes too, also if it has not come to be yet.
+        let own = self.checks();
+        let left = planned.filter(|g| !own.contains(*g));
         let retire: BTreeSet<GroupName> = self.touched.iter().chain(left).filter(|g| !kept.contains(g)).cloned().collect();
         let way = Back {
             spec: &self.opened.spec,
@@ -213,7 +215,7 @@ impl Rotation {
             to: &self.opened.to,
             count: self.stood(),
             retire: retire.into_iter().collect(),
-            checks: self.checks(),
+            checks: own.clone(),
             shift: from.is_some() || self.route_touched,
         };
         Event::PlanReplaced { why, plan: back(&way, seen, planted) }

@@ -1,5 +1,5 @@
 //! The capacity guard: before a step that takes serving capacity away is begun, and again before it is declared, what remains
-//! healthy and observed must cover the floor. It refuses; it never decides what to do instead.
+//! healthy and observed must cover the floor; and what is to be watched must be there. It refuses; it never decides what to do instead.
 
 use crate::plan::needed;
 use crate::sight::{Eyes, declared};
@@ -25,7 +25,8 @@ impl Ground<'_> {
             Step::Scale { group, count } => self.scale(group, *count),
             Step::Shift { weights, .. } => self.shift(weights),
             Step::Retire { group } => self.retire(group),
-            Step::Bake { .. } | Step::Check { .. } | Step::Soak { .. } | Step::Drain { .. } => None,
+            Step::Soak { group, .. } => self.unwell(group),
+            Step::Bake { .. } | Step::Check { .. } | Step::Drain { .. } => None,
         }?;
         Some(format!("{} must wait: {why}", describe(step)))
     }
@@ -58,6 +59,12 @@ impl Ground<'_> {
         }
         let remain = worst.saturating_add(self.healthy_beside(group));
         (remain < self.floor).then(|| format!("{remain} healthy would be sure to remain, and {} must", self.floor))
+    }
+
+    /// Watching a group that is not there would prove nothing.
+    pub fn unwell(&self, group: &GroupName) -> Option<String> {
+        let (healthy, wish) = (self.eyes.tally(group).healthy, declared(self.eyes.seen, group).unwrap_or(0));
+        (healthy < wish.max(1)).then(|| format!("{healthy} of {wish} of {group} are healthy"))
     }
 
     fn shift(&self, weights: &BTreeMap<GroupName, u32>) -> Option<String> {
