@@ -65,6 +65,11 @@ impl Server {
         Server { addr, books, stop }
     }
 
+    /// One that somebody else plays.
+    pub fn at(addr: SocketAddr) -> Server {
+        Server { addr, books: Arc::default(), stop: watch::channel(false).0 }
+    }
+
     /// As a SIGKILL: nobody listens, every connection falls.
     pub fn kill(&self) {
         self.stop.send_replace(true);
