@@ -24,6 +24,8 @@ pub(crate) struct Outcome {
     pub events: u64,
     pub points: u64,
     pub ticks: u64,
+    /// Servers launched in all: what is done twice must not show here.
+    pub launched: u64,
     pub verdicts: Vec<Verdict>,
     pub trace: Vec<String>,
 }
@@ -61,6 +63,7 @@ pub(crate) fn play_with(seed: u64, scenario: Scenario, bug: Option<Bug>, traced:
         violation: world.violation,
         events: world.events,
         points: world.points,
+        launched: world.keeper.groups.values().map(|g| g.launched).sum(),
         ticks: (world.now - began) / TICK_MS,
         verdicts,
         trace: world.log.unwrap_or_default(),

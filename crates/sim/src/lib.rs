@@ -22,6 +22,8 @@ mod ports;
 mod rng;
 mod scenario;
 mod store;
+#[cfg(test)]
+mod tests;
 mod world;
 
 pub use bug::{Bug, NoSuchBug};

@@ -71,6 +71,8 @@ pub(crate) struct Scenario {
     pub endless_streams: bool,
     /// Ends healthy servers first when it scales in.
     pub spiteful_keeper: bool,
+    /// Every declaration arrives two times.
+    pub twice: bool,
 }
 
 impl Scenario {
@@ -105,11 +107,13 @@ impl Scenario {
             errors_pct: rng.between(2, 100),
             endless_streams: rng.chance(2_000),
             spiteful_keeper: rng.chance(5_000),
+            twice: false,
             service,
         }
     }
 
     /// The small rotation of the exhaustive crash tests: no chance in it but the crashes asked for.
+    #[cfg(test)]
     pub fn small(kind: Kind, routed: bool) -> Self {
         let service = ServiceName::new("web").expect("web is a name");
         let mut spec = spec(&service, 2, routed, TICK_MS);
@@ -129,6 +133,7 @@ impl Scenario {
             errors_pct: 50,
             endless_streams: false,
             spiteful_keeper: false,
+            twice: false,
             service,
         }
     }

@@ -168,6 +168,9 @@ impl World {
             let due = self.later(40);
             self.net.push((due, message));
         } else {
+            if self.scenario.twice {
+                self.arrive(message.clone());
+            }
             self.arrive(message);
         }
     }

@@ -1,0 +1,128 @@
+//! The simulator's own tests: seeds hold, planted bugs are found, a seed repeats itself, and the small exhaustive histories.
+//!
+//! 20,000 seeds: `cargo test --release -p sim -- --ignored`, or `afresh sim --seeds 20000`.
+
+use crate::history::{Outcome, play, play_with};
+use crate::scenario::{Kind, Scenario};
+use crate::{Bug, Options, run};
+use model::Verdict;
+
+fn small(kind: Kind, routed: bool, crash_at: Vec<u64>) -> Outcome {
+    play_with(7, Scenario::small(kind, routed), None, false, crash_at)
+}
+
+const KINDS: [Kind; 5] = [Kind::Good, Kind::NeverHealthy, Kind::CrashLoop, Kind::BadAtWork, Kind::NeverBaked];
+
+#[test]
+fn three_hundred_seeds_hold() {
+    let summary = run(Options { seeds: 300, ..Options::default() }, &mut |_| {});
+    assert_eq!(summary.first_violation, None);
+    assert_eq!(summary.seeds, 300);
+    // A world in which nothing ever goes well, or badly, would hold too.
+    assert!(summary.promoted > 60 && summary.returned > 60 && summary.stopped > 3, "{summary:?}");
+}
+
+#[test]
+#[ignore = "a minute in a debug build"]
+fn twenty_thousand_seeds_hold() {
+    let summary = run(Options { seeds: 20_000, ..Options::default() }, &mut |_| {});
+    assert_eq!(summary.first_violation, None, "{summary:?}");
+}
+
+#[test]
+fn each_planted_bug_is_found() {
+    for bug in Bug::ALL {
+        let summary = run(Options { seeds: 1_000, bug: Some(bug), stop_at_first: true, ..Options::default() }, &mut |_| {});
+        assert_eq!(summary.violations, 1, "{bug} was not found in 1,000 seeds");
+    }
+}
+
+#[test]
+fn a_seed_repeats_itself() {
+    for seed in 0..40 {
+        assert_eq!(play(seed, None, true), play(seed, None, true), "seed {seed}");
+    }
+    assert_ne!(play(1, None, true).trace, play(2, None, true).trace);
+}
+
+#[test]
+fn progress_counts_the_seeds() {
+    let mut told = Vec::new();
+    run(Options { seeds: 3, first: 5, ..Options::default() }, &mut |done| told.push(done));
+    assert_eq!(told, [1, 2, 3]);
+}
+
+#[test]
+fn bugs_have_names() {
+    for bug in Bug::ALL {
+        assert_eq!(bug.name().parse::<Bug>(), Ok(bug));
+    }
+    let no = "no-fences".parse::<Bug>().unwrap_err();
+    assert!(no.to_string().contains("no-fence, stale-view"), "{no}");
+}
+
+fn wanted(kind: Kind) -> Verdict {
+    if kind == Kind::Good { Verdict::Promoted } else { Verdict::Returned }
+}
+
+#[test]
+fn a_crash_at_each_point_is_harmless() {
+    for kind in KINDS {
+        for routed in [true, false] {
+            let calm = small(kind, routed, Vec::new());
+            assert_eq!((calm.violation.clone(), calm.verdicts.as_slice()), (None, [wanted(kind)].as_slice()), "{kind:?} {routed}");
+            for point in 1..=calm.points {
+                let crashed = small(kind, routed, vec![point]);
+                assert_eq!(crashed.violation, None, "{kind:?}, routed {routed}, a crash at {point}");
+                assert_eq!(crashed.verdicts, [wanted(kind)], "{kind:?}, routed {routed}, a crash at {point}");
+            }
+        }
+    }
+}
+
+/// All pairs of the two shortest histories; of the others every seventh, so that the plain test run stays short.
+fn pairs(kind: Kind, routed: bool, every: u64) -> u64 {
+    let points = small(kind, routed, Vec::new()).points;
+    let mut played = 0;
+    for first in 1..=points {
+        for second in first + 1..=points + 4 {
+            if (first + second) % every == 0 {
+                let crashed = small(kind, routed, vec![first, second]);
+                assert_eq!(crashed.violation, None, "{kind:?}, routed {routed}, crashes at {first} and {second}");
+                assert_eq!(crashed.verdicts, [wanted(kind)], "{kind:?}, routed {routed}, crashes at {first} and {second}");
+                played += 1;
+            }
+        }
+    }
+    played
+}
+
+#[test]
+fn crashes_at_pairs_of_points_are_harmless() {
+    assert!(pairs(Kind::Good, true, 41) > 1_000);
+    assert!(pairs(Kind::BadAtWork, true, 41) > 1_000);
+}
+
+#[test]
+#[ignore = "half a million histories"]
+fn crashes_at_each_pair_of_points_are_harmless() {
+    for kind in KINDS {
+        for routed in [true, false] {
+            pairs(kind, routed, 1);
+        }
+    }
+}
+
+#[test]
+fn each_declaration_twice_changes_nothing() {
+    for kind in KINDS {
+        for routed in [true, false] {
+            let mut scenario = Scenario::small(kind, routed);
+            let once = play_with(7, scenario.clone(), None, false, Vec::new());
+            scenario.twice = true;
+            let twice = play_with(7, scenario, None, false, Vec::new());
+            assert_eq!(once, twice, "{kind:?}, routed {routed}");
+            assert!(once.launched >= 2);
+        }
+    }
+}
