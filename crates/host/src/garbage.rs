@@ -215,7 +215,11 @@ pub fn remove_dir(layout: &Layout, dir: &Path) -> Result<(), Fault> {
             Ok(()) => {}
         }
     }
-    std::fs::remove_dir_all(&hidden).map_err(|e| disk::at(&hidden, "removing", e))
+    // Two may be at it: whoever is second finds nothing.
+    match std::fs::remove_dir_all(&hidden) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(disk::at(&hidden, "removing", e)),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -53,17 +53,19 @@ pub fn adopt(keeper: &Arc<Keeper>) {
             (None, None, true) => Stage::Launching,
         };
         tracing::info!(instance = name, stage = ?one.stage, "adopted");
-        match one.stage {
-            Stage::Launching => follow(keeper, &one.record, None),
-            Stage::Ending => {
-                follow(keeper, &one.record, None);
+        let (record, stage) = (one.record.clone(), one.stage);
+        {
+            let mut state = keeper.state();
+            state.last_address = state.last_address.max(record.ground.address.octets()[3]);
+            if stage == Stage::Ending {
                 ending::begin(keeper, &one);
             }
-            _ => {}
+            // In sight before it is followed: the follower's first look is at the state.
+            state.instances.insert(record.id.clone(), one);
         }
-        let mut state = keeper.state();
-        state.last_address = state.last_address.max(one.record.ground.address.octets()[3]);
-        state.instances.insert(one.record.id.clone(), one);
+        if matches!(stage, Stage::Launching | Stage::Ending) {
+            follow(keeper, &record, None);
+        }
     }
 }
 

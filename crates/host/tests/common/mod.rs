@@ -236,13 +236,10 @@ impl Host {
         }
     }
 
-    pub fn program_count(&self, words: &str) -> std::ops::RangeInclusive<usize> {
-        let count = names(Path::new("/proc"))
-            .iter()
-            .filter(|pid| pid.parse::<u32>().is_ok())
-            .filter(|pid| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|l| String::from_utf8_lossy(&l).contains(words)))
-            .count();
-        if count <= 1 { 0..=1 } else { count..=count }
+    /// Processes with exactly these arguments, each ended by a NUL.
+    pub fn program_count(&self, line: &str) -> usize {
+        let pids = names(Path::new("/proc")).into_iter().filter(|pid| pid.parse::<u32>().is_ok());
+        pids.filter(|pid| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|l| l == line.as_bytes())).count()
     }
 
     /// Shims, instance directories, cgroups, veths and mounts are those of these instances and no others.
