@@ -65,6 +65,13 @@ impl<'a> Sink<'a> {
         }
     }
 
+    /// True if nothing more will be kept: the error is counted, and its caller need not put it into words.
+    pub fn counts_only(&mut self) -> bool {
+        let full = self.drafts.len() >= ERRORS_MAX;
+        self.dropped += usize::from(full);
+        full
+    }
+
     pub fn is_empty(&self) -> bool {
         self.drafts.is_empty()
     }

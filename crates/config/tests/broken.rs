@@ -1,5 +1,7 @@
 //! Files that are wrong: every error of each, as people see it. A file is named for a code it must give: `CODE--variant.hcl`.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail where it likes")]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,7 @@
 //! Files that are right: what they decode to, said by hand, and that formatting changes no value.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail where it likes")]
+
 use model::{Limits, Probe, ServiceName, TierName, Wave};
 
 const DESIGN: &str = include_str!("good/design.hcl");

@@ -120,6 +120,9 @@ impl<'a> Section<'a> {
     }
 
     fn unknown(&mut self, name: &str, span: &Range<usize>, what: &str, sink: &mut Sink) {
+        if sink.counts_only() {
+            return;
+        }
         let names = || self.shape.keys.iter().map(|k| k.name);
         let of = if self.shape.block == "the file" { "the file".to_string() } else { format!("`{}`", self.shape.block) };
         let elsewhere = crate::SHAPES.iter().find(|s| s.block != self.shape.block && s.keys.iter().any(|k| k.name == name));

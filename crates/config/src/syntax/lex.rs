@@ -92,10 +92,14 @@ fn token(text: &str, at: usize, first: char, sink: &mut Sink) -> Option<(Kind, u
 fn no_token(text: &str, at: usize, sink: &mut Sink) -> (Kind, usize) {
     let rest = &text[at..];
     let first = rest.chars().next().unwrap_or(' ');
-    let len = if first == '\'' {
-        rest[1..].find(['\'', '\n']).map_or(rest.len(), |end| end + 2).min(line(rest))
-    } else {
-        rest.find(|c: char| c != first).unwrap_or(rest.len())
+    let len = match first {
+        // Up to the other quote or the line's end. Never looked for further: a line of quotes would take for ever.
+        '\'' => match rest[1..].find(['\'', '\n']) {
+            Some(end) if rest[1 + end..].starts_with('\'') => end + 2,
+            Some(end) => end + 1,
+            None => rest.len(),
+        },
+        _ => rest.find(|c: char| c != first).unwrap_or(rest.len()),
     };
     let hint = match first {
         '\'' | '`' | '“' | '”' | '„' => "text stands in \"double quotes\"",

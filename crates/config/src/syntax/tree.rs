@@ -52,7 +52,8 @@ impl Block {
 }
 
 pub(crate) fn parse(text: &str, tokens: &[Token], sink: &mut Sink) -> Body {
-    let mut parser = Parser { text, tokens, at: 0, sink, unclosed: Vec::new(), suspect: None };
+    let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(i, _)| i + 1)).collect();
+    let mut parser = Parser { text, tokens, at: 0, sink, line_starts, unclosed: Vec::new(), suspect: None };
     let mut body = parser.body(None);
     body.unclosed = parser.told_unclosed();
     body
@@ -63,6 +64,7 @@ struct Parser<'t, 's, 'x> {
     tokens: &'t [Token],
     at: usize,
     sink: &'s mut Sink<'x>,
+    line_starts: Vec<usize>,
     /// Opening braces without a closing one, innermost first.
     unclosed: Vec<usize>,
     /// The first item that stands no deeper than the block around it, and that block's brace: there a `}` may be missing.
@@ -128,18 +130,21 @@ impl Parser<'_, '_, '_> {
         true
     }
 
-    /// The column of the first word of a place's line; None if the place is not that word.
-    fn indentation(&self, at: usize, any: bool) -> Option<usize> {
-        let line = self.text[..at].rfind('\n').map_or(0, |i| i + 1);
-        let blank = self.text[line..].find(|c: char| c != ' ' && c != '\t').unwrap_or(0);
-        (any || line + blank == at).then_some(blank)
+    /// Blanks at the beginning of the line `at` is in.
+    fn indentation(&self, at: usize) -> usize {
+        let line = self.line_start(at);
+        self.text[line..at].find(|c: char| c != ' ' && c != '\t').unwrap_or(at - line)
+    }
+
+    fn line_start(&self, at: usize) -> usize {
+        self.line_starts[self.line_starts.partition_point(|start| *start <= at) - 1]
     }
 
     fn suspicion(&mut self, item: usize, open: Option<usize>) {
-        if let (None, Some(open)) = (self.suspect, open)
-            && let (Some(own), Some(around)) = (self.indentation(item, false), self.indentation(open, true))
-            && own <= around
-        {
+        let (None, Some(open)) = (self.suspect, open) else { return };
+        let own = self.indentation(item);
+        // Only what begins its line says something by its indentation.
+        if own == item - self.line_start(item) && own <= self.indentation(open) && self.line_start(item) != self.line_start(open) {
             self.suspect = Some((item, open));
         }
     }
@@ -243,7 +248,7 @@ impl Parser<'_, '_, '_> {
             let innermost = open.last().map(|i| self.tokens[*i].kind);
             match token.kind {
                 Kind::Newline | Kind::Comment | Kind::Punct(b'}' | b',') if open.is_empty() => break,
-                Kind::Ident | Kind::Text { .. } if self.ends_here(begin, innermost) => break,
+                Kind::Ident if self.ends_here(begin, innermost) => break,
                 Kind::Punct(b'[' | b'(' | b'{') => open.push(self.at),
                 Kind::Punct(b'}') if innermost != Some(Kind::Punct(b'{')) => break,
                 Kind::Punct(b'}' | b']' | b')') => drop(open.pop()),
@@ -278,13 +283,12 @@ impl Parser<'_, '_, '_> {
         }
         let mut i = self.at + 1;
         if self.tokens.get(i).is_some_and(|t| t.is(b'=')) {
-            let joined = self.tokens.get(i + 1).is_some_and(|t| t.is(b'=') && t.span.start == self.tokens[i].span.end);
-            return !joined && self.tokens[self.at].kind == Kind::Ident;
+            return self.tokens.get(i + 1).is_none_or(|t| !t.is(b'=') || t.span.start != self.tokens[i].span.end);
         }
         while self.tokens.get(i).is_some_and(|t| matches!(t.kind, Kind::Text { .. })) {
             i += 1;
         }
-        self.tokens[self.at].kind == Kind::Ident && self.tokens.get(i).is_some_and(|t| t.is(b'{'))
+        self.tokens.get(i).is_some_and(|t| t.is(b'{'))
     }
 
     /// What may stand behind a value: nothing, a comment, the next item. A comma is a frequent mistake.
