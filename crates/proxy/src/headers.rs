@@ -12,11 +12,19 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
+/// A request's headers may be so large in all.
+pub const HEAD_BYTES_MAX: usize = 64 << 10;
+
 /// Why a request is not forwarded: status, code, message.
 pub type Refusal = (StatusCode, &'static str, &'static str);
 
 pub fn check<B>(request: &Request<B>) -> Result<(), Refusal> {
     let headers = request.headers();
+    // hyper stops reading a head that grows too large, but not one that was there at once.
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if bytes > HEAD_BYTES_MAX {
+        return Err((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", "the request's headers are larger than 64 KiB"));
+    }
     if request.method() == Method::CONNECT {
         return Err((StatusCode::NOT_IMPLEMENTED, "no-tunnels", "CONNECT is not offered here"));
     }

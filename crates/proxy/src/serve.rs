@@ -2,6 +2,7 @@
 
 use crate::client::{Customer, CustomerIo, Pace};
 use crate::exchange;
+use crate::headers::HEAD_BYTES_MAX;
 use crate::listen::turned;
 use crate::way::Way;
 use hyper::server::conn::http1;
@@ -16,7 +17,6 @@ use tokio::sync::watch;
 
 /// How often a connection's pace is looked at.
 const LOOK: Duration = Duration::from_secs(5);
-const HEAD_BYTES_MAX: usize = 64 << 10;
 const HEADERS_MAX: usize = 200;
 
 /// `closing` turns true when the listener goes: what is under way is answered, then the connection ends.
