@@ -42,6 +42,7 @@ pub struct Keeper {
     pub counters: Counters,
     pub tasks: Handle,
     state: Mutex<State>,
+    declaring: Mutex<()>,
     nudged: Mutex<bool>,
     nudge: Condvar,
     stopped: AtomicBool,
@@ -51,6 +52,11 @@ impl Keeper {
     /// A panic elsewhere is a bug, but the state is still the best there is.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held while a declaration is judged and written.
+    pub fn declaring(&self) -> MutexGuard<'_, ()> {
+        self.declaring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Something changed: reconcile now.
@@ -167,6 +173,7 @@ fn begin(config: Config) -> Result<(Arc<Keeper>, Lock), Fault> {
         counters: Counters::open(&layout),
         tasks: Handle::current(),
         state: Mutex::new(State::default()),
+        declaring: Mutex::new(()),
         nudged: Mutex::new(true),
         nudge: Condvar::new(),
         stopped: AtomicBool::new(false),

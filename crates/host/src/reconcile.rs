@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 /// After objects were found missing or corrupt they are not read again before this.
 const PREPARE_AGAIN: Duration = Duration::from_secs(1);
 
+/// More instances than this are not made without one log of them being kept.
+const LEAP: u64 = 1_000;
+
 /// Until the next pass is due at the latest.
 pub fn pass(keeper: &Arc<Keeper>) -> Duration {
     let mut state = keeper.state();
@@ -52,25 +55,26 @@ fn read_groups(keeper: &Keeper, state: &mut State) {
     for file in disk::names(&keeper.layout.groups()) {
         let Some(Ok(name)) = file.strip_suffix(".json").map(GroupName::new) else { continue };
         // Declarations come through this process, so a group that is held is read again only if it was corrupt.
-        if state.groups.get(&name).is_some_and(|g| matches!(g.held, Held::Good(_))) {
-            continue;
+        if !state.groups.get(&name).is_some_and(|g| matches!(g.held, Held::Good(_))) {
+            read_group(keeper, state, &name);
         }
-        let held = match disk::read_json::<Declared>(&keeper.layout.group(&name)) {
-            Read::Missing => continue,
-            Read::Good(declared) if declared.spec.group == name => Held::Good(declared),
-            Read::Good(declared) => Held::Corrupt(corrupt(&format!("{file} speaks of {}", declared.spec.group))),
-            Read::Bad(why) => Held::Corrupt(corrupt(&why)),
-        };
-        let (held, sum) = match read_sum(keeper, state, &name) {
-            Ok(sum) => (held, sum),
-            Err(why) => (Held::Corrupt(corrupt(&why)), Sum::default()),
-        };
-        match state.groups.get_mut(&name) {
-            Some(group) => {
-                group.held = held;
-                group.sum = sum;
-            }
-            None => drop(state.groups.insert(name, Group::new(held, sum))),
+    }
+}
+
+/// From its files into memory.
+pub fn read_group(keeper: &Keeper, state: &mut State, name: &GroupName) {
+    let path = keeper.layout.group(name);
+    let held = match disk::read_json::<Declared>(&path) {
+        Read::Missing => return,
+        Read::Good(declared) if declared.spec.group == *name => Held::Good(declared),
+        Read::Good(declared) => Held::Corrupt(corrupt(&format!("{} speaks of {}", path.display(), declared.spec.group))),
+        Read::Bad(why) => Held::Corrupt(corrupt(&why)),
+    };
+    match state.groups.get_mut(name) {
+        Some(group) => group.held = held,
+        None => {
+            let sum = read_sum(keeper, state, name);
+            state.groups.insert(name.clone(), Group::new(held, sum));
         }
     }
 }
@@ -81,16 +85,25 @@ fn corrupt(why: &str) -> String {
     )
 }
 
-/// A sum that is missing is begun behind every number in sight; one that is garbage is not guessed at.
-fn read_sum(keeper: &Keeper, state: &State, name: &GroupName) -> Result<Sum, String> {
-    match disk::read_json(&sum_path(&keeper.layout, name)) {
-        Read::Good(sum) => Ok(sum),
-        Read::Bad(why) => Err(why),
-        Read::Missing => Ok(Sum { last: state.of_group(name).map(|i| i.record.number).max().unwrap_or(0), ..Sum::default() }),
+/// A sum that is missing or garbage is begun well behind every number in sight, so that none is used twice.
+fn read_sum(keeper: &Keeper, state: &State, name: &GroupName) -> Sum {
+    let (why, leap) = match disk::read_json::<Sum>(&sum_path(&keeper.layout, name)) {
+        Read::Good(sum) => return sum,
+        Read::Bad(why) => (why, LEAP),
+        Read::Missing => (String::new(), 0),
+    };
+    if !why.is_empty() {
+        tracing::error!("what was remembered of {name} is lost, its deaths are counted from 0 again: {why}");
     }
+    let logs = disk::names(&keeper.layout.host().join("logs"));
+    let logged =
+        logs.iter().filter_map(|file| file.strip_suffix(".log")?.strip_prefix(name.as_str())?.strip_prefix('-')?.parse::<u64>().ok());
+    let last = state.of_group(name).map(|i| i.record.number).chain(logged).max().unwrap_or(0);
+    Sum { last: last + leap, ..Sum::default() }
 }
 
-/// Counts each end that nobody asked for, once, on disk.
+/// Counts each end that nobody asked for, once, on disk. (Quickly written: a power cut ends every instance anyhow, and a sum
+/// that is lost is made good by `read_sum`.)
 fn settle(keeper: &Keeper, state: &mut State, name: &GroupName, now: Instant) {
     let there: BTreeSet<u64> = state.of_group(name).map(|i| i.record.number).collect();
     let Some(mut group) = state.groups.remove(name) else { return };
@@ -113,7 +126,7 @@ fn settle(keeper: &Keeper, state: &mut State, name: &GroupName, now: Instant) {
     }
     group.sum.counted.retain(|number| there.contains(number));
     if group.sum != before
-        && let Err(fault) = disk::write_json(&sum_path(&keeper.layout, name), &group.sum)
+        && let Err(fault) = disk::write_json_quick(&sum_path(&keeper.layout, name), &group.sum)
     {
         group.trouble = Some(fault.message);
     }
@@ -227,7 +240,7 @@ fn create(
     let Some(group) = state.groups.get_mut(name) else { return Ok(()) };
     let first = group.sum.last + 1;
     let sum = Sum { last: group.sum.last + u64::from(n), ..group.sum.clone() };
-    disk::write_json(&sum_path(&keeper.layout, name), &sum)?;
+    disk::write_json_quick(&sum_path(&keeper.layout, name), &sum)?;
     group.sum = sum;
     for number in first..first + u64::from(n) {
         let id = InstanceId::new(format!("{name}-{number}")).map_err(|e| Fault::yours("bad-spec", e.to_string()))?;

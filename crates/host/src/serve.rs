@@ -3,7 +3,8 @@
 use crate::declared::{self, Declared, Take};
 use crate::disk;
 use crate::keeper::Keeper;
-use crate::state::{Group, Held};
+use crate::reconcile;
+use crate::state::Held;
 use api::host::{DeclareGroup, HostCounters};
 use api::paths;
 use axum::body::Bytes;
@@ -105,18 +106,23 @@ async fn declare(State(keeper): State<Arc<Keeper>>, Path(text): Path<String>, bo
     Ok(Json(serde_json::json!({})))
 }
 
-/// On the disk before it is answered; under the state's lock, so that declarations come one by one.
+/// On the disk before it is answered. Declarations come one by one, but nobody who looks waits for the disk.
 fn take(keeper: &Keeper, call: DeclareGroup) -> Result<(), Fault> {
+    let _one_by_one = keeper.declaring();
     let name = call.spec.group.clone();
-    let mut state = keeper.state();
-    let held = match state.groups.get(&name).map(|g| &g.held) {
-        Some(Held::Corrupt(why)) => return Err(Fault::world("corrupt-state", format!("{name}: {why}")).again(false)),
-        Some(Held::Good(declared)) => Some(declared.clone()),
+    let corrupt = |why: &str| Err(Fault::world("corrupt-state", format!("{name}: {why}")).again(false));
+    let known = keeper.state().groups.get(&name).map(|group| match &group.held {
+        Held::Good(declared) => Ok(declared.clone()),
+        Held::Corrupt(why) => Err(why.clone()),
+    });
+    let held = match known {
+        Some(Ok(declared)) => Some(declared),
+        Some(Err(why)) => return corrupt(&why),
         // The reconciler may not have read the files yet.
         None => match disk::read_json::<Declared>(&keeper.layout.group(&name)) {
             disk::Read::Good(declared) => Some(declared),
             disk::Read::Missing => None,
-            disk::Read::Bad(why) => return Err(Fault::world("corrupt-state", format!("{name}: {why}")).again(false)),
+            disk::Read::Bad(why) => return corrupt(&why),
         },
     };
     if declared::judge(held.as_ref(), call.stamp, &call.spec)? == Take::Same {
@@ -124,12 +130,12 @@ fn take(keeper: &Keeper, call: DeclareGroup) -> Result<(), Fault> {
     }
     let new = Declared { stamp: call.stamp, spec: call.spec };
     disk::write_json(&keeper.layout.group(&name), &new)?;
-    match state.groups.get_mut(&name) {
-        Some(group) => group.held = Held::Good(new),
-        None if held.is_none() => drop(state.groups.insert(name, Group::new(Held::Good(new), declared::Sum::default()))),
-        None => {} // the reconciler reads the file, with what is remembered of the group
+    // A group that is not held yet is read from the file, with what is remembered of it.
+    if let Some(group) = keeper.state().groups.get_mut(&name) {
+        group.held = Held::Good(new);
+    } else {
+        reconcile::read_group(keeper, &mut keeper.state(), &name);
     }
-    drop(state);
     keeper.nudge();
     Ok(())
 }

@@ -70,18 +70,20 @@ impl Host {
         Some(Self { layout, remote, image, artifact, dir, keeper: None, _tokio: tokio })
     }
 
-    pub fn start(&mut self) {
+    /// Milliseconds until it answered.
+    pub fn start(&mut self) -> u64 {
         let log = std::fs::File::options().create(true).append(true).open(self.dir.join("keeper.log")).unwrap();
+        let begin = Instant::now();
         let child =
             Command::new(program()).arg("run").arg(&self.dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let pid = child.id();
         self.keeper = Some(child);
-        let begin = Instant::now();
         while self.remote.health().map(|h| h.pid) != Ok(pid) {
             let ended = self.keeper.as_mut().unwrap().try_wait().unwrap();
             assert!(begin.elapsed() < WITHIN && ended.is_none(), "the keeper does not begin: {}", self.keeper_log());
             std::thread::sleep(Duration::from_millis(5));
         }
+        begin.elapsed().as_millis() as u64
     }
 
     /// By kill -9, always.
@@ -131,7 +133,8 @@ impl Host {
     }
 
     pub fn web(&self, name: &str, count: u32) -> GroupSpec {
-        let mut spec = self.group(Want { name, run: &["busybox", "httpd", "-f", "-p", "8080", "-h", "/www"], count, ..Want::default() });
+        let mut spec =
+            self.group(Want { name, run: &["sh", "-c", "echo born; exec busybox httpd -f -p 8080 -h /www"], count, ..Want::default() });
         if let GroupWish::Run { release, .. } = &mut spec.wish {
             release.port = Some(8080);
             release.health.probe = Probe::Http { path: "/healthz".to_string() };
@@ -224,15 +227,27 @@ impl Host {
         }
     }
 
-    /// An id once seen with a program's pid and start keeps them: nothing is launched twice.
-    pub fn check_no_doubles(&self, born: &mut BTreeMap<String, String>) {
-        for name in names(&self.layout.instances()) {
-            let started = self.json(&name, "started.json");
-            if started.is_object() {
-                let who = format!("{} {}", started["pid"], started["pid_start"]);
-                let before = born.entry(name.clone()).or_insert_with(|| who.clone());
-                assert_eq!(*before, who, "{name} was launched twice");
+    pub fn check_born_once(&self) {
+        let logs = self.layout.host().join("logs");
+        for name in names(&logs) {
+            let text = std::fs::read_to_string(logs.join(&name)).unwrap_or_default();
+            assert!(text.matches("born").count() <= 1, "{name}: launched twice: {text}");
+        }
+    }
+
+    pub fn tmp_groups_gone(&self) {
+        for group in self.remote.all().unwrap() {
+            if group.group.as_str().starts_with("tmp-") && group.wish != WishSeen::Gone {
+                self.declare(2, self.gone(group.group.as_str()));
             }
+        }
+    }
+
+    pub fn kill_some_shim(&self, random: u64) {
+        let ids = names(&self.layout.instances());
+        let shims: Vec<i64> = ids.iter().filter_map(|id| self.json(id, "began")["pid"].as_i64()).collect();
+        if let Some(pid) = shims.get(random as usize % shims.len().max(1)) {
+            let _ = Command::new("kill").arg("-9").arg(pid.to_string()).status();
         }
     }
 
