@@ -1,13 +1,15 @@
 //! One error with its place, and how it is shown.
 
 use crate::places::Places;
-use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
 use std::fmt;
 use std::ops::Range;
 
-/// More of a line than this is cut off around the place, so that a file of one long line can still be shown.
-const LINE_BYTES_MAX: usize = 300;
+/// Of a longer line only what is around the place is given to the renderer, so that a file of one huge line is still shown quickly.
+const LINE_BYTES_MAX: usize = 8 << 10;
+/// So much then, a third of it before the place.
+const CUT_BYTES: usize = 300;
 
 /// One error of a file. It always has a place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -77,17 +79,30 @@ fn group<'a>(diagnostic: &'a Diagnostic, places: &Places<'a>, name: &'a str) -> 
     let title = Level::ERROR.primary_title(clean(&diagnostic.message)).id(diagnostic.code.clone());
     let own = shown(places, diagnostic.line, &diagnostic.span, AnnotationKind::Primary, clean(&diagnostic.label));
     let mut group = Group::with_title(title);
-    let mut first = Snippet::source(own.source.clone()).line_start(own.line).path(name).annotation(own.annotation());
+    let mut first = Snippet::source(own.source.clone()).line_start(own.line).annotation(own.annotation());
     let mut apart = Vec::new();
     for related in &diagnostic.related {
         let other = shown(places, related.line, &related.span, AnnotationKind::Context, clean(&related.label));
-        if other.line == own.line && other.source == own.source {
+        let near = related.span.start.abs_diff(diagnostic.span.start) < CUT_BYTES / 2;
+        if other.line == own.line && other.source == own.source && near {
             first = first.annotation(other.annotation());
         } else {
-            apart.push(Snippet::source(other.source.clone()).line_start(other.line).path(name).annotation(other.annotation()));
+            apart.push((Snippet::source(other.source.clone()).line_start(other.line).annotation(other.annotation()), other.cut, related));
         }
     }
-    group = group.element(first).elements(apart);
+    // Where a line is cut, the snippet's own column is not the file's.
+    if own.cut {
+        group = group.element(Origin::path(name).line(diagnostic.line).char_column(diagnostic.column)).element(first);
+    } else {
+        group = group.element(first.path(name));
+    }
+    for (snippet, cut, related) in apart {
+        group = if cut {
+            group.element(Origin::path(name).line(related.line).char_column(related.column)).element(snippet)
+        } else {
+            group.element(snippet.path(name))
+        };
+    }
     if let Some(hint) = &diagnostic.hint {
         group = group.element(Level::HELP.message(clean(hint)));
     }
@@ -100,6 +115,7 @@ struct Shown {
     span: Range<usize>,
     kind: AnnotationKind,
     label: String,
+    cut: bool,
 }
 
 impl Shown {
@@ -109,16 +125,18 @@ impl Shown {
 }
 
 fn shown(places: &Places, line: usize, span: &Range<usize>, kind: AnnotationKind, label: String) -> Shown {
-    let whole = places.line(line);
-    let begin = span.start.saturating_sub(places.line_start(line)).min(whole.len());
-    let end = span.end.saturating_sub(places.line_start(line)).clamp(begin, whole.len());
-    let from = if whole.len() <= LINE_BYTES_MAX { 0 } else { crate::places::floor(whole, begin.saturating_sub(LINE_BYTES_MAX / 3)) };
-    let to = crate::places::floor(whole, (from + LINE_BYTES_MAX).max(begin)).max(from);
-    let end = end.min(to);
+    let line_text = places.line(line);
+    let whole = line_text.trim_start_matches('\u{feff}');
+    let line_start = places.line_start(line) + line_text.len() - whole.len();
+    let begin = span.start.saturating_sub(line_start).min(whole.len());
+    let end = span.end.saturating_sub(line_start).clamp(begin, whole.len());
+    let long = whole.len() > LINE_BYTES_MAX;
+    let from = if long { crate::places::floor(whole, begin.saturating_sub(CUT_BYTES / 3)) } else { 0 };
+    let to = if long { crate::places::floor(whole, from + CUT_BYTES).max(begin) } else { whole.len() };
     let source = whole[from..to].to_string();
     // An empty place, such as the end of the file, still gets one mark.
-    let span = begin - from..(end - from).max(begin - from);
-    Shown { line, source, span, kind, label }
+    let span = begin - from..end.min(to) - from;
+    Shown { line, source, span, kind, label, cut: from > 0 }
 }
 
 /// Messages repeat the user's text: no line breaks, no control characters, not without end.
