@@ -119,3 +119,35 @@ async fn zero_in_flight_without_weight_is_final() {
     drop(load.end().await);
     assert_eq!(lost, 0, "a request came after the count was seen as 0");
 }
+
+/// Draining: nobody new, and the word is given only when the last one is through.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn draining_waits_for_the_last_answer() {
+    let rig = Rig::start().await;
+    let (a, b) = (Server::start("a").await, Server::start("b").await);
+    rig.targets("web-r1-1", &[&a]);
+    rig.targets("web-r2-2", &[&b]);
+    rig.look().await;
+    rig.healthy("web-r1-1", 1).await;
+    rig.healthy("web-r2-2", 1).await;
+    rig.shift(&[("web-r1-1", 100)]).await;
+    let load = Load::start(rig.listen, 50, &["slow"]);
+    support::until("slow requests under way", || async { rig.traffic("web-r1-1").await.in_flight > 3 }).await;
+    a.books.delay_ms.store(1_500, SeqCst);
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    rig.shift(&[("web-r1-1", 50), ("web-r2-2", 50)]).await;
+    rig.drain("web-r1-1", &[(&a, true)]);
+    let word = rig.layout.drained(&support::rig::id_of("web-r1-1", &a));
+    support::until("closed", || async { rig.traffic("web-r1-1").await.targets.values().all(|t| t.draining) }).await;
+    let began = a.books.began.load(SeqCst);
+    // Looked at in this order, the file may never be there while something is under way.
+    support::until("the word", || async {
+        let (told, under_way) = (word.exists(), a.books.began.load(SeqCst) - a.served());
+        assert!(!(told && under_way > 0), "the word was given with {under_way} requests under way");
+        told
+    })
+    .await;
+    assert_eq!(a.books.began.load(SeqCst), began, "nobody new");
+    a.kill();
+    load.end().await.assert_nothing_lost();
+}
