@@ -292,8 +292,13 @@ impl Rotation {
         if stood == 0 { self.opened.spec.count } else { stood }
     }
 
-    /// Every group a step of this rotation names, and those it goes from and to.
+    /// The groups to observe: while it is open, every one that a step names and those it goes from and to;
+    /// once it is closed, what stands and what it left.
     pub fn groups(&self) -> Vec<GroupName> {
+        if let Some(closed) = &self.closed {
+            let stands = closed.census.standing.iter().map(|s| s.group.clone());
+            return stands.chain(self.remnants()).collect();
+        }
         let mut all: BTreeSet<&GroupName> = self.touched.iter().collect();
         all.insert(&self.opened.to.group);
         all.extend(self.opened.from.iter().map(|f| &f.group));

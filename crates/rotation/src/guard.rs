@@ -47,6 +47,11 @@ impl Ground<'_> {
         if !shrinks || !self.serves(group) {
             return None;
         }
+        // While the new group is not whole, nothing is taken from the old one, even if the sum would do.
+        let new = self.eyes.to.map(|to| &to.group).filter(|to| self.direction == Direction::Forward && *to != group);
+        if let Some(why) = new.and_then(|to| self.unwell(to)) {
+            return Some(why);
+        }
         let worst = tally.worst(count);
         if self.eyes.routed(group) {
             let weight = self.eyes.weight(group);
@@ -94,7 +99,11 @@ impl Ground<'_> {
         // The old group is the way back: it stays until the new one can do without it, even if nobody is sent to it any more.
         let way_back = self.direction == Direction::Forward && self.eyes.from.is_some_and(|f| f.group == *group);
         let remain = if way_back {
-            self.eyes.to.map_or(0, |to| self.eyes.tally(&to.group).healthy)
+            let to = &self.eyes.to?.group;
+            if let Some(why) = self.unwell(to) {
+                return Some(why);
+            }
+            self.eyes.tally(to).healthy
         } else if self.serves(group) {
             self.healthy_beside(group)
         } else {

@@ -236,7 +236,7 @@ impl World {
                 if let (Step::Soak { for_ms, .. }, Some((since, _))) = (&o.plan.steps[o.cursor].step, o.soak.take())
                     && decided < since + for_ms
                 {
-                    return Some(format!("a soak of {for_ms} ms was cut short after {} ms", decided - since));
+                    return Some(format!("a soak of {for_ms} ms was cut short after {} ms", decided.saturating_sub(since)));
                 }
                 o.running = false;
                 o.cursor += 1;
