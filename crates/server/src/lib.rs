@@ -1,1 +1,146 @@
-//! Control plane: the driving loop, the API, live events.
+//! Control plane: the driving loop and the API over it.
+//!
+//! It holds no state of its own that matters: journals and records are in the store, the world is behind the ports. Killing it at
+//! any moment loses nothing; whoever is started next goes on.
+//!
+//! ```text
+//!  socket ─▶ http ─▶ desk (plan, deploy, rollback, asks, steps, gc) ─▶ store ◀─ drive ─▶ provider, router
+//!                      └─ status, lists (read only) ◀──────────────────┘ rings the bell ▲
+//! ```
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `app`, `bell` | what everything shares; who is woken when something changes |
+//! | `node`, `socket` | one process a data directory; the sockets and who may speak on them |
+//! | `wish`, `look`, `desk`, `rollouts` | from a request to open rotations |
+//! | `drive` | a thread for each open rotation |
+//! | `status`, `lists`, `steps`, `gc` | answers |
+//! | `http` | paths, bodies, errors, live events |
+
+mod app;
+mod bell;
+mod desk;
+mod drive;
+mod gc;
+mod http;
+mod lists;
+mod look;
+mod node;
+mod ports;
+mod rollouts;
+mod socket;
+mod status;
+mod steps;
+mod wish;
+
+pub use node::node_id;
+pub use ports::{Images, Kept};
+
+use model::{Fault, Layout};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// What `serve` needs. The ports are made by whoever starts it.
+#[derive(Clone)]
+pub struct Config {
+    pub layout: Layout,
+    /// An address and the token that every request there must carry; None: the Unix socket alone.
+    pub listen: Option<(SocketAddr, String)>,
+    /// Names this data directory's control plane for ever, so that a restarted one takes its own leases back: see [`node_id`].
+    pub holder: String,
+    pub provider: Arc<dyn rotation::Provider + Send + Sync>,
+    pub router: Arc<dyn rotation::Router + Send + Sync>,
+    pub images: Arc<dyn Images>,
+}
+
+/// A running control plane. Dropping it stops it as kill -9 would, only sooner noticed by its own threads.
+pub struct Server {
+    app: Arc<app::App>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+    address: Option<SocketAddr>,
+    // Last, so that the next process gets the directory only when everything above has ended.
+    _only: node::Only,
+}
+
+/// Serves until the future is dropped or something ends it.
+pub async fn run(config: Config) -> Result<(), Fault> {
+    let mut server = start(config).await?;
+    server.ended().await
+}
+
+/// Takes the data directory, opens the store, picks up what is open, listens.
+pub async fn start(config: Config) -> Result<Server, Fault> {
+    let only = node::only_one(&config.layout)?;
+    let tcp = match &config.listen {
+        None => None,
+        Some((address, token)) => Some((socket::tcp(*address, token).await?, token.clone())),
+    };
+    let address = tcp.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
+    let app = {
+        let config = config.clone();
+        blocking(move || app::App::open(&config)).await?
+    };
+    let threads = drive::start(&app)?;
+    let unix = match socket::unix(&config.layout.api_socket()) {
+        Ok(unix) => unix,
+        Err(fault) => {
+            app.stop();
+            return Err(fault);
+        }
+    };
+    let mut tasks = vec![tokio::spawn(socket::serve(unix, http::router(&app, None)))];
+    if let Some((listener, token)) = tcp {
+        tasks.push(tokio::spawn(socket::serve(listener, http::router(&app, Some(&token)))));
+    }
+    Ok(Server { app, threads, tasks, address, _only: only })
+}
+
+impl Server {
+    /// Where it listens for TCP, if it does.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Waits until it can serve no more.
+    pub async fn ended(&mut self) -> Result<(), Fault> {
+        for task in &mut self.tasks {
+            if let Err(e) = task.await {
+                return Err(Fault::ours("server-ended", format!("a listener ended: {e}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops and waits until its threads have ended.
+    pub async fn stop(mut self) {
+        self.halt();
+        let threads = std::mem::take(&mut self.threads);
+        let joined = blocking(move || {
+            for thread in threads {
+                // A thread that panicked has been told of where it ran.
+                let _ = thread.join();
+            }
+            Ok(())
+        });
+        let _ = joined.await;
+    }
+
+    fn halt(&mut self) {
+        self.app.stop();
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.halt();
+    }
+}
+
+/// Runs what blocks (the store, the ports) where it may.
+async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T, Fault> + Send + 'static) -> Result<T, Fault> {
+    tokio::task::spawn_blocking(f).await.unwrap_or_else(|e| Err(Fault::ours("panic", format!("the control plane failed inside: {e}"))))
+}

@@ -1,0 +1,309 @@
+//! Plan, deploy and rollback: wishes into open rotations, each in one transaction with everything that belongs to it.
+
+use crate::app::App;
+use crate::look::{self, Known};
+use crate::wish::{self, Wish};
+use api::control::{DeployRequest, Opened, PlanAnswer, PlannedRotation, RollbackRequest};
+use model::{
+    Direction, Event, Fault, GroupName, Opened as Opening, Plan, Release, RolloutId, RolloutPlan, RotationId, ServiceName, ServiceSpec,
+    Standing, Step, TierName, Time, View, WishSeen,
+};
+use rotation::Intent;
+use std::collections::{BTreeMap, BTreeSet};
+use store::{Origin, Tx};
+
+/// How often the world may move under our feet before we say so.
+const TRIES: usize = 5;
+const MOVED: &str = "world-moved";
+
+/// A service as it was looked at, to be compared with what the transaction finds.
+pub struct Looked {
+    pub known: Known,
+    pub view: View,
+}
+
+pub fn look_at(app: &App, service: &ServiceName, routed: bool) -> Result<Looked, Fault> {
+    let known = app.store.read(|r| look::known(r, service))?;
+    let view = look::patient_view(app, service, &known, routed)?;
+    Ok(Looked { known, view })
+}
+
+/// Runs `f` again when a rotation was closed between the look and the transaction.
+pub fn retrying<T>(mut f: impl FnMut() -> Result<T, Fault>) -> Result<T, Fault> {
+    for _ in 1..TRIES {
+        match f() {
+            Err(fault) if fault.code == MOVED => {}
+            done => return done,
+        }
+    }
+    f()
+}
+
+/// What there is to do for one service.
+#[derive(Debug)]
+pub enum Course {
+    Unchanged,
+    /// Only the number of servers differs.
+    Count,
+    Rotate,
+}
+
+fn course(looked: &Looked, wish: &Wish, release: &Release) -> Course {
+    let Some(standing) = looked.known.standing.as_ref().filter(|s| s.release == *release) else { return Course::Rotate };
+    let view = &looked.view;
+    let Some(WishSeen::Run { count, .. }) = view.groups.get(&standing.group).map(|g| g.wish) else { return Course::Rotate };
+    let customers = view.route.as_ref().map_or_else(BTreeMap::new, |r| r.weights.clone());
+    let customers: Vec<_> = customers.into_iter().filter(|(_, w)| *w > 0).collect();
+    let right = if release.route.is_some() { customers == [(standing.group.clone(), 100)] } else { customers.is_empty() };
+    match (right && look::is_alone(view, standing), count == wish.spec.count) {
+        (false, _) => Course::Rotate,
+        (true, true) => Course::Unchanged,
+        (true, false) => Course::Count,
+    }
+}
+
+/// Who asked for what; goes into the journal.
+pub struct Asked<'a> {
+    pub why: &'a str,
+    pub by: &'a str,
+    pub at: Time,
+    pub rollout: Option<&'a RolloutId>,
+    /// Open one even if nothing differs: a rollout counts it.
+    pub always: bool,
+}
+
+/// Puts the wish and opens what it takes; None: nothing.
+pub fn open(tx: &Tx<'_>, looked: &Looked, wish: &Wish, asked: &Asked<'_>) -> Result<Option<RotationId>, Fault> {
+    let service = &wish.spec.name;
+    tx.must_be_free(service)?;
+    if tx.standing(service)? != looked.known.standing {
+        return Err(Fault::world(MOVED, format!("{service} was changed by somebody else just now")).hint("try again"));
+    }
+    tx.put_service(&wish.spec, asked.by, asked.at)?;
+    let release = tx.put_release(&wish.release, asked.at)?.release;
+    let course = course(looked, wish, &release);
+    if matches!(course, Course::Unchanged) && !asked.always {
+        return Ok(None);
+    }
+    let origin = Origin { service, rollout: asked.rollout, at: asked.at };
+    let id = tx.open_rotation(&origin, |id, from| {
+        let (to, plan) = match (&course, &from) {
+            (Course::Rotate, _) | (_, None) => forward(looked, wish, release.clone(), id, from.as_ref())?,
+            (Course::Unchanged | Course::Count, Some(standing)) => (standing.clone(), count_only(looked, &wish.spec, standing)?),
+        };
+        Ok(Opening { spec: wish.spec.clone(), from, to, plan, why: asked.why.to_string() })
+    })?;
+    Ok(Some(id))
+}
+
+fn forward(looked: &Looked, wish: &Wish, release: Release, id: &RotationId, from: Option<&Standing>) -> Result<(Standing, Plan), Fault> {
+    let group = GroupName::of(&wish.spec.name, release.number, id)
+        .map_err(|e| Fault::yours("name-too-long", e.to_string()).hint("give the service a shorter name"))?;
+    let to = Standing { group, release };
+    let intent = Intent { spec: &wish.spec, from, to: &to, direction: Direction::Forward };
+    let plan = rotation::plan(&intent, &looked.view)?;
+    Ok((to, plan))
+}
+
+fn count_only(looked: &Looked, spec: &ServiceSpec, standing: &Standing) -> Result<Plan, Fault> {
+    rotation::single(spec, &Step::Scale { group: standing.group.clone(), count: spec.count }, &looked.view)
+}
+
+pub fn plan(app: &App, request: &DeployRequest) -> Result<PlanAnswer, Fault> {
+    let _alone = app.desk();
+    let tiers = wishes(app, request)?;
+    retrying(|| {
+        let looked = look_at_all(app, &tiers)?;
+        app.store.pretend(|tx| rehearse(tx, &tiers, &looked, &asked(request, app.now())))
+    })
+}
+
+/// Opens everything in a transaction that will not be kept.
+fn rehearse(
+    tx: &Tx<'_>,
+    tiers: &[(TierName, Vec<Wish>)],
+    looked: &BTreeMap<ServiceName, Looked>,
+    asked: &Asked<'_>,
+) -> Result<PlanAnswer, Fault> {
+    let mut rotations = Vec::new();
+    for (tier, wishes) in tiers {
+        for wish in wishes {
+            let Some(id) = open(tx, &looked[&wish.spec.name], wish, asked)? else { continue };
+            let Some(Event::Opened(opened)) = tx.lines(&id, 0)?.into_iter().next().map(|l| l.event) else {
+                return Err(Fault::ours("no-opening", format!("{id} has no first line")));
+            };
+            let service = wish.spec.name.clone();
+            rotations.push(PlannedRotation { service, tier: tier.clone(), from: opened.from, to: opened.to, plan: opened.plan });
+        }
+    }
+    Ok(PlanAnswer { rotations })
+}
+
+pub fn deploy(app: &App, request: &DeployRequest) -> Result<Opened, Fault> {
+    let _alone = app.desk();
+    let tiers = wishes(app, request)?;
+    let asked = asked(request, app.now());
+    let opened = retrying(|| {
+        let looked = look_at_all(app, &tiers)?;
+        let planned = app.store.pretend(|tx| rehearse(tx, &tiers, &looked, &asked))?;
+        let changed: BTreeSet<ServiceName> = planned.rotations.into_iter().map(|r| r.service).collect();
+        app.store.write(|tx| match &request.service {
+            Some(_) => begin_one(tx, &tiers, &looked, &asked),
+            None => begin_all(tx, &tiers, &looked, &asked, &changed),
+        })
+    })?;
+    app.bell.ring();
+    Ok(opened)
+}
+
+fn begin_one(
+    tx: &Tx<'_>,
+    tiers: &[(TierName, Vec<Wish>)],
+    looked: &BTreeMap<ServiceName, Looked>,
+    asked: &Asked<'_>,
+) -> Result<Opened, Fault> {
+    let mut answer = Opened::default();
+    for wish in tiers.iter().flat_map(|(_, wishes)| wishes) {
+        match open(tx, &looked[&wish.spec.name], wish, asked)? {
+            Some(id) => answer.rotations.push(id),
+            None => answer.unchanged.push(wish.spec.name.clone()),
+        }
+    }
+    Ok(answer)
+}
+
+/// Writes the rollout and opens its first tier in the same transaction; the loop opens the others when their time comes.
+fn begin_all(
+    tx: &Tx<'_>,
+    tiers: &[(TierName, Vec<Wish>)],
+    looked: &BTreeMap<ServiceName, Looked>,
+    asked: &Asked<'_>,
+    changed: &BTreeSet<ServiceName>,
+) -> Result<Opened, Fault> {
+    let mut answer = Opened::default();
+    let mut plan = RolloutPlan { why: asked.why.to_string(), tiers: Vec::new() };
+    for (tier, wishes) in tiers {
+        let mut pinned = Vec::new();
+        for wish in wishes {
+            // Also where nothing is rotated: waves, soak and the like may differ, and hold from now on.
+            tx.put_service(&wish.spec, asked.by, asked.at)?;
+            if changed.contains(&wish.spec.name) {
+                pinned.push((wish.spec.clone(), tx.put_release(&wish.release, asked.at)?.release));
+            } else {
+                answer.unchanged.push(wish.spec.name.clone());
+            }
+        }
+        if !pinned.is_empty() {
+            plan.tiers.push((tier.clone(), pinned));
+        }
+    }
+    let Some((_, first)) = plan.tiers.first() else { return Ok(answer) };
+    let rollout = tx.open_rollout(&plan, asked.at)?;
+    let asked = Asked { rollout: Some(&rollout), always: true, ..*asked };
+    for (spec, release) in first {
+        let wish = Wish { spec: spec.clone(), release: release.clone() };
+        answer.rotations.extend(open(tx, &looked[&spec.name], &wish, &asked)?);
+    }
+    answer.rollout = Some(rollout);
+    Ok(answer)
+}
+
+fn asked(request: &DeployRequest, at: Time) -> Asked<'_> {
+    let why = match (&request.service, request.release) {
+        (Some(_), Some(_)) => "an earlier release is deployed again",
+        (Some(_), None) => "deploy of one service",
+        (None, _) => "deploy of every service",
+    };
+    Asked { why, by: &request.by, at, rollout: None, always: false }
+}
+
+fn look_at_all(app: &App, tiers: &[(TierName, Vec<Wish>)]) -> Result<BTreeMap<ServiceName, Looked>, Fault> {
+    let wishes = tiers.iter().flat_map(|(_, wishes)| wishes);
+    wishes.map(|w| Ok((w.spec.name.clone(), look_at(app, &w.spec.name, w.release.route.is_some())?))).collect()
+}
+
+/// The request's wishes, checked against the stores: what they name is there, and no two services want one listener.
+fn wishes(app: &App, request: &DeployRequest) -> Result<Vec<(TierName, Vec<Wish>)>, Fault> {
+    let earlier = |spec: &ServiceSpec| match request.release {
+        None => Ok(None),
+        Some(number) => release_of(app, &spec.name, number).map(Some),
+    };
+    let tiers = wish::tiers(request, earlier)?;
+    let all: Vec<&Wish> = tiers.iter().flat_map(|(_, wishes)| wishes).collect();
+    must_be_free_to_listen(app, &all)?;
+    for wish in all {
+        must_be_there(app, &wish.release)?;
+    }
+    Ok(tiers)
+}
+
+fn release_of(app: &App, service: &ServiceName, number: u64) -> Result<Release, Fault> {
+    let row = app.store.read(|r| r.release(service, number))?;
+    row.map(|r| r.release).ok_or_else(|| {
+        Fault::yours("not-found", format!("{service} has no release r{number}")).hint(format!("`afresh releases {service}` lists them"))
+    })
+}
+
+fn must_be_there(app: &App, release: &Release) -> Result<(), Fault> {
+    let label = &release.service;
+    if !app.images.has(&release.image)? {
+        let told = format!("{label}: image {} ({}) is not in the store, or not whole", release.image_name, release.image.short());
+        return Err(Fault::yours("image-missing", told).hint(format!("`afresh bake {}` makes it", release.image_name)));
+    }
+    match &release.artifact {
+        Some(artifact) if !app.images.has(artifact)? => {
+            let told = format!("{label}: artifact {} is not in the store, or not whole", artifact.short());
+            Err(Fault::yours("artifact-missing", told).hint(format!("`afresh deploy {label} --artifact PATH` packs it again")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn must_be_free_to_listen(app: &App, wishes: &[&Wish]) -> Result<(), Fault> {
+    let others = app.store.read(|r| {
+        let mut others = Vec::new();
+        for row in r.services()? {
+            if wishes.iter().all(|w| w.spec.name != row.spec.name) {
+                others.extend(r.standing(&row.spec.name)?);
+            }
+        }
+        Ok(others)
+    })?;
+    for wish in wishes {
+        let Some(route) = &wish.release.route else { continue };
+        if let Some(other) = others.iter().find(|o| o.release.route.as_ref().is_some_and(|r| r.listen == route.listen)) {
+            return Err(wish::listen_taken(&wish.spec.name, &other.release.service, route.listen));
+        }
+    }
+    Ok(())
+}
+
+/// A new rotation to an earlier release, in a new group, with all the release's settings.
+pub fn rollback(app: &App, request: &RollbackRequest) -> Result<Opened, Fault> {
+    let _alone = app.desk();
+    let service = &request.service;
+    let row = app.store.read(|r| r.service(service))?.ok_or_else(|| store::no_service(service))?;
+    app.store.read(|r| r.must_be_free(service))?;
+    let release = match request.to {
+        Some(number) => release_of(app, service, number)?,
+        None => {
+            let stood = app.store.read(|r| r.stood(service, 2))?;
+            let none = || Fault::yours("nothing-before", format!("{service}: no other release stood before the one that stands"));
+            stood.into_iter().nth(1).map(|s| s.release).ok_or_else(none)?
+        }
+    };
+    must_be_there(app, &release)?;
+    let wish = Wish { spec: wish::with_settings(&row.spec, &release), release };
+    must_be_free_to_listen(app, &[&wish])?;
+    let why = format!("rollback to r{}, asked for by {}", wish.release.number, request.by);
+    let asked = Asked { why: &why, by: &request.by, at: app.now(), rollout: None, always: false };
+    let opened = retrying(|| {
+        let looked = look_at(app, service, wish.release.route.is_some())?;
+        app.store.write(|tx| open(tx, &looked, &wish, &asked))
+    })?;
+    app.bell.ring();
+    Ok(match opened {
+        Some(id) => Opened { rotations: vec![id], ..Opened::default() },
+        None => Opened { unchanged: vec![service.clone()], ..Opened::default() },
+    })
+}

@@ -1,0 +1,42 @@
+//! Which objects somebody may still need. What is removed is the image store's business.
+
+use crate::app::App;
+use crate::look;
+use api::control::GcAnswer;
+use model::{Digest, Fault, Release};
+use std::collections::BTreeSet;
+use store::Records;
+
+/// The standing release, and so many before it, can be launched again.
+const BEFORE: usize = 2;
+
+pub fn gc(app: &App) -> Result<GcAnswer, Fault> {
+    // No deploy may look an object up and pin it between the count and the sweep.
+    let _alone = app.desk();
+    let keep = app.store.read(in_use)?;
+    let removed = app.images.sweep(&keep)?;
+    let kept = app.images.kept()?.len();
+    Ok(GcAnswer {
+        freed_bytes: removed.iter().map(|(_, bytes)| *bytes).sum(),
+        removed: removed.into_iter().map(|(digest, _)| digest).collect(),
+        kept: u32::try_from(kept).unwrap_or(u32::MAX),
+    })
+}
+
+fn in_use(records: &Records<'_>) -> Result<BTreeSet<Digest>, Fault> {
+    let mut keep = BTreeSet::new();
+    let mut pin = |release: &Release| {
+        keep.insert(release.image.clone());
+        keep.extend(release.artifact.clone());
+    };
+    for row in records.services()? {
+        let service = &row.spec.name;
+        records.stood(service, 1 + BEFORE)?.iter().for_each(|s| pin(&s.release));
+        // Open rotations, and what stopped ones may have left running.
+        look::known(records, service)?.releases.values().for_each(&mut pin);
+    }
+    for rollout in records.open_rollouts()? {
+        rollout.plan.tiers.iter().flat_map(|(_, services)| services).for_each(|(_, release)| pin(release));
+    }
+    Ok(keep)
+}

@@ -1,0 +1,87 @@
+//! Events as lines, oldest first; with `follow` the stream stays open and an empty line now and then keeps it alive.
+
+use super::{Refusal, extract::Params};
+use crate::app::App;
+use crate::blocking;
+use api::control::Numbered;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use model::Fault;
+use serde::Deserialize;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Lines read at a time: a slow reader costs this much memory and no more.
+const CHUNK: u64 = 200;
+const ALIVE_EVERY: Duration = Duration::from_secs(5);
+
+#[derive(Deserialize)]
+pub struct Ask {
+    #[serde(default)]
+    follow: bool,
+    #[serde(default)]
+    after: u64,
+}
+
+struct Reader {
+    app: Arc<App>,
+    news: watch::Receiver<u64>,
+    after: u64,
+    follow: bool,
+}
+
+pub async fn events(State(app): State<Arc<App>>, Params(ask): Params<Ask>) -> Result<Response, Refusal> {
+    let mut reader = Reader { news: app.news.clone(), app, after: ask.after, follow: ask.follow };
+    // The first lines are read before the head is sent, so that a damaged store is an error and not a stream that breaks off.
+    let first = reader.read().await?;
+    let rest = futures_util::stream::unfold((Some(reader), first), |(reader, ready)| async move {
+        let mut reader = reader?;
+        if let Some(bytes) = ready {
+            return Some((Ok(bytes), (Some(reader), None)));
+        }
+        match reader.next().await {
+            Ok(Some(bytes)) => Some((Ok(bytes), (Some(reader), None))),
+            Ok(None) => None,
+            Err(fault) => Some((Err(std::io::Error::other(fault.message)), (None, None))),
+        }
+    });
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(rest)).into_response())
+}
+
+impl Reader {
+    async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+        loop {
+            // Marked as seen before reading: what is written meanwhile wakes us again.
+            self.news.borrow_and_update();
+            if let Some(bytes) = self.read().await? {
+                return Ok(Some(bytes));
+            }
+            if !self.follow || self.app.is_stopping() {
+                return Ok(None);
+            }
+            match tokio::time::timeout(ALIVE_EVERY, self.news.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Ok(None),
+                Err(_) => return Ok(Some(Bytes::from_static(b"\n"))),
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<Option<Bytes>, Fault> {
+        let (app, after) = (self.app.clone(), self.after);
+        let lines = blocking(move || app.store.read(|r| r.events(after, CHUNK))).await?;
+        let Some(last) = lines.last() else { return Ok(None) };
+        self.after = last.number;
+        let mut bytes = Vec::new();
+        for line in lines {
+            let numbered = Numbered { number: line.number, line: line.line };
+            serde_json::to_writer(&mut bytes, &numbered).map_err(|e| Fault::ours("unwritable-event", e.to_string()))?;
+            bytes.push(b'\n');
+        }
+        Ok(Some(bytes.into()))
+    }
+}

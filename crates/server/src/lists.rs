@@ -1,0 +1,103 @@
+//! Lists for people: releases, images, instances.
+
+use crate::app::App;
+use crate::look;
+use api::control::{ImageRow, InstanceRow, ReleaseRow};
+use model::{Digest, Fault, ServiceName, WishSeen};
+use std::collections::BTreeMap;
+
+pub fn releases(app: &App, service: Option<&ServiceName>) -> Result<Vec<ReleaseRow>, Fault> {
+    app.store.read(|r| {
+        if let Some(service) = service
+            && r.service(service)?.is_none()
+        {
+            return Err(store::no_service(service));
+        }
+        let mut stood: BTreeMap<ServiceName, Vec<u64>> = BTreeMap::new();
+        let mut rows = Vec::new();
+        for row in r.releases(service)? {
+            let name = row.release.service.clone();
+            if !stood.contains_key(&name) {
+                let last = r.stood(&name, 2)?.into_iter().map(|s| s.release.number).collect();
+                stood.insert(name.clone(), last);
+            }
+            let place = stood[&name].iter().position(|n| *n == row.release.number);
+            let role = match place {
+                Some(0) => "standing",
+                Some(_) => "previous",
+                None => "",
+            };
+            rows.push(ReleaseRow { release: row.release, digest: row.digest, at: row.at, role: role.to_string() });
+        }
+        Ok(rows)
+    })
+}
+
+/// Newest first.
+pub fn images(app: &App) -> Result<Vec<ImageRow>, Fault> {
+    let mut releases: BTreeMap<Digest, Vec<String>> = BTreeMap::new();
+    for row in app.store.read(|r| r.releases(None))? {
+        releases.entry(row.release.image.clone()).or_default().push(row.release.label());
+    }
+    let (running, trouble) = match running(app) {
+        Ok(running) => (running, None),
+        Err(fault) => (BTreeMap::new(), Some(fault.message)),
+    };
+    let kept = app.images.kept()?.into_iter().rev();
+    let rows = kept.filter_map(|k| {
+        Some(ImageRow {
+            name: k.image?,
+            bytes: k.bytes,
+            packages: k.packages,
+            baked: k.made,
+            releases: releases.get(&k.digest).cloned().unwrap_or_default(),
+            instances: running.get(&k.digest).copied().unwrap_or(0),
+            trouble: trouble.clone(),
+            digest: k.digest,
+        })
+    });
+    Ok(rows.collect())
+}
+
+/// Instances by the image they run.
+fn running(app: &App) -> Result<BTreeMap<Digest, u32>, Fault> {
+    let mut count = BTreeMap::new();
+    let known = app.store.read(|r| r.services()?.iter().map(|s| look::known(r, &s.spec.name)).collect::<Result<Vec<_>, Fault>>())?;
+    for known in known {
+        for (group, release) in &known.releases {
+            let seen = app.provider.observe(group)?;
+            *count.entry(release.image.clone()).or_default() += u32::try_from(seen.instances.len()).unwrap_or(u32::MAX);
+        }
+    }
+    Ok(count)
+}
+
+pub fn instances(app: &App, service: Option<&ServiceName>) -> Result<Vec<InstanceRow>, Fault> {
+    let known = app.store.read(|r| {
+        let names: Vec<ServiceName> = match service {
+            Some(name) => vec![r.service(name)?.ok_or_else(|| store::no_service(name))?.spec.name],
+            None => r.services()?.into_iter().map(|s| s.spec.name).collect(),
+        };
+        names.into_iter().map(|n| Ok((look::known(r, &n)?, n))).collect::<Result<Vec<_>, Fault>>()
+    })?;
+    let mut rows = Vec::new();
+    for (known, service) in known {
+        let view = look::view(app, &service, &known, false)?;
+        for (group, seen) in &view.groups {
+            // A group of a check runs under its own name; what it runs is told by the keeper.
+            let release = match seen.wish {
+                WishSeen::Run { release, .. } => release,
+                WishSeen::Unknown | WishSeen::Gone => known.releases.get(group).map_or(0, |r| r.number),
+            };
+            let traffic = view.route.as_ref().and_then(|r| r.groups.get(group));
+            rows.extend(seen.instances.iter().map(|i| InstanceRow {
+                service: service.clone(),
+                group: group.clone(),
+                release,
+                seen: i.clone(),
+                balancer: traffic.and_then(|t| t.targets.get(&i.id)).cloned(),
+            }));
+        }
+    }
+    Ok(rows)
+}

@@ -1,0 +1,53 @@
+//! What the server needs of the image store beyond `rotation::ImageStore`, and the wall clock.
+
+use model::{Digest, Fault, ImageName, Time};
+use rotation::{Clock, ImageStore};
+use std::collections::BTreeSet;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// One object as it is known in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    pub digest: Digest,
+    /// The recipe's name; None: an artifact.
+    pub image: Option<ImageName>,
+    pub bytes: u64,
+    pub packages: u32,
+    pub made: Time,
+}
+
+pub trait Images: ImageStore + Send + Sync {
+    fn kept(&self) -> Result<Vec<Kept>, Fault>;
+    /// Removes what is neither in `keep` nor the current image of a recipe nor quite new; gives digest and bytes of what went.
+    fn sweep(&self, keep: &BTreeSet<Digest>) -> Result<Vec<(Digest, u64)>, Fault>;
+}
+
+impl Images for image::Store {
+    fn kept(&self) -> Result<Vec<Kept>, Fault> {
+        let (manifests, damaged) = self.list()?;
+        for fault in damaged {
+            tracing::warn!(code = fault.code, "{}", fault.message);
+        }
+        let kept = manifests.into_iter().map(|m| Kept {
+            image: (m.kind == image::Kind::Image).then(|| ImageName::new(m.name.clone()).ok()).flatten(),
+            digest: m.digest,
+            bytes: m.bytes,
+            packages: u32::try_from(m.packages.len()).unwrap_or(u32::MAX),
+            made: m.made,
+        });
+        Ok(kept.collect())
+    }
+
+    fn sweep(&self, keep: &BTreeSet<Digest>) -> Result<Vec<(Digest, u64)>, Fault> {
+        Ok(self.gc(keep, 0)?.into_iter().map(|r| (r.digest, r.bytes)).collect())
+    }
+}
+
+pub struct WallClock;
+
+impl Clock for WallClock {
+    fn now(&self) -> Time {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+}

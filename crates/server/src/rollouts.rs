@@ -1,0 +1,90 @@
+//! Rollouts: opens what `rotation::next` says is next. A rotation and its place in the rollout are written in one transaction,
+//! so doing this twice, or dying anywhere in it, opens nothing twice.
+
+use crate::app::App;
+use crate::desk::{self, Asked, Looked};
+use crate::wish::Wish;
+use model::{Blame, Fault, RolloutEnd, RolloutId, ServiceName, Verdict};
+use rotation::Next;
+use std::collections::BTreeMap;
+use store::RolloutRow;
+
+pub fn advance(app: &App) -> Result<(), Fault> {
+    let mut first = Ok(());
+    for row in app.store.read(|r| r.open_rollouts())? {
+        // One that cannot go on must not hold up the others.
+        if let Err(fault) = advance_one(app, &row) {
+            first = first.and(Err(fault));
+        }
+    }
+    first
+}
+
+fn advance_one(app: &App, row: &RolloutRow) -> Result<(), Fault> {
+    loop {
+        match rotation::next(&row.plan, &opened(app, &row.id)?) {
+            Next::Wait => return Ok(()),
+            Next::End(end) => return finish(app, &row.id, end, &reason(app, row, end)?),
+            Next::Open(places, tier) => {
+                let Some((_, services)) = row.plan.tiers.get(tier) else {
+                    return Err(Fault::ours("no-such-tier", format!("{} has no tier {tier}", row.id)));
+                };
+                for place in places {
+                    let Some((spec, release)) = services.get(place) else { continue };
+                    let wish = Wish { spec: spec.clone(), release: release.clone() };
+                    match open(app, row, &wish) {
+                        Ok(()) => {}
+                        // Somebody's own deploy of this service is under way: its end rings the bell.
+                        Err(fault) if fault.code == "busy" => return Ok(()),
+                        Err(fault) if fault.blame == Blame::World => return Err(fault),
+                        Err(fault) => return finish(app, &row.id, RolloutEnd::Halted, &fault.message),
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn opened(app: &App, id: &RolloutId) -> Result<BTreeMap<ServiceName, Option<Verdict>>, Fault> {
+    app.store.read(|r| r.rotations_of(id)?.into_iter().map(|row| Ok((row.service.clone(), r.verdict(&row)?))).collect())
+}
+
+fn open(app: &App, row: &RolloutRow, wish: &Wish) -> Result<(), Fault> {
+    let _alone = app.desk();
+    let service = &wish.spec.name;
+    desk::retrying(|| {
+        // Looking takes long where somebody does not answer; it is not done for a service that is busy anyway.
+        app.store.read(|r| r.must_be_free(service))?;
+        let looked: Looked = desk::look_at(app, service, wish.release.route.is_some())?;
+        let why = format!("{}: {}", row.id, row.plan.why);
+        let asked = Asked { why: &why, by: row.id.as_str(), at: app.now(), rollout: Some(&row.id), always: true };
+        app.store.write(|tx| {
+            let is_ours = |r: &store::RotationRow| r.service == *service;
+            let ended = tx.rollout(&row.id)?.is_none_or(|r| r.end.is_some());
+            if ended || tx.rotations_of(&row.id)?.iter().any(is_ours) {
+                return Ok(());
+            }
+            desk::open(tx, &looked, wish, &asked).map(drop)
+        })
+    })
+}
+
+fn finish(app: &App, id: &RolloutId, end: RolloutEnd, why: &str) -> Result<(), Fault> {
+    tracing::info!(rollout = %id, ?end, why, "ended");
+    app.store.write(|tx| tx.end_rollout(id, end, why))
+}
+
+fn reason(app: &App, row: &RolloutRow, end: RolloutEnd) -> Result<String, Fault> {
+    if end == RolloutEnd::Promoted {
+        return Ok("every rotation was promoted".to_string());
+    }
+    let failed: Vec<String> = opened(app, &row.id)?
+        .into_iter()
+        .filter_map(|(service, verdict)| match verdict {
+            Some(Verdict::Returned) => Some(format!("{service} went back")),
+            Some(Verdict::Stopped) => Some(format!("{service} was stopped")),
+            Some(Verdict::Promoted) | None => None,
+        })
+        .collect();
+    Ok(format!("{}; the tiers behind it were not begun", failed.join(", ")))
+}

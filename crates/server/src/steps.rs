@@ -1,0 +1,148 @@
+//! One step alone: looked at, or run. A step that is run goes the way of every rotation, through the journal and under the same guard.
+
+use crate::app::App;
+use crate::desk::{self, Looked};
+use crate::status;
+use api::control::{StepAnswer, StepRequest, StepState};
+use model::{Event, EventLine, Fault, Fence, Opened, RotationId, ServiceName, Stamp, Standing, Step, Time, Verdict, View};
+use rotation::{Check, Rotation};
+use std::time::{Duration, Instant};
+use store::{Origin, Tx};
+
+/// A step that is run by hand is often true at once; so long its end is waited for before the answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+
+pub fn check(app: &App, request: &StepRequest) -> Result<StepAnswer, Fault> {
+    match request {
+        StepRequest::Of { rotation, step, .. } => check_of(app, rotation, *step),
+        StepRequest::Hand { service, step, by } => check_hand(app, service, step, by),
+    }
+}
+
+pub fn run(app: &App, request: &StepRequest) -> Result<StepAnswer, Fault> {
+    match request {
+        StepRequest::Of { rotation, step, .. } => {
+            let answer = check_of(app, rotation, *step)?;
+            // The driver is at the current step already: running it is making it look again now.
+            app.bell.ring();
+            Ok(StepAnswer { rotation: Some(rotation.clone()), ..answer })
+        }
+        StepRequest::Hand { service, step, by } => run_hand(app, service, step, by),
+    }
+}
+
+fn answer(step: Step, check: Check) -> StepAnswer {
+    let (state, why) = match check {
+        Check::Satisfied(why) => (StepState::Satisfied, why),
+        Check::NotYet(why) => (StepState::NotYet, why),
+        Check::Refused(why) => (StepState::Refused, why),
+    };
+    StepAnswer { step, state, why, rotation: None }
+}
+
+fn check_of(app: &App, id: &RotationId, place: u32) -> Result<StepAnswer, Fault> {
+    let r = app.store.read(|records| status::fold(records, id))?;
+    let Some(planned) = r.plan.steps.get(place as usize) else {
+        let told = format!("{id} has no step {place}: its plan has {} steps, from 0", r.plan.steps.len());
+        return Err(Fault::yours("not-found", told).hint(format!("`afresh step list {id}` shows them")));
+    };
+    let step = planned.step.clone();
+    // What is behind the cursor, or in a closed rotation, is told by the journal; nobody needs to be reached for it.
+    let settled = r.closed.is_some() || place != r.cursor;
+    let view = if settled { View { at: app.now(), ..View::default() } } else { rotation::observe(&r, &app.world())? };
+    Ok(answer(step, rotation::check(&r, place, &view, app.now())))
+}
+
+fn current_spec(app: &App, service: &ServiceName) -> Result<model::ServiceSpec, Fault> {
+    let row = app.store.read(|r| r.service(service))?;
+    row.map(|r| r.spec).ok_or_else(|| store::no_service(service))
+}
+
+fn look(app: &App, service: &ServiceName, step: &Step) -> Result<Looked, Fault> {
+    let mut looked = desk::look_at(app, service, matches!(step, Step::Shift { .. } | Step::Drain { .. }))?;
+    // A group named by hand may be one that no journal of late knows.
+    if let Some(group) = step.group()
+        && !looked.view.groups.contains_key(group)
+    {
+        looked.view.groups.insert(group.clone(), app.provider.observe(group)?);
+    }
+    Ok(looked)
+}
+
+fn opening(looked: &Looked, spec: &model::ServiceSpec, step: &Step, from: Option<Standing>, by: &str) -> Result<Opened, Fault> {
+    let plan = rotation::single(spec, step, &looked.view)?;
+    let of = match step {
+        Step::Check { of, .. } => Some(of),
+        step => step.group(),
+    };
+    let named = of.and_then(|group| {
+        let release = looked.known.releases.get(group)?.clone();
+        Some(Standing { group: group.clone(), release })
+    });
+    let Some(to) = named.or_else(|| from.clone()) else {
+        return Err(Fault::yours("no-such-group", format!("{}: no journal says what would run there", spec.name))
+            .hint("`afresh instances` shows the groups there are"));
+    };
+    let why = format!("one step by hand ({}), asked for by {by}", step.kind());
+    Ok(Opened { spec: spec.clone(), from, to, plan, why })
+}
+
+/// Whether it is true now, if it were begun now; nothing is opened and nothing declared.
+fn check_hand(app: &App, service: &ServiceName, step: &Step, by: &str) -> Result<StepAnswer, Fault> {
+    let spec = current_spec(app, service)?;
+    let looked = look(app, service, step)?;
+    let opened = match opening(&looked, &spec, step, looked.known.standing.clone(), by) {
+        Ok(opened) => opened,
+        Err(fault) => return Ok(answer(step.clone(), Check::Refused(fault.message))),
+    };
+    let id = RotationId::of(service, 0);
+    // As if it had been started before anybody looked, under a stamp that every stamp is newer than.
+    let before = Time(looked.view.at.0.saturating_sub(1));
+    let line = |seq, event| EventLine { rotation: id.clone(), seq, at: before, fence: Fence(0), event };
+    let stamp = Stamp { fence: Fence(0), seq: 1 };
+    let r = Rotation::fold(&[line(0, Event::Opened(opened)), line(1, Event::StepStarted { step: 0, stamp, mark: None })])?;
+    let mut view = looked.view;
+    for object in r.objects() {
+        let has = app.images.has(&object)?;
+        view.objects.insert(object, has);
+    }
+    Ok(answer(step.clone(), rotation::check(&r, 0, &view, app.now())))
+}
+
+fn run_hand(app: &App, service: &ServiceName, step: &Step, by: &str) -> Result<StepAnswer, Fault> {
+    let id = {
+        let _alone = app.desk();
+        let spec = current_spec(app, service)?;
+        app.store.read(|r| r.must_be_free(service))?;
+        let looked = look(app, service, step)?;
+        let open = |tx: &Tx<'_>| {
+            tx.open_rotation(&Origin { service, rollout: None, at: app.now() }, |_, from| opening(&looked, &spec, step, from, by))
+        };
+        match app.store.write(open) {
+            Ok(id) => id,
+            // The guard's no is an answer; a service that is busy or unknown is not.
+            Err(fault) if fault.blame == model::Blame::Yours && fault.code != "busy" => {
+                return Ok(answer(step.clone(), Check::Refused(fault.message)));
+            }
+            Err(fault) => return Err(fault),
+        }
+    };
+    let begun = Instant::now();
+    loop {
+        let heard = app.bell.heard();
+        let r = app.store.read(|records| status::fold(records, &id))?;
+        let check = match &r.closed {
+            Some(closed) if closed.verdict == Verdict::Promoted => Some(Check::Satisfied(closed.why.clone())),
+            Some(closed) => Some(Check::Refused(closed.why.clone())),
+            None if begun.elapsed() >= ANSWER_WITHIN || app.is_stopping() => {
+                let waits = app.waiting(&id).map_or_else(|| "it has begun".to_string(), |w| w.why);
+                Some(Check::NotYet(waits))
+            }
+            None => None,
+        };
+        if let Some(check) = check {
+            return Ok(StepAnswer { rotation: Some(id), ..answer(step.clone(), check) });
+        }
+        app.bell.wait(heard, Duration::from_millis(100));
+    }
+}

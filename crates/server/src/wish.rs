@@ -1,0 +1,154 @@
+//! From a request to wishes: which services, and the release each shall run. Nothing is opened and nothing written here.
+
+use api::control::DeployRequest;
+use model::{Digest, Fault, Probe, Release, ServiceName, ServiceSpec, TierName};
+
+/// More servers of one service than this on one host is a slip of the finger.
+const COUNT_MAX: u32 = 1_000;
+
+/// A service as it shall be, and the release it shall run; its number is not given yet.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    pub spec: ServiceSpec,
+    pub release: Release,
+}
+
+/// In the order of tiers; services of one tier by name.
+pub fn tiers(
+    request: &DeployRequest,
+    release: impl Fn(&ServiceSpec) -> Result<Option<Release>, Fault>,
+) -> Result<Vec<(TierName, Vec<Wish>)>, Fault> {
+    for (name, spec) in &request.file.services {
+        if *name != spec.name {
+            return Err(Fault::yours("bad-request", format!("services.{name}: its name says {}", spec.name)));
+        }
+    }
+    let chosen: Vec<&ServiceSpec> = match &request.service {
+        Some(name) => vec![request.file.services.get(name).ok_or_else(|| unknown(request, name))?],
+        None if request.release.is_some() => {
+            return Err(Fault::yours("bad-request", "an earlier release is deployed for one service").hint("name the service"));
+        }
+        None => request.file.services.values().collect(),
+    };
+    if chosen.is_empty() {
+        return Err(Fault::yours("no-service", "the file has no service").hint("add a `service` block"));
+    }
+    let mut order: Vec<TierName> = request.file.tiers.clone();
+    for spec in &chosen {
+        if !order.contains(&spec.tier) {
+            order.push(spec.tier.clone());
+        }
+    }
+    let mut tiers = Vec::new();
+    for (place, tier) in order.iter().enumerate() {
+        if order[..place].contains(tier) {
+            continue;
+        }
+        let mut wishes = Vec::new();
+        for spec in chosen.iter().filter(|s| s.tier == *tier) {
+            wishes.push(wish(request, spec, release(spec)?)?);
+        }
+        if !wishes.is_empty() {
+            tiers.push((tier.clone(), wishes));
+        }
+    }
+    listeners(&tiers)?;
+    Ok(tiers)
+}
+
+fn unknown(request: &DeployRequest, name: &ServiceName) -> Fault {
+    let names: Vec<&str> = request.file.services.keys().map(ServiceName::as_str).collect();
+    Fault::yours("not-found", format!("the file has no service {name}")).hint(format!("it has: {}", names.join(", ")))
+}
+
+fn wish(request: &DeployRequest, spec: &ServiceSpec, earlier: Option<Release>) -> Result<Wish, Fault> {
+    let wish = match earlier {
+        Some(release) => Wish { spec: with_settings(spec, &release), release },
+        None => Wish { spec: spec.clone(), release: new_release(request, spec)? },
+    };
+    sensible(&wish)?;
+    Ok(wish)
+}
+
+fn new_release(request: &DeployRequest, spec: &ServiceSpec) -> Result<Release, Fault> {
+    let Some(image) = request.images.get(&spec.image) else {
+        return Err(Fault::yours("image-not-baked", format!("{}: no digest was given for image {}", spec.name, spec.image))
+            .hint(format!("run `afresh bake {}` first", spec.image)));
+    };
+    let artifact: Option<&Digest> = request.artifacts.get(&spec.name);
+    if let (Some(path), None) = (&spec.artifact, artifact) {
+        return Err(Fault::yours("artifact-not-packed", format!("{}: no digest was given for its artifact {path}", spec.name))
+            .hint(format!("`afresh deploy {} --artifact {path}` packs it", spec.name)));
+    }
+    Ok(Release {
+        service: spec.name.clone(),
+        number: 0,
+        image_name: spec.image.clone(),
+        image: image.clone(),
+        artifact: artifact.cloned(),
+        run: spec.run.clone(),
+        env: spec.env.clone(),
+        user: spec.user.clone(),
+        port: spec.port,
+        health: spec.health.clone(),
+        drain: spec.drain.clone(),
+        limits: spec.limits.clone(),
+        route: spec.route.clone(),
+        checks: spec.checks.clone(),
+    })
+}
+
+/// A release brings all its settings with it; count and rollout are the wish's own.
+pub fn with_settings(spec: &ServiceSpec, release: &Release) -> ServiceSpec {
+    ServiceSpec {
+        image: release.image_name.clone(),
+        run: release.run.clone(),
+        env: release.env.clone(),
+        user: release.user.clone(),
+        port: release.port,
+        health: release.health.clone(),
+        drain: release.drain.clone(),
+        limits: release.limits.clone(),
+        route: release.route.clone(),
+        checks: release.checks.clone(),
+        ..spec.clone()
+    }
+}
+
+/// The file's reader has said all this with places; here it keeps what comes by other ways from doing harm.
+fn sensible(wish: &Wish) -> Result<(), Fault> {
+    let (spec, release) = (&wish.spec, &wish.release);
+    let no = |code: &str, why: String| Err(Fault::yours(code, format!("{}: {why}", spec.name)));
+    if spec.count == 0 || spec.count > COUNT_MAX {
+        return no("bad-count", format!("count = {}; it must be 1 to {COUNT_MAX}", spec.count));
+    }
+    if release.run.first().is_none_or(String::is_empty) {
+        return no("no-command", "`run` is empty".to_string());
+    }
+    if release.run.iter().chain(release.env.keys()).chain(release.env.values()).any(|s| s.contains('\0')) {
+        return no("bad-text", "a NUL byte stands in `run` or `env`".to_string());
+    }
+    let needs_port = release.route.is_some() || matches!(release.health.probe, Probe::Http { .. } | Probe::Tcp);
+    if needs_port && release.port.is_none_or(|p| p == 0) {
+        return no("no-port", "a route or a health check by HTTP or TCP needs `port`".to_string());
+    }
+    Ok(())
+}
+
+fn listeners(tiers: &[(TierName, Vec<Wish>)]) -> Result<(), Fault> {
+    let wishes: Vec<&Wish> = tiers.iter().flat_map(|(_, w)| w).collect();
+    for (i, a) in wishes.iter().enumerate() {
+        for b in &wishes[i + 1..] {
+            if let (Some(x), Some(y)) = (&a.release.route, &b.release.route)
+                && x.listen == y.listen
+            {
+                return Err(listen_taken(&b.spec.name, &a.spec.name, x.listen));
+            }
+        }
+    }
+    Ok(())
+}
+
+pub fn listen_taken(service: &ServiceName, by: &ServiceName, listen: std::net::SocketAddr) -> Fault {
+    Fault::yours("listen-taken", format!("{service}: {by} listens on {listen} already")).hint("give each route its own `listen`")
+}
