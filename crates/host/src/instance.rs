@@ -24,7 +24,7 @@ use tokio::io::unix::AsyncFd;
 const GLANCE: Duration = Duration::from_millis(4);
 /// A launch that takes longer has failed.
 const LAUNCH_WITHIN: Duration = Duration::from_secs(60);
-/// A shim is looked at so often, in case it was killed.
+/// Both processes are watched; this is only how often the files are looked at besides.
 const SHIM_EVERY: Duration = Duration::from_millis(500);
 /// How long a shim may take to leave once its instance has ended.
 const SHIM_LEAVES_WITHIN: Duration = Duration::from_secs(10);
@@ -169,11 +169,20 @@ fn come_up(keeper: &Arc<Keeper>, record: &Record, started: &Started) -> bool {
 }
 
 async fn until_ended(keeper: &Arc<Keeper>, record: &Record, place: &Place, started: &Started) -> Ended {
-    #[allow(deprecated, reason = "its successor is unsafe for types that may lie about their descriptor; an OwnedFd does not")]
-    let process = process::open(started.pid, started.pid_start).and_then(|fd| AsyncFd::new(fd).ok());
+    let program = process::open(started.pid, started.pid_start).and_then(watch);
+    let began = disk::read_json::<Began>(&place.began()).good();
+    let shim = began.and_then(|began| process::open(began.pid, began.pid_start)).and_then(watch);
     loop {
-        if let Some(process) = &process {
-            let _ = tokio::time::timeout(SHIM_EVERY, process.readable()).await;
+        match (&program, &shim) {
+            (Some(program), Some(shim)) => {
+                tokio::select! {
+                    _ = program.readable() => {}
+                    _ = shim.readable() => {}
+                    () = tokio::time::sleep(SHIM_EVERY) => {}
+                }
+            }
+            // One of them has gone already, so the word of it is there or very near.
+            _ => tokio::time::sleep(GLANCE).await,
         }
         let lives = disk::is_held(&place.lock());
         if let Some(ended) = disk::read_json::<Ended>(&place.exit()).good() {
@@ -182,10 +191,16 @@ async fn until_ended(keeper: &Arc<Keeper>, record: &Record, place: &Place, start
         if !lives {
             return bury(keeper, record, place, None).await;
         }
-        if process.as_ref().is_none_or(|p| has_ended(p.get_ref())) {
+        if program.as_ref().is_some_and(|p| has_ended(p.get_ref())) {
             tokio::time::sleep(GLANCE).await;
         }
     }
+}
+
+/// Readable once the process has ended.
+#[allow(deprecated, reason = "its successor is unsafe for types that may lie about their descriptor; an OwnedFd does not")]
+fn watch(process: OwnedFd) -> Option<AsyncFd<OwnedFd>> {
+    AsyncFd::new(process).ok()
 }
 
 fn has_ended(process: &OwnedFd) -> bool {

@@ -281,8 +281,8 @@ fn shims_killed_at_random_moments_leave_nothing() {
             host.restart();
         }
     }
-    let seen = host.until("web-r1-1", "3 healthy", |seen| all_healthy(seen, 3));
-    host.until_only(&seen.instances.iter().map(|i| i.id.to_string()).collect::<Vec<_>>());
+    host.until_settled("web-r1-1", |seen| all_healthy(seen, 3));
+    println!("{} deaths", host.observe("web-r1-1").deaths);
     host.check_born_once();
     host.declare(1_001, host.gone("web-r1-1"));
     host.until("web-r1-1", "nothing left", |seen| seen.instances.is_empty());

@@ -262,6 +262,15 @@ impl Host {
         self.until_true("what is left", || self.is_only(ids));
     }
 
+    /// As [`Self::until_only`], with the ids that the keeper says there are.
+    pub fn until_settled(&self, group: &str, good: impl Fn(&GroupSeen) -> bool) {
+        self.until_true("settled", || {
+            let seen = self.observe(group);
+            let ids: Vec<String> = seen.instances.iter().map(|i| i.id.to_string()).collect();
+            if good(&seen) { self.is_only(&ids) } else { Err(format!("{seen:?}")) }
+        });
+    }
+
     pub fn until_clean(&self) {
         self.until_true("what is left", || {
             self.is_only(&[])?;
@@ -271,6 +280,8 @@ impl Host {
     }
 
     fn is_only(&self, ids: &[String]) -> Result<(), String> {
+        let mut ids = ids.to_vec();
+        ids.sort();
         let same = |what: &str, found: Vec<String>| if found == ids { Ok(()) } else { Err(format!("{what}: {found:?}, not {ids:?}")) };
         same("directories", names(&self.layout.instances()))?;
         same("containers", names(&self.layout.host().join("runtime")))?;
