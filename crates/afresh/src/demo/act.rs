@@ -5,7 +5,7 @@ use super::stage::Stage;
 use crate::failure::Failure;
 use crate::show;
 use crate::verbs::deploy;
-use api::control::{Opened, RotationStatus};
+use api::control::{DeployRequest, Opened, RotationStatus};
 use model::{EventLine, Fault, RolloutSeen, RotationId, ServiceName, Verdict};
 use serde::Serialize;
 use std::time::{Duration, Instant};
@@ -31,6 +31,17 @@ pub struct Played {
 
 /// Packs the version and opens its deploy: of one service, or of all tier by tier.
 pub async fn open(stage: &Stage, version: u64, flaw: Flaw, only: Option<&str>) -> Result<Opened, Failure> {
+    open_with(stage, version, flaw, only, |_| {}).await
+}
+
+/// As [`open`], with something changed in the wish.
+pub async fn open_with(
+    stage: &Stage,
+    version: u64,
+    flaw: Flaw,
+    only: Option<&str>,
+    change: impl Fn(&mut DeployRequest),
+) -> Result<Opened, Failure> {
     let app = shop::version(&stage.shop, version, flaw)?;
     let service = only.map(|name| ServiceName::new(name).map_err(|e| Fault::ours("bad-name", e.to_string()))).transpose()?;
     let mut request = {
@@ -40,6 +51,7 @@ pub async fn open(stage: &Stage, version: u64, flaw: Flaw, only: Option<&str>) -
         deploy::request(&quiet, &wish)?
     };
     request.by = "demo".into();
+    change(&mut request);
     Ok(stage.context.api().post("/v1/deploy", &request).await?)
 }
 

@@ -3,10 +3,12 @@
 mod act;
 mod chaos;
 pub mod client;
+mod measure;
 mod report;
 mod script;
 mod shop;
 mod stage;
+mod steps;
 mod waves;
 
 use crate::context::Context;
@@ -28,8 +30,21 @@ pub struct Options {
     pub per_second: u32,
     /// At least so many, however quick the rotations are.
     pub requests: u64,
-    /// Instead of the script: so many kills of serve and as many of host at random moments, from this seed.
-    pub chaos: Option<(u32, u64)>,
+    pub play: Play,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Play {
+    Script,
+    /// So many kills of serve and as many of host at random moments, from this seed.
+    Chaos {
+        kills: u32,
+        seed: u64,
+    },
+    /// So many rotations with nothing to wait for.
+    Measure(u32),
+    /// Every kind of step twice.
+    Steps,
 }
 
 pub fn run(options: &Options) -> Result<Exit, Failure> {
@@ -65,9 +80,11 @@ async fn play(stage: &mut Stage, options: &Options) -> Result<Report, Failure> {
     report.add(script::first(stage).await?);
     let load = Load { target: stage.listen, per_second: options.per_second, requests: None };
     let client = Client::start(load)?;
-    match options.chaos {
-        Some((kills, seed)) => chaos::play(stage, &client, &mut report, kills, seed).await?,
-        None => script::play(stage, &client, &mut report).await?,
+    match options.play {
+        Play::Script => script::play(stage, &client, &mut report).await?,
+        Play::Chaos { kills, seed } => chaos::play(stage, &client, &mut report, kills, seed).await?,
+        Play::Measure(times) => measure::play(stage, &client, &mut report, times).await?,
+        Play::Steps => steps::play(stage, &mut report).await?,
     }
     while client.sent() < options.requests && client.running() {
         tokio::time::sleep(Duration::from_millis(50)).await;

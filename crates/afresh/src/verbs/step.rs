@@ -1,12 +1,14 @@
 //! `step`: one step alone, under the same guards and into the same journal as a rotation's.
 
+use super::follow::follow;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show;
-use api::control::{RotationStatus, StepAnswer, StepRequest, StepState};
+use api::control::{Opened, RotationStatus, StepAnswer, StepRequest, StepState};
 use clap::{Args, Subcommand};
 use model::{Fault, RotationId, ServiceName};
+use std::time::Duration;
 
 /// List, show, check or run single steps
 #[derive(Args, Debug)]
@@ -43,6 +45,9 @@ pub enum What {
     Run(super::step_hand::Run),
 }
 
+/// The control plane waits a while for what was declared before it answers.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
 /// `web.7/4`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -68,23 +73,31 @@ impl StepVerb {
                 What::Show { step } => show_one(context, &step).await,
                 What::Check { step } => {
                     let request = StepRequest::Of { rotation: step.rotation, step: step.step, by: context.by() };
-                    ask(context, "/v1/steps/check", &request).await
+                    Ok(tell(context, &answer(context, "/v1/steps/check", &request).await?))
                 }
                 What::Run(run) => {
                     let request = run.request(context).await?;
-                    ask(context, "/v1/steps/run", &request).await
+                    let by_hand = matches!(request, StepRequest::Hand { .. });
+                    match answer(context, "/v1/steps/run", &request).await? {
+                        // It goes on in a rotation of its own: wait for that.
+                        StepAnswer { state: StepState::NotYet, rotation: Some(rotation), .. } if by_hand => {
+                            follow(context, &Opened { rotations: vec![rotation], ..Opened::default() }).await
+                        }
+                        answer => Ok(tell(context, &answer)),
+                    }
                 }
             }
         })
     }
 }
 
-async fn ask(context: &Context, path: &str, request: &StepRequest) -> Result<Exit, Failure> {
-    // A run waits for what it declared, so it may take as long as the step's own deadline.
-    let api = context.api().timeout(std::time::Duration::from_secs(600));
-    let answer: StepAnswer = api.post(path, request).await?;
+async fn answer(context: &Context, path: &str, request: &StepRequest) -> Result<StepAnswer, Failure> {
+    Ok(context.api().timeout(ANSWER_WITHIN).post(path, request).await?)
+}
+
+fn tell(context: &Context, answer: &StepAnswer) -> Exit {
     if context.json {
-        show::json(&answer);
+        show::json(answer);
     } else {
         let (word, style) = match answer.state {
             StepState::Satisfied => ("satisfied", show::GREEN),
@@ -95,11 +108,11 @@ async fn ask(context: &Context, path: &str, request: &StepRequest) -> Result<Exi
         let what = format!("{} {}", answer.step.kind(), show::step(&answer.step));
         show::line(format!("{what}: {}: {}{journal}", show::paint(style.bold(), word), answer.why));
     }
-    Ok(match answer.state {
+    match answer.state {
         StepState::Satisfied => Exit::Succeeded,
         StepState::NotYet => Exit::NotYet,
         StepState::Refused => Exit::Refused,
-    })
+    }
 }
 
 async fn list(context: &Context, rotation: &str) -> Result<Exit, Failure> {

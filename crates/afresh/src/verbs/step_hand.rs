@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use api::control::{ImageRow, ReleaseRow, StepRequest};
 use clap::Args;
 use model::{Digest, Fault, GroupName, ImageName, RouteName, ServiceName, Step};
+use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
 #[derive(Args, Debug)]
@@ -76,8 +77,9 @@ impl Run {
             "retire" => Step::Retire { group },
             "check" if self.command.is_empty() => return Err(yours("check needs a command: step run check web-r42-7 -- python3 test.py")),
             "check" => {
-                // The one-shot instance needs a group of its own, named after its place in time so that it is never used twice.
-                let own = GroupName::new(format!("{group}-c{}", crate::show::now().0 / 1_000)).map_err(|e| yours(e.to_string()))?;
+                // A group of its own, named after the command: the same check again is the same step, and changes nothing.
+                let mark = hex::encode(&Sha256::digest(self.command.join("\0"))[..4]);
+                let own = GroupName::new(format!("{group}-c{mark}")).map_err(|e| yours(e.to_string()))?;
                 Step::Check { group: own, of: group, command: self.command.clone(), within_ms: self.within_ms }
             }
             other => return Err(yours(format!("{other:?} is neither a step (web.7/4) nor a kind of step"))),
