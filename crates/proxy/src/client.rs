@@ -160,3 +160,37 @@ impl Drop for CustomerIo {
         self.customer.flushed();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::group::{Group, Target};
+    use model::{GroupName, InstanceId};
+    use std::sync::atomic::Ordering::SeqCst;
+    use tokio::io::AsyncWriteExt;
+
+    /// The last byte of an answer may lie with hyper long after the release has given it away.
+    #[tokio::test]
+    async fn an_exchange_counts_until_its_answer_is_flushed() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let customer = Customer::new([127, 0, 0, 1].into());
+        let mut io = CustomerIo { stream, customer: customer.clone() };
+        let group = Arc::new(Group::new(GroupName::new("a").unwrap()));
+        let target = Target::new(InstanceId::new("a-0").unwrap(), ([127, 0, 0, 1], 9).into(), Arc::default());
+        let target = Arc::new(target);
+        for flush in [true, false] {
+            customer.begin_answer();
+            customer.end_answer(Flight::begin(&group, target.clone()));
+            assert_eq!((group.in_flight.load(SeqCst), target.account.in_flight()), (1, 1));
+            io.write_all(b"the last byte").await.unwrap();
+            assert_eq!(group.in_flight.load(SeqCst), 1);
+            if flush {
+                io.flush().await.unwrap();
+                assert_eq!((group.in_flight.load(SeqCst), target.account.in_flight()), (0, 0));
+            }
+        }
+        drop(io); // or until the customer is gone
+        assert_eq!((group.in_flight.load(SeqCst), target.account.in_flight()), (0, 0));
+    }
+}

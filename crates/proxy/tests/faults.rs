@@ -260,3 +260,40 @@ async fn the_end_waits_for_what_is_under_way() {
     // It was never probed by this one; customers wait in the queue for that moment.
     assert!(raw(&rig, b"GET / HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n").await.starts_with("HTTP/1.1 200"));
 }
+
+/// A connection that is refused has done nothing: any method goes to another server. The dead one still counts as healthy here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_post_whose_connection_is_refused_goes_elsewhere() {
+    let rig = Rig::start().await;
+    let servers = [Server::start("a").await, Server::start("b").await, Server::start("c").await];
+    rig.targets("web-r1-1", &servers.iter().collect::<Vec<_>>());
+    rig.look().await;
+    rig.healthy("web-r1-1", 3).await;
+    rig.shift(&[("web-r1-1", 100)]).await;
+    servers[0].kill();
+    until("refused", || async { TcpStream::connect(servers[0].addr).await.is_err() }).await;
+    let load = Load::start(rig.listen, 300, &["post", "post-fresh", "post-chunked", "big-post"]);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let ledger = load.end().await;
+    ledger.assert_nothing_lost();
+    let served: u64 = servers.iter().map(Server::served).sum();
+    assert_eq!(served, ledger.sent.load(SeqCst), "none was executed twice");
+    assert!(rig.traffic("web-r1-1").await.errors > 0, "the group is told of it");
+}
+
+/// Half a head and then nothing: dropped after ten seconds. A connection that is merely idle is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes 16 s"]
+async fn a_customer_that_never_finishes_its_head_is_dropped() {
+    let server = Server::start("a").await;
+    let rig = Rig::with(&server).await;
+    let mut idle = TcpStream::connect(rig.listen).await.unwrap();
+    let mut slow = TcpStream::connect(rig.listen).await.unwrap();
+    slow.write_all(b"GET / HTTP/1.1\r\nhost:").await.unwrap();
+    let mut rest = Vec::new();
+    tokio::time::timeout(Duration::from_secs(25), slow.read_to_end(&mut rest)).await.expect("it is dropped").unwrap();
+    idle.write_all(b"GET / HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    idle.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}

@@ -147,6 +147,11 @@ async fn draining_waits_for_the_last_answer() {
         told
     })
     .await;
+    // Nobody may take it back: the keeper may have sent the signal already.
+    rig.targets("web-r1-1", &[&a]);
+    rig.look().await;
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    assert!(rig.traffic("web-r1-1").await.targets.values().all(|t| t.draining));
     assert_eq!(a.books.began.load(SeqCst), began, "nobody new");
     a.kill();
     load.end().await.assert_nothing_lost();
