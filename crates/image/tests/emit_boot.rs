@@ -13,7 +13,7 @@ const SOURCES: [&str; 3] = [
     "deb http://deb.debian.org/debian bookworm-updates main",
     "deb http://deb.debian.org/debian-security bookworm-security main",
 ];
-const WITHIN: Duration = Duration::from_secs(400);
+const WITHIN: Duration = Duration::from_secs(240);
 const WEB: &str = r#"
 import os, http.server
 class H(http.server.BaseHTTPRequestHandler):

@@ -23,6 +23,8 @@ const EVERY: Duration = Duration::from_millis(200);
 const ANSWER_MAX: u64 = 64 << 10;
 /// A console that says more than this is shown from its end.
 const CONSOLE_MAX: u64 = 4 << 20;
+/// Lines of it that a fault shows.
+const CONSOLE_LINES: usize = 25;
 
 pub struct Proof<'a> {
     pub disk: &'a Path,
@@ -179,8 +181,12 @@ fn read_console(console: &Path) -> String {
     plain(&String::from_utf8_lossy(&read().unwrap_or_default()))
 }
 
+/// What led to the end: after "Kernel panic" come only addresses, and of the rest the last lines.
 fn console_end(console: &Path) -> String {
-    exec::last_lines(&read_console(console))
+    let text = read_console(console);
+    let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
+    let end = lines.iter().position(|l| l.contains("Kernel panic")).map_or(lines.len(), |at| at + 1);
+    lines[end.saturating_sub(CONSOLE_LINES)..end].join("\n")
 }
 
 /// Without the firmware's colours and cursor jumps (`ESC [ ... letter`), and without carriage returns.

@@ -58,10 +58,11 @@ pub fn build(kit: &Kit, volumes: &Volumes, release: Option<&Release>) -> Result<
         c.file(&path, 0o755, &bytes);
     }
     let mut order = String::new();
-    for (name, bytes) in modules(kit)? {
-        c.file(&format!("modules/{name}.ko"), 0o644, &bytes);
-        order.push_str(&name);
-        order.push('\n');
+    for module in modules(kit)? {
+        c.file(&format!("modules/{}.ko", module.name), 0o644, &module.bytes);
+        // A line: the module, then what must be there before it.
+        let needs: Vec<&str> = module.depends.iter().filter(|d| !kit.is_builtin(d)).map(String::as_str).collect();
+        let _ = writeln!(order, "{} {}", module.name, needs.join(" "));
     }
     c.file("modules/order", 0o644, order.as_bytes());
     for (name, text) in SCRIPTS {
@@ -87,14 +88,20 @@ fn tables(volumes: &Volumes) -> String {
     text
 }
 
+struct Taken {
+    name: String,
+    bytes: Vec<u8>,
+    depends: Vec<String>,
+}
+
 /// Every module after those it depends on.
-fn modules(kit: &Kit) -> Result<Vec<(String, Vec<u8>)>, Fault> {
+fn modules(kit: &Kit) -> Result<Vec<Taken>, Fault> {
     let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
     for name in NEEDED.iter().chain(&HARDWARE) {
         add(kit, name, &mut seen, &mut found)?;
     }
     for name in NEEDED {
-        if !kit.is_builtin(name) && !found.iter().any(|(n, _)| n == name) {
+        if !kit.is_builtin(name) && !found.iter().any(|m| m.name == name) {
             return Err(Fault::yours("kernel-lacks-module", format!("the kernel {} has no {name}", kit.version))
                 .hint("take Debian's linux-image-cloud-amd64 or linux-image-amd64"));
         }
@@ -103,7 +110,7 @@ fn modules(kit: &Kit) -> Result<Vec<(String, Vec<u8>)>, Fault> {
 }
 
 /// `seen` also ends circles, which a broken module could claim.
-fn add(kit: &Kit, name: &str, seen: &mut BTreeSet<String>, found: &mut Vec<(String, Vec<u8>)>) -> Result<(), Fault> {
+fn add(kit: &Kit, name: &str, seen: &mut BTreeSet<String>, found: &mut Vec<Taken>) -> Result<(), Fault> {
     if kit.is_builtin(name) || !seen.insert(name.to_string()) {
         return Ok(());
     }
@@ -111,7 +118,7 @@ fn add(kit: &Kit, name: &str, seen: &mut BTreeSet<String>, found: &mut Vec<(Stri
     for before in info.soft.iter().chain(&info.depends) {
         add(kit, before, seen, found)?;
     }
-    found.push((name.to_string(), bytes));
+    found.push(Taken { name: name.to_string(), bytes, depends: info.depends });
     Ok(())
 }
 
@@ -137,7 +144,8 @@ fn service(release: &Release) -> Result<String, Fault> {
     for (name, value) in env {
         let _ = write!(text, " \\\n    {}", quote(&format!("{name}={value}"))?);
     }
-    let _ = write!(text, " \\\n    setpriv --reuid={uid} --regid={gid} --clear-groups --no-new-privs --inh-caps=-all --");
+    // By its path: by name, busybox would take its own, which cannot change users.
+    let _ = write!(text, " \\\n    /usr/bin/setpriv --reuid={uid} --regid={gid} --clear-groups --no-new-privs --inh-caps=-all --");
     for word in &release.run {
         let _ = write!(text, " \\\n    {}", quote(word)?);
     }

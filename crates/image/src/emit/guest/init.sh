@@ -5,6 +5,7 @@
 #   modules > volumes (by partition name) > dm-verity > erofs root > tmpfs overlay > /app > systemd, or the plain runner
 
 export PATH=/bin:/sbin
+/bin/busybox --install -s /bin
 
 say() { echo "afresh: $*" >/dev/console; }
 
@@ -31,9 +32,14 @@ done
 [ -n "$root_hash" ] || die "the command line names no afresh.root"
 . /afresh/volumes
 
-while read -r module; do
-    insmod "/modules/$module.ko" 2>/dev/null || say "module $module was not taken (no such hardware?)"
-done </modules/order
+# A module for hardware that is not there may refuse; then what needs it is left out, too.
+take() {
+    local module=$1 before
+    shift
+    for before; do [ -d "/sys/module/$before" ] || return; done
+    insmod "/modules/$module.ko" 2>/dev/null
+}
+while read -r line; do take $line; done </modules/order
 
 # The device whose partition has this name. The name holds a part of the root hash; what is behind it is checked anyway.
 find_partition() {
@@ -52,7 +58,7 @@ find_partition() {
     return 1
 }
 
-# $1: root or app, $2: its root hash, $3: its verity table with DATA and HASHES in place of the devices
+# $1: root or app, $2: its root hash, $3: its verity table with DATA and HASHES in place of the devices. Leaves the device in $opened.
 open_volume() {
     local id data hashes
     case $3 in *" $2 "*) ;; *) die "the $1 hash of the command line is not the one this disk was made with" ;; esac
@@ -61,11 +67,14 @@ open_volume() {
     hashes=$(find_partition "afresh-$1-hash-$id") || die "no partition afresh-$1-hash-$id"
     dmsetup --noudevsync --noudevrules create "$1" --readonly --table "$(echo "$3" | sed "s|DATA|$data|;s|HASHES|$hashes|")" >/run/dmsetup.log 2>&1 ||
         die "dm-verity refuses $data: $(cat /run/dmsetup.log)"
+    for opened in /sys/class/block/dm-*; do
+        [ "$(cat "$opened/dm/name")" = "$1" ] && opened=/dev/${opened##*/} && break
+    done
     say "$1 is $data, checked against $2"
 }
 
 open_volume root "$root_hash" "$root_table"
-mount -t erofs -o ro /dev/mapper/root /lower || die "the root volume cannot be mounted"
+mount -t erofs -o ro "$opened" /lower || die "the root volume cannot be mounted"
 mount -t tmpfs -o mode=0755 rw /rw
 mkdir /rw/upper /rw/work
 mount -t overlay -o lowerdir=/lower,upperdir=/rw/upper,workdir=/rw/work overlay /root || die "no overlay"
@@ -73,7 +82,7 @@ mkdir -p /root/proc /root/sys /root/dev /root/run /root/app /root/tmp
 
 if [ -n "$app_hash" ]; then
     open_volume app "$app_hash" "$app_table"
-    mount -t erofs -o ro,nosuid,nodev /dev/mapper/app /root/app || die "the app volume cannot be mounted"
+    mount -t erofs -o ro,nosuid,nodev "$opened" /root/app || die "the app volume cannot be mounted"
 fi
 
 mkdir /run/afresh
