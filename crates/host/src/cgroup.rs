@@ -72,6 +72,13 @@ pub fn remove(mark: &str, child: Option<&str>) -> bool {
     clean
 }
 
+/// Removes the data directory's own group where nothing is in it.
+pub fn remove_empty_parent(mark: &str) {
+    for hierarchy in hierarchies() {
+        let _ = std::fs::remove_dir(hierarchy.join(parent(mark)));
+    }
+}
+
 /// Groups are removed from the inside; the files in them go with them.
 fn remove_tree(group: &Path) -> bool {
     for name in disk::names(group) {

@@ -311,7 +311,7 @@ fn tell_balancer(keeper: &Keeper, state: &mut State, name: &GroupName) {
         let mut targets: Vec<Target> = targets
             .filter_map(|i| Some(Target { id: i.record.id.clone(), addr: i.address()?, draining: i.stage == Stage::Ending }))
             .collect();
-        targets.sort_by(|a, b| a.addr.cmp(&b.addr));
+        targets.sort_by_key(|target| target.addr);
         let file = TargetFile {
             group: name.clone(),
             service: release.service,

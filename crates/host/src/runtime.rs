@@ -84,6 +84,7 @@ pub fn probe(layout: &Layout, path: &Path) -> Result<(), Fault> {
     delete(path, &state(layout), &name);
     let mark = net::mark(layout);
     cgroup::remove(&mark, Some(&name));
+    cgroup::remove_empty_parent(&mark);
     let _ = std::fs::remove_dir_all(&dir);
     result
 }

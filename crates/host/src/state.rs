@@ -19,6 +19,7 @@ pub struct State {
 }
 
 /// A group's file, as it was read.
+#[allow(clippy::large_enum_variant, reason = "nearly all are of the large kind")]
 pub enum Held {
     Good(Declared),
     /// It does not decode: nobody acts on this group until somebody mends it.

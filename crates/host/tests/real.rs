@@ -3,6 +3,8 @@
 //!
 //! The oracles are the kernel's own lists (mountinfo, /sys/class/net, cgroups, /proc) and what the programs themselves answer.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 mod common;
 
 use common::{Host, Want};
@@ -241,7 +243,7 @@ fn killed_at_random_moments_nothing_is_lost_doubled_or_left() {
         resumed_ms.push(host.start());
         host.declare(round + 1, host.web("web-r1-1", 1 + (random.next() % 4) as u32));
         // Half of the rounds end within the launch of a fresh group.
-        if random.next() % 2 == 0 {
+        if random.next().is_multiple_of(2) {
             host.declare(1, host.web(&format!("tmp-r1-{round}"), 1));
             std::thread::sleep(Duration::from_millis(random.next() % 120));
         } else {
@@ -277,7 +279,7 @@ fn shims_killed_at_random_moments_leave_nothing() {
         host.declare(round + 1, host.web("web-r1-1", 3));
         std::thread::sleep(Duration::from_millis(random.next() % 120));
         host.kill_some_shim(random.next());
-        if random.next() % 4 == 0 {
+        if random.next().is_multiple_of(4) {
             host.restart();
         }
     }
