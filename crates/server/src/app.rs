@@ -4,7 +4,7 @@ use crate::Config;
 use crate::bell::Bell;
 use crate::ports::{Images, WallClock};
 use api::control::Waiting;
-use model::{Fault, Layout, RotationId, Time};
+use model::{Fault, RotationId, Time};
 use rotation::{Clock, Provider, Router, World};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,6 @@ use tokio::sync::watch;
 
 pub struct App {
     pub store: Store,
-    pub layout: Layout,
     pub holder: String,
     pub provider: Arc<dyn Provider + Send + Sync>,
     pub router: Arc<dyn Router + Send + Sync>,
@@ -42,7 +41,6 @@ impl App {
         });
         Ok(Arc::new(App {
             store,
-            layout: config.layout.clone(),
             holder: config.holder.clone(),
             provider: config.provider.clone(),
             router: config.router.clone(),

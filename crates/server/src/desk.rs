@@ -63,8 +63,9 @@ fn course(looked: &Looked, wish: &Wish, release: &Release) -> Course {
 }
 
 /// Who asked for what; goes into the journal.
+#[derive(Clone)]
 pub struct Asked<'a> {
-    pub why: &'a str,
+    pub why: String,
     pub by: &'a str,
     pub at: Time,
     pub rollout: Option<&'a RolloutId>,
@@ -91,7 +92,7 @@ pub fn open(tx: &Tx<'_>, looked: &Looked, wish: &Wish, asked: &Asked<'_>) -> Res
             (Course::Rotate, _) | (_, None) => forward(looked, wish, release.clone(), id, from.as_ref())?,
             (Course::Unchanged | Course::Count, Some(standing)) => (standing.clone(), count_only(looked, &wish.spec, standing)?),
         };
-        Ok(Opening { spec: wish.spec.clone(), from, to, plan, why: asked.why.to_string() })
+        Ok(Opening { spec: wish.spec.clone(), from, to, plan, why: asked.why.clone() })
     })?;
     Ok(Some(id))
 }
@@ -181,7 +182,7 @@ fn begin_all(
     changed: &BTreeSet<ServiceName>,
 ) -> Result<Opened, Fault> {
     let mut answer = Opened::default();
-    let mut plan = RolloutPlan { why: asked.why.to_string(), tiers: Vec::new() };
+    let mut plan = RolloutPlan { why: asked.why.clone(), tiers: Vec::new() };
     for (tier, wishes) in tiers {
         let mut pinned = Vec::new();
         for wish in wishes {
@@ -199,7 +200,7 @@ fn begin_all(
     }
     let Some((_, first)) = plan.tiers.first() else { return Ok(answer) };
     let rollout = tx.open_rollout(&plan, asked.at)?;
-    let asked = Asked { rollout: Some(&rollout), always: true, ..*asked };
+    let asked = Asked { rollout: Some(&rollout), always: true, ..asked.clone() };
     for (spec, release) in first {
         let wish = Wish { spec: spec.clone(), release: release.clone() };
         answer.rotations.extend(open(tx, &looked[&spec.name], &wish, &asked)?);
@@ -209,11 +210,12 @@ fn begin_all(
 }
 
 fn asked(request: &DeployRequest, at: Time) -> Asked<'_> {
-    let why = match (&request.service, request.release) {
-        (Some(_), Some(_)) => "an earlier release is deployed again",
-        (Some(_), None) => "deploy of one service",
-        (None, _) => "deploy of every service",
+    let what = match (&request.service, request.release) {
+        (Some(service), Some(number)) => format!("deploy of {service}@r{number} once more"),
+        (Some(service), None) => format!("deploy of {service}"),
+        (None, _) => "deploy of every service".to_string(),
     };
+    let why = format!("{what}, asked for by {}", request.by);
     Asked { why, by: &request.by, at, rollout: None, always: false }
 }
 
@@ -296,7 +298,7 @@ pub fn rollback(app: &App, request: &RollbackRequest) -> Result<Opened, Fault> {
     let wish = Wish { spec: wish::with_settings(&row.spec, &release), release };
     must_be_free_to_listen(app, &[&wish])?;
     let why = format!("rollback to r{}, asked for by {}", wish.release.number, request.by);
-    let asked = Asked { why: &why, by: &request.by, at: app.now(), rollout: None, always: false };
+    let asked = Asked { why, by: &request.by, at: app.now(), rollout: None, always: false };
     let opened = retrying(|| {
         let looked = look_at(app, service, wish.release.route.is_some())?;
         app.store.write(|tx| open(tx, &looked, &wish, &asked))

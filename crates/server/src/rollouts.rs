@@ -57,7 +57,7 @@ fn open(app: &App, row: &RolloutRow, wish: &Wish) -> Result<(), Fault> {
         app.store.read(|r| r.must_be_free(service))?;
         let looked: Looked = desk::look_at(app, service, wish.release.route.is_some())?;
         let why = format!("{}: {}", row.id, row.plan.why);
-        let asked = Asked { why: &why, by: row.id.as_str(), at: app.now(), rollout: Some(&row.id), always: true };
+        let asked = Asked { why, by: row.id.as_str(), at: app.now(), rollout: Some(&row.id), always: true };
         app.store.write(|tx| {
             let is_ours = |r: &store::RotationRow| r.service == *service;
             let ended = tx.rollout(&row.id)?.is_none_or(|r| r.end.is_some());

@@ -73,17 +73,39 @@ pub fn service(app: &App, service: &ServiceName) -> Result<ServiceStatus, Fault>
     Ok(seen(app, facts, None))
 }
 
-/// By name. Once the keeper or the balancer did not answer, it is not asked again for every other service.
+/// By name. Once the keeper or the balancer did not answer, it is not asked again for every other service; and a journal that
+/// cannot be read is that service's trouble alone.
 pub fn services(app: &App) -> Result<Vec<ServiceStatus>, Fault> {
-    let all = app.store.read(|r| r.services()?.into_iter().map(|row| facts(r, row)).collect::<Result<Vec<_>, Fault>>())?;
-    let mut trouble: Option<String> = None;
+    let all = app.store.read(|r| {
+        let rows = r.services()?.into_iter();
+        Ok(rows.map(|row| facts(r, row.clone()).map_err(|fault| (row, fault))).collect::<Vec<_>>())
+    })?;
+    let mut silent: Option<String> = None;
     let mut statuses = Vec::with_capacity(all.len());
-    for facts in all {
-        let status = seen(app, facts, trouble.clone());
-        trouble = trouble.or_else(|| status.trouble.clone());
-        statuses.push(status);
+    for one in all {
+        statuses.push(match one {
+            Ok(facts) => {
+                let status = seen(app, facts, silent.clone());
+                silent = silent.or_else(|| status.trouble.clone());
+                status
+            }
+            Err((row, fault)) => unreadable(row, fault),
+        });
     }
     Ok(statuses)
+}
+
+fn unreadable(row: ServiceRow, fault: Fault) -> ServiceStatus {
+    ServiceStatus {
+        service: row.spec.name,
+        tier: row.spec.tier,
+        standing: None,
+        count: row.spec.count,
+        healthy: 0,
+        weights: Default::default(),
+        rotation: None,
+        trouble: Some(fault.message),
+    }
 }
 
 fn seen(app: &App, facts: Facts, trouble: Option<String>) -> ServiceStatus {

@@ -1,5 +1,7 @@
 //! Deploys from request to verdict, over a world in memory.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod common;
 
 use api::control::{Opened, *};

@@ -1,5 +1,7 @@
 //! Restarts in the middle, two at once, a world that does not answer, steps by hand, live events.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod common;
 
 use api::control::*;

@@ -1,5 +1,7 @@
 //! A database that was cut off, overwritten or flipped is told of, never believed and never changed.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod common;
 
 use common::*;

@@ -1,5 +1,7 @@
 //! The journal against a model of its documented rules, and against rivals in threads and in other processes.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod common;
 
 use common::*;

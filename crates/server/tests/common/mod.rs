@@ -1,5 +1,6 @@
 //! A small world in memory behind the ports, and a server over it in a directory of its own.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 use api::Client;
 use api::control::{Opened, *};

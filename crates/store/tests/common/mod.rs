@@ -1,5 +1,6 @@
 //! Small whole records for the tests.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 use model::*;
 use std::collections::BTreeMap;
