@@ -6,7 +6,16 @@ fn main() {
             let s = sim::run(sim::Options { seeds: 1, first: seed, bug: Some(bug), stop_at_first: false }, &mut |_| {});
             if let Some(v) = s.first_violation {
                 n += 1;
-                let t: String = v.what.split(": ").skip(1).collect::<Vec<_>>().join(": ").chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).take(90).collect();
+                let t: String = v
+                    .what
+                    .split(": ")
+                    .skip(1)
+                    .collect::<Vec<_>>()
+                    .join(": ")
+                    .chars()
+                    .map(|c| if c.is_ascii_digit() { '#' } else { c })
+                    .take(90)
+                    .collect();
                 *kinds.entry(t.split(" s: ").last().unwrap_or_default().to_string()).or_default() += 1;
             }
         }

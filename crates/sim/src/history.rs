@@ -2,14 +2,16 @@
 
 use crate::bug::Bug;
 use crate::ports::Ports;
-use crate::scenario::{Act, Kind, NOISY_TICKS, Scenario, TICK_MS};
+use crate::scenario::{Act, Hand, Kind, NOISY_TICKS, Scenario, TICK_MS};
 use crate::store::Journal;
 use crate::world::{Machine, World};
 use model::{
-    Ask, Asked, Direction, Event, EventLine, Fence, GroupName, GroupSpec, GroupWish, Opened, RotationId, Standing, Time, Verdict, View,
+    Ask, Asked, Direction, Event, EventLine, Fence, GroupName, GroupSpec, GroupWish, Opened, RotationId, ServiceSpec, Standing, Step, Time,
+    Verdict, View,
 };
 use rotation::{Driver, Intent, Rotation, Tick};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 const LEASE_MS: u64 = 20 * TICK_MS;
 /// A driver that has something to do does so many things within a tick.
@@ -48,14 +50,24 @@ pub(crate) fn play_with(seed: u64, scenario: Scenario, bug: Option<Bug>, traced:
     let world = RefCell::new(world);
     let mut stands = world.borrow().scenario.stands.clone();
     let mut verdicts = Vec::new();
+    let hand = world.borrow().scenario.hand;
     for (i, act) in acts.iter().enumerate() {
-        let last = i + 1 == acts.len();
-        match play_act(&world, act, stands.take(), last) {
+        let last = i + 1 == acts.len() && hand.is_none();
+        let Some(id) = open(&world, act, stands.take()) else { break };
+        match play_act(&world, act, &id, last) {
             Some((verdict, standing)) => {
                 verdicts.push(verdict);
                 stands = standing;
             }
             None => break,
+        }
+    }
+    if let (Some(hand), Some(stands), Some(Verdict::Promoted | Verdict::Returned), Some(act)) = (hand, stands, verdicts.last(), acts.last())
+        && world.borrow().violation.is_none()
+    {
+        let act = Act { kind: Kind::Good, asks: Vec::new(), ..act.clone() };
+        if let Some(id) = open_by_hand(&world, &act, stands, hand) {
+            verdicts.extend(play_act(&world, &act, &id, true).map(|(verdict, _)| verdict));
         }
     }
     let world = world.into_inner();
@@ -70,10 +82,9 @@ pub(crate) fn play_with(seed: u64, scenario: Scenario, bug: Option<Bug>, traced:
     }
 }
 
-/// Opens the rotation and lets time pass until it is closed and has come to rest. None: a violation ended it.
-fn play_act(cell: &RefCell<World>, act: &Act, from: Option<Standing>, last: bool) -> Option<(Verdict, Option<Standing>)> {
-    let id = open(cell, act, from)?;
-    let mut seats = [0, 1].map(|who| Seat { driver: seat(&cell.borrow(), &id, who), wakes: 0 });
+/// Lets time pass until the rotation is closed and has come to rest. None: a violation ended it.
+fn play_act(cell: &RefCell<World>, act: &Act, id: &RotationId, last: bool) -> Option<(Verdict, Option<Standing>)> {
+    let mut seats = [0, 1].map(|who| Seat { driver: seat(&cell.borrow(), id, who), wakes: 0 });
     let opened = cell.borrow().now;
     let (quiet, limit) = (opened + NOISY_TICKS * TICK_MS, opened + (NOISY_TICKS + CLOSE_TICKS) * TICK_MS);
     let mut rest = 0;
@@ -82,11 +93,11 @@ fn play_act(cell: &RefCell<World>, act: &Act, from: Option<Standing>, last: bool
             let mut world = cell.borrow_mut();
             world.noisy = !world.scenario.calm && world.now < quiet;
             world.turn();
-            users(&mut world, act, &id, opened, quiet);
+            users(&mut world, act, id, opened, quiet);
         }
         let first = cell.borrow_mut().rng.place(2);
         for who in [first, 1 - first] {
-            drive(cell, &mut seats[who], &id, who);
+            drive(cell, &mut seats[who], id, who);
         }
         let mut world = cell.borrow_mut();
         if world.violation.is_some() {
@@ -112,15 +123,8 @@ fn seat(world: &World, id: &RotationId, who: usize) -> Driver {
     rotation::planted::driver(id.clone(), format!("driver-{who}"), LEASE_MS, world.bug.and_then(Bug::planted))
 }
 
-/// What the API does: plan on what is seen, and write the first line.
-fn open(cell: &RefCell<World>, act: &Act, from: Option<Standing>) -> Option<RotationId> {
-    let mut world = cell.borrow_mut();
-    let number = world.store.journals.len() as u64 + 2;
-    let id = RotationId::of(&world.scenario.service, number);
-    let to = Standing {
-        group: GroupName::of(&world.scenario.service, act.release.number, &id).expect("a short name"),
-        release: act.release.clone(),
-    };
+/// What the API sees before it plans: all that is there, and what a rotation that was stopped may have left.
+fn look_around(world: &mut World) -> View {
     let mut names: Vec<GroupName> = world.keeper.groups.keys().cloned().collect();
     match world.store.journals.last().map(|j| Rotation::fold(&j.lines)) {
         Some(Ok(before)) => names.extend(before.remnants()),
@@ -129,7 +133,17 @@ fn open(cell: &RefCell<World>, act: &Act, from: Option<Standing>) -> Option<Rota
     }
     let groups = names.into_iter().map(|g| (g.clone(), world.keeper.see(&g, world.now, 0))).collect();
     let route = world.routed.contains(&true).then(|| world.balancer.see(&world.route, &world.keeper, world.now));
-    let seen = View { at: Time(world.now), groups, route, objects: Default::default() };
+    View { at: Time(world.now), groups, route, objects: BTreeMap::new() }
+}
+
+/// What the API does: plan on what is seen, and write the first line.
+fn open(cell: &RefCell<World>, act: &Act, from: Option<Standing>) -> Option<RotationId> {
+    let mut world = cell.borrow_mut();
+    let number = world.store.journals.len() as u64 + 2;
+    let id = RotationId::of(&world.scenario.service, number);
+    let group = GroupName::of(&world.scenario.service, act.release.number, &id).expect("a short name");
+    let to = Standing { group, release: act.release.clone() };
+    let seen = look_around(&mut world);
     let intent = Intent { spec: &act.spec, from: from.as_ref(), to: &to, direction: Direction::Forward };
     let plan = match rotation::planted::plan(&intent, &seen, world.bug.and_then(Bug::planted)) {
         Ok(plan) => plan,
@@ -152,12 +166,51 @@ fn open(cell: &RefCell<World>, act: &Act, from: Option<Standing>) -> Option<Rota
         _ => world.now + world.rng.below(5) * TICK_MS,
     };
     let opened = Opened { spec: act.spec.clone(), from, to, plan, why: "a new release".to_string() };
+    write_first(&mut world, &id, opened);
+    Some(id)
+}
+
+/// A plan of one step of what stands. None: it was refused, which some must be.
+fn open_by_hand(cell: &RefCell<World>, act: &Act, stands: Standing, hand: Hand) -> Option<RotationId> {
+    let mut world = cell.borrow_mut();
+    let wish = world.keeper.groups.get(&stands.group).and_then(|g| g.wish)?;
+    let group = stands.group.clone();
+    let mut spec = ServiceSpec { count: wish, ..act.spec.clone() };
+    spec.route = stands.release.route.clone();
+    let step = match hand {
+        Hand::SameSize => Step::Scale { group, count: wish },
+        Hand::OneMore => Step::Scale { group, count: wish + 1 },
+        Hand::OneLess => Step::Scale { group, count: wish - 1 },
+        Hand::SameWeights if spec.route.is_some() => Step::Shift { route: world.route.clone(), weights: [(group, 100)].into() },
+        Hand::SameWeights | Hand::Soak => Step::Soak { group, for_ms: 5 * TICK_MS, errors_ppm: 10_000 },
+        Hand::Retire => Step::Retire { group },
+    };
+    world.oracle.count = if hand == Hand::OneMore { wish + 1 } else { wish };
+    let seen = look_around(&mut world);
+    let plan = rotation::single(&spec, &step, &seen);
+    let must_not = matches!(hand, Hand::OneLess | Hand::Retire);
+    world.say(|| format!("by hand: {}: {}", step_in_words(&step), plan.as_ref().map_or_else(|f| f.message.clone(), |_| "ok".to_string())));
+    match plan {
+        Ok(_) if must_not => {
+            world.fail(|| format!("by hand, {} was not refused", step_in_words(&step)));
+            None
+        }
+        Ok(plan) => {
+            let id = RotationId::of(&world.scenario.service, world.store.journals.len() as u64 + 2);
+            let opened = Opened { spec, from: Some(stands.clone()), to: stands, plan, why: "by hand".to_string() };
+            write_first(&mut world, &id, opened);
+            Some(id)
+        }
+        Err(_) => None,
+    }
+}
+
+fn write_first(world: &mut World, id: &RotationId, opened: Opened) {
     let line = EventLine { rotation: id.clone(), seq: 0, at: Time(world.now), fence: Fence(0), event: Event::Opened(opened) };
     world.say(|| format!("{id} is opened: {}", event_in_words(&line.event)));
     world.store.journals.push(Journal { id: id.clone(), lines: vec![line.clone()], asks: Vec::new() });
     let now = world.now;
     world.judge_line(&line, 0, now);
-    Some(id)
 }
 
 /// No prefix of a plan may have less than the floor, and the peak is no more than both groups and a check.
@@ -301,8 +354,7 @@ pub(crate) fn event_in_words(event: &Event) -> String {
     }
 }
 
-fn step_in_words(step: &model::Step) -> String {
-    use model::Step;
+fn step_in_words(step: &Step) -> String {
     match step {
         Step::Scale { group, count } => format!("scale {group} {count}"),
         Step::Shift { weights, .. } => format!("shift {:?}", weights.values().collect::<Vec<_>>()),

@@ -67,6 +67,8 @@ pub(crate) struct Keeper {
 pub(crate) struct Setting<'a> {
     pub now: u64,
     pub kill: u64,
+    /// Each server dies by even chance, all at once.
+    pub zone_lost: bool,
     pub boot_ticks: u64,
     pub spiteful: bool,
     pub kinds: &'a [Kind],
@@ -133,6 +135,13 @@ impl Keeper {
             if rng.chance(set.kill) && !group.servers.is_empty() {
                 let place = rng.place(group.servers.len());
                 die(group, place, 137, set.now);
+            }
+            if set.zone_lost {
+                for place in (0..group.servers.len()).rev() {
+                    if rng.chance(5_000) {
+                        die(group, place, 137, set.now);
+                    }
+                }
             }
             age(group, kind, routed, set.now, rng);
             if group.once {

@@ -259,7 +259,7 @@ impl World {
                     return Some(format!("it closes as {verdict:?} before step {}", o.cursor));
                 }
                 let kind = o.to.as_ref().and_then(|t| self.kinds.get(usize::try_from(t.release.number).unwrap_or(0)));
-                if *verdict == Verdict::Promoted && kind != Some(&Kind::Good) {
+                if *verdict == Verdict::Promoted && o.plan.direction != Direction::Single && kind != Some(&Kind::Good) {
                     return Some(format!("a release that is {kind:?} was promoted"));
                 }
             }

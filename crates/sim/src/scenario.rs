@@ -40,6 +40,7 @@ pub(crate) struct Faults {
     pub old_look: u64,
     pub sleep: u64,
     pub kill: u64,
+    pub zone_lost: u64,
     pub no_launch: u64,
     pub balancer_restart: u64,
 }
@@ -54,6 +55,19 @@ pub(crate) struct Act {
     pub asks: Vec<(u64, Ask)>,
 }
 
+/// A single step asked for by hand, of what stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hand {
+    SameSize,
+    OneMore,
+    /// Must be refused.
+    OneLess,
+    SameWeights,
+    Soak,
+    /// Must be refused.
+    Retire,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     pub service: ServiceName,
@@ -61,6 +75,8 @@ pub(crate) struct Scenario {
     /// How many stand before the first act.
     pub stood: u32,
     pub acts: Vec<Act>,
+    /// A step by hand in the end.
+    pub hand: Option<Hand>,
     pub faults: Faults,
     pub calm: bool,
     /// How much slower than its neighbours the keeper may be: the longest boot in ticks.
@@ -101,6 +117,7 @@ impl Scenario {
             stands,
             stood,
             acts,
+            hand: rng.chance(1_500).then(|| HANDS[rng.place(HANDS.len())]),
             faults: if calm { Faults::default() } else { faults(&mut rng) },
             calm,
             boot_ticks: rng.between(1, 6),
@@ -127,6 +144,7 @@ impl Scenario {
             stands,
             stood: 2,
             acts: vec![Act { spec, release: release_new, kind, asks: Vec::new() }],
+            hand: None,
             faults: Faults::default(),
             calm: true,
             boot_ticks: 2,
@@ -138,6 +156,8 @@ impl Scenario {
         }
     }
 }
+
+const HANDS: [Hand; 6] = [Hand::SameSize, Hand::OneMore, Hand::OneLess, Hand::SameWeights, Hand::Soak, Hand::Retire];
 
 /// Long enough that the vice of the release shows in it for certain.
 fn soak_ticks(kind: Kind, routed: bool, wanted: u64) -> u64 {
@@ -199,6 +219,7 @@ fn faults(rng: &mut Rng) -> Faults {
         old_look: on(600),
         sleep: on(40),
         kill: on(30),
+        zone_lost: on(5),
         no_launch: on(30),
         balancer_restart: on(10),
     }

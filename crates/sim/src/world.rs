@@ -248,7 +248,12 @@ impl World {
             self.balancer.restart(self.now);
             self.say(|| "the balancer's data plane starts again".to_string());
         }
+        let zone_lost = self.chance(|f| f.zone_lost);
+        if zone_lost {
+            self.say(|| "a zone is lost".to_string());
+        }
         let setting = Setting {
+            zone_lost,
             now: self.now,
             kill: if self.noisy { self.faults.kill } else { 0 },
             boot_ticks: self.scenario.boot_ticks,
