@@ -20,9 +20,9 @@ test: deps
 	cargo test --workspace --locked
 	@if [ "$$(id -u)" -eq 0 ]; then $(MAKE) --no-print-directory root-tests; else echo "not root: the tests that need root were left out"; fi
 
-# They share the machine's network and mounts, so one after the other.
+# They share the machine's network and mounts, so one after the other. Kills are few here; `make e2e` has all of them.
 root-tests: deps
-	cargo test --workspace --locked -- --ignored --test-threads 1
+	AFRESH_KILLS=2 cargo test --workspace --locked -- --ignored --test-threads 1
 
 # The everyday loop: under a minute when warm.
 check:

@@ -34,7 +34,7 @@ Example:
 
 /// Yours, but not because the words were wrong: the wish goes against a rule or against what is going on now.
 const REFUSALS: &[&str] =
-    &["already-up", "busy", "capacity", "held", "lease-held", "no-way-back", "refused", "release-changed", "stale-stamp"];
+    &["already-served", "already-up", "busy", "closed", "floor", "group-gone", "nothing-before", "release-changed", "stale-stamp"];
 
 pub fn of_fault(fault: &Fault) -> Exit {
     match fault.blame {

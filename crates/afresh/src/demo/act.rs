@@ -45,8 +45,8 @@ pub async fn open_with(
     let app = shop::version(&stage.shop, version, flaw)?;
     let service = only.map(|name| ServiceName::new(name).map_err(|e| Fault::ours("bad-name", e.to_string()))).transpose()?;
     let mut request = {
-        // The file names one folder for all; here each version has its own.
-        let quiet = crate::context::Context { json: true, ..stage.context.clone() };
+        // The file names one folder for all; here each version has its own. Only the first has news to tell: the bake.
+        let quiet = crate::context::Context { json: version > 1 || stage.context.json, ..stage.context.clone() };
         let wish = deploy::Wish { service: service.clone(), artifact: Some(app), release: None };
         deploy::request(&quiet, &wish)?
     };
