@@ -210,16 +210,15 @@ fn methods_are_told_apart() {
 fn a_post_gets_a_kept_socket_only_from_a_target_that_keeps_them() {
     let mut manners = Manners::default();
     assert!(manners.may_reuse(Replay::Safe, 10) && !manners.may_reuse(Replay::Never, 10), "nothing is known yet");
-    (0..32).for_each(|_| manners.kept());
-    assert!(manners.may_reuse(Replay::Never, 999) && !manners.may_reuse(Replay::Never, 1_000));
-    assert!(!manners.may_reuse(Replay::Safe, 1_500));
-    manners.closed(400);
-    assert!(!manners.may_reuse(Replay::Never, 10));
-    (0..32).for_each(|_| manners.kept());
-    assert!(manners.may_reuse(Replay::Never, 199) && !manners.may_reuse(Replay::Never, 200));
-    manners.closed(0);
-    (0..99).for_each(|_| manners.kept());
-    assert!(!manners.may_reuse(Replay::Never, 0), "one that closes at once is never trusted again");
+    (0..32).for_each(|_| manners.kept(40));
+    assert!(manners.may_reuse(Replay::Never, 20) && !manners.may_reuse(Replay::Never, 21), "only for half of what was seen");
+    manners.kept(1_500);
+    assert!(manners.may_reuse(Replay::Never, 750) && !manners.may_reuse(Replay::Never, 1_000));
+    assert!(manners.may_reuse(Replay::Safe, 1_499) && !manners.may_reuse(Replay::Safe, 1_500));
+    manners.closed();
+    (0..99).for_each(|_| manners.kept(1_500));
+    assert!(!manners.may_reuse(Replay::Never, 0), "one that closes without a word is never trusted again");
+    assert!(manners.may_reuse(Replay::Safe, 10));
 }
 
 #[test]

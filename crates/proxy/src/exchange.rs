@@ -190,7 +190,7 @@ async fn try_one(chosen: &Chosen, letter: &mut Letter, attempt: &mut Attempt) ->
                 None => Failure::Broken { answered: link.sock.read_bytes.load(Relaxed) != before },
             };
             if link.reused {
-                target.pool.was_dead(link.idle_ms);
+                target.pool.was_dead();
             }
             let message = format!("{} broke off: {}", target.id, e.error());
             Err((failure, Bad { status: StatusCode::BAD_GATEWAY, code: "answer-broken", message }))

@@ -96,8 +96,6 @@ pub struct Link {
     pub sender: SendRequest<Ask>,
     pub sock: Arc<Sock>,
     pub reused: bool,
-    /// How long it was idle before this request.
-    pub idle_ms: u64,
 }
 
 /// Err: not connected, with the words why.
@@ -112,7 +110,7 @@ pub async fn connect(addr: SocketAddr, timeout_ms: u64) -> io::Result<Link> {
     let (sender, connection) = Builder::new().max_headers(256).handshake(io).await.map_err(io::Error::other)?;
     // Its errors come to us through the sender and the body.
     tokio::spawn(connection);
-    Ok(Link { sender, sock, reused: false, idle_ms: 0 })
+    Ok(Link { sender, sock, reused: false })
 }
 
 #[derive(Default)]
@@ -137,12 +135,11 @@ impl Pool {
             let alive = rested && !link.sender.is_closed() && link.sock.is_quiet();
             let mut kept = lock(&self.kept);
             if alive {
-                kept.manners.kept();
+                kept.manners.kept(idle_ms);
                 link.reused = true;
-                link.idle_ms = idle_ms;
                 return Some(link);
             }
-            kept.manners.closed(idle_ms);
+            kept.manners.closed();
         }
     }
 
@@ -158,14 +155,17 @@ impl Pool {
     /// The flag is looked at under the lock under which [`Pool::close`] sets it: no socket is kept to a closed target.
     pub fn keep(&self, link: Link) {
         let mut kept = lock(&self.kept);
-        if !kept.closed && kept.idle.len() < KEPT_MAX && !link.sender.is_closed() {
+        if link.sender.is_closed() {
+            // It ended with an answer that did not say so.
+            kept.manners.closed();
+        } else if !kept.closed && kept.idle.len() < KEPT_MAX {
             kept.idle.push((link, now_ms()));
         }
     }
 
     /// A socket that had been idle turned out dead when a request was on it.
-    pub fn was_dead(&self, idle_ms: u64) {
-        lock(&self.kept).manners.closed(idle_ms);
+    pub fn was_dead(&self) {
+        lock(&self.kept).manners.closed();
     }
 
     /// Closes what was idle for too long, and learns from it.
@@ -176,11 +176,11 @@ impl Pool {
         idle.retain(|(link, since)| {
             let idle_ms = now.saturating_sub(*since);
             if link.sender.is_closed() || !link.sock.is_quiet() {
-                manners.closed(idle_ms);
+                manners.closed();
                 return false;
             }
             if idle_ms >= POOL_IDLE_MAX_MS {
-                manners.kept();
+                manners.kept(idle_ms);
                 return false;
             }
             true

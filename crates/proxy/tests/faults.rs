@@ -1,5 +1,7 @@
 //! Servers that die, lie, hang and hurry; and what customers get then.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod support;
 
 use std::sync::atomic::Ordering::SeqCst;

@@ -1,5 +1,7 @@
 //! The two processes as processes: killed, doubled, told to end.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod support;
 
 use api::Client;

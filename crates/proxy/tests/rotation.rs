@@ -1,5 +1,7 @@
 //! The main thing: rotations under load, and not one request lost.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod support;
 
 use std::sync::atomic::Ordering::SeqCst;

@@ -1,5 +1,7 @@
 //! Byte by byte: what passes, what is changed, what is refused.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod support;
 
 use std::sync::atomic::Ordering::SeqCst;

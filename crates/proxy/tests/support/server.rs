@@ -137,7 +137,7 @@ async fn talk(stream: TcpStream, name: &str, books: &Books) -> Option<()> {
         let text = format!("{id} {:x} {} {name}", sum(&body), body.len());
         let every = |n: &std::sync::atomic::AtomicU64| {
             let n = n.load(SeqCst);
-            n > 0 && number % n == 0
+            n > 0 && number.is_multiple_of(n)
         };
         let cut = every(&books.truncate_every);
         books.cut.fetch_add(u64::from(cut), SeqCst);
