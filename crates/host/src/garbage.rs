@@ -89,7 +89,13 @@ pub fn collect(keeper: &Keeper) {
             instances: state.instances.keys().map(ToString::to_string).collect(),
             veths: state.instances.keys().map(veth).collect(),
             groups,
-            objects: lying.mounts.iter().chain(lying.loops.iter().map(|(_, hex)| hex)).filter(|hex| state.uses(hex)).cloned().collect(),
+            objects: lying
+                .mounts
+                .iter()
+                .chain(lying.loops.iter().map(|(_, hex)| hex))
+                .filter(|hex| state.uses(hex, None))
+                .cloned()
+                .collect(),
         }
     };
     // Until the groups were read once, every instance's group looks unknown; instances themselves are adopted before.
@@ -167,7 +173,7 @@ fn dispose(keeper: &Keeper, junk: &Junk) -> Result<bool, Fault> {
         Junk::Veth(name) => net::delete(name).map(|()| true),
         Junk::Mount(hex) => {
             let digest = Digest::new(format!("sha256:{hex}")).map_err(|e| Fault::ours("garbage", e.to_string()))?;
-            let done = keeper.objects.release(&digest, || keeper.state().uses(hex))?;
+            let done = keeper.objects.release(&digest, || keeper.state().uses(hex, None))?;
             keeper.counters.change(|c| c.unmounted += u64::from(done));
             return Ok(done);
         }

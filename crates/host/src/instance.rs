@@ -11,10 +11,11 @@ use crate::keeper::Keeper;
 use crate::record::{Ended, Ending, Record, Started};
 use crate::shim::Began;
 use crate::state::Instance;
-use crate::{cgroup, ending, garbage, probe, process, runtime};
+use crate::{cgroup, ending, garbage, mounts, net, probe, process, runtime};
 use model::InstanceId;
 use rustix::process::Signal;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +27,8 @@ const GLANCE: Duration = Duration::from_millis(4);
 const LAUNCH_WITHIN: Duration = Duration::from_secs(60);
 /// Both processes are watched; this is only how often the files are looked at besides.
 const SHIM_EVERY: Duration = Duration::from_millis(500);
+/// How long the kernel may take for an interface.
+const VETH_GOES_WITHIN: Duration = Duration::from_millis(500);
 /// How long a shim may take to leave once its instance has ended.
 const SHIM_LEAVES_WITHIN: Duration = Duration::from_secs(10);
 
@@ -277,11 +280,39 @@ pub fn remove(keeper: &Arc<Keeper>, id: &InstanceId) {
             tracing::warn!("{fault}");
         }
         let _ = std::fs::remove_file(keeper.layout.drained(&id));
+        until_veth_gone(&keeper, &id);
         keeper.counters.change(|c| {
             c.removed += 1;
             c.stopped += u64::from(launched);
         });
-        keeper.state().instances.remove(&id);
+        forget(&keeper, &id);
         keeper.nudge();
     });
+}
+
+/// The kernel takes the interface away with its namespace, a moment after the last process. What stays longer is garbage.
+fn until_veth_gone(keeper: &Keeper, id: &InstanceId) {
+    let veth = PathBuf::from(format!("/sys/class/net/{}", net::veth_name(&keeper.mark, id)));
+    let until = Instant::now() + VETH_GOES_WITHIN;
+    while veth.exists() && Instant::now() < until {
+        std::thread::sleep(GLANCE);
+    }
+}
+
+/// Objects that only this instance still needed are unmounted first: when a group is seen empty, everything of it is gone.
+fn forget(keeper: &Keeper, id: &InstanceId) {
+    let _one_by_one = keeper.forgetting();
+    let Some(release) = keeper.state().instances.get(id).map(|one| one.record.release.clone()) else { return };
+    for object in std::iter::once(&release.image).chain(&release.artifact) {
+        let mounted = mounts::place(&keeper.layout, object).exists();
+        match keeper.objects.release(object, || !mounted || keeper.state().uses(object.hex(), Some(id))) {
+            Ok(done) => {
+                if done {
+                    keeper.counters.change(|c| c.unmounted += 1);
+                }
+            }
+            Err(fault) => tracing::warn!("{fault}"),
+        }
+    }
+    keeper.state().instances.remove(id);
 }

@@ -43,6 +43,7 @@ pub struct Keeper {
     pub tasks: Handle,
     state: Mutex<State>,
     declaring: Mutex<()>,
+    forgetting: Mutex<()>,
     nudged: Mutex<bool>,
     nudge: Condvar,
     stopped: AtomicBool,
@@ -57,6 +58,11 @@ impl Keeper {
     /// Held while a declaration is judged and written.
     pub fn declaring(&self) -> MutexGuard<'_, ()> {
         self.declaring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held while an instance is forgotten: the last of a group sees that it is the last.
+    pub fn forgetting(&self) -> MutexGuard<'_, ()> {
+        self.forgetting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Something changed: reconcile now.
@@ -174,6 +180,7 @@ fn begin(config: Config) -> Result<(Arc<Keeper>, Lock), Fault> {
         tasks: Handle::current(),
         state: Mutex::new(State::default()),
         declaring: Mutex::new(()),
+        forgetting: Mutex::new(()),
         nudged: Mutex::new(true),
         nudge: Condvar::new(),
         stopped: AtomicBool::new(false),

@@ -92,7 +92,9 @@ impl Objects {
             state.verified.insert(digest.hex().to_string(), before);
             state.verified.clone()
         };
-        disk::write_json_quick(&cache(&self.layout), &kept)
+        // Only saves time; on a full disk the next keeper reads the object again.
+        let _ = disk::write_json_quick(&cache(&self.layout), &kept);
+        Ok(())
     }
 }
 

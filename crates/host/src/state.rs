@@ -145,13 +145,13 @@ impl State {
         seen
     }
 
-    /// Whether an object may still be needed.
-    pub fn uses(&self, hex: &str) -> bool {
+    /// Whether an object may still be needed, by others than this instance.
+    pub fn uses(&self, hex: &str, besides: Option<&InstanceId>) -> bool {
         let names = |release: &model::Release| release.image.hex() == hex || release.artifact.as_ref().is_some_and(|a| a.hex() == hex);
         let declared = self.groups.values().filter_map(Group::declared).any(|d| match &d.spec.wish {
             GroupWish::Run { release, .. } => names(release),
             GroupWish::Gone => false,
         });
-        declared || self.instances.values().any(|i| names(&i.record.release))
+        declared || self.instances.values().any(|i| Some(&i.record.id) != besides && names(&i.record.release))
     }
 }

@@ -58,6 +58,11 @@ fn three_are_launched_answer_and_go() {
         host.until(group, "nothing left", |seen| seen.instances.is_empty());
         assert!(host.target(group).is_none());
     }
+    let counters = host.remote.counters().unwrap();
+    assert_eq!((counters.mounted, counters.unmounted), (2, 2), "what nobody needs is unmounted before the group is seen empty");
+    host.declare(2, host.gone("web-r1-1"));
+    std::thread::sleep(Duration::from_secs(6)); // longer than garbage is left lying
+    assert_eq!(host.remote.counters().unwrap(), counters, "nothing changes afterwards");
     host.until_clean();
 }
 
