@@ -22,9 +22,17 @@ pub struct Looked {
     pub view: View,
 }
 
+/// Waits a little for a keeper that is being restarted: somebody waits for the answer.
 pub fn look_at(app: &App, service: &ServiceName, routed: bool) -> Result<Looked, Fault> {
     let known = app.store.read(|r| look::known(r, service))?;
     let view = look::patient_view(app, service, &known, routed)?;
+    Ok(Looked { known, view })
+}
+
+/// Does not wait: the loop that asks comes again, and holds nobody up meanwhile.
+pub fn glance_at(app: &App, service: &ServiceName, routed: bool) -> Result<Looked, Fault> {
+    let known = app.store.read(|r| look::known(r, service))?;
+    let view = look::view(app, service, &known, routed)?;
     Ok(Looked { known, view })
 }
 

@@ -34,7 +34,26 @@ fn spawn(name: String, f: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
     Builder::new().name(name).spawn(f).map_err(|e| Fault::world("no-thread", format!("cannot start a thread: {e}")))
 }
 
+/// Says a trouble once, and again only when it changes or has lasted: the loops come by many times a second.
+#[derive(Default)]
+struct Teller {
+    last: Option<(String, Instant)>,
+}
+
+const TELL_EVERY: Duration = Duration::from_secs(30);
+
+impl Teller {
+    fn tell(&mut self, what: &str, fault: &Fault) {
+        let fresh = self.last.as_ref().is_some_and(|(message, at)| *message == fault.message && at.elapsed() < TELL_EVERY);
+        if !fresh {
+            tracing::warn!(code = fault.code, "{what}: {}", fault.message);
+            self.last = Some((fault.message.clone(), Instant::now()));
+        }
+    }
+}
+
 fn keep_drivers(app: &Arc<App>) {
+    let mut teller = Teller::default();
     let mut drivers: BTreeMap<RotationId, JoinHandle<()>> = BTreeMap::new();
     while !app.is_stopping() {
         let heard = app.bell.heard();
@@ -45,7 +64,7 @@ fn keep_drivers(app: &Arc<App>) {
             }
         }
         match app.store.read(|r| r.open_rotations()) {
-            Err(fault) => tracing::error!(code = fault.code, "open rotations cannot be read: {}", fault.message),
+            Err(fault) => teller.tell("open rotations cannot be read", &fault),
             Ok(open) => {
                 for row in open {
                     if drivers.contains_key(&row.id) {
@@ -54,7 +73,7 @@ fn keep_drivers(app: &Arc<App>) {
                     let (app, id) = (app.clone(), row.id.clone());
                     match spawn(format!("drive {id}"), move || drive(&app, &id)) {
                         Ok(thread) => drop(drivers.insert(row.id, thread)),
-                        Err(fault) => tracing::error!(code = fault.code, rotation = %row.id, "{}", fault.message),
+                        Err(fault) => teller.tell("a rotation is not driven", &fault),
                     }
                 }
             }
@@ -103,10 +122,11 @@ fn patience(since: Duration) -> Duration {
 }
 
 fn keep_rollouts(app: &App) {
+    let mut teller = Teller::default();
     while !app.is_stopping() {
         let heard = app.bell.heard();
         if let Err(fault) = rollouts::advance(app) {
-            tracing::warn!(code = fault.code, "a rollout cannot go on yet: {}", fault.message);
+            teller.tell("a rollout cannot go on yet", &fault);
         }
         app.bell.wait(heard, LOOK_EVERY);
     }

@@ -53,9 +53,8 @@ fn open(app: &App, row: &RolloutRow, wish: &Wish) -> Result<(), Fault> {
     let _alone = app.desk();
     let service = &wish.spec.name;
     desk::retrying(|| {
-        // Looking takes long where somebody does not answer; it is not done for a service that is busy anyway.
         app.store.read(|r| r.must_be_free(service))?;
-        let looked: Looked = desk::look_at(app, service, wish.release.route.is_some())?;
+        let looked: Looked = desk::glance_at(app, service, wish.release.route.is_some())?;
         let why = format!("{}: {}", row.id, row.plan.why);
         let asked = Asked { why, by: row.id.as_str(), at: app.now(), rollout: Some(&row.id), always: true };
         app.store.write(|tx| {

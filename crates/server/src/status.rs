@@ -78,18 +78,18 @@ pub fn service(app: &App, service: &ServiceName) -> Result<ServiceStatus, Fault>
 pub fn services(app: &App) -> Result<Vec<ServiceStatus>, Fault> {
     let all = app.store.read(|r| {
         let rows = r.services()?.into_iter();
-        Ok(rows.map(|row| facts(r, row.clone()).map_err(|fault| (row, fault))).collect::<Vec<_>>())
+        Ok(rows.map(|row| (facts(r, row.clone()), row)).collect::<Vec<_>>())
     })?;
     let mut silent: Option<String> = None;
     let mut statuses = Vec::with_capacity(all.len());
-    for one in all {
-        statuses.push(match one {
+    for (facts, row) in all {
+        statuses.push(match facts {
             Ok(facts) => {
                 let status = seen(app, facts, silent.clone());
                 silent = silent.or_else(|| status.trouble.clone());
                 status
             }
-            Err((row, fault)) => unreadable(row, fault),
+            Err(fault) => unreadable(row, fault),
         });
     }
     Ok(statuses)

@@ -38,6 +38,23 @@ async fn the_first_deploy_the_second_and_the_same_again() {
     assert_eq!((images[0].instances, images[0].releases.as_slice()), (3, &["web@r1".to_string(), "web@r2".to_string()][..]));
 }
 
+/// What the loop and the journal cost by themselves: the world answers at once, soak and healthy_for are 0.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_costs_little_of_ours() {
+    let house = House::new().await;
+    let quick = |program: &str| {
+        let mut request = web(program);
+        request.file.services.get_mut(&name("web")).unwrap().rollout =
+            Rollout { waves: vec![Wave::Percent(100)], soak_ms: 0, ..Rollout::default() };
+        request
+    };
+    house.through(&quick("one")).await;
+    let r = house.through(&quick("two")).await;
+    let took_ms = r.closed.unwrap().since(r.opened);
+    println!("{took_ms} ms for {} steps, {} events", r.plan.steps.len(), r.events);
+    assert!(took_ms < 5_000, "{took_ms} ms");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_count_differs() {
     let house = House::new().await;

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 #[derive(Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant, reason = "one is made per call")]
 enum Call {
     Group(Stamp, GroupSpec),
     Route(Stamp, RouteSpec),

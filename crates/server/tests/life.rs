@@ -135,6 +135,31 @@ async fn a_damaged_database_is_told_at_the_start_and_the_lock_is_free_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rotten_journal_is_its_own_services_trouble() {
+    let mut house = House::new().await;
+    house.through(&web("one")).await;
+    house.through(&request(vec![spec("worker", "back", "one", 1, None)], Some("worker"))).await;
+    house.stop().await;
+    let db = Layout::new(house.dir.path()).database();
+    let mut bytes = std::fs::read(&db).unwrap();
+    let (good, rotten) = (b"deploy of worker", b"deploy of wOrker");
+    let places: Vec<usize> = (0..bytes.len() - good.len()).filter(|i| bytes[*i..].starts_with(good)).collect();
+    assert!(!places.is_empty());
+    places.into_iter().for_each(|i| bytes[i..i + rotten.len()].copy_from_slice(rotten));
+    std::fs::write(&db, &bytes).unwrap();
+    house.start().await;
+    let services: Vec<ServiceStatus> = house.client().get("/v1/services").await.unwrap();
+    let troubles: Vec<_> = services.iter().map(|s| (s.service.as_str(), s.trouble.is_some())).collect();
+    assert_eq!(troubles, [("web", false), ("worker", true)]);
+    let fault = house.client().get::<ServiceStatus>("/v1/services/worker").await.unwrap_err();
+    assert_eq!((fault.code.as_str(), fault.blame), ("database-damaged", Blame::World));
+    assert!(fault.message.contains("worker.1/0") && fault.hint.is_some(), "{fault:?}");
+    assert_eq!(house.through(&web("two")).await.verdict, Some(Verdict::Promoted));
+    let fault = house.client().post::<_, GcAnswer>("/v1/gc", &()).await.unwrap_err();
+    assert_eq!(fault.code, "database-damaged", "what may be in use is not known, so nothing is removed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_node_keeps_its_name() {
     let dir = tempfile::tempdir().unwrap();
     let layout = Layout::new(dir.path());
