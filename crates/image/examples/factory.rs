@@ -1,24 +1,30 @@
-//! The image factory by hand, for measuring: `cargo run -p image --example factory -- DATA bake NAME PACKAGE...` or `DATA pack PATH`.
+//! The image factory by hand, for measuring: `factory DATA bake|fresh|mm NAME PACKAGE...`, `factory DATA pack PATH`.
 
-use image::{Store, bake, pack};
+use image::{Builder, Options, Store, bake_with, pack};
 use model::{ImageName, ImageSpec, Layout};
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let store = Store::open(&Layout::new(&args[0])).unwrap_or_else(|f| fail(f));
     match args[1].as_str() {
-        "bake" => {
+        "pack" => println!("{:?}", pack(&store, args[2].as_ref()).unwrap_or_else(|f| fail(f))),
+        how => {
             let spec = ImageSpec {
                 name: ImageName::new(args[2].clone()).unwrap(),
                 debian: "bookworm".into(),
                 packages: args[3..].to_vec(),
                 rebuild: None,
                 max_age_ms: None,
+                window: None,
+                jitter_ms: 0,
+                checks: Vec::new(),
             };
-            let baked = bake(&store, &spec, &mut |p| eprintln!("{} {:?} {}", p.step, p.percent(), p.text)).unwrap_or_else(|f| fail(f));
+            let builder = if how == "mm" { Builder::Mmdebstrap } else { Builder::Own };
+            let options = Options { fresh: how != "bake", builder, key: None };
+            let baked = bake_with(&store, &spec, &options, &mut |p| eprintln!("{} {:?} {}", p.step, p.percent(), p.text))
+                .unwrap_or_else(|f| fail(f));
             println!("{} {:?} {} {} packages {:?}", baked.digest, baked.did, baked.why, baked.packages.len(), baked.steps);
         }
-        _ => println!("{:?}", pack(&store, args[2].as_ref()).unwrap_or_else(|f| fail(f))),
     }
 }
 

@@ -194,6 +194,20 @@ fn passed(dump: &str) -> Vec<String> {
     dump.lines().filter(wanted).map(str::to_string).collect()
 }
 
+/// A configuration with nothing but the machine's passed settings, for downloads.
+pub fn passed_conf(store: &Store) -> Result<PathBuf, Fault> {
+    let dump = exec::run_well(command("apt-config").arg("dump"), "apt-config")?.text();
+    let path = store.dir("apt").join("download.conf");
+    let mut text = String::from(
+        "Dir::Etc::parts \"/dev/null\";\nDir::Etc::main \"/dev/null\";\nDir::Etc::netrc \"/etc/apt/auth.conf\";\nDir::Etc::netrcparts \"/etc/apt/auth.conf.d\";\n",
+    );
+    for line in passed(&dump) {
+        let _ = writeln!(text, "{line}");
+    }
+    io::write_atomic(&path, text.as_bytes())?;
+    Ok(path)
+}
+
 fn update_fault(said: &str, sources: &[Source]) -> Fault {
     let shown = exec::last_lines(&said.lines().filter(|l| l.starts_with("E:") || l.starts_with("W:")).collect::<Vec<_>>().join("\n"));
     let has = |words: &[&str]| words.iter().any(|w| said.contains(w));

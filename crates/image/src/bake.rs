@@ -1,30 +1,30 @@
-//! From a recipe to an image in the store.
+//! From a recipe to an image in the store, all steps in a row; each also stands alone.
 //!
 //! ```text
 //! check tools, rights ─▶ update (what do the mirrors sign now?) ─▶ same as last time? ─▶ nothing
-//!                                     └▶ lock (which packages, which bytes) ─▶ same? ─▶ nothing
-//!                                              └▶ build ─▶ scrub ─▶ emit ─▶ store
+//!                          └▶ lock (which packages, which bytes) ─▶ same? ─▶ nothing
+//!                               └▶ fetch ─▶ unpack ─▶ configure ─▶ scrub ─▶ emit ─▶ store ─▶ attest
 //! ```
 
-use crate::apt::{self, Apt, Release, Wanted};
-use crate::erofs::{self, Options, Pack};
+use crate::apt::{self, Apt};
+use crate::attest::{self, Key};
+use crate::build::{self};
+use crate::debstrap;
+use crate::erofs;
 use crate::exec;
+use crate::fetch::{self, Fetched};
 use crate::io;
-use crate::manifest::{Kind, Manifest, Package};
+use crate::lockfile::{Head, Index, Lock, Locked};
+use crate::manifest::{Manifest, Package};
 use crate::packages;
 use crate::progress::{Progress, Steps};
-use crate::scrub::scrub;
+use crate::recipe;
 use crate::sources;
 use crate::store::Store;
-use crate::tree::Tree;
 use model::{Digest, Fault, ImageName, ImageSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Grows when the same recipe and packages give other bytes: old images are then not taken for new ones.
-const FORMAT: u32 = 1;
-/// The default level of lz4hc: twice as slow as lz4 to make, a tenth smaller, as quick to read.
-const LEVEL: u32 = 9;
+use std::path::PathBuf;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -47,65 +47,99 @@ pub struct Baked {
     pub steps: Vec<(String, f64)>,
 }
 
+/// Who puts the tree together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Builder {
+    #[default]
+    Own,
+    /// The fallback and the oracle. Its images are kept under inputs of their own.
+    Mmdebstrap,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Bake also when nothing is new.
+    pub fresh: bool,
+    pub builder: Builder,
+    /// Sign with the key in this file; made if it is not there. None: the store's own key.
+    pub key: Option<PathBuf>,
+}
+
 /// Bakes the image unless one from the same inputs is there, and makes it the recipe's current one.
 pub fn bake(store: &Store, spec: &ImageSpec, tell: &mut dyn FnMut(Progress)) -> Result<Baked, Fault> {
-    run(store, spec, false, tell)
+    bake_with(store, spec, &Options::default(), tell)
 }
 
 /// As [`bake`], but bakes also when nothing is new.
 pub fn bake_fresh(store: &Store, spec: &ImageSpec, tell: &mut dyn FnMut(Progress)) -> Result<Baked, Fault> {
-    run(store, spec, true, tell)
+    bake_with(store, spec, &Options { fresh: true, ..Options::default() }, tell)
 }
 
-fn run(store: &Store, spec: &ImageSpec, fresh: bool, tell: &mut dyn FnMut(Progress)) -> Result<Baked, Fault> {
+pub fn bake_with(store: &Store, spec: &ImageSpec, options: &Options, tell: &mut dyn FnMut(Progress)) -> Result<Baked, Fault> {
     let mut steps = Steps::new(tell);
     steps.begin("check", "tools and rights");
     exec::need_root("baking an image")?;
-    exec::need(&["mmdebstrap", erofs::TOOL, "setpriv", "unshare", "nsenter"])?;
-    check_recipe(spec)?;
-    let recipe = recipe_digest(spec);
+    exec::need(&["apt-get", erofs::TOOL, "setpriv", "unshare", "nsenter", "timeout"])?;
+    recipe::check(spec)?;
+    let own = recipe::digest(spec);
     let _alone =
-        store.lock(&format!("bake-{}", recipe.short()), || steps.at(0, 0, "another bake of this recipe is running: waiting for it"))?;
+        store.lock(&format!("bake-{}", own.short()), || steps.at(0, 0, "another bake of this recipe is running: waiting for it"))?;
 
-    steps.begin("update", "asking the mirrors what is new");
-    let (all, own) = apt::machine_sources()?;
-    let chosen = sources::of_release(&all, &spec.debian, own.as_deref());
-    if chosen.is_empty() {
-        return Err(Fault::yours("no-sources", format!("this machine's apt sources have none for {}", spec.debian))
-            .hint("use the release this machine runs, or add its mirror under /etc/apt/sources.list.d"));
+    let asked = ask(store, spec, &mut steps)?;
+    let signed = inputs_of(options.builder, &asked.signed);
+    if !options.fresh
+        && let Some(there) = store.from_inputs(&signed)?
+    {
+        return nothing(store, spec, options, there, "the mirrors' signed indexes are the ones it was baked from", steps);
     }
-    let apt = Apt::open(store, chosen)?;
-    let releases = apt.update()?;
-    let signed = digest_of_lines("release", &recipe, releases.iter().map(|r| format!("{} {}", r.file, r.digest)));
-    if !fresh && let Some(there) = store.from_inputs(&signed)? {
-        return nothing(store, spec, there, "the mirrors' signed indexes are the ones it was baked from", steps);
-    }
-
-    steps.begin("lock", "choosing packages");
-    let mut names = packages::required(&apt.lists())?;
-    names.insert("apt".to_string());
-    names.extend(spec.packages.iter().cloned());
-    let wanted = apt.resolve(&names.into_iter().collect::<Vec<_>>())?;
-    let locked = digest_of_lines("lock", &recipe, wanted.iter().map(|w| format!("{} {}", w.file, w.sha256)));
-    if !fresh && let Some(there) = store.from_inputs(&locked)? {
+    let lock = choose(store, spec, &asked, &mut steps)?;
+    let inputs = inputs_of(options.builder, &lock.digest());
+    if !options.fresh
+        && let Some(there) = store.from_inputs(&inputs)?
+    {
         store.remember(&signed, &there.digest)?;
-        return nothing(store, spec, there, "the indexes are newer, but every package of it is the same", steps);
+        return nothing(store, spec, options, there, "the indexes are newer, but every package of it is the same", steps);
     }
-    let manifest = build(store, spec, &Inputs { recipe, locked, apt: &apt, releases: &releases, wanted: &wanted }, &mut steps)?;
+    steps.begin("fetch", "packages that are not in the store");
+    fetch::fetch(store, &lock, &mut steps)?;
+    let built = match options.builder {
+        Builder::Own => build::tree(store, spec, &lock, &mut steps)?,
+        Builder::Mmdebstrap => debstrap::tree(store, spec, &lock, &asked.apt, &mut steps)?,
+    };
+    let manifest = build::emit(store, spec, &lock, &built, &inputs, &mut steps)?;
+    steps.begin("attest", "what is in it, where it came from, who says so");
+    attest::attest(store, spec, &lock, &manifest, &key(store, options)?)?;
     store.remember(&signed, &manifest.digest)?;
     store.set_current(&spec.name, &manifest.digest)?;
     Ok(Baked {
         image: spec.name.clone(),
         digest: manifest.digest,
         did: Did::Baked,
-        why: if fresh { "it was asked for afresh" } else { "there was no image of these packages" }.to_string(),
+        why: if options.fresh { "it was asked for afresh" } else { "there was no image of these packages" }.to_string(),
         bytes: manifest.bytes,
         packages: manifest.packages,
         steps: steps.finish(),
     })
 }
 
-fn nothing(store: &Store, spec: &ImageSpec, there: Manifest, why: &str, steps: Steps) -> Result<Baked, Fault> {
+fn key(store: &Store, options: &Options) -> Result<Key, Fault> {
+    Key::load_or_make(&options.key.clone().unwrap_or_else(|| store.dir("keys").join("signing.key")))
+}
+
+fn inputs_of(builder: Builder, digest: &Digest) -> Digest {
+    match builder {
+        Builder::Own => digest.clone(),
+        Builder::Mmdebstrap => io::digest_of(format!("mmdebstrap {digest}").as_bytes()),
+    }
+}
+
+fn nothing(store: &Store, spec: &ImageSpec, options: &Options, there: Manifest, why: &str, steps: Steps) -> Result<Baked, Fault> {
+    // A bake that was killed between its last two steps is healed here.
+    if !attest::is_there(store, &there.digest)
+        && let Ok(lock) = store.lock_of(&there.digest)
+    {
+        attest::attest(store, spec, &lock, &there, &key(store, options)?)?;
+    }
     store.set_current(&spec.name, &there.digest)?;
     Ok(Baked {
         image: spec.name.clone(),
@@ -118,171 +152,118 @@ fn nothing(store: &Store, spec: &ImageSpec, there: Manifest, why: &str, steps: S
     })
 }
 
-struct Inputs<'a> {
-    recipe: Digest,
-    locked: Digest,
-    apt: &'a Apt,
-    releases: &'a [Release],
-    wanted: &'a [Wanted],
+/// What the mirrors say now.
+struct Asked {
+    apt: Apt,
+    releases: Vec<apt::Release>,
+    /// Of the recipe and everything the mirrors signed.
+    signed: Digest,
 }
 
-fn build(store: &Store, spec: &ImageSpec, inputs: &Inputs, steps: &mut Steps) -> Result<Manifest, Fault> {
-    let packed: u64 = inputs.wanted.iter().map(|w| w.bytes).sum();
-    // A .deb unpacks to three or four times its size; a compressed image is about twice the .debs.
-    io::want_space(&store.dir("work"), packed * 3, "the image")?;
-    let work = store.work("bake")?;
-    let out = work.path().join("image.erofs");
-    let tree = Tree::begin(work, packed * 8)?;
-    let epoch = inputs.releases.iter().filter_map(|r| r.fields.get("Date").and_then(|d| parse_date(d))).max().unwrap_or(0);
-
-    steps.begin("build", "mmdebstrap");
-    mmdebstrap(spec, inputs, &tree, epoch, steps)?;
-    let root = tree.path();
-    let packages = packages::installed(root)?;
-
-    steps.begin("scrub", "taking out what belongs to this machine and moment");
-    scrub(root, epoch)?;
-
-    steps.begin("emit", "packing the erofs volume");
-    let options = Options { pack: Pack::Lz4(LEVEL), epoch, keep_times: true, plain_owner: false };
-    let (digest, bytes) = erofs::make(tree.command(&[], erofs::TOOL), tree.inside(), &out, options)?;
-    if bytes < packed / 2 {
-        return Err(Fault::ours(
-            "image-too-small",
-            format!("{} packages of {packed} bytes gave an image of {bytes} bytes", packages.len()),
-        ));
+fn ask(store: &Store, spec: &ImageSpec, steps: &mut Steps) -> Result<Asked, Fault> {
+    steps.begin("update", "asking the mirrors what is new");
+    let (all, own) = apt::machine_sources()?;
+    let chosen = sources::of_release(&all, &spec.debian, own.as_deref());
+    if chosen.is_empty() {
+        return Err(Fault::yours("no-sources", format!("this machine's apt sources have none for {}", spec.debian))
+            .hint("use the release this machine runs, or add its mirror under /etc/apt/sources.list.d"));
     }
-
-    steps.begin("store", digest.short());
-    let manifest = Manifest {
-        kind: Kind::Image,
-        name: spec.name.to_string(),
-        digest,
-        bytes,
-        packages,
-        recipe: Some(inputs.recipe.clone()),
-        inputs: inputs.locked.clone(),
-        made: io::now(),
-        tools: tools(),
-        seconds: steps.so_far(),
-        notes: notes(inputs.apt),
-    };
-    store.put(&out, &manifest)?;
-    steps.end();
-    Ok(manifest)
+    let apt = Apt::open(store, chosen)?;
+    let releases = apt.update()?;
+    let signed = recipe::digest_of_lines("release", &recipe::digest(spec), releases.iter().map(|r| format!("{} {}", r.file, r.digest)));
+    Ok(Asked { apt, releases, signed })
 }
 
-fn mmdebstrap(spec: &ImageSpec, inputs: &Inputs, tree: &Tree, epoch: u64, steps: &mut Steps) -> Result<(), Fault> {
-    let mut c = tree.command(&[], "mmdebstrap");
-    c.args(["--mode=root", "--variant=minbase", "--format=directory", "--verbose"]);
-    if !spec.packages.is_empty() {
-        c.arg(format!("--include={}", spec.packages.join(",")));
-    }
-    c.arg(format!("--aptopt={}", inputs.apt.passed_file()?.display()));
-    c.arg(&spec.debian).arg(tree.inside()).arg(inputs.apt.sources_file());
-    c.env("SOURCE_DATE_EPOCH", epoch.to_string()).env("TMPDIR", "/tmp");
-    // Each package is unpacked once and set up once.
-    let total = inputs.wanted.len() as u64 * 2;
-    let mut done = 0;
-    let said = exec::run_lines(&mut c, "mmdebstrap", |line| {
-        if line.starts_with("Unpacking ") || line.starts_with("Setting up ") {
-            done += 1;
-            steps.at(done, total, line.trim_end_matches(" ..."));
-        } else if let Some(text) = line.strip_prefix("I: ") {
-            steps.at(done, total, text);
-        }
-    })?;
-    if said.status.success() { Ok(()) } else { Err(exec::ended_badly("mmdebstrap", said.status, &said.stderr)) }
-}
-
-fn tools() -> BTreeMap<String, String> {
-    let mkfs = exec::version_of("mkfs.erofs", &["-V"]);
-    BTreeMap::from([("mmdebstrap".to_string(), exec::version_of("mmdebstrap", &["--version"])), ("mkfs.erofs".to_string(), mkfs)])
-}
-
-fn notes(apt: &Apt) -> Vec<String> {
-    apt.passed.iter().map(|line| format!("setting of the machine's apt: {line}")).collect()
-}
-
-fn check_recipe(spec: &ImageSpec) -> Result<(), Fault> {
-    let plain = |s: &str| {
-        s.len() > 1
-            && s.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'+' | b'-' | b'.'))
-            && s.as_bytes()[0].is_ascii_alphanumeric()
-    };
-    if !plain(&spec.debian) {
-        return Err(
-            Fault::yours("bad-suite", format!("{:?} is no name of a Debian release", spec.debian)).hint("write debian = \"bookworm\"")
-        );
-    }
-    match spec.packages.iter().find(|p| !plain(p)) {
-        Some(p) => {
-            Err(Fault::yours("bad-package-name", format!("{p:?} is no name of a package")).hint("lower-case letters, digits, + - and ."))
-        }
-        None => Ok(()),
-    }
-}
-
-/// Of what decides the bytes; the recipe's own name and its schedule do not.
-pub(crate) fn recipe_digest(spec: &ImageSpec) -> Digest {
-    let packages: BTreeSet<&String> = spec.packages.iter().collect();
-    let text = serde_json::json!({ "format": FORMAT, "debian": spec.debian, "packages": packages, "level": LEVEL });
-    io::digest_of(text.to_string().as_bytes())
-}
-
-fn digest_of_lines(what: &str, recipe: &Digest, lines: impl Iterator<Item = String>) -> Digest {
-    let mut text = format!("{what}\n{recipe}\n");
-    for line in lines {
-        text.push_str(&line);
-        text.push('\n');
-    }
-    io::digest_of(text.as_bytes())
-}
-
-/// `Sat, 21 Nov 2026 00:53:02 UTC` as seconds since 1970: the form of a release file's dates.
-pub(crate) fn parse_date(text: &str) -> Option<u64> {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let [_, day, month, year, clock, "UTC" | "GMT" | "+0000"] = words[..] else { return None };
-    let month =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"].iter().position(|m| *m == month)? as u64 + 1;
-    let (day, year): (u64, u64) = (day.parse().ok()?, year.parse().ok()?);
-    let clock: Vec<u64> = clock.split(':').map(|c| c.parse().ok()).collect::<Option<_>>()?;
-    let [h, m, s] = clock[..] else { return None };
-    if !(1970..10_000).contains(&year) || !(1..=31).contains(&day) || h > 23 || m > 59 || s > 60 {
-        return None;
-    }
-    // Days since 1970-01-01 by the civil calendar: the year is taken to begin in March, so that the leap day is its last.
-    let y = if month <= 2 { year - 1 } else { year };
-    let days = y * 365 + y / 4 - y / 100 + y / 400 + (153 * ((month + 9) % 12) + 2) / 5 + day - 1 - 719_468;
-    Some(days * 86_400 + h * 3600 + m * 60 + s)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates_of_release_files() {
-        // `date -u -d ... +%s` said so.
-        assert_eq!(parse_date("Sat, 21 Nov 2026 00:53:02 UTC"), Some(1_795_222_382));
-        assert_eq!(parse_date("Thu, 01 Jan 1970 00:00:00 UTC"), Some(0));
-        assert_eq!(parse_date("Thu, 29 Feb 2024 12:00:00 UTC"), Some(1_709_208_000));
-        for bad in ["", "now", "Sat, 21 Nov 2026 00:53 UTC", "Sat, 99 Nov 2026 00:53:02 UTC", "Sat, 21 Nov 2026 00:53:02 CET"] {
-            assert_eq!(parse_date(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_recipe_is_its_packages_and_not_its_name() {
-        let spec = |name: &str, packages: &[&str]| ImageSpec {
-            name: ImageName::new(name).unwrap(),
-            debian: "bookworm".into(),
-            packages: packages.iter().map(|p| (*p).to_string()).collect(),
-            rebuild: None,
-            max_age_ms: None,
+fn choose(store: &Store, spec: &ImageSpec, asked: &Asked, steps: &mut Steps) -> Result<Lock, Fault> {
+    steps.begin("lock", "choosing packages");
+    let lists = packages::read_lists(&asked.apt.lists())?;
+    let mut required = packages::required(&lists)?;
+    required.insert("apt".to_string());
+    let names: BTreeSet<&String> = required.iter().chain(&spec.packages).collect();
+    let wanted = asked.apt.resolve(&names.into_iter().cloned().collect::<Vec<_>>())?;
+    let name_of = |w: &apt::Wanted| w.file.split('_').next().unwrap_or("").to_string();
+    let names: BTreeSet<String> = wanted.iter().map(name_of).collect();
+    let sums: BTreeSet<&str> = wanted.iter().map(|w| w.sha256.as_str()).collect();
+    let found = packages::find(&lists, &names, &sums);
+    let mut locked: BTreeMap<String, Locked> = BTreeMap::new();
+    for w in &wanted {
+        let stands: &[_] = found.get(w.sha256.as_str()).map_or(&[], Vec::as_slice);
+        let Some((_, p)) = stands.first() else {
+            return Err(Fault::ours("not-in-index", format!("apt wants {} and no index has its sum", w.url)));
         };
-        assert_eq!(recipe_digest(&spec("a", &["x1", "y1"])), recipe_digest(&spec("b", &["y1", "x1"])));
-        assert_ne!(recipe_digest(&spec("a", &["x1"])), recipe_digest(&spec("a", &["y1"])));
-        assert_eq!(check_recipe(&spec("a", &["--option"])).unwrap_err().code, "bad-package-name");
+        let get = |key: &str| p.get(key).unwrap_or("").to_string();
+        // Of the lists that have it, the one people ask about: security first.
+        let suite = stands
+            .iter()
+            .map(|(list, _)| packages::suite_of(list))
+            .min_by_key(|s| (!s.contains("security"), !s.contains("updates"), s.to_string()));
+        let one = Locked {
+            name: get("Package"),
+            version: get("Version"),
+            arch: get("Architecture"),
+            suite: suite.unwrap_or_default().to_string(),
+            bytes: w.bytes,
+            sha256: w.sha256.clone(),
+            url: w.url.clone(),
+            source: p.get("Source").map(str::to_string),
+            required: required.contains(&get("Package")),
+        };
+        if let Some(twice) = locked.insert(one.name.clone(), one) {
+            return Err(Fault::yours("two-of-one", format!("{} would be installed twice", twice.name))
+                .hint("foreign architectures are not for images"));
+        }
     }
+    let lock = Lock { head: head(spec, asked), packages: locked.into_values().collect() };
+    lock.write(&store.lock_path(&lock.digest()))?;
+    Ok(lock)
+}
+
+fn head(spec: &ImageSpec, asked: &Asked) -> Head {
+    let get = |r: &apt::Release, key: &str| r.fields.get(key).cloned();
+    let indexes = asked.releases.iter().map(|r| Index {
+        origin: get(r, "Origin").unwrap_or_default(),
+        suite: get(r, "Codename").unwrap_or_default(),
+        date: get(r, "Date").unwrap_or_default(),
+        valid_until: get(r, "Valid-Until"),
+        digest: r.digest.clone(),
+    });
+    Head {
+        lock: 1,
+        debian: spec.debian.clone(),
+        arch: asked.apt.arch.clone(),
+        recipe: recipe::digest(spec),
+        asked: io::now(),
+        indexes: indexes.collect(),
+        passed: asked.apt.passed.clone(),
+    }
+}
+
+/// The lock step alone: asks the mirrors, chooses, and keeps the lock in the store.
+pub fn lock(store: &Store, spec: &ImageSpec, tell: &mut dyn FnMut(Progress)) -> Result<Lock, Fault> {
+    recipe::check(spec)?;
+    let mut steps = Steps::new(tell);
+    let asked = ask(store, spec, &mut steps)?;
+    choose(store, spec, &asked, &mut steps)
+}
+
+/// The fetch step alone.
+pub fn fetch(store: &Store, lock: &Lock, tell: &mut dyn FnMut(Progress)) -> Result<Fetched, Fault> {
+    let mut steps = Steps::new(tell);
+    steps.begin("fetch", "packages that are not in the store");
+    fetch::fetch(store, lock, &mut steps)
+}
+
+/// The build step alone: unpack, configure, scrub, pack, store. An image of this lock that is there already is not built again.
+pub fn build(store: &Store, spec: &ImageSpec, lock: &Lock, tell: &mut dyn FnMut(Progress)) -> Result<(Manifest, Did), Fault> {
+    recipe::check(spec)?;
+    if lock.head.recipe != recipe::digest(spec) {
+        return Err(Fault::yours("other-recipe", "this lock was made for another recipe").hint("lock anew"));
+    }
+    let inputs = lock.digest();
+    if let Some(there) = store.from_inputs(&inputs)? {
+        return Ok((there, Did::Nothing));
+    }
+    let mut steps = Steps::new(tell);
+    let built = build::tree(store, spec, lock, &mut steps)?;
+    Ok((build::emit(store, spec, lock, &built, &inputs, &mut steps)?, Did::Baked))
 }

@@ -3,23 +3,37 @@
 
 pub mod apt;
 mod archive;
+mod attest;
 mod bake;
+mod build;
+mod custom;
+mod deb;
+mod debstrap;
+mod dpkg;
 pub mod emit;
 mod erofs;
 mod exec;
+mod fetch;
 mod io;
+mod lockfile;
 mod locks;
 mod manifest;
 mod near;
 mod pack;
 mod packages;
 mod progress;
+mod recipe;
+mod sandbox;
 mod scrub;
 mod sources;
 mod store;
 mod tree;
+mod unpack;
 
-pub use bake::{Baked, Did, bake, bake_fresh};
+pub use attest::{Key, Policy, PublicKey, Verified, attest, verify_signature};
+pub use bake::{Baked, Builder, Did, Options, bake, bake_fresh, bake_with, build, fetch, lock};
+pub use fetch::Fetched;
+pub use lockfile::{Head, Index, Lock, Locked};
 pub use manifest::{Kind, Manifest, Package};
 pub use pack::{Packed, pack};
 pub use progress::Progress;

@@ -46,29 +46,33 @@ pub fn paragraphs(text: &[u8]) -> impl Iterator<Item = Paragraph<'_>> {
     })
 }
 
-/// Names of everything a minimal system must have: essential, of priority required, and apt's own choice of nothing else.
-pub fn required(lists: &Path) -> Result<BTreeSet<String>, Fault> {
+/// Names of everything a minimal system must have: essential, or of priority required.
+pub fn required(lists: &BTreeMap<String, Vec<u8>>) -> Result<BTreeSet<String>, Fault> {
     let mut names = BTreeSet::new();
-    for path in files_ending(lists, &["_Packages"])? {
-        let text = io::read_limited(&path, LIST_LIMIT)?;
-        for p in paragraphs(&text) {
+    for text in lists.values() {
+        for p in paragraphs(text) {
             if p.has_line(b"Priority: required\n") || p.has_line(b"Essential: yes\n") {
                 names.extend(p.name().map(str::to_string));
             }
         }
     }
     if names.is_empty() {
-        return Err(Fault::world("empty-index", format!("no package in {} is essential", lists.display()))
+        return Err(Fault::world("empty-index", "no package in the mirrors' lists is essential")
             .hint("do the sources name the main part of a Debian release?")
             .again(false));
     }
     Ok(names)
 }
 
+/// `deb.debian.org_debian_dists_bookworm-updates_main_binary-amd64_Packages` -> `bookworm-updates`
+pub fn suite_of(list: &str) -> &str {
+    list.split_once("_dists_").map_or(list, |(_, rest)| rest).split('_').next().unwrap_or(list)
+}
+
 /// Paragraphs of the packages whose file has one of these SHA-256 sums, with the list they stand in. Every list that has it is named.
 pub fn find<'a>(
     lists: &'a BTreeMap<String, Vec<u8>>,
-    names: &BTreeSet<&str>,
+    names: &BTreeSet<String>,
     sums: &BTreeSet<&str>,
 ) -> BTreeMap<&'a str, Vec<(&'a str, Paragraph<'a>)>> {
     let mut found: BTreeMap<&str, Vec<(&str, Paragraph)>> = BTreeMap::new();
@@ -127,16 +131,16 @@ mod tests {
 
     #[test]
     fn required_and_essential() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("m_Packages"), LIST).unwrap();
-        assert_eq!(required(dir.path()).unwrap().into_iter().collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!(required(tempfile::tempdir().unwrap().path()).unwrap_err().code, "empty-index");
+        let lists = BTreeMap::from([("m_Packages".to_string(), LIST.to_vec())]);
+        assert_eq!(required(&lists).unwrap().into_iter().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(required(&BTreeMap::new()).unwrap_err().code, "empty-index");
+        assert_eq!(suite_of("deb.debian.org_debian-security_dists_bookworm-security_main_binary-amd64_Packages"), "bookworm-security");
     }
 
     #[test]
     fn found_by_sum() {
         let lists = BTreeMap::from([("l".to_string(), LIST.to_vec())]);
-        let found = find(&lists, &BTreeSet::from(["c", "a"]), &BTreeSet::from(["cc", "bb"]));
+        let found = find(&lists, &BTreeSet::from(["c".to_string(), "a".to_string()]), &BTreeSet::from(["cc", "bb"]));
         assert_eq!(found.len(), 1);
         assert_eq!(found["cc"][0].1.name(), Some("c"));
     }

@@ -3,8 +3,9 @@
 
 use crate::io;
 use model::Fault;
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 enum Act {
     /// Gone, with all that is in it.
@@ -71,8 +72,16 @@ const TABLE: &[(&str, Act)] = &[
     ("app", Act::Dir),
 ];
 
-/// Also clamps every time to `epoch` (seconds since 1970): what is older stays, so that compiled Python still matches its source.
-pub fn scrub(root: &Path, epoch: u64) -> Result<(), Fault> {
+/// What becomes of the times of files.
+pub struct Times<'a> {
+    /// Seconds since 1970. Nothing is newer.
+    pub epoch: u64,
+    /// The times that packages brought, by place. A file that still has its own keeps it, so that compiled Python still matches
+    /// its source; all others were made here and get `epoch`, whatever the clock said. None: only what is newer is changed.
+    pub shipped: Option<&'a BTreeMap<PathBuf, i64>>,
+}
+
+pub fn scrub(root: &Path, times: &Times) -> Result<(), Fault> {
     for (place, act) in TABLE {
         // A script of the recipe could have made a link of /etc: what lies behind one is not the tree's.
         if parents_are_dirs(root, place) {
@@ -80,7 +89,7 @@ pub fn scrub(root: &Path, epoch: u64) -> Result<(), Fault> {
         }
     }
     host_keys(root)?;
-    clamp(root, epoch)
+    settle(root, Path::new(""), times)
 }
 
 fn parents_are_dirs(root: &Path, place: &str) -> bool {
@@ -141,20 +150,22 @@ fn host_keys(root: &Path) -> Result<(), Fault> {
     })
 }
 
-/// Removing and writing changed the times of directories, too: whatever is newer than `epoch` becomes `epoch`.
-fn clamp(path: &Path, epoch: u64) -> Result<(), Fault> {
+/// Bottom up: changing what is in a directory changes its time.
+fn settle(root: &Path, below: &Path, times: &Times) -> Result<(), Fault> {
     use std::os::unix::fs::MetadataExt;
-    let seen = fs::symlink_metadata(path).map_err(io::at("cannot look at", path))?;
+    let path = root.join(below);
+    let seen = fs::symlink_metadata(&path).map_err(io::at("cannot look at", &path))?;
     if seen.is_dir() {
-        each(path, |p, _| clamp(p, epoch))?;
+        for entry in fs::read_dir(&path).map_err(io::at("cannot list", &path))? {
+            let entry = entry.map_err(io::at("cannot list", &path))?;
+            settle(root, &below.join(entry.file_name()), times)?;
+        }
     }
-    let epoch = i64::try_from(epoch).unwrap_or(i64::MAX);
+    let epoch = i64::try_from(times.epoch).unwrap_or(i64::MAX);
+    let own = times.shipped.is_none_or(|s| s.get(below) == Some(&seen.mtime()));
+    let time = if own { seen.mtime().min(epoch) } else { epoch };
     // Parts of a second are not kept by every way of packing a file, so they are dropped.
-    match seen.mtime() {
-        t if t > epoch => set_time(path, epoch),
-        t if seen.mtime_nsec() != 0 => set_time(path, t),
-        _ => Ok(()),
-    }
+    if time == seen.mtime() && seen.mtime_nsec() == 0 { Ok(()) } else { set_time(&path, time) }
 }
 
 fn set_time(path: &Path, seconds: i64) -> Result<(), Fault> {

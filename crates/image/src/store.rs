@@ -6,11 +6,15 @@
 //!   objects/<hex>          the bytes, mode 0444
 //!   manifests/<hex>.json   what they are; written after the bytes, removed before them
 //!   inputs/<hex>.json      what went in -> the digest that came out: equal inputs need no work
+//!   locked/<hex>.lock      every package of an image, by inputs
+//!   packages/<sha256>.deb  what was fetched
+//!   attested/<hex>/        bill of materials, provenance, signature
 //!   current/<image>.json   the newest image of a recipe
 //!   locks/  work/          see locks.rs
 //! ```
 
 use crate::io;
+use crate::lockfile::Lock as PackageLock;
 use crate::locks::{Lock, Work, sweep};
 use crate::manifest::{Kind, Manifest};
 use model::{Digest, Fault, ImageName, Layout, Time};
@@ -174,6 +178,17 @@ impl Store {
         io::write_atomic(&self.inputs_path(inputs), &to_json(&Known { digest: digest.clone() }))
     }
 
+    /// Where the lock of these inputs lies.
+    pub fn lock_path(&self, inputs: &Digest) -> PathBuf {
+        self.dir("locked").join(format!("{}.lock", inputs.hex()))
+    }
+
+    /// The lock an image was built from.
+    pub fn lock_of(&self, digest: &Digest) -> Result<PackageLock, Fault> {
+        let manifest = self.manifest(digest)?;
+        PackageLock::read(&self.lock_path(&manifest.inputs))
+    }
+
     fn inputs_path(&self, inputs: &Digest) -> PathBuf {
         self.dir("inputs").join(format!("{}.json", inputs.hex()))
     }
@@ -270,6 +285,7 @@ impl Store {
             if keep.contains(&digest) || self.is_recent(&digest, grace_ms) {
                 continue;
             }
+            io::remove_tree(&self.attested(&digest))?;
             io::remove_file(&self.layout.manifest(&digest))?;
             io::remove_file(&self.layout.object(&digest))?;
             let name = known.get(&digest).map_or(String::new(), |m| m.name.clone());
@@ -277,6 +293,11 @@ impl Store {
         }
         self.drop_dead_inputs()?;
         Ok(removed)
+    }
+
+    /// Where an object's attestations lie.
+    pub fn attested(&self, digest: &Digest) -> PathBuf {
+        self.dir("attested").join(digest.hex())
     }
 
     fn all_current(&self) -> Result<Vec<Digest>, Fault> {

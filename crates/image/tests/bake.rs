@@ -11,6 +11,9 @@ fn spec(packages: &[&str]) -> ImageSpec {
         packages: packages.iter().map(|p| (*p).to_string()).collect(),
         rebuild: None,
         max_age_ms: None,
+        window: None,
+        jitter_ms: 0,
+        checks: Vec::new(),
     }
 }
 
