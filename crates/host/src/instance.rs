@@ -12,7 +12,7 @@ use crate::record::{Ended, Ending, Record, Started};
 use crate::shim::Began;
 use crate::state::Instance;
 use crate::{cgroup, ending, garbage, mounts, net, probe, process, runtime};
-use model::InstanceId;
+use model::{Digest, InstanceId};
 use rustix::process::Signal;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -304,15 +304,22 @@ fn forget(keeper: &Keeper, id: &InstanceId) {
     let _one_by_one = keeper.forgetting();
     let Some(release) = keeper.state().instances.get(id).map(|one| one.record.release.clone()) else { return };
     for object in std::iter::once(&release.image).chain(&release.artifact) {
-        let mounted = mounts::place(&keeper.layout, object).exists();
-        match keeper.objects.release(object, || !mounted || keeper.state().uses(object.hex(), Some(id))) {
-            Ok(done) => {
-                if done {
-                    keeper.counters.change(|c| c.unmounted += 1);
-                }
-            }
-            Err(fault) => tracing::warn!("{fault}"),
-        }
+        unmount_unused(keeper, object, Some(id));
     }
     keeper.state().instances.remove(id);
+}
+
+/// Unmounts an object unless somebody besides this instance may need it.
+pub fn unmount_unused(keeper: &Keeper, object: &Digest, besides: Option<&InstanceId>) {
+    if !mounts::place(&keeper.layout, object).exists() {
+        return;
+    }
+    match keeper.objects.release(object, || keeper.state().uses(object.hex(), besides)) {
+        Ok(done) => {
+            if done {
+                keeper.counters.change(|c| c.unmounted += 1);
+            }
+        }
+        Err(fault) => tracing::warn!("{fault}"),
+    }
 }

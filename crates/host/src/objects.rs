@@ -57,9 +57,12 @@ impl Objects {
             return Ok(false);
         }
         let place = mounts::place(&self.layout, digest);
-        mounts::unmount(&place)?;
+        let mounted = mounts::mounted(&self.layout).contains(digest.hex());
+        if mounted {
+            mounts::unmount(&place)?;
+        }
         let _ = std::fs::remove_dir(&place);
-        Ok(true)
+        Ok(mounted)
     }
 
     /// Whether the file is still the one that was checked. Cheap.

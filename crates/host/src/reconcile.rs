@@ -43,6 +43,7 @@ pub fn pass(keeper: &Arc<Keeper>) -> Duration {
             act(keeper, &mut state, name, now);
         }
         tell_balancer(keeper, &mut state, name);
+        let_go(keeper, &mut state, name);
         if let Some(at) = state.groups.get(name).and_then(|g| g.not_before) {
             next = next.min(at.saturating_duration_since(now).max(Duration::from_millis(if at > now { 1 } else { 500 })));
         }
@@ -193,6 +194,7 @@ fn is_ready(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, release: 
         return true;
     }
     group.preparing = true;
+    group.objects.clone_from(&objects);
     let (keeper, name) = (keeper.clone(), name.clone());
     keeper.clone().tasks.spawn_blocking(move || prepare(&keeper, &name, &objects));
     false
@@ -298,6 +300,19 @@ fn end(keeper: &Arc<Keeper>, state: &mut State, id: &InstanceId) {
     one.ending = Some(mark);
     one.stage = Stage::Ending;
     ending::begin(keeper, one);
+}
+
+/// A group that went without having had instances lately: nobody else would unmount its objects before the next look for garbage.
+fn let_go(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName) {
+    let empty = state.of_group(name).next().is_none();
+    let Some(group) = state.groups.get_mut(name) else { return };
+    let gone = group.declared().is_some_and(|d| d.spec.wish == GroupWish::Gone);
+    if !gone || !empty || group.preparing || group.objects.is_empty() {
+        return;
+    }
+    group.prepared = false;
+    let (objects, keeper) = (std::mem::take(&mut group.objects), keeper.clone());
+    keeper.clone().tasks.spawn_blocking(move || objects.iter().for_each(|object| instance::unmount_unused(&keeper, object, None)));
 }
 
 /// Writes the group's target file if it would change; removes it when nothing is left to say.

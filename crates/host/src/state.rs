@@ -5,7 +5,7 @@ use crate::decide::{self, Stage, There};
 use crate::declared::{Declared, Sum};
 use crate::probe::Pulse;
 use crate::record::{Ended, Ending, Record, Started};
-use model::{Exit, GroupName, GroupSeen, GroupWish, InstanceId, InstanceSeen, InstanceState, WishSeen};
+use model::{Digest, Exit, GroupName, GroupSeen, GroupWish, InstanceId, InstanceSeen, InstanceState, WishSeen};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -39,6 +39,8 @@ pub struct Group {
     pub preparing: bool,
     /// They are.
     pub prepared: bool,
+    /// What was mounted for it, until it is gone.
+    pub objects: Vec<Digest>,
     /// The target file as it was written last.
     pub target: Option<Vec<u8>>,
 }
@@ -56,7 +58,18 @@ pub struct Instance {
 
 impl Group {
     pub fn new(held: Held, sum: Sum) -> Self {
-        Self { held, sum, trouble: None, streak: 0, last_death: None, not_before: None, preparing: false, prepared: false, target: None }
+        Self {
+            held,
+            sum,
+            trouble: None,
+            streak: 0,
+            last_death: None,
+            not_before: None,
+            preparing: false,
+            prepared: false,
+            objects: Vec::new(),
+            target: None,
+        }
     }
 
     pub fn declared(&self) -> Option<&Declared> {

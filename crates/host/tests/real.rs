@@ -59,10 +59,17 @@ fn three_are_launched_answer_and_go() {
         assert!(host.target(group).is_none());
     }
     let counters = host.remote.counters().unwrap();
+    host.declare(1, host.web("idle-r1-1", 1));
+    host.until("idle-r1-1", "1 healthy", |seen| all_healthy(seen, 1));
+    host.declare(2, host.web("idle-r1-1", 0));
+    host.until("idle-r1-1", "nothing left", |seen| seen.instances.is_empty());
+    host.declare(3, host.gone("idle-r1-1"));
+    host.until_true("unmounted", || if host.remote.counters().unwrap().unmounted == 4 { Ok(()) } else { Err(String::new()) });
+    let counters_after = host.remote.counters().unwrap();
     assert_eq!((counters.mounted, counters.unmounted), (2, 2), "what nobody needs is unmounted before the group is seen empty");
     host.declare(2, host.gone("web-r1-1"));
     std::thread::sleep(Duration::from_secs(6)); // longer than garbage is left lying
-    assert_eq!(host.remote.counters().unwrap(), counters, "nothing changes afterwards");
+    assert_eq!(host.remote.counters().unwrap(), counters_after, "nothing changes afterwards");
     host.until_clean();
 }
 

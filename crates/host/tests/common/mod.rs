@@ -171,7 +171,7 @@ impl Host {
         }
     }
 
-    fn until_true(&self, what: &str, good: impl Fn() -> Result<(), String>) {
+    pub fn until_true(&self, what: &str, good: impl Fn() -> Result<(), String>) {
         let begin = Instant::now();
         while let Err(why) = good() {
             assert!(begin.elapsed() < WITHIN, "{what}: {why}\n{}", self.keeper_log());
