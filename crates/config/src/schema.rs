@@ -57,6 +57,20 @@ pub(crate) const IMAGE: Shape = Shape {
         value("packages", "packages = [\"ca-certificates\"]"),
         value("rebuild", "rebuild = \"daily\""),
         value("max_age", "max_age = \"7d\""),
+        value("window", "window = \"02:00-05:00\""),
+        value("jitter", "jitter = \"1h\""),
+        block("check", Kind::Named, "check \"python\" { run = [\"python3\", \"--version\"] }"),
+    ],
+};
+
+pub(crate) const IMAGE_CHECK: Shape = Shape {
+    block: "check of an image",
+    keys: &[
+        value("run", "run = [\"python3\", \"--version\"]"),
+        value("port", "port = 22"),
+        value("file", "file = \"/usr/bin/python3\""),
+        value("absent", "absent = \"/usr/bin/gcc\""),
+        value("within", "within = \"1m\""),
     ],
 };
 
@@ -117,10 +131,11 @@ pub(crate) const WAVES: Shape = Shape {
         value("soak", "soak = \"10s\""),
         value("errors", "errors = \"1%\""),
         value("within", "within = \"5m\""),
+        value("freeze", "freeze = [\"Fri 18:00-Mon 06:00\"]"),
     ],
 };
 
 pub(crate) const TIERS: Shape = Shape { block: "rollout of the file", keys: &[value("tiers", "tiers = [\"background\", \"web\"]")] };
 
 /// All of them.
-pub const SHAPES: &[Shape] = &[FILE, IMAGE, SERVICE, HEALTH, DRAIN, LIMITS, ROUTE, CHECK, WAVES, TIERS];
+pub const SHAPES: &[Shape] = &[FILE, IMAGE, IMAGE_CHECK, SERVICE, HEALTH, DRAIN, LIMITS, ROUTE, CHECK, WAVES, TIERS];

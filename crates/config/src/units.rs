@@ -273,20 +273,20 @@ pub(crate) fn suite(text: &str) -> Read<String> {
     }
 }
 
-/// `daily`, `weekly`, or five fields of cron: minute, hour, day, month, weekday.
+/// `hourly`, `daily`, `weekly`, or five fields of cron: minute, hour, day, month, weekday.
 pub(crate) fn rebuild(text: &str) -> Read<String> {
     const RANGES: [(u32, u32); 5] = [(0, 59), (0, 23), (1, 31), (1, 12), (0, 7)];
     let fields: Vec<&str> = text.split_whitespace().collect();
     let cron = fields.len() == 5 && fields.iter().zip(RANGES).all(|(field, range)| field.split(',').all(|part| cron_part(part, range)));
-    if cron || matches!(text, "daily" | "weekly") {
+    if cron || matches!(text, "hourly" | "daily" | "weekly") {
         return Ok(fields.join(" "));
     }
     let wrong = Wrong::new(
         "bad-schedule",
         format!("`{text}` is no schedule"),
-        "expected \"daily\", \"weekly\" or five fields of cron, such as \"0 4 * * 1\"",
+        "expected \"hourly\", \"daily\", \"weekly\" or five fields of cron, such as \"0 4 * * 1\"",
     );
-    Err(match crate::near::nearest(text, ["daily", "weekly"]) {
+    Err(match crate::near::nearest(text, ["hourly", "daily", "weekly"]) {
         Some(near) => wrong.hint(format!("did you mean \"{near}\"?")),
         None => wrong,
     })
@@ -302,4 +302,51 @@ fn cron_part(part: &str, (low, high): (u32, u32)) -> bool {
         None => number(range).is_some(),
     };
     range_good && step.is_none_or(|step| step.parse::<u32>().is_ok_and(|n| n >= 1 && n <= high))
+}
+
+const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+
+/// `04:30`, `24:00` only as an end.
+fn clock(text: &str, end: bool) -> bool {
+    let Some((hour, minute)) = text.split_once(':') else { return false };
+    let two = |t: &str| (t.len() == 2 && t.bytes().all(|b| b.is_ascii_digit())).then(|| t.parse::<u32>().ok()).flatten();
+    match (two(hour), two(minute)) {
+        (Some(h), Some(m)) => (h < 24 && m < 60) || (end && h == 24 && m == 0),
+        _ => false,
+    }
+}
+
+/// Hours of each day, UTC: `02:00-05:00`, `22:00-04:00`.
+pub(crate) fn hours(text: &str) -> Read<String> {
+    let wrong =
+        Wrong::new("bad-hours", format!("`{text}` are no hours of the day"), "expected a beginning and an end, such as \"02:00-05:00\"");
+    match text.split_once('-') {
+        Some((from, to)) if clock(from, false) && clock(to, true) && from != to => Ok(text.to_string()),
+        Some((from, to)) if from == to => Err(wrong.hint("it would have no length; leave it out if any time will do")),
+        _ => Err(wrong),
+    }
+}
+
+/// As [`hours`], or with a day of the week before both: `Fri 18:00-Mon 06:00`.
+pub(crate) fn hours_of_week(text: &str) -> Read<String> {
+    let wrong = Wrong::new(
+        "bad-hours",
+        format!("`{text}` is no time of the week"),
+        "expected a beginning and an end, such as \"Fri 18:00-Mon 06:00\" or \"08:00-18:00\"",
+    );
+    if hours(text).is_ok() {
+        return Ok(text.to_string());
+    }
+    let side = |part: &str, end| part.split_once(' ').is_some_and(|(day, time)| DAYS.contains(&day) && clock(time, end));
+    match text.split_once('-') {
+        Some((from, to)) if side(from, false) && side(to, true) && from != to => Ok(text.to_string()),
+        _ => Err(wrong.hint(format!("days are {}", DAYS.join(", ")))),
+    }
+}
+
+/// From the root, without `.` and `..`.
+pub(crate) fn whole_path(text: &str) -> Read<String> {
+    let plain = text.starts_with('/') && text.len() <= 4_000 && !text.split('/').any(|part| part == "." || part == "..");
+    let wrong = Wrong::new("bad-path", format!("`{text}` is no path"), "expected a path from the root, such as \"/usr/bin/python3\"");
+    if plain { Ok(text.to_string()) } else { Err(wrong) }
 }

@@ -1,6 +1,6 @@
 //! A service file as HCL text: the way back from the model. Every key is written out, defaults too.
 
-use model::{ImageSpec, Probe, ServiceFile, ServiceSpec, Wave};
+use model::{ImageCheck, ImageProbe, ImageSpec, Probe, ServiceFile, ServiceSpec, Wave};
 use std::fmt::Write;
 
 /// `parse(write(file))` gives `file` again, if its values are within the limits that [`crate::parse`] keeps.
@@ -68,6 +68,29 @@ fn write_image(out: &mut Written, name: &str, image: &ImageSpec) {
     if let Some(ms) = image.max_age_ms {
         out.line(&at("max_age_ms"), &format!("max_age = \"{ms}ms\""));
     }
+    if let Some(window) = &image.window {
+        out.line(&at("window"), &format!("window = {}", quoted(window)));
+    }
+    out.line(&at("jitter_ms"), &format!("jitter = \"{}ms\"", image.jitter_ms));
+    for (n, check) in image.checks.iter().enumerate() {
+        write_image_check(out, &["images", name, "checks", &n.to_string()], check);
+    }
+    out.close();
+}
+
+fn write_image_check(out: &mut Written, path: &[&str; 4], check: &ImageCheck) {
+    let at = |key| [path[0], path[1], path[2], path[3], key];
+    out.open(&at("name"), &format!("check {}", quoted(&check.name)));
+    match &check.what {
+        ImageProbe::Run { command } => out.line(&at("what"), &format!("run = {}", list(command))),
+        ImageProbe::Port { command, port } => {
+            out.line(&at("what"), &format!("run = {}", list(command)));
+            out.line(&at("what"), &format!("port = {port}"));
+        }
+        ImageProbe::File { path } => out.line(&at("what"), &format!("file = {}", quoted(path))),
+        ImageProbe::Absent { path } => out.line(&at("what"), &format!("absent = {}", quoted(path))),
+    }
+    out.line(&at("within_ms"), &format!("within = \"{}ms\"", check.within_ms));
     out.close();
 }
 
@@ -144,6 +167,7 @@ fn write_parts(out: &mut Written, name: &str, service: &ServiceSpec) {
     let (whole, part) = (rollout.errors_ppm / 10_000, rollout.errors_ppm % 10_000);
     out.line(&at("rollout", "errors_ppm"), &format!("errors = \"{whole}.{part:04}%\""));
     out.line(&at("rollout", "within_ms"), &format!("within = \"{}ms\"", rollout.within_ms));
+    out.line(&at("rollout", "freeze"), &format!("freeze = {}", list(&rollout.freeze)));
     out.close();
 }
 

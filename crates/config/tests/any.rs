@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail where it likes")]
 
 use model::{
-    Check, Drain, Health, ImageName, ImageSpec, Limits, Probe, Rollout, Route, ServiceFile, ServiceName, ServiceSpec, TierName, Wave,
+    Check, Drain, Health, ImageCheck, ImageName, ImageProbe, ImageSpec, Limits, Probe, Rollout, Route, ServiceFile, ServiceName,
+    ServiceSpec, TierName, Wave,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,13 +28,27 @@ fn command() -> impl Strategy<Value = Vec<String>> {
 
 fn image() -> impl Strategy<Value = ImageSpec> {
     let rebuild = prop_oneof![Just(None), Just(Some("daily".to_string())), Just(Some("5 4 * * 1-5".to_string()))];
-    (name(), prop::collection::btree_set("[a-z0-9][a-z0-9+.-]{1,8}", 0..4), rebuild, prop::option::of(3_600_000u64..1 << 38)).prop_map(
-        |(name, packages, rebuild, max_age_ms)| ImageSpec {
+    let window = prop_oneof![Just(None), Just(Some("02:00-05:00".to_string())), Just(Some("22:30-24:00".to_string()))];
+    let path = "(/[a-z][a-z.]{0,5}){1,3}".prop_filter("no dots alone", |p| !p.split('/').any(|part| part == "." || part == ".."));
+    let what = prop_oneof![
+        command().prop_map(|command| ImageProbe::Run { command }),
+        (command(), 1u16..).prop_map(|(command, port)| ImageProbe::Port { command, port }),
+        path.clone().prop_map(|path| ImageProbe::File { path }),
+        path.prop_map(|path| ImageProbe::Absent { path }),
+    ];
+    let checks = prop::collection::btree_map(name(), (what, 1_000u64..3_600_000), 0..3)
+        .prop_map(|all| all.into_iter().map(|(name, (what, within_ms))| ImageCheck { name, what, within_ms }).collect::<Vec<_>>());
+    let life = (rebuild, prop::option::of(3_600_000u64..1 << 38), window, 0u64..1 << 28, checks);
+    (name(), prop::collection::btree_set("[a-z0-9][a-z0-9+.-]{1,8}", 0..4), life).prop_map(
+        |(name, packages, (rebuild, max_age_ms, window, jitter_ms, checks))| ImageSpec {
             name: ImageName::new(name).unwrap(),
             debian: "trixie".to_string(),
             packages: packages.into_iter().collect(),
             rebuild,
             max_age_ms,
+            window,
+            jitter_ms,
+            checks,
         },
     )
 }
@@ -84,8 +99,10 @@ fn service_of(images: Vec<ImageName>, port_of_route: u16, count: u32) -> impl St
     });
     let checks = prop::collection::btree_map(name(), (command(), 1_000u64..3_600_000), 0..3)
         .prop_map(|all| all.into_iter().map(|(name, (run, within_ms))| Check { name, run, within_ms }).collect::<Vec<_>>());
-    let rollout = (waves(count), 0u64..600_000, 0u32..=1_000_000, 1_000u64..600_000)
-        .prop_map(|(waves, soak_ms, errors_ppm, within_ms)| Rollout { waves, soak_ms, errors_ppm, within_ms });
+    let freeze = prop::sample::subsequence(vec!["Fri 18:00-Mon 06:00", "08:00-18:00"], 0..3)
+        .prop_map(|all| all.into_iter().map(str::to_string).collect::<Vec<_>>());
+    let rollout = (waves(count), 0u64..600_000, 0u32..=1_000_000, 1_000u64..600_000, freeze)
+        .prop_map(|(waves, soak_ms, errors_ppm, within_ms, freeze)| Rollout { waves, soak_ms, errors_ppm, within_ms, freeze });
     let env = prop::collection::btree_map("[A-Za-z_][A-Za-z0-9_]{0,6}", text(), 0..4);
     let user = prop_oneof![(0u32..70_000).prop_map(|u| u.to_string()), (0u32..70_000, 0u32..9).prop_map(|(u, g)| format!("{u}:{g}"))];
     let artifact = prop::option::of("[a-z./]{1,9}");

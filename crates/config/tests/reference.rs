@@ -37,11 +37,17 @@ fn defaults_are_as_told() {
         let inner = match block {
             "service" => key.to_string(),
             "rollout of a service" => format!("rollout {{ {key} }}"),
+            "image" | "check of an image" => String::new(),
             _ => format!("{block} {{ {key} }}"),
         };
         let listen = if block == "route" && !key.contains("listen") { inner.replace('{', "{ listen = \":1\" ") } else { inner };
+        let of_image = match block {
+            "image" => key.to_string(),
+            "check of an image" => format!("check \"c\" {{ run = [\"x\"]\n{key} }}"),
+            _ => String::new(),
+        };
         let text = format!(
-            "image \"i\" {{ debian = \"sid\" packages = [] }}\nservice \"s\" {{ tier = \"t\" image = image.i run = [\"x\"] count = 9 port = 1\n{listen} }}"
+            "image \"i\" {{ debian = \"sid\" packages = []\n{of_image} }}\nservice \"s\" {{ tier = \"t\" image = image.i run = [\"x\"] count = 9 port = 1\n{listen} }}"
         );
         config::parse(&text, "x").unwrap_or_else(|all| panic!("{}", config::render(&all, &text, "x", false)))
     };
@@ -56,7 +62,7 @@ fn defaults_are_as_told() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 17);
+    assert_eq!(seen, 20);
 }
 
 #[test]
@@ -64,7 +70,7 @@ fn what_is_required_is_missed() {
     for (block, rows) in rows() {
         let required: Vec<&str> = rows.iter().filter(|r| r[2] == "*required*").map(|r| r[0]).collect();
         let text = match block {
-            "the file" | "health" | "drain" | "limits" | "rollout of a service" => {
+            "the file" | "health" | "drain" | "limits" | "check of an image" | "rollout of a service" => {
                 assert!(required.is_empty(), "{block}");
                 continue;
             }

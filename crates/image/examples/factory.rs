@@ -1,4 +1,4 @@
-//! The image factory by hand, for measuring: `factory DATA bake|fresh|mm NAME PACKAGE...`, `factory DATA pack PATH`.
+//! The image factory by hand, for measuring: `factory DATA bake|fresh|mm NAME PACKAGE...`, `factory DATA pack PATH`, `factory DATA diff A B`.
 
 use image::{Builder, Options, Store, bake_with, pack};
 use model::{ImageName, ImageSpec, Layout};
@@ -8,6 +8,12 @@ fn main() {
     let store = Store::open(&Layout::new(&args[0])).unwrap_or_else(|f| fail(f));
     match args[1].as_str() {
         "pack" => println!("{:?}", pack(&store, args[2].as_ref()).unwrap_or_else(|f| fail(f))),
+        "diff" => {
+            let digest = |n: usize| model::Digest::new(format!("sha256:{}", args[n].trim_start_matches("sha256:"))).unwrap();
+            for d in image::compare_images(&store, &digest(2), &digest(3)).unwrap_or_else(|f| fail(f)) {
+                println!("{}: {}", d.path.display(), d.what);
+            }
+        }
         how => {
             let spec = ImageSpec {
                 name: ImageName::new(args[2].clone()).unwrap(),

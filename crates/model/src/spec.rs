@@ -22,11 +22,41 @@ pub struct ImageSpec {
     pub debian: String,
     /// Sorted, without doubles.
     pub packages: Vec<String>,
-    /// `daily`, `weekly` or a cron form; None: by hand only.
+    /// `hourly`, `daily`, `weekly` or a cron form; None: by hand only.
     #[serde(default)]
     pub rebuild: Option<String>,
     #[serde(default)]
     pub max_age_ms: Option<u64>,
+    /// Hours of the day (UTC) in which images are rebuilt and rolled out by themselves: `02:00-05:00`; None: at any time.
+    #[serde(default)]
+    pub window: Option<String>,
+    /// At most so much later than the schedule says, by the image's name, so that not everybody asks the mirrors at once.
+    #[serde(default)]
+    pub jitter_ms: u64,
+    /// What a new image must pass before it may become the current one.
+    #[serde(default)]
+    pub checks: Vec<ImageCheck>,
+}
+
+/// A test of an image, in an instance of its own that has nothing but the image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageCheck {
+    pub name: String,
+    pub what: ImageProbe,
+    pub within_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImageProbe {
+    /// This command exits 0.
+    Run { command: Vec<String> },
+    /// While this command runs, the port takes a connection.
+    Port { command: Vec<String>, port: u16 },
+    /// This path is there.
+    File { path: String },
+    /// This path is not there.
+    Absent { path: String },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -162,10 +192,13 @@ pub struct Rollout {
     pub errors_ppm: u32,
     /// A step that takes longer: go back.
     pub within_ms: u64,
+    /// Times of the week (UTC) in which nothing is rolled out by itself: `Fri 18:00-Mon 06:00`, `08:00-18:00`.
+    #[serde(default)]
+    pub freeze: Vec<String>,
 }
 
 impl Default for Rollout {
     fn default() -> Self {
-        Self { waves: vec![Wave::Percent(100)], soak_ms: 10_000, errors_ppm: 10_000, within_ms: 300_000 }
+        Self { waves: vec![Wave::Percent(100)], soak_ms: 10_000, errors_ppm: 10_000, within_ms: 300_000, freeze: Vec::new() }
     }
 }

@@ -6,12 +6,13 @@ use super::section::Section;
 use crate::schema;
 use crate::sink::{Draft, Sink};
 use crate::syntax::tree::Block;
+use crate::syntax::value::Value;
 use crate::units::{self, Wrong};
-use model::{ImageName, ImageSpec};
+use model::{ImageCheck, ImageName, ImageProbe, ImageSpec};
 use std::ops::Range;
 
 pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink: &mut Sink) -> Option<ImageSpec> {
-    let section = Section::of(context, &schema::IMAGE, block, sink);
+    let mut section = Section::of(context, &schema::IMAGE, block, sink);
     let name = label_name(context, label, block, sink, ImageName::new);
     let debian = section.need("debian", sink, |v| at(v, units::suite(&read::text(v, "the name of a suite in quotes")?)));
     let packages = section.need("packages", sink, |v| {
@@ -30,7 +31,70 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
     });
     let rebuild = section.or("rebuild", None, sink, |v| Ok(Some(at(v, units::rebuild(&read::text(v, "a schedule in quotes")?))?)));
     let max_age_ms = section.or("max_age", None, sink, |v| Ok(Some(read::duration(v, "1h", "3650d")?)));
-    Some(ImageSpec { name: name?, debian: debian?, packages: packages?, rebuild: rebuild?, max_age_ms: max_age_ms? })
+    let window = section.or("window", None, sink, |v| {
+        Ok(Some(at(v, units::hours(&read::text(v, "hours of the day in quotes, such as \"02:00-05:00\"")?))?))
+    });
+    let jitter_ms = section.or("jitter", 0, sink, |v| read::duration(v, "0s", "7d"));
+    let checks = checks(context, &mut section, sink);
+    Some(ImageSpec {
+        name: name?,
+        debian: debian?,
+        packages: packages?,
+        rebuild: rebuild?,
+        max_age_ms: max_age_ms?,
+        window: window?,
+        jitter_ms: jitter_ms?,
+        checks: checks?,
+    })
+}
+
+/// A check without `within` has a minute: an instance of an image alone is there within seconds.
+const CHECK_WITHIN_MS: u64 = 60_000;
+
+fn checks(context: &Context, image: &mut Section, sink: &mut Sink) -> Option<Vec<ImageCheck>> {
+    let mut all = Vec::new();
+    for (label, block) in image.named("check", sink) {
+        let section = Section::of(context, &schema::IMAGE_CHECK, block, sink);
+        let name = label_name(context, label, block, sink, ImageName::new);
+        let what = what(&section, sink);
+        let within_ms = section.or("within", CHECK_WITHIN_MS, sink, |v| read::duration(v, "1s", "1h"));
+        all.push((|| Some(ImageCheck { name: name?.to_string(), what: what?, within_ms: within_ms? }))());
+    }
+    all.into_iter().collect()
+}
+
+/// One of `run` (with or without `port`), `file` and `absent`.
+fn what(section: &Section, sink: &mut Sink) -> Option<ImageProbe> {
+    let path = |v: &Value| at(v, units::whole_path(&read::text(v, "a path in quotes, such as \"/usr/bin/python3\"")?));
+    let command = section.get("run", sink, read::command);
+    let port = section.get("port", sink, |v| Ok(u16::try_from(read::number(v, 1, 65_535)?).unwrap_or(u16::MAX)));
+    let file = section.get("file", sink, path);
+    let absent = section.get("absent", sink, path);
+    let given: Vec<_> = ["run", "file", "absent"].into_iter().filter_map(|name| section.key_span(name).map(|span| (name, span))).collect();
+    if let [(_, first), (second, span), ..] = &given[..] {
+        let draft = Draft::new("check-twice", span.clone(), format!("`{second}` beside another: a check looks at one thing"));
+        sink.push(draft.label("expected one of run, file, absent").related(first.clone(), "the other"));
+        return None;
+    }
+    if given.is_empty() {
+        if section.may_have("port") && !section.has("port") {
+            return None;
+        }
+        let draft =
+            Draft::new("missing-key", section.head.clone(), "`run` is missing").label("expected one of run, file, absent in this block");
+        sink.push(draft.hint("write `run = [\"python3\", \"--version\"]`"));
+        return None;
+    }
+    if let (Some(span), false) = (section.key_span("port"), section.has("run")) {
+        let draft = Draft::new("needs-run", span, "`port` needs `run`: something must open it");
+        sink.push(draft.label("the check has no `run`").hint("write `run = [\"/usr/sbin/sshd\", \"-D\"]` beside it"));
+        return None;
+    }
+    match (command, section.has("port"), port) {
+        (Some(command), true, port) => Some(ImageProbe::Port { command, port: port? }),
+        (Some(command), false, _) => Some(ImageProbe::Run { command }),
+        (None, ..) => file.map(|path| ImageProbe::File { path }).or(absent.map(|path| ImageProbe::Absent { path })),
+    }
 }
 
 /// A block's name. None where it has none or a wrong one, which is told.

@@ -12,6 +12,7 @@ use std::ops::Range;
 
 const WAVES_MAX: usize = 20;
 const TIERS_MAX: usize = 50;
+const FREEZE_MAX: usize = 50;
 
 pub(crate) fn rollout(context: &Context, service: &Section, count: Option<u32>, sink: &mut Sink) -> Option<Rollout> {
     let default = Rollout::default();
@@ -28,7 +29,12 @@ pub(crate) fn rollout(context: &Context, service: &Section, count: Option<u32>, 
     let errors_ppm =
         section.or("errors", default.errors_ppm, sink, |v| read::unit(v, "a percentage in quotes, such as \"1%\"", units::percent));
     let within_ms = section.or("within", default.within_ms, sink, |v| read::duration(v, "1s", "7d"));
-    Some(Rollout { waves: waves?, soak_ms: soak_ms?, errors_ppm: errors_ppm?, within_ms: within_ms? })
+    let freeze = section.or("freeze", default.freeze, sink, |v| {
+        read::list(v, "a list of times, such as [\"Fri 18:00-Mon 06:00\"]", FREEZE_MAX, |item| {
+            at(item, units::hours_of_week(&read::text(item, "times of the week in quotes, such as \"Fri 18:00-Mon 06:00\"")?))
+        })
+    });
+    Some(Rollout { waves: waves?, soak_ms: soak_ms?, errors_ppm: errors_ppm?, within_ms: within_ms?, freeze: freeze? })
 }
 
 /// Waves of one kind must grow; of two kinds they are compared in servers and must not shrink, since with few servers

@@ -245,6 +245,7 @@ impl<'a> Section<'a> {
 fn place(block: &str) -> String {
     match block {
         "the file" => "the file itself, outside of every block".to_string(),
+        "check of an image" => "an image's `check` block".to_string(),
         "rollout of a service" => "a service's `rollout` block".to_string(),
         "rollout of the file" => "the file's own `rollout` block".to_string(),
         other => format!("the block `{other}`"),

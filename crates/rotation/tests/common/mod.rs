@@ -49,7 +49,7 @@ pub fn spec(count: u32, waves: Vec<Wave>, soak_ms: u64, routed: bool) -> Service
         limits: made.limits,
         route: made.route,
         checks: Vec::new(),
-        rollout: Rollout { waves, soak_ms, errors_ppm: 10_000, within_ms: 60_000 },
+        rollout: Rollout { waves, soak_ms, errors_ppm: 10_000, within_ms: 60_000, freeze: Vec::new() },
     }
 }
 
