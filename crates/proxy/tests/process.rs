@@ -89,6 +89,7 @@ impl Drop for Pair {
         let text = std::fs::read_to_string(self.layout.run().join("pid-of-data")).unwrap_or_default();
         if let Ok(pid) = text.parse::<i32>() {
             kill(pid as u32);
+            std::thread::sleep(Duration::from_millis(50)); // so that it writes no more when the directory goes
         }
     }
 }

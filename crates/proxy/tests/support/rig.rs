@@ -158,3 +158,13 @@ impl Rig {
         self.seen().await.groups.get(&group(name)).cloned().unwrap_or_default()
     }
 }
+
+impl Drop for Rig {
+    /// Its data plane must have stopped writing before the directory is removed.
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
+}
