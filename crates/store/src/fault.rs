@@ -18,9 +18,9 @@ pub fn damaged(path: &Path, what: impl std::fmt::Display) -> Fault {
         )
     } else {
         format!(
-            "nothing was changed in it and there is no {} to go back to. Move {} aside to begin anew; servers and routes run on meanwhile",
-            backup.display(),
-            path.display()
+            "nothing was changed in it and there is no {1} to go back to. Move {0}, {0}-wal and {0}-shm aside to begin anew; servers and routes run on meanwhile",
+            path.display(),
+            backup.display()
         )
     };
     Fault::world(DAMAGED, format!("{}: {what}", path.display())).hint(hint).again(false)

@@ -174,7 +174,8 @@ fn create(path: &Path) -> Result<(), Fault> {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     for rest in [backup.as_path(), Path::new(&log)] {
-        if rest.exists() {
+        // An empty log says nothing: looking at a damaged file may have left it.
+        if std::fs::metadata(rest).is_ok_and(|m| m.len() > 0) {
             return Err(fault::damaged(path, format_args!("it is gone, but {} is there", rest.display())));
         }
     }

@@ -186,6 +186,25 @@ fn a_newer_schema_and_a_stranger_are_refused_unchanged() {
 }
 
 #[test]
+fn a_database_that_is_gone_is_not_begun_anew_while_its_log_or_backup_is_there() {
+    let (bytes, _) = sample();
+    for rest in ["db-wal", "db.backup"] {
+        let dir = Dir::new();
+        put(&dir.db().with_extension(rest), &bytes);
+        let fault = Store::open(&dir.db()).err().unwrap();
+        assert_eq!(fault.code, "database-damaged");
+        assert!(fault.message.contains("it is gone"), "{fault:?}");
+        assert!(!dir.db().exists());
+    }
+    // Moved aside after a look at it, as the hint says: a new one is begun.
+    let dir = Dir::new();
+    put(&dir.db(), &bytes[..bytes.len() / 2]);
+    assert!(Store::open(&dir.db()).is_err());
+    std::fs::remove_file(dir.db()).unwrap();
+    assert!(all(&dir.store()).unwrap().len() < 100);
+}
+
+#[test]
 fn the_database_is_private() {
     use std::os::unix::fs::PermissionsExt;
     let dir = Dir::new();
