@@ -192,7 +192,8 @@ async fn try_one(chosen: &Chosen, letter: &mut Letter, attempt: &mut Attempt) ->
             if link.reused {
                 target.pool.was_dead();
             }
-            let message = format!("{} broke off: {}", target.id, e.error());
+            let kind = if link.reused { "kept" } else { "new" };
+            let message = format!("{} broke off on a {kind} connection: {}", target.id, e.error());
             Err((failure, Bad { status: StatusCode::BAD_GATEWAY, code: "answer-broken", message }))
         }
         Waited::AnswerLate => {

@@ -105,8 +105,11 @@ async fn accept(listener: TcpListener, name: String, books: Arc<Books>, stop: wa
 
 async fn talk(stream: TcpStream, name: &str, books: &Books) -> Option<()> {
     let mut stream = BufReader::new(stream);
+    let mut first = true;
     loop {
-        let idle = books.idle_close_ms.load(SeqCst);
+        // Between requests only: on a busy machine the first head may take longer to come than a kept connection is kept.
+        let idle = if first { 0 } else { books.idle_close_ms.load(SeqCst) };
+        first = false;
         let head = if idle > 0 {
             tokio::time::timeout(Duration::from_millis(idle), head(&mut stream)).await.ok()??
         } else {
