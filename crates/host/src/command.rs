@@ -13,6 +13,9 @@ use std::time::Duration;
 /// What is kept of a program's output.
 const OUTPUT_BYTES_MAX: u64 = 256 << 10;
 
+/// What people are shown of it.
+const SAID_CHARS_MAX: usize = 400;
+
 pub struct Ran {
     pub ok: bool,
     pub code: Option<i32>,
@@ -21,11 +24,11 @@ pub struct Ran {
 }
 
 impl Ran {
-    /// The last line that says something, for people.
+    /// What it said, in one line, for people.
     pub fn said(&self) -> String {
         let text = if self.err.trim().is_empty() { &self.out } else { &self.err };
-        let line = text.trim().lines().next_back().unwrap_or("it said nothing").trim();
-        line.chars().take(400).collect()
+        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        if lines.is_empty() { "it said nothing".to_string() } else { lines.join("; ").chars().take(SAID_CHARS_MAX).collect() }
     }
 }
 

@@ -28,11 +28,17 @@ pub fn doctor(layout: &Layout) -> Vec<Finding> {
     let scratch = layout.host().join(format!(".doctor-{}", std::process::id()));
     let made = disk::make_dir(&scratch).map_err(|fault| (fault.message, "the data directory must be writable"));
     findings.push(finding("data directory", made.map(|()| layout.root().display().to_string())));
-    findings.extend(runtimes(layout));
     findings.push(finding("cgroups", cgroups()));
-    findings.push(finding("overlayfs", overlay(&scratch)));
-    findings.push(finding("erofs and loop", erofs(&scratch)));
-    findings.push(finding("network", network()));
+    // Without the right to try, a failure would say nothing of this host.
+    let tries: [(&str, &dyn Fn() -> Tried); 4] = [
+        ("OCI runtime", &|| runtimes(layout)),
+        ("overlayfs", &|| overlay(&scratch)),
+        ("erofs and loop", &|| erofs(&scratch)),
+        ("network", &network),
+    ];
+    for (name, tried) in tries {
+        findings.push(finding(name, if root { tried() } else { Err(("not tried: it takes root".to_string(), "run it with sudo")) }));
+    }
     findings.push(finding("disk space", space(&scratch)));
     findings.push(finding("mmdebstrap", there("mmdebstrap", "apt install mmdebstrap: images are baked with it")));
     findings.push(finding("mkfs.erofs", there("mkfs.erofs", "apt install erofs-utils: images are stored with it")));
@@ -52,19 +58,18 @@ fn told(hint: &'static str) -> impl Fn(Fault) -> (String, &'static str) {
 }
 
 /// One that runs is enough; the others are told of, and are no trouble.
-fn runtimes(layout: &Layout) -> Vec<Finding> {
+fn runtimes(layout: &Layout) -> Tried {
     let candidates = runtime::candidates(None);
     let tried: Vec<_> = candidates.iter().map(|path| (path, runtime::probe(layout, path))).collect();
     let works: Vec<String> = tried.iter().filter(|(_, r)| r.is_ok()).map(|(p, _)| p.display().to_string()).collect();
     let not: Vec<String> = tried.iter().filter_map(|(p, r)| r.as_ref().err().map(|f| format!("{}: {}", p.display(), f.message))).collect();
-    let result = if works.is_empty() {
+    if works.is_empty() {
         let why = if not.is_empty() { "none of runc, crun and youki is installed".to_string() } else { not.join("; ") };
         Err((why, "apt install runc"))
     } else {
         let not = if not.is_empty() { String::new() } else { format!(" (not: {})", not.join("; ")) };
         Ok(format!("{} ran a container{not}", works.join(" and ")))
-    };
-    vec![finding("OCI runtime", result)]
+    }
 }
 
 fn cgroups() -> Tried {

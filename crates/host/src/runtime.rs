@@ -148,3 +148,19 @@ pub fn exec(path: &Path, state: &Path, dir: &Path, id: &str, args: &[String], wi
 pub fn nofile() -> u64 {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.map_or(NOFILE_MAX, |max| max.min(NOFILE_MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_binary_that_runs_nothing_is_not_chosen() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        for binary in ["/no/such/runtime", "/bin/true", "/bin/false"] {
+            let fault = choose(&layout, Some(Path::new(binary))).unwrap_err();
+            assert!(fault.code == "no-runtime" && fault.message.contains(binary) && fault.hint.is_some(), "{fault:?}");
+        }
+        assert!(!layout.host().join("runtime.json").exists());
+    }
+}

@@ -8,6 +8,7 @@ use crate::state::Held;
 use api::host::{DeclareGroup, HostCounters};
 use api::paths;
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -95,8 +96,13 @@ async fn groups(State(keeper): State<Arc<Keeper>>) -> Json<Vec<GroupSeen>> {
     Json(names.into_iter().map(|name| state.seen(name, now)).collect())
 }
 
-async fn declare(State(keeper): State<Arc<Keeper>>, Path(text): Path<String>, body: Bytes) -> Answer<serde_json::Value> {
+async fn declare(
+    State(keeper): State<Arc<Keeper>>,
+    Path(text): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer<serde_json::Value> {
     let name = name(text)?;
+    let body = body.map_err(|e| Refusal(Fault::yours("bad-request", format!("{name}: {e}"))))?;
     let call: DeclareGroup = serde_json::from_slice(&body).map_err(|e| Refusal(Fault::yours("bad-request", format!("{name}: {e}"))))?;
     if call.spec.group != name {
         return Err(Refusal(Fault::yours("bad-request", format!("the path names {name}, the body {}", call.spec.group))));
