@@ -21,7 +21,7 @@ use crate::progress::{Progress, Steps};
 use crate::recipe;
 use crate::sources;
 use crate::store::Store;
-use model::{Digest, Fault, ImageName, ImageSpec};
+use model::{Digest, Fault, ImageName, ImageSpec, Time};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -63,6 +63,8 @@ pub struct Options {
     pub builder: Builder,
     /// Sign with the key in this file; made if it is not there. None: the store's own key.
     pub key: Option<PathBuf>,
+    /// Leave the recipe's current image as it is: this one is to be tested first.
+    pub candidate: bool,
 }
 
 /// Bakes the image unless one from the same inputs is there, and makes it the recipe's current one.
@@ -78,8 +80,7 @@ pub fn bake_fresh(store: &Store, spec: &ImageSpec, tell: &mut dyn FnMut(Progress
 pub fn bake_with(store: &Store, spec: &ImageSpec, options: &Options, tell: &mut dyn FnMut(Progress)) -> Result<Baked, Fault> {
     let mut steps = Steps::new(tell);
     steps.begin("check", "tools and rights");
-    exec::need_root("baking an image")?;
-    exec::need(&["apt-get", erofs::TOOL, "setpriv", "unshare", "nsenter", "timeout"])?;
+    need_tools()?;
     recipe::check(spec)?;
     let own = recipe::digest(spec);
     let _alone =
@@ -103,14 +104,14 @@ pub fn bake_with(store: &Store, spec: &ImageSpec, options: &Options, tell: &mut 
     steps.begin("fetch", "packages that are not in the store");
     fetch::fetch(store, &lock, &mut steps)?;
     let built = match options.builder {
-        Builder::Own => build::tree(store, spec, &lock, &mut steps)?,
-        Builder::Mmdebstrap => debstrap::tree(store, spec, &lock, &asked.apt, &mut steps)?,
+        Builder::Own => build::tree(store, &lock, &mut steps)?,
+        Builder::Mmdebstrap => debstrap::tree(store, &lock, &asked.apt, &mut steps)?,
     };
-    let manifest = build::emit(store, spec, &lock, &built, &inputs, &mut steps)?;
+    let manifest = build::emit(store, &lock, &built, &inputs, &mut steps)?;
     steps.begin("attest", "what is in it, where it came from, who says so");
-    attest::attest(store, spec, &lock, &manifest, &key(store, options)?)?;
+    attest::attest(store, &lock, &manifest, &key(store, options)?)?;
     store.remember(&signed, &manifest.digest)?;
-    store.set_current(&spec.name, &manifest.digest)?;
+    promote(store, spec, options, &manifest.digest)?;
     Ok(Baked {
         image: spec.name.clone(),
         digest: manifest.digest,
@@ -120,6 +121,10 @@ pub fn bake_with(store: &Store, spec: &ImageSpec, options: &Options, tell: &mut 
         packages: manifest.packages,
         steps: steps.finish(),
     })
+}
+
+fn promote(store: &Store, spec: &ImageSpec, options: &Options, digest: &Digest) -> Result<(), Fault> {
+    if options.candidate { Ok(()) } else { store.set_current(&spec.name, digest) }
 }
 
 fn key(store: &Store, options: &Options) -> Result<Key, Fault> {
@@ -138,9 +143,9 @@ fn nothing(store: &Store, spec: &ImageSpec, options: &Options, there: Manifest, 
     if !attest::is_there(store, &there.digest)
         && let Ok(lock) = store.lock_of(&there.digest)
     {
-        attest::attest(store, spec, &lock, &there, &key(store, options)?)?;
+        attest::attest(store, &lock, &there, &key(store, options)?)?;
     }
-    store.set_current(&spec.name, &there.digest)?;
+    promote(store, spec, options, &there.digest)?;
     Ok(Baked {
         image: spec.name.clone(),
         digest: there.digest,
@@ -232,6 +237,7 @@ fn head(spec: &ImageSpec, asked: &Asked) -> Head {
         debian: spec.debian.clone(),
         arch: asked.apt.arch.clone(),
         recipe: recipe::digest(spec),
+        spec: spec.clone(),
         asked: io::now(),
         indexes: indexes.collect(),
         passed: asked.apt.passed.clone(),
@@ -254,16 +260,50 @@ pub fn fetch(store: &Store, lock: &Lock, tell: &mut dyn FnMut(Progress)) -> Resu
 }
 
 /// The build step alone: unpack, configure, scrub, pack, store. An image of this lock that is there already is not built again.
-pub fn build(store: &Store, spec: &ImageSpec, lock: &Lock, tell: &mut dyn FnMut(Progress)) -> Result<(Manifest, Did), Fault> {
+pub fn build(store: &Store, lock: &Lock, tell: &mut dyn FnMut(Progress)) -> Result<(Manifest, Did), Fault> {
+    let spec = &lock.head.spec;
     recipe::check(spec)?;
     if lock.head.recipe != recipe::digest(spec) {
-        return Err(Fault::yours("other-recipe", "this lock was made for another recipe").hint("lock anew"));
+        return Err(Fault::yours("other-recipe", "the recipe in this lock is not the one it was made for").hint("lock anew"));
     }
+    need_tools()?;
+    lock.write(&store.lock_path(&lock.digest()))?;
     let inputs = lock.digest();
     if let Some(there) = store.from_inputs(&inputs)? {
         return Ok((there, Did::Nothing));
     }
     let mut steps = Steps::new(tell);
-    let built = build::tree(store, spec, lock, &mut steps)?;
-    Ok((build::emit(store, spec, lock, &built, &inputs, &mut steps)?, Did::Baked))
+    let built = build::tree(store, lock, &mut steps)?;
+    Ok((build::emit(store, lock, &built, &inputs, &mut steps)?, Did::Baked))
+}
+
+/// Rights and programs, asked for before any work.
+pub fn need_tools() -> Result<(), Fault> {
+    exec::need_root("baking an image")?;
+    exec::need(&["apt-get", "dpkg", erofs::TOOL, "setpriv", "unshare", "nsenter", "timeout"])
+}
+
+/// How far an image is behind what its suites have now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PatchState {
+    /// When the mirrors were asked.
+    pub as_of: Time,
+    /// Name, version in the image, newest version.
+    pub behind: Vec<(String, String, String)>,
+    pub is_patched: bool,
+}
+
+/// Asks the mirrors and compares: patched means that every package is the newest candidate of its suites.
+pub fn patch_state(store: &Store, digest: &Digest, tell: &mut dyn FnMut(Progress)) -> Result<PatchState, Fault> {
+    let old = store.lock_of(digest)?;
+    let new = lock(store, &old.head.spec, tell)?;
+    let newest: BTreeMap<&str, &str> = new.packages.iter().map(|p| (p.name.as_str(), p.version.as_str())).collect();
+    let behind: Vec<_> = old
+        .packages
+        .iter()
+        .filter_map(|p| {
+            newest.get(p.name.as_str()).filter(|v| **v != p.version).map(|v| (p.name.clone(), p.version.clone(), (*v).to_string()))
+        })
+        .collect();
+    Ok(PatchState { as_of: new.head.asked, is_patched: behind.is_empty() && new.packages.len() == old.packages.len(), behind })
 }
