@@ -14,7 +14,7 @@ use crate::store::{Store, to_json};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
-use model::{Digest, Fault, ImageSpec, Layout, Time};
+use model::{Digest, Fault, Layout, Time};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
@@ -146,12 +146,12 @@ pub fn is_there(store: &Store, digest: &Digest) -> bool {
 }
 
 /// Writes bill, provenance and signature of an image that is in the store.
-pub fn attest(store: &Store, spec: &ImageSpec, lock: &Lock, manifest: &Manifest, key: &Key) -> Result<(), Fault> {
+pub fn attest(store: &Store, lock: &Lock, manifest: &Manifest, key: &Key) -> Result<(), Fault> {
     store.verify(&manifest.digest)?;
     let at = store.attested(&manifest.digest);
     let sbom = to_json(&sbom(lock, manifest));
     io::write_atomic(&sbom_path(&at), &sbom)?;
-    let payload = serde_json::to_vec(&provenance(spec, lock, manifest, &io::digest_of(&sbom))).expect("JSON values can be written");
+    let payload = serde_json::to_vec(&provenance(lock, manifest, &io::digest_of(&sbom))).expect("JSON values can be written");
     let sig = key.sign(&pae(PAYLOAD_TYPE, &payload))?;
     let envelope = Envelope {
         payload_type: PAYLOAD_TYPE.to_string(),
@@ -191,7 +191,7 @@ fn sbom(lock: &Lock, manifest: &Manifest) -> Value {
     })
 }
 
-fn provenance(spec: &ImageSpec, lock: &Lock, manifest: &Manifest, sbom: &Digest) -> Value {
+fn provenance(lock: &Lock, manifest: &Manifest, sbom: &Digest) -> Value {
     let sources = lock.packages.iter().map(|p| json!({ "uri": p.url, "name": p.name, "digest": { "sha256": p.sha256 } }));
     let indexes =
         lock.head.indexes.iter().map(|i| json!({ "name": format!("{} {}", i.origin, i.suite), "digest": { "sha256": i.digest.hex() } }));
@@ -202,7 +202,7 @@ fn provenance(spec: &ImageSpec, lock: &Lock, manifest: &Manifest, sbom: &Digest)
         "predicate": {
             "buildDefinition": {
                 "buildType": BUILD_TYPE,
-                "externalParameters": { "recipe": spec, "lock": lock.digest().as_str() },
+                "externalParameters": { "recipe": lock.head.spec, "lock": lock.digest().as_str() },
                 "internalParameters": { "tools": manifest.tools, "notes": manifest.notes },
                 "resolvedDependencies": indexes.chain(sources).collect::<Vec<_>>(),
             },

@@ -26,7 +26,7 @@ use crate::scrub::{Times, scrub};
 use crate::store::Store;
 use crate::tree::Tree;
 use crate::unpack::{self, Items, MERGED, canonical, in_parallel};
-use model::{Digest, Fault, ImageSpec};
+use model::{Digest, Fault};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -97,9 +97,10 @@ impl Set {
 }
 
 /// Unpacks, configures, customises and scrubs.
-pub fn tree(store: &Store, spec: &ImageSpec, lock: &Lock, steps: &mut Steps) -> Result<Built, Fault> {
+pub fn tree(store: &Store, lock: &Lock, steps: &mut Steps) -> Result<Built, Fault> {
     exec::need_root("building an image")?;
     exec::need(&["setpriv", "unshare", "nsenter", "timeout", erofs::TOOL])?;
+    let spec = &lock.head.spec;
     steps.begin("unpack", format!("{} packages", lock.packages.len()));
     let set = Set::open(store, lock)?;
     let packed: u64 = lock.packages.iter().map(|p| p.bytes).sum();
@@ -258,15 +259,20 @@ fn compare(installed: &[crate::manifest::Package], lock: &Lock) -> Result<(), Fa
     }
 }
 
+/// How every image is packed.
+pub fn options(built: &Built) -> Options {
+    Options { pack: recipe::PACK, epoch: built.epoch, keep_times: true, plain_owner: false }
+}
+
 /// Packs a built tree and puts it into the store.
-pub fn emit(store: &Store, spec: &ImageSpec, lock: &Lock, built: &Built, inputs: &Digest, steps: &mut Steps) -> Result<Manifest, Fault> {
+pub fn emit(store: &Store, lock: &Lock, built: &Built, inputs: &Digest, steps: &mut Steps) -> Result<Manifest, Fault> {
+    let spec = &lock.head.spec;
     steps.begin("emit", "packing the erofs volume");
     let packed: u64 = lock.packages.iter().map(|p| p.bytes).sum();
     io::want_space(&store.dir("work"), packed * 3, "the image")?;
     let work = store.work("emit")?;
     let out = work.path().join("image.erofs");
-    let options = Options { pack: recipe::PACK, epoch: built.epoch, keep_times: true, plain_owner: false };
-    let (digest, bytes) = erofs::make(built.tree.command(&[], erofs::TOOL), built.tree.inside(), &out, options)?;
+    let (digest, bytes) = erofs::make(built.tree.command(&[], erofs::TOOL), built.tree.inside(), &out, options(built))?;
     if bytes < packed / 2 {
         return Err(Fault::ours("image-too-small", format!("{packed} bytes of packages gave an image of {bytes} bytes")));
     }

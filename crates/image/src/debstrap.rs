@@ -12,13 +12,13 @@ use crate::tree::Tree;
 use model::{Fault, ImageSpec};
 
 /// A scrubbed tree of the recipe's packages. It chooses them anew: it cannot be given a lock.
-pub fn tree(store: &Store, spec: &ImageSpec, lock: &Lock, apt: &Apt, steps: &mut Steps) -> Result<Built, Fault> {
+pub fn tree(store: &Store, lock: &Lock, apt: &Apt, steps: &mut Steps) -> Result<Built, Fault> {
     exec::need(&["mmdebstrap"])?;
     steps.begin("mmdebstrap", "bootstrapping");
     let packed: u64 = lock.packages.iter().map(|p| p.bytes).sum();
     let epoch = lock.head.indexes.iter().filter_map(|i| crate::recipe::parse_date(&i.date)).max().unwrap_or(0);
     let tree = Tree::begin(store.work("bake")?, packed * 8 + (64 << 20))?;
-    run(spec, lock, apt, &tree, epoch, steps)?;
+    run(&lock.head.spec, lock, apt, &tree, epoch, steps)?;
     let root = tree.path();
     let installed = packages::installed(root)?;
     steps.begin("scrub", "taking out what belongs to this machine and moment");

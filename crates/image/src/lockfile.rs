@@ -2,7 +2,7 @@
 //! Pure but for reading and writing its own file.
 
 use crate::io;
-use model::{Digest, Fault, Time};
+use model::{Digest, Fault, ImageSpec, Time};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -15,8 +15,9 @@ pub struct Head {
     pub lock: u32,
     pub debian: String,
     pub arch: String,
-    /// Of the recipe it answers.
+    /// Of the recipe it answers, and that recipe: a lock and the package store are all that a build needs.
     pub recipe: Digest,
+    pub spec: ImageSpec,
     /// When the mirrors were asked, and what they had signed then.
     pub asked: Time,
     pub indexes: Vec<Index>,
@@ -136,6 +137,7 @@ pub(crate) mod tests {
             debian: "bookworm".into(),
             arch: "amd64".into(),
             recipe: digest,
+            spec: serde_json::from_value(serde_json::json!({ "name": "base", "debian": "bookworm", "packages": [] })).unwrap(),
             asked: Time(1),
             indexes: vec![],
             passed: vec![],

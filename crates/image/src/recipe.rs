@@ -72,7 +72,6 @@ pub fn parse_date(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::ImageName;
 
     #[test]
     fn dates_of_release_files() {
@@ -87,15 +86,8 @@ mod tests {
 
     #[test]
     fn a_recipe_is_its_packages_and_not_its_name() {
-        let spec = |name: &str, packages: &[&str]| ImageSpec {
-            name: ImageName::new(name).unwrap(),
-            debian: "bookworm".into(),
-            packages: packages.iter().map(|p| (*p).to_string()).collect(),
-            rebuild: None,
-            max_age_ms: None,
-            window: None,
-            jitter_ms: 0,
-            checks: Vec::new(),
+        let spec = |name: &str, packages: &[&str]| -> ImageSpec {
+            serde_json::from_value(serde_json::json!({ "name": name, "debian": "bookworm", "packages": packages })).unwrap()
         };
         assert_eq!(digest(&spec("a", &["x1", "y1"])), digest(&spec("b", &["y1", "x1"])));
         assert_ne!(digest(&spec("a", &["x1"])), digest(&spec("a", &["y1"])));

@@ -15,7 +15,7 @@ pub struct Tree {
     seen: PathBuf,
     /// Where commands made by [`Tree::command`] see it.
     inside: PathBuf,
-    holder: Option<Child>,
+    holder: Option<Holder>,
     _work: Work,
 }
 
@@ -26,8 +26,10 @@ impl Tree {
         std::fs::create_dir(&inside).map_err(io::at("cannot make", &inside))?;
         io::set_mode(&inside, 0o755)?;
         if memory_available() > bytes.saturating_mul(2) {
-            let (holder, seen) = hold(&inside, bytes.saturating_mul(2))?;
-            return Ok(Tree { seen, inside, holder: Some(holder), _work: work });
+            let size = PathBuf::from(bytes.saturating_mul(2).to_string());
+            let script = "mount -t tmpfs -o size=$2,nr_inodes=0,mode=755 afresh \"$1\"";
+            let holder = Holder::begin(script, &[&inside, &size], "mounting a tmpfs")?;
+            return Ok(Tree { seen: holder.see(&inside), inside, holder: Some(holder), _work: work });
         }
         io::want_space(&inside, bytes, "the image's tree")?;
         Ok(Tree { seen: inside.clone(), inside, holder: None, _work: work })
@@ -57,34 +59,45 @@ impl Tree {
     }
 }
 
-impl Drop for Tree {
-    fn drop(&mut self) {
-        if let Some(mut holder) = self.holder.take() {
-            // It reads its stdin to the end; closing that ends it, and with it the namespace and the tmpfs.
-            drop(holder.stdin.take());
-            let _ = holder.wait();
+/// A process that keeps a mount namespace, and with it what is mounted there. It ends when we do, however that is.
+pub struct Holder(Child);
+
+impl Holder {
+    /// Runs a shell script with these arguments in a new mount namespace and keeps that.
+    pub fn begin(script: &str, args: &[&Path], what: &str) -> Result<Holder, Fault> {
+        let mut c = exec::command("unshare");
+        // It reads its input to the end; that comes when we close it, or when we are gone.
+        c.args(["--mount", "--propagation", "private", "--", "sh", "-c", &format!("{{ {script}; }} && echo ready && exec cat"), "sh"])
+            .args(args);
+        c.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = exec::spawn(&mut c, "unshare")?;
+        let mut line = String::new();
+        if let Some(out) = child.stdout.take() {
+            let _ = BufReader::new(out).read_line(&mut line);
         }
+        if line.trim() == "ready" {
+            return Ok(Holder(child));
+        }
+        drop(child.stdin.take());
+        let done = child.wait_with_output().map_err(io::at("cannot wait for", Path::new("unshare")))?;
+        Err(exec::ended_badly(what, done.status, &String::from_utf8_lossy(&done.stderr)).hint("run it as root with the right to mount"))
+    }
+
+    /// Where we see a path of that namespace.
+    pub fn see(&self, inside: &Path) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{}", self.0.id(), inside.display()))
+    }
+
+    fn id(&self) -> u32 {
+        self.0.id()
     }
 }
 
-fn hold(inside: &Path, bytes: u64) -> Result<(Child, PathBuf), Fault> {
-    let script = "mount -t tmpfs -o size=$2,nr_inodes=0,mode=755 afresh \"$1\" && echo ready && exec cat";
-    let mut c = exec::command("unshare");
-    c.args(["--mount", "--propagation", "private", "--", "sh", "-c", script, "sh"]).arg(inside).arg(bytes.to_string());
-    c.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut holder = exec::spawn(&mut c, "unshare")?;
-    let mut line = String::new();
-    if let Some(out) = holder.stdout.take() {
-        let _ = BufReader::new(out).read_line(&mut line);
+impl Drop for Holder {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
     }
-    if line.trim() == "ready" {
-        let seen = PathBuf::from(format!("/proc/{}/root{}", holder.id(), inside.display()));
-        return Ok((holder, seen));
-    }
-    drop(holder.stdin.take());
-    let done = holder.wait_with_output().map_err(io::at("cannot wait for", Path::new("unshare")))?;
-    Err(exec::ended_badly("mount of a tmpfs", done.status, &String::from_utf8_lossy(&done.stderr))
-        .hint("run it as root with the right to mount"))
 }
 
 /// Bytes the kernel says can be had without swapping; 0 if it does not say.

@@ -2,19 +2,10 @@
 //! `cargo test -p image --test bake -- --ignored --nocapture --test-threads 1` as root.
 
 use image::{Did, Progress, Store, bake};
-use model::{ImageName, ImageSpec, Layout};
+use model::{ImageSpec, Layout};
 
 fn spec(packages: &[&str]) -> ImageSpec {
-    ImageSpec {
-        name: ImageName::new("base").unwrap(),
-        debian: "bookworm".into(),
-        packages: packages.iter().map(|p| (*p).to_string()).collect(),
-        rebuild: None,
-        max_age_ms: None,
-        window: None,
-        jitter_ms: 0,
-        checks: Vec::new(),
-    }
+    serde_json::from_value(serde_json::json!({ "name": "base", "debian": "bookworm", "packages": packages })).unwrap()
 }
 
 fn quiet(_: Progress) {}

@@ -1,0 +1,30 @@
+//! The life of an image: when it is due, what becomes of it, and why. Pure but for `shelf` (its file) and `news` (the mirrors, the store).
+//! It decides; `server` acts. No clock, no randomness: the same life and the same sight give the same decision.
+//!
+//! ```text
+//!              check: newer packages        all checks passed     became the one to deploy   a newer one came
+//! (nothing) ─▶ bake ─▶ candidate ─────────────▶ tested ─────────────▶ current ─────────────────▶ retired
+//!                          └─ a check failed ─▶ bad ◀─ its rollout went back ─┘                      │
+//!                                               │ and the retired one before is current again ◀──────┘
+//!                          any ─ somebody says so ─▶ revoked
+//! ```
+//! A bad or revoked image is not made again until what goes into it differs: equal inputs give equal bytes.
+
+mod calendar;
+mod changes;
+mod decide;
+mod news;
+mod schedule;
+mod shelf;
+mod state;
+
+pub use calendar::told;
+pub use changes::{Change, changes, cves, of_packages, sentence};
+pub use decide::{Behind, Decision, RolloutNow, Seen, TestNow, decide};
+pub use news::{News, fixes, news, news_since};
+pub use schedule::{Cron, Schedule, Span, frozen, offset};
+pub use shelf::Shelf;
+pub use state::{Checked, Life, One, Replace, State, Test, Told, Trouble, Wanted, Work, alarms};
+
+#[cfg(test)]
+mod tests;

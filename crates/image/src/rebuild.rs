@@ -1,0 +1,50 @@
+//! Shows that an image is what it is said to be: builds it again from its lock and the package store, and compares.
+
+use crate::bake;
+use crate::build;
+use crate::compare::{Difference, compare_volumes};
+use crate::erofs;
+use crate::fetch;
+use crate::progress::{Progress, Steps};
+use crate::recipe;
+use crate::store::Store;
+use model::{Digest, Fault};
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rebuilt {
+    pub digest: Digest,
+    /// What came out this time.
+    pub again: Digest,
+    /// Empty when both are the same; else why not, by path and by bytes.
+    pub differences: Vec<Difference>,
+    pub steps: Vec<(String, f64)>,
+}
+
+impl Rebuilt {
+    pub fn is_same(&self) -> bool {
+        self.digest == self.again
+    }
+}
+
+/// Builds the image again and compares; the store is not changed, but for packages that were fetched anew.
+pub fn verify_rebuild(store: &Store, digest: &Digest, tell: &mut dyn FnMut(Progress)) -> Result<Rebuilt, Fault> {
+    let mut steps = Steps::new(tell);
+    let lock = store.lock_of(digest).map_err(|f| f.hint("only an image that was built from a lock can be built again"))?;
+    if lock.head.recipe != recipe::digest(&lock.head.spec) {
+        return Err(Fault::world("other-format", format!("image {} was made by another version of this program", digest.short()))
+            .hint("bake it anew")
+            .again(false));
+    }
+    bake::need_tools()?;
+    steps.begin("fetch", "packages that are not in the store");
+    fetch::fetch(store, &lock, &mut steps)?;
+    let built = build::tree(store, &lock, &mut steps)?;
+    steps.begin("emit", "packing the erofs volume");
+    let work = store.work("rebuild")?;
+    let out = work.path().join("image.erofs");
+    let (again, _) = erofs::make(built.tree.command(&[], erofs::TOOL), built.tree.inside(), &out, build::options(&built))?;
+    steps.begin("compare", again.short());
+    let differences = if &again == digest { Vec::new() } else { compare_volumes(store, &store.path(digest)?, &out)? };
+    Ok(Rebuilt { digest: digest.clone(), again, differences, steps: steps.finish() })
+}
