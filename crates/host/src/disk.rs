@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// No state file of ours is larger; a larger one is not ours.
 const STATE_BYTES_MAX: u64 = 4 << 20;
@@ -127,6 +127,19 @@ impl Lock {
             Ok(()) => Ok(same_file(&file, path).then_some(Lock { _file: file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(e) => Err(e.into()),
+        }
+    }
+
+    /// As [`Self::take`], but waits a moment for it. Who looks whether a lock is held holds it for an instant, and a process that
+    /// was killed while it began a helper leaves a copy of its locks with the helper until that has begun.
+    pub fn take_within(path: &Path, create: bool, within: Duration) -> std::io::Result<Option<Lock>> {
+        let until = Instant::now() + within;
+        loop {
+            let taken = Self::take(path, create)?;
+            if taken.is_some() || Instant::now() >= until {
+                return Ok(taken);
+            }
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 }

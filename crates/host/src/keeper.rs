@@ -17,6 +17,8 @@ use tokio::runtime::Handle;
 
 /// The reconciler looks at everything at least so often.
 const TICK: Duration = Duration::from_millis(500);
+/// Whoever holds the lock longer is another keeper.
+const LOCK_WITHIN: Duration = Duration::from_secs(1);
 const GARBAGE_EVERY: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug)]
@@ -133,7 +135,7 @@ pub fn lock_path(layout: &Layout) -> PathBuf {
 pub fn take_lock(layout: &Layout) -> Result<Lock, Fault> {
     disk::make_dir(&layout.run())?;
     let path = lock_path(layout);
-    let lock = Lock::take(&path, true).map_err(|e| disk::at(&path, "locking", e))?;
+    let lock = Lock::take_within(&path, true, LOCK_WITHIN).map_err(|e| disk::at(&path, "locking", e))?;
     lock.ok_or_else(|| {
         Fault::world("keeper-runs", format!("{}: another keeper holds this data directory", path.display()))
             .hint("stop it first, or use another --data-dir")

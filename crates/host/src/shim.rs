@@ -24,6 +24,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// Whoever holds the lock longer is another shim.
+const LOCK_WITHIN: Duration = Duration::from_millis(100);
 const HELPER_WITHIN: Duration = Duration::from_secs(20);
 /// A log is turned over at this size, and one turned-over log is kept.
 const LOG_BYTES_MAX: u64 = 8 << 20;
@@ -39,7 +41,7 @@ pub struct Began {
 pub fn shim(dir: &Path) -> Result<(), Fault> {
     let _ = nix::unistd::setsid();
     let place = Place(dir.to_path_buf());
-    let Ok(Some(_lock)) = Lock::take(&place.lock(), false) else { return Ok(()) };
+    let Ok(Some(_lock)) = Lock::take_within(&place.lock(), false, LOCK_WITHIN) else { return Ok(()) };
     if place.began().exists() || place.exit().exists() {
         return Ok(());
     }
