@@ -24,7 +24,7 @@ pub struct Global {
     #[arg(short, long, global = true, value_name = "FILE", default_value = "afresh.hcl")]
     pub file: PathBuf,
     /// Everything Afresh keeps: images, journals, what is declared
-    #[arg(long, global = true, value_name = "DIR", env = "AFRESH_DATA_DIR", default_value = "/var/lib/afresh")]
+    #[arg(long, global = true, value_name = "DIR", env = "AFRESH_DATA_DIR", hide_env_values = true, default_value = "/var/lib/afresh")]
     pub data_dir: PathBuf,
     /// Print JSON for machines
     #[arg(long, global = true)]
@@ -113,7 +113,10 @@ pub fn reference() -> String {
 }
 
 fn describe(command: &mut clap::Command, path: &str, out: &mut String) {
-    let help = command.render_long_help().to_string();
+    // Global options are told once, with the root.
+    let top = path == "afresh";
+    let mut shown = command.clone().mut_args(|arg| if arg.is_global_set() && !top { arg.hide(true) } else { arg });
+    let help = shown.render_long_help().to_string();
     let help: Vec<&str> = help.lines().map(str::trim_end).collect();
     out.push_str(&format!("# {path}\n\n{}\n\n", help.join("\n").trim_end()));
     let names: Vec<String> =

@@ -2,10 +2,6 @@
 
 const TEXTS: &str = include_str!("explain.txt");
 
-/// For codes of the third kind: they say that we are wrong, and there is nothing for a user to learn from each.
-pub const OURS: &str = "A bug in Afresh, or a state that no version of it should have left. Nothing was changed on account of it. \
-    Please report it with the message, `afresh events --json` and the log of `afresh up`.";
-
 pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
     TEXTS.lines().filter_map(|line| line.split_once(": "))
 }
@@ -64,7 +60,8 @@ mod tests {
         let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         for entry in std::fs::read_dir(crates).unwrap() {
             let source = entry.unwrap().path().join("src");
-            if source.is_dir() {
+            // What fails in the simulated world fails for nobody.
+            if source.is_dir() && !source.ends_with("sim/src") {
                 sources(&source, &mut used);
             }
         }

@@ -22,7 +22,7 @@ fn each_kind_of_end_has_its_code() {
     assert_eq!(code(&["status"]), 7);
     assert_eq!(code(&["sim", "--seeds", "5"]), 0);
     assert_eq!(code(&["sim", "--bug", "no-such-bug"]), 2);
-    assert_eq!(code(&["explain", "no-such-code"]), 2);
+    assert_eq!(code(&["explain", "xyzzy"]), 2);
     assert_eq!(code(&["step", "run", "web.7"]), 2);
     assert_eq!(code(&["down"]), 0);
 }
