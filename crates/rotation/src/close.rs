@@ -15,7 +15,7 @@ impl Rotation {
             Direction::Back => (Verdict::Returned, self.missing(seen, self.base(), self.stood())),
         };
         let Some(missing) = missing else {
-            let why = match (verdict, self.turns.last()) {
+            let why = match (verdict, &self.went_back) {
                 (Verdict::Returned, Some(turn)) => turn.clone(),
                 _ if self.plan.direction == Direction::Single => self.notes.last().cloned().unwrap_or_default(),
                 _ => format!("{} stands alone, whole", self.opened.to.release.label()),

@@ -162,7 +162,7 @@ impl Rotation {
         }
     }
 
-    /// A new group of which no server was ever well dies faster than it can be replaced: why wait for the deadline?
+    /// A new group that was never whole, and of which no server is well, dies faster than it can be replaced: why wait for the deadline?
     fn crash_loop(&self, step: &Step, started: &Started, seen: &View) -> Option<String> {
         let Step::Scale { group, count } = step else { return None };
         let judged = self.plan.direction == Direction::Forward && *group == self.opened.to.group && !self.proven;
@@ -171,7 +171,7 @@ impl Rotation {
         }
         let deaths = seen.groups.get(group)?.deaths;
         (deaths >= DEATHS_SPARE.saturating_add(*count))
-            .then(|| format!("{group} crashes in a loop: {} died and none was ever healthy", servers(deaths)))
+            .then(|| format!("{group} crashes in a loop: {} died and none is healthy", servers(deaths)))
     }
 
     /// The balancer's counters began again while soaking: what came before is lost, so the soak is counted anew.

@@ -52,6 +52,8 @@ pub struct Rotation {
     pub proven: bool,
     /// The old group has begun to retire: there is no way back any more.
     pub leaving: bool,
+    /// Why it goes back, if it does.
+    pub went_back: Option<String>,
     /// Who asked to return, until the plan is replaced.
     pub returning: Option<String>,
     /// Who asked to stop.
@@ -132,6 +134,7 @@ impl Rotation {
             route_touched: false,
             proven: false,
             leaving: false,
+            went_back: None,
             returning: None,
             stopping: None,
         })
@@ -237,6 +240,7 @@ impl Rotation {
         self.notes.clear();
         self.moved_at = line.at;
         self.turns.push(why.to_string());
+        self.went_back = Some(why.to_string());
         self.returning = None;
         // A pause holds what goes forward. It does not hold what protects customers.
         self.paused = false;

@@ -141,50 +141,80 @@ fn forward(intent: &Intent, seen: &View, planted: Option<crate::Planted>) -> Res
         way.push(Step::Retire { group }, None);
     }
 
-    let (routed_old, routed_new) = (from.is_some_and(|f| f.release.route.is_some()), to.release.route.is_some());
-    let stood = from.map_or(0, |f| way.count(&f.group));
-    // Where nothing healthy stands, or customers cannot be shared between the two, small waves would only hold back the cure.
-    let shared = from.is_some_and(|f| eyes.kept_healthy(&f.group) > 0 || !seen.groups.contains_key(&f.group)) && routed_old == routed_new;
-    let shares = if shared && stood > 0 { shares(&spec.rollout.waves, spec.count) } else { vec![100] };
-    // An old group that is not whole is left as it is until it goes: taking some of its servers would be refused anyway.
-    let whole = from.is_some_and(|f| !seen.groups.contains_key(&f.group) || eyes.kept_healthy(&f.group) >= stood);
     // Groups are left over where a rotation was stopped, and its last declaration may still be on its way: declaring the old
     // group anew fences that, and gives it the size to take over from those that are left.
-    if let Some(from) = from.filter(|f| !left.is_empty() && stood > 0 && eyes.kept_healthy(&f.group) > 0) {
-        let count = stood.max(needed(spec.count, 100 - shares[0]));
+    let course = Course::of(spec, from, to, &eyes, &way);
+    if let Some(from) = from.filter(|f| !left.is_empty() && way.count(&f.group) > 0 && eyes.kept_healthy(&f.group) > 0) {
+        let count = way.count(&from.group).max(needed(spec.count, 100 - course.shares[0]));
         way.push(Step::Scale { group: from.group.clone(), count }, None);
     }
-    let route = route_name(&spec.name);
-    for (i, share) in shares.iter().copied().enumerate() {
-        let (wave, last) = (u32::try_from(i + 1).ok(), share == 100);
-        way.push(Step::Scale { group: new.clone(), count: needed(spec.count, share) }, wave);
-        let smaller = from.filter(|_| !last && whole).map(|f| (f.group.clone(), needed(spec.count, 100 - share)));
+    for place in 0..course.shares.len() {
+        course.wave(&mut way, place, planted == Some(crate::Planted::ShrinkBeforeShift));
+    }
+    let routed = course.routed_old || course.routed_new;
+    if let Some(from) = from {
+        way.throw_away(from.group.clone(), routed.then_some(from.release.drain.within_ms), planted);
+    }
+    for group in left {
+        let known = seen.route.as_ref().is_some_and(|r| r.groups.contains_key(&group) || r.weights.contains_key(&group));
+        way.throw_away(group, known.then_some(spec.drain.within_ms), planted);
+    }
+    Ok(way.plan())
+}
+
+/// How a plan forward shares the load between the two, wave by wave.
+struct Course<'a> {
+    spec: &'a ServiceSpec,
+    from: Option<&'a Standing>,
+    to: &'a Standing,
+    shares: Vec<u32>,
+    /// The old group is made smaller between waves.
+    shrinks: bool,
+    routed_old: bool,
+    routed_new: bool,
+}
+
+impl<'a> Course<'a> {
+    fn of(spec: &'a ServiceSpec, from: Option<&'a Standing>, to: &'a Standing, eyes: &Eyes, way: &Way) -> Self {
+        let (routed_old, routed_new) = (from.is_some_and(|f| f.release.route.is_some()), to.release.route.is_some());
+        // Where nothing healthy stands, or customers cannot be shared between the two, small waves would only hold back the cure.
+        let stood = from.map_or(0, |f| way.count(&f.group));
+        let kept = from.map_or(0, |f| if eyes.seen.groups.contains_key(&f.group) { eyes.kept_healthy(&f.group) } else { stood });
+        let shared = stood > 0 && kept > 0 && routed_old == routed_new;
+        let shares = if shared { shares(&spec.rollout.waves, spec.count) } else { vec![100] };
+        // An old group that is not whole is left as it is until it goes: taking some of its servers would be refused anyway.
+        Self { spec, from, to, shares, shrinks: kept >= stood, routed_old, routed_new }
+    }
+
+    fn wave(&self, way: &mut Way, place: usize, shrink_early: bool) {
+        let (spec, new, share) = (self.spec, &self.to.group, self.shares[place]);
+        let (wave, last) = (u32::try_from(place + 1).ok(), share == 100);
+        if way.count(new) != needed(spec.count, share) {
+            way.push(Step::Scale { group: new.clone(), count: needed(spec.count, share) }, wave);
+        }
+        let smaller = self.from.filter(|_| !last && self.shrinks).map(|f| (f.group.clone(), needed(spec.count, 100 - share)));
         let shrink = smaller.filter(|(group, count)| *count < way.count(group)).map(|(group, count)| Step::Scale { group, count });
-        let early = planted == Some(crate::Planted::ShrinkBeforeShift);
-        if early && let Some(step) = shrink.clone() {
+        let (early, late) = if shrink_early { (shrink, None) } else { (None, shrink) };
+        if let Some(step) = early {
             way.push(step, wave);
         }
-        if routed_new {
+        let route = route_name(&spec.name);
+        if self.routed_new {
             let mut weights = BTreeMap::from([(new.clone(), share)]);
-            if let Some(from) = from.filter(|_| !last) {
+            if let Some(from) = self.from.filter(|_| !last) {
                 weights.insert(from.group.clone(), 100 - share);
             }
-            way.push(Step::Shift { route: route.clone(), weights }, wave);
-        } else if routed_old && last {
-            way.push(Step::Shift { route: route.clone(), weights: BTreeMap::new() }, wave);
+            way.push(Step::Shift { route, weights }, wave);
+        } else if self.routed_old && last {
+            way.push(Step::Shift { route, weights: BTreeMap::new() }, wave);
         }
         if spec.rollout.soak_ms > 0 {
             way.push(Step::Soak { group: new.clone(), for_ms: spec.rollout.soak_ms, errors_ppm: spec.rollout.errors_ppm }, wave);
         }
-        if let Some(step) = shrink.filter(|_| !early) {
+        if let Some(step) = late {
             way.push(step, wave);
         }
     }
-    let going = from.map(|f| (f.group.clone(), f.release.drain.within_ms));
-    for (group, within_ms) in going.into_iter().chain(left.into_iter().map(|g| (g, spec.drain.within_ms))) {
-        way.throw_away(group, (routed_old || routed_new).then_some(within_ms), planted);
-    }
-    Ok(way.plan())
 }
 
 /// Groups that the view names and that neither release owns: a stopped rotation left them. One that the provider does not know

@@ -1,4 +1,5 @@
 //! The fold: journals that cannot be are refused with their place, and never by a panic.
+#![allow(clippy::unwrap_used, reason = "a test may panic; clippy does not see that helpers are of tests")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Plans, and that the floor holds at every prefix of any, judged by arithmetic of this file.
+#![allow(clippy::unwrap_used, reason = "a test may panic; clippy does not see that helpers are of tests")]
 
 mod common;
 

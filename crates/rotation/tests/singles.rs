@@ -1,4 +1,5 @@
 //! Plans of one step, by hand, and rollouts tier by tier.
+#![allow(clippy::unwrap_used, reason = "a test may panic; clippy does not see that helpers are of tests")]
 
 mod common;
 

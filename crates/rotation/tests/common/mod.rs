@@ -1,4 +1,5 @@
 //! A perfect little world for tests: declarations come true at once, everybody is healthy, time passes only when told to.
+#![allow(clippy::unwrap_used, reason = "a test may panic; clippy does not see that helpers are of tests")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use model::*;
