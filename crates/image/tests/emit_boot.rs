@@ -104,13 +104,21 @@ fn digest_of(_: &[u8]) -> model::Digest {
 
 fn show(what: &str, report: &boot::BootReport) {
     println!(
-        "=== {what}: {:.1} s to HTTP ===\n--- answer ---\n{}\n--- console ---\n{}",
-        report.seconds_to_http, report.answer, report.console
+        "=== {what}: {:.1} s to HTTP, off after {:?} s ===\n--- answer ---\n{}\n--- console ---\n{}",
+        report.seconds_to_http, report.seconds_to_off, report.answer, report.console
     );
 }
 
 fn ask(disk: &Path, artifact: Option<&Path>) -> Result<boot::BootReport, model::Fault> {
-    boot::run(&boot::Proof { disk, artifact, port: 8080, path: "/hello?id=boot", within: WITHIN, memory_mib: 1024 })
+    boot::run(&boot::Proof {
+        disk,
+        artifact,
+        port: 8080,
+        path: "/hello?id=boot",
+        within: WITHIN,
+        memory_mib: 1024,
+        off_within: Some(WITHIN),
+    })
 }
 
 fn expect_hello(report: &boot::BootReport) {
@@ -141,6 +149,8 @@ fn a_plain_image_boots_to_its_service() {
     show("plain, the code a part of the disk", &report);
     expect_hello(&report);
     assert!(report.console.contains("handing over to the plain runner"));
+    assert!(report.console.contains("power button: the service gets TERM and at most 30 seconds"), "{}", report.console);
+    assert!(report.seconds_to_off.unwrap() < 25.0, "the service ended by itself");
 }
 
 #[test]
@@ -167,6 +177,7 @@ fn an_image_with_systemd_boots_into_it() {
     show("systemd", &report);
     expect_hello(&report);
     assert!(report.console.contains("handing over to systemd"));
+    assert!(report.seconds_to_off.unwrap() < 85.0, "it ended by itself");
 }
 
 /// One bit of the root, then one of the code, is turned over on the disk: the machine must not come to serve.

@@ -2,7 +2,7 @@
 //! It must not use /dev/kvm (that it can be opened proves nothing), must not write to the disk, and kills QEMU by its own id only.
 //!
 //! ```text
-//! start ─▶ wait ─▶ answered 2xx or 3xx ─▶ kill ─▶ report
+//! start ─▶ wait ─▶ answered 2xx or 3xx ─▶ (power button ─▶ wait for the end) ─▶ kill ─▶ report
 //!           ├──▶ QEMU ended (panic: the guest asked for a restart) ─▶ fault with the console's end
 //!           └──▶ too late ─▶ kill ─▶ fault with the console's end
 //! ```
@@ -11,8 +11,9 @@ use crate::exec;
 use crate::io;
 use model::Fault;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -36,12 +37,16 @@ pub struct Proof<'a> {
     pub path: &'a str,
     pub within: Duration,
     pub memory_mib: u32,
+    /// Then press the power button: the machine must end within this.
+    pub off_within: Option<Duration>,
 }
 
 #[derive(Clone, Debug)]
 pub struct BootReport {
     /// From the start of QEMU to the whole answer.
     pub seconds_to_http: f64,
+    /// From the power button to the end, where that was asked for.
+    pub seconds_to_off: Option<f64>,
     /// The answer as it came, head and body.
     pub answer: String,
     /// What the machine wrote on its serial line.
@@ -50,7 +55,7 @@ pub struct BootReport {
 
 /// Blocking. `within` counts from the start of QEMU.
 pub fn prove(disk: &Path, artifact: Option<&Path>, port: u16, within: Duration) -> Result<BootReport, Fault> {
-    run(&Proof { disk, artifact, port, path: "/", within, memory_mib: 1024 })
+    run(&Proof { disk, artifact, port, path: "/", within, memory_mib: 1024, off_within: None })
 }
 
 pub fn run(proof: &Proof) -> Result<BootReport, Fault> {
@@ -69,8 +74,9 @@ pub fn run(proof: &Proof) -> Result<BootReport, Fault> {
         match wait(proof, &mut machine, begun, &console)? {
             Seen::Answer(answer) => {
                 let seconds_to_http = exec::seconds_since(begun);
+                let seconds_to_off = proof.off_within.map(|within| power_off(&mut machine, within, &console)).transpose()?;
                 drop(machine);
-                return Ok(BootReport { seconds_to_http, answer, console: read_console(&console) });
+                return Ok(BootReport { seconds_to_http, seconds_to_off, answer, console: read_console(&console) });
             }
             Seen::PortTaken => {}
         }
@@ -83,6 +89,8 @@ struct Machine {
     child: Child,
     port: u16,
     said: PathBuf,
+    /// Where it takes orders.
+    orders: PathBuf,
 }
 
 impl Drop for Machine {
@@ -97,7 +105,8 @@ fn start(proof: &Proof, firmware: &Path, console: &Path) -> Result<Machine, Faul
         .and_then(|l| l.local_addr())
         .map_err(|e| Fault::world("no-port", format!("no free port on the loopback: {e}")))?
         .port();
-    let said = console.with_extension("qemu");
+    let (said, orders) = (console.with_extension("qemu"), console.with_extension("qmp"));
+    io::remove_file(&orders)?;
     let log = File::create(&said).map_err(io::at("cannot write", &said))?;
     let mut c = exec::command(QEMU);
     c.args(["-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35,accel=tcg", "-cpu", "max", "-smp", "1", "-no-reboot"]);
@@ -110,8 +119,9 @@ fn start(proof: &Proof, firmware: &Path, console: &Path) -> Result<Machine, Faul
     }
     c.arg("-netdev").arg(format!("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:{}", proof.port));
     c.args(["-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci"]);
+    c.arg("-qmp").arg(format!("unix:{},server=on,wait=off", comma(&orders)?));
     c.stdout(Stdio::null()).stderr(log);
-    Ok(Machine { child: exec::spawn(&mut c, QEMU)?, port, said })
+    Ok(Machine { child: exec::spawn(&mut c, QEMU)?, port, said, orders })
 }
 
 /// In QEMU's options a comma within a value is written twice.
@@ -150,6 +160,31 @@ fn wait(proof: &Proof, machine: &mut Machine, begun: Instant, console: &Path) ->
     let text = format!("no good answer from the service within {} s{last}:\n{}", proof.within.as_secs(), console_end(console));
     Err(Fault::yours("no-answer", text)
         .hint("the lines above are the end of its console; give it longer, or look at why the service does not come up"))
+}
+
+/// Presses the power button and waits for QEMU's end, which is the machine's.
+fn power_off(machine: &mut Machine, within: Duration, console: &Path) -> Result<f64, Fault> {
+    let begun = Instant::now();
+    let press = || -> std::io::Result<()> {
+        let mut stream = UnixStream::connect(&machine.orders)?;
+        stream.set_read_timeout(Some(within))?;
+        let mut lines = BufReader::new(stream.try_clone()?).lines();
+        lines.next().transpose()?; // its greeting
+        for order in ["qmp_capabilities", "system_powerdown"] {
+            stream.write_all(format!("{{\"execute\":\"{order}\"}}\n").as_bytes())?;
+            lines.next().transpose()?;
+        }
+        Ok(())
+    };
+    press().map_err(io::at("cannot give orders over", &machine.orders))?;
+    while begun.elapsed() < within {
+        if machine.child.try_wait().map_err(io::at("cannot wait for", Path::new(QEMU)))?.is_some() {
+            return Ok(exec::seconds_since(begun));
+        }
+        std::thread::sleep(EVERY);
+    }
+    let text = format!("the machine is still there {} s after its power button was pressed:\n{}", within.as_secs(), console_end(console));
+    Err(Fault::yours("does-not-end", text).hint("the lines above are the end of its console"))
 }
 
 fn good(answer: &str) -> bool {
@@ -223,7 +258,8 @@ mod tests {
 
     #[test]
     fn a_path_that_would_be_two_lines_is_refused() {
-        let proof = Proof { disk: Path::new("/x"), artifact: None, port: 1, path: "/a\r\nX: y", within: EVERY, memory_mib: 64 };
+        let proof =
+            Proof { disk: Path::new("/x"), artifact: None, port: 1, path: "/a\r\nX: y", within: EVERY, memory_mib: 64, off_within: None };
         assert_eq!(run(&proof).unwrap_err().code, "bad-path");
     }
 }

@@ -33,13 +33,15 @@ const HARDWARE: [&str; 19] = [
     "evdev",
     "button",
 ];
-const SCRIPTS: [(&str, &str); 5] = [
+const SCRIPTS: [(&str, &str); 6] = [
     ("run.sh", include_str!("guest/run.sh")),
     ("network.sh", include_str!("guest/network.sh")),
     ("dhcp.sh", include_str!("guest/dhcp.sh")),
-    ("afresh-service.unit", include_str!("guest/afresh-service.unit")),
+    ("power.sh", include_str!("guest/power.sh")),
     ("afresh-network.unit", include_str!("guest/afresh-network.unit")),
+    ("afresh-power.unit", include_str!("guest/afresh-power.unit")),
 ];
+const SERVICE_UNIT: &str = include_str!("guest/afresh-service.unit");
 
 pub struct Volumes<'a> {
     pub root: &'a Verity,
@@ -66,13 +68,19 @@ pub fn build(kit: &Kit, volumes: &Volumes, release: Option<&Release>) -> Result<
     }
     c.file("modules/order", 0o644, order.as_bytes());
     for (name, text) in SCRIPTS {
-        c.file(&format!("afresh/{name}"), 0o755, text.as_bytes());
+        c.file(&format!("afresh/{name}"), if name.ends_with(".sh") { 0o755 } else { 0o644 }, text.as_bytes());
     }
     c.file("afresh/volumes", 0o644, tables(volumes).as_bytes());
     if let Some(release) = release {
         c.file("afresh/service", 0o755, service(release)?.as_bytes());
-        let within = release.drain.within_ms.div_ceil(1000);
-        c.file("afresh/stop", 0o644, format!("signal={} within={within}\n", quote(&release.drain.signal)?).as_bytes());
+        let signal = release.drain.signal.trim_start_matches("SIG");
+        if signal.is_empty() || !signal.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-".contains(&b)) {
+            return Err(Fault::yours("bad-signal", format!("{:?} is no signal", release.drain.signal)).hint("write TERM, INT, QUIT, ..."));
+        }
+        let within = release.drain.within_ms.div_ceil(1000).to_string();
+        c.file("afresh/stop", 0o644, format!("signal={signal} within={within}\n").as_bytes());
+        let unit = SERVICE_UNIT.replace("@SIGNAL@", signal).replace("@WITHIN@", &within);
+        c.file("afresh/afresh-service.unit", 0o644, unit.as_bytes());
     }
     Ok(c.finish())
 }

@@ -89,28 +89,22 @@ mkdir /run/afresh
 cp /bin/busybox /run/afresh/busybox
 cp /afresh/* /run/afresh/
 
-# systemd takes what is in /run/systemd/system as its own; the image itself stays as it was baked.
-if [ -e /afresh/service ] && [ -x /root/usr/lib/systemd/systemd -o -x /root/lib/systemd/systemd ]; then
-    units=/run/systemd/system
-    mkdir -p $units/multi-user.target.wants
-    cp /afresh/afresh-service.unit $units/afresh-service.service
-    ln -s ../afresh-service.service $units/multi-user.target.wants/
-fi
-own_network() {
-    ls -d /root/etc/systemd/system/*.wants/systemd-networkd.service /root/etc/systemd/system/*.wants/NetworkManager.service \
-        /root/etc/systemd/system/*.wants/networking.service >/dev/null 2>&1
-}
 for fs in proc sys dev run; do mount --move /$fs /root/$fs; done
-if [ -x /root/usr/lib/systemd/systemd -o -x /root/lib/systemd/systemd ]; then
-    if ! own_network; then
-        mkdir -p /root/run/systemd/system/multi-user.target.wants
-        cp /afresh/afresh-network.unit /root/run/systemd/system/afresh-network.service
-        ln -s ../afresh-network.service /root/run/systemd/system/multi-user.target.wants/
-    fi
-    init=/usr/lib/systemd/systemd
-    [ -x /root$init ] || init=/lib/systemd/systemd
+
+# systemd takes what is in /run/systemd/system as its own units; the image itself stays as it was baked.
+own() {
+    mkdir -p /root/run/systemd/system/multi-user.target.wants
+    cp "/afresh/$1.unit" "/root/run/systemd/system/$1.service"
+    ln -s "../$1.service" /root/run/systemd/system/multi-user.target.wants/
+}
+for init in /usr/lib/systemd/systemd /lib/systemd/systemd; do
+    [ -x /root$init ] || continue
+    [ -e /afresh/service ] && own afresh-service
+    [ -x /root/usr/lib/systemd/systemd-udevd -o -x /root/lib/systemd/systemd-udevd ] || own afresh-power
+    wants=/root/etc/systemd/system/*.wants
+    ls $wants/systemd-networkd.service $wants/NetworkManager.service $wants/networking.service 2>/dev/null | grep -q . || own afresh-network
     echo "afresh: handing over to systemd" >/root/dev/console
     exec switch_root /root $init
-fi
+done
 echo "afresh: handing over to the plain runner" >/root/dev/console
 exec switch_root /root /run/afresh/busybox sh /run/afresh/run.sh

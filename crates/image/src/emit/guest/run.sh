@@ -19,21 +19,26 @@ service= stopping=
 signal=TERM within=30
 [ -e /run/afresh/stop ] && . /run/afresh/stop
 
+# A process that ended and was not waited for yet is still listed, as Z.
+alive() { [ -n "$service" ] && $B grep -q "^State:.[^Z]" "/proc/$service/status" 2>/dev/null; }
+
 stop() {
     stopping=1
-    say "power button: the service gets $signal and $within seconds"
-    [ -n "$service" ] && $B kill -"$signal" "$service" 2>/dev/null
-    local left=$((within * 10))
-    while [ $left -gt 0 ] && [ -n "$service" ] && $B kill -0 "$service" 2>/dev/null; do
-        $B usleep 100000
-        left=$((left - 1))
-    done
+    if alive; then
+        say "power button: the service gets $signal and at most $within seconds"
+        $B kill -"$signal" "$service"
+        local left=$((within * 10))
+        while [ $left -gt 0 ] && alive; do
+            $B usleep 100000
+            left=$((left - 1))
+        done
+        alive && say "the service did not end by itself"
+    fi
     say "off"
-    $B sync
     $B poweroff -f
 }
 trap stop TERM
-$B acpid -f -c /run/afresh/acpi -l /dev/null -p /run/afresh/acpid.pid 2>/dev/null &
+$B sh /run/afresh/power.sh "$B kill -TERM 1" 2>/dev/null &
 
 if [ ! -e /run/afresh/service ]; then
     say "no service is part of this disk"
