@@ -9,9 +9,10 @@ use super::stage::Stage;
 use crate::failure::Failure;
 use crate::processes::Role;
 use crate::show;
+use api::control::Opened;
 use api::host::HostCounters;
 use api::paths::COUNTERS;
-use model::{Event, Fault, GroupSeen, InstanceState, Verdict};
+use model::{Fault, Fence, GroupSeen, InstanceState, Verdict};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -31,9 +32,10 @@ pub async fn play(stage: &Stage, client: &Client, report: &mut Report, kills: u3
             let opened = act::open(stage, version, Flaw::None, Some("web")).await?;
             let moment = Duration::from_millis(dice.below(WINDOW_MS));
             tokio::time::sleep(moment).await;
+            let fence = newest_fence(stage, &opened).await?;
             stage.kill(role).await?;
             report.kills += 1;
-            let resumed = resumed(stage, role, &opened).await?;
+            let resumed = resumed(stage, role, &opened, fence).await?;
             slowest = slowest.max(resumed);
             let rows = act::finish(stage, &opened, version, Verdict::Promoted).await?;
             let launched = counters(stage).await?.launched - before.launched;
@@ -72,22 +74,21 @@ async fn count(stage: &Stage, release: &str) -> Result<u32, Fault> {
     Ok(u32::try_from(alive).unwrap_or(u32::MAX))
 }
 
-/// How long after answering it does its work again: serve drives the rotation (or has closed it), host sees its servers.
-async fn resumed(stage: &Stage, role: Role, opened: &api::control::Opened) -> Result<Duration, Fault> {
+async fn newest_fence(stage: &Stage, opened: &Opened) -> Result<Fence, Fault> {
+    let mut newest = Fence(0);
+    for row in act::rotations(stage, opened).await?.0 {
+        newest = act::events(stage, &row.id).await?.iter().map(|line| line.fence).max().unwrap_or_default().max(newest);
+    }
+    Ok(newest)
+}
+
+/// How long after answering does it do its work again: serve drives the rotation (or it is closed), host sees its servers.
+async fn resumed(stage: &Stage, role: Role, opened: &Opened, before: Fence) -> Result<Duration, Fault> {
     let began = Instant::now();
-    let since = show::now();
     loop {
         let at_work = match role {
-            Role::Serve => {
-                let (rows, over) = act::rotations(stage, opened).await?;
-                let mut driven = over;
-                for row in rows {
-                    // A later driver starts the step again under its own fence.
-                    let lines = act::events(stage, &row.id).await?;
-                    driven |= lines.iter().any(|l| l.at >= since && !matches!(l.event, Event::Opened(_)));
-                }
-                driven
-            }
+            // Whoever goes on takes the lease anew, so its first line has a higher fence.
+            Role::Serve => act::rotations(stage, opened).await?.1 || newest_fence(stage, opened).await? > before,
             Role::Host => {
                 let groups: Vec<GroupSeen> = api::Client::unix(stage.context.layout.host_socket()).get(api::paths::GROUPS).await?;
                 groups.iter().any(|g| g.instances.iter().any(|i| i.healthy_ms.is_some()))
