@@ -49,6 +49,7 @@ fn image() -> impl Strategy<Value = ImageSpec> {
             window,
             jitter_ms,
             checks,
+            custom: model::ImageCustom::default(),
         },
     )
 }

@@ -3,6 +3,7 @@
 //! Everything here is plain data. A type that needs a clock, a file or a random number belongs elsewhere.
 //! Durations are whole milliseconds in fields that end in `_ms`; instants are [`Time`]; rates end in `_ppm` (parts per million).
 
+mod custom;
 mod digest;
 mod event;
 mod fault;
@@ -17,6 +18,7 @@ mod spec;
 mod stamp;
 mod view;
 
+pub use custom::{ImageCustom, ImageFile, ImageUser};
 pub use digest::Digest;
 pub use event::{Ask, Asked, Census, Event, EventLine, Opened, TrafficMark, Verdict};
 pub use fault::{Blame, Fault};

@@ -1,6 +1,6 @@
 //! What a user wishes: the service file, decoded. Every default that the file may leave out is written here, once.
 
-use crate::{ImageName, ServiceName, TierName};
+use crate::{ImageCustom, ImageName, ServiceName, TierName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -36,6 +36,9 @@ pub struct ImageSpec {
     /// What a new image must pass before it may become the current one.
     #[serde(default)]
     pub checks: Vec<ImageCheck>,
+    /// Files, users, a script.
+    #[serde(default, skip_serializing_if = "ImageCustom::is_empty")]
+    pub custom: ImageCustom,
 }
 
 /// A test of an image, in an instance of its own that has nothing but the image.

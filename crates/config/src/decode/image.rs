@@ -45,6 +45,7 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
         window: window?,
         jitter_ms: jitter_ms?,
         checks: checks?,
+        custom: model::ImageCustom::default(),
     })
 }
 
