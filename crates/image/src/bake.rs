@@ -18,6 +18,7 @@ use crate::lockfile::{Head, Index, Lock, Locked};
 use crate::manifest::{Manifest, Package};
 use crate::packages;
 use crate::progress::{Progress, Steps};
+use crate::rebuild;
 use crate::recipe;
 use crate::sources;
 use crate::store::Store;
@@ -107,7 +108,11 @@ pub fn bake_with(store: &Store, spec: &ImageSpec, options: &Options, tell: &mut 
         Builder::Own => build::tree(store, &lock, &mut steps)?,
         Builder::Mmdebstrap => debstrap::tree(store, &lock, &asked.apt, &mut steps)?,
     };
-    let manifest = build::emit(store, &lock, &built, &inputs, &mut steps)?;
+    let mut manifest = build::emit(store, &lock, &built, &inputs, &mut steps)?;
+    drop(built);
+    if spec.custom.script.is_some() && options.builder == Builder::Own {
+        rebuild::note(store, &lock, &mut manifest, &mut steps)?;
+    }
     steps.begin("attest", "what is in it, where it came from, who says so");
     attest::attest(store, &lock, &manifest, &key(store, options)?)?;
     store.remember(&signed, &manifest.digest)?;
@@ -173,7 +178,7 @@ fn ask(store: &Store, spec: &ImageSpec, steps: &mut Steps) -> Result<Asked, Faul
         return Err(Fault::yours("no-sources", format!("this machine's apt sources have none for {}", spec.debian))
             .hint("use the release this machine runs, or add its mirror under /etc/apt/sources.list.d"));
     }
-    let apt = Apt::open(store, chosen)?;
+    let apt = Apt::open(store, sources::with_suites(chosen, &spec.debian, &spec.custom.suites))?;
     let releases = apt.update()?;
     let signed = recipe::digest_of_lines("release", &recipe::digest(spec), releases.iter().map(|r| format!("{} {}", r.file, r.digest)));
     Ok(Asked { apt, releases, signed })

@@ -123,10 +123,10 @@ pub fn tree(store: &Store, lock: &Lock, steps: &mut Steps) -> Result<Built, Faul
     let installed = packages::installed(&root)?;
     compare(&installed, lock)?;
 
-    if !custom::is_empty(spec) {
-        steps.begin("customise", "the recipe's own files, users and script");
-        let sandbox = Sandbox { tree: &tree, packages: &store.dir("packages"), epoch: set.epoch };
-        custom::apply(&root, spec, &sandbox)?;
+    if !spec.custom.is_empty() {
+        steps.begin("customise", "the recipe's own users, files and script");
+        let work = store.work("custom")?;
+        custom::apply(&spec.custom, &work, &Sandbox { tree: &tree, packages: work.path(), epoch: set.epoch })?;
     }
     steps.begin("scrub", "taking out what belongs to this machine and moment");
     let shipped = shipped(items.iter().chain(&late_items));
@@ -288,7 +288,13 @@ pub fn emit(store: &Store, lock: &Lock, built: &Built, inputs: &Digest, steps: &
         made: io::now(),
         tools: recipe::tools(),
         seconds: steps.so_far(),
-        notes: lock.head.passed.iter().map(|line| format!("setting of the machine's apt: {line}")).chain(custom::notes(spec)).collect(),
+        notes: lock
+            .head
+            .passed
+            .iter()
+            .map(|line| format!("setting of the machine's apt: {line}"))
+            .chain(custom::notes(&spec.custom))
+            .collect(),
     };
     store.put(&out, &manifest)?;
     steps.end();

@@ -14,6 +14,10 @@ use model::{Fault, ImageSpec};
 /// A scrubbed tree of the recipe's packages. It chooses them anew: it cannot be given a lock.
 pub fn tree(store: &Store, lock: &Lock, apt: &Apt, steps: &mut Steps) -> Result<Built, Fault> {
     exec::need(&["mmdebstrap"])?;
+    if !lock.head.spec.custom.is_empty() {
+        return Err(Fault::yours("not-with-mmdebstrap", "users, files and scripts of a recipe are for our own builder only")
+            .hint("bake without --builder"));
+    }
     steps.begin("mmdebstrap", "bootstrapping");
     let packed: u64 = lock.packages.iter().map(|p| p.bytes).sum();
     let epoch = lock.head.indexes.iter().filter_map(|i| crate::recipe::parse_date(&i.date)).max().unwrap_or(0);

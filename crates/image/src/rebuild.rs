@@ -5,6 +5,8 @@ use crate::build;
 use crate::compare::{Difference, compare_volumes};
 use crate::erofs;
 use crate::fetch;
+use crate::lockfile::Lock;
+use crate::manifest::Manifest;
 use crate::progress::{Progress, Steps};
 use crate::recipe;
 use crate::store::Store;
@@ -39,12 +41,30 @@ pub fn verify_rebuild(store: &Store, digest: &Digest, tell: &mut dyn FnMut(Progr
     bake::need_tools()?;
     steps.begin("fetch", "packages that are not in the store");
     fetch::fetch(store, &lock, &mut steps)?;
-    let built = build::tree(store, &lock, &mut steps)?;
+    let (again, differences) = again(store, &lock, digest, &mut steps)?;
+    Ok(Rebuilt { digest: digest.clone(), again, differences, steps: steps.finish() })
+}
+
+fn again(store: &Store, lock: &Lock, digest: &Digest, steps: &mut Steps) -> Result<(Digest, Vec<Difference>), Fault> {
+    let built = build::tree(store, lock, steps)?;
     steps.begin("emit", "packing the erofs volume");
     let work = store.work("rebuild")?;
     let out = work.path().join("image.erofs");
     let (again, _) = erofs::make(built.tree.command(&[], erofs::TOOL), built.tree.inside(), &out, build::options(&built))?;
     steps.begin("compare", again.short());
     let differences = if &again == digest { Vec::new() } else { compare_volumes(store, &store.path(digest)?, &out)? };
-    Ok(Rebuilt { digest: digest.clone(), again, differences, steps: steps.finish() })
+    steps.end();
+    Ok((again, differences))
+}
+
+/// A recipe with a script is built twice, and whether both are the same is noted: nobody knows what a script does.
+pub fn note(store: &Store, lock: &Lock, manifest: &mut Manifest, steps: &mut Steps) -> Result<(), Fault> {
+    let (again, differences) = again(store, lock, &manifest.digest, steps)?;
+    manifest.notes.push(if again == manifest.digest {
+        "its script gave the same result twice".to_string()
+    } else {
+        let some: Vec<String> = differences.iter().take(5).map(|d| format!("{}: {}", d.path.display(), d.what)).collect();
+        format!("its script did not give the same result twice: {} paths differ: {}", differences.len(), some.join(" | "))
+    });
+    store.note(manifest)
 }

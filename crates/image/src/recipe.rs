@@ -1,5 +1,6 @@
 //! What a recipe is: its checks, its digest, and the constants that decide an image's bytes. Pure but for asking tools their version.
 
+use crate::custom;
 use crate::erofs::Pack;
 use crate::exec;
 use crate::io;
@@ -17,6 +18,7 @@ pub fn tools() -> BTreeMap<String, String> {
 }
 
 pub fn check(spec: &ImageSpec) -> Result<(), Fault> {
+    custom::check(&spec.custom)?;
     let plain = |s: &str| {
         s.len() > 1
             && s.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'+' | b'-' | b'.'))
@@ -38,7 +40,7 @@ pub fn check(spec: &ImageSpec) -> Result<(), Fault> {
 /// Of what decides the bytes; the recipe's own name and its schedule do not.
 pub fn digest(spec: &ImageSpec) -> Digest {
     let packages: BTreeSet<&String> = spec.packages.iter().collect();
-    let text = serde_json::json!({ "format": FORMAT, "debian": spec.debian, "packages": packages, "pack": format!("{PACK:?}") });
+    let text = serde_json::json!({ "format": FORMAT, "debian": spec.debian, "packages": packages, "pack": format!("{PACK:?}"), "custom": custom::key(&spec.custom) });
     io::digest_of(text.to_string().as_bytes())
 }
 

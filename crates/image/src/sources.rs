@@ -121,6 +121,14 @@ pub fn of_release(all: &[Source], release: &str, own: Option<&str>) -> Vec<Sourc
     }
 }
 
+/// Adds further suites of the same mirrors: to the source that has the release itself.
+pub fn with_suites(mut sources: Vec<Source>, release: &str, further: &[String]) -> Vec<Source> {
+    if let Some(main) = sources.iter_mut().find(|s| s.suites.iter().any(|n| n == release)) {
+        main.suites.extend(further.iter().filter(|f| !main.suites.contains(f)).cloned().collect::<Vec<_>>());
+    }
+    sources
+}
+
 fn select(all: &[Source], from: &str, to: &str) -> Vec<Source> {
     let mut found: Vec<Source> = Vec::new();
     for source in all {
@@ -188,6 +196,14 @@ mod tests {
         let found = of_release(&machine(), "trixie", Some("bookworm"));
         assert_eq!(found[0].suites, ["trixie", "trixie-updates"]);
         assert_eq!(found[1].suites, ["trixie-security"]);
+    }
+
+    #[test]
+    fn further_suites_come_from_the_release_s_own_mirror() {
+        let found =
+            with_suites(of_release(&machine(), "bookworm", None), "bookworm", &["bookworm-backports".to_string(), "bookworm".to_string()]);
+        assert_eq!(found[0].suites, ["bookworm", "bookworm-updates", "bookworm-backports"]);
+        assert_eq!(found[1].suites, ["bookworm-security"]);
     }
 
     #[test]

@@ -173,6 +173,11 @@ impl Store {
         io::write_atomic(&self.inputs_path(&manifest.inputs), &to_json(&Known { digest: digest.clone() }))
     }
 
+    /// Writes what is known of an object anew.
+    pub fn note(&self, manifest: &Manifest) -> Result<(), Fault> {
+        io::write_atomic(&self.layout.manifest(&manifest.digest), &to_json(manifest))
+    }
+
     /// Another set of inputs that is known to give this object.
     pub fn remember(&self, inputs: &Digest, digest: &Digest) -> Result<(), Fault> {
         io::write_atomic(&self.inputs_path(inputs), &to_json(&Known { digest: digest.clone() }))

@@ -52,3 +52,54 @@ fn a_wrong_name_gets_a_near_one() {
     assert_eq!(fault.code, "unknown-package");
     assert_eq!(fault.hint.as_deref(), Some("did you mean python3-minimal?"));
 }
+
+/// Where the program for measuring lies that is built with the tests.
+fn factory() -> std::path::PathBuf {
+    let me = std::env::current_exe().unwrap();
+    me.parent().and_then(|d| d.parent()).unwrap().join("examples/factory")
+}
+
+/// The second and third disturbances need a private mount namespace: they put another file over one of the machine's.
+const CLOCK: &str = r#"
+lib=$(ls /usr/lib/*/faketime/libfaketime.so.1) || exit 9
+cp /usr/sbin/chroot "$T/chroot.real"
+printf '#!/bin/sh\ncp %s "$1/tmp/"\nexport LD_PRELOAD=/tmp/libfaketime.so.1 FAKETIME=-400d NO_FAKE_STAT=1\n%s/chroot.real "$1" date >> %s/dates\nexec %s/chroot.real "$@"\n' "$lib" "$T" "$T" "$T" > "$T/chroot"
+chmod 755 "$T/chroot"; mount --bind "$T/chroot" /usr/sbin/chroot
+"#;
+const LITTLE_MEMORY: &str = "printf 'MemTotal: 1000 kB\\nMemAvailable: 1000 kB\\n' > $T/meminfo; mount --bind $T/meminfo /proc/meminfo";
+
+#[test]
+#[ignore = "needs root, a mirror, faketime, and some minutes"]
+fn ten_disturbances_give_one_digest() {
+    let disturbances = [
+        ("nothing", ""),
+        ("host name", "hostname elsewhere.example"),
+        ("clock", CLOCK),
+        ("tree on a disk: file order", LITTLE_MEMORY),
+        ("TMPDIR", "mkdir -p $T/tmp; export TMPDIR=$T/tmp"),
+        ("umask", "umask 0077"),
+        ("locale", "export LANG=tr_TR.UTF-8 LC_ALL=C LANGUAGE=tr"),
+        ("time zone", "export TZ=Pacific/Kiritimati"),
+        (
+            "user's environment",
+            "export HOME=$T USER=eve LOGNAME=eve SOURCE_DATE_EPOCH=1 DEBIAN_FRONTEND=readline PYTHONPATH=/x PERL5OPT=-w DPKG_FORCE=all APT_CONFIG=/x",
+        ),
+        ("one core", "RUN='taskset -c 0'"),
+    ];
+    let mut digests = std::collections::BTreeMap::new();
+    for (name, script) in disturbances {
+        let dir = tempfile::tempdir().unwrap();
+        let script = format!(
+            "set -e; T={}; RUN=; {script}\nexec $RUN {} $T/data fresh base systemd ca-certificates curl python3-minimal",
+            dir.path().display(),
+            factory().display()
+        );
+        let out = std::process::Command::new("unshare").args(["--mount", "--uts", "bash", "-c", &script]).output().unwrap();
+        let said = String::from_utf8_lossy(&out.stdout).into_owned();
+        assert!(out.status.success(), "{name}: {said} {}", String::from_utf8_lossy(&out.stderr));
+        let digest = said.split(' ').next().unwrap().to_string();
+        eprintln!("{name}: {said}{}", std::fs::read_to_string(dir.path().join("dates")).unwrap_or_default());
+        digests.entry(digest).or_insert_with(Vec::new).push(name);
+    }
+    assert_eq!(digests.len(), 1, "{digests:#?}");
+}

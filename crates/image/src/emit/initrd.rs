@@ -56,7 +56,7 @@ pub fn build(kit: &Kit, volumes: &Volumes, release: Option<&Release>) -> Result<
     c.device("dev/console", 0o600, 5, 1);
     c.file("init", 0o755, include_bytes!("guest/init.sh"));
     c.file("bin/busybox", 0o755, &kit.busybox()?);
-    for (path, bytes) in kit.program(&["sbin/dmsetup", "usr/sbin/dmsetup"], "dmsetup")? {
+    for (path, bytes) in kit.program("sbin/dmsetup", "dmsetup")? {
         c.file(&path, 0o755, &bytes);
     }
     let mut order = String::new();

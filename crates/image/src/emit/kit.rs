@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 /// Unpacked, not installed: their maintainer scripts would build an initrd of this machine's.
 pub const PACKAGES: [&str; 4] = ["linux-image-cloud-amd64", "busybox-static", "systemd-boot-efi", "dmsetup"];
-const LIBRARIES: [&str; 5] = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "lib64", "lib", "usr/lib"];
+const LIBRARIES: [&str; 3] = ["lib/x86_64-linux-gnu", "lib64", "lib"];
 /// Above every kernel and library there is.
 const MOST_BYTES: u64 = 256 << 20;
 
@@ -53,9 +53,11 @@ impl Kit {
         Fault::yours("kit-incomplete", format!("{} has no {what}", self.at.display())).hint(format!("unpack the package {package} into it"))
     }
 
+    /// Unpacked packages alone have no links from `lib` to `usr/lib`, and newer ones only bring the latter.
     fn open_in(&self, path: &str, flags: OFlags) -> Option<OwnedFd> {
         let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        rustix::fs::openat2(&self.root, path, flags | OFlags::CLOEXEC, Mode::empty(), how).ok()
+        let open = |path: &str| rustix::fs::openat2(&self.root, path, flags | OFlags::CLOEXEC, Mode::empty(), how).ok();
+        open(path).or_else(|| open(&format!("usr/{path}")))
     }
 
     /// Sorted; empty where there is no such directory.
@@ -98,9 +100,7 @@ impl Kit {
     }
 
     pub fn busybox(&self) -> Result<Vec<u8>, Fault> {
-        let places = ["bin/busybox", "usr/bin/busybox"];
-        let bytes =
-            places.iter().find_map(|p| self.read(p, "busybox-static").ok()).ok_or_else(|| self.lacks(places[0], "busybox-static"))?;
+        let bytes = self.read("bin/busybox", "busybox-static")?;
         match elf::program(&bytes, "busybox")?.loader {
             None => Ok(bytes),
             Some(_) => Err(Fault::yours("busybox-not-static", format!("the busybox in {} needs libraries", self.at.display()))
@@ -109,10 +109,10 @@ impl Kit {
     }
 
     /// A program and all it loads: where each goes in the initrd, and its bytes.
-    pub fn program(&self, places: &[&str], package: &str) -> Result<BTreeMap<String, Vec<u8>>, Fault> {
-        let bytes = places.iter().find_map(|p| self.read(p, package).ok()).ok_or_else(|| self.lacks(places[0], package))?;
+    pub fn program(&self, place: &str, package: &str) -> Result<BTreeMap<String, Vec<u8>>, Fault> {
+        let bytes = self.read(place, package)?;
         let mut found = BTreeMap::new();
-        let mut open = vec![(places[0].to_string(), bytes)];
+        let mut open = vec![(place.to_string(), bytes)];
         while let Some((place, bytes)) = open.pop() {
             let needs = elf::program(&bytes, &place)?;
             found.insert(place, bytes);
