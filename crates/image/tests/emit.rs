@@ -99,6 +99,33 @@ fn a_layout_is_whole_and_its_layer_is_the_tree() {
     }
 }
 
+/// skopeo reads every blob, checks its digest, and for the second form unpacks the layer.
+#[test]
+fn skopeo_takes_the_layout() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, out) = (dir.path().join("tree"), dir.path().join("out"));
+    tree(&from);
+    let emitted = emit::oci(&from, &out, &Meta { name: "base:1".into(), epoch: EPOCH, ..Meta::default() }).unwrap();
+    let source = format!("oci:{}:base:1", out.display());
+    let Ok(said) = Command::new("skopeo").args(["inspect", "--raw"]).arg(&source).output() else { return };
+    assert_eq!(
+        format!("sha256:{}", sha256_of(&said.stdout, dir.path())),
+        emitted.digest.to_string(),
+        "{}",
+        String::from_utf8_lossy(&said.stderr)
+    );
+    for target in ["dir:", "docker-archive:"] {
+        let to = format!("{target}{}", dir.path().join(target.trim_end_matches(':')).display());
+        let done = Command::new("skopeo").args(["--insecure-policy", "copy", "--quiet", &source, &to]).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+}
+
+fn sha256_of(bytes: &[u8], dir: &Path) -> String {
+    fs::write(dir.join("raw"), bytes).unwrap();
+    sha256sum(&dir.join("raw"))
+}
+
 #[test]
 fn equal_trees_made_in_another_order_give_equal_layouts() {
     let dir = tempfile::tempdir().unwrap();
