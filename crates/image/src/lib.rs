@@ -17,6 +17,7 @@ mod erofs;
 mod exec;
 mod fetch;
 mod io;
+pub mod life;
 mod lockfile;
 mod locks;
 mod manifest;

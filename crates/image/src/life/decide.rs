@@ -186,41 +186,37 @@ fn roll_out(life: &Life, seen: &Seen, schedule: Option<&Schedule>) -> Option<Dec
 }
 
 fn bake_or_look(life: &Life, seen: &Seen, schedule: Option<&Schedule>) -> Decision {
-    let Some(schedule) = schedule.or_else(|| None) else { return by_hand(life) };
-    let opens = schedule.opens(seen.now);
-    let due = schedule.due(life.checked.as_ref().map(|c| c.at));
-    let asked = life.wanted.is_some();
+    if life.recipe.is_none() {
+        return wait("no deployed file has this recipe", None);
+    }
+    let asked = life.wanted.as_ref();
+    if schedule.is_none() && asked.is_none() {
+        return wait("its recipe has no `rebuild`: it is baked by hand", None);
+    }
+    // Who asks for it now does not wait for hours.
+    let opens = schedule.filter(|_| asked.is_none()).map_or(seen.now, |s| s.opens(seen.now));
+    if let Some(wanted) = asked
+        && life.checked.as_ref().is_none_or(|c| c.at < wanted.at)
+    {
+        return Decision::Check;
+    }
     let trouble = life.trouble.as_ref();
-    let resting = |during: &str| trouble.filter(|t| t.during == during && !asked).and_then(|t| t.until).filter(|u| *u > seen.now);
+    let resting = |during: &str| trouble.filter(|t| t.during == during).and_then(|t| t.until).filter(|u| *u > seen.now && asked.is_none());
     if let Some(checked) = &life.checked {
-        let cannot = trouble.is_some_and(|t| t.during == "bake" && t.inputs.as_ref() == Some(&checked.inputs) && t.until.is_none() && !asked);
+        let hopeless = trouble.is_some_and(|t| t.during == "bake" && t.inputs.as_ref() == Some(&checked.inputs) && t.until.is_none());
         let is_new = life.from_inputs(&checked.inputs).is_none_or(|i| i.state == State::Retired);
-        if is_new && !cannot && resting("bake").is_none() && (opens <= seen.now || asked) {
+        if is_new && (!hopeless || asked.is_some()) && resting("bake").is_none() && opens <= seen.now {
             return Decision::Bake;
         }
-    }
-    if asked {
-        return Decision::Check;
     }
     if let Some(until) = resting("check") {
         return wait(format!("the look at the mirrors failed: {}", trouble.map_or("", |t| t.why.as_str())), Some(until));
     }
-    match due {
+    match schedule.and_then(|s| s.due(life.checked.as_ref().map(|c| c.at))) {
         Some(due) if due <= seen.now && opens <= seen.now => Decision::Check,
         Some(due) if due <= seen.now => wait("the next look at the mirrors waits for the image's window", Some(opens)),
-        Some(due) => wait(stands(life), Some(due)),
+        Some(due) => wait(stands(life), Some([Some(due), resting("bake")].into_iter().flatten().min().unwrap_or(due))),
         None => wait("its schedule names no time that ever comes", None),
-    }
-}
-
-fn by_hand(life: &Life) -> Decision {
-    match (&life.recipe, &life.wanted) {
-        (Some(_), Some(_)) if life.trouble.is_none() => {
-            let newer = life.checked.as_ref().zip(life.wanted.as_ref()).is_some_and(|(c, w)| c.at >= w.at);
-            if newer { Decision::Bake } else { Decision::Check }
-        }
-        (None, _) => wait("no deployed file has this recipe", None),
-        _ => wait("its recipe has no `rebuild`: it is baked by hand", None),
     }
 }
 

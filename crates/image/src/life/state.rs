@@ -225,6 +225,10 @@ impl Life {
                 self.turn(&digest, State::Candidate, now, format!("baked, {why}: {text}"));
             }
         }
+        self.wanted = None;
+        if self.trouble.as_ref().is_some_and(|t| t.during == "bake") {
+            self.trouble = None;
+        }
         self.forget();
     }
 
@@ -234,8 +238,11 @@ impl Life {
         for one in self.images.iter_mut().filter(|i| i.inputs == checked.inputs) {
             one.patched = at;
         }
+        // With something to bake, who asked for it has not got it yet.
+        if self.from_inputs(&checked.inputs).is_some_and(|i| i.state != State::Retired) {
+            self.wanted = None;
+        }
         self.checked = Some(checked);
-        self.wanted = None;
         if self.trouble.as_ref().is_some_and(|t| t.during == "check") {
             self.trouble = None;
         }
@@ -264,6 +271,8 @@ impl Life {
 
     /// So long is waited between tries that came to nothing: a minute, two, four, an hour at most.
     pub fn failed(&mut self, during: &str, why: &str, again: bool, inputs: Option<Digest>, now: Time, minute_ms: u64) {
+        // Who asked sees it in the answer, and asks again when something has changed.
+        self.wanted = None;
         let same = self.trouble.take().filter(|t| t.during == during && t.inputs == inputs);
         let times = same.as_ref().map_or(0, |t| t.times).saturating_add(1);
         let wait = minute_ms.saturating_mul(1 << times.saturating_sub(1).min(6)).min(60 * minute_ms);

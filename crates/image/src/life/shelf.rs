@@ -1,0 +1,96 @@
+//! The lives on disk: `store/life/<image>.json`, and beside each the one before it. A file that cannot be read is set aside and
+//! told; the one before it is taken, or a new one is begun. One process writes: the control plane.
+
+use super::state::Life;
+use crate::io;
+use crate::store::to_json;
+use model::{Fault, ImageName, Layout};
+use std::path::{Path, PathBuf};
+
+/// Two hundred images with a thousand changes each are below this.
+const LIMIT: u64 = 64 << 20;
+
+#[derive(Clone, Debug)]
+pub struct Shelf {
+    dir: PathBuf,
+}
+
+impl Shelf {
+    pub fn open(layout: &Layout) -> Result<Shelf, Fault> {
+        let dir = layout.store().join("life");
+        io::make_dir(&dir)?;
+        Ok(Shelf { dir })
+    }
+
+    fn path(&self, name: &ImageName) -> PathBuf {
+        self.dir.join(format!("{name}.json"))
+    }
+
+    fn before(&self, name: &ImageName) -> PathBuf {
+        self.dir.join(format!("{name}.json.before"))
+    }
+
+    /// Every recipe there is a life of.
+    pub fn names(&self) -> Result<Vec<ImageName>, Fault> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.dir).map_err(io::at("cannot list", &self.dir))?.flatten() {
+            let file = entry.file_name().to_string_lossy().into_owned();
+            let name = file.strip_suffix(".json").or_else(|| file.strip_suffix(".json.before"));
+            names.extend(name.and_then(|n| ImageName::new(n).ok()));
+        }
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// What is known, and what could not be read. Err only where the disk itself fails.
+    pub fn load(&self, name: &ImageName) -> Result<(Life, Option<Fault>), Fault> {
+        let (path, before) = (self.path(name), self.before(name));
+        let first = match read(&path, name)? {
+            Some(Ok(life)) => return Ok((life, None)),
+            Some(Err(fault)) => Some(fault),
+            None => None,
+        };
+        if first.is_some() {
+            let aside = path.with_extension("json.damaged");
+            std::fs::rename(&path, &aside).map_err(io::at("cannot set aside", &path))?;
+        }
+        match read(&before, name)? {
+            Some(Ok(life)) => Ok((life, first)),
+            Some(Err(second)) => Ok((Life::new(name.clone()), Some(first.unwrap_or(second)))),
+            None => Ok((Life::new(name.clone()), first)),
+        }
+    }
+
+    /// Durable when it returns. What was there is kept as the one before.
+    pub fn save(&self, life: &Life) -> Result<(), Fault> {
+        let path = self.path(&life.name);
+        if let Ok(bytes) = io::read_limited(&path, LIMIT)
+            && parse(&bytes, &path, &life.name).is_ok()
+        {
+            io::write_atomic(&self.before(&life.name), &bytes)?;
+        }
+        io::write_atomic(&path, &to_json(life))
+    }
+}
+
+type Parsed = Result<Life, Fault>;
+
+/// None: it is not there.
+fn read(path: &Path, name: &ImageName) -> Result<Option<Parsed>, Fault> {
+    match io::read_limited(path, LIMIT) {
+        Ok(bytes) => Ok(Some(parse(&bytes, path, name))),
+        Err(f) if f.code == "no-such-file" => Ok(None),
+        Err(f) => Err(f),
+    }
+}
+
+fn parse(bytes: &[u8], path: &Path, name: &ImageName) -> Parsed {
+    let damaged = |why: &dyn std::fmt::Display| {
+        Fault::world("life-damaged", format!("{} cannot be read: {why}", path.display()))
+            .hint("it is set aside and the one before it taken; images marked bad or revoked since may have to be marked again")
+            .again(false)
+    };
+    let life: Life = serde_json::from_slice(bytes).map_err(|e| damaged(&e))?;
+    if life.name == *name { Ok(life) } else { Err(damaged(&format!("it tells of {}", life.name))) }
+}
