@@ -159,7 +159,7 @@ mod tests {
             }
             if let Ok(said) = Command::new("fsck.fat").arg("-nv").arg(&at).output() {
                 let text = String::from_utf8_lossy(&said.stdout);
-                assert!(said.status.success() && text.contains("32 bits/entry") && text.contains(" 4 files"), "{text}");
+                assert!(said.status.success() && text.contains("32 bit entries") && text.contains(" 4 files"), "{text}");
             }
         }
         assert_eq!(esp(1, b"").unwrap_err().code, "bad-boot-size");
