@@ -71,10 +71,17 @@ impl Rotation {
     }
 
     /// Stopped halfway: the one that more customers go to stands, then the one with more healthy servers, then the old one.
+    /// If nothing could be seen, the journal's last knowledge must do.
     fn heavier(&self, seen: &View) -> Option<Standing> {
-        let eyes = self.eyes(seen);
-        let rank = |s: &Standing| (eyes.weight(&s.group), eyes.tally(&s.group).healthy);
-        let new = &self.opened.to;
+        let (eyes, new) = (self.eyes(seen), &self.opened.to);
+        let rank = |s: &Standing| {
+            if seen.groups.is_empty() {
+                let whole = s.group != new.group || self.proven;
+                (self.weights.get(&s.group).copied().unwrap_or(0), u32::from(whole))
+            } else {
+                (eyes.weight(&s.group), eyes.tally(&s.group).healthy)
+            }
+        };
         match self.base() {
             Some(old) if !self.leaving && rank(old) >= rank(new) => Some(old.clone()),
             Some(_) => Some(new.clone()),

@@ -207,7 +207,8 @@ impl Rotation {
         let planned = self.opened.plan.steps.iter().filter_map(|s| if let Step::Retire { group } = &s.step { Some(group) } else { None });
         // What an earlier rotation left goes too, also if it has not come to be yet.
         let own = self.checks();
-        let left = planned.filter(|g| !own.contains(*g));
+        let left: Vec<&GroupName> = planned.filter(|g| !own.contains(*g) && !kept.contains(g)).collect();
+        let shift = from.is_some() || self.route_touched || !left.is_empty();
         let retire: BTreeSet<GroupName> = self.touched.iter().chain(left).filter(|g| !kept.contains(g)).cloned().collect();
         let way = Back {
             spec: &self.opened.spec,
@@ -216,7 +217,7 @@ impl Rotation {
             count: self.stood(),
             retire: retire.into_iter().collect(),
             checks: own.clone(),
-            shift: from.is_some() || self.route_touched,
+            shift,
         };
         Event::PlanReplaced { why, plan: back(&way, seen, planted) }
     }

@@ -48,6 +48,8 @@ pub struct Rotation {
     /// Groups that some step was started on: a declaration of them may be under way.
     pub touched: BTreeSet<GroupName>,
     pub route_touched: bool,
+    /// Where customers were seen to go after the last shift.
+    pub weights: BTreeMap<GroupName, u32>,
     /// The new group was whole once.
     pub proven: bool,
     /// The old group has begun to retire: there is no way back any more.
@@ -132,6 +134,7 @@ impl Rotation {
             route_stamp: None,
             touched: BTreeSet::new(),
             route_touched: false,
+            weights: BTreeMap::new(),
             proven: false,
             leaving: false,
             went_back: None,
@@ -214,7 +217,10 @@ impl Rotation {
                 self.group_stamps.insert(group.clone(), started.stamp);
                 self.proven |= *group == self.opened.to.group;
             }
-            Step::Shift { .. } => self.route_stamp = Some(started.stamp),
+            Step::Shift { weights, .. } => {
+                self.route_stamp = Some(started.stamp);
+                self.weights = weights.clone();
+            }
             Step::Bake { .. } | Step::Soak { .. } | Step::Drain { .. } => {}
         }
         self.started = None;

@@ -73,7 +73,7 @@ fn the_sentences_of_why() {
     told.push(why(&walk));
     walk.world.pass(5_000);
     told.push(why(&walk));
-    walk.to_the_end();
+    walk.until_closed();
     told.push(walk.r.closed.as_ref().unwrap().why.clone());
     told.push(why(&walk));
     insta::assert_snapshot!(told.join("\n"), @r"
@@ -104,7 +104,7 @@ fn a_pause_lets_the_running_step_end_and_begins_none() {
     walk.world.pass(10_000_000); // no deadline holds while it is paused
     assert!(matches!(walk.decide(), Decision::Wait { .. }));
     walk.ask(2, Ask::Resume);
-    walk.to_the_end();
+    walk.until_closed();
     assert_eq!(walk.r.closed.unwrap().verdict, Verdict::Promoted);
 }
 
@@ -129,7 +129,7 @@ fn a_return_is_refused_once_the_old_servers_begin_to_go() {
     assert!(matches!(walk.r.step().unwrap().step, Step::Retire { .. }));
     walk.ask(1, Ask::Return);
     assert_eq!(walk.r.turns, ["somebody asked to return; refused: the old servers have begun to retire"]);
-    walk.to_the_end();
+    walk.until_closed();
     assert_eq!(walk.r.closed.unwrap().verdict, Verdict::Promoted);
 }
 
@@ -288,7 +288,7 @@ fn a_check_that_fails_turns_it_back() {
     let instance = &mut walk.world.view.groups.get_mut(&group("web-r2-2-c1")).unwrap().instances[0];
     instance.exit.as_mut().unwrap().code = 3;
     assert_eq!(turned_back(&walk.decide()), "the check web-r2-2-c1 exited with 3");
-    walk.to_the_end();
+    walk.until_closed();
     assert_eq!(walk.r.closed.as_ref().unwrap().verdict, Verdict::Returned);
     assert!(walk.world.view.groups[&group("web-r2-2-c1")].instances.is_empty(), "the check's group is left");
 }
@@ -330,4 +330,40 @@ fn checks_of_steps_by_place() {
     assert!(matches!(at(&walk, 99), Check::Refused(_)));
     walk.turn();
     assert_eq!(at(&walk, 1), Check::Satisfied("2 of 2 of web-r2-2 are healthy".to_string()));
+}
+
+#[test]
+fn a_stop_while_nothing_can_be_seen_goes_by_the_journal() {
+    let mut walk = routed(0);
+    walk.until(3);
+    walk.ask(1, Ask::Stop);
+    let stands = |walk: &Walk| match decide(&walk.r, &View::default(), &[], walk.world.now, walk.fence) {
+        Decision::Record(Event::Closed { verdict: Verdict::Stopped, census, .. }) => census.standing.map(|s| s.group),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(stands(&walk), Some(group("web-r1-1")), "half of the customers each: the old one stands");
+    let mut walk = routed(0);
+    walk.until(6);
+    walk.ask(1, Ask::Stop);
+    assert_eq!(stands(&walk), Some(group("web-r2-2")), "the new one had all customers");
+    let spec = spec(1, vec![], 0, true);
+    let mut walk = Walk::open(&spec, None, &standing("web-r1-1", 1, true));
+    walk.ask(1, Ask::Stop);
+    assert_eq!(stands(&walk), None);
+    let mut walk = Walk::open(&spec, None, &standing("web-r1-1", 1, true));
+    walk.until(2);
+    walk.ask(1, Ask::Stop);
+    assert_eq!(stands(&walk), Some(group("web-r1-1")));
+}
+
+#[test]
+fn an_ask_to_return_twice_does_not_hide_why_it_went_back() {
+    let mut walk = routed(0);
+    walk.until(4);
+    walk.ask(1, Ask::Return);
+    walk.turn();
+    walk.ask(2, Ask::Return);
+    assert_eq!(walk.r.turns[1], "somebody asked to return; refused: it is going back already");
+    walk.until_closed();
+    assert_eq!(walk.r.closed.unwrap().why, "somebody asked to return");
 }

@@ -21,7 +21,7 @@ fn journal() -> Vec<EventLine> {
     walk.fence = Fence(2);
     walk.until(5);
     walk.ask(3, Ask::Return);
-    walk.to_the_end();
+    walk.until_closed();
     walk.lines
 }
 

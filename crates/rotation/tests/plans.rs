@@ -102,7 +102,7 @@ fn the_way_back_restores_the_size_and_throws_away_what_was_made() {
     - | 4 | retire web-r2-2
     peak 6 floor 4
     ");
-    walk.to_the_end();
+    walk.until_closed();
     let closed = walk.r.closed.unwrap();
     assert_eq!((closed.verdict, closed.census.standing), (Verdict::Returned, Some(old.clone())));
     assert_eq!(closed.census.healthy, BTreeMap::from([(old.group, 4)]));
@@ -115,10 +115,10 @@ fn what_a_stopped_rotation_left_is_thrown_away() {
     let mut walk = Walk::open(&spec, Some((&old, 2)), &new);
     walk.until(3);
     walk.ask(1, Ask::Stop);
-    walk.to_the_end();
+    walk.until_closed();
     let closed = walk.r.closed.clone().unwrap();
     assert_eq!((closed.verdict, closed.census.standing), (Verdict::Stopped, Some(old.clone())));
-    assert_eq!(walk.r.remnants(), [new.group.clone()]);
+    assert_eq!(walk.r.remnants(), std::slice::from_ref(&new.group));
     let next = standing("web-r3-8", 3, true);
     let plan = plan(&Intent { spec: &spec, from: Some(&old), to: &next, direction: Direction::Forward }, &walk.world.view).unwrap();
     insta::assert_snapshot!(lines(&plan).join("\n"), @r"
@@ -207,7 +207,7 @@ proptest! {
         let old_routed = if before { routed } else { !routed };
         let (old, new) = (standing("web-r1-1", 1, old_routed), standing("web-r2-2", 2, routed));
         let mut walk = Walk::open(&spec, Some((&old, stood)), &new);
-        walk.to_the_end();
+        walk.until_closed();
         let closed = walk.r.closed.clone().unwrap();
         prop_assert_eq!(closed.verdict, Verdict::Promoted);
         prop_assert_eq!(closed.census.standing, Some(new.clone()));

@@ -81,7 +81,7 @@ fn each_kind_of_step_alone_comes_true_and_changes_nothing_the_second_time() {
             let mut walk = Walk::with(opened, world);
             walk.fence = Fence(fence);
             walk.world.view.objects.extend(walk.r.objects().into_iter().map(|o| (o, true)));
-            walk.to_the_end();
+            walk.until_closed();
             let closed = walk.r.closed.clone().unwrap();
             assert_eq!((closed.verdict, closed.census.standing), (Verdict::Promoted, Some(old.clone())), "{step:?}: {}", closed.why);
             world = walk.world;

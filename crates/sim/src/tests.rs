@@ -22,6 +22,14 @@ fn three_hundred_seeds_hold() {
     assert!(summary.promoted > 60 && summary.returned > 60 && summary.stopped > 3, "{summary:?}");
 }
 
+/// Seeds that failed once, each with the mend it led to: a stop while nothing could be seen took the old release for what stands.
+#[test]
+fn seeds_that_found_something_hold() {
+    for seed in [1_403, 9_413, 11_814, 14_642, 22_715] {
+        assert_eq!(play(seed, None, false).violation, None, "seed {seed}");
+    }
+}
+
 #[test]
 #[ignore = "a minute in a debug build"]
 fn twenty_thousand_seeds_hold() {

@@ -200,7 +200,7 @@ impl Walk {
         panic!("step {step} was never reached");
     }
 
-    pub fn to_the_end(&mut self) {
+    pub fn until_closed(&mut self) {
         for _ in 0..10_000 {
             if !self.turn() {
                 return;
