@@ -1,4 +1,4 @@
-//! The image factory by hand, for measuring: `factory DATA bake|fresh|mm NAME PACKAGE...`, `factory DATA pack PATH`, `factory DATA diff A B`,
+//! The image factory by hand, for measuring: `factory DATA bake|fresh|mm NAME PACKAGE...`, `factory DATA bake @RECIPE.json`, `factory DATA pack PATH`, `factory DATA diff A B`,
 //! `factory DATA verify A`.
 
 use image::{Builder, Options, Store, bake_with, pack};
@@ -23,7 +23,10 @@ fn main() {
         }
         how => {
             let spec = serde_json::json!({ "name": args[2], "debian": "bookworm", "packages": args[3..] });
-            let spec: ImageSpec = serde_json::from_value(spec).unwrap();
+            let spec: ImageSpec = match args[2].strip_prefix('@') {
+                Some(file) => serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap(),
+                None => serde_json::from_value(spec).unwrap(),
+            };
             let builder = if how == "mm" { Builder::Mmdebstrap } else { Builder::Own };
             let options = Options { fresh: how != "bake", builder, ..Options::default() };
             let baked = bake_with(&store, &spec, &options, &mut |p| eprintln!("{} {:?} {}", p.step, p.percent(), p.text))

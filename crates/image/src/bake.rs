@@ -46,6 +46,9 @@ pub struct Baked {
     pub packages: Vec<Package>,
     /// Seconds by step, of this call.
     pub steps: Vec<(String, f64)>,
+    /// What a reader should know: a check that was switched off, a script that ran.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// Who puts the tree together.
@@ -124,6 +127,7 @@ pub fn bake_with(store: &Store, spec: &ImageSpec, options: &Options, tell: &mut 
         why: if options.fresh { "it was asked for afresh" } else { "there was no image of these packages" }.to_string(),
         bytes: manifest.bytes,
         packages: manifest.packages,
+        notes: manifest.notes,
         steps: steps.finish(),
     })
 }
@@ -158,6 +162,7 @@ fn nothing(store: &Store, spec: &ImageSpec, options: &Options, there: Manifest, 
         why: why.to_string(),
         bytes: there.bytes,
         packages: there.packages,
+        notes: there.notes,
         steps: steps.finish(),
     })
 }
@@ -179,6 +184,9 @@ fn ask(store: &Store, spec: &ImageSpec, steps: &mut Steps) -> Result<Asked, Faul
             .hint("use the release this machine runs, or add its mirror under /etc/apt/sources.list.d"));
     }
     let apt = Apt::open(store, sources::with_suites(chosen, &spec.debian, &spec.custom.suites))?;
+    if let Some(line) = apt.passed.iter().find(|l| l.contains("::Check-") && l.contains("false")) {
+        steps.at(0, 0, format!("this machine's apt is told not to check how old an index is: {line}"));
+    }
     let releases = apt.update()?;
     let signed = recipe::digest_of_lines("release", &recipe::digest(spec), releases.iter().map(|r| format!("{} {}", r.file, r.digest)));
     Ok(Asked { apt, releases, signed })

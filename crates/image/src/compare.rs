@@ -133,7 +133,9 @@ fn first_difference(a: &Path, b: &Path) -> Result<Option<u64>, Fault> {
     loop {
         let n = fill(&mut left, &mut x).map_err(io::at("cannot read", a))?;
         let m = fill(&mut right, &mut y).map_err(io::at("cannot read", b))?;
-        if let Some(k) = x[..n].iter().zip(&y[..m]).position(|(p, q)| p != q) {
+        if x[..n] != y[..m]
+            && let Some(k) = x[..n].iter().zip(&y[..m]).position(|(p, q)| p != q)
+        {
             return Ok(Some(at + k as u64));
         }
         if n != m {

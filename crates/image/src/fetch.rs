@@ -63,6 +63,10 @@ pub fn fetch(store: &Store, lock: &Lock, steps: &mut Steps) -> Result<Fetched, F
         least.0 += p.bytes;
         least.1.push(p);
     }
+    for p in &missing {
+        // What is there with other bytes is of no use, and must not be taken for what comes.
+        io::remove_file(&path(store, p))?;
+    }
     let conf = apt::passed_conf(store)?;
     std::thread::scope(|scope| {
         let started: Vec<_> = shares.iter().map(|(_, share)| scope.spawn(|| download(store, &conf, share))).collect();

@@ -89,6 +89,7 @@ pub fn scrub(root: &Path, times: &Times) -> Result<(), Fault> {
         }
     }
     host_keys(root)?;
+    shadow(root, times.epoch)?;
     settle(root, Path::new(""), times)
 }
 
@@ -138,6 +139,30 @@ fn remove_files(dir: &Path) -> Result<(), Fault> {
     each(dir, |p, is_dir| if is_dir { remove_files(p) } else { io::remove_file(p) })
 }
 
+/// The day a password was last changed is the day of the bake: pwconv asks the clock and nothing else. `0` (to be changed at once) stays.
+fn shadow(root: &Path, epoch: u64) -> Result<(), Fault> {
+    let path = root.join("etc/shadow");
+    if !parents_are_dirs(root, "etc/shadow") || !fs::symlink_metadata(&path).is_ok_and(|m| m.is_file()) {
+        return Ok(());
+    }
+    let text = io::read_limited(&path, 16 << 20)?;
+    let text = String::from_utf8_lossy(&text);
+    // Written into the same file: its owner and mode stay.
+    fs::write(&path, shadow_of_day(&text, epoch / 86_400)).map_err(io::at("cannot write", &path))
+}
+
+fn shadow_of_day(text: &str, day: u64) -> String {
+    let line = |l: &str| {
+        let mut fields: Vec<&str> = l.split(':').collect();
+        let day = day.to_string();
+        if fields.get(2).is_some_and(|f| !f.is_empty() && *f != "0") {
+            fields[2] = &day;
+        }
+        fields.join(":") + "\n"
+    };
+    text.lines().map(line).collect()
+}
+
 /// Two servers with one key are one server to whoever listens in.
 fn host_keys(root: &Path) -> Result<(), Fault> {
     let dir = root.join("etc/ssh");
@@ -178,4 +203,51 @@ fn set_time(path: &Path, seconds: i64) -> Result<(), Fault> {
 /// Modes that tell how a file may be used and nothing more: read for all, write for none but root, execute kept.
 pub fn plain_mode(mode: u32, is_dir: bool) -> u32 {
     if is_dir || mode & 0o111 != 0 { 0o755 } else { 0o644 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn the_day_of_the_bake_does_not_show() {
+        let text = "root:*:20779:0:99999:7:::\nshop:!:0:0::::\nnone:!::::::\nshort\n";
+        assert_eq!(shadow_of_day(text, 5), "root:*:5:0:99999:7:::\nshop:!:0:0::::\nnone:!::::::\nshort\n");
+    }
+
+    #[test]
+    fn what_belongs_to_the_machine_goes_and_what_lies_behind_a_link_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, outside) = (dir.path().join("root"), dir.path().join("outside"));
+        for d in ["etc/ssh", "var/log/apt", "run/x", "var/lib/dpkg", "usr/bin"] {
+            fs::create_dir_all(root.join(d)).unwrap();
+        }
+        fs::create_dir_all(outside.join("apt")).unwrap();
+        for f in [
+            "etc/hostname",
+            "etc/ssh/ssh_host_rsa_key",
+            "etc/ssh/sshd_config",
+            "var/log/apt/term.log",
+            "var/log/dpkg.log",
+            "run/x/pid",
+            "usr/bin/tool",
+        ] {
+            fs::write(root.join(f), "x").unwrap();
+        }
+        fs::write(outside.join("apt/kept"), "x").unwrap();
+        // A hostile script's work: scrubbing var/cache/apt must not reach what lies behind.
+        std::os::unix::fs::symlink(&outside, root.join("var/cache")).unwrap();
+        set_time(&root.join("usr/bin/tool"), 1_000).unwrap();
+        let shipped = BTreeMap::from([(PathBuf::from("usr/bin/tool"), 1_000)]);
+        scrub(&root, &Times { epoch: 5_000, shipped: Some(&shipped) }).unwrap();
+        for gone in ["etc/hostname", "etc/ssh/ssh_host_rsa_key", "var/log/apt/term.log", "var/log/dpkg.log", "run/x"] {
+            assert!(!root.join(gone).exists(), "{gone}");
+        }
+        assert!(root.join("etc/ssh/sshd_config").exists() && root.join("var/log/apt").is_dir() && root.join("app").is_dir());
+        assert_eq!(fs::read_to_string(root.join("etc/machine-id")).unwrap(), "");
+        assert!(outside.join("apt/kept").exists());
+        let time = |p: &str| fs::metadata(root.join(p)).unwrap().mtime();
+        assert_eq!((time("usr/bin/tool"), time("etc/hosts"), time("usr/bin")), (1_000, 5_000, 5_000));
+    }
 }

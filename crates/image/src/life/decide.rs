@@ -57,20 +57,45 @@ pub enum Decision {
     /// Bake what the last check found.
     Bake,
     /// Run this check of the recipe in an instance of the image.
-    Test { digest: Digest, check: usize },
+    Test {
+        digest: Digest,
+        check: usize,
+    },
     /// Every check passed.
-    Tested { digest: Digest },
-    Promote { digest: Digest, why: String },
+    Tested {
+        digest: Digest,
+    },
+    Promote {
+        digest: Digest,
+        why: String,
+    },
     /// Turn these services to the image. `back`: away from one that is bad or revoked.
-    RollOut { digest: Digest, services: Vec<(ServiceName, Digest)>, back: bool },
+    RollOut {
+        digest: Digest,
+        services: Vec<(ServiceName, Digest)>,
+        back: bool,
+    },
     /// The rollout came to its end with every service promoted.
-    RolledOut { digest: Digest },
-    MarkBad { digest: Digest, why: String },
+    RolledOut {
+        digest: Digest,
+    },
+    MarkBad {
+        digest: Digest,
+        why: String,
+    },
     /// A rollout of an image that had proven itself failed: the image is not to blame, and it is not tried again by itself.
-    LeaveIt { digest: Digest, why: String },
+    LeaveIt {
+        digest: Digest,
+        why: String,
+    },
     /// The store's current image was made so by somebody.
-    Adopt { digest: Digest },
-    Wait { why: String, until: Option<Time> },
+    Adopt {
+        digest: Digest,
+    },
+    Wait {
+        why: String,
+        until: Option<Time>,
+    },
 }
 
 fn wait(why: impl Into<String>, until: Option<Time>) -> Decision {
@@ -113,10 +138,14 @@ pub fn decide(life: &Life, seen: &Seen) -> Decision {
 fn under_way(life: &Life, seen: &Seen, work: &Work) -> Decision {
     match work {
         Work::Rollout { digest, id, services } => match &seen.rollout {
-            RolloutNow::NotThere => Decision::RollOut { digest: digest.clone(), services: services.clone(), back: goes_back(life, services) },
+            RolloutNow::NotThere => {
+                Decision::RollOut { digest: digest.clone(), services: services.clone(), back: goes_back(life, services) }
+            }
             RolloutNow::Open => wait(format!("{id} is under way"), None),
             RolloutNow::Promoted => Decision::RolledOut { digest: digest.clone() },
-            RolloutNow::Halted(why) if life.image(digest).is_some_and(|i| i.proven) => Decision::LeaveIt { digest: digest.clone(), why: why.clone() },
+            RolloutNow::Halted(why) if life.image(digest).is_some_and(|i| i.proven) => {
+                Decision::LeaveIt { digest: digest.clone(), why: why.clone() }
+            }
             RolloutNow::Halted(why) => Decision::MarkBad { digest: digest.clone(), why: why.clone() },
         },
         Work::Test(test) => {
@@ -124,11 +153,12 @@ fn under_way(life: &Life, seen: &Seen, work: &Work) -> Decision {
             let Some(check) = checks.get(test.check) else { return Decision::Tested { digest: test.digest.clone() } };
             let late = seen.now.since(test.begun) > check.within_ms;
             match &seen.test {
-                TestNow::Passed => life.image(&test.digest).map_or_else(
-                    || Decision::Tested { digest: test.digest.clone() },
-                    |one| next_check(life, one, test.check + 1),
-                ),
-                TestNow::Failed(why) => Decision::MarkBad { digest: test.digest.clone(), why: format!("check {} failed: {why}", check.name) },
+                TestNow::Passed => life
+                    .image(&test.digest)
+                    .map_or_else(|| Decision::Tested { digest: test.digest.clone() }, |one| next_check(life, one, test.check + 1)),
+                TestNow::Failed(why) => {
+                    Decision::MarkBad { digest: test.digest.clone(), why: format!("check {} failed: {why}", check.name) }
+                }
                 TestNow::NotThere if !late => Decision::Test { digest: test.digest.clone(), check: test.check },
                 TestNow::Running if !late => wait(format!("check {} is running", check.name), Some(test.begun.plus(check.within_ms))),
                 TestNow::NotThere | TestNow::Running => {
@@ -167,7 +197,10 @@ fn roll_out(life: &Life, seen: &Seen, schedule: Option<&Schedule>) -> Option<Dec
     let back = goes_back(life, &services);
     let looked_since = life.checked.as_ref().is_some_and(|c| c.at > current.since);
     if current.by_hand && !looked_since && !back {
-        return Some(wait(format!("{} was baked by hand: it is rolled out after the next look at the mirrors", current.digest.short()), None));
+        return Some(wait(
+            format!("{} was baked by hand: it is rolled out after the next look at the mirrors", current.digest.short()),
+            None,
+        ));
     }
     if let Some((b, busy)) = tier.iter().find_map(|b| b.busy.as_ref().map(|busy| (b, busy))) {
         return Some(wait(format!("{} is to get {}, and {busy} is under way", b.service, current.digest.short()), None));
@@ -229,6 +262,9 @@ fn stands(life: &Life) -> String {
             format!("the newest, {}, is {why}; it is not tried again until its packages differ", one.digest.short())
         }
         Some(_) => "every package is the newest".to_string(),
-        None => life.trouble.as_ref().map_or_else(|| "newer packages are there".to_string(), |t| format!("the newest cannot be baked: {}", t.why)),
+        None => life
+            .trouble
+            .as_ref()
+            .map_or_else(|| "newer packages are there".to_string(), |t| format!("the newest cannot be baked: {}", t.why)),
     }
 }

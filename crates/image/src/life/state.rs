@@ -148,7 +148,11 @@ pub struct Told {
 pub enum Work {
     Test(Test),
     /// `id` is the number it gets when it is opened; a rollout of that number that is not there was never opened.
-    Rollout { digest: Digest, id: RolloutId, services: Vec<(ServiceName, Digest)> },
+    Rollout {
+        digest: Digest,
+        id: RolloutId,
+        services: Vec<(ServiceName, Digest)>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -250,7 +254,8 @@ impl Life {
 
     /// Makes it the current one, and the one before retired.
     pub fn promote(&mut self, digest: &Digest, now: Time, why: &str) {
-        let before: Vec<Digest> = self.images.iter().filter(|i| i.state == State::Current && i.digest != *digest).map(|i| i.digest.clone()).collect();
+        let before: Vec<Digest> =
+            self.images.iter().filter(|i| i.state == State::Current && i.digest != *digest).map(|i| i.digest.clone()).collect();
         for old in before {
             self.turn(&old, State::Retired, now, format!("{} took its place", digest.short()));
         }
@@ -302,7 +307,12 @@ pub fn alarms(life: &Life, standing: &BTreeSet<Digest>, now: Time) -> Vec<String
         let age = now.since(one.patched);
         if max_age.is_some_and(|max| age > max) {
             let max = told(max_age.unwrap_or_default());
-            all.push(format!("{} {} was last known to hold the newest of everything {} ago; max_age is {max}", life.name, one.digest.short(), told(age)));
+            all.push(format!(
+                "{} {} was last known to hold the newest of everything {} ago; max_age is {max}",
+                life.name,
+                one.digest.short(),
+                told(age)
+            ));
         }
         if matches!(one.state, State::Bad | State::Revoked) {
             let why = one.story.last().map_or("", |t| t.text.as_str());

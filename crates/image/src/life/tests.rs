@@ -69,7 +69,17 @@ fn the_calendar_is_that_of_counting_days() {
 #[test]
 fn cron_is_what_stepping_minute_by_minute_finds() {
     let calendar = days(366 * 14);
-    let forms = ["0 4 * * 1", "*/7 * * * *", "5 4 1-7 * 1", "59 23 31 12 *", "0 0 29 2 *", "17,41 2-5/2 */10 1,6 *", "0 12 13 * 5", "30 3 * * 0,7", "5/20 6 * * 6-7"];
+    let forms = [
+        "0 4 * * 1",
+        "*/7 * * * *",
+        "5 4 1-7 * 1",
+        "59 23 31 12 *",
+        "0 0 29 2 *",
+        "17,41 2-5/2 */10 1,6 *",
+        "0 12 13 * 5",
+        "30 3 * * 0,7",
+        "5/20 6 * * 6-7",
+    ];
     for form in forms {
         let cron = Cron::parse(form).unwrap();
         // Moments of no regular distance, in the middle of minutes and on their edges.
@@ -227,7 +237,13 @@ impl World {
             busy: None,
             freeze: Vec::new(),
         });
-        Seen { now: self.now, current: self.store.clone(), behind: behind.collect(), test: TestNow::NotThere, rollout: self.rollout.clone() }
+        Seen {
+            now: self.now,
+            current: self.store.clone(),
+            behind: behind.collect(),
+            test: TestNow::NotThere,
+            rollout: self.rollout.clone(),
+        }
     }
 
     /// Acts as the server does, at once. False: it waits.
@@ -276,7 +292,8 @@ impl World {
                     let tried: Vec<_> = services.clone();
                     self.life.image_mut(&digest).unwrap().tried.extend(tried);
                     self.rollouts += 1;
-                    self.life.work = Some(Work::Rollout { digest: digest.clone(), id: RolloutId::of(self.rollouts), services: services.clone() });
+                    self.life.work =
+                        Some(Work::Rollout { digest: digest.clone(), id: RolloutId::of(self.rollouts), services: services.clone() });
                 }
                 let fails = self.broken.iter().any(|b| self::digest(*b) == digest) && services.iter().any(|(s, _)| s.as_str() == "web");
                 if fails {
@@ -487,10 +504,7 @@ fn the_changes_are_told_with_what_the_changelogs_say() {
     assert_eq!(found, ["CVE-2026-1234", "CVE-2026-99999"]);
     assert!(cves(log, None).is_empty(), "a package that came in fixes nothing");
     assert!(cves(log, Some("2.9")).is_empty(), "where the old version is not named nobody knows what is new");
-    assert_eq!(
-        sentence(&all, &found),
-        "gone 1 went, new 2 came in, openssl 3.0.15-1 -> 3.0.16-1 (fixes CVE-2026-1234, CVE-2026-99999)"
-    );
+    assert_eq!(sentence(&all, &found), "gone 1 went, new 2 came in, openssl 3.0.15-1 -> 3.0.16-1 (fixes CVE-2026-1234, CVE-2026-99999)");
 }
 
 #[test]
