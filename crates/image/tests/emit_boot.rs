@@ -1,6 +1,7 @@
 //! A disk is made from real packages, twice under disturbance, and booted in QEMU to an answer of its service.
 //! Needs root, mmdebstrap, erofs-utils, qemu-system-x86, ovmf and a mirror; takes minutes under TCG:
 //! `cargo test -p image --test emit_boot -- --ignored --nocapture --test-threads=1`. With EMIT_WORK=DIR trees are kept there and used again.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use image::emit::{self, Artifact, DiskInputs, Kit, boot};
 use model::{Drain, Health, Limits, Release};
