@@ -21,7 +21,7 @@ Exit codes:
   0  succeeded; a deploy: promoted
   1  our fault: a bug in Afresh
   2  bad input: a flag, a file, a name
-  3  not yet (step check)
+  3  not yet (step check; a deploy that was left running)
   4  refused: it would break a promise, or somebody else is at it
   5  rolled back: the old release stands
   6  partial: stopped on the way

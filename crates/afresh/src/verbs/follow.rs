@@ -41,7 +41,7 @@ pub async fn follow(context: &Context, opened: &Opened) -> Result<Exit, Failure>
             () = tokio::time::sleep(LOOK_EVERY) => {}
             _ = tokio::signal::ctrl_c() => {
                 follower.leave();
-                return Ok(Exit::Succeeded);
+                return Ok(Exit::NotYet);
             }
         }
     }
@@ -83,11 +83,12 @@ impl Follower {
             snapshot.rollout = Some(seen);
         }
         for id in ids {
+            let status: RotationStatus = self.api.get(&format!("/v1/rotations/{id}")).await?;
+            snapshot.rotations.push(status);
+            // Behind the status, so that what is waited for is told after the step that waits.
             if !matches!(self.way, Way::Tree(_)) {
                 self.news(&id).await?;
             }
-            let status: RotationStatus = self.api.get(&format!("/v1/rotations/{id}")).await?;
-            snapshot.rotations.push(status);
         }
         self.snapshot = snapshot;
         Ok(())
