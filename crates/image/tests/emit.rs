@@ -1,4 +1,4 @@
-//! OCI layouts, read back by code that is not ours: every digest by its bytes, the layer by GNU tar and by Python's own reader.
+//! OCI layouts, read back by code that is not ours: every digest by its bytes, the layer by GNU tar, the whole by skopeo.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use image::emit::{self, Compress, Meta};
