@@ -15,6 +15,9 @@
 //! | GET /v1/events?follow=true&after= | -> lines of [`Numbered`], oldest first; with follow it stays open |
 //! | GET /v1/releases?service= | -> `Vec<ReleaseRow>` |
 //! | GET /v1/images | -> `Vec<ImageRow>` |
+//! | GET /v1/images/{image}/history | -> [`ImageHistory`] |
+//! | POST /v1/images/{image}/rebuild | [`RebuildRequest`] -> `{}` |
+//! | POST /v1/images/revoke | [`RevokeRequest`] -> [`RevokeAnswer`] |
 //! | GET /v1/instances?service= | -> `Vec<InstanceRow>` |
 //! | POST /v1/steps/check | [`StepRequest`] -> [`StepAnswer`] |
 //! | POST /v1/steps/run | [`StepRequest`] -> [`StepAnswer`] (also into the journal) |
@@ -159,6 +162,99 @@ pub struct ImageRow {
     /// Why instances could not be counted, if they could not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// None: nothing but its bytes is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub life: Option<ImageLife>,
+}
+
+/// Where an image is in its life. Times are by the clock of the images' schedules.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageLife {
+    /// `candidate`, `tested`, `current`, `retired`, `bad`, `revoked`.
+    pub state: String,
+    pub since: Time,
+    pub baked: Time,
+    /// When it was last known to hold the newest of every package.
+    pub patched: Time,
+    /// Since then.
+    pub age_ms: u64,
+    /// When the mirrors were asked last.
+    #[serde(default)]
+    pub checked: Option<Time>,
+    /// Whether it held the newest of every package then.
+    #[serde(default)]
+    pub newest: Option<bool>,
+    /// Packages of the current image that were not the newest then.
+    #[serde(default)]
+    pub behind: usize,
+    /// Why it is in this state.
+    pub why: String,
+    #[serde(default)]
+    pub alarms: Vec<String>,
+}
+
+/// Every image of a recipe, oldest first, and why each became what it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageHistory {
+    pub name: ImageName,
+    /// By the clock of the images' schedules, as every time here.
+    pub now: Time,
+    /// What is done or waited for.
+    pub waits: Option<Waiting>,
+    pub checked: Option<Time>,
+    /// Whether the current image held the newest of every package then.
+    pub newest: Option<bool>,
+    /// What of it did not.
+    #[serde(default)]
+    pub behind: Vec<String>,
+    #[serde(default)]
+    pub max_age_ms: Option<u64>,
+    #[serde(default)]
+    pub alarms: Vec<String>,
+    pub images: Vec<ImageStory>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageStory {
+    pub digest: Digest,
+    pub state: String,
+    pub since: Time,
+    pub baked: Time,
+    pub patched: Time,
+    /// That stand on it now.
+    pub services: Vec<ServiceName>,
+    /// Against the image before it.
+    pub changes: Vec<String>,
+    pub cves: Vec<String>,
+    pub story: Vec<(Time, String)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RebuildRequest {
+    pub by: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokeRequest {
+    /// A digest or its first digits, six at least.
+    pub digest: String,
+    pub why: String,
+    pub by: String,
+    /// Turn the services on it to the current image now.
+    #[serde(default)]
+    pub replace: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokeAnswer {
+    pub image: ImageName,
+    pub digest: Digest,
+    /// What is current now; None: there is no other that could be.
+    pub current: Option<Digest>,
+    /// That stand on the revoked one.
+    pub services: Vec<ServiceName>,
+    /// Whether they are being turned to the current one.
+    pub replaced: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

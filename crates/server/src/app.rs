@@ -18,6 +18,7 @@ pub struct App {
     pub provider: Arc<dyn Provider + Send + Sync>,
     pub router: Arc<dyn Router + Send + Sync>,
     pub images: Arc<dyn Images>,
+    pub upkeep: Option<crate::upkeep::Upkeep>,
     pub bell: Arc<Bell>,
     /// Counts changes of the store, for those who follow events.
     pub news: watch::Receiver<u64>,
@@ -45,6 +46,7 @@ impl App {
             provider: config.provider.clone(),
             router: config.router.clone(),
             images: config.images.clone(),
+            upkeep: config.upkeep.as_ref().map(|u| crate::upkeep::Upkeep::open(&config.layout, u)).transpose()?,
             bell,
             news,
             waits: Mutex::default(),

@@ -255,6 +255,7 @@ fn release_of(app: &App, service: &ServiceName, number: u64) -> Result<Release, 
 }
 
 fn must_be_there(app: &App, release: &Release) -> Result<(), Fault> {
+    crate::upkeep::refuse(app, release)?;
     let label = &release.service;
     if !app.images.has(&release.image)? {
         let told = format!("{label}: image {} ({}) is not in the store, or not whole", release.image_name, release.image.short());

@@ -22,11 +22,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const BACKUP_EVERY: Duration = Duration::from_secs(3600);
 
 pub fn start(app: &Arc<App>) -> Result<Vec<JoinHandle<()>>, Fault> {
-    let (a, b, c) = (app.clone(), app.clone(), app.clone());
+    let (a, b, c, d) = (app.clone(), app.clone(), app.clone(), app.clone());
     Ok(vec![
         spawn("drivers".to_string(), move || keep_drivers(&a))?,
         spawn("rollouts".to_string(), move || keep_rollouts(&b))?,
         spawn("backup".to_string(), move || keep_backup(&c))?,
+        spawn("upkeep".to_string(), move || crate::upkeep::keep(&d))?,
     ])
 }
 

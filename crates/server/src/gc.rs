@@ -13,7 +13,8 @@ const BEFORE: usize = 2;
 pub fn gc(app: &App) -> Result<GcAnswer, Fault> {
     // No deploy may look an object up and pin it between the count and the sweep.
     let _alone = app.desk();
-    let keep = app.store.read(in_use)?;
+    let mut keep = app.store.read(in_use)?;
+    keep.extend(crate::upkeep::spared(app)?);
     let removed = app.images.sweep(&keep)?;
     let kept = app.images.kept()?.len();
     Ok(GcAnswer {

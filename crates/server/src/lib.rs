@@ -15,6 +15,7 @@
 //! | `wish`, `look`, `desk`, `rollouts` | from a request to open rotations |
 //! | `drive` | a thread for each open rotation |
 //! | `status`, `lists`, `steps`, `gc` | answers |
+//! | `upkeep` | keeps images patched: looks, bakes, tests, rolls out |
 //! | `http` | paths, bodies, errors, live events |
 
 mod app;
@@ -31,10 +32,12 @@ mod rollouts;
 mod socket;
 mod status;
 mod steps;
+mod upkeep;
 mod wish;
 
 pub use node::node_id;
 pub use ports::{Images, Kept};
+pub use upkeep::{Config as Upkeep, Factory, Fresh, Made, Pace};
 
 use model::{Fault, Layout};
 use std::net::SocketAddr;
@@ -51,6 +54,8 @@ pub struct Config {
     pub provider: Arc<dyn rotation::Provider + Send + Sync>,
     pub router: Arc<dyn rotation::Router + Send + Sync>,
     pub images: Arc<dyn Images>,
+    /// Keeps images patched; None: they are baked by hand only.
+    pub upkeep: Option<Upkeep>,
 }
 
 /// A running control plane. Dropping it stops it as kill -9 would, only sooner noticed by its own threads.

@@ -43,6 +43,7 @@ pub fn images(app: &App) -> Result<Vec<ImageRow>, Fault> {
         Ok(running) => (running, None),
         Err(fault) => (BTreeMap::new(), Some(fault.message)),
     };
+    let lives = crate::upkeep::lives(app)?;
     let kept = app.images.kept()?.into_iter().rev();
     let rows = kept.filter_map(|k| {
         Some(ImageRow {
@@ -53,6 +54,7 @@ pub fn images(app: &App) -> Result<Vec<ImageRow>, Fault> {
             releases: releases.get(&k.digest).cloned().unwrap_or_default(),
             instances: running.get(&k.digest).copied().unwrap_or(0),
             trouble: trouble.clone(),
+            life: lives.get(&k.digest).cloned(),
             digest: k.digest,
         })
     });

@@ -4,7 +4,7 @@ mod events;
 mod extract;
 
 use crate::app::App;
-use crate::{blocking, desk, gc, lists, status, steps};
+use crate::{blocking, desk, gc, lists, status, steps, upkeep};
 use api::control::{AskRequest, DeployRequest, RollbackRequest, StepRequest};
 use axum::Router;
 use axum::body::Body;
@@ -14,7 +14,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use extract::{Json, Name, Params};
-use model::{EventLine, Fault, RolloutId, RolloutSeen, RotationId, ServiceName};
+use model::{EventLine, Fault, ImageName, RolloutId, RolloutSeen, RotationId, ServiceName};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -67,6 +67,9 @@ pub fn router(app: &Arc<App>, token: Option<&str>) -> Router {
         .route("/v1/events", get(events::events))
         .route("/v1/releases", get(releases))
         .route("/v1/images", get(images))
+        .route("/v1/images/revoke", post(image_revoke))
+        .route("/v1/images/{image}/history", get(image_history))
+        .route("/v1/images/{image}/rebuild", post(image_rebuild))
         .route("/v1/instances", get(instances))
         .route("/v1/steps/check", post(step_check))
         .route("/v1/steps/run", post(step_run))
@@ -117,7 +120,12 @@ async fn plan(State(app): Shared, Json(request): Json<DeployRequest>) -> Answer<
 }
 
 async fn deploy(State(app): Shared, Json(request): Json<DeployRequest>) -> Answer<api::control::Opened> {
-    Ok(Out(blocking(move || desk::deploy(&app, &request)).await?))
+    let deploy = move || {
+        let opened = desk::deploy(&app, &request)?;
+        upkeep::learn(&app, &request.file, &request.by);
+        Ok(opened)
+    };
+    Ok(Out(blocking(deploy).await?))
 }
 
 async fn rollback(State(app): Shared, Json(request): Json<RollbackRequest>) -> Answer<api::control::Opened> {
@@ -184,6 +192,23 @@ async fn releases(State(app): Shared, Params(of): Params<OfService>) -> Answer<V
 
 async fn images(State(app): Shared) -> Answer<Vec<api::control::ImageRow>> {
     Ok(Out(blocking(move || lists::images(&app)).await?))
+}
+
+async fn image_history(State(app): Shared, Name(name): Name<ImageName>) -> Answer<api::control::ImageHistory> {
+    Ok(Out(blocking(move || upkeep::history(&app, &name)).await?))
+}
+
+async fn image_rebuild(
+    State(app): Shared,
+    Name(name): Name<ImageName>,
+    Json(request): Json<api::control::RebuildRequest>,
+) -> Answer<serde_json::Value> {
+    blocking(move || upkeep::rebuild(&app, &name, &request)).await?;
+    Ok(Out(serde_json::json!({})))
+}
+
+async fn image_revoke(State(app): Shared, Json(request): Json<api::control::RevokeRequest>) -> Answer<api::control::RevokeAnswer> {
+    Ok(Out(blocking(move || upkeep::revoke(&app, &request)).await?))
 }
 
 async fn instances(State(app): Shared, Params(of): Params<OfService>) -> Answer<Vec<api::control::InstanceRow>> {

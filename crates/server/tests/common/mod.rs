@@ -229,7 +229,7 @@ impl House {
         let layout = Layout::new(self.dir.path());
         let holder = server::node_id(&layout).unwrap();
         let fake = self.fake.clone();
-        Config { layout, listen: None, holder, provider: fake.clone(), router: fake.clone(), images: fake }
+        Config { layout, listen: None, holder, provider: fake.clone(), router: fake.clone(), images: fake, upkeep: None }
     }
 
     pub async fn start(&mut self) {

@@ -1,0 +1,174 @@
+//! Does what was decided, and writes what came of it.
+
+use super::sight::Sight;
+use super::{MINUTE_MS, Upkeep, rollout, test};
+use crate::app::App;
+use image::life::{Checked, Decision, Life, One, State, TestNow, Told, Work};
+use model::{Blame, Digest, Fault, Time};
+use std::collections::BTreeSet;
+
+/// What is about to be done, in a few words.
+pub fn word(decision: &Decision) -> String {
+    match decision {
+        Decision::Check => "asking the mirrors what is new".to_string(),
+        Decision::Bake => "baking what is new".to_string(),
+        Decision::Test { digest, check } => format!("running check {} in {}", check + 1, digest.short()),
+        Decision::Tested { digest } => format!("{} is tested", digest.short()),
+        Decision::Promote { digest, why } => format!("{} becomes current: {why}", digest.short()),
+        Decision::RollOut { digest, services, .. } => {
+            let names: Vec<&str> = services.iter().map(|(s, _)| s.as_str()).collect();
+            format!("turning {} to {}", names.join(", "), digest.short())
+        }
+        Decision::RolledOut { digest } => format!("{} is rolled out", digest.short()),
+        Decision::MarkBad { digest, why } => format!("{} is bad: {why}", digest.short()),
+        Decision::LeaveIt { digest, why } => format!("{} stays current though its rollout failed: {why}", digest.short()),
+        Decision::Adopt { digest } => format!("{} was made current by somebody", digest.short()),
+        Decision::Wait { why, .. } => why.clone(),
+    }
+}
+
+pub fn act(app: &App, upkeep: &Upkeep, life: &Life, sight: &Sight, decision: Decision) -> Result<(), Fault> {
+    let now = sight.seen.now;
+    let factory = &upkeep.config.factory;
+    match decision {
+        Decision::Wait { .. } => Ok(()),
+        Decision::Check => check(upkeep, life, sight),
+        Decision::Bake => bake(app, upkeep, life, sight),
+        Decision::Test { digest, check } => {
+            let begun = test::begin(app, upkeep, life, &digest, check);
+            if begun.is_err() && sight.seen.test == TestNow::NotThere {
+                test::begin_anew(upkeep, life, now)?;
+            }
+            begun
+        }
+        Decision::Tested { digest } => upkeep.edit(&life.name, |life| {
+            let checks: Vec<&str> = life.recipe.iter().flat_map(|r| &r.checks).map(|c| c.name.as_str()).collect();
+            let told = if checks.is_empty() { "tested: its recipe has no checks".to_string() } else { format!("tested: passed {}", checks.join(", ")) };
+            life.turn(&digest, State::Tested, now, told);
+            life.work = None;
+        }),
+        Decision::Promote { digest, why } => {
+            factory.make_current(&life.name, &digest)?;
+            upkeep.edit(&life.name, |life| life.promote(&digest, now, &why))
+        }
+        Decision::Adopt { digest } => adopt(upkeep, life, &digest, now),
+        Decision::RollOut { digest, services, back } => rollout::open(app, upkeep, life, sight, &digest, &services, back),
+        Decision::RolledOut { digest } => rolled_out(upkeep, life, &digest, now),
+        Decision::MarkBad { digest, why } => bad(upkeep, life, &digest, State::Bad, &why, now).map(drop),
+        Decision::LeaveIt { digest, why } => upkeep.edit(&life.name, |life| {
+            if let Some(one) = life.image_mut(&digest) {
+                one.story.push(Told { at: now, text: format!("stays current, though a rollout of it failed: {why}") });
+            }
+            life.work = None;
+            life.failed("rollout", &why, false, Some(digest), now, MINUTE_MS);
+        }),
+    }
+}
+
+fn check(upkeep: &Upkeep, life: &Life, sight: &Sight) -> Result<(), Fault> {
+    let Some(spec) = &life.recipe else { return Ok(()) };
+    let now = sight.seen.now;
+    match upkeep.config.factory.fresh(spec, sight.seen.current.as_ref()) {
+        Ok(fresh) => upkeep.edit(&life.name, |life| life.looked(Checked { at: now, inputs: fresh.inputs, behind: fresh.behind })),
+        Err(fault) => upkeep.edit(&life.name, |life| life.failed("check", &told(&fault), true, None, now, MINUTE_MS)),
+    }
+}
+
+fn bake(app: &App, upkeep: &Upkeep, life: &Life, sight: &Sight) -> Result<(), Fault> {
+    let (Some(spec), Some(checked)) = (&life.recipe, &life.checked) else { return Ok(()) };
+    let factory = &upkeep.config.factory;
+    let made = match factory.bake(spec) {
+        Ok(made) => made,
+        Err(fault) => {
+            let again = fault.again && fault.blame == Blame::World;
+            let inputs = Some(checked.inputs.clone());
+            return upkeep.edit(&life.name, |life| life.failed("bake", &told(&fault), again, inputs, upkeep.now(app), MINUTE_MS));
+        }
+    };
+    let now = upkeep.now(app);
+    let (changes, cves) = match &sight.seen.current {
+        // What it says of itself is worth less than the image: without it, it is told that nothing is known.
+        Some(current) => (factory.changes(current, &made.digest).unwrap_or_default(), factory.fixes(current, &made.digest).unwrap_or_default()),
+        None => Default::default(),
+    };
+    let one = One {
+        digest: made.digest.clone(),
+        inputs: made.inputs.clone(),
+        state: State::Candidate,
+        since: now,
+        baked: now,
+        patched: now,
+        proven: false,
+        by_hand: false,
+        tried: BTreeSet::new(),
+        changes,
+        cves,
+        story: Vec::new(),
+    };
+    upkeep.edit(&life.name, |life| {
+        life.baked(one, &made.why);
+        // It may have found even newer packages than the look before it.
+        if let Some(checked) = life.checked.as_mut() {
+            checked.inputs = made.inputs;
+        }
+    })
+}
+
+fn adopt(upkeep: &Upkeep, life: &Life, digest: &Digest, now: Time) -> Result<(), Fault> {
+    let made = upkeep.config.factory.known(digest)?;
+    let at = upkeep.config.pace.at(made.made).min(now);
+    upkeep.edit(&life.name, |life| {
+        let by_hand = life.image(digest).is_none_or(|i| i.state == State::Retired);
+        if life.image(digest).is_none() {
+            life.images.push(One {
+                digest: digest.clone(),
+                inputs: made.inputs,
+                state: State::Candidate,
+                since: at,
+                baked: at,
+                patched: at,
+                proven: false,
+                by_hand,
+                tried: BTreeSet::new(),
+                changes: Vec::new(),
+                cves: Vec::new(),
+                story: vec![Told { at, text: "baked by hand".to_string() }],
+            });
+        }
+        if let Some(one) = life.image_mut(digest) {
+            one.by_hand = by_hand;
+        }
+        life.promote(digest, now, if by_hand { "somebody baked it" } else { "every check passed" });
+    })
+}
+
+fn rolled_out(upkeep: &Upkeep, life: &Life, digest: &Digest, now: Time) -> Result<(), Fault> {
+    upkeep.edit(&life.name, |life| {
+        if let Some(Work::Rollout { services, id, .. }) = life.work.take() {
+            let names: Vec<&str> = services.iter().map(|(s, _)| s.as_str()).collect();
+            let text = format!("{} stands on it ({id})", names.join(", "));
+            if let Some(one) = life.image_mut(digest) {
+                one.story.push(Told { at: now, text });
+            }
+        }
+        if life.trouble.as_ref().is_some_and(|t| t.during == "rollout") {
+            life.trouble = None;
+        }
+    })
+}
+
+/// Gives what is current then. The store is changed first: a kill between the two leaves what decides the same again.
+pub fn bad(upkeep: &Upkeep, life: &Life, digest: &Digest, state: State, why: &str, now: Time) -> Result<Option<Digest>, Fault> {
+    let was_current = life.image(digest).is_some_and(|i| i.state == State::Current);
+    if let Some(back) = life.fallback().filter(|_| was_current) {
+        upkeep.config.factory.make_current(&life.name, &back.digest)?;
+    }
+    upkeep.edit(&life.name, |life| {
+        life.work = None;
+        life.went_bad(digest, state, now, why)
+    })
+}
+
+fn told(fault: &Fault) -> String {
+    format!("{} ({})", fault.message, fault.code)
+}

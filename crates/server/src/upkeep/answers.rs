@@ -1,0 +1,197 @@
+//! What people ask of images' lives, and what they may do to them.
+
+use super::{Upkeep, act, sight};
+use crate::app::App;
+use api::control::{ImageHistory, ImageLife, ImageStory, RebuildRequest, RevokeAnswer, RevokeRequest};
+use image::life::{Life, One, Replace, State, Told, Wanted, Work, alarms};
+use model::{Digest, Fault, ImageName, Release, ServiceName};
+use std::collections::{BTreeMap, BTreeSet};
+
+fn of(app: &App) -> Result<&Upkeep, Fault> {
+    app.upkeep.as_ref().ok_or_else(|| Fault::yours("no-upkeep", "this control plane does not keep images").hint("start it with `afresh up` or `afresh serve`"))
+}
+
+/// By digest, of every image that has a life.
+pub fn lives(app: &App) -> Result<BTreeMap<Digest, ImageLife>, Fault> {
+    let Some(upkeep) = &app.upkeep else { return Ok(BTreeMap::new()) };
+    let now = upkeep.now(app);
+    let mut all = BTreeMap::new();
+    for name in upkeep.names()? {
+        let life = upkeep.load(&name)?;
+        let standing = sight::sight(app, upkeep, &life).map(|s| s.standing()).unwrap_or_default();
+        let alarms = alarms(&life, &standing, now);
+        for one in &life.images {
+            let newest = life.checked.as_ref().map(|c| c.inputs == one.inputs);
+            let mine = |text: &&String| text.contains(one.digest.short());
+            let told = ImageLife {
+                state: one.state.word().to_string(),
+                since: one.since,
+                baked: one.baked,
+                patched: one.patched,
+                age_ms: now.since(one.patched),
+                checked: life.checked.as_ref().map(|c| c.at),
+                newest,
+                behind: life.checked.as_ref().filter(|_| one.state == State::Current).map_or(0, |c| c.behind.len()),
+                why: one.story.last().map(|t| t.text.clone()).unwrap_or_default(),
+                alarms: alarms.iter().filter(mine).cloned().collect(),
+            };
+            all.insert(one.digest.clone(), told);
+        }
+    }
+    Ok(all)
+}
+
+pub fn alarms_of(app: &App, upkeep: &Upkeep, name: &ImageName) -> Result<Vec<String>, Fault> {
+    let life = upkeep.load(name)?;
+    let sight = sight::sight(app, upkeep, &life)?;
+    Ok(alarms(&life, &sight.standing(), sight.seen.now))
+}
+
+fn life_of(upkeep: &Upkeep, name: &ImageName) -> Result<Life, Fault> {
+    let names = upkeep.names()?;
+    if names.contains(name) {
+        return upkeep.load(name);
+    }
+    let known: Vec<&str> = names.iter().map(ImageName::as_str).collect();
+    let hint = if known.is_empty() { "deploy a file with images first".to_string() } else { format!("there is {}", known.join(", ")) };
+    Err(Fault::yours("not-found", format!("nothing is known of an image {name}")).hint(hint))
+}
+
+pub fn history(app: &App, name: &ImageName) -> Result<ImageHistory, Fault> {
+    let upkeep = of(app)?;
+    let life = life_of(upkeep, name)?;
+    let sight = sight::sight(app, upkeep, &life)?;
+    let now = sight.seen.now;
+    let story = |one: &One| ImageStory {
+        digest: one.digest.clone(),
+        state: one.state.word().to_string(),
+        since: one.since,
+        baked: one.baked,
+        patched: one.patched,
+        services: sight.users.iter().filter(|(_, on)| *on == one.digest).map(|(s, _)| s.clone()).collect(),
+        changes: one.changes.iter().map(ToString::to_string).collect(),
+        cves: one.cves.clone(),
+        story: one.story.iter().map(|t| (t.at, t.text.clone())).collect(),
+    };
+    Ok(ImageHistory {
+        name: name.clone(),
+        now,
+        waits: upkeep.waiting(name),
+        checked: life.checked.as_ref().map(|c| c.at),
+        newest: life.checked.as_ref().map(|c| life.current().is_some_and(|i| i.inputs == c.inputs)),
+        behind: life.checked.iter().flat_map(|c| &c.behind).map(ToString::to_string).collect(),
+        max_age_ms: life.recipe.as_ref().and_then(|r| r.max_age_ms),
+        alarms: alarms(&life, &sight.standing(), now),
+        images: life.images.iter().map(story).collect(),
+    })
+}
+
+/// Looks at the mirrors now, and bakes if something is new, whatever the schedule says.
+pub fn rebuild(app: &App, name: &ImageName, request: &RebuildRequest) -> Result<(), Fault> {
+    let upkeep = of(app)?;
+    let life = life_of(upkeep, name)?;
+    if life.recipe.is_none() {
+        return Err(Fault::yours("no-recipe", format!("no deployed file has a recipe for {name}")).hint(format!("`afresh bake {name}` bakes it by hand")));
+    }
+    let at = upkeep.now(app);
+    upkeep.edit(name, |life| {
+        life.trouble = None;
+        life.wanted = Some(Wanted { at, by: request.by.clone() });
+    })?;
+    app.bell.ring();
+    Ok(())
+}
+
+/// The one image whose digest begins so.
+fn find(app: &App, prefix: &str) -> Result<(ImageName, Digest), Fault> {
+    let hex = prefix.strip_prefix("sha256:").unwrap_or(prefix);
+    let good = hex.len() >= 6 && hex.bytes().all(|b| b.is_ascii_hexdigit());
+    if !good {
+        return Err(Fault::yours("bad-digest", format!("{prefix:?} is no digest")).hint("give at least six hex digits; `afresh images` shows twelve"));
+    }
+    let found: Vec<_> = app.images.kept()?.into_iter().filter(|k| k.digest.hex().starts_with(hex)).filter_map(|k| Some((k.image?, k.digest))).collect();
+    match &found[..] {
+        [one] => Ok(one.clone()),
+        [] => Err(Fault::yours("not-found", format!("no image has a digest that begins with {hex}")).hint("`afresh images` lists them")),
+        _ => Err(Fault::yours("bad-digest", format!("{} images have a digest that begins with {hex}", found.len())).hint("give more digits")),
+    }
+}
+
+pub fn revoke(app: &App, request: &RevokeRequest) -> Result<RevokeAnswer, Fault> {
+    let upkeep = of(app)?;
+    let (name, digest) = find(app, &request.digest)?;
+    let life = upkeep.load(&name)?;
+    let sight = sight::sight(app, upkeep, &life)?;
+    let now = sight.seen.now;
+    if life.image(&digest).is_none() {
+        let made = upkeep.config.factory.known(&digest)?;
+        let at = upkeep.config.pace.at(made.made).min(now);
+        let state = if sight.seen.current.as_ref() == Some(&digest) { State::Current } else { State::Retired };
+        let story = vec![Told { at, text: "baked by hand".to_string() }];
+        upkeep.edit(&name, |life| {
+            life.images.push(One {
+                digest: digest.clone(),
+                inputs: made.inputs,
+                state,
+                since: at,
+                baked: at,
+                patched: at,
+                proven: false,
+                by_hand: true,
+                tried: BTreeSet::new(),
+                changes: Vec::new(),
+                cves: Vec::new(),
+                story,
+            });
+        })?;
+    }
+    let life = upkeep.load(&name)?;
+    // A rollout to it that is under way comes to its own end; a test of it is over.
+    let rolling = matches!(&life.work, Some(Work::Rollout { digest: d, .. }) if *d == digest);
+    if rolling {
+        let told = format!("a rollout of {} is under way", digest.short());
+        return Err(Fault::yours("busy", told).hint("return or stop its rotations first (`afresh status` shows them), then revoke it"));
+    }
+    let why = format!("{} says: {}", request.by, request.why);
+    let work = life.work.clone();
+    act::bad(upkeep, &life, &digest, State::Revoked, &why, now)?;
+    upkeep.edit(&name, |life| {
+        life.work = work.filter(|w| !matches!(w, Work::Test(t) if t.digest == digest));
+        if request.replace {
+            life.replace = Some(Replace { digest: digest.clone(), by: request.by.clone() });
+        }
+    })?;
+    app.bell.ring();
+    let current = upkeep.config.factory.current(&name)?.filter(|c| *c != digest);
+    let services: Vec<ServiceName> = sight.users.into_iter().filter(|(_, on)| *on == digest).map(|(s, _)| s).collect();
+    Ok(RevokeAnswer { replaced: request.replace && current.is_some(), image: name, digest, current, services })
+}
+
+/// A revoked image is not deployed, by whatever way.
+pub fn refuse(app: &App, release: &Release) -> Result<(), Fault> {
+    let Some(upkeep) = &app.upkeep else { return Ok(()) };
+    if !upkeep.names()?.contains(&release.image_name) {
+        return Ok(());
+    }
+    let life = upkeep.load(&release.image_name)?;
+    match life.image(&release.image) {
+        Some(one) if one.state == State::Revoked => {
+            let why = one.story.last().map_or("", |t| t.text.as_str());
+            let told = format!("{}: image {} {} is {why}", release.service, release.image_name, release.image.short());
+            Err(Fault::yours("image-revoked", told).hint(format!("`afresh image rebuild {}` makes a new one when packages or recipe differ", release.image_name)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What gc must leave: what is on its way, and what would be gone back to.
+pub fn spared(app: &App) -> Result<BTreeSet<Digest>, Fault> {
+    let mut keep = BTreeSet::new();
+    let Some(upkeep) = &app.upkeep else { return Ok(keep) };
+    for name in upkeep.names()? {
+        let life = upkeep.load(&name)?;
+        let on_its_way = life.images.iter().filter(|i| matches!(i.state, State::Candidate | State::Tested | State::Current));
+        keep.extend(on_its_way.chain(life.fallback()).map(|i| i.digest.clone()));
+    }
+    Ok(keep)
+}

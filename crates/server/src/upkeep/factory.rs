@@ -1,0 +1,76 @@
+//! What the upkeep needs of whoever makes images.
+
+use image::life::{Change, News};
+use image::{Options, Store};
+use model::{Digest, Fault, ImageName, ImageSpec, Time};
+
+/// What the mirrors have now, against an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fresh {
+    /// Of everything that would go in.
+    pub inputs: Digest,
+    /// What of the image is not the newest.
+    pub behind: Vec<Change>,
+}
+
+/// An image that was baked, or was there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    pub digest: Digest,
+    pub inputs: Digest,
+    pub made: Time,
+    /// Why it was baked, or why nothing was done.
+    pub why: String,
+}
+
+/// Its calls block, a bake for minutes.
+pub trait Factory: Send + Sync {
+    /// Asks the mirrors. `against`: the image to compare with.
+    fn fresh(&self, spec: &ImageSpec, against: Option<&Digest>) -> Result<Fresh, Fault>;
+    /// The recipe's current image stays what it is.
+    fn bake(&self, spec: &ImageSpec) -> Result<Made, Fault>;
+    fn known(&self, digest: &Digest) -> Result<Made, Fault>;
+    fn current(&self, name: &ImageName) -> Result<Option<Digest>, Fault>;
+    /// Refuses an image that is not there whole.
+    fn make_current(&self, name: &ImageName, digest: &Digest) -> Result<(), Fault>;
+    /// Packages that differ.
+    fn changes(&self, from: &Digest, to: &Digest) -> Result<Vec<Change>, Fault>;
+    /// CVEs that the changelogs of the newer packages name.
+    fn fixes(&self, from: &Digest, to: &Digest) -> Result<Vec<String>, Fault>;
+}
+
+impl Factory for Store {
+    fn fresh(&self, spec: &ImageSpec, against: Option<&Digest>) -> Result<Fresh, Fault> {
+        let news: News = image::life::news(self, spec)?;
+        // What cannot be compared is told as nothing behind; the inputs still say that it differs.
+        let behind = image::life::news_since(self, against, &news).unwrap_or_default();
+        Ok(Fresh { inputs: news.inputs, behind })
+    }
+
+    fn bake(&self, spec: &ImageSpec) -> Result<Made, Fault> {
+        let options = Options { candidate: true, ..Options::default() };
+        let baked = image::bake_with(self, spec, &options, &mut |_| {})?;
+        Ok(Made { why: baked.why, ..self.known(&baked.digest)? })
+    }
+
+    fn known(&self, digest: &Digest) -> Result<Made, Fault> {
+        let manifest = self.manifest(digest)?;
+        Ok(Made { digest: manifest.digest, inputs: manifest.inputs, made: manifest.made, why: "it was there".to_string() })
+    }
+
+    fn current(&self, name: &ImageName) -> Result<Option<Digest>, Fault> {
+        Store::current(self, name)
+    }
+
+    fn make_current(&self, name: &ImageName, digest: &Digest) -> Result<(), Fault> {
+        self.set_current(name, digest)
+    }
+
+    fn changes(&self, from: &Digest, to: &Digest) -> Result<Vec<Change>, Fault> {
+        Ok(image::life::of_packages(&self.manifest(from)?.packages, &self.manifest(to)?.packages))
+    }
+
+    fn fixes(&self, from: &Digest, to: &Digest) -> Result<Vec<String>, Fault> {
+        image::life::fixes(self, from, to)
+    }
+}

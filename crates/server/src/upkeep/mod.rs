@@ -1,0 +1,201 @@
+//! Keeps images patched without anybody watching: looks at the mirrors when it is due, bakes what is new as a candidate, tests it, makes
+//! it current, and turns the services to it by ordinary rollouts. What to do is decided in `image::life`; here it is seen and done.
+//!
+//! ```text
+//! every second, for each recipe:  load its life ▸ see (store, keeper, rollouts) ▸ decide ▸ write what is begun ▸ do ▸ write what came of it
+//! ```
+//! Everything that matters is in the life's file before it is done, and everything done can be done again: kill -9 loses nothing.
+//! One thread; a bake holds up the others' looks and nothing else.
+
+mod act;
+mod answers;
+mod factory;
+mod rollout;
+mod sight;
+mod test;
+
+pub use answers::{history, lives, rebuild, refuse, revoke, spared};
+pub use factory::{Fresh, Factory, Made};
+
+use crate::app::App;
+use api::control::Waiting;
+use image::life::{Decision, Life, Shelf, decide};
+use model::{Fault, ImageName, Layout, ServiceFile, Time};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What `serve` is given for it.
+#[derive(Clone)]
+pub struct Config {
+    pub factory: Arc<dyn Factory>,
+    pub pace: Pace,
+}
+
+/// The clock of schedules and ages. In earnest it is the wall's; a simulated month goes by faster, counted from one fixed moment,
+/// so that a restarted process goes on in the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    pub anchor: Time,
+    pub speed: u64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { anchor: Time(0), speed: 1 }
+    }
+}
+
+impl Pace {
+    pub fn at(&self, wall: Time) -> Time {
+        self.anchor.plus(wall.since(self.anchor).saturating_mul(self.speed))
+    }
+}
+
+/// How often it looks when nothing rings, and how long it rests at least: a rotation rings many times a second.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const REST: Duration = Duration::from_millis(200);
+/// More decisions than this in a row without a wait: something goes round in a circle, and the rest of the machine is to live.
+const TURNS_MAX: usize = 50;
+/// What a try that came to nothing waits for first, by the schedule's clock.
+const MINUTE_MS: u64 = 60_000;
+
+pub struct Upkeep {
+    pub config: Config,
+    pub layout: Layout,
+    shelf: Shelf,
+    /// Held while a life is read, changed and written; never while something is done.
+    writing: Mutex<()>,
+    /// What each recipe waits for, as it was decided last.
+    waits: Mutex<BTreeMap<ImageName, Waiting>>,
+}
+
+impl Upkeep {
+    pub fn open(layout: &Layout, config: &Config) -> Result<Upkeep, Fault> {
+        Ok(Upkeep { config: config.clone(), layout: layout.clone(), shelf: Shelf::open(layout)?, writing: Mutex::default(), waits: Mutex::default() })
+    }
+
+    fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn load(&self, name: &ImageName) -> Result<Life, Fault> {
+        let (life, damage) = self.shelf.load(name)?;
+        if let Some(fault) = damage {
+            tracing::error!(code = fault.code, "{}", fault.message);
+        }
+        Ok(life)
+    }
+
+    /// Changes a life; written only if it differs, durable when it returns.
+    pub fn edit<T>(&self, name: &ImageName, change: impl FnOnce(&mut Life) -> T) -> Result<T, Fault> {
+        let _alone = Self::lock(&self.writing);
+        let mut life = self.load(name)?;
+        let before = life.clone();
+        let value = change(&mut life);
+        if life != before {
+            self.shelf.save(&life)?;
+        }
+        Ok(value)
+    }
+
+    pub fn names(&self) -> Result<Vec<ImageName>, Fault> {
+        self.shelf.names()
+    }
+
+    pub fn now(&self, app: &App) -> Time {
+        self.config.pace.at(app.now())
+    }
+
+    pub fn waiting(&self, name: &ImageName) -> Option<Waiting> {
+        Self::lock(&self.waits).get(name).cloned()
+    }
+
+    /// Takes the recipes of a file that was deployed. One that differs is looked at now, if it is looked at by itself at all.
+    pub fn learn(&self, app: &App, file: &ServiceFile, by: &str) -> Result<(), Fault> {
+        let now = self.now(app);
+        for (name, spec) in &file.images {
+            self.edit(name, |life| {
+                let changed = life.recipe.as_ref().is_some_and(|old| old != spec);
+                if changed && spec.rebuild.is_some() {
+                    life.wanted = Some(image::life::Wanted { at: now, by: format!("{by}, with another recipe") });
+                }
+                life.recipe = Some(spec.clone());
+                life.tiers.clone_from(&file.tiers);
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// What a deploy tells the upkeep. A recipe that cannot be noted is told, and holds up no deploy.
+pub fn learn(app: &App, file: &ServiceFile, by: &str) {
+    if let Some(upkeep) = &app.upkeep
+        && let Err(fault) = upkeep.learn(app, file, by)
+    {
+        tracing::warn!(code = fault.code, "the recipes could not be noted: {}", fault.message);
+    }
+}
+
+/// Until the control plane stops.
+pub fn keep(app: &App) {
+    let Some(upkeep) = &app.upkeep else { return };
+    let mut alarmed: BTreeMap<ImageName, Vec<String>> = BTreeMap::new();
+    while !app.is_stopping() {
+        let heard = app.bell.heard();
+        let begun = Instant::now();
+        match upkeep.names() {
+            Err(fault) => tracing::error!(code = fault.code, "the images' lives cannot be listed: {}", fault.message),
+            Ok(names) => {
+                for name in names {
+                    if let Err(fault) = pass(app, upkeep, &name) {
+                        let waiting = Waiting { why: format!("{}; trying again", fault.message), until: None };
+                        let told = Upkeep::lock(&upkeep.waits).insert(name.clone(), waiting.clone());
+                        if told.as_ref() != Some(&waiting) {
+                            tracing::warn!(code = fault.code, image = %name, "{}", fault.message);
+                        }
+                    }
+                    alarm(app, upkeep, &name, &mut alarmed);
+                }
+            }
+        }
+        app.bell.wait(heard, LOOK_EVERY);
+        if let Some(rest) = REST.checked_sub(begun.elapsed()) {
+            std::thread::sleep(rest);
+        }
+    }
+}
+
+/// Decides and does until there is something to wait for.
+fn pass(app: &App, upkeep: &Upkeep, name: &ImageName) -> Result<(), Fault> {
+    for _ in 0..TURNS_MAX {
+        if app.is_stopping() {
+            return Ok(());
+        }
+        let life = upkeep.load(name)?;
+        test::clear(app, upkeep, &life)?;
+        let seen = sight::sight(app, upkeep, &life)?;
+        let decision = decide(&life, &seen.seen);
+        if let Decision::Wait { why, until } = decision {
+            sight::prove(upkeep, &life, &seen)?;
+            Upkeep::lock(&upkeep.waits).insert(name.clone(), Waiting { why, until });
+            return Ok(());
+        }
+        tracing::info!(image = %name, "{}", act::word(&decision));
+        Upkeep::lock(&upkeep.waits).insert(name.clone(), Waiting { why: act::word(&decision), until: None });
+        act::act(app, upkeep, &life, &seen, decision)?;
+    }
+    Err(Fault::ours("no-rest", format!("image {name}: {TURNS_MAX} decisions in a row and still something to do")))
+}
+
+/// Tells each alarm once when it comes.
+fn alarm(app: &App, upkeep: &Upkeep, name: &ImageName, alarmed: &mut BTreeMap<ImageName, Vec<String>>) {
+    let Ok(alarms) = answers::alarms_of(app, upkeep, name) else { return };
+    // What differs from time to time (so many minutes ago) is not told again each time.
+    let key = |text: &String| text.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+    let known: Vec<String> = alarmed.remove(name).unwrap_or_default();
+    for text in alarms.iter().filter(|a| !known.contains(&key(a))) {
+        tracing::warn!(image = %name, alarm = true, "{text}");
+    }
+    alarmed.insert(name.clone(), alarms.iter().map(key).collect());
+}

@@ -1,0 +1,82 @@
+//! Turning services to an image by an ordinary rollout: each gets its standing release with the other image, and nothing else differs.
+//! One rollout a tier, so that what stands is looked at anew before each: a deploy that somebody made meanwhile is not undone.
+
+use super::Upkeep;
+use super::sight::Sight;
+use crate::app::App;
+use crate::desk::{self, Asked, Looked};
+use crate::wish::{self, Wish};
+use image::life::{Life, Work, sentence};
+use model::{Digest, Fault, Release, RolloutId, RolloutPlan, ServiceName, TierName};
+use store::Tx;
+
+const BY: &str = "upkeep";
+
+pub fn open(app: &App, upkeep: &Upkeep, life: &Life, sight: &Sight, digest: &Digest, services: &[(ServiceName, Digest)], back: bool) -> Result<(), Fault> {
+    if !app.images.has(digest)? {
+        return Err(Fault::world("image-missing", format!("image {} {} is not in the store, or not whole", life.name, digest.short())));
+    }
+    let why = why(life, sight, digest, back);
+    let _alone = app.desk();
+    let mut wishes: Vec<(Wish, Looked)> = Vec::new();
+    let mut tier: Option<TierName> = None;
+    for (service, on) in services {
+        let (row, standing) = app.store.read(|r| {
+            r.must_be_free(service)?;
+            Ok((r.service(service)?, r.standing(service)?))
+        })?;
+        // Somebody's own deploy came first: it is left as it is.
+        let (Some(row), Some(standing)) = (row, standing.filter(|s| s.release.image == *on)) else { continue };
+        let release = Release { image: digest.clone(), ..standing.release };
+        let wish = Wish { spec: wish::with_settings(&row.spec, &release), release };
+        tier.get_or_insert(wish.spec.tier.clone());
+        let looked = desk::glance_at(app, service, wish.release.route.is_some())?;
+        wishes.push((wish, looked));
+    }
+    let Some(tier) = tier else { return upkeep.edit(&life.name, |life| life.work = None) };
+    let begin = |tx: &Tx<'_>| begin(tx, &tier, &wishes, &why, app.now());
+    // Under the desk's lock nobody else takes a number between the rehearsal and the writing.
+    let id = app.store.pretend(begin)?;
+    upkeep.edit(&life.name, |life| {
+        life.work = Some(Work::Rollout { digest: digest.clone(), id: id.clone(), services: services.to_vec() });
+        if let Some(one) = life.image_mut(digest) {
+            one.tried.extend(services.iter().cloned());
+        }
+    })?;
+    let opened = app.store.write(begin)?;
+    app.bell.ring();
+    if opened != id {
+        return Err(Fault::ours("other-number", format!("{opened} was opened, {id} was written down")));
+    }
+    Ok(())
+}
+
+/// The rollout and its rotations, in one transaction.
+fn begin(tx: &Tx<'_>, tier: &TierName, wishes: &[(Wish, Looked)], why: &str, at: model::Time) -> Result<RolloutId, Fault> {
+    let mut pinned = Vec::new();
+    for (wish, _) in wishes {
+        pinned.push((wish.spec.clone(), tx.put_release(&wish.release, at)?.release));
+    }
+    let plan = RolloutPlan { why: why.to_string(), tiers: vec![(tier.clone(), pinned.clone())] };
+    let rollout = tx.open_rollout(&plan, at)?;
+    let told = format!("{rollout}: {why}");
+    let asked = Asked { why: told, by: BY, at, rollout: Some(&rollout), always: true };
+    for ((spec, release), (_, looked)) in pinned.into_iter().zip(wishes) {
+        desk::open(tx, looked, &Wish { spec, release }, &asked)?;
+    }
+    Ok(rollout)
+}
+
+/// `image base is patched: openssl 3.0.15-1 -> 3.0.16-1 (fixes CVE-2026-1234)`
+fn why(life: &Life, sight: &Sight, digest: &Digest, back: bool) -> String {
+    let name = &life.name;
+    if back {
+        let left = sight.users.iter().filter(|(_, on)| on != digest).find_map(|(_, on)| life.image(on).filter(|i| i.state != image::life::State::Retired));
+        let why = left.and_then(|i| i.story.last()).map_or(String::new(), |t| format!(": the other is {}", t.text));
+        return format!("image {name} goes back to {}{why}", digest.short());
+    }
+    match life.image(digest) {
+        Some(one) if !one.changes.is_empty() => format!("image {name} is patched: {}", sentence(&one.changes, &one.cves)),
+        _ => format!("image {name} is {} now", digest.short()),
+    }
+}

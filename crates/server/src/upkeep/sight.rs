@@ -1,0 +1,90 @@
+//! What is seen of the world for one recipe, before something is decided.
+
+use super::{Upkeep, test};
+use crate::app::App;
+use image::life::{Behind, Life, RolloutNow, Seen, Work};
+use model::{Digest, Fault, RolloutEnd, RolloutId, ServiceName, Verdict};
+use std::collections::BTreeSet;
+use store::Records;
+
+pub struct Sight {
+    pub seen: Seen,
+    /// Services that stand on an image of this recipe, and which.
+    pub users: Vec<(ServiceName, Digest)>,
+}
+
+impl Sight {
+    pub fn standing(&self) -> BTreeSet<Digest> {
+        self.users.iter().map(|(_, on)| on.clone()).collect()
+    }
+}
+
+pub fn sight(app: &App, upkeep: &Upkeep, life: &Life) -> Result<Sight, Fault> {
+    // The clock first: everything seen is at least this new.
+    let now = upkeep.now(app);
+    let current = upkeep.config.factory.current(&life.name)?;
+    let (users, behind) = app.store.read(|r| users(r, life, current.as_ref()))?;
+    let (mut test, mut rollout) = Default::default();
+    match &life.work {
+        Some(Work::Test(under_way)) => test = test::look(app, upkeep, life, under_way)?,
+        Some(Work::Rollout { id, digest, .. }) => rollout = look_at(app, id, digest)?,
+        None => {}
+    }
+    Ok(Sight { seen: Seen { now, current, behind, test, rollout }, users })
+}
+
+type Users = (Vec<(ServiceName, Digest)>, Vec<Behind>);
+
+fn users(records: &Records<'_>, life: &Life, current: Option<&Digest>) -> Result<Users, Fault> {
+    let (mut users, mut behind) = (Vec::new(), Vec::new());
+    let rollouts = records.open_rollouts()?;
+    for row in records.services()? {
+        let service = &row.spec.name;
+        let Some(standing) = records.standing(service)?.filter(|s| s.release.image_name == life.name) else { continue };
+        let on = standing.release.image;
+        users.push((service.clone(), on.clone()));
+        if current.is_some_and(|c| *c != on) {
+            let in_rollout = rollouts.iter().find(|r| r.plan.tiers.iter().any(|(_, services)| services.iter().any(|(s, _)| s.name == *service)));
+            let busy = match records.open_rotation_of(service)? {
+                Some(rotation) => Some(rotation.id.to_string()),
+                None => in_rollout.map(|r| r.id.to_string()),
+            };
+            behind.push(Behind { service: service.clone(), tier: row.spec.tier.clone(), on, busy, freeze: row.spec.rollout.freeze.clone() });
+        }
+    }
+    Ok((users, behind))
+}
+
+fn look_at(app: &App, id: &RolloutId, digest: &Digest) -> Result<RolloutNow, Fault> {
+    let Some(seen) = app.store.read(|r| r.rollout_seen(id))? else { return Ok(RolloutNow::NotThere) };
+    // The number may have been given to somebody else's, when ours was never opened.
+    let mut releases = seen.plan.tiers.iter().flat_map(|(_, services)| services);
+    if !releases.all(|(_, release)| release.image == *digest) {
+        return Ok(RolloutNow::NotThere);
+    }
+    Ok(match seen.end {
+        None => RolloutNow::Open,
+        Some(RolloutEnd::Promoted) => RolloutNow::Promoted,
+        Some(RolloutEnd::Halted) => {
+            let mut why = seen.why.unwrap_or_else(|| "it did not come to its end".to_string());
+            for (rotation, _) in seen.rotations.iter().filter(|(_, verdict)| *verdict != Some(Verdict::Promoted)) {
+                why = format!("{why} ({rotation}: {})", crate::status::rotation(app, rotation)?.why);
+            }
+            RolloutNow::Halted(format!("{id}: {why}"))
+        }
+    })
+}
+
+/// An image that every service of its recipe stands on has proven itself: what fails later is not its fault.
+pub fn prove(upkeep: &Upkeep, life: &Life, sight: &Sight) -> Result<(), Fault> {
+    let Some(current) = life.current().filter(|c| !c.proven && sight.seen.current.as_ref() == Some(&c.digest)) else { return Ok(()) };
+    if life.work.is_some() || sight.users.is_empty() || !sight.seen.behind.is_empty() {
+        return Ok(());
+    }
+    let digest = current.digest.clone();
+    upkeep.edit(&life.name, |life| {
+        if let Some(one) = life.image_mut(&digest) {
+            one.proven = true;
+        }
+    })
+}

@@ -1,0 +1,136 @@
+//! A check of an image, in an instance that has nothing but the image. The group's name is written down before it is declared,
+//! and is made gone afterwards, also after a kill.
+
+use super::Upkeep;
+use crate::app::App;
+use image::life::{Life, Test, TestNow, Work};
+use model::{
+    Digest, Drain, Fault, Fence, GroupName, GroupSpec, GroupWish, Health, ImageCheck, ImageProbe, InstanceState, Layout, Limits, Probe, Release,
+    ServiceName, Stamp, Time, WishSeen,
+};
+use std::collections::BTreeMap;
+use std::io::{Read, Seek, SeekFrom};
+
+/// A name and its group's must fit 63 bytes with the number behind it.
+const NAME_MAX: usize = 30;
+/// What of an instance's log is told with a check that failed.
+const LAST_WORDS: u64 = 400;
+
+fn stem(life: &Life) -> String {
+    let name = life.name.as_str();
+    format!("image-{}", name[..name.len().min(NAME_MAX)].trim_end_matches('-'))
+}
+
+/// Begins a check, or declares one again that was begun.
+pub fn begin(app: &App, upkeep: &Upkeep, life: &Life, digest: &Digest, check: usize) -> Result<(), Fault> {
+    let Some(wanted) = life.recipe.as_ref().and_then(|r| r.checks.get(check)) else {
+        return Err(Fault::ours("no-such-check", format!("{} has no check {check}", life.name)));
+    };
+    let now = upkeep.now(app);
+    let group = match &life.work {
+        Some(Work::Test(test)) if test.digest == *digest && test.check == check => test.group.clone(),
+        // By the wall clock: such a name is never used twice, also if the life's file was lost.
+        _ => GroupName::new(format!("{}-{}", stem(life), app.now().0)).map_err(|e| Fault::ours("bad-name", e.to_string()))?,
+    };
+    let test = Test { digest: digest.clone(), check, group: group.clone(), begun: now };
+    upkeep.edit(&life.name, |life| {
+        life.work = Some(Work::Test(test));
+        if !life.leftovers.contains(&group) {
+            life.leftovers.push(group.clone());
+        }
+    })?;
+    let stamp = Stamp { fence: Fence(1), seq: 1 };
+    app.provider.declare(stamp, &spec(life, group, digest, wanted)?)
+}
+
+fn spec(life: &Life, group: GroupName, digest: &Digest, check: &ImageCheck) -> Result<GroupSpec, Fault> {
+    let service = ServiceName::new(stem(life)).map_err(|e| Fault::ours("bad-name", e.to_string()))?;
+    let shell = |test: &str, path: &str| ["/bin/sh", "-c", test, "sh", path].map(str::to_string).to_vec();
+    let (run, port) = match &check.what {
+        ImageProbe::Run { command } => (command.clone(), None),
+        ImageProbe::Port { command, port } => (command.clone(), Some(*port)),
+        ImageProbe::File { path } => (shell("test -e \"$1\" || { echo \"$1 is not there\"; exit 1; }", path), None),
+        ImageProbe::Absent { path } => (shell("test ! -e \"$1\" || { echo \"$1 is there\"; exit 1; }", path), None),
+    };
+    let probe = if port.is_some() { Probe::Tcp } else { Probe::Running };
+    let release = Release {
+        service: service.clone(),
+        number: 1,
+        image_name: life.name.clone(),
+        image: digest.clone(),
+        artifact: None,
+        run: run.clone(),
+        env: BTreeMap::new(),
+        user: "0:0".to_string(),
+        port,
+        health: Health { probe, every_ms: 200, healthy_for_ms: 0, ..Health::default() },
+        drain: Drain { within_ms: 1_000, ..Drain::default() },
+        limits: Limits::default(),
+        route: None,
+        checks: Vec::new(),
+    };
+    let once = port.is_none().then_some(run);
+    Ok(GroupSpec { group, service, wish: GroupWish::Run { release, count: 1, once } })
+}
+
+pub fn look(app: &App, upkeep: &Upkeep, life: &Life, test: &Test) -> Result<TestNow, Fault> {
+    let seen = app.provider.observe(&test.group)?;
+    let by_port = life.recipe.as_ref().and_then(|r| r.checks.get(test.check)).is_some_and(|c| matches!(c.what, ImageProbe::Port { .. }));
+    if seen.stamp.is_none() {
+        return Ok(TestNow::NotThere);
+    }
+    for instance in &seen.instances {
+        match &instance.exit {
+            Some(exit) if exit.code == 0 && !by_port => return Ok(TestNow::Passed),
+            Some(exit) => return Ok(TestNow::Failed(format!("exit {}{}", exit.code, last_words(&upkeep.layout, &instance.id)))),
+            None if by_port && instance.state == InstanceState::Running && instance.healthy_ms.is_some() => return Ok(TestNow::Passed),
+            None => {}
+        }
+    }
+    if by_port && seen.deaths > 0 {
+        return Ok(TestNow::Failed("its program ended before the port was open".to_string()));
+    }
+    Ok(TestNow::Running)
+}
+
+fn last_words(layout: &Layout, id: &model::InstanceId) -> String {
+    let read = || -> std::io::Result<String> {
+        let mut file = std::fs::File::open(layout.log(id))?;
+        let len = file.metadata()?.len();
+        file.seek(SeekFrom::Start(len.saturating_sub(LAST_WORDS)))?;
+        let mut bytes = Vec::new();
+        file.take(LAST_WORDS).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).trim().replace('\n', " | "))
+    };
+    match read() {
+        Ok(text) if !text.is_empty() => format!(", it said: {text}"),
+        _ => String::new(),
+    }
+}
+
+/// Makes gone what tests left, but for the one that is under way.
+pub fn clear(app: &App, upkeep: &Upkeep, life: &Life) -> Result<(), Fault> {
+    let under_way = match &life.work {
+        Some(Work::Test(test)) => Some(&test.group),
+        _ => None,
+    };
+    for group in life.leftovers.iter().filter(|g| Some(*g) != under_way) {
+        let service = ServiceName::new(stem(life)).map_err(|e| Fault::ours("bad-name", e.to_string()))?;
+        let seen = app.provider.observe(group)?;
+        if !matches!(seen.wish, WishSeen::Gone) {
+            app.provider.declare(Stamp { fence: Fence(1), seq: 2 }, &GroupSpec { group: group.clone(), service, wish: GroupWish::Gone })?;
+        } else if seen.instances.is_empty() {
+            upkeep.edit(&life.name, |life| life.leftovers.retain(|g| g != group))?;
+        }
+    }
+    Ok(())
+}
+
+/// A keeper that could not be reached is no fault of the image: its time begins when it is declared.
+pub fn begin_anew(upkeep: &Upkeep, life: &Life, now: Time) -> Result<(), Fault> {
+    upkeep.edit(&life.name, |life| {
+        if let Some(Work::Test(test)) = &mut life.work {
+            test.begun = now;
+        }
+    })
+}
