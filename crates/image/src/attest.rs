@@ -163,7 +163,7 @@ pub fn attest(store: &Store, lock: &Lock, manifest: &Manifest, key: &Key) -> Res
 
 fn sbom(lock: &Lock, manifest: &Manifest) -> Value {
     let distro = if lock.head.indexes.iter().any(|i| i.origin == "Ubuntu") { "ubuntu" } else { "debian" };
-    let escape = |s: &str| s.replace('%', "%25").replace('+', "%2B").replace(':', "%3A").replace('~', "~");
+    let escape = |s: &str| s.replace('%', "%25").replace('+', "%2B").replace(':', "%3A");
     let component = |p: &crate::lockfile::Locked| {
         json!({
             "type": "library",

@@ -388,3 +388,103 @@ fn directories(root_fd: &OwnedFd, root: &Path, items: &[Items]) -> Result<(), Fa
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    /// dpkg-deb packs what lies in `dir/<name>`.
+    fn deb(dir: &Path, name: &str, fields: &str, files: &[(&str, &str)]) -> Deb {
+        let root = dir.join(name);
+        for (path, text) in files {
+            fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+            match text.strip_prefix("-> ") {
+                Some(to) => std::os::unix::fs::symlink(to, root.join(path)).unwrap(),
+                None => fs::write(root.join(path), text).unwrap(),
+            }
+        }
+        fs::create_dir_all(root.join("DEBIAN")).unwrap();
+        fs::set_permissions(root.join("DEBIAN"), fs::Permissions::from_mode(0o755)).unwrap();
+        let control = format!("Package: {name}\nVersion: 1\nArchitecture: all\nMaintainer: a <a@b>\n{fields}Description: d\n");
+        fs::write(root.join("DEBIAN/control"), control).unwrap();
+        let path = dir.join(format!("{name}.deb"));
+        let done = std::process::Command::new("dpkg-deb").args(["-b", "--root-owner-group"]).arg(&root).arg(&path).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        Deb::open(&path).unwrap()
+    }
+
+    fn tree(dir: &Path) -> PathBuf {
+        let root = dir.join("tree");
+        for (from, to) in MERGED {
+            fs::create_dir_all(root.join(to)).unwrap();
+            std::os::unix::fs::symlink(to, root.join(from)).unwrap();
+        }
+        root
+    }
+
+    #[test]
+    #[ignore = "needs root: packages' files belong to root"]
+    fn who_replaces_wins_and_who_does_not_say_so_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let a = deb(dir.path(), "a", "", &[("usr/share/x/both", "of a"), ("usr/share/x/a", "a")]);
+        let b = deb(dir.path(), "b", "Replaces: a (<< 2), c\n", &[("usr/share/x/both", "of b")]);
+        let c = deb(dir.path(), "c", "", &[("usr/share/x/both", "of c")]);
+        for _ in 0..20 {
+            let root = tree(dir.path());
+            let items = unpack_all(&root, &[&a, &b], &|_| {}).unwrap();
+            assert_eq!(fs::read_to_string(root.join("usr/share/x/both")).unwrap(), "of b");
+            assert!(!items[0].iter().any(|i| i.path.ends_with("both")) && items[1].iter().any(|i| i.path.ends_with("both")));
+            fs::remove_dir_all(&root).unwrap();
+        }
+        assert_eq!(unpack_all(&tree(dir.path()), &[&a, &c], &|_| {}).unwrap_err().code, "file-conflict");
+    }
+
+    #[test]
+    #[ignore = "needs root: packages' files belong to root"]
+    fn files_go_where_dpkg_would_put_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let one = dir.path().join("one");
+        fs::create_dir_all(one.join("DEBIAN")).unwrap();
+        fs::write(one.join("DEBIAN/conffiles"), "/etc/conf\n").unwrap();
+        let deb =
+            deb(dir.path(), "one", "", &[("etc/conf", "c"), ("bin/tool", "t"), ("usr/share/d/f", "f"), ("usr/share/d/l", "-> /etc/conf")]);
+        let root = tree(dir.path());
+        unpack_all(&root, &[&deb], &|_| {}).unwrap();
+        assert!(root.join("etc/conf.dpkg-new").exists() && !root.join("etc/conf").exists(), "dpkg names it when it configures");
+        assert!(root.join("usr/bin/tool").exists() && root.join("bin").is_symlink(), "the merged directory's link stays");
+        assert_eq!(fs::read_link(root.join("usr/share/d/l")).unwrap(), Path::new("/etc/conf"));
+        let (seen, from) = (fs::metadata(root.join("usr/share/d/f")).unwrap(), fs::metadata(one.join("usr/share/d/f")).unwrap());
+        assert_eq!((seen.uid(), seen.mode() & 0o7777, seen.mtime()), (0, from.mode() & 0o7777, from.mtime()));
+    }
+
+    /// A link in one package and a file through it in another: what is outside stays as it is.
+    #[test]
+    #[ignore = "needs root: packages' files belong to root"]
+    fn a_link_out_of_the_tree_leads_back_into_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let outside = dir.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        let a = deb(dir.path(), "a", "", &[("opt/door", &format!("-> {}", outside.display()))]);
+        let b = deb(dir.path(), "b", "", &[("opt/door/evil", "x")]);
+        let root = tree(dir.path());
+        let _ = unpack_all(&root, &[&a], &|_| {});
+        let _ = unpack_all(&root, &[&b], &|_| {});
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn one_place_has_one_name() {
+        for (path, same) in [
+            ("bin/sh", "usr/bin/sh"),
+            ("lib64/ld.so", "usr/lib64/ld.so"),
+            ("usr/bin/sh", "usr/bin/sh"),
+            ("bin", "bin"),
+            ("library/x", "library/x"),
+        ] {
+            assert_eq!(canonical(Path::new(path)), Path::new(same));
+        }
+        assert_eq!(relations(Some("a (<< 1), b:any | c, ")).collect::<Vec<_>>(), ["a", "b", "c"]);
+    }
+}

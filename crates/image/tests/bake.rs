@@ -103,3 +103,40 @@ fn ten_disturbances_give_one_digest() {
     }
     assert_eq!(digests.len(), 1, "{digests:#?}");
 }
+
+/// Killed at moments spread over a whole bake: nothing is left, and the next one makes the image.
+#[test]
+#[ignore = "needs root, a mirror and some minutes"]
+fn killed_at_any_moment_leaves_nothing_half_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = [dir.path().to_str().unwrap(), "fresh", "base", "ca-certificates"];
+    for tenths in [3, 8, 14, 20, 30, 45, 60, 80, 100, 130] {
+        let mut child = std::process::Command::new(factory())
+            .args(args)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(tenths * 100));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        let ours = |text: String| text.contains(args[0]);
+        assert!(!ours(std::fs::read_to_string("/proc/self/mounts").unwrap()), "a mount is left after {tenths}");
+        let processes = std::process::Command::new("ps").args(["-eo", "args"]).output().unwrap();
+        let left: Vec<String> =
+            String::from_utf8_lossy(&processes.stdout).lines().filter(|l| ours((*l).to_string())).map(str::to_string).collect();
+        assert!(left.is_empty(), "processes are left after {tenths}: {left:?}");
+        let store = Store::open(&Layout::new(dir.path())).unwrap();
+        assert_eq!(std::fs::read_dir(dir.path().join("store/work")).unwrap().count(), 0);
+        let (_, bad) = store.list().unwrap();
+        assert!(bad.is_empty(), "{bad:?}");
+    }
+    let layout = Layout::new(dir.path());
+    let store = Store::open(&layout).unwrap();
+    let baked = bake(&store, &spec(&["ca-certificates"]), &mut quiet).unwrap();
+    store.verify(&baked.digest).unwrap();
+    let again = image::verify_rebuild(&store, &baked.digest, &mut quiet).unwrap();
+    eprintln!("{:?} {} again {} {:?}", baked.did, baked.digest, again.again, again.steps);
+    assert!(again.is_same(), "{:?}", again.differences);
+}
