@@ -4,11 +4,16 @@ use std::process::{Command, Output};
 
 fn afresh(args: &[&str]) -> Output {
     let folder = std::env::temp_dir().join("afresh-no-such-data-dir");
-    Command::new(env!("CARGO_BIN_EXE_afresh")).args(args).env("AFRESH_DATA_DIR", folder).env("NO_COLOR", "1").output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_afresh"))
+        .args(args)
+        .env("AFRESH_DATA_DIR", folder)
+        .env("NO_COLOR", "1")
+        .output()
+        .expect("the program was built with this test")
 }
 
 fn code(args: &[&str]) -> i32 {
-    afresh(args).status.code().unwrap()
+    afresh(args).status.code().expect("no signal ended it")
 }
 
 const SHOP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/shop/afresh.hcl");

@@ -9,11 +9,11 @@ use std::process::Command;
 fn demo(args: &[&str]) -> (i32, Value) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_afresh"));
     command.args(["demo", "--json"]).args(args).stderr(std::process::Stdio::inherit());
-    let out = command.output().unwrap();
-    let text = String::from_utf8(out.stdout).unwrap();
+    let out = command.output().expect("the program was built with this test");
+    let text = String::from_utf8(out.stdout).expect("it prints text");
     let last = text.lines().last().unwrap_or_default();
     println!("{last}");
-    (out.status.code().unwrap_or(-1), serde_json::from_str(last).unwrap())
+    (out.status.code().unwrap_or(-1), serde_json::from_str(last).expect("the last line is one object"))
 }
 
 fn good(args: &[&str]) -> Value {

@@ -19,12 +19,14 @@ pub async fn first(stage: &Stage) -> Result<Vec<Played>, Failure> {
     Ok(rows)
 }
 
+type Moment = fn(&RotationStatus) -> bool;
+
 /// A version, who gets it, what is wrong with it, and who is killed while it comes.
 struct Scene {
     version: u64,
     flaw: Flaw,
     only: Option<&'static str>,
-    kill: Option<(Role, fn(&RotationStatus) -> bool)>,
+    kill: Option<(Role, Moment)>,
 }
 
 const SCENES: [Scene; 6] = [

@@ -56,6 +56,8 @@ impl Stage {
         let exe = std::env::current_exe().map_err(|e| Fault::world("io", format!("cannot find the own program: {e}")))?;
         let mut command = Command::new(exe);
         command.arg("up").arg("--data-dir").arg(self.context.data_dir());
+        // What is new at the mirrors has no part in this play.
+        command.env("AFRESH_UPKEEP_CLOCK", "off");
         command.stdin(Stdio::null()).stdout(file.try_clone().map_err(broken)?).stderr(file).process_group(0);
         self.up = Some(command.spawn().map_err(|e| Fault::world("io", format!("cannot start afresh up: {e}")))?);
         let until = Instant::now() + READY_WITHIN;

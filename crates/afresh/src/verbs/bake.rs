@@ -44,7 +44,7 @@ impl Bake {
     }
 }
 
-fn recipe<'a>(file: &'a ServiceFile, name: &ImageName) -> Result<&'a ImageSpec, Fault> {
+pub fn recipe<'a>(file: &'a ServiceFile, name: &ImageName) -> Result<&'a ImageSpec, Fault> {
     file.images.get(name).ok_or_else(|| {
         let names: Vec<&str> = file.images.keys().map(ImageName::as_str).collect();
         Fault::yours("no-such-image", format!("the file has no image {name}")).hint(format!("it has: {}", names.join(", ")))

@@ -31,25 +31,42 @@ fn of_service(path: &str, service: Option<&ServiceName>) -> String {
     service.map_or_else(|| path.to_string(), |s| format!("{path}?service={s}"))
 }
 
-/// List baked images: age, size, who uses them
+/// List baked images: state, age, whether they hold the newest of every package, size, who uses them
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  afresh images")]
+#[command(
+    after_help = "An image is as old as the last time it was known to hold the newest of every package: baked again before then, it would\nhave been the same.\n\nExample:\n  afresh images"
+)]
 pub struct Images {}
 
 impl Images {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         let now = show::now();
-        list(context, "/v1/images", &["image", "digest", "baked", "size", "packages", "instances", "releases"], |row: &ImageRow| {
+        let head = ["image", "digest", "state", "age", "patched", "size", "packages", "instances", "releases"];
+        list(context, "/v1/images", &head, |row: &ImageRow| {
+            let life = row.life.as_ref();
             vec![
                 row.name.to_string(),
                 row.digest.short().to_string(),
-                show::ago(row.baked, now),
+                life.map_or(String::new(), |l| l.state.clone()),
+                life.map_or_else(|| show::span(now.since(row.baked)), |l| show::span(l.age_ms)),
+                patched(row),
                 show::bytes(row.bytes),
                 row.packages.to_string(),
                 row.instances.to_string(),
                 row.releases.join(" "),
             ]
         })
+    }
+}
+
+/// As of the last look at the mirrors.
+fn patched(row: &ImageRow) -> String {
+    match row.life.as_ref().map(|l| (l.newest, l.behind, l.alarms.is_empty())) {
+        Some((_, _, false)) => "alarm".to_string(),
+        Some((Some(true), ..)) => "fully".to_string(),
+        Some((Some(false), 0, _)) => "no".to_string(),
+        Some((Some(false), n, _)) => format!("{} behind", show::times(n as u64, "package")),
+        Some((None, ..)) | None => String::new(),
     }
 }
 

@@ -11,6 +11,8 @@ pub mod explain;
 pub mod file;
 mod follow;
 pub mod gc;
+pub mod image;
+mod image_diff;
 pub mod lists;
 pub mod load;
 pub mod logs;

@@ -66,7 +66,7 @@ impl Serve {
         };
         until_signal(async move {
             let images = Arc::new(image::Store::open(&layout)?);
-            let upkeep = Some(server::Upkeep { factory: images.clone(), pace: pace()? });
+            let upkeep = pace()?.map(|pace| server::Upkeep { factory: images.clone(), pace });
             let config = server::Config {
                 holder: server::node_id(&layout)?,
                 provider: Arc::new(host::Remote::new(&layout, Handle::current())),
@@ -132,13 +132,20 @@ fn log() {
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).with_target(false).try_init();
 }
 
-/// The clock of images' schedules: the wall's, or for trials `SPEED@MS`, so many times faster since that moment (milliseconds since 1970).
-fn pace() -> Result<server::Pace, Fault> {
-    let Some(text) = std::env::var_os("AFRESH_UPKEEP_CLOCK") else { return Ok(server::Pace::default()) };
+/// The clock of images' schedules: the wall's, or for trials `SPEED@MS`, so many times faster since that moment (milliseconds since
+/// 1970). None: `off`, images are baked by hand only.
+fn pace() -> Result<Option<server::Pace>, Fault> {
+    let Some(text) = std::env::var_os("AFRESH_UPKEEP_CLOCK") else { return Ok(Some(server::Pace::default())) };
     let text = text.to_string_lossy();
+    if text == "off" {
+        return Ok(None);
+    }
     let read = text.split_once('@').and_then(|(speed, anchor)| Some((speed.parse().ok().filter(|s| *s >= 1)?, anchor.parse().ok()?)));
-    let bad = || Fault::yours("bad-clock", format!("AFRESH_UPKEEP_CLOCK={text} is no clock")).hint("write SPEED@MS, such as 10800@1795000000000, or unset it");
-    read.map(|(speed, anchor)| server::Pace { anchor: model::Time(anchor), speed }).ok_or_else(bad)
+    let bad = || {
+        Fault::yours("bad-clock", format!("AFRESH_UPKEEP_CLOCK={text} is no clock"))
+            .hint("write SPEED@MS, such as 10800@1795000000000, or unset it")
+    };
+    read.map(|(speed, anchor)| Some(server::Pace { anchor: model::Time(anchor), speed })).ok_or_else(bad)
 }
 
 fn token(file: &Path) -> Result<String, Fault> {

@@ -1,0 +1,237 @@
+//! `image`: the life of images. What differs, what is new, why each is what it is; bake one now, take one back.
+
+use super::image_diff::Diff;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::show;
+use api::control::{ImageHistory, ImageStory, RebuildRequest, RevokeAnswer, RevokeRequest};
+use clap::{Args, Subcommand};
+use image::life::Change;
+use model::{Fault, ImageName, ImageSpec, ServiceName, Time};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+/// Look into images: their history, what is new for them, what differs; bake one now or revoke one
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  afresh image history base\n  afresh image check base")]
+pub struct ImageVerb {
+    #[command(subcommand)]
+    pub what: What,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum What {
+    Diff(Diff),
+    Check(Check),
+    Rebuild(Rebuild),
+    Revoke(Revoke),
+    History(History),
+}
+
+impl ImageVerb {
+    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        match self.what {
+            What::Diff(verb) => verb.run(context),
+            What::Check(verb) => verb.run(context),
+            What::Rebuild(verb) => verb.run(context),
+            What::Revoke(verb) => verb.run(context),
+            What::History(verb) => verb.run(context),
+        }
+    }
+}
+
+/// Ask the mirrors whether anything is newer than in the current image; nothing is baked
+#[derive(Args, Debug)]
+#[command(after_help = "Exits with 0 if nothing is newer, with 3 if something is.\n\nExample:\n  sudo afresh image check base")]
+pub struct Check {
+    /// As the service file names it
+    pub image: ImageName,
+}
+
+impl Check {
+    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let file = context.load()?;
+        let spec: &ImageSpec = super::bake::recipe(&file, &self.image)?;
+        let store = image::Store::open(&context.layout)?;
+        let began = Instant::now();
+        let current = image::current(&store, &self.image)?;
+        let news = image::life::news(&store, spec)?;
+        let behind: Vec<Change> = image::life::news_since(&store, current.as_ref(), &news)?;
+        let same = current.as_ref().and_then(|c| store.manifest(c).ok()).is_some_and(|m| m.inputs == news.inputs);
+        let seconds = began.elapsed().as_secs_f64();
+        if context.json {
+            show::json(&json!({
+                "image": self.image, "current": current, "newest": same, "inputs": news.inputs, "behind": behind, "seconds": seconds,
+            }));
+        } else if let Some(current) = current.filter(|_| same) {
+            show::line(format!(
+                "{} {}: every one of its {} packages is the newest ({seconds:.1} s)",
+                self.image,
+                current.short(),
+                news.packages.len()
+            ));
+        } else {
+            behind.iter().for_each(show::line);
+            let what =
+                if behind.is_empty() { "its recipe differs".to_string() } else { show::times(behind.len() as u64, "package") + " differ" };
+            show::line(format!("{}: {what}; bake it with: afresh image rebuild {} ({seconds:.1} s)", self.image, self.image));
+        }
+        Ok(if same { Exit::Succeeded } else { Exit::NotYet })
+    }
+}
+
+/// Look at the mirrors now, and bake, test and roll out what is new, whatever the schedule says
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  afresh image rebuild base")]
+pub struct Rebuild {
+    pub image: ImageName,
+    /// Return at once
+    #[arg(long)]
+    pub no_follow: bool,
+}
+
+/// Longer than any bake with its checks and rollouts should be waited for in front of a terminal.
+const FOLLOW_WITHIN: Duration = Duration::from_secs(3600);
+
+impl Rebuild {
+    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let path = format!("/v1/images/{}", self.image);
+        context.wait(async {
+            let before: ImageHistory = context.api().get(&format!("{path}/history")).await?;
+            let _: serde_json::Value = context.api().post(&format!("{path}/rebuild"), &RebuildRequest { by: context.by() }).await?;
+            if self.no_follow {
+                return Ok(Exit::Succeeded);
+            }
+            let (began, mut told) = (Instant::now(), String::new());
+            loop {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                let now: ImageHistory = context.api().get(&format!("{path}/history")).await?;
+                let why = now.waits.as_ref().map_or(String::new(), |w| w.why.clone());
+                if why != told && !context.json {
+                    show::note(&why);
+                }
+                told = why;
+                let looked = now.checked > before.checked && now.waits.as_ref().is_some_and(|w| w.until.is_some());
+                if looked || began.elapsed() > FOLLOW_WITHIN || !now.alarms.is_empty() {
+                    tell(context, &now);
+                    return Ok(if now.alarms.is_empty() { Exit::Succeeded } else { Exit::World });
+                }
+            }
+        })
+    }
+}
+
+/// Take an image back: it is deployed no more, and is told where it runs
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  afresh image revoke 3fa9c1d20b7e --why \"a key was baked in\" --replace")]
+pub struct Revoke {
+    /// Its first digits, six at least
+    pub digest: String,
+    /// For its history
+    #[arg(long)]
+    pub why: String,
+    /// Turn the services that stand on it to the current image now
+    #[arg(long)]
+    pub replace: bool,
+}
+
+impl Revoke {
+    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let request = RevokeRequest { digest: self.digest, why: self.why, by: context.by(), replace: self.replace };
+        let answer: RevokeAnswer = context.wait(async { Ok(context.api().post("/v1/images/revoke", &request).await?) })?;
+        if context.json {
+            show::json(&answer);
+            return Ok(Exit::Succeeded);
+        }
+        let names: Vec<&str> = answer.services.iter().map(ServiceName::as_str).collect();
+        show::line(format!("{} {} is revoked", answer.image, answer.digest.short()));
+        match (names.is_empty(), &answer.current, answer.replaced) {
+            (true, ..) => show::line("no service stands on it"),
+            (false, None, _) => show::line(format!("{} stand on it, and there is no other image to turn to", names.join(", "))),
+            (false, Some(current), true) => {
+                show::line(format!("{} stand on it and are being turned to {}", names.join(", "), current.short()))
+            }
+            (false, Some(current), false) => {
+                show::line(format!("{} stand on it; --replace turns them to {}", names.join(", "), current.short()));
+            }
+        }
+        Ok(Exit::Succeeded)
+    }
+}
+
+/// Tell every image of a recipe and why each became what it is
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  afresh image history base")]
+pub struct History {
+    pub image: ImageName,
+}
+
+impl History {
+    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let path = format!("/v1/images/{}/history", self.image);
+        let history: ImageHistory = context.wait(async { Ok(context.api().get(&path).await?) })?;
+        tell(context, &history);
+        Ok(Exit::Succeeded)
+    }
+}
+
+fn tell(context: &Context, history: &ImageHistory) {
+    if context.json {
+        show::json(history);
+        return;
+    }
+    for one in &history.images {
+        tell_one(one, history.now);
+    }
+    match (history.checked, history.newest) {
+        (Some(at), Some(true)) => show::line(format!("every package is the newest, as of {}", when(at, history.now))),
+        (Some(at), _) => {
+            show::line(format!("{} not the newest, as of {}:", show::times(history.behind.len() as u64, "package"), when(at, history.now)));
+            history.behind.iter().for_each(|b| show::line(format!("  {b}")));
+        }
+        (None, _) => show::line("the mirrors were not asked yet"),
+    }
+    if let Some(waits) = &history.waits {
+        let until = waits.until.map_or(String::new(), |u| format!(", until {}", day(u)));
+        show::line(format!("now: {}{until}", waits.why));
+    }
+    history.alarms.iter().for_each(|a| show::line(format!("alarm: {a}")));
+}
+
+fn tell_one(one: &ImageStory, now: Time) {
+    let names: Vec<&str> = one.services.iter().map(ServiceName::as_str).collect();
+    let users = if names.is_empty() { String::new() } else { format!(", under {}", names.join(", ")) };
+    show::line(format!("{} {}{users}", one.digest.short(), one.state));
+    for (at, text) in &one.story {
+        show::line(format!("  {}  {text}", when(*at, now)));
+    }
+}
+
+/// `2026-11-22 04:10 UTC (3 h 2 min ago)`
+fn when(at: Time, now: Time) -> String {
+    format!("{} ({})", day(at), show::ago(at, now))
+}
+
+fn day(at: Time) -> String {
+    let stamp = i64::try_from(at.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    stamp.map_or_else(|| format!("{} ms", at.0), |t| t.strftime("%Y-%m-%d %H:%M UTC").to_string())
+}
+
+/// The one image an argument means: a name (its current image) or the first digits of a digest.
+pub fn named(store: &image::Store, text: &str) -> Result<image::Manifest, Fault> {
+    if let Ok(name) = ImageName::new(text)
+        && let Some(digest) = image::current(store, &name)?
+    {
+        return store.manifest(&digest);
+    }
+    let hex = text.strip_prefix("sha256:").unwrap_or(text);
+    let (all, _) = store.list()?;
+    let mut fit = all.into_iter().filter(|m| hex.len() >= 6 && m.kind == image::Kind::Image && m.digest.hex().starts_with(hex));
+    match (fit.next(), fit.next()) {
+        (Some(one), None) => Ok(one),
+        (None, _) => Err(Fault::yours("no-such-image", format!("no image is called {text} or has a digest that begins so"))
+            .hint("`afresh images` lists them; six digits are enough")),
+        _ => Err(Fault::yours("no-such-image", format!("several images have a digest that begins with {hex}")).hint("give more digits")),
+    }
+}

@@ -1,0 +1,57 @@
+//! `image diff`: packages, the CVEs that came with newer ones, and files.
+
+use super::image::named;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::show;
+use clap::Args;
+use serde_json::json;
+
+/// Tell what differs between two images: packages, CVEs named in changelogs, files and their permissions
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  sudo afresh image diff 3fa9c1d20b7e base")]
+pub struct Diff {
+    /// A digest's first digits, or a name for its current image
+    pub a: String,
+    pub b: String,
+    /// Only packages and CVEs: nothing is mounted, so this needs no root
+    #[arg(long)]
+    pub packages: bool,
+    /// Every file, not only the first
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// A newer package changes hundreds of files; who wants them all says so.
+const FILES_SHOWN: usize = 40;
+
+impl Diff {
+    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let store = image::Store::open(&context.layout)?;
+        let (a, b) = (named(&store, &self.a)?, named(&store, &self.b)?);
+        let packages = image::life::of_packages(&a.packages, &b.packages);
+        // An image whose lock is gone has no changelogs to read.
+        let cves = image::life::fixes(&store, &a.digest, &b.digest).unwrap_or_default();
+        let files = if self.packages || a.digest == b.digest { Vec::new() } else { image::compare_images(&store, &a.digest, &b.digest)? };
+        if context.json {
+            show::json(&json!({ "a": a.digest, "b": b.digest, "packages": packages, "cves": cves, "files": files }));
+            return Ok(Exit::Succeeded);
+        }
+        if a.digest == b.digest {
+            show::line("the two are one image");
+            return Ok(Exit::Succeeded);
+        }
+        packages.iter().for_each(show::line);
+        cves.iter().for_each(|cve| show::line(format!("fixes {cve}")));
+        let shown = if self.all { files.len() } else { FILES_SHOWN };
+        files.iter().take(shown).for_each(|f| show::line(format!("{}: {}", f.path.display(), f.what)));
+        if files.len() > shown {
+            show::note(format!("and {} more; --all shows them", show::times((files.len() - shown) as u64, "path")));
+        }
+        if packages.is_empty() && files.is_empty() {
+            show::line("no package and no file differs");
+        }
+        Ok(Exit::Succeeded)
+    }
+}
