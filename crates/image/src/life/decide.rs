@@ -245,12 +245,17 @@ fn bake_or_look(life: &Life, seen: &Seen, schedule: Option<&Schedule>) -> Decisi
     if let Some(until) = resting("check") {
         return wait(format!("the look at the mirrors failed: {}", trouble.map_or("", |t| t.why.as_str())), Some(until));
     }
-    match schedule.and_then(|s| s.due(life.checked.as_ref().map(|c| c.at))) {
+    match schedule.and_then(|s| s.due(last_look(life))) {
         Some(due) if due <= seen.now && opens <= seen.now => Decision::Check,
         Some(due) if due <= seen.now => wait("the next look at the mirrors waits for the image's window", Some(opens)),
         Some(due) => wait(stands(life), Some([Some(due), resting("bake")].into_iter().flatten().min().unwrap_or(due))),
         None => wait("its schedule names no time that ever comes", None),
     }
+}
+
+/// A bake by hand was a look, too.
+fn last_look(life: &Life) -> Option<Time> {
+    life.checked.as_ref().map(|c| c.at).or(life.current().map(|c| c.baked))
 }
 
 /// What is to be said while nothing is to be done.

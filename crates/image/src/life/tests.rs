@@ -282,7 +282,7 @@ impl World {
             }
             Decision::Adopt { digest } => {
                 if self.life.image(&digest).is_none() {
-                    self.life.images.push(One { inputs: digest.clone(), ..one('a', now) });
+                    self.life.images.push(One { inputs: digest.clone(), baked: Time(0), ..one('a', now) });
                 }
                 self.life.promote(&digest, now, "by hand");
                 "adopt"

@@ -43,7 +43,11 @@ pub fn act(app: &App, upkeep: &Upkeep, life: &Life, sight: &Sight, decision: Dec
         }
         Decision::Tested { digest } => upkeep.edit(&life.name, |life| {
             let checks: Vec<&str> = life.recipe.iter().flat_map(|r| &r.checks).map(|c| c.name.as_str()).collect();
-            let told = if checks.is_empty() { "tested: its recipe has no checks".to_string() } else { format!("tested: passed {}", checks.join(", ")) };
+            let told = if checks.is_empty() {
+                "tested: its recipe has no checks".to_string()
+            } else {
+                format!("tested: passed {}", checks.join(", "))
+            };
             life.turn(&digest, State::Tested, now, told);
             life.work = None;
         }),
@@ -88,7 +92,9 @@ fn bake(app: &App, upkeep: &Upkeep, life: &Life, sight: &Sight) -> Result<(), Fa
     let now = upkeep.now(app);
     let (changes, cves) = match &sight.seen.current {
         // What it says of itself is worth less than the image: without it, it is told that nothing is known.
-        Some(current) => (factory.changes(current, &made.digest).unwrap_or_default(), factory.fixes(current, &made.digest).unwrap_or_default()),
+        Some(current) => {
+            (factory.changes(current, &made.digest).unwrap_or_default(), factory.fixes(current, &made.digest).unwrap_or_default())
+        }
         None => Default::default(),
     };
     let one = One {

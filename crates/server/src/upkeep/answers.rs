@@ -8,7 +8,9 @@ use model::{Digest, Fault, ImageName, Release, ServiceName};
 use std::collections::{BTreeMap, BTreeSet};
 
 fn of(app: &App) -> Result<&Upkeep, Fault> {
-    app.upkeep.as_ref().ok_or_else(|| Fault::yours("no-upkeep", "this control plane does not keep images").hint("start it with `afresh up` or `afresh serve`"))
+    app.upkeep.as_ref().ok_or_else(|| {
+        Fault::yours("no-upkeep", "this control plane does not keep images").hint("start it with `afresh up` or `afresh serve`")
+    })
 }
 
 /// By digest, of every image that has a life.
@@ -91,7 +93,8 @@ pub fn rebuild(app: &App, name: &ImageName, request: &RebuildRequest) -> Result<
     let upkeep = of(app)?;
     let life = life_of(upkeep, name)?;
     if life.recipe.is_none() {
-        return Err(Fault::yours("no-recipe", format!("no deployed file has a recipe for {name}")).hint(format!("`afresh bake {name}` bakes it by hand")));
+        return Err(Fault::yours("no-recipe", format!("no deployed file has a recipe for {name}"))
+            .hint(format!("`afresh bake {name}` bakes it by hand")));
     }
     let at = upkeep.now(app);
     upkeep.edit(name, |life| {
@@ -107,13 +110,17 @@ fn find(app: &App, prefix: &str) -> Result<(ImageName, Digest), Fault> {
     let hex = prefix.strip_prefix("sha256:").unwrap_or(prefix);
     let good = hex.len() >= 6 && hex.bytes().all(|b| b.is_ascii_hexdigit());
     if !good {
-        return Err(Fault::yours("bad-digest", format!("{prefix:?} is no digest")).hint("give at least six hex digits; `afresh images` shows twelve"));
+        return Err(Fault::yours("bad-digest", format!("{prefix:?} is no digest"))
+            .hint("give at least six hex digits; `afresh images` shows twelve"));
     }
-    let found: Vec<_> = app.images.kept()?.into_iter().filter(|k| k.digest.hex().starts_with(hex)).filter_map(|k| Some((k.image?, k.digest))).collect();
+    let found: Vec<_> =
+        app.images.kept()?.into_iter().filter(|k| k.digest.hex().starts_with(hex)).filter_map(|k| Some((k.image?, k.digest))).collect();
     match &found[..] {
         [one] => Ok(one.clone()),
         [] => Err(Fault::yours("not-found", format!("no image has a digest that begins with {hex}")).hint("`afresh images` lists them")),
-        _ => Err(Fault::yours("bad-digest", format!("{} images have a digest that begins with {hex}", found.len())).hint("give more digits")),
+        _ => {
+            Err(Fault::yours("bad-digest", format!("{} images have a digest that begins with {hex}", found.len())).hint("give more digits"))
+        }
     }
 }
 
@@ -178,7 +185,8 @@ pub fn refuse(app: &App, release: &Release) -> Result<(), Fault> {
         Some(one) if one.state == State::Revoked => {
             let why = one.story.last().map_or("", |t| t.text.as_str());
             let told = format!("{}: image {} {} is {why}", release.service, release.image_name, release.image.short());
-            Err(Fault::yours("image-revoked", told).hint(format!("`afresh image rebuild {}` makes a new one when packages or recipe differ", release.image_name)))
+            Err(Fault::yours("image-revoked", told)
+                .hint(format!("`afresh image rebuild {}` makes a new one when packages or recipe differ", release.image_name)))
         }
         _ => Ok(()),
     }

@@ -15,7 +15,7 @@ mod sight;
 mod test;
 
 pub use answers::{history, lives, rebuild, refuse, revoke, spared};
-pub use factory::{Fresh, Factory, Made};
+pub use factory::{Factory, Fresh, Made};
 
 use crate::app::App;
 use api::control::Waiting;
@@ -72,7 +72,13 @@ pub struct Upkeep {
 
 impl Upkeep {
     pub fn open(layout: &Layout, config: &Config) -> Result<Upkeep, Fault> {
-        Ok(Upkeep { config: config.clone(), layout: layout.clone(), shelf: Shelf::open(layout)?, writing: Mutex::default(), waits: Mutex::default() })
+        Ok(Upkeep {
+            config: config.clone(),
+            layout: layout.clone(),
+            shelf: Shelf::open(layout)?,
+            writing: Mutex::default(),
+            waits: Mutex::default(),
+        })
     }
 
     fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

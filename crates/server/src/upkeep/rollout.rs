@@ -12,7 +12,15 @@ use store::Tx;
 
 const BY: &str = "upkeep";
 
-pub fn open(app: &App, upkeep: &Upkeep, life: &Life, sight: &Sight, digest: &Digest, services: &[(ServiceName, Digest)], back: bool) -> Result<(), Fault> {
+pub fn open(
+    app: &App,
+    upkeep: &Upkeep,
+    life: &Life,
+    sight: &Sight,
+    digest: &Digest,
+    services: &[(ServiceName, Digest)],
+    back: bool,
+) -> Result<(), Fault> {
     if !app.images.has(digest)? {
         return Err(Fault::world("image-missing", format!("image {} {} is not in the store, or not whole", life.name, digest.short())));
     }
@@ -71,7 +79,11 @@ fn begin(tx: &Tx<'_>, tier: &TierName, wishes: &[(Wish, Looked)], why: &str, at:
 fn why(life: &Life, sight: &Sight, digest: &Digest, back: bool) -> String {
     let name = &life.name;
     if back {
-        let left = sight.users.iter().filter(|(_, on)| on != digest).find_map(|(_, on)| life.image(on).filter(|i| i.state != image::life::State::Retired));
+        let left = sight
+            .users
+            .iter()
+            .filter(|(_, on)| on != digest)
+            .find_map(|(_, on)| life.image(on).filter(|i| i.state != image::life::State::Retired));
         let why = left.and_then(|i| i.story.last()).map_or(String::new(), |t| format!(": the other is {}", t.text));
         return format!("image {name} goes back to {}{why}", digest.short());
     }

@@ -44,12 +44,19 @@ fn users(records: &Records<'_>, life: &Life, current: Option<&Digest>) -> Result
         let on = standing.release.image;
         users.push((service.clone(), on.clone()));
         if current.is_some_and(|c| *c != on) {
-            let in_rollout = rollouts.iter().find(|r| r.plan.tiers.iter().any(|(_, services)| services.iter().any(|(s, _)| s.name == *service)));
+            let in_rollout =
+                rollouts.iter().find(|r| r.plan.tiers.iter().any(|(_, services)| services.iter().any(|(s, _)| s.name == *service)));
             let busy = match records.open_rotation_of(service)? {
                 Some(rotation) => Some(rotation.id.to_string()),
                 None => in_rollout.map(|r| r.id.to_string()),
             };
-            behind.push(Behind { service: service.clone(), tier: row.spec.tier.clone(), on, busy, freeze: row.spec.rollout.freeze.clone() });
+            behind.push(Behind {
+                service: service.clone(),
+                tier: row.spec.tier.clone(),
+                on,
+                busy,
+                freeze: row.spec.rollout.freeze.clone(),
+            });
         }
     }
     Ok((users, behind))

@@ -5,8 +5,8 @@ use super::Upkeep;
 use crate::app::App;
 use image::life::{Life, Test, TestNow, Work};
 use model::{
-    Digest, Drain, Fault, Fence, GroupName, GroupSpec, GroupWish, Health, ImageCheck, ImageProbe, InstanceState, Layout, Limits, Probe, Release,
-    ServiceName, Stamp, Time, WishSeen,
+    Digest, Drain, Fault, Fence, GroupName, GroupSpec, GroupWish, Health, ImageCheck, ImageProbe, InstanceState, Layout, Limits, Probe,
+    Release, ServiceName, Stamp, Time, WishSeen,
 };
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
