@@ -34,6 +34,7 @@ fn run(dir: &str) -> Result<(), model::Fault> {
         shim_args: vec!["shim".to_string()],
         subnet: None,
         runtime: None,
+        admit: host::Admit::all(),
     };
     let runtime = tokio::runtime::Runtime::new().expect("threads can be made");
     runtime.block_on(host::run(config))

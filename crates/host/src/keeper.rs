@@ -2,6 +2,7 @@
 //!
 //! One thread decides (see `reconcile`); everything slow runs beside it and answers by changing the state and nudging.
 
+use crate::admit::Admit;
 use crate::counters::Counters;
 use crate::disk::{self, Lock};
 use crate::net::{self, Network, Subnet};
@@ -31,6 +32,8 @@ pub struct Config {
     pub subnet: Option<Subnet>,
     /// None: the first of runc, crun, youki that runs a container here.
     pub runtime: Option<PathBuf>,
+    /// Asked before the root of a machine is used.
+    pub admit: Admit,
 }
 
 pub struct Keeper {
@@ -41,6 +44,7 @@ pub struct Keeper {
     pub network: Network,
     pub runtime: PathBuf,
     pub objects: Objects,
+    pub admit: Admit,
     pub counters: Counters,
     pub tasks: Handle,
     state: Mutex<State>,
@@ -178,6 +182,7 @@ fn begin(config: Config) -> Result<(Arc<Keeper>, Lock), Fault> {
         network,
         runtime,
         objects: Objects::open(&layout),
+        admit: config.admit,
         counters: Counters::open(&layout),
         tasks: Handle::current(),
         state: Mutex::new(State::default()),

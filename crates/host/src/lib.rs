@@ -3,6 +3,7 @@
 //! The keeper ([`run`]) makes the groups true that are declared on its disk, and nothing else; each instance has a small shim
 //! process ([`shim`]) that outlives it. Nothing here decides about deploys, and nothing reads the environment or prints.
 
+mod admit;
 mod bundle;
 mod cgroup;
 mod command;
@@ -32,6 +33,7 @@ mod state;
 #[cfg(test)]
 mod testing;
 
+pub use admit::Admit;
 pub use doctor::{Finding, doctor};
 pub use down::down;
 pub use keeper::{Config, run};

@@ -3,6 +3,7 @@
 //! An object is hashed before its first use and whenever its file is not the one that was hashed (inode, size, times);
 //! the result is kept on disk, so that a keeper that begins again need not read a hundred megabytes.
 
+use crate::admit::Admit;
 use crate::{disk, mounts};
 use model::{Digest, Fault, Layout};
 use serde::{Deserialize, Serialize};
@@ -41,11 +42,15 @@ impl Objects {
         Self { layout: layout.clone(), state: Mutex::new(State { verified, ..State::default() }) }
     }
 
-    /// Checked and mounted; true: it was mounted now. Reads the whole object where that is needed.
-    pub fn ensure(&self, digest: &Digest) -> Result<bool, Fault> {
+    /// Checked and mounted; true: it was mounted now. Reads the whole object where that is needed. `admit` is asked behind the
+    /// bytes, so that it may take them as those of the digest, and before the mount.
+    pub fn ensure(&self, digest: &Digest, admit: Option<&Admit>) -> Result<bool, Fault> {
         let lock = self.lock_of(digest);
         let _held = held(&lock);
         self.verify(digest)?;
+        if let Some(admit) = admit {
+            admit.ask(digest)?;
+        }
         mounts::ensure(&self.layout, digest)
     }
 
@@ -155,5 +160,29 @@ mod tests {
         assert!(!objects.unchanged(&digest));
         let fault = objects.verify(&digest).unwrap_err();
         assert!(fault.code == "object-corrupt" && fault.hint.is_some(), "{fault:?}");
+    }
+
+    #[test]
+    fn what_is_not_admitted_is_not_mounted() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let digest = Digest::new(format!("sha256:{}", hex::encode(Sha256::digest(b"root")))).unwrap();
+        let path = layout.object(&digest);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::create_dir_all(layout.host()).unwrap();
+        std::fs::write(&path, b"other").unwrap();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let seen = asked.clone();
+        let admit = Admit::new(move |image| {
+            seen.lock().unwrap().push(image.clone());
+            Err(Fault::world("signature-refused", "nobody signed it"))
+        });
+        let objects = Objects::open(&layout);
+        assert_eq!(objects.ensure(&digest, Some(&admit)).unwrap_err().code, "object-corrupt");
+        assert!(asked.lock().unwrap().is_empty(), "it is asked about whole objects only");
+        std::fs::write(&path, b"root").unwrap();
+        assert_eq!(objects.ensure(&digest, Some(&admit)).unwrap_err().code, "signature-refused");
+        assert_eq!(*asked.lock().unwrap(), [digest.clone()]);
+        assert!(!mounts::place(&layout, &digest).exists());
     }
 }

@@ -196,13 +196,16 @@ fn is_ready(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, release: 
     group.preparing = true;
     group.objects.clone_from(&objects);
     let (keeper, name) = (keeper.clone(), name.clone());
-    keeper.clone().tasks.spawn_blocking(move || prepare(&keeper, &name, &objects));
+    let image = release.image.clone();
+    keeper.clone().tasks.spawn_blocking(move || prepare(&keeper, &name, &image, &objects));
     false
 }
 
-fn prepare(keeper: &Keeper, name: &GroupName, objects: &[Digest]) {
+/// Only the machine's root must be admitted: an artifact is nobody's bake, and the release pins its bytes.
+fn prepare(keeper: &Keeper, name: &GroupName, image: &Digest, objects: &[Digest]) {
     let result = objects.iter().try_for_each(|object| {
-        if keeper.objects.ensure(object)? {
+        let admit = (object == image).then_some(&keeper.admit);
+        if keeper.objects.ensure(object, admit)? {
             keeper.counters.change(|c| c.mounted += 1);
         }
         Ok::<(), Fault>(())

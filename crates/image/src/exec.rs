@@ -16,7 +16,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 const LAST_WORDS: usize = 12;
 
 /// Which Debian package brings a program.
-const BRINGS: [(&str, &str); 9] = [
+const BRINGS: [(&str, &str); 17] = [
     ("mmdebstrap", "mmdebstrap"),
     ("mkfs.erofs", "erofs-utils"),
     ("dump.erofs", "erofs-utils"),
@@ -26,6 +26,14 @@ const BRINGS: [(&str, &str); 9] = [
     ("dpkg", "dpkg"),
     ("setpriv", "util-linux"),
     ("unshare", "util-linux"),
+    ("nsenter", "util-linux"),
+    ("timeout", "coreutils"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("qemu-img", "qemu-utils"),
+    ("veritysetup", "cryptsetup-bin"),
+    ("dmsetup", "dmsetup"),
+    ("sgdisk", "gdisk"),
+    ("fsck.erofs", "erofs-utils"),
 ];
 
 pub fn tool_missing(program: &str) -> Fault {

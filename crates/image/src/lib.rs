@@ -19,11 +19,14 @@ mod fetch;
 mod io;
 pub mod life;
 mod lockfile;
+mod kits;
+mod known;
 mod locks;
 mod manifest;
 mod near;
 mod pack;
 mod packages;
+mod policy;
 mod progress;
 mod rebuild;
 mod recipe;
@@ -40,14 +43,22 @@ pub use bake::{Baked, Builder, Did, Options, PatchState, bake, bake_fresh, bake_
 pub use changes::{Changes, changes, changes_of_locks};
 pub use compare::{Difference, compare_images};
 pub use fetch::Fetched;
+pub use kits::kit;
+pub use known::find_lock;
 pub use lockfile::{Head, Index, Lock, Locked};
 pub use manifest::{Kind, Manifest, Package};
 pub use pack::{Packed, pack};
+pub use policy::{admit, is_public_key, own_key, policy_path, read_policy, signing_key, verify_whole, write_policy};
 pub use progress::Progress;
 pub use rebuild::{Rebuilt, verify_rebuild};
 pub use store::{Current, Removed, Store};
 
 use model::{Digest, Fault, ImageName};
+
+/// Whether this image was made from this very recipe; false as well if its manifest cannot be read.
+pub fn is_of(store: &Store, digest: &Digest, spec: &model::ImageSpec) -> bool {
+    store.manifest(digest).is_ok_and(|manifest| manifest.recipe.as_ref() == Some(&recipe::digest(spec)))
+}
 
 /// The image a recipe gave last.
 pub fn current(store: &Store, image: &ImageName) -> Result<Option<Digest>, Fault> {

@@ -89,7 +89,10 @@ impl Host {
         }
         let _lock = begin(&context.layout, Role::Host, self.parent)?;
         let shim_args = ["host", "--shim"].map(String::from).to_vec();
-        let config = host::Config { layout: context.layout.clone(), program: own()?, shim_args, subnet: None, runtime: self.runtime };
+        let layout = context.layout.clone();
+        let admit = host::Admit::new(move |image| image::admit(&layout, image));
+        let config =
+            host::Config { layout: context.layout.clone(), program: own()?, shim_args, subnet: None, runtime: self.runtime, admit };
         until_signal(host::run(config))
     }
 }

@@ -1,0 +1,34 @@
+//! Who may say no before an object becomes the root of a machine: a check of signatures, say. The host itself knows of none, and
+//! must not: what is asked for is decided by whoever starts it.
+
+use model::{Digest, Fault};
+use std::fmt;
+use std::sync::Arc;
+
+type Question = dyn Fn(&Digest) -> Result<(), Fault> + Send + Sync;
+
+/// Asked for each image that is made ready for a group, with its bytes checked already. A refusal becomes the group's trouble, as
+/// a corrupted object does, and the question is asked again later.
+#[derive(Clone)]
+pub struct Admit(Arc<Question>);
+
+impl Admit {
+    pub fn new(ask: impl Fn(&Digest) -> Result<(), Fault> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(ask))
+    }
+
+    /// Nothing is asked for.
+    pub fn all() -> Self {
+        Self::new(|_| Ok(()))
+    }
+
+    pub fn ask(&self, image: &Digest) -> Result<(), Fault> {
+        (self.0)(image)
+    }
+}
+
+impl fmt::Debug for Admit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Admit")
+    }
+}

@@ -1,0 +1,133 @@
+//! What this machine asks of an image before it becomes the root of a server: a file in the data directory, written by who owns the
+//! machine. It is not in the service file, because whoever writes that asks for the deploy: he cannot be the one who says what is trusted.
+//!
+//! ```text
+//! DATA/policy.json   {"require": true, "trusted": ["<64 hex digits>", ...]}
+//!   not there ─▶ nothing is asked for        not readable ─▶ every image is refused
+//! ```
+
+use crate::attest::{Key, Policy, PublicKey, Verified, verify_signature};
+use crate::io;
+use crate::manifest::Manifest;
+use crate::store::{Store, to_json};
+use model::{Digest, Fault, Layout};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+const LIMIT: u64 = 1 << 20;
+const BILL_LIMIT: u64 = 64 << 20;
+
+pub fn policy_path(layout: &Layout) -> PathBuf {
+    layout.root().join("policy.json")
+}
+
+/// None: there is no such file.
+pub fn read_policy(layout: &Layout) -> Result<Option<Policy>, Fault> {
+    let path = policy_path(layout);
+    if !io::exists(&path) {
+        return Ok(None);
+    }
+    let bad = |why: String| {
+        Fault::world("bad-policy", format!("{}: {why}", path.display()))
+            .hint("until it can be read no image is used; write it anew with `afresh image policy`")
+            .again(false)
+    };
+    let policy: Policy = serde_json::from_slice(&io::read_limited(&path, LIMIT)?).map_err(|e| bad(e.to_string()))?;
+    if let Some(key) = policy.trusted.iter().find(|k| !is_public_key(k)) {
+        return Err(bad(format!("{key:?} is no public key: 64 hex digits are expected")));
+    }
+    if policy.require && policy.trusted.is_empty() {
+        return Err(bad("signatures are required, and no key is trusted".to_string()));
+    }
+    Ok(Some(policy))
+}
+
+pub fn write_policy(layout: &Layout, policy: &Policy) -> Result<(), Fault> {
+    io::make_dir(layout.root())?;
+    io::write_atomic(&policy_path(layout), &to_json(policy))
+}
+
+pub fn is_public_key(text: &str) -> bool {
+    text.len() == 64 && hex::decode(text).is_ok()
+}
+
+/// The key that bakes on this machine sign with; None: nothing was baked here yet.
+pub fn own_key(store: &Store) -> Result<Option<PublicKey>, Fault> {
+    let path = store.dir("keys").join("signing.key");
+    if io::exists(&path) { Key::load_or_make(&path).map(|key| Some(key.public())) } else { Ok(None) }
+}
+
+/// The key that bakes on this machine sign with, made if there is none.
+pub fn signing_key(store: &Store) -> Result<Key, Fault> {
+    Key::load_or_make(&store.dir("keys").join("signing.key"))
+}
+
+/// What a host asks before it uses an image; reads the policy each time, so that a change of it counts at once.
+pub fn admit(layout: &Layout, digest: &Digest) -> Result<(), Fault> {
+    match read_policy(layout)? {
+        None => Ok(()),
+        Some(policy) => verify_whole(layout, digest, &policy).map(drop),
+    }
+}
+
+/// The signature, and that the store's own notes tell of the packages that were signed for.
+pub fn verify_whole(layout: &Layout, digest: &Digest, policy: &Policy) -> Result<Verified, Fault> {
+    let verified = verify_signature(layout, digest, policy)?;
+    if verified == Verified::Unsigned {
+        return Ok(verified);
+    }
+    let refused = |why: String| {
+        Fault::world("signature-refused", format!("image {} is refused: {why}", digest.short()))
+            .hint("bake it anew: its notes in the store were changed after it was signed")
+            .again(false)
+    };
+    let path = layout.manifest(digest);
+    let manifest: Manifest =
+        serde_json::from_slice(&io::read_limited(&path, LIMIT * 16)?).map_err(|e| refused(format!("{} is damaged: {e}", path.display())))?;
+    if &manifest.digest != digest {
+        return Err(refused(format!("{} tells of another image", path.display())));
+    }
+    let path = layout.store().join("attested").join(digest.hex()).join("sbom.cdx.json");
+    let bill: Value =
+        serde_json::from_slice(&io::read_limited(&path, BILL_LIMIT)?).map_err(|e| refused(format!("{} is damaged: {e}", path.display())))?;
+    let text = |c: &Value, key: &str| c[key].as_str().unwrap_or_default().to_string();
+    let signed: BTreeSet<(String, String)> =
+        bill["components"].as_array().into_iter().flatten().map(|c| (text(c, "name"), text(c, "version"))).collect();
+    let noted: BTreeSet<(String, String)> = manifest.packages.iter().map(|p| (p.name.clone(), p.version.clone())).collect();
+    match signed.symmetric_difference(&noted).next() {
+        None => Ok(verified),
+        Some((name, version)) => {
+            let only = if signed.contains(&(name.clone(), version.clone())) { "what was signed" } else { "the store's notes" };
+            Err(refused(format!("{name} {version} is only in {only}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_that_cannot_be_read_admits_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let image = io::digest_of(b"image");
+        admit(&layout, &image).unwrap();
+        let key = "ab".repeat(32);
+        for (text, says) in [
+            ("", "EOF"),
+            ("{\"trusted\": []}", "require"),
+            ("{\"require\": true, \"trusted\": []}", "no key is trusted"),
+            ("{\"require\": false, \"trusted\": [\"zz\"]}", "no public key"),
+        ] {
+            std::fs::write(policy_path(&layout), text).unwrap();
+            let fault = admit(&layout, &image).unwrap_err();
+            assert!(fault.code == "bad-policy" && fault.message.contains(says) && fault.hint.is_some(), "{fault:?}");
+        }
+        write_policy(&layout, &Policy { require: true, trusted: vec![key] }).unwrap();
+        assert_eq!(admit(&layout, &image).unwrap_err().code, "signature-refused");
+        write_policy(&layout, &Policy { require: false, trusted: Vec::new() }).unwrap();
+        admit(&layout, &image).unwrap();
+    }
+}
