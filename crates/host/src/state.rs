@@ -98,8 +98,9 @@ impl Instance {
     }
 
     /// Whether the balancer may know of it: its program was launched and is not known to have ended.
+    /// An adopted instance that a new keeper does not follow yet (`Launching`, but started) is one: it serves, and leaving it out would turn customers away.
     pub fn is_target(&self) -> bool {
-        self.started.is_some() && self.ended.is_none() && matches!(self.stage, Stage::Up | Stage::Ending)
+        self.started.is_some() && self.ended.is_none() && matches!(self.stage, Stage::Launching | Stage::Up | Stage::Ending)
     }
 
     pub fn seen(&self, now: Instant) -> InstanceSeen {
@@ -166,5 +167,47 @@ impl State {
             GroupWish::Gone => false,
         });
         declared || self.instances.values().any(|i| Some(&i.record.id) != besides && names(&i.record.release))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Ground;
+    use crate::testing::release;
+
+    fn instance() -> Instance {
+        let (id, group) = (model::InstanceId::new("web-r1-1-1").unwrap(), GroupName::new("web-r1-1").unwrap());
+        let folder = std::path::PathBuf::new;
+        let ground = Ground {
+            runtime: folder(),
+            runtime_state: folder(),
+            cgroup: String::new(),
+            image_mount: folder(),
+            artifact_mount: None,
+            mounts: folder(),
+            log: folder(),
+            bridge: String::new(),
+            veth: String::new(),
+            gateway: [198, 18, 0, 1].into(),
+            address: [198, 18, 0, 2].into(),
+        };
+        Instance::new(Record { id, group, number: 1, release: release(1), once: None, created: model::Time(0), ground })
+    }
+
+    /// A keeper that was killed with -9 comes back while customers are being served: its servers stay known from its first look on.
+    #[test]
+    fn an_adopted_instance_stays_a_target_while_nobody_follows_it_yet() {
+        let mut one = instance();
+        assert!(!one.is_target(), "it was not launched");
+        one.stage = Stage::Launching;
+        assert!(!one.is_target(), "its program did not begin");
+        one.started = Some(Started { pid: 7, pid_start: 1, at: model::Time(1), spent_ms: Vec::new() });
+        for stage in [Stage::Launching, Stage::Up, Stage::Ending] {
+            one.stage = stage;
+            assert!(one.is_target(), "{stage:?}");
+        }
+        one.ended = Some(Ended { code: 0, at: model::Time(2), failed: None });
+        assert!(!one.is_target(), "it has ended");
     }
 }
