@@ -92,6 +92,9 @@ pub struct ServiceSpec {
 }
 
 impl ServiceSpec {
+    /// A host has 253 addresses to give, and a rotation may have both releases whole at once.
+    pub const COUNT_MAX: u32 = 100;
+
     pub fn default_user() -> String {
         "65534:65534".to_string()
     }

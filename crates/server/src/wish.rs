@@ -4,7 +4,6 @@ use api::control::DeployRequest;
 use model::{Digest, Fault, Probe, Release, ServiceName, ServiceSpec, TierName};
 
 /// More servers of one service than this on one host is a slip of the finger.
-const COUNT_MAX: u32 = 1_000;
 
 /// A service as it shall be, and the release it shall run; its number is not given yet.
 #[derive(Clone, Debug)]
@@ -119,8 +118,8 @@ pub fn with_settings(spec: &ServiceSpec, release: &Release) -> ServiceSpec {
 fn sensible(wish: &Wish) -> Result<(), Fault> {
     let (spec, release) = (&wish.spec, &wish.release);
     let no = |code: &str, why: String| Err(Fault::yours(code, format!("{}: {why}", spec.name)));
-    if spec.count == 0 || spec.count > COUNT_MAX {
-        return no("bad-count", format!("count = {}; it must be 1 to {COUNT_MAX}", spec.count));
+    if spec.count == 0 || spec.count > ServiceSpec::COUNT_MAX {
+        return no("bad-count", format!("count = {}; it must be 1 to {}", spec.count, ServiceSpec::COUNT_MAX));
     }
     if release.run.first().is_none_or(String::is_empty) {
         return no("no-command", "`run` is empty".to_string());

@@ -69,7 +69,7 @@ pub fn bake(store: &image::Store, spec: &ImageSpec, fresh: bool, quiet: bool) ->
     Ok(baked)
 }
 
-/// The current image of each recipe that is used; those that have none are baked first.
+/// The current image of each recipe that is used; where there is none, or the recipe has changed since, one is baked first.
 pub fn currents(
     context: &Context,
     store: &image::Store,
@@ -78,9 +78,10 @@ pub fn currents(
 ) -> Result<BTreeMap<ImageName, Digest>, Fault> {
     let mut images = BTreeMap::new();
     for name in used {
-        let digest = match image::current(store, name)? {
+        let recipe = recipe(file, name)?;
+        let digest = match image::current(store, name)?.filter(|current| image::is_of(store, current, recipe)) {
             Some(digest) => digest,
-            None => bake(store, recipe(file, name)?, false, context.json)?.digest,
+            None => bake(store, recipe, false, context.json)?.digest,
         };
         images.insert(name.clone(), digest);
     }

@@ -18,7 +18,7 @@ use std::ops::Range;
 
 /// A group's name (`web-r42-7`) and an instance's (`web-r42-7-3`) must fit a DNS label of 63 bytes.
 const SERVICE_NAME_BYTES_MAX: usize = 32;
-pub(crate) const COUNT_MAX: u64 = 1_000;
+pub(crate) const COUNT_MAX: u64 = ServiceSpec::COUNT_MAX as u64;
 
 /// The service if all of it was right, and what the whole file is checked for either way.
 pub(crate) struct Decoded {
