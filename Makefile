@@ -4,7 +4,7 @@
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 AFRESH := $(TARGET)/release/afresh
 
-.PHONY: demo build deps test check quick root-tests bench e2e clean
+.PHONY: demo build deps test check quick root-tests seeds bench e2e clean
 
 demo: build
 	$(AFRESH) demo $(ARGS)
@@ -21,8 +21,9 @@ test: deps
 	@if [ "$$(id -u)" -eq 0 ]; then $(MAKE) --no-print-directory root-tests; else echo "not root: the tests that need root were left out"; fi
 
 # They share the machine's network and mounts, so one after the other. Kills are few here; `make e2e` has all of them.
+# The simulator's long searches are not among them: `make seeds`.
 root-tests: deps
-	AFRESH_KILLS=2 cargo test --workspace --locked -- --ignored --test-threads 1
+	AFRESH_KILLS=2 cargo test -p store -p host -p image -p server -p afresh --locked -- --ignored --test-threads 1
 
 # The everyday loop: under a minute when warm.
 check:
@@ -33,6 +34,10 @@ check:
 # kill -9 at forty random moments, where a rotation's time goes, every kind of step run twice. About ten minutes.
 e2e: build
 	cargo test --release --locked -p afresh --test machine -- --ignored --nocapture --test-threads 1 $(ARGS)
+
+# 20,000 simulated histories, every planted bug, and a crash at every pair of points. About ten minutes.
+seeds:
+	cargo test --release --locked -p sim -- --ignored --nocapture
 
 bench: build
 	e2e/bench.sh $(AFRESH)
