@@ -1,0 +1,262 @@
+//! A small apt repository: packages made with dpkg-deb, indexes signed with a throwaway key, served on loopback.
+
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+pub const SUITE: &str = "bookworm";
+
+/// One package as it stands in the index.
+#[derive(Clone)]
+struct Entry {
+    control: String,
+    path: String,
+    bytes: Arc<Vec<u8>>,
+}
+
+type Files = Arc<Mutex<BTreeMap<String, Arc<Vec<u8>>>>>;
+
+pub struct Mirror {
+    work: PathBuf,
+    files: Files,
+    packages: BTreeMap<String, Entry>,
+    pub address: SocketAddr,
+}
+
+/// What a package is made of.
+pub struct Package<'a> {
+    pub name: &'a str,
+    pub version: String,
+    pub required: bool,
+    pub depends: &'a str,
+    /// Path from the root, text.
+    pub files: Vec<(String, String)>,
+    /// The newest entry first: version and what it says.
+    pub changelog: Vec<(String, String)>,
+    pub postinst: Option<&'a str>,
+}
+
+pub fn run(command: &mut Command) -> String {
+    let done = command.stderr(Stdio::piped()).output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
+fn write(path: &Path, text: &str, mode: u32) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+impl Mirror {
+    pub fn new(work: &Path) -> Mirror {
+        let work = work.join("mirror");
+        for part in ["gnupg", "packages"] {
+            fs::create_dir_all(work.join(part)).unwrap();
+        }
+        fs::set_permissions(work.join("gnupg"), fs::Permissions::from_mode(0o700)).unwrap();
+        let mut mirror =
+            Mirror { files: Files::default(), packages: BTreeMap::new(), address: SocketAddr::from(([127, 0, 0, 1], 0)), work };
+        let key = "Key-Type: EDDSA\nKey-Curve: ed25519\nName-Real: A month\nName-Email: month@example.org\n%no-protection\n%commit\n";
+        let asked = mirror.work.join("key");
+        fs::write(&asked, key).unwrap();
+        run(mirror.gpg().args(["--generate-key"]).arg(&asked));
+        let public = mirror.gpg().args(["--export"]).output().unwrap().stdout;
+        fs::write(mirror.work.join("key.gpg"), public).unwrap();
+        mirror.address = serve(mirror.files.clone());
+        mirror
+    }
+
+    fn gpg(&self) -> Command {
+        let mut c = Command::new("gpg");
+        c.env("GNUPGHOME", self.work.join("gnupg")).args(["--batch", "--quiet", "--yes"]);
+        c
+    }
+
+    /// A directory that stands for /etc/apt: this mirror alone.
+    pub fn etc(&self) -> PathBuf {
+        let etc = self.work.join("etc");
+        for part in ["sources.list.d", "apt.conf.d", "preferences.d", "trusted.gpg.d", "auth.conf.d"] {
+            fs::create_dir_all(etc.join(part)).unwrap();
+        }
+        let key = fs::read(self.work.join("key.gpg")).unwrap();
+        fs::write(etc.join("month.gpg"), key).unwrap();
+        let source =
+            format!("Types: deb\nURIs: http://{}/debian\nSuites: {SUITE}\nComponents: main\nSigned-By: /etc/apt/month.gpg\n", self.address);
+        fs::write(etc.join("sources.list.d/month.sources"), source).unwrap();
+        etc
+    }
+
+    /// Packs it; the one before of this name is dropped from the index, as mirrors do.
+    pub fn put(&mut self, package: &Package) {
+        let root = self.work.join("packages").join(package.name);
+        let _ = fs::remove_dir_all(&root);
+        for (path, text) in &package.files {
+            write(&root.join(path), text, 0o644);
+        }
+        if !package.changelog.is_empty() {
+            let entry = |(version, text): &(String, String)| {
+                format!(
+                    "{} ({version}) {SUITE}; urgency=medium\n\n  * {text}\n\n -- A month <month@example.org>  Sun, 01 Nov 2026 00:00:00 +0000\n",
+                    package.name
+                )
+            };
+            let doc = root.join("usr/share/doc").join(package.name);
+            write(&doc.join("changelog.Debian"), &package.changelog.iter().map(entry).collect::<Vec<_>>().join("\n"), 0o644);
+            run(Command::new("gzip").arg("-n9").arg(doc.join("changelog.Debian")));
+        }
+        self.pack(package, &root);
+    }
+
+    /// As [`Mirror::put`], over a tree that is there.
+    pub fn pack(&mut self, package: &Package, root: &Path) {
+        let essential = if package.required { "Essential: yes\nPriority: required\n" } else { "Priority: optional\n" };
+        let depends = if package.depends.is_empty() { String::new() } else { format!("Depends: {}\n", package.depends) };
+        let control = format!(
+            "Package: {}\nVersion: {}\nArchitecture: amd64\nMaintainer: A month <month@example.org>\n{essential}{depends}Description: for a month\n",
+            package.name, package.version
+        );
+        write(&root.join("DEBIAN/control"), &control, 0o644);
+        if let Some(text) = package.postinst {
+            write(&root.join("DEBIAN/postinst"), text, 0o755);
+        }
+        let out = self.work.join("out.deb");
+        run(Command::new("dpkg-deb").args(["--root-owner-group", "-Zgzip", "-z1", "--build"]).arg(root).arg(&out));
+        let path = format!("pool/{}_{}_amd64.deb", package.name, package.version);
+        self.packages.insert(package.name.to_string(), Entry { control, path, bytes: Arc::new(fs::read(&out).unwrap()) });
+    }
+
+    /// Makes what was put since visible, all at once.
+    pub fn publish(&self) {
+        let mut index = String::new();
+        let mut files: BTreeMap<String, Arc<Vec<u8>>> = BTreeMap::new();
+        for entry in self.packages.values() {
+            let sum = hex::encode(Sha256::digest(&*entry.bytes));
+            index.push_str(&format!("{}Filename: {}\nSize: {}\nSHA256: {sum}\n\n", entry.control, entry.path, entry.bytes.len()));
+            files.insert(format!("/debian/{}", entry.path), entry.bytes.clone());
+        }
+        let date = run(Command::new("date").args(["-u", "+%a, %d %b %Y %H:%M:%S UTC"]).env("LC_ALL", "C"));
+        let sum = hex::encode(Sha256::digest(index.as_bytes()));
+        let release = format!(
+            "Origin: Month\nLabel: Month\nSuite: {SUITE}\nCodename: {SUITE}\nDate: {}\nArchitectures: amd64\nComponents: main\nSHA256:\n {sum} {} main/binary-amd64/Packages\n",
+            date.trim(),
+            index.len()
+        );
+        let plain = self.work.join("Release");
+        fs::write(&plain, release).unwrap();
+        run(self.gpg().args(["--clearsign", "--output"]).arg(self.work.join("InRelease")).arg(&plain));
+        files.insert(format!("/debian/dists/{SUITE}/InRelease"), Arc::new(fs::read(self.work.join("InRelease")).unwrap()));
+        files.insert(format!("/debian/dists/{SUITE}/main/binary-amd64/Packages"), Arc::new(index.into_bytes()));
+        *self.files.lock().unwrap() = files;
+    }
+
+    /// The least in which dpkg can configure and Python can serve, taken from this machine.
+    pub fn base(&mut self) {
+        let root = self.work.join("packages/month-base");
+        fs::create_dir_all(&root).unwrap();
+        let programs = [
+            "/usr/bin/dpkg",
+            "/usr/bin/dpkg-deb",
+            "/usr/bin/dpkg-split",
+            "/usr/bin/dpkg-query",
+            "/usr/bin/dpkg-trigger",
+            "/usr/bin/dash",
+            "/usr/bin/rm",
+            "/usr/bin/tar",
+            "/usr/bin/diff",
+            "/usr/bin/cat",
+            "/usr/bin/test",
+            "/usr/bin/true",
+            "/usr/bin/python3.11",
+            "/usr/sbin/ldconfig",
+            "/usr/sbin/start-stop-daemon",
+        ];
+        let mut wanted: Vec<PathBuf> = programs.iter().map(PathBuf::from).collect();
+        let modules = Path::new("/usr/lib/python3.11");
+        for part in ["asyncio", "collections", "concurrent", "encodings", "email", "http", "importlib", "json", "logging", "re", "urllib"] {
+            tree(&modules.join(part), &mut wanted);
+        }
+        let own: Vec<PathBuf> =
+            fs::read_dir(modules).unwrap().map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "py")).collect();
+        wanted.extend(own);
+        tree(&modules.join("lib-dynload"), &mut wanted);
+        let mut libraries: Vec<PathBuf> = Vec::new();
+        for file in wanted.iter().filter(|p| p.extension().is_none_or(|e| e == "so" || e == "11")) {
+            let said = Command::new("ldd").arg(file).output().unwrap();
+            let paths = String::from_utf8_lossy(&said.stdout).into_owned();
+            libraries.extend(paths.split_whitespace().filter(|w| w.starts_with('/') && !w.ends_with(':')).map(PathBuf::from));
+        }
+        libraries.sort();
+        libraries.dedup();
+        for file in wanted.iter().chain(&libraries) {
+            // Merged: /lib/x and /usr/lib/x are one.
+            let place = if file.starts_with("/usr") { file.clone() } else { Path::new("/usr").join(file.strip_prefix("/").unwrap()) };
+            let to = root.join(place.strip_prefix("/").unwrap());
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::copy(file, &to).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        }
+        symlink("dash", root.join("usr/bin/sh")).unwrap();
+        symlink("python3.11", root.join("usr/bin/python3")).unwrap();
+        let package = Package {
+            name: "month-base",
+            version: "1".into(),
+            required: true,
+            depends: "",
+            files: Vec::new(),
+            changelog: Vec::new(),
+            postinst: None,
+        };
+        self.pack(&package, &root);
+        self.put(&Package {
+            name: "apt",
+            required: false,
+            files: vec![("usr/share/doc/apt/README".into(), "not the real one\n".into())],
+            ..package
+        });
+    }
+}
+
+fn tree(from: &Path, all: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && path.file_name().is_some_and(|n| n != "__pycache__") {
+            tree(&path, all);
+        } else if path.is_file() {
+            all.push(path);
+        }
+    }
+}
+
+fn serve(files: Files) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let files = files.clone();
+            std::thread::spawn(move || answer(stream, &files));
+        }
+    });
+    address
+}
+
+/// One request a connection: apt asks few.
+fn answer(mut stream: TcpStream, files: &Files) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut first = String::new();
+    let _ = reader.read_line(&mut first);
+    let mut line = String::new();
+    while reader.read_line(&mut line).is_ok_and(|n| n > 2) {
+        line.clear();
+    }
+    let path = first.split(' ').nth(1).unwrap_or("");
+    let found = files.lock().unwrap().get(path).cloned();
+    let (status, body) = found.map_or(("404 Not Found", Arc::new(Vec::new())), |body| ("200 OK", body));
+    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
+}
