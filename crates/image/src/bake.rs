@@ -105,6 +105,7 @@ pub fn bake_with(store: &Store, spec: &ImageSpec, options: &Options, tell: &mut 
         store.remember(&signed, &there.digest)?;
         return nothing(store, spec, options, there, "the indexes are newer, but every package of it is the same", steps);
     }
+    lock.write(&store.lock_path(&inputs))?;
     steps.begin("fetch", "packages that are not in the store");
     fetch::fetch(store, &lock, &mut steps)?;
     let built = match options.builder {

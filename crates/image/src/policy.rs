@@ -83,14 +83,14 @@ pub fn verify_whole(layout: &Layout, digest: &Digest, policy: &Policy) -> Result
             .again(false)
     };
     let path = layout.manifest(digest);
-    let manifest: Manifest =
-        serde_json::from_slice(&io::read_limited(&path, LIMIT * 16)?).map_err(|e| refused(format!("{} is damaged: {e}", path.display())))?;
+    let manifest: Manifest = serde_json::from_slice(&io::read_limited(&path, LIMIT * 16)?)
+        .map_err(|e| refused(format!("{} is damaged: {e}", path.display())))?;
     if &manifest.digest != digest {
         return Err(refused(format!("{} tells of another image", path.display())));
     }
     let path = layout.store().join("attested").join(digest.hex()).join("sbom.cdx.json");
-    let bill: Value =
-        serde_json::from_slice(&io::read_limited(&path, BILL_LIMIT)?).map_err(|e| refused(format!("{} is damaged: {e}", path.display())))?;
+    let bill: Value = serde_json::from_slice(&io::read_limited(&path, BILL_LIMIT)?)
+        .map_err(|e| refused(format!("{} is damaged: {e}", path.display())))?;
     let text = |c: &Value, key: &str| c[key].as_str().unwrap_or_default().to_string();
     let signed: BTreeSet<(String, String)> =
         bill["components"].as_array().into_iter().flatten().map(|c| (text(c, "name"), text(c, "version"))).collect();

@@ -16,7 +16,8 @@ umask 022
 root=$1; packages=$2; name=$3; shift 3
 echo "$name" > /proc/sys/kernel/hostname
 mount -t tmpfs -o mode=755,size=1m dev "$root/dev"
-mkdir "$root/dev/pts" "$root/dev/shm"; chmod 1777 "$root/dev/shm"
+mkdir "$root/dev/pts" "$root/dev/shm"
+mount -t tmpfs -o mode=1777,size=256m shm "$root/dev/shm"
 for node in null:666:1:3 zero:666:1:5 full:666:1:7 random:666:1:8 urandom:666:1:9 tty:666:5:0; do
   IFS=: read -r n mode major minor <<EOF
 $node

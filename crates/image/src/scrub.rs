@@ -31,6 +31,10 @@ const TABLE: &[(&str, Act)] = &[
     ("var/lib/systemd/credential.secret", Act::Remove),
     ("var/lib/NetworkManager/secret_key", Act::Remove),
     ("root/.bash_history", Act::Remove),
+    // ssl-cert makes a key pair per machine: in an image all servers would share it, and everybody who has the image would know it.
+    // A service that wants one runs `make-ssl-cert generate-default-snakeoil` when it starts.
+    ("etc/ssl/private/ssl-cert-snakeoil.key", Act::Remove),
+    ("etc/ssl/certs/ssl-cert-snakeoil.pem", Act::Remove),
     // How the tree was made: mirrors, proxies, downloaded lists. A server is replaced, not changed, so it needs none of them.
     ("etc/apt/sources.list", Act::Remove),
     ("etc/apt/sources.list.d", Act::Empty),
@@ -165,6 +169,14 @@ fn shadow_of_day(text: &str, day: u64) -> String {
 
 /// Two servers with one key are one server to whoever listens in.
 fn host_keys(root: &Path) -> Result<(), Fault> {
+    let certs = root.join("etc/ssl/certs");
+    if parents_are_dirs(root, "etc/ssl/certs/x") {
+        // Its name is a hash of the key that went.
+        each(
+            &certs,
+            |p, _| if fs::read_link(p).is_ok_and(|to| to.ends_with("ssl-cert-snakeoil.pem")) { io::remove_file(p) } else { Ok(()) },
+        )?;
+    }
     let dir = root.join("etc/ssh");
     if !parents_are_dirs(root, "etc/ssh/x") {
         return Ok(());

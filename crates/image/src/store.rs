@@ -297,7 +297,34 @@ impl Store {
             removed.push(Removed { digest, name, bytes });
         }
         self.drop_dead_inputs()?;
+        self.drop_dead_packages(grace_ms)?;
         Ok(removed)
+    }
+
+    /// Locks that no image is known to come from, and then packages that no lock names. A young lock may be of a bake that is still at work.
+    fn drop_dead_packages(&self, grace_ms: u64) -> Result<(), Fault> {
+        let young = |path: &Path| {
+            let age = fs::metadata(path).and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
+            age.is_none_or(|a| a.as_millis() < u128::from(grace_ms))
+        };
+        let mut named = BTreeSet::new();
+        for path in entries(&self.dir("locked"))? {
+            let inputs = path.file_stem().and_then(|s| Digest::new(format!("sha256:{}", s.to_string_lossy())).ok());
+            let lives = inputs.is_some_and(|i| io::exists(&self.inputs_path(&i))) || young(&path);
+            // One that cannot be read keeps nothing alive, and is kept itself for whoever wants to know why.
+            match PackageLock::read(&path) {
+                Ok(lock) if lives => named.extend(lock.packages.into_iter().map(|p| format!("{}.deb", p.sha256))),
+                Ok(_) => io::remove_file(&path)?,
+                Err(_) => {}
+            }
+        }
+        for path in entries(&self.dir("packages"))? {
+            let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            if path.is_file() && !named.contains(&name) && !young(&path) {
+                io::remove_file(&path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Where an object's attestations lie.
@@ -345,6 +372,15 @@ impl Store {
             }
         }
         Ok(())
+    }
+}
+
+/// What lies in a directory; nothing if that is not there.
+fn entries(dir: &Path) -> Result<Vec<PathBuf>, Fault> {
+    match fs::read_dir(dir) {
+        Ok(found) => Ok(found.flatten().map(|e| e.path()).collect()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(io::fault("cannot list", dir, &e)),
     }
 }
 

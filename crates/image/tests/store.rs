@@ -299,3 +299,29 @@ fn a_host_takes_only_what_a_trusted_key_says_of_this_very_image() {
         assert_eq!(verify_signature(&layout, &digest, &policy(false, &[&key])).unwrap_err().code, "signature-refused");
     }
 }
+
+#[test]
+fn packages_live_as_long_as_a_lock_that_names_them() {
+    let (_dir, layout, store) = store();
+    let digest = put(&store, "base", "an image", 1);
+    let inputs = store.manifest(&digest).unwrap().inputs;
+    let line = |sha: &str| serde_json::json!({ "name": "p", "version": "1", "arch": "all", "suite": "s", "bytes": 1, "sha256": sha.repeat(64), "url": "http://m/" });
+    let spec = serde_json::json!({ "name": "base", "debian": "bookworm", "packages": [] });
+    let head = serde_json::json!({ "lock": 1, "debian": "bookworm", "arch": "amd64", "recipe": digest.as_str(), "spec": spec, "asked": 0, "indexes": [] });
+    let lock = |sha: &str| image::Lock::parse(&format!("{head}\n{}\n", line(sha)), "test").unwrap();
+    lock("a").write(&store.lock_path(&inputs)).unwrap();
+    lock("b").write(&store.lock_path(&lock("b").digest())).unwrap();
+    let packages = layout.store().join("packages");
+    fs::create_dir_all(packages.join("partial")).unwrap();
+    for sha in ["a", "b", "c"] {
+        fs::write(packages.join(format!("{}.deb", sha.repeat(64))), "x").unwrap();
+    }
+    let kept = || ["a", "b", "c"].map(|sha| packages.join(format!("{}.deb", sha.repeat(64))).exists());
+    store.gc(&BTreeSet::new(), 1).unwrap();
+    assert_eq!(kept(), [true, true, true], "all are young");
+    store.gc_after(&BTreeSet::new(), 1, 0).unwrap();
+    assert_eq!(kept(), [true, false, false]);
+    assert!(store.lock_of(&digest).is_ok());
+    store.gc_after(&BTreeSet::new(), 0, 0).unwrap();
+    assert_eq!(kept(), [false, false, false]);
+}
