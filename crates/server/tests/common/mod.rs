@@ -19,6 +19,8 @@ pub struct State {
     pub objects: BTreeSet<Digest>,
     /// Neither the keeper nor the balancer answers.
     pub down: bool,
+    /// Images on which nothing ever gets healthy.
+    pub sick: BTreeSet<Digest>,
     /// New instances stay unhealthy for now.
     pub slow: bool,
     pub launched: u64,
@@ -101,8 +103,10 @@ impl Provider for Fake {
     fn observe(&self, group: &GroupName) -> Result<GroupSeen, Fault> {
         let mut state = self.up()?;
         let slow = state.slow;
+        let unfit = state.sick.clone();
         let Some((stamp, spec, instances, _)) = state.groups.get_mut(group) else { return Ok(GroupSeen::unknown(group.clone())) };
-        let sick = program(spec) == "sick";
+        let on_unfit = matches!(&spec.wish, GroupWish::Run { release, .. } if unfit.contains(&release.image));
+        let sick = program(spec) == "sick" || on_unfit;
         for instance in instances.iter_mut().filter(|i| i.state == InstanceState::Running && !slow && !sick) {
             instance.healthy_ms = Some(1 << 30);
         }
