@@ -89,7 +89,7 @@ pub fn currents(
 }
 
 /// One line that is written over on a terminal; elsewhere each step once.
-struct Bar {
+pub struct Bar {
     image: ImageName,
     quiet: bool,
     term: Option<Term>,
@@ -97,13 +97,13 @@ struct Bar {
 }
 
 impl Bar {
-    fn new(image: ImageName, quiet: bool) -> Self {
+    pub fn new(image: ImageName, quiet: bool) -> Self {
         let term = Term::stderr();
         let term = (!quiet && term.is_term()).then_some(term);
         Self { image, quiet, term, step: String::new() }
     }
 
-    fn tell(&mut self, progress: &Progress) {
+    pub fn tell(&mut self, progress: &Progress) {
         let share = progress.percent().map_or_else(String::new, |p| format!(" {p}%"));
         let text = format!("image {}: {}{share} {}", self.image, progress.step, progress.text);
         match &self.term {
@@ -117,7 +117,7 @@ impl Bar {
         self.step.clone_from(&progress.step);
     }
 
-    fn clear(&self) {
+    pub fn clear(&self) {
         if let Some(term) = &self.term {
             let _ = term.clear_line();
         }

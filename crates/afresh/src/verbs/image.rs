@@ -1,6 +1,10 @@
 //! `image`: the life of images. What differs, what is new, why each is what it is; bake one now, take one back.
 
+use super::image_attest::{Attest, Verify};
 use super::image_diff::Diff;
+use super::image_emit::{Boot, Emit};
+use super::image_make::{Build, Fetch, Lock};
+use super::image_policy::PolicyVerb;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -12,7 +16,7 @@ use model::{Fault, ImageName, ImageSpec, ServiceName, Time};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-/// Look into images: their history, what is new for them, what differs; bake one now or revoke one
+/// Make images step by step, look into them, prove them, give them to other worlds, revoke them
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  afresh image history base\n  afresh image check base")]
 pub struct ImageVerb {
@@ -22,6 +26,14 @@ pub struct ImageVerb {
 
 #[derive(Debug, Subcommand)]
 pub enum What {
+    Lock(Lock),
+    Fetch(Fetch),
+    Build(Build),
+    Emit(Box<Emit>),
+    Boot(Boot),
+    Attest(Attest),
+    Verify(Verify),
+    Policy(PolicyVerb),
     Diff(Diff),
     Check(Check),
     Rebuild(Rebuild),
@@ -32,6 +44,14 @@ pub enum What {
 impl ImageVerb {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         match self.what {
+            What::Lock(verb) => verb.run(context),
+            What::Fetch(verb) => verb.run(context),
+            What::Build(verb) => verb.run(context),
+            What::Emit(verb) => verb.run(context),
+            What::Boot(verb) => verb.run(context),
+            What::Attest(verb) => verb.run(context),
+            What::Verify(verb) => verb.run(context),
+            What::Policy(verb) => verb.run(context),
             What::Diff(verb) => verb.run(context),
             What::Check(verb) => verb.run(context),
             What::Rebuild(verb) => verb.run(context),

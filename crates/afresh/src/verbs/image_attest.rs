@@ -1,0 +1,211 @@
+//! `image attest`, `image verify`: who says what of an image, and whether that is so.
+
+use super::image::named;
+use super::image_make::{rounded, total, with_progress};
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::show;
+use clap::Args;
+use image::{Key, Manifest, Policy, Store, Verified};
+use model::{Fault, ImageName};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Write and sign an image's bill of materials (CycloneDX) and its provenance (SLSA in a DSSE envelope)
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  sudo afresh image attest base --key ./release.key")]
+pub struct Attest {
+    /// A digest's first digits, or a name for its current image
+    #[arg(value_name = "DIGEST|NAME")]
+    pub image: String,
+    /// An ed25519 key, made if it is not there; otherwise the key of this data directory
+    #[arg(long, value_name = "FILE", conflicts_with = "key_command")]
+    pub key: Option<PathBuf>,
+    /// A command, words split at spaces, that gets the bytes to sign on its input and answers with the signature in base64
+    #[arg(long, value_name = "COMMAND", requires = "public")]
+    pub key_command: Option<String>,
+    /// The public key of --key-command: 64 hex digits
+    #[arg(long, value_name = "HEX", requires = "key_command")]
+    pub public: Option<String>,
+}
+
+/// Check an image: its bytes, who signed it, its bill of materials and its provenance; with --rebuild also that it can be built again
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Keys that count: those of --trust, or of the policy (`afresh image policy`), or this data directory's own.\n\nExample:\n  sudo afresh image verify base --rebuild"
+)]
+pub struct Verify {
+    /// A digest's first digits, or a name for its current image
+    #[arg(value_name = "DIGEST|NAME")]
+    pub image: String,
+    /// Build it again from its lock and the package store, and compare: every difference is told, by path and by bytes
+    #[arg(long)]
+    pub rebuild: bool,
+    /// Only this public key counts (may be given again)
+    #[arg(long, value_name = "HEX")]
+    pub trust: Vec<String>,
+}
+
+impl Attest {
+    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let began = Instant::now();
+        let store = Store::open(&context.layout)?;
+        let manifest = named(&store, &self.image)?;
+        let lock = store.lock_of(&manifest.digest).map_err(|f| f.hint("only an image that was built from a lock can be attested"))?;
+        let key = self.key(&store)?;
+        let policy = Policy { require: true, trusted: vec![key.public()] };
+        let is_there = image::verify_whole(&context.layout, &manifest.digest, &policy).is_ok();
+        if !is_there {
+            image::attest(&store, &lock, &manifest, &key)?;
+            // What another program signed is looked at before anybody relies on it.
+            image::verify_whole(&context.layout, &manifest.digest, &policy)
+                .map_err(|f| f.hint("the signing command and the public key do not belong together"))?;
+        }
+        let (did, at, seconds) =
+            (if is_there { "nothing" } else { "attested" }, store.attested(&manifest.digest), rounded(began.elapsed().as_secs_f64()));
+        if context.json {
+            show::json(&json!({
+                "image": manifest.name, "digest": manifest.digest, "key": key.public(), "did": did, "path": at, "seconds": { "attest": seconds },
+            }));
+        } else {
+            let did = if is_there { "was signed by this key before" } else { "signed" };
+            show::line(format!(
+                "image {} {} {did}: key {}, in {} ({seconds:.1} s)",
+                manifest.name,
+                manifest.digest.short(),
+                key.public(),
+                at.display()
+            ));
+        }
+        Ok(Exit::Succeeded)
+    }
+
+    fn key(&self, store: &Store) -> Result<Key, Fault> {
+        match (&self.key_command, &self.public, &self.key) {
+            (Some(command), Some(public), _) => {
+                if !image::is_public_key(public) {
+                    return Err(Fault::yours("bad-key", format!("{public:?} is no public key")).hint("64 hex digits are expected"));
+                }
+                Ok(Key::Command { command: command.split_whitespace().map(str::to_string).collect(), public: public.to_lowercase() })
+            }
+            (_, _, Some(file)) => Key::load_or_make(file),
+            _ => image::signing_key(store),
+        }
+    }
+}
+
+impl Verify {
+    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let store = Store::open(&context.layout)?;
+        let manifest = named(&store, &self.image)?;
+        let began = Instant::now();
+        store.verify(&manifest.digest)?;
+        let policy = self.policy(context, &store)?;
+        let verified = image::verify_whole(&context.layout, &manifest.digest, &policy)?;
+        let statement = statement(&store, &manifest)?;
+        let checked = rounded(began.elapsed().as_secs_f64());
+        let (mut out, mut is_same) = (facts(&manifest, &verified, &statement), true);
+        if !context.json {
+            tell(&manifest, &verified, &statement, checked);
+        }
+        out["seconds"] = json!({ "check": checked });
+        if self.rebuild {
+            let name = ImageName::new(manifest.name.clone()).map_err(|e| Fault::ours("bad-name", e.to_string()))?;
+            let (rebuilt, seconds) = with_progress(context, &name, |tell| image::verify_rebuild(&store, &manifest.digest, tell))?;
+            is_same = rebuilt.is_same();
+            out["again"] = json!(rebuilt.again);
+            out["is_same"] = json!(is_same);
+            out["differences"] = json!(rebuilt.differences);
+            seconds.iter().for_each(|(step, s)| out["seconds"][step] = json!(s));
+            if !context.json {
+                rebuilt.differences.iter().for_each(|d| show::line(format!("{}: {}", d.path.display(), d.what)));
+                if is_same {
+                    show::line(format!("built again: the same bytes ({:.1} s)", total(&seconds)));
+                }
+            }
+        }
+        if is_same {
+            if context.json {
+                show::json(&out);
+            }
+            return Ok(Exit::Succeeded);
+        }
+        let count = out["differences"].as_array().map_or(0, Vec::len);
+        if context.json {
+            show::json(&out);
+        }
+        Err(Fault::world(
+            "not-reproducible",
+            format!(
+                "built again from its lock it is another image: {}, {} differ",
+                out["again"].as_str().unwrap_or_default(),
+                show::times(count as u64, "path")
+            ),
+        )
+        .hint("a script of the recipe, or what it was baked with, gave another result; the paths say where")
+        .again(false)
+        .into())
+    }
+
+    fn policy(&self, context: &Context, store: &Store) -> Result<Policy, Fault> {
+        if let Some(bad) = self.trust.iter().find(|k| !image::is_public_key(k)) {
+            return Err(Fault::yours("bad-key", format!("{bad:?} is no public key")).hint("64 hex digits are expected"));
+        }
+        if !self.trust.is_empty() {
+            return Ok(Policy { require: true, trusted: self.trust.iter().map(|k| k.to_lowercase()).collect() });
+        }
+        match image::read_policy(&context.layout)? {
+            Some(policy) => Ok(policy),
+            None => Ok(Policy { require: true, trusted: image::own_key(store)?.into_iter().collect() }),
+        }
+    }
+}
+
+/// The signed statement, decoded. It was checked already; an image that nobody signed has none.
+fn statement(store: &Store, manifest: &Manifest) -> Result<Value, Fault> {
+    let at = store.attested(&manifest.digest);
+    let bill = read(&at.join("sbom.cdx.json"))?;
+    let envelope = read(&at.join("provenance.dsse.json"))?;
+    let lock = store.lock_of(&manifest.digest).map(|l| l.digest()).ok();
+    Ok(json!({
+        "components": bill["components"].as_array().map_or(0, Vec::len),
+        "bill_form": format!("{} {}", bill["bomFormat"].as_str().unwrap_or("none"), bill["specVersion"].as_str().unwrap_or("")).trim(),
+        "payload_type": envelope["payloadType"],
+        "lock": lock,
+    }))
+}
+
+fn read(path: &Path) -> Result<Value, Fault> {
+    match std::fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| Fault::world("damaged", format!("{}: {e}", path.display()))),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Value::Null),
+        Err(e) => Err(crate::failure::io("cannot read", path, &e)),
+    }
+}
+
+fn facts(manifest: &Manifest, verified: &Verified, statement: &Value) -> Value {
+    let by = if let Verified::By(key) = verified { Some(key) } else { None };
+    json!({
+        "image": manifest.name, "digest": manifest.digest, "packages": manifest.packages.len(), "signed_by": by,
+        "sbom": { "form": statement["bill_form"], "components": statement["components"] },
+        "provenance": { "type": statement["payload_type"], "lock": statement["lock"] }, "notes": manifest.notes,
+    })
+}
+
+fn tell(manifest: &Manifest, verified: &Verified, statement: &Value, seconds: f64) {
+    show::line(format!("image {} {}: its bytes are those of its digest ({seconds:.1} s)", manifest.name, manifest.digest.short()));
+    match verified {
+        Verified::By(key) => show::line(format!("signed by {key}")),
+        Verified::Unsigned => show::line("nobody signed it, and the policy does not ask for it"),
+    }
+    let text = |key: &str| statement[key].as_str().unwrap_or("none").to_string();
+    show::line(format!(
+        "bill of materials: {}, {} components, the packages the store tells of",
+        text("bill_form"),
+        statement["components"]
+    ));
+    show::line(format!("provenance: {}, from lock {}", text("payload_type"), text("lock")));
+    manifest.notes.iter().for_each(|note| show::line(format!("note: {note}")));
+}

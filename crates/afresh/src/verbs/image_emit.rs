@@ -1,0 +1,325 @@
+//! `image emit`, `image boot`: an image for other worlds, and the proof that a disk comes up to an answering service.
+
+use super::image::named;
+use super::image_make::{rounded, total, with_progress};
+use super::step_hand::millis;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::{self, Failure};
+use crate::show;
+use api::control::ReleaseRow;
+use clap::Args;
+use image::emit::{self, Artifact, DiskInputs, Emitted, Meta, boot};
+use image::{Manifest, Store};
+use model::{Digest, Drain, Fault, Health, ImageName, Limits, Release, ServiceName};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Write an image as an OCI layout for container tools, or as a bootable disk for machines, clouds and QEMU
+#[derive(Args, Debug)]
+#[command(
+    after_help = "A disk has an EFI system partition, the image and its verity tree, and the service's code with its own. Equal inputs give equal bytes.\n\n\
+                  Example:\n  sudo afresh image emit base --disk web.disk --service web\n  sudo afresh image emit base --oci ./base-oci"
+)]
+pub struct Emit {
+    /// A digest's first digits, or a name for its current image
+    #[arg(value_name = "DIGEST|NAME")]
+    pub image: String,
+    /// Write an OCI image layout into this directory
+    #[arg(long, value_name = "DIR", required_unless_present = "disk")]
+    pub oci: Option<PathBuf>,
+    /// Write a disk image into this file
+    #[arg(long, value_name = "FILE", conflicts_with = "oci")]
+    pub disk: Option<PathBuf>,
+    /// The service's code: a directory or tarball, or the first digits of one in the store
+    #[arg(long, value_name = "PATH|DIGEST")]
+    pub artifact: Option<String>,
+    /// Put the code on a disk of its own, in this file
+    #[arg(long, value_name = "FILE", requires = "disk")]
+    pub artifact_disk: Option<PathBuf>,
+    /// What runs: a release of the control plane, such as web@r7
+    #[arg(long, value_name = "SERVICE@rN", conflicts_with_all = ["service", "run"])]
+    pub release: Option<String>,
+    /// What runs: a service of the service file
+    #[arg(long, value_name = "NAME", conflicts_with = "run")]
+    pub service: Option<ServiceName>,
+    /// The port of what runs, where neither --release nor --service tells it
+    #[arg(long, value_name = "PORT", requires = "run")]
+    pub port: Option<u16>,
+    /// Fetch kernel and boot tools anew; otherwise those of the last disk are used
+    #[arg(long, requires = "disk")]
+    pub fresh_kit: bool,
+    /// More words for the kernel's command line
+    #[arg(long, value_name = "WORDS", default_value = "", requires = "disk", hide_default_value = true)]
+    pub cmdline: String,
+    /// What runs: a command and its arguments, behind --
+    #[arg(last = true, value_name = "COMMAND")]
+    pub run: Vec<String>,
+}
+
+/// Boot a disk in QEMU, without KVM, until the service in it answers a GET with 2xx or 3xx
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  afresh image boot web.disk --path /hello --within 120s")]
+pub struct Boot {
+    pub disk: PathBuf,
+    /// The disk of the service's code, where it is one of its own
+    #[arg(long, value_name = "FILE")]
+    pub artifact: Option<PathBuf>,
+    /// The service's port in the machine
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    pub port: u16,
+    /// What is asked for
+    #[arg(long, value_name = "PATH", default_value = "/")]
+    pub path: String,
+    /// From the machine's start to the answer
+    #[arg(long, value_name = "TIME", value_parser = millis, default_value = "120s")]
+    pub within: u64,
+    /// Memory of the machine in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(128..=65_536))]
+    pub memory: u32,
+    /// Then press the power button; the machine must end within this time
+    #[arg(long, value_name = "TIME", value_parser = millis)]
+    pub off_within: Option<u64>,
+    /// Write the machine's console into this file
+    #[arg(long, value_name = "FILE")]
+    pub console: Option<PathBuf>,
+}
+
+impl Emit {
+    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let store = Store::open(&context.layout)?;
+        let manifest = named(&store, &self.image)?;
+        let root = store.path(&manifest.digest)?;
+        let release = self.what_runs(context, &manifest)?;
+        let artifact = self.artifact(context, &store, release.as_ref())?;
+        let mut seconds = BTreeMap::new();
+        let (kind, out, emitted, kernel) = match (&self.disk, &self.oci) {
+            (Some(out), _) => {
+                let (emitted, kernel) =
+                    self.disk(context, &store, &manifest, &root, artifact.as_ref(), release.as_ref(), out, &mut seconds)?;
+                ("disk", out, emitted, Some(kernel))
+            }
+            (None, Some(out)) => {
+                if artifact.is_some() && self.artifact.is_some() {
+                    return Err(Fault::yours("not-in-oci", "an OCI layout holds the machine's root only")
+                        .hint("leave --artifact out: container tools mount or add the code themselves")
+                        .into());
+                }
+                let began = Instant::now();
+                let meta = self.meta(&store, &manifest, release.as_ref());
+                let emitted = emit::oci(&root, out, &meta)?;
+                seconds.insert("oci".to_string(), rounded(began.elapsed().as_secs_f64()));
+                ("oci", out, emitted, None)
+            }
+            (None, None) => return Err(Fault::yours("no-form", "say what to write").hint("--disk FILE or --oci DIR").into()),
+        };
+        if context.json {
+            show::json(&json!({
+                "image": manifest.name, "digest": manifest.digest, "kind": kind, "path": out, "emitted": emitted.digest, "bytes": emitted.bytes,
+                "parts": emitted.parts, "artifact": artifact, "artifact_disk": self.artifact_disk, "kernel": kernel,
+                "release": release.as_ref().map(Release::label), "seconds": seconds,
+            }));
+            return Ok(Exit::Succeeded);
+        }
+        tell_emitted(&manifest, kind, out, &emitted, total(&seconds));
+        Ok(Exit::Succeeded)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what a disk is put together from, each once")]
+    fn disk(
+        &self,
+        context: &Context,
+        store: &Store,
+        manifest: &Manifest,
+        root: &Path,
+        artifact: Option<&Digest>,
+        release: Option<&Release>,
+        out: &Path,
+        seconds: &mut BTreeMap<String, f64>,
+    ) -> Result<(Emitted, String), Failure> {
+        let name = ImageName::new(manifest.name.clone()).map_err(|e| Fault::ours("bad-name", e.to_string()))?;
+        let debian =
+            store.lock_of(&manifest.digest).map_err(|f| f.hint("only an image that was built from a lock knows its release"))?.head.debian;
+        let (kit, took) = with_progress(context, &name, |tell| image::kit(store, &debian, self.fresh_kit, tell))?;
+        seconds.extend(took);
+        let code = artifact.map(|digest| store.path(digest)).transpose()?;
+        let began = Instant::now();
+        if let (Some(file), None) = (&self.artifact_disk, &code) {
+            return Err(Fault::yours("no-artifact", format!("there is no code to put on {}", file.display()))
+                .hint("name it with --artifact")
+                .into());
+        }
+        let place = match (&code, &self.artifact_disk) {
+            (Some(code), Some(file)) => {
+                emit::volume(code, file)?;
+                Some(Artifact::Apart(code))
+            }
+            (Some(code), None) => Some(Artifact::Inside(code)),
+            (None, _) => None,
+        };
+        let inputs = DiskInputs { root_erofs: root, kit: &kit, artifact: place, release, cmdline_extra: &self.cmdline };
+        let emitted = emit::disk(&inputs, out)?;
+        seconds.insert("disk".to_string(), rounded(began.elapsed().as_secs_f64()));
+        Ok((emitted, kit.version))
+    }
+
+    fn meta<'a>(&self, store: &Store, manifest: &Manifest, release: Option<&'a Release>) -> Meta<'a> {
+        let mut annotations = BTreeMap::from([("afresh.image".to_string(), manifest.digest.to_string())]);
+        if let Ok(lock) = store.lock_of(&manifest.digest) {
+            annotations.insert("afresh.lock".to_string(), lock.digest().to_string());
+        }
+        let name =
+            release.map_or_else(|| format!("{}:{}", manifest.name, manifest.digest.short()), |r| format!("{}:r{}", r.service, r.number));
+        Meta { name, epoch: EPOCH, release, annotations, ..Meta::default() }
+    }
+
+    fn what_runs(&self, context: &Context, manifest: &Manifest) -> Result<Option<Release>, Failure> {
+        if let Some(label) = &self.release {
+            return of_release(context, label, manifest).map(Some);
+        }
+        let bare = || Release {
+            service: ServiceName::new("main").expect("it is a good name"),
+            number: 0,
+            image_name: ImageName::new("image").expect("it is a good name"),
+            image: manifest.digest.clone(),
+            artifact: None,
+            run: self.run.clone(),
+            env: BTreeMap::new(),
+            user: model::ServiceSpec::default_user(),
+            port: self.port,
+            health: Health::default(),
+            drain: Drain::default(),
+            limits: Limits::default(),
+            route: None,
+            checks: Vec::new(),
+        };
+        let Some(service) = &self.service else {
+            return Ok((!self.run.is_empty()).then(bare));
+        };
+        let file = context.load()?;
+        let spec = file.services.get(service).ok_or_else(|| {
+            let names: Vec<&str> = file.services.keys().map(ServiceName::as_str).collect();
+            Fault::yours("no-such-service", format!("{}: no service {service}", context.file.display()))
+                .hint(format!("it has: {}", names.join(", ")))
+        })?;
+        Ok(Some(Release {
+            service: spec.name.clone(),
+            image_name: spec.image.clone(),
+            run: spec.run.clone(),
+            env: spec.env.clone(),
+            user: spec.user.clone(),
+            port: spec.port,
+            health: spec.health.clone(),
+            drain: spec.drain.clone(),
+            limits: spec.limits.clone(),
+            ..bare()
+        }))
+    }
+
+    /// What was named; otherwise what the release or the service file says.
+    fn artifact(&self, context: &Context, store: &Store, release: Option<&Release>) -> Result<Option<Digest>, Failure> {
+        if let Some(text) = &self.artifact {
+            let path = Path::new(text);
+            return Ok(Some(if path.exists() { image::pack(store, path)?.digest } else { in_store(store, text)? }));
+        }
+        if let (Some(service), Some(_)) = (&self.service, &self.disk) {
+            let file = context.load()?;
+            let path = file.services.get(service).and_then(|s| s.artifact.clone());
+            return Ok(path.map(|path| image::pack(store, &context.beside_file(&path))).transpose()?.map(|p| p.digest));
+        }
+        Ok(release.and_then(|r| r.artifact.clone()))
+    }
+}
+
+/// Files of a layout are not later than this (2001-09-09), as those of a packed artifact.
+const EPOCH: u64 = 1_000_000_000;
+
+fn in_store(store: &Store, text: &str) -> Result<Digest, Fault> {
+    let hex = text.strip_prefix("sha256:").unwrap_or(text);
+    let (all, _) = store.list()?;
+    let mut fit = all.into_iter().filter(|m| hex.len() >= 6 && m.kind == image::Kind::Artifact && m.digest.hex().starts_with(hex));
+    match (fit.next(), fit.next()) {
+        (Some(one), None) => Ok(one.digest),
+        (None, _) => {
+            Err(Fault::yours("no-such-artifact", format!("{text} is no path, and no artifact in the store has a digest that begins so"))
+                .hint("name a directory, a tarball or six digits at least; `afresh releases` shows digests"))
+        }
+        _ => {
+            Err(Fault::yours("no-such-artifact", format!("several artifacts have a digest that begins with {hex}"))
+                .hint("give more digits"))
+        }
+    }
+}
+
+fn of_release(context: &Context, label: &str, manifest: &Manifest) -> Result<Release, Failure> {
+    let bad = || Fault::yours("bad-release", format!("{label:?} is no release")).hint("write it as `afresh releases` does, such as web@r7");
+    let (service, number) = label.split_once('@').ok_or_else(bad)?;
+    let number = super::deploy::release_number(number).map_err(|_| bad())?;
+    let service = ServiceName::new(service).map_err(|_| bad())?;
+    let rows: Vec<ReleaseRow> = context.wait(async { Ok(context.api().get(&format!("/v1/releases?service={service}")).await?) })?;
+    let found = rows.into_iter().map(|row| row.release).find(|r| r.number == number);
+    let release = found.ok_or_else(|| {
+        Fault::yours("no-such-release", format!("there is no release {label}")).hint(format!("`afresh releases {service}` lists them"))
+    })?;
+    if release.image != manifest.digest {
+        let text = format!("{label} pins image {}, not {}", release.image.short(), manifest.digest.short());
+        return Err(Fault::yours("other-image", text)
+            .hint(format!("afresh image emit {} --release {label} ...", release.image.short()))
+            .into());
+    }
+    Ok(release)
+}
+
+fn tell_emitted(manifest: &Manifest, kind: &str, out: &Path, emitted: &Emitted, seconds: f64) {
+    for part in &emitted.parts {
+        let hash = part.root_hash.as_ref().map_or(String::new(), |h| format!(", verity root {h}"));
+        show::line(format!("  {}: {} {}{hash}", part.name, part.digest.short(), show::bytes(part.bytes)));
+    }
+    show::line(format!(
+        "image {} {} as {kind} in {}: {} {} ({seconds:.1} s)",
+        manifest.name,
+        manifest.digest.short(),
+        out.display(),
+        emitted.digest,
+        show::bytes(emitted.bytes)
+    ));
+}
+
+impl Boot {
+    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        if !context.json {
+            show::note(format!("booting {} in QEMU, without KVM: at most {} s", self.disk.display(), self.within / 1000));
+        }
+        let proof = boot::Proof {
+            disk: &self.disk,
+            artifact: self.artifact.as_deref(),
+            port: self.port,
+            path: &self.path,
+            within: Duration::from_millis(self.within),
+            memory_mib: self.memory,
+            off_within: self.off_within.map(Duration::from_millis),
+        };
+        let report = boot::run(&proof)?;
+        if let Some(file) = &self.console {
+            std::fs::write(file, &report.console).map_err(|e| failure::io("cannot write", file, &e))?;
+        }
+        let status = report.answer.lines().next().unwrap_or_default().to_string();
+        let body = report.answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        if context.json {
+            let console = if self.console.is_some() { Value::Null } else { json!(report.console) };
+            show::json(&json!({
+                "disk": self.disk, "path": self.path, "status": status, "body": body, "console": console,
+                "seconds": { "to_http": rounded(report.seconds_to_http), "to_off": report.seconds_to_off.map(rounded) },
+            }));
+            return Ok(Exit::Succeeded);
+        }
+        show::line(format!("GET {} was answered {:.1} s after the machine's start: {status}", self.path, report.seconds_to_http));
+        show::line(body.trim_end());
+        if let Some(seconds) = report.seconds_to_off {
+            show::line(format!("its power button ended it in {seconds:.1} s"));
+        }
+        Ok(Exit::Succeeded)
+    }
+}

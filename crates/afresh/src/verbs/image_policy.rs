@@ -1,0 +1,100 @@
+//! `image policy`: what this machine asks of an image before it becomes a server's root.
+
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::show;
+use clap::Args;
+use image::{Policy, PublicKey, Store};
+use model::Fault;
+use serde_json::json;
+
+/// Show or set what this machine asks of an image before any server runs it; without flags it is shown
+#[derive(Args, Debug)]
+#[command(after_help = "It is kept in policy.json of the data directory, which belongs to this machine and not to the service file. \
+                  Without one nothing is asked for.\n\nExample:\n  sudo afresh image policy --trust own --require on")]
+pub struct PolicyVerb {
+    /// on: an image without a good signature is refused; off: only one with a bad signature is
+    #[arg(long, value_name = "on|off", value_parser = on_off)]
+    pub require: Option<bool>,
+    /// Trust a public key: 64 hex digits, or `own` for the key that bakes on this machine sign with (may be given again)
+    #[arg(long, value_name = "KEY")]
+    pub trust: Vec<String>,
+    /// Trust a key no longer (may be given again)
+    #[arg(long, value_name = "KEY")]
+    pub distrust: Vec<String>,
+}
+
+fn on_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("say on or off".to_string()),
+    }
+}
+
+impl PolicyVerb {
+    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let before = image::read_policy(&context.layout);
+        let is_change = self.require.is_some() || !self.trust.is_empty() || !self.distrust.is_empty();
+        let path = image::policy_path(&context.layout);
+        let policy = if is_change {
+            // Writing it anew is how one that cannot be read is mended.
+            let mut policy = before.unwrap_or_default().unwrap_or_default();
+            let store = Store::open(&context.layout)?;
+            for key in &self.trust {
+                let key = resolve(&store, key)?;
+                if !policy.trusted.contains(&key) {
+                    policy.trusted.push(key);
+                }
+            }
+            for key in &self.distrust {
+                let key = resolve(&store, key)?;
+                policy.trusted.retain(|k| *k != key);
+            }
+            policy.require = self.require.unwrap_or(policy.require);
+            if policy.require && policy.trusted.is_empty() {
+                return Err(Fault::yours("no-key", "signatures would be required and no key trusted: no image could be used")
+                    .hint("add --trust own, or --trust with a public key")
+                    .into());
+            }
+            image::write_policy(&context.layout, &policy)?;
+            Some(policy)
+        } else {
+            before?
+        };
+        tell(context, policy.as_ref());
+        if is_change && !context.json {
+            show::note(format!("written to {}; it counts from the next server that is made ready", path.display()));
+        }
+        Ok(Exit::Succeeded)
+    }
+}
+
+fn resolve(store: &Store, text: &str) -> Result<PublicKey, Fault> {
+    if text == "own" {
+        return Ok(image::signing_key(store)?.public());
+    }
+    if image::is_public_key(text) {
+        return Ok(text.to_lowercase());
+    }
+    Err(Fault::yours("bad-key", format!("{text:?} is no public key")).hint("64 hex digits are expected, or `own`"))
+}
+
+fn tell(context: &Context, policy: Option<&Policy>) {
+    if context.json {
+        let asked = policy.cloned().unwrap_or_default();
+        show::json(&json!({ "asked": policy.is_some(), "require": asked.require, "trusted": asked.trusted }));
+        return;
+    }
+    let Some(policy) = policy else {
+        show::line("no policy: images are used without a look at their signatures");
+        return;
+    };
+    show::line(if policy.require {
+        "an image without a good signature is refused"
+    } else {
+        "an image with a bad signature is refused; it may have none"
+    });
+    policy.trusted.iter().for_each(|key| show::line(format!("trusted: {key}")));
+}
