@@ -4,7 +4,7 @@
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 AFRESH := $(TARGET)/release/afresh
 
-.PHONY: demo build deps test check quick root-tests seeds bench e2e clean
+.PHONY: demo build deps deps-test test check quick root-tests seeds bench e2e clean
 
 demo: build
 	$(AFRESH) demo $(ARGS)
@@ -15,14 +15,18 @@ build: deps
 deps:
 	@tools/deps.sh
 
+# QEMU and the like, for tests only: the verbs that use them say what to install.
+deps-test:
+	@tools/deps.sh test
+
 # Everything: quick tests, those that need root, and the whole machine once.
-test: deps
+test: deps-test
 	cargo test --workspace --locked
 	@if [ "$$(id -u)" -eq 0 ]; then $(MAKE) --no-print-directory root-tests; else echo "not root: the tests that need root were left out"; fi
 
 # They share the machine's network and mounts, so one after the other. Kills are few here; `make e2e` has all of them.
 # The simulator's long searches are not among them: `make seeds`.
-root-tests: deps
+root-tests: deps-test
 	AFRESH_KILLS=2 cargo test -p store -p host -p image -p server -p afresh --locked -- --ignored --test-threads 1
 
 # The everyday loop: under a minute when warm.

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is missing of the Debian packages that building, baking and running need. What is there is left alone.
+# `deps.sh test` adds what only the tests need: QEMU with its firmware, and other people's tools to check our disks with.
 set -euo pipefail
 
 declare -A needs=(
@@ -9,12 +10,23 @@ declare -A needs=(
   [ip]=iproute2
   [tar]=tar
   [setpriv]=util-linux
+  [apt-get]=apt
 )
+if [ "${1:-}" = test ]; then
+  needs+=(
+    [qemu-system-x86_64]=qemu-system-x86
+    [veritysetup]=cryptsetup-bin
+    [sgdisk]=gdisk
+    [mkfs.vfat]=dosfstools
+    [mcopy]=mtools
+  )
+fi
 missing=()
 for program in "${!needs[@]}"; do
   command -v "$program" >/dev/null || missing+=("${needs[$program]}")
 done
 command -v runc >/dev/null || command -v crun >/dev/null || command -v youki >/dev/null || missing+=(runc)
+[ "${1:-}" != test ] || [ -e /usr/share/ovmf/OVMF.fd ] || [ -e /usr/share/qemu/OVMF.fd ] || missing+=(ovmf)
 [ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
 
