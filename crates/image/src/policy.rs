@@ -130,4 +130,86 @@ mod tests {
         write_policy(&layout, &Policy { require: false, trusted: Vec::new() }).unwrap();
         admit(&layout, &image).unwrap();
     }
+
+    /// A store with one attested image of two packages, and the key that signed it.
+    fn attested(dir: &std::path::Path) -> (Store, Digest, PublicKey) {
+        let store = Store::open(&Layout::new(dir)).unwrap();
+        let lock = crate::lockfile::tests::sample(&[("a", "1"), ("b", "2")]);
+        let package = |p: &crate::lockfile::Locked| crate::manifest::Package {
+            name: p.name.clone(),
+            version: p.version.clone(),
+            arch: p.arch.clone(),
+            source: None,
+        };
+        let manifest = Manifest {
+            kind: crate::manifest::Kind::Image,
+            name: "base".to_string(),
+            digest: io::digest_of(b"root"),
+            bytes: 4,
+            packages: lock.packages.iter().map(package).collect(),
+            recipe: None,
+            inputs: lock.digest(),
+            made: model::Time(1),
+            tools: Default::default(),
+            seconds: Vec::new(),
+            notes: Vec::new(),
+        };
+        let work = store.work("test").unwrap();
+        std::fs::write(work.path().join("object"), b"root").unwrap();
+        store.put(&work.path().join("object"), &manifest).unwrap();
+        let key = signing_key(&store).unwrap();
+        crate::attest::attest(&store, &lock, &manifest, &key).unwrap();
+        (store, manifest.digest, key.public())
+    }
+
+    fn refusal(layout: &Layout, image: &Digest) -> String {
+        let fault = admit(layout, image).unwrap_err();
+        assert!(fault.code == "signature-refused" && fault.hint.is_some(), "{fault:?}");
+        assert!(fault.message.contains(image.short()), "it names the image: {fault:?}");
+        fault.message
+    }
+
+    #[test]
+    fn only_the_right_word_for_the_right_image_admits_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, image, key) = attested(dir.path());
+        let layout = store.layout().clone();
+        let ask = |key: &str| write_policy(&layout, &Policy { require: true, trusted: vec![key.to_string()] }).unwrap();
+        ask(&key);
+        admit(&layout, &image).unwrap();
+
+        let stranger = Key::load_or_make(&dir.path().join("stranger")).unwrap().public();
+        ask(&stranger);
+        assert!(refusal(&layout, &image).contains("no trusted key signed it"));
+        ask(&key);
+
+        let changed = |path: PathBuf, from: &str, to: &str, says: &str| {
+            let good = std::fs::read_to_string(&path).unwrap();
+            assert!(good.contains(from), "{from} is not in {}", path.display());
+            std::fs::write(&path, good.replace(from, to)).unwrap();
+            let said = refusal(&layout, &image);
+            assert!(said.contains(says), "{said}");
+            std::fs::write(&path, good).unwrap();
+            admit(&layout, &image).unwrap();
+        };
+        let at = store.attested(&image);
+        changed(layout.manifest(&image), "\"2\"", "\"3\"", "b 2 is only in what was signed");
+        changed(layout.manifest(&image), image.hex(), &"0".repeat(64), "tells of another image");
+        changed(layout.manifest(&image), "{", "", "is damaged");
+        changed(at.join("sbom.cdx.json"), "CycloneDX", "cyclonedx", "its bill of materials was changed after it was signed");
+        changed(at.join("provenance.dsse.json"), "\"payload\": \"ey", "\"payload\": \"ez", "no trusted key signed it");
+
+        // The whole attestation of this image, given to another one.
+        let other = io::digest_of(b"other");
+        std::fs::create_dir_all(store.attested(&other)).unwrap();
+        for name in ["sbom.cdx.json", "provenance.dsse.json"] {
+            std::fs::copy(at.join(name), store.attested(&other).join(name)).unwrap();
+        }
+        assert!(refusal(&layout, &other).contains("the signature is of another image"));
+
+        std::fs::remove_file(at.join("provenance.dsse.json")).unwrap();
+        assert!(refusal(&layout, &image).contains("it has no signature, and the policy asks for one"));
+        write_policy(&layout, &Policy { require: false, trusted: vec![key] }).unwrap();
+        admit(&layout, &image).unwrap();
+    }
 }

@@ -3,7 +3,7 @@
 use super::image_attest::{Attest, Verify};
 use super::image_diff::Diff;
 use super::image_emit::{Boot, Emit};
-use super::image_make::{Build, Fetch, Lock};
+use super::image_make::{Build, Fetch, Lock, Pack};
 use super::image_policy::PolicyVerb;
 use crate::context::Context;
 use crate::exit::Exit;
@@ -29,6 +29,7 @@ pub enum What {
     Lock(Lock),
     Fetch(Fetch),
     Build(Build),
+    Pack(Pack),
     Emit(Box<Emit>),
     Boot(Boot),
     Attest(Attest),
@@ -47,6 +48,7 @@ impl ImageVerb {
             What::Lock(verb) => verb.run(context),
             What::Fetch(verb) => verb.run(context),
             What::Build(verb) => verb.run(context),
+            What::Pack(verb) => verb.run(context),
             What::Emit(verb) => verb.run(context),
             What::Boot(verb) => verb.run(context),
             What::Attest(verb) => verb.run(context),
@@ -106,6 +108,9 @@ impl Check {
 #[command(after_help = "Example:\n  afresh image rebuild base")]
 pub struct Rebuild {
     pub image: ImageName,
+    /// Also try the newest one again that is marked bad, as after a fault that was not its own
+    #[arg(long)]
+    pub again: bool,
     /// Return at once
     #[arg(long)]
     pub no_follow: bool,
@@ -119,7 +124,8 @@ impl Rebuild {
         let path = format!("/v1/images/{}", self.image);
         context.wait(async {
             let before: ImageHistory = context.api().get(&format!("{path}/history")).await?;
-            let _: serde_json::Value = context.api().post(&format!("{path}/rebuild"), &RebuildRequest { by: context.by() }).await?;
+            let _: serde_json::Value =
+                context.api().post(&format!("{path}/rebuild"), &RebuildRequest { by: context.by(), again: self.again }).await?;
             if self.no_follow {
                 return Ok(Exit::Succeeded);
             }

@@ -1,4 +1,4 @@
-//! `image lock`, `fetch`, `build`: the steps of a bake, one at a time. Each does nothing where its result is there already.
+//! `image lock`, `fetch`, `build`: the steps of a bake, one at a time; `image pack`, the one step of an artifact. Each does nothing where its result is there already.
 
 use super::bake::{Bar, recipe};
 use crate::context::Context;
@@ -42,6 +42,34 @@ pub struct Build {
     /// A recipe's name for its newest lock, a lock's first digits, or a lock file
     #[arg(value_name = "NAME|LOCK")]
     pub lock: String,
+}
+
+/// Pack a service's code, a directory or a tarball, into a volume of its own in the store
+#[derive(Args, Debug)]
+#[command(after_help = "`afresh deploy` does this by itself.\n\nExample:\n  afresh image pack ./app")]
+pub struct Pack {
+    pub artifact: PathBuf,
+}
+
+impl Pack {
+    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let store = Store::open(&context.layout)?;
+        let packed = image::pack(&store, &self.artifact)?;
+        let is_new = packed.did == Did::Baked;
+        let path = context.layout.object(&packed.digest);
+        if context.json {
+            let did = if is_new { "packed" } else { "nothing" };
+            show::json(&json!({
+                "digest": packed.digest, "path": path, "bytes": packed.bytes, "files": packed.files, "did": did,
+                "seconds": { "pack": packed.seconds },
+            }));
+            return Ok(Exit::Succeeded);
+        }
+        let did = if is_new { "packed" } else { "already in the store" };
+        let size = format!("{}, {}", show::times(packed.files, "file"), show::bytes(packed.bytes));
+        show::line(format!("artifact {} {did}: {size}, in {} ({:.1} s)", packed.digest.short(), path.display(), packed.seconds));
+        Ok(Exit::Succeeded)
+    }
 }
 
 /// Runs one piece of work with its progress on stderr, and says how many seconds it took, by step.
