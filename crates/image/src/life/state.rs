@@ -161,6 +161,7 @@ pub struct Test {
     /// Its place in the recipe's checks.
     pub check: usize,
     pub group: GroupName,
+    /// By the wall's clock.
     pub begun: Time,
 }
 
@@ -289,6 +290,15 @@ impl Life {
             until: (again || inputs.is_none()).then(|| now.plus(wait)),
             inputs,
         });
+    }
+
+    /// The newest image that is bad becomes a candidate again: its checks and its rollout are done anew.
+    pub fn try_again(&mut self, now: Time, by: &str) {
+        let Some(digest) = self.newest(State::Bad).map(|i| i.digest.clone()) else { return };
+        if let Some(one) = self.image_mut(&digest) {
+            one.tried.clear();
+        }
+        self.turn(&digest, State::Candidate, now, format!("tried again: {by} asked for it"));
     }
 
     fn forget(&mut self) {

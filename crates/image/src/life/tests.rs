@@ -239,6 +239,7 @@ impl World {
         });
         Seen {
             now: self.now,
+            wall: self.now,
             current: self.store.clone(),
             behind: behind.collect(),
             test: TestNow::NotThere,
@@ -424,7 +425,7 @@ fn checks_windows_and_freezes_hold_things_up_and_say_until_when() {
     assert!(matches!(now(TestNow::Running), Decision::Wait { .. }));
     assert_eq!(now(TestNow::Passed), Decision::Tested { digest: digest('b') });
     assert!(matches!(now(TestNow::Failed("exit 1".into())), Decision::MarkBad { why, .. } if why.contains("exit 1")));
-    let late = Seen { now: w.now.plus(60_001), test: TestNow::Running, ..w.seen() };
+    let late = Seen { wall: w.now.plus(60_001), test: TestNow::Running, ..w.seen() };
     assert!(matches!(decide(&w.life, &late), Decision::MarkBad { .. }));
     w.life.work = None;
     w.life.turn(&digest('b'), State::Tested, w.now, "");
