@@ -232,6 +232,9 @@ pub struct ImageStory {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RebuildRequest {
     pub by: String,
+    /// Try the newest one again that is marked bad, as after a fault that was not its own.
+    #[serde(default)]
+    pub again: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -48,15 +48,33 @@ fn field_has(field: &str, n: u32, low: u32, high: u32) -> bool {
     })
 }
 
-fn fits(cron: &str, minute: u64, calendar: &[Day]) -> bool {
-    let f: Vec<&str> = cron.split(' ').collect();
-    let day = &calendar[(minute / 1440) as usize];
-    let (h, m) = ((minute / 60 % 24) as u32, (minute % 60) as u32);
-    let by_day = field_has(f[2], day.day, 1, 31);
-    let by_week = field_has(f[4], day.weekday, 0, 7) || (day.weekday == 0 && field_has(f[4], 7, 0, 7));
-    let either = !f[2].starts_with('*') && !f[4].starts_with('*');
-    let date = if either { by_day || by_week } else { by_day && by_week };
-    date && field_has(f[0], m, 0, 59) && field_has(f[1], h, 0, 23) && field_has(f[3], day.month, 1, 12)
+/// A form of cron as three lists of yes and no: minutes of an hour, hours of a day, days of the calendar.
+struct Wanted {
+    minutes: Vec<bool>,
+    hours: Vec<bool>,
+    days: Vec<bool>,
+}
+
+impl Wanted {
+    fn of(cron: &str, calendar: &[Day]) -> Wanted {
+        let f: Vec<&str> = cron.split(' ').collect();
+        let either = !f[2].starts_with('*') && !f[4].starts_with('*');
+        let day = |day: &Day| {
+            let by_day = field_has(f[2], day.day, 1, 31);
+            let by_week = field_has(f[4], day.weekday, 0, 7) || (day.weekday == 0 && field_has(f[4], 7, 0, 7));
+            field_has(f[3], day.month, 1, 12) && if either { by_day || by_week } else { by_day && by_week }
+        };
+        Wanted {
+            minutes: (0..60).map(|m| field_has(f[0], m, 0, 59)).collect(),
+            hours: (0..24).map(|h| field_has(f[1], h, 0, 23)).collect(),
+            days: calendar.iter().map(day).collect(),
+        }
+    }
+
+    fn fits(&self, minute: u64) -> bool {
+        let n = minute as usize;
+        self.minutes[n % 60] && self.hours[n / 60 % 24] && self.days[n / 1440]
+    }
 }
 
 #[test]
@@ -82,11 +100,12 @@ fn cron_is_what_stepping_minute_by_minute_finds() {
     ];
     for form in forms {
         let cron = Cron::parse(form).unwrap();
+        let wanted = Wanted::of(form, &calendar);
         // Moments of no regular distance, in the middle of minutes and on their edges.
         let mut at = 11 * MIN;
         for n in 0..40u64 {
             at += (n * n * 97 + 31) * MIN + if n % 3 == 0 { 0 } else { n * 1_001 };
-            let first = (at / MIN + 1..366 * 12 * 1440).find(|m| fits(form, *m, &calendar)).unwrap();
+            let first = (at / MIN + 1..366 * 12 * 1440).find(|m| wanted.fits(*m)).unwrap();
             assert_eq!(cron.next(Time(at)), Some(Time(first * MIN)), "{form} after {at}");
         }
     }

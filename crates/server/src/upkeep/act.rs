@@ -37,7 +37,7 @@ pub fn act(app: &App, upkeep: &Upkeep, life: &Life, sight: &Sight, decision: Dec
         Decision::Test { digest, check } => {
             let begun = test::begin(app, upkeep, life, &digest, check);
             if begun.is_err() && sight.seen.test == TestNow::NotThere {
-                test::begin_anew(upkeep, life, now)?;
+                test::begin_anew(upkeep, life, app.now())?;
             }
             begun
         }

@@ -99,6 +99,9 @@ pub fn rebuild(app: &App, name: &ImageName, request: &RebuildRequest) -> Result<
     let at = upkeep.now(app);
     upkeep.edit(name, |life| {
         life.trouble = None;
+        if request.again {
+            life.try_again(at, &request.by);
+        }
         life.wanted = Some(Wanted { at, by: request.by.clone() });
     })?;
     app.bell.ring();

@@ -21,7 +21,7 @@ impl Sight {
 
 pub fn sight(app: &App, upkeep: &Upkeep, life: &Life) -> Result<Sight, Fault> {
     // The clock first: everything seen is at least this new.
-    let now = upkeep.now(app);
+    let (now, wall) = (upkeep.now(app), app.now());
     let current = upkeep.config.factory.current(&life.name)?;
     let (users, behind) = app.store.read(|r| users(r, life, current.as_ref()))?;
     let (mut test, mut rollout) = Default::default();
@@ -30,7 +30,7 @@ pub fn sight(app: &App, upkeep: &Upkeep, life: &Life) -> Result<Sight, Fault> {
         Some(Work::Rollout { id, digest, .. }) => rollout = look_at(app, id, digest)?,
         None => {}
     }
-    Ok(Sight { seen: Seen { now, current, behind, test, rollout }, users })
+    Ok(Sight { seen: Seen { now, wall, current, behind, test, rollout }, users })
 }
 
 type Users = (Vec<(ServiceName, Digest)>, Vec<Behind>);

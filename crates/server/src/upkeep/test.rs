@@ -26,11 +26,11 @@ pub fn begin(app: &App, upkeep: &Upkeep, life: &Life, digest: &Digest, check: us
     let Some(wanted) = life.recipe.as_ref().and_then(|r| r.checks.get(check)) else {
         return Err(Fault::ours("no-such-check", format!("{} has no check {check}", life.name)));
     };
-    let now = upkeep.now(app);
+    let now = app.now();
     let group = match &life.work {
         Some(Work::Test(test)) if test.digest == *digest && test.check == check => test.group.clone(),
         // By the wall clock: such a name is never used twice, also if the life's file was lost.
-        _ => GroupName::new(format!("{}-{}", stem(life), app.now().0)).map_err(|e| Fault::ours("bad-name", e.to_string()))?,
+        _ => GroupName::new(format!("{}-{}", stem(life), now.0)).map_err(|e| Fault::ours("bad-name", e.to_string()))?,
     };
     let test = Test { digest: digest.clone(), check, group: group.clone(), begun: now };
     upkeep.edit(&life.name, |life| {
