@@ -3,8 +3,6 @@
 use api::control::DeployRequest;
 use model::{Digest, Fault, Probe, Release, ServiceName, ServiceSpec, TierName};
 
-/// More servers of one service than this on one host is a slip of the finger.
-
 /// A service as it shall be, and the release it shall run; its number is not given yet.
 #[derive(Clone, Debug)]
 pub struct Wish {

@@ -116,7 +116,7 @@ async fn child_that_is_killed() {
     let layout = Layout::new(&dir);
     let far = Arc::new(Far(Path::new(&dir).join("world.sock")));
     let holder = server::node_id(&layout).unwrap();
-    let config = server::Config { layout, listen: None, holder, provider: far.clone(), router: far.clone(), images: far };
+    let config = server::Config { layout, listen: None, holder, provider: far.clone(), router: far.clone(), images: far, upkeep: None };
     server::run(config).await.unwrap();
 }
 
