@@ -14,18 +14,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Settings of the machine's apt that are passed on: how to reach a mirror, not what to take from it.
-const PASSED: [&str; 9] = [
-    "Acquire::http",
-    "Acquire::https",
-    "Acquire::ftp",
-    "Acquire::Retries",
-    "Acquire::ForceIPv4",
-    "Acquire::ForceIPv6",
-    "Acquire::Check-Valid-Until",
-    "Acquire::Check-Date",
-    "Acquire::Max-ValidTime",
-];
+/// Settings of the machine's apt that are passed on: how to reach a mirror, not what to take from it. Age and signature of an
+/// index are always checked, whatever the machine's apt is told; who has a mirror that stands still says so in its own stanza.
+const PASSED: [&str; 6] =
+    ["Acquire::http", "Acquire::https", "Acquire::ftp", "Acquire::Retries", "Acquire::ForceIPv4", "Acquire::ForceIPv6"];
 
 /// Lists and caches of a release take half of this.
 const ROOM: u64 = 250_000_000;
@@ -217,7 +209,7 @@ fn update_fault(said: &str, sources: &[Source]) -> Fault {
     }
     if has(&["is expired", "not valid yet", "is not valid until", "invalid for"]) {
         return Fault::world("index-expired", format!("a mirror's index is too old, or this machine's clock is wrong:\n{shown}"))
-            .hint("check `date`, or use a mirror that is kept up to date");
+            .hint("check `date`, or use a mirror that is kept up to date; for one that stands still on purpose write Check-Valid-Until: no in its stanza in /etc/apt/sources.list.d");
     }
     if has(&["NO_PUBKEY", "is not signed", "BADSIG", "EXPKEYSIG", "not trusted", "GPG error"]) {
         return Fault::world("index-unsigned", format!("a mirror's index is not signed by a key this machine trusts:\n{shown}"))
@@ -292,7 +284,7 @@ mod tests {
     #[test]
     fn only_named_settings_pass() {
         let dump = "Acquire::http::Proxy \"http://p:1\";\nAcquire::Check-Valid-Until \"false\";\nDPkg::Post-Invoke \"x\";\nAcquire::http \"\";\nAcquire::httpx::Y \"1\";\n";
-        assert_eq!(passed(dump), ["Acquire::http::Proxy \"http://p:1\";", "Acquire::Check-Valid-Until \"false\";"]);
+        assert_eq!(passed(dump), ["Acquire::http::Proxy \"http://p:1\";"]);
     }
 
     #[test]
