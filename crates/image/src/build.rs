@@ -75,24 +75,33 @@ impl Set {
         Ok(Set { debs, core, late, epoch })
     }
 
-    /// What the late packages want configured before they are unpacked, and what that needs; none of the late ones themselves.
-    fn before_late(&self) -> BTreeSet<usize> {
-        if self.late.is_empty() {
-            return BTreeSet::new();
-        }
-        let mut wanted = self.core.clone();
-        for n in &self.late {
-            let names: BTreeSet<&str> = unpack::relations(self.debs[*n].field("Pre-Depends")).collect();
-            for (m, deb) in self.debs.iter().enumerate() {
-                if deb.field("Package").is_some_and(|p| names.contains(p)) {
-                    let closed = dpkg::closure(&self.debs, BTreeSet::from([m]));
-                    if closed.is_disjoint(&self.late) {
-                        wanted.extend(closed);
-                    }
-                }
+    /// The late packages in turns: what is configured first, then what is unpacked. A package that wants another late one configured
+    /// before it (python3 its python3-minimal) comes in a later turn than that.
+    fn turns(&self) -> Vec<(BTreeSet<usize>, BTreeSet<usize>)> {
+        let wants: BTreeMap<usize, BTreeSet<usize>> = self.late.iter().map(|n| (*n, self.wanted_before(*n))).collect();
+        let (mut left, mut configured, mut turns) = (self.late.clone(), BTreeSet::<usize>::new(), Vec::new());
+        while !left.is_empty() {
+            let mut ready: BTreeSet<usize> = left.iter().copied().filter(|n| wants[n].is_disjoint(&left)).collect();
+            if ready.is_empty() {
+                // A circle: dpkg says best what is wrong with it.
+                ready.clone_from(&left);
             }
+            let wanted = self.core.iter().chain(ready.iter().flat_map(|n| &wants[n])).copied();
+            let first: BTreeSet<usize> = wanted.filter(|n| !left.contains(n) && !configured.contains(n)).collect();
+            left.retain(|n| !ready.contains(n));
+            configured.extend(&first);
+            turns.push((first, ready));
         }
-        wanted
+        turns
+    }
+
+    /// What a package wants configured before it is unpacked, and all that needs.
+    fn wanted_before(&self, n: usize) -> BTreeSet<usize> {
+        let names: BTreeSet<&str> = unpack::relations(self.debs[n].field("Pre-Depends")).collect();
+        let named = (0..self.debs.len()).filter(|m| *m != n && self.debs[*m].field("Package").is_some_and(|p| names.contains(p)));
+        let mut all = dpkg::closure(&self.debs, named.collect());
+        all.remove(&n);
+        all
     }
 }
 
@@ -206,15 +215,13 @@ fn script(set: &Set) -> Result<String, Fault> {
     }
     text.push_str("unset DPKG_ADMINDIR DPKG_ROOT DPKG_MAINTSCRIPT_DEBUG\n");
     let dpkg = "dpkg --force-unsafe-io --force-confold";
-    if !set.late.is_empty() {
-        let before: Vec<String> = set.before_late().iter().map(|n| dpkg::info_name(&set.debs[*n])).collect();
-        let files: Vec<String> = set
-            .late
-            .iter()
-            .filter_map(|n| set.debs[*n].path().file_name())
-            .map(|f| format!("/tmp/packages/{}", f.to_string_lossy()))
-            .collect();
-        let _ = writeln!(text, "{dpkg} --configure {} || exit 1", before.join(" "));
+    for (first, then) in set.turns() {
+        let names: Vec<String> = first.iter().map(|n| dpkg::info_name(&set.debs[*n])).collect();
+        let files: Vec<String> =
+            then.iter().filter_map(|n| set.debs[*n].path().file_name()).map(|f| format!("/tmp/packages/{}", f.to_string_lossy())).collect();
+        if !names.is_empty() {
+            let _ = writeln!(text, "{dpkg} --configure {} || exit 1", names.join(" "));
+        }
         let _ = writeln!(text, "{dpkg} --unpack {} || exit 1", files.join(" "));
     }
     let _ = writeln!(text, "exec {dpkg} --configure -a");
