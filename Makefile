@@ -4,7 +4,7 @@
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 AFRESH := $(TARGET)/release/afresh
 
-.PHONY: demo build deps deps-test test check quick root-tests seeds bench e2e clean
+.PHONY: demo build deps deps-test test check quick root-tests seeds bench e2e month clean
 
 demo: build
 	$(AFRESH) demo $(ARGS)
@@ -27,7 +27,7 @@ test: deps-test
 # They share the machine's network and mounts, so one after the other. Kills are few here; `make e2e` has all of them.
 # The simulator's long searches are not among them: `make seeds`.
 root-tests: deps-test
-	AFRESH_KILLS=2 cargo test -p store -p host -p image -p server -p afresh --locked -- --ignored --test-threads 1
+	AFRESH_KILLS=2 AFRESH_DAYS=5 cargo test -p store -p host -p image -p server -p afresh --locked -- --ignored --test-threads 1
 
 # The everyday loop: under a minute when warm.
 check:
@@ -38,6 +38,10 @@ check:
 # kill -9 at forty random moments, where a rotation's time goes, every kind of step run twice. About ten minutes.
 e2e: build
 	cargo test --release --locked -p afresh --test machine -- --ignored --nocapture --test-threads 1 $(ARGS)
+
+# A month of images that get newer day by day, some of them broken, under a client. About eight minutes.
+month: build
+	cargo test --release --locked -p afresh --test month -- --ignored --nocapture $(ARGS)
 
 # 20,000 simulated histories, every planted bug, and a crash at every pair of points. About ten minutes.
 seeds:
