@@ -44,12 +44,17 @@ impl Diff {
         }
         packages.iter().for_each(show::line);
         cves.iter().for_each(|cve| show::line(format!("fixes {cve}")));
+        // A newer package makes every path that no package ships newer, too: that says nothing.
+        let (times, files): (Vec<_>, Vec<_>) = files.into_iter().partition(|f| !self.all && f.what.starts_with("its time is "));
+        if !times.is_empty() {
+            show::note(format!("{} in their time alone; --all shows them", show::times(times.len() as u64, "path") + " differ"));
+        }
         let shown = if self.all { files.len() } else { FILES_SHOWN };
         files.iter().take(shown).for_each(|f| show::line(format!("{}: {}", f.path.display(), f.what)));
         if files.len() > shown {
             show::note(format!("and {} more; --all shows them", show::times((files.len() - shown) as u64, "path")));
         }
-        if packages.is_empty() && files.is_empty() {
+        if packages.is_empty() && files.is_empty() && times.is_empty() {
             show::line("no package and no file differs");
         }
         Ok(Exit::Succeeded)
