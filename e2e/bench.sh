@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures what we promise to be quick: the simulator, and a rotation of three servers with nothing to wait for.
+# Measures what we promise to be quick: the simulator, a rotation of three servers with nothing to wait for, and the image factory.
 # One JSON object a line.
 set -euo pipefail
 afresh=${1:?usage: bench.sh PATH-OF-AFRESH}
@@ -12,3 +12,4 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 echo "rotation: 3 web servers, no soak, no healthy_for, image at hand" >&2
 "$afresh" demo --measure 5 --json | tail -n 1
+"$(dirname "$0")/bench_image.sh" "$afresh"

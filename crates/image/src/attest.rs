@@ -150,9 +150,16 @@ pub fn attest(store: &Store, lock: &Lock, manifest: &Manifest, key: &Key) -> Res
     store.verify(&manifest.digest)?;
     let at = store.attested(&manifest.digest);
     let sbom = to_json(&sbom(lock, manifest));
-    io::write_atomic(&sbom_path(&at), &sbom)?;
     let payload = serde_json::to_vec(&provenance(lock, manifest, &io::digest_of(&sbom))).expect("JSON values can be written");
-    let sig = key.sign(&pae(PAYLOAD_TYPE, &payload))?;
+    let signed = pae(PAYLOAD_TYPE, &payload);
+    let sig = key.sign(&signed)?;
+    // Looked at before it takes the place of a good one: what another program gave may be anything.
+    if !is_good(&key.public(), &signed, &BASE64.encode(&sig)) {
+        return Err(Fault::yours("bad-signature", format!("what was given is no signature by the key {}", key.public())).hint(
+            "the signing command must answer with the ed25519 signature of its input in base64, and the public key must be its own",
+        ));
+    }
+    io::write_atomic(&sbom_path(&at), &sbom)?;
     let envelope = Envelope {
         payload_type: PAYLOAD_TYPE.to_string(),
         payload: BASE64.encode(&payload),
