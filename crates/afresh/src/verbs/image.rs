@@ -95,8 +95,11 @@ impl Check {
             ));
         } else {
             behind.iter().for_each(show::line);
-            let what =
-                if behind.is_empty() { "its recipe differs".to_string() } else { show::times(behind.len() as u64, "package") + " differ" };
+            let what = if behind.is_empty() {
+                "its recipe differs".to_string()
+            } else {
+                show::times(behind.len() as u64, "package") + " newer, gone or come in"
+            };
             show::line(format!("{}: {what}; bake it with: afresh image rebuild {} ({seconds:.1} s)", self.image, self.image));
         }
         Ok(if same { Exit::Succeeded } else { Exit::NotYet })

@@ -47,7 +47,7 @@ impl Diff {
         // A newer package makes every path that no package ships newer, too: that says nothing.
         let (times, files): (Vec<_>, Vec<_>) = files.into_iter().partition(|f| !self.all && f.what.starts_with("its time is "));
         if !times.is_empty() {
-            show::note(format!("{} in their time alone; --all shows them", show::times(times.len() as u64, "path") + " differ"));
+            show::note(format!("{} of another time and nothing else; --all shows them", show::times(times.len() as u64, "path")));
         }
         let shown = if self.all { files.len() } else { FILES_SHOWN };
         files.iter().take(shown).for_each(|f| show::line(format!("{}: {}", f.path.display(), f.what)));
