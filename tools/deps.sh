@@ -19,6 +19,9 @@ if [ "${1:-}" = test ]; then
     [sgdisk]=gdisk
     [mkfs.vfat]=dosfstools
     [mcopy]=mtools
+    [faketime]=faketime
+    [busybox]=busybox-static
+    [gpg]=gnupg
   )
 fi
 missing=()
