@@ -95,10 +95,11 @@ for i in $(seq "$runs"); do
 
   # New content each time, or nothing would be packed.
   mkdir -p "$work/code"
-  for n in $(seq 20); do { echo "$i $n"; tail -c +"$n" "$work/random" | head -c 1000000; } >"$work/code/$n"; done
+  for n in $(seq 20); do { echo "$i $n"; head -c $((n * 1000000)) "$work/random" | tail -c 1000000; } >"$work/code/$n"; done
   timed bash -euc 'object=$("$afresh" image pack "$work/code" --data-dir "$work/warm" --json | sed "s/.*\"path\":\"\([^\"]*\)\".*/\1/")
     mount -t erofs -o loop,ro "$object" "$work/mnt"' >>"$work/artifact_20mb"
   umount "$work/mnt"
+  echo "round $i, wall and CPU in seconds:$(cd "$work" && for f in ours_warm ours_empty mmdebstrap mmdebstrap_warm nothing_new one_newer artifact_20mb; do echo " $f $(tail -n 1 "$f")"; done | tr '\n' ';')" >&2
 done
 
 tell ours_warm "bake --fresh, all packages in the store; signed and with its bill of materials"
