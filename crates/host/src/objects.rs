@@ -182,7 +182,7 @@ mod tests {
         assert!(asked.lock().unwrap().is_empty(), "it is asked about whole objects only");
         std::fs::write(&path, b"root").unwrap();
         assert_eq!(objects.ensure(&digest, Some(&admit)).unwrap_err().code, "signature-refused");
-        assert_eq!(*asked.lock().unwrap(), [digest.clone()]);
+        assert_eq!(*asked.lock().unwrap(), std::slice::from_ref(&digest));
         assert!(!mounts::place(&layout, &digest).exists());
     }
 }

@@ -1,5 +1,6 @@
 //! Real bakes over the machine's own mirror. Run them with
 //! `cargo test -p image --test bake -- --ignored --nocapture --test-threads 1` as root.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use image::{Did, Progress, Store, bake};
 use model::{ImageSpec, Layout};

@@ -1,4 +1,5 @@
 //! Packages from a mirror on loopback that is right, lies, cuts off, or has gone. Needs apt's downloader, as a Debian machine has it.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use image::{Lock, Store, fetch};
 use model::Layout;

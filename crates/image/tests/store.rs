@@ -1,4 +1,5 @@
 //! The store and the packing of artifacts, with real files and the real mkfs.erofs; no root needed.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use image::{Did, Kind, Manifest, Store, pack};
 use model::{Digest, ImageName, Layout, Time};

@@ -1,4 +1,5 @@
 //! The house rules that a machine can hold: arrows, purity, the length and the opening of files.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use serde_json::{Value, json};
 
