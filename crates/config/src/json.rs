@@ -22,7 +22,7 @@ pub(crate) fn decode(text: &str, sink: &mut Sink) -> Option<ServiceFile> {
         }
     };
     let spans = spans(text, sink);
-    let known = serde_json::to_value(&file).ok()?;
+    let known = whole(serde_json::to_value(&file).ok()?);
     unknown(&known, &spans, sink);
     names(&file, &spans, sink);
     by_the_rules(&file, &spans, sink);
@@ -110,6 +110,17 @@ fn string(bytes: &[u8]) -> usize {
         i += if bytes[i] == b'\\' { 2 } else { 1 };
     }
     (i + 1).min(bytes.len())
+}
+
+/// With the fields that are left out where they are empty: they may be written all the same.
+fn whole(mut file: Value) -> Value {
+    for image in file["images"].as_object_mut().into_iter().flat_map(|images| images.values_mut()) {
+        for field in ["suites", "users", "files", "script"] {
+            // To be looked at is enough: a field that is not there is made.
+            let _ = &mut image["custom"][field];
+        }
+    }
+    file
 }
 
 /// What was written but is not in what was understood.

@@ -54,14 +54,31 @@ pub(crate) const IMAGE: Shape = Shape {
     block: "image",
     keys: &[
         value("debian", "debian = \"bookworm\""),
+        value("suites", "suites = [\"bookworm-backports\"]"),
         value("packages", "packages = [\"ca-certificates\"]"),
         value("rebuild", "rebuild = \"daily\""),
         value("max_age", "max_age = \"7d\""),
         value("window", "window = \"02:00-05:00\""),
         value("jitter", "jitter = \"1h\""),
+        block("user", Kind::Named, "user \"shop\" { uid = 1000 }"),
+        block("file", Kind::Named, "file \"/etc/motd\" { content = \"hello\\n\" }"),
+        value("script", "script = \"ln -s /srv/shop /shop\""),
         block("check", Kind::Named, "check \"python\" { run = [\"python3\", \"--version\"] }"),
     ],
 };
+
+pub(crate) const IMAGE_USER: Shape = Shape {
+    block: "user of an image",
+    keys: &[
+        value("uid", "uid = 1000"),
+        value("home", "home = \"/srv/shop\""),
+        value("shell", "shell = \"/bin/sh\""),
+        value("groups", "groups = [\"www-data\"]"),
+    ],
+};
+
+pub(crate) const IMAGE_FILE: Shape =
+    Shape { block: "file of an image", keys: &[value("content", "content = \"hello\\n\""), value("mode", "mode = \"0644\"")] };
 
 pub(crate) const IMAGE_CHECK: Shape = Shape {
     block: "check of an image",
@@ -138,4 +155,5 @@ pub(crate) const WAVES: Shape = Shape {
 pub(crate) const TIERS: Shape = Shape { block: "rollout of the file", keys: &[value("tiers", "tiers = [\"background\", \"web\"]")] };
 
 /// All of them.
-pub const SHAPES: &[Shape] = &[FILE, IMAGE, IMAGE_CHECK, SERVICE, HEALTH, DRAIN, LIMITS, ROUTE, CHECK, WAVES, TIERS];
+pub const SHAPES: &[Shape] =
+    &[FILE, IMAGE, IMAGE_USER, IMAGE_FILE, IMAGE_CHECK, SERVICE, HEALTH, DRAIN, LIMITS, ROUTE, CHECK, WAVES, TIERS];

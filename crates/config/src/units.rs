@@ -350,3 +350,81 @@ pub(crate) fn whole_path(text: &str) -> Read<String> {
     let wrong = Wrong::new("bad-path", format!("`{text}` is no path"), "expected a path from the root, such as \"/usr/bin/python3\"");
     if plain { Ok(text.to_string()) } else { Err(wrong) }
 }
+
+/// As [`suite`], with the further limit of those that stand beside the release.
+pub(crate) fn further_suite(text: &str) -> Read<String> {
+    if text.len() > ACCOUNT_BYTES_MAX {
+        let wrong = Wrong::new("bad-suite", format!("`{text}` is no suite"), "expected a name such as \"bookworm-backports\"");
+        return Err(wrong.hint(format!("at most {ACCOUNT_BYTES_MAX} bytes")));
+    }
+    suite(text)
+}
+
+/// Debian's own limit for names of users; suites are no longer either.
+const ACCOUNT_BYTES_MAX: usize = 32;
+
+/// The name of a user or a group.
+pub(crate) fn account(text: &str, what: &str) -> Read<String> {
+    let good = |text: &str| {
+        text.len() <= ACCOUNT_BYTES_MAX
+            && text.starts_with(|c: char| c.is_ascii_lowercase())
+            && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
+    };
+    if good(text) {
+        return Ok(text.to_string());
+    }
+    let wrong = Wrong::new(
+        "bad-name",
+        format!("`{text}` is no name of a {what}"),
+        format!("expected a-z, 0-9, - and _, beginning with a letter, at most {ACCOUNT_BYTES_MAX} bytes"),
+    );
+    let lower = text.to_lowercase();
+    Err(if good(&lower) { wrong.hint(format!("\"{lower}\" would do")) } else { wrong })
+}
+
+/// A path in an image that something is to be written to: as [`whole_path`], but none that could be written in two ways.
+/// What would need an escape is refused, as a block's name is taken as it stands.
+pub(crate) fn file_path(text: &str) -> Read<String> {
+    let wrong = Wrong::new("bad-path", format!("`{text}` is no path of a file"), "expected a path from the root, such as \"/etc/motd\"");
+    let parts = || text.split('/').skip(1);
+    match () {
+        () if text.len() > 4_000 => Err(wrong.hint("at most 4000 bytes")),
+        () if !text.starts_with('/') => Err(wrong.hint("it begins with /")),
+        () if text.ends_with('/') => Err(wrong.hint("it ends with the file's name; its directories are made by themselves")),
+        () if parts().any(|part| matches!(part, "" | "." | "..")) => Err(wrong.hint("leave out what is empty, `.` or `..`")),
+        () if text.chars().any(|c| c.is_control() || matches!(c, '"' | '\\' | '\u{feff}'))
+            || text.contains("${")
+            || text.contains("%{") =>
+        {
+            Err(wrong.hint("quotes, backslashes, control characters, ${ and %{ cannot stand in it"))
+        }
+        () => Ok(text.to_string()),
+    }
+}
+
+/// As it can stand in `/etc/passwd`.
+pub(crate) fn account_path(text: &str) -> Read<String> {
+    let parts_good = text.starts_with('/') && text.split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
+    if parts_good && text.len() <= 4_000 && !text.contains(|c: char| c.is_control() || c == ':') {
+        return Ok(text.to_string());
+    }
+    let wrong = Wrong::new("bad-path", format!("`{text}` is no path"), "expected a path from the root, such as \"/srv/shop\"");
+    Err(if text.contains(':') { wrong.hint("no `:` can stand in it") } else { wrong.hint("leave out what is empty, `.` or `..`") })
+}
+
+/// Permission bits, in octal: `0644`, `755`, `4755`.
+pub(crate) fn mode(text: &str) -> Read<u32> {
+    let wrong = Wrong::new(
+        "bad-mode",
+        format!("`{text}` are no permissions"),
+        "expected three or four digits from 0 to 7, such as \"0644\" or \"0755\"",
+    );
+    let digits = matches!(text.len(), 3 | 4) && text.bytes().all(|b| matches!(b, b'0'..=b'7'));
+    match (digits, u32::from_str_radix(text, 8)) {
+        (true, Ok(mode)) => Ok(mode),
+        _ if text.contains(['r', 'w', 'x']) => {
+            Err(wrong.hint("r is 4, w is 2, x is 1; their sums, for the owner, the group and the others"))
+        }
+        _ => Err(wrong),
+    }
+}

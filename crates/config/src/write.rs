@@ -1,6 +1,6 @@
 //! A service file as HCL text: the way back from the model. Every key is written out, defaults too.
 
-use model::{ImageCheck, ImageProbe, ImageSpec, Probe, ServiceFile, ServiceSpec, Wave};
+use model::{ImageCheck, ImageCustom, ImageProbe, ImageSpec, Probe, ServiceFile, ServiceSpec, Wave};
 use std::fmt::Write;
 
 /// `parse(write(file))` gives `file` again, if its values are within the limits that [`crate::parse`] keeps.
@@ -61,6 +61,9 @@ fn write_image(out: &mut Written, name: &str, image: &ImageSpec) {
     let at = |key| ["images", name, key];
     out.open(&at("name"), &format!("image {}", quoted(name)));
     out.line(&at("debian"), &format!("debian = {}", quoted(&image.debian)));
+    if !image.custom.suites.is_empty() {
+        out.line(&["images", name, "custom", "suites"], &format!("suites = {}", list(&image.custom.suites)));
+    }
     out.line(&at("packages"), &format!("packages = {}", list(&image.packages)));
     if let Some(rebuild) = &image.rebuild {
         out.line(&at("rebuild"), &format!("rebuild = {}", quoted(rebuild)));
@@ -72,10 +75,38 @@ fn write_image(out: &mut Written, name: &str, image: &ImageSpec) {
         out.line(&at("window"), &format!("window = {}", quoted(window)));
     }
     out.line(&at("jitter_ms"), &format!("jitter = \"{}ms\"", image.jitter_ms));
+    write_custom(out, name, &image.custom);
     for (n, check) in image.checks.iter().enumerate() {
         write_image_check(out, &["images", name, "checks", &n.to_string()], check);
     }
     out.close();
+}
+
+/// Long texts stand on one line, with `\n` in them: a line is what errors of the JSON are traced back by.
+fn write_custom(out: &mut Written, name: &str, custom: &ImageCustom) {
+    for (who, user) in &custom.users {
+        let at = |key| ["images", name, "custom", "users", who, key];
+        out.open(&at("")[..5], &format!("user {}", quoted(who)));
+        out.line(&at("uid"), &format!("uid = {}", user.uid));
+        if let Some(home) = &user.home {
+            out.line(&at("home"), &format!("home = {}", quoted(home)));
+        }
+        if let Some(shell) = &user.shell {
+            out.line(&at("shell"), &format!("shell = {}", quoted(shell)));
+        }
+        out.line(&at("groups"), &format!("groups = {}", list(&user.groups)));
+        out.close();
+    }
+    for (path, file) in &custom.files {
+        let at = |key| ["images", name, "custom", "files", path, key];
+        out.open(&at("")[..5], &format!("file {}", quoted(path)));
+        out.line(&at("content"), &format!("content = {}", quoted(&file.content)));
+        out.line(&at("mode"), &format!("mode = \"{:04o}\"", file.mode));
+        out.close();
+    }
+    if let Some(script) = &custom.script {
+        out.line(&["images", name, "custom", "script"], &format!("script = {}", quoted(script)));
+    }
 }
 
 fn write_image_check(out: &mut Written, path: &[&str; 4], check: &ImageCheck) {

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail where it likes")]
 
 use model::{
-    Check, Drain, Health, ImageCheck, ImageName, ImageProbe, ImageSpec, Limits, Probe, Rollout, Route, ServiceFile, ServiceName,
-    ServiceSpec, TierName, Wave,
+    Check, Drain, Health, ImageCheck, ImageCustom, ImageFile, ImageName, ImageProbe, ImageSpec, ImageUser, Limits, Probe, Rollout, Route,
+    ServiceFile, ServiceName, ServiceSpec, TierName, Wave,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +26,32 @@ fn command() -> impl Strategy<Value = Vec<String>> {
     })
 }
 
+/// Users, files and a script, with all that a path and a text may have in them.
+fn custom() -> impl Strategy<Value = ImageCustom> {
+    let part = "[a-zA-Z0-9 ._'#$%:äé-]{1,6}".prop_filter("no dots alone", |p| p != "." && p != "..");
+    let path = prop::collection::vec(part, 1..4).prop_map(|parts| parts.iter().map(|p| format!("/{p}")).collect::<String>());
+    let group = || "[a-z][a-z0-9_-]{0,31}";
+    let plain = || prop::option::of("(/[a-z][a-z. ${]{0,4}[a-z]){1,3}");
+    let user = (100u32..60_000, plain(), plain(), prop::collection::btree_set(group(), 0..3));
+    let users = prop::collection::btree_map(group(), user, 0..3).prop_map(|all| {
+        let numbered = all.into_iter().enumerate().map(|(n, (name, (uid, home, shell, groups)))| {
+            // A number once; groups in another order than that of their names.
+            let uid = uid / 10 * 10 + 100 + u32::try_from(n).unwrap();
+            (name, ImageUser { uid, home, shell, groups: groups.into_iter().rev().collect() })
+        });
+        numbered.collect()
+    });
+    let file = (text(), 0u32..=0o7777).prop_map(|(content, mode)| ImageFile { content, mode });
+    let files = prop::collection::btree_map(path, file, 0..3);
+    let suites = prop::sample::subsequence(vec!["trixie-backports", "trixie-proposed-updates", "bookworm-backports-sloppy"], 0..=3);
+    (suites, users, files, prop::option::of(text())).prop_map(|(suites, users, files, script)| ImageCustom {
+        suites: suites.into_iter().rev().map(str::to_string).collect(),
+        users,
+        files,
+        script,
+    })
+}
+
 fn image() -> impl Strategy<Value = ImageSpec> {
     let rebuild = prop_oneof![Just(None), Just(Some("daily".to_string())), Just(Some("5 4 * * 1-5".to_string()))];
     let window = prop_oneof![Just(None), Just(Some("02:00-05:00".to_string())), Just(Some("22:30-24:00".to_string()))];
@@ -38,9 +64,9 @@ fn image() -> impl Strategy<Value = ImageSpec> {
     ];
     let checks = prop::collection::btree_map(name(), (what, 1_000u64..3_600_000), 0..3)
         .prop_map(|all| all.into_iter().map(|(name, (what, within_ms))| ImageCheck { name, what, within_ms }).collect::<Vec<_>>());
-    let life = (rebuild, prop::option::of(3_600_000u64..1 << 38), window, 0u64..1 << 28, checks);
+    let life = (rebuild, prop::option::of(3_600_000u64..1 << 38), window, 0u64..1 << 28, checks, custom());
     (name(), prop::collection::btree_set("[a-z0-9][a-z0-9+.-]{1,8}", 0..4), life).prop_map(
-        |(name, packages, (rebuild, max_age_ms, window, jitter_ms, checks))| ImageSpec {
+        |(name, packages, (rebuild, max_age_ms, window, jitter_ms, checks, custom))| ImageSpec {
             name: ImageName::new(name).unwrap(),
             debian: "trixie".to_string(),
             packages: packages.into_iter().collect(),
@@ -49,7 +75,7 @@ fn image() -> impl Strategy<Value = ImageSpec> {
             window,
             jitter_ms,
             checks,
-            custom: model::ImageCustom::default(),
+            custom,
         },
     )
 }
@@ -200,7 +226,8 @@ fn anything(text: &str) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-const GOOD: &[&str] = &[include_str!("good/design.hcl"), include_str!("good/every-key.hcl"), include_str!("good/least.hcl")];
+const GOOD: &[&str] =
+    &[include_str!("good/design.hcl"), include_str!("good/every-key.hcl"), include_str!("good/custom.hcl"), include_str!("good/least.hcl")];
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]

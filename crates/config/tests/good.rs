@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail where it likes")]
 
-use model::{Limits, Probe, ServiceName, TierName, Wave};
+use model::{ImageName, ImageUser, Limits, Probe, ServiceName, TierName, Wave};
+use std::collections::BTreeMap;
 
 const DESIGN: &str = include_str!("good/design.hcl");
 const EVERY_KEY: &str = include_str!("good/every-key.hcl");
+const CUSTOM: &str = include_str!("good/custom.hcl");
 const LEAST: &str = include_str!("good/least.hcl");
 const SHOP: &str = include_str!("../../../examples/shop/afresh.hcl");
 
@@ -71,8 +73,38 @@ fn every_key() {
 }
 
 #[test]
+fn what_an_image_has_besides_its_packages() {
+    let file = read(CUSTOM);
+    let custom = &file.images[&ImageName::new("shop").unwrap()].custom;
+    assert_eq!(custom.suites, ["bookworm-proposed-updates", "bookworm-backports"], "in the order of the file");
+    let shop = ImageUser {
+        uid: 1000,
+        home: Some("/srv/shop".to_string()),
+        shell: Some("/bin/sh".to_string()),
+        groups: vec!["www-data".to_string(), "adm".to_string()],
+    };
+    let odd = ImageUser { uid: 65_533, home: None, shell: None, groups: Vec::new() };
+    assert_eq!(custom.users, BTreeMap::from([("odd".to_string(), odd), ("shop".to_string(), shop)]));
+    let files: Vec<_> = custom.files.iter().map(|(path, f)| (path.as_str(), f.content.as_str(), f.mode)).collect();
+    let unit = "[Service]\nExecStart=/app/shop\nEnvironment=HOME=${HOME}\n";
+    let expected = [
+        ("/etc/it's here", "", 0o644),
+        ("/etc/motd", "hello\n", 0o600),
+        ("/etc/systemd/system/shop.service", unit, 0o644),
+        ("/usr/local/bin/x", "#!/bin/sh\n", 0o4755),
+    ];
+    assert_eq!(files, expected);
+    assert_eq!(custom.script.as_deref(), Some("set -eu\nif true; then\n  ln -s /srv/shop /shop\nfi\n"));
+    let plain = &file.images[&ImageName::new("plain").unwrap()].custom;
+    assert!(plain.is_empty());
+    // What is empty is left out of our JSON, and may stand in another's.
+    let json = r#"{ "images": { "a": { "name": "a", "debian": "sid", "packages": [], "custom": { "users": {}, "suites": [] } } }, "services": {}, "tiers": [] }"#;
+    assert!(config::parse(json, "a.json").unwrap().images.values().all(|image| image.custom.is_empty()));
+}
+
+#[test]
 fn formatting_changes_no_value_and_is_done_once() {
-    for (name, text) in [("design", DESIGN), ("every-key", EVERY_KEY), ("least", LEAST), ("shop", SHOP)] {
+    for (name, text) in [("design", DESIGN), ("every-key", EVERY_KEY), ("custom", CUSTOM), ("least", LEAST), ("shop", SHOP)] {
         let formatted = config::format(text).unwrap();
         assert_eq!(read(&formatted), read(text), "{name}");
         assert_eq!(config::format(&formatted).unwrap(), formatted, "{name} is formatted once and for all");
@@ -91,6 +123,7 @@ fn the_examples_are_written_as_they_should_be() {
 fn formatted() {
     insta::assert_snapshot!("formatted-design", config::format(DESIGN).unwrap());
     insta::assert_snapshot!("formatted-every-key", config::format(EVERY_KEY).unwrap());
+    insta::assert_snapshot!("formatted-custom", config::format(CUSTOM).unwrap());
     let crlf = EVERY_KEY.replace('\n', "\r\n");
     assert_eq!(read(&crlf).images, read(EVERY_KEY).images);
     assert_eq!(read(&format!("\u{feff}{DESIGN}")), read(DESIGN));
@@ -98,7 +131,7 @@ fn formatted() {
 
 #[test]
 fn json_is_the_same_file() {
-    for text in [DESIGN, EVERY_KEY, LEAST, SHOP] {
+    for text in [DESIGN, EVERY_KEY, CUSTOM, LEAST, SHOP] {
         let file = read(text);
         let json = serde_json::to_string_pretty(&file).unwrap();
         assert_eq!(config::parse(&json, "afresh.json").unwrap(), file);

@@ -37,13 +37,15 @@ fn defaults_are_as_told() {
         let inner = match block {
             "service" => key.to_string(),
             "rollout of a service" => format!("rollout {{ {key} }}"),
-            "image" | "check of an image" => String::new(),
+            "image" | "check of an image" | "user of an image" | "file of an image" => String::new(),
             _ => format!("{block} {{ {key} }}"),
         };
         let listen = if block == "route" && !key.contains("listen") { inner.replace('{', "{ listen = \":1\" ") } else { inner };
         let of_image = match block {
             "image" => key.to_string(),
             "check of an image" => format!("check \"c\" {{ run = [\"x\"]\n{key} }}"),
+            "user of an image" => format!("user \"u\" {{ uid = 100\n{key} }}"),
+            "file of an image" => format!("file \"/f\" {{ content = \"\"\n{key} }}"),
             _ => String::new(),
         };
         let text = format!(
@@ -62,7 +64,7 @@ fn defaults_are_as_told() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 20);
+    assert_eq!(seen, 23);
 }
 
 #[test]
@@ -75,6 +77,8 @@ fn what_is_required_is_missed() {
                 continue;
             }
             "image" => "image \"a\" {}".to_string(),
+            "user of an image" => "image \"a\" { user \"u\" {} }".to_string(),
+            "file of an image" => "image \"a\" { file \"/f\" {} }".to_string(),
             "service" => "service \"a\" {}".to_string(),
             "check" => "service \"a\" { check \"a\" {} }".to_string(),
             "rollout of the file" => "rollout {}".to_string(),

@@ -1,6 +1,7 @@
 //! `image "name" { ... }`
 
 use super::Context;
+use super::custom;
 use super::read::{self, at};
 use super::section::Section;
 use crate::schema;
@@ -16,18 +17,12 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
     let name = label_name(context, label, block, sink, ImageName::new);
     let debian = section.need("debian", sink, |v| at(v, units::suite(&read::text(v, "the name of a suite in quotes")?)));
     let packages = section.need("packages", sink, |v| {
-        let mut names = read::list(v, "a list of package names", 5_000, |item| {
+        let names = read::list(v, "a list of package names", 5_000, |item| {
             Ok((item.span.clone(), at(item, units::package(&read::text(item, "a package's name")?))?))
         })?;
-        names.sort_by(|a, b| (&a.1, a.0.start).cmp(&(&b.1, b.0.start)));
-        let doubles: Vec<_> = names
-            .windows(2)
-            .filter(|pair| pair[0].1 == pair[1].1)
-            .map(|pair| {
-                (pair[1].0.clone(), Wrong::new("duplicate-item", format!("`{}` stands in the list twice", pair[1].1), "the second time"))
-            })
-            .collect();
-        if doubles.is_empty() { Ok(names.into_iter().map(|(_, name)| name).collect::<Vec<_>>()) } else { Err(doubles) }
+        let mut names = read::no_doubles(names)?;
+        names.sort();
+        Ok(names)
     });
     let rebuild = section.or("rebuild", None, sink, |v| Ok(Some(at(v, units::rebuild(&read::text(v, "a schedule in quotes")?))?)));
     let max_age_ms = section.or("max_age", None, sink, |v| Ok(Some(read::duration(v, "1h", "3650d")?)));
@@ -35,6 +30,7 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
         Ok(Some(at(v, units::hours(&read::text(v, "hours of the day in quotes, such as \"02:00-05:00\"")?))?))
     });
     let jitter_ms = section.or("jitter", 0, sink, |v| read::duration(v, "0s", "7d"));
+    let custom = custom::decode(context, &mut section, sink);
     let checks = checks(context, &mut section, sink);
     Some(ImageSpec {
         name: name?,
@@ -45,7 +41,7 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
         window: window?,
         jitter_ms: jitter_ms?,
         checks: checks?,
-        custom: model::ImageCustom::default(),
+        custom: custom?,
     })
 }
 
@@ -106,10 +102,21 @@ pub(crate) fn label_name<T>(
     sink: &mut Sink,
     make: impl Fn(String) -> Result<T, model::NameError>,
 ) -> Option<T> {
+    label_with(context, label, block, sink, |text| read::name(text, make))
+}
+
+/// As [`label_name`], by another rule than that of names.
+pub(crate) fn label_with<T>(
+    context: &Context,
+    label: Range<usize>,
+    block: &Block,
+    sink: &mut Sink,
+    read: impl FnOnce(&str) -> Result<T, Wrong>,
+) -> Option<T> {
     if block.labels.is_empty() {
         return None;
     }
-    match read::name(&context.text[label.clone()], make) {
+    match read(&context.text[label.clone()]) {
         Ok(name) => Some(name),
         Err(wrong) => {
             sink.push(Draft::new(wrong.code, label, wrong.message).label(wrong.expected).maybe_hint(wrong.hint));

@@ -1,5 +1,6 @@
 //! The file's blocks to `model::ServiceFile`. Reads everything it can, so that every error is told at once.
 
+mod custom;
 mod image;
 mod parts;
 mod read;

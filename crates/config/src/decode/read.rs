@@ -19,13 +19,18 @@ fn wrong_type<T>(value: &Value, expected: &str) -> Read<T> {
 }
 
 pub(crate) fn text(value: &Value, expected: &str) -> Read<String> {
+    text_within(value, expected, TEXT_BYTES_MAX)
+}
+
+/// A text of at most so many bytes.
+pub(crate) fn text_within(value: &Value, expected: &str, bytes_max: usize) -> Read<String> {
     match &value.what {
         What::Text(text) if text.contains('\0') => {
             at(value, Err(Wrong::new("nul-byte", "this text has a NUL in it", format!("expected {expected}"))))
         }
-        What::Text(text) if text.len() > TEXT_BYTES_MAX => at(
+        What::Text(text) if text.len() > bytes_max => at(
             value,
-            Err(Wrong::new("out-of-range", format!("this text has {} bytes", text.len()), format!("expected at most {TEXT_BYTES_MAX}"))),
+            Err(Wrong::new("out-of-range", format!("this text has {} bytes", text.len()), format!("expected at most {bytes_max}"))),
         ),
         What::Text(text) => Ok(text.clone()),
         _ => wrong_type(value, expected),
@@ -129,6 +134,20 @@ pub(crate) fn list<T>(value: &Value, expected: &str, most: usize, read: impl Fn(
         }
     }
     if wrong.is_empty() { Ok(all) } else { Err(wrong) }
+}
+
+/// The items of a list in their order, if none is there twice.
+pub(crate) fn no_doubles(items: Vec<(Range<usize>, String)>) -> Read<Vec<String>> {
+    let mut sorted: Vec<&(Range<usize>, String)> = items.iter().collect();
+    sorted.sort_by(|a, b| (&a.1, a.0.start).cmp(&(&b.1, b.0.start)));
+    let doubles: Vec<_> = sorted
+        .windows(2)
+        .filter(|pair| pair[0].1 == pair[1].1)
+        .map(|pair| {
+            (pair[1].0.clone(), Wrong::new("duplicate-item", format!("`{}` stands in the list twice", pair[1].1), "the second time"))
+        })
+        .collect();
+    if doubles.is_empty() { Ok(items.into_iter().map(|(_, item)| item).collect()) } else { Err(doubles) }
 }
 
 /// A command: a program and its arguments, no shell.

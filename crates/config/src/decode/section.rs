@@ -27,6 +27,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("group", "tier"),
     ("suite", "debian"),
     ("app", "service"),
+    ("provision", "script"),
+    ("permissions", "mode"),
 ];
 
 pub(crate) struct Section<'a> {
@@ -125,7 +127,12 @@ impl<'a> Section<'a> {
         }
         let names = || self.shape.keys.iter().map(|k| k.name);
         let of = if self.shape.block == "the file" { "the file".to_string() } else { format!("`{}`", self.shape.block) };
-        let elsewhere = crate::SHAPES.iter().find(|s| s.block != self.shape.block && s.keys.iter().any(|k| k.name == name));
+        // `user` is a service's key and an image's block: the one that is written alike comes first.
+        let alike = |kind| matches!((kind, what), (Kind::Either, _) | (Kind::Value, "key") | (Kind::Block | Kind::Named, "block"));
+        let others = || crate::SHAPES.iter().filter(|s| s.block != self.shape.block);
+        let elsewhere = others()
+            .find(|s| s.keys.iter().any(|k| k.name == name && alike(k.kind)))
+            .or_else(|| others().find(|s| s.keys.iter().any(|k| k.name == name)));
         let meant = ELSEWHERE.iter().find(|(other, ours)| *other == name && names().any(|n| n == *ours)).map(|(_, ours)| *ours);
         let hint = match (meant.or(near::nearest(name, names())), elsewhere) {
             (Some(near), _) => {
@@ -246,6 +253,8 @@ fn place(block: &str) -> String {
     match block {
         "the file" => "the file itself, outside of every block".to_string(),
         "check of an image" => "an image's `check` block".to_string(),
+        "user of an image" => "an image's `user` block".to_string(),
+        "file of an image" => "an image's `file` block".to_string(),
         "rollout of a service" => "a service's `rollout` block".to_string(),
         "rollout of the file" => "the file's own `rollout` block".to_string(),
         other => format!("the block `{other}`"),

@@ -1,0 +1,80 @@
+//! What an image has besides its packages: `suites`, `user "name" { ... }`, `file "/path" { ... }` and `script`.
+//! The limits are those of the builder, so that what is read here is not refused after a long wait.
+
+use super::Context;
+use super::image::label_with;
+use super::read::{self, Read, at};
+use super::section::Section;
+use crate::schema;
+use crate::sink::{Draft, Sink};
+use crate::syntax::value::Value;
+use crate::units;
+use model::{ImageCustom, ImageFile, ImageUser};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// A file's text and a script have at most so much, as a service file itself.
+const LONG_TEXT_BYTES_MAX: usize = 1 << 20;
+
+pub(crate) fn decode(context: &Context, image: &mut Section, sink: &mut Sink) -> Option<ImageCustom> {
+    let suites = image.or("suites", Vec::new(), sink, |v| {
+        let items = read::list(v, "a list of names of suites", 32, |item| {
+            Ok((item.span.clone(), at(item, units::further_suite(&read::text(item, "a suite's name")?))?))
+        })?;
+        read::no_doubles(items)
+    });
+    let users = users(context, image, sink);
+    let files = files(context, image, sink);
+    let script = image.or("script", None, sink, |v| Ok(Some(read::text_within(v, "the script's text", LONG_TEXT_BYTES_MAX)?)));
+    Some(ImageCustom { suites: suites?, users: users?, files: files?, script: script? })
+}
+
+fn users(context: &Context, image: &mut Section, sink: &mut Sink) -> Option<BTreeMap<String, ImageUser>> {
+    let mut all = Vec::new();
+    let mut numbers: BTreeMap<u64, Range<usize>> = BTreeMap::new();
+    for (label, block) in image.named("user", sink) {
+        let section = Section::of(context, &schema::IMAGE_USER, block, sink);
+        let name = label_with(context, label, block, sink, |text| units::account(text, "user"));
+        let uid = section.need("uid", sink, |v| read::number(v, 100, 65_533));
+        if let Some(uid) = uid {
+            let place = section.place("uid");
+            match numbers.get(&uid) {
+                Some(first) => sink.push(
+                    Draft::new("uid-taken", place, format!("two users have the number {uid}"))
+                        .label("the second")
+                        .related(first.clone(), "the first")
+                        .hint("give one of them another number"),
+                ),
+                None => drop(numbers.insert(uid, place)),
+            }
+        }
+        let home = section.or("home", None, sink, |v| Ok(Some(account_path(v, "\"/srv/shop\"")?)));
+        let shell = section.or("shell", None, sink, |v| Ok(Some(account_path(v, "\"/bin/sh\"")?)));
+        let groups = section.or("groups", Vec::new(), sink, |v| {
+            let items = read::list(v, "a list of names of groups", 64, |item| {
+                Ok((item.span.clone(), at(item, units::account(&read::text(item, "a group's name")?, "group"))?))
+            })?;
+            read::no_doubles(items)
+        });
+        let uid = uid.and_then(|uid| u32::try_from(uid).ok());
+        all.push((|| Some((name?, ImageUser { uid: uid?, home: home?, shell: shell?, groups: groups? })))());
+    }
+    all.into_iter().collect()
+}
+
+fn account_path(value: &Value, example: &str) -> Read<String> {
+    at(value, units::account_path(&read::text(value, &format!("a path in quotes, such as {example}"))?))
+}
+
+fn files(context: &Context, image: &mut Section, sink: &mut Sink) -> Option<BTreeMap<String, ImageFile>> {
+    let mut all = Vec::new();
+    for (label, block) in image.named("file", sink) {
+        let section = Section::of(context, &schema::IMAGE_FILE, block, sink);
+        let path = label_with(context, label, block, sink, units::file_path);
+        let content = section.need("content", sink, |v| read::text_within(v, "the file's text", LONG_TEXT_BYTES_MAX));
+        let mode =
+            section.or("mode", ImageFile::default_mode(), sink, |v| read::unit(v, "permissions in quotes, such as \"0644\"", units::mode));
+        all.push((|| Some((path?, ImageFile { content: content?, mode: mode? })))());
+    }
+    all.into_iter().collect()
+}

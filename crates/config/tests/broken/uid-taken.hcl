@@ -1,0 +1,6 @@
+image "a" {
+  debian   = "bookworm"
+  packages = []
+  user "one" { uid = 1000 }
+  user "two" { uid = 1000 }
+}
