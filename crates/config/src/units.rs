@@ -409,7 +409,12 @@ pub(crate) fn account_path(text: &str) -> Read<String> {
         return Ok(text.to_string());
     }
     let wrong = Wrong::new("bad-path", format!("`{text}` is no path"), "expected a path from the root, such as \"/srv/shop\"");
-    Err(if text.contains(':') { wrong.hint("no `:` can stand in it") } else { wrong.hint("leave out what is empty, `.` or `..`") })
+    Err(wrong.hint(match () {
+        () if !text.starts_with('/') => "it begins with /",
+        () if text.contains(':') => "no `:` can stand in it",
+        () if parts_good => "no control characters, at most 4000 bytes",
+        () => "leave out what is empty, `.` or `..`",
+    }))
 }
 
 /// Permission bits, in octal: `0644`, `755`, `4755`.
