@@ -62,9 +62,9 @@ python3 -c 'import json,sys; d=json.load(open(sys.argv[1])); print(json.dumps({"
 
 mmdebstrap_one() {
   rm -rf --one-file-system "$work/tree" "$work/mm.erofs"
-  # As much as ours does and no more: minbase, no recommends, lz4hc, fixed times and id; a directory, for mkfs.erofs reads one.
+  # As much as ours does and no more: minbase, no recommends, lz4 as ours packs, fixed times and id; a directory, for mkfs.erofs reads one.
   mmdebstrap --quiet --mode=root "$@" --variant=minbase --format=directory --include="${packages// /,}" "$suite" "$work/tree" "$sources"
-  mkfs.erofs -zlz4hc,9 -T1000000000 -U 00000000-0000-4000-8000-000000000000 --quiet "$work/mm.erofs" "$work/tree"
+  mkfs.erofs -zlz4 -T1000000000 -U 00000000-0000-4000-8000-000000000000 --quiet "$work/mm.erofs" "$work/tree"
 }
 export -f mmdebstrap_one bake
 export work packages suite sources afresh
@@ -104,7 +104,7 @@ done
 
 tell ours_warm "bake --fresh, all packages in the store; signed and with its bill of materials"
 tell ours_empty "bake into an empty data directory: lists, packages, all"
-tell mmdebstrap "mmdebstrap and mkfs.erofs -zlz4hc,9, fetching lists and packages each time"
+tell mmdebstrap "mmdebstrap and mkfs.erofs -zlz4, fetching lists and packages each time"
 tell mmdebstrap_warm "the same, packages hard-linked into its apt cache; lists fetched"
 tell nothing_new "bake again: the mirrors are asked, nothing is done; target < 1 s"
 tell one_newer "one package of the set is not in the store (less, added to it), the rest is"
