@@ -5,7 +5,7 @@ use crate::bell::Bell;
 use crate::ports::{Images, WallClock};
 use api::control::Waiting;
 use model::{Fault, RotationId, Time};
-use rotation::{Clock, Provider, Router, World};
+use rotation::{Clock, Provider, Rotation, Router, World};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,10 +23,16 @@ pub struct App {
     /// Counts changes of the store, for those who follow events.
     pub news: watch::Receiver<u64>,
     /// What each open rotation waits for, as its driver said last.
-    waits: Mutex<BTreeMap<RotationId, Waiting>>,
+    waits: Mutex<BTreeMap<RotationId, Said>>,
     /// Deploys, rollbacks, steps by hand and the sweep come one after another: each looks at the world and then writes.
     desk: Mutex<()>,
     stopping: AtomicBool,
+}
+
+/// A driver's word, and how long the journal was when it was given: events that came since make it a thing of the past.
+struct Said {
+    events: Option<u64>,
+    waiting: Waiting,
 }
 
 impl App {
@@ -67,19 +73,22 @@ impl App {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn waits(&self) -> MutexGuard<'_, BTreeMap<RotationId, Waiting>> {
+    fn waits(&self) -> MutexGuard<'_, BTreeMap<RotationId, Said>> {
         self.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn waiting(&self, rotation: &RotationId) -> Option<Waiting> {
-        self.waits().get(rotation).cloned()
+    /// What a rotation waits for, unless its journal has gone on since that was said.
+    pub fn waiting(&self, r: &Rotation) -> Option<Waiting> {
+        self.waits().get(&r.id).filter(|said| said.events.is_none_or(|n| n == r.len)).map(|said| said.waiting.clone())
     }
 
-    pub fn set_waiting(&self, rotation: &RotationId, waiting: Option<Waiting>) {
-        match waiting {
-            Some(waiting) => self.waits().insert(rotation.clone(), waiting),
-            None => self.waits().remove(rotation),
-        };
+    /// `events` is the length of the journal that the driver had read, none where it could read none.
+    pub fn set_waiting(&self, rotation: &RotationId, events: Option<u64>, waiting: Waiting) {
+        self.waits().insert(rotation.clone(), Said { events, waiting });
+    }
+
+    pub fn clear_waiting(&self, rotation: &RotationId) {
+        self.waits().remove(rotation);
     }
 
     pub fn stop(&self) {

@@ -94,7 +94,7 @@ fn drive(app: &App, id: &RotationId) {
         let waiting = match driver.tick(&app.world()) {
             Ok(Tick::Again) => {
                 moved = Instant::now();
-                app.set_waiting(id, None);
+                app.clear_waiting(id);
                 continue;
             }
             Ok(Tick::Closed(verdict)) => {
@@ -105,10 +105,10 @@ fn drive(app: &App, id: &RotationId) {
             Ok(Tick::NotMine { until }) => Waiting { why: "another control plane drives it".to_string(), until: Some(until) },
             Err(refused) => Waiting { why: format!("{refused}; trying again"), until: None },
         };
-        app.set_waiting(id, Some(waiting));
+        app.set_waiting(id, driver.rotation().map(|r| r.len), waiting);
         app.bell.wait(heard, patience(moved.elapsed()));
     }
-    app.set_waiting(id, None);
+    app.clear_waiting(id);
     // The rollouts' turn may have come.
     app.bell.ring();
 }

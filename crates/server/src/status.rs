@@ -15,7 +15,7 @@ pub fn fold(records: &Records<'_>, id: &RotationId) -> Result<Rotation, Fault> {
 }
 
 fn told(app: &App, r: Rotation) -> RotationStatus {
-    let waits = if r.closed.is_some() { None } else { app.waiting(&r.id) };
+    let waits = if r.closed.is_some() { None } else { app.waiting(&r) };
     let (closed, verdict, end, census) = match r.closed {
         Some(c) => (Some(c.at), Some(c.verdict), Some(c.why), Some(c.census)),
         None => (None, None, None, None),

@@ -135,7 +135,7 @@ fn run_hand(app: &App, service: &ServiceName, step: &Step, by: &str) -> Result<S
             Some(closed) if closed.verdict == Verdict::Promoted => Some(Check::Satisfied(closed.why.clone())),
             Some(closed) => Some(Check::Refused(closed.why.clone())),
             None if begun.elapsed() >= ANSWER_WITHIN || app.is_stopping() => {
-                let waits = app.waiting(&id).map_or_else(|| "it has begun".to_string(), |w| w.why);
+                let waits = app.waiting(&r).map_or_else(|| "it has begun".to_string(), |w| w.why);
                 Some(Check::NotYet(waits))
             }
             None => None,
