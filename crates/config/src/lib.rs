@@ -31,6 +31,7 @@ mod write;
 pub use diagnostic::{Diagnostic, Related, render};
 pub use format::format;
 pub use load::{FILE_BYTES_MAX, LoadError, load};
+pub use near::nearest;
 pub use schema::{Key, Kind, SHAPES, Shape};
 pub use write::write;
 

@@ -4,7 +4,7 @@
 const NAME_CHARS_MAX: usize = 64;
 
 /// The name among `names` nearest to `text`, if it is near enough to be meant: at most a third of its letters differ.
-pub(crate) fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if text.is_empty() || text.chars().count() > NAME_CHARS_MAX {
         return None;
     }

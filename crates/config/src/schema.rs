@@ -62,6 +62,7 @@ pub(crate) const IMAGE: Shape = Shape {
         value("jitter", "jitter = \"1h\""),
         block("user", Kind::Named, "user \"shop\" { uid = 1000 }"),
         block("file", Kind::Named, "file \"/etc/motd\" { content = \"hello\\n\" }"),
+        block("args", Kind::Either, "args = { CHANNEL = \"stable\" }"),
         value("script", "script = \"ln -s /srv/shop /shop\""),
         block("check", Kind::Named, "check \"python\" { run = [\"python3\", \"--version\"] }"),
     ],

@@ -1,27 +1,9 @@
 //! Texts with units: durations, sizes, shares, waves, addresses and the like. Pure: a text in, a value or what was expected out.
 
 use model::Wave;
+use model::rules;
+pub(crate) use model::rules::Wrong;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-
-/// What was expected instead, and what may have been meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Wrong {
-    pub code: &'static str,
-    pub message: String,
-    pub expected: String,
-    pub hint: Option<String>,
-}
-
-impl Wrong {
-    pub fn new(code: &'static str, message: impl Into<String>, expected: impl Into<String>) -> Self {
-        Self { code, message: message.into(), expected: expected.into(), hint: None }
-    }
-
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
-    }
-}
 
 type Read<T> = Result<T, Wrong>;
 
@@ -224,19 +206,8 @@ pub(crate) fn cpu(text: &str) -> Read<u64> {
     }
 }
 
-/// Debian policy 5.6.7: at least two of a-z 0-9 + - . beginning with a letter or digit.
 pub(crate) fn package(text: &str) -> Read<String> {
-    let good = text.len() >= 2
-        && text.len() <= 128
-        && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'+' | b'-' | b'.'))
-        && text.starts_with(|c: char| c.is_ascii_alphanumeric());
-    let wrong = Wrong::new("bad-package", format!("`{text}` is no package name"), "expected a name of a-z, 0-9, +, - and .");
-    match () {
-        () if good => Ok(text.to_string()),
-        () if text.contains(['=', '/']) => Err(wrong.hint("versions cannot be chosen: an image always has the newest of its suites")),
-        () if text.trim().contains([' ', ',']) => Err(wrong.hint("one name for each text of the list")),
-        () => Err(wrong),
-    }
+    rules::package(text).map(|()| text.to_string())
 }
 
 const SUITES: &[&str] = &[
@@ -255,17 +226,15 @@ const SUITES: &[&str] = &[
     "noble",
 ];
 
+/// The name of a suite; one that is nearly a well-known one is taken for a typing error.
 pub(crate) fn suite(text: &str) -> Read<String> {
-    let good = text.len() <= 64
-        && text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'));
     let near = crate::near::nearest(text, SUITES.iter().copied());
     let wrong = Wrong::new("bad-suite", format!("`{text}` is no suite"), "expected the name of a Debian suite, such as \"bookworm\"");
-    match (good, near) {
-        (true, None) => Ok(text.to_string()),
-        (true, Some(near)) if near == text => Ok(text.to_string()),
+    match (rules::suite(text), near) {
+        (Ok(()), None) => Ok(text.to_string()),
+        (Ok(()), Some(near)) if near == text => Ok(text.to_string()),
         (_, Some(near)) => Err(wrong.hint(format!("did you mean \"{near}\"?"))),
-        (false, None) => Err(match text {
+        (Err(wrong), None) => Err(match text {
             "12" => wrong.hint("Debian 12 is \"bookworm\""),
             "13" => wrong.hint("Debian 13 is \"trixie\""),
             _ => wrong,
@@ -351,70 +320,19 @@ pub(crate) fn whole_path(text: &str) -> Read<String> {
     if plain { Ok(text.to_string()) } else { Err(wrong) }
 }
 
-/// As [`suite`], with the further limit of those that stand beside the release.
-pub(crate) fn further_suite(text: &str) -> Read<String> {
-    if text.len() > ACCOUNT_BYTES_MAX {
-        let wrong = Wrong::new("bad-suite", format!("`{text}` is no suite"), "expected a name such as \"bookworm-backports\"");
-        return Err(wrong.hint(format!("at most {ACCOUNT_BYTES_MAX} bytes")));
-    }
-    suite(text)
-}
-
-/// Debian's own limit for names of users; suites are no longer either.
-const ACCOUNT_BYTES_MAX: usize = 32;
-
 /// The name of a user or a group.
 pub(crate) fn account(text: &str, what: &str) -> Read<String> {
-    let good = |text: &str| {
-        text.len() <= ACCOUNT_BYTES_MAX
-            && text.starts_with(|c: char| c.is_ascii_lowercase())
-            && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
-    };
-    if good(text) {
-        return Ok(text.to_string());
-    }
-    let wrong = Wrong::new(
-        "bad-name",
-        format!("`{text}` is no name of a {what}"),
-        format!("expected a-z, 0-9, - and _, beginning with a letter, at most {ACCOUNT_BYTES_MAX} bytes"),
-    );
-    let lower = text.to_lowercase();
-    Err(if good(&lower) { wrong.hint(format!("\"{lower}\" would do")) } else { wrong })
+    rules::account(text, what).map(|()| text.to_string())
 }
 
-/// A path in an image that something is to be written to: as [`whole_path`], but none that could be written in two ways.
-/// What would need an escape is refused, as a block's name is taken as it stands.
+/// A path in an image that something is to be written to.
 pub(crate) fn file_path(text: &str) -> Read<String> {
-    let wrong = Wrong::new("bad-path", format!("`{text}` is no path of a file"), "expected a path from the root, such as \"/etc/motd\"");
-    let parts = || text.split('/').skip(1);
-    match () {
-        () if text.len() > 4_000 => Err(wrong.hint("at most 4000 bytes")),
-        () if !text.starts_with('/') => Err(wrong.hint("it begins with /")),
-        () if text.ends_with('/') => Err(wrong.hint("it ends with the file's name; its directories are made by themselves")),
-        () if parts().any(|part| matches!(part, "" | "." | "..")) => Err(wrong.hint("leave out what is empty, `.` or `..`")),
-        () if text.chars().any(|c| c.is_control() || matches!(c, '"' | '\\' | '\u{feff}'))
-            || text.contains("${")
-            || text.contains("%{") =>
-        {
-            Err(wrong.hint("quotes, backslashes, control characters, ${ and %{ cannot stand in it"))
-        }
-        () => Ok(text.to_string()),
-    }
+    rules::file_path(text).map(|()| text.to_string())
 }
 
 /// As it can stand in `/etc/passwd`.
 pub(crate) fn account_path(text: &str) -> Read<String> {
-    let parts_good = text.starts_with('/') && text.split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
-    if parts_good && text.len() <= 4_000 && !text.contains(|c: char| c.is_control() || c == ':') {
-        return Ok(text.to_string());
-    }
-    let wrong = Wrong::new("bad-path", format!("`{text}` is no path"), "expected a path from the root, such as \"/srv/shop\"");
-    Err(wrong.hint(match () {
-        () if !text.starts_with('/') => "it begins with /",
-        () if text.contains(':') => "no `:` can stand in it",
-        () if parts_good => "no control characters, at most 4000 bytes",
-        () => "leave out what is empty, `.` or `..`",
-    }))
+    rules::account_path(text).map(|()| text.to_string())
 }
 
 /// Permission bits, in octal: `0644`, `755`, `4755`.

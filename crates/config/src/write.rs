@@ -104,6 +104,13 @@ fn write_custom(out: &mut Written, name: &str, custom: &ImageCustom) {
         out.line(&at("mode"), &format!("mode = \"{:04o}\"", file.mode));
         out.close();
     }
+    if !custom.args.is_empty() {
+        out.open(&["images", name, "custom", "args"], "args =");
+        for (key, value) in &custom.args {
+            out.line(&["images", name, "custom", "args", key], &format!("{} = {}", quoted(key), quoted(value)));
+        }
+        out.close();
+    }
     if let Some(script) = &custom.script {
         out.line(&["images", name, "custom", "script"], &format!("script = {}", quoted(script)));
     }

@@ -30,6 +30,7 @@ fn command() -> impl Strategy<Value = Vec<String>> {
 fn custom() -> impl Strategy<Value = ImageCustom> {
     let part = "[a-zA-Z0-9 ._'#$%:äé-]{1,6}".prop_filter("no dots alone", |p| p != "." && p != "..");
     let path = prop::collection::vec(part, 1..4).prop_map(|parts| parts.iter().map(|p| format!("/{p}")).collect::<String>());
+    let path = path.prop_filter("kept", |p| !model::rules::NOT_KEPT.iter().any(|place| p.starts_with(place)));
     let group = || "[a-z][a-z0-9_-]{0,31}";
     let plain = || prop::option::of("(/[a-z][a-z. ${]{0,4}[a-z]){1,3}");
     let user = (100u32..60_000, plain(), plain(), prop::collection::btree_set(group(), 0..3));
@@ -44,10 +45,13 @@ fn custom() -> impl Strategy<Value = ImageCustom> {
     let file = (text(), 0u32..=0o7777).prop_map(|(content, mode)| ImageFile { content, mode });
     let files = prop::collection::btree_map(path, file, 0..3);
     let suites = prop::sample::subsequence(vec!["trixie-backports", "trixie-proposed-updates", "bookworm-backports-sloppy"], 0..=3);
-    (suites, users, files, prop::option::of(text())).prop_map(|(suites, users, files, script)| ImageCustom {
+    let args = prop::collection::btree_map("[a-z_][A-Za-z0-9_]{0,9}", text(), 0..3);
+    (suites, users, files, args, prop::option::of(text())).prop_map(|(suites, users, files, args, script)| ImageCustom {
         suites: suites.into_iter().rev().map(str::to_string).collect(),
         users,
         files,
+        // Without a script nobody would read them.
+        args: if script.is_some() { args } else { BTreeMap::new() },
         script,
     })
 }

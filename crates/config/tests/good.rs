@@ -10,6 +10,7 @@ const EVERY_KEY: &str = include_str!("good/every-key.hcl");
 const CUSTOM: &str = include_str!("good/custom.hcl");
 const LEAST: &str = include_str!("good/least.hcl");
 const SHOP: &str = include_str!("../../../examples/shop/afresh.hcl");
+const APPLIANCE: &str = include_str!("../../../examples/appliance/afresh.hcl");
 
 fn read(text: &str) -> model::ServiceFile {
     config::parse(text, "afresh.hcl").unwrap_or_else(|all| panic!("{}", config::render(&all, text, "afresh.hcl", false)))
@@ -94,6 +95,8 @@ fn what_an_image_has_besides_its_packages() {
         ("/usr/local/bin/x", "#!/bin/sh\n", 0o4755),
     ];
     assert_eq!(files, expected);
+    let args: Vec<(&str, &str)> = custom.args.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    assert_eq!(args, [("CHANNEL", "it's ${x}"), ("LEVEL", "3"), ("dry_run", "false")]);
     assert_eq!(custom.script.as_deref(), Some("set -eu\nif true; then\n  ln -s /srv/shop /shop\nfi\n"));
     let plain = &file.images[&ImageName::new("plain").unwrap()].custom;
     assert!(plain.is_empty());
@@ -104,7 +107,9 @@ fn what_an_image_has_besides_its_packages() {
 
 #[test]
 fn formatting_changes_no_value_and_is_done_once() {
-    for (name, text) in [("design", DESIGN), ("every-key", EVERY_KEY), ("custom", CUSTOM), ("least", LEAST), ("shop", SHOP)] {
+    for (name, text) in
+        [("design", DESIGN), ("every-key", EVERY_KEY), ("custom", CUSTOM), ("least", LEAST), ("shop", SHOP), ("appliance", APPLIANCE)]
+    {
         let formatted = config::format(text).unwrap();
         assert_eq!(read(&formatted), read(text), "{name}");
         assert_eq!(config::format(&formatted).unwrap(), formatted, "{name} is formatted once and for all");
@@ -117,6 +122,7 @@ fn formatting_changes_no_value_and_is_done_once() {
 #[test]
 fn the_examples_are_written_as_they_should_be() {
     assert_eq!(config::format(SHOP).unwrap(), SHOP, "run `afresh fmt` on examples/shop/afresh.hcl");
+    assert_eq!(config::format(APPLIANCE).unwrap(), APPLIANCE, "run `afresh fmt` on examples/appliance/afresh.hcl");
 }
 
 #[test]
@@ -131,7 +137,7 @@ fn formatted() {
 
 #[test]
 fn json_is_the_same_file() {
-    for text in [DESIGN, EVERY_KEY, CUSTOM, LEAST, SHOP] {
+    for text in [DESIGN, EVERY_KEY, CUSTOM, LEAST, SHOP, APPLIANCE] {
         let file = read(text);
         let json = serde_json::to_string_pretty(&file).unwrap();
         assert_eq!(config::parse(&json, "afresh.json").unwrap(), file);

@@ -10,6 +10,7 @@ use crate::exec;
 use crate::io;
 use crate::lockfile::Lock;
 use crate::manifest::Manifest;
+use crate::rebuild::is_script_reproducible;
 use crate::store::{Store, to_json};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -183,6 +184,22 @@ fn sbom(lock: &Lock, manifest: &Manifest) -> Value {
             "properties": [{ "name": "afresh:suite", "value": p.suite }, { "name": "afresh:source", "value": p.source_name() }],
         })
     };
+    // As the recipe writes them; its script may have changed them since.
+    let custom = &lock.head.spec.custom;
+    let files = custom.files.iter().map(|(path, file)| {
+        json!({
+            "type": "file",
+            "bom-ref": format!("file:{path}"),
+            "name": path,
+            "hashes": [{ "alg": "SHA-256", "content": io::digest_of(file.content.as_bytes()).hex() }],
+            "properties": [{ "name": "afresh:mode", "value": format!("{:04o}", file.mode) }],
+        })
+    });
+    let property = |name: &str, value: String| json!({ "name": format!("afresh:{name}"), "value": value });
+    let script = custom.script.iter().map(|script| property("script", io::digest_of(script.as_bytes()).to_string()));
+    let args = custom.args.iter().map(|(name, value)| property("argument", format!("{name}={value}")));
+    let users = custom.users.iter().map(|(name, user)| property("user", format!("{name} {}", user.uid)));
+    let notes = manifest.notes.iter().map(|note| property("note", note.clone()));
     let hex = manifest.digest.hex();
     json!({
         "bomFormat": "CycloneDX",
@@ -193,8 +210,8 @@ fn sbom(lock: &Lock, manifest: &Manifest) -> Value {
         "metadata": { "component": {
             "type": "operating-system", "bom-ref": manifest.digest.as_str(), "name": lock.head.debian, "version": manifest.digest.short(),
             "hashes": [{ "alg": "SHA-256", "content": hex }],
-        } },
-        "components": lock.packages.iter().map(component).collect::<Vec<_>>(),
+        }, "properties": script.chain(args).chain(users).chain(notes).collect::<Vec<_>>() },
+        "components": lock.packages.iter().map(component).chain(files).collect::<Vec<_>>(),
     })
 }
 
@@ -202,6 +219,15 @@ fn provenance(lock: &Lock, manifest: &Manifest, sbom: &Digest) -> Value {
     let sources = lock.packages.iter().map(|p| json!({ "uri": p.url, "name": p.name, "digest": { "sha256": p.sha256 } }));
     let indexes =
         lock.head.indexes.iter().map(|i| json!({ "name": format!("{} {}", i.origin, i.suite), "digest": { "sha256": i.digest.hex() } }));
+    let custom = &lock.head.spec.custom;
+    let mut external = json!({ "recipe": lock.head.spec, "lock": lock.digest().as_str() });
+    let mut internal = json!({ "tools": manifest.tools, "notes": manifest.notes });
+    if let Some(script) = &custom.script {
+        external["arguments"] = json!(custom.args);
+        // Null: nobody looked.
+        internal["script"] =
+            json!({ "sha256": io::digest_of(script.as_bytes()).hex(), "isReproducible": is_script_reproducible(manifest) });
+    }
     json!({
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [{ "name": manifest.name, "digest": { "sha256": manifest.digest.hex() } }],
@@ -209,8 +235,8 @@ fn provenance(lock: &Lock, manifest: &Manifest, sbom: &Digest) -> Value {
         "predicate": {
             "buildDefinition": {
                 "buildType": BUILD_TYPE,
-                "externalParameters": { "recipe": lock.head.spec, "lock": lock.digest().as_str() },
-                "internalParameters": { "tools": manifest.tools, "notes": manifest.notes },
+                "externalParameters": external,
+                "internalParameters": internal,
                 "resolvedDependencies": indexes.chain(sources).collect::<Vec<_>>(),
             },
             "runDetails": {

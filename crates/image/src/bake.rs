@@ -114,7 +114,7 @@ pub fn bake_with(store: &Store, spec: &ImageSpec, options: &Options, tell: &mut 
     };
     let mut manifest = build::emit(store, &lock, &built, &inputs, &mut steps)?;
     drop(built);
-    if spec.custom.script.is_some() && options.builder == Builder::Own {
+    if options.builder == Builder::Own {
         rebuild::note(store, &lock, &mut manifest, &mut steps)?;
     }
     steps.begin("attest", "what is in it, where it came from, who says so");
@@ -148,11 +148,14 @@ fn inputs_of(builder: Builder, digest: &Digest) -> Digest {
     }
 }
 
-fn nothing(store: &Store, spec: &ImageSpec, options: &Options, there: Manifest, why: &str, steps: Steps) -> Result<Baked, Fault> {
-    // A bake that was killed between its last two steps is healed here.
+fn nothing(store: &Store, spec: &ImageSpec, options: &Options, mut there: Manifest, why: &str, mut steps: Steps) -> Result<Baked, Fault> {
+    // A bake that was killed before its last step is healed here.
     if !attest::is_there(store, &there.digest)
         && let Ok(lock) = store.lock_of(&there.digest)
     {
+        if options.builder == Builder::Own {
+            rebuild::note(store, &lock, &mut there, &mut steps)?;
+        }
         attest::attest(store, &lock, &there, &key(store, options)?)?;
     }
     promote(store, spec, options, &there.digest)?;
@@ -288,7 +291,10 @@ pub fn build(store: &Store, lock: &Lock, tell: &mut dyn FnMut(Progress)) -> Resu
     }
     let mut steps = Steps::new(tell);
     let built = build::tree(store, lock, &mut steps)?;
-    Ok((build::emit(store, lock, &built, &inputs, &mut steps)?, Did::Baked))
+    let mut manifest = build::emit(store, lock, &built, &inputs, &mut steps)?;
+    drop(built);
+    rebuild::note(store, lock, &mut manifest, &mut steps)?;
+    Ok((manifest, Did::Baked))
 }
 
 /// Rights and programs, asked for before any work.

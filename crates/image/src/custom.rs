@@ -8,65 +8,19 @@ use crate::sandbox::Sandbox;
 use model::{Fault, ImageCustom};
 use std::fmt::Write;
 
-/// Files with a recipe are settings; what is larger is an artifact.
-const FILE_LIMIT: usize = 1 << 20;
-
 pub fn notes(custom: &ImageCustom) -> Vec<String> {
     let mut notes = Vec::new();
     if !custom.suites.is_empty() {
         notes.push(format!("further suites: {}", custom.suites.join(", ")));
     }
+    if !custom.args.is_empty() {
+        let args: Vec<String> = custom.args.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+        notes.push(format!("build arguments: {}", args.join(", ")));
+    }
     if let Some(script) = &custom.script {
         notes.push(format!("a script of the recipe ran in the tree: {}", io::digest_of(script.as_bytes())));
     }
     notes
-}
-
-fn wrong(text: String, hint: &str) -> Fault {
-    Fault::yours("bad-recipe", text).hint(hint)
-}
-
-/// Says what cannot be, before any work.
-pub fn check(custom: &ImageCustom) -> Result<(), Fault> {
-    let name = |s: &str, more: &[u8]| {
-        s.len() < 33
-            && s.as_bytes().first().is_some_and(u8::is_ascii_lowercase)
-            && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || more.contains(&b))
-    };
-    let place = |s: &str| {
-        s.starts_with('/')
-            && s.len() > 1
-            && s.split('/').skip(1).all(|p| !matches!(p, "" | "." | ".."))
-            && !s.bytes().any(|b| b.is_ascii_control())
-    };
-    for suite in &custom.suites {
-        if !name(suite, b"-.") {
-            return Err(wrong(format!("{suite:?} is no name of a suite"), "write suites = [\"bookworm-backports\"]"));
-        }
-    }
-    for (user, u) in &custom.users {
-        if !name(user, b"-_") || u.groups.iter().any(|g| !name(g, b"-_")) {
-            return Err(wrong(format!("{user:?} or one of its groups is no name of a user"), "lower-case letters, digits, - and _"));
-        }
-        if !(100..65_534).contains(&u.uid) {
-            return Err(wrong(format!("user {user} has the number {}", u.uid), "numbers from 100 to 65533 are for services and people"));
-        }
-        if let Some(bad) = u.home.iter().chain(&u.shell).find(|p| !place(p) || p.contains(':')) {
-            return Err(wrong(format!("user {user}: {bad:?} is no absolute path"), "write /srv/name"));
-        }
-    }
-    for (path, file) in &custom.files {
-        if !place(path) {
-            return Err(wrong(format!("{path:?} is no absolute path of a file"), "write /etc/name, without .. in it"));
-        }
-        if file.content.len() > FILE_LIMIT || file.mode > 0o7777 {
-            return Err(wrong(
-                format!("{path} is larger than a megabyte, or its mode is none"),
-                "put large files into the service's artifact",
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// Text that sh takes as one word, whatever is in it.
@@ -89,7 +43,7 @@ pub fn apply(custom: &ImageCustom, work: &Work, sandbox: &Sandbox) -> Result<(),
         std::fs::write(&staged, &file.content).map_err(io::at("cannot write", &staged))?;
         let _ = writeln!(
             text,
-            "echo {}; install -D -o 0 -g 0 -m {:04o} /tmp/packages/file-{n} {}",
+            "echo {}; install -DT -o 0 -g 0 -m {:04o} /tmp/packages/file-{n} {}",
             quoted(&format!("afresh: file {path}")),
             file.mode,
             quoted(path)
@@ -98,10 +52,17 @@ pub fn apply(custom: &ImageCustom, work: &Work, sandbox: &Sandbox) -> Result<(),
     if let Some(script) = &custom.script {
         let staged = dir.join("script");
         std::fs::write(&staged, script).map_err(io::at("cannot write", &staged))?;
-        text.push_str("echo 'afresh: the script'; exec sh /tmp/packages/script\n");
+        text.push_str("echo 'afresh: the script'\n");
+        for (name, value) in &custom.args {
+            let _ = writeln!(text, "export {name}={}", quoted(value));
+        }
+        text.push_str("exec sh /tmp/packages/script\n");
     }
+    // Handed over as a file: one word of a command line has at most 128 KiB.
+    let staged = dir.join("all");
+    std::fs::write(&staged, &text).map_err(io::at("cannot write", &staged))?;
     let mut at = String::new();
-    let said = sandbox.run(&text, &[], |line| {
+    let said = sandbox.run("exec sh /tmp/packages/all", &[], |line| {
         if let Some(what) = line.strip_prefix("afresh: ") {
             at = what.to_string();
         }
@@ -127,28 +88,21 @@ pub fn key(custom: &ImageCustom) -> serde_json::Value {
 mod tests {
     use super::*;
 
-    fn custom(text: serde_json::Value) -> ImageCustom {
-        serde_json::from_value(text).unwrap()
+    #[test]
+    fn a_word_stays_one_word() {
+        for text in ["it's", "", "a b\nc", "$x `y` \\ \"z\" 'é'"] {
+            let said = std::process::Command::new("sh").args(["-c", &format!("printf %s {}", quoted(text))]).output().unwrap();
+            assert_eq!(String::from_utf8(said.stdout).unwrap(), text);
+        }
     }
 
     #[test]
-    fn what_cannot_be_is_told_before_any_work() {
-        for bad in [
-            serde_json::json!({ "files": { "etc/x": { "content": "" } } }),
-            serde_json::json!({ "files": { "/etc/../x": { "content": "" } } }),
-            serde_json::json!({ "files": { "/etc//x": { "content": "" } } }),
-            serde_json::json!({ "files": { "/etc/x\n": { "content": "" } } }),
-            serde_json::json!({ "files": { "/": { "content": "" } } }),
-            serde_json::json!({ "users": { "root;rm": { "uid": 1000 } } }),
-            serde_json::json!({ "users": { "eve": { "uid": 0 } } }),
-            serde_json::json!({ "users": { "eve": { "uid": 1000, "home": "x" } } }),
-            serde_json::json!({ "users": { "eve": { "uid": 1000, "groups": ["a b"] } } }),
-            serde_json::json!({ "suites": ["--x"] }),
-        ] {
-            assert_eq!(check(&custom(bad.clone())).unwrap_err().code, "bad-recipe", "{bad}");
-        }
-        let good = serde_json::json!({ "users": { "eve": { "uid": 1000, "home": "/srv/eve" } }, "files": { "/etc/it's": { "content": "x", "mode": 384 } }, "script": "true" });
-        check(&custom(good)).unwrap();
-        assert_eq!(quoted("it's"), "'it'\\''s'");
+    fn arguments_are_part_of_the_recipe() {
+        let custom = |args: serde_json::Value| serde_json::from_value(serde_json::json!({ "script": "true", "args": args })).unwrap();
+        let [none, a, b]: [ImageCustom; 3] =
+            [custom(serde_json::json!({})), custom(serde_json::json!({ "A": "1" })), custom(serde_json::json!({ "A": "2" }))];
+        assert!(key(&none) != key(&a) && key(&a) != key(&b));
+        assert_eq!(key(&none).to_string(), "{\"script\":\"true\"}", "recipes without arguments keep their digest");
+        assert_eq!(notes(&a)[0], "build arguments: A=\"1\"");
     }
 }

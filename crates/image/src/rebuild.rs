@@ -57,14 +57,28 @@ fn again(store: &Store, lock: &Lock, digest: &Digest, steps: &mut Steps) -> Resu
     Ok((again, differences))
 }
 
+const SAME: &str = "its script gave the same result twice";
+const OTHER: &str = "its script did not give the same result twice";
+
+/// What [`note`] found; None: there is no script, or nobody looked.
+pub fn is_script_reproducible(manifest: &Manifest) -> Option<bool> {
+    let said = |text: &str| manifest.notes.iter().any(|note| note.starts_with(text));
+    if said(SAME) { Some(true) } else { said(OTHER).then_some(false) }
+}
+
 /// A recipe with a script is built twice, and whether both are the same is noted: nobody knows what a script does.
+/// Nothing is done where there is no script, or where it was noted before.
 pub fn note(store: &Store, lock: &Lock, manifest: &mut Manifest, steps: &mut Steps) -> Result<(), Fault> {
+    if lock.head.spec.custom.script.is_none() || is_script_reproducible(manifest).is_some() {
+        return Ok(());
+    }
     let (again, differences) = again(store, lock, &manifest.digest, steps)?;
     manifest.notes.push(if again == manifest.digest {
-        "its script gave the same result twice".to_string()
+        SAME.to_string()
     } else {
         let some: Vec<String> = differences.iter().take(5).map(|d| format!("{}: {}", d.path.display(), d.what)).collect();
-        format!("its script did not give the same result twice: {} paths differ: {}", differences.len(), some.join(" | "))
+        let paths = if differences.len() == 1 { "1 path differs".to_string() } else { format!("{} paths differ", differences.len()) };
+        format!("{OTHER}: {paths}: {}", some.join(" | "))
     });
     store.note(manifest)
 }

@@ -18,23 +18,7 @@ pub fn tools() -> BTreeMap<String, String> {
 }
 
 pub fn check(spec: &ImageSpec) -> Result<(), Fault> {
-    custom::check(&spec.custom)?;
-    let plain = |s: &str| {
-        s.len() > 1
-            && s.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'+' | b'-' | b'.'))
-            && s.as_bytes()[0].is_ascii_alphanumeric()
-    };
-    if !plain(&spec.debian) {
-        return Err(
-            Fault::yours("bad-suite", format!("{:?} is no name of a Debian release", spec.debian)).hint("write debian = \"bookworm\"")
-        );
-    }
-    match spec.packages.iter().find(|p| !plain(p)) {
-        Some(p) => {
-            Err(Fault::yours("bad-package-name", format!("{p:?} is no name of a package")).hint("lower-case letters, digits, + - and ."))
-        }
-        None => Ok(()),
-    }
+    Ok(spec.check()?)
 }
 
 /// Of what decides the bytes; the recipe's own name and its schedule do not.
@@ -93,6 +77,6 @@ mod tests {
         };
         assert_eq!(digest(&spec("a", &["x1", "y1"])), digest(&spec("b", &["y1", "x1"])));
         assert_ne!(digest(&spec("a", &["x1"])), digest(&spec("a", &["y1"])));
-        assert_eq!(check(&spec("a", &["--option"])).unwrap_err().code, "bad-package-name");
+        assert_eq!(check(&spec("a", &["--option"])).unwrap_err().code, "bad-package");
     }
 }

@@ -223,6 +223,13 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     #[test]
+    fn no_recipe_puts_a_file_where_it_would_be_taken_out() {
+        for (place, _) in TABLE {
+            assert!(model::rules::file_path(&format!("/{place}")).is_err(), "{place}: add it to the rules");
+        }
+    }
+
+    #[test]
     fn the_day_of_the_bake_does_not_show() {
         let text = "root:*:20779:0:99999:7:::\nshop:!:0:0::::\nnone:!::::::\nshort\n";
         assert_eq!(shadow_of_day(text, 5), "root:*:5:0:99999:7:::\nshop:!:0:0::::\nnone:!::::::\nshort\n");

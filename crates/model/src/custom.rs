@@ -15,6 +15,9 @@ pub struct ImageCustom {
     /// By absolute path. A systemd unit is a file like any other.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, ImageFile>,
+    /// Variables of the script, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub args: BTreeMap<String, String>,
     /// Run by sh as root in the tree, without network. It is marked in the provenance, and run twice to see whether it gives the same result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub script: Option<String>,

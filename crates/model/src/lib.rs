@@ -14,6 +14,7 @@ mod plan;
 mod release;
 mod rollout;
 mod route;
+pub mod rules;
 mod spec;
 mod stamp;
 mod view;

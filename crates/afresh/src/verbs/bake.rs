@@ -1,5 +1,6 @@
 //! `bake`: machine images from their recipes, with progress.
 
+use super::build_args::BuildArgs;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -20,11 +21,17 @@ pub struct Bake {
     /// Bake also when nothing is new
     #[arg(long)]
     pub fresh: bool,
+    #[command(flatten)]
+    pub args: BuildArgs,
 }
 
 impl Bake {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let file = context.load()?;
+        let mut file = context.load()?;
+        if let Some(name) = &self.image {
+            recipe(&file, name)?;
+        }
+        self.args.apply(&mut file, |name| self.image.as_ref().is_none_or(|only| only == name))?;
         let specs: Vec<&ImageSpec> = match &self.image {
             Some(name) => vec![recipe(&file, name)?],
             None => file.images.values().collect(),
@@ -36,7 +43,7 @@ impl Bake {
                 let seconds: BTreeMap<&str, f64> = baked.steps.iter().map(|(step, s)| (step.as_str(), *s)).collect();
                 show::json(&json!({
                     "image": baked.image, "digest": baked.digest, "packages": baked.packages.len(), "did": baked.did,
-                    "why": baked.why, "bytes": baked.bytes, "seconds": seconds,
+                    "why": baked.why, "bytes": baked.bytes, "notes": baked.notes, "seconds": seconds,
                 }));
             }
         }
@@ -65,6 +72,7 @@ pub fn bake(store: &image::Store, spec: &ImageSpec, fresh: bool, quiet: bool) ->
             Did::Baked => format!("baked, {}: {}", show::times(baked.packages.len() as u64, "package"), baked.why),
         };
         show::line(format!("image {} {} {} {did} ({seconds:.1} s)", spec.name, baked.digest.short(), show::bytes(baked.bytes)));
+        baked.notes.iter().for_each(|note| show::line(format!("  note: {note}")));
     }
     Ok(baked)
 }

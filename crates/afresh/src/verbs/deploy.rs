@@ -1,6 +1,7 @@
 //! `plan` and `deploy`: pin the wish to digests, show the plan, open the rotations, follow them.
 
 use super::bake::currents;
+use super::build_args::BuildArgs;
 use super::follow::follow;
 use crate::context::Context;
 use crate::exit::Exit;
@@ -24,6 +25,8 @@ pub struct Wish {
     /// Deploy this earlier release again instead of making a new one
     #[arg(long, value_name = "rN", value_parser = release_number, requires = "service", conflicts_with = "artifact")]
     pub release: Option<u64>,
+    #[command(flatten)]
+    pub args: BuildArgs,
 }
 
 /// Show what a deploy would do: steps, capacity at each, the peak. Nothing is changed
@@ -96,7 +99,7 @@ impl Deploy {
 
 /// Loads the file, bakes what was never baked, packs the code. Everything is in the store before the wish is sent.
 pub fn request(context: &Context, wish: &Wish) -> Result<DeployRequest, Failure> {
-    let file = context.load()?;
+    let mut file = context.load()?;
     if let Some(service) = &wish.service
         && !file.services.contains_key(service)
     {
@@ -104,11 +107,17 @@ pub fn request(context: &Context, wish: &Wish) -> Result<DeployRequest, Failure>
         let fault = Fault::yours("no-such-service", format!("{}: no service {service}", context.file.display()));
         return Err(fault.hint(format!("it has: {}", names.join(", "))).into());
     }
+    let used = used(&file, wish.service.as_ref());
+    if wish.release.is_some() && !wish.args.args.is_empty() {
+        let fault = Fault::yours("bad-request", "an earlier release has its own image: nothing is baked with --arg");
+        return Err(fault.hint("leave --arg out").into());
+    }
+    wish.args.apply(&mut file, |name| used.contains(name))?;
     let mut images = BTreeMap::new();
     let mut artifacts = BTreeMap::new();
     if wish.release.is_none() {
         let store = image::Store::open(&context.layout)?;
-        images = currents(context, &store, &file, &used(&file, wish.service.as_ref()))?;
+        images = currents(context, &store, &file, &used)?;
         artifacts = pack(context, &store, &file, wish)?;
     }
     Ok(DeployRequest { file, service: wish.service.clone(), images, artifacts, release: wish.release, by: context.by() })

@@ -1,6 +1,7 @@
 //! `image lock`, `fetch`, `build`: the steps of a bake, one at a time; `image pack`, the one step of an artifact. Each does nothing where its result is there already.
 
 use super::bake::{Bar, recipe};
+use super::build_args::BuildArgs;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -22,6 +23,8 @@ pub struct Lock {
     /// Write it here too, to be read, compared and kept with the code
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub args: BuildArgs,
 }
 
 /// Fetch the packages of a lock that are not in the store yet
@@ -107,7 +110,9 @@ pub fn total(seconds: &BTreeMap<String, f64>) -> f64 {
 
 impl Lock {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let file = context.load()?;
+        let mut file = context.load()?;
+        recipe(&file, &self.image)?;
+        self.args.apply(&mut file, |name| *name == self.image)?;
         let spec = recipe(&file, &self.image)?;
         let store = Store::open(&context.layout)?;
         let before = image::find_lock(&store, self.image.as_str()).ok().map(|l| l.digest());

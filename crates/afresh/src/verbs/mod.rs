@@ -1,6 +1,7 @@
 //! One file for each verb or family: its flags, its help, and what it does with the API's answers.
 
 pub mod bake;
+pub mod build_args;
 pub mod completions;
 pub mod demo;
 pub mod deploy;

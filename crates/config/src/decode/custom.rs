@@ -1,32 +1,53 @@
-//! What an image has besides its packages: `suites`, `user "name" { ... }`, `file "/path" { ... }` and `script`.
-//! The limits are those of the builder, so that what is read here is not refused after a long wait.
+//! What an image has besides its packages: `suites`, `user "name" { ... }`, `file "/path" { ... }`, `args` and `script`.
+//! What may stand in them is in `model::rules`, which the builder keeps to as well.
 
 use super::Context;
 use super::image::label_with;
+use super::pairs;
 use super::read::{self, Read, at};
 use super::section::Section;
 use crate::schema;
 use crate::sink::{Draft, Sink};
 use crate::syntax::value::Value;
 use crate::units;
-use model::{ImageCustom, ImageFile, ImageUser};
+use model::{ImageCustom, ImageFile, ImageUser, rules};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// A file's text and a script have at most so much, as a service file itself.
-const LONG_TEXT_BYTES_MAX: usize = 1 << 20;
-
 pub(crate) fn decode(context: &Context, image: &mut Section, sink: &mut Sink) -> Option<ImageCustom> {
     let suites = image.or("suites", Vec::new(), sink, |v| {
-        let items = read::list(v, "a list of names of suites", 32, |item| {
-            Ok((item.span.clone(), at(item, units::further_suite(&read::text(item, "a suite's name")?))?))
+        let items = read::list(v, "a list of names of suites", rules::SUITES_MAX, |item| {
+            Ok((item.span.clone(), at(item, units::suite(&read::text(item, "a suite's name")?))?))
         })?;
         read::no_doubles(items)
     });
     let users = users(context, image, sink);
     let files = files(context, image, sink);
-    let script = image.or("script", None, sink, |v| Ok(Some(read::text_within(v, "the script's text", LONG_TEXT_BYTES_MAX)?)));
-    Some(ImageCustom { suites: suites?, users: users?, files: files?, script: script? })
+    let args = args(context, image, sink);
+    let script = image.or("script", None, sink, |v| Ok(Some(read::text_within(v, "the script's text", rules::TEXT_BYTES_MAX)?)));
+    Some(ImageCustom { suites: suites?, users: users?, files: files?, args: args?, script: script? })
+}
+
+fn args(context: &Context, image: &Section, sink: &mut Sink) -> Option<BTreeMap<String, String>> {
+    let args = pairs::decode(context, image, "args", sink, |name, span, value| {
+        rules::arg_name(name).map_err(|wrong| (span.clone(), wrong))?;
+        let text = pairs::text(value)?;
+        rules::arg_value(name, &text).map_err(|wrong| (value.span.clone(), wrong))?;
+        Ok(text)
+    })?;
+    let place = || image.key_span("args").or(image.block("args").map(|block| block.word.clone()));
+    if let (false, false, Some(span)) = (args.is_empty(), image.may_have("script"), place()) {
+        let wrong = rules::needs_script();
+        sink.push(Draft::new(wrong.code, span, wrong.message).label(wrong.expected).hint("write `script = \"...\"` beside it"));
+        return None;
+    }
+    if args.len() > rules::ARGS_MAX {
+        let span = place().unwrap_or(image.head.clone());
+        let draft = Draft::new("out-of-range", span, format!("{} build arguments", args.len()));
+        sink.push(draft.label(format!("expected at most {}", rules::ARGS_MAX)));
+        return None;
+    }
+    Some(args)
 }
 
 fn users(context: &Context, image: &mut Section, sink: &mut Sink) -> Option<BTreeMap<String, ImageUser>> {
@@ -35,7 +56,7 @@ fn users(context: &Context, image: &mut Section, sink: &mut Sink) -> Option<BTre
     for (label, block) in image.named("user", sink) {
         let section = Section::of(context, &schema::IMAGE_USER, block, sink);
         let name = label_with(context, label, block, sink, |text| units::account(text, "user"));
-        let uid = section.need("uid", sink, |v| read::number(v, 100, 65_533));
+        let uid = section.need("uid", sink, |v| read::number(v, u64::from(*rules::UIDS.start()), u64::from(*rules::UIDS.end())));
         if let Some(uid) = uid {
             let place = section.place("uid");
             match numbers.get(&uid) {
@@ -51,7 +72,7 @@ fn users(context: &Context, image: &mut Section, sink: &mut Sink) -> Option<BTre
         let home = section.or("home", None, sink, |v| Ok(Some(account_path(v, "\"/srv/shop\"")?)));
         let shell = section.or("shell", None, sink, |v| Ok(Some(account_path(v, "\"/bin/sh\"")?)));
         let groups = section.or("groups", Vec::new(), sink, |v| {
-            let items = read::list(v, "a list of names of groups", 64, |item| {
+            let items = read::list(v, "a list of names of groups", rules::GROUPS_MAX, |item| {
                 Ok((item.span.clone(), at(item, units::account(&read::text(item, "a group's name")?, "group"))?))
             })?;
             read::no_doubles(items)
@@ -71,7 +92,7 @@ fn files(context: &Context, image: &mut Section, sink: &mut Sink) -> Option<BTre
     for (label, block) in image.named("file", sink) {
         let section = Section::of(context, &schema::IMAGE_FILE, block, sink);
         let path = label_with(context, label, block, sink, units::file_path);
-        let content = section.need("content", sink, |v| read::text_within(v, "the file's text", LONG_TEXT_BYTES_MAX));
+        let content = section.need("content", sink, |v| read::text_within(v, "the file's text", rules::TEXT_BYTES_MAX));
         let mode =
             section.or("mode", ImageFile::default_mode(), sink, |v| read::unit(v, "permissions in quotes, such as \"0644\"", units::mode));
         all.push((|| Some((path?, ImageFile { content: content?, mode: mode? })))());

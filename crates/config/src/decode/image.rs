@@ -9,7 +9,7 @@ use crate::sink::{Draft, Sink};
 use crate::syntax::tree::Block;
 use crate::syntax::value::Value;
 use crate::units::{self, Wrong};
-use model::{ImageCheck, ImageName, ImageProbe, ImageSpec};
+use model::{ImageCheck, ImageName, ImageProbe, ImageSpec, rules};
 use std::ops::Range;
 
 pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink: &mut Sink) -> Option<ImageSpec> {
@@ -17,7 +17,7 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
     let name = label_name(context, label, block, sink, ImageName::new);
     let debian = section.need("debian", sink, |v| at(v, units::suite(&read::text(v, "the name of a suite in quotes")?)));
     let packages = section.need("packages", sink, |v| {
-        let names = read::list(v, "a list of package names", 5_000, |item| {
+        let names = read::list(v, "a list of package names", rules::PACKAGES_MAX, |item| {
             Ok((item.span.clone(), at(item, units::package(&read::text(item, "a package's name")?))?))
         })?;
         let mut names = read::no_doubles(names)?;

@@ -2,6 +2,7 @@
 
 mod custom;
 mod image;
+mod pairs;
 mod parts;
 mod read;
 mod rollout;

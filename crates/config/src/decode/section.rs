@@ -29,6 +29,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("app", "service"),
     ("provision", "script"),
     ("permissions", "mode"),
+    ("arguments", "args"),
+    ("build_args", "args"),
 ];
 
 pub(crate) struct Section<'a> {

@@ -2,17 +2,17 @@
 
 use super::Context;
 use super::image::label_name;
-use super::parts;
 use super::read::{self, Read, at};
 use super::rollout;
 use super::section::Section;
+use super::{pairs, parts};
 use crate::near;
 use crate::schema;
-use crate::sink::{Draft, Sink};
-use crate::syntax::tree::{Block, Item};
-use crate::syntax::value::{self, Value, What};
+use crate::sink::Sink;
+use crate::syntax::tree::Block;
+use crate::syntax::value::{Value, What};
 use crate::units::{self, Wrong};
-use model::{ImageName, NameError, ServiceName, ServiceSpec, TierName};
+use model::{ImageName, NameError, ServiceName, ServiceSpec, TierName, rules};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -120,75 +120,9 @@ fn user(value: &Value) -> Read<String> {
     }
 }
 
-/// `env { A = "b" }` and `env = { A = "b" }` are the same.
 fn env(context: &Context, section: &Section, sink: &mut Sink) -> Option<BTreeMap<String, String>> {
-    let mut pairs: Vec<(String, Range<usize>, Value)> = Vec::new();
-    let mut whole = true;
-    if let Some(block) = section.block("env") {
-        whole &= !block.body.damaged;
-        let mut seen: BTreeMap<&str, Range<usize>> = BTreeMap::new();
-        for item in &block.body.items {
-            match item {
-                Item::Comment(_) => {}
-                Item::Block(inner) => {
-                    sink.push(
-                        Draft::new("unknown-block", inner.head(context.text), "no block stands in `env`")
-                            .label("expected `NAME = \"value\"`"),
-                    );
-                    whole = false;
-                }
-                Item::Key(key) => {
-                    let name = &context.text[key.name.clone()];
-                    if let Some(first) = seen.insert(name, key.name.clone()) {
-                        let draft = Draft::new("duplicate-key", key.name.clone(), format!("`{name}` stands here twice"));
-                        sink.push(draft.label("the second time").related(first, "the first time"));
-                        whole = false;
-                    }
-                    match value::read(context.text, &context.tokens[key.value.clone()], sink) {
-                        Some(value) => pairs.push((name.to_string(), key.name.clone(), value)),
-                        None => whole = false,
-                    }
-                }
-            }
-        }
-    }
-    if section.has("env") {
-        let object = section.get("env", sink, |v| match &v.what {
-            What::Object(pairs) => Ok(pairs.clone()),
-            other => {
-                at(v, Err(Wrong::new("wrong-type", format!("this is {}", other.name()), "expected an object, such as { LOG = \"info\" }")))
-            }
-        });
-        whole &= object.is_some();
-        pairs.extend(object.into_iter().flatten());
-    }
-    let mut env = BTreeMap::new();
-    for (name, span, value) in pairs {
-        match env_pair(&name, &span, &value) {
-            Ok(text) => drop(env.insert(name, text)),
-            Err((span, wrong)) => {
-                sink.push(Draft::new(wrong.code, span, wrong.message).label(wrong.expected).maybe_hint(wrong.hint));
-                whole = false;
-            }
-        }
-    }
-    whole.then_some(env)
-}
-
-fn env_pair(name: &str, span: &Range<usize>, value: &Value) -> Result<String, (Range<usize>, Wrong)> {
-    let good =
-        !name.starts_with(|c: char| c.is_ascii_digit()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !name.is_empty();
-    if !good {
-        let wrong = Wrong::new(
-            "bad-name",
-            format!("`{name}` is no name of a variable"),
-            "expected letters, digits and _, not beginning with a digit",
-        );
-        return Err((span.clone(), wrong));
-    }
-    match &value.what {
-        What::Number(n) => Ok(n.to_string()),
-        What::Bool(b) => Ok(b.to_string()),
-        _ => read::text(value, "a text, a number, true or false").map_err(|mut wrongs| wrongs.remove(0)),
-    }
+    pairs::decode(context, section, "env", sink, |name, span, value| {
+        rules::variable(name).map_err(|wrong| (span.clone(), wrong))?;
+        pairs::text(value)
+    })
 }

@@ -23,6 +23,7 @@ image "shop" {
       Environment=HOME=$${HOME}
     END
   }
+  args { CHANNEL = "it's $${x}" LEVEL=3 dry_run = false }
   script = <<END
 set -eu
 if true; then

@@ -1,0 +1,15 @@
+image "a" {
+  debian   = "bookworm"
+  packages = []
+  args     = { CHANNEL = "stable" }
+}
+image "b" {
+  debian   = "bookworm"
+  packages = []
+  args { CHANNEL = "stable" }
+}
+image "c" {
+  debian   = "bookworm"
+  packages = []
+  args     = {}
+}

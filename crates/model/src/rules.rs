@@ -1,0 +1,427 @@
+//! What may stand in a recipe for images. Each rule is written here, once: the reader of service files tells it with the place in
+//! the file, and the builder keeps to it whoever calls. Pure: a text in, what was expected out.
+
+use crate::{Fault, ImageCustom, ImageSpec};
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+
+/// What was expected instead, and what may have been meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    pub code: &'static str,
+    pub message: String,
+    pub expected: String,
+    pub hint: Option<String>,
+}
+
+impl Wrong {
+    pub fn new(code: &'static str, message: impl Into<String>, expected: impl Into<String>) -> Self {
+        Self { code, message: message.into(), expected: expected.into(), hint: None }
+    }
+
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<Wrong> for Fault {
+    fn from(wrong: Wrong) -> Fault {
+        let said = Fault::yours(wrong.code, wrong.message);
+        said.hint(wrong.hint.map_or(wrong.expected.clone(), |hint| format!("{}; {hint}", wrong.expected)))
+    }
+}
+
+type Said = Result<(), Wrong>;
+
+/// Debian's own limit for names of users; suites are no longer either.
+pub const NAME_BYTES_MAX: usize = 32;
+pub const PACKAGES_MAX: usize = 5_000;
+pub const SUITES_MAX: usize = 32;
+pub const GROUPS_MAX: usize = 64;
+pub const ARGS_MAX: usize = 64;
+/// A file's text and a script have at most so much: what is larger is an artifact.
+pub const TEXT_BYTES_MAX: usize = 1 << 20;
+pub const ARG_BYTES_MAX: usize = 16 << 10;
+/// Below are the packages' own users, above are nobody and what means no user.
+pub const UIDS: RangeInclusive<u32> = 100..=65_533;
+pub const MODE_MAX: u32 = 0o7777;
+const PATH_BYTES_MAX: usize = 4_000;
+
+/// Places that an image does not keep, each with all that is below it: the builder or the starting machine makes them anew.
+pub const NOT_KEPT: &[&str] = &[
+    "/app",
+    "/dev",
+    "/etc/.pwd.lock",
+    "/etc/apt/apt.conf.d/99mmdebstrap",
+    "/etc/apt/auth.conf.d",
+    "/etc/apt/sources.list",
+    "/etc/apt/sources.list.d",
+    "/etc/group-",
+    "/etc/gshadow-",
+    "/etc/hostname",
+    "/etc/hosts",
+    "/etc/machine-id",
+    "/etc/passwd-",
+    "/etc/resolv.conf",
+    "/etc/shadow-",
+    "/etc/ssl/certs/ssl-cert-snakeoil.pem",
+    "/etc/ssl/private/ssl-cert-snakeoil.key",
+    "/etc/subgid-",
+    "/etc/subuid-",
+    "/proc",
+    "/root/.bash_history",
+    "/run",
+    "/sys",
+    "/tmp",
+    "/var/cache/apt",
+    "/var/cache/debconf",
+    "/var/cache/ldconfig",
+    "/var/cache/man",
+    "/var/lib/NetworkManager/secret_key",
+    "/var/lib/apt",
+    "/var/lib/dbus/machine-id",
+    "/var/lib/dpkg",
+    "/var/lib/systemd/credential.secret",
+    "/var/lib/systemd/random-seed",
+    "/var/lock",
+    "/var/log",
+    "/var/run",
+    "/var/tmp",
+];
+/// And what begins so: two servers with one key are one server to whoever listens in.
+const HOST_KEYS: &str = "/etc/ssh/ssh_host_";
+
+/// Variables that a script has from the builder, the same for everybody.
+const TAKEN: &[&str] = &[
+    "DEBCONF_NONINTERACTIVE_SEEN",
+    "DEBIAN_FRONTEND",
+    "ENV",
+    "HOME",
+    "IFS",
+    "LANG",
+    "LC_ALL",
+    "LOGNAME",
+    "OPTARG",
+    "OPTIND",
+    "PATH",
+    "PPID",
+    "PS1",
+    "PS2",
+    "PS4",
+    "PWD",
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONHASHSEED",
+    "SHELL",
+    "SOURCE_DATE_EPOCH",
+    "TERM",
+    "TZ",
+    "USER",
+];
+
+/// Debian policy 5.6.7: at least two of a-z 0-9 + - . beginning with a letter or digit.
+pub fn package(text: &str) -> Said {
+    let good = text.len() >= 2
+        && text.len() <= 128
+        && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'+' | b'-' | b'.'))
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    let wrong = Wrong::new("bad-package", format!("`{text}` is no package name"), "expected a name of a-z, 0-9, +, - and .");
+    match () {
+        () if good => Ok(()),
+        () if text.contains(['=', '/']) => Err(wrong.hint("versions cannot be chosen: an image always has the newest of its suites")),
+        () if text.trim().contains([' ', ',']) => Err(wrong.hint("one name for each text of the list")),
+        () => Err(wrong),
+    }
+}
+
+/// The name of a release, or of one that stands beside it.
+pub fn suite(text: &str) -> Said {
+    let wrong = Wrong::new("bad-suite", format!("`{text}` is no suite"), "expected the name of a Debian suite, such as \"bookworm\"");
+    let good =
+        text.starts_with(|c: char| c.is_ascii_lowercase()) && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'));
+    match () {
+        () if text.len() > NAME_BYTES_MAX => Err(wrong.hint(format!("at most {NAME_BYTES_MAX} bytes"))),
+        () if good => Ok(()),
+        () => Err(wrong),
+    }
+}
+
+/// The name of a user or a group.
+pub fn account(text: &str, what: &str) -> Said {
+    let good = |text: &str| {
+        text.len() <= NAME_BYTES_MAX
+            && text.starts_with(|c: char| c.is_ascii_lowercase())
+            && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
+    };
+    if good(text) {
+        return Ok(());
+    }
+    let wrong = Wrong::new(
+        "bad-name",
+        format!("`{text}` is no name of a {what}"),
+        format!("expected a-z, 0-9, - and _, beginning with a letter, at most {NAME_BYTES_MAX} bytes"),
+    );
+    let lower = text.to_lowercase();
+    Err(if good(&lower) { wrong.hint(format!("\"{lower}\" would do")) } else { wrong })
+}
+
+/// A path in an image that something is to be written to: none that could be written in two ways, none that the image would not keep.
+/// What would need an escape in a service file is refused, as a block's name is taken as it stands.
+pub fn file_path(text: &str) -> Said {
+    let wrong = Wrong::new("bad-path", format!("`{text}` is no path of a file"), "expected a path from the root, such as \"/etc/motd\"");
+    let parts = || text.split('/').skip(1);
+    match () {
+        () if text.len() > PATH_BYTES_MAX => Err(wrong.hint("at most 4000 bytes")),
+        () if !text.starts_with('/') => Err(wrong.hint("it begins with /")),
+        () if text.ends_with('/') => Err(wrong.hint("it ends with the file's name; its directories are made by themselves")),
+        () if parts().any(|part| matches!(part, "" | "." | "..")) => Err(wrong.hint("leave out what is empty, `.` or `..`")),
+        () if text.chars().any(|c| c.is_control() || matches!(c, '"' | '\\' | '\u{feff}'))
+            || text.contains("${")
+            || text.contains("%{") =>
+        {
+            Err(wrong.hint("quotes, backslashes, control characters, ${ and %{ cannot stand in it"))
+        }
+        () => match NOT_KEPT.iter().find(|place| is_within(text, place)).or(text.starts_with(HOST_KEYS).then_some(&HOST_KEYS)) {
+            Some(place) => {
+                let said = format!("`{text}` would not stay in the image");
+                let hint = format!("{place} is made anew by the builder, or when the machine starts");
+                Err(Wrong::new("bad-path", said, "expected a path that an image keeps, such as \"/etc/motd\"").hint(hint))
+            }
+            None => Ok(()),
+        },
+    }
+}
+
+fn is_within(path: &str, place: &str) -> bool {
+    path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// As it can stand in `/etc/passwd`.
+pub fn account_path(text: &str) -> Said {
+    let parts_good = text.starts_with('/') && text.split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
+    if parts_good && text.len() <= PATH_BYTES_MAX && !text.contains(|c: char| c.is_control() || c == ':') {
+        return Ok(());
+    }
+    let wrong = Wrong::new("bad-path", format!("`{text}` is no path"), "expected a path from the root, such as \"/srv/shop\"");
+    Err(wrong.hint(match () {
+        () if !text.starts_with('/') => "it begins with /",
+        () if text.contains(':') => "no `:` can stand in it",
+        () if parts_good => "no control characters, at most 4000 bytes",
+        () => "leave out what is empty, `.` or `..`",
+    }))
+}
+
+/// The name of a variable.
+pub fn variable(text: &str) -> Said {
+    let good =
+        !text.is_empty() && !text.starts_with(|c: char| c.is_ascii_digit()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if good {
+        return Ok(());
+    }
+    Err(Wrong::new("bad-name", format!("`{text}` is no name of a variable"), "expected letters, digits and _, not beginning with a digit"))
+}
+
+/// The name of a build argument: a variable that is nobody else's.
+pub fn arg_name(text: &str) -> Said {
+    variable(text)?;
+    if text.len() > 64 || TAKEN.contains(&text) || text.starts_with("LD_") || text.starts_with("DPKG_") {
+        let wrong =
+            Wrong::new("bad-name", format!("`{text}` is no name for a build argument"), "expected another name, of at most 64 bytes");
+        return Err(wrong.hint("the builder itself says what it is, so that each bake gives the same image"));
+    }
+    Ok(())
+}
+
+/// The value of a build argument.
+pub fn arg_value(name: &str, text: &str) -> Said {
+    let expected = format!("expected at most {ARG_BYTES_MAX} bytes, without NUL");
+    match () {
+        () if text.len() > ARG_BYTES_MAX => {
+            Err(Wrong::new("out-of-range", format!("the build argument `{name}` has {} bytes", text.len()), expected))
+        }
+        () if text.contains('\0') => Err(Wrong::new("nul-byte", format!("the build argument `{name}` has a NUL in it"), expected)),
+        () => Ok(()),
+    }
+}
+
+/// A recipe's text, a file's or the script.
+fn text(what: &str, text: &str) -> Said {
+    let expected = format!("expected at most {TEXT_BYTES_MAX} bytes, without NUL");
+    match () {
+        () if text.len() > TEXT_BYTES_MAX => Err(Wrong::new("out-of-range", format!("{what} has {} bytes", text.len()), expected)
+            .hint("what is large belongs in the service's artifact")),
+        () if text.contains('\0') => Err(Wrong::new("nul-byte", format!("{what} has a NUL in it"), expected)),
+        () => Ok(()),
+    }
+}
+
+fn few(what: &str, count: usize, most: usize) -> Said {
+    if count <= most {
+        return Ok(());
+    }
+    Err(Wrong::new("out-of-range", format!("{count} {what}"), format!("expected at most {most}")))
+}
+
+impl ImageSpec {
+    /// The first thing that cannot be, for who has the recipe without the file it came from.
+    pub fn check(&self) -> Said {
+        suite(&self.debian)?;
+        few("packages", self.packages.len(), PACKAGES_MAX)?;
+        self.packages.iter().try_for_each(|p| package(p))?;
+        self.custom.check()
+    }
+}
+
+impl ImageCustom {
+    fn check(&self) -> Said {
+        few("further suites", self.suites.len(), SUITES_MAX)?;
+        self.suites.iter().try_for_each(|s| suite(s))?;
+        let mut uids = BTreeSet::new();
+        for (name, user) in &self.users {
+            account(name, "user")?;
+            if !UIDS.contains(&user.uid) {
+                let expected = format!("expected a whole number from {} to {}", UIDS.start(), UIDS.end());
+                return Err(Wrong::new("out-of-range", format!("the user {name} has the number {}", user.uid), expected));
+            }
+            if !uids.insert(user.uid) {
+                let said = format!("two users have the number {}", user.uid);
+                return Err(Wrong::new("uid-taken", said, "expected a number of its own for each"));
+            }
+            few("groups of one user", user.groups.len(), GROUPS_MAX)?;
+            user.groups.iter().try_for_each(|g| account(g, "group"))?;
+            user.home.iter().chain(&user.shell).try_for_each(|p| account_path(p))?;
+        }
+        for (path, file) in &self.files {
+            file_path(path)?;
+            text(path, &file.content)?;
+            if file.mode > MODE_MAX {
+                let said = format!("{path}: {:o} are no permissions", file.mode);
+                return Err(Wrong::new("bad-mode", said, "expected at most 7777, in octal"));
+            }
+        }
+        few("build arguments", self.args.len(), ARGS_MAX)?;
+        for (name, value) in &self.args {
+            arg_name(name)?;
+            arg_value(name, value)?;
+        }
+        match &self.script {
+            Some(script) => text("the script", script),
+            None if !self.args.is_empty() => Err(needs_script()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Build arguments that nobody reads.
+pub fn needs_script() -> Wrong {
+    Wrong::new("needs-script", "`args` needs `script`: nothing else reads them", "the image has no `script`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ImageFile, ImageName, ImageUser};
+    use std::collections::BTreeMap;
+
+    fn with(change: impl FnOnce(&mut ImageSpec)) -> Result<(), &'static str> {
+        let mut spec = ImageSpec {
+            name: ImageName::new("a").unwrap(),
+            debian: "bookworm".to_string(),
+            packages: vec!["curl".to_string()],
+            rebuild: None,
+            max_age_ms: None,
+            window: None,
+            jitter_ms: 0,
+            checks: Vec::new(),
+            custom: ImageCustom::default(),
+        };
+        change(&mut spec);
+        spec.check().map_err(|wrong| {
+            assert!(!wrong.message.is_empty() && !wrong.expected.is_empty(), "{wrong:?}");
+            wrong.code
+        })
+    }
+
+    fn file(path: &str, mode: u32) -> impl FnOnce(&mut ImageSpec) {
+        let file = (path.to_string(), ImageFile { content: "x".to_string(), mode });
+        |spec| spec.custom.files.extend([file])
+    }
+
+    fn user(name: &str, uid: u32, home: &str, group: &str) -> impl FnOnce(&mut ImageSpec) {
+        let user = ImageUser { uid, home: Some(home.to_string()), shell: None, groups: vec![group.to_string()] };
+        let user = (name.to_string(), user);
+        |spec| spec.custom.users.extend([user])
+    }
+
+    fn args(args: &[(&str, &str)], script: Option<&str>) -> impl FnOnce(&mut ImageSpec) {
+        let args: BTreeMap<_, _> = args.iter().map(|(k, v)| ((*k).to_string(), (*v).to_string())).collect();
+        let script = script.map(str::to_string);
+        |spec| (spec.custom.args, spec.custom.script) = (args, script)
+    }
+
+    #[test]
+    fn what_cannot_be_is_told() {
+        for path in [
+            "etc/x",
+            "/etc/../x",
+            "/etc//x",
+            "/etc/x\n",
+            "/",
+            "/etc/",
+            "/a\"b",
+            "/a${b}",
+            "/run/x",
+            "/etc/ssh/ssh_host_rsa_key",
+            "/etc/hostname",
+            "/var/log/a/b",
+            "/tmp",
+        ] {
+            assert_eq!(with(file(path, 0o644)), Err("bad-path"), "{path}");
+        }
+        assert_eq!(with(file("/etc/x", 0o10_000)), Err("bad-mode"));
+        for (name, home, group, code) in [
+            ("root;rm", "/srv", "adm", "bad-name"),
+            ("eve", "x", "adm", "bad-path"),
+            ("eve", "/srv:/x", "adm", "bad-path"),
+            ("eve", "/srv", "a b", "bad-name"),
+        ] {
+            assert_eq!(with(user(name, 1000, home, group)), Err(code), "{name} {home} {group}");
+        }
+        for uid in [0, 99, 65_534, u32::MAX] {
+            assert_eq!(with(user("eve", uid, "/srv", "adm")), Err("out-of-range"), "{uid}");
+        }
+        let twice = |spec: &mut ImageSpec| {
+            user("eve", 1000, "/srv", "adm")(spec);
+            user("adam", 1000, "/srv", "adm")(spec);
+        };
+        assert_eq!(with(twice), Err("uid-taken"));
+        for name in ["", "1A", "A-B", "A=B", "PATH", "SOURCE_DATE_EPOCH", "LD_PRELOAD", &"A".repeat(65)] {
+            assert_eq!(with(args(&[(name, "x")], Some("true"))), Err("bad-name"), "{name}");
+        }
+        assert_eq!(with(args(&[("A", "x\0")], Some("true"))), Err("nul-byte"));
+        assert_eq!(with(args(&[("A", &"x".repeat(ARG_BYTES_MAX + 1))], Some("true"))), Err("out-of-range"));
+        assert_eq!(with(args(&[("A", "x")], None)), Err("needs-script"));
+        assert_eq!(with(args(&[], Some(&"x".repeat(TEXT_BYTES_MAX + 1)))), Err("out-of-range"));
+        assert_eq!(with(|spec| spec.packages.push("--option".to_string())), Err("bad-package"));
+        assert_eq!(with(|spec| spec.debian = "--x".to_string()), Err("bad-suite"));
+        assert_eq!(with(|spec| spec.custom.suites.push("x".repeat(33))), Err("bad-suite"));
+    }
+
+    #[test]
+    fn what_can_be_is_taken() {
+        for path in ["/etc/it's", "/etc/hostname.d/x", "/etc/ä ö", "/application", "/var/lib/aptly"] {
+            assert_eq!(with(file(path, 0o4755)), Ok(()), "{path}");
+        }
+        assert_eq!(with(user("eve", 100, "/srv/eve", "adm")), Ok(()));
+        assert_eq!(with(user("eve", 65_533, "/", "adm")), Err("bad-path"));
+        assert_eq!(with(args(&[("CHANNEL", "it's\n$x"), ("a_1", "")], Some("true"))), Ok(()));
+    }
+
+    #[test]
+    fn a_fault_says_what_was_expected() {
+        let fault = Fault::from(file_path("/run/x").unwrap_err());
+        assert_eq!(fault.code, "bad-path");
+        assert!(fault.hint.unwrap().contains("/run is made anew"));
+    }
+}
