@@ -8,6 +8,7 @@ use crate::near;
 use crate::sources::{self, Source};
 use crate::store::Store;
 use model::{Digest, Fault};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
@@ -40,6 +41,16 @@ pub struct Release {
     pub file: String,
     pub digest: Digest,
     pub fields: BTreeMap<String, String>,
+}
+
+/// What an update fetched, as apt tells it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Files that were asked for and had not changed.
+    pub same: u32,
+    /// Files that came.
+    pub fetched: u32,
+    pub bytes: u64,
 }
 
 /// One line of `--print-uris`.
@@ -107,8 +118,9 @@ impl Apt {
         self.dir.join("afresh.sources")
     }
 
-    /// Asks the mirrors for what is new and checks who signed it and how old it is. Cheap when nothing is.
-    pub fn update(&self) -> Result<Vec<Release>, Fault> {
+    /// Asks the mirrors for what is new and checks who signed it and how old it is. Where a signed index is the one that is held,
+    /// nothing else is asked for; else the lists that differ in it are fetched.
+    pub fn update(&self) -> Result<(Vec<Release>, Traffic), Fault> {
         io::want_space(&self.dir, ROOM, "apt's package lists")?;
         // Without building a cache of what was fetched: only who resolves needs that, and that is two thirds of the time.
         let done = run(self.command("apt-get").args(["update", "-q", "-o", "pkgCacheFile::Generate=false"]), "apt-get")?;
@@ -119,7 +131,7 @@ impl Apt {
         if !done.status.success() {
             return Err(update_fault(&done.stderr, &self.sources));
         }
-        self.releases()
+        Ok((self.releases()?, traffic(&done.text())))
     }
 
     pub fn lists(&self) -> PathBuf {
@@ -175,6 +187,18 @@ impl Apt {
             None => fault.hint("`apt-cache search WORD` finds packages by what they are for"),
         }
     }
+}
+
+/// `Hit:1 http://...`, `Get:2 http://... [34.8 kB]`, `Fetched 34.8 kB in 0s (...)`
+fn traffic(said: &str) -> Traffic {
+    let count = |word: &str| u32::try_from(said.lines().filter(|l| l.starts_with(word)).count()).unwrap_or(u32::MAX);
+    let fetched = said.lines().find_map(|l| l.strip_prefix("Fetched ")).and_then(|rest| {
+        let (number, unit) = rest.split_once(" in ")?.0.split_once(' ')?;
+        let scale = ["B", "kB", "MB", "GB"].iter().position(|u| *u == unit)?;
+        let number: f64 = number.replace(',', "").parse().ok()?;
+        Some((number * 1000f64.powi(i32::try_from(scale).ok()?)) as u64)
+    });
+    Traffic { same: count("Hit:"), fetched: count("Get:"), bytes: fetched.unwrap_or(0) }
 }
 
 /// Lines of `apt-config dump` that tell how a mirror is reached.
@@ -279,6 +303,14 @@ mod tests {
         for bad in ["", "'http://m/x", "'u' ../x 1 SHA256:zz", "'u' x 1 MD5Sum:aa", &format!("'u' a/b 1 SHA256:{sha}")] {
             assert_eq!(parse_uri(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn what_came_is_counted() {
+        let said = "Hit:1 http://m/debian bookworm InRelease\nGet:2 http://m/s b-s InRelease [34.8 kB]\nGet:3 http://m/s b-s/main amd64 Packages [310 kB]\nFetched 1,345 kB in 1s (400 kB/s)\nReading package lists...\n";
+        assert_eq!(traffic(said), Traffic { same: 1, fetched: 2, bytes: 1_345_000 });
+        assert_eq!(traffic("Hit:1 x\nReading package lists...\n"), Traffic { same: 1, fetched: 0, bytes: 0 });
+        assert_eq!(traffic("Fetched many in"), Traffic::default());
     }
 
     #[test]

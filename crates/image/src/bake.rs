@@ -1,12 +1,12 @@
 //! From a recipe to an image in the store, all steps in a row; each also stands alone.
 //!
 //! ```text
-//! check tools, rights ─▶ update (what do the mirrors sign now?) ─▶ same as last time? ─▶ nothing
-//!                          └▶ lock (which packages, which bytes) ─▶ same? ─▶ nothing
+//! check tools, rights ─▶ update (what do the mirrors sign now?) ─▶ same as once before? ─▶ the lock it gave then
+//!                          └▶ lock (which packages, which bytes) ─▶ an image of this lock is there? ─▶ nothing
 //!                               └▶ fetch ─▶ unpack ─▶ configure ─▶ scrub ─▶ emit ─▶ store ─▶ attest
 //! ```
 
-use crate::apt::{self, Apt};
+use crate::apt::{self, Apt, Traffic};
 use crate::attest::{self, Key};
 use crate::build::{self};
 use crate::debstrap;
@@ -91,19 +91,13 @@ pub fn bake_with(store: &Store, spec: &ImageSpec, options: &Options, tell: &mut 
         store.lock(&format!("bake-{}", own.short()), || steps.at(0, 0, "another bake of this recipe is running: waiting for it"))?;
 
     let asked = ask(store, spec, &mut steps)?;
-    let signed = inputs_of(options.builder, &asked.signed);
-    if !options.fresh
-        && let Some(there) = store.from_inputs(&signed)?
-    {
-        return nothing(store, spec, options, there, "the mirrors' signed indexes are the ones it was baked from", steps);
-    }
-    let lock = choose(store, spec, &asked, &mut steps)?;
+    let (lock, known) = lock_of(store, spec, &asked, !options.fresh, &mut steps)?;
     let inputs = inputs_of(options.builder, &lock.digest());
     if !options.fresh
         && let Some(there) = store.from_inputs(&inputs)?
     {
-        store.remember(&signed, &there.digest)?;
-        return nothing(store, spec, options, there, "the indexes are newer, but every package of it is the same", steps);
+        let why = if known { SAME_INDEXES } else { "the indexes are newer, but every package of it is the same" };
+        return nothing(store, spec, options, there, why, steps);
     }
     lock.write(&store.lock_path(&inputs))?;
     steps.begin("fetch", "packages that are not in the store");
@@ -119,7 +113,6 @@ pub fn bake_with(store: &Store, spec: &ImageSpec, options: &Options, tell: &mut 
     }
     steps.begin("attest", "what is in it, where it came from, who says so");
     attest::attest(store, &lock, &manifest, &key(store, options)?)?;
-    store.remember(&signed, &manifest.digest)?;
     promote(store, spec, options, &manifest.digest)?;
     Ok(Baked {
         image: spec.name.clone(),
@@ -171,10 +164,14 @@ fn nothing(store: &Store, spec: &ImageSpec, options: &Options, mut there: Manife
     })
 }
 
+const SAME_INDEXES: &str = "the mirrors' signed indexes are ones that gave this image before";
+
 /// What the mirrors say now.
 struct Asked {
     apt: Apt,
+    at: Time,
     releases: Vec<apt::Release>,
+    traffic: Traffic,
     /// Of the recipe and everything the mirrors signed.
     signed: Digest,
 }
@@ -191,9 +188,24 @@ fn ask(store: &Store, spec: &ImageSpec, steps: &mut Steps) -> Result<Asked, Faul
     if let Some(line) = apt.passed.iter().find(|l| l.contains("::Check-") && l.contains("false")) {
         steps.at(0, 0, format!("this machine's apt is told not to check how old an index is: {line}"));
     }
-    let releases = apt.update()?;
+    // The moment before: what came to the mirrors since is not known.
+    let at = io::now();
+    let (releases, traffic) = apt.update()?;
+    steps.at(0, 0, format!("{} unchanged, {} fetched ({} bytes)", traffic.same, traffic.fetched, traffic.bytes));
     let signed = recipe::digest_of_lines("release", &recipe::digest(spec), releases.iter().map(|r| format!("{} {}", r.file, r.digest)));
-    Ok(Asked { apt, releases, signed })
+    Ok(Asked { apt, at, releases, traffic, signed })
+}
+
+/// The same signed indexes and the same recipe give the same lock: no list is read and nothing resolved for that. True: so it was.
+fn lock_of(store: &Store, spec: &ImageSpec, asked: &Asked, may_know: bool, steps: &mut Steps) -> Result<(Lock, bool), Fault> {
+    let known = may_know.then(|| store.lock_of_signed(&asked.signed)).flatten();
+    if let Some(lock) = known.filter(|l| l.head.recipe == recipe::digest(spec) && l.head.debian == spec.debian) {
+        let head = Head { spec: spec.clone(), asked: asked.at, ..lock.head };
+        return Ok((Lock { head, ..lock }, true));
+    }
+    let lock = choose(store, spec, asked, steps)?;
+    store.remember_signed(&asked.signed, &lock.digest())?;
+    Ok((lock, false))
 }
 
 fn choose(store: &Store, spec: &ImageSpec, asked: &Asked, steps: &mut Steps) -> Result<Lock, Fault> {
@@ -255,7 +267,7 @@ fn head(spec: &ImageSpec, asked: &Asked) -> Head {
         arch: asked.apt.arch.clone(),
         recipe: recipe::digest(spec),
         spec: spec.clone(),
-        asked: io::now(),
+        asked: asked.at,
         indexes: indexes.collect(),
         passed: asked.apt.passed.clone(),
     }
@@ -263,10 +275,25 @@ fn head(spec: &ImageSpec, asked: &Asked) -> Head {
 
 /// The lock step alone: asks the mirrors, chooses, and keeps the lock in the store.
 pub fn lock(store: &Store, spec: &ImageSpec, tell: &mut dyn FnMut(Progress)) -> Result<Lock, Fault> {
+    Ok(look(store, spec, tell)?.lock)
+}
+
+/// What a look at the mirrors gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Looked {
+    pub lock: Lock,
+    /// The signed indexes are ones that were seen before: nothing was read or resolved.
+    pub same_indexes: bool,
+    pub traffic: Traffic,
+}
+
+/// As [`lock`], and tells what it took.
+pub fn look(store: &Store, spec: &ImageSpec, tell: &mut dyn FnMut(Progress)) -> Result<Looked, Fault> {
     recipe::check(spec)?;
     let mut steps = Steps::new(tell);
     let asked = ask(store, spec, &mut steps)?;
-    choose(store, spec, &asked, &mut steps)
+    let (lock, same_indexes) = lock_of(store, spec, &asked, true, &mut steps)?;
+    Ok(Looked { lock, same_indexes, traffic: asked.traffic })
 }
 
 /// The fetch step alone.

@@ -39,7 +39,7 @@ mod unpack;
 mod version;
 
 pub use attest::{Key, Policy, PublicKey, Verified, attest, verify_signature};
-pub use bake::{Baked, Builder, Did, Options, PatchState, bake, bake_fresh, bake_with, build, fetch, lock, patch_state};
+pub use bake::{Baked, Builder, Did, Looked, Options, PatchState, bake, bake_fresh, bake_with, build, fetch, lock, look, patch_state};
 pub use changes::{Changes, changes, changes_of_locks};
 pub use compare::{Difference, compare_images};
 pub use fetch::Fetched;

@@ -7,6 +7,7 @@
 //!   manifests/<hex>.json   what they are; written after the bytes, removed before them
 //!   inputs/<hex>.json      what went in -> the digest that came out: equal inputs need no work
 //!   locked/<hex>.lock      every package of an image, by inputs
+//!   asked/<hex>.json       what the mirrors had signed -> the lock that was chosen from it
 //!   packages/<sha256>.deb  what was fetched
 //!   attested/<hex>/        bill of materials, provenance, signature
 //!   current/<image>.json   the newest image of a recipe
@@ -183,6 +184,23 @@ impl Store {
         io::write_atomic(&self.inputs_path(inputs), &to_json(&Known { digest: digest.clone() }))
     }
 
+    /// What was chosen when the mirrors signed this.
+    pub fn remember_signed(&self, signed: &Digest, lock: &Digest) -> Result<(), Fault> {
+        io::make_dir(&self.dir("asked"))?;
+        io::write_atomic(&self.signed_path(signed), &to_json(&Known { digest: lock.clone() }))
+    }
+
+    /// None: never seen, or the note or its lock is damaged or gone. Then it is chosen anew.
+    pub fn lock_of_signed(&self, signed: &Digest) -> Option<PackageLock> {
+        let bytes = io::read_limited(&self.signed_path(signed), 4096).ok()?;
+        let known: Known = serde_json::from_slice(&bytes).ok()?;
+        PackageLock::read(&self.lock_path(&known.digest)).ok().filter(|lock| lock.digest() == known.digest)
+    }
+
+    fn signed_path(&self, signed: &Digest) -> PathBuf {
+        self.dir("asked").join(format!("{}.json", signed.hex()))
+    }
+
     /// Where the lock of these inputs lies.
     pub fn lock_path(&self, inputs: &Digest) -> PathBuf {
         self.dir("locked").join(format!("{}.lock", inputs.hex()))
@@ -316,6 +334,12 @@ impl Store {
                 Ok(lock) if lives => named.extend(lock.packages.into_iter().map(|p| format!("{}.deb", p.sha256))),
                 Ok(_) => io::remove_file(&path)?,
                 Err(_) => {}
+            }
+        }
+        for path in entries(&self.dir("asked"))? {
+            let known = io::read_limited(&path, 4096).ok().and_then(|b| serde_json::from_slice::<Known>(&b).ok());
+            if known.is_none_or(|k| !io::exists(&self.lock_path(&k.digest))) {
+                io::remove_file(&path)?;
             }
         }
         for path in entries(&self.dir("packages"))? {

@@ -85,6 +85,7 @@ impl Check {
         if context.json {
             show::json(&json!({
                 "image": self.image, "current": current, "newest": same, "inputs": news.inputs, "behind": behind, "seconds": seconds,
+                "same_indexes": news.same_indexes, "traffic": news.traffic,
             }));
         } else if let Some(current) = current.filter(|_| same) {
             show::line(format!(

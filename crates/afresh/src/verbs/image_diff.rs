@@ -32,10 +32,15 @@ impl Diff {
         let (a, b) = (named(&store, &self.a)?, named(&store, &self.b)?);
         let packages = image::life::of_packages(&a.packages, &b.packages);
         // An image whose lock is gone has no changelogs to read.
-        let cves = image::life::fixes(&store, &a.digest, &b.digest).unwrap_or_default();
+        let read = image::changes(&store, &a.digest, &b.digest);
+        let silent = read.as_ref().err().map(|f| format!("fixes are not known: {}", f.message));
+        let read = read.unwrap_or_default();
         let files = if self.packages || a.digest == b.digest { Vec::new() } else { image::compare_images(&store, &a.digest, &b.digest)? };
         if context.json {
-            show::json(&json!({ "a": a.digest, "b": b.digest, "packages": packages, "cves": cves, "files": files }));
+            show::json(&json!({
+                "a": a.digest, "b": b.digest, "packages": packages, "cves": read.cves(), "fixes": read.fixes, "unread": read.unread,
+                "cut": read.cut, "files": files,
+            }));
             return Ok(Exit::Succeeded);
         }
         if a.digest == b.digest {
@@ -43,7 +48,8 @@ impl Diff {
             return Ok(Exit::Succeeded);
         }
         packages.iter().for_each(show::line);
-        cves.iter().for_each(|cve| show::line(format!("fixes {cve}")));
+        read.fixes_in_words().iter().for_each(show::line);
+        silent.iter().for_each(show::note);
         // A newer package makes every path that no package ships newer, too: that says nothing.
         let (times, files): (Vec<_>, Vec<_>) = files.into_iter().partition(|f| !self.all && f.what.starts_with("its time is "));
         if !times.is_empty() {

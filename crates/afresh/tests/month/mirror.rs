@@ -9,6 +9,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 pub const SUITE: &str = "bookworm";
 
@@ -20,11 +21,15 @@ struct Entry {
     bytes: Arc<Vec<u8>>,
 }
 
-type Files = Arc<Mutex<BTreeMap<String, Arc<Vec<u8>>>>>;
+/// A file and when it was put there, seconds since 1970.
+type Files = Arc<Mutex<BTreeMap<String, (Arc<Vec<u8>>, u64)>>>;
+/// What was asked for and how many bytes of it were sent, since somebody asked.
+type Asked = Arc<Mutex<Vec<(String, usize)>>>;
 
 pub struct Mirror {
     work: PathBuf,
     files: Files,
+    asked: Asked,
     packages: BTreeMap<String, Entry>,
     pub address: SocketAddr,
 }
@@ -61,16 +66,27 @@ impl Mirror {
             fs::create_dir_all(work.join(part)).unwrap();
         }
         fs::set_permissions(work.join("gnupg"), fs::Permissions::from_mode(0o700)).unwrap();
-        let mut mirror =
-            Mirror { files: Files::default(), packages: BTreeMap::new(), address: SocketAddr::from(([127, 0, 0, 1], 0)), work };
+        let mut mirror = Mirror {
+            files: Files::default(),
+            asked: Asked::default(),
+            packages: BTreeMap::new(),
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            work,
+        };
         let key = "Key-Type: EDDSA\nKey-Curve: ed25519\nName-Real: A month\nName-Email: month@example.org\n%no-protection\n%commit\n";
         let asked = mirror.work.join("key");
         fs::write(&asked, key).unwrap();
         run(mirror.gpg().args(["--generate-key"]).arg(&asked));
         let public = mirror.gpg().args(["--export"]).output().unwrap().stdout;
         fs::write(mirror.work.join("key.gpg"), public).unwrap();
-        mirror.address = serve(mirror.files.clone());
+        mirror.address = serve(mirror.files.clone(), mirror.asked.clone());
         mirror
+    }
+
+    /// What was asked for since the last call.
+    #[allow(dead_code, reason = "not every test counts")]
+    pub fn asked(&self) -> Vec<(String, usize)> {
+        std::mem::take(&mut *self.asked.lock().unwrap())
     }
 
     fn gpg(&self) -> Command {
@@ -153,7 +169,15 @@ impl Mirror {
         run(self.gpg().args(["--clearsign", "--output"]).arg(self.work.join("InRelease")).arg(&plain));
         files.insert(format!("/debian/dists/{SUITE}/InRelease"), Arc::new(fs::read(self.work.join("InRelease")).unwrap()));
         files.insert(format!("/debian/dists/{SUITE}/main/binary-amd64/Packages"), Arc::new(index.into_bytes()));
-        *self.files.lock().unwrap() = files;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let mut held = self.files.lock().unwrap();
+        // A file that is the same keeps its time, as on a mirror.
+        let dated = |(path, bytes): (String, Arc<Vec<u8>>)| match held.get(&path) {
+            Some((old, at)) if *old == bytes => (path, (bytes, *at)),
+            // Of a second in which there was another already, the time would not tell them apart.
+            other => (path, (bytes, other.map_or(now, |(_, at)| now.max(at + 1)))),
+        };
+        *held = files.into_iter().map(dated).collect();
     }
 
     /// The least in which dpkg can configure and Python can serve, taken from this machine.
@@ -233,30 +257,46 @@ fn tree(from: &Path, all: &mut Vec<PathBuf>) {
     }
 }
 
-fn serve(files: Files) -> SocketAddr {
+fn serve(files: Files, asked: Asked) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let files = files.clone();
-            std::thread::spawn(move || answer(stream, &files));
+            let (files, asked) = (files.clone(), asked.clone());
+            std::thread::spawn(move || answer(stream, &files, &asked));
         }
     });
     address
 }
 
 /// One request a connection: apt asks few.
-fn answer(mut stream: TcpStream, files: &Files) {
+fn answer(mut stream: TcpStream, files: &Files, asked: &Asked) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut first = String::new();
     let _ = reader.read_line(&mut first);
+    let mut since = String::new();
     let mut line = String::new();
     while reader.read_line(&mut line).is_ok_and(|n| n > 2) {
+        if let Some(date) = line.strip_prefix("If-Modified-Since:") {
+            since = date.trim().to_string();
+        }
         line.clear();
     }
-    let path = first.split(' ').nth(1).unwrap_or("");
-    let found = files.lock().unwrap().get(path).cloned();
-    let (status, body) = found.map_or(("404 Not Found", Arc::new(Vec::new())), |body| ("200 OK", body));
-    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    let path = first.split(' ').nth(1).unwrap_or("").to_string();
+    let found = files.lock().unwrap().get(&path).cloned();
+    let date = found.as_ref().map(|(_, at)| http_date(*at)).unwrap_or_default();
+    let (status, body) = match found {
+        Some(_) if since == date => ("304 Not Modified", Arc::new(Vec::new())),
+        Some((body, _)) => ("200 OK", body),
+        None => ("404 Not Found", Arc::new(Vec::new())),
+    };
+    asked.lock().unwrap().push((path, body.len()));
+    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nLast-Modified: {date}\r\nConnection: close\r\n\r\n", body.len());
     let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
+}
+
+/// `Sun, 22 Nov 2026 19:00:00 GMT`
+fn http_date(at: u64) -> String {
+    let stamp = jiff::Timestamp::from_second(i64::try_from(at).unwrap()).unwrap();
+    stamp.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }

@@ -1,4 +1,4 @@
-//! What came in with a new image, in words: packages that differ, and the CVEs that the changelogs name. Pure.
+//! What came in with a new image, in a sentence. Pure; which CVEs the changelogs name is found in `crate::changes`.
 
 use crate::manifest::Package;
 use serde::{Deserialize, Serialize};
@@ -59,42 +59,4 @@ pub fn sentence(changes: &[Change], cves: &[String]) -> String {
         text.push_str(&format!(" (fixes {shown}{more})"));
     }
     text
-}
-
-/// CVEs that a Debian changelog names in its entries above the one of version `from`. Without `from`, none: nothing was fixed by coming in.
-///
-/// An entry begins in the first column with `source (version) suite; urgency=...`.
-pub fn cves(changelog: &str, from: Option<&str>) -> BTreeSet<String> {
-    let Some(from) = from else { return BTreeSet::new() };
-    let mut found = BTreeSet::new();
-    for line in changelog.lines() {
-        if !line.starts_with(' ')
-            && let Some(version) = line.split_once('(').and_then(|(_, rest)| rest.split(')').next())
-            && without_rebuild(version) == without_rebuild(from)
-        {
-            return found;
-        }
-        found.extend(cves_in(line));
-    }
-    // The old version is not named: the file was cut, and what stands in it may have been fixed long ago.
-    BTreeSet::new()
-}
-
-/// A binary rebuild (`1.2-3+b1`) has the changelog of what it was built from.
-fn without_rebuild(version: &str) -> &str {
-    match version.rsplit_once("+b") {
-        Some((plain, n)) if !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()) => plain,
-        _ => version,
-    }
-}
-
-/// `CVE-2026-1234`: a year of four digits, a number of four to seven.
-fn cves_in(line: &str) -> impl Iterator<Item = String> + '_ {
-    line.match_indices("CVE-").filter_map(|(at, _)| {
-        let rest = &line[at + 4..];
-        let (year, number) = rest.split_once('-')?;
-        let digits = number.bytes().take_while(u8::is_ascii_digit).count();
-        let good = year.len() == 4 && year.bytes().all(|b| b.is_ascii_digit()) && (4..=7).contains(&digits);
-        good.then(|| format!("CVE-{year}-{}", &number[..digits]))
-    })
 }

@@ -19,7 +19,7 @@ mod shelf;
 mod state;
 
 pub use calendar::told;
-pub use changes::{Change, changes, cves, of_packages, sentence};
+pub use changes::{Change, changes, of_packages, sentence};
 pub use decide::{Behind, Decision, RolloutNow, Seen, TestNow, decide};
 pub use news::{News, fixes, news, news_since};
 pub use schedule::{Cron, Schedule, Span, frozen, offset};

@@ -514,16 +514,11 @@ fn an_image_is_as_old_as_the_last_time_it_was_the_newest() {
 }
 
 #[test]
-fn the_changes_are_told_with_what_the_changelogs_say() {
+fn the_changes_are_told_with_what_they_fix() {
     let a = [("openssl", "3.0.15-1"), ("libc6", "2.36-9"), ("gone", "1")];
     let b = [("openssl", "3.0.16-1"), ("libc6", "2.36-9"), ("new", "2")];
     let all = changes(a, b);
-    let log = "openssl (3.0.16-1) bookworm-security; urgency=high\n\n  * Fix CVE-2026-1234, CVE-2026-99999 (not CVE-26-1).\n\n -- A <a@b>  date\n\n\
-               openssl (3.0.15-1) bookworm; urgency=low\n\n  * CVE-2020-1111 was here.\n";
-    let found: Vec<String> = cves(log, Some("3.0.15-1+b2")).into_iter().collect();
-    assert_eq!(found, ["CVE-2026-1234", "CVE-2026-99999"]);
-    assert!(cves(log, None).is_empty(), "a package that came in fixes nothing");
-    assert!(cves(log, Some("2.9")).is_empty(), "where the old version is not named nobody knows what is new");
+    let found = ["CVE-2026-1234", "CVE-2026-99999"].map(String::from);
     assert_eq!(sentence(&all, &found), "gone 1 went, new 2 came in, openssl 3.0.15-1 -> 3.0.16-1 (fixes CVE-2026-1234, CVE-2026-99999)");
 }
 
