@@ -141,8 +141,8 @@ async fn a_rotten_journal_is_its_own_services_trouble() {
     house.through(&request(vec![spec("worker", "back", "one", 1, None)], Some("worker"))).await;
     house.stop().await;
     let db = Layout::new(house.dir.path()).database();
-    let mut bytes = std::fs::read(&db).unwrap();
     let (good, rotten) = (b"deploy of worker", b"deploy of wOrker");
+    let mut bytes = std::fs::read(&db).unwrap();
     let places: Vec<usize> = (0..bytes.len() - good.len()).filter(|i| bytes[*i..].starts_with(good)).collect();
     assert!(!places.is_empty());
     places.into_iter().for_each(|i| bytes[i..i + rotten.len()].copy_from_slice(rotten));

@@ -8,9 +8,10 @@ use model::{
     TargetFile,
 };
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
 use tokio::sync::oneshot;
 
 pub struct Rig {
@@ -24,8 +25,12 @@ pub struct Rig {
     task: Option<tokio::task::JoinHandle<Result<(), model::Fault>>>,
 }
 
+/// An address that nobody else has: a port alone is let go here and may be given to another test before its rig listens.
 pub fn free_port() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static GIVEN: AtomicU8 = AtomicU8::new(1);
+    let pid = std::process::id();
+    let ip = Ipv4Addr::new(127, 1 + (pid >> 8) as u8 % 254, pid as u8, GIVEN.fetch_add(1, SeqCst));
+    std::net::TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap()
 }
 
 pub fn group(name: &str) -> GroupName {

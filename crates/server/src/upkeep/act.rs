@@ -41,7 +41,7 @@ pub fn act(app: &App, upkeep: &Upkeep, life: &Life, sight: &Sight, decision: Dec
             }
             begun
         }
-        Decision::Tested { digest } => upkeep.edit(&life.name, |life| {
+        Decision::Tested { digest } => upkeep.edit_seen(life, |life| {
             let checks: Vec<&str> = life.recipe.iter().flat_map(|r| &r.checks).map(|c| c.name.as_str()).collect();
             let told = if checks.is_empty() {
                 "tested: its recipe has no checks".to_string()
@@ -50,21 +50,24 @@ pub fn act(app: &App, upkeep: &Upkeep, life: &Life, sight: &Sight, decision: Dec
             };
             life.turn(&digest, State::Tested, now, told);
             life.work = None;
+            Ok(())
         }),
-        Decision::Promote { digest, why } => {
+        Decision::Promote { digest, why } => upkeep.edit_seen(life, |life| {
             factory.make_current(&life.name, &digest)?;
-            upkeep.edit(&life.name, |life| life.promote(&digest, now, &why))
-        }
+            life.promote(&digest, now, &why);
+            Ok(())
+        }),
         Decision::Adopt { digest } => adopt(upkeep, life, &digest, now),
         Decision::RollOut { digest, services, back } => rollout::open(app, upkeep, life, sight, &digest, &services, back),
         Decision::RolledOut { digest } => rolled_out(upkeep, life, &digest, now),
-        Decision::MarkBad { digest, why } => bad(upkeep, life, &digest, State::Bad, &why, now).map(drop),
-        Decision::LeaveIt { digest, why } => upkeep.edit(&life.name, |life| {
+        Decision::MarkBad { digest, why } => upkeep.edit_seen(life, |life| bad(upkeep, life, &digest, State::Bad, &why, now)),
+        Decision::LeaveIt { digest, why } => upkeep.edit_seen(life, |life| {
             if let Some(one) = life.image_mut(&digest) {
                 one.story.push(Told { at: now, text: format!("stays current, though a rollout of it failed: {why}") });
             }
             life.work = None;
             life.failed("rollout", &why, false, Some(digest), now, MINUTE_MS);
+            Ok(())
         }),
     }
 }
@@ -123,7 +126,7 @@ fn bake(app: &App, upkeep: &Upkeep, life: &Life, sight: &Sight) -> Result<(), Fa
 fn adopt(upkeep: &Upkeep, life: &Life, digest: &Digest, now: Time) -> Result<(), Fault> {
     let made = upkeep.config.factory.known(digest)?;
     let at = upkeep.config.pace.at(made.made).min(now);
-    upkeep.edit(&life.name, |life| {
+    upkeep.edit_seen(life, |life| {
         let by_hand = life.image(digest).is_none_or(|i| i.state == State::Retired);
         if life.image(digest).is_none() {
             life.images.push(One {
@@ -145,11 +148,12 @@ fn adopt(upkeep: &Upkeep, life: &Life, digest: &Digest, now: Time) -> Result<(),
             one.by_hand = by_hand;
         }
         life.promote(digest, now, if by_hand { "somebody baked it" } else { "every check passed" });
+        Ok(())
     })
 }
 
 fn rolled_out(upkeep: &Upkeep, life: &Life, digest: &Digest, now: Time) -> Result<(), Fault> {
-    upkeep.edit(&life.name, |life| {
+    upkeep.edit_seen(life, |life| {
         if let Some(Work::Rollout { services, id, .. }) = life.work.take() {
             let names: Vec<&str> = services.iter().map(|(s, _)| s.as_str()).collect();
             let text = format!("{} stands on it ({id})", names.join(", "));
@@ -160,19 +164,19 @@ fn rolled_out(upkeep: &Upkeep, life: &Life, digest: &Digest, now: Time) -> Resul
         if life.trouble.as_ref().is_some_and(|t| t.during == "rollout") {
             life.trouble = None;
         }
+        Ok(())
     })
 }
 
-/// Gives what is current then. The store is changed first: a kill between the two leaves what decides the same again.
-pub fn bad(upkeep: &Upkeep, life: &Life, digest: &Digest, state: State, why: &str, now: Time) -> Result<Option<Digest>, Fault> {
+/// Within an edit of the image's life. The store is changed first: a kill between the two leaves what decides the same again.
+pub fn bad(upkeep: &Upkeep, life: &mut Life, digest: &Digest, state: State, why: &str, now: Time) -> Result<(), Fault> {
     let was_current = life.image(digest).is_some_and(|i| i.state == State::Current);
     if let Some(back) = life.fallback().filter(|_| was_current) {
         upkeep.config.factory.make_current(&life.name, &back.digest)?;
     }
-    upkeep.edit(&life.name, |life| {
-        life.work = None;
-        life.went_bad(digest, state, now, why)
-    })
+    life.work = None;
+    life.went_bad(digest, state, now, why);
+    Ok(())
 }
 
 fn told(fault: &Fault) -> String {

@@ -163,14 +163,15 @@ pub fn revoke(app: &App, request: &RevokeRequest) -> Result<RevokeAnswer, Fault>
         return Err(Fault::yours("busy", told).hint("return or stop its rotations first (`afresh status` shows them), then revoke it"));
     }
     let why = format!("{} says: {}", request.by, request.why);
-    let work = life.work.clone();
-    act::bad(upkeep, &life, &digest, State::Revoked, &why, now)?;
     upkeep.edit(&name, |life| {
+        let work = life.work.clone();
+        act::bad(upkeep, life, &digest, State::Revoked, &why, now)?;
         life.work = work.filter(|w| !matches!(w, Work::Test(t) if t.digest == digest));
         if request.replace {
             life.replace = Some(Replace { digest: digest.clone(), by: request.by.clone() });
         }
-    })?;
+        Ok::<(), Fault>(())
+    })??;
     app.bell.ring();
     let current = upkeep.config.factory.current(&name)?.filter(|c| *c != digest);
     let services: Vec<ServiceName> = sight.users.into_iter().filter(|(_, on)| *on == digest).map(|(s, _)| s).collect();

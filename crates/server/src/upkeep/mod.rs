@@ -105,6 +105,21 @@ impl Upkeep {
         Ok(value)
     }
 
+    /// As [`Upkeep::edit`], for what was decided over `seen`: nothing is done when somebody else changed it since, say by
+    /// revoking an image, and it is decided anew.
+    pub fn edit_seen(&self, seen: &Life, change: impl FnOnce(&mut Life) -> Result<(), Fault>) -> Result<(), Fault> {
+        let _alone = Self::lock(&self.writing);
+        let mut life = self.load(&seen.name)?;
+        if life != *seen {
+            return Ok(());
+        }
+        change(&mut life)?;
+        if life != *seen {
+            self.shelf.save(&life)?;
+        }
+        Ok(())
+    }
+
     pub fn names(&self) -> Result<Vec<ImageName>, Fault> {
         self.shelf.names()
     }

@@ -242,6 +242,13 @@ impl House {
 
     pub async fn stop(&mut self) {
         self.server.take().unwrap().stop().await;
+        // A request that was being answered may let go of the database a moment later; the last one writes the log into it.
+        let log = Layout::new(self.dir.path()).database().with_file_name("afresh.db-wal");
+        let begun = Instant::now();
+        while log.exists() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "the database is never let go");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     pub fn client(&self) -> Client {
