@@ -115,7 +115,7 @@ fn string(bytes: &[u8]) -> usize {
 /// With the fields that are left out where they are empty: they may be written all the same.
 fn whole(mut file: Value) -> Value {
     for image in file["images"].as_object_mut().into_iter().flat_map(|images| images.values_mut()) {
-        for field in ["suites", "users", "files", "args", "script"] {
+        for field in ["suites", "components", "users", "files", "args", "script"] {
             // To be looked at is enough: a field that is not there is made.
             let _ = &mut image["custom"][field];
         }

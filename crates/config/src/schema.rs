@@ -55,6 +55,7 @@ pub(crate) const IMAGE: Shape = Shape {
     keys: &[
         value("debian", "debian = \"bookworm\""),
         value("suites", "suites = [\"bookworm-backports\"]"),
+        value("components", "components = [\"main\"]"),
         value("packages", "packages = [\"ca-certificates\"]"),
         value("rebuild", "rebuild = \"daily\""),
         value("max_age", "max_age = \"7d\""),

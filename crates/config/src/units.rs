@@ -226,6 +226,10 @@ const SUITES: &[&str] = &[
     "noble",
 ];
 
+pub(crate) fn component(text: &str) -> Read<String> {
+    rules::component(text).map(|()| text.to_string())
+}
+
 /// The name of a suite; one that is nearly a well-known one is taken for a typing error.
 pub(crate) fn suite(text: &str) -> Read<String> {
     let near = crate::near::nearest(text, SUITES.iter().copied());

@@ -64,6 +64,9 @@ fn write_image(out: &mut Written, name: &str, image: &ImageSpec) {
     if !image.custom.suites.is_empty() {
         out.line(&["images", name, "custom", "suites"], &format!("suites = {}", list(&image.custom.suites)));
     }
+    if !image.custom.components.is_empty() {
+        out.line(&["images", name, "custom", "components"], &format!("components = {}", list(&image.custom.components)));
+    }
     out.line(&at("packages"), &format!("packages = {}", list(&image.packages)));
     if let Some(rebuild) = &image.rebuild {
         out.line(&at("rebuild"), &format!("rebuild = {}", quoted(rebuild)));

@@ -46,13 +46,17 @@ fn custom() -> impl Strategy<Value = ImageCustom> {
     let files = prop::collection::btree_map(path, file, 0..3);
     let suites = prop::sample::subsequence(vec!["trixie-backports", "trixie-proposed-updates", "bookworm-backports-sloppy"], 0..=3);
     let args = prop::collection::btree_map("[a-z_][A-Za-z0-9_]{0,9}", text(), 0..3);
-    (suites, users, files, args, prop::option::of(text())).prop_map(|(suites, users, files, args, script)| ImageCustom {
-        suites: suites.into_iter().rev().map(str::to_string).collect(),
-        users,
-        files,
-        // Without a script nobody would read them.
-        args: if script.is_some() { args } else { BTreeMap::new() },
-        script,
+    let components = prop::sample::subsequence(vec!["main", "contrib", "non-free-firmware"], 0..=3);
+    (suites, components, users, files, args, prop::option::of(text())).prop_map(|(suites, components, users, files, args, script)| {
+        ImageCustom {
+            suites: suites.into_iter().rev().map(str::to_string).collect(),
+            components: components.into_iter().map(str::to_string).collect(),
+            users,
+            files,
+            // Without a script nobody would read them.
+            args: if script.is_some() { args } else { BTreeMap::new() },
+            script,
+        }
     })
 }
 

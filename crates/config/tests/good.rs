@@ -78,6 +78,7 @@ fn what_an_image_has_besides_its_packages() {
     let file = read(CUSTOM);
     let custom = &file.images[&ImageName::new("shop").unwrap()].custom;
     assert_eq!(custom.suites, ["bookworm-proposed-updates", "bookworm-backports"], "in the order of the file");
+    assert_eq!(custom.components, ["main", "contrib"]);
     let shop = ImageUser {
         uid: 1000,
         home: Some("/srv/shop".to_string()),

@@ -7,7 +7,7 @@ use crate::locks::Lock;
 use crate::near;
 use crate::sources::{self, Source};
 use crate::store::Store;
-use model::{Digest, Fault};
+use model::{Digest, Fault, ImageCustom};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -131,6 +131,11 @@ impl Apt {
         if !done.status.success() {
             return Err(update_fault(&done.stderr, &self.sources));
         }
+        // Only a warning for apt; for an image it would mean packages that are quietly older, or not there.
+        if let Some(line) = done.stderr.lines().find(|l| l.contains("doesn't have the component")) {
+            return Err(Fault::yours("no-component", line.trim_start_matches("W: ").to_string())
+                .hint("Debian has main, contrib, non-free-firmware and non-free; Ubuntu has main, restricted, universe and multiverse"));
+        }
         Ok((self.releases()?, traffic(&done.text())))
     }
 
@@ -154,7 +159,17 @@ impl Apt {
 
     /// What apt would download to install these and all they need, into a machine that has nothing.
     pub fn resolve(&self, packages: &[String]) -> Result<Vec<Wanted>, Fault> {
+        self.resolve_beside(packages, "")
+    }
+
+    /// As [`Apt::resolve`], on a machine where what `status` tells of (in the form of dpkg's own list) is installed already.
+    pub fn resolve_beside(&self, packages: &[String], status: &str) -> Result<Vec<Wanted>, Fault> {
         let mut c = self.command("apt-get");
+        if !status.is_empty() {
+            let path = self.dir.join("status-beside");
+            io::write_atomic(&path, status.as_bytes())?;
+            c.arg("-o").arg(format!("Dir::State::status={}", path.display()));
+        }
         c.args(["install", "--print-uris", "-qq", "--"]).args(packages);
         let done = run(&mut c, "apt-get")?;
         if !done.status.success() {
@@ -274,12 +289,23 @@ pub fn files_ending(dir: &Path, endings: &[&str]) -> Result<Vec<PathBuf>, Fault>
     Ok(all)
 }
 
-/// The machine's own sources, and the name of its release.
-pub fn machine_sources() -> Result<(Vec<Source>, Option<String>), Fault> {
+/// Where packages of a release come from: the machine's own sources, or where its owner wrote down others for images alone.
+pub fn sources_of(store: &Store, release: &str, custom: &ImageCustom) -> Result<Vec<Source>, Fault> {
+    let for_images = store.layout().root().join("sources.d");
+    let (all, own) = machine_sources(&for_images)?;
+    let chosen = sources::of_release(&all, release, own.as_deref(), &custom.components);
+    if chosen.is_empty() {
+        let hint = format!("use a release of this machine's mirrors, or write where it is into {}/NAME.sources", for_images.display());
+        return Err(Fault::yours("no-sources", format!("this machine's apt sources have none for {release}")).hint(hint));
+    }
+    Ok(sources::with_suites(chosen, release, &custom.suites))
+}
+
+/// The machine's own sources, those in `for_images` (which its own apt does not see), and the name of its release.
+fn machine_sources(for_images: &Path) -> Result<(Vec<Source>, Option<String>), Fault> {
     let mut all = Vec::new();
     let mut paths = vec![PathBuf::from("/etc/apt/sources.list")];
-    let parts = Path::new("/etc/apt/sources.list.d");
-    if parts.is_dir() {
+    for parts in [Path::new("/etc/apt/sources.list.d"), for_images].into_iter().filter(|p| p.is_dir()) {
         paths.extend(files_ending(parts, &[".list", ".sources"])?);
     }
     for path in paths.iter().filter(|p| p.is_file()) {

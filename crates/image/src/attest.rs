@@ -8,7 +8,7 @@
 
 use crate::exec;
 use crate::io;
-use crate::lockfile::Lock;
+use crate::lockfile::{Lock, Locked};
 use crate::manifest::Manifest;
 use crate::rebuild::is_script_reproducible;
 use crate::store::{Store, to_json};
@@ -149,9 +149,14 @@ pub fn is_there(store: &Store, digest: &Digest) -> bool {
 /// Writes bill, provenance and signature of an image that is in the store.
 pub fn attest(store: &Store, lock: &Lock, manifest: &Manifest, key: &Key) -> Result<(), Fault> {
     store.verify(&manifest.digest)?;
-    let at = store.attested(&manifest.digest);
     let sbom = to_json(&sbom(lock, manifest));
-    let payload = serde_json::to_vec(&provenance(lock, manifest, &io::digest_of(&sbom))).expect("JSON values can be written");
+    let statement = provenance(lock, manifest, &io::digest_of(&sbom));
+    seal(&store.attested(&manifest.digest), &sbom, &statement, key)
+}
+
+/// Signs a statement and puts it with the bill of materials that it names into a directory.
+pub(crate) fn seal(at: &Path, sbom: &[u8], statement: &Value, key: &Key) -> Result<(), Fault> {
+    let payload = serde_json::to_vec(statement).expect("JSON values can be written");
     let signed = pae(PAYLOAD_TYPE, &payload);
     let sig = key.sign(&signed)?;
     // Looked at before it takes the place of a good one: what another program gave may be anything.
@@ -160,33 +165,46 @@ pub fn attest(store: &Store, lock: &Lock, manifest: &Manifest, key: &Key) -> Res
             "the signing command must answer with the ed25519 signature of its input in base64, and the public key must be its own",
         ));
     }
-    io::write_atomic(&sbom_path(&at), &sbom)?;
+    io::write_atomic(&sbom_path(at), sbom)?;
     let envelope = Envelope {
         payload_type: PAYLOAD_TYPE.to_string(),
         payload: BASE64.encode(&payload),
         signatures: vec![Signed { keyid: key.public(), sig: BASE64.encode(sig) }],
     };
-    io::write_atomic(&envelope_path(&at), &to_json(&envelope))
+    io::write_atomic(&envelope_path(at), &to_json(&envelope))
+}
+
+/// One package in a bill of materials.
+fn component(lock: &Lock, p: &Locked) -> Value {
+    let distro = if lock.head.indexes.iter().any(|i| i.origin == "Ubuntu") { "ubuntu" } else { "debian" };
+    let escape = |s: &str| s.replace('%', "%25").replace('+', "%2B").replace(':', "%3A");
+    json!({
+        "type": "library",
+        "bom-ref": format!("{}@{}", p.name, p.version),
+        "name": p.name,
+        "version": p.version,
+        "purl": format!("pkg:deb/{distro}/{}@{}?arch={}&distro={}", escape(&p.name), escape(&p.version), p.arch, lock.head.debian),
+        "hashes": [{ "alg": "SHA-256", "content": p.sha256 }],
+        "externalReferences": [{ "type": "distribution", "url": p.url }],
+        "properties": [{ "name": "afresh:suite", "value": p.suite }, { "name": "afresh:source", "value": p.source_name() }],
+    })
 }
 
 fn sbom(lock: &Lock, manifest: &Manifest) -> Value {
-    let distro = if lock.head.indexes.iter().any(|i| i.origin == "Ubuntu") { "ubuntu" } else { "debian" };
-    let escape = |s: &str| s.replace('%', "%25").replace('+', "%2B").replace(':', "%3A");
-    let component = |p: &crate::lockfile::Locked| {
-        json!({
-            "type": "library",
-            "bom-ref": format!("{}@{}", p.name, p.version),
-            "name": p.name,
-            "version": p.version,
-            "purl": format!("pkg:deb/{distro}/{}@{}?arch={}&distro={}", escape(&p.name), escape(&p.version), p.arch, lock.head.debian),
-            "hashes": [{ "alg": "SHA-256", "content": p.sha256 }],
-            "externalReferences": [{ "type": "distribution", "url": p.url }],
-            "properties": [{ "name": "afresh:suite", "value": p.suite }, { "name": "afresh:source", "value": p.source_name() }],
-        })
-    };
-    // As the recipe writes them; its script may have changed them since.
     let custom = &lock.head.spec.custom;
-    let files = custom.files.iter().map(|(path, file)| {
+    let property = |name: &str, value: String| json!({ "name": format!("afresh:{name}"), "value": value });
+    let script = custom.script.iter().map(|script| property("script", io::digest_of(script.as_bytes()).to_string()));
+    let args = custom.args.iter().map(|(name, value)| property("argument", format!("{name}={value}")));
+    let users = custom.users.iter().map(|(name, user)| property("user", format!("{name} {}", user.uid)));
+    let notes = manifest.notes.iter().map(|note| property("note", note.clone()));
+    let mut bill = bill(&manifest.digest, &lock.head.debian, components(lock));
+    bill["metadata"]["properties"] = json!(script.chain(args).chain(users).chain(notes).collect::<Vec<_>>());
+    bill
+}
+
+/// Every package of a lock and every file of its recipe, which is told as it is written there: a script may have changed it since.
+pub(crate) fn components(lock: &Lock) -> Vec<Value> {
+    let file = |(path, file): (&String, &model::ImageFile)| {
         json!({
             "type": "file",
             "bom-ref": format!("file:{path}"),
@@ -194,13 +212,13 @@ fn sbom(lock: &Lock, manifest: &Manifest) -> Value {
             "hashes": [{ "alg": "SHA-256", "content": io::digest_of(file.content.as_bytes()).hex() }],
             "properties": [{ "name": "afresh:mode", "value": format!("{:04o}", file.mode) }],
         })
-    });
-    let property = |name: &str, value: String| json!({ "name": format!("afresh:{name}"), "value": value });
-    let script = custom.script.iter().map(|script| property("script", io::digest_of(script.as_bytes()).to_string()));
-    let args = custom.args.iter().map(|(name, value)| property("argument", format!("{name}={value}")));
-    let users = custom.users.iter().map(|(name, user)| property("user", format!("{name} {}", user.uid)));
-    let notes = manifest.notes.iter().map(|note| property("note", note.clone()));
-    let hex = manifest.digest.hex();
+    };
+    lock.packages.iter().map(|p| component(lock, p)).chain(lock.head.spec.custom.files.iter().map(file)).collect()
+}
+
+/// A whole bill of materials of what has this digest.
+pub(crate) fn bill(of: &Digest, name: &str, components: Vec<Value>) -> Value {
+    let hex = of.hex();
     json!({
         "bomFormat": "CycloneDX",
         "specVersion": "1.5",
@@ -208,17 +226,22 @@ fn sbom(lock: &Lock, manifest: &Manifest) -> Value {
         "serialNumber": format!("urn:uuid:{}-{}-5{}-8{}-{}", &hex[0..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..32]),
         "version": 1,
         "metadata": { "component": {
-            "type": "operating-system", "bom-ref": manifest.digest.as_str(), "name": lock.head.debian, "version": manifest.digest.short(),
+            "type": "operating-system", "bom-ref": of.as_str(), "name": name, "version": of.short(),
             "hashes": [{ "alg": "SHA-256", "content": hex }],
-        }, "properties": script.chain(args).chain(users).chain(notes).collect::<Vec<_>>() },
-        "components": lock.packages.iter().map(component).chain(files).collect::<Vec<_>>(),
+        } },
+        "components": components,
     })
 }
 
-fn provenance(lock: &Lock, manifest: &Manifest, sbom: &Digest) -> Value {
+/// What an in-toto statement lists of a lock: the indexes it was chosen from, and its packages.
+pub(crate) fn materials(lock: &Lock) -> impl Iterator<Item = Value> + '_ {
     let sources = lock.packages.iter().map(|p| json!({ "uri": p.url, "name": p.name, "digest": { "sha256": p.sha256 } }));
     let indexes =
         lock.head.indexes.iter().map(|i| json!({ "name": format!("{} {}", i.origin, i.suite), "digest": { "sha256": i.digest.hex() } }));
+    indexes.chain(sources)
+}
+
+fn provenance(lock: &Lock, manifest: &Manifest, sbom: &Digest) -> Value {
     let custom = &lock.head.spec.custom;
     let mut external = json!({ "recipe": lock.head.spec, "lock": lock.digest().as_str() });
     let mut internal = json!({ "tools": manifest.tools, "notes": manifest.notes });
@@ -237,7 +260,7 @@ fn provenance(lock: &Lock, manifest: &Manifest, sbom: &Digest) -> Value {
                 "buildType": BUILD_TYPE,
                 "externalParameters": external,
                 "internalParameters": internal,
-                "resolvedDependencies": indexes.chain(sources).collect::<Vec<_>>(),
+                "resolvedDependencies": materials(lock).collect::<Vec<_>>(),
             },
             "runDetails": {
                 "builder": { "id": "urn:afresh:image", "version": { "afresh": env!("CARGO_PKG_VERSION") } },
@@ -265,45 +288,45 @@ pub enum Verified {
     Unsigned,
 }
 
-fn refused(digest: &Digest, why: impl std::fmt::Display) -> Fault {
-    Fault::world("signature-refused", format!("image {} is refused: {why}", digest.short()))
-        .hint("bake it anew on a machine whose key this host trusts, or add that key to the trusted ones")
+fn refused(what: &str, why: impl std::fmt::Display) -> Fault {
+    Fault::world("signature-refused", format!("{what} is refused: {why}"))
+        .hint("make it anew on a machine whose key this host trusts, or add that key to the trusted ones")
         .again(false)
 }
 
 /// Checks signature, subject and bill of materials; the object's own bytes are checked by the store.
 pub fn verify_signature(layout: &Layout, digest: &Digest, policy: &Policy) -> Result<Verified, Fault> {
-    let at = dir(layout, digest);
-    let path = envelope_path(&at);
+    let what = format!("image {}", digest.short());
+    Ok(open(&dir(layout, digest), &what, digest, policy)?.map_or(Verified::Unsigned, |(key, _)| Verified::By(key)))
+}
+
+/// As [`verify_signature`], for the attestations in a directory; gives who signed and the statement. None: nobody signed, and need not.
+pub(crate) fn open(at: &Path, what: &str, digest: &Digest, policy: &Policy) -> Result<Option<(PublicKey, Value)>, Fault> {
+    let path = envelope_path(at);
     if !io::exists(&path) {
-        return if policy.require {
-            Err(refused(digest, "it has no signature, and the policy asks for one"))
-        } else {
-            Ok(Verified::Unsigned)
-        };
+        return if policy.require { Err(refused(what, "it has no signature, and the policy asks for one")) } else { Ok(None) };
     }
     let envelope: Envelope = serde_json::from_slice(&io::read_limited(&path, LIMIT)?)
-        .map_err(|e| refused(digest, format!("{} is damaged: {e}", path.display())))?;
-    let payload = BASE64.decode(&envelope.payload).map_err(|e| refused(digest, format!("its signed statement is damaged: {e}")))?;
+        .map_err(|e| refused(what, format!("{} is damaged: {e}", path.display())))?;
+    let payload = BASE64.decode(&envelope.payload).map_err(|e| refused(what, format!("its signed statement is damaged: {e}")))?;
     if envelope.payload_type != PAYLOAD_TYPE {
-        return Err(refused(digest, format!("what is signed is of type {}", envelope.payload_type)));
+        return Err(refused(what, format!("what is signed is of type {}", envelope.payload_type)));
     }
     let signed = pae(&envelope.payload_type, &payload);
     let good = policy.trusted.iter().find(|key| envelope.signatures.iter().any(|s| is_good(key, &signed, &s.sig)));
     let Some(key) = good else {
         let by: Vec<&str> = envelope.signatures.iter().map(|s| s.keyid.as_str()).collect();
-        return Err(refused(digest, format!("no trusted key signed it (it names {})", by.join(", "))));
+        return Err(refused(what, format!("no trusted key signed it (it names {})", by.join(", "))));
     };
-    let statement: Value =
-        serde_json::from_slice(&payload).map_err(|e| refused(digest, format!("its signed statement is no JSON: {e}")))?;
+    let statement: Value = serde_json::from_slice(&payload).map_err(|e| refused(what, format!("its signed statement is no JSON: {e}")))?;
     if statement["subject"][0]["digest"]["sha256"].as_str() != Some(digest.hex()) {
-        return Err(refused(digest, "the signature is of another image"));
+        return Err(refused(what, "the signature is of other bytes"));
     }
-    let sbom = io::digest_file(&sbom_path(&at)).map_err(|f| refused(digest, f.message))?.0;
+    let sbom = io::digest_file(&sbom_path(at)).map_err(|f| refused(what, f.message))?.0;
     if statement["predicate"]["runDetails"]["byproducts"][0]["digest"]["sha256"].as_str() != Some(sbom.hex()) {
-        return Err(refused(digest, "its bill of materials was changed after it was signed"));
+        return Err(refused(what, "its bill of materials was changed after it was signed"));
     }
-    Ok(Verified::By(key.clone()))
+    Ok(Some((key.clone(), statement)))
 }
 
 fn is_good(key: &str, signed: &[u8], sig: &str) -> bool {

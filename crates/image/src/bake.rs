@@ -20,7 +20,6 @@ use crate::packages;
 use crate::progress::{Progress, Steps};
 use crate::rebuild;
 use crate::recipe;
-use crate::sources;
 use crate::store::Store;
 use model::{Digest, Fault, ImageName, ImageSpec, Time};
 use serde::{Deserialize, Serialize};
@@ -178,13 +177,7 @@ struct Asked {
 
 fn ask(store: &Store, spec: &ImageSpec, steps: &mut Steps) -> Result<Asked, Fault> {
     steps.begin("update", "asking the mirrors what is new");
-    let (all, own) = apt::machine_sources()?;
-    let chosen = sources::of_release(&all, &spec.debian, own.as_deref());
-    if chosen.is_empty() {
-        return Err(Fault::yours("no-sources", format!("this machine's apt sources have none for {}", spec.debian))
-            .hint("use the release this machine runs, or add its mirror under /etc/apt/sources.list.d"));
-    }
-    let apt = Apt::open(store, sources::with_suites(chosen, &spec.debian, &spec.custom.suites))?;
+    let apt = Apt::open(store, apt::sources_of(store, &spec.debian, &spec.custom)?)?;
     if let Some(line) = apt.passed.iter().find(|l| l.contains("::Check-") && l.contains("false")) {
         steps.at(0, 0, format!("this machine's apt is told not to check how old an index is: {line}"));
     }
@@ -215,12 +208,22 @@ fn choose(store: &Store, spec: &ImageSpec, asked: &Asked, steps: &mut Steps) -> 
     required.insert("apt".to_string());
     let names: BTreeSet<&String> = required.iter().chain(&spec.packages).collect();
     let wanted = asked.apt.resolve(&names.into_iter().cloned().collect::<Vec<_>>())?;
+    let lock = Lock {
+        head: head(spec, recipe::digest(spec), &asked.apt, &asked.releases, asked.at),
+        packages: locked(&lists, &wanted, &required)?,
+    };
+    lock.write(&store.lock_path(&lock.digest()))?;
+    Ok(lock)
+}
+
+/// What apt chose, as the signed lists describe it. By name.
+pub(crate) fn locked(lists: &BTreeMap<String, Vec<u8>>, wanted: &[apt::Wanted], required: &BTreeSet<String>) -> Result<Vec<Locked>, Fault> {
     let name_of = |w: &apt::Wanted| w.file.split('_').next().unwrap_or("").to_string();
     let names: BTreeSet<String> = wanted.iter().map(name_of).collect();
     let sums: BTreeSet<&str> = wanted.iter().map(|w| w.sha256.as_str()).collect();
-    let found = packages::find(&lists, &names, &sums);
+    let found = packages::find(lists, &names, &sums);
     let mut locked: BTreeMap<String, Locked> = BTreeMap::new();
-    for w in &wanted {
+    for w in wanted {
         let stands: &[_] = found.get(w.sha256.as_str()).map_or(&[], Vec::as_slice);
         let Some((_, p)) = stands.first() else {
             return Err(Fault::ours("not-in-index", format!("apt wants {} and no index has its sum", w.url)));
@@ -247,14 +250,13 @@ fn choose(store: &Store, spec: &ImageSpec, asked: &Asked, steps: &mut Steps) -> 
                 .hint("foreign architectures are not for images"));
         }
     }
-    let lock = Lock { head: head(spec, asked), packages: locked.into_values().collect() };
-    lock.write(&store.lock_path(&lock.digest()))?;
-    Ok(lock)
+    Ok(locked.into_values().collect())
 }
 
-fn head(spec: &ImageSpec, asked: &Asked) -> Head {
+/// `asked`: the moment before the mirrors were.
+pub(crate) fn head(spec: &ImageSpec, recipe: Digest, apt: &Apt, releases: &[apt::Release], asked: Time) -> Head {
     let get = |r: &apt::Release, key: &str| r.fields.get(key).cloned();
-    let indexes = asked.releases.iter().map(|r| Index {
+    let indexes = releases.iter().map(|r| Index {
         origin: get(r, "Origin").unwrap_or_default(),
         suite: get(r, "Codename").unwrap_or_default(),
         date: get(r, "Date").unwrap_or_default(),
@@ -264,12 +266,12 @@ fn head(spec: &ImageSpec, asked: &Asked) -> Head {
     Head {
         lock: 1,
         debian: spec.debian.clone(),
-        arch: asked.apt.arch.clone(),
-        recipe: recipe::digest(spec),
+        arch: apt.arch.clone(),
+        recipe,
         spec: spec.clone(),
-        asked: asked.at,
+        asked,
         indexes: indexes.collect(),
-        passed: asked.apt.passed.clone(),
+        passed: apt.passed.clone(),
     }
 }
 

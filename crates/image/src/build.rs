@@ -51,23 +51,7 @@ struct Set {
 
 impl Set {
     fn open(store: &Store, lock: &Lock) -> Result<Set, Fault> {
-        let debs = in_parallel(lock.packages.len(), |n| {
-            let locked = &lock.packages[n];
-            let deb = Deb::open(&fetch::path(store, locked))?;
-            let found = (deb.field("Package"), deb.field("Version"));
-            if found != (Some(&locked.name), Some(&locked.version)) {
-                let text = format!(
-                    "{} holds {} {}, and the lock says {} {}",
-                    deb.path().display(),
-                    found.0.unwrap_or("?"),
-                    found.1.unwrap_or("?"),
-                    locked.name,
-                    locked.version
-                );
-                return Err(Fault::world("bad-package-file", text).again(false));
-            }
-            Ok(deb)
-        })?;
+        let debs = open_packages(store, lock)?;
         let required = lock.packages.iter().enumerate().filter(|(_, p)| p.required).map(|(n, _)| n).collect();
         let core = dpkg::closure(&debs, required);
         let late = (0..debs.len()).filter(|n| !core.contains(n) && debs[*n].script("preinst").is_some()).collect();
@@ -103,6 +87,27 @@ impl Set {
         all.remove(&n);
         all
     }
+}
+
+/// Every package of a lock from the package store; each must be what the lock says it is.
+pub(crate) fn open_packages(store: &Store, lock: &Lock) -> Result<Vec<Deb>, Fault> {
+    in_parallel(lock.packages.len(), |n| {
+        let locked = &lock.packages[n];
+        let deb = Deb::open(&fetch::path(store, locked))?;
+        let found = (deb.field("Package"), deb.field("Version"));
+        if found != (Some(&locked.name), Some(&locked.version)) {
+            let text = format!(
+                "{} holds {} {}, and the lock says {} {}",
+                deb.path().display(),
+                found.0.unwrap_or("?"),
+                found.1.unwrap_or("?"),
+                locked.name,
+                locked.version
+            );
+            return Err(Fault::world("bad-package-file", text).again(false));
+        }
+        Ok(deb)
+    })
 }
 
 /// Unpacks, configures, customises and scrubs.
@@ -148,7 +153,7 @@ fn shipped<'a>(items: impl Iterator<Item = &'a Items>) -> BTreeMap<PathBuf, i64>
 }
 
 /// Directories and links that must be there before the first package.
-fn skeleton(root: &Path, arch: &str) -> Result<(), Fault> {
+pub(crate) fn skeleton(root: &Path, arch: &str) -> Result<(), Fault> {
     io::set_mode(root, 0o755)?;
     let merged = MERGED.iter().filter(|(from, _)| *from != "lib64" || matches!(arch, "amd64" | "ppc64el" | "loong64"));
     for (from, to) in merged {

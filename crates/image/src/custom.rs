@@ -17,6 +17,9 @@ pub fn notes(custom: &ImageCustom) -> Vec<String> {
         let args: Vec<String> = custom.args.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
         notes.push(format!("build arguments: {}", args.join(", ")));
     }
+    if !custom.components.is_empty() {
+        notes.push(format!("components of the archive: {}", custom.components.join(", ")));
+    }
     if let Some(script) = &custom.script {
         notes.push(format!("a script of the recipe ran in the tree: {}", io::digest_of(script.as_bytes())));
     }

@@ -4,6 +4,7 @@
 pub mod apt;
 mod archive;
 mod attest;
+mod attest_disk;
 mod bake;
 mod build;
 mod changes;
@@ -39,11 +40,12 @@ mod unpack;
 mod version;
 
 pub use attest::{Key, Policy, PublicKey, Verified, attest, verify_signature};
+pub use attest_disk::{DiskMade, DiskSaid, MadeOf, admit_disk, attest_disk, attested_beside, rebuild_disk, verify_disk};
 pub use bake::{Baked, Builder, Did, Looked, Options, PatchState, bake, bake_fresh, bake_with, build, fetch, lock, look, patch_state};
 pub use changes::{Changes, changes, changes_of_locks};
 pub use compare::{Difference, compare_images};
 pub use fetch::Fetched;
-pub use kits::kit;
+pub use kits::{KitState, MachineKit, Which, kept_kit, kit, kit_lock_path, kit_state, lock_kit};
 pub use known::find_lock;
 pub use lockfile::{Head, Index, Lock, Locked};
 pub use manifest::{Kind, Manifest, Package};

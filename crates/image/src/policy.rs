@@ -206,7 +206,7 @@ mod tests {
         for name in ["sbom.cdx.json", "provenance.dsse.json"] {
             std::fs::copy(at.join(name), store.attested(&other).join(name)).unwrap();
         }
-        assert!(refusal(&layout, &other).contains("the signature is of another image"));
+        assert!(refusal(&layout, &other).contains("the signature is of other bytes"));
 
         std::fs::remove_file(at.join("provenance.dsse.json")).unwrap();
         assert!(refusal(&layout, &image).contains("it has no signature, and the policy asks for one"));

@@ -111,14 +111,25 @@ fn pocket<'a>(suite: &'a str, release: &str) -> Option<&'a str> {
     ["", "-updates", "-security", "/updates"].contains(&rest).then_some(rest)
 }
 
-/// The sources of `release`, with nothing of third parties. Where the machine has none and `own` (its own release) is another,
-/// the machine's mirrors are asked for `release` instead.
-pub fn of_release(all: &[Source], release: &str, own: Option<&str>) -> Vec<Source> {
-    let found = select(all, release, release);
-    match own {
-        Some(own) if found.is_empty() && own != release => select(all, own, release),
-        _ => found,
+/// The sources of `release`, with nothing of third parties. Where the machine names none of its pockets and `own` (its own release) is
+/// another, the machine's mirrors are asked for `release` instead: who has `bookworm-security` there has `trixie-security` there too.
+/// So are they where the machine names some of the pockets on the very mirror of its own release: who wrote `deb ... trixie main`
+/// for one package did not mean that an image should go without security fixes.
+pub fn of_release(all: &[Source], release: &str, own: Option<&str>, components: &[String]) -> Vec<Source> {
+    let mut found = select(all, release, release, components);
+    let Some(own) = own.filter(|own| *own != release) else { return found };
+    let mirrored = select(all, own, release, components);
+    let has = |list: &[Source], suite: &str| list.iter().any(|s| s.suites.iter().any(|n| n == suite));
+    let same_mirror = mirrored.iter().any(|m| has(std::slice::from_ref(m), release) && found.iter().any(|f| f.uris == m.uris));
+    if found.is_empty() || same_mirror {
+        for mut source in mirrored {
+            source.suites.retain(|suite| !has(&found, suite));
+            if !source.suites.is_empty() {
+                found.push(source);
+            }
+        }
     }
+    found
 }
 
 /// Adds further suites of the same mirrors: to the source that has the release itself.
@@ -129,7 +140,7 @@ pub fn with_suites(mut sources: Vec<Source>, release: &str, further: &[String]) 
     sources
 }
 
-fn select(all: &[Source], from: &str, to: &str) -> Vec<Source> {
+fn select(all: &[Source], from: &str, to: &str, components: &[String]) -> Vec<Source> {
     let mut found: Vec<Source> = Vec::new();
     for source in all {
         // A third party may name its suite after the release; only a distribution has the component main.
@@ -138,7 +149,8 @@ fn select(all: &[Source], from: &str, to: &str) -> Vec<Source> {
         if suites.is_empty() || !main {
             continue;
         }
-        let wanted = Source { suites, components: vec!["main".to_string()], ..source.clone() };
+        let components = if components.is_empty() { vec!["main".to_string()] } else { components.to_vec() };
+        let wanted = Source { suites, components, ..source.clone() };
         if !found.contains(&wanted) {
             found.push(wanted);
         }
@@ -183,7 +195,7 @@ mod tests {
 
     #[test]
     fn third_parties_do_not_leak_in() {
-        let found = of_release(&machine(), "bookworm", Some("bookworm"));
+        let found = of_release(&machine(), "bookworm", Some("bookworm"), &[]);
         assert_eq!(found.len(), 2);
         assert_eq!(found[0].suites, ["bookworm", "bookworm-updates"]);
         assert_eq!(found[0].components, ["main"]);
@@ -193,15 +205,50 @@ mod tests {
 
     #[test]
     fn another_release_is_asked_of_the_same_mirrors() {
-        let found = of_release(&machine(), "trixie", Some("bookworm"));
+        let found = of_release(&machine(), "trixie", Some("bookworm"), &[]);
         assert_eq!(found[0].suites, ["trixie", "trixie-updates"]);
         assert_eq!(found[1].suites, ["trixie-security"]);
     }
 
+    /// Half of a release in the machine's files is no reason to leave its security fixes out.
+    #[test]
+    fn pockets_that_the_machine_does_not_name_are_asked_of_its_mirror() {
+        let mut all = machine();
+        all.extend(parse("t.list", "deb [signed-by=/k.gpg] http://deb.debian.org/debian trixie main\n"));
+        let found = of_release(&all, "trixie", Some("bookworm"), &[]);
+        let suites: Vec<&str> = found.iter().flat_map(|s| s.suites.iter().map(String::as_str)).collect();
+        assert_eq!(suites, ["trixie", "trixie-updates", "trixie-security"]);
+        assert_eq!(found[2].uris, ["http://deb.debian.org/debian-security"]);
+        // Another mirror may not have them: it is taken as it is written.
+        let mut all = machine();
+        all.extend(parse("t.list", "deb http://elsewhere/debian trixie main\n"));
+        assert_eq!(of_release(&all, "trixie", Some("bookworm"), &[]).len(), 1);
+    }
+
+    /// Ubuntu's archive: all pockets on one host, what is not supported for ever in a component of its own.
+    #[test]
+    fn another_distribution_is_its_own_sources_and_the_components_asked_for() {
+        let text = "Types: deb\nURIs: http://u/ubuntu\nSuites: noble noble-updates noble-backports noble-proposed\nComponents: main universe\nSigned-By: /u.gpg\n\nTypes: deb\nURIs: http://u/ubuntu\nSuites: noble-security\nComponents: main universe\nSigned-By: /u.gpg\n";
+        let mut all = machine();
+        all.extend(parse("u.sources", text));
+        let found = of_release(&all, "noble", Some("bookworm"), &["main".to_string(), "universe".to_string()]);
+        assert_eq!(found.len(), 2);
+        assert_eq!(
+            (&found[0].suites[..], &found[0].components[..]),
+            (&["noble".to_string(), "noble-updates".into()][..], &["main".to_string(), "universe".into()][..])
+        );
+        assert_eq!(found[1].suites, ["noble-security"]);
+        assert!(found.iter().all(|s| s.uris == ["http://u/ubuntu"] && s.signed_by.as_deref() == Some("/u.gpg")));
+        assert_eq!(of_release(&all, "noble", None, &[])[0].components, ["main"]);
+    }
+
     #[test]
     fn further_suites_come_from_the_release_s_own_mirror() {
-        let found =
-            with_suites(of_release(&machine(), "bookworm", None), "bookworm", &["bookworm-backports".to_string(), "bookworm".to_string()]);
+        let found = with_suites(
+            of_release(&machine(), "bookworm", None, &[]),
+            "bookworm",
+            &["bookworm-backports".to_string(), "bookworm".to_string()],
+        );
         assert_eq!(found[0].suites, ["bookworm", "bookworm-updates", "bookworm-backports"]);
         assert_eq!(found[1].suites, ["bookworm-security"]);
     }
@@ -219,7 +266,7 @@ mod tests {
 
     #[test]
     fn what_is_rendered_reads_the_same() {
-        let all = of_release(&machine(), "bookworm", None);
+        let all = of_release(&machine(), "bookworm", None, &[]);
         assert_eq!(parse("x.sources", &render(&all)), all);
     }
 

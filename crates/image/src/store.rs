@@ -9,12 +9,14 @@
 //!   locked/<hex>.lock      every package of an image, by inputs
 //!   asked/<hex>.json       what the mirrors had signed -> the lock that was chosen from it
 //!   packages/<sha256>.deb  what was fetched
+//!   kits/                  locks of what disks boot with, see kits.rs
 //!   attested/<hex>/        bill of materials, provenance, signature
 //!   current/<image>.json   the newest image of a recipe
 //!   locks/  work/          see locks.rs
 //! ```
 
 use crate::io;
+use crate::kits;
 use crate::lockfile::Lock as PackageLock;
 use crate::locks::{Lock, Work, sweep};
 use crate::manifest::{Kind, Manifest};
@@ -315,17 +317,17 @@ impl Store {
             removed.push(Removed { digest, name, bytes });
         }
         self.drop_dead_inputs()?;
-        self.drop_dead_packages(grace_ms)?;
+        self.drop_dead_packages(keep_last_n, grace_ms)?;
         Ok(removed)
     }
 
-    /// Locks that no image is known to come from, and then packages that no lock names. A young lock may be of a bake that is still at work.
-    fn drop_dead_packages(&self, grace_ms: u64) -> Result<(), Fault> {
+    /// Locks that no image is known to come from, locks of old kits, and then packages that no lock names. A young lock may be of a bake that is still at work.
+    fn drop_dead_packages(&self, keep_last_n: usize, grace_ms: u64) -> Result<(), Fault> {
         let young = |path: &Path| {
             let age = fs::metadata(path).and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
             age.is_none_or(|a| a.as_millis() < u128::from(grace_ms))
         };
-        let mut named = BTreeSet::new();
+        let mut named = kits::sweep(self, keep_last_n, young)?;
         for path in entries(&self.dir("locked"))? {
             let inputs = path.file_stem().and_then(|s| Digest::new(format!("sha256:{}", s.to_string_lossy())).ok());
             let lives = inputs.is_some_and(|i| io::exists(&self.inputs_path(&i))) || young(&path);

@@ -4,7 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use image::emit::{self, Artifact, DiskInputs, Kit, boot};
-use model::{Drain, Health, Limits, Release};
+use image::{MachineKit, Store, Which};
+use model::{Drain, Health, Layout, Limits, Release};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -39,13 +40,15 @@ fn well(c: &mut Command) {
     assert!(done.status.success(), "{c:?}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
+/// Locked once, then from the lock and the package store of that data directory.
+fn kit_in(data: &Path) -> MachineKit {
+    let image = serde_json::from_value(serde_json::json!({ "name": "base", "debian": "bookworm", "packages": [] })).unwrap();
+    image::kit(&Store::open(&Layout::new(data)).unwrap(), &image, Which::Kept, &mut |_| {}).unwrap()
+}
+
 impl Work {
-    fn kit(&self) -> Kit {
-        let at = self.dir.join("kit");
-        if !at.exists() {
-            emit::extract_kit("bookworm", &SOURCES.map(String::from), &at).unwrap();
-        }
-        Kit::open(&at).unwrap()
+    fn kit(&self) -> MachineKit {
+        kit_in(&self.dir.join("data"))
     }
 
     /// A root as the product bakes one: erofs with lz4hc.
@@ -145,7 +148,7 @@ fn emit_to(out: &Path, kit: &Kit, root: &Path, artifact: Artifact) -> emit::Emit
 fn a_plain_image_boots_to_its_service() {
     let work = work();
     let out = work.dir.join("plain.disk");
-    emit_to(&out, &work.kit(), &work.root("plain", "python3"), Artifact::Inside(&work.artifact()));
+    emit_to(&out, &work.kit().kit, &work.root("plain", "python3"), Artifact::Inside(&work.artifact()));
     let report = ask(&out, None).unwrap();
     show("plain, the code a part of the disk", &report);
     expect_hello(&report);
@@ -159,7 +162,7 @@ fn a_plain_image_boots_to_its_service() {
 fn the_code_may_come_on_a_disk_of_its_own() {
     let work = work();
     let (out, second, app) = (work.dir.join("apart.disk"), work.dir.join("apart-app.disk"), work.artifact());
-    let emitted = emit_to(&out, &work.kit(), &work.root("plain", "python3"), Artifact::Apart(&app));
+    let emitted = emit_to(&out, &work.kit().kit, &work.root("plain", "python3"), Artifact::Apart(&app));
     assert!(emitted.part("app").is_none());
     emit::volume(&app, &second).unwrap();
     let report = ask(&out, Some(&second)).unwrap();
@@ -173,7 +176,7 @@ fn the_code_may_come_on_a_disk_of_its_own() {
 fn an_image_with_systemd_boots_into_it() {
     let work = work();
     let out = work.dir.join("systemd.disk");
-    emit_to(&out, &work.kit(), &work.root("systemd", "python3,systemd,systemd-sysv,dbus"), Artifact::Inside(&work.artifact()));
+    emit_to(&out, &work.kit().kit, &work.root("systemd", "python3,systemd,systemd-sysv,dbus"), Artifact::Inside(&work.artifact()));
     let report = ask(&out, None).unwrap();
     show("systemd", &report);
     expect_hello(&report);
@@ -187,7 +190,7 @@ fn an_image_with_systemd_boots_into_it() {
 fn a_changed_bit_is_found_by_the_kernel() {
     let work = work();
     let (good, bad) = (work.dir.join("whole.disk"), work.dir.join("changed.disk"));
-    let emitted = emit_to(&good, &work.kit(), &work.root("plain", "python3"), Artifact::Inside(&work.artifact()));
+    let emitted = emit_to(&good, &work.kit().kit, &work.root("plain", "python3"), Artifact::Inside(&work.artifact()));
     let mebibyte = |bytes: u64| bytes.next_multiple_of(1 << 20);
     let root_at = (1 << 20) + mebibyte(emitted.part("esp").unwrap().bytes);
     let app_at = root_at + mebibyte(emitted.part("root").unwrap().bytes) + mebibyte(emitted.part("root-hash").unwrap().bytes);
@@ -219,7 +222,7 @@ fn disk_and_layout_are_the_same_bytes_under_disturbance() {
     {
         let dir = tempfile::tempdir().unwrap();
         let copy = dir.path().join(format!("kit-{i}"));
-        well(Command::new("cp").arg("-a").arg(work.dir.join("kit")).arg(&copy));
+        well(Command::new("cp").arg("-a").arg(work.dir.join("data")).arg(&copy));
         let script = format!("umask {umask}; hostname h{i}; exec \"$@\"");
         let mut c = Command::new("unshare");
         c.args(["--uts", "--mount", "--", "sh", "-c", &script, "sh"]).arg(std::env::current_exe().unwrap());
@@ -242,9 +245,9 @@ fn disk_and_layout_are_the_same_bytes_under_disturbance() {
 fn emit_once() {
     let Some(out) = std::env::var_os("EMIT_OUT").map(PathBuf::from) else { return };
     let var = |name: &str| PathBuf::from(std::env::var_os(name).unwrap());
-    let (kit, root, app, release) = (Kit::open(&var("EMIT_KIT")).unwrap(), var("EMIT_ROOT"), var("EMIT_APP"), release());
+    let (kit, root, app, release) = (kit_in(&var("EMIT_KIT")), var("EMIT_ROOT"), var("EMIT_APP"), release());
     let inputs =
-        DiskInputs { root_erofs: &root, kit: &kit, artifact: Some(Artifact::Inside(&app)), release: Some(&release), cmdline_extra: "" };
+        DiskInputs { root_erofs: &root, kit: &kit.kit, artifact: Some(Artifact::Inside(&app)), release: Some(&release), cmdline_extra: "" };
     let disk = emit::disk(&inputs, &out.join("disk")).unwrap();
     let meta = emit::Meta { name: "web:r7".into(), epoch: 1_790_000_000, release: Some(&release), ..Default::default() };
     let layout = emit::oci(&root, &out.join("oci"), &meta).unwrap();

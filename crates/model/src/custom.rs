@@ -9,6 +9,9 @@ pub struct ImageCustom {
     /// Further suites packages may come from, besides the release, its updates and its security fixes: `bookworm-backports`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub suites: Vec<String>,
+    /// Parts of the archive packages may come from; none named: `main`. Ubuntu: `main`, `universe`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub components: Vec<String>,
     /// By name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub users: BTreeMap<String, ImageUser>,

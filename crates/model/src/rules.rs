@@ -147,6 +147,22 @@ pub fn suite(text: &str) -> Said {
     }
 }
 
+/// A part of an archive.
+pub fn component(text: &str) -> Said {
+    let good = text.len() <= NAME_BYTES_MAX
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+    let wrong = Wrong::new("bad-component", format!("`{text}` is no component"), "expected a part of the archive, such as \"main\"");
+    match () {
+        () if good => Ok(()),
+        () if text.contains('/') => Err(wrong.hint("components of components, such as \"updates/main\", are of no Debian in use")),
+        () => {
+            Err(wrong
+                .hint("Debian has main, contrib, non-free-firmware and non-free; Ubuntu has main, restricted, universe and multiverse"))
+        }
+    }
+}
+
 /// The name of a user or a group.
 pub fn account(text: &str, what: &str) -> Said {
     let good = |text: &str| {
@@ -277,6 +293,8 @@ impl ImageCustom {
     fn check(&self) -> Said {
         few("further suites", self.suites.len(), SUITES_MAX)?;
         self.suites.iter().try_for_each(|s| suite(s))?;
+        few("components", self.components.len(), SUITES_MAX)?;
+        self.components.iter().try_for_each(|c| component(c))?;
         let mut uids = BTreeSet::new();
         for (name, user) in &self.users {
             account(name, "user")?;
@@ -406,6 +424,8 @@ mod tests {
         assert_eq!(with(|spec| spec.packages.push("--option".to_string())), Err("bad-package"));
         assert_eq!(with(|spec| spec.debian = "--x".to_string()), Err("bad-suite"));
         assert_eq!(with(|spec| spec.custom.suites.push("x".repeat(33))), Err("bad-suite"));
+        assert_eq!(with(|spec| spec.custom.components = vec!["main".into(), "non-free-firmware".into()]), Ok(()));
+        assert_eq!(with(|spec| spec.custom.components.push("updates/main".into())), Err("bad-component"));
     }
 
     #[test]

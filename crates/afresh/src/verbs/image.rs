@@ -63,9 +63,11 @@ impl ImageVerb {
     }
 }
 
-/// Ask the mirrors whether anything is newer than in the current image; nothing is baked
+/// Ask the mirrors whether anything is newer than in the current image, and in the kit its disks boot with; nothing is baked
 #[derive(Args, Debug)]
-#[command(after_help = "Exits with 0 if nothing is newer, with 3 if something is.\n\nExample:\n  sudo afresh image check base")]
+#[command(
+    after_help = "Exits with 0 if nothing is newer, with 3 if something is. The kit (kernel, boot tools) is looked at once a disk was emitted.\n\nExample:\n  sudo afresh image check base"
+)]
 pub struct Check {
     /// As the service file names it
     pub image: ImageName,
@@ -81,13 +83,20 @@ impl Check {
         let news = image::life::news(&store, spec)?;
         let behind: Vec<Change> = image::life::news_since(&store, current.as_ref(), &news)?;
         let same = current.as_ref().and_then(|c| store.manifest(c).ok()).is_some_and(|m| m.inputs == news.inputs);
+        let kit = image::kit_state(&store, spec, &mut |_| {})?;
+        let is_kit_newest = kit.as_ref().is_none_or(|kit| kit.behind.is_empty());
         let seconds = began.elapsed().as_secs_f64();
         if context.json {
+            let kit = kit.map(
+                |k| json!({ "lock": k.lock, "newest": is_kit_newest, "newest_lock": k.newest, "packages": k.packages, "behind": k.behind }),
+            );
             show::json(&json!({
-                "image": self.image, "current": current, "newest": same, "inputs": news.inputs, "behind": behind, "seconds": seconds,
+                "image": self.image, "current": current, "newest": same, "inputs": news.inputs, "behind": behind, "kit": kit, "seconds": seconds,
                 "same_indexes": news.same_indexes, "traffic": news.traffic,
             }));
-        } else if let Some(current) = current.filter(|_| same) {
+            return Ok(if same && is_kit_newest { Exit::Succeeded } else { Exit::NotYet });
+        }
+        if let Some(current) = current.filter(|_| same) {
             show::line(format!(
                 "{} {}: every one of its {} packages is the newest ({seconds:.1} s)",
                 self.image,
@@ -103,8 +112,22 @@ impl Check {
             };
             show::line(format!("{}: {what}; bake it with: afresh image rebuild {} ({seconds:.1} s)", self.image, self.image));
         }
-        Ok(if same { Exit::Succeeded } else { Exit::NotYet })
+        if let Some(kit) = kit {
+            tell_kit(&self.image, &kit);
+        }
+        Ok(if same && is_kit_newest { Exit::Succeeded } else { Exit::NotYet })
     }
+}
+
+fn tell_kit(image: &ImageName, kit: &image::KitState) {
+    let (short, count) = (kit.lock.short(), kit.packages);
+    if kit.behind.is_empty() {
+        show::line(format!("kit {short} of its disks: every one of its {count} packages is the newest"));
+        return;
+    }
+    kit.behind.iter().for_each(show::line);
+    let what = show::times(kit.behind.len() as u64, "package");
+    show::line(format!("kit {short} of its disks: {what} newer, gone or come in; lock it anew with: afresh image lock {image} --kit"));
 }
 
 /// Look at the mirrors now, and bake, test and roll out what is new, whatever the schedule says

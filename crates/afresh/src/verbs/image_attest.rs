@@ -20,6 +20,13 @@ pub struct Attest {
     /// A digest's first digits, or a name for its current image
     #[arg(value_name = "DIGEST|NAME")]
     pub image: String,
+    #[command(flatten)]
+    pub key: KeyArgs,
+}
+
+/// With what is signed.
+#[derive(Args, Debug)]
+pub struct KeyArgs {
     /// An ed25519 key, made if it is not there; otherwise the key of this data directory
     #[arg(long, value_name = "FILE", conflicts_with = "key_command")]
     pub key: Option<PathBuf>,
@@ -31,16 +38,16 @@ pub struct Attest {
     pub public: Option<String>,
 }
 
-/// Check an image: its bytes, who signed it, its bill of materials and its provenance; with --rebuild also that it can be built again
+/// Check an image or an emitted disk: its bytes, who signed it, its bill of materials and its provenance; with --rebuild also that it can be made again
 #[derive(Args, Debug)]
 #[command(
     after_help = "Keys that count: those of --trust, or of the policy (`afresh image policy`), or this data directory's own.\n\nExample:\n  sudo afresh image verify base --rebuild"
 )]
 pub struct Verify {
-    /// A digest's first digits, or a name for its current image
-    #[arg(value_name = "DIGEST|NAME")]
+    /// A digest's first digits, a name for its current image, or the file of a disk
+    #[arg(value_name = "DIGEST|NAME|DISK")]
     pub image: String,
-    /// Build it again from its lock and the package store, and compare: every difference is told, by path and by bytes
+    /// Build it again from its lock and the package store, and compare: every difference is told, by path and by bytes; of a disk by part
     #[arg(long)]
     pub rebuild: bool,
     /// Only this public key counts (may be given again)
@@ -54,7 +61,7 @@ impl Attest {
         let store = Store::open(&context.layout)?;
         let manifest = named(&store, &self.image)?;
         let lock = store.lock_of(&manifest.digest).map_err(|f| f.hint("only an image that was built from a lock can be attested"))?;
-        let key = self.key(&store)?;
+        let key = self.key.key(&store)?;
         let policy = Policy { require: true, trusted: vec![key.public()] };
         let is_there = image::verify_whole(&context.layout, &manifest.digest, &policy).is_ok();
         if !is_there {
@@ -78,8 +85,10 @@ impl Attest {
         }
         Ok(Exit::Succeeded)
     }
+}
 
-    fn key(&self, store: &Store) -> Result<Key, Fault> {
+impl KeyArgs {
+    pub fn key(&self, store: &Store) -> Result<Key, Fault> {
         match (&self.key_command, &self.public, &self.key) {
             (Some(command), Some(public), _) => {
                 if !image::is_public_key(public) {
@@ -96,6 +105,9 @@ impl Attest {
 impl Verify {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         let store = Store::open(&context.layout)?;
+        if let Some(disk) = self.disk(&store) {
+            return super::image_disk::verify(context, &store, disk, &self.policy(context, &store)?, self.rebuild);
+        }
         let manifest = named(&store, &self.image)?;
         let began = Instant::now();
         store.verify(&manifest.digest)?;
@@ -144,6 +156,12 @@ impl Verify {
         .hint("a script of the recipe, or what it was baked with, gave another result; the paths say where")
         .again(false)
         .into())
+    }
+
+    /// The name of an image goes before a file that happens to be called so.
+    fn disk(&self, store: &Store) -> Option<&Path> {
+        let is_image = ImageName::new(self.image.as_str()).is_ok_and(|name| matches!(image::current(store, &name), Ok(Some(_))));
+        Some(Path::new(&self.image)).filter(|path| !is_image && path.is_file())
     }
 
     fn policy(&self, context: &Context, store: &Store) -> Result<Policy, Fault> {

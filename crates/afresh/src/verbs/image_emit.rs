@@ -1,6 +1,7 @@
 //! `image emit`, `image boot`: an image for other worlds, and the proof that a disk comes up to an answering service.
 
 use super::image::named;
+use super::image_attest::KeyArgs;
 use super::image_make::{rounded, total, with_progress};
 use super::step_hand::millis;
 use crate::context::Context;
@@ -10,7 +11,7 @@ use crate::show;
 use api::control::ReleaseRow;
 use clap::Args;
 use image::emit::{self, Artifact, DiskInputs, Emitted, Meta, boot};
-use image::{Manifest, Store};
+use image::{DiskMade, Manifest, Store, Which};
 use model::{Digest, Drain, Fault, Health, ImageName, Limits, Release, ServiceName};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -20,7 +21,9 @@ use std::time::{Duration, Instant};
 /// Write an image as an OCI layout for container tools, or as a bootable disk for machines, clouds and QEMU
 #[derive(Args, Debug)]
 #[command(
-    after_help = "A disk has an EFI system partition, the image and its verity tree, and the service's code with its own. Equal inputs give equal bytes.\n\n\
+    after_help = "A disk has an EFI system partition, the image and its verity tree, and the service's code with its own. Kernel and boot tools are \
+                  packages of the image's release with a lock of their own; a disk from the same image, code and lock has the same bytes. Who made it of what \
+                  is signed beside it, in FILE.attested; `afresh image verify FILE` checks that.\n\n\
                   Example:\n  sudo afresh image emit base --disk web.disk --service web\n  sudo afresh image emit base --oci ./base-oci"
 )]
 pub struct Emit {
@@ -48,9 +51,14 @@ pub struct Emit {
     /// The port of what runs, where neither --release nor --service tells it
     #[arg(long, value_name = "PORT", requires = "run")]
     pub port: Option<u16>,
-    /// Fetch kernel and boot tools anew; otherwise those of the last disk are used
+    /// Lock the newest kernel and boot tools; otherwise those of the last disk of this release are used
     #[arg(long, requires = "disk")]
     pub fresh_kit: bool,
+    /// Take kernel and boot tools from this lock: a file or its first digits
+    #[arg(long, value_name = "LOCK", requires = "disk", conflicts_with = "fresh_kit")]
+    pub kit: Option<String>,
+    #[command(flatten)]
+    pub key: KeyArgs,
     /// More words for the kernel's command line
     #[arg(long, value_name = "WORDS", default_value = "", requires = "disk", hide_default_value = true)]
     pub cmdline: String,
@@ -87,82 +95,147 @@ pub struct Boot {
     pub console: Option<PathBuf>,
 }
 
+/// A disk that was written, and who says so.
+struct Disk {
+    emitted: Emitted,
+    kernel: String,
+    kit: image::Lock,
+    kit_path: PathBuf,
+    attested: PathBuf,
+    key: String,
+}
+
 impl Emit {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         let store = Store::open(&context.layout)?;
         let manifest = named(&store, &self.image)?;
         let root = store.path(&manifest.digest)?;
+        // What this machine would not run it does not pass on either.
+        image::admit(&context.layout, &manifest.digest)?;
         let release = self.what_runs(context, &manifest)?;
         let artifact = self.artifact(context, &store, release.as_ref())?;
         let mut seconds = BTreeMap::new();
-        let (kind, out, emitted, kernel) = match (&self.disk, &self.oci) {
-            (Some(out), _) => {
-                let (emitted, kernel) =
-                    self.disk(context, &store, &manifest, &root, artifact.as_ref(), release.as_ref(), out, &mut seconds)?;
-                ("disk", out, emitted, Some(kernel))
-            }
-            (None, Some(out)) => {
-                if artifact.is_some() && self.artifact.is_some() {
-                    return Err(Fault::yours("not-in-oci", "an OCI layout holds the machine's root only")
-                        .hint("leave --artifact out: container tools mount or add the code themselves")
-                        .into());
-                }
-                let began = Instant::now();
-                let meta = self.meta(&store, &manifest, release.as_ref());
-                let emitted = emit::oci(&root, out, &meta)?;
-                seconds.insert("oci".to_string(), rounded(began.elapsed().as_secs_f64()));
-                ("oci", out, emitted, None)
-            }
-            (None, None) => return Err(Fault::yours("no-form", "say what to write").hint("--disk FILE or --oci DIR").into()),
-        };
-        if context.json {
-            show::json(&json!({
-                "image": manifest.name, "digest": manifest.digest, "kind": kind, "path": out, "emitted": emitted.digest, "bytes": emitted.bytes,
-                "parts": emitted.parts, "artifact": artifact, "artifact_disk": self.artifact_disk, "kernel": kernel,
-                "release": release.as_ref().map(Release::label), "seconds": seconds,
-            }));
+        if let Some(out) = &self.disk {
+            let disk = self.disk(context, &store, &manifest, artifact.as_ref(), release.as_ref(), &mut seconds)?;
+            self.tell_disk(context, &manifest, artifact.as_ref(), release.as_ref(), out, &disk, &seconds);
             return Ok(Exit::Succeeded);
         }
-        tell_emitted(&manifest, kind, out, &emitted, total(&seconds));
+        let Some(out) = &self.oci else {
+            return Err(Fault::yours("no-form", "say what to write").hint("--disk FILE or --oci DIR").into());
+        };
+        if artifact.is_some() && self.artifact.is_some() {
+            return Err(Fault::yours("not-in-oci", "an OCI layout holds the machine's root only")
+                .hint("leave --artifact out: container tools mount or add the code themselves")
+                .into());
+        }
+        let began = Instant::now();
+        let emitted = emit::oci(&root, out, &self.meta(&store, &manifest, release.as_ref()))?;
+        seconds.insert("oci".to_string(), rounded(began.elapsed().as_secs_f64()));
+        if context.json {
+            let mut facts = self.facts(&manifest, "oci", out, &emitted, artifact.as_ref(), release.as_ref());
+            facts["seconds"] = json!(seconds);
+            show::json(&facts);
+        } else {
+            tell_emitted(&manifest, "oci", out, &emitted, total(&seconds));
+        }
         Ok(Exit::Succeeded)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what a disk is put together from, each once")]
     fn disk(
         &self,
         context: &Context,
         store: &Store,
         manifest: &Manifest,
-        root: &Path,
         artifact: Option<&Digest>,
         release: Option<&Release>,
-        out: &Path,
         seconds: &mut BTreeMap<String, f64>,
-    ) -> Result<(Emitted, String), Failure> {
+    ) -> Result<Disk, Failure> {
+        let out = self.disk.as_deref().expect("it was asked for");
         let name = ImageName::new(manifest.name.clone()).map_err(|e| Fault::ours("bad-name", e.to_string()))?;
-        let debian =
-            store.lock_of(&manifest.digest).map_err(|f| f.hint("only an image that was built from a lock knows its release"))?.head.debian;
-        let (kit, took) = with_progress(context, &name, |tell| image::kit(store, &debian, self.fresh_kit, tell))?;
-        seconds.extend(took);
+        let lock = store.lock_of(&manifest.digest).map_err(|f| f.hint("only an image that was built from a lock knows its release"))?;
+        let root = store.path(&manifest.digest)?;
         let code = artifact.map(|digest| store.path(digest)).transpose()?;
-        let began = Instant::now();
+        let key = self.key.key(store)?;
         if let (Some(file), None) = (&self.artifact_disk, &code) {
             return Err(Fault::yours("no-artifact", format!("there is no code to put on {}", file.display()))
                 .hint("name it with --artifact")
                 .into());
         }
-        let place = match (&code, &self.artifact_disk) {
-            (Some(code), Some(file)) => {
-                emit::volume(code, file)?;
-                Some(Artifact::Apart(code))
-            }
-            (Some(code), None) => Some(Artifact::Inside(code)),
-            (None, _) => None,
+        let which = match (&self.kit, self.fresh_kit) {
+            (Some(lock), _) => Which::Lock(lock),
+            (None, true) => Which::Newest,
+            (None, false) => Which::Kept,
         };
-        let inputs = DiskInputs { root_erofs: root, kit: &kit, artifact: place, release, cmdline_extra: &self.cmdline };
+        let (kit, took) = with_progress(context, &name, |tell| image::kit(store, &lock.head.spec, which, tell))?;
+        seconds.extend(took);
+        let began = Instant::now();
+        let (mut place, mut apart) = (None, None);
+        match (&code, &self.artifact_disk) {
+            (Some(code), Some(file)) => {
+                apart = Some((file.as_path(), emit::volume(code, file)?));
+                place = Some(Artifact::Apart(code));
+            }
+            (Some(code), None) => place = Some(Artifact::Inside(code)),
+            (None, _) => {}
+        }
+        let inputs = DiskInputs { root_erofs: &root, kit: &kit.kit, artifact: place, release, cmdline_extra: &self.cmdline };
         let emitted = emit::disk(&inputs, out)?;
         seconds.insert("disk".to_string(), rounded(began.elapsed().as_secs_f64()));
-        Ok((emitted, kit.version))
+        let began = Instant::now();
+        let apart = apart.as_ref().map(|(file, emitted)| (*file, emitted));
+        let made = DiskMade { disk: out, emitted: &emitted, apart, image: manifest, artifact, kit: &kit, release, cmdline: &self.cmdline };
+        let attested = image::attest_disk(store, &made, &key)?;
+        seconds.insert("attest".to_string(), rounded(began.elapsed().as_secs_f64()));
+        let kit_path = image::kit_lock_path(store, &kit.lock.digest());
+        Ok(Disk { emitted, kernel: kit.kit.version.clone(), kit: kit.lock, kit_path, attested, key: key.public() })
+    }
+
+    fn facts(
+        &self,
+        manifest: &Manifest,
+        kind: &str,
+        out: &Path,
+        emitted: &Emitted,
+        artifact: Option<&Digest>,
+        release: Option<&Release>,
+    ) -> Value {
+        json!({
+            "image": manifest.name, "digest": manifest.digest, "kind": kind, "path": out, "emitted": emitted.digest, "bytes": emitted.bytes,
+            "parts": emitted.parts, "artifact": artifact, "artifact_disk": self.artifact_disk, "kernel": null, "release": release.map(Release::label),
+        })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what is told of a disk, each once")]
+    fn tell_disk(
+        &self,
+        context: &Context,
+        manifest: &Manifest,
+        artifact: Option<&Digest>,
+        release: Option<&Release>,
+        out: &Path,
+        disk: &Disk,
+        seconds: &BTreeMap<String, f64>,
+    ) {
+        let (kit, count) = (disk.kit.digest(), disk.kit.packages.len());
+        if context.json {
+            let mut facts = self.facts(manifest, "disk", out, &disk.emitted, artifact, release);
+            facts["kernel"] = json!(disk.kernel);
+            facts["kit"] = json!({ "lock": kit, "path": disk.kit_path, "packages": count, "asked": disk.kit.head.asked });
+            facts["attested"] = json!(disk.attested);
+            facts["signed_by"] = json!(disk.key);
+            facts["seconds"] = json!(seconds);
+            show::json(&facts);
+            return;
+        }
+        tell_emitted(manifest, "disk", out, &disk.emitted, total(seconds));
+        show::line(format!(
+            "kernel {} of kit {}: {}, locked in {}",
+            disk.kernel,
+            kit.short(),
+            show::times(count as u64, "package"),
+            disk.kit_path.display()
+        ));
+        show::line(format!("signed by {}, in {}", disk.key, disk.attested.display()));
     }
 
     fn meta<'a>(&self, store: &Store, manifest: &Manifest, release: Option<&'a Release>) -> Meta<'a> {
@@ -289,6 +362,7 @@ fn tell_emitted(manifest: &Manifest, kind: &str, out: &Path, emitted: &Emitted, 
 
 impl Boot {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        image::admit_disk(&context.layout, &self.disk, self.artifact.as_deref())?;
         if !context.json {
             show::note(format!("booting {} in QEMU, without KVM: at most {} s", self.disk.display(), self.within / 1000));
         }

@@ -25,6 +25,9 @@ pub struct Lock {
     pub out: Option<PathBuf>,
     #[command(flatten)]
     pub args: BuildArgs,
+    /// Lock what its disks boot with instead: the newest kernel and boot tools of the release
+    #[arg(long)]
+    pub kit: bool,
 }
 
 /// Fetch the packages of a lock that are not in the store yet
@@ -115,14 +118,20 @@ impl Lock {
         self.args.apply(&mut file, |name| *name == self.image)?;
         let spec = recipe(&file, &self.image)?;
         let store = Store::open(&context.layout)?;
-        let before = image::find_lock(&store, self.image.as_str()).ok().map(|l| l.digest());
-        let (lock, seconds) = with_progress(context, &self.image, |tell| image::lock(&store, spec, tell))?;
+        let (before, (lock, seconds)) = if self.kit {
+            let before = image::kept_kit(&store, spec).map(|l| l.digest());
+            (before, with_progress(context, &self.image, |tell| image::lock_kit(&store, spec, tell))?)
+        } else {
+            let before = image::find_lock(&store, self.image.as_str()).ok().map(|l| l.digest());
+            (before, with_progress(context, &self.image, |tell| image::lock(&store, spec, tell))?)
+        };
         let digest = lock.digest();
         let path = match &self.out {
             Some(out) => {
                 lock.write(out)?;
                 out.clone()
             }
+            None if self.kit => image::kit_lock_path(&store, &digest),
             None => store.lock_path(&digest),
         };
         let did = if before.as_ref() == Some(&digest) { "nothing" } else { "locked" };
@@ -136,8 +145,9 @@ impl Lock {
         }
         let same = if did == "nothing" { ", the same as before" } else { "" };
         show::line(format!(
-            "lock {} of {}: {}{same}, in {} ({:.1} s)",
+            "lock {} of {}{}: {}{same}, in {} ({:.1} s)",
             digest.short(),
+            if self.kit { "the kit for disks of " } else { "" },
             self.image,
             show::times(lock.packages.len() as u64, "package"),
             path.display(),

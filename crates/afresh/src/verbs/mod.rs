@@ -15,6 +15,7 @@ pub mod gc;
 pub mod image;
 mod image_attest;
 mod image_diff;
+mod image_disk;
 mod image_emit;
 mod image_make;
 mod image_policy;

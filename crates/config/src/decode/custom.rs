@@ -1,4 +1,4 @@
-//! What an image has besides its packages: `suites`, `user "name" { ... }`, `file "/path" { ... }`, `args` and `script`.
+//! What an image has besides its packages: `suites`, `components`, `user "name" { ... }`, `file "/path" { ... }`, `args` and `script`.
 //! What may stand in them is in `model::rules`, which the builder keeps to as well.
 
 use super::Context;
@@ -21,11 +21,17 @@ pub(crate) fn decode(context: &Context, image: &mut Section, sink: &mut Sink) ->
         })?;
         read::no_doubles(items)
     });
+    let components = image.or("components", Vec::new(), sink, |v| {
+        let items = read::list(v, "a list of components", rules::SUITES_MAX, |item| {
+            Ok((item.span.clone(), at(item, units::component(&read::text(item, "a component's name")?))?))
+        })?;
+        read::no_doubles(items)
+    });
     let users = users(context, image, sink);
     let files = files(context, image, sink);
     let args = args(context, image, sink);
     let script = image.or("script", None, sink, |v| Ok(Some(read::text_within(v, "the script's text", rules::TEXT_BYTES_MAX)?)));
-    Some(ImageCustom { suites: suites?, users: users?, files: files?, args: args?, script: script? })
+    Some(ImageCustom { suites: suites?, components: components?, users: users?, files: files?, args: args?, script: script? })
 }
 
 fn args(context: &Context, image: &Section, sink: &mut Sink) -> Option<BTreeMap<String, String>> {

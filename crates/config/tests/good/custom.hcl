@@ -7,6 +7,7 @@ image "plain" {
 image "shop" {
   debian = "bookworm"
   suites = ["bookworm-proposed-updates", "bookworm-backports"]
+  components = ["main", "contrib"]
   packages = ["ca-certificates"]
   user "shop" { uid = 1000 home = "/srv/shop"  shell = "/bin/sh" groups = ["www-data", "adm"] }
   user "odd" { uid = 65533 }

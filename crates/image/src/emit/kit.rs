@@ -2,7 +2,6 @@
 //! It is a tree of unpacked packages, patched apart from images. Its links are followed inside it only. It must not be run on this machine.
 
 use super::elf::{self, Module};
-use crate::exec;
 use crate::io;
 use model::Fault;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -162,23 +161,6 @@ fn module_name(path: &str) -> Option<String> {
     let name = path.rsplit('/').next()?;
     let (stem, rest) = name.split_once(".ko")?;
     matches!(rest, "" | ".xz" | ".zst" | ".gz").then(|| elf::plain(stem))
-}
-
-/// Makes a kit with mmdebstrap: `sources` are lines of a sources.list for `suite`. `out` must not be there yet.
-pub fn extract(suite: &str, sources: &[String], out: &Path) -> Result<(), Fault> {
-    if io::exists(out) {
-        return Err(Fault::yours("exists", format!("{} is there already", out.display())).hint("name a new directory"));
-    }
-    // The command runs in the root directory.
-    let out = &std::path::absolute(out).map_err(io::at("cannot name", out))?;
-    let mut c = exec::command("mmdebstrap");
-    c.args(["--quiet", "--variant=extract", "--format=directory"]).arg(format!("--include={}", PACKAGES.join(",")));
-    c.arg(suite).arg(out).args(sources);
-    let done = exec::run_well(&mut c, "mmdebstrap");
-    if done.is_err() {
-        io::remove_tree(out)?;
-    }
-    done.map(drop)
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ mod uki;
 mod verity;
 
 pub use disk::{Artifact, DiskInputs, disk, volume};
-pub use kit::{Kit, PACKAGES as KIT_PACKAGES, extract as extract_kit};
+pub use kit::{Kit, PACKAGES as KIT_PACKAGES};
 pub use oci::{Compress, Meta, oci};
 
 use model::Digest;
