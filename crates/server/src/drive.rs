@@ -7,6 +7,7 @@
 //! A driver that dies takes nothing with it: the keeper starts another, which reads the journal.
 
 use crate::app::App;
+use crate::node::Only;
 use crate::rollouts;
 use api::control::Waiting;
 use model::{Fault, RotationId};
@@ -21,13 +22,19 @@ const LEASE_MS: u64 = 10_000;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 const BACKUP_EVERY: Duration = Duration::from_secs(3600);
 
-pub fn start(app: &Arc<App>) -> Result<Vec<JoinHandle<()>>, Fault> {
-    let (a, b, c, d) = (app.clone(), app.clone(), app.clone(), app.clone());
+pub fn start(app: &Arc<App>, only: &Arc<Only>) -> Result<Vec<JoinHandle<()>>, Fault> {
+    let thread = |name: &str, keep: fn(&Arc<App>)| {
+        let (app, only) = (app.clone(), only.clone());
+        spawn(name.to_string(), move || {
+            keep(&app);
+            drop(only);
+        })
+    };
     Ok(vec![
-        spawn("drivers".to_string(), move || keep_drivers(&a))?,
-        spawn("rollouts".to_string(), move || keep_rollouts(&b))?,
-        spawn("backup".to_string(), move || keep_backup(&c))?,
-        spawn("upkeep".to_string(), move || crate::upkeep::keep(&d))?,
+        thread("drivers", keep_drivers)?,
+        thread("rollouts", |app| keep_rollouts(app))?,
+        thread("backup", |app| keep_backup(app))?,
+        thread("upkeep", |app| crate::upkeep::keep(app))?,
     ])
 }
 

@@ -64,8 +64,8 @@ pub struct Server {
     threads: Vec<std::thread::JoinHandle<()>>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
     address: Option<SocketAddr>,
-    // Last, so that the next process gets the directory only when everything above has ended.
-    _only: node::Only,
+    // Every thread holds it too: the next control plane gets the directory when the last of them has ended.
+    _only: Arc<node::Only>,
 }
 
 /// Serves until the future is dropped or something ends it.
@@ -76,7 +76,7 @@ pub async fn run(config: Config) -> Result<(), Fault> {
 
 /// Takes the data directory, opens the store, picks up what is open, listens.
 pub async fn start(config: Config) -> Result<Server, Fault> {
-    let only = node::only_one(&config.layout)?;
+    let only = Arc::new(node::only_one(&config.layout)?);
     let tcp = match &config.listen {
         None => None,
         Some((address, token)) => Some((socket::tcp(*address, token).await?, token.clone())),
@@ -86,7 +86,7 @@ pub async fn start(config: Config) -> Result<Server, Fault> {
         let config = config.clone();
         blocking(move || app::App::open(&config)).await?
     };
-    let threads = drive::start(&app)?;
+    let threads = drive::start(&app, &only)?;
     let unix = match socket::unix(&config.layout.api_socket()) {
         Ok(unix) => unix,
         Err(fault) => {

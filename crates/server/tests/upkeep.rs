@@ -277,7 +277,7 @@ async fn restarts_wherever_they_fall_change_nothing() {
                         break;
                     }
                     Err(fault) => {
-                        assert_eq!(fault.code, "busy", "{fault:?}");
+                        assert_eq!(fault.code, "already-served", "{fault:?}");
                         tokio::time::sleep(Duration::from_millis(10)).await;
                     }
                 }

@@ -6,7 +6,7 @@ use crate::app::App;
 use image::life::{Life, Test, TestNow, Work};
 use model::{
     Digest, Drain, Fault, Fence, GroupName, GroupSpec, GroupWish, Health, ImageCheck, ImageProbe, InstanceState, Layout, Limits, Probe,
-    Release, ServiceName, Stamp, Time, WishSeen,
+    Release, ServiceName, Stamp, Time,
 };
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
@@ -117,8 +117,10 @@ pub fn clear(app: &App, upkeep: &Upkeep, life: &Life) -> Result<(), Fault> {
     for group in life.leftovers.iter().filter(|g| Some(*g) != under_way) {
         let service = ServiceName::new(stem(life)).map_err(|e| Fault::ours("bad-name", e.to_string()))?;
         let seen = app.provider.observe(group)?;
-        if !matches!(seen.wish, WishSeen::Gone) {
-            app.provider.declare(Stamp { fence: Fence(1), seq: 2 }, &GroupSpec { group: group.clone(), service, wish: GroupWish::Gone })?;
+        let end = Stamp { fence: Fence(1), seq: 2 };
+        // Also one that is not there: its declaration may be under way still, and is refused by this one's stamp.
+        if seen.stamp != Some(end) {
+            app.provider.declare(end, &GroupSpec { group: group.clone(), service, wish: GroupWish::Gone })?;
         } else if seen.instances.is_empty() {
             upkeep.edit(&life.name, |life| life.leftovers.retain(|g| g != group))?;
         }
