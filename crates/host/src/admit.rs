@@ -1,29 +1,37 @@
-//! Who may say no before an object becomes the root of a machine: a check of signatures, say. The host itself knows of none, and
+//! Who may say no before an object becomes the root of a machine, or its code: a check of signatures, say. The host itself knows of none, and
 //! must not: what is asked for is decided by whoever starts it.
 
 use model::{Digest, Fault};
 use std::fmt;
 use std::sync::Arc;
 
-type Question = dyn Fn(&Digest) -> Result<(), Fault> + Send + Sync;
+/// What an object is to become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Root,
+    /// The service's own code.
+    Code,
+}
 
-/// Asked for each image that is made ready for a group, with its bytes checked already. A refusal becomes the group's trouble, as
+type Question = dyn Fn(Role, &Digest) -> Result<(), Fault> + Send + Sync;
+
+/// Asked for each object that is made ready for a group, with its bytes checked already. A refusal becomes the group's trouble, as
 /// a corrupted object does, and the question is asked again later.
 #[derive(Clone)]
 pub struct Admit(Arc<Question>);
 
 impl Admit {
-    pub fn new(ask: impl Fn(&Digest) -> Result<(), Fault> + Send + Sync + 'static) -> Self {
+    pub fn new(ask: impl Fn(Role, &Digest) -> Result<(), Fault> + Send + Sync + 'static) -> Self {
         Self(Arc::new(ask))
     }
 
     /// Nothing is asked for.
     pub fn all() -> Self {
-        Self::new(|_| Ok(()))
+        Self::new(|_, _| Ok(()))
     }
 
-    pub fn ask(&self, image: &Digest) -> Result<(), Fault> {
-        (self.0)(image)
+    pub fn ask(&self, role: Role, object: &Digest) -> Result<(), Fault> {
+        (self.0)(role, object)
     }
 }
 

@@ -1,6 +1,7 @@
 //! One pass of the reconciler: read what is declared, answer deaths, let `decide` say what to do, begin it, tell the balancer.
 //! Level-triggered: it looks at everything each time and keeps no list of things to do. Nothing slow happens here.
 
+use crate::admit::Role;
 use crate::decide::{self, Act, Stage, Wanted};
 use crate::declared::{Declared, Sum};
 use crate::disk::{self, Place, Read};
@@ -201,11 +202,10 @@ fn is_ready(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, release: 
     false
 }
 
-/// Only the machine's root must be admitted: an artifact is nobody's bake, and the release pins its bytes.
 fn prepare(keeper: &Keeper, name: &GroupName, image: &Digest, objects: &[Digest]) {
     let result = objects.iter().try_for_each(|object| {
-        let admit = (object == image).then_some(&keeper.admit);
-        if keeper.objects.ensure(object, admit)? {
+        let role = if object == image { Role::Root } else { Role::Code };
+        if keeper.objects.ensure(object, role, &keeper.admit)? {
             keeper.counters.change(|c| c.mounted += 1);
         }
         Ok::<(), Fault>(())

@@ -9,9 +9,10 @@
 //!                                          A file of its own, for its owner alone: provenance is passed on, and settings may be secret
 //! ```
 
-use crate::attest::{self, Key, Policy, Verified, materials};
+use crate::attest::{self, Policy, Verified, materials};
 use crate::emit::{self, Artifact, DiskInputs, Emitted};
 use crate::io;
+use crate::keys::Key;
 use crate::kits::{self, MachineKit, Which};
 use crate::lockfile::Lock;
 use crate::manifest::Manifest;

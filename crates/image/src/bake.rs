@@ -7,13 +7,14 @@
 //! ```
 
 use crate::apt::{self, Apt, Traffic};
-use crate::attest::{self, Key};
+use crate::attest;
 use crate::build::{self};
 use crate::debstrap;
 use crate::erofs;
 use crate::exec;
 use crate::fetch::{self, Fetched};
 use crate::io;
+use crate::keys::{Key, signing_key};
 use crate::lockfile::{Head, Index, Lock, Locked};
 use crate::manifest::{Manifest, Package};
 use crate::packages;
@@ -64,7 +65,7 @@ pub struct Options {
     /// Bake also when nothing is new.
     pub fresh: bool,
     pub builder: Builder,
-    /// Sign with the key in this file; made if it is not there. None: the store's own key.
+    /// Sign with the key in this file; made if it is not there. None: what this machine signs with.
     pub key: Option<PathBuf>,
     /// Leave the recipe's current image as it is: this one is to be tested first.
     pub candidate: bool,
@@ -130,7 +131,7 @@ fn promote(store: &Store, spec: &ImageSpec, options: &Options, digest: &Digest) 
 }
 
 fn key(store: &Store, options: &Options) -> Result<Key, Fault> {
-    Key::load_or_make(&options.key.clone().unwrap_or_else(|| store.dir("keys").join("signing.key")))
+    options.key.as_ref().map_or_else(|| signing_key(store), |path| Key::load_or_make(path))
 }
 
 fn inputs_of(builder: Builder, digest: &Digest) -> Digest {

@@ -307,6 +307,7 @@ pub fn emit(store: &Store, lock: &Lock, built: &Built, inputs: &Digest, steps: &
             .map(|line| format!("setting of the machine's apt: {line}"))
             .chain(custom::notes(&spec.custom))
             .collect(),
+        source: None,
     };
     store.put(&out, &manifest)?;
     steps.end();

@@ -24,6 +24,26 @@ pub struct Package {
     pub source: Option<String>,
 }
 
+/// How an artifact came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Form {
+    Directory,
+    Tarball,
+}
+
+/// Where an artifact was packed from, the first time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Absolute.
+    pub path: String,
+    pub form: Form,
+    /// Of a tarball's own bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sum: Option<Digest>,
+    pub files: u64,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     pub kind: Kind,
@@ -47,4 +67,7 @@ pub struct Manifest {
     /// What a reader should know: a check that was switched off, a script that ran.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// Of an artifact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
 }

@@ -2,11 +2,13 @@
 //! whoever owns the files, whenever they were written, and whether they come as a directory or a tarball.
 
 use crate::archive;
+use crate::artifact::{attest_artifact, attest_by_own_key};
 use crate::bake::Did;
 use crate::erofs::{self, Options, Pack};
 use crate::exec;
 use crate::io;
-use crate::manifest::{Kind, Manifest};
+use crate::keys::{Key, PublicKey};
+use crate::manifest::{Form, Kind, Manifest, Source};
 use crate::scrub::plain_mode;
 use crate::store::Store;
 use model::{Digest, Fault};
@@ -33,6 +35,8 @@ pub struct Packed {
     pub did: Did,
     pub bytes: u64,
     pub files: u64,
+    /// The public key whose signature it has.
+    pub signed_by: PublicKey,
     pub seconds: f64,
 }
 
@@ -43,28 +47,44 @@ enum Entry {
     Link(PathBuf),
 }
 
-/// Packs a directory or a tarball (tar, tar.gz, tar.xz, tar.zst) into the store. The same content again writes nothing.
+/// Packs a directory or a tarball (tar, tar.gz, tar.xz, tar.zst) into the store, and signs it. The same content again writes nothing.
 pub fn pack(store: &Store, path: &Path) -> Result<Packed, Fault> {
+    pack_and(store, path, |manifest| attest_by_own_key(store, manifest))
+}
+
+/// As [`pack`], signed by this key.
+pub fn pack_with(store: &Store, path: &Path, key: &Key) -> Result<Packed, Fault> {
+    pack_and(store, path, |manifest| attest_artifact(store, manifest, key).map(|_| key.public()))
+}
+
+fn pack_and(store: &Store, path: &Path, sign: impl FnOnce(&Manifest) -> Result<PublicKey, Fault>) -> Result<Packed, Fault> {
     let since = Instant::now();
     exec::need(&[erofs::TOOL, "setpriv"])?;
     let seen = fs::metadata(path).map_err(|e| io::fault("cannot read the artifact", path, &e))?;
-    let name = path.canonicalize().ok().and_then(|p| p.file_name().map(|n| n.to_string_lossy().into_owned())).unwrap_or_default();
-    let (digest, did, bytes, files) = if seen.is_dir() {
+    let whole = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let name = whole.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let ((digest, did, bytes, files), form, sum) = if seen.is_dir() {
         let entries = scan(path)?;
-        put(store, &name, entries, |e, work| stage(path, e, work))?
+        (put(store, &name, entries, |e, work| stage(path, e, work))?, Form::Directory, None)
     } else if seen.is_file() {
-        tarball(store, path, &name)?
+        let (sum, _) = io::digest_file(path)?;
+        (tarball(store, path, &sum, &name)?, Form::Tarball, Some(sum))
     } else {
         return Err(Fault::yours("bad-artifact", format!("{} is neither a directory nor a file", path.display())));
     };
-    Ok(Packed { digest, did, bytes, files, seconds: exec::seconds_since(since) })
+    let mut manifest = store.manifest(&digest)?;
+    if manifest.source.is_none() {
+        manifest.source = Some(Source { path: whole.to_string_lossy().into_owned(), form, sum, files });
+        store.note(&manifest)?;
+    }
+    let signed_by = sign(&manifest)?;
+    Ok(Packed { digest, did, bytes, files, signed_by, seconds: exec::seconds_since(since) })
 }
 
 type Put = (Digest, Did, u64, u64);
 type Entries = BTreeMap<PathBuf, Entry>;
 
-fn tarball(store: &Store, path: &Path, name: &str) -> Result<Put, Fault> {
-    let (sum, _) = io::digest_file(path)?;
+fn tarball(store: &Store, path: &Path, sum: &Digest, name: &str) -> Result<Put, Fault> {
     let key = io::digest_of(format!("tarball {FORMAT} {sum}").as_bytes());
     if let Some(there) = store.from_inputs(&key)? {
         return Ok((there.digest, Did::Nothing, there.bytes, 0));
@@ -111,6 +131,7 @@ fn put(store: &Store, name: &str, entries: Entries, stage: impl FnOnce(&Entries,
         tools: BTreeMap::new(),
         seconds: Vec::new(),
         notes: Vec::new(),
+        source: None,
     };
     store.put(&out, &manifest)?;
     Ok((digest, Did::Baked, bytes, files))

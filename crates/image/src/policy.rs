@@ -1,15 +1,17 @@
-//! What this machine asks of an image before it becomes the root of a server: a file in the data directory, written by who owns the
+//! What this machine asks of an image before it becomes the root of a server, and of a service's code: a file in the data directory, written by who owns the
 //! machine. It is not in the service file, because whoever writes that asks for the deploy: he cannot be the one who says what is trusted.
 //!
 //! ```text
-//! DATA/policy.json   {"require": true, "trusted": ["<64 hex digits>", ...]}
+//! DATA/policy.json   {"require": true, "artifacts": true, "trusted": ["<64 hex digits>", ...]}
 //!   not there ─▶ nothing is asked for        not readable ─▶ every image is refused
 //! ```
 
-use crate::attest::{Key, Policy, PublicKey, Verified, verify_signature};
+use crate::artifact::verify_artifact;
+use crate::attest::{Policy, Verified, verify_signature};
 use crate::io;
-use crate::manifest::Manifest;
-use crate::store::{Store, to_json};
+use crate::keys::is_public_key;
+use crate::manifest::{Kind, Manifest};
+use crate::store::to_json;
 use model::{Digest, Fault, Layout};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -37,7 +39,7 @@ pub fn read_policy(layout: &Layout) -> Result<Option<Policy>, Fault> {
     if let Some(key) = policy.trusted.iter().find(|k| !is_public_key(k)) {
         return Err(bad(format!("{key:?} is no public key: 64 hex digits are expected")));
     }
-    if policy.require && policy.trusted.is_empty() {
+    if (policy.require || policy.artifacts) && policy.trusted.is_empty() {
         return Err(bad("signatures are required, and no key is trusted".to_string()));
     }
     Ok(Some(policy))
@@ -48,26 +50,12 @@ pub fn write_policy(layout: &Layout, policy: &Policy) -> Result<(), Fault> {
     io::write_atomic(&policy_path(layout), &to_json(policy))
 }
 
-pub fn is_public_key(text: &str) -> bool {
-    text.len() == 64 && hex::decode(text).is_ok()
-}
-
-/// The key that bakes on this machine sign with; None: nothing was baked here yet.
-pub fn own_key(store: &Store) -> Result<Option<PublicKey>, Fault> {
-    let path = store.dir("keys").join("signing.key");
-    if io::exists(&path) { Key::load_or_make(&path).map(|key| Some(key.public())) } else { Ok(None) }
-}
-
-/// The key that bakes on this machine sign with, made if there is none.
-pub fn signing_key(store: &Store) -> Result<Key, Fault> {
-    Key::load_or_make(&store.dir("keys").join("signing.key"))
-}
-
-/// What a host asks before it uses an image; reads the policy each time, so that a change of it counts at once.
-pub fn admit(layout: &Layout, digest: &Digest) -> Result<(), Fault> {
-    match read_policy(layout)? {
-        None => Ok(()),
-        Some(policy) => verify_whole(layout, digest, &policy).map(drop),
+/// What a host asks before it uses an image or an artifact; reads the policy each time, so that a change of it counts at once.
+pub fn admit(layout: &Layout, kind: Kind, digest: &Digest) -> Result<(), Fault> {
+    match (read_policy(layout)?, kind) {
+        (None, _) => Ok(()),
+        (Some(policy), Kind::Image) => verify_whole(layout, digest, &policy).map(drop),
+        (Some(policy), Kind::Artifact) => verify_artifact(layout, digest, &policy).map(drop),
     }
 }
 
@@ -108,28 +96,31 @@ pub fn verify_whole(layout: &Layout, digest: &Digest, policy: &Policy) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::{Key, PublicKey, signing_key};
+    use crate::store::Store;
 
     #[test]
     fn a_policy_that_cannot_be_read_admits_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());
         let image = io::digest_of(b"image");
-        admit(&layout, &image).unwrap();
+        admit(&layout, Kind::Image, &image).unwrap();
         let key = "ab".repeat(32);
         for (text, says) in [
             ("", "EOF"),
             ("{\"trusted\": []}", "require"),
             ("{\"require\": true, \"trusted\": []}", "no key is trusted"),
+            ("{\"require\": false, \"artifacts\": true, \"trusted\": []}", "no key is trusted"),
             ("{\"require\": false, \"trusted\": [\"zz\"]}", "no public key"),
         ] {
             std::fs::write(policy_path(&layout), text).unwrap();
-            let fault = admit(&layout, &image).unwrap_err();
+            let fault = admit(&layout, Kind::Image, &image).unwrap_err();
             assert!(fault.code == "bad-policy" && fault.message.contains(says) && fault.hint.is_some(), "{fault:?}");
         }
-        write_policy(&layout, &Policy { require: true, trusted: vec![key] }).unwrap();
-        assert_eq!(admit(&layout, &image).unwrap_err().code, "signature-refused");
-        write_policy(&layout, &Policy { require: false, trusted: Vec::new() }).unwrap();
-        admit(&layout, &image).unwrap();
+        write_policy(&layout, &Policy { require: true, trusted: vec![key], ..Policy::default() }).unwrap();
+        assert_eq!(admit(&layout, Kind::Image, &image).unwrap_err().code, "signature-refused");
+        write_policy(&layout, &Policy { require: false, ..Policy::default() }).unwrap();
+        admit(&layout, Kind::Image, &image).unwrap();
     }
 
     /// A store with one attested image of two packages, and the key that signed it.
@@ -143,7 +134,7 @@ mod tests {
             source: None,
         };
         let manifest = Manifest {
-            kind: crate::manifest::Kind::Image,
+            kind: Kind::Image,
             name: "base".to_string(),
             digest: io::digest_of(b"root"),
             bytes: 4,
@@ -154,6 +145,7 @@ mod tests {
             tools: Default::default(),
             seconds: Vec::new(),
             notes: Vec::new(),
+            source: None,
         };
         let work = store.work("test").unwrap();
         std::fs::write(work.path().join("object"), b"root").unwrap();
@@ -164,7 +156,7 @@ mod tests {
     }
 
     fn refusal(layout: &Layout, image: &Digest) -> String {
-        let fault = admit(layout, image).unwrap_err();
+        let fault = admit(layout, Kind::Image, image).unwrap_err();
         assert!(fault.code == "signature-refused" && fault.hint.is_some(), "{fault:?}");
         assert!(fault.message.contains(image.short()), "it names the image: {fault:?}");
         fault.message
@@ -175,9 +167,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (store, image, key) = attested(dir.path());
         let layout = store.layout().clone();
-        let ask = |key: &str| write_policy(&layout, &Policy { require: true, trusted: vec![key.to_string()] }).unwrap();
+        let ask =
+            |key: &str| write_policy(&layout, &Policy { require: true, trusted: vec![key.to_string()], ..Policy::default() }).unwrap();
         ask(&key);
-        admit(&layout, &image).unwrap();
+        admit(&layout, Kind::Image, &image).unwrap();
 
         let stranger = Key::load_or_make(&dir.path().join("stranger")).unwrap().public();
         ask(&stranger);
@@ -191,7 +184,7 @@ mod tests {
             let said = refusal(&layout, &image);
             assert!(said.contains(says), "{said}");
             std::fs::write(&path, good).unwrap();
-            admit(&layout, &image).unwrap();
+            admit(&layout, Kind::Image, &image).unwrap();
         };
         let at = store.attested(&image);
         changed(layout.manifest(&image), "\"2\"", "\"3\"", "b 2 is only in what was signed");
@@ -210,7 +203,7 @@ mod tests {
 
         std::fs::remove_file(at.join("provenance.dsse.json")).unwrap();
         assert!(refusal(&layout, &image).contains("it has no signature, and the policy asks for one"));
-        write_policy(&layout, &Policy { require: false, trusted: vec![key] }).unwrap();
-        admit(&layout, &image).unwrap();
+        write_policy(&layout, &Policy { require: false, trusted: vec![key], ..Policy::default() }).unwrap();
+        admit(&layout, Kind::Image, &image).unwrap();
     }
 }

@@ -39,6 +39,7 @@ fn put(store: &Store, name: &str, text: &str, made: u64) -> Digest {
         tools: BTreeMap::new(),
         seconds: vec![],
         notes: vec![],
+        source: None,
     };
     store.put(&file, &manifest).unwrap();
     digest
@@ -259,7 +260,8 @@ fn a_host_takes_only_what_a_trusted_key_says_of_this_very_image() {
     use image::{Policy, Verified, verify_signature};
     let (dir, layout, store, digest, key) = attested();
     let stranger = image::Key::load_or_make(&dir.path().join("stranger")).unwrap().public();
-    let policy = |require: bool, keys: &[&String]| Policy { require, trusted: keys.iter().map(|k| (*k).clone()).collect() };
+    let policy =
+        |require: bool, keys: &[&String]| Policy { require, trusted: keys.iter().map(|k| (*k).clone()).collect(), ..Policy::default() };
     assert_eq!(verify_signature(&layout, &digest, &policy(true, &[&stranger, &key])).unwrap(), Verified::By(key.clone()));
     assert_eq!(verify_signature(&layout, &digest, &policy(false, &[&stranger])).unwrap_err().code, "signature-refused");
 

@@ -3,6 +3,7 @@
 use super::image_attest::{Attest, Verify};
 use super::image_diff::Diff;
 use super::image_emit::{Boot, Emit};
+use super::image_key::SignerVerb;
 use super::image_make::{Build, Fetch, Lock, Pack};
 use super::image_policy::PolicyVerb;
 use crate::context::Context;
@@ -35,6 +36,7 @@ pub enum What {
     Attest(Attest),
     Verify(Verify),
     Policy(PolicyVerb),
+    Signer(SignerVerb),
     Diff(Diff),
     Check(Check),
     Rebuild(Rebuild),
@@ -54,6 +56,7 @@ impl ImageVerb {
             What::Attest(verb) => verb.run(context),
             What::Verify(verb) => verb.run(context),
             What::Policy(verb) => verb.run(context),
+            What::Signer(verb) => verb.run(context),
             What::Diff(verb) => verb.run(context),
             What::Check(verb) => verb.run(context),
             What::Rebuild(verb) => verb.run(context),
@@ -273,6 +276,15 @@ fn day(at: Time) -> String {
 
 /// The one image an argument means: a name (its current image) or the first digits of a digest.
 pub fn named(store: &image::Store, text: &str) -> Result<image::Manifest, Fault> {
+    find(store, text, |kind| kind == image::Kind::Image)
+}
+
+/// As [`named`], artifacts too.
+pub fn named_object(store: &image::Store, text: &str) -> Result<image::Manifest, Fault> {
+    find(store, text, |_| true)
+}
+
+fn find(store: &image::Store, text: &str, fits: impl Fn(image::Kind) -> bool) -> Result<image::Manifest, Fault> {
     if let Ok(name) = ImageName::new(text)
         && let Some(digest) = image::current(store, &name)?
     {
@@ -280,7 +292,7 @@ pub fn named(store: &image::Store, text: &str) -> Result<image::Manifest, Fault>
     }
     let hex = text.strip_prefix("sha256:").unwrap_or(text);
     let (all, _) = store.list()?;
-    let mut fit = all.into_iter().filter(|m| hex.len() >= 6 && m.kind == image::Kind::Image && m.digest.hex().starts_with(hex));
+    let mut fit = all.into_iter().filter(|m| hex.len() >= 6 && fits(m.kind) && m.digest.hex().starts_with(hex));
     match (fit.next(), fit.next()) {
         (Some(one), None) => Ok(one),
         (None, _) => Err(Fault::yours("no-such-image", format!("no image is called {text} or has a digest that begins so"))

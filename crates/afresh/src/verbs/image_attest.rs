@@ -1,50 +1,38 @@
 //! `image attest`, `image verify`: who says what of an image, and whether that is so.
 
-use super::image::named;
+use super::image::named_object;
+use super::image_key::KeyArgs;
 use super::image_make::{rounded, total, with_progress};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show;
 use clap::Args;
-use image::{Key, Manifest, Policy, Store, Verified};
+use image::{Key, Kind, Manifest, Policy, Store, Verified};
 use model::{Fault, ImageName};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
-/// Write and sign an image's bill of materials (CycloneDX) and its provenance (SLSA in a DSSE envelope)
+/// Sign an image's bill of materials (CycloneDX) and its provenance (SLSA in a DSSE envelope), or where an artifact came from
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  sudo afresh image attest base --key ./release.key")]
 pub struct Attest {
-    /// A digest's first digits, or a name for its current image
+    /// A digest's first digits, an artifact's too, or a name for its current image
     #[arg(value_name = "DIGEST|NAME")]
     pub image: String,
     #[command(flatten)]
     pub key: KeyArgs,
 }
 
-/// With what is signed.
-#[derive(Args, Debug)]
-pub struct KeyArgs {
-    /// An ed25519 key, made if it is not there; otherwise the key of this data directory
-    #[arg(long, value_name = "FILE", conflicts_with = "key_command")]
-    pub key: Option<PathBuf>,
-    /// A command, words split at spaces, that gets the bytes to sign on its input and answers with the signature in base64
-    #[arg(long, value_name = "COMMAND", requires = "public")]
-    pub key_command: Option<String>,
-    /// The public key of --key-command: 64 hex digits
-    #[arg(long, value_name = "HEX", requires = "key_command")]
-    pub public: Option<String>,
-}
-
-/// Check an image or an emitted disk: its bytes, who signed it, its bill of materials and its provenance; with --rebuild also that it can be made again
+/// Check an image or an emitted disk: its bytes, who signed it, its bill of materials and its provenance; with --rebuild also that it can be made again.
+/// Of an artifact: its bytes, who signed it, and where it was packed from
 #[derive(Args, Debug)]
 #[command(
     after_help = "Keys that count: those of --trust, or of the policy (`afresh image policy`), or this data directory's own.\n\nExample:\n  sudo afresh image verify base --rebuild"
 )]
 pub struct Verify {
-    /// A digest's first digits, a name for its current image, or the file of a disk
+    /// A digest's first digits, an artifact's too, a name for its current image, or the file of a disk
     #[arg(value_name = "DIGEST|NAME|DISK")]
     pub image: String,
     /// Build it again from its lock and the package store, and compare: every difference is told, by path and by bytes; of a disk by part
@@ -59,46 +47,48 @@ impl Attest {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         let began = Instant::now();
         let store = Store::open(&context.layout)?;
-        let manifest = named(&store, &self.image)?;
-        let lock = store.lock_of(&manifest.digest).map_err(|f| f.hint("only an image that was built from a lock can be attested"))?;
+        let manifest = named_object(&store, &self.image)?;
         let key = self.key.key(&store)?;
-        let policy = Policy { require: true, trusted: vec![key.public()] };
+        if manifest.kind == Kind::Artifact {
+            let is_there = !image::attest_artifact(&store, &manifest, &key)?;
+            tell_attested(context, &store, &manifest, &key, is_there, began);
+            return Ok(Exit::Succeeded);
+        }
+        let lock = store.lock_of(&manifest.digest).map_err(|f| f.hint("only an image that was built from a lock can be attested"))?;
+        let policy = Policy { require: true, trusted: vec![key.public()], ..Policy::default() };
         let is_there = image::verify_whole(&context.layout, &manifest.digest, &policy).is_ok();
         if !is_there {
             image::attest(&store, &lock, &manifest, &key)?;
         }
-        let (did, at, seconds) =
-            (if is_there { "nothing" } else { "attested" }, store.attested(&manifest.digest), rounded(began.elapsed().as_secs_f64()));
-        if context.json {
-            show::json(&json!({
-                "image": manifest.name, "digest": manifest.digest, "key": key.public(), "did": did, "path": at, "seconds": { "attest": seconds },
-            }));
-        } else {
-            let did = if is_there { "was signed by this key before" } else { "signed" };
-            show::line(format!(
-                "image {} {} {did}: key {}, in {} ({seconds:.1} s)",
-                manifest.name,
-                manifest.digest.short(),
-                key.public(),
-                at.display()
-            ));
-        }
+        tell_attested(context, &store, &manifest, &key, is_there, began);
         Ok(Exit::Succeeded)
     }
 }
 
-impl KeyArgs {
-    pub fn key(&self, store: &Store) -> Result<Key, Fault> {
-        match (&self.key_command, &self.public, &self.key) {
-            (Some(command), Some(public), _) => {
-                if !image::is_public_key(public) {
-                    return Err(Fault::yours("bad-key", format!("{public:?} is no public key")).hint("64 hex digits are expected"));
-                }
-                Ok(Key::Command { command: command.split_whitespace().map(str::to_string).collect(), public: public.to_lowercase() })
-            }
-            (_, _, Some(file)) => Key::load_or_make(file),
-            _ => image::signing_key(store),
-        }
+fn tell_attested(context: &Context, store: &Store, manifest: &Manifest, key: &Key, is_there: bool, began: Instant) {
+    let (did, at, seconds) =
+        (if is_there { "nothing" } else { "attested" }, store.attested(&manifest.digest), rounded(began.elapsed().as_secs_f64()));
+    if context.json {
+        show::json(&json!({
+            "image": manifest.name, "digest": manifest.digest, "key": key.public(), "did": did, "path": at, "seconds": { "attest": seconds },
+        }));
+    } else {
+        let did = if is_there { "was signed by this key before" } else { "signed" };
+        show::line(format!(
+            "{} {} {} {did}: key {}, in {} ({seconds:.1} s)",
+            kind(manifest),
+            manifest.name,
+            manifest.digest.short(),
+            key.public(),
+            at.display()
+        ));
+    }
+}
+
+fn kind(manifest: &Manifest) -> &'static str {
+    match manifest.kind {
+        Kind::Image => "image",
+        Kind::Artifact => "artifact",
     }
 }
 
@@ -108,10 +98,13 @@ impl Verify {
         if let Some(disk) = self.disk(&store) {
             return super::image_disk::verify(context, &store, disk, &self.policy(context, &store)?, self.rebuild);
         }
-        let manifest = named(&store, &self.image)?;
+        let manifest = named_object(&store, &self.image)?;
         let began = Instant::now();
         store.verify(&manifest.digest)?;
         let policy = self.policy(context, &store)?;
+        if manifest.kind == Kind::Artifact {
+            return self.artifact(context, &store, &manifest, &policy);
+        }
         let verified = image::verify_whole(&context.layout, &manifest.digest, &policy)?;
         let statement = statement(&store, &manifest)?;
         let checked = rounded(began.elapsed().as_secs_f64());
@@ -164,16 +157,35 @@ impl Verify {
         Some(Path::new(&self.image)).filter(|path| !is_image && path.is_file())
     }
 
+    fn artifact(&self, context: &Context, store: &Store, manifest: &Manifest, policy: &Policy) -> Result<Exit, Failure> {
+        if self.rebuild {
+            return Err(Fault::yours("not-an-image", format!("{} is an artifact: it is not built, but packed", manifest.digest.short()))
+                .hint("pack it again with `afresh image pack PATH`: the same content gives the same digest")
+                .into());
+        }
+        let asked = Policy { artifacts: true, ..policy.clone() };
+        let verified = image::verify_artifact(store.layout(), &manifest.digest, &asked)?;
+        let by = if let Verified::By(key) = &verified { Some(key) } else { None };
+        if context.json {
+            show::json(&json!({ "artifact": manifest.name, "digest": manifest.digest, "signed_by": by, "source": manifest.source }));
+            return Ok(Exit::Succeeded);
+        }
+        show::line(format!("artifact {} {}: its bytes are those of its digest", manifest.name, manifest.digest.short()));
+        by.iter().for_each(|key| show::line(format!("signed by {key}")));
+        manifest.source.iter().for_each(|s| show::line(format!("packed from {}, {}", s.path, show::times(s.files, "file"))));
+        Ok(Exit::Succeeded)
+    }
+
     fn policy(&self, context: &Context, store: &Store) -> Result<Policy, Fault> {
         if let Some(bad) = self.trust.iter().find(|k| !image::is_public_key(k)) {
             return Err(Fault::yours("bad-key", format!("{bad:?} is no public key")).hint("64 hex digits are expected"));
         }
         if !self.trust.is_empty() {
-            return Ok(Policy { require: true, trusted: self.trust.iter().map(|k| k.to_lowercase()).collect() });
+            return Ok(Policy { require: true, artifacts: true, trusted: self.trust.iter().map(|k| k.to_lowercase()).collect() });
         }
         match image::read_policy(&context.layout)? {
             Some(policy) => Ok(policy),
-            None => Ok(Policy { require: true, trusted: image::own_key(store)?.into_iter().collect() }),
+            None => Ok(Policy { require: true, artifacts: true, trusted: image::own_key(store)?.into_iter().collect() }),
         }
     }
 }
@@ -185,7 +197,7 @@ fn statement(store: &Store, manifest: &Manifest) -> Result<Value, Fault> {
     let envelope = read(&at.join("provenance.dsse.json"))?;
     let lock = store.lock_of(&manifest.digest).map(|l| l.digest()).ok();
     Ok(json!({
-        "components": bill["components"].as_array().map_or(0, Vec::len),
+        "components": bill["components"].as_array().into_iter().flatten().filter(|c| c["type"] == "library").count(),
         "bill_form": format!("{} {}", bill["bomFormat"].as_str().unwrap_or("none"), bill["specVersion"].as_str().unwrap_or("")).trim(),
         "payload_type": envelope["payloadType"],
         "lock": lock,

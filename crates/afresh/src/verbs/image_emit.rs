@@ -1,7 +1,7 @@
 //! `image emit`, `image boot`: an image for other worlds, and the proof that a disk comes up to an answering service.
 
 use super::image::named;
-use super::image_attest::KeyArgs;
+use super::image_key::KeyArgs;
 use super::image_make::{rounded, total, with_progress};
 use super::step_hand::millis;
 use crate::context::Context;
@@ -111,7 +111,7 @@ impl Emit {
         let manifest = named(&store, &self.image)?;
         let root = store.path(&manifest.digest)?;
         // What this machine would not run it does not pass on either.
-        image::admit(&context.layout, &manifest.digest)?;
+        image::admit(&context.layout, image::Kind::Image, &manifest.digest)?;
         let release = self.what_runs(context, &manifest)?;
         let artifact = self.artifact(context, &store, release.as_ref())?;
         let mut seconds = BTreeMap::new();

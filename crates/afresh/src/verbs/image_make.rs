@@ -2,6 +2,7 @@
 
 use super::bake::{Bar, recipe};
 use super::build_args::BuildArgs;
+use super::image_key::KeyArgs;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -50,23 +51,29 @@ pub struct Build {
     pub lock: String,
 }
 
-/// Pack a service's code, a directory or a tarball, into a volume of its own in the store
+/// Pack a service's code, a directory or a tarball, into a volume of its own in the store, and sign where it came from
 #[derive(Args, Debug)]
 #[command(after_help = "`afresh deploy` does this by itself.\n\nExample:\n  afresh image pack ./app")]
 pub struct Pack {
     pub artifact: PathBuf,
+    #[command(flatten)]
+    pub key: KeyArgs,
 }
 
 impl Pack {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         let store = Store::open(&context.layout)?;
-        let packed = image::pack(&store, &self.artifact)?;
+        let packed = match self.key.named() {
+            Some(key) => image::pack_with(&store, &self.artifact, &key?)?,
+            None => image::pack(&store, &self.artifact)?,
+        };
         let is_new = packed.did == Did::Baked;
         let path = context.layout.object(&packed.digest);
         if context.json {
             let did = if is_new { "packed" } else { "nothing" };
             show::json(&json!({
                 "digest": packed.digest, "path": path, "bytes": packed.bytes, "files": packed.files, "did": did,
+                "signed_by": packed.signed_by,
                 "seconds": { "pack": packed.seconds },
             }));
             return Ok(Exit::Succeeded);
@@ -74,6 +81,7 @@ impl Pack {
         let did = if is_new { "packed" } else { "already in the store" };
         let size = format!("{}, {}", show::times(packed.files, "file"), show::bytes(packed.bytes));
         show::line(format!("artifact {} {did}: {size}, in {} ({:.1} s)", packed.digest.short(), path.display(), packed.seconds));
+        show::line(format!("signed by {}", packed.signed_by));
         Ok(Exit::Succeeded)
     }
 }

@@ -1,4 +1,4 @@
-//! `image policy`: what this machine asks of an image before it becomes a server's root.
+//! `image policy`: what this machine asks of an image before it becomes a server's root, and of the code beside it.
 
 use crate::context::Context;
 use crate::exit::Exit;
@@ -9,7 +9,7 @@ use image::{Policy, PublicKey, Store};
 use model::Fault;
 use serde_json::json;
 
-/// Show or set what this machine asks of an image before any server runs it; without flags it is shown
+/// Show or set what this machine asks of an image, and of a service's code, before any server runs it; without flags it is shown
 #[derive(Args, Debug)]
 #[command(after_help = "It is kept in policy.json of the data directory, which belongs to this machine and not to the service file. \
                   Without one nothing is asked for.\n\nExample:\n  sudo afresh image policy --trust own --require on")]
@@ -17,7 +17,10 @@ pub struct PolicyVerb {
     /// on: an image without a good signature is refused; off: only one with a bad signature is
     #[arg(long, value_name = "on|off", value_parser = on_off)]
     pub require: Option<bool>,
-    /// Trust a public key: 64 hex digits, or `own` for the key that bakes on this machine sign with (may be given again)
+    /// on: a service's code without a good signature is refused; off: nobody looks at its signature
+    #[arg(long, value_name = "on|off", value_parser = on_off)]
+    pub artifacts: Option<bool>,
+    /// Trust a public key: 64 hex digits, or `own` for the key that this machine signs with (may be given again)
     #[arg(long, value_name = "KEY")]
     pub trust: Vec<String>,
     /// Trust a key no longer (may be given again)
@@ -36,7 +39,7 @@ fn on_off(text: &str) -> Result<bool, String> {
 impl PolicyVerb {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         let before = image::read_policy(&context.layout);
-        let is_change = self.require.is_some() || !self.trust.is_empty() || !self.distrust.is_empty();
+        let is_change = self.require.is_some() || self.artifacts.is_some() || !self.trust.is_empty() || !self.distrust.is_empty();
         let path = image::policy_path(&context.layout);
         let policy = if is_change {
             // Writing it anew is how one that cannot be read is mended.
@@ -53,8 +56,9 @@ impl PolicyVerb {
                 policy.trusted.retain(|k| *k != key);
             }
             policy.require = self.require.unwrap_or(policy.require);
-            if policy.require && policy.trusted.is_empty() {
-                return Err(Fault::yours("no-key", "signatures would be required and no key trusted: no image could be used")
+            policy.artifacts = self.artifacts.unwrap_or(policy.artifacts);
+            if (policy.require || policy.artifacts) && policy.trusted.is_empty() {
+                return Err(Fault::yours("no-key", "signatures would be required and no key trusted: nothing could be used")
                     .hint("add --trust own, or --trust with a public key")
                     .into());
             }
@@ -84,17 +88,22 @@ fn resolve(store: &Store, text: &str) -> Result<PublicKey, Fault> {
 fn tell(context: &Context, policy: Option<&Policy>) {
     if context.json {
         let asked = policy.cloned().unwrap_or_default();
-        show::json(&json!({ "asked": policy.is_some(), "require": asked.require, "trusted": asked.trusted }));
+        show::json(&json!({ "asked": policy.is_some(), "require": asked.require, "artifacts": asked.artifacts, "trusted": asked.trusted }));
         return;
     }
     let Some(policy) = policy else {
-        show::line("no policy: images are used without a look at their signatures");
+        show::line("no policy: images and artifacts are used without a look at their signatures");
         return;
     };
     show::line(if policy.require {
         "an image without a good signature is refused"
     } else {
         "an image with a bad signature is refused; it may have none"
+    });
+    show::line(if policy.artifacts {
+        "an artifact without a good signature is refused"
+    } else {
+        "artifacts are used without a look at their signatures"
     });
     policy.trusted.iter().for_each(|key| show::line(format!("trusted: {key}")));
 }

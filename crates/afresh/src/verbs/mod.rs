@@ -17,6 +17,7 @@ mod image_attest;
 mod image_diff;
 mod image_disk;
 mod image_emit;
+mod image_key;
 mod image_make;
 mod image_policy;
 pub mod lists;

@@ -1,0 +1,106 @@
+//! Which key signs: flags that several verbs share, and `image signer`, what this machine signs with.
+
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::show;
+use clap::Args;
+use image::{Key, Signer, Store};
+use model::Fault;
+use serde_json::json;
+use std::path::PathBuf;
+
+#[derive(Args, Clone, Debug, Default)]
+pub struct KeyArgs {
+    /// An ed25519 key: a file with 64 hex digits that only its owner can read
+    #[arg(long, value_name = "FILE", conflicts_with = "key_command")]
+    pub key: Option<PathBuf>,
+    /// A command, words split at spaces, that gets the bytes to sign on its input and answers with the signature in base64
+    #[arg(long, value_name = "COMMAND", requires = "public")]
+    pub key_command: Option<String>,
+    /// The public key of --key-command: 64 hex digits
+    #[arg(long, value_name = "HEX", requires = "key_command")]
+    pub public: Option<String>,
+}
+
+impl KeyArgs {
+    /// None: nothing was said, so what this machine signs with counts.
+    pub fn signer(&self) -> Option<Signer> {
+        if let (Some(command), Some(public)) = (&self.key_command, &self.public) {
+            let command = command.split_whitespace().map(str::to_string).collect();
+            return Some(Signer::Command { command, public: public.to_lowercase() });
+        }
+        self.key.clone().map(|key| Signer::File { key })
+    }
+
+    /// A key file that is named and not there is made.
+    pub fn named(&self) -> Option<Result<Key, Fault>> {
+        Some(match self.signer()? {
+            Signer::File { key } => Key::load_or_make(&key),
+            signer @ Signer::Command { .. } => signer.key(),
+        })
+    }
+
+    pub fn key(&self, store: &Store) -> Result<Key, Fault> {
+        self.named().unwrap_or_else(|| image::signing_key(store))
+    }
+}
+
+/// Show or set what bakes, packs and deploys on this machine sign with; without flags it is shown
+#[derive(Args, Debug)]
+#[command(
+    after_help = "It is kept in signer.json of the data directory. Without one, a key of this data directory signs, made when it is first needed.\n\n\
+                  Example:\n  sudo afresh image signer --key-command '/usr/local/bin/kms-sign images' --public $(cat images.pub)"
+)]
+pub struct SignerVerb {
+    #[command(flatten)]
+    pub key: KeyArgs,
+    /// Sign with the key of this data directory again
+    #[arg(long, conflicts_with_all = ["key", "key_command"])]
+    pub own: bool,
+}
+
+impl SignerVerb {
+    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let store = Store::open(&context.layout)?;
+        let is_change = self.own || self.key.signer().is_some();
+        if let Some(made) = self.key.named() {
+            made?;
+        }
+        if is_change {
+            image::write_signer(&store, self.key.signer().map(whole).as_ref())?;
+        }
+        let signer = image::read_signer(&store)?;
+        let public = image::own_key(&store)?;
+        if context.json {
+            show::json(&json!({ "signer": signer, "public": public }));
+            return Ok(Exit::Succeeded);
+        }
+        let by = match &signer {
+            None => "the key of this data directory".to_string(),
+            Some(Signer::File { key }) => format!("the key in {}", key.display()),
+            Some(Signer::Command { command, .. }) => format!("the command {}", command.join(" ")),
+        };
+        let public = public.map_or_else(|| "made when it is first needed".to_string(), |key| format!("public key {key}"));
+        show::line(format!("signed by {by}: {public}"));
+        if is_change {
+            let path = image::signer_path(&store);
+            show::note(format!("written to {}; it counts from the next bake, pack or deploy", path.display()));
+        }
+        Ok(Exit::Succeeded)
+    }
+}
+
+/// `afresh serve` signs too, and stands elsewhere.
+fn whole(signer: Signer) -> Signer {
+    let whole = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+    match signer {
+        Signer::File { key } => Signer::File { key: whole(key) },
+        Signer::Command { mut command, public } => {
+            if let Some(program) = command.first_mut().filter(|program| program.contains('/')) {
+                *program = whole(PathBuf::from(&*program)).to_string_lossy().into_owned();
+            }
+            Signer::Command { command, public }
+        }
+    }
+}
