@@ -22,6 +22,8 @@ if [ "${1:-}" = test ]; then
     [faketime]=faketime
     [busybox]=busybox-static
     [gpg]=gnupg
+    [openssl]=openssl
+    [python3]=python3
   )
 fi
 missing=()
