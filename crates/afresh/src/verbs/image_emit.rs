@@ -114,6 +114,7 @@ impl Emit {
         image::admit(&context.layout, image::Kind::Image, &manifest.digest)?;
         let release = self.what_runs(context, &manifest)?;
         let artifact = self.artifact(context, &store, release.as_ref())?;
+        artifact.iter().try_for_each(|code| image::admit(&context.layout, image::Kind::Artifact, code))?;
         let mut seconds = BTreeMap::new();
         if let Some(out) = &self.disk {
             let disk = self.disk(context, &store, &manifest, artifact.as_ref(), release.as_ref(), &mut seconds)?;
