@@ -83,6 +83,7 @@ impl Apt {
 
     fn conf(&self) -> String {
         let d = self.dir.display();
+        // Ubuntu hands some updates out to a share of machines at first, by their machine-id: two machines would then lock two images.
         let mut text = format!(
             "Dir \"{d}/\";\nDir::State \"{d}/state\";\nDir::State::status \"{d}/status\";\nDir::Cache \"{d}/cache\";\nDir::Log \"{d}/log\";\n\
              Dir::Etc \"{d}/etc\";\nDir::Etc::sourcelist \"{d}/afresh.sources\";\nDir::Etc::sourceparts \"/dev/null\";\n\
@@ -92,7 +93,7 @@ impl Apt {
              Dir::Bin::methods \"/usr/lib/apt/methods\";\nAPT::Architecture \"{a}\";\nAPT::Architectures {{ \"{a}\"; }};\n\
              APT::Get::AllowUnauthenticated \"false\";\nAcquire::AllowInsecureRepositories \"false\";\nAcquire::AllowWeakRepositories \"false\";\n\
              Acquire::Languages \"none\";\nAcquire::GzipIndexes \"false\";\nAcquire::ForceHash \"SHA256\";\nAPT::Install-Recommends \"false\";\nAPT::Install-Suggests \"false\";\n\
-             APT::Update::Error-Mode \"any\";\nAPT::Get::Assume-Yes \"true\";\n",
+             APT::Update::Error-Mode \"any\";\nAPT::Get::Assume-Yes \"true\";\nAPT::Get::Always-Include-Phased-Updates \"true\";\n",
             a = self.arch
         );
         for line in &self.passed {
@@ -260,6 +261,12 @@ fn update_fault(said: &str, sources: &[Source]) -> Fault {
             .hint("it may be in the middle of an update: try again in some minutes, or use another mirror");
     }
     let uris: Vec<&str> = sources.iter().flat_map(|s| s.uris.iter().map(String::as_str)).collect();
+    if has(&["does not have a Release file"]) && !has(&["Could not", "Connection", "Unable to connect", "timed out", "Temporary failure"]) {
+        let suites: Vec<&str> = sources.iter().flat_map(|s| s.suites.iter().map(String::as_str)).collect();
+        return Fault::yours("no-sources", format!("{} have not every one of {}:\n{shown}", uris.join(", "), suites.join(", "))).hint(
+            "is the release's name right? Where it is on another mirror, write that into sources.d/NAME.sources of the data directory",
+        );
+    }
     Fault::world("mirror-unreachable", format!("cannot reach {}:\n{shown}", uris.join(", ")))
         .hint("check the network, and proxies in /etc/apt/apt.conf.d")
 }
@@ -352,6 +359,11 @@ mod tests {
         assert_eq!(update_fault("W: GPG error: x NO_PUBKEY 12", &s).code, "index-unsigned");
         assert_eq!(update_fault("E: Failed to fetch x  Hash Sum mismatch", &s).code, "mirror-lies");
         assert_eq!(update_fault("E: Failed to fetch http://x Could not connect", &s).code, "mirror-unreachable");
+        assert_eq!(update_fault("E: The repository 'http://x mantic Release' does not have a Release file.", &s).code, "no-sources");
+        assert_eq!(
+            update_fault("W: Could not connect\nE: The repository 'x' does not have a Release file.", &s).code,
+            "mirror-unreachable"
+        );
         assert_eq!(update_fault("E: Write error - write (28: No space left on device)", &s).code, "disk-full");
     }
 

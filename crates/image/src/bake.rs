@@ -254,12 +254,18 @@ pub(crate) fn locked(lists: &BTreeMap<String, Vec<u8>>, wanted: &[apt::Wanted], 
     Ok(locked.into_values().collect())
 }
 
+/// Ubuntu gives every pocket the code name of its release, so that it is taken from where the index lies; but `stable` is told by its code name.
+fn suite(file: &str, codename: Option<String>) -> String {
+    let (place, codename) = (packages::suite_of(file), codename.unwrap_or_default());
+    if place.starts_with(&codename) { place.to_string() } else { codename }
+}
+
 /// `asked`: the moment before the mirrors were.
 pub(crate) fn head(spec: &ImageSpec, recipe: Digest, apt: &Apt, releases: &[apt::Release], asked: Time) -> Head {
     let get = |r: &apt::Release, key: &str| r.fields.get(key).cloned();
     let indexes = releases.iter().map(|r| Index {
         origin: get(r, "Origin").unwrap_or_default(),
-        suite: get(r, "Codename").unwrap_or_default(),
+        suite: suite(&r.file, get(r, "Codename")),
         date: get(r, "Date").unwrap_or_default(),
         valid_until: get(r, "Valid-Until"),
         digest: r.digest.clone(),

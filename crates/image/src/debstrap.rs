@@ -9,12 +9,15 @@ use crate::progress::Steps;
 use crate::scrub::{Times, scrub};
 use crate::store::Store;
 use crate::tree::Tree;
-use model::{Fault, ImageSpec};
+use model::{Fault, ImageCustom, ImageSpec};
 
 /// A scrubbed tree of the recipe's packages. It chooses them anew: it cannot be given a lock.
 pub fn tree(store: &Store, lock: &Lock, apt: &Apt, steps: &mut Steps) -> Result<Built, Fault> {
     exec::need(&["mmdebstrap"])?;
-    if !lock.head.spec.custom.is_empty() {
+    let custom = &lock.head.spec.custom;
+    // Suites and components are in the sources that it is given.
+    let sources_only = ImageCustom { suites: custom.suites.clone(), components: custom.components.clone(), ..ImageCustom::default() };
+    if custom != &sources_only {
         return Err(Fault::yours("not-with-mmdebstrap", "users, files and scripts of a recipe are for our own builder only")
             .hint("bake without --builder"));
     }
