@@ -25,6 +25,7 @@ pub(crate) fn decode(text: &str, sink: &mut Sink) -> Option<ServiceFile> {
     let known = whole(serde_json::to_value(&file).ok()?);
     unknown(&known, &spans, sink);
     names(&file, &spans, sink);
+    bases(&file, &spans, sink);
     by_the_rules(&file, &spans, sink);
     Some(file)
 }
@@ -114,10 +115,13 @@ fn string(bytes: &[u8]) -> usize {
 
 /// With the fields that are left out where they are empty: they may be written all the same.
 fn whole(mut file: Value) -> Value {
-    for image in file["images"].as_object_mut().into_iter().flat_map(|images| images.values_mut()) {
-        for field in ["suites", "components", "users", "files", "args", "script"] {
-            // To be looked at is enough: a field that is not there is made.
-            let _ = &mut image["custom"][field];
+    for mut image in file["images"].as_object_mut().into_iter().flat_map(|images| images.values_mut()) {
+        while image.is_object() {
+            for field in ["suites", "components", "users", "files", "args", "script"] {
+                // To be looked at is enough: a field that is not there is made.
+                let _ = &mut image["custom"][field];
+            }
+            image = &mut image["base"];
         }
     }
     file
@@ -153,6 +157,21 @@ fn names(file: &ServiceFile, spans: &BTreeMap<Path, Range<usize>>, sink: &mut Si
         if key != name {
             let span = place(&[part.to_string(), key.to_string(), "name".to_string()], spans);
             sink.push(Draft::new("bad-name", span, format!("`{name}` stands under the key `{key}`")).label("expected the same name"));
+        }
+    }
+}
+
+/// A base stands twice in JSON too: as an image of its own, and whole within what is built on it. One of no such name is told by the rules.
+fn bases(file: &ServiceFile, spans: &BTreeMap<Path, Range<usize>>, sink: &mut Sink) {
+    for (name, image) in &file.images {
+        let Some(base) = image.base.as_deref() else { continue };
+        let place = |key: &str| place(&["images".to_string(), name.to_string(), key.to_string()], spans);
+        let differs = |key: &str, text: String| Draft::new("base-differs", place(key), text).label("expected the same");
+        if file.images.get(&base.name).is_some_and(|other| other != base) {
+            sink.push(differs("base", format!("the image `{}` stands elsewhere in this file with another recipe", base.name)));
+        }
+        if image.archive() != base.archive() {
+            sink.push(differs("debian", format!("its suites are not those of its base `{}`", base.name)));
         }
     }
 }

@@ -54,6 +54,7 @@ pub(crate) const IMAGE: Shape = Shape {
     block: "image",
     keys: &[
         value("debian", "debian = \"bookworm\""),
+        value("base", "base = image.base"),
         value("suites", "suites = [\"bookworm-backports\"]"),
         value("components", "components = [\"main\"]"),
         value("packages", "packages = [\"ca-certificates\"]"),

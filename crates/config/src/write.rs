@@ -60,11 +60,14 @@ pub(crate) fn written(file: &ServiceFile) -> Written {
 fn write_image(out: &mut Written, name: &str, image: &ImageSpec) {
     let at = |key| ["images", name, key];
     out.open(&at("name"), &format!("image {}", quoted(name)));
-    out.line(&at("debian"), &format!("debian = {}", quoted(&image.debian)));
-    if !image.custom.suites.is_empty() {
+    match &image.base {
+        Some(base) => out.line(&at("base"), &format!("base = image.{}", base.name)),
+        None => out.line(&at("debian"), &format!("debian = {}", quoted(&image.debian))),
+    }
+    if image.base.is_none() && !image.custom.suites.is_empty() {
         out.line(&["images", name, "custom", "suites"], &format!("suites = {}", list(&image.custom.suites)));
     }
-    if !image.custom.components.is_empty() {
+    if image.base.is_none() && !image.custom.components.is_empty() {
         out.line(&["images", name, "custom", "components"], &format!("components = {}", list(&image.custom.components)));
     }
     out.line(&at("packages"), &format!("packages = {}", list(&image.packages)));

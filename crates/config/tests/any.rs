@@ -76,6 +76,7 @@ fn image() -> impl Strategy<Value = ImageSpec> {
     (name(), prop::collection::btree_set("[a-z0-9][a-z0-9+.-]{1,8}", 0..4), life).prop_map(
         |(name, packages, (rebuild, max_age_ms, window, jitter_ms, checks, custom))| ImageSpec {
             name: ImageName::new(name).unwrap(),
+            base: None,
             debian: "trixie".to_string(),
             packages: packages.into_iter().collect(),
             rebuild,
@@ -169,10 +170,19 @@ fn file() -> impl Strategy<Value = ServiceFile> {
         .prop_flat_map(|images| {
             let names: Vec<ImageName> = images.iter().map(|i| i.name.clone()).collect();
             let services = (service(names.clone(), 80), service(names, 81));
-            (Just(images), services, prop::collection::btree_set(name(), 1..3))
+            (Just(images), services, prop::collection::btree_set(name(), 1..3), any::<bool>())
         })
-        .prop_map(|(images, (a, b), names)| {
-            let images = images.into_iter().map(|i| (i.name.clone(), i)).collect();
+        .prop_map(|(images, (a, b), names, based)| {
+            let mut images: BTreeMap<ImageName, ImageSpec> = images.into_iter().map(|i| (i.name.clone(), i)).collect();
+            if based && images.len() > 1 {
+                let (_, base) = images.pop_first().unwrap();
+                for image in images.values_mut() {
+                    image.base = Some(Box::new(base.clone()));
+                    image.custom.suites.clone_from(&base.custom.suites);
+                    image.custom.components.clone_from(&base.custom.components);
+                }
+                images.insert(base.name.clone(), base);
+            }
             let mut services = BTreeMap::new();
             for (name, mut service) in names.into_iter().zip([a, b]) {
                 service.name = ServiceName::new(name).unwrap();

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 const DESIGN: &str = include_str!("good/design.hcl");
 const EVERY_KEY: &str = include_str!("good/every-key.hcl");
 const CUSTOM: &str = include_str!("good/custom.hcl");
+const BASES: &str = include_str!("good/bases.hcl");
 const LEAST: &str = include_str!("good/least.hcl");
 const SHOP: &str = include_str!("../../../examples/shop/afresh.hcl");
 const APPLIANCE: &str = include_str!("../../../examples/appliance/afresh.hcl");
@@ -107,10 +108,27 @@ fn what_an_image_has_besides_its_packages() {
 }
 
 #[test]
+fn what_an_image_stands_on() {
+    let file = read(BASES);
+    let image = |name: &str| &file.images[&ImageName::new(name).unwrap()];
+    let levels: Vec<&str> = image("shop").levels().iter().map(|l| l.name.as_str()).collect();
+    assert_eq!(levels, ["base", "python", "shop"], "wherever they stand in the file");
+    assert!(image("shop").levels().iter().all(|l| l.debian == "trixie" && l.custom.suites == ["trixie-backports"]));
+    assert_eq!(image("shop").base.as_deref(), Some(image("python")));
+    assert_eq!((image("shop").packages.len(), image("python").packages.len(), image("base").packages.len()), (0, 1, 2));
+}
+
+#[test]
 fn formatting_changes_no_value_and_is_done_once() {
-    for (name, text) in
-        [("design", DESIGN), ("every-key", EVERY_KEY), ("custom", CUSTOM), ("least", LEAST), ("shop", SHOP), ("appliance", APPLIANCE)]
-    {
+    for (name, text) in [
+        ("design", DESIGN),
+        ("every-key", EVERY_KEY),
+        ("custom", CUSTOM),
+        ("bases", BASES),
+        ("least", LEAST),
+        ("shop", SHOP),
+        ("appliance", APPLIANCE),
+    ] {
         let formatted = config::format(text).unwrap();
         assert_eq!(read(&formatted), read(text), "{name}");
         assert_eq!(config::format(&formatted).unwrap(), formatted, "{name} is formatted once and for all");
@@ -138,7 +156,7 @@ fn formatted() {
 
 #[test]
 fn json_is_the_same_file() {
-    for text in [DESIGN, EVERY_KEY, CUSTOM, LEAST, SHOP, APPLIANCE] {
+    for text in [DESIGN, EVERY_KEY, CUSTOM, BASES, LEAST, SHOP, APPLIANCE] {
         let file = read(text);
         let json = serde_json::to_string_pretty(&file).unwrap();
         assert_eq!(config::parse(&json, "afresh.json").unwrap(), file);

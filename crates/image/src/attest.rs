@@ -13,9 +13,10 @@ use crate::lockfile::{Lock, Locked};
 use crate::manifest::Manifest;
 use crate::rebuild::is_script_reproducible;
 use crate::store::{Store, to_json};
-use model::{Digest, Fault, Layout, Time};
+use model::{Digest, Fault, ImageFile, Layout, Time};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 const BUILD_TYPE: &str = "urn:afresh:image:bake:v1";
@@ -68,11 +69,12 @@ fn component(lock: &Lock, p: &Locked) -> Value {
 }
 
 fn sbom(lock: &Lock, manifest: &Manifest) -> Value {
-    let custom = &lock.head.spec.custom;
+    let levels = lock.head.spec.levels();
+    let customs = || levels.iter().map(|level| &level.custom);
     let property = |name: &str, value: String| json!({ "name": format!("afresh:{name}"), "value": value });
-    let script = custom.script.iter().map(|script| property("script", io::digest_of(script.as_bytes()).to_string()));
-    let args = custom.args.iter().map(|(name, value)| property("argument", format!("{name}={value}")));
-    let users = custom.users.iter().map(|(name, user)| property("user", format!("{name} {}", user.uid)));
+    let script = customs().flat_map(|c| &c.script).map(|script| property("script", io::digest_of(script.as_bytes()).to_string()));
+    let args = customs().flat_map(|c| &c.args).map(|(name, value)| property("argument", format!("{name}={value}")));
+    let users = customs().flat_map(|c| &c.users).map(|(name, user)| property("user", format!("{name} {}", user.uid)));
     let notes = manifest.notes.iter().map(|note| property("note", note.clone()));
     let mut bill = bill(&manifest.digest, &lock.head.debian, components(lock));
     bill["metadata"]["properties"] = json!(script.chain(args).chain(users).chain(notes).collect::<Vec<_>>());
@@ -81,7 +83,10 @@ fn sbom(lock: &Lock, manifest: &Manifest) -> Value {
 
 /// Every package of a lock and every file of its recipe, which is told as it is written there: a script may have changed it since.
 pub(crate) fn components(lock: &Lock) -> Vec<Value> {
-    let file = |(path, file): (&String, &model::ImageFile)| {
+    let levels = lock.head.spec.levels();
+    // A file of the same place in what stands on a base is the one that is there.
+    let files: BTreeMap<&String, &ImageFile> = levels.iter().flat_map(|level| &level.custom.files).collect();
+    let file = |(path, file): (&String, &ImageFile)| {
         json!({
             "type": "file",
             "bom-ref": format!("file:{path}"),
@@ -90,7 +95,7 @@ pub(crate) fn components(lock: &Lock) -> Vec<Value> {
             "properties": [{ "name": "afresh:mode", "value": format!("{:04o}", file.mode) }],
         })
     };
-    lock.packages.iter().map(|p| component(lock, p)).chain(lock.head.spec.custom.files.iter().map(file)).collect()
+    lock.packages.iter().map(|p| component(lock, p)).chain(files.into_iter().map(file)).collect()
 }
 
 /// A whole bill of materials of what has this digest.

@@ -8,6 +8,7 @@
 
 use crate::apt::{self, Apt, Traffic};
 use crate::attest;
+use crate::base::{Base, Bases};
 use crate::build::{self};
 use crate::debstrap;
 use crate::erofs;
@@ -49,6 +50,9 @@ pub struct Baked {
     /// What a reader should know: a check that was switched off, a script that ran.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// What it has in common with other images, where that was taken from the store or put there.
+    #[serde(default)]
+    pub base: Option<Base>,
 }
 
 /// Who puts the tree together.
@@ -100,14 +104,19 @@ pub fn bake_with(store: &Store, spec: &ImageSpec, options: &Options, tell: &mut 
         return nothing(store, spec, options, there, why, steps);
     }
     lock.write(&store.lock_path(&inputs))?;
+    let apt = asked.apt;
+    // Only mmdebstrap asks apt again. Until it is let go, every other bake waits for it.
+    let apt = (options.builder == Builder::Mmdebstrap).then_some(apt);
     steps.begin("fetch", "packages that are not in the store");
     fetch::fetch(store, &lock, &mut steps)?;
-    let built = match options.builder {
-        Builder::Own => build::tree(store, &lock, &mut steps)?,
-        Builder::Mmdebstrap => debstrap::tree(store, &lock, &asked.apt, &mut steps)?,
+    let bases = if options.fresh { Bases::Renew } else { Bases::Use };
+    let (mut manifest, base) = match &apt {
+        None => build::image(store, &lock, &inputs, bases, &mut steps)?,
+        Some(apt) => {
+            let built = debstrap::tree(store, &lock, apt, &mut steps)?;
+            (build::emit(store, &lock, &built, &inputs, &mut steps)?, None)
+        }
     };
-    let mut manifest = build::emit(store, &lock, &built, &inputs, &mut steps)?;
-    drop(built);
     if options.builder == Builder::Own {
         rebuild::note(store, &lock, &mut manifest, &mut steps)?;
     }
@@ -122,6 +131,7 @@ pub fn bake_with(store: &Store, spec: &ImageSpec, options: &Options, tell: &mut 
         bytes: manifest.bytes,
         packages: manifest.packages,
         notes: manifest.notes,
+        base,
         steps: steps.finish(),
     })
 }
@@ -160,6 +170,7 @@ fn nothing(store: &Store, spec: &ImageSpec, options: &Options, mut there: Manife
         bytes: there.bytes,
         packages: there.packages,
         notes: there.notes,
+        base: None,
         steps: steps.finish(),
     })
 }
@@ -207,12 +218,26 @@ fn choose(store: &Store, spec: &ImageSpec, asked: &Asked, steps: &mut Steps) -> 
     let lists = packages::read_lists(&asked.apt.lists())?;
     let mut required = packages::required(&lists)?;
     required.insert("apt".to_string());
-    let names: BTreeSet<&String> = required.iter().chain(&spec.packages).collect();
-    let wanted = asked.apt.resolve(&names.into_iter().cloned().collect::<Vec<_>>())?;
-    let lock = Lock {
-        head: head(spec, recipe::digest(spec), &asked.apt, &asked.releases, asked.at),
-        packages: locked(&lists, &wanted, &required)?,
-    };
+    let mut all: BTreeMap<String, Locked> = BTreeMap::new();
+    for (level, spec) in (0u32..).zip(spec.levels()) {
+        if level > 0 && spec.packages.iter().all(|p| all.contains_key(p)) {
+            continue;
+        }
+        // All that a base has is asked for by name: it is there before what is built on it.
+        let names: BTreeSet<&String> = required.iter().chain(all.keys()).chain(&spec.packages).collect();
+        let mut wanted = asked.apt.resolve(&names.into_iter().cloned().collect::<Vec<_>>())?;
+        if let Some(other) = all.values().find(|l| !wanted.iter().any(|w| w.sha256 == l.sha256)) {
+            let base = spec.base.as_ref().map_or("", |base| base.name.as_str());
+            let text = format!("the packages of {} want another {} than its base {base} has", spec.name, other.name);
+            return Err(Fault::yours("packages-conflict", text).hint("take that package out of one of the two, or build without a base"));
+        }
+        wanted.retain(|w| !all.values().any(|l| l.sha256 == w.sha256));
+        for one in locked(&lists, &wanted, &required)? {
+            all.insert(one.name.clone(), Locked { level, ..one });
+        }
+    }
+    let lock =
+        Lock { head: head(spec, recipe::digest(spec), &asked.apt, &asked.releases, asked.at), packages: all.into_values().collect() };
     lock.write(&store.lock_path(&lock.digest()))?;
     Ok(lock)
 }
@@ -245,6 +270,7 @@ pub(crate) fn locked(lists: &BTreeMap<String, Vec<u8>>, wanted: &[apt::Wanted], 
             url: w.url.clone(),
             source: p.get("Source").map(str::to_string),
             required: required.contains(&get("Package")),
+            level: 0,
         };
         if let Some(twice) = locked.insert(one.name.clone(), one) {
             return Err(Fault::yours("two-of-one", format!("{} would be installed twice", twice.name))
@@ -326,9 +352,7 @@ pub fn build(store: &Store, lock: &Lock, tell: &mut dyn FnMut(Progress)) -> Resu
         return Ok((there, Did::Nothing));
     }
     let mut steps = Steps::new(tell);
-    let built = build::tree(store, lock, &mut steps)?;
-    let mut manifest = build::emit(store, lock, &built, &inputs, &mut steps)?;
-    drop(built);
+    let (mut manifest, _) = build::image(store, lock, &inputs, Bases::Use, &mut steps)?;
     rebuild::note(store, lock, &mut manifest, &mut steps)?;
     Ok((manifest, Did::Baked))
 }

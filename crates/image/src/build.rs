@@ -3,26 +3,28 @@
 //! ```text
 //! open every package ─▶ unpack in parallel: the required ones, and all without a preinst ─▶ dpkg's records
 //!   sandbox: preinsts of the required ─▶ configure what the rest pre-depends on ─▶ dpkg unpacks the rest ─▶ configure all
-//!   ─▶ the recipe's own files, users, script ─▶ scrub ─▶ erofs ─▶ store
+//!   ─▶ scrub ─▶ further stages, scrubbed each (stages.rs) ─▶ erofs ─▶ store
 //! ```
 //!
 //! The required packages' preinsts run after their files are there, as every bootstrapping tool does it: before that there is no shell.
 //! All other packages with a preinst are unpacked by dpkg itself, in order, so that diversions, overrides and triggers work as written.
 
+use crate::base::{self, Base, Bases, From};
 use crate::custom;
-use crate::deb::Deb;
+use crate::deb::{self, Deb};
 use crate::dpkg;
-use crate::erofs::{self, Options};
+use crate::erofs;
 use crate::exec;
 use crate::fetch;
 use crate::io;
-use crate::lockfile::Lock;
-use crate::manifest::{Kind, Manifest};
+use crate::lockfile::{Lock, Locked};
+use crate::manifest::{Kind, Manifest, Package};
 use crate::packages;
 use crate::progress::Steps;
 use crate::recipe;
 use crate::sandbox::Sandbox;
-use crate::scrub::{Times, scrub};
+use crate::scrub::{self, Times, scrub};
+use crate::stages::{Stage, Stages};
 use crate::store::Store;
 use crate::tree::Tree;
 use crate::unpack::{self, Items, MERGED, canonical, in_parallel};
@@ -35,7 +37,17 @@ use std::path::{Path, PathBuf};
 pub struct Built {
     pub tree: Tree,
     pub epoch: u64,
-    pub packages: Vec<crate::manifest::Package>,
+    pub packages: Vec<Package>,
+    /// The kept tree that was begun with, or made on the way.
+    pub base: Option<Base>,
+    pub notes: Vec<String>,
+}
+
+/// A scrubbed tree after some stages.
+pub struct Half {
+    pub tree: Tree,
+    pub epoch: u64,
+    pub packages: Vec<Package>,
 }
 
 /// Packages of a lock, opened, and how each is to be unpacked.
@@ -50,12 +62,12 @@ struct Set {
 }
 
 impl Set {
-    fn open(store: &Store, lock: &Lock) -> Result<Set, Fault> {
-        let debs = open_packages(store, lock)?;
-        let required = lock.packages.iter().enumerate().filter(|(_, p)| p.required).map(|(n, _)| n).collect();
-        let core = dpkg::closure(&debs, required);
-        let late = (0..debs.len()).filter(|n| !core.contains(n) && debs[*n].script("preinst").is_some()).collect();
-        let epoch = debs.iter().map(|d| d.built).max().unwrap_or(0);
+    /// `alone`: there is nothing yet. If not, dpkg is there, and unpacks them all.
+    fn open(store: &Store, packages: &[&Locked], epoch: u64, alone: bool) -> Result<Set, Fault> {
+        let debs = open_packages(store, packages)?;
+        let required = packages.iter().enumerate().filter(|(_, p)| p.required).map(|(n, _)| n).collect();
+        let core = if alone { dpkg::closure(&debs, required) } else { BTreeSet::new() };
+        let late = (0..debs.len()).filter(|n| !alone || !core.contains(n) && debs[*n].script("preinst").is_some()).collect();
         Ok(Set { debs, core, late, epoch })
     }
 
@@ -89,10 +101,10 @@ impl Set {
     }
 }
 
-/// Every package of a lock from the package store; each must be what the lock says it is.
-pub(crate) fn open_packages(store: &Store, lock: &Lock) -> Result<Vec<Deb>, Fault> {
-    in_parallel(lock.packages.len(), |n| {
-        let locked = &lock.packages[n];
+/// Packages of a lock from the package store; each must be what the lock says it is.
+pub(crate) fn open_packages(store: &Store, packages: &[&Locked]) -> Result<Vec<Deb>, Fault> {
+    in_parallel(packages.len(), |n| {
+        let locked = packages[n];
         let deb = Deb::open(&fetch::path(store, locked))?;
         let found = (deb.field("Package"), deb.field("Version"));
         if found != (Some(&locked.name), Some(&locked.version)) {
@@ -110,42 +122,183 @@ pub(crate) fn open_packages(store: &Store, lock: &Lock) -> Result<Vec<Deb>, Faul
     })
 }
 
-/// Unpacks, configures, customises and scrubs.
-pub fn tree(store: &Store, lock: &Lock, steps: &mut Steps) -> Result<Built, Fault> {
-    exec::need_root("building an image")?;
-    exec::need(&["setpriv", "unshare", "nsenter", "timeout", erofs::TOOL])?;
-    let spec = &lock.head.spec;
-    steps.begin("unpack", format!("{} packages", lock.packages.len()));
-    let set = Set::open(store, lock)?;
-    let packed: u64 = lock.packages.iter().map(|p| p.bytes).sum();
-    let tree = Tree::begin(store.work("build")?, packed * 8 + (64 << 20))?;
-    let root = tree.path().to_path_buf();
-    skeleton(&root, &lock.head.arch)?;
-    dpkg::begin(&root, &lock.head.arch)?;
-    let early: Vec<&Deb> = set.debs.iter().enumerate().filter(|(n, _)| !set.late.contains(n)).map(|(_, d)| d).collect();
-    let items = unpack::unpack_all(&root, &early, &|_| {})?;
-    dpkg::record(&root, &early, &items)?;
+/// All stages of a lock, one after another.
+struct Build<'a> {
+    store: &'a Store,
+    lock: &'a Lock,
+    stages: Stages<'a>,
+    bases: Bases,
+    /// By level: no package up to there is newer, so no file of one is.
+    epochs: Vec<u64>,
+    base: Option<Base>,
+    notes: Vec<String>,
+}
 
-    steps.begin("configure", "running maintainer scripts");
+/// The finished tree of a lock. It may begin with a kept one; [`Bases::Without`] shows what comes of nothing.
+pub fn tree(store: &Store, lock: &Lock, bases: Bases, steps: &mut Steps) -> Result<Built, Fault> {
+    let mut build = Build::of(store, lock, bases)?;
+    build.tree(steps)
+}
+
+impl<'a> Build<'a> {
+    fn of(store: &'a Store, lock: &'a Lock, bases: Bases) -> Result<Self, Fault> {
+        exec::need_root("building an image")?;
+        exec::need(&["setpriv", "unshare", "nsenter", "timeout", erofs::TOOL])?;
+        let stages = Stages::of(lock);
+        let built = in_parallel(lock.packages.len(), |n| deb::built(&fetch::path(store, &lock.packages[n])))?;
+        let newest = |level| lock.packages.iter().zip(&built).filter(|(p, _)| p.level <= level).map(|(_, b)| *b).max().unwrap_or(0);
+        let epochs = (0..).take(lock.head.spec.levels().len()).map(newest).collect();
+        Ok(Self { store, lock, stages, bases, epochs, base: None, notes: Vec::new() })
+    }
+
+    fn tree(&mut self, steps: &mut Steps) -> Result<Built, Fault> {
+        let Half { tree, epoch, packages } = self.reach(self.stages.all.len(), steps)?;
+        Ok(Built { tree, epoch, packages, base: self.base.take(), notes: std::mem::take(&mut self.notes) })
+    }
+
+    /// The tree after the first `end` stages.
+    fn reach(&mut self, end: usize, steps: &mut Steps) -> Result<Half, Fault> {
+        let kept = self.stages.kept.iter().copied().filter(|k| *k < end).max().unwrap_or(0);
+        // One that another image left may be further on than what this one would keep.
+        let beyond = (kept + 1..end).rev().find_map(|done| Some((done, self.taken(done, steps)?)));
+        let (mut half, begun) = match beyond {
+            Some((done, half)) => (Some(half), done),
+            None if kept > 0 => (Some(self.base(kept, steps)?), kept),
+            None => (None, 0),
+        };
+        for stage in self.stages.all[begun..end].iter().copied() {
+            half = Some(self.stage(half, stage, steps)?);
+        }
+        half.ok_or_else(|| Fault::ours("no-stage", "a build has no stage"))
+    }
+
+    /// As [`Build::reach`], and the tree is in the store afterwards. Of several who want the same one at once, one makes it.
+    fn base(&mut self, done: usize, steps: &mut Steps) -> Result<Half, Fault> {
+        if self.bases == Bases::Without {
+            return self.reach(done, steps);
+        }
+        let _alone = self.alone(done, steps)?;
+        if let Some(half) = self.taken(done, steps) {
+            return Ok(half);
+        }
+        let before = base::find(self.store, &self.stages, done);
+        let half = self.reach(done, steps)?;
+        steps.begin("keep", format!("{}, for the next image", self.stages.name(done)));
+        let made = base::keep(self.store, &self.stages, done, &half)?;
+        if let Some(before) = before.filter(|b| b.digest != made.digest) {
+            self.notes
+                .push(format!("the kept base {} was not what a build from nothing gives: {} is in its place", before.digest, made.digest));
+        }
+        self.base = Some(made);
+        Ok(half)
+    }
+
+    /// Always taken for more stages before it is taken for fewer, so that no two wait for each other.
+    fn alone(&self, done: usize, steps: &mut Steps) -> Result<crate::locks::Lock, Fault> {
+        let name = format!("base-{}", self.stages.key(done).short());
+        self.store.lock(&name, || steps.begin("wait", format!("another bake makes {}", self.stages.name(done))))
+    }
+
+    /// A copy of the kept tree after so many stages. What is wrong with it is told, and it is done without.
+    fn taken(&mut self, done: usize, steps: &mut Steps) -> Option<Half> {
+        if self.bases != Bases::Use {
+            return None;
+        }
+        let kept = base::find(self.store, &self.stages, done)?;
+        let name = self.stages.name(done);
+        steps.begin("base", format!("{name}: {} from the store", kept.digest.short()));
+        match base::take(self.store, &kept, self.room()) {
+            Ok(tree) => {
+                self.base = Some(Base { digest: kept.digest, name, from: From::Store });
+                let level = self.stages.all[done - 1].level();
+                Some(Half { tree, epoch: self.epochs[level as usize], packages: kept.packages })
+            }
+            Err(fault) => {
+                steps.at(0, 0, format!("it cannot be used, {}: building from nothing", fault.message));
+                self.notes.push(format!("the kept base {} could not be used: {}", kept.digest, fault.message));
+                None
+            }
+        }
+    }
+
+    /// Bytes a tree of these packages may need.
+    fn room(&self) -> u64 {
+        packed(self.lock) * 8 + (64 << 20)
+    }
+
+    fn stage(&self, half: Option<Half>, stage: Stage, steps: &mut Steps) -> Result<Half, Fault> {
+        match (stage, half) {
+            (Stage::Packages(0), _) => self.first(steps),
+            (Stage::Packages(level), Some(half)) => self.further(half, level, steps),
+            (Stage::Custom(level), Some(half)) => self.custom(half, level, steps),
+            (_, None) => Err(Fault::ours("no-stage", "a build begins with packages")),
+        }
+    }
+
+    /// The packages of the lowest base, where there is nothing yet.
+    fn first(&self, steps: &mut Steps) -> Result<Half, Fault> {
+        let packages: Vec<&Locked> = self.stages.packages(0).collect();
+        let epoch = self.epochs[0];
+        steps.begin("unpack", format!("{} packages", packages.len()));
+        let set = Set::open(self.store, &packages, epoch, true)?;
+        let tree = Tree::begin(self.store.work("build")?, self.room())?;
+        let root = tree.path().to_path_buf();
+        skeleton(&root, &self.lock.head.arch)?;
+        dpkg::begin(&root, &self.lock.head.arch)?;
+        let early: Vec<&Deb> = set.debs.iter().enumerate().filter(|(n, _)| !set.late.contains(n)).map(|(_, d)| d).collect();
+        let items = unpack::unpack_all(&root, &early, &|_| {})?;
+        dpkg::record(&root, &early, &items)?;
+
+        steps.begin("configure", "running maintainer scripts");
+        let late_items = configure_and_list(self.store, &tree, &set, steps)?;
+        let installed = packages::installed(&root)?;
+        compare(&installed, &packages, &packages)?;
+        steps.begin("scrub", "taking out what belongs to this machine and moment");
+        scrub(&root, &Times { epoch, shipped: Some(&shipped(items.iter().chain(&late_items))) })?;
+        Ok(Half { tree, epoch, packages: installed })
+    }
+
+    /// Further packages, where dpkg can do all of it: there are few of them, and its triggers are for the files of those that are there.
+    fn further(&self, half: Half, level: u32, steps: &mut Steps) -> Result<Half, Fault> {
+        let packages: Vec<&Locked> = self.stages.packages(level).collect();
+        let epoch = self.epochs[level as usize];
+        steps.begin("configure", format!("{} further packages", packages.len()));
+        let mut times = scrub::times(half.tree.path())?;
+        let set = Set::open(self.store, &packages, epoch, false)?;
+        let items = configure_and_list(self.store, &half.tree, &set, steps)?;
+        times.extend(shipped(items.iter()));
+        let installed = packages::installed(half.tree.path())?;
+        compare(&installed, &packages, &self.stages.packages_up_to(level).collect::<Vec<_>>())?;
+        steps.begin("scrub", "taking out what belongs to this machine and moment");
+        scrub(half.tree.path(), &Times { epoch, shipped: Some(&times) })?;
+        Ok(Half { epoch, packages: installed, ..half })
+    }
+
+    fn custom(&self, half: Half, level: u32, steps: &mut Steps) -> Result<Half, Fault> {
+        let epoch = self.epochs[level as usize];
+        steps.begin("customise", "the recipe's own users, files and script");
+        let times = scrub::times(half.tree.path())?;
+        let work = self.store.work("custom")?;
+        custom::apply(self.stages.custom(level), &work, &Sandbox { tree: &half.tree, packages: work.path(), epoch })?;
+        steps.begin("scrub", "taking out what belongs to this machine and moment");
+        scrub(half.tree.path(), &Times { epoch, shipped: Some(&times) })?;
+        Ok(Half { epoch, ..half })
+    }
+}
+
+fn packed(lock: &Lock) -> u64 {
+    lock.packages.iter().map(|p| p.bytes).sum()
+}
+
+/// Configures, and says what the late packages brought.
+fn configure_and_list(store: &Store, tree: &Tree, set: &Set, steps: &mut Steps) -> Result<Vec<Items>, Fault> {
     let late: Vec<&Deb> = set.late.iter().map(|n| &set.debs[*n]).collect();
-    let late_items = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         // While scripts run on one core, another reads what the late packages bring.
         let reading = scope.spawn(|| in_parallel(late.len(), |n| unpack::listing(late[n])));
-        configure(store, &tree, &set, steps)?;
+        configure(store, tree, set, steps)?;
         reading.join().expect("reading a package does not panic")
-    })?;
-    let installed = packages::installed(&root)?;
-    compare(&installed, lock)?;
-
-    if !spec.custom.is_empty() {
-        steps.begin("customise", "the recipe's own users, files and script");
-        let work = store.work("custom")?;
-        custom::apply(&spec.custom, &work, &Sandbox { tree: &tree, packages: work.path(), epoch: set.epoch })?;
-    }
-    steps.begin("scrub", "taking out what belongs to this machine and moment");
-    let shipped = shipped(items.iter().chain(&late_items));
-    scrub(&root, &Times { epoch: set.epoch, shipped: Some(&shipped) })?;
-    Ok(Built { tree, epoch: set.epoch, packages: installed })
+    })
 }
 
 fn shipped<'a>(items: impl Iterator<Item = &'a Items>) -> BTreeMap<PathBuf, i64> {
@@ -259,11 +412,14 @@ fn script_fault(said: &exec::Done) -> Fault {
         .again(false)
 }
 
-/// dpkg's own list after the build against the lock.
-fn compare(installed: &[crate::manifest::Package], lock: &Lock) -> Result<(), Fault> {
+/// dpkg's own list against the lock: what was to come is there, and nothing that is not locked. A script of a base may have removed others.
+fn compare(installed: &[Package], come: &[&Locked], locked: &[&Locked]) -> Result<(), Fault> {
+    fn names<'a>(of: &[&'a Locked]) -> BTreeSet<(&'a str, &'a str)> {
+        of.iter().map(|p| (p.name.as_str(), p.version.as_str())).collect()
+    }
     let there: BTreeSet<(&str, &str)> = installed.iter().map(|p| (p.name.as_str(), p.version.as_str())).collect();
-    let wanted: BTreeSet<(&str, &str)> = lock.packages.iter().map(|p| (p.name.as_str(), p.version.as_str())).collect();
-    match wanted.symmetric_difference(&there).next() {
+    let (missing, locked) = (names(come), names(locked));
+    match missing.difference(&there).chain(there.difference(&locked)).next() {
         None => Ok(()),
         Some((name, version)) => {
             Err(Fault::ours("lock-not-met", format!("{name} {version} is in the lock or in the tree, and not in both")))
@@ -271,45 +427,65 @@ fn compare(installed: &[crate::manifest::Package], lock: &Lock) -> Result<(), Fa
     }
 }
 
-/// How every image is packed.
-pub fn options(built: &Built) -> Options {
-    Options { pack: recipe::PACK, epoch: built.epoch, keep_times: true, plain_owner: false }
+/// An image of a lock in the store, made unless the very same tree is there for another one.
+pub fn image(store: &Store, lock: &Lock, inputs: &Digest, bases: Bases, steps: &mut Steps) -> Result<(Manifest, Option<Base>), Fault> {
+    let mut build = Build::of(store, lock, bases)?;
+    let whole = build.stages.all.len();
+    let _alone = build.alone(whole, steps)?;
+    if bases == Bases::Use
+        && let Some(there) = base::find(store, &build.stages, whole)
+    {
+        steps.begin("base", format!("{} is the whole of it already", there.digest.short()));
+        let used = Base { digest: there.digest.clone(), name: build.stages.name(whole), from: From::Store };
+        let manifest = manifest(lock, there.digest, there.bytes, there.packages, inputs, steps.so_far());
+        store.note(&manifest)?;
+        store.remember(inputs, &manifest.digest)?;
+        return Ok((manifest, Some(used)));
+    }
+    let built = build.tree(steps)?;
+    let manifest = emit(store, lock, &built, inputs, steps)?;
+    store.remember(&build.stages.key(whole), &manifest.digest)?;
+    Ok((manifest, built.base))
 }
 
 /// Packs a built tree and puts it into the store.
 pub fn emit(store: &Store, lock: &Lock, built: &Built, inputs: &Digest, steps: &mut Steps) -> Result<Manifest, Fault> {
-    let spec = &lock.head.spec;
     steps.begin("emit", "packing the erofs volume");
-    let packed: u64 = lock.packages.iter().map(|p| p.bytes).sum();
+    let packed = packed(lock);
     io::want_space(&store.dir("work"), packed * 3, "the image")?;
     let work = store.work("emit")?;
     let out = work.path().join("image.erofs");
-    let (digest, bytes) = erofs::make(built.tree.command(&[], erofs::TOOL), built.tree.inside(), &out, options(built))?;
+    let (digest, bytes) = erofs::make(built.tree.command(&[], erofs::TOOL), built.tree.inside(), &out, erofs::of_image(built.epoch))?;
     if bytes < packed / 2 {
         return Err(Fault::ours("image-too-small", format!("{packed} bytes of packages gave an image of {bytes} bytes")));
     }
     steps.begin("store", digest.short());
-    let manifest = Manifest {
+    let mut manifest = manifest(lock, digest, bytes, built.packages.clone(), inputs, steps.so_far());
+    manifest.notes.extend(built.notes.iter().cloned());
+    store.put(&out, &manifest)?;
+    steps.end();
+    Ok(manifest)
+}
+
+fn manifest(lock: &Lock, digest: Digest, bytes: u64, packages: Vec<Package>, inputs: &Digest, seconds: Vec<(String, f64)>) -> Manifest {
+    let passed = lock.head.passed.iter().map(|line| format!("setting of the machine's apt: {line}"));
+    let of_bases = lock.head.spec.levels();
+    let of_bases = of_bases.iter().rev().skip(1).flat_map(|base| {
+        let on = format!("it stands on the image {}", base.name);
+        std::iter::once(on).chain(custom::notes(&base.custom).into_iter().map(|note| format!("{}: {note}", base.name)))
+    });
+    Manifest {
         kind: Kind::Image,
-        name: spec.name.to_string(),
+        name: lock.head.spec.name.to_string(),
         digest,
         bytes,
-        packages: built.packages.clone(),
+        packages,
         recipe: Some(lock.head.recipe.clone()),
         inputs: inputs.clone(),
         made: io::now(),
         tools: recipe::tools(),
-        seconds: steps.so_far(),
-        notes: lock
-            .head
-            .passed
-            .iter()
-            .map(|line| format!("setting of the machine's apt: {line}"))
-            .chain(custom::notes(&spec.custom))
-            .collect(),
+        seconds,
+        notes: passed.chain(custom::notes(&lock.head.spec.custom)).chain(of_bases).collect(),
         source: None,
-    };
-    store.put(&out, &manifest)?;
-    steps.end();
-    Ok(manifest)
+    }
 }

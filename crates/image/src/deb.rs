@@ -19,8 +19,6 @@ pub struct Script {
 
 pub struct Deb {
     path: PathBuf,
-    /// When the package was built, seconds since 1970: no file in it is newer.
-    pub built: u64,
     /// The paragraph that describes it, without a newline at its end.
     pub control: String,
     /// Everything else of the control part: scripts, conffiles, triggers.
@@ -41,17 +39,24 @@ fn bad(path: &Path, why: impl std::fmt::Display) -> Fault {
         .again(false)
 }
 
+/// When a package was built, seconds since 1970: no file in it is newer.
+pub fn built(path: &Path) -> Result<u64, Fault> {
+    let mut file = File::open(path).map_err(io::at("cannot read", path))?;
+    let version = members(&mut file, path)?.into_iter().find(|m| m.name.starts_with("debian-binary"));
+    Ok(version.ok_or_else(|| bad(path, "it has no debian-binary"))?.time)
+}
+
 impl Deb {
     pub fn open(path: &Path) -> Result<Deb, Fault> {
         let mut file = File::open(path).map_err(io::at("cannot read", path))?;
         let members = members(&mut file, path)?;
         let find =
             |start: &str| members.iter().position(|m| m.name.starts_with(start)).ok_or_else(|| bad(path, format!("it has no {start}")));
-        let (version, control, data) = (find("debian-binary")?, find("control.tar")?, find("data.tar")?);
+        find("debian-binary")?;
+        let (control, data) = (find("control.tar")?, find("data.tar")?);
         let (text, scripts) = control_part(path, &members[control])?;
-        let built = members[version].time;
         let data = members.into_iter().nth(data).expect("position found it");
-        Ok(Deb { path: path.to_path_buf(), built, control: text, scripts, data })
+        Ok(Deb { path: path.to_path_buf(), control: text, scripts, data })
     }
 
     /// The first value of a field of the control paragraph.
@@ -191,7 +196,7 @@ mod tests {
                 .unwrap();
             assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
             let deb = Deb::open(&path).unwrap();
-            assert_eq!((deb.field("Version"), deb.built), (Some("1"), 1_234_567_890));
+            assert_eq!((deb.field("Version"), built(deb.path()).unwrap()), (Some("1"), 1_234_567_890));
             assert_eq!(deb.script("conffiles").unwrap().bytes, b"/etc/conf\n");
             let mut names = Vec::new();
             deb.entries(|e| {

@@ -7,18 +7,17 @@ use crate::lockfile::Lock;
 use crate::packages;
 use crate::progress::Steps;
 use crate::scrub::{Times, scrub};
+use crate::stages;
 use crate::store::Store;
 use crate::tree::Tree;
-use model::{Fault, ImageCustom, ImageSpec};
+use model::{Fault, ImageSpec};
 
 /// A scrubbed tree of the recipe's packages. It chooses them anew: it cannot be given a lock.
 pub fn tree(store: &Store, lock: &Lock, apt: &Apt, steps: &mut Steps) -> Result<Built, Fault> {
     exec::need(&["mmdebstrap"])?;
-    let custom = &lock.head.spec.custom;
     // Suites and components are in the sources that it is given.
-    let sources_only = ImageCustom { suites: custom.suites.clone(), components: custom.components.clone(), ..ImageCustom::default() };
-    if custom != &sources_only {
-        return Err(Fault::yours("not-with-mmdebstrap", "users, files and scripts of a recipe are for our own builder only")
+    if !stages::acts(&lock.head.spec.custom).is_empty() || lock.head.spec.base.is_some() {
+        return Err(Fault::yours("not-with-mmdebstrap", "bases, users, files and scripts of a recipe are for our own builder only")
             .hint("bake without --builder"));
     }
     steps.begin("mmdebstrap", "bootstrapping");
@@ -30,7 +29,7 @@ pub fn tree(store: &Store, lock: &Lock, apt: &Apt, steps: &mut Steps) -> Result<
     let installed = packages::installed(root)?;
     steps.begin("scrub", "taking out what belongs to this machine and moment");
     scrub(root, &Times { epoch, shipped: None })?;
-    Ok(Built { epoch, packages: installed, tree })
+    Ok(Built { epoch, packages: installed, tree, base: None, notes: Vec::new() })
 }
 
 fn run(spec: &ImageSpec, lock: &Lock, apt: &Apt, tree: &Tree, epoch: u64, steps: &mut Steps) -> Result<(), Fault> {

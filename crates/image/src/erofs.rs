@@ -26,6 +26,11 @@ pub struct Options {
     pub plain_owner: bool,
 }
 
+/// How every image is packed, and what images are built on.
+pub fn of_image(epoch: u64) -> Options {
+    Options { pack: crate::recipe::PACK, epoch, keep_times: true, plain_owner: false }
+}
+
 /// Writes `out` and says its digest and size. `command` brings mkfs.erofs up where `tree` is visible to it.
 pub fn make(mut command: Command, tree: &Path, out: &Path, options: Options) -> Result<(Digest, u64), Fault> {
     match options.pack {

@@ -157,7 +157,7 @@ pub fn kit(store: &Store, image: &ImageSpec, which: Which, tell: &mut dyn FnMut(
 }
 
 fn unpacked(store: &Store, lock: Lock) -> Result<MachineKit, Fault> {
-    let debs = build::open_packages(store, &lock)?;
+    let debs = build::open_packages(store, &lock.packages.iter().collect::<Vec<_>>())?;
     let packed: u64 = lock.packages.iter().map(|p| p.bytes).sum();
     let tree = Tree::begin(store.work("kit")?, packed * 6 + (64 << 20))?;
     build::skeleton(tree.path(), &lock.head.arch)?;

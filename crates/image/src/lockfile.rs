@@ -53,6 +53,13 @@ pub struct Locked {
     /// Must be there before any script can run: essential, of priority required, or apt.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub required: bool,
+    /// Which image brings it: 0 is the lowest base. An image without a base has 0 only.
+    #[serde(default, skip_serializing_if = "is_lowest")]
+    pub level: u32,
+}
+
+fn is_lowest(level: &u32) -> bool {
+    *level == 0
 }
 
 impl Locked {
@@ -74,7 +81,9 @@ impl Lock {
     pub fn digest(&self) -> Digest {
         let mut text = format!("lock {} {}\n{}\n", self.head.debian, self.head.arch, self.head.recipe);
         for p in &self.packages {
-            text.push_str(&format!("{} {}\n", p.name, p.sha256));
+            text.push_str(&format!("{} {}", p.name, p.sha256));
+            // Left out at 0, so that an image without a base has the digest it always had.
+            text.push_str(&if p.level > 0 { format!(" {}\n", p.level) } else { "\n".to_string() });
         }
         io::digest_of(text.as_bytes())
     }
@@ -117,6 +126,9 @@ impl Lock {
             if packages.last().is_some_and(|before| before.name >= p.name) {
                 return Err(bad(n + 1, &"the packages are not sorted by name, or one stands there twice"));
             }
+            if p.level as usize >= head.spec.levels().len() {
+                return Err(bad(n + 1, &format!("{} belongs to level {}, and its image has no such base", p.name, p.level)));
+            }
             packages.push(p);
         }
         if packages.is_empty() {
@@ -152,6 +164,7 @@ pub(crate) mod tests {
             url: format!("http://m/{name}"),
             source: None,
             required: false,
+            level: 0,
         };
         Lock { head, packages: versions.iter().map(locked).collect() }
     }
@@ -171,6 +184,10 @@ pub(crate) mod tests {
         other.head.asked = Time(99);
         assert_eq!(lock.digest(), other.digest());
         assert_ne!(lock.digest(), sample(&[("a", "2")]).digest());
+        other.packages[0].level = 1;
+        assert_ne!(lock.digest(), other.digest(), "which of two images brings a package decides too");
+        let text = other.to_text();
+        assert!(Lock::parse(&text, "x").unwrap_err().message.starts_with("x:2: a belongs to level 1"), "{text}");
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub enum Kind {
     Image,
     /// One version of a service's code.
     Artifact,
+    /// What several images have in common, kept so that the next one begins there. Nothing is lost with it but time.
+    Base,
 }
 
 /// A package that stands in an image.

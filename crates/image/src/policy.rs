@@ -54,7 +54,7 @@ pub fn write_policy(layout: &Layout, policy: &Policy) -> Result<(), Fault> {
 pub fn admit(layout: &Layout, kind: Kind, digest: &Digest) -> Result<(), Fault> {
     match (read_policy(layout)?, kind) {
         (None, _) => Ok(()),
-        (Some(policy), Kind::Image) => verify_whole(layout, digest, &policy).map(drop),
+        (Some(policy), Kind::Image | Kind::Base) => verify_whole(layout, digest, &policy).map(drop),
         (Some(policy), Kind::Artifact) => verify_artifact(layout, digest, &policy).map(drop),
     }
 }

@@ -1,6 +1,7 @@
 //! Shows that an image is what it is said to be: builds it again from its lock and the package store, and compares.
 
 use crate::bake;
+use crate::base::Bases;
 use crate::build;
 use crate::compare::{Difference, compare_volumes};
 use crate::erofs;
@@ -41,16 +42,17 @@ pub fn verify_rebuild(store: &Store, digest: &Digest, tell: &mut dyn FnMut(Progr
     bake::need_tools()?;
     steps.begin("fetch", "packages that are not in the store");
     fetch::fetch(store, &lock, &mut steps)?;
-    let (again, differences) = again(store, &lock, digest, &mut steps)?;
+    // From nothing: what was kept is no proof of itself.
+    let (again, differences) = again(store, &lock, digest, Bases::Without, &mut steps)?;
     Ok(Rebuilt { digest: digest.clone(), again, differences, steps: steps.finish() })
 }
 
-fn again(store: &Store, lock: &Lock, digest: &Digest, steps: &mut Steps) -> Result<(Digest, Vec<Difference>), Fault> {
-    let built = build::tree(store, lock, steps)?;
+fn again(store: &Store, lock: &Lock, digest: &Digest, bases: Bases, steps: &mut Steps) -> Result<(Digest, Vec<Difference>), Fault> {
+    let built = build::tree(store, lock, bases, steps)?;
     steps.begin("emit", "packing the erofs volume");
     let work = store.work("rebuild")?;
     let out = work.path().join("image.erofs");
-    let (again, _) = erofs::make(built.tree.command(&[], erofs::TOOL), built.tree.inside(), &out, build::options(&built))?;
+    let (again, _) = erofs::make(built.tree.command(&[], erofs::TOOL), built.tree.inside(), &out, erofs::of_image(built.epoch))?;
     steps.begin("compare", again.short());
     let differences = if &again == digest { Vec::new() } else { compare_volumes(store, &store.path(digest)?, &out)? };
     steps.end();
@@ -67,12 +69,13 @@ pub fn is_script_reproducible(manifest: &Manifest) -> Option<bool> {
 }
 
 /// A recipe with a script is built twice, and whether both are the same is noted: nobody knows what a script does.
-/// Nothing is done where there is no script, or where it was noted before.
+/// Nothing is done where there is no script, or where it was noted before. The second time begins with the tree that was kept before
+/// the script, so that after a bake from nothing this also holds the kept tree against the one that it was kept of.
 pub fn note(store: &Store, lock: &Lock, manifest: &mut Manifest, steps: &mut Steps) -> Result<(), Fault> {
     if lock.head.spec.custom.script.is_none() || is_script_reproducible(manifest).is_some() {
         return Ok(());
     }
-    let (again, differences) = again(store, lock, &manifest.digest, steps)?;
+    let (again, differences) = again(store, lock, &manifest.digest, Bases::Use, steps)?;
     manifest.notes.push(if again == manifest.digest {
         SAME.to_string()
     } else {

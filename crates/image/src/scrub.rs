@@ -205,6 +205,26 @@ fn settle(root: &Path, below: &Path, times: &Times) -> Result<(), Fault> {
     if time == seen.mtime() && seen.mtime_nsec() == 0 { Ok(()) } else { set_time(&path, time) }
 }
 
+/// The times of everything in a tree but its directories, by place: what has one of its own before a stage keeps it after.
+pub fn times(root: &Path) -> Result<BTreeMap<PathBuf, i64>, Fault> {
+    use std::os::unix::fs::MetadataExt;
+    let (mut all, mut dirs) = (BTreeMap::new(), vec![PathBuf::new()]);
+    while let Some(dir) = dirs.pop() {
+        let path = root.join(&dir);
+        for entry in fs::read_dir(&path).map_err(io::at("cannot list", &path))? {
+            let entry = entry.map_err(io::at("cannot list", &path))?;
+            let below = dir.join(entry.file_name());
+            let seen = entry.metadata().map_err(io::at("cannot look at", &entry.path()))?;
+            if seen.is_dir() {
+                dirs.push(below);
+            } else {
+                all.insert(below, seen.mtime());
+            }
+        }
+    }
+    Ok(all)
+}
+
 fn set_time(path: &Path, seconds: i64) -> Result<(), Fault> {
     use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
     let time = Timespec { tv_sec: seconds, tv_nsec: 0 };

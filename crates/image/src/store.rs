@@ -32,6 +32,8 @@ use std::sync::Mutex;
 const MANIFEST_LIMIT: u64 = 32 << 20;
 /// `gc` spares what was made or asked for within this time: a release that pins it may not be written yet.
 const GRACE_MS: u64 = 10 * 60 * 1000;
+/// A kept tree that nothing was built on for so long is not worth its room.
+const BASE_MS: u64 = 7 * 24 * 3600 * 1000;
 
 /// What tells one state of a file from another without reading it.
 type Mark = (u64, u64, u64, i64, i64, i64, i64);
@@ -285,7 +287,7 @@ impl Store {
     }
 
     /// Removes objects that are not in `keep`, not current, not among the newest `keep_last_n` of their name and kind,
-    /// and were not made or asked for in the last ten minutes.
+    /// and were not made or asked for in the last ten minutes. Of kept trees the newest of each name stays for a week after its last use.
     pub fn gc(&self, keep: &BTreeSet<Digest>, keep_last_n: usize) -> Result<Vec<Removed>, Fault> {
         self.gc_after(keep, keep_last_n, GRACE_MS)
     }
@@ -300,7 +302,9 @@ impl Store {
         for m in manifests.iter().rev() {
             let n = count.entry((m.kind, &m.name)).or_default();
             *n += 1;
-            if *n <= keep_last_n {
+            // Of each kept tree the newest, while it is used: it saves time, and nothing is lost with it.
+            let spared = m.kind == Kind::Base && *n == 1 && self.is_recent(&m.digest, BASE_MS);
+            if *n <= keep_last_n && m.kind != Kind::Base || spared {
                 keep.insert(m.digest.clone());
             }
         }

@@ -90,6 +90,7 @@ fn locked(p: &Paragraph, mirror: &str, suite: &str) -> Locked {
         url: format!("{mirror}/{}", p["Filename"]),
         source: p.get("Source").cloned(),
         required: false,
+        level: 0,
     }
 }
 

@@ -23,12 +23,16 @@ fn sha256sum(path: &Path) -> String {
 }
 
 fn put(store: &Store, name: &str, text: &str, made: u64) -> Digest {
+    put_as(Kind::Image, store, name, text, made)
+}
+
+fn put_as(kind: Kind, store: &Store, name: &str, text: &str, made: u64) -> Digest {
     let work = store.work("test").unwrap();
     let file = work.path().join("object");
     fs::write(&file, text).unwrap();
     let digest = Digest::new(sha256sum(&file)).unwrap();
     let manifest = Manifest {
-        kind: Kind::Image,
+        kind,
         name: name.into(),
         digest: digest.clone(),
         bytes: text.len() as u64,
@@ -327,4 +331,23 @@ fn packages_live_as_long_as_a_lock_that_names_them() {
     assert!(store.lock_of(&digest).is_ok());
     store.gc_after(&BTreeSet::new(), 0, 0).unwrap();
     assert_eq!(kept(), [false, false, false]);
+}
+
+#[test]
+fn of_kept_trees_the_newest_stays_while_it_is_used() {
+    let (_dir, layout, store) = store();
+    let base = |name, text, made| put_as(Kind::Base, &store, name, text, made);
+    let (old, new, other) = (base("a, packages only", "1", 1), base("a, packages only", "2", 2), base("b", "3", 1));
+    let gone = |removed: Vec<image::Removed>| removed.into_iter().map(|r| r.digest).collect::<BTreeSet<_>>();
+    assert_eq!(gone(store.gc(&BTreeSet::new(), 0).unwrap()), BTreeSet::new(), "young ones stay in any case");
+    assert_eq!(gone(store.gc_after(&BTreeSet::new(), 5, 0).unwrap()), BTreeSet::from([old]), "however many images are kept");
+    let week_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(7 * 24 * 3600 + 60);
+    for digest in [&new, &other] {
+        for path in [layout.object(digest), layout.manifest(digest)] {
+            fs::File::open(path).unwrap().set_modified(week_ago).unwrap();
+        }
+    }
+    // Asked for is used.
+    assert!(store.from_inputs(&other).unwrap().is_some());
+    assert_eq!(gone(store.gc_after(&BTreeSet::new(), 0, 0).unwrap()), BTreeSet::from([new]));
 }

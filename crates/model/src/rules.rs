@@ -2,7 +2,7 @@
 //! the file, and the builder keeps to it whoever calls. Pure: a text in, what was expected out.
 
 use crate::{Fault, ImageCustom, ImageSpec};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 /// What was expected instead, and what may have been meant.
@@ -282,11 +282,40 @@ fn few(what: &str, count: usize, most: usize) -> Said {
 impl ImageSpec {
     /// The first thing that cannot be, for who has the recipe without the file it came from.
     pub fn check(&self) -> Said {
-        suite(&self.debian)?;
-        few("packages", self.packages.len(), PACKAGES_MAX)?;
-        self.packages.iter().try_for_each(|p| package(p))?;
-        self.custom.check()
+        upon(self)?;
+        for level in self.levels() {
+            suite(&level.debian)?;
+            few("packages", level.packages.len(), PACKAGES_MAX)?;
+            level.packages.iter().try_for_each(|p| package(p))?;
+            level.custom.check()?;
+        }
+        Ok(())
     }
+}
+
+/// Whether images that stand upon one another go together; of a base that does not by itself, the same is told.
+pub fn upon(spec: &ImageSpec) -> Said {
+    let levels = spec.levels();
+    few("images upon one another", levels.len(), ImageSpec::LEVELS_MAX)?;
+    let mut users: BTreeMap<&str, u32> = BTreeMap::new();
+    for level in levels {
+        if level.archive() != spec.archive() {
+            let said = format!("the suites of {} are not those of its base {}", spec.name, level.name);
+            return Err(Wrong::new("base-differs", said, "expected the same: packages of two releases do not go together"));
+        }
+        for (name, user) in &level.custom.users {
+            if users.contains_key(name.as_str()) {
+                let said = format!("the user {name} is made by {} and by a base of it", level.name);
+                return Err(Wrong::new("duplicate-name", said, "expected each user once"));
+            }
+            if let Some((other, uid)) = users.iter().find(|(_, uid)| **uid == user.uid) {
+                let said = format!("the user {name} has the number {uid}, which {other} of a base has");
+                return Err(Wrong::new("uid-taken", said, "expected a number of its own for each"));
+            }
+        }
+        users.extend(level.custom.users.iter().map(|(name, user)| (name.as_str(), user.uid)));
+    }
+    Ok(())
 }
 
 impl ImageCustom {
@@ -340,11 +369,11 @@ pub fn needs_script() -> Wrong {
 mod tests {
     use super::*;
     use crate::{ImageFile, ImageName, ImageUser};
-    use std::collections::BTreeMap;
 
     fn with(change: impl FnOnce(&mut ImageSpec)) -> Result<(), &'static str> {
         let mut spec = ImageSpec {
             name: ImageName::new("a").unwrap(),
+            base: None,
             debian: "bookworm".to_string(),
             packages: vec!["curl".to_string()],
             rebuild: None,
@@ -426,6 +455,28 @@ mod tests {
         assert_eq!(with(|spec| spec.custom.suites.push("x".repeat(33))), Err("bad-suite"));
         assert_eq!(with(|spec| spec.custom.components = vec!["main".into(), "non-free-firmware".into()]), Ok(()));
         assert_eq!(with(|spec| spec.custom.components.push("updates/main".into())), Err("bad-component"));
+    }
+
+    #[test]
+    fn what_stands_upon_another_goes_with_it() {
+        let on = |top: &dyn Fn(&mut ImageSpec), base: &dyn Fn(&mut ImageSpec)| {
+            with(|spec| {
+                let mut low = ImageSpec { name: ImageName::new("low").unwrap(), ..spec.clone() };
+                base(&mut low);
+                top(spec);
+                spec.base = Some(Box::new(low));
+            })
+        };
+        let eve = |spec: &mut ImageSpec| user("eve", 1000, "/srv", "adm")(spec);
+        assert_eq!(on(&eve, &|spec| user("adam", 1001, "/srv", "adm")(spec)), Ok(()));
+        assert_eq!(on(&eve, &eve), Err("duplicate-name"));
+        assert_eq!(on(&eve, &|spec| user("adam", 1000, "/srv", "adm")(spec)), Err("uid-taken"));
+        assert_eq!(on(&|_| {}, &|spec| spec.debian = "trixie".to_string()), Err("base-differs"));
+        assert_eq!(on(&|spec| spec.custom.suites.push("sid".to_string()), &|_| {}), Err("base-differs"));
+        assert_eq!(on(&|_| {}, &|spec| spec.packages.push("--option".to_string())), Err("bad-package"));
+        let high = |spec: &mut ImageSpec| (1..ImageSpec::LEVELS_MAX).for_each(|_| spec.base = Some(Box::new(spec.clone())));
+        assert_eq!(with(high), Ok(()));
+        assert_eq!(on(&|_| {}, &high), Err("out-of-range"));
     }
 
     #[test]

@@ -18,6 +18,10 @@ pub struct ServiceFile {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageSpec {
     pub name: ImageName,
+    /// The image this one is built on, as the file has it: all of that comes first, then what is this one's own.
+    /// The suites of both are the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Box<ImageSpec>>,
     /// The suite: `bookworm`.
     pub debian: String,
     /// Sorted, without doubles.
@@ -39,6 +43,23 @@ pub struct ImageSpec {
     /// Files, users, a script.
     #[serde(default, skip_serializing_if = "ImageCustom::is_empty")]
     pub custom: ImageCustom,
+}
+
+impl ImageSpec {
+    /// So many images may stand upon one another, this one with them.
+    pub const LEVELS_MAX: usize = 8;
+
+    /// Where packages come from: release, further suites, components. That of a base is that of what stands on it.
+    pub fn archive(&self) -> (&str, &[String], &[String]) {
+        (&self.debian, &self.custom.suites, &self.custom.components)
+    }
+
+    /// The lowest base first, this image last.
+    pub fn levels(&self) -> Vec<&ImageSpec> {
+        let mut all: Vec<&ImageSpec> = std::iter::successors(Some(self), |spec| spec.base.as_deref()).collect();
+        all.reverse();
+        all
+    }
 }
 
 /// A test of an image, in an instance of its own that has nothing but the image.

@@ -28,7 +28,8 @@ impl Images for image::Store {
         for fault in damaged {
             tracing::warn!(code = fault.code, "{}", fault.message);
         }
-        let kept = manifests.into_iter().map(|m| Kept {
+        // What is kept to save time is nobody's image and nobody's code.
+        let kept = manifests.into_iter().filter(|m| m.kind != image::Kind::Base).map(|m| Kept {
             image: (m.kind == image::Kind::Image).then(|| ImageName::new(m.name.clone()).ok()).flatten(),
             digest: m.digest,
             bytes: m.bytes,

@@ -117,6 +117,7 @@ impl Keeper {
             request(vec![spec("worker", "back", "work", 1, None), spec("web", "front", "serve", 2, Some("127.0.0.1:8080"))], None);
         let recipe = ImageSpec {
             name: ImageName::new("base").unwrap(),
+            base: None,
             debian: "bookworm".into(),
             packages: Vec::new(),
             rebuild: Some("0 */6 * * *".into()),

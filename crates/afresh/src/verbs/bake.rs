@@ -5,6 +5,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show;
+use crate::verbs::image_make::rounded;
 use clap::Args;
 use console::Term;
 use image::{Baked, Did, Progress};
@@ -18,7 +19,7 @@ use std::collections::BTreeMap;
 pub struct Bake {
     /// Only this image; otherwise every image of the file
     pub image: Option<ImageName>,
-    /// Bake also when nothing is new
+    /// Bake also when nothing is new, and from nothing: kept bases are not used
     #[arg(long)]
     pub fresh: bool,
     #[command(flatten)]
@@ -40,10 +41,15 @@ impl Bake {
         for spec in specs {
             let baked = bake(&store, spec, self.fresh, context.json)?;
             if context.json {
-                let seconds: BTreeMap<&str, f64> = baked.steps.iter().map(|(step, s)| (step.as_str(), *s)).collect();
+                let mut seconds: BTreeMap<&str, f64> = BTreeMap::new();
+                for (step, s) in &baked.steps {
+                    // Some are taken more than once: a tree is scrubbed after each stage, and one with a script is made twice.
+                    let sum = seconds.entry(step.as_str()).or_insert(0.0);
+                    *sum = rounded(*sum + s);
+                }
                 show::json(&json!({
                     "image": baked.image, "digest": baked.digest, "packages": baked.packages.len(), "did": baked.did,
-                    "why": baked.why, "bytes": baked.bytes, "notes": baked.notes, "seconds": seconds,
+                    "why": baked.why, "bytes": baked.bytes, "notes": baked.notes, "seconds": seconds, "base": baked.base,
                 }));
             }
         }
@@ -58,6 +64,14 @@ pub fn recipe<'a>(file: &'a ServiceFile, name: &ImageName) -> Result<&'a ImageSp
     })
 }
 
+fn on_base(baked: &Baked) -> String {
+    match &baked.base {
+        Some(base) if base.from == image::From::Store => format!("; it began with {} from the store", base.name),
+        Some(base) => format!("; {} is kept for the next", base.name),
+        None => String::new(),
+    }
+}
+
 /// Bakes one, showing how far it is unless a machine reads.
 pub fn bake(store: &image::Store, spec: &ImageSpec, fresh: bool, quiet: bool) -> Result<Baked, Fault> {
     let mut bar = Bar::new(spec.name.clone(), quiet);
@@ -69,7 +83,7 @@ pub fn bake(store: &image::Store, spec: &ImageSpec, fresh: bool, quiet: bool) ->
         let seconds: f64 = baked.steps.iter().map(|(_, s)| s).sum();
         let did = match baked.did {
             Did::Nothing => format!("nothing to do: {}", baked.why),
-            Did::Baked => format!("baked, {}: {}", show::times(baked.packages.len() as u64, "package"), baked.why),
+            Did::Baked => format!("baked, {}: {}{}", show::times(baked.packages.len() as u64, "package"), baked.why, on_base(&baked)),
         };
         show::line(format!("image {} {} {} {did} ({seconds:.1} s)", spec.name, baked.digest.short(), show::bytes(baked.bytes)));
         baked.notes.iter().for_each(|note| show::line(format!("  note: {note}")));

@@ -22,9 +22,13 @@ impl BuildArgs {
             rules::arg_value(name, value)?;
             let mut is_known = false;
             for image in file.images.values_mut().filter(|image| chosen(&image.name)) {
-                if let Some(declared) = image.custom.args.get_mut(name) {
-                    declared.clone_from(value);
-                    is_known = true;
+                let mut level = Some(image);
+                while let Some(image) = level {
+                    if let Some(declared) = image.custom.args.get_mut(name) {
+                        declared.clone_from(value);
+                        is_known = true;
+                    }
+                    level = image.base.as_deref_mut();
                 }
             }
             if !is_known {
@@ -37,7 +41,8 @@ impl BuildArgs {
 
 fn unknown(file: &ServiceFile, chosen: impl Fn(&ImageName) -> bool, name: &str) -> Fault {
     let images = || file.images.values().filter(|image| chosen(&image.name));
-    let mut names: Vec<&str> = images().flat_map(|image| image.custom.args.keys().map(String::as_str)).collect();
+    let levels = images().flat_map(model::ImageSpec::levels);
+    let mut names: Vec<&str> = levels.flat_map(|image| image.custom.args.keys().map(String::as_str)).collect();
     names.sort_unstable();
     names.dedup();
     let of: Vec<&str> = images().map(|image| image.name.as_str()).collect();

@@ -281,7 +281,7 @@ pub fn named(store: &image::Store, text: &str) -> Result<image::Manifest, Fault>
 
 /// As [`named`], artifacts too.
 pub fn named_object(store: &image::Store, text: &str) -> Result<image::Manifest, Fault> {
-    find(store, text, |_| true)
+    find(store, text, |kind| kind != image::Kind::Base)
 }
 
 fn find(store: &image::Store, text: &str, fits: impl Fn(image::Kind) -> bool) -> Result<image::Manifest, Fault> {

@@ -89,6 +89,7 @@ fn kind(manifest: &Manifest) -> &'static str {
     match manifest.kind {
         Kind::Image => "image",
         Kind::Artifact => "artifact",
+        Kind::Base => "base",
     }
 }
 

@@ -12,10 +12,21 @@ use crate::units::{self, Wrong};
 use model::{ImageCheck, ImageName, ImageProbe, ImageSpec, rules};
 use std::ops::Range;
 
-pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink: &mut Sink) -> Option<ImageSpec> {
+/// An image's own part, before what it stands on is known.
+pub(crate) struct Decoded {
+    /// With a base: without a suite.
+    pub spec: ImageSpec,
+    /// And where it is named.
+    pub base: Option<(ImageName, Range<usize>)>,
+}
+
+pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink: &mut Sink) -> Option<Decoded> {
     let mut section = Section::of(context, &schema::IMAGE, block, sink);
     let name = label_name(context, label, block, sink, ImageName::new);
-    let debian = section.need("debian", sink, |v| at(v, units::suite(&read::text(v, "the name of a suite in quotes")?)));
+    let base = section.or("base", None, sink, |v| Ok(Some((super::service::image_reference(context, v)?, v.span.clone()))));
+    let suite = |v: &Value| at(v, units::suite(&read::text(v, "the name of a suite in quotes")?));
+    let debian = if section.has("base") { section.or("debian", String::new(), sink, suite) } else { section.need("debian", sink, suite) };
+    not_with_base(&section, sink);
     let packages = section.need("packages", sink, |v| {
         let names = read::list(v, "a list of package names", rules::PACKAGES_MAX, |item| {
             Ok((item.span.clone(), at(item, units::package(&read::text(item, "a package's name")?))?))
@@ -32,8 +43,9 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
     let jitter_ms = section.or("jitter", 0, sink, |v| read::duration(v, "0s", "7d"));
     let custom = custom::decode(context, &mut section, sink);
     let checks = checks(context, &mut section, sink);
-    Some(ImageSpec {
+    let spec = ImageSpec {
         name: name?,
+        base: None,
         debian: debian?,
         packages: packages?,
         rebuild: rebuild?,
@@ -42,7 +54,19 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
         jitter_ms: jitter_ms?,
         checks: checks?,
         custom: custom?,
-    })
+    };
+    Some(Decoded { spec, base: base? })
+}
+
+/// Packages of two releases do not go together, so there is nothing to choose.
+fn not_with_base(section: &Section, sink: &mut Sink) {
+    let Some(base) = section.key_span("base") else { return };
+    for name in ["debian", "suites", "components"] {
+        if let Some(span) = section.key_span(name) {
+            let draft = Draft::new("not-with-base", span, format!("`{name}` beside `base`: the suites are those of the base"));
+            sink.push(draft.label("leave this out").related(base.clone(), "the base"));
+        }
+    }
 }
 
 /// A check without `within` has a minute: an instance of an image alone is there within seconds.

@@ -1,5 +1,6 @@
 //! The file's blocks to `model::ServiceFile`. Reads everything it can, so that every error is told at once.
 
+mod base;
 mod custom;
 mod image;
 mod pairs;
@@ -51,11 +52,13 @@ pub(crate) fn decode(text: &str, sink: &mut Sink) -> Option<ServiceFile> {
     }
 
     let mut file = ServiceFile::default();
+    let mut images = BTreeMap::new();
     for (name, block) in top.named("image", sink) {
         if let Some(image) = image::decode(&context, name, block, sink) {
-            file.images.insert(ImageName::clone(&image.name), image);
+            images.insert(ImageName::clone(&image.spec.name), image);
         }
     }
+    file.images = base::resolve(&images, sink);
     let mut services = Vec::new();
     for (name, block) in top.named("service", sink) {
         services.push(service::decode(&context, name, block, sink));

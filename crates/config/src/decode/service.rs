@@ -75,7 +75,7 @@ fn service_name(text: String) -> Result<ServiceName, NameError> {
     ServiceName::new(text)
 }
 
-fn image_reference(context: &Context, value: &Value) -> Read<ImageName> {
+pub(crate) fn image_reference(context: &Context, value: &Value) -> Read<ImageName> {
     let known = || context.images.keys().map(String::as_str);
     let name = match &value.what {
         What::Reference(root, name) if root == "image" => name,

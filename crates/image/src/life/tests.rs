@@ -152,6 +152,7 @@ fn name() -> ImageName {
 fn spec() -> ImageSpec {
     ImageSpec {
         name: name(),
+        base: None,
         debian: "bookworm".into(),
         packages: Vec::new(),
         rebuild: Some("daily".into()),

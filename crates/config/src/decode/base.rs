@@ -1,0 +1,46 @@
+//! `base = image.NAME`: what an image stands on, put into its recipe once every image of the file is read.
+
+use super::image::Decoded;
+use crate::sink::{Draft, Sink};
+use model::{ImageName, ImageSpec, rules};
+use std::collections::BTreeMap;
+
+/// Every image with its bases in it. One whose base could not be read is left out: why was told there.
+pub(crate) fn resolve(all: &BTreeMap<ImageName, Decoded>, sink: &mut Sink) -> BTreeMap<ImageName, ImageSpec> {
+    all.iter().filter_map(|(name, image)| Some((name.clone(), whole(name, image, all, sink)?))).collect()
+}
+
+fn whole(name: &ImageName, image: &Decoded, all: &BTreeMap<ImageName, Decoded>, sink: &mut Sink) -> Option<ImageSpec> {
+    let Some((_, place)) = &image.base else { return Some(image.spec.clone()) };
+    let mut chain: Vec<(&ImageName, &Decoded)> = vec![(name, image)];
+    while let Some((base, _)) = &chain[chain.len() - 1].1.base {
+        if base == name {
+            let names: Vec<&str> = chain.iter().map(|(name, _)| name.as_str()).chain([name.as_str()]).collect();
+            let draft = Draft::new("base-circle", place.clone(), format!("the image stands on itself: {}", names.join(" on ")));
+            sink.push(draft.label("expected an image that does not need this one"));
+            return None;
+        }
+        // A circle further down is told of those that are in it; one that is too high, of the first.
+        if chain.iter().any(|(seen, _)| *seen == base) || chain.len() > ImageSpec::LEVELS_MAX {
+            return None;
+        }
+        chain.push((base, all.get(base)?));
+    }
+    let mut upwards = chain.into_iter().rev().map(|(_, image)| image.spec.clone());
+    let lowest = upwards.next()?;
+    let whole = upwards.fold(lowest, |base, spec| stand(spec, base));
+    // What does not go together below this image is told there.
+    let is_base_whole = whole.base.as_deref().is_some_and(|base| rules::upon(base).is_ok());
+    if let (true, Err(wrong)) = (is_base_whole, rules::upon(&whole)) {
+        sink.push(Draft::new(wrong.code, place.clone(), wrong.message).label(wrong.expected).maybe_hint(wrong.hint));
+    }
+    Some(whole)
+}
+
+/// The suites are those of the base.
+fn stand(mut spec: ImageSpec, base: ImageSpec) -> ImageSpec {
+    spec.debian.clone_from(&base.debian);
+    spec.custom.suites.clone_from(&base.custom.suites);
+    spec.custom.components.clone_from(&base.custom.components);
+    ImageSpec { base: Some(Box::new(base)), ..spec }
+}

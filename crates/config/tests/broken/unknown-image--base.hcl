@@ -1,0 +1,12 @@
+image "base" {
+  debian   = "bookworm"
+  packages = []
+}
+image "web" {
+  base     = image.bsae
+  packages = []
+}
+image "quoted" {
+  base     = "base"
+  packages = []
+}
