@@ -6,6 +6,7 @@
 #   mmdebstrap     mmdebstrap and mkfs.erofs, fetching each time    mmdebstrap_warm  the same, its apt cache filled
 #   nothing_new    bake again                                       one_newer      bake after one package of the set changed its version
 #   artifact_20mb  a directory of 20 MB to a mounted volume
+#   three_shared   three images upon that set, which none was made of yet, beside three times ours_warm
 set -euo pipefail
 afresh=$(realpath "${1:?usage: bench_image.sh PATH-OF-AFRESH}")
 runs=${RUNS:-5}
@@ -27,6 +28,12 @@ recipe() { # NAME EXTRA-PACKAGE...
   printf 'image "%s" {\n  debian   = "%s"\n  packages = [%s]\n}\n' "$name" "$suite" "${quoted%, }"
 }
 recipe bench >"$work/bench.hcl"
+{
+  recipe bench
+  for name in one two three; do
+    printf 'image "%s" {\n  base = image.bench\n  packages = []\n  file "/etc/name" { content = "%s" }\n}\n' "$name" "$name"
+  done
+} >"$work/three.hcl"
 
 # Wall and CPU (its children's too) of one command, one line each: "WALL CPU". Its output goes to a log that is shown if it fails.
 timed() {
@@ -66,7 +73,10 @@ mmdebstrap_one() {
   mmdebstrap --quiet --mode=root "$@" --variant=minbase --format=directory --include="${packages// /,}" "$suite" "$work/tree" "$sources"
   mkfs.erofs -zlz4 -T1000000000 -U 00000000-0000-4000-8000-000000000000 --quiet "$work/mm.erofs" "$work/tree"
 }
-export -f mmdebstrap_one bake
+three() {
+  for name in one two three; do "$afresh" bake "$name" --data-dir "$work/three" -f "$work/three.hcl" --json; done
+}
+export -f mmdebstrap_one bake three
 export work packages suite sources afresh
 
 # Fills the cache for mmdebstrap_warm, and warms the disk's for all.
@@ -93,13 +103,20 @@ for i in $(seq "$runs"); do
   timed "$afresh" bake bench --data-dir "$work/newer" -f "$work/newer.hcl" --json >>"$work/one_newer"
   grep -q '"did":"baked"' "$work/log" || { echo "one package more was no new image: $(cat "$work/log")" >&2; exit 1; }
 
+  # All packages and no image: the first makes the base, the others begin with it.
+  rm -rf --one-file-system "$work/three"
+  cp -a "$work/warm" "$work/three"
+  rm -rf --one-file-system "$work/three/store/"{objects,manifests,inputs,current,attested}
+  timed bash -euc three >>"$work/three_shared"
+  [ "$(grep -c '"from":"store"' "$work/log")" -eq 2 ] || { echo "two of three images should begin with the base: $(cat "$work/log")" >&2; exit 1; }
+
   # New content each time, or nothing would be packed.
   mkdir -p "$work/code"
   for n in $(seq 20); do { echo "$i $n"; head -c $((n * 1000000)) "$work/random" | tail -c 1000000; } >"$work/code/$n"; done
   timed bash -euc 'object=$("$afresh" image pack "$work/code" --data-dir "$work/warm" --json | sed "s/.*\"path\":\"\([^\"]*\)\".*/\1/")
     mount -t erofs -o loop,ro "$object" "$work/mnt"' >>"$work/artifact_20mb"
   umount "$work/mnt"
-  echo "round $i, wall and CPU in seconds:$(cd "$work" && for f in ours_warm ours_empty mmdebstrap mmdebstrap_warm nothing_new one_newer artifact_20mb; do echo " $f $(tail -n 1 "$f")"; done | tr '\n' ';')" >&2
+  echo "round $i, wall and CPU in seconds:$(cd "$work" && for f in ours_warm ours_empty mmdebstrap mmdebstrap_warm nothing_new one_newer three_shared artifact_20mb; do echo " $f $(tail -n 1 "$f")"; done | tr '\n' ';')" >&2
 done
 
 tell ours_warm "bake --fresh, all packages in the store; signed and with its bill of materials"
@@ -108,6 +125,7 @@ tell mmdebstrap "mmdebstrap and mkfs.erofs -zlz4, fetching lists and packages ea
 tell mmdebstrap_warm "the same, packages hard-linked into its apt cache; lists fetched"
 tell nothing_new "bake again: the mirrors are asked, nothing is done; target < 1 s"
 tell one_newer "one package of the set is not in the store (less, added to it), the rest is"
+tell three_shared "three images, each with the whole set and a file of its own; the first also packs the base for the others"
 tell artifact_20mb "image pack and mount, 20 files of random bytes, new each time; target < 0.2 s"
 python3 - "$work" <<'PY'
 import json, statistics, sys
@@ -118,5 +136,7 @@ ratio = lambda a, b, column=0: round(median(a, column) / median(b, column), 3)
 print(json.dumps({"bench": "image", "what": "ratios", "target": "ours_warm at most 0.6 of mmdebstrap's wall",
     "warm_wall": ratio("ours_warm", "mmdebstrap"), "warm_wall_to_warm": ratio("ours_warm", "mmdebstrap_warm"), "warm_cpu": ratio("ours_warm", "mmdebstrap", 1),
     "warm_cpu_to_warm": ratio("ours_warm", "mmdebstrap_warm", 1), "empty_wall": ratio("ours_empty", "mmdebstrap"), "one_newer_wall": ratio("one_newer", "mmdebstrap"),
+    "three_shared_wall_to_three_of_ours_warm": round(median("three_shared") / (3 * median("ours_warm")), 3),
+    "three_shared_cpu_to_three_of_ours_warm": round(median("three_shared", 1) / (3 * median("ours_warm", 1)), 3),
     "nothing_new_under_1_s": median("nothing_new") < 1, "artifact_under_0.2_s": median("artifact_20mb") < 0.2}))
 PY

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! store/
-//!   objects/<hex>          the bytes, mode 0444
+//!   objects/<hex>          the bytes, mode 0444: images, artifacts, and trees that several images begin with
 //!   manifests/<hex>.json   what they are; written after the bytes, removed before them
 //!   inputs/<hex>.json      what went in -> the digest that came out: equal inputs need no work
 //!   locked/<hex>.lock      every package of an image, by inputs
