@@ -4,7 +4,7 @@
 image "appliance" {
   debian   = "bookworm"
   suites   = ["bookworm-backports"]
-  packages = ["ca-certificates", "python3-minimal", "systemd-sysv"]
+  packages = ["ca-certificates", "python3", "systemd-sysv"]
 
   # Made with a group of the same name and number.
   user "clock" {

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream};
+use tokio::runtime::Handle;
 
 /// No answer is larger than this; more is a fault of the server.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -118,6 +119,28 @@ impl Client {
                 Fault::world("unreachable", format!("{addr}: {why}")).hint("is `afresh serve --listen` running there?")
             }
         }
+    }
+}
+
+/// The same calls for a thread that may block. It must not be one of the runtime's own (`spawn_blocking` will do).
+#[derive(Clone, Debug)]
+pub struct Blocking {
+    client: Client,
+    handle: Handle,
+}
+
+impl Blocking {
+    pub fn new(client: Client, handle: Handle) -> Self {
+        Self { client, handle }
+    }
+
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Fault> {
+        self.handle.block_on(self.client.get(path))
+    }
+
+    /// What is answered counts for nothing but that it is an answer.
+    pub fn put<B: Serialize>(&self, path: &str, body: &B) -> Result<(), Fault> {
+        self.handle.block_on(self.client.put::<_, serde_json::Value>(path, body)).map(drop)
     }
 }
 

@@ -9,7 +9,7 @@ pub mod host;
 pub mod paths;
 pub mod proxy;
 
-pub use client::{Client, Lines};
+pub use client::{Blocking, Client, Lines};
 
 /// The HTTP status a fault travels with.
 pub fn status_of(fault: &model::Fault) -> u16 {

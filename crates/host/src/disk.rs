@@ -6,15 +6,12 @@ use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// No state file of ours is larger; a larger one is not ours.
 const STATE_BYTES_MAX: u64 = 4 << 20;
-
-static TEMP: AtomicU64 = AtomicU64::new(0);
 
 #[derive(Debug)]
 pub enum Read<T> {
@@ -79,25 +76,8 @@ pub fn encode(value: &impl Serialize) -> Result<Vec<u8>, Fault> {
 }
 
 pub fn write(path: &Path, bytes: &[u8], durable: bool) -> Result<(), Fault> {
-    let parent = path.parent().unwrap_or(Path::new("/"));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temp = parent.join(format!(".{name}.{}.{}", std::process::id(), TEMP.fetch_add(1, Ordering::Relaxed)));
-    let result = (|| {
-        let mut file = File::create(&temp)?;
-        file.write_all(bytes)?;
-        if durable {
-            file.sync_all()?;
-        }
-        std::fs::rename(&temp, path)?;
-        if durable {
-            File::open(parent)?.sync_all()?;
-        }
-        Ok(())
-    })();
-    result.map_err(|e: std::io::Error| {
-        let _ = std::fs::remove_file(&temp);
-        at(path, "writing", e)
-    })
+    let lasting = if durable { ::disk::Lasting::Now } else { ::disk::Lasting::Soon };
+    ::disk::write(path, bytes, 0o644, lasting).map_err(|e| at(path, "writing", e))
 }
 
 pub fn make_dir(path: &Path) -> Result<(), Fault> {

@@ -489,3 +489,71 @@ fn manifest(lock: &Lock, digest: Digest, bytes: u64, packages: Vec<Package>, inp
         source: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// dpkg-deb makes an empty package of these fields.
+    fn deb(dir: &Path, name: &str, wants: &str, has_preinst: bool) -> Deb {
+        let root = dir.join(name).join("DEBIAN");
+        io::make_dir(&root).unwrap();
+        let control = format!("Package: {name}\nVersion: 1\nArchitecture: all\nMaintainer: a <a@b>\n{wants}Description: d\n");
+        std::fs::write(root.join("control"), control).unwrap();
+        if has_preinst {
+            std::fs::write(root.join("preinst"), "#!/bin/sh\n").unwrap();
+            io::set_mode(&root.join("preinst"), 0o755).unwrap();
+        }
+        io::set_mode(&root, 0o755).unwrap();
+        let path = dir.join(format!("{name}.deb"));
+        let done =
+            std::process::Command::new("dpkg-deb").args(["-b", "--root-owner-group"]).arg(dir.join(name)).arg(&path).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        Deb::open(&path).unwrap()
+    }
+
+    /// The turns, by name.
+    fn turns(packages: &[(&str, &str, bool)], core: &[&str]) -> Vec<[Vec<String>; 2]> {
+        let dir = tempfile::tempdir().unwrap();
+        let debs: Vec<Deb> = packages.iter().map(|(name, wants, preinst)| deb(dir.path(), name, wants, *preinst)).collect();
+        let is_core = |n: &usize| core.contains(&packages[*n].0);
+        let late = (0..debs.len()).filter(|n| !is_core(n) && debs[*n].script("preinst").is_some()).collect();
+        let set = Set { core: (0..debs.len()).filter(is_core).collect(), late, debs, epoch: 0 };
+        let names = |places: BTreeSet<usize>| places.into_iter().map(|n| packages[n].0.to_string()).collect();
+        set.turns().into_iter().map(|(first, then)| [names(first), names(then)]).collect()
+    }
+
+    fn turn(first: &[&str], then: &[&str]) -> [Vec<String>; 2] {
+        [first, then].map(|names| names.iter().map(ToString::to_string).collect())
+    }
+
+    /// As Debian has it: python3 must have python3-minimal configured before it is unpacked, and both have a preinst.
+    #[test]
+    fn python3_comes_a_turn_after_python3_minimal() {
+        let packages = [
+            ("dpkg", "", true),
+            ("libpython3", "", false),
+            ("python3", "Pre-Depends: python3-minimal (= 1)\nDepends: libpython3\n", true),
+            ("python3-minimal", "Pre-Depends: python3.11-minimal\nDepends: dpkg\n", true),
+            ("python3.11-minimal", "Depends: libpython3\n", true),
+            ("zlib", "", true),
+        ];
+        let expected = [
+            turn(&["dpkg"], &["python3.11-minimal", "zlib"]),
+            turn(&["libpython3", "python3.11-minimal"], &["python3-minimal"]),
+            turn(&["python3-minimal"], &["python3"]),
+        ];
+        assert_eq!(turns(&packages, &["dpkg"]), expected);
+    }
+
+    #[test]
+    fn without_late_packages_there_is_no_turn() {
+        assert_eq!(turns(&[("a", "", false), ("dpkg", "", true)], &["dpkg"]), Vec::<[Vec<String>; 2]>::new());
+    }
+
+    #[test]
+    fn a_circle_is_handed_to_dpkg_whole() {
+        let packages = [("a", "Pre-Depends: b\n", true), ("b", "Pre-Depends: a\n", true)];
+        assert_eq!(turns(&packages, &[]), [turn(&[], &["a", "b"])]);
+    }
+}

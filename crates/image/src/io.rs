@@ -4,7 +4,7 @@
 use model::{Digest, Fault, Time};
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -65,15 +65,10 @@ pub fn remove_tree(path: &Path) -> Result<(), Fault> {
     }
 }
 
-/// Whole or not at all: temp file in the same directory, fsync, rename, fsync of the directory.
+/// Whole or not at all, and on the disk before this returns.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
-    let dir = path.parent().expect("every path written here lies in a directory");
-    make_dir(dir)?;
-    let mut temp = tempfile::Builder::new().prefix(".new-").tempfile_in(dir).map_err(at("cannot write in", dir))?;
-    temp.write_all(bytes).and_then(|()| temp.as_file().sync_all()).map_err(at("cannot write", path))?;
-    set_mode(temp.path(), 0o644)?;
-    temp.persist(path).map_err(|e| fault("cannot write", path, &e.error))?;
-    sync_dir(dir)
+    make_dir(path.parent().expect("every path written here lies in a directory"))?;
+    disk::write(path, bytes, 0o644, disk::Lasting::Now).map_err(at("cannot write", path))
 }
 
 pub fn set_mode(path: &Path, mode: u32) -> Result<(), Fault> {

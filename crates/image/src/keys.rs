@@ -56,7 +56,7 @@ impl Signer {
 }
 
 pub fn signer_path(store: &Store) -> PathBuf {
-    store.layout().root().join("signer.json")
+    store.layout().signer()
 }
 
 /// None: the store's own key.

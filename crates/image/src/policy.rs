@@ -21,7 +21,7 @@ const LIMIT: u64 = 1 << 20;
 const BILL_LIMIT: u64 = 64 << 20;
 
 pub fn policy_path(layout: &Layout) -> PathBuf {
-    layout.root().join("policy.json")
+    layout.policy()
 }
 
 /// None: there is no such file.

@@ -102,6 +102,12 @@ fn open_root(root: &Path) -> Result<OwnedFd, Fault> {
         .map_err(|e| io::fault("cannot open", root, &e.into()))
 }
 
+/// A directory of the tree, however links lie in it; the root itself is empty.
+fn open_in(root_fd: &OwnedFd, dir: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    rustix::fs::openat2(root_fd, dir, flags | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT)
+}
+
 fn broken(deb: &Deb, why: impl std::fmt::Display) -> Fault {
     Fault::world("bad-package-file", format!("{}: {why}", deb.path().display())).again(false)
 }
@@ -159,10 +165,7 @@ impl<'a> Unpack<'a> {
         if self.parent.as_ref().is_some_and(|(p, _)| p == parent) {
             return Ok(());
         }
-        let open = |p: &Path| {
-            let p = if p.as_os_str().is_empty() { Path::new(".") } else { p };
-            rustix::fs::openat2(self.root_fd, p, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT)
-        };
+        let open = |p: &Path| open_in(self.root_fd, p, OFlags::PATH);
         let fd = match open(parent) {
             Err(rustix::io::Errno::NOENT) => {
                 let mut at = PathBuf::new();
@@ -295,9 +298,7 @@ impl<'a> Unpack<'a> {
 
     fn link(&mut self, to: &Path, target: &Path, parent: &OwnedFd, name: &Path) -> Result<Placed, Fault> {
         let to: PathBuf = to.components().filter(|c| matches!(c, Component::Normal(_))).collect();
-        let up = to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let from =
-            rustix::fs::openat2(self.root_fd, up, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT);
+        let from = open_in(self.root_fd, to.parent().unwrap_or(Path::new("")), OFlags::PATH);
         let last = to.file_name().ok_or_else(|| broken(self.deb, "a hard link leads nowhere"))?;
         match from.and_then(|from| rustix::fs::linkat(&from, last, parent, name, AtFlags::empty())) {
             Ok(()) => Ok(Placed::There),
@@ -372,15 +373,8 @@ fn directories(root_fd: &OwnedFd, root: &Path, items: &[Items]) -> Result<(), Fa
         dirs.entry(canonical(&item.path)).or_insert(item);
     }
     for (path, item) in dirs {
-        let place = if path.as_os_str().is_empty() { Path::new(".") } else { &path };
         let act = || {
-            let fd = rustix::fs::openat2(
-                root_fd,
-                place,
-                OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-                Mode::empty(),
-                ResolveFlags::IN_ROOT,
-            )?;
+            let fd = open_in(root_fd, &path, OFlags::RDONLY)?;
             rustix::fs::fchown(&fd, Some(Uid::from_raw(item.uid)), Some(Gid::from_raw(item.gid)))?;
             rustix::fs::fchmod(&fd, Mode::from_raw_mode(item.mode))
         };

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// ```text
 /// DATA/
+///   policy.json   which signatures this machine asks for; signer.json: what it signs with. Neither is there unless somebody said so
 ///   run/          api.sock host.sock proxy.sock data.sock, lock files; all mode 0600
 ///   control/      afresh.db: journals, leases, releases, services
 ///   store/        objects/<hex> by digest; manifests/<hex>.json; work/ for what is half-made
@@ -24,6 +25,14 @@ impl Layout {
 
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    pub fn policy(&self) -> PathBuf {
+        self.root.join("policy.json")
+    }
+
+    pub fn signer(&self) -> PathBuf {
+        self.root.join("signer.json")
     }
 
     pub fn run(&self) -> PathBuf {

@@ -1,6 +1,6 @@
 //! One release: image × artifact × settings, pinned by digest. It never changes.
 
-use crate::{Check, Digest, Drain, Health, ImageName, Limits, Route, ServiceName};
+use crate::{Check, Digest, Drain, Health, ImageName, Limits, Route, ServiceName, ServiceSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -32,6 +32,26 @@ pub struct Release {
 }
 
 impl Release {
+    /// What a service file says of a service, with what it is pinned to. It has no number yet.
+    pub fn of(spec: &ServiceSpec, image: Digest, artifact: Option<Digest>) -> Self {
+        Self {
+            service: spec.name.clone(),
+            number: 0,
+            image_name: spec.image.clone(),
+            image,
+            artifact,
+            run: spec.run.clone(),
+            env: spec.env.clone(),
+            user: spec.user.clone(),
+            port: spec.port,
+            health: spec.health.clone(),
+            drain: spec.drain.clone(),
+            limits: spec.limits.clone(),
+            route: spec.route.clone(),
+            checks: spec.checks.clone(),
+        }
+    }
+
     /// `web@r42`
     pub fn label(&self) -> String {
         format!("{}@r{}", self.service, self.number)

@@ -5,30 +5,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// No state file is larger; more is garbage.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
-/// Temp file in the same directory, fsync, rename, fsync of the directory.
+/// Whole or not at all, on the disk before this returns, and nobody else's.
 pub fn write_durable(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().ok_or_else(|| io::Error::other("a state file lies in a folder"))?;
-    let name = path.file_name().ok_or_else(|| io::Error::other("a state file has a name"))?;
-    let temp = folder.join(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
-    let written = (|| {
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temp)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temp, path)?;
-        File::open(folder)?.sync_all()
-    })();
-    if written.is_err() {
-        // What is half written must not stay; that it cannot be removed is no news beside the first error.
-        let _ = fs::remove_file(&temp);
-    }
-    written
+    disk::write(path, bytes, 0o600, disk::Lasting::Now)
 }
 
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Fault> {

@@ -43,15 +43,7 @@ pub fn node_id(layout: &Layout) -> Result<String, Fault> {
     private_dir(&control)?;
     let uuid = std::fs::read_to_string("/proc/sys/kernel/random/uuid").map_err(|e| disk(Path::new("/proc/sys/kernel/random/uuid"), &e))?;
     let name = format!("node-{}", uuid.trim());
-    let half = control.join(format!("node.{}", std::process::id()));
-    let made = (|| {
-        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&half)?;
-        file.write_all(name.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&half, &path)?;
-        File::open(&control)?.sync_all()
-    })();
-    made.map_err(|e| disk(&path, &e))?;
+    disk::write(&path, name.as_bytes(), 0o600, disk::Lasting::Now).map_err(|e| self::disk(&path, &e))?;
     Ok(name)
 }
 

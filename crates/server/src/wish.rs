@@ -77,22 +77,7 @@ fn new_release(request: &DeployRequest, spec: &ServiceSpec) -> Result<Release, F
         return Err(Fault::yours("artifact-not-packed", format!("{}: no digest was given for its artifact {path}", spec.name))
             .hint(format!("`afresh deploy {} --artifact {path}` packs it", spec.name)));
     }
-    Ok(Release {
-        service: spec.name.clone(),
-        number: 0,
-        image_name: spec.image.clone(),
-        image: image.clone(),
-        artifact: artifact.cloned(),
-        run: spec.run.clone(),
-        env: spec.env.clone(),
-        user: spec.user.clone(),
-        port: spec.port,
-        health: spec.health.clone(),
-        drain: spec.drain.clone(),
-        limits: spec.limits.clone(),
-        route: spec.route.clone(),
-        checks: spec.checks.clone(),
-    })
+    Ok(Release::of(spec, image.clone(), artifact.cloned()))
 }
 
 /// A release brings all its settings with it; count and rollout are the wish's own.

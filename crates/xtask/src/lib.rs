@@ -9,16 +9,17 @@ use std::path::{Path, PathBuf};
 /// A crate that is not here may not exist: decide its arrows first.
 pub const ALLOWED: &[(&str, &[&str])] = &[
     ("model", &[]),
+    ("disk", &[]),
     ("balance", &["model"]),
     ("rotation", &["model"]),
     ("config", &["model"]),
     ("api", &["model"]),
     ("sim", &["balance", "model", "rotation"]),
     ("store", &["model", "rotation"]),
-    ("image", &["model", "rotation"]),
-    ("host", &["api", "model", "rotation"]),
-    ("proxy", &["api", "balance", "model", "rotation"]),
-    ("server", &["api", "balance", "config", "host", "image", "model", "proxy", "rotation", "sim", "store"]),
+    ("image", &["disk", "model", "rotation"]),
+    ("host", &["api", "disk", "model", "rotation"]),
+    ("proxy", &["api", "balance", "disk", "model", "rotation"]),
+    ("server", &["api", "balance", "config", "disk", "host", "image", "model", "proxy", "rotation", "sim", "store"]),
     ("afresh", &["api", "balance", "config", "host", "image", "model", "proxy", "rotation", "server", "sim", "store"]),
     ("xtask", &[]),
 ];

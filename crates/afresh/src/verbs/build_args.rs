@@ -16,7 +16,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 impl BuildArgs {
-    /// Puts the values into those of the images that are chosen, wherever they are declared.
+    /// Puts the values into those of the images that are chosen, and into what they stand on, wherever they are declared.
     pub fn apply(&self, file: &mut ServiceFile, chosen: impl Fn(&ImageName) -> bool) -> Result<(), Fault> {
         for (name, value) in &self.args {
             rules::arg_value(name, value)?;
@@ -69,6 +69,11 @@ image "b" {
   debian = "bookworm"
   packages = []
 }
+image "c" {
+  debian = "bookworm"
+  base = image.a
+  packages = []
+}
 "#;
 
     fn with(args: &[&str], only: Option<&str>) -> Result<ServiceFile, Fault> {
@@ -82,7 +87,11 @@ image "b" {
     fn what_is_declared_gets_the_value_and_nothing_else_does() {
         let file = with(&["CHANNEL=beta=2", "LEVEL="], None).unwrap();
         let args: Vec<_> = file.images.values().map(|i| i.custom.args.values().cloned().collect::<Vec<_>>()).collect();
-        assert_eq!(args, [vec!["beta=2".to_string(), String::new()], Vec::new()]);
+        assert_eq!(args, [vec!["beta=2".to_string(), String::new()], Vec::new(), Vec::new()]);
+        let file = with(&["CHANNEL=beta"], Some("c")).unwrap();
+        let of = |name: &str| file.images.values().find(|i| i.name.as_str() == name).unwrap();
+        assert_eq!(of("c").base.as_ref().unwrap().custom.args["CHANNEL"], "beta", "what it stands on is baked with it");
+        assert_eq!(of("a").custom.args["CHANNEL"], "stable", "and stays what it is for others");
         for (arg, only, says) in [
             ("CHANEL=x", None, "did you mean CHANNEL?"),
             ("OTHER=x", Some("a"), "declared are: CHANNEL, LEVEL"),

@@ -278,18 +278,8 @@ impl Emit {
             Fault::yours("no-such-service", format!("{}: no service {service}", context.file.display()))
                 .hint(format!("it has: {}", names.join(", ")))
         })?;
-        Ok(Some(Release {
-            service: spec.name.clone(),
-            image_name: spec.image.clone(),
-            run: spec.run.clone(),
-            env: spec.env.clone(),
-            user: spec.user.clone(),
-            port: spec.port,
-            health: spec.health.clone(),
-            drain: spec.drain.clone(),
-            limits: spec.limits.clone(),
-            ..bare()
-        }))
+        // Its artifact is found on its own.
+        Ok(Some(Release::of(spec, manifest.digest.clone(), None)))
     }
 
     /// What was named; otherwise what the release or the service file says.
