@@ -70,7 +70,6 @@ image "b" {
   packages = []
 }
 image "c" {
-  debian = "bookworm"
   base = image.a
   packages = []
 }
