@@ -13,6 +13,7 @@ pub enum Exit {
     Returned = 5,
     Partial = 6,
     World = 7,
+    Alarm = 8,
 }
 
 /// Ends the help of `afresh` itself. The README has the same table.
@@ -26,6 +27,7 @@ Exit codes:
   5  rolled back: the old release stands
   6  partial: stopped on the way
   7  the world: no disk, no mirror, no runtime, nobody at the socket
+  8  an alarm (status --check): an image is too old, or runs though it is bad or revoked
 
 `afresh explain CODE` says more of an error's code.
 Example:
@@ -33,8 +35,20 @@ Example:
   afresh deploy --yes";
 
 /// Yours, but not because the words were wrong: the wish goes against a rule or against what is going on now.
-const REFUSALS: &[&str] =
-    &["already-served", "already-up", "busy", "closed", "floor", "group-gone", "nothing-before", "release-changed", "stale-stamp"];
+const REFUSALS: &[&str] = &[
+    "already-served",
+    "already-up",
+    "busy",
+    "closed",
+    "floor",
+    "group-gone",
+    "image-bad",
+    "image-not-tested",
+    "image-revoked",
+    "nothing-before",
+    "release-changed",
+    "stale-stamp",
+];
 
 pub fn of_fault(fault: &Fault) -> Exit {
     match fault.blame {

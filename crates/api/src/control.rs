@@ -15,6 +15,8 @@
 //! | GET /v1/events?follow=true&after= | -> lines of [`Numbered`], oldest first; with follow it stays open |
 //! | GET /v1/releases?service= | -> `Vec<ReleaseRow>` |
 //! | GET /v1/images | -> `Vec<ImageRow>` |
+//! | GET /v1/images/upkeep | -> `Vec<ImageUpkeep>` |
+//! | GET /v1/images/events?after= | -> `Vec<ImageEvent>`, oldest first |
 //! | GET /v1/images/{image}/history | -> [`ImageHistory`] |
 //! | POST /v1/images/{image}/rebuild | [`RebuildRequest`] -> `{}` |
 //! | POST /v1/images/revoke | [`RevokeRequest`] -> [`RevokeAnswer`] |
@@ -193,6 +195,54 @@ pub struct ImageLife {
     pub alarms: Vec<String>,
 }
 
+/// How the images of one recipe stand. Times are by the clock of the images' schedules.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageUpkeep {
+    pub name: ImageName,
+    pub now: Time,
+    /// None: none was baked, or the only one was taken back.
+    pub current: Option<Digest>,
+    pub state: Option<String>,
+    /// Since it was last known to hold the newest of every package.
+    pub age_ms: Option<u64>,
+    pub max_age_ms: Option<u64>,
+    /// As the recipe says it; None: it is baked by hand.
+    pub rebuild: Option<String>,
+    /// Whether the current image held the newest of every package at the last look.
+    pub newest: Option<bool>,
+    pub checked: Option<Time>,
+    /// What of it did not.
+    #[serde(default)]
+    pub behind: Vec<String>,
+    /// When the mirrors are asked next by themselves.
+    pub next_look: Option<Time>,
+    /// What is done or waited for.
+    pub waits: Option<Waiting>,
+    /// A newer image that is not current: its state, and why.
+    #[serde(default)]
+    pub held_up: Option<(Digest, String, String)>,
+    /// What came to nothing last, and is tried again or waits for other packages.
+    #[serde(default)]
+    pub trouble: Option<String>,
+    /// Services that stand on an image of this recipe, and which.
+    #[serde(default)]
+    pub services: Vec<(ServiceName, Digest)>,
+    #[serde(default)]
+    pub alarms: Vec<String>,
+}
+
+/// Something that happened to an image, or an alarm that came or went.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ImageEvent {
+    /// By the clock of the images' schedules.
+    pub at: Time,
+    pub image: ImageName,
+    /// None: it is of no one image.
+    pub digest: Option<Digest>,
+    pub alarm: bool,
+    pub text: String,
+}
+
 /// Every image of a recipe, oldest first, and why each became what it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageHistory {
@@ -256,6 +306,12 @@ pub struct RevokeAnswer {
     pub current: Option<Digest>,
     /// That stand on the revoked one.
     pub services: Vec<ServiceName>,
+    /// Servers that run it now, by service.
+    #[serde(default)]
+    pub instances: BTreeMap<ServiceName, u32>,
+    /// Rotations that were bringing it to a service when it was revoked. With `replace` they are asked to return.
+    #[serde(default)]
+    pub under_way: Vec<RotationId>,
     /// Whether they are being turned to the current one.
     pub replaced: bool,
 }

@@ -13,7 +13,16 @@ pub enum Role {
     Code,
 }
 
-type Question = dyn Fn(Role, &Digest) -> Result<(), Fault> + Send + Sync;
+/// What for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Launch {
+    /// Of a group that never had a server.
+    First,
+    /// Of a group that had one: what died is replaced, or more are wanted.
+    More,
+}
+
+type Question = dyn Fn(Role, &Digest, Launch) -> Result<(), Fault> + Send + Sync;
 
 /// Asked for each object that is made ready for a group, with its bytes checked already. A refusal becomes the group's trouble, as
 /// a corrupted object does, and the question is asked again later.
@@ -21,17 +30,17 @@ type Question = dyn Fn(Role, &Digest) -> Result<(), Fault> + Send + Sync;
 pub struct Admit(Arc<Question>);
 
 impl Admit {
-    pub fn new(ask: impl Fn(Role, &Digest) -> Result<(), Fault> + Send + Sync + 'static) -> Self {
+    pub fn new(ask: impl Fn(Role, &Digest, Launch) -> Result<(), Fault> + Send + Sync + 'static) -> Self {
         Self(Arc::new(ask))
     }
 
     /// Nothing is asked for.
     pub fn all() -> Self {
-        Self::new(|_, _| Ok(()))
+        Self::new(|_, _, _| Ok(()))
     }
 
-    pub fn ask(&self, role: Role, object: &Digest) -> Result<(), Fault> {
-        (self.0)(role, object)
+    pub fn ask(&self, role: Role, object: &Digest, launch: Launch) -> Result<(), Fault> {
+        (self.0)(role, object, launch)
     }
 }
 

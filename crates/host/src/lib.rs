@@ -33,7 +33,7 @@ mod state;
 #[cfg(test)]
 mod testing;
 
-pub use admit::{Admit, Role};
+pub use admit::{Admit, Launch, Role};
 pub use doctor::{Finding, doctor};
 pub use down::down;
 pub use keeper::{Config, run};

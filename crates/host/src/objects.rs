@@ -3,7 +3,7 @@
 //! An object is hashed before its first use and whenever its file is not the one that was hashed (inode, size, times);
 //! the result is kept on disk, so that a keeper that begins again need not read a hundred megabytes.
 
-use crate::admit::{Admit, Role};
+use crate::admit::{Admit, Launch, Role};
 use crate::{disk, mounts};
 use model::{Digest, Fault, Layout};
 use serde::{Deserialize, Serialize};
@@ -44,11 +44,11 @@ impl Objects {
 
     /// Checked and mounted; true: it was mounted now. Reads the whole object where that is needed. `admit` is asked behind the
     /// bytes, so that it may take them as those of the digest, and before the mount.
-    pub fn ensure(&self, digest: &Digest, role: Role, admit: &Admit) -> Result<bool, Fault> {
+    pub fn ensure(&self, digest: &Digest, role: Role, launch: Launch, admit: &Admit) -> Result<bool, Fault> {
         let lock = self.lock_of(digest);
         let _held = held(&lock);
         self.verify(digest)?;
-        admit.ask(role, digest)?;
+        admit.ask(role, digest, launch)?;
         mounts::ensure(&self.layout, digest)
     }
 
@@ -171,16 +171,16 @@ mod tests {
         std::fs::write(&path, b"other").unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let seen = asked.clone();
-        let admit = Admit::new(move |role, object| {
+        let admit = Admit::new(move |role, object, _| {
             seen.lock().unwrap().push((role, object.clone()));
             Err(Fault::world("signature-refused", "nobody signed it"))
         });
         let objects = Objects::open(&layout);
-        assert_eq!(objects.ensure(&digest, Role::Root, &admit).unwrap_err().code, "object-corrupt");
+        assert_eq!(objects.ensure(&digest, Role::Root, Launch::First, &admit).unwrap_err().code, "object-corrupt");
         assert!(asked.lock().unwrap().is_empty(), "it is asked about whole objects only");
         std::fs::write(&path, b"root").unwrap();
         for role in [Role::Root, Role::Code] {
-            assert_eq!(objects.ensure(&digest, role, &admit).unwrap_err().code, "signature-refused");
+            assert_eq!(objects.ensure(&digest, role, Launch::First, &admit).unwrap_err().code, "signature-refused");
         }
         assert_eq!(*asked.lock().unwrap(), [(Role::Root, digest.clone()), (Role::Code, digest.clone())]);
         assert!(!mounts::place(&layout, &digest).exists());

@@ -1,7 +1,7 @@
 //! One pass of the reconciler: read what is declared, answer deaths, let `decide` say what to do, begin it, tell the balancer.
 //! Level-triggered: it looks at everything each time and keeps no list of things to do. Nothing slow happens here.
 
-use crate::admit::Role;
+use crate::admit::{Launch, Role};
 use crate::decide::{self, Act, Stage, Wanted};
 use crate::declared::{Declared, Sum};
 use crate::disk::{self, Place, Read};
@@ -197,15 +197,17 @@ fn is_ready(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, release: 
     group.preparing = true;
     group.objects.clone_from(&objects);
     let (keeper, name) = (keeper.clone(), name.clone());
+    // A number is given out only behind the first admission, and a sum that is lost begins far behind every number in sight.
+    let launch = if group.sum.last == 0 { Launch::First } else { Launch::More };
     let image = release.image.clone();
-    keeper.clone().tasks.spawn_blocking(move || prepare(&keeper, &name, &image, &objects));
+    keeper.clone().tasks.spawn_blocking(move || prepare(&keeper, &name, (&image, launch), &objects));
     false
 }
 
-fn prepare(keeper: &Keeper, name: &GroupName, image: &Digest, objects: &[Digest]) {
+fn prepare(keeper: &Keeper, name: &GroupName, (image, launch): (&Digest, Launch), objects: &[Digest]) {
     let result = objects.iter().try_for_each(|object| {
         let role = if object == image { Role::Root } else { Role::Code };
-        if keeper.objects.ensure(object, role, &keeper.admit)? {
+        if keeper.objects.ensure(object, role, launch, &keeper.admit)? {
             keeper.counters.change(|c| c.mounted += 1);
         }
         Ok::<(), Fault>(())

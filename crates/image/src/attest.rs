@@ -163,6 +163,9 @@ pub struct Policy {
     pub artifacts: bool,
     /// Keys whose word counts.
     pub trusted: Vec<PublicKey>,
+    /// No new group begins on an image that is marked bad. (None ever begins on one that is revoked.)
+    #[serde(default)]
+    pub refuse_bad: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,6 +16,7 @@ use crate::exec;
 use crate::fetch::{self, Fetched};
 use crate::io;
 use crate::keys::{Key, signing_key};
+use crate::life::{Handed, Shelf, State, blame};
 use crate::lockfile::{Head, Index, Lock, Locked};
 use crate::manifest::{Manifest, Package};
 use crate::packages;
@@ -45,6 +46,10 @@ pub struct Baked {
     pub why: String,
     pub bytes: u64,
     pub packages: Vec<Package>,
+    /// What it is now: current, or a candidate that is to be tested first, or bad or revoked, which it stays.
+    pub state: State,
+    /// Why it is that.
+    pub state_why: String,
     /// Seconds by step, of this call.
     pub steps: Vec<(String, f64)>,
     /// What a reader should know: a check that was switched off, a script that ran.
@@ -71,11 +76,12 @@ pub struct Options {
     pub builder: Builder,
     /// Sign with the key in this file; made if it is not there. None: what this machine signs with.
     pub key: Option<PathBuf>,
-    /// Leave the recipe's current image as it is: this one is to be tested first.
+    /// Leave the recipe's current image as it is: who bakes tests this one himself.
     pub candidate: bool,
 }
 
-/// Bakes the image unless one from the same inputs is there, and makes it the recipe's current one.
+/// Bakes the image unless one from the same inputs is there, and makes it the recipe's current one, unless it is bad or revoked. One
+/// whose recipe has checks is given over to the control plane first, which runs them.
 pub fn bake(store: &Store, spec: &ImageSpec, tell: &mut dyn FnMut(Progress)) -> Result<Baked, Fault> {
     bake_with(store, spec, &Options::default(), tell)
 }
@@ -101,7 +107,8 @@ pub fn bake_with(store: &Store, spec: &ImageSpec, options: &Options, tell: &mut 
         && let Some(there) = store.from_inputs(&inputs)?
     {
         let why = if known { SAME_INDEXES } else { "the indexes are newer, but every package of it is the same" };
-        return nothing(store, spec, options, there, why, steps);
+        let there = heal(store, options, there, &mut steps)?;
+        return finish(store, spec, options, (there, None), (Did::Nothing, why), asked.at, steps);
     }
     lock.write(&store.lock_path(&inputs))?;
     let apt = asked.apt;
@@ -122,22 +129,30 @@ pub fn bake_with(store: &Store, spec: &ImageSpec, options: &Options, tell: &mut 
     }
     steps.begin("attest", "what is in it, where it came from, who says so");
     attest::attest(store, &lock, &manifest, &key(store, options)?)?;
-    promote(store, spec, options, &manifest.digest)?;
-    Ok(Baked {
-        image: spec.name.clone(),
-        digest: manifest.digest,
-        did: Did::Baked,
-        why: if options.fresh { "it was asked for afresh" } else { "there was no image of these packages" }.to_string(),
-        bytes: manifest.bytes,
-        packages: manifest.packages,
-        notes: manifest.notes,
-        base,
-        steps: steps.finish(),
-    })
+    let why = if options.fresh { "it was asked for afresh" } else { "there was no image of these packages" };
+    finish(store, spec, options, (manifest, base), (Did::Baked, why), asked.at, steps)
 }
 
-fn promote(store: &Store, spec: &ImageSpec, options: &Options, digest: &Digest) -> Result<(), Fault> {
-    if options.candidate { Ok(()) } else { store.set_current(&spec.name, digest) }
+fn promote(store: &Store, spec: &ImageSpec, options: &Options, digest: &Digest, looked: Time) -> Result<(State, String), Fault> {
+    if options.candidate {
+        return Ok((State::Candidate, "it is to be tested".to_string()));
+    }
+    if let Some(blame) = blame(store.layout(), digest)?.filter(|b| b.state == State::Revoked || b.image == spec.name) {
+        return Ok((blame.state, blame.why));
+    }
+    let shelf = Shelf::open(store.layout())?;
+    let known = shelf.peek(&spec.name)?.and_then(|life| life.image(digest).map(|one| one.state));
+    let is_current = store.current(&spec.name)?.as_ref() == Some(digest);
+    if is_current && known.is_none_or(|state| state == State::Current) {
+        return Ok((State::Current, "it was before".to_string()));
+    }
+    if spec.checks.is_empty() {
+        store.set_current(&spec.name, digest)?;
+        return Ok((State::Current, "its recipe has no checks".to_string()));
+    }
+    shelf.hand_over(&spec.name, &Handed { digest: digest.clone(), patched: looked, checks: spec.checks.clone() })?;
+    let names: Vec<&str> = spec.checks.iter().map(|c| c.name.as_str()).collect();
+    Ok((State::Candidate, format!("the control plane is to check {}", names.join(", "))))
 }
 
 fn key(store: &Store, options: &Options) -> Result<Key, Fault> {
@@ -151,26 +166,40 @@ fn inputs_of(builder: Builder, digest: &Digest) -> Digest {
     }
 }
 
-fn nothing(store: &Store, spec: &ImageSpec, options: &Options, mut there: Manifest, why: &str, mut steps: Steps) -> Result<Baked, Fault> {
-    // A bake that was killed before its last step is healed here.
+/// A bake that was killed before its last step is ended.
+fn heal(store: &Store, options: &Options, mut there: Manifest, steps: &mut Steps) -> Result<Manifest, Fault> {
     if !attest::is_there(store, &there.digest)
         && let Ok(lock) = store.lock_of(&there.digest)
     {
         if options.builder == Builder::Own {
-            rebuild::note(store, &lock, &mut there, &mut steps)?;
+            rebuild::note(store, &lock, &mut there, steps)?;
         }
         attest::attest(store, &lock, &there, &key(store, options)?)?;
     }
-    promote(store, spec, options, &there.digest)?;
+    Ok(there)
+}
+
+fn finish(
+    store: &Store,
+    spec: &ImageSpec,
+    options: &Options,
+    (made, base): (Manifest, Option<Base>),
+    (did, why): (Did, &str),
+    looked: Time,
+    steps: Steps,
+) -> Result<Baked, Fault> {
+    let (state, state_why) = promote(store, spec, options, &made.digest, looked)?;
     Ok(Baked {
         image: spec.name.clone(),
-        digest: there.digest,
-        did: Did::Nothing,
+        digest: made.digest,
+        did,
         why: why.to_string(),
-        bytes: there.bytes,
-        packages: there.packages,
-        notes: there.notes,
-        base: None,
+        bytes: made.bytes,
+        packages: made.packages,
+        state,
+        state_why,
+        notes: made.notes,
+        base,
         steps: steps.finish(),
     })
 }

@@ -2,14 +2,15 @@
 //! machine. It is not in the service file, because whoever writes that asks for the deploy: he cannot be the one who says what is trusted.
 //!
 //! ```text
-//! DATA/policy.json   {"require": true, "artifacts": true, "trusted": ["<64 hex digits>", ...]}
-//!   not there ─▶ nothing is asked for        not readable ─▶ every image is refused
+//! DATA/policy.json   {"require": true, "artifacts": true, "trusted": ["<64 hex digits>", ...], "refuse_bad": true}
+//!   not there ─▶ only revoked is refused       not readable ─▶ every image is refused
 //! ```
 
 use crate::artifact::verify_artifact;
 use crate::attest::{Policy, Verified, verify_signature};
 use crate::io;
 use crate::keys::is_public_key;
+use crate::life::may_begin;
 use crate::manifest::{Kind, Manifest};
 use crate::store::to_json;
 use model::{Digest, Fault, Layout};
@@ -51,12 +52,16 @@ pub fn write_policy(layout: &Layout, policy: &Policy) -> Result<(), Fault> {
 }
 
 /// What a host asks before it uses an image or an artifact; reads the policy each time, so that a change of it counts at once.
-pub fn admit(layout: &Layout, kind: Kind, digest: &Digest) -> Result<(), Fault> {
-    match (read_policy(layout)?, kind) {
-        (None, _) => Ok(()),
-        (Some(policy), Kind::Image | Kind::Base) => verify_whole(layout, digest, &policy).map(drop),
-        (Some(policy), Kind::Artifact) => verify_artifact(layout, digest, &policy).map(drop),
+/// `begins`: it is for a group that has no server yet.
+pub fn admit(layout: &Layout, kind: Kind, digest: &Digest, begins: bool) -> Result<(), Fault> {
+    let policy = read_policy(layout)?.unwrap_or_default();
+    match kind {
+        Kind::Artifact => return verify_artifact(layout, digest, &policy).map(drop),
+        Kind::Image | Kind::Base if begins => may_begin(layout, digest, policy.refuse_bad)?,
+        Kind::Image | Kind::Base => {}
     }
+    // A policy that trusts nobody and asks for no signature says nothing of signatures.
+    if policy.require || !policy.trusted.is_empty() { verify_whole(layout, digest, &policy).map(drop) } else { Ok(()) }
 }
 
 /// The signature, and that the store's own notes tell of the packages that were signed for.
@@ -104,7 +109,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());
         let image = io::digest_of(b"image");
-        admit(&layout, Kind::Image, &image).unwrap();
+        admit(&layout, Kind::Image, &image, true).unwrap();
         let key = "ab".repeat(32);
         for (text, says) in [
             ("", "EOF"),
@@ -114,13 +119,13 @@ mod tests {
             ("{\"require\": false, \"trusted\": [\"zz\"]}", "no public key"),
         ] {
             std::fs::write(policy_path(&layout), text).unwrap();
-            let fault = admit(&layout, Kind::Image, &image).unwrap_err();
+            let fault = admit(&layout, Kind::Image, &image, true).unwrap_err();
             assert!(fault.code == "bad-policy" && fault.message.contains(says) && fault.hint.is_some(), "{fault:?}");
         }
         write_policy(&layout, &Policy { require: true, trusted: vec![key], ..Policy::default() }).unwrap();
-        assert_eq!(admit(&layout, Kind::Image, &image).unwrap_err().code, "signature-refused");
+        assert_eq!(admit(&layout, Kind::Image, &image, true).unwrap_err().code, "signature-refused");
         write_policy(&layout, &Policy { require: false, ..Policy::default() }).unwrap();
-        admit(&layout, Kind::Image, &image).unwrap();
+        admit(&layout, Kind::Image, &image, true).unwrap();
     }
 
     /// A store with one attested image of two packages, and the key that signed it.
@@ -156,7 +161,7 @@ mod tests {
     }
 
     fn refusal(layout: &Layout, image: &Digest) -> String {
-        let fault = admit(layout, Kind::Image, image).unwrap_err();
+        let fault = admit(layout, Kind::Image, image, true).unwrap_err();
         assert!(fault.code == "signature-refused" && fault.hint.is_some(), "{fault:?}");
         assert!(fault.message.contains(image.short()), "it names the image: {fault:?}");
         fault.message
@@ -170,7 +175,7 @@ mod tests {
         let ask =
             |key: &str| write_policy(&layout, &Policy { require: true, trusted: vec![key.to_string()], ..Policy::default() }).unwrap();
         ask(&key);
-        admit(&layout, Kind::Image, &image).unwrap();
+        admit(&layout, Kind::Image, &image, true).unwrap();
 
         let stranger = Key::load_or_make(&dir.path().join("stranger")).unwrap().public();
         ask(&stranger);
@@ -184,7 +189,7 @@ mod tests {
             let said = refusal(&layout, &image);
             assert!(said.contains(says), "{said}");
             std::fs::write(&path, good).unwrap();
-            admit(&layout, Kind::Image, &image).unwrap();
+            admit(&layout, Kind::Image, &image, true).unwrap();
         };
         let at = store.attested(&image);
         changed(layout.manifest(&image), "\"2\"", "\"3\"", "b 2 is only in what was signed");
@@ -204,6 +209,6 @@ mod tests {
         std::fs::remove_file(at.join("provenance.dsse.json")).unwrap();
         assert!(refusal(&layout, &image).contains("it has no signature, and the policy asks for one"));
         write_policy(&layout, &Policy { require: false, trusted: vec![key], ..Policy::default() }).unwrap();
-        admit(&layout, Kind::Image, &image).unwrap();
+        admit(&layout, Kind::Image, &image, true).unwrap();
     }
 }

@@ -64,14 +64,27 @@ pub fn images(app: &App) -> Result<Vec<ImageRow>, Fault> {
 /// Instances by the image they run.
 fn running(app: &App) -> Result<BTreeMap<Digest, u32>, Fault> {
     let mut count = BTreeMap::new();
-    let known = app.store.read(|r| r.services()?.iter().map(|s| look::known(r, &s.spec.name)).collect::<Result<Vec<_>, Fault>>())?;
-    for known in known {
-        for (group, release) in &known.releases {
-            let seen = app.provider.observe(group)?;
-            *count.entry(release.image.clone()).or_default() += u32::try_from(seen.instances.len()).unwrap_or(u32::MAX);
-        }
+    for (image, _, n) in instances_by_image(app)? {
+        *count.entry(image).or_default() += n;
     }
     Ok(count)
+}
+
+/// An image, a service that has instances of it, how many.
+pub fn instances_by_image(app: &App) -> Result<Vec<(Digest, ServiceName, u32)>, Fault> {
+    let known = app.store.read(|r| {
+        let of = |s: store::ServiceRow| Ok((look::known(r, &s.spec.name)?, s.spec.name));
+        r.services()?.into_iter().map(of).collect::<Result<Vec<_>, Fault>>()
+    })?;
+    let mut all = Vec::new();
+    for (known, service) in known {
+        for (group, release) in &known.releases {
+            let seen = app.provider.observe(group)?;
+            all.push((release.image.clone(), service.clone(), u32::try_from(seen.instances.len()).unwrap_or(u32::MAX)));
+        }
+    }
+    all.retain(|(_, _, n)| *n > 0);
+    Ok(all)
 }
 
 pub fn instances(app: &App, service: Option<&ServiceName>) -> Result<Vec<InstanceRow>, Fault> {

@@ -5,6 +5,7 @@ pub mod live;
 mod plan;
 mod table;
 pub mod tree;
+pub mod upkeep;
 mod words;
 
 pub use event::sentence;

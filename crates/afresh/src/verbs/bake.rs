@@ -6,22 +6,32 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show;
 use crate::verbs::image_make::rounded;
+use api::control::ImageHistory;
 use clap::Args;
 use console::Term;
+use image::life::State;
 use image::{Baked, Did, Progress};
 use model::{Digest, Fault, ImageName, ImageSpec, ServiceFile};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 /// Bake machine images; a second bake of the same inputs does no work and says so
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  afresh bake base")]
+#[command(
+    after_help = "What is baked becomes the recipe's current image, the one that is deployed; where the recipe has checks, only once it has passed them, \
+                  which takes a running control plane (`afresh up`). An image that is marked bad or revoked stays so.\n\n\
+                  Exits with 0 if it is current, with 3 if it is still to be tested, with 4 if it is bad or revoked.\n\nExample:\n  afresh bake base"
+)]
 pub struct Bake {
     /// Only this image; otherwise every image of the file
     pub image: Option<ImageName>,
     /// Bake also when nothing is new, and from nothing: kept bases are not used
     #[arg(long)]
     pub fresh: bool,
+    /// Do not wait for its checks
+    #[arg(long)]
+    pub no_follow: bool,
     #[command(flatten)]
     pub args: BuildArgs,
 }
@@ -38,8 +48,18 @@ impl Bake {
             None => file.images.values().collect(),
         };
         let store = image::Store::open(&context.layout)?;
+        let mut exit = Exit::Succeeded;
         for spec in specs {
-            let baked = bake(&store, spec, self.fresh, context.json)?;
+            let mut baked = bake(&store, spec, self.fresh, context.json)?;
+            if !self.no_follow {
+                follow_checks(context, &mut baked)?;
+            }
+            tell_state(context, &baked);
+            exit = exit.max(match baked.state {
+                State::Bad | State::Revoked => Exit::Refused,
+                State::Candidate | State::Tested => Exit::NotYet,
+                State::Current | State::Retired => Exit::Succeeded,
+            });
             if context.json {
                 let mut seconds: BTreeMap<&str, f64> = BTreeMap::new();
                 for (step, s) in &baked.steps {
@@ -50,10 +70,57 @@ impl Bake {
                 show::json(&json!({
                     "image": baked.image, "digest": baked.digest, "packages": baked.packages.len(), "did": baked.did,
                     "why": baked.why, "bytes": baked.bytes, "notes": baked.notes, "seconds": seconds, "base": baked.base,
+                    "state": baked.state, "state_why": baked.state_why,
                 }));
             }
         }
-        Ok(Exit::Succeeded)
+        Ok(exit)
+    }
+}
+
+/// Longer than any checks should take; what is not known then is told as it is.
+const CHECKS_WITHIN: Duration = Duration::from_secs(3600);
+
+/// Waits until the control plane has said what a candidate is. Where nobody is there to test it, it stays one.
+fn follow_checks(context: &Context, baked: &mut Baked) -> Result<(), Failure> {
+    let path = format!("/v1/images/{}/history", baked.image);
+    let (begun, mut told) = (Instant::now(), String::new());
+    while matches!(baked.state, State::Candidate | State::Tested) && begun.elapsed() < CHECKS_WITHIN {
+        let history: ImageHistory = match context.wait(async { Ok(context.api().get(&path).await) })? {
+            Ok(history) => history,
+            Err(fault) if matches!(fault.code.as_str(), "unreachable" | "no-upkeep") => {
+                baked.state_why = format!("its checks are to be run by the control plane ({})", fault.message);
+                return Ok(());
+            }
+            Err(fault) => return Err(fault.into()),
+        };
+        if let Some(one) = history.images.iter().find(|one| one.digest == baked.digest) {
+            baked.state = State::of_word(&one.state).unwrap_or(baked.state);
+            baked.state_why = one.story.last().map_or_else(String::new, |(_, text)| text.clone());
+        }
+        let waits = history.waits.map_or_else(String::new, |w| w.why);
+        if waits != told && !context.json {
+            show::note(format!("image {}: {waits}", baked.image));
+        }
+        told = waits;
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    Ok(())
+}
+
+fn tell_state(context: &Context, baked: &Baked) {
+    if context.json {
+        return;
+    }
+    let (name, digest, why) = (&baked.image, baked.digest.short(), &baked.state_why);
+    match baked.state {
+        State::Current | State::Retired => show::line(format!("{name} {digest} is current: {why}")),
+        State::Candidate | State::Tested => show::line(format!("{name} {digest} is a candidate, not current yet: {why}")),
+        // What was said of it begins with the word.
+        State::Bad | State::Revoked => {
+            show::line(format!("{name} {digest} is {why}; it is not made current"));
+            show::note(format!("`afresh image history {name}` tells more; it is baked anew when packages or recipe differ"));
+        }
     }
 }
 
@@ -97,17 +164,33 @@ pub fn currents(
     store: &image::Store,
     file: &ServiceFile,
     used: &[ImageName],
-) -> Result<BTreeMap<ImageName, Digest>, Fault> {
+) -> Result<BTreeMap<ImageName, Digest>, Failure> {
     let mut images = BTreeMap::new();
     for name in used {
         let recipe = recipe(file, name)?;
         let digest = match image::current(store, name)?.filter(|current| image::is_of(store, current, recipe)) {
             Some(digest) => digest,
-            None => bake(store, recipe, false, context.json)?.digest,
+            None => baked_and_current(context, store, recipe)?,
         };
         images.insert(name.clone(), digest);
     }
     Ok(images)
+}
+
+/// What is deployed has passed its checks.
+fn baked_and_current(context: &Context, store: &image::Store, recipe: &ImageSpec) -> Result<Digest, Failure> {
+    let mut baked = bake(store, recipe, false, context.json)?;
+    follow_checks(context, &mut baked)?;
+    let told = format!("image {} {} is not to be deployed: {}", baked.image, baked.digest.short(), baked.state_why);
+    let hint = format!("`afresh image history {}` tells more", baked.image);
+    match baked.state {
+        State::Current | State::Retired => Ok(baked.digest),
+        State::Revoked => Err(Fault::yours("image-revoked", told).hint(hint).into()),
+        State::Bad => Err(Fault::yours("image-bad", told).hint(hint).into()),
+        State::Candidate | State::Tested => {
+            Err(Fault::yours("image-not-tested", told).hint("start `afresh up`; it runs the checks of the recipe").into())
+        }
+    }
 }
 
 /// One line that is written over on a terminal; elsewhere each step once.

@@ -4,10 +4,10 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show;
-use api::control::Numbered;
+use api::control::{ImageEvent, Numbered};
 use clap::Args;
 use model::{Event, Plan, RotationId, ServiceName};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Print the journals of all rotations, oldest first
@@ -23,10 +23,16 @@ pub struct Events {
     /// Only of this service
     #[arg(long, value_name = "NAME")]
     pub service: Option<ServiceName>,
+    /// Instead of rotations: what becomes of images, and the alarms of their upkeep
+    #[arg(long, conflicts_with_all = ["service", "after"])]
+    pub images: bool,
 }
 
 impl Events {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        if self.images {
+            return context.wait(self.of_images(context));
+        }
         context.wait(async {
             let mut after = self.after;
             let mut plans = BTreeMap::new();
@@ -42,6 +48,32 @@ impl Events {
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
         })
+    }
+
+    /// Their stories are short, so they are asked for again and what was told is left out.
+    async fn of_images(&self, context: &Context) -> Result<Exit, Failure> {
+        let mut told: BTreeSet<ImageEvent> = BTreeSet::new();
+        loop {
+            match context.api().get::<Vec<ImageEvent>>("/v1/images/events").await {
+                Ok(events) => {
+                    for event in events.into_iter().filter(|e| !told.contains(e)).collect::<Vec<_>>() {
+                        if context.json {
+                            show::json(&event);
+                        } else {
+                            let of = event.digest.as_ref().map_or_else(String::new, |d| format!(" {}", d.short()));
+                            show::line(format!("{}  {}{of}  {}", show::upkeep::day(event.at), event.image, event.text));
+                        }
+                        told.insert(event);
+                    }
+                }
+                Err(fault) if self.follow && fault.code == "unreachable" && !told.is_empty() => {}
+                Err(fault) => return Err(fault.into()),
+            }
+            if !self.follow {
+                return Ok(Exit::Succeeded);
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
     }
 
     async fn read(&self, context: &Context, after: &mut u64, plans: &mut BTreeMap<RotationId, Plan>) -> Result<(), model::Fault> {

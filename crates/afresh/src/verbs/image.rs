@@ -9,7 +9,7 @@ use super::image_policy::PolicyVerb;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::show;
+use crate::show::{self, upkeep::day};
 use api::control::{ImageHistory, ImageStory, RebuildRequest, RevokeAnswer, RevokeRequest};
 use clap::{Args, Subcommand};
 use image::life::Change;
@@ -194,14 +194,21 @@ pub struct Revoke {
 
 impl Revoke {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let request = RevokeRequest { digest: self.digest, why: self.why, by: context.by(), replace: self.replace };
+        let request = RevokeRequest { digest: self.digest.clone(), why: self.why.clone(), by: context.by(), replace: self.replace };
         let answer: RevokeAnswer = context.wait(async { Ok(context.api().post("/v1/images/revoke", &request).await?) })?;
         if context.json {
             show::json(&answer);
             return Ok(Exit::Succeeded);
         }
-        let names: Vec<&str> = answer.services.iter().map(ServiceName::as_str).collect();
-        show::line(format!("{} {} is revoked", answer.image, answer.digest.short()));
+        let servers = |s: &ServiceName| {
+            answer.instances.get(s).map_or_else(|| s.to_string(), |n| format!("{s} ({})", show::times(u64::from(*n), "server")))
+        };
+        let names: Vec<String> = answer.services.iter().map(servers).collect();
+        show::line(format!("{} {} is revoked: no new group of servers begins on it", answer.image, answer.digest.short()));
+        for id in &answer.under_way {
+            let does = if self.replace { "is asked to return" } else { "goes on; `afresh rotation return` takes it back" };
+            show::line(format!("{id} was bringing it to {} and {does}", id.service()));
+        }
         match (names.is_empty(), &answer.current, answer.replaced) {
             (true, ..) => show::line("no service stands on it"),
             (false, None, _) => show::line(format!("{} stand on it, and there is no other image to turn to", names.join(", "))),
@@ -267,11 +274,6 @@ fn tell_one(one: &ImageStory, now: Time) {
 /// `2026-11-22 04:10 UTC (3 h 2 min ago)`
 fn when(at: Time, now: Time) -> String {
     format!("{} ({})", day(at), show::ago(at, now))
-}
-
-fn day(at: Time) -> String {
-    let stamp = i64::try_from(at.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    stamp.map_or_else(|| format!("{} ms", at.0), |t| t.strftime("%Y-%m-%d %H:%M UTC").to_string())
 }
 
 /// The one image an argument means: a name (its current image) or the first digits of a digest.

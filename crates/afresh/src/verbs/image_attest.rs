@@ -182,11 +182,18 @@ impl Verify {
             return Err(Fault::yours("bad-key", format!("{bad:?} is no public key")).hint("64 hex digits are expected"));
         }
         if !self.trust.is_empty() {
-            return Ok(Policy { require: true, artifacts: true, trusted: self.trust.iter().map(|k| k.to_lowercase()).collect() });
+            return Ok(Policy {
+                artifacts: true,
+                require: true,
+                trusted: self.trust.iter().map(|k| k.to_lowercase()).collect(),
+                ..Policy::default()
+            });
         }
         match image::read_policy(&context.layout)? {
             Some(policy) => Ok(policy),
-            None => Ok(Policy { require: true, artifacts: true, trusted: image::own_key(store)?.into_iter().collect() }),
+            None => {
+                Ok(Policy { artifacts: true, require: true, trusted: image::own_key(store)?.into_iter().collect(), ..Policy::default() })
+            }
         }
     }
 }

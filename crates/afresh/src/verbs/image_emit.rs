@@ -111,10 +111,10 @@ impl Emit {
         let manifest = named(&store, &self.image)?;
         let root = store.path(&manifest.digest)?;
         // What this machine would not run it does not pass on either.
-        image::admit(&context.layout, image::Kind::Image, &manifest.digest)?;
+        image::admit(&context.layout, image::Kind::Image, &manifest.digest, true)?;
         let release = self.what_runs(context, &manifest)?;
         let artifact = self.artifact(context, &store, release.as_ref())?;
-        artifact.iter().try_for_each(|code| image::admit(&context.layout, image::Kind::Artifact, code))?;
+        artifact.iter().try_for_each(|code| image::admit(&context.layout, image::Kind::Artifact, code, true))?;
         let mut seconds = BTreeMap::new();
         if let Some(out) = &self.disk {
             let disk = self.disk(context, &store, &manifest, artifact.as_ref(), release.as_ref(), &mut seconds)?;

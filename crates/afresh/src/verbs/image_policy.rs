@@ -20,6 +20,9 @@ pub struct PolicyVerb {
     /// on: a service's code without a good signature is refused; off: nobody looks at its signature
     #[arg(long, value_name = "on|off", value_parser = on_off)]
     pub artifacts: Option<bool>,
+    /// on: no new group of servers begins on an image that is marked bad; none ever begins on one that is revoked
+    #[arg(long, value_name = "on|off", value_parser = on_off)]
+    pub refuse_bad: Option<bool>,
     /// Trust a public key: 64 hex digits, or `own` for the key that this machine signs with (may be given again)
     #[arg(long, value_name = "KEY")]
     pub trust: Vec<String>,
@@ -39,7 +42,8 @@ fn on_off(text: &str) -> Result<bool, String> {
 impl PolicyVerb {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         let before = image::read_policy(&context.layout);
-        let is_change = self.require.is_some() || self.artifacts.is_some() || !self.trust.is_empty() || !self.distrust.is_empty();
+        let is_set = [self.require, self.artifacts, self.refuse_bad].iter().any(Option::is_some);
+        let is_change = is_set || !self.trust.is_empty() || !self.distrust.is_empty();
         let path = image::policy_path(&context.layout);
         let policy = if is_change {
             // Writing it anew is how one that cannot be read is mended.
@@ -57,6 +61,7 @@ impl PolicyVerb {
             }
             policy.require = self.require.unwrap_or(policy.require);
             policy.artifacts = self.artifacts.unwrap_or(policy.artifacts);
+            policy.refuse_bad = self.refuse_bad.unwrap_or(policy.refuse_bad);
             if (policy.require || policy.artifacts) && policy.trusted.is_empty() {
                 return Err(Fault::yours("no-key", "signatures would be required and no key trusted: nothing could be used")
                     .hint("add --trust own, or --trust with a public key")
@@ -88,11 +93,14 @@ fn resolve(store: &Store, text: &str) -> Result<PublicKey, Fault> {
 fn tell(context: &Context, policy: Option<&Policy>) {
     if context.json {
         let asked = policy.cloned().unwrap_or_default();
-        show::json(&json!({ "asked": policy.is_some(), "require": asked.require, "artifacts": asked.artifacts, "trusted": asked.trusted }));
+        show::json(&json!({
+            "asked": policy.is_some(), "require": asked.require, "artifacts": asked.artifacts, "refuse_bad": asked.refuse_bad,
+            "trusted": asked.trusted,
+        }));
         return;
     }
     let Some(policy) = policy else {
-        show::line("no policy: images and artifacts are used without a look at their signatures");
+        show::line("no policy: images and artifacts are used without a look at their signatures; only what is revoked is refused");
         return;
     };
     show::line(if policy.require {
@@ -104,6 +112,11 @@ fn tell(context: &Context, policy: Option<&Policy>) {
         "an artifact without a good signature is refused"
     } else {
         "artifacts are used without a look at their signatures"
+    });
+    show::line(if policy.refuse_bad {
+        "no new group of servers begins on an image that is bad or revoked"
+    } else {
+        "no new group of servers begins on an image that is revoked"
     });
     policy.trusted.iter().for_each(|key| show::line(format!("trusted: {key}")));
 }

@@ -90,12 +90,12 @@ impl Host {
         let _lock = begin(&context.layout, Role::Host, self.parent)?;
         let shim_args = ["host", "--shim"].map(String::from).to_vec();
         let layout = context.layout.clone();
-        let admit = host::Admit::new(move |role, object| {
+        let admit = host::Admit::new(move |role, object, launch| {
             let kind = match role {
                 host::Role::Root => image::Kind::Image,
                 host::Role::Code => image::Kind::Artifact,
             };
-            image::admit(&layout, kind, object)
+            image::admit(&layout, kind, object, launch == host::Launch::First)
         });
         let config =
             host::Config { layout: context.layout.clone(), program: own()?, shim_args, subnet: None, runtime: self.runtime, admit };

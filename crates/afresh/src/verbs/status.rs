@@ -4,27 +4,39 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show;
-use api::control::{RotationStatus, ServiceStatus};
+use api::control::{ImageUpkeep, RotationStatus, ServiceStatus};
 use clap::Args;
-use model::ServiceName;
+use model::{Fault, ServiceName};
 
-/// Show every service: what stands, how many are healthy, who gets the traffic
+/// Show every service: what stands, how many are healthy, who gets the traffic; and every image: how old, how patched, what it waits for
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  afresh status")]
+#[command(
+    after_help = "With --check, for cron and monitoring, only what alarms is told, and the exit code is 8 if something does.\n\nExample:\n  afresh status\n  \
+                  afresh status --check || mail -s 'an image is too old' ops"
+)]
 pub struct Status {
     /// Only this service
+    #[arg(conflicts_with = "check")]
     pub service: Option<ServiceName>,
+    /// Tell only alarms of images; exit with 8 if there are some
+    #[arg(long)]
+    pub check: bool,
 }
 
 impl Status {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        if self.check {
+            return check(context);
+        }
         let services = context.wait(services(context, self.service.as_ref()))?;
+        let images: Vec<ImageUpkeep> = if self.service.is_some() { Vec::new() } else { context.wait(images(context))? };
         if context.json {
-            show::json(&services);
+            show::json(&serde_json::json!({ "services": services, "images": images }));
             return Ok(Exit::Succeeded);
         }
         if services.is_empty() {
             show::line("no service yet; `afresh deploy` makes the first release");
+            tell_images(&images);
             return Ok(Exit::Succeeded);
         }
         let rows = services.iter().map(row).collect();
@@ -35,8 +47,35 @@ impl Status {
             let snapshot = show::tree::Snapshot { rollout: None, rotations: open };
             show::tree::tree(&snapshot, show::now()).iter().for_each(show::line);
         }
+        tell_images(&images);
         Ok(Exit::Succeeded)
     }
+}
+
+fn tell_images(images: &[ImageUpkeep]) {
+    if images.is_empty() {
+        return;
+    }
+    show::line("");
+    show::line(show::table(&show::upkeep::HEAD, images.iter().map(show::upkeep::row).collect()));
+    for alarm in images.iter().flat_map(|i| &i.alarms) {
+        show::line(format!("{} {alarm}", show::paint(show::RED.bold(), "alarm:")));
+    }
+}
+
+fn check(context: &Context) -> Result<Exit, Failure> {
+    let images = context.wait(images(context))?;
+    let alarms: Vec<&String> = images.iter().flat_map(|i| &i.alarms).collect();
+    if context.json {
+        show::json(&serde_json::json!({ "alarms": alarms, "images": images }));
+    } else {
+        alarms.iter().for_each(|a| show::line(format!("alarm: {a}")));
+    }
+    Ok(if alarms.is_empty() { Exit::Succeeded } else { Exit::Alarm })
+}
+
+async fn images(context: &Context) -> Result<Vec<ImageUpkeep>, Failure> {
+    Ok(context.api().get("/v1/images/upkeep").await?)
 }
 
 fn row(status: &ServiceStatus) -> Vec<String> {
@@ -58,17 +97,30 @@ pub async fn services(context: &Context, only: Option<&ServiceName>) -> Result<V
     })
 }
 
-/// Say in one sentence what a service's rotation waits for, and until when
+/// Say what a service's rotation waits for, and what an image's upkeep does, and until when
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  afresh why web")]
+#[command(after_help = "Example:\n  afresh why web\n  afresh why base")]
 pub struct Why {
-    /// Only this service
-    pub service: Option<ServiceName>,
+    /// Only this service, or this image
+    #[arg(value_name = "SERVICE|IMAGE")]
+    pub name: Option<String>,
 }
 
 impl Why {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let services = context.wait(services(context, self.service.as_ref()))?;
+        let named = |name: &str| self.name.as_deref().is_none_or(|only| only == name);
+        let mut services = context.wait(services(context, None))?;
+        let mut images = context.wait(images(context))?;
+        services.retain(|s| named(s.service.as_str()));
+        // Of a service its image is told too, where that has something to say.
+        let uses = |i: &ImageUpkeep| {
+            i.services.iter().any(|(s, on)| named(s.as_str()) && (!i.alarms.is_empty() || i.current.as_ref() != Some(on)))
+        };
+        images.retain(|i| named(i.name.as_str()) || uses(i));
+        if let Some(name) = self.name.as_ref().filter(|_| services.is_empty() && images.is_empty()) {
+            let fault = Fault::yours("not-found", format!("there is no service and no image {name}"));
+            return Err(fault.hint("`afresh status` lists both").into());
+        }
         let mut answers = Vec::new();
         for status in &services {
             let last = match &status.rotation {
@@ -78,10 +130,14 @@ impl Why {
             answers.push(answer(status, last.as_ref()));
         }
         if context.json {
-            show::json(&answers);
+            show::json(&serde_json::json!({ "services": answers, "images": images }));
         } else {
             for answer in &answers {
                 show::line(format!("{}: {}", show::paint(show::BOLD, &answer.service), answer.text()));
+            }
+            for one in &images {
+                let said = show::upkeep::sentences(one);
+                show::line(format!("{}: {}", show::paint(show::BOLD, format!("image {}", one.name)), said.join("\n  ")));
             }
         }
         Ok(Exit::Succeeded)

@@ -1,7 +1,7 @@
 //! What to do next for one recipe's images. Pure: the life as it is on disk and what is seen go in, one decision comes out.
 
 use super::schedule::{Schedule, Span, frozen};
-use super::state::{Life, One, State, Work};
+use super::state::{Handed, Life, One, State, Work};
 use model::{Digest, ServiceName, TierName, Time};
 
 /// What is seen of the world.
@@ -15,6 +15,8 @@ pub struct Seen {
     pub current: Option<Digest>,
     /// Services that stand on another image of this name than the current one.
     pub behind: Vec<Behind>,
+    /// What somebody baked and gave over, and is not in the life yet.
+    pub handed: Option<Handed>,
     /// Of the test that is under way.
     pub test: TestNow,
     /// Of the rollout that is under way.
@@ -95,6 +97,10 @@ pub enum Decision {
     Adopt {
         digest: Digest,
     },
+    /// Somebody baked it and wants it current.
+    TakeIn {
+        handed: Handed,
+    },
     Wait {
         why: String,
         until: Option<Time>,
@@ -115,6 +121,15 @@ pub fn decide(life: &Life, seen: &Seen) -> Decision {
         && life.image(digest).is_none_or(|i| !matches!(i.state, State::Bad | State::Revoked))
     {
         return Decision::Adopt { digest: digest.clone() };
+    }
+    if let (Some(stored), Some(ours)) = (&seen.current, life.current())
+        && *stored != ours.digest
+        && let Some(other) = life.image(stored)
+    {
+        return Decision::Promote { digest: ours.digest.clone(), why: format!("{} is {}", stored.short(), other.state.word()) };
+    }
+    if let Some(handed) = &seen.handed {
+        return Decision::TakeIn { handed: handed.clone() };
     }
     let schedule = match life.recipe.as_ref().map(Schedule::of).transpose() {
         Ok(schedule) => schedule.flatten(),
@@ -152,7 +167,7 @@ fn under_way(life: &Life, seen: &Seen, work: &Work) -> Decision {
             RolloutNow::Halted(why) => Decision::MarkBad { digest: digest.clone(), why: why.clone() },
         },
         Work::Test(test) => {
-            let checks = life.recipe.as_ref().map_or(&[][..], |r| &r.checks);
+            let checks = life.checks(&test.digest);
             let Some(check) = checks.get(test.check) else { return Decision::Tested { digest: test.digest.clone() } };
             let late = seen.wall.since(test.begun) > check.within_ms;
             match &seen.test {
@@ -175,8 +190,7 @@ fn under_way(life: &Life, seen: &Seen, work: &Work) -> Decision {
 
 fn next_check(life: &Life, one: &One, check: usize) -> Decision {
     let digest = one.digest.clone();
-    let checks = life.recipe.as_ref().map_or(0, |r| r.checks.len());
-    if check < checks { Decision::Test { digest, check } } else { Decision::Tested { digest } }
+    if check < life.checks(&digest).len() { Decision::Test { digest, check } } else { Decision::Tested { digest } }
 }
 
 fn goes_back(life: &Life, services: &[(ServiceName, Digest)]) -> bool {
@@ -254,6 +268,12 @@ fn bake_or_look(life: &Life, seen: &Seen, schedule: Option<&Schedule>) -> Decisi
         Some(due) => wait(stands(life), Some([Some(due), resting("bake")].into_iter().flatten().min().unwrap_or(due))),
         None => wait("its schedule names no time that ever comes", None),
     }
+}
+
+/// When the mirrors are looked at next by themselves. None: never.
+pub fn next_look(life: &Life) -> Option<Time> {
+    let schedule = life.recipe.as_ref().and_then(|r| Schedule::of(r).ok().flatten())?;
+    schedule.due(last_look(life))
 }
 
 /// A bake by hand was a look, too.

@@ -1,4 +1,4 @@
-//! The life of an image: when it is due, what becomes of it, and why. Pure but for `shelf` (its file) and `news` (the mirrors, the store).
+//! The life of an image: when it is due, what becomes of it, and why. Pure but for `shelf` (its file), `blame` (reads it) and `news` (the mirrors, the store).
 //! It decides; `server` acts. No clock, no randomness: the same life and the same sight give the same decision.
 //!
 //! ```text
@@ -8,8 +8,10 @@
 //!                                               │ and the retired one before is current again ◀──────┘
 //!                          any ─ somebody says so ─▶ revoked
 //! ```
+//! What somebody bakes by hand goes the same way (`Handed`), but that nothing is rolled out before the next look.
 //! A bad or revoked image is not made again until what goes into it differs: equal inputs give equal bytes.
 
+mod blame;
 mod calendar;
 mod changes;
 mod decide;
@@ -18,13 +20,14 @@ mod schedule;
 mod shelf;
 mod state;
 
+pub use blame::{Blame, blame, may_begin};
 pub use calendar::told;
 pub use changes::{Change, changes, of_packages, sentence};
-pub use decide::{Behind, Decision, RolloutNow, Seen, TestNow, decide};
+pub use decide::{Behind, Decision, RolloutNow, Seen, TestNow, decide, next_look};
 pub use news::{News, fixes, news, news_since};
 pub use schedule::{Cron, Schedule, Span, frozen, offset};
 pub use shelf::Shelf;
-pub use state::{Checked, Life, One, Replace, State, Test, Told, Trouble, Wanted, Work, alarms};
+pub use state::{Checked, Handed, Life, One, Replace, State, Test, Told, Trouble, Wanted, Work, alarms};
 
 #[cfg(test)]
 mod tests;

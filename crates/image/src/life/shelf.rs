@@ -1,7 +1,8 @@
 //! The lives on disk: `store/life/<image>.json`, and beside each the one before it. A file that cannot be read is set aside and
-//! told; the one before it is taken, or a new one is begun. One process writes: the control plane.
+//! told; the one before it is taken, or a new one is begun. One process writes them: the control plane. Whoever else wants something
+//! of it leaves a note beside them (`<image>.handed`), or only reads.
 
-use super::state::Life;
+use super::state::{Handed, Life};
 use crate::io;
 use crate::store::to_json;
 use model::{Fault, ImageName, Layout};
@@ -35,7 +36,7 @@ impl Shelf {
         let mut names = Vec::new();
         for entry in std::fs::read_dir(&self.dir).map_err(io::at("cannot list", &self.dir))?.flatten() {
             let file = entry.file_name().to_string_lossy().into_owned();
-            let name = file.strip_suffix(".json").or_else(|| file.strip_suffix(".json.before"));
+            let name = [".json", ".json.before", ".handed"].iter().find_map(|end| file.strip_suffix(end));
             names.extend(name.and_then(|n| ImageName::new(n).ok()));
         }
         names.sort();
@@ -60,6 +61,39 @@ impl Shelf {
             Some(Err(second)) => Ok((Life::new(name.clone()), Some(first.unwrap_or(second)))),
             None => Ok((Life::new(name.clone()), first)),
         }
+    }
+
+    /// What is known, without changing anything on disk: for who is not the control plane. None where nothing can be read.
+    pub fn peek(&self, name: &ImageName) -> Result<Option<Life>, Fault> {
+        for path in [self.path(name), self.before(name)] {
+            if let Some(Ok(life)) = read(&path, name)? {
+                return Ok(Some(life));
+            }
+        }
+        Ok(None)
+    }
+
+    fn handed_path(&self, name: &ImageName) -> PathBuf {
+        self.dir.join(format!("{name}.handed"))
+    }
+
+    /// Gives an image over to be tested and made current; one that was given over before and not taken yet is dropped for it.
+    pub fn hand_over(&self, name: &ImageName, handed: &Handed) -> Result<(), Fault> {
+        io::write_atomic(&self.handed_path(name), &to_json(handed))
+    }
+
+    /// What was given over and not taken yet. A note that cannot be read is none: whoever wrote it asks again.
+    pub fn handed(&self, name: &ImageName) -> Result<Option<Handed>, Fault> {
+        match io::read_limited(&self.handed_path(name), LIMIT) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(f) if f.code == "no-such-file" => Ok(None),
+            Err(f) => Err(f),
+        }
+    }
+
+    /// It is in the life now. Left where a newer one was given over meanwhile.
+    pub fn taken(&self, name: &ImageName, handed: &Handed) -> Result<(), Fault> {
+        if self.handed(name)?.as_ref() == Some(handed) { io::remove_file(&self.handed_path(name)) } else { Ok(()) }
     }
 
     /// Durable when it returns. What was there is kept as the one before.

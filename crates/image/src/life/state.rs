@@ -2,9 +2,9 @@
 
 use super::calendar::told;
 use super::changes::{Change, sentence};
-use model::{Digest, GroupName, ImageName, ImageSpec, RolloutId, ServiceName, TierName, Time};
+use model::{Digest, GroupName, ImageCheck, ImageName, ImageSpec, RolloutId, ServiceName, TierName, Time};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Images that are neither used nor worth remembering are forgotten beyond so many.
 const REMEMBERED: usize = 200;
@@ -40,6 +40,12 @@ pub struct Life {
     /// In the order in which they came to be.
     #[serde(default)]
     pub images: Vec<One>,
+    /// Alarms that stand, by what of them stays the same, and since when.
+    #[serde(default)]
+    pub raised: BTreeMap<String, Time>,
+    /// Alarms as they came and went, oldest first.
+    #[serde(default)]
+    pub rang: Vec<Told>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +98,12 @@ pub enum State {
 }
 
 impl State {
+    pub const ALL: [State; 6] = [State::Candidate, State::Tested, State::Current, State::Retired, State::Bad, State::Revoked];
+
+    pub fn of_word(word: &str) -> Option<State> {
+        Self::ALL.into_iter().find(|s| s.word() == word)
+    }
+
     pub fn word(self) -> &'static str {
         match self {
             State::Candidate => "candidate",
@@ -131,9 +143,23 @@ pub struct One {
     pub changes: Vec<Change>,
     #[serde(default)]
     pub cves: Vec<String>,
+    /// What it must pass, where that is not what the deployed recipe says: somebody baked it from a file of his.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks: Option<Vec<ImageCheck>>,
     /// What happened to it and why, oldest first.
     #[serde(default)]
     pub story: Vec<Told>,
+}
+
+/// What somebody baked and gave over to be tested: the file `life/<image>.handed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handed {
+    pub digest: Digest,
+    /// When the mirrors had nothing newer, by the wall's clock.
+    pub patched: Time,
+    /// It must pass these before it becomes current.
+    #[serde(default)]
+    pub checks: Vec<ImageCheck>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,6 +191,27 @@ pub struct Test {
     pub begun: Time,
 }
 
+impl One {
+    /// A candidate of this moment, of which nothing is told yet.
+    pub fn new(digest: Digest, inputs: Digest, at: Time) -> One {
+        One {
+            digest,
+            inputs,
+            state: State::Candidate,
+            since: at,
+            baked: at,
+            patched: at,
+            proven: false,
+            by_hand: false,
+            tried: BTreeSet::new(),
+            changes: Vec::new(),
+            cves: Vec::new(),
+            checks: None,
+            story: Vec::new(),
+        }
+    }
+}
+
 impl Life {
     pub fn new(name: ImageName) -> Life {
         Life {
@@ -178,7 +225,29 @@ impl Life {
             work: None,
             leftovers: Vec::new(),
             images: Vec::new(),
+            raised: BTreeMap::new(),
+            rang: Vec::new(),
         }
+    }
+
+    /// Notes which alarms stand now. Gives those that did not stand before.
+    pub fn heed(&mut self, alarms: &[String], now: Time) -> Vec<String> {
+        // What differs from time to time (so many minutes ago) does not make it another.
+        let key = |text: &String| text.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+        let standing: BTreeSet<String> = alarms.iter().map(key).collect();
+        let over: Vec<String> = self.raised.keys().filter(|k| !standing.contains(*k)).cloned().collect();
+        for key in over {
+            let since = self.raised.remove(&key).unwrap_or(now);
+            self.rang.push(Told { at: now, text: format!("over: the alarm of {} ago", told(now.since(since))) });
+        }
+        let new: Vec<String> = alarms.iter().filter(|a| !self.raised.contains_key(&key(a))).cloned().collect();
+        for text in &new {
+            self.raised.insert(key(text), now);
+            self.rang.push(Told { at: now, text: format!("alarm: {text}") });
+        }
+        let excess = self.rang.len().saturating_sub(REMEMBERED);
+        self.rang.drain(..excess);
+        new
     }
 
     pub fn image(&self, digest: &Digest) -> Option<&One> {
@@ -187,6 +256,12 @@ impl Life {
 
     pub fn image_mut(&mut self, digest: &Digest) -> Option<&mut One> {
         self.images.iter_mut().find(|i| i.digest == *digest)
+    }
+
+    /// What an image of this digest must pass.
+    pub fn checks(&self, digest: &Digest) -> &[ImageCheck] {
+        let own = self.image(digest).and_then(|one| one.checks.as_deref());
+        own.unwrap_or_else(|| self.recipe.as_ref().map_or(&[], |r| &r.checks))
     }
 
     pub fn from_inputs(&self, inputs: &Digest) -> Option<&One> {
@@ -235,6 +310,29 @@ impl Life {
             self.trouble = None;
         }
         self.forget();
+    }
+
+    /// Takes in what somebody baked. What is under way, current, bad or revoked stays what it is.
+    pub fn take_in(&mut self, mut one: One, now: Time) {
+        let digest = one.digest.clone();
+        // A bake was a look, too.
+        if self.checked.as_ref().is_none_or(|c| c.at < one.patched) {
+            self.looked(Checked { at: one.patched, inputs: one.inputs.clone(), behind: Vec::new() });
+        }
+        match self.image_mut(&digest) {
+            Some(known) if known.state == State::Retired => {
+                (known.by_hand, known.checks) = (true, one.checks);
+                self.turn(&digest, State::Candidate, now, "somebody baked it again");
+            }
+            Some(_) => {}
+            None => {
+                one.by_hand = true;
+                let text = format!("baked by hand: {}", sentence(&one.changes, &one.cves));
+                self.images.push(one);
+                self.turn(&digest, State::Candidate, now, text);
+                self.forget();
+            }
+        }
     }
 
     /// The lock of all the newest packages, as of now.

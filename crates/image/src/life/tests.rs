@@ -197,20 +197,7 @@ fn digest(letter: char) -> Digest {
 
 /// An image whose inputs have the same letter.
 fn one(letter: char, at: Time) -> One {
-    One {
-        digest: digest(letter),
-        inputs: digest(letter),
-        state: State::Candidate,
-        since: at,
-        baked: at,
-        patched: at,
-        proven: false,
-        by_hand: false,
-        tried: BTreeSet::new(),
-        changes: Vec::new(),
-        cves: Vec::new(),
-        story: Vec::new(),
-    }
+    One::new(digest(letter), digest(letter), at)
 }
 
 /// A world of two services in two tiers that obeys each decision; what it counts is the oracle.
@@ -218,6 +205,7 @@ struct World {
     life: Life,
     now: Time,
     store: Option<Digest>,
+    handed: Option<Handed>,
     /// Of the mirrors.
     newest: char,
     /// Where each service stands.
@@ -240,6 +228,7 @@ impl World {
             life,
             now: Time(100 * DAY),
             store: Some(digest('a')),
+            handed: None,
             newest: 'a',
             on: [digest('a'), digest('a')],
             broken: Vec::new(),
@@ -262,6 +251,7 @@ impl World {
             wall: self.now,
             current: self.store.clone(),
             behind: behind.collect(),
+            handed: self.handed.clone(),
             test: TestNow::NotThere,
             rollout: self.rollout.clone(),
         }
@@ -307,6 +297,13 @@ impl World {
                 }
                 self.life.promote(&digest, now, "by hand");
                 "adopt"
+            }
+            Decision::TakeIn { handed } => {
+                let checks = Some(handed.checks);
+                let baked = One { checks, inputs: handed.digest.clone(), digest: handed.digest, ..one('a', now) };
+                self.life.take_in(baked, now);
+                self.handed = None;
+                "taken"
             }
             Decision::RollOut { digest, services, .. } => {
                 if self.life.work.is_none() {
@@ -385,6 +382,54 @@ fn a_month_of_days_in_which_some_are_broken() {
     // Two tiers for each good one; for a bad one the first tier there and back, and the second once.
     assert_eq!(w.count("rollout"), 3 * 2 + 2 * 3);
     assert!(w.life.images.iter().all(|i| !i.story.is_empty()));
+}
+
+fn handed(letter: char, checks: Vec<ImageCheck>) -> Option<Handed> {
+    Some(Handed { digest: digest(letter), patched: Time(0), checks })
+}
+
+#[test]
+fn what_somebody_bakes_is_tested_by_its_own_checks_and_then_current() {
+    let mut w = World::new(spec());
+    w.settle();
+    let check = ImageCheck { name: "x".into(), what: ImageProbe::Absent { path: "/x".into() }, within_ms: 1_000 };
+    w.now = w.now.plus(MIN);
+    w.handed = handed('b', vec![check]);
+    assert!(w.step() && w.step());
+    assert_eq!((w.count("taken"), w.count("test")), (1, 1), "the deployed recipe has no check, its own has one");
+    assert_eq!(w.store, Some(digest('a')), "not before it is tested");
+    let now = w.now;
+    w.life.turn(&digest('b'), State::Tested, now, "tested");
+    w.settle();
+    assert_eq!((&w.store, &w.on), (&Some(digest('b')), &[digest('a'), digest('a')]), "current, and not rolled out by itself");
+    // Once more: it is current already, and nothing comes of it.
+    w.handed = handed('b', Vec::new());
+    w.settle();
+    assert_eq!((w.count("taken"), w.life.current().map(|c| &c.digest)), (2, Some(&digest('b'))));
+    // A retired one goes the whole way again.
+    w.now = w.now.plus(MIN);
+    w.handed = handed('a', Vec::new());
+    w.settle();
+    assert_eq!(w.store, Some(digest('a')));
+}
+
+#[test]
+fn what_is_bad_or_revoked_is_not_made_current_by_hand() {
+    for state in [State::Bad, State::Revoked] {
+        let mut w = World::new(spec());
+        w.settle();
+        (w.newest, w.now) = ('b', w.now.plus(DAY));
+        w.settle();
+        let now = w.now;
+        w.store = w.life.went_bad(&digest('b'), state, now, "so");
+        w.handed = handed('b', Vec::new());
+        w.settle();
+        assert_eq!((&w.store, w.life.image(&digest('b')).unwrap().state), (&Some(digest('a')), state));
+        // Also by whoever writes the store itself.
+        w.store = Some(digest('b'));
+        w.settle();
+        assert_eq!((&w.store, w.life.image(&digest('b')).unwrap().state), (&Some(digest('a')), state));
+    }
 }
 
 #[test]

@@ -68,6 +68,8 @@ pub fn router(app: &Arc<App>, token: Option<&str>) -> Router {
         .route("/v1/releases", get(releases))
         .route("/v1/images", get(images))
         .route("/v1/images/revoke", post(image_revoke))
+        .route("/v1/images/upkeep", get(image_upkeep))
+        .route("/v1/images/events", get(image_events))
         .route("/v1/images/{image}/history", get(image_history))
         .route("/v1/images/{image}/rebuild", post(image_rebuild))
         .route("/v1/instances", get(instances))
@@ -192,6 +194,20 @@ async fn releases(State(app): Shared, Params(of): Params<OfService>) -> Answer<V
 
 async fn images(State(app): Shared) -> Answer<Vec<api::control::ImageRow>> {
     Ok(Out(blocking(move || lists::images(&app)).await?))
+}
+
+async fn image_upkeep(State(app): Shared) -> Answer<Vec<api::control::ImageUpkeep>> {
+    Ok(Out(blocking(move || upkeep::all(&app)).await?))
+}
+
+#[derive(Deserialize)]
+struct After {
+    #[serde(default)]
+    after: u64,
+}
+
+async fn image_events(State(app): Shared, Params(p): Params<After>) -> Answer<Vec<api::control::ImageEvent>> {
+    Ok(Out(blocking(move || upkeep::events(&app, model::Time(p.after))).await?))
 }
 
 async fn image_history(State(app): Shared, Name(name): Name<ImageName>) -> Answer<api::control::ImageHistory> {

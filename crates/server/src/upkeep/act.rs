@@ -3,9 +3,8 @@
 use super::sight::Sight;
 use super::{MINUTE_MS, Upkeep, rollout, test};
 use crate::app::App;
-use image::life::{Checked, Decision, Life, One, State, TestNow, Told, Work};
-use model::{Blame, Digest, Fault, Time};
-use std::collections::BTreeSet;
+use image::life::{Change, Checked, Decision, Handed, Life, One, State, TestNow, Told, Work};
+use model::{Blame, Digest, Fault, ImageName, Time};
 
 /// What is about to be done, in a few words.
 pub fn word(decision: &Decision) -> String {
@@ -23,6 +22,7 @@ pub fn word(decision: &Decision) -> String {
         Decision::MarkBad { digest, why } => format!("{} is bad: {why}", digest.short()),
         Decision::LeaveIt { digest, why } => format!("{} stays current though its rollout failed: {why}", digest.short()),
         Decision::Adopt { digest } => format!("{} was made current by somebody", digest.short()),
+        Decision::TakeIn { handed } => format!("{} was baked by somebody", handed.digest.short()),
         Decision::Wait { why, .. } => why.clone(),
     }
 }
@@ -42,7 +42,7 @@ pub fn act(app: &App, upkeep: &Upkeep, life: &Life, sight: &Sight, decision: Dec
             begun
         }
         Decision::Tested { digest } => upkeep.edit_seen(life, |life| {
-            let checks: Vec<&str> = life.recipe.iter().flat_map(|r| &r.checks).map(|c| c.name.as_str()).collect();
+            let checks: Vec<&str> = life.checks(&digest).iter().map(|c| c.name.as_str()).collect();
             let told = if checks.is_empty() {
                 "tested: its recipe has no checks".to_string()
             } else {
@@ -58,6 +58,7 @@ pub fn act(app: &App, upkeep: &Upkeep, life: &Life, sight: &Sight, decision: Dec
             Ok(())
         }),
         Decision::Adopt { digest } => adopt(upkeep, life, &digest, now),
+        Decision::TakeIn { handed } => take_in(upkeep, sight, &life.name, &handed),
         Decision::RollOut { digest, services, back } => rollout::open(app, upkeep, life, sight, &digest, &services, back),
         Decision::RolledOut { digest } => rolled_out(upkeep, life, &digest, now),
         Decision::MarkBad { digest, why } => upkeep.edit_seen(life, |life| bad(upkeep, life, &digest, State::Bad, &why, now)),
@@ -93,27 +94,8 @@ fn bake(app: &App, upkeep: &Upkeep, life: &Life, sight: &Sight) -> Result<(), Fa
         }
     };
     let now = upkeep.now(app);
-    let (changes, cves) = match &sight.seen.current {
-        // What it says of itself is worth less than the image: without it, it is told that nothing is known.
-        Some(current) => {
-            (factory.changes(current, &made.digest).unwrap_or_default(), factory.fixes(current, &made.digest).unwrap_or_default())
-        }
-        None => Default::default(),
-    };
-    let one = One {
-        digest: made.digest.clone(),
-        inputs: made.inputs.clone(),
-        state: State::Candidate,
-        since: now,
-        baked: now,
-        patched: now,
-        proven: false,
-        by_hand: false,
-        tried: BTreeSet::new(),
-        changes,
-        cves,
-        story: Vec::new(),
-    };
+    let (changes, cves) = differs(upkeep, sight.seen.current.as_ref(), &made.digest);
+    let one = One { changes, cves, ..One::new(made.digest.clone(), made.inputs.clone(), now) };
     upkeep.edit(&life.name, |life| {
         life.baked(one, &made.why);
         // It may have found even newer packages than the look before it.
@@ -123,26 +105,35 @@ fn bake(app: &App, upkeep: &Upkeep, life: &Life, sight: &Sight) -> Result<(), Fa
     })
 }
 
+/// The note is dropped behind the life: a kill between the two finds it taken in already.
+fn take_in(upkeep: &Upkeep, sight: &Sight, name: &ImageName, handed: &Handed) -> Result<(), Fault> {
+    let (factory, now) = (&upkeep.config.factory, sight.seen.now);
+    // One that is gone again is nobody's candidate.
+    if let Ok(made) = factory.known(&handed.digest) {
+        let pace = &upkeep.config.pace;
+        let (at, patched) = (pace.at(made.made).min(now), pace.at(handed.patched).min(now));
+        let current = sight.seen.current.as_ref().filter(|c| **c != handed.digest);
+        let (changes, cves) = differs(upkeep, current, &handed.digest);
+        let one = One { changes, cves, patched, checks: Some(handed.checks.clone()), ..One::new(handed.digest.clone(), made.inputs, at) };
+        upkeep.edit(name, |life| life.take_in(one, now))?;
+    }
+    upkeep.taken(name, handed)
+}
+
+/// What it says of itself is worth less than the image: without it, it is told that nothing is known.
+fn differs(upkeep: &Upkeep, from: Option<&Digest>, to: &Digest) -> (Vec<Change>, Vec<String>) {
+    let factory = &upkeep.config.factory;
+    from.map_or_else(Default::default, |from| (factory.changes(from, to).unwrap_or_default(), factory.fixes(from, to).unwrap_or_default()))
+}
+
 fn adopt(upkeep: &Upkeep, life: &Life, digest: &Digest, now: Time) -> Result<(), Fault> {
     let made = upkeep.config.factory.known(digest)?;
     let at = upkeep.config.pace.at(made.made).min(now);
     upkeep.edit_seen(life, |life| {
         let by_hand = life.image(digest).is_none_or(|i| i.state == State::Retired);
         if life.image(digest).is_none() {
-            life.images.push(One {
-                digest: digest.clone(),
-                inputs: made.inputs,
-                state: State::Candidate,
-                since: at,
-                baked: at,
-                patched: at,
-                proven: false,
-                by_hand,
-                tried: BTreeSet::new(),
-                changes: Vec::new(),
-                cves: Vec::new(),
-                story: vec![Told { at, text: "baked by hand".to_string() }],
-            });
+            let story = vec![Told { at, text: "baked by hand".to_string() }];
+            life.images.push(One { by_hand, story, ..One::new(digest.clone(), made.inputs, at) });
         }
         if let Some(one) = life.image_mut(digest) {
             one.by_hand = by_hand;

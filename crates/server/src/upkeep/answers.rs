@@ -4,7 +4,7 @@ use super::{Upkeep, act, sight};
 use crate::app::App;
 use api::control::{ImageHistory, ImageLife, ImageStory, RebuildRequest, RevokeAnswer, RevokeRequest};
 use image::life::{Life, One, Replace, State, Told, Wanted, Work, alarms};
-use model::{Digest, Fault, ImageName, Release, ServiceName};
+use model::{Ask, Digest, Direction, Fault, ImageName, Release, RotationId, ServiceName, Time};
 use std::collections::{BTreeMap, BTreeSet};
 
 fn of(app: &App) -> Result<&Upkeep, Fault> {
@@ -20,7 +20,7 @@ pub fn lives(app: &App) -> Result<BTreeMap<Digest, ImageLife>, Fault> {
     let mut all = BTreeMap::new();
     for name in upkeep.names()? {
         let life = upkeep.load(&name)?;
-        let standing = sight::sight(app, upkeep, &life).map(|s| s.standing()).unwrap_or_default();
+        let standing = sight::users_of(app, &life)?.into_iter().map(|(_, on)| on).collect();
         let alarms = alarms(&life, &standing, now);
         for one in &life.images {
             let newest = life.checked.as_ref().map(|c| c.inputs == one.inputs);
@@ -43,10 +43,12 @@ pub fn lives(app: &App) -> Result<BTreeMap<Digest, ImageLife>, Fault> {
     Ok(all)
 }
 
-pub fn alarms_of(app: &App, upkeep: &Upkeep, name: &ImageName) -> Result<Vec<String>, Fault> {
+/// And by the clock of which moment.
+pub fn alarms_of(app: &App, upkeep: &Upkeep, name: &ImageName) -> Result<(Vec<String>, Time), Fault> {
     let life = upkeep.load(name)?;
-    let sight = sight::sight(app, upkeep, &life)?;
-    Ok(alarms(&life, &sight.standing(), sight.seen.now))
+    let now = upkeep.now(app);
+    let standing = sight::users_of(app, &life)?.into_iter().map(|(_, on)| on).collect();
+    Ok((alarms(&life, &standing, now), now))
 }
 
 fn life_of(upkeep: &Upkeep, name: &ImageName) -> Result<Life, Fault> {
@@ -139,20 +141,7 @@ pub fn revoke(app: &App, request: &RevokeRequest) -> Result<RevokeAnswer, Fault>
         let state = if sight.seen.current.as_ref() == Some(&digest) { State::Current } else { State::Retired };
         let story = vec![Told { at, text: "baked by hand".to_string() }];
         upkeep.edit(&name, |life| {
-            life.images.push(One {
-                digest: digest.clone(),
-                inputs: made.inputs,
-                state,
-                since: at,
-                baked: at,
-                patched: at,
-                proven: false,
-                by_hand: true,
-                tried: BTreeSet::new(),
-                changes: Vec::new(),
-                cves: Vec::new(),
-                story,
-            });
+            life.images.push(One { state, by_hand: true, story, ..One::new(digest.clone(), made.inputs, at) });
         })?;
     }
     let life = upkeep.load(&name)?;
@@ -172,28 +161,49 @@ pub fn revoke(app: &App, request: &RevokeRequest) -> Result<RevokeAnswer, Fault>
         }
         Ok::<(), Fault>(())
     })??;
+    let under_way = under_way(app, &digest)?;
+    if request.replace {
+        for id in &under_way {
+            app.store.write(|tx| tx.ask(id, Ask::Return, &request.by, app.now()))?;
+        }
+    }
     app.bell.ring();
     let current = upkeep.config.factory.current(&name)?.filter(|c| *c != digest);
     let services: Vec<ServiceName> = sight.users.into_iter().filter(|(_, on)| *on == digest).map(|(s, _)| s).collect();
-    Ok(RevokeAnswer { replaced: request.replace && current.is_some(), image: name, digest, current, services })
+    let instances = running(app, &digest);
+    Ok(RevokeAnswer { replaced: request.replace && current.is_some(), image: name, digest, current, services, instances, under_way })
 }
 
-/// A revoked image is not deployed, by whatever way.
+/// Somebody's rotations that are open towards it.
+fn under_way(app: &App, digest: &Digest) -> Result<Vec<RotationId>, Fault> {
+    app.store.read(|r| {
+        let mut all = Vec::new();
+        for row in r.services()? {
+            let Some(open) = r.open_rotation_of(&row.spec.name)? else { continue };
+            let rotation = crate::status::fold(r, &open.id)?;
+            if rotation.opened.to.release.image == *digest && rotation.plan.direction == Direction::Forward {
+                all.push(open.id);
+            }
+        }
+        Ok(all)
+    })
+}
+
+/// A keeper that does not answer is no reason not to revoke: then nothing is told of servers.
+fn running(app: &App, digest: &Digest) -> BTreeMap<ServiceName, u32> {
+    let mut all = BTreeMap::new();
+    for row in crate::lists::instances_by_image(app).unwrap_or_default().into_iter().filter(|(on, ..)| on == digest) {
+        *all.entry(row.1).or_default() += row.2;
+    }
+    all
+}
+
+/// A revoked image is not deployed, by whatever way; a bad one not where the policy says so. The host asks again.
 pub fn refuse(app: &App, release: &Release) -> Result<(), Fault> {
     let Some(upkeep) = &app.upkeep else { return Ok(()) };
-    if !upkeep.names()?.contains(&release.image_name) {
-        return Ok(());
-    }
-    let life = upkeep.load(&release.image_name)?;
-    match life.image(&release.image) {
-        Some(one) if one.state == State::Revoked => {
-            let why = one.story.last().map_or("", |t| t.text.as_str());
-            let told = format!("{}: image {} {} is {why}", release.service, release.image_name, release.image.short());
-            Err(Fault::yours("image-revoked", told)
-                .hint(format!("`afresh image rebuild {}` makes a new one when packages or recipe differ", release.image_name)))
-        }
-        _ => Ok(()),
-    }
+    let refuse_bad = image::read_policy(&upkeep.layout)?.unwrap_or_default().refuse_bad;
+    image::life::may_begin(&upkeep.layout, &release.image, refuse_bad)
+        .map_err(|f| Fault { message: format!("{}: {}", release.service, f.message), ..f })
 }
 
 /// What gc must leave: what is on its way, and what would be gone back to.

@@ -12,14 +12,16 @@ mod answers;
 mod factory;
 mod rollout;
 mod sight;
+mod standing;
 mod test;
 
 pub use answers::{history, lives, rebuild, refuse, revoke, spared};
 pub use factory::{Factory, Fresh, Made};
+pub use standing::{all, events};
 
 use crate::app::App;
 use api::control::Waiting;
-use image::life::{Decision, Life, Shelf, decide};
+use image::life::{Decision, Handed, Life, Shelf, decide};
 use model::{Fault, ImageName, Layout, ServiceFile, Time};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -120,6 +122,14 @@ impl Upkeep {
         Ok(())
     }
 
+    pub fn handed(&self, name: &ImageName) -> Result<Option<Handed>, Fault> {
+        self.shelf.handed(name)
+    }
+
+    pub fn taken(&self, name: &ImageName, handed: &Handed) -> Result<(), Fault> {
+        self.shelf.taken(name, handed)
+    }
+
     pub fn names(&self) -> Result<Vec<ImageName>, Fault> {
         self.shelf.names()
     }
@@ -161,7 +171,6 @@ pub fn learn(app: &App, file: &ServiceFile, by: &str) {
 /// Until the control plane stops.
 pub fn keep(app: &App) {
     let Some(upkeep) = &app.upkeep else { return };
-    let mut alarmed: BTreeMap<ImageName, Vec<String>> = BTreeMap::new();
     while !app.is_stopping() {
         let heard = app.bell.heard();
         let begun = Instant::now();
@@ -176,7 +185,7 @@ pub fn keep(app: &App) {
                             tracing::warn!(code = fault.code, image = %name, "{}", fault.message);
                         }
                     }
-                    alarm(app, upkeep, &name, &mut alarmed);
+                    alarm(app, upkeep, &name);
                 }
             }
         }
@@ -209,14 +218,13 @@ fn pass(app: &App, upkeep: &Upkeep, name: &ImageName) -> Result<(), Fault> {
     Err(Fault::ours("no-rest", format!("image {name}: {TURNS_MAX} decisions in a row and still something to do")))
 }
 
-/// Tells each alarm once when it comes.
-fn alarm(app: &App, upkeep: &Upkeep, name: &ImageName, alarmed: &mut BTreeMap<ImageName, Vec<String>>) {
-    let Ok(alarms) = answers::alarms_of(app, upkeep, name) else { return };
-    // What differs from time to time (so many minutes ago) is not told again each time.
-    let key = |text: &String| text.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
-    let known: Vec<String> = alarmed.remove(name).unwrap_or_default();
-    for text in alarms.iter().filter(|a| !known.contains(&key(a))) {
+/// Tells each alarm once when it comes, also over restarts.
+fn alarm(app: &App, upkeep: &Upkeep, name: &ImageName) {
+    let heed = || {
+        let (alarms, now) = answers::alarms_of(app, upkeep, name)?;
+        upkeep.edit(name, |life| life.heed(&alarms, now))
+    };
+    for text in heed().unwrap_or_default() {
         tracing::warn!(image = %name, alarm = true, "{text}");
     }
-    alarmed.insert(name.clone(), alarms.iter().map(key).collect());
 }

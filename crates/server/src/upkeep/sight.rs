@@ -30,7 +30,13 @@ pub fn sight(app: &App, upkeep: &Upkeep, life: &Life) -> Result<Sight, Fault> {
         Some(Work::Rollout { id, digest, .. }) => rollout = look_at(app, id, digest)?,
         None => {}
     }
-    Ok(Sight { seen: Seen { now, wall, current, behind, test, rollout }, users })
+    let handed = upkeep.handed(&life.name)?;
+    Ok(Sight { seen: Seen { now, wall, current, behind, handed, test, rollout }, users })
+}
+
+/// Services that stand on an image of this recipe, and which. Asks nobody but the store.
+pub fn users_of(app: &App, life: &Life) -> Result<Vec<(ServiceName, Digest)>, Fault> {
+    Ok(app.store.read(|r| users(r, life, None))?.0)
 }
 
 type Users = (Vec<(ServiceName, Digest)>, Vec<Behind>);

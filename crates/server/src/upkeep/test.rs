@@ -23,7 +23,7 @@ fn stem(life: &Life) -> String {
 
 /// Begins a check, or declares one again that was begun.
 pub fn begin(app: &App, upkeep: &Upkeep, life: &Life, digest: &Digest, check: usize) -> Result<(), Fault> {
-    let Some(wanted) = life.recipe.as_ref().and_then(|r| r.checks.get(check)) else {
+    let Some(wanted) = life.checks(digest).get(check) else {
         return Err(Fault::ours("no-such-check", format!("{} has no check {check}", life.name)));
     };
     let now = app.now();
@@ -75,7 +75,7 @@ fn spec(life: &Life, group: GroupName, digest: &Digest, check: &ImageCheck) -> R
 
 pub fn look(app: &App, upkeep: &Upkeep, life: &Life, test: &Test) -> Result<TestNow, Fault> {
     let seen = app.provider.observe(&test.group)?;
-    let by_port = life.recipe.as_ref().and_then(|r| r.checks.get(test.check)).is_some_and(|c| matches!(c.what, ImageProbe::Port { .. }));
+    let by_port = life.checks(&test.digest).get(test.check).is_some_and(|c| matches!(c.what, ImageProbe::Port { .. }));
     if seen.stamp.is_none() {
         return Ok(TestNow::NotThere);
     }
