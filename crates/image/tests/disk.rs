@@ -72,7 +72,7 @@ impl World {
     }
 
     fn policy(&self) -> Policy {
-        Policy { require: true, artifacts: false, trusted: vec![image::signing_key(&self.store).unwrap().public()] }
+        Policy { require: true, artifacts: false, trusted: vec![image::signing_key(&self.store).unwrap().public()], ..Policy::default() }
     }
 
     fn emit(&self, name: &str, which: Which) -> PathBuf {

@@ -151,7 +151,7 @@ fn we_take_what_a_command_signed() {
     let key = Key::command(command.clone(), &public.to_uppercase()).unwrap();
     w.attest(&key).unwrap();
     assert_eq!(read(&w.envelope(&w.image), &public)[1], w.image.hex());
-    let policy = Policy { require: true, artifacts: true, trusted: vec![public.clone()] };
+    let policy = Policy { require: true, artifacts: true, trusted: vec![public.clone()], ..Policy::default() };
     assert_eq!(image::verify_signature(w.store.layout(), &w.image, &policy).unwrap(), Verified::By(public.clone()));
 
     // Said once for the machine, it signs whatever is packed there.
