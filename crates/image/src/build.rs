@@ -16,6 +16,7 @@ use crate::dpkg;
 use crate::erofs;
 use crate::exec;
 use crate::fetch;
+use crate::identity;
 use crate::io;
 use crate::lockfile::{Lock, Locked};
 use crate::manifest::{Kind, Manifest, Package};
@@ -337,7 +338,7 @@ pub(crate) fn skeleton(root: &Path, arch: &str) -> Result<(), Fault> {
 const POLICY: &str = "usr/sbin/policy-rc.d";
 
 fn configure(store: &Store, tree: &Tree, set: &Set, steps: &mut Steps) -> Result<(), Fault> {
-    let policy = tree.path().join(POLICY);
+    let (policy, before) = (tree.path().join(POLICY), identity::clusters(tree.path()));
     // What starts services asks this first: nothing is started in a sandbox.
     io::make_dir(policy.parent().expect("it lies in a directory"))?;
     std::fs::write(&policy, "#!/bin/sh\nexit 101\n").map_err(io::at("cannot write", &policy))?;
@@ -355,7 +356,8 @@ fn configure(store: &Store, tree: &Tree, set: &Set, steps: &mut Steps) -> Result
     if !said.status.success() {
         return Err(script_fault(&said));
     }
-    io::remove_file(&policy)
+    io::remove_file(&policy)?;
+    identity::settle(tree.path(), &before)
 }
 
 fn script(set: &Set) -> Result<String, Fault> {

@@ -3,6 +3,7 @@
 use crate::apt::Apt;
 use crate::build::Built;
 use crate::exec;
+use crate::identity;
 use crate::lockfile::Lock;
 use crate::packages;
 use crate::progress::Steps;
@@ -11,6 +12,7 @@ use crate::stages;
 use crate::store::Store;
 use crate::tree::Tree;
 use model::{Fault, ImageSpec};
+use std::collections::BTreeSet;
 
 /// A scrubbed tree of the recipe's packages. It chooses them anew: it cannot be given a lock.
 pub fn tree(store: &Store, lock: &Lock, apt: &Apt, steps: &mut Steps) -> Result<Built, Fault> {
@@ -27,6 +29,7 @@ pub fn tree(store: &Store, lock: &Lock, apt: &Apt, steps: &mut Steps) -> Result<
     run(&lock.head.spec, lock, apt, &tree, epoch, steps)?;
     let root = tree.path();
     let installed = packages::installed(root)?;
+    identity::settle(root, &BTreeSet::new())?;
     steps.begin("scrub", "taking out what belongs to this machine and moment");
     scrub(root, &Times { epoch, shipped: None })?;
     Ok(Built { epoch, packages: installed, tree, base: None, notes: Vec::new() })

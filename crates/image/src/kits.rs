@@ -70,6 +70,7 @@ fn spec_of(image: &ImageSpec) -> ImageSpec {
         window: None,
         jitter_ms: 0,
         checks: Vec::new(),
+        base: None,
         custom,
         ..image.clone()
     }
@@ -254,6 +255,7 @@ mod tests {
         other.name = "other".parse().unwrap();
         other.packages = vec!["nginx".into()];
         other.custom.script = Some("true".into());
+        other.base = Some(Box::new(image()));
         assert_eq!(recipe_of(&spec_of(&one)), recipe_of(&spec_of(&other)), "images of one release share it");
         other.custom.suites = vec!["bookworm-backports".into()];
         assert_ne!(recipe_of(&spec_of(&one)), recipe_of(&spec_of(&other)));

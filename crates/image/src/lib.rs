@@ -20,6 +20,7 @@ pub mod emit;
 mod erofs;
 mod exec;
 mod fetch;
+mod identity;
 mod io;
 mod keys;
 mod kits;

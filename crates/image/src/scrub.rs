@@ -97,7 +97,7 @@ pub fn scrub(root: &Path, times: &Times) -> Result<(), Fault> {
     settle(root, Path::new(""), times)
 }
 
-fn parents_are_dirs(root: &Path, place: &str) -> bool {
+pub(crate) fn parents_are_dirs(root: &Path, place: &str) -> bool {
     let Some((parents, _)) = place.rsplit_once('/') else { return true };
     let mut path = root.to_path_buf();
     parents.split('/').all(|part| {
