@@ -254,7 +254,8 @@ fn choose(store: &Store, spec: &ImageSpec, asked: &Asked, steps: &mut Steps) -> 
         }
         // All that a base has is asked for by name: it is there before what is built on it.
         let names: BTreeSet<&String> = required.iter().chain(all.keys()).chain(&spec.packages).collect();
-        let mut wanted = asked.apt.resolve(&names.into_iter().cloned().collect::<Vec<_>>())?;
+        let resolved = asked.apt.resolve(&names.into_iter().cloned().collect::<Vec<_>>());
+        let mut wanted = resolved.map_err(|fault| upon_base(fault, spec))?;
         if let Some(other) = all.values().find(|l| !wanted.iter().any(|w| w.sha256 == l.sha256)) {
             let base = spec.base.as_ref().map_or("", |base| base.name.as_str());
             let text = format!("the packages of {} want another {} than its base {base} has", spec.name, other.name);
@@ -269,6 +270,17 @@ fn choose(store: &Store, spec: &ImageSpec, asked: &Asked, steps: &mut Steps) -> 
         Lock { head: head(spec, recipe::digest(spec), &asked.apt, &asked.releases, asked.at), packages: all.into_values().collect() };
     lock.write(&store.lock_path(&lock.digest()))?;
     Ok(lock)
+}
+
+/// Who reads that packages do not go together looks for them in one image.
+fn upon_base(fault: Fault, spec: &ImageSpec) -> Fault {
+    match &spec.base {
+        Some(base) if fault.code == "packages-conflict" => {
+            let message = format!("the packages of {} and those of its base {}: {}", spec.name, base.name, fault.message);
+            Fault { message, ..fault }.hint("take one of them out, or build without a base")
+        }
+        _ => fault,
+    }
 }
 
 /// What apt chose, as the signed lists describe it. By name.

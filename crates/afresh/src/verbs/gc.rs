@@ -7,7 +7,7 @@ use crate::show;
 use api::control::GcAnswer;
 use clap::Args;
 
-/// Remove objects of the store that no release that may still be needed names
+/// Remove objects of the store that no release that may still be needed names; what images have in common stays for a week after its last use
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  afresh gc")]
 pub struct Gc {}
