@@ -2,6 +2,7 @@
 //! comes onto no new servers while those that run it go on. As root.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+#[allow(dead_code, reason = "shared with the month")]
 #[path = "month/mirror.rs"]
 mod mirror;
 
@@ -50,7 +51,7 @@ impl House {
             files.push(("usr/bin/backdoor".to_string(), "#!/bin/sh\n".to_string()));
         }
         let (version, depends) = (version.to_string(), "month-base");
-        self.mirror.put(&Package { name: "shop-runtime", version, required: false, depends, files, changelog: Vec::new(), postinst: None });
+        self.mirror.put(&Package { name: "shop-runtime", version, depends, files, ..Package::default() });
         self.mirror.publish();
     }
 

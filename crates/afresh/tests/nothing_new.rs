@@ -1,6 +1,7 @@
 //! What a look at the mirrors costs: requests and bytes, counted by the mirror itself, and what is done. As root.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+#[allow(dead_code, reason = "shared with the month")]
 #[path = "month/mirror.rs"]
 mod mirror;
 
@@ -43,7 +44,7 @@ impl House {
     fn put(&mut self, name: &str, version: &str) {
         let files = vec![(format!("usr/share/{name}/version"), version.to_string())];
         let (version, depends) = (version.to_string(), "month-base");
-        self.mirror.put(&Package { name, version, required: false, depends, files, changelog: Vec::new(), postinst: None });
+        self.mirror.put(&Package { name, version, depends, files, ..Package::default() });
         self.mirror.publish();
     }
 }

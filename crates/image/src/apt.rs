@@ -5,6 +5,8 @@ use crate::exec::{self, command, run};
 use crate::io;
 use crate::locks::Lock;
 use crate::near;
+use crate::recipe::parse_date;
+use crate::seen;
 use crate::sources::{self, Source};
 use crate::store::Store;
 use model::{Digest, Fault, ImageCustom};
@@ -121,8 +123,9 @@ impl Apt {
 
     /// Asks the mirrors for what is new and checks who signed it and how old it is. Where a signed index is the one that is held,
     /// nothing else is asked for; else the lists that differ in it are fetched.
-    pub fn update(&self) -> Result<(Vec<Release>, Traffic), Fault> {
+    pub fn update(&self, store: &Store) -> Result<(Vec<Release>, Traffic, Vec<String>), Fault> {
         io::want_space(&self.dir, ROOM, "apt's package lists")?;
+        let before = self.releases().unwrap_or_default();
         // Without building a cache of what was fetched: only who resolves needs that, and that is two thirds of the time.
         let done = run(self.command("apt-get").args(["update", "-q", "-o", "pkgCacheFile::Generate=false"]), "apt-get")?;
         if exec::ran_out_of_time(done.status) {
@@ -137,7 +140,52 @@ impl Apt {
             return Err(Fault::yours("no-component", line.trim_start_matches("W: ").to_string())
                 .hint("Debian has main, contrib, non-free-firmware and non-free; Ubuntu has main, restricted, universe and multiverse"));
         }
-        Ok((self.releases()?, traffic(&done.text())))
+        let releases = self.releases()?;
+        if releases != before {
+            // apt knows its cache to be old by the lists' times and sizes, and two lists of one second may be as large.
+            for cache in ["pkgcache.bin", "srcpkgcache.bin"] {
+                io::remove_file(&self.dir.join("cache").join(cache))?;
+            }
+        }
+        seen::check(store, &releases, &self.sources)?;
+        let notes = self.older_ones(store, &done.text(), &before, &releases)?;
+        Ok((releases, traffic(&done.text()), notes))
+    }
+
+    /// apt keeps what it has, without a word, when a mirror gives an older index. So where something came and nothing changed, that
+    /// is looked at once more. Most mirrors say "not modified" instead, and cost nothing here.
+    fn older_ones(&self, store: &Store, said: &str, before: &[Release], now: &[Release]) -> Result<Vec<String>, Fault> {
+        let mut notes = Vec::new();
+        for line in said.lines().filter(|l| l.starts_with("Get:")) {
+            let mut words = line.split_whitespace().skip(1);
+            let (Some(uri), Some(suite), Some("InRelease")) = (words.next(), words.next(), words.next()) else { continue };
+            let url = format!("{}/dists/{suite}/InRelease", uri.trim_end_matches('/'));
+            let file = lists_name(&url);
+            let of = |all: &[Release]| all.iter().find(|r| r.file == file).cloned();
+            let (Some(was), Some(is)) = (of(before), of(now)) else { continue };
+            if was.digest != is.digest {
+                continue;
+            }
+            let to = self.dir.join("again");
+            let mut c = exec::command_within(PATIENCE_S, "/usr/lib/apt/apt-helper");
+            c.env("APT_CONFIG", passed_conf(store)?).arg("download-file").arg(&url).arg(&to);
+            io::remove_file(&to)?;
+            if !run(&mut c, "apt-helper")?.status.success() {
+                continue;
+            }
+            let gave = head_fields(&String::from_utf8_lossy(&io::read_limited(&to, 64 << 20)?));
+            let date = |fields: &BTreeMap<String, String>| fields.get("Date").and_then(|d| parse_date(d));
+            if let (Some(gave), Some(is)) = (date(&gave), date(&is.fields))
+                && gave < is
+            {
+                notes.push(format!(
+                    "the mirror {uri} has gone back in time: it gives an index of {suite} of {}, and gave one of {} before, which stays in force",
+                    seen::at(gave),
+                    seen::at(is)
+                ));
+            }
+        }
+        Ok(notes)
     }
 
     pub fn lists(&self) -> PathBuf {
@@ -241,6 +289,12 @@ pub fn passed_conf(store: &Store) -> Result<PathBuf, Fault> {
     Ok(path)
 }
 
+/// The file that apt keeps for an address.
+fn lists_name(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.replace('_', "%5f").replace('/', "_")
+}
+
 fn update_fault(said: &str, sources: &[Source]) -> Fault {
     let shown = exec::last_lines(&said.lines().filter(|l| l.starts_with("E:") || l.starts_with("W:")).collect::<Vec<_>>().join("\n"));
     let has = |words: &[&str]| words.iter().any(|w| said.contains(w));
@@ -251,24 +305,55 @@ fn update_fault(said: &str, sources: &[Source]) -> Fault {
         return Fault::world("index-expired", format!("a mirror's index is too old, or this machine's clock is wrong:\n{shown}"))
             .hint("check `date`, or use a mirror that is kept up to date; for one that stands still on purpose write Check-Valid-Until: no in its stanza in /etc/apt/sources.list.d");
     }
-    if has(&["NO_PUBKEY", "is not signed", "BADSIG", "EXPKEYSIG", "not trusted", "GPG error"]) {
-        return Fault::world("index-unsigned", format!("a mirror's index is not signed by a key this machine trusts:\n{shown}"))
-            .hint("check Signed-By in /etc/apt/sources.list.d, and apt-get install debian-archive-keyring")
+    if has(&["NO_PUBKEY", "BADSIG", "EXPKEYSIG", "not trusted", "GPG error", "NOSPLIT", "NODATA"]) {
+        return Fault::world("index-unsigned", format!("a mirror's index is damaged, or not signed by a key this machine trusts:\n{shown}"))
+            .hint("check Signed-By in /etc/apt/sources.list.d, and apt-get install debian-archive-keyring; a network that asks for a login gives such answers too")
             .again(false);
     }
     if has(&["Hash Sum mismatch", "File has unexpected size"]) {
         return Fault::world("mirror-lies", format!("a mirror gave other bytes than it signed:\n{shown}"))
             .hint("it may be in the middle of an update: try again in some minutes, or use another mirror");
     }
+    if let Some(fault) = answered_badly(&shown) {
+        return fault;
+    }
     let uris: Vec<&str> = sources.iter().flat_map(|s| s.uris.iter().map(String::as_str)).collect();
-    if has(&["does not have a Release file"]) && !has(&["Could not", "Connection", "Unable to connect", "timed out", "Temporary failure"]) {
+    if has(&["does not have a Release file", "no longer has a Release file"])
+        && !has(&["Could not", "Connection", "Unable to connect", "timed out", "Temporary failure"])
+    {
         let suites: Vec<&str> = sources.iter().flat_map(|s| s.suites.iter().map(String::as_str)).collect();
         return Fault::yours("no-sources", format!("{} have not every one of {}:\n{shown}", uris.join(", "), suites.join(", "))).hint(
             "is the release's name right? Where it is on another mirror, write that into sources.d/NAME.sources of the data directory",
         );
     }
+    if has(&["is not signed", "is no longer signed"]) {
+        return Fault::world("index-unsigned", format!("a mirror's index is not signed:\n{shown}"))
+            .hint("use a mirror that signs its indexes")
+            .again(false);
+    }
     Fault::world("mirror-unreachable", format!("cannot reach {}:\n{shown}", uris.join(", ")))
         .hint("check the network, and proxies in /etc/apt/apt.conf.d")
+}
+
+/// A mirror that was reached and did not give what it has: it answered with an error, or broke off in the middle.
+pub fn answered_badly(shown: &str) -> Option<Fault> {
+    let status = |line: &str| {
+        let mut words = line.split_whitespace();
+        let at = words.position(|w| w.starts_with("http://") || w.starts_with("https://"));
+        at.and_then(|_| words.next())
+            .is_some_and(|w| w.len() == 3 && matches!(w.as_bytes(), [b'4' | b'5', b, c] if b.is_ascii_digit() && c.is_ascii_digit()))
+    };
+    if shown.lines().any(status) {
+        return Some(
+            Fault::world("mirror-broken", format!("a mirror answers with an error:\n{shown}"))
+                .hint("it may be in the middle of an update, or ask for a login: try again in some minutes, or use another mirror"),
+        );
+    }
+    let cut = ["Undetermined Error", "Connection failed", "Remote end closed connection", "Data left in", "Unexpected end of file"];
+    cut.iter().any(|w| shown.contains(w)).then(|| {
+        Fault::world("mirror-cut-off", format!("a mirror broke off in the middle of its answer:\n{shown}"))
+            .hint("try again: what came whole is kept; if it stays, look at proxies on the way, or use another mirror")
+    })
 }
 
 /// `'http://mirror/pool/x_1_amd64.deb' x_1_amd64.deb 1234 SHA256:ab..`
@@ -363,6 +448,17 @@ mod tests {
         assert_eq!(
             update_fault("W: Could not connect\nE: The repository 'x' does not have a Release file.", &s).code,
             "mirror-unreachable"
+        );
+        assert_eq!(update_fault("E: Failed to fetch http://x/Packages  500  Broken [IP: 1]", &s).code, "mirror-broken");
+        assert_eq!(
+            update_fault("E: Failed to fetch http://x/InRelease  503  Busy\nE: The repository is no longer signed.", &s).code,
+            "mirror-broken"
+        );
+        assert_eq!(update_fault("E: Failed to fetch http://x/Packages  Undetermined Error [IP: 1]", &s).code, "mirror-cut-off");
+        assert_eq!(update_fault("E: The repository 'http://x y Release' no longer has a Release file.", &s).code, "no-sources");
+        assert_eq!(
+            update_fault("E: Failed to fetch http://x/InRelease  Clearsigned file isn't valid, got 'NOSPLIT'", &s).code,
+            "index-unsigned"
         );
         assert_eq!(update_fault("E: Write error - write (28: No space left on device)", &s).code, "disk-full");
     }

@@ -33,8 +33,10 @@ pub fn dir(layout: &Layout, digest: &Digest) -> PathBuf {
     layout.store().join("attested").join(digest.hex())
 }
 
-pub fn is_there(store: &Store, digest: &Digest) -> bool {
-    io::exists(&envelope_path(&store.attested(digest)))
+/// Whether the papers of an image are there and fit each other and the image, whoever signed them: who may sign is the policy's to say.
+pub fn is_whole(store: &Store, digest: &Digest) -> bool {
+    let policy = Policy { require: true, trusted: dsse::signers(&envelope_path(&store.attested(digest))), ..Policy::default() };
+    verify_signature(store.layout(), digest, &policy).is_ok()
 }
 
 /// Writes bill, provenance and signature of an image that is in the store.

@@ -97,20 +97,19 @@ pub fn bake_with(store: &Store, spec: &ImageSpec, options: &Options, tell: &mut 
     need_tools()?;
     recipe::check(spec)?;
     let own = recipe::digest(spec);
-    let _alone =
-        store.lock(&format!("bake-{}", own.short()), || steps.at(0, 0, "another bake of this recipe is running: waiting for it"))?;
+    let _alone = store.lock(&format!("bake-{}", own.short()), || steps.begin("wait", "another bake of this recipe is running"))?;
 
     let asked = ask(store, spec, &mut steps)?;
     let (lock, known) = lock_of(store, spec, &asked, !options.fresh, &mut steps)?;
     let inputs = inputs_of(options.builder, &lock.digest());
+    lock.write(&store.lock_path(&inputs))?;
     if !options.fresh
         && let Some(there) = store.from_inputs(&inputs)?
     {
         let why = if known { SAME_INDEXES } else { "the indexes are newer, but every package of it is the same" };
         let there = heal(store, options, there, &mut steps)?;
-        return finish(store, spec, options, (there, None), (Did::Nothing, why), asked.at, steps);
+        return finish(store, spec, options, (there, None), (Did::Nothing, why), (asked.at, asked.notes), steps);
     }
-    lock.write(&store.lock_path(&inputs))?;
     let apt = asked.apt;
     // Only mmdebstrap asks apt again. Until it is let go, every other bake waits for it.
     let apt = (options.builder == Builder::Mmdebstrap).then_some(apt);
@@ -130,7 +129,7 @@ pub fn bake_with(store: &Store, spec: &ImageSpec, options: &Options, tell: &mut 
     steps.begin("attest", "what is in it, where it came from, who says so");
     attest::attest(store, &lock, &manifest, &key(store, options)?)?;
     let why = if options.fresh { "it was asked for afresh" } else { "there was no image of these packages" };
-    finish(store, spec, options, (manifest, base), (Did::Baked, why), asked.at, steps)
+    finish(store, spec, options, (manifest, base), (Did::Baked, why), (asked.at, asked.notes), steps)
 }
 
 fn promote(store: &Store, spec: &ImageSpec, options: &Options, digest: &Digest, looked: Time) -> Result<(State, String), Fault> {
@@ -142,7 +141,8 @@ fn promote(store: &Store, spec: &ImageSpec, options: &Options, digest: &Digest, 
     }
     let shelf = Shelf::open(store.layout())?;
     let known = shelf.peek(&spec.name)?.and_then(|life| life.image(digest).map(|one| one.state));
-    let is_current = store.current(&spec.name)?.as_ref() == Some(digest);
+    // What cannot be read is none, and is written anew.
+    let is_current = matches!(store.current(&spec.name), Ok(Some(current)) if &current == digest);
     if is_current && known.is_none_or(|state| state == State::Current) {
         return Ok((State::Current, "it was before".to_string()));
     }
@@ -159,16 +159,16 @@ fn key(store: &Store, options: &Options) -> Result<Key, Fault> {
     options.key.as_ref().map_or_else(|| signing_key(store), |path| Key::load_or_make(path))
 }
 
-fn inputs_of(builder: Builder, digest: &Digest) -> Digest {
+pub(crate) fn inputs_of(builder: Builder, digest: &Digest) -> Digest {
     match builder {
         Builder::Own => digest.clone(),
         Builder::Mmdebstrap => io::digest_of(format!("mmdebstrap {digest}").as_bytes()),
     }
 }
 
-/// A bake that was killed before its last step is ended.
+/// A bake that was killed before its last step is ended, and papers that were damaged since are made anew.
 fn heal(store: &Store, options: &Options, mut there: Manifest, steps: &mut Steps) -> Result<Manifest, Fault> {
-    if !attest::is_there(store, &there.digest)
+    if !attest::is_whole(store, &there.digest)
         && let Ok(lock) = store.lock_of(&there.digest)
     {
         if options.builder == Builder::Own {
@@ -185,7 +185,7 @@ fn finish(
     options: &Options,
     (made, base): (Manifest, Option<Base>),
     (did, why): (Did, &str),
-    looked: Time,
+    (looked, notes): (Time, Vec<String>),
     steps: Steps,
 ) -> Result<Baked, Fault> {
     let (state, state_why) = promote(store, spec, options, &made.digest, looked)?;
@@ -198,7 +198,7 @@ fn finish(
         packages: made.packages,
         state,
         state_why,
-        notes: made.notes,
+        notes: made.notes.into_iter().chain(notes).collect(),
         base,
         steps: steps.finish(),
     })
@@ -212,6 +212,8 @@ struct Asked {
     at: Time,
     releases: Vec<apt::Release>,
     traffic: Traffic,
+    /// What a reader should know of them.
+    notes: Vec<String>,
     /// Of the recipe and everything the mirrors signed.
     signed: Digest,
 }
@@ -224,10 +226,11 @@ fn ask(store: &Store, spec: &ImageSpec, steps: &mut Steps) -> Result<Asked, Faul
     }
     // The moment before: what came to the mirrors since is not known.
     let at = io::now();
-    let (releases, traffic) = apt.update()?;
+    let (releases, traffic, notes) = apt.update(store)?;
+    notes.iter().for_each(|note| steps.begin("update", note));
     steps.at(0, 0, format!("{} unchanged, {} fetched ({} bytes)", traffic.same, traffic.fetched, traffic.bytes));
     let signed = recipe::digest_of_lines("release", &recipe::digest(spec), releases.iter().map(|r| format!("{} {}", r.file, r.digest)));
-    Ok(Asked { apt, at, releases, traffic, signed })
+    Ok(Asked { apt, at, releases, traffic, notes, signed })
 }
 
 /// The same signed indexes and the same recipe give the same lock: no list is read and nothing resolved for that. True: so it was.

@@ -11,7 +11,7 @@
 
 use crate::base::{self, Base, Bases, From};
 use crate::custom;
-use crate::deb::{self, Deb};
+use crate::deb::Deb;
 use crate::dpkg;
 use crate::erofs;
 use crate::exec;
@@ -107,17 +107,19 @@ pub(crate) fn open_packages(store: &Store, packages: &[&Locked]) -> Result<Vec<D
     in_parallel(packages.len(), |n| {
         let locked = packages[n];
         let deb = Deb::open(&fetch::path(store, locked))?;
-        let found = (deb.field("Package"), deb.field("Version"));
-        if found != (Some(&locked.name), Some(&locked.version)) {
+        let found = [deb.field("Package"), deb.field("Version"), deb.field("Architecture")].map(|f| f.unwrap_or("?"));
+        if found != [&locked.name, &locked.version, &locked.arch] {
             let text = format!(
-                "{} holds {} {}, and the lock says {} {}",
+                "{} holds {}, and the lock says {} {} {}",
                 deb.path().display(),
-                found.0.unwrap_or("?"),
-                found.1.unwrap_or("?"),
+                found.join(" "),
                 locked.name,
-                locked.version
+                locked.version,
+                locked.arch
             );
-            return Err(Fault::world("bad-package-file", text).again(false));
+            return Err(Fault::world("bad-package-file", text)
+                .hint("the mirror's index tells of another package than it gives: tell whoever runs it, and use another mirror")
+                .again(false));
         }
         Ok(deb)
     })
@@ -131,6 +133,8 @@ struct Build<'a> {
     bases: Bases,
     /// By level: no package up to there is newer, so no file of one is.
     epochs: Vec<u64>,
+    /// Bytes that the packages say they take when they are unpacked.
+    told: u64,
     base: Option<Base>,
     notes: Vec<String>,
 }
@@ -146,10 +150,14 @@ impl<'a> Build<'a> {
         exec::need_root("building an image")?;
         exec::need(&["setpriv", "unshare", "nsenter", "timeout", erofs::TOOL])?;
         let stages = Stages::of(lock);
-        let built = in_parallel(lock.packages.len(), |n| deb::built(&fetch::path(store, &lock.packages[n])))?;
-        let newest = |level| lock.packages.iter().zip(&built).filter(|(p, _)| p.level <= level).map(|(_, b)| *b).max().unwrap_or(0);
+        let seen = in_parallel(lock.packages.len(), |n| {
+            let deb = Deb::open(&fetch::path(store, &lock.packages[n]))?;
+            Ok((deb.built, deb.installed_bytes()))
+        })?;
+        let newest = |level| lock.packages.iter().zip(&seen).filter(|(p, _)| p.level <= level).map(|(_, (b, _))| *b).max().unwrap_or(0);
         let epochs = (0..).take(lock.head.spec.levels().len()).map(newest).collect();
-        Ok(Self { store, lock, stages, bases, epochs, base: None, notes: Vec::new() })
+        let told = seen.iter().map(|(_, bytes)| *bytes).fold(0, u64::saturating_add);
+        Ok(Self { store, lock, stages, bases, epochs, told, base: None, notes: Vec::new() })
     }
 
     fn tree(&mut self, steps: &mut Steps) -> Result<Built, Fault> {
@@ -222,9 +230,9 @@ impl<'a> Build<'a> {
         }
     }
 
-    /// Bytes a tree of these packages may need.
+    /// Bytes a tree of these packages may need: what they say, or what is usual where they say less.
     fn room(&self) -> u64 {
-        packed(self.lock) * 8 + (64 << 20)
+        self.told.saturating_add(self.told / 4).max(packed(self.lock).saturating_mul(8)).saturating_add(64 << 20)
     }
 
     fn stage(&self, half: Option<Half>, stage: Stage, steps: &mut Steps) -> Result<Half, Fault> {
@@ -243,6 +251,13 @@ impl<'a> Build<'a> {
         steps.begin("unpack", format!("{} packages", packages.len()));
         let set = Set::open(self.store, &packages, epoch, true)?;
         let tree = Tree::begin(self.store.work("build")?, self.room())?;
+        match self.fill(&tree, &set, &packages, steps) {
+            Ok(installed) => Ok(Half { tree, epoch, packages: installed }),
+            Err(fault) => Err(tree.explain(fault)),
+        }
+    }
+
+    fn fill(&self, tree: &Tree, set: &Set, packages: &[&Locked], steps: &mut Steps) -> Result<Vec<Package>, Fault> {
         let root = tree.path().to_path_buf();
         skeleton(&root, &self.lock.head.arch)?;
         dpkg::begin(&root, &self.lock.head.arch)?;
@@ -251,12 +266,12 @@ impl<'a> Build<'a> {
         dpkg::record(&root, &early, &items)?;
 
         steps.begin("configure", "running maintainer scripts");
-        let late_items = configure_and_list(self.store, &tree, &set, steps)?;
+        let late_items = configure_and_list(self.store, tree, set, steps)?;
         let installed = packages::installed(&root)?;
-        compare(&installed, &packages, &packages)?;
+        compare(&installed, packages, packages)?;
         steps.begin("scrub", "taking out what belongs to this machine and moment");
-        scrub(&root, &Times { epoch, shipped: Some(&shipped(items.iter().chain(&late_items))) })?;
-        Ok(Half { tree, epoch, packages: installed })
+        scrub(&root, &Times { epoch: set.epoch, shipped: Some(&shipped(items.iter().chain(&late_items))) })?;
+        Ok(installed)
     }
 
     /// Further packages, where dpkg can do all of it: there are few of them, and its triggers are for the files of those that are there.
@@ -266,7 +281,7 @@ impl<'a> Build<'a> {
         steps.begin("configure", format!("{} further packages", packages.len()));
         let mut times = scrub::times(half.tree.path())?;
         let set = Set::open(self.store, &packages, epoch, false)?;
-        let items = configure_and_list(self.store, &half.tree, &set, steps)?;
+        let items = configure_and_list(self.store, &half.tree, &set, steps).map_err(|f| half.tree.explain(f))?;
         times.extend(shipped(items.iter()));
         let installed = packages::installed(half.tree.path())?;
         compare(&installed, &packages, &self.stages.packages_up_to(level).collect::<Vec<_>>())?;
@@ -280,7 +295,8 @@ impl<'a> Build<'a> {
         steps.begin("customise", "the recipe's own users, files and script");
         let times = scrub::times(half.tree.path())?;
         let work = self.store.work("custom")?;
-        custom::apply(self.stages.custom(level), &work, &Sandbox { tree: &half.tree, packages: work.path(), epoch })?;
+        custom::apply(self.stages.custom(level), &work, &Sandbox { tree: &half.tree, packages: work.path(), epoch })
+            .map_err(|f| half.tree.explain(f))?;
         steps.begin("scrub", "taking out what belongs to this machine and moment");
         scrub(half.tree.path(), &Times { epoch, shipped: Some(&times) })?;
         Ok(Half { epoch, ..half })
@@ -354,7 +370,7 @@ fn configure(store: &Store, tree: &Tree, set: &Set, steps: &mut Steps) -> Result
         }
     })?;
     if !said.status.success() {
-        return Err(script_fault(&said));
+        return Err(script_fault(&said, set));
     }
     io::remove_file(&policy)?;
     identity::settle(tree.path(), &before)
@@ -397,20 +413,43 @@ fn word<'a>(deb: &'a Deb, key: &str) -> Result<&'a str, Fault> {
         .ok_or_else(|| Fault::world("bad-package-file", format!("{}: its {key} is {text:?}", deb.path().display())).again(false))
 }
 
-fn script_fault(said: &exec::Done) -> Fault {
+/// Lines of a script's own words that an error shows.
+const WORDS: usize = 30;
+
+fn script_fault(said: &exec::Done, set: &Set) -> Fault {
     if said.stderr.contains("No space left on device") {
         return io::disk_full(format!("a maintainer script ran out of disk space:\n{}", said.last_words()));
     }
     let lines: Vec<&str> = said.stderr.lines().collect();
-    let at = lines.iter().position(|l| l.starts_with("dpkg: error processing"));
-    let Some(at) = at else {
+    let Some(at) = lines.iter().position(|l| l.starts_with("dpkg: error processing")) else {
         return exec::ended_badly("dpkg in the sandbox", said.status, &said.stderr);
     };
-    let who = lines[at].split_whitespace().nth(4).unwrap_or("?").trim_end_matches(':');
-    // What it said itself stands before; why dpkg gave up stands behind.
-    let shown = lines[at.saturating_sub(8)..(at + 3).min(lines.len())].join("\n");
-    Fault::world("maintainer-script-failed", format!("a script of the package {who} failed:\n{shown}"))
-        .hint(format!("take {who} out of the image's packages, or bake with mmdebstrap to see whether it fails there too"))
+    let named = lines[at].split_whitespace().nth(4).unwrap_or("?").trim_end_matches(':');
+    // An archive is named by its file: that is called by its sum.
+    let who = set.debs.iter().find(|d| d.path().file_name().is_some_and(|f| named.ends_with(&*f.to_string_lossy())));
+    let who = who.or_else(|| set.debs.iter().find(|d| d.field("Package") == named.split(':').next()));
+    let who = who.map_or(named.to_string(), Deb::name);
+    // What it said itself stands between dpkg's word that it begins and its word that it failed.
+    let begins = |l: &&str| ["Setting up ", "Preparing to unpack ", "Processing triggers for "].iter().any(|w| l.starts_with(w));
+    let from = lines[..at].iter().rposition(begins);
+    let which = match (lines.get(at + 1), from.map(|n| lines[n])) {
+        (_, Some(begun)) if begun.starts_with("Processing triggers for ") => "trigger (its postinst, called with `triggered`)",
+        (Some(why), _) if why.contains("pre-installation script") => "preinst",
+        (Some(why), _) if why.contains("post-installation script") => "postinst",
+        _ if lines[at].ends_with("(preinst):") => "preinst",
+        // No script of its own: dpkg says what it is.
+        _ => "installation",
+    };
+    let own = &lines[from.map_or(0, |n| n + 1).max(at.saturating_sub(WORDS))..at];
+    let why = lines.get(at + 1).filter(|l| l.starts_with(' ')).map_or("", |l| l.trim());
+    let shown: Vec<&str> = own.iter().copied().chain(std::iter::once(why)).filter(|l| !l.is_empty()).collect();
+    if which == "installation" {
+        return Fault::world("bad-package-file", format!("dpkg refuses the package {who}:\n{}", shown.join("\n")))
+            .hint("its mirror signed it so: tell whoever made it, and take it out of the image's packages")
+            .again(false);
+    }
+    Fault::world("maintainer-script-failed", format!("the {which} of the package {who} failed:\n{}", shown.join("\n")))
+        .hint("it runs as root in a new tree, without network, devices and services; take the package out of the image, or wait for one that is mended")
         .again(false)
 }
 

@@ -19,6 +19,8 @@ pub struct Script {
 
 pub struct Deb {
     path: PathBuf,
+    /// When it was built, seconds since 1970: no file in it is newer.
+    pub built: u64,
     /// The paragraph that describes it, without a newline at its end.
     pub control: String,
     /// Everything else of the control part: scripts, conffiles, triggers.
@@ -35,15 +37,8 @@ struct Member {
 
 fn bad(path: &Path, why: impl std::fmt::Display) -> Fault {
     Fault::world("bad-package-file", format!("{} is no whole Debian package: {why}", path.display()))
-        .hint("remove that file and bake again: it is fetched anew")
+        .hint("its bytes are those that its mirror signed for: tell whoever made it, and take it out of the image's packages")
         .again(false)
-}
-
-/// When a package was built, seconds since 1970: no file in it is newer.
-pub fn built(path: &Path) -> Result<u64, Fault> {
-    let mut file = File::open(path).map_err(io::at("cannot read", path))?;
-    let version = members(&mut file, path)?.into_iter().find(|m| m.name.starts_with("debian-binary"));
-    Ok(version.ok_or_else(|| bad(path, "it has no debian-binary"))?.time)
 }
 
 impl Deb {
@@ -52,11 +47,17 @@ impl Deb {
         let members = members(&mut file, path)?;
         let find =
             |start: &str| members.iter().position(|m| m.name.starts_with(start)).ok_or_else(|| bad(path, format!("it has no {start}")));
-        find("debian-binary")?;
-        let (control, data) = (find("control.tar")?, find("data.tar")?);
+        let (version, control, data) = (find("debian-binary")?, find("control.tar")?, find("data.tar")?);
+        // As dpkg wants them: what reads a package in another order sees another package.
+        let between = members[..data].iter().enumerate().all(|(n, m)| [version, control].contains(&n) || m.name.starts_with('_'));
+        if version != 0 || control > data || !between {
+            let order: Vec<&str> = members.iter().map(|m| m.name.as_str()).collect();
+            return Err(bad(path, format!("its parts stand in the wrong order: {}", order.join(", "))));
+        }
         let (text, scripts) = control_part(path, &members[control])?;
+        let built = members[version].time;
         let data = members.into_iter().nth(data).expect("position found it");
-        Ok(Deb { path: path.to_path_buf(), control: text, scripts, data })
+        Ok(Deb { path: path.to_path_buf(), built, control: text, scripts, data })
     }
 
     /// The first value of a field of the control paragraph.
@@ -70,6 +71,16 @@ impl Deb {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What people call it.
+    pub fn name(&self) -> String {
+        format!("{} {}", self.field("Package").unwrap_or("?"), self.field("Version").unwrap_or("?"))
+    }
+
+    /// Bytes that it says it takes when it is unpacked; 0: it does not say.
+    pub fn installed_bytes(&self) -> u64 {
+        self.field("Installed-Size").and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0).saturating_mul(1024)
     }
 
     /// Calls `each` with every entry of the data part, in order.
@@ -163,6 +174,10 @@ mod tests {
             b"PK\x03\x04 zip".to_vec(),
             format!("!<arch>\n{}2.0\n", member("debian-binary", "999")).into_bytes(),
             format!("!<arch>\n{}2.0\n", member("debian-binary", "x")).into_bytes(),
+            format!("!<arch>\n{}zz{}2.0\n{}zz", member("data.tar", "2"), member("debian-binary", "4"), member("control.tar", "2"))
+                .into_bytes(),
+            format!("!<arch>\n{}2.0\n{}zz{}zz", member("debian-binary", "4"), member("data.tar", "2"), member("control.tar", "2"))
+                .into_bytes(),
             format!("!<arch>\n{}2.0\n{}zz{}zz", member("debian-binary", "4"), member("control.tar.xz", "2"), member("data.tar.xz", "2"))
                 .into_bytes(),
         ] {
@@ -196,7 +211,7 @@ mod tests {
                 .unwrap();
             assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
             let deb = Deb::open(&path).unwrap();
-            assert_eq!((deb.field("Version"), built(deb.path()).unwrap()), (Some("1"), 1_234_567_890));
+            assert_eq!((deb.field("Version"), deb.built), (Some("1"), 1_234_567_890));
             assert_eq!(deb.script("conffiles").unwrap().bytes, b"/etc/conf\n");
             let mut names = Vec::new();
             deb.entries(|e| {

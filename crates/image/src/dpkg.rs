@@ -23,7 +23,7 @@ pub fn info_name(deb: &Deb) -> String {
 
 /// The empty records of a machine that has no package yet.
 pub fn begin(root: &Path, arch: &str) -> Result<(), Fault> {
-    for dir in ["info", "updates", "triggers", "alternatives", "parts"] {
+    for dir in ["", "info", "updates", "triggers", "alternatives", "parts"] {
         let path = root.join(DIR).join(dir);
         io::make_dir(&path)?;
         io::set_mode(&path, 0o755)?;

@@ -16,7 +16,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 const LAST_WORDS: usize = 12;
 
 /// Which Debian package brings a program.
-const BRINGS: [(&str, &str); 17] = [
+const BRINGS: [(&str, &str); 18] = [
     ("mmdebstrap", "mmdebstrap"),
     ("mkfs.erofs", "erofs-utils"),
     ("dump.erofs", "erofs-utils"),
@@ -28,6 +28,7 @@ const BRINGS: [(&str, &str); 17] = [
     ("unshare", "util-linux"),
     ("nsenter", "util-linux"),
     ("timeout", "coreutils"),
+    ("prlimit", "util-linux"),
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("qemu-img", "qemu-utils"),
     ("veritysetup", "cryptsetup-bin"),
@@ -49,10 +50,36 @@ pub fn need(programs: &[&str]) -> Result<(), Fault> {
 
 pub fn need_root(what: &str) -> Result<(), Fault> {
     if nix::unistd::Uid::effective().is_root() {
-        return Ok(());
+        return need_users(what);
     }
     Err(Fault::yours("not-root", format!("{what} needs root: it owns files of many users and mounts filesystems"))
         .hint("run it with sudo, or let `afresh serve` do it"))
+}
+
+/// In a user namespace root is root over the users that were mapped into it, and a system's files belong to numbers up to 65535.
+fn need_users(what: &str) -> Result<(), Fault> {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let groups = std::fs::read_to_string("/proc/self/gid_map").unwrap_or_default();
+    let least = mapped(&map).min(mapped(&groups));
+    if map.trim().is_empty() || least >= 65_536 {
+        return Ok(());
+    }
+    Err(Fault::yours("few-users", format!("{what} needs the users 0 to 65535, and this user namespace has the first {least} of them"))
+        .hint("map that many with newuidmap and newgidmap (/etc/subuid, /etc/subgid), or run it as root"))
+}
+
+/// How many numbers from 0 on a `uid_map` has, without a gap.
+fn mapped(map: &str) -> u64 {
+    let number = |w: Option<&str>| w.and_then(|w| w.parse::<u64>().ok());
+    let mut ranges: Vec<(u64, u64)> = map
+        .lines()
+        .filter_map(|l| {
+            let mut words = l.split_whitespace();
+            Some((number(words.next())?, number(words.nth(1))?))
+        })
+        .collect();
+    ranges.sort_unstable();
+    ranges.into_iter().fold(0, |end, (from, count)| if from <= end { end.max(from.saturating_add(count)) } else { end })
 }
 
 /// A command that gets SIGKILL when the thread that started it ends, with a clean environment.
@@ -172,4 +199,24 @@ pub fn version_of(program: &str, args: &[&str]) -> String {
 
 pub fn seconds_since(since: Instant) -> f64 {
     (since.elapsed().as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_of_a_namespace_are_counted_from_nought() {
+        for (map, count) in [
+            ("         0          0 4294967295\n", 4_294_967_295),
+            ("0 1000 1\n", 1),
+            ("0 1000 1\n1 100000 65535\n", 65_536),
+            ("1 100000 65535\n0 1000 1\n", 65_536),
+            ("0 1000 1\n2 100000 65535\n", 1),
+            ("1 1 1\n", 0),
+            ("garbage", 0),
+        ] {
+            assert_eq!(mapped(map), count, "{map}");
+        }
+    }
 }

@@ -20,6 +20,9 @@ const HELPER: &str = "/usr/lib/apt/apt-helper";
 /// A download that moves nothing for so long is given up by apt itself; this bounds the whole.
 const PATIENCE_S: u32 = 1800;
 
+/// So much more may come than is said, to be told apart from what is said.
+const SLACK: u64 = 1 << 20;
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fetched {
     /// Packages that were there, whole.
@@ -39,21 +42,26 @@ fn is_whole(path: &Path, package: &Locked) -> Result<bool, Fault> {
     Ok(right_size && io::digest_file(path)?.0.hex() == package.sha256)
 }
 
+/// Packages of a lock that are not in the store whole.
+pub fn missing<'a>(store: &Store, lock: &'a Lock) -> Result<Vec<&'a Locked>, Fault> {
+    let whole = in_parallel(lock.packages.len(), |n| is_whole(&path(store, &lock.packages[n]), &lock.packages[n]))?;
+    Ok(lock.packages.iter().zip(&whole).filter(|(_, w)| !**w).map(|(p, _)| p).collect())
+}
+
 /// Fetches what is missing or damaged.
 pub fn fetch(store: &Store, lock: &Lock, steps: &mut Steps) -> Result<Fetched, Fault> {
-    io::make_dir(&store.dir("packages/partial"))?;
-    let whole = in_parallel(lock.packages.len(), |n| is_whole(&path(store, &lock.packages[n]), &lock.packages[n]))?;
-    let missing: Vec<&Locked> = lock.packages.iter().zip(&whole).filter(|(_, w)| !**w).map(|(p, _)| p).collect();
+    let missing = missing(store, lock)?;
     let had = lock.packages.len() - missing.len();
     if missing.is_empty() {
         return Ok(Fetched { had, ..Fetched::default() });
     }
     let bytes = missing.iter().map(|p| p.bytes).sum();
+    io::make_dir(&store.dir("packages/partial"))?;
     steps.at(0, bytes, format!("{} packages, {} MB", missing.len(), bytes / 1_000_000));
     io::want_space(&store.dir("packages"), bytes + bytes / 10, "the packages")?;
     // Half-fetched files are kept by name for the next try, so only one may fetch into them.
     let _alone = store.lock("fetch", || {})?;
-    exec::need(&["apt-get", "timeout"])?;
+    exec::need(&["apt-get", "timeout", "prlimit"])?;
     // The same number of bytes for each, about.
     let mut shares: Vec<(u64, Vec<&Locked>)> = vec![(0, Vec::new()); AT_ONCE.min(missing.len())];
     let mut sorted = missing.clone();
@@ -82,7 +90,10 @@ fn partial(store: &Store, package: &Locked) -> PathBuf {
 
 fn download(store: &Store, conf: &Path, share: &[&Locked]) -> Result<(), Fault> {
     for some in share.chunks(200) {
-        let mut c = exec::command_within(PATIENCE_S, HELPER);
+        // No file may grow past what the largest should have: who lies of the size could fill the disk.
+        let largest = some.iter().map(|p| p.bytes).max().unwrap_or(0) + SLACK;
+        let mut c = exec::command_within(PATIENCE_S, "prlimit");
+        c.arg(format!("--fsize={largest}")).arg("--").arg(HELPER);
         c.env("APT_CONFIG", conf).arg("download-file");
         for p in some {
             c.arg(&p.url).arg(partial(store, p)).arg(format!("SHA256:{}", p.sha256));
@@ -100,27 +111,35 @@ fn download(store: &Store, conf: &Path, share: &[&Locked]) -> Result<(), Fault> 
         if let Some(p) =
             some.iter().find(|p| !io::exists(&path(store, p)) || std::fs::metadata(path(store, p)).is_ok_and(|m| m.len() != p.bytes))
         {
-            return Err(refused(p, &format!("{}{}", done.text(), done.stderr)));
+            return Err(refused(p, &done));
         }
     }
     io::sync_dir(&store.dir("packages"))
 }
 
-fn refused(p: &Locked, said: &str) -> Fault {
-    let lines: Vec<&str> = said.lines().filter(|l| l.starts_with("E:") || l.starts_with("Err:") || l.starts_with("  ")).collect();
-    let shown = exec::last_lines(&lines.join("\n"));
+fn refused(p: &Locked, done: &exec::Done) -> Fault {
+    let said = &format!("{}{}", done.text(), done.stderr);
+    // apt says all twice: as it goes on, and at the end with E: before it.
+    let lines: Vec<&str> = said.lines().skip_while(|l| !l.starts_with("E:")).filter(|l| *l != "E: Download Failed").collect();
+    let shown = match lines.len() {
+        0 => format!("apt's downloader ended with {} and said: {}", done.status, exec::last_lines(said)),
+        _ => exec::last_lines(&lines.join("\n")),
+    };
     let has = |words: &[&str]| words.iter().any(|w| said.contains(w));
     if has(&["No space left on device"]) {
         return io::disk_full(format!("no room for {}:\n{shown}", p.url));
     }
-    if has(&["Hash Sum mismatch", "Hashes of", "unexpected size"]) {
+    if has(&["Hash Sum mismatch", "Hashes of", "unexpected size", "File too large", "died unexpectedly", "exited unexpectedly"]) {
         return Fault::world("mirror-lies", format!("{} has other bytes than the signed index says:\n{shown}", p.url))
             .hint("it may be in the middle of an update: try again in some minutes, or use another mirror");
     }
     if has(&["404", "File not found"]) {
         return Fault::world("package-gone", format!("{} {} is not at {} any more:\n{shown}", p.name, p.version, p.url))
-            .hint("a newer one is out: lock anew, or point apt at a mirror that keeps old ones")
+            .hint("a newer one is out: lock or bake anew, or point apt at a mirror that keeps old ones")
             .again(false);
+    }
+    if let Some(fault) = apt::answered_badly(&shown) {
+        return fault;
     }
     Fault::world("mirror-unreachable", format!("cannot fetch {}:\n{shown}", p.url))
         .hint("check the network, and proxies in /etc/apt/apt.conf.d")

@@ -106,7 +106,8 @@ fn choose(store: &Store, spec: &ImageSpec, steps: &mut Steps) -> Result<Lock, Fa
     steps.begin("kit-lock", "asking the mirrors for kernel and boot tools");
     let apt = Apt::open(store, apt::sources_of(store, &spec.debian, &spec.custom)?)?;
     let asked = io::now();
-    let (releases, _) = apt.update()?;
+    let (releases, _, notes) = apt.update(store)?;
+    notes.iter().for_each(|note| steps.begin("update", note));
     let lists = packages::read_lists(&apt.lists())?;
     let status = format!("{NOT_NEEDED}Architecture: {}\n\n", apt.arch);
     let wanted = apt.resolve_beside(&spec.packages, &status)?;

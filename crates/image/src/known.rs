@@ -2,6 +2,7 @@
 
 use crate::io;
 use crate::lockfile::Lock;
+use crate::recipe;
 use crate::store::Store;
 use model::Fault;
 use std::path::Path;
@@ -24,11 +25,16 @@ pub fn find_lock(store: &Store, text: &str) -> Result<Lock, Fault> {
         }
     }
     by_digest.dedup_by_key(|l| l.digest());
-    match (by_digest.len(), by_name.into_iter().max_by_key(|l| l.head.asked)) {
+    match (by_digest.len(), by_name.into_iter().max_by_key(|l| (signed_at(l), l.head.asked))) {
         (0, Some(newest)) => Ok(newest),
         (1, _) => Ok(by_digest.remove(0)),
         (0, None) => Err(Fault::yours("no-such-lock", format!("{text} is no lock file, no lock in the store and no recipe with one"))
             .hint("`afresh image lock NAME` makes one")),
         _ => Err(Fault::yours("no-such-lock", format!("several locks have a digest that begins with {hex}")).hint("give more digits")),
     }
+}
+
+/// When the newest of its indexes was signed: this machine's clock may have gone back since, the mirrors' does not.
+fn signed_at(lock: &Lock) -> Option<u64> {
+    lock.head.indexes.iter().filter_map(|i| recipe::parse_date(&i.date)).max()
 }

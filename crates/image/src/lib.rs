@@ -38,6 +38,7 @@ mod rebuild;
 mod recipe;
 mod sandbox;
 mod scrub;
+mod seen;
 mod sources;
 mod stages;
 mod store;

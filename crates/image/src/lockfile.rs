@@ -95,7 +95,8 @@ impl Lock {
             text.push_str(&serde_json::to_string(p).expect("our types hold nothing that JSON cannot"));
         }
         text.push('\n');
-        text
+        let sum = serde_json::to_string(&Sum { sum: io::digest_of(text.as_bytes()) }).expect("our types hold nothing that JSON cannot");
+        text + &sum + "\n"
     }
 
     pub fn write(&self, path: &Path) -> Result<(), Fault> {
@@ -111,6 +112,7 @@ impl Lock {
         let bad = |line: usize, why: &dyn std::fmt::Display| {
             Fault::yours("bad-lock", format!("{name}:{line}: {why}")).hint("make it anew with `afresh image lock`")
         };
+        let text = summed(text).map_err(|why| bad(text.lines().count(), &why))?;
         let mut lines = text.lines().enumerate();
         let (_, first) = lines.next().ok_or_else(|| bad(1, &"the file is empty"))?;
         let head: Head = serde_json::from_str(first).map_err(|e| bad(1, &e))?;
@@ -135,6 +137,22 @@ impl Lock {
             return Err(bad(1, &"it locks no package: was the file cut short?"));
         }
         Ok(Lock { head, packages })
+    }
+}
+
+/// The last line: of all before it, so that a lock that was changed by chance is not taken for another one. Who changes one on
+/// purpose leaves it out.
+#[derive(Serialize, Deserialize)]
+struct Sum {
+    sum: Digest,
+}
+
+fn summed(text: &str) -> Result<&str, &'static str> {
+    let Some(at) = text.trim_end().rfind("\n{\"sum\"") else { return Ok(text) };
+    let (before, last) = text.split_at(at + 1);
+    match serde_json::from_str::<Sum>(last) {
+        Ok(Sum { sum }) if sum == io::digest_of(before.as_bytes()) => Ok(before),
+        _ => Err("what stands before the last line is not what was written; take that line out if it was changed on purpose"),
     }
 }
 
@@ -173,7 +191,12 @@ pub(crate) mod tests {
     fn what_is_written_reads_the_same() {
         let lock = sample(&[("a", "1"), ("b", "2")]);
         assert_eq!(Lock::parse(&lock.to_text(), "x").unwrap(), lock);
-        assert_eq!(lock.to_text().lines().count(), 3);
+        assert_eq!(lock.to_text().lines().count(), 4);
+        // Older ones have no sum, and who changes one leaves it out.
+        let text = lock.to_text();
+        let bare = text.rsplit_once("{\"sum\"").unwrap().0;
+        assert_eq!(Lock::parse(bare, "x").unwrap(), lock);
+        assert_eq!(Lock::parse(&text.replace("http://m/a", "http://n/a"), "x").unwrap_err().code, "bad-lock");
     }
 
     #[test]

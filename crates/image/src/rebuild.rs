@@ -1,10 +1,10 @@
 //! Shows that an image is what it is said to be: builds it again from its lock and the package store, and compares.
 
-use crate::bake;
 use crate::base::Bases;
 use crate::build;
 use crate::compare::{Difference, compare_volumes};
 use crate::erofs;
+use crate::exec;
 use crate::fetch;
 use crate::lockfile::Lock;
 use crate::manifest::Manifest;
@@ -21,6 +21,8 @@ pub struct Rebuilt {
     pub again: Digest,
     /// Empty when both are the same; else why not, by path and by bytes.
     pub differences: Vec<Difference>,
+    /// Tools that are of another version here: name, version then, version now.
+    pub tools: Vec<(String, String, String)>,
     pub steps: Vec<(String, f64)>,
 }
 
@@ -30,21 +32,45 @@ impl Rebuilt {
     }
 }
 
-/// Builds the image again and compares; the store is not changed, but for packages that were fetched anew.
+/// Builds the image again and compares; the store is not changed, but for packages that had to be fetched anew. With every package in
+/// it neither a network nor apt is needed.
 pub fn verify_rebuild(store: &Store, digest: &Digest, tell: &mut dyn FnMut(Progress)) -> Result<Rebuilt, Fault> {
     let mut steps = Steps::new(tell);
-    let lock = store.lock_of(digest).map_err(|f| f.hint("only an image that was built from a lock can be built again"))?;
+    let (manifest, lock) = (store.manifest(digest)?, store.lock_of(digest)?);
     if lock.head.recipe != recipe::digest(&lock.head.spec) {
         return Err(Fault::world("other-format", format!("image {} was made by another version of this program", digest.short()))
             .hint("bake it anew")
             .again(false));
     }
-    bake::need_tools()?;
-    steps.begin("fetch", "packages that are not in the store");
-    fetch::fetch(store, &lock, &mut steps)?;
+    exec::need_root("building an image again")?;
+    exec::need(&["setpriv", "unshare", "nsenter", "timeout", erofs::TOOL])?;
+    steps.begin("fetch", format!("{} packages, from the store", lock.packages.len()));
+    let missing = fetch::missing(store, &lock)?;
+    if let Some(first) = missing.first() {
+        let text = format!(
+            "{} of the image's {} packages are not in the store whole, {} {} among them",
+            missing.len(),
+            lock.packages.len(),
+            first.name,
+            first.version
+        );
+        steps.begin("fetch", &text);
+        fetch::fetch(store, &lock, &mut steps).map_err(|f| incomplete(text, f))?;
+    }
     // From nothing: what was kept is no proof of itself.
     let (again, differences) = again(store, &lock, digest, Bases::Without, &mut steps)?;
-    Ok(Rebuilt { digest: digest.clone(), again, differences, steps: steps.finish() })
+    let here = recipe::tools();
+    let tools = manifest.tools.iter().filter_map(|(name, then)| {
+        let now = here.get(name).map_or("unknown", String::as_str);
+        (name == erofs::TOOL && then != now).then(|| (name.clone(), then.clone(), now.to_string()))
+    });
+    Ok(Rebuilt { digest: digest.clone(), again, differences, tools: tools.collect(), steps: steps.finish() })
+}
+
+fn incomplete(text: String, why: Fault) -> Fault {
+    Fault::world("store-incomplete", format!("{text}, and they cannot be fetched: {}", why.message))
+        .hint("copy store/packages of the data directory that it was baked in, or give this machine the network it needs")
+        .again(false)
 }
 
 fn again(store: &Store, lock: &Lock, digest: &Digest, bases: Bases, steps: &mut Steps) -> Result<(Digest, Vec<Difference>), Fault> {

@@ -15,6 +15,7 @@
 //!   locks/  work/          see locks.rs
 //! ```
 
+use crate::bake::{Builder, inputs_of};
 use crate::io;
 use crate::kits;
 use crate::lockfile::Lock as PackageLock;
@@ -41,6 +42,8 @@ type Mark = (u64, u64, u64, i64, i64, i64, i64);
 #[derive(Debug)]
 pub struct Store {
     layout: Layout,
+    /// Where locks and what is half-made lie, if not in the store itself.
+    apart: Option<PathBuf>,
     /// Objects whose bytes were read and were right, as they stood then.
     seen: Mutex<BTreeMap<Digest, Mark>>,
 }
@@ -67,7 +70,7 @@ struct Known {
 impl Store {
     /// Makes what is missing and removes what dead processes left half-made.
     pub fn open(layout: &Layout) -> Result<Store, Fault> {
-        let store = Store { layout: layout.clone(), seen: Mutex::new(BTreeMap::new()) };
+        let store = Store { layout: layout.clone(), apart: None, seen: Mutex::new(BTreeMap::new()) };
         for part in ["", "objects", "manifests", "inputs", "current", "locks", "work"] {
             let dir = store.dir(part);
             if !io::exists(&dir) {
@@ -79,12 +82,27 @@ impl Store {
         Ok(store)
     }
 
+    /// A store that is only read, such as a copy on a read-only disk: what is half-made lies in `apart`, which must be a place of ours.
+    pub fn open_to_read(layout: &Layout, apart: &Path) -> Result<Store, Fault> {
+        if !layout.store().is_dir() {
+            return Err(Fault::yours("no-such-file", format!("there is no store in {}", layout.root().display()))
+                .hint("name the copied data directory with --data-dir"));
+        }
+        let store = Store { layout: layout.clone(), apart: Some(apart.to_path_buf()), seen: Mutex::new(BTreeMap::new()) };
+        io::make_dir(&store.dir("work"))?;
+        sweep(&store.dir("work"), &store.gate())?;
+        Ok(store)
+    }
+
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
     pub(crate) fn dir(&self, part: &str) -> PathBuf {
-        self.layout.store().join(part)
+        match &self.apart {
+            Some(apart) if matches!(part, "work" | "locks") => apart.join(part),
+            _ => self.layout.store().join(part),
+        }
     }
 
     fn gate(&self) -> PathBuf {
@@ -213,7 +231,22 @@ impl Store {
     /// The lock an image was built from.
     pub fn lock_of(&self, digest: &Digest) -> Result<PackageLock, Fault> {
         let manifest = self.manifest(digest)?;
-        PackageLock::read(&self.lock_path(&manifest.inputs))
+        let path = self.lock_path(&manifest.inputs);
+        let bad = |why: String| {
+            Fault::world("lock-damaged", format!("the lock that image {} was built from {why}", digest.short()))
+                .hint(format!(
+                    "`afresh bake {}` writes it anew while the mirrors still give these packages; or put back a copy of it",
+                    manifest.name
+                ))
+                .again(false)
+        };
+        let lock = match PackageLock::read(&path) {
+            Err(f) if f.code == "no-such-file" => return Err(bad(format!("is not in the store: {}", path.display()))),
+            Err(f) if f.code == "bad-lock" => return Err(bad(format!("was damaged on disk: {}", f.message))),
+            other => other?,
+        };
+        let is_its_own = [Builder::Own, Builder::Mmdebstrap].iter().any(|b| inputs_of(*b, &lock.digest()) == manifest.inputs);
+        if is_its_own { Ok(lock) } else { Err(bad(format!("was changed on disk: {} locks other packages", path.display()))) }
     }
 
     fn inputs_path(&self, inputs: &Digest) -> PathBuf {
@@ -239,7 +272,7 @@ impl Store {
         let bytes = match io::read_limited(&path, MANIFEST_LIMIT) {
             Err(f) if f.code == "no-such-file" => {
                 return Err(Fault::yours("object-missing", format!("the store knows nothing of {digest}"))
-                    .hint("`afresh images` shows what is there"));
+                    .hint("`afresh images` shows what is there; `afresh bake` makes a recipe's image anew"));
             }
             other => other?,
         };
@@ -390,7 +423,8 @@ impl Store {
             .iter()
             .filter_map(|p| fs::metadata(p).and_then(|m| m.modified()).ok())
             .max();
-        newest.and_then(|t| t.elapsed().ok()).is_some_and(|age| age.as_millis() < u128::from(grace_ms))
+        // Made after now: the clock went back, and nobody knows how old it is.
+        newest.is_some_and(|t| t.elapsed().map_or(grace_ms > 0, |age| age.as_millis() < u128::from(grace_ms)))
     }
 
     fn drop_dead_inputs(&self) -> Result<(), Fault> {

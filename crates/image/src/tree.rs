@@ -16,6 +16,8 @@ pub struct Tree {
     /// Where commands made by [`Tree::command`] see it.
     inside: PathBuf,
     holder: Option<Holder>,
+    /// What it may hold, if it lies in memory.
+    limit: u64,
     _work: Work,
 }
 
@@ -29,14 +31,25 @@ impl Tree {
             let size = PathBuf::from(bytes.saturating_mul(2).to_string());
             let script = "mount -t tmpfs -o size=$2,nr_inodes=0,mode=755 afresh \"$1\"";
             let holder = Holder::begin(script, &[&inside, &size], "mounting a tmpfs")?;
-            return Ok(Tree { seen: holder.see(&inside), inside, holder: Some(holder), _work: work });
+            return Ok(Tree { seen: holder.see(&inside), inside, holder: Some(holder), limit: bytes.saturating_mul(2), _work: work });
         }
         io::want_space(&inside, bytes, "the image's tree")?;
-        Ok(Tree { seen: inside.clone(), inside, holder: None, _work: work })
+        Ok(Tree { seen: inside.clone(), inside, holder: None, limit: 0, _work: work })
     }
 
     pub fn path(&self) -> &Path {
         &self.seen
+    }
+
+    /// A tree in memory that is full is no full disk: its packages are larger than they say.
+    pub fn explain(&self, fault: Fault) -> Fault {
+        if fault.code != "disk-full" || self.holder.is_none() {
+            return fault;
+        }
+        let text = format!("the packages unpack to more than {} MB, twice what they say: {}", self.limit / 1_000_000, fault.message);
+        Fault::world("tree-too-large", text)
+            .hint("a package is larger than its Installed-Size, or its scripts write without end: take it out of the image's packages")
+            .again(false)
     }
 
     pub fn inside(&self) -> &Path {

@@ -109,7 +109,9 @@ fn open_in(root_fd: &OwnedFd, dir: &Path, flags: OFlags) -> rustix::io::Result<O
 }
 
 fn broken(deb: &Deb, why: impl std::fmt::Display) -> Fault {
-    Fault::world("bad-package-file", format!("{}: {why}", deb.path().display())).again(false)
+    Fault::world("bad-package-file", format!("the package {}: {why} ({})", deb.name(), deb.path().display()))
+        .hint("its mirror signed it so: tell whoever made it, and take it out of the image's packages")
+        .again(false)
 }
 
 fn item<R: Read>(deb: &Deb, entry: &tar::Entry<'_, R>) -> Result<Item, Fault> {
@@ -123,6 +125,13 @@ fn item<R: Read>(deb: &Deb, entry: &tar::Entry<'_, R>) -> Result<Item, Fault> {
         }
     }
     let h = entry.header();
+    let kind = h.entry_type();
+    if !matches!(
+        kind,
+        EntryType::Regular | EntryType::Continuous | EntryType::Directory | EntryType::Symlink | EntryType::Link | EntryType::Fifo
+    ) {
+        return Err(broken(deb, format!("{} is of kind {kind:?}, which no package should bring", name.display())));
+    }
     let number =
         |n: std::io::Result<u64>| n.ok().and_then(|n| u32::try_from(n).ok()).ok_or_else(|| broken(deb, "an entry has no owner or time"));
     Ok(Item {
@@ -156,6 +165,11 @@ impl<'a> Unpack<'a> {
     }
 
     fn fail(&self, path: &Path, e: rustix::io::Errno) -> Fault {
+        use rustix::io::Errno;
+        // What no whole and honest package makes happen in a tree of ours: a link in the way, a path through a file.
+        if matches!(e, Errno::NOENT | Errno::LOOP | Errno::NOTDIR | Errno::ISDIR | Errno::INVAL | Errno::NAMETOOLONG | Errno::XDEV) {
+            return broken(self.deb, format!("/{} cannot be unpacked: {}", path.display(), std::io::Error::from(e)));
+        }
         io::fault("cannot unpack", &self.root.join(path), &e.into())
     }
 
@@ -172,8 +186,11 @@ impl<'a> Unpack<'a> {
                 for part in parent.components() {
                     let up = open(&at).map_err(|e| self.fail(&at, e))?;
                     at.push(part);
-                    match rustix::fs::mkdirat(&up, part.as_os_str(), Mode::from_raw_mode(0o755)) {
-                        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                    let mode = Mode::from_raw_mode(0o755);
+                    match rustix::fs::mkdirat(&up, part.as_os_str(), mode) {
+                        // Whatever the caller's umask is: no package may come to say what it is.
+                        Ok(()) => rustix::fs::chmodat(&up, part.as_os_str(), mode, AtFlags::empty()).map_err(|e| self.fail(&at, e))?,
+                        Err(rustix::io::Errno::EXIST) => {}
                         Err(e) => return Err(self.fail(&at, e)),
                     }
                 }
@@ -248,8 +265,12 @@ impl<'a> Unpack<'a> {
                 let to = entry.link_name().map_err(|e| broken(self.deb, e))?.unwrap_or_default().into_owned();
                 return self.link(&to, target, parent, name);
             }
-            EntryType::Fifo => rustix::fs::mknodat(parent, name, rustix::fs::FileType::Fifo, Mode::from_raw_mode(item.mode), 0),
-            other => return Err(broken(self.deb, format!("{} is of kind {other:?}, which no package should bring", item.path.display()))),
+            EntryType::Fifo => {
+                let mode = Mode::from_raw_mode(item.mode);
+                rustix::fs::mknodat(parent, name, rustix::fs::FileType::Fifo, mode, 0)
+                    .and_then(|()| rustix::fs::chmodat(parent, name, mode, AtFlags::empty()))
+            }
+            other => unreachable!("{other:?} was refused when the entry was read"),
         };
         match made {
             Ok(()) => {}

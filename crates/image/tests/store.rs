@@ -328,7 +328,8 @@ fn packages_live_as_long_as_a_lock_that_names_them() {
     assert_eq!(kept(), [true, true, true], "all are young");
     store.gc_after(&BTreeSet::new(), 1, 0).unwrap();
     assert_eq!(kept(), [true, false, false]);
-    assert!(store.lock_of(&digest).is_ok());
+    assert!(store.lock_path(&inputs).exists());
+    assert_eq!(store.lock_of(&digest).unwrap_err().code, "lock-damaged", "it locks other packages than the image was built from");
     store.gc_after(&BTreeSet::new(), 0, 0).unwrap();
     assert_eq!(kept(), [false, false, false]);
 }

@@ -1,6 +1,7 @@
 //! The three control processes as operating-system processes: locks, supervision, their end. What they do is not known here.
 
 pub mod folders;
+pub mod interrupt;
 pub mod lock;
 pub mod parent;
 pub mod ready;

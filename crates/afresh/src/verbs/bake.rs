@@ -4,6 +4,7 @@ use super::build_args::BuildArgs;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::processes::interrupt;
 use crate::show;
 use crate::verbs::image_make::rounded;
 use api::control::ImageHistory;
@@ -141,6 +142,7 @@ fn on_base(baked: &Baked) -> String {
 
 /// Bakes one, showing how far it is unless a machine reads.
 pub fn bake(store: &image::Store, spec: &ImageSpec, fresh: bool, quiet: bool) -> Result<Baked, Fault> {
+    let _interruptible = interrupt::interruptible("the bake");
     let mut bar = Bar::new(spec.name.clone(), quiet);
     let mut tell = |progress: Progress| bar.tell(&progress);
     let baked = if fresh { image::bake_fresh(store, spec, &mut tell) } else { image::bake(store, spec, &mut tell) };
@@ -168,7 +170,16 @@ pub fn currents(
     let mut images = BTreeMap::new();
     for name in used {
         let recipe = recipe(file, name)?;
-        let digest = match image::current(store, name)?.filter(|current| image::is_of(store, current, recipe)) {
+        // What was damaged on disk is told, and made anew by the bake: that is what it is for.
+        let current = image::current(store, name).unwrap_or_else(|fault| {
+            show::note(format!("{}; it is written anew", fault.message));
+            None
+        });
+        let damage = current.as_ref().and_then(|current| store.verify(current).err());
+        if let Some(fault) = &damage {
+            show::note(format!("{}; it is baked anew", fault.message));
+        }
+        let digest = match current.filter(|current| damage.is_none() && image::is_of(store, current, recipe)) {
             Some(digest) => digest,
             None => baked_and_current(context, store, recipe)?,
         };

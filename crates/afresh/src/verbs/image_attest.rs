@@ -11,7 +11,7 @@ use clap::Args;
 use image::{Key, Kind, Manifest, Policy, Store, Verified};
 use model::{Fault, ImageName};
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Sign an image's bill of materials (CycloneDX) and its provenance (SLSA in a DSSE envelope), or where an artifact came from
@@ -38,6 +38,9 @@ pub struct Verify {
     /// Build it again from its lock and the package store, and compare: every difference is told, by path and by bytes; of a disk by part
     #[arg(long)]
     pub rebuild: bool,
+    /// Only read the data directory, which may be a copy on a read-only disk; what is half-made lies in this directory meanwhile
+    #[arg(long, value_name = "DIR", requires = "rebuild")]
+    pub work: Option<PathBuf>,
     /// Only this public key counts (may be given again)
     #[arg(long, value_name = "HEX")]
     pub trust: Vec<String>,
@@ -54,7 +57,7 @@ impl Attest {
             tell_attested(context, &store, &manifest, &key, is_there, began);
             return Ok(Exit::Succeeded);
         }
-        let lock = store.lock_of(&manifest.digest).map_err(|f| f.hint("only an image that was built from a lock can be attested"))?;
+        let lock = store.lock_of(&manifest.digest)?;
         let policy = Policy { require: true, trusted: vec![key.public()], ..Policy::default() };
         let is_there = image::verify_whole(&context.layout, &manifest.digest, &policy).is_ok();
         if !is_there {
@@ -95,7 +98,10 @@ fn kind(manifest: &Manifest) -> &'static str {
 
 impl Verify {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let store = Store::open(&context.layout)?;
+        let store = match &self.work {
+            Some(work) => Store::open_to_read(&context.layout, &std::path::absolute(work).unwrap_or_else(|_| work.clone()))?,
+            None => Store::open(&context.layout)?,
+        };
         if let Some(disk) = self.disk(&store) {
             return super::image_disk::verify(context, &store, disk, &self.policy(context, &store)?, self.rebuild);
         }
@@ -121,9 +127,11 @@ impl Verify {
             out["again"] = json!(rebuilt.again);
             out["is_same"] = json!(is_same);
             out["differences"] = json!(rebuilt.differences);
+            out["other_tools"] = json!(rebuilt.tools);
             seconds.iter().for_each(|(step, s)| out["seconds"][step] = json!(s));
             if !context.json {
                 rebuilt.differences.iter().for_each(|d| show::line(format!("{}: {}", d.path.display(), d.what)));
+                rebuilt.tools.iter().for_each(|(name, then, now)| show::line(format!("it was made with {name} {then}, and here is {now}")));
                 if is_same {
                     show::line(format!("built again: the same bytes ({:.1} s)", total(&seconds)));
                 }

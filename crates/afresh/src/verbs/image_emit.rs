@@ -153,7 +153,7 @@ impl Emit {
     ) -> Result<Disk, Failure> {
         let out = self.disk.as_deref().expect("it was asked for");
         let name = ImageName::new(manifest.name.clone()).map_err(|e| Fault::ours("bad-name", e.to_string()))?;
-        let lock = store.lock_of(&manifest.digest).map_err(|f| f.hint("only an image that was built from a lock knows its release"))?;
+        let lock = store.lock_of(&manifest.digest)?;
         let root = store.path(&manifest.digest)?;
         let code = artifact.map(|digest| store.path(digest)).transpose()?;
         let key = self.key.key(store)?;

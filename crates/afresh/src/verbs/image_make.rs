@@ -6,6 +6,7 @@ use super::image_key::KeyArgs;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::processes::interrupt;
 use crate::show;
 use clap::Args;
 use image::{Did, Lock as Packages, Progress, Store};
@@ -92,6 +93,7 @@ pub fn with_progress<T>(
     image: &ImageName,
     work: impl FnOnce(&mut dyn FnMut(Progress)) -> Result<T, Fault>,
 ) -> Result<(T, BTreeMap<String, f64>), Fault> {
+    let _interruptible = interrupt::interruptible("the work");
     let mut bar = Bar::new(image.clone(), context.json);
     let (mut seconds, mut open) = (BTreeMap::new(), None::<(String, Instant)>);
     let mut close = |open: &mut Option<(String, Instant)>| {

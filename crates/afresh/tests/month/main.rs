@@ -5,6 +5,7 @@
 //! `cargo test -p afresh --test month -- --ignored --nocapture` as root. `AFRESH_DAYS`, `AFRESH_DAY_S` and `AFRESH_RATE` change its length.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+#[allow(dead_code, reason = "shared with the test of faults")]
 mod mirror;
 
 use mirror::{Mirror, Package, run};
@@ -73,7 +74,16 @@ fn put_day(mirror: &mut Mirror, n: u64, day: Day, log: &mut Vec<(String, String)
         files.push(("usr/bin/backdoor".to_string(), "#!/bin/sh\n".to_string()));
     }
     let postinst = (day == Day::CannotBeBaked).then_some("#!/bin/sh\necho 'no such day' >&2\nexit 1\n");
-    mirror.put(&Package { name: "shop-runtime", version, required: false, depends: "month-base", files, changelog: log.clone(), postinst });
+    mirror.put(&Package {
+        name: "shop-runtime",
+        version,
+        required: false,
+        depends: "month-base",
+        files,
+        changelog: log.clone(),
+        postinst,
+        ..Package::default()
+    });
 }
 
 struct House {

@@ -22,19 +22,61 @@ struct Entry {
 }
 
 /// A file and when it was put there, seconds since 1970.
-type Files = Arc<Mutex<BTreeMap<String, (Arc<Vec<u8>>, u64)>>>;
+type Files = BTreeMap<String, (Arc<Vec<u8>>, u64)>;
 /// What was asked for and how many bytes of it were sent, since somebody asked.
 type Asked = Arc<Mutex<Vec<(String, usize)>>>;
 
+/// What goes wrong with whatever path ends so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spoil {
+    /// As many bytes, one of them another.
+    OtherBytes,
+    /// One byte more than is said elsewhere.
+    Longer,
+    /// The whole length is told, half of it comes.
+    CutOff,
+    /// This answer and nothing with it.
+    Status(&'static str),
+    /// It says nothing of its length, and goes on until whoever asked has gone.
+    Endless,
+}
+
+#[derive(Default)]
+struct Shown {
+    files: Files,
+    spoilt: BTreeMap<String, Spoil>,
+}
+
+/// Who says that an index is theirs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sign {
+    #[default]
+    Own,
+    /// Somebody with a key, whom nobody knows.
+    Stranger,
+    Nobody,
+}
+
+/// How an index is dated and signed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Dated {
+    /// Seconds before now.
+    pub age_s: i64,
+    /// From its date on; none: for ever.
+    pub valid_s: Option<i64>,
+    pub sign: Sign,
+}
+
 pub struct Mirror {
     work: PathBuf,
-    files: Files,
+    shown: Arc<Mutex<Shown>>,
     asked: Asked,
     packages: BTreeMap<String, Entry>,
     pub address: SocketAddr,
 }
 
 /// What a package is made of.
+#[derive(Clone, Default)]
 pub struct Package<'a> {
     pub name: &'a str,
     pub version: String,
@@ -45,6 +87,8 @@ pub struct Package<'a> {
     /// The newest entry first: version and what it says.
     pub changelog: Vec<(String, String)>,
     pub postinst: Option<&'a str>,
+    /// Further files of the control part: name, text.
+    pub control: Vec<(&'a str, String)>,
 }
 
 pub fn run(command: &mut Command) -> String {
@@ -62,36 +106,38 @@ fn write(path: &Path, text: &str, mode: u32) {
 impl Mirror {
     pub fn new(work: &Path) -> Mirror {
         let work = work.join("mirror");
-        for part in ["gnupg", "packages"] {
-            fs::create_dir_all(work.join(part)).unwrap();
-        }
-        fs::set_permissions(work.join("gnupg"), fs::Permissions::from_mode(0o700)).unwrap();
+        fs::create_dir_all(work.join("packages")).unwrap();
         let mut mirror = Mirror {
-            files: Files::default(),
+            shown: Arc::default(),
             asked: Asked::default(),
             packages: BTreeMap::new(),
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             work,
         };
-        let key = "Key-Type: EDDSA\nKey-Curve: ed25519\nName-Real: A month\nName-Email: month@example.org\n%no-protection\n%commit\n";
-        let asked = mirror.work.join("key");
-        fs::write(&asked, key).unwrap();
-        run(mirror.gpg().args(["--generate-key"]).arg(&asked));
-        let public = mirror.gpg().args(["--export"]).output().unwrap().stdout;
+        mirror.make_key("gnupg");
+        let public = mirror.gpg("gnupg").args(["--export"]).output().unwrap().stdout;
         fs::write(mirror.work.join("key.gpg"), public).unwrap();
-        mirror.address = serve(mirror.files.clone(), mirror.asked.clone());
+        mirror.address = serve(mirror.shown.clone(), mirror.asked.clone());
         mirror
     }
 
     /// What was asked for since the last call.
-    #[allow(dead_code, reason = "not every test counts")]
     pub fn asked(&self) -> Vec<(String, usize)> {
         std::mem::take(&mut *self.asked.lock().unwrap())
     }
 
-    fn gpg(&self) -> Command {
+    fn make_key(&self, home: &str) {
+        fs::create_dir_all(self.work.join(home)).unwrap();
+        fs::set_permissions(self.work.join(home), fs::Permissions::from_mode(0o700)).unwrap();
+        let key = "Key-Type: EDDSA\nKey-Curve: ed25519\nName-Real: A month\nName-Email: month@example.org\n%no-protection\n%commit\n";
+        let asked = self.work.join("key");
+        fs::write(&asked, key).unwrap();
+        run(self.gpg(home).args(["--generate-key"]).arg(&asked));
+    }
+
+    fn gpg(&self, home: &str) -> Command {
         let mut c = Command::new("gpg");
-        c.env("GNUPGHOME", self.work.join("gnupg")).args(["--batch", "--quiet", "--yes"]);
+        c.env("GNUPGHOME", self.work.join(home)).args(["--batch", "--quiet", "--yes"]);
         c
     }
 
@@ -142,14 +188,45 @@ impl Mirror {
         if let Some(text) = package.postinst {
             write(&root.join("DEBIAN/postinst"), text, 0o755);
         }
+        for (name, text) in &package.control {
+            write(&root.join("DEBIAN").join(name), text, if text.starts_with("#!") { 0o755 } else { 0o644 });
+        }
         let out = self.work.join("out.deb");
         run(Command::new("dpkg-deb").args(["--root-owner-group", "-Zgzip", "-z1", "--build"]).arg(root).arg(&out));
-        let path = format!("pool/{}_{}_amd64.deb", package.name, package.version);
-        self.packages.insert(package.name.to_string(), Entry { control, path, bytes: Arc::new(fs::read(&out).unwrap()) });
+        self.put_file(package.name, &package.version, control, fs::read(&out).unwrap());
+    }
+
+    /// A package file made elsewhere, whatever is in it; `control` is what the index says of it.
+    pub fn put_file(&mut self, name: &str, version: &str, control: String, bytes: Vec<u8>) {
+        let path = format!("pool/{name}_{version}_amd64.deb");
+        self.packages.insert(name.to_string(), Entry { control, path, bytes: Arc::new(bytes) });
+    }
+
+    pub fn drop_package(&mut self, name: &str) {
+        self.packages.remove(name);
+    }
+
+    /// What is answered wrongly from now on, by how paths end; nothing: all is well again.
+    pub fn spoil(&self, what: &[(&str, Spoil)]) {
+        self.shown.lock().unwrap().spoilt = what.iter().map(|(ending, how)| ((*ending).to_string(), *how)).collect();
+    }
+
+    /// What it shows now, for a later [`Mirror::show`].
+    pub fn shown(&self) -> Files {
+        self.shown.lock().unwrap().files.clone()
+    }
+
+    /// Goes back to what it showed once.
+    pub fn show(&self, files: Files) {
+        self.shown.lock().unwrap().files = files;
     }
 
     /// Makes what was put since visible, all at once.
     pub fn publish(&self) {
+        self.publish_dated(Dated::default());
+    }
+
+    pub fn publish_dated(&self, dated: Dated) {
         let mut index = String::new();
         let mut files: BTreeMap<String, Arc<Vec<u8>>> = BTreeMap::new();
         for entry in self.packages.values() {
@@ -157,20 +234,17 @@ impl Mirror {
             index.push_str(&format!("{}Filename: {}\nSize: {}\nSHA256: {sum}\n\n", entry.control, entry.path, entry.bytes.len()));
             files.insert(format!("/debian/{}", entry.path), entry.bytes.clone());
         }
-        let date = run(Command::new("date").args(["-u", "+%a, %d %b %Y %H:%M:%S UTC"]).env("LC_ALL", "C"));
         let sum = hex::encode(Sha256::digest(index.as_bytes()));
+        let until = dated.valid_s.map_or(String::new(), |s| format!("Valid-Until: {}\n", date(s - dated.age_s)));
         let release = format!(
-            "Origin: Month\nLabel: Month\nSuite: {SUITE}\nCodename: {SUITE}\nDate: {}\nArchitectures: amd64\nComponents: main\nSHA256:\n {sum} {} main/binary-amd64/Packages\n",
-            date.trim(),
+            "Origin: Month\nLabel: Month\nSuite: {SUITE}\nCodename: {SUITE}\nDate: {}\n{until}Architectures: amd64\nComponents: main\nSHA256:\n {sum} {} main/binary-amd64/Packages\n",
+            date(-dated.age_s),
             index.len()
         );
-        let plain = self.work.join("Release");
-        fs::write(&plain, release).unwrap();
-        run(self.gpg().args(["--clearsign", "--output"]).arg(self.work.join("InRelease")).arg(&plain));
-        files.insert(format!("/debian/dists/{SUITE}/InRelease"), Arc::new(fs::read(self.work.join("InRelease")).unwrap()));
+        files.insert(format!("/debian/dists/{SUITE}/InRelease"), Arc::new(self.signed(dated.sign, &release)));
         files.insert(format!("/debian/dists/{SUITE}/main/binary-amd64/Packages"), Arc::new(index.into_bytes()));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let mut held = self.files.lock().unwrap();
+        let held = &mut self.shown.lock().unwrap().files;
         // A file that is the same keeps its time, as on a mirror.
         let dated = |(path, bytes): (String, Arc<Vec<u8>>)| match held.get(&path) {
             Some((old, at)) if *old == bytes => (path, (bytes, *at)),
@@ -180,8 +254,36 @@ impl Mirror {
         *held = files.into_iter().map(dated).collect();
     }
 
+    fn signed(&self, sign: Sign, release: &str) -> Vec<u8> {
+        let (plain, signed) = (self.work.join("Release"), self.work.join("InRelease"));
+        fs::write(&plain, release).unwrap();
+        let home = match sign {
+            Sign::Own => "gnupg",
+            Sign::Stranger => "stranger",
+            Sign::Nobody => return release.as_bytes().to_vec(),
+        };
+        if !self.work.join(home).exists() {
+            self.make_key(home);
+        }
+        run(self.gpg(home).args(["--clearsign", "--output"]).arg(&signed).arg(&plain));
+        fs::read(signed).unwrap()
+    }
+
     /// The least in which dpkg can configure and Python can serve, taken from this machine.
     pub fn base(&mut self) {
+        let modules = Path::new("/usr/lib/python3.11");
+        let mut wanted = vec![PathBuf::from("/usr/bin/python3.11")];
+        for part in ["asyncio", "collections", "concurrent", "encodings", "email", "http", "importlib", "json", "logging", "re", "urllib"] {
+            tree(&modules.join(part), &mut wanted);
+        }
+        let own = fs::read_dir(modules).unwrap().map(|e| e.unwrap().path());
+        wanted.extend(own.filter(|p| p.extension().is_some_and(|e| e == "py")));
+        tree(&modules.join("lib-dynload"), &mut wanted);
+        self.base_with(wanted, &[("python3.11", "usr/bin/python3")]);
+    }
+
+    /// The least in which dpkg can configure, and these files of this machine.
+    pub fn base_with(&mut self, more: Vec<PathBuf>, links: &[(&str, &str)]) {
         let root = self.work.join("packages/month-base");
         fs::create_dir_all(&root).unwrap();
         let programs = [
@@ -197,19 +299,11 @@ impl Mirror {
             "/usr/bin/cat",
             "/usr/bin/test",
             "/usr/bin/true",
-            "/usr/bin/python3.11",
             "/usr/sbin/ldconfig",
             "/usr/sbin/start-stop-daemon",
         ];
         let mut wanted: Vec<PathBuf> = programs.iter().map(PathBuf::from).collect();
-        let modules = Path::new("/usr/lib/python3.11");
-        for part in ["asyncio", "collections", "concurrent", "encodings", "email", "http", "importlib", "json", "logging", "re", "urllib"] {
-            tree(&modules.join(part), &mut wanted);
-        }
-        let own: Vec<PathBuf> =
-            fs::read_dir(modules).unwrap().map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "py")).collect();
-        wanted.extend(own);
-        tree(&modules.join("lib-dynload"), &mut wanted);
+        wanted.extend(more);
         let mut libraries: Vec<PathBuf> = Vec::new();
         for file in wanted.iter().filter(|p| p.extension().is_none_or(|e| e == "so" || e == "11")) {
             let said = Command::new("ldd").arg(file).output().unwrap();
@@ -226,16 +320,8 @@ impl Mirror {
             fs::copy(file, &to).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
         }
         symlink("dash", root.join("usr/bin/sh")).unwrap();
-        symlink("python3.11", root.join("usr/bin/python3")).unwrap();
-        let package = Package {
-            name: "month-base",
-            version: "1".into(),
-            required: true,
-            depends: "",
-            files: Vec::new(),
-            changelog: Vec::new(),
-            postinst: None,
-        };
+        links.iter().for_each(|(to, at)| symlink(to, root.join(at)).unwrap());
+        let package = Package { name: "month-base", version: "1".into(), required: true, ..Package::default() };
         self.pack(&package, &root);
         self.put(&Package {
             name: "apt",
@@ -257,20 +343,27 @@ fn tree(from: &Path, all: &mut Vec<PathBuf>) {
     }
 }
 
-fn serve(files: Files, asked: Asked) -> SocketAddr {
+/// As release files write it, so many seconds from now.
+fn date(from_now_s: i64) -> String {
+    let now = i64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()).unwrap();
+    let at = format!("@{}", now + from_now_s);
+    run(Command::new("date").args(["-u", "-d", &at, "+%a, %d %b %Y %H:%M:%S UTC"]).env("LC_ALL", "C")).trim().to_string()
+}
+
+fn serve(shown: Arc<Mutex<Shown>>, asked: Asked) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let (files, asked) = (files.clone(), asked.clone());
-            std::thread::spawn(move || answer(stream, &files, &asked));
+            let (shown, asked) = (shown.clone(), asked.clone());
+            std::thread::spawn(move || answer(stream, &shown, &asked));
         }
     });
     address
 }
 
 /// One request a connection: apt asks few.
-fn answer(mut stream: TcpStream, files: &Files, asked: &Asked) {
+fn answer(mut stream: TcpStream, shown: &Mutex<Shown>, asked: &Asked) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut first = String::new();
     let _ = reader.read_line(&mut first);
@@ -283,16 +376,35 @@ fn answer(mut stream: TcpStream, files: &Files, asked: &Asked) {
         line.clear();
     }
     let path = first.split(' ').nth(1).unwrap_or("").to_string();
-    let found = files.lock().unwrap().get(&path).cloned();
+    let (found, spoilt) = {
+        let shown = shown.lock().unwrap();
+        (shown.files.get(&path).cloned(), shown.spoilt.iter().find(|(ending, _)| path.ends_with(ending.as_str())).map(|(_, how)| *how))
+    };
     let date = found.as_ref().map(|(_, at)| http_date(*at)).unwrap_or_default();
-    let (status, body) = match found {
-        Some(_) if since == date => ("304 Not Modified", Arc::new(Vec::new())),
+    let (mut status, body) = match found {
+        Some(_) if since == date && spoilt.is_none() => ("304 Not Modified", Arc::new(Vec::new())),
         Some((body, _)) => ("200 OK", body),
         None => ("404 Not Found", Arc::new(Vec::new())),
     };
-    asked.lock().unwrap().push((path, body.len()));
+    let mut body = body.to_vec();
+    match spoilt {
+        Some(Spoil::OtherBytes) => body.iter_mut().rev().take(1).for_each(|b| *b ^= 1),
+        Some(Spoil::Longer) => body.push(b'\n'),
+        Some(Spoil::Status(other)) => {
+            status = other;
+            body.clear();
+        }
+        Some(Spoil::Endless) => {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
+            while stream.write_all(&[b'x'; 1 << 16]).is_ok() {}
+            return;
+        }
+        Some(Spoil::CutOff) | None => {}
+    }
+    let sent = if spoilt == Some(Spoil::CutOff) { body.len() / 2 } else { body.len() };
+    asked.lock().unwrap().push((path, sent));
     let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nLast-Modified: {date}\r\nConnection: close\r\n\r\n", body.len());
-    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
+    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body[..sent]));
 }
 
 /// `Sun, 22 Nov 2026 19:00:00 GMT`
