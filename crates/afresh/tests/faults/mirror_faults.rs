@@ -23,7 +23,11 @@ fn a_mirror_that_lies_is_not_believed() {
         ("index answered with 500", ("Packages", Spoil::Status("500 Broken")), world("mirror-broken", &[index, "500"], AGAIN)),
         ("signed index cut off", ("InRelease", Spoil::CutOff), world("mirror-cut-off", &["bookworm/InRelease"], AGAIN)),
         ("signed index of other bytes", ("InRelease", Spoil::OtherBytes), world("index-unsigned", &["bookworm"], "Signed-By")),
-        ("suite not there", ("InRelease", Spoil::Status("404 Gone")), world("no-such-suite", &["bookworm Release"], "debian")),
+        (
+            "suite not there",
+            ("InRelease", Spoil::Status("404 Gone")),
+            Told { exit: 2, code: "no-sources", says: vec!["bookworm Release"], hint: "release's name" },
+        ),
         ("package of other bytes", ("_amd64.deb", Spoil::OtherBytes), world("mirror-lies", &["pool/tool_", "Hash Sum mismatch"], AGAIN)),
         ("package of another size", ("_amd64.deb", Spoil::Longer), world("mirror-lies", &["pool/tool_"], AGAIN)),
         ("package without end", ("_amd64.deb", Spoil::Endless), world("mirror-lies", &["pool/tool_"], AGAIN)),
