@@ -218,12 +218,21 @@ fn sign_by_command(command: &[String], bytes: &[u8]) -> Result<Vec<u8>, Fault> {
     if !status.success() {
         return Err(exec::ended_badly(&format!("the signing command {program}"), status, &complaints).hint(hint));
     }
-    let text = String::from_utf8_lossy(&said);
-    BASE64.decode(text.trim()).map_err(|e| {
-        let shown: String = text.trim().chars().take(80).collect();
-        let text = format!("the signing command {program} gave no base64 ({e}): {shown:?}\n{}", exec::last_lines(&complaints));
+    // `base64` breaks its lines.
+    let text: String = String::from_utf8_lossy(&said).split_ascii_whitespace().collect();
+    // Its complaints are shown here too: a pipe in a script hides that its first half failed.
+    let bad = |why: String| {
+        let text = format!("the signing command {program} gave {why}\n{}", exec::last_lines(&complaints));
         Fault::yours("bad-signature", text.trim_end()).hint(hint)
-    })
+    };
+    let sig = BASE64.decode(&text).map_err(|e| {
+        let shown: String = text.chars().take(80).collect();
+        bad(format!("no base64 ({e}): {shown:?}"))
+    })?;
+    if sig.len() != ed25519_dalek::SIGNATURE_LENGTH {
+        return Err(bad(format!("{} bytes, and a signature has {}", sig.len(), ed25519_dalek::SIGNATURE_LENGTH)));
+    }
+    Ok(sig)
 }
 
 /// What somebody says, up to a limit; beyond it he is not listened to.
@@ -311,11 +320,14 @@ mod tests {
 
     #[test]
     fn what_a_signing_command_says_is_shown() {
-        assert_eq!(says("cat > /dev/null; echo AAEC").unwrap(), [0, 1, 2]);
-        assert_eq!(says("echo AAEC").unwrap(), [0, 1, 2], "what it does not read is not waited for");
+        let zeros = "head -c 64 /dev/zero | base64";
+        assert_eq!(says(&format!("cat > /dev/null; {zeros}")).unwrap(), [0; 64]);
+        assert_eq!(says(zeros).unwrap(), [0; 64], "what it does not read is not waited for");
         for (script, code, text) in [
             ("cat > /dev/null; echo 'the token is locked' >&2; exit 3", "tool-failed", "ended with 3:\nthe token is locked"),
             ("exit 4", "tool-failed", "ended with 4"),
+            ("echo AAEC", "bad-signature", "gave 3 bytes, and a signature has 64"),
+            ("cat > /dev/null; cat /no/key | base64", "bad-signature", "gave 0 bytes, and a signature has 64\ncat: /no/key"),
             ("echo 'no signature'", "bad-signature", "gave no base64"),
             ("head -c 1000; cat > /dev/null", "bad-signature", "gave no base64"),
             // What is too long is not listened to.

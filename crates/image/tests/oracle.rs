@@ -173,7 +173,7 @@ fn a_command_that_does_not_sign_changes_nothing_and_its_words_are_shown() {
         (with("--locked"), public.clone(), "tool-failed", "the token is locked: three wrong PINs"),
         (with("--other"), public.clone(), "bad-signature", "no signature by the key"),
         (command.clone(), "ab".repeat(32), "bad-signature", "no signature by the key"),
-        (vec!["cat".to_string(), "/dev/null".to_string()], public.clone(), "bad-signature", "no signature by the key"),
+        (vec!["cat".to_string(), "/dev/null".to_string()], public.clone(), "bad-signature", "0 bytes, and a signature has 64"),
         (vec![command[0].clone(), "/no/such/key".to_string()], public.clone(), "tool-failed", "/no/such/key"),
         (vec!["/no/such/program".to_string()], public.clone(), "tool-failed", "/no/such/program"),
     ] {
