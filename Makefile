@@ -39,7 +39,7 @@ check:
 e2e: build
 	cargo test --release --locked -p afresh --test machine -- --ignored --nocapture --test-threads 1 $(ARGS)
 
-# A month of images that get newer day by day, some of them broken, under a client. About eight minutes.
+# A month of images that get newer day by day, some of them broken, under a client. About seven minutes.
 month: build
 	cargo test --release --locked -p afresh --test month -- --ignored --nocapture $(ARGS)
 

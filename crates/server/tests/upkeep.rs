@@ -327,8 +327,26 @@ async fn a_revoked_image_is_refused_told_and_replaced() {
     assert!(fault.message.contains("a key was baked in"), "{}", fault.message);
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     assert_eq!(keeper.on().await, "bb", "nothing moves by itself");
+    assert!(answer.instances.values().sum::<u32>() >= 2, "{:?}", answer.instances);
+    let upkeep: Vec<ImageUpkeep> = keeper.house.client().get("/v1/images/upkeep").await.unwrap();
+    let [one] = &upkeep[..] else { panic!("{upkeep:?}") };
+    assert_eq!((&one.current, one.services.len(), one.next_look.is_some()), (&Some(digest('a')), 2, true));
+    assert!(one.alarms.iter().any(|a| a.contains("a key was baked in")), "{one:?}");
+    assert_eq!(one.held_up.as_ref().map(|(d, state, _)| (d.clone(), state.as_str())), Some((digest('b'), "revoked")));
     assert!(revoke("bbbbbb", true).await.unwrap().replaced);
     keeper.stands("a").await;
+    let begun = Instant::now();
+    loop {
+        let events: Vec<ImageEvent> = keeper.house.client().get("/v1/images/events").await.unwrap();
+        assert!(events.is_sorted_by_key(|e| e.at));
+        let alarms: Vec<&str> = events.iter().filter(|e| e.alarm).map(|e| e.text.as_str()).collect();
+        let of = |start: &str| alarms.iter().any(|a| a.starts_with(start) && a.contains("a key was baked in"));
+        if of("alarm: ") && of("over after ") {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "{alarms:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let swept: GcAnswer = keeper.house.client().post("/v1/gc", &()).await.unwrap();
     assert!(!swept.removed.contains(&digest('a')));
 }

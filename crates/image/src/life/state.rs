@@ -40,9 +40,9 @@ pub struct Life {
     /// In the order in which they came to be.
     #[serde(default)]
     pub images: Vec<One>,
-    /// Alarms that stand, by what of them stays the same, and since when.
+    /// Alarms that stand, by what of them stays the same: since when, and as they were told then.
     #[serde(default)]
-    pub raised: BTreeMap<String, Time>,
+    pub raised: BTreeMap<String, Told>,
     /// Alarms as they came and went, oldest first.
     #[serde(default)]
     pub rang: Vec<Told>,
@@ -237,12 +237,13 @@ impl Life {
         let standing: BTreeSet<String> = alarms.iter().map(key).collect();
         let over: Vec<String> = self.raised.keys().filter(|k| !standing.contains(*k)).cloned().collect();
         for key in over {
-            let since = self.raised.remove(&key).unwrap_or(now);
-            self.rang.push(Told { at: now, text: format!("over: the alarm of {} ago", told(now.since(since))) });
+            if let Some(raised) = self.raised.remove(&key) {
+                self.rang.push(Told { at: now, text: format!("over after {}: {}", told(now.since(raised.at)), raised.text) });
+            }
         }
         let new: Vec<String> = alarms.iter().filter(|a| !self.raised.contains_key(&key(a))).cloned().collect();
         for text in &new {
-            self.raised.insert(key(text), now);
+            self.raised.insert(key(text), Told { at: now, text: text.clone() });
             self.rang.push(Told { at: now, text: format!("alarm: {text}") });
         }
         let excess = self.rang.len().saturating_sub(REMEMBERED);

@@ -389,6 +389,24 @@ fn handed(letter: char, checks: Vec<ImageCheck>) -> Option<Handed> {
 }
 
 #[test]
+fn an_alarm_is_told_once_when_it_comes_and_once_when_it_goes() {
+    let mut life = Life::new(name());
+    let old = |hours: u32| vec![format!("base 3fa9 is {hours} hours old")];
+    assert_eq!(life.heed(&old(170), Time(DAY)), old(170));
+    let back: Life = serde_json::from_str(&serde_json::to_string(&life).unwrap()).unwrap();
+    life = back;
+    assert!(life.heed(&old(171), Time(DAY + 60 * MIN)).is_empty(), "also over a restart, and though its words differ");
+    let both = [old(172), vec!["the check fails".to_string()]].concat();
+    assert_eq!(life.heed(&both, Time(2 * DAY)), ["the check fails"]);
+    assert!(life.heed(&both[1..], Time(3 * DAY)).is_empty());
+    let rang: Vec<&str> = life.rang.iter().map(|t| t.text.as_str()).collect();
+    assert_eq!(rang, ["alarm: base 3fa9 is 170 hours old", "alarm: the check fails", "over after 2 days: base 3fa9 is 170 hours old"]);
+    assert_eq!(life.heed(&old(1), Time(4 * DAY)), old(1), "and again when it comes again");
+    (0..1_000u64).for_each(|n| drop(life.heed(&if n % 2 == 0 { old(1) } else { Vec::new() }, Time(5 * DAY + n))));
+    assert!(life.rang.len() <= 200, "it does not grow for ever");
+}
+
+#[test]
 fn what_somebody_bakes_is_tested_by_its_own_checks_and_then_current() {
     let mut w = World::new(spec());
     w.settle();
