@@ -117,3 +117,68 @@ fn what_was_harmed_on_disk_is_told_by_whoever_reads_it_and_baked_anew() {
         }
     }
 }
+
+/// `afresh up` over a house; ended with its servers when dropped.
+struct Up(std::process::Child, Box<dyn Fn() -> std::process::Command>);
+
+impl Up {
+    fn begin(house: &House) -> Up {
+        let log = fs::File::create(house.dir().join("up.log")).unwrap();
+        let child = house.command(&["up"]).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let begun = std::time::Instant::now();
+        while house.run(&["status"]).exit != 0 {
+            assert!(begun.elapsed() < std::time::Duration::from_secs(60), "up does not answer");
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        let (program, data) = (house.program().to_path_buf(), house.data.clone());
+        let down = move || {
+            let mut c = std::process::Command::new(&program);
+            c.arg("down").arg("--data-dir").arg(&data).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+            c
+        };
+        Up(child, Box::new(down))
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = (self.1)().status();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_deploy_bakes_anew_what_was_harmed_and_says_so() {
+    let mut house = House::new();
+    let service = |n: u32| {
+        format!(
+            "service \"s\" {{\n  tier = \"t\"\n  image = image.base\n  run = [\"/usr/bin/sleep\", \"100{n}\"]\n  count = 1\n  health {{ every = \"200ms\"  healthy_for = \"200ms\" }}\n  \
+             rollout {{ waves = [\"100%\"]  soak = \"200ms\"  within = \"40s\" }}\n}}\n"
+        )
+    };
+    house.services = service(0);
+    let (_, digest) = house.good_bake("first");
+    let all = places(&house, &digest);
+    let _up = Up::begin(&house);
+    let said = house.run(&["deploy", "--yes"]);
+    assert_eq!(said.exit, 0, "{said:?}\n{}", fs::read_to_string(house.dir().join("up.log")).unwrap());
+    for (n, (place, how)) in
+        [("image", Harm::Changed), ("image", Harm::Gone), ("current", Harm::Cut), ("manifest", Harm::Cut)].into_iter().enumerate()
+    {
+        let path = &all.iter().find(|(p, _)| *p == place).unwrap().1;
+        harm(path, how);
+        let list = house.run(&["images"]);
+        println!("== {place} {how:?}: images -> exit {}\n{}{}", list.exit, list.stdout, list.stderr);
+        // Another command, so that there is something to deploy: it bakes what is harmed anew, and says so.
+        let services = service(u32::try_from(n).unwrap() + 1);
+        let file = house.dir().join("afresh.hcl");
+        fs::write(&file, fs::read_to_string(&file).unwrap().replace(&house.services, &services)).unwrap();
+        house.services = services;
+        let said = house.run(&["deploy", "--yes"]);
+        println!("== {place} {how:?}: deploy -> exit {}\n{}{}", said.exit, said.stderr, said.stdout);
+        assert_eq!(said.exit, 0, "{place} {how:?}: {said:?}");
+        let said = house.run(&["image", "verify", "base", "--json"]);
+        assert_eq!((said.exit, said.json()["digest"].as_str()), (0, Some(digest.as_str())), "{place} {how:?}: {said:?}");
+    }
+}

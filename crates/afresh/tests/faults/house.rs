@@ -46,6 +46,8 @@ pub struct House {
     pub packages: Vec<String>,
     /// More of the recipe.
     pub more: String,
+    /// More of the service file.
+    pub services: String,
     /// Run in the verb's mount namespace before it.
     pub before: String,
     program: PathBuf,
@@ -80,8 +82,17 @@ impl House {
         let program = dir.path().join("afresh");
         fs::copy(env!("CARGO_BIN_EXE_afresh"), &program).unwrap();
         let data = dir.path().join("data");
-        let mut house =
-            House { data, etc, mirror, packages: vec!["tool".into()], more: String::new(), before: String::new(), program, dir };
+        let mut house = House {
+            data,
+            etc,
+            mirror,
+            packages: vec!["tool".into()],
+            more: String::new(),
+            services: String::new(),
+            before: String::new(),
+            program,
+            dir,
+        };
         house.put("tool", "1", &[]);
         house.mirror.publish();
         house
@@ -125,7 +136,8 @@ impl House {
     }
 
     fn recipe(&self) {
-        let text = format!("image \"base\" {{\n  debian = \"bookworm\"\n  packages = {:?}\n{}}}\n", self.packages, self.more);
+        let text =
+            format!("image \"base\" {{\n  debian = \"bookworm\"\n  packages = {:?}\n{}}}\n{}", self.packages, self.more, self.services);
         fs::write(self.dir().join("afresh.hcl"), text).unwrap();
     }
 
