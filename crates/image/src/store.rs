@@ -297,6 +297,19 @@ impl Store {
         Ok((good, bad))
     }
 
+    /// What a list cannot show: manifests that cannot be read, and objects that are gone. Their bytes are not read for it.
+    pub fn harmed(&self) -> Result<Vec<Fault>, Fault> {
+        let (good, mut bad) = self.list()?;
+        for one in good {
+            let path = self.layout.object(&one.digest);
+            if !path.exists() {
+                let told = format!("{} {}: its bytes are not at {}", one.name, one.digest.short(), path.display());
+                bad.push(Fault::world("object-missing", told).hint("the next bake or deploy of it makes it anew"));
+            }
+        }
+        Ok(bad)
+    }
+
     fn current_path(&self, image: &ImageName) -> PathBuf {
         self.dir("current").join(format!("{image}.json"))
     }

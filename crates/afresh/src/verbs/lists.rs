@@ -42,7 +42,7 @@ impl Images {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         let now = show::now();
         let head = ["image", "digest", "state", "age", "patched", "size", "packages", "instances", "releases"];
-        list(context, "/v1/images", &head, |row: &ImageRow| {
+        let exit = list(context, "/v1/images", &head, |row: &ImageRow| {
             let life = row.life.as_ref();
             vec![
                 row.name.to_string(),
@@ -55,7 +55,15 @@ impl Images {
                 row.instances.to_string(),
                 row.releases.join(" "),
             ]
-        })
+        })?;
+        // Beside the list, so that nobody takes what is harmed for what was never there.
+        if context.layout.store().is_dir() {
+            for fault in image::Store::open(&context.layout)?.harmed()? {
+                show::note(format!("{}: {}", fault.code, fault.message));
+                fault.hint.iter().for_each(|hint| show::note(format!("hint: {hint}")));
+            }
+        }
+        Ok(exit)
     }
 }
 

@@ -170,6 +170,12 @@ fn a_deploy_bakes_anew_what_was_harmed_and_says_so() {
         harm(path, how);
         let list = house.run(&["images"]);
         println!("== {place} {how:?}: images -> exit {}\n{}{}", list.exit, list.stdout, list.stderr);
+        let told = match (place, how) {
+            ("image", Harm::Gone) => "object-missing",
+            ("manifest", Harm::Cut) => "store-damaged",
+            _ => "",
+        };
+        assert!(list.stderr.contains(told), "{place} {how:?}: {list:?}");
         // Another command, so that there is something to deploy: it bakes what is harmed anew, and says so.
         let services = service(u32::try_from(n).unwrap() + 1);
         let file = house.dir().join("afresh.hcl");
