@@ -166,7 +166,12 @@ pub fn verify_disk(store: &Store, disk: &Path, policy: &Policy) -> Result<DiskSa
         let by = verify_whole(store.layout(), &made.image, policy).map_err(|f| refused(disk, f.message))?;
         made.image_by = if let Verified::By(key) = by { Some(key) } else { None };
     }
-    if let Ok(lock) = Lock::read(&kits::kit_lock_path(store, &made.kit_lock)) {
+    let lock = match Lock::read(&kits::kit_lock_path(store, &made.kit_lock)) {
+        Ok(lock) => Some(lock),
+        Err(f) if f.code == "no-such-file" => None,
+        Err(f) => return Err(refused(disk, format!("its kit's lock is damaged: {}", f.message))),
+    };
+    if let Some(lock) = lock {
         let listed: Vec<&Value> = said["predicate"]["buildDefinition"]["resolvedDependencies"].as_array().into_iter().flatten().collect();
         let differs = lock.packages.iter().find(|p| !listed.iter().any(|m| m["name"] == p.name && m["digest"]["sha256"] == p.sha256));
         if let Some(p) = differs {

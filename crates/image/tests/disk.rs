@@ -135,12 +135,14 @@ fn a_disk_is_its_image_code_and_kit_and_is_signed_for() {
     for (path, from, to, says) in [
         (at.join("sbom.cdx.json"), "CycloneDX", "cyclonedx", "its bill of materials was changed"),
         (at.join("provenance.dsse.json"), "\"payload\": \"ey", "\"payload\": \"ez", "no trusted key signed it"),
-        (lock, "\"sha256\":\"", "\"sha256\":\"0", "which was not signed for"),
+        (lock.clone(), kit.packages[0].sha256.as_str(), &"0".repeat(64), "its kit's lock is damaged"),
+        // Whoever changes it on purpose takes out the sum at its end too.
+        (lock, kit.packages[0].sha256.as_str(), &"0".repeat(64), "which was not signed for"),
     ] {
         let good = std::fs::read_to_string(&path).unwrap();
         let mut bad = good.replacen(from, to, 1);
         if says.contains("not signed for") {
-            bad = good.replacen(&kit.packages[0].sha256, &"0".repeat(64), 1);
+            bad.truncate(bad.rfind("\n{\"sum\"").unwrap() + 1);
         }
         assert_ne!(bad, good);
         std::fs::write(&path, &bad).unwrap();
