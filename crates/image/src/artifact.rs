@@ -5,7 +5,7 @@
 //! attested/<hex>/provenance.dsse.json   subject: the artifact's digest; what was packed, from where, by what; signed
 //! ```
 
-use crate::attest::{self, NOBODY, Policy, Verified, envelope_path, is_built_as, open_envelope, refused, rfc3339};
+use crate::attest::{self, NOBODY, Policy, Verified, envelope_path, is_built_as, open_envelope, refused};
 use crate::dsse;
 use crate::io;
 use crate::keys::{Key, PublicKey};
@@ -70,26 +70,17 @@ fn provenance(manifest: &Manifest) -> Value {
     if let Some(uri) = &uri {
         from["uri"] = json!(uri);
     }
-    json!({
-        "_type": "https://in-toto.io/Statement/v1",
-        "subject": [{ "name": manifest.name, "digest": { "sha256": manifest.digest.hex() } }],
-        "predicateType": "https://slsa.dev/provenance/v1",
-        "predicate": {
-            "buildDefinition": {
-                "buildType": BUILD_TYPE,
-                "externalParameters": {
-                    "source": uri,
-                    "form": source.map(|s| match s.form { Form::Directory => "directory", Form::Tarball => "tarball" }),
-                },
-                "internalParameters": { "files": source.map(|s| s.files), "bytes": manifest.bytes, "notes": manifest.notes },
-                "resolvedDependencies": [from],
-            },
-            "runDetails": {
-                "builder": { "id": "urn:afresh:artifact", "version": { "afresh": env!("CARGO_PKG_VERSION") } },
-                "metadata": { "invocationId": manifest.inputs.as_str(), "finishedOn": rfc3339(manifest.made) },
-            },
+    let built = json!({
+        "buildType": BUILD_TYPE,
+        "externalParameters": {
+            "source": uri,
+            "form": source.map(|s| match s.form { Form::Directory => "directory", Form::Tarball => "tarball" }),
         },
-    })
+        "internalParameters": { "files": source.map(|s| s.files), "bytes": manifest.bytes, "notes": manifest.notes },
+        "resolvedDependencies": [from],
+    });
+    let subject = json!([{ "name": manifest.name, "digest": { "sha256": manifest.digest.hex() } }]);
+    attest::slsa(subject, built, attest::run_details("artifact", manifest.inputs.as_str(), manifest.made))
 }
 
 /// RFC 8089, with everything escaped that could mean something else.

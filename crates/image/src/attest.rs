@@ -135,24 +135,38 @@ fn provenance(lock: &Lock, manifest: &Manifest, sbom: &Digest) -> Value {
         internal["script"] =
             json!({ "sha256": io::digest_of(script.as_bytes()).hex(), "isReproducible": is_script_reproducible(manifest) });
     }
+    let mut run = run_details("image", lock.digest().as_str(), manifest.made);
+    run["byproducts"] = bill_made(sbom);
+    let built = json!({
+        "buildType": BUILD_TYPE,
+        "externalParameters": external,
+        "internalParameters": internal,
+        "resolvedDependencies": materials(lock).collect::<Vec<_>>(),
+    });
+    slsa(json!([{ "name": manifest.name, "digest": { "sha256": manifest.digest.hex() } }]), built, run)
+}
+
+/// The in-toto statement that these subjects were built so: SLSA's provenance, form 1.
+pub(crate) fn slsa(subject: Value, build_definition: Value, run_details: Value) -> Value {
     json!({
         "_type": "https://in-toto.io/Statement/v1",
-        "subject": [{ "name": manifest.name, "digest": { "sha256": manifest.digest.hex() } }],
+        "subject": subject,
         "predicateType": "https://slsa.dev/provenance/v1",
-        "predicate": {
-            "buildDefinition": {
-                "buildType": BUILD_TYPE,
-                "externalParameters": external,
-                "internalParameters": internal,
-                "resolvedDependencies": materials(lock).collect::<Vec<_>>(),
-            },
-            "runDetails": {
-                "builder": { "id": "urn:afresh:image", "version": { "afresh": env!("CARGO_PKG_VERSION") } },
-                "metadata": { "invocationId": lock.digest().as_str(), "finishedOn": rfc3339(manifest.made) },
-                "byproducts": [{ "name": "sbom.cdx.json", "mediaType": "application/vnd.cyclonedx+json", "digest": { "sha256": sbom.hex() } }],
-            },
-        },
+        "predicate": { "buildDefinition": build_definition, "runDetails": run_details },
     })
+}
+
+/// Who built, in which run, until when.
+pub(crate) fn run_details(builder: &str, run: &str, finished: Time) -> Value {
+    json!({
+        "builder": { "id": format!("urn:afresh:{builder}"), "version": { "afresh": env!("CARGO_PKG_VERSION") } },
+        "metadata": { "invocationId": run, "finishedOn": rfc3339(finished) },
+    })
+}
+
+/// The bill of materials beside a statement.
+pub(crate) fn bill_made(sbom: &Digest) -> Value {
+    json!([{ "name": "sbom.cdx.json", "mediaType": "application/vnd.cyclonedx+json", "digest": { "sha256": sbom.hex() } }])
 }
 
 /// What a host asks of an image, and of a service's code, before it runs them.

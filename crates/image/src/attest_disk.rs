@@ -125,25 +125,15 @@ fn statement(made: &DiskMade, lock: &Lock, bill: &Digest, release: Option<&Diges
         "image": { "name": made.image.name, "digest": made.image.digest }, "artifact": made.artifact, "kitLock": kit,
         "release": made.release.map(Release::label), "releaseDigest": release, "commandLine": made.cmdline, "apart": made.apart.is_some(),
     });
-    let run = io::digest_of(asked.to_string().as_bytes());
-    json!({
-        "_type": "https://in-toto.io/Statement/v1",
-        "subject": subject,
-        "predicateType": "https://slsa.dev/provenance/v1",
-        "predicate": {
-            "buildDefinition": {
-                "buildType": BUILD_TYPE,
-                "externalParameters": asked,
-                "internalParameters": { "kernel": made.kit.kit.version, "parts": made.emitted.parts },
-                "resolvedDependencies": needs,
-            },
-            "runDetails": {
-                "builder": { "id": "urn:afresh:image", "version": { "afresh": env!("CARGO_PKG_VERSION") } },
-                "metadata": { "invocationId": run, "finishedOn": attest::rfc3339(io::now()) },
-                "byproducts": [{ "name": "sbom.cdx.json", "mediaType": "application/vnd.cyclonedx+json", "digest": sum(bill) }],
-            },
-        },
-    })
+    let mut run = attest::run_details("image", io::digest_of(asked.to_string().as_bytes()).as_str(), io::now());
+    run["byproducts"] = attest::bill_made(bill);
+    let built = json!({
+        "buildType": BUILD_TYPE,
+        "externalParameters": asked,
+        "internalParameters": { "kernel": made.kit.kit.version, "parts": made.emitted.parts },
+        "resolvedDependencies": needs,
+    });
+    attest::slsa(json!(subject), built, run)
 }
 
 fn refused(disk: &Path, why: impl std::fmt::Display) -> Fault {
