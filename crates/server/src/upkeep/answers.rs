@@ -152,15 +152,15 @@ pub fn revoke(app: &App, request: &RevokeRequest) -> Result<RevokeAnswer, Fault>
         return Err(Fault::yours("busy", told).hint("return or stop its rotations first (`afresh status` shows them), then revoke it"));
     }
     let why = format!("{} says: {}", request.by, request.why);
-    upkeep.edit(&name, |life| {
+    upkeep.try_edit(&name, |life| {
         let work = life.work.clone();
         act::bad(upkeep, life, &digest, State::Revoked, &why, now)?;
         life.work = work.filter(|w| !matches!(w, Work::Test(t) if t.digest == digest));
         if request.replace {
             life.replace = Some(Replace { digest: digest.clone(), by: request.by.clone() });
         }
-        Ok::<(), Fault>(())
-    })??;
+        Ok(())
+    })?;
     let under_way = under_way(app, &digest)?;
     if request.replace {
         for id in &under_way {

@@ -95,31 +95,26 @@ impl Upkeep {
         Ok(life)
     }
 
-    /// Changes a life; written only if it differs, durable when it returns.
-    pub fn edit<T>(&self, name: &ImageName, change: impl FnOnce(&mut Life) -> T) -> Result<T, Fault> {
+    /// Changes a life; written only if it differs and nothing went wrong, durable when it returns.
+    pub fn try_edit<T>(&self, name: &ImageName, change: impl FnOnce(&mut Life) -> Result<T, Fault>) -> Result<T, Fault> {
         let _alone = Self::lock(&self.writing);
         let mut life = self.load(name)?;
         let before = life.clone();
-        let value = change(&mut life);
+        let value = change(&mut life)?;
         if life != before {
             self.shelf.save(&life)?;
         }
         Ok(value)
     }
 
-    /// As [`Upkeep::edit`], for what was decided over `seen`: nothing is done when somebody else changed it since, say by
-    /// revoking an image, and it is decided anew.
+    pub fn edit<T>(&self, name: &ImageName, change: impl FnOnce(&mut Life) -> T) -> Result<T, Fault> {
+        self.try_edit(name, |life| Ok(change(life)))
+    }
+
+    /// For what was decided over `seen`: nothing is done when somebody else changed it since, say by revoking an image, and it is
+    /// decided anew.
     pub fn edit_seen(&self, seen: &Life, change: impl FnOnce(&mut Life) -> Result<(), Fault>) -> Result<(), Fault> {
-        let _alone = Self::lock(&self.writing);
-        let mut life = self.load(&seen.name)?;
-        if life != *seen {
-            return Ok(());
-        }
-        change(&mut life)?;
-        if life != *seen {
-            self.shelf.save(&life)?;
-        }
-        Ok(())
+        self.try_edit(&seen.name, |life| if life == seen { change(life) } else { Ok(()) })
     }
 
     pub fn handed(&self, name: &ImageName) -> Result<Option<Handed>, Fault> {
