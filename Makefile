@@ -37,11 +37,11 @@ check:
 
 # kill -9 at forty random moments, where a rotation's time goes, every kind of step run twice. About ten minutes.
 e2e: build
-	cargo test --release --locked -p afresh --test machine -- --ignored --nocapture --test-threads 1 $(ARGS)
+	cargo test --release --locked -p afresh --test all machine:: -- --ignored --nocapture --test-threads 1 $(ARGS)
 
 # A month of images that get newer day by day, some of them broken, under a client. About seven minutes.
 month: build
-	cargo test --release --locked -p afresh --test month -- --ignored --nocapture $(ARGS)
+	cargo test --release --locked -p afresh --test all month:: -- --ignored --nocapture $(ARGS)
 
 # 20,000 simulated histories, every planted bug, and a crash at every pair of points. About ten minutes.
 seeds:

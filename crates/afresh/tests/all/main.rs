@@ -1,0 +1,11 @@
+//! The tests of this crate from outside, one binary: linking is what costs.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod codes;
+mod faults;
+mod life;
+mod machine;
+mod mirror;
+mod month;
+mod nothing_new;
+mod reference;

@@ -1,0 +1,346 @@
+//! The keeper on this very host: containers, interfaces, mounts, and kill -9. Run as root:
+//! `cargo test -p host --test all real:: -- --ignored --test-threads=2`
+//!
+//! The oracles are the kernel's own lists (mountinfo, /sys/class/net, cgroups, /proc) and what the programs themselves answer.
+
+use crate::common::{Host, Want};
+use model::{GroupSeen, GroupWish, InstanceState, Probe, TargetFile};
+use std::time::{Duration, Instant};
+
+fn all_healthy(seen: &GroupSeen, count: usize) -> bool {
+    seen.instances.len() == count && seen.instances.iter().all(|i| i.state == InstanceState::Running && i.healthy_ms.is_some())
+}
+
+#[test]
+#[ignore = "needs root"]
+fn three_are_launched_answer_and_go() {
+    let Some(mut host) = Host::new() else { return };
+    host.start();
+    let begin = Instant::now();
+    host.declare(1, host.web("web-r1-1", 3));
+    let seen = host.until("web-r1-1", "3 healthy", |seen| all_healthy(seen, 3));
+    println!("3 healthy {} ms after the declaration (image not yet mounted)", begin.elapsed().as_millis());
+    let begin = Instant::now();
+    host.declare(1, host.web("web-r2-2", 3));
+    host.until("web-r2-2", "3 healthy", |seen| all_healthy(seen, 3));
+    println!("3 healthy {} ms after the declaration (image mounted)", begin.elapsed().as_millis());
+    host.print_spent();
+    for one in &seen.instances {
+        let addr = one.addr.expect("it has a port");
+        let facts = crate::common::get(addr, "/cgi-bin/facts").expect("it answers");
+        let has = |text: &str| assert!(facts.contains(text), "{text:?} is not in:\n{facts}");
+        has(&format!("hostname={}", one.id));
+        has("uid=65534 gid=65534");
+        has(&format!("AFRESH_INSTANCE={}", one.id));
+        has("PORT=8080");
+        has("CapBnd:\t0000000000000000");
+        has("NoNewPrivs:\t1");
+        has("Seccomp:\t2");
+        has("app-write=refused");
+        has("sys-write=refused");
+        has("artifact=the code");
+        assert!(!facts.contains("/store/objects"), "{facts}");
+    }
+    for limit in [("memory/afresh-MARK/ID/memory.limit_in_bytes", "67108864"), ("pids/afresh-MARK/ID/pids.max", "64")] {
+        host.check_limit(&seen.instances[0].id, limit.0, limit.1);
+    }
+    let file: TargetFile = host.target("web-r1-1").expect("a target file");
+    assert_eq!(file.targets.len(), 3);
+    let counters = host.remote.counters().unwrap();
+    host.declare(1, host.web("web-r1-1", 3));
+    assert_eq!(host.remote.counters().unwrap(), counters, "declared twice, changed nothing");
+    for group in ["web-r1-1", "web-r2-2"] {
+        host.declare(2, host.gone(group));
+        host.until(group, "nothing left", |seen| seen.instances.is_empty());
+        assert!(host.target(group).is_none());
+    }
+    let counters = host.remote.counters().unwrap();
+    host.declare(1, host.web("idle-r1-1", 1));
+    host.until("idle-r1-1", "1 healthy", |seen| all_healthy(seen, 1));
+    host.declare(2, host.web("idle-r1-1", 0));
+    host.until("idle-r1-1", "nothing left", |seen| seen.instances.is_empty());
+    host.declare(3, host.gone("idle-r1-1"));
+    host.until_true("unmounted", || if host.remote.counters().unwrap().unmounted == 4 { Ok(()) } else { Err(String::new()) });
+    let counters_after = host.remote.counters().unwrap();
+    assert_eq!((counters.mounted, counters.unmounted), (2, 2), "what nobody needs is unmounted before the group is seen empty");
+    host.declare(2, host.gone("web-r1-1"));
+    std::thread::sleep(Duration::from_secs(6)); // longer than garbage is left lying
+    assert_eq!(host.remote.counters().unwrap(), counters_after, "nothing changes afterwards");
+    host.until_clean();
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_dead_are_replaced_and_a_crash_loop_is_slowed() {
+    let Some(mut host) = Host::new() else { return };
+    host.start();
+    host.declare(1, host.web("web-r1-1", 2));
+    let before = host.until("web-r1-1", "2 healthy", |seen| all_healthy(seen, 2));
+    let victim = before.instances[0].id.clone();
+    host.kill_program(&victim);
+    let begin = Instant::now();
+    let seen = host.until("web-r1-1", "the death told", |seen| seen.deaths == 1);
+    println!("a death was told after {} ms", begin.elapsed().as_millis());
+    assert!(begin.elapsed() < Duration::from_secs(2), "{seen:?}");
+    let after = host.until("web-r1-1", "2 healthy again", |seen| all_healthy(seen, 2));
+    println!("it was replaced after {} ms", begin.elapsed().as_millis());
+    assert!(after.instances.iter().all(|i| i.id != victim), "ids are never used twice");
+    let begin = Instant::now();
+    host.declare(1, host.group(Want { name: "bad-r1-1", run: &["sh", "-c", "exit 3"], count: 1, ..Want::default() }));
+    host.until("bad-r1-1", "3 deaths", |seen| seen.deaths >= 3);
+    println!("3 deaths of a crash loop after {} ms", begin.elapsed().as_millis());
+    host.declare(1, host.group(Want { name: "none-r1-1", run: &["/no/such/program"], count: 1, ..Want::default() }));
+    let seen = host.until("none-r1-1", "trouble", |seen| seen.trouble.is_some() && seen.deaths > 0);
+    assert!(seen.trouble.as_ref().unwrap().contains("/no/such/program"), "{seen:?}");
+    host.restart();
+    assert!(host.observe("bad-r1-1").deaths >= 3, "deaths are kept");
+    // A shim that is killed takes its program with it, and counts as a death.
+    let id = host.until("web-r1-1", "2 healthy", |seen| all_healthy(seen, 2)).instances[1].id.clone();
+    host.kill_shim(&id);
+    host.until("web-r1-1", "replaced", |seen| seen.deaths == 2 && all_healthy(seen, 2));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn draining_waits_for_the_balancer_and_scaling_in_takes_the_newest() {
+    let Some(mut host) = Host::new() else { return };
+    host.start();
+    let mut spec = host.web("web-r1-1", 3);
+    let GroupWish::Run { release, .. } = &mut spec.wish else { unreachable!() };
+    release.route = Some(model::Route::on("127.0.0.1:0".parse().unwrap()));
+    release.drain.within_ms = 60_000;
+    host.declare(1, spec.clone());
+    host.until("web-r1-1", "3 healthy", |seen| all_healthy(seen, 3));
+    if let GroupWish::Run { count, .. } = &mut spec.wish {
+        *count = 2;
+    }
+    host.declare(2, spec);
+    let seen = host.until("web-r1-1", "one draining", |seen| seen.instances.iter().any(|i| i.state == InstanceState::Draining));
+    let leaving = seen.instances.iter().find(|i| i.state == InstanceState::Draining).unwrap();
+    assert!(leaving.id.as_str().ends_with("-3"), "the newest goes first: {seen:?}");
+    let told = host.target("web-r1-1").unwrap();
+    assert_eq!(told.targets.iter().filter(|t| t.draining).map(|t| &t.id).collect::<Vec<_>>(), [&leaving.id]);
+    host.restart();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(crate::common::get(leaving.addr.unwrap(), "/healthz").is_ok(), "it serves until the balancer says drained");
+    host.drained(&leaving.id);
+    host.until("web-r1-1", "2 left", |seen| all_healthy(seen, 2));
+    assert_eq!(host.observe("web-r1-1").deaths, 0);
+    host.declare(3, host.gone("web-r1-1"));
+    host.until("web-r1-1", "all draining", |seen| seen.instances.iter().all(|i| i.state == InstanceState::Draining));
+    host.observe("web-r1-1").instances.iter().for_each(|i| host.drained(&i.id));
+    host.until("web-r1-1", "nothing left", |seen| seen.instances.is_empty());
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_program_gets_its_signal_and_what_ignores_it_is_killed() {
+    let Some(mut host) = Host::new() else { return };
+    host.start();
+    let polite = "trap 'echo bye; exit 7' TERM; echo cwd=$(pwd); echo ready; while :; do sleep 0.05; done";
+    let stubborn = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
+    host.declare(1, host.group(Want { name: "polite-r1-1", run: &["sh", "-c", polite], count: 1, within_ms: 30_000, ..Want::default() }));
+    host.declare(1, host.group(Want { name: "stubborn-r1-1", run: &["sh", "-c", stubborn], count: 1, within_ms: 100, ..Want::default() }));
+    for group in ["polite-r1-1", "stubborn-r1-1"] {
+        host.until(group, "up", |seen| all_healthy(seen, 1));
+        host.until_log(&format!("{group}-1"), "ready");
+    }
+    let begin = Instant::now();
+    for group in ["polite-r1-1", "stubborn-r1-1"] {
+        host.declare(2, host.gone(group));
+    }
+    host.until("polite-r1-1", "gone", |seen| seen.instances.is_empty());
+    assert!(begin.elapsed() < Duration::from_secs(20));
+    assert!(host.log("polite-r1-1-1").contains("bye") && host.log("polite-r1-1-1").contains("cwd=/app"));
+    host.until("stubborn-r1-1", "gone", |seen| seen.instances.is_empty());
+    assert!(begin.elapsed() >= Duration::from_secs(1), "it has at least a second");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_test_runs_once_and_its_exit_stays_in_view() {
+    let Some(mut host) = Host::new() else { return };
+    host.start();
+    for (name, command, code) in [("ok-r1-1", "exit 0", 0), ("no-r1-1", "exit 5", 5), ("sig-r1-1", "kill -9 $$; sleep 9", 137)] {
+        let command = if code == 137 { "(sleep 0.2; exit 0); ulimit -t 1; while :; do :; done" } else { command };
+        host.declare(1, host.group(Want { name, once: Some(&["sh", "-c", command]), count: 1, ..Want::default() }));
+        let seen = host.until(name, "the exit", |seen| seen.instances.iter().any(|i| i.exit.is_some()));
+        assert_eq!(seen.instances[0].exit.as_ref().unwrap().code, code, "{name}");
+        assert_eq!(seen.instances[0].state, InstanceState::Exited);
+    }
+    let launched = host.remote.counters().unwrap().launched;
+    host.restart();
+    let seen = host.until("no-r1-1", "the exit, still", |seen| seen.instances.len() == 1 && seen.instances[0].exit.is_some());
+    assert_eq!((seen.instances[0].exit.as_ref().unwrap().code, seen.deaths), (5, 0));
+    assert_eq!(host.remote.counters().unwrap().launched, launched, "it ran once");
+    host.declare(2, host.gone("no-r1-1"));
+    host.until("no-r1-1", "nothing left", |seen| seen.instances.is_empty());
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_corrupted_object_is_not_launched_and_heals() {
+    let Some(mut host) = Host::new() else { return };
+    host.start();
+    let object = host.layout.object(&host.image);
+    let good = std::fs::read(&object).unwrap();
+    let mut bad = good.clone();
+    let middle = bad.len() / 2;
+    bad[middle] ^= 1;
+    std::fs::write(&object, &bad).unwrap();
+    host.declare(1, host.web("web-r1-1", 1));
+    let seen = host.until("web-r1-1", "trouble", |seen| seen.trouble.is_some());
+    println!("trouble: {}", seen.trouble.as_ref().unwrap());
+    assert!(seen.trouble.as_ref().unwrap().contains("corrupted") && seen.instances.is_empty() && seen.deaths == 0, "{seen:?}");
+    std::fs::write(&object, &good).unwrap();
+    let seen = host.until("web-r1-1", "healthy", |seen| all_healthy(seen, 1));
+    assert_eq!(seen.trouble, None);
+    // And once more while it runs: what runs goes on, what dies is not launched from the corrupted object.
+    std::fs::write(&object, &bad).unwrap();
+    host.kill_program(&seen.instances[0].id);
+    host.until("web-r1-1", "trouble again", |seen| {
+        seen.trouble.as_ref().is_some_and(|t| t.contains("corrupted")) && seen.instances.is_empty()
+    });
+    std::fs::remove_file(&object).unwrap();
+    host.until("web-r1-1", "missing", |seen| seen.trouble.as_ref().is_some_and(|t| t.contains("cannot be opened")));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn stamps_tombstones_and_corrupt_records() {
+    let Some(mut host) = Host::new() else { return };
+    host.start();
+    host.declare(5, host.web("web-r1-1", 1));
+    let code = |result: Result<(), model::Fault>| result.err().map(|f| f.code).unwrap_or_default();
+    assert_eq!(code(host.try_declare(4, host.web("web-r1-1", 2))), "stale-stamp");
+    assert_eq!(code(host.try_declare(5, host.web("web-r1-1", 2))), "stamp-reused");
+    assert_eq!(
+        code(host.try_declare(6, host.group(Want { name: "web-r1-1", run: &["true"], count: 1, ..Want::default() }))),
+        "release-changed"
+    );
+    host.until("web-r1-1", "healthy", |seen| all_healthy(seen, 1));
+    host.declare(6, host.gone("web-r1-1"));
+    host.until("web-r1-1", "gone", |seen| seen.instances.is_empty());
+    host.restart();
+    assert_eq!(code(host.try_declare(7, host.web("web-r1-1", 1))), "group-gone");
+    assert_eq!(code(host.try_declare(5, host.web("web-r1-1", 1))), "stale-stamp");
+    host.declare(1, host.web("web-r2-2", 1));
+    let one = host.until("web-r2-2", "healthy", |seen| all_healthy(seen, 1)).instances[0].clone();
+    let file = host.layout.group(&model::GroupName::new("web-r2-2").unwrap());
+    let good = std::fs::read(&file).unwrap();
+    host.stop();
+    std::fs::write(&file, &good[..good.len() / 2]).unwrap();
+    host.start();
+    let seen = host.until("web-r2-2", "trouble", |seen| seen.trouble.as_ref().is_some_and(|t| t.contains("corrupt")));
+    assert_eq!(seen.instances.iter().map(|i| &i.id).collect::<Vec<_>>(), [&one.id], "it is left alone");
+    assert_eq!(code(host.try_declare(9, host.web("web-r2-2", 3))), "corrupt-state");
+    assert!(crate::common::get(one.addr.unwrap(), "/healthz").is_ok());
+    std::fs::write(&file, &good).unwrap();
+    host.until("web-r2-2", "healed", |seen| seen.trouble.is_none() && all_healthy(seen, 1));
+    assert!(host.second_keeper().contains("another keeper holds this data directory"));
+}
+
+/// Programs say `born` when they begin, so that a second launch of one instance would stand in its log.
+#[test]
+#[ignore = "needs root"]
+fn killed_at_random_moments_nothing_is_lost_doubled_or_left() {
+    let Some(mut host) = Host::new() else { return };
+    let mut random = crate::common::Random::new();
+    let mut resumed_ms = Vec::new();
+    for round in 0..40u64 {
+        resumed_ms.push(host.start());
+        host.declare(round + 1, host.web("web-r1-1", 1 + (random.next() % 4) as u32));
+        // Half of the rounds end within the launch of a fresh group.
+        if random.next().is_multiple_of(2) {
+            host.declare(1, host.web(&format!("tmp-r1-{round}"), 1));
+            std::thread::sleep(Duration::from_millis(random.next() % 120));
+        } else {
+            host.tmp_groups_gone();
+            std::thread::sleep(Duration::from_millis(random.next() % 500));
+        }
+        host.stop();
+        host.check_born_once();
+    }
+    host.start();
+    host.tmp_groups_gone();
+    host.declare(1_000, host.web("web-r1-1", 3));
+    let seen = host.until("web-r1-1", "3 healthy", |seen| all_healthy(seen, 3));
+    assert_eq!(seen.deaths, 0, "nothing died: {seen:?}");
+    host.until_only(&seen.instances.iter().map(|i| i.id.to_string()).collect::<Vec<_>>());
+    host.check_born_once();
+    resumed_ms.sort_unstable();
+    println!("40 keepers answered after {}..{} ms", resumed_ms[0], resumed_ms[39]);
+    assert!(resumed_ms[39] < 10_000);
+    host.declare(1_001, host.gone("web-r1-1"));
+    host.until("web-r1-1", "nothing left", |seen| seen.instances.is_empty());
+    host.until_clean();
+}
+
+/// The shims die as well, at moments of their own: launches fail and programs die, but the keeper gets there and leaves nothing.
+#[test]
+#[ignore = "needs root"]
+fn shims_killed_at_random_moments_leave_nothing() {
+    let Some(mut host) = Host::new() else { return };
+    let mut random = crate::common::Random::new();
+    host.start();
+    for round in 0..15u64 {
+        host.declare(round + 1, host.web("web-r1-1", 3));
+        std::thread::sleep(Duration::from_millis(random.next() % 120));
+        host.kill_some_shim(random.next());
+        if random.next().is_multiple_of(4) {
+            host.restart();
+        }
+    }
+    host.until_settled("web-r1-1", |seen| all_healthy(seen, 3));
+    println!("{} deaths", host.observe("web-r1-1").deaths);
+    host.check_born_once();
+    host.declare(1_001, host.gone("web-r1-1"));
+    host.until("web-r1-1", "nothing left", |seen| seen.instances.is_empty());
+    host.until_clean();
+}
+
+#[test]
+#[ignore = "needs root"]
+fn garbage_of_every_kind_is_found() {
+    let Some(mut host) = Host::new() else { return };
+    host.start();
+    host.declare(1, host.web("web-r1-1", 1));
+    let kept = host.until("web-r1-1", "healthy", |seen| all_healthy(seen, 1)).instances[0].clone();
+    host.make_garbage();
+    host.until_only(&[kept.id.to_string()]);
+    // A group whose file is gone: its instances have no owner.
+    host.stop();
+    std::fs::remove_file(host.layout.group(&model::GroupName::new("web-r1-1").unwrap())).unwrap();
+    host.start();
+    host.until_clean();
+}
+
+#[test]
+#[ignore = "needs root"]
+fn probes_of_every_kind() {
+    let Some(mut host) = Host::new() else { return };
+    host.start();
+    let exec = |file: &str| Probe::Exec { command: vec!["test".to_string(), "-e".to_string(), file.to_string()] };
+    let hang = Probe::Exec { command: vec!["sleep".to_string(), "1000".to_string()] };
+    for (name, probe, passes) in [
+        ("tcp-r1-1", Probe::Tcp, true),
+        ("run-r1-1", Probe::Running, true),
+        ("ex-r1-1", exec("/app/code"), true),
+        ("exno-r1-1", exec("/app/nothing"), false),
+        ("hang-r1-1", hang, false),
+        ("web-r1-1", Probe::Http { path: "/no-such-page".to_string() }, false),
+    ] {
+        let mut spec = host.web(name, 1);
+        let GroupWish::Run { release, .. } = &mut spec.wish else { unreachable!() };
+        release.health.probe = probe;
+        host.declare(1, spec);
+        if passes {
+            host.until(name, "healthy", |seen| all_healthy(seen, 1));
+        } else {
+            host.until(name, "up", |seen| seen.instances.len() == 1);
+            std::thread::sleep(Duration::from_millis(1_500));
+            assert_eq!(host.observe(name).instances[0].healthy_ms, None, "{name}");
+        }
+    }
+    assert!(host.program_count("sleep\u{0}1000\u{0}") <= 1, "a probe that hangs is killed inside too");
+}

@@ -1,0 +1,209 @@
+//! A perfect little world for tests: declarations come true at once, everybody is healthy, time passes only when told to.
+
+use model::*;
+use rotation::{Decision, Declaration, Intent, Rotation, decide, plan};
+use std::collections::BTreeMap;
+
+pub fn service() -> ServiceName {
+    ServiceName::new("web").unwrap()
+}
+
+pub fn group(text: &str) -> GroupName {
+    GroupName::new(text).unwrap()
+}
+
+pub fn release(number: u64, routed: bool) -> Release {
+    Release {
+        service: service(),
+        number,
+        image_name: ImageName::new("base").unwrap(),
+        image: Digest::new(format!("sha256:{number:064x}")).unwrap(),
+        artifact: None,
+        run: vec!["serve".to_string()],
+        env: BTreeMap::new(),
+        user: ServiceSpec::default_user(),
+        port: routed.then_some(80),
+        health: Health { healthy_for_ms: 1_000, ..Health::default() },
+        drain: Drain { within_ms: 5_000, ..Drain::default() },
+        limits: Limits::default(),
+        route: routed.then(|| Route::on(([127, 0, 0, 1], 80).into())),
+        checks: Vec::new(),
+    }
+}
+
+pub fn spec(count: u32, waves: Vec<Wave>, soak_ms: u64, routed: bool) -> ServiceSpec {
+    let made = release(0, routed);
+    ServiceSpec {
+        name: service(),
+        tier: TierName::new("web").unwrap(),
+        image: made.image_name,
+        artifact: None,
+        run: made.run,
+        env: made.env,
+        user: made.user,
+        port: made.port,
+        count,
+        health: made.health,
+        drain: made.drain,
+        limits: made.limits,
+        route: made.route,
+        checks: Vec::new(),
+        rollout: Rollout { waves, soak_ms, errors_ppm: 10_000, within_ms: 60_000, freeze: Vec::new() },
+    }
+}
+
+pub fn standing(name: &str, number: u64, routed: bool) -> Standing {
+    Standing { group: group(name), release: release(number, routed) }
+}
+
+#[derive(Clone)]
+pub struct Perfect {
+    pub now: Time,
+    pub view: View,
+    launched: u64,
+}
+
+impl Perfect {
+    pub fn new(from: Option<(&Standing, u32)>, routed: bool) -> Self {
+        let route = routed.then(|| RouteSeen::unknown(rotation::route_name(&service())));
+        let view = View { at: Time(1_000_000), groups: BTreeMap::new(), route, objects: BTreeMap::new() };
+        let mut world = Self { now: Time(1_000_000), view, launched: 0 };
+        if let Some((from, count)) = from {
+            world.scale(&from.group, None, from.release.number, count);
+            if let Some(route) = world.view.route.as_mut().filter(|_| from.release.route.is_some()) {
+                route.weights.insert(from.group.clone(), 100);
+            }
+        }
+        world
+    }
+
+    pub fn scale(&mut self, name: &GroupName, stamp: Option<Stamp>, release: u64, count: u32) {
+        let seen = self.view.groups.entry(name.clone()).or_insert_with(|| GroupSeen::unknown(name.clone()));
+        seen.stamp = stamp;
+        seen.wish = WishSeen::Run { release, count };
+        while seen.instances.len() < count as usize {
+            self.launched += 1;
+            seen.instances.push(InstanceSeen {
+                id: InstanceId::new(format!("{name}-{}", self.launched)).unwrap(),
+                state: InstanceState::Running,
+                addr: None,
+                started: self.now,
+                healthy_ms: Some(3_600_000),
+                exit: None,
+            });
+        }
+        seen.instances.truncate(count as usize);
+        if let Some(route) = &mut self.view.route {
+            let traffic = route.groups.entry(name.clone()).or_default();
+            let well = TargetSeen { healthy_ms: Some(3_600_000), in_flight: 0, draining: false };
+            traffic.targets = seen.instances.iter().map(|i| (i.id.clone(), well.clone())).collect();
+        }
+    }
+
+    pub fn obey(&mut self, declaration: &Declaration) {
+        match declaration {
+            Declaration::Group(stamp, GroupSpec { group, wish: GroupWish::Run { release, count, once }, .. }) => {
+                self.scale(group, Some(*stamp), release.number, *count);
+                if once.is_some() {
+                    let seen = self.view.groups.get_mut(group).unwrap();
+                    seen.instances[0].state = InstanceState::Exited;
+                    seen.instances[0].exit = Some(Exit { code: 0, at: self.now });
+                }
+            }
+            Declaration::Group(stamp, GroupSpec { group, wish: GroupWish::Gone, .. }) => {
+                self.scale(group, Some(*stamp), 0, 0);
+                self.view.groups.get_mut(group).unwrap().wish = WishSeen::Gone;
+            }
+            Declaration::Route(stamp, spec) => {
+                let route = self.view.route.as_mut().expect("a service with a route");
+                route.stamp = Some(*stamp);
+                route.weights = spec.weights.clone();
+            }
+        }
+    }
+
+    pub fn pass(&mut self, ms: u64) {
+        self.now = self.now.plus(ms);
+        self.view.at = self.now;
+    }
+
+    /// One server of the group is seen dead: the keeper has not replaced it yet.
+    pub fn without(&self, name: &GroupName, place: usize) -> View {
+        let mut view = self.view.clone();
+        view.groups.get_mut(name).unwrap().instances.remove(place);
+        view
+    }
+}
+
+/// A rotation and its journal over the perfect world.
+pub struct Walk {
+    pub lines: Vec<EventLine>,
+    pub r: Rotation,
+    pub world: Perfect,
+    pub fence: Fence,
+}
+
+impl Walk {
+    pub fn open(spec: &ServiceSpec, from: Option<(&Standing, u32)>, to: &Standing) -> Self {
+        let routed = spec.route.is_some() || from.is_some_and(|(f, _)| f.release.route.is_some());
+        let world = Perfect::new(from, routed);
+        let intent = Intent { spec, from: from.map(|(f, _)| f), to, direction: Direction::Forward };
+        let plan = plan(&intent, &world.view).unwrap();
+        let opened = Opened { spec: spec.clone(), from: from.map(|(f, _)| f.clone()), to: to.clone(), plan, why: "test".to_string() };
+        Self::with(opened, world)
+    }
+
+    pub fn with(opened: Opened, world: Perfect) -> Self {
+        let id = RotationId::of(&service(), 7);
+        let line = EventLine { rotation: id, seq: 0, at: world.now, fence: Fence(0), event: Event::Opened(opened) };
+        let r = Rotation::fold(std::slice::from_ref(&line)).unwrap();
+        Self { lines: vec![line], r, world, fence: Fence(1) }
+    }
+
+    pub fn decide(&self) -> Decision {
+        decide(&self.r, &self.world.view, &[], self.world.now, self.fence)
+    }
+
+    pub fn record(&mut self, event: Event) {
+        let line = EventLine { rotation: self.r.id.clone(), seq: self.r.len, at: self.world.now, fence: self.fence, event };
+        self.r.apply(&line).unwrap();
+        self.lines.push(line);
+        let objects = self.r.objects();
+        self.world.view.objects.extend(objects.into_iter().map(|o| (o, true)));
+    }
+
+    pub fn ask(&mut self, n: u64, ask: Ask) {
+        self.record(Event::AskTaken(Asked { n, ask, by: "somebody".to_string() }));
+    }
+
+    /// One turn; false at the end.
+    pub fn turn(&mut self) -> bool {
+        match self.decide() {
+            Decision::Record(event) => self.record(event),
+            Decision::Declare(declaration) => self.world.obey(&declaration),
+            Decision::Wait { .. } => self.world.pass(500),
+            Decision::Done => return false,
+        }
+        true
+    }
+
+    /// Turns until the step at this place of the present plan is next and nothing of it was done.
+    pub fn until(&mut self, step: u32) {
+        for _ in 0..10_000 {
+            if self.r.cursor == step && self.r.started.is_none() {
+                return;
+            }
+            assert!(self.turn(), "closed before step {step}");
+        }
+        panic!("step {step} was never reached");
+    }
+
+    pub fn until_closed(&mut self) {
+        for _ in 0..10_000 {
+            if !self.turn() {
+                return;
+            }
+        }
+        panic!("not closed: {:?}", self.decide());
+    }
+}

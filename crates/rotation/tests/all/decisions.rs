@@ -1,0 +1,366 @@
+//! Decisions case by case: asks, gates, deadlines, adoption, and the sentences people read.
+
+use crate::common::*;
+use model::*;
+use rotation::{Check, Decision, check, decide, explain};
+
+fn routed(soak_ms: u64) -> Walk {
+    let spec = spec(4, vec![Wave::Percent(50), Wave::Percent(100)], soak_ms, true);
+    Walk::open(&spec, Some((&standing("web-r1-1", 1, true), 4)), &standing("web-r2-2", 2, true))
+}
+
+fn workers(soak_ms: u64) -> Walk {
+    let spec = spec(2, vec![Wave::Percent(100)], soak_ms, false);
+    Walk::open(&spec, Some((&standing("web-r1-1", 1, false), 2)), &standing("web-r2-2", 2, false))
+}
+
+fn why(walk: &Walk) -> String {
+    explain(&walk.r, &walk.world.view, walk.world.now).map_or("closed".to_string(), |(why, _)| why)
+}
+
+fn turned_back(decision: &Decision) -> &str {
+    match decision {
+        Decision::Record(Event::PlanReplaced { why, plan }) => {
+            assert_eq!(plan.direction, Direction::Back);
+            why
+        }
+        other => panic!("it did not turn back: {other:?}"),
+    }
+}
+
+fn traffic<'a>(walk: &'a mut Walk, name: &str) -> &'a mut GroupTraffic {
+    walk.world.view.route.as_mut().unwrap().groups.get_mut(&group(name)).unwrap()
+}
+
+/// Begins the step that is next and declares it, but lets nothing come true.
+fn begin(walk: &mut Walk, step: u32) {
+    walk.until(step);
+    let decision = walk.decide();
+    let Decision::Record(event @ Event::StepStarted { .. }) = decision else { panic!("{decision:?}") };
+    walk.record(event);
+}
+
+#[test]
+fn the_sentences_of_why() {
+    let mut walk = routed(10_000);
+    let mut told = vec![why(&walk)];
+    begin(&mut walk, 1);
+    told.push(why(&walk));
+    walk.turn();
+    walk.world.view.groups.get_mut(&group("web-r2-2")).unwrap().instances[0].healthy_ms = None;
+    walk.world.view.groups.get_mut(&group("web-r2-2")).unwrap().trouble = Some("no memory left".to_string());
+    told.push(why(&walk));
+    walk.world.scale(&group("web-r2-2"), walk.r.started.as_ref().map(|s| s.stamp), 2, 0);
+    walk.world.scale(&group("web-r2-2"), walk.r.started.as_ref().map(|s| s.stamp), 2, 2);
+    told.push(why(&walk));
+    begin(&mut walk, 3);
+    walk.world.pass(2_000);
+    traffic(&mut walk, "web-r2-2").requests = 1_000;
+    traffic(&mut walk, "web-r2-2").errors = 3;
+    told.push(why(&walk));
+    walk.until(4);
+    walk.ask(1, Ask::Pause);
+    told.push(why(&walk));
+    walk.ask(2, Ask::Resume);
+    let hurt = walk.world.without(&group("web-r2-2"), 0);
+    told.push(explain(&walk.r, &hurt, walk.world.now).unwrap().0);
+    begin(&mut walk, 8);
+    traffic(&mut walk, "web-r1-1").in_flight = 7;
+    walk.world.pass(1_000);
+    told.push(why(&walk));
+    walk.world.pass(5_000);
+    told.push(why(&walk));
+    walk.until_closed();
+    told.push(walk.r.closed.as_ref().unwrap().why.clone());
+    told.push(why(&walk));
+    insta::assert_snapshot!(told.join("\n"), @r"
+    step 0 (bake base) is about to begin
+    step 1 (scale web-r2-2 to 2) has begun and is being declared
+    1 of 2 of web-r2-2 are healthy for the stated time; the last launch failed: no memory left
+    step 1 (scale web-r2-2 to 2) is satisfied: 2 of 2 of web-r2-2 are healthy
+    soaking web-r2-2: 8 s left, 3 failed of 1000 so far
+    paused before step 4 (scale web-r1-1 to 2)
+    scale web-r1-1 to 2 must wait: 1 of 2 of web-r2-2 are healthy
+    draining web-r1-1: 7 in flight
+    step 8 (drain web-r1-1) is satisfied: the drain deadline of web-r1-1 has passed with 7 in flight
+    web@r2 stands alone, whole
+    closed
+    ");
+}
+
+#[test]
+fn a_pause_lets_the_running_step_end_and_begins_none() {
+    let mut walk = routed(0);
+    begin(&mut walk, 1);
+    walk.ask(1, Ask::Pause);
+    for _ in 0..10 {
+        walk.turn();
+    }
+    assert_eq!((walk.r.cursor, walk.r.started.is_none()), (2, true));
+    assert!(why(&walk).starts_with("paused before step 2"), "{}", why(&walk));
+    walk.world.pass(10_000_000); // no deadline holds while it is paused
+    assert!(matches!(walk.decide(), Decision::Wait { .. }));
+    walk.ask(2, Ask::Resume);
+    walk.until_closed();
+    assert_eq!(walk.r.closed.unwrap().verdict, Verdict::Promoted);
+}
+
+#[test]
+fn the_time_of_a_pause_does_not_count_against_the_running_step() {
+    let mut walk = routed(0);
+    begin(&mut walk, 1);
+    walk.ask(1, Ask::Pause);
+    walk.world.pass(10_000_000);
+    assert!(matches!(walk.decide(), Decision::Declare(_)));
+    walk.ask(2, Ask::Resume);
+    walk.world.pass(59_000);
+    assert!(matches!(walk.decide(), Decision::Declare(_)));
+    walk.world.pass(1_000);
+    assert!(turned_back(&walk.decide()).contains("took too long"));
+}
+
+#[test]
+fn a_return_is_refused_once_the_old_servers_begin_to_go() {
+    let mut walk = routed(0);
+    begin(&mut walk, 7);
+    assert!(matches!(walk.r.step().unwrap().step, Step::Retire { .. }));
+    walk.ask(1, Ask::Return);
+    assert_eq!(walk.r.turns, ["somebody asked to return; refused: the old servers have begun to retire"]);
+    walk.until_closed();
+    assert_eq!(walk.r.closed.unwrap().verdict, Verdict::Promoted);
+}
+
+#[test]
+fn asks_are_taken_one_by_one_and_once() {
+    let walk = routed(0);
+    let asked = |n, ask| Asked { n, ask, by: "somebody".to_string() };
+    let asks = [asked(1, Ask::Pause), asked(2, Ask::Stop)];
+    let taken = |walk: &Walk, asks: &[Asked]| decide(&walk.r, &walk.world.view, asks, walk.world.now, walk.fence);
+    assert_eq!(taken(&walk, &asks), Decision::Record(Event::AskTaken(asks[0].clone())));
+    let mut walk = walk;
+    walk.ask(1, Ask::Pause);
+    assert_eq!(taken(&walk, &asks), Decision::Record(Event::AskTaken(asks[1].clone())));
+    walk.ask(2, Ask::Stop);
+    let Decision::Record(Event::Closed { verdict, census, .. }) = taken(&walk, &asks) else { panic!("not stopped") };
+    assert_eq!((verdict, census.standing.map(|s| s.group)), (Verdict::Stopped, Some(group("web-r1-1"))));
+    assert_eq!(census.healthy.into_iter().collect::<Vec<_>>(), [(group("web-r1-1"), 4)]);
+}
+
+#[test]
+fn errors_while_soaking_turn_it_back() {
+    let mut walk = routed(10_000);
+    traffic_before_the_soak(&mut walk);
+    walk.world.pass(1_000);
+    traffic(&mut walk, "web-r2-2").requests += 1_000;
+    traffic(&mut walk, "web-r2-2").errors += 10; // 1 %: no more than allowed
+    assert!(matches!(walk.decide(), Decision::Wait { .. }));
+    traffic(&mut walk, "web-r2-2").errors += 1;
+    assert_eq!(turned_back(&walk.decide()), "11 of 1000 requests to web-r2-2 failed while soaking (1 %)");
+}
+
+/// Errors from before the soak do not count: the mark is taken where it begins.
+fn traffic_before_the_soak(walk: &mut Walk) {
+    walk.until(3);
+    let before = traffic(walk, "web-r2-2");
+    (before.requests, before.errors) = (500, 400);
+    begin(walk, 3);
+    assert_eq!(walk.r.started.as_ref().unwrap().mark, Some(TrafficMark { epoch: 0, requests: 500, errors: 400 }));
+}
+
+#[test]
+fn counters_that_begin_again_make_the_soak_begin_again() {
+    let mut walk = routed(10_000);
+    traffic_before_the_soak(&mut walk);
+    walk.world.pass(8_000);
+    walk.world.view.route.as_mut().unwrap().epoch = 1;
+    *traffic(&mut walk, "web-r2-2") = GroupTraffic { requests: 100, errors: 0, ..traffic(&mut walk, "web-r2-2").clone() };
+    let first_at = walk.r.started.as_ref().unwrap().first_at;
+    walk.turn();
+    let started = walk.r.started.clone().unwrap();
+    assert_eq!(started.mark, Some(TrafficMark { epoch: 1, requests: 0, errors: 0 }));
+    assert_eq!((started.first_at, started.since), (first_at, walk.world.now));
+    walk.world.pass(9_000);
+    assert!(matches!(walk.decide(), Decision::Wait { .. }), "the soak was cut short");
+    // What failed in the new epoch before the new mark counts as well.
+    traffic(&mut walk, "web-r2-2").errors = 50;
+    assert!(turned_back(&walk.decide()).contains("50 of 100 requests"));
+}
+
+#[test]
+fn a_worker_that_dies_while_soaking_turns_it_back() {
+    let mut walk = workers(10_000);
+    begin(&mut walk, 2);
+    walk.world.pass(1_000);
+    assert!(matches!(walk.decide(), Decision::Wait { .. }));
+    walk.world.view.groups.get_mut(&group("web-r2-2")).unwrap().deaths = 1;
+    assert_eq!(turned_back(&walk.decide()), "1 server of web-r2-2 died while soaking");
+}
+
+#[test]
+fn a_soak_does_not_end_while_its_group_is_not_whole() {
+    let mut walk = workers(5_000);
+    begin(&mut walk, 2);
+    walk.world.pass(6_000);
+    let hurt = walk.world.without(&group("web-r2-2"), 0);
+    let decision = decide(&walk.r, &hurt, &[], walk.world.now, walk.fence);
+    let Decision::Wait { why, .. } = decision else { panic!("{decision:?}") };
+    assert_eq!(why, "the soak of web-r2-2 is over, but 1 of 2 of web-r2-2 are healthy");
+}
+
+#[test]
+fn a_crash_loop_is_not_waited_for() {
+    let mut walk = routed(0);
+    begin(&mut walk, 1);
+    walk.turn();
+    let seen = walk.world.view.groups.get_mut(&group("web-r2-2")).unwrap();
+    seen.instances.iter_mut().for_each(|i| i.healthy_ms = None);
+    seen.deaths = 4;
+    assert!(matches!(walk.decide(), Decision::Wait { .. }));
+    walk.world.view.groups.get_mut(&group("web-r2-2")).unwrap().deaths = 5;
+    assert_eq!(turned_back(&walk.decide()), "web-r2-2 crashes in a loop: 5 servers died and none is healthy");
+}
+
+#[test]
+fn a_started_step_is_adopted_and_its_deadline_is_not_moved() {
+    let mut walk = routed(0);
+    begin(&mut walk, 1);
+    let first_at = walk.r.started.as_ref().unwrap().first_at;
+    walk.world.pass(30_000);
+    walk.fence = Fence(5);
+    let decision = walk.decide();
+    let Decision::Record(event @ Event::StepStarted { .. }) = decision else { panic!("{decision:?}") };
+    walk.record(event);
+    let started = walk.r.started.clone().unwrap();
+    assert_eq!((started.first_at, started.stamp.fence, started.adopted), (first_at, Fence(5), true));
+    walk.world.pass(30_000);
+    assert!(turned_back(&walk.decide()).contains("took too long (60 s)"));
+    // A driver whose fence is older than the step's has been replaced: it does nothing.
+    assert!(matches!(decide(&walk.r, &walk.world.view, &[], walk.world.now, Fence(4)), Decision::Wait { .. }));
+}
+
+#[test]
+fn an_adopted_soak_is_longer_by_what_clocks_may_be_apart_but_never_begins_again_for_ever() {
+    let mut walk = routed(60_000);
+    begin(&mut walk, 3);
+    walk.world.pass(59_000);
+    walk.fence = Fence(2);
+    walk.turn();
+    walk.world.pass(1_000);
+    assert!(matches!(walk.decide(), Decision::Wait { .. }));
+    walk.world.pass(5_000);
+    assert!(matches!(walk.decide(), Decision::Record(Event::StepSatisfied { .. })));
+}
+
+#[test]
+fn a_view_older_than_what_was_seen_before_is_not_believed() {
+    let mut walk = routed(0);
+    walk.until(2);
+    let mut old = walk.world.view.clone();
+    old.groups.get_mut(&group("web-r2-2")).unwrap().stamp = None;
+    let Decision::Wait { why, .. } = decide(&walk.r, &old, &[], walk.world.now, walk.fence) else { panic!("believed") };
+    assert_eq!(why, "what was seen of web-r2-2 is older than what was known before");
+}
+
+#[test]
+fn a_drain_deadline_that_passed_is_noted() {
+    let mut walk = routed(0);
+    begin(&mut walk, 6);
+    assert_eq!(walk.r.step().unwrap().step.kind(), "drain");
+    traffic(&mut walk, "web-r1-1").in_flight = 2;
+    walk.world.pass(4_999);
+    assert!(matches!(walk.decide(), Decision::Wait { .. }));
+    walk.world.pass(1);
+    let Decision::Record(Event::StepSatisfied { seen, .. }) = walk.decide() else { panic!("not satisfied") };
+    assert_eq!(seen, "the drain deadline of web-r1-1 has passed with 2 in flight");
+}
+
+#[test]
+fn a_check_that_fails_turns_it_back() {
+    let spec = spec(1, vec![], 0, true);
+    let mut new = standing("web-r2-2", 2, true);
+    new.release.checks = vec![model::Check { name: "smoke".to_string(), run: vec!["smoke".to_string()], within_ms: 5_000 }];
+    let mut walk = Walk::open(&spec, Some((&standing("web-r1-1", 1, true), 1)), &new);
+    begin(&mut walk, 1);
+    walk.turn();
+    let instance = &mut walk.world.view.groups.get_mut(&group("web-r2-2-c1")).unwrap().instances[0];
+    instance.exit.as_mut().unwrap().code = 3;
+    assert_eq!(turned_back(&walk.decide()), "the check web-r2-2-c1 exited with 3");
+    walk.until_closed();
+    assert_eq!(walk.r.closed.as_ref().unwrap().verdict, Verdict::Returned);
+    assert!(walk.world.view.groups[&group("web-r2-2-c1")].instances.is_empty(), "the check's group is left");
+}
+
+#[test]
+fn going_back_keeps_trying_and_only_a_stop_ends_it() {
+    let mut walk = routed(0);
+    walk.until(4);
+    walk.ask(1, Ask::Return);
+    walk.turn();
+    begin(&mut walk, 0);
+    walk.world.pass(100_000_000);
+    assert!(matches!(walk.decide(), Decision::Declare(_)), "it gave up");
+    walk.ask(2, Ask::Stop);
+    assert!(matches!(walk.decide(), Decision::Record(Event::Closed { verdict: Verdict::Stopped, .. })));
+}
+
+#[test]
+fn a_guard_that_refuses_for_too_long_turns_it_back() {
+    let mut walk = routed(0);
+    walk.until(3);
+    let hurt = |walk: &Walk| walk.world.without(&group("web-r2-2"), 0);
+    let Decision::Wait { why, until } = decide(&walk.r, &hurt(&walk), &[], walk.world.now, walk.fence) else { panic!("it shrank") };
+    assert_eq!(why, "scale web-r1-1 to 2 must wait: 1 of 2 of web-r2-2 are healthy");
+    assert_eq!(until, Some(walk.r.moved_at.plus(60_000)));
+    walk.world.pass(60_000);
+    let decision = decide(&walk.r, &hurt(&walk), &[], walk.world.now, walk.fence);
+    assert!(turned_back(&decision).starts_with("it could not go on:"));
+}
+
+#[test]
+fn checks_of_steps_by_place() {
+    let mut walk = routed(0);
+    begin(&mut walk, 1);
+    let at = |walk: &Walk, step| check(&walk.r, step, &walk.world.view, walk.world.now);
+    assert_eq!(at(&walk, 0), Check::Satisfied("the store has every object, whole".to_string()));
+    assert_eq!(at(&walk, 1), Check::NotYet("the keeper has not yet taken it".to_string()));
+    assert_eq!(at(&walk, 2), Check::NotYet("step 1 comes first: scale web-r2-2 to 2".to_string()));
+    assert!(matches!(at(&walk, 99), Check::Refused(_)));
+    walk.turn();
+    assert_eq!(at(&walk, 1), Check::Satisfied("2 of 2 of web-r2-2 are healthy".to_string()));
+}
+
+#[test]
+fn a_stop_while_nothing_can_be_seen_goes_by_the_journal() {
+    let mut walk = routed(0);
+    walk.until(3);
+    walk.ask(1, Ask::Stop);
+    let stands = |walk: &Walk| match decide(&walk.r, &View::default(), &[], walk.world.now, walk.fence) {
+        Decision::Record(Event::Closed { verdict: Verdict::Stopped, census, .. }) => census.standing.map(|s| s.group),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(stands(&walk), Some(group("web-r1-1")), "half of the customers each: the old one stands");
+    let mut walk = routed(0);
+    walk.until(6);
+    walk.ask(1, Ask::Stop);
+    assert_eq!(stands(&walk), Some(group("web-r2-2")), "the new one had all customers");
+    let spec = spec(1, vec![], 0, true);
+    let mut walk = Walk::open(&spec, None, &standing("web-r1-1", 1, true));
+    walk.ask(1, Ask::Stop);
+    assert_eq!(stands(&walk), None);
+    let mut walk = Walk::open(&spec, None, &standing("web-r1-1", 1, true));
+    walk.until(2);
+    walk.ask(1, Ask::Stop);
+    assert_eq!(stands(&walk), Some(group("web-r1-1")));
+}
+
+#[test]
+fn an_ask_to_return_twice_does_not_hide_why_it_went_back() {
+    let mut walk = routed(0);
+    walk.until(4);
+    walk.ask(1, Ask::Return);
+    walk.turn();
+    walk.ask(2, Ask::Return);
+    assert_eq!(walk.r.turns[1], "somebody asked to return; refused: it is going back already");
+    walk.until_closed();
+    assert_eq!(walk.r.closed.unwrap().why, "somebody asked to return");
+}

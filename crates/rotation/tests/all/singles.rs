@@ -1,0 +1,138 @@
+//! Plans of one step, by hand, and rollouts tier by tier.
+
+use crate::common::*;
+use model::*;
+use rotation::{Next, next, single};
+use std::collections::BTreeMap;
+
+fn weights(all: &[(&str, u32)]) -> BTreeMap<GroupName, u32> {
+    all.iter().map(|(g, w)| (group(g), *w)).collect()
+}
+
+fn code(spec: &ServiceSpec, step: &Step, view: &View) -> String {
+    single(spec, step, view).map_or_else(|f| f.code, |_| "ok".to_string())
+}
+
+#[test]
+fn what_would_break_the_floor_is_refused() {
+    let old = standing("web-r1-1", 1, true);
+    let spec = spec(3, vec![], 0, true);
+    let mut world = Perfect::new(Some((&old, 3)), true);
+    world.scale(&group("web-r2-2"), None, 2, 1);
+    let scale = |name: &str, count| Step::Scale { group: group(name), count };
+    let shift = |to: &[(&str, u32)]| Step::Shift { route: rotation::route_name(&service()), weights: weights(to) };
+    let cases = [
+        (scale("web-r1-1", 2), "floor"),
+        (scale("web-r1-1", 3), "ok"),
+        (scale("web-r1-1", 4), "ok"),
+        (scale("web-r2-2", 0), "ok"),
+        (scale("web-r9-9", 1), "no-such-group"),
+        (shift(&[("web-r2-2", 100)]), "floor"),
+        (shift(&[("web-r1-1", 67), ("web-r2-2", 33)]), "ok"),
+        (shift(&[("web-r1-1", 100)]), "ok"),
+        (shift(&[]), "floor"),
+        (shift(&[("web-r1-1", 99)]), "weights"),
+        (Step::Retire { group: group("web-r1-1") }, "floor"),
+        (Step::Retire { group: group("web-r2-2") }, "ok"),
+        (Step::Drain { group: group("web-r2-2"), within_ms: 1 }, "ok"),
+        (Step::Soak { group: group("web-r1-1"), for_ms: 1, errors_ppm: 0 }, "ok"),
+    ];
+    for (step, wanted) in cases {
+        assert_eq!(code(&spec, &step, &world.view), wanted, "{step:?}");
+    }
+    world.view.groups.get_mut(&group("web-r2-2")).unwrap().wish = WishSeen::Gone;
+    assert_eq!(code(&spec, &scale("web-r2-2", 1), &world.view), "group-gone");
+    assert_eq!(code(&spec, &Step::Retire { group: group("web-r2-2") }, &world.view), "ok");
+}
+
+#[test]
+fn workers_are_kept_too() {
+    let old = standing("web-r1-1", 1, false);
+    let spec = spec(2, vec![], 0, false);
+    let world = Perfect::new(Some((&old, 2)), false);
+    assert_eq!(code(&spec, &Step::Scale { group: group("web-r1-1"), count: 1 }, &world.view), "floor");
+    assert_eq!(code(&spec, &Step::Retire { group: group("web-r1-1") }, &world.view), "floor");
+    assert_eq!(code(&spec, &Step::Drain { group: group("web-r1-1"), within_ms: 1 }, &world.view), "no-route");
+}
+
+#[test]
+fn each_kind_of_step_alone_comes_true_and_changes_nothing_the_second_time() {
+    let old = standing("web-r1-1", 1, true);
+    let spec = spec(2, vec![], 0, true);
+    let steps = [
+        Step::Bake { image: old.release.image_name.clone(), objects: vec![old.release.image.clone()] },
+        Step::Check { group: group("web-r1-1-c9"), of: group("web-r1-1"), command: vec!["true".to_string()], within_ms: 1_000 },
+        Step::Scale { group: group("web-r1-1"), count: 3 },
+        Step::Shift { route: rotation::route_name(&service()), weights: weights(&[("web-r1-1", 100)]) },
+        Step::Soak { group: group("web-r1-1"), for_ms: 2_000, errors_ppm: 0 },
+        Step::Drain { group: group("web-r0-0"), within_ms: 1_000 },
+        Step::Retire { group: group("web-r0-0") },
+    ];
+    for step in steps {
+        let mut world = Perfect::new(Some((&old, 2)), true);
+        world.scale(&group("web-r0-0"), None, 0, 1);
+        let mut ended = Vec::new();
+        for fence in 1..=2 {
+            let plan = single(&spec, &step, &world.view).unwrap();
+            let opened = Opened { spec: spec.clone(), from: Some(old.clone()), to: old.clone(), plan, why: "by hand".to_string() };
+            let mut walk = Walk::with(opened, world);
+            walk.fence = Fence(fence);
+            walk.world.view.objects.extend(walk.r.objects().into_iter().map(|o| (o, true)));
+            walk.until_closed();
+            let closed = walk.r.closed.clone().unwrap();
+            assert_eq!((closed.verdict, closed.census.standing), (Verdict::Promoted, Some(old.clone())), "{step:?}: {}", closed.why);
+            world = walk.world;
+            let mut view = world.view.clone();
+            view.at = Time(0);
+            view.groups.values_mut().for_each(|g| {
+                g.stamp = None;
+                g.instances.iter_mut().for_each(|i| i.exit = None);
+            });
+            view.route.as_mut().unwrap().stamp = None;
+            ended.push(view);
+        }
+        assert_eq!(ended[0], ended[1], "{step:?} a second time changed the world");
+    }
+}
+
+#[test]
+fn a_single_step_that_takes_too_long_is_stopped() {
+    let old = standing("web-r1-1", 1, true);
+    let spec = spec(2, vec![], 0, true);
+    let world = Perfect::new(Some((&old, 2)), true);
+    let plan = single(&spec, &Step::Scale { group: old.group.clone(), count: 3 }, &world.view).unwrap();
+    let opened = Opened { spec, from: Some(old.clone()), to: old.clone(), plan, why: "by hand".to_string() };
+    let mut walk = Walk::with(opened, world);
+    walk.turn();
+    walk.world.pass(60_000);
+    walk.turn();
+    let closed = walk.r.closed.unwrap();
+    assert_eq!((closed.verdict, closed.census.standing), (Verdict::Stopped, Some(old)));
+    assert!(closed.why.contains("took too long"), "{}", closed.why);
+}
+
+#[test]
+fn tiers_go_in_order_and_the_first_failure_halts() {
+    let named = |name: &str| {
+        let mut spec = spec(1, vec![], 0, false);
+        spec.name = ServiceName::new(name).unwrap();
+        (spec, release(1, false))
+    };
+    let tier = |name: &str, services: &[&str]| (TierName::new(name).unwrap(), services.iter().map(|s| named(s)).collect());
+    let tiers = vec![tier("background", &["mail", "jobs"]), tier("empty", &[]), tier("web", &["web"])];
+    let rollout = RolloutPlan { why: String::new(), tiers };
+    let at = |opened: &[(&str, Option<Verdict>)]| {
+        let opened = opened.iter().map(|(s, v)| (ServiceName::new(*s).unwrap(), *v)).collect();
+        next(&rollout, &opened)
+    };
+    let (good, back) = (Some(Verdict::Promoted), Some(Verdict::Returned));
+    assert_eq!(at(&[]), Next::Open(vec![0, 1], 0));
+    assert_eq!(at(&[("mail", None)]), Next::Open(vec![1], 0));
+    assert_eq!(at(&[("mail", good), ("jobs", None)]), Next::Wait);
+    assert_eq!(at(&[("mail", good), ("jobs", good)]), Next::Open(vec![0], 2));
+    assert_eq!(at(&[("mail", back)]), Next::End(RolloutEnd::Halted));
+    assert_eq!(at(&[("mail", back), ("jobs", None)]), Next::Wait);
+    assert_eq!(at(&[("mail", good), ("jobs", good), ("web", None)]), Next::Wait);
+    assert_eq!(at(&[("mail", good), ("jobs", good), ("web", Some(Verdict::Stopped))]), Next::End(RolloutEnd::Halted));
+    assert_eq!(at(&[("mail", good), ("jobs", good), ("web", good)]), Next::End(RolloutEnd::Promoted));
+}

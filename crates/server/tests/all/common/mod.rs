@@ -1,0 +1,296 @@
+//! A small world in memory behind the ports, and a server over it in a directory of its own.
+
+use api::Client;
+use api::control::{Opened, *};
+use model::*;
+use rotation::{ImageStore, Provider, Router};
+use server::{Config, Images, Kept, Server};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+#[derive(Default)]
+pub struct State {
+    pub groups: BTreeMap<GroupName, (Stamp, GroupSpec, Vec<InstanceSeen>, u64)>,
+    pub routes: BTreeMap<RouteName, (Stamp, RouteSpec)>,
+    pub traffic: BTreeMap<GroupName, (u64, u64)>,
+    pub objects: BTreeSet<Digest>,
+    /// Neither the keeper nor the balancer answers.
+    pub down: bool,
+    /// Images on which nothing ever gets healthy.
+    pub sick: BTreeSet<Digest>,
+    /// New instances stay unhealthy for now.
+    pub slow: bool,
+    pub launched: u64,
+    pub swaps: u64,
+    pub swept: Vec<BTreeSet<Digest>>,
+}
+
+/// A release whose program is `sick` never gets healthy; one that is `bad` answers every request with an error.
+#[derive(Default)]
+pub struct Fake(Mutex<State>);
+
+impl Fake {
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    fn up(&self) -> Result<MutexGuard<'_, State>, Fault> {
+        let state = self.state();
+        if state.down { Err(Fault::world("unreachable", "the fake keeper is down")) } else { Ok(state) }
+    }
+
+    /// Groups that run, with their counts.
+    pub fn running(&self) -> BTreeMap<String, u32> {
+        let state = self.state();
+        let counts = state.groups.iter().filter_map(|(name, (_, spec, _, _))| match &spec.wish {
+            GroupWish::Run { count, .. } => Some((name.to_string(), *count)),
+            GroupWish::Gone => None,
+        });
+        counts.collect()
+    }
+
+    pub fn weights(&self, route: &str) -> BTreeMap<String, u32> {
+        let state = self.state();
+        let spec = state.routes.get(&RouteName::new(route).unwrap());
+        spec.map(|(_, s)| s.weights.iter().map(|(g, w)| (g.to_string(), *w)).collect()).unwrap_or_default()
+    }
+}
+
+fn program(spec: &GroupSpec) -> String {
+    match &spec.wish {
+        GroupWish::Run { release, .. } => release.run[0].clone(),
+        GroupWish::Gone => String::new(),
+    }
+}
+
+impl Provider for Fake {
+    fn declare(&self, stamp: Stamp, spec: &GroupSpec) -> Result<(), Fault> {
+        let mut state = self.up()?;
+        let (mut instances, mut next) = (Vec::new(), 0);
+        if let Some((old, was, there, n)) = state.groups.remove(&spec.group) {
+            if stamp < old {
+                state.groups.insert(spec.group.clone(), (old, was, there, n));
+                return Err(Fault::yours("stale-stamp", format!("{stamp} after {old}")));
+            }
+            (instances, next) = (there, n);
+        }
+        let count = match &spec.wish {
+            GroupWish::Run { count, .. } => *count as usize,
+            GroupWish::Gone => 0,
+        };
+        instances.truncate(count);
+        while instances.len() < count {
+            next += 1;
+            state.launched += 1;
+            let id = InstanceId::new(format!("{}-{next}", spec.group)).unwrap();
+            let addr = Some("10.0.0.1:80".parse().unwrap());
+            instances.push(InstanceSeen { id, state: InstanceState::Running, addr, started: Time(0), healthy_ms: None, exit: None });
+        }
+        if let GroupWish::Run { once: Some(command), .. } = &spec.wish {
+            let code = i32::from(command[0] != "true");
+            instances.iter_mut().for_each(|i| {
+                i.state = InstanceState::Exited;
+                i.exit = Some(Exit { code, at: Time(1) });
+            });
+        }
+        state.groups.insert(spec.group.clone(), (stamp, spec.clone(), instances, next));
+        Ok(())
+    }
+
+    fn observe(&self, group: &GroupName) -> Result<GroupSeen, Fault> {
+        let mut state = self.up()?;
+        let slow = state.slow;
+        let unfit = state.sick.clone();
+        let Some((stamp, spec, instances, _)) = state.groups.get_mut(group) else { return Ok(GroupSeen::unknown(group.clone())) };
+        let on_unfit = matches!(&spec.wish, GroupWish::Run { release, .. } if unfit.contains(&release.image));
+        let sick = program(spec) == "sick" || on_unfit;
+        for instance in instances.iter_mut().filter(|i| i.state == InstanceState::Running && !slow && !sick) {
+            instance.healthy_ms = Some(1 << 30);
+        }
+        let wish = match &spec.wish {
+            GroupWish::Run { release, count, .. } => WishSeen::Run { release: release.number, count: *count },
+            GroupWish::Gone => WishSeen::Gone,
+        };
+        Ok(GroupSeen { group: group.clone(), stamp: Some(*stamp), wish, instances: instances.clone(), deaths: 0, trouble: None })
+    }
+}
+
+impl Router for Fake {
+    fn declare(&self, stamp: Stamp, spec: &RouteSpec) -> Result<(), Fault> {
+        let mut state = self.up()?;
+        if state.routes.get(&spec.route).is_some_and(|(old, _)| stamp < *old) {
+            return Err(Fault::yours("stale-stamp", "an old stamp"));
+        }
+        let same = state.routes.get(&spec.route).is_some_and(|(_, old)| old == spec);
+        state.swaps += u64::from(!same);
+        state.routes.insert(spec.route.clone(), (stamp, spec.clone()));
+        Ok(())
+    }
+
+    fn observe(&self, route: &RouteName) -> Result<RouteSeen, Fault> {
+        let mut state = self.up()?;
+        let mut seen = RouteSeen { epoch: 7, ..RouteSeen::unknown(route.clone()) };
+        if let Some((stamp, spec)) = state.routes.get(route) {
+            (seen.stamp, seen.weights) = (Some(*stamp), spec.weights.clone());
+        }
+        let groups: Vec<_> = state.groups.iter().map(|(g, (_, spec, there, _))| (g.clone(), program(spec), there.clone())).collect();
+        for (group, program, there) in groups {
+            let counts = state.traffic.entry(group.clone()).or_default();
+            // Each look finds ten more requests where customers are sent.
+            let more = if seen.weights.contains_key(&group) { 10 } else { 0 };
+            *counts = (counts.0 + more, counts.1 + if program == "bad" { more } else { 0 });
+            let targets =
+                there.into_iter().map(|i| (i.id, TargetSeen { healthy_ms: i.healthy_ms, in_flight: 0, draining: false })).collect();
+            seen.groups.insert(group, GroupTraffic { in_flight: 0, requests: counts.0, errors: counts.1, targets });
+        }
+        Ok(seen)
+    }
+}
+
+impl ImageStore for Fake {
+    fn has(&self, object: &Digest) -> Result<bool, Fault> {
+        Ok(self.state().objects.contains(object))
+    }
+}
+
+impl Images for Fake {
+    fn kept(&self) -> Result<Vec<Kept>, Fault> {
+        let kept = |d: &Digest| Kept { digest: d.clone(), image: ImageName::new("base").ok(), bytes: 5, packages: 3, made: Time(1) };
+        Ok(self.state().objects.iter().map(kept).collect())
+    }
+    fn sweep(&self, keep: &BTreeSet<Digest>) -> Result<Vec<(Digest, u64)>, Fault> {
+        let mut state = self.state();
+        state.swept.push(keep.clone());
+        let gone: Vec<_> = state.objects.iter().filter(|d| !keep.contains(*d)).cloned().collect();
+        state.objects.retain(|d| keep.contains(d));
+        Ok(gone.into_iter().map(|d| (d, 5)).collect())
+    }
+}
+
+pub fn digest(letter: char) -> Digest {
+    Digest::new(format!("sha256:{}", String::from(letter).repeat(64))).unwrap()
+}
+
+pub fn name(text: &str) -> ServiceName {
+    ServiceName::new(text).unwrap()
+}
+
+pub fn spec(service: &str, tier: &str, program: &str, count: u32, listen: Option<&str>) -> ServiceSpec {
+    ServiceSpec {
+        name: name(service),
+        tier: TierName::new(tier).unwrap(),
+        image: ImageName::new("base").unwrap(),
+        artifact: None,
+        run: vec![program.into()],
+        env: BTreeMap::new(),
+        user: ServiceSpec::default_user(),
+        port: listen.map(|_| 8080),
+        count,
+        health: Health { healthy_for_ms: 0, ..Health::default() },
+        drain: Drain { within_ms: 200, ..Drain::default() },
+        limits: Limits::default(),
+        route: listen.map(|l| Route::on(l.parse().unwrap())),
+        checks: Vec::new(),
+        rollout: Rollout { waves: vec![Wave::Count(1), Wave::Percent(100)], soak_ms: 30, within_ms: 60_000, ..Rollout::default() },
+    }
+}
+
+/// The web service alone, as most tests want it.
+pub fn web(program: &str) -> DeployRequest {
+    request(vec![spec("web", "front", program, 3, Some("127.0.0.1:8080"))], Some("web"))
+}
+
+pub fn request(specs: Vec<ServiceSpec>, service: Option<&str>) -> DeployRequest {
+    let tiers = ["back", "front"].map(|t| TierName::new(t).unwrap()).to_vec();
+    DeployRequest {
+        file: ServiceFile { images: BTreeMap::new(), services: specs.into_iter().map(|s| (s.name.clone(), s)).collect(), tiers },
+        service: service.map(name),
+        images: [(ImageName::new("base").unwrap(), digest('a'))].into(),
+        artifacts: BTreeMap::new(),
+        release: None,
+        by: "test@here".into(),
+    }
+}
+
+pub struct House {
+    pub dir: tempfile::TempDir,
+    pub fake: Arc<Fake>,
+    pub server: Option<Server>,
+}
+
+impl House {
+    pub async fn new() -> House {
+        let mut house = House { dir: tempfile::tempdir().unwrap(), fake: Arc::new(Fake::default()), server: None };
+        house.fake.state().objects.insert(digest('a'));
+        house.start().await;
+        house
+    }
+
+    pub fn config(&self) -> Config {
+        let layout = Layout::new(self.dir.path());
+        let holder = server::node_id(&layout).unwrap();
+        let fake = self.fake.clone();
+        Config { layout, listen: None, holder, provider: fake.clone(), router: fake.clone(), images: fake, upkeep: None }
+    }
+
+    pub async fn start(&mut self) {
+        self.server = Some(server::start(self.config()).await.unwrap());
+    }
+
+    pub async fn stop(&mut self) {
+        self.server.take().unwrap().stop().await;
+        // A request that was being answered may let go of the database a moment later; the last one writes the log into it.
+        let log = Layout::new(self.dir.path()).database().with_file_name("afresh.db-wal");
+        let begun = Instant::now();
+        while log.exists() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "the database is never let go");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    pub fn client(&self) -> Client {
+        Client::unix(Layout::new(self.dir.path()).api_socket())
+    }
+
+    pub async fn deploy(&self, request: &DeployRequest) -> Result<Opened, Fault> {
+        self.client().post("/v1/deploy", request).await
+    }
+
+    /// Deploys and waits for the end.
+    pub async fn through(&self, request: &DeployRequest) -> RotationStatus {
+        let opened = self.deploy(request).await.unwrap();
+        assert_eq!(opened.rotations.len(), 1, "{opened:?}");
+        self.end(&opened.rotations[0]).await
+    }
+
+    pub async fn rotation(&self, id: &RotationId) -> RotationStatus {
+        self.client().get(&format!("/v1/rotations/{id}")).await.unwrap()
+    }
+
+    pub async fn end(&self, id: &RotationId) -> RotationStatus {
+        self.until(id, |r| r.verdict.is_some()).await
+    }
+
+    /// Polls until it is so; generous, since the machine is shared.
+    pub async fn until(&self, id: &RotationId, so: impl Fn(&RotationStatus) -> bool) -> RotationStatus {
+        let begun = Instant::now();
+        loop {
+            let status = self.rotation(id).await;
+            if so(&status) {
+                return status;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "it never came: {status:#?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub async fn ask(&self, id: &RotationId, ask: Ask) {
+        let request = AskRequest { ask, by: "me".into() };
+        let _: serde_json::Value = self.client().post(&format!("/v1/rotations/{id}/ask"), &request).await.unwrap();
+    }
+
+    pub async fn status(&self, service: &str) -> ServiceStatus {
+        self.client().get(&format!("/v1/services/{service}")).await.unwrap()
+    }
+}

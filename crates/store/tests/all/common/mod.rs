@@ -1,0 +1,96 @@
+//! Small whole records for the tests.
+
+use model::*;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use store::{Origin, Store};
+
+pub fn name(text: &str) -> ServiceName {
+    ServiceName::new(text).unwrap()
+}
+
+pub fn spec(service: &str, count: u32) -> ServiceSpec {
+    ServiceSpec {
+        name: name(service),
+        tier: TierName::new("web").unwrap(),
+        image: ImageName::new("base").unwrap(),
+        artifact: None,
+        run: vec!["/app/run".into()],
+        env: BTreeMap::new(),
+        user: ServiceSpec::default_user(),
+        port: None,
+        count,
+        health: Health::default(),
+        drain: Drain::default(),
+        limits: Limits::default(),
+        route: None,
+        checks: Vec::new(),
+        rollout: Rollout::default(),
+    }
+}
+
+pub fn release(service: &str, code: &str) -> Release {
+    let s = spec(service, 1);
+    Release {
+        service: s.name,
+        number: 0,
+        image_name: s.image,
+        image: Digest::new(format!("sha256:{}", "a".repeat(64))).unwrap(),
+        artifact: None,
+        run: vec![code.into()],
+        env: BTreeMap::new(),
+        user: s.user,
+        port: None,
+        health: s.health,
+        drain: s.drain,
+        limits: s.limits,
+        route: None,
+        checks: Vec::new(),
+    }
+}
+
+/// Puts the wish and the release and opens a rotation to it.
+pub fn open(store: &Store, service: &str, code: &str, at: u64) -> Result<RotationId, Fault> {
+    store.write(|tx| {
+        let spec = spec(service, 2);
+        tx.put_service(&spec, "me", Time(at))?;
+        let row = tx.put_release(&release(service, code), Time(at))?;
+        tx.open_rotation(&Origin { service: &spec.name, rollout: None, at: Time(at) }, |id, from| {
+            let group = GroupName::of(&id.service(), row.release.number, id).unwrap();
+            let to = Standing { group, release: row.release };
+            Ok(Opened { spec: spec.clone(), from, to, plan: Plan::default(), why: "a test".into() })
+        })
+    })
+}
+
+pub fn satisfied(step: u32, seen: &str) -> Event {
+    Event::StepSatisfied { step, seen: seen.into() }
+}
+
+/// Closes with the release the rotation was opened for as the standing one.
+pub fn close(store: &Store, rotation: &RotationId, verdict: Verdict, at: u64) -> Standing {
+    use rotation::Journal;
+    let lines = Journal::read(store, rotation, 0).unwrap();
+    let Event::Opened(opened) = &lines[0].event else { panic!("line 0 is {:?}", lines[0]) };
+    let standing = if verdict == Verdict::Promoted { Some(opened.to.clone()) } else { opened.from.clone() };
+    let lease = store.take(&rotation.service(), "closer", Time(u64::MAX / 4), 1).unwrap();
+    let census = Census { standing: standing.clone(), ..Census::default() };
+    let event = Event::Closed { verdict, why: "a test".into(), census };
+    store.append(&lease, rotation, lines.len() as u64, Time(at), &event).unwrap();
+    store.release(&lease).unwrap();
+    standing.unwrap_or_else(|| opened.to.clone())
+}
+
+pub struct Dir(pub tempfile::TempDir);
+
+impl Dir {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+    pub fn db(&self) -> PathBuf {
+        self.0.path().join("control/afresh.db")
+    }
+    pub fn store(&self) -> Store {
+        Store::open(&self.db()).unwrap()
+    }
+}
