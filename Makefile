@@ -2,18 +2,25 @@
 # ARGS is passed on: make demo ARGS=--stay
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-AFRESH := $(TARGET)/release/afresh
+# What is shipped: stripped, with its symbols beside it.
+AFRESH := $(TARGET)/ship/afresh
 
-.PHONY: demo build deps deps-test test check quick root-tests seeds bench e2e month clean
+.PHONY: demo build deps deps-test deps-lint test check lint quick root-tests seeds bench e2e month clean
 
 demo: build
 	$(AFRESH) demo $(ARGS)
 
 build: deps
 	cargo build --release --locked --bin afresh
+	@mkdir -p $(TARGET)/ship
+	@objcopy --only-keep-debug $(TARGET)/release/afresh $(AFRESH).debug
+	@cd $(TARGET)/ship && objcopy --strip-all --add-gnu-debuglink=afresh.debug ../release/afresh afresh
 
 deps:
 	@tools/deps.sh
+
+deps-lint:
+	@command -v cargo-deny >/dev/null || cargo install --locked --no-default-features cargo-deny@0.20.2
 
 # QEMU and the like, for tests only: the verbs that use them say what to install.
 deps-test:
@@ -24,16 +31,22 @@ test: deps-test
 	cargo test --workspace --locked
 	@if [ "$$(id -u)" -eq 0 ]; then $(MAKE) --no-print-directory root-tests; else echo "not root: the tests that need root were left out"; fi
 
-# They share the machine's network and mounts, so one after the other. Kills are few here; `make e2e` has all of them.
+# Kills and days are few here; `make e2e` and `make month` have all of them.
 # The simulator's long searches are not among them: `make seeds`.
 root-tests: deps-test
-	AFRESH_KILLS=2 AFRESH_DAYS=5 cargo test -p store -p host -p image -p server -p afresh --locked -- --ignored --test-threads 1
+	AFRESH_KILLS=2 AFRESH_DAYS=5 tools/root-tests.sh
 
 # The everyday loop: under a minute when warm.
 check:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo test --workspace --locked
+
+# Form, lints, and what may be built in.
+lint: deps-lint
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo deny --locked --offline check --hide-inclusion-graph licenses bans sources
 
 # kill -9 at forty random moments, where a rotation's time goes, every kind of step run twice. About ten minutes.
 e2e: build
