@@ -1,5 +1,7 @@
 //! Tidy: what a reader of the house may rely on, measured from the sources. It changes nothing.
 
+pub mod mutants;
+
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -1,8 +1,15 @@
-//! `cargo run -p xtask` prints the lines of code of each crate, tests apart.
+//! `cargo run -p xtask` prints the lines of code of each crate, tests apart; `cargo run -p xtask -- mutants [FILTER]` runs the
+//! mutation tests.
 
 use std::collections::BTreeMap;
 
 fn main() -> std::io::Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.first().is_some_and(|verb| verb == "mutants") {
+        let filter = args.get(1).map_or("", String::as_str);
+        let all_killed = xtask::mutants::run(&xtask::root().canonicalize()?, filter)?;
+        std::process::exit(i32::from(!all_killed));
+    }
     let mut crates: BTreeMap<String, (usize, usize, usize)> = BTreeMap::new();
     for (path, text) in xtask::sources(&xtask::root().canonicalize()?)? {
         let parts: Vec<_> = path.iter().map(|p| p.to_string_lossy().into_owned()).collect();

@@ -49,3 +49,23 @@ fn files_are_short_and_say_what_they_are_for() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// Lists of mutants rot when the code under them changes; a mistake that cannot be made proves nothing.
+#[test]
+fn every_mutant_applies() {
+    let root = xtask::root().canonicalize().unwrap();
+    let mutants = xtask::mutants::lists(&root).unwrap_or_else(|faults| panic!("{}", faults.join("\n")));
+    let wrong: Vec<_> = mutants.iter().filter_map(|m| m.applied(&root).err()).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_list_of_mutants_is_read_as_written() {
+    let (mut mutants, mut faults) = (Vec::new(), Vec::new());
+    let text = "# c\n@ a: x\n@ b: y z\nf.rs | a \\| b | c\\nd | n\nf.rs | a | b | survives: w\n@ c: z\nf | o | n\n";
+    xtask::mutants::parse("l", text, &mut mutants, &mut faults);
+    assert_eq!(faults, ["l:7: 3 fields, `file | old | new | note` has 4"]);
+    let first = &mutants[0];
+    assert_eq!((first.old.as_str(), first.new.as_str(), first.layers.len()), ("a | b", "c\nd", 2));
+    assert_eq!((mutants[1].accepted(), mutants[0].accepted()), (Some("w"), None));
+}
