@@ -5,7 +5,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # What is shipped: stripped, with its symbols beside it.
 AFRESH := $(TARGET)/ship/afresh
 
-.PHONY: demo build deps deps-test deps-lint test check lint quick root-tests seeds mutants bench e2e month clean
+.PHONY: demo build deps deps-test deps-lint test check lint quick root-tests seeds mutants fuzz bench e2e month clean
 
 demo: build
 	$(AFRESH) demo $(ARGS)
@@ -63,6 +63,10 @@ seeds:
 # One plausible mistake at a time in a copy of the sources: which of them does no test notice? ARGS selects by file or note.
 mutants:
 	cargo run -q --locked -p xtask -- mutants $(ARGS)
+
+# Every parser under a coverage-guided fuzzer, FUZZ_S seconds each; what is found lies in fuzz/found.
+fuzz:
+	tools/fuzz.sh $(ARGS)
 
 bench: build
 	e2e/bench.sh $(AFRESH)
