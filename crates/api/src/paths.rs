@@ -5,10 +5,12 @@
 //! | host | PUT /v1/groups/{group} | [`crate::host::DeclareGroup`] -> `{}` |
 //! | host | GET /v1/groups/{group} | -> `model::GroupSeen` |
 //! | host | GET /v1/groups | -> `Vec<model::GroupSeen>` |
+//! | host | GET /v1/inventory | -> `Vec<model::GroupHeld>` |
 //! | host | GET /v1/counters | -> [`crate::host::HostCounters`] |
 //! | proxy | PUT /v1/routes/{route} | [`crate::proxy::DeclareRoute`] -> `{}` |
 //! | proxy | GET /v1/routes/{route} | -> `model::RouteSeen` |
 //! | proxy | GET /v1/routes | -> `Vec<model::RouteSeen>` |
+//! | proxy | GET /v1/inventory | -> `Vec<model::RouteHeld>` |
 //! | proxy | GET /v1/counters | -> [`crate::proxy::ProxyCounters`] |
 //! | api | see [`crate::control`] | |
 //! | all | GET /v1/health | -> [`Health`] |
@@ -19,6 +21,7 @@ pub const HEALTH: &str = "/v1/health";
 pub const GROUPS: &str = "/v1/groups";
 pub const ROUTES: &str = "/v1/routes";
 pub const COUNTERS: &str = "/v1/counters";
+pub const INVENTORY: &str = "/v1/inventory";
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
@@ -26,4 +29,14 @@ pub struct Health {
     pub role: String,
     pub version: String,
     pub pid: u32,
+    /// What somebody must see to; empty: it is healthy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub troubles: Vec<String>,
+}
+
+impl Health {
+    /// Of this process, healthy.
+    pub fn of(role: &str, version: &str) -> Self {
+        Self { role: role.to_string(), version: version.to_string(), pid: std::process::id(), troubles: Vec::new() }
+    }
 }

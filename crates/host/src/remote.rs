@@ -2,8 +2,8 @@
 
 use api::host::{DeclareGroup, HostCounters};
 use api::{Blocking, Client, paths};
-use model::{Fault, GroupName, GroupSeen, GroupSpec, Layout, Stamp};
-use rotation::Provider;
+use model::{Fault, GroupHeld, GroupName, GroupSeen, GroupSpec, Layout, Stamp};
+use rotation::{GroupInventory, Provider};
 use tokio::runtime::Handle;
 
 #[derive(Clone, Debug)]
@@ -36,5 +36,11 @@ impl Provider for Remote {
 
     fn observe(&self, group: &GroupName) -> Result<GroupSeen, Fault> {
         self.0.get(&format!("{}/{group}", paths::GROUPS))
+    }
+}
+
+impl GroupInventory for Remote {
+    fn groups(&self) -> Result<Vec<GroupHeld>, Fault> {
+        self.0.get(paths::INVENTORY)
     }
 }

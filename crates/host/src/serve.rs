@@ -14,7 +14,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use model::{Fault, GroupName, GroupSeen, Layout};
+use model::{Fault, GroupHeld, GroupName, GroupSeen, Layout};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -59,6 +59,7 @@ pub async fn serve(listener: UnixListener, keeper: Arc<Keeper>) -> Result<(), Fa
         .route(paths::COUNTERS, get(counters))
         .route(paths::GROUPS, get(groups))
         .route(&one, get(group).put(declare))
+        .route(paths::INVENTORY, get(inventory))
         .fallback(nothing)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(keeper);
@@ -70,7 +71,7 @@ async fn nothing() -> Refusal {
 }
 
 async fn health() -> Json<paths::Health> {
-    Json(paths::Health { role: "host".to_string(), version: env!("CARGO_PKG_VERSION").to_string(), pid: std::process::id() })
+    Json(paths::Health::of("host", env!("CARGO_PKG_VERSION")))
 }
 
 async fn counters(State(keeper): State<Arc<Keeper>>) -> Json<HostCounters> {
@@ -94,6 +95,21 @@ async fn groups(State(keeper): State<Arc<Keeper>>) -> Json<Vec<GroupSeen>> {
     names.sort();
     names.dedup();
     Json(names.into_iter().map(|name| state.seen(name, now)).collect())
+}
+
+/// With what was declared: the control plane compares it with its journal.
+async fn inventory(State(keeper): State<Arc<Keeper>>) -> Json<Vec<GroupHeld>> {
+    let state = keeper.state();
+    let now = Instant::now();
+    let mut names: Vec<&GroupName> = state.groups.keys().collect();
+    names.extend(state.instances.values().map(|i| &i.record.group));
+    names.sort();
+    names.dedup();
+    let spec = |name: &GroupName| match state.groups.get(name).map(|g| &g.held) {
+        Some(Held::Good(declared)) => Some(declared.spec.clone()),
+        Some(Held::Corrupt(_)) | None => None,
+    };
+    Json(names.into_iter().map(|name| GroupHeld { seen: state.seen(name, now), spec: spec(name) }).collect())
 }
 
 async fn declare(

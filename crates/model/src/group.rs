@@ -52,6 +52,15 @@ impl GroupSeen {
     }
 }
 
+/// A group as the provider's inventory lists it: with the declaration that it holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupHeld {
+    pub seen: GroupSeen,
+    /// None: there are instances or a stamp of it, but its declaration is lost or damaged.
+    #[serde(default)]
+    pub spec: Option<GroupSpec>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WishSeen {

@@ -102,6 +102,19 @@ impl GroupName {
     pub fn of(service: &ServiceName, release: u64, rotation: &RotationId) -> Result<Self, NameError> {
         Self::new(format!("{service}-r{release}-{}", rotation.number()))
     }
+
+    /// Reads back what [`GroupName::of`] put in: service, release and the number of the rotation. A check's group (`-c1` behind it)
+    /// belongs to the same rotation. None: it is not the name of a service's group.
+    pub fn parts(&self) -> Option<(ServiceName, u64, u64)> {
+        let number = |text: &str, mark: &str| text.strip_prefix(mark).filter(|d| !d.is_empty() && d.len() <= 18)?.parse::<u64>().ok();
+        let of = |text: &str| {
+            let (front, rotation) = text.rsplit_once('-')?;
+            let (service, release) = front.rsplit_once('-')?;
+            Some((ServiceName::new(service).ok()?, number(release, "r")?, number(rotation, "")?))
+        };
+        let check = self.0.rsplit_once('-').filter(|(_, last)| number(last, "c").is_some());
+        check.and_then(|(front, _)| of(front)).or_else(|| of(&self.0))
+    }
 }
 
 impl RotationId {
@@ -151,6 +164,13 @@ mod tests {
         let rotation = RotationId::of(&service, 7);
         assert_eq!((rotation.service(), rotation.number()), (service.clone(), 7));
         assert_eq!(GroupName::of(&service, 42, &rotation).unwrap().as_str(), "web-r42-7");
+        let parts = |text: &str| GroupName::new(text).unwrap().parts().map(|(s, r, n)| (s.to_string(), r, n));
+        assert_eq!(parts("web-r42-7"), Some(("web".into(), 42, 7)));
+        assert_eq!(parts("web-r42-7-c2"), Some(("web".into(), 42, 7)));
+        assert_eq!(parts("web-r1-2-r42-7"), Some(("web-r1-2".into(), 42, 7)));
+        for other in ["web", "web-r1", "web-1-2", "web-rx-2", "image-base-1764000000000", "web-r1-", "web-r1-c2"] {
+            assert_eq!(parts(other), None, "{other}");
+        }
         for bad in ["web", "web.", "web.x", ".7", "web.7.8"] {
             assert!(RotationId::new(bad).is_err(), "{bad:?} was taken");
         }

@@ -35,6 +35,13 @@ impl RouteSeen {
     }
 }
 
+/// A route as the router's inventory lists it: the last declaration that it took.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteHeld {
+    pub stamp: Stamp,
+    pub spec: RouteSpec,
+}
+
 /// Counters only grow within an epoch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupTraffic {

@@ -12,7 +12,7 @@ use crate::way::check_weights;
 use api::Client;
 use api::paths::Health;
 use api::proxy::{DeclareRoute, ProxyCounters};
-use model::{Fault, Layout, RouteName, RouteSeen, Stamp};
+use model::{Fault, Layout, RouteHeld, RouteName, RouteSeen, Stamp};
 use serde_json::{Value, json as object};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -164,9 +164,7 @@ fn stale(route: &RouteName, new: Stamp, last: Stamp, how: &str) -> Fault {
 
 async fn handle(control: Arc<Control>, call: Call) -> Result<Value, Fault> {
     match call.parts() {
-        ("GET", parts) if parts == ["v1", "health"] => {
-            json(&Health { role: "proxy".into(), version: env!("CARGO_PKG_VERSION").into(), pid: std::process::id() })
-        }
+        ("GET", parts) if parts == ["v1", "health"] => json(&Health::of("proxy", env!("CARGO_PKG_VERSION"))),
         ("PUT", parts) if parts.len() == 3 && parts[..2] == ["v1", "routes"] => {
             let said: DeclareRoute = call.body()?;
             if said.spec.route.as_str() != parts[2] {
@@ -175,6 +173,11 @@ async fn handle(control: Arc<Control>, call: Call) -> Result<Value, Fault> {
             control.declare(said).await.map(|()| object!({}))
         }
         ("GET", parts) if matches!(parts[..], ["v1", "routes"] | ["v1", "routes", _]) => control.ask(&call.path).await,
+        ("GET", parts) if parts == ["v1", "inventory"] => {
+            let held = control.routes.lock().await;
+            let list: Vec<RouteHeld> = held.values().map(|d| RouteHeld { stamp: d.stamp, spec: d.spec.clone() }).collect();
+            json(&list)
+        }
         ("GET", parts) if parts == ["v1", "counters"] => match control.ask(&call.path).await {
             // They are on disk too.
             Err(e) if e.code == "data-plane-down" => {

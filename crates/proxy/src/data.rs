@@ -115,9 +115,7 @@ async fn handle(plane: Arc<Plane>, down: watch::Sender<Option<Down>>, call: Call
 
 fn answer(plane: &Plane, down: &watch::Sender<Option<Down>>, call: &Call) -> Result<Value, Fault> {
     match call.parts() {
-        ("GET", parts) if parts == ["v1", "health"] => {
-            json(&Health { role: "data".into(), version: env!("CARGO_PKG_VERSION").into(), pid: std::process::id() })
-        }
+        ("GET", parts) if parts == ["v1", "health"] => json(&Health::of("data", env!("CARGO_PKG_VERSION"))),
         ("GET", parts) if parts == ["v1", "routes"] => json(&plane.all_seen()),
         ("GET", parts) if parts.len() == 3 && parts[..2] == ["v1", "routes"] => {
             let route = RouteName::new(parts[2]).map_err(|e| Fault::yours("bad-name", e.to_string()))?;

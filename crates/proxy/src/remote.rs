@@ -2,8 +2,8 @@
 
 use api::proxy::DeclareRoute;
 use api::{Blocking, Client};
-use model::{Fault, Layout, RouteName, RouteSeen, RouteSpec, Stamp};
-use rotation::Router;
+use model::{Fault, Layout, RouteHeld, RouteName, RouteSeen, RouteSpec, Stamp};
+use rotation::{RouteInventory, Router};
 use std::time::Duration;
 use tokio::runtime::Handle;
 
@@ -25,5 +25,11 @@ impl Router for Remote {
 
     fn observe(&self, route: &RouteName) -> Result<RouteSeen, Fault> {
         self.0.get(&format!("{}/{route}", api::paths::ROUTES))
+    }
+}
+
+impl RouteInventory for Remote {
+    fn routes(&self) -> Result<Vec<RouteHeld>, Fault> {
+        self.0.get(api::paths::INVENTORY)
     }
 }

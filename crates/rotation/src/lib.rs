@@ -37,7 +37,7 @@ pub use observe::{World, observe};
 pub use plan::{Intent, needed, plan, route_name, shares};
 #[doc(hidden)]
 pub use planted::Planted;
-pub use ports::{Clock, ImageStore, Journal, Lease, Provider, Refused, Router};
+pub use ports::{Clock, GroupInventory, ImageStore, Journal, Lease, Provider, Refused, RouteInventory, Router};
 pub use rollout::{Next, next};
 pub use single::single;
 

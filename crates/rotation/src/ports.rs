@@ -2,8 +2,8 @@
 //! and the contract tests hold every implementation to them.
 
 use model::{
-    Asked, Digest, Event, EventLine, Fault, Fence, GroupName, GroupSeen, GroupSpec, RotationId, RouteName, RouteSeen, RouteSpec,
-    ServiceName, Stamp, Time,
+    Asked, Digest, Event, EventLine, Fault, Fence, GroupHeld, GroupName, GroupSeen, GroupSpec, RotationId, RouteHeld, RouteName, RouteSeen,
+    RouteSpec, ServiceName, Stamp, Time,
 };
 
 /// Makes declared groups true.
@@ -21,6 +21,18 @@ pub trait Router {
     fn declare(&self, stamp: Stamp, spec: &RouteSpec) -> Result<(), Fault>;
     /// What the data plane uses now, not what was declared.
     fn observe(&self, route: &RouteName) -> Result<RouteSeen, Fault>;
+}
+
+/// A provider that can list what it holds. The driving loop needs none of it: the control plane compares the list with its journal,
+/// so that a journal that was lost or replaced by an older copy is noticed.
+pub trait GroupInventory: Provider {
+    /// Every group, groups that are gone too.
+    fn groups(&self) -> Result<Vec<GroupHeld>, Fault>;
+}
+
+/// As [`GroupInventory`], of a router.
+pub trait RouteInventory: Router {
+    fn routes(&self) -> Result<Vec<RouteHeld>, Fault>;
 }
 
 /// Holds images and artifacts by digest.
@@ -57,7 +69,8 @@ pub enum Refused {
 /// Rotations' journals and services' leases. Everything is durable before it answers.
 pub trait Journal {
     /// Taken if free, expired, or already `holder`'s own (a restarted process takes its lease back at once).
-    /// Each success gives a higher fence than any before for this service.
+    /// Each success gives a higher fence than any before for this service, and none below `now` in milliseconds: so fences do not
+    /// repeat where the journal was lost.
     fn take(&self, service: &ServiceName, holder: &str, now: Time, ttl_ms: u64) -> Result<Lease, Refused>;
     /// Only while the fence is still the newest.
     fn renew(&self, lease: &Lease, now: Time, ttl_ms: u64) -> Result<Lease, Refused>;

@@ -2,10 +2,12 @@
 
 use crate::Config;
 use crate::bell::Bell;
+use crate::gate::Gate;
+use crate::inventory::Comparison;
 use crate::ports::{Images, WallClock};
 use api::control::Waiting;
 use model::{Fault, RotationId, Time};
-use rotation::{Clock, Provider, Rotation, Router, World};
+use rotation::{Clock, Rotation, World};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,8 +17,10 @@ use tokio::sync::watch;
 pub struct App {
     pub store: Store,
     pub holder: String,
-    pub provider: Arc<dyn Provider + Send + Sync>,
-    pub router: Arc<dyn Router + Send + Sync>,
+    /// Provider and router behind a gate: nothing is declared for a service that the journal does not know.
+    pub provider: Gate,
+    pub router: Gate,
+    pub comparison: Arc<Comparison>,
     pub images: Arc<dyn Images>,
     pub upkeep: Option<crate::upkeep::Upkeep>,
     pub bell: Arc<Bell>,
@@ -46,11 +50,14 @@ impl App {
             ringer.ring();
             sender.send_modify(|n| *n += 1);
         });
+        let comparison = Arc::new(Comparison::default());
+        let gate = Gate::new(config.provider.clone(), config.router.clone(), comparison.clone());
         Ok(Arc::new(App {
             store,
             holder: config.holder.clone(),
-            provider: config.provider.clone(),
-            router: config.router.clone(),
+            provider: gate.clone(),
+            router: gate,
+            comparison,
             images: config.images.clone(),
             upkeep: config.upkeep.as_ref().map(|u| crate::upkeep::Upkeep::open(&config.layout, u)).transpose()?,
             bell,
@@ -62,7 +69,7 @@ impl App {
     }
 
     pub fn world(&self) -> World<'_> {
-        World { provider: &*self.provider, router: &*self.router, images: &*self.images, journal: &self.store, clock: &WallClock }
+        World { provider: &self.provider, router: &self.router, images: &*self.images, journal: &self.store, clock: &WallClock }
     }
 
     pub fn now(&self) -> Time {
@@ -89,6 +96,11 @@ impl App {
 
     pub fn clear_waiting(&self, rotation: &RotationId) {
         self.waits().remove(rotation);
+    }
+
+    /// What somebody must see to, as `health` and `status` show it.
+    pub fn troubles(&self) -> Vec<String> {
+        self.comparison.troubles()
     }
 
     pub fn stop(&self) {

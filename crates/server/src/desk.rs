@@ -1,6 +1,7 @@
 //! Plan, deploy and rollback: wishes into open rotations, each in one transaction with everything that belongs to it.
 
 use crate::app::App;
+use crate::inventory::{self, Inventory, Traces};
 use crate::look::{self, Known};
 use crate::wish::{self, Wish};
 use api::control::{DeployRequest, Opened, PlanAnswer, PlannedRotation, RollbackRequest};
@@ -20,20 +21,35 @@ const MOVED: &str = "world-moved";
 pub struct Looked {
     pub known: Known,
     pub view: View,
+    /// Everything that keeper and balancer hold of the service, whoever declared it.
+    pub traces: Traces,
+}
+
+impl Looked {
+    fn of(app: &App, service: &ServiceName, inventory: &Inventory, mut known: Known) -> Result<Looked, Fault> {
+        app.comparison.must_cover(service)?;
+        // What a journal names by mistake and another service owns is not this one's to count or to retire.
+        known.groups.retain(|group| inventory.other_owner(group, service).is_none());
+        Ok(Looked { known, view: View::default(), traces: inventory.of(service) })
+    }
 }
 
 /// Waits a little for a keeper that is being restarted: somebody waits for the answer.
 pub fn look_at(app: &App, service: &ServiceName, routed: bool) -> Result<Looked, Fault> {
-    let known = app.store.read(|r| look::known(r, service))?;
-    let view = look::patient_view(app, service, &known, routed)?;
-    Ok(Looked { known, view })
+    look_with(app, service, routed, &look::patiently(app, || inventory::compare(app))?)
+}
+
+fn look_with(app: &App, service: &ServiceName, routed: bool, inventory: &Inventory) -> Result<Looked, Fault> {
+    let looked = Looked::of(app, service, inventory, app.store.read(|r| look::known(r, service))?)?;
+    let view = look::patiently(app, || look::view(app, service, &looked.known, routed))?;
+    Ok(Looked { view, ..looked })
 }
 
 /// Does not wait: the loop that asks comes again, and holds nobody up meanwhile.
 pub fn glance_at(app: &App, service: &ServiceName, routed: bool) -> Result<Looked, Fault> {
-    let known = app.store.read(|r| look::known(r, service))?;
-    let view = look::view(app, service, &known, routed)?;
-    Ok(Looked { known, view })
+    let looked = Looked::of(app, service, &inventory::compare(app)?, app.store.read(|r| look::known(r, service))?)?;
+    let view = look::view(app, service, &looked.known, routed)?;
+    Ok(Looked { view, ..looked })
 }
 
 /// Runs `f` again when a rotation was closed between the look and the transaction.
@@ -89,6 +105,8 @@ pub fn open(tx: &Tx<'_>, looked: &Looked, wish: &Wish, asked: &Asked<'_>) -> Res
         return Err(Fault::world(MOVED, format!("{service} was changed by somebody else just now")).hint("try again"));
     }
     tx.put_service(&wish.spec, asked.by, asked.at)?;
+    tx.outrank(service, looked.traces.fence())?;
+    tx.outnumber(service, looked.traces.rotation())?;
     let release = tx.put_release(&wish.release, asked.at)?.release;
     let course = course(looked, wish, &release);
     if matches!(course, Course::Unchanged) && !asked.always {
@@ -108,6 +126,9 @@ pub fn open(tx: &Tx<'_>, looked: &Looked, wish: &Wish, asked: &Asked<'_>) -> Res
 fn forward(looked: &Looked, wish: &Wish, release: Release, id: &RotationId, from: Option<&Standing>) -> Result<(Standing, Plan), Fault> {
     let group = GroupName::of(&wish.spec.name, release.number, id)
         .map_err(|e| Fault::yours("name-too-long", e.to_string()).hint("give the service a shorter name"))?;
+    if looked.traces.has(&group) {
+        return Err(Fault::ours("name-used", format!("a group {group} was there before: names are never used twice")));
+    }
     let to = Standing { group, release };
     let intent = Intent { spec: &wish.spec, from, to: &to, direction: Direction::Forward };
     let plan = rotation::plan(&intent, &looked.view)?;
@@ -228,8 +249,9 @@ fn asked(request: &DeployRequest, at: Time) -> Asked<'_> {
 }
 
 fn look_at_all(app: &App, tiers: &[(TierName, Vec<Wish>)]) -> Result<BTreeMap<ServiceName, Looked>, Fault> {
+    let inventory = look::patiently(app, || inventory::compare(app))?;
     let wishes = tiers.iter().flat_map(|(_, wishes)| wishes);
-    wishes.map(|w| Ok((w.spec.name.clone(), look_at(app, &w.spec.name, w.release.route.is_some())?))).collect()
+    wishes.map(|w| Ok((w.spec.name.clone(), look_with(app, &w.spec.name, w.release.route.is_some(), &inventory)?))).collect()
 }
 
 /// The request's wishes, checked against the stores: what they name is there, and no two services want one listener.

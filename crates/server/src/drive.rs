@@ -20,6 +20,7 @@ use std::time::{Duration, Instant, SystemTime};
 /// Long enough for a stalled disk, short enough for another process to take over.
 const LEASE_MS: u64 = 10_000;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+const COMPARE_EVERY: Duration = Duration::from_secs(60);
 const BACKUP_EVERY: Duration = Duration::from_secs(3600);
 
 pub fn start(app: &Arc<App>, only: &Arc<Only>) -> Result<Vec<JoinHandle<()>>, Fault> {
@@ -34,6 +35,7 @@ pub fn start(app: &Arc<App>, only: &Arc<Only>) -> Result<Vec<JoinHandle<()>>, Fa
         thread("drivers", keep_drivers)?,
         thread("rollouts", |app| keep_rollouts(app))?,
         thread("backup", |app| keep_backup(app))?,
+        thread("inventory", |app| keep_comparing(app))?,
         thread("upkeep", |app| crate::upkeep::keep(app))?,
     ])
 }
@@ -98,6 +100,11 @@ fn drive(app: &App, id: &RotationId) {
     let mut moved = Instant::now();
     while !app.is_stopping() {
         let heard = app.bell.heard();
+        if let Err(fault) = app.comparison.may_drive(&id.service()) {
+            app.set_waiting(id, None, Waiting { why: fault.message, until: None });
+            app.bell.wait(heard, LOOK_EVERY);
+            continue;
+        }
         let waiting = match driver.tick(&app.world()) {
             Ok(Tick::Again) => {
                 moved = Instant::now();
@@ -135,6 +142,22 @@ fn keep_rollouts(app: &App) {
         let heard = app.bell.heard();
         if let Err(fault) = rollouts::advance(app) {
             teller.tell("a rollout cannot go on yet", &fault);
+        }
+        app.bell.wait(heard, LOOK_EVERY);
+    }
+}
+
+/// Until it was made once, it is tried again and again; afterwards now and then, should somebody put another journal's world in place.
+fn keep_comparing(app: &App) {
+    let mut last: Option<Instant> = None;
+    while !app.is_stopping() {
+        let heard = app.bell.heard();
+        if last.is_none_or(|at| at.elapsed() > COMPARE_EVERY) {
+            match crate::inventory::compare(app) {
+                Ok(inventory) if inventory.no_routes.is_none() => last = Some(Instant::now()),
+                Ok(_) => {}
+                Err(fault) => tracing::debug!(code = fault.code, "journal and world are not compared yet: {}", fault.message),
+            }
         }
         app.bell.wait(heard, LOOK_EVERY);
     }

@@ -22,8 +22,10 @@ mod app;
 mod bell;
 mod desk;
 mod drive;
+mod gate;
 mod gc;
 mod http;
+mod inventory;
 mod lists;
 mod look;
 mod node;
@@ -51,8 +53,8 @@ pub struct Config {
     pub listen: Option<(SocketAddr, String)>,
     /// Names this data directory's control plane for ever, so that a restarted one takes its own leases back: see [`node_id`].
     pub holder: String,
-    pub provider: Arc<dyn rotation::Provider + Send + Sync>,
-    pub router: Arc<dyn rotation::Router + Send + Sync>,
+    pub provider: Arc<dyn rotation::GroupInventory + Send + Sync>,
+    pub router: Arc<dyn rotation::RouteInventory + Send + Sync>,
     pub images: Arc<dyn Images>,
     /// Keeps images patched; None: they are baked by hand only.
     pub upkeep: Option<Upkeep>,
@@ -86,6 +88,9 @@ pub async fn start(config: Config) -> Result<Server, Fault> {
         let config = config.clone();
         blocking(move || app::App::open(&config)).await?
     };
+    let first = app.clone();
+    // Nobody drives before the journal was compared with the world. A keeper that does not answer yet is asked again by a thread.
+    let _ = blocking(move || inventory::compare(&first)).await;
     let threads = drive::start(&app, &only)?;
     let unix = match socket::unix(&config.layout.api_socket()) {
         Ok(unix) => unix,

@@ -4,6 +4,7 @@ use crate::app::App;
 use crate::look;
 use api::control::{ImageRow, InstanceRow, ReleaseRow};
 use model::{Digest, Fault, ServiceName, WishSeen};
+use rotation::Provider;
 use std::collections::BTreeMap;
 
 pub fn releases(app: &App, service: Option<&ServiceName>) -> Result<Vec<ReleaseRow>, Fault> {
@@ -79,7 +80,7 @@ pub fn instances_by_image(app: &App) -> Result<Vec<(Digest, ServiceName, u32)>, 
     let mut all = Vec::new();
     for (known, service) in known {
         for (group, release) in &known.releases {
-            let seen = app.provider.observe(group)?;
+            let seen = Provider::observe(&app.provider, group)?;
             all.push((release.image.clone(), service.clone(), u32::try_from(seen.instances.len()).unwrap_or(u32::MAX)));
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use model::{Event, Fault, GroupName, Release, ServiceName, Standing, Verdict, View};
-use rotation::Rotation;
+use rotation::{Provider, Rotation, Router};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use store::Records;
@@ -51,17 +51,17 @@ pub fn view(app: &App, service: &ServiceName, known: &Known, routed: bool) -> Re
     let at = app.now();
     let mut groups = BTreeMap::new();
     for group in &known.groups {
-        groups.insert(group.clone(), app.provider.observe(group)?);
+        groups.insert(group.clone(), Provider::observe(&app.provider, group)?);
     }
-    let route = if routed || known.routed { Some(app.router.observe(&rotation::route_name(service))?) } else { None };
+    let route = if routed || known.routed { Some(Router::observe(&app.router, &rotation::route_name(service))?) } else { None };
     Ok(View { at, groups, route, objects: BTreeMap::new() })
 }
 
-/// As [`view`], waiting a little for a keeper or balancer that is being restarted.
-pub fn patient_view(app: &App, service: &ServiceName, known: &Known, routed: bool) -> Result<View, Fault> {
+/// Looks again for a little while, where a keeper or balancer may be being restarted.
+pub fn patiently<T>(app: &App, look: impl Fn() -> Result<T, Fault>) -> Result<T, Fault> {
     let begun = Instant::now();
     loop {
-        match view(app, service, known, routed) {
+        match look() {
             Err(fault) if fault.again && begun.elapsed() < PATIENCE && !app.is_stopping() => {
                 app.bell.wait(app.bell.heard(), Duration::from_millis(100));
             }

@@ -70,7 +70,15 @@ pub fn service(app: &App, service: &ServiceName) -> Result<ServiceStatus, Fault>
         let row = r.service(service)?.ok_or_else(|| store::no_service(service))?;
         facts(r, row)
     })?;
-    Ok(seen(app, facts, None))
+    Ok(covered(app, seen(app, facts, None)))
+}
+
+/// Groups that the journal does not know come before every other trouble.
+fn covered(app: &App, mut status: ServiceStatus) -> ServiceStatus {
+    if let Err(fault) = app.comparison.may_drive(&status.service) {
+        status.trouble = Some(fault.message);
+    }
+    status
 }
 
 /// By name. Once the keeper or the balancer did not answer, it is not asked again for every other service; and a journal that
@@ -87,7 +95,7 @@ pub fn services(app: &App) -> Result<Vec<ServiceStatus>, Fault> {
             Ok(facts) => {
                 let status = seen(app, facts, silent.clone());
                 silent = silent.or_else(|| status.trouble.clone());
-                status
+                covered(app, status)
             }
             Err(fault) => unreadable(row, fault),
         });

@@ -5,7 +5,7 @@ use crate::desk::{self, Looked};
 use crate::status;
 use api::control::{StepAnswer, StepRequest, StepState};
 use model::{Event, EventLine, Fault, Fence, Opened, RotationId, ServiceName, Stamp, Standing, Step, Time, Verdict, View};
-use rotation::{Check, Rotation};
+use rotation::{Check, Provider, Rotation};
 use std::time::{Duration, Instant};
 use store::{Origin, Tx};
 
@@ -64,7 +64,7 @@ fn look(app: &App, service: &ServiceName, step: &Step) -> Result<Looked, Fault> 
     if let Some(group) = step.group()
         && !looked.view.groups.contains_key(group)
     {
-        looked.view.groups.insert(group.clone(), app.provider.observe(group)?);
+        looked.view.groups.insert(group.clone(), Provider::observe(&app.provider, group)?);
     }
     Ok(looked)
 }

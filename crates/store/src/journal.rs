@@ -16,6 +16,9 @@ use crate::rotations::no_rotation;
 use model::{Asked, Event, EventLine, Fault, Fence, RotationId, ServiceName, Time};
 use rotation::{Journal, Lease, Refused};
 
+/// What SQLite can hold.
+const FENCE_MAX: u64 = i64::MAX as u64;
+
 /// A transaction's closure speaks faults; a refusal of the journal travels beside it.
 enum Said<T> {
     Yes(T),
@@ -54,6 +57,17 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// The next lease of this service gets a fence above `seen`, and whoever holds one now loses it. Gives the fence that stood, if it
+    /// was lower: then the world took stamps that this journal does not know.
+    pub fn outrank(&self, service: &ServiceName, seen: Fence) -> Result<Option<Fence>, Fault> {
+        let old = self.lease(service)?.map_or(Fence(0), |l| l.fence);
+        if old >= seen {
+            return Ok(None);
+        }
+        self.put_lease(&Lease { service: service.clone(), holder: String::new(), fence: seen, until: Time(0) })?;
+        Ok(Some(old))
+    }
+
     fn is_newest(&self, lease: &Lease) -> Result<bool, Fault> {
         Ok(self.lease(&lease.service)?.is_some_and(|l| l.fence == lease.fence))
     }
@@ -70,7 +84,8 @@ impl Journal for Store {
             {
                 return Ok(Said::No(Refused::Held { holder: old.holder.clone(), until: old.until }));
             }
-            let fence = Fence(old.map_or(1, |o| o.fence.0 + 1));
+            // Not below the wall clock: a journal that is begun again, or an older copy of one, must not give out a fence twice.
+            let fence = Fence(old.map_or(1, |o| o.fence.0.saturating_add(1)).max(now.0).min(FENCE_MAX));
             let lease = Lease { service: service.clone(), holder: holder.to_string(), fence, until: now.plus(ttl_ms) };
             tx.put_lease(&lease)?;
             Ok(Said::Yes(lease))

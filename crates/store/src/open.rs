@@ -31,6 +31,8 @@ pub struct Store {
     path: PathBuf,
     writer: Mutex<Connection>,
     reader: Mutex<Connection>,
+    /// For lists, which may be long: drivers do not wait for them.
+    browser: Mutex<Connection>,
     hooks: RwLock<Vec<Hook>>,
 }
 
@@ -45,10 +47,14 @@ impl Store {
         }
         look_inside(path)?;
         let writer = connect(path)?;
-        let reader = connect(path)?;
-        reader.pragma_update(None, "query_only", true).map_err(|e| fault::sql(path, &e))?;
-        let store =
-            Store { path: path.to_path_buf(), writer: Mutex::new(writer), reader: Mutex::new(reader), hooks: RwLock::new(Vec::new()) };
+        let (reader, browser) = (read_only(path)?, read_only(path)?);
+        let store = Store {
+            path: path.to_path_buf(),
+            writer: Mutex::new(writer),
+            reader: Mutex::new(reader),
+            browser: Mutex::new(browser),
+            hooks: RwLock::new(Vec::new()),
+        };
         store.quietly(backup::jump_if_restored)?;
         Ok(store)
     }
@@ -94,7 +100,16 @@ impl Store {
 
     /// A consistent view; writers go on meanwhile.
     pub fn read<T>(&self, f: impl FnOnce(&Records<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
-        let mut conn = lock(&self.reader);
+        self.read_by(&self.reader, f)
+    }
+
+    /// As [`Store::read`] for what takes long, on a connection of its own.
+    pub fn browse<T>(&self, f: impl FnOnce(&Records<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
+        self.read_by(&self.browser, f)
+    }
+
+    fn read_by<T>(&self, conn: &Mutex<Connection>, f: impl FnOnce(&Records<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
+        let mut conn = lock(conn);
         let transaction = conn.transaction_with_behavior(TransactionBehavior::Deferred).map_err(|e| fault::sql(&self.path, &e))?;
         f(&Records { conn: &transaction, path: &self.path })
     }
@@ -113,6 +128,12 @@ fn connect(path: &Path) -> Result<Connection, Fault> {
     conn.pragma_update(None, "synchronous", "FULL").map_err(told)?;
     conn.pragma_update(None, "foreign_keys", true).map_err(told)?;
     conn.set_prepared_statement_cache_capacity(64);
+    Ok(conn)
+}
+
+fn read_only(path: &Path) -> Result<Connection, Fault> {
+    let conn = connect(path)?;
+    conn.pragma_update(None, "query_only", true).map_err(|e| fault::sql(path, &e))?;
     Ok(conn)
 }
 

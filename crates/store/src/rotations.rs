@@ -119,6 +119,12 @@ impl Records<'_> {
         Ok(lines)
     }
 
+    /// The `Opened` line; None: there is no such rotation.
+    pub fn first_line(&self, rotation: &RotationId) -> Result<Option<EventLine>, Fault> {
+        let row = self.row(&format!("{LINE} WHERE rotation = ?1 AND seq = 0"), &[&rotation.as_str()], raw_line)?;
+        row.map(|row| Ok(self.line(row)?.line)).transpose()
+    }
+
     /// Lines of all journals behind a number, oldest first.
     pub fn events(&self, after: u64, limit: u64) -> Result<Vec<Numbered>, Fault> {
         let rows = self.rows(&format!("{LINE} WHERE number > ?1 ORDER BY number LIMIT ?2"), &[&int(after), &int(limit)], raw_line)?;

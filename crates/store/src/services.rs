@@ -93,6 +93,14 @@ impl Tx<'_> {
         Ok(generation)
     }
 
+    /// Rotations of the service get numbers above this one: the world knows groups with the numbers up to it.
+    pub fn outnumber(&self, service: &ServiceName, seen: u64) -> Result<(), Fault> {
+        match self.head(service)? {
+            Some(head) if head.rotation_last < seen => self.put_head(service, &Head { rotation_last: seen, ..head }),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn put_head(&self, service: &ServiceName, head: &Head) -> Result<(), Fault> {
         let (generation, last) = (int(head.generation), int(head.rotation_last));
         let s = sum(&[service, &generation, &last]);

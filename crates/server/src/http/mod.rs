@@ -113,8 +113,10 @@ fn shown(path: &str) -> String {
     path.chars().take(200).collect()
 }
 
-async fn health() -> Out<api::paths::Health> {
-    Out(api::paths::Health { role: "serve".to_string(), version: env!("CARGO_PKG_VERSION").to_string(), pid: std::process::id() })
+async fn health(State(app): Shared) -> Out<api::paths::Health> {
+    let mut health = api::paths::Health::of("serve", env!("CARGO_PKG_VERSION"));
+    health.troubles = app.troubles();
+    Out(health)
 }
 
 async fn plan(State(app): Shared, Json(request): Json<DeployRequest>) -> Answer<api::control::PlanAnswer> {

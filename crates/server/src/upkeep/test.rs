@@ -8,6 +8,7 @@ use model::{
     Digest, Drain, Fault, Fence, GroupName, GroupSpec, GroupWish, Health, ImageCheck, ImageProbe, InstanceState, Layout, Limits, Probe,
     Release, ServiceName, Stamp, Time,
 };
+use rotation::Provider;
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
 
@@ -40,7 +41,7 @@ pub fn begin(app: &App, upkeep: &Upkeep, life: &Life, digest: &Digest, check: us
         }
     })?;
     let stamp = Stamp { fence: Fence(1), seq: 1 };
-    app.provider.declare(stamp, &spec(life, group, digest, wanted)?)
+    Provider::declare(&app.provider, stamp, &spec(life, group, digest, wanted)?)
 }
 
 fn spec(life: &Life, group: GroupName, digest: &Digest, check: &ImageCheck) -> Result<GroupSpec, Fault> {
@@ -74,7 +75,7 @@ fn spec(life: &Life, group: GroupName, digest: &Digest, check: &ImageCheck) -> R
 }
 
 pub fn look(app: &App, upkeep: &Upkeep, life: &Life, test: &Test) -> Result<TestNow, Fault> {
-    let seen = app.provider.observe(&test.group)?;
+    let seen = Provider::observe(&app.provider, &test.group)?;
     let by_port = life.checks(&test.digest).get(test.check).is_some_and(|c| matches!(c.what, ImageProbe::Port { .. }));
     if seen.stamp.is_none() {
         return Ok(TestNow::NotThere);
@@ -116,11 +117,11 @@ pub fn clear(app: &App, upkeep: &Upkeep, life: &Life) -> Result<(), Fault> {
     };
     for group in life.leftovers.iter().filter(|g| Some(*g) != under_way) {
         let service = ServiceName::new(stem(life)).map_err(|e| Fault::ours("bad-name", e.to_string()))?;
-        let seen = app.provider.observe(group)?;
+        let seen = Provider::observe(&app.provider, group)?;
         let end = Stamp { fence: Fence(1), seq: 2 };
         // Also one that is not there: its declaration may be under way still, and is refused by this one's stamp.
         if seen.stamp != Some(end) {
-            app.provider.declare(end, &GroupSpec { group: group.clone(), service, wish: GroupWish::Gone })?;
+            Provider::declare(&app.provider, end, &GroupSpec { group: group.clone(), service, wish: GroupWish::Gone })?;
         } else if seen.instances.is_empty() {
             upkeep.edit(&life.name, |life| life.leftovers.retain(|g| g != group))?;
         }

@@ -4,7 +4,7 @@ use crate::common::*;
 use api::Client;
 use api::control::RotationStatus;
 use model::*;
-use rotation::{ImageStore, Provider, Router};
+use rotation::{GroupInventory, ImageStore, Provider, RouteInventory, Router};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use server::{Images, Kept};
@@ -24,6 +24,8 @@ enum Call {
     SeeGroup(GroupName),
     SeeRoute(RouteName),
     Has(Digest),
+    Groups,
+    Routes,
 }
 
 fn answer(fake: &Fake, call: Call) -> Result<serde_json::Value, Fault> {
@@ -33,6 +35,8 @@ fn answer(fake: &Fake, call: Call) -> Result<serde_json::Value, Fault> {
         Call::Route(stamp, spec) => Router::declare(fake, stamp, &spec).and_then(|v| json(serde_json::to_value(v))),
         Call::SeeGroup(group) => Provider::observe(fake, &group).and_then(|v| json(serde_json::to_value(v))),
         Call::SeeRoute(route) => Router::observe(fake, &route).and_then(|v| json(serde_json::to_value(v))),
+        Call::Groups => fake.groups().and_then(|v| json(serde_json::to_value(v))),
+        Call::Routes => fake.routes().and_then(|v| json(serde_json::to_value(v))),
         Call::Has(object) => fake.has(&object).and_then(|v| json(serde_json::to_value(v))),
     }
 }
@@ -87,6 +91,18 @@ impl Router for Far {
     }
     fn observe(&self, route: &RouteName) -> Result<RouteSeen, Fault> {
         self.call(&Call::SeeRoute(route.clone()))
+    }
+}
+
+impl GroupInventory for Far {
+    fn groups(&self) -> Result<Vec<GroupHeld>, Fault> {
+        self.call(&Call::Groups)
+    }
+}
+
+impl RouteInventory for Far {
+    fn routes(&self) -> Result<Vec<RouteHeld>, Fault> {
+        self.call(&Call::Routes)
     }
 }
 

@@ -6,4 +6,5 @@ mod deploys;
 mod hostile;
 mod kill;
 mod life;
+mod lost;
 mod upkeep;

@@ -3,7 +3,7 @@
 use api::Client;
 use api::control::{Opened, *};
 use model::*;
-use rotation::{ImageStore, Provider, Router};
+use rotation::{GroupInventory, ImageStore, Provider, RouteInventory, Router};
 use server::{Config, Images, Kept, Server};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -73,6 +73,18 @@ impl Provider for Fake {
                 state.groups.insert(spec.group.clone(), (old, was, there, n));
                 return Err(Fault::yours("stale-stamp", format!("{stamp} after {old}")));
             }
+            // As the keeper does it: one stamp is one declaration, a group keeps its release, a name is used once.
+            let refusal = match (&was.wish, &spec.wish) {
+                _ if stamp == old && was != *spec => Some("stamp-reused"),
+                (GroupWish::Gone, GroupWish::Run { .. }) => Some("group-gone"),
+                (GroupWish::Run { release: a, .. }, GroupWish::Run { release: b, .. }) if a != b => Some("release-changed"),
+                _ if was.service != spec.service => Some("release-changed"),
+                _ => None,
+            };
+            if let Some(code) = refusal {
+                state.groups.insert(spec.group.clone(), (old, was, there, n));
+                return Err(Fault::yours(code, format!("{}: {stamp} after {old}", spec.group)));
+            }
             (instances, next) = (there, n);
         }
         let count = match &spec.wish {
@@ -116,11 +128,27 @@ impl Provider for Fake {
     }
 }
 
+impl GroupInventory for Fake {
+    fn groups(&self) -> Result<Vec<GroupHeld>, Fault> {
+        let held: Vec<(GroupName, GroupSpec)> = self.up()?.groups.iter().map(|(g, (_, spec, ..))| (g.clone(), spec.clone())).collect();
+        held.into_iter().map(|(g, spec)| Ok(GroupHeld { seen: Provider::observe(self, &g)?, spec: Some(spec) })).collect()
+    }
+}
+
+impl RouteInventory for Fake {
+    fn routes(&self) -> Result<Vec<RouteHeld>, Fault> {
+        Ok(self.up()?.routes.values().map(|(stamp, spec)| RouteHeld { stamp: *stamp, spec: spec.clone() }).collect())
+    }
+}
+
 impl Router for Fake {
     fn declare(&self, stamp: Stamp, spec: &RouteSpec) -> Result<(), Fault> {
         let mut state = self.up()?;
         if state.routes.get(&spec.route).is_some_and(|(old, _)| stamp < *old) {
             return Err(Fault::yours("stale-stamp", "an old stamp"));
+        }
+        if state.routes.get(&spec.route).is_some_and(|(old, was)| stamp == *old && was != spec) {
+            return Err(Fault::yours("stale-stamp", "the stamp was taken with something else"));
         }
         let same = state.routes.get(&spec.route).is_some_and(|(_, old)| old == spec);
         state.swaps += u64::from(!same);
