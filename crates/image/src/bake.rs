@@ -210,6 +210,7 @@ const SAME_INDEXES: &str = "the mirrors' signed indexes are ones that gave this 
 struct Asked {
     apt: Apt,
     at: Time,
+    sequence: u64,
     releases: Vec<apt::Release>,
     traffic: Traffic,
     /// What a reader should know of them.
@@ -227,17 +228,18 @@ fn ask(store: &Store, spec: &ImageSpec, steps: &mut Steps) -> Result<Asked, Faul
     // The moment before: what came to the mirrors since is not known.
     let at = io::now();
     let (releases, traffic, notes) = apt.update(store)?;
+    let sequence = store.next_sequence()?;
     notes.iter().for_each(|note| steps.begin("update", note));
     steps.at(0, 0, format!("{} unchanged, {} fetched ({} bytes)", traffic.same, traffic.fetched, traffic.bytes));
     let signed = recipe::digest_of_lines("release", &recipe::digest(spec), releases.iter().map(|r| format!("{} {}", r.file, r.digest)));
-    Ok(Asked { apt, at, releases, traffic, notes, signed })
+    Ok(Asked { apt, at, sequence, releases, traffic, notes, signed })
 }
 
 /// The same signed indexes and the same recipe give the same lock: no list is read and nothing resolved for that. True: so it was.
 fn lock_of(store: &Store, spec: &ImageSpec, asked: &Asked, may_know: bool, steps: &mut Steps) -> Result<(Lock, bool), Fault> {
     let known = may_know.then(|| store.lock_of_signed(&asked.signed)).flatten();
     if let Some(lock) = known.filter(|l| l.head.recipe == recipe::digest(spec) && l.head.debian == spec.debian) {
-        let head = Head { spec: spec.clone(), asked: asked.at, ..lock.head };
+        let head = Head { spec: spec.clone(), asked: asked.at, sequence: asked.sequence, ..lock.head };
         return Ok((Lock { head, ..lock }, true));
     }
     let lock = choose(store, spec, asked, steps)?;
@@ -269,8 +271,8 @@ fn choose(store: &Store, spec: &ImageSpec, asked: &Asked, steps: &mut Steps) -> 
             all.insert(one.name.clone(), Locked { level, ..one });
         }
     }
-    let lock =
-        Lock { head: head(spec, recipe::digest(spec), &asked.apt, &asked.releases, asked.at), packages: all.into_values().collect() };
+    let head = Head { sequence: asked.sequence, ..head(spec, recipe::digest(spec), &asked.apt, &asked.releases, asked.at) };
+    let lock = Lock { head, packages: all.into_values().collect() };
     lock.write(&store.lock_path(&lock.digest()))?;
     Ok(lock)
 }
@@ -347,6 +349,7 @@ pub(crate) fn head(spec: &ImageSpec, recipe: Digest, apt: &Apt, releases: &[apt:
         recipe,
         spec: spec.clone(),
         asked,
+        sequence: 0,
         indexes: indexes.collect(),
         passed: apt.passed.clone(),
     }

@@ -25,7 +25,7 @@ pub fn find_lock(store: &Store, text: &str) -> Result<Lock, Fault> {
         }
     }
     by_digest.dedup_by_key(|l| l.digest());
-    match (by_digest.len(), by_name.into_iter().max_by_key(|l| (signed_at(l), l.head.asked))) {
+    match (by_digest.len(), by_name.into_iter().max_by_key(|l| (l.head.sequence, signed_at(l), l.head.asked))) {
         (0, Some(newest)) => Ok(newest),
         (1, _) => Ok(by_digest.remove(0)),
         (0, None) => Err(Fault::yours("no-such-lock", format!("{text} is no lock file, no lock in the store and no recipe with one"))
@@ -34,7 +34,47 @@ pub fn find_lock(store: &Store, text: &str) -> Result<Lock, Fault> {
     }
 }
 
-/// When the newest of its indexes was signed: this machine's clock may have gone back since, the mirrors' does not.
+/// When the newest of its indexes was signed; tells apart only locks that were made before they were numbered.
 fn signed_at(lock: &Lock) -> Option<u64> {
     lock.head.indexes.iter().filter_map(|i| recipe::parse_date(&i.date)).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lockfile::Index;
+    use crate::lockfile::tests::sample;
+    use model::{Layout, Time};
+
+    /// Every order of two locks whose dates tie or disagree, and a damaged counter between them.
+    #[test]
+    fn the_lock_of_the_last_look_is_the_newest_whatever_clocks_say() {
+        for (signed, asked, damage) in [(0, 0, false), (0, -2, false), (-2, -2, false), (0, 0, true)] {
+            for swapped in [false, true] {
+                let dir = tempfile::tempdir().unwrap();
+                let store = Store::open(&Layout::new(dir.path())).unwrap();
+                let mut locks = [sample(&[("a", "1")]), sample(&[("a", "2")])];
+                if swapped {
+                    locks.reverse();
+                }
+                for (n, lock) in locks.iter_mut().enumerate() {
+                    let days = |d: i64| u64::try_from(20 + d * i64::try_from(n).unwrap()).unwrap();
+                    lock.head.indexes = vec![Index {
+                        origin: String::new(),
+                        suite: String::new(),
+                        date: format!("Sat, {} Nov 2026 00:53:02 UTC", days(signed)),
+                        valid_until: None,
+                        digest: lock.digest(),
+                    }];
+                    lock.head.asked = Time(days(asked));
+                    if damage {
+                        std::fs::write(store.dir("sequence"), b"x").unwrap();
+                    }
+                    lock.head.sequence = store.next_sequence().unwrap();
+                    lock.write(&store.lock_path(&lock.digest())).unwrap();
+                }
+                assert_eq!(find_lock(&store, "base").unwrap().digest(), locks[1].digest(), "{signed} {asked} {damage} {swapped}");
+            }
+        }
+    }
 }

@@ -20,6 +20,10 @@ pub struct Head {
     pub spec: ImageSpec,
     /// When the mirrors were asked, and what they had signed then.
     pub asked: Time,
+    /// The count of looks at the mirrors in this store: which of two locks is newer. Dates cannot say it: the machine's clock may go
+    /// back, and two indexes may be signed in one second. 0: locked before this was kept, or not for a store.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sequence: u64,
     pub indexes: Vec<Index>,
     /// Settings of the machine's apt that were passed on purpose; a check that was switched off shows here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -56,6 +60,10 @@ pub struct Locked {
     /// Which image brings it: 0 is the lowest base. An image without a base has 0 only.
     #[serde(default, skip_serializing_if = "is_lowest")]
     pub level: u32,
+}
+
+fn is_zero(sequence: &u64) -> bool {
+    *sequence == 0
 }
 
 fn is_lowest(level: &u32) -> bool {
@@ -169,6 +177,7 @@ pub(crate) mod tests {
             recipe: digest,
             spec: serde_json::from_value(serde_json::json!({ "name": "base", "debian": "bookworm", "packages": [] })).unwrap(),
             asked: Time(1),
+            sequence: 0,
             indexes: vec![],
             passed: vec![],
         };

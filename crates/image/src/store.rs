@@ -11,6 +11,7 @@
 //!   packages/<sha256>.deb  what was fetched
 //!   kits/                  locks of what disks boot with, see kits.rs
 //!   attested/<hex>/        bill of materials, provenance, signature
+//!   sequence               the number of the last look at the mirrors, so that of two locks the newer is known
 //!   current/<image>.json   the newest image of a recipe
 //!   locks/  work/          see locks.rs
 //! ```
@@ -217,6 +218,23 @@ impl Store {
         let bytes = io::read_limited(&self.signed_path(signed), 4096).ok()?;
         let known: Known = serde_json::from_slice(&bytes).ok()?;
         PackageLock::read(&self.lock_path(&known.digest)).ok().filter(|lock| lock.digest() == known.digest)
+    }
+
+    /// Each answer is larger than every one before, in this process or another.
+    pub(crate) fn next_sequence(&self) -> Result<u64, Fault> {
+        let _alone = self.lock("sequence", || {})?;
+        let path = self.dir("sequence");
+        let kept = io::read_limited(&path, 64).ok().and_then(|b| String::from_utf8(b).ok()?.trim().parse::<u64>().ok());
+        let last = match kept {
+            Some(last) => last,
+            // Missing or damaged: no lock that is there may come to be the newer one.
+            None => {
+                entries(&self.dir("locked"))?.iter().filter_map(|p| PackageLock::read(p).ok()).map(|l| l.head.sequence).max().unwrap_or(0)
+            }
+        };
+        let next = last.saturating_add(1);
+        io::write_atomic(&path, format!("{next}\n").as_bytes())?;
+        Ok(next)
     }
 
     fn signed_path(&self, signed: &Digest) -> PathBuf {
