@@ -99,6 +99,9 @@ impl Client {
             None => Bytes::new(),
             Some(body) => serde_json::to_vec(body).map_err(|e| Fault::ours("bad-request", e.to_string()))?.into(),
         };
+        if bytes.len() > crate::BODY_BYTES_MAX {
+            return Err(crate::too_large(path, Some(bytes.len() as u64)));
+        }
         let mut request = Request::builder().method(method).uri(path).header("host", "afresh").header("content-type", "application/json");
         if let Way::Tcp { token, .. } = &self.way {
             request = request.header("authorization", format!("Bearer {token}"));

@@ -1,16 +1,14 @@
 //! The machine's form: JSON of `model::ServiceFile`. Unknown and doubled fields are refused, and the values are held to the
-//! same rules as the HCL's, by writing them as HCL, decoding that, and telling what was wrong at the JSON's places.
+//! same rules as the HCL's ([`crate::check`]); what is wrong is told at the JSON's places.
 
+use crate::check::Path;
 use crate::near;
 use crate::places::Places;
 use crate::sink::{Draft, Sink};
-use crate::{decode, write};
 use model::ServiceFile;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ops::Range;
-
-type Path = Vec<String>;
 
 pub(crate) fn decode(text: &str, sink: &mut Sink) -> Option<ServiceFile> {
     let bom = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
@@ -24,10 +22,14 @@ pub(crate) fn decode(text: &str, sink: &mut Sink) -> Option<ServiceFile> {
     let spans = spans(text, sink);
     let known = whole(serde_json::to_value(&file).ok()?);
     unknown(&known, &spans, sink);
-    names(&file, &spans, sink);
-    bases(&file, &spans, sink);
-    by_the_rules(&file, &spans, sink);
-    Some(file)
+    let (problems, checked) = crate::check::problems(&file);
+    for problem in problems {
+        let mut draft = problem.draft;
+        draft.span = place(&problem.path, &spans);
+        draft.related = problem.related.iter().map(|(path, label)| (place(path, &spans), label.clone())).collect();
+        sink.push(draft);
+    }
+    checked
 }
 
 fn told(text: &str, bom: usize, error: &serde_json::Error) -> Draft {
@@ -147,49 +149,6 @@ fn find<'v>(value: &'v Value, path: &[String]) -> Option<&'v Value> {
         Value::Array(items) => items.get(part.parse::<usize>().ok()?),
         _ => None,
     })
-}
-
-/// A name stands twice in JSON: as the key and within.
-fn names(file: &ServiceFile, spans: &BTreeMap<Path, Range<usize>>, sink: &mut Sink) {
-    let images = file.images.iter().map(|(key, image)| ("images", key.as_str(), image.name.as_str()));
-    let services = file.services.iter().map(|(key, service)| ("services", key.as_str(), service.name.as_str()));
-    for (part, key, name) in images.chain(services) {
-        if key != name {
-            let span = place(&[part.to_string(), key.to_string(), "name".to_string()], spans);
-            sink.push(Draft::new("bad-name", span, format!("`{name}` stands under the key `{key}`")).label("expected the same name"));
-        }
-    }
-}
-
-/// A base stands twice in JSON too: as an image of its own, and whole within what is built on it. One of no such name is told by the rules.
-fn bases(file: &ServiceFile, spans: &BTreeMap<Path, Range<usize>>, sink: &mut Sink) {
-    for (name, image) in &file.images {
-        let Some(base) = image.base.as_deref() else { continue };
-        let place = |key: &str| place(&["images".to_string(), name.to_string(), key.to_string()], spans);
-        let differs = |key: &str, text: String| Draft::new("base-differs", place(key), text).label("expected the same");
-        if file.images.get(&base.name).is_some_and(|other| other != base) {
-            sink.push(differs("base", format!("the image `{}` stands elsewhere in this file with another recipe", base.name)));
-        }
-        if image.archive() != base.archive() {
-            sink.push(differs("debian", format!("its suites are not those of its base `{}`", base.name)));
-        }
-    }
-}
-
-fn by_the_rules(file: &ServiceFile, spans: &BTreeMap<Path, Range<usize>>, sink: &mut Sink) {
-    let written = write::written(file);
-    let hcl = written.text();
-    let places = Places::new(&hcl);
-    let mut told = Sink::new(&hcl, "");
-    decode::decode(&hcl, &mut told);
-    let at = |span: &Range<usize>| place(written.path(places.of(span.start).0), spans);
-    for mut draft in told.into_drafts() {
-        draft.span = at(&draft.span);
-        for (span, _) in &mut draft.related {
-            *span = at(span);
-        }
-        sink.push(draft);
-    }
 }
 
 /// The place of a path, or of the nearest thing around it that was written: a default has no place of its own.

@@ -4,7 +4,7 @@
 //! text ─▶ syntax::lex ─▶ syntax::tree ─▶ decode ─▶ model::ServiceFile
 //!            tokens        blocks, keys     │  each value: hcl-edit, then syntax::value
 //!                             └─▶ format    └─▶ every error of the file, each a Diagnostic
-//! JSON ─▶ serde ─▶ write (as HCL) ─▶ decode: the same rules, told at the JSON's places
+//! JSON, API ─▶ serde ─▶ check: write (as HCL) ─▶ decode: the same rules, told at the JSON's places
 //! ```
 //!
 //! Blocks and keys are found by our own scanner and only values are given to hcl-edit, for three reasons: one error in a value
@@ -15,6 +15,7 @@
 
 #![deny(missing_docs)]
 
+mod check;
 mod decode;
 mod diagnostic;
 mod format;
@@ -28,6 +29,7 @@ mod syntax;
 mod units;
 mod write;
 
+pub use check::checked;
 pub use diagnostic::{Diagnostic, Related, render};
 pub use format::format;
 pub use load::{FILE_BYTES_MAX, LoadError, load};

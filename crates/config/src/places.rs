@@ -48,11 +48,22 @@ pub(crate) fn unreadable(text: &str) -> Option<(&'static str, Range<usize>, Stri
         let message = format!("the file has {} bytes; at most {} are read", text.len(), crate::FILE_BYTES_MAX);
         return Some(("too-large", 0..1, message, "is it the right file? split it, one file for each group of services"));
     }
-    let nul = text.find('\0')?;
-    Some((
-        "nul-byte",
-        nul..nul + 1,
-        "the file has a NUL byte".to_string(),
-        "it is no text; is it the right file, and was it written to its end?",
-    ))
+    let begin = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+    let (at, found) = model::text::forbidden(&text[begin..])?;
+    let (code, message, hint) = match found {
+        '\0' => ("nul-byte", "the file has a NUL byte".to_string(), "it is no text; is it the right file, and was it written to its end?"),
+        c if c.is_control() => {
+            let message = format!("the file has the control character U+{:04X}", u32::from(c));
+            ("control-character", message, "remove it: no value and no comment needs it")
+        }
+        c => {
+            let message = format!("the file has the invisible character U+{:04X}", u32::from(c));
+            (
+                "hidden-character",
+                message,
+                "remove it: such characters change how the rest is shown, so that a file does something else than it shows",
+            )
+        }
+    };
+    Some((code, begin + at..begin + at + found.len_utf8(), message, hint))
 }

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -28,6 +28,9 @@ const FORMAT: u32 = 1;
 const EPOCH: u64 = 1_000_000_000;
 /// Deeper than any path that can be opened.
 const DEPTH: usize = 512;
+/// A service's code; what is larger is data, or a mistake.
+const BYTES_MAX: u64 = 16 << 30;
+const ENTRIES_MAX: u64 = 1_000_000;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Packed {
@@ -62,11 +65,18 @@ fn pack_and(store: &Store, path: &Path, sign: impl FnOnce(&Manifest) -> Result<P
     exec::need(&[erofs::TOOL, "setpriv"])?;
     let seen = fs::metadata(path).map_err(|e| io::fault("cannot read the artifact", path, &e))?;
     let whole = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    // By where it lies and not by how it is written: a link to /etc is /etc.
+    if seen.is_dir() {
+        model::rules::no_system_directory(&whole.to_string_lossy())?;
+    }
     let name = whole.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let ((digest, did, bytes, files), form, sum) = if seen.is_dir() {
         let entries = scan(path)?;
         (put(store, &name, entries, |e, work| stage(path, e, work))?, Form::Directory, None)
     } else if seen.is_file() {
+        if seen.len() > BYTES_MAX {
+            return Err(too_large(format!("{} has {} bytes, more than {BYTES_MAX}", path.display(), seen.len())));
+        }
         let (sum, _) = io::digest_file(path)?;
         (tarball(store, path, &sum, &name)?, Form::Tarball, Some(sum))
     } else {
@@ -137,14 +147,49 @@ fn put(store: &Store, name: &str, entries: Entries, stage: impl FnOnce(&Entries,
     Ok((digest, Did::Baked, bytes, files))
 }
 
-/// Everything below `root`, by path, with the sum of each file.
+/// Everything below `root`, by path, with the sum of each file. What is too much is refused by its sizes, before a byte is read.
 fn scan(root: &Path) -> Result<Entries, Fault> {
     let mut entries = Entries::new();
+    let mut left = Left { bytes: BYTES_MAX, entries: ENTRIES_MAX };
+    measure(root, 0, &mut left)?;
     scan_dir(root, Path::new(""), 0, &mut entries)?;
     if entries.is_empty() {
         return Err(Fault::yours("empty-artifact", format!("there is nothing in {}", root.display())).hint("was the build run?"));
     }
     Ok(entries)
+}
+
+/// What an artifact may still have.
+struct Left {
+    bytes: u64,
+    entries: u64,
+}
+
+/// By apparent size: a sparse file is packed with all its zeros, and reading them takes as long as if they were there.
+fn measure(dir: &Path, depth: usize, left: &mut Left) -> Result<(), Fault> {
+    // Deeper is refused, with its place, when it is read.
+    if depth > DEPTH {
+        return Ok(());
+    }
+    for found in fs::read_dir(dir).map_err(io::at("cannot list", dir))? {
+        let path = found.map_err(io::at("cannot list", dir))?.path();
+        let seen = fs::symlink_metadata(&path).map_err(io::at("cannot look at", &path))?;
+        left.entries = left.entries.checked_sub(1).ok_or_else(|| too_large(format!("more than {ENTRIES_MAX} files are in it")))?;
+        if seen.is_file() {
+            left.bytes = left.bytes.checked_sub(seen.len()).ok_or_else(|| {
+                let sparse = if seen.blocks() < seen.len() / 1024 { ", most of them holes" } else { "" };
+                too_large(format!("with {} ({} bytes{sparse}) it has more than {BYTES_MAX} bytes", path.display(), seen.len()))
+            })?;
+        } else if seen.is_dir() {
+            measure(&path, depth + 1, left)?;
+        }
+    }
+    Ok(())
+}
+
+fn too_large(why: String) -> Fault {
+    Fault::yours("artifact-too-large", format!("the artifact is too large: {why}"))
+        .hint("is it the right directory? data belongs beside a service, not into its code")
 }
 
 fn scan_dir(root: &Path, below: &Path, depth: usize, entries: &mut Entries) -> Result<(), Fault> {
@@ -233,5 +278,33 @@ fn copy(source: &Path, target: &Path, mode: u32, buffer: &mut [u8]) -> Result<Di
         }
         hasher.update(&buffer[..n]);
         to.write_all(&buffer[..n]).map_err(io::at("cannot write", target))?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 111 s it took to read the zeros and then to say that the disk is too small.
+    #[test]
+    fn a_sparse_file_of_a_hundred_gigabytes_is_refused_by_its_size() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("data")).unwrap();
+        let file = File::create(dir.path().join("data/core")).unwrap();
+        file.set_len(100 << 30).unwrap();
+        let fault = scan(dir.path()).unwrap_err();
+        assert_eq!(fault.code, "artifact-too-large");
+        assert!(fault.message.contains("data/core") && fault.message.contains("holes"), "{}", fault.message);
+        file.set_len(10).unwrap();
+        assert_eq!(scan(dir.path()).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_link_to_a_directory_of_the_system_is_that_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&model::Layout::new(dir.path().join("data"))).unwrap();
+        let link = dir.path().join("dist");
+        std::os::unix::fs::symlink("/etc", &link).unwrap();
+        assert_eq!(pack(&store, &link).unwrap_err().code, "system-directory");
     }
 }

@@ -17,6 +17,7 @@ mod route;
 pub mod rules;
 mod spec;
 mod stamp;
+pub mod text;
 mod view;
 
 pub use custom::{ImageCustom, ImageFile, ImageUser};

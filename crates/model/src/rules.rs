@@ -228,6 +228,89 @@ pub fn account_path(text: &str) -> Said {
     }))
 }
 
+/// Directories of a system that nobody means to ship as one service's code.
+const SYSTEM: &[&str] = &[
+    "/",
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/home",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/proc",
+    "/root",
+    "/run",
+    "/sbin",
+    "/srv",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/var",
+    "/var/cache",
+    "/var/lib",
+    "/var/log",
+    "/var/run",
+    "/var/spool",
+    "/var/tmp",
+];
+/// And these with all that is below them.
+const SYSTEM_WHOLLY: &[&str] = &[
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/proc",
+    "/sbin",
+    "/sys",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/sbin",
+];
+
+/// Where a service's code is packed from, as a file names it.
+pub fn artifact(text: &str) -> Said {
+    let wrong = |message: String| Wrong::new("bad-path", message, "expected a directory or tarball, such as \"./dist\"");
+    if text.trim().is_empty() {
+        return Err(wrong("this path is empty".to_string()));
+    }
+    if text.len() > PATH_BYTES_MAX || text.contains(|c: char| c.is_control()) {
+        return Err(wrong("this is no path".to_string()).hint("no control characters, at most 4000 bytes"));
+    }
+    if text.starts_with('/') {
+        no_system_directory(text)?;
+    }
+    Ok(())
+}
+
+/// Refuses a directory of the system itself: whoever names `/etc` as a service's code packs the host's keys. `path` begins at the root.
+pub fn no_system_directory(path: &str) -> Said {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    let whole = format!("/{}", parts.join("/"));
+    if SYSTEM.contains(&whole.as_str()) || SYSTEM_WHOLLY.iter().any(|place| is_within(&whole, place)) {
+        let wrong =
+            Wrong::new("system-directory", format!("`{whole}` belongs to the system of this machine"), "expected a service's own code");
+        return Err(wrong.hint("copy what the service needs into a directory of its own, such as ./dist"));
+    }
+    Ok(())
+}
+
 /// The name of a variable.
 pub fn variable(text: &str) -> Said {
     let good =
@@ -251,24 +334,22 @@ pub fn arg_name(text: &str) -> Said {
 
 /// The value of a build argument.
 pub fn arg_value(name: &str, text: &str) -> Said {
-    let expected = format!("expected at most {ARG_BYTES_MAX} bytes, without NUL");
+    let expected = format!("expected at most {ARG_BYTES_MAX} bytes");
     match () {
         () if text.len() > ARG_BYTES_MAX => {
             Err(Wrong::new("out-of-range", format!("the build argument `{name}` has {} bytes", text.len()), expected))
         }
-        () if text.contains('\0') => Err(Wrong::new("nul-byte", format!("the build argument `{name}` has a NUL in it"), expected)),
-        () => Ok(()),
+        () => crate::text::lines(text).map_err(|wrong| Wrong { message: format!("build argument `{name}`: {}", wrong.message), ..wrong }),
     }
 }
 
 /// A recipe's text, a file's or the script.
 fn text(what: &str, text: &str) -> Said {
-    let expected = format!("expected at most {TEXT_BYTES_MAX} bytes, without NUL");
+    let expected = format!("expected at most {TEXT_BYTES_MAX} bytes");
     match () {
         () if text.len() > TEXT_BYTES_MAX => Err(Wrong::new("out-of-range", format!("{what} has {} bytes", text.len()), expected)
             .hint("what is large belongs in the service's artifact")),
-        () if text.contains('\0') => Err(Wrong::new("nul-byte", format!("{what} has a NUL in it"), expected)),
-        () => Ok(()),
+        () => crate::text::lines(text).map_err(|wrong| Wrong { message: format!("{what}: {}", wrong.message), ..wrong }),
     }
 }
 
@@ -477,6 +558,33 @@ mod tests {
         let high = |spec: &mut ImageSpec| (1..ImageSpec::LEVELS_MAX).for_each(|_| spec.base = Some(Box::new(spec.clone())));
         assert_eq!(with(high), Ok(()));
         assert_eq!(on(&|_| {}, &high), Err("out-of-range"));
+    }
+
+    #[test]
+    fn a_systems_own_directories_are_no_artifact() {
+        for bad in [
+            "/",
+            "//",
+            "/etc",
+            "/etc/",
+            "/./etc",
+            "/srv/../etc",
+            "/../etc/ssh",
+            "/usr",
+            "/usr/lib/x",
+            "/proc/self",
+            "/root",
+            "/home",
+            "",
+            " ",
+            "a\nb",
+        ] {
+            assert!(artifact(bad).is_err(), "{bad:?}");
+        }
+        for good in ["dist", "./dist", "../x", "/srv/shop", "/root/shop", "/home/eve", "/etcetera", "/usr/local/shop", "/tmp/x", "/var/www"]
+        {
+            assert_eq!(artifact(good), Ok(()), "{good:?}");
+        }
     }
 
     #[test]

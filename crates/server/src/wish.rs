@@ -1,7 +1,8 @@
 //! From a request to wishes: which services, and the release each shall run. Nothing is opened and nothing written here.
+//! The request's file was held to the reader's rules before (`config::checked`); none of them is repeated here.
 
 use api::control::DeployRequest;
-use model::{Digest, Fault, Probe, Release, ServiceName, ServiceSpec, TierName};
+use model::{Digest, Fault, Release, ServiceName, ServiceSpec, TierName};
 
 /// A service as it shall be, and the release it shall run; its number is not given yet.
 #[derive(Clone, Debug)]
@@ -15,11 +16,6 @@ pub fn tiers(
     request: &DeployRequest,
     release: impl Fn(&ServiceSpec) -> Result<Option<Release>, Fault>,
 ) -> Result<Vec<(TierName, Vec<Wish>)>, Fault> {
-    for (name, spec) in &request.file.services {
-        if *name != spec.name {
-            return Err(Fault::yours("bad-request", format!("services.{name}: its name says {}", spec.name)));
-        }
-    }
     let chosen: Vec<&ServiceSpec> = match &request.service {
         Some(name) => vec![request.file.services.get(name).ok_or_else(|| unknown(request, name))?],
         None if request.release.is_some() => {
@@ -59,12 +55,10 @@ fn unknown(request: &DeployRequest, name: &ServiceName) -> Fault {
 }
 
 fn wish(request: &DeployRequest, spec: &ServiceSpec, earlier: Option<Release>) -> Result<Wish, Fault> {
-    let wish = match earlier {
+    Ok(match earlier {
         Some(release) => Wish { spec: with_settings(spec, &release), release },
         None => Wish { spec: spec.clone(), release: new_release(request, spec)? },
-    };
-    sensible(&wish)?;
-    Ok(wish)
+    })
 }
 
 fn new_release(request: &DeployRequest, spec: &ServiceSpec) -> Result<Release, Fault> {
@@ -95,26 +89,6 @@ pub fn with_settings(spec: &ServiceSpec, release: &Release) -> ServiceSpec {
         checks: release.checks.clone(),
         ..spec.clone()
     }
-}
-
-/// The file's reader has said all this with places; here it keeps what comes by other ways from doing harm.
-fn sensible(wish: &Wish) -> Result<(), Fault> {
-    let (spec, release) = (&wish.spec, &wish.release);
-    let no = |code: &str, why: String| Err(Fault::yours(code, format!("{}: {why}", spec.name)));
-    if spec.count == 0 || spec.count > ServiceSpec::COUNT_MAX {
-        return no("bad-count", format!("count = {}; it must be 1 to {}", spec.count, ServiceSpec::COUNT_MAX));
-    }
-    if release.run.first().is_none_or(String::is_empty) {
-        return no("no-command", "`run` is empty".to_string());
-    }
-    if release.run.iter().chain(release.env.keys()).chain(release.env.values()).any(|s| s.contains('\0')) {
-        return no("bad-text", "a NUL byte stands in `run` or `env`".to_string());
-    }
-    let needs_port = release.route.is_some() || matches!(release.health.probe, Probe::Http { .. } | Probe::Tcp);
-    if needs_port && release.port.is_none_or(|p| p == 0) {
-        return no("no-port", "a route or a health check by HTTP or TCP needs `port`".to_string());
-    }
-    Ok(())
 }
 
 fn listeners(tiers: &[(TierName, Vec<Wish>)]) -> Result<(), Fault> {

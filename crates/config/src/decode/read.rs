@@ -25,14 +25,11 @@ pub(crate) fn text(value: &Value, expected: &str) -> Read<String> {
 /// A text of at most so many bytes.
 pub(crate) fn text_within(value: &Value, expected: &str, bytes_max: usize) -> Read<String> {
     match &value.what {
-        What::Text(text) if text.contains('\0') => {
-            at(value, Err(Wrong::new("nul-byte", "this text has a NUL in it", format!("expected {expected}"))))
-        }
         What::Text(text) if text.len() > bytes_max => at(
             value,
             Err(Wrong::new("out-of-range", format!("this text has {} bytes", text.len()), format!("expected at most {bytes_max}"))),
         ),
-        What::Text(text) => Ok(text.clone()),
+        What::Text(text) => at(value, model::text::lines(text).map(|()| text.clone())),
         _ => wrong_type(value, expected),
     }
 }

@@ -107,10 +107,7 @@ pub(crate) fn image_reference(context: &Context, value: &Value) -> Read<ImageNam
 
 fn artifact_path(value: &Value) -> Read<String> {
     let path = read::text(value, "the path of a directory or tarball")?;
-    if path.trim().is_empty() {
-        return at(value, Err(Wrong::new("bad-path", "this path is empty", "expected a directory or tarball, such as \"./dist\"")));
-    }
-    Ok(path)
+    at(value, rules::artifact(&path).map(|()| path))
 }
 
 fn user(value: &Value) -> Read<String> {

@@ -14,7 +14,11 @@ fn name() -> impl Strategy<Value = String> {
 
 /// Anything that can stand in an argument or a variable, with what is special in HCL more often than by chance.
 fn text() -> impl Strategy<Value = String> {
-    prop_oneof!["[ -~]{0,12}", "[\"\\\\$%{}#/* \n\r\t]{0,8}", any::<String>().prop_map(|s| s.replace('\0', "").chars().take(20).collect())]
+    prop_oneof![
+        "[ -~]{0,12}",
+        "[\"\\\\$%{}#/* \n\r\t]{0,8}",
+        any::<String>().prop_map(|s| s.chars().filter(|c| model::text::forbidden(&c.to_string()).is_none()).take(20).collect())
+    ]
 }
 
 fn command() -> impl Strategy<Value = Vec<String>> {
@@ -139,7 +143,7 @@ fn service_of(images: Vec<ImageName>, port_of_route: u16, count: u32) -> impl St
         .prop_map(|(waves, soak_ms, errors_ppm, within_ms, freeze)| Rollout { waves, soak_ms, errors_ppm, within_ms, freeze });
     let env = prop::collection::btree_map("[A-Za-z_][A-Za-z0-9_]{0,6}", text(), 0..4);
     let user = prop_oneof![(0u32..70_000).prop_map(|u| u.to_string()), (0u32..70_000, 0u32..9).prop_map(|(u, g)| format!("{u}:{g}"))];
-    let artifact = prop::option::of("[a-z./]{1,9}");
+    let artifact = prop::option::of("[a-z./]{1,9}".prop_filter("no place of the system", |p| model::rules::artifact(p).is_ok()));
     let who = (prop::sample::select(images), name(), artifact, command(), env, user);
     let how = (health, drain, limits, route, checks, rollout, 1u16..);
     (who, how).prop_map(move |((image, tier, artifact, run, env, user), (health, drain, limits, route, checks, rollout, port))| {
@@ -212,6 +216,54 @@ fn shake(text: &str, dice: &[u8]) -> (String, usize) {
     (out, comments)
 }
 
+/// Values nobody means, of every kind.
+const ODD: &[&str] = &[
+    "0",
+    "1",
+    "-1",
+    "18446744073709551615",
+    "4294967295",
+    "65536",
+    "0.5",
+    "null",
+    "true",
+    r#""""#,
+    r#""root""#,
+    r#""0:0""#,
+    r#""007""#,
+    r#""BOOM""#,
+    r#""0.0.0.0:0""#,
+    r#""127.0.0.1:22""#,
+    r#""a\nb""#,
+    r#""\u202ea""#,
+    r#""\u0000""#,
+    r#""\u001b[2J""#,
+    r#""/etc""#,
+    r#""..""#,
+    "[]",
+    r#"[""]"#,
+    r#"["x"]"#,
+    "{}",
+    r#""}""#,
+    r#""\"""#,
+    r#""${x}""#,
+    r#"{"count":0}"#,
+    r#"{"percent":101}"#,
+    r#""running""#,
+    r#""tcp""#,
+];
+
+/// JSON pointers of everything in a value.
+fn paths(value: &serde_json::Value, here: String, all: &mut Vec<String>) {
+    let step = |key: &str| format!("{here}/{}", key.replace('~', "~0").replace('/', "~1"));
+    match value {
+        serde_json::Value::Object(fields) => fields.iter().for_each(|(key, inner)| paths(inner, step(key), all)),
+        serde_json::Value::Array(items) => items.iter().enumerate().for_each(|(i, inner)| paths(inner, step(&i.to_string()), all)),
+        _ => {}
+    }
+    all.push(here);
+}
+
 fn parse(text: &str) -> Result<ServiceFile, TestCaseError> {
     config::parse(text, "a.hcl").map_err(|all| TestCaseError::fail(config::render(&all, text, "a.hcl", false)))
 }
@@ -264,6 +316,34 @@ proptest! {
         hcl_edit::parser::parse_body(&formatted).map_err(|e| TestCaseError::fail(e.to_string()))?;
         let json = serde_json::to_string(&file).unwrap();
         prop_assert_eq!(&config::parse(&json, "x.json").unwrap(), &file);
+    }
+
+    /// What a caller of the API may send, shaken: it is taken exactly if the reader takes it as text, and then it reads back as what was taken.
+    #[test]
+    fn values_are_taken_exactly_if_their_text_is(file in file(), dice in prop::collection::vec((any::<prop::sample::Index>(), 0usize..ODD.len()), 0..3)) {
+        let mut value = serde_json::to_value(&file).unwrap();
+        for (place, odd) in dice {
+            let mut leaves = Vec::new();
+            paths(&value, String::new(), &mut leaves);
+            let odd: serde_json::Value = serde_json::from_str(ODD[odd]).unwrap();
+            *value.pointer_mut(&leaves[place.index(leaves.len())]).unwrap() = odd;
+        }
+        let json = value.to_string();
+        let by_text = config::parse(&json, "x.json");
+        let Ok(sent) = serde_json::from_value::<ServiceFile>(value) else { prop_assert!(by_text.is_err()); return Ok(()) };
+        match config::checked(&sent) {
+            Ok(taken) => {
+                // Unknown fields are an error of a file, and are tolerated on the wire.
+                let by_text = by_text.or_else(|all| if all.iter().all(|e| e.code == "unknown-key") { Ok(taken.clone()) } else { Err(all) });
+                prop_assert_eq!(&by_text.map_err(|all| TestCaseError::fail(config::render(&all, &json, "x.json", false)))?, &taken);
+                prop_assert_eq!(&parse(&config::write(&taken))?, &taken);
+                prop_assert_eq!(&parse(&config::write(&sent))?, &taken);
+            }
+            Err(wrong) => {
+                prop_assert!(by_text.is_err(), "{:?}", wrong);
+                prop_assert!(!wrong.message.is_empty() && !wrong.expected.is_empty());
+            }
+        }
     }
 
     #[test]

@@ -4,12 +4,13 @@ use super::Refusal;
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
+use futures_util::StreamExt;
 use model::Fault;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
-/// A service file of a thousand services is well below this.
-const BODY_MAX: usize = 4 << 20;
+/// Of a body that is too large so much is still read, so that whoever sends it comes to the answer instead of a broken pipe.
+const SPILL_MAX: usize = 64 << 20;
 const BODY_WITHIN: Duration = Duration::from_secs(30);
 
 pub struct Json<T>(pub T);
@@ -18,7 +19,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
-        let bytes = whole(request.into_body()).await?;
+        let path = super::shown(request.uri().path());
+        let bytes = whole(&path, request.into_body()).await?;
         serde_json::from_slice(&bytes).map(Json).map_err(|e| {
             let what = if e.is_eof() { "the body ends too early" } else { "the body is not what was expected" };
             Refusal(Fault::yours("bad-request", format!("{what}: {e}")).hint("`crates/api/src/control.rs` tells what each call takes"))
@@ -26,15 +28,32 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     }
 }
 
-async fn whole(body: Body) -> Result<bytes::Bytes, Refusal> {
-    match tokio::time::timeout(BODY_WITHIN, axum::body::to_bytes(body, BODY_MAX)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(e)) => {
-            let told = format!("the body could not be read: {e}");
-            Err(Refusal(Fault::yours("bad-body", told).hint(format!("it may have {BODY_MAX} bytes"))))
-        }
+async fn whole(path: &str, body: Body) -> Result<Vec<u8>, Refusal> {
+    match tokio::time::timeout(BODY_WITHIN, gathered(path, body)).await {
+        Ok(gathered) => gathered,
         Err(_) => Err(Refusal(Fault::yours("slow-body", format!("the body did not come within {} s", BODY_WITHIN.as_secs())))),
     }
+}
+
+async fn gathered(path: &str, body: Body) -> Result<Vec<u8>, Refusal> {
+    let mut chunks = body.into_data_stream();
+    let (mut bytes, mut seen) = (Vec::new(), 0usize);
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|e| Refusal(Fault::yours("bad-body", format!("the body could not be read: {e}"))))?;
+        seen = seen.saturating_add(chunk.len());
+        if seen <= api::BODY_BYTES_MAX {
+            bytes.extend_from_slice(&chunk);
+        } else {
+            bytes = Vec::new();
+        }
+        if seen > SPILL_MAX {
+            break;
+        }
+    }
+    if seen > api::BODY_BYTES_MAX {
+        return Err(Refusal(api::too_large(path, (seen <= SPILL_MAX).then_some(seen as u64))));
+    }
+    Ok(bytes)
 }
 
 /// The one name in a path.

@@ -119,12 +119,19 @@ async fn health(State(app): Shared) -> Out<api::paths::Health> {
     Out(health)
 }
 
+/// The request with its service file held to the reader's own rules: what no file could say, no request may ask for.
+fn checked(request: DeployRequest) -> Result<DeployRequest, Fault> {
+    let file = config::checked(&request.file).map_err(|wrong| Fault { code: "bad-service-file".to_string(), ..wrong.into() })?;
+    Ok(DeployRequest { file, ..request })
+}
+
 async fn plan(State(app): Shared, Json(request): Json<DeployRequest>) -> Answer<api::control::PlanAnswer> {
-    Ok(Out(blocking(move || desk::plan(&app, &request)).await?))
+    Ok(Out(blocking(move || desk::plan(&app, &checked(request)?)).await?))
 }
 
 async fn deploy(State(app): Shared, Json(request): Json<DeployRequest>) -> Answer<api::control::Opened> {
     let deploy = move || {
+        let request = checked(request)?;
         let opened = desk::deploy(&app, &request)?;
         upkeep::learn(&app, &request.file, &request.by);
         Ok(opened)

@@ -60,8 +60,14 @@ async fn bodies() {
     for path in ["/v1/deploy", "/v1/plan", "/v1/rollback", "/v1/steps/run", "/v1/steps/check", "/v1/rotations/web.1/ask"] {
         for (what, body) in &wrong {
             let (status, answer) = raw(&house, &post(path, body)).await;
-            assert_eq!(status, 400, "{path} {what}: {answer}");
+            let is_too_large = *what == "huge";
+            assert_eq!(status, if is_too_large { 413 } else { 400 }, "{path} {what}: {answer}");
             let fault = fault(&answer);
+            if is_too_large {
+                let (code, told) = ("too-large", format!("{} bytes", huge.len()));
+                assert!(fault.code == code && fault.message.contains(&told) && fault.hint.is_some(), "{fault:?}");
+                continue;
+            }
             assert_eq!(fault.blame, Blame::Yours, "{path} {what}");
             assert!(fault.code == "bad-body" || fault.message.contains("line "), "{path} {what}: no place: {fault:?}");
         }
@@ -72,6 +78,77 @@ async fn bodies() {
     }
     let unknown = String::from_utf8(good).unwrap().replacen('{', "{\"from_the_future\": [1, {}],", 1);
     assert_eq!(raw(&house, &post("/v1/deploy", unknown.as_bytes())).await.0, 200, "unknown fields are tolerated");
+}
+
+type Edit = fn(&mut ServiceSpec);
+
+/// What no file can say, each seen to be taken by the API before it was held to the reader's rules.
+const NOT_IN_A_FILE: &[(&str, Edit)] = &[
+    ("user = root", |s| s.user = "root".into()),
+    ("user = -1", |s| s.user = "4294967295".into()),
+    ("signal BOOM", |s| s.drain.signal = "BOOM".into()),
+    ("connect_timeout 0", |s| s.route.as_mut().unwrap().connect_timeout_ms = 0),
+    ("address :0", |s| s.route.as_mut().unwrap().listen = "0.0.0.0:0".parse().unwrap()),
+    ("cpu 2^64-1", |s| s.limits.cpu_milli = u64::MAX),
+    ("memory 0", |s| s.limits.memory_bytes = 0),
+    ("pids 2^64-1", |s| s.limits.pids = u64::MAX),
+    ("health every 0", |s| s.health.every_ms = 0),
+    ("unhealthy_after 0", |s| s.health.unhealthy_after = 0),
+    ("health path", |s| s.health.probe = Probe::Http { path: "/a b\r\nx: y".into() }),
+    ("exec of nothing", |s| s.health.probe = Probe::Exec { command: Vec::new() }),
+    ("waves that shrink", |s| s.rollout.waves = vec![Wave::Percent(100), Wave::Count(1)]),
+    ("no waves", |s| s.rollout.waves.clear()),
+    ("errors 200%", |s| s.rollout.errors_ppm = 2_000_000),
+    ("freeze never", |s| s.rollout.freeze = vec!["never".into()]),
+    ("within 2^64-1", |s| s.rollout.within_ms = u64::MAX),
+    ("drain 2^64-1", |s| s.drain.within_ms = u64::MAX),
+    ("count 0", |s| s.count = 0),
+    ("count 2^32-1", |s| s.count = u32::MAX),
+    ("nothing to run", |s| s.run.clear()),
+    ("NUL in run", |s| s.run.push("a\0b".into())),
+    ("bidi in run", |s| s.run.push("a\u{202e}b".into())),
+    ("escape in env", |s| drop(s.env.insert("A".into(), "\u{1b}[2J".into()))),
+    ("name of a variable", |s| drop(s.env.insert("A=B\nC".into(), String::new()))),
+    ("no port", |s| s.port = None),
+    ("port 0", |s| s.port = Some(0)),
+    ("artifact /etc", |s| s.artifact = Some("/etc".into())),
+    ("an unknown image", |s| s.image = ImageName::new("other").unwrap()),
+    ("another name", |s| s.name = name("other")),
+    ("a check's name", |s| s.checks.push(Check { name: "../x".into(), run: vec!["x".into()], within_ms: 1_000 })),
+    ("a check's time", |s| s.checks.push(Check { name: "x".into(), run: vec!["x".into()], within_ms: 0 })),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_file_can_say_no_request_may_ask_for() {
+    let house = House::new().await;
+    let mut taken = Vec::new();
+    for (what, edit) in NOT_IN_A_FILE {
+        let mut request = web("one");
+        edit(request.file.services.get_mut(&name("web")).unwrap());
+        for path in ["/v1/plan", "/v1/deploy"] {
+            let (status, answer) = raw(&house, &post(path, &serde_json::to_vec(&request).unwrap())).await;
+            if status != 422 || fault(&answer).code != "bad-service-file" {
+                taken.push((*what, path, status, answer.chars().take(100).collect::<String>()));
+            }
+        }
+    }
+    assert!(taken.is_empty(), "{} of {} were taken: {taken:#?}", taken.len(), 2 * NOT_IN_A_FILE.len());
+    let mut request = web("one");
+    request.file.services.get_mut(&name("web")).unwrap().user = "root".into();
+    let refused = house.deploy(&request).await.unwrap_err();
+    assert!(refused.message.starts_with("services.web.user: `root` is no user"), "{refused:?}");
+    assert!(refused.hint.unwrap().contains("root is \"0:0\""));
+}
+
+/// The client says what is wrong before it sends 4 MiB; it used to say that nobody was there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_too_large_is_not_called_unreachable() {
+    let house = House::new().await;
+    let mut request = web("one");
+    request.images.extend((0..60_000).map(|i| (ImageName::new(format!("i{i}")).unwrap(), digest('a'))));
+    let refused = house.deploy(&request).await.unwrap_err();
+    assert_eq!((refused.code.as_str(), refused.blame), ("too-large", Blame::Yours), "{refused:?}");
+    assert!(refused.message.contains("/v1/deploy") && refused.hint.unwrap().contains("split the service file"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -204,6 +204,23 @@ pub fn name(text: &str) -> ServiceName {
     ServiceName::new(text).unwrap()
 }
 
+pub fn recipe(image: &str) -> ImageSpec {
+    let name = ImageName::new(image).unwrap();
+    let (debian, packages, checks) = ("bookworm".into(), Vec::new(), Vec::new());
+    ImageSpec {
+        name,
+        base: None,
+        debian,
+        packages,
+        rebuild: None,
+        max_age_ms: None,
+        window: None,
+        jitter_ms: 0,
+        checks,
+        custom: Default::default(),
+    }
+}
+
 pub fn spec(service: &str, tier: &str, program: &str, count: u32, listen: Option<&str>) -> ServiceSpec {
     ServiceSpec {
         name: name(service),
@@ -232,7 +249,11 @@ pub fn web(program: &str) -> DeployRequest {
 pub fn request(specs: Vec<ServiceSpec>, service: Option<&str>) -> DeployRequest {
     let tiers = ["back", "front"].map(|t| TierName::new(t).unwrap()).to_vec();
     DeployRequest {
-        file: ServiceFile { images: BTreeMap::new(), services: specs.into_iter().map(|s| (s.name.clone(), s)).collect(), tiers },
+        file: ServiceFile {
+            images: [(recipe("base").name.clone(), recipe("base"))].into(),
+            services: specs.into_iter().map(|s| (s.name.clone(), s)).collect(),
+            tiers,
+        },
         service: service.map(name),
         images: [(ImageName::new("base").unwrap(), digest('a'))].into(),
         artifacts: BTreeMap::new(),
