@@ -10,6 +10,10 @@ use std::path::Path;
 /// What an instance may write to `/tmp`, and to its root; the pages count as its memory as well.
 pub const SCRATCH_BYTES_MAX: u64 = 1 << 30;
 
+/// The kernel takes no more.
+const SHARES_MAX: u64 = 262_144;
+const QUOTA_US_MAX: u64 = 1 << 40;
+
 pub struct Bundle<'a> {
     pub args: &'a [String],
     pub env: Vec<String>,
@@ -20,6 +24,8 @@ pub struct Bundle<'a> {
     /// More mounts, in order.
     pub mounts: Vec<Value>,
     pub limits: &'a Limits,
+    /// Whether this host can bound memory and swap together.
+    pub swap: bool,
     /// Open files it may have.
     pub nofile: u64,
     /// None: a fresh network namespace with nothing in it.
@@ -27,8 +33,15 @@ pub struct Bundle<'a> {
     pub cgroup: &'a str,
 }
 
-/// `network`: a path that names the instance's network namespace.
-pub fn of(record: &Record, root: &Path, network: String, nofile: u64) -> Value {
+/// What the host gives, beside the record.
+pub struct Given {
+    /// A path that names the instance's network namespace.
+    pub network: String,
+    pub nofile: u64,
+    pub swap: bool,
+}
+
+pub fn of(record: &Record, root: &Path, given: Given) -> Value {
     let release = &record.release;
     let ground = &record.ground;
     let mut mounts = Vec::new();
@@ -44,8 +57,9 @@ pub fn of(record: &Record, root: &Path, network: String, nofile: u64) -> Value {
         root,
         mounts,
         limits: &release.limits,
-        nofile,
-        network: Some(network),
+        swap: given.swap,
+        nofile: given.nofile,
+        network: Some(given.network),
         cgroup: &ground.cgroup,
     })
 }
@@ -109,7 +123,7 @@ pub fn config(bundle: &Bundle) -> Value {
         "linux": {
             "namespaces": [{ "type": "pid" }, { "type": "ipc" }, { "type": "uts" }, { "type": "mount" }, { "type": "cgroup" }, network],
             "cgroupsPath": bundle.cgroup,
-            "resources": resources(bundle.limits),
+            "resources": resources(bundle.limits, bundle.swap),
             "seccomp": seccomp::profile(),
             "maskedPaths": [
                 "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats",
@@ -120,12 +134,15 @@ pub fn config(bundle: &Bundle) -> Value {
     })
 }
 
-fn resources(limits: &Limits) -> Value {
+/// Memory and swap have one bound: what is swapped out is still what the instance took.
+fn resources(limits: &Limits, swap: bool) -> Value {
     let bytes = i64::try_from(limits.memory_bytes).unwrap_or(i64::MAX);
+    let memory = if swap { json!({ "limit": bytes, "swap": bytes }) } else { json!({ "limit": bytes }) };
+    let shares = (limits.cpu_milli.saturating_mul(1024) / 1000).min(SHARES_MAX);
     json!({
         "devices": [{ "allow": false, "access": "rwm" }],
-        "memory": { "limit": bytes },
-        "cpu": { "shares": (limits.cpu_milli * 1024 / 1000).max(2), "quota": (limits.cpu_milli * 100).max(1_000), "period": 100_000 },
+        "memory": memory,
+        "cpu": { "shares": shares.max(2), "quota": limits.cpu_milli.saturating_mul(100).clamp(1_000, QUOTA_US_MAX), "period": 100_000 },
         "pids": { "limit": i64::try_from(limits.pids).unwrap_or(i64::MAX) },
     })
 }
@@ -160,10 +177,14 @@ mod tests {
         }
     }
 
+    fn given() -> Given {
+        Given { network: "/proc/9/ns/net".to_string(), nofile: 1024, swap: true }
+    }
+
     /// The oracle is the list of what the design promises, checked one by one.
     #[test]
     fn the_config_keeps_every_promise() {
-        let config = of(&record(), Path::new("/d/root"), "/proc/9/ns/net".to_string(), 1024);
+        let config = of(&record(), Path::new("/d/root"), given());
         let process = &config["process"];
         assert_eq!(process["args"], json!(["/bin/serve", "--port", "8080"]));
         assert_eq!(process["user"], json!({ "uid": 65534, "gid": 65534 }));
@@ -181,6 +202,7 @@ mod tests {
         assert_eq!(config["hostname"], "web-r7-2-3");
         let linux = &config["linux"];
         assert_eq!(linux["resources"]["memory"]["limit"], 256 << 20);
+        assert_eq!(linux["resources"]["memory"]["swap"], 256 << 20, "swap is no memory beyond the limit");
         assert_eq!(linux["resources"]["cpu"]["quota"], 100_000);
         assert_eq!(linux["resources"]["pids"]["limit"], 256);
         assert_eq!(linux["seccomp"]["defaultAction"], "SCMP_ACT_ERRNO");
@@ -196,10 +218,22 @@ mod tests {
         record.ground.artifact_mount = None;
         record.once = Some(vec!["true".to_string()]);
         record.release.env.insert("AFRESH_GROUP".to_string(), "forged".to_string());
-        let config = of(&record, Path::new("/r"), String::new(), 1024);
+        let config = of(&record, Path::new("/r"), given());
         assert_eq!(config["process"]["cwd"], "/");
         assert_eq!(config["process"]["args"], json!(["true"]));
         assert!(config["mounts"].as_array().unwrap().iter().all(|m| m["destination"] != "/app"));
         assert!(config["process"]["env"].to_string().contains("AFRESH_GROUP=web-r7-2"));
+    }
+
+    #[test]
+    fn the_largest_limits_overflow_nothing() {
+        let limits = Limits { memory_bytes: u64::MAX, cpu_milli: u64::MAX, pids: u64::MAX };
+        for swap in [true, false] {
+            let resources = resources(&limits, swap);
+            assert_eq!(resources["cpu"]["shares"], SHARES_MAX);
+            assert_eq!(resources["cpu"]["quota"], QUOTA_US_MAX);
+            assert_eq!(resources["memory"]["limit"], i64::MAX);
+            assert_eq!(resources["memory"].get("swap").is_some(), swap, "a host that cannot bound it is not asked to");
+        }
     }
 }

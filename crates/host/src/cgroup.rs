@@ -3,6 +3,7 @@
 use crate::disk;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -44,6 +45,16 @@ fn hierarchies() -> BTreeSet<PathBuf> {
     lines.filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from).collect()
 }
 
+/// Whether memory and swap can be bounded together here. Version 1 may have its accounting of swap switched off; version 2 has it
+/// wherever the kernel has swap.
+pub fn bounds_swap() -> bool {
+    match mode() {
+        Mode::Unified => Path::new("/proc/swaps").exists(),
+        Mode::Hybrid | Mode::Legacy => hierarchies().iter().any(|h| h.join("memory.memsw.limit_in_bytes").exists()),
+        Mode::Missing => false,
+    }
+}
+
 /// The name below which everything of this data directory lies.
 pub fn parent(mark: &str) -> String {
     format!("afresh-{mark}")
@@ -79,6 +90,49 @@ pub fn remove_empty_parent(mark: &str) {
     }
 }
 
+/// A group inside an instance's own, for a command that is run beside its program: whatever the command starts stays in it, so
+/// that all of it can be ended. The instance's limits count for it as well.
+pub struct Inner {
+    dir: PathBuf,
+    /// How the runtime's `exec --cgroup` names it.
+    pub argument: String,
+}
+
+const INNER: &str = "exec";
+
+impl Inner {
+    /// `group`: the instance's own, as the runtime was given it. None: this host has no hierarchy in which processes can be counted.
+    pub fn make(group: &str) -> Option<Self> {
+        let (hierarchy, controller) = counting(&mountinfo())?;
+        let dir = hierarchy.join(group.trim_start_matches('/')).join(INNER);
+        match std::fs::create_dir(&dir) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => None,
+            _ => Some(Self { dir, argument: format!("{controller}{INNER}") }),
+        }
+    }
+
+    /// Kills everything in it. What forks meanwhile is killed again, until nothing is left or the time is over.
+    pub fn kill(&self, within: Duration) {
+        let until = Instant::now() + within;
+        while kill_all(&self.dir) > 0 && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+/// Where processes are counted: the hierarchy of version 2 where it is the only one, else that of the controller `pids`; and what
+/// the runtime wants before the group's name.
+fn counting(mountinfo: &str) -> Option<(PathBuf, &'static str)> {
+    let unified = mode_of(mountinfo) == Mode::Unified;
+    mountinfo.lines().find_map(|line| {
+        let (before, after) = line.split_once(" - ")?;
+        let (kind, options) = (after.split(' ').next()?, after.split(' ').nth(2)?);
+        let here = if unified { kind == "cgroup2" } else { kind == "cgroup" && options.split(',').any(|o| o == "pids") };
+        let point = PathBuf::from(before.split(' ').nth(4)?);
+        here.then_some((point, if unified { "" } else { "pids:" }))
+    })
+}
+
 /// Groups are removed from the inside; the files in them go with them.
 fn remove_tree(group: &Path) -> bool {
     for name in disk::names(group) {
@@ -87,15 +141,23 @@ fn remove_tree(group: &Path) -> bool {
             remove_tree(&inner);
         }
     }
-    for pid in std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default().lines().filter_map(|p| p.parse().ok()) {
-        if let Some(process) = crate::process::start_of(pid).and_then(|start| crate::process::open(pid, start)) {
-            crate::process::send(&process, rustix::process::Signal::KILL);
-        }
-    }
+    kill_all(group);
     match std::fs::remove_dir(group) {
         Ok(()) => true,
         Err(e) => e.kind() == std::io::ErrorKind::NotFound,
     }
+}
+
+/// How many there were.
+fn kill_all(group: &Path) -> usize {
+    let text = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    let pids: Vec<i32> = text.lines().filter_map(|p| p.parse().ok()).collect();
+    for pid in &pids {
+        if let Some(process) = crate::process::start_of(*pid).and_then(|start| crate::process::open(*pid, start)) {
+            crate::process::send(&process, rustix::process::Signal::KILL);
+        }
+    }
+    pids.len()
 }
 
 #[cfg(test)]
@@ -110,5 +172,15 @@ mod tests {
         assert_eq!(mode_of(two), Mode::Unified);
         assert_eq!(mode_of(&format!("{one}\n{two}")), Mode::Hybrid);
         assert_eq!(mode_of("1 2 3 / / rw - ext4 x rw"), Mode::Missing);
+    }
+
+    #[test]
+    fn processes_are_counted_where_the_runtime_counts_them() {
+        let two = "31 29 0:27 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate";
+        let memory = "30 29 0:26 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory";
+        let pids = "32 29 0:28 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids";
+        assert_eq!(counting(two), Some(("/sys/fs/cgroup".into(), "")));
+        assert_eq!(counting(&format!("{two}\n{memory}\n{pids}")), Some(("/sys/fs/cgroup/pids".into(), "pids:")));
+        assert_eq!(counting(memory), None);
     }
 }

@@ -1,17 +1,24 @@
-//! Runs a helper program to its end, within a time and with bounded output.
+//! Runs a helper program to its end, within a time and with bounded output. What the program writes is read from pipes: past the
+//! bound it is read and discarded, so that no program can fill our memory, nor be stopped by a pipe that nobody reads.
+//!
+//! ```text
+//! spawn (own process group) ─▶ poll: output? read, keep up to the bound ─▶ ended: take what lies in the pipes ─▶ Ran
+//!                                └ time over: the whole group is killed ─▶ helper-slow
+//! ```
 
 use model::Fault;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::MemfdFlags;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::fs::{MemfdFlags, OFlags, fcntl_setfl};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::{PipeReader, Read, Seek, Write};
 use std::os::fd::OwnedFd;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-/// What is kept of a program's output.
-const OUTPUT_BYTES_MAX: u64 = 256 << 10;
+/// What is kept of each of a program's two outputs.
+const OUTPUT_BYTES_MAX: usize = 256 << 10;
 
 /// What people are shown of it.
 const SAID_CHARS_MAX: usize = 400;
@@ -32,27 +39,110 @@ impl Ran {
     }
 }
 
-/// `input` is given on standard input. A program that takes longer is killed and is a fault.
+/// `input` is given on standard input. A program that takes longer is killed with its children and is a fault.
 pub fn run(command: &mut Command, input: &str, within: Duration) -> Result<Ran, Fault> {
     let name = command.get_program().to_string_lossy().into_owned();
     let broken = |e: std::io::Error| {
         let hint = if e.kind() == std::io::ErrorKind::NotFound { "is its package installed?" } else { "see the message" };
         Fault::world("helper-failed", format!("{name}: {e}")).hint(hint)
     };
-    let mut stdin = memory(input).map_err(broken)?;
-    stdin.rewind().map_err(broken)?;
-    let (mut out, mut err) = (memory("").map_err(broken)?, memory("").map_err(broken)?);
-    command.stdin(Stdio::from(stdin)).stdout(out.try_clone().map_err(broken)?).stderr(err.try_clone().map_err(broken)?);
-    let mut child = command.spawn().map_err(broken)?;
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a child has a pid above 0");
-    let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|e| broken(e.into()))?;
-    if !wait_readable(&pidfd, within) {
-        let _ = pidfd_send_signal(&pidfd, Signal::KILL);
-        let _ = child.wait();
+    let (mut out, out_end) = Output::open().map_err(broken)?;
+    let (mut err, err_end) = Output::open().map_err(broken)?;
+    command.stdin(Stdio::from(memory(input).map_err(broken)?)).stdout(out_end).stderr(err_end).process_group(0);
+    let child = command.spawn().map_err(broken)?;
+    // The command holds the writing ends too; while it does, no pipe of ours would ever end.
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut group = Group(child);
+    let ended = group.until_ended(&mut out, &mut err, within).map_err(broken)?;
+    if !ended {
         return Err(Fault::world("helper-slow", format!("{name} took longer than {} ms and was killed", within.as_millis())));
     }
-    let status = child.wait().map_err(broken)?;
-    Ok(Ran { ok: status.success(), code: status.code(), out: text(&mut out).map_err(broken)?, err: text(&mut err).map_err(broken)? })
+    let status = group.0.wait().map_err(broken)?;
+    // Only what lies there already: a child that outlives the program may hold the pipes open.
+    out.read();
+    err.read();
+    Ok(Ran { ok: status.success(), code: status.code(), out: out.text(), err: err.text() })
+}
+
+/// The program and what it started. Whatever of it still runs when this is dropped is killed.
+struct Group(Child);
+
+impl Group {
+    /// False: it did not end within the time.
+    fn until_ended(&self, out: &mut Output, err: &mut Output, within: Duration) -> std::io::Result<bool> {
+        let process = pidfd_open(self.pid(), PidfdFlags::empty())?;
+        let until = Instant::now() + within;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let mut fds = vec![PollFd::new(&process, PollFlags::IN)];
+            fds.extend([&*out, &*err].into_iter().filter_map(|output| Some(PollFd::new(output.from.as_ref()?, PollFlags::IN))));
+            match poll(&mut fds, Some(&timespec(left))) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+            if !fds[0].revents().is_empty() {
+                return Ok(true);
+            }
+            if Instant::now() >= until {
+                return Ok(false);
+            }
+            out.read();
+            err.read();
+        }
+    }
+
+    fn pid(&self) -> Pid {
+        i32::try_from(self.0.id()).ok().and_then(Pid::from_raw).expect("a child has a pid above 0")
+    }
+}
+
+impl Drop for Group {
+    /// The program is not waited for before its group is signalled, so the group's number is still its own.
+    fn drop(&mut self) {
+        if let Ok(None) = self.0.try_wait() {
+            let _ = kill_process_group(self.pid(), Signal::KILL);
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+}
+
+/// One output of a program, as far as it is kept.
+struct Output {
+    /// None: it has ended.
+    from: Option<PipeReader>,
+    kept: Vec<u8>,
+}
+
+impl Output {
+    fn open() -> std::io::Result<(Self, std::io::PipeWriter)> {
+        let (from, to) = std::io::pipe()?;
+        fcntl_setfl(&from, OFlags::NONBLOCK)?;
+        Ok((Self { from: Some(from), kept: Vec::new() }, to))
+    }
+
+    /// At most a pipe's worth at a time, so that a program which never stops writing does not keep us from looking at the clock.
+    fn read(&mut self) {
+        let mut buffer = [0; 64 << 10];
+        let Some(from) = &mut self.from else { return };
+        match from.read(&mut buffer) {
+            Ok(0) => self.from = None,
+            Ok(n) => {
+                let room = OUTPUT_BYTES_MAX - self.kept.len();
+                self.kept.extend_from_slice(&buffer[..n.min(room)]);
+            }
+            Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted) => {}
+            Err(_) => self.from = None,
+        }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.kept).into_owned()
+    }
+}
+
+fn timespec(time: Duration) -> Timespec {
+    Timespec { tv_sec: time.as_secs().cast_signed(), tv_nsec: time.subsec_nanos().into() }
 }
 
 /// As [`run`], and anything but success is a fault that carries what the program said.
@@ -68,11 +158,10 @@ pub fn must(command: &mut Command, input: &str, within: Duration) -> Result<Stri
 
 /// Whether the pidfd's process ended within the time.
 pub fn wait_readable(fd: &OwnedFd, within: Duration) -> bool {
-    let until = std::time::Instant::now() + within;
+    let until = Instant::now() + within;
     loop {
-        let left = until.saturating_duration_since(std::time::Instant::now());
-        let time = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
-        match poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&time)) {
+        let left = until.saturating_duration_since(Instant::now());
+        match poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&timespec(left))) {
             Ok(0) if left.is_zero() => return false,
             Ok(0) | Err(rustix::io::Errno::INTR) => {}
             Ok(_) => return true,
@@ -84,14 +173,8 @@ pub fn wait_readable(fd: &OwnedFd, within: Duration) -> bool {
 fn memory(text: &str) -> std::io::Result<File> {
     let mut file = File::from(rustix::fs::memfd_create("afresh", MemfdFlags::CLOEXEC)?);
     file.write_all(text.as_bytes())?;
-    Ok(file)
-}
-
-fn text(file: &mut File) -> std::io::Result<String> {
-    let mut bytes = Vec::new();
     file.rewind()?;
-    file.take(OUTPUT_BYTES_MAX).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -104,5 +187,43 @@ mod tests {
         assert_eq!((ran.ok, ran.code, ran.out.as_str(), ran.said().as_str()), (false, Some(3), "hello", "bad"));
         assert_eq!(run(Command::new("sleep").arg("60"), "", Duration::from_millis(20)).err().unwrap().code, "helper-slow");
         assert_eq!(run(&mut Command::new("/no/such"), "", Duration::from_secs(1)).err().unwrap().code, "helper-failed");
+    }
+
+    fn sh(script: &str, within_ms: u64) -> Result<Ran, Fault> {
+        run(Command::new("sh").args(["-c", script]), "", Duration::from_millis(within_ms))
+    }
+
+    /// The kernel's own bound on the size of files shows that the output grows nowhere: a pipe is no file.
+    #[test]
+    fn a_flood_of_output_is_read_and_not_kept() {
+        let ran = sh("ulimit -f 2048; head -c 300000000 /dev/zero && head -c 300000000 /dev/zero >&2 && exit 4", 60_000).unwrap();
+        assert_eq!((ran.code, ran.out.len(), ran.err.len()), (Some(4), OUTPUT_BYTES_MAX, OUTPUT_BYTES_MAX), "{}", ran.err);
+    }
+
+    #[test]
+    fn what_takes_too_long_is_killed_with_its_children() {
+        let dir = tempfile::tempdir().unwrap();
+        let pids = dir.path().join("pids");
+        let script = format!("sleep 1000 & echo $! > {0}; yes >&2 & echo $! >> {0}; wait", pids.display());
+        assert_eq!(sh(&script, 500).err().unwrap().code, "helper-slow");
+        let text = std::fs::read_to_string(&pids).unwrap();
+        assert_eq!(text.lines().count(), 2);
+        for pid in text.lines() {
+            let state = || std::fs::read_to_string(format!("/proc/{pid}/stat")).ok().filter(|stat| !stat.contains(") Z "));
+            let until = Instant::now() + Duration::from_secs(10);
+            while state().is_some() && Instant::now() < until {
+                std::thread::yield_now();
+            }
+            assert_eq!(state(), None, "it still runs");
+        }
+    }
+
+    /// A helper may leave something behind that holds its output: it is not waited for.
+    #[test]
+    fn an_end_is_seen_though_a_child_holds_the_output() {
+        let begin = Instant::now();
+        let ran = sh("sleep 5 & echo said", 60_000).unwrap();
+        assert_eq!(ran.out, "said\n");
+        assert!(begin.elapsed() < Duration::from_secs(5));
     }
 }

@@ -61,7 +61,7 @@ pub async fn once(record: &Record, dir: PathBuf) -> bool {
         (Probe::Http { path }, Some(address)) => matches!(tokio::time::timeout(within, get(address, path)).await, Ok(Ok(true))),
         (Probe::Exec { command }, _) => {
             let (ground, id, command) = (record.ground.clone(), record.id.clone(), command.clone());
-            let run = move || runtime::exec(&ground.runtime, &ground.runtime_state, &dir, id.as_str(), &command, within);
+            let run = move || runtime::exec(&ground, &dir, id.as_str(), &command, within);
             tokio::task::spawn_blocking(run).await.unwrap_or(false)
         }
     }

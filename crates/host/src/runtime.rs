@@ -4,6 +4,8 @@
 //! container with the very settings of an instance is run before one is chosen. A pass is remembered for this binary and this boot.
 
 use crate::bundle::{self, Bundle};
+use crate::cgroup::Inner;
+use crate::record::Ground;
 use crate::{cgroup, command, disk, net};
 use model::{Fault, Layout, Limits};
 use serde::{Deserialize, Serialize};
@@ -18,6 +20,8 @@ const NAMES: [&str; 3] = ["runc", "crun", "youki"];
 const PLACES: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 const NOFILE_MAX: u64 = 65_536;
 const WITHIN: Duration = Duration::from_secs(20);
+/// How long what a command left behind may take to be killed.
+const LEFTOVERS_WITHIN: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Passed {
@@ -102,6 +106,7 @@ fn probe_in(layout: &Layout, path: &Path, name: &str, dir: &Path, root: &Path) -
         root,
         mounts,
         limits: &Limits::default(),
+        swap: cgroup::bounds_swap(),
         nofile: nofile(),
         network: None,
         cgroup: &format!("/{}/{name}", cgroup::parent(&net::mark(layout))),
@@ -124,24 +129,39 @@ pub fn delete(path: &Path, state: &Path, id: &str) {
     }
 }
 
-/// Runs a command inside; true: it exited 0 in time. What takes longer is killed inside as well.
-pub fn exec(path: &Path, state: &Path, dir: &Path, id: &str, args: &[String], within: Duration) -> bool {
+/// Runs a command inside; true: it exited 0 in time. Whatever it started ends with it, or with its time.
+pub fn exec(ground: &Ground, dir: &Path, id: &str, args: &[String], within: Duration) -> bool {
     let pid_file = dir.join("probe.pid");
     let _ = std::fs::remove_file(&pid_file);
-    let mut exec = Command::new(path);
-    exec.arg("--root").arg(state).args(["exec", "--pid-file"]).arg(&pid_file).arg(id).args(args);
-    match command::run(&mut exec, "", within) {
-        Ok(ran) => ran.ok,
-        Err(_) => {
-            let pid = std::fs::read_to_string(&pid_file).ok().and_then(|text| text.trim().parse::<i32>().ok());
-            if let Some((pid, start)) = pid.and_then(|pid| Some((pid, crate::process::start_of(pid)?)))
-                && let Some(process) = crate::process::open(pid, start)
-            {
-                crate::process::send(&process, rustix::process::Signal::KILL);
-            }
-            false
-        }
+    let inner = Inner::make(&ground.cgroup).filter(|_| takes_cgroup(&ground.runtime));
+    let mut exec = Command::new(&ground.runtime);
+    exec.arg("--root").arg(&ground.runtime_state).arg("exec");
+    if let Some(inner) = &inner {
+        exec.arg("--cgroup").arg(&inner.argument);
     }
+    exec.arg("--pid-file").arg(&pid_file).arg(id).args(args);
+    let ran = command::run(&mut exec, "", within);
+    match &inner {
+        Some(inner) => inner.kill(LEFTOVERS_WITHIN),
+        None if ran.is_err() => kill_named_by(&pid_file),
+        None => {}
+    }
+    ran.is_ok_and(|ran| ran.ok)
+}
+
+/// Where the runtime has no group of its own for what is run beside the program, only the command itself can be named.
+fn kill_named_by(pid_file: &Path) {
+    let pid = std::fs::read_to_string(pid_file).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    if let Some((pid, start)) = pid.and_then(|pid| Some((pid, crate::process::start_of(pid)?)))
+        && let Some(process) = crate::process::open(pid, start)
+    {
+        crate::process::send(&process, rustix::process::Signal::KILL);
+    }
+}
+
+/// runc since 1.1 and crun do.
+fn takes_cgroup(runtime: &Path) -> bool {
+    runtime.file_name().is_some_and(|name| name == "runc" || name == "crun")
 }
 
 /// Open files an instance may have: as many as we may give, up to a bound.

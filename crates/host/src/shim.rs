@@ -11,7 +11,7 @@
 
 use crate::disk::{self, Lock, Place, Read};
 use crate::record::{Ended, Record, Started};
-use crate::{bundle, command, mounts, net, process, runtime};
+use crate::{bundle, cgroup, command, mounts, net, process, runtime};
 use model::Fault;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -86,7 +87,8 @@ fn launch(place: &Place, record: &Record) -> Result<(Started, LogEnd), Fault> {
     lap("network");
     let root = make_root(place, record)?;
     let path = format!("/proc/{}/fd/{}", std::process::id(), network.as_raw_fd());
-    disk::write_json_quick(&place.0.join("config.json"), &bundle::of(record, &root, path, runtime::nofile()))?;
+    let given = bundle::Given { network: path, nofile: runtime::nofile(), swap: cgroup::bounds_swap() };
+    disk::write_json_quick(&place.0.join("config.json"), &bundle::of(record, &root, given))?;
     lap("mounts");
     let (reader, writer) = std::io::pipe().map_err(|e| disk::at(&place.0, "making a pipe", e))?;
     let log = keep_log(reader, record.ground.log.clone());
@@ -153,9 +155,17 @@ fn make_root(place: &Place, record: &Record) -> Result<PathBuf, Fault> {
     disk::make_dir(&upper)?;
     disk::make_dir(&work)?;
     write_etc(&upper, record)?;
+    make_tmp(&upper)?;
     let options = format!("lowerdir={},upperdir={},workdir={}", ground.image_mount.display(), upper.display(), work.display());
     mount(Some("overlay"), &root, Some("overlay"), flags, Some(options.as_str())).map_err(no("mounting the overlay"))?;
     Ok(root)
+}
+
+/// The runtime gives the tmpfs on `/tmp` the mode of the directory below it, and an image may have that as anything.
+fn make_tmp(upper: &Path) -> Result<(), Fault> {
+    let tmp = upper.join("tmp");
+    disk::make_dir(&tmp)?;
+    std::fs::set_permissions(&tmp, std::fs::Permissions::from_mode(0o1777)).map_err(|e| disk::at(&tmp, "setting its mode", e))
 }
 
 /// Who the instance is, by name; and no resolver, so that a look-up fails at once instead of after a timeout.

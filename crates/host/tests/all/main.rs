@@ -2,4 +2,5 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod common;
+mod hostile;
 mod real;

@@ -56,6 +56,11 @@ fn program() -> PathBuf {
 impl Host {
     /// None, with a word why, where this host lacks what the test needs.
     pub fn new() -> Option<Self> {
+        Self::with(&[], &[])
+    }
+
+    /// `programs` of this host are in the image too, with the libraries that they need, and so are executables of these bytes.
+    pub fn with(programs: &[&str], files: &[(&str, &[u8])]) -> Option<Self> {
         let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().map(Path::new).find(|p| p.is_file());
         let Some(busybox) = busybox else {
             println!("SKIPPED: apt install busybox-static");
@@ -63,7 +68,13 @@ impl Host {
         };
         let dir = tempfile::Builder::new().prefix("afh").tempdir().unwrap().keep();
         let layout = Layout::new(&dir);
-        let image = put(&layout, &root_tree(&dir, busybox));
+        let tree = root_tree(&dir, busybox);
+        programs.iter().for_each(|program| bring(&tree, Path::new(program)));
+        for (name, bytes) in files {
+            std::fs::write(tree.join(name), bytes).unwrap();
+            std::fs::set_permissions(tree.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let image = put(&layout, &tree);
         let artifact = put(&layout, &app_tree(&dir));
         let tokio = tokio::runtime::Runtime::new().unwrap();
         let remote = host::Remote::new(&layout, tokio.handle().clone());
@@ -193,12 +204,22 @@ impl Host {
     }
 
     pub fn until_log(&self, id: &str, text: &str) {
-        self.until_true("the log", || if self.log(id).contains(text) { Ok(()) } else { Err(format!("no {text:?}")) });
+        self.until_true("the log", || if self.log(id).contains(text) { Ok(()) } else { Err(format!("no {text:?} in {:?}", self.log(id))) });
     }
 
     fn json(&self, id: &str, file: &str) -> serde_json::Value {
         let path = self.layout.instances().join(id).join(file);
         serde_json::from_slice(&std::fs::read(path).unwrap_or_default()).unwrap_or_default()
+    }
+
+    /// The most that a file in memory, which the keeper has open, and its own pages take up.
+    pub fn keeper_bytes(&self) -> u64 {
+        let proc = PathBuf::from(format!("/proc/{}", self.keeper.as_ref().unwrap().id()));
+        let status = std::fs::read_to_string(proc.join("status")).unwrap();
+        let own: u64 = status.lines().find_map(|l| l.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok()).unwrap();
+        let files = names(&proc.join("fd")).into_iter().map(|fd| proc.join("fd").join(fd));
+        let memory = files.filter(|fd| std::fs::read_link(fd).is_ok_and(|to| to.to_string_lossy().contains("memfd")));
+        (own << 10) + memory.filter_map(|fd| Some(std::fs::metadata(fd).ok()?.len())).sum::<u64>()
     }
 
     pub fn kill_program(&self, id: &InstanceId) {
@@ -396,6 +417,18 @@ fn root_tree(dir: &Path, busybox: &Path) -> PathBuf {
     .unwrap();
     std::fs::set_permissions(&facts, std::fs::Permissions::from_mode(0o755)).unwrap();
     tree
+}
+
+/// A program of this host and the libraries it is linked with, at their own places.
+fn bring(tree: &Path, program: &Path) {
+    let out = Command::new("ldd").arg(program).output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let libraries = text.split_whitespace().filter(|word| word.starts_with('/')).map(Path::new);
+    for file in libraries.chain([program]) {
+        let place = tree.join(file.strip_prefix("/").unwrap());
+        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+        std::fs::copy(file, place).unwrap();
+    }
 }
 
 fn app_tree(dir: &Path) -> PathBuf {
