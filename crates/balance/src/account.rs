@@ -9,7 +9,8 @@
 //! If it reads 0, then every later `enter` adds *after* that read, so its look at the flag comes later still, sees it set,
 //! and goes away without a request. Were the flag read before the count is raised, a request could slip in after the 0.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+// Not from `std` directly: the tests compile this file over atomics that they step through.
+use crate::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 #[derive(Debug, Default)]
 pub struct Account {

@@ -10,6 +10,8 @@ mod retry;
 mod share;
 mod socket;
 
+use std::sync::atomic;
+
 pub use account::Account;
 pub use health::{Condition, TargetHealth};
 pub use pick::{Rank, best, choose};

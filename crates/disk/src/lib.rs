@@ -6,6 +6,9 @@
 //!     └─ any error: removed
 //! ```
 
+pub mod log;
+pub mod socket;
+
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{Error, ErrorKind, Result, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};

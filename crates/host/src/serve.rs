@@ -15,7 +15,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use model::{Fault, GroupHeld, GroupName, GroupSeen, Layout};
-use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::net::UnixListener;
@@ -39,17 +38,16 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// The lock is held by the caller, so a socket that lies there is a dead keeper's. Bound under another name and renamed, so
-/// that it never stands there with a wider mode.
+/// The lock is held by the caller, so a socket that lies there is a dead keeper's.
 pub fn listen(layout: &Layout) -> Result<UnixListener, Fault> {
     let path = layout.host_socket();
-    let temp = layout.run().join(".host.sock.new");
-    let _ = std::fs::remove_file(&temp);
-    let listener = UnixListener::bind(&temp)
-        .map_err(|e| disk::at(&temp, "listening", e).hint("a socket's path is at most 107 bytes long; use a shorter data directory"))?;
-    std::fs::set_permissions(&temp, std::fs::Permissions::from_mode(0o600)).map_err(|e| disk::at(&temp, "setting its mode", e))?;
-    std::fs::rename(&temp, &path).map_err(|e| disk::at(&path, "listening", e))?;
-    Ok(listener)
+    let listener = ::disk::socket::listen(&path, 0o600).and_then(UnixListener::from_std);
+    listener.map_err(|e| match e.kind() {
+        std::io::ErrorKind::InvalidFilename => {
+            Fault::yours("path-too-long", format!("{}: {e}", path.display())).hint("choose a shorter --data-dir")
+        }
+        _ => disk::at(&path, "listening", e),
+    })
 }
 
 pub async fn serve(listener: UnixListener, keeper: Arc<Keeper>) -> Result<(), Fault> {

@@ -10,6 +10,7 @@ use model::{Fault, Layout, RouteName};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json as object};
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::signal::unix::{SignalKind, signal};
@@ -90,9 +91,20 @@ fn detach() {
 
 async fn pass(plane: &Arc<Plane>) {
     let plane = plane.clone();
-    if let Err(e) = tokio::task::spawn_blocking(move || plane.reconcile()).await {
+    let work = move || {
+        plane.reconcile();
+        if let Err(e) = disk::log::turn_over(&log_file(&plane.layout)) {
+            tracing::debug!("the log is not turned over: {e}");
+        }
+    };
+    if let Err(e) = tokio::task::spawn_blocking(work).await {
         tracing::error!("a pass failed: {e}");
     }
+}
+
+/// Where our stdout and stderr go when control starts us.
+pub fn log_file(layout: &Layout) -> PathBuf {
+    layout.proxy().join("data.log")
 }
 
 async fn finish(plane: &Arc<Plane>, within_ms: u64) {

@@ -12,17 +12,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::convert::Infallible;
-use std::fs;
 use std::future::Future;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixListener;
 
 const BODY_BYTES_MAX: usize = 4 << 20;
-/// A Unix socket's path, with its closing 0 (unix(7)).
-const PATH_BYTES_MAX: usize = 107;
 
 pub struct Call {
     pub method: Method,
@@ -51,21 +47,13 @@ pub fn json(value: &impl Serialize) -> Result<Value, Fault> {
 
 /// The caller holds the lock that makes it the only one, so what lies at the path is left over from a dead process.
 pub fn bind(path: &Path) -> Result<UnixListener, Fault> {
-    let fault = |e: std::io::Error| Fault::world("socket", format!("{}: {e}", path.display())).again(false);
-    if path.as_os_str().len() > PATH_BYTES_MAX {
-        return Err(Fault::yours(
-            "path-too-long",
-            format!("{}: longer than {PATH_BYTES_MAX} bytes, a socket cannot be there", path.display()),
-        )
-        .hint("choose a data directory with a shorter path"));
-    }
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(fault(e)),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path).map_err(fault)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(fault)?;
-    Ok(listener)
+    let listener = disk::socket::listen(path, 0o600).and_then(UnixListener::from_std);
+    listener.map_err(|e| match e.kind() {
+        std::io::ErrorKind::InvalidFilename => {
+            Fault::yours("path-too-long", format!("{}: {e}", path.display())).hint("choose a data directory with a shorter path")
+        }
+        _ => Fault::world("socket", format!("{}: {e}", path.display())).again(false),
+    })
 }
 
 pub async fn serve<H, F>(listener: UnixListener, handler: H)

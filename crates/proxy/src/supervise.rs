@@ -100,12 +100,12 @@ impl Supervisor {
     }
 
     fn log(&self) -> PathBuf {
-        self.layout.proxy().join("data.log")
+        crate::data::log_file(&self.layout)
     }
 
     /// It makes a session of its own first thing, and holds nothing of ours: no pipe, no terminal, no lock.
     fn start(&self) -> std::io::Result<Child> {
-        let log = OpenOptions::new().append(true).create(true).mode(0o600).open(self.log())?;
+        let log = disk::log::open(&self.log())?;
         Command::new(&self.program).args(&self.args).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()
     }
 }

@@ -7,7 +7,6 @@ use model::Fault;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,24 +19,16 @@ const CONNECTIONS_MAX: usize = 256;
 const HEAD_WITHIN: Duration = Duration::from_secs(15);
 /// A shorter token could be guessed.
 const TOKEN_MIN: usize = 16;
-/// `sun_path` holds 108 bytes, the last of them zero.
-const PATH_MAX: usize = 107;
 
-/// Bound under another name, closed to others, then renamed: nobody ever finds it open, and a dead process's socket is replaced.
+/// Only our user may connect.
 pub fn unix(path: &Path) -> Result<UnixListener, Fault> {
-    let half = path.with_extension("new");
-    if half.as_os_str().len() > PATH_MAX {
-        return Err(Fault::yours("path-too-long", format!("{}: a socket's path has at most {PATH_MAX} bytes", path.display()))
-            .hint("choose a shorter --data-dir"));
-    }
-    match std::fs::remove_file(&half) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(node::disk(&half, &e)),
-        _ => {}
-    }
-    let listener = UnixListener::bind(&half).map_err(|e| node::disk(&half, &e))?;
-    std::fs::set_permissions(&half, std::fs::Permissions::from_mode(0o600)).map_err(|e| node::disk(&half, &e))?;
-    std::fs::rename(&half, path).map_err(|e| node::disk(path, &e))?;
-    Ok(listener)
+    let listener = disk::socket::listen(path, 0o600).map_err(|e| match e.kind() {
+        io::ErrorKind::InvalidFilename => {
+            Fault::yours("path-too-long", format!("{}: {e}", path.display())).hint("choose a shorter --data-dir")
+        }
+        _ => node::disk(path, &e),
+    })?;
+    UnixListener::from_std(listener).map_err(|e| node::disk(path, &e))
 }
 
 pub async fn tcp(address: SocketAddr, token: &str) -> Result<TcpListener, Fault> {
