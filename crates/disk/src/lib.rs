@@ -8,6 +8,7 @@
 
 pub mod log;
 pub mod socket;
+pub mod state;
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{Error, ErrorKind, Result, Write};

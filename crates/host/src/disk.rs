@@ -1,12 +1,13 @@
 //! Reading and writing small state files, and locks on files. Whatever is read back may be truncated or garbage:
 //! [`Read::Bad`] says so and leaves the decision to the caller.
 
+use ::disk::Lasting;
+use ::disk::state::{self, Found};
 use model::Fault;
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -42,30 +43,41 @@ pub fn now() -> model::Time {
     model::Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// A state file (see `disk::state`): the newest whole copy of the two.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Read<T> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Read::Missing,
-        Err(e) => return Read::Bad(format!("{}: {e}", path.display())),
-    };
-    let mut bytes = Vec::new();
-    match file.take(STATE_BYTES_MAX + 1).read_to_end(&mut bytes) {
-        Err(e) => Read::Bad(format!("{}: {e}", path.display())),
-        Ok(n) if n as u64 > STATE_BYTES_MAX => Read::Bad(format!("{}: larger than any state file", path.display())),
-        Ok(_) => match serde_json::from_slice(&bytes) {
-            Ok(value) => Read::Good(value),
-            Err(e) => Read::Bad(format!("{}: does not decode: {e}", path.display())),
-        },
+    match read_state(path) {
+        Found::Absent => Read::Missing,
+        Found::Good(good) => {
+            if let Some(damage) = good.damage {
+                tracing::warn!("{damage}; its spare copy was read");
+            }
+            Read::Good(good.value)
+        }
+        Found::Damaged(why) => Read::Bad(why),
     }
 }
 
-/// Whole or not at all, and on the disk before this returns.
-pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Fault> {
-    write(path, &encode(value)?, true)
+/// As [`read_json`], with what is known of the two copies.
+pub fn read_state<T: DeserializeOwned>(path: &Path) -> Found<T> {
+    state::read(path, STATE_BYTES_MAX, |bytes| serde_json::from_slice(bytes).map_err(|e| format!("does not decode: {e}")))
 }
 
-/// Whole or not at all, but only as durable as the page cache: enough where a power cut ends what the file speaks of.
+/// Both copies, and the first on the disk before this returns.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Fault> {
+    write_state(path, &encode(value)?, Lasting::Now)
+}
+
+/// Both copies, but only as durable as the page cache: enough where a power cut ends what the file speaks of.
 pub fn write_json_quick(path: &Path, value: &impl Serialize) -> Result<(), Fault> {
+    write_state(path, &encode(value)?, Lasting::Soon)
+}
+
+pub fn write_state(path: &Path, bytes: &[u8], lasting: Lasting) -> Result<(), Fault> {
+    state::write(path, bytes, 0o644, lasting).map_err(|e| at(path, "writing", e))
+}
+
+/// For others to read who know nothing of state files, such as an OCI runtime.
+pub fn write_plain_json(path: &Path, value: &impl Serialize) -> Result<(), Fault> {
     write(path, &encode(value)?, false)
 }
 
@@ -76,7 +88,7 @@ pub fn encode(value: &impl Serialize) -> Result<Vec<u8>, Fault> {
 }
 
 pub fn write(path: &Path, bytes: &[u8], durable: bool) -> Result<(), Fault> {
-    let lasting = if durable { ::disk::Lasting::Now } else { ::disk::Lasting::Soon };
+    let lasting = if durable { Lasting::Now } else { Lasting::Soon };
     ::disk::write(path, bytes, 0o644, lasting).map_err(|e| at(path, "writing", e))
 }
 
@@ -190,9 +202,12 @@ mod tests {
         assert!(matches!(read_json::<u32>(&path), Read::Good(7)));
         for bad in [&b""[..], b"{", b"\xff\xfe", b"\"seven\""] {
             std::fs::write(&path, bad).unwrap();
+            assert!(matches!(read_json::<u32>(&path), Read::Good(7)), "its spare is whole: {bad:?}");
+            std::fs::write(state::spare(&path), bad).unwrap();
             assert!(matches!(read_json::<u32>(&path), Read::Bad(_)), "{bad:?}");
+            write_json(&path, &7u32).unwrap();
         }
-        assert_eq!(names(dir.path()), ["x.json"], "no temporary file is left");
+        assert_eq!(names(dir.path()), ["x.json", "x.json.spare"], "no temporary file is left");
     }
 
     #[test]

@@ -111,7 +111,7 @@ fn probe_in(layout: &Layout, path: &Path, name: &str, dir: &Path, root: &Path) -
         network: None,
         cgroup: &format!("/{}/{name}", cgroup::parent(&net::mark(layout))),
     });
-    disk::write_json_quick(&dir.join("config.json"), &config)?;
+    disk::write_plain_json(&dir.join("config.json"), &config)?;
     let mut run = Command::new(path);
     run.arg("--root").arg(state(layout)).args(["run", "--bundle"]).arg(dir).arg(name);
     let ran = command::run(&mut run, "", WITHIN)?;

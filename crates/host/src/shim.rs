@@ -88,7 +88,7 @@ fn launch(place: &Place, record: &Record) -> Result<(Started, LogEnd), Fault> {
     let root = make_root(place, record)?;
     let path = format!("/proc/{}/fd/{}", std::process::id(), network.as_raw_fd());
     let given = bundle::Given { network: path, nofile: runtime::nofile(), swap: cgroup::bounds_swap() };
-    disk::write_json_quick(&place.0.join("config.json"), &bundle::of(record, &root, given))?;
+    disk::write_plain_json(&place.0.join("config.json"), &bundle::of(record, &root, given))?;
     lap("mounts");
     let (reader, writer) = std::io::pipe().map_err(|e| disk::at(&place.0, "making a pipe", e))?;
     let log = keep_log(reader, record.ground.log.clone());
