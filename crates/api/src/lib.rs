@@ -5,6 +5,7 @@
 
 mod client;
 pub mod control;
+pub mod fleet;
 pub mod host;
 pub mod paths;
 pub mod proxy;

@@ -9,7 +9,9 @@ use crate::plane::{Applied, applied_file};
 use crate::rpc::{self, Call, json};
 use crate::supervise::{Only, Supervisor};
 use crate::way::check_weights;
+use crate::upkeep::Upkeep;
 use api::Client;
+use api::fleet::{ALARMS, Alarm};
 use api::paths::Health;
 use api::proxy::{DeclareRoute, ProxyCounters};
 use model::{Fault, Layout, RouteHeld, RouteName, RouteSeen, Stamp};
@@ -39,7 +41,8 @@ struct Control {
     nudge: Client,
     supervisor: Supervisor,
     /// The last declaration of each route, as it is on disk. Held while one is taken: they are few.
-    routes: Mutex<BTreeMap<RouteName, DeclareRoute>>,
+    routes: Arc<Mutex<BTreeMap<RouteName, DeclareRoute>>>,
+    upkeep: Arc<Upkeep>,
     down: watch::Sender<bool>,
 }
 
@@ -58,7 +61,8 @@ pub async fn control(config: Config) -> Result<(), Fault> {
         data: Client::unix(layout.data_socket()).timeout(ASK),
         nudge: Client::unix(layout.data_socket()).timeout(NUDGE),
         supervisor: Supervisor::new(layout.clone(), config.data_program, config.data_args),
-        routes: Mutex::new(read_routes(&layout)),
+        routes: Arc::new(Mutex::new(crate::upkeep::read_routes(&layout))),
+        upkeep: Arc::new(Upkeep::new(layout.clone())),
         layout,
         down,
     });
@@ -67,6 +71,7 @@ pub async fn control(config: Config) -> Result<(), Fault> {
     tokio::select! {
         () = rpc::serve(listener, move |call| handle(served.clone(), call)) => {}
         () = control.supervisor.keep() => {}
+        () = control.upkeep.keep(control.routes.clone()) => {}
         () = turned(&mut ended) => {
             // The answer to whoever asked is on its way.
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -98,22 +103,6 @@ pub async fn down(layout: &Layout, within_ms: u64) -> Result<(), Fault> {
     Err(Fault::world("still-there", "the data plane did not end in time").hint("its pid is in GET /v1/health on data.sock"))
 }
 
-/// What does not decode is left out: the data plane still has the last good one, and [`Control::fence`] asks it.
-fn read_routes(layout: &Layout) -> BTreeMap<RouteName, DeclareRoute> {
-    let mut routes = BTreeMap::new();
-    let Ok(entries) = std::fs::read_dir(layout.routes()) else { return routes };
-    for path in entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "json")) {
-        match read_json::<DeclareRoute>(&path) {
-            Ok(said) if path.file_stem().is_some_and(|s| s == said.spec.route.as_str()) => {
-                routes.insert(said.spec.route.clone(), said);
-            }
-            Ok(said) => tracing::warn!("{}: it is about {}", path.display(), said.spec.route),
-            Err(why) => tracing::warn!("{why}"),
-        }
-    }
-    routes
-}
-
 impl Control {
     /// Durable before it answers. The answer means that, and nothing about traffic.
     async fn declare(&self, said: DeclareRoute) -> Result<(), Fault> {
@@ -121,7 +110,7 @@ impl Control {
         check_weights(&said.spec.weights).map_err(|why| Fault::yours("bad-weights", format!("route {route}: {why}")))?;
         let mut routes = self.routes.lock().await;
         let last = match routes.get(&route) {
-            Some(last) => Some((last.stamp, last.spec == said.spec)),
+            Some(last) => Some((last.stamp, last.spec == said.spec && last.gone == said.gone)),
             None => self.fence(&route).await.map(|stamp| (stamp, false)),
         };
         match last {
@@ -143,7 +132,20 @@ impl Control {
         Ok(())
     }
 
-    /// For a route whose file is gone or garbage: the stamp that the data plane still holds.
+    /// Of files and listeners from the data plane; of the data plane itself and of files that were written again from here.
+    async fn alarms(&self) -> Vec<Alarm> {
+        let mut alarms = self.upkeep.alarms();
+        match self.data.get::<Vec<Alarm>>(ALARMS).await {
+            Ok(more) => alarms.extend(more),
+            Err(fault) => {
+                let why = self.supervisor.trouble().unwrap_or(fault.message);
+                alarms.push(Alarm::new("data-plane-down", None, format!("the balancer's data plane does not answer: {why}; it is started again by itself")));
+            }
+        }
+        alarms
+    }
+
+    /// For a route that is known nowhere here: the stamp that the data plane still holds.
     async fn fence(&self, route: &RouteName) -> Option<Stamp> {
         self.data.get::<RouteSeen>(&format!("{}/{route}", api::paths::ROUTES)).await.ok()?.stamp
     }
@@ -181,11 +183,12 @@ async fn handle(control: Arc<Control>, call: Call) -> Result<Value, Fault> {
         ("GET", parts) if parts == ["v1", "counters"] => match control.ask(&call.path).await {
             // They are on disk too.
             Err(e) if e.code == "data-plane-down" => {
-                let applied = read_json::<Applied>(&applied_file(&control.layout));
-                json(&applied.map_or_else(|_| ProxyCounters::default(), |a| a.counters))
+                let applied = read_json::<Applied>(&applied_file(&control.layout)).good();
+                json(&applied.map_or_else(ProxyCounters::default, |a| a.counters))
             }
             other => other,
         },
+        ("GET", parts) if parts == ["v1", "alarms"] => json(&control.alarms().await),
         ("POST", parts) if parts == ["v1", "down"] => {
             control.down.send_replace(true);
             Ok(object!({}))

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 /// Folders are looked at so often, hint or no hint.
 const LOOK: Duration = Duration::from_millis(100);
+const BIND_AGAIN: Duration = Duration::from_secs(1);
 /// Asked to end by a signal: what is under way has so long.
 const END_MS: u64 = 30_000;
 /// For a lock that our starter holds for a moment to see whether we are there.
@@ -32,6 +33,10 @@ pub struct Down {
 /// layout that is already there is no error: this one just goes. It makes a session of its own.
 pub async fn data(layout: Layout) -> Result<(), Fault> {
     detach();
+    // From here on the directory is found by what it is and not by its name: it may be moved while traffic goes on.
+    std::env::set_current_dir(layout.root())
+        .map_err(|e| Fault::world("data-dir", format!("{}: {e}", layout.root().display())).again(false))?;
+    let layout = Layout::new(".");
     let mut terminate = signal(SignalKind::terminate()).map_err(|e| Fault::ours("signal", e.to_string()))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| Fault::ours("signal", e.to_string()))?;
     data_until(layout, async move {
@@ -50,13 +55,23 @@ pub async fn data_until(layout: Layout, stop: impl Future<Output = ()>) -> Resul
         return Ok(());
     };
     let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |d| u64::try_from(d.as_millis()).unwrap_or(1));
-    let plane = Arc::new(Plane::start(layout.clone(), wall_ms)?);
+    let plane = Arc::new(Plane::start(layout.clone(), wall_ms));
     let hint = folders::on(&[&layout.routes(), &layout.targets()]);
     pass(&plane).await;
 
     let (down, mut ended) = watch::channel(None::<Down>);
     let (served, asked) = (plane.clone(), down.clone());
-    let served = tokio::spawn(rpc::serve(rpc::bind(&layout.data_socket())?, move |call| handle(served.clone(), asked.clone(), call)));
+    let served = tokio::spawn(async move {
+        // Traffic does not wait for the socket that we are asked over: on a full disk there may be no place for it.
+        let listener = loop {
+            match rpc::bind(&layout.data_socket()) {
+                Ok(listener) => break listener,
+                Err(fault) => tracing::warn!("{fault}; it is tried again"),
+            }
+            tokio::time::sleep(BIND_AGAIN).await;
+        };
+        rpc::serve(listener, move |call| handle(served.clone(), asked.clone(), call)).await;
+    });
     tokio::pin!(stop);
     let within_ms = loop {
         tokio::select! {
@@ -137,6 +152,7 @@ fn answer(plane: &Plane, down: &watch::Sender<Option<Down>>, call: &Call) -> Res
         ("GET", parts) if parts == ["v1", "stats"] => {
             Ok(object!({ "epoch": plane.epoch, "connections": plane.open.count(), "routes": json(&plane.all_seen())? }))
         }
+        ("GET", parts) if parts == ["v1", "alarms"] => json(&plane.alarms()),
         ("POST", parts) if parts == ["v1", "look"] => {
             plane.reconcile();
             Ok(object!({}))

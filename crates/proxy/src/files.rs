@@ -1,12 +1,13 @@
-//! State files: written so that a crash leaves the old or the new, read so that garbage is told from absence.
+//! State files, and folders of them. Damage and absence are told from content; what is made of them is the reader's business.
 
+use disk::state::{Found, Mark};
 use model::Fault;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// No state file is larger; more is garbage.
@@ -17,21 +18,16 @@ pub fn write_durable(path: &Path, bytes: &[u8]) -> io::Result<()> {
     disk::write(path, bytes, 0o600, disk::Lasting::Now)
 }
 
+/// A state file (see `disk::state`): both copies, on the disk before this returns.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Fault> {
     let bytes = serde_json::to_vec_pretty(value).map_err(|e| Fault::ours("bad-state", format!("{}: {e}", path.display())))?;
-    write_durable(path, &bytes)
+    disk::state::write(path, &bytes, 0o600, disk::Lasting::Now)
         .map_err(|e| Fault::world("disk", format!("{}: {e}", path.display())).hint("is the disk full, or the data directory not ours?"))
 }
 
-/// The sentence says which file and what is wrong with it.
-pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, String> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|e| format!("{}: {e}", path.display()))?;
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|e| format!("{}: {e}", path.display()))?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(format!("{}: larger than {FILE_BYTES_MAX} bytes", path.display()));
-    }
-    serde_json::from_slice(&bytes).map_err(|e| format!("{}: {e}", path.display()))
+/// The newest whole copy, or why there is none.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Found<T> {
+    disk::state::read(path, FILE_BYTES_MAX, |bytes| serde_json::from_slice(bytes).map_err(|e| e.to_string()))
 }
 
 /// Only for the owner: sockets and state are nobody else's.
@@ -43,11 +39,7 @@ pub fn make_folder(path: &Path) -> Result<(), Fault> {
         .map_err(|e| Fault::world("data-dir", format!("{}: {e}", path.display())).hint("the data directory must be writable").again(false))
 }
 
-/// Enough to see that a file was replaced or changed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Mark(u64, u64, i64, i64, i64);
-
-/// The `*.json` files of a folder, and which of them changed since the last look.
+/// The `*.json` state files of a folder, and which of them changed since the last look.
 pub struct Folder {
     path: PathBuf,
     marks: BTreeMap<String, Mark>,
@@ -56,6 +48,7 @@ pub struct Folder {
 pub struct Changes {
     /// Names without `.json`.
     pub changed: Vec<(String, PathBuf)>,
+    /// Of which both copies are missing. Nobody removes a file before it says that what it is about is over.
     pub gone: Vec<String>,
 }
 
@@ -64,27 +57,26 @@ impl Folder {
         Self { path, marks: BTreeMap::new() }
     }
 
+    /// As of the last look.
+    pub fn has(&self, name: &str) -> bool {
+        self.marks.contains_key(name)
+    }
+
     /// An unreadable folder is an error, and must not look like an empty one.
     pub fn look(&mut self) -> io::Result<Changes> {
         let mut marks = BTreeMap::new();
         let mut changed = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
-            let entry = entry?;
-            let file = entry.file_name();
-            let Some(name) = file.to_str().and_then(|n| n.strip_suffix(".json")).filter(|n| !n.starts_with('.')) else { continue };
-            let meta = match entry.metadata() {
-                Ok(meta) if meta.is_file() => meta,
-                Ok(_) => continue,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                Err(e) => return Err(e),
-            };
-            let mark = Mark(meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ctime_nsec());
-            if self.marks.get(name) != Some(&mark) {
-                changed.push((name.to_string(), entry.path()));
+        for name in disk::state::names(&self.path, ".json")? {
+            let path = self.path.join(format!("{name}.json"));
+            let mark = Mark::of(&path);
+            if mark.is_absent() {
+                continue;
             }
-            marks.insert(name.to_string(), mark);
+            if self.marks.get(&name) != Some(&mark) {
+                changed.push((name.clone(), path));
+            }
+            marks.insert(name, mark);
         }
-        changed.sort();
         let gone = self.marks.keys().filter(|name| !marks.contains_key(*name)).cloned().collect();
         self.marks = marks;
         Ok(Changes { changed, gone })

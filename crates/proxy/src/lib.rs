@@ -34,6 +34,7 @@ mod rpc;
 mod seen;
 mod serve;
 mod supervise;
+mod upkeep;
 mod upstream;
 mod watch;
 mod way;

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Level-triggered: a pass reads what is there, does what is missing, and is the same whether anything happened or not.
-//! A file that does not decode changes nothing: the last good one stays in use and the trouble is told.
+//! A file that is damaged or missing changes nothing: the last good one stays in use and the trouble is told. After a restart the last
+//! good route is that of `applied.json`. A route ends by a file that says so, a target by a file without it.
 
 use crate::clock::now_ms;
 use crate::files::{Folder, read_json, write_durable, write_json};
@@ -15,7 +16,9 @@ use crate::listen::{self, Listener, Open};
 use crate::probe;
 use crate::way::{Way, check_weights};
 use api::proxy::{DeclareRoute, ProxyCounters};
-use model::{Fault, GroupName, Layout, RouteName, RouteSpec, TargetFile};
+use disk::state::Found;
+use model::{GroupName, Layout, RouteName, RouteSpec, Stamp, TargetFile};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -34,6 +37,8 @@ pub struct Applied {
     pub epoch: u64,
     pub counters: ProxyCounters,
     pub routes: BTreeMap<RouteName, RouteSpec>,
+    #[serde(default)]
+    pub stamps: BTreeMap<RouteName, Stamp>,
 }
 
 pub struct Plane {
@@ -51,7 +56,11 @@ pub struct World {
     /// By file name: which file is bad, and how.
     pub bad_routes: BTreeMap<String, String>,
     pub bad_targets: BTreeMap<String, String>,
+    /// Why `applied.json` is not as it should be.
+    pub bad_applied: Option<String>,
     pub applied: Applied,
+    /// What of `applied` is on the disk.
+    written: Applied,
     routes: Folder,
     targets: Folder,
     swept_at_ms: u64,
@@ -70,25 +79,41 @@ pub fn applied_file(layout: &Layout) -> std::path::PathBuf {
 }
 
 impl Plane {
-    pub fn start(layout: Layout, wall_ms: u64) -> Result<Self, Fault> {
+    /// Never fails for want of a file or of space: what cannot be written down is told, and traffic goes on.
+    pub fn start(layout: Layout, wall_ms: u64) -> Self {
         let path = applied_file(&layout);
-        let mut applied: Applied = match read_json(&path) {
-            Ok(applied) => applied,
-            Err(why) => {
-                if path.exists() {
-                    tracing::warn!("counters begin anew: {why}");
-                }
-                Applied::default()
-            }
+        let (mut applied, mut bad_applied) = match read_json::<Applied>(&path) {
+            Found::Good(good) => (good.value, good.damage),
+            Found::Absent => (Applied::default(), None),
+            Found::Damaged(why) => (Applied::default(), Some(format!("{why}; counters begin at 0"))),
         };
+        let written = applied.clone();
         // Never an epoch twice, also if the wall clock went back.
         applied.epoch = wall_ms.max(applied.epoch + 1);
-        write_json(&path, &applied)?;
+        if let Some(why) = &bad_applied {
+            tracing::warn!("{why}");
+        }
+        let mut ways = BTreeMap::new();
+        let mut groups = BTreeMap::new();
+        for (route, spec) in &applied.routes {
+            // Until its file is read; if that is damaged or gone, this is the last good one.
+            let stamp = applied.stamps.get(route).copied().unwrap_or(Stamp { fence: model::Fence(0), seq: 0 });
+            match check_weights(&spec.weights) {
+                Ok(share) => {
+                    let members = spec.weights.keys().map(|name| group_in(&mut groups, name)).collect();
+                    let way = Arc::new(Way::new(stamp, spec.clone(), share, members));
+                    ways.insert(route.clone(), Served { way, listener: None, bind_at_ms: 0 });
+                }
+                Err(why) => bad_applied = Some(format!("{}: route {route}: {why}", path.display())),
+            }
+        }
         let world = World {
-            groups: BTreeMap::new(),
-            ways: BTreeMap::new(),
+            groups,
+            ways,
             bad_routes: BTreeMap::new(),
             bad_targets: BTreeMap::new(),
+            bad_applied,
+            written,
             routes: Folder::new(layout.routes()),
             targets: Folder::new(layout.targets()),
             swept_at_ms: 0,
@@ -96,25 +121,20 @@ impl Plane {
             applied,
         };
         let epoch = world.applied.epoch;
-        Ok(Self { layout, epoch, left: Arc::default(), open: Arc::default(), world: Mutex::new(world) })
+        Self { layout, epoch, left: Arc::default(), open: Arc::default(), world: Mutex::new(world) }
     }
 
     /// One pass. It blocks on the disk: not for an async thread.
     pub fn reconcile(&self) {
         let mut world = lock(&self.world);
-        let before = world.applied.clone();
         world.take_targets(&self.left);
         world.take_routes();
         world.take_ports(&self.open);
         world.sweep();
         world.tell_drained(&self.layout);
         world.forget_useless();
-        // Traffic has moved already; the counters follow.
-        if world.applied != before
-            && let Err(e) = write_json(&applied_file(&self.layout), &world.applied)
-        {
-            tracing::warn!("{e}");
-        }
+        // Traffic has moved already; the counters follow, now or once there is room.
+        world.write_applied(&self.layout);
     }
 
     /// No new connections; those that are open end after the answer under way.
@@ -127,7 +147,28 @@ impl Plane {
 
 impl World {
     fn group(&mut self, name: &GroupName) -> Arc<Group> {
-        self.groups.entry(name.clone()).or_insert_with(|| Arc::new(Group::new(name.clone()))).clone()
+        group_in(&mut self.groups, name)
+    }
+
+    fn write_applied(&mut self, layout: &Layout) {
+        if self.applied == self.written {
+            return;
+        }
+        match write_json(&applied_file(layout), &self.applied) {
+            Ok(()) => {
+                self.written = self.applied.clone();
+                if self.bad_applied.take().is_some() {
+                    tracing::info!("applied.json is written again");
+                }
+            }
+            Err(fault) => {
+                let why = format!("{}; what is served goes on", fault.message);
+                if self.bad_applied.as_ref() != Some(&why) {
+                    tracing::warn!("{why}");
+                }
+                self.bad_applied = Some(why);
+            }
+        }
     }
 
     fn take_targets(&mut self, left: &Arc<Notify>) {
@@ -137,17 +178,25 @@ impl World {
         };
         note(&mut self.bad_targets, "", Ok(()));
         for (name, path) in changes.changed {
-            let read = read_targets(&name, &path).map(|file| {
+            let read = read_targets(&name, &path).map(|(file, damage)| {
                 let group = self.group(&file.group);
                 for target in group.take(file, left) {
                     tokio::spawn(probe::watch(group.clone(), target));
                 }
+                damage
             });
-            note(&mut self.bad_targets, &name, read);
+            note(&mut self.bad_targets, &name, told(read));
         }
         for name in changes.gone {
+            let group = GroupName::new(name.clone()).ok().and_then(|name| self.groups.get(&name));
+            let targets = group.map_or(0, |group| group.members().targets.len());
+            if targets > 0 {
+                let why = format!("targets/{name}.json is missing though it named {targets} servers, which stay in use; the keeper writes it again");
+                note(&mut self.bad_targets, &name, Err(why));
+                continue;
+            }
             note(&mut self.bad_targets, &name, Ok(()));
-            if let Some(group) = GroupName::new(name).ok().and_then(|name| self.groups.get(&name)) {
+            if let Some(group) = group {
                 group.forget();
             }
         }
@@ -161,21 +210,30 @@ impl World {
         note(&mut self.bad_routes, "", Ok(()));
         for (name, path) in changes.changed {
             let read = self.take_route(&name, &path);
-            note(&mut self.bad_routes, &name, read);
+            note(&mut self.bad_routes, &name, told(read));
         }
-        for name in changes.gone {
-            note(&mut self.bad_routes, &name, Ok(()));
-            if let Ok(name) = RouteName::new(name) {
-                self.ways.remove(&name); // with its listener
-                self.applied.routes.remove(&name);
-            }
+        // Both copies missing, now or since before this process began: what was applied last goes on.
+        let missing: Vec<String> = self.ways.keys().map(ToString::to_string).filter(|name| !self.routes.has(name)).collect();
+        for name in missing {
+            let why = format!("routes/{name}.json is missing; the route goes on as it was applied last");
+            note(&mut self.bad_routes, &name, Err(why));
+        }
+        for name in changes.gone.iter().filter(|name| !self.ways.keys().any(|way| way.as_str() == name.as_str())) {
+            note(&mut self.bad_routes, name, Ok(()));
         }
     }
 
-    fn take_route(&mut self, name: &str, path: &Path) -> Result<(), String> {
-        let DeclareRoute { stamp, spec } = read_json(path)?;
+    /// What was wrong with one of the copies, if the other did.
+    fn take_route(&mut self, name: &str, path: &Path) -> Result<Option<String>, String> {
+        let (DeclareRoute { stamp, spec, gone }, damage) = read(path)?;
         if spec.route.as_str() != name {
             return Err(format!("{}: it is about {}", path.display(), spec.route));
+        }
+        if gone {
+            self.ways.remove(&spec.route); // with its listener
+            self.applied.routes.remove(&spec.route);
+            self.applied.stamps.remove(&spec.route);
+            return Ok(damage);
         }
         let share = check_weights(&spec.weights).map_err(|why| format!("{}: {why}", path.display()))?;
         let groups: Vec<_> = spec.weights.keys().map(|group| self.group(group)).collect();
@@ -183,10 +241,11 @@ impl World {
             self.applied.counters.swaps += 1;
             self.applied.routes.insert(spec.route.clone(), spec.clone());
         }
+        self.applied.stamps.insert(spec.route.clone(), stamp);
         let Some(served) = self.ways.get(&spec.route) else {
             let way = Arc::new(Way::new(stamp, spec.clone(), share, groups));
             self.ways.insert(spec.route, Served { way, listener: None, bind_at_ms: 0 });
-            return Ok(());
+            return Ok(damage);
         };
         let old = served.way.table();
         let routed = spec.weights.clone();
@@ -195,7 +254,7 @@ impl World {
         for group in old.groups.iter().filter(|g| routed.get(&g.name).is_none_or(|w| *w == 0)) {
             group.members().targets.iter().for_each(|target| target.pool.clear());
         }
-        Ok(())
+        Ok(damage)
     }
 
     fn take_ports(&mut self, open: &Arc<Open>) {
@@ -274,12 +333,34 @@ impl World {
     }
 }
 
-fn read_targets(name: &str, path: &Path) -> Result<TargetFile, String> {
-    let file: TargetFile = read_json(path)?;
+fn group_in(groups: &mut BTreeMap<GroupName, Arc<Group>>, name: &GroupName) -> Arc<Group> {
+    groups.entry(name.clone()).or_insert_with(|| Arc::new(Group::new(name.clone()))).clone()
+}
+
+/// The newest whole copy, and what is wrong with the other.
+fn read<T: DeserializeOwned>(path: &Path) -> Result<(T, Option<String>), String> {
+    match read_json(path) {
+        Found::Good(good) => Ok((good.value, good.damage)),
+        Found::Damaged(why) => Err(why),
+        Found::Absent => Err(format!("{}: it is missing", path.display())),
+    }
+}
+
+fn read_targets(name: &str, path: &Path) -> Result<(TargetFile, Option<String>), String> {
+    let (file, damage): (TargetFile, _) = read(path)?;
     if file.group.as_str() != name {
         return Err(format!("{}: it is about {}", path.display(), file.group));
     }
-    Ok(file)
+    Ok((file, damage))
+}
+
+/// A file that was read from its spare is told as well.
+fn told(read: Result<Option<String>, String>) -> Result<(), String> {
+    match read {
+        Ok(None) => Ok(()),
+        Ok(Some(damage)) => Err(damage),
+        Err(why) => Err(why),
+    }
 }
 
 /// Says a trouble once, when it begins, and once when it is over.

@@ -3,6 +3,7 @@
 use crate::clock::now_ms;
 use crate::group::{Group, lock};
 use crate::plane::{Plane, World};
+use api::fleet::Alarm;
 use model::{GroupName, GroupTraffic, RouteName, RouteSeen, TargetSeen};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::SeqCst;
@@ -15,6 +16,17 @@ impl Plane {
     pub fn all_seen(&self) -> Vec<RouteSeen> {
         let world = lock(&self.world);
         world.ways.keys().map(|route| self.seen_in(&world, route)).collect()
+    }
+
+    /// Files that are not as they should be, and listeners that are not there.
+    pub fn alarms(&self) -> Vec<Alarm> {
+        let world = lock(&self.world);
+        let deaf = world.ways.iter().filter_map(|(route, served)| {
+            let why = lock(&served.way.deaf).clone()?;
+            Some(Alarm::new("route", None, format!("route {route} does not listen: {why}")))
+        });
+        let files = world.bad_routes.values().chain(world.bad_targets.values()).chain(&world.bad_applied);
+        deaf.chain(files.map(|why| Alarm::new("state-damaged", None, why.clone()))).collect()
     }
 
     fn seen_in(&self, world: &World, route: &RouteName) -> RouteSeen {

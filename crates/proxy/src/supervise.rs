@@ -105,7 +105,16 @@ impl Supervisor {
 
     /// It makes a session of its own first thing, and holds nothing of ours: no pipe, no terminal, no lock.
     fn start(&self) -> std::io::Result<Child> {
-        let log = disk::log::open(&self.log())?;
-        Command::new(&self.program).args(&self.args).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()
+        let mut data = Command::new(&self.program);
+        data.args(&self.args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // Without a log it serves as well: on a full disk there may be no place for one.
+        match disk::log::open(&self.log()) {
+            Ok(log) => data.stdout(log.try_clone()?).stderr(log),
+            Err(e) => {
+                tracing::warn!("{}: {e}; the data plane is started without a log", self.log().display());
+                &mut data
+            }
+        };
+        data.spawn()
     }
 }

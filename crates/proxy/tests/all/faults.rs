@@ -215,6 +215,42 @@ async fn bad_files_leave_the_last_good_in_use() {
     load.end().await.assert_nothing_lost();
 }
 
+/// A file that somebody removed says nothing: what it said last stays in use, also by a data plane that never read it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn missing_files_leave_the_last_good_in_use() {
+    let server = Server::start("a").await;
+    let mut rig = Rig::with(&server).await;
+    let load = Load::start(rig.listen, 200, ALL);
+    let (route, targets) = (rig.layout.routes().join("web.json"), rig.layout.targets().join("web-r1-1.json"));
+    let kept = std::fs::read(&targets).unwrap();
+    std::fs::remove_file(&targets).unwrap();
+    rig.look().await;
+    let said = rig.seen().await.trouble.expect("it says so");
+    assert!(said.contains("targets/web-r1-1.json is missing"), "{said}");
+    crate::support::rig::put(&targets, &kept);
+    std::fs::remove_file(&route).unwrap();
+    rig.look().await;
+    let said = rig.seen().await.trouble.expect("it says so");
+    assert!(said.contains("routes/web.json is missing"), "{said}");
+    load.end().await.assert_nothing_lost();
+    let stamp = rig.seen().await.stamp;
+    rig.end().await;
+    rig.begin().await;
+    rig.healthy("web-r1-1", 1).await;
+    assert!(raw(&rig, b"GET / HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+    let seen = rig.seen().await;
+    assert_eq!((seen.weights, seen.stamp), (crate::support::rig::weights(&[("web-r1-1", 100)]), stamp));
+    // A target that the keeper took out of a file is gone; so is a route whose file says that it is over.
+    rig.targets("web-r1-1", &[]);
+    rig.look().await;
+    std::fs::remove_file(&targets).unwrap();
+    rig.retire().await;
+    rig.look().await;
+    let alarms: Vec<api::fleet::Alarm> = rig.data.get("/v1/alarms").await.unwrap();
+    assert_eq!(alarms, []);
+    assert!(TcpStream::connect(rig.listen).await.is_err());
+}
+
 /// A port that somebody has: a sentence with the process, and it is tried again until it is free.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_port_in_use_is_told_and_tried_again() {
@@ -233,7 +269,7 @@ async fn a_port_in_use_is_told_and_tried_again() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     // The listener moves: the old address is answered until the new one is there, and nobody is cut off.
     load.end().await.assert_nothing_lost();
-    std::fs::remove_file(rig.layout.routes().join("web.json")).unwrap();
+    rig.retire().await;
     until("the listener closed", || async { TcpStream::connect(rig.listen).await.is_err() }).await;
 }
 

@@ -191,6 +191,40 @@ async fn a_declaration_twice_changes_nothing_and_an_old_one_is_refused() {
     assert_eq!(pair.observe().await.trouble, None);
 }
 
+/// Both copies of the route are removed, or cut short, while nobody runs; then both sides begin again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_route_without_a_file_is_served_as_it_was_applied_and_written_again() {
+    let server = Server::start("a").await;
+    let mut pair = Pair::new(&server).await;
+    pair.declare(3, &pair.spec).await.unwrap();
+    pair.serving().await;
+    let file = pair.layout.routes().join("web.json");
+    for cut in [false, true] {
+        let data = note_pid(&pair).await;
+        pair.control.kill().unwrap();
+        pair.control.wait().unwrap();
+        kill(data);
+        for copy in [file.clone(), disk::state::spare(&file)] {
+            if cut {
+                let whole = std::fs::read(&copy).unwrap();
+                std::fs::write(&copy, &whole[..whole.len() / 2]).unwrap();
+            } else {
+                std::fs::remove_file(&copy).unwrap();
+            }
+        }
+        pair.control = start(&pair.layout);
+        pair.up().await;
+        note_pid(&pair).await;
+        let seen = pair.observe().await;
+        assert_eq!((seen.stamp, seen.weights), (Some(Stamp { fence: Fence(3), seq: 3 }), pair.spec.weights.clone()), "cut: {cut}");
+        pair.serving().await;
+        assert_eq!(pair.declare(2, &pair.spec).await.unwrap_err().code, "stale-stamp", "cut: {cut}");
+        until("the file again", || async { disk::state::content(&std::fs::read(&file).unwrap_or_default()).starts_with(b"{") }).await;
+        let alarms: Vec<api::fleet::Alarm> = pair.proxy.get("/v1/alarms").await.unwrap();
+        assert!(alarms.iter().any(|a| a.code == "state-mended" && a.text.contains("web.json")), "{alarms:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn there_is_one_and_it_ends_in_order() {
     let server = Server::start("a").await;

@@ -112,12 +112,21 @@ impl Rig {
 
     /// As control does it.
     pub async fn shift(&self, list: &[(&str, u32)]) {
+        self.declare(self.spec(list), false).await;
+    }
+
+    /// The route is over.
+    pub async fn retire(&self) {
+        self.declare(self.spec(&[]), true).await;
+    }
+
+    async fn declare(&self, spec: RouteSpec, gone: bool) {
         let seq = {
             let mut seq = self.seq.lock().unwrap();
             *seq += 1;
             *seq
         };
-        let said = DeclareRoute { stamp: Stamp { fence: Fence(1), seq }, spec: self.spec(list) };
+        let said = DeclareRoute { stamp: Stamp { fence: Fence(1), seq }, spec, gone };
         put(&self.layout.routes().join("web.json"), &serde_json::to_vec(&said).unwrap());
         self.data.post::<_, serde_json::Value>("/v1/look", &()).await.unwrap();
     }
