@@ -8,8 +8,8 @@ use crate::listen::turned;
 use crate::plane::{Applied, applied_file};
 use crate::rpc::{self, Call, json};
 use crate::supervise::{Only, Supervisor};
-use crate::way::check_weights;
 use crate::upkeep::Upkeep;
+use crate::way::check_weights;
 use api::Client;
 use api::fleet::{ALARMS, Alarm};
 use api::paths::Health;
@@ -139,7 +139,11 @@ impl Control {
             Ok(more) => alarms.extend(more),
             Err(fault) => {
                 let why = self.supervisor.trouble().unwrap_or(fault.message);
-                alarms.push(Alarm::new("data-plane-down", None, format!("the balancer's data plane does not answer: {why}; it is started again by itself")));
+                alarms.push(Alarm::new(
+                    "data-plane-down",
+                    None,
+                    format!("the balancer's data plane does not answer: {why}; it is started again by itself"),
+                ));
             }
         }
         alarms

@@ -191,7 +191,9 @@ impl World {
             let group = GroupName::new(name.clone()).ok().and_then(|name| self.groups.get(&name));
             let targets = group.map_or(0, |group| group.members().targets.len());
             if targets > 0 {
-                let why = format!("targets/{name}.json is missing though it named {targets} servers, which stay in use; the keeper writes it again");
+                let why = format!(
+                    "targets/{name}.json is missing though it named {targets} servers, which stay in use; the keeper writes it again"
+                );
                 note(&mut self.bad_targets, &name, Err(why));
                 continue;
             }
