@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::inventory::{self, Inventory, Traces};
-use crate::look::{self, Known};
+use crate::look;
 use crate::wish::{self, Wish};
 use api::control::{DeployRequest, Opened, PlanAnswer, PlannedRotation, RollbackRequest};
 use model::{
@@ -11,7 +11,7 @@ use model::{
 };
 use rotation::Intent;
 use std::collections::{BTreeMap, BTreeSet};
-use store::{Origin, Tx};
+use store::{Known, Origin, Tx};
 
 /// How often the world may move under our feet before we say so.
 const TRIES: usize = 5;
@@ -40,14 +40,14 @@ pub fn look_at(app: &App, service: &ServiceName, routed: bool) -> Result<Looked,
 }
 
 fn look_with(app: &App, service: &ServiceName, routed: bool, inventory: &Inventory) -> Result<Looked, Fault> {
-    let looked = Looked::of(app, service, inventory, app.store.read(|r| look::known(r, service))?)?;
+    let looked = Looked::of(app, service, inventory, app.store.read(|r| r.known(service))?)?;
     let view = look::patiently(app, || look::view(app, service, &looked.known, routed))?;
     Ok(Looked { view, ..looked })
 }
 
 /// Does not wait: the loop that asks comes again, and holds nobody up meanwhile.
 pub fn glance_at(app: &App, service: &ServiceName, routed: bool) -> Result<Looked, Fault> {
-    let looked = Looked::of(app, service, &inventory::compare(app)?, app.store.read(|r| look::known(r, service))?)?;
+    let looked = Looked::of(app, service, &inventory::compare(app)?, app.store.read(|r| r.known(service))?)?;
     let view = look::view(app, service, &looked.known, routed)?;
     Ok(Looked { view, ..looked })
 }
@@ -110,6 +110,7 @@ pub fn open(tx: &Tx<'_>, looked: &Looked, wish: &Wish, asked: &Asked<'_>) -> Res
     let release = tx.put_release(&wish.release, asked.at)?.release;
     let course = course(looked, wish, &release);
     if matches!(course, Course::Unchanged) && !asked.always {
+        tx.put_in_force(service)?;
         return Ok(None);
     }
     let origin = Origin { service, rollout: asked.rollout, at: asked.at };
@@ -220,6 +221,7 @@ fn begin_all(
             if changed.contains(&wish.spec.name) {
                 pinned.push((wish.spec.clone(), tx.put_release(&wish.release, asked.at)?.release));
             } else {
+                tx.put_in_force(&wish.spec.name)?;
                 answer.unchanged.push(wish.spec.name.clone());
             }
         }
@@ -315,7 +317,7 @@ fn must_be_free_to_listen(app: &App, wishes: &[&Wish]) -> Result<(), Fault> {
 pub fn rollback(app: &App, request: &RollbackRequest) -> Result<Opened, Fault> {
     let _alone = app.desk();
     let service = &request.service;
-    let row = app.store.read(|r| r.service(service))?.ok_or_else(|| store::no_service(service))?;
+    let row = app.store.read(|r| r.in_force(service))?.ok_or_else(|| store::no_service(service))?;
     app.store.read(|r| r.must_be_free(service))?;
     let release = match request.to {
         Some(number) => release_of(app, service, number)?,

@@ -1,7 +1,6 @@
 //! Which objects somebody may still need. What is removed is the image store's business.
 
 use crate::app::App;
-use crate::look;
 use api::control::GcAnswer;
 use model::{Digest, Fault, Release};
 use std::collections::BTreeSet;
@@ -13,6 +12,13 @@ const BEFORE: usize = 2;
 pub fn gc(app: &App) -> Result<GcAnswer, Fault> {
     // No deploy may look an object up and pin it between the count and the sweep.
     let _alone = app.desk();
+    // What the journal does not know may be running.
+    match crate::inventory::compare(app) {
+        Ok(_) => {}
+        Err(fault) if !app.comparison.is_made() => return Err(fault),
+        Err(_) => {}
+    }
+    app.comparison.must_cover_all()?;
     let mut keep = app.store.read(in_use)?;
     keep.extend(crate::upkeep::spared(app)?);
     let removed = app.images.sweep(&keep)?;
@@ -34,7 +40,7 @@ fn in_use(records: &Records<'_>) -> Result<BTreeSet<Digest>, Fault> {
         let service = &row.spec.name;
         records.stood(service, 1 + BEFORE)?.iter().for_each(|s| pin(&s.release));
         // Open rotations, and what stopped ones may have left running.
-        look::known(records, service)?.releases.values().for_each(&mut pin);
+        records.known(service)?.releases.values().for_each(&mut pin);
     }
     for rollout in records.open_rollouts()? {
         rollout.plan.tiers.iter().flat_map(|(_, services)| services).for_each(|(_, release)| pin(release));

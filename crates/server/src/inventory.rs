@@ -7,7 +7,6 @@
 //! ```
 
 use crate::app::App;
-use crate::look;
 use model::{Event, Fault, Fence, GroupHeld, GroupName, GroupWish, RotationId, RouteHeld, ServiceName, WishSeen};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -138,6 +137,15 @@ impl Comparison {
         state.uncovered.get(service).map_or(Ok(()), |u| Err(u.fault.clone()))
     }
 
+    pub fn is_made(&self) -> bool {
+        self.lock().compared
+    }
+
+    /// For what concerns every service, such as removing what none of them needs.
+    pub fn must_cover_all(&self) -> Result<(), Fault> {
+        self.lock().uncovered.values().next().map_or(Ok(()), |u| Err(u.fault.clone()))
+    }
+
     /// A rotation may be driven before the comparison: nothing of it is declared then, but a stop is taken.
     pub fn may_drive(&self, service: &ServiceName) -> Result<(), Fault> {
         self.lock().uncovered.get(service).map_or(Ok(()), |u| Err(u.fault.clone()))
@@ -210,7 +218,7 @@ fn uncovered_of(records: &Records<'_>, service: &ServiceName, traces: &Traces) -
             continue;
         }
         if known.is_none() {
-            known = Some(look::known(records, service)?);
+            known = Some(records.known(service)?);
         }
         if known.as_ref().is_some_and(|k| !k.groups.contains(group)) {
             groups.insert(group.clone());

@@ -8,7 +8,7 @@ use rotation::Provider;
 use std::collections::BTreeMap;
 
 pub fn releases(app: &App, service: Option<&ServiceName>) -> Result<Vec<ReleaseRow>, Fault> {
-    app.store.read(|r| {
+    app.store.browse(|r| {
         if let Some(service) = service
             && r.service(service)?.is_none()
         {
@@ -37,7 +37,7 @@ pub fn releases(app: &App, service: Option<&ServiceName>) -> Result<Vec<ReleaseR
 /// Newest first.
 pub fn images(app: &App) -> Result<Vec<ImageRow>, Fault> {
     let mut releases: BTreeMap<Digest, Vec<String>> = BTreeMap::new();
-    for row in app.store.read(|r| r.releases(None))? {
+    for row in app.store.browse(|r| r.releases(None))? {
         releases.entry(row.release.image.clone()).or_default().push(row.release.label());
     }
     let (running, trouble) = match running(app) {
@@ -73,8 +73,8 @@ fn running(app: &App) -> Result<BTreeMap<Digest, u32>, Fault> {
 
 /// An image, a service that has instances of it, how many.
 pub fn instances_by_image(app: &App) -> Result<Vec<(Digest, ServiceName, u32)>, Fault> {
-    let known = app.store.read(|r| {
-        let of = |s: store::ServiceRow| Ok((look::known(r, &s.spec.name)?, s.spec.name));
+    let known = app.store.browse(|r| {
+        let of = |s: store::ServiceRow| Ok((r.known(&s.spec.name)?, s.spec.name));
         r.services()?.into_iter().map(of).collect::<Result<Vec<_>, Fault>>()
     })?;
     let mut all = Vec::new();
@@ -89,12 +89,12 @@ pub fn instances_by_image(app: &App) -> Result<Vec<(Digest, ServiceName, u32)>, 
 }
 
 pub fn instances(app: &App, service: Option<&ServiceName>) -> Result<Vec<InstanceRow>, Fault> {
-    let known = app.store.read(|r| {
+    let known = app.store.browse(|r| {
         let names: Vec<ServiceName> = match service {
             Some(name) => vec![r.service(name)?.ok_or_else(|| store::no_service(name))?.spec.name],
             None => r.services()?.into_iter().map(|s| s.spec.name).collect(),
         };
-        names.into_iter().map(|n| Ok((look::known(r, &n)?, n))).collect::<Result<Vec<_>, Fault>>()
+        names.into_iter().map(|n| Ok((r.known(&n)?, n))).collect::<Result<Vec<_>, Fault>>()
     })?;
     let mut rows = Vec::new();
     for (known, service) in known {

@@ -1,11 +1,11 @@
 //! How rotations and services stand: rotations from their journals, services from what is seen now.
 
 use crate::app::App;
-use crate::look::{self, Known};
+use crate::look;
 use api::control::{RotationStatus, ServiceStatus};
 use model::{Fault, InstanceState, RotationId, ServiceName, View, WishSeen};
 use rotation::Rotation;
-use store::{Records, RotationRow, ServiceRow};
+use store::{Known, Records, RotationRow, ServiceRow};
 
 pub fn fold(records: &Records<'_>, id: &RotationId) -> Result<Rotation, Fault> {
     if records.rotation(id)?.is_none() {
@@ -42,12 +42,12 @@ fn told(app: &App, r: Rotation) -> RotationStatus {
 }
 
 pub fn rotation(app: &App, id: &RotationId) -> Result<RotationStatus, Fault> {
-    Ok(told(app, app.store.read(|r| fold(r, id))?))
+    Ok(told(app, app.store.browse(|r| fold(r, id))?))
 }
 
 /// Newest first.
 pub fn rotations(app: &App, service: Option<&ServiceName>, limit: u64) -> Result<Vec<RotationStatus>, Fault> {
-    let folded = app.store.read(|r| {
+    let folded = app.store.browse(|r| {
         let rows: Vec<RotationRow> = r.rotations(service, limit)?;
         rows.iter().map(|row| fold(r, &row.id)).collect::<Result<Vec<_>, Fault>>()
     })?;
@@ -62,12 +62,12 @@ struct Facts {
 
 fn facts(records: &Records<'_>, row: ServiceRow) -> Result<Facts, Fault> {
     let open = records.open_rotation_of(&row.spec.name)?.map(|o| fold(records, &o.id)).transpose()?;
-    Ok(Facts { known: look::known(records, &row.spec.name)?, row, open })
+    Ok(Facts { known: records.known(&row.spec.name)?, row, open })
 }
 
 pub fn service(app: &App, service: &ServiceName) -> Result<ServiceStatus, Fault> {
-    let facts = app.store.read(|r| {
-        let row = r.service(service)?.ok_or_else(|| store::no_service(service))?;
+    let facts = app.store.browse(|r| {
+        let row = r.in_force(service)?.ok_or_else(|| store::no_service(service))?;
         facts(r, row)
     })?;
     Ok(covered(app, seen(app, facts, None)))
@@ -84,9 +84,9 @@ fn covered(app: &App, mut status: ServiceStatus) -> ServiceStatus {
 /// By name. Once the keeper or the balancer did not answer, it is not asked again for every other service; and a journal that
 /// cannot be read is that service's trouble alone.
 pub fn services(app: &App) -> Result<Vec<ServiceStatus>, Fault> {
-    let all = app.store.read(|r| {
+    let all = app.store.browse(|r| {
         let rows = r.services()?.into_iter();
-        Ok(rows.map(|row| (facts(r, row.clone()), row)).collect::<Vec<_>>())
+        Ok(rows.map(|row| (r.in_force(&row.spec.name).and_then(|now| facts(r, now.unwrap_or(row.clone()))), row)).collect::<Vec<_>>())
     })?;
     let mut silent: Option<String> = None;
     let mut statuses = Vec::with_capacity(all.len());

@@ -54,7 +54,7 @@ fn check_of(app: &App, id: &RotationId, place: u32) -> Result<StepAnswer, Fault>
 }
 
 fn current_spec(app: &App, service: &ServiceName) -> Result<model::ServiceSpec, Fault> {
-    let row = app.store.read(|r| r.service(service))?;
+    let row = app.store.read(|r| r.in_force(service))?;
     row.map(|r| r.spec).ok_or_else(|| store::no_service(service))
 }
 

@@ -62,6 +62,70 @@ impl Store {
     }
 }
 
+/// What [`restore`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// When the copy was made.
+    pub made: std::time::SystemTime,
+    /// Where what was there before lies now.
+    pub aside: Vec<PathBuf>,
+}
+
+/// Puts the backup in the database's place and what was there aside. Nobody may have the database open.
+pub fn restore(database: &Path) -> Result<Restored, Fault> {
+    let backup = path_of(database);
+    let made = match std::fs::metadata(&backup).and_then(|m| m.modified()) {
+        Ok(made) => made,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Fault::yours("no-backup", format!("there is no backup: {} is not there", backup.display()))
+                .hint("if the database is damaged too, move it aside, start serve and take over what runs: `afresh adopt`"));
+        }
+        Err(e) => return Err(fault::disk(&backup, &e)),
+    };
+    let half = crate::wal::beside(database, ".restore");
+    let _ = std::fs::remove_file(&half);
+    crate::open::create_private(&half)?;
+    std::fs::copy(&backup, &half).map_err(|e| fault::disk(&half, &e))?;
+    std::fs::File::open(&half).and_then(|f| f.sync_all()).map_err(|e| fault::disk(&half, &e))?;
+    // Before anything is moved: a damaged backup is no help.
+    let looked = crate::open::look_over(&half);
+    for rest in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(crate::wal::beside(&half, rest));
+    }
+    looked?;
+    let mut number = 1;
+    let name = |n: u32, suffix: &str| crate::wal::beside(database, &format!(".aside-{n}{suffix}"));
+    let parts = ["", "-wal", "-shm"];
+    while parts.iter().any(|p| name(number, p).exists()) {
+        number += 1;
+    }
+    let mut aside = Vec::new();
+    for part in parts {
+        let (from, to) = (crate::wal::beside(database, part), name(number, part));
+        match std::fs::rename(&from, &to) {
+            Ok(()) => aside.push(to),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(fault::disk(&from, &e)),
+        }
+    }
+    std::fs::rename(&half, database).map_err(|e| fault::disk(database, &e))?;
+    crate::open::sync_parent(database)?;
+    Ok(Restored { made, aside })
+}
+
+/// A whole copy under another name, not marked: to go back to the version before.
+pub(crate) fn copy_as_it_is(database: &Path, to: &Path) -> Result<(), Fault> {
+    let told = |e: rusqlite::Error| fault::sql(to, &e);
+    let half = crate::wal::beside(to, ".half");
+    let _ = std::fs::remove_file(&half);
+    let source = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(|e| fault::sql(database, &e))?;
+    crate::open::create_private(&half)?;
+    source.execute("VACUUM INTO ?1", [half.to_string_lossy()]).map_err(told)?;
+    std::fs::File::open(&half).and_then(|f| f.sync_all()).map_err(|e| fault::disk(&half, &e))?;
+    std::fs::rename(&half, to).map_err(|e| fault::disk(to, &e))?;
+    crate::open::sync_parent(to)
+}
+
 /// The database is a backup that somebody put in its place: jump ahead, once.
 pub(crate) fn jump_if_restored(tx: &Tx<'_>) -> Result<bool, Fault> {
     if tx.run("DELETE FROM meta WHERE key = 'backup'", &[])? == 0 {

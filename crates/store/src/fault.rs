@@ -10,15 +10,13 @@ pub const DAMAGED: &str = "database-damaged";
 pub fn damaged(path: &Path, what: impl std::fmt::Display) -> Fault {
     let backup = super::backup::path_of(path);
     let hint = if backup.is_file() {
-        format!(
-            "nothing was changed in it. Stop serve, move {0}, {0}-wal and {0}-shm aside, copy {1} to {0} and start again; servers and routes run on meanwhile. \
-             What was deployed after that copy was made has to be deployed again",
-            path.display(),
-            backup.display()
-        )
+        "nothing was changed in it. Stop serve, run `afresh restore` to put the backup in its place, and start again; servers and routes run on \
+         meanwhile. What was deployed after the backup was made has to be deployed again, or taken over: `afresh adopt`"
+            .to_string()
     } else {
         format!(
-            "nothing was changed in it and there is no {1} to go back to. Move {0}, {0}-wal and {0}-shm aside to begin anew; servers and routes run on meanwhile",
+            "nothing was changed in it and there is no backup {1}. Stop serve, move {0}, {0}-wal and {0}-shm aside, start again, and take over \
+             what runs: `afresh adopt`; servers and routes run on meanwhile",
             path.display(),
             backup.display()
         )

@@ -10,6 +10,7 @@
 //!     │  └──── asks       what users asked of a rotation
 //!     └─ rollouts         tiers of rotations
 //! leases                  who drives a service; the fence only grows
+//! summaries               what closed journals come to: known groups, what stands, the desired state in force
 //! ```
 //!
 //! Every row carries a checksum over its content, so that a byte that rots on disk is told and not believed.
@@ -18,14 +19,19 @@ mod backup;
 mod digest;
 mod fault;
 mod journal;
+mod known;
+mod migrate;
 mod open;
 mod records;
 mod releases;
 mod rollouts;
 mod rotations;
 mod services;
+mod wal;
 
+pub use backup::{Restored, restore};
 pub use digest::digest_of;
+pub use known::Known;
 pub use open::Store;
 pub use records::{Records, Tx};
 pub use releases::ReleaseRow;

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! no file ─▶ built under another name, synced, renamed ─▶ opened
-//! a file ─▶ header ▸ version ▸ integrity ▸ (older: migrate) ─▶ opened        any doubt ─▶ a fault, and not a byte changed
+//! a file ─▶ header ▸ log ▸ version ▸ integrity ▸ (older: migrate) ─▶ opened        any doubt ─▶ a fault, and not a byte changed
 //! ```
 
 use crate::backup;
 use crate::fault;
+use crate::migrate::{SCHEMA, declared};
 use crate::records::{Records, Tx};
 use model::Fault;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
@@ -16,8 +17,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-/// Counts the shapes the tables have had.
-const SCHEMA: i64 = 1;
 /// `afsh`: so that another program's database is never taken for ours.
 const APPLICATION: i64 = 0x6166_7368;
 const BUSY: Duration = Duration::from_secs(5);
@@ -45,8 +44,12 @@ impl Store {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => create(path)?,
             Err(e) => return Err(fault::disk(path, &e)),
         }
+        crate::wal::look_over(path)?;
         look_inside(path)?;
-        let writer = connect(path)?;
+        let mut writer = connect(path)?;
+        // A backup that was put in place keeps no log yet.
+        writer.pragma_update(None, "journal_mode", "WAL").map_err(|e| fault::sql(path, &e))?;
+        crate::migrate::migrate(&mut writer, path)?;
         let (reader, browser) = (read_only(path)?, read_only(path)?);
         let store = Store {
             path: path.to_path_buf(),
@@ -98,6 +101,24 @@ impl Store {
         Ok(value)
     }
 
+    /// Copies the write-ahead log into the database and empties it, as far as no reader holds it up: what is in the database is covered
+    /// by the integrity check of the next start, and by backups.
+    pub fn checkpoint(&self) -> Result<(), Fault> {
+        let told = |e: rusqlite::Error| fault::sql(&self.path, &e);
+        if std::fs::metadata(crate::wal::beside(&self.path, "-wal")).is_ok_and(|m| m.len() == 0) {
+            return Ok(());
+        }
+        // A connection of its own that waits for nobody: neither drivers nor lists are held up.
+        let conn = connect(&self.path)?;
+        conn.busy_timeout(Duration::ZERO).map_err(told)?;
+        match conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+            Err(e) if matches!(e.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked)) => {
+                Ok(())
+            }
+            done => done.map_err(told),
+        }
+    }
+
     /// A consistent view; writers go on meanwhile.
     pub fn read<T>(&self, f: impl FnOnce(&Records<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
         self.read_by(&self.reader, f)
@@ -129,6 +150,13 @@ fn connect(path: &Path) -> Result<Connection, Fault> {
     conn.pragma_update(None, "foreign_keys", true).map_err(told)?;
     conn.set_prepared_statement_cache_capacity(64);
     Ok(conn)
+}
+
+/// Whether a file is a whole database of a version that is known. It is not changed.
+pub(crate) fn look_over(path: &Path) -> Result<(), Fault> {
+    let len = std::fs::metadata(path).map_err(|e| fault::disk(path, &e))?.len();
+    look_at_header(path, len)?;
+    look_inside(path)
 }
 
 fn read_only(path: &Path) -> Result<Connection, Fault> {
@@ -169,11 +197,11 @@ fn look_inside(path: &Path) -> Result<(), Fault> {
         )
         .hint("start the newer afresh that wrote it, or go back to a backup from before the upgrade"));
     }
-    if version < 1 {
+    let Some(declared) = declared(version) else {
         return Err(fault::damaged(path, format_args!("its schema number is {version}, which never was")));
-    }
+    };
     let blank = Connection::open_in_memory().map_err(told)?;
-    blank.execute_batch(include_str!("schema.sql")).map_err(told)?;
+    blank.execute_batch(declared).map_err(told)?;
     if shape(&conn).map_err(told)? != shape(&blank).map_err(told)? {
         return Err(fault::damaged(path, "its tables are not the ones that were made"));
     }
@@ -211,7 +239,8 @@ fn create(path: &Path) -> Result<(), Fault> {
     let conn = Connection::open_with_flags(&half, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(told)?;
     conn.pragma_update(None, "application_id", APPLICATION).map_err(told)?;
     conn.pragma_update(None, "user_version", SCHEMA).map_err(told)?;
-    conn.execute_batch(concat!("BEGIN;", include_str!("schema.sql"), "COMMIT;")).map_err(told)?;
+    let tables = declared(SCHEMA).unwrap_or_default();
+    conn.execute_batch(&format!("BEGIN;{tables}COMMIT;")).map_err(told)?;
     conn.pragma_update(None, "journal_mode", "WAL").map_err(told)?;
     conn.close().map_err(|(_, e)| told(e))?;
     std::fs::File::open(&half).and_then(|f| f.sync_all()).map_err(|e| fault::disk(&half, &e))?;

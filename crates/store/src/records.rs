@@ -57,6 +57,11 @@ impl Records<'_> {
 
     pub(crate) fn decode<T: DeserializeOwned>(&self, table: &str, key: &dyn std::fmt::Display, body: &str) -> Result<T, Fault> {
         serde_json::from_str(body).map_err(|e| {
+            if let Some(kind) = unknown_event(body) {
+                let told = format!("{}: {table} {key} is an event `{kind}`, which this afresh does not know", self.path.display());
+                return Fault::yours("unknown-event", told)
+                    .hint("a newer afresh wrote it: start that one. Nothing is dropped, and nothing of this rotation goes on before");
+            }
             Fault::ours("unreadable-record", format!("{}: the row {key} of table {table} does not decode: {e}", self.path.display()))
                 .hint("it was written by another version of afresh")
         })
@@ -79,6 +84,18 @@ impl Tx<'_> {
 
 pub(crate) fn encode<T: Serialize>(value: &T) -> Result<String, Fault> {
     serde_json::to_string(value).map_err(|e| Fault::ours("unwritable-record", e.to_string()))
+}
+
+/// The kind of an event that is whole and of a kind that this version does not have.
+fn unknown_event(body: &str) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Tagged {
+        event: String,
+    }
+    let kind = serde_json::from_str::<Tagged>(body).ok()?.event;
+    let probe = serde_json::json!({ "event": kind.as_str() });
+    let told = serde_json::from_value::<model::Event>(probe).err()?.to_string();
+    told.starts_with("unknown variant").then_some(kind)
 }
 
 /// SQLite's integers have 63 bits for us. Numbers and times beyond stay at the end of the scale.

@@ -59,6 +59,12 @@ impl Records<'_> {
         self.rotation_rows(sql, &[&service.map(ServiceName::as_str), &int(limit)])
     }
 
+    /// Newest first.
+    pub fn closed_rotations(&self, service: &ServiceName, limit: u64) -> Result<Vec<RotationRow>, Fault> {
+        let sql = format!("{ROTATION} WHERE service = ?1 AND closed_seq IS NOT NULL ORDER BY number DESC LIMIT ?2");
+        self.rotation_rows(&sql, &[&service.as_str(), &int(limit)])
+    }
+
     /// Oldest first.
     pub fn open_rotations(&self) -> Result<Vec<RotationRow>, Fault> {
         self.rotation_rows(&format!("{ROTATION} WHERE closed_seq IS NULL ORDER BY service"), &[])
@@ -248,7 +254,7 @@ impl Tx<'_> {
     pub(crate) fn close_rotation(&self, mut row: RotationRow, seq: u64) -> Result<(), Fault> {
         row.closed_seq = Some(seq);
         self.run("UPDATE rotations SET closed_seq = ?2, sum = ?3 WHERE id = ?1", &[&row.id.as_str(), &int(seq), &rotation_sum(&row)])?;
-        Ok(())
+        self.summarise(&row.service, &row)
     }
 
     /// Notes what a user asks; gives its number. A closed rotation takes none (`closed`).

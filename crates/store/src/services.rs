@@ -39,15 +39,27 @@ impl Records<'_> {
         }
     }
 
-    /// All services by name.
-    pub fn services(&self) -> Result<Vec<ServiceRow>, Fault> {
+    pub fn service_names(&self) -> Result<Vec<ServiceName>, Fault> {
         let names = self.rows("SELECT name FROM services ORDER BY name", &[], |r| r.get::<_, String>(0))?;
-        let mut all = Vec::with_capacity(names.len());
-        for name in names {
-            let name = self.name("services", name)?;
+        names.into_iter().map(|name| self.name("services", name)).collect()
+    }
+
+    /// All services by name, each with its newest wish.
+    pub fn services(&self) -> Result<Vec<ServiceRow>, Fault> {
+        let mut all = Vec::new();
+        for name in self.service_names()? {
             all.extend(self.service(&name)?);
         }
         Ok(all)
+    }
+
+    pub(crate) fn generation(&self, service: &ServiceName, generation: u64) -> Result<Option<ServiceRow>, Fault> {
+        Ok(self.history_between(service, generation, generation)?.pop())
+    }
+
+    /// The newest generation that says this.
+    pub(crate) fn generation_of(&self, service: &ServiceName, spec: &ServiceSpec) -> Result<Option<u64>, Fault> {
+        Ok(self.history(service)?.into_iter().rev().find(|row| row.spec == *spec).map(|row| row.generation))
     }
 
     /// Every generation, oldest first.
@@ -56,9 +68,13 @@ impl Records<'_> {
     }
 
     fn history_from(&self, service: &ServiceName, generation: u64) -> Result<Vec<ServiceRow>, Fault> {
+        self.history_between(service, generation, u64::MAX)
+    }
+
+    fn history_between(&self, service: &ServiceName, from: u64, to: u64) -> Result<Vec<ServiceRow>, Fault> {
         let rows = self.rows(
-            "SELECT generation, at, by, spec, sum FROM history WHERE service = ?1 AND generation >= ?2 ORDER BY generation",
-            &[&service.as_str(), &int(generation)],
+            "SELECT generation, at, by, spec, sum FROM history WHERE service = ?1 AND generation BETWEEN ?2 AND ?3 ORDER BY generation",
+            &[&service.as_str(), &int(from), &int(to)],
             |r| Ok((r.get::<_, i64>(0)?, r.get::<_, i64>(1)?, r.get::<_, String>(2)?, r.get::<_, String>(3)?, r.get::<_, i64>(4)?)),
         )?;
         rows.into_iter()

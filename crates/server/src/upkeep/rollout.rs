@@ -31,7 +31,7 @@ pub fn open(
     for (service, on) in services {
         let (row, standing) = app.store.read(|r| {
             r.must_be_free(service)?;
-            Ok((r.service(service)?, r.standing(service)?))
+            Ok((r.in_force(service)?, r.standing(service)?))
         })?;
         // Somebody's own deploy came first: it is left as it is.
         let (Some(row), Some(standing)) = (row, standing.filter(|s| s.release.image == *on)) else { continue };

@@ -1,7 +1,7 @@
 //! Restarts in the middle, two at once, a world that does not answer, steps by hand, live events.
 
 use crate::common::*;
-use api::control::*;
+use api::control::{Opened, *};
 use model::*;
 use std::time::{Duration, Instant};
 
@@ -147,9 +147,14 @@ async fn a_rotten_journal_is_its_own_services_trouble() {
     let services: Vec<ServiceStatus> = house.client().get("/v1/services").await.unwrap();
     let troubles: Vec<_> = services.iter().map(|s| (s.service.as_str(), s.trouble.is_some())).collect();
     assert_eq!(troubles, [("web", false), ("worker", true)]);
-    let fault = house.client().get::<ServiceStatus>("/v1/services/worker").await.unwrap_err();
+    assert!(house.status("worker").await.trouble.unwrap().contains("worker.1/0"));
+    let fault =
+        house.client().post::<_, Opened>("/v1/deploy", &request(vec![spec("worker", "back", "two", 1, None)], Some("worker"))).await;
+    let fault = fault.unwrap_err();
     assert_eq!((fault.code.as_str(), fault.blame), ("database-damaged", Blame::World));
     assert!(fault.message.contains("worker.1/0") && fault.hint.is_some(), "{fault:?}");
+    let health: api::paths::Health = house.client().get("/v1/health").await.unwrap();
+    assert!(health.troubles.iter().any(|t| t.contains("worker.1/0")), "{:?}", health.troubles);
     assert_eq!(house.through(&web("two")).await.verdict, Some(Verdict::Promoted));
     let fault = house.client().post::<_, GcAnswer>("/v1/gc", &()).await.unwrap_err();
     assert_eq!(fault.code, "database-damaged", "what may be in use is not known, so nothing is removed");

@@ -3,6 +3,7 @@
 
 mod common;
 mod deploys;
+mod desired;
 mod hostile;
 mod kill;
 mod life;

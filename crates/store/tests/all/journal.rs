@@ -60,7 +60,7 @@ fn append_asks_for_the_newest_fence_and_the_exact_length() {
     assert!(matches!(store.append(&b, &nobody, 0, Time(1), &satisfied(0, "x")), Err(Refused::Fault(f)) if f.code == "not-found"));
     assert!(matches!(Journal::read(&store, &nobody, 0), Err(Refused::Fault(f)) if f.code == "not-found"));
     let seen: Vec<_> = Journal::read(&store, &id, 1).unwrap().into_iter().map(|l| (l.seq, l.fence.0, l.at.0)).collect();
-    assert_eq!(seen, [(1, 1, 11), (2, 1, 10_000), (3, 2, 10_001)]);
+    assert_eq!(seen, [(1, 10, 11), (2, 10, 10_000), (3, 10_000, 10_001)]);
     assert_eq!(Journal::read(&store, &id, 4).unwrap(), []);
 }
 

@@ -173,7 +173,7 @@ fn a_backup_put_in_place_jumps_ahead_of_what_the_world_has_seen() {
     // What comes after the backup is lost with the original; the world has seen it.
     let second = open(&store, "web", "two", 3).unwrap();
     close(&store, &second, Verdict::Promoted, 4);
-    let fence_seen = store.take(&name("web"), "x", Time(u64::MAX / 2), 1).unwrap().fence;
+    let fence_seen = store.take(&name("web"), "x", Time(u64::MAX / 8), 1).unwrap().fence;
     let backup = store.backup_path();
     drop(store);
     std::fs::remove_file(dir.db()).unwrap();
