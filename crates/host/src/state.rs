@@ -115,6 +115,7 @@ impl Instance {
         InstanceSeen {
             id: self.record.id.clone(),
             state,
+            release: Some(self.record.release.digest()),
             addr: self.address(),
             started: self.started.as_ref().map_or(self.record.created, |s| s.at),
             healthy_ms: if self.stage == Stage::Up { self.pulse.healthy_ms(now) } else { None },
@@ -150,6 +151,9 @@ impl State {
             Held::Corrupt(why) => seen.trouble = Some(why.clone()),
             Held::Good(declared) => {
                 seen.stamp = Some(declared.stamp);
+                if let GroupWish::Run { release, .. } = &declared.spec.wish {
+                    seen.release = Some(release.digest());
+                }
                 seen.wish = match &declared.spec.wish {
                     GroupWish::Run { release, count, .. } => WishSeen::Run { release: release.number, count: *count },
                     GroupWish::Gone => WishSeen::Gone,

@@ -1,6 +1,6 @@
 //! A group of servers as it is declared, as it is seen, and as the balancer is told of it.
 
-use crate::{Drain, GroupName, Health, InstanceId, Release, Route, ServiceName, Stamp, Time};
+use crate::{Digest, Drain, GroupName, Health, InstanceId, Release, Route, ServiceName, Stamp, Time};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -36,6 +36,9 @@ pub struct GroupSeen {
     #[serde(default)]
     pub stamp: Option<Stamp>,
     pub wish: WishSeen,
+    /// [`Release::digest`] of what is declared to run. None: nothing is, or the provider does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Digest>,
     /// Everything that exists, dying instances too. Empty only when nothing is left.
     pub instances: Vec<InstanceSeen>,
     /// Exits nobody asked for, since the group began.
@@ -48,7 +51,7 @@ pub struct GroupSeen {
 
 impl GroupSeen {
     pub fn unknown(group: GroupName) -> Self {
-        Self { group, stamp: None, wish: WishSeen::Unknown, instances: Vec::new(), deaths: 0, trouble: None }
+        Self { group, stamp: None, wish: WishSeen::Unknown, release: None, instances: Vec::new(), deaths: 0, trouble: None }
     }
 }
 
@@ -87,6 +90,9 @@ pub enum InstanceState {
 pub struct InstanceSeen {
     pub id: InstanceId,
     pub state: InstanceState,
+    /// [`Release::digest`] of what it was launched with. None: the provider does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Digest>,
     /// Where its service listens, if it has a port.
     #[serde(default)]
     pub addr: Option<SocketAddr>,

@@ -36,6 +36,15 @@ impl Step {
         }
     }
 
+    /// Every group that the step names.
+    pub fn groups(&self) -> Vec<&GroupName> {
+        match self {
+            Step::Shift { weights, .. } => weights.keys().collect(),
+            Step::Check { group, of, .. } => vec![group, of],
+            _ => self.group().into_iter().collect(),
+        }
+    }
+
     pub fn group(&self) -> Option<&GroupName> {
         match self {
             Step::Bake { .. } | Step::Shift { .. } => None,

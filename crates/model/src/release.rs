@@ -52,6 +52,13 @@ impl Release {
         }
     }
 
+    /// SHA-256 over number and content: what shows that a server runs this very release. After a lost journal the same number
+    /// is given to other code, so the number alone shows nothing.
+    pub fn digest(&self) -> Digest {
+        // Plain data with text keys; serde_json cannot fail on it.
+        Digest::of(&serde_json::to_vec(self).unwrap_or_default())
+    }
+
     /// `web@r42`
     pub fn label(&self) -> String {
         format!("{}@r{}", self.service, self.number)

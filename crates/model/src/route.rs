@@ -20,6 +20,9 @@ pub struct RouteSeen {
     pub stamp: Option<Stamp>,
     /// What the data plane uses now, not what was declared.
     pub weights: BTreeMap<GroupName, u32>,
+    /// The listener's settings that the data plane uses now. None: the router does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<Route>,
     /// Why it does not listen, if it does not.
     #[serde(default)]
     pub trouble: Option<String>,
@@ -31,7 +34,7 @@ pub struct RouteSeen {
 
 impl RouteSeen {
     pub fn unknown(route: RouteName) -> Self {
-        Self { route, stamp: None, weights: BTreeMap::new(), trouble: None, epoch: 0, groups: BTreeMap::new() }
+        Self { route, stamp: None, weights: BTreeMap::new(), settings: None, trouble: None, epoch: 0, groups: BTreeMap::new() }
     }
 }
 

@@ -37,6 +37,7 @@ impl Plane {
         if let Some(table) = &table {
             seen.stamp = Some(table.stamp);
             seen.weights.clone_from(&table.spec.weights);
+            seen.settings = Some(table.spec.settings.clone());
         }
         seen.groups = world
             .groups

@@ -5,7 +5,7 @@ use crate::guard::Ground;
 use crate::sight::Eyes;
 use crate::words::{describe, servers, span, weights_in_words};
 use crate::{CLOCKS_APART_MS, Planted};
-use model::{Direction, GroupName, GroupSeen, GroupTraffic, Stamp, Step, Time, TrafficMark, View, WishSeen};
+use model::{Digest, Direction, GroupName, GroupSeen, GroupTraffic, Stamp, Step, Time, TrafficMark, View, WishSeen};
 use std::collections::BTreeMap;
 
 /// What `afresh step check` says.
@@ -20,6 +20,17 @@ pub(crate) enum Condition {
     Met(String),
     NotYet { why: String, until: Option<Time> },
     Failed(String),
+}
+
+/// Whose declaration a step's resource holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    NotYet,
+    /// This step's: its stamp, and what it declares.
+    Ours,
+    /// A stamp that no step of this rotation has, or this step's with another declaration: a control plane that this journal knows
+    /// nothing of wrote it.
+    Foreign(Stamp),
 }
 
 fn not_yet(why: impl Into<String>) -> Condition {
@@ -58,7 +69,8 @@ pub fn check(r: &Rotation, step: u32, seen: &View, now: Time) -> Check {
 
 impl Rotation {
     pub(crate) fn eyes<'a>(&'a self, seen: &'a View) -> Eyes<'a> {
-        Eyes { seen, spec: &self.opened.spec, from: self.opened.from.as_ref(), to: Some(&self.opened.to) }
+        let digests = [self.digests[0].as_ref(), self.digests[1].as_ref()];
+        Eyes { seen, spec: &self.opened.spec, from: self.opened.from.as_ref(), to: Some(&self.opened.to), digests }
     }
 
     pub(crate) fn ground<'a>(&'a self, seen: &'a View) -> Ground<'a> {
@@ -78,23 +90,76 @@ impl Rotation {
         route.map(|_| "what was seen of the route is older than what was known before".to_string())
     }
 
-    /// The stamp that the step's resource shows is at least the step's.
-    pub(crate) fn taken(&self, step: &Step, stamp: Stamp, seen: &View) -> bool {
+    /// Whether the step's resource holds what this step declares. The running step's stamp is the newest that this rotation
+    /// gave, so a newer one, or the same one with something else, is not its own.
+    pub(crate) fn taken(&self, step: &Step, stamp: Stamp, seen: &View, planted: Option<Planted>) -> Taken {
         let shown = match step {
             Step::Shift { .. } => seen.route.as_ref().and_then(|r| r.stamp),
             Step::Scale { group, .. } | Step::Check { group, .. } | Step::Retire { group } => seen.groups.get(group).and_then(|g| g.stamp),
-            Step::Bake { .. } | Step::Soak { .. } | Step::Drain { .. } => return true,
+            Step::Bake { .. } | Step::Soak { .. } | Step::Drain { .. } => return Taken::Ours,
         };
-        shown.is_some_and(|s| s >= stamp)
+        match shown {
+            Some(shown) if planted == Some(Planted::TakesForeign) && shown >= stamp => Taken::Ours,
+            Some(shown) if shown == stamp && self.declared_so(step, seen) => Taken::Ours,
+            Some(shown) if shown >= stamp => Taken::Foreign(shown),
+            _ => Taken::NotYet,
+        }
+    }
+
+    /// What is shown is what the step declares.
+    fn declared_so(&self, step: &Step, seen: &View) -> bool {
+        let runs = |group: &GroupName, of: &GroupName, wanted: u32| {
+            let (Some(seen), Some(release)) = (seen.groups.get(group), self.release(of)) else { return false };
+            // A provider that does not say what runs has not denied it; it has not shown it either: see `wrong_release`.
+            let same = self.expected(of).is_none_or(|digest| seen.release.as_ref().is_none_or(|shown| shown == digest));
+            same && seen.wish == WishSeen::Run { release: release.number, count: wanted }
+        };
+        match step {
+            Step::Scale { group, count } => runs(group, group, *count),
+            Step::Check { group, of, .. } => runs(group, of, 1),
+            Step::Retire { group } => seen.groups.get(group).is_some_and(|g| g.wish == WishSeen::Gone),
+            Step::Shift { weights, .. } => seen.route.as_ref().is_some_and(|route| {
+                let settings = route.settings.as_ref().is_none_or(|shown| Some(shown) == self.settings());
+                settings && same_weights(weights, &route.weights)
+            }),
+            Step::Bake { .. } | Step::Soak { .. } | Step::Drain { .. } => true,
+        }
+    }
+
+    /// The digest of the release that the group must run.
+    fn expected(&self, group: &GroupName) -> Option<&Digest> {
+        let known = self.opened.from.iter().map(|s| (&s.group, &self.digests[0])).chain([(&self.opened.to.group, &self.digests[1])]);
+        known.filter(|(of, _)| *of == group).find_map(|(_, digest)| digest.as_ref())
+    }
+
+    /// Why the group cannot be counted for this release: it is declared with another, or nobody says with which.
+    fn wrong_release(&self, g: &GroupSeen, of: &GroupName) -> Option<Condition> {
+        let (expected, release) = (self.expected(of)?, self.release(of)?);
+        match &g.release {
+            Some(shown) if shown == expected => None,
+            Some(shown) => Some(Condition::Failed(format!(
+                "{} runs another release than {}: {}, not {}",
+                g.group,
+                release.label(),
+                shown.short(),
+                expected.short()
+            ))),
+            None => Some(not_yet(format!("the keeper does not say which release {} runs", g.group))),
+        }
     }
 
     pub(crate) fn condition(&self, step: &Step, started: &Started, seen: &View, now: Time, planted: Option<Planted>) -> Condition {
         let trusting = planted == Some(Planted::TrustStaleView);
-        if !trusting && !self.taken(step, started.stamp, seen) {
-            return not_yet(match step {
-                Step::Shift { route, .. } => format!("the balancer has not yet taken the weights of {route}"),
-                _ => "the keeper has not yet taken it".to_string(),
-            });
+        match self.taken(step, started.stamp, seen, planted) {
+            _ if trusting => {}
+            Taken::Ours => {}
+            Taken::NotYet => {
+                return not_yet(match step {
+                    Step::Shift { route, .. } => format!("the balancer has not yet taken the weights of {route}"),
+                    _ => "the keeper has not yet taken it".to_string(),
+                });
+            }
+            Taken::Foreign(stamp) => return self.foreign_stamp(step, stamp, seen),
         }
         match step {
             Step::Bake { objects, .. } => {
@@ -104,12 +169,33 @@ impl Rotation {
                     Some(object) => not_yet(format!("{} is not in the store, or its bytes are damaged", object.short())),
                 }
             }
-            Step::Check { group, .. } => with_group(seen, group, checked),
+            Step::Check { group, of, .. } => with_group(seen, group, |g| self.wrong_release(g, of).unwrap_or_else(|| checked(g))),
             Step::Scale { group, count } => with_group(seen, group, |g| self.scaled(g, *count, seen)),
             Step::Shift { weights, .. } => shifted(weights, seen),
             Step::Soak { group, for_ms, .. } => self.soaked(group, *for_ms, started, seen, now, planted),
             Step::Drain { group, within_ms } => self.drained(group, *within_ms, started, seen, now, trusting),
             Step::Retire { group } => with_group(seen, group, retired),
+        }
+    }
+
+    /// A later fence may take it back, unless the group is gone or runs something else: those a group is for life.
+    fn foreign_stamp(&self, step: &Step, stamp: Stamp, seen: &View) -> Condition {
+        let (what, of) = match step {
+            Step::Shift { route, .. } => return not_yet(format!("route {route} holds the stamp {stamp}, which this rotation did not give")),
+            Step::Check { group, of, .. } => (group, of),
+            step => {
+                let Some(group) = step.group() else { return not_yet("nothing is declared") };
+                (group, group)
+            }
+        };
+        let runs = matches!(step, Step::Scale { .. } | Step::Check { .. });
+        match seen.groups.get(what).filter(|_| runs) {
+            Some(g) if g.wish == WishSeen::Gone => Condition::Failed(format!("{what} is gone, and its name is never used again")),
+            Some(g) if matches!(g.wish, WishSeen::Run { .. }) => match self.wrong_release(g, of) {
+                Some(wrong) => wrong,
+                None => not_yet(format!("{what} holds the stamp {stamp}, which this rotation did not give")),
+            },
+            _ => not_yet(format!("{what} holds the stamp {stamp}, which this rotation did not give")),
         }
     }
 
@@ -119,6 +205,9 @@ impl Rotation {
             WishSeen::Gone => return Condition::Failed(format!("{} is gone, and its name is never used again", g.group)),
             WishSeen::Unknown => return not_yet(format!("the keeper does not know {}", g.group)),
         };
+        if let Some(wrong) = self.wrong_release(g, &g.group) {
+            return wrong;
+        }
         if wish != count {
             return not_yet(format!("{} is declared with {wish}, not {count}", g.group));
         }
@@ -243,10 +332,13 @@ fn checked(g: &GroupSeen) -> Condition {
     }
 }
 
+fn same_weights(a: &BTreeMap<GroupName, u32>, b: &BTreeMap<GroupName, u32>) -> bool {
+    a.iter().filter(|(_, w)| **w > 0).eq(b.iter().filter(|(_, w)| **w > 0))
+}
+
 fn shifted(weights: &BTreeMap<GroupName, u32>, seen: &View) -> Condition {
     let Some(route) = &seen.route else { return not_yet("the balancer has not been seen") };
-    let wanted = weights.iter().filter(|(_, w)| **w > 0);
-    if !wanted.eq(route.weights.iter().filter(|(_, w)| **w > 0)) {
+    if !same_weights(weights, &route.weights) {
         return not_yet(format!("the balancer sends customers to {}", weights_in_words(&route.weights)));
     }
     match &route.trouble {

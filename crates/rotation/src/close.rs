@@ -33,7 +33,7 @@ impl Rotation {
     fn missing(&self, seen: &View, alone: Option<&Standing>, count: u32) -> Option<String> {
         for group in self.groups() {
             let gone = seen.groups.get(&group).is_none_or(|g| g.instances.is_empty() && !matches!(g.wish, WishSeen::Run { .. }));
-            if alone.is_none_or(|s| s.group != group) && !gone {
+            if alone.is_none_or(|s| s.group != group) && !gone && !self.not_ours(&group) {
                 return Some(format!("{group} is still there"));
             }
         }
@@ -74,6 +74,9 @@ impl Rotation {
     /// If nothing could be seen, the journal's last knowledge must do.
     fn heavier(&self, seen: &View) -> Option<Standing> {
         let (eyes, new) = (self.eyes(seen), &self.opened.to);
+        if self.not_ours(&new.group) {
+            return self.base().cloned();
+        }
         let rank = |s: &Standing| {
             if seen.groups.is_empty() {
                 let whole = s.group != new.group || self.proven;

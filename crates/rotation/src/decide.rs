@@ -8,11 +8,14 @@
 //! ```
 
 use crate::Planted;
-use crate::check::Condition;
+use crate::check::{Condition, Taken};
 use crate::fold::{Rotation, Started};
 use crate::plan::{Back, back};
-use crate::words::{describe, servers, span};
-use model::{Asked, Direction, Event, Fence, GroupName, GroupSpec, GroupWish, Release, Route, RouteSpec, Stamp, Step, Time, Verdict, View};
+use crate::words::{describe, foreign, servers, span};
+use model::{
+    Asked, Direction, Event, Fault, Fence, GroupName, GroupSeen, GroupSpec, GroupWish, Release, Route, RouteSpec, Stamp, Step, Time,
+    Verdict, View,
+};
 use std::collections::BTreeSet;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +29,11 @@ pub enum Decision {
     Wait {
         why: String,
         until: Option<Time>,
+    },
+    /// The world holds a stamp at least this new that this journal never gave: take a fence above it, then decide again.
+    Outrank {
+        above: Fence,
+        why: String,
     },
     Done,
 }
@@ -51,6 +59,7 @@ pub fn explain(r: &Rotation, seen: &View, now: Time) -> Option<(String, Option<T
     Some(match decide_with(r, seen, &[], now, fence, None) {
         Decision::Done => return None,
         Decision::Wait { why, until } => (why, until),
+        Decision::Outrank { why, .. } => (why, r.deadline()),
         Decision::Declare(_) => (format!("{place} has begun and is being declared"), r.deadline()),
         Decision::Record(Event::StepStarted { .. }) => (format!("{place} is about to begin"), None),
         Decision::Record(Event::StepSatisfied { seen, .. }) => (format!("{place} is satisfied: {seen}"), None),
@@ -85,6 +94,9 @@ pub(crate) fn decide_with(r: &Rotation, seen: &View, asks: &[Asked], now: Time, 
     if let Some(why) = r.stale(seen).filter(|_| planted != Some(Planted::TrustStaleView)) {
         return wait(why);
     }
+    if let Some(why) = r.step().and_then(|s| r.not_its_own(&s.step)) {
+        return r.give_up(seen, why, planted);
+    }
     match (r.step(), &r.started) {
         (None, _) => r.finish(seen, now),
         (Some(planned), None) => r.begin(&planned.step, seen, now, fence, planted),
@@ -102,7 +114,11 @@ fn unguarded(planted: Option<Planted>) -> bool {
 
 impl Rotation {
     fn begin(&self, step: &Step, seen: &View, now: Time, fence: Fence, planted: Option<Planted>) -> Decision {
-        if self.paused {
+        if let Some(used) = self.name_used(step, seen).filter(|_| planted != Some(Planted::NameNotObserved)) {
+            return used;
+        }
+        // Watching goes nowhere: a soak begins under a pause too, so that a release that fails is seen.
+        if self.paused && self.plan.direction != Direction::Back && !matches!(step, Step::Soak { .. }) {
             return wait(format!("paused before step {} ({})", self.cursor, describe(step)));
         }
         if let Some(why) = self.ground(seen).refuse(step).filter(|_| !unguarded(planted)) {
@@ -141,8 +157,10 @@ impl Rotation {
             return self.give_up(seen, format!("{} took too long ({took}): {why}", describe(step)), planted);
         }
         let until = until.or(deadline);
-        if self.taken(step, started.stamp, seen) {
-            return Decision::Wait { why, until };
+        match self.taken(step, started.stamp, seen, planted) {
+            Taken::Ours => return Decision::Wait { why, until },
+            Taken::Foreign(stamp) => return Decision::Outrank { above: stamp.fence.max(started.stamp.fence), why },
+            Taken::NotYet => {}
         }
         if let Some(why) = self.ground(seen).refuse(step).filter(|_| !unguarded(planted)) {
             return Decision::Wait { why, until };
@@ -151,6 +169,37 @@ impl Rotation {
             Some(declaration) => Decision::Declare(declaration),
             None => self.give_up(seen, format!("{}: no release of this rotation runs there", describe(step)), planted),
         }
+    }
+
+    /// A step names the service's own groups and no other: an old journal may hold one that does not.
+    fn not_its_own(&self, step: &Step) -> Option<String> {
+        let service = &self.opened.spec.name;
+        foreign(service, step).map(|group| format!("{}: {group} is no group of {service}", describe(step)))
+    }
+
+    /// Before this rotation declares its first own group, nothing may be there under that name: it would be taken for ours.
+    fn name_used(&self, step: &Step, seen: &View) -> Option<Decision> {
+        let first = self.cursor == 0 && self.plan.direction == Direction::Forward;
+        let own = self.own_new();
+        let named = step.group().filter(|g| own.contains(*g));
+        let asked = own.iter().filter(|g| !self.touched.contains(*g) && (first || named == Some(g)));
+        for group in asked {
+            match seen.groups.get(group) {
+                None => return Some(wait(format!("{group} has not been seen"))),
+                Some(g) if *g == GroupSeen::unknown(group.clone()) => {}
+                Some(_) => {
+                    let why = format!("a group {group} is there that this rotation did not make: it is left as it is, and its name is not used");
+                    return Some(Decision::Record(self.close(seen, Verdict::Stopped, why)));
+                }
+            }
+        }
+        None
+    }
+
+    /// A declaration was refused for good: the same call will never succeed.
+    pub(crate) fn refused(&self, seen: &View, fault: &Fault, planted: Option<Planted>) -> Decision {
+        let what = self.step().map_or(String::new(), |s| describe(&s.step));
+        self.give_up(seen, format!("{what} was refused: {}", fault.message), planted)
     }
 
     /// The step cannot come true. Forward, the way back is open until the old group begins to retire.
@@ -166,7 +215,7 @@ impl Rotation {
     fn crash_loop(&self, step: &Step, started: &Started, seen: &View) -> Option<String> {
         let Step::Scale { group, count } = step else { return None };
         let judged = self.plan.direction == Direction::Forward && *group == self.opened.to.group && !self.proven;
-        if !judged || !self.taken(step, started.stamp, seen) || self.eyes(seen).kept_healthy(group) > 0 {
+        if !judged || self.taken(step, started.stamp, seen, None) != Taken::Ours || self.eyes(seen).kept_healthy(group) > 0 {
             return None;
         }
         let deaths = seen.groups.get(group)?.deaths;
@@ -242,13 +291,13 @@ impl Rotation {
         }
     }
 
-    fn release(&self, group: &GroupName) -> Option<&Release> {
+    pub(crate) fn release(&self, group: &GroupName) -> Option<&Release> {
         let known = self.opened.from.iter().chain([&self.opened.to]).find(|s| s.group == *group);
         known.map(|s| &s.release)
     }
 
     /// The listener's settings are the release's that is gone to: going back restores the old ones.
-    fn settings(&self) -> Option<&Route> {
+    pub(crate) fn settings(&self) -> Option<&Route> {
         let old = self.opened.from.as_ref().and_then(|f| f.release.route.as_ref());
         let new = self.opened.to.release.route.as_ref().or(self.opened.spec.route.as_ref());
         if self.plan.direction == Direction::Back { old.or(new) } else { new.or(old) }

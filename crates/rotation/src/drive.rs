@@ -10,8 +10,11 @@ use crate::decide::{Decision, Declaration, decide_with};
 use crate::fold::Rotation;
 use crate::observe::{World, observe};
 use crate::ports::{Lease, Refused};
-use model::{Asked, EventLine, Fault, RotationId, Stamp, Time, Verdict, View};
+use model::{Asked, Blame, Event, EventLine, Fault, Fence, RotationId, Stamp, Time, Verdict, View};
 use std::collections::BTreeMap;
+
+/// So many higher fences are taken for one step.
+const OUTRANKED_MAX: u32 = 5;
 
 pub struct Driver {
     id: RotationId,
@@ -21,6 +24,10 @@ pub struct Driver {
     rotation: Option<Rotation>,
     /// What was sent last: sending it again is for the next turn, not for a hot loop.
     declared: Option<Stamp>,
+    /// The next fence must be higher than this one, which the world was seen to hold.
+    above: Fence,
+    /// How often a higher fence was taken since the last step came true.
+    outranked: u32,
     planted: Option<Planted>,
 }
 
@@ -47,7 +54,7 @@ impl Driver {
     }
 
     pub(crate) fn with(id: RotationId, holder: String, lease_ttl_ms: u64, planted: Option<Planted>) -> Self {
-        Self { id, holder, lease_ttl_ms, lease: None, rotation: None, declared: None, planted }
+        Self { id, holder, lease_ttl_ms, lease: None, rotation: None, declared: None, above: Fence(0), outranked: 0, planted }
     }
 
     /// As last read; None before the first turn and after something went wrong.
@@ -101,7 +108,7 @@ impl Driver {
         let lease = match &self.lease {
             None => {
                 self.forget();
-                world.journal.take(&self.id.service(), &self.holder, now, self.lease_ttl_ms)?
+                world.journal.take_above(&self.id.service(), &self.holder, now, self.lease_ttl_ms, self.above)?
             }
             Some(lease) if lease.until.since(now) > self.lease_ttl_ms / 2 => return Ok(lease.clone()),
             Some(lease) => world.journal.renew(lease, now, self.lease_ttl_ms)?,
@@ -112,7 +119,13 @@ impl Driver {
 
     fn read(&mut self, world: &World) -> Result<Rotation, Refused> {
         match self.rotation.take() {
-            None => Ok(Rotation::fold(&world.journal.read(&self.id, 0)?)?),
+            None => {
+                let mut r = Rotation::fold(&world.journal.read(&self.id, 0)?)?;
+                if self.planted == Some(Planted::TakesForeign) {
+                    r.digests = [None, None];
+                }
+                Ok(r)
+            }
             Some(mut r) => {
                 for line in world.journal.read(&self.id, r.len)? {
                     r.apply(&line)?;
@@ -132,21 +145,42 @@ impl Driver {
         let seen = look(r, &asks, world)?;
         let now = world.clock.now();
         match decide_with(r, &seen, &asks, now, lease.fence, self.planted) {
-            Decision::Record(event) => {
-                world.journal.append(lease, &self.id, r.len, now, &event)?;
-                r.apply(&EventLine { rotation: self.id.clone(), seq: r.len, at: now, fence: lease.fence, event })?;
-                Ok(Tick::Again)
+            Decision::Record(event) => self.record(world, lease, r, event),
+            Decision::Declare(declaration) => match self.declare(world, lease, &declaration)? {
+                Sent::Said(tick) => Ok(tick),
+                Sent::Refused(fault) => match r.refused(&seen, &fault, self.planted) {
+                    Decision::Record(event) => self.record(world, lease, r, event),
+                    _ => Ok(Tick::Wait { why: fault.message, until: None }),
+                },
+            },
+            Decision::Outrank { above, why } => {
+                // Somebody whose stamps rise as fast as ours is not outranked: that is for people to end.
+                if self.outranked < OUTRANKED_MAX {
+                    self.outranked += 1;
+                    self.above = self.above.max(above);
+                    self.lease = None;
+                }
+                Ok(Tick::Wait { why, until: None })
             }
-            Decision::Declare(declaration) => self.declare(world, lease, &declaration),
             Decision::Wait { why, until } => Ok(Tick::Wait { why, until }),
             Decision::Done => Err(Fault::ours("no-decision", format!("{} is open and has nothing to do", self.id)).into()),
         }
     }
 
-    fn declare(&mut self, world: &World, lease: &Lease, declaration: &Declaration) -> Result<Tick, Refused> {
+    fn record(&mut self, world: &World, lease: &Lease, r: &mut Rotation, event: Event) -> Result<Tick, Refused> {
+        let at = world.clock.now();
+        world.journal.append(lease, &self.id, r.len, at, &event)?;
+        if matches!(event, Event::StepSatisfied { .. }) {
+            self.outranked = 0;
+        }
+        r.apply(&EventLine { rotation: self.id.clone(), seq: r.len, at, fence: lease.fence, event })?;
+        Ok(Tick::Again)
+    }
+
+    fn declare(&mut self, world: &World, lease: &Lease, declaration: &Declaration) -> Result<Sent, Refused> {
         // Where a resource cannot refuse an old stamp, this look at the clock right before the call is what keeps it safe.
         if world.clock.now() >= lease.until {
-            return Ok(Tick::Again);
+            return Ok(Sent::Said(Tick::Again));
         }
         let (stamp, sent) = match declaration {
             Declaration::Group(stamp, spec) => (*stamp, world.provider.declare(*stamp, spec)),
@@ -154,12 +188,25 @@ impl Driver {
         };
         let again = self.declared == Some(stamp);
         self.declared = Some(stamp);
-        match sent {
-            Ok(()) if !again => Ok(Tick::Again),
-            Ok(()) => Ok(Tick::Wait { why: "declared; not yet seen to be taken".to_string(), until: None }),
-            Err(fault) => Ok(Tick::Wait { why: fault.message, until: None }),
-        }
+        Ok(match sent {
+            Ok(()) if !again => Sent::Said(Tick::Again),
+            Ok(()) => Sent::Said(Tick::Wait { why: "declared; not yet seen to be taken".to_string(), until: None }),
+            Err(fault) if for_good(&fault) => Sent::Refused(fault),
+            Err(fault) => Sent::Said(Tick::Wait { why: fault.message, until: None }),
+        })
     }
+}
+
+enum Sent {
+    Said(Tick),
+    /// For good.
+    Refused(Fault),
+}
+
+/// The same declaration will never be taken. A refused stamp is not that: a later look shows who holds the newer one. Nor is a
+/// bug of ours, which a restart may end.
+fn for_good(fault: &Fault) -> bool {
+    !fault.again && fault.blame != Blame::Ours && fault.code != "stale-stamp"
 }
 
 /// A stop must be possible also when nothing can be seen: the census is then empty, and says so by being empty.

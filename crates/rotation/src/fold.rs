@@ -60,6 +60,8 @@ pub struct Rotation {
     pub returning: Option<String>,
     /// Who asked to stop.
     pub stopping: Option<String>,
+    /// [`model::Release::digest`] of the releases gone from and to.
+    pub(crate) digests: [Option<Digest>; 2],
 }
 
 /// The step at the cursor is under way.
@@ -140,6 +142,7 @@ impl Rotation {
             went_back: None,
             returning: None,
             stopping: None,
+            digests: [opened.from.as_ref().map(|f| f.release.digest()), Some(opened.to.release.digest())],
         })
     }
 
@@ -259,6 +262,10 @@ impl Rotation {
         }
         self.asks_taken = asked.n;
         match asked.ask {
+            // A pause holds the way forward. What takes customers off a release that failed goes on.
+            Ask::Pause if self.plan.direction == Direction::Back => {
+                self.turns.push(format!("{} asked to pause; refused: it is going back, and a pause holds only the way forward", asked.by));
+            }
             Ask::Pause => self.paused = true,
             Ask::Resume => {
                 self.paused = false;
@@ -327,6 +334,20 @@ impl Rotation {
         steps.filter_map(|s| if let Step::Check { group, .. } = &s.step { Some(group.clone()) } else { None }).collect()
     }
 
+    /// Groups that only this rotation may make: the new one and its checks.
+    pub(crate) fn own_new(&self) -> BTreeSet<GroupName> {
+        let mut all = if self.opened.plan.direction == Direction::Forward { self.checks() } else { BTreeSet::new() };
+        if self.opened.plan.direction == Direction::Forward {
+            all.insert(self.opened.to.group.clone());
+        }
+        all
+    }
+
+    /// Not ours, though the name is: this rotation never began a step on it.
+    pub(crate) fn not_ours(&self, group: &GroupName) -> bool {
+        !self.touched.contains(group) && self.own_new().contains(group)
+    }
+
     /// Groups that may still be there, or still come to be, although this rotation is closed: it was stopped halfway.
     /// The next plan of the service is made on a view that names them, and cleans them up.
     pub fn remnants(&self) -> Vec<GroupName> {
@@ -339,7 +360,10 @@ impl Rotation {
         let steps = self.opened.plan.steps.iter().chain(&self.plan.steps);
         all.extend(steps.filter_map(|s| if let Step::Retire { group } = &s.step { Some(group) } else { None }));
         all.extend(self.opened.from.iter().map(|f| &f.group));
-        all.into_iter().filter(|g| Some(*g) != stands).cloned().collect()
+        // What is another service's, or was there before under a name that this rotation would have used, is no remnant of it.
+        let service = &self.opened.spec.name;
+        let ours = |g: &&GroupName| Some(*g) != stands && crate::words::owned(service, g) && !self.not_ours(g);
+        all.into_iter().filter(ours).cloned().collect()
     }
 
     /// The route to observe: None if neither release has one.

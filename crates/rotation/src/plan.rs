@@ -7,7 +7,7 @@
 //! Without a route there is nothing to shift or to drain: servers of both releases serve from the moment they are healthy.
 
 use crate::sight::{Eyes, declared};
-use model::{Direction, Fault, GroupName, Plan, PlannedStep, RouteName, ServiceName, ServiceSpec, Standing, Step, View, Wave, WishSeen};
+use model::{Direction, Fault, GroupName, GroupSeen, Plan, PlannedStep, RouteName, ServiceName, ServiceSpec, Standing, Step, View, Wave, WishSeen};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// More waves than this is a mistake in the file, not a rollout.
@@ -99,9 +99,14 @@ fn refuse(intent: &Intent, seen: &View) -> Result<(), Fault> {
     if from.is_some_and(|from| from.group == to.group) {
         return Err(Fault::ours("same-group", format!("{} cannot be rotated onto itself", to.group)));
     }
-    let taken = seen.groups.get(&to.group).is_some_and(|g| g.wish != WishSeen::Unknown);
-    if intent.direction == Direction::Forward && taken {
-        return Err(Fault::ours("name-used", format!("a group {} was there before: names are never used twice", to.group)));
+    let mut new = vec![to.group.clone()];
+    for place in 1..=to.release.checks.len() {
+        new.push(check_group(&to.group, place)?);
+    }
+    let taken = new.iter().find(|g| seen.groups.get(*g).is_some_and(|g| *g != GroupSeen::unknown(g.group.clone())));
+    if let (Direction::Forward, Some(taken)) = (intent.direction, taken) {
+        return Err(Fault::ours("name-used", format!("a group {taken} was there before: names are never used twice"))
+            .hint("the journal does not know it: was an older copy of it put back?"));
     }
     Ok(())
 }
@@ -116,7 +121,8 @@ fn forward(intent: &Intent, seen: &View, planted: Option<crate::Planted>) -> Res
     let new = &to.group;
     // An old group that is gone cannot be gone back to and needs no care; its name is never declared again.
     let from = intent.from.filter(|f| seen.groups.get(&f.group).is_none_or(|g| g.wish != WishSeen::Gone));
-    let eyes = Eyes { seen, spec, from, to: Some(to) };
+    let digest = from.map(|f| f.release.digest());
+    let eyes = Eyes { seen, spec, from, to: Some(to), digests: [digest.as_ref(), None] };
     let left = leftovers(intent, seen);
     let mut way = Way::new(Direction::Forward);
     if let Some(from) = from {

@@ -24,6 +24,10 @@ pub enum Planted {
     SoakIgnoresErrors,
     /// Servers are taken away without looking whether enough healthy ones remain.
     NoGuard,
+    /// Any stamp that is not older counts as a step's own, and any release under its group's name.
+    TakesForeign,
+    /// The new group's name is not looked at before it is first used.
+    NameNotObserved,
 }
 
 pub fn plan(intent: &Intent, seen: &View, planted: Option<Planted>) -> Result<Plan, Fault> {

@@ -71,7 +71,11 @@ pub trait Journal {
     /// Taken if free, expired, or already `holder`'s own (a restarted process takes its lease back at once).
     /// Each success gives a higher fence than any before for this service, and none below `now` in milliseconds: so fences do not
     /// repeat where the journal was lost.
-    fn take(&self, service: &ServiceName, holder: &str, now: Time, ttl_ms: u64) -> Result<Lease, Refused>;
+    fn take(&self, service: &ServiceName, holder: &str, now: Time, ttl_ms: u64) -> Result<Lease, Refused> {
+        self.take_above(service, holder, now, ttl_ms, Fence(0))
+    }
+    /// As `take`, with a fence above this one too: the world was seen to hold it, and this journal never gave it.
+    fn take_above(&self, service: &ServiceName, holder: &str, now: Time, ttl_ms: u64, above: Fence) -> Result<Lease, Refused>;
     /// Only while the fence is still the newest.
     fn renew(&self, lease: &Lease, now: Time, ttl_ms: u64) -> Result<Lease, Refused>;
     /// Free for the next; losing it already is no error.

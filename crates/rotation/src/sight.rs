@@ -1,6 +1,6 @@
 //! Reading a view: how many servers of a group are there, and how many are well. Nothing here decides.
 
-use model::{GroupName, InstanceSeen, InstanceState, ServiceSpec, Standing, View, WishSeen};
+use model::{Digest, GroupName, InstanceSeen, InstanceState, ServiceSpec, Standing, View, WishSeen};
 
 /// Servers of one group, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,19 +27,29 @@ pub(crate) struct Eyes<'a> {
     pub spec: &'a ServiceSpec,
     pub from: Option<&'a Standing>,
     pub to: Option<&'a Standing>,
+    /// [`model::Release::digest`] of these two. A server that runs anything else is not healthy, whatever its probe says.
+    pub digests: [Option<&'a Digest>; 2],
 }
 
 impl Eyes<'_> {
     pub fn tally(&self, group: &GroupName) -> Tally {
         let (healthy_for_ms, routed) = self.rule(group);
+        let release = self.expected(group);
         self.count(group, |i| {
-            lives(i) && long_enough(i.healthy_ms, healthy_for_ms) && (!routed || self.balancer_agrees(group, i, healthy_for_ms))
+            lives(i) && runs(i, release) && long_enough(i.healthy_ms, healthy_for_ms) && (!routed || self.balancer_agrees(group, i, healthy_for_ms))
         })
     }
 
     /// By the keeper's probe alone, however short.
     pub fn kept_healthy(&self, group: &GroupName) -> u32 {
-        self.count(group, |i| lives(i) && i.healthy_ms.is_some()).healthy
+        let release = self.expected(group);
+        self.count(group, |i| lives(i) && runs(i, release) && i.healthy_ms.is_some()).healthy
+    }
+
+    /// The release that the group must run. None: this rotation does not know it.
+    pub fn expected(&self, group: &GroupName) -> Option<&Digest> {
+        let place = [self.from, self.to].into_iter().position(|s| s.is_some_and(|s| s.group == *group))?;
+        self.digests[place]
     }
 
     fn rule(&self, group: &GroupName) -> (u64, bool) {
@@ -79,6 +89,10 @@ impl Eyes<'_> {
 
 fn lives(instance: &InstanceSeen) -> bool {
     instance.state == InstanceState::Running
+}
+
+fn runs(instance: &InstanceSeen, release: Option<&Digest>) -> bool {
+    release.is_none_or(|release| instance.release.as_ref() == Some(release))
 }
 
 fn long_enough(healthy_ms: Option<u64>, for_ms: u64) -> bool {

@@ -3,14 +3,14 @@
 use crate::guard::Ground;
 use crate::plan::route_name;
 use crate::sight::{Eyes, declared};
-use crate::words::describe;
+use crate::words::{describe, foreign};
 use model::{Direction, Fault, GroupName, Plan, PlannedStep, ServiceSpec, Step, View, WishSeen};
 use std::collections::BTreeSet;
 
 /// Refuses (`floor`) what would take customers their servers. `seen` holds every group of the service, and its route.
 pub fn single(spec: &ServiceSpec, step: &Step, seen: &View) -> Result<Plan, Fault> {
     sensible(spec, step, seen)?;
-    let eyes = Eyes { seen, spec, from: None, to: None };
+    let eyes = Eyes { seen, spec, from: None, to: None, digests: [None, None] };
     let ground = Ground { eyes, direction: Direction::Single, floor: 0, whole: spec.count, checks: BTreeSet::new() };
     let serves = |g: &&GroupName| spec.route.is_none() || eyes.weight(g) > 0;
     let serving = seen.groups.keys().filter(serves).fold(0u32, |sum, g| sum.saturating_add(declared(seen, g).unwrap_or(0)));
@@ -36,6 +36,10 @@ fn sensible(spec: &ServiceSpec, step: &Step, seen: &View) -> Result<(), Fault> {
         Some(WishSeen::Gone) => Err(Fault::yours("group-gone", format!("{group} is gone; its name is never used again"))),
         _ => Err(Fault::yours("no-such-group", format!("there is no group {group}")).hint("`afresh instances` shows the groups there are")),
     };
+    if let Some(group) = foreign(&spec.name, step) {
+        return Err(Fault::yours("not-own-group", format!("{group} is no group of {}", spec.name))
+            .hint(format!("`afresh instances {}` shows its groups", spec.name)));
+    }
     match step {
         Step::Bake { .. } => Ok(()),
         // Its own group is new, or the very same check is asked for again.

@@ -1,6 +1,6 @@
 //! Sentences on steps and counts, as people read them in `afresh why`.
 
-use model::{GroupName, Step};
+use model::{GroupName, ServiceName, Step};
 use std::collections::BTreeMap;
 
 /// What a step does: "scale web-r42-7 to 3".
@@ -14,6 +14,16 @@ pub(crate) fn describe(step: &Step) -> String {
         Step::Drain { group, .. } => format!("drain {group}"),
         Step::Retire { group } => format!("retire {group}"),
     }
+}
+
+/// A group that the step names and that is not the service's own: it is never touched.
+pub(crate) fn foreign<'a>(service: &ServiceName, step: &'a Step) -> Option<&'a GroupName> {
+    step.groups().into_iter().find(|group| !owned(service, group))
+}
+
+/// Names say whose a group is: [`GroupName::of`] makes them all.
+pub(crate) fn owned(service: &ServiceName, group: &GroupName) -> bool {
+    group.parts().is_some_and(|(of, _, _)| of == *service)
 }
 
 pub(crate) fn weights_in_words(weights: &BTreeMap<GroupName, u32>) -> String {

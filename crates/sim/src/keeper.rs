@@ -8,7 +8,9 @@
 
 use crate::rng::Rng;
 use crate::scenario::{Kind, TICK_MS};
-use model::{Exit, GroupName, GroupSeen, GroupSpec, GroupWish, InstanceId, InstanceSeen, InstanceState, Stamp, Time, WishSeen};
+use model::{
+    Digest, Exit, GroupName, GroupSeen, GroupSpec, GroupWish, InstanceId, InstanceSeen, InstanceState, Release, Stamp, Time, WishSeen,
+};
 use std::collections::BTreeMap;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +34,7 @@ pub(crate) struct Group {
     /// None: the group is gone for ever.
     pub wish: Option<u32>,
     pub release: u64,
+    pub digest: Option<Digest>,
     pub once: bool,
     pub servers: Vec<Server>,
     pub deaths: u32,
@@ -77,11 +80,12 @@ pub(crate) struct Setting<'a> {
 
 impl Keeper {
     /// Whole servers, as if they had stood for long.
-    pub fn stand(&mut self, name: &GroupName, release: u64, count: u32, now: u64) {
+    pub fn stand(&mut self, name: &GroupName, release: &Release, count: u32, now: u64) {
         let mut group = Group {
             stamp: None,
             wish: Some(count),
-            release,
+            release: release.number,
+            digest: Some(release.digest()),
             once: false,
             servers: Vec::new(),
             deaths: 0,
@@ -98,14 +102,15 @@ impl Keeper {
 
     /// `Err`: refused, the stamp is older than the last one taken.
     pub fn take(&mut self, stamp: Stamp, spec: &GroupSpec, fenced: bool) -> Result<(), ()> {
-        let (count, release, once) = match &spec.wish {
-            GroupWish::Run { release, count, once } => (Some(*count), release.number, once.is_some()),
-            GroupWish::Gone => (None, 0, false),
+        let (count, release, digest, once) = match &spec.wish {
+            GroupWish::Run { release, count, once } => (Some(*count), release.number, Some(release.digest()), once.is_some()),
+            GroupWish::Gone => (None, 0, None, false),
         };
         let group = self.groups.entry(spec.group.clone()).or_insert_with(|| Group {
             stamp: None,
             wish: count,
             release,
+            digest: digest.clone(),
             once,
             servers: Vec::new(),
             deaths: 0,
@@ -120,6 +125,7 @@ impl Keeper {
         group.wish = count;
         if count.is_some() {
             group.release = release;
+            group.digest = digest;
         }
         Ok(())
     }
@@ -158,8 +164,9 @@ impl Keeper {
         let Some(group) = self.groups.get(name) else { return GroupSeen::unknown(name.clone()) };
         let wish = group.wish.map_or(WishSeen::Gone, |count| WishSeen::Run { release: group.release, count });
         let trouble = group.trouble.then(|| "no room".to_string());
-        let instances = group.servers.iter().map(|s| show(s, now, skew)).collect();
-        GroupSeen { group: name.clone(), stamp: group.stamp, wish, instances, deaths: group.deaths, trouble }
+        let release = group.digest.clone().filter(|_| group.wish.is_some());
+        let instances = group.servers.iter().map(|s| show(s, group.digest.as_ref(), now, skew)).collect();
+        GroupSeen { group: name.clone(), stamp: group.stamp, wish, release, instances, deaths: group.deaths, trouble }
     }
 }
 
@@ -252,12 +259,12 @@ fn reconcile(name: &GroupName, group: &mut Group, blocked: bool, set: &Setting, 
     }
 }
 
-fn show(server: &Server, now: u64, skew: u64) -> InstanceSeen {
+fn show(server: &Server, release: Option<&Digest>, now: u64, skew: u64) -> InstanceSeen {
     let (state, healthy_ms, exit) = match server.life {
         Life::Booting { .. } => (InstanceState::Starting, None, None),
         Life::Up { since, healthy } => (InstanceState::Running, healthy.then(|| now - since), None),
         Life::Draining { .. } => (InstanceState::Draining, Some(now - server.started), None),
         Life::Exited { code, at } => (InstanceState::Exited, None, Some(Exit { code, at: Time(at + skew) })),
     };
-    InstanceSeen { id: server.id.clone(), state, addr: None, started: Time(server.started + skew), healthy_ms, exit }
+    InstanceSeen { id: server.id.clone(), state, release: release.cloned(), addr: None, started: Time(server.started + skew), healthy_ms, exit }
 }

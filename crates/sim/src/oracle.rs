@@ -216,7 +216,8 @@ impl World {
                 if wrong_place || o.last_stamp.is_some_and(|last| *stamp <= last) {
                     return Some(format!("step {step} begins with the stamp {stamp}; step {} is next", o.cursor));
                 }
-                if o.paused && !o.running {
+                let watches = o.plan.steps.get(o.cursor).is_some_and(|s| matches!(s.step, Step::Soak { .. }));
+                if o.paused && !o.running && !watches && o.plan.direction != Direction::Back {
                     return Some(format!("step {step} begins while the rotation is paused"));
                 }
                 if matches!(o.plan.steps[o.cursor].step, Step::Soak { .. }) {

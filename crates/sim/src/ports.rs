@@ -3,7 +3,7 @@
 use crate::scenario::TICK_MS;
 use crate::world::{Message, World};
 use model::{
-    Asked, Digest, Event, EventLine, Fault, GroupName, GroupSeen, GroupSpec, RotationId, RouteName, RouteSeen, RouteSpec, ServiceName,
+    Asked, Digest, Event, EventLine, Fault, Fence, GroupName, GroupSeen, GroupSpec, RotationId, RouteName, RouteSeen, RouteSpec, ServiceName,
     Stamp, Time,
 };
 use rotation::{Clock, ImageStore, Journal, Lease, Provider, Refused, Router};
@@ -122,8 +122,8 @@ impl ImageStore for Ports<'_> {
 }
 
 impl Journal for Ports<'_> {
-    fn take(&self, service: &ServiceName, holder: &str, now: Time, ttl_ms: u64) -> Result<Lease, Refused> {
-        self.call(|world| world.store.take(service, holder, now, ttl_ms))
+    fn take_above(&self, service: &ServiceName, holder: &str, now: Time, ttl_ms: u64, above: Fence) -> Result<Lease, Refused> {
+        self.call(|world| world.store.take(service, holder, now, ttl_ms, above))
     }
 
     fn renew(&self, lease: &Lease, now: Time, ttl_ms: u64) -> Result<Lease, Refused> {

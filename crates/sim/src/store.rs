@@ -24,14 +24,14 @@ impl Store {
         found.ok_or_else(|| Refused::Fault(model::Fault::yours("not-found", format!("no rotation {id}"))))
     }
 
-    pub fn take(&mut self, service: &model::ServiceName, holder: &str, now: Time, ttl_ms: u64) -> Result<Lease, Refused> {
+    pub fn take(&mut self, service: &model::ServiceName, holder: &str, now: Time, ttl_ms: u64, above: Fence) -> Result<Lease, Refused> {
         if let Some((other, until)) = &self.holder
             && other != holder
             && *until > now
         {
             return Err(Refused::Held { holder: other.clone(), until: *until });
         }
-        self.fence = Fence(self.fence.0 + 1);
+        self.fence = Fence(self.fence.max(above).0 + 1);
         let until = now.plus(ttl_ms);
         self.holder = Some((holder.to_string(), until));
         Ok(Lease { service: service.clone(), holder: holder.to_string(), fence: self.fence, until })

@@ -92,7 +92,7 @@ impl World {
         let mut balancer = Balancer::default();
         let (mut kinds, mut routed) = (vec![Kind::Good; 2], vec![false; 2]);
         if let Some(stands) = &scenario.stands {
-            keeper.stand(&stands.group, stands.release.number, scenario.stood, 0);
+            keeper.stand(&stands.group, &stands.release, scenario.stood, 0);
             routed[1] = stands.release.route.is_some();
             if routed[1] {
                 balancer.weights.insert(stands.group.clone(), 100);

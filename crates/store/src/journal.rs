@@ -74,7 +74,7 @@ impl Tx<'_> {
 }
 
 impl Journal for Store {
-    fn take(&self, service: &ServiceName, holder: &str, now: Time, ttl_ms: u64) -> Result<Lease, Refused> {
+    fn take_above(&self, service: &ServiceName, holder: &str, now: Time, ttl_ms: u64, above: Fence) -> Result<Lease, Refused> {
         flat(self.quietly(|tx| {
             let old = tx.lease(service)?;
             if let Some(old) = &old
@@ -85,7 +85,11 @@ impl Journal for Store {
                 return Ok(Said::No(Refused::Held { holder: old.holder.clone(), until: old.until }));
             }
             // Not below the wall clock: a journal that is begun again, or an older copy of one, must not give out a fence twice.
-            let fence = Fence(old.map_or(1, |o| o.fence.0.saturating_add(1)).max(now.0).min(FENCE_MAX));
+            let last = old.map_or(0, |o| o.fence.0).max(above.0);
+            if last >= FENCE_MAX {
+                return Err(Fault::ours("no-higher-fence", format!("{service}: there is no fence above {last}")));
+            }
+            let fence = Fence((last + 1).max(now.0).min(FENCE_MAX));
             let lease = Lease { service: service.clone(), holder: holder.to_string(), fence, until: now.plus(ttl_ms) };
             tx.put_lease(&lease)?;
             Ok(Said::Yes(lease))

@@ -5,4 +5,5 @@ mod common;
 mod decisions;
 mod journal;
 mod plans;
+mod promises;
 mod singles;

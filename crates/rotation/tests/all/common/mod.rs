@@ -60,6 +60,8 @@ pub fn standing(name: &str, number: u64, routed: bool) -> Standing {
 pub struct Perfect {
     pub now: Time,
     pub view: View,
+    /// What each group was declared to run.
+    pub runs: BTreeMap<GroupName, Digest>,
     launched: u64,
 }
 
@@ -67,8 +69,9 @@ impl Perfect {
     pub fn new(from: Option<(&Standing, u32)>, routed: bool) -> Self {
         let route = routed.then(|| RouteSeen::unknown(rotation::route_name(&service())));
         let view = View { at: Time(1_000_000), groups: BTreeMap::new(), route, objects: BTreeMap::new() };
-        let mut world = Self { now: Time(1_000_000), view, launched: 0 };
+        let mut world = Self { now: Time(1_000_000), view, runs: BTreeMap::new(), launched: 0 };
         if let Some((from, count)) = from {
+            world.runs.insert(from.group.clone(), from.release.digest());
             world.scale(&from.group, None, from.release.number, count);
             if let Some(route) = world.view.route.as_mut().filter(|_| from.release.route.is_some()) {
                 route.weights.insert(from.group.clone(), 100);
@@ -81,11 +84,13 @@ impl Perfect {
         let seen = self.view.groups.entry(name.clone()).or_insert_with(|| GroupSeen::unknown(name.clone()));
         seen.stamp = stamp;
         seen.wish = WishSeen::Run { release, count };
+        seen.release = self.runs.get(name).cloned();
         while seen.instances.len() < count as usize {
             self.launched += 1;
             seen.instances.push(InstanceSeen {
                 id: InstanceId::new(format!("{name}-{}", self.launched)).unwrap(),
                 state: InstanceState::Running,
+                release: seen.release.clone(),
                 addr: None,
                 started: self.now,
                 healthy_ms: Some(3_600_000),
@@ -103,6 +108,7 @@ impl Perfect {
     pub fn obey(&mut self, declaration: &Declaration) {
         match declaration {
             Declaration::Group(stamp, GroupSpec { group, wish: GroupWish::Run { release, count, once }, .. }) => {
+                self.runs.insert(group.clone(), release.digest());
                 self.scale(group, Some(*stamp), release.number, *count);
                 if once.is_some() {
                     let seen = self.view.groups.get_mut(group).unwrap();
@@ -111,6 +117,7 @@ impl Perfect {
                 }
             }
             Declaration::Group(stamp, GroupSpec { group, wish: GroupWish::Gone, .. }) => {
+                self.runs.remove(group);
                 self.scale(group, Some(*stamp), 0, 0);
                 self.view.groups.get_mut(group).unwrap().wish = WishSeen::Gone;
             }
@@ -118,6 +125,7 @@ impl Perfect {
                 let route = self.view.route.as_mut().expect("a service with a route");
                 route.stamp = Some(*stamp);
                 route.weights = spec.weights.clone();
+                route.settings = Some(spec.settings.clone());
             }
         }
     }
@@ -153,10 +161,13 @@ impl Walk {
         Self::with(opened, world)
     }
 
-    pub fn with(opened: Opened, world: Perfect) -> Self {
+    pub fn with(opened: Opened, mut world: Perfect) -> Self {
         let id = RotationId::of(&service(), 7);
         let line = EventLine { rotation: id, seq: 0, at: world.now, fence: Fence(0), event: Event::Opened(opened) };
         let r = Rotation::fold(std::slice::from_ref(&line)).unwrap();
+        for group in r.groups() {
+            world.view.groups.entry(group.clone()).or_insert_with(|| GroupSeen::unknown(group));
+        }
         Self { lines: vec![line], r, world, fence: Fence(1) }
     }
 
@@ -182,6 +193,7 @@ impl Walk {
             Decision::Record(event) => self.record(event),
             Decision::Declare(declaration) => self.world.obey(&declaration),
             Decision::Wait { .. } => self.world.pass(500),
+            Decision::Outrank { above, .. } => self.fence = Fence(above.0 + 1),
             Decision::Done => return false,
         }
         true

@@ -97,7 +97,11 @@ impl Provider for Fake {
             state.launched += 1;
             let id = InstanceId::new(format!("{}-{next}", spec.group)).unwrap();
             let addr = Some("10.0.0.1:80".parse().unwrap());
-            instances.push(InstanceSeen { id, state: InstanceState::Running, addr, started: Time(0), healthy_ms: None, exit: None });
+            let release = match &spec.wish {
+                GroupWish::Run { release, .. } => Some(release.digest()),
+                GroupWish::Gone => None,
+            };
+            instances.push(InstanceSeen { id, state: InstanceState::Running, release, addr, started: Time(0), healthy_ms: None, exit: None });
         }
         if let GroupWish::Run { once: Some(command), .. } = &spec.wish {
             let code = i32::from(command[0] != "true");
@@ -124,7 +128,11 @@ impl Provider for Fake {
             GroupWish::Run { release, count, .. } => WishSeen::Run { release: release.number, count: *count },
             GroupWish::Gone => WishSeen::Gone,
         };
-        Ok(GroupSeen { group: group.clone(), stamp: Some(*stamp), wish, instances: instances.clone(), deaths: 0, trouble: None })
+        let release = match &spec.wish {
+            GroupWish::Run { release, .. } => Some(release.digest()),
+            GroupWish::Gone => None,
+        };
+        Ok(GroupSeen { group: group.clone(), stamp: Some(*stamp), wish, release, instances: instances.clone(), deaths: 0, trouble: None })
     }
 }
 
