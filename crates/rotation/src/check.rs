@@ -181,7 +181,9 @@ impl Rotation {
     /// A later fence may take it back, unless the group is gone or runs something else: those a group is for life.
     fn foreign_stamp(&self, step: &Step, stamp: Stamp, seen: &View) -> Condition {
         let (what, of) = match step {
-            Step::Shift { route, .. } => return not_yet(format!("route {route} holds the stamp {stamp}, which this rotation did not give")),
+            Step::Shift { route, .. } => {
+                return not_yet(format!("route {route} holds the stamp {stamp}, which this rotation did not give"));
+            }
             Step::Check { group, of, .. } => (group, of),
             step => {
                 let Some(group) = step.group() else { return not_yet("nothing is declared") };

@@ -188,7 +188,8 @@ impl Rotation {
                 None => return Some(wait(format!("{group} has not been seen"))),
                 Some(g) if *g == GroupSeen::unknown(group.clone()) => {}
                 Some(_) => {
-                    let why = format!("a group {group} is there that this rotation did not make: it is left as it is, and its name is not used");
+                    let why =
+                        format!("a group {group} is there that this rotation did not make: it is left as it is, and its name is not used");
                     return Some(Decision::Record(self.close(seen, Verdict::Stopped, why)));
                 }
             }

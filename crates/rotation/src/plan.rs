@@ -7,7 +7,9 @@
 //! Without a route there is nothing to shift or to drain: servers of both releases serve from the moment they are healthy.
 
 use crate::sight::{Eyes, declared};
-use model::{Direction, Fault, GroupName, GroupSeen, Plan, PlannedStep, RouteName, ServiceName, ServiceSpec, Standing, Step, View, Wave, WishSeen};
+use model::{
+    Direction, Fault, GroupName, GroupSeen, Plan, PlannedStep, RouteName, ServiceName, ServiceSpec, Standing, Step, View, Wave, WishSeen,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// More waves than this is a mistake in the file, not a rollout.

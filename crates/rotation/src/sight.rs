@@ -36,7 +36,10 @@ impl Eyes<'_> {
         let (healthy_for_ms, routed) = self.rule(group);
         let release = self.expected(group);
         self.count(group, |i| {
-            lives(i) && runs(i, release) && long_enough(i.healthy_ms, healthy_for_ms) && (!routed || self.balancer_agrees(group, i, healthy_for_ms))
+            lives(i)
+                && runs(i, release)
+                && long_enough(i.healthy_ms, healthy_for_ms)
+                && (!routed || self.balancer_agrees(group, i, healthy_for_ms))
         })
     }
 

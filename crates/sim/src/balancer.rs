@@ -91,6 +91,14 @@ impl Balancer {
             let traffic = GroupTraffic { in_flight: flow.in_flight, requests: flow.requests, errors: flow.errors, targets };
             groups.insert(name.clone(), traffic);
         }
-        RouteSeen { route: route.clone(), stamp: self.stamp, weights: self.weights.clone(), settings: None, trouble: None, epoch: self.epoch, groups }
+        RouteSeen {
+            route: route.clone(),
+            stamp: self.stamp,
+            weights: self.weights.clone(),
+            settings: None,
+            trouble: None,
+            epoch: self.epoch,
+            groups,
+        }
     }
 }

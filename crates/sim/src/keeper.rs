@@ -266,5 +266,13 @@ fn show(server: &Server, release: Option<&Digest>, now: u64, skew: u64) -> Insta
         Life::Draining { .. } => (InstanceState::Draining, Some(now - server.started), None),
         Life::Exited { code, at } => (InstanceState::Exited, None, Some(Exit { code, at: Time(at + skew) })),
     };
-    InstanceSeen { id: server.id.clone(), state, release: release.cloned(), addr: None, started: Time(server.started + skew), healthy_ms, exit }
+    InstanceSeen {
+        id: server.id.clone(),
+        state,
+        release: release.cloned(),
+        addr: None,
+        started: Time(server.started + skew),
+        healthy_ms,
+        exit,
+    }
 }

@@ -3,8 +3,8 @@
 use crate::scenario::TICK_MS;
 use crate::world::{Message, World};
 use model::{
-    Asked, Digest, Event, EventLine, Fault, Fence, GroupName, GroupSeen, GroupSpec, RotationId, RouteName, RouteSeen, RouteSpec, ServiceName,
-    Stamp, Time,
+    Asked, Digest, Event, EventLine, Fault, Fence, GroupName, GroupSeen, GroupSpec, RotationId, RouteName, RouteSeen, RouteSpec,
+    ServiceName, Stamp, Time,
 };
 use rotation::{Clock, ImageStore, Journal, Lease, Provider, Refused, Router};
 use std::cell::RefCell;

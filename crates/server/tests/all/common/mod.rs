@@ -101,7 +101,15 @@ impl Provider for Fake {
                 GroupWish::Run { release, .. } => Some(release.digest()),
                 GroupWish::Gone => None,
             };
-            instances.push(InstanceSeen { id, state: InstanceState::Running, release, addr, started: Time(0), healthy_ms: None, exit: None });
+            instances.push(InstanceSeen {
+                id,
+                state: InstanceState::Running,
+                release,
+                addr,
+                started: Time(0),
+                healthy_ms: None,
+                exit: None,
+            });
         }
         if let GroupWish::Run { once: Some(command), .. } = &spec.wish {
             let code = i32::from(command[0] != "true");
