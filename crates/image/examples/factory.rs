@@ -7,6 +7,7 @@ use image::{Builder, Options, Store, bake_with, pack};
 use model::{ImageSpec, Layout};
 
 fn main() {
+    image::enter_sandbox();
     let args: Vec<String> = std::env::args().skip(1).collect();
     let store = Store::open(&Layout::new(&args[0])).unwrap_or_else(|f| fail(f));
     match args[1].as_str() {

@@ -9,6 +9,8 @@
 //! The required packages' preinsts run after their files are there, as every bootstrapping tool does it: before that there is no shell.
 //! All other packages with a preinst are unpacked by dpkg itself, in order, so that diversions, overrides and triggers work as written.
 
+#![deny(clippy::disallowed_methods, reason = "paths of a tree are resolved in within.rs and nowhere else")]
+
 use crate::base::{self, Base, Bases, From};
 use crate::custom;
 use crate::deb::Deb;
@@ -29,6 +31,7 @@ use crate::stages::{Stage, Stages};
 use crate::store::Store;
 use crate::tree::Tree;
 use crate::unpack::{self, Items, MERGED, canonical, in_parallel};
+use crate::within::Root;
 use model::{Digest, Fault};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -258,7 +261,7 @@ impl<'a> Build<'a> {
     }
 
     fn fill(&self, tree: &Tree, set: &Set, packages: &[&Locked], steps: &mut Steps) -> Result<Vec<Package>, Fault> {
-        let root = tree.path().to_path_buf();
+        let root = tree.root()?;
         skeleton(&root, &self.lock.head.arch)?;
         dpkg::begin(&root, &self.lock.head.arch)?;
         let early: Vec<&Deb> = set.debs.iter().enumerate().filter(|(n, _)| !set.late.contains(n)).map(|(_, d)| d).collect();
@@ -279,26 +282,26 @@ impl<'a> Build<'a> {
         let packages: Vec<&Locked> = self.stages.packages(level).collect();
         let epoch = self.epochs[level as usize];
         steps.begin("configure", format!("{} further packages", packages.len()));
-        let mut times = scrub::times(half.tree.path())?;
+        let mut times = scrub::times(&half.tree.root()?)?;
         let set = Set::open(self.store, &packages, epoch, false)?;
         let items = configure_and_list(self.store, &half.tree, &set, steps).map_err(|f| half.tree.explain(f))?;
         times.extend(shipped(items.iter()));
-        let installed = packages::installed(half.tree.path())?;
+        let installed = packages::installed(&half.tree.root()?)?;
         compare(&installed, &packages, &self.stages.packages_up_to(level).collect::<Vec<_>>())?;
         steps.begin("scrub", "taking out what belongs to this machine and moment");
-        scrub(half.tree.path(), &Times { epoch, shipped: Some(&times) })?;
+        scrub(&half.tree.root()?, &Times { epoch, shipped: Some(&times) })?;
         Ok(Half { epoch, packages: installed, ..half })
     }
 
     fn custom(&self, half: Half, level: u32, steps: &mut Steps) -> Result<Half, Fault> {
         let epoch = self.epochs[level as usize];
         steps.begin("customise", "the recipe's own users, files and script");
-        let times = scrub::times(half.tree.path())?;
+        let times = scrub::times(&half.tree.root()?)?;
         let work = self.store.work("custom")?;
         custom::apply(self.stages.custom(level), &work, &Sandbox { tree: &half.tree, packages: work.path(), epoch })
             .map_err(|f| half.tree.explain(f))?;
         steps.begin("scrub", "taking out what belongs to this machine and moment");
-        scrub(half.tree.path(), &Times { epoch, shipped: Some(&times) })?;
+        scrub(&half.tree.root()?, &Times { epoch, shipped: Some(&times) })?;
         Ok(Half { epoch, ..half })
     }
 }
@@ -323,17 +326,15 @@ fn shipped<'a>(items: impl Iterator<Item = &'a Items>) -> BTreeMap<PathBuf, i64>
 }
 
 /// Directories and links that must be there before the first package.
-pub(crate) fn skeleton(root: &Path, arch: &str) -> Result<(), Fault> {
-    io::set_mode(root, 0o755)?;
+pub(crate) fn skeleton(root: &Root, arch: &str) -> Result<(), Fault> {
+    root.set_mode(Path::new(""), 0o755)?;
     let merged = MERGED.iter().filter(|(from, _)| *from != "lib64" || matches!(arch, "amd64" | "ppc64el" | "loong64"));
     for (from, to) in merged {
-        let dir = root.join(to);
-        io::make_dir(&dir)?;
-        for path in [root.join("usr"), dir] {
-            io::set_mode(&path, 0o755)?;
+        root.make_dir(Path::new(to))?;
+        for path in ["usr", to] {
+            root.set_mode(Path::new(path), 0o755)?;
         }
-        let link = root.join(from);
-        std::os::unix::fs::symlink(to, &link).map_err(io::at("cannot make the link", &link))?;
+        root.symlink(to, Path::new(from))?;
     }
     for (dir, mode) in [
         ("dev", 0o755),
@@ -345,20 +346,56 @@ pub(crate) fn skeleton(root: &Path, arch: &str) -> Result<(), Fault> {
         ("var", 0o755),
         ("var/lib", 0o755),
     ] {
-        io::make_dir(&root.join(dir))?;
-        io::set_mode(&root.join(dir), mode)?;
+        root.make_dir(Path::new(dir))?;
+        root.set_mode(Path::new(dir), mode)?;
     }
     Ok(())
 }
 
+/// What starts services asks this first: nothing is started in a sandbox. One that the image itself has is put aside meanwhile.
+struct NoServices {
+    root: Root,
+    ours: (u64, u64),
+    has_own: bool,
+}
+
 const POLICY: &str = "usr/sbin/policy-rc.d";
+const POLICY_ASIDE: &str = "usr/sbin/policy-rc.d.afresh-aside";
+
+impl NoServices {
+    fn begin(root: Root) -> Result<Self, Fault> {
+        let policy = Path::new(POLICY);
+        root.make_dir(policy.parent().unwrap_or(Path::new("")))?;
+        let has_own = root.kind(policy).is_some();
+        if has_own {
+            root.rename(policy, Path::new(POLICY_ASIDE))?;
+        }
+        root.write(policy, b"#!/bin/sh\nexit 101\n", 0o755)?;
+        let ours = Self::which(&root).ok_or_else(|| Fault::ours("policy-lost", "policy-rc.d is not where it was just written"))?;
+        Ok(Self { root, ours, has_own })
+    }
+
+    fn which(root: &Root) -> Option<(u64, u64)> {
+        root.stat(Path::new(POLICY)).map(|s| (s.st_dev, s.st_ino))
+    }
+
+    /// A package that was configured meanwhile may have put its own there: that one stays.
+    fn end(self) -> Result<(), Fault> {
+        let (policy, aside) = (Path::new(POLICY), Path::new(POLICY_ASIDE));
+        let is_ours = Self::which(&self.root) == Some(self.ours);
+        match (is_ours, self.has_own) {
+            (true, true) => self.root.rename(aside, policy),
+            (true, false) => self.root.remove_file(policy),
+            (false, true) => self.root.remove_file(aside),
+            (false, false) => Ok(()),
+        }
+    }
+}
 
 fn configure(store: &Store, tree: &Tree, set: &Set, steps: &mut Steps) -> Result<(), Fault> {
-    let (policy, before) = (tree.path().join(POLICY), identity::clusters(tree.path()));
-    // What starts services asks this first: nothing is started in a sandbox.
-    io::make_dir(policy.parent().expect("it lies in a directory"))?;
-    std::fs::write(&policy, "#!/bin/sh\nexit 101\n").map_err(io::at("cannot write", &policy))?;
-    io::set_mode(&policy, 0o755)?;
+    let root = tree.root()?;
+    let before = identity::clusters(&root);
+    let no_services = NoServices::begin(tree.root()?)?;
     let script = script(set)?;
     let sandbox = Sandbox { tree, packages: &store.dir("packages"), epoch: set.epoch };
     let total = set.debs.len() as u64;
@@ -372,8 +409,8 @@ fn configure(store: &Store, tree: &Tree, set: &Set, steps: &mut Steps) -> Result
     if !said.status.success() {
         return Err(script_fault(&said, set));
     }
-    io::remove_file(&policy)?;
-    identity::settle(tree.path(), &before)
+    no_services.end()?;
+    identity::settle(&root, &before)
 }
 
 fn script(set: &Set) -> Result<String, Fault> {
@@ -532,6 +569,7 @@ fn manifest(lock: &Lock, digest: Digest, bytes: u64, packages: Vec<Package>, inp
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test's own tree")]
 mod tests {
     use super::*;
 

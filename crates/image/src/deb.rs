@@ -69,6 +69,11 @@ impl Deb {
         self.scripts.iter().find(|s| s.name == name)
     }
 
+    /// Of the data part, as it is packed.
+    pub fn bytes(&self) -> u64 {
+        self.data.bytes
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -27,7 +27,7 @@ pub fn tree(store: &Store, lock: &Lock, apt: &Apt, steps: &mut Steps) -> Result<
     let epoch = lock.head.indexes.iter().filter_map(|i| crate::recipe::parse_date(&i.date)).max().unwrap_or(0);
     let tree = Tree::begin(store.work("bake")?, packed * 8 + (64 << 20))?;
     run(&lock.head.spec, lock, apt, &tree, epoch, steps)?;
-    let root = tree.path();
+    let root = &tree.root()?;
     let installed = packages::installed(root)?;
     identity::settle(root, &BTreeSet::new())?;
     steps.begin("scrub", "taking out what belongs to this machine and moment");

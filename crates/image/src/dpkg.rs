@@ -1,12 +1,13 @@
 //! Writes dpkg's own records for packages that we unpacked, so that dpkg can go on from there as if it had.
 //! The forms are those of dpkg 1.21; dpkg reads them and writes them anew itself.
 
+#![deny(clippy::disallowed_methods, reason = "paths of a tree are resolved in within.rs and nowhere else")]
+
 use crate::deb::Deb;
-use crate::io;
 use crate::unpack::{Item, relations};
+use crate::within::Root;
 use model::Fault;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -22,11 +23,11 @@ pub fn info_name(deb: &Deb) -> String {
 }
 
 /// The empty records of a machine that has no package yet.
-pub fn begin(root: &Path, arch: &str) -> Result<(), Fault> {
+pub fn begin(root: &Root, arch: &str) -> Result<(), Fault> {
     for dir in ["", "info", "updates", "triggers", "alternatives", "parts"] {
-        let path = root.join(DIR).join(dir);
-        io::make_dir(&path)?;
-        io::set_mode(&path, 0o755)?;
+        let path = Path::new(DIR).join(dir);
+        root.make_dir(&path)?;
+        root.set_mode(&path, 0o755)?;
     }
     for (name, text) in [
         ("info/format", "1\n".to_string()),
@@ -39,14 +40,12 @@ pub fn begin(root: &Path, arch: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-fn write(root: &Path, name: &str, bytes: &[u8], mode: u32) -> Result<(), Fault> {
-    let path = root.join(DIR).join(name);
-    fs::write(&path, bytes).map_err(io::at("cannot write", &path))?;
-    io::set_mode(&path, mode)
+fn write(root: &Root, name: &str, bytes: &[u8], mode: u32) -> Result<(), Fault> {
+    root.write(&Path::new(DIR).join(name), bytes, mode)
 }
 
 /// The records of `debs` as unpacked and not yet configured.
-pub fn record(root: &Path, debs: &[&Deb], items: &[Vec<Item>]) -> Result<(), Fault> {
+pub fn record(root: &Root, debs: &[&Deb], items: &[Vec<Item>]) -> Result<(), Fault> {
     let mut status = String::new();
     let mut triggers: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (deb, items) in debs.iter().zip(items) {

@@ -1,12 +1,12 @@
 //! What packages make when they are configured that is one machine's or one moment's, and that taking out files does not settle.
 //! It knows what it looks at by its form, and leaves alone what it does not know.
 
-use crate::io;
-use crate::scrub::parents_are_dirs;
+#![deny(clippy::disallowed_methods, reason = "paths of a tree are resolved in within.rs and nowhere else")]
+
+use crate::within::Root;
 use model::Fault;
 use sha1::{Digest, Sha1};
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 const KEYSTORE: &str = "etc/ssl/certs/java/cacerts";
@@ -15,13 +15,14 @@ const PASSWORD: &str = "changeit";
 const KEYSTORE_LIMIT: u64 = 64 << 20;
 
 /// PostgreSQL's data directories and their settings, as they are in a tree.
-pub fn clusters(root: &Path) -> BTreeSet<PathBuf> {
+pub fn clusters(root: &Root) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     for place in ["etc/postgresql", "var/lib/postgresql"] {
-        let versions = if parents_are_dirs(root, &format!("{place}/x")) { fs::read_dir(root.join(place)).ok() } else { None };
-        for version in versions.into_iter().flatten().flatten().filter(|v| v.file_type().is_ok_and(|t| t.is_dir())) {
-            let main = Path::new(place).join(version.file_name()).join("main");
-            if fs::symlink_metadata(root.join(&main)).is_ok_and(|m| m.is_dir()) {
+        let place = Path::new(place);
+        let versions = if root.parents_are_dirs(&place.join("x")) { root.list(place).ok() } else { None };
+        for (version, _) in versions.into_iter().flatten().filter(|(_, kind)| kind.is_dir()) {
+            let main = place.join(version).join("main");
+            if root.is_dir(&main) {
                 found.insert(main);
             }
         }
@@ -30,19 +31,18 @@ pub fn clusters(root: &Path) -> BTreeSet<PathBuf> {
 }
 
 /// Run when packages were configured. `before`: [`clusters`] that were there then.
-pub fn settle(root: &Path, before: &BTreeSet<PathBuf>) -> Result<(), Fault> {
+pub fn settle(root: &Root, before: &BTreeSet<PathBuf>) -> Result<(), Fault> {
     // A database has an identity of its own: servers that all begin with one copy are one database to what replicates it, and each
     // bake's is another. It is of no use anyhow: it names a key that was made for one machine. Who wants one runs
     // `pg_createcluster VERSION main` when the server starts, or in the recipe's script.
     for made in clusters(root).difference(before) {
-        io::remove_tree(&root.join(made))?;
+        root.remove(made)?;
     }
-    let path = root.join(KEYSTORE);
-    if parents_are_dirs(root, KEYSTORE) && fs::symlink_metadata(&path).is_ok_and(|m| m.is_file()) {
-        let bytes = io::read_limited(&path, KEYSTORE_LIMIT)?;
+    let path = Path::new(KEYSTORE);
+    if root.parents_are_dirs(path) && root.is_file(path) {
+        let bytes = root.read(path, KEYSTORE_LIMIT)?;
         if let Some(dateless) = without_dates(&bytes).filter(|d| *d != bytes) {
-            // Written into the same file: its owner and mode stay.
-            fs::write(&path, dateless).map_err(io::at("cannot write", &path))?;
+            root.rewrite(path, &dateless)?;
         }
     }
     Ok(())
@@ -89,6 +89,7 @@ fn checksum(body: &[u8]) -> [u8; 20] {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test's own tree")]
 mod tests {
     use super::*;
 
@@ -139,8 +140,8 @@ mod tests {
     #[test]
     fn a_database_that_a_package_made_goes_and_one_that_was_there_stays() {
         let dir = tempfile::tempdir().unwrap();
-        let root = dir.path();
-        let make = |at: &str| fs::create_dir_all(root.join(at)).unwrap();
+        let root = &Root::open(dir.path()).unwrap();
+        let make = |at: &str| std::fs::create_dir_all(dir.path().join(at)).unwrap();
         make("var/lib/postgresql/15/main/base");
         make("etc/postgresql/15/main");
         let before = clusters(root);
@@ -150,6 +151,6 @@ mod tests {
         make("var/lib/postgresql/17/other");
         settle(root, &before).unwrap();
         assert_eq!(clusters(root), before);
-        assert!(root.join("var/lib/postgresql/17/other").is_dir() && root.join("etc/postgresql/17").is_dir());
+        assert!(root.is_dir(Path::new("var/lib/postgresql/17/other")) && root.is_dir(Path::new("etc/postgresql/17")));
     }
 }

@@ -162,8 +162,9 @@ fn unpacked(store: &Store, lock: Lock) -> Result<MachineKit, Fault> {
     let debs = build::open_packages(store, &lock.packages.iter().collect::<Vec<_>>())?;
     let packed: u64 = lock.packages.iter().map(|p| p.bytes).sum();
     let tree = Tree::begin(store.work("kit")?, packed * 6 + (64 << 20))?;
-    build::skeleton(tree.path(), &lock.head.arch)?;
-    unpack::unpack_all(tree.path(), &debs.iter().collect::<Vec<_>>(), &|_| {})?;
+    let root = tree.root()?;
+    build::skeleton(&root, &lock.head.arch)?;
+    unpack::unpack_all(&root, &debs.iter().collect::<Vec<_>>(), &|_| {})?;
     Ok(MachineKit { kit: Kit::open(tree.path())?, lock, _tree: tree })
 }
 

@@ -3,6 +3,7 @@
 use crate::apt::files_ending;
 use crate::io;
 use crate::manifest::Package;
+use crate::within::Root;
 use model::Fault;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -99,9 +100,8 @@ pub fn read_lists(lists: &Path) -> Result<BTreeMap<String, Vec<u8>>, Fault> {
 }
 
 /// What dpkg says is installed in a tree; anything half-installed is an error.
-pub fn installed(root: &Path) -> Result<Vec<Package>, Fault> {
-    let path = root.join("var/lib/dpkg/status");
-    let text = io::read_limited(&path, LIST_LIMIT)?;
+pub fn installed(root: &Root) -> Result<Vec<Package>, Fault> {
+    let text = root.read(Path::new("var/lib/dpkg/status"), LIST_LIMIT)?;
     let mut all = Vec::new();
     for p in paragraphs(&text) {
         let get = |key: &str| p.get(key).unwrap_or("").to_string();
@@ -118,7 +118,7 @@ pub fn installed(root: &Path) -> Result<Vec<Package>, Fault> {
     }
     all.sort();
     if all.is_empty() {
-        return Err(Fault::world("empty-image", format!("{} names no package", path.display())));
+        return Err(Fault::world("empty-image", "dpkg's own list in the tree names no package"));
     }
     Ok(all)
 }
@@ -151,8 +151,8 @@ mod tests {
         let status = dir.path().join("var/lib/dpkg");
         std::fs::create_dir_all(&status).unwrap();
         std::fs::write(status.join("status"), "Package: a\nStatus: install ok half-configured\nVersion: 1\n").unwrap();
-        assert_eq!(installed(dir.path()).unwrap_err().code, "package-half-installed");
+        assert_eq!(installed(&Root::open(dir.path()).unwrap()).unwrap_err().code, "package-half-installed");
         std::fs::write(status.join("status"), "Package: a\nStatus: install ok installed\nVersion: 1\nArchitecture: all\n").unwrap();
-        assert_eq!(installed(dir.path()).unwrap()[0].name, "a");
+        assert_eq!(installed(&Root::open(dir.path()).unwrap()).unwrap()[0].name, "a");
     }
 }

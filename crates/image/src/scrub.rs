@@ -1,10 +1,11 @@
 //! Takes out of a tree what belongs to the machine or the moment it was made on, so that equal inputs give equal trees.
 //! What is taken out, and why, is written in one table.
 
-use crate::io;
+#![deny(clippy::disallowed_methods, reason = "paths of a tree are resolved in within.rs and nowhere else")]
+
+use crate::within::Root;
 use model::Fault;
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 enum Act {
@@ -85,74 +86,57 @@ pub struct Times<'a> {
     pub shipped: Option<&'a BTreeMap<PathBuf, i64>>,
 }
 
-pub fn scrub(root: &Path, times: &Times) -> Result<(), Fault> {
+pub fn scrub(root: &Root, times: &Times) -> Result<(), Fault> {
     for (place, act) in TABLE {
-        // A script of the recipe could have made a link of /etc: what lies behind one is not the tree's.
-        if parents_are_dirs(root, place) {
-            apply(&root.join(place), act)?;
+        let place = Path::new(place);
+        // A script of the recipe could have made a link of /etc: what lies behind one is not what this table means.
+        if root.parents_are_dirs(place) {
+            apply(root, place, act)?;
         }
     }
     host_keys(root)?;
     shadow(root, times.epoch)?;
-    settle(root, Path::new(""), times)
+    settle(root, times)
 }
 
-pub(crate) fn parents_are_dirs(root: &Path, place: &str) -> bool {
-    let Some((parents, _)) = place.rsplit_once('/') else { return true };
-    let mut path = root.to_path_buf();
-    parents.split('/').all(|part| {
-        path.push(part);
-        fs::symlink_metadata(&path).is_ok_and(|m| m.is_dir())
-    })
-}
-
-fn apply(path: &Path, act: &Act) -> Result<(), Fault> {
-    let kind = fs::symlink_metadata(path).ok().map(|m| m.file_type());
+fn apply(root: &Root, place: &Path, act: &Act) -> Result<(), Fault> {
+    let is_dir = root.is_dir(place);
     match act {
-        Act::Remove => match kind {
-            Some(k) if k.is_dir() => io::remove_tree(path),
-            Some(_) => io::remove_file(path),
-            None => Ok(()),
-        },
-        Act::Empty if kind.is_some_and(|k| k.is_dir()) => {
-            each(path, |p, is_dir| if is_dir { io::remove_tree(p) } else { io::remove_file(p) })
-        }
-        Act::Files if kind.is_some_and(|k| k.is_dir()) => remove_files(path),
+        Act::Remove => root.remove(place),
+        Act::Empty if is_dir => root.list(place)?.iter().try_for_each(|(name, _)| root.remove(&place.join(name))),
+        Act::Files if is_dir => remove_files(root, place, 0),
         Act::Empty | Act::Files => Ok(()),
-        Act::Write(text) => {
-            io::remove_file(path)?;
-            fs::write(path, text).map_err(io::at("cannot write", path))?;
-            io::set_mode(path, 0o644)
-        }
+        Act::Write(text) => root.write(place, text.as_bytes(), 0o644),
         Act::Dir => {
-            io::make_dir(path)?;
-            io::set_mode(path, 0o755)
+            if !is_dir {
+                root.remove_file(place)?;
+            }
+            root.make_dir(place)?;
+            root.set_mode(place, 0o755)
         }
     }
 }
 
-fn each(dir: &Path, mut act: impl FnMut(&Path, bool) -> Result<(), Fault>) -> Result<(), Fault> {
-    for entry in fs::read_dir(dir).map_err(io::at("cannot list", dir))? {
-        let entry = entry.map_err(io::at("cannot list", dir))?;
-        act(&entry.path(), entry.file_type().is_ok_and(|t| t.is_dir()))?;
+/// Deeper than this no program logs.
+const DEPTH: usize = 64;
+
+fn remove_files(root: &Root, dir: &Path, depth: usize) -> Result<(), Fault> {
+    for (name, kind) in root.list(dir)? {
+        let path = dir.join(name);
+        if kind.is_dir() && depth < DEPTH { remove_files(root, &path, depth + 1)? } else { root.remove(&path)? }
     }
     Ok(())
 }
 
-fn remove_files(dir: &Path) -> Result<(), Fault> {
-    each(dir, |p, is_dir| if is_dir { remove_files(p) } else { io::remove_file(p) })
-}
-
 /// The day a password was last changed is the day of the bake: pwconv asks the clock and nothing else. `0` (to be changed at once) stays.
-fn shadow(root: &Path, epoch: u64) -> Result<(), Fault> {
-    let path = root.join("etc/shadow");
-    if !parents_are_dirs(root, "etc/shadow") || !fs::symlink_metadata(&path).is_ok_and(|m| m.is_file()) {
+fn shadow(root: &Root, epoch: u64) -> Result<(), Fault> {
+    let path = Path::new("etc/shadow");
+    if !root.parents_are_dirs(path) || !root.is_file(path) {
         return Ok(());
     }
-    let text = io::read_limited(&path, 16 << 20)?;
+    let text = root.read(path, 16 << 20)?;
     let text = String::from_utf8_lossy(&text);
-    // Written into the same file: its owner and mode stay.
-    fs::write(&path, shadow_of_day(&text, epoch / 86_400)).map_err(io::at("cannot write", &path))
+    root.rewrite(path, shadow_of_day(&text, epoch / 86_400).as_bytes())
 }
 
 fn shadow_of_day(text: &str, day: u64) -> String {
@@ -168,68 +152,48 @@ fn shadow_of_day(text: &str, day: u64) -> String {
 }
 
 /// Two servers with one key are one server to whoever listens in.
-fn host_keys(root: &Path) -> Result<(), Fault> {
-    let certs = root.join("etc/ssl/certs");
-    if parents_are_dirs(root, "etc/ssl/certs/x") {
+fn host_keys(root: &Root) -> Result<(), Fault> {
+    let in_dir = |dir: &str| {
+        let dir = Path::new(dir);
+        let names = if root.parents_are_dirs(&dir.join("x")) { root.list(dir)? } else { Vec::new() };
+        Ok::<_, Fault>(names.into_iter().map(|(name, _)| dir.join(name)).collect::<Vec<_>>())
+    };
+    for path in in_dir("etc/ssl/certs")? {
         // Its name is a hash of the key that went.
-        each(
-            &certs,
-            |p, _| if fs::read_link(p).is_ok_and(|to| to.ends_with("ssl-cert-snakeoil.pem")) { io::remove_file(p) } else { Ok(()) },
-        )?;
+        if root.read_link(&path).is_some_and(|to| to.ends_with("ssl-cert-snakeoil.pem")) {
+            root.remove_file(&path)?;
+        }
     }
-    let dir = root.join("etc/ssh");
-    if !parents_are_dirs(root, "etc/ssh/x") {
-        return Ok(());
+    for path in in_dir("etc/ssh")? {
+        if path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("ssh_host_")) {
+            root.remove_file(&path)?;
+        }
     }
-    each(&dir, |p, _| {
-        let name = p.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        if name.starts_with("ssh_host_") { io::remove_file(p) } else { Ok(()) }
-    })
+    Ok(())
 }
 
 /// Bottom up: changing what is in a directory changes its time.
-fn settle(root: &Path, below: &Path, times: &Times) -> Result<(), Fault> {
-    use std::os::unix::fs::MetadataExt;
-    let path = root.join(below);
-    let seen = fs::symlink_metadata(&path).map_err(io::at("cannot look at", &path))?;
-    if seen.is_dir() {
-        for entry in fs::read_dir(&path).map_err(io::at("cannot list", &path))? {
-            let entry = entry.map_err(io::at("cannot list", &path))?;
-            settle(root, &below.join(entry.file_name()), times)?;
-        }
-    }
+fn settle(root: &Root, times: &Times) -> Result<(), Fault> {
     let epoch = i64::try_from(times.epoch).unwrap_or(i64::MAX);
-    let own = times.shipped.is_none_or(|s| s.get(below) == Some(&seen.mtime()));
-    let time = if own { seen.mtime().min(epoch) } else { epoch };
-    // Parts of a second are not kept by every way of packing a file, so they are dropped.
-    if time == seen.mtime() && seen.mtime_nsec() == 0 { Ok(()) } else { set_time(&path, time) }
+    root.walk(&mut |entry| {
+        let seen = entry.stat.st_mtime;
+        let own = times.shipped.is_none_or(|s| s.get(entry.path) == Some(&seen));
+        let time = if own { seen.min(epoch) } else { epoch };
+        // Parts of a second are not kept by every way of packing a file, so they are dropped.
+        if time == seen && entry.stat.st_mtime_nsec == 0 { Ok(()) } else { entry.set_time(time) }
+    })
 }
 
 /// The times of everything in a tree but its directories, by place: what has one of its own before a stage keeps it after.
-pub fn times(root: &Path) -> Result<BTreeMap<PathBuf, i64>, Fault> {
-    use std::os::unix::fs::MetadataExt;
-    let (mut all, mut dirs) = (BTreeMap::new(), vec![PathBuf::new()]);
-    while let Some(dir) = dirs.pop() {
-        let path = root.join(&dir);
-        for entry in fs::read_dir(&path).map_err(io::at("cannot list", &path))? {
-            let entry = entry.map_err(io::at("cannot list", &path))?;
-            let below = dir.join(entry.file_name());
-            let seen = entry.metadata().map_err(io::at("cannot look at", &entry.path()))?;
-            if seen.is_dir() {
-                dirs.push(below);
-            } else {
-                all.insert(below, seen.mtime());
-            }
+pub fn times(root: &Root) -> Result<BTreeMap<PathBuf, i64>, Fault> {
+    let mut all = BTreeMap::new();
+    root.walk(&mut |entry| {
+        if !entry.is_dir() {
+            all.insert(entry.path.to_path_buf(), entry.stat.st_mtime);
         }
-    }
+        Ok(())
+    })?;
     Ok(all)
-}
-
-fn set_time(path: &Path, seconds: i64) -> Result<(), Fault> {
-    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
-    let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
-    utimensat(CWD, path, &Timestamps { last_access: time, last_modification: time }, AtFlags::SYMLINK_NOFOLLOW)
-        .map_err(|e| io::fault("cannot set the time of", path, &e.into()))
 }
 
 /// Modes that tell how a file may be used and nothing more: read for all, write for none but root, execute kept.
@@ -238,8 +202,10 @@ pub fn plain_mode(mode: u32, is_dir: bool) -> u32 {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test's own tree")]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::MetadataExt;
 
     #[test]
@@ -277,9 +243,10 @@ mod tests {
         fs::write(outside.join("apt/kept"), "x").unwrap();
         // A hostile script's work: scrubbing var/cache/apt must not reach what lies behind.
         std::os::unix::fs::symlink(&outside, root.join("var/cache")).unwrap();
-        set_time(&root.join("usr/bin/tool"), 1_000).unwrap();
+        let tool = fs::File::options().write(true).open(root.join("usr/bin/tool")).unwrap();
+        tool.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000)).unwrap();
         let shipped = BTreeMap::from([(PathBuf::from("usr/bin/tool"), 1_000)]);
-        scrub(&root, &Times { epoch: 5_000, shipped: Some(&shipped) }).unwrap();
+        scrub(&Root::open(&root).unwrap(), &Times { epoch: 5_000, shipped: Some(&shipped) }).unwrap();
         for gone in ["etc/hostname", "etc/ssh/ssh_host_rsa_key", "var/log/apt/term.log", "var/log/dpkg.log", "run/x"] {
             assert!(!root.join(gone).exists(), "{gone}");
         }

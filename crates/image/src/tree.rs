@@ -4,6 +4,7 @@
 use crate::exec;
 use crate::io;
 use crate::locks::Work;
+use crate::within::Root;
 use model::Fault;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
@@ -16,7 +17,7 @@ pub struct Tree {
     /// Where commands made by [`Tree::command`] see it.
     inside: PathBuf,
     holder: Option<Holder>,
-    /// What it may hold, if it lies in memory.
+    /// What it may hold.
     limit: u64,
     _work: Work,
 }
@@ -29,12 +30,14 @@ impl Tree {
         io::set_mode(&inside, 0o755)?;
         if memory_available() > bytes.saturating_mul(2) {
             let size = PathBuf::from(bytes.saturating_mul(2).to_string());
-            let script = "mount -t tmpfs -o size=$2,nr_inodes=0,mode=755 afresh \"$1\"";
-            let holder = Holder::begin(script, &[&inside, &size], "mounting a tmpfs")?;
+            // An empty file takes no page, but it takes the kernel's memory.
+            let inodes = PathBuf::from((bytes / 1024 + 200_000).to_string());
+            let script = "mount -t tmpfs -o size=$2,nr_inodes=$3,mode=755 afresh \"$1\"";
+            let holder = Holder::begin(script, &[&inside, &size, &inodes], "mounting a tmpfs")?;
             return Ok(Tree { seen: holder.see(&inside), inside, holder: Some(holder), limit: bytes.saturating_mul(2), _work: work });
         }
         io::want_space(&inside, bytes, "the image's tree")?;
-        Ok(Tree { seen: inside.clone(), inside, holder: None, limit: 0, _work: work })
+        Ok(Tree { seen: inside.clone(), inside, holder: None, limit: bytes.saturating_mul(2), _work: work })
     }
 
     pub fn path(&self) -> &Path {
@@ -50,6 +53,33 @@ impl Tree {
         Fault::world("tree-too-large", text)
             .hint("a package is larger than its Installed-Size, or its scripts write without end: take it out of the image's packages")
             .again(false)
+    }
+
+    /// What lies in it is reached through this alone.
+    pub fn root(&self) -> Result<Root, Fault> {
+        Root::open(&self.seen)
+    }
+
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    pub fn is_on_disk(&self) -> bool {
+        self.holder.is_none()
+    }
+
+    /// A program in the tree's mount namespace, with all rights of who bakes.
+    pub fn enter(&self, program: &Path) -> Command {
+        let mut c = match &self.holder {
+            Some(holder) => {
+                let mut c = exec::command("nsenter");
+                c.arg(format!("--mount=/proc/{}/ns/mnt", holder.id())).arg("--").arg(program);
+                c
+            }
+            None => exec::command(program),
+        };
+        c.process_group(0);
+        c
     }
 
     pub fn inside(&self) -> &Path {

@@ -1,10 +1,13 @@
 //! Unpacks packages into a tree, several at once, so that the tree does not depend on who was first.
-//! Paths are resolved by the kernel within the tree (RESOLVE_IN_ROOT): no package can write outside it.
+//! Paths are resolved in within.rs: no package can write outside the tree.
+
+#![deny(clippy::disallowed_methods, reason = "paths of a tree are resolved in within.rs and nowhere else")]
 
 use crate::deb::Deb;
 use crate::io;
+use crate::within::{self, Root};
 use model::Fault;
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -66,24 +69,23 @@ pub fn in_parallel<T: Send>(count: usize, act: impl Fn(usize) -> Result<T, Fault
 }
 
 /// Unpacks `debs` (sorted by name) into the tree at `root`; says what each brought, less what another package replaces.
-pub fn unpack_all(root: &Path, debs: &[&Deb], told: &(dyn Fn(&str) + Sync)) -> Result<Vec<Items>, Fault> {
-    let root_fd = open_root(root)?;
+pub fn unpack_all(root: &Root, debs: &[&Deb], told: &(dyn Fn(&str) + Sync)) -> Result<Vec<Items>, Fault> {
     // The largest first, so that no core is left with one at the end.
     let mut order: Vec<usize> = (0..debs.len()).collect();
-    order.sort_by_key(|n| std::cmp::Reverse((std::fs::metadata(debs[*n].path()).map_or(0, |m| m.len()), *n)));
+    order.sort_by_key(|n| std::cmp::Reverse((debs[*n].bytes(), *n)));
     let contested: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
     let mut unpacked: Vec<(usize, Items)> = in_parallel(order.len(), |n| {
         let deb = debs[order[n]];
         told(deb.field("Package").unwrap_or(""));
-        let mut one = Unpack::new(root, &root_fd, deb);
+        let mut one = Unpack::new(root, deb);
         deb.entries(|entry| one.take(entry, None))?;
         contested.lock().expect("nobody panics with it").extend(one.contested);
         Ok((order[n], one.items))
     })?;
     unpacked.sort_by_key(|(n, _)| *n);
     let mut items: Vec<Items> = unpacked.into_iter().map(|(_, i)| i).collect();
-    settle(root, &root_fd, debs, &mut items, &contested.into_inner().expect("nobody panics with it"))?;
-    directories(&root_fd, root, &items)?;
+    settle(root, debs, &mut items, &contested.into_inner().expect("nobody panics with it"))?;
+    directories(root, &items)?;
     Ok(items)
 }
 
@@ -95,17 +97,6 @@ pub fn listing(deb: &Deb) -> Result<Items, Fault> {
         Ok(())
     })?;
     Ok(items)
-}
-
-fn open_root(root: &Path) -> Result<OwnedFd, Fault> {
-    rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|e| io::fault("cannot open", root, &e.into()))
-}
-
-/// A directory of the tree, however links lie in it; the root itself is empty.
-fn open_in(root_fd: &OwnedFd, dir: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-    rustix::fs::openat2(root_fd, dir, flags | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT)
 }
 
 fn broken(deb: &Deb, why: impl std::fmt::Display) -> Fault {
@@ -145,8 +136,7 @@ fn item<R: Read>(deb: &Deb, entry: &tar::Entry<'_, R>) -> Result<Item, Fault> {
 }
 
 struct Unpack<'a> {
-    root: &'a Path,
-    root_fd: &'a OwnedFd,
+    root: &'a Root,
     deb: &'a Deb,
     conffiles: BTreeSet<PathBuf>,
     items: Items,
@@ -157,11 +147,11 @@ struct Unpack<'a> {
 }
 
 impl<'a> Unpack<'a> {
-    fn new(root: &'a Path, root_fd: &'a OwnedFd, deb: &'a Deb) -> Self {
+    fn new(root: &'a Root, deb: &'a Deb) -> Self {
         let text = deb.script("conffiles").map(|s| String::from_utf8_lossy(&s.bytes).into_owned()).unwrap_or_default();
         let conffiles =
             text.lines().filter(|l| !l.starts_with("remove-on-upgrade")).map(|l| PathBuf::from(l.trim().trim_start_matches('/'))).collect();
-        Unpack { root, root_fd, deb, conffiles, items: Vec::new(), contested: BTreeSet::new(), parent: None, buffer: vec![0; 1 << 17] }
+        Unpack { root, deb, conffiles, items: Vec::new(), contested: BTreeSet::new(), parent: None, buffer: vec![0; 1 << 17] }
     }
 
     fn fail(&self, path: &Path, e: rustix::io::Errno) -> Fault {
@@ -170,7 +160,7 @@ impl<'a> Unpack<'a> {
         if matches!(e, Errno::NOENT | Errno::LOOP | Errno::NOTDIR | Errno::ISDIR | Errno::INVAL | Errno::NAMETOOLONG | Errno::XDEV) {
             return broken(self.deb, format!("/{} cannot be unpacked: {}", path.display(), std::io::Error::from(e)));
         }
-        io::fault("cannot unpack", &self.root.join(path), &e.into())
+        io::fault("cannot unpack", &self.root.path_of(path), &e.into())
     }
 
     /// Opens (and, where a package left it out, makes) the directory that `path` lies in.
@@ -179,7 +169,7 @@ impl<'a> Unpack<'a> {
         if self.parent.as_ref().is_some_and(|(p, _)| p == parent) {
             return Ok(());
         }
-        let open = |p: &Path| open_in(self.root_fd, p, OFlags::PATH);
+        let open = |p: &Path| self.root.open_dir(p, OFlags::PATH);
         let fd = match open(parent) {
             Err(rustix::io::Errno::NOENT) => {
                 let mut at = PathBuf::new();
@@ -279,7 +269,7 @@ impl<'a> Unpack<'a> {
         }
         let (uid, gid) = (Uid::from_raw(item.uid), Gid::from_raw(item.gid));
         rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).map_err(|e| self.fail(target, e))?;
-        rustix::fs::utimensat(parent, name, &times(item.mtime), AtFlags::SYMLINK_NOFOLLOW).map_err(|e| self.fail(target, e))?;
+        rustix::fs::utimensat(parent, name, &within::times(item.mtime), AtFlags::SYMLINK_NOFOLLOW).map_err(|e| self.fail(target, e))?;
         Ok(Placed::There)
     }
 
@@ -304,14 +294,14 @@ impl<'a> Unpack<'a> {
             if n == 0 {
                 return Err(broken(self.deb, format!("{} is cut off", item.path.display())));
             }
-            file.write_all(&self.buffer[..n]).map_err(|e| io::fault("cannot unpack", &self.root.join(target), &e))?;
+            file.write_all(&self.buffer[..n]).map_err(|e| io::fault("cannot unpack", &self.root.path_of(target), &e))?;
             left -= n as u64;
         }
         let finish = || {
             rustix::fs::fchown(file.as_fd(), Some(Uid::from_raw(item.uid)), Some(Gid::from_raw(item.gid)))?;
             // After the owner: giving a file away takes its set-id bits.
             rustix::fs::fchmod(file.as_fd(), Mode::from_raw_mode(item.mode))?;
-            rustix::fs::futimens(file.as_fd(), &times(item.mtime))
+            rustix::fs::futimens(file.as_fd(), &within::times(item.mtime))
         };
         finish().map_err(|e| self.fail(target, e))?;
         Ok(Placed::There)
@@ -319,7 +309,7 @@ impl<'a> Unpack<'a> {
 
     fn link(&mut self, to: &Path, target: &Path, parent: &OwnedFd, name: &Path) -> Result<Placed, Fault> {
         let to: PathBuf = to.components().filter(|c| matches!(c, Component::Normal(_))).collect();
-        let from = open_in(self.root_fd, to.parent().unwrap_or(Path::new("")), OFlags::PATH);
+        let from = self.root.open_dir(to.parent().unwrap_or(Path::new("")), OFlags::PATH);
         let last = to.file_name().ok_or_else(|| broken(self.deb, "a hard link leads nowhere"))?;
         match from.and_then(|from| rustix::fs::linkat(&from, last, parent, name, AtFlags::empty())) {
             Ok(()) => Ok(Placed::There),
@@ -336,13 +326,8 @@ enum Placed {
     Taken,
 }
 
-fn times(mtime: i64) -> Timestamps {
-    let t = Timespec { tv_sec: mtime, tv_nsec: 0 };
-    Timestamps { last_access: t, last_modification: t }
-}
-
 /// Two packages bring one file: the one that says it replaces the other has it, as with dpkg. Nobody says so: an error.
-fn settle(root: &Path, root_fd: &OwnedFd, debs: &[&Deb], items: &mut [Items], contested: &BTreeSet<PathBuf>) -> Result<(), Fault> {
+fn settle(root: &Root, debs: &[&Deb], items: &mut [Items], contested: &BTreeSet<PathBuf>) -> Result<(), Fault> {
     for path in contested {
         let mut claim: Vec<usize> = (0..debs.len()).filter(|n| items[*n].iter().any(|i| !i.dir && &canonical(&i.path) == path)).collect();
         if claim.len() < 2 {
@@ -371,7 +356,7 @@ fn settle(root: &Path, root_fd: &OwnedFd, debs: &[&Deb], items: &mut [Items], co
                 }
                 items[loser].retain(|i| &canonical(&i.path) != path);
             }
-            let mut one = Unpack::new(root, root_fd, debs[winner]);
+            let mut one = Unpack::new(root, debs[winner]);
             debs[winner].entries(|entry| one.take(entry, Some(path)))?;
         }
     }
@@ -388,23 +373,24 @@ pub fn relations(field: Option<&str>) -> impl Iterator<Item = &str> {
 }
 
 /// A directory that several packages bring is as the first of them by name says.
-fn directories(root_fd: &OwnedFd, root: &Path, items: &[Items]) -> Result<(), Fault> {
+fn directories(root: &Root, items: &[Items]) -> Result<(), Fault> {
     let mut dirs: BTreeMap<PathBuf, &Item> = BTreeMap::new();
     for item in items.iter().flatten().filter(|i| i.dir) {
         dirs.entry(canonical(&item.path)).or_insert(item);
     }
     for (path, item) in dirs {
         let act = || {
-            let fd = open_in(root_fd, &path, OFlags::RDONLY)?;
+            let fd = root.open_dir(&path, OFlags::RDONLY)?;
             rustix::fs::fchown(&fd, Some(Uid::from_raw(item.uid)), Some(Gid::from_raw(item.gid)))?;
             rustix::fs::fchmod(&fd, Mode::from_raw_mode(item.mode))
         };
-        act().map_err(|e: rustix::io::Errno| io::fault("cannot set the owner of", &root.join(&path), &e.into()))?;
+        act().map_err(|e: rustix::io::Errno| io::fault("cannot set the owner of", &root.path_of(&path), &e.into()))?;
     }
     Ok(())
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test's own tree")]
 mod tests {
     use super::*;
     use std::fs;
@@ -448,12 +434,12 @@ mod tests {
         let c = deb(dir.path(), "c", "", &[("usr/share/x/both", "of c")]);
         for _ in 0..20 {
             let root = tree(dir.path());
-            let items = unpack_all(&root, &[&a, &b], &|_| {}).unwrap();
+            let items = unpack_all(&Root::open(&root).unwrap(), &[&a, &b], &|_| {}).unwrap();
             assert_eq!(fs::read_to_string(root.join("usr/share/x/both")).unwrap(), "of b");
             assert!(!items[0].iter().any(|i| i.path.ends_with("both")) && items[1].iter().any(|i| i.path.ends_with("both")));
             fs::remove_dir_all(&root).unwrap();
         }
-        assert_eq!(unpack_all(&tree(dir.path()), &[&a, &c], &|_| {}).unwrap_err().code, "file-conflict");
+        assert_eq!(unpack_all(&Root::open(&tree(dir.path())).unwrap(), &[&a, &c], &|_| {}).unwrap_err().code, "file-conflict");
     }
 
     #[test]
@@ -466,7 +452,7 @@ mod tests {
         let deb =
             deb(dir.path(), "one", "", &[("etc/conf", "c"), ("bin/tool", "t"), ("usr/share/d/f", "f"), ("usr/share/d/l", "-> /etc/conf")]);
         let root = tree(dir.path());
-        unpack_all(&root, &[&deb], &|_| {}).unwrap();
+        unpack_all(&Root::open(&root).unwrap(), &[&deb], &|_| {}).unwrap();
         assert!(root.join("etc/conf.dpkg-new").exists() && !root.join("etc/conf").exists(), "dpkg names it when it configures");
         assert!(root.join("usr/bin/tool").exists() && root.join("bin").is_symlink(), "the merged directory's link stays");
         assert_eq!(fs::read_link(root.join("usr/share/d/l")).unwrap(), Path::new("/etc/conf"));
@@ -484,8 +470,8 @@ mod tests {
         let a = deb(dir.path(), "a", "", &[("opt/door", &format!("-> {}", outside.display()))]);
         let b = deb(dir.path(), "b", "", &[("opt/door/evil", "x")]);
         let root = tree(dir.path());
-        let _ = unpack_all(&root, &[&a], &|_| {});
-        let _ = unpack_all(&root, &[&b], &|_| {});
+        let _ = unpack_all(&Root::open(&root).unwrap(), &[&a], &|_| {});
+        let _ = unpack_all(&Root::open(&root).unwrap(), &[&b], &|_| {});
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
     }
 

@@ -1,7 +1,8 @@
 //! Real bakes over the machine's own mirror. Run them with
 //! `cargo test -p image --test all bake:: -- --ignored --nocapture --test-threads 1` as root.
 
-use image::{Did, Progress, Store, bake};
+use crate::kit::{self, factory};
+use image::{Did, Progress, bake};
 use model::{ImageSpec, Layout};
 
 fn spec(packages: &[&str]) -> ImageSpec {
@@ -15,7 +16,7 @@ fn quiet(_: Progress) {}
 fn bakes_once_and_then_has_nothing_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let layout = Layout::new(dir.path());
-    let store = Store::open(&layout).unwrap();
+    let store = kit::store(layout.root());
     let spec = spec(&["ca-certificates", "curl", "python3-minimal", "systemd"]);
     let mut last = String::new();
     let mut shown = 0;
@@ -46,17 +47,11 @@ fn bakes_once_and_then_has_nothing_to_do() {
 #[ignore = "needs root and a mirror"]
 fn a_wrong_name_gets_a_near_one() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(&Layout::new(dir.path())).unwrap();
+    let store = kit::store(dir.path());
     let fault = bake(&store, &spec(&["pyhton3-minimal"]), &mut quiet).unwrap_err();
     eprintln!("{}: {} — {:?}", fault.code, fault.message, fault.hint);
     assert_eq!(fault.code, "unknown-package");
     assert_eq!(fault.hint.as_deref(), Some("did you mean python3-minimal?"));
-}
-
-/// Where the program for measuring lies that is built with the tests.
-fn factory() -> std::path::PathBuf {
-    let me = std::env::current_exe().unwrap();
-    me.parent().and_then(|d| d.parent()).unwrap().join("examples/factory")
 }
 
 /// The second and third disturbances need a private mount namespace: they put another file over one of the machine's.
@@ -127,13 +122,13 @@ fn killed_at_any_moment_leaves_nothing_half_made() {
         let left: Vec<String> =
             String::from_utf8_lossy(&processes.stdout).lines().filter(|l| ours((*l).to_string())).map(str::to_string).collect();
         assert!(left.is_empty(), "processes are left after {tenths}: {left:?}");
-        let store = Store::open(&Layout::new(dir.path())).unwrap();
+        let store = kit::store(dir.path());
         assert_eq!(std::fs::read_dir(dir.path().join("store/work")).unwrap().count(), 0);
         let (_, bad) = store.list().unwrap();
         assert!(bad.is_empty(), "{bad:?}");
     }
     let layout = Layout::new(dir.path());
-    let store = Store::open(&layout).unwrap();
+    let store = kit::store(layout.root());
     let baked = bake(&store, &spec(&["ca-certificates"]), &mut quiet).unwrap();
     store.verify(&baked.digest).unwrap();
     let again = image::verify_rebuild(&store, &baked.digest, &mut quiet).unwrap();

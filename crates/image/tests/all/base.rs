@@ -1,7 +1,8 @@
 //! Images that share a base, baked for real over the machine's own mirror. Run them with
 //! `cargo test -p image --test all base:: -- --ignored --nocapture --test-threads 1` as root.
 
-use image::{Baked, From, Kind, Progress, Store, bake, verify_rebuild};
+use crate::kit;
+use image::{Baked, From, Kind, Progress, bake, verify_rebuild};
 use model::{Digest, ImageSpec, Layout};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
@@ -58,7 +59,7 @@ fn from(baked: &Baked) -> From {
 #[ignore = "needs root and a mirror"]
 fn images_on_a_kept_base_are_as_from_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(&Layout::new(dir.path())).unwrap();
+    let store = kit::store(dir.path());
     let a = bake(&store, &with_file("a"), &mut quiet).unwrap();
     told(&a);
     assert!(from(&a) == From::Made && did(&a, "unpack") && did(&a, "keep"));
@@ -100,7 +101,7 @@ fn a_damaged_base_is_seen_and_made_anew() {
     let layout = Layout::new(dir.path());
     let bake = |name: &str| {
         // Opened anew, as another process would: nothing is known of bytes that were read before.
-        let baked = bake(&Store::open(&layout).unwrap(), &with_file(name), &mut quiet).unwrap();
+        let baked = bake(&kit::store(layout.root()), &with_file(name), &mut quiet).unwrap();
         told(&baked);
         baked.base.unwrap()
     };
@@ -117,7 +118,7 @@ fn a_damaged_base_is_seen_and_made_anew() {
 
     // The note of it leads to another image, which is whole: what is installed there is not what is locked here.
     let other = spec(json!({ "name": "other", "debian": "bookworm", "packages": ["ca-certificates"] }));
-    let other = image::bake(&Store::open(&layout).unwrap(), &other, &mut quiet).unwrap();
+    let other = image::bake(&kit::store(layout.root()), &other, &mut quiet).unwrap();
     let note = layout.store().join("inputs").join(format!("{}.json", key_of(&layout, &first.digest)));
     std::fs::write(&note, json!({ "digest": other.digest }).to_string()).unwrap();
     let again = bake("d");
@@ -142,7 +143,7 @@ fn two_bakes_at_once_make_their_base_once() {
     let layout = Layout::new(dir.path());
     let layout = &layout;
     let both: Vec<Baked> = std::thread::scope(|scope| {
-        let begin = |name| scope.spawn(move || bake(&Store::open(layout).unwrap(), &with_file(name), &mut quiet).unwrap());
+        let begin = |name| scope.spawn(move || bake(&kit::store(layout.root()), &with_file(name), &mut quiet).unwrap());
         let both = [begin("a"), begin("b")];
         both.into_iter().map(|b| b.join().unwrap()).collect()
     });
@@ -175,13 +176,13 @@ fn killed_while_it_keeps_or_takes_a_base() {
         assert!(lines.any(|l| l.unwrap().starts_with(&format!("{step} "))), "it came to {step}");
         child.kill().unwrap();
         child.wait().unwrap();
-        let store = Store::open(&layout).unwrap();
+        let store = kit::store(layout.root());
         let (_, bad) = store.list().unwrap();
         assert!(bad.is_empty(), "{step}: {bad:?}");
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
         assert!(!mounts.contains(dir.path().to_str().unwrap()), "{step}: a mount is left");
     }
-    let store = Store::open(&layout).unwrap();
+    let store = kit::store(layout.root());
     let baked = bake(&store, &with_file("a"), &mut quiet).unwrap();
     told(&baked);
     assert_eq!(from(&baked), From::Store, "the base outlived the bakes that were killed after it was kept");

@@ -1,8 +1,9 @@
 //! What a recipe adds to its packages, in a real image over the machine's own mirror. Run it with
 //! `cargo test -p image --test all custom:: -- --ignored --nocapture --test-threads 1` as root.
 
-use image::{Store, bake};
-use model::{ImageSpec, Layout};
+use crate::kit;
+use image::bake;
+use model::ImageSpec;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -36,7 +37,7 @@ fn within(volume: &Path, look: impl FnOnce(&Path)) {
 #[ignore = "needs root and a mirror"]
 fn what_a_recipe_adds_stands_in_the_image_and_is_told() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(&Layout::new(dir.path())).unwrap();
+    let store = kit::store(dir.path());
     let unit = "[Service]\nExecStart=/app/shop\n";
     let spec: ImageSpec = serde_json::from_value(json!({
         "name": "shop", "debian": "bookworm", "packages": [],

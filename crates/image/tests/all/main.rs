@@ -9,6 +9,7 @@ mod disk;
 mod emit;
 mod emit_boot;
 mod fetch;
+mod kit;
 mod oracle;
 mod store;
 mod ubuntu;

@@ -2,8 +2,9 @@
 //! with zstd, updates handed out to a share of machines, a key of its own. Ubuntu's own archive is not asked.
 //! `cargo test -p image --test all ubuntu:: -- --ignored --nocapture` as root; some seconds.
 
+use crate::kit;
 use image::{Lock, Store};
-use model::{Fault, ImageSpec, Layout};
+use model::{Fault, ImageSpec};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
@@ -121,7 +122,7 @@ impl Archive {
         };
         let text = stanza("noble noble-updates noble-backports") + &stanza("noble-security");
         fs::write(data.join("sources.d/ubuntu.sources"), text).unwrap();
-        Store::open(&Layout::new(&data)).unwrap()
+        kit::store(&data)
     }
 
     /// The least in which dpkg can configure, taken from this machine.

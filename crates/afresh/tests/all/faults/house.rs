@@ -71,10 +71,19 @@ fn names(dir: &Path) -> Vec<String> {
 impl House {
     /// A mirror with the least that bakes and one package `tool`; nothing baked yet.
     pub fn new() -> House {
+        Self::with(&[])
+    }
+
+    /// As [`House::new`], and these programs of this machine are in the base.
+    pub fn with(programs: &[&str]) -> House {
         let dir = tempfile::Builder::new().prefix("afresh-faults-").tempdir().unwrap();
         let mut mirror = Mirror::new(dir.path());
         mirror.base_with(
-            ["/usr/bin/sleep", "/usr/bin/ln", "/usr/bin/mkdir", "/usr/bin/install", "/usr/bin/echo"].iter().map(PathBuf::from).collect(),
+            ["/usr/bin/sleep", "/usr/bin/ln", "/usr/bin/mkdir", "/usr/bin/install", "/usr/bin/echo"]
+                .iter()
+                .chain(programs)
+                .map(PathBuf::from)
+                .collect(),
             &[],
         );
         let etc = mirror.etc();
@@ -125,11 +134,17 @@ impl House {
 
     /// A package with one file that tells its version, and these files in its control part.
     pub fn put(&mut self, name: &str, version: &str, control: &[(&str, &str)]) {
+        self.put_with(name, version, control, &[]);
+    }
+
+    /// As [`House::put`], and these files.
+    pub fn put_with(&mut self, name: &str, version: &str, control: &[(&str, &str)], files: &[(&str, &str)]) {
+        let own = (format!("usr/share/{name}/version"), format!("{version}\n"));
         self.mirror.put(&Package {
             name,
             version: version.into(),
             depends: "month-base",
-            files: vec![(format!("usr/share/{name}/version"), format!("{version}\n"))],
+            files: std::iter::once(own).chain(files.iter().map(|(p, t)| ((*p).to_string(), (*t).to_string()))).collect(),
             control: control.iter().map(|(n, t)| (*n, (*t).to_string())).collect(),
             ..Package::default()
         });

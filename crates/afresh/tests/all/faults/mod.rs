@@ -7,6 +7,7 @@ mod damage;
 mod deb;
 mod disk;
 mod elsewhere;
+mod escape;
 mod house;
 mod kills;
 mod mirror_faults;

@@ -1,0 +1,113 @@
+//! Ways out of the sandbox, tried by a recipe's script and by a package's postinst on the built product. Each prints what it managed.
+//! `AFRESH_PROGRAM=/path` tries them against another build.
+//!
+//! Against the sandbox that was only a chroot 45 of the 59 managed something.
+
+use super::house::House;
+use std::fs;
+use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::process::Command;
+
+const WAYS: &str = include_str!("escape.pl");
+
+/// What files of the image hold, as the kernel shows it.
+fn read(house: &House, digest: &str, files: &[&str]) -> Vec<String> {
+    let object = house.store("objects").join(digest.trim_start_matches("sha256:"));
+    let at = house.dir().join("looked-into");
+    fs::create_dir_all(&at).unwrap();
+    let read = |file: &&str| {
+        let script = "set -e; mount -o loop,ro \"$1\" \"$2\"; cat \"$2/$3\"; umount \"$2\"";
+        let mut c = Command::new("unshare");
+        let done =
+            c.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"]).arg(&object).arg(&at).arg(file).output().unwrap();
+        assert!(done.status.success(), "{file}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap()
+    };
+    files.iter().map(read).collect()
+}
+
+#[test]
+#[ignore = "needs root"]
+fn no_script_finds_a_way_out() {
+    let mut house = House::with(&["/usr/bin/perl"]);
+    if let Some(other) = std::env::var_os("AFRESH_PROGRAM") {
+        fs::copy(other, house.program()).unwrap();
+    }
+    let target = house.dir().join("target");
+    fs::create_dir(&target).unwrap();
+    fs::write(target.join("secret"), "xyzzy-plugh\n").unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let name = format!("afresh-escape-{}", std::process::id());
+    let _abstract = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    let namespaces = ["mnt", "user", "net", "pid", "uts", "ipc"]
+        .map(|n| format!("HOST_{n}='{}' ", fs::read_link(format!("/proc/self/ns/{n}")).unwrap().display()));
+    let run = |to: &str| {
+        format!(
+            "mkdir -p /usr/share/escape; {}perl /usr/share/tool/escape.pl {}/secret {} {} {name} xyzzy-plugh > /usr/share/escape/{to} 2>&1",
+            namespaces.concat(),
+            target.display(),
+            target.display(),
+            tcp.local_addr().unwrap().port(),
+        )
+    };
+    house.put_with("tool", "2", &[("postinst", &format!("#!/bin/sh\n{}\n", run("postinst")))], &[("usr/share/tool/escape.pl", WAYS)]);
+    house.mirror.publish();
+    house.more = format!("  script = {}\n", serde_json::to_string(&run("recipe")).unwrap());
+    let (_, digest) = house.good_bake("escape");
+    let count = WAYS.lines().filter(|l| l.starts_with("try ")).count();
+    assert!(count > 50);
+    for (who, said) in ["postinst", "recipe"].iter().zip(read(&house, &digest, &["usr/share/escape/postinst", "usr/share/escape/recipe"])) {
+        println!("== the {who}:\n{said}");
+        assert_eq!(said.lines().filter(|l| l.starts_with("way ")).count(), count, "{who}: not every way was tried to its end");
+        let found: Vec<&str> = said.lines().filter(|l| l.starts_with("way ") && !l.ends_with(": nothing")).collect();
+        assert!(found.is_empty(), "{who} managed {} of {count}: {found:#?}", found.len());
+    }
+    assert_eq!(fs::read_dir(&target).unwrap().count(), 1, "nothing was written on the host");
+    house.is_clean("escape");
+}
+
+/// Links in a tree, and what the builder itself writes at their places.
+#[test]
+#[ignore = "needs root"]
+fn links_in_a_tree_lead_the_builder_nowhere() {
+    use super::deb::{Entry, deb};
+    use std::os::unix::fs::PermissionsExt;
+    let mut house = House::new();
+    if let Some(other) = std::env::var_os("AFRESH_PROGRAM") {
+        fs::copy(other, house.program()).unwrap();
+    }
+    let outside = house.dir().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::set_permissions(&outside, fs::Permissions::from_mode(0o700)).unwrap();
+    let to = outside.to_str().unwrap().to_string();
+    // A package's link where the builder keeps services from starting, and a recipe's where the service's code is mounted.
+    let control = "Package: tool\nVersion: 2\nArchitecture: amd64\nMaintainer: eve <eve@example.org>\nDescription: evil\n";
+    let entries = vec![Entry::dir("./usr/"), Entry::dir("./usr/sbin/"), Entry::link("./usr/sbin/policy-rc.d", &format!("{to}/policy"))];
+    let bytes = deb(control, false, &entries, &["debian-binary", "control.tar", "data.tar"]);
+    house.mirror.put_file("tool", "2", "Package: tool\nVersion: 2\nArchitecture: amd64\nDepends: month-base\n".into(), bytes);
+    house.mirror.publish();
+    house.more = format!("  script = \"mkdir -p /var/log; rm -r /app; ln -s {to} /app; ln -s {to} /var/log/linked\"\n");
+    let (_, digest) = house.good_bake("links");
+    let written: Vec<_> = fs::read_dir(&outside).unwrap().flatten().map(|e| e.file_name()).collect();
+    let mode = fs::metadata(&outside).unwrap().permissions().mode() & 0o7777;
+    println!("== outside: {written:?}, mode {mode:o}");
+    assert!(written.is_empty() && mode == 0o700, "outside: {written:?}, mode {mode:o}");
+
+    // One that the image itself ships is in the image as it was shipped.
+    house.put_with(
+        "tool",
+        "3",
+        &[("postinst", "#!/bin/sh\n/usr/sbin/policy-rc.d; echo $? > /usr/share/tool/asked\n")],
+        &[("usr/sbin/policy-rc.d", "of the package\n")],
+    );
+    house.mirror.publish();
+    house.more = "  script = \"ls() { :; }; test -d /app && test ! -L /app\"\n".into();
+    let (_, own) = house.good_bake("its own policy");
+    assert_ne!(own, digest);
+    let said = read(&house, &own, &["usr/sbin/policy-rc.d", "usr/share/tool/asked"]);
+    println!("== its own policy-rc.d: {said:?}");
+    assert_eq!(said, ["of the package\n", "101\n"], "services did not start meanwhile, and what was shipped stands");
+    house.is_clean("links");
+}
