@@ -4,6 +4,7 @@ use crate::Config;
 use crate::bell::Bell;
 use crate::gate::Gate;
 use crate::inventory::Comparison;
+use crate::parts::Parts;
 use crate::ports::{Images, WallClock};
 use api::control::Waiting;
 use model::{Fault, RotationId, Time};
@@ -11,6 +12,7 @@ use rotation::{Clock, Rotation, World};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use store::Store;
 use tokio::sync::watch;
 
@@ -30,6 +32,9 @@ pub struct App {
     waits: Mutex<BTreeMap<RotationId, Said>>,
     /// Deploys, rollbacks, steps by hand and the sweep come one after another: each looks at the world and then writes.
     desk: Mutex<()>,
+    pub parts: Parts,
+    /// A thread for each open rotation.
+    drivers: Mutex<BTreeMap<RotationId, JoinHandle<()>>>,
     stopping: AtomicBool,
 }
 
@@ -64,6 +69,8 @@ impl App {
             news,
             waits: Mutex::default(),
             desk: Mutex::default(),
+            parts: Parts::default(),
+            drivers: Mutex::default(),
             stopping: AtomicBool::new(false),
         }))
     }
@@ -78,6 +85,10 @@ impl App {
 
     pub fn desk(&self) -> MutexGuard<'_, ()> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn drivers(&self) -> MutexGuard<'_, BTreeMap<RotationId, JoinHandle<()>>> {
+        self.drivers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn waits(&self) -> MutexGuard<'_, BTreeMap<RotationId, Said>> {
@@ -100,7 +111,9 @@ impl App {
 
     /// What somebody must see to, as `health` and `status` show it.
     pub fn troubles(&self) -> Vec<String> {
-        self.comparison.troubles()
+        let mut troubles = self.comparison.troubles();
+        troubles.extend(self.parts.troubles());
+        troubles
     }
 
     pub fn stop(&self) {

@@ -30,6 +30,7 @@ impl Looked {
         app.comparison.must_cover(service)?;
         // What a journal names by mistake and another service owns is not this one's to count or to retire.
         known.groups.retain(|group| inventory.other_owner(group, service).is_none());
+        known.releases.retain(|group, _| inventory.other_owner(group, service).is_none());
         Ok(Looked { known, view: View::default(), traces: inventory.of(service) })
     }
 }
@@ -39,7 +40,7 @@ pub fn look_at(app: &App, service: &ServiceName, routed: bool) -> Result<Looked,
     look_with(app, service, routed, &look::patiently(app, || inventory::compare(app))?)
 }
 
-fn look_with(app: &App, service: &ServiceName, routed: bool, inventory: &Inventory) -> Result<Looked, Fault> {
+pub fn look_with(app: &App, service: &ServiceName, routed: bool, inventory: &Inventory) -> Result<Looked, Fault> {
     let looked = Looked::of(app, service, inventory, app.store.read(|r| r.known(service))?)?;
     let view = look::patiently(app, || look::view(app, service, &looked.known, routed))?;
     Ok(Looked { view, ..looked })
@@ -264,11 +265,14 @@ fn wishes(app: &App, request: &DeployRequest) -> Result<Vec<(TierName, Vec<Wish>
     };
     let tiers = wish::tiers(request, earlier)?;
     let all: Vec<&Wish> = tiers.iter().flat_map(|(_, wishes)| wishes).collect();
-    must_be_free_to_listen(app, &all)?;
-    for wish in all {
-        must_be_there(app, &wish.release)?;
-    }
+    must_be_admitted(app, &all)?;
     Ok(tiers)
+}
+
+/// What must hold when a rotation is opened: nobody else has the listener, and what the release names is there and may be used.
+pub fn must_be_admitted(app: &App, wishes: &[&Wish]) -> Result<(), Fault> {
+    must_be_free_to_listen(app, wishes)?;
+    wishes.iter().try_for_each(|wish| must_be_there(app, &wish.release))
 }
 
 fn release_of(app: &App, service: &ServiceName, number: u64) -> Result<Release, Fault> {
@@ -300,6 +304,12 @@ fn must_be_free_to_listen(app: &App, wishes: &[&Wish]) -> Result<(), Fault> {
         for row in r.services()? {
             if wishes.iter().all(|w| w.spec.name != row.spec.name) {
                 others.extend(r.standing(&row.spec.name)?);
+                // What is on its way to a listener has it.
+                if let Some(open) = r.open_rotation_of(&row.spec.name)?
+                    && let Some(Event::Opened(opened)) = r.first_line(&open.id)?.map(|l| l.event)
+                {
+                    others.push(opened.to);
+                }
             }
         }
         Ok(others)
@@ -327,9 +337,8 @@ pub fn rollback(app: &App, request: &RollbackRequest) -> Result<Opened, Fault> {
             stood.into_iter().nth(1).map(|s| s.release).ok_or_else(none)?
         }
     };
-    must_be_there(app, &release)?;
     let wish = Wish { spec: wish::with_settings(&row.spec, &release), release };
-    must_be_free_to_listen(app, &[&wish])?;
+    must_be_admitted(app, &[&wish])?;
     let why = format!("rollback to r{}, asked for by {}", wish.release.number, request.by);
     let asked = Asked { why, by: &request.by, at: app.now(), rollout: None, always: false };
     let opened = retrying(|| {

@@ -1,4 +1,5 @@
-//! The driving loop: a thread for each open rotation, one that keeps these threads and opens what rollouts have next, one for backups.
+//! The driving loop: a thread for each open rotation, and supervised parts: one that keeps these threads, one that opens what rollouts have
+//! next, one that looks after the store, one that compares journal and world, upkeep.
 //!
 //! ```text
 //! keeper:  every change, else every 500 ms ▸ a thread for each open rotation that has none
@@ -8,13 +9,14 @@
 
 use crate::app::App;
 use crate::node::Only;
+use crate::parts;
 use crate::rollouts;
 use api::control::Waiting;
 use model::{Fault, RotationId};
 use rotation::{Driver, Tick};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Long enough for a stalled disk, short enough for another process to take over.
@@ -22,26 +24,18 @@ const LEASE_MS: u64 = 10_000;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 const COMPARE_EVERY: Duration = Duration::from_secs(60);
 const BACKUP_EVERY: Duration = Duration::from_secs(3600);
+/// Between two backups of a database that changes.
+const BACKUP_REST: Duration = Duration::from_secs(60);
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
 
 pub fn start(app: &Arc<App>, only: &Arc<Only>) -> Result<Vec<JoinHandle<()>>, Fault> {
-    let thread = |name: &str, keep: fn(&Arc<App>)| {
-        let (app, only) = (app.clone(), only.clone());
-        spawn(name.to_string(), move || {
-            keep(&app);
-            drop(only);
-        })
-    };
     Ok(vec![
-        thread("drivers", keep_drivers)?,
-        thread("rollouts", |app| keep_rollouts(app))?,
-        thread("backup", |app| keep_backup(app))?,
-        thread("inventory", |app| keep_comparing(app))?,
-        thread("upkeep", |app| crate::upkeep::keep(app))?,
+        parts::supervise(app, only, "drivers", keep_drivers)?,
+        parts::supervise(app, only, "rollouts", |app| keep_rollouts(app))?,
+        parts::supervise(app, only, "backup", |app| keep_store(app))?,
+        parts::supervise(app, only, "inventory", |app| keep_comparing(app))?,
+        parts::supervise(app, only, "upkeep", |app| crate::upkeep::keep(app))?,
     ])
-}
-
-fn spawn(name: String, f: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Fault> {
-    Builder::new().name(name).spawn(f).map_err(|e| Fault::world("no-thread", format!("cannot start a thread: {e}")))
 }
 
 /// Says a trouble once, and again only when it changes or has lasted: the loops come by many times a second.
@@ -64,32 +58,40 @@ impl Teller {
 
 fn keep_drivers(app: &Arc<App>) {
     let mut teller = Teller::default();
-    let mut drivers: BTreeMap<RotationId, JoinHandle<()>> = BTreeMap::new();
+    let mut resting: BTreeMap<RotationId, Instant> = BTreeMap::new();
     while !app.is_stopping() {
         let heard = app.bell.heard();
+        // They outlive a panic of this part: two threads for one rotation would take the lease from each other.
+        let mut drivers = app.drivers();
         let ended: Vec<RotationId> = drivers.iter().filter(|(_, t)| t.is_finished()).map(|(id, _)| id.clone()).collect();
         for id in ended {
-            if drivers.remove(&id).is_some_and(|thread| thread.join().is_err()) {
-                tracing::error!(rotation = %id, "its driver panicked; another is started");
+            if let Some(Err(payload)) = drivers.remove(&id).map(JoinHandle::join) {
+                let rest = app.parts.panicked(&parts::driver(&id), payload.as_ref());
+                let why = app.parts.last_panic(&parts::driver(&id)).unwrap_or_default();
+                app.set_waiting(&id, None, Waiting { why, until: Some(app.now().plus(rest.as_millis() as u64)) });
+                resting.insert(id, Instant::now() + rest);
             }
         }
+        resting.retain(|_, until| *until > Instant::now());
         match app.store.read(|r| r.open_rotations()) {
             Err(fault) => teller.tell("open rotations cannot be read", &fault),
             Ok(open) => {
                 for row in open {
-                    if drivers.contains_key(&row.id) {
+                    if drivers.contains_key(&row.id) || resting.contains_key(&row.id) {
                         continue;
                     }
                     let (app, id) = (app.clone(), row.id.clone());
-                    match spawn(format!("drive {id}"), move || drive(&app, &id)) {
+                    match parts::spawn(format!("drive {id}"), move || drive(&app, &id)) {
                         Ok(thread) => drop(drivers.insert(row.id, thread)),
                         Err(fault) => teller.tell("a rotation is not driven", &fault),
                     }
                 }
             }
         }
+        drop(drivers);
         app.bell.wait(heard, LOOK_EVERY);
     }
+    let drivers = std::mem::take(&mut *app.drivers());
     for thread in drivers.into_values() {
         let _ = thread.join();
     }
@@ -98,6 +100,7 @@ fn keep_drivers(app: &Arc<App>) {
 fn drive(app: &App, id: &RotationId) {
     let mut driver = Driver::new(id.clone(), app.holder.clone(), LEASE_MS);
     let mut moved = Instant::now();
+    let part = parts::driver(id);
     while !app.is_stopping() {
         let heard = app.bell.heard();
         if let Err(fault) = app.comparison.may_drive(&id.service()) {
@@ -105,7 +108,9 @@ fn drive(app: &App, id: &RotationId) {
             app.bell.wait(heard, LOOK_EVERY);
             continue;
         }
-        let waiting = match driver.tick(&app.world()) {
+        let ticked = driver.tick(&app.world());
+        let failing = app.parts.attempted(&part, ticked.as_ref().err().map(ToString::to_string));
+        let waiting = match ticked {
             Ok(Tick::Again) => {
                 moved = Instant::now();
                 app.clear_waiting(id);
@@ -113,11 +118,12 @@ fn drive(app: &App, id: &RotationId) {
             }
             Ok(Tick::Closed(verdict)) => {
                 tracing::info!(rotation = %id, ?verdict, "closed");
+                app.parts.ended(&part);
                 break;
             }
             Ok(Tick::Wait { why, until }) => Waiting { why, until },
             Ok(Tick::NotMine { until }) => Waiting { why: "another control plane drives it".to_string(), until: Some(until) },
-            Err(refused) => Waiting { why: format!("{refused}; trying again"), until: None },
+            Err(refused) => Waiting { why: failing.unwrap_or_else(|| format!("{refused}; trying again")), until: None },
         };
         app.set_waiting(id, driver.rotation().map(|r| r.len), waiting);
         app.bell.wait(heard, patience(moved.elapsed()));
@@ -140,7 +146,9 @@ fn keep_rollouts(app: &App) {
     let mut teller = Teller::default();
     while !app.is_stopping() {
         let heard = app.bell.heard();
-        if let Err(fault) = rollouts::advance(app) {
+        let advanced = rollouts::advance(app);
+        app.parts.attempted("rollouts", advanced.as_ref().err().map(|f| f.message.clone()));
+        if let Err(fault) = advanced {
             teller.tell("a rollout cannot go on yet", &fault);
         }
         app.bell.wait(heard, LOOK_EVERY);
@@ -153,31 +161,46 @@ fn keep_comparing(app: &App) {
     while !app.is_stopping() {
         let heard = app.bell.heard();
         if last.is_none_or(|at| at.elapsed() > COMPARE_EVERY) {
-            match crate::inventory::compare(app) {
-                Ok(inventory) if inventory.no_routes.is_none() => last = Some(Instant::now()),
-                Ok(_) => {}
-                Err(fault) => tracing::debug!(code = fault.code, "journal and world are not compared yet: {}", fault.message),
+            let compared = crate::inventory::compare(app);
+            let fault = compared.as_ref().map_or_else(|f| Some(f.message.clone()), |i| i.no_routes.as_ref().map(|f| f.message.clone()));
+            if fault.is_none() {
+                last = Some(Instant::now());
             }
+            app.parts.attempted("inventory", fault);
         }
         app.bell.wait(heard, LOOK_EVERY);
     }
 }
 
-fn keep_backup(app: &App) {
+/// The log is copied into the database every few seconds, so that little of what was acknowledged lies in it alone; and the whole is
+/// copied when it changed, but never so often that copying is what the machine does.
+fn keep_store(app: &App) {
     let age = |path: &std::path::Path| {
         let made = std::fs::metadata(path).and_then(|m| m.modified()).ok()?;
         Some(SystemTime::now().duration_since(made).unwrap_or_default())
     };
-    let mut tried: Option<Instant> = None;
+    let (mut rest, mut kept) = (BACKUP_REST, None);
+    let (mut tried, mut saved): (Option<Instant>, Option<Instant>) = (None, None);
     while !app.is_stopping() {
         let heard = app.bell.heard();
-        let due = age(&app.store.backup_path()).is_none_or(|age| age > BACKUP_EVERY);
-        if due && tried.is_none_or(|t| t.elapsed() > Duration::from_secs(60)) {
-            tried = Some(Instant::now());
-            if let Err(fault) = app.store.backup() {
-                tracing::warn!(code = fault.code, "no backup of the database could be made: {}", fault.message);
-            }
+        let news = *app.news.borrow();
+        if saved.is_none_or(|t| t.elapsed() > CHECKPOINT_EVERY) {
+            saved = Some(Instant::now());
+            let done = app.store.checkpoint();
+            app.parts.attempted("checkpoints", done.as_ref().err().map(|f| f.message.clone()));
         }
-        app.bell.wait(heard, Duration::from_secs(60));
+        let due = age(&app.store.backup_path()).is_none_or(|age| age > BACKUP_EVERY) || (kept != Some(news) && news > 0);
+        if due && tried.is_none_or(|t| t.elapsed() > rest) {
+            let begun = Instant::now();
+            let made = app.store.backup();
+            app.parts.attempted("backup", made.as_ref().err().map(|f| f.message.clone()));
+            match made {
+                Ok(()) => kept = Some(news),
+                Err(fault) => tracing::warn!(code = fault.code, "no backup of the database could be made: {}", fault.message),
+            }
+            rest = BACKUP_REST.max(begun.elapsed().saturating_mul(100));
+            tried = Some(Instant::now());
+        }
+        app.bell.wait(heard, CHECKPOINT_EVERY);
     }
 }

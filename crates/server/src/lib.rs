@@ -13,7 +13,8 @@
 //! | `app`, `bell` | what everything shares; who is woken when something changes |
 //! | `node`, `socket` | one process a data directory; the sockets and who may speak on them |
 //! | `wish`, `look`, `desk`, `rollouts` | from a request to open rotations |
-//! | `drive` | a thread for each open rotation |
+//! | `drive`, `parts` | a thread for each open rotation; who restarts what panics, and counts it |
+//! | `inventory`, `gate` | journal and world compared; nothing is declared for what the journal does not cover |
 //! | `status`, `lists`, `steps`, `gc` | answers |
 //! | `upkeep` | keeps images patched: looks, bakes, tests, rolls out |
 //! | `http` | paths, bodies, errors, live events |
@@ -29,6 +30,7 @@ mod inventory;
 mod lists;
 mod look;
 mod node;
+mod parts;
 mod ports;
 mod rollouts;
 mod socket;
@@ -138,6 +140,10 @@ impl Server {
 
     fn halt(&mut self) {
         self.app.stop();
+        // What is in the database is covered by the integrity check of the next start.
+        if let Err(fault) = self.app.store.checkpoint() {
+            tracing::warn!(code = fault.code, "no checkpoint at the end: {}", fault.message);
+        }
         for task in &self.tasks {
             task.abort();
         }

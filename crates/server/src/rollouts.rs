@@ -54,6 +54,8 @@ fn open(app: &App, row: &RolloutRow, wish: &Wish) -> Result<(), Fault> {
     let service = &wish.spec.name;
     desk::retrying(|| {
         app.store.read(|r| r.must_be_free(service))?;
+        // Much may have changed since the rollout was asked for.
+        desk::must_be_admitted(app, &[wish])?;
         let looked: Looked = desk::glance_at(app, service, wish.release.route.is_some())?;
         let why = format!("{}: {}", row.id, row.plan.why);
         let asked = Asked { why, by: row.id.as_str(), at: app.now(), rollout: Some(&row.id), always: true };

@@ -2,9 +2,11 @@
 
 use crate::app::App;
 use crate::desk::{self, Looked};
+use crate::inventory::{self, Inventory};
+use crate::look;
 use crate::status;
 use api::control::{StepAnswer, StepRequest, StepState};
-use model::{Event, EventLine, Fault, Fence, Opened, RotationId, ServiceName, Stamp, Standing, Step, Time, Verdict, View};
+use model::{Event, EventLine, Fault, Fence, GroupName, Opened, RotationId, ServiceName, Stamp, Standing, Step, Time, Verdict, View};
 use rotation::{Check, Provider, Rotation};
 use std::time::{Duration, Instant};
 use store::{Origin, Tx};
@@ -59,7 +61,10 @@ fn current_spec(app: &App, service: &ServiceName) -> Result<model::ServiceSpec, 
 }
 
 fn look(app: &App, service: &ServiceName, step: &Step) -> Result<Looked, Fault> {
-    let mut looked = desk::look_at(app, service, matches!(step, Step::Shift { .. } | Step::Drain { .. }))?;
+    let inventory = look::patiently(app, || inventory::compare(app))?;
+    let routed = matches!(step, Step::Shift { .. } | Step::Drain { .. });
+    let mut looked = desk::look_with(app, service, routed, &inventory)?;
+    must_be_its_own(service, step, &inventory)?;
     // A group named by hand may be one that no journal of late knows.
     if let Some(group) = step.group()
         && !looked.view.groups.contains_key(group)
@@ -67,6 +72,24 @@ fn look(app: &App, service: &ServiceName, step: &Step) -> Result<Looked, Fault> 
         looked.view.groups.insert(group.clone(), Provider::observe(&app.provider, group)?);
     }
     Ok(looked)
+}
+
+/// Every group that a step names belongs to the service: as it was declared, and where nobody declared it yet, by its name.
+fn must_be_its_own(service: &ServiceName, step: &Step, inventory: &Inventory) -> Result<(), Fault> {
+    let mut named: Vec<&GroupName> = step.group().into_iter().collect();
+    match step {
+        Step::Check { of, .. } => named.push(of),
+        Step::Shift { weights, .. } => named.extend(weights.keys()),
+        _ => {}
+    }
+    for group in named {
+        let by_name = group.parts().map(|(owner, ..)| owner).filter(|owner| owner != service);
+        if let Some(owner) = inventory.other_owner(group, service).or(by_name.as_ref()) {
+            return Err(Fault::yours("another-service", format!("{group} belongs to {owner}, not to {service}"))
+                .hint(format!("name the service whose group it is: `--service {owner}`")));
+        }
+    }
+    Ok(())
 }
 
 fn opening(looked: &Looked, spec: &model::ServiceSpec, step: &Step, from: Option<Standing>, by: &str) -> Result<Opened, Fault> {

@@ -8,4 +8,6 @@ mod hostile;
 mod kill;
 mod life;
 mod lost;
+mod others;
+mod parts;
 mod upkeep;

@@ -17,6 +17,8 @@ pub struct State {
     pub objects: BTreeSet<Digest>,
     /// Neither the keeper nor the balancer answers.
     pub down: bool,
+    /// Threads whose name begins so panic when they look, so many times.
+    pub panics: Option<(&'static str, u32)>,
     /// Images on which nothing ever gets healthy.
     pub sick: BTreeSet<Digest>,
     /// New instances stay unhealthy for now.
@@ -36,7 +38,16 @@ impl Fake {
     }
 
     fn up(&self) -> Result<MutexGuard<'_, State>, Fault> {
-        let state = self.state();
+        let mut state = self.state();
+        let thread = std::thread::current();
+        if let Some((who, times)) = &mut state.panics
+            && *times > 0
+            && thread.name().is_some_and(|name| name.starts_with(*who))
+        {
+            *times -= 1;
+            drop(state);
+            panic!("the fake world gave way");
+        }
         if state.down { Err(Fault::world("unreachable", "the fake keeper is down")) } else { Ok(state) }
     }
 
