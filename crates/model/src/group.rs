@@ -90,8 +90,9 @@ pub enum InstanceState {
 pub struct InstanceSeen {
     pub id: InstanceId,
     pub state: InstanceState,
-    /// [`Release::digest`] of what it was launched with. None: the provider does not say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// [`Release::digest`] of what it was launched with. None: the provider does not say. Named apart from the number that stands beside it
+    /// in lists.
+    #[serde(default, rename = "release_digest", skip_serializing_if = "Option::is_none")]
     pub release: Option<Digest>,
     /// Where its service listens, if it has a port.
     #[serde(default)]

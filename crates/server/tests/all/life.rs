@@ -205,7 +205,7 @@ async fn steps_are_checked_and_run_and_a_second_run_changes_nothing() {
         Step::Shift { route, weights: [(group.clone(), 100)].into() },
         Step::Bake { image, objects: vec![digest('a')] },
         Step::Soak { group: group.clone(), for_ms: 20, errors_ppm: 10_000 },
-        Step::Check { group: GroupName::new("web-r1-1-x").unwrap(), of: group.clone(), command: vec!["true".into()], within_ms: 5_000 },
+        Step::Check { group: GroupName::new("web-r1-1-c9").unwrap(), of: group.clone(), command: vec!["true".into()], within_ms: 5_000 },
     ] {
         let first = step("/v1/steps/run", hand(one.clone())).await.unwrap();
         assert_eq!(first.state, StepState::Satisfied, "{first:?}");
