@@ -2,16 +2,20 @@
 
 use crate::client::Customer;
 use crate::clock::now_ms;
-use crate::group::{Charges, Flight, Group};
+use crate::exchange::LOOK_MS;
+use crate::group::{Charges, Flight, Group, Target};
 use crate::upstream::Link;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::time::Sleep;
 
 /// How far a streamed request body has come.
 #[derive(Default)]
@@ -74,8 +78,44 @@ impl Body for Ask {
     }
 }
 
+/// How long a release may send nothing in the middle of its answer; and no longer than its drain lasts.
+pub struct Patience {
+    idle_ms: u64,
+    /// We have been waiting for the release since then; 0: not now.
+    waits_since_ms: u64,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patience {
+    pub fn new(idle_ms: u64) -> Self {
+        Self { idle_ms, waits_since_ms: 0, timer: None }
+    }
+
+    /// Ready, with the words why, once it is over. Polled while nothing comes; the customer's own pauses are not polled and do not count.
+    fn poll(&mut self, target: &Target, cx: &mut Context<'_>) -> Poll<String> {
+        loop {
+            let now = now_ms();
+            if self.waits_since_ms == 0 {
+                self.waits_since_ms = now;
+            }
+            let left = (self.waits_since_ms + self.idle_ms).saturating_sub(now);
+            if left == 0 {
+                return Poll::Ready(format!("{} sent nothing for {} ms in the middle of its answer", target.id, self.idle_ms));
+            }
+            if target.is_overdue(now) {
+                return Poll::Ready(overdue(target));
+            }
+            let wait = Duration::from_millis(left.min(LOOK_MS));
+            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
+            ready!(timer.as_mut().poll(cx));
+            self.timer = None;
+        }
+    }
+}
+
 /// What is still to be settled when a release's answer ends.
 pub struct Tail {
+    pub patience: Patience,
     pub flight: Flight,
     pub group: Arc<Group>,
     pub charges: Charges,
@@ -86,6 +126,8 @@ pub struct Tail {
     /// The request's body, if it was streamed: a connection with half a request on it is not kept.
     pub asked: Option<Arc<Progress>>,
 }
+
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 enum Kind {
     Own(Option<Bytes>),
@@ -138,11 +180,37 @@ impl Answer {
     }
 }
 
+impl Answer {
+    /// Nothing comes from the release now. Ready: it is not waited for any more.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
+        let Some(tail) = &mut self.tail else { return Poll::Pending };
+        let why = ready!(tail.patience.poll(&tail.flight.target, cx));
+        self.broken();
+        Poll::Ready(why.into())
+    }
+
+    /// Something came. Some: and yet no more of it, for what sends a little all the time is never idle, and holds its drain all the same.
+    fn moved(&mut self) -> Option<BodyError> {
+        let tail = self.tail.as_mut()?;
+        tail.patience.waits_since_ms = 0;
+        if !tail.flight.target.is_overdue(now_ms()) {
+            return None;
+        }
+        let why = overdue(&tail.flight.target);
+        self.broken();
+        Some(why.into())
+    }
+}
+
+fn overdue(target: &Target) -> String {
+    format!("{} is being removed and its drain is over", target.id)
+}
+
 impl Body for Answer {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.kind {
             Kind::Own(bytes) => {
                 let frame = bytes.take().map(|bytes| Ok(Frame::data(bytes)));
@@ -150,19 +218,21 @@ impl Body for Answer {
                 Poll::Ready(frame)
             }
             Kind::Release(incoming) => {
-                let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
-                let last = match &frame {
-                    None => true,
-                    Some(Ok(frame)) => frame.is_trailers() || incoming.is_end_stream(),
-                    Some(Err(_)) => {
-                        self.broken();
-                        false
-                    }
+                let polled = Pin::new(&mut *incoming).poll_frame(cx);
+                let ended = incoming.is_end_stream();
+                let Poll::Ready(frame) = polled else {
+                    return self.wait(cx).map(|why| Some(Err(why)));
                 };
-                if last {
-                    self.whole();
+                match &frame {
+                    Some(Err(_)) => self.broken(),
+                    Some(Ok(frame)) if !frame.is_trailers() && !ended => {
+                        if let Some(why) = self.moved() {
+                            return Poll::Ready(Some(Err(why)));
+                        }
+                    }
+                    None | Some(Ok(_)) => self.whole(),
                 }
-                Poll::Ready(frame)
+                Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
             }
         }
     }

@@ -4,6 +4,7 @@
 //!            first byte of a head           head whole            last byte of the answer flushed
 //!  idle ────────────────────────▶ in head ─────────────▶ answering ────────────────────────────▶ idle
 //!   └ too long: closed kindly       └ too long: dropped     └ reads nothing for too long: dropped
+//!   └ room is scarce: the same, sooner ─┘
 //! ```
 
 use crate::clock::now_ms;
@@ -16,11 +17,14 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 /// From a head's first byte to its last.
 const HEAD_MS: u64 = 10_000;
 /// A connection may be idle between requests. Long, for we must not be the one that closes under a customer's next request.
 const IDLE_MS: u64 = 75_000;
+/// When room is scarce: a head that has been coming for so long is not a real client's.
+const HEAD_SCARCE_MS: u64 = 2_000;
 /// A customer that takes no byte of an answer for so long is gone.
 const STALL_MS: u64 = 60_000;
 
@@ -32,7 +36,15 @@ pub enum Pace {
     Stuck,
 }
 
+/// Smaller: closed sooner when room is scarce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Idleness {
+    Since(u64),
+    InHeadSince(u64),
+}
+
 pub struct Customer {
+    pub ip: IpAddr,
     /// Its address, as a header's value.
     pub ip_text: http::HeaderValue,
     answering: AtomicBool,
@@ -44,11 +56,14 @@ pub struct Customer {
     /// Exchanges whose answer is written but not flushed.
     parked: Mutex<Vec<Flight>>,
     has_parked: AtomicBool,
+    is_shed: AtomicBool,
+    shed: Notify,
 }
 
 impl Customer {
     pub fn new(ip: IpAddr) -> Arc<Self> {
         Arc::new(Self {
+            ip,
             ip_text: http::HeaderValue::try_from(ip.to_canonical().to_string()).expect("an address is plain ASCII"),
             answering: AtomicBool::new(false),
             idle_since_ms: AtomicU64::new(now_ms()),
@@ -56,7 +71,45 @@ impl Customer {
             stalled_since_ms: AtomicU64::new(0),
             parked: Mutex::default(),
             has_parked: AtomicBool::new(false),
+            is_shed: AtomicBool::new(false),
+            shed: Notify::new(),
         })
+    }
+
+    /// None: it is in use, or on its way out already.
+    pub fn idleness(&self, now: u64) -> Option<Idleness> {
+        if self.answering.load(Relaxed) || self.is_shed() {
+            return None;
+        }
+        match self.head_since_ms.load(Relaxed) {
+            0 => Some(Idleness::Since(self.idle_since_ms.load(Relaxed))),
+            since => self.is_slow_in_head(now).then_some(Idleness::InHeadSince(since)),
+        }
+    }
+
+    /// Its place is needed.
+    pub fn shed(&self) {
+        self.is_shed.store(true, Relaxed);
+        self.shed.notify_one();
+    }
+
+    pub fn is_shed(&self) -> bool {
+        self.is_shed.load(Relaxed)
+    }
+
+    /// Returns once it was shed.
+    pub async fn shed_now(&self) {
+        self.shed.notified().await;
+    }
+
+    pub fn is_slow_in_head(&self, now: u64) -> bool {
+        let since = self.head_since_ms.load(Relaxed);
+        since != 0 && now.saturating_sub(since) > HEAD_SCARCE_MS
+    }
+
+    #[cfg(test)]
+    pub fn set_idle_since(&self, ms: u64) {
+        self.idle_since_ms.store(ms, Relaxed);
     }
 
     pub fn begin_answer(&self) {
@@ -164,7 +217,7 @@ impl Drop for CustomerIo {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::group::{Group, Target};
+    use crate::group::{Common, Group, Target};
     use model::{GroupName, InstanceId};
     use std::sync::atomic::Ordering::SeqCst;
     use tokio::io::AsyncWriteExt;
@@ -177,11 +230,11 @@ mod tests {
         let customer = Customer::new([127, 0, 0, 1].into());
         let mut io = CustomerIo { stream, customer: customer.clone() };
         let group = Arc::new(Group::new(GroupName::new("a").unwrap()));
-        let target = Target::new(InstanceId::new("a-0").unwrap(), ([127, 0, 0, 1], 9).into(), Arc::default());
+        let target = Target::new(InstanceId::new("a-0").unwrap(), ([127, 0, 0, 1], 9).into(), Common::new(0));
         let target = Arc::new(target);
         for flush in [true, false] {
             customer.begin_answer();
-            customer.end_answer(Flight::begin(&group, target.clone()));
+            customer.end_answer(Flight::begin(&group, target.clone(), || true));
             assert_eq!((group.in_flight.load(SeqCst), target.account.in_flight()), (1, 1));
             io.write_all(b"the last byte").await.unwrap();
             assert_eq!(group.in_flight.load(SeqCst), 1);

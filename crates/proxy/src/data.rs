@@ -12,6 +12,7 @@ use serde_json::{Value, json as object};
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -78,7 +79,7 @@ pub async fn data_until(layout: Layout, stop: impl Future<Output = ()>) -> Resul
             within_ms = asked_down(&mut ended) => break within_ms,
             () = &mut stop => break END_MS,
             () = hint.notified() => pass(&plane).await,
-            () = plane.left.notified() => pass(&plane).await,
+            () = plane.common.left.notified() => pass(&plane).await,
             () = tokio::time::sleep(LOOK) => pass(&plane).await,
         }
     };
@@ -127,11 +128,11 @@ async fn finish(plane: &Arc<Plane>, within_ms: u64) {
     let until = tokio::time::Instant::now() + Duration::from_millis(within_ms);
     // Give the accept loops the moment in which they empty their queues.
     tokio::time::sleep(Duration::from_millis(50)).await;
-    while plane.open.count() > 0 && tokio::time::Instant::now() < until {
+    while plane.admission.count() > 0 && tokio::time::Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    if plane.open.count() > 0 {
-        tracing::warn!("{} connections were still open after {within_ms} ms", plane.open.count());
+    if plane.admission.count() > 0 {
+        tracing::warn!("{} connections were still open after {within_ms} ms", plane.admission.count());
     }
 }
 
@@ -150,7 +151,15 @@ fn answer(plane: &Plane, down: &watch::Sender<Option<Down>>, call: &Call) -> Res
         }
         ("GET", parts) if parts == ["v1", "counters"] => json(&crate::group::lock(&plane.world).applied.counters),
         ("GET", parts) if parts == ["v1", "stats"] => {
-            Ok(object!({ "epoch": plane.epoch, "connections": plane.open.count(), "routes": json(&plane.all_seen())? }))
+            let admission = &plane.admission;
+            let connections = object!({
+                "open": admission.count(),
+                "max": admission.limits.connections,
+                "max_per_client": admission.limits.per_client,
+                "shed": admission.shed.load(Relaxed),
+                "refused": admission.refused.load(Relaxed),
+            });
+            Ok(object!({ "epoch": plane.epoch, "connections": connections, "routes": json(&plane.all_seen())? }))
         }
         ("GET", parts) if parts == ["v1", "alarms"] => json(&plane.alarms()),
         ("POST", parts) if parts == ["v1", "look"] => {

@@ -8,7 +8,7 @@
 //!
 //! Dropping this future (the customer went away) drops the exchange with it and is nobody's error.
 
-use crate::answer::{Answer, Ask, Progress, Tail, ours};
+use crate::answer::{Answer, Ask, Patience, Progress, Tail, ours};
 use crate::client::Customer;
 use crate::clock::now_ms;
 use crate::group::{Charges, Target};
@@ -16,7 +16,7 @@ use crate::headers;
 use crate::upstream::{Link, connect};
 use crate::way::{Chosen, Way};
 use balance::{Attempt, Failure, Next, Replay, after, replay_of};
-use http::{Request, Response, StatusCode, request::Parts};
+use http::{HeaderValue, Request, Response, StatusCode, request::Parts};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -29,6 +29,8 @@ use std::time::Duration;
 const WHOLE_BYTES_MAX: u64 = 64 << 10;
 /// A customer that sends nothing of its body for so long is not waited for.
 const BODY_STALL_MS: u64 = 30_000;
+/// How often an exchange that waits looks whether its target is still to be waited for.
+pub const LOOK_MS: u64 = 1_000;
 
 /// A request that can be sent once, or as often as we like.
 struct Letter {
@@ -64,7 +66,7 @@ pub async fn forward(way: &Way, customer: &Arc<Customer>, request: Request<Incom
     }
 }
 
-async fn gather(head: Parts, body: Incoming) -> Result<Letter, Bad> {
+async fn gather(mut head: Parts, body: Incoming) -> Result<Letter, Bad> {
     let empty = body.is_end_stream();
     let small = body.size_hint().exact().is_some_and(|bytes| bytes <= WHOLE_BYTES_MAX);
     let replay = replay_of(head.method.as_str(), empty || small);
@@ -72,6 +74,10 @@ async fn gather(head: Parts, body: Incoming) -> Result<Letter, Bad> {
         return Ok(Letter { head: Some(head), body: Some(Ask::Empty), replay, progress: None });
     }
     if replay == Replay::Never {
+        if body.size_hint().exact().is_none() {
+            // hyper would take a GET without a length for one without a body, and leave the body out.
+            head.headers.insert(http::header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         let progress = Arc::new(Progress::default());
         progress.moved_at_ms.store(now_ms(), Relaxed);
         let body = Ask::Stream(body, progress.clone());
@@ -175,12 +181,22 @@ async fn try_one(chosen: &Chosen, letter: &mut Letter, attempt: &mut Attempt) ->
     let before = link.sock.read_bytes.load(Relaxed);
     let sending = link.sender.try_send_request(letter.request());
     let limit = settings.answer_timeout_ms;
-    match patiently(sending, letter.progress.as_deref(), limit).await {
+    match patiently(sending, letter.progress.as_deref(), limit, target).await {
         Waited::Done(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             let message = format!("{} switched protocols unasked", target.id);
             Err((Failure::Broken { answered: true }, Bad { status: StatusCode::BAD_GATEWAY, code: "switched", message }))
         }
-        Waited::Done(Ok(response)) => Ok((link, response)),
+        Waited::Done(Ok(response)) => {
+            let (head, body) = response.into_parts();
+            match headers::check_answer(&head) {
+                Ok(()) => Ok((link, Response::from_parts(head, body))),
+                // The link falls here: nobody knows where on it the next answer would begin.
+                Err(why) => {
+                    let message = format!("the answer of {} is framed in more than one way: {why}", target.id);
+                    Err((Failure::Broken { answered: true }, Bad { status: StatusCode::BAD_GATEWAY, code: "bad-framing", message }))
+                }
+            }
+        }
         Waited::Done(Err(mut e)) => {
             let failure = match e.take_message() {
                 Some(request) => {
@@ -201,6 +217,10 @@ async fn try_one(chosen: &Chosen, letter: &mut Letter, attempt: &mut Attempt) ->
             Err((Failure::Late, Bad { status: StatusCode::GATEWAY_TIMEOUT, code: "answer-timeout", message }))
         }
         Waited::BodyLate => Err((Failure::Late, late_body())),
+        Waited::Overdue => {
+            let message = format!("{} is being removed and did not answer in the time that its drain has", target.id);
+            Err((Failure::Late, Bad { status: StatusCode::GATEWAY_TIMEOUT, code: "drained", message }))
+        }
     }
 }
 
@@ -208,24 +228,27 @@ enum Waited<T> {
     Done(T),
     AnswerLate,
     BodyLate,
+    /// The target was closed so long ago that its drain is over.
+    Overdue,
 }
 
 /// The limit counts from the request's last byte; while its body still comes, the customer's pace is what counts.
-async fn patiently<F: Future>(sending: F, progress: Option<&Progress>, limit_ms: u64) -> Waited<F::Output> {
-    let Some(progress) = progress else {
-        let limit = Duration::from_millis(limit_ms);
-        return tokio::time::timeout(limit, sending).await.map_or(Waited::AnswerLate, Waited::Done);
-    };
+async fn patiently<F: Future>(sending: F, progress: Option<&Progress>, limit_ms: u64, target: &Target) -> Waited<F::Output> {
     tokio::pin!(sending);
+    let began = now_ms();
     loop {
-        let done = progress.done.load(Relaxed);
-        let limit = if done { limit_ms } else { BODY_STALL_MS };
-        let left = (progress.moved_at_ms.load(Relaxed) + limit).saturating_sub(now_ms());
+        let done = progress.is_none_or(|p| p.done.load(Relaxed));
+        let (since, limit) = (progress.map_or(began, |p| p.moved_at_ms.load(Relaxed)), if done { limit_ms } else { BODY_STALL_MS });
+        let now = now_ms();
+        let left = (since + limit).saturating_sub(now);
+        if target.is_overdue(now) {
+            return Waited::Overdue;
+        }
         if left == 0 {
             return if done { Waited::AnswerLate } else { Waited::BodyLate };
         }
-        // Not longer than the answer may take, for the body may end while we wait.
-        let wait = Duration::from_millis(left.min(limit_ms).max(1));
+        // Not longer than the answer may take, for the body may end while we wait; and the target may be closed meanwhile.
+        let wait = Duration::from_millis(left.min(limit_ms).clamp(1, LOOK_MS));
         if let Ok(output) = tokio::time::timeout(wait, &mut sending).await {
             return Waited::Done(output);
         }
@@ -246,7 +269,9 @@ fn answer(
     }
     let keep = !headers::closes(&head);
     headers::to_customer(&mut head);
-    let tail = Tail { flight: chosen.flight, group: chosen.group, charges, link, keep, asked: letter.progress };
+    let settings = chosen.members.route.as_ref().unwrap_or(&chosen.table.spec.settings);
+    let patience = Patience::new(settings.answer_timeout_ms);
+    let tail = Tail { patience, flight: chosen.flight, group: chosen.group, charges, link, keep, asked: letter.progress };
     Response::from_parts(head, Answer::release(body, tail, customer))
 }
 

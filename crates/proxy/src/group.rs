@@ -1,9 +1,10 @@
 //! Groups and their targets as the data plane holds them: read by every request, changed when a target file changes.
 
 use crate::clock::now_ms;
+use crate::limits::Slots;
 use crate::upstream::Pool;
 use balance::{Account, Rank, TargetHealth};
-use model::{GroupName, Health, InstanceId, Route, ServiceName, TargetFile};
+use model::{Drain, GroupName, Health, InstanceId, Route, ServiceName, TargetFile};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -13,6 +14,23 @@ use tokio::sync::Notify;
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// What all targets of a data plane share.
+pub struct Common {
+    /// Somebody left a closed target: look whether it is drained.
+    pub left: Notify,
+    /// For idle sockets.
+    pub slots: Arc<Slots>,
+}
+
+impl Common {
+    pub fn new(kept_max: usize) -> Arc<Self> {
+        Arc::new(Self { left: Notify::new(), slots: Slots::new(kept_max) })
+    }
+}
+
+/// The keeper signals a server when the drain's time is over, and then gives it a second; after that nothing will come.
+const END_GRACE_MS: u64 = 1_000;
 
 /// One server. It lives as long as a request to it does, also when its file is gone.
 pub struct Target {
@@ -31,31 +49,42 @@ pub struct Target {
     pub gone: AtomicBool,
     /// A request would like to know whether it is still there.
     pub probe_now: Notify,
-    /// Somebody left a closed target: look whether it is drained.
-    pub left: Arc<Notify>,
+    /// When whatever is still in flight to it is broken off; 0: it is open.
+    end_at_ms: AtomicU64,
+    common: Arc<Common>,
 }
 
 impl Target {
-    pub fn new(id: InstanceId, addr: SocketAddr, left: Arc<Notify>) -> Self {
+    pub fn new(id: InstanceId, addr: SocketAddr, common: Arc<Common>) -> Self {
         Self {
             id,
             addr,
             account: Account::default(),
             health: Mutex::default(),
-            pool: Pool::default(),
+            pool: Pool::new(common.slots.clone()),
             draining: AtomicBool::new(false),
             probed: AtomicBool::new(false),
             told: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             probe_now: Notify::new(),
-            left,
+            end_at_ms: AtomicU64::new(0),
+            common,
         }
     }
 
-    /// No request chooses it any more, and our idle sockets to it are closed. Those in use go on.
-    pub fn close(&self) {
+    /// No request chooses it any more, and our idle sockets to it are closed. Those in use go on, for as long as a drain may take.
+    pub fn close(&self, drain: &Drain) {
+        let end_at = now_ms().saturating_add(drain.within_ms).saturating_add(END_GRACE_MS);
+        // The first to close it began the drain.
+        let _ = self.end_at_ms.compare_exchange(0, end_at, SeqCst, SeqCst);
         self.account.close();
         self.pool.close();
+    }
+
+    /// It was closed so long ago that nobody waits for its answers any more.
+    pub fn is_overdue(&self, now: u64) -> bool {
+        let end_at = self.end_at_ms.load(SeqCst);
+        end_at != 0 && now >= end_at
     }
 
     pub fn doubt(&self) {
@@ -78,6 +107,7 @@ pub struct Members {
     pub health: Health,
     /// How patient to be with this release.
     pub route: Option<Route>,
+    drain: Drain,
     pub targets: Vec<Arc<Target>>,
     /// Whether there is a file.
     pub known: bool,
@@ -94,7 +124,8 @@ pub struct Group {
 
 impl Group {
     pub fn new(name: GroupName) -> Self {
-        let nobody = Members { service: None, health: Health::default(), route: None, targets: Vec::new(), known: false };
+        let nobody =
+            Members { service: None, health: Health::default(), route: None, drain: Drain::default(), targets: Vec::new(), known: false };
         Self {
             name,
             members: RwLock::new(Arc::new(nobody)),
@@ -117,33 +148,34 @@ impl Group {
     ///
     /// Draining is for ever: the keeper may already be ending an instance it once marked. An id that comes with another address
     /// is another target.
-    pub fn take(&self, file: TargetFile, left: &Arc<Notify>) -> Vec<Arc<Target>> {
+    pub fn take(&self, file: TargetFile, common: &Arc<Common>) -> Vec<Arc<Target>> {
         let old = self.members();
         let mut fresh = Vec::new();
         let mut targets = Vec::new();
         for said in file.targets {
             let known = old.targets.iter().find(|t| t.id == said.id && t.addr == said.addr).cloned();
             let target = known.unwrap_or_else(|| {
-                let target = Arc::new(Target::new(said.id, said.addr, left.clone()));
+                let target = Arc::new(Target::new(said.id, said.addr, common.clone()));
                 fresh.push(target.clone());
                 target
             });
             if said.draining && !target.draining.swap(true, SeqCst) {
-                target.close();
+                target.close(&file.drain);
             }
             targets.push(target);
         }
         let (kept, service) = (targets.clone(), Some(file.service));
-        self.set(Members { service, health: file.health, route: file.route, targets, known: true });
-        retire(&old.targets, &kept);
+        self.set(Members { service, health: file.health, route: file.route, drain: file.drain, targets, known: true });
+        retire(&old, &kept);
         fresh
     }
 
     /// The file is gone: so are its targets.
     pub fn forget(&self) {
         let old = self.members();
-        self.set(Members { service: old.service.clone(), health: old.health.clone(), route: None, targets: Vec::new(), known: false });
-        retire(&old.targets, &[]);
+        let (service, health, drain) = (old.service.clone(), old.health.clone(), old.drain.clone());
+        self.set(Members { service, health, route: None, drain, targets: Vec::new(), known: false });
+        retire(&old, &[]);
     }
 
     pub fn pick(&self, worst: Rank, tried: &[Option<Arc<Target>>], now: u64) -> Option<(Arc<Target>, Arc<Members>)> {
@@ -160,10 +192,10 @@ impl Group {
     }
 }
 
-fn retire(old: &[Arc<Target>], kept: &[Arc<Target>]) {
-    for target in old.iter().filter(|t| !kept.iter().any(|k| Arc::ptr_eq(k, t))) {
+fn retire(old: &Members, kept: &[Arc<Target>]) {
+    for target in old.targets.iter().filter(|t| !kept.iter().any(|k| Arc::ptr_eq(k, t))) {
         target.gone.store(true, SeqCst);
-        target.close();
+        target.close(&old.drain);
         target.probe_now.notify_one();
     }
 }
@@ -175,14 +207,17 @@ pub struct Flight {
 }
 
 impl Flight {
-    /// None: the target was closed in the meantime.
-    pub fn begin(group: &Arc<Group>, target: Arc<Target>) -> Option<Flight> {
+    /// Counts, and then looks whether the choice still `stands`. None: it does not, or the target was closed in the meantime.
+    /// Were it looked at before it is counted, a count could be read as 0 in between and the request come after it.
+    pub fn begin(group: &Arc<Group>, target: Arc<Target>, stands: impl FnOnce() -> bool) -> Option<Flight> {
         group.in_flight.fetch_add(1, SeqCst);
         if !target.account.enter() {
             group.in_flight.fetch_sub(1, SeqCst);
             return None;
         }
-        Some(Flight { group: group.clone(), target })
+        let flight = Flight { group: group.clone(), target };
+        // Dropped, it gives back what it counted.
+        stands().then_some(flight)
     }
 }
 
@@ -192,7 +227,7 @@ impl Drop for Flight {
         let before = self.group.in_flight.fetch_sub(1, SeqCst);
         assert!(before > 0, "a group's count went below nothing");
         if rest == 0 && self.target.account.is_closed() {
-            self.target.left.notify_one();
+            self.target.common.left.notify_one();
         }
     }
 }
@@ -226,4 +261,91 @@ impl Charges {
             }
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(number: u16, port: u16, draining: bool) -> model::Target {
+        model::Target { id: InstanceId::new(format!("a-{number}")).unwrap(), addr: ([127, 0, 0, 1], port).into(), draining }
+    }
+
+    fn file(targets: Vec<model::Target>, within_ms: u64) -> TargetFile {
+        let drain = Drain { within_ms, ..Drain::default() };
+        let (group, service) = (GroupName::new("a").unwrap(), ServiceName::new("web").unwrap());
+        TargetFile { group, service, release: 1, health: Health::default(), drain, route: None, targets }
+    }
+
+    fn states(group: &Group) -> Vec<(u16, bool)> {
+        group.members().targets.iter().map(|t| (t.addr.port(), t.account.is_closed())).collect()
+    }
+
+    #[test]
+    fn a_file_is_taken_as_it_says_and_draining_is_for_good() {
+        let (group, common) = (Group::new(GroupName::new("a").unwrap()), Common::new(0));
+        let fresh = |file| group.take(file, &common).iter().map(|t| t.addr.port()).collect::<Vec<_>>();
+        assert_eq!(fresh(file(vec![said(0, 10, false), said(1, 11, true)], 5_000)), [10, 11]);
+        assert_eq!(states(&group), [(10, false), (11, true)]);
+        let before = group.members().targets.clone();
+        // Taken back: it stays closed, and no probing begins anew. A new one is added.
+        assert_eq!(fresh(file(vec![said(0, 10, false), said(1, 11, false), said(2, 12, false)], 5_000)), [12]);
+        assert_eq!(states(&group), [(10, false), (11, true), (12, false)]);
+        assert!(Arc::ptr_eq(&before[0], &group.members().targets[0]), "its accounts and its sockets are kept");
+        // The same id at another address is another server; the old one is closed.
+        assert_eq!(fresh(file(vec![said(0, 20, false), said(2, 12, false)], 5_000)), [20]);
+        assert_eq!(states(&group), [(20, false), (12, false)]);
+        assert!(before.iter().all(|t| t.account.is_closed() && t.gone.load(SeqCst)));
+        let last = group.members().targets.clone();
+        group.forget();
+        assert!(group.members().targets.is_empty() && !group.members().known);
+        assert!(last.iter().all(|t| t.account.is_closed() && t.gone.load(SeqCst)));
+    }
+
+    #[test]
+    fn a_closed_target_is_not_picked_and_is_overdue_when_its_drain_is_over() {
+        let (group, common) = (Group::new(GroupName::new("a").unwrap()), Common::new(0));
+        for target in group.take(file(vec![said(0, 10, false), said(1, 11, false)], 60_000), &common) {
+            lock(&target.health).passed(0, 0);
+        }
+        let targets = group.members().targets.clone();
+        let picked = |tried: &[Option<Arc<Target>>]| group.pick(Rank::Good, tried, 1).map(|(t, _)| t.addr.port());
+        assert_eq!(picked(&[Some(targets[1].clone())]), Some(10));
+        group.take(file(vec![said(0, 10, true), said(1, 11, false)], 60_000), &common);
+        assert!((0..4).all(|_| picked(&[]) == Some(11)));
+        assert_eq!(picked(&[Some(targets[1].clone())]), None);
+        let now = now_ms();
+        assert!(!targets[1].is_overdue(u64::MAX), "it is open");
+        assert!(!targets[0].is_overdue(now + 59_000) && targets[0].is_overdue(now + 61_000 + 1_000));
+        // A later file with another drain does not begin it anew.
+        group.take(file(vec![said(1, 11, false)], 600_000), &common);
+        assert!(targets[0].is_overdue(now + 61_000 + 1_000));
+    }
+
+    #[test]
+    fn the_last_one_out_of_a_closed_target_says_so() {
+        let (group, common) = (Arc::new(Group::new(GroupName::new("a").unwrap())), Common::new(0));
+        let target = group.take(file(vec![said(0, 10, false)], 1_000), &common).remove(0);
+        let flights: Vec<_> = (0..2).map(|_| Flight::begin(&group, target.clone(), || true).unwrap()).collect();
+        target.close(&Drain::default());
+        let told = || common.left.notified().now_or_never().is_some();
+        assert!(!told());
+        let mut flights = flights.into_iter();
+        drop(flights.next());
+        assert!(!told() && !target.account.is_drained());
+        drop(flights.next());
+        assert!(told() && target.account.is_drained());
+    }
+
+    trait NowOrNever: std::future::Future + Sized {
+        fn now_or_never(self) -> Option<Self::Output> {
+            let mut this = std::pin::pin!(self);
+            match this.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
+                std::task::Poll::Ready(output) => Some(output),
+                std::task::Poll::Pending => None,
+            }
+        }
+    }
+
+    impl<F: std::future::Future> NowOrNever for F {}
 }

@@ -7,8 +7,11 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode, Uri, Version};
 
 pub const ERROR_MARK: HeaderName = HeaderName::from_static("x-afresh-error");
+const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
@@ -69,17 +72,57 @@ pub fn to_target(parts: &mut http::request::Parts, customer: &HeaderValue, liste
     {
         parts.headers.insert(header::HOST, host); // HTTP/1.0
     }
-    let chain = match joined(&parts.headers, &FORWARDED_FOR) {
-        None => customer.clone(),
-        Some(mut chain) => {
-            chain.extend_from_slice(b", ");
-            chain.extend_from_slice(customer.as_bytes());
-            HeaderValue::from_bytes(&chain).unwrap_or_else(|_| customer.clone())
-        }
-    };
-    parts.headers.insert(FORWARDED_FOR, chain);
-    parts.headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    say_where_from(&mut parts.headers, customer);
     parts.version = Version::HTTP_11;
+}
+
+/// Who is asking, by which host and how, is ours to say: nobody between the client and us is known, so what came is a claim of
+/// the client's. Servers behind gateways like WSGI cannot tell `_` from `-`, so neither do we.
+fn say_where_from(headers: &mut HeaderMap, customer: &HeaderValue) {
+    let claims: Vec<HeaderName> = headers.keys().filter(|name| is_claim(name.as_str())).cloned().collect();
+    claims.into_iter().for_each(|name| drop(headers.remove(name)));
+    headers.insert(FORWARDED_FOR, customer.clone());
+    headers.insert(REAL_IP, customer.clone());
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    let host = headers.get(header::HOST).cloned();
+    if let Ok(value) = HeaderValue::from_bytes(&forwarded(customer, host.as_ref())) {
+        headers.insert(FORWARDED, value);
+    }
+    if let Some(host) = host {
+        headers.insert(FORWARDED_HOST, host);
+    }
+}
+
+fn is_claim(name: &str) -> bool {
+    const CLAIMS: &[&str] = &["forwarded", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip", "client-ip"];
+    let name = name.replace('_', "-");
+    name.starts_with("x-forwarded") || CLAIMS.contains(&name.as_str())
+}
+
+/// RFC 7239: an IPv6 address is in brackets and quotes, and a host with a port is in quotes. A host that does not fit is left out.
+fn forwarded(customer: &HeaderValue, host: Option<&HeaderValue>) -> Vec<u8> {
+    let ip = customer.as_bytes();
+    let mut text = if ip.contains(&b':') { [b"for=\"[", ip, b"]\""].concat() } else { [b"for=", ip].concat() };
+    let quotable = |b: &u8| b.is_ascii_graphic() && *b != b'"' && *b != b'\\';
+    if let Some(host) = host.filter(|host| host.as_bytes().iter().all(quotable)) {
+        text.extend([b";host=\"", host.as_bytes(), b"\""].concat());
+    }
+    text.extend(b";proto=http");
+    text
+}
+
+/// Why an answer cannot be passed on: two parsers could find its end at two places, and the one behind us may not be ours.
+pub fn check_answer(parts: &http::response::Parts) -> Result<(), &'static str> {
+    let mut lengths = parts.headers.get_all(header::CONTENT_LENGTH).iter();
+    let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (lengths.next(), lengths.next(), codings.next(), codings.next()) {
+        (Some(_), _, Some(_), _) => Err("it has both a Content-Length and a Transfer-Encoding"),
+        (_, Some(_), ..) => Err("it has more than one Content-Length"),
+        (Some(length), ..) if !length.as_bytes().iter().all(u8::is_ascii_digit) => Err("its Content-Length is not a number"),
+        (.., Some(_), Some(_)) => Err("it has more than one Transfer-Encoding"),
+        (.., Some(coding), _) if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Err("its Transfer-Encoding is not chunked"),
+        _ => Ok(()),
+    }
 }
 
 /// From the target's answer to the customer's.
@@ -122,14 +165,4 @@ fn strip_hop(headers: &mut HeaderMap) {
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     let values = headers.get_all(name);
     values.iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).any(|t| t.trim().eq_ignore_ascii_case(token))
-}
-
-fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
-    let mut values = headers.get_all(name).iter();
-    let mut all = values.next()?.as_bytes().to_vec();
-    for value in values {
-        all.extend_from_slice(b", ");
-        all.extend_from_slice(value.as_bytes());
-    }
-    Some(all)
 }

@@ -16,6 +16,7 @@
 //!
 //! This crate does not know what a rotation is and decides nothing about one.
 
+mod admission;
 mod answer;
 mod client;
 mod clock;
@@ -25,6 +26,7 @@ mod exchange;
 mod files;
 mod group;
 mod headers;
+mod limits;
 mod listen;
 mod plane;
 mod port;

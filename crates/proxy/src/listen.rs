@@ -1,21 +1,22 @@
 //! Listening sockets: bound, kept, and closed so that nobody who had already come is turned away.
 
+use crate::admission::Admission;
+use crate::client::Customer;
 use crate::group::lock;
 use crate::port;
 use crate::serve;
 use crate::way::Way;
+use api::accept::{Backoff, Seldom};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::time::Duration;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 /// Connections that have come and were not accepted yet.
 const BACKLOG: u32 = 4_096;
-/// Connections of one listener; further ones wait in the backlog.
-const CONNECTIONS_MAX: usize = 20_000;
 /// A listener that is new accepts once the servers behind it were probed, or after this.
 const FIRST_PROBES_MS: u64 = 1_000;
 
@@ -24,30 +25,12 @@ pub struct Listener {
     closing: watch::Sender<bool>,
 }
 
-/// Connections that are open, over all listeners.
-#[derive(Default)]
-pub struct Open(AtomicUsize);
-
-impl Open {
-    pub fn count(&self) -> usize {
-        self.0.load(SeqCst)
-    }
-}
-
-struct Held(Arc<Open>);
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, SeqCst);
-    }
-}
-
 impl Listener {
     /// The sentence says what is in the way and who has the port.
-    pub fn open(addr: SocketAddr, way: &Arc<Way>, open: &Arc<Open>) -> Result<Listener, String> {
+    pub fn open(addr: SocketAddr, way: &Arc<Way>, admission: &Arc<Admission>) -> Result<Listener, String> {
         let listener = bind(addr).map_err(|e| port::why_not(addr, &e))?;
         let (closing, ear) = watch::channel(false);
-        tokio::spawn(accept(listener, way.clone(), open.clone(), ear));
+        tokio::spawn(accept(listener, way.clone(), admission.clone(), ear));
         Ok(Listener { addr, closing })
     }
 }
@@ -66,40 +49,52 @@ fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-async fn accept(listener: TcpListener, way: Arc<Way>, open: Arc<Open>, closing: watch::Receiver<bool>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+async fn accept(listener: TcpListener, way: Arc<Way>, admission: Arc<Admission>, closing: watch::Receiver<bool>) {
     let mut stop = closing.clone();
-    let hello = |stream: TcpStream, from, permit| {
+    let mut refused = Seldom::default();
+    let mut hello = |stream: TcpStream, from: SocketAddr| {
         let _ = stream.set_nodelay(true); // slower without it, no worse
-        open.0.fetch_add(1, SeqCst);
-        let (way, closing, held) = (way.clone(), closing.clone(), Held(open.clone()));
+        let customer = Customer::new(from.ip());
+        let Some(place) = admission.admit(&customer) else {
+            if let Some(before) = refused.due(Instant::now()) {
+                let max = admission.limits.per_client;
+                tracing::warn!(
+                    "route {}: {} has {max} connections in use, no more are accepted from it ({before} like this before)",
+                    way.name,
+                    from.ip()
+                );
+            }
+            return;
+        };
+        let (way, closing) = (way.clone(), closing.clone());
         tokio::spawn(async move {
-            serve::connection(stream, from, way, closing).await;
-            drop((held, permit));
+            serve::connection(stream, customer, way, closing).await;
+            drop(place);
         });
     };
     first_probes(&way).await;
+    let mut backoff = Backoff::default();
     loop {
         let next = async {
-            let permit = room.clone().acquire_owned().await.expect("it is never closed");
-            (listener.accept().await, permit)
+            admission.room().await;
+            listener.accept().await
         };
         tokio::select! {
             biased;
             () = turned(&mut stop) => break,
-            (came, permit) = next => match came {
-                Ok((stream, from)) => hello(stream, from, Some(permit)),
-                // Out of file descriptors, or a customer that left the queue: neither is the end of the listener.
-                Err(e) => {
-                    tracing::warn!("accept on {}: {e}", way.name);
-                    tokio::time::sleep(Duration::from_millis(if e.kind() == io::ErrorKind::ConnectionAborted { 0 } else { 20 })).await;
+            came = next => match came {
+                Ok((stream, from)) => {
+                    backoff.accepted();
+                    hello(stream, from);
                 }
+                // Out of file descriptors, or a customer that left the queue: neither is the end of the listener.
+                Err(e) => backoff.failed(&e, &format!("route {}", way.name)).await,
             },
         }
     }
     // Closing a listener resets whoever is in its queue, so the queue is emptied first.
     while let Ok(Ok((stream, from))) = tokio::time::timeout(Duration::from_millis(5), listener.accept()).await {
-        hello(stream, from, None);
+        hello(stream, from);
     }
 }
 

@@ -9,10 +9,12 @@
 //! A file that is damaged or missing changes nothing: the last good one stays in use and the trouble is told. After a restart the last
 //! good route is that of `applied.json`. A route ends by a file that says so, a target by a file without it.
 
+use crate::admission::Admission;
 use crate::clock::now_ms;
 use crate::files::{Folder, read_json, write_durable, write_json};
-use crate::group::{Group, lock};
-use crate::listen::{self, Listener, Open};
+use crate::group::{Common, Group, lock};
+use crate::limits::Limits;
+use crate::listen::{self, Listener};
 use crate::probe;
 use crate::way::{Way, check_weights};
 use api::proxy::{DeclareRoute, ProxyCounters};
@@ -24,7 +26,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
-use tokio::sync::Notify;
 
 const SWEEP_MS: u64 = 250;
 const BIND_AGAIN_MS: u64 = 1_000;
@@ -44,9 +45,8 @@ pub struct Applied {
 pub struct Plane {
     pub layout: Layout,
     pub epoch: u64,
-    /// Somebody left a closed target.
-    pub left: Arc<Notify>,
-    pub open: Arc<Open>,
+    pub common: Arc<Common>,
+    pub admission: Arc<Admission>,
     pub world: Mutex<World>,
 }
 
@@ -121,15 +121,17 @@ impl Plane {
             applied,
         };
         let epoch = world.applied.epoch;
-        Self { layout, epoch, left: Arc::default(), open: Arc::default(), world: Mutex::new(world) }
+        let limits = Limits::of_process();
+        tracing::info!("limits from the open files that are allowed: {limits:?}");
+        Self { layout, epoch, common: Common::new(limits.kept), admission: Admission::new(limits), world: Mutex::new(world) }
     }
 
     /// One pass. It blocks on the disk: not for an async thread.
     pub fn reconcile(&self) {
         let mut world = lock(&self.world);
-        world.take_targets(&self.left);
+        world.take_targets(&self.common);
         world.take_routes();
-        world.take_ports(&self.open);
+        world.take_ports(&self.admission);
         world.sweep();
         world.tell_drained(&self.layout);
         world.forget_useless();
@@ -171,7 +173,7 @@ impl World {
         }
     }
 
-    fn take_targets(&mut self, left: &Arc<Notify>) {
+    fn take_targets(&mut self, common: &Arc<Common>) {
         let changes = match self.targets.look() {
             Ok(changes) => changes,
             Err(e) => return note(&mut self.bad_targets, "", Err(format!("targets cannot be read: {e}"))),
@@ -180,7 +182,7 @@ impl World {
         for (name, path) in changes.changed {
             let read = read_targets(&name, &path).map(|(file, damage)| {
                 let group = self.group(&file.group);
-                for target in group.take(file, left) {
+                for target in group.take(file, common) {
                     tokio::spawn(probe::watch(group.clone(), target));
                 }
                 damage
@@ -259,7 +261,7 @@ impl World {
         Ok(damage)
     }
 
-    fn take_ports(&mut self, open: &Arc<Open>) {
+    fn take_ports(&mut self, admission: &Arc<Admission>) {
         let now = now_ms();
         let wishes: Vec<_> = self.ways.values().map(|s| s.way.table().spec.settings.listen).collect();
         // One route may want the port that another is about to leave.
@@ -272,7 +274,7 @@ impl World {
             if served.listener.as_ref().is_some_and(|l| l.addr == *wish) {
                 listen::say(&served.way, None);
             } else if now >= served.bind_at_ms {
-                match Listener::open(*wish, &served.way, open) {
+                match Listener::open(*wish, &served.way, admission) {
                     // The old one, if any, falls here: after the new one is there.
                     Ok(listener) => {
                         served.listener = Some(listener);

@@ -15,7 +15,6 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::UnixListener;
 
 const BODY_BYTES_MAX: usize = 4 << 20;
@@ -62,15 +61,16 @@ where
     F: Future<Output = Result<Value, Fault>> + Send + 'static,
 {
     let handler = Arc::new(handler);
+    let mut backoff = api::accept::Backoff::default();
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(e) => {
-                tracing::warn!("accept: {e}");
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                backoff.failed(&e, "the control socket").await;
                 continue;
             }
         };
+        backoff.accepted();
         let handler = handler.clone();
         let service = service_fn(move |request| {
             let handler = handler.clone();

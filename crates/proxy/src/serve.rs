@@ -1,6 +1,7 @@
 //! A customer's connection from its first byte to its last.
 
 use crate::client::{Customer, CustomerIo, Pace};
+use crate::clock::now_ms;
 use crate::exchange;
 use crate::headers::HEAD_BYTES_MAX;
 use crate::listen::turned;
@@ -9,7 +10,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -20,8 +20,7 @@ const LOOK: Duration = Duration::from_secs(5);
 const HEADERS_MAX: usize = 200;
 
 /// `closing` turns true when the listener goes: what is under way is answered, then the connection ends.
-pub async fn connection(stream: TcpStream, from: SocketAddr, way: Arc<Way>, mut closing: watch::Receiver<bool>) {
-    let customer = Customer::new(from.ip());
+pub async fn connection(stream: TcpStream, customer: Arc<Customer>, way: Arc<Way>, mut closing: watch::Receiver<bool>) {
     let io = TokioIo::new(CustomerIo { stream, customer: customer.clone() });
     let served = customer.clone();
     let service = service_fn(move |request| {
@@ -40,6 +39,13 @@ pub async fn connection(stream: TcpStream, from: SocketAddr, way: Arc<Way>, mut 
             _ = connection.as_mut() => return,
             () = turned(&mut closing), if !leaving => {
                 leaving = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            // Half a head that came for too long is not waited for; a request that has just begun is answered.
+            () = customer.shed_now() => {
+                if customer.is_slow_in_head(now_ms()) {
+                    return;
+                }
                 connection.as_mut().graceful_shutdown();
             }
             _ = look.tick() => match customer.pace() {

@@ -8,6 +8,7 @@
 use crate::answer::Ask;
 use crate::clock::now_ms;
 use crate::group::lock;
+use crate::limits::{Slot, Slots};
 use balance::{Manners, POOL_IDLE_MAX_MS, Replay};
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -113,19 +114,30 @@ pub async fn connect(addr: SocketAddr, timeout_ms: u64) -> io::Result<Link> {
     Ok(Link { sender, sock, reused: false })
 }
 
-#[derive(Default)]
 pub struct Pool {
     kept: Mutex<Kept>,
+    slots: Arc<Slots>,
 }
 
 #[derive(Default)]
 struct Kept {
-    idle: Vec<(Link, u64)>,
+    idle: Vec<Idle>,
     manners: Manners,
     closed: bool,
 }
 
+struct Idle {
+    link: Link,
+    since_ms: u64,
+    #[expect(dead_code, reason = "it is given back when this is dropped")]
+    slot: Slot,
+}
+
 impl Pool {
+    pub fn new(slots: Arc<Slots>) -> Self {
+        Self { kept: Mutex::default(), slots }
+    }
+
     /// The socket that was idle for the shortest time, if this request may go on it.
     pub async fn take(&self, replay: Replay) -> Option<Link> {
         loop {
@@ -145,11 +157,11 @@ impl Pool {
 
     fn pop(&self, replay: Replay) -> Option<(Link, u64)> {
         let mut kept = lock(&self.kept);
-        let idle_ms = now_ms().saturating_sub(kept.idle.last()?.1);
+        let idle_ms = now_ms().saturating_sub(kept.idle.last()?.since_ms);
         if !kept.manners.may_reuse(replay, idle_ms) {
             return None;
         }
-        kept.idle.pop().map(|(link, _)| (link, idle_ms))
+        kept.idle.pop().map(|idle| (idle.link, idle_ms))
     }
 
     /// The flag is looked at under the lock under which [`Pool::close`] sets it: no socket is kept to a closed target.
@@ -158,8 +170,11 @@ impl Pool {
         if link.sender.is_closed() {
             // It ended with an answer that did not say so.
             kept.manners.closed();
-        } else if !kept.closed && kept.idle.len() < KEPT_MAX {
-            kept.idle.push((link, now_ms()));
+        } else if !kept.closed
+            && kept.idle.len() < KEPT_MAX
+            && let Some(slot) = self.slots.take()
+        {
+            kept.idle.push(Idle { link, since_ms: now_ms(), slot });
         }
     }
 
@@ -173,8 +188,8 @@ impl Pool {
         let now = now_ms();
         let mut kept = lock(&self.kept);
         let Kept { idle, manners, .. } = &mut *kept;
-        idle.retain(|(link, since)| {
-            let idle_ms = now.saturating_sub(*since);
+        idle.retain(|Idle { link, since_ms, .. }| {
+            let idle_ms = now.saturating_sub(*since_ms);
             if link.sender.is_closed() || !link.sock.is_quiet() {
                 manners.closed();
                 return false;

@@ -29,6 +29,14 @@ pub struct Way {
     pub deaf: Mutex<Option<String>>,
 }
 
+/// Chosen by this table, and not counted yet.
+struct Choice {
+    table: Arc<Table>,
+    group: Arc<Group>,
+    target: Arc<Target>,
+    members: Arc<Members>,
+}
+
 /// A target that is counted and may be used.
 pub struct Chosen {
     pub group: Arc<Group>,
@@ -77,19 +85,29 @@ impl Way {
     /// Chooses, counts, and then looks again whether the choice still stands.
     pub fn enter(&self, tried: &[Option<Arc<Target>>], charges: &mut Charges) -> Option<Chosen> {
         loop {
-            let table = self.table();
-            let now = now_ms();
-            let turn = self.turn.fetch_add(1, Relaxed);
-            let pick = |group: u16, worst| table.groups[usize::from(group)].pick(worst, tried, now);
-            let (group, (target, members)) = balance::choose(table.share.order(), turn, pick)?;
-            let group = table.groups[usize::from(group)].clone();
-            let Some(flight) = Flight::begin(&group, target) else { continue };
-            if self.generation.load(SeqCst) != table.generation {
-                continue;
+            let choice = self.choose(tried)?;
+            if let Some(chosen) = self.count(choice) {
+                charges.request(&chosen.group);
+                return Some(chosen);
             }
-            charges.request(&group);
-            return Some(Chosen { group, flight, members, table });
         }
+    }
+
+    fn choose(&self, tried: &[Option<Arc<Target>>]) -> Option<Choice> {
+        let table = self.table();
+        let now = now_ms();
+        let turn = self.turn.fetch_add(1, Relaxed);
+        let pick = |group: u16, worst| table.groups[usize::from(group)].pick(worst, tried, now);
+        let (group, (target, members)) = balance::choose(table.share.order(), turn, pick)?;
+        let group = table.groups[usize::from(group)].clone();
+        Some(Choice { table, group, target, members })
+    }
+
+    /// None: the weights were swapped or the target was closed since it was chosen.
+    fn count(&self, choice: Choice) -> Option<Chosen> {
+        let Choice { table, group, target, members } = choice;
+        let flight = Flight::begin(&group, target, || self.generation.load(SeqCst) == table.generation)?;
+        Some(Chosen { group, flight, members, table })
     }
 
     pub fn may_pay(&self) -> bool {
@@ -101,8 +119,6 @@ impl Way {
 mod tests {
     use super::*;
     use model::{Drain, Fence, Health, InstanceId, Route, ServiceName, TargetFile};
-    use std::sync::atomic::AtomicBool;
-    use tokio::sync::Notify;
 
     fn healthy_group(name: &str) -> Arc<Group> {
         let group = Arc::new(Group::new(GroupName::new(name).unwrap()));
@@ -110,7 +126,7 @@ mod tests {
         let service = ServiceName::new("web").unwrap();
         let (health, drain) = (Health::default(), Drain::default());
         let file = TargetFile { group: group.name.clone(), service, release: 1, health, drain, route: None, targets: vec![target] };
-        for target in group.take(file, &Arc::new(Notify::new())) {
+        for target in group.take(file, &crate::group::Common::new(0)) {
             lock(&target.health).passed(0, 0);
         }
         group
@@ -123,41 +139,101 @@ mod tests {
         (RouteSpec { route: RouteName::new("web").unwrap(), settings: Route::on(([127, 0, 0, 1], 1).into()), weights }, share)
     }
 
-    /// Threads choose as fast as they can while weights are swapped. Once the new weights and a 0 were read, nobody is at the
-    /// group without weight, however unluckily a choice and a swap fall together.
-    #[test]
-    fn a_count_of_zero_behind_a_swap_is_final() {
-        let groups = vec![healthy_group("a"), healthy_group("b")];
+    fn way() -> (Way, [Arc<Group>; 2]) {
+        let groups = [healthy_group("a"), healthy_group("b")];
         let (first, share) = spec([50, 50]);
-        let way = Way::new(Stamp::default(), first, share, groups.clone());
-        // True while nobody may be at group a.
-        let (closed, done, late) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU64::new(0));
-        std::thread::scope(|threads| {
-            for _ in 0..3 {
-                threads.spawn(|| {
-                    while !done.load(SeqCst) {
-                        let chosen = way.enter(&[], &mut Charges::default()).unwrap();
-                        if chosen.group.name.as_str() == "a" && closed.load(SeqCst) {
-                            late.fetch_add(1, SeqCst);
-                        }
-                    }
-                });
-            }
-            let stamp = Stamp { fence: Fence(1), seq: 1 };
-            for _ in 0..3_000 {
-                let (to_b, share) = spec([0, 100]);
-                way.swap(stamp, to_b, share, groups.clone());
-                while groups[0].in_flight.load(SeqCst) > 0 {
-                    std::hint::spin_loop();
-                }
-                closed.store(true, SeqCst);
-                (0..200).for_each(|_| std::hint::spin_loop());
-                closed.store(false, SeqCst);
-                let (both, share) = spec([50, 50]);
-                way.swap(stamp, both, share, groups.clone());
-            }
-            done.store(true, SeqCst);
+        (Way::new(Stamp::default(), first, share, groups.to_vec()), groups)
+    }
+
+    fn swap(way: &Way, groups: &[Arc<Group>; 2], weights: [u32; 2]) {
+        let (spec, share) = spec(weights);
+        way.swap(Stamp { fence: Fence(1), seq: 1 }, spec, share, groups.to_vec());
+    }
+
+    fn counts(group: &Group) -> [u64; 2] {
+        [group.in_flight.load(SeqCst), group.members().targets[0].account.in_flight()]
+    }
+
+    fn choice_of(way: &Way, name: &str) -> Choice {
+        (0..2).filter_map(|_| way.choose(&[])).find(|choice| choice.group.name.as_str() == name).unwrap()
+    }
+
+    /// One step after the other, in the order that matters: a request has chosen, the weights are swapped, the count is read as 0.
+    #[test]
+    fn who_had_chosen_before_a_swap_does_not_come_after_it() {
+        let (way, groups) = way();
+        let choice = choice_of(&way, "a");
+        swap(&way, &groups, [0, 100]);
+        assert_eq!(counts(&groups[0]), [0, 0], "from here on the observer relies on it");
+        assert!(way.count(choice).is_none());
+        assert_eq!(counts(&groups[0]), [0, 0], "and what was counted for the look is given back");
+        // The same swap again, by a stamp alone: also then it chooses anew, and is let in.
+        let choice = choice_of(&way, "b");
+        swap(&way, &groups, [0, 100]);
+        assert!(way.count(choice).is_none());
+        let chosen = way.enter(&[], &mut Charges::default()).unwrap();
+        assert_eq!((counts(&groups[0]), counts(&groups[1])), ([0, 0], [1, 1]));
+        drop(chosen);
+        assert_eq!(counts(&groups[1]), [0, 0]);
+    }
+
+    /// It is counted when it looks whether its choice still stands; so a count of 0 that is read after the swap is final.
+    #[test]
+    fn a_request_is_counted_before_it_looks_again() {
+        let (way, groups) = way();
+        let choice = choice_of(&way, "a");
+        let mut at_the_look = None;
+        let flight = Flight::begin(&groups[0], choice.target.clone(), || {
+            at_the_look = Some(counts(&groups[0]));
+            true
         });
-        assert_eq!(late.load(SeqCst), 0, "a request was at a group after its count was seen as 0");
+        assert_eq!((at_the_look, counts(&groups[0])), (Some([1, 1]), [1, 1]));
+        drop(flight);
+        assert_eq!(counts(&groups[0]), [0, 0]);
+        assert!(Flight::begin(&groups[0], choice.target.clone(), || false).is_none());
+        assert_eq!(counts(&groups[0]), [0, 0]);
+        choice.target.close(&Drain::default());
+        assert!(Flight::begin(&groups[0], choice.target.clone(), || true).is_none(), "it is closed");
+        assert_eq!(counts(&groups[0]), [0, 0]);
+    }
+
+    /// The table that is read and the generation that is checked change together: whoever reads the new weights finds that
+    /// everybody else who still holds the old ones is sent back.
+    #[test]
+    fn a_table_knows_the_generation_it_was_swapped_in_with() {
+        let (way, groups) = way();
+        for round in 0..5 {
+            assert_eq!((way.table().generation, way.generation.load(SeqCst)), (round, round));
+            swap(&way, &groups, [50, 50]);
+        }
+    }
+
+    #[test]
+    fn weights_sum_to_a_hundred_or_to_nothing() {
+        let weights =
+            |list: &[u32]| -> BTreeMap<_, _> { (0..).zip(list).map(|(n, w)| (GroupName::new(format!("g-{n}")).unwrap(), *w)).collect() };
+        for good in [&[][..], &[100], &[0, 100], &[33, 33, 34]] {
+            assert!(check_weights(&weights(good)).is_ok(), "{good:?}");
+        }
+        for bad in [&[0][..], &[99], &[101], &[50, 51], &[u32::MAX, 101], &[u32::MAX, u32::MAX]] {
+            assert!(check_weights(&weights(bad)).is_err(), "{bad:?}");
+        }
+    }
+
+    /// Once as a request and at most once as an error, however often it was tried at a group.
+    #[test]
+    fn a_request_is_charged_once_a_group() {
+        let groups = [healthy_group("a"), healthy_group("b")];
+        let mut charges = Charges::default();
+        for group in [&groups[0], &groups[0], &groups[1], &groups[0]] {
+            charges.request(group);
+            charges.error(group);
+            charges.error(group);
+        }
+        let mut other = Charges::default();
+        other.request(&groups[0]);
+        other.error(&groups[1]);
+        let told = groups.map(|g| (g.requests.load(SeqCst), g.errors.load(SeqCst)));
+        assert_eq!(told, [(2, 1), (1, 1)]);
     }
 }

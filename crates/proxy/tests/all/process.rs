@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The example that stands for `afresh proxy`; `cargo test --test all` alone does not build it.
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     let path = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("examples/proxy");
     if !path.exists() {
         let built = Command::new(env!("CARGO")).args(["build", "-p", "proxy", "--example", "proxy"]).status().unwrap();
