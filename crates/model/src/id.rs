@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::sync::Arc;
 
 /// Why a text is no name. `at` is the byte where it goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,13 +45,13 @@ macro_rules! name {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $type(String);
+        pub struct $type(Arc<str>);
 
         impl $type {
             pub fn new(text: impl Into<String>) -> Result<Self, NameError> {
                 let text = text.into();
                 match $rule(&text) {
-                    Ok(()) => Ok(Self(text)),
+                    Ok(()) => Ok(Self(text.into())),
                     Err(why) => Err(NameError { what: $what, text, why }),
                 }
             }
@@ -76,7 +77,7 @@ macro_rules! name {
 
         impl From<$type> for String {
             fn from(name: $type) -> String {
-                name.0
+                name.0.to_string()
             }
         }
 
@@ -119,7 +120,7 @@ impl GroupName {
 
 impl RotationId {
     pub fn of(service: &ServiceName, number: u64) -> Self {
-        Self(format!("{service}.{number}"))
+        Self(format!("{service}.{number}").into())
     }
 
     pub fn number(&self) -> u64 {
@@ -129,13 +130,13 @@ impl RotationId {
 
     pub fn service(&self) -> ServiceName {
         let name = self.0.split_once('.').map_or("", |(s, _)| s);
-        ServiceName(name.to_string())
+        ServiceName(name.into())
     }
 }
 
 impl RolloutId {
     pub fn of(number: u64) -> Self {
-        Self(format!("rollout.{number}"))
+        Self(format!("rollout.{number}").into())
     }
 
     pub fn number(&self) -> u64 {

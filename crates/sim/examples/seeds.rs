@@ -1,4 +1,7 @@
-//! Runs seeds without the CLI: `seeds N [FIRST] [BUG]`, `seeds trace SEED [BUG]`.
+//! Runs seeds without the CLI: `seeds N [FIRST] [BUG]`, `seeds trace SEED [BUG]`; THREADS=2 for both cores.
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -11,11 +14,12 @@ fn main() {
     let mut numbers = args.iter().filter_map(|a| a.parse::<u64>().ok());
     let (seeds, first) = (numbers.next().unwrap_or(1_000), numbers.next().unwrap_or(0));
     let stop_at_first = args.iter().any(|a| a == "stop");
+    let threads = std::env::var("THREADS").ok().and_then(|t| t.parse().ok()).unwrap_or(1);
     let bugs: Vec<Option<sim::Bug>> =
         if args.iter().any(|a| a == "bugs") { sim::Bug::ALL.into_iter().map(Some).collect() } else { vec![bug] };
     for bug in bugs {
         let began = std::time::Instant::now();
-        let mut summary = sim::run(sim::Options { seeds, first, bug, stop_at_first }, &mut |_| {});
+        let mut summary = sim::run(sim::Options { seeds, first, bug, stop_at_first, threads }, &mut |_| {});
         summary.cpu_s = began.elapsed().as_secs_f64();
         println!("{summary:?}");
     }

@@ -29,6 +29,10 @@ mod world;
 pub use bug::{Bug, NoSuchBug};
 
 use serde::Serialize;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+/// So many seeds a thread takes at a time.
+const CHUNK: u64 = 32;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -38,11 +42,13 @@ pub struct Options {
     pub bug: Option<Bug>,
     /// End at the first violation.
     pub stop_at_first: bool,
+    /// How many threads play.
+    pub threads: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seeds: 1_000, first: 0, bug: None, stop_at_first: false }
+        Self { seeds: 1_000, first: 0, bug: None, stop_at_first: false, threads: 1 }
     }
 }
 
@@ -71,29 +77,78 @@ pub struct Violation {
     pub what: String,
 }
 
-/// Plays the seeds in order; `progress` is told how many are done.
+/// Plays the seeds, over `threads` threads; `progress` is told how many are done. What it returns does not depend on the threads,
+/// but for how much was played beyond the first violation.
 pub fn run(options: Options, progress: &mut dyn FnMut(u64)) -> Summary {
     let mut summary = Summary { bug: options.bug.map(Bug::name), ..Summary::default() };
-    for seed in options.first..options.first.saturating_add(options.seeds) {
-        // A panic of the engine is a violation like any other, and the next seed is played all the same.
-        let played = std::panic::catch_unwind(|| history::play(seed, options.bug, false));
-        summary.seeds += 1;
-        let violation = match played {
-            Ok(outcome) => {
-                summary.add(&outcome);
-                outcome.violation
-            }
-            Err(panic) => Some(format!("panic: {}", panic_text(panic.as_ref()))),
-        };
-        if let Some(what) = violation {
-            summary.violations += 1;
-            summary.first_violation.get_or_insert(Violation { seed, what });
-            if options.stop_at_first {
+    let last = options.first.saturating_add(options.seeds);
+    if options.threads <= 1 {
+        for seed in options.first..last {
+            summary.add(play_one(seed, options.bug));
+            progress(summary.seeds);
+            if options.stop_at_first && summary.violations > 0 {
                 break;
             }
         }
-        progress(summary.seeds);
+        return summary;
     }
+    let next = AtomicU64::new(options.first);
+    // Seeds from here on need not be played any more.
+    let end = AtomicU64::new(last);
+    let (send, receive) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..options.threads {
+            let send = send.clone();
+            scope.spawn(|| work(options, &next, &end, send));
+        }
+        drop(send);
+        for part in receive {
+            summary.add(part);
+            progress(summary.seeds);
+        }
+    });
+    if options.stop_at_first {
+        summary.violations = summary.violations.min(1);
+    }
+    summary
+}
+
+/// Seeds are taken a few at a time, in order: so those below the first violation are always played.
+fn work(options: Options, next: &AtomicU64, end: &AtomicU64, send: std::sync::mpsc::Sender<Summary>) {
+    loop {
+        let from = next.fetch_add(CHUNK, SeqCst);
+        if from >= end.load(SeqCst) {
+            return;
+        }
+        let mut part = Summary::default();
+        for seed in from..from.saturating_add(CHUNK) {
+            if seed >= end.load(SeqCst) {
+                break;
+            }
+            part.add(play_one(seed, options.bug));
+            if options.stop_at_first && part.violations > 0 {
+                end.fetch_min(seed, SeqCst);
+                break;
+            }
+        }
+        if send.send(part).is_err() {
+            return;
+        }
+    }
+}
+
+/// A panic of the engine is a violation like any other, and the next seed is played all the same.
+fn play_one(seed: u64, bug: Option<Bug>) -> Summary {
+    let mut summary = Summary { seeds: 1, ..Summary::default() };
+    let violation = match std::panic::catch_unwind(|| history::play(seed, bug, false)) {
+        Ok(outcome) => {
+            summary.count(&outcome);
+            outcome.violation
+        }
+        Err(panic) => Some(format!("panic: {}", panic_text(panic.as_ref()))),
+    };
+    summary.violations = u64::from(violation.is_some());
+    summary.first_violation = violation.map(|what| Violation { seed, what });
     summary
 }
 
@@ -103,7 +158,20 @@ pub fn trace(seed: u64, bug: Option<Bug>) -> Vec<String> {
 }
 
 impl Summary {
-    fn add(&mut self, outcome: &history::Outcome) {
+    fn add(&mut self, part: Summary) {
+        self.seeds += part.seeds;
+        self.violations += part.violations;
+        self.events += part.events;
+        self.promoted += part.promoted;
+        self.returned += part.returned;
+        self.stopped += part.stopped;
+        self.crash_points += part.crash_points;
+        self.simulated_s += part.simulated_s;
+        let first = self.first_violation.take().into_iter().chain(part.first_violation);
+        self.first_violation = first.min_by_key(|v| v.seed);
+    }
+
+    fn count(&mut self, outcome: &history::Outcome) {
         self.events += outcome.events;
         self.crash_points += outcome.points;
         self.simulated_s += outcome.ticks * scenario::TICK_MS / 1_000;

@@ -61,6 +61,17 @@ fn progress_counts_the_seeds() {
 }
 
 #[test]
+fn threads_change_nothing_but_the_time() {
+    let one = Options { seeds: 200, bug: Some(Bug::NoGuard), ..Options::default() };
+    let mut told = 0;
+    assert_eq!(run(one, &mut |_| {}), run(Options { threads: 3, ..one }, &mut |done| told = done));
+    assert_eq!(told, 200);
+    let first = |threads| run(Options { threads, stop_at_first: true, ..one }, &mut |_| {}).first_violation;
+    assert!(first(1).is_some());
+    assert_eq!(first(1), first(3));
+}
+
+#[test]
 fn bugs_have_names() {
     for bug in Bug::ALL {
         assert_eq!(bug.name().parse::<Bug>(), Ok(bug));

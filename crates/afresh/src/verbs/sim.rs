@@ -42,11 +42,12 @@ impl Sim {
         let (first, seeds) = self.seed.map_or((self.first, self.seeds), |seed| (seed, 1));
         // A violation that is a panic is told as one line; its backtrace would drown the rest.
         std::panic::set_hook(Box::new(|_| {}));
-        let options = sim::Options { seeds, first, bug, stop_at_first: bug.is_some() };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let options = sim::Options { seeds, first, bug, stop_at_first: bug.is_some(), threads };
         let term = Term::stderr();
         let live = term.is_term() && !context.json;
         let mut summary = sim::run(options, &mut |done| {
-            if live && done % 500 == 0 {
+            if live && done % 512 < 32 {
                 let _ = term.clear_line().and_then(|()| term.write_str(&format!("{done} of {seeds} seeds")));
             }
         });
