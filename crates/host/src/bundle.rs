@@ -160,6 +160,7 @@ mod tests {
             number: 3,
             release: release(7),
             once: None,
+            stamp: None,
             created: model::Time(0),
             ground: Ground {
                 runtime: "/usr/sbin/runc".into(),

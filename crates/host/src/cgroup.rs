@@ -90,6 +90,18 @@ pub fn remove_empty_parent(mark: &str) {
     }
 }
 
+/// Processes of this group that the kernel killed for want of memory, since the group was made; None: no hierarchy says.
+pub fn oom_kills(group: &str) -> Option<u64> {
+    let group = group.trim_start_matches('/');
+    hierarchies().iter().find_map(|hierarchy| {
+        // Version 1, version 2.
+        ["memory.oom_control", "memory.events"].iter().find_map(|file| {
+            let text = std::fs::read_to_string(hierarchy.join(group).join(file)).ok()?;
+            text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+        })
+    })
+}
+
 /// A group inside an instance's own, for a command that is run beside its program: whatever the command starts stays in it, so
 /// that all of it can be ended. The instance's limits count for it as well.
 pub struct Inner {

@@ -25,28 +25,36 @@ pub struct There {
     pub number: u64,
     pub stage: Stage,
     pub healthy: bool,
+    /// It fails its health checks for so long that another is to take its place.
+    pub sick: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     pub count: u32,
     /// A test: what has ended is kept and not replaced.
     pub once: bool,
     /// Its objects are mounted and no backoff is running.
     pub ready: bool,
+    /// How many may be there beyond the count, to take the places of sick ones.
+    pub beyond: u32,
+    /// Whether another of those may be made now.
+    pub cure: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
     Create(u32),
     Launch(InstanceId),
+    /// A sick one whose place is filled by a healthy one.
+    Replace(InstanceId),
     End(InstanceId),
     Remove(InstanceId),
 }
 
 /// `wanted` None: the group is gone, or nobody ever declared it.
 pub fn next(wanted: Option<Wanted>, there: &[There]) -> Vec<Act> {
-    let wanted = wanted.unwrap_or(Wanted { count: 0, once: false, ready: false });
+    let wanted = wanted.unwrap_or_default();
     let keeps_dead = wanted.once && wanted.count > 0;
     let mut acts = Vec::new();
     let mut counted: Vec<&There> = Vec::new();
@@ -58,10 +66,18 @@ pub fn next(wanted: Option<Wanted>, there: &[There]) -> Vec<Act> {
             Stage::Ending | Stage::Removing => {}
         }
     }
-    // First to go: what never ran, then what is not healthy, then the newest.
-    counted.sort_by_key(|one| (one.stage != Stage::Intended, one.healthy, std::cmp::Reverse(one.number)));
     let count = wanted.count as usize;
-    let excess = counted.len().saturating_sub(count);
+    // A sick one goes only when the healthy and the other sick are enough without it: it may still carry something.
+    let healthy = counted.iter().filter(|one| one.healthy).count();
+    let mut sick: Vec<&There> = counted.iter().copied().filter(|one| one.sick).collect();
+    sick.sort_by_key(|one| std::cmp::Reverse(one.number));
+    let filled = (healthy + sick.len()).saturating_sub(count).min(sick.len());
+    acts.extend(sick[..filled].iter().map(|one| Act::Replace(one.id.clone())));
+    counted.retain(|one| !sick[..filled].iter().any(|gone| gone.id == one.id));
+    let beyond = (sick.len() - filled).min(wanted.beyond as usize);
+    // First to go: what never ran, then what is not healthy (the sick last: they may carry), then the newest.
+    counted.sort_by_key(|one| (one.stage != Stage::Intended, one.healthy, one.sick, std::cmp::Reverse(one.number)));
+    let excess = counted.len().saturating_sub(count + beyond);
     for (i, one) in counted.iter().enumerate() {
         let id = one.id.clone();
         match one.stage {
@@ -71,12 +87,31 @@ pub fn next(wanted: Option<Wanted>, there: &[There]) -> Vec<Act> {
             _ => {}
         }
     }
-    let missing = count.saturating_sub(counted.len());
+    let missing = (count + if wanted.cure { beyond } else { 0 }).saturating_sub(counted.len());
     if missing > 0 && wanted.ready {
         acts.push(Act::Create(u32::try_from(missing).unwrap_or(u32::MAX)));
     }
     acts
 }
+
+/// How many of a group may be made at once for sick ones: one of up to ten, two of up to twenty. If all are sick, the reason may be
+/// something that they share, and more new ones would only add to it.
+pub fn beyond(count: u32) -> u32 {
+    1 + count.saturating_sub(1) / 10
+}
+
+/// After the `streak`th one was made for a sick one, the next waits so long.
+pub fn cure_pause_ms(streak: u32) -> u64 {
+    if streak == 0 { 0 } else { (2_000u64 << (streak - 1).min(8)).min(300_000) }
+}
+
+/// Failing for so long, a server that was healthy is sick: three times what makes it unhealthy.
+pub fn sick_after_ms(every_ms: u64, unhealthy_after: u32) -> u64 {
+    every_ms.saturating_mul(u64::from(unhealthy_after)).saturating_mul(3).clamp(2_000, 60_000)
+}
+
+/// Up for so long without ever being healthy, in a group that was: as above.
+pub const NEVER_HEALTHY_MS: u64 = 300_000;
 
 /// How long after a death the next launch waits. `streak`: early deaths and failed launches in a row.
 pub fn backoff_ms(streak: u32) -> u64 {
@@ -104,16 +139,27 @@ mod tests {
 
     fn there(list: &[(u64, Stage, bool)]) -> Vec<There> {
         let id = |n: u64| InstanceId::new(format!("web-r1-1-{n}")).unwrap();
-        list.iter().map(|&(number, stage, healthy)| There { id: id(number), number, stage, healthy }).collect()
+        list.iter().map(|&(number, stage, healthy)| There { id: id(number), number, stage, healthy, sick: false }).collect()
+    }
+
+    /// `h` healthy, `s` sick, `n` new: by number.
+    fn health(list: &str) -> Vec<There> {
+        let mut all = there(&(1..).zip(list.chars()).map(|(n, c)| (n, Up, c == 'h')).collect::<Vec<_>>());
+        all.iter_mut().zip(list.chars()).for_each(|(one, c)| one.sick = c == 's');
+        all
     }
 
     fn words(wanted: Option<Wanted>, list: &[(u64, Stage, bool)]) -> Vec<String> {
+        spoken(next(wanted, &there(list)))
+    }
+
+    fn spoken(acts: Vec<Act>) -> Vec<String> {
         let number = |id: InstanceId| id.as_str().rsplit('-').next().unwrap().to_string();
-        next(wanted, &there(list))
-            .into_iter()
+        acts.into_iter()
             .map(|act| match act {
                 Act::Create(n) => format!("create {n}"),
                 Act::Launch(id) => format!("launch {}", number(id)),
+                Act::Replace(id) => format!("replace {}", number(id)),
                 Act::End(id) => format!("end {}", number(id)),
                 Act::Remove(id) => format!("remove {}", number(id)),
             })
@@ -121,7 +167,7 @@ mod tests {
     }
 
     fn want(count: u32) -> Option<Wanted> {
-        Some(Wanted { count, once: false, ready: true })
+        Some(Wanted { count, ready: true, ..Wanted::default() })
     }
 
     #[test]
@@ -148,13 +194,71 @@ mod tests {
 
     #[test]
     fn nothing_is_launched_while_not_ready() {
-        let wanted = Some(Wanted { count: 2, once: false, ready: false });
+        let wanted = Some(Wanted { count: 2, ..Wanted::default() });
         assert_eq!(words(wanted, &[(1, Dead, false), (2, Intended, false)]), ["remove 1"]);
     }
 
     #[test]
+    fn a_sick_one_goes_when_its_place_is_filled_and_not_before() {
+        let cured = |count, cure, list: &str| {
+            spoken(next(Some(Wanted { count, ready: true, beyond: beyond(count), cure, ..Wanted::default() }), &health(list)))
+        };
+        let table: [(u32, bool, &str, &[&str]); 13] = [
+            (3, true, "hhs", &["create 1"]),
+            (3, false, "hhs", &[]),
+            (3, true, "hhsn", &[]),
+            (3, true, "hhsh", &["replace 3"]),
+            // It came to itself: the one made for it goes.
+            (3, true, "hhhn", &["end 4"]),
+            // All of them: one is made, and as long as it does not get healthy nobody goes.
+            (3, true, "sss", &["create 1"]),
+            (3, true, "sssn", &[]),
+            (3, false, "sssh", &["replace 3"]),
+            (3, true, "sssh", &["replace 3", "create 1"]),
+            // The one made for them is sick as well: it goes, and not those that may carry something.
+            (3, false, "ssss", &["replace 4"]),
+            (2, true, "hhs", &["replace 3"]),
+            (1, true, "hs", &["replace 2"]),
+            (0, true, "hs", &["replace 2", "end 1"]),
+        ];
+        for (count, cure, list, want) in table {
+            assert_eq!(cured(count, cure, list), want, "{count} of {list}, may make one: {cure}");
+        }
+        assert_eq!([1, 10, 11, 20, 100].map(beyond), [1, 1, 2, 2, 10]);
+    }
+
+    /// Whatever is healthy, sick or new: no more than `beyond` are made at once, and what may carry never falls below the count or
+    /// what there was.
+    #[test]
+    fn no_cure_takes_more_than_it_gives() {
+        for code in 0..3usize.pow(6) {
+            let list: String = (0..6).map(|i| ['h', 's', 'n'][code / 3usize.pow(i) % 3]).collect();
+            for count in 1..6u32 {
+                let now = health(&list);
+                let acts = next(Some(Wanted { count, ready: true, beyond: beyond(count), cure: true, ..Wanted::default() }), &now);
+                let gone: Vec<&InstanceId> =
+                    acts.iter().filter_map(|act| if let Act::Replace(id) | Act::End(id) = act { Some(id) } else { None }).collect();
+                let made: u32 = acts.iter().map(|act| if let Act::Create(n) = act { *n } else { 0 }).sum();
+                let carry = |left: &dyn Fn(&There) -> bool| now.iter().filter(|o| (o.healthy || o.sick) && left(o)).count();
+                let (before, after) = (carry(&|_| true), carry(&|o| !gone.contains(&&o.id)));
+                assert!(after >= before.min(count as usize), "{count} of {list}: {acts:?}");
+                let left = now.len() - gone.len() + made as usize;
+                assert!(left <= (count + beyond(count)) as usize, "{count} of {list}: {acts:?}");
+                let replaced_healthy = acts.iter().any(|act| matches!(act, Act::Replace(id) if now.iter().any(|o| o.id == *id && o.healthy)));
+                assert!(!replaced_healthy, "{count} of {list}: {acts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn cures_are_slowed() {
+        assert_eq!([0, 1, 2, 3, 8, 9, 50].map(cure_pause_ms), [0, 2_000, 4_000, 8_000, 256_000, 300_000, 300_000]);
+        assert_eq!((sick_after_ms(1_000, 3), sick_after_ms(100, 1), sick_after_ms(60_000, 9)), (9_000, 2_000, 60_000));
+    }
+
+    #[test]
     fn a_test_runs_once() {
-        let wanted = Some(Wanted { count: 1, once: true, ready: true });
+        let wanted = Some(Wanted { count: 1, once: true, ready: true, ..Wanted::default() });
         assert_eq!(words(wanted, &[]), ["create 1"]);
         assert_eq!(words(wanted, &[(1, Up, false)]), [""; 0]);
         assert_eq!(words(wanted, &[(1, Dead, false)]), [""; 0]);
@@ -171,7 +275,7 @@ mod tests {
                 let mut now = there(&list);
                 let mut number = 4;
                 for _round in 0..6 {
-                    let acts = next(Some(Wanted { count, once: false, ready: true }), &now);
+                    let acts = next(Some(Wanted { count, ready: true, ..Wanted::default() }), &now);
                     let mut touched = std::collections::BTreeSet::new();
                     for act in acts {
                         match act {
@@ -179,9 +283,9 @@ mod tests {
                                 number += 1;
                                 now.extend(there(&[(number, Intended, false)]));
                             }),
-                            Act::Launch(id) | Act::End(id) | Act::Remove(id) if !touched.insert(id.clone()) => panic!("{id} twice"),
+                            Act::Launch(id) | Act::Replace(id) | Act::End(id) | Act::Remove(id) if !touched.insert(id.clone()) => panic!("{id} twice"),
                             Act::Launch(id) => now.iter_mut().find(|o| o.id == id).unwrap().stage = Launching,
-                            Act::End(id) => now.iter_mut().find(|o| o.id == id).unwrap().stage = Ending,
+                            Act::Replace(id) | Act::End(id) => now.iter_mut().find(|o| o.id == id).unwrap().stage = Ending,
                             Act::Remove(id) => now.iter_mut().find(|o| o.id == id).unwrap().stage = Removing,
                         }
                     }

@@ -23,6 +23,9 @@ pub struct Sum {
     /// Instances whose exit is in `deaths` and whose directory is still there: none is counted twice.
     #[serde(default)]
     pub counted: Vec<u64>,
+    /// A server of it was healthy once: from then on the keeper replaces those that fail their health checks.
+    #[serde(default)]
+    pub proven: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -159,6 +159,7 @@ pub fn is_held(path: &Path) -> bool {
 /// record.json, shim.lock   there from the first moment (the directory is renamed into place)
 /// began                    a shim has taken it up: nobody may launch it again
 /// started.json             its program runs
+/// healthy                  it passed a health check once
 /// ending.json              the keeper means it to end
 /// exit.json                its program has ended, or never began
 /// ```
@@ -177,6 +178,9 @@ impl Place {
     }
     pub fn started(&self) -> PathBuf {
         self.0.join("started.json")
+    }
+    pub fn healthy(&self) -> PathBuf {
+        self.0.join("healthy")
     }
     pub fn ending(&self) -> PathBuf {
         self.0.join("ending.json")

@@ -57,12 +57,17 @@ pub struct Owners {
     pub groups: BTreeSet<String>,
     /// Objects that a group or an instance may need, by hex digest.
     pub objects: BTreeSet<String>,
+    /// Instances run that cannot be followed: what they use is not known, so no object, interface or container is taken away.
+    pub strays: bool,
 }
 
 /// Pure.
 pub fn sort_out(lying: &Lying, owners: &Owners) -> Vec<Junk> {
     let orphan = |id: &String| !owners.instances.contains(id);
     let mut junk = Vec::new();
+    if owners.strays {
+        return junk;
+    }
     junk.extend(lying.shims.iter().filter(|(_, _, id)| orphan(id)).map(|&(pid, start, _)| Junk::Shim(pid, start)));
     junk.extend(lying.containers.iter().filter(|id| orphan(id)).cloned().map(Junk::Container));
     junk.extend(lying.cgroups.iter().filter(|id| orphan(id)).cloned().map(Junk::Cgroup));
@@ -96,6 +101,7 @@ pub fn collect(keeper: &Keeper) {
                 .filter(|hex| state.uses(hex, None))
                 .cloned()
                 .collect(),
+            strays: !state.strays.is_empty(),
         }
     };
     // Until the groups were read once, every instance's group looks unknown; instances themselves are adopted before.
@@ -121,7 +127,7 @@ fn look(layout: &Layout, mark: &str, bridge: &str) -> Lying {
         })
         .collect();
     by_age.sort();
-    let json = |dir: &Path| disk::names(dir).into_iter().filter_map(|n| n.strip_suffix(".json").map(str::to_string)).collect();
+    let json = |dir: &Path| ::disk::state::names(dir, ".json").unwrap_or_default().into_iter().collect();
     Lying {
         dirs: disk::names(&instances).into_iter().filter(|name| !name.starts_with(".new-")).collect(),
         cgroups: cgroup::children(mark).into_iter().filter(|name| !name.starts_with("probe-")).collect(),
@@ -179,7 +185,10 @@ fn dispose(keeper: &Keeper, junk: &Junk) -> Result<bool, Fault> {
         }
         Junk::Loop(device) => mounts::detach_loop(device).map(|()| true),
         Junk::Drained(id) => gone(layout.targets().join("drained").join(id)),
-        Junk::Target(group) => gone(layout.targets().join(format!("{group}.json"))),
+        Junk::Target(group) => {
+            let path = layout.targets().join(format!("{group}.json"));
+            ::disk::state::remove(&path).map(|()| true).map_err(|e| disk::at(&path, "removing", e))
+        }
         Junk::Log(id) => {
             let log = layout.host().join("logs").join(format!("{id}.log"));
             gone(crate::shim::turned_over(&log))?;
@@ -251,9 +260,10 @@ mod tests {
             targets: texts(&["web", "ghost"]),
         };
         let set = |list: &[&str]| list.iter().map(ToString::to_string).collect();
-        let owners = Owners { instances: set(&["web-1", "web-2"]), veths: set(&["v1"]), groups: set(&["web"]), objects: set(&["aa"]) };
+        let owners = Owners { instances: set(&["web-1", "web-2"]), veths: set(&["v1"]), groups: set(&["web"]), objects: set(&["aa"]), strays: false };
         let mut junk = sort_out(&lying, &owners);
         junk.sort();
+        assert_eq!(sort_out(&lying, &Owners { strays: true, ..owners }), [], "something runs of which too little is known");
         let mut want = vec![
             Junk::Dir(".gone-web-0".into()),
             Junk::Cgroup("web-9".into()),
@@ -272,7 +282,7 @@ mod tests {
     #[test]
     fn logs_of_the_dead_are_kept_up_to_a_bound_and_the_oldest_go() {
         let lying = Lying { logs: (0..LOGS_KEPT + 2).map(|i| format!("x-{i}")).collect(), ..Lying::default() };
-        let owners = Owners { instances: BTreeSet::new(), veths: BTreeSet::new(), groups: BTreeSet::new(), objects: BTreeSet::new() };
+        let owners = Owners { instances: BTreeSet::new(), veths: BTreeSet::new(), groups: BTreeSet::new(), objects: BTreeSet::new(), strays: false };
         assert_eq!(sort_out(&lying, &owners), [Junk::Log("x-0".into()), Junk::Log("x-1".into())]);
     }
 }

@@ -11,7 +11,7 @@ use crate::keeper::Keeper;
 use crate::record::{Ended, Ending, Record, Started};
 use crate::shim::Began;
 use crate::state::Instance;
-use crate::{cgroup, ending, garbage, mounts, net, probe, process, runtime};
+use crate::{cgroup, ending, files, garbage, mounts, net, probe, process, runtime};
 use model::{Digest, InstanceId};
 use rustix::process::Signal;
 use std::os::fd::OwnedFd;
@@ -38,6 +38,16 @@ pub fn adopt(keeper: &Arc<Keeper>) {
         let dir = keeper.layout.instances().join(&name);
         let record = match disk::read_json::<Record>(&Place(dir.clone()).record()) {
             Read::Good(record) if record.id.as_str() == name => record,
+            // It runs and cannot be followed: ending it for a damaged file would be worse.
+            read if runs(&Place(dir.clone())) && !name.starts_with('.') => {
+                let why = match read {
+                    Read::Bad(why) => why,
+                    Read::Missing => format!("{}: it is missing", Place(dir).record().display()),
+                    Read::Good(record) => format!("{}: it is about {}", Place(dir).record().display(), record.id),
+                };
+                files::stray(keeper, name, why);
+                continue;
+            }
             _ => {
                 garbage::remove_instance_dir(keeper, &dir, &name);
                 continue;
@@ -48,6 +58,7 @@ pub fn adopt(keeper: &Arc<Keeper>) {
         one.ended = disk::read_json::<Ended>(&place.exit()).good();
         one.started = disk::read_json::<Started>(&place.started()).good();
         one.ending = disk::read_json::<Ending>(&place.ending()).good();
+        one.was_healthy = place.healthy().exists();
         let taken_up = place.began().exists() || disk::is_held(&place.lock());
         one.stage = match (&one.ended, &one.ending, taken_up) {
             (Some(_), _, _) => Stage::Dead,
@@ -72,6 +83,12 @@ pub fn adopt(keeper: &Arc<Keeper>) {
     }
 }
 
+/// Whether its shim or its program lives.
+fn runs(place: &Place) -> bool {
+    let program = disk::read_json::<Started>(&place.started()).good();
+    disk::is_held(&place.lock()) || program.is_some_and(|started| process::open(started.pid, started.pid_start).is_some())
+}
+
 /// Starts a shim. Two shims for one instance are harmless: the second finds the first's lock or mark, and leaves.
 pub fn launch(keeper: &Arc<Keeper>, record: &Record) {
     let place = Place(keeper.layout.instance(&record.id));
@@ -87,7 +104,7 @@ pub fn launch(keeper: &Arc<Keeper>, record: &Record) {
         Err(e) => {
             let why = format!("{}: the shim does not start: {e}", keeper.program.display());
             // Nobody will write this down for it.
-            let _ = disk::write_json_quick(&place.exit(), &Ended { code: 127, at: disk::now(), failed: Some(why) });
+            let _ = disk::write_json_quick(&place.exit(), &Ended::new(127, Some(why)));
             follow(keeper, record, None);
         }
     }
@@ -143,7 +160,9 @@ async fn until_started(
             reap(child);
             return Err(ended);
         }
-        if !lives || Instant::now() > until {
+        // A file that cannot be read says that the program began: for that nobody is ended while the shim lives.
+        let began = matches!(disk::read_json::<Started>(&place.started()), Read::Bad(_));
+        if !lives || Instant::now() > until && !began {
             let why = if lives { "it took too long" } else { "its shim ended without a word" };
             let said = std::fs::read_to_string(place.shim_log()).unwrap_or_default();
             let why = format!("the launch of {} failed: {why} {}", record.id, said.trim().chars().take(300).collect::<String>());
@@ -161,6 +180,7 @@ fn come_up(keeper: &Arc<Keeper>, record: &Record, started: &Started) -> bool {
     one.started = Some(started.clone());
     if one.stage == Stage::Launching {
         one.stage = Stage::Up;
+        one.up_since = Some(Instant::now());
         if let Some(group) = state.groups.get_mut(&record.group) {
             group.trouble = None;
         }
@@ -216,15 +236,16 @@ async fn bury(keeper: &Arc<Keeper>, record: &Record, place: &Place, failed: Opti
     let code = if failed.is_some() { 127 } else { 137 };
     let work = move || {
         kill_shim(&place);
+        let oom_kills = cgroup::oom_kills(&record.ground.cgroup).unwrap_or(0);
         runtime::delete(&record.ground.runtime, &record.ground.runtime_state, record.id.as_str());
         cgroup::remove(&keeper.mark, Some(record.id.as_str()));
-        let ended = disk::read_json::<Ended>(&place.exit()).good().unwrap_or(Ended { code, at: disk::now(), failed });
+        let ended = disk::read_json::<Ended>(&place.exit()).good().unwrap_or(Ended { oom_kills, ..Ended::new(code, failed) });
         if let Err(fault) = disk::write_json_quick(&place.exit(), &ended) {
             tracing::warn!("{fault}");
         }
         ended
     };
-    tokio::task::spawn_blocking(work).await.unwrap_or(Ended { code, at: disk::now(), failed: None })
+    tokio::task::spawn_blocking(work).await.unwrap_or(Ended::new(code, None))
 }
 
 pub fn kill_shim(place: &Place) {
@@ -248,7 +269,15 @@ async fn keep_probing(keeper: Arc<Keeper>, record: Record) {
                 return;
             }
             one.pulse.take(passed, health.unhealthy_after, Instant::now());
-            one.pulse.pause(&health)
+            let pause = one.pulse.pause(&health);
+            if passed && !one.was_healthy {
+                one.was_healthy = true;
+                // For the next keeper. That it cannot be written costs only that keeper's haste.
+                let _ = std::fs::write(Place(dir.clone()).healthy(), "");
+                drop(state);
+                keeper.nudge();
+            }
+            pause
         };
         tokio::time::sleep(pause).await;
     }

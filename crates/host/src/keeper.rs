@@ -5,10 +5,11 @@
 use crate::admit::Admit;
 use crate::counters::Counters;
 use crate::disk::{self, Lock};
+use crate::history::History;
 use crate::net::{self, Network, Subnet};
 use crate::objects::Objects;
 use crate::state::State;
-use crate::{garbage, instance, reconcile, runtime, serve};
+use crate::{alarms, garbage, instance, reconcile, runtime, serve};
 use model::{Fault, Layout};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,6 +47,7 @@ pub struct Keeper {
     pub objects: Objects,
     pub admit: Admit,
     pub counters: Counters,
+    pub history: History,
     pub tasks: Handle,
     state: Mutex<State>,
     declaring: Mutex<()>,
@@ -127,6 +129,7 @@ fn loop_reconcile(keeper: &Arc<Keeper>) {
 fn loop_garbage(keeper: &Arc<Keeper>) {
     while !keeper.is_stopped() {
         garbage::collect(keeper);
+        alarms::look_for_oom(keeper);
         std::thread::sleep(GARBAGE_EVERY);
     }
 }
@@ -184,6 +187,7 @@ fn begin(config: Config) -> Result<(Arc<Keeper>, Lock), Fault> {
         objects: Objects::open(&layout),
         admit: config.admit,
         counters: Counters::open(&layout),
+        history: History::open(&layout),
         tasks: Handle::current(),
         state: Mutex::new(State::default()),
         declaring: Mutex::new(()),

@@ -4,6 +4,7 @@
 //! process ([`shim`]) that outlives it. Nothing here decides about deploys, and nothing reads the environment or prints.
 
 mod admit;
+mod alarms;
 mod bundle;
 mod cgroup;
 mod command;
@@ -14,7 +15,9 @@ mod disk;
 mod doctor;
 mod down;
 mod ending;
+mod files;
 mod garbage;
+mod history;
 mod instance;
 mod keeper;
 mod mounts;

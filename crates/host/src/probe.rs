@@ -21,6 +21,8 @@ const HEAD_BYTES_MAX: usize = 256;
 pub struct Pulse {
     pub passing_since: Option<Instant>,
     pub ever_passed: bool,
+    /// Since the first failure behind the last pass.
+    pub failing_since: Option<Instant>,
     fails: u32,
 }
 
@@ -28,10 +30,12 @@ impl Pulse {
     pub fn take(&mut self, passed: bool, unhealthy_after: u32, now: Instant) {
         if passed {
             self.fails = 0;
+            self.failing_since = None;
             self.ever_passed = true;
             self.passing_since.get_or_insert(now);
         } else {
             self.fails = self.fails.saturating_add(1);
+            self.failing_since.get_or_insert(now);
             if self.fails >= unhealthy_after.max(1) {
                 self.passing_since = None;
             }
@@ -40,6 +44,12 @@ impl Pulse {
 
     pub fn healthy_ms(&self, now: Instant) -> Option<u64> {
         self.passing_since.map(|since| u64::try_from(now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// For how long it has failed, if it is unhealthy.
+    pub fn unhealthy_ms(&self, now: Instant) -> Option<u64> {
+        let since = self.failing_since.filter(|_| self.passing_since.is_none())?;
+        Some(u64::try_from(now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX))
     }
 
     /// Until the next probe.
@@ -124,11 +134,11 @@ mod tests {
         assert_eq!(pulse.healthy_ms(at(0)), None);
         pulse.take(true, 2, at(10));
         pulse.take(false, 2, at(20));
-        assert_eq!(pulse.healthy_ms(at(30)), Some(20), "one failure is not enough");
+        assert_eq!((pulse.healthy_ms(at(30)), pulse.unhealthy_ms(at(30))), (Some(20), None), "one failure is not enough");
         pulse.take(true, 2, at(40));
         pulse.take(false, 2, at(50));
         pulse.take(false, 2, at(60));
-        assert_eq!(pulse.healthy_ms(at(60)), None);
+        assert_eq!((pulse.healthy_ms(at(60)), pulse.unhealthy_ms(at(60))), (None, Some(10)), "from the first failure on");
         pulse.take(true, 2, at(70));
         assert_eq!(pulse.healthy_ms(at(75)), Some(5), "it begins again");
         let health = Health { every_ms: 500, ..Health::default() };

@@ -3,22 +3,20 @@
 
 use crate::admit::{Launch, Role};
 use crate::decide::{self, Act, Stage, Wanted};
-use crate::declared::{Declared, Sum};
-use crate::disk::{self, Place, Read};
+use crate::declared::Sum;
+use crate::disk::{self, Place};
 use crate::keeper::{Keeper, sum_path};
 use crate::record::{Ground, Record};
-use crate::state::{Group, Held, Instance, State};
-use crate::{cgroup, ending, instance, mounts, net, runtime};
-use model::{Digest, Fault, GroupName, GroupWish, InstanceId, Release, Target, TargetFile};
+use crate::state::{Group, Instance, State};
+use crate::{cgroup, ending, files, instance, mounts, net, runtime};
+use api::fleet::HappenedKind;
+use model::{Digest, Fault, GroupName, GroupWish, InstanceId, Release, Stamp};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// After objects were found missing or corrupt they are not read again before this.
 const PREPARE_AGAIN: Duration = Duration::from_secs(1);
-
-/// More instances than this are not made without one log of them being kept.
-const LEAP: u64 = 1_000;
 
 /// Until the next pass is due at the latest.
 pub fn pass(keeper: &Arc<Keeper>) -> Duration {
@@ -28,14 +26,15 @@ pub fn pass(keeper: &Arc<Keeper>) -> Duration {
         tracing::error!("the declared groups cannot be read, so nothing is done: {e}");
         return Duration::MAX;
     }
-    read_groups(keeper, &mut state);
+    files::read_groups(keeper, &mut state);
     let now = Instant::now();
+    files::verify(keeper, &mut state, now);
     let mut names: BTreeSet<GroupName> = state.groups.keys().cloned().collect();
     names.extend(state.instances.values().map(|i| i.record.group.clone()));
     let mut next = Duration::MAX;
     for name in &names {
-        let corrupt = state.groups.get(name).is_some_and(|g| matches!(g.held, Held::Corrupt(_)));
-        if corrupt {
+        if state.groups.get(name).is_some_and(|g| g.declared().is_none()) {
+            // Its file is damaged and nothing of it runs: nobody knows what was wanted.
             continue;
         }
         settle(keeper, &mut state, name, now);
@@ -43,65 +42,15 @@ pub fn pass(keeper: &Arc<Keeper>) -> Duration {
         for _ in 0..2 {
             act(keeper, &mut state, name, now);
         }
-        tell_balancer(keeper, &mut state, name);
+        files::tell_balancer(keeper, &mut state, name);
         let_go(keeper, &mut state, name);
-        if let Some(at) = state.groups.get(name).and_then(|g| g.not_before) {
+        watch_health(keeper, &mut state, name, now);
+        let due = |g: &Group| [g.not_before, g.no_cure_before].into_iter().flatten().filter(|at| *at > now).min().or(g.not_before);
+        if let Some(at) = state.groups.get(name).and_then(due) {
             next = next.min(at.saturating_duration_since(now).max(Duration::from_millis(if at > now { 1 } else { 500 })));
         }
     }
     next
-}
-
-/// The declared state is on the disk; memory only saves reading a file that did not change.
-fn read_groups(keeper: &Keeper, state: &mut State) {
-    for file in disk::names(&keeper.layout.groups()) {
-        let Some(Ok(name)) = file.strip_suffix(".json").map(GroupName::new) else { continue };
-        // Declarations come through this process, so a group that is held is read again only if it was corrupt.
-        if !state.groups.get(&name).is_some_and(|g| matches!(g.held, Held::Good(_))) {
-            read_group(keeper, state, &name);
-        }
-    }
-}
-
-/// From its files into memory.
-pub fn read_group(keeper: &Keeper, state: &mut State, name: &GroupName) {
-    let path = keeper.layout.group(name);
-    let held = match disk::read_json::<Declared>(&path) {
-        Read::Missing => return,
-        Read::Good(declared) if declared.spec.group == *name => Held::Good(declared),
-        Read::Good(declared) => Held::Corrupt(corrupt(&format!("{} speaks of {}", path.display(), declared.spec.group))),
-        Read::Bad(why) => Held::Corrupt(corrupt(&why)),
-    };
-    match state.groups.get_mut(name) {
-        Some(group) => group.held = held,
-        None => {
-            let sum = read_sum(keeper, state, name);
-            state.groups.insert(name.clone(), Group::new(held, sum));
-        }
-    }
-}
-
-fn corrupt(why: &str) -> String {
-    format!(
-        "the keeper's record is corrupt, so this group is left alone: {why}; restore the file from a backup, or declare a new group and remove the file"
-    )
-}
-
-/// A sum that is missing or garbage is begun well behind every number in sight, so that none is used twice.
-fn read_sum(keeper: &Keeper, state: &State, name: &GroupName) -> Sum {
-    let (why, leap) = match disk::read_json::<Sum>(&sum_path(&keeper.layout, name)) {
-        Read::Good(sum) => return sum,
-        Read::Bad(why) => (why, LEAP),
-        Read::Missing => (String::new(), 0),
-    };
-    if !why.is_empty() {
-        tracing::error!("what was remembered of {name} is lost, its deaths are counted from 0 again: {why}");
-    }
-    let logs = disk::names(&keeper.layout.host().join("logs"));
-    let logged =
-        logs.iter().filter_map(|file| file.strip_suffix(".log")?.strip_prefix(name.as_str())?.strip_prefix('-')?.parse::<u64>().ok());
-    let last = state.of_group(name).map(|i| i.record.number).chain(logged).max().unwrap_or(0);
-    Sum { last: last + leap, ..Sum::default() }
 }
 
 /// Counts each end that nobody asked for, once, on disk. (Quickly written: a power cut ends every instance anyhow, and a sum
@@ -124,7 +73,14 @@ fn settle(keeper: &Keeper, state: &mut State, name: &GroupName, now: Instant) {
         group.sum.counted.push(instance.record.number);
         let lived_ms = instance.started.as_ref().map_or(0, |s| ended.at.since(s.at));
         group.slow_down(lived_ms, now);
-        tracing::warn!(instance = %instance.record.id, code = ended.code, lived_ms, failed = ended.failed, "died");
+        let oom = ended.by_oom();
+        keeper.counters.change(|c| {
+            c.deaths += 1;
+            c.oom_kills += u64::from(oom);
+        });
+        let kind = if oom { HappenedKind::OomKilled } else { HappenedKind::Died };
+        let text = format!("{} died after {} s: {}", instance.record.id, lived_ms / 1_000, ended.reason());
+        keeper.history.add(kind, instance.about(), &text);
     }
     group.sum.counted.retain(|number| there.contains(number));
     if group.sum != before
@@ -135,11 +91,46 @@ fn settle(keeper: &Keeper, state: &mut State, name: &GroupName, now: Instant) {
     state.groups.insert(name.clone(), group);
 }
 
+/// Notes who became healthy, sick, or fewer than there should be. What is done about it is `decide`'s.
+fn watch_health(keeper: &Keeper, state: &mut State, name: &GroupName, now: Instant) {
+    let State { groups, instances, .. } = state;
+    let Some(group) = groups.get_mut(name) else { return };
+    let count = match group.declared().map(|d| &d.spec.wish) {
+        Some(GroupWish::Run { count, once: None, .. }) => *count as usize,
+        _ => 0,
+    };
+    let mut healthy = 0;
+    for one in instances.values_mut().filter(|i| i.record.group == *name) {
+        healthy += usize::from(one.stage == Stage::Up && one.pulse.passing_since.is_some());
+        match one.sick_ms(now).filter(|_| group.sum.proven) {
+            Some(ms) if !one.told_sick => {
+                one.told_sick = true;
+                let text = format!("{} fails its health checks for {} s: another is started for it", one.record.id, ms / 1_000);
+                keeper.history.add(HappenedKind::Unhealthy, one.about(), &text);
+            }
+            None if one.pulse.passing_since.is_some() => one.told_sick = false,
+            _ => {}
+        }
+        if one.was_healthy && !group.sum.proven {
+            group.sum.proven = true;
+            if let Err(fault) = disk::write_json_quick(&sum_path(&keeper.layout, name), &group.sum) {
+                tracing::warn!("{fault}");
+            }
+        }
+    }
+    group.short_since = if group.sum.proven && healthy < count { group.short_since.or(Some(now)) } else { None };
+}
+
 fn act(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, now: Instant) {
-    let there = state.there(name);
-    let wish = state.groups.get(name).and_then(Group::declared).map(|d| d.spec.wish.clone());
+    let there = state.there(name, now);
+    let group = state.groups.get(name);
+    let wish = group.and_then(Group::declared).map(|d| d.spec.wish.clone());
+    let stamp = group.and_then(Group::declared).map(|d| d.stamp);
+    let cure = group.is_some_and(|g| g.no_cure_before.is_none_or(|at| now >= at));
     let wanted = match &wish {
-        Some(GroupWish::Run { count, once, .. }) => Some(Wanted { count: *count, once: once.is_some(), ready: true }),
+        Some(GroupWish::Run { count, once, .. }) => {
+            Some(Wanted { count: *count, once: once.is_some(), ready: true, beyond: decide::beyond(*count), cure })
+        }
         Some(GroupWish::Gone) | None => None,
     };
     let mut acts = decide::next(wanted, &there);
@@ -152,10 +143,14 @@ fn act(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, now: Instant) 
     for act in acts {
         match act {
             Act::Create(n) => {
-                if let Some(GroupWish::Run { release, once, .. }) = &wish
-                    && let Err(fault) = create(keeper, state, name, release, once.as_ref(), n)
-                    && let Some(group) = state.groups.get_mut(name)
-                {
+                let Some(GroupWish::Run { release, once, count }) = &wish else { continue };
+                let made = create(keeper, state, name, &Made { release, once: once.as_ref(), stamp }, n);
+                let Some(group) = state.groups.get_mut(name) else { continue };
+                let living = there.iter().filter(|one| matches!(one.stage, Stage::Intended | Stage::Launching | Stage::Up)).count();
+                if living + n as usize > *count as usize {
+                    group.slow_cures(now);
+                }
+                if let Err(fault) = made {
                     group.trouble = Some(told(&fault));
                     group.slow_down(0, now);
                 }
@@ -166,6 +161,7 @@ fn act(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, now: Instant) 
                     instance::launch(keeper, &one.record);
                 }
             }
+            Act::Replace(id) => replace(keeper, state, &id, now),
             Act::End(id) => end(keeper, state, &id),
             Act::Remove(id) => {
                 if let Some(one) = state.instances.get_mut(&id) {
@@ -173,6 +169,25 @@ fn act(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, now: Instant) 
                     instance::remove(keeper, &id);
                 }
             }
+        }
+    }
+}
+
+/// A sick one is ended: it counts as a death, so that whoever watches the group sees that it does not hold.
+fn replace(keeper: &Arc<Keeper>, state: &mut State, id: &InstanceId, now: Instant) {
+    let Some(one) = state.instances.get(id) else { return };
+    let (name, about) = (one.record.group.clone(), one.about());
+    let sick = one.sick_ms(now).unwrap_or(0) / 1_000;
+    end(keeper, state, id);
+    if state.instances.get(id).is_none_or(|one| one.ending.is_none()) {
+        return;
+    }
+    keeper.counters.change(|c| c.replaced += 1);
+    keeper.history.add(HappenedKind::Replaced, about, &format!("{id} was replaced: it failed its health checks for {sick} s"));
+    if let Some(group) = state.groups.get_mut(&name) {
+        group.sum.deaths += 1;
+        if let Err(fault) = disk::write_json_quick(&sum_path(&keeper.layout, &name), &group.sum) {
+            tracing::warn!("{fault}");
         }
     }
 }
@@ -235,15 +250,22 @@ fn prepare(keeper: &Keeper, name: &GroupName, (image, launch): (&Digest, Launch)
     keeper.nudge();
 }
 
+/// What instances are made of.
+struct Made<'a> {
+    release: &'a Release,
+    once: Option<&'a Vec<String>>,
+    stamp: Option<Stamp>,
+}
+
 /// Writes the intent down: numbers first, so that none is ever used twice, then a directory for each instance.
 fn create(
     keeper: &Keeper,
     state: &mut State,
     name: &GroupName,
-    release: &Release,
-    once: Option<&Vec<String>>,
+    made: &Made<'_>,
     n: u32,
 ) -> Result<(), Fault> {
+    let Made { release, once, stamp } = *made;
     let Some(group) = state.groups.get_mut(name) else { return Ok(()) };
     let first = group.sum.last + 1;
     let sum = Sum { last: group.sum.last + u64::from(n), ..group.sum.clone() };
@@ -251,7 +273,7 @@ fn create(
     group.sum = sum;
     for number in first..first + u64::from(n) {
         let id = InstanceId::new(format!("{name}-{number}")).map_err(|e| Fault::yours("bad-spec", e.to_string()))?;
-        let used = state.instances.values().map(|i| i.record.ground.address).collect();
+        let used = state.addresses();
         let (address, last) = net::next_address(keeper.network.subnet, &used, state.last_address).ok_or_else(|| {
             Fault::world("no-address", format!("every address of {} is in use", keeper.network.subnet)).hint("scale something in first")
         })?;
@@ -275,6 +297,7 @@ fn create(
             number,
             release: release.clone(),
             once: once.cloned(),
+            stamp,
             created: disk::now(),
             ground,
         };
@@ -318,46 +341,4 @@ fn let_go(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName) {
     group.prepared = false;
     let (objects, keeper) = (std::mem::take(&mut group.objects), keeper.clone());
     keeper.clone().tasks.spawn_blocking(move || objects.iter().for_each(|object| instance::unmount_unused(&keeper, object, None)));
-}
-
-/// Writes the group's target file if it would change; removes it when nothing is left to say.
-fn tell_balancer(keeper: &Keeper, state: &mut State, name: &GroupName) {
-    let release = match state.groups.get(name).and_then(Group::declared).map(|d| &d.spec.wish) {
-        Some(GroupWish::Run { release, once: None, .. }) => Some(release.clone()),
-        _ => state.of_group(name).find(|i| i.record.once.is_none()).map(|i| i.record.release.clone()),
-    };
-    let content = release.filter(|r| r.port.is_some()).and_then(|release| {
-        let targets = state.of_group(name).filter(|i| i.is_target());
-        let mut targets: Vec<Target> = targets
-            .filter_map(|i| Some(Target { id: i.record.id.clone(), addr: i.address()?, draining: i.stage == Stage::Ending }))
-            .collect();
-        targets.sort_by_key(|target| target.addr);
-        let file = TargetFile {
-            group: name.clone(),
-            service: release.service,
-            release: release.number,
-            health: release.health,
-            drain: release.drain,
-            route: release.route,
-            targets,
-        };
-        disk::encode(&file).ok()
-    });
-    let path = keeper.layout.target(name);
-    let Some(group) = state.groups.get_mut(name) else { return };
-    if group.target.is_none() {
-        group.target = std::fs::read(&path).ok();
-    }
-    if group.target == content {
-        return;
-    }
-    let result = match &content {
-        Some(bytes) => disk::write(&path, bytes, false),
-        None => std::fs::remove_file(&path)
-            .or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(disk::at(&path, "removing", e)) }),
-    };
-    match result {
-        Ok(()) => group.target = content,
-        Err(fault) => group.trouble = Some(told(&fault)),
-    }
 }

@@ -1,6 +1,6 @@
 //! What is written down of one instance. The shim reads [`Record`]; both sides write the rest.
 
-use model::{GroupName, InstanceId, Release, Time};
+use model::{GroupName, InstanceId, Release, Stamp, Time};
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -16,6 +16,9 @@ pub struct Record {
     /// A test instead of the service.
     #[serde(default)]
     pub once: Option<Vec<String>>,
+    /// Of the declaration that it was made for: what fences the group if its own file is lost.
+    #[serde(default)]
+    pub stamp: Option<Stamp>,
     pub created: Time,
     pub ground: Ground,
 }
@@ -63,4 +66,35 @@ pub struct Ended {
     /// Why its program never began, if it never did.
     #[serde(default)]
     pub failed: Option<String>,
+    /// Processes of it that the kernel killed for want of memory.
+    #[serde(default)]
+    pub oom_kills: u64,
+}
+
+impl Ended {
+    pub fn new(code: i32, failed: Option<String>) -> Self {
+        Self { code, at: crate::disk::now(), failed, oom_kills: 0 }
+    }
+
+    /// The program itself was killed for want of memory, as far as its exit and its control group say.
+    pub fn by_oom(&self) -> bool {
+        self.oom_kills > 0 && self.code == 137
+    }
+
+    /// For people.
+    pub fn reason(&self) -> String {
+        if let Some(why) = &self.failed {
+            return format!("it never began: {why}");
+        }
+        let exit = match self.code {
+            0 => "it ended by itself with exit code 0".to_string(),
+            code @ 129..=192 => format!("it was ended by signal {}", code - 128),
+            code => format!("it ended by itself with exit code {code}"),
+        };
+        match (self.by_oom(), self.oom_kills) {
+            (true, _) => "the kernel killed it for want of memory: it reached its memory limit".to_string(),
+            (false, 0) => exit,
+            (false, n) => format!("{exit}, after the kernel had killed {n} of its processes for want of memory"),
+        }
+    }
 }

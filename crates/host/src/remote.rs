@@ -1,7 +1,7 @@
 //! The keeper as the engine sees it, over its socket.
 
 use api::host::{DeclareGroup, HostCounters};
-use api::{Blocking, Client, paths};
+use api::{Blocking, Client, fleet, paths};
 use model::{Fault, GroupHeld, GroupName, GroupSeen, GroupSpec, Layout, Stamp};
 use rotation::{GroupInventory, Provider};
 use tokio::runtime::Handle;
@@ -20,6 +20,14 @@ impl Remote {
 
     pub fn counters(&self) -> Result<HostCounters, Fault> {
         self.0.get(paths::COUNTERS)
+    }
+
+    pub fn alarms(&self) -> Result<Vec<fleet::Alarm>, Fault> {
+        self.0.get(fleet::ALARMS)
+    }
+
+    pub fn happened(&self, after: u64) -> Result<Vec<fleet::Happened>, Fault> {
+        self.0.get(&format!("{}?after={after}", fleet::HAPPENED))
     }
 
     pub fn health(&self) -> Result<paths::Health, Fault> {

@@ -3,18 +3,19 @@
 use crate::declared::{self, Declared, Take};
 use crate::disk;
 use crate::keeper::Keeper;
-use crate::reconcile;
 use crate::state::Held;
+use crate::{alarms, files};
+use ::disk::state::Mark;
 use api::host::{DeclareGroup, HostCounters};
-use api::paths;
+use api::{fleet, paths};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use model::{Fault, GroupHeld, GroupName, GroupSeen, Layout};
+use model::{Fault, GroupHeld, GroupName, GroupSeen, GroupWish, Layout};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::net::UnixListener;
@@ -55,6 +56,8 @@ pub async fn serve(listener: UnixListener, keeper: Arc<Keeper>) -> Result<(), Fa
     let router = Router::new()
         .route(paths::HEALTH, get(health))
         .route(paths::COUNTERS, get(counters))
+        .route(fleet::ALARMS, get(alarms_of))
+        .route(fleet::HAPPENED, get(happened))
         .route(paths::GROUPS, get(groups))
         .route(&one, get(group).put(declare))
         .route(paths::INVENTORY, get(inventory))
@@ -74,6 +77,20 @@ async fn health() -> Json<paths::Health> {
 
 async fn counters(State(keeper): State<Arc<Keeper>>) -> Json<HostCounters> {
     Json(keeper.counters.now())
+}
+
+async fn alarms_of(State(keeper): State<Arc<Keeper>>) -> Json<Vec<fleet::Alarm>> {
+    Json(alarms::alarms(&keeper))
+}
+
+#[derive(serde::Deserialize)]
+struct After {
+    #[serde(default)]
+    after: u64,
+}
+
+async fn happened(State(keeper): State<Arc<Keeper>>, Query(after): Query<After>) -> Json<Vec<fleet::Happened>> {
+    Json(keeper.history.after(after.after))
 }
 
 fn name(text: String) -> Result<GroupName, Refusal> {
@@ -103,10 +120,7 @@ async fn inventory(State(keeper): State<Arc<Keeper>>) -> Json<Vec<GroupHeld>> {
     names.extend(state.instances.values().map(|i| &i.record.group));
     names.sort();
     names.dedup();
-    let spec = |name: &GroupName| match state.groups.get(name).map(|g| &g.held) {
-        Some(Held::Good(declared)) => Some(declared.spec.clone()),
-        Some(Held::Corrupt(_)) | None => None,
-    };
+    let spec = |name: &GroupName| state.groups.get(name).and_then(|g| g.declared()).map(|d| d.spec.clone());
     Json(names.into_iter().map(|name| GroupHeld { seen: state.seen(name, now), spec: spec(name) }).collect())
 }
 
@@ -132,29 +146,38 @@ fn take(keeper: &Keeper, call: DeclareGroup) -> Result<(), Fault> {
     let name = call.spec.group.clone();
     let corrupt = |why: &str| Err(Fault::world("corrupt-state", format!("{name}: {why}")).again(false));
     let known = keeper.state().groups.get(&name).map(|group| match &group.held {
-        Held::Good(declared) => Ok(declared.clone()),
-        Held::Corrupt(why) => Err(why.clone()),
+        Held::Good(declared) => (Some(declared.clone()), None),
+        Held::Lost { why, kept } => (kept.clone(), Some(why.clone())),
     });
-    let held = match known {
-        Some(Ok(declared)) => Some(declared),
-        Some(Err(why)) => return corrupt(&why),
+    let (held, lost) = match known {
+        Some(known) => known,
         // The reconciler may not have read the files yet.
         None => match disk::read_json::<Declared>(&keeper.layout.group(&name)) {
-            disk::Read::Good(declared) => Some(declared),
-            disk::Read::Missing => None,
-            disk::Read::Bad(why) => return corrupt(&why),
+            disk::Read::Good(declared) => (Some(declared), None),
+            disk::Read::Missing => {
+                let kept = keeper.state().kept(&name);
+                let lost = kept.is_some().then(|| "its file is missing".to_string());
+                (kept, lost)
+            }
+            disk::Read::Bad(why) => (keeper.state().kept(&name), Some(why)),
         },
     };
-    if declared::judge(held.as_ref(), call.stamp, &call.spec)? == Take::Same {
+    if let (None, Some(why), GroupWish::Run { .. }) = (&held, &lost, &call.spec.wish) {
+        // It may have been a tombstone.
+        return corrupt(why);
+    }
+    // What is known of a lost one may be less than what was declared: only what contradicts it is refused.
+    if declared::judge(held.as_ref(), call.stamp, &call.spec)? == Take::Same && lost.is_none() {
         return Ok(());
     }
     let new = Declared { stamp: call.stamp, spec: call.spec };
     disk::write_json(&keeper.layout.group(&name), &new)?;
     // A group that is not held yet is read from the file, with what is remembered of it.
     if let Some(group) = keeper.state().groups.get_mut(&name) {
+        group.mark = Mark::of(&keeper.layout.group(&name));
         group.held = Held::Good(new);
     } else {
-        reconcile::read_group(keeper, &mut keeper.state(), &name);
+        files::read_group(keeper, &mut keeper.state(), &name);
     }
     keeper.nudge();
     Ok(())

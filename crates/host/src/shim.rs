@@ -42,6 +42,8 @@ pub struct Began {
 pub fn shim(dir: &Path) -> Result<(), Fault> {
     let _ = nix::unistd::setsid();
     let place = Place(dir.to_path_buf());
+    // The data directory may be moved while the instance runs: how it ended is written where its directory is by then.
+    let here = if std::env::set_current_dir(dir).is_ok() { Place(PathBuf::from(".")) } else { place.clone() };
     let Ok(Some(_lock)) = Lock::take_within(&place.lock(), false, LOCK_WITHIN) else { return Ok(()) };
     if place.began().exists() || place.exit().exists() {
         return Ok(());
@@ -61,7 +63,8 @@ pub fn shim(dir: &Path) -> Result<(), Fault> {
             let code = wait(started.pid);
             // The pipe closes when the last process of the instance is gone; its last words are worth a moment.
             let _ = log.recv_timeout(Duration::from_millis(500));
-            finish(&place, code, None)
+            let oom_kills = cgroup::oom_kills(&record.ground.cgroup).unwrap_or(0);
+            disk::write_json_quick(&here.exit(), &Ended { oom_kills, ..Ended::new(code, None) })
         }
         Err(fault) => finish(&place, 127, Some(fault.message)),
     };
@@ -70,7 +73,7 @@ pub fn shim(dir: &Path) -> Result<(), Fault> {
 }
 
 fn finish(place: &Place, code: i32, failed: Option<String>) -> Result<(), Fault> {
-    disk::write_json_quick(&place.exit(), &Ended { code, at: disk::now(), failed })
+    disk::write_json_quick(&place.exit(), &Ended::new(code, failed))
 }
 
 /// Closed when the log has been read to its end.

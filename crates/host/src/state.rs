@@ -3,11 +3,13 @@
 
 use crate::decide::{self, Stage, There};
 use crate::declared::{Declared, Sum};
+use crate::history::About;
 use crate::probe::Pulse;
 use crate::record::{Ended, Ending, Record, Started};
-use model::{Digest, Exit, GroupName, GroupSeen, GroupWish, InstanceId, InstanceSeen, InstanceState, WishSeen};
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use ::disk::state::Mark;
+use model::{Digest, Exit, GroupName, GroupSeen, GroupSpec, GroupWish, InstanceId, InstanceSeen, InstanceState, Stamp, Target, WishSeen};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 #[derive(Default)]
@@ -16,14 +18,36 @@ pub struct State {
     pub instances: BTreeMap<InstanceId, Instance>,
     /// The last byte of the address that was given last.
     pub last_address: u8,
+    /// Instances that run and of which too little can be read to follow them: they are left alone, in every way.
+    pub strays: BTreeMap<String, Stray>,
+    /// When the files were last held against what is known.
+    pub verified: Option<Instant>,
+}
+
+pub struct Stray {
+    pub why: String,
+    pub group: Option<GroupName>,
+    /// As the balancer was told of it.
+    pub target: Option<Target>,
 }
 
 /// A group's file, as it was read.
-#[allow(clippy::large_enum_variant, reason = "nearly all are of the large kind")]
 pub enum Held {
     Good(Declared),
-    /// It does not decode: nobody acts on this group until somebody mends it.
-    Corrupt(String),
+    /// Both copies are damaged, or missing though the group has instances. Nothing is ended for that; `kept`, made of what is known of
+    /// the instances, says what the dead among them are replaced by. None: nothing is known.
+    Lost { why: String, kept: Option<Declared> },
+}
+
+/// What the balancer was told of a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Told {
+    #[default]
+    Unknown,
+    /// There is no file, and none is needed.
+    Nothing,
+    /// This, in a file that stood like this afterwards.
+    File(Vec<u8>, Mark),
 }
 
 pub struct Group {
@@ -41,9 +65,19 @@ pub struct Group {
     pub prepared: bool,
     /// What was mounted for it, until it is gone.
     pub objects: Vec<Digest>,
-    /// The target file as it was written last.
-    pub target: Option<Vec<u8>>,
+    pub told: Told,
+    /// The declaration's file as it stood when it was last found whole.
+    pub mark: Mark,
+    /// Servers made in a row for sick ones, when the last was made, and when another may be.
+    pub cures: u32,
+    pub last_cure: Option<Instant>,
+    pub no_cure_before: Option<Instant>,
+    /// Since fewer servers are healthy than there should be.
+    pub short_since: Option<Instant>,
 }
+
+/// After so long without a cure the next is the first again.
+const CURES_QUIET: Duration = Duration::from_secs(30 * 60);
 
 pub struct Instance {
     pub record: Record,
@@ -54,6 +88,14 @@ pub struct Instance {
     /// Its end has been counted and answered.
     pub settled: bool,
     pub pulse: Pulse,
+    /// It passed a health check once, also for an earlier keeper.
+    pub was_healthy: bool,
+    /// Since this keeper follows it.
+    pub up_since: Option<Instant>,
+    /// That it is sick is in the history.
+    pub told_sick: bool,
+    /// Processes of it that were killed for want of memory and are in the history.
+    pub oom_kills: u64,
 }
 
 impl Group {
@@ -68,15 +110,29 @@ impl Group {
             preparing: false,
             prepared: false,
             objects: Vec::new(),
-            target: None,
+            told: Told::Unknown,
+            mark: Mark::default(),
+            cures: 0,
+            last_cure: None,
+            no_cure_before: None,
+            short_since: None,
         }
     }
 
+    /// What is made true: as it was declared, or as far as it is still known.
     pub fn declared(&self) -> Option<&Declared> {
         match &self.held {
             Held::Good(declared) => Some(declared),
-            Held::Corrupt(_) => None,
+            Held::Lost { kept, .. } => kept.as_ref(),
         }
+    }
+
+    /// A server was made for a sick one: the next waits.
+    pub fn slow_cures(&mut self, now: Instant) {
+        let quiet = self.last_cure.is_none_or(|last| now.duration_since(last) > CURES_QUIET);
+        self.cures = if quiet { 1 } else { self.cures.saturating_add(1) };
+        self.last_cure = Some(now);
+        self.no_cure_before = Some(now + Duration::from_millis(decide::cure_pause_ms(self.cures)));
     }
 
     /// A launch failed, or what was launched ended too soon: the next waits longer.
@@ -90,7 +146,43 @@ impl Group {
 
 impl Instance {
     pub fn new(record: Record) -> Self {
-        Self { record, stage: Stage::Intended, started: None, ending: None, ended: None, settled: false, pulse: Pulse::default() }
+        Self {
+            record,
+            stage: Stage::Intended,
+            started: None,
+            ending: None,
+            ended: None,
+            settled: false,
+            pulse: Pulse::default(),
+            was_healthy: false,
+            up_since: None,
+            told_sick: false,
+            oom_kills: 0,
+        }
+    }
+
+    /// Whom the history tells of.
+    pub fn about(&self) -> About {
+        About {
+            service: Some(self.record.release.service.clone()),
+            group: Some(self.record.group.clone()),
+            instance: Some(self.record.id.clone()),
+        }
+    }
+
+    /// For how long it has failed its health checks, if that is too long: another is to take its place.
+    pub fn sick_ms(&self, now: Instant) -> Option<u64> {
+        if self.stage != Stage::Up || self.record.once.is_some() {
+            return None;
+        }
+        let health = &self.record.release.health;
+        let (since_ms, at_most) = if self.was_healthy {
+            (self.pulse.unhealthy_ms(now)?, decide::sick_after_ms(health.every_ms, health.unhealthy_after))
+        } else {
+            let up = self.up_since?;
+            (u64::try_from(now.saturating_duration_since(up).as_millis()).unwrap_or(u64::MAX), decide::NEVER_HEALTHY_MS)
+        };
+        (self.pulse.passing_since.is_none() && since_ms >= at_most).then_some(since_ms)
     }
 
     pub fn address(&self) -> Option<SocketAddr> {
@@ -129,14 +221,40 @@ impl State {
         self.instances.values().filter(move |i| i.record.group == *group)
     }
 
-    pub fn there(&self, group: &GroupName) -> Vec<There> {
+    /// That are in use.
+    pub fn addresses(&self) -> BTreeSet<Ipv4Addr> {
+        let strays = self.strays.values().filter_map(|stray| match stray.target.as_ref()?.addr {
+            SocketAddr::V4(addr) => Some(*addr.ip()),
+            SocketAddr::V6(_) => None,
+        });
+        self.instances.values().map(|i| i.record.ground.address).chain(strays).collect()
+    }
+
+    /// `now`: servers of a group that was never healthy are none of the keeper's business, but of whoever brings it up.
+    pub fn there(&self, group: &GroupName, now: Instant) -> Vec<There> {
+        let proven = self.groups.get(group).is_some_and(|g| g.sum.proven);
         let there = |i: &Instance| There {
             id: i.record.id.clone(),
             number: i.record.number,
             stage: i.stage,
             healthy: i.stage == Stage::Up && i.pulse.passing_since.is_some(),
+            sick: proven && i.sick_ms(now).is_some(),
         };
         self.of_group(group).map(there).collect()
+    }
+
+    /// What a group's instances say was declared, where its own file no longer does: the newest release among them, as many as there
+    /// are and were not to end, and the newest stamp.
+    pub fn kept(&self, name: &GroupName) -> Option<Declared> {
+        let staying: Vec<&Instance> = self.of_group(name).filter(|i| i.ending.is_none()).collect();
+        let newest = self.of_group(name).max_by_key(|i| i.record.number)?;
+        let stamp = self.of_group(name).filter_map(|i| i.record.stamp).max().unwrap_or(Stamp { fence: model::Fence(0), seq: 0 });
+        let wish = GroupWish::Run {
+            release: newest.record.release.clone(),
+            count: u32::try_from(staying.len()).unwrap_or(u32::MAX),
+            once: newest.record.once.clone(),
+        };
+        Some(Declared { stamp, spec: GroupSpec { group: name.clone(), service: newest.record.release.service.clone(), wish } })
     }
 
     pub fn seen(&self, name: &GroupName, now: Instant) -> GroupSeen {
@@ -147,18 +265,18 @@ impl State {
         let Some(group) = self.groups.get(name) else { return seen };
         seen.deaths = group.sum.deaths;
         seen.trouble = group.trouble.clone();
-        match &group.held {
-            Held::Corrupt(why) => seen.trouble = Some(why.clone()),
-            Held::Good(declared) => {
-                seen.stamp = Some(declared.stamp);
-                if let GroupWish::Run { release, .. } = &declared.spec.wish {
-                    seen.release = Some(release.digest());
-                }
-                seen.wish = match &declared.spec.wish {
-                    GroupWish::Run { release, count, .. } => WishSeen::Run { release: release.number, count: *count },
-                    GroupWish::Gone => WishSeen::Gone,
-                };
+        if let Held::Lost { why, .. } = &group.held {
+            seen.trouble = Some(why.clone());
+        }
+        if let Some(declared) = group.declared() {
+            seen.stamp = Some(declared.stamp);
+            if let GroupWish::Run { release, .. } = &declared.spec.wish {
+                seen.release = Some(release.digest());
             }
+            seen.wish = match &declared.spec.wish {
+                GroupWish::Run { release, count, .. } => WishSeen::Run { release: release.number, count: *count },
+                GroupWish::Gone => WishSeen::Gone,
+            };
         }
         seen
     }
@@ -196,7 +314,43 @@ mod tests {
             gateway: [198, 18, 0, 1].into(),
             address: [198, 18, 0, 2].into(),
         };
-        Instance::new(Record { id, group, number: 1, release: release(1), once: None, created: model::Time(0), ground })
+        Instance::new(Record { id, group, number: 1, release: release(1), once: None, stamp: None, created: model::Time(0), ground })
+    }
+
+    #[test]
+    fn a_server_is_sick_when_it_was_healthy_and_fails_for_long() {
+        let begin = Instant::now();
+        let at = |ms| begin + Duration::from_millis(ms);
+        let mut one = instance();
+        (one.stage, one.up_since) = (Stage::Up, Some(begin));
+        assert_eq!(one.sick_ms(at(decide::NEVER_HEALTHY_MS - 1)), None, "it may be slow to start");
+        assert!(one.sick_ms(at(decide::NEVER_HEALTHY_MS)).is_some());
+        one.was_healthy = true;
+        one.pulse.take(true, 3, at(0));
+        let after = decide::sick_after_ms(one.record.release.health.every_ms, one.record.release.health.unhealthy_after);
+        (0..3).for_each(|_| one.pulse.take(false, 3, at(10)));
+        assert_eq!((one.sick_ms(at(9 + after)), one.sick_ms(at(10 + after))), (None, Some(after)));
+        one.pulse.take(true, 3, at(11 + after));
+        assert_eq!(one.sick_ms(at(20 + after)), None);
+    }
+
+    /// Its file is lost: what the instances say keeps them, and no fewer.
+    #[test]
+    fn a_lost_declaration_is_kept_by_the_instances() {
+        let mut state = State::default();
+        let name = GroupName::new("web-r1-1").unwrap();
+        assert_eq!(state.kept(&name), None);
+        for number in 1..=4u64 {
+            let mut one = instance();
+            one.record.id = model::InstanceId::new(format!("web-r1-1-{number}")).unwrap();
+            one.record.number = number;
+            one.record.stamp = Some(crate::testing::stamp(number % 3, 7));
+            one.ending = (number == 4).then_some(Ending { at: model::Time(1) });
+            state.instances.insert(one.record.id.clone(), one);
+        }
+        let kept = state.kept(&name).unwrap();
+        assert_eq!(kept.stamp, crate::testing::stamp(2, 7));
+        assert!(matches!(kept.spec.wish, GroupWish::Run { count: 3, once: None, .. }), "{kept:?}");
     }
 
     /// A keeper that was killed with -9 comes back while customers are being served: its servers stay known from its first look on.
@@ -211,7 +365,7 @@ mod tests {
             one.stage = stage;
             assert!(one.is_target(), "{stage:?}");
         }
-        one.ended = Some(Ended { code: 0, at: model::Time(2), failed: None });
+        one.ended = Some(Ended::new(0, None));
         assert!(!one.is_target(), "it has ended");
     }
 }

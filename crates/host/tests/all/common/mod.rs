@@ -170,7 +170,7 @@ impl Host {
         self.remote.observe(&GroupName::new(group).unwrap()).unwrap()
     }
 
-    pub fn until(&self, group: &str, what: &str, good: impl Fn(&GroupSeen) -> bool) -> GroupSeen {
+    pub fn until(&self, group: &str, what: &str, mut good: impl FnMut(&GroupSeen) -> bool) -> GroupSeen {
         let begin = Instant::now();
         loop {
             let seen = self.observe(group);
@@ -192,7 +192,8 @@ impl Host {
 
     pub fn target(&self, group: &str) -> Option<TargetFile> {
         let bytes = std::fs::read(self.layout.target(&GroupName::new(group).unwrap())).ok()?;
-        Some(serde_json::from_slice(&bytes).unwrap())
+        let file: TargetFile = serde_json::from_slice(::disk::state::content(&bytes)).unwrap();
+        Some(file).filter(|file| !file.targets.is_empty())
     }
 
     pub fn drained(&self, id: &InstanceId) {
@@ -209,7 +210,7 @@ impl Host {
 
     fn json(&self, id: &str, file: &str) -> serde_json::Value {
         let path = self.layout.instances().join(id).join(file);
-        serde_json::from_slice(&std::fs::read(path).unwrap_or_default()).unwrap_or_default()
+        serde_json::from_slice(::disk::state::content(&std::fs::read(path).unwrap_or_default())).unwrap_or_default()
     }
 
     /// The most that a file in memory, which the keeper has open, and its own pages take up.
@@ -228,6 +229,15 @@ impl Host {
 
     pub fn kill_shim(&self, id: &InstanceId) {
         kill(self.json(id.as_str(), "began")["pid"].as_i64().unwrap());
+    }
+
+    /// Its processes stop, and live.
+    pub fn freeze(&self, id: &InstanceId) {
+        sh(&format!("kill -STOP {}", self.json(id.as_str(), "started.json")["pid"].as_i64().unwrap()));
+    }
+
+    pub fn happened(&self) -> Vec<api::fleet::Happened> {
+        self.remote.happened(0).unwrap()
     }
 
     pub fn print_spent(&self) {

@@ -1,0 +1,103 @@
+//! What somebody should look at, read off the keeper's state and its history. It decides nothing and changes nothing but the history.
+
+use crate::cgroup;
+use crate::decide::Stage;
+use crate::disk;
+use crate::keeper::Keeper;
+use crate::state::{Group, Held, State};
+use api::fleet::{Alarm, HappenedKind};
+use model::{GroupName, GroupWish, InstanceId, Time};
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// What happened is told for so long.
+const RECENT_MS: u64 = 15 * 60 * 1_000;
+/// Fewer healthy servers than there should be for so long: a replacement takes less.
+const SHORT_MS: u128 = 10_000;
+
+pub fn alarms(keeper: &Keeper) -> Vec<Alarm> {
+    let mut alarms = {
+        let state = keeper.state();
+        let now = Instant::now();
+        let groups = state.groups.iter().flat_map(|(name, group)| of_group(&state, name, group, now));
+        let strays = state.strays.values().map(|stray| Alarm::new("state-damaged", None, stray.why.clone()));
+        groups.chain(strays).collect::<Vec<_>>()
+    };
+    alarms.extend(recent(keeper, disk::now()));
+    alarms
+}
+
+fn of_group(state: &State, name: &GroupName, group: &Group, now: Instant) -> Vec<Alarm> {
+    let mut alarms = Vec::new();
+    let service = group.declared().map(|d| d.spec.service.clone());
+    if let Held::Lost { why, .. } = &group.held {
+        alarms.push(Alarm::new("state-damaged", service.clone(), why.clone()));
+    }
+    let (Some(since), Some(GroupWish::Run { count, .. })) = (group.short_since, group.declared().map(|d| &d.spec.wish)) else {
+        return alarms;
+    };
+    let for_s = now.saturating_duration_since(since);
+    if for_s.as_millis() < SHORT_MS {
+        return alarms;
+    }
+    let up = || state.of_group(name).filter(|i| i.stage == Stage::Up);
+    let healthy = up().filter(|i| i.pulse.passing_since.is_some()).count();
+    let failing: Vec<String> = up().filter(|i| i.pulse.passing_since.is_none()).map(|i| i.record.id.to_string()).collect();
+    let mut text = format!("{healthy} of {count} servers of {name} are healthy, for {} s", for_s.as_secs());
+    if !failing.is_empty() {
+        text.push_str(&format!("; {} fail their health checks", failing.join(", ")));
+    }
+    if healthy == 0 && failing.len() >= *count as usize {
+        text.push_str(
+            ". All of them: the reason may be something that they share. None is ended before another is healthy, and replacements come one by one",
+        );
+    }
+    if let Some(trouble) = &group.trouble {
+        text.push_str(&format!("; the last launch failed: {trouble}"));
+    }
+    text.push_str(&format!(". See `afresh events`, `afresh logs {name}-N`"));
+    alarms.push(Alarm::new("unhealthy", service, text));
+    alarms
+}
+
+/// One for each group and kind, with the last of them.
+fn recent(keeper: &Keeper, now: Time) -> Vec<Alarm> {
+    let mut all: BTreeMap<(Option<GroupName>, HappenedKind), (u32, Alarm)> = BTreeMap::new();
+    for one in keeper.history.after(0).into_iter().filter(|one| now.since(one.at) < RECENT_MS) {
+        // What is still so is an alarm of its own.
+        if matches!(one.kind, HappenedKind::Unhealthy | HappenedKind::Damaged) {
+            continue;
+        }
+        let count = all.get(&(one.group.clone(), one.kind)).map_or(0, |(n, _)| *n) + 1;
+        let ago = now.since(one.at) / 1_000;
+        let more = if count > 1 { format!(" (the last of {count} within 15 min)") } else { String::new() };
+        let alarm = Alarm::new(one.kind.code(), one.service, format!("{}, {ago} s ago{more}", one.text));
+        all.insert((one.group, one.kind), (count, alarm));
+    }
+    all.into_values().map(|(_, alarm)| alarm).collect()
+}
+
+/// Processes inside of instances that the kernel killed for want of memory while the instance goes on.
+pub fn look_for_oom(keeper: &Keeper) {
+    let live: Vec<(InstanceId, String)> = {
+        let state = keeper.state();
+        state.instances.values().filter(|i| i.stage == Stage::Up).map(|i| (i.record.id.clone(), i.record.ground.cgroup.clone())).collect()
+    };
+    for (id, group) in live {
+        let Some(kills) = cgroup::oom_kills(&group) else { continue };
+        let mut state = keeper.state();
+        let Some(one) = state.instances.get_mut(&id).filter(|one| one.stage == Stage::Up) else { continue };
+        let more = kills.saturating_sub(one.oom_kills);
+        // If that was the program itself, its end is on its way and says so.
+        let lives = one.started.as_ref().is_some_and(|s| crate::process::start_of(s.pid) == Some(s.pid_start));
+        if more == 0 || !lives {
+            continue;
+        }
+        one.oom_kills = kills;
+        let about = one.about();
+        drop(state);
+        keeper.counters.change(|c| c.oom_kills += more);
+        let text = format!("{more} processes inside {id} were killed by the kernel for want of memory; the server itself goes on");
+        keeper.history.add(HappenedKind::OomInside, about, &text);
+    }
+}

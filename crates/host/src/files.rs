@@ -1,0 +1,262 @@
+//! The keeper's state files as they are found: declarations, what is remembered of groups, target files. Damage and absence are never
+//! read as a wish. What is known is written again; what is not known keeps everything that runs as it is, and an alarm says so.
+//!
+//! ```text
+//! a copy is damaged or missing ─▶ the other is read, both are written again         (mended)
+//! both, this keeper knows it   ─▶ written again from memory                         (mended)
+//! both, and nobody knows it    ─▶ kept as its instances say, until it is declared or put back   (damaged)
+//! ```
+
+use crate::decide::Stage;
+use crate::declared::{Declared, Sum};
+use crate::disk::{self, Read};
+use crate::history::About;
+use crate::keeper::{Keeper, sum_path};
+use crate::reconcile::told;
+use crate::state::{Group, Held, State, Stray, Told};
+use ::disk::Lasting;
+use ::disk::state::{self as copies, Found, Mark};
+use api::fleet::HappenedKind;
+use model::{Fault, GroupName, GroupWish, Release, Target, TargetFile};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+/// More instances than this are not made without one log of them being kept.
+const LEAP: u64 = 1_000;
+/// Files are held against what is known so often.
+const VERIFY_EVERY: Duration = Duration::from_secs(2);
+/// The target file of a group that is over stays for so long, naming nobody: the balancer has read it by then.
+const OVER_FOR: Duration = Duration::from_secs(600);
+
+/// The declared state is on the disk; memory only saves reading a file that did not change. A group that has instances and no file is
+/// not an unwanted one.
+pub fn read_groups(keeper: &Keeper, state: &mut State) {
+    let files = copies::names(&keeper.layout.groups(), ".json").unwrap_or_default();
+    for name in files.into_iter().filter_map(|file| GroupName::new(file).ok()) {
+        // Declarations come through this process, so a group that is held is read again only if it was lost.
+        if !state.groups.get(&name).is_some_and(|g| matches!(g.held, Held::Good(_))) {
+            read_group(keeper, state, &name);
+        }
+    }
+    let orphaned: BTreeSet<GroupName> =
+        state.instances.values().map(|i| i.record.group.clone()).filter(|name| !state.groups.contains_key(name)).collect();
+    for name in orphaned {
+        lose(keeper, state, &name, format!("{}: it is missing", keeper.layout.group(&name).display()));
+    }
+}
+
+/// From its file into memory.
+pub fn read_group(keeper: &Keeper, state: &mut State, name: &GroupName) {
+    let path = keeper.layout.group(name);
+    let mark = Mark::of(&path);
+    let known = state.groups.get(name);
+    if known.is_some_and(|group| group.mark == mark && !mark.is_absent()) {
+        return;
+    }
+    match disk::read_state::<Declared>(&path) {
+        Found::Absent => {}
+        Found::Good(good) if good.value.spec.group == *name => {
+            let declared = good.value;
+            let mut mark = mark;
+            if !good.twice {
+                mark = mend(keeper, name, &path, &declared, good.damage.as_deref());
+            }
+            let sum = read_sum(keeper, state, name);
+            let group = state.groups.entry(name.clone()).or_insert_with(|| Group::new(Held::Good(declared.clone()), sum));
+            (group.held, group.mark, group.trouble) = (Held::Good(declared), mark, None);
+        }
+        Found::Good(good) => lose(keeper, state, name, format!("{}: it is about {}", path.display(), good.value.spec.group)),
+        Found::Damaged(why) => lose(keeper, state, name, why),
+    }
+    if let Some(group) = state.groups.get_mut(name).filter(|group| matches!(group.held, Held::Lost { .. })) {
+        group.mark = mark;
+    }
+}
+
+fn mend(keeper: &Keeper, name: &GroupName, path: &Path, declared: &Declared, damage: Option<&str>) -> Mark {
+    match disk::write_json(path, declared) {
+        Ok(()) => {
+            if let Some(damage) = damage {
+                keeper.counters.change(|c| c.mended += 1);
+                let about = About { service: Some(declared.spec.service.clone()), group: Some(name.clone()), instance: None };
+                keeper.history.add(HappenedKind::Mended, about, &format!("{damage}; it was written again, and no server was touched"));
+            }
+            Mark::of(path)
+        }
+        Err(fault) => {
+            tracing::warn!("{fault}");
+            // Looked at again.
+            Mark::default()
+        }
+    }
+}
+
+/// Nobody can say what was declared.
+fn lose(keeper: &Keeper, state: &mut State, name: &GroupName, why: String) {
+    let kept = state.kept(name);
+    let what = match &kept {
+        Some(Declared { spec, .. }) => {
+            let count = if let GroupWish::Run { count, .. } = spec.wish { count } else { 0 };
+            format!(
+                "{why}; its {count} servers are kept as they are, and replaced when they die. Put the file back from a backup, or deploy {} \
+                 again; to be rid of the servers, roll out another release",
+                spec.service
+            )
+        }
+        None => format!("{why}; nothing of {name} runs, and nothing is done. Put the file back from a backup, or remove it with its .spare"),
+    };
+    let about = About { service: kept.as_ref().map(|k| k.spec.service.clone()), group: Some(name.clone()), instance: None };
+    let held = Held::Lost { why: what.clone(), kept };
+    let known = state.groups.get(name).is_some_and(|group| matches!(group.held, Held::Lost { .. }));
+    match state.groups.get_mut(name) {
+        // What it was kept as before stays: servers may have died since.
+        Some(group) if known && matches!(&group.held, Held::Lost { kept: Some(_), .. }) => {}
+        Some(group) => group.held = held,
+        None => {
+            let sum = read_sum(keeper, state, name);
+            state.groups.insert(name.clone(), Group::new(held, sum));
+        }
+    }
+    if !known {
+        keeper.history.add(HappenedKind::Damaged, about, &what);
+    }
+}
+
+/// A sum that is missing or garbage is begun well behind every number in sight, so that none is used twice.
+fn read_sum(keeper: &Keeper, state: &State, name: &GroupName) -> Sum {
+    let (why, leap) = match disk::read_json::<Sum>(&sum_path(&keeper.layout, name)) {
+        Read::Good(sum) => return sum,
+        Read::Bad(why) => (why, LEAP),
+        Read::Missing => (String::new(), 0),
+    };
+    if !why.is_empty() {
+        let about = About { service: None, group: Some(name.clone()), instance: None };
+        keeper.history.add(HappenedKind::Damaged, about, &format!("{why}; deaths of {name} are counted from 0 again"));
+    }
+    let logs = disk::names(&keeper.layout.host().join("logs"));
+    let logged =
+        logs.iter().filter_map(|file| file.strip_suffix(".log")?.strip_prefix(name.as_str())?.strip_prefix('-')?.parse::<u64>().ok());
+    let last = state.of_group(name).map(|i| i.record.number).chain(logged).max().unwrap_or(0);
+    Sum { last: last + leap, ..Sum::default() }
+}
+
+/// Now and then: declarations that somebody else damaged or removed are written again from memory, and what may be readable again is read.
+pub fn verify(keeper: &Keeper, state: &mut State, now: Instant) {
+    if state.verified.is_some_and(|at| now.duration_since(at) < VERIFY_EVERY) {
+        return;
+    }
+    state.verified = Some(now);
+    let names: Vec<GroupName> = state.groups.keys().cloned().collect();
+    for name in names {
+        let path = keeper.layout.group(&name);
+        let Some(group) = state.groups.get(&name) else { continue };
+        let Held::Good(declared) = &group.held else { continue };
+        let mark = Mark::of(&path);
+        if group.mark == mark {
+            continue;
+        }
+        let mark = match disk::read_state::<Declared>(&path) {
+            Found::Good(good) if good.value == *declared && good.twice => mark,
+            Found::Good(good) if good.value == *declared => mend(keeper, &name, &path, declared, good.damage.as_deref()),
+            Found::Good(_) => {
+                let why = format!("{}: it says something else than was declared", path.display());
+                mend(keeper, &name, &path, declared, Some(&why))
+            }
+            Found::Absent => mend(keeper, &name, &path, declared, Some(&format!("{}: it is missing", path.display()))),
+            Found::Damaged(why) => mend(keeper, &name, &path, declared, Some(&why)),
+        };
+        if let Some(group) = state.groups.get_mut(&name) {
+            group.mark = mark;
+        }
+    }
+}
+
+/// An instance that runs and that cannot be followed: it is left alone, and the balancer goes on with it as it was told last.
+pub fn stray(keeper: &Keeper, name: String, why: String) {
+    let group = name.rsplit_once('-').and_then(|(group, _)| GroupName::new(group).ok());
+    let target = group.as_ref().and_then(|group| {
+        let file = disk::read_json::<TargetFile>(&keeper.layout.target(group)).good()?;
+        file.targets.into_iter().find(|target| target.id.as_str() == name)
+    });
+    let text = format!("{why}; {name} runs on and is not followed: its end is not seen. `afresh down` ends it, or end it by hand once another serves");
+    keeper.history.add(HappenedKind::Damaged, About { service: None, group: group.clone(), instance: name.parse().ok() }, &text);
+    keeper.state().strays.insert(name, Stray { why: text, group, target });
+}
+
+/// Writes the group's target file if it would change, or if somebody else changed it. Nobody is taken out by a file's absence: when
+/// nothing is left to say, the file names nobody, and is removed long after.
+pub fn tell_balancer(keeper: &Keeper, state: &mut State, name: &GroupName) {
+    let path = keeper.layout.target(name);
+    let release = match state.groups.get(name).and_then(Group::declared).map(|d| &d.spec.wish) {
+        Some(GroupWish::Run { release, once: None, .. }) => Some(release.clone()),
+        _ => state.of_group(name).find(|i| i.record.once.is_none()).map(|i| i.record.release.clone()),
+    };
+    let file = release.filter(|r| r.port.is_some()).map(|release| target_file(state, name, release));
+    let Some(group) = state.groups.get_mut(name) else { return };
+    let result = match file.map(|file| disk::encode(&file)) {
+        Some(Ok(bytes)) => write_target(keeper, name, group, &path, bytes),
+        Some(Err(fault)) => Err(fault),
+        None if group.told == Told::Nothing => Ok(()),
+        None => end_target(&path).map(|gone| group.told = if gone { Told::Nothing } else { Told::Unknown }),
+    };
+    if let Err(fault) = result {
+        group.trouble = Some(told(&fault));
+    }
+}
+
+fn target_file(state: &State, name: &GroupName, release: Release) -> TargetFile {
+    let instances = state.of_group(name).filter(|i| i.is_target());
+    let mut targets: Vec<Target> = instances
+        .filter_map(|i| Some(Target { id: i.record.id.clone(), addr: i.address()?, draining: i.stage == Stage::Ending }))
+        .collect();
+    targets.extend(state.strays.values().filter(|s| s.group.as_ref() == Some(name)).filter_map(|s| s.target.clone()));
+    targets.sort_by_key(|target| target.addr);
+    TargetFile {
+        group: name.clone(),
+        service: release.service,
+        release: release.number,
+        health: release.health,
+        drain: release.drain,
+        route: release.route,
+        targets,
+    }
+}
+
+fn write_target(keeper: &Keeper, name: &GroupName, group: &mut Group, path: &Path, bytes: Vec<u8>) -> Result<(), Fault> {
+    let mark = Mark::of(path);
+    let damaged = match &group.told {
+        Told::File(told, stood) if *told == bytes && *stood == mark => return Ok(()),
+        Told::File(_, stood) => *stood != mark,
+        Told::Unknown => match disk::read_state::<TargetFile>(path) {
+            Found::Good(good) => good.damage.is_some(),
+            Found::Damaged(_) => true,
+            Found::Absent => false,
+        },
+        Told::Nothing => false,
+    };
+    disk::write_state(path, &bytes, Lasting::Soon)?;
+    group.told = Told::File(bytes, Mark::of(path));
+    if damaged {
+        keeper.counters.change(|c| c.mended += 1);
+        let about = About { service: group.declared().map(|d| d.spec.service.clone()), group: Some(name.clone()), instance: None };
+        let text = format!("{}: it was damaged or missing; it was written again, and no server was touched", path.display());
+        keeper.history.add(HappenedKind::Mended, about, &text);
+    }
+    Ok(())
+}
+
+/// True: there is none any more.
+fn end_target(path: &Path) -> Result<bool, Fault> {
+    let old = || std::fs::metadata(path).and_then(|m| m.modified()).is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|d| d > OVER_FOR));
+    match disk::read_state::<TargetFile>(path) {
+        Found::Absent => return Ok(true),
+        Found::Good(good) if !good.value.targets.is_empty() => {
+            disk::write_state(path, &disk::encode(&TargetFile { targets: Vec::new(), ..good.value })?, Lasting::Soon)?;
+            return Ok(false);
+        }
+        Found::Good(_) if !old() => return Ok(false),
+        Found::Good(_) | Found::Damaged(_) => {}
+    }
+    copies::remove(path).map(|()| true).map_err(|e| disk::at(path, "removing", e))
+}
