@@ -15,7 +15,7 @@ use crate::{cgroup, ending, files, garbage, mounts, net, probe, process, runtime
 use model::{Digest, InstanceId};
 use rustix::process::Signal;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,7 +37,7 @@ pub fn adopt(keeper: &Arc<Keeper>) {
     for name in disk::names(&keeper.layout.instances()) {
         let dir = keeper.layout.instances().join(&name);
         let record = match disk::read_json::<Record>(&Place(dir.clone()).record()) {
-            Read::Good(record) if record.id.as_str() == name => record,
+            Read::Good(record) if record.id.as_str() == name => at_home(keeper, &dir, record),
             // It runs and cannot be followed: ending it for a damaged file would be worse.
             read if runs(&Place(dir.clone())) && !name.starts_with('.') => {
                 let why = match read {
@@ -54,9 +54,9 @@ pub fn adopt(keeper: &Arc<Keeper>) {
             }
         };
         let place = Place(dir);
-        let mut one = Instance::new(record);
+        let mut one = Instance::new(record.clone());
         one.ended = disk::read_json::<Ended>(&place.exit()).good();
-        one.started = disk::read_json::<Started>(&place.started()).good();
+        one.started = disk::read_json::<Started>(&place.started()).good().or_else(|| found_running(&place, &record));
         one.ending = disk::read_json::<Ending>(&place.ending()).good();
         one.was_healthy = place.healthy().exists();
         let taken_up = place.began().exists() || disk::is_held(&place.lock());
@@ -81,6 +81,43 @@ pub fn adopt(keeper: &Arc<Keeper>) {
             follow(keeper, &record, None);
         }
     }
+}
+
+/// In a data directory that was moved, a record names places where nothing is any more.
+fn at_home(keeper: &Keeper, dir: &Path, mut record: Record) -> Record {
+    let (was, is) = (record.ground.mounts.clone(), mounts::root(&keeper.layout));
+    let tail = is.strip_prefix(keeper.layout.root()).unwrap_or(Path::new("host/mounts"));
+    if was == is || !was.ends_with(tail) {
+        return record;
+    }
+    let was = was.ancestors().nth(tail.components().count()).map(Path::to_path_buf).unwrap_or_default();
+    let ground = &mut record.ground;
+    for path in [&mut ground.runtime_state, &mut ground.image_mount, &mut ground.mounts, &mut ground.log].into_iter().chain(&mut ground.artifact_mount) {
+        if let Ok(tail) = path.strip_prefix(&was) {
+            *path = keeper.layout.root().join(tail);
+        }
+    }
+    if let Err(fault) = disk::write_json_quick(&Place(dir.to_path_buf()).record(), &record) {
+        tracing::warn!("{fault}");
+    }
+    record
+}
+
+/// A program that runs though nothing that can be read says so: the pid that the runtime noted, if that process is in the instance's
+/// control group. Written down again.
+fn found_running(place: &Place, record: &Record) -> Option<Started> {
+    if !disk::is_held(&place.lock()) {
+        return None;
+    }
+    let pid: i32 = std::fs::read_to_string(place.0.join("pid")).ok()?.trim().parse().ok()?;
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    groups.lines().any(|line| line.ends_with(&record.ground.cgroup)).then_some(())?;
+    let started = Started { pid, pid_start: process::start_of(pid)?, at: record.created, spent_ms: Vec::new() };
+    tracing::warn!(instance = %record.id, pid, "{} was damaged or missing; the program was found by its control group", place.started().display());
+    if let Err(fault) = disk::write_json_quick(&place.started(), &started) {
+        tracing::warn!("{fault}");
+    }
+    Some(started)
 }
 
 /// Whether its shim or its program lives.
@@ -160,9 +197,7 @@ async fn until_started(
             reap(child);
             return Err(ended);
         }
-        // A file that cannot be read says that the program began: for that nobody is ended while the shim lives.
-        let began = matches!(disk::read_json::<Started>(&place.started()), Read::Bad(_));
-        if !lives || Instant::now() > until && !began {
+        if !lives || Instant::now() > until {
             let why = if lives { "it took too long" } else { "its shim ended without a word" };
             let said = std::fs::read_to_string(place.shim_log()).unwrap_or_default();
             let why = format!("the launch of {} failed: {why} {}", record.id, said.trim().chars().take(300).collect::<String>());

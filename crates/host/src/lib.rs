@@ -18,6 +18,7 @@ mod ending;
 mod files;
 mod garbage;
 mod history;
+pub mod identity;
 mod instance;
 mod keeper;
 mod mounts;

@@ -19,11 +19,7 @@ const WITHIN: Duration = Duration::from_secs(10);
 /// 198.18.0.0/15 (RFC 2544) holds so many /24.
 const SUBNETS: u32 = 512;
 
-/// 8 hex digits that say whose a thing on this host is.
-pub fn mark(layout: &Layout) -> String {
-    let root = layout.root().canonicalize().unwrap_or_else(|_| layout.root().to_path_buf());
-    hex::encode(Sha256::digest(root.as_os_str().as_encoded_bytes()))[..8].to_string()
-}
+pub use crate::identity::mark;
 
 /// At most 15 bytes, as every interface's name.
 pub fn bridge_name(mark: &str) -> String {
@@ -126,7 +122,8 @@ pub fn ensure(layout: &Layout, configured: Option<Subnet>) -> Result<Network, Fa
     let bridge = bridge_name(&mark);
     let alias = layout.root().canonicalize().unwrap_or_else(|_| layout.root().to_path_buf()).display().to_string();
     let there = std::fs::read_to_string(format!("/sys/class/net/{bridge}/ifalias")).ok();
-    if there.as_deref().is_some_and(|alias_there| !alias_there.trim().is_empty() && alias_there.trim() != alias) {
+    let other = |there: &str| !there.is_empty() && there != alias && crate::identity::is_other(layout, std::path::Path::new(there));
+    if there.as_deref().is_some_and(|there| other(there.trim())) {
         return Err(Fault::world("bridge-taken", format!("the bridge {bridge} belongs to {}", there.unwrap_or_default().trim()))
             .hint("use another data directory"));
     }

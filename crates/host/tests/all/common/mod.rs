@@ -192,7 +192,7 @@ impl Host {
 
     pub fn target(&self, group: &str) -> Option<TargetFile> {
         let bytes = std::fs::read(self.layout.target(&GroupName::new(group).unwrap())).ok()?;
-        let file: TargetFile = serde_json::from_slice(::disk::state::content(&bytes)).unwrap();
+        let file: TargetFile = serde_json::from_slice(::disk::state::content(&bytes)).ok()?;
         Some(file).filter(|file| !file.targets.is_empty())
     }
 

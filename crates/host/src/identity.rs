@@ -1,0 +1,429 @@
+//! Whose a data directory is. A marker that Afresh made says which one it is, and where it was used last, so that a directory of
+//! somebody else is never touched, a copy never takes the original's servers for its own, and a moved one goes on.
+//!
+//! ```text
+//! nothing there, or empty ─▶ made and marked
+//! marked ─┬ the same directory, here or renamed ─▶ known (moved: what says where it lies is written again)
+//!         ├ another one, and the marked place has the original ─▶ refused: a copy     ─ adopt ─▶ a new identity, nothing runs of it
+//!         └ marked on another machine ─▶ refused                                     ─ adopt ─▶ as above
+//! not marked ─┬ exactly what an older version made ─▶ marked, under the names that it has on this host
+//!             └ anything else ─▶ refused
+//! ```
+//!
+//! Names on the host (bridge, control groups) are made of the marker's `mark`, not of the path.
+
+use crate::disk::{self, names};
+use ::disk::state::Found;
+use model::{Fault, Layout, Time};
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::fs::File;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Marker {
+    /// 32 random hex digits.
+    id: String,
+    /// 8 hex digits: what names on the host are made of.
+    mark: String,
+    made: Time,
+    /// Where it was used last.
+    machine: String,
+    boot: String,
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+/// What a directory turned out to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    Made,
+    Known,
+    /// Of an older version; it is marked now.
+    Marked,
+    Moved {
+        from: PathBuf,
+    },
+    /// A copy that is a directory of its own now.
+    Adopted {
+        from: PathBuf,
+    },
+}
+
+pub fn path(layout: &Layout) -> PathBuf {
+    layout.root().join("afresh.json")
+}
+
+/// What tells a directory from a copy of it, and where it is.
+struct Place {
+    machine: String,
+    boot: String,
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Place {
+    fn of(root: &Path) -> Result<Place, Fault> {
+        let meta = std::fs::metadata(root).map_err(|e| disk::at(root, "looking at", e))?;
+        let text = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_string()).unwrap_or_default();
+        Ok(Place {
+            // Not the id itself: it is a secret of its machine (machine-id(5)).
+            machine: digest_of(&text("/etc/machine-id")),
+            boot: text("/proc/sys/kernel/random/boot_id"),
+            path: root.canonicalize().map_err(|e| disk::at(root, "resolving", e))?,
+            device: meta.dev(),
+            inode: meta.ino(),
+        })
+    }
+}
+
+/// Empty where the machine has none.
+fn digest_of(machine: &str) -> String {
+    if machine.len() < 32 { String::new() } else { hex::encode(Sha256::digest(format!("afresh {machine}")))[..32].to_string() }
+}
+
+/// For whoever is about to use the directory. Makes it if it is not there; never changes the mode of one that is.
+pub fn open(layout: &Layout, adopt: bool) -> Result<Identity, Fault> {
+    let root = layout.root();
+    let made = !root.exists();
+    if made {
+        let make = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root);
+        make.map_err(|e| disk::at(root, "making the data directory", e))?;
+    }
+    // Several begin at once: one of them marks it.
+    let folder = File::open(root).map_err(|e| disk::at(root, "opening", e))?;
+    flock(&folder, FlockOperation::LockExclusive).map_err(|e| disk::at(root, "locking", e))?;
+    let place = Place::of(root)?;
+    let marker = match disk::read_state::<Marker>(&path(layout)) {
+        Found::Good(good) => good.value,
+        found => {
+            let fresh = made || is_empty(root);
+            if !fresh {
+                private(root)?;
+                recognise(layout)?;
+            }
+            if let Found::Damaged(why) = found {
+                tracing::warn!("{why}; the directory is marked again");
+            }
+            let id = random_id()?;
+            let mark = if fresh { id[..8].to_string() } else { mark(layout) };
+            write(layout, &Marker { id, mark, made: disk::now(), ..Marker::at(place) })?;
+            return Ok(if made || fresh { Identity::Made } else { Identity::Marked });
+        }
+    };
+    private(root)?;
+    match judge(&marker, &place, id_at) {
+        Judged::Same if marker.is_at(&place) => Ok(Identity::Known),
+        Judged::Same => note(layout, &marker, place).map(|()| Identity::Known),
+        Judged::Moved => {
+            let from = marker.path.clone();
+            note(layout, &marker, place)?;
+            Ok(Identity::Moved { from })
+        }
+        Judged::Foreign(_) if adopt => {
+            forget(layout)?;
+            let id = random_id()?;
+            write(layout, &Marker { mark: id[..8].to_string(), id, made: disk::now(), ..Marker::at(place) })?;
+            Ok(Identity::Adopted { from: marker.path })
+        }
+        Judged::Foreign(fault) => Err(fault),
+    }
+}
+
+/// For whoever is about to end or remove what a directory runs: it must be marked, or of an older version, and used here.
+pub fn ours(layout: &Layout) -> Result<(), Fault> {
+    match disk::read_state::<Marker>(&path(layout)) {
+        Found::Good(good) => match judge(&good.value, &Place::of(layout.root())?, id_at) {
+            Judged::Foreign(fault) => Err(fault),
+            Judged::Same | Judged::Moved => Ok(()),
+        },
+        Found::Absent | Found::Damaged(_) => recognise(layout),
+    }
+}
+
+/// 8 hex digits that say whose a thing on this host is. Of a directory without a marker: as its instances carry them, else by its path,
+/// as older versions did it.
+pub fn mark(layout: &Layout) -> String {
+    let marked = disk::read_state::<Marker>(&path(layout)).good().map(|marker| marker.mark);
+    marked.or_else(|| carried(layout)).unwrap_or_else(|| {
+        let root = layout.root().canonicalize().unwrap_or_else(|_| layout.root().to_path_buf());
+        hex::encode(Sha256::digest(root.as_os_str().as_encoded_bytes()))[..8].to_string()
+    })
+}
+
+fn carried(layout: &Layout) -> Option<String> {
+    names(&layout.instances()).into_iter().find_map(|name| {
+        let record: crate::record::Record = disk::read_json(&disk::Place(layout.instances().join(name)).record()).good()?;
+        let mark = record.ground.cgroup.strip_prefix("/afresh-")?.split('/').next()?;
+        (mark.len() == 8 && mark.bytes().all(|b| b.is_ascii_hexdigit())).then(|| mark.to_string())
+    })
+}
+
+/// Whether the data directory at another place is this one: what a bridge's alias names, say.
+pub fn is_other(layout: &Layout, there: &Path) -> bool {
+    let own = disk::read_state::<Marker>(&path(layout)).good().map(|marker| marker.id);
+    let same_place = there.canonicalize().ok() == layout.root().canonicalize().ok();
+    // Nothing is there any more, or it is not marked as this one is: a bridge of this one's name is then this one's own.
+    !same_place && (own.is_none() || there.join("afresh.json").exists() && id_at(there).as_ref().map(|(id, _)| id) != own.as_ref())
+}
+
+enum Judged {
+    Same,
+    Moved,
+    Foreign(Fault),
+}
+
+type At = Option<(String, (u64, u64))>;
+
+/// The id that a directory elsewhere is marked with, and which directory it is.
+fn id_at(root: &Path) -> At {
+    let meta = std::fs::metadata(root).ok()?;
+    let marker = disk::read_state::<Marker>(&path(&Layout::new(root))).good()?;
+    Some((marker.id, (meta.dev(), meta.ino())))
+}
+
+/// Pure but for `id_at`.
+fn judge(marker: &Marker, place: &Place, id_at: impl Fn(&Path) -> At) -> Judged {
+    if !marker.machine.is_empty() && !place.machine.is_empty() && marker.machine != place.machine {
+        let text = format!("{}: this data directory was used on another machine, at {}", place.path.display(), marker.path.display());
+        return Judged::Foreign(refused("other-machine", text));
+    }
+    if marker.path == place.path {
+        return Judged::Same;
+    }
+    // A name of the same directory (a bind mount, a rename) is no copy.
+    let original = id_at(&marker.path).filter(|(id, at)| *id == marker.id && *at != (place.device, place.inode));
+    match original {
+        Some(_) => {
+            let text = format!("{}: this is a copy of {}, whose servers are not its own", place.path.display(), marker.path.display());
+            Judged::Foreign(refused("copied-dir", text))
+        }
+        None => Judged::Moved,
+    }
+}
+
+fn refused(code: &str, text: String) -> Fault {
+    Fault::world(code, format!("{text}; nothing was started, ended or changed"))
+        .hint("`afresh up --adopt` makes it a data directory of its own, of which nothing runs yet; or use the original")
+        .again(false)
+}
+
+impl Marker {
+    fn at(place: Place) -> Marker {
+        let Place { machine, boot, path, device, inode } = place;
+        Marker { id: String::new(), mark: String::new(), made: Time(0), machine, boot, path, device, inode }
+    }
+
+    fn is_at(&self, place: &Place) -> bool {
+        self.path == place.path && self.device == place.device && self.inode == place.inode && self.boot == place.boot
+    }
+}
+
+/// Where it is used now. On a full disk it stays as it was: it is asked again at the next start.
+fn note(layout: &Layout, marker: &Marker, place: Place) -> Result<(), Fault> {
+    let new = Marker { id: marker.id.clone(), mark: marker.mark.clone(), made: marker.made, ..Marker::at(place) };
+    if let Err(fault) = write(layout, &new) {
+        tracing::warn!("{fault}");
+    }
+    Ok(())
+}
+
+fn write(layout: &Layout, marker: &Marker) -> Result<(), Fault> {
+    disk::write_json(&path(layout), marker)
+}
+
+fn random_id() -> Result<String, Fault> {
+    let path = Path::new("/proc/sys/kernel/random/uuid");
+    let uuid = std::fs::read_to_string(path).map_err(|e| disk::at(path, "reading", e))?;
+    Ok(uuid.trim().replace('-', ""))
+}
+
+/// What is not there may be made by mkfs.
+fn is_empty(root: &Path) -> bool {
+    std::fs::read_dir(root).is_ok_and(|entries| entries.flatten().all(|entry| entry.file_name() == "lost+found"))
+}
+
+/// Others who can write into it could put anything in its place.
+fn private(root: &Path) -> Result<(), Fault> {
+    let meta = std::fs::metadata(root).map_err(|e| disk::at(root, "looking at", e))?;
+    let us = nix::unistd::geteuid().as_raw();
+    if meta.uid() != us && us == 0 || meta.mode() & 0o022 != 0 {
+        let text = format!("{}: others can write into it (owner {}, mode {:o})", root.display(), meta.uid(), meta.mode() & 0o7777);
+        return Err(Fault::yours("open-dir", text).hint(format!("its mode is yours to change: chown root: {0} && chmod 700 {0}", root.display())));
+    }
+    Ok(())
+}
+
+const DIRS: &[&str] = &["run", "control", "store", "host", "targets", "proxy", "sources.d"];
+const FILES: &[&str] = &["policy.json", "signer.json", "up.log", "afresh.json", "afresh.json.spare"];
+const STORE: &[&str] = &["objects", "manifests", "inputs", "current", "locks", "work"];
+
+/// What an older version made: nothing but its directories and files, and a sign in them that only it makes.
+fn recognise(layout: &Layout) -> Result<(), Fault> {
+    let root = layout.root();
+    let foreign = |what: String| {
+        Err(Fault::yours("foreign-dir", format!("{}: not a data directory of Afresh: {what}; nothing was changed", root.display()))
+            .hint("name a directory that is empty or not there with --data-dir"))
+    };
+    let all = names(root);
+    for name in all.iter().filter(|name| *name != "lost+found" && !name.starts_with(".afresh")) {
+        let meta = std::fs::symlink_metadata(root.join(name)).map_err(|e| disk::at(&root.join(name), "looking at", e))?;
+        let known = meta.is_dir() && DIRS.contains(&name.as_str()) || meta.is_file() && FILES.contains(&name.as_str());
+        if !known {
+            return foreign(format!("it holds {name:?}"));
+        }
+    }
+    let node = std::fs::read_to_string(root.join("control/node")).is_ok_and(|text| text.starts_with("node-") && text.len() == 41);
+    let network = disk::read_json::<serde_json::Value>(&layout.host().join("network.json")).good();
+    let network = network.is_some_and(|value| value["subnet"].as_str().is_some_and(|s| s.ends_with(".0/24")));
+    let store = STORE.iter().all(|part| layout.store().join(part).is_dir());
+    // Made by `afresh up` that was killed right after it began.
+    let begun = DIRS[..6].iter().all(|dir| root.join(dir).is_dir()) && layout.run().join("process-up.lock").is_file();
+    if node || network || store || begun { Ok(()) } else { foreign("nothing in it was made by Afresh".to_string()) }
+}
+
+/// A copy has files of servers, sockets and locks that are not its own. What was declared, the journals and the store stay.
+fn forget(layout: &Layout) -> Result<(), Fault> {
+    for instance in names(&layout.instances()) {
+        let place = disk::Place(layout.instances().join(instance));
+        if disk::is_held(&place.lock()) {
+            return Err(Fault::world("in-use", format!("{}: a server runs out of this very directory", place.0.display())).again(false));
+        }
+    }
+    let host = layout.host();
+    let mounted = crate::mounts::below(&host.canonicalize().unwrap_or_else(|_| host.clone()));
+    if let Some(point) = mounted.first() {
+        return Err(Fault::world("in-use", format!("{}: it is mounted", point.display())).again(false));
+    }
+    for dir in [layout.instances(), host.join("runtime"), host.join("mounts"), layout.targets(), layout.run()] {
+        match std::fs::remove_dir_all(&dir) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(disk::at(&dir, "removing", e)),
+            _ => {}
+        }
+    }
+    for file in [host.join("network.json"), host.join("happened.jsonl"), host.join("happened.jsonl.1")] {
+        ::disk::state::remove(&file).map_err(|e| disk::at(&file, "removing", e))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn code(result: Result<Identity, Fault>) -> String {
+        match result {
+            Ok(identity) => format!("{identity:?}").split([' ', '{']).next().unwrap().to_string(),
+            Err(fault) => fault.code,
+        }
+    }
+
+    fn copy(from: &Path, to: &Path) {
+        assert!(std::process::Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+    }
+
+    #[test]
+    fn a_directory_is_made_known_moved_copied_and_adopted() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b, c) = (Layout::new(dir.path().join("a")), Layout::new(dir.path().join("b")), Layout::new(dir.path().join("c")));
+        assert_eq!(code(open(&a, false)), "Made");
+        assert_eq!(std::fs::metadata(a.root()).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!((code(open(&a, false)), code(open(&a, true))), ("Known".into(), "Known".into()));
+        let first = mark(&a);
+        copy(a.root(), b.root());
+        assert_eq!((code(open(&b, false)), ours(&b).unwrap_err().code), ("copied-dir".into(), "copied-dir".into()));
+        assert_eq!(code(open(&a, false)), "Known");
+        std::fs::rename(a.root(), c.root()).unwrap();
+        assert_eq!(code(open(&c, false)), "Moved");
+        assert_eq!((code(open(&c, false)), mark(&c)), ("Known".into(), first.clone()), "the names stay");
+        // Now the copy's marker names a place that is empty: it cannot be told from one that was moved, but `c` has that id as well.
+        std::fs::create_dir_all(b.instances().join("web-r1-1-1")).unwrap();
+        copy(c.root(), &dir.path().join("d"));
+        let d = Layout::new(dir.path().join("d"));
+        assert_eq!(code(open(&d, false)), "copied-dir");
+        assert_eq!(code(open(&d, true)), "Adopted");
+        assert!(mark(&d) != first && code(open(&d, false)) == "Known" && code(open(&c, false)) == "Known");
+    }
+
+    #[test]
+    fn a_copy_that_is_adopted_forgets_what_ran() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (Layout::new(dir.path().join("a")), Layout::new(dir.path().join("b")));
+        open(&a, false).unwrap();
+        for dir in [a.instances().join("web-r1-1-1"), a.groups(), a.targets(), a.run(), a.store()] {
+            std::fs::create_dir_all(dir).unwrap();
+        }
+        std::fs::write(a.host().join("network.json"), "{}").unwrap();
+        copy(a.root(), b.root());
+        assert_eq!(code(open(&b, true)), "Adopted");
+        assert!(!b.instances().exists() && !b.host().join("network.json").exists() && !b.run().exists());
+        assert!(b.groups().is_dir() && b.store().is_dir() && a.instances().join("web-r1-1-1").is_dir());
+    }
+
+    #[test]
+    fn another_machine_is_another_and_a_machine_without_an_id_is_none() {
+        let place = |machine: &str, path: &str, inode| Place {
+            machine: machine.to_string(),
+            boot: "b".to_string(),
+            path: PathBuf::from(path),
+            device: 1,
+            inode,
+        };
+        let marker = |machine: &str| Marker { id: "x".to_string(), ..Marker::at(place(machine, "/a", 7)) };
+        let nowhere = |_: &Path| None;
+        let there = |_: &Path| Some(("x".to_string(), (1, 7)));
+        assert!(matches!(judge(&marker("m"), &place("n", "/a", 7), nowhere), Judged::Foreign(f) if f.code == "other-machine"));
+        assert!(matches!(judge(&marker(""), &place("n", "/a", 7), nowhere), Judged::Same));
+        assert!(matches!(judge(&marker("m"), &place("m", "/a", 9), there), Judged::Same), "put back from a backup");
+        assert!(matches!(judge(&marker("m"), &place("m", "/b", 7), there), Judged::Moved), "another name of the same one");
+        assert!(matches!(judge(&marker("m"), &place("m", "/b", 9), nowhere), Judged::Moved));
+        assert!(matches!(judge(&marker("m"), &place("m", "/b", 9), there), Judged::Foreign(f) if f.code == "copied-dir"));
+        let other = |_: &Path| Some(("y".to_string(), (1, 7)));
+        assert!(matches!(judge(&marker("m"), &place("m", "/b", 9), other), Judged::Moved), "another one is where it was");
+    }
+
+    #[test]
+    fn what_somebody_else_made_is_refused_and_stays_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("theirs");
+        let layout = Layout::new(&root);
+        std::fs::create_dir(&root).unwrap();
+        std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o755)).unwrap();
+        for names in [&["letter.txt"][..], &["run/"], &["run/", "host/"], &["run/", "control/", "store/", "host/", "targets/", "proxy/"]] {
+            for name in names {
+                match name.strip_suffix('/') {
+                    Some(name) => std::fs::create_dir(root.join(name)).unwrap(),
+                    None => std::fs::write(root.join(name), "dear").unwrap(),
+                }
+            }
+            assert_eq!((code(open(&layout, true)), ours(&layout).unwrap_err().code), ("foreign-dir".into(), "foreign-dir".into()), "{names:?}");
+            assert!(!path(&layout).exists() && std::fs::metadata(&root).unwrap().permissions().mode() & 0o777 == 0o755);
+            std::fs::remove_dir_all(&root).unwrap();
+            std::fs::create_dir(&root).unwrap();
+            std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        // Empty: it is taken, and its mode stays.
+        assert_eq!(code(open(&layout, false)), "Made");
+        assert_eq!(std::fs::metadata(&root).unwrap().permissions().mode() & 0o777, 0o755);
+        std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert_eq!(code(open(&layout, false)), "open-dir");
+    }
+
+    #[test]
+    fn what_an_older_version_made_is_marked_under_its_old_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        std::fs::create_dir_all(dir.path().join("control")).unwrap();
+        std::fs::write(dir.path().join("control/node"), "node-00000000-0000-0000-0000-000000000000").unwrap();
+        let by_path = mark(&layout);
+        assert_eq!(code(open(&layout, false)), "Marked");
+        assert_eq!(mark(&layout), by_path);
+        std::fs::write(dir.path().join("holiday.jpg"), "").unwrap();
+        assert_eq!(code(open(&layout, false)), "Known", "a marked one may hold more");
+    }
+}
