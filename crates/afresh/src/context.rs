@@ -16,7 +16,8 @@ pub struct Context {
 impl Context {
     pub fn new(global: &Global) -> Self {
         // Children run elsewhere and mounts need whole paths, so the directory is made absolute once, here.
-        let root = std::path::absolute(&global.data_dir).unwrap_or_else(|_| global.data_dir.clone());
+        // Links are resolved as well: what is named in mounts and on the bridge must be the directory and not one of its names.
+        let root = resolved(&std::path::absolute(&global.data_dir).unwrap_or_else(|_| global.data_dir.clone()));
         Self { file: global.file.clone(), layout: Layout::new(root), json: global.json }
     }
 
@@ -74,5 +75,31 @@ impl Context {
         });
         let host = nix::unistd::gethostname().map_or_else(|_| "localhost".into(), |h| h.to_string_lossy().into_owned());
         format!("{user}@{host}")
+    }
+}
+
+/// The real path of what is there of it; the rest as it is given.
+fn resolved(path: &Path) -> PathBuf {
+    for ancestor in path.ancestors() {
+        if let (Ok(real), Ok(rest)) = (ancestor.canonicalize(), path.strip_prefix(ancestor)) {
+            return if rest.as_os_str().is_empty() { real } else { real.join(rest) };
+        }
+    }
+    path.to_path_buf()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_resolved_as_far_as_anything_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().canonicalize().unwrap();
+        std::fs::create_dir(dir.join("real")).unwrap();
+        std::os::unix::fs::symlink("real", dir.join("link")).unwrap();
+        assert_eq!(resolved(&dir.join("link")), dir.join("real"));
+        assert_eq!(resolved(&dir.join("link/not/there")), dir.join("real/not/there"));
+        assert_eq!(resolved(&dir.join("nothing")), dir.join("nothing"));
     }
 }

@@ -24,6 +24,10 @@ pub fn main() -> ExitCode {
         anstream::ColorChoice::Never.write_global();
     }
     let context = context::Context::new(&cli.global);
+    let given = std::path::absolute(&cli.global.data_dir).unwrap_or_default();
+    if matches!(cli.verb, cli::Verb::Up(_)) && given.is_symlink() {
+        show::note(format!("{} is a symbolic link: the data directory is {}", given.display(), context.data_dir().display()));
+    }
     let exit = match cli.verb.run(&context) {
         Ok(exit) => exit,
         Err(failure) => {

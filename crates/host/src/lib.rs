@@ -41,6 +41,7 @@ pub use admit::{Admit, Launch, Role};
 pub use doctor::{Finding, doctor};
 pub use down::down;
 pub use keeper::{Config, run};
+pub use mounts::below as mounted_below;
 pub use net::Subnet;
 pub use remote::Remote;
 pub use shim::{shim, turned_over};

@@ -2,6 +2,7 @@
 
 use crate::Config;
 use crate::bell::Bell;
+use crate::fleet::Fleet;
 use crate::gate::Gate;
 use crate::inventory::Comparison;
 use crate::parts::Parts;
@@ -23,6 +24,8 @@ pub struct App {
     pub provider: Gate,
     pub router: Gate,
     pub comparison: Arc<Comparison>,
+    /// Keeper and balancer, for what they say by themselves.
+    pub fleet: Fleet,
     pub images: Arc<dyn Images>,
     pub upkeep: Option<crate::upkeep::Upkeep>,
     pub bell: Arc<Bell>,
@@ -63,6 +66,7 @@ impl App {
             provider: gate.clone(),
             router: gate,
             comparison,
+            fleet: Fleet::new(&config.layout),
             images: config.images.clone(),
             upkeep: config.upkeep.as_ref().map(|u| crate::upkeep::Upkeep::open(&config.layout, u)).transpose()?,
             bell,

@@ -16,6 +16,7 @@
 //! | `drive`, `parts` | a thread for each open rotation; who restarts what panics, and counts it |
 //! | `inventory`, `gate` | journal and world compared; nothing is declared for what the journal does not cover |
 //! | `status`, `lists`, `steps`, `gc` | answers |
+//! | `fleet` | what keeper and balancer say by themselves |
 //! | `upkeep` | keeps images patched: looks, bakes, tests, rolls out |
 //! | `http` | paths, bodies, errors, live events |
 
@@ -23,6 +24,7 @@ mod app;
 mod bell;
 mod desk;
 mod drive;
+mod fleet;
 mod gate;
 mod gc;
 mod http;

@@ -28,8 +28,10 @@ pub fn only_one(layout: &Layout) -> Result<Only, Fault> {
         )
         .hint("stop that one, or choose another --data-dir"));
     }
-    let written = lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id()));
-    written.map_err(|e| disk(&path, &e))?;
+    // The lock is what counts; on a full disk nobody is told whose it is.
+    if let Err(e) = lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id())) {
+        tracing::warn!("{}: {e}", path.display());
+    }
     Ok(Only { _lock: lock })
 }
 

@@ -18,7 +18,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// What it would take to bake again is kept between demos; everything else is new each time.
-const KEPT: &str = "store";
+const KEPT: &[&str] = &["store", "afresh.json", "afresh.json.spare"];
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
 pub struct Stage {
@@ -33,7 +33,7 @@ impl Stage {
     /// Empties the directory of what an earlier demo left, but for the store.
     pub fn set(dir: &Path, json: bool) -> Result<Self, Failure> {
         let layout = Layout::new(dir);
-        folders::make(&layout)?;
+        folders::make(&layout, false)?;
         if let Taken::Theirs(pid) = lock::take(&layout, "up")? {
             let who = pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
             let hint = format!("end it with: afresh down --data-dir {}", dir.display());
@@ -41,7 +41,7 @@ impl Stage {
         }
         down::end_all(&layout)?;
         empty(dir)?;
-        folders::make(&layout)?;
+        folders::make(&layout, false)?;
         let listen = free_port()?;
         let shop = dir.join("shop");
         let file = shop::service_file(&shop, listen)?;
@@ -133,7 +133,7 @@ fn empty(dir: &Path) -> Result<(), Fault> {
     let broken = |e: std::io::Error| failure::io("cannot empty", dir, &e);
     for entry in std::fs::read_dir(dir).map_err(broken)? {
         let path = entry.map_err(broken)?.path();
-        if path.file_name().is_some_and(|name| name == KEPT) {
+        if path.file_name().is_some_and(|name| KEPT.iter().any(|kept| name == *kept)) {
             continue;
         }
         if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) }

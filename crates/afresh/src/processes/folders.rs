@@ -1,13 +1,16 @@
-//! Makes the data directory, for root's eyes only: journals and logs may hold what customers sent.
+//! The data directory and its folders, for root's eyes only: journals and logs may hold what customers sent. The directory itself keeps
+//! the mode that it has, unless we made it; see `host::identity` for whose it is.
 
 use crate::failure;
+use host::identity::Identity;
 use model::{Fault, Layout};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
-pub fn make(layout: &Layout) -> Result<(), Fault> {
+/// Makes what is missing, in a directory that is ours or is nobody's.
+pub fn make(layout: &Layout, adopt: bool) -> Result<Identity, Fault> {
+    let identity = host::identity::open(layout, adopt)?;
     let folders = [
-        layout.root().to_path_buf(),
         layout.run(),
         layout.root().join("control"),
         layout.store(),
@@ -18,7 +21,7 @@ pub fn make(layout: &Layout) -> Result<(), Fault> {
     for folder in &folders {
         private(folder)?;
     }
-    Ok(())
+    Ok(identity)
 }
 
 fn private(folder: &Path) -> Result<(), Fault> {

@@ -36,7 +36,12 @@ pub fn take(layout: &Layout, name: &str) -> Result<Taken, Fault> {
     let _ = file.read_to_string(&mut text); // no text: nobody wrote yet
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(mut file) => {
-            file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(*file, "{}", std::process::id())).map_err(broken)?;
+            // In the place of the number before, so that it needs no room on a disk that is full. Where there is none at all nobody is told
+            // the number, and the lock holds as well.
+            let pid = format!("{:<10}", std::process::id());
+            if let Err(e) = file.rewind().and_then(|()| file.write_all(pid.as_bytes())).and_then(|()| file.set_len(pid.len() as u64)) {
+                crate::show::note(format!("{}: {e}", path.display()));
+            }
             Ok(Taken::Mine(Lock { _file: file }))
         }
         Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(Taken::Theirs(text.trim().parse().ok().filter(|pid| *pid > 1))),

@@ -34,11 +34,9 @@ pub fn not_root() -> Fault {
     Fault::world("not-root", "servers, mounts and networks need root").hint("sudo afresh ...").again(false)
 }
 
-/// Refuses at once, with everything that is missing, rather than failing in the middle with one thing.
+/// Refuses at once, with everything that is missing, rather than failing in the middle with one thing. A fleet that is there already is
+/// started all the same, with a warning: what is missing may be needed for the next deploy only, and the servers are needed now.
 pub fn essentials(layout: &Layout) -> Result<(), Fault> {
-    if !nix::unistd::geteuid().is_root() {
-        return Err(not_root());
-    }
     let missing: Vec<String> = host::doctor(layout)
         .into_iter()
         .filter(|f| !f.ok && !ONLY_TO_BAKE.contains(&f.name.as_str()))
@@ -47,7 +45,16 @@ pub fn essentials(layout: &Layout) -> Result<(), Fault> {
     if missing.is_empty() {
         return Ok(());
     }
+    if has_fleet(layout) {
+        missing.iter().for_each(|what| show::note(format!("{} {what}; the fleet is started all the same", show::paint(show::RED.bold(), "warning:"))));
+        return Ok(());
+    }
     Err(Fault::world("host-unfit", format!("this host cannot run servers: {}", missing.join("; ")))
         .hint("`afresh doctor` says more")
         .again(false))
+}
+
+/// Something was declared here once.
+fn has_fleet(layout: &Layout) -> bool {
+    std::fs::read_dir(layout.groups()).is_ok_and(|mut groups| groups.next().is_some())
 }

@@ -7,17 +7,22 @@ use crate::processes::{Role, lock};
 use crate::show;
 use clap::Args;
 use model::{Fault, Layout};
+use std::io::IsTerminal;
+use std::path::Path;
 use std::time::Duration;
 
 /// End everything of a data directory: processes, servers, traffic, mounts, networks
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Images, journals and declarations stay: the next `afresh up` starts the same servers again.\n\nExample:\n  afresh down\n  afresh down --purge"
+    after_help = "Images, journals and declarations stay: the next `afresh up` starts the same servers again.\n\nExample:\n  afresh down\n  afresh down --purge --yes"
 )]
 pub struct Down {
     /// Remove the data directory too: images, journals, everything
     #[arg(long)]
     pub purge: bool,
+    /// Purge without asking
+    #[arg(long, requires = "purge")]
+    pub yes: bool,
 }
 
 const UP_PATIENCE: Duration = Duration::from_secs(20);
@@ -27,21 +32,60 @@ const DRAIN_MS: u64 = 5_000;
 impl Down {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         let dir = context.data_dir();
-        if !context.layout.run().is_dir() {
-            show::note(format!("nothing of Afresh is in {}", dir.display()));
+        if !dir.exists() {
+            show::note(format!("nothing of Afresh is in {}: it is not there", dir.display()));
             return Ok(Exit::Succeeded);
         }
         if !nix::unistd::geteuid().is_root() {
             return Err(super::doctor::not_root().into());
         }
+        // A directory of somebody else is not touched, and a copy's servers are the original's.
+        host::identity::ours(&context.layout)?;
+        if self.purge && !self.yes && !agreed(dir)? {
+            return Err(Fault::yours("not-agreed", format!("{} was not purged; nothing was ended", dir.display()))
+                .hint("`afresh down --purge --yes` does not ask; `afresh down` leaves the directory")
+                .into());
+        }
         end_all(&context.layout)?;
         show::note(format!("ended everything of {}", dir.display()));
         if self.purge {
-            std::fs::remove_dir_all(dir).map_err(|e| failure::io("cannot remove", dir, &e))?;
-            show::note(format!("removed {}", dir.display()));
+            purge(dir)?;
         }
         Ok(Exit::Succeeded)
     }
+}
+
+fn agreed(dir: &Path) -> Result<bool, Fault> {
+    if !std::io::stdin().is_terminal() {
+        return Ok(false);
+    }
+    eprint!("Remove {} with every image, journal and declaration in it? [y/N] ", dir.display());
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(|e| Fault::world("io", format!("no answer could be read: {e}")))?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// What somebody mounted inside is not ours; a directory that is itself a mount point is emptied.
+fn purge(dir: &Path) -> Result<(), Fault> {
+    if let Some(point) = host::mounted_below(dir).into_iter().find(|point| point != dir) {
+        let fault = Fault::world("in-use", format!("{}: it is mounted, so {} was not removed", point.display(), dir.display()));
+        return Err(fault.hint(format!("umount {}", point.display())).again(false));
+    }
+    for entry in std::fs::read_dir(dir).map_err(|e| failure::io("cannot read", dir, &e))? {
+        let path = entry.map_err(|e| failure::io("cannot read", dir, &e))?.path();
+        // A link is removed, never what it leads to.
+        let is_dir = std::fs::symlink_metadata(&path).is_ok_and(|m| m.is_dir());
+        let removed = if is_dir { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        removed.map_err(|e| failure::io("cannot remove", &path, &e))?;
+    }
+    match std::fs::remove_dir(dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::ResourceBusy => show::note(format!("emptied {}: it is a mount point", dir.display())),
+        removed => {
+            removed.map_err(|e| failure::io("cannot remove", dir, &e))?;
+            show::note(format!("removed {}", dir.display()));
+        }
+    }
+    Ok(())
 }
 
 /// First whoever would start things again, then traffic, then servers. Nothing to end is no error.

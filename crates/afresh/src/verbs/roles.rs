@@ -123,7 +123,7 @@ fn begin(layout: &Layout, role: Role, parent: Option<i32>) -> Result<lock::Lock,
         parent::end_with(parent)?;
     }
     log();
-    folders::make(layout)?;
+    folders::make(layout, false)?;
     match lock::take_within(layout, role.name(), LOCK_WITHIN)? {
         Taken::Mine(lock) => Ok(lock),
         Taken::Theirs(pid) => {
@@ -138,7 +138,7 @@ fn log() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("AFRESH_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let ansi = crate::show::colour_on_stderr();
     // Time is left to whoever collects the lines; a second subscriber in one process would be our own mistake and harmless.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).with_target(false).try_init();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).with_target(false).log_internal_errors(false).try_init();
 }
 
 /// The clock of images' schedules: the wall's, or for trials `SPEED@MS`, so many times faster since that moment (milliseconds since

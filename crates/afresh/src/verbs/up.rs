@@ -8,6 +8,7 @@ use crate::processes::supervise::Supervisor;
 use crate::processes::{Role, folders, ready};
 use crate::show;
 use clap::Args;
+use host::identity::Identity;
 use model::{Fault, Layout};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -26,6 +27,9 @@ pub struct Up {
     /// The secret that callers over TCP must bring
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// Make a copied data directory one of its own, of which nothing runs yet
+    #[arg(long)]
+    pub adopt: bool,
 }
 
 /// Children of an `up` that was killed end by themselves; those that do not are ended after this.
@@ -34,8 +38,19 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 
 impl Up {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        if !nix::unistd::geteuid().is_root() {
+            return Err(super::doctor::not_root().into());
+        }
+        // Whose it is comes before everything that writes into it.
+        match folders::make(&context.layout, self.adopt)? {
+            Identity::Moved { from } => show::note(format!("the data directory was moved here from {}; its servers go on", from.display())),
+            Identity::Adopted { from } => {
+                show::note(format!("adopted: a data directory of its own from now on, no more a copy of {}", from.display()));
+            }
+            Identity::Marked => show::note("a data directory of an older version: it is marked as Afresh's now"),
+            Identity::Made | Identity::Known => {}
+        }
         super::doctor::essentials(&context.layout)?;
-        folders::make(&context.layout)?;
         let _lock = match lock::take(&context.layout, "up")? {
             Taken::Mine(lock) => lock,
             Taken::Theirs(pid) => return Err(already(context, pid).into()),

@@ -70,6 +70,8 @@ pub fn router(app: &Arc<App>, token: Option<&str>) -> Router {
         .route("/v1/images/revoke", post(image_revoke))
         .route("/v1/images/upkeep", get(image_upkeep))
         .route("/v1/images/events", get(image_events))
+        .route(api::fleet::ALARMS, get(alarms))
+        .route("/v1/fleet/events", get(fleet_events))
         .route("/v1/images/{image}/history", get(image_history))
         .route("/v1/images/{image}/rebuild", post(image_rebuild))
         .route("/v1/instances", get(instances))
@@ -217,6 +219,14 @@ struct After {
 
 async fn image_events(State(app): Shared, Params(p): Params<After>) -> Answer<Vec<api::control::ImageEvent>> {
     Ok(Out(blocking(move || upkeep::events(&app, model::Time(p.after))).await?))
+}
+
+async fn alarms(State(app): Shared) -> Out<Vec<api::fleet::Alarm>> {
+    Out(crate::fleet::alarms(&app).await)
+}
+
+async fn fleet_events(State(app): Shared, Params(p): Params<After>) -> Answer<Vec<api::fleet::Happened>> {
+    Ok(Out(crate::fleet::happened(&app, p.after).await?))
 }
 
 async fn image_history(State(app): Shared, Name(name): Name<ImageName>) -> Answer<api::control::ImageHistory> {
