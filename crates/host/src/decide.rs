@@ -244,7 +244,8 @@ mod tests {
                 assert!(after >= before.min(count as usize), "{count} of {list}: {acts:?}");
                 let left = now.len() - gone.len() + made as usize;
                 assert!(left <= (count + beyond(count)) as usize, "{count} of {list}: {acts:?}");
-                let replaced_healthy = acts.iter().any(|act| matches!(act, Act::Replace(id) if now.iter().any(|o| o.id == *id && o.healthy)));
+                let replaced_healthy =
+                    acts.iter().any(|act| matches!(act, Act::Replace(id) if now.iter().any(|o| o.id == *id && o.healthy)));
                 assert!(!replaced_healthy, "{count} of {list}: {acts:?}");
             }
         }
@@ -283,7 +284,9 @@ mod tests {
                                 number += 1;
                                 now.extend(there(&[(number, Intended, false)]));
                             }),
-                            Act::Launch(id) | Act::Replace(id) | Act::End(id) | Act::Remove(id) if !touched.insert(id.clone()) => panic!("{id} twice"),
+                            Act::Launch(id) | Act::Replace(id) | Act::End(id) | Act::Remove(id) if !touched.insert(id.clone()) => {
+                                panic!("{id} twice")
+                            }
                             Act::Launch(id) => now.iter_mut().find(|o| o.id == id).unwrap().stage = Launching,
                             Act::Replace(id) | Act::End(id) => now.iter_mut().find(|o| o.id == id).unwrap().stage = Ending,
                             Act::Remove(id) => now.iter_mut().find(|o| o.id == id).unwrap().stage = Removing,

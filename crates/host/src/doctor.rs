@@ -25,7 +25,8 @@ pub fn doctor(layout: &Layout) -> Vec<Finding> {
     let root = nix::unistd::geteuid().is_root();
     let mut findings =
         vec![finding("root", if root { Ok("uid 0".to_string()) } else { Err(("not root".to_string(), "run it with sudo")) })];
-    let made_here: Vec<_> = [layout.root().to_path_buf(), layout.host(), runtime::state(layout)].into_iter().filter(|dir| !dir.exists()).collect();
+    let made_here: Vec<_> =
+        [layout.root().to_path_buf(), layout.host(), runtime::state(layout)].into_iter().filter(|dir| !dir.exists()).collect();
     let scratch = layout.host().join(format!(".doctor-{}", std::process::id()));
     let made = disk::make_dir(&scratch).map_err(|fault| (fault.message, "the data directory must be writable"));
     findings.push(finding("data directory", made.map(|()| layout.root().display().to_string())));

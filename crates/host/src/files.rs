@@ -104,7 +104,9 @@ fn lose(keeper: &Keeper, state: &mut State, name: &GroupName, why: String) {
                 spec.service
             )
         }
-        None => format!("{why}; nothing of {name} runs, and nothing is done. Put the file back from a backup, or remove it with its .spare"),
+        None => {
+            format!("{why}; nothing of {name} runs, and nothing is done. Put the file back from a backup, or remove it with its .spare")
+        }
     };
     let about = About { service: kept.as_ref().map(|k| k.spec.service.clone()), group: Some(name.clone()), instance: None };
     let held = Held::Lost { why: what.clone(), kept };
@@ -179,7 +181,9 @@ pub fn stray(keeper: &Keeper, name: String, why: String) {
         let file = disk::read_json::<TargetFile>(&keeper.layout.target(group)).good()?;
         file.targets.into_iter().find(|target| target.id.as_str() == name)
     });
-    let text = format!("{why}; {name} runs on and is not followed: its end is not seen. `afresh down` ends it, or end it by hand once another serves");
+    let text = format!(
+        "{why}; {name} runs on and is not followed: its end is not seen. `afresh down` ends it, or end it by hand once another serves"
+    );
     keeper.history.add(HappenedKind::Damaged, About { service: None, group: group.clone(), instance: name.parse().ok() }, &text);
     keeper.state().strays.insert(name, Stray { why: text, group, target });
 }
@@ -248,7 +252,9 @@ fn write_target(keeper: &Keeper, name: &GroupName, group: &mut Group, path: &Pat
 
 /// True: there is none any more.
 fn end_target(path: &Path) -> Result<bool, Fault> {
-    let old = || std::fs::metadata(path).and_then(|m| m.modified()).is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|d| d > OVER_FOR));
+    let old = || {
+        std::fs::metadata(path).and_then(|m| m.modified()).is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|d| d > OVER_FOR))
+    };
     match disk::read_state::<TargetFile>(path) {
         Found::Absent => return Ok(true),
         Found::Good(good) if !good.value.targets.is_empty() => {

@@ -260,7 +260,13 @@ mod tests {
             targets: texts(&["web", "ghost"]),
         };
         let set = |list: &[&str]| list.iter().map(ToString::to_string).collect();
-        let owners = Owners { instances: set(&["web-1", "web-2"]), veths: set(&["v1"]), groups: set(&["web"]), objects: set(&["aa"]), strays: false };
+        let owners = Owners {
+            instances: set(&["web-1", "web-2"]),
+            veths: set(&["v1"]),
+            groups: set(&["web"]),
+            objects: set(&["aa"]),
+            strays: false,
+        };
         let mut junk = sort_out(&lying, &owners);
         junk.sort();
         assert_eq!(sort_out(&lying, &Owners { strays: true, ..owners }), [], "something runs of which too little is known");
@@ -282,7 +288,8 @@ mod tests {
     #[test]
     fn logs_of_the_dead_are_kept_up_to_a_bound_and_the_oldest_go() {
         let lying = Lying { logs: (0..LOGS_KEPT + 2).map(|i| format!("x-{i}")).collect(), ..Lying::default() };
-        let owners = Owners { instances: BTreeSet::new(), veths: BTreeSet::new(), groups: BTreeSet::new(), objects: BTreeSet::new(), strays: false };
+        let owners =
+            Owners { instances: BTreeSet::new(), veths: BTreeSet::new(), groups: BTreeSet::new(), objects: BTreeSet::new(), strays: false };
         assert_eq!(sort_out(&lying, &owners), [Junk::Log("x-0".into()), Junk::Log("x-1".into())]);
     }
 }

@@ -253,7 +253,9 @@ fn private(root: &Path) -> Result<(), Fault> {
     let us = nix::unistd::geteuid().as_raw();
     if meta.uid() != us && us == 0 || meta.mode() & 0o022 != 0 {
         let text = format!("{}: others can write into it (owner {}, mode {:o})", root.display(), meta.uid(), meta.mode() & 0o7777);
-        return Err(Fault::yours("open-dir", text).hint(format!("its mode is yours to change: chown root: {0} && chmod 700 {0}", root.display())));
+        return Err(
+            Fault::yours("open-dir", text).hint(format!("its mode is yours to change: chown root: {0} && chmod 700 {0}", root.display()))
+        );
     }
     Ok(())
 }
@@ -401,7 +403,11 @@ mod tests {
                     None => std::fs::write(root.join(name), "dear").unwrap(),
                 }
             }
-            assert_eq!((code(open(&layout, true)), ours(&layout).unwrap_err().code), ("foreign-dir".into(), "foreign-dir".into()), "{names:?}");
+            assert_eq!(
+                (code(open(&layout, true)), ours(&layout).unwrap_err().code),
+                ("foreign-dir".into(), "foreign-dir".into()),
+                "{names:?}"
+            );
             assert!(!path(&layout).exists() && std::fs::metadata(&root).unwrap().permissions().mode() & 0o777 == 0o755);
             std::fs::remove_dir_all(&root).unwrap();
             std::fs::create_dir(&root).unwrap();

@@ -92,7 +92,10 @@ fn at_home(keeper: &Keeper, dir: &Path, mut record: Record) -> Record {
     }
     let was = was.ancestors().nth(tail.components().count()).map(Path::to_path_buf).unwrap_or_default();
     let ground = &mut record.ground;
-    for path in [&mut ground.runtime_state, &mut ground.image_mount, &mut ground.mounts, &mut ground.log].into_iter().chain(&mut ground.artifact_mount) {
+    for path in [&mut ground.runtime_state, &mut ground.image_mount, &mut ground.mounts, &mut ground.log]
+        .into_iter()
+        .chain(&mut ground.artifact_mount)
+    {
         if let Ok(tail) = path.strip_prefix(&was) {
             *path = keeper.layout.root().join(tail);
         }

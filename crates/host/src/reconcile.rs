@@ -258,13 +258,7 @@ struct Made<'a> {
 }
 
 /// Writes the intent down: numbers first, so that none is ever used twice, then a directory for each instance.
-fn create(
-    keeper: &Keeper,
-    state: &mut State,
-    name: &GroupName,
-    made: &Made<'_>,
-    n: u32,
-) -> Result<(), Fault> {
+fn create(keeper: &Keeper, state: &mut State, name: &GroupName, made: &Made<'_>, n: u32) -> Result<(), Fault> {
     let Made { release, once, stamp } = *made;
     let Some(group) = state.groups.get_mut(name) else { return Ok(()) };
     let first = group.sum.last + 1;

@@ -36,7 +36,10 @@ pub enum Held {
     Good(Declared),
     /// Both copies are damaged, or missing though the group has instances. Nothing is ended for that; `kept`, made of what is known of
     /// the instances, says what the dead among them are replaced by. None: nothing is known.
-    Lost { why: String, kept: Option<Declared> },
+    Lost {
+        why: String,
+        kept: Option<Declared>,
+    },
 }
 
 /// What the balancer was told of a group.

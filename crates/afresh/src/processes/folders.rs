@@ -10,14 +10,7 @@ use std::path::Path;
 /// Makes what is missing, in a directory that is ours or is nobody's.
 pub fn make(layout: &Layout, adopt: bool) -> Result<Identity, Fault> {
     let identity = host::identity::open(layout, adopt)?;
-    let folders = [
-        layout.run(),
-        layout.root().join("control"),
-        layout.store(),
-        layout.host(),
-        layout.targets(),
-        layout.proxy(),
-    ];
+    let folders = [layout.run(), layout.root().join("control"), layout.store(), layout.host(), layout.targets(), layout.proxy()];
     for folder in &folders {
         private(folder)?;
     }

@@ -1,16 +1,17 @@
-//! `events`: the journal, as it was and as it grows.
+//! `events`: the journal, and what the keeper saw and did by itself, as it was and as it grows.
 
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show;
 use api::control::{ImageEvent, Numbered};
+use api::fleet::Happened;
 use clap::Args;
 use model::{Event, Plan, RotationId, ServiceName};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-/// Print the journals of all rotations, oldest first
+/// Print the journals of all rotations and what happened to servers by itself, oldest first
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  afresh events --follow --json | jq .event.event")]
 pub struct Events {
@@ -34,20 +35,46 @@ impl Events {
             return context.wait(self.of_images(context));
         }
         context.wait(async {
-            let mut after = self.after;
-            let mut plans = BTreeMap::new();
-            let mut connected = false;
-            loop {
-                match self.read(context, &mut after, &mut plans).await {
-                    Ok(()) if !self.follow => return Ok(Exit::Succeeded),
-                    Ok(()) => connected = true,
-                    // A first connection that fails is told; a later one is tried again: `after` says where to go on.
-                    Err(fault) if self.follow && fault.code == "unreachable" && (connected || after > self.after) => connected = true,
-                    Err(fault) => return Err(fault.into()),
+            // Where it goes on behind a number, and while it follows, the keeper's own comes beside the journal and not between its lines.
+            let mut fleet = Fleet::default();
+            if !self.follow && self.after == 0 {
+                fleet.ask(context).await;
+            }
+            if !self.follow {
+                return self.follow(context, fleet).await;
+            }
+            let keeper = async {
+                let mut fleet = Fleet::default();
+                loop {
+                    fleet.ask(context).await;
+                    fleet.tell(&self, context, None);
+                    tokio::time::sleep(Duration::from_millis(500)).await;
                 }
-                tokio::time::sleep(Duration::from_millis(500)).await;
+            };
+            tokio::select! {
+                ended = self.follow(context, fleet) => ended,
+                () = keeper => Ok(Exit::Succeeded),
             }
         })
+    }
+
+    async fn follow(&self, context: &Context, mut fleet: Fleet) -> Result<Exit, Failure> {
+        let mut after = self.after;
+        let mut plans = BTreeMap::new();
+        let mut connected = false;
+        loop {
+            match self.read(context, &mut after, &mut plans, &mut fleet).await {
+                Ok(()) if !self.follow => {
+                    fleet.tell(self, context, None);
+                    return Ok(Exit::Succeeded);
+                }
+                Ok(()) => connected = true,
+                // A first connection that fails is told; a later one is tried again: `after` says where to go on.
+                Err(fault) if self.follow && fault.code == "unreachable" && (connected || after > self.after) => connected = true,
+                Err(fault) => return Err(fault.into()),
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
     }
 
     /// Their stories are short, so they are asked for again and what was told is left out.
@@ -76,10 +103,17 @@ impl Events {
         }
     }
 
-    async fn read(&self, context: &Context, after: &mut u64, plans: &mut BTreeMap<RotationId, Plan>) -> Result<(), model::Fault> {
+    async fn read(
+        &self,
+        context: &Context,
+        after: &mut u64,
+        plans: &mut BTreeMap<RotationId, Plan>,
+        fleet: &mut Fleet,
+    ) -> Result<(), model::Fault> {
         let mut lines = context.api().lines(&format!("/v1/events?follow={}&after={after}", self.follow)).await?;
         while let Some(event) = lines.next::<Numbered>().await? {
             *after = event.number;
+            fleet.tell(self, context, Some(event.line.at));
             let id = event.line.rotation.clone();
             if self.service.as_ref().is_some_and(|s| *s != id.service()) {
                 continue;
@@ -97,5 +131,40 @@ impl Events {
             }
         }
         Ok(())
+    }
+}
+
+/// What the keeper saw and did by itself, and how much of it was printed.
+#[derive(Default)]
+struct Fleet {
+    after: u64,
+    rest: VecDeque<Happened>,
+}
+
+impl Fleet {
+    /// A keeper that does not answer is no end of the journal: it is told, and asked again by whoever follows.
+    async fn ask(&mut self, context: &Context) {
+        match context.api().get::<Vec<Happened>>(&format!("/v1/fleet/events?after={}", self.after)).await {
+            Ok(more) => {
+                self.after = more.last().map_or(self.after, |last| last.number);
+                self.rest.extend(more);
+            }
+            Err(fault) if self.after == 0 && self.rest.is_empty() => tracing::debug!("{fault}"),
+            Err(_) => {}
+        }
+    }
+
+    /// Up to this time.
+    fn tell(&mut self, of: &Events, context: &Context, until: Option<model::Time>) {
+        while let Some(one) = self.rest.front().filter(|one| until.is_none_or(|until| one.at <= until)) {
+            if of.service.is_none() || one.service == of.service {
+                if context.json {
+                    show::json(one);
+                } else {
+                    show::line(format!("{:>6}  {}  {}", "", show::clock(one.at), one.text));
+                }
+            }
+            self.rest.pop_front();
+        }
     }
 }

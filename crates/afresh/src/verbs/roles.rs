@@ -138,7 +138,13 @@ fn log() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("AFRESH_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let ansi = crate::show::colour_on_stderr();
     // Time is left to whoever collects the lines; a second subscriber in one process would be our own mistake and harmless.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).with_target(false).log_internal_errors(false).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(ansi)
+        .with_target(false)
+        .log_internal_errors(false)
+        .try_init();
 }
 
 /// The clock of images' schedules: the wall's, or for trials `SPEED@MS`, so many times faster since that moment (milliseconds since

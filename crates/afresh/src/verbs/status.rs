@@ -5,20 +5,22 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show;
 use api::control::{ImageUpkeep, RotationStatus, ServiceStatus};
+use api::fleet::{ALARMS, Alarm, Happened};
 use clap::Args;
 use model::{Fault, ServiceName};
 
 /// Show every service: what stands, how many are healthy, who gets the traffic; and every image: how old, how patched, what it waits for
 #[derive(Args, Debug)]
 #[command(
-    after_help = "With --check, for cron and monitoring, only what alarms is told, and the exit code is 8 if something does.\n\nExample:\n  afresh status\n  \
-                  afresh status --check || mail -s 'an image is too old' ops"
+    after_help = "With --check, for cron and monitoring, only alarms are printed, and the exit code is 8 if there are some: images that are too old or \
+                  bad, servers that died or are unhealthy, damaged state files, processes that do not answer. What happened to a server is an alarm for \
+                  15 minutes.\n\nExample:\n  afresh status\n  afresh status --check || mail -s 'afresh alarms' ops"
 )]
 pub struct Status {
     /// Only this service
     #[arg(conflicts_with = "check")]
     pub service: Option<ServiceName>,
-    /// Tell only alarms of images; exit with 8 if there are some
+    /// Print only alarms; exit with 8 if there are some
     #[arg(long)]
     pub check: bool,
 }
@@ -30,13 +32,16 @@ impl Status {
         }
         let services = context.wait(services(context, self.service.as_ref()))?;
         let images: Vec<ImageUpkeep> = if self.service.is_some() { Vec::new() } else { context.wait(images(context))? };
+        let mut alarms = context.wait(fleet_alarms(context))?;
+        alarms.retain(|alarm| self.service.is_none() || alarm.service.is_none() || alarm.service == self.service);
         if context.json {
-            show::json(&serde_json::json!({ "services": services, "images": images }));
+            show::json(&serde_json::json!({ "services": services, "images": images, "alarms": alarms }));
             return Ok(Exit::Succeeded);
         }
         if services.is_empty() {
             show::line("no service yet; `afresh deploy` makes the first release");
             tell_images(&images);
+            tell_alarms(&alarms);
             return Ok(Exit::Succeeded);
         }
         let rows = services.iter().map(row).collect();
@@ -48,8 +53,24 @@ impl Status {
             show::tree::tree(&snapshot, show::now()).iter().for_each(show::line);
         }
         tell_images(&images);
+        tell_alarms(&alarms);
         Ok(Exit::Succeeded)
     }
+}
+
+fn tell_alarms(alarms: &[Alarm]) {
+    for alarm in alarms {
+        let of = alarm.service.as_ref().map_or_else(String::new, |s| format!("{s}: "));
+        show::line(format!("{} {of}{}", show::paint(show::RED.bold(), "alarm:"), alarm.text));
+    }
+}
+
+async fn fleet_alarms(context: &Context) -> Result<Vec<Alarm>, Failure> {
+    Ok(context.api().get(ALARMS).await?)
+}
+
+async fn happened(context: &Context) -> Result<Vec<Happened>, Failure> {
+    Ok(context.api().get("/v1/fleet/events").await?)
 }
 
 fn tell_images(images: &[ImageUpkeep]) {
@@ -65,9 +86,10 @@ fn tell_images(images: &[ImageUpkeep]) {
 
 fn check(context: &Context) -> Result<Exit, Failure> {
     let images = context.wait(images(context))?;
-    let alarms: Vec<&String> = images.iter().flat_map(|i| &i.alarms).collect();
+    let fleet = context.wait(fleet_alarms(context))?;
+    let alarms: Vec<&String> = images.iter().flat_map(|i| &i.alarms).chain(fleet.iter().map(|alarm| &alarm.text)).collect();
     if context.json {
-        show::json(&serde_json::json!({ "alarms": alarms, "images": images }));
+        show::json(&serde_json::json!({ "alarms": alarms, "images": images, "fleet": fleet }));
     } else {
         alarms.iter().for_each(|a| show::line(format!("alarm: {a}")));
     }
@@ -97,7 +119,7 @@ pub async fn services(context: &Context, only: Option<&ServiceName>) -> Result<V
     })
 }
 
-/// Say what a service's rotation waits for, and what an image's upkeep does, and until when
+/// Say what a service's rotation waits for, what happened to its servers, and what an image's upkeep does, and until when
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  afresh why web\n  afresh why base")]
 pub struct Why {
@@ -105,6 +127,9 @@ pub struct Why {
     #[arg(value_name = "SERVICE|IMAGE")]
     pub name: Option<String>,
 }
+
+/// Of what happened to a service's servers, so much is printed; `afresh events` has all.
+const LAST_HAPPENED: usize = 5;
 
 impl Why {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
@@ -129,11 +154,20 @@ impl Why {
             };
             answers.push(answer(status, last.as_ref()));
         }
+        let alarms = context.wait(fleet_alarms(context))?;
+        // A keeper that does not answer is among the alarms.
+        let happened = context.wait(happened(context)).unwrap_or_default();
         if context.json {
-            show::json(&serde_json::json!({ "services": answers, "images": images }));
+            show::json(&serde_json::json!({ "services": answers, "images": images, "alarms": alarms, "happened": happened }));
         } else {
             for answer in &answers {
                 show::line(format!("{}: {}", show::paint(show::BOLD, &answer.service), answer.text()));
+                let mine: Vec<&Alarm> = alarms.iter().filter(|a| a.service.as_ref().is_none_or(|s| *s == answer.service)).collect();
+                mine.iter().for_each(|alarm| show::line(format!("  {} {}", show::paint(show::RED.bold(), "alarm:"), alarm.text)));
+                let last = happened.iter().filter(|h| h.service.as_ref() == Some(&answer.service)).rev().take(LAST_HAPPENED);
+                for one in last.collect::<Vec<_>>().into_iter().rev() {
+                    show::line(format!("  {}  {}", show::upkeep::day(one.at), one.text));
+                }
             }
             for one in &images {
                 let said = show::upkeep::sentences(one);
