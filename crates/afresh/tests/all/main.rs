@@ -3,6 +3,7 @@
 
 mod codes;
 mod faults;
+mod fleet;
 mod life;
 mod machine;
 mod mirror;
