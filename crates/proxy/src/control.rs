@@ -113,12 +113,11 @@ impl Control {
             Some(last) => Some((last.stamp, last.spec == said.spec && last.gone == said.gone)),
             None => self.fence(&route).await.map(|stamp| (stamp, false)),
         };
-        match last {
-            Some((stamp, _)) if said.stamp < stamp => return Err(stale(&route, said.stamp, stamp, "is older than")),
-            Some((stamp, true)) if said.stamp == stamp => {}
-            // Another driver's, or our own bug: either way not what was taken.
-            Some((stamp, false)) if said.stamp == stamp => return Err(stale(&route, said.stamp, stamp, "says something else than")),
-            _ => {
+        match judge(last, said.stamp) {
+            Verdict::Older(last) => return Err(stale(&route, said.stamp, last, "is older than")),
+            Verdict::Contradicts(last) => return Err(stale(&route, said.stamp, last, "says something else than")),
+            Verdict::Known => {}
+            Verdict::New => {
                 let (path, spec) = (self.layout.routes().join(format!("{route}.json")), said.clone());
                 let written = tokio::task::spawn_blocking(move || write_json(&path, &spec)).await;
                 written.map_err(|e| Fault::ours("panic", e.to_string()))??;
@@ -164,6 +163,27 @@ impl Control {
     }
 }
 
+/// What a declaration is beside the last one that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    New,
+    /// The very same again.
+    Known,
+    Older(Stamp),
+    /// The same stamp with other words: another driver's, or our own bug. Either way not what was taken.
+    Contradicts(Stamp),
+}
+
+/// `last`: the stamp of the last one, and whether it said the same.
+fn judge(last: Option<(Stamp, bool)>, stamp: Stamp) -> Verdict {
+    match last {
+        Some((last, _)) if stamp < last => Verdict::Older(last),
+        Some((last, true)) if stamp == last => Verdict::Known,
+        Some((last, false)) if stamp == last => Verdict::Contradicts(last),
+        _ => Verdict::New,
+    }
+}
+
 fn stale(route: &RouteName, new: Stamp, last: Stamp, how: &str) -> Fault {
     Fault::world("stale-stamp", format!("route {route}: stamp {new} {how} the last that was taken, {last}")).again(false)
 }
@@ -198,5 +218,35 @@ async fn handle(control: Arc<Control>, call: Call) -> Result<Value, Fault> {
             Ok(object!({}))
         }
         _ => Err(call.unknown()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::Fence;
+
+    /// By hand for every pair of nine stamps: fences first, then the sequence.
+    #[test]
+    fn a_declaration_is_taken_only_if_it_is_newer_or_the_same() {
+        let rank = |stamp: Stamp| stamp.fence.0 * 10 + stamp.seq;
+        let stamps: Vec<_> = (1..=3).flat_map(|fence| (1..=3).map(move |seq| Stamp { fence: Fence(fence), seq })).collect();
+        for last in &stamps {
+            for new in &stamps {
+                for same in [true, false] {
+                    let wanted = if rank(*new) > rank(*last) {
+                        Verdict::New
+                    } else if rank(*new) < rank(*last) {
+                        Verdict::Older(*last)
+                    } else if same {
+                        Verdict::Known
+                    } else {
+                        Verdict::Contradicts(*last)
+                    };
+                    assert_eq!(judge(Some((*last, same)), *new), wanted, "{last} then {new}, the same: {same}");
+                }
+            }
+            assert_eq!(judge(None, *last), Verdict::New);
+        }
     }
 }

@@ -383,3 +383,6 @@ fn note(bad: &mut BTreeMap<String, String>, name: &str, result: Result<(), Strin
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,15 +73,17 @@ impl Listener for TcpListener {
 pub async fn serve<L: Listener>(listener: L, router: axum::Router) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = tokio::task::JoinSet::new();
+    let mut backoff = api::accept::Backoff::default();
     loop {
         while connections.try_join_next().is_some() {}
         let place = room.clone().acquire_owned().await.expect("the semaphore is never closed");
         let stream = match listener.next().await {
-            Ok(stream) => stream,
+            Ok(stream) => {
+                backoff.accepted();
+                stream
+            }
             Err(e) => {
-                tracing::warn!("a connection could not be taken: {e}");
-                // Out of file descriptors, most likely: a hot loop would not bring them back.
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                backoff.failed(&e, "the API").await;
                 continue;
             }
         };
