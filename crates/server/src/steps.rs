@@ -119,12 +119,15 @@ fn check_hand(app: &App, service: &ServiceName, step: &Step, by: &str) -> Result
         Err(fault) => return Ok(answer(step.clone(), Check::Refused(fault.message))),
     };
     let id = RotationId::of(service, 0);
-    // As if it had been started before anybody looked, under a stamp that every stamp is newer than.
+    // As if it had been started before anybody looked, and what is there had been declared by it.
     let before = Time(looked.view.at.0.saturating_sub(1));
     let line = |seq, event| EventLine { rotation: id.clone(), seq, at: before, fence: Fence(0), event };
     let stamp = Stamp { fence: Fence(0), seq: 1 };
     let r = Rotation::fold(&[line(0, Event::Opened(opened)), line(1, Event::StepStarted { step: 0, stamp, mark: None })])?;
     let mut view = looked.view;
+    let groups = view.groups.values_mut().filter(|g| step.group() == Some(&g.group)).map(|g| &mut g.stamp);
+    let route = view.route.iter_mut().filter(|_| matches!(step, Step::Shift { .. })).map(|r| &mut r.stamp);
+    groups.chain(route).filter(|held| held.is_some()).for_each(|held| *held = Some(stamp));
     for object in r.objects() {
         let has = app.images.has(&object)?;
         view.objects.insert(object, has);
