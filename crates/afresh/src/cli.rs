@@ -61,6 +61,8 @@ pub enum Verb {
     Instances(verbs::lists::Instances),
     Logs(verbs::logs::Logs),
     Gc(verbs::gc::Gc),
+    Adopt(verbs::adopt::Adopt),
+    Restore(verbs::adopt::Restore),
 
     Explain(verbs::explain::Explain),
     Completions(verbs::completions::Completions),
@@ -96,6 +98,8 @@ impl Verb {
             Verb::Instances(verb) => verb.run(context),
             Verb::Logs(verb) => verb.run(context),
             Verb::Gc(verb) => verb.run(context),
+            Verb::Adopt(verb) => verb.run(context),
+            Verb::Restore(verb) => verb.run(context),
             Verb::Explain(verb) => verb.run(),
             Verb::Completions(verb) => verb.run(),
             Verb::Sim(verb) => verb.run(context),

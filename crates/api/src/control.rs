@@ -23,6 +23,8 @@
 //! | GET /v1/instances?service= | -> `Vec<InstanceRow>` |
 //! | POST /v1/steps/check | [`StepRequest`] -> [`StepAnswer`] |
 //! | POST /v1/steps/run | [`StepRequest`] -> [`StepAnswer`] (also into the journal) |
+//! | GET /v1/adoptions | -> `Vec<Adoption>`: what runs and no journal knows |
+//! | POST /v1/adopt | [`AdoptRequest`] -> `Vec<Adoption>` |
 //! | POST /v1/gc | -> [`GcAnswer`] |
 
 use model::{
@@ -351,6 +353,31 @@ pub enum StepState {
     Satisfied,
     NotYet,
     Refused,
+}
+
+/// A service that runs and that the journal does not know, and what would be taken over, or was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Adoption {
+    pub service: ServiceName,
+    pub tier: model::TierName,
+    /// What would be active. None: `refused` says why not.
+    pub standing: Option<Standing>,
+    pub count: u32,
+    /// Groups that run beside it: the next deploy retires them.
+    #[serde(default)]
+    pub others: Vec<model::GroupName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    /// The journal of it, once it was taken over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<RotationId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdoptRequest {
+    /// As GET /v1/adoptions showed them.
+    pub services: Vec<ServiceName>,
+    pub by: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

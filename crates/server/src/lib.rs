@@ -20,6 +20,7 @@
 //! | `upkeep` | keeps images patched: looks, bakes, tests, rolls out |
 //! | `http` | paths, bodies, errors, live events |
 
+mod adopt;
 mod app;
 mod bell;
 mod desk;
@@ -41,7 +42,7 @@ mod steps;
 mod upkeep;
 mod wish;
 
-pub use node::node_id;
+pub use node::{node_id, restore};
 pub use ports::{Images, Kept};
 pub use upkeep::{Config as Upkeep, Factory, Fresh, Made, Pace};
 

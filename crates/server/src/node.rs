@@ -35,6 +35,12 @@ pub fn only_one(layout: &Layout) -> Result<Only, Fault> {
     Ok(Only { _lock: lock })
 }
 
+/// Puts the backup of the database in its place, while no control plane runs; gives what was done.
+pub fn restore(layout: &Layout) -> Result<store::Restored, Fault> {
+    let _only = only_one(layout)?;
+    store::restore(&layout.database())
+}
+
 /// The name under which this data directory's control plane takes leases: made once, kept in the directory.
 pub fn node_id(layout: &Layout) -> Result<String, Fault> {
     let control = layout.root().join("control");

@@ -45,6 +45,19 @@ impl Records<'_> {
 }
 
 impl Tx<'_> {
+    /// A release that another journal gave its number. It keeps that if it is free and the content is new; the group that runs it keeps
+    /// its own copy in any case.
+    pub fn keep_release(&self, release: &Release, at: Time) -> Result<(), Fault> {
+        let digest = digest_of(release);
+        let (service, number, body, at) = (release.service.as_str(), int(release.number), encode(release)?, int(at.0));
+        let s = sum(&[&service, &number, &digest, &at, &body]);
+        self.run(
+            "INSERT OR IGNORE INTO releases (service, number, digest, at, body, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            &[&service, &number, &digest.as_str(), &at, &body, &s],
+        )?;
+        Ok(())
+    }
+
     /// Gives the content its number: the one it already has, or the next. `release.number` is not looked at.
     pub fn put_release(&self, release: &Release, at: Time) -> Result<ReleaseRow, Fault> {
         let digest = digest_of(release);

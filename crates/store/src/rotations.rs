@@ -240,6 +240,16 @@ impl Tx<'_> {
         Ok(id)
     }
 
+    /// A rotation that is over as it begins, under the service's fence: what was found is written down, nothing is driven.
+    pub fn put_closed(&self, origin: &Origin<'_>, opened: Opened, closed: Event) -> Result<RotationId, Fault> {
+        let id = self.open_rotation(origin, |_, _| Ok(opened))?;
+        let fence = self.lease(origin.service)?.map_or(Fence(0), |l| l.fence);
+        self.put_line(&id, 1, origin.at, fence, &closed)?;
+        let Some(row) = self.rotation(&id)? else { return Err(no_rotation(&id)) };
+        self.close_rotation(row, 1)?;
+        Ok(id)
+    }
+
     pub(crate) fn put_line(&self, rotation: &RotationId, seq: u64, at: Time, fence: Fence, event: &Event) -> Result<(), Fault> {
         let body = encode(event)?;
         let (seq, at, fence) = (int(seq), int(at.0), int(fence.0));

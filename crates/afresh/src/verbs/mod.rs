@@ -1,5 +1,6 @@
 //! One file for each verb or family: its flags, its help, and what it does with the API's answers.
 
+pub mod adopt;
 pub mod bake;
 pub mod build_args;
 pub mod completions;

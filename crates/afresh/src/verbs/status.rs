@@ -32,17 +32,25 @@ impl Status {
         }
         let services = context.wait(services(context, self.service.as_ref()))?;
         let images: Vec<ImageUpkeep> = if self.service.is_some() { Vec::new() } else { context.wait(images(context))? };
+        let troubles = context.wait(troubles(context))?;
         let mut alarms = context.wait(fleet_alarms(context))?;
         alarms.retain(|alarm| self.service.is_none() || alarm.service.is_none() || alarm.service == self.service);
         if context.json {
-            show::json(&serde_json::json!({ "services": services, "images": images, "alarms": alarms }));
+            show::json(&serde_json::json!({ "services": services, "images": images, "alarms": alarms, "troubles": troubles }));
             return Ok(Exit::Succeeded);
         }
+        troubles.iter().for_each(|t| show::line(format!("{} {t}", show::paint(show::RED.bold(), "alarm:"))));
         if services.is_empty() {
             show::line("no service yet; `afresh deploy` makes the first release");
             tell_images(&images);
             tell_alarms(&alarms);
             return Ok(Exit::Succeeded);
+        }
+        for status in &services {
+            // What the alarms above do not say already.
+            if let Some(trouble) = status.trouble.as_ref().filter(|t| !troubles.iter().any(|told| told.contains(t.as_str()))) {
+                show::line(format!("{}: {trouble}", show::paint(show::BOLD, &status.service)));
+            }
         }
         let rows = services.iter().map(row).collect();
         show::line(show::table(&["service", "tier", "release", "healthy", "traffic", "rotation"], rows));
@@ -86,14 +94,21 @@ fn tell_images(images: &[ImageUpkeep]) {
 
 fn check(context: &Context) -> Result<Exit, Failure> {
     let images = context.wait(images(context))?;
+    let troubles = context.wait(troubles(context))?;
     let fleet = context.wait(fleet_alarms(context))?;
-    let alarms: Vec<&String> = images.iter().flat_map(|i| &i.alarms).chain(fleet.iter().map(|alarm| &alarm.text)).collect();
+    let of_images = images.iter().flat_map(|i| &i.alarms);
+    let alarms: Vec<&String> = troubles.iter().chain(of_images).chain(fleet.iter().map(|alarm| &alarm.text)).collect();
     if context.json {
         show::json(&serde_json::json!({ "alarms": alarms, "images": images, "fleet": fleet }));
     } else {
         alarms.iter().for_each(|a| show::line(format!("alarm: {a}")));
     }
     Ok(if alarms.is_empty() { Exit::Succeeded } else { Exit::Alarm })
+}
+
+/// What the control plane itself reports: groups that its journal does not know, parts that panicked or always fail.
+async fn troubles(context: &Context) -> Result<Vec<String>, Failure> {
+    Ok(context.api().get::<api::paths::Health>(api::paths::HEALTH).await?.troubles)
 }
 
 async fn images(context: &Context) -> Result<Vec<ImageUpkeep>, Failure> {
@@ -142,7 +157,9 @@ impl Why {
             i.services.iter().any(|(s, on)| named(s.as_str()) && (!i.alarms.is_empty() || i.current.as_ref() != Some(on)))
         };
         images.retain(|i| named(i.name.as_str()) || uses(i));
-        if let Some(name) = self.name.as_ref().filter(|_| services.is_empty() && images.is_empty()) {
+        let mut troubles = context.wait(troubles(context))?;
+        troubles.retain(|t| self.name.as_ref().is_none_or(|name| names(t, name)));
+        if let Some(name) = self.name.as_ref().filter(|_| services.is_empty() && images.is_empty() && troubles.is_empty()) {
             let fault = Fault::yours("not-found", format!("there is no service and no image {name}"));
             return Err(fault.hint("`afresh status` lists both").into());
         }
@@ -158,8 +175,9 @@ impl Why {
         // A keeper that does not answer is among the alarms.
         let happened = context.wait(happened(context)).unwrap_or_default();
         if context.json {
-            show::json(&serde_json::json!({ "services": answers, "images": images, "alarms": alarms, "happened": happened }));
+            show::json(&serde_json::json!({ "services": answers, "images": images, "alarms": alarms, "happened": happened, "troubles": troubles }));
         } else {
+            troubles.iter().for_each(|t| show::line(format!("{} {t}", show::paint(show::RED.bold(), "alarm:"))));
             for answer in &answers {
                 show::line(format!("{}: {}", show::paint(show::BOLD, &answer.service), answer.text()));
                 let mine: Vec<&Alarm> = alarms.iter().filter(|a| a.service.as_ref().is_none_or(|s| *s == answer.service)).collect();
@@ -176,6 +194,11 @@ impl Why {
         }
         Ok(Exit::Succeeded)
     }
+}
+
+/// Whether a sentence speaks of this service, and not of one whose name begins or ends the same.
+fn names(text: &str, name: &str) -> bool {
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).any(|word| word == name)
 }
 
 #[derive(serde::Serialize)]

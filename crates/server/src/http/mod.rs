@@ -4,7 +4,7 @@ mod events;
 mod extract;
 
 use crate::app::App;
-use crate::{blocking, desk, gc, lists, status, steps, upkeep};
+use crate::{adopt, blocking, desk, gc, lists, status, steps, upkeep};
 use api::control::{AskRequest, DeployRequest, RollbackRequest, StepRequest};
 use axum::Router;
 use axum::body::Body;
@@ -78,6 +78,8 @@ pub fn router(app: &Arc<App>, token: Option<&str>) -> Router {
         .route("/v1/steps/check", post(step_check))
         .route("/v1/steps/run", post(step_run))
         .route("/v1/gc", post(sweep))
+        .route("/v1/adoptions", get(adoptions))
+        .route("/v1/adopt", post(take_over))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .with_state(app.clone());
@@ -260,4 +262,12 @@ async fn step_run(State(app): Shared, Json(request): Json<StepRequest>) -> Answe
 
 async fn sweep(State(app): Shared) -> Answer<api::control::GcAnswer> {
     Ok(Out(blocking(move || gc::gc(&app)).await?))
+}
+
+async fn adoptions(State(app): Shared) -> Answer<Vec<api::control::Adoption>> {
+    Ok(Out(blocking(move || adopt::plan(&app)).await?))
+}
+
+async fn take_over(State(app): Shared, Json(request): Json<api::control::AdoptRequest>) -> Answer<Vec<api::control::Adoption>> {
+    Ok(Out(blocking(move || adopt::adopt(&app, &request)).await?))
 }

@@ -1,6 +1,7 @@
 //! The journal is lost, or an older copy of it is put back by hand: what runs is never taken for what was asked for.
 
 use crate::common::*;
+use api::control::*;
 use model::*;
 use std::path::Path;
 
@@ -65,4 +66,97 @@ async fn an_older_copy_of_control_put_back_by_hand_promotes_nothing_falsely() {
     copy(&kept, &control);
     house.start().await;
     never_falsely_promoted(&house, "older copy put back").await;
+}
+
+async fn adoptions(house: &House) -> Vec<Adoption> {
+    house.client().get("/v1/adoptions").await.unwrap()
+}
+
+async fn adopt(house: &House, services: &[&str]) -> Result<Vec<Adoption>, Fault> {
+    let request = AdoptRequest { services: services.iter().map(|s| name(s)).collect(), by: "me".into() };
+    house.client().post("/v1/adopt", &request).await
+}
+
+/// Every way to change something is refused, everywhere it is said, and nothing in the world moves.
+async fn held(house: &House) {
+    let before = (house.fake.running(), house.fake.weights("web"), house.fake.state().launched);
+    let back = RollbackRequest { service: name("web"), to: None, by: "me".into() };
+    assert!(house.client().post::<_, api::control::Opened>("/v1/rollback", &back).await.is_err());
+    for fault in [
+        house.deploy(&web("v2")).await.err().map(|f| f.code),
+        house.client().post::<_, PlanAnswer>("/v1/plan", &web("v2")).await.err().map(|f| f.code),
+        house.client().post::<_, GcAnswer>("/v1/gc", &()).await.err().map(|f| f.code),
+    ] {
+        assert_eq!(fault.as_deref(), Some("journal-lacks-groups"));
+    }
+    let health: api::paths::Health = house.client().get("/v1/health").await.unwrap();
+    assert!(
+        health.troubles.iter().any(|t| t.contains("of web") && t.contains("afresh adopt") && t.contains("afresh restore")),
+        "{health:?}"
+    );
+    assert_eq!(before, (house.fake.running(), house.fake.weights("web"), house.fake.state().launched));
+}
+
+async fn whole_again(house: &House) {
+    let health: api::paths::Health = house.client().get("/v1/health").await.unwrap();
+    assert_eq!(health.troubles, Vec::<String>::new());
+    assert_eq!(adoptions(house).await, []);
+    assert_eq!(adopt(house, &["web"]).await.unwrap_err().code, "nothing-to-adopt");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_is_taken_over_and_the_next_deploy_replaces_it() {
+    let mut house = House::new().await;
+    house.through(&web("v1")).await;
+    house.stop().await;
+    std::fs::remove_dir_all(house.dir.path().join("control")).unwrap();
+    house.start().await;
+    held(&house).await;
+    let plan = adoptions(&house).await;
+    assert_eq!((plan.len(), plan[0].count, plan[0].standing.as_ref().unwrap().group.as_str()), (1, 3, "web-r1-1"));
+    held(&house).await;
+    let done = adopt(&house, &["web"]).await.unwrap();
+    assert!(done[0].rotation.is_some(), "{done:?}");
+    whole_again(&house).await;
+    let status = house.status("web").await;
+    assert_eq!((status.count, status.healthy, status.trouble, status.standing.unwrap().release.number), (3, 3, None, 1));
+    let unchanged = house.deploy(&web("v1")).await.unwrap();
+    assert_eq!(unchanged.rotations.len(), 0, "what was taken over is what was asked for");
+    never_falsely_promoted(&house, "after it was taken over").await;
+    assert_eq!(serving(&house), ["v2"]);
+    house.stop().await;
+    house.start().await;
+    whole_again(&house).await;
+}
+
+/// The older copy still has a rotation open, and a second group is left over from what it does not know.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_copy_with_an_open_rotation_is_brought_up_to_what_runs() {
+    let mut house = House::new().await;
+    let (control, kept) = (house.dir.path().join("control"), house.dir.path().join("kept"));
+    house.through(&web("v0")).await;
+    house.fake.state().slow = true;
+    let opened = house.deploy(&web("v1")).await.unwrap();
+    house.until(&opened.rotations[0], |r| r.waits.is_some()).await;
+    house.stop().await;
+    copy(&control, &kept);
+    house.start().await;
+    house.ask(&opened.rotations[0], Ask::Stop).await;
+    house.end(&opened.rotations[0]).await;
+    let opened = house.deploy(&web("v2")).await.unwrap();
+    house.until(&opened.rotations[0], |r| r.cursor > 1).await;
+    house.stop().await;
+    house.fake.state().slow = false;
+    std::fs::remove_dir_all(&control).unwrap();
+    copy(&kept, &control);
+    house.start().await;
+    held(&house).await;
+    let r = house.until(&RotationId::new("web.2").unwrap(), |r| r.waits.is_some()).await;
+    assert!(r.waits.unwrap().why.contains("which its journal does not know"));
+    adopt(&house, &["web"]).await.unwrap();
+    whole_again(&house).await;
+    assert_eq!(house.rotation(&RotationId::new("web.2").unwrap()).await.verdict, Some(Verdict::Stopped));
+    let r = house.through(&web("v3")).await;
+    assert_eq!(r.verdict, Some(Verdict::Promoted), "{r:#?}");
+    assert_eq!((serving(&house), house.fake.running().len()), (vec!["v3".to_string()], 1), "what was left over is gone");
 }
