@@ -175,7 +175,9 @@ impl Why {
         // A keeper that does not answer is among the alarms.
         let happened = context.wait(happened(context)).unwrap_or_default();
         if context.json {
-            show::json(&serde_json::json!({ "services": answers, "images": images, "alarms": alarms, "happened": happened, "troubles": troubles }));
+            show::json(
+                &serde_json::json!({ "services": answers, "images": images, "alarms": alarms, "happened": happened, "troubles": troubles }),
+            );
         } else {
             troubles.iter().for_each(|t| show::line(format!("{} {t}", show::paint(show::RED.bold(), "alarm:"))));
             for answer in &answers {
