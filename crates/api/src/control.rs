@@ -229,6 +229,9 @@ pub struct ImageUpkeep {
     /// Services that stand on an image of this recipe, and which.
     #[serde(default)]
     pub services: Vec<(ServiceName, Digest)>,
+    /// What its recipe allows that a reader should know of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     #[serde(default)]
     pub alarms: Vec<String>,
 }

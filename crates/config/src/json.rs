@@ -119,7 +119,7 @@ fn string(bytes: &[u8]) -> usize {
 fn whole(mut file: Value) -> Value {
     for mut image in file["images"].as_object_mut().into_iter().flat_map(|images| images.values_mut()) {
         while image.is_object() {
-            for field in ["suites", "components", "users", "files", "args", "script"] {
+            for field in ["suites", "components", "allow_unsigned", "users", "files", "args", "script"] {
                 // To be looked at is enough: a field that is not there is made.
                 let _ = &mut image["custom"][field];
             }

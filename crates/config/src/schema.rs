@@ -57,6 +57,7 @@ pub(crate) const IMAGE: Shape = Shape {
         value("base", "base = image.base"),
         value("suites", "suites = [\"bookworm-backports\"]"),
         value("components", "components = [\"main\"]"),
+        value("allow_unsigned", "allow_unsigned = [\"http://mirror.example/debian\"]"),
         value("packages", "packages = [\"ca-certificates\"]"),
         value("rebuild", "rebuild = \"daily\""),
         value("max_age", "max_age = \"7d\""),

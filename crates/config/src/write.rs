@@ -70,6 +70,10 @@ fn write_image(out: &mut Written, name: &str, image: &ImageSpec) {
     if image.base.is_none() && !image.custom.components.is_empty() {
         out.line(&["images", name, "custom", "components"], &format!("components = {}", list(&image.custom.components)));
     }
+    if image.base.is_none() && !image.custom.allow_unsigned.is_empty() {
+        let text = format!("allow_unsigned = {}", list(&image.custom.allow_unsigned));
+        out.line(&["images", name, "custom", "allow_unsigned"], &text);
+    }
     out.line(&at("packages"), &format!("packages = {}", list(&image.packages)));
     if let Some(rebuild) = &image.rebuild {
         out.line(&at("rebuild"), &format!("rebuild = {}", quoted(rebuild)));

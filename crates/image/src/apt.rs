@@ -390,6 +390,12 @@ pub fn sources_of(store: &Store, release: &str, custom: &ImageCustom) -> Result<
         let hint = format!("use a release of this machine's mirrors, or write where it is into {}/NAME.sources", for_images.display());
         return Err(Fault::yours("no-sources", format!("this machine's apt sources have none for {release}")).hint(hint));
     }
+    if let Some(address) = sources::unsigned(&chosen, &custom.allow_unsigned) {
+        let text = format!("this machine's apt sources say of {address} that it is believed without a signature (Trusted: yes)");
+        return Err(Fault::yours("unsigned-source", text).hint(format!(
+            "take Trusted out and name the archive's key with Signed-By; or write allow_unsigned = [\"{address}\"] into the image"
+        )));
+    }
     Ok(sources::with_suites(chosen, release, &custom.suites))
 }
 

@@ -179,6 +179,9 @@ pub struct Policy {
     pub artifacts: bool,
     /// Keys whose word counts.
     pub trusted: Vec<PublicKey>,
+    /// Keys whose word counted once. While there is one, no signature is passed over, also where nobody is trusted any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub distrusted: Vec<PublicKey>,
     /// No new group begins on an image that is marked bad. (None ever begins on one that is revoked.)
     #[serde(default)]
     pub refuse_bad: bool,

@@ -8,6 +8,12 @@ use crate::sandbox::Sandbox;
 use model::{Fault, ImageCustom};
 use std::fmt::Write;
 
+/// None: everything must be signed.
+pub fn unsigned(custom: &ImageCustom) -> Option<String> {
+    let all = custom.allow_unsigned.join(", ");
+    (!all.is_empty()).then(|| format!("indexes without a signature are believed, as the recipe says: {all}"))
+}
+
 pub fn notes(custom: &ImageCustom) -> Vec<String> {
     let mut notes = Vec::new();
     if !custom.suites.is_empty() {
@@ -20,6 +26,7 @@ pub fn notes(custom: &ImageCustom) -> Vec<String> {
     if !custom.components.is_empty() {
         notes.push(format!("components of the archive: {}", custom.components.join(", ")));
     }
+    notes.extend(unsigned(custom));
     if let Some(script) = &custom.script {
         notes.push(format!("a script of the recipe ran in the tree: {}", io::digest_of(script.as_bytes())));
     }

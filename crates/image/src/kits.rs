@@ -61,7 +61,13 @@ pub struct KitState {
 
 /// The kit's own recipe: of the release and the suites of the image.
 fn spec_of(image: &ImageSpec) -> ImageSpec {
-    let custom = ImageCustom { suites: image.custom.suites.clone(), components: image.custom.components.clone(), ..ImageCustom::default() };
+    let from = &image.custom;
+    let custom = ImageCustom {
+        suites: from.suites.clone(),
+        components: from.components.clone(),
+        allow_unsigned: from.allow_unsigned.clone(),
+        ..ImageCustom::default()
+    };
     ImageSpec {
         name: "kit".parse().expect("it is a good name"),
         packages: emit::KIT_PACKAGES.map(String::from).into(),

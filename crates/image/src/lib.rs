@@ -76,6 +76,11 @@ pub fn is_of(store: &Store, digest: &Digest, spec: &model::ImageSpec) -> bool {
     store.manifest(digest).is_ok_and(|manifest| manifest.recipe.as_ref() == Some(&recipe::digest(spec)))
 }
 
+/// Whom a recipe believes without a signature, for whoever looks at its images.
+pub fn unsigned_note(spec: &model::ImageSpec) -> Option<String> {
+    custom::unsigned(&spec.custom)
+}
+
 /// The image a recipe gave last.
 pub fn current(store: &Store, image: &ImageName) -> Result<Option<Digest>, Fault> {
     store.current(image)

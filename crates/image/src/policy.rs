@@ -37,10 +37,10 @@ pub fn read_policy(layout: &Layout) -> Result<Option<Policy>, Fault> {
             .again(false)
     };
     let policy: Policy = serde_json::from_slice(&io::read_limited(&path, LIMIT)?).map_err(|e| bad(e.to_string()))?;
-    if let Some(key) = policy.trusted.iter().find(|k| !is_public_key(k)) {
+    if let Some(key) = policy.trusted.iter().chain(&policy.distrusted).find(|k| !is_public_key(k)) {
         return Err(bad(format!("{key:?} is no public key: 64 hex digits are expected")));
     }
-    if (policy.require || policy.artifacts) && policy.trusted.is_empty() {
+    if (policy.require || policy.artifacts) && policy.trusted.is_empty() && policy.distrusted.is_empty() {
         return Err(bad("signatures are required, and no key is trusted".to_string()));
     }
     Ok(Some(policy))
@@ -60,8 +60,8 @@ pub fn admit(layout: &Layout, kind: Kind, digest: &Digest, begins: bool) -> Resu
         Kind::Image | Kind::Base if begins => may_begin(layout, digest, policy.refuse_bad)?,
         Kind::Image | Kind::Base => {}
     }
-    // A policy that trusts nobody and asks for no signature says nothing of signatures.
-    if policy.require || !policy.trusted.is_empty() { verify_whole(layout, digest, &policy).map(drop) } else { Ok(()) }
+    // A policy that names no key and asks for no signature says nothing of signatures.
+    if policy.require || !policy.trusted.is_empty() || !policy.distrusted.is_empty() { verify_whole(layout, digest, &policy).map(drop) } else { Ok(()) }
 }
 
 /// The signature, and that the store's own notes tell of the packages that were signed for.
@@ -161,7 +161,10 @@ mod tests {
     }
 
     fn refusal(layout: &Layout, image: &Digest) -> String {
-        let fault = admit(layout, Kind::Image, image, true).unwrap_err();
+        // A group that has begun is asked for as well: only what is revoked or bad makes a difference there.
+        let faults = [true, false].map(|begins| admit(layout, Kind::Image, image, begins).unwrap_err());
+        assert_eq!(faults[0].message, faults[1].message);
+        let [fault, _] = faults;
         assert!(fault.code == "signature-refused" && fault.hint.is_some(), "{fault:?}");
         assert!(fault.message.contains(image.short()), "it names the image: {fault:?}");
         fault.message
@@ -205,6 +208,14 @@ mod tests {
             std::fs::copy(at.join(name), store.attested(&other).join(name)).unwrap();
         }
         assert!(refusal(&layout, &other).contains("the signature is of other bytes"));
+
+        // The only key is distrusted: its images are refused at once, whether signatures are asked for or not.
+        for require in [true, false] {
+            let policy = Policy { require, trusted: Vec::new(), distrusted: vec![key.to_string()], ..Policy::default() };
+            write_policy(&layout, &policy).unwrap();
+            assert!(refusal(&layout, &image).contains("no trusted key signed it"), "{require}");
+        }
+        ask(&key);
 
         std::fs::remove_file(at.join("provenance.dsse.json")).unwrap();
         assert!(refusal(&layout, &image).contains("it has no signature, and the policy asks for one"));

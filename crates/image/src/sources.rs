@@ -132,6 +132,18 @@ pub fn of_release(all: &[Source], release: &str, own: Option<&str>, components: 
     found
 }
 
+/// The first address that apt is told to believe without a signature and that is not among those the recipe allows.
+pub fn unsigned<'a>(sources: &'a [Source], allowed: &[String]) -> Option<&'a str> {
+    // What apt does not take for a no.
+    let is_trusted = |s: &&Source| {
+        let no = ["no", "false", "0", "off", "without", "disable"];
+        s.options.iter().any(|(k, v)| k == "Trusted" && !no.contains(&v.trim().to_ascii_lowercase().as_str()))
+    };
+    let plain = |address: &str| address.trim_end_matches('/').to_string();
+    let uris = sources.iter().filter(is_trusted).flat_map(|s| &s.uris);
+    uris.map(String::as_str).find(|uri| !allowed.iter().any(|a| plain(a) == plain(uri)))
+}
+
 /// Adds further suites of the same mirrors: to the source that has the release itself.
 pub fn with_suites(mut sources: Vec<Source>, release: &str, further: &[String]) -> Vec<Source> {
     if let Some(main) = sources.iter_mut().find(|s| s.suites.iter().any(|n| n == release)) {
@@ -262,6 +274,30 @@ mod tests {
         assert_eq!(all.len(), 1);
         assert_eq!(all[0].signed_by.as_deref(), Some("/a /b"));
         assert_eq!(all[0].options, [("Check-Valid-Until".to_string(), "no".to_string())]);
+    }
+
+    #[test]
+    fn who_is_believed_without_a_signature() {
+        let of = |name: &str, text: &str, allowed: &[&str]| {
+            let allowed: Vec<String> = allowed.iter().map(ToString::to_string).collect();
+            unsigned(&parse(name, text), &allowed).map(str::to_string)
+        };
+        let stanza = |value: &str| format!("Types: deb\nURIs: http://a/d http://b/d/\nSuites: x\nComponents: main\ntrusted: {value}\n");
+        for (value, first) in
+            [("yes", Some("http://a/d")), ("True", Some("http://a/d")), ("", Some("http://a/d")), ("no", None), ("off", None)]
+        {
+            assert_eq!(of("x.sources", &stanza(value), &[]).as_deref(), first, "{value}");
+        }
+        assert_eq!(of("x.sources", &stanza("yes"), &["http://a/d/"]).as_deref(), Some("http://b/d/"));
+        assert_eq!(of("x.sources", &stanza("yes"), &["http://a/d", "http://b/d"]), None);
+        for line in ["deb [trusted=yes] http://a/ x main", "deb [ arch=amd64 trusted=1 ] http://a/ x main"] {
+            assert_eq!(of("x.list", line, &[]).as_deref(), Some("http://a/"));
+        }
+        // Options that would open it too do not get through at all.
+        for line in ["deb [allow-insecure=yes] http://a/ x main", "deb [trusted+=yes] http://a/ x main", "deb http://a/ x main"] {
+            let all = parse("x.list", line);
+            assert!(unsigned(&all, &[]).is_none() && !render(&all).contains("yes"), "{line}");
+        }
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub struct Stages<'a> {
 
 /// What is done in the tree. Suites and components decide what is locked, and that is told by the packages.
 pub fn acts(custom: &ImageCustom) -> ImageCustom {
-    ImageCustom { suites: Vec::new(), components: Vec::new(), ..custom.clone() }
+    ImageCustom { suites: Vec::new(), components: Vec::new(), allow_unsigned: Vec::new(), ..custom.clone() }
 }
 
 impl<'a> Stages<'a> {

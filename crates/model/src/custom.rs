@@ -12,6 +12,9 @@ pub struct ImageCustom {
     /// Parts of the archive packages may come from; none named: `main`. Ubuntu: `main`, `universe`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub components: Vec<String>,
+    /// Addresses whose indexes are believed without a signature, where the machine's sources say `Trusted: yes` of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_unsigned: Vec<String>,
     /// By name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub users: BTreeMap<String, ImageUser>,

@@ -163,6 +163,17 @@ pub fn component(text: &str) -> Said {
     }
 }
 
+/// Where an archive lies, as apt's sources write it.
+pub fn archive_address(text: &str) -> Said {
+    let plain = text.len() <= 1024 && text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b'<' | b'>' | b'#'));
+    let rest = ["http://", "https://", "file:/"].iter().find_map(|scheme| text.strip_prefix(scheme));
+    if plain && rest.is_some_and(|rest| !rest.is_empty()) {
+        return Ok(());
+    }
+    let expected = "expected an address as the machine's sources have it, such as \"http://mirror.example/debian\"";
+    Err(Wrong::new("bad-source", format!("`{text}` is no address of an archive"), expected))
+}
+
 /// The name of a user or a group.
 pub fn account(text: &str, what: &str) -> Said {
     let good = |text: &str| {
@@ -405,6 +416,8 @@ impl ImageCustom {
         self.suites.iter().try_for_each(|s| suite(s))?;
         few("components", self.components.len(), SUITES_MAX)?;
         self.components.iter().try_for_each(|c| component(c))?;
+        few("addresses without signatures", self.allow_unsigned.len(), SUITES_MAX)?;
+        self.allow_unsigned.iter().try_for_each(|a| archive_address(a))?;
         let mut uids = BTreeSet::new();
         for (name, user) in &self.users {
             account(name, "user")?;

@@ -49,9 +49,9 @@ impl ImageSpec {
     /// So many images may stand upon one another, this one with them.
     pub const LEVELS_MAX: usize = 8;
 
-    /// Where packages come from: release, further suites, components. That of a base is that of what stands on it.
-    pub fn archive(&self) -> (&str, &[String], &[String]) {
-        (&self.debian, &self.custom.suites, &self.custom.components)
+    /// Where packages come from: release, further suites, components, and who is believed without a signature. That of a base is that of what stands on it.
+    pub fn archive(&self) -> (&str, [&[String]; 3]) {
+        (&self.debian, [&self.custom.suites, &self.custom.components, &self.custom.allow_unsigned])
     }
 
     /// The lowest base first, this image last.

@@ -72,6 +72,7 @@ pub fn sentences(one: &ImageUpkeep) -> Vec<String> {
         (None, _) if one.waits.is_some() => {}
         (None, _) => all.push("its recipe has no `rebuild`: it is baked by hand".to_string()),
     }
+    all.extend(one.notes.iter().map(|n| format!("note: {n}")));
     all.extend(one.alarms.iter().map(|a| format!("alarm: {a}")));
     all
 }

@@ -51,6 +51,7 @@ impl PolicyVerb {
             let store = Store::open(&context.layout)?;
             for key in &self.trust {
                 let key = resolve(&store, key)?;
+                policy.distrusted.retain(|k| *k != key);
                 if !policy.trusted.contains(&key) {
                     policy.trusted.push(key);
                 }
@@ -58,11 +59,14 @@ impl PolicyVerb {
             for key in &self.distrust {
                 let key = resolve(&store, key)?;
                 policy.trusted.retain(|k| *k != key);
+                if !policy.distrusted.contains(&key) {
+                    policy.distrusted.push(key);
+                }
             }
             policy.require = self.require.unwrap_or(policy.require);
             policy.artifacts = self.artifacts.unwrap_or(policy.artifacts);
             policy.refuse_bad = self.refuse_bad.unwrap_or(policy.refuse_bad);
-            if (policy.require || policy.artifacts) && policy.trusted.is_empty() {
+            if (policy.require || policy.artifacts) && policy.trusted.is_empty() && policy.distrusted.is_empty() {
                 return Err(Fault::yours("no-key", "signatures would be required and no key trusted: nothing could be used")
                     .hint("add --trust own, or --trust with a public key")
                     .into());
@@ -95,7 +99,7 @@ fn tell(context: &Context, policy: Option<&Policy>) {
         let asked = policy.cloned().unwrap_or_default();
         show::json(&json!({
             "asked": policy.is_some(), "require": asked.require, "artifacts": asked.artifacts, "refuse_bad": asked.refuse_bad,
-            "trusted": asked.trusted,
+            "trusted": asked.trusted, "distrusted": asked.distrusted,
         }));
         return;
     }
@@ -119,4 +123,5 @@ fn tell(context: &Context, policy: Option<&Policy>) {
         "no new group of servers begins on an image that is revoked"
     });
     policy.trusted.iter().for_each(|key| show::line(format!("trusted: {key}")));
+    policy.distrusted.iter().for_each(|key| show::line(format!("distrusted: {key}")));
 }

@@ -42,5 +42,6 @@ fn stand(mut spec: ImageSpec, base: ImageSpec) -> ImageSpec {
     spec.debian.clone_from(&base.debian);
     spec.custom.suites.clone_from(&base.custom.suites);
     spec.custom.components.clone_from(&base.custom.components);
+    spec.custom.allow_unsigned.clone_from(&base.custom.allow_unsigned);
     ImageSpec { base: Some(Box::new(base)), ..spec }
 }

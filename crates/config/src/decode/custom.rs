@@ -1,4 +1,4 @@
-//! What an image has besides its packages: `suites`, `components`, `user "name" { ... }`, `file "/path" { ... }`, `args` and `script`.
+//! What an image has besides its packages: `suites`, `components`, `allow_unsigned`, `user "name" { ... }`, `file "/path" { ... }`, `args` and `script`.
 //! What may stand in them is in `model::rules`, which the builder keeps to as well.
 
 use super::Context;
@@ -27,11 +27,26 @@ pub(crate) fn decode(context: &Context, image: &mut Section, sink: &mut Sink) ->
         })?;
         read::no_doubles(items)
     });
+    let allow_unsigned = image.or("allow_unsigned", Vec::new(), sink, |v| {
+        let items = read::list(v, "a list of addresses", rules::SUITES_MAX, |item| {
+            let text = read::text(item, "an archive's address")?;
+            Ok((item.span.clone(), at(item, rules::archive_address(&text).map(|()| text))?))
+        })?;
+        read::no_doubles(items)
+    });
     let users = users(context, image, sink);
     let files = files(context, image, sink);
     let args = args(context, image, sink);
     let script = image.or("script", None, sink, |v| Ok(Some(read::text_within(v, "the script's text", rules::TEXT_BYTES_MAX)?)));
-    Some(ImageCustom { suites: suites?, components: components?, users: users?, files: files?, args: args?, script: script? })
+    Some(ImageCustom {
+        suites: suites?,
+        components: components?,
+        allow_unsigned: allow_unsigned?,
+        users: users?,
+        files: files?,
+        args: args?,
+        script: script?,
+    })
 }
 
 fn args(context: &Context, image: &Section, sink: &mut Sink) -> Option<BTreeMap<String, String>> {

@@ -61,7 +61,7 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
 /// Packages of two releases do not go together, so there is nothing to choose.
 fn not_with_base(section: &Section, sink: &mut Sink) {
     let Some(base) = section.key_span("base") else { return };
-    for name in ["debian", "suites", "components"] {
+    for name in ["debian", "suites", "components", "allow_unsigned"] {
         if let Some(span) = section.key_span(name) {
             let draft = Draft::new("not-with-base", span, format!("`{name}` beside `base`: the suites are those of the base"));
             sink.push(draft.label("leave this out").related(base.clone(), "the base"));

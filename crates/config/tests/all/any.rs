@@ -52,6 +52,7 @@ fn custom() -> impl Strategy<Value = ImageCustom> {
     (suites, components, users, files, args, prop::option::of(text())).prop_map(|(suites, components, users, files, args, script)| {
         ImageCustom {
             suites: suites.into_iter().rev().map(str::to_string).collect(),
+            allow_unsigned: components.iter().map(|c| format!("http://{c}.example/debian")).collect(),
             components: components.into_iter().map(str::to_string).collect(),
             users,
             files,

@@ -39,6 +39,7 @@ fn one(app: &App, upkeep: &Upkeep, name: &model::ImageName) -> Result<ImageUpkee
             .map(|i| (i.digest.clone(), i.state.word().to_string(), i.story.last().map_or_else(String::new, |t| t.text.clone()))),
         trouble: life.trouble.as_ref().map(|t| format!("the {} fails: {}", t.during, t.why)),
         services: users,
+        notes: life.recipe.iter().filter_map(image::unsigned_note).collect(),
         alarms: alarms(&life, &standing, now),
         name: name.clone(),
     })

@@ -124,3 +124,41 @@ fn a_package_that_is_not_there_gets_a_near_name() {
     house.packages = vec!["tool".into()];
     house.good_bake("name mended");
 }
+
+#[test]
+#[ignore = "needs root"]
+fn nobody_is_believed_without_a_signature_unless_the_recipe_says_so() {
+    let mut house = House::new();
+    if let Some(other) = std::env::var_os("AFRESH_PROGRAM") {
+        std::fs::copy(other, house.program()).unwrap();
+    }
+    house.good_bake("first");
+    let address = house.trusts_the_mirror();
+    house.put("tool", "2", &[]);
+    house.mirror.publish_dated(Dated { sign: Sign::Nobody, ..Dated::default() });
+    let says = vec!["Trusted: yes", address.as_str()];
+    house.fails("a mirror nobody signs", &["bake", "base"], &Told { exit: 2, code: "unsigned-source", says, hint: "Signed-By" });
+    house.more = "  allow_unsigned = [\"http://elsewhere.example/debian\"]\n".into();
+    assert_eq!(house.bake().exit, 2, "another address is another archive");
+    house.more = format!("  allow_unsigned = [\"{address}\"]\n");
+    let said = house.bake();
+    println!("== allowed by the recipe: {}{}", said.stdout, said.stderr);
+    assert_eq!(said.exit, 0);
+    let noted = format!("indexes without a signature are believed, as the recipe says: {address}");
+    assert!(said.json()["images"][0]["notes"].to_string().contains(&noted) || said.stdout.contains(&noted), "{said:?}");
+    let json = said.json();
+    let hex = json["digest"].as_str().unwrap().trim_start_matches("sha256:").to_string();
+    let provenance = std::fs::read_dir(house.store("attested").join(hex)).unwrap().flatten().map(|e| e.path());
+    let papers: Vec<_> = provenance.filter(|p| std::fs::read_to_string(p).is_ok_and(|t| shown(&t).contains(&noted))).collect();
+    println!("== noted in {papers:?}");
+    assert!(papers.len() >= 2, "the bill and the provenance: {papers:?}");
+    assert!(house.run(&["image", "verify", "base"]).stdout.contains(&noted), "where the image is looked at");
+}
+
+/// A statement's payload is in base64.
+fn shown(text: &str) -> String {
+    use base64::Engine;
+    let payload = serde_json::from_str::<serde_json::Value>(text).ok().and_then(|v| v["payload"].as_str().map(str::to_string));
+    let decoded = payload.and_then(|p| base64::engine::general_purpose::STANDARD.decode(p).ok());
+    decoded.map_or(text.to_string(), |d| String::from_utf8_lossy(&d).into_owned())
+}
