@@ -94,6 +94,18 @@ pub fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, Fault> {
     Ok(bytes)
 }
 
+/// A file without a place on any disk, and how it is opened while it is held.
+pub fn in_memory(bytes: &[u8]) -> Result<(File, std::path::PathBuf), Fault> {
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+    let name = Path::new("a file in memory");
+    let fd = rustix::fs::memfd_create("afresh", rustix::fs::MemfdFlags::CLOEXEC).map_err(|e| fault("cannot make", name, &e.into()))?;
+    let mut file = File::from(fd);
+    file.write_all(bytes).map_err(at("cannot write", name))?;
+    let path = std::path::PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    Ok((file, path))
+}
+
 pub fn digest_of(bytes: &[u8]) -> Digest {
     digest_from(Sha256::new_with_prefix(bytes))
 }

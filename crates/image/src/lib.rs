@@ -76,6 +76,21 @@ pub fn is_of(store: &Store, digest: &Digest, spec: &model::ImageSpec) -> bool {
     store.manifest(digest).is_ok_and(|manifest| manifest.recipe.as_ref() == Some(&recipe::digest(spec)))
 }
 
+/// Reads a package that is held in memory as the builder reads one that was fetched: how many entries it would unpack.
+#[doc(hidden)]
+pub fn read_package(bytes: &[u8]) -> Result<usize, Fault> {
+    let (_held, path) = io::in_memory(bytes)?;
+    let package = deb::Deb::open(&path)?;
+    unpack::listing(&package).map(|entries| entries.len())
+}
+
+/// Unpacks a tarball that is held in memory as an artifact's is, into an empty directory, at most so many bytes.
+#[doc(hidden)]
+pub fn unpack_tarball(bytes: &[u8], root: &std::path::Path, limit_bytes: u64) -> Result<(), Fault> {
+    let (_held, path) = io::in_memory(bytes)?;
+    archive::unpack(&path, root, limit_bytes)
+}
+
 /// Whom a recipe believes without a signature, for whoever looks at its images.
 pub fn unsigned_note(spec: &model::ImageSpec) -> Option<String> {
     custom::unsigned(&spec.custom)

@@ -61,7 +61,11 @@ pub fn admit(layout: &Layout, kind: Kind, digest: &Digest, begins: bool) -> Resu
         Kind::Image | Kind::Base => {}
     }
     // A policy that names no key and asks for no signature says nothing of signatures.
-    if policy.require || !policy.trusted.is_empty() || !policy.distrusted.is_empty() { verify_whole(layout, digest, &policy).map(drop) } else { Ok(()) }
+    if policy.require || !policy.trusted.is_empty() || !policy.distrusted.is_empty() {
+        verify_whole(layout, digest, &policy).map(drop)
+    } else {
+        Ok(())
+    }
 }
 
 /// The signature, and that the store's own notes tell of the packages that were signed for.

@@ -111,3 +111,31 @@ fn links_in_a_tree_lead_the_builder_nowhere() {
     assert_eq!(said, ["of the package\n", "101\n"], "services did not start meanwhile, and what was shipped stands");
     house.is_clean("links");
 }
+
+/// Memory, processes and room in the tree: what a script asks for without end is refused, and what it left ends with it.
+#[test]
+#[ignore = "needs root"]
+fn a_script_that_takes_without_end_gets_no_more_than_its_share() {
+    const TAKES: &str = r#"
+mkdir -p /usr/share/escape; exec > /usr/share/escape/took
+perl -e 'my $x = ""; vec($x, 6 * 2**30, 8) = 1; print "memory all\n"' 2> /dev/null || echo memory refused
+perl -e 'my @p; while (@p < 5000) { my $p = fork; last unless defined $p; if (!$p) { sleep 600; exit } push @p, $p } kill 9, @p; 1 while wait > 0; print "processes ", scalar @p, "\n"'
+perl -e '$SIG{XFSZ} = "IGNORE"; open(my $f, ">", "/big"); my ($n, $b) = (0, "x" x 2**20); while ($n < 8192) { last unless syswrite($f, $b); $n++ } unlink "/big"; print "megabytes $n\n"'
+echo end
+"#;
+    let mut house = House::with(&["/usr/bin/perl"]);
+    if let Some(other) = std::env::var_os("AFRESH_PROGRAM") {
+        fs::copy(other, house.program()).unwrap();
+    }
+    house.more = format!("  script = {}\n", serde_json::to_string(TAKES).unwrap());
+    let (_, digest) = house.good_bake("without end");
+    let said = read(&house, &digest, &["usr/share/escape/took"]).remove(0);
+    println!("== took: {said}");
+    let number = |what: &str| {
+        said.lines().find_map(|l| l.strip_prefix(what)?.trim().parse::<u32>().ok()).unwrap_or_else(|| panic!("{what}: {said}"))
+    };
+    assert!(said.contains("memory refused\n") && said.ends_with("end\n"), "{said}");
+    assert!((1000..4200).contains(&number("processes ")), "{said}");
+    assert!(number("megabytes ") < 4096, "{said}");
+    house.is_clean("without end");
+}

@@ -135,9 +135,9 @@ fn nobody_is_believed_without_a_signature_unless_the_recipe_says_so() {
     house.good_bake("first");
     let address = house.trusts_the_mirror();
     house.put("tool", "2", &[]);
-    house.mirror.publish_dated(Dated { sign: Sign::Nobody, ..Dated::default() });
+    house.mirror.publish_dated(Dated { sign: Sign::Stranger, ..Dated::default() });
     let says = vec!["Trusted: yes", address.as_str()];
-    house.fails("a mirror nobody signs", &["bake", "base"], &Told { exit: 2, code: "unsigned-source", says, hint: "Signed-By" });
+    house.fails("a mirror that a stranger signs", &["bake", "base"], &Told { exit: 2, code: "unsigned-source", says, hint: "Signed-By" });
     house.more = "  allow_unsigned = [\"http://elsewhere.example/debian\"]\n".into();
     assert_eq!(house.bake().exit, 2, "another address is another archive");
     house.more = format!("  allow_unsigned = [\"{address}\"]\n");
