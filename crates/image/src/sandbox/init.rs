@@ -31,7 +31,9 @@ fn close_descriptors() -> Result<(), String> {
     let entries = std::fs::read_dir("/proc/self/fd").map_err(at("cannot list its descriptors"))?;
     let open: Vec<i32> = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
     // The one that listed them is closed already.
-    open.into_iter().filter(|fd| *fd > 2).for_each(|fd| drop(nix::unistd::close(fd)));
+    for fd in open.into_iter().filter(|fd| *fd > 2) {
+        let _ = nix::unistd::close(fd);
+    }
     Ok(())
 }
 

@@ -54,12 +54,17 @@ fn a_wrong_name_gets_a_near_one() {
     assert_eq!(fault.hint.as_deref(), Some("did you mean python3-minimal?"));
 }
 
-/// The second and third disturbances need a private mount namespace: they put another file over one of the machine's.
+/// Some disturbances need a private mount namespace: they put another file over one of the machine's. What starts the sandbox gives
+/// scripts another clock, from a library that lies among the packages, which they see.
 const CLOCK: &str = r#"
 lib=$(ls /usr/lib/*/faketime/libfaketime.so.1) || exit 9
-cp /usr/sbin/chroot "$T/chroot.real"
-printf '#!/bin/sh\ncp %s "$1/tmp/"\nexport LD_PRELOAD=/tmp/libfaketime.so.1 FAKETIME=-400d NO_FAKE_STAT=1\n%s/chroot.real "$1" date >> %s/dates\nexec %s/chroot.real "$@"\n' "$lib" "$T" "$T" "$T" > "$T/chroot"
-chmod 755 "$T/chroot"; mount --bind "$T/chroot" /usr/sbin/chroot
+mkdir -p "$T/data/store/packages"; cp "$lib" "$T/data/store/packages/"; cp /usr/bin/setpriv "$T/setpriv.real"
+cat > "$T/setpriv" <<EOF
+#!/bin/sh
+case "\$*" in *afresh-sandbox*) export LD_PRELOAD=/tmp/packages/libfaketime.so.1 FAKETIME=-400d NO_FAKE_STAT=1; echo with another clock >> $T/dates;; esac
+exec $T/setpriv.real "\$@"
+EOF
+chmod 755 "$T/setpriv"; mount --bind "$T/setpriv" /usr/bin/setpriv
 "#;
 const LITTLE_MEMORY: &str = "printf 'MemTotal: 1000 kB\\nMemAvailable: 1000 kB\\n' > $T/meminfo; mount --bind $T/meminfo /proc/meminfo";
 

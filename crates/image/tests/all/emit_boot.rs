@@ -18,20 +18,27 @@ const SOURCES: [&str; 3] = [
 const WITHIN: Duration = Duration::from_secs(240);
 struct Work {
     dir: PathBuf,
-    _temp: Option<tempfile::TempDir>,
 }
 
-fn work() -> Work {
-    match std::env::var_os("EMIT_WORK") {
-        Some(dir) => {
-            std::fs::create_dir_all(&dir).unwrap();
-            Work { dir: dir.into(), _temp: None }
-        }
-        None => {
-            let temp = tempfile::Builder::new().prefix("afresh-emit-").tempdir().unwrap();
-            Work { dir: temp.path().to_path_buf(), _temp: Some(temp) }
-        }
-    }
+/// One for all tests of a run: roots, kit and artifact are made once. What an earlier run left is removed.
+fn work() -> &'static Work {
+    static WORK: std::sync::OnceLock<Work> = std::sync::OnceLock::new();
+    WORK.get_or_init(|| {
+        let own = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emit");
+        let dir = std::env::var_os("EMIT_WORK").map_or_else(
+            || {
+                for old in std::fs::read_dir(&own).into_iter().flatten().flatten() {
+                    if !Path::new("/proc").join(old.file_name()).exists() {
+                        std::fs::remove_dir_all(old.path()).unwrap();
+                    }
+                }
+                own.join(std::process::id().to_string())
+            },
+            PathBuf::from,
+        );
+        std::fs::create_dir_all(&dir).unwrap();
+        Work { dir }
+    })
 }
 
 fn well(c: &mut Command) {
