@@ -1,6 +1,8 @@
 //! The OCI config of an instance: what it sees and what it may. Pure; the shim and the runtime probe write it down.
 
 use crate::record::Record;
+use crate::root::Root;
+use crate::userns::Range;
 use crate::{declared, seccomp};
 use model::Limits;
 use serde_json::{Value, json};
@@ -26,40 +28,35 @@ pub struct Bundle<'a> {
     pub limits: &'a Limits,
     /// Whether this host can bound memory and swap together.
     pub swap: bool,
-    /// Open files it may have.
-    pub nofile: u64,
-    /// None: a fresh network namespace with nothing in it.
-    pub network: Option<String>,
+    pub spaces: &'a Spaces,
     pub cgroup: &'a str,
 }
 
-/// What the host gives, beside the record.
-pub struct Given {
-    /// A path that names the instance's network namespace.
+/// Namespaces that are there already, as paths that name them, and whose ids they have.
+pub struct Spaces {
+    pub user: String,
     pub network: String,
-    pub nofile: u64,
-    pub swap: bool,
+    pub ids: Range,
 }
 
-pub fn of(record: &Record, root: &Path, given: Given) -> Value {
+pub fn of(record: &Record, root: &Root, spaces: &Spaces, swap: bool) -> Value {
     let release = &record.release;
     let ground = &record.ground;
     let mut mounts = Vec::new();
-    if let Some(artifact) = &ground.artifact_mount {
-        mounts.push(json!({ "destination": "/app", "type": "bind", "source": artifact, "options": ["bind", "ro", "nosuid", "nodev"] }));
+    if let Some(code) = &root.code {
+        mounts.push(json!({ "destination": "/app", "type": "bind", "source": code, "options": ["bind", "ro", "nosuid", "nodev"] }));
     }
     config(&Bundle {
         args: record.once.as_ref().unwrap_or(&release.run),
         env: env(record),
         user: declared::user(&release.user).unwrap_or((65534, 65534)),
-        cwd: if ground.artifact_mount.is_some() { "/app" } else { "/" },
+        cwd: if root.code.is_some() { "/app" } else { "/" },
         hostname: record.id.as_str(),
-        root,
+        root: &root.path,
         mounts,
         limits: &release.limits,
-        swap: given.swap,
-        nofile: given.nofile,
-        network: Some(given.network),
+        swap,
+        spaces,
         cgroup: &ground.cgroup,
     })
 }
@@ -101,10 +98,12 @@ pub fn config(bundle: &Bundle) -> Value {
         json!({ "destination": "/tmp", "type": "tmpfs", "source": "tmp", "options": ["nosuid", "nodev", "mode=1777", &scratch] }),
     ];
     mounts.extend(bundle.mounts.iter().cloned());
-    let mut network = json!({ "type": "network" });
-    if let Some(path) = &bundle.network {
-        network["path"] = json!(path);
-    }
+    let ids = json!([{ "containerID": 0, "hostID": bundle.spaces.ids.0, "size": Range::SIZE }]);
+    let mut namespaces = vec![
+        json!({ "type": "user", "path": bundle.spaces.user }),
+        json!({ "type": "network", "path": bundle.spaces.network }),
+    ];
+    namespaces.extend(["pid", "ipc", "uts", "mount", "cgroup"].map(|kind| json!({ "type": kind })));
     json!({
         "ociVersion": "1.0.2",
         "process": {
@@ -114,14 +113,15 @@ pub fn config(bundle: &Bundle) -> Value {
             "env": bundle.env,
             "cwd": bundle.cwd,
             "capabilities": { "bounding": [], "effective": [], "inheritable": [], "permitted": [], "ambient": [] },
-            "rlimits": [{ "type": "RLIMIT_NOFILE", "hard": bundle.nofile, "soft": bundle.nofile }, { "type": "RLIMIT_CORE", "hard": 0, "soft": 0 }],
             "noNewPrivileges": true,
         },
         "root": { "path": bundle.root, "readonly": false },
         "hostname": bundle.hostname,
         "mounts": mounts,
         "linux": {
-            "namespaces": [{ "type": "pid" }, { "type": "ipc" }, { "type": "uts" }, { "type": "mount" }, { "type": "cgroup" }, network],
+            "namespaces": namespaces,
+            "uidMappings": ids,
+            "gidMappings": ids,
             "cgroupsPath": bundle.cgroup,
             "resources": resources(bundle.limits, bundle.swap),
             "seccomp": seccomp::profile(),
@@ -174,18 +174,21 @@ mod tests {
                 veth: "v01".to_string(),
                 gateway: [198, 18, 0, 1].into(),
                 address: [198, 18, 0, 9].into(),
+                ids: Some(Range(7 << 16)),
             },
         }
     }
 
-    fn given() -> Given {
-        Given { network: "/proc/9/ns/net".to_string(), nofile: 1024, swap: true }
+    fn config_of(record: &Record, code: bool) -> Value {
+        let root = Root { path: "/run/r".into(), code: code.then(|| "/run/app".into()) };
+        let spaces = Spaces { user: "/proc/9/fd/3".to_string(), network: "/proc/9/fd/4".to_string(), ids: Range(7 << 16) };
+        of(record, &root, &spaces, true)
     }
 
     /// The oracle is the list of what the design promises, checked one by one.
     #[test]
     fn the_config_keeps_every_promise() {
-        let config = of(&record(), Path::new("/d/root"), given());
+        let config = config_of(&record(), true);
         let process = &config["process"];
         assert_eq!(process["args"], json!(["/bin/serve", "--port", "8080"]));
         assert_eq!(process["user"], json!({ "uid": 65534, "gid": 65534 }));
@@ -207,7 +210,17 @@ mod tests {
         assert_eq!(linux["resources"]["cpu"]["quota"], 100_000);
         assert_eq!(linux["resources"]["pids"]["limit"], 256);
         assert_eq!(linux["seccomp"]["defaultAction"], "SCMP_ACT_ERRNO");
-        assert!(linux["namespaces"].as_array().unwrap().contains(&json!({ "type": "network", "path": "/proc/9/ns/net" })));
+        let namespaces = linux["namespaces"].as_array().unwrap();
+        for space in [json!({ "type": "user", "path": "/proc/9/fd/3" }), json!({ "type": "network", "path": "/proc/9/fd/4" })] {
+            assert!(namespaces.contains(&space), "{space}");
+        }
+        for kind in ["pid", "ipc", "uts", "mount", "cgroup"] {
+            assert!(namespaces.contains(&json!({ "type": kind })), "{kind}");
+        }
+        for map in ["uidMappings", "gidMappings"] {
+            assert_eq!(linux[map], json!([{ "containerID": 0, "hostID": 7 << 16, "size": 65_536 }]), "its root is not the host's");
+        }
+        assert!(!config.to_string().contains("/d/"), "no path of the data directory is in it: {config}");
         let mounts = config["mounts"].as_array().unwrap();
         let at = |place: &str| mounts.iter().find(|m| m["destination"] == place).unwrap()["options"].to_string();
         assert!(at("/app").contains("\"ro\"") && at("/sys").contains("\"ro\"") && at("/tmp").contains("mode=1777"));
@@ -216,10 +229,9 @@ mod tests {
     #[test]
     fn without_an_artifact_the_root_is_the_directory_and_a_test_runs_its_own_command() {
         let mut record = record();
-        record.ground.artifact_mount = None;
         record.once = Some(vec!["true".to_string()]);
         record.release.env.insert("AFRESH_GROUP".to_string(), "forged".to_string());
-        let config = of(&record, Path::new("/r"), given());
+        let config = config_of(&record, false);
         assert_eq!(config["process"]["cwd"], "/");
         assert_eq!(config["process"]["args"], json!(["true"]));
         assert!(config["mounts"].as_array().unwrap().iter().all(|m| m["destination"] != "/app"));

@@ -12,7 +12,7 @@ use rustix::fs::{MemfdFlags, OFlags, fcntl_setfl};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::fs::File;
 use std::io::{PipeReader, Read, Seek, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -156,8 +156,8 @@ pub fn must(command: &mut Command, input: &str, within: Duration) -> Result<Stri
     Err(Fault::world("helper-failed", format!("{name} {}: {}", args.join(" "), ran.said())))
 }
 
-/// Whether the pidfd's process ended within the time.
-pub fn wait_readable(fd: &OwnedFd, within: Duration) -> bool {
+/// Whether it can be read within the time; of a pidfd, whether its process ended.
+pub fn wait_readable(fd: &impl AsFd, within: Duration) -> bool {
     let until = Instant::now() + within;
     loop {
         let left = until.saturating_duration_since(Instant::now());

@@ -80,6 +80,9 @@ fn check(spec: &GroupSpec) -> Result<(), Fault> {
     if user(&release.user).is_none() {
         return bad(format!("user {:?} is not `uid` or `uid:gid` in numbers", release.user));
     }
+    if user(&release.user).is_some_and(|(uid, gid)| uid.max(gid) > 65_535) {
+        return bad(format!("user {:?}: a server has the ids 0 to 65535", release.user));
+    }
     if signal(&release.drain.signal).is_none() {
         return bad(format!("drain signal {:?} is unknown; say TERM, INT, QUIT, HUP, USR1, USR2 or WINCH", release.drain.signal));
     }
@@ -156,7 +159,8 @@ mod tests {
 
     #[test]
     fn what_cannot_run_is_refused_when_it_is_declared() {
-        let spoil: [fn(&mut model::Release); 7] = [
+        let spoil: [fn(&mut model::Release); 8] = [
+            |r| r.user = "65536".to_string(),
             |r| r.run.clear(),
             |r| r.user = "root".to_string(),
             |r| r.drain.signal = "BOOM".to_string(),

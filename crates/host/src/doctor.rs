@@ -1,6 +1,7 @@
 //! What this host can do, and what to do about what it cannot. Everything is really tried.
 
-use crate::{cgroup, command, disk, runtime};
+use crate::uids::TRIAL;
+use crate::{cgroup, command, disk, idmap, root, runtime, userns};
 use model::{Fault, Layout};
 use nix::mount::{MsFlags, mount};
 use std::path::Path;
@@ -116,8 +117,21 @@ fn erofs(scratch: &Path) -> Tried {
     disk::make_dir(&point).map_err(told(hint))?;
     command::must(Command::new("mkfs.erofs").arg("-zlz4").arg(&file).arg(&tree), "", WITHIN).map_err(told(hint))?;
     command::must(Command::new("mount").args(["-t", "erofs", "-o", "loop,ro"]).arg(&file).arg(&point), "", WITHIN).map_err(told(hint))?;
+    let mapped = idmapped(&point);
     crate::mounts::unmount(&point).map_err(told(hint))?;
-    Ok("an lz4 image was mounted".to_string())
+    mapped.map_err(told("servers have user ids of their own: needs user namespaces, and Linux 5.19 or later"))?;
+    Ok("an lz4 image was mounted, and its owners mapped".to_string())
+}
+
+/// In a thread of its own, whose mounts vanish with it.
+fn idmapped(point: &Path) -> Result<(), Fault> {
+    let tried = || {
+        let spaces = userns::make(TRIAL)?;
+        let place = root::stage("size=1m,mode=0755")?.join("image");
+        disk::make_dir(&place)?;
+        idmap::mount(point, &spaces.user, &place)
+    };
+    std::thread::scope(|scope| scope.spawn(tried).join()).unwrap_or_else(|_| Err(Fault::ours("doctor", "it panicked")))
 }
 
 fn network() -> Tried {

@@ -54,6 +54,9 @@ pub fn adopt(keeper: &Arc<Keeper>) {
             }
         };
         let place = Place(dir);
+        if let Some(ids) = record.ground.ids {
+            keeper.uids.adopt(&record.release.service, ids);
+        }
         let mut one = Instance::new(record.clone());
         one.ended = disk::read_json::<Ended>(&place.exit()).good();
         one.started = disk::read_json::<Started>(&place.started()).good().or_else(|| found_running(&place, &record));

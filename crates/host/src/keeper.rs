@@ -9,6 +9,7 @@ use crate::history::History;
 use crate::net::{self, Network, Subnet};
 use crate::objects::Objects;
 use crate::state::State;
+use crate::uids::Uids;
 use crate::{alarms, garbage, instance, reconcile, runtime, serve};
 use model::{Fault, Layout};
 use std::path::PathBuf;
@@ -48,6 +49,7 @@ pub struct Keeper {
     pub admit: Admit,
     pub counters: Counters,
     pub history: History,
+    pub uids: Uids,
     pub tasks: Handle,
     state: Mutex<State>,
     declaring: Mutex<()>,
@@ -188,6 +190,7 @@ fn begin(config: Config) -> Result<(Arc<Keeper>, Lock), Fault> {
         admit: config.admit,
         counters: Counters::open(&layout),
         history: History::open(&layout),
+        uids: Uids::open(&layout, &net::mark(&layout)),
         tasks: Handle::current(),
         state: Mutex::new(State::default()),
         declaring: Mutex::new(()),

@@ -19,6 +19,7 @@ mod files;
 mod garbage;
 mod history;
 pub mod identity;
+mod idmap;
 mod instance;
 mod keeper;
 mod mounts;
@@ -29,6 +30,7 @@ mod process;
 mod reconcile;
 mod record;
 mod remote;
+mod root;
 mod runtime;
 mod seccomp;
 mod serve;
@@ -36,6 +38,8 @@ mod shim;
 mod state;
 #[cfg(test)]
 mod testing;
+mod uids;
+mod userns;
 
 pub use admit::{Admit, Launch, Role};
 pub use doctor::{Finding, doctor};

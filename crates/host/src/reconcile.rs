@@ -261,6 +261,7 @@ struct Made<'a> {
 fn create(keeper: &Keeper, state: &mut State, name: &GroupName, made: &Made<'_>, n: u32) -> Result<(), Fault> {
     let Made { release, once, stamp } = *made;
     let Some(group) = state.groups.get_mut(name) else { return Ok(()) };
+    let ids = keeper.uids.of(&release.service)?;
     let first = group.sum.last + 1;
     let sum = Sum { last: group.sum.last + u64::from(n), ..group.sum.clone() };
     disk::write_json_quick(&sum_path(&keeper.layout, name), &sum)?;
@@ -284,6 +285,7 @@ fn create(keeper: &Keeper, state: &mut State, name: &GroupName, made: &Made<'_>,
             veth: net::veth_name(&keeper.mark, &id),
             gateway: keeper.network.subnet.gateway(),
             address,
+            ids: Some(ids),
         };
         let record = Record {
             id: id.clone(),

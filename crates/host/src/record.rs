@@ -1,5 +1,6 @@
 //! What is written down of one instance. The shim reads [`Record`]; both sides write the rest.
 
+use crate::userns::Range;
 use model::{GroupName, InstanceId, Release, Stamp, Time};
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
@@ -41,6 +42,9 @@ pub struct Ground {
     pub veth: String,
     pub gateway: Ipv4Addr,
     pub address: Ipv4Addr,
+    /// The ids of its service on this host. None: an older keeper's, which knew of none.
+    #[serde(default)]
+    pub ids: Option<Range>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

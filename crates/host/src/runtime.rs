@@ -3,13 +3,15 @@
 //! A binary that is there proves nothing (crun 1.8 refuses hybrid cgroups; seccomp or namespaces may be missing), so a small
 //! container with the very settings of an instance is run before one is chosen. A pass is remembered for this binary and this boot.
 
-use crate::bundle::{self, Bundle};
+use crate::bundle::{self, Bundle, Spaces};
 use crate::cgroup::Inner;
 use crate::record::Ground;
-use crate::{cgroup, command, disk, net};
+use crate::uids::TRIAL;
+use crate::{cgroup, command, disk, net, root, userns};
 use model::{Fault, Layout, Limits};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -83,9 +85,10 @@ fn identity(path: &Path) -> Option<Passed> {
 pub fn probe(layout: &Layout, path: &Path) -> Result<(), Fault> {
     let name = format!("probe-{}", std::process::id());
     let dir = layout.host().join(format!(".{name}"));
-    let root = dir.join("root");
-    disk::make_dir(&root)?;
-    let result = probe_in(layout, path, &name, &dir, &root);
+    disk::make_dir(&dir)?;
+    // In a thread of its own, whose mounts vanish with it.
+    let result = std::thread::scope(|scope| scope.spawn(|| probe_in(layout, path, &name, &dir)).join());
+    let result = result.unwrap_or_else(|_| Err(Fault::ours("runtime-probe", "it panicked")));
     delete(path, &state(layout), &name);
     let mark = net::mark(layout);
     cgroup::remove(&mark, Some(&name));
@@ -94,7 +97,12 @@ pub fn probe(layout: &Layout, path: &Path) -> Result<(), Fault> {
     result
 }
 
-fn probe_in(layout: &Layout, path: &Path, name: &str, dir: &Path, root: &Path) -> Result<(), Fault> {
+fn probe_in(layout: &Layout, path: &Path, name: &str, dir: &Path) -> Result<(), Fault> {
+    let spaces = userns::make(TRIAL)?;
+    let root = root::stage("size=1m,mode=0755")?.join(root::ROOT);
+    std::os::unix::fs::chown(&root, Some(TRIAL.0), Some(TRIAL.0)).map_err(|e| disk::at(&root, "giving it away", e))?;
+    let named = |fd: &OwnedFd| format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd());
+    let spaces = Spaces { user: named(&spaces.user), network: named(&spaces.network), ids: TRIAL };
     let system = ["/usr", "/bin", "/sbin", "/lib", "/lib64"].into_iter().filter(|p| Path::new(p).is_dir());
     let mounts = system.map(|p| json!({ "destination": p, "type": "bind", "source": p, "options": ["rbind", "ro"] })).collect();
     let config = bundle::config(&Bundle {
@@ -103,12 +111,11 @@ fn probe_in(layout: &Layout, path: &Path, name: &str, dir: &Path, root: &Path) -
         user: (65534, 65534),
         cwd: "/",
         hostname: "probe",
-        root,
+        root: &root,
         mounts,
         limits: &Limits::default(),
         swap: cgroup::bounds_swap(),
-        nofile: nofile(),
-        network: None,
+        spaces: &spaces,
         cgroup: &format!("/{}/{name}", cgroup::parent(&net::mark(layout))),
     });
     disk::write_plain_json(&dir.join("config.json"), &config)?;
@@ -164,9 +171,14 @@ fn takes_cgroup(runtime: &Path) -> bool {
     runtime.file_name().is_some_and(|name| name == "runc" || name == "crun")
 }
 
-/// Open files an instance may have: as many as we may give, up to a bound.
-pub fn nofile() -> u64 {
-    rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.map_or(NOFILE_MAX, |max| max.min(NOFILE_MAX))
+/// Bounds that what this process starts inherits: open files up to a bound, and no dumps of memory. The runtime would set them on a
+/// process of another user namespace, for which not every root has the right.
+pub fn bound_ourselves() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let nofile = getrlimit(Resource::Nofile).maximum.map_or(NOFILE_MAX, |max| max.min(NOFILE_MAX));
+    for (resource, max) in [(Resource::Nofile, nofile), (Resource::Core, 0)] {
+        let _ = setrlimit(resource, Rlimit { current: Some(max), maximum: Some(max) });
+    }
 }
 
 #[cfg(test)]

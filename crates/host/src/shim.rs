@@ -5,22 +5,21 @@
 //! nothing to clean up after a kill -9. It is the child subreaper of the program, so the exit code is never lost.
 //!
 //! ```text
-//! lock ─▶ began ─▶ network ─▶ mounts ─▶ runtime run ─▶ started.json ─▶ wait ─▶ exit.json ─▶ runtime delete
+//! lock ─▶ began ─▶ namespaces ─▶ network ─▶ root ─▶ runtime run ─▶ started.json ─▶ wait ─▶ exit.json ─▶ runtime delete
 //!   └ held, or began is there: another shim has it; end      └ any failure: exit.json with why
 //! ```
 
 use crate::disk::{self, Lock, Place, Read};
 use crate::record::{Ended, Record, Started};
-use crate::{bundle, cgroup, command, mounts, net, process, runtime};
+use crate::{bundle, cgroup, command, declared, net, process, root, runtime, userns};
 use model::Fault;
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, setns, unshare};
+use nix::sched::{CloneFlags, setns};
 use nix::sys::wait::{WaitStatus, waitpid};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::fchown;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -86,14 +85,21 @@ fn launch(place: &Place, record: &Record) -> Result<(Started, LogEnd), Fault> {
         let before: u64 = spent_ms.iter().map(|(_, ms)| ms).sum();
         spent_ms.push((what.to_string(), u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_sub(before)));
     };
-    let network = make_network(record)?;
+    let ids = record.ground.ids.ok_or_else(|| Fault::world("no-uids", "an older version wrote this instance down, without user ids"))?;
+    let spaces = userns::make(ids)?;
+    make_network(record, &spaces.network)?;
     lap("network");
-    let root = make_root(place, record)?;
-    let path = format!("/proc/{}/fd/{}", std::process::id(), network.as_raw_fd());
-    let given = bundle::Given { network: path, nofile: runtime::nofile(), swap: cgroup::bounds_swap() };
-    disk::write_plain_json(&place.0.join("config.json"), &bundle::of(record, &root, given))?;
+    let root = root::make(record, &spaces.user, ids)?;
+    let path = |fd: &OwnedFd| format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd());
+    let named = bundle::Spaces { user: path(&spaces.user), network: path(&spaces.network), ids };
+    disk::write_plain_json(&place.0.join("config.json"), &bundle::of(record, &root, &named, cgroup::bounds_swap()))?;
     lap("mounts");
     let (reader, writer) = std::io::pipe().map_err(|e| disk::at(&place.0, "making a pipe", e))?;
+    // Programs open their output again by name (/dev/stdout), so it must be theirs.
+    let user = declared::user(&record.release.user).and_then(|(uid, gid)| ids.on_host(uid).zip(ids.on_host(gid)));
+    let (uid, gid) = user.ok_or_else(|| Fault::yours("bad-spec", format!("user {:?} has ids above 65535", record.release.user)))?;
+    fchown(&writer, Some(uid), Some(gid)).map_err(|e| disk::at(&place.0, "giving the output to the program", e))?;
+    runtime::bound_ourselves();
     let log = keep_log(reader, record.ground.log.clone());
     let pid = run(place, record, writer)?;
     lap("runtime");
@@ -102,86 +108,23 @@ fn launch(place: &Place, record: &Record) -> Result<(Started, LogEnd), Fault> {
     Ok((Started { pid, pid_start, at: disk::now(), spent_ms }, log))
 }
 
-/// A fresh network namespace, its `eth0` tied to the bridge. This thread stays in it.
-fn make_network(record: &Record) -> Result<OwnedFd, Fault> {
+/// The namespace's `eth0`, tied to the bridge. This thread stays in it.
+fn make_network(record: &Record, inside: &OwnedFd) -> Result<(), Fault> {
     let ground = &record.ground;
     let no = |doing: &'static str| move |e: nix::Error| Fault::world("network", format!("{doing}: {e}"));
-    let outside = namespace()?;
-    unshare(CloneFlags::CLONE_NEWNET).map_err(no("making a network namespace"))?;
-    let inside = namespace()?;
-    setns(&outside, CloneFlags::CLONE_NEWNET).map_err(no("going back to the host's network"))?;
     let (veth, hardware) = (&ground.veth, net::hardware(ground.address));
     let path = format!("/proc/{}/fd/{}", std::process::id(), inside.as_raw_fd());
     let batch =
         format!("link add {veth} type veth peer name eth0 address {hardware} netns {path}\nlink set {veth} master {} up\n", ground.bridge);
     command::must(Command::new("ip").args(["-batch", "-"]), &batch, HELPER_WITHIN)?;
     net::quiet_ipv6(veth);
-    setns(&inside, CloneFlags::CLONE_NEWNET).map_err(no("entering the network namespace"))?;
+    setns(inside, CloneFlags::CLONE_NEWNET).map_err(no("entering the network namespace"))?;
     for interface in ["all", "default", "eth0"] {
         net::quiet_ipv6(interface);
     }
     let batch =
         format!("link set lo up\naddr add {}/24 dev eth0\nlink set eth0 up\nroute add default via {}\n", ground.address, ground.gateway);
-    command::must(Command::new("ip").args(["-batch", "-"]), &batch, HELPER_WITHIN)?;
-    Ok(inside)
-}
-
-fn namespace() -> Result<OwnedFd, Fault> {
-    let path = Path::new("/proc/thread-self/ns/net");
-    File::open(path).map(OwnedFd::from).map_err(|e| disk::at(path, "opening", e))
-}
-
-/// The instance's root in a mount namespace of our own: the image below, a bounded tmpfs above.
-fn make_root(place: &Place, record: &Record) -> Result<PathBuf, Fault> {
-    let ground = &record.ground;
-    let none: Option<&str> = None;
-    let no = |doing: &'static str| move |e: nix::Error| disk::at(&place.0, doing, e);
-    unshare(CloneFlags::CLONE_NEWNS).map_err(no("making a mount namespace"))?;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).map_err(no("making mounts private"))?;
-    // Our copies of other objects' mounts would keep them busy for as long as we live.
-    for other in mounts::below(&ground.mounts.canonicalize().unwrap_or_else(|_| ground.mounts.clone())) {
-        let name = other.file_name();
-        if name != ground.image_mount.file_name()
-            && (ground.artifact_mount.is_none() || name != ground.artifact_mount.as_ref().and_then(|m| m.file_name()))
-        {
-            mounts::unmount(&other)?;
-        }
-    }
-    let scratch = place.0.join("scratch");
-    let root = place.0.join("root");
-    disk::make_dir(&scratch)?;
-    disk::make_dir(&root)?;
-    let size = format!("size={},mode=0755", bundle::scratch_bytes(&record.release.limits));
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(Some("scratch"), &scratch, Some("tmpfs"), flags, Some(size.as_str())).map_err(no("mounting the scratch tmpfs"))?;
-    let (upper, work) = (scratch.join("upper"), scratch.join("work"));
-    disk::make_dir(&upper)?;
-    disk::make_dir(&work)?;
-    write_etc(&upper, record)?;
-    make_tmp(&upper)?;
-    let options = format!("lowerdir={},upperdir={},workdir={}", ground.image_mount.display(), upper.display(), work.display());
-    mount(Some("overlay"), &root, Some("overlay"), flags, Some(options.as_str())).map_err(no("mounting the overlay"))?;
-    Ok(root)
-}
-
-/// The runtime gives the tmpfs on `/tmp` the mode of the directory below it, and an image may have that as anything.
-fn make_tmp(upper: &Path) -> Result<(), Fault> {
-    let tmp = upper.join("tmp");
-    disk::make_dir(&tmp)?;
-    std::fs::set_permissions(&tmp, std::fs::Permissions::from_mode(0o1777)).map_err(|e| disk::at(&tmp, "setting its mode", e))
-}
-
-/// Who the instance is, by name; and no resolver, so that a look-up fails at once instead of after a timeout.
-fn write_etc(upper: &Path, record: &Record) -> Result<(), Fault> {
-    if !record.ground.image_mount.join("etc").is_dir() {
-        return Ok(());
-    }
-    let etc = upper.join("etc");
-    disk::make_dir(&etc)?;
-    let put = |name: &str, text: String| std::fs::write(etc.join(name), text).map_err(|e| disk::at(&etc.join(name), "writing", e));
-    put("hostname", format!("{}\n", record.id))?;
-    put("hosts", format!("127.0.0.1 localhost\n{} {}\n", record.ground.address, record.id))?;
-    put("resolv.conf", "# this network has no resolver\n".to_string())
+    command::must(Command::new("ip").args(["-batch", "-"]), &batch, HELPER_WITHIN).map(drop)
 }
 
 /// The runtime starts the program and leaves; the program becomes our child. Its pid.

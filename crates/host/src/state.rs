@@ -316,6 +316,7 @@ mod tests {
             veth: String::new(),
             gateway: [198, 18, 0, 1].into(),
             address: [198, 18, 0, 2].into(),
+            ids: None,
         };
         Instance::new(Record { id, group, number: 1, release: release(1), once: None, stamp: None, created: model::Time(0), ground })
     }

@@ -96,3 +96,73 @@ fn seccomp_in_an_instance() {
         assert_eq!(said(name), "signal 31", "{name}");
     }
 }
+
+/// Takes all it can get, and signals everybody it can reach.
+const GREEDY: &str = r#"$| = 1; my ($n, @kept) = (0);
+while ((my $fd = syscall(294, 0)) >= 0) { $n++ } print "inotify=$n\n";
+print "killed=", kill(9, -1), "\n"; print "greedy is done\n"; sleep 10000;"#;
+
+/// What a program can learn of who it is and what it stands on.
+const LOOK: &str = r#"$| = 1; print "inotify=", (syscall(294, 0) >= 0 ? "ok" : int($!)), "\n";
+sub show { my ($name) = @_; open(my $file, "<", $name) or return print "$name: $!\n"; while (my $line = <$file>) { print "$name: $line" } }
+show($_) for "/proc/self/mountinfo", "/proc/self/uid_map", "/proc/self/cgroup", "/etc/mine", "/etc/theirs";
+for my $name ("/etc/mine", "/bin", "/etc/hosts", "/tmp") { my @s = stat $name; print "owner of $name=$s[4]:$s[5]\n" }
+if (open(my $out, ">>", "/dev/stdout")) { print $out "stdout is mine\n"; close $out } else { print "stdout: $!\n" }
+show("/proc/self/limits"); print "look is done\n"; sleep 10000;"#;
+
+#[test]
+#[ignore = "needs root"]
+fn services_share_no_ids_quotas_or_signals_and_see_no_path_of_the_host() {
+    let Some(mut host) = Host::with(&[PERL], &[("etc/mine", b"mine\n"), ("etc/theirs", b"theirs\n")]) else { return };
+    let data = host.layout.root().display().to_string();
+    host.start();
+    let user = |name: &'static str, program: &'static str, user: &str| {
+        let mut spec = host.group(Want { name, run: &[PERL, "-e", program], ..Want::default() });
+        let GroupWish::Run { release, .. } = &mut spec.wish else { unreachable!() };
+        release.user = user.to_string();
+        spec
+    };
+    let (greedy, look, root) =
+        (user("greedy-r1-1", GREEDY, "65534:65534"), user("look-r1-1", LOOK, "1000:1000"), user("root-r1-1", LOOK, "0:0"));
+    host.declare(1, greedy);
+    host.until_log("greedy-r1-1-1", "greedy is done");
+    host.declare(1, look);
+    host.declare(1, root);
+    host.until_log("look-r1-1-1", "look is done");
+    host.until_log("root-r1-1-1", "look is done");
+    let (look, root) = (host.log("look-r1-1-1"), host.log("root-r1-1-1"));
+    println!("{}{look}", host.log("greedy-r1-1-1"));
+    assert!(look.contains("inotify=ok") && root.contains("inotify=ok"), "one service took what was another's:\n{look}");
+    assert!(look.contains("stdout is mine"), "{look}");
+    assert!(look.lines().any(|l| l.starts_with("/proc/self/limits: Max core file size        0                    0 ")), "{look}");
+    for (log, owner) in [(&look, "0:0"), (&root, "0:0")] {
+        for name in ["/bin", "/etc/hosts", "/tmp"] {
+            assert!(log.contains(&format!("owner of {name}={owner}\n")), "{name}: {log}");
+        }
+        for secret in [data.as_str(), "/dev/loop", "objects", "afresh-"] {
+            let told = log.lines().find(|line| line.contains(secret));
+            assert_eq!(told, None, "it sees {secret}");
+        }
+    }
+    // A file that the image gives to 1000 alone, and one of another.
+    assert!(look.contains("owner of /etc/mine=1000:1000\n") && look.contains("/etc/mine: mine\n"), "{look}");
+    assert!(look.contains("/etc/theirs: Permission denied"), "{look}");
+    assert!(!root.contains("/etc/mine: mine") && !root.contains("/etc/theirs: theirs"), "root without its powers: {root}");
+    // What the host sees: a range each, none of them anybody's here, and the same once more for the next servers.
+    let ids = ["greedy-r1-1-1", "look-r1-1-1", "root-r1-1-1"].map(|id| host.uid_of(id));
+    println!("on the host they are {ids:?}");
+    let range = |uid: u32| uid >> 16;
+    assert!(ids.iter().all(|uid| (0x7000_0000..0x7ffe_0000).contains(uid)), "{ids:x?}");
+    assert!(range(ids[0]) != range(ids[1]) && range(ids[1]) != range(ids[2]) && range(ids[0]) != range(ids[2]), "{ids:x?}");
+    assert_eq!(ids.map(|uid| uid & 0xffff), [65_534, 1_000, 0]);
+    host.restart();
+    host.kill_program(&model::InstanceId::new("look-r1-1-1").unwrap());
+    host.until_log("look-r1-1-2", "look is done");
+    assert_eq!(host.uid_of("look-r1-1-2"), ids[1], "a service keeps its ids");
+    assert_eq!(host.observe("root-r1-1").deaths, 0, "what one kills is its own");
+    let mut bad = host.web("bad-r1-1", 1);
+    if let GroupWish::Run { release, .. } = &mut bad.wish {
+        release.user = "65536".to_string();
+    }
+    assert_eq!(host.try_declare(1, bad).unwrap_err().code, "bad-spec");
+}

@@ -59,7 +59,8 @@ impl Host {
         Self::with(&[], &[])
     }
 
-    /// `programs` of this host are in the image too, with the libraries that they need, and so are executables of these bytes.
+    /// `programs` of this host are in the image too, with the libraries that they need, and so are executables of these bytes; `etc/mine` and
+    /// `etc/theirs` are files that only 1000 and 1001 may read.
     pub fn with(programs: &[&str], files: &[(&str, &[u8])]) -> Option<Self> {
         let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().map(Path::new).find(|p| p.is_file());
         let Some(busybox) = busybox else {
@@ -72,7 +73,13 @@ impl Host {
         programs.iter().for_each(|program| bring(&tree, Path::new(program)));
         for (name, bytes) in files {
             std::fs::write(tree.join(name), bytes).unwrap();
-            std::fs::set_permissions(tree.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+            let of = |id| std::os::unix::fs::chown(tree.join(name), Some(id), Some(id)).unwrap();
+            let mode = match *name {
+                "etc/mine" => (of(1_000), 0o400).1,
+                "etc/theirs" => (of(1_001), 0o400).1,
+                _ => 0o755,
+            };
+            std::fs::set_permissions(tree.join(name), std::fs::Permissions::from_mode(mode)).unwrap();
         }
         let image = put(&layout, &tree);
         let artifact = put(&layout, &app_tree(&dir));
@@ -221,6 +228,12 @@ impl Host {
         let files = names(&proc.join("fd")).into_iter().map(|fd| proc.join("fd").join(fd));
         let memory = files.filter(|fd| std::fs::read_link(fd).is_ok_and(|to| to.to_string_lossy().contains("memfd")));
         (own << 10) + memory.filter_map(|fd| Some(std::fs::metadata(fd).ok()?.len())).sum::<u64>()
+    }
+
+    /// Of an instance's first process, as the host names it.
+    pub fn uid_of(&self, id: &str) -> u32 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.json(id, "started.json")["pid"])).unwrap();
+        status.lines().find_map(|l| l.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok()).unwrap()
     }
 
     pub fn kill_program(&self, id: &InstanceId) {

@@ -1,0 +1,114 @@
+//! The root of an instance, in a mount namespace of its shim: the image below, a bounded tmpfs above, the owners mapped. All of it
+//! is made on one empty directory of the host that everybody may pass through, and named from there, so that neither the instance's
+//! own root needs a right on the way to it, nor its list of mounts names a path of the host.
+//!
+//! ```text
+//! /run/afresh (a tmpfs, seen by this shim alone)
+//!   image, code   the objects, owners mapped        upper, work   what the instance writes
+//!   root          overlay: upper over image         app           overlay, read-only: code
+//! ```
+
+use crate::record::Record;
+use crate::userns::Range;
+use crate::{bundle, disk, idmap, mounts};
+use model::Fault;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+/// Empty on the host, and left there: other data directories use it as well.
+const STAGE: &str = "/run/afresh";
+pub const ROOT: &str = "root";
+
+pub struct Root {
+    pub path: PathBuf,
+    /// The service's own code, to be mounted at `/app`.
+    pub code: Option<PathBuf>,
+}
+
+/// A mount namespace for this thread, with a tmpfs of its own on the stage. What it holds is gone with the last process in it.
+pub fn stage(options: &str) -> Result<PathBuf, Fault> {
+    let stage = PathBuf::from(STAGE);
+    let none: Option<&str> = None;
+    let no = |doing: &'static str| move |e: nix::Error| disk::at(Path::new(STAGE), doing, e);
+    // The runtime steps into a directory of this name whenever it runs something inside, and it does so outside of our mounts.
+    disk::make_dir(&stage.join(ROOT))?;
+    unshare(CloneFlags::CLONE_NEWNS).map_err(no("making a mount namespace"))?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).map_err(no("making mounts private"))?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(Some("scratch"), &stage, Some("tmpfs"), flags, Some(options)).map_err(no("mounting the scratch tmpfs"))?;
+    disk::make_dir(&stage.join(ROOT))?;
+    Ok(stage)
+}
+
+/// To be called on the main thread of a process that does nothing else: it moves about.
+pub fn make(record: &Record, user: &OwnedFd, range: Range) -> Result<Root, Fault> {
+    let ground = &record.ground;
+    let stage = stage(&format!("size={},mode=0755", bundle::scratch_bytes(&record.release.limits)))?;
+    for name in ["image", "upper", "work", "code", "none", "app"] {
+        disk::make_dir(&stage.join(name))?;
+    }
+    idmap::mount(&ground.image_mount, user, &stage.join("image"))?;
+    let upper = stage.join("upper");
+    own(&upper, range)?;
+    write_etc(&upper, record, range)?;
+    make_tmp(&upper, range)?;
+    let none = MsFlags::empty();
+    overlay(&stage, ROOT, "lowerdir=image,upperdir=upper,workdir=work", none)?;
+    let code = match &ground.artifact_mount {
+        None => None,
+        Some(artifact) => {
+            idmap::mount(artifact, user, &stage.join("code"))?;
+            // Over nothing, so that the instance sees an overlay and not the device that it lies on.
+            overlay(&stage, "app", "lowerdir=code:none", MsFlags::MS_RDONLY)?;
+            Some(stage.join("app"))
+        }
+    };
+    // Our copies of mounts of objects would keep them busy for as long as we live; what we use, we have mounted ourselves.
+    for other in mounts::below(&ground.mounts.canonicalize().unwrap_or_else(|_| ground.mounts.clone())) {
+        mounts::unmount(&other)?;
+    }
+    Ok(Root { path: stage.join(ROOT), code })
+}
+
+/// The kernel shows the directories of an overlay to who is in it, as they were named: from the stage they are single words.
+fn overlay(stage: &Path, name: &str, options: &str, flags: MsFlags) -> Result<(), Fault> {
+    let to = |place: &Path| std::env::set_current_dir(place).map_err(|e| disk::at(place, "entering", e));
+    to(stage)?;
+    let flags = flags | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    let made = mount(Some("overlay"), name, Some("overlay"), flags, Some(options));
+    to(Path::new("/"))?;
+    made.map_err(|e| disk::at(&stage.join(name), "mounting the overlay", e))
+}
+
+/// Gives it to the instance's own root.
+fn own(path: &Path, range: Range) -> Result<(), Fault> {
+    chown(path, Some(range.0), Some(range.0)).map_err(|e| disk::at(path, "giving it to the instance", e))
+}
+
+/// The runtime gives the tmpfs on `/tmp` the mode of the directory below it, and an image may have that as anything.
+fn make_tmp(upper: &Path, range: Range) -> Result<(), Fault> {
+    let tmp = upper.join("tmp");
+    disk::make_dir(&tmp)?;
+    own(&tmp, range)?;
+    std::fs::set_permissions(&tmp, std::fs::Permissions::from_mode(0o1777)).map_err(|e| disk::at(&tmp, "setting its mode", e))
+}
+
+/// Who the instance is, by name; and no resolver, so that a look-up fails at once instead of after a timeout.
+fn write_etc(upper: &Path, record: &Record, range: Range) -> Result<(), Fault> {
+    if !record.ground.image_mount.join("etc").is_dir() {
+        return Ok(());
+    }
+    let etc = upper.join("etc");
+    disk::make_dir(&etc)?;
+    own(&etc, range)?;
+    let put = |name: &str, text: String| {
+        std::fs::write(etc.join(name), text).map_err(|e| disk::at(&etc.join(name), "writing", e))?;
+        own(&etc.join(name), range)
+    };
+    put("hostname", format!("{}\n", record.id))?;
+    put("hosts", format!("127.0.0.1 localhost\n{} {}\n", record.ground.address, record.id))?;
+    put("resolv.conf", "# this network has no resolver\n".to_string())
+}

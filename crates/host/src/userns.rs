@@ -1,0 +1,95 @@
+//! The user and network namespaces of an instance. Inside, ids 0 to 65535 are its own; on the host they are a range that belongs
+//! to its service alone, so that its root is nobody here, and no quota, signal or file of one service is another's.
+//!
+//! The kernel charges what a namespace's users take (inotify, say) to who made the namespace as well. So it is made by the
+//! range's own first id; made by root, all services would share root's quotas.
+
+use crate::{command, disk};
+use model::Fault;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+const WITHIN: Duration = Duration::from_secs(20);
+const SAID_BYTES_MAX: u64 = 400;
+
+/// The ids of one service on the host, by the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Range(pub u32);
+
+impl Range {
+    pub const SIZE: u32 = 1 << 16;
+
+    /// What the host calls an id of the inside.
+    pub fn on_host(self, inside: u32) -> Option<u32> {
+        (inside < Self::SIZE).then(|| self.0.checked_add(inside)).flatten()
+    }
+}
+
+pub struct Namespaces {
+    pub user: OwnedFd,
+    pub network: OwnedFd,
+}
+
+/// A process that does nothing but keep the namespaces until we hold them ourselves.
+struct Holder(Child);
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Both new; the network is owned by the user namespace, so that its `/sys` can be mounted inside.
+pub fn make(range: Range) -> Result<Namespaces, Fault> {
+    let no = |why: String| {
+        Fault::world("user-namespace", format!("making a user namespace for the ids from {}: {why}", range.0))
+            .hint("`sysctl user.max_user_namespaces` must not be 0, and the kernel needs CONFIG_USER_NS; `afresh doctor` says more")
+    };
+    let id = range.0.to_string();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--inh-caps=+sys_admin", "--ambient-caps=+sys_admin"]);
+    command.args(["unshare", "--user", "--net", "--", "sh", "-c", "echo made; read end"]).current_dir("/");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut holder = Holder(command.spawn().map_err(|e| no(format!("setpriv: {e}")))?);
+    let (mut out, mut err) = match (holder.0.stdout.take(), holder.0.stderr.take()) {
+        (Some(out), Some(err)) => (out, err),
+        _ => return Err(Fault::ours("user-namespace", "a child's pipes are missing")),
+    };
+    let mut word = [0; 5];
+    let made = command::wait_readable(&out, WITHIN) && out.read(&mut word).is_ok_and(|n| n > 0);
+    if !made {
+        let _ = holder.0.kill();
+        let mut said = Vec::new();
+        let _ = (&mut err).take(SAID_BYTES_MAX).read_to_end(&mut said);
+        return Err(no(String::from_utf8_lossy(&said).trim().to_string()));
+    }
+    let proc = PathBuf::from(format!("/proc/{}", holder.0.id()));
+    for map in ["uid_map", "gid_map"] {
+        std::fs::write(proc.join(map), format!("0 {} {}\n", range.0, Range::SIZE)).map_err(|e| no(format!("{map}: {e}")))?;
+    }
+    let open = |name: &str| {
+        let path = proc.join("ns").join(name);
+        File::open(&path).map(OwnedFd::from).map_err(|e| disk::at(&path, "opening", e))
+    };
+    Ok(Namespaces { user: open("user")?, network: open("net")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_of_the_inside_stays_in_the_range() {
+        let range = Range(0x7000_0000);
+        assert_eq!(range.on_host(0), Some(0x7000_0000), "root inside is nobody's root here");
+        assert_eq!(range.on_host(65_534), Some(0x7000_fffe));
+        assert_eq!((range.on_host(65_536), range.on_host(u32::MAX), Range(u32::MAX - 3).on_host(4)), (None, None, None));
+    }
+}
