@@ -99,10 +99,8 @@ pub fn config(bundle: &Bundle) -> Value {
     ];
     mounts.extend(bundle.mounts.iter().cloned());
     let ids = json!([{ "containerID": 0, "hostID": bundle.spaces.ids.0, "size": Range::SIZE }]);
-    let mut namespaces = vec![
-        json!({ "type": "user", "path": bundle.spaces.user }),
-        json!({ "type": "network", "path": bundle.spaces.network }),
-    ];
+    let mut namespaces =
+        vec![json!({ "type": "user", "path": bundle.spaces.user }), json!({ "type": "network", "path": bundle.spaces.network })];
     namespaces.extend(["pid", "ipc", "uts", "mount", "cgroup"].map(|kind| json!({ "type": kind })));
     json!({
         "ociVersion": "1.0.2",
