@@ -4,6 +4,7 @@
 mod faults;
 mod hostile;
 mod process;
+mod program;
 mod rotation;
 mod support;
 mod wire;

@@ -1,5 +1,6 @@
 //! The two processes as processes: killed, doubled, told to end.
 
+use crate::program::command;
 use crate::support::client::{ALL, GETS, Load};
 use crate::support::rig::{free_port, group, target_file, web, weights};
 use crate::support::server::Server;
@@ -8,19 +9,8 @@ use api::Client;
 use api::proxy::ProxyCounters;
 use model::{Fence, Layout, Probe, Route, RouteSeen, RouteSpec, Stamp};
 use rotation::Router;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
-
-/// The example that stands for `afresh proxy`; `cargo test --test all` alone does not build it.
-pub fn program() -> PathBuf {
-    let path = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("examples/proxy");
-    if !path.exists() {
-        let built = Command::new(env!("CARGO")).args(["build", "-p", "proxy", "--example", "proxy"]).status().unwrap();
-        assert!(built.success());
-    }
-    path
-}
 
 struct Pair {
     _dir: tempfile::TempDir,
@@ -32,7 +22,7 @@ struct Pair {
 }
 
 fn start(layout: &Layout) -> Child {
-    Command::new(program()).arg("control").arg(layout.root()).stdin(Stdio::null()).spawn().unwrap()
+    command("control", layout).stdin(Stdio::null()).spawn().unwrap()
 }
 
 impl Pair {
@@ -232,8 +222,7 @@ async fn there_is_one_and_it_ends_in_order() {
     note_pid(&pair).await;
     pair.declare(1, &pair.spec).await.unwrap();
     pair.serving().await;
-    let second =
-        Command::new(program()).arg("control").arg(pair.layout.root()).stdout(Stdio::null()).stderr(Stdio::piped()).output().unwrap();
+    let second = command("control", &pair.layout).stdout(Stdio::null()).stderr(Stdio::piped()).output().unwrap();
     assert!(!second.status.success() && String::from_utf8_lossy(&second.stderr).contains("already runs"), "{second:?}");
     use std::os::unix::fs::PermissionsExt;
     for socket in [pair.layout.proxy_socket(), pair.layout.data_socket()] {
