@@ -151,6 +151,8 @@ pub(crate) const WAVES: Shape = Shape {
         value("waves", "waves = [\"1\", \"50%\", \"100%\"]"),
         value("soak", "soak = \"10s\""),
         value("errors", "errors = \"1%\""),
+        value("min_requests", "min_requests = 100"),
+        value("few_requests", "few_requests = \"wait\""),
         value("within", "within = \"5m\""),
         value("freeze", "freeze = [\"Fri 18:00-Mon 06:00\"]"),
     ],

@@ -1,6 +1,6 @@
 //! Texts with units: durations, sizes, shares, waves, addresses and the like. Pure: a text in, a value or what was expected out.
 
-use model::Wave;
+use model::{FewRequests, Wave};
 use model::rules;
 pub(crate) use model::rules::Wrong;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -94,6 +94,15 @@ pub(crate) fn size(text: &str) -> Read<u64> {
         _ => return Err(wrong()),
     };
     times(number, factor).ok_or_else(wrong)
+}
+
+/// What a soak does that saw too few requests.
+pub(crate) fn few_requests(text: &str) -> Read<FewRequests> {
+    match text {
+        "go-on" => Ok(FewRequests::GoOn),
+        "wait" => Ok(FewRequests::Wait),
+        _ => Err(Wrong::new("bad-few-requests", format!("`{text}` is not known here"), "expected \"go-on\" or \"wait\"")),
+    }
 }
 
 /// Parts per million. `1%`, `0.5%`.

@@ -1,6 +1,6 @@
 //! A service file as HCL text: the way back from the model. Every key is written out, defaults too.
 
-use model::{ImageCheck, ImageCustom, ImageProbe, ImageSpec, Probe, ServiceFile, ServiceSpec, Wave};
+use model::{FewRequests, ImageCheck, ImageCustom, ImageProbe, ImageSpec, Probe, ServiceFile, ServiceSpec, Wave};
 use std::fmt::Write;
 
 /// `parse(write(file))` gives `file` again, if its values are within the limits that [`crate::parse`] keeps.
@@ -214,6 +214,12 @@ fn write_parts(out: &mut Written, name: &str, service: &ServiceSpec) {
     out.line(&at("rollout", "soak_ms"), &format!("soak = \"{}ms\"", rollout.soak_ms));
     let (whole, part) = (rollout.errors_ppm / 10_000, rollout.errors_ppm % 10_000);
     out.line(&at("rollout", "errors_ppm"), &format!("errors = \"{whole}.{part:04}%\""));
+    out.line(&at("rollout", "min_requests"), &format!("min_requests = {}", rollout.min_requests));
+    let few = match rollout.few_requests {
+        FewRequests::GoOn => "go-on",
+        FewRequests::Wait => "wait",
+    };
+    out.line(&at("rollout", "few_requests"), &format!("few_requests = \"{few}\""));
     out.line(&at("rollout", "within_ms"), &format!("within = \"{}ms\"", rollout.within_ms));
     out.line(&at("rollout", "freeze"), &format!("freeze = {}", list(&rollout.freeze)));
     out.close();

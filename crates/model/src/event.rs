@@ -66,6 +66,9 @@ pub struct TrafficMark {
     pub epoch: u64,
     pub requests: u64,
     pub errors: u64,
+    /// Servers of the group that had died. None: written by a version that did not look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deaths: Option<u32>,
 }
 
 /// What a user may ask of a rotation.
@@ -91,7 +94,7 @@ pub struct Asked {
 pub enum Verdict {
     /// The new release stands alone, whole.
     Promoted,
-    /// The old release stands alone, whole (or nothing, where nothing stood before).
+    /// The old release stands alone (or nothing, where nothing stood before); whole, or `why` says what is missing.
     Returned,
     /// Stopped by hand, or neither of the above could be shown.
     Stopped,

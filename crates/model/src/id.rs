@@ -113,7 +113,9 @@ impl GroupName {
             let (service, release) = front.rsplit_once('-')?;
             Some((ServiceName::new(service).ok()?, number(release, "r")?, number(rotation, "")?))
         };
-        let check = self.0.rsplit_once('-').filter(|(_, last)| number(last, "c").is_some());
+        // `-c1` of a release's checks, `-c1a2b3c4d` of a check by hand.
+        let mark = |text: &str| text.strip_prefix('c').is_some_and(|m| !m.is_empty() && m.bytes().all(|b| b.is_ascii_hexdigit()));
+        let check = self.0.rsplit_once('-').filter(|(_, last)| mark(last));
         check.and_then(|(front, _)| of(front)).or_else(|| of(&self.0))
     }
 }
@@ -168,6 +170,7 @@ mod tests {
         let parts = |text: &str| GroupName::new(text).unwrap().parts().map(|(s, r, n)| (s.to_string(), r, n));
         assert_eq!(parts("web-r42-7"), Some(("web".into(), 42, 7)));
         assert_eq!(parts("web-r42-7-c2"), Some(("web".into(), 42, 7)));
+        assert_eq!(parts("web-r42-7-c1a2b3c4d"), Some(("web".into(), 42, 7)));
         assert_eq!(parts("web-r1-2-r42-7"), Some(("web-r1-2".into(), 42, 7)));
         for other in ["web", "web-r1", "web-1-2", "web-rx-2", "image-base-1764000000000", "web-r1-", "web-r1-c2"] {
             assert_eq!(parts(other), None, "{other}");

@@ -1,6 +1,6 @@
 //! Steps and plans. A step is a state to declare and the condition that shows it came true.
 
-use crate::{Digest, GroupName, ImageName, Release, RouteName};
+use crate::{Digest, FewRequests, GroupName, ImageName, Release, RouteName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -16,7 +16,16 @@ pub enum Step {
     /// The route has these weights.
     Shift { route: RouteName, weights: BTreeMap<GroupName, u32> },
     /// So long has passed and no gate said no.
-    Soak { group: GroupName, for_ms: u64, errors_ppm: u32 },
+    Soak {
+        group: GroupName,
+        for_ms: u64,
+        errors_ppm: u32,
+        /// Fewer requests than this are not enough to say anything; 0: any number is.
+        #[serde(default)]
+        min_requests: u64,
+        #[serde(default)]
+        few_requests: FewRequests,
+    },
     /// Nothing is in flight to the group, or the deadline has passed.
     Drain { group: GroupName, within_ms: u64 },
     /// The group is gone.
@@ -89,8 +98,14 @@ pub struct PlannedStep {
 pub struct Plan {
     pub direction: Direction,
     pub steps: Vec<PlannedStep>,
-    /// The most servers that exist at once while it runs.
+    /// The most servers that exist at once while it runs, also if it rolls back from its worst place.
     pub peak: u32,
     /// The capacity that no step may go below.
     pub floor: u32,
+    /// Forward: a rollback gives the old group so many servers. None: written by a version that did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restores: Option<u32>,
+    /// Back: so many healthy servers of the old group carry the whole load, since no more could be had in time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carry: Option<u32>,
 }

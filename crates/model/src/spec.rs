@@ -219,13 +219,35 @@ pub struct Rollout {
     pub errors_ppm: u32,
     /// A step that takes longer: go back.
     pub within_ms: u64,
+    /// Fewer requests than this in a soak are not enough to judge the release by.
+    #[serde(default = "Rollout::default_min_requests")]
+    pub min_requests: u64,
+    #[serde(default)]
+    pub few_requests: FewRequests,
     /// Times of the week (UTC) in which nothing is rolled out by itself: `Fri 18:00-Mon 06:00`, `08:00-18:00`.
     #[serde(default)]
     pub freeze: Vec<String>,
 }
 
+/// What a soak does that is over and saw too few requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FewRequests {
+    /// The rotation goes on, and its journal says that there was not enough data.
+    #[default]
+    GoOn,
+    /// It waits for more, as long as a step may take; then it rolls back.
+    Wait,
+}
+
+impl Rollout {
+    pub fn default_min_requests() -> u64 {
+        1
+    }
+}
+
 impl Default for Rollout {
     fn default() -> Self {
-        Self { waves: vec![Wave::Percent(100)], soak_ms: 10_000, errors_ppm: 10_000, within_ms: 300_000, freeze: Vec::new() }
+        Self { waves: vec![Wave::Percent(100)], soak_ms: 10_000, errors_ppm: 10_000, within_ms: 300_000, min_requests: 1, few_requests: FewRequests::GoOn, freeze: Vec::new() }
     }
 }

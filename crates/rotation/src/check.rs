@@ -5,7 +5,7 @@ use crate::guard::Ground;
 use crate::sight::Eyes;
 use crate::words::{describe, servers, span, weights_in_words};
 use crate::{CLOCKS_APART_MS, Planted};
-use model::{Digest, Direction, GroupName, GroupSeen, GroupTraffic, Stamp, Step, Time, TrafficMark, View, WishSeen};
+use model::{Digest, Direction, FewRequests, GroupName, GroupSeen, GroupTraffic, Stamp, Step, Time, TrafficMark, View, WishSeen};
 use std::collections::BTreeMap;
 
 /// What `afresh step check` says.
@@ -20,6 +20,14 @@ pub(crate) enum Condition {
     Met(String),
     NotYet { why: String, until: Option<Time> },
     Failed(String),
+}
+
+/// What a gate says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Gate {
+    Pass,
+    Fail(String),
+    NotEnough(String),
 }
 
 /// Whose declaration a step's resource holds.
@@ -74,7 +82,7 @@ impl Rotation {
     }
 
     pub(crate) fn ground<'a>(&'a self, seen: &'a View) -> Ground<'a> {
-        let whole = if self.plan.direction == Direction::Back { self.stood() } else { self.opened.spec.count };
+        let whole = if self.plan.direction == Direction::Back { self.plan.carry.unwrap_or(self.stood()) } else { self.opened.spec.count };
         Ground { eyes: self.eyes(seen), direction: self.plan.direction, floor: self.plan.floor, whole, checks: self.checks() }
     }
 
@@ -172,7 +180,7 @@ impl Rotation {
             Step::Check { group, of, .. } => with_group(seen, group, |g| self.wrong_release(g, of).unwrap_or_else(|| checked(g))),
             Step::Scale { group, count } => with_group(seen, group, |g| self.scaled(g, *count, seen)),
             Step::Shift { weights, .. } => shifted(weights, seen),
-            Step::Soak { group, for_ms, .. } => self.soaked(group, *for_ms, started, seen, now, planted),
+            Step::Soak { .. } => self.soaked(step, started, seen, now, planted),
             Step::Drain { group, within_ms } => self.drained(group, *within_ms, started, seen, now, trusting),
             Step::Retire { group } => with_group(seen, group, retired),
         }
@@ -217,7 +225,9 @@ impl Rotation {
         if tally.exist > count {
             return not_yet(format!("{} has {} and should have {count}", g.group, servers(tally.exist)));
         }
-        if tally.healthy < count {
+        // Going back with less than the whole is said in the plan: see `Plan::carry`.
+        let carry = self.plan.carry.filter(|_| self.opened.from.as_ref().is_some_and(|f| f.group == g.group));
+        if tally.healthy < count.min(carry.unwrap_or(count)) {
             let trouble = g.trouble.as_ref().map_or(String::new(), |t| format!("; the last launch failed: {t}"));
             let deaths = if g.deaths > 0 { format!("; {} died so far", servers(g.deaths)) } else { String::new() };
             return not_yet(format!("{} of {count} of {} are healthy for the stated time{deaths}{trouble}", tally.healthy, g.group));
@@ -235,13 +245,18 @@ impl Rotation {
         started.since.plus(for_ms.saturating_add(CLOCKS_APART_MS)).min(started.last_at.plus(for_ms))
     }
 
-    fn soaked(&self, group: &GroupName, for_ms: u64, started: &Started, seen: &View, now: Time, planted: Option<Planted>) -> Condition {
-        let mut until = self.wait_end(started, for_ms);
+    fn soaked(&self, step: &Step, started: &Started, seen: &View, now: Time, planted: Option<Planted>) -> Condition {
+        let Step::Soak { group, for_ms, few_requests, .. } = step else { return not_yet("it is no soak") };
+        let mut until = self.wait_end(started, *for_ms);
         if planted == Some(Planted::SoakCountsEarlier) {
             until = Time(until.0.saturating_sub(for_ms.saturating_mul(3) / 4));
         }
-        if let Some(why) = self.gate(seen).filter(|_| planted != Some(Planted::SoakIgnoresErrors)) {
+        let gate = if planted == Some(Planted::SoakIgnoresErrors) { Gate::Pass } else { self.gate(step, started, seen) };
+        if let Gate::Fail(why) = gate {
             return Condition::Failed(why);
+        }
+        if self.counters_reset(group, started, seen) {
+            return not_yet(format!("what is counted of {group} was reset: the soak begins again"));
         }
         let since = self.since_mark(group, started, seen).unwrap_or_default();
         let (so_far, all) = if self.eyes(seen).routed(group) {
@@ -259,48 +274,70 @@ impl Rotation {
         if let Some(why) = self.ground(seen).unwell(group) {
             return not_yet(format!("the soak of {group} is over, but {why}"));
         }
-        Condition::Met(format!("{} of soaking {group}: {all}", span(for_ms)))
+        let over = format!("{} of soaking {group}: {all}", span(*for_ms));
+        match (gate, few_requests) {
+            (Gate::NotEnough(why), FewRequests::Wait) => not_yet(format!("the soak of {group} is over, but {why}")),
+            (Gate::NotEnough(why), FewRequests::GoOn) => Condition::Met(format!("{over}; went on without enough data: {why}")),
+            _ => Condition::Met(over),
+        }
     }
 
-    /// What came since the soak began: requests and errors, or for a group without a route, deaths as errors.
+    /// What came since the soak began: requests, errors, deaths.
     pub(crate) fn since_mark(&self, group: &GroupName, started: &Started, seen: &View) -> Option<TrafficMark> {
         let (now, mark) = (self.mark(group, seen)?, started.mark.unwrap_or_default());
+        let deaths = mark.deaths.and_then(|before| Some(now.deaths?.saturating_sub(before)));
         if now.epoch != mark.epoch {
-            return Some(now); // the counters began again after the mark: all of it is new
+            return Some(TrafficMark { deaths, ..now }); // the counters began again after the mark: all of it is new
         }
-        Some(TrafficMark {
-            epoch: now.epoch,
-            requests: now.requests.saturating_sub(mark.requests),
-            errors: now.errors.saturating_sub(mark.errors),
-        })
+        let (requests, errors) = (now.requests.saturating_sub(mark.requests), now.errors.saturating_sub(mark.errors));
+        Some(TrafficMark { epoch: now.epoch, requests, errors, deaths })
     }
 
-    /// Where the counters stand now. Without a route, what counts is the servers that died.
+    /// Where the counters stand now. Without a route, the servers that died count as errors.
     pub(crate) fn mark(&self, group: &GroupName, seen: &View) -> Option<TrafficMark> {
+        let deaths = seen.groups.get(group).map(|g| g.deaths);
         if !self.eyes(seen).routed(group) {
-            return seen.groups.get(group).map(|g| TrafficMark { epoch: 0, requests: 0, errors: u64::from(g.deaths) });
+            return deaths.map(|d| TrafficMark { epoch: 0, requests: 0, errors: u64::from(d), deaths });
         }
         let route = seen.route.as_ref()?;
         let traffic = route.groups.get(group).cloned().unwrap_or_default();
-        Some(TrafficMark { epoch: route.epoch, requests: traffic.requests, errors: traffic.errors })
+        Some(TrafficMark { epoch: route.epoch, requests: traffic.requests, errors: traffic.errors, deaths })
     }
 
-    /// Why the soak at the cursor says no, if it does.
-    pub(crate) fn gate(&self, seen: &View) -> Option<String> {
-        let (Some(Step::Soak { group, errors_ppm, .. }), Some(started)) = (self.step().map(|s| &s.step), &self.started) else {
-            return None;
-        };
+    /// Counters only grow: a smaller one, or another epoch, says that what came before is lost.
+    pub(crate) fn counters_reset(&self, group: &GroupName, started: &Started, seen: &View) -> bool {
+        let (Some(mark), Some(now)) = (started.mark, self.mark(group, seen).filter(|_| seen.at >= started.last_at)) else { return false };
+        let fewer_deaths = matches!((now.deaths, mark.deaths), (Some(now), Some(before)) if now < before);
+        now.epoch != mark.epoch || now.requests < mark.requests || now.errors < mark.errors || fewer_deaths
+    }
+
+    /// What the soak at the cursor says of its release. It passes nothing for want of data.
+    pub(crate) fn gate(&self, step: &Step, started: &Started, seen: &View) -> Gate {
+        let Step::Soak { group, errors_ppm, min_requests, .. } = step else { return Gate::Pass };
         if seen.at < started.last_at {
-            return None; // from before: it says nothing of this soak
+            return Gate::NotEnough("nothing was seen of it since".to_string()); // from before: it says nothing of this soak
         }
-        let since = self.since_mark(group, started, seen)?;
-        if !self.eyes(seen).routed(group) {
-            return (since.errors > 0)
-                .then(|| format!("{} of {group} died while soaking", servers(u32::try_from(since.errors).unwrap_or(u32::MAX))));
+        let Some(since) = self.since_mark(group, started, seen) else {
+            return Gate::NotEnough("the balancer has not been seen".to_string());
+        };
+        let routed = self.eyes(seen).routed(group);
+        let deaths = since.deaths.map_or(if routed { 0 } else { since.errors }, u64::from);
+        if deaths > 0 {
+            return Gate::Fail(format!("{} of {group} died while soaking", servers(u32::try_from(deaths).unwrap_or(u32::MAX))));
         }
-        let too_many = u128::from(since.errors) * 1_000_000 > u128::from(*errors_ppm) * u128::from(since.requests);
-        let share = u128::from(since.errors) * 100 / u128::from(since.requests.max(1));
-        too_many.then(|| format!("{} of {} requests to {group} failed while soaking ({share} %)", since.errors, since.requests))
+        if !routed {
+            return Gate::Pass;
+        }
+        // As many errors as even the least sample may not have are too many already.
+        let sample = since.requests.max(*min_requests);
+        if u128::from(since.errors) * 1_000_000 > u128::from(*errors_ppm) * u128::from(sample) {
+            let share = u128::from(since.errors) * 100 / u128::from(since.requests.max(1));
+            return Gate::Fail(format!("{} of {} requests to {group} failed while soaking ({share} %)", since.errors, since.requests));
+        }
+        if since.requests < *min_requests {
+            return Gate::NotEnough(format!("{} requests were seen, and {min_requests} are needed", since.requests));
+        }
+        Gate::Pass
     }
 
     fn drained(&self, group: &GroupName, within_ms: u64, started: &Started, seen: &View, now: Time, trusting: bool) -> Condition {

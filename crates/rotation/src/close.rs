@@ -14,6 +14,13 @@ impl Rotation {
             Direction::Forward => (Verdict::Promoted, self.missing(seen, Some(&self.opened.to), self.opened.spec.count)),
             Direction::Back => (Verdict::Returned, self.missing(seen, self.base(), self.stood())),
         };
+        // Going back ends also with less than the whole, once no more has come in the time of a step.
+        let patient = self.plan.carry.is_none() && now.since(self.moved_at) < self.opened.spec.rollout.within_ms;
+        let short = (self.plan.direction == Direction::Back && !patient).then(|| self.missing_with(seen, self.base(), self.stood(), 1));
+        if let (Some(what), Some(None)) = (&missing, short) {
+            let turn = self.went_back.clone().unwrap_or_default();
+            return Decision::Record(self.close(seen, verdict, format!("{turn}; {what}")));
+        }
         let Some(missing) = missing else {
             let why = match (verdict, &self.went_back) {
                 (Verdict::Returned, Some(turn)) => turn.clone(),
@@ -31,6 +38,11 @@ impl Rotation {
 
     /// What keeps this release from standing alone and whole, if anything does.
     fn missing(&self, seen: &View, alone: Option<&Standing>, count: u32) -> Option<String> {
+        self.missing_with(seen, alone, count, count)
+    }
+
+    /// As [`Self::missing`], content with `healthy` healthy ones.
+    fn missing_with(&self, seen: &View, alone: Option<&Standing>, count: u32, healthy: u32) -> Option<String> {
         for group in self.groups() {
             let gone = seen.groups.get(&group).is_none_or(|g| g.instances.is_empty() && !matches!(g.wish, WishSeen::Run { .. }));
             if alone.is_none_or(|s| s.group != group) && !gone && !self.not_ours(&group) {
@@ -40,7 +52,7 @@ impl Rotation {
         let mut weights = BTreeMap::new();
         if let Some(standing) = alone {
             let tally = self.eyes(seen).tally(&standing.group);
-            if tally.healthy < count || tally.exist > count {
+            if tally.healthy < healthy || tally.exist > count {
                 return Some(format!("{} of {count} of {} are healthy, {} exist", tally.healthy, standing.group, tally.exist));
             }
             if standing.release.route.is_some() {

@@ -13,7 +13,7 @@ use crate::fold::{Rotation, Started};
 use crate::plan::{Back, back};
 use crate::words::{describe, foreign, servers, span};
 use model::{
-    Asked, Direction, Event, Fault, Fence, GroupName, GroupSeen, GroupSpec, GroupWish, Release, Route, RouteSpec, Stamp, Step, Time,
+    Asked, Direction, Event, Fault, Fence, GroupName, GroupSeen, GroupSpec, GroupWish, Plan, Release, Route, RouteSpec, Stamp, Step, Time,
     Verdict, View,
 };
 use std::collections::BTreeSet;
@@ -122,6 +122,9 @@ impl Rotation {
             return wait(format!("paused before step {} ({})", self.cursor, describe(step)));
         }
         if let Some(why) = self.ground(seen).refuse(step).filter(|_| !unguarded(planted)) {
+            if let Some(event) = self.fall_short(step, seen, now, planted) {
+                return Decision::Record(event);
+            }
             let forward = self.plan.direction == Direction::Forward;
             let until = forward.then(|| self.moved_at.plus(self.opened.spec.rollout.within_ms));
             if until.is_some_and(|until| now >= until) && self.no_way_back().is_none() {
@@ -137,6 +140,10 @@ impl Rotation {
     }
 
     fn go_on(&self, step: &Step, started: &Started, seen: &View, now: Time, planted: Option<Planted>) -> Decision {
+        // Counters that were reset are looked at before anything is called over.
+        if let Some(again) = self.soak_again(step, started, seen) {
+            return Decision::Record(again);
+        }
         let (why, until) = match self.condition(step, started, seen, now, planted) {
             Condition::Met(seen) => return Decision::Record(Event::StepSatisfied { step: self.cursor, seen }),
             Condition::Failed(why) => return self.give_up(seen, why, planted),
@@ -145,8 +152,9 @@ impl Rotation {
         if let Some(why) = self.crash_loop(step, started, seen) {
             return self.give_up(seen, why, planted);
         }
-        if let Some(again) = self.soak_again(step, started, seen) {
-            return Decision::Record(again);
+        let restores = matches!(step, Step::Scale { .. }) && self.taken(step, started.stamp, seen, None) == Taken::Ours;
+        if let Some(event) = self.fall_short(step, seen, now, planted).filter(|_| restores) {
+            return Decision::Record(event);
         }
         let deadline = self.deadline().filter(|_| !self.paused);
         if deadline.is_some_and(|d| now >= d) {
@@ -212,6 +220,36 @@ impl Rotation {
         }
     }
 
+    /// Going back while the old group is not whole: customers go to it as far as its healthy servers carry them; and when no more
+    /// come in the time of a step, those carry all of it. Somebody on a release that failed is worse off than on too few servers.
+    fn fall_short(&self, step: &Step, seen: &View, now: Time, planted: Option<Planted>) -> Option<Event> {
+        let (from, count) = (self.base().filter(|_| self.plan.direction == Direction::Back)?, self.stood());
+        let healthy = self.eyes(seen).tally(&from.group).healthy;
+        if healthy == 0 || healthy >= self.plan.carry.unwrap_or(count) {
+            return None;
+        }
+        let trouble = seen.groups.get(&from.group).and_then(|g| g.trouble.as_ref()).map_or(String::new(), |t| format!(" ({t})"));
+        let what = format!("{healthy} of {count} of {} are healthy{trouble}", from.group);
+        let within_ms = self.opened.spec.rollout.within_ms;
+        if now.since(self.turned_at?) >= within_ms {
+            let why = format!("{what}, and no more came within {}: they carry all of it", span(within_ms));
+            return Some(Event::PlanReplaced { why, plan: self.back_plan(seen, None, Some(healthy), planted) });
+        }
+        let share = u32::try_from(u64::from(healthy) * 100 / u64::from(count.max(1))).unwrap_or(100);
+        let gains = share > self.eyes(seen).weight(&from.group) && self.eyes(seen).routed(&from.group);
+        match step {
+            Step::Scale { group, .. } if *group == from.group && gains => {
+                let why = format!("{what}: {share} % of the customers go back already");
+                Some(Event::PlanReplaced { why, plan: self.back_plan(seen, Some(share), None, planted) })
+            }
+            // It can carry less now than when this share was planned.
+            Step::Shift { weights, .. } if weights.len() > 1 => {
+                Some(Event::PlanReplaced { why: what, plan: self.back_plan(seen, None, None, planted) })
+            }
+            _ => None,
+        }
+    }
+
     /// A new group that was never whole, and of which no server is well, dies faster than it can be replaced: why wait for the deadline?
     fn crash_loop(&self, step: &Step, started: &Started, seen: &View) -> Option<String> {
         let Step::Scale { group, count } = step else { return None };
@@ -227,10 +265,16 @@ impl Rotation {
     /// The balancer's counters began again while soaking: what came before is lost, so the soak is counted anew.
     fn soak_again(&self, step: &Step, started: &Started, seen: &View) -> Option<Event> {
         let (Step::Soak { group, .. }, Some(mark)) = (step, started.mark) else { return None };
-        let epoch = self.mark(group, seen).filter(|_| seen.at >= started.last_at)?.epoch;
+        if !self.counters_reset(group, started, seen) {
+            return None;
+        }
+        let now = self.mark(group, seen)?;
         let stamp = Stamp { fence: started.stamp.fence, seq: self.len };
-        let again = Event::StepStarted { step: self.cursor, stamp, mark: Some(model::TrafficMark { epoch, requests: 0, errors: 0 }) };
-        (epoch != mark.epoch).then_some(again)
+        // What was counted anew before this look counts too. Deaths are the keeper's to count, errors the balancer's.
+        let deaths = now.deaths.map(|now| mark.deaths.map_or(now, |before| if now < before { 0 } else { before }));
+        let errors = if self.eyes(seen).routed(group) { 0 } else { deaths.map_or(0, u64::from) };
+        let anew = model::TrafficMark { epoch: now.epoch, requests: 0, errors, deaths };
+        Some(Event::StepStarted { step: self.cursor, stamp, mark: Some(anew) })
     }
 
     /// When the running step has taken too long; None: it may take as long as it takes, since nothing better can be done.
@@ -249,6 +293,10 @@ impl Rotation {
 
     /// A plan back from what is there now. What this rotation touched is thrown away, also what may still be on its way.
     fn turn(&self, seen: &View, why: String, planted: Option<Planted>) -> Event {
+        Event::PlanReplaced { why, plan: self.back_plan(seen, None, None, planted) }
+    }
+
+    fn back_plan(&self, seen: &View, share: Option<u32>, carry: Option<u32>, planted: Option<Planted>) -> Plan {
         let from = self.base();
         let done = self.plan.steps.iter().take(self.cursor as usize);
         let mut kept: BTreeSet<&GroupName> =
@@ -268,8 +316,10 @@ impl Rotation {
             retire: retire.into_iter().collect(),
             checks: own.clone(),
             shift,
+            share,
+            carry,
         };
-        Event::PlanReplaced { why, plan: back(&way, seen, planted) }
+        back(&way, seen, planted)
     }
 
     fn declaration(&self, step: &Step, stamp: Stamp) -> Option<Declaration> {

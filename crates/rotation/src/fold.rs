@@ -56,6 +56,8 @@ pub struct Rotation {
     pub leaving: bool,
     /// Why it goes back, if it does.
     pub went_back: Option<String>,
+    /// Since when it goes back.
+    pub turned_at: Option<Time>,
     /// Who asked to return, until the plan is replaced.
     pub returning: Option<String>,
     /// Who asked to stop.
@@ -140,6 +142,7 @@ impl Rotation {
             proven: false,
             leaving: false,
             went_back: None,
+            turned_at: None,
             returning: None,
             stopping: None,
             digests: [opened.from.as_ref().map(|f| f.release.digest()), Some(opened.to.release.digest())],
@@ -199,7 +202,7 @@ impl Rotation {
         self.started = Some(match self.started.take() {
             None => fresh,
             // Counters that began again make a soak begin again; its deadline stays.
-            Some(old) if mark.is_some() && mark.map(|m| m.epoch) != old.mark.map(|m| m.epoch) => {
+            Some(old) if mark.is_some() && mark != old.mark => {
                 Started { first_at: old.first_at, ..fresh }
             }
             // A driver that starts its own step again goes on by its own clock.
@@ -234,8 +237,8 @@ impl Rotation {
     }
 
     fn plan_replaced(&mut self, line: &EventLine, why: &str, plan: &Plan) -> Result<(), Fault> {
-        if self.plan.direction != Direction::Forward {
-            return Err(bad(line, "only a plan forward can be replaced"));
+        if self.plan.direction == Direction::Single {
+            return Err(bad(line, "a plan of one step cannot be replaced"));
         }
         if plan.direction != Direction::Back {
             return Err(bad(line, "a plan is replaced only by one that goes back"));
@@ -249,7 +252,11 @@ impl Rotation {
         self.notes.clear();
         self.moved_at = line.at;
         self.turns.push(why.to_string());
-        self.went_back = Some(why.to_string());
+        // A rollback that is planned anew keeps its reason and its patience.
+        if self.went_back.is_none() {
+            self.went_back = Some(why.to_string());
+            self.turned_at = Some(line.at);
+        }
         self.returning = None;
         // A pause holds what goes forward. It does not hold what protects customers.
         self.paused = false;
@@ -303,8 +310,12 @@ impl Rotation {
         (self.opened.plan.direction == Direction::Single || self.opened.plan.steps.iter().any(planned)).then_some(from)
     }
 
-    /// How many served when it was opened. A plan forward begins with a step that changes nothing, and its capacity is that.
+    /// How many servers a rollback gives the old group. A plan of before did not say: it begins with a step that changes nothing,
+    /// and its capacity is what served then.
     pub(crate) fn stood(&self) -> u32 {
+        if let Some(restores) = self.opened.plan.restores {
+            return restores;
+        }
         let stood = self.opened.plan.steps.first().map_or(0, |s| s.capacity);
         if stood == 0 { self.opened.spec.count } else { stood }
     }

@@ -22,6 +22,8 @@ pub struct Intent<'a> {
     pub from: Option<&'a Standing>,
     pub to: &'a Standing,
     pub direction: Direction,
+    /// How many servers what stands should have, by the desired state in force. None: as many as it is declared with.
+    pub own_count: Option<u32>,
 }
 
 /// How many servers a share (in percent) of the load needs, if `count` carry the whole of it.
@@ -71,7 +73,7 @@ pub(crate) fn plan_with(intent: &Intent, seen: &View, planted: Option<crate::Pla
                 checks.insert(check_group(&intent.to.group, place)?);
             }
             let retire = [intent.to.group.clone()].into_iter().chain(checks.iter().cloned()).collect();
-            let way = Back { spec: intent.spec, from: intent.from, to: intent.to, count: intent.spec.count, retire, checks, shift: true };
+            let way = Back { spec: intent.spec, from: intent.from, to: intent.to, count: intent.spec.count, retire, checks, shift: true, share: None, carry: None };
             Ok(back(&way, seen, planted))
         }
         Direction::Single => {
@@ -128,7 +130,10 @@ fn forward(intent: &Intent, seen: &View, planted: Option<crate::Planted>) -> Res
     let left = leftovers(intent, seen);
     let mut way = Way::new(Direction::Forward);
     if let Some(from) = from {
-        way.counts.insert(from.group.clone(), declared(seen, &from.group).unwrap_or(spec.count));
+        let count = declared(seen, &from.group).unwrap_or(spec.count);
+        way.counts.insert(from.group.clone(), count);
+        // What a stopped rotation left to it may be less than its own; a rollback restores that, and never more than both.
+        way.restores = Some((from.group.clone(), count.max(intent.own_count.unwrap_or(count))));
     }
     for group in &left {
         way.counts.insert(group.clone(), declared(seen, group).unwrap_or(0));
@@ -153,7 +158,8 @@ fn forward(intent: &Intent, seen: &View, planted: Option<crate::Planted>) -> Res
     // group anew fences that, and gives it the size to take over from those that are left.
     let course = Course::of(spec, from, to, &eyes, &way);
     if let Some(from) = from.filter(|f| !left.is_empty() && way.count(&f.group) > 0 && eyes.kept_healthy(&f.group) > 0) {
-        let count = way.count(&from.group).max(needed(spec.count, 100 - course.shares[0]));
+        let own = way.restores.as_ref().map_or(0, |(_, own)| *own);
+        let count = way.count(&from.group).max(needed(spec.count, 100 - course.shares[0])).min(own);
         way.push(Step::Scale { group: from.group.clone(), count }, None);
     }
     for place in 0..course.shares.len() {
@@ -189,7 +195,12 @@ impl<'a> Course<'a> {
         let stood = from.map_or(0, |f| way.count(&f.group));
         let kept = from.map_or(0, |f| if eyes.seen.groups.contains_key(&f.group) { eyes.kept_healthy(&f.group) } else { stood });
         let shared = stood > 0 && kept > 0 && routed_old == routed_new;
-        let shares = if shared { shares(&spec.rollout.waves, spec.count) } else { vec![100] };
+        let mut shares = if shared { shares(&spec.rollout.waves, spec.count) } else { vec![100] };
+        // A group that shares the load with leftovers gets no more of it than its own servers carry: it is never made larger.
+        let (weight, own) = (from.map_or(0, |f| eyes.weight(&f.group)), way.restores.as_ref().map_or(0, |(_, own)| *own));
+        if routed_old && routed_new && 100 - shares[0] > weight && needed(spec.count, 100 - shares[0]) > own {
+            shares = vec![100];
+        }
         // An old group that is not whole is left as it is until it goes: taking some of its servers would be refused anyway.
         Self { spec, from, to, shares, shrinks: kept >= stood, routed_old, routed_new }
     }
@@ -217,7 +228,10 @@ impl<'a> Course<'a> {
             way.push(Step::Shift { route, weights: BTreeMap::new() }, wave);
         }
         if spec.rollout.soak_ms > 0 {
-            way.push(Step::Soak { group: new.clone(), for_ms: spec.rollout.soak_ms, errors_ppm: spec.rollout.errors_ppm }, wave);
+            let rollout = &spec.rollout;
+            let (group, for_ms, errors_ppm) = (new.clone(), rollout.soak_ms, rollout.errors_ppm);
+            let (min_requests, few_requests) = (rollout.min_requests, rollout.few_requests);
+            way.push(Step::Soak { group, for_ms, errors_ppm, min_requests, few_requests }, wave);
         }
         if let Some(step) = late {
             way.push(step, wave);
@@ -245,6 +259,10 @@ pub(crate) struct Back<'a> {
     pub checks: BTreeSet<GroupName>,
     /// Customers may have been turned to somebody, so they are turned back.
     pub shift: bool,
+    /// This share of the customers goes back at once, before the old group is whole.
+    pub share: Option<u32>,
+    /// So many healthy servers carry the whole load: no more could be had.
+    pub carry: Option<u32>,
 }
 
 /// The way back needs nothing of the release that failed, and scales what stood before to its whole size whatever it is now.
@@ -255,9 +273,13 @@ pub(crate) fn back(intent: &Back, seen: &View, planted: Option<crate::Planted>) 
     for group in from.iter().map(|f| &f.group).chain(&intent.retire) {
         way.counts.insert(group.clone(), declared(seen, group).unwrap_or(0));
     }
-    way.floor = if from.is_some() { spec.count.min(*count) } else { 0 };
+    way.carry = intent.carry;
+    way.floor = if from.is_some() { spec.count.min(*count).min(intent.carry.unwrap_or(u32::MAX)) } else { 0 };
     let (routed_old, routed_new) = (from.is_some_and(|f| f.release.route.is_some()), to.release.route.is_some());
     let mut weights = BTreeMap::new();
+    if let (Some(from), Some(share)) = (from, intent.share) {
+        way.push(Step::Shift { route: route_name(&spec.name), weights: spread(&from.group, share, seen) }, None);
+    }
     if let Some(from) = from {
         if planted != Some(crate::Planted::BackAssumesSize) {
             way.push(Step::Scale { group: from.group.clone(), count: *count }, None);
@@ -276,6 +298,22 @@ pub(crate) fn back(intent: &Back, seen: &View, planted: Option<crate::Planted>) 
     way.plan()
 }
 
+/// This share to the old group; what is left stays where it is.
+fn spread(old: &GroupName, share: u32, seen: &View) -> BTreeMap<GroupName, u32> {
+    let weights = seen.route.as_ref().map_or_else(BTreeMap::new, |r| r.weights.clone());
+    let others: u32 = weights.iter().filter(|(g, _)| *g != old).map(|(_, w)| *w).sum();
+    let mut spread = BTreeMap::from([(old.clone(), share)]);
+    let mut rest = 100 - share;
+    for (group, weight) in weights.iter().filter(|(g, w)| *g != old && **w > 0) {
+        let part = (weight * (100 - share) / others.max(1)).min(rest);
+        spread.insert(group.clone(), part);
+        rest -= part;
+    }
+    *spread.entry(weights.into_iter().filter(|(g, _)| g != old).max_by_key(|(_, w)| *w).map_or(old.clone(), |(g, _)| g)).or_default() += rest;
+    spread.retain(|_, w| *w > 0);
+    spread
+}
+
 /// A plan being written, with what is declared at its end so far.
 struct Way {
     direction: Direction,
@@ -286,11 +324,24 @@ struct Way {
     out: BTreeSet<GroupName>,
     peak: u32,
     floor: u32,
+    /// The old group, and how many servers a rollback gives it.
+    restores: Option<(GroupName, u32)>,
+    carry: Option<u32>,
 }
 
 impl Way {
     fn new(direction: Direction) -> Self {
-        Self { direction, steps: Vec::new(), counts: BTreeMap::new(), checks: BTreeSet::new(), out: BTreeSet::new(), peak: 0, floor: 0 }
+        Self {
+            direction,
+            steps: Vec::new(),
+            counts: BTreeMap::new(),
+            checks: BTreeSet::new(),
+            out: BTreeSet::new(),
+            peak: 0,
+            floor: 0,
+            restores: None,
+            carry: None,
+        }
     }
 
     fn count(&self, group: &GroupName) -> u32 {
@@ -318,7 +369,10 @@ impl Way {
             }
             Step::Bake { .. } | Step::Shift { .. } | Step::Soak { .. } => {}
         }
-        self.peak = self.peak.max(self.counts.values().fold(0, |sum, count| sum.saturating_add(*count)));
+        // A rollback may begin anywhere: the old group is whole again then, beside all that is there.
+        let restored = |group: &GroupName| self.restores.as_ref().filter(|(g, _)| g == group).map_or(0, |(_, count)| *count);
+        let worst = self.counts.iter().fold(0u32, |sum, (group, count)| sum.saturating_add((*count).max(restored(group))));
+        self.peak = self.peak.max(worst);
         self.steps.push(PlannedStep { step, wave, capacity: self.capacity() });
     }
 
@@ -330,6 +384,7 @@ impl Way {
     }
 
     fn plan(self) -> Plan {
-        Plan { direction: self.direction, steps: self.steps, peak: self.peak, floor: self.floor }
+        let restores = self.restores.map(|(_, count)| count);
+        Plan { direction: self.direction, steps: self.steps, peak: self.peak, floor: self.floor, restores, carry: self.carry }
     }
 }

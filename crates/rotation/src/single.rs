@@ -27,7 +27,7 @@ pub fn single(spec: &ServiceSpec, step: &Step, seen: &View) -> Result<Plan, Faul
     };
     let after = all.saturating_sub(had).saturating_add(has);
     let steps = vec![PlannedStep { step: step.clone(), wave: None, capacity: after }];
-    Ok(Plan { direction: Direction::Single, steps, peak: all.max(after), floor })
+    Ok(Plan { direction: Direction::Single, steps, peak: all.max(after), floor, ..Plan::default() })
 }
 
 fn sensible(spec: &ServiceSpec, step: &Step, seen: &View) -> Result<(), Fault> {

@@ -115,9 +115,10 @@ pub fn open(tx: &Tx<'_>, looked: &Looked, wish: &Wish, asked: &Asked<'_>) -> Res
         return Ok(None);
     }
     let origin = Origin { service, rollout: asked.rollout, at: asked.at };
+    let own_count = tx.in_force(service)?.map(|row| row.spec.count);
     let id = tx.open_rotation(&origin, |id, from| {
         let (to, plan) = match (&course, &from) {
-            (Course::Rotate, _) | (_, None) => forward(looked, wish, release.clone(), id, from.as_ref())?,
+            (Course::Rotate, _) | (_, None) => forward(looked, wish, release.clone(), id, from.as_ref(), own_count)?,
             (Course::Unchanged | Course::Count, Some(standing)) => (standing.clone(), count_only(looked, &wish.spec, standing)?),
         };
         Ok(Opening { spec: wish.spec.clone(), from, to, plan, why: asked.why.clone() })
@@ -125,14 +126,21 @@ pub fn open(tx: &Tx<'_>, looked: &Looked, wish: &Wish, asked: &Asked<'_>) -> Res
     Ok(Some(id))
 }
 
-fn forward(looked: &Looked, wish: &Wish, release: Release, id: &RotationId, from: Option<&Standing>) -> Result<(Standing, Plan), Fault> {
+fn forward(
+    looked: &Looked,
+    wish: &Wish,
+    release: Release,
+    id: &RotationId,
+    from: Option<&Standing>,
+    own_count: Option<u32>,
+) -> Result<(Standing, Plan), Fault> {
     let group = GroupName::of(&wish.spec.name, release.number, id)
         .map_err(|e| Fault::yours("name-too-long", e.to_string()).hint("give the service a shorter name"))?;
     if looked.traces.has(&group) {
         return Err(Fault::ours("name-used", format!("a group {group} was there before: names are never used twice")));
     }
     let to = Standing { group, release };
-    let intent = Intent { spec: &wish.spec, from, to: &to, direction: Direction::Forward };
+    let intent = Intent { spec: &wish.spec, from, to: &to, direction: Direction::Forward, own_count };
     let plan = rotation::plan(&intent, &looked.view)?;
     Ok((to, plan))
 }

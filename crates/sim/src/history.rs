@@ -144,7 +144,7 @@ fn open(cell: &RefCell<World>, act: &Act, from: Option<Standing>) -> Option<Rota
     let group = GroupName::of(&world.scenario.service, act.release.number, &id).expect("a short name");
     let to = Standing { group, release: act.release.clone() };
     let seen = look_around(&mut world);
-    let intent = Intent { spec: &act.spec, from: from.as_ref(), to: &to, direction: Direction::Forward };
+    let intent = Intent { spec: &act.spec, from: from.as_ref(), to: &to, direction: Direction::Forward, own_count: None };
     let plan = match rotation::planted::plan(&intent, &seen, world.bug.and_then(Bug::planted)) {
         Ok(plan) => plan,
         Err(fault) => {
@@ -160,7 +160,8 @@ fn open(cell: &RefCell<World>, act: &Act, from: Option<Standing>) -> Option<Rota
     let base = if number == 2 { stood } else { world.oracle.base.min(stood) };
     world.oracle.base = base.min(act.spec.count);
     world.oracle.count = act.spec.count;
-    world.oracle.stood = plan.steps.first().map_or(0, |s| s.capacity);
+    world.oracle.stood = stood;
+    world.oracle.within = act.spec.rollout.within_ms;
     world.baked_at = match act.kind {
         Kind::NeverBaked => u64::MAX,
         _ => world.now + world.rng.below(5) * TICK_MS,
@@ -182,7 +183,7 @@ fn open_by_hand(cell: &RefCell<World>, act: &Act, stands: Standing, hand: Hand) 
         Hand::OneMore => Step::Scale { group, count: wish + 1 },
         Hand::OneLess => Step::Scale { group, count: wish - 1 },
         Hand::SameWeights if spec.route.is_some() => Step::Shift { route: world.route.clone(), weights: [(group, 100)].into() },
-        Hand::SameWeights | Hand::Soak => Step::Soak { group, for_ms: 5 * TICK_MS, errors_ppm: 10_000 },
+        Hand::SameWeights | Hand::Soak => Step::Soak { group, for_ms: 5 * TICK_MS, errors_ppm: 10_000, min_requests: 0, few_requests: model::FewRequests::GoOn },
         Hand::Retire => Step::Retire { group },
     };
     world.oracle.count = if hand == Hand::OneMore { wish + 1 } else { wish };

@@ -28,6 +28,11 @@ pub(crate) struct Oracle {
     pub count: u32,
     /// So many are there again after going back.
     pub stood: u32,
+    /// How long a step may take; and since when it goes back.
+    pub within: u64,
+    back_since: Option<u64>,
+    /// Going back, no more than so many healthy ones could be had.
+    carried: Option<u32>,
     pub closed: Option<(Verdict, Option<Standing>)>,
     /// The release that each group had first.
     releases: BTreeMap<GroupName, u64>,
@@ -210,6 +215,7 @@ impl World {
                 o.plan = opened.plan.clone();
                 (o.from, o.to) = (opened.from.clone(), Some(opened.to.clone()));
                 (o.cursor, o.running, o.paused, o.closed, o.soak) = (0, false, false, None, None);
+                (o.back_since, o.carried) = (None, None);
             }
             Event::StepStarted { step, stamp, mark } => {
                 let wrong_place = *step as usize != o.cursor || o.cursor >= o.plan.steps.len();
@@ -243,8 +249,17 @@ impl World {
                 o.cursor += 1;
             }
             Event::PlanReplaced { plan, .. } => {
-                if o.plan.direction != Direction::Forward || plan.direction != Direction::Back {
-                    return Some("only a plan forward is replaced, by one that goes back".to_string());
+                if o.plan.direction == Direction::Single || plan.direction != Direction::Back {
+                    return Some("a plan is replaced by one that goes back".to_string());
+                }
+                let since = *o.back_since.get_or_insert(decided);
+                if let Some(carry) = plan.carry {
+                    // Users go to fewer servers than carried the load only when the time of a step has passed without more of them.
+                    if carry == 0 || decided + rotation::CLOCKS_APART_MS < since + o.within {
+                        return Some(format!("it goes back to {carry} servers after {} ms", decided - since));
+                    }
+                    o.base = o.base.min(carry);
+                    o.carried = Some(carry);
                 }
                 o.plan = plan.clone();
                 (o.cursor, o.running, o.paused, o.soak) = (0, false, false, None);
@@ -282,7 +297,7 @@ impl World {
         let mut bad = Vec::new();
         for (name, group) in &self.keeper.groups {
             let keeps = alone.as_ref().is_some_and(|s| s.group == *name);
-            if keeps && (group.wish != Some(count) || group.healthy() + group.lost < count) {
+            if keeps && (group.wish != Some(count) || group.healthy() + group.lost < count.min(self.oracle.carried.unwrap_or(count))) {
                 bad.push(format!("{name} should have {count}; it is declared {:?} and has {} healthy", group.wish, group.healthy()));
             }
             if !keeps && (group.wish.is_some() || !group.servers.is_empty()) {

@@ -79,7 +79,7 @@ pub fn step(step: &Step) -> String {
             let shares: Vec<String> = weights.iter().map(|(group, weight)| format!("{group} {weight}%")).collect();
             format!("{route}: {}", if shares.is_empty() { "nobody".to_string() } else { shares.join(", ") })
         }
-        Step::Soak { group, for_ms, errors_ppm } => format!("{group} for {}, errors at most {}", span(*for_ms), percent(*errors_ppm)),
+        Step::Soak { group, for_ms, errors_ppm, .. } => format!("{group} for {}, errors at most {}", span(*for_ms), percent(*errors_ppm)),
         Step::Drain { group, within_ms } => format!("{group} within {}", span(*within_ms)),
         Step::Retire { group } => group.to_string(),
     }

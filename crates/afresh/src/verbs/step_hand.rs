@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use api::control::{ImageRow, ReleaseRow, StepRequest};
 use clap::Args;
-use model::{Digest, Fault, GroupName, ImageName, RouteName, ServiceName, Step};
+use model::{Digest, Fault, FewRequests, GroupName, ImageName, RouteName, ServiceName, Step};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
@@ -72,7 +72,13 @@ impl Run {
         let service = service.ok_or_else(|| yours(format!("{name:?} is no group's name: they look like web-r42-7")))?;
         let step = match self.what.as_str() {
             "scale" => Step::Scale { group, count: self.count.ok_or_else(|| yours("scale needs --count"))? },
-            "soak" => Step::Soak { group, for_ms: self.for_ms.ok_or_else(|| yours("soak needs --for"))?, errors_ppm: self.errors },
+            "soak" => Step::Soak {
+                group,
+                for_ms: self.for_ms.ok_or_else(|| yours("soak needs --for"))?,
+                errors_ppm: self.errors,
+                min_requests: 0,
+                few_requests: FewRequests::GoOn,
+            },
             "drain" => Step::Drain { group, within_ms: self.within_ms },
             "retire" => Step::Retire { group },
             "check" if self.command.is_empty() => return Err(yours("check needs a command: step run check web-r42-7 -- python3 test.py")),

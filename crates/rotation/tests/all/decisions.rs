@@ -164,7 +164,7 @@ fn traffic_before_the_soak(walk: &mut Walk) {
     let before = traffic(walk, "web-r2-2");
     (before.requests, before.errors) = (500, 400);
     begin(walk, 3);
-    assert_eq!(walk.r.started.as_ref().unwrap().mark, Some(TrafficMark { epoch: 0, requests: 500, errors: 400 }));
+    assert_eq!(walk.r.started.as_ref().unwrap().mark, Some(TrafficMark { epoch: 0, requests: 500, errors: 400, deaths: Some(0) }));
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn counters_that_begin_again_make_the_soak_begin_again() {
     let first_at = walk.r.started.as_ref().unwrap().first_at;
     walk.turn();
     let started = walk.r.started.clone().unwrap();
-    assert_eq!(started.mark, Some(TrafficMark { epoch: 1, requests: 0, errors: 0 }));
+    assert_eq!(started.mark, Some(TrafficMark { epoch: 1, requests: 0, errors: 0, deaths: Some(0) }));
     assert_eq!((started.first_at, started.since), (first_at, walk.world.now));
     walk.world.pass(9_000);
     assert!(matches!(walk.decide(), Decision::Wait { .. }), "the soak was cut short");

@@ -101,7 +101,7 @@ fn an_older_fence_another_rotation_and_an_ask_taken_twice_are_refused() {
 fn event() -> impl Strategy<Value = Event> {
     let plan = |direction| Plan { direction, ..Plan::default() };
     let stamp = || (0u64..4, 0u64..12).prop_map(|(f, seq)| Stamp { fence: Fence(f), seq });
-    let mark = prop::option::of((0u64..3).prop_map(|epoch| TrafficMark { epoch, requests: 5, errors: 1 }));
+    let mark = prop::option::of((0u64..3).prop_map(|epoch| TrafficMark { epoch, requests: 5, errors: 1, deaths: None }));
     let ask = prop_oneof![Just(Ask::Pause), Just(Ask::Resume), Just(Ask::Return), Just(Ask::Stop)];
     prop_oneof![
         (0u32..12, stamp(), mark).prop_map(|(step, stamp, mark)| Event::StepStarted { step, stamp, mark }),

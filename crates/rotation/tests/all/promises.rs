@@ -158,3 +158,175 @@ fn a_pause_behind_a_shift_leaves_nobody_unwatched() {
     walk.until_closed();
     assert_eq!(closed(&walk).0, Verdict::Returned);
 }
+
+fn pair() -> (Standing, Standing) {
+    (standing("web-r1-1", 1, true), standing("web-r2-2", 2, true))
+}
+
+fn traffic<'a>(walk: &'a mut Walk, name: &GroupName) -> &'a mut GroupTraffic {
+    walk.world.view.route.as_mut().unwrap().groups.get_mut(name).unwrap()
+}
+
+/// Soaking the new release, everything behind the shift.
+fn soaking(few_requests: FewRequests, min_requests: u64) -> Walk {
+    let (old, new) = pair();
+    let mut spec = spec(2, vec![Wave::Percent(100)], 10_000, true);
+    (spec.rollout.few_requests, spec.rollout.min_requests) = (few_requests, min_requests);
+    let mut walk = Walk::open(&spec, Some((&old, 2)), &new);
+    walk.until(3);
+    traffic(&mut walk, &new.group).requests = 500;
+    walk.turn();
+    walk
+}
+
+#[test]
+fn a_soak_is_not_over_while_its_counters_were_reset() {
+    let (_, new) = pair();
+    let mut walk = soaking(FewRequests::GoOn, 1);
+    // The data plane starts again as the soak ends: what failed until then is lost.
+    walk.world.pass(10_000);
+    walk.world.view.route.as_mut().unwrap().epoch = 9;
+    traffic(&mut walk, &new.group).requests = 20;
+    let event = recorded(walk.decide());
+    assert!(matches!(event, Event::StepStarted { mark: Some(TrafficMark { epoch: 9, requests: 0, errors: 0, .. }), .. }), "{event:?}");
+    // Within one epoch too: counters only grow.
+    let mut walk = soaking(FewRequests::GoOn, 1);
+    walk.world.pass(10_000);
+    traffic(&mut walk, &new.group).requests = 20;
+    assert!(matches!(recorded(walk.decide()), Event::StepStarted { .. }));
+}
+
+#[test]
+fn no_requests_pass_no_gate() {
+    let (_, new) = pair();
+    let mut walk = soaking(FewRequests::GoOn, 1);
+    walk.world.pass(10_000);
+    let Event::StepSatisfied { seen, .. } = recorded(walk.decide()) else { panic!("not satisfied") };
+    assert!(seen.contains("went on without enough data: 0 requests were seen, and 1 are needed"), "{seen}");
+
+    let mut walk = soaking(FewRequests::Wait, 100);
+    walk.world.pass(10_000);
+    traffic(&mut walk, &new.group).requests += 99;
+    let Decision::Wait { why, .. } = walk.decide() else { panic!("{:?}", walk.decide()) };
+    assert!(why.contains("99 requests were seen, and 100 are needed"), "{why}");
+    let mut enough = Walk { lines: walk.lines.clone(), r: walk.r.clone(), world: walk.world.clone(), fence: walk.fence };
+    traffic(&mut enough, &new.group).requests += 1;
+    let Event::StepSatisfied { seen, .. } = recorded(enough.decide()) else { panic!("not satisfied") };
+    assert!(!seen.contains("without enough data"), "{seen}");
+    walk.world.pass(60_000);
+    let Event::PlanReplaced { why, .. } = recorded(walk.decide()) else { panic!("it went on") };
+    assert!(why.contains("took too long") && why.contains("100 are needed"), "{why}");
+}
+
+/// One failure of two requests says little where a hundred are asked for; two of them are too many for any hundred.
+#[test]
+fn too_few_requests_neither_pass_nor_fail_a_gate() {
+    let (_, new) = pair();
+    let mut walk = soaking(FewRequests::Wait, 100);
+    walk.world.pass(1_000);
+    traffic(&mut walk, &new.group).requests += 2;
+    traffic(&mut walk, &new.group).errors += 1;
+    assert!(matches!(walk.decide(), Decision::Wait { .. }));
+    traffic(&mut walk, &new.group).errors += 1;
+    assert!(matches!(recorded(walk.decide()), Event::PlanReplaced { .. }));
+}
+
+#[test]
+fn a_routed_server_that_dies_while_soaking_fails_the_gate() {
+    let (_, new) = pair();
+    let mut walk = soaking(FewRequests::GoOn, 1);
+    walk.world.pass(1_000);
+    walk.world.view.groups.get_mut(&new.group).unwrap().deaths = 1;
+    let Event::PlanReplaced { why, .. } = recorded(walk.decide()) else { panic!("nobody looked") };
+    assert_eq!(why, "1 server of web-r2-2 died while soaking");
+}
+
+/// From the worst place of a rotation, with one server of the old group that cannot be replaced.
+fn going_back(routed: bool) -> Walk {
+    let (old, new) = (standing("web-r1-1", 1, routed), standing("web-r2-2", 2, routed));
+    let spec = spec(4, vec![Wave::Percent(50), Wave::Percent(100)], 0, routed);
+    let mut walk = Walk::open(&spec, Some((&old, 4)), &new);
+    let behind = walk.r.plan.steps.iter().position(|s| matches!(&s.step, Step::Scale { group, .. } if *group == old.group));
+    walk.until(u32::try_from(behind.unwrap()).unwrap() + 1);
+    walk.ask(1, Ask::Return);
+    walk
+}
+
+fn hurt(walk: &mut Walk) {
+    let old = walk.world.view.groups.get_mut(&group("web-r1-1")).unwrap();
+    if old.instances.len() == 4 {
+        old.instances.pop();
+        old.trouble = Some("no room".to_string());
+    }
+}
+
+#[test]
+fn a_rollback_moves_what_the_healthy_old_servers_carry_and_goes_on() {
+    for routed in [true, false] {
+        let mut walk = going_back(routed);
+        let (begun, mut partly) = (walk.world.now, false);
+        for _ in 0..2_000 {
+            hurt(&mut walk);
+            partly |= walk.world.view.route.as_ref().is_some_and(|r| r.weights.get(&group("web-r1-1")) == Some(&75));
+            if !walk.turn() {
+                break;
+            }
+        }
+        let (verdict, why) = closed(&walk);
+        assert_eq!(verdict, Verdict::Returned, "{why}");
+        assert!(why.contains("3 of 4 of web-r1-1 are healthy"), "{why}");
+        assert!(walk.world.now.since(begun) < 3 * 60_000, "after {} s", walk.world.now.since(begun) / 1_000);
+        if routed {
+            assert!(partly, "three of four carry three quarters, at once");
+            assert_eq!(walk.world.view.route.unwrap().weights, [(group("web-r1-1"), 100)].into());
+        }
+        assert!(walk.r.turns.iter().any(|t| t.contains("no room")), "{:?}", walk.r.turns);
+        assert_eq!(rotation::Rotation::fold(&walk.lines).unwrap(), walk.r);
+    }
+}
+
+/// Stopped halfway and returned, again and again: the group keeps its size, and the plans say the most that may be there.
+#[test]
+fn stop_and_return_cycles_never_grow_a_group() {
+    for routed in [true, false] {
+        let old = standing("web-r1-1", 1, routed);
+        let spec = spec(4, vec![Wave::Percent(100)], 0, routed);
+        let mut world = Perfect::new(Some((&old, 4)), routed);
+        for cycle in 0..6u64 {
+            let new = standing(&format!("web-r2-{}", cycle + 2), 2, routed);
+            let intent = rotation::Intent { spec: &spec, from: Some(&old), to: &new, direction: Direction::Forward, own_count: Some(4) };
+            let plan = rotation::plan(&intent, &world.view).unwrap();
+            let peak = plan.peak;
+            let opened = Opened { spec: spec.clone(), from: Some(old.clone()), to: new.clone(), plan, why: String::new() };
+            let mut walk = Walk::with(opened, world);
+            walk.fence = Fence(cycle + 1);
+            let scaled = walk.r.plan.steps.iter().position(|s| matches!(&s.step, Step::Scale { group, .. } if *group == new.group));
+            walk.until(u32::try_from(scaled.unwrap()).unwrap() + 1);
+            walk.ask(1, if cycle % 2 == 0 { Ask::Stop } else { Ask::Return });
+            let mut most = 0;
+            while walk.turn() {
+                most = most.max(walk.world.view.groups.values().map(|g| g.instances.len()).sum());
+            }
+            assert!(most <= peak as usize, "cycle {cycle}: {most} servers, and the plan says {peak}");
+            assert_eq!(walk.world.view.groups[&old.group].instances.len(), 4, "cycle {cycle}");
+            world = walk.world;
+        }
+    }
+}
+
+/// A stop left the old group halved: a rollback restores what its release should have, whatever the failed deploy wished.
+#[test]
+fn a_rollback_restores_the_count_of_the_release_it_goes_back_to() {
+    let (old, new) = pair();
+    let spec = spec(7, vec![Wave::Percent(100)], 0, true);
+    let world = Perfect::new(Some((&old, 2)), true);
+    let intent = rotation::Intent { spec: &spec, from: Some(&old), to: &new, direction: Direction::Forward, own_count: Some(3) };
+    let plan = rotation::plan(&intent, &world.view).unwrap();
+    assert_eq!((plan.peak, plan.restores), (10, Some(3)));
+    let mut walk = Walk::with(Opened { spec, from: Some(old.clone()), to: new, plan, why: String::new() }, world);
+    walk.until(2);
+    walk.ask(1, Ask::Return);
+    walk.until_closed();
+    assert_eq!(closed(&walk).0, Verdict::Returned);
+    assert_eq!(walk.r.closed.unwrap().census.healthy, [(old.group, 3)].into());
+}

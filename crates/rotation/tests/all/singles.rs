@@ -35,7 +35,7 @@ fn what_would_break_the_floor_is_refused() {
         (Step::Retire { group: group("web-r1-1") }, "floor"),
         (Step::Retire { group: group("web-r2-2") }, "ok"),
         (Step::Drain { group: group("web-r2-2"), within_ms: 1 }, "ok"),
-        (Step::Soak { group: group("web-r1-1"), for_ms: 1, errors_ppm: 0 }, "ok"),
+        (Step::Soak { group: group("web-r1-1"), for_ms: 1, errors_ppm: 0, min_requests: 0, few_requests: FewRequests::GoOn }, "ok"),
     ];
     for (step, wanted) in cases {
         assert_eq!(code(&spec, &step, &world.view), wanted, "{step:?}");
@@ -64,7 +64,7 @@ fn each_kind_of_step_alone_comes_true_and_changes_nothing_the_second_time() {
         Step::Check { group: group("web-r1-1-c9"), of: group("web-r1-1"), command: vec!["true".to_string()], within_ms: 1_000 },
         Step::Scale { group: group("web-r1-1"), count: 3 },
         Step::Shift { route: rotation::route_name(&service()), weights: weights(&[("web-r1-1", 100)]) },
-        Step::Soak { group: group("web-r1-1"), for_ms: 2_000, errors_ppm: 0 },
+        Step::Soak { group: group("web-r1-1"), for_ms: 2_000, errors_ppm: 0, min_requests: 0, few_requests: FewRequests::GoOn },
         Step::Drain { group: group("web-r0-0"), within_ms: 1_000 },
         Step::Retire { group: group("web-r0-0") },
     ];

@@ -204,7 +204,7 @@ async fn steps_are_checked_and_run_and_a_second_run_changes_nothing() {
         scale.clone(),
         Step::Shift { route, weights: [(group.clone(), 100)].into() },
         Step::Bake { image, objects: vec![digest('a')] },
-        Step::Soak { group: group.clone(), for_ms: 20, errors_ppm: 10_000 },
+        Step::Soak { group: group.clone(), for_ms: 20, errors_ppm: 10_000, min_requests: 0, few_requests: FewRequests::GoOn },
         Step::Check { group: GroupName::new("web-r1-1-c9").unwrap(), of: group.clone(), command: vec!["true".into()], within_ms: 5_000 },
     ] {
         let first = step("/v1/steps/run", hand(one.clone())).await.unwrap();

@@ -48,7 +48,7 @@ pub fn spec(count: u32, waves: Vec<Wave>, soak_ms: u64, routed: bool) -> Service
         limits: made.limits,
         route: made.route,
         checks: Vec::new(),
-        rollout: Rollout { waves, soak_ms, errors_ppm: 10_000, within_ms: 60_000, freeze: Vec::new() },
+        rollout: Rollout { waves, soak_ms, errors_ppm: 10_000, within_ms: 60_000, ..Rollout::default() },
     }
 }
 
@@ -155,7 +155,7 @@ impl Walk {
     pub fn open(spec: &ServiceSpec, from: Option<(&Standing, u32)>, to: &Standing) -> Self {
         let routed = spec.route.is_some() || from.is_some_and(|(f, _)| f.release.route.is_some());
         let world = Perfect::new(from, routed);
-        let intent = Intent { spec, from: from.map(|(f, _)| f), to, direction: Direction::Forward };
+        let intent = Intent { spec, from: from.map(|(f, _)| f), to, direction: Direction::Forward, own_count: None };
         let plan = plan(&intent, &world.view).unwrap();
         let opened = Opened { spec: spec.clone(), from: from.map(|(f, _)| f.clone()), to: to.clone(), plan, why: "test".to_string() };
         Self::with(opened, world)
