@@ -1,8 +1,8 @@
 //! Texts with units: durations, sizes, shares, waves, addresses and the like. Pure: a text in, a value or what was expected out.
 
-use model::{FewRequests, Wave};
 use model::rules;
 pub(crate) use model::rules::Wrong;
+use model::{FewRequests, Wave};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 type Read<T> = Result<T, Wrong>;

@@ -113,10 +113,7 @@ impl GroupName {
             let (service, release) = front.rsplit_once('-')?;
             Some((ServiceName::new(service).ok()?, number(release, "r")?, number(rotation, "")?))
         };
-        // `-c1` of a release's checks, `-c1a2b3c4d` of a check by hand.
-        let mark = |text: &str| text.strip_prefix('c').is_some_and(|m| !m.is_empty() && m.bytes().all(|b| b.is_ascii_hexdigit()));
-        let check = self.0.rsplit_once('-').filter(|(_, last)| mark(last));
-        check.and_then(|(front, _)| of(front)).or_else(|| of(&self.0))
+        of(&self.0).or_else(|| of(self.0.rsplit_once('-')?.0))
     }
 }
 

@@ -31,6 +31,8 @@ pub use plan::{Direction, Plan, PlannedStep, Standing, Step};
 pub use release::Release;
 pub use rollout::{RolloutEnd, RolloutPlan, RolloutSeen};
 pub use route::{GroupTraffic, RouteHeld, RouteSeen, RouteSpec, TargetSeen};
-pub use spec::{Check, Drain, FewRequests, Health, ImageCheck, ImageProbe, ImageSpec, Limits, Probe, Rollout, Route, ServiceFile, ServiceSpec, Wave};
+pub use spec::{
+    Check, Drain, FewRequests, Health, ImageCheck, ImageProbe, ImageSpec, Limits, Probe, Rollout, Route, ServiceFile, ServiceSpec, Wave,
+};
 pub use stamp::{Fence, Stamp, Time};
 pub use view::View;

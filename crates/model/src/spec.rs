@@ -248,6 +248,14 @@ impl Rollout {
 
 impl Default for Rollout {
     fn default() -> Self {
-        Self { waves: vec![Wave::Percent(100)], soak_ms: 10_000, errors_ppm: 10_000, within_ms: 300_000, min_requests: 1, few_requests: FewRequests::GoOn, freeze: Vec::new() }
+        Self {
+            waves: vec![Wave::Percent(100)],
+            soak_ms: 10_000,
+            errors_ppm: 10_000,
+            within_ms: 300_000,
+            min_requests: 1,
+            few_requests: FewRequests::GoOn,
+            freeze: Vec::new(),
+        }
     }
 }

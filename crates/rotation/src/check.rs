@@ -75,6 +75,14 @@ pub fn check(r: &Rotation, step: u32, seen: &View, now: Time) -> Check {
     }
 }
 
+/// Whether the first step of a plan that is not opened is true already, whoever declared it: nothing was declared for it, so it has
+/// no stamp of its own. `r` is the fold of the `Opened` line alone, written before anybody looked.
+pub fn check_unopened(mut r: Rotation, seen: &View, now: Time) -> Check {
+    let (at, stamp) = (r.opened_at, r.step().and_then(|s| Rotation::shown(&s.step, seen)).unwrap_or_default());
+    r.started = Some(Started { first_at: at, since: at, last_at: at, adopted: false, stamp, mark: None });
+    check(&r, 0, seen, now)
+}
+
 impl Rotation {
     pub(crate) fn eyes<'a>(&'a self, seen: &'a View) -> Eyes<'a> {
         let digests = [self.digests[0].as_ref(), self.digests[1].as_ref()];
@@ -98,15 +106,22 @@ impl Rotation {
         route.map(|_| "what was seen of the route is older than what was known before".to_string())
     }
 
+    /// The stamp that the step's resource shows.
+    fn shown(step: &Step, seen: &View) -> Option<Stamp> {
+        match step {
+            Step::Shift { .. } => seen.route.as_ref().and_then(|r| r.stamp),
+            Step::Scale { group, .. } | Step::Check { group, .. } | Step::Retire { group } => seen.groups.get(group).and_then(|g| g.stamp),
+            Step::Bake { .. } | Step::Soak { .. } | Step::Drain { .. } => None,
+        }
+    }
+
     /// Whether the step's resource holds what this step declares. The running step's stamp is the newest that this rotation
     /// gave, so a newer one, or the same one with something else, is not its own.
     pub(crate) fn taken(&self, step: &Step, stamp: Stamp, seen: &View, planted: Option<Planted>) -> Taken {
-        let shown = match step {
-            Step::Shift { .. } => seen.route.as_ref().and_then(|r| r.stamp),
-            Step::Scale { group, .. } | Step::Check { group, .. } | Step::Retire { group } => seen.groups.get(group).and_then(|g| g.stamp),
-            Step::Bake { .. } | Step::Soak { .. } | Step::Drain { .. } => return Taken::Ours,
-        };
-        match shown {
+        if matches!(step, Step::Bake { .. } | Step::Soak { .. } | Step::Drain { .. }) {
+            return Taken::Ours;
+        }
+        match Self::shown(step, seen) {
             Some(shown) if planted == Some(Planted::TakesForeign) && shown >= stamp => Taken::Ours,
             Some(shown) if shown == stamp && self.declared_so(step, seen) => Taken::Ours,
             Some(shown) if shown >= stamp => Taken::Foreign(shown),

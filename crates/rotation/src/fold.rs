@@ -202,9 +202,7 @@ impl Rotation {
         self.started = Some(match self.started.take() {
             None => fresh,
             // Counters that began again make a soak begin again; its deadline stays.
-            Some(old) if mark.is_some() && mark != old.mark => {
-                Started { first_at: old.first_at, ..fresh }
-            }
+            Some(old) if mark.is_some() && mark != old.mark => Started { first_at: old.first_at, ..fresh },
             // A driver that starts its own step again goes on by its own clock.
             Some(old) if old.stamp.fence == stamp.fence => Started { stamp, last_at: at, ..old },
             Some(old) => Started { stamp, last_at: at, adopted: true, ..old },

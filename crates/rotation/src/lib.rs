@@ -29,7 +29,7 @@ mod sight;
 mod single;
 mod words;
 
-pub use check::{Check, check};
+pub use check::{Check, check, check_unopened};
 pub use decide::{Decision, Declaration, decide, explain};
 pub use drive::{Driver, Tick};
 pub use fold::{Closed, Rotation, Started};

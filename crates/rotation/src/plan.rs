@@ -73,7 +73,17 @@ pub(crate) fn plan_with(intent: &Intent, seen: &View, planted: Option<crate::Pla
                 checks.insert(check_group(&intent.to.group, place)?);
             }
             let retire = [intent.to.group.clone()].into_iter().chain(checks.iter().cloned()).collect();
-            let way = Back { spec: intent.spec, from: intent.from, to: intent.to, count: intent.spec.count, retire, checks, shift: true, share: None, carry: None };
+            let way = Back {
+                spec: intent.spec,
+                from: intent.from,
+                to: intent.to,
+                count: intent.spec.count,
+                retire,
+                checks,
+                shift: true,
+                share: None,
+                carry: None,
+            };
             Ok(back(&way, seen, planted))
         }
         Direction::Single => {
@@ -309,7 +319,8 @@ fn spread(old: &GroupName, share: u32, seen: &View) -> BTreeMap<GroupName, u32> 
         spread.insert(group.clone(), part);
         rest -= part;
     }
-    *spread.entry(weights.into_iter().filter(|(g, _)| g != old).max_by_key(|(_, w)| *w).map_or(old.clone(), |(g, _)| g)).or_default() += rest;
+    *spread.entry(weights.into_iter().filter(|(g, _)| g != old).max_by_key(|(_, w)| *w).map_or(old.clone(), |(g, _)| g)).or_default() +=
+        rest;
     spread.retain(|_, w| *w > 0);
     spread
 }

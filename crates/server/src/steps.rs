@@ -6,7 +6,7 @@ use crate::inventory::{self, Inventory};
 use crate::look;
 use crate::status;
 use api::control::{StepAnswer, StepRequest, StepState};
-use model::{Event, EventLine, Fault, Fence, GroupName, Opened, RotationId, ServiceName, Stamp, Standing, Step, Time, Verdict, View};
+use model::{Event, EventLine, Fault, Fence, GroupName, Opened, RotationId, ServiceName, Standing, Step, Time, Verdict, View};
 use rotation::{Check, Provider, Rotation};
 use std::time::{Duration, Instant};
 use store::{Origin, Tx};
@@ -119,20 +119,14 @@ fn check_hand(app: &App, service: &ServiceName, step: &Step, by: &str) -> Result
         Err(fault) => return Ok(answer(step.clone(), Check::Refused(fault.message))),
     };
     let id = RotationId::of(service, 0);
-    // As if it had been started before anybody looked, and what is there had been declared by it.
-    let before = Time(looked.view.at.0.saturating_sub(1));
-    let line = |seq, event| EventLine { rotation: id.clone(), seq, at: before, fence: Fence(0), event };
-    let stamp = Stamp { fence: Fence(0), seq: 1 };
-    let r = Rotation::fold(&[line(0, Event::Opened(opened)), line(1, Event::StepStarted { step: 0, stamp, mark: None })])?;
+    let at = Time(looked.view.at.0.saturating_sub(1));
+    let r = Rotation::fold(&[EventLine { rotation: id, seq: 0, at, fence: Fence(0), event: Event::Opened(opened) }])?;
     let mut view = looked.view;
-    let groups = view.groups.values_mut().filter(|g| step.group() == Some(&g.group)).map(|g| &mut g.stamp);
-    let route = view.route.iter_mut().filter(|_| matches!(step, Step::Shift { .. })).map(|r| &mut r.stamp);
-    groups.chain(route).filter(|held| held.is_some()).for_each(|held| *held = Some(stamp));
     for object in r.objects() {
         let has = app.images.has(&object)?;
         view.objects.insert(object, has);
     }
-    Ok(answer(step.clone(), rotation::check(&r, 0, &view, app.now())))
+    Ok(answer(step.clone(), rotation::check_unopened(r, &view, app.now())))
 }
 
 fn run_hand(app: &App, service: &ServiceName, step: &Step, by: &str) -> Result<StepAnswer, Fault> {

@@ -183,7 +183,9 @@ fn open_by_hand(cell: &RefCell<World>, act: &Act, stands: Standing, hand: Hand) 
         Hand::OneMore => Step::Scale { group, count: wish + 1 },
         Hand::OneLess => Step::Scale { group, count: wish - 1 },
         Hand::SameWeights if spec.route.is_some() => Step::Shift { route: world.route.clone(), weights: [(group, 100)].into() },
-        Hand::SameWeights | Hand::Soak => Step::Soak { group, for_ms: 5 * TICK_MS, errors_ppm: 10_000, min_requests: 0, few_requests: model::FewRequests::GoOn },
+        Hand::SameWeights | Hand::Soak => {
+            Step::Soak { group, for_ms: 5 * TICK_MS, errors_ppm: 10_000, min_requests: 0, few_requests: model::FewRequests::GoOn }
+        }
         Hand::Retire => Step::Retire { group },
     };
     world.oracle.count = if hand == Hand::OneMore { wish + 1 } else { wish };

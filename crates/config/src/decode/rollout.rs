@@ -29,9 +29,8 @@ pub(crate) fn rollout(context: &Context, service: &Section, count: Option<u32>, 
     let errors_ppm =
         section.or("errors", default.errors_ppm, sink, |v| read::unit(v, "a percentage in quotes, such as \"1%\"", units::percent));
     let min_requests = section.or("min_requests", default.min_requests, sink, |v| read::number(v, 0, 1_000_000_000));
-    let few_requests = section.or("few_requests", default.few_requests, sink, |v| {
-        at(v, units::few_requests(&read::text(v, "\"go-on\" or \"wait\"")?))
-    });
+    let few_requests =
+        section.or("few_requests", default.few_requests, sink, |v| at(v, units::few_requests(&read::text(v, "\"go-on\" or \"wait\"")?)));
     let within_ms = section.or("within", default.within_ms, sink, |v| read::duration(v, "1s", "7d"));
     let freeze = section.or("freeze", default.freeze, sink, |v| {
         read::list(v, "a list of times, such as [\"Fri 18:00-Mon 06:00\"]", FREEZE_MAX, |item| {

@@ -1,8 +1,8 @@
 //! Files nobody thought of: made, shaken, mutated and absurdly large. Nothing panics, nothing takes long, no value changes by formatting.
 
 use model::{
-    Check, Drain, FewRequests, Health, ImageCheck, ImageCustom, ImageFile, ImageName, ImageProbe, ImageSpec, ImageUser, Limits, Probe, Rollout, Route,
-    ServiceFile, ServiceName, ServiceSpec, TierName, Wave,
+    Check, Drain, FewRequests, Health, ImageCheck, ImageCustom, ImageFile, ImageName, ImageProbe, ImageSpec, ImageUser, Limits, Probe,
+    Rollout, Route, ServiceFile, ServiceName, ServiceSpec, TierName, Wave,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -140,8 +140,8 @@ fn service_of(images: Vec<ImageName>, port_of_route: u16, count: u32) -> impl St
         .prop_map(|all| all.into_iter().map(|(name, (run, within_ms))| Check { name, run, within_ms }).collect::<Vec<_>>());
     let freeze = prop::sample::subsequence(vec!["Fri 18:00-Mon 06:00", "08:00-18:00"], 0..3)
         .prop_map(|all| all.into_iter().map(str::to_string).collect::<Vec<_>>());
-    let rollout = (waves(count), 0u64..600_000, 0u32..=1_000_000, 1_000u64..600_000, freeze)
-        .prop_map(|(waves, soak_ms, errors_ppm, within_ms, freeze)| Rollout {
+    let rollout = (waves(count), 0u64..600_000, 0u32..=1_000_000, 1_000u64..600_000, freeze).prop_map(
+        |(waves, soak_ms, errors_ppm, within_ms, freeze)| Rollout {
             waves,
             soak_ms,
             errors_ppm,
@@ -149,7 +149,8 @@ fn service_of(images: Vec<ImageName>, port_of_route: u16, count: u32) -> impl St
             min_requests: soak_ms % 1_000,
             few_requests: if soak_ms % 2 == 0 { FewRequests::GoOn } else { FewRequests::Wait },
             freeze,
-        });
+        },
+    );
     let env = prop::collection::btree_map("[A-Za-z_][A-Za-z0-9_]{0,6}", text(), 0..4);
     let user = prop_oneof![(0u32..70_000).prop_map(|u| u.to_string()), (0u32..70_000, 0u32..9).prop_map(|(u, g)| format!("{u}:{g}"))];
     let artifact = prop::option::of("[a-z./]{1,9}".prop_filter("no place of the system", |p| model::rules::artifact(p).is_ok()));

@@ -117,7 +117,8 @@ fn what_a_stopped_rotation_left_is_thrown_away() {
     assert_eq!((closed.verdict, closed.census.standing), (Verdict::Stopped, Some(old.clone())));
     assert_eq!(walk.r.remnants(), std::slice::from_ref(&new.group));
     let next = standing("web-r3-8", 3, true);
-    let plan = plan(&Intent { spec: &spec, from: Some(&old), to: &next, direction: Direction::Forward, own_count: None }, &walk.world.view).unwrap();
+    let plan = plan(&Intent { spec: &spec, from: Some(&old), to: &next, direction: Direction::Forward, own_count: None }, &walk.world.view)
+        .unwrap();
     insta::assert_snapshot!(lines(&plan).join("\n"), @r"
     - | 3 | bake 1 objects
     - | 3 | scale web-r1-1 2
