@@ -25,7 +25,7 @@ async fn a_step_by_hand_touches_no_group_of_another_service() {
         Step::Retire { group: group.clone() },
         Step::Scale { group: group.clone(), count: 0 },
         Step::Drain { group: group.clone(), within_ms: 1 },
-        Step::Soak { group: group.clone(), for_ms: 1, errors_ppm: 0 },
+        Step::Soak { group: group.clone(), for_ms: 1, errors_ppm: 0, min_requests: 0, few_requests: FewRequests::GoOn },
         Step::Check { group: group.clone(), of: of_web.clone(), command: vec!["true".into()], within_ms: 1_000 },
         Step::Check { group: GroupName::new("web-r1-1-c9").unwrap(), of: group.clone(), command: vec!["true".into()], within_ms: 1_000 },
         Step::Shift { route: RouteName::new("web").unwrap(), weights: [(group.clone(), 100)].into() },
@@ -54,7 +54,7 @@ async fn a_journal_that_names_another_services_group_wedges_nothing() {
         let standing = store.read(|r| r.standing(&name("web"))).unwrap().unwrap();
         let row = store.read(|r| r.service(&name("web"))).unwrap().unwrap();
         let step = Step::Retire { group: GroupName::new("worker-r1-1").unwrap() };
-        let plan = Plan { direction: Direction::Single, steps: vec![PlannedStep { step, wave: None, capacity: 3 }], peak: 3, floor: 0 };
+        let plan = Plan { direction: Direction::Single, steps: vec![PlannedStep { step, wave: None, capacity: 3 }], peak: 3, floor: 0, ..Plan::default() };
         let open = |tx: &store::Tx<'_>| {
             tx.open_rotation(&store::Origin { service: &name("web"), rollout: None, at: Time(1) }, |_, from| {
                 Ok(model::Opened { spec: row.spec.clone(), from, to: standing.clone(), plan: plan.clone(), why: "by hand".into() })
