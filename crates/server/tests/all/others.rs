@@ -54,7 +54,13 @@ async fn a_journal_that_names_another_services_group_wedges_nothing() {
         let standing = store.read(|r| r.standing(&name("web"))).unwrap().unwrap();
         let row = store.read(|r| r.service(&name("web"))).unwrap().unwrap();
         let step = Step::Retire { group: GroupName::new("worker-r1-1").unwrap() };
-        let plan = Plan { direction: Direction::Single, steps: vec![PlannedStep { step, wave: None, capacity: 3 }], peak: 3, floor: 0, ..Plan::default() };
+        let plan = Plan {
+            direction: Direction::Single,
+            steps: vec![PlannedStep { step, wave: None, capacity: 3 }],
+            peak: 3,
+            floor: 0,
+            ..Plan::default()
+        };
         let open = |tx: &store::Tx<'_>| {
             tx.open_rotation(&store::Origin { service: &name("web"), rollout: None, at: Time(1) }, |_, from| {
                 Ok(model::Opened { spec: row.spec.clone(), from, to: standing.clone(), plan: plan.clone(), why: "by hand".into() })
