@@ -156,7 +156,8 @@ impl Rotation {
         if let Some(event) = self.fall_short(step, seen, now, planted).filter(|_| restores) {
             return Decision::Record(event);
         }
-        let deadline = self.deadline().filter(|_| !self.paused);
+        let early = if planted == Some(Planted::Impatient) { 45_000 } else { 0 };
+        let deadline = self.deadline().filter(|_| !self.paused).map(|d| Time(d.0.saturating_sub(early)));
         if deadline.is_some_and(|d| now >= d) {
             if planted == Some(Planted::TimeoutIsSuccess) {
                 return Decision::Record(Event::StepSatisfied { step: self.cursor, seen: why });
@@ -173,7 +174,7 @@ impl Rotation {
         if let Some(why) = self.ground(seen).refuse(step).filter(|_| !unguarded(planted)) {
             return Decision::Wait { why, until };
         }
-        match self.declaration(step, started.stamp) {
+        match self.declaration(step, started.stamp, seen) {
             Some(declaration) => Decision::Declare(declaration),
             None => self.give_up(seen, format!("{}: no release of this rotation runs there", describe(step)), planted),
         }
@@ -322,7 +323,7 @@ impl Rotation {
         back(&way, seen, planted)
     }
 
-    fn declaration(&self, step: &Step, stamp: Stamp) -> Option<Declaration> {
+    fn declaration(&self, step: &Step, stamp: Stamp, seen: &View) -> Option<Declaration> {
         let service = &self.opened.spec.name;
         let declare =
             |group: &GroupName, wish| Some(Declaration::Group(stamp, GroupSpec { group: group.clone(), service: service.clone(), wish }));
@@ -336,7 +337,7 @@ impl Rotation {
             Step::Retire { group } => declare(group, GroupWish::Gone),
             Step::Shift { route, weights } => {
                 let weights = weights.iter().filter(|(_, w)| **w > 0).map(|(g, w)| (g.clone(), *w)).collect();
-                Some(Declaration::Route(stamp, RouteSpec { route: route.clone(), settings: self.settings()?.clone(), weights }))
+                Some(Declaration::Route(stamp, RouteSpec { route: route.clone(), settings: self.settings(seen)?.clone(), weights }))
             }
             Step::Bake { .. } | Step::Soak { .. } | Step::Drain { .. } => None,
         }
@@ -348,9 +349,11 @@ impl Rotation {
     }
 
     /// The listener's settings are the release's that is gone to: going back restores the old ones.
-    pub(crate) fn settings(&self) -> Option<&Route> {
+    pub(crate) fn settings<'a>(&'a self, seen: &'a View) -> Option<&'a Route> {
         let old = self.opened.from.as_ref().and_then(|f| f.release.route.as_ref());
         let new = self.opened.to.release.route.as_ref().or(self.opened.spec.route.as_ref());
-        if self.plan.direction == Direction::Back { old.or(new) } else { new.or(old) }
+        let own = if self.plan.direction == Direction::Back { old.or(new) } else { new.or(old) };
+        // Neither has a route: traffic is taken off what a stopped rotation left, and the listener stays as it is.
+        own.or(seen.route.as_ref().and_then(|r| r.settings.as_ref()))
     }
 }

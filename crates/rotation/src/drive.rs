@@ -121,7 +121,7 @@ impl Driver {
         match self.rotation.take() {
             None => {
                 let mut r = Rotation::fold(&world.journal.read(&self.id, 0)?)?;
-                if self.planted == Some(Planted::TakesForeign) {
+                if matches!(self.planted, Some(Planted::TakesForeign | Planted::ReleaseUnseen)) {
                     r.digests = [None, None];
                 }
                 Ok(r)

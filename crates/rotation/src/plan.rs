@@ -195,6 +195,8 @@ struct Course<'a> {
     /// The old group is made smaller between waves.
     shrinks: bool,
     routed_old: bool,
+    /// Traffic is routed to somebody, be it to what a stopped rotation left.
+    sends: bool,
     routed_new: bool,
 }
 
@@ -212,7 +214,8 @@ impl<'a> Course<'a> {
             shares = vec![100];
         }
         // An old group that is not whole is left as it is until it goes: taking some of its servers would be refused anyway.
-        Self { spec, from, to, shares, shrinks: kept >= stood, routed_old, routed_new }
+        let sends = sends(eyes.seen);
+        Self { spec, from, to, shares, shrinks: kept >= stood, routed_old, sends, routed_new }
     }
 
     fn wave(&self, way: &mut Way, place: usize, shrink_early: bool) {
@@ -234,7 +237,7 @@ impl<'a> Course<'a> {
                 weights.insert(from.group.clone(), 100 - share);
             }
             way.push(Step::Shift { route, weights }, wave);
-        } else if self.routed_old && last {
+        } else if (self.routed_old || self.sends) && last {
             way.push(Step::Shift { route, weights: BTreeMap::new() }, wave);
         }
         if spec.rollout.soak_ms > 0 {
@@ -247,6 +250,10 @@ impl<'a> Course<'a> {
             way.push(step, wave);
         }
     }
+}
+
+fn sends(seen: &View) -> bool {
+    seen.route.as_ref().is_some_and(|r| r.weights.values().any(|w| *w > 0))
 }
 
 /// Groups that the view names and that neither release owns: a stopped rotation left them. One that the provider does not know
@@ -298,11 +305,11 @@ pub(crate) fn back(intent: &Back, seen: &View, planted: Option<crate::Planted>) 
             weights.insert(from.group.clone(), 100);
         }
     }
-    if intent.shift && (routed_old || routed_new) {
+    if intent.shift && (routed_old || routed_new || sends(seen)) {
         way.push(Step::Shift { route: route_name(&spec.name), weights }, None);
     }
     for group in &intent.retire {
-        let routed = (routed_old || routed_new) && !way.checks.contains(group);
+        let routed = (routed_old || routed_new || sends(seen)) && !way.checks.contains(group);
         way.throw_away(group.clone(), routed.then_some(to.release.drain.within_ms), planted);
     }
     way.plan()

@@ -28,6 +28,10 @@ pub enum Planted {
     TakesForeign,
     /// The new group's name is not looked at before it is first used.
     NameNotObserved,
+    /// The release that is seen to run is not looked at.
+    ReleaseUnseen,
+    /// A step is given up 45 s before its time.
+    Impatient,
 }
 
 pub fn plan(intent: &Intent, seen: &View, planted: Option<Planted>) -> Result<Plan, Fault> {

@@ -1,4 +1,4 @@
-//! Runs seeds without the CLI: `seeds N [FIRST] [BUG]`, `seeds trace SEED [BUG]`; THREADS=2 for both cores.
+//! Runs seeds without the CLI: `seeds N [FIRST] [BUG]`, `seeds N FIRST each` (every violation), `seeds trace SEED [BUG]`; THREADS=2 for both cores.
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -13,6 +13,13 @@ fn main() {
     }
     let mut numbers = args.iter().filter_map(|a| a.parse::<u64>().ok());
     let (seeds, first) = (numbers.next().unwrap_or(1_000), numbers.next().unwrap_or(0));
+    if args.iter().any(|a| a == "each") {
+        for seed in first..first + seeds {
+            let summary = sim::run(sim::Options { seeds: 1, first: seed, bug, ..sim::Options::default() }, &mut |_| {});
+            summary.first_violation.iter().for_each(|v| println!("{} {}", v.seed, v.what));
+        }
+        return;
+    }
     let stop_at_first = args.iter().any(|a| a == "stop");
     let threads = std::env::var("THREADS").ok().and_then(|t| t.parse().ok()).unwrap_or(1);
     let bugs: Vec<Option<sim::Bug>> =

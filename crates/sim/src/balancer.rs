@@ -2,8 +2,8 @@
 
 use crate::keeper::{Keeper, Life};
 use crate::rng::Rng;
-use crate::scenario::TICK_MS;
-use model::{GroupName, GroupTraffic, RouteName, RouteSeen, RouteSpec, Stamp, TargetSeen};
+use crate::scenario::{TICK_MS, Vice};
+use model::{GroupName, GroupTraffic, Route, RouteName, RouteSeen, RouteSpec, Stamp, TargetSeen};
 use std::collections::BTreeMap;
 
 #[derive(Clone, Debug, Default)]
@@ -13,6 +13,8 @@ pub(crate) struct Flow {
     pub errors: u64,
     /// Since when the weight is what it is.
     pub turned_at: u64,
+    /// Since when it has had any traffic.
+    pub first_at: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -23,6 +25,9 @@ pub(crate) struct Balancer {
     /// Its own probes began then.
     pub up_since: u64,
     pub flows: BTreeMap<GroupName, Flow>,
+    pub settings: Option<Route>,
+    /// The listener is not open until then.
+    pub trouble_until: u64,
 }
 
 impl Balancer {
@@ -42,6 +47,7 @@ impl Balancer {
             }
         }
         self.weights = spec.weights.clone();
+        self.settings = Some(spec.settings.clone());
         Ok(())
     }
 
@@ -54,16 +60,20 @@ impl Balancer {
         }
     }
 
-    /// `errors_pct` is asked for each group that has customers.
-    pub fn tick(&mut self, rng: &mut Rng, endless_streams: bool, errors_pct: impl Fn(&GroupName) -> u64) {
+    /// `vice` is asked for each group that has traffic: what its release does wrong.
+    pub fn tick(&mut self, rng: &mut Rng, now: u64, endless_streams: bool, vice: impl Fn(&GroupName) -> Option<Vice>) {
         for (group, flow) in &mut self.flows {
             let weight = u64::from(self.weights.get(group).copied().unwrap_or(0));
             if weight > 0 {
                 let requests = weight * 2;
+                let since = *flow.first_at.get_or_insert(now);
+                let vice = vice(group).filter(|v| now >= since + v.after * TICK_MS && weight >= u64::from(v.weight));
+                let bad = vice.map_or(0, |v| requests * v.errors);
+                let part = u64::from(!bad.is_multiple_of(10_000) && (bad >= 200 * requests || rng.chance(bad % 10_000)));
                 flow.requests += requests;
                 // A good release fails a request now and then: below every threshold.
                 let noise = u64::from(weight >= 60 && rng.chance(3_000));
-                flow.errors += (requests * errors_pct(group)).div_ceil(100).max(noise);
+                flow.errors += (bad / 10_000 + part).max(noise);
                 flow.in_flight = 1 + weight / 10;
             } else if !endless_streams || flow.in_flight > 2 {
                 flow.in_flight = flow.in_flight.saturating_sub(rng.between(1, 3));
@@ -95,8 +105,8 @@ impl Balancer {
             route: route.clone(),
             stamp: self.stamp,
             weights: self.weights.clone(),
-            settings: None,
-            trouble: None,
+            settings: self.settings.clone(),
+            trouble: (now < self.trouble_until).then(|| "the address is in use".to_string()),
             epoch: self.epoch,
             groups,
         }

@@ -26,10 +26,20 @@ pub enum Bug {
     ErrorsIgnored,
     /// Servers are taken away without looking whether enough healthy ones remain.
     NoGuard,
+    /// Fences begin at 1 again where the journal was lost.
+    FenceRestarts,
+    /// Any stamp that is not older counts as a step's own, and any release under its group's name.
+    TakesForeign,
+    /// The release that is seen to run is not looked at.
+    ReleaseUnseen,
+    /// The new group's name is not looked at before it is first used.
+    NameNotObserved,
+    /// A step is given up in a quarter of its time.
+    Impatient,
 }
 
 impl Bug {
-    pub const ALL: [Bug; 10] = [
+    pub const ALL: [Bug; 15] = [
         Bug::NoFence,
         Bug::StaleView,
         Bug::ShrinkBeforeShift,
@@ -40,6 +50,11 @@ impl Bug {
         Bug::AppendWithoutLease,
         Bug::ErrorsIgnored,
         Bug::NoGuard,
+        Bug::FenceRestarts,
+        Bug::TakesForeign,
+        Bug::ReleaseUnseen,
+        Bug::NameNotObserved,
+        Bug::Impatient,
     ];
 
     pub fn name(self) -> &'static str {
@@ -54,13 +69,18 @@ impl Bug {
             Bug::AppendWithoutLease => "append-without-lease",
             Bug::ErrorsIgnored => "errors-ignored",
             Bug::NoGuard => "no-guard",
+            Bug::FenceRestarts => "fence-restarts",
+            Bug::TakesForeign => "takes-foreign",
+            Bug::ReleaseUnseen => "release-unseen",
+            Bug::NameNotObserved => "name-not-observed",
+            Bug::Impatient => "impatient",
         }
     }
 
     /// The part of it that is in the engine; None: it is in the simulated world.
     pub(crate) fn planted(self) -> Option<Planted> {
         match self {
-            Bug::NoFence | Bug::AppendWithoutLease => None,
+            Bug::NoFence | Bug::AppendWithoutLease | Bug::FenceRestarts => None,
             Bug::StaleView => Some(Planted::TrustStaleView),
             Bug::ShrinkBeforeShift => Some(Planted::ShrinkBeforeShift),
             Bug::RollbackAssumesSize => Some(Planted::BackAssumesSize),
@@ -69,6 +89,10 @@ impl Bug {
             Bug::SoakTooEarly => Some(Planted::SoakCountsEarlier),
             Bug::ErrorsIgnored => Some(Planted::SoakIgnoresErrors),
             Bug::NoGuard => Some(Planted::NoGuard),
+            Bug::TakesForeign => Some(Planted::TakesForeign),
+            Bug::ReleaseUnseen => Some(Planted::ReleaseUnseen),
+            Bug::NameNotObserved => Some(Planted::NameNotObserved),
+            Bug::Impatient => Some(Planted::Impatient),
         }
     }
 }

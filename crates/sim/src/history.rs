@@ -6,8 +6,8 @@ use crate::scenario::{Act, Hand, Kind, NOISY_TICKS, Scenario, TICK_MS};
 use crate::store::Journal;
 use crate::world::{Machine, World};
 use model::{
-    Ask, Asked, Direction, Event, EventLine, Fence, GroupName, GroupSpec, GroupWish, Opened, RotationId, ServiceSpec, Standing, Step, Time,
-    Verdict, View,
+    Ask, Asked, Direction, Event, EventLine, Fence, GroupName, GroupSpec, GroupWish, Opened, RotationId, ServiceSpec, Stamp, Standing,
+    Step, Time, Verdict, View,
 };
 use rotation::{Driver, Intent, Rotation, Tick};
 use std::cell::RefCell;
@@ -65,7 +65,9 @@ pub(crate) fn play_with(seed: u64, scenario: Scenario, bug: Option<Bug>, traced:
     if let (Some(hand), Some(stands), Some(Verdict::Promoted | Verdict::Returned), Some(act)) = (hand, stands, verdicts.last(), acts.last())
         && world.borrow().violation.is_none()
     {
-        let act = Act { kind: Kind::Good, asks: Vec::new(), ..act.clone() };
+        let stood = world.borrow().kinds.get(usize::try_from(stands.release.number).unwrap_or(0)).copied();
+        let kind = if stood == Some(Kind::Good) { Kind::Good } else { Kind::Faint };
+        let act = Act { kind, asks: Vec::new(), forgotten: None, ..act.clone() };
         if let Some(id) = open_by_hand(&world, &act, stands, hand) {
             verdicts.extend(play_act(&world, &act, &id, true).map(|(verdict, _)| verdict));
         }
@@ -88,12 +90,14 @@ fn play_act(cell: &RefCell<World>, act: &Act, id: &RotationId, last: bool) -> Op
     let opened = cell.borrow().now;
     let (quiet, limit) = (opened + NOISY_TICKS * TICK_MS, opened + (NOISY_TICKS + CLOSE_TICKS) * TICK_MS);
     let mut rest = 0;
+    let mut asked = opened;
     loop {
         {
             let mut world = cell.borrow_mut();
             world.noisy = !world.scenario.calm && world.now < quiet;
             world.turn();
-            users(&mut world, act, id, opened, quiet);
+            users(&mut world, act, id, opened, quiet, asked);
+            asked = world.now;
         }
         let first = cell.borrow_mut().rng.place(2);
         for who in [first, 1 - first] {
@@ -110,6 +114,7 @@ fn play_act(cell: &RefCell<World>, act: &Act, id: &RotationId, last: bool) -> Op
                 world.judge_end();
                 let closed = world.oracle.closed.clone();
                 judge_verdict(&mut world, act);
+                world.judge_refused(act.kind, opened);
                 return closed.filter(|_| world.violation.is_none());
             }
         } else if world.now > limit {
@@ -143,10 +148,17 @@ fn open(cell: &RefCell<World>, act: &Act, from: Option<Standing>) -> Option<Rota
     let id = RotationId::of(&world.scenario.service, number);
     let group = GroupName::of(&world.scenario.service, act.release.number, &id).expect("a short name");
     let to = Standing { group, release: act.release.clone() };
+    let lost = world.scenario.lost.filter(|l| number == 2 && !l.at_start);
+    let (stamp, count) = (lost.map(|l| Stamp { fence: Fence(l.fence), seq: l.seq }).unwrap_or_default(), act.spec.count);
+    if lost.is_some_and(|l| l.after % 4 == 0) {
+        world.leave_behind(&to.group, stamp, count, true);
+    }
     let seen = look_around(&mut world);
     let intent = Intent { spec: &act.spec, from: from.as_ref(), to: &to, direction: Direction::Forward, own_count: None };
     let plan = match rotation::planted::plan(&intent, &seen, world.bug.and_then(Bug::planted)) {
         Ok(plan) => plan,
+        // What a lost control plane left is seen by the API already.
+        Err(fault) if fault.code == "name-used" && world.foreign.is_some() => return None,
         Err(fault) => {
             world.fail(|| format!("no plan: {fault}"));
             return None;
@@ -166,8 +178,13 @@ fn open(cell: &RefCell<World>, act: &Act, from: Option<Standing>) -> Option<Rota
         Kind::NeverBaked => u64::MAX,
         _ => world.now + world.rng.below(5) * TICK_MS,
     };
+    world.refused = None;
+    let new = to.group.clone();
     let opened = Opened { spec: act.spec.clone(), from, to, plan, why: "a new release".to_string() };
     write_first(&mut world, &id, opened);
+    if lost.is_some_and(|l| l.after % 4 == 1) {
+        world.leave_behind(&new, stamp, count, true);
+    }
     Some(id)
 }
 
@@ -213,7 +230,7 @@ fn write_first(world: &mut World, id: &RotationId, opened: Opened) {
     world.say(|| format!("{id} is opened: {}", event_in_words(&line.event)));
     world.store.journals.push(Journal { id: id.clone(), lines: vec![line.clone()], asks: Vec::new() });
     let now = world.now;
-    world.judge_line(&line, 0, now);
+    world.judge_line(&line, 0, now, true);
 }
 
 /// No prefix of a plan may have less than the floor, and the peak is no more than both groups and a check.
@@ -230,15 +247,22 @@ fn judge_plan(world: &mut World, plan: &model::Plan, act: &Act) {
 fn judge_verdict(world: &mut World, act: &Act) {
     let verdict = world.oracle.closed.as_ref().map(|(v, _)| *v);
     let wanted = if act.kind == Kind::Good { Verdict::Promoted } else { Verdict::Returned };
-    if world.scenario.calm && verdict != Some(wanted) {
+    if world.scenario.calm && act.kind != Kind::Faint && verdict != Some(wanted) {
         world.fail(|| format!("in a calm world a release that is {:?} ended as {verdict:?}", act.kind));
     }
 }
 
-fn users(world: &mut World, act: &Act, id: &RotationId, opened: u64, quiet: u64) {
-    let tick = (world.now - opened) / TICK_MS;
+/// `before`: when they were here last; a slow call lets more than one tick pass.
+fn users(world: &mut World, act: &Act, id: &RotationId, opened: u64, quiet: u64, before: u64) {
+    let due = |at: u64, now: u64| before < at && at <= now;
+    if let Some(lost) =
+        world.scenario.lost.filter(|l| !l.at_start && world.store.journals.len() == 1 && due(opened + l.after * TICK_MS, world.now))
+        && let Some(to) = world.oracle.to.clone()
+    {
+        world.leave_behind(&to.group, Stamp { fence: Fence(lost.fence), seq: lost.seq }, act.spec.count, false);
+    }
     for (at, ask) in &act.asks {
-        if *at == tick {
+        if due(opened + at * TICK_MS, world.now) {
             ask_for(world, id, *ask);
         }
     }
@@ -248,7 +272,11 @@ fn users(world: &mut World, act: &Act, id: &RotationId, opened: u64, quiet: u64)
     // In the end somebody looks: what is paused goes on, and what cannot go back to a release that is bad itself is stopped.
     let late = world.now > quiet + CLOSE_TICKS / 2 * TICK_MS;
     let from_bad = world.oracle.from.as_ref().and_then(|f| world.kinds.get(usize::try_from(f.release.number).unwrap_or(0)));
-    if world.now == quiet && !act.asks.is_empty() {
+    if due(quiet, world.now) && !act.asks.is_empty() && act.forgotten.is_none() {
+        ask_for(world, id, Ask::Resume);
+    } else if let Some(ask) = act.forgotten.filter(|_| due(quiet + 200 * TICK_MS, world.now)) {
+        ask_for(world, id, ask);
+    } else if late && act.forgotten.is_some() && world.now.is_multiple_of(100 * TICK_MS) {
         ask_for(world, id, Ask::Resume);
     } else if late && from_bad.is_some_and(|k| *k != Kind::Good) && world.now.is_multiple_of(100 * TICK_MS) {
         ask_for(world, id, Ask::Stop);
@@ -300,7 +328,8 @@ fn drive_awake(cell: &RefCell<World>, seat_: &mut Seat, id: &RotationId, who: us
         let tick = seat_.driver.tick(&ports.world());
         let mut world = cell.borrow_mut();
         if world.machines[who].crashed {
-            world.machines[who] = Machine { skew: world.machines[who].skew, ..Machine::default() };
+            let skew = world.machines[who].next_skew.unwrap_or(world.machines[who].skew);
+            world.machines[who] = Machine { skew, ..Machine::default() };
             seat_.driver = seat(&world, id, who);
             seat_.wakes = if world.scenario.calm { world.now } else { world.later(30) };
             return;

@@ -54,6 +54,11 @@ impl Group {
         self.count(|s| matches!(s.life, Life::Up { .. } | Life::Booting { .. }))
     }
 
+    /// A one-shot server exited with something else than 0.
+    pub fn failed(&self) -> bool {
+        self.servers.iter().any(|s| matches!(s.life, Life::Exited { code, .. } if code != 0))
+    }
+
     fn count(&self, is: impl Fn(&Server) -> bool) -> u32 {
         u32::try_from(self.servers.iter().filter(|s| is(s)).count()).unwrap_or(u32::MAX)
     }
@@ -64,6 +69,10 @@ pub(crate) struct Keeper {
     pub groups: BTreeMap<GroupName, Group>,
     /// Nothing can be launched until then.
     pub blocked_until: u64,
+    /// It is down until then.
+    pub down_until: u64,
+    /// Its own probes began then.
+    pub probes_since: u64,
 }
 
 /// What the keeper needs to know of the world to move on by one tick.
@@ -73,6 +82,7 @@ pub(crate) struct Setting<'a> {
     /// Each server dies by even chance, all at once.
     pub zone_lost: bool,
     pub boot_ticks: u64,
+    pub end_ticks: u64,
     pub spiteful: bool,
     pub kinds: &'a [Kind],
     pub routed: &'a [bool],
@@ -100,8 +110,8 @@ impl Keeper {
         self.groups.insert(name.clone(), group);
     }
 
-    /// `Err`: refused, the stamp is older than the last one taken.
-    pub fn take(&mut self, stamp: Stamp, spec: &GroupSpec, fenced: bool) -> Result<(), ()> {
+    /// `Err`: refused: the stamp is older than the last one taken, or the group runs another release.
+    pub fn take(&mut self, stamp: Stamp, spec: &GroupSpec, fenced: bool) -> Result<(), &'static str> {
         let (count, release, digest, once) = match &spec.wish {
             GroupWish::Run { release, count, once } => (Some(*count), release.number, Some(release.digest()), once.is_some()),
             GroupWish::Gone => (None, 0, None, false),
@@ -119,7 +129,10 @@ impl Keeper {
             lost: 0,
         });
         if fenced && group.stamp.is_some_and(|last| stamp < last) {
-            return Err(());
+            return Err("stale-stamp");
+        }
+        if count.is_some() && group.wish.is_some() && group.digest != digest {
+            return Err("release-changed");
         }
         group.stamp = Some(stamp);
         group.wish = count;
@@ -165,7 +178,8 @@ impl Keeper {
         let wish = group.wish.map_or(WishSeen::Gone, |count| WishSeen::Run { release: group.release, count });
         let trouble = group.trouble.then(|| "no room".to_string());
         let release = group.digest.clone().filter(|_| group.wish.is_some());
-        let instances = group.servers.iter().map(|s| show(s, group.digest.as_ref(), now, skew)).collect();
+        let probes = self.probes_since;
+        let instances = group.servers.iter().map(|s| show(s, group.digest.as_ref(), probes, now, skew)).collect();
         GroupSeen { group: name.clone(), stamp: group.stamp, wish, release, instances, deaths: group.deaths, trouble }
     }
 }
@@ -210,7 +224,14 @@ fn age(group: &mut Group, kind: Kind, routed: bool, now: u64, rng: &mut Rng) {
                 let age_ms = now - since;
                 let crashes = kind == Kind::CrashLoop && rng.chance(5_000);
                 let tires = kind == Kind::BadAtWork && !routed && age_ms >= 6 * TICK_MS;
-                if crashes || tires {
+                let leaks = kind == Kind::Leaks && age_ms >= 20 * TICK_MS;
+                let healthy = matches!(group.servers[place].life, Life::Up { healthy: true, .. });
+                if kind == Kind::Hangs && healthy && age_ms >= 15 * TICK_MS {
+                    group.servers[place].life = Life::Up { since, healthy: false };
+                    group.lost += 1;
+                }
+                let replaced = kind == Kind::Hangs && age_ms >= 20 * TICK_MS;
+                if crashes || tires || leaks || replaced {
                     die(group, place, 1, now);
                 }
             }
@@ -255,14 +276,14 @@ fn reconcile(name: &GroupName, group: &mut Group, blocked: bool, set: &Setting, 
         let well = |s: &Server| matches!(s.life, Life::Up { healthy: true, .. });
         let wanted = group.servers.iter().position(|s| serving(s) && well(s) == set.spiteful);
         let Some(place) = wanted.or_else(|| group.servers.iter().position(serving)) else { break };
-        group.servers[place].life = Life::Draining { until: set.now + rng.between(1, 4) * TICK_MS };
+        group.servers[place].life = Life::Draining { until: set.now + rng.between(1, set.end_ticks) * TICK_MS };
     }
 }
 
-fn show(server: &Server, release: Option<&Digest>, now: u64, skew: u64) -> InstanceSeen {
+fn show(server: &Server, release: Option<&Digest>, probes: u64, now: u64, skew: u64) -> InstanceSeen {
     let (state, healthy_ms, exit) = match server.life {
         Life::Booting { .. } => (InstanceState::Starting, None, None),
-        Life::Up { since, healthy } => (InstanceState::Running, healthy.then(|| now - since), None),
+        Life::Up { since, healthy } => (InstanceState::Running, healthy.then(|| now - since.max(probes)), None),
         Life::Draining { .. } => (InstanceState::Draining, Some(now - server.started), None),
         Life::Exited { code, at } => (InstanceState::Exited, None, Some(Exit { code, at: Time(at + skew) })),
     };

@@ -9,7 +9,7 @@
 //! | `scenario` | what a seed is about: service, releases and their vices, faults, asks |
 //! | `keeper`, `balancer`, `store` | what is below the ports |
 //! | `world`, `ports` | the network and the faults between; the engine's ports over it |
-//! | `oracle` | what must never be |
+//! | `oracle`, `patience` | what must never be; what had no reason |
 //! | `history` | drivers, users, time |
 //! | `bug` | bugs planted to see whether they are found |
 
@@ -18,6 +18,7 @@ mod bug;
 mod history;
 mod keeper;
 mod oracle;
+mod patience;
 mod ports;
 mod rng;
 mod scenario;

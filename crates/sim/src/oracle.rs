@@ -2,12 +2,43 @@
 //! and the truth of the simulated world instead of anybody's view of it.
 
 use crate::keeper::Group;
+use crate::patience::Patience;
 use crate::scenario::{Kind, TICK_MS};
 use crate::world::{Message, World};
 use model::{
-    Ask, Direction, Event, EventLine, GroupName, GroupSpec, GroupWish, Plan, RouteSpec, Stamp, Standing, Step, TrafficMark, Verdict,
+    Ask, Direction, Event, EventLine, GroupName, GroupSeen, GroupSpec, GroupWish, InstanceSeen, InstanceState, Plan, RouteSpec, Stamp,
+    Standing, Step, TrafficMark, Verdict, WishSeen,
 };
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Servers counted: how things are, or how a driver was shown that they are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Count {
+    pub exist: u32,
+    pub healthy: u32,
+    pub once: bool,
+    pub there: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scene {
+    pub groups: BTreeMap<GroupName, Count>,
+    pub weights: BTreeMap<GroupName, u32>,
+}
+
+impl Scene {
+    pub fn add(&mut self, seen: &GroupSeen, once: bool) {
+        let count = |is: &dyn Fn(&InstanceSeen) -> bool| u32::try_from(seen.instances.iter().filter(|i| is(i)).count()).unwrap_or(u32::MAX);
+        let exist = count(&|i| matches!(i.state, InstanceState::Starting | InstanceState::Running));
+        let healthy = count(&|i| i.state == InstanceState::Running && i.healthy_ms.is_some());
+        let there = matches!(seen.wish, WishSeen::Run { .. });
+        self.groups.insert(seen.group.clone(), Count { exist, healthy, once, there });
+    }
+
+    fn weight(&self, group: &GroupName) -> u32 {
+        self.weights.get(group).copied().unwrap_or(0)
+    }
+}
 
 /// What it remembers of the open rotation and of all before.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +48,7 @@ pub(crate) struct Oracle {
     pub to: Option<Standing>,
     cursor: usize,
     running: bool,
+    pub patience: Patience,
     paused: bool,
     last_stamp: Option<Stamp>,
     /// The running soak: since when in true time, and its mark.
@@ -46,8 +78,16 @@ fn share_of(base: u32, weight: u32) -> u32 {
     (0..=base).find(|n| n * 100 >= base * weight).unwrap_or(base)
 }
 
+impl Oracle {
+    /// Since when it goes back, if it does.
+    pub fn turned(&self) -> Option<u64> {
+        self.back_since
+    }
+}
+
 impl World {
     pub fn judge_tick(&mut self) {
+        self.judge_patience();
         let sum: u32 = self.balancer.weights.values().sum();
         if !self.balancer.weights.is_empty() && sum != 100 {
             self.fail(|| format!("the weights sum to {sum}"));
@@ -76,11 +116,14 @@ impl World {
         }
     }
 
-    /// A declaration leaves a driver that has just looked: what it takes away must not have been needed, by the truth of this moment.
-    pub fn judge_declaration(&mut self, message: &Message, stale: bool) {
+    /// A declaration leaves: what it takes away must not have been needed. By the truth of this moment if the driver has just
+    /// looked; else by what it was shown.
+    pub fn judge_declaration(&mut self, message: &Message, who: usize) {
+        let machine = &self.machines[who];
+        let scene = if machine.look.is_some() || machine.slow { machine.shown.clone() } else { self.scene() };
         let (stamp, why) = match message {
-            Message::Group(stamp, spec) => (*stamp, if stale { None } else { self.robs(spec) }),
-            Message::Route(stamp, spec) => (*stamp, if stale { None } else { self.overloads(spec) }),
+            Message::Group(stamp, spec) => (*stamp, self.robs(&scene, spec)),
+            Message::Route(stamp, spec) => (*stamp, self.overloads(&scene, spec)),
             Message::Append { .. } => return,
         };
         if !self.oracle.stamps.contains(&stamp) {
@@ -91,27 +134,33 @@ impl World {
         }
     }
 
-    fn serves(&self, name: &GroupName, group: &Group) -> bool {
-        let routed = self.routed.get(usize::try_from(group.release).unwrap_or(0)).copied().unwrap_or(false);
-        !group.once && (!routed || self.balancer.weight(name) > 0)
+    fn scene(&self) -> Scene {
+        let count = |g: &Group| Count { exist: g.exist(), healthy: g.healthy(), once: g.once, there: g.wish.is_some() };
+        let groups = self.keeper.groups.iter().map(|(n, g)| (n.clone(), count(g))).collect();
+        Scene { groups, weights: self.balancer.weights.clone() }
     }
 
-    fn healthy_beside(&self, name: &GroupName) -> u32 {
-        let others = self.keeper.groups.iter().filter(|(n, g)| *n != name && self.serves(n, g));
-        others.map(|(_, g)| g.healthy()).sum()
+    fn serves(&self, scene: &Scene, name: &GroupName, count: &Count) -> bool {
+        let release = self.keeper.groups.get(name).map_or(0, |g| usize::try_from(g.release).unwrap_or(0));
+        let routed = self.routed.get(release).copied().unwrap_or(false);
+        !count.once && (!routed || scene.weight(name) > 0)
     }
 
-    fn robs(&self, spec: &GroupSpec) -> Option<String> {
-        let group = self.keeper.groups.get(&spec.group)?;
-        let (exist, healthy, weight) = (group.exist(), group.healthy(), self.balancer.weight(&spec.group));
+    fn healthy_beside(&self, scene: &Scene, name: &GroupName) -> u32 {
+        scene.groups.iter().filter(|(n, c)| *n != name && self.serves(scene, n, c)).map(|(_, c)| c.healthy).sum()
+    }
+
+    fn robs(&self, scene: &Scene, spec: &GroupSpec) -> Option<String> {
+        let group = scene.groups.get(&spec.group)?;
+        let weight = scene.weight(&spec.group);
         let base = self.oracle.base;
         match &spec.wish {
             GroupWish::Run { count, .. } => {
-                if *count >= exist || !self.serves(&spec.group, group) {
+                if *count >= group.exist || !self.serves(scene, &spec.group, group) {
                     return None;
                 }
-                let left = healthy.saturating_sub(exist - count);
-                let (need, all) = (share_of(base, weight), left + self.healthy_beside(&spec.group));
+                let left = group.healthy.saturating_sub(group.exist - count);
+                let (need, all) = (share_of(base, weight), left + self.healthy_beside(scene, &spec.group));
                 (left < need || all < base).then(|| {
                     format!(
                         "{} is made {count} while only {left} healthy are sure to remain there, {all} in all; {need} and {base} are needed",
@@ -120,14 +169,19 @@ impl World {
                 })
             }
             GroupWish::Gone => {
-                if group.once || group.wish.is_none() {
+                if group.once || !group.there {
+                    return None;
+                }
+                // Users come by the route: a leftover without one carries none of it.
+                let known = [&self.oracle.from, &self.oracle.to].into_iter().flatten().any(|s| s.group == spec.group);
+                if !known && weight == 0 && !scene.weights.is_empty() {
                     return None;
                 }
                 let forward = self.oracle.plan.direction == Direction::Forward;
                 let old = forward && self.oracle.from.as_ref().is_some_and(|f| f.group == spec.group);
                 let left = match &self.oracle.to {
-                    Some(to) if old => self.keeper.groups.get(&to.group).map_or(0, Group::healthy),
-                    _ if self.serves(&spec.group, group) => self.healthy_beside(&spec.group),
+                    Some(to) if old => scene.groups.get(&to.group).map_or(0, |c| c.healthy),
+                    _ if self.serves(scene, &spec.group, group) => self.healthy_beside(scene, &spec.group),
                     _ => return None,
                 };
                 (left < base).then(|| format!("{} is thrown away while {left} others are healthy and {base} are needed", spec.group))
@@ -135,11 +189,11 @@ impl World {
         }
     }
 
-    fn overloads(&self, spec: &RouteSpec) -> Option<String> {
+    fn overloads(&self, scene: &Scene, spec: &RouteSpec) -> Option<String> {
         spec.weights.iter().find_map(|(name, weight)| {
-            let healthy = self.keeper.groups.get(name).map_or(0, Group::healthy);
+            let healthy = scene.groups.get(name).map_or(0, |c| c.healthy);
             let need = share_of(self.oracle.base, *weight).max(1);
-            let grows = *weight > self.balancer.weight(name);
+            let grows = *weight > scene.weight(name);
             (grows && healthy < need)
                 .then(|| format!("{weight} % of the customers are turned to {name}, which has {healthy} healthy and needs {need}"))
         })
@@ -148,6 +202,10 @@ impl World {
     /// The keeper has taken a declaration. `before`: what it knew of the group.
     pub fn judge_group(&mut self, stamp: Stamp, spec: &GroupSpec, before: Option<&Group>) {
         let name = &spec.group;
+        let sure = self.faults.old_look == 0 && self.faults.slow_look == 0 && self.store.journals.len() == 1;
+        if sure && self.foreign.as_ref().is_some_and(|(foreign, before)| *before && foreign == name) {
+            self.fail(|| format!("{name} was there before this rotation, and takes its {stamp}"));
+        }
         let newest = self.oracle.newest.insert(name.clone(), stamp);
         if newest.is_some_and(|newest| stamp < newest) {
             self.fail(|| format!("{name} took the stamp {stamp} after {}", newest.unwrap_or_default()));
@@ -192,7 +250,7 @@ impl World {
     }
 
     /// A line was written. `decided`: the true time at which its writer decided on it.
-    pub fn judge_line(&mut self, line: &EventLine, asked_seq: u64, decided: u64) {
+    pub fn judge_line(&mut self, line: &EventLine, asked_seq: u64, decided: u64, fresh: bool) {
         if line.fence != self.store.fence && line.seq > 0 {
             let newest = self.store.fence.0;
             self.fail(|| format!("line {} was written under fence {} while {newest} was the newest", line.seq, line.fence.0));
@@ -200,7 +258,7 @@ impl World {
         if asked_seq != line.seq {
             self.fail(|| format!("line {} was decided on a journal of {asked_seq} lines", line.seq));
         }
-        if let Some(why) = self.read_line(line, decided) {
+        if let Some(why) = self.judge_reason(&line.event, decided, fresh).or_else(|| self.read_line(line, decided)) {
             self.fail(|| format!("line {}: {why}", line.seq));
         }
     }
@@ -275,8 +333,13 @@ impl World {
                     return Some(format!("it closes as {verdict:?} before step {}", o.cursor));
                 }
                 let kind = o.to.as_ref().and_then(|t| self.kinds.get(usize::try_from(t.release.number).unwrap_or(0)));
-                if *verdict == Verdict::Promoted && o.plan.direction != Direction::Single && kind != Some(&Kind::Good) {
+                let may = matches!(kind, Some(Kind::Good | Kind::Faint | Kind::Hangs | Kind::Leaks));
+                if *verdict == Verdict::Promoted && o.plan.direction != Direction::Single && !may {
                     return Some(format!("a release that is {kind:?} was promoted"));
+                }
+                let runs = o.to.as_ref().and_then(|to| Some((to.release.digest(), self.keeper.groups.get(&to.group)?.digest.clone()?)));
+                if *verdict == Verdict::Promoted && runs.is_some_and(|(wanted, runs)| wanted != runs) {
+                    return Some("it is promoted while other code serves".to_string());
                 }
             }
         }
@@ -287,7 +350,10 @@ impl World {
     pub fn judge_end(&mut self) {
         let Some((verdict, standing)) = self.oracle.closed.clone() else { return };
         let (alone, count) = match verdict {
-            Verdict::Stopped => return,
+            Verdict::Stopped => {
+                self.judge_stopped(standing.as_ref());
+                return;
+            }
             Verdict::Promoted => (self.oracle.to.clone(), self.oracle.count),
             Verdict::Returned => (self.oracle.from.clone(), self.oracle.stood),
         };
@@ -295,7 +361,8 @@ impl World {
             self.fail(|| format!("it closed as {verdict:?}, and the census says another release stands"));
         }
         let mut bad = Vec::new();
-        for (name, group) in &self.keeper.groups {
+        let foreign = self.foreign.as_ref().map(|(name, _)| name.clone());
+        for (name, group) in self.keeper.groups.iter().filter(|(n, _)| Some(*n) != foreign.as_ref()) {
             let keeps = alone.as_ref().is_some_and(|s| s.group == *name);
             if keeps && (group.wish != Some(count) || group.healthy() + group.lost < count.min(self.oracle.carried.unwrap_or(count))) {
                 bad.push(format!("{name} should have {count}; it is declared {:?} and has {} healthy", group.wish, group.healthy()));
@@ -303,6 +370,10 @@ impl World {
             if !keeps && (group.wish.is_some() || !group.servers.is_empty()) {
                 bad.push(format!("{name} is an orphan: declared {:?} with {} servers", group.wish, group.servers.len()));
             }
+        }
+        let settings = alone.as_ref().and_then(|s| s.release.route.as_ref());
+        if settings.is_some() && self.balancer.settings.as_ref() != settings {
+            bad.push(format!("the listener has the settings {:?}", self.balancer.settings.as_ref().map(|s| s.listen)));
         }
         let mut weights = BTreeMap::new();
         if let Some(standing) = alone.filter(|s| s.release.route.is_some()) {

@@ -1,6 +1,7 @@
 //! The engine's ports over the simulated world, for one driver. Around every call it may crash, fail or stall.
 
-use crate::scenario::TICK_MS;
+use crate::oracle::Scene;
+use crate::scenario::{Kind, TICK_MS};
 use crate::world::{Message, World};
 use model::{
     Asked, Digest, Event, EventLine, Fault, Fence, GroupName, GroupSeen, GroupSpec, RotationId, RouteName, RouteSeen, RouteSpec,
@@ -39,6 +40,11 @@ impl Ports<'_> {
     /// A call around whose doing the process may die or an error may come back.
     fn call<T, E: From<Fault>>(&self, act: impl FnOnce(&mut World) -> Result<T, E>) -> Result<T, E> {
         self.point()?;
+        if self.world.borrow_mut().chance(|f| f.slow_call) {
+            let mut world = self.world.borrow_mut();
+            world.machines[self.who].slow = true;
+            world.turn();
+        }
         let trouble = || E::from(Fault::world("trouble", "the call failed"));
         let (before, after) = {
             let mut world = self.world.borrow_mut();
@@ -57,8 +63,8 @@ impl Ports<'_> {
     /// A declaration: it is judged when it leaves, and what becomes of it the network decides.
     fn declare(&self, message: Message) -> Result<(), Fault> {
         self.call(|world| {
-            let stale = world.machines[self.who].look.is_some();
-            world.judge_declaration(&message, stale);
+            world.judge_declaration(&message, self.who);
+            world.provider_refuses(&message)?;
             if world.chance(|f| f.stall) {
                 let due = world.later(60);
                 world.net.push((due, message));
@@ -70,6 +76,23 @@ impl Ports<'_> {
             world.send(message);
             Ok(())
         })
+    }
+}
+
+impl World {
+    /// The keeper is down, or says no for good.
+    fn provider_refuses(&mut self, message: &Message) -> Result<(), Fault> {
+        let Message::Group(_, spec) = message else { return Ok(()) };
+        if self.now < self.keeper.down_until {
+            return Err(Fault::world("down", "the keeper does not answer").again(true));
+        }
+        if let model::GroupWish::Run { release, .. } = &spec.wish
+            && self.kinds.get(usize::try_from(release.number).unwrap_or(0)) == Some(&Kind::Refused)
+        {
+            self.refused.get_or_insert(self.now);
+            return Err(Fault::yours("bad-spec", "this is no program"));
+        }
+        Ok(())
     }
 }
 
@@ -91,11 +114,17 @@ impl Provider for Ports<'_> {
 
     fn observe(&self, group: &GroupName) -> Result<GroupSeen, Fault> {
         self.call(|world| {
+            if world.now < world.keeper.down_until {
+                return Err(Fault::world("down", "the keeper does not answer"));
+            }
             let machine = &world.machines[self.who];
-            Ok(match &machine.look {
+            let seen = match &machine.look {
                 Some(look) => look.groups.get(group).cloned().unwrap_or_else(|| GroupSeen::unknown(group.clone())),
                 None => world.keeper.see(group, world.now, machine.skew),
-            })
+            };
+            let once = world.keeper.groups.get(group).is_some_and(|g| g.once);
+            world.machines[self.who].shown.add(&seen, once);
+            Ok(seen)
         })
     }
 }
@@ -107,10 +136,12 @@ impl Router for Ports<'_> {
 
     fn observe(&self, route: &RouteName) -> Result<RouteSeen, Fault> {
         self.call(|world| {
-            Ok(match &world.machines[self.who].look {
+            let seen = match &world.machines[self.who].look {
                 Some(look) => look.route.clone(),
                 None => world.balancer.see(route, &world.keeper, world.now),
-            })
+            };
+            world.machines[self.who].shown.weights = seen.weights.clone();
+            Ok(seen)
         })
     }
 }
@@ -123,7 +154,11 @@ impl ImageStore for Ports<'_> {
 
 impl Journal for Ports<'_> {
     fn take_above(&self, service: &ServiceName, holder: &str, now: Time, ttl_ms: u64, above: Fence) -> Result<Lease, Refused> {
-        self.call(|world| world.store.take(service, holder, now, ttl_ms, above))
+        self.call(|world| {
+            let lease = world.store.take(service, holder, now, ttl_ms, above)?;
+            world.judge_fence(lease.fence);
+            Ok(lease)
+        })
     }
 
     fn renew(&self, lease: &Lease, now: Time, ttl_ms: u64) -> Result<Lease, Refused> {
@@ -139,7 +174,8 @@ impl Journal for Ports<'_> {
 
     fn append(&self, lease: &Lease, rotation: &RotationId, seq: u64, at: Time, event: &Event) -> Result<(), Refused> {
         self.call(|world| {
-            let decided = world.now;
+            // The true time at which it looked at its clock: a slow call lies between.
+            let decided = at.0.saturating_sub(world.machines[self.who].skew);
             if world.chance(|f| f.stall) {
                 let due = world.later(60);
                 let (id, event, fence) = (rotation.clone(), event.clone(), lease.fence);
@@ -149,7 +185,8 @@ impl Journal for Ports<'_> {
                 world.say(|| format!("driver {who} stalls before it writes"));
                 return Err(Refused::Fault(Fault::world("stalled", "the call took too long")));
             }
-            world.append(self.who, rotation, lease.fence, seq, at, event, decided)
+            let fresh = world.machines[self.who].look.is_none() && !world.machines[self.who].slow;
+            world.append(self.who, rotation, lease.fence, seq, at, event, decided, fresh)
         })
     }
 
@@ -166,7 +203,9 @@ impl Journal for Ports<'_> {
             let asks = &world.store.journal(rotation)?.asks;
             Ok(asks.iter().filter(|a| a.n > after).cloned().collect())
         });
-        self.world.borrow_mut().machines[self.who].about_to_look = true;
+        let machine = &mut self.world.borrow_mut().machines[self.who];
+        machine.about_to_look = true;
+        (machine.shown, machine.slow) = (Scene::default(), false);
         asks
     }
 }

@@ -12,6 +12,17 @@ pub(crate) const TICK_MS: u64 = 1_000;
 /// Faults of every kind end so many ticks after a rotation was opened.
 pub(crate) const NOISY_TICKS: u64 = 300;
 
+/// How a release that fails at its work fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Vice {
+    /// Failed requests per 10,000.
+    pub errors: u64,
+    /// It shows from so many ticks on.
+    pub after: u64,
+    /// Only with so much of the traffic.
+    pub weight: u32,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Good,
@@ -25,6 +36,14 @@ pub(crate) enum Kind {
     BadCheck,
     /// Its image never gets into the store.
     NeverBaked,
+    /// As BadAtWork, at so low a rate, so late, or only under so much traffic, that a soak may miss it: it may be promoted.
+    Faint,
+    /// Healthy, and stops answering after a while, until it is replaced.
+    Hangs,
+    /// Healthy, and each server ends after a while, as one that leaks memory does.
+    Leaks,
+    /// The provider refuses it for good.
+    Refused,
 }
 
 /// Chances per 10,000, of each opportunity.
@@ -43,6 +62,10 @@ pub(crate) struct Faults {
     pub zone_lost: u64,
     pub no_launch: u64,
     pub balancer_restart: u64,
+    pub keeper_restart: u64,
+    pub no_listener: u64,
+    pub slow_call: u64,
+    pub clock_step: u64,
 }
 
 /// One rotation to be: the wish, the release gone to, and when who asks for what.
@@ -51,6 +74,9 @@ pub(crate) struct Act {
     pub spec: ServiceSpec,
     pub release: Release,
     pub kind: Kind,
+    pub vice: Vice,
+    /// A pause is not lifted by anybody: in the end somebody returns or stops it.
+    pub forgotten: Option<Ask>,
     /// Ticks after it was opened.
     pub asks: Vec<(u64, Ask)>,
 }
@@ -68,6 +94,19 @@ pub(crate) enum Hand {
     Retire,
 }
 
+/// What a lost control plane left: other code under the name that the first act will use, declared so many ticks after that
+/// was opened (0: it was there before), with this stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lost {
+    pub after: u64,
+    pub fence: u64,
+    pub seq: u64,
+    /// It comes in the moment in which the first step on the group is begun.
+    pub at_start: bool,
+    /// And under that very step's stamp.
+    pub same_stamp: bool,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     pub service: ServiceName,
@@ -81,8 +120,10 @@ pub(crate) struct Scenario {
     pub calm: bool,
     /// How much slower than its neighbours the keeper may be: the longest boot in ticks.
     pub boot_ticks: u64,
-    /// Of BadAtWork: failed requests per 100.
-    pub errors_pct: u64,
+    /// So many ticks a server takes to end, at most.
+    pub end_ticks: u64,
+    /// A control plane whose journal is lost left something under the name that the first act will use.
+    pub lost: Option<Lost>,
     /// What is in flight to a group that lost its customers ends only by the deadline.
     pub endless_streams: bool,
     /// Ends healthy servers first when it scales in.
@@ -101,7 +142,7 @@ impl Scenario {
         let count = u32::try_from(rng.between(1, 8)).unwrap_or(1);
         let stood = if rng.chance(2_000) { u32::try_from(rng.between(1, 8)).unwrap_or(1) } else { count };
         let healthy_ms = rng.below(4) * TICK_MS;
-        let acts_n = if rng.chance(3_000) { 2 } else { 1 };
+        let acts_n = [1, 1, 1, 1, 1, 1, 2, 2, 3, 4][rng.place(10)];
         let mut acts: Vec<Act> = Vec::new();
         for i in 0..acts_n {
             let count = if i > 0 && rng.chance(3_000) { u32::try_from(rng.between(1, 8)).unwrap_or(1) } else { count };
@@ -113,6 +154,13 @@ impl Scenario {
             let group = GroupName::of(&service, 1, &RotationId::of(&service, 1)).expect("short");
             Standing { group, release }
         });
+        let lost = (!calm && rng.chance(600)).then(|| Lost {
+            after: rng.below(20),
+            fence: [1, 6, 40, 2_000_000][rng.place(4)],
+            seq: rng.below(8),
+            at_start: rng.chance(5_000),
+            same_stamp: rng.chance(5_000),
+        });
         Scenario {
             stands,
             stood,
@@ -121,7 +169,8 @@ impl Scenario {
             faults: if calm { Faults::default() } else { faults(&mut rng) },
             calm,
             boot_ticks: rng.between(1, 6),
-            errors_pct: rng.between(2, 100),
+            end_ticks: if rng.chance(2_000) { 25 } else { 4 },
+            lost,
             endless_streams: rng.chance(2_000),
             spiteful_keeper: rng.chance(5_000),
             twice: false,
@@ -143,12 +192,20 @@ impl Scenario {
         Scenario {
             stands,
             stood: 2,
-            acts: vec![Act { spec, release: release_new, kind, asks: Vec::new() }],
+            acts: vec![Act {
+                spec,
+                release: release_new,
+                kind,
+                vice: Vice { errors: 5_000, after: 0, weight: 0 },
+                forgotten: None,
+                asks: Vec::new(),
+            }],
             hand: None,
             faults: Faults::default(),
             calm: true,
             boot_ticks: 2,
-            errors_pct: 50,
+            end_ticks: 4,
+            lost: None,
             endless_streams: false,
             spiteful_keeper: false,
             twice: false,
@@ -173,9 +230,13 @@ fn act(rng: &mut Rng, service: &ServiceName, number: u64, count: u32, routed: bo
     let kind = match rng.below(100) {
         0..10 => Kind::NeverHealthy,
         10..20 => Kind::CrashLoop,
-        20..42 => Kind::BadAtWork,
+        20..36 => Kind::BadAtWork,
+        36..40 => Kind::Faint,
         42..48 if checks > 0 => Kind::BadCheck,
         48..50 => Kind::NeverBaked,
+        50..53 if !calm => Kind::Hangs,
+        53..56 if !calm => Kind::Leaks,
+        56..58 => Kind::Refused,
         _ => Kind::Good,
     };
     let mut spec = spec(service, count, routed, healthy_ms);
@@ -193,6 +254,7 @@ fn act(rng: &mut Rng, service: &ServiceName, number: u64, count: u32, routed: bo
     spec.rollout.soak_ms = soak_ticks(kind, routed, soak) * TICK_MS;
     let release = release(service, number, routed, healthy_ms, checks);
     spec.checks = release.checks.clone();
+    (spec.route, spec.port) = (release.route.clone(), release.port);
     let mut asks = Vec::new();
     if !calm && rng.chance(3_000) {
         for _ in 0..rng.between(1, 3) {
@@ -201,7 +263,12 @@ fn act(rng: &mut Rng, service: &ServiceName, number: u64, count: u32, routed: bo
         }
         asks.sort_by_key(|(tick, _)| *tick);
     }
-    Act { spec, release, kind, asks }
+    let vice = match kind {
+        Kind::BadAtWork => Vice { errors: rng.between(200, 10_000), after: 0, weight: 0 },
+        _ => Vice { errors: [10, 80, 101, 150, 1_000, 10_000][rng.place(6)], after: rng.below(30), weight: [0, 0, 40, 70][rng.place(4)] },
+    };
+    let forgotten = (!asks.is_empty() && rng.chance(3_000)).then(|| [Ask::Return, Ask::Stop][rng.place(2)]);
+    Act { spec, release, kind, vice, forgotten, asks }
 }
 
 /// Each seed mixes its own few faults, some of them hard: a seed with all of them a little finds less.
@@ -222,6 +289,10 @@ fn faults(rng: &mut Rng) -> Faults {
         zone_lost: on(5),
         no_launch: on(30),
         balancer_restart: on(10),
+        keeper_restart: on(20),
+        no_listener: on(20),
+        slow_call: on(40),
+        clock_step: on(20),
     }
 }
 
@@ -246,6 +317,11 @@ fn spec(service: &ServiceName, count: u32, routed: bool, healthy_ms: u64) -> Ser
     }
 }
 
+/// Releases listen in different places, so that a mix-up of settings shows.
+fn port(number: u64) -> u16 {
+    8080 + u16::try_from(number % 3).unwrap_or(0)
+}
+
 fn release(service: &ServiceName, number: u64, routed: bool, healthy_ms: u64, checks: u64) -> Release {
     let check = |i: u64| Check { name: format!("c{i}"), run: vec!["check".to_string()], within_ms: 30 * TICK_MS };
     Release {
@@ -257,11 +333,11 @@ fn release(service: &ServiceName, number: u64, routed: bool, healthy_ms: u64, ch
         run: vec!["serve".to_string()],
         env: BTreeMap::new(),
         user: ServiceSpec::default_user(),
-        port: routed.then_some(8080),
+        port: routed.then_some(port(number)),
         health: Health { probe: Probe::Running, healthy_for_ms: healthy_ms, ..Health::default() },
         drain: Drain { within_ms: 12 * TICK_MS, ..Drain::default() },
         limits: Limits::default(),
-        route: routed.then(|| Route::on(([127, 0, 0, 1], 8080).into())),
+        route: routed.then(|| Route::on(([127, 0, 0, 1], port(number)).into())),
         checks: (1..=checks).map(check).collect(),
     }
 }

@@ -3,10 +3,10 @@
 use crate::balancer::Balancer;
 use crate::bug::Bug;
 use crate::keeper::{Keeper, Setting};
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, Scene};
 use crate::rng::Rng;
-use crate::scenario::{Faults, Kind, Scenario, TICK_MS};
-use model::{Event, Fence, GroupName, GroupSeen, GroupSpec, RotationId, RouteName, RouteSeen, RouteSpec, Stamp, Time};
+use crate::scenario::{Faults, Kind, Scenario, TICK_MS, Vice};
+use model::{Event, EventLine, Fence, GroupName, GroupSeen, GroupSpec, RotationId, RouteName, RouteSeen, RouteSpec, Stamp, Time};
 use rotation::route_name;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -46,11 +46,17 @@ pub(crate) struct Look {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Machine {
     pub skew: u64,
+    /// What it will be when the driver is started again: the machine's clock was stepped.
+    pub next_skew: Option<u64>,
     /// It died in a call: nothing it does after counts.
     pub crashed: bool,
     /// It stalled in a call and wakes then.
     pub stalled_until: Option<u64>,
     pub look: Option<Rc<Look>>,
+    /// What it was shown of the world in this turn, counted.
+    pub shown: Scene,
+    /// Time passed while it looked: what it was shown is not how things are.
+    pub slow: bool,
     /// The next look at the clock is the one before it looks at the world.
     pub about_to_look: bool,
 }
@@ -63,6 +69,11 @@ pub(crate) struct World {
     pub scenario: Scenario,
     /// By release number.
     pub kinds: Vec<Kind>,
+    pub vices: Vec<Option<Vice>>,
+    /// The provider refused a release for good, then.
+    pub refused: Option<u64>,
+    /// What a lost control plane left, and whether it was there before the rotation was opened.
+    pub foreign: Option<(GroupName, bool)>,
     pub routed: Vec<bool>,
     pub keeper: Keeper,
     pub balancer: Balancer,
@@ -90,16 +101,21 @@ impl World {
         let now = 1_000 * TICK_MS;
         let mut keeper = Keeper::default();
         let mut balancer = Balancer::default();
-        let (mut kinds, mut routed) = (vec![Kind::Good; 2], vec![false; 2]);
+        let (mut kinds, mut routed, mut vices) = (vec![Kind::Good; 2], vec![false; 2], vec![None; 2]);
         if let Some(stands) = &scenario.stands {
             keeper.stand(&stands.group, &stands.release, scenario.stood, 0);
             routed[1] = stands.release.route.is_some();
             if routed[1] {
+                balancer.settings = stands.release.route.clone();
                 balancer.weights.insert(stands.group.clone(), 100);
                 balancer.flows.entry(stands.group.clone()).or_default();
             }
         }
         kinds.extend(scenario.acts.iter().map(|a| a.kind));
+        vices.extend(scenario.acts.iter().map(|a| matches!(a.kind, Kind::BadAtWork | Kind::Faint).then_some(a.vice)));
+        // Where the journal was lost, fences begin at the wall time.
+        let wall = scenario.lost.is_some() && bug != Some(Bug::FenceRestarts);
+        let store = Store { fence: Fence(if wall { now } else { 0 }), ..Store::default() };
         routed.extend(scenario.acts.iter().map(|a| a.release.route.is_some()));
         // Clocks differ by no more than the engine is told they may.
         let skew =
@@ -111,10 +127,13 @@ impl World {
             noisy: !scenario.calm,
             faults: scenario.faults.clone(),
             kinds,
+            vices,
+            refused: None,
+            foreign: None,
             routed,
             keeper,
             balancer,
-            store: Store::default(),
+            store,
             net: Vec::new(),
             machines,
             looks: VecDeque::new(),
@@ -189,7 +208,7 @@ impl World {
             Message::Route(stamp, spec) => self.arrive_route(stamp, &spec),
             Message::Append { id, fence, seq, at, event, decided, who } => {
                 self.say(|| format!("driver {who} wakes and writes what it had decided"));
-                let _ = self.append(who, &id, fence, seq, at, &event, decided);
+                let _ = self.append(who, &id, fence, seq, at, &event, decided, false);
             }
         }
     }
@@ -197,8 +216,8 @@ impl World {
     fn arrive_group(&mut self, stamp: Stamp, spec: &GroupSpec) {
         let fenced = self.bug != Some(Bug::NoFence);
         let before = self.keeper.groups.get(&spec.group).cloned();
-        if self.keeper.take(stamp, spec, fenced).is_err() {
-            self.say(|| format!("{} refuses the old stamp {stamp}", spec.group));
+        if let Err(code) = self.keeper.take(stamp, spec, fenced) {
+            self.say(|| format!("{} refuses {stamp}: {code}", spec.group));
             return;
         }
         self.say(|| format!("{} takes {stamp}: {}", spec.group, crate::history::wish_in_words(spec)));
@@ -227,13 +246,41 @@ impl World {
         at: Time,
         event: &Event,
         decided: u64,
+        fresh: bool,
     ) -> Result<(), rotation::Refused> {
         let checked = self.bug != Some(Bug::AppendWithoutLease);
         let line = self.store.append(id, fence, seq, at, event, checked)?;
         self.events += 1;
         self.say(|| format!("driver {who} writes {}: {}", line.seq, crate::history::event_in_words(event)));
-        self.judge_line(&line, seq, decided);
+        self.judge_line(&line, seq, decided, fresh);
+        self.lost_control_plane(&line);
         Ok(())
+    }
+
+    /// A control plane whose journal is lost left other code under the name that the first act uses.
+    pub fn leave_behind(&mut self, name: &GroupName, stamp: Stamp, count: u32, before: bool) {
+        let Some(act) = self.scenario.acts.first() else { return };
+        if self.keeper.groups.contains_key(name) {
+            return;
+        }
+        let mut release = act.release.clone();
+        release.run = vec!["other".to_string()];
+        self.say(|| format!("{name} is there with other code, by a control plane that nobody knows, with the stamp {stamp}"));
+        self.keeper.stand(name, &release, count, self.now);
+        if let Some(group) = self.keeper.groups.get_mut(name) {
+            group.stamp = Some(stamp);
+        }
+        self.foreign = Some((name.clone(), before));
+    }
+
+    fn lost_control_plane(&mut self, line: &EventLine) {
+        let (Some(lost), Event::StepStarted { step, stamp, .. }) = (self.scenario.lost, &line.event) else { return };
+        let planned = self.oracle.plan.steps.get(*step as usize).map(|s| s.step.clone());
+        let (Some(model::Step::Scale { group, count }), Some(to)) = (planned, &self.oracle.to) else { return };
+        if lost.at_start && group == to.group && self.store.journals.len() == 1 {
+            let stamp = if lost.same_stamp { *stamp } else { Stamp { fence: Fence(lost.fence), seq: lost.seq } };
+            self.leave_behind(&group, stamp, count, false);
+        }
     }
 
     /// One tick of everything that is not a driver.
@@ -248,6 +295,21 @@ impl World {
             self.balancer.restart(self.now);
             self.say(|| "the balancer's data plane starts again".to_string());
         }
+        if self.chance(|f| f.keeper_restart) {
+            self.keeper.down_until = self.later(5);
+            self.keeper.probes_since = self.now;
+            self.say(|| "the keeper starts again".to_string());
+        }
+        if self.chance(|f| f.no_listener) {
+            self.balancer.trouble_until = self.later(30);
+            self.say(|| "the route's address is in use".to_string());
+        }
+        if self.chance(|f| f.clock_step) {
+            let (who, skew) = (self.rng.place(2), self.rng.below(rotation::CLOCKS_APART_MS + 1));
+            // A process counts on from the wall time at which it began: it sees a step only when it is started again.
+            self.machines[who].next_skew = Some(skew);
+            self.say(|| format!("the clock of machine {who} steps"));
+        }
         let zone_lost = self.chance(|f| f.zone_lost);
         if zone_lost {
             self.say(|| "a zone is lost".to_string());
@@ -257,15 +319,16 @@ impl World {
             now: self.now,
             kill: if self.noisy { self.faults.kill } else { 0 },
             boot_ticks: self.scenario.boot_ticks,
+            end_ticks: self.scenario.end_ticks,
             spiteful: self.scenario.spiteful_keeper,
             kinds: &self.kinds,
             routed: &self.routed,
         };
         self.keeper.tick(&setting, &mut self.rng);
-        let (kinds, groups, errors_pct) = (&self.kinds, &self.keeper.groups, self.scenario.errors_pct);
-        self.balancer.tick(&mut self.rng, self.scenario.endless_streams, |group| {
+        let (vices, groups) = (&self.vices, &self.keeper.groups);
+        self.balancer.tick(&mut self.rng, self.now, self.scenario.endless_streams, |group| {
             let release = groups.get(group).map_or(0, |g| usize::try_from(g.release).unwrap_or(0));
-            if kinds.get(release) == Some(&Kind::BadAtWork) { errors_pct } else { 0 }
+            vices.get(release).copied().flatten()
         });
         self.judge_tick();
         self.remember();

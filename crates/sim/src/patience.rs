@@ -1,0 +1,223 @@
+//! Judges reasons: why a rotation turned back, was stopped, or called a soak over, by the truth and by its own clock. It shares
+//! no code with the engine.
+
+use crate::scenario::{Kind, TICK_MS};
+use crate::world::World;
+use model::{Ask, Direction, Event, GroupName, Standing, Step, TrafficMark, Verdict};
+
+/// Two clocks, and what passes between a look at one and the line.
+const SLACK_MS: u64 = rotation::CLOCKS_APART_MS + 2 * TICK_MS;
+/// Behind the last fault, drivers are awake again and hold the lease.
+const AWAKE_MS: u64 = 150 * TICK_MS;
+
+/// What was true of the running step, so that a reason can be judged.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Patience {
+    first_at: Option<u64>,
+    moved_at: u64,
+    resumed_at: u64,
+    /// The last fault was before.
+    quiet_at: u64,
+    pub paused: bool,
+    returning: bool,
+    stopping: bool,
+    leaving: bool,
+    mark: Option<TrafficMark>,
+    cursor: usize,
+    /// The gate of the running soak could have failed.
+    soak_failed: bool,
+    crash_loop: bool,
+    check_failed: bool,
+    /// The old release was gone before.
+    from_gone: bool,
+}
+
+impl World {
+    /// A fence is given once, also where the journal was lost.
+    pub fn judge_fence(&mut self, fence: model::Fence) {
+        let repeated = self.scenario.lost.is_some_and(|lost| lost.fence < 1_000_000 && fence.0 <= lost.fence);
+        if repeated {
+            self.fail(|| format!("the fence {} was given before, by a control plane whose journal is lost", fence.0));
+        }
+    }
+
+    fn running(&self) -> Option<&Step> {
+        self.oracle.plan.steps.get(self.oracle.patience.cursor).map(|s| &s.step)
+    }
+
+    fn limit_ms(&self) -> Option<u64> {
+        let within = self.oracle.within;
+        match self.running()? {
+            Step::Bake { .. } | Step::Scale { .. } | Step::Shift { .. } => Some(within),
+            Step::Check { within_ms, .. } => Some(*within_ms),
+            Step::Soak { for_ms, .. } => Some(for_ms + within),
+            Step::Drain { .. } | Step::Retire { .. } => None,
+        }
+    }
+
+    /// By the truth of this moment: more failed since the mark than the step allows, or a server died.
+    fn gate_fails(&self) -> bool {
+        let (Some(Step::Soak { group, errors_ppm, min_requests, .. }), Some(mark)) = (self.running(), self.oracle.patience.mark) else {
+            return false;
+        };
+        let died = self.keeper.groups.get(group).map_or(0, |g| g.deaths);
+        if mark.deaths.is_some_and(|before| died > before) {
+            return true;
+        }
+        let routed = self.routed.get(self.keeper.groups.get(group).map_or(0, |g| usize::try_from(g.release).unwrap_or(0))) == Some(&true);
+        let flow = self.balancer.flows.get(group).cloned().unwrap_or_default();
+        let old = if self.balancer.epoch == mark.epoch { (mark.requests, mark.errors) } else { (0, 0) };
+        let (requests, errors) = (flow.requests.saturating_sub(old.0), flow.errors.saturating_sub(old.1));
+        routed && errors * 1_000_000 > u64::from(*errors_ppm) * requests.max(*min_requests)
+    }
+
+    /// Each tick: what could be a reason, and what should have been given up long ago.
+    pub fn judge_patience(&mut self) {
+        let noisy = self.noisy;
+        if noisy {
+            self.oracle.patience.quiet_at = self.now;
+        }
+        if self.oracle.closed.is_some() || self.oracle.to.is_none() {
+            return;
+        }
+        if self.gate_fails() {
+            self.oracle.patience.soak_failed = true;
+        }
+        if let (Some(Step::Scale { group, count }), Some(to)) = (self.running(), &self.oracle.to)
+            && *group == to.group
+            && self.keeper.groups.get(group).is_some_and(|g| g.deaths >= count + 3 && g.healthy() == 0)
+        {
+            self.oracle.patience.crash_loop = true;
+        }
+        if self.keeper.groups.values().any(|g| g.once && g.failed()) {
+            self.oracle.patience.check_failed = true;
+        }
+        let p = &self.oracle.patience;
+        let awake = (p.quiet_at + AWAKE_MS).max(p.resumed_at);
+        let forward = self.oracle.plan.direction == Direction::Forward && !p.paused && !p.leaving;
+        let watched = matches!(self.running(), Some(step) if !matches!(step, Step::Drain { .. } | Step::Retire { .. }));
+        let (since, limit) = match p.first_at {
+            Some(first) => (first, self.limit_ms()),
+            None => (p.moved_at, Some(self.oracle.within)),
+        };
+        let late = limit.is_some_and(|limit| self.now > since.max(awake) + limit + AWAKE_MS);
+        if !noisy && forward && watched && late {
+            let step = p.cursor;
+            self.fail(|| format!("nobody gives up step {step}, which has had its time"));
+        }
+    }
+
+    /// Before a line is taken: has it a reason? `fresh`: its writer looked just now.
+    pub fn judge_reason(&mut self, event: &Event, decided: u64, fresh: bool) -> Option<String> {
+        let single = self.oracle.plan.direction == Direction::Single;
+        let strange = self.scenario.lost.is_some();
+        let bad = match event {
+            Event::PlanReplaced { why, .. } if self.oracle.plan.direction == Direction::Forward && !strange => self.no_reason(why, decided),
+            Event::StepSatisfied { .. } if fresh && !single && self.gate_fails() => Some("a soak is over that failed".to_string()),
+            Event::Closed { verdict: Verdict::Stopped, why, census } if !single && !strange => {
+                let p = &self.oracle.patience;
+                let whole =
+                    p.cursor >= self.oracle.plan.steps.len() && decided + SLACK_MS >= p.moved_at.max(p.resumed_at) + self.oracle.within;
+                let blind = census.healthy.is_empty() && census.weights.is_empty();
+                if !p.stopping && !whole {
+                    Some(format!("it is stopped without a reason: {why}"))
+                } else if fresh && !blind {
+                    self.wrong_standing(census.standing.as_ref())
+                } else {
+                    None
+                }
+            }
+            _ => None,
+        };
+        self.remember_line(event, decided);
+        bad
+    }
+
+    /// A plan forward is given up for what is true, and not before its time.
+    fn no_reason(&self, why: &str, decided: u64) -> Option<String> {
+        let p = &self.oracle.patience;
+        let (since, limit) = match p.first_at {
+            Some(first) => (first, self.limit_ms()),
+            None => (p.moved_at, Some(self.oracle.within)),
+        };
+        let waited = limit.is_some_and(|limit| decided + SLACK_MS >= since.max(p.resumed_at) + limit);
+        // A pause does not hold a soak: it watches, and goes nowhere.
+        let waited = waited && (!p.paused || matches!(self.running(), Some(Step::Soak { .. })));
+        let reason =
+            p.returning || p.soak_failed || p.crash_loop || p.check_failed || self.refused.is_some() || waited || self.gate_fails();
+        (!reason).then(|| format!("it turns back without a reason: {why}"))
+    }
+
+    /// Stopped halfway, the release with more of the traffic stands.
+    fn wrong_standing(&self, standing: Option<&Standing>) -> Option<String> {
+        let (p, o) = (&self.oracle.patience, &self.oracle);
+        let (from, to) = (o.from.as_ref().filter(|_| !p.from_gone), o.to.as_ref()?);
+        let weight = |g: &GroupName| self.balancer.weight(g);
+        let wanted = match from {
+            Some(_) if p.leaving => to,
+            Some(from) if weight(&from.group) > weight(&to.group) => from,
+            _ if weight(&to.group) > from.map_or(0, |f| weight(&f.group)) => to,
+            _ => return None,
+        };
+        (standing.map(|s| &s.group) != Some(&wanted.group))
+            .then(|| format!("{} has most of the traffic, and {:?} is said to stand", wanted.group, standing.map(|s| s.group.as_str())))
+    }
+
+    /// What a stopped rotation leaves: nothing but what it names, and somebody who stands is there.
+    pub fn judge_stopped(&mut self, standing: Option<&Standing>) {
+        let there = |g: &GroupName| self.keeper.groups.get(g).is_some_and(|g| g.wish.is_some());
+        let weights = &self.balancer.weights;
+        if let Some(standing) = standing
+            && !there(&standing.group)
+            && weights.keys().any(there)
+        {
+            let name = standing.group.clone();
+            self.fail(|| format!("it is stopped, and {name} stands, which is not there"));
+        }
+    }
+
+    fn remember_line(&mut self, event: &Event, decided: u64) {
+        let step = match event {
+            Event::StepStarted { step, .. } => self.oracle.plan.steps.get(*step as usize).map(|s| s.step.clone()),
+            _ => None,
+        };
+        let from = match event {
+            Event::Opened(opened) => opened.from.as_ref(),
+            _ => self.oracle.from.as_ref(),
+        };
+        let from_gone = from.is_some_and(|f| self.keeper.groups.get(&f.group).is_none_or(|g| g.wish.is_none()));
+        let retires = matches!((&step, from), (Some(Step::Retire { group }), Some(from)) if *group == from.group);
+        let p = &mut self.oracle.patience;
+        match event {
+            Event::Opened(_) => *p = Patience { moved_at: decided, from_gone, quiet_at: p.quiet_at, ..Patience::default() },
+            Event::StepStarted { mark, .. } => {
+                p.first_at.get_or_insert(decided);
+                p.leaving |= retires;
+                p.mark = *mark;
+            }
+            Event::StepSatisfied { .. } => {
+                (p.first_at, p.mark, p.soak_failed, p.moved_at) = (None, None, false, decided);
+                p.cursor += 1;
+            }
+            Event::PlanReplaced { .. } => {
+                (p.first_at, p.mark, p.soak_failed, p.moved_at, p.cursor, p.paused) = (None, None, false, decided, 0, false);
+            }
+            Event::AskTaken(asked) => match asked.ask {
+                Ask::Pause => p.paused = true,
+                Ask::Resume => (p.paused, p.resumed_at, p.moved_at) = (false, decided, decided),
+                Ask::Return => p.returning = true,
+                Ask::Stop => p.stopping = true,
+            },
+            Event::Closed { .. } => {}
+        }
+    }
+
+    /// In a calm world a refusal for good ends the rotation at once, and it returns.
+    pub fn judge_refused(&mut self, kind: Kind, opened: u64) {
+        let Some(at) = self.refused.filter(|_| self.scenario.calm && kind == Kind::Refused) else { return };
+        let turned = self.oracle.turned();
+        if turned.is_none_or(|turned| turned > at + 3 * TICK_MS) {
+            self.fail(|| format!("refused for good at {} s of {} s, it turned back at {turned:?}", at / TICK_MS, opened / TICK_MS));
+        }
+    }
+}
