@@ -278,7 +278,10 @@ fn users(world: &mut World, act: &Act, id: &RotationId, opened: u64, quiet: u64,
         ask_for(world, id, ask);
     } else if late && act.forgotten.is_some() && world.now.is_multiple_of(100 * TICK_MS) {
         ask_for(world, id, Ask::Resume);
-    } else if late && from_bad.is_some_and(|k| *k != Kind::Good) && world.now.is_multiple_of(100 * TICK_MS) {
+    } else if late
+        && (from_bad.is_some_and(|k| *k != Kind::Good) || matches!(act.kind, Kind::Hangs | Kind::Leaks))
+        && world.now.is_multiple_of(100 * TICK_MS)
+    {
         ask_for(world, id, Ask::Stop);
     }
 }
