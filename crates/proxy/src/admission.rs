@@ -62,7 +62,7 @@ impl Admission {
     pub async fn room(&self) {
         loop {
             let freed = self.freed.notified();
-            if self.has_room() {
+            if self.has_room(now_ms()) {
                 return;
             }
             let _ = tokio::time::timeout(LOOK_AGAIN, freed).await;
@@ -70,19 +70,19 @@ impl Admission {
     }
 
     /// Begins to close idle ones before the last place is taken, so that who comes need not wait for them.
-    fn has_room(&self) -> bool {
+    fn has_room(&self, now: u64) -> bool {
         let mut held = lock(&self.held);
         let max = self.limits.connections;
         let batch = (max / 16).max(1);
         if held.count - held.leaving + batch >= max {
-            let idle = idlest(held.clients.values().flat_map(BTreeMap::values), batch);
+            let idle = idlest(held.clients.values().flat_map(BTreeMap::values), batch, now);
             self.close(&mut held, &idle);
         }
         held.count < max
     }
 
     /// None: its client has its share of connections, and uses them all.
-    pub fn admit(self: &Arc<Self>, customer: &Arc<Customer>) -> Option<Place> {
+    pub fn admit(self: &Arc<Self>, customer: &Arc<Customer>, now: u64) -> Option<Place> {
         let client = share_of(customer.ip);
         let max = self.limits.per_client;
         let mut held = lock(&self.held);
@@ -90,7 +90,7 @@ impl Admission {
             && own.len() >= max
         {
             let staying = own.values().filter(|c| !c.is_shed()).count();
-            let idle = if staying >= max { idlest(own.values(), (max / 16).max(1)) } else { Vec::new() };
+            let idle = if staying >= max { idlest(own.values(), (max / 16).max(1), now) } else { Vec::new() };
             if staying >= max && idle.is_empty() {
                 self.refused.fetch_add(1, Relaxed);
                 return None;
@@ -128,8 +128,7 @@ impl Drop for Place {
 }
 
 /// The so many that were idle for the longest; those whose head comes too slowly only after them.
-fn idlest<'a>(customers: impl Iterator<Item = &'a Arc<Customer>>, count: usize) -> Vec<Arc<Customer>> {
-    let now = now_ms();
+fn idlest<'a>(customers: impl Iterator<Item = &'a Arc<Customer>>, count: usize, now: u64) -> Vec<Arc<Customer>> {
     let mut idle: Vec<(Idleness, &Arc<Customer>)> = customers.filter_map(|c| Some((c.idleness(now)?, c))).collect();
     if idle.len() > count {
         idle.select_nth_unstable_by_key(count, |(idleness, _)| *idleness);
@@ -150,6 +149,8 @@ fn share_of(ip: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
+    const NOW: u64 = 1_000_000;
+
     fn limits(connections: usize, per_client: usize) -> Limits {
         Limits { connections, per_client, kept: 0 }
     }
@@ -163,7 +164,7 @@ mod tests {
     async fn the_idlest_make_room() {
         let admission = Admission::new(limits(32, 32));
         let customers: Vec<_> = (0..32).map(one).collect();
-        let mut places: Vec<_> = customers.iter().map(|c| admission.admit(c)).collect();
+        let mut places: Vec<_> = customers.iter().map(|c| admission.admit(c, NOW)).collect();
         // The first ten are idle since 10, 9, ... 1; the others are being answered.
         customers.iter().for_each(|c| c.begin_answer());
         for (since, customer) in (1..=10).rev().zip(&customers) {
@@ -171,16 +172,16 @@ mod tests {
             customer.set_idle_since(since);
         }
         let gone = || customers.iter().enumerate().filter(|(_, c)| c.is_shed()).map(|(n, _)| n).collect::<Vec<_>>();
-        assert!(!admission.has_room());
+        assert!(!admission.has_room(NOW));
         assert_eq!(gone(), [8, 9], "a sixteenth at a time");
-        assert!(!admission.has_room());
+        assert!(!admission.has_room(NOW));
         assert_eq!(gone(), [6, 7, 8, 9], "nearly full with those that stay");
         assert_eq!(admission.count(), 32);
         places[9] = None;
         admission.room().await;
         assert_eq!(admission.count(), 31);
         for _ in 0..20 {
-            admission.has_room();
+            admission.has_room(NOW);
         }
         assert!(customers[10..].iter().all(|c| !c.is_shed()), "nobody loses an answer");
         places.clear();
@@ -192,14 +193,17 @@ mod tests {
     fn a_client_has_a_share_and_closes_its_own() {
         let admission = Admission::new(limits(1_000, 3));
         let (mine, other) = (one(1), one(2));
-        let others = admission.admit(&other).unwrap();
+        let others = admission.admit(&other, NOW).unwrap();
         let own: Vec<_> = (0..3).map(|_| one(1)).collect();
-        let _places: Vec<_> = own.iter().map(|c| admission.admit(c).unwrap()).collect();
+        let _places: Vec<_> = own.iter().map(|c| admission.admit(c, NOW).unwrap()).collect();
         own.iter().for_each(|c| c.begin_answer());
-        assert!(admission.admit(&mine).is_none(), "all of its own are in use");
+        assert!(admission.admit(&mine, NOW).is_none(), "all of its own are in use");
         assert_eq!((admission.count(), admission.refused.load(Relaxed)), (4, 1));
         own[1].end_answer(None);
-        let place = admission.admit(&mine);
+        own[1].set_idle_since(NOW - 1_000);
+        assert!(admission.admit(&mine, NOW).is_none(), "idle for a moment only: it may be about to ask");
+        own[1].set_idle_since(NOW - 1_001);
+        let place = admission.admit(&mine, NOW);
         assert!(place.is_some() && own[1].is_shed() && !other.is_shed());
         drop(others);
         assert_eq!(admission.count(), 4);

@@ -23,6 +23,8 @@ use tokio::sync::Notify;
 const HEAD_MS: u64 = 10_000;
 /// A connection may be idle between requests. Long, for we must not be the one that closes under a customer's next request.
 const IDLE_MS: u64 = 75_000;
+/// When room is scarce: one that has been idle for less may be about to ask, or has asked and was not read yet.
+const IDLE_SCARCE_MS: u64 = 1_000;
 /// When room is scarce: a head that has been coming for so long is not a real client's.
 const HEAD_SCARCE_MS: u64 = 2_000;
 /// A customer that takes no byte of an answer for so long is gone.
@@ -82,7 +84,10 @@ impl Customer {
             return None;
         }
         match self.head_since_ms.load(Relaxed) {
-            0 => Some(Idleness::Since(self.idle_since_ms.load(Relaxed))),
+            0 => {
+                let since = self.idle_since_ms.load(Relaxed);
+                (now.saturating_sub(since) > IDLE_SCARCE_MS).then_some(Idleness::Since(since))
+            }
             since => self.is_slow_in_head(now).then_some(Idleness::InHeadSince(since)),
         }
     }

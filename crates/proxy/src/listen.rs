@@ -2,6 +2,7 @@
 
 use crate::admission::Admission;
 use crate::client::Customer;
+use crate::clock::now_ms;
 use crate::group::lock;
 use crate::port;
 use crate::serve;
@@ -55,7 +56,7 @@ async fn accept(listener: TcpListener, way: Arc<Way>, admission: Arc<Admission>,
     let mut hello = |stream: TcpStream, from: SocketAddr| {
         let _ = stream.set_nodelay(true); // slower without it, no worse
         let customer = Customer::new(from.ip());
-        let Some(place) = admission.admit(&customer) else {
+        let Some(place) = admission.admit(&customer, now_ms()) else {
             if let Some(before) = refused.due(Instant::now()) {
                 let max = admission.limits.per_client;
                 tracing::warn!(

@@ -35,6 +35,8 @@ pub async fn connection(stream: TcpStream, customer: Arc<Customer>, way: Arc<Way
     let mut leaving = false;
     loop {
         tokio::select! {
+            // What has come is read before anything is decided over the connection.
+            biased;
             // How it ended is the customer's affair: a broken connection is no error of anybody here.
             _ = connection.as_mut() => return,
             () = turned(&mut closing), if !leaving => {
