@@ -23,6 +23,7 @@ mod json;
 mod load;
 mod near;
 mod places;
+mod policy;
 mod schema;
 mod sink;
 mod syntax;
@@ -34,6 +35,7 @@ pub use diagnostic::{Diagnostic, Related, render};
 pub use format::format;
 pub use load::{FILE_BYTES_MAX, LoadError, load};
 pub use near::nearest;
+pub use policy::{POLICY_SHAPES, parse_policy};
 pub use schema::{Key, Kind, SHAPES, Shape};
 pub use write::write;
 

@@ -3,6 +3,7 @@
 //! Everything here is plain data. A type that needs a clock, a file or a random number belongs elsewhere.
 //! Durations are whole milliseconds in fields that end in `_ms`; instants are [`Time`]; rates end in `_ppm` (parts per million).
 
+pub mod access;
 mod custom;
 mod digest;
 mod event;

@@ -2,12 +2,12 @@
 
 mod base;
 mod custom;
-mod image;
+pub(crate) mod image;
 mod pairs;
 mod parts;
-mod read;
+pub(crate) mod read;
 mod rollout;
-mod section;
+pub(crate) mod section;
 mod service;
 
 use crate::schema;

@@ -1,0 +1,198 @@
+//! The host policy, `/etc/afresh/policy.hcl`: read as a service file is, with the place of every error. What the rules mean is said in
+//! `model::access`; who may write the file is checked by whoever opens it.
+
+use crate::decode::read::{self, Read, at};
+use crate::decode::section::Section;
+use crate::decode::{Context, image};
+use crate::diagnostic::Diagnostic;
+use crate::schema::{Key, Kind, Shape};
+use crate::sink::{Draft, Sink};
+use crate::syntax::value::Value;
+use crate::syntax::{lex, tree};
+use crate::units::{self, Wrong};
+use model::access::{Grant, HostPolicy, Listen, Most, Peer, Role};
+use model::{NameError, ServiceName, TierName};
+use std::collections::{BTreeMap, BTreeSet};
+
+const fn value(name: &'static str, example: &'static str) -> Key {
+    Key { name, kind: Kind::Value, example }
+}
+
+pub(crate) const POLICY: Shape = Shape {
+    block: "the host policy",
+    keys: &[
+        value("listen", "listen = [\"*:1024-65535\"]"),
+        value("users", "users = [\"1000-65534\"]"),
+        value("recipes", "recipes = [\"token:ci\"]"),
+        value("scripts", "scripts = [\"token:ci\"]"),
+        value("volumes", "volumes = [\"/srv/uploads\"]"),
+        value("health_exec", "health_exec = true"),
+        value("checks", "checks = true"),
+        value("socket", "socket = \"/run/afresh/api.sock\""),
+        Key { name: "most", kind: Kind::Block, example: "most { memory = \"2GiB\"  count = 10 }" },
+        Key { name: "peer", kind: Kind::Named, example: "peer \"ci\" { uid = 1001  role = \"deploy\"  services = [\"web\"] }" },
+    ],
+};
+
+pub(crate) const MOST: Shape = Shape {
+    block: "most of the host policy",
+    keys: &[
+        value("memory", "memory = \"2GiB\""),
+        value("cpu", "cpu = 2"),
+        value("pids", "pids = 512"),
+        value("count", "count = 10"),
+    ],
+};
+
+pub(crate) const PEER: Shape = Shape {
+    block: "peer of the host policy",
+    keys: &[
+        value("uid", "uid = 1001"),
+        value("role", "role = \"deploy\""),
+        value("services", "services = [\"web\"]"),
+        value("tiers", "tiers = [\"web\"]"),
+    ],
+};
+
+/// Of the host policy; those of service files are [`crate::SHAPES`].
+pub const POLICY_SHAPES: &[Shape] = &[POLICY, MOST, PEER];
+
+const ITEMS_MAX: usize = 256;
+
+/// Decodes a host policy. A key that is left out has its default; an empty file is the default policy.
+pub fn parse_policy(text: &str, name: &str) -> Result<HostPolicy, Vec<Diagnostic>> {
+    let mut sink = Sink::new(text, name);
+    let policy = match crate::places::unreadable(text) {
+        Some((code, span, message, hint)) => {
+            sink.push(Draft::new(code, span, message).hint(hint));
+            None
+        }
+        None => decode(text, &mut sink),
+    };
+    sink.finish(policy)
+}
+
+fn decode(text: &str, sink: &mut Sink) -> Option<HostPolicy> {
+    let tokens = lex::lex(text, sink)?;
+    let body = tree::parse(text, &tokens, sink);
+    if body.unclosed {
+        return None;
+    }
+    let context = Context { text, tokens: &tokens, images: BTreeMap::new() };
+    let mut top = Section::open(&context, &POLICY, 0..0, &body, sink);
+    let default = HostPolicy::default();
+    let list_of = |what: &'static str, item: fn(&Value) -> Read<String>| move |v: &Value| read::list(v, what, ITEMS_MAX, item);
+    let listen = top.or("listen", default.listen, sink, |v| {
+        read::list(v, "a list of addresses and ports, such as \"*:1024-65535\"", ITEMS_MAX, |v| at(v, listen(&read::text(v, "an address in quotes")?)))
+    });
+    let users = top.or("users", default.users, sink, |v| {
+        read::list(v, "a list of ranges, such as \"1000-65534\"", ITEMS_MAX, |v| at(v, users(&read::text(v, "a range in quotes")?)))
+    });
+    let recipes = top.or("recipes", Vec::new(), sink, list_of("a list of identities, such as \"token:ci\"", identity));
+    let scripts = top.or("scripts", Vec::new(), sink, list_of("a list of identities, such as \"token:ci\"", identity));
+    let path = |v: &Value| at(v, units::whole_path(&read::text(v, "a path in quotes")?));
+    let volumes = top.or("volumes", default.volumes, sink, |v| read::list(v, "a list of directories", ITEMS_MAX, path));
+    let health_exec = top.or("health_exec", default.health_exec, sink, read::truth);
+    let checks = top.or("checks", default.checks, sink, read::truth);
+    let socket = top.or("socket", None, sink, |v| Ok(Some(path(v)?)));
+    let most = most(&context, &top, default.most, sink);
+    let peers = peers(&context, &mut top, sink);
+    if let (Some(None), Some(peers)) = (&socket, &peers)
+        && !peers.is_empty()
+    {
+        let span = top.block("peer").map_or(0..0, |block| block.word.clone());
+        let draft = Draft::new("needs-socket", span, "the policy names peers, and no socket for them");
+        sink.push(draft.label("expected `socket` beside it").hint("write socket = \"/run/afresh/api.sock\""));
+    }
+    Some(HostPolicy {
+        listen: listen?,
+        users: users?,
+        recipes: recipes?.into_iter().collect(),
+        scripts: scripts?.into_iter().collect(),
+        volumes: volumes?,
+        health_exec: health_exec?,
+        checks: checks?,
+        most: most?,
+        socket: socket?,
+        peers: peers?,
+    })
+}
+
+fn most(context: &Context, top: &Section, default: Most, sink: &mut Sink) -> Option<Most> {
+    let Some(block) = top.block("most") else { return Some(default) };
+    let section = Section::of(context, &MOST, block, sink);
+    let memory_bytes = section.or("memory", default.memory_bytes, sink, |v| read::size(v, "4MiB", "16TiB"));
+    let cpu_milli = section.or("cpu", default.cpu_milli, sink, read::cpu);
+    let pids = section.or("pids", default.pids, sink, |v| read::number(v, 1, 1_000_000));
+    let count = section.or("count", u64::from(default.count), sink, |v| read::number(v, 0, u64::from(model::ServiceSpec::COUNT_MAX)));
+    Some(Most { memory_bytes: memory_bytes?, cpu_milli: cpu_milli?, pids: pids?, count: u32::try_from(count?).ok()? })
+}
+
+fn peers(context: &Context, top: &mut Section, sink: &mut Sink) -> Option<BTreeMap<String, Peer>> {
+    let mut all = Vec::new();
+    for (label, block) in top.named("peer", sink) {
+        let section = Section::of(context, &PEER, block, sink);
+        let name = image::label_with(context, label.clone(), block, sink, |text| units::account(text, "peer"));
+        let uid = section.need("uid", sink, |v| read::number(v, 1, u64::from(u32::MAX) - 1)).and_then(|uid| u32::try_from(uid).ok());
+        let role = section.need("role", sink, |v| {
+            let text = read::text(v, "a role in quotes, such as \"deploy\"")?;
+            let wrong = || Wrong::new("bad-role", format!("`{text}` is no role"), "expected read, deploy or admin");
+            at(v, Role::of(&text).ok_or_else(wrong))
+        });
+        let services = names(&section, "services", sink, ServiceName::new);
+        let tiers = names(&section, "tiers", sink, TierName::new);
+        all.push((|| {
+            let grant = Grant { role: role?, services: services?, tiers: tiers? };
+            if let Err(fault) = grant.check() {
+                sink.push(Draft::new("bad-grant", label, fault.message).label("expected `services` or `tiers` for deploy, neither for admin"));
+                return None;
+            }
+            Some((name?, Peer { uid: uid?, grant }))
+        })());
+    }
+    all.into_iter().collect()
+}
+
+fn names<T: Ord>(section: &Section, key: &'static str, sink: &mut Sink, make: fn(String) -> Result<T, NameError>) -> Option<BTreeSet<T>> {
+    let all = section.or(key, Vec::new(), sink, |v| {
+        read::list(v, "a list of names", ITEMS_MAX, |item| at(item, read::name(&read::text(item, "a name in quotes")?, make)))
+    });
+    all.map(|all| all.into_iter().collect())
+}
+
+/// `token:ci`, `uid:1001`, or a peer's name: as the audit has it.
+fn identity(value: &Value) -> Read<String> {
+    let text = read::text(value, "an identity in quotes, such as \"token:ci\"")?;
+    let named = text.split_once(':').filter(|(kind, _)| matches!(*kind, "token" | "peer"));
+    let good = named.is_some_and(|(_, name)| units::account(name, "identity").is_ok());
+    let wrong = Wrong::new("bad-identity", format!("`{text}` is no identity"), "expected \"token:NAME\" or \"peer:NAME\"");
+    at(value, if good { Ok(text) } else { Err(wrong) })
+}
+
+/// `*:1024-65535`, `127.0.0.1:8080`, `[::1]:80-90`.
+fn listen(text: &str) -> Result<Listen, Wrong> {
+    let wrong = || {
+        Wrong::new(
+            "bad-address",
+            format!("`{text}` is no address with ports"),
+            "expected an IP address or * and a port or a range of ports, such as \"*:1024-65535\" or \"127.0.0.1:8080\"",
+        )
+    };
+    let (ip, ports) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let bare = ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(ip);
+    let ip = if ip == "*" { None } else { Some(bare.parse().map_err(|_| wrong())?) };
+    let (from, to) = ports.split_once('-').unwrap_or((ports, ports));
+    let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0 && text.bytes().all(|b| b.is_ascii_digit()));
+    match port(from).zip(port(to)) {
+        Some((from, to)) if from <= to => Ok(Listen { ip, from, to }),
+        _ => Err(wrong()),
+    }
+}
+
+/// `1000-65534`, `33`.
+fn users(text: &str) -> Result<(u32, u32), Wrong> {
+    let (from, to) = text.split_once('-').unwrap_or((text, text));
+    let id = |text: &str| text.parse::<u32>().ok().filter(|id| *id != u32::MAX && text.bytes().all(|b| b.is_ascii_digit()));
+    let wrong = Wrong::new("bad-user", format!("`{text}` is no range of users"), "expected numbers, such as \"1000-65534\" or \"33\"");
+    id(from).zip(id(to)).filter(|(from, to)| from <= to).ok_or(wrong)
+}

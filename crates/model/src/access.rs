@@ -1,0 +1,251 @@
+//! Who may do what: roles, what a grant covers, and what the host's root keeps for itself whoever asks for a deploy.
+//!
+//! Pure. The host policy binds every identity but the administrator; an identity is a name that the server found, never one that a
+//! caller gave. Where nothing is said, the defaults here hold, and they are narrow.
+
+use crate::{Fault, ImageSpec, Limits, Probe, ServiceName, ServiceSpec, TierName};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+/// In growing order: each may do what the one before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    Read,
+    Deploy,
+    Admin,
+}
+
+impl Role {
+    pub const ALL: [Role; 3] = [Role::Read, Role::Deploy, Role::Admin];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Read => "read",
+            Role::Deploy => "deploy",
+            Role::Admin => "admin",
+        }
+    }
+
+    pub fn of(text: &str) -> Option<Role> {
+        Self::ALL.into_iter().find(|role| role.name() == text)
+    }
+}
+
+/// A role and the services it is for. Neither services nor tiers: `read` covers all, `deploy` is refused by [`Grant::check`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    pub role: Role,
+    #[serde(default)]
+    pub services: BTreeSet<ServiceName>,
+    /// With these, every service of the tier.
+    #[serde(default)]
+    pub tiers: BTreeSet<TierName>,
+}
+
+impl Grant {
+    pub fn admin() -> Self {
+        Self { role: Role::Admin, services: BTreeSet::new(), tiers: BTreeSet::new() }
+    }
+
+    /// Whether the grant is for named services alone.
+    pub fn is_scoped(&self) -> bool {
+        self.role != Role::Admin && !(self.services.is_empty() && self.tiers.is_empty())
+    }
+
+    pub fn check(&self) -> Result<(), Fault> {
+        match self.role {
+            Role::Deploy if !self.is_scoped() => Err(Fault::yours("bad-grant", "role deploy is for named services or tiers")
+                .hint("name them: --service web,worker or --tier web")),
+            Role::Admin if !(self.services.is_empty() && self.tiers.is_empty()) => {
+                Err(Fault::yours("bad-grant", "role admin is for every service").hint("leave the services and tiers out, or choose role deploy"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Addresses and ports that may be listened on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listen {
+    /// None: any address of the machine.
+    pub ip: Option<IpAddr>,
+    pub from: u16,
+    pub to: u16,
+}
+
+impl Listen {
+    fn covers(&self, address: SocketAddr) -> bool {
+        (self.from..=self.to).contains(&address.port()) && self.ip.is_none_or(|ip| ip == address.ip())
+    }
+}
+
+/// The most that one instance, and one service, may have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Most {
+    pub memory_bytes: u64,
+    pub cpu_milli: u64,
+    pub pids: u64,
+    pub count: u32,
+}
+
+/// A user of this machine who may call the API over the socket that the policy names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    pub uid: u32,
+    #[serde(flatten)]
+    pub grant: Grant,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostPolicy {
+    pub listen: Vec<Listen>,
+    /// Numbers that an instance's user and group may have, from and to.
+    pub users: Vec<(u32, u32)>,
+    /// Identities whose recipes are taken, and those whose recipes may have a script.
+    pub recipes: BTreeSet<String>,
+    pub scripts: BTreeSet<String>,
+    /// Directories of the host that an instance may get. Kept for later: nothing mounts them yet.
+    pub volumes: Vec<String>,
+    pub health_exec: bool,
+    pub checks: bool,
+    pub most: Most,
+    /// Where the peers call; None: they cannot.
+    pub socket: Option<String>,
+    /// By name.
+    pub peers: BTreeMap<String, Peer>,
+}
+
+impl Default for HostPolicy {
+    /// What holds where no policy is: ports that need no root, no user 0, nothing that is run beside the program itself.
+    fn default() -> Self {
+        Self {
+            listen: vec![Listen { ip: None, from: 1024, to: u16::MAX }],
+            users: vec![(1000, 65_534)],
+            recipes: BTreeSet::new(),
+            scripts: BTreeSet::new(),
+            volumes: Vec::new(),
+            health_exec: false,
+            checks: false,
+            most: Most { memory_bytes: 2 << 30, cpu_milli: 2_000, pids: 512, count: 10 },
+            socket: None,
+            peers: BTreeMap::new(),
+        }
+    }
+}
+
+const SHOW: &str = "`afresh policy show` has what this host allows; its root changes it";
+
+fn no(code: &str, why: String) -> Result<(), Fault> {
+    Err(Fault::yours(code, why).hint(SHOW))
+}
+
+impl HostPolicy {
+    /// Whether somebody who is no administrator may have this run.
+    pub fn permits(&self, spec: &ServiceSpec) -> Result<(), Fault> {
+        let name = &spec.name;
+        if let Some(route) = &spec.route
+            && !self.listen.iter().any(|l| l.covers(route.listen))
+        {
+            return no("policy-port", format!("{name}: the host policy allows no route on {}", route.listen));
+        }
+        self.permits_user(name, &spec.user)?;
+        if matches!(spec.health.probe, Probe::Exec { .. }) {
+            self.permits_health_exec(name)?;
+        }
+        if !spec.checks.is_empty() {
+            self.permits_checks(name)?;
+        }
+        self.permits_count(name, spec.count)?;
+        self.permits_limits(name, &spec.limits)
+    }
+
+    fn permits_user(&self, service: &ServiceName, user: &str) -> Result<(), Fault> {
+        for part in user.split(':') {
+            // What is no number is no user that anybody allowed.
+            let allowed = part.parse::<u32>().is_ok_and(|id| self.users.iter().any(|(from, to)| (*from..=*to).contains(&id)));
+            if !allowed {
+                return no("policy-user", format!("{service}: the host policy allows no instance to run as {user}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn permits_health_exec(&self, service: &ServiceName) -> Result<(), Fault> {
+        if self.health_exec { Ok(()) } else { no("policy-exec", format!("{service}: the host policy allows no health check by `exec`")) }
+    }
+
+    pub fn permits_checks(&self, service: &ServiceName) -> Result<(), Fault> {
+        if self.checks { Ok(()) } else { no("policy-check", format!("{service}: the host policy allows no check commands")) }
+    }
+
+    pub fn permits_count(&self, service: &ServiceName, count: u32) -> Result<(), Fault> {
+        if count <= self.most.count {
+            return Ok(());
+        }
+        no("policy-count", format!("{service}: {count} servers, and the host policy allows at most {}", self.most.count))
+    }
+
+    fn permits_limits(&self, service: &ServiceName, limits: &Limits) -> Result<(), Fault> {
+        let most = &self.most;
+        for (what, wanted, allowed, unit) in [
+            ("memory", limits.memory_bytes, most.memory_bytes, " bytes"),
+            ("cpu", limits.cpu_milli, most.cpu_milli, "m"),
+            ("pids", limits.pids, most.pids, ""),
+        ] {
+            if wanted > allowed {
+                let told = format!("{service}: {what} of {wanted}{unit}, and the host policy allows at most {allowed}{unit}");
+                return no("policy-limits", told);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a recipe that this host does not have yet is taken from this identity.
+    pub fn permits_recipe(&self, who: &str, image: &ImageSpec) -> Result<(), Fault> {
+        if !self.recipes.contains(who) {
+            let told = format!("image {}: its recipe is not the one that this host has, and none is taken from {who}", image.name);
+            return Err(Fault::yours("policy-recipe", told)
+                .hint("the administrator deploys a file with the new recipe first, or names the identity in `recipes` of the host policy"));
+        }
+        if image.levels().iter().any(|level| level.custom.script.is_some()) && !self.scripts.contains(who) {
+            return no("policy-script", format!("image {}: the host policy takes no script from {who}", image.name));
+        }
+        Ok(())
+    }
+
+    /// What a uid of this machine may do, and under which name.
+    pub fn peer(&self, uid: u32) -> Option<(&str, &Grant)> {
+        self.peers.iter().find(|(_, peer)| peer.uid == uid).map(|(name, peer)| (name.as_str(), &peer.grant))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grant_to_deploy_names_its_services() {
+        let grant = |role, services: &[&str]| Grant {
+            role,
+            services: services.iter().map(|s| ServiceName::new(*s).unwrap()).collect(),
+            tiers: BTreeSet::new(),
+        };
+        assert!(grant(Role::Deploy, &[]).check().is_err() && grant(Role::Admin, &["web"]).check().is_err());
+        assert!(grant(Role::Deploy, &["web"]).check().is_ok() && grant(Role::Read, &[]).check().is_ok());
+        assert!(grant(Role::Read, &["web"]).is_scoped() && !grant(Role::Read, &[]).is_scoped() && !Grant::admin().is_scoped());
+    }
+
+    #[test]
+    fn users_are_numbers_within_the_ranges() {
+        let policy = HostPolicy::default();
+        let web = ServiceName::new("web").unwrap();
+        for bad in ["0", "0:0", "1000:0", "0:1000", "999", "root", "", "1000:", "65535", "4294967296"] {
+            assert!(policy.permits_user(&web, bad).is_err(), "{bad:?}");
+        }
+        for good in ["1000", "65534:65534"] {
+            assert!(policy.permits_user(&web, good).is_ok(), "{good:?}");
+        }
+    }
+}
