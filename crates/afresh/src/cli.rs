@@ -26,6 +26,15 @@ pub struct Global {
     /// Everything Afresh keeps: images, journals, what is declared
     #[arg(long, global = true, value_name = "DIR", env = "AFRESH_DATA_DIR", hide_env_values = true, default_value = "/var/lib/afresh")]
     pub data_dir: PathBuf,
+    /// Why you do this; the journal and the audit keep it
+    #[arg(long, global = true, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Call another control plane: HOST:PORT, or the path of a socket
+    #[arg(long, global = true, value_name = "WHERE", env = "AFRESH_API", hide_env_values = true)]
+    pub api: Option<String>,
+    /// The token for --api HOST:PORT
+    #[arg(long, global = true, value_name = "FILE", env = "AFRESH_API_TOKEN_FILE", hide_env_values = true)]
+    pub api_token: Option<PathBuf>,
     /// Print JSON for machines
     #[arg(long, global = true)]
     pub json: bool,
@@ -42,6 +51,9 @@ pub enum Verb {
     Host(verbs::roles::Host),
     Proxy(verbs::roles::Proxy),
     Doctor(verbs::doctor::Doctor),
+    Policy(verbs::policy::PolicyVerb),
+    Token(verbs::token::TokenVerb),
+    Audit(verbs::audit::Audit),
 
     Check(verbs::file::Check),
     Fmt(verbs::file::Fmt),
@@ -81,6 +93,9 @@ impl Verb {
             Verb::Host(verb) => verb.run(context),
             Verb::Proxy(verb) => verb.run(context),
             Verb::Doctor(verb) => verb.run(context),
+            Verb::Policy(verb) => verb.run(context),
+            Verb::Token(verb) => verb.run(context),
+            Verb::Audit(verb) => verb.run(context),
             Verb::Check(verb) => verb.run(context),
             Verb::Fmt(verb) => verb.run(context),
             Verb::Bake(verb) => verb.run(context),

@@ -11,6 +11,9 @@ pub struct Context {
     pub file: PathBuf,
     pub layout: Layout,
     pub json: bool,
+    pub reason: Option<String>,
+    pub remote: Option<String>,
+    pub token_file: Option<PathBuf>,
 }
 
 impl Context {
@@ -18,16 +21,34 @@ impl Context {
         // Children run elsewhere and mounts need whole paths, so the directory is made absolute once, here.
         // Links are resolved as well: what is named in mounts and on the bridge must be the directory and not one of its names.
         let root = resolved(&std::path::absolute(&global.data_dir).unwrap_or_else(|_| global.data_dir.clone()));
-        Self { file: global.file.clone(), layout: Layout::new(root), json: global.json }
+        Self {
+            file: global.file.clone(),
+            layout: Layout::new(root),
+            json: global.json,
+            reason: global.reason.clone(),
+            remote: global.api.clone(),
+            token_file: global.api_token.clone(),
+        }
+    }
+
+    /// Of a data directory on this machine.
+    pub fn over(file: PathBuf, layout: Layout, json: bool) -> Self {
+        Self { file, layout, json, reason: None, remote: None, token_file: None }
     }
 
     pub fn data_dir(&self) -> &Path {
         self.layout.root()
     }
 
-    /// The control plane of this data directory.
+    /// The control plane of this data directory, or the one that was named.
     pub fn api(&self) -> Client {
-        Client::unix(self.layout.api_socket())
+        let client = match &self.remote {
+            None => Client::unix(self.layout.api_socket()),
+            Some(path) if path.contains('/') => Client::unix(path),
+            // A file that cannot be read gives no token, and the answer to that says what is missing.
+            Some(address) => Client::tcp(address, self.token_file.as_ref().and_then(|f| server::read_token(f).ok()).unwrap_or_default()),
+        };
+        client.reason(self.reason.clone())
     }
 
     /// Runs one future to its end on a small runtime: what a verb needs, and no more.
@@ -65,16 +86,6 @@ impl Context {
     /// Paths in the service file are relative to it.
     pub fn beside_file(&self, path: &str) -> PathBuf {
         self.file.parent().unwrap_or(Path::new("")).join(path)
-    }
-
-    /// Who asks, for the journal: `root@host`.
-    pub fn by(&self) -> String {
-        let user = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| {
-            let uid = nix::unistd::getuid();
-            nix::unistd::User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name)
-        });
-        let host = nix::unistd::gethostname().map_or_else(|_| "localhost".into(), |h| h.to_string_lossy().into_owned());
-        format!("{user}@{host}")
     }
 }
 

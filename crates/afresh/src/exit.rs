@@ -41,6 +41,7 @@ const REFUSALS: &[&str] = &[
     "busy",
     "closed",
     "floor",
+    "forbidden",
     "group-gone",
     "image-bad",
     "image-not-tested",
@@ -52,7 +53,7 @@ const REFUSALS: &[&str] = &[
 
 pub fn of_fault(fault: &Fault) -> Exit {
     match fault.blame {
-        Blame::Yours if REFUSALS.contains(&fault.code.as_str()) => Exit::Refused,
+        Blame::Yours if REFUSALS.contains(&fault.code.as_str()) || fault.code.starts_with("policy-") => Exit::Refused,
         Blame::Yours => Exit::Yours,
         Blame::World => Exit::World,
         Blame::Ours => Exit::Ours,

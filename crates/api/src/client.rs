@@ -26,21 +26,29 @@ enum Way {
 pub struct Client {
     way: Way,
     timeout: Duration,
+    reason: Option<String>,
 }
 
 impl Client {
     pub fn unix(socket: impl Into<PathBuf>) -> Self {
-        Self { way: Way::Unix(socket.into()), timeout: Duration::from_secs(10) }
+        Self { way: Way::Unix(socket.into()), timeout: Duration::from_secs(10), reason: None }
     }
 
     pub fn tcp(addr: impl Into<String>, token: impl Into<String>) -> Self {
-        Self { way: Way::Tcp { addr: addr.into(), token: token.into() }, timeout: Duration::from_secs(10) }
+        Self { way: Way::Tcp { addr: addr.into(), token: token.into() }, timeout: Duration::from_secs(10), reason: None }
     }
 
     /// For connecting and for the whole answer of a call that is not a stream.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// Why the calls are made, for the journal and the audit; one line.
+    #[must_use]
+    pub fn reason(mut self, reason: Option<String>) -> Self {
+        self.reason = reason;
         self
     }
 
@@ -105,6 +113,11 @@ impl Client {
         let mut request = Request::builder().method(method).uri(path).header("host", "afresh").header("content-type", "application/json");
         if let Way::Tcp { token, .. } = &self.way {
             request = request.header("authorization", format!("Bearer {token}"));
+        }
+        if let Some(reason) = &self.reason {
+            model::text::line(reason).map_err(|wrong| Fault { code: "bad-reason".to_string(), ..wrong.into() })?;
+            let value = http::HeaderValue::from_bytes(reason.as_bytes()).map_err(|e| Fault::yours("bad-reason", e.to_string()))?;
+            request = request.header(crate::control::REASON, value);
         }
         let request = request.body(Full::new(bytes)).map_err(|e| Fault::ours("bad-request", e.to_string()))?;
         match &self.way {

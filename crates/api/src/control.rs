@@ -26,6 +26,14 @@
 //! | GET /v1/adoptions | -> `Vec<Adoption>`: what runs and no journal knows |
 //! | POST /v1/adopt | [`AdoptRequest`] -> `Vec<Adoption>` |
 //! | POST /v1/gc | -> [`GcAnswer`] |
+//! | GET /v1/policy | -> `model::access::HostPolicy`, as it is in force |
+//! | GET /v1/tokens | -> `Vec<TokenRow>` |
+//! | POST /v1/tokens | [`TokenRequest`] -> [`TokenMade`] |
+//! | POST /v1/tokens/revoke | [`TokenRevoke`] -> `{}` |
+//! | GET /v1/audit?limit= | -> `Vec<AuditLine>`, oldest first |
+//!
+//! Who calls is known from the connection: a token, or the uid at the other end of a Unix socket. No body says it. Why somebody calls may
+//! stand in the header [`REASON`], on one line; the journal and the audit have it.
 
 use model::{
     Ask, Census, Digest, Direction, EventLine, ImageName, InstanceSeen, Plan, Release, RolloutId, RotationId, ServiceFile, ServiceName,
@@ -33,6 +41,9 @@ use model::{
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// The header with the caller's reason.
+pub const REASON: &str = "afresh-reason";
 
 /// The wish and the digests it is pinned to. Images and artifacts are in the store before this is sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,8 +57,6 @@ pub struct DeployRequest {
     /// Deploy this earlier release again instead of making a new one.
     #[serde(default)]
     pub release: Option<u64>,
-    /// Who asked: `root@host`.
-    pub by: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,7 +65,6 @@ pub struct RollbackRequest {
     /// None: the release that stood before the one that stands.
     #[serde(default)]
     pub to: Option<u64>,
-    pub by: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -86,7 +94,6 @@ pub struct Opened {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AskRequest {
     pub ask: Ask,
-    pub by: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -286,7 +293,6 @@ pub struct ImageStory {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RebuildRequest {
-    pub by: String,
     /// Try the newest one again that is marked bad, as after a fault that was not its own.
     #[serde(default)]
     pub again: bool,
@@ -297,7 +303,6 @@ pub struct RevokeRequest {
     /// A digest or its first digits, six at least.
     pub digest: String,
     pub why: String,
-    pub by: String,
     /// Turn the services on it to the current image now.
     #[serde(default)]
     pub replace: bool,
@@ -336,8 +341,8 @@ pub struct InstanceRow {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepRequest {
-    Of { rotation: RotationId, step: u32, by: String },
-    Hand { service: ServiceName, step: Step, by: String },
+    Of { rotation: RotationId, step: u32 },
+    Hand { service: ServiceName, step: Step },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -380,7 +385,6 @@ pub struct Adoption {
 pub struct AdoptRequest {
     /// As GET /v1/adoptions showed them.
     pub services: Vec<ServiceName>,
-    pub by: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -388,4 +392,71 @@ pub struct GcAnswer {
     pub removed: Vec<Digest>,
     pub kept: u32,
     pub freed_bytes: u64,
+}
+
+/// A token as it is kept: without the token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenRow {
+    pub name: String,
+    #[serde(flatten)]
+    pub grant: model::access::Grant,
+    pub made: Time,
+    /// Who made it.
+    pub by: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenRequest {
+    pub name: String,
+    #[serde(flatten)]
+    pub grant: model::access::Grant,
+}
+
+/// The one time that the token is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenMade {
+    #[serde(flatten)]
+    pub row: TokenRow,
+    pub token: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenRevoke {
+    pub name: String,
+}
+
+/// One change or one refusal.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditLine {
+    #[serde(default)]
+    pub at: Time,
+    /// `root`, `token:NAME`, `peer:NAME`, `uid:N`; `-`: nobody who is known.
+    pub who: String,
+    /// `unix uid 0`, `tcp 192.0.2.7`.
+    #[serde(default)]
+    pub from: String,
+    /// Method and path.
+    pub what: String,
+    /// The services, images or names it was about.
+    #[serde(default)]
+    pub on: String,
+    /// `done`, `refused` or `failed`.
+    pub outcome: String,
+    /// The fault's, if it was one.
+    #[serde(default)]
+    pub code: String,
+    #[serde(default)]
+    pub message: String,
+    /// The caller's own words.
+    #[serde(default)]
+    pub reason: String,
+    /// Refusals of the same identity that were left out before this one.
+    #[serde(default)]
+    pub skipped: u64,
+}
+
+impl AuditLine {
+    pub fn is_refusal(&self) -> bool {
+        self.outcome == "refused"
+    }
 }

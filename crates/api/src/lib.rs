@@ -30,7 +30,7 @@ pub fn status_of(fault: &model::Fault) -> u16 {
         (_, "stale-stamp" | "release-changed" | "busy") => 409,
         (_, "unauthorized") => 401,
         (_, "forbidden") => 403,
-        (_, code) if code.starts_with("policy-") => 403,
+        (model::Blame::Yours, code) if code.starts_with("policy-") => 403,
         (_, "too-large") => 413,
         (_, "bad-service-file") => 422,
         (model::Blame::Yours, _) => 400,

@@ -36,12 +36,7 @@ pub(crate) const POLICY: Shape = Shape {
 
 pub(crate) const MOST: Shape = Shape {
     block: "most of the host policy",
-    keys: &[
-        value("memory", "memory = \"2GiB\""),
-        value("cpu", "cpu = 2"),
-        value("pids", "pids = 512"),
-        value("count", "count = 10"),
-    ],
+    keys: &[value("memory", "memory = \"2GiB\""), value("cpu", "cpu = 2"), value("pids", "pids = 512"), value("count", "count = 10")],
 };
 
 pub(crate) const PEER: Shape = Shape {
@@ -83,7 +78,9 @@ fn decode(text: &str, sink: &mut Sink) -> Option<HostPolicy> {
     let default = HostPolicy::default();
     let list_of = |what: &'static str, item: fn(&Value) -> Read<String>| move |v: &Value| read::list(v, what, ITEMS_MAX, item);
     let listen = top.or("listen", default.listen, sink, |v| {
-        read::list(v, "a list of addresses and ports, such as \"*:1024-65535\"", ITEMS_MAX, |v| at(v, listen(&read::text(v, "an address in quotes")?)))
+        read::list(v, "a list of addresses and ports, such as \"*:1024-65535\"", ITEMS_MAX, |v| {
+            at(v, listen(&read::text(v, "an address in quotes")?))
+        })
     });
     let users = top.or("users", default.users, sink, |v| {
         read::list(v, "a list of ranges, such as \"1000-65534\"", ITEMS_MAX, |v| at(v, users(&read::text(v, "a range in quotes")?)))
@@ -144,7 +141,9 @@ fn peers(context: &Context, top: &mut Section, sink: &mut Sink) -> Option<BTreeM
         all.push((|| {
             let grant = Grant { role: role?, services: services?, tiers: tiers? };
             if let Err(fault) = grant.check() {
-                sink.push(Draft::new("bad-grant", label, fault.message).label("expected `services` or `tiers` for deploy, neither for admin"));
+                sink.push(
+                    Draft::new("bad-grant", label, fault.message).label("expected `services` or `tiers` for deploy, neither for admin"),
+                );
                 return None;
             }
             Some((name?, Peer { uid: uid?, grant }))

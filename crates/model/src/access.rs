@@ -59,7 +59,8 @@ impl Grant {
             Role::Deploy if !self.is_scoped() => Err(Fault::yours("bad-grant", "role deploy is for named services or tiers")
                 .hint("name them: --service web,worker or --tier web")),
             Role::Admin if !(self.services.is_empty() && self.tiers.is_empty()) => {
-                Err(Fault::yours("bad-grant", "role admin is for every service").hint("leave the services and tiers out, or choose role deploy"))
+                Err(Fault::yours("bad-grant", "role admin is for every service")
+                    .hint("leave the services and tiers out, or choose role deploy"))
             }
             _ => Ok(()),
         }
@@ -206,8 +207,9 @@ impl HostPolicy {
     pub fn permits_recipe(&self, who: &str, image: &ImageSpec) -> Result<(), Fault> {
         if !self.recipes.contains(who) {
             let told = format!("image {}: its recipe is not the one that this host has, and none is taken from {who}", image.name);
-            return Err(Fault::yours("policy-recipe", told)
-                .hint("the administrator deploys a file with the new recipe first, or names the identity in `recipes` of the host policy"));
+            return Err(Fault::yours("policy-recipe", told).hint(
+                "the administrator deploys a file with the new recipe first, or names the identity in `recipes` of the host policy",
+            ));
         }
         if image.levels().iter().any(|level| level.custom.script.is_some()) && !self.scripts.contains(who) {
             return no("policy-script", format!("image {}: the host policy takes no script from {who}", image.name));

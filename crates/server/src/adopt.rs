@@ -63,7 +63,7 @@ fn proposal(app: &App, service: &ServiceName, traces: &Traces) -> Result<Adoptio
 }
 
 /// Those that the request names, as its plan showed them.
-pub fn adopt(app: &App, request: &AdoptRequest) -> Result<Vec<Adoption>, Fault> {
+pub fn adopt(app: &App, by: &str, request: &AdoptRequest) -> Result<Vec<Adoption>, Fault> {
     let _alone = app.desk();
     let inventory = inventory::compare(app)?;
     let uncovered = app.comparison.uncovered();
@@ -74,7 +74,7 @@ pub fn adopt(app: &App, request: &AdoptRequest) -> Result<Vec<Adoption>, Fault> 
                 .hint("`afresh adopt` shows what can be taken over"));
         }
         let adoption = proposal(app, service, &inventory.of(service))?;
-        done.push(adopt_one(app, adoption, &inventory, &request.by)?);
+        done.push(adopt_one(app, adoption, &inventory, by)?);
     }
     inventory::compare(app)?;
     app.bell.ring();

@@ -28,6 +28,7 @@ pub struct App {
     pub fleet: Fleet,
     pub images: Arc<dyn Images>,
     pub upkeep: Option<crate::upkeep::Upkeep>,
+    pub access: crate::access::Access,
     pub bell: Arc<Bell>,
     /// Counts changes of the store, for those who follow events.
     pub news: watch::Receiver<u64>,
@@ -68,6 +69,7 @@ impl App {
             comparison,
             fleet: Fleet::new(&config.layout),
             images: config.images.clone(),
+            access: crate::access::Access::open(&config.layout, config.policy.clone(), config.token.clone())?,
             upkeep: config.upkeep.as_ref().map(|u| crate::upkeep::Upkeep::open(&config.layout, u)).transpose()?,
             bell,
             news,

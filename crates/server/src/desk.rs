@@ -1,5 +1,6 @@
 //! Plan, deploy and rollback: wishes into open rotations, each in one transaction with everything that belongs to it.
 
+use crate::access::{self, Caller};
 use crate::app::App;
 use crate::inventory::{self, Inventory, Traces};
 use crate::look;
@@ -149,12 +150,12 @@ fn count_only(looked: &Looked, spec: &ServiceSpec, standing: &Standing) -> Resul
     rotation::single(spec, &Step::Scale { group: standing.group.clone(), count: spec.count }, &looked.view)
 }
 
-pub fn plan(app: &App, request: &DeployRequest) -> Result<PlanAnswer, Fault> {
+pub fn plan(app: &App, caller: &Caller, request: &DeployRequest) -> Result<PlanAnswer, Fault> {
     let _alone = app.desk();
-    let tiers = wishes(app, request)?;
+    let tiers = wishes(app, caller, request)?;
     retrying(|| {
         let looked = look_at_all(app, &tiers)?;
-        app.store.pretend(|tx| rehearse(tx, &tiers, &looked, &asked(request, app.now())))
+        app.store.pretend(|tx| rehearse(tx, &tiers, &looked, &asked(caller, request, app.now())))
     })
 }
 
@@ -179,10 +180,10 @@ fn rehearse(
     Ok(PlanAnswer { rotations })
 }
 
-pub fn deploy(app: &App, request: &DeployRequest) -> Result<Opened, Fault> {
+pub fn deploy(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Opened, Fault> {
     let _alone = app.desk();
-    let tiers = wishes(app, request)?;
-    let asked = asked(request, app.now());
+    let tiers = wishes(app, caller, request)?;
+    let asked = asked(caller, request, app.now());
     let opened = retrying(|| {
         let looked = look_at_all(app, &tiers)?;
         let planned = app.store.pretend(|tx| rehearse(tx, &tiers, &looked, &asked))?;
@@ -249,14 +250,14 @@ fn begin_all(
     Ok(answer)
 }
 
-fn asked(request: &DeployRequest, at: Time) -> Asked<'_> {
+fn asked<'a>(caller: &'a Caller, request: &DeployRequest, at: Time) -> Asked<'a> {
     let what = match (&request.service, request.release) {
         (Some(service), Some(number)) => format!("deploy of {service}@r{number} once more"),
         (Some(service), None) => format!("deploy of {service}"),
         (None, _) => "deploy of every service".to_string(),
     };
-    let why = format!("{what}, asked for by {}", request.by);
-    Asked { why, by: &request.by, at, rollout: None, always: false }
+    let why = format!("{what}, asked for by {}", caller.signed());
+    Asked { why, by: caller.name(), at, rollout: None, always: false }
 }
 
 fn look_at_all(app: &App, tiers: &[(TierName, Vec<Wish>)]) -> Result<BTreeMap<ServiceName, Looked>, Fault> {
@@ -266,13 +267,18 @@ fn look_at_all(app: &App, tiers: &[(TierName, Vec<Wish>)]) -> Result<BTreeMap<Se
 }
 
 /// The request's wishes, checked against the stores: what they name is there, and no two services want one listener.
-fn wishes(app: &App, request: &DeployRequest) -> Result<Vec<(TierName, Vec<Wish>)>, Fault> {
+fn wishes(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Vec<(TierName, Vec<Wish>)>, Fault> {
     let earlier = |spec: &ServiceSpec| match request.release {
         None => Ok(None),
         Some(number) => release_of(app, &spec.name, number).map(Some),
     };
     let tiers = wish::tiers(request, earlier)?;
     let all: Vec<&Wish> = tiers.iter().flat_map(|(_, wishes)| wishes).collect();
+    for wish in &all {
+        access::deploy(app, caller, &wish.spec)?;
+        access::release(app, caller, &wish.release)?;
+    }
+    access::recipes(app, caller, &request.file)?;
     must_be_admitted(app, &all)?;
     Ok(tiers)
 }
@@ -332,9 +338,10 @@ fn must_be_free_to_listen(app: &App, wishes: &[&Wish]) -> Result<(), Fault> {
 }
 
 /// A new rotation to an earlier release, in a new group, with all the release's settings.
-pub fn rollback(app: &App, request: &RollbackRequest) -> Result<Opened, Fault> {
-    let _alone = app.desk();
+pub fn rollback(app: &App, caller: &Caller, request: &RollbackRequest) -> Result<Opened, Fault> {
     let service = &request.service;
+    caller.must_deploy(service, None, false)?;
+    let _alone = app.desk();
     let row = app.store.read(|r| r.in_force(service))?.ok_or_else(|| store::no_service(service))?;
     app.store.read(|r| r.must_be_free(service))?;
     let release = match request.to {
@@ -346,9 +353,10 @@ pub fn rollback(app: &App, request: &RollbackRequest) -> Result<Opened, Fault> {
         }
     };
     let wish = Wish { spec: wish::with_settings(&row.spec, &release), release };
+    access::deploy(app, caller, &wish.spec)?;
     must_be_admitted(app, &[&wish])?;
-    let why = format!("rollback to r{}, asked for by {}", wish.release.number, request.by);
-    let asked = Asked { why, by: &request.by, at: app.now(), rollout: None, always: false };
+    let why = format!("rollback to r{}, asked for by {}", wish.release.number, caller.signed());
+    let asked = Asked { why, by: caller.name(), at: app.now(), rollout: None, always: false };
     let opened = retrying(|| {
         let looked = look_at(app, service, wish.release.route.is_some())?;
         app.store.write(|tx| open(tx, &looked, &wish, &asked))

@@ -11,7 +11,8 @@
 //! | file | what |
 //! | --- | --- |
 //! | `app`, `bell` | what everything shares; who is woken when something changes |
-//! | `node`, `socket` | one process a data directory; the sockets and who may speak on them |
+//! | `node`, `socket`, `room` | one process a data directory; the sockets, and how many may speak on each |
+//! | `access` | who calls, what they may do, tokens, the host policy, the audit |
 //! | `wish`, `look`, `desk`, `rollouts` | from a request to open rotations |
 //! | `drive`, `parts` | a thread for each open rotation; who restarts what panics, and counts it |
 //! | `inventory`, `gate` | journal and world compared; nothing is declared for what the journal does not cover |
@@ -20,6 +21,7 @@
 //! | `upkeep` | keeps images patched: looks, bakes, tests, rolls out |
 //! | `http` | paths, bodies, errors, live events |
 
+mod access;
 mod adopt;
 mod app;
 mod bell;
@@ -36,17 +38,22 @@ mod node;
 mod parts;
 mod ports;
 mod rollouts;
+mod room;
 mod socket;
 mod status;
 mod steps;
 mod upkeep;
 mod wish;
 
+pub use access::read_policy;
+pub use access::tokens::read_token;
+pub use http::routes;
 pub use node::{node_id, restore};
 pub use ports::{Images, Kept};
 pub use upkeep::{Config as Upkeep, Factory, Fresh, Made, Pace};
 
 use model::{Fault, Layout};
+use room::Room;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -54,8 +61,12 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct Config {
     pub layout: Layout,
-    /// An address and the token that every request there must carry; None: the Unix socket alone.
-    pub listen: Option<(SocketAddr, String)>,
+    /// Answer on TCP too, to who has a token; None: the Unix socket alone.
+    pub listen: Option<SocketAddr>,
+    /// A token that is the administrator's, besides those that have names: see [`read_token`].
+    pub token: Option<String>,
+    /// What the host's root keeps for itself: see [`read_policy`].
+    pub policy: std::path::PathBuf,
     /// Names this data directory's control plane for ever, so that a restarted one takes its own leases back: see [`node_id`].
     pub holder: String,
     pub provider: Arc<dyn rotation::GroupInventory + Send + Sync>,
@@ -86,9 +97,9 @@ pub async fn start(config: Config) -> Result<Server, Fault> {
     let only = Arc::new(node::only_one(&config.layout)?);
     let tcp = match &config.listen {
         None => None,
-        Some((address, token)) => Some((socket::tcp(*address, token).await?, token.clone())),
+        Some(address) => Some(socket::tcp(*address).await?),
     };
-    let address = tcp.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
+    let address = tcp.as_ref().and_then(|listener| listener.local_addr().ok());
     let app = {
         let config = config.clone();
         blocking(move || app::App::open(&config)).await?
@@ -97,18 +108,34 @@ pub async fn start(config: Config) -> Result<Server, Fault> {
     // Nobody drives before the journal was compared with the world. A keeper that does not answer yet is asked again by a thread.
     let _ = blocking(move || inventory::compare(&first)).await;
     let threads = drive::start(&app, &only)?;
-    let unix = match socket::unix(&config.layout.api_socket()) {
+    let unix = match socket::unix(&config.layout.api_socket(), 0o600) {
         Ok(unix) => unix,
         Err(fault) => {
             app.stop();
             return Err(fault);
         }
     };
-    let mut tasks = vec![tokio::spawn(socket::serve(unix, http::router(&app, None)))];
-    if let Some((listener, token)) = tcp {
-        tasks.push(tokio::spawn(socket::serve(listener, http::router(&app, Some(&token)))));
+    // Each socket has room of its own: the administrator always gets in.
+    let mut tasks = vec![tokio::spawn(socket::serve(unix, http::router(&app), Room::new(128, 128)))];
+    if let Some(listener) = tcp {
+        tasks.push(tokio::spawn(socket::serve(listener, http::router(&app), Room::new(256, 64))));
+    }
+    if let Some(listener) = for_peers(&app) {
+        tasks.push(tokio::spawn(socket::serve(listener, http::router(&app), Room::new(128, 32))));
     }
     Ok(Server { app, threads, tasks, address, _only: only })
+}
+
+/// The socket for users of this machine that the host policy names. What is wrong with it keeps nobody else out.
+fn for_peers(app: &app::App) -> Option<tokio::net::UnixListener> {
+    let bind = || match app.access.policy()?.socket {
+        Some(path) => socket::unix(std::path::Path::new(&path), 0o666).map(Some),
+        None => Ok(None),
+    };
+    bind().unwrap_or_else(|fault| {
+        tracing::error!(code = fault.code, "no socket for the peers of the host policy: {}", fault.message);
+        None
+    })
 }
 
 impl Server {

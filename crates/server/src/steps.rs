@@ -1,5 +1,6 @@
 //! One step alone: looked at, or run. A step that is run goes the way of every rotation, through the journal and under the same guard.
 
+use crate::access::{self, Caller};
 use crate::app::App;
 use crate::desk::{self, Looked};
 use crate::inventory::{self, Inventory};
@@ -14,22 +15,32 @@ use store::{Origin, Tx};
 /// A step that is run by hand is often true at once; so long its end is waited for before the answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
-pub fn check(app: &App, request: &StepRequest) -> Result<StepAnswer, Fault> {
+pub fn check(app: &App, caller: &Caller, request: &StepRequest) -> Result<StepAnswer, Fault> {
     match request {
-        StepRequest::Of { rotation, step, .. } => check_of(app, rotation, *step),
-        StepRequest::Hand { service, step, by } => check_hand(app, service, step, by),
+        StepRequest::Of { rotation, step } => {
+            caller.must_deploy(&rotation.service(), None, false)?;
+            check_of(app, rotation, *step)
+        }
+        StepRequest::Hand { service, step } => {
+            access::step(app, caller, service, step)?;
+            check_hand(app, service, step, &caller.signed())
+        }
     }
 }
 
-pub fn run(app: &App, request: &StepRequest) -> Result<StepAnswer, Fault> {
+pub fn run(app: &App, caller: &Caller, request: &StepRequest) -> Result<StepAnswer, Fault> {
     match request {
-        StepRequest::Of { rotation, step, .. } => {
+        StepRequest::Of { rotation, step } => {
+            caller.must_deploy(&rotation.service(), None, false)?;
             let answer = check_of(app, rotation, *step)?;
             // The driver is at the current step already: running it is making it look again now.
             app.bell.ring();
             Ok(StepAnswer { rotation: Some(rotation.clone()), ..answer })
         }
-        StepRequest::Hand { service, step, by } => run_hand(app, service, step, by),
+        StepRequest::Hand { service, step } => {
+            access::step(app, caller, service, step)?;
+            run_hand(app, service, step, &caller.signed())
+        }
     }
 }
 

@@ -50,7 +50,6 @@ pub async fn open_with(
         let wish = deploy::Wish { service: service.clone(), artifact: Some(app), release: None, args: Default::default() };
         deploy::request(&quiet, &wish)?
     };
-    request.by = "demo".into();
     change(&mut request);
     Ok(stage.context.api().post("/v1/deploy", &request).await?)
 }

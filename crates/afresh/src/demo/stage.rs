@@ -45,7 +45,7 @@ impl Stage {
         let listen = free_port()?;
         let shop = dir.join("shop");
         let file = shop::service_file(&shop, listen)?;
-        Ok(Self { context: Context { file, layout, json }, shop, listen, up: None })
+        Ok(Self { context: Context::over(file, layout, json), shop, listen, up: None })
     }
 
     /// Starts `afresh up` and waits until all three answer.

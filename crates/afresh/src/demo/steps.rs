@@ -24,7 +24,7 @@ pub async fn play(stage: &Stage, report: &mut Report) -> Result<(), Failure> {
         Some(from) => (from.group.to_string(), first.to.group.to_string()),
         None => return Err(Fault::ours("no-standing", "version 1 does not stand").into()),
     };
-    let ask = AskRequest { ask: Ask::Stop, by: "demo".into() };
+    let ask = AskRequest { ask: Ask::Stop };
     let _: serde_json::Value = stage.context.api().post(&format!("/v1/rotations/{}/ask", first.id), &ask).await?;
     report.add(act::finish(stage, &opened, 2, Verdict::Stopped).await?);
 

@@ -43,7 +43,7 @@ impl Adopt {
                 return Ok(Exit::Succeeded);
             }
             let services = plan.iter().filter(|a| a.refused.is_none()).map(|a| a.service.clone()).collect();
-            let request = AdoptRequest { services, by: context.by() };
+            let request = AdoptRequest { services };
             let done: Vec<Adoption> = context.api().post("/v1/adopt", &request).await?;
             tell(context, &done);
             Ok(Exit::Succeeded)

@@ -120,7 +120,7 @@ pub fn request(context: &Context, wish: &Wish) -> Result<DeployRequest, Failure>
         images = currents(context, &store, &file, &used)?;
         artifacts = pack(context, &store, &file, wish)?;
     }
-    Ok(DeployRequest { file, service: wish.service.clone(), images, artifacts, release: wish.release, by: context.by() })
+    Ok(DeployRequest { file, service: wish.service.clone(), images, artifacts, release: wish.release })
 }
 
 fn used(file: &ServiceFile, only: Option<&ServiceName>) -> Vec<ImageName> {

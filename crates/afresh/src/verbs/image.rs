@@ -154,8 +154,7 @@ impl Rebuild {
         let path = format!("/v1/images/{}", self.image);
         context.wait(async {
             let before: ImageHistory = context.api().get(&format!("{path}/history")).await?;
-            let _: serde_json::Value =
-                context.api().post(&format!("{path}/rebuild"), &RebuildRequest { by: context.by(), again: self.again }).await?;
+            let _: serde_json::Value = context.api().post(&format!("{path}/rebuild"), &RebuildRequest { again: self.again }).await?;
             if self.no_follow {
                 return Ok(Exit::Succeeded);
             }
@@ -194,7 +193,7 @@ pub struct Revoke {
 
 impl Revoke {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let request = RevokeRequest { digest: self.digest.clone(), why: self.why.clone(), by: context.by(), replace: self.replace };
+        let request = RevokeRequest { digest: self.digest.clone(), why: self.why.clone(), replace: self.replace };
         let answer: RevokeAnswer = context.wait(async { Ok(context.api().post("/v1/images/revoke", &request).await?) })?;
         if context.json {
             show::json(&answer);

@@ -1,6 +1,7 @@
 //! One file for each verb or family: its flags, its help, and what it does with the API's answers.
 
 pub mod adopt;
+pub mod audit;
 pub mod bake;
 pub mod build_args;
 pub mod completions;
@@ -24,6 +25,7 @@ mod image_policy;
 pub mod lists;
 pub mod load;
 pub mod logs;
+pub mod policy;
 pub mod roles;
 pub mod rollback;
 pub mod rotation;
@@ -31,4 +33,5 @@ pub mod sim;
 pub mod status;
 pub mod step;
 mod step_hand;
+pub mod token;
 pub mod up;

@@ -1,14 +1,15 @@
 //! `serve`, `host`, `proxy`: one process each. `up` runs the three; alone they are for those who supervise otherwise.
 
+use super::policy::HOST_POLICY;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::failure::{self, Failure};
+use crate::failure::Failure;
 use crate::processes::lock::{self, Taken};
 use crate::processes::{Role, folders, parent};
 use clap::Args;
 use model::{Fault, Layout};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -21,12 +22,15 @@ const LOCK_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  afresh serve --data-dir /var/lib/afresh")]
 pub struct Serve {
-    /// Answer the API on TCP too; needs --token-file
-    #[arg(long, value_name = "ADDR", requires = "token_file")]
+    /// Answer the API on TCP too, to callers with a token (`afresh token create`)
+    #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
-    /// The secret that callers over TCP must bring
+    /// A token of the administrator, besides the named ones; mode 0600
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// What may be deployed by others than the administrator; only root may write it
+    #[arg(long, value_name = "FILE", default_value = HOST_POLICY)]
+    pub policy: PathBuf,
     #[arg(long, hide = true)]
     pub parent: Option<i32>,
 }
@@ -60,10 +64,10 @@ impl Serve {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         let _lock = begin(&context.layout, Role::Serve, self.parent)?;
         let layout = context.layout.clone();
-        let listen = match (self.listen, &self.token_file) {
-            (Some(listen), Some(file)) => Some((listen, token(file)?)),
-            _ => None,
-        };
+        let token = self.token_file.as_deref().map(server::read_token).transpose()?;
+        if let Err(fault) = server::read_policy(&self.policy) {
+            tracing::error!(code = fault.code, "nobody but the administrator may deploy: {}", fault.message);
+        }
         until_signal(async move {
             let images = Arc::new(image::Store::open(&layout)?);
             let upkeep = pace()?.map(|pace| server::Upkeep { factory: images.clone(), pace });
@@ -73,7 +77,9 @@ impl Serve {
                 router: Arc::new(proxy::Remote::new(&layout, Handle::current())),
                 images,
                 upkeep,
-                listen,
+                listen: self.listen,
+                token,
+                policy: self.policy,
                 layout,
             };
             server::run(config).await
@@ -161,16 +167,6 @@ fn pace() -> Result<Option<server::Pace>, Fault> {
             .hint("write SPEED@MS, such as 10800@1795000000000, or unset it")
     };
     read.map(|(speed, anchor)| Some(server::Pace { anchor: model::Time(anchor), speed })).ok_or_else(bad)
-}
-
-fn token(file: &Path) -> Result<String, Fault> {
-    let text = std::fs::read_to_string(file).map_err(|e| failure::io("cannot read", file, &e))?;
-    let token = text.trim();
-    if token.len() < 16 {
-        let fault = Fault::yours("weak-token", format!("{}: a token has at least 16 characters", file.display()));
-        return Err(fault.hint("make one: head -c 32 /dev/urandom | base64 > FILE"));
-    }
-    Ok(token.to_string())
 }
 
 fn own() -> Result<PathBuf, Fault> {

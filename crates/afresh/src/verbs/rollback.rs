@@ -24,7 +24,7 @@ pub struct Rollback {
 impl Rollback {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         context.wait(async {
-            let request = RollbackRequest { service: self.service, to: self.to, by: context.by() };
+            let request = RollbackRequest { service: self.service, to: self.to };
             let opened: Opened = context.api().post("/v1/rollback", &request).await?;
             if self.no_follow || opened.rotations.is_empty() {
                 super::deploy::tell_opened(context, &opened);

@@ -99,7 +99,7 @@ pub async fn find(context: &Context, text: &str) -> Result<RotationId, Failure> 
 
 async fn ask(context: &Context, which: &Which, ask: Ask) -> Result<Exit, Failure> {
     let id = find(context, &which.rotation).await?;
-    let request = AskRequest { ask, by: context.by() };
+    let request = AskRequest { ask };
     let _: serde_json::Value = context.api().post(&format!("/v1/rotations/{id}/ask"), &request).await?;
     if context.json {
         show::json(&serde_json::json!({ "rotation": id, "asked": ask }));

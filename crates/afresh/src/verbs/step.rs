@@ -72,7 +72,7 @@ impl StepVerb {
                 What::List { rotation } => list(context, &rotation).await,
                 What::Show { step } => show_one(context, &step).await,
                 What::Check { step } => {
-                    let request = StepRequest::Of { rotation: step.rotation, step: step.step, by: context.by() };
+                    let request = StepRequest::Of { rotation: step.rotation, step: step.step };
                     Ok(tell(context, &answer(context, "/v1/steps/check", &request).await?))
                 }
                 What::Run(run) => {

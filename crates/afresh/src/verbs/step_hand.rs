@@ -51,7 +51,7 @@ impl Run {
     pub async fn request(self, context: &Context) -> Result<StepRequest, Failure> {
         if self.what.contains('/') {
             let place: Place = self.what.parse().map_err(yours)?;
-            return Ok(StepRequest::Of { rotation: place.rotation, step: place.step, by: context.by() });
+            return Ok(StepRequest::Of { rotation: place.rotation, step: place.step });
         }
         let name = self.name.clone().ok_or_else(|| yours(format!("step run {}: of what?", self.what)))?;
         let (service, step) = match self.what.as_str() {
@@ -63,7 +63,7 @@ impl Run {
             }
             _ => self.of_group(&name)?,
         };
-        Ok(StepRequest::Hand { service, step, by: context.by() })
+        Ok(StepRequest::Hand { service, step })
     }
 
     fn of_group(&self, name: &str) -> Result<(ServiceName, Step), Fault> {

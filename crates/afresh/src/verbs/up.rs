@@ -1,5 +1,6 @@
 //! `up`: serve, host and proxy over one data directory, kept alive.
 
+use super::policy::HOST_POLICY;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -21,12 +22,15 @@ use tokio::signal::unix::{SignalKind, signal};
     after_help = "Ctrl-C ends the three. Servers and the balancer's data plane go on without them; `afresh down` ends those too.\n\nExample:\n  afresh up --data-dir /var/lib/afresh"
 )]
 pub struct Up {
-    /// Answer the API on TCP too; needs --token-file
-    #[arg(long, value_name = "ADDR", requires = "token_file")]
+    /// Answer the API on TCP too, to callers with a token (`afresh token create`)
+    #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
-    /// The secret that callers over TCP must bring
+    /// A token of the administrator, besides the named ones; mode 0600
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// What may be deployed by others than the administrator; only root may write it
+    #[arg(long, value_name = "FILE", default_value = HOST_POLICY)]
+    pub policy: PathBuf,
     /// Make a copied data directory one of its own, of which nothing runs yet
     #[arg(long)]
     pub adopt: bool,
@@ -38,6 +42,11 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 
 impl Up {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        // A file that serve would refuse is refused here, once, instead of by serve, again and again.
+        if let Some(file) = &self.token_file {
+            server::read_token(file)?;
+        }
+        server::read_policy(&self.policy)?;
         if !nix::unistd::geteuid().is_root() {
             return Err(super::doctor::not_root().into());
         }
@@ -87,6 +96,7 @@ impl Up {
         if let Some(file) = &self.token_file {
             serve.extend(["--token-file".to_string(), file.display().to_string()]);
         }
+        serve.extend(["--policy".to_string(), self.policy.display().to_string()]);
         vec![(Role::Host, Vec::new()), (Role::Proxy, Vec::new()), (Role::Serve, serve)]
     }
 }

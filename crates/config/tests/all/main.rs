@@ -4,4 +4,5 @@
 mod any;
 mod broken;
 mod good;
+mod policy;
 mod reference;

@@ -20,8 +20,8 @@ fn rows() -> BTreeMap<&'static str, Vec<[&'static str; 3]>> {
 #[test]
 fn every_key_is_explained_and_in_the_same_order() {
     let rows = rows();
-    assert_eq!(rows.len(), config::SHAPES.len());
-    for shape in config::SHAPES {
+    assert_eq!(rows.len(), config::SHAPES.len() + config::POLICY_SHAPES.len());
+    for shape in config::SHAPES.iter().chain(config::POLICY_SHAPES) {
         let known: Vec<&str> = shape.keys.iter().map(|key| key.name).collect();
         let told: Vec<&str> =
             rows.get(shape.block).unwrap_or_else(|| panic!("no section on {}", shape.block)).iter().map(|r| r[0]).collect();
@@ -52,7 +52,7 @@ fn defaults_are_as_told() {
         config::parse(&text, "x").unwrap_or_else(|all| panic!("{}", config::render(&all, &text, "x", false)))
     };
     let mut seen = 0;
-    for (block, rows) in rows() {
+    for (block, rows) in rows().into_iter().filter(|(block, _)| !block.contains("host policy")) {
         for [key, _, default] in rows {
             let Some(value) = default.strip_prefix('`').and_then(|d| d.strip_suffix('`')) else {
                 assert!(["*none*", "*required*"].contains(&default), "{block}.{key}: {default}");
@@ -66,8 +66,28 @@ fn defaults_are_as_told() {
 }
 
 #[test]
+fn defaults_of_the_host_policy_are_as_told() {
+    let read = |text: &str| config::parse_policy(text, "x").unwrap_or_else(|all| panic!("{}", config::render(&all, text, "x", false)));
+    let mut seen = 0;
+    for (block, rows) in rows().into_iter().filter(|(block, _)| block.contains("host policy")) {
+        for [key, _, default] in rows {
+            let Some(value) = default.strip_prefix('`').and_then(|d| d.strip_suffix('`')) else { continue };
+            let within = |inner: &str| match block {
+                "the host policy" => inner.to_string(),
+                "most of the host policy" => format!("most {{ {inner} }}"),
+                _ => format!("socket = \"/s\"\npeer \"p\" {{ uid = 1 role = \"read\"\n{inner} }}"),
+            };
+            assert_eq!(read(&within(&format!("{key} = {value}"))), read(&within("")), "{block}.{key}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 13);
+    assert_eq!(read(""), model::access::HostPolicy::default());
+}
+
+#[test]
 fn what_is_required_is_missed() {
-    for (block, rows) in rows() {
+    for (block, rows) in rows().into_iter().filter(|(block, _)| !block.contains("host policy")) {
         let required: Vec<&str> = rows.iter().filter(|r| r[2] == "*required*").map(|r| r[0]).collect();
         let text = match block {
             "the file" | "health" | "drain" | "limits" | "check of an image" | "rollout of a service" => {

@@ -1,6 +1,8 @@
 //! Events as lines, oldest first; with `follow` the stream stays open and an empty line now and then keeps it alive.
 
+use super::guard::redact;
 use super::{Refusal, extract::Params};
+use crate::access::Caller;
 use crate::app::App;
 use crate::blocking;
 use api::control::Numbered;
@@ -10,6 +12,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use model::Fault;
+use model::access::Role;
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,10 +35,12 @@ struct Reader {
     news: watch::Receiver<u64>,
     after: u64,
     follow: bool,
+    caller: Caller,
 }
 
-pub async fn events(State(app): State<Arc<App>>, Params(ask): Params<Ask>) -> Result<Response, Refusal> {
-    let mut reader = Reader { news: app.news.clone(), app, after: ask.after, follow: ask.follow };
+pub async fn events(State(app): State<Arc<App>>, caller: Caller, Params(ask): Params<Ask>) -> Result<Response, Refusal> {
+    caller.services();
+    let mut reader = Reader { news: app.news.clone(), app, after: ask.after, follow: ask.follow, caller };
     // The first lines are read before the head is sent, so that a damaged store is an error and not a stream that breaks off.
     let first = reader.read().await?;
     let rest = futures_util::stream::unfold((Some(reader), first), |(reader, ready)| async move {
@@ -72,16 +77,31 @@ impl Reader {
     }
 
     async fn read(&mut self) -> Result<Option<Bytes>, Fault> {
-        let (app, after) = (self.app.clone(), self.after);
-        let lines = blocking(move || app.store.read(|r| r.events(after, CHUNK))).await?;
-        let Some(last) = lines.last() else { return Ok(None) };
-        self.after = last.number;
-        let mut bytes = Vec::new();
-        for line in lines {
-            let numbered = Numbered { number: line.number, line: line.line };
-            serde_json::to_writer(&mut bytes, &numbered).map_err(|e| Fault::ours("unwritable-event", e.to_string()))?;
-            bytes.push(b'\n');
+        loop {
+            let (app, after) = (self.app.clone(), self.after);
+            let lines = blocking(move || app.store.read(|r| r.events(after, CHUNK))).await?;
+            let Some(last) = lines.last() else { return Ok(None) };
+            self.after = last.number;
+            let mut bytes = Vec::new();
+            for line in lines.into_iter().filter(|line| self.caller.sees(&line.line.rotation.service())) {
+                self.write(&Numbered { number: line.number, line: line.line }, &mut bytes)?;
+            }
+            // All of them were other services': the next ones are looked at.
+            if !bytes.is_empty() {
+                return Ok(Some(bytes.into()));
+            }
         }
-        Ok(Some(bytes.into()))
+    }
+
+    /// Who may only read sees no values of environments.
+    fn write(&self, line: &Numbered, bytes: &mut Vec<u8>) -> Result<(), Fault> {
+        let unwritable = |e: serde_json::Error| Fault::ours("unwritable-event", e.to_string());
+        let mut value = serde_json::to_value(line).map_err(unwritable)?;
+        if self.caller.role() == Role::Read {
+            redact(&mut value);
+        }
+        serde_json::to_writer(&mut *bytes, &value).map_err(unwritable)?;
+        bytes.push(b'\n');
+        Ok(())
     }
 }

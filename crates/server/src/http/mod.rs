@@ -2,7 +2,10 @@
 
 mod events;
 mod extract;
+mod guard;
+pub mod routes;
 
+use crate::access::Caller;
 use crate::app::App;
 use crate::{adopt, blocking, desk, gc, lists, status, steps, upkeep};
 use api::control::{AskRequest, DeployRequest, RollbackRequest, StepRequest};
@@ -10,13 +13,11 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use extract::{Json, Name, Params};
 use model::{EventLine, Fault, ImageName, RolloutId, RolloutSeen, RotationId, ServiceName};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
 type Shared = State<Arc<App>>;
@@ -34,7 +35,8 @@ impl From<Fault> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(api::status_of(&self.0)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, Out(self.0)).into_response()
+        let told = axum::Extension(guard::Told(self.0.clone()));
+        (status, told, Out(self.0)).into_response()
     }
 }
 
@@ -50,56 +52,13 @@ impl<T: Serialize> IntoResponse for Out<T> {
     }
 }
 
-/// `token`: what every request must carry; None: the socket's mode is the guard.
-pub fn router(app: &Arc<App>, token: Option<&str>) -> Router {
-    let mut router = Router::new()
-        .route("/v1/health", get(health))
-        .route("/v1/plan", post(plan))
-        .route("/v1/deploy", post(deploy))
-        .route("/v1/rollback", post(rollback))
-        .route("/v1/services", get(services))
-        .route("/v1/services/{service}", get(service))
-        .route("/v1/rotations", get(rotations))
-        .route("/v1/rotations/{rotation}", get(rotation))
-        .route("/v1/rotations/{rotation}/events", get(rotation_events))
-        .route("/v1/rotations/{rotation}/ask", post(ask))
-        .route("/v1/rollouts/{rollout}", get(rollout))
-        .route("/v1/events", get(events::events))
-        .route("/v1/releases", get(releases))
-        .route("/v1/images", get(images))
-        .route("/v1/images/revoke", post(image_revoke))
-        .route("/v1/images/upkeep", get(image_upkeep))
-        .route("/v1/images/events", get(image_events))
-        .route(api::fleet::ALARMS, get(alarms))
-        .route("/v1/fleet/events", get(fleet_events))
-        .route("/v1/images/{image}/history", get(image_history))
-        .route("/v1/images/{image}/rebuild", post(image_rebuild))
-        .route("/v1/instances", get(instances))
-        .route("/v1/steps/check", post(step_check))
-        .route("/v1/steps/run", post(step_run))
-        .route("/v1/gc", post(sweep))
-        .route("/v1/adoptions", get(adoptions))
-        .route("/v1/adopt", post(take_over))
+/// Every call, behind the guard.
+pub fn router(app: &Arc<App>) -> Router {
+    routes::router()
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
-        .with_state(app.clone());
-    if let Some(token) = token {
-        let wanted: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        router = router.layer(middleware::from_fn(move |request: Request, next: Next| guard(wanted, request, next)));
-    }
-    router
-}
-
-/// Both sides are hashed first, so neither the time nor the length of the comparison tells anything of the token.
-async fn guard(wanted: [u8; 32], request: Request, next: Next) -> Response {
-    let shown = request.headers().get(header::AUTHORIZATION).and_then(|v| v.as_bytes().strip_prefix(b"Bearer ")).unwrap_or_default();
-    let shown: [u8; 32] = Sha256::digest(shown).into();
-    let differs = shown.iter().zip(&wanted).fold(0, |differs, (a, b)| differs | (a ^ b));
-    if std::hint::black_box(differs) != 0 {
-        let fault = Fault::yours("unauthorized", "this address needs the token").hint("send `Authorization: Bearer TOKEN`");
-        return Refusal(fault).into_response();
-    }
-    next.run(request).await
+        .layer(middleware::from_fn_with_state(app.clone(), guard::guard))
+        .with_state(app.clone())
 }
 
 async fn unknown(request: Request<Body>) -> Refusal {
@@ -129,26 +88,29 @@ fn checked(request: DeployRequest) -> Result<DeployRequest, Fault> {
     Ok(DeployRequest { file, ..request })
 }
 
-async fn plan(State(app): Shared, Json(request): Json<DeployRequest>) -> Answer<api::control::PlanAnswer> {
-    Ok(Out(blocking(move || desk::plan(&app, &checked(request)?)).await?))
+async fn plan(State(app): Shared, caller: Caller, Json(request): Json<DeployRequest>) -> Answer<api::control::PlanAnswer> {
+    Ok(Out(blocking(move || desk::plan(&app, &caller, &checked(request)?)).await?))
 }
 
-async fn deploy(State(app): Shared, Json(request): Json<DeployRequest>) -> Answer<api::control::Opened> {
+async fn deploy(State(app): Shared, caller: Caller, Json(request): Json<DeployRequest>) -> Answer<api::control::Opened> {
     let deploy = move || {
         let request = checked(request)?;
-        let opened = desk::deploy(&app, &request)?;
-        upkeep::learn(&app, &request.file, &request.by);
+        let opened = desk::deploy(&app, &caller, &request)?;
+        upkeep::learn(&app, &request.file, caller.name());
         Ok(opened)
     };
     Ok(Out(blocking(deploy).await?))
 }
 
-async fn rollback(State(app): Shared, Json(request): Json<RollbackRequest>) -> Answer<api::control::Opened> {
-    Ok(Out(blocking(move || desk::rollback(&app, &request)).await?))
+async fn rollback(State(app): Shared, caller: Caller, Json(request): Json<RollbackRequest>) -> Answer<api::control::Opened> {
+    Ok(Out(blocking(move || desk::rollback(&app, &caller, &request)).await?))
 }
 
-async fn services(State(app): Shared) -> Answer<Vec<api::control::ServiceStatus>> {
-    Ok(Out(blocking(move || status::services(&app)).await?))
+async fn services(State(app): Shared, caller: Caller) -> Answer<Vec<api::control::ServiceStatus>> {
+    caller.services();
+    let mut all = blocking(move || status::services(&app)).await?;
+    all.retain(|status| caller.sees(&status.service));
+    Ok(Out(all))
 }
 
 async fn service(State(app): Shared, Name(name): Name<ServiceName>) -> Answer<api::control::ServiceStatus> {
@@ -164,9 +126,28 @@ struct OfService {
 /// Each rotation that is listed is folded; nobody reads a thousand of them.
 const ROTATIONS_MAX: u64 = 1_000;
 
-async fn rotations(State(app): Shared, Params(of): Params<OfService>) -> Answer<Vec<api::control::RotationStatus>> {
+async fn rotations(State(app): Shared, caller: Caller, Params(of): Params<OfService>) -> Answer<Vec<api::control::RotationStatus>> {
     let limit = of.limit.unwrap_or(50).min(ROTATIONS_MAX);
-    Ok(Out(blocking(move || status::rotations(&app, of.service.as_ref(), limit)).await?))
+    let list = move || {
+        let services: Vec<Option<ServiceName>> = match (&of.service, caller.services()) {
+            (Some(service), _) => {
+                caller.must_see(service)?;
+                vec![of.service]
+            }
+            (None, None) => vec![None],
+            (None, Some(services)) => services.iter().cloned().map(Some).collect(),
+        };
+        let mut all = Vec::new();
+        for service in &services {
+            all.extend(status::rotations(&app, service.as_ref(), limit)?);
+        }
+        if services.len() > 1 {
+            all.sort_by_key(|r| std::cmp::Reverse(r.opened));
+            all.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        }
+        Ok(all)
+    };
+    Ok(Out(blocking(list).await?))
 }
 
 async fn rotation(State(app): Shared, Name(id): Name<RotationId>) -> Answer<api::control::RotationStatus> {
@@ -189,20 +170,28 @@ async fn rotation_events(State(app): Shared, Name(id): Name<RotationId>, Params(
     Ok(Out(lines.await?))
 }
 
-async fn ask(State(app): Shared, Name(id): Name<RotationId>, Json(request): Json<AskRequest>) -> Answer<serde_json::Value> {
-    blocking(move || app.store.write(|tx| tx.ask(&id, request.ask, &request.by, app.now()))).await?;
+async fn ask(State(app): Shared, caller: Caller, Name(id): Name<RotationId>, Json(request): Json<AskRequest>) -> Answer<serde_json::Value> {
+    blocking(move || app.store.write(|tx| tx.ask(&id, request.ask, &caller.signed(), app.now()))).await?;
     Ok(Out(serde_json::json!({})))
 }
 
-async fn rollout(State(app): Shared, Name(id): Name<RolloutId>) -> Answer<RolloutSeen> {
+async fn rollout(State(app): Shared, caller: Caller, Name(id): Name<RolloutId>) -> Answer<RolloutSeen> {
     let seen = blocking(move || {
         app.store.read(|r| r.rollout_seen(&id))?.ok_or_else(|| Fault::yours("not-found", format!("there is no rollout {id}")))
     });
-    Ok(Out(seen.await?))
+    let seen = seen.await?;
+    // A plan of several services is told to who is for all of them.
+    caller.services();
+    seen.plan.tiers.iter().flat_map(|(_, services)| services).try_for_each(|(spec, _)| caller.must_see(&spec.name))?;
+    Ok(Out(seen))
 }
 
-async fn releases(State(app): Shared, Params(of): Params<OfService>) -> Answer<Vec<api::control::ReleaseRow>> {
-    Ok(Out(blocking(move || lists::releases(&app, of.service.as_ref())).await?))
+async fn releases(State(app): Shared, caller: Caller, Params(of): Params<OfService>) -> Answer<Vec<api::control::ReleaseRow>> {
+    of.service.as_ref().map_or(Ok(()), |service| caller.must_see(service))?;
+    caller.services();
+    let mut all = blocking(move || lists::releases(&app, of.service.as_ref())).await?;
+    all.retain(|row| caller.sees(&row.release.service));
+    Ok(Out(all))
 }
 
 async fn images(State(app): Shared) -> Answer<Vec<api::control::ImageRow>> {
@@ -223,12 +212,23 @@ async fn image_events(State(app): Shared, Params(p): Params<After>) -> Answer<Ve
     Ok(Out(blocking(move || upkeep::events(&app, model::Time(p.after))).await?))
 }
 
-async fn alarms(State(app): Shared) -> Out<Vec<api::fleet::Alarm>> {
-    Out(crate::fleet::alarms(&app).await)
+/// What is of no one service concerns who is for all of them.
+fn is_for(caller: &Caller, service: Option<&ServiceName>) -> bool {
+    service.map_or(caller.services().is_none(), |service| caller.sees(service))
 }
 
-async fn fleet_events(State(app): Shared, Params(p): Params<After>) -> Answer<Vec<api::fleet::Happened>> {
-    Ok(Out(crate::fleet::happened(&app, p.after).await?))
+async fn alarms(State(app): Shared, caller: Caller) -> Out<Vec<api::fleet::Alarm>> {
+    let mut all = crate::fleet::alarms(&app).await;
+    caller.services();
+    all.retain(|alarm| is_for(&caller, alarm.service.as_ref()));
+    Out(all)
+}
+
+async fn fleet_events(State(app): Shared, caller: Caller, Params(p): Params<After>) -> Answer<Vec<api::fleet::Happened>> {
+    let mut all = crate::fleet::happened(&app, p.after).await?;
+    caller.services();
+    all.retain(|happened| is_for(&caller, happened.service.as_ref()));
+    Ok(Out(all))
 }
 
 async fn image_history(State(app): Shared, Name(name): Name<ImageName>) -> Answer<api::control::ImageHistory> {
@@ -237,27 +237,40 @@ async fn image_history(State(app): Shared, Name(name): Name<ImageName>) -> Answe
 
 async fn image_rebuild(
     State(app): Shared,
+    caller: Caller,
     Name(name): Name<ImageName>,
     Json(request): Json<api::control::RebuildRequest>,
 ) -> Answer<serde_json::Value> {
-    blocking(move || upkeep::rebuild(&app, &name, &request)).await?;
+    caller.about(name.as_str());
+    blocking(move || upkeep::rebuild(&app, caller.name(), &name, &request)).await?;
     Ok(Out(serde_json::json!({})))
 }
 
-async fn image_revoke(State(app): Shared, Json(request): Json<api::control::RevokeRequest>) -> Answer<api::control::RevokeAnswer> {
-    Ok(Out(blocking(move || upkeep::revoke(&app, &request)).await?))
+async fn image_revoke(
+    State(app): Shared,
+    caller: Caller,
+    Json(request): Json<api::control::RevokeRequest>,
+) -> Answer<api::control::RevokeAnswer> {
+    caller.about(&request.digest);
+    // It stands in the image's life, in events and in alarms.
+    model::text::line(&request.why).map_err(|wrong| Fault { code: "bad-reason".to_string(), ..wrong.into() })?;
+    Ok(Out(blocking(move || upkeep::revoke(&app, caller.name(), &request)).await?))
 }
 
-async fn instances(State(app): Shared, Params(of): Params<OfService>) -> Answer<Vec<api::control::InstanceRow>> {
-    Ok(Out(blocking(move || lists::instances(&app, of.service.as_ref())).await?))
+async fn instances(State(app): Shared, caller: Caller, Params(of): Params<OfService>) -> Answer<Vec<api::control::InstanceRow>> {
+    of.service.as_ref().map_or(Ok(()), |service| caller.must_see(service))?;
+    caller.services();
+    let mut all = blocking(move || lists::instances(&app, of.service.as_ref())).await?;
+    all.retain(|row| caller.sees(&row.service));
+    Ok(Out(all))
 }
 
-async fn step_check(State(app): Shared, Json(request): Json<StepRequest>) -> Answer<api::control::StepAnswer> {
-    Ok(Out(blocking(move || steps::check(&app, &request)).await?))
+async fn step_check(State(app): Shared, caller: Caller, Json(request): Json<StepRequest>) -> Answer<api::control::StepAnswer> {
+    Ok(Out(blocking(move || steps::check(&app, &caller, &request)).await?))
 }
 
-async fn step_run(State(app): Shared, Json(request): Json<StepRequest>) -> Answer<api::control::StepAnswer> {
-    Ok(Out(blocking(move || steps::run(&app, &request)).await?))
+async fn step_run(State(app): Shared, caller: Caller, Json(request): Json<StepRequest>) -> Answer<api::control::StepAnswer> {
+    Ok(Out(blocking(move || steps::run(&app, &caller, &request)).await?))
 }
 
 async fn sweep(State(app): Shared) -> Answer<api::control::GcAnswer> {
@@ -268,6 +281,49 @@ async fn adoptions(State(app): Shared) -> Answer<Vec<api::control::Adoption>> {
     Ok(Out(blocking(move || adopt::plan(&app)).await?))
 }
 
-async fn take_over(State(app): Shared, Json(request): Json<api::control::AdoptRequest>) -> Answer<Vec<api::control::Adoption>> {
-    Ok(Out(blocking(move || adopt::adopt(&app, &request)).await?))
+async fn take_over(
+    State(app): Shared,
+    caller: Caller,
+    Json(request): Json<api::control::AdoptRequest>,
+) -> Answer<Vec<api::control::Adoption>> {
+    Ok(Out(blocking(move || adopt::adopt(&app, &caller.signed(), &request)).await?))
+}
+
+async fn policy(State(app): Shared) -> Answer<model::access::HostPolicy> {
+    Ok(Out(blocking(move || app.access.policy()).await?))
+}
+
+async fn tokens(State(app): Shared) -> Answer<Vec<api::control::TokenRow>> {
+    Ok(Out(blocking(move || app.access.tokens().list()).await?))
+}
+
+async fn token_create(
+    State(app): Shared,
+    caller: Caller,
+    Json(request): Json<api::control::TokenRequest>,
+) -> Answer<api::control::TokenMade> {
+    caller.about(&request.name);
+    Ok(Out(blocking(move || app.access.tokens().create(&request, caller.name(), app.now())).await?))
+}
+
+async fn token_revoke(State(app): Shared, caller: Caller, Json(request): Json<api::control::TokenRevoke>) -> Answer<serde_json::Value> {
+    caller.about(&request.name);
+    blocking(move || app.access.tokens().revoke(&request.name)).await?;
+    Ok(Out(serde_json::json!({})))
+}
+
+#[derive(Deserialize)]
+struct Limit {
+    #[serde(default = "Limit::default")]
+    limit: usize,
+}
+
+impl Limit {
+    fn default() -> usize {
+        100
+    }
+}
+
+async fn audit(State(app): Shared, Params(p): Params<Limit>) -> Answer<Vec<api::control::AuditLine>> {
+    Ok(Out(blocking(move || app.access.audit.read(p.limit)).await?))
 }

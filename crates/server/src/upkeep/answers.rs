@@ -91,7 +91,7 @@ pub fn history(app: &App, name: &ImageName) -> Result<ImageHistory, Fault> {
 }
 
 /// Looks at the mirrors now, and bakes if something is new, whatever the schedule says.
-pub fn rebuild(app: &App, name: &ImageName, request: &RebuildRequest) -> Result<(), Fault> {
+pub fn rebuild(app: &App, by: &str, name: &ImageName, request: &RebuildRequest) -> Result<(), Fault> {
     let upkeep = of(app)?;
     let life = life_of(upkeep, name)?;
     if life.recipe.is_none() {
@@ -102,9 +102,9 @@ pub fn rebuild(app: &App, name: &ImageName, request: &RebuildRequest) -> Result<
     upkeep.edit(name, |life| {
         life.trouble = None;
         if request.again {
-            life.try_again(at, &request.by);
+            life.try_again(at, by);
         }
-        life.wanted = Some(Wanted { at, by: request.by.clone() });
+        life.wanted = Some(Wanted { at, by: by.to_string() });
     })?;
     app.bell.ring();
     Ok(())
@@ -129,7 +129,7 @@ fn find(app: &App, prefix: &str) -> Result<(ImageName, Digest), Fault> {
     }
 }
 
-pub fn revoke(app: &App, request: &RevokeRequest) -> Result<RevokeAnswer, Fault> {
+pub fn revoke(app: &App, by: &str, request: &RevokeRequest) -> Result<RevokeAnswer, Fault> {
     let upkeep = of(app)?;
     let (name, digest) = find(app, &request.digest)?;
     let life = upkeep.load(&name)?;
@@ -151,20 +151,20 @@ pub fn revoke(app: &App, request: &RevokeRequest) -> Result<RevokeAnswer, Fault>
         let told = format!("a rollout of {} is under way", digest.short());
         return Err(Fault::yours("busy", told).hint("return or stop its rotations first (`afresh status` shows them), then revoke it"));
     }
-    let why = format!("{} says: {}", request.by, request.why);
+    let why = format!("{} says: {}", by, request.why);
     upkeep.try_edit(&name, |life| {
         let work = life.work.clone();
         act::bad(upkeep, life, &digest, State::Revoked, &why, now)?;
         life.work = work.filter(|w| !matches!(w, Work::Test(t) if t.digest == digest));
         if request.replace {
-            life.replace = Some(Replace { digest: digest.clone(), by: request.by.clone() });
+            life.replace = Some(Replace { digest: digest.clone(), by: by.to_string() });
         }
         Ok(())
     })?;
     let under_way = under_way(app, &digest)?;
     if request.replace {
         for id in &under_way {
-            app.store.write(|tx| tx.ask(id, Ask::Return, &request.by, app.now()))?;
+            app.store.write(|tx| tx.ask(id, Ask::Return, by, app.now()))?;
         }
     }
     app.bell.ring();
@@ -204,6 +204,11 @@ pub fn refuse(app: &App, release: &Release) -> Result<(), Fault> {
     let refuse_bad = image::read_policy(&upkeep.layout)?.unwrap_or_default().refuse_bad;
     image::life::may_begin(&upkeep.layout, &release.image, refuse_bad)
         .map_err(|f| Fault { message: format!("{}: {}", release.service, f.message), ..f })
+}
+
+/// The recipe that this host has of an image.
+pub fn recipe(app: &App, name: &ImageName) -> Result<Option<model::ImageSpec>, Fault> {
+    app.upkeep.as_ref().map_or(Ok(None), |upkeep| Ok(upkeep.load(name)?.recipe))
 }
 
 /// What gc must leave: what is on its way, and what would be gone back to.

@@ -15,7 +15,7 @@ mod sight;
 mod standing;
 mod test;
 
-pub use answers::{history, lives, rebuild, refuse, revoke, spared};
+pub use answers::{history, lives, rebuild, recipe, refuse, revoke, spared};
 pub use factory::{Factory, Fresh, Made};
 pub use standing::{all, events};
 

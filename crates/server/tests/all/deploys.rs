@@ -108,7 +108,7 @@ async fn rollback_and_an_earlier_release_bring_the_whole_release_in_a_new_group(
 }
 
 async fn rollback(house: &House, to: Option<u64>) -> Result<Opened, Fault> {
-    house.client().post("/v1/rollback", &RollbackRequest { service: name("web"), to, by: "me".into() }).await
+    house.client().post("/v1/rollback", &RollbackRequest { service: name("web"), to }).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,7 +137,7 @@ async fn users_pause_resume_return_and_stop() {
     assert_eq!(r.verdict, Some(Verdict::Stopped));
     house.fake.state().slow = false;
     let closed: Result<serde_json::Value, Fault> =
-        house.client().post(&format!("/v1/rotations/{id}/ask"), &AskRequest { ask: Ask::Pause, by: "me".into() }).await;
+        house.client().post(&format!("/v1/rotations/{id}/ask"), &AskRequest { ask: Ask::Pause }).await;
     assert_eq!(closed.unwrap_err().code, "closed");
     // The next deploy throws away what the stopped one left.
     let r = house.through(&web("one")).await;

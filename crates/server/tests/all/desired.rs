@@ -13,7 +13,7 @@ fn of_count(program: &str, count: u32) -> DeployRequest {
 }
 
 async fn rollback(house: &House, to: Option<u64>) -> RotationStatus {
-    let request = RollbackRequest { service: name("web"), to, by: "me".into() };
+    let request = RollbackRequest { service: name("web"), to };
     let opened: Opened = house.client().post("/v1/rollback", &request).await.unwrap();
     house.end(&opened.rotations[0]).await
 }

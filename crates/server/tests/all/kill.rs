@@ -128,7 +128,17 @@ async fn child_that_is_killed() {
     let layout = Layout::new(&dir);
     let far = Arc::new(Far(Path::new(&dir).join("world.sock")));
     let holder = server::node_id(&layout).unwrap();
-    let config = server::Config { layout, listen: None, holder, provider: far.clone(), router: far.clone(), images: far, upkeep: None };
+    let config = server::Config {
+        layout,
+        listen: None,
+        token: None,
+        policy: "/nonexistent".into(),
+        holder,
+        provider: far.clone(),
+        router: far.clone(),
+        images: far,
+        upkeep: None,
+    };
     server::run(config).await.unwrap();
 }
 

@@ -182,7 +182,7 @@ async fn steps_are_checked_and_run_and_a_second_run_changes_nothing() {
         let client = house.client();
         async move { client.post::<_, StepAnswer>(path, &request).await }
     };
-    let of = |step| StepRequest::Of { rotation: r.id.clone(), step, by: "me".into() };
+    let of = |step| StepRequest::Of { rotation: r.id.clone(), step };
     for n in 0..r.plan.steps.len() as u32 {
         let answer = step("/v1/steps/check", of(n)).await.unwrap();
         assert_eq!(answer.state, StepState::Satisfied, "{answer:?}");
@@ -191,7 +191,7 @@ async fn steps_are_checked_and_run_and_a_second_run_changes_nothing() {
     assert_eq!(step("/v1/steps/check", of(99)).await.unwrap_err().code, "not-found");
 
     let group = GroupName::new("web-r1-1").unwrap();
-    let hand = |step| StepRequest::Hand { service: name("web"), step, by: "me".into() };
+    let hand = |step| StepRequest::Hand { service: name("web"), step };
     let scale = Step::Scale { group: group.clone(), count: 4 };
     assert_eq!(step("/v1/steps/check", hand(scale.clone())).await.unwrap().state, StepState::NotYet);
     let counters = |house: &House| {

@@ -73,14 +73,14 @@ async fn adoptions(house: &House) -> Vec<Adoption> {
 }
 
 async fn adopt(house: &House, services: &[&str]) -> Result<Vec<Adoption>, Fault> {
-    let request = AdoptRequest { services: services.iter().map(|s| name(s)).collect(), by: "me".into() };
+    let request = AdoptRequest { services: services.iter().map(|s| name(s)).collect() };
     house.client().post("/v1/adopt", &request).await
 }
 
 /// Every way to change something is refused, everywhere it is said, and nothing in the world moves.
 async fn held(house: &House) {
     let before = (house.fake.running(), house.fake.weights("web"), house.fake.state().launched);
-    let back = RollbackRequest { service: name("web"), to: None, by: "me".into() };
+    let back = RollbackRequest { service: name("web"), to: None };
     assert!(house.client().post::<_, api::control::Opened>("/v1/rollback", &back).await.is_err());
     for fault in [
         house.deploy(&web("v2")).await.err().map(|f| f.code),

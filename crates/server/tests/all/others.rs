@@ -10,7 +10,7 @@ fn worker(program: &str) -> DeployRequest {
 }
 
 async fn step(house: &House, way: &str, service: &str, step: Step) -> Result<StepAnswer, Fault> {
-    let request = StepRequest::Hand { service: name(service), step, by: "me".into() };
+    let request = StepRequest::Hand { service: name(service), step };
     house.client().post(&format!("/v1/steps/{way}"), &request).await
 }
 
@@ -71,7 +71,7 @@ async fn a_journal_that_names_another_services_group_wedges_nothing() {
     house.start().await;
     let id = RotationId::new("web.2").unwrap();
     house.until(&id, |r| r.waits.is_some() || r.verdict.is_some()).await;
-    let _ = house.client().post::<_, serde_json::Value>("/v1/rotations/web.2/ask", &AskRequest { ask: Ask::Stop, by: "me".into() }).await;
+    let _ = house.client().post::<_, serde_json::Value>("/v1/rotations/web.2/ask", &AskRequest { ask: Ask::Stop }).await;
     house.end(&id).await;
     // The next rotations of both services go through, and nobody retires the other's servers.
     let r = house.through(&web("two")).await;

@@ -228,7 +228,7 @@ async fn one_that_fails_goes_back_everywhere_and_is_not_tried_again_until_it_dif
         })
         .await;
     // Somebody who knows better asks for it: it is tried once more, and is as bad as before.
-    let again = RebuildRequest { by: "me".into(), again: true };
+    let again = RebuildRequest { again: true };
     let _: serde_json::Value = keeper.house.client().post("/v1/images/base/rebuild", &again).await.unwrap();
     keeper
         .until("a second end", async || {
@@ -301,7 +301,7 @@ async fn a_revoked_image_is_refused_told_and_replaced() {
     keeper.bakery.set(|s| s.newest = 'b');
     keeper.stands("b").await;
     let revoke = async |digest: &str, replace: bool| -> Result<RevokeAnswer, Fault> {
-        let request = RevokeRequest { digest: digest.into(), why: "a key was baked in".into(), by: "me".into(), replace };
+        let request = RevokeRequest { digest: digest.into(), why: "a key was baked in".into(), replace };
         keeper.house.client().post("/v1/images/revoke", &request).await
     };
     for (bad, code) in [("", "bad-digest"), ("bbb", "bad-digest"), ("zzzzzzzz", "bad-digest"), ("123456", "not-found")] {

@@ -285,7 +285,6 @@ pub fn request(specs: Vec<ServiceSpec>, service: Option<&str>) -> DeployRequest 
         images: [(ImageName::new("base").unwrap(), digest('a'))].into(),
         artifacts: BTreeMap::new(),
         release: None,
-        by: "test@here".into(),
     }
 }
 
@@ -307,7 +306,17 @@ impl House {
         let layout = Layout::new(self.dir.path());
         let holder = server::node_id(&layout).unwrap();
         let fake = self.fake.clone();
-        Config { layout, listen: None, holder, provider: fake.clone(), router: fake.clone(), images: fake, upkeep: None }
+        Config {
+            layout,
+            listen: None,
+            token: None,
+            policy: self.dir.path().join("policy.hcl"),
+            holder,
+            provider: fake.clone(),
+            router: fake.clone(),
+            images: fake,
+            upkeep: None,
+        }
     }
 
     pub async fn start(&mut self) {
@@ -362,8 +371,26 @@ impl House {
     }
 
     pub async fn ask(&self, id: &RotationId, ask: Ask) {
-        let request = AskRequest { ask, by: "me".into() };
+        let request = AskRequest { ask };
         let _: serde_json::Value = self.client().post(&format!("/v1/rotations/{id}/ask"), &request).await.unwrap();
+    }
+
+    /// A token that the administrator makes.
+    pub async fn token(&self, name: &str, grant: model::access::Grant) -> String {
+        let made: TokenMade = self.client().post("/v1/tokens", &TokenRequest { name: name.into(), grant }).await.unwrap();
+        made.token
+    }
+
+    pub async fn until_rollout(&self, id: &RolloutId) {
+        let begun = Instant::now();
+        loop {
+            let seen: RolloutSeen = self.client().get(&format!("/v1/rollouts/{id}")).await.unwrap();
+            if seen.end.is_some() {
+                return;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "it never ends: {seen:#?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     pub async fn status(&self, service: &str) -> ServiceStatus {

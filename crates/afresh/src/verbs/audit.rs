@@ -1,0 +1,40 @@
+//! `audit`: who changed what, and who was refused.
+
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::show;
+use api::control::AuditLine;
+use clap::Args;
+
+/// List changes and refusals: who, from where, what, and what came of it
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Files: DATA/audit/changes.log and refusals.log, one JSON object a line, turned over at 4 MiB.\n\nExample:\n  afresh audit --refused --limit 20"
+)]
+pub struct Audit {
+    /// So many of the newest
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+    /// Only what was refused
+    #[arg(long)]
+    refused: bool,
+}
+
+impl Audit {
+    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let path = format!("/v1/audit?limit={}", self.limit);
+        let mut lines: Vec<AuditLine> = context.wait(async { Ok(context.api().get(&path).await?) })?;
+        lines.retain(|line| !self.refused || line.is_refusal());
+        if context.json {
+            show::json(&lines);
+            return Ok(Exit::Succeeded);
+        }
+        let rows = lines.into_iter().map(|line| {
+            let words = if line.message.is_empty() { line.reason } else { line.message };
+            vec![show::clock(line.at), line.who, line.from, line.what, line.on, line.outcome, line.code, words]
+        });
+        show::line(show::table(&["time", "who", "from", "what", "on", "outcome", "code", "words"], rows.collect()));
+        Ok(Exit::Succeeded)
+    }
+}

@@ -1,0 +1,132 @@
+//! Somebody whose request is being answered.
+
+use model::access::{Grant, Role};
+use model::{Fault, ServiceName, TierName};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The other end of a connection, as the kernel names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Peer {
+    Uid(u32),
+    Ip(IpAddr),
+}
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Peer::Uid(uid) => write!(f, "unix uid {uid}"),
+            Peer::Ip(ip) => write!(f, "tcp {ip}"),
+        }
+    }
+}
+
+#[derive(Clone)]
+pub struct Caller(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    grant: Grant,
+    /// None: all.
+    services: Option<BTreeSet<ServiceName>>,
+    reason: Option<String>,
+    about: Mutex<BTreeSet<String>>,
+    consulted: AtomicBool,
+}
+
+impl Caller {
+    pub fn new(name: String, grant: Grant, services: Option<BTreeSet<ServiceName>>, reason: Option<String>) -> Self {
+        Self(Arc::new(Inner { name, grant, services, reason, about: Mutex::default(), consulted: AtomicBool::new(false) }))
+    }
+
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    pub fn role(&self) -> Role {
+        self.0.grant.role
+    }
+
+    pub fn is_admin(&self) -> bool {
+        self.role() == Role::Admin
+    }
+
+    /// Who asks and why, for the journal: `root`, `token:ci (release 1.4)`.
+    pub fn signed(&self) -> String {
+        match &self.0.reason {
+            Some(reason) => format!("{} ({reason})", self.0.name),
+            None => self.0.name.clone(),
+        }
+    }
+
+    /// The services that the caller is for; None: all of them.
+    pub fn services(&self) -> Option<&BTreeSet<ServiceName>> {
+        self.0.consulted.store(true, Ordering::Relaxed);
+        self.0.services.as_ref()
+    }
+
+    pub fn sees(&self, service: &ServiceName) -> bool {
+        self.services().is_none_or(|all| all.contains(service))
+    }
+
+    pub fn must_see(&self, service: &ServiceName) -> Result<(), Fault> {
+        self.about(service.as_str());
+        if self.sees(service) { Ok(()) } else { Err(self.not_for(service)) }
+    }
+
+    /// `tier`: the one that the service shall be in. Nobody moves a service of another tier into one of theirs: what is in the
+    /// caller's tiers now is among its services, and what is there already under another tier is not.
+    pub fn must_deploy(&self, service: &ServiceName, tier: Option<&TierName>, is_new: bool) -> Result<(), Fault> {
+        self.about(service.as_str());
+        self.must_have(Role::Deploy)?;
+        let joins = is_new && tier.is_some_and(|tier| self.0.grant.tiers.contains(tier));
+        let leaves = tier.is_some_and(|tier| !self.0.grant.services.contains(service) && !self.0.grant.tiers.contains(tier));
+        match self.services() {
+            None => Ok(()),
+            Some(all) if (all.contains(service) && !leaves) || joins => Ok(()),
+            Some(_) => Err(self.not_for(service)),
+        }
+    }
+
+    pub fn must_have(&self, role: Role) -> Result<(), Fault> {
+        if self.role() >= role {
+            return Ok(());
+        }
+        let told = format!("{} has role {}, and this needs role {}", self.0.name, self.role().name(), role.name());
+        Err(Fault::yours("forbidden", told).hint("an administrator can do it, or give a token with that role: `afresh token create`"))
+    }
+
+    /// Of a path that is there and of which no rule says who may use it.
+    pub fn must_have_rule(&self) -> Result<(), Fault> {
+        Err(Fault::yours("forbidden", "no rule says who may make this call").hint("this is a bug of ours: report it"))
+    }
+
+    fn not_for(&self, service: &ServiceName) -> Fault {
+        Fault::yours("forbidden", format!("{} is not for service {service}", self.0.name))
+            .hint("an administrator can do it, or give a token for that service: `afresh token create`")
+    }
+
+    /// What the audit names beside the path.
+    pub fn about(&self, what: &str) {
+        let mut about = self.0.about.lock().unwrap_or_else(PoisonError::into_inner);
+        if about.len() < 20 {
+            about.insert(model::text::shown(what, 80));
+        }
+    }
+
+    pub fn subjects(&self) -> String {
+        let about = self.0.about.lock().unwrap_or_else(PoisonError::into_inner);
+        about.iter().map(String::as_str).collect::<Vec<_>>().join(",")
+    }
+
+    pub fn reason(&self) -> Option<&str> {
+        self.0.reason.as_deref()
+    }
+
+    /// A caller for some services only was answered, and nobody looked which: a mistake of ours that must not pass as an answer.
+    pub fn was_passed_over(&self) -> bool {
+        self.0.services.is_some() && !self.0.consulted.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,83 @@
+//! What the host policy and the caller's services have to say about one thing that is asked for. The administrator is not asked.
+
+use super::Caller;
+use crate::app::App;
+use model::{Digest, Fault, ImageName, Release, ServiceFile, ServiceName, ServiceSpec, Step};
+
+/// Whether this may run: the caller's own service, within the host policy.
+pub fn deploy(app: &App, caller: &Caller, spec: &ServiceSpec) -> Result<(), Fault> {
+    let now = app.store.read(|r| r.service(&spec.name))?.map(|row| row.spec.tier);
+    caller.must_deploy(&spec.name, Some(&spec.tier), now.is_none())?;
+    if caller.is_admin() {
+        return Ok(());
+    }
+    app.access.policy()?.permits(spec)
+}
+
+/// Whether these are the objects that the release's own names stand for: a digest is not a way to another service's code.
+pub fn release(app: &App, caller: &Caller, release: &Release) -> Result<(), Fault> {
+    if caller.is_admin() {
+        return Ok(());
+    }
+    let foreign = |what: &str, digest: &Digest| {
+        Err(Fault::yours("forbidden", format!("{}: {what} {} is not this service's", release.service, digest.short()))
+            .hint("an administrator can deploy it"))
+    };
+    let rows = app.store.read(|r| r.releases(None))?;
+    if let Some(artifact) = &release.artifact {
+        let mut users =
+            rows.iter().filter(|row| row.release.artifact.as_ref() == Some(artifact)).map(|row| &row.release.service).peekable();
+        if users.peek().is_some() && !users.any(|service| caller.sees(service)) {
+            return foreign("artifact", artifact);
+        }
+    }
+    let is_named = |name: &Option<ImageName>| name.as_ref() == Some(&release.image_name);
+    if !app.images.kept()?.iter().any(|kept| kept.digest == release.image && is_named(&kept.image)) {
+        return foreign("image", &release.image);
+    }
+    Ok(())
+}
+
+/// Recipes come with every request, and serve bakes what it has learned: a new one is taken from who may give one, and nobody else.
+pub fn recipes(app: &App, caller: &Caller, file: &ServiceFile) -> Result<(), Fault> {
+    if caller.is_admin() {
+        return Ok(());
+    }
+    let policy = app.access.policy()?;
+    for (name, image) in &file.images {
+        if crate::upkeep::recipe(app, name)?.as_ref() != Some(image) {
+            caller.about(name.as_str());
+            policy.permits_recipe(caller.name(), image)?;
+        }
+    }
+    Ok(())
+}
+
+/// A step by hand names groups and a route; each must be the service's own, whoever asks for it.
+pub fn step(app: &App, caller: &Caller, service: &ServiceName, step: &Step) -> Result<(), Fault> {
+    caller.must_deploy(service, None, false)?;
+    if caller.is_admin() {
+        return Ok(());
+    }
+    let mut groups: Vec<_> = step.group().into_iter().collect();
+    let policy = app.access.policy()?;
+    match step {
+        Step::Check { of, .. } => {
+            groups.push(of);
+            policy.permits_checks(service)?;
+        }
+        Step::Scale { count, .. } => policy.permits_count(service, *count)?,
+        Step::Shift { route, weights } => {
+            groups.extend(weights.keys());
+            if route.as_str() != service.as_str() {
+                return Err(Fault::yours("forbidden", format!("route {route} is not of service {service}")));
+            }
+        }
+        Step::Bake { .. } => caller.must_have(model::access::Role::Admin)?,
+        Step::Soak { .. } | Step::Drain { .. } | Step::Retire { .. } => {}
+    }
+    match groups.iter().find(|group| group.parts().is_none_or(|(owner, ..)| owner != *service)) {
+        Some(group) => Err(Fault::yours("forbidden", format!("group {group} is not of service {service}"))),
+        None => Ok(()),
+    }
+}
