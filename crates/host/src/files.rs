@@ -13,6 +13,7 @@ use crate::disk::{self, Read};
 use crate::history::About;
 use crate::keeper::{Keeper, sum_path};
 use crate::reconcile::told;
+use crate::record::Record;
 use crate::state::{Group, Held, State, Stray, Told};
 use ::disk::Lasting;
 use ::disk::state::{self as copies, Found, Mark};
@@ -170,6 +171,39 @@ pub fn verify(keeper: &Keeper, state: &mut State, now: Instant) {
         };
         if let Some(group) = state.groups.get_mut(&name) {
             group.mark = mark;
+        }
+    }
+}
+
+/// What an instance is; a copy of it that is damaged is written again.
+pub fn read_record(keeper: &Keeper, place: &disk::Place) -> Read<Record> {
+    let path = place.record();
+    match disk::read_state::<Record>(&path) {
+        Found::Absent => Read::Missing,
+        Found::Damaged(why) => Read::Bad(why),
+        Found::Good(good) => {
+            let record = good.value;
+            let written = if good.twice { None } else { Some(disk::write_json_quick(&path, &record)) };
+            match written {
+                None => {}
+                Some(Ok(())) => {
+                    if let Some(damage) = good.damage {
+                        keeper.counters.change(|c| c.mended += 1);
+                        let about = About {
+                            service: Some(record.release.service.clone()),
+                            group: Some(record.group.clone()),
+                            instance: Some(record.id.clone()),
+                        };
+                        keeper.history.add(
+                            HappenedKind::Mended,
+                            about,
+                            &format!("{damage}; it was written again, and no server was touched"),
+                        );
+                    }
+                }
+                Some(Err(fault)) => tracing::warn!("{fault}"),
+            }
+            Read::Good(record)
         }
     }
 }

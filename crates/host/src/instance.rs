@@ -36,7 +36,7 @@ const SHIM_LEAVES_WITHIN: Duration = Duration::from_secs(10);
 pub fn adopt(keeper: &Arc<Keeper>) {
     for name in disk::names(&keeper.layout.instances()) {
         let dir = keeper.layout.instances().join(&name);
-        let record = match disk::read_json::<Record>(&Place(dir.clone()).record()) {
+        let record = match files::read_record(keeper, &Place(dir.clone())) {
             Read::Good(record) if record.id.as_str() == name => at_home(keeper, &dir, record),
             // It runs and cannot be followed: ending it for a damaged file would be worse.
             read if runs(&Place(dir.clone())) && !name.starts_with('.') => {

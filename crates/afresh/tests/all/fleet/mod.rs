@@ -137,8 +137,10 @@ fn servers_and_state_files() {
             get(addr, "/cgi-bin/eat", 5_000).unwrap();
             vec![victim]
         }),
-        healed(f, "groups file cut short, keeper and a server killed", Loss::Some, "groups/web-r1-1.json", |f| without_declaration(f, cut)),
-        healed(f, "groups file removed, keeper and a server killed", Loss::Some, "groups/web-r1-1.json", |f| {
+        healed(f, "groups file cut short, keeper and a server killed", Loss::Some, "groups/web-r1-1.json: its digest", |f| {
+            without_declaration(f, cut)
+        }),
+        healed(f, "groups file removed, keeper and a server killed", Loss::Some, "groups/web-r1-1.json: it is missing", |f| {
             without_declaration(f, remove)
         }),
         healed(f, "a byte of a server's record flipped, keeper killed", Loss::None, "record.json", |f| {
@@ -151,8 +153,11 @@ fn servers_and_state_files() {
             Vec::new()
         }),
     ];
-    for (name, harm) in [("routes file cut short, balancer killed", cut as fn(&Path)), ("routes file removed, balancer killed", remove)] {
-        rows.push(healed(f, name, Loss::Some, "routes/web.json", |f| {
+    for (name, harm, said) in [
+        ("routes file cut short, balancer killed", cut as fn(&Path), "routes/web.json: its digest"),
+        ("routes file removed, balancer killed", remove, "routes/web.json: it is missing"),
+    ] {
+        rows.push(healed(f, name, Loss::Some, said, |f| {
             harm(&routes);
             f.kill_role("proxy");
             f.kill_data_plane();
@@ -316,7 +321,7 @@ fn directories() {
         whole: format!("{whole:?}"),
         wrong,
     });
-    fs::remove_dir_all(&copy).unwrap();
+    let _ = fs::remove_dir_all(&copy);
 
     // Moved, while its servers serve; and then a link to it.
     for (name, link) in [("the data directory is moved", false), ("the data directory is a symbolic link", true)] {
