@@ -257,7 +257,13 @@ fn a_disk_without_room() {
         wrong.push(said.clone());
     }
     let whole = whole.map_or_else(|why| why, |took| format!("{:.1} s", took.as_secs_f64()));
-    rows.push(Row { fault: "`up` of a fleet that is there, below 2 GiB", users: format!("0 of {sent} failed"), said, whole, wrong });
+    rows.push(Row {
+        fault: "`up` of a fleet that is there, below 2 GiB",
+        users: format!("{} of {sent} failed", failed.values().sum::<u64>()),
+        said,
+        whole,
+        wrong,
+    });
     drop(fleet);
     drop(disk);
     print(&rows);
