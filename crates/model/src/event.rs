@@ -1,6 +1,6 @@
 //! Lines of a rotation's journal. Its state is the fold of these and nothing else.
 
-use crate::{Direction, Fence, GroupName, Plan, RotationId, ServiceSpec, Stamp, Standing, Time};
+use crate::{Direction, Fence, GroupName, Plan, RotationId, ServiceSpec, Stamp, Standing, Steady, Time};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -31,6 +31,9 @@ pub enum Event {
         /// For a soak: where the counters stood. Errors are what came since.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         mark: Option<TrafficMark>,
+        /// When, by a clock that never steps: a later driver on the same clock goes on counting from here.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        clock: Option<Steady>,
     },
     /// `seen` is one sentence on what was observed.
     StepSatisfied {

@@ -35,5 +35,5 @@ pub use route::{GroupTraffic, RouteHeld, RouteSeen, RouteSpec, TargetSeen};
 pub use spec::{
     Check, Drain, FewRequests, Health, ImageCheck, ImageProbe, ImageSpec, Limits, Probe, Rollout, Route, ServiceFile, ServiceSpec, Wave,
 };
-pub use stamp::{Fence, Stamp, Time};
+pub use stamp::{Fence, Stamp, Steady, Time};
 pub use view::View;

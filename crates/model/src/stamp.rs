@@ -19,6 +19,20 @@ impl Time {
     }
 }
 
+/// A moment by a clock that nobody sets: it never steps. Moments compare only within one `clock` (a boot of a machine).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Steady {
+    pub clock: u64,
+    pub ms: u64,
+}
+
+impl Steady {
+    /// Milliseconds since `earlier`. None: another clock, nobody knows.
+    pub fn since(self, earlier: Steady) -> Option<u64> {
+        (self.clock == earlier.clock).then(|| self.ms.saturating_sub(earlier.ms))
+    }
+}
+
 /// Grows by at least one each time a service's lease is taken. The store hands it out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -79,7 +79,7 @@ pub fn check(r: &Rotation, step: u32, seen: &View, now: Time) -> Check {
 /// no stamp of its own. `r` is the fold of the `Opened` line alone, written before anybody looked.
 pub fn check_unopened(mut r: Rotation, seen: &View, now: Time) -> Check {
     let (at, stamp) = (r.opened_at, r.step().and_then(|s| Rotation::shown(&s.step, seen)).unwrap_or_default());
-    r.started = Some(Started { first_at: at, since: at, last_at: at, adopted: false, stamp, mark: None });
+    r.started = Some(Started { first_at: at, since: at, last_at: at, adopted: false, stamp, mark: None, clock: None });
     check(&r, 0, seen, now)
 }
 

@@ -85,7 +85,7 @@ pub(crate) fn decide_with(r: &Rotation, seen: &View, asks: &[Asked], now: Time, 
     if let Some(started) = &r.started {
         if started.stamp.fence < fence {
             let stamp = Stamp { fence, seq: r.len };
-            return Decision::Record(Event::StepStarted { step: r.cursor, stamp, mark: started.mark });
+            return Decision::Record(Event::StepStarted { step: r.cursor, stamp, mark: started.mark, clock: None });
         }
         if started.stamp.fence > fence {
             return wait("another driver has taken over");
@@ -136,7 +136,7 @@ impl Rotation {
             Step::Soak { group, .. } => self.mark(group, seen),
             _ => None,
         };
-        Decision::Record(Event::StepStarted { step: self.cursor, stamp: Stamp { fence, seq: self.len }, mark })
+        Decision::Record(Event::StepStarted { step: self.cursor, stamp: Stamp { fence, seq: self.len }, mark, clock: None })
     }
 
     fn go_on(&self, step: &Step, started: &Started, seen: &View, now: Time, planted: Option<Planted>) -> Decision {
@@ -275,7 +275,7 @@ impl Rotation {
         let deaths = now.deaths.map(|now| mark.deaths.map_or(now, |before| if now < before { 0 } else { before }));
         let errors = if self.eyes(seen).routed(group) { 0 } else { deaths.map_or(0, u64::from) };
         let anew = model::TrafficMark { epoch: now.epoch, requests: 0, errors, deaths };
-        Some(Event::StepStarted { step: self.cursor, stamp, mark: Some(anew) })
+        Some(Event::StepStarted { step: self.cursor, stamp, mark: Some(anew), clock: None })
     }
 
     /// When the running step has taken too long; None: it may take as long as it takes, since nothing better can be done.

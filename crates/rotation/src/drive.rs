@@ -10,7 +10,7 @@ use crate::decide::{Decision, Declaration, decide_with};
 use crate::fold::Rotation;
 use crate::observe::{World, observe};
 use crate::ports::{Lease, Refused};
-use model::{Asked, Blame, Event, EventLine, Fault, Fence, RotationId, Stamp, Time, Verdict, View};
+use model::{Asked, Blame, Event, EventLine, Fault, Fence, RotationId, Stamp, Steady, Time, Verdict, View};
 use std::collections::BTreeMap;
 
 /// So many higher fences are taken for one step.
@@ -28,6 +28,8 @@ pub struct Driver {
     above: Fence,
     /// How often a higher fence was taken since the last step came true.
     outranked: u32,
+    /// When this driver began, by the wall clock and by the steady one.
+    anchor: Option<(Time, Steady)>,
     planted: Option<Planted>,
 }
 
@@ -54,7 +56,7 @@ impl Driver {
     }
 
     pub(crate) fn with(id: RotationId, holder: String, lease_ttl_ms: u64, planted: Option<Planted>) -> Self {
-        Self { id, holder, lease_ttl_ms, lease: None, rotation: None, declared: None, above: Fence(0), outranked: 0, planted }
+        Self { id, holder, lease_ttl_ms, lease: None, rotation: None, declared: None, above: Fence(0), outranked: 0, anchor: None, planted }
     }
 
     /// As last read; None before the first turn and after something went wrong.
@@ -104,7 +106,7 @@ impl Driver {
 
     /// The lease, taken or renewed when half of it is over. A fault of the store does not lose it.
     fn hold(&mut self, world: &World) -> Result<Lease, Refused> {
-        let now = world.clock.now();
+        let now = self.now(world);
         let lease = match &self.lease {
             None => {
                 self.forget();
@@ -142,8 +144,10 @@ impl Driver {
             return Ok(Tick::Closed(closed.verdict));
         }
         let asks = world.journal.asks(&self.id, r.asks_taken)?;
-        let seen = look(r, &asks, world)?;
-        let now = world.clock.now();
+        let at = self.now(world);
+        // The driver's own time, read before it looked: everything in the view is at least that new.
+        let seen = View { at, ..look(r, &asks, world, at)? };
+        let now = self.now(world);
         match decide_with(r, &seen, &asks, now, lease.fence, self.planted) {
             Decision::Record(event) => self.record(world, lease, r, event),
             Decision::Declare(declaration) => match self.declare(world, lease, &declaration)? {
@@ -167,8 +171,22 @@ impl Driver {
         }
     }
 
-    fn record(&mut self, world: &World, lease: &Lease, r: &mut Rotation, event: Event) -> Result<Tick, Refused> {
-        let at = world.clock.now();
+    /// Time as this driver counts it: the wall clock when it began, and from then on a clock that nobody sets. So a step of the
+    /// wall clock ends no wait of its and lengthens none.
+    fn now(&mut self, world: &World) -> Time {
+        let Some(steady) = world.clock.steady() else { return world.clock.now() };
+        let (wall, began) = *self.anchor.get_or_insert_with(|| (world.clock.now(), steady));
+        match steady.since(began) {
+            Some(ms) => wall.plus(ms),
+            None => world.clock.now(),
+        }
+    }
+
+    fn record(&mut self, world: &World, lease: &Lease, r: &mut Rotation, mut event: Event) -> Result<Tick, Refused> {
+        if let Event::StepStarted { clock, .. } = &mut event {
+            *clock = world.clock.steady();
+        }
+        let at = self.now(world);
         world.journal.append(lease, &self.id, r.len, at, &event)?;
         if matches!(event, Event::StepSatisfied { .. }) {
             self.outranked = 0;
@@ -179,7 +197,7 @@ impl Driver {
 
     fn declare(&mut self, world: &World, lease: &Lease, declaration: &Declaration) -> Result<Sent, Refused> {
         // Where a resource cannot refuse an old stamp, this look at the clock right before the call is what keeps it safe.
-        if world.clock.now() >= lease.until {
+        if self.now(world) >= lease.until {
             return Ok(Sent::Said(Tick::Again));
         }
         let (stamp, sent) = match declaration {
@@ -210,10 +228,10 @@ fn for_good(fault: &Fault) -> bool {
 }
 
 /// A stop must be possible also when nothing can be seen: the census is then empty, and says so by being empty.
-fn look(r: &Rotation, asks: &[Asked], world: &World) -> Result<View, Fault> {
+fn look(r: &Rotation, asks: &[Asked], world: &World, at: Time) -> Result<View, Fault> {
     if asks.is_empty() && r.stopping.is_none() {
         return observe(r, world);
     }
-    let blind = View { at: world.clock.now(), groups: BTreeMap::new(), route: None, objects: BTreeMap::new() };
+    let blind = View { at, groups: BTreeMap::new(), route: None, objects: BTreeMap::new() };
     if r.stopping.is_some() { observe(r, world).or(Ok(blind)) } else { Ok(blind) }
 }

@@ -12,7 +12,7 @@
 
 use model::{
     Ask, Asked, Census, Digest, Direction, Event, EventLine, Fault, Fence, GroupName, Opened, Plan, PlannedStep, RotationId, RouteName,
-    Stamp, Standing, Step, Time, TrafficMark, Verdict,
+    Stamp, Standing, Steady, Step, Time, TrafficMark, Verdict,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -79,6 +79,8 @@ pub struct Started {
     pub adopted: bool,
     pub stamp: Stamp,
     pub mark: Option<TrafficMark>,
+    /// `last_at` by a clock that never steps.
+    pub clock: Option<Steady>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -165,7 +167,7 @@ impl Rotation {
         }
         match &line.event {
             Event::Opened(_) => return Err(bad(line, "`opened` a second time")),
-            Event::StepStarted { step, stamp, mark } => self.step_started(line, *step, *stamp, *mark)?,
+            Event::StepStarted { step, stamp, mark, clock } => self.step_started(line, *step, *stamp, *mark, *clock)?,
             Event::StepSatisfied { step, seen } => self.step_satisfied(line, *step, seen)?,
             Event::PlanReplaced { why, plan } => self.plan_replaced(line, why, plan)?,
             Event::AskTaken(asked) => self.ask_taken(line, asked)?,
@@ -178,7 +180,14 @@ impl Rotation {
         Ok(())
     }
 
-    fn step_started(&mut self, line: &EventLine, step: u32, stamp: Stamp, mark: Option<TrafficMark>) -> Result<(), Fault> {
+    fn step_started(
+        &mut self,
+        line: &EventLine,
+        step: u32,
+        stamp: Stamp,
+        mark: Option<TrafficMark>,
+        clock: Option<Steady>,
+    ) -> Result<(), Fault> {
         if step != self.cursor {
             return Err(bad(line, &format!("step {step} started while step {} is next", self.cursor)));
         }
@@ -198,14 +207,24 @@ impl Rotation {
             Step::Bake { .. } | Step::Soak { .. } | Step::Drain { .. } => {}
         }
         let at = line.at;
-        let fresh = Started { first_at: at, since: at, last_at: at, adopted: false, stamp, mark };
+        let fresh = Started { first_at: at, since: at, last_at: at, adopted: false, stamp, mark, clock };
         self.started = Some(match self.started.take() {
             None => fresh,
             // Counters that began again make a soak begin again; its deadline stays.
             Some(old) if mark.is_some() && mark != old.mark => Started { first_at: old.first_at, ..fresh },
             // A driver that starts its own step again goes on by its own clock.
-            Some(old) if old.stamp.fence == stamp.fence => Started { stamp, last_at: at, ..old },
-            Some(old) => Started { stamp, last_at: at, adopted: true, ..old },
+            Some(old) if old.stamp.fence == stamp.fence => Started { stamp, last_at: at, clock, ..old },
+            Some(old) => match (clock, old.clock) {
+                (None, None) => Started { stamp, last_at: at, adopted: true, ..old },
+                // What came before is told in this driver's own time, if both count by one clock. If not, nobody knows how long
+                // ago that was: waits count from here, so that none is ever cut short.
+                (new, before) => {
+                    let passed = new.zip(before).and_then(|(new, before)| new.since(before));
+                    let then =
+                        |moment: Time| passed.map_or(at, |ms| Time(at.0.saturating_sub(ms.saturating_add(old.last_at.since(moment)))));
+                    Started { stamp, last_at: at, since: then(old.since), first_at: then(old.first_at), clock, ..old }
+                }
+            },
         });
         Ok(())
     }

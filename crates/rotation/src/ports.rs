@@ -3,7 +3,7 @@
 
 use model::{
     Asked, Digest, Event, EventLine, Fault, Fence, GroupHeld, GroupName, GroupSeen, GroupSpec, RotationId, RouteHeld, RouteName, RouteSeen,
-    RouteSpec, ServiceName, Stamp, Time,
+    RouteSpec, ServiceName, Stamp, Steady, Time,
 };
 
 /// Makes declared groups true.
@@ -89,5 +89,8 @@ pub trait Journal {
 }
 
 pub trait Clock {
+    /// The wall clock: somebody may set it.
     fn now(&self) -> Time;
+    /// A clock that nobody sets, which goes on while the machine sleeps. None: this machine has none, and its wall clock never steps.
+    fn steady(&self) -> Option<Steady>;
 }

@@ -1,8 +1,9 @@
 //! What the server needs of the image store beyond `rotation::ImageStore`, and the wall clock.
 
-use model::{Digest, Fault, ImageName, Time};
+use model::{Digest, Fault, ImageName, Steady, Time};
 use rotation::{Clock, ImageStore};
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// One object as it is known in the store.
@@ -50,5 +51,19 @@ impl Clock for WallClock {
     fn now(&self) -> Time {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// `CLOCK_BOOTTIME`, of this boot: every process of the machine reads the same one.
+    fn steady(&self) -> Option<Steady> {
+        static BOOT: OnceLock<u64> = OnceLock::new();
+        let clock = *BOOT.get_or_init(|| {
+            let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+            let digits: String = id.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+            // Without an id no other process's clock is taken for this one.
+            u64::from_str_radix(&digits, 16).unwrap_or_else(|_| u64::from(std::process::id()))
+        });
+        let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let ms = u64::try_from(up.tv_sec).unwrap_or(0) * 1_000 + u64::try_from(up.tv_nsec).unwrap_or(0) / 1_000_000;
+        Some(Steady { clock, ms })
     }
 }

@@ -275,7 +275,7 @@ impl World {
                 (o.cursor, o.running, o.paused, o.closed, o.soak) = (0, false, false, None, None);
                 (o.back_since, o.carried) = (None, None);
             }
-            Event::StepStarted { step, stamp, mark } => {
+            Event::StepStarted { step, stamp, mark, .. } => {
                 let wrong_place = *step as usize != o.cursor || o.cursor >= o.plan.steps.len();
                 if wrong_place || o.last_stamp.is_some_and(|last| *stamp <= last) {
                     return Some(format!("step {step} begins with the stamp {stamp}; step {} is next", o.cursor));

@@ -105,6 +105,11 @@ impl Clock for Ports<'_> {
         machine.about_to_look = false;
         Time(looked.unwrap_or(now) + machine.skew)
     }
+
+    /// The clocks of this world are apart and never step.
+    fn steady(&self) -> Option<model::Steady> {
+        None
+    }
 }
 
 impl Provider for Ports<'_> {

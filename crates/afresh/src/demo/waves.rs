@@ -127,7 +127,7 @@ mod tests {
     fn windows_of_a_return() -> Vec<Window> {
         let forward = Plan { steps: vec![shift_to(33, Some(1)), shift_to(66, Some(2))], ..Plan::default() };
         let back = Plan { direction: Direction::Back, steps: vec![shift_to(0, None)], ..Plan::default() };
-        let started = || Event::StepStarted { step: 0, stamp: Stamp::default(), mark: None };
+        let started = || Event::StepStarted { step: 0, stamp: Stamp::default(), mark: None, clock: None };
         let satisfied = || Event::StepSatisfied { step: 0, seen: String::new() };
         let replaced = |plan: Plan| Event::PlanReplaced { why: String::new(), plan };
         let events = [

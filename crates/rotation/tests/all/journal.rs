@@ -56,8 +56,8 @@ fn what_cannot_follow_is_refused_and_changes_nothing() {
     let lines = journal();
     let impossible: Vec<Event> = vec![
         lines[0].event.clone(),
-        Event::StepStarted { step: 9, stamp: Stamp { fence: Fence(2), seq: 1 }, mark: None },
-        Event::StepStarted { step: 0, stamp: Stamp::default(), mark: None },
+        Event::StepStarted { step: 9, stamp: Stamp { fence: Fence(2), seq: 1 }, mark: None, clock: None },
+        Event::StepStarted { step: 0, stamp: Stamp::default(), mark: None, clock: None },
         Event::StepSatisfied { step: 0, seen: String::new() },
         Event::PlanReplaced { why: String::new(), plan: Plan::default() },
     ];
@@ -104,7 +104,7 @@ fn event() -> impl Strategy<Value = Event> {
     let mark = prop::option::of((0u64..3).prop_map(|epoch| TrafficMark { epoch, requests: 5, errors: 1, deaths: None }));
     let ask = prop_oneof![Just(Ask::Pause), Just(Ask::Resume), Just(Ask::Return), Just(Ask::Stop)];
     prop_oneof![
-        (0u32..12, stamp(), mark).prop_map(|(step, stamp, mark)| Event::StepStarted { step, stamp, mark }),
+        (0u32..12, stamp(), mark).prop_map(|(step, stamp, mark)| Event::StepStarted { step, stamp, mark, clock: None }),
         (0u32..12).prop_map(|step| Event::StepSatisfied { step, seen: "seen".to_string() }),
         prop_oneof![Just(Direction::Forward), Just(Direction::Back)]
             .prop_map(move |d| Event::PlanReplaced { why: "why".to_string(), plan: plan(d) }),
@@ -127,7 +127,7 @@ proptest! {
             // Half of the starts carry the stamp they should, so that some journals go somewhere.
             let event = match event {
                 Event::StepStarted { mark, .. } if at % 2 == 0 => {
-                    Event::StepStarted { step: r.cursor, stamp: Stamp { fence: Fence(fence), seq: r.len }, mark }
+                    Event::StepStarted { step: r.cursor, stamp: Stamp { fence: Fence(fence), seq: r.len }, mark, clock: None }
                 }
                 Event::StepSatisfied { seen, .. } if at % 2 == 0 => Event::StepSatisfied { step: r.cursor, seen },
                 other => other,

@@ -1,0 +1,170 @@
+//! Steps of the wall clock, over the driving loop itself: none ends a wait, none lengthens one.
+
+use crate::common::*;
+use model::*;
+use rotation::{Clock, Declaration, Driver, ImageStore, Journal, Lease, Provider, Refused, Rotation, Router, Tick, World};
+use std::cell::{Cell, RefCell};
+
+/// A perfect world, a journal in memory, and a wall clock that somebody sets.
+struct House {
+    world: RefCell<Perfect>,
+    lines: RefCell<Vec<EventLine>>,
+    fence: Cell<u64>,
+    /// How far the wall clock is off, and the boot that the steady clock is of.
+    off_ms: Cell<i64>,
+    boot: Cell<u64>,
+}
+
+impl Clock for House {
+    fn now(&self) -> Time {
+        Time((self.world.borrow().now.0 + 1_700_000_000_000).saturating_add_signed(self.off_ms.get()))
+    }
+    fn steady(&self) -> Option<Steady> {
+        Some(Steady { clock: self.boot.get(), ms: self.world.borrow().now.0 - 900_000 })
+    }
+}
+
+impl Provider for House {
+    fn declare(&self, stamp: Stamp, spec: &GroupSpec) -> Result<(), Fault> {
+        self.world.borrow_mut().obey(&Declaration::Group(stamp, spec.clone()));
+        Ok(())
+    }
+    fn observe(&self, group: &GroupName) -> Result<GroupSeen, Fault> {
+        Ok(self.world.borrow().view.groups.get(group).cloned().unwrap_or_else(|| GroupSeen::unknown(group.clone())))
+    }
+}
+
+impl Router for House {
+    fn declare(&self, stamp: Stamp, spec: &RouteSpec) -> Result<(), Fault> {
+        self.world.borrow_mut().obey(&Declaration::Route(stamp, spec.clone()));
+        Ok(())
+    }
+    fn observe(&self, _: &RouteName) -> Result<RouteSeen, Fault> {
+        Ok(self.world.borrow().view.route.clone().unwrap())
+    }
+}
+
+impl ImageStore for House {
+    fn has(&self, _: &Digest) -> Result<bool, Fault> {
+        Ok(true)
+    }
+}
+
+impl Journal for House {
+    fn take_above(&self, service: &ServiceName, holder: &str, now: Time, ttl_ms: u64, above: Fence) -> Result<Lease, Refused> {
+        self.fence.set(self.fence.get().max(above.0) + 1);
+        Ok(Lease { service: service.clone(), holder: holder.to_string(), fence: Fence(self.fence.get()), until: now.plus(ttl_ms) })
+    }
+    fn renew(&self, lease: &Lease, now: Time, ttl_ms: u64) -> Result<Lease, Refused> {
+        Ok(Lease { until: now.plus(ttl_ms), ..lease.clone() })
+    }
+    fn release(&self, _: &Lease) -> Result<(), Refused> {
+        Ok(())
+    }
+    fn append(&self, lease: &Lease, rotation: &RotationId, seq: u64, at: Time, event: &Event) -> Result<(), Refused> {
+        let line = EventLine { rotation: rotation.clone(), seq, at, fence: lease.fence, event: event.clone() };
+        self.lines.borrow_mut().push(line);
+        Ok(())
+    }
+    fn read(&self, _: &RotationId, from_seq: u64) -> Result<Vec<EventLine>, Refused> {
+        Ok(self.lines.borrow()[usize::try_from(from_seq).unwrap()..].to_vec())
+    }
+    fn asks(&self, _: &RotationId, _: u64) -> Result<Vec<Asked>, Refused> {
+        Ok(Vec::new())
+    }
+}
+
+impl House {
+    /// A rotation with a soak of an hour.
+    fn new() -> Self {
+        let (old, new) = (standing("web-r1-1", 1, true), standing("web-r2-2", 2, true));
+        let walk = Walk::open(&spec(2, vec![Wave::Percent(100)], 3_600_000, true), Some((&old, 2)), &new);
+        let (world, lines) = (RefCell::new(walk.world), RefCell::new(walk.lines));
+        Self { world, lines, fence: Cell::new(0), off_ms: Cell::new(0), boot: Cell::new(1) }
+    }
+
+    fn driver(&self) -> Driver {
+        Driver::new(RotationId::of(&service(), 7), "driver".to_string(), 10_000)
+    }
+
+    fn rotation(&self) -> Rotation {
+        Rotation::fold(&self.lines.borrow()).unwrap()
+    }
+
+    /// Turns until the driver waits.
+    fn turn(&self, driver: &mut Driver) -> Tick {
+        loop {
+            let world = World { provider: self, router: self, images: self, journal: self, clock: self };
+            match driver.tick(&world).unwrap() {
+                Tick::Again => {}
+                tick => return tick,
+            }
+        }
+    }
+
+    fn pass(&self, ms: u64) {
+        self.world.borrow_mut().pass(ms);
+    }
+
+    fn soaks(&self) -> bool {
+        self.rotation().step().is_some_and(|s| s.step.kind() == "soak")
+    }
+}
+
+const HOUR: i64 = 3_600_000;
+
+#[test]
+fn a_step_of_the_wall_clock_ends_no_soak_and_lengthens_none() {
+    for off in [HOUR, -HOUR, 100 * HOUR] {
+        let house = House::new();
+        let mut driver = house.driver();
+        house.turn(&mut driver);
+        assert!(house.soaks());
+        house.pass(2_000);
+        house.off_ms.set(off);
+        house.turn(&mut driver);
+        house.pass(3_590_000);
+        house.turn(&mut driver);
+        assert!(house.soaks() && house.rotation().went_back.is_none(), "a step of {off} ms ended the soak");
+        house.pass(8_000);
+        house.turn(&mut driver);
+        assert!(!house.soaks() && house.rotation().went_back.is_none(), "a step of {off} ms lengthened the soak");
+    }
+}
+
+/// Another process on the same machine goes on counting to the millisecond, whatever was done to the wall clock between the two.
+#[test]
+fn a_driver_of_the_same_boot_goes_on_counting() {
+    for off in [HOUR, -HOUR] {
+        let house = House::new();
+        house.turn(&mut house.driver());
+        house.pass(1_800_000);
+        house.off_ms.set(off);
+        let mut second = house.driver();
+        house.turn(&mut second);
+        house.pass(1_799_000);
+        house.turn(&mut second);
+        assert!(house.soaks(), "cut short by {off}");
+        house.pass(1_000);
+        house.turn(&mut second);
+        assert!(!house.soaks() && house.rotation().went_back.is_none(), "lengthened by {off}");
+    }
+}
+
+/// After a reboot nobody knows how long it took: the soak is counted anew, and is never cut short.
+#[test]
+fn a_driver_of_another_boot_counts_anew() {
+    let house = House::new();
+    house.turn(&mut house.driver());
+    house.pass(1_800_000);
+    house.boot.set(2);
+    house.off_ms.set(HOUR);
+    let mut second = house.driver();
+    house.turn(&mut second);
+    house.pass(3_599_000);
+    house.turn(&mut second);
+    assert!(house.soaks());
+    house.pass(1_000);
+    house.turn(&mut second);
+    assert!(!house.soaks() && house.rotation().went_back.is_none());
+}
