@@ -24,10 +24,15 @@ fn main() {
     let threads = std::env::var("THREADS").ok().and_then(|t| t.parse().ok()).unwrap_or(1);
     let bugs: Vec<Option<sim::Bug>> =
         if args.iter().any(|a| a == "bugs") { sim::Bug::ALL.into_iter().map(Some).collect() } else { vec![bug] };
+    let mut failed = false;
     for bug in bugs {
         let began = std::time::Instant::now();
         let mut summary = sim::run(sim::Options { seeds, first, bug, stop_at_first, threads }, &mut |_| {});
         summary.cpu_s = began.elapsed().as_secs_f64();
         println!("{summary:?}");
+        failed |= summary.violations > 0 && bug.is_none();
+    }
+    if failed {
+        std::process::exit(1);
     }
 }
