@@ -8,6 +8,7 @@ declare -A needs=(
   [mmdebstrap]=mmdebstrap
   [mkfs.erofs]=erofs-utils
   [ip]=iproute2
+  [nft]=nftables
   [tar]=tar
   [setpriv]=util-linux
   [apt-get]=apt

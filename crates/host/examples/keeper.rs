@@ -28,13 +28,17 @@ fn main() -> ExitCode {
 
 fn run(dir: &str) -> Result<(), model::Fault> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    // A policy that a test can change while the keeper runs.
+    let refuse = std::path::Path::new(dir).join("refuse");
     let config = host::Config {
         layout: Layout::new(dir),
         program: std::env::current_exe().expect("we run, so we have a path"),
         shim_args: vec!["shim".to_string()],
         subnet: None,
         runtime: None,
-        admit: host::Admit::all(),
+        admit: host::Admit::new(move |_, object, _| {
+            if refuse.exists() { Err(model::Fault::world("signature-refused", format!("{} is not trusted", object.short()))) } else { Ok(()) }
+        }),
     };
     let runtime = tokio::runtime::Runtime::new().expect("threads can be made");
     runtime.block_on(host::run(config))

@@ -45,6 +45,7 @@ pub fn down(layout: &Layout) -> Result<(), Fault> {
     if std::path::Path::new("/sys/class/net").join(&bridge).exists() {
         net::delete(&bridge)?;
     }
+    crate::firewall::remove(&mark);
     for name in disk::names(&layout.targets()).into_iter().filter(|name| name.ends_with(".json")) {
         let _ = std::fs::remove_file(layout.targets().join(name));
     }

@@ -10,7 +10,7 @@ use crate::net::{self, Network, Subnet};
 use crate::objects::Objects;
 use crate::state::State;
 use crate::uids::Uids;
-use crate::{alarms, garbage, instance, reconcile, runtime, serve};
+use crate::{alarms, firewall, garbage, instance, reconcile, runtime, serve};
 use model::{Fault, Layout};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -131,6 +131,12 @@ fn loop_reconcile(keeper: &Arc<Keeper>) {
 fn loop_garbage(keeper: &Arc<Keeper>) {
     while !keeper.is_stopped() {
         garbage::collect(keeper);
+        if !firewall::is_there(&keeper.mark) {
+            tracing::warn!("the firewall's table was gone; it is made again");
+            if let Err(fault) = firewall::ensure(&keeper.mark, &keeper.network.bridge) {
+                tracing::error!("{fault}");
+            }
+        }
         alarms::look_for_oom(keeper);
         std::thread::sleep(GARBAGE_EVERY);
     }
@@ -180,6 +186,7 @@ fn begin(config: Config) -> Result<(Arc<Keeper>, Lock), Fault> {
     std::fs::set_permissions(layout.host(), mode).map_err(|e| disk::at(&layout.host(), "setting its mode", e))?;
     let runtime = runtime::choose(&layout, config.runtime.as_deref())?;
     let network = net::ensure(&layout, config.subnet)?;
+    firewall::ensure(&net::mark(&layout), &network.bridge)?;
     let keeper = Arc::new(Keeper {
         program: config.program,
         shim_args: config.shim_args,

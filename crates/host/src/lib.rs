@@ -16,6 +16,7 @@ mod doctor;
 mod down;
 mod ending;
 mod files;
+mod firewall;
 mod garbage;
 mod history;
 pub mod identity;

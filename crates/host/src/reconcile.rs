@@ -151,6 +151,8 @@ fn act(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, now: Instant) 
                     group.slow_cures(now);
                 }
                 if let Err(fault) = made {
+                    // A group that did not begin is asked about once more before it does.
+                    group.prepared = false;
                     group.trouble = Some(told(&fault));
                     group.slow_down(0, now);
                 }

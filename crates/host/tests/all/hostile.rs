@@ -166,3 +166,79 @@ fn services_share_no_ids_quotas_or_signals_and_see_no_path_of_the_host() {
     }
     assert_eq!(host.try_declare(1, bad).unwrap_err().code, "bad-spec");
 }
+
+/// The network is closed but for the host's own connections to servers; other people's tables are theirs.
+#[test]
+#[ignore = "needs root"]
+fn services_reach_neither_each_other_nor_the_host() {
+    let Some(mut host) = Host::new() else { return };
+    let theirs = format!("afreshtest{}", std::process::id());
+    let nft = |text: &str| Host::run(&["nft", "-f", "-"], text);
+    nft(&format!("table inet {theirs} {{\n chain c {{\n  type filter hook input priority 5; policy accept;\n  counter accept\n }}\n}}\n"));
+    let stateless = || Host::run(&["nft", "-s", "list", "table", "inet", &theirs], "");
+    let before = stateless();
+    host.start();
+    host.declare(1, host.web("web-r1-1", 2));
+    let seen = host.until("web-r1-1", "2 healthy", |seen| seen.instances.iter().filter(|i| i.healthy_ms.is_some()).count() == 2);
+    let target = seen.instances[0].addr.expect("it has a port");
+    let std::net::SocketAddr::V4(v4) = target else { unreachable!() };
+    let [a, b, c, _] = v4.ip().octets();
+    let gateway = std::net::Ipv4Addr::new(a, b, c, 1);
+    let listener = std::net::TcpListener::bind((gateway, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let reach = |to: String| format!("busybox nc -w 2 {to} </dev/null && echo reached {to} || echo closed {to};");
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    let tries = format!(
+        "{} {} echo tried; sleep 10000",
+        reach(format!("{} {}", target.ip(), target.port())),
+        reach(format!("{gateway} {port}")),
+    );
+    host.declare(1, host.group(Want { name: "spy-r1-1", run: &["sh", "-c", &tries], ..Want::default() }));
+    host.until_log("spy-r1-1-1", "tried");
+    let log = host.log("spy-r1-1-1");
+    println!("{log}");
+    assert_eq!(log.matches("closed ").count(), 2, "{log}");
+    assert!(crate::common::get(target, "/healthz").is_ok(), "the host's own connections get in");
+    assert_eq!(stateless(), before, "other people's tables");
+    // Somebody flushes the host's rules: ours come back.
+    let ours = format!("afresh_{}", host.mark());
+    Host::run(&["nft", "delete", "table", "inet", &ours], "");
+    host.until_true("our table again", || {
+        if Host::run(&["nft", "list", "tables"], "").contains(&ours) { Ok(()) } else { Err(String::new()) }
+    });
+    drop(host);
+    assert!(!Host::run(&["nft", "list", "tables"], "").contains(&ours), "it is gone with all else");
+    assert_eq!(stateless(), before);
+    Host::run(&["nft", "delete", "table", "inet", &theirs], "");
+}
+
+/// Whatever the policy says since, a group that has begun keeps its count, also under a keeper that was restarted; one that has not
+/// begun is refused from that moment on.
+#[test]
+#[ignore = "needs root"]
+fn what_is_distrusted_begins_nowhere_and_melts_nothing() {
+    let Some(mut host) = Host::new() else { return };
+    host.start();
+    host.declare(1, host.web("web-r1-1", 2));
+    let two = |seen: &model::GroupSeen| seen.instances.iter().filter(|i| i.healthy_ms.is_some()).count() == 2;
+    let before = host.until("web-r1-1", "2 healthy", two);
+    let refuse = host.layout.root().join("refuse");
+    std::fs::write(&refuse, "").unwrap();
+    for (round, restart) in [false, true].into_iter().enumerate() {
+        if restart {
+            host.restart();
+        }
+        let victim = host.until("web-r1-1", "2 healthy", two).instances[0].id.clone();
+        host.kill_program(&victim);
+        let seen = host.until("web-r1-1", "replaced", |seen| two(seen) && seen.instances.iter().all(|i| i.id != victim));
+        println!("restarted: {restart}; replaced {victim}: {:?}", seen.instances.iter().map(|i| i.id.as_str()).collect::<Vec<_>>());
+        let name = format!("new-r1-{round}");
+        host.declare(1, host.web(&name, 1));
+        let seen = host.until(&name, "a refusal", |seen| seen.trouble.is_some());
+        println!("{name}: {}", seen.trouble.as_ref().unwrap());
+        assert!(seen.trouble.unwrap().contains("is not trusted") && seen.instances.is_empty());
+    }
+    std::fs::remove_file(&refuse).unwrap();
+    host.until("new-r1-0", "healthy", |seen| seen.instances.iter().any(|i| i.healthy_ms.is_some()));
+    assert!(before.instances.iter().all(|i| i.exit.is_none()));
+}

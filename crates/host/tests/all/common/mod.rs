@@ -230,6 +230,15 @@ impl Host {
         (own << 10) + memory.filter_map(|fd| Some(std::fs::metadata(fd).ok()?.len())).sum::<u64>()
     }
 
+    /// What a program of this host said.
+    pub fn run(args: &[&str], input: &str) -> String {
+        let mut child = Command::new(args[0]).args(&args[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let out = child.wait_with_output().unwrap();
+        assert!(out.status.success(), "{args:?}");
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    }
+
     /// Of an instance's first process, as the host names it.
     pub fn uid_of(&self, id: &str) -> u32 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.json(id, "started.json")["pid"])).unwrap();
@@ -259,7 +268,7 @@ impl Host {
         }
     }
 
-    fn mark(&self) -> String {
+    pub fn mark(&self) -> String {
         hex::encode(Sha256::digest(self.dir.canonicalize().unwrap().as_os_str().as_encoded_bytes()))[..8].to_string()
     }
 
