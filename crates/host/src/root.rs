@@ -14,6 +14,7 @@ use crate::{bundle, disk, idmap, mounts};
 use model::Fault;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -75,11 +76,13 @@ pub fn make(record: &Record, user: &OwnedFd, range: Range) -> Result<Root, Fault
 
 /// The kernel shows the directories of an overlay to who is in it, as they were named: from the stage they are single words.
 fn overlay(stage: &Path, name: &str, options: &str, flags: MsFlags) -> Result<(), Fault> {
-    let to = |place: &Path| std::env::set_current_dir(place).map_err(|e| disk::at(place, "entering", e));
-    to(stage)?;
+    let no = |doing: &'static str| move |e: std::io::Error| disk::at(Path::new(STAGE), doing, e);
+    // By what it is and not by its name: the shim stands where its instance's directory is, wherever that is moved.
+    let here = File::open(".").map_err(no("opening where we are"))?;
+    std::env::set_current_dir(stage).map_err(no("entering"))?;
     let flags = flags | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     let made = mount(Some("overlay"), name, Some("overlay"), flags, Some(options));
-    to(Path::new("/"))?;
+    rustix::process::fchdir(&here).map_err(|e| no("going back from")(e.into()))?;
     made.map_err(|e| disk::at(&stage.join(name), "mounting the overlay", e))
 }
 
