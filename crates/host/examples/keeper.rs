@@ -37,7 +37,11 @@ fn run(dir: &str) -> Result<(), model::Fault> {
         subnet: None,
         runtime: None,
         admit: host::Admit::new(move |_, object, _| {
-            if refuse.exists() { Err(model::Fault::world("signature-refused", format!("{} is not trusted", object.short()))) } else { Ok(()) }
+            if refuse.exists() {
+                Err(model::Fault::world("signature-refused", format!("{} is not trusted", object.short())))
+            } else {
+                Ok(())
+            }
         }),
     };
     let runtime = tokio::runtime::Runtime::new().expect("threads can be made");

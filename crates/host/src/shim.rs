@@ -114,8 +114,10 @@ fn make_network(record: &Record, inside: &OwnedFd) -> Result<(), Fault> {
     let no = |doing: &'static str| move |e: nix::Error| Fault::world("network", format!("{doing}: {e}"));
     let (veth, hardware) = (&ground.veth, net::hardware(ground.address));
     let path = format!("/proc/{}/fd/{}", std::process::id(), inside.as_raw_fd());
-    let batch =
-        format!("link add {veth} type veth peer name eth0 address {hardware} netns {path}\nlink set {veth} master {} up\nlink set {veth} type bridge_slave isolated on\n", ground.bridge);
+    let batch = format!(
+        "link add {veth} type veth peer name eth0 address {hardware} netns {path}\nlink set {veth} master {} up\nlink set {veth} type bridge_slave isolated on\n",
+        ground.bridge
+    );
     command::must(Command::new("ip").args(["-batch", "-"]), &batch, HELPER_WITHIN)?;
     net::quiet_ipv6(veth);
     setns(inside, CloneFlags::CLONE_NEWNET).map_err(no("entering the network namespace"))?;

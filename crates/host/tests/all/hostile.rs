@@ -188,11 +188,8 @@ fn services_reach_neither_each_other_nor_the_host() {
     let port = listener.local_addr().unwrap().port();
     let reach = |to: String| format!("busybox nc -w 2 {to} </dev/null && echo reached {to} || echo closed {to};");
     std::thread::spawn(move || listener.incoming().for_each(drop));
-    let tries = format!(
-        "{} {} echo tried; sleep 10000",
-        reach(format!("{} {}", target.ip(), target.port())),
-        reach(format!("{gateway} {port}")),
-    );
+    let tries =
+        format!("{} {} echo tried; sleep 10000", reach(format!("{} {}", target.ip(), target.port())), reach(format!("{gateway} {port}")),);
     host.declare(1, host.group(Want { name: "spy-r1-1", run: &["sh", "-c", &tries], ..Want::default() }));
     host.until_log("spy-r1-1-1", "tried");
     let log = host.log("spy-r1-1-1");
@@ -203,9 +200,12 @@ fn services_reach_neither_each_other_nor_the_host() {
     // Somebody flushes the host's rules: ours come back.
     let ours = format!("afresh_{}", host.mark());
     Host::run(&["nft", "delete", "table", "inet", &ours], "");
-    host.until_true("our table again", || {
-        if Host::run(&["nft", "list", "tables"], "").contains(&ours) { Ok(()) } else { Err(String::new()) }
-    });
+    host.until_true(
+        "our table again",
+        || {
+            if Host::run(&["nft", "list", "tables"], "").contains(&ours) { Ok(()) } else { Err(String::new()) }
+        },
+    );
     drop(host);
     assert!(!Host::run(&["nft", "list", "tables"], "").contains(&ours), "it is gone with all else");
     assert_eq!(stateless(), before);
