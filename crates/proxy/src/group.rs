@@ -292,10 +292,13 @@ mod tests {
         assert_eq!(fresh(file(vec![said(0, 10, false), said(1, 11, false), said(2, 12, false)], 5_000)), [12]);
         assert_eq!(states(&group), [(10, false), (11, true), (12, false)]);
         assert!(Arc::ptr_eq(&before[0], &group.members().targets[0]), "its accounts and its sockets are kept");
+        assert!(before[1].draining.load(SeqCst), "and that it is drained is still to be told");
         // The same id at another address is another server; the old one is closed.
         assert_eq!(fresh(file(vec![said(0, 20, false), said(2, 12, false)], 5_000)), [20]);
         assert_eq!(states(&group), [(20, false), (12, false)]);
         assert!(before.iter().all(|t| t.account.is_closed() && t.gone.load(SeqCst)));
+        // An address that is given to another server: its accounts and its health begin at nothing.
+        assert_eq!(fresh(file(vec![said(0, 20, false), said(9, 12, false)], 5_000)), [12]);
         let last = group.members().targets.clone();
         group.forget();
         assert!(group.members().targets.is_empty() && !group.members().known);
