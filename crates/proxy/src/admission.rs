@@ -183,6 +183,7 @@ mod tests {
         for _ in 0..20 {
             admission.has_room(NOW);
         }
+        assert_eq!(gone(), [6, 7, 8, 9], "those that are on their way out make room enough");
         assert!(customers[10..].iter().all(|c| !c.is_shed()), "nobody loses an answer");
         places.clear();
         let held = lock(&admission.held);

@@ -238,3 +238,25 @@ async fn there_is_one_and_it_ends_in_order() {
     proxy::down(&pair.layout, 1_000).await.unwrap();
     std::fs::remove_file(pair.layout.run().join("pid-of-data")).unwrap();
 }
+
+/// Every file that held the stamp is gone, and control begins again: the data plane that serves by it is asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stamp_that_only_the_data_plane_remembers_is_still_a_fence() {
+    let server = Server::start("a").await;
+    let mut pair = Pair::new(&server).await;
+    note_pid(&pair).await;
+    pair.declare(5, &pair.spec).await.unwrap();
+    pair.serving().await;
+    pair.control.kill().unwrap();
+    pair.control.wait().unwrap();
+    for folder in [pair.layout.routes(), pair.layout.proxy()] {
+        for entry in std::fs::read_dir(folder).unwrap().flatten().filter(|entry| entry.path().is_file()) {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    pair.control = start(&pair.layout);
+    pair.up().await;
+    assert_eq!(pair.declare(2, &pair.spec).await.unwrap_err().code, "stale-stamp");
+    pair.declare(6, &pair.spec).await.unwrap();
+    assert_eq!(pair.observe().await.stamp, Some(Stamp { fence: Fence(3), seq: 6 }));
+}
