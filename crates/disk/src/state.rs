@@ -201,7 +201,10 @@ pub fn names(directory: &Path, ending: &str) -> io::Result<BTreeSet<String>> {
 
 /// Enough to see that one of the copies was replaced, changed or removed since.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mark([Option<(u64, u64, i64, i64, i64)>; 2]);
+pub struct Mark([Option<Stat>; 2]);
+
+/// Inode, length, and the times of change.
+type Stat = (u64, u64, i64, i64, i64);
 
 impl Mark {
     pub fn of(path: &Path) -> Mark {
