@@ -12,6 +12,7 @@ pub const HOST_POLICY: &str = "/etc/afresh/policy.hcl";
 
 /// Show or check the host policy: ports, users, limits and peers
 #[derive(Args, Debug)]
+#[command(after_help = "Example:\n  afresh policy show")]
 pub struct PolicyVerb {
     #[command(subcommand)]
     verb: Verb,

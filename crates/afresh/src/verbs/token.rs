@@ -11,6 +11,7 @@ use model::{Fault, ServiceName, TierName};
 
 /// Make, list and revoke the tokens of the API
 #[derive(Args, Debug)]
+#[command(after_help = "Example:\n  afresh token list")]
 pub struct TokenVerb {
     #[command(subcommand)]
     verb: Verb,
