@@ -13,6 +13,8 @@ struct House {
     /// How far the wall clock is off, and the boot that the steady clock is of.
     off_ms: Cell<i64>,
     boot: Cell<u64>,
+    /// What the provider says to every declaration.
+    refusal: RefCell<Option<Fault>>,
 }
 
 impl Clock for House {
@@ -26,6 +28,9 @@ impl Clock for House {
 
 impl Provider for House {
     fn declare(&self, stamp: Stamp, spec: &GroupSpec) -> Result<(), Fault> {
+        if let Some(fault) = self.refusal.borrow().clone() {
+            return Err(fault);
+        }
         self.world.borrow_mut().obey(&Declaration::Group(stamp, spec.clone()));
         Ok(())
     }
@@ -80,7 +85,7 @@ impl House {
         let (old, new) = (standing("web-r1-1", 1, true), standing("web-r2-2", 2, true));
         let walk = Walk::open(&spec(2, vec![Wave::Percent(100)], 3_600_000, true), Some((&old, 2)), &new);
         let (world, lines) = (RefCell::new(walk.world), RefCell::new(walk.lines));
-        Self { world, lines, fence: Cell::new(0), off_ms: Cell::new(0), boot: Cell::new(1) }
+        Self { world, lines, fence: Cell::new(0), off_ms: Cell::new(0), boot: Cell::new(1), refusal: RefCell::new(None) }
     }
 
     fn driver(&self) -> Driver {
@@ -167,4 +172,24 @@ fn a_driver_of_another_boot_counts_anew() {
     house.pass(1_000);
     house.turn(&mut second);
     assert!(!house.soaks() && house.rotation().went_back.is_none());
+}
+
+/// What can never be taken ends the step at once; what may be taken later, or is a matter of stamps, is waited for.
+#[test]
+fn a_refusal_for_good_ends_a_step_at_once() {
+    let cases = [
+        (Fault::yours("bad-spec", "no such user"), true),
+        (Fault::world("bad-weights", "no").again(false), true),
+        (Fault::world("disk-full", "no room"), false),
+        (Fault::yours("stale-stamp", "an old stamp"), false),
+        (Fault::ours("panic", "a bug"), false),
+    ];
+    for (fault, ends) in cases {
+        let house = House::new();
+        *house.refusal.borrow_mut() = Some(fault.clone());
+        house.turn(&mut house.driver());
+        let why = house.rotation().went_back;
+        assert_eq!(why.is_some(), ends, "{fault:?}: {why:?}");
+        assert!(why.is_none_or(|why| why.contains(&fault.message)));
+    }
 }
