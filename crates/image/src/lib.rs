@@ -69,14 +69,6 @@ pub use rebuild::{Rebuilt, verify_rebuild};
 pub use sandbox::{enter_sandbox, sandbox_program};
 pub use store::{Current, Removed, Store};
 
-/// What reads bytes that others made: open to the fuzz targets, no part of the interface.
-#[doc(hidden)]
-pub mod parsers {
-    pub use crate::archive::unpack as unpack_archive;
-    pub use crate::deb::Deb;
-    pub use crate::unpack::{listing, unpack_all};
-}
-
 use model::{Digest, Fault, ImageName};
 
 /// Whether this image was made from this very recipe; false as well if its manifest cannot be read.
