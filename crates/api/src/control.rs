@@ -57,6 +57,9 @@ pub struct DeployRequest {
     /// Deploy this earlier release again instead of making a new one.
     #[serde(default)]
     pub release: Option<u64>,
+    /// Services that the file does not name any more and that are drained and retired: as the plan showed them, and somebody agreed.
+    #[serde(default)]
+    pub remove: Vec<ServiceName>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,6 +73,27 @@ pub struct RollbackRequest {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlanAnswer {
     pub rotations: Vec<PlannedRotation>,
+    /// Services that run and that the file does not name. A deploy removes those of them that it names.
+    #[serde(default)]
+    pub removals: Vec<Removal>,
+    /// What somebody should know before.
+    #[serde(default)]
+    pub notes: Vec<PlanNote>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Removal {
+    pub service: ServiceName,
+    pub standing: Standing,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanNote {
+    pub service: ServiceName,
+    /// When that came to be which the note tells.
+    #[serde(default)]
+    pub at: Option<Time>,
+    pub text: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -89,6 +113,12 @@ pub struct Opened {
     pub rotations: Vec<RotationId>,
     #[serde(default)]
     pub unchanged: Vec<ServiceName>,
+    /// Rotations that remove services, beside the rollout.
+    #[serde(default)]
+    pub removing: Vec<RotationId>,
+    /// Services that the file does not name and that were left as they are.
+    #[serde(default)]
+    pub left: Vec<ServiceName>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,8 +4,10 @@ use crate::access::{self, Caller};
 use crate::app::App;
 use crate::inventory::{self, Inventory, Traces};
 use crate::look;
+use crate::notes;
+use crate::removal;
 use crate::wish::{self, Wish};
-use api::control::{DeployRequest, Opened, PlanAnswer, PlannedRotation, RollbackRequest};
+use api::control::{DeployRequest, Opened, PlanAnswer, PlannedRotation, Removal, RollbackRequest};
 use model::{
     Direction, Event, Fault, GroupName, Opened as Opening, Plan, Release, RolloutId, RolloutPlan, RotationId, ServiceName, ServiceSpec,
     Standing, Step, TierName, Time, View, WishSeen,
@@ -155,7 +157,9 @@ pub fn plan(app: &App, caller: &Caller, request: &DeployRequest) -> Result<PlanA
     let tiers = wishes(app, caller, request)?;
     retrying(|| {
         let looked = look_at_all(app, &tiers)?;
-        app.store.pretend(|tx| rehearse(tx, &tiers, &looked, &asked(caller, request, app.now())))
+        let removals = removals(app, request)?;
+        let answer = app.store.pretend(|tx| rehearse(tx, &tiers, &looked, &asked(caller, request, app.now())))?;
+        Ok(PlanAnswer { removals, ..answer })
     })
 }
 
@@ -167,8 +171,11 @@ fn rehearse(
     asked: &Asked<'_>,
 ) -> Result<PlanAnswer, Fault> {
     let mut rotations = Vec::new();
+    let mut notes = Vec::new();
     for (tier, wishes) in tiers {
         for wish in wishes {
+            let release = tx.put_release(&wish.release, asked.at)?.release;
+            notes.extend(notes::of(tx, wish, &release)?);
             let Some(id) = open(tx, &looked[&wish.spec.name], wish, asked)? else { continue };
             let Some(Event::Opened(opened)) = tx.lines(&id, 0)?.into_iter().next().map(|l| l.event) else {
                 return Err(Fault::ours("no-opening", format!("{id} has no first line")));
@@ -177,7 +184,7 @@ fn rehearse(
             rotations.push(PlannedRotation { service, tier: tier.clone(), from: opened.from, to: opened.to, plan: opened.plan });
         }
     }
-    Ok(PlanAnswer { rotations })
+    Ok(PlanAnswer { rotations, notes, removals: Vec::new() })
 }
 
 pub fn deploy(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Opened, Fault> {
@@ -188,13 +195,28 @@ pub fn deploy(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Ope
         let looked = look_at_all(app, &tiers)?;
         let planned = app.store.pretend(|tx| rehearse(tx, &tiers, &looked, &asked))?;
         let changed: BTreeSet<ServiceName> = planned.rotations.into_iter().map(|r| r.service).collect();
-        app.store.write(|tx| match &request.service {
-            Some(_) => begin_one(tx, &tiers, &looked, &asked),
-            None => begin_all(tx, &tiers, &looked, &asked, &changed),
+        let candidates = removals(app, request)?;
+        removal::must_be_candidates(&candidates, &request.remove)?;
+        let going = request.remove.iter().map(|s| Ok((s.clone(), look_at(app, s, true)?))).collect::<Result<BTreeMap<_, _>, Fault>>()?;
+        app.store.write(|tx| {
+            let mut answer = match &request.service {
+                Some(_) => begin_one(tx, &tiers, &looked, &asked)?,
+                None => begin_all(tx, &tiers, &looked, &asked, &changed)?,
+            };
+            for (service, looked) in &going {
+                answer.removing.push(removal::open(tx, service, looked, &asked)?);
+            }
+            answer.left = candidates.iter().map(|c| c.service.clone()).filter(|s| !request.remove.contains(s)).collect();
+            Ok(answer)
         })
     })?;
     app.bell.ring();
     Ok(opened)
+}
+
+/// Of a deploy of the whole file; one service's deploy is about no other.
+fn removals(app: &App, request: &DeployRequest) -> Result<Vec<Removal>, Fault> {
+    if request.service.is_some() { Ok(Vec::new()) } else { app.store.read(|r| removal::candidates(r, &request.file)) }
 }
 
 fn begin_one(

@@ -85,7 +85,8 @@ fn covered(app: &App, mut status: ServiceStatus) -> ServiceStatus {
 /// cannot be read is that service's trouble alone.
 pub fn services(app: &App) -> Result<Vec<ServiceStatus>, Fault> {
     let all = app.store.browse(|r| {
-        let rows = r.services()?.into_iter();
+        // One that was removed is not listed; asked for by name, it is still shown.
+        let rows = r.services()?.into_iter().filter(|row| !r.is_removed(&row.spec.name).unwrap_or(false));
         Ok(rows.map(|row| (r.in_force(&row.spec.name).and_then(|now| facts(r, now.unwrap_or(row.clone()))), row)).collect::<Vec<_>>())
     })?;
     let mut silent: Option<String> = None;

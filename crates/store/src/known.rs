@@ -28,6 +28,9 @@ impl Known {
     fn with(self, r: &Rotation) -> Known {
         let verdict = r.closed.as_ref().map(|c| c.verdict);
         let whole = verdict == Some(Verdict::Promoted) && r.plan.direction == Direction::Forward;
+        // A rotation that was opened as one back to nothing has removed the service.
+        let removed = verdict == Some(Verdict::Returned) && r.opened.plan.direction == Direction::Back;
+        let whole = whole || removed;
         let mut known = if whole { Known { standing: self.standing, ..Known::default() } } else { self };
         known.groups.extend(r.groups());
         let ends = r.opened.from.iter().filter(|_| !whole).chain([&r.opened.to]);
@@ -85,6 +88,13 @@ impl Records<'_> {
         }
     }
 
+    /// It had an active release and has none any more, and nothing of it is left.
+    pub fn is_removed(&self, service: &ServiceName) -> Result<bool, Fault> {
+        let summary = self.summary(service)?;
+        let gone = summary.in_force > 0 && summary.known.standing.is_none() && summary.known.groups.is_empty();
+        Ok(gone && self.open_rotation_of(service)?.is_none())
+    }
+
     fn fold(&self, row: &RotationRow) -> Result<Rotation, Fault> {
         Rotation::fold(&self.lines(&row.id, 0)?)
     }
@@ -117,7 +127,8 @@ impl Records<'_> {
         let mut spec = None;
         for row in self.closed_rotations(service, LOOK_BACK)? {
             let r = self.fold(&row)?;
-            let whole = r.closed.as_ref().is_some_and(|c| c.verdict == Verdict::Promoted) && r.plan.direction == Direction::Forward;
+            let promoted = r.closed.as_ref().is_some_and(|c| c.verdict == Verdict::Promoted) && r.plan.direction == Direction::Forward;
+            let whole = promoted || r.opened.plan.direction == Direction::Back;
             if spec.is_none() {
                 spec = took(&r).cloned();
             }

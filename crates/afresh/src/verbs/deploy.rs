@@ -48,6 +48,9 @@ pub struct Deploy {
     /// Open it and return at once
     #[arg(long)]
     pub no_follow: bool,
+    /// Also drain and retire services that run and that the file does not name any more
+    #[arg(long, conflicts_with = "service")]
+    pub remove: bool,
     /// Do not ask before the change
     #[arg(short, long)]
     pub yes: bool,
@@ -74,7 +77,7 @@ impl Plan {
 
 impl Deploy {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let request = request(context, &self.wish)?;
+        let mut request = request(context, &self.wish)?;
         context.wait(async {
             let answer: PlanAnswer = context.api().post("/v1/plan", &request).await?;
             if context.json {
@@ -86,7 +89,13 @@ impl Deploy {
                 show::note("nothing was changed");
                 return Ok(Exit::Refused);
             }
+            if !answer.removals.is_empty()
+                && (self.remove || (!self.yes && asked_and_agreed("remove what the file does not name?")? == Some(true)))
+            {
+                request.remove = answer.removals.iter().map(|r| r.service.clone()).collect();
+            }
             let opened: Opened = context.api().post("/v1/deploy", &request).await?;
+            tell_removals(context, &opened);
             if self.no_follow || (opened.rotations.is_empty() && opened.rollout.is_none()) {
                 tell_opened(context, &opened);
                 return Ok(Exit::Succeeded);
@@ -120,7 +129,7 @@ pub fn request(context: &Context, wish: &Wish) -> Result<DeployRequest, Failure>
         images = currents(context, &store, &file, &used)?;
         artifacts = pack(context, &store, &file, wish)?;
     }
-    Ok(DeployRequest { file, service: wish.service.clone(), images, artifacts, release: wish.release })
+    Ok(DeployRequest { file, service: wish.service.clone(), images, artifacts, release: wish.release, remove: Vec::new() })
 }
 
 fn used(file: &ServiceFile, only: Option<&ServiceName>) -> Vec<ImageName> {
@@ -162,21 +171,49 @@ fn tell_plan(answer: &PlanAnswer) {
     for rotation in &answer.rotations {
         show::line(show::plan(rotation));
     }
+    for removal in &answer.removals {
+        let what = format!("{} in {} runs and is not in the file", removal.standing.release.label(), removal.standing.group);
+        show::line(format!(
+            "{}: remove: {what}; `afresh deploy --remove` drains and retires it",
+            show::paint(show::BOLD, &removal.service)
+        ));
+    }
+    for note in &answer.notes {
+        let at = note.at.map_or_else(String::new, |at| format!(" ({})", show::upkeep::day(at)));
+        show::line(format!("{}: {}{at}", show::paint(show::BOLD, &note.service), note.text));
+    }
     if answer.rotations.is_empty() {
         show::line("nothing to change: what stands is what was asked for");
     }
 }
 
+fn tell_removals(context: &Context, opened: &Opened) {
+    if context.json {
+        return;
+    }
+    for rotation in &opened.removing {
+        show::line(format!("{rotation}: opened, it removes the service; come back with: afresh rotation show {rotation} --follow"));
+    }
+    for service in &opened.left {
+        show::line(format!("{service}: not in the file, and left as it is"));
+    }
+}
+
 /// Asks only where a person sits; a script that calls `deploy` means it.
 fn agreed() -> Result<bool, Fault> {
+    Ok(asked_and_agreed("deploy this?")?.unwrap_or(true))
+}
+
+/// None: no person sits there.
+fn asked_and_agreed(question: &str) -> Result<Option<bool>, Fault> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() || !std::io::stderr().is_terminal() {
-        return Ok(true);
+        return Ok(None);
     }
-    let _ = write!(anstream::stderr(), "deploy this? [y/N] ");
+    let _ = write!(anstream::stderr(), "{question} [y/N] ");
     let mut answer = String::new();
     stdin.lock().read_line(&mut answer).map_err(|e| Fault::world("io", format!("cannot read the answer: {e}")))?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    Ok(Some(matches!(answer.trim(), "y" | "Y" | "yes")))
 }
 
 fn tell_unchanged(context: &Context, opened: &Opened) {

@@ -50,3 +50,73 @@ async fn a_deploy_that_went_back_leaves_its_count_behind_nowhere() {
     assert_eq!(rollback(&house, Some(1)).await.plan.steps.iter().filter(|s| matches!(s.step, Step::Soak { for_ms: 31, .. })).count(), 2);
     assert_eq!(house.fake.running().values().collect::<Vec<_>>(), [&4]);
 }
+
+async fn plan_of(house: &House, request: &DeployRequest) -> PlanAnswer {
+    house.client().post("/v1/plan", request).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_says_what_it_brings_back_and_what_it_changes_back() {
+    let house = House::new().await;
+    house.through(&of_count("one", 3)).await;
+    assert_eq!(plan_of(&house, &of_count("one", 3)).await.notes, []);
+    house.through(&of_count("two", 4)).await;
+    // By hand.
+    rollback(&house, Some(1)).await;
+    let texts = |answer: PlanAnswer| answer.notes.into_iter().map(|n| (n.at.is_some(), n.text)).collect::<Vec<_>>();
+    let notes = texts(plan_of(&house, &of_count("two", 5)).await);
+    println!("{notes:#?}");
+    assert!(notes[0].0 && notes[0].1.contains("brings back web@r2, which was rolled back to r1 by web.3: rollback to r1, asked for by me"));
+    assert!(notes[1].1.contains("count: 4 -> 5") && notes[1].1.contains("one") && notes[1].1.contains("two"), "{notes:?}");
+    // By itself, since it never got healthy.
+    house.through(&of_count("sick", 4)).await;
+    let notes = texts(plan_of(&house, &of_count("sick", 4)).await);
+    assert!(notes[0].1.contains("brings back web@r3, which web.4 rolled back: "), "{notes:?}");
+    // Promoted since: nothing to say.
+    house.through(&of_count("two", 4)).await;
+    assert_eq!(texts(plan_of(&house, &of_count("two", 4)).await), []);
+    // Names of the environment are said, what stands in it is not.
+    let mut secret = of_count("two", 4);
+    secret.file.services.get_mut(&name("web")).unwrap().env.insert("TOKEN".into(), "hunter2".into());
+    let notes = texts(plan_of(&house, &secret).await);
+    assert!(notes.iter().any(|n| n.1.contains("env.TOKEN differs")) && !format!("{notes:?}").contains("hunter2"), "{notes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_whose_block_is_gone_is_removed_once_that_was_agreed() {
+    let mut house = House::new().await;
+    let both = request(vec![spec("web", "front", "one", 2, Some("127.0.0.1:8080")), spec("worker", "back", "one", 1, None)], None);
+    let opened = house.deploy(&both).await.unwrap();
+    house.end(&opened.rotations[0]).await;
+    house.until_there("web.1").await;
+    house.end(&RotationId::new("web.1").unwrap()).await;
+    let mut only = request(vec![spec("worker", "back", "one", 1, None)], None);
+    let plan = plan_of(&house, &only).await;
+    assert_eq!(plan.removals.iter().map(|r| (r.service.as_str(), r.standing.group.as_str())).collect::<Vec<_>>(), [("web", "web-r1-1")]);
+    // Not agreed to: left, and said.
+    let opened = house.deploy(&only).await.unwrap();
+    assert_eq!((opened.removing.len(), opened.left), (0, vec![name("web")]));
+    assert_eq!(house.fake.running().len(), 2);
+    // What was not shown is not removed: another name, or one that the file has.
+    for other in ["worker", "nobody"] {
+        only.remove = vec![name(other)];
+        assert_eq!(house.deploy(&only).await.unwrap_err().code, "not-removable");
+    }
+    only.remove = vec![name("web")];
+    let opened = house.deploy(&only).await.unwrap();
+    let id = opened.removing[0].clone();
+    house.stop().await;
+    house.start().await;
+    let r = house.end(&id).await;
+    assert_eq!(r.census.unwrap().standing, None, "{:?}", r.verdict);
+    assert!(r.plan.steps.iter().any(|s| matches!(s.step, Step::Drain { .. })), "its servers are drained first");
+    assert_eq!(house.fake.running(), [("worker-r1-1".to_string(), 1)].into());
+    assert_eq!(house.fake.weights("web"), Default::default());
+    let services: Vec<ServiceStatus> = house.client().get("/v1/services").await.unwrap();
+    assert_eq!(services.iter().map(|s| s.service.as_str()).collect::<Vec<_>>(), ["worker"]);
+    only.remove = Vec::new();
+    assert_eq!(plan_of(&house, &only).await.removals, []);
+    // And it can come back, under names that were never used.
+    assert_eq!(house.through(&web("one")).await.verdict, Some(Verdict::Promoted));
+    assert_eq!(house.fake.running().len(), 2);
+}

@@ -5,4 +5,5 @@ mod common;
 mod damage;
 mod journal;
 mod records;
+mod schema;
 mod wal;

@@ -285,6 +285,7 @@ pub fn request(specs: Vec<ServiceSpec>, service: Option<&str>) -> DeployRequest 
         images: [(ImageName::new("base").unwrap(), digest('a'))].into(),
         artifacts: BTreeMap::new(),
         release: None,
+        remove: Vec::new(),
     }
 }
 
@@ -395,5 +396,16 @@ impl House {
 
     pub async fn status(&self, service: &str) -> ServiceStatus {
         self.client().get(&format!("/v1/services/{service}")).await.unwrap()
+    }
+}
+
+impl House {
+    /// Until a rotation was opened, by a rollout for instance.
+    pub async fn until_there(&self, id: &str) {
+        let begun = Instant::now();
+        while self.client().get::<RotationStatus>(&format!("/v1/rotations/{id}")).await.is_err() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{id} was never opened");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 }

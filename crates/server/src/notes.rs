@@ -1,0 +1,93 @@
+//! What a plan says beside its steps, before anything is done: what of the desired state in force the file would change, and that a
+//! release would come back that was rolled back, by whom and when.
+
+use crate::wish::Wish;
+use api::control::PlanNote;
+use model::{Event, Fault, Release, ServiceName, ServiceSpec, Verdict};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use store::Records;
+
+/// Rotations looked back through for a rollback.
+const LOOK_BACK: u64 = 50;
+/// More than this of a value is not shown.
+const SHOWN: usize = 60;
+
+/// `release` has the number that it would be deployed under.
+pub fn of(records: &Records<'_>, wish: &Wish, release: &Release) -> Result<Vec<PlanNote>, Fault> {
+    let service = &wish.spec.name;
+    let mut notes = Vec::new();
+    if let Some(note) = rolled_back(records, service, release)? {
+        notes.push(note);
+    }
+    if records.standing(service)?.is_some()
+        && let Some(row) = records.in_force(service)?
+    {
+        let changes = changes(&row.spec, &wish.spec)?;
+        if !changes.is_empty() {
+            let text =
+                format!("the file changes what is in force since generation {} ({}): {}", row.generation, row.by, changes.join("; "));
+            notes.push(PlanNote { service: service.clone(), at: Some(row.at), text });
+        }
+    }
+    Ok(notes)
+}
+
+/// The newest rotation that says of this release that it was rolled back, unless it was promoted after that.
+fn rolled_back(records: &Records<'_>, service: &ServiceName, release: &Release) -> Result<Option<PlanNote>, Fault> {
+    if records.standing(service)?.is_some_and(|s| s.release.number == release.number) {
+        return Ok(None);
+    }
+    for row in records.closed_rotations(service, LOOK_BACK)? {
+        let Some(Event::Opened(opened)) = records.first_line(&row.id)?.map(|l| l.event) else { continue };
+        let Some(last) = row.closed_seq.map(|seq| records.lines(&row.id, seq)).transpose()?.and_then(|lines| lines.into_iter().next())
+        else {
+            continue;
+        };
+        let Event::Closed { verdict, why, .. } = last.event else { continue };
+        let label = release.label();
+        let left = opened.from.as_ref().is_some_and(|from| from.release.number == release.number);
+        let text = if opened.to.release.number == release.number {
+            match verdict {
+                Verdict::Returned => format!("this brings back {label}, which {} rolled back: {why}", row.id),
+                _ => return Ok(None),
+            }
+        } else if left && opened.to.release.number < release.number && verdict == Verdict::Promoted {
+            format!("this brings back {label}, which was rolled back to r{} by {}: {}", opened.to.release.number, row.id, opened.why)
+        } else {
+            continue;
+        };
+        return Ok(Some(PlanNote { service: service.clone(), at: Some(last.at), text }));
+    }
+    Ok(None)
+}
+
+/// `count: 3 -> 7`. Of the environment only names: what stands in it may be secret.
+fn changes(old: &ServiceSpec, new: &ServiceSpec) -> Result<Vec<String>, Fault> {
+    let json = |spec: &ServiceSpec| serde_json::to_value(spec).map_err(|e| Fault::ours("unwritable-record", e.to_string()));
+    let mut all = Vec::new();
+    // The path of the code is no setting: the plan shows what it is packed to.
+    differ("", &json(old)?, &json(new)?, &mut all);
+    all.retain(|line| !line.starts_with("artifact:"));
+    Ok(all)
+}
+
+fn differ(at: &str, old: &Value, new: &Value, out: &mut Vec<String>) {
+    match (old, new) {
+        _ if old == new => {}
+        (Value::Object(a), Value::Object(b)) => {
+            let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            for key in keys {
+                let path = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
+                differ(&path, a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null), out);
+            }
+        }
+        _ if at.starts_with("env.") => out.push(format!("{at} differs")),
+        _ => out.push(format!("{at}: {} -> {}", shown(old), shown(new))),
+    }
+}
+
+fn shown(value: &Value) -> String {
+    let text = if value.is_null() { "none".to_string() } else { value.to_string() };
+    if text.chars().count() > SHOWN { text.chars().take(SHOWN).chain("...".chars()).collect() } else { text }
+}

@@ -1,0 +1,52 @@
+//! Removing a service whose block is gone from the file: traffic is shifted to nobody, its servers are drained and retired. Only what
+//! the plan had shown and the deploy names is removed: another file's services are none of this one's business.
+
+use crate::desk::{Asked, Looked};
+use api::control::Removal;
+use model::{Direction, Fault, Opened, PlannedStep, RotationId, ServiceFile, ServiceName, Standing, Step};
+use rotation::Intent;
+use store::{Origin, Records, Tx};
+
+/// Services with an active release that the file does not name.
+pub fn candidates(records: &Records<'_>, file: &ServiceFile) -> Result<Vec<Removal>, Fault> {
+    let mut all = Vec::new();
+    for service in records.service_names()?.into_iter().filter(|s| !file.services.contains_key(s)) {
+        if let Some(standing) = records.standing(&service)? {
+            all.push(Removal { service, standing });
+        }
+    }
+    Ok(all)
+}
+
+/// Every service that the request wants removed is one of those.
+pub fn must_be_candidates(candidates: &[Removal], wanted: &[ServiceName]) -> Result<(), Fault> {
+    match wanted.iter().find(|w| candidates.iter().all(|c| c.service != **w)) {
+        None => Ok(()),
+        Some(other) => Err(Fault::yours("not-removable", format!("{other} is in the file, or has no active release: it is not removed"))
+            .hint("`afresh plan` shows what a deploy would remove")),
+    }
+}
+
+/// A rotation back to nothing.
+pub fn open(tx: &Tx<'_>, service: &ServiceName, looked: &Looked, asked: &Asked<'_>) -> Result<RotationId, Fault> {
+    tx.must_be_free(service)?;
+    let Some(row) = tx.in_force(service)? else { return Err(store::no_service(service)) };
+    let Some(standing) = tx.standing(service)? else {
+        return Err(Fault::yours("not-removable", format!("{service} has no active release")));
+    };
+    tx.outrank(service, looked.traces.fence())?;
+    tx.outnumber(service, looked.traces.rotation())?;
+    let spec = model::ServiceSpec { count: row.spec.count.max(1), ..row.spec };
+    let intent = Intent { spec: &spec, from: None, to: &standing, direction: Direction::Back };
+    let mut plan = rotation::plan(&intent, &looked.view)?;
+    for group in looked.known.groups.iter().filter(|g| **g != standing.group) {
+        let step = |step| PlannedStep { step, wave: None, capacity: 0 };
+        if spec.route.is_some() {
+            plan.steps.push(step(Step::Drain { group: group.clone(), within_ms: spec.drain.within_ms }));
+        }
+        plan.steps.push(step(Step::Retire { group: group.clone() }));
+    }
+    let why = format!("{service} is removed: its block is gone from the file; {}", asked.why);
+    let opened = Opened { spec: spec.clone(), from: None::<Standing>, to: standing, plan, why };
+    tx.open_rotation(&Origin { service, rollout: None, at: asked.at }, |_, _| Ok(opened))
+}
