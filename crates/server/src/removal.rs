@@ -37,7 +37,7 @@ pub fn open(tx: &Tx<'_>, service: &ServiceName, looked: &Looked, asked: &Asked<'
     tx.outrank(service, looked.traces.fence())?;
     tx.outnumber(service, looked.traces.rotation())?;
     let spec = model::ServiceSpec { count: row.spec.count.max(1), ..row.spec };
-    let intent = Intent { spec: &spec, from: None, to: &standing, direction: Direction::Back };
+    let intent = Intent { spec: &spec, from: None, to: &standing, direction: Direction::Back, own_count: None };
     let mut plan = rotation::plan(&intent, &looked.view)?;
     for group in looked.known.groups.iter().filter(|g| **g != standing.group) {
         let step = |step| PlannedStep { step, wave: None, capacity: 0 };
