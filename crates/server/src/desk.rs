@@ -157,7 +157,7 @@ pub fn plan(app: &App, caller: &Caller, request: &DeployRequest) -> Result<PlanA
     let tiers = wishes(app, caller, request)?;
     retrying(|| {
         let looked = look_at_all(app, &tiers)?;
-        let removals = removals(app, request)?;
+        let removals = removals(app, request)?.into_iter().filter(|r| caller.sees(&r.service)).collect();
         let answer = app.store.pretend(|tx| rehearse(tx, &tiers, &looked, &asked(caller, request, app.now())))?;
         Ok(PlanAnswer { removals, ..answer })
     })
@@ -190,6 +190,7 @@ fn rehearse(
 pub fn deploy(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Opened, Fault> {
     let _alone = app.desk();
     let tiers = wishes(app, caller, request)?;
+    request.remove.iter().try_for_each(|service| caller.must_deploy(service, None, false))?;
     let asked = asked(caller, request, app.now());
     let opened = retrying(|| {
         let looked = look_at_all(app, &tiers)?;
@@ -206,7 +207,7 @@ pub fn deploy(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Ope
             for (service, looked) in &going {
                 answer.removing.push(removal::open(tx, service, looked, &asked)?);
             }
-            answer.left = candidates.iter().map(|c| c.service.clone()).filter(|s| !request.remove.contains(s)).collect();
+            answer.left = candidates.iter().map(|c| c.service.clone()).filter(|s| !request.remove.contains(s) && caller.sees(s)).collect();
             Ok(answer)
         })
     })?;
