@@ -64,7 +64,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, private) = (dir.path().join("x.sock"), dir.path().join(".x.sock.new"));
         let done = AtomicBool::new(false);
+        /// Also when an assertion fails, so that the other thread ends.
+        struct Done<'a>(&'a AtomicBool);
+        impl Drop for Done<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, SeqCst);
+            }
+        }
         std::thread::scope(|scope| {
+            let at_the_end = Done(&done);
             let spy = scope.spawn(|| {
                 let mut seen = std::collections::BTreeSet::new();
                 while !done.load(SeqCst) {
@@ -81,7 +89,7 @@ mod tests {
                 UnixStream::connect(&path).unwrap();
                 kept = Some(listener);
             }
-            done.store(true, SeqCst);
+            drop(at_the_end);
             let seen = spy.join().unwrap();
             let fine = |what: &(&str, Option<u32>)| matches!(what, ("socket", None | Some(0o600)) | ("directory", None | Some(0o700)));
             assert!(seen.iter().all(fine), "{seen:?}");
