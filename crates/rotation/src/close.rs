@@ -25,6 +25,9 @@ impl Rotation {
             let why = match (verdict, &self.went_back) {
                 (Verdict::Returned, Some(turn)) => turn.clone(),
                 _ if self.plan.direction == Direction::Single => self.notes.last().cloned().unwrap_or_default(),
+                _ if self.opened.spec.count == 0 => {
+                    format!("{} is active with no server: it is parked, and nobody serves", self.opened.to.release.label())
+                }
                 _ => format!("{} stands alone, whole", self.opened.to.release.label()),
             };
             return Decision::Record(self.close(seen, verdict, why));
@@ -55,7 +58,7 @@ impl Rotation {
             if tally.healthy < healthy || tally.exist > count {
                 return Some(format!("{} of {count} of {} are healthy, {} exist", tally.healthy, standing.group, tally.exist));
             }
-            if standing.release.route.is_some() {
+            if standing.release.route.is_some() && count > 0 {
                 weights.insert(standing.group.clone(), 100);
             }
         }

@@ -3,6 +3,7 @@
 //! ```text
 //! forward   bake ▸ (check ▸ retire the check)* ▸ ( scale new up ▸ shift ▸ soak ▸ scale old down )* ▸ drain old ▸ retire old
 //! back      scale old up ▸ shift ▸ ( drain ▸ retire )* of all that this rotation made
+//! park      bake ▸ declare new with no server ▸ shift to nobody ▸ drain old ▸ retire old          (`count = 0`)
 //! ```
 //! Without a route there is nothing to shift or to drain: servers of both releases serve from the moment they are healthy.
 
@@ -94,11 +95,6 @@ pub(crate) fn plan_with(intent: &Intent, seen: &View, planted: Option<crate::Pla
 
 fn refuse(intent: &Intent, seen: &View) -> Result<(), Fault> {
     let Intent { spec, from, to, .. } = intent;
-    if spec.count == 0 {
-        return Err(
-            Fault::yours("count-zero", format!("{}: a count of 0 leaves nobody to serve", spec.name)).hint("write `count = 1` or more")
-        );
-    }
     if spec.rollout.waves.len() > WAVES_MAX {
         return Err(Fault::yours("too-many-waves", format!("{}: {} waves; {WAVES_MAX} are allowed", spec.name, spec.rollout.waves.len())));
     }
@@ -156,7 +152,9 @@ fn forward(intent: &Intent, seen: &View, planted: Option<crate::Planted>) -> Res
     let mut objects = vec![to.release.image.clone()];
     objects.extend(to.release.artifact.clone());
     way.push(Step::Bake { image: to.release.image_name.clone(), objects }, None);
-    for (i, check) in to.release.checks.iter().enumerate() {
+    // What is parked serves nobody, so nothing of it is checked before it is to serve.
+    let checks = if spec.count == 0 { &[][..] } else { &to.release.checks[..] };
+    for (i, check) in checks.iter().enumerate() {
         let group = check_group(new, i + 1)?;
         way.checks.insert(group.clone());
         let (command, within_ms) = (check.run.clone(), check.within_ms);
@@ -172,7 +170,10 @@ fn forward(intent: &Intent, seen: &View, planted: Option<crate::Planted>) -> Res
         let count = way.count(&from.group).max(needed(spec.count, 100 - course.shares[0])).min(own);
         way.push(Step::Scale { group: from.group.clone(), count }, None);
     }
-    for place in 0..course.shares.len() {
+    if spec.count == 0 {
+        course.park(&mut way);
+    }
+    for place in 0..if spec.count == 0 { 0 } else { course.shares.len() } {
         course.wave(&mut way, place, planted == Some(crate::Planted::ShrinkBeforeShift));
     }
     let routed = course.routed_old || course.routed_new;
@@ -216,6 +217,15 @@ impl<'a> Course<'a> {
         // An old group that is not whole is left as it is until it goes: taking some of its servers would be refused anyway.
         let sends = sends(eyes.seen);
         Self { spec, from, to, shares, shrinks: kept >= stood, routed_old, sends, routed_new }
+    }
+
+    /// The new group is declared with no server: it is what is active, and its name is used. Customers are sent to nobody before the
+    /// old group is drained, so that they get an answer that says so.
+    fn park(&self, way: &mut Way) {
+        way.push(Step::Scale { group: self.to.group.clone(), count: 0 }, None);
+        if self.routed_old || self.routed_new || self.sends {
+            way.push(Step::Shift { route: route_name(&self.spec.name), weights: BTreeMap::new() }, None);
+        }
     }
 
     fn wave(&self, way: &mut Way, place: usize, shrink_early: bool) {
@@ -291,7 +301,9 @@ pub(crate) fn back(intent: &Back, seen: &View, planted: Option<crate::Planted>) 
         way.counts.insert(group.clone(), declared(seen, group).unwrap_or(0));
     }
     way.carry = intent.carry;
-    way.floor = if from.is_some() { spec.count.min(*count).min(intent.carry.unwrap_or(u32::MAX)) } else { 0 };
+    // Going back from a count of 0, what stood before is the whole.
+    let load = if spec.count == 0 { *count } else { spec.count.min(*count) };
+    way.floor = if from.is_some() { load.min(intent.carry.unwrap_or(u32::MAX)) } else { 0 };
     let (routed_old, routed_new) = (from.is_some_and(|f| f.release.route.is_some()), to.release.route.is_some());
     let mut weights = BTreeMap::new();
     if let (Some(from), Some(share)) = (from, intent.share) {
@@ -301,7 +313,8 @@ pub(crate) fn back(intent: &Back, seen: &View, planted: Option<crate::Planted>) 
         if planted != Some(crate::Planted::BackAssumesSize) {
             way.push(Step::Scale { group: from.group.clone(), count: *count }, None);
         }
-        if routed_old {
+        // What was parked before gets no customers again.
+        if routed_old && *count > 0 {
             weights.insert(from.group.clone(), 100);
         }
     }

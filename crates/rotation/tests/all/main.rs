@@ -8,3 +8,4 @@ mod journal;
 mod plans;
 mod promises;
 mod singles;
+mod zero;

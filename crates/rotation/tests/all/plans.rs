@@ -142,7 +142,6 @@ fn refusals_say_whose_fault_it_is() {
         let view = Perfect::new(Some((from, 1)), true).view;
         plan(&Intent { spec, from: Some(from), to, direction: Direction::Forward, own_count: None }, &view).unwrap_err().code
     };
-    assert_eq!(refuse(&spec(0, vec![], 0, true), &old, &new), "count-zero");
     assert_eq!(refuse(&spec(1, vec![Wave::Percent(1); 101], 0, true), &old, &new), "too-many-waves");
     assert_eq!(refuse(&spec(1, vec![], 0, true), &old, &old), "same-group");
     let mut hasty = spec(1, vec![], 0, true);

@@ -1,0 +1,165 @@
+//! A service with a count of 0 is parked: its release is active and nobody serves. Both ways, and the way back of each.
+
+use crate::common::*;
+use model::*;
+use proptest::prelude::*;
+use rotation::{Intent, plan};
+use std::collections::BTreeMap;
+
+/// The next rotation in the world that the walk has left.
+fn then(walk: Walk, spec: &ServiceSpec, from: &Standing, own_count: Option<u32>, to: &Standing) -> Walk {
+    let intent = Intent { spec, from: Some(from), to, direction: Direction::Forward, own_count };
+    let plan = plan(&intent, &walk.world.view).unwrap();
+    Walk::with(Opened { spec: spec.clone(), from: Some(from.clone()), to: to.clone(), plan, why: String::new() }, walk.world)
+}
+
+fn steps(plan: &Plan) -> Vec<String> {
+    let word = |s: &PlannedStep| match &s.step {
+        Step::Bake { .. } => "bake".to_string(),
+        Step::Check { group, .. } => format!("check {group}"),
+        Step::Scale { group, count } => format!("scale {group} {count}"),
+        Step::Shift { weights, .. } => format!("shift {weights:?}"),
+        Step::Soak { group, .. } => format!("soak {group}"),
+        Step::Drain { group, .. } => format!("drain {group}"),
+        Step::Retire { group } => format!("retire {group}"),
+    };
+    plan.steps.iter().map(word).collect()
+}
+
+/// Who runs so many, and where customers go.
+fn world(walk: &Walk) -> (BTreeMap<String, u32>, BTreeMap<GroupName, u32>) {
+    let runs = walk.world.view.groups.values().filter_map(|g| match g.wish {
+        WishSeen::Run { count, .. } => Some((g.group.to_string(), count)),
+        _ => None,
+    });
+    (runs.collect(), walk.world.view.route.as_ref().map_or_else(BTreeMap::new, |r| r.weights.clone()))
+}
+
+fn verdict(walk: &Walk) -> (Verdict, Option<Standing>) {
+    let closed = walk.r.closed.as_ref().expect("closed");
+    (closed.verdict, closed.census.standing.clone())
+}
+
+#[test]
+fn customers_are_turned_to_nobody_before_the_servers_are_drained() {
+    let (old, mut new) = (standing("web-r1-1", 1, true), standing("web-r2-2", 2, true));
+    new.release.checks = vec![Check { name: "c".to_string(), run: vec!["true".to_string()], within_ms: 1_000 }];
+    let mut spec = spec(0, vec![Wave::Count(1), Wave::Percent(100)], 10_000, true);
+    spec.checks.clone_from(&new.release.checks);
+    let mut walk = Walk::open(&spec, Some((&old, 3)), &new);
+    assert_eq!(steps(&walk.r.plan), ["bake", "scale web-r2-2 0", "shift {}", "drain web-r1-1", "retire web-r1-1"]);
+    assert_eq!((walk.r.plan.floor, walk.r.plan.peak), (0, 3));
+    // What is in flight is waited for.
+    walk.until(3);
+    walk.world.view.route.as_mut().unwrap().groups.get_mut(&old.group).unwrap().in_flight = 1;
+    for _ in 0..4 {
+        walk.turn();
+    }
+    assert_eq!((walk.r.cursor, world(&walk).0["web-r1-1"]), (3, 3));
+    walk.until_closed();
+    assert_eq!(verdict(&walk), (Verdict::Promoted, Some(new)));
+    assert_eq!(world(&walk), ([("web-r2-2".to_string(), 0)].into(), BTreeMap::new()));
+    assert!(walk.r.closed.as_ref().unwrap().why.contains("nobody serves"));
+}
+
+#[test]
+fn going_back_from_zero_restores_what_stood_from_any_step() {
+    let (old, new) = (standing("web-r1-1", 1, true), standing("web-r2-2", 2, true));
+    for step in 0..=3 {
+        let mut walk = Walk::open(&spec(0, vec![], 0, true), Some((&old, 3)), &new);
+        walk.until(step);
+        walk.ask(1, Ask::Return);
+        walk.turn();
+        assert_eq!(walk.r.plan.floor, 3, "what stood is the whole again");
+        walk.until_closed();
+        assert_eq!(verdict(&walk), (Verdict::Returned, Some(old.clone())), "from step {step}");
+        assert_eq!(world(&walk), ([("web-r1-1".to_string(), 3)].into(), [(old.group.clone(), 100)].into()));
+    }
+}
+
+#[test]
+fn what_is_parked_comes_as_a_first_release_does_and_goes_back_to_nobody() {
+    let names = [("web-r1-1", 1), ("web-r1-2", 1), ("web-r2-3", 2), ("web-r3-4", 3)];
+    let [first, parked, next, last] = names.map(|(name, number)| standing(name, number, true));
+    let mut walk = Walk::open(&spec(0, vec![], 0, true), Some((&first, 2)), &parked);
+    walk.until_closed();
+    let two = spec(2, vec![Wave::Count(1), Wave::Percent(100)], 0, true);
+    let mut walk = then(walk, &two, &parked, Some(0), &next);
+    let way = ["bake", "scale web-r2-3 2", "shift {GroupName(\"web-r2-3\"): 100}", "drain web-r1-2", "retire web-r1-2"];
+    assert_eq!(steps(&walk.r.plan), way);
+    assert_eq!(walk.r.plan.restores, Some(0));
+    walk.until(3);
+    walk.ask(1, Ask::Return);
+    walk.until_closed();
+    assert_eq!(verdict(&walk), (Verdict::Returned, Some(parked.clone())), "{:?}", walk.r.closed);
+    assert_eq!(world(&walk), ([("web-r1-2".to_string(), 0)].into(), BTreeMap::new()), "parked as before");
+    let mut walk = then(walk, &two, &parked, Some(0), &last);
+    walk.until_closed();
+    assert_eq!(verdict(&walk), (Verdict::Promoted, Some(last.clone())));
+    assert_eq!(world(&walk), ([("web-r3-4".to_string(), 2)].into(), [(last.group, 100)].into()));
+}
+
+#[test]
+fn a_first_release_may_be_parked() {
+    for routed in [true, false] {
+        let new = standing("web-r1-1", 1, routed);
+        let mut walk = Walk::open(&spec(0, vec![], 0, routed), None, &new);
+        walk.until_closed();
+        assert_eq!(verdict(&walk), (Verdict::Promoted, Some(new)));
+        assert_eq!(world(&walk), ([("web-r1-1".to_string(), 0)].into(), BTreeMap::new()));
+    }
+}
+
+#[test]
+fn by_hand_nobody_is_watched_and_a_service_in_force_keeps_its_floor() {
+    let old = standing("web-r1-1", 1, true);
+    let world = Perfect::new(Some((&old, 2)), true);
+    let code = |spec: &ServiceSpec, step: &Step| rotation::single(spec, step, &world.view).map_err(|f| f.code);
+    let none = Step::Scale { group: old.group.clone(), count: 0 };
+    assert_eq!(code(&spec(2, vec![], 0, true), &none), Err("floor".to_string()));
+    let nobody = Step::Shift { route: rotation::route_name(&service()), weights: BTreeMap::new() };
+    assert_eq!(code(&spec(0, vec![], 0, true), &nobody), Err("floor".to_string()));
+    let empty = Perfect::new(Some((&old, 0)), true);
+    let soak = Step::Soak { group: old.group, for_ms: 1, errors_ppm: 0, min_requests: 0, few_requests: FewRequests::GoOn };
+    assert_eq!(rotation::single(&spec(0, vec![], 0, true), &soak, &empty.view).map_err(|f| f.code), Err("floor".to_string()));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Counts with a 0 among them, one rotation after the other, with a return at any step: what closes is what stands, and
+    /// customers go to it if and only if it has servers.
+    #[test]
+    fn any_counts_one_after_the_other(counts in prop::collection::vec(0u32..4, 2..6), routed in any::<bool>(), ask in prop::option::of(0u32..7)) {
+        let waves = vec![Wave::Percent(50), Wave::Percent(100)];
+        let mut stands = (standing("web-r1-1", 1, routed), counts[0]);
+        let mut walk = Walk::open(&spec(counts[0], waves.clone(), 1_000, routed), None, &stands.0);
+        walk.until_closed();
+        for (place, count) in counts[1..].iter().enumerate() {
+            let number = place as u64 + 2;
+            let to = standing(&format!("web-r{number}-{number}"), number, routed);
+            walk = then(walk, &spec(*count, waves.clone(), 1_000, routed), &stands.0, Some(stands.1), &to);
+            let floor = stands.1.min(*count);
+            prop_assert_eq!(walk.r.plan.floor, floor);
+            let mut asked = false;
+            loop {
+                if !asked && Some(walk.r.cursor) == ask && walk.r.closed.is_none() {
+                    asked = true;
+                    walk.ask(1, Ask::Return);
+                }
+                let (runs, weights) = world(&walk);
+                prop_assert!(weights.keys().all(|g| runs.get(g.as_str()).is_some_and(|n| *n > 0)), "{weights:?} {runs:?}");
+                prop_assert!(runs.values().sum::<u32>() >= floor);
+                if !walk.turn() {
+                    break;
+                }
+            }
+            if verdict(&walk).0 == Verdict::Promoted {
+                stands = (to, *count);
+            }
+            prop_assert_eq!(verdict(&walk).1, Some(stands.0.clone()));
+            let customers = if routed && stands.1 > 0 { [(stands.0.group.clone(), 100)].into() } else { BTreeMap::new() };
+            prop_assert_eq!(world(&walk), ([(stands.0.group.to_string(), stands.1)].into(), customers));
+        }
+    }
+}
