@@ -278,7 +278,7 @@ fn answer(
 fn nobody(way: &Way) -> Bad {
     let table = way.table();
     let message = if table.share.order().is_empty() {
-        format!("route {} leads nowhere yet", way.name)
+        format!("route {} leads to no server: nothing was deployed yet, or it is parked", way.name)
     } else {
         format!("no server of route {} is healthy", way.name)
     };

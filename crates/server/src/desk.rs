@@ -82,9 +82,12 @@ fn course(looked: &Looked, wish: &Wish, release: &Release) -> Course {
     let Some(WishSeen::Run { count, .. }) = view.groups.get(&standing.group).map(|g| g.wish) else { return Course::Rotate };
     let customers = view.route.as_ref().map_or_else(BTreeMap::new, |r| r.weights.clone());
     let customers: Vec<_> = customers.into_iter().filter(|(_, w)| *w > 0).collect();
-    let right = if release.route.is_some() { customers == [(standing.group.clone(), 100)] } else { customers.is_empty() };
+    let routed = release.route.is_some() && count > 0;
+    let right = if routed { customers == [(standing.group.clone(), 100)] } else { customers.is_empty() };
     match (right && look::is_alone(view, standing), count == wish.spec.count) {
         (false, _) => Course::Rotate,
+        // From and to nobody: customers are turned away before anybody is drained, and turned back only to whole servers.
+        (true, false) if count == 0 || wish.spec.count == 0 => Course::Rotate,
         (true, true) => Course::Unchanged,
         (true, false) => Course::Count,
     }
@@ -367,15 +370,19 @@ pub fn rollback(app: &App, caller: &Caller, request: &RollbackRequest) -> Result
     let _alone = app.desk();
     let row = app.store.read(|r| r.in_force(service))?.ok_or_else(|| store::no_service(service))?;
     app.store.read(|r| r.must_be_free(service))?;
-    let release = match request.to {
-        Some(number) => release_of(app, service, number)?,
-        None => {
+    let served = if row.spec.count == 0 { app.store.read(|r| r.served_last(service))? } else { None };
+    let release = match (request.to, &served) {
+        (Some(number), _) => release_of(app, service, number)?,
+        // Parked: what served before that comes back.
+        (None, Some((standing, _))) => standing.release.clone(),
+        (None, None) => {
             let stood = app.store.read(|r| r.stood(service, 2))?;
             let none = || Fault::yours("nothing-before", format!("{service}: no other release stood before the one that stands"));
             stood.into_iter().nth(1).map(|s| s.release).ok_or_else(none)?
         }
     };
-    let wish = Wish { spec: wish::with_settings(&row.spec, &release), release };
+    let count = served.map_or(row.spec.count, |(_, count)| count);
+    let wish = Wish { spec: ServiceSpec { count, ..wish::with_settings(&row.spec, &release) }, release };
     access::deploy(app, caller, &wish.spec)?;
     must_be_admitted(app, &[&wish])?;
     let why = format!("rollback to r{}, asked for by {}", wish.release.number, caller.signed());

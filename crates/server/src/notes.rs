@@ -20,6 +20,7 @@ pub fn of(records: &Records<'_>, wish: &Wish, release: &Release) -> Result<Vec<P
     if let Some(note) = rolled_back(records, service, release)? {
         notes.push(note);
     }
+    notes.extend(parks(records, wish)?);
     if records.standing(service)?.is_some()
         && let Some(row) = records.in_force(service)?
     {
@@ -31,6 +32,19 @@ pub fn of(records: &Records<'_>, wish: &Wish, release: &Release) -> Result<Vec<P
         }
     }
     Ok(notes)
+}
+
+/// Nobody will serve any more, and nobody should learn that from customers.
+fn parks(records: &Records<'_>, wish: &Wish) -> Result<Option<PlanNote>, Fault> {
+    let service = &wish.spec.name;
+    let stands = records.standing(service)?.is_some();
+    if wish.spec.count > 0 || stands && records.in_force(service)?.is_some_and(|row| row.spec.count == 0) {
+        return Ok(None);
+    }
+    let listener = wish.release.route.as_ref().map_or(String::new(), |r| format!("; {} stays open and answers 503", r.listen));
+    let back = if stands { format!("; `afresh rollback {service}` brings back what served before") } else { String::new() };
+    let text = format!("count = 0 parks it: nobody serves{listener}{back}");
+    Ok(Some(PlanNote { service: service.clone(), at: None, text }))
 }
 
 /// The newest rotation that says of this release that it was rolled back, unless it was promoted after that.

@@ -198,6 +198,19 @@ impl Records<'_> {
         Ok(stood)
     }
 
+    /// What stood last with servers, and how many it had: what a parked service was before.
+    pub fn served_last(&self, service: &ServiceName) -> Result<Option<(Standing, u32)>, Fault> {
+        let sql = format!("{ROTATION} WHERE service = ?1 AND closed_seq IS NOT NULL ORDER BY number DESC");
+        for row in self.rotation_rows(&sql, &[&service.as_str()])? {
+            let Some((Verdict::Promoted, Some(standing))) = self.closed(&row)? else { continue };
+            let Some(Event::Opened(opened)) = self.first_line(&row.id)?.map(|l| l.event) else { continue };
+            if opened.spec.count > 0 && opened.to == standing {
+                return Ok(Some((standing, opened.spec.count)));
+            }
+        }
+        Ok(None)
+    }
+
     /// What users asked of a rotation, behind number `after`.
     pub fn asks(&self, rotation: &RotationId, after: u64) -> Result<Vec<Asked>, Fault> {
         let rows = self.rows(

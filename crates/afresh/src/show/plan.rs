@@ -2,13 +2,16 @@
 
 use super::{BOLD, DIM, paint, step, times};
 use api::control::PlannedRotation;
+use model::Step;
 
 pub fn plan(rotation: &PlannedRotation) -> String {
     let from = rotation.from.as_ref().map_or_else(|| "nothing".to_string(), |s| s.release.label());
     let to = rotation.to.release.label();
     let title = paint(BOLD, format!("{} {from} -> {to}", rotation.service));
     let plan = &rotation.plan;
-    let tail = format!("tier {}, never below {}, at most {} at once", rotation.tier, plan.floor, times(plan.peak.into(), "server"));
+    let parks = plan.steps.iter().any(|s| matches!(&s.step, Step::Scale { group, count: 0 } if *group == rotation.to.group));
+    let least = if parks { "in the end nobody serves".to_string() } else { format!("never below {}", plan.floor) };
+    let tail = format!("tier {}, {least}, at most {} at once", rotation.tier, times(plan.peak.into(), "server"));
     let mut lines = vec![format!("{title}  {}", paint(DIM, tail))];
     let kind_width = 6;
     let what_width = plan.steps.iter().map(|s| step(&s.step).len()).max().unwrap_or(0);

@@ -121,7 +121,11 @@ fn row(status: &ServiceStatus) -> Vec<String> {
         status.service.to_string(),
         status.tier.to_string(),
         status.standing.as_ref().map_or_else(String::new, |s| format!("r{}", s.release.number)),
-        format!("{}/{}", status.healthy, status.count),
+        if status.count == 0 && status.healthy == 0 && status.standing.is_some() {
+            "0/0 parked".to_string()
+        } else {
+            format!("{}/{}", status.healthy, status.count)
+        },
         weights.join(" "),
         status.rotation.as_ref().map_or_else(String::new, |r| r.id.to_string()),
     ]

@@ -65,6 +65,10 @@ fn growing(waves: &[(Wave, Range<usize>)], count: Option<u32>, place: Range<usiz
         }
     }
     let count = count?;
+    // Waves in servers are for the day on which there are some: nothing is rolled out to nobody.
+    if count == 0 {
+        return good.then(|| waves.iter().map(|(wave, _)| *wave).collect());
+    }
     for (wave, span) in waves {
         if matches!(wave, Wave::Count(n) if *n > count) {
             sink.push(
@@ -88,7 +92,7 @@ fn growing(waves: &[(Wave, Range<usize>)], count: Option<u32>, place: Range<usiz
 fn grows(before: Wave, this: Wave, count: Option<u32>) -> bool {
     match (before, this) {
         (Wave::Count(a), Wave::Count(b)) | (Wave::Percent(a), Wave::Percent(b)) => a < b,
-        (a, b) => count.is_none_or(|count| servers(a, count) <= servers(b, count)),
+        (a, b) => count.is_none_or(|count| count == 0 || servers(a, count) <= servers(b, count)),
     }
 }
 

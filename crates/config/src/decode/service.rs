@@ -37,7 +37,7 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
     let env = env(context, &section, sink);
     let user = section.or("user", ServiceSpec::default_user(), sink, user);
     let port = section.or("port", None, sink, |v| Ok(u16::try_from(read::number(v, 1, 65_535)?).ok()));
-    let count = section.need("count", sink, |v| read::number(v, 1, COUNT_MAX)).and_then(|n| u32::try_from(n).ok());
+    let count = section.need("count", sink, |v| read::number(v, 0, COUNT_MAX)).and_then(|n| u32::try_from(n).ok());
     let has_port = section.may_have("port");
     let health = parts::health(context, &section, has_port, sink);
     let drain = parts::drain(context, &section, sink);

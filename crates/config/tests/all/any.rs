@@ -106,7 +106,7 @@ fn waves(count: u32) -> impl Strategy<Value = Vec<Wave>> {
     let shares = prop::collection::btree_set(1u32..100, 0..3);
     (steps, shares, any::<bool>()).prop_map(move |(steps, shares, by_count)| {
         if by_count {
-            steps.into_iter().filter(|n| *n < count).map(Wave::Count).chain([Wave::Count(count)]).collect()
+            steps.into_iter().filter(|n| *n < count).map(Wave::Count).chain([Wave::Count(count.max(1))]).collect()
         } else {
             shares.into_iter().map(Wave::Percent).chain([Wave::Percent(100)]).collect()
         }
@@ -114,7 +114,7 @@ fn waves(count: u32) -> impl Strategy<Value = Vec<Wave>> {
 }
 
 fn service(images: Vec<ImageName>, port_of_route: u16) -> impl Strategy<Value = ServiceSpec> {
-    (1u32..40).prop_flat_map(move |count| service_of(images.clone(), port_of_route, count))
+    (0u32..40).prop_flat_map(move |count| service_of(images.clone(), port_of_route, count))
 }
 
 fn service_of(images: Vec<ImageName>, port_of_route: u16, count: u32) -> impl Strategy<Value = ServiceSpec> {

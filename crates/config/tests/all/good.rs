@@ -161,3 +161,16 @@ fn json_is_the_same_file() {
         assert_eq!(read(&config::write(&file)), file, "write and parse are each other's way back");
     }
 }
+
+/// Waves stay in the file for the day on which it has servers again.
+#[test]
+fn a_count_of_zero_parks_a_service_and_its_waves_need_not_be_rewritten() {
+    for waves in [r#"["1", "2"]"#, r#"["1", "50%", "100%"]"#, r#"["50%", "100%"]"#] {
+        let text = format!(
+            "image \"i\" {{ debian = \"sid\" packages = [] }}\nservice \"s\" {{ tier = \"t\" image = image.i run = [\"x\"] count = 0\nrollout {{ waves = {waves} }} }}"
+        );
+        assert_eq!(service(&read(&text), "s").count, 0);
+        let shrink = text.replace(waves, r#"["2", "1"]"#);
+        assert_eq!(config::parse(&shrink, "x").unwrap_err()[0].code, "waves-shrink");
+    }
+}

@@ -18,7 +18,7 @@ service "b" {
   tier   = "web"
   image  = image.base
   run    = ["./web"]
-  count = 0
+  count = 101
   port   = 8080
 }
 service "c" {

@@ -102,7 +102,6 @@ const NOT_IN_A_FILE: &[(&str, Edit)] = &[
     ("freeze never", |s| s.rollout.freeze = vec!["never".into()]),
     ("within 2^64-1", |s| s.rollout.within_ms = u64::MAX),
     ("drain 2^64-1", |s| s.drain.within_ms = u64::MAX),
-    ("count 0", |s| s.count = 0),
     ("count 2^32-1", |s| s.count = u32::MAX),
     ("nothing to run", |s| s.run.clear()),
     ("NUL in run", |s| s.run.push("a\0b".into())),

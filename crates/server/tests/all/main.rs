@@ -10,5 +10,6 @@ mod kill;
 mod life;
 mod lost;
 mod others;
+mod parked;
 mod parts;
 mod upkeep;
