@@ -64,19 +64,23 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_log_is_bounded_and_no_line_at_its_end_is_lost() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("data.log");
-        let log = open(&path).unwrap();
+    /// It writes into `log`, and takes `path` for its log.
+    fn run_child(path: &Path, log: File) {
         let status = Command::new(std::env::current_exe().unwrap())
             .args(["--ignored", "--exact", "--nocapture", "log::tests::child"])
-            .env("LOG_OF_CHILD", &path)
+            .env("LOG_OF_CHILD", path)
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .status()
             .unwrap();
         assert!(status.success());
+    }
+
+    #[test]
+    fn a_log_is_bounded_and_no_line_at_its_end_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data.log");
+        run_child(&path, open(&path).unwrap());
         let (old, new) = (std::fs::read_to_string(previous(&path)).unwrap(), std::fs::read_to_string(&path).unwrap());
         let between_looks = 101 * 1_008;
         assert!(old.len() as u64 <= LOG_BYTES_MAX + between_looks && new.len() as u64 <= LOG_BYTES_MAX + between_looks);
@@ -89,9 +93,19 @@ mod tests {
     #[test]
     fn the_file_of_somebody_else_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("data.log"), dir.path().join("other.log"));
+        std::fs::write(&path, "of an earlier start\n").unwrap();
+        run_child(&path, open(&other).unwrap());
+        assert!(std::fs::metadata(&other).unwrap().len() > 3 * LOG_BYTES_MAX);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "of an earlier start\n");
+        assert!(!previous(&path).exists());
+    }
+
+    #[test]
+    fn a_new_start_goes_on_where_the_last_one_ended() {
+        let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("data.log");
-        open(&path).unwrap().set_len(LOG_BYTES_MAX + 1).unwrap();
-        assert!(!turn_over(&path).unwrap());
-        assert_eq!(std::fs::metadata(&path).unwrap().len(), LOG_BYTES_MAX + 1);
+        ["first\n", "second\n"].map(|line| open(&path).unwrap().write_all(line.as_bytes()).unwrap());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "first\nsecond\n");
     }
 }
