@@ -14,6 +14,7 @@ use std::time::Instant;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Lines of output that an error shows.
 const LAST_WORDS: usize = 12;
+const LINE_BYTES_MAX: usize = 4_000;
 
 /// Which Debian package brings a program.
 const BRINGS: [(&str, &str); 18] = [
@@ -134,7 +135,9 @@ impl Done {
 
 pub fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(LAST_WORDS)..].join("\n")
+    // Scripts that nobody trusts say it, and a terminal of ours shows it.
+    let shown = lines[lines.len().saturating_sub(LAST_WORDS)..].iter().map(|l| model::text::shown(&l.replace('\t', " "), LINE_BYTES_MAX));
+    shown.collect::<Vec<_>>().join("\n")
 }
 
 pub fn spawn(c: &mut Command, program: &str) -> Result<Child, Fault> {
@@ -204,6 +207,11 @@ pub fn seconds_since(since: Instant) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_script_says_does_not_write_on_our_terminal() {
+        assert_eq!(last_lines("a\u{1b}[2Jb\u{202e}\r\n\n\tc\n"), "a?[2Jb?\n c");
+    }
 
     #[test]
     fn users_of_a_namespace_are_counted_from_nought() {

@@ -8,7 +8,8 @@
 
 use crate::io;
 use model::Fault;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -68,7 +69,8 @@ impl Work {
         let (path, lock_path) = (work.join(&name), work.join(format!("{name}.lock")));
         io::remove_tree(&path)?;
         let lock = Lock::exclusive(&lock_path)?;
-        std::fs::create_dir(&path).map_err(io::at("cannot make", &path))?;
+        // Trees that are put together here have files of root with the setuid bit, and the data directory may be open to others.
+        DirBuilder::new().mode(0o700).create(&path).map_err(io::at("cannot make", &path))?;
         Ok(Work { path, lock_path, _lock: lock })
     }
 
@@ -114,4 +116,17 @@ pub fn sweep(work: &Path, gate: &Path) -> Result<u32, Fault> {
         swept += 1;
     }
     Ok(swept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn nobody_else_comes_to_what_is_half_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let work = Work::begin(&dir.path().join("work"), &dir.path().join("gate"), "build").unwrap();
+        assert_eq!(std::fs::metadata(work.path()).unwrap().permissions().mode() & 0o077, 0, "a tree in it has files that run as root");
+    }
 }

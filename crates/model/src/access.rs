@@ -211,8 +211,16 @@ impl HostPolicy {
                 "the administrator deploys a file with the new recipe first, or names the identity in `recipes` of the host policy",
             ));
         }
-        if image.levels().iter().any(|level| level.custom.script.is_some()) && !self.scripts.contains(who) {
-            return no("policy-script", format!("image {}: the host policy takes no script from {who}", image.name));
+        // A package that nobody signed has scripts of whoever is on the way to its mirror.
+        let levels = image.levels();
+        let may_run = |level: &&ImageSpec| level.custom.script.is_some() || !level.custom.allow_unsigned.is_empty();
+        if levels.iter().any(may_run) && !self.scripts.contains(who) {
+            let told = format!("image {}: the host policy takes no script, and no package without a signature, from {who}", image.name);
+            return no("policy-script", told);
+        }
+        // As root of an instance of its own, with no service's limits.
+        if !self.checks && levels.iter().any(|level| !level.checks.is_empty()) {
+            return no("policy-check", format!("image {}: the host policy allows no check commands", image.name));
         }
         Ok(())
     }

@@ -3,6 +3,9 @@
 //! Everything here is plain data. A type that needs a clock, a file or a random number belongs elsewhere.
 //! Durations are whole milliseconds in fields that end in `_ms`; instants are [`Time`]; rates end in `_ppm` (parts per million).
 
+/// On a host, the first of the 65,536 user ids that scripts have while an image is baked. No service gets them.
+pub const BAKE_IDS: u32 = 0x7ff0_0000;
+
 pub mod access;
 mod custom;
 mod digest;

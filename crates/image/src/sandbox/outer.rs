@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 /// The host's number of the sandbox's root; 65536 from there on. No distribution gives these to anybody.
-const FIRST: u32 = 0x7ff0_0000;
+const FIRST: u32 = model::BAKE_IDS;
 const COUNT: u32 = 65_536;
 
 pub fn run(request: Option<OsString>) -> Result<i32, String> {

@@ -1,26 +1,29 @@
 //! Events as lines, oldest first; with `follow` the stream stays open and an empty line now and then keeps it alive.
 
-use super::guard::redact;
+use super::guard::{identify, redact};
 use super::{Refusal, extract::Params};
-use crate::access::Caller;
+use crate::access::{Caller, Peer};
 use crate::app::App;
 use crate::blocking;
 use api::control::Numbered;
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use model::Fault;
 use model::access::Role;
 use serde::Deserialize;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Lines read at a time: a slow reader costs this much memory and no more.
 const CHUNK: u64 = 200;
 const ALIVE_EVERY: Duration = Duration::from_secs(5);
+/// A stream may stay open for longer than its caller's rights.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 #[derive(Deserialize)]
 pub struct Ask {
@@ -36,11 +39,22 @@ struct Reader {
     after: u64,
     follow: bool,
     caller: Caller,
+    /// By which the caller is asked again.
+    peer: Peer,
+    headers: HeaderMap,
+    asked: Instant,
 }
 
-pub async fn events(State(app): State<Arc<App>>, caller: Caller, Params(ask): Params<Ask>) -> Result<Response, Refusal> {
+pub async fn events(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    Params(ask): Params<Ask>,
+) -> Result<Response, Refusal> {
     caller.services();
-    let mut reader = Reader { news: app.news.clone(), app, after: ask.after, follow: ask.follow, caller };
+    let (news, asked) = (app.news.clone(), Instant::now());
+    let mut reader = Reader { news, app, after: ask.after, follow: ask.follow, caller, peer, headers, asked };
     // The first lines are read before the head is sent, so that a damaged store is an error and not a stream that breaks off.
     let first = reader.read().await?;
     let rest = futures_util::stream::unfold((Some(reader), first), |(reader, ready)| async move {
@@ -60,6 +74,9 @@ pub async fn events(State(app): State<Arc<App>>, caller: Caller, Params(ask): Pa
 impl Reader {
     async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
         loop {
+            if !self.may_still_read().await {
+                return Ok(None);
+            }
             // Marked as seen before reading: what is written meanwhile wakes us again.
             self.news.borrow_and_update();
             if let Some(bytes) = self.read().await? {
@@ -74,6 +91,16 @@ impl Reader {
                 Err(_) => return Ok(Some(Bytes::from_static(b"\n"))),
             }
         }
+    }
+
+    /// A token that was revoked meanwhile ends the stream, and one that is for other services now sees those.
+    async fn may_still_read(&mut self) -> bool {
+        if self.asked.elapsed() < ASK_AGAIN {
+            return true;
+        }
+        self.asked = Instant::now();
+        let again = identify(&self.app, Some(self.peer), &self.headers).await;
+        again.map(|caller| self.caller = caller).is_ok()
     }
 
     async fn read(&mut self) -> Result<Option<Bytes>, Fault> {

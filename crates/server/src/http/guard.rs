@@ -64,7 +64,7 @@ pub async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next
     audited(&app, line, rule, answer).await
 }
 
-async fn identify(app: &Arc<App>, peer: Option<Peer>, headers: &HeaderMap) -> Result<Caller, Fault> {
+pub async fn identify(app: &Arc<App>, peer: Option<Peer>, headers: &HeaderMap) -> Result<Caller, Fault> {
     let peer = peer.ok_or_else(|| Fault::ours("no-peer", "the connection does not say who is at its other end"))?;
     let token = match headers.get(header::AUTHORIZATION) {
         None => None,

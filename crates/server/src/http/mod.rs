@@ -96,7 +96,7 @@ async fn deploy(State(app): Shared, caller: Caller, Json(request): Json<DeployRe
     let deploy = move || {
         let request = checked(request)?;
         let opened = desk::deploy(&app, &caller, &request)?;
-        upkeep::learn(&app, &request.file, caller.name());
+        upkeep::learn(&app, &request.file, &caller);
         Ok(opened)
     };
     Ok(Out(blocking(deploy).await?))

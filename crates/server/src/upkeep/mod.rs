@@ -19,6 +19,7 @@ pub use answers::{history, lives, rebuild, recipe, refuse, revoke, spared};
 pub use factory::{Factory, Fresh, Made};
 pub use standing::{all, events};
 
+use crate::access::Caller;
 use crate::app::App;
 use api::control::Waiting;
 use image::life::{Decision, Handed, Life, Shelf, decide};
@@ -138,7 +139,9 @@ impl Upkeep {
     }
 
     /// Takes the recipes of a file that was deployed. One that differs is looked at now, if it is looked at by itself at all.
-    pub fn learn(&self, app: &App, file: &ServiceFile, by: &str) -> Result<(), Fault> {
+    /// In which order tiers follow a new image concerns every service: it is taken from who is for all of them.
+    pub fn learn(&self, app: &App, file: &ServiceFile, caller: &Caller) -> Result<(), Fault> {
+        let by = caller.name();
         let now = self.now(app);
         for (name, spec) in &file.images {
             self.edit(name, |life| {
@@ -147,7 +150,9 @@ impl Upkeep {
                     life.wanted = Some(image::life::Wanted { at: now, by: format!("{by}, with another recipe") });
                 }
                 life.recipe = Some(spec.clone());
-                life.tiers.clone_from(&file.tiers);
+                if caller.services().is_none() {
+                    life.tiers.clone_from(&file.tiers);
+                }
             })?;
         }
         Ok(())
@@ -155,9 +160,9 @@ impl Upkeep {
 }
 
 /// What a deploy tells the upkeep. A recipe that cannot be noted is told, and holds up no deploy.
-pub fn learn(app: &App, file: &ServiceFile, by: &str) {
+pub fn learn(app: &App, file: &ServiceFile, caller: &Caller) {
     if let Some(upkeep) = &app.upkeep
-        && let Err(fault) = upkeep.learn(app, file, by)
+        && let Err(fault) = upkeep.learn(app, file, caller)
     {
         tracing::warn!(code = fault.code, "the recipes could not be noted: {}", fault.message);
     }

@@ -16,6 +16,8 @@ use std::io::{Read, Seek, SeekFrom};
 const NAME_MAX: usize = 30;
 /// What of an instance's log is told with a check that failed.
 const LAST_WORDS: u64 = 400;
+/// What is no text takes three bytes for one.
+const SHOWN_BYTES_MAX: usize = 1_200;
 
 fn stem(life: &Life) -> String {
     let name = life.name.as_str();
@@ -101,7 +103,8 @@ fn last_words(layout: &Layout, id: &model::InstanceId) -> String {
         file.seek(SeekFrom::Start(len.saturating_sub(LAST_WORDS)))?;
         let mut bytes = Vec::new();
         file.take(LAST_WORDS).read_to_end(&mut bytes)?;
-        Ok(String::from_utf8_lossy(&bytes).trim().replace('\n', " | "))
+        // A program of somebody else's says it, and a terminal of ours shows it.
+        Ok(model::text::shown(&String::from_utf8_lossy(&bytes).trim().replace('\n', " | "), SHOWN_BYTES_MAX))
     };
     match read() {
         Ok(text) if !text.is_empty() => format!(", it said: {text}"),

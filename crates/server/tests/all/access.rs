@@ -101,6 +101,14 @@ fn tries() -> Vec<Try> {
     let script = |request: &mut DeployRequest| {
         request.file.images.values_mut().for_each(|i| i.custom.script = Some("cat /etc/shadow".into()));
     };
+    let unsigned = |request: &mut DeployRequest| {
+        request.file.images.values_mut().for_each(|i| i.custom.allow_unsigned = vec!["http://mirror.example/debian".into()]);
+    };
+    let image_check = |request: &mut DeployRequest| {
+        let what = ImageProbe::Run { command: vec!["id".into()] };
+        let check = ImageCheck { name: "c".into(), what, within_ms: 1_000 };
+        request.file.images.values_mut().for_each(|i| i.checks.push(check.clone()));
+    };
     vec![
         ("deploy of another service", "POST", "/v1/deploy", worker(), "forbidden"),
         ("plan of another service", "POST", "/v1/plan", worker(), "forbidden"),
@@ -187,6 +195,8 @@ fn tries() -> Vec<Try> {
         ("revoke a token", "POST", "/v1/tokens/revoke", json!({ "name": "ci" }), "forbidden"),
         ("read the audit", "GET", "/v1/audit", json!(null), "forbidden"),
         ("a script to bake", "POST", "/v1/deploy", edited(|request, _| script(request)), "policy-script"),
+        ("a package that nobody signed", "POST", "/v1/deploy", edited(|request, _| unsigned(request)), "policy-script"),
+        ("a command to try an image with", "POST", "/v1/deploy", edited(|request, _| image_check(request)), "policy-check"),
         ("root of the host", "POST", "/v1/deploy", of_web(|s| s.user = "0:0".into()), "policy-user"),
         ("root's group", "POST", "/v1/deploy", of_web(|s| s.user = "1000:0".into()), "policy-user"),
         ("user root", "POST", "/v1/deploy", of_web(|s| s.user = "root".into()), "bad-service-file"),
@@ -370,6 +380,28 @@ async fn tokens_are_kept_as_digests_for_the_owner_alone_and_end_when_revoked() {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     let _: Value = attack.house.client().post("/v1/tokens/revoke", &TokenRevoke { name: "ci".into() }).await.unwrap();
     assert_eq!(attack.try_it("GET", "/v1/services", &json!(null)).await.0, 401);
+}
+
+/// A stream outlives the question who may read it; so the question is asked again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_ends_with_its_token() {
+    let attack = Attack::begin().await;
+    let token = attack.house.token("eyes", grant(Role::Read, &["web"], &[])).await;
+    let mut stream = TcpStream::connect(attack.address).await.unwrap();
+    let ask = format!("GET /v1/events?follow=true HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n");
+    stream.write_all(ask.as_bytes()).await.unwrap();
+    let mut first = [0; 12];
+    stream.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    let _: Value = attack.house.client().post("/v1/tokens/revoke", &TokenRevoke { name: "eyes".into() }).await.unwrap();
+    // The last chunk of a body whose length is not known before.
+    let mut rest = Vec::new();
+    let ended = async {
+        while !rest.ends_with(b"0\r\n\r\n") {
+            assert!(stream.read_buf(&mut rest).await.unwrap() > 0, "it broke off");
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), ended).await.expect("a token that was revoked still reads");
 }
 
 #[tokio::test(flavor = "multi_thread")]

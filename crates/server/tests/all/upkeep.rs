@@ -347,3 +347,30 @@ async fn a_revoked_image_is_refused_told_and_replaced() {
     let swept: GcAnswer = keeper.house.client().post("/v1/gc", &()).await.unwrap();
     assert!(!swept.removed.contains(&digest('a')));
 }
+
+/// In which order tiers follow a new image concerns every service; who may deploy one of them does not decide it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_order_of_tiers_is_not_for_who_deploys_one_service() {
+    let mut keeper = Keeper::new(Vec::new()).await;
+    let life = |keeper: &Keeper| {
+        let shelf = image::life::Shelf::open(&Layout::new(keeper.house.dir.path())).unwrap();
+        shelf.load(&ImageName::new("base").unwrap()).unwrap().0
+    };
+    let before = life(&keeper);
+    assert_eq!(before.tiers.len(), 2, "{:?}", before.tiers);
+    keeper.house.stop().await;
+    let upkeep = server::Upkeep { factory: keeper.bakery.clone(), pace: Pace { anchor: keeper.anchor, speed: SPEED } };
+    let listen = Some("127.0.0.1:0".parse().unwrap());
+    keeper.house.server = Some(server::start(Config { upkeep: Some(upkeep), listen, ..keeper.house.config() }).await.unwrap());
+    let grant = model::access::Grant { role: model::access::Role::Deploy, services: [name("web")].into(), tiers: Default::default() };
+    let token = keeper.house.token("ci", grant).await;
+    let client = api::Client::tcp(keeper.house.server.as_ref().unwrap().address().unwrap().to_string(), &token);
+    let mut request = request(vec![spec("web", "front", "serve", 2, Some("127.0.0.1:8080"))], Some("web"));
+    request.file.images.insert(ImageName::new("base").unwrap(), before.recipe.clone().unwrap());
+    request.file.tiers.reverse();
+    let _: api::control::Opened = client.post("/v1/deploy", &request).await.unwrap();
+    assert_eq!(life(&keeper).tiers, before.tiers);
+    // The administrator's word counts.
+    keeper.house.deploy(&request).await.unwrap();
+    assert_eq!(life(&keeper).tiers, request.file.tiers);
+}
