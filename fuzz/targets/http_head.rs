@@ -116,8 +116,8 @@ static PLANE: LazyLock<Plane> = LazyLock::new(|| {
         targets: vec![Target { id: InstanceId::new("web-r1-1-1").expect("a name"), addr: behind, draining: false }],
     };
     let settings = Route { listen, connect_timeout_ms: 5_000, answer_timeout_ms: 5_000 };
-    let spec = RouteSpec { route: RouteName::new("web").expect("a name"), settings, weights: BTreeMap::from([(group.clone(), 100)]) };
-    let said = api::proxy::DeclareRoute { stamp: Stamp { fence: Fence(1), seq: 1 }, spec, gone: false };
+    let spec = RouteSpec { route: RouteName::new("web").expect("a name"), settings, weights: BTreeMap::from([(group.clone(), 100)]), gone: false };
+    let said = api::proxy::DeclareRoute { stamp: Stamp { fence: Fence(1), seq: 1 }, spec };
     for (path, bytes) in [
         (layout.target(&group), serde_json::to_vec(&targets)),
         (layout.routes().join("web.json"), serde_json::to_vec(&said)),

@@ -7,9 +7,6 @@ use serde::{Deserialize, Serialize};
 pub struct DeclareRoute {
     pub stamp: Stamp,
     pub spec: RouteSpec,
-    /// The route is over: its listener closes. It stays on the disk as a tombstone, because absence of a file means nothing.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub gone: bool,
 }
 
 /// What the balancer changed since it began its data directory (kept on disk): a step that is run twice moves none of them.

@@ -11,11 +11,15 @@ pub struct RouteSpec {
     pub settings: Route,
     /// Sum 100, or empty: the listener answers 503 until somebody serves.
     pub weights: BTreeMap<GroupName, u32>,
+    /// The route is over: its listener closes. It stays declared as a tombstone, because absence means nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gone: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteSeen {
     pub route: RouteName,
+    /// Also of a route that is over: it is then seen with no settings and no weights.
     #[serde(default)]
     pub stamp: Option<Stamp>,
     /// What the data plane uses now, not what was declared.

@@ -110,7 +110,7 @@ impl Control {
         check_weights(&said.spec.weights).map_err(|why| Fault::yours("bad-weights", format!("route {route}: {why}")))?;
         let mut routes = self.routes.lock().await;
         let last = match routes.get(&route) {
-            Some(last) => Some((last.stamp, last.spec == said.spec && last.gone == said.gone)),
+            Some(last) => Some((last.stamp, last.spec == said.spec)),
             None => self.fence(&route).await.map(|stamp| (stamp, false)),
         };
         match judge(last, said.stamp) {

@@ -229,14 +229,14 @@ impl World {
 
     /// What was wrong with one of the copies, if the other did.
     fn take_route(&mut self, name: &str, path: &Path) -> Result<Option<String>, String> {
-        let (DeclareRoute { stamp, spec, gone }, damage) = read(path)?;
+        let (DeclareRoute { stamp, spec }, damage) = read(path)?;
         if spec.route.as_str() != name {
             return Err(format!("{}: it is about {}", path.display(), spec.route));
         }
-        if gone {
+        if spec.gone {
             self.ways.remove(&spec.route); // with its listener
             self.applied.routes.remove(&spec.route);
-            self.applied.stamps.remove(&spec.route);
+            self.applied.stamps.insert(spec.route, stamp);
             return Ok(damage);
         }
         let share = check_weights(&spec.weights).map_err(|why| format!("{}: {why}", path.display()))?;

@@ -19,7 +19,7 @@ impl Remote {
 impl Router for Remote {
     fn declare(&self, stamp: Stamp, spec: &RouteSpec) -> Result<(), Fault> {
         let path = format!("{}/{}", api::paths::ROUTES, spec.route);
-        let said = DeclareRoute { stamp, spec: spec.clone(), gone: false };
+        let said = DeclareRoute { stamp, spec: spec.clone() };
         self.0.put(&path, &said)
     }
 

@@ -38,6 +38,8 @@ impl Plane {
             seen.stamp = Some(table.stamp);
             seen.weights.clone_from(&table.spec.weights);
             seen.settings = Some(table.spec.settings.clone());
+        } else {
+            seen.stamp = world.applied.stamps.get(route).copied(); // of its tombstone
         }
         seen.groups = world
             .groups

@@ -45,7 +45,7 @@ pub fn read_routes(layout: &Layout) -> BTreeMap<RouteName, DeclareRoute> {
     for (route, spec) in applied.routes {
         if let (false, Some(stamp)) = (routes.contains_key(&route), applied.stamps.get(&route)) {
             tracing::warn!("route {route} has no file that can be read; it goes on as it was applied last, {stamp}");
-            routes.insert(route, DeclareRoute { stamp: *stamp, spec, gone: false });
+            routes.insert(route, DeclareRoute { stamp: *stamp, spec });
         }
     }
     routes

@@ -136,7 +136,7 @@ mod tests {
         let names = ["a", "b"].map(|n| GroupName::new(n).unwrap());
         let weights: BTreeMap<_, _> = names.into_iter().zip(weights).collect();
         let share = check_weights(&weights).unwrap();
-        (RouteSpec { route: RouteName::new("web").unwrap(), settings: Route::on(([127, 0, 0, 1], 1).into()), weights }, share)
+        (RouteSpec { route: RouteName::new("web").unwrap(), settings: Route::on(([127, 0, 0, 1], 1).into()), weights, gone: false }, share)
     }
 
     fn way() -> (Way, [Arc<Group>; 2]) {

@@ -142,7 +142,8 @@ impl Rotation {
             Step::Check { group, of, .. } => runs(group, of, 1),
             Step::Retire { group } => seen.groups.get(group).is_some_and(|g| g.wish == WishSeen::Gone),
             Step::Shift { weights, .. } => seen.route.as_ref().is_some_and(|route| {
-                let settings = route.settings.as_ref().is_none_or(|shown| Some(shown) == self.settings(seen));
+                let gone = self.ends_route(step);
+                let settings = route.settings.as_ref().is_none_or(|shown| !gone && Some(shown) == self.settings(seen));
                 settings && same_weights(weights, &route.weights)
             }),
             Step::Bake { .. } | Step::Soak { .. } | Step::Drain { .. } => true,

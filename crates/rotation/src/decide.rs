@@ -337,10 +337,19 @@ impl Rotation {
             Step::Retire { group } => declare(group, GroupWish::Gone),
             Step::Shift { route, weights } => {
                 let weights = weights.iter().filter(|(_, w)| **w > 0).map(|(g, w)| (g.clone(), *w)).collect();
-                Some(Declaration::Route(stamp, RouteSpec { route: route.clone(), settings: self.settings(seen)?.clone(), weights }))
+                let (settings, gone) = (self.settings(seen)?.clone(), self.ends_route(step));
+                Some(Declaration::Route(stamp, RouteSpec { route: route.clone(), settings, weights, gone }))
             }
             Step::Bake { .. } | Step::Soak { .. } | Step::Drain { .. } => None,
         }
+    }
+
+    /// The last step of a rotation that was opened as one back to nothing, where it shifts to nobody once more: everybody is
+    /// retired, and the listener closes.
+    pub(crate) fn ends_route(&self, step: &Step) -> bool {
+        let removes = self.opened.plan.direction == Direction::Back && self.opened.from.is_none();
+        let last = self.cursor > 0 && self.cursor as usize + 1 == self.plan.steps.len();
+        removes && last && matches!(step, Step::Shift { weights, .. } if weights.is_empty())
     }
 
     pub(crate) fn release(&self, group: &GroupName) -> Option<&Release> {

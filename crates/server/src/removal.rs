@@ -36,7 +36,7 @@ pub fn open(tx: &Tx<'_>, service: &ServiceName, looked: &Looked, asked: &Asked<'
     };
     tx.outrank(service, looked.traces.fence())?;
     tx.outnumber(service, looked.traces.rotation())?;
-    let spec = model::ServiceSpec { count: row.spec.count.max(1), ..row.spec };
+    let spec = row.spec;
     let intent = Intent { spec: &spec, from: None, to: &standing, direction: Direction::Back, own_count: None };
     let mut plan = rotation::plan(&intent, &looked.view)?;
     for group in looked.known.groups.iter().filter(|g| **g != standing.group) {
@@ -45,6 +45,10 @@ pub fn open(tx: &Tx<'_>, service: &ServiceName, looked: &Looked, asked: &Asked<'
             plan.steps.push(step(Step::Drain { group: group.clone(), within_ms: spec.drain.within_ms }));
         }
         plan.steps.push(step(Step::Retire { group: group.clone() }));
+    }
+    // Nobody is there any more: the listener closes, and its address is free for another service.
+    if let Some(shift) = plan.steps.iter().find(|s| matches!(s.step, Step::Shift { .. })).cloned() {
+        plan.steps.push(PlannedStep { capacity: 0, ..shift });
     }
     let why = format!("{service} is removed: its block is gone from the file; {}", asked.why);
     let opened = Opened { spec: spec.clone(), from: None::<Standing>, to: standing, plan, why };

@@ -50,7 +50,7 @@ impl Hands {
         // No address of this machine: it never listens.
         let settings = Route::on(([192, 0, 2, 1], 9).into());
         let weights = weights.iter().map(|(name, weight)| (GroupName::new(*name).unwrap(), *weight)).collect();
-        let spec = RouteSpec { route: RouteName::new("web").unwrap(), settings, weights };
+        let spec = RouteSpec { route: RouteName::new("web").unwrap(), settings, weights, gone: false };
         let said = serde_json::json!({ "stamp": Stamp { fence: Fence(1), seq }, "spec": spec });
         self.put(&self.layout.routes().join("web.json"), &said);
     }

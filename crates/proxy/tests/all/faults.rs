@@ -260,6 +260,13 @@ async fn missing_files_leave_the_last_good_in_use() {
     assert_eq!(alarms, []);
     // Who had come before is accepted first, so the port closes a moment after the file is read.
     until("the listener closed", || async { TcpStream::connect(rig.listen).await.is_err() }).await;
+    // Its stamp is shown all the same, and goes on being shown: what ended it can see that it did, and nothing older comes after.
+    let (over, seen) = (stamp.map(|s| s.seq + 1), rig.seen().await);
+    assert_eq!((seen.stamp.map(|s| s.seq), seen.settings.is_none(), seen.weights.len()), (over, true, 0));
+    rig.end().await;
+    rig.begin().await;
+    assert_eq!(rig.seen().await.stamp.map(|s| s.seq), over);
+    assert!(TcpStream::connect(rig.listen).await.is_err());
 }
 
 /// A port that somebody has: a sentence with the process, and it is tried again until it is free.

@@ -32,7 +32,7 @@ impl Pair {
         std::fs::create_dir_all(layout.targets()).unwrap();
         target_file(&layout, "web-r1-1", &[(server, false)], Probe::Http { path: "/health".into() });
         let settings = Route { listen: free_port(), connect_timeout_ms: 5_000, answer_timeout_ms: 10_000 };
-        let spec = RouteSpec { route: web(), settings, weights: weights(&[("web-r1-1", 100)]) };
+        let spec = RouteSpec { route: web(), settings, weights: weights(&[("web-r1-1", 100)]), gone: false };
         let control = start(&layout);
         let (proxy, data) = (Client::unix(layout.proxy_socket()), Client::unix(layout.data_socket()));
         let pair = Pair { _dir: dir, control, proxy, data, spec, layout };

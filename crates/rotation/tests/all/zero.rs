@@ -110,6 +110,37 @@ fn a_first_release_may_be_parked() {
     }
 }
 
+/// Back to nothing, from servers and from none: the listener closes when everybody is gone, not before.
+#[test]
+fn a_removal_ends_the_route_last() {
+    for count in [2, 0] {
+        let (old, spec) = (standing("web-r1-1", 1, true), spec(count, vec![], 0, true));
+        let mut world = Perfect::new(Some((&old, count)), true);
+        world.view.route.as_mut().unwrap().settings.clone_from(&spec.route);
+        let mut plan =
+            plan(&Intent { spec: &spec, from: None, to: &old, direction: Direction::Back, own_count: None }, &world.view).unwrap();
+        let shift = plan.steps[0].clone();
+        plan.steps.push(shift);
+        let mut walk = Walk::with(Opened { spec, from: None, to: old.clone(), plan, why: String::new() }, world);
+        assert_eq!(steps(&walk.r.plan), ["shift {}", "drain web-r1-1", "retire web-r1-1", "shift {}"]);
+        walk.until(3);
+        assert_eq!(walk.world.view.route.as_ref().unwrap().settings, Some(walk.r.opened.spec.route.clone().unwrap()));
+        // Its own stamp, and a listener that is still there: somebody else's words, not a route that is over.
+        while !matches!(walk.decide(), rotation::Decision::Declare(_)) {
+            walk.turn();
+        }
+        let mut open = walk.world.view.clone();
+        let route = open.route.as_mut().unwrap();
+        route.stamp = walk.r.started.as_ref().map(|s| s.stamp);
+        let decision = rotation::decide(&walk.r, &open, &[], walk.world.now, walk.fence);
+        assert!(matches!(decision, rotation::Decision::Outrank { .. }), "{decision:?}");
+        walk.until_closed();
+        assert_eq!(verdict(&walk), (Verdict::Returned, None));
+        assert_eq!(walk.world.view.route.as_ref().unwrap().settings, None);
+        assert_eq!(self::world(&walk), (BTreeMap::new(), BTreeMap::new()));
+    }
+}
+
 #[test]
 fn by_hand_nobody_is_watched_and_a_service_in_force_keeps_its_floor() {
     let old = standing("web-r1-1", 1, true);

@@ -112,11 +112,14 @@ async fn a_service_whose_block_is_gone_is_removed_once_that_was_agreed() {
     assert!(r.plan.steps.iter().any(|s| matches!(s.step, Step::Drain { .. })), "its servers are drained first");
     assert_eq!(house.fake.running(), [("worker-r1-1".to_string(), 1)].into());
     assert_eq!(house.fake.weights("web"), Default::default());
+    let over = |house: &House| house.fake.state().routes[&RouteName::new("web").unwrap()].1.gone;
+    assert!(over(&house), "the listener is closed, and its address free");
     let services: Vec<ServiceStatus> = house.client().get("/v1/services").await.unwrap();
     assert_eq!(services.iter().map(|s| s.service.as_str()).collect::<Vec<_>>(), ["worker"]);
     only.remove = Vec::new();
     assert_eq!(plan_of(&house, &only).await.removals, []);
     // And it can come back, under names that were never used.
     assert_eq!(house.through(&web("one")).await.verdict, Some(Verdict::Promoted));
+    assert!(!over(&house));
     assert_eq!(house.fake.running().len(), 2);
 }

@@ -75,4 +75,11 @@ async fn what_is_parked_is_deployed_as_a_first_release_is() {
     assert_eq!(world(&house), ([("web-r1-3".to_string(), 2)].into(), [("web-r1-3".to_string(), 100)].into()));
     let grown = house.through(&of_count("one", 4)).await;
     assert_eq!((grown.plan.direction, world(&house).0), (Direction::Single, [("web-r1-3".to_string(), 4)].into()));
+    // Parked, and then removed.
+    house.through(&of_count("one", 0)).await;
+    let only = || request(vec![spec("worker", "back", "one", 1, None)], None);
+    let opened = house.deploy(&DeployRequest { remove: vec![name("web")], ..only() }).await.unwrap();
+    let removed = house.end(&opened.removing[0]).await;
+    assert_eq!(removed.census.unwrap().standing, None, "{}", removed.why);
+    assert!(house.fake.state().routes[&RouteName::new("web").unwrap()].1.gone);
 }

@@ -107,26 +107,26 @@ impl Rig {
 
     pub fn spec(&self, list: &[(&str, u32)]) -> RouteSpec {
         let settings = Route { listen: self.listen, connect_timeout_ms: 5_000, answer_timeout_ms: self.answer_timeout_ms };
-        RouteSpec { route: web(), settings, weights: weights(list) }
+        RouteSpec { route: web(), settings, weights: weights(list), gone: false }
     }
 
     /// As control does it.
     pub async fn shift(&self, list: &[(&str, u32)]) {
-        self.declare(self.spec(list), false).await;
+        self.declare(self.spec(list)).await;
     }
 
     /// The route is over.
     pub async fn retire(&self) {
-        self.declare(self.spec(&[]), true).await;
+        self.declare(RouteSpec { gone: true, ..self.spec(&[]) }).await;
     }
 
-    async fn declare(&self, spec: RouteSpec, gone: bool) {
+    async fn declare(&self, spec: RouteSpec) {
         let seq = {
             let mut seq = self.seq.lock().unwrap();
             *seq += 1;
             *seq
         };
-        let said = DeclareRoute { stamp: Stamp { fence: Fence(1), seq }, spec, gone };
+        let said = DeclareRoute { stamp: Stamp { fence: Fence(1), seq }, spec };
         put(&self.layout.routes().join("web.json"), &serde_json::to_vec(&said).unwrap());
         self.data.post::<_, serde_json::Value>("/v1/look", &()).await.unwrap();
     }

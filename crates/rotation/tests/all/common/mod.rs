@@ -125,7 +125,7 @@ impl Perfect {
                 let route = self.view.route.as_mut().expect("a service with a route");
                 route.stamp = Some(*stamp);
                 route.weights = spec.weights.clone();
-                route.settings = Some(spec.settings.clone());
+                route.settings = (!spec.gone).then(|| spec.settings.clone());
             }
         }
     }
