@@ -45,8 +45,8 @@ fn one(app: &App, upkeep: &Upkeep, name: &model::ImageName) -> Result<ImageUpkee
     })
 }
 
-/// Behind a moment of the schedules' clock, oldest first.
-pub fn events(app: &App, after: Time) -> Result<Vec<ImageEvent>, Fault> {
+/// From a moment of the schedules' clock on, oldest first. That moment is in it: several events may share one millisecond.
+pub fn events(app: &App, since: Time) -> Result<Vec<ImageEvent>, Fault> {
     let Some(upkeep) = &app.upkeep else { return Ok(Vec::new()) };
     let mut all = Vec::new();
     for name in upkeep.names()? {
@@ -61,7 +61,7 @@ pub fn events(app: &App, after: Time) -> Result<Vec<ImageEvent>, Fault> {
         all.extend(life.images.iter().flat_map(|one| one.story.iter().map(|t| event(t, Some(&one.digest)))));
         all.extend(life.rang.iter().map(|t| event(t, None)));
     }
-    all.retain(|e| e.at > after);
+    all.retain(|e| e.at >= since);
     all.sort_by(|a, b| (a.at, &a.image).cmp(&(b.at, &b.image)));
     Ok(all)
 }

@@ -344,6 +344,13 @@ async fn a_revoked_image_is_refused_told_and_replaced() {
         assert!(begun.elapsed() < Duration::from_secs(10), "{alarms:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    // Whoever asks from the time of the last event on gets every event of that millisecond.
+    let all: Vec<ImageEvent> = keeper.house.client().get("/v1/images/events").await.unwrap();
+    for at in all.iter().map(|e| e.at) {
+        let from: Vec<ImageEvent> = keeper.house.client().get(&format!("/v1/images/events?since={}", at.0)).await.unwrap();
+        let same = |events: &[ImageEvent]| events.iter().filter(|e| e.at == at).count();
+        assert!(same(&from) >= same(&all), "events of {at:?} are lost");
+    }
     let swept: GcAnswer = keeper.house.client().post("/v1/gc", &()).await.unwrap();
     assert!(!swept.removed.contains(&digest('a')));
 }
