@@ -16,7 +16,7 @@
 //! | GET /v1/releases?service= | -> `Vec<ReleaseRow>` |
 //! | GET /v1/images | -> `Vec<ImageRow>` |
 //! | GET /v1/images/upkeep | -> `Vec<ImageUpkeep>` |
-//! | GET /v1/images/events?since= | -> `Vec<ImageEvent>`, oldest first |
+//! | GET /v1/images/events?from= | -> `Vec<ImageEvent>`, oldest first |
 //! | GET /v1/images/{image}/history | -> [`ImageHistory`] |
 //! | POST /v1/images/{image}/rebuild | [`RebuildRequest`] -> `{}` |
 //! | POST /v1/images/revoke | [`RevokeRequest`] -> [`RevokeAnswer`] |

@@ -208,14 +208,8 @@ struct After {
     after: u64,
 }
 
-#[derive(Deserialize)]
-struct Since {
-    #[serde(default)]
-    since: u64,
-}
-
 async fn image_events(State(app): Shared, Params(p): Params<Since>) -> Answer<Vec<api::control::ImageEvent>> {
-    Ok(Out(blocking(move || upkeep::events(&app, model::Time(p.since))).await?))
+    Ok(Out(blocking(move || upkeep::events(&app, model::Time(p.from))).await?))
 }
 
 /// What is of no one service concerns who is for all of them.

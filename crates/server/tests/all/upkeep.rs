@@ -347,7 +347,7 @@ async fn a_revoked_image_is_refused_told_and_replaced() {
     // Whoever asks from the time of the last event on gets every event of that millisecond.
     let all: Vec<ImageEvent> = keeper.house.client().get("/v1/images/events").await.unwrap();
     for at in all.iter().map(|e| e.at) {
-        let from: Vec<ImageEvent> = keeper.house.client().get(&format!("/v1/images/events?since={}", at.0)).await.unwrap();
+        let from: Vec<ImageEvent> = keeper.house.client().get(&format!("/v1/images/events?from={}", at.0)).await.unwrap();
         let same = |events: &[ImageEvent]| events.iter().filter(|e| e.at == at).count();
         assert!(same(&from) >= same(&all), "events of {at:?} are lost");
     }
