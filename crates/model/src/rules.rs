@@ -314,7 +314,9 @@ pub fn no_system_directory(path: &str) -> Said {
         }
     }
     let whole = format!("/{}", parts.join("/"));
-    if SYSTEM.contains(&whole.as_str()) || SYSTEM_WHOLLY.iter().any(|place| is_within(&whole, place)) {
+    // What lies below /dev/shm is memory that anybody may use.
+    let shared = is_within(&whole, "/dev/shm") && whole != "/dev/shm";
+    if !shared && (SYSTEM.contains(&whole.as_str()) || SYSTEM_WHOLLY.iter().any(|place| is_within(&whole, place))) {
         let wrong =
             Wrong::new("system-directory", format!("`{whole}` belongs to the system of this machine"), "expected a service's own code");
         return Err(wrong.hint("copy what the service needs into a directory of its own, such as ./dist"));

@@ -192,6 +192,7 @@ fn file() -> impl Strategy<Value = ServiceFile> {
                     image.base = Some(Box::new(base.clone()));
                     image.custom.suites.clone_from(&base.custom.suites);
                     image.custom.components.clone_from(&base.custom.components);
+                    image.custom.allow_unsigned.clone_from(&base.custom.allow_unsigned);
                 }
                 images.insert(base.name.clone(), base);
             }

@@ -64,10 +64,13 @@ fn every_code_there_is_has_a_broken_file() {
     }
     // Codes are found in the source, so that a new one cannot be forgotten. These few come from outside of `parse`, or never.
     let elsewhere = ["not-utf8", "no-file", "not-a-file", "unreadable", "too-large", "unread", "bad-service-file"];
+    // And these are of the host policy: see `policy.rs`.
+    let of_policy = ["bad-grant", "bad-identity", "bad-role", "needs-socket"];
     let mut in_source = BTreeSet::new();
     codes_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut in_source);
     assert!(in_source.len() > 35, "{in_source:?}");
-    let missing: Vec<_> = in_source.iter().filter(|code| !seen.contains(*code) && !elsewhere.contains(&code.as_str())).collect();
+    let told = |code: &String| seen.contains(code) || elsewhere.contains(&code.as_str()) || of_policy.contains(&code.as_str());
+    let missing: Vec<_> = in_source.iter().filter(|code| !told(code)).collect();
     assert!(missing.is_empty(), "no broken file for {missing:?}");
 }
 
