@@ -45,7 +45,10 @@ impl Body for Ask {
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Ask::Stream(incoming, progress) => {
-                let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
+                let mut frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
+                if let Some(trailers) = frame.as_mut().and_then(|f| f.as_mut().ok()?.trailers_mut()) {
+                    crate::headers::remove_claims(trailers);
+                }
                 progress.moved_at_ms.store(now_ms(), Relaxed);
                 match &frame {
                     None => progress.done.store(true, Relaxed),

@@ -79,8 +79,7 @@ pub fn to_target(parts: &mut http::request::Parts, customer: &HeaderValue, liste
 /// Who is asking, by which host and how, is ours to say: nobody between the client and us is known, so what came is a claim of
 /// the client's. Servers behind gateways like WSGI cannot tell `_` from `-`, so neither do we.
 fn say_where_from(headers: &mut HeaderMap, customer: &HeaderValue) {
-    let claims: Vec<HeaderName> = headers.keys().filter(|name| is_claim(name.as_str())).cloned().collect();
-    claims.into_iter().for_each(|name| drop(headers.remove(name)));
+    remove_claims(headers);
     headers.insert(FORWARDED_FOR, customer.clone());
     headers.insert(REAL_IP, customer.clone());
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
@@ -91,6 +90,12 @@ fn say_where_from(headers: &mut HeaderMap, customer: &HeaderValue) {
     if let Some(host) = host {
         headers.insert(FORWARDED_HOST, host);
     }
+}
+
+/// Also of trailers: some servers put them to the headers.
+pub fn remove_claims(headers: &mut HeaderMap) {
+    let claims: Vec<HeaderName> = headers.keys().filter(|name| is_claim(name.as_str())).cloned().collect();
+    claims.into_iter().for_each(|name| drop(headers.remove(name)));
 }
 
 fn is_claim(name: &str) -> bool {

@@ -301,6 +301,21 @@ async fn a_body_in_chunks_reaches_the_server() {
     }
 }
 
+/// Nor behind its body. The server here reads no trailers: it takes what of them reaches it for the head of a further request.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claims_of_a_client_in_trailers_do_not_pass() {
+    let server = Server::start("a").await;
+    let rig = Rig::with(&server).await;
+    let head = "POST /x HTTP/1.1\r\nhost: t\r\nconnection: close\r\n";
+    let trailers = "transfer-encoding: chunked\r\ntrailer: x_real-ip, forwarded\r\n\r\n2\r\nok\r\n0\r\nx_real-ip: 6.6.6.6\r\nforwarded: for=6.6.6.6\r\n\r\n";
+    for number in 1..=3 {
+        let answer = raw(&rig, &format!("{head}{trailers}")).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(" 2 a"), "{answer}");
+        let heads = server.books.heads.lock().unwrap().clone();
+        assert!(heads.len() == number && heads.iter().all(|h| h.starts_with("POST /x ") && !h.contains("6.6.6.6")), "{heads:?}");
+    }
+}
+
 /// Nothing that a client says about where a request comes from reaches a server.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn claims_of_a_client_are_replaced() {
