@@ -105,7 +105,9 @@ mod tests {
     fn a_new_start_goes_on_where_the_last_one_ended() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("data.log");
-        ["first\n", "second\n"].map(|line| open(&path).unwrap().write_all(line.as_bytes()).unwrap());
+        for line in ["first\n", "second\n"] {
+            open(&path).unwrap().write_all(line.as_bytes()).unwrap();
+        }
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "first\nsecond\n");
     }
 }

@@ -1,6 +1,7 @@
 //! The image factory by hand, for measuring: `factory DATA bake|fresh|mm NAME PACKAGE...`, `factory DATA bake @RECIPE.json`, `factory DATA pack PATH`, `factory DATA diff A B`,
 //! `factory DATA verify A`.
 
+#![allow(clippy::disallowed_methods, reason = "its paths are those that it is given")]
 #![allow(clippy::unwrap_used, reason = "a tool for whoever measures: a panic tells them enough")]
 
 use image::{Builder, Options, Store, bake_with, pack};

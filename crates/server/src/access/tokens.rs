@@ -57,7 +57,7 @@ impl Tokens {
     /// Who has the token of this digest, as the journal and the audit name them.
     pub fn find(&self, shown: &str) -> Result<Option<(String, Grant)>, Fault> {
         let kept = self.load()?;
-        let found = kept.tokens.into_iter().filter(|t| same(&t.sha256, shown)).next_back();
+        let found = kept.tokens.into_iter().rfind(|t| same(&t.sha256, shown));
         Ok(found.map(|t| (format!("token:{}", t.row.name), t.row.grant)))
     }
 

@@ -66,10 +66,8 @@ pub async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next
 
 pub async fn identify(app: &Arc<App>, peer: Option<Peer>, headers: &HeaderMap) -> Result<Caller, Fault> {
     let peer = peer.ok_or_else(|| Fault::ours("no-peer", "the connection does not say who is at its other end"))?;
-    let token = match headers.get(header::AUTHORIZATION) {
-        None => None,
-        Some(value) => Some(value.as_bytes().strip_prefix(b"Bearer ").unwrap_or_default().to_vec()),
-    };
+    let shown = headers.get(header::AUTHORIZATION);
+    let token = shown.map(|value| value.as_bytes().strip_prefix(b"Bearer ").unwrap_or_default().to_vec());
     let reason = match headers.get(api::control::REASON) {
         None => None,
         Some(value) => {
