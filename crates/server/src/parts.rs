@@ -80,7 +80,8 @@ impl Parts {
         let now = Failing { times: times.saturating_add(1), since, message };
         let text = now.text(part);
         // Said when it begins, and then at 20, 40, 80 failures.
-        let said = now.times >= FAILURES_SPARE && now.times.is_multiple_of(FAILURES_SPARE) && (now.times / FAILURES_SPARE).is_power_of_two();
+        let said =
+            now.times >= FAILURES_SPARE && now.times.is_multiple_of(FAILURES_SPARE) && (now.times / FAILURES_SPARE).is_power_of_two();
         if said {
             tracing::error!(part, "{text}");
         }
