@@ -45,10 +45,18 @@ impl Context {
         let client = match &self.remote {
             None => Client::unix(self.layout.api_socket()),
             Some(path) if path.contains('/') => Client::unix(path),
-            // A file that cannot be read gives no token, and the answer to that says what is missing.
+            // Without a file there is no token, and the control plane's answer says so.
             Some(address) => Client::tcp(address, self.token_file.as_ref().and_then(|f| server::read_token(f).ok()).unwrap_or_default()),
         };
         client.reason(self.reason.clone())
+    }
+
+    /// The token's file is read once before anything is done: what is wrong with it says more than a refusal of the control plane.
+    pub fn check_token(&self) -> Result<(), Failure> {
+        match (&self.remote, &self.token_file) {
+            (Some(address), Some(file)) if !address.contains('/') => Ok(server::read_token(file).map(drop)?),
+            _ => Ok(()),
+        }
     }
 
     /// Runs one future to its end on a small runtime: what a verb needs, and no more.

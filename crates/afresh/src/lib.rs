@@ -28,7 +28,7 @@ pub fn main() -> ExitCode {
     if matches!(cli.verb, cli::Verb::Up(_)) && given.is_symlink() {
         show::note(format!("{} is a symbolic link: the data directory is {}", given.display(), context.data_dir().display()));
     }
-    let exit = match cli.verb.run(&context) {
+    let exit = match context.check_token().and_then(|()| cli.verb.run(&context)) {
         Ok(exit) => exit,
         Err(failure) => {
             failure.print(&context);

@@ -89,9 +89,7 @@ impl Deploy {
                 show::note("nothing was changed");
                 return Ok(Exit::Refused);
             }
-            if !answer.removals.is_empty()
-                && (self.remove || (!self.yes && asked_and_agreed("remove what the file does not name?")? == Some(true)))
-            {
+            if !answer.removals.is_empty() && self.removes()? {
                 request.remove = answer.removals.iter().map(|r| r.service.clone()).collect();
             }
             let opened: Opened = context.api().post("/v1/deploy", &request).await?;
@@ -103,6 +101,16 @@ impl Deploy {
             tell_unchanged(context, &opened);
             follow(context, &opened).await
         })
+    }
+}
+
+impl Deploy {
+    /// Where a person sits, a removal has a question of its own; a script must say --remove.
+    fn removes(&self) -> Result<bool, Failure> {
+        if self.yes {
+            return Ok(self.remove);
+        }
+        Ok(asked_and_agreed("remove what the file does not name?")?.unwrap_or(self.remove))
     }
 }
 

@@ -27,7 +27,7 @@ enum Verb {
 /// Make a token and print it, this one time
 #[derive(Args, Debug)]
 #[command(
-    after_help = "read: status, events, releases, without values of environments; of all services if none is named.\ndeploy: read, and plan, deploy, rollback, pause, stop and steps of the named services, within the host policy (`afresh policy show`).\nadmin: everything.\n\nExample:\n  afresh token create ci --role deploy --service web,worker > ci.token"
+    after_help = "read: status, events, releases, without values of environments; of all services if none is named.\ndeploy: read, and plan, deploy, rollback, pause, stop and steps of the named services, within the host policy (`afresh policy show`).\nadmin: everything.\n\nExample:\n  afresh token create ci --role deploy --service web,worker > ci.token   # after `umask 077`: the file must be 0600"
 )]
 struct Create {
     /// Who it is for; the journal and the audit show it as token:NAME
