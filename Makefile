@@ -19,7 +19,7 @@ build: deps
 deps:
 	@tools/deps.sh
 
-deps-lint:
+deps-lint: deps
 	@command -v cargo-deny >/dev/null || cargo install --locked --no-default-features cargo-deny@0.20.2
 
 # QEMU and the like, for tests only: the verbs that use them say what to install.
