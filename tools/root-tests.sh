@@ -1,16 +1,39 @@
 #!/usr/bin/env bash
 # Runs the tests that need root, in two lanes side by side: `image` computes, the others mostly wait for servers.
 # Within a lane one test runs after the other. Prints each lane's output when it has ended; fails if either fails.
+# Words after it select tests by name. The whole workspace is built at once: by single crates, dependencies would be built anew with
+# other features.
 set -euo pipefail
 
-lanes=("-p image" "-p store -p host -p server -p afresh")
+lanes=("image" "store host server afresh")
 logs=$(mktemp -d "${TMPDIR:-/tmp}/afresh-lanes.XXXXXX")
 trap 'rm -rf "$logs"' EXIT
 
+cargo test --workspace --locked --no-run --message-format=json | python3 -c '
+import json, os, sys
+for line in sys.stdin:
+    built = json.loads(line)
+    if built["reason"] == "compiler-artifact" and built["executable"] and built["profile"]["test"]:
+        folder = os.path.dirname(built["manifest_path"])
+        print(os.path.basename(folder), folder, built["executable"])
+' >"$logs/built"
+
+# Every test of one lane; the exit is the worst.
+lane() {
+  local worst=0
+  for crate in $1; do
+    while read -r name folder program; do
+      [ "$name" = "$crate" ] || continue
+      echo "-- $crate: $program"
+      (cd "$folder" && CARGO_MANIFEST_DIR=$folder "$program" --ignored --test-threads 1 "${@:2}" </dev/null) || worst=1
+    done <"$logs/built"
+  done
+  return "$worst"
+}
+
 pids=()
 for i in "${!lanes[@]}"; do
-  # shellcheck disable=SC2086 # a lane is several words
-  cargo test ${lanes[$i]} --locked --no-fail-fast -- --ignored --test-threads 1 >"$logs/$i" 2>&1 &
+  lane "${lanes[$i]}" "$@" >"$logs/$i" 2>&1 &
   pids+=($!)
 done
 failed=0
