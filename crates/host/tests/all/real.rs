@@ -377,7 +377,7 @@ fn damage_to_any_state_file_ends_no_server() {
                 host.until_true(&told, || {
                     let named = host.target("web-r1-1").map_or(Vec::new(), |file| file.targets);
                     let all = before.instances.iter().all(|one| named.iter().any(|t| t.id == one.id));
-                    if all { Ok(()) } else { Err(format!("the balancer is told of {named:?}")) }
+                    if all { Ok(()) } else { Err(format!("the target file names {named:?}")) }
                 });
                 host.stop();
                 for path in [&file, &spare] {

@@ -141,7 +141,7 @@ enum Then {
     Serve,
     /// Says nothing more.
     Stall,
-    /// Sends a byte every ten milliseconds for ever.
+    /// Sends a byte every ten milliseconds without end.
     Drip,
 }
 

@@ -1,4 +1,4 @@
-//! A service with a count of 0 is parked: its release is active and nobody serves. Both ways, and the way back of each.
+//! A service with a count of 0 is parked: its release is active and nobody serves. Both ways, and the rollback of each.
 
 use crate::common::*;
 use model::*;
