@@ -46,6 +46,7 @@ check:
 lint: deps-lint
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo fetch --locked --quiet
 	cargo deny --locked --offline check --hide-inclusion-graph licenses bans sources
 
 # kill -9 at forty random moments, where a rotation's time goes, every kind of step run twice. About ten minutes.
