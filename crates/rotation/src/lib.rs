@@ -39,7 +39,7 @@ pub use plan::{Intent, needed, plan, route_name, shares};
 pub use planted::Planted;
 pub use ports::{Clock, GroupInventory, ImageStore, Journal, Lease, Provider, Refused, RouteInventory, Router};
 pub use rollout::{Next, next};
-pub use single::single;
+pub use single::{KnownGroups, single};
 
 /// Clocks of two drivers of one service may be this far apart: a wait that changes drivers is lengthened by as much,
 /// unless it is counted from the beginning again.

@@ -4,17 +4,28 @@ use crate::guard::Ground;
 use crate::plan::route_name;
 use crate::sight::{Eyes, declared};
 use crate::words::{describe, foreign};
-use model::{Direction, Fault, GroupName, Plan, PlannedStep, ServiceSpec, Step, View, WishSeen};
-use std::collections::BTreeSet;
+use model::{Digest, Direction, Fault, GroupName, Plan, PlannedStep, Release, ServiceSpec, Standing, Step, View, WishSeen};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What the journals know of a service's groups.
+#[derive(Clone, Copy)]
+pub struct KnownGroups<'a> {
+    pub active: Option<&'a Standing>,
+    /// What each group runs, the active one and what stopped rotations left.
+    pub releases: &'a BTreeMap<GroupName, Release>,
+}
 
 /// Refuses (`floor`) what would take customers their servers. `seen` holds every group of the service, and its route.
-pub fn single(spec: &ServiceSpec, step: &Step, seen: &View) -> Result<Plan, Fault> {
+pub fn single(spec: &ServiceSpec, step: &Step, seen: &View, known: KnownGroups) -> Result<Plan, Fault> {
     sensible(spec, step, seen)?;
-    let eyes = Eyes { seen, spec, from: None, to: None, digests: [None, None] };
+    let counted = known.alone(seen, step);
+    let active = known.active.map(|active| active.release.digest());
+    let eyes = Eyes { seen: &counted, spec, from: known.active, to: None, digests: [active.as_ref(), None] };
     let ground = Ground { eyes, direction: Direction::Single, floor: 0, whole: spec.count, checks: BTreeSet::new() };
-    let serves = |g: &&GroupName| spec.route.is_none() || eyes.weight(g) > 0;
-    let serving = seen.groups.keys().filter(serves).fold(0u32, |sum, g| sum.saturating_add(declared(seen, g).unwrap_or(0)));
-    let floor = spec.count.min(serving);
+    let named = |g: &&GroupName| known.active.is_some_and(|active| active.group == **g) || known.runs(seen, g).is_some();
+    let serves = |g: &&GroupName| !eyes.routed(g) || eyes.weight(g) > 0;
+    let serving = counted.groups.keys().filter(named).filter(serves);
+    let floor = spec.count.min(serving.fold(0u32, |sum, g| sum.saturating_add(declared(seen, g).unwrap_or(0))));
     if let Some(why) = (Ground { floor, ..ground }).refuse(step) {
         return Err(Fault::yours("floor", why).hint("`afresh deploy` replaces servers without going below what serves"));
     }
@@ -28,6 +39,29 @@ pub fn single(spec: &ServiceSpec, step: &Step, seen: &View) -> Result<Plan, Faul
     let after = all.saturating_sub(had).saturating_add(has);
     let steps = vec![PlannedStep { step: step.clone(), wave: None, capacity: after }];
     Ok(Plan { direction: Direction::Single, steps, peak: all.max(after), floor, ..Plan::default() })
+}
+
+impl KnownGroups<'_> {
+    /// The release's digest, if the group is seen to run what a journal says.
+    fn runs(&self, seen: &View, group: &GroupName) -> Option<Digest> {
+        let digest = self.releases.get(group)?.digest();
+        (seen.groups.get(group)?.release.as_ref() == Some(&digest)).then_some(digest)
+    }
+
+    /// The view without groups of which no journal speaks: whoever left them may end them at any time, so nobody counts on them.
+    /// The step's own group stays.
+    fn alone(&self, seen: &View, step: &Step) -> View {
+        let mut counted = seen.clone();
+        counted.groups.retain(|group, shown| {
+            if step.group() == Some(group) || self.active.is_some_and(|active| active.group == *group) {
+                return true;
+            }
+            let Some(digest) = self.runs(seen, group) else { return false };
+            shown.instances.retain(|i| i.release.as_ref() == Some(&digest));
+            true
+        });
+        counted
+    }
 }
 
 fn sensible(spec: &ServiceSpec, step: &Step, seen: &View) -> Result<(), Fault> {

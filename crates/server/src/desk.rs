@@ -36,6 +36,10 @@ impl Looked {
         known.releases.retain(|group, _| inventory.other_owner(group, service).is_none());
         Ok(Looked { known, view: View::default(), traces: inventory.of(service) })
     }
+
+    pub fn known_groups(&self) -> rotation::KnownGroups<'_> {
+        rotation::KnownGroups { active: self.known.standing.as_ref(), releases: &self.known.releases }
+    }
 }
 
 /// Waits a little for a keeper that is being restarted: somebody waits for the answer.
@@ -152,7 +156,7 @@ fn forward(
 }
 
 fn count_only(looked: &Looked, spec: &ServiceSpec, standing: &Standing) -> Result<Plan, Fault> {
-    rotation::single(spec, &Step::Scale { group: standing.group.clone(), count: spec.count }, &looked.view)
+    rotation::single(spec, &Step::Scale { group: standing.group.clone(), count: spec.count }, &looked.view, looked.known_groups())
 }
 
 pub fn plan(app: &App, caller: &Caller, request: &DeployRequest) -> Result<PlanAnswer, Fault> {

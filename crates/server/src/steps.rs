@@ -104,7 +104,7 @@ fn must_be_its_own(service: &ServiceName, step: &Step, inventory: &Inventory) ->
 }
 
 fn opening(looked: &Looked, spec: &model::ServiceSpec, step: &Step, from: Option<Standing>, by: &str) -> Result<Opened, Fault> {
-    let plan = rotation::single(spec, step, &looked.view)?;
+    let plan = rotation::single(spec, step, &looked.view, looked.known_groups())?;
     let of = match step {
         Step::Check { of, .. } => Some(of),
         step => step.group(),

@@ -6,7 +6,7 @@ use crate::scenario::{Act, Hand, Kind, NOISY_TICKS, Scenario, TICK_MS};
 use crate::store::Journal;
 use crate::world::{Machine, World};
 use model::{
-    Ask, Asked, Direction, Event, EventLine, Fence, GroupName, GroupSpec, GroupWish, Opened, RotationId, ServiceSpec, Stamp, Standing,
+    Ask, Asked, Direction, Event, EventLine, Fence, GroupName, GroupSpec, GroupWish, Opened, Release, RotationId, ServiceSpec, Stamp, Standing,
     Step, Time, Verdict, View,
 };
 use rotation::{Driver, Intent, Rotation, Tick};
@@ -207,7 +207,8 @@ fn open_by_hand(cell: &RefCell<World>, act: &Act, stands: Standing, hand: Hand) 
     };
     world.oracle.count = if hand == Hand::OneMore { wish + 1 } else { wish };
     let seen = look_around(&mut world);
-    let plan = rotation::single(&spec, &step, &seen);
+    let releases = known_releases(&world);
+    let plan = rotation::single(&spec, &step, &seen, rotation::KnownGroups { active: Some(&stands), releases: &releases });
     let must_not = matches!(hand, Hand::OneLess | Hand::Retire);
     world.say(|| format!("by hand: {}: {}", step_in_words(&step), plan.as_ref().map_or_else(|f| f.message.clone(), |_| "ok".to_string())));
     match plan {
@@ -223,6 +224,15 @@ fn open_by_hand(cell: &RefCell<World>, act: &Act, stands: Standing, hand: Hand) 
         }
         Err(_) => None,
     }
+}
+
+/// What the journals say that each group runs.
+fn known_releases(world: &World) -> BTreeMap<GroupName, Release> {
+    let opened = world.store.journals.iter().filter_map(|j| match &j.lines.first()?.event {
+        Event::Opened(opened) => Some(opened),
+        _ => None,
+    });
+    opened.flat_map(|o| o.from.iter().chain([&o.to])).map(|s| (s.group.clone(), s.release.clone())).collect()
 }
 
 fn write_first(world: &mut World, id: &RotationId, opened: Opened) {

@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use model::*;
-use rotation::{Decision, single};
+use rotation::Decision;
 use std::collections::BTreeMap;
 
 fn first(routed: bool) -> Walk {

@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use model::*;
-use rotation::{Next, next, single};
+use rotation::{KnownGroups, Next, next};
 use std::collections::BTreeMap;
 
 fn weights(all: &[(&str, u32)]) -> BTreeMap<GroupName, u32> {
@@ -13,12 +13,19 @@ fn code(spec: &ServiceSpec, step: &Step, view: &View) -> String {
     single(spec, step, view).map_or_else(|f| f.code, |_| "ok".to_string())
 }
 
+/// A group of this release, as its journal says.
+fn leave(world: &mut Perfect, left: &Standing, count: u32) {
+    world.view.groups.remove(&left.group);
+    world.runs.insert(left.group.clone(), left.release.digest());
+    world.scale(&left.group, None, left.release.number, count);
+}
+
 #[test]
 fn what_would_break_the_floor_is_refused() {
     let old = standing("web-r1-1", 1, true);
     let spec = spec(3, vec![], 0, true);
     let mut world = Perfect::new(Some((&old, 3)), true);
-    world.scale(&group("web-r2-2"), None, 2, 1);
+    leave(&mut world, &standing("web-r2-2", 2, true), 1);
     let scale = |name: &str, count| Step::Scale { group: group(name), count };
     let shift = |to: &[(&str, u32)]| Step::Shift { route: rotation::route_name(&service()), weights: weights(to) };
     let cases = [
@@ -53,6 +60,40 @@ fn workers_are_kept_too() {
     assert_eq!(code(&spec, &Step::Scale { group: group("web-r1-1"), count: 1 }, &world.view), "floor");
     assert_eq!(code(&spec, &Step::Retire { group: group("web-r1-1") }, &world.view), "floor");
     assert_eq!(code(&spec, &Step::Drain { group: group("web-r1-1"), within_ms: 1 }, &world.view), "no-route");
+}
+
+/// A control plane that nobody knows left servers of other code beside the active ones: they are no capacity, and may be retired.
+/// What a stopped rotation left is capacity: its journal says what it runs.
+#[test]
+fn servers_of_unknown_code_are_no_capacity() {
+    for routed in [false, true] {
+        let (old, left) = (standing("web-r1-1", 1, routed), standing("web-r2-2", 2, routed));
+        let spec = spec(2, vec![], 0, routed);
+        let retire = |name: &str| Step::Retire { group: group(name) };
+        let mut world = Perfect::new(Some((&old, 2)), routed);
+        world.runs.insert(left.group.clone(), release(9, routed).digest());
+        world.scale(&left.group, None, 2, 3);
+        let releases = [(old.group.clone(), old.release.clone()), (left.group.clone(), left.release.clone())].into();
+        let known = KnownGroups { active: Some(&old), releases: &releases };
+        let code = |step: &Step, world: &Perfect| rotation::single(&spec, step, &world.view, known).map_or_else(|f| f.code, |_| "ok".into());
+        assert_eq!(code(&retire("web-r1-1"), &world), "floor", "routed {routed}");
+        assert_eq!(code(&Step::Scale { group: old.group.clone(), count: 1 }, &world), "floor", "routed {routed}");
+        assert_eq!(code(&retire("web-r2-2"), &world), "ok", "routed {routed}");
+        if routed {
+            let shift = Step::Shift { route: rotation::route_name(&service()), weights: weights(&[("web-r2-2", 100)]) };
+            assert_eq!(code(&shift, &world), "floor");
+            continue;
+        }
+        // Left by a stopped rotation, half of the capacity each: either may go only while the other carries the floor alone.
+        leave(&mut world, &left, 2);
+        assert_eq!((code(&retire("web-r2-2"), &world), code(&retire("web-r1-1"), &world)), ("ok".to_string(), "ok".to_string()));
+        leave(&mut world, &left, 1);
+        assert_eq!((code(&retire("web-r2-2"), &world), code(&retire("web-r1-1"), &world)), ("ok".to_string(), "floor".to_string()));
+        // Its record says our release, and its servers were launched with another.
+        leave(&mut world, &left, 2);
+        world.view.groups.get_mut(&left.group).unwrap().instances[0].release = Some(release(9, routed).digest());
+        assert_eq!(code(&retire("web-r1-1"), &world), "floor");
+    }
 }
 
 #[test]

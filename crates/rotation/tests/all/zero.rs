@@ -145,14 +145,14 @@ fn a_removal_ends_the_route_last() {
 fn by_hand_nobody_is_watched_and_a_service_in_force_keeps_its_floor() {
     let old = standing("web-r1-1", 1, true);
     let world = Perfect::new(Some((&old, 2)), true);
-    let code = |spec: &ServiceSpec, step: &Step| rotation::single(spec, step, &world.view).map_err(|f| f.code);
+    let code = |spec: &ServiceSpec, step: &Step| single(spec, step, &world.view).map_err(|f| f.code);
     let none = Step::Scale { group: old.group.clone(), count: 0 };
     assert_eq!(code(&spec(2, vec![], 0, true), &none), Err("floor".to_string()));
     let nobody = Step::Shift { route: rotation::route_name(&service()), weights: BTreeMap::new() };
     assert_eq!(code(&spec(0, vec![], 0, true), &nobody), Err("floor".to_string()));
     let empty = Perfect::new(Some((&old, 0)), true);
     let soak = Step::Soak { group: old.group, for_ms: 1, errors_ppm: 0, min_requests: 0, few_requests: FewRequests::GoOn };
-    assert_eq!(rotation::single(&spec(0, vec![], 0, true), &soak, &empty.view).map_err(|f| f.code), Err("floor".to_string()));
+    assert_eq!(single(&spec(0, vec![], 0, true), &soak, &empty.view).map_err(|f| f.code), Err("floor".to_string()));
 }
 
 proptest! {

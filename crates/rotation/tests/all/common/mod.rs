@@ -56,6 +56,14 @@ pub fn standing(name: &str, number: u64, routed: bool) -> Standing {
     Standing { group: group(name), release: release(number, routed) }
 }
 
+/// A step by hand, where the journals say that `web-rN-*` runs `web@rN` and that `web-r1-1` is active.
+pub fn single(spec: &ServiceSpec, step: &Step, view: &View) -> Result<Plan, Fault> {
+    let routed = spec.route.is_some();
+    let named = view.groups.keys().filter_map(|g| Some((g.clone(), release(g.parts()?.1, routed))));
+    let active = standing("web-r1-1", 1, routed);
+    rotation::single(spec, step, view, rotation::KnownGroups { active: Some(&active), releases: &named.collect() })
+}
+
 #[derive(Clone)]
 pub struct Perfect {
     pub now: Time,
