@@ -246,7 +246,9 @@ impl Rotation {
         if tally.healthy < count.min(carry.unwrap_or(count)) {
             let trouble = g.trouble.as_ref().map_or(String::new(), |t| format!("; the last launch failed: {t}"));
             let deaths = if g.deaths > 0 { format!("; {} died so far", servers(g.deaths)) } else { String::new() };
-            return not_yet(format!("{} of {count} of {} are healthy for the stated time{deaths}{trouble}", tally.healthy, g.group));
+            let nobody = tally.healthy == 0 && self.plan.direction == Direction::Back && self.base().is_some_and(|b| b.group == g.group);
+            let stays = if nobody { "; traffic stays where it is until one is" } else { "" };
+            return not_yet(format!("{} of {count} of {} are healthy for the stated time{deaths}{trouble}{stays}", tally.healthy, g.group));
         }
         Condition::Met(format!("{} of {count} of {} are healthy", tally.healthy, g.group))
     }

@@ -3,7 +3,7 @@
 use crate::decide::Decision;
 use crate::fold::Rotation;
 use crate::words::weights_in_words;
-use model::{Census, Direction, Event, Standing, Time, Verdict, View, WishSeen};
+use model::{Census, Direction, Event, GroupName, Standing, Step, Time, Verdict, View, WishSeen};
 use std::collections::BTreeMap;
 
 impl Rotation {
@@ -54,6 +54,10 @@ impl Rotation {
         }
         let mut weights = BTreeMap::new();
         if let Some(standing) = alone {
+            let declared = seen.groups.get(&standing.group).is_some_and(|g| matches!(g.wish, WishSeen::Run { .. }));
+            if !declared {
+                return Some(format!("{} is not declared to run", standing.group));
+            }
             let tally = self.eyes(seen).tally(&standing.group);
             if tally.healthy < healthy || tally.exist > count {
                 return Some(format!("{} of {count} of {} are healthy, {} exist", tally.healthy, standing.group, tally.exist));
@@ -85,12 +89,21 @@ impl Rotation {
         Census { direction: self.plan.direction, healthy, weights, standing: None }
     }
 
+    /// The step at the cursor, or one before it, retires the group: its declaration may be on its way, whatever is still seen.
+    fn retires(&self, group: &GroupName) -> bool {
+        let begun = self.cursor as usize + usize::from(self.started.is_some());
+        self.plan.steps.iter().take(begun).any(|s| matches!(&s.step, Step::Retire { group: gone } if gone == group))
+    }
+
     /// Stopped halfway: the one that more customers go to stands, then the one with more healthy servers, then the old one.
     /// If nothing could be seen, the journal's last knowledge must do.
     fn heavier(&self, seen: &View) -> Option<Standing> {
         let (eyes, new) = (self.eyes(seen), &self.opened.to);
-        if self.not_ours(&new.group) {
-            return self.base().cloned();
+        // What is seen to be gone serves nobody, also where the journal is an older copy that does not know it.
+        let gone = |s: &Standing| seen.groups.get(&s.group).is_some_and(|g| g.wish == WishSeen::Gone);
+        let base = self.base().filter(|old| !gone(old));
+        if self.not_ours(&new.group) || self.retires(&new.group) {
+            return base.cloned();
         }
         let rank = |s: &Standing| {
             if seen.groups.is_empty() {
@@ -100,10 +113,10 @@ impl Rotation {
                 (eyes.weight(&s.group), eyes.tally(&s.group).healthy)
             }
         };
-        match self.base() {
+        match base {
             Some(old) if !self.leaving && rank(old) >= rank(new) => Some(old.clone()),
-            Some(_) => Some(new.clone()),
-            None => (rank(new) > (0, 0)).then(|| new.clone()),
+            _ if self.base().is_some() && !gone(new) => Some(new.clone()),
+            _ => (rank(new) > (0, 0)).then(|| new.clone()),
         }
     }
 }

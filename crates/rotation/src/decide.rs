@@ -226,13 +226,20 @@ impl Rotation {
     fn fall_short(&self, step: &Step, seen: &View, now: Time, planted: Option<Planted>) -> Option<Event> {
         let (from, count) = (self.base().filter(|_| self.plan.direction == Direction::Back)?, self.stood());
         let healthy = self.eyes(seen).tally(&from.group).healthy;
-        if healthy == 0 || healthy >= self.plan.carry.unwrap_or(count) {
+        if healthy >= self.plan.carry.unwrap_or(count) {
             return None;
         }
         let trouble = seen.groups.get(&from.group).and_then(|g| g.trouble.as_ref()).map_or(String::new(), |t| format!(" ({t})"));
         let what = format!("{healthy} of {count} of {} are healthy{trouble}", from.group);
         let within_ms = self.opened.spec.rollout.within_ms;
-        if now.since(self.turned_at?) >= within_ms {
+        let waited = now.since(self.turned_at?) >= within_ms;
+        if healthy == 0 {
+            // Traffic stays on the release that failed: sent to no server at all, every request would fail. That is recorded once.
+            let why = format!("{what}, and none came within {}: traffic stays where it is until one is healthy", span(within_ms));
+            let plan = || self.back_plan(seen, None, None, planted);
+            return (waited && !self.waited_out).then(|| Event::PlanReplaced { why, plan: plan() });
+        }
+        if waited {
             let why = format!("{what}, and no more came within {}: they carry all of it", span(within_ms));
             return Some(Event::PlanReplaced { why, plan: self.back_plan(seen, None, Some(healthy), planted) });
         }
@@ -337,7 +344,9 @@ impl Rotation {
             Step::Retire { group } => declare(group, GroupWish::Gone),
             Step::Shift { route, weights } => {
                 let weights = weights.iter().filter(|(_, w)| **w > 0).map(|(g, w)| (g.clone(), *w)).collect();
-                let (settings, gone) = (self.settings(seen)?.clone(), self.ends_route(step));
+                let gone = self.ends_route(step);
+                // A tombstone opens no listener, so any settings do where the listener that is over had none of these releases.
+                let settings = self.settings(seen).cloned().or_else(|| gone.then(|| Route::on(([127, 0, 0, 1], 0).into())))?;
                 Some(Declaration::Route(stamp, RouteSpec { route: route.clone(), settings, weights, gone }))
             }
             Step::Bake { .. } | Step::Soak { .. } | Step::Drain { .. } => None,

@@ -144,10 +144,10 @@ impl Driver {
             return Ok(Tick::Closed(closed.verdict));
         }
         let asks = world.journal.asks(&self.id, r.asks_taken)?;
-        let at = self.now(world);
+        let at = self.now_in(r, world).0;
         // The driver's own time, read before it looked: everything in the view is at least that new.
         let seen = View { at, ..look(r, &asks, world, at)? };
-        let now = self.now(world);
+        let now = self.now_in(r, world).0;
         match decide_with(r, &seen, &asks, now, lease.fence, self.planted) {
             Decision::Record(event) => self.record(world, lease, r, event),
             Decision::Declare(declaration) => match self.declare(world, lease, &declaration)? {
@@ -171,10 +171,19 @@ impl Driver {
         }
     }
 
+    fn steady(&self, world: &World) -> Option<Steady> {
+        world.clock.steady().filter(|_| self.planted != Some(Planted::WallClock))
+    }
+
     /// Time as this driver counts it: the wall clock when it began, and from then on a clock that nobody sets. So a step of the
     /// wall clock ends no wait of its and lengthens none.
     fn now(&mut self, world: &World) -> Time {
-        let Some(steady) = world.clock.steady() else { return world.clock.now() };
+        let steady = self.steady(world);
+        self.now_by(world, steady)
+    }
+
+    fn now_by(&mut self, world: &World, steady: Option<Steady>) -> Time {
+        let Some(steady) = steady else { return world.clock.now() };
         let (wall, began) = *self.anchor.get_or_insert_with(|| (world.clock.now(), steady));
         match steady.since(began) {
             Some(ms) => wall.plus(ms),
@@ -182,11 +191,19 @@ impl Driver {
         }
     }
 
+    /// Time as the journal counts it, and the steady clock at that moment. The journal says what its times are by the steady clock of
+    /// this boot, so all drivers of one boot count one time, also one that began after the wall clock was set.
+    fn now_in(&mut self, r: &Rotation, world: &World) -> (Time, Option<Steady>) {
+        let steady = self.steady(world);
+        let told = r.clock.and_then(|(at, then)| Some(at.plus(steady?.since(then)?)));
+        (told.unwrap_or_else(|| self.now_by(world, steady)), steady)
+    }
+
     fn record(&mut self, world: &World, lease: &Lease, r: &mut Rotation, mut event: Event) -> Result<Tick, Refused> {
+        let (at, steady) = self.now_in(r, world);
         if let Event::StepStarted { clock, .. } = &mut event {
-            *clock = world.clock.steady();
+            *clock = steady;
         }
-        let at = self.now(world);
         world.journal.append(lease, &self.id, r.len, at, &event)?;
         if matches!(event, Event::StepSatisfied { .. }) {
             self.outranked = 0;

@@ -58,10 +58,15 @@ pub struct Rotation {
     pub went_back: Option<String>,
     /// Since when it goes back.
     pub turned_at: Option<Time>,
+    /// It went back for longer than a step may take, and a line says what was missing then.
+    pub(crate) waited_out: bool,
     /// Who asked to return, until the plan is replaced.
     pub returning: Option<String>,
     /// Who asked to stop.
     pub stopping: Option<String>,
+    /// What a time in this journal is by a clock that never steps: the newest line that says both. It is how a later driver on that
+    /// clock counts on in the time of this journal, whatever was done to the wall clock.
+    pub(crate) clock: Option<(Time, Steady)>,
     /// [`model::Release::digest`] of the releases gone from and to.
     pub(crate) digests: [Option<Digest>; 2],
 }
@@ -145,8 +150,10 @@ impl Rotation {
             leaving: false,
             went_back: None,
             turned_at: None,
+            waited_out: false,
             returning: None,
             stopping: None,
+            clock: None,
             digests: [opened.from.as_ref().map(|f| f.release.digest()), Some(opened.to.release.digest())],
         })
     }
@@ -207,6 +214,7 @@ impl Rotation {
             Step::Bake { .. } | Step::Soak { .. } | Step::Drain { .. } => {}
         }
         let at = line.at;
+        self.clock = clock.map(|clock| (at, clock)).or(self.clock);
         let fresh = Started { first_at: at, since: at, last_at: at, adopted: false, stamp, mark, clock };
         self.started = Some(match self.started.take() {
             None => fresh,
@@ -269,6 +277,7 @@ impl Rotation {
         self.notes.clear();
         self.moved_at = line.at;
         self.turns.push(why.to_string());
+        self.waited_out |= self.turned_at.is_some_and(|turned| line.at.since(turned) >= self.opened.spec.rollout.within_ms);
         // A rollback that is planned anew keeps its reason and its patience.
         if self.went_back.is_none() {
             self.went_back = Some(why.to_string());

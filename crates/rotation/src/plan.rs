@@ -314,11 +314,13 @@ pub(crate) fn back(intent: &Back, seen: &View, planted: Option<crate::Planted>) 
             way.push(Step::Scale { group: from.group.clone(), count: *count }, None);
         }
         // What was parked before gets no customers again.
-        if routed_old && *count > 0 {
+        if routed_old && (*count > 0 || planted == Some(crate::Planted::RoutesToParked)) {
             weights.insert(from.group.clone(), 100);
         }
     }
-    if intent.shift && (routed_old || routed_new || sends(seen)) {
+    // Back to nothing: a listener that an earlier release opened closes too.
+    let listens = from.is_none() && seen.route.as_ref().is_some_and(|r| r.settings.is_some());
+    if intent.shift && (routed_old || routed_new || listens || sends(seen)) {
         way.push(Step::Shift { route: route_name(&spec.name), weights }, None);
     }
     for group in &intent.retire {

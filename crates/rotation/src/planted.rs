@@ -32,6 +32,10 @@ pub enum Planted {
     ReleaseUnseen,
     /// A step is given up 45 s before its time.
     Impatient,
+    /// Waits count by the wall clock alone.
+    WallClock,
+    /// Customers are sent back to what was parked, which has no servers.
+    RoutesToParked,
 }
 
 pub fn plan(intent: &Intent, seen: &View, planted: Option<Planted>) -> Result<Plan, Fault> {

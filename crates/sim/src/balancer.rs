@@ -47,7 +47,7 @@ impl Balancer {
             }
         }
         self.weights = spec.weights.clone();
-        self.settings = Some(spec.settings.clone());
+        self.settings = (!spec.gone).then(|| spec.settings.clone());
         Ok(())
     }
 

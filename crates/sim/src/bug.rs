@@ -36,10 +36,18 @@ pub enum Bug {
     NameNotObserved,
     /// A step is given up in a quarter of its time.
     Impatient,
+    /// Waits count by the wall clock alone.
+    WallClock,
+    /// A rollback to a parked release sends customers to it.
+    RoutesToParked,
+    /// A removal leaves the listener open.
+    ListenerStaysOpen,
+    /// Fences begin where an older copy of the journal says.
+    BackupRepeatsFences,
 }
 
 impl Bug {
-    pub const ALL: [Bug; 15] = [
+    pub const ALL: [Bug; 19] = [
         Bug::NoFence,
         Bug::StaleView,
         Bug::ShrinkBeforeShift,
@@ -55,6 +63,10 @@ impl Bug {
         Bug::ReleaseUnseen,
         Bug::NameNotObserved,
         Bug::Impatient,
+        Bug::WallClock,
+        Bug::RoutesToParked,
+        Bug::ListenerStaysOpen,
+        Bug::BackupRepeatsFences,
     ];
 
     pub fn name(self) -> &'static str {
@@ -74,13 +86,17 @@ impl Bug {
             Bug::ReleaseUnseen => "release-unseen",
             Bug::NameNotObserved => "name-not-observed",
             Bug::Impatient => "impatient",
+            Bug::WallClock => "wall-clock",
+            Bug::RoutesToParked => "routes-to-parked",
+            Bug::ListenerStaysOpen => "listener-stays-open",
+            Bug::BackupRepeatsFences => "backup-repeats-fences",
         }
     }
 
     /// The part of it that is in the engine; None: it is in the simulated world.
     pub(crate) fn planted(self) -> Option<Planted> {
         match self {
-            Bug::NoFence | Bug::AppendWithoutLease | Bug::FenceRestarts => None,
+            Bug::NoFence | Bug::AppendWithoutLease | Bug::FenceRestarts | Bug::ListenerStaysOpen | Bug::BackupRepeatsFences => None,
             Bug::StaleView => Some(Planted::TrustStaleView),
             Bug::ShrinkBeforeShift => Some(Planted::ShrinkBeforeShift),
             Bug::RollbackAssumesSize => Some(Planted::BackAssumesSize),
@@ -93,6 +109,8 @@ impl Bug {
             Bug::ReleaseUnseen => Some(Planted::ReleaseUnseen),
             Bug::NameNotObserved => Some(Planted::NameNotObserved),
             Bug::Impatient => Some(Planted::Impatient),
+            Bug::WallClock => Some(Planted::WallClock),
+            Bug::RoutesToParked => Some(Planted::RoutesToParked),
         }
     }
 }

@@ -2,16 +2,16 @@
 
 use crate::bug::Bug;
 use crate::ports::Ports;
-use crate::scenario::{Act, Hand, Kind, NOISY_TICKS, Scenario, TICK_MS};
+use crate::scenario::{Act, Backup, Hand, Kind, NOISY_TICKS, Scenario, TICK_MS};
 use crate::store::Journal;
 use crate::world::{Machine, World};
 use model::{
-    Ask, Asked, Direction, Event, EventLine, Fence, GroupName, GroupSpec, GroupWish, Opened, Release, RotationId, ServiceSpec, Stamp, Standing,
+    Ask, Asked, Direction, Event, EventLine, Fence, GroupName, GroupSpec, GroupWish, Opened, PlannedStep, Release, RotationId, ServiceSpec, Stamp, Standing,
     Step, Time, Verdict, View,
 };
 use rotation::{Driver, Intent, Rotation, Tick};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const LEASE_MS: u64 = 20 * TICK_MS;
 /// A driver that has something to do does so many things within a tick.
@@ -51,10 +51,12 @@ pub(crate) fn play_with(seed: u64, scenario: Scenario, bug: Option<Bug>, traced:
     let mut stands = world.borrow().scenario.stands.clone();
     let mut verdicts = Vec::new();
     let hand = world.borrow().scenario.hand;
+    let removes = world.borrow().scenario.removal.is_some();
     for (i, act) in acts.iter().enumerate() {
-        let last = i + 1 == acts.len() && hand.is_none();
+        let last = i + 1 == acts.len() && hand.is_none() && !removes;
         let Some(id) = open(&world, act, stands.take()) else { break };
-        match play_act(&world, act, &id, last) {
+        let backup = world.borrow().scenario.backup.filter(|b| b.act == i);
+        match play_act(&world, act, &id, Ending { last, backup }) {
             Some((verdict, standing)) => {
                 verdicts.push(verdict);
                 stands = standing;
@@ -62,14 +64,23 @@ pub(crate) fn play_with(seed: u64, scenario: Scenario, bug: Option<Bug>, traced:
             None => break,
         }
     }
-    if let (Some(hand), Some(stands), Some(Verdict::Promoted | Verdict::Returned), Some(act)) = (hand, stands, verdicts.last(), acts.last())
+    if let (Some(hand), Some(stands), Some(Verdict::Promoted | Verdict::Returned), Some(act)) =
+        (hand, stands.clone(), verdicts.last(), acts.last())
         && world.borrow().violation.is_none()
     {
         let stood = world.borrow().kinds.get(usize::try_from(stands.release.number).unwrap_or(0)).copied();
         let kind = if stood == Some(Kind::Good) { Kind::Good } else { Kind::Faint };
         let act = Act { kind, asks: Vec::new(), forgotten: None, ..act.clone() };
         if let Some(id) = open_by_hand(&world, &act, stands, hand) {
-            verdicts.extend(play_act(&world, &act, &id, true).map(|(verdict, _)| verdict));
+            verdicts.extend(play_act(&world, &act, &id, Ending::LAST).map(|(verdict, _)| verdict));
+        }
+    } else if let (true, Some(stands), Some(act)) = (removes, stands, acts.last())
+        && world.borrow().violation.is_none()
+    {
+        let asks = world.borrow().scenario.removal.clone().unwrap_or_default();
+        let act = Act { kind: Kind::Faint, asks, forgotten: None, ..act.clone() };
+        if let Some(id) = open_removal(&world, &act, stands) {
+            verdicts.extend(play_act(&world, &act, &id, Ending::LAST).map(|(verdict, _)| verdict));
         }
     }
     let world = world.into_inner();
@@ -84,8 +95,19 @@ pub(crate) fn play_with(seed: u64, scenario: Scenario, bug: Option<Bug>, traced:
     }
 }
 
+#[derive(Clone, Copy)]
+struct Ending {
+    /// No other act follows: nothing may be under way any more.
+    last: bool,
+    backup: Option<Backup>,
+}
+
+impl Ending {
+    const LAST: Ending = Ending { last: true, backup: None };
+}
+
 /// Lets time pass until the rotation is closed and has come to rest. None: a violation ended it.
-fn play_act(cell: &RefCell<World>, act: &Act, id: &RotationId, last: bool) -> Option<(Verdict, Option<Standing>)> {
+fn play_act(cell: &RefCell<World>, act: &Act, id: &RotationId, mut ending: Ending) -> Option<(Verdict, Option<Standing>)> {
     let mut seats = [0, 1].map(|who| Seat { driver: seat(&cell.borrow(), id, who), wakes: 0 });
     let opened = cell.borrow().now;
     let (quiet, limit) = (opened + NOISY_TICKS * TICK_MS, opened + (NOISY_TICKS + CLOSE_TICKS) * TICK_MS);
@@ -97,6 +119,14 @@ fn play_act(cell: &RefCell<World>, act: &Act, id: &RotationId, last: bool) -> Op
             world.noisy = !world.scenario.calm && world.now < quiet;
             world.turn();
             users(&mut world, act, id, opened, quiet, asked);
+            if let Some(backup) = ending.backup.filter(|b| world.now >= opened + b.after * TICK_MS) {
+                world.put_back(backup.part);
+                (ending.backup, rest) = (None, 0);
+                // The control plane was ended for it.
+                drop(world);
+                seats = [0, 1].map(|who| Seat { driver: seat(&cell.borrow(), id, who), wakes: 0 });
+                world = cell.borrow_mut();
+            }
             asked = world.now;
         }
         let first = cell.borrow_mut().rng.place(2);
@@ -110,7 +140,7 @@ fn play_act(cell: &RefCell<World>, act: &Act, id: &RotationId, last: bool) -> Op
         if world.oracle.closed.is_some() {
             rest += 1;
             // Between acts what is late stays on its way: it must not matter to the next.
-            if rest > 8 && (!last || world.net.is_empty()) {
+            if rest > 8 && ending.backup.is_none() && (!ending.last || world.net.is_empty()) {
                 world.judge_end();
                 let closed = world.oracle.closed.clone();
                 judge_verdict(&mut world, act);
@@ -145,6 +175,9 @@ fn look_around(world: &mut World) -> View {
 fn open(cell: &RefCell<World>, act: &Act, from: Option<Standing>) -> Option<RotationId> {
     let mut world = cell.borrow_mut();
     let number = world.store.journals.len() as u64 + 2;
+    if holds_unknown(&world) {
+        return None;
+    }
     let id = RotationId::of(&world.scenario.service, number);
     let group = GroupName::of(&world.scenario.service, act.release.number, &id).expect("a short name");
     let to = Standing { group, release: act.release.clone() };
@@ -169,7 +202,9 @@ fn open(cell: &RefCell<World>, act: &Act, from: Option<Standing>) -> Option<Rota
         None => 0,
         Some(from) => world.keeper.groups.get(&from.group).and_then(|g| g.wish).unwrap_or(0),
     };
-    let base = if number == 2 { stood } else { world.oracle.base.min(stood) };
+    // What was promoted stood whole.
+    let promoted = matches!(world.oracle.closed, Some((Verdict::Promoted, _)));
+    let base = if number == 2 || promoted { stood } else { world.oracle.base.min(stood) };
     world.oracle.base = base.min(act.spec.count);
     world.oracle.count = act.spec.count;
     world.oracle.stood = stood;
@@ -191,7 +226,10 @@ fn open(cell: &RefCell<World>, act: &Act, from: Option<Standing>) -> Option<Rota
 /// A plan of one step of what stands. None: it was refused, which some must be.
 fn open_by_hand(cell: &RefCell<World>, act: &Act, stands: Standing, hand: Hand) -> Option<RotationId> {
     let mut world = cell.borrow_mut();
-    let wish = world.keeper.groups.get(&stands.group).and_then(|g| g.wish)?;
+    if holds_unknown(&world) {
+        return None;
+    }
+    let wish = world.keeper.groups.get(&stands.group).and_then(|g| g.wish).filter(|wish| *wish > 0)?;
     let group = stands.group.clone();
     let mut spec = ServiceSpec { count: wish, ..act.spec.clone() };
     spec.route = stands.release.route.clone();
@@ -226,6 +264,52 @@ fn open_by_hand(cell: &RefCell<World>, act: &Act, stands: Standing, hand: Hand) 
     }
 }
 
+/// After an older copy was put back: servers run of which no journal speaks. The control plane holds the service until somebody
+/// adopts them, and changes nothing.
+fn holds_unknown(world: &World) -> bool {
+    if !world.restored {
+        return false;
+    }
+    let folded = world.store.journals.iter().filter_map(|j| Rotation::fold(&j.lines).ok());
+    let stands = world.scenario.stands.iter().map(|s| s.group.clone());
+    let known: BTreeSet<GroupName> = folded.flat_map(|r| r.groups()).chain(stands).collect();
+    world.keeper.groups.iter().any(|(name, group)| group.wish.is_some() && !known.contains(name))
+}
+
+/// What the API does when the service's block is gone from the file: a rotation back to nothing, which ends with the listener.
+fn open_removal(cell: &RefCell<World>, act: &Act, stands: Standing) -> Option<RotationId> {
+    let mut world = cell.borrow_mut();
+    if holds_unknown(&world) {
+        return None;
+    }
+    let spec = ServiceSpec { route: stands.release.route.clone(), ..act.spec.clone() };
+    let seen = look_around(&mut world);
+    let intent = Intent { spec: &spec, from: None, to: &stands, direction: Direction::Back, own_count: None };
+    let mut plan = match rotation::plan(&intent, &seen) {
+        Ok(plan) => plan,
+        Err(fault) => {
+            world.fail(|| format!("no plan to remove it: {fault}"));
+            return None;
+        }
+    };
+    let step = |step| PlannedStep { step, wave: None, capacity: 0 };
+    for group in seen.groups.keys().filter(|g| **g != stands.group) {
+        if spec.route.is_some() {
+            plan.steps.push(step(Step::Drain { group: group.clone(), within_ms: spec.drain.within_ms }));
+        }
+        plan.steps.push(step(Step::Retire { group: group.clone() }));
+    }
+    let shift = plan.steps.iter().find(|s| matches!(s.step, Step::Shift { .. })).cloned();
+    plan.steps.extend(shift.filter(|_| world.bug != Some(Bug::ListenerStaysOpen)));
+    (world.oracle.base, world.oracle.count, world.oracle.stood) = (0, 0, 0);
+    world.oracle.within = spec.rollout.within_ms;
+    (world.baked_at, world.refused) = (world.now, None);
+    let id = RotationId::of(&world.scenario.service, world.store.journals.len() as u64 + 2);
+    let opened = Opened { spec, from: None, to: stands, plan, why: "it is removed".to_string() };
+    write_first(&mut world, &id, opened);
+    Some(id)
+}
+
 /// What the journals say that each group runs.
 fn known_releases(world: &World) -> BTreeMap<GroupName, Release> {
     let opened = world.store.journals.iter().filter_map(|j| match &j.lines.first()?.event {
@@ -238,8 +322,8 @@ fn known_releases(world: &World) -> BTreeMap<GroupName, Release> {
 fn write_first(world: &mut World, id: &RotationId, opened: Opened) {
     let line = EventLine { rotation: id.clone(), seq: 0, at: Time(world.now), fence: Fence(0), event: Event::Opened(opened) };
     world.say(|| format!("{id} is opened: {}", event_in_words(&line.event)));
-    world.store.journals.push(Journal { id: id.clone(), lines: vec![line.clone()], asks: Vec::new() });
     let now = world.now;
+    world.store.journals.push(Journal { id: id.clone(), lines: vec![line.clone()], decided: vec![now], asks: Vec::new() });
     world.judge_line(&line, 0, now, true);
 }
 
@@ -256,7 +340,8 @@ fn judge_plan(world: &mut World, plan: &model::Plan, act: &Act) {
 /// In a calm world a good release is promoted, and a bad one is not merely stopped.
 fn judge_verdict(world: &mut World, act: &Act) {
     let verdict = world.oracle.closed.as_ref().map(|(v, _)| *v);
-    let wanted = if act.kind == Kind::Good { Verdict::Promoted } else { Verdict::Returned };
+    let parked = act.spec.count == 0 && !matches!(act.kind, Kind::NeverBaked | Kind::Refused);
+    let wanted = if act.kind == Kind::Good || parked { Verdict::Promoted } else { Verdict::Returned };
     if world.scenario.calm && act.kind != Kind::Faint && verdict != Some(wanted) {
         world.fail(|| format!("in a calm world a release that is {:?} ended as {verdict:?}", act.kind));
     }
@@ -282,7 +367,9 @@ fn users(world: &mut World, act: &Act, id: &RotationId, opened: u64, quiet: u64,
     // In the end somebody looks: what is paused goes on, and what cannot go back to a release that is bad itself is stopped.
     let late = world.now > quiet + CLOSE_TICKS / 2 * TICK_MS;
     let from_bad = world.oracle.from.as_ref().and_then(|f| world.kinds.get(usize::try_from(f.release.number).unwrap_or(0)));
-    if due(quiet, world.now) && !act.asks.is_empty() && act.forgotten.is_none() {
+    if world.restored && late && world.now.is_multiple_of(100 * TICK_MS) {
+        ask_for(world, id, Ask::Stop);
+    } else if due(quiet, world.now) && !act.asks.is_empty() && act.forgotten.is_none() {
         ask_for(world, id, Ask::Resume);
     } else if let Some(ask) = act.forgotten.filter(|_| due(quiet + 200 * TICK_MS, world.now)) {
         ask_for(world, id, ask);

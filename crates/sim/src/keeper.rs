@@ -131,6 +131,9 @@ impl Keeper {
         if fenced && group.stamp.is_some_and(|last| stamp < last) {
             return Err("stale-stamp");
         }
+        if fenced && count.is_some() && group.stamp.is_some() && group.wish.is_none() {
+            return Err("group-gone");
+        }
         if count.is_some() && group.wish.is_some() && group.digest != digest {
             return Err("release-changed");
         }

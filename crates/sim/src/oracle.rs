@@ -53,6 +53,8 @@ pub(crate) struct Oracle {
     last_stamp: Option<Stamp>,
     /// The running soak: since when in true time, and its mark.
     soak: Option<(u64, Option<TrafficMark>)>,
+    /// Groups that the journal in force has begun a step on.
+    began: BTreeSet<GroupName>,
     /// Stamps of steps in journals: nothing may be declared under any other.
     stamps: BTreeSet<Stamp>,
     /// So many servers carried the load when it began; what carries it now may not be less.
@@ -71,6 +73,8 @@ pub(crate) struct Oracle {
     gone: BTreeSet<GroupName>,
     newest: BTreeMap<GroupName, Stamp>,
     newest_route: Option<Stamp>,
+    /// The newest fence that a driver was given.
+    pub newest_fence: u64,
 }
 
 /// Servers that a share of the load needs, if `base` carry all of it. Whole numbers, not the engine's function.
@@ -79,6 +83,11 @@ fn share_of(base: u32, weight: u32) -> u32 {
 }
 
 impl Oracle {
+    /// It was opened as a removal of the service.
+    fn removes(&self) -> bool {
+        self.from.is_none() && self.count == 0 && self.stood == 0 && self.back_since.is_none() && self.plan.direction == Direction::Back
+    }
+
     /// Since when it goes back, if it does.
     pub fn turned(&self) -> Option<u64> {
         self.back_since
@@ -189,7 +198,21 @@ impl World {
         }
     }
 
+    /// The engine may send customers to nobody: the release gone to is parked, has no route, or is none.
+    fn nobody_is_meant(&self) -> bool {
+        let o = &self.oracle;
+        let (to, count) = match o.plan.direction {
+            Direction::Forward => (o.to.as_ref(), o.count),
+            Direction::Back => (o.from.as_ref(), o.stood),
+            Direction::Single => return false,
+        };
+        count == 0 || to.is_none_or(|to| to.release.route.is_none())
+    }
+
     fn overloads(&self, scene: &Scene, spec: &RouteSpec) -> Option<String> {
+        if spec.weights.is_empty() && !self.nobody_is_meant() {
+            return Some("customers are sent to nobody, and the release gone to serves".to_string());
+        }
         spec.weights.iter().find_map(|(name, weight)| {
             let healthy = scene.groups.get(name).map_or(0, |c| c.healthy);
             let need = share_of(self.oracle.base, *weight).max(1);
@@ -241,6 +264,11 @@ impl World {
             self.fail(|| format!("the route took the stamp {stamp} after {}", before.unwrap_or_default()));
         }
         self.oracle.newest_route = Some(stamp);
+        let there = |g: &Group| g.wish.is_some() || !g.servers.is_empty();
+        if let Some((name, _)) = self.keeper.groups.iter().find(|(_, g)| spec.gone && there(g)) {
+            let name = name.clone();
+            self.fail(|| format!("the listener closes while {name} is still there"));
+        }
         for name in spec.weights.keys() {
             let healthy = self.keeper.groups.get(name).map_or(0, |g| g.healthy() + g.lost);
             if healthy == 0 {
@@ -261,6 +289,18 @@ impl World {
         if let Some(why) = self.judge_reason(&line.event, decided, fresh).or_else(|| self.read_line(line, decided)) {
             self.fail(|| format!("line {}: {why}", line.seq));
         }
+    }
+
+    /// Another journal is in force: what is known of the open rotation is what that says.
+    pub fn reread(&mut self) {
+        let Some(journal) = self.store.journals.last().cloned() else { return };
+        let newest = self.oracle.last_stamp.take();
+        self.oracle.began.clear();
+        for (line, decided) in journal.lines.iter().zip(&journal.decided) {
+            self.remember_line(&line.event, *decided);
+            let _ = self.read_line(line, *decided);
+        }
+        self.oracle.last_stamp = self.oracle.last_stamp.max(newest);
     }
 
     fn read_line(&mut self, line: &EventLine, decided: u64) -> Option<String> {
@@ -290,6 +330,7 @@ impl World {
                         o.soak = Some((decided, *mark));
                     }
                 }
+                o.began.extend(o.plan.steps[o.cursor].step.group().cloned());
                 o.last_stamp = Some(*stamp);
                 o.stamps.insert(*stamp);
                 o.running = true;
@@ -333,7 +374,9 @@ impl World {
                     return Some(format!("it closes as {verdict:?} before step {}", o.cursor));
                 }
                 let kind = o.to.as_ref().and_then(|t| self.kinds.get(usize::try_from(t.release.number).unwrap_or(0)));
-                let may = matches!(kind, Some(Kind::Good | Kind::Faint | Kind::Hangs | Kind::Leaks));
+                // Nobody looks at the work of a release that is parked.
+                let parked = o.count == 0 && !matches!(kind, Some(Kind::NeverBaked | Kind::Refused));
+                let may = parked || matches!(kind, Some(Kind::Good | Kind::Faint | Kind::Hangs | Kind::Leaks));
                 if *verdict == Verdict::Promoted && o.plan.direction != Direction::Single && !may {
                     return Some(format!("a release that is {kind:?} was promoted"));
                 }
@@ -355,6 +398,8 @@ impl World {
                 return;
             }
             Verdict::Promoted => (self.oracle.to.clone(), self.oracle.count),
+            // What was gone when it was opened cannot be gone back to.
+            Verdict::Returned if self.oracle.patience.from_gone => (None, 0),
             Verdict::Returned => (self.oracle.from.clone(), self.oracle.stood),
         };
         if standing != alone {
@@ -367,7 +412,9 @@ impl World {
             if keeps && (group.wish != Some(count) || group.healthy() + group.lost < count.min(self.oracle.carried.unwrap_or(count))) {
                 bad.push(format!("{name} should have {count}; it is declared {:?} and has {} healthy", group.wish, group.healthy()));
             }
-            if !keeps && (group.wish.is_some() || !group.servers.is_empty()) {
+            // A copy of before it was made does not know it: the control plane holds the service until somebody adopts it.
+            let forgotten = self.restored && !self.oracle.began.contains(name);
+            if !keeps && !forgotten && (group.wish.is_some() || !group.servers.is_empty()) {
                 bad.push(format!("{name} is an orphan: declared {:?} with {} servers", group.wish, group.servers.len()));
             }
         }
@@ -376,7 +423,10 @@ impl World {
             bad.push(format!("the listener has the settings {:?}", self.balancer.settings.as_ref().map(|s| s.listen)));
         }
         let mut weights = BTreeMap::new();
-        if let Some(standing) = alone.filter(|s| s.release.route.is_some()) {
+        if self.scenario.removal.is_some() && self.oracle.removes() && self.balancer.settings.is_some() {
+            bad.push("the listener is still open".to_string());
+        }
+        if let Some(standing) = alone.filter(|s| s.release.route.is_some() && count > 0) {
             weights.insert(standing.group, 100);
         }
         if self.balancer.weights != weights {

@@ -29,7 +29,7 @@ pub(crate) struct Patience {
     crash_loop: bool,
     check_failed: bool,
     /// The old release was gone before.
-    from_gone: bool,
+    pub from_gone: bool,
 }
 
 impl World {
@@ -39,6 +39,10 @@ impl World {
         if repeated {
             self.fail(|| format!("the fence {} was given before, by a control plane whose journal is lost", fence.0));
         }
+        if fence.0 <= self.oracle.newest_fence {
+            self.fail(|| format!("the fence {} was given before", fence.0));
+        }
+        self.oracle.newest_fence = fence.0;
     }
 
     fn running(&self) -> Option<&Step> {
@@ -110,7 +114,7 @@ impl World {
     /// Before a line is taken: has it a reason? `fresh`: its writer looked just now.
     pub fn judge_reason(&mut self, event: &Event, decided: u64, fresh: bool) -> Option<String> {
         let single = self.oracle.plan.direction == Direction::Single;
-        let strange = self.scenario.lost.is_some();
+        let strange = self.scenario.lost.is_some() || self.restored;
         let bad = match event {
             Event::PlanReplaced { why, .. } if self.oracle.plan.direction == Direction::Forward && !strange => self.no_reason(why, decided),
             Event::StepSatisfied { .. } if fresh && !single && self.gate_fails() => Some("a soak is over that failed".to_string()),
@@ -176,7 +180,7 @@ impl World {
         }
     }
 
-    fn remember_line(&mut self, event: &Event, decided: u64) {
+    pub fn remember_line(&mut self, event: &Event, decided: u64) {
         let step = match event {
             Event::StepStarted { step, .. } => self.oracle.plan.steps.get(*step as usize).map(|s| s.step.clone()),
             _ => None,

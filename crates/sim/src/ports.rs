@@ -100,15 +100,29 @@ impl Clock for Ports<'_> {
     fn now(&self) -> Time {
         let mut world = self.world.borrow_mut();
         let now = world.now;
+        if world.scenario.steady {
+            // The driver counts on from here: what it writes later is as far ahead as the wall clock is now.
+            world.machines[self.who].skew = world.wall_ms;
+        }
         let machine = &mut world.machines[self.who];
         let looked = machine.look.as_ref().map(|l| l.at).filter(|_| machine.about_to_look);
         machine.about_to_look = false;
+        machine.read_at = now;
         Time(looked.unwrap_or(now) + machine.skew)
     }
 
-    /// The clocks of this world are apart and never step.
+    /// Two machines have no clock in common.
     fn steady(&self) -> Option<model::Steady> {
-        None
+        let mut world = self.world.borrow_mut();
+        let now = world.now;
+        if !world.scenario.steady {
+            return None;
+        }
+        let machine = &mut world.machines[self.who];
+        let looked = machine.look.as_ref().map(|l| l.at).filter(|_| machine.about_to_look);
+        machine.about_to_look = false;
+        machine.read_at = now;
+        Some(model::Steady { clock: 1, ms: looked.unwrap_or(now) })
     }
 }
 
@@ -180,7 +194,7 @@ impl Journal for Ports<'_> {
     fn append(&self, lease: &Lease, rotation: &RotationId, seq: u64, at: Time, event: &Event) -> Result<(), Refused> {
         self.call(|world| {
             // The true time at which it looked at its clock: a slow call lies between.
-            let decided = at.0.saturating_sub(world.machines[self.who].skew);
+            let decided = world.machines[self.who].read_at;
             if world.chance(|f| f.stall) {
                 let due = world.later(60);
                 let (id, event, fence) = (rotation.clone(), event.clone(), lease.fence);

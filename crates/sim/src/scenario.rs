@@ -66,6 +66,8 @@ pub(crate) struct Faults {
     pub no_listener: u64,
     pub slow_call: u64,
     pub clock_step: u64,
+    /// The wall clock is set by an hour.
+    pub clock_set: u64,
 }
 
 /// One rotation to be: the wish, the release gone to, and when who asks for what.
@@ -107,6 +109,16 @@ pub(crate) struct Lost {
     pub same_stamp: bool,
 }
 
+/// An older copy of the journal is put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Backup {
+    /// In this act, so many ticks after it was opened.
+    pub act: usize,
+    pub after: u64,
+    /// So much of the act's journal is in the copy, in parts of 1,000.
+    pub part: u64,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     pub service: ServiceName,
@@ -116,6 +128,11 @@ pub(crate) struct Scenario {
     pub acts: Vec<Act>,
     /// A step by hand in the end.
     pub hand: Option<Hand>,
+    /// In the end the service is removed; these commands come meanwhile.
+    pub removal: Option<Vec<(u64, Ask)>>,
+    pub backup: Option<Backup>,
+    /// The machine has a clock that never steps. Both drivers run on it, and its wall clock may be set.
+    pub steady: bool,
     pub faults: Faults,
     pub calm: bool,
     /// How much slower than its neighbours the keeper may be: the longest boot in ticks.
@@ -161,11 +178,14 @@ impl Scenario {
             at_start: rng.chance(5_000),
             same_stamp: rng.chance(5_000),
         });
-        Scenario {
+        let scenario = Scenario {
             stands,
             stood,
             acts,
             hand: rng.chance(1_500).then(|| HANDS[rng.place(HANDS.len())]),
+            removal: None,
+            backup: None,
+            steady: false,
             faults: if calm { Faults::default() } else { faults(&mut rng) },
             calm,
             boot_ticks: rng.between(1, 6),
@@ -175,7 +195,53 @@ impl Scenario {
             spiteful_keeper: rng.chance(5_000),
             twice: false,
             service,
+        };
+        let mut rng = Rng::new(seed ^ 0x0B5E_55ED_C10C_4B1D);
+        scenario.parked(&mut rng, routed, healthy_ms).removed(&mut rng).restored(&mut rng).on_one_machine(&mut rng)
+    }
+
+    /// Some acts give a service no server, or give servers to one that had none.
+    fn parked(mut self, rng: &mut Rng, routed: bool, healthy_ms: u64) -> Self {
+        if !rng.chance(1_200) {
+            return self;
         }
+        let number = 2 + self.acts.len() as u64;
+        if number < 5 {
+            let count = u32::try_from(rng.between(1, 8)).unwrap_or(1);
+            self.acts.push(act(rng, &self.service, number, count, routed, healthy_ms, self.calm));
+        }
+        for act in &mut self.acts {
+            if rng.chance(5_000) {
+                act.spec.count = 0;
+            }
+        }
+        if rng.chance(2_000) {
+            self.stood = 0;
+        }
+        self
+    }
+
+    fn removed(mut self, rng: &mut Rng) -> Self {
+        if rng.chance(800) && self.lost.is_none() {
+            self.hand = None;
+            self.removal = Some(if !self.calm && rng.chance(3_000) { asks(rng) } else { Vec::new() });
+        }
+        self
+    }
+
+    fn restored(mut self, rng: &mut Rng) -> Self {
+        if rng.chance(1_000) && self.lost.is_none() && !self.calm {
+            self.backup = Some(Backup { act: rng.place(self.acts.len()), after: rng.below(250), part: rng.below(1_000) });
+        }
+        self
+    }
+
+    fn on_one_machine(mut self, rng: &mut Rng) -> Self {
+        if rng.chance(1_200) && !self.calm {
+            self.steady = true;
+            (self.faults.clock_step, self.faults.clock_set) = (0, [20, 100, 400][rng.place(3)]);
+        }
+        self
     }
 
     /// The small rotation of the exhaustive crash tests: no chance in it but the crashes asked for.
@@ -201,6 +267,9 @@ impl Scenario {
                 asks: Vec::new(),
             }],
             hand: None,
+            removal: None,
+            backup: None,
+            steady: false,
             faults: Faults::default(),
             calm: true,
             boot_ticks: 2,
@@ -255,20 +324,23 @@ fn act(rng: &mut Rng, service: &ServiceName, number: u64, count: u32, routed: bo
     let release = release(service, number, routed, healthy_ms, checks);
     spec.checks = release.checks.clone();
     (spec.route, spec.port) = (release.route.clone(), release.port);
-    let mut asks = Vec::new();
-    if !calm && rng.chance(3_000) {
-        for _ in 0..rng.between(1, 3) {
-            let ask = [Ask::Pause, Ask::Resume, Ask::Return, Ask::Stop, Ask::Pause, Ask::Return][rng.place(6)];
-            asks.push((rng.below(90), ask));
-        }
-        asks.sort_by_key(|(tick, _)| *tick);
-    }
+    let asks = if !calm && rng.chance(3_000) { asks(rng) } else { Vec::new() };
     let vice = match kind {
         Kind::BadAtWork => Vice { errors: rng.between(200, 10_000), after: 0, weight: 0 },
         _ => Vice { errors: [10, 80, 101, 150, 1_000, 10_000][rng.place(6)], after: rng.below(30), weight: [0, 0, 40, 70][rng.place(4)] },
     };
     let forgotten = (!asks.is_empty() && rng.chance(3_000)).then(|| [Ask::Return, Ask::Stop][rng.place(2)]);
     Act { spec, release, kind, vice, forgotten, asks }
+}
+
+fn asks(rng: &mut Rng) -> Vec<(u64, Ask)> {
+    let mut asks = Vec::new();
+    for _ in 0..rng.between(1, 3) {
+        let ask = [Ask::Pause, Ask::Resume, Ask::Return, Ask::Stop, Ask::Pause, Ask::Return][rng.place(6)];
+        asks.push((rng.below(90), ask));
+    }
+    asks.sort_by_key(|(tick, _)| *tick);
+    asks
 }
 
 /// Each seed mixes its own few faults, some of them hard: a seed with all of them a little finds less.
@@ -293,6 +365,7 @@ fn faults(rng: &mut Rng) -> Faults {
         no_listener: on(20),
         slow_call: on(40),
         clock_step: on(20),
+        clock_set: 0,
     }
 }
 

@@ -8,6 +8,8 @@ use rotation::{Lease, Refused};
 pub(crate) struct Journal {
     pub id: RotationId,
     pub lines: Vec<EventLine>,
+    /// The true time at which each line was decided on.
+    pub decided: Vec<u64>,
     pub asks: Vec<Asked>,
 }
 
@@ -52,6 +54,18 @@ impl Store {
         }
     }
 
+    /// An older copy is put back: of the last journal only so many lines are in it, and the commands they took. Fences begin at the
+    /// wall clock, unless `repeats`: then the copy's next ones are given again.
+    pub fn put_back(&mut self, lines: usize, now: u64, repeats: bool) {
+        let Some(journal) = self.journals.last_mut() else { return };
+        journal.lines.truncate(lines);
+        journal.decided.truncate(lines);
+        let taken = journal.lines.iter().filter_map(|l| if let Event::AskTaken(asked) = &l.event { Some(asked.n) } else { None }).max();
+        journal.asks.retain(|asked| taken.is_some_and(|taken| asked.n <= taken));
+        let newest = journal.lines.iter().map(|l| l.fence).max().unwrap_or_default();
+        (self.holder, self.fence) = (None, if repeats { newest } else { Fence(now) });
+    }
+
     /// `checked` is false only with the planted bug: then any line goes to the end.
     pub fn append(
         &mut self,
@@ -60,6 +74,7 @@ impl Store {
         seq: u64,
         at: Time,
         event: &Event,
+        decided: u64,
         checked: bool,
     ) -> Result<EventLine, Refused> {
         if checked && fence != self.fence {
@@ -74,6 +89,7 @@ impl Store {
         }
         let line = EventLine { rotation: id.clone(), seq: len, at, fence, event: event.clone() };
         journal.lines.push(line.clone());
+        journal.decided.push(decided);
         Ok(line)
     }
 }

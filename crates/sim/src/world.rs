@@ -13,6 +13,8 @@ use std::rc::Rc;
 
 use crate::store::Store;
 
+pub(crate) const HOUR_MS: u64 = 3_600_000;
+
 /// So many old looks are kept, one every three ticks.
 const LOOKS_MAX: usize = 12;
 
@@ -46,6 +48,8 @@ pub(crate) struct Look {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Machine {
     pub skew: u64,
+    /// The true time at which it looked at its clock last.
+    pub read_at: u64,
     /// What it will be when the driver is started again: the machine's clock was stepped.
     pub next_skew: Option<u64>,
     /// It died in a call: nothing it does after counts.
@@ -74,6 +78,10 @@ pub(crate) struct World {
     pub refused: Option<u64>,
     /// What a lost control plane left, and whether it was there before the rotation was opened.
     pub foreign: Option<(GroupName, bool)>,
+    /// An older copy of the journal was put back: what happened since has no journal, and its reasons cannot be judged.
+    pub restored: bool,
+    /// How far the machine's wall clock is ahead, where it has a clock that never steps.
+    pub wall_ms: u64,
     pub routed: Vec<bool>,
     pub keeper: Keeper,
     pub balancer: Balancer,
@@ -107,7 +115,9 @@ impl World {
             routed[1] = stands.release.route.is_some();
             if routed[1] {
                 balancer.settings = stands.release.route.clone();
-                balancer.weights.insert(stands.group.clone(), 100);
+                if scenario.stood > 0 {
+                    balancer.weights.insert(stands.group.clone(), 100);
+                }
                 balancer.flows.entry(stands.group.clone()).or_default();
             }
         }
@@ -130,6 +140,8 @@ impl World {
             vices,
             refused: None,
             foreign: None,
+            restored: false,
+            wall_ms: HOUR_MS,
             routed,
             keeper,
             balancer,
@@ -249,7 +261,7 @@ impl World {
         fresh: bool,
     ) -> Result<(), rotation::Refused> {
         let checked = self.bug != Some(Bug::AppendWithoutLease);
-        let line = self.store.append(id, fence, seq, at, event, checked)?;
+        let line = self.store.append(id, fence, seq, at, event, decided, checked)?;
         self.events += 1;
         self.say(|| format!("driver {who} writes {}: {}", line.seq, crate::history::event_in_words(event)));
         self.judge_line(&line, seq, decided, fresh);
@@ -283,6 +295,23 @@ impl World {
         }
     }
 
+    /// An older copy of the journal under way is put back, as after a lost disk. Keeper and balancer hold what they hold. The control plane
+    /// was ended for it: what that had sent has arrived, and what it had seen is forgotten.
+    pub fn put_back(&mut self, part: u64) {
+        let Some(len) = self.store.journals.last().map(|j| j.lines.len()) else { return };
+        let lines = 1 + (len - 1) * usize::try_from(part).unwrap_or(0) / 1_000;
+        for (_, message) in std::mem::take(&mut self.net) {
+            self.arrive(message);
+        }
+        self.looks.clear();
+        self.machines = self.machines.clone().map(|m| Machine { skew: m.skew, next_skew: m.next_skew, ..Machine::default() });
+        let repeats = self.bug == Some(Bug::BackupRepeatsFences);
+        self.store.put_back(lines, self.now, repeats);
+        self.restored = true;
+        self.say(|| format!("a copy of the journal with {lines} of {len} lines is put back"));
+        self.reread();
+    }
+
     /// One tick of everything that is not a driver.
     pub fn turn(&mut self) {
         self.now += TICK_MS;
@@ -309,6 +338,11 @@ impl World {
             // A process counts on from the wall time at which it began: it sees a step only when it is started again.
             self.machines[who].next_skew = Some(skew);
             self.say(|| format!("the clock of machine {who} steps"));
+        }
+        if self.chance(|f| f.clock_set) {
+            self.wall_ms = [0, HOUR_MS, 2 * HOUR_MS][self.rng.place(3)];
+            let ahead = self.wall_ms / 1_000;
+            self.say(|| format!("the wall clock is set to {ahead} s ahead"));
         }
         let zone_lost = self.chance(|f| f.zone_lost);
         if zone_lost {

@@ -15,6 +15,8 @@ struct House {
     boot: Cell<u64>,
     /// What the provider says to every declaration.
     refusal: RefCell<Option<Fault>>,
+    /// No more servers of the old group than this can be had.
+    old_most: Cell<usize>,
 }
 
 impl Clock for House {
@@ -35,7 +37,11 @@ impl Provider for House {
         Ok(())
     }
     fn observe(&self, group: &GroupName) -> Result<GroupSeen, Fault> {
-        Ok(self.world.borrow().view.groups.get(group).cloned().unwrap_or_else(|| GroupSeen::unknown(group.clone())))
+        let mut seen = self.world.borrow().view.groups.get(group).cloned().unwrap_or_else(|| GroupSeen::unknown(group.clone()));
+        if seen.group.as_str() == "web-r1-1" {
+            seen.instances.truncate(self.old_most.get());
+        }
+        Ok(seen)
     }
 }
 
@@ -85,7 +91,15 @@ impl House {
         let (old, new) = (standing("web-r1-1", 1, true), standing("web-r2-2", 2, true));
         let walk = Walk::open(&spec(2, vec![Wave::Percent(100)], 3_600_000, true), Some((&old, 2)), &new);
         let (world, lines) = (RefCell::new(walk.world), RefCell::new(walk.lines));
-        Self { world, lines, fence: Cell::new(0), off_ms: Cell::new(0), boot: Cell::new(1), refusal: RefCell::new(None) }
+        Self {
+            world,
+            lines,
+            fence: Cell::new(0),
+            off_ms: Cell::new(0),
+            boot: Cell::new(1),
+            refusal: RefCell::new(None),
+            old_most: Cell::new(9),
+        }
     }
 
     fn driver(&self) -> Driver {
@@ -153,6 +167,30 @@ fn a_driver_of_the_same_boot_goes_on_counting() {
         house.pass(1_000);
         house.turn(&mut second);
         assert!(!house.soaks() && house.rotation().went_back.is_none(), "lengthened by {off}");
+    }
+}
+
+/// A rollback waits for servers, and the driver that began it is gone: its successor counts on where it was, although the wall clock
+/// was set between the two.
+#[test]
+fn patience_goes_on_from_driver_to_driver() {
+    for off in [HOUR, -HOUR] {
+        let house = House::new();
+        house.turn(&mut house.driver());
+        // A failure in the soak turns it back; one old server cannot be replaced.
+        house.pass(1_000);
+        house.world.borrow_mut().view.groups.get_mut(&group("web-r2-2")).unwrap().deaths = 1;
+        house.old_most.set(1);
+        house.turn(&mut house.driver());
+        assert!(house.rotation().went_back.is_some());
+        house.pass(30_000);
+        house.off_ms.set(off);
+        let mut second = house.driver();
+        house.turn(&mut second);
+        assert_eq!(house.rotation().plan.carry, None, "given up {off} ms later by the wall clock, 30 s later in truth");
+        house.pass(31_000);
+        house.turn(&mut second);
+        assert_eq!(house.rotation().plan.carry, Some(1), "not given up after 61 s");
     }
 }
 

@@ -330,3 +330,142 @@ fn a_rollback_restores_the_count_of_the_release_it_goes_back_to() {
     assert_eq!(closed(&walk).0, Verdict::Returned);
     assert_eq!(walk.r.closed.unwrap().census.healthy, [(old.group, 3)].into());
 }
+
+/// No old server is healthy and none comes: traffic stays on the release that failed, a line says so once, and the rollback goes on by
+/// itself when one server is there.
+#[test]
+fn a_rollback_without_a_healthy_old_server_says_so_once_and_goes_on_when_one_comes() {
+    let dead = |walk: &mut Walk| {
+        let old = walk.world.view.groups.get_mut(&group("web-r1-1")).unwrap();
+        old.trouble = Some("no room".to_string());
+        old.instances.iter_mut().for_each(|i| i.healthy_ms = None);
+    };
+    let mut walk = going_back(true);
+    for _ in 0..2_000 {
+        dead(&mut walk);
+        walk.turn();
+    }
+    assert!(walk.r.closed.is_none(), "{:?}", walk.r.closed);
+    let told: Vec<&String> = walk.r.turns.iter().filter(|t| t.contains("traffic stays where it is")).collect();
+    assert_eq!(
+        told,
+        ["0 of 4 of web-r1-1 are healthy (no room), and none came within 60 s: traffic stays where it is until one is healthy"]
+    );
+    let (why, _) = rotation::explain(&walk.r, &walk.world.view, walk.world.now).unwrap();
+    assert_eq!(
+        why,
+        "0 of 4 of web-r1-1 are healthy for the stated time; the last launch failed: no room; traffic stays where it is until one is"
+    );
+    assert!(walk.world.view.route.as_ref().unwrap().weights[&group("web-r2-2")] > 0, "sent to nobody");
+    // One server comes: it carries all of it, since the time of a step is over.
+    for _ in 0..2_000 {
+        dead(&mut walk);
+        walk.world.view.groups.get_mut(&group("web-r1-1")).unwrap().instances[0].healthy_ms = Some(3_600_000);
+        if !walk.turn() {
+            break;
+        }
+    }
+    assert_eq!(closed(&walk).0, Verdict::Returned);
+    assert_eq!(walk.world.view.route.as_ref().unwrap().weights, [(group("web-r1-1"), 100)].into());
+    assert_eq!(rotation::Rotation::fold(&walk.lines).unwrap(), walk.r);
+}
+
+/// A stopped rotation's declaration may still be on its way: a rollback of the next one puts a tombstone in its way too.
+#[test]
+fn a_rollback_retires_what_an_earlier_rotation_left() {
+    for routed in [true, false] {
+        let (old, new) = (standing("web-r1-1", 1, routed), standing("web-r3-3", 3, routed));
+        let spec = spec(2, vec![Wave::Percent(100)], 0, routed);
+        let mut world = Perfect::new(Some((&old, 2)), routed);
+        let left = group("web-r2-2");
+        world.view.groups.insert(left.clone(), GroupSeen::unknown(left.clone()));
+        let intent = rotation::Intent { spec: &spec, from: Some(&old), to: &new, direction: Direction::Forward, own_count: Some(2) };
+        let plan = rotation::plan(&intent, &world.view).unwrap();
+        let mut walk = Walk::with(Opened { spec, from: Some(old), to: new, plan, why: String::new() }, world);
+        walk.until(1);
+        walk.ask(1, Ask::Return);
+        walk.until_closed();
+        assert_eq!(closed(&walk).0, Verdict::Returned);
+        assert_eq!(walk.world.view.groups[&left].wish, WishSeen::Gone, "routed {routed}: what comes late would run");
+    }
+}
+
+/// The keeper has taken the smaller count, and the servers beyond it still serve.
+#[test]
+fn a_group_that_is_still_too_large_is_not_scaled() {
+    let (old, new) = pair();
+    let mut walk = Walk::open(&spec(4, vec![Wave::Percent(50), Wave::Percent(100)], 0, true), Some((&old, 4)), &new);
+    let shrinks = |walk: &Walk| walk.r.step().is_some_and(|s| s.step == Step::Scale { group: group("web-r1-1"), count: 2 });
+    while !(shrinks(&walk) && matches!(walk.decide(), Decision::Declare(_))) {
+        walk.turn();
+    }
+    let before = walk.world.view.groups[&old.group].clone();
+    walk.turn();
+    let whole = walk.world.view.clone();
+    let shown = walk.world.view.groups.get_mut(&old.group).unwrap();
+    shown.instances = before.instances;
+    let Decision::Wait { why, .. } = walk.decide() else { panic!("{:?}", walk.decide()) };
+    assert_eq!(why, "web-r1-1 has 4 servers and should have 2");
+    walk.world.view = whole;
+    assert!(matches!(recorded(walk.decide()), Event::StepSatisfied { .. }));
+}
+
+/// What failed between the last look and the end of the soak has not been seen.
+#[test]
+fn a_soak_ends_only_on_a_look_from_behind_its_end() {
+    let mut walk = soaking(FewRequests::GoOn, 0);
+    walk.world.pass(9_999);
+    let early = walk.world.view.clone();
+    walk.world.pass(1_000);
+    let decision = rotation::decide(&walk.r, &early, &[], walk.world.now, walk.fence);
+    assert!(matches!(decision, Decision::Wait { .. }), "{decision:?}");
+    assert!(matches!(recorded(walk.decide()), Event::StepSatisfied { .. }));
+}
+
+/// What was in flight before the drain began says nothing of what is in flight now.
+#[test]
+fn a_drain_ends_only_on_a_look_from_behind_its_begin() {
+    let (old, new) = pair();
+    let mut walk = Walk::open(&spec(2, vec![], 0, true), Some((&old, 2)), &new);
+    while walk.r.step().unwrap().step.kind() != "drain" {
+        walk.turn();
+    }
+    walk.turn();
+    let same = walk.world.view.clone();
+    assert_eq!(same.at, walk.r.started.as_ref().unwrap().last_at);
+    walk.world.pass(1);
+    let decision = rotation::decide(&walk.r, &same, &[], walk.world.now, walk.fence);
+    assert!(matches!(decision, Decision::Wait { .. }), "{decision:?}");
+    assert!(matches!(recorded(walk.decide()), Event::StepSatisfied { .. }));
+}
+
+/// Going back, the new group's end has begun: it does not stand, whatever an older look shows of it.
+#[test]
+fn a_group_that_retires_does_not_stand_when_it_is_stopped() {
+    let (_, new) = pair();
+    let mut walk = Walk::open(&spec(2, vec![], 0, true), None, &new);
+    walk.until(3);
+    let whole = walk.world.view.clone();
+    walk.ask(1, Ask::Return);
+    while !(walk.r.step().is_some_and(|s| matches!(s.step, Step::Retire { .. })) && matches!(walk.decide(), Decision::Declare(_))) {
+        walk.turn();
+    }
+    walk.ask(2, Ask::Stop);
+    let event = recorded(rotation::decide(&walk.r, &View { at: walk.world.now, ..whole }, &[], walk.world.now, walk.fence));
+    let Event::Closed { census, .. } = event else { panic!("{event:?}") };
+    assert_eq!(census.standing, None);
+}
+
+/// An older copy of the journal was put back, which knows neither that the new group was made nor that the old one is gone.
+#[test]
+fn what_is_gone_does_not_stand_when_it_is_stopped() {
+    let (old, new) = pair();
+    let mut walk = Walk::open(&spec(2, vec![], 0, true), Some((&old, 2)), &new);
+    walk.world.runs.insert(new.group.clone(), new.release.digest());
+    walk.world.scale(&new.group, Some(Stamp { fence: Fence(1), seq: 9 }), 2, 2);
+    let gone = walk.world.view.groups.get_mut(&old.group).unwrap();
+    (gone.wish, gone.instances) = (WishSeen::Gone, Vec::new());
+    walk.until_closed();
+    let closed = walk.r.closed.unwrap();
+    assert_eq!((closed.verdict, closed.census.standing), (Verdict::Stopped, None), "{}", closed.why);
+}

@@ -75,7 +75,8 @@ fn servers_of_unknown_code_are_no_capacity() {
         world.scale(&left.group, None, 2, 3);
         let releases = [(old.group.clone(), old.release.clone()), (left.group.clone(), left.release.clone())].into();
         let known = KnownGroups { active: Some(&old), releases: &releases };
-        let code = |step: &Step, world: &Perfect| rotation::single(&spec, step, &world.view, known).map_or_else(|f| f.code, |_| "ok".into());
+        let code =
+            |step: &Step, world: &Perfect| rotation::single(&spec, step, &world.view, known).map_or_else(|f| f.code, |_| "ok".into());
         assert_eq!(code(&retire("web-r1-1"), &world), "floor", "routed {routed}");
         assert_eq!(code(&Step::Scale { group: old.group.clone(), count: 1 }, &world), "floor", "routed {routed}");
         assert_eq!(code(&retire("web-r2-2"), &world), "ok", "routed {routed}");

@@ -62,6 +62,22 @@ fn customers_are_turned_to_nobody_before_the_servers_are_drained() {
     assert!(walk.r.closed.as_ref().unwrap().why.contains("nobody serves"));
 }
 
+/// A parked group has no server to show that it is there: it must be declared.
+#[test]
+fn a_parked_group_that_is_gone_is_not_promoted() {
+    for routed in [true, false] {
+        let (old, new) = (standing("web-r1-1", 1, routed), standing("web-r2-2", 2, routed));
+        let mut walk = Walk::open(&spec(0, vec![], 0, routed), Some((&old, 3)), &new);
+        let last = u32::try_from(walk.r.plan.steps.len()).unwrap();
+        walk.until(last);
+        walk.world.view.groups.get_mut(&new.group).unwrap().wish = WishSeen::Gone;
+        walk.until_closed();
+        let why = walk.r.closed.clone().unwrap().why;
+        assert_eq!(verdict(&walk), (Verdict::Stopped, None), "{why}");
+        assert!(why.contains("web-r2-2 is not declared to run"), "{why}");
+    }
+}
+
 #[test]
 fn going_back_from_zero_restores_what_stood_from_any_step() {
     let (old, new) = (standing("web-r1-1", 1, true), standing("web-r2-2", 2, true));
@@ -139,6 +155,30 @@ fn a_removal_ends_the_route_last() {
         assert_eq!(walk.world.view.route.as_ref().unwrap().settings, None);
         assert_eq!(self::world(&walk), (BTreeMap::new(), BTreeMap::new()));
     }
+}
+
+/// A release with a route failed, and its listener stayed open: the removal of a release without one closes it, also where another
+/// driver has to declare the tombstone anew.
+#[test]
+fn a_removal_closes_a_listener_that_an_earlier_release_opened() {
+    let (old, spec) = (standing("web-r1-1", 1, false), spec(1, vec![], 0, false));
+    let mut world = Perfect::new(Some((&old, 1)), true);
+    let route = world.view.route.as_mut().unwrap();
+    (route.settings, route.weights) = (Some(Route::on(([127, 0, 0, 1], 80).into())), BTreeMap::new());
+    let intent = Intent { spec: &spec, from: None, to: &old, direction: Direction::Back, own_count: None };
+    let mut plan = plan(&intent, &world.view).unwrap();
+    let shift = plan.steps[0].clone();
+    plan.steps.push(shift);
+    let mut walk = Walk::with(Opened { spec, from: None, to: old, plan, why: String::new() }, world);
+    assert_eq!(steps(&walk.r.plan).first().map(String::as_str), Some("shift {}"));
+    let last = u32::try_from(walk.r.plan.steps.len()).unwrap() - 1;
+    walk.until(last);
+    while walk.world.view.route.as_ref().unwrap().settings.is_some() {
+        walk.turn();
+    }
+    walk.fence = Fence(9);
+    walk.until_closed();
+    assert_eq!((verdict(&walk), walk.world.view.route.unwrap().settings), ((Verdict::Returned, None), None));
 }
 
 #[test]
