@@ -6,8 +6,8 @@ use crate::scenario::{Act, Backup, Hand, Kind, NOISY_TICKS, Scenario, TICK_MS};
 use crate::store::Journal;
 use crate::world::{Machine, World};
 use model::{
-    Ask, Asked, Direction, Event, EventLine, Fence, GroupName, GroupSpec, GroupWish, Opened, PlannedStep, Release, RotationId, ServiceSpec, Stamp, Standing,
-    Step, Time, Verdict, View,
+    Ask, Asked, Direction, Event, EventLine, Fence, GroupName, GroupSpec, GroupWish, Opened, PlannedStep, Release, RotationId, ServiceSpec,
+    Stamp, Standing, Step, Time, Verdict, View,
 };
 use rotation::{Driver, Intent, Rotation, Tick};
 use std::cell::RefCell;

@@ -74,7 +74,6 @@ impl Store {
         seq: u64,
         at: Time,
         event: &Event,
-        decided: u64,
         checked: bool,
     ) -> Result<EventLine, Refused> {
         if checked && fence != self.fence {
@@ -89,7 +88,6 @@ impl Store {
         }
         let line = EventLine { rotation: id.clone(), seq: len, at, fence, event: event.clone() };
         journal.lines.push(line.clone());
-        journal.decided.push(decided);
         Ok(line)
     }
 }

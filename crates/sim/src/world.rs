@@ -261,7 +261,8 @@ impl World {
         fresh: bool,
     ) -> Result<(), rotation::Refused> {
         let checked = self.bug != Some(Bug::AppendWithoutLease);
-        let line = self.store.append(id, fence, seq, at, event, decided, checked)?;
+        let line = self.store.append(id, fence, seq, at, event, checked)?;
+        self.store.journals.iter_mut().filter(|j| j.id == *id).for_each(|j| j.decided.push(decided));
         self.events += 1;
         self.say(|| format!("driver {who} writes {}: {}", line.seq, crate::history::event_in_words(event)));
         self.judge_line(&line, seq, decided, fresh);
