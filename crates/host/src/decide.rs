@@ -27,6 +27,8 @@ pub struct There {
     pub healthy: bool,
     /// It fails its health checks for so long that another is to take its place.
     pub sick: bool,
+    /// An earlier keeper launched it, and this one's health checks do not show yet whether it is healthy.
+    pub unknown: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,7 +79,11 @@ pub fn next(wanted: Option<Wanted>, there: &[There]) -> Vec<Act> {
     let beyond = (sick.len() - filled).min(wanted.beyond as usize);
     // First to go: what never ran, then what is not healthy (the sick last: they may carry), then the newest.
     counted.sort_by_key(|one| (one.stage != Stage::Intended, one.healthy, one.sick, std::cmp::Reverse(one.number)));
-    let excess = counted.len().saturating_sub(count + beyond);
+    let mut excess = counted.len().saturating_sub(count + beyond);
+    if count > 0 && counted.iter().any(|one| one.unknown) {
+        // Which of them serves is not known yet: only what never ran may go.
+        excess = excess.min(counted.iter().filter(|one| one.stage == Stage::Intended).count());
+    }
     for (i, one) in counted.iter().enumerate() {
         let id = one.id.clone();
         match one.stage {
@@ -139,13 +145,13 @@ mod tests {
 
     fn there(list: &[(u64, Stage, bool)]) -> Vec<There> {
         let id = |n: u64| InstanceId::new(format!("web-r1-1-{n}")).unwrap();
-        list.iter().map(|&(number, stage, healthy)| There { id: id(number), number, stage, healthy, sick: false }).collect()
+        list.iter().map(|&(number, stage, healthy)| There { id: id(number), number, stage, healthy, sick: false, unknown: false }).collect()
     }
 
-    /// `h` healthy, `s` sick, `n` new: by number.
+    /// `h` healthy, `s` sick, `n` new, `u` unknown: by number.
     fn health(list: &str) -> Vec<There> {
         let mut all = there(&(1..).zip(list.chars()).map(|(n, c)| (n, Up, c == 'h')).collect::<Vec<_>>());
-        all.iter_mut().zip(list.chars()).for_each(|(one, c)| one.sick = c == 's');
+        all.iter_mut().zip(list.chars()).for_each(|(one, c)| (one.sick, one.unknown) = (c == 's', c == 'u'));
         all
     }
 
@@ -190,6 +196,20 @@ mod tests {
         assert_eq!(words(want(1), &[(1, Ending, true)]), ["create 1"]);
         assert_eq!(words(want(1), &[(1, Dead, false)]), ["remove 1", "create 1"]);
         assert_eq!(words(want(1), &[(1, Removing, false), (2, Up, true)]), [""; 0]);
+    }
+
+    /// A keeper that has just begun knows of no server whether it serves.
+    #[test]
+    fn nobody_is_ended_before_it_is_known_who_serves() {
+        let now = |list: &str| spoken(next(want(2), &health(list)));
+        for list in ["uuu", "huu", "hhu", "nuu", "uhh"] {
+            assert_eq!(now(list), [""; 0], "{list}");
+        }
+        assert_eq!((now("nhh"), now("hhh")), (vec!["end 1".to_string()], vec!["end 3".to_string()]));
+        let mut with_intended = health("uuh");
+        with_intended[2].stage = Intended;
+        assert_eq!(spoken(next(want(2), &with_intended)), ["remove 3"], "it never ran");
+        assert_eq!(spoken(next(want(0), &health("uu"))), ["end 2", "end 1"], "none of them is to stay");
     }
 
     #[test]

@@ -42,6 +42,11 @@ impl Pulse {
         }
     }
 
+    /// Whether the probes so far show if it is healthy: one that passed does, or as many failures in a row as make it unhealthy.
+    pub fn is_conclusive(&self, unhealthy_after: u32) -> bool {
+        self.ever_passed || self.fails >= unhealthy_after.max(1)
+    }
+
     pub fn healthy_ms(&self, now: Instant) -> Option<u64> {
         self.passing_since.map(|since| u64::try_from(now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX))
     }
@@ -123,6 +128,20 @@ mod tests {
         ] {
             assert_eq!(is_well(head), want, "{:?}", String::from_utf8_lossy(head));
         }
+    }
+
+    #[test]
+    fn a_pulse_is_conclusive_by_one_pass_or_enough_failures() {
+        let now = Instant::now();
+        let mut pulse = Pulse::default();
+        assert!(!pulse.is_conclusive(2) && !pulse.is_conclusive(0));
+        pulse.take(false, 2, now);
+        assert!(!pulse.is_conclusive(2) && pulse.is_conclusive(1));
+        pulse.take(false, 2, now);
+        assert!(pulse.is_conclusive(2));
+        let mut pulse = Pulse::default();
+        pulse.take(true, 2, now);
+        assert!(pulse.is_conclusive(2));
     }
 
     #[test]

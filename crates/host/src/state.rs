@@ -90,6 +90,8 @@ pub struct Instance {
     pub ended: Option<Ended>,
     /// Its end has been counted and answered.
     pub settled: bool,
+    /// It was launched by an earlier keeper.
+    pub adopted: bool,
     pub pulse: Pulse,
     /// It passed a health check once, also for an earlier keeper.
     pub was_healthy: bool,
@@ -156,6 +158,7 @@ impl Instance {
             ending: None,
             ended: None,
             settled: false,
+            adopted: false,
             pulse: Pulse::default(),
             was_healthy: false,
             up_since: None,
@@ -186,6 +189,12 @@ impl Instance {
             (u64::try_from(now.saturating_duration_since(up).as_millis()).unwrap_or(u64::MAX), decide::NEVER_HEALTHY_MS)
         };
         (self.pulse.passing_since.is_none() && since_ms >= at_most).then_some(since_ms)
+    }
+
+    /// Whether it may be healthy without this keeper knowing it yet.
+    pub fn is_unknown(&self) -> bool {
+        let runs = matches!(self.stage, Stage::Launching | Stage::Up);
+        self.adopted && runs && !self.pulse.is_conclusive(self.record.release.health.unhealthy_after)
     }
 
     pub fn address(&self) -> Option<SocketAddr> {
@@ -242,6 +251,7 @@ impl State {
             stage: i.stage,
             healthy: i.stage == Stage::Up && i.pulse.passing_since.is_some(),
             sick: proven && i.sick_ms(now).is_some(),
+            unknown: i.is_unknown(),
         };
         self.of_group(group).map(there).collect()
     }
@@ -336,6 +346,27 @@ mod tests {
         assert_eq!((one.sick_ms(at(9 + after)), one.sick_ms(at(10 + after))), (None, Some(after)));
         one.pulse.take(true, 3, at(11 + after));
         assert_eq!(one.sick_ms(at(20 + after)), None);
+    }
+
+    #[test]
+    fn an_adopted_server_is_unknown_until_its_probes_are_conclusive() {
+        let now = Instant::now();
+        let mut one = instance();
+        one.stage = Stage::Up;
+        let after = one.record.release.health.unhealthy_after;
+        assert!(!one.is_unknown(), "this keeper launched it: it was never healthy before");
+        one.adopted = true;
+        for (stage, unknown) in
+            [(Stage::Intended, false), (Stage::Launching, true), (Stage::Up, true), (Stage::Ending, false), (Stage::Dead, false)]
+        {
+            one.stage = stage;
+            assert_eq!(one.is_unknown(), unknown, "{stage:?}");
+        }
+        one.stage = Stage::Up;
+        (1..after).for_each(|_| one.pulse.take(false, after, now));
+        assert!(one.is_unknown());
+        one.pulse.take(false, after, now);
+        assert!(!one.is_unknown());
     }
 
     /// Its file is lost: what the instances say keeps them, and no fewer.
