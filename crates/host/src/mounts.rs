@@ -19,9 +19,9 @@ pub fn place(layout: &Layout, digest: &Digest) -> PathBuf {
     root(layout).join(digest.hex())
 }
 
-/// Mount points of this process's namespace that lie below a directory, innermost last.
+/// Mount points of this thread's namespace that lie below a directory, innermost last.
 pub fn below(directory: &Path) -> Vec<PathBuf> {
-    let text = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let text = std::fs::read("/proc/thread-self/mountinfo").unwrap_or_default();
     parse(&String::from_utf8_lossy(&text)).into_iter().filter(|point| point.starts_with(directory)).collect()
 }
 

@@ -3,4 +3,5 @@
 
 mod common;
 mod hostile;
+mod program;
 mod real;

@@ -8,6 +8,9 @@ use api::fleet::HappenedKind;
 use model::{GroupSeen, GroupWish, InstanceState, Probe, TargetFile};
 use std::time::{Duration, Instant};
 
+/// A kill costs half a second here, so a short look has as many at least.
+const CHEAP_KILLS_MIN: u64 = 10;
+
 fn all_healthy(seen: &GroupSeen, count: usize) -> bool {
     seen.instances.len() == count && seen.instances.iter().all(|i| i.state == InstanceState::Running && i.healthy_ms.is_some())
 }
@@ -15,7 +18,7 @@ fn all_healthy(seen: &GroupSeen, count: usize) -> bool {
 #[test]
 #[ignore = "needs root"]
 fn three_are_launched_answer_and_go() {
-    let Some(mut host) = Host::new() else { return };
+    let mut host = Host::new();
     host.start();
     let begin = Instant::now();
     host.declare(1, host.web("web-r1-1", 3));
@@ -65,7 +68,9 @@ fn three_are_launched_answer_and_go() {
     let counters_after = host.remote.counters().unwrap();
     assert_eq!((counters.mounted, counters.unmounted), (2, 2), "what nobody needs is unmounted before the group is seen empty");
     host.declare(2, host.gone("web-r1-1"));
-    std::thread::sleep(Duration::from_secs(6)); // longer than garbage is left lying
+    host.until_garbage_collected();
+    // The test's own garbage is one.
+    let counters_after = api::host::HostCounters { removed: counters_after.removed + 1, ..counters_after };
     assert_eq!(host.remote.counters().unwrap(), counters_after, "nothing changes afterwards");
     host.until_clean();
 }
@@ -73,7 +78,7 @@ fn three_are_launched_answer_and_go() {
 #[test]
 #[ignore = "needs root"]
 fn the_dead_are_replaced_and_a_crash_loop_is_slowed() {
-    let Some(mut host) = Host::new() else { return };
+    let mut host = Host::new();
     host.start();
     host.declare(1, host.web("web-r1-1", 2));
     let before = host.until("web-r1-1", "2 healthy", |seen| all_healthy(seen, 2));
@@ -104,7 +109,7 @@ fn the_dead_are_replaced_and_a_crash_loop_is_slowed() {
 #[test]
 #[ignore = "needs root"]
 fn draining_waits_for_the_balancer_and_scaling_in_takes_the_newest() {
-    let Some(mut host) = Host::new() else { return };
+    let mut host = Host::new();
     host.start();
     let mut spec = host.web("web-r1-1", 3);
     let GroupWish::Run { release, .. } = &mut spec.wish else { unreachable!() };
@@ -122,7 +127,7 @@ fn draining_waits_for_the_balancer_and_scaling_in_takes_the_newest() {
     let told = host.target("web-r1-1").unwrap();
     assert_eq!(told.targets.iter().filter(|t| t.draining).map(|t| &t.id).collect::<Vec<_>>(), [&leaving.id]);
     host.restart();
-    std::thread::sleep(Duration::from_millis(300));
+    host.until_garbage_collected();
     assert!(crate::common::get(leaving.addr.unwrap(), "/healthz").is_ok(), "it serves until the balancer says drained");
     host.drained(&leaving.id);
     host.until("web-r1-1", "2 left", |seen| all_healthy(seen, 2));
@@ -136,7 +141,7 @@ fn draining_waits_for_the_balancer_and_scaling_in_takes_the_newest() {
 #[test]
 #[ignore = "needs root"]
 fn a_program_gets_its_signal_and_what_ignores_it_is_killed() {
-    let Some(mut host) = Host::new() else { return };
+    let mut host = Host::new();
     host.start();
     let polite = "trap 'echo bye; exit 7' TERM; echo cwd=$(pwd); echo ready; while :; do sleep 0.05; done";
     let stubborn = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
@@ -160,7 +165,7 @@ fn a_program_gets_its_signal_and_what_ignores_it_is_killed() {
 #[test]
 #[ignore = "needs root"]
 fn a_test_runs_once_and_its_exit_stays_in_view() {
-    let Some(mut host) = Host::new() else { return };
+    let mut host = Host::new();
     host.start();
     for (name, command, code) in [("ok-r1-1", "exit 0", 0), ("no-r1-1", "exit 5", 5), ("sig-r1-1", "kill -9 $$; sleep 9", 137)] {
         let command = if code == 137 { "(sleep 0.2; exit 0); ulimit -t 1; while :; do :; done" } else { command };
@@ -181,7 +186,7 @@ fn a_test_runs_once_and_its_exit_stays_in_view() {
 #[test]
 #[ignore = "needs root"]
 fn a_corrupted_object_is_not_launched_and_heals() {
-    let Some(mut host) = Host::new() else { return };
+    let mut host = Host::new();
     host.start();
     let object = host.layout.object(&host.image);
     let good = std::fs::read(&object).unwrap();
@@ -209,7 +214,7 @@ fn a_corrupted_object_is_not_launched_and_heals() {
 #[test]
 #[ignore = "needs root"]
 fn stamps_tombstones_and_corrupt_records() {
-    let Some(mut host) = Host::new() else { return };
+    let mut host = Host::new();
     host.start();
     host.declare(5, host.web("web-r1-1", 1));
     let code = |result: Result<(), model::Fault>| result.err().map(|f| f.code).unwrap_or_default();
@@ -260,10 +265,10 @@ fn stamps_tombstones_and_corrupt_records() {
 #[test]
 #[ignore = "needs root"]
 fn killed_at_random_moments_nothing_is_lost_doubled_or_left() {
-    let Some(mut host) = Host::new() else { return };
+    let mut host = Host::new();
     let mut random = crate::common::Random::new();
     let mut resumed_ms = Vec::new();
-    for round in 0..40u64 {
+    for round in 0..(2 * crate::common::kills()).max(CHEAP_KILLS_MIN) {
         resumed_ms.push(host.start());
         host.declare(round + 1, host.web("web-r1-1", 1 + (random.next() % 4) as u32));
         // Half of the rounds end within the launch of a fresh group.
@@ -285,8 +290,9 @@ fn killed_at_random_moments_nothing_is_lost_doubled_or_left() {
     host.until_only(&seen.instances.iter().map(|i| i.id.to_string()).collect::<Vec<_>>());
     host.check_born_once();
     resumed_ms.sort_unstable();
-    println!("40 keepers answered after {}..{} ms", resumed_ms[0], resumed_ms[39]);
-    assert!(resumed_ms[39] < 10_000);
+    let (first, last) = (resumed_ms[0], resumed_ms[resumed_ms.len() - 1]);
+    println!("{} keepers answered after {first}..{last} ms", resumed_ms.len());
+    assert!(last < 10_000);
     host.declare(1_001, host.gone("web-r1-1"));
     host.until("web-r1-1", "nothing left", |seen| seen.instances.is_empty());
     host.until_clean();
@@ -296,10 +302,10 @@ fn killed_at_random_moments_nothing_is_lost_doubled_or_left() {
 #[test]
 #[ignore = "needs root"]
 fn shims_killed_at_random_moments_leave_nothing() {
-    let Some(mut host) = Host::new() else { return };
+    let mut host = Host::new();
     let mut random = crate::common::Random::new();
     host.start();
-    for round in 0..15u64 {
+    for round in 0..crate::common::kills().max(CHEAP_KILLS_MIN) {
         host.declare(round + 1, host.web("web-r1-1", 3));
         std::thread::sleep(Duration::from_millis(random.next() % 120));
         host.kill_some_shim(random.next());
@@ -318,7 +324,7 @@ fn shims_killed_at_random_moments_leave_nothing() {
 #[test]
 #[ignore = "needs root"]
 fn garbage_of_every_kind_is_found() {
-    let Some(mut host) = Host::new() else { return };
+    let mut host = Host::new();
     host.start();
     host.declare(1, host.web("web-r1-1", 1));
     let kept = host.until("web-r1-1", "healthy", |seen| all_healthy(seen, 1)).instances[0].clone();
@@ -340,7 +346,7 @@ fn garbage_of_every_kind_is_found() {
 #[test]
 #[ignore = "needs root"]
 fn damage_to_any_state_file_ends_no_server() {
-    let Some(mut host) = Host::new() else { return };
+    let mut host = Host::new();
     host.start();
     let mut spec = host.web("web-r1-1", 2);
     let GroupWish::Run { release, .. } = &mut spec.wish else { unreachable!() };
@@ -391,12 +397,32 @@ fn damage_to_any_state_file_ends_no_server() {
     assert_eq!(host.observe("web-r1-1").instances.len(), 2);
 }
 
+/// A keeper that was killed right after it took a lower count: the next one knows of none of the servers yet whether it serves. The one
+/// that hangs is ended, not the newest.
+#[test]
+#[ignore = "needs root"]
+fn a_keeper_that_begins_ends_nobody_before_it_knows_who_serves() {
+    let mut host = Host::new();
+    host.start();
+    host.declare(1, host.web("web-r1-1", 3));
+    let before = host.until("web-r1-1", "3 healthy", |seen| all_healthy(seen, 3));
+    host.stop();
+    host.freeze(&before.instances[0].id);
+    let declared = serde_json::json!({ "stamp": { "fence": 2, "seq": 0 }, "spec": host.web("web-r1-1", 2) });
+    let bytes = serde_json::to_vec(&declared).unwrap();
+    disk::state::write(&host.layout.group(&before.group), &bytes, 0o644, disk::Lasting::Now).unwrap();
+    host.start();
+    let after = host.until("web-r1-1", "2 healthy", |seen| all_healthy(seen, 2));
+    let ids = |seen: &GroupSeen| seen.instances.iter().map(|i| i.id.to_string()).collect::<Vec<_>>();
+    assert_eq!(ids(&after), ids(&before)[1..], "{}", host.keeper_log());
+}
+
 /// A server that answers no more while its process lives: another takes its place, and not before it can. All of them at once are
 /// replaced one by one.
 #[test]
 #[ignore = "needs root"]
 fn a_hung_server_is_replaced_and_a_shared_trouble_melts_nothing() {
-    let Some(mut host) = Host::new() else { return };
+    let mut host = Host::new();
     host.start();
     // Where there is a file, the health check fails.
     let mut spec = host.web("web-r1-1", 3);
@@ -432,7 +458,7 @@ fn a_hung_server_is_replaced_and_a_shared_trouble_melts_nothing() {
 #[test]
 #[ignore = "needs root"]
 fn probes_of_every_kind() {
-    let Some(mut host) = Host::new() else { return };
+    let mut host = Host::new();
     host.start();
     let exec = |file: &str| Probe::Exec { command: vec!["test".to_string(), "-e".to_string(), file.to_string()] };
     let hang = Probe::Exec { command: vec!["sleep".to_string(), "1000".to_string()] };
@@ -452,7 +478,7 @@ fn probes_of_every_kind() {
             host.until(name, "healthy", |seen| all_healthy(seen, 1));
         } else {
             host.until(name, "up", |seen| seen.instances.len() == 1);
-            std::thread::sleep(Duration::from_millis(1_500));
+            host.until_garbage_collected();
             assert_eq!(host.observe(name).instances[0].healthy_ms, None, "{name}");
         }
     }

@@ -9,11 +9,22 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// Two cores are shared with others.
 const WITHIN: Duration = Duration::from_secs(60);
+
+/// Looks until it is there; `Err` is what was seen instead.
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
+    let end = Instant::now() + WITHIN;
+    loop {
+        match look() {
+            Ok(seen) => return seen,
+            Err(why) => assert!(Instant::now() < end, "{what}: {why}"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
 
 pub struct Host {
     pub layout: Layout,
@@ -39,34 +50,16 @@ impl Default for Want<'_> {
     }
 }
 
-/// Built by cargo beside this test.
-fn program() -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT
-        .get_or_init(|| {
-            let test = std::env::current_exe().unwrap();
-            let target = test.parent().and_then(Path::parent).unwrap().to_path_buf();
-            let path = target.join("examples/keeper");
-            assert!(path.is_file(), "{}: run `cargo build -p host --examples` first", path.display());
-            path
-        })
-        .clone()
-}
-
 impl Host {
-    /// None, with a word why, where this host lacks what the test needs.
-    pub fn new() -> Option<Self> {
+    pub fn new() -> Self {
         Self::with(&[], &[])
     }
 
     /// `programs` of this host are in the image too, with the libraries that they need, and so are executables of these bytes; `etc/mine` and
     /// `etc/theirs` are files that only 1000 and 1001 may read.
-    pub fn with(programs: &[&str], files: &[(&str, &[u8])]) -> Option<Self> {
+    pub fn with(programs: &[&str], files: &[(&str, &[u8])]) -> Self {
         let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().map(Path::new).find(|p| p.is_file());
-        let Some(busybox) = busybox else {
-            println!("SKIPPED: apt install busybox-static");
-            return None;
-        };
+        let busybox = busybox.expect("apt install busybox-static");
         let dir = tempfile::Builder::new().prefix("afh").tempdir().unwrap().keep();
         let layout = Layout::new(&dir);
         let tree = root_tree(&dir, busybox);
@@ -85,22 +78,21 @@ impl Host {
         let artifact = put(&layout, &app_tree(&dir));
         let tokio = tokio::runtime::Runtime::new().unwrap();
         let remote = host::Remote::new(&layout, tokio.handle().clone());
-        Some(Self { layout, remote, image, artifact, dir, keeper: None, _tokio: tokio })
+        Self { layout, remote, image, artifact, dir, keeper: None, _tokio: tokio }
     }
 
     /// Milliseconds until it answered.
     pub fn start(&mut self) -> u64 {
         let log = std::fs::File::options().create(true).append(true).open(self.dir.join("keeper.log")).unwrap();
         let begin = Instant::now();
-        let child =
-            Command::new(program()).arg("run").arg(&self.dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let mut command = crate::program::keeper(&self.dir);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let pid = child.id();
+        until("the keeper begins", || {
+            assert_eq!(child.try_wait().unwrap(), None, "the keeper does not begin: {}", self.keeper_log());
+            if self.remote.health().map(|h| h.pid) == Ok(pid) { Ok(()) } else { Err(self.keeper_log()) }
+        });
         self.keeper = Some(child);
-        while self.remote.health().map(|h| h.pid) != Ok(pid) {
-            let ended = self.keeper.as_mut().unwrap().try_wait().unwrap();
-            assert!(begin.elapsed() < WITHIN && ended.is_none(), "the keeper does not begin: {}", self.keeper_log());
-            std::thread::sleep(Duration::from_millis(5));
-        }
         begin.elapsed().as_millis() as u64
     }
 
@@ -118,7 +110,7 @@ impl Host {
     }
 
     pub fn second_keeper(&self) -> String {
-        let out = Command::new(program()).arg("run").arg(&self.dir).output().unwrap();
+        let out = crate::program::keeper(&self.dir).output().unwrap();
         assert!(!out.status.success());
         String::from_utf8_lossy(&out.stderr).into_owned()
     }
@@ -178,23 +170,21 @@ impl Host {
     }
 
     pub fn until(&self, group: &str, what: &str, mut good: impl FnMut(&GroupSeen) -> bool) -> GroupSeen {
-        let begin = Instant::now();
-        loop {
+        until(&format!("{group}: {what}"), || {
             let seen = self.observe(group);
-            if good(&seen) {
-                return seen;
-            }
-            assert!(begin.elapsed() < WITHIN, "{group}: no {what}: {seen:#?}\n{}", self.keeper_log());
-            std::thread::sleep(Duration::from_millis(5));
-        }
+            if good(&seen) { Ok(seen) } else { Err(format!("{seen:#?}")) }
+        })
     }
 
     pub fn until_true(&self, what: &str, good: impl Fn() -> Result<(), String>) {
-        let begin = Instant::now();
-        while let Err(why) = good() {
-            assert!(begin.elapsed() < WITHIN, "{what}: {why}\n{}", self.keeper_log());
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        until(what, good);
+    }
+
+    /// Returns when the keeper has looked for garbage since: by then its reconciler has made passes as well.
+    pub fn until_garbage_collected(&self) {
+        let ghost = self.layout.targets().join("drained/ghost-r9-9-9");
+        std::fs::write(&ghost, "").unwrap();
+        self.until_true("a look for garbage", || if ghost.exists() { Err(format!("{} is there", ghost.display())) } else { Ok(()) });
     }
 
     pub fn target(&self, group: &str) -> Option<TargetFile> {
@@ -490,6 +480,11 @@ pub fn get(addr: SocketAddr, path: &str) -> std::io::Result<String> {
     stream.read_to_end(&mut text)?;
     let text = String::from_utf8_lossy(&text).into_owned();
     if text.starts_with("HTTP/1.0 200") || text.starts_with("HTTP/1.1 200") { Ok(text) } else { Err(std::io::Error::other(text)) }
+}
+
+/// How often a test kills: `AFRESH_KILLS` (ARCHITECTURE, "Tests").
+pub fn kills() -> u64 {
+    std::env::var("AFRESH_KILLS").map_or(20, |text| text.parse().expect("AFRESH_KILLS is a number"))
 }
 
 /// Seeded by the clock; the seed is printed, so that a failing run can be told apart.

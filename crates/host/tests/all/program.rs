@@ -1,0 +1,59 @@
+//! The keeper's processes, for tests that kill them: this test binary once more, running the one test that is named. A program beside it
+//! would not be built by `cargo test --test all`, and an old one would be tested in place of the code.
+
+use model::Layout;
+use std::path::Path;
+use std::process::Command;
+
+/// Which data directory the keeper runs. Its shims inherit it and find their own directory in their last argument.
+const DIR: &str = "AFRESH_TEST_KEEPER_OVER";
+
+fn args(role: &str) -> Vec<String> {
+    ["--ignored", "--exact", "--nocapture", "--test-threads=1", &format!("program::{role}")].map(str::to_string).into()
+}
+
+pub fn keeper(dir: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(args("keeper_process")).env(DIR, dir);
+    command
+}
+
+fn end(result: Result<(), model::Fault>) {
+    if let Err(fault) = result {
+        eprintln!("{}: {fault}", fault.code);
+        std::process::exit(1);
+    }
+}
+
+/// Returns at once where somebody runs all tests that are ignored.
+#[test]
+#[ignore = "a process of other tests"]
+fn keeper_process() {
+    let Some(dir) = std::env::var_os(DIR) else { return };
+    tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stderr).init();
+    // A policy that a test can change while the keeper runs.
+    let refuse = Path::new(&dir).join("refuse");
+    let config = host::Config {
+        layout: Layout::new(dir),
+        program: std::env::current_exe().unwrap(),
+        shim_args: args("shim_process"),
+        subnet: None,
+        runtime: None,
+        admit: host::Admit::new(move |_, object, _| {
+            if refuse.exists() {
+                Err(model::Fault::world("signature-refused", format!("{} is not trusted", object.short())))
+            } else {
+                Ok(())
+            }
+        }),
+    };
+    end(tokio::runtime::Runtime::new().unwrap().block_on(host::run(config)));
+}
+
+#[test]
+#[ignore = "a process of other tests"]
+fn shim_process() {
+    if std::env::var_os(DIR).is_some() {
+        end(host::shim(std::env::args_os().next_back().unwrap().as_ref()));
+    }
+}
