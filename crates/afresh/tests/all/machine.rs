@@ -33,9 +33,9 @@ fn the_demo_ends_well() {
     }
 }
 
-/// `AFRESH_KILLS=2` for a short look.
+/// How often a test kills: `AFRESH_KILLS` (ARCHITECTURE, "Tests").
 fn kills() -> u64 {
-    std::env::var("AFRESH_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(20)
+    std::env::var("AFRESH_KILLS").map_or(20, |text| text.parse().expect("AFRESH_KILLS is a number"))
 }
 
 #[test]

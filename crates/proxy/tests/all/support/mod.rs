@@ -16,6 +16,11 @@ pub async fn until<F: Future<Output = bool>>(what: &str, mut is: impl FnMut() ->
     }
 }
 
+/// How often a test kills: `AFRESH_KILLS` (ARCHITECTURE, "Tests").
+pub fn kills() -> u64 {
+    std::env::var("AFRESH_KILLS").map_or(20, |text| text.parse().expect("AFRESH_KILLS is a number"))
+}
+
 /// A small sum over a body, so that a wrong byte is seen.
 pub fn sum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3))

@@ -9,6 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+/// How often a test kills: `AFRESH_KILLS` (ARCHITECTURE, "Tests").
+pub fn kills() -> u64 {
+    std::env::var("AFRESH_KILLS").map_or(20, |text| text.parse().expect("AFRESH_KILLS is a number"))
+}
+
 #[derive(Default)]
 pub struct State {
     pub groups: BTreeMap<GroupName, (Stamp, GroupSpec, Vec<InstanceSeen>, u64)>,
