@@ -6,6 +6,10 @@
 /// On a host, the first of the 65,536 user ids that scripts have while an image is baked. No service gets them.
 pub const BAKE_IDS: u32 = 0x7ff0_0000;
 
+/// What the name of the service begins with under which a host runs the checks of an image. No service of a file has such a name: it would
+/// share its user ids and its groups with them.
+pub const IMAGE_CHECKS: &str = "image-";
+
 pub mod access;
 mod custom;
 mod digest;

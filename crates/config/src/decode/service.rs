@@ -72,6 +72,9 @@ fn service_name(text: String) -> Result<ServiceName, NameError> {
     if text.len() > SERVICE_NAME_BYTES_MAX {
         return Err(NameError { what: "service name", text, why: "it is longer than 32 bytes" });
     }
+    if text.starts_with(model::IMAGE_CHECKS) {
+        return Err(NameError { what: "service name", text, why: "names that begin with image- belong to the checks of images" });
+    }
     ServiceName::new(text)
 }
 

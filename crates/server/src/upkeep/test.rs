@@ -21,7 +21,7 @@ const SHOWN_BYTES_MAX: usize = 1_200;
 
 fn stem(life: &Life) -> String {
     let name = life.name.as_str();
-    format!("image-{}", name[..name.len().min(NAME_MAX)].trim_end_matches('-'))
+    format!("{}{}", model::IMAGE_CHECKS, name[..name.len().min(NAME_MAX)].trim_end_matches('-'))
 }
 
 /// Begins a check, or declares one again that was begun.
