@@ -13,29 +13,13 @@
 //! Names on the host (bridge, control groups) are made of the marker's `mark`, not of the path.
 
 use crate::disk::{self, names};
-use ::disk::state::Found;
-use model::{Fault, Layout, Time};
+use crate::marker::{Marked, Marker, Place, forged, read, sound, write};
+use model::{Fault, Layout};
 use rustix::fs::{FlockOperation, flock};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Marker {
-    /// 32 random hex digits.
-    id: String,
-    /// 8 hex digits: what names on the host are made of.
-    mark: String,
-    made: Time,
-    /// Where it was used last.
-    machine: String,
-    boot: String,
-    path: PathBuf,
-    device: u64,
-    inode: u64,
-}
 
 /// What a directory turned out to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,46 +28,16 @@ pub enum Identity {
     Known,
     /// Of an older version; it is marked now.
     Marked,
+    /// `renamed`: it is the very same directory. Else it lies on another file system, or is a copy of one that cannot be seen here and of
+    /// which nothing runs.
     Moved {
         from: PathBuf,
+        renamed: bool,
     },
     /// A copy that is a directory of its own now.
     Adopted {
         from: PathBuf,
     },
-}
-
-pub fn path(layout: &Layout) -> PathBuf {
-    layout.root().join("afresh.json")
-}
-
-/// What tells a directory from a copy of it, and where it is.
-struct Place {
-    machine: String,
-    boot: String,
-    path: PathBuf,
-    device: u64,
-    inode: u64,
-}
-
-impl Place {
-    fn of(root: &Path) -> Result<Place, Fault> {
-        let meta = std::fs::metadata(root).map_err(|e| disk::at(root, "looking at", e))?;
-        let text = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_string()).unwrap_or_default();
-        Ok(Place {
-            // Not the id itself: it is a secret of its machine (machine-id(5)).
-            machine: digest_of(&text("/etc/machine-id")),
-            boot: text("/proc/sys/kernel/random/boot_id"),
-            path: root.canonicalize().map_err(|e| disk::at(root, "resolving", e))?,
-            device: meta.dev(),
-            inode: meta.ino(),
-        })
-    }
-}
-
-/// Empty where the machine has none.
-fn digest_of(machine: &str) -> String {
-    if machine.len() < 32 { String::new() } else { hex::encode(Sha256::digest(format!("afresh {machine}")))[..32].to_string() }
 }
 
 /// For whoever is about to use the directory. Makes it if it is not there; never changes the mode of one that is.
@@ -98,15 +52,16 @@ pub fn open(layout: &Layout, adopt: bool) -> Result<Identity, Fault> {
     let folder = File::open(root).map_err(|e| disk::at(root, "opening", e))?;
     flock(&folder, FlockOperation::LockExclusive).map_err(|e| disk::at(root, "locking", e))?;
     let place = Place::of(root)?;
-    let marker = match disk::read_state::<Marker>(&path(layout)) {
-        Found::Good(good) => good.value,
+    let marker = match read(layout) {
+        Marked::Good(marker) => marker,
+        Marked::Unsound(why) => return Err(forged(layout, &why)),
         found => {
             let fresh = made || is_empty(root);
             if !fresh {
                 private(root)?;
                 recognise(layout)?;
             }
-            if let Found::Damaged(why) = found {
+            if let Marked::Damaged(why) = found {
                 tracing::warn!("{why}; the directory is marked again");
             }
             let id = random_id()?;
@@ -116,13 +71,14 @@ pub fn open(layout: &Layout, adopt: bool) -> Result<Identity, Fault> {
         }
     };
     private(root)?;
-    match judge(&marker, &place, id_at) {
+    match judge(&marker, &place, id_at, || runs_elsewhere(layout)) {
         Judged::Same if marker.is_at(&place) => Ok(Identity::Known),
         Judged::Same => note(layout, &marker, place).map(|()| Identity::Known),
         Judged::Moved => {
+            let renamed = (marker.device, marker.inode) == (place.device, place.inode);
             let from = marker.path.clone();
             note(layout, &marker, place)?;
-            Ok(Identity::Moved { from })
+            Ok(Identity::Moved { from, renamed })
         }
         Judged::Foreign(_) if adopt => {
             forget(layout)?;
@@ -136,20 +92,20 @@ pub fn open(layout: &Layout, adopt: bool) -> Result<Identity, Fault> {
 
 /// For whoever is about to end or remove what a directory runs: it must be marked, or of an older version, and used here.
 pub fn ours(layout: &Layout) -> Result<(), Fault> {
-    match disk::read_state::<Marker>(&path(layout)) {
-        Found::Good(good) => match judge(&good.value, &Place::of(layout.root())?, id_at) {
+    match read(layout) {
+        Marked::Good(marker) => match judge(&marker, &Place::of(layout.root())?, id_at, || runs_elsewhere(layout)) {
             Judged::Foreign(fault) => Err(fault),
             Judged::Same | Judged::Moved => Ok(()),
         },
-        Found::Absent | Found::Damaged(_) => recognise(layout),
+        Marked::Unsound(why) => Err(forged(layout, &why)),
+        Marked::Absent | Marked::Damaged(_) => recognise(layout),
     }
 }
 
 /// 8 hex digits that say whose a thing on this host is. Of a directory without a marker: as its instances carry them, else by its path,
 /// as older versions did it.
 pub fn mark(layout: &Layout) -> String {
-    let marked = disk::read_state::<Marker>(&path(layout)).good().map(|marker| marker.mark);
-    marked.or_else(|| carried(layout)).unwrap_or_else(|| {
+    sound(layout).map(|marker| marker.mark).or_else(|| carried(layout)).unwrap_or_else(|| {
         let root = layout.root().canonicalize().unwrap_or_else(|_| layout.root().to_path_buf());
         hex::encode(Sha256::digest(root.as_os_str().as_encoded_bytes()))[..8].to_string()
     })
@@ -165,10 +121,11 @@ fn carried(layout: &Layout) -> Option<String> {
 
 /// Whether the data directory at another place is this one: what a bridge's alias names, say.
 pub fn is_other(layout: &Layout, there: &Path) -> bool {
-    let own = disk::read_state::<Marker>(&path(layout)).good().map(|marker| marker.id);
-    let same_place = there.canonicalize().ok() == layout.root().canonicalize().ok();
-    // Nothing is there any more, or it is not marked as this one is: a bridge of this one's name is then this one's own.
-    !same_place && (own.is_none() || there.join("afresh.json").exists() && id_at(there).as_ref().map(|(id, _)| id) != own.as_ref())
+    let own = sound(layout).map(|marker| marker.id);
+    let which = |root: &Path| std::fs::metadata(root).ok().map(|meta| (meta.dev(), meta.ino()));
+    let same_place = which(there).is_some() && which(there) == which(layout.root());
+    // Where no marked directory is any more, a bridge of this one's name is this one's own. One with the same id is a copy.
+    !same_place && (own.is_none() || there.join("afresh.json").exists())
 }
 
 enum Judged {
@@ -182,12 +139,22 @@ type At = Option<(String, (u64, u64))>;
 /// The id that a directory elsewhere is marked with, and which directory it is.
 fn id_at(root: &Path) -> At {
     let meta = std::fs::metadata(root).ok()?;
-    let marker = disk::read_state::<Marker>(&path(&Layout::new(root))).good()?;
+    let marker = sound(&Layout::new(root))?;
     Some((marker.id, (meta.dev(), meta.ino())))
 }
 
-/// Pure but for `id_at`.
-fn judge(marker: &Marker, place: &Place, id_at: impl Fn(&Path) -> At) -> Judged {
+/// An instance of this directory lives, and its shim does not hold the lock that lies here: it holds the one in another directory.
+/// Its records here are a copy, and acting on them would end another's servers.
+fn runs_elsewhere(layout: &Layout) -> Option<String> {
+    names(&layout.instances()).into_iter().find(|name| {
+        let place = disk::Place(layout.instances().join(name));
+        let began = disk::read_json::<crate::shim::Began>(&place.began()).good();
+        began.is_some_and(|shim| crate::process::open(shim.pid, shim.pid_start).is_some()) && !disk::is_held(&place.lock())
+    })
+}
+
+/// Pure but for what it is given to look.
+fn judge(marker: &Marker, place: &Place, id_at: impl Fn(&Path) -> At, runs_elsewhere: impl Fn() -> Option<String>) -> Judged {
     if !marker.machine.is_empty() && !place.machine.is_empty() && marker.machine != place.machine {
         let text = format!("{}: this data directory was used on another machine, at {}", place.path.display(), marker.path.display());
         return Judged::Foreign(refused("other-machine", text));
@@ -202,7 +169,19 @@ fn judge(marker: &Marker, place: &Place, id_at: impl Fn(&Path) -> At) -> Judged 
             let text = format!("{}: this is a copy of {}, whose servers are not its own", place.path.display(), marker.path.display());
             Judged::Foreign(refused("copied-dir", text))
         }
-        None => Judged::Moved,
+        // Renamed: the very same directory.
+        None if (marker.device, marker.inode) == (place.device, place.inode) => Judged::Moved,
+        // Moved to another file system, or a copy of an original that cannot be seen from here: it may not be mounted.
+        None => match runs_elsewhere() {
+            Some(instance) => {
+                let (here, there) = (place.path.display(), marker.path.display());
+                let text = format!(
+                    "{here}: this is a copy: {instance} runs out of another directory, which was {there}; it may not be mounted here"
+                );
+                Judged::Foreign(refused("copied-dir", text))
+            }
+            None => Judged::Moved,
+        },
     }
 }
 
@@ -212,17 +191,6 @@ fn refused(code: &str, text: String) -> Fault {
         .again(false)
 }
 
-impl Marker {
-    fn at(place: Place) -> Marker {
-        let Place { machine, boot, path, device, inode } = place;
-        Marker { id: String::new(), mark: String::new(), made: Time(0), machine, boot, path, device, inode }
-    }
-
-    fn is_at(&self, place: &Place) -> bool {
-        self.path == place.path && self.device == place.device && self.inode == place.inode && self.boot == place.boot
-    }
-}
-
 /// Where it is used now. On a full disk it stays as it was: it is asked again at the next start.
 fn note(layout: &Layout, marker: &Marker, place: Place) -> Result<(), Fault> {
     let new = Marker { id: marker.id.clone(), mark: marker.mark.clone(), made: marker.made, ..Marker::at(place) };
@@ -230,10 +198,6 @@ fn note(layout: &Layout, marker: &Marker, place: Place) -> Result<(), Fault> {
         tracing::warn!("{fault}");
     }
     Ok(())
-}
-
-fn write(layout: &Layout, marker: &Marker) -> Result<(), Fault> {
-    disk::write_json(&path(layout), marker)
 }
 
 fn random_id() -> Result<String, Fault> {
@@ -261,7 +225,7 @@ fn private(root: &Path) -> Result<(), Fault> {
 }
 
 const DIRS: &[&str] = &["run", "control", "store", "host", "targets", "proxy", "sources.d"];
-const FILES: &[&str] = &["policy.json", "signer.json", "up.log", "afresh.json", "afresh.json.spare"];
+const FILES: &[&str] = &["policy.json", "signer.json", "up.log", "up.log.1", "afresh.json", "afresh.json.spare"];
 const STORE: &[&str] = &["objects", "manifests", "inputs", "current", "locks", "work"];
 
 /// What an older version made: nothing but its directories and files, and a sign in them that only it makes.
@@ -316,6 +280,7 @@ fn forget(layout: &Layout) -> Result<(), Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::marker::path;
     use std::os::unix::fs::PermissionsExt;
 
     fn code(result: Result<Identity, Fault>) -> String {
@@ -378,15 +343,57 @@ mod tests {
         };
         let marker = |machine: &str| Marker { id: "x".to_string(), ..Marker::at(place(machine, "/a", 7)) };
         let nowhere = |_: &Path| None;
+        let nothing = || None;
+        let judge = |marker: &Marker, place: &Place, id_at: &dyn Fn(&Path) -> At| super::judge(marker, place, id_at, nothing);
         let there = |_: &Path| Some(("x".to_string(), (1, 7)));
-        assert!(matches!(judge(&marker("m"), &place("n", "/a", 7), nowhere), Judged::Foreign(f) if f.code == "other-machine"));
-        assert!(matches!(judge(&marker(""), &place("n", "/a", 7), nowhere), Judged::Same));
-        assert!(matches!(judge(&marker("m"), &place("m", "/a", 9), there), Judged::Same), "put back from a backup");
-        assert!(matches!(judge(&marker("m"), &place("m", "/b", 7), there), Judged::Moved), "another name of the same one");
-        assert!(matches!(judge(&marker("m"), &place("m", "/b", 9), nowhere), Judged::Moved));
-        assert!(matches!(judge(&marker("m"), &place("m", "/b", 9), there), Judged::Foreign(f) if f.code == "copied-dir"));
+        assert!(matches!(judge(&marker("m"), &place("n", "/a", 7), &nowhere), Judged::Foreign(f) if f.code == "other-machine"));
+        assert!(matches!(judge(&marker(""), &place("n", "/a", 7), &nowhere), Judged::Same));
+        assert!(matches!(judge(&marker("m"), &place("m", "/a", 9), &there), Judged::Same), "put back from a backup");
+        assert!(matches!(judge(&marker("m"), &place("m", "/b", 7), &there), Judged::Moved), "another name of the same one");
+        assert!(matches!(judge(&marker("m"), &place("m", "/b", 9), &nowhere), Judged::Moved));
+        assert!(matches!(judge(&marker("m"), &place("m", "/b", 9), &there), Judged::Foreign(f) if f.code == "copied-dir"));
         let other = |_: &Path| Some(("y".to_string(), (1, 7)));
-        assert!(matches!(judge(&marker("m"), &place("m", "/b", 9), other), Judged::Moved), "another one is where it was");
+        assert!(matches!(judge(&marker("m"), &place("m", "/b", 9), &other), Judged::Moved), "another one is where it was");
+        // The original cannot be seen, and a server of its records lives without holding the lock that lies here.
+        let lives = || Some("web-r1-1-1".to_string());
+        let judged = |inode| super::judge(&marker("m"), &place("m", "/b", inode), nowhere, lives);
+        assert!(matches!(judged(9), Judged::Foreign(f) if f.code == "copied-dir" && f.message.contains("web-r1-1-1")));
+        assert!(matches!(judged(7), Judged::Moved), "the same directory, renamed: its servers are its own");
+    }
+
+    /// A copy whose original is not mounted: the servers of the original live, and the locks that lie here are nobody's.
+    #[test]
+    fn a_copy_of_an_original_out_of_sight_is_refused_while_that_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (Layout::new(dir.path().join("a")), Layout::new(dir.path().join("b")));
+        open(&a, false).unwrap();
+        let place = disk::Place(a.instances().join("web-r1-1-1"));
+        std::fs::create_dir_all(&place.0).unwrap();
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let began = crate::shim::Began { pid, pid_start: crate::process::start_of(pid).unwrap() };
+        disk::write_json(&place.began(), &began).unwrap();
+        let _shim = disk::Lock::take(&place.lock(), true).unwrap().unwrap();
+        copy(a.root(), b.root());
+        std::fs::rename(a.root(), dir.path().join("unmounted")).unwrap();
+        let fault = open(&b, false).unwrap_err();
+        assert!(fault.code == "copied-dir" && fault.message.contains("web-r1-1-1"), "{fault:?}");
+        assert_eq!(ours(&b).unwrap_err().code, "copied-dir");
+        // Mounted elsewhere, or renamed, the original is known by the lock that its server holds.
+        assert_eq!(code(open(&Layout::new(dir.path().join("unmounted")), false)), "Moved");
+    }
+
+    #[test]
+    fn a_bridge_of_a_copy_is_another_s() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (Layout::new(dir.path().join("a")), Layout::new(dir.path().join("b")));
+        open(&a, false).unwrap();
+        assert!(!is_other(&a, a.root()) && !is_other(&a, &dir.path().join("gone")));
+        std::os::unix::fs::symlink(a.root(), dir.path().join("link")).unwrap();
+        assert!(!is_other(&a, &dir.path().join("link")));
+        copy(a.root(), b.root());
+        assert!(is_other(&a, b.root()), "the same id, and another directory");
+        open(&b, true).unwrap();
+        assert!(is_other(&a, b.root()));
     }
 
     #[test]

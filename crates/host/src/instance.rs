@@ -14,6 +14,7 @@ use crate::state::Instance;
 use crate::{cgroup, ending, files, garbage, mounts, net, probe, process, runtime};
 use model::{Digest, InstanceId};
 use rustix::process::Signal;
+use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -27,6 +28,8 @@ const GLANCE: Duration = Duration::from_millis(4);
 const LAUNCH_WITHIN: Duration = Duration::from_secs(60);
 /// Both processes are watched; this is only how often the files are looked at besides.
 const SHIM_EVERY: Duration = Duration::from_millis(500);
+/// What is shown of a shim's log.
+const SAID_BYTES_MAX: u64 = 300;
 /// How long the kernel may take for an interface.
 const VETH_GOES_WITHIN: Duration = Duration::from_millis(500);
 /// How long a shim may take to leave once its instance has ended.
@@ -63,6 +66,7 @@ pub fn adopt(keeper: &Arc<Keeper>) {
         one.ending = disk::read_json::<Ending>(&place.ending()).good();
         one.was_healthy = place.healthy().exists();
         let taken_up = place.began().exists() || disk::is_held(&place.lock());
+        one.adopted = taken_up;
         one.stage = match (&one.ended, &one.ending, taken_up) {
             (Some(_), _, _) => Stage::Dead,
             (None, _, false) => Stage::Intended,
@@ -135,7 +139,7 @@ fn runs(place: &Place) -> bool {
 /// Starts a shim. Two shims for one instance are harmless: the second finds the first's lock or mark, and leaves.
 pub fn launch(keeper: &Arc<Keeper>, record: &Record) {
     let place = Place(keeper.layout.instance(&record.id));
-    let log = std::fs::File::create(place.shim_log()).map_or_else(|_| Stdio::null(), Stdio::from);
+    let log = ::disk::log::open(&place.shim_log()).map_or_else(|_| Stdio::null(), Stdio::from);
     let mut command = tokio::process::Command::new(&keeper.program);
     command.args(&keeper.shim_args).arg(&place.0).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     let _runtime = keeper.tasks.enter();
@@ -205,13 +209,19 @@ async fn until_started(
         }
         if !lives || Instant::now() > until {
             let why = if lives { "it took too long" } else { "its shim ended without a word" };
-            let said = std::fs::read_to_string(place.shim_log()).unwrap_or_default();
-            let why = format!("the launch of {} failed: {why} {}", record.id, said.trim().chars().take(300).collect::<String>());
+            let why = format!("the launch of {} failed: {why} {}", record.id, said_first(&place.shim_log()).trim());
             reap(child);
             return Err(bury(keeper, record, place, Some(why)).await);
         }
         tokio::time::sleep(GLANCE).await;
     }
+}
+
+/// The first words of a log, for people.
+fn said_first(log: &Path) -> String {
+    let mut bytes = Vec::new();
+    let _ = std::fs::File::open(log).and_then(|file| file.take(SAID_BYTES_MAX).read_to_end(&mut bytes));
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// False: it is not ours to follow any more.

@@ -23,6 +23,7 @@ pub mod identity;
 mod idmap;
 mod instance;
 mod keeper;
+mod marker;
 mod mounts;
 mod net;
 mod objects;

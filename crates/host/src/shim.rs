@@ -17,16 +17,21 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::wait::{WaitStatus, waitpid};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{PipeWriter, Read as _, Write as _};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::fchown;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Whoever holds the lock longer is another shim.
 const LOCK_WITHIN: Duration = Duration::from_millis(100);
 const HELPER_WITHIN: Duration = Duration::from_secs(20);
+/// How long the end of what was said is waited for, when whoever said it has left.
+const LAST_WORDS_WITHIN: Duration = Duration::from_millis(500);
+/// What is kept of a runtime's log.
+const COMPLAINTS_BYTES_MAX: usize = 64 << 10;
 /// A log is turned over at this size, and one turned-over log is kept.
 const LOG_BYTES_MAX: u64 = 8 << 20;
 
@@ -56,12 +61,12 @@ pub fn shim(dir: &Path) -> Result<(), Fault> {
         Read::Missing => return finish(&place, 127, Some("record.json is missing".to_string())),
         Read::Bad(why) => return finish(&place, 127, Some(why)),
     };
-    let ended = match launch(&place, &record) {
+    let ended = match launch(&place, &record, here.shim_log()) {
         Ok((started, log)) => {
             disk::write_json_quick(&place.started(), &started)?;
             let code = wait(started.pid);
             // The pipe closes when the last process of the instance is gone; its last words are worth a moment.
-            let _ = log.recv_timeout(Duration::from_millis(500));
+            let _ = log.recv_timeout(LAST_WORDS_WITHIN);
             let oom_kills = cgroup::oom_kills(&record.ground.cgroup).unwrap_or(0);
             disk::write_json_quick(&here.exit(), &Ended { oom_kills, ..Ended::new(code, None) })
         }
@@ -78,7 +83,7 @@ fn finish(place: &Place, code: i32, failed: Option<String>) -> Result<(), Fault>
 /// Closed when the log has been read to its end.
 type LogEnd = std::sync::mpsc::Receiver<()>;
 
-fn launch(place: &Place, record: &Record) -> Result<(Started, LogEnd), Fault> {
+fn launch(place: &Place, record: &Record, own_log: PathBuf) -> Result<(Started, LogEnd), Fault> {
     let begin = Instant::now();
     let mut spent_ms = Vec::new();
     let mut lap = |what: &str| {
@@ -100,7 +105,7 @@ fn launch(place: &Place, record: &Record) -> Result<(Started, LogEnd), Fault> {
     let (uid, gid) = user.ok_or_else(|| Fault::yours("bad-spec", format!("user {:?} has ids above 65535", record.release.user)))?;
     fchown(&writer, Some(uid), Some(gid)).map_err(|e| disk::at(&place.0, "giving the output to the program", e))?;
     runtime::bound_ourselves();
-    let log = keep_log(reader, record.ground.log.clone());
+    let log = keep_log(reader, record.ground.log.clone(), own_log);
     let pid = run(place, record, writer)?;
     lap("runtime");
     // The program may have ended already; then nothing can be learned of it but its exit code.
@@ -130,18 +135,19 @@ fn make_network(record: &Record, inside: &OwnedFd) -> Result<(), Fault> {
 }
 
 /// The runtime starts the program and leaves; the program becomes our child. Its pid.
-fn run(place: &Place, record: &Record, output: std::io::PipeWriter) -> Result<i32, Fault> {
+fn run(place: &Place, record: &Record, output: PipeWriter) -> Result<i32, Fault> {
     let ground = &record.ground;
-    let (pid_file, said) = (place.0.join("pid"), place.0.join("runtime.log"));
+    let pid_file = place.0.join("pid");
+    let said = Complaints::open().map_err(|e| disk::at(&place.0, "making a pipe", e))?;
     let broken = |e: std::io::Error| disk::at(&ground.runtime, "running the OCI runtime", e);
     let mut run = Command::new(&ground.runtime);
-    run.arg("--root").arg(&ground.runtime_state).arg("--log").arg(&said).args(["--log-format", "json"]);
+    run.arg("--root").arg(&ground.runtime_state).arg("--log").arg(said.path()).args(["--log-format", "json"]);
     run.args(["run", "--detach", "--bundle"]).arg(&place.0).arg("--pid-file").arg(&pid_file).arg(record.id.as_str());
     run.stdin(Stdio::null()).stdout(output.try_clone().map_err(broken)?).stderr(output);
     let status = run.status().map_err(broken)?;
     drop(run);
     if !status.success() {
-        let why = complaint(&std::fs::read_to_string(&said).unwrap_or_default());
+        let why = complaint(&said.end());
         return Err(Fault::world(
             "launch-failed",
             format!("the OCI runtime could not start {:?}: {why}", record.once.as_ref().unwrap_or(&record.release.run)),
@@ -149,6 +155,47 @@ fn run(place: &Place, record: &Record, output: std::io::PipeWriter) -> Result<i3
     }
     let pid = std::fs::read_to_string(&pid_file).ok().and_then(|text| text.trim().parse().ok());
     pid.ok_or_else(|| Fault::world("launch-failed", "the OCI runtime told no pid"))
+}
+
+/// The log of a runtime: a pipe that is named by a path, as a file would be. What a program makes the runtime say fills no disk, for
+/// only its end is kept.
+struct Complaints {
+    to: PipeWriter,
+    kept: Arc<Mutex<Vec<u8>>>,
+    end: LogEnd,
+}
+
+impl Complaints {
+    fn open() -> std::io::Result<Self> {
+        let (mut from, to) = std::io::pipe()?;
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let (done, end) = std::sync::mpsc::channel();
+        let all = kept.clone();
+        std::thread::spawn(move || {
+            let mut buffer = vec![0; 64 << 10];
+            while let Ok(n @ 1..) = from.read(&mut buffer) {
+                keep_end(&mut all.lock().unwrap_or_else(PoisonError::into_inner), &buffer[..n]);
+            }
+            drop(done);
+        });
+        Ok(Self { to, kept, end })
+    }
+
+    fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.to.as_raw_fd()))
+    }
+
+    /// What it said last, once the runtime has left.
+    fn end(self) -> String {
+        drop(self.to);
+        let _ = self.end.recv_timeout(LAST_WORDS_WITHIN);
+        String::from_utf8_lossy(&self.kept.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+}
+
+fn keep_end(kept: &mut Vec<u8>, more: &[u8]) {
+    kept.extend_from_slice(more);
+    kept.drain(..kept.len().saturating_sub(COMPLAINTS_BYTES_MAX));
 }
 
 /// The last error of a runtime's JSON log.
@@ -170,7 +217,8 @@ fn wait(pid: i32) -> i32 {
     }
 }
 
-fn keep_log(mut from: std::io::PipeReader, path: PathBuf) -> LogEnd {
+/// `own`: the shim's own log, which is kept bounded as well.
+fn keep_log(mut from: std::io::PipeReader, path: PathBuf, own: PathBuf) -> LogEnd {
     let (done, end) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let mut buffer = vec![0; 64 << 10];
@@ -178,7 +226,10 @@ fn keep_log(mut from: std::io::PipeReader, path: PathBuf) -> LogEnd {
         loop {
             match from.read(&mut buffer) {
                 Ok(0) => break,
-                Ok(n) => log.add(&buffer[..n]),
+                Ok(n) => {
+                    log.add(&buffer[..n]);
+                    let _ = ::disk::log::turn_over(&own);
+                }
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(_) => break,
             }
@@ -238,6 +289,19 @@ mod tests {
         let size = |p: &Path| std::fs::metadata(p).unwrap().len();
         assert!(size(&path) <= LOG_BYTES_MAX && size(&turned_over(&path)) <= LOG_BYTES_MAX);
         assert!(std::fs::read(&path).unwrap().ends_with(b"the end"));
+    }
+
+    /// A program in place of a runtime, which floods its log and then says why: nothing of it lies on the disk, and the reason is told.
+    #[test]
+    fn a_runtime_that_floods_its_log_fills_nothing() {
+        let said = Complaints::open().unwrap();
+        let last = r#"{"level":"error","msg":"the reason"}"#;
+        // The kernel's own bound on the size of files shows that it grows nowhere: a pipe is no file.
+        let script = format!("ulimit -f 2048; head -c 300000000 /dev/zero >>\"$0\" && printf '\\n%s\\n' '{last}' >>\"$0\"");
+        assert!(Command::new("sh").args(["-c", &script]).arg(said.path()).status().unwrap().success());
+        let kept = said.end();
+        assert!(kept.len() <= COMPLAINTS_BYTES_MAX, "{} bytes", kept.len());
+        assert_eq!(complaint(&kept), "the reason");
     }
 
     #[test]

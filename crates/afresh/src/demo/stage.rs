@@ -52,7 +52,7 @@ impl Stage {
     pub async fn up(&mut self) -> Result<(), Failure> {
         let log = self.log();
         let broken = |e: std::io::Error| failure::io("cannot write", &log, &e);
-        let file = File::options().create(true).append(true).open(&log).map_err(broken)?;
+        let file = disk::log::open(&log).map_err(broken)?;
         let exe = std::env::current_exe().map_err(|e| Fault::world("io", format!("cannot find the own program: {e}")))?;
         let mut command = Command::new(exe);
         command.arg("up").arg("--data-dir").arg(self.context.data_dir());
@@ -75,7 +75,7 @@ impl Stage {
     }
 
     fn log(&self) -> PathBuf {
-        self.context.data_dir().join("up.log")
+        self.context.data_dir().join(crate::processes::supervise::LOG)
     }
 
     fn log_tail(&self) -> String {

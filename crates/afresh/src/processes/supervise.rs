@@ -14,10 +14,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,10 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 const LIVED: Duration = Duration::from_secs(1);
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Longer lines are cut into several.
+const LINE_BYTES_MAX: u64 = 64 << 10;
+/// In the data directory: what `afresh up` says, where whoever started it wants it there.
+pub const LOG: &str = "up.log";
 
 pub struct Supervisor {
     stop: Arc<AtomicBool>,
@@ -39,13 +43,14 @@ impl Supervisor {
         let exe = std::env::current_exe().map_err(|e| Fault::world("io", format!("cannot find the own program: {e}")))?;
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
+        let log = Arc::new(OwnLog { path: data_dir.join(LOG), turning: Mutex::new(()) });
         for (role, args) in roles {
-            let (role, stop) = (*role, stop.clone());
+            let (role, stop, log) = (*role, stop.clone(), log.clone());
             let mut line = vec![role.name().to_string(), "--data-dir".into(), data_dir.display().to_string()];
             line.extend(["--parent".to_string(), std::process::id().to_string()]);
             line.extend(args.iter().cloned());
             let exe = exe.clone();
-            let keep = move || keep(role, &exe, &line, &stop);
+            let keep = move || keep(role, &exe, &line, &stop, &log);
             let thread = std::thread::Builder::new().name(role.name().into()).spawn(keep);
             threads.push(thread.map_err(|e| Fault::world("io", format!("cannot start a thread: {e}")))?);
         }
@@ -62,19 +67,19 @@ impl Supervisor {
     }
 }
 
-fn keep(role: Role, exe: &Path, line: &[String], stop: &AtomicBool) {
+fn keep(role: Role, exe: &Path, line: &[String], stop: &AtomicBool, log: &Arc<OwnLog>) {
     let mut pause = PAUSE_MIN;
     while !stop.load(Ordering::Relaxed) {
         let began = Instant::now();
-        match start(role, exe, line) {
+        match start(role, exe, line, log) {
             Ok(mut child) => {
                 let status = watch(&mut child, stop);
                 if stop.load(Ordering::Relaxed) {
                     return;
                 }
-                say(role, &format!("ended ({}), starting it again", describe(status)));
+                log.say(role, &format!("ended ({}), starting it again", describe(status)));
             }
-            Err(error) => say(role, &format!("cannot be started: {error}")),
+            Err(error) => log.say(role, &format!("cannot be started: {error}")),
         }
         pause = if began.elapsed() >= LIVED { PAUSE_MIN } else { pause };
         let until = Instant::now() + pause;
@@ -85,29 +90,29 @@ fn keep(role: Role, exe: &Path, line: &[String], stop: &AtomicBool) {
     }
 }
 
-fn start(role: Role, exe: &Path, line: &[String]) -> std::io::Result<Child> {
+fn start(role: Role, exe: &Path, line: &[String], log: &Arc<OwnLog>) -> std::io::Result<Child> {
     // A process group of its own: Ctrl-C in the terminal reaches us alone, and we end the children in order.
     let mut child =
         Command::new(exe).args(line).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn()?;
     if let Some(out) = child.stdout.take() {
-        pump(role, out);
+        pump(role, out, log.clone());
     }
     if let Some(err) = child.stderr.take() {
-        pump(role, err);
+        pump(role, err, log.clone());
     }
     Ok(child)
 }
 
 /// Ends with the pipe.
-fn pump(role: Role, pipe: impl Read + Send + 'static) {
+fn pump(role: Role, pipe: impl Read + Send + 'static, log: Arc<OwnLog>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         let mut reader = BufReader::new(pipe);
         let mut line = Vec::new();
-        while reader.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
-            say(role, String::from_utf8_lossy(&line).trim_end());
+        while (&mut reader).take(LINE_BYTES_MAX).read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+            log.say(role, String::from_utf8_lossy(&line).trim_end());
             line.clear();
         }
-    });
+    })
 }
 
 fn watch(child: &mut Child, stop: &AtomicBool) -> Option<ExitStatus> {
@@ -138,6 +143,62 @@ fn describe(status: Option<ExitStatus>) -> String {
     status.map_or_else(|| "nobody knows how".to_string(), |s| s.to_string())
 }
 
-fn say(role: Role, text: &str) {
-    show::note(format!("{} {text}", show::paint(show::DIM, format!("{:<5} |", role.name()))));
+/// Where the children's lines go: our stderr. If that is [`LOG`] in the data directory (as in the demo), it is kept bounded.
+struct OwnLog {
+    path: PathBuf,
+    turning: Mutex<()>,
+}
+
+impl OwnLog {
+    fn say(&self, role: Role, text: &str) {
+        show::note(format!("{} {text}", show::paint(show::DIM, format!("{:<5} |", role.name()))));
+        let _one_at_a_time = self.turning.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = disk::log::turn_over(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINES: usize = 60_000;
+
+    /// A process of its own, for it gives its stderr away: two children say more than a log holds, both at once.
+    #[test]
+    #[ignore = "a process of the test below"]
+    fn child() {
+        let Some(path) = std::env::var_os("AFRESH_TEST_UP_LOG") else { return };
+        let log = Arc::new(OwnLog { path: path.into(), turning: Mutex::new(()) });
+        let text = || (0..LINES).fold(String::new(), |text, n| text + &format!("{n:06} {}\n", "x".repeat(200)));
+        let said = [Role::Host, Role::Proxy].map(|role| pump(role, std::io::Cursor::new(text()), log.clone()));
+        said.into_iter().for_each(|thread| thread.join().unwrap());
+    }
+
+    #[test]
+    fn the_log_of_up_is_bounded_and_keeps_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(LOG);
+        let log = disk::log::open(&path).unwrap();
+        let status = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "--nocapture", "processes::supervise::tests::child"])
+            .env("AFRESH_TEST_UP_LOG", &path)
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .status()
+            .unwrap();
+        assert!(status.success());
+        let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+        let (old, new) = (read(&disk::log::previous(&path)), read(&path));
+        let most = usize::try_from(disk::log::LOG_BYTES_MAX).unwrap() + 4_096;
+        assert!(old.len() <= most && new.len() <= most, "{} and {} bytes", old.len(), new.len());
+        for role in ["host", "proxy"] {
+            let of = |line: &&str| line.contains(role) && line.ends_with('x');
+            let numbers =
+                old.lines().chain(new.lines()).filter(of).filter_map(|line| line.split("| ").nth(1)?.get(..6)?.parse::<usize>().ok());
+            let numbers: Vec<usize> = numbers.collect();
+            assert_eq!(numbers.last(), Some(&(LINES - 1)), "{role}");
+            assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{role}: lines are missing between the two files");
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
 }

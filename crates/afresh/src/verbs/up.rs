@@ -52,7 +52,12 @@ impl Up {
         }
         // Whose it is comes before everything that writes into it.
         match folders::make(&context.layout, self.adopt)? {
-            Identity::Moved { from } => show::note(format!("the data directory was moved here from {}; its servers go on", from.display())),
+            Identity::Moved { from, renamed } => {
+                show::note(format!("the data directory was moved here from {}; its servers go on", from.display()));
+                if !renamed {
+                    show::note("if this is a copy and the original is not mounted, stop it now: `afresh down`, then `afresh up --adopt`");
+                }
+            }
             Identity::Adopted { from } => {
                 show::note(format!("adopted: a data directory of its own from now on, no more a copy of {}", from.display()));
             }
