@@ -284,6 +284,8 @@ mod tests {
         assert_eq!(words(wanted, &[(1, Up, false)]), [""; 0]);
         assert_eq!(words(wanted, &[(1, Dead, false)]), [""; 0]);
         assert_eq!(words(None, &[(1, Dead, false)]), ["remove 1"]);
+        let over = Some(Wanted { count: 0, ..wanted.unwrap() });
+        assert_eq!(words(over, &[(1, Dead, false)]), ["remove 1"]);
     }
 
     /// Whatever is there, the acts bring the count to what is wished, never touch an instance twice, and repeating settles.

@@ -151,6 +151,13 @@ mod tests {
         for (held, stamp, spec, want) in table {
             assert_eq!(code(judge(held, stamp, &spec)), want, "{stamp} {spec:?}");
         }
+        let mut test = run("web-r1-1", release(1), 2);
+        if let GroupWish::Run { once, .. } = &mut test.wish {
+            *once = Some(vec!["true".to_string()]);
+        }
+        assert_eq!(code(judge(Some(&held), stamp(4, 0), &test)), "release-changed", "servers become no test");
+        let other = GroupSpec { service: model::ServiceName::new("other").unwrap(), ..gone("web-r1-1") };
+        assert_eq!(code(judge(Some(&held), stamp(4, 0), &other)), "release-changed", "nor another service's");
         let tombstone = Declared { stamp: stamp(4, 0), spec: gone("web-r1-1") };
         assert_eq!(code(judge(Some(&tombstone), stamp(5, 0), &run("web-r1-1", release(1), 1))), "group-gone");
         assert_eq!(code(judge(Some(&tombstone), stamp(3, 9), &run("web-r1-1", release(1), 1))), "stale-stamp");
@@ -159,8 +166,9 @@ mod tests {
 
     #[test]
     fn what_cannot_run_is_refused_when_it_is_declared() {
-        let spoil: [fn(&mut model::Release); 8] = [
+        let spoil: [fn(&mut model::Release); 9] = [
             |r| r.user = "65536".to_string(),
+            |r| r.user = "0:65536".to_string(),
             |r| r.run.clear(),
             |r| r.user = "root".to_string(),
             |r| r.drain.signal = "BOOM".to_string(),

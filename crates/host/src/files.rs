@@ -243,7 +243,7 @@ pub fn tell_balancer(keeper: &Keeper, state: &mut State, name: &GroupName) {
     }
 }
 
-fn target_file(state: &State, name: &GroupName, release: Release) -> TargetFile {
+pub fn target_file(state: &State, name: &GroupName, release: Release) -> TargetFile {
     let instances = state.of_group(name).filter(|i| i.is_target());
     let mut targets: Vec<Target> = instances
         .filter_map(|i| Some(Target { id: i.record.id.clone(), addr: i.address()?, draining: i.stage == Stage::Ending }))

@@ -327,6 +327,9 @@ mod tests {
         }
         std::fs::write(a.host().join("network.json"), "{}").unwrap();
         copy(a.root(), b.root());
+        let own = disk::Lock::take(&disk::Place(b.instances().join("web-r1-1-1")).lock(), true).unwrap();
+        assert_eq!(code(open(&b, true)), "in-use", "a server runs out of the copy itself");
+        drop(own);
         assert_eq!(code(open(&b, true)), "Adopted");
         assert!(!b.instances().exists() && !b.host().join("network.json").exists() && !b.run().exists());
         assert!(b.groups().is_dir() && b.store().is_dir() && a.instances().join("web-r1-1-1").is_dir());

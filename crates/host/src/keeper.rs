@@ -60,6 +60,31 @@ pub struct Keeper {
 }
 
 impl Keeper {
+    /// Over what the data directory holds; it has adopted nothing yet.
+    pub fn new(config: Config, network: Network, runtime: PathBuf, tasks: Handle) -> Self {
+        let layout = config.layout;
+        Self {
+            program: config.program,
+            shim_args: config.shim_args,
+            mark: net::mark(&layout),
+            network,
+            runtime,
+            objects: Objects::open(&layout),
+            admit: config.admit,
+            counters: Counters::open(&layout),
+            history: History::open(&layout),
+            uids: Uids::open(&layout, &net::mark(&layout)),
+            tasks,
+            state: Mutex::new(State::default()),
+            declaring: Mutex::new(()),
+            forgetting: Mutex::new(()),
+            nudged: Mutex::new(true),
+            nudge: Condvar::new(),
+            stopped: AtomicBool::new(false),
+            layout,
+        }
+    }
+
     /// A panic elsewhere is a bug, but the state is still the best there is.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -159,7 +184,7 @@ pub fn take_lock(layout: &Layout) -> Result<Lock, Fault> {
 }
 
 fn begin(config: Config) -> Result<(Arc<Keeper>, Lock), Fault> {
-    let layout = config.layout;
+    let layout = config.layout.clone();
     if !nix::unistd::geteuid().is_root() {
         return Err(
             Fault::yours("not-root", "the keeper makes containers, mounts and interfaces, so it must run as root").hint("sudo afresh up")
@@ -171,44 +196,32 @@ fn begin(config: Config) -> Result<(Arc<Keeper>, Lock), Fault> {
             .hint("it must be an absolute path without spaces, commas, colons, quotes and backslashes: it is named in mount options"));
     }
     let lock = take_lock(&layout)?;
-    for dir in [
-        layout.groups(),
-        layout.instances(),
-        sums(&layout),
-        layout.host().join("logs"),
-        layout.targets().join("drained"),
-        crate::mounts::root(&layout),
-        runtime::state(&layout),
-    ] {
-        disk::make_dir(&dir)?;
-    }
+    make_dirs(&layout)?;
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
     std::fs::set_permissions(layout.host(), mode).map_err(|e| disk::at(&layout.host(), "setting its mode", e))?;
     let runtime = runtime::choose(&layout, config.runtime.as_deref())?;
     let network = net::ensure(&layout, config.subnet)?;
     firewall::ensure(&net::mark(&layout), &network.bridge)?;
-    let keeper = Arc::new(Keeper {
-        program: config.program,
-        shim_args: config.shim_args,
-        mark: net::mark(&layout),
-        network,
-        runtime,
-        objects: Objects::open(&layout),
-        admit: config.admit,
-        counters: Counters::open(&layout),
-        history: History::open(&layout),
-        uids: Uids::open(&layout, &net::mark(&layout)),
-        tasks: Handle::current(),
-        state: Mutex::new(State::default()),
-        declaring: Mutex::new(()),
-        forgetting: Mutex::new(()),
-        nudged: Mutex::new(true),
-        nudge: Condvar::new(),
-        stopped: AtomicBool::new(false),
-        layout,
-    });
+    let config = Config { layout, ..config };
+    let keeper = Arc::new(Keeper::new(config, network, runtime, Handle::current()));
     instance::adopt(&keeper);
     Ok((keeper, lock))
+}
+
+/// What the keeper writes into.
+pub fn make_dirs(layout: &Layout) -> Result<(), Fault> {
+    for dir in [
+        layout.groups(),
+        layout.instances(),
+        sums(layout),
+        layout.host().join("logs"),
+        layout.targets().join("drained"),
+        crate::mounts::root(layout),
+        runtime::state(layout),
+    ] {
+        disk::make_dir(&dir)?;
+    }
+    Ok(())
 }
 
 /// What is remembered of groups beside their declarations: one file a group.

@@ -10,6 +10,8 @@ mod cgroup;
 mod command;
 mod counters;
 mod decide;
+#[cfg(test)]
+mod decisions;
 mod declared;
 mod disk;
 mod doctor;

@@ -55,7 +55,7 @@ pub fn pass(keeper: &Arc<Keeper>) -> Duration {
 
 /// Counts each end that nobody asked for, once, on disk. (Quickly written: a power cut ends every instance anyhow, and a sum
 /// that is lost is made good by `read_sum`.)
-fn settle(keeper: &Keeper, state: &mut State, name: &GroupName, now: Instant) {
+pub fn settle(keeper: &Keeper, state: &mut State, name: &GroupName, now: Instant) {
     let there: BTreeSet<u64> = state.of_group(name).map(|i| i.record.number).collect();
     let Some(mut group) = state.groups.remove(name) else { return };
     let before = group.sum.clone();
@@ -176,7 +176,7 @@ fn act(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, now: Instant) 
 }
 
 /// A sick one is ended: it counts as a death, so that whoever watches the group sees that it does not hold.
-fn replace(keeper: &Arc<Keeper>, state: &mut State, id: &InstanceId, now: Instant) {
+pub fn replace(keeper: &Arc<Keeper>, state: &mut State, id: &InstanceId, now: Instant) {
     let Some(one) = state.instances.get(id) else { return };
     let (name, about) = (one.record.group.clone(), one.about());
     let sick = one.sick_ms(now).unwrap_or(0) / 1_000;

@@ -141,7 +141,7 @@ async fn declare(
 }
 
 /// On the disk before it is answered. Declarations come one by one, but nobody who looks waits for the disk.
-fn take(keeper: &Keeper, call: DeclareGroup) -> Result<(), Fault> {
+pub fn take(keeper: &Keeper, call: DeclareGroup) -> Result<(), Fault> {
     let _one_by_one = keeper.declaring();
     let name = call.spec.group.clone();
     let corrupt = |why: &str| Err(Fault::world("corrupt-state", format!("{name}: {why}")).again(false));

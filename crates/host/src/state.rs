@@ -308,34 +308,13 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Ground;
-    use crate::testing::release;
-
-    fn instance() -> Instance {
-        let (id, group) = (model::InstanceId::new("web-r1-1-1").unwrap(), GroupName::new("web-r1-1").unwrap());
-        let folder = std::path::PathBuf::new;
-        let ground = Ground {
-            runtime: folder(),
-            runtime_state: folder(),
-            cgroup: String::new(),
-            image_mount: folder(),
-            artifact_mount: None,
-            mounts: folder(),
-            log: folder(),
-            bridge: String::new(),
-            veth: String::new(),
-            gateway: [198, 18, 0, 1].into(),
-            address: [198, 18, 0, 2].into(),
-            ids: None,
-        };
-        Instance::new(Record { id, group, number: 1, release: release(1), once: None, stamp: None, created: model::Time(0), ground })
-    }
+    use crate::testing::instance;
 
     #[test]
     fn a_server_is_sick_when_it_was_healthy_and_fails_for_long() {
         let begin = Instant::now();
         let at = |ms| begin + Duration::from_millis(ms);
-        let mut one = instance();
+        let mut one = instance(1);
         (one.stage, one.up_since) = (Stage::Up, Some(begin));
         assert_eq!(one.sick_ms(at(decide::NEVER_HEALTHY_MS - 1)), None, "it may be slow to start");
         assert!(one.sick_ms(at(decide::NEVER_HEALTHY_MS)).is_some());
@@ -351,7 +330,7 @@ mod tests {
     #[test]
     fn an_adopted_server_is_unknown_until_its_probes_are_conclusive() {
         let now = Instant::now();
-        let mut one = instance();
+        let mut one = instance(1);
         one.stage = Stage::Up;
         let after = one.record.release.health.unhealthy_after;
         assert!(!one.is_unknown(), "this keeper launched it: it was never healthy before");
@@ -376,7 +355,7 @@ mod tests {
         let name = GroupName::new("web-r1-1").unwrap();
         assert_eq!(state.kept(&name), None);
         for number in 1..=4u64 {
-            let mut one = instance();
+            let mut one = instance(1);
             one.record.id = model::InstanceId::new(format!("web-r1-1-{number}")).unwrap();
             one.record.number = number;
             one.record.stamp = Some(crate::testing::stamp(number % 3, 7));
@@ -391,7 +370,7 @@ mod tests {
     /// A keeper that was killed with -9 comes back while customers are being served: its servers stay known from its first look on.
     #[test]
     fn an_adopted_instance_stays_a_target_while_nobody_follows_it_yet() {
-        let mut one = instance();
+        let mut one = instance(1);
         assert!(!one.is_target(), "it was not launched");
         one.stage = Stage::Launching;
         assert!(!one.is_target(), "its program did not begin");

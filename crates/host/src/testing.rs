@@ -1,6 +1,73 @@
 //! Makers of values for this crate's unit tests.
 
-use model::{Drain, Fence, GroupName, GroupSpec, GroupWish, Health, ImageName, Limits, Release, ServiceName, Stamp};
+use crate::admit::Admit;
+use crate::keeper::{Config, Keeper, make_dirs};
+use crate::net::Network;
+use crate::record::{Ground, Record, Started};
+use crate::state::{Instance, State};
+use model::{
+    Drain, Fence, GroupName, GroupSpec, GroupWish, Health, ImageName, InstanceId, Layout, Limits, Release, ServiceName, Stamp, Time,
+};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A keeper over a directory of its own, with neither a network nor a runtime: it decides and writes, and can launch nothing.
+pub struct TestKeeper {
+    pub keeper: Arc<Keeper>,
+    _tasks: tokio::runtime::Runtime,
+    _dir: tempfile::TempDir,
+}
+
+impl TestKeeper {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        make_dirs(&layout).unwrap();
+        let tasks = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let nowhere = PathBuf::from("/no/such/program");
+        let config = Config {
+            layout,
+            program: nowhere.clone(),
+            shim_args: Vec::new(),
+            subnet: None,
+            runtime: None,
+            admit: Admit::new(|_, _, _| Ok(())),
+        };
+        let network = Network { bridge: "afresh-no".to_string(), subnet: "198.18.7.0/24".parse().unwrap() };
+        let keeper = Arc::new(Keeper::new(config, network, nowhere, tasks.handle().clone()));
+        Self { keeper, _tasks: tasks, _dir: dir }
+    }
+}
+
+/// `web-r1-1-<number>`, written down by a declaration of stamp (1, 1) and not launched.
+pub fn instance(number: u64) -> Instance {
+    let (id, group) = (InstanceId::new(format!("web-r1-1-{number}")).unwrap(), GroupName::new("web-r1-1").unwrap());
+    let ground = Ground {
+        runtime: PathBuf::new(),
+        runtime_state: PathBuf::new(),
+        cgroup: String::new(),
+        image_mount: PathBuf::new(),
+        artifact_mount: None,
+        mounts: PathBuf::new(),
+        log: PathBuf::new(),
+        bridge: String::new(),
+        veth: String::new(),
+        gateway: [198, 18, 7, 1].into(),
+        address: [198, 18, 7, u8::try_from(number + 1).unwrap()].into(),
+        ids: None,
+    };
+    Instance::new(Record { id, group, number, release: release(1), once: None, stamp: Some(stamp(1, 1)), created: Time(0), ground })
+}
+
+pub fn instances(numbers: &[u64]) -> State {
+    let all = numbers.iter().map(|number| instance(*number)).map(|one| (one.record.id.clone(), one));
+    State { instances: all.collect(), ..State::default() }
+}
+
+/// Of no process that lives.
+pub fn started() -> Started {
+    Started { pid: i32::MAX, pid_start: 1, at: Time(0), spent_ms: Vec::new() }
+}
 
 pub fn stamp(fence: u64, seq: u64) -> Stamp {
     Stamp { fence: Fence(fence), seq }

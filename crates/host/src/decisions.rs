@@ -1,0 +1,334 @@
+//! What the keeper decides from its files and its state, tried without root: nothing here launches, mounts or makes an interface.
+
+use crate::decide::Stage;
+use crate::declared::{Declared, Sum};
+use crate::disk;
+use crate::files;
+use crate::keeper::sum_path;
+use crate::reconcile;
+use crate::record::{Ended, Ending};
+use crate::serve;
+use crate::state::{Group, Held, State, Told};
+use crate::testing::{TestKeeper, gone, instances, release, run, stamp, started};
+use ::disk::state::{self as copies, spare};
+use api::host::DeclareGroup;
+use model::{Fault, GroupName, GroupSpec, GroupWish, InstanceId, Stamp, Target, TargetFile, Time};
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+fn name() -> GroupName {
+    GroupName::new("web-r1-1").unwrap()
+}
+
+fn declared(count: u32) -> Declared {
+    Declared { stamp: stamp(3, 5), spec: run("web-r1-1", release(1), count) }
+}
+
+fn count(state: &State) -> Option<u32> {
+    match state.groups[&name()].declared().map(|d| &d.spec.wish) {
+        Some(GroupWish::Run { count, .. }) => Some(*count),
+        _ => None,
+    }
+}
+
+fn spoil(path: &Path, text: &str) {
+    for file in [path.to_path_buf(), spare(path)] {
+        std::fs::write(file, text).unwrap();
+    }
+}
+
+fn is_lost(state: &State) -> bool {
+    matches!(state.groups[&name()].held, Held::Lost { .. })
+}
+
+/// Both copies damaged, missing, or about another group: as many stay as there are, whatever becomes of the file or of them.
+#[test]
+fn a_declaration_that_nobody_can_read_is_kept_as_the_instances_say() {
+    let other = Declared { stamp: stamp(9, 9), spec: gone("web-r9-9") };
+    for case in ["damaged", "missing", "about another"] {
+        let t = TestKeeper::new();
+        let path = t.keeper.layout.group(&name());
+        match case {
+            "damaged" => spoil(&path, "{"),
+            "missing" => {}
+            _ => disk::write_json(&path, &other).unwrap(),
+        }
+        let mut state = instances(&[1, 2, 3]);
+        state.instances.get_mut(&InstanceId::new("web-r1-1-3").unwrap()).unwrap().ending = Some(Ending { at: Time(1) });
+        files::read_groups(&t.keeper, &mut state);
+        assert!(is_lost(&state) && count(&state) == Some(2), "{case}");
+        let seen = state.seen(&name(), Instant::now());
+        assert!(seen.trouble.is_some() && seen.stamp == Some(stamp(1, 1)), "{case}: {seen:?}");
+        // One dies, and the file is damaged in another way.
+        state.instances.pop_first();
+        if case == "damaged" {
+            spoil(&path, "still no json");
+        }
+        files::read_groups(&t.keeper, &mut state);
+        files::verify(&t.keeper, &mut state, Instant::now());
+        assert!(is_lost(&state) && count(&state) == Some(2), "{case}");
+        assert_eq!(t.keeper.counters.now().mended, 0, "{case}: nobody knows what to write");
+        assert_eq!(t.keeper.history.after(0).len(), 1, "{case}: it is told once");
+        disk::write_json(&path, &declared(7)).unwrap();
+        files::read_groups(&t.keeper, &mut state);
+        assert!(!is_lost(&state) && count(&state) == Some(7), "{case}: it was put back");
+    }
+}
+
+#[test]
+fn a_damaged_declaration_of_which_nothing_runs_wants_nothing() {
+    let t = TestKeeper::new();
+    spoil(&t.keeper.layout.group(&name()), "{");
+    let mut state = State::default();
+    files::read_groups(&t.keeper, &mut state);
+    assert!(is_lost(&state) && state.groups[&name()].declared().is_none());
+}
+
+#[test]
+fn one_copy_mends_the_other_and_memory_mends_both() {
+    let t = TestKeeper::new();
+    let path = t.keeper.layout.group(&name());
+    let whole = || {
+        copies::read(&path, 1 << 20, |_| Ok(())).good().is_some() && std::fs::read(&path).unwrap() == std::fs::read(spare(&path)).unwrap()
+    };
+    for copy in [path.clone(), spare(&path)] {
+        disk::write_json(&path, &declared(2)).unwrap();
+        std::fs::write(copy, "{").unwrap();
+        let mut state = State::default();
+        files::read_groups(&t.keeper, &mut state);
+        assert!(count(&state) == Some(2) && whole());
+    }
+    assert_eq!(t.keeper.counters.now().mended, 1, "of the spare nobody is told");
+    let mut state = State::default();
+    files::read_groups(&t.keeper, &mut state);
+    let mut now = Instant::now();
+    for (i, hurt) in ["damaged", "missing", "another"].iter().enumerate() {
+        match *hurt {
+            "damaged" => spoil(&path, "{"),
+            "missing" => copies::remove(&path).unwrap(),
+            _ => disk::write_json(&path, &declared(0)).unwrap(),
+        }
+        files::read_groups(&t.keeper, &mut state);
+        now += Duration::from_secs(3);
+        files::verify(&t.keeper, &mut state, now);
+        assert_eq!(disk::read_json::<Declared>(&path).good(), Some(declared(2)), "{hurt}");
+        assert!(count(&state) == Some(2) && whole(), "{hurt}");
+        assert_eq!(t.keeper.counters.now().mended, 2 + i as u64, "{hurt}");
+    }
+    let before = copies::Mark::of(&path);
+    files::verify(&t.keeper, &mut state, now + Duration::from_secs(3));
+    assert_eq!(copies::Mark::of(&path), before, "what is whole is not written");
+}
+
+/// Numbers are never given twice: where nobody knows the last one, it is begun far behind all that are in sight.
+#[test]
+fn a_lost_sum_begins_behind_every_number_in_sight() {
+    let t = TestKeeper::new();
+    let sum = |state: &mut State| {
+        state.groups.clear();
+        files::read_group(&t.keeper, state, &name());
+        state.groups[&name()].sum.clone()
+    };
+    disk::write_json(&t.keeper.layout.group(&name()), &declared(2)).unwrap();
+    let path = sum_path(&t.keeper.layout, &name());
+    assert_eq!(sum(&mut State::default()), Sum::default(), "a new group");
+    let kept = Sum { last: 7, deaths: 2, counted: vec![3], proven: true };
+    disk::write_json(&path, &kept).unwrap();
+    assert_eq!(sum(&mut instances(&[9])), kept);
+    copies::remove(&path).unwrap();
+    assert_eq!(sum(&mut instances(&[4, 9])).last, 9);
+    let logs = t.keeper.layout.host().join("logs");
+    std::fs::write(logs.join("web-r1-1-41.log"), "").unwrap();
+    std::fs::write(logs.join("web-r1-12-99.log"), "").unwrap();
+    assert_eq!(sum(&mut instances(&[4, 9])).last, 41, "a log is the last sign of it");
+    spoil(&path, "{");
+    assert_eq!(sum(&mut instances(&[4, 9])).last, 1_041);
+}
+
+fn target(t: &TestKeeper) -> Option<TargetFile> {
+    disk::read_json(&t.keeper.layout.target(&name())).good()
+}
+
+fn names(file: &TargetFile) -> Vec<(&str, bool)> {
+    file.targets.iter().map(|t| (t.id.as_str(), t.draining)).collect()
+}
+
+#[test]
+fn the_balancer_is_told_of_who_runs_and_nobody_is_taken_out_by_absence() {
+    let t = TestKeeper::new();
+    let path = t.keeper.layout.target(&name());
+    let mut state = instances(&[1, 2, 3, 4]);
+    for (one, stage) in state.instances.values_mut().zip([Stage::Up, Stage::Ending, Stage::Dead, Stage::Intended]) {
+        one.stage = stage;
+        one.started = (stage != Stage::Intended).then(started);
+    }
+    state.groups.insert(name(), Group::new(Held::Good(declared(4)), Sum::default()));
+    // One that nobody can follow: the balancer goes on with it as it was told last.
+    let id = InstanceId::new("web-r1-1-9").unwrap();
+    let stray = Target { id: id.clone(), addr: "198.18.7.99:8080".parse().unwrap(), draining: false };
+    let told = TargetFile { targets: vec![stray], ..files::target_file(&state, &name(), release(1)) };
+    disk::write_json(&path, &told).unwrap();
+    t.keeper.state().instances.clear();
+    files::stray(&t.keeper, id.to_string(), "it is damaged".to_string());
+    state.strays = std::mem::take(&mut t.keeper.state().strays);
+    files::tell_balancer(&t.keeper, &mut state, &name());
+    let file = target(&t).unwrap();
+    assert_eq!(names(&file), [("web-r1-1-1", false), ("web-r1-1-2", true), ("web-r1-1-9", false)]);
+    assert!(state.addresses().contains(&[198, 18, 7, 99].into()), "nobody else gets its address");
+    let mark = copies::Mark::of(&path);
+    files::tell_balancer(&t.keeper, &mut state, &name());
+    assert_eq!(copies::Mark::of(&path), mark, "told twice, written once");
+    spoil(&path, "{");
+    files::tell_balancer(&t.keeper, &mut state, &name());
+    assert_eq!((target(&t).as_ref(), t.keeper.counters.now().mended), (Some(&file), 1));
+    // The group is gone, and all of it: the file names nobody, and is removed long after.
+    state.instances.clear();
+    state.strays.clear();
+    state.groups.get_mut(&name()).unwrap().held = Held::Good(Declared { stamp: stamp(4, 0), spec: gone("web-r1-1") });
+    files::tell_balancer(&t.keeper, &mut state, &name());
+    assert_eq!(target(&t).map(|file| file.targets.len()), Some(0));
+    files::tell_balancer(&t.keeper, &mut state, &name());
+    assert!(path.exists() && state.groups[&name()].told != Told::Nothing);
+    let old = SystemTime::now() - Duration::from_secs(601);
+    std::fs::File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+    files::tell_balancer(&t.keeper, &mut state, &name());
+    assert!(!path.exists() && !spare(&path).exists() && state.groups[&name()].told == Told::Nothing);
+}
+
+fn code(result: Result<(), Fault>) -> String {
+    result.err().map_or_else(String::new, |fault| fault.code)
+}
+
+fn take(t: &TestKeeper, stamp: Stamp, spec: &GroupSpec) -> String {
+    code(serve::take(&t.keeper, DeclareGroup { stamp, spec: spec.clone() }))
+}
+
+#[test]
+fn a_lost_declaration_is_still_fenced_and_a_lost_tombstone_is_no_free_name() {
+    let t = TestKeeper::new();
+    let path = t.keeper.layout.group(&name());
+    spoil(&path, "{");
+    let run = |count| run("web-r1-1", release(1), count);
+    // Nobody has read it yet, then somebody has; nothing of it runs.
+    for read in [false, true] {
+        if read {
+            files::read_groups(&t.keeper, &mut t.keeper.state());
+        }
+        assert_eq!(take(&t, stamp(9, 9), &run(1)), "corrupt-state", "it may have been a tombstone");
+    }
+    assert_eq!(take(&t, stamp(9, 9), &gone("web-r1-1")), "", "that it is gone may always be said");
+    assert_eq!(take(&t, stamp(9, 10), &run(1)), "group-gone");
+    // Its instances are there: their stamp (1, 1) is the least that it can have been.
+    for missing in [false, true] {
+        let t = TestKeeper::new();
+        let path = t.keeper.layout.group(&name());
+        if !missing {
+            spoil(&path, "{");
+        }
+        *t.keeper.state() = instances(&[1, 2]);
+        assert_eq!(take(&t, stamp(1, 0), &run(2)), "stale-stamp", "missing: {missing}");
+        assert_eq!(take(&t, stamp(1, 1), &run(2)), "", "what is known is taken, and written again");
+        assert_eq!(disk::read_json::<Declared>(&path).good().map(|d| d.stamp), Some(stamp(1, 1)), "missing: {missing}");
+        assert_eq!(take(&t, stamp(1, 2), &crate::testing::run("web-r1-1", release(2), 2)), "release-changed");
+        assert_eq!(take(&t, stamp(1, 2), &run(5)), "");
+        assert_eq!(take(&t, stamp(1, 1), &run(2)), "stale-stamp");
+    }
+}
+
+/// An end that nobody asked for counts once, also for the next keeper; one that was asked for, or a test's, does not.
+#[test]
+fn deaths_are_counted_once_and_only_those_that_nobody_asked_for() {
+    let t = TestKeeper::new();
+    let mut state = instances(&[1, 2, 3, 4]);
+    state.groups.insert(name(), Group::new(Held::Good(declared(4)), Sum::default()));
+    for one in state.instances.values_mut() {
+        (one.stage, one.ended) = (Stage::Dead, Some(Ended::new(1, None)));
+    }
+    let mut all = state.instances.values_mut();
+    all.next().unwrap();
+    all.next().unwrap().ending = Some(Ending { at: Time(1) });
+    all.next().unwrap().record.once = Some(Vec::new());
+    all.next().unwrap().stage = Stage::Removing;
+    let now = Instant::now();
+    reconcile::settle(&t.keeper, &mut state, &name(), now);
+    reconcile::settle(&t.keeper, &mut state, &name(), now);
+    let sum = state.groups[&name()].sum.clone();
+    assert_eq!((sum.deaths, sum.counted.clone(), t.keeper.counters.now().deaths), (1, vec![1], 1));
+    assert!(state.groups[&name()].not_before.is_some_and(|at| at > now), "the next launch waits");
+    assert_eq!(disk::read_json::<Sum>(&sum_path(&t.keeper.layout, &name())).good(), Some(sum.clone()));
+    // The next keeper finds the same directory.
+    state.instances.values_mut().for_each(|one| one.settled = false);
+    reconcile::settle(&t.keeper, &mut state, &name(), now);
+    assert_eq!(state.groups[&name()].sum.deaths, 1);
+    // It is gone: its number is forgotten.
+    state.instances.pop_first();
+    reconcile::settle(&t.keeper, &mut state, &name(), now);
+    assert_eq!(state.groups[&name()].sum.counted, [0; 0]);
+}
+
+#[test]
+fn a_replacement_counts_as_a_death_and_only_a_proven_group_has_sick_ones() {
+    let t = TestKeeper::new();
+    let now = Instant::now();
+    let mut state = instances(&[1]);
+    state.groups.insert(name(), Group::new(Held::Good(declared(1)), Sum::default()));
+    let id = InstanceId::new("web-r1-1-1").unwrap();
+    let one = state.instances.get_mut(&id).unwrap();
+    (one.stage, one.was_healthy) = (Stage::Up, true);
+    (0..9).for_each(|_| one.pulse.take(false, 3, now));
+    let later = now + Duration::from_secs(61);
+    assert!(state.instances[&id].sick_ms(later).is_some());
+    assert!(!state.there(&name(), later)[0].sick, "the rotation's to judge");
+    state.groups.get_mut(&name()).unwrap().sum.proven = true;
+    assert!(state.there(&name(), later)[0].sick);
+    state.instances.get_mut(&id).unwrap().record.once = Some(Vec::new());
+    assert!(!state.there(&name(), later)[0].sick, "a test is never replaced");
+    state.instances.get_mut(&id).unwrap().record.once = None;
+    std::fs::create_dir_all(t.keeper.layout.instance(&id)).unwrap();
+    reconcile::replace(&t.keeper, &mut state, &id, later);
+    assert_eq!((state.groups[&name()].sum.deaths, t.keeper.counters.now().replaced), (1, 1));
+    assert_eq!(state.instances[&id].stage, Stage::Ending);
+    assert_eq!(disk::read_json::<Sum>(&sum_path(&t.keeper.layout, &name())).good().map(|sum| sum.deaths), Some(1));
+}
+
+#[test]
+fn what_somebody_may_need_is_in_use() {
+    let mut state = instances(&[1, 2]);
+    let (first, release) = (InstanceId::new("web-r1-1-1").unwrap(), release(1));
+    let (image, code) = (release.image.hex().to_string(), release.artifact.clone().unwrap().hex().to_string());
+    for object in [&image, &code] {
+        assert!(state.uses(object, None) && state.uses(object, Some(&first)), "the other one needs it");
+    }
+    assert!(!state.uses("00", None));
+    state.instances.pop_last();
+    assert!(state.uses(&image, None) && !state.uses(&image, Some(&first)));
+    state.groups.insert(name(), Group::new(Held::Good(declared(0)), Sum::default()));
+    assert!(state.uses(&image, Some(&first)), "declared, and none is there yet");
+    state.groups.insert(name(), Group::new(Held::Good(Declared { stamp: stamp(4, 0), spec: gone("web-r1-1") }), Sum::default()));
+    assert!(!state.uses(&image, Some(&first)));
+}
+
+#[test]
+fn the_pauses_between_replacements_grow_and_are_forgotten_in_half_an_hour() {
+    let mut group = Group::new(Held::Good(declared(1)), Sum::default());
+    let begin = Instant::now();
+    let mut pause = |after_s| {
+        let now = begin + Duration::from_secs(after_s);
+        group.slow_cures(now);
+        (group.no_cure_before.unwrap() - now).as_secs()
+    };
+    assert_eq!([pause(0), pause(10), pause(20), pause(1_820), pause(3_700)], [2, 4, 8, 16, 2]);
+}
+
+/// The backoff of a group whose servers die as they begin, and what ends it.
+#[test]
+fn a_long_life_ends_the_backoff() {
+    let mut group = Group::new(Held::Good(declared(1)), Sum::default());
+    let begin = Instant::now();
+    let mut wait = |at_ms, lived_ms| {
+        let now = begin + Duration::from_millis(at_ms);
+        group.slow_down(lived_ms, now);
+        (group.not_before.unwrap() - now).as_millis()
+    };
+    assert_eq!([wait(0, 5), wait(10, 5), wait(300, 5), wait(900, 20_000), wait(2_000, 5)], [100, 100, 200, 0, 100]);
+}
