@@ -279,13 +279,13 @@ mod tests {
 
     #[test]
     fn a_test_runs_once() {
-        let wanted = Some(Wanted { count: 1, once: true, ready: true, ..Wanted::default() });
+        let test = |count| Some(Wanted { count, once: true, ready: true, ..Wanted::default() });
+        let wanted = test(1);
         assert_eq!(words(wanted, &[]), ["create 1"]);
         assert_eq!(words(wanted, &[(1, Up, false)]), [""; 0]);
         assert_eq!(words(wanted, &[(1, Dead, false)]), [""; 0]);
         assert_eq!(words(None, &[(1, Dead, false)]), ["remove 1"]);
-        let over = Some(Wanted { count: 0, ..wanted.unwrap() });
-        assert_eq!(words(over, &[(1, Dead, false)]), ["remove 1"]);
+        assert_eq!(words(test(0), &[(1, Dead, false)]), ["remove 1"]);
     }
 
     /// Whatever is there, the acts bring the count to what is wished, never touch an instance twice, and repeating settles.
