@@ -13,7 +13,8 @@ pub struct Context {
     pub json: bool,
     pub reason: Option<String>,
     pub remote: Option<String>,
-    pub token_file: Option<PathBuf>,
+    /// For a control plane over TCP.
+    pub token: String,
 }
 
 impl Context {
@@ -27,13 +28,24 @@ impl Context {
             json: global.json,
             reason: global.reason.clone(),
             remote: global.api.clone(),
-            token_file: global.api_token.clone(),
+            token: String::new(),
         }
+    }
+
+    /// Reads the token's file, once and before anything is done: what is wrong with it says more than a refusal of the control plane.
+    pub fn with_token(mut self, file: Option<&Path>) -> Result<Self, (Self, Failure)> {
+        let is_tcp = self.remote.as_ref().is_some_and(|address| !address.contains('/'));
+        match file.filter(|_| is_tcp).map(server::read_token) {
+            None => {}
+            Some(Ok(token)) => self.token = token,
+            Some(Err(fault)) => return Err((self, fault.into())),
+        }
+        Ok(self)
     }
 
     /// Of a data directory on this machine.
     pub fn over(file: PathBuf, layout: Layout, json: bool) -> Self {
-        Self { file, layout, json, reason: None, remote: None, token_file: None }
+        Self { file, layout, json, reason: None, remote: None, token: String::new() }
     }
 
     pub fn data_dir(&self) -> &Path {
@@ -46,17 +58,22 @@ impl Context {
             None => Client::unix(self.layout.api_socket()),
             Some(path) if path.contains('/') => Client::unix(path),
             // Without a file there is no token, and the control plane's answer says so.
-            Some(address) => Client::tcp(address, self.token_file.as_ref().and_then(|f| server::read_token(f).ok()).unwrap_or_default()),
+            Some(address) => Client::tcp(address, &self.token),
         };
         client.reason(self.reason.clone())
     }
 
-    /// The token's file is read once before anything is done: what is wrong with it says more than a refusal of the control plane.
-    pub fn check_token(&self) -> Result<(), Failure> {
-        match (&self.remote, &self.token_file) {
-            (Some(address), Some(file)) if !address.contains('/') => Ok(server::read_token(file).map(drop)?),
-            _ => Ok(()),
-        }
+    /// For what is done in the data directory of this machine, whatever control plane is named.
+    pub fn must_be_local(&self, what: &str) -> Result<(), Fault> {
+        let Some(remote) = &self.remote else { return Ok(()) };
+        Err(Fault::yours("not-remote", format!("{what} works in a data directory of this machine, not over the API of {remote}"))
+            .hint("leave --api out (and AFRESH_API), or run it on the host itself; --data-dir names the directory"))
+    }
+
+    /// The image store. A data directory that is made by this is marked as one of Afresh's, and closed to others.
+    pub fn images(&self) -> Result<image::Store, Fault> {
+        crate::processes::folders::store(&self.layout)?;
+        image::Store::open(&self.layout)
     }
 
     /// Runs one future to its end on a small runtime: what a verb needs, and no more.
@@ -85,6 +102,9 @@ impl Context {
             let fault = failure::io("cannot read", &self.file, &e);
             match e.kind() {
                 std::io::ErrorKind::NotFound => fault.hint("name the service file with -f FILE").into(),
+                std::io::ErrorKind::IsADirectory => {
+                    Fault::yours("bad-file", fault.message).hint("name the service file in it: -f DIR/afresh.hcl").into()
+                }
                 std::io::ErrorKind::InvalidData => Fault::yours("bad-file", fault.message).hint("a service file is UTF-8 text").into(),
                 _ => fault.into(),
             }

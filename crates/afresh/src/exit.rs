@@ -1,5 +1,6 @@
 //! Exit codes: the one place where they are decided and described.
 
+use api::control::RotationStatus;
 use model::{Blame, Fault, Verdict};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,7 +20,7 @@ pub enum Exit {
 /// Ends the help of `afresh` itself. The README has the same table.
 pub const HELP: &str = "\
 Exit codes:
-  0  succeeded; a deploy: promoted
+  0  succeeded; a deploy: promoted, and what it removes is removed
   1  our fault: a bug in Afresh
   2  bad input: a flag, a file, a name
   3  not yet (step check; a deploy that was left running)
@@ -65,6 +66,14 @@ pub fn of_verdict(verdict: Verdict) -> Exit {
         Verdict::Promoted => Exit::Succeeded,
         Verdict::Returned => Exit::Returned,
         Verdict::Stopped => Exit::Partial,
+    }
+}
+
+/// What the exit code counts: a removal that came to its end did what was asked for.
+pub fn verdict_of(rotation: &RotationStatus) -> Option<Verdict> {
+    match rotation.verdict {
+        Some(Verdict::Returned) if rotation.removes => Some(Verdict::Promoted),
+        verdict => verdict,
     }
 }
 

@@ -28,13 +28,17 @@ pub fn main() -> ExitCode {
     if matches!(cli.verb, cli::Verb::Up(_)) && given.is_symlink() {
         show::note(format!("{} is a symbolic link: the data directory is {}", given.display(), context.data_dir().display()));
     }
-    let exit = match context.check_token().and_then(|()| cli.verb.run(&context)) {
-        Ok(exit) => exit,
-        Err(failure) => {
-            failure.print(&context);
-            failure.exit()
+    let (context, ended) = match context.with_token(cli.global.api_token.as_deref()) {
+        Ok(context) => {
+            let ended = cli.verb.run(&context);
+            (context, ended)
         }
+        Err((context, failure)) => (context, Err(failure)),
     };
+    let exit = ended.unwrap_or_else(|failure| {
+        failure.print(&context);
+        failure.exit()
+    });
     show::flush();
     ExitCode::from(exit as u8)
 }

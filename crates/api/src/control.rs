@@ -30,7 +30,7 @@
 //! | GET /v1/tokens | -> `Vec<TokenRow>` |
 //! | POST /v1/tokens | [`TokenRequest`] -> [`TokenMade`] |
 //! | POST /v1/tokens/revoke | [`TokenRevoke`] -> `{}` |
-//! | GET /v1/audit?limit= | -> `Vec<AuditLine>`, oldest first |
+//! | GET /v1/audit?limit=&refused= | -> `Vec<AuditLine>`, the newest, oldest first |
 //!
 //! Who calls is known from the connection: a token, or the uid at the other end of a Unix socket. No body says it. Why somebody calls may
 //! stand in the header [`REASON`], on one line; the journal and the audit have it.
@@ -40,7 +40,7 @@ use model::{
     Standing, Step, Time, Verdict,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The header with the caller's reason.
 pub const REASON: &str = "afresh-reason";
@@ -57,9 +57,13 @@ pub struct DeployRequest {
     /// Deploy this earlier release again instead of making a new one.
     #[serde(default)]
     pub release: Option<u64>,
-    /// Services that the file does not name any more and that are drained and retired: as the plan showed them, and somebody agreed.
+    /// Services to remove, each by its name: drained and retired. The file must not name them. What another file deployed is therefore
+    /// removed only by somebody who names it.
     #[serde(default)]
     pub remove: Vec<ServiceName>,
+    /// For a plan alone: digests in `images` that stand for images that a deploy would bake first.
+    #[serde(default)]
+    pub unbaked: BTreeSet<Digest>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,7 +77,8 @@ pub struct RollbackRequest {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlanAnswer {
     pub rotations: Vec<PlannedRotation>,
-    /// Services that run and that the file does not name. A deploy removes those of them that it names.
+    /// Services that run and that the file does not name: another file's, or blocks that were deleted. Those that the request removes
+    /// have a plan.
     #[serde(default)]
     pub removals: Vec<Removal>,
     /// What somebody should know before.
@@ -85,6 +90,9 @@ pub struct PlanAnswer {
 pub struct Removal {
     pub service: ServiceName,
     pub standing: Standing,
+    /// None: the request does not name it, and it is left as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Plan>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,6 +127,9 @@ pub struct Opened {
     /// Services that the file does not name and that were left as they are.
     #[serde(default)]
     pub left: Vec<ServiceName>,
+    /// Of a rollback: what somebody should know of the release that comes back.
+    #[serde(default)]
+    pub notes: Vec<PlanNote>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,6 +159,9 @@ pub struct RotationStatus {
     pub service: ServiceName,
     pub from: Option<Standing>,
     pub to: Standing,
+    /// It was opened to remove the service: verdict `returned` means that it is removed.
+    #[serde(default)]
+    pub removes: bool,
     pub opened: Time,
     pub closed: Option<Time>,
     pub direction: Direction,
@@ -164,6 +178,11 @@ pub struct RotationStatus {
     pub why: String,
     pub census: Option<Census>,
     pub events: u64,
+}
+
+/// Whether a rotation was opened to remove its service. A rotation that rolls back was opened forward.
+pub fn is_removal(opened: &model::Opened) -> bool {
+    opened.from.is_none() && opened.plan.direction == Direction::Back
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use crate::inventory::Comparison;
 use crate::parts::Parts;
 use crate::ports::{Images, WallClock};
 use api::control::Waiting;
-use model::{Fault, RotationId, Time};
+use model::{Fault, RotationId, ServiceName, Time};
 use rotation::{Clock, Rotation, World};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -115,11 +115,10 @@ impl App {
         self.waits().remove(rotation);
     }
 
-    /// What somebody must see to, as `health` and `status` show it.
-    pub fn troubles(&self) -> Vec<String> {
-        let mut troubles = self.comparison.troubles();
-        troubles.extend(self.parts.troubles());
-        troubles
+    /// What somebody must see to, as `health` and `status` show it: of one service, or of none in particular.
+    pub fn troubles(&self, is_for: impl Fn(Option<&ServiceName>) -> bool) -> Vec<String> {
+        let all = self.comparison.troubles().into_iter().map(|(service, text)| (Some(service), text)).chain(self.parts.troubles());
+        all.filter(|(service, _)| is_for(service.as_ref())).map(|(_, text)| text).collect()
     }
 
     pub fn stop(&self) {

@@ -7,9 +7,9 @@ use crate::look;
 use crate::notes;
 use crate::removal;
 use crate::wish::{self, Wish};
-use api::control::{DeployRequest, Opened, PlanAnswer, PlannedRotation, Removal, RollbackRequest};
+use api::control::{DeployRequest, Opened, PlanAnswer, PlanNote, PlannedRotation, Removal, RollbackRequest};
 use model::{
-    Direction, Event, Fault, GroupName, Opened as Opening, Plan, Release, RolloutId, RolloutPlan, RotationId, ServiceName, ServiceSpec,
+    Digest, Direction, Event, Fault, GroupName, Opened as Opening, Plan, Release, RolloutId, RolloutPlan, RotationId, ServiceName, ServiceSpec,
     Standing, Step, TierName, Time, View, WishSeen,
 };
 use rotation::Intent;
@@ -164,9 +164,16 @@ pub fn plan(app: &App, caller: &Caller, request: &DeployRequest) -> Result<PlanA
     let tiers = wishes(app, caller, request)?;
     retrying(|| {
         let looked = look_at_all(app, &tiers)?;
-        let removals = removals(app, request)?.into_iter().filter(|r| caller.sees(&r.service)).collect();
-        let answer = app.store.pretend(|tx| rehearse(tx, &tiers, &looked, &asked(caller, request, app.now())))?;
-        Ok(PlanAnswer { removals, ..answer })
+        let (candidates, going) = going(app, request)?;
+        let asked = asked(caller, request, app.now());
+        app.store.pretend(|tx| {
+            let mut answer = rehearse(tx, &tiers, &looked, &asked)?;
+            for candidate in candidates.iter().filter(|c| caller.sees(&c.service)) {
+                let plan = going.get(&candidate.service).map(|looked| rehearse_removal(tx, &candidate.service, looked, &asked)).transpose()?;
+                answer.removals.push(Removal { plan, ..candidate.clone() });
+            }
+            Ok(answer)
+        })
     })
 }
 
@@ -184,9 +191,7 @@ fn rehearse(
             let release = tx.put_release(&wish.release, asked.at)?.release;
             notes.extend(notes::of(tx, wish, &release)?);
             let Some(id) = open(tx, &looked[&wish.spec.name], wish, asked)? else { continue };
-            let Some(Event::Opened(opened)) = tx.lines(&id, 0)?.into_iter().next().map(|l| l.event) else {
-                return Err(Fault::ours("no-opening", format!("{id} has no first line")));
-            };
+            let opened = opening(tx, &id)?;
             let service = wish.spec.name.clone();
             rotations.push(PlannedRotation { service, tier: tier.clone(), from: opened.from, to: opened.to, plan: opened.plan });
         }
@@ -194,18 +199,30 @@ fn rehearse(
     Ok(PlanAnswer { rotations, notes, removals: Vec::new() })
 }
 
+fn rehearse_removal(tx: &Tx<'_>, service: &ServiceName, looked: &Looked, asked: &Asked<'_>) -> Result<Plan, Fault> {
+    let id = removal::open(tx, service, looked, asked)?;
+    Ok(opening(tx, &id)?.plan)
+}
+
+fn opening(tx: &Tx<'_>, id: &RotationId) -> Result<Opening, Fault> {
+    match tx.first_line(id)?.map(|line| line.event) {
+        Some(Event::Opened(opened)) => Ok(opened),
+        _ => Err(Fault::ours("no-opening", format!("{id} has no first line"))),
+    }
+}
+
 pub fn deploy(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Opened, Fault> {
+    if !request.unbaked.is_empty() {
+        return Err(Fault::yours("bad-request", "an image that is not baked yet can be planned with, not deployed").hint("`afresh bake` makes it"));
+    }
     let _alone = app.desk();
     let tiers = wishes(app, caller, request)?;
-    request.remove.iter().try_for_each(|service| caller.must_deploy(service, None, false))?;
     let asked = asked(caller, request, app.now());
     let opened = retrying(|| {
         let looked = look_at_all(app, &tiers)?;
         let planned = app.store.pretend(|tx| rehearse(tx, &tiers, &looked, &asked))?;
         let changed: BTreeSet<ServiceName> = planned.rotations.into_iter().map(|r| r.service).collect();
-        let candidates = removals(app, request)?;
-        removal::must_be_candidates(&candidates, &request.remove)?;
-        let going = request.remove.iter().map(|s| Ok((s.clone(), look_at(app, s, true)?))).collect::<Result<BTreeMap<_, _>, Fault>>()?;
+        let (candidates, going) = going(app, request)?;
         app.store.write(|tx| {
             let mut answer = match &request.service {
                 Some(_) => begin_one(tx, &tiers, &looked, &asked)?,
@@ -222,9 +239,13 @@ pub fn deploy(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Ope
     Ok(opened)
 }
 
-/// Of a deploy of the whole file; one service's deploy is about no other.
-fn removals(app: &App, request: &DeployRequest) -> Result<Vec<Removal>, Fault> {
-    if request.service.is_some() { Ok(Vec::new()) } else { app.store.read(|r| removal::candidates(r, &request.file)) }
+/// What could be removed, and what the request removes of it. A deploy of one service is about no other.
+fn going(app: &App, request: &DeployRequest) -> Result<(Vec<Removal>, BTreeMap<ServiceName, Looked>), Fault> {
+    let candidates =
+        if request.service.is_some() { Vec::new() } else { app.store.browse(|r| removal::candidates(r, &request.file))? };
+    removal::must_be_candidates(&candidates, &request.remove)?;
+    let going = request.remove.iter().map(|s| Ok((s.clone(), look_at(app, s, true)?))).collect::<Result<_, Fault>>()?;
+    Ok((candidates, going))
 }
 
 fn begin_one(
@@ -306,17 +327,19 @@ fn wishes(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Vec<(Ti
     let all: Vec<&Wish> = tiers.iter().flat_map(|(_, wishes)| wishes).collect();
     for wish in &all {
         access::deploy(app, caller, &wish.spec)?;
-        access::release(app, caller, &wish.release)?;
+        access::release(app, caller, &wish.release, &request.unbaked)?;
     }
     access::recipes(app, caller, &request.file)?;
-    must_be_admitted(app, &all)?;
+    request.remove.iter().try_for_each(|service| caller.must_deploy(service, None, false))?;
+    must_be_free_to_listen(app, &all)?;
+    all.iter().try_for_each(|wish| must_be_there(app, &wish.release, &request.unbaked))?;
     Ok(tiers)
 }
 
 /// What must hold when a rotation is opened: nobody else has the listener, and what the release names is there and may be used.
 pub fn must_be_admitted(app: &App, wishes: &[&Wish]) -> Result<(), Fault> {
     must_be_free_to_listen(app, wishes)?;
-    wishes.iter().try_for_each(|wish| must_be_there(app, &wish.release))
+    wishes.iter().try_for_each(|wish| must_be_there(app, &wish.release, &BTreeSet::new()))
 }
 
 fn release_of(app: &App, service: &ServiceName, number: u64) -> Result<Release, Fault> {
@@ -326,10 +349,11 @@ fn release_of(app: &App, service: &ServiceName, number: u64) -> Result<Release, 
     })
 }
 
-fn must_be_there(app: &App, release: &Release) -> Result<(), Fault> {
+/// `unbaked`: images that a plan may name although they are not made yet.
+fn must_be_there(app: &App, release: &Release, unbaked: &BTreeSet<Digest>) -> Result<(), Fault> {
     crate::upkeep::refuse(app, release)?;
     let label = &release.service;
-    if !app.images.has(&release.image)? {
+    if !unbaked.contains(&release.image) && !app.images.has(&release.image)? {
         let told = format!("{label}: image {} ({}) is not in the store, or not whole", release.image_name, release.image.short());
         return Err(Fault::yours("image-missing", told).hint(format!("`afresh bake {}` makes it", release.image_name)));
     }
@@ -343,7 +367,7 @@ fn must_be_there(app: &App, release: &Release) -> Result<(), Fault> {
 }
 
 fn must_be_free_to_listen(app: &App, wishes: &[&Wish]) -> Result<(), Fault> {
-    let others = app.store.read(|r| {
+    let others = app.store.browse(|r| {
         let mut others = Vec::new();
         for row in r.services()? {
             if wishes.iter().all(|w| w.spec.name != row.spec.name) {
@@ -380,9 +404,10 @@ pub fn rollback(app: &App, caller: &Caller, request: &RollbackRequest) -> Result
         // Parked: what served before that comes back.
         (None, Some((standing, _))) => standing.release.clone(),
         (None, None) => {
-            let stood = app.store.read(|r| r.stood(service, 2))?;
+            let (active, stood) = app.store.read(|r| Ok((r.standing(service)?, r.stood(service, 2)?)))?;
             let none = || Fault::yours("nothing-before", format!("{service}: no other release stood before the one that stands"));
-            stood.into_iter().nth(1).map(|s| s.release).ok_or_else(none)?
+            // Of a service that was removed, the one that served last.
+            stood.into_iter().nth(usize::from(active.is_some())).map(|s| s.release).ok_or_else(none)?
         }
     };
     let count = served.map_or(row.spec.count, |(_, count)| count);
@@ -391,13 +416,16 @@ pub fn rollback(app: &App, caller: &Caller, request: &RollbackRequest) -> Result
     must_be_admitted(app, &[&wish])?;
     let why = format!("rollback to r{}, asked for by {}", wish.release.number, caller.signed());
     let asked = Asked { why, by: caller.name(), at: app.now(), rollout: None, always: false };
+    let rolled_back = app.store.read(|r| notes::rolled_back(r, service, &wish.release))?;
+    let doubt = crate::upkeep::doubt(app, &wish.release)?.map(|text| PlanNote { service: service.clone(), at: None, text });
     let opened = retrying(|| {
         let looked = look_at(app, service, wish.release.route.is_some())?;
         app.store.write(|tx| open(tx, &looked, &wish, &asked))
     })?;
     app.bell.ring();
+    let notes = rolled_back.into_iter().chain(doubt).collect();
     Ok(match opened {
-        Some(id) => Opened { rotations: vec![id], ..Opened::default() },
+        Some(id) => Opened { rotations: vec![id], notes, ..Opened::default() },
         None => Opened { unchanged: vec![service.clone()], ..Opened::default() },
     })
 }

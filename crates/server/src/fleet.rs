@@ -4,7 +4,9 @@
 use crate::app::App;
 use api::Client;
 use api::fleet::{ALARMS, Alarm, HAPPENED, Happened};
-use model::{Fault, Layout};
+use crate::{blocking, look};
+use model::{Fault, InstanceState, Layout, ServiceName, WishSeen};
+use std::sync::Arc;
 use std::time::Duration;
 
 const WITHIN: Duration = Duration::from_secs(3);
@@ -26,7 +28,7 @@ pub async fn happened(app: &App, after: u64) -> Result<Vec<Happened>, Fault> {
 }
 
 pub async fn alarms(app: &App) -> Vec<Alarm> {
-    let mut alarms: Vec<Alarm> = app.troubles().into_iter().map(|why| Alarm::new("control-plane", None, why)).collect();
+    let mut alarms: Vec<Alarm> = app.troubles(|_| true).into_iter().map(|why| Alarm::new("control-plane", None, why)).collect();
     let (keeper, balancer) = tokio::join!(app.fleet.keeper.get::<Vec<Alarm>>(ALARMS), app.fleet.balancer.get::<Vec<Alarm>>(ALARMS));
     for (who, goes_on, said) in [
         ("keeper", "servers run on, and none that dies is replaced", keeper),
@@ -41,4 +43,37 @@ pub async fn alarms(app: &App) -> Vec<Alarm> {
         }
     }
     alarms
+}
+
+/// What happened stays an alarm for a while; where it is over, its text says so.
+pub async fn tell_recovery(app: &Arc<App>, alarms: &mut Vec<Alarm>) {
+    let over = |alarm: &Alarm| matches!(alarm.code.as_str(), "died" | "oom-killed" | "oom-inside" | "replaced");
+    if !alarms.iter().any(over) {
+        return;
+    }
+    let (app, mut told) = (app.clone(), alarms.clone());
+    let work = move || {
+        for alarm in told.iter_mut().filter(|alarm| over(alarm)) {
+            // A service that cannot be looked at is not whole.
+            let healthy = alarm.service.as_ref().and_then(|service| healthy_for(&app, service).ok().flatten());
+            if let Some((count, ms)) = healthy {
+                alarm.text.push_str(&format!("; all {count} of its servers are healthy again, for {} s", ms / 1_000));
+            }
+        }
+        Ok(told)
+    };
+    if let Ok(told) = blocking(work).await {
+        *alarms = told;
+    }
+}
+
+/// How many servers the active group has, and for how long all of them have been healthy. None: some are not, or a rotation is open.
+fn healthy_for(app: &App, service: &ServiceName) -> Result<Option<(u32, u64)>, Fault> {
+    let Some(now) = app.store.browse(|r| r.now(service))?.filter(|now| now.open.is_none()) else { return Ok(None) };
+    let view = look::view(app, service, &now.known, false)?;
+    let Some(group) = now.known.standing.as_ref().and_then(|s| view.groups.get(&s.group)) else { return Ok(None) };
+    let WishSeen::Run { count, .. } = group.wish else { return Ok(None) };
+    let healthy: Vec<u64> = group.instances.iter().filter(|i| i.state == InstanceState::Running).filter_map(|i| i.healthy_ms).collect();
+    let is_whole = count > 0 && healthy.len() >= count as usize;
+    Ok(healthy.into_iter().min().filter(|_| is_whole).map(|ms| (count, ms)))
 }

@@ -7,7 +7,7 @@
 //! ```
 
 use crate::app::App;
-use model::{Event, Fault, Fence, GroupHeld, GroupName, GroupWish, RotationId, RouteHeld, ServiceName, WishSeen};
+use model::{Event, Fault, Fence, GroupHeld, GroupName, GroupSeen, GroupWish, RotationId, RouteHeld, ServiceName, WishSeen};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use store::Records;
@@ -43,6 +43,8 @@ pub struct Inventory {
     services: BTreeMap<ServiceName, Traces>,
     /// Who owns a group, as it was declared.
     owners: BTreeMap<GroupName, ServiceName>,
+    /// Groups by their names, those that belong to no service too.
+    groups: BTreeMap<GroupName, GroupSeen>,
     /// Why the balancer could not list its routes.
     pub no_routes: Option<Fault>,
 }
@@ -58,6 +60,7 @@ impl Inventory {
             if let Some(owner) = owner {
                 all.owners.insert(held.seen.group.clone(), owner);
             }
+            all.groups.insert(held.seen.group.clone(), held.seen.clone());
             // By name too: the numbers in names are what must not be used twice.
             if let Some(service) = named {
                 all.services.entry(service).or_default().groups.push(held);
@@ -77,6 +80,14 @@ impl Inventory {
 
     pub fn of(&self, service: &ServiceName) -> Traces {
         self.services.get(service).cloned().unwrap_or_default()
+    }
+
+    pub fn group(&self, group: &GroupName) -> Option<&GroupSeen> {
+        self.groups.get(group)
+    }
+
+    pub fn route(&self, service: &ServiceName) -> Option<&RouteHeld> {
+        self.services.get(service)?.route.as_ref()
     }
 
     pub fn services(&self) -> impl Iterator<Item = (&ServiceName, &Traces)> {
@@ -156,9 +167,9 @@ impl Comparison {
     }
 
     /// For `health`: what somebody must see to.
-    pub fn troubles(&self) -> Vec<String> {
+    pub fn troubles(&self) -> Vec<(ServiceName, String)> {
         let state = self.lock();
-        state.uncovered.values().map(|u| said(&u.fault)).collect()
+        state.uncovered.iter().map(|(service, u)| (service.clone(), said(&u.fault))).collect()
     }
 }
 
@@ -224,8 +235,11 @@ fn uncovered_of(records: &Records<'_>, service: &ServiceName, traces: &Traces) -
             groups.insert(group.clone());
         }
     }
+    if groups.is_empty() {
+        return Ok(None);
+    }
     let service_known = records.service(service)?.is_some();
-    Ok((!groups.is_empty()).then(|| Uncovered::of(service, groups, service_known)))
+    Ok(Some(Uncovered::of(service, groups, service_known)))
 }
 
 /// The rotation that its name speaks of is in the journal, and made it.

@@ -50,8 +50,9 @@ mod wish;
 pub use access::read_policy;
 pub use access::tokens::read_token;
 pub use http::routes;
-pub use node::{node_id, restore};
+pub use node::{check_backup, node_id, restore};
 pub use ports::{Images, Kept};
+pub use store::Backup;
 pub use upkeep::{Config as Upkeep, Factory, Fresh, Made, Pace};
 
 use model::{Fault, Layout};

@@ -14,15 +14,18 @@ pub fn releases(app: &App, service: Option<&ServiceName>) -> Result<Vec<ReleaseR
         {
             return Err(store::no_service(service));
         }
-        let mut stood: BTreeMap<ServiceName, Vec<u64>> = BTreeMap::new();
+        // Newest first, and behind nothing where the service was removed.
+        let mut stood: BTreeMap<ServiceName, Vec<Option<u64>>> = BTreeMap::new();
         let mut rows = Vec::new();
-        for row in r.releases(service)? {
+        let releases = service.map_or_else(|| r.all_releases(), |service| r.releases(service));
+        for row in releases? {
             let name = row.release.service.clone();
             if !stood.contains_key(&name) {
-                let last = r.stood(&name, 2)?.into_iter().map(|s| s.release.number).collect();
-                stood.insert(name.clone(), last);
+                let removed = r.standing(&name)?.is_none().then_some(None);
+                let last = r.stood(&name, 2)?.into_iter().map(|s| Some(s.release.number));
+                stood.insert(name.clone(), removed.into_iter().chain(last).take(2).collect());
             }
-            let place = stood[&name].iter().position(|n| *n == row.release.number);
+            let place = stood[&name].iter().position(|n| *n == Some(row.release.number));
             let role = match place {
                 Some(0) => "standing",
                 Some(_) => "previous",
@@ -37,7 +40,7 @@ pub fn releases(app: &App, service: Option<&ServiceName>) -> Result<Vec<ReleaseR
 /// Newest first.
 pub fn images(app: &App) -> Result<Vec<ImageRow>, Fault> {
     let mut releases: BTreeMap<Digest, Vec<String>> = BTreeMap::new();
-    for row in app.store.browse(|r| r.releases(None))? {
+    for row in app.store.browse(|r| r.all_releases())? {
         releases.entry(row.release.image.clone()).or_default().push(row.release.label());
     }
     let (running, trouble) = match running(app) {

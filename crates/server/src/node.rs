@@ -41,6 +41,12 @@ pub fn restore(layout: &Layout) -> Result<store::Restored, Fault> {
     store::restore(&layout.database())
 }
 
+/// Whether [`restore`] could be done now: no control plane runs, and the backup is whole.
+pub fn check_backup(layout: &Layout) -> Result<store::Backup, Fault> {
+    let _only = only_one(layout)?;
+    store::check_backup(&layout.database())
+}
+
 /// The name under which this data directory's control plane takes leases: made once, kept in the directory.
 pub fn node_id(layout: &Layout) -> Result<String, Fault> {
     let control = layout.root().join("control");

@@ -48,7 +48,7 @@ fn parks(records: &Records<'_>, wish: &Wish) -> Result<Option<PlanNote>, Fault> 
 }
 
 /// The newest rotation that says of this release that it was rolled back, unless it was promoted after that.
-fn rolled_back(records: &Records<'_>, service: &ServiceName, release: &Release) -> Result<Option<PlanNote>, Fault> {
+pub fn rolled_back(records: &Records<'_>, service: &ServiceName, release: &Release) -> Result<Option<PlanNote>, Fault> {
     if records.standing(service)?.is_some_and(|s| s.release.number == release.number) {
         return Ok(None);
     }

@@ -7,7 +7,7 @@
 
 use crate::app::App;
 use crate::node::Only;
-use model::{Fault, RotationId};
+use model::{Fault, RotationId, ServiceName};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -97,11 +97,12 @@ impl Parts {
         state.panicked.remove(part);
     }
 
-    pub fn troubles(&self) -> Vec<String> {
+    /// With the service that a part works for, if it works for one.
+    pub fn troubles(&self) -> Vec<(Option<ServiceName>, String)> {
         let state = self.lock();
-        let panicked = state.panicked.iter().filter(|(_, p)| p.at.elapsed() < FORGIVEN_AFTER).map(|(part, p)| p.text(part));
-        let failing = state.failing.iter().filter(|(_, f)| f.times >= FAILURES_SPARE).map(|(part, f)| f.text(part));
-        panicked.chain(failing).collect()
+        let panicked = state.panicked.iter().filter(|(_, p)| p.at.elapsed() < FORGIVEN_AFTER).map(|(part, p)| (part, p.text(part)));
+        let failing = state.failing.iter().filter(|(_, f)| f.times >= FAILURES_SPARE).map(|(part, f)| (part, f.text(part)));
+        panicked.chain(failing).map(|(part, text)| (driven(part), text)).collect()
     }
 }
 
@@ -119,7 +120,14 @@ impl Failing {
 
 /// The driver of a rotation as a part.
 pub fn driver(id: &RotationId) -> String {
-    format!("driver of {id}")
+    format!("{DRIVER}{id}")
+}
+
+const DRIVER: &str = "driver of ";
+
+/// The service whose rotation a part drives.
+fn driven(part: &str) -> Option<ServiceName> {
+    part.strip_prefix(DRIVER).and_then(|id| RotationId::new(id).ok()).map(|id| id.service())
 }
 
 fn words(payload: &(dyn Any + Send)) -> String {

@@ -1,18 +1,18 @@
-//! Removing a service whose block is gone from the file: traffic is shifted to nobody, its servers are drained and retired. Only what
-//! the plan had shown and the deploy names is removed: another file's services are none of this one's business.
+//! Removing a service: traffic is shifted to nobody, its servers are drained and retired. A request names each service that it removes,
+//! and its file must not name it: a service that another file deployed is never removed because this file does not have it.
 
 use crate::desk::{Asked, Looked};
 use api::control::Removal;
 use model::{Direction, Fault, Opened, PlannedStep, RotationId, ServiceFile, ServiceName, Standing, Step};
 use rotation::Intent;
-use store::{Origin, Records, Tx};
+use store::{Lists, Origin, Tx};
 
 /// Services with an active release that the file does not name.
-pub fn candidates(records: &Records<'_>, file: &ServiceFile) -> Result<Vec<Removal>, Fault> {
+pub fn candidates(records: &Lists<'_>, file: &ServiceFile) -> Result<Vec<Removal>, Fault> {
     let mut all = Vec::new();
     for service in records.service_names()?.into_iter().filter(|s| !file.services.contains_key(s)) {
         if let Some(standing) = records.standing(&service)? {
-            all.push(Removal { service, standing });
+            all.push(Removal { service, standing, plan: None });
         }
     }
     Ok(all)
@@ -50,7 +50,7 @@ pub fn open(tx: &Tx<'_>, service: &ServiceName, looked: &Looked, asked: &Asked<'
     if let Some(shift) = plan.steps.iter().find(|s| matches!(s.step, Step::Shift { .. })).cloned() {
         plan.steps.push(PlannedStep { capacity: 0, ..shift });
     }
-    let why = format!("{service} is removed: its block is gone from the file; {}", asked.why);
+    let why = format!("removal of {service}; {}", asked.why);
     let opened = Opened { spec: spec.clone(), from: None::<Standing>, to: standing, plan, why };
     tx.open_rotation(&Origin { service, rollout: None, at: asked.at }, |_, _| Ok(opened))
 }

@@ -1,11 +1,12 @@
 //! How rotations and services stand: rotations from their journals, services from what is seen now.
 
 use crate::app::App;
+use crate::inventory::Inventory;
 use crate::look;
 use api::control::{RotationStatus, ServiceStatus};
-use model::{Fault, InstanceState, RotationId, ServiceName, View, WishSeen};
+use model::{Fault, GroupName, GroupSeen, InstanceState, RotationId, RouteSeen, ServiceName, View, WishSeen};
 use rotation::Rotation;
-use store::{Known, Records, RotationRow, ServiceRow};
+use store::{Now, Records, RotationRow};
 
 pub fn fold(records: &Records<'_>, id: &RotationId) -> Result<Rotation, Fault> {
     if records.rotation(id)?.is_none() {
@@ -23,6 +24,7 @@ fn told(app: &App, r: Rotation) -> RotationStatus {
     RotationStatus {
         service: r.id.service(),
         id: r.id,
+        removes: api::control::is_removal(&r.opened),
         from: r.opened.from,
         to: r.opened.to,
         opened: r.opened_at,
@@ -54,23 +56,10 @@ pub fn rotations(app: &App, service: Option<&ServiceName>, limit: u64) -> Result
     Ok(folded.into_iter().map(|r| told(app, r)).collect())
 }
 
-struct Facts {
-    row: ServiceRow,
-    known: Known,
-    open: Option<Rotation>,
-}
-
-fn facts(records: &Records<'_>, row: ServiceRow) -> Result<Facts, Fault> {
-    let open = records.open_rotation_of(&row.spec.name)?.map(|o| fold(records, &o.id)).transpose()?;
-    Ok(Facts { known: records.known(&row.spec.name)?, row, open })
-}
-
 pub fn service(app: &App, service: &ServiceName) -> Result<ServiceStatus, Fault> {
-    let facts = app.store.browse(|r| {
-        let row = r.in_force(service)?.ok_or_else(|| store::no_service(service))?;
-        facts(r, row)
-    })?;
-    Ok(covered(app, seen(app, facts, None)))
+    let now = app.store.browse(|r| r.now(service)?.ok_or_else(|| store::no_service(service)))?;
+    let looked = look::view(app, service, &now.known, false).map_err(|f| f.message);
+    Ok(covered(app, seen(app, now, looked)))
 }
 
 /// Groups that the journal does not know come before every other trouble.
@@ -81,54 +70,68 @@ fn covered(app: &App, mut status: ServiceStatus) -> ServiceStatus {
     status
 }
 
-/// By name. Once the keeper or the balancer did not answer, it is not asked again for every other service; and a journal that
-/// cannot be read is that service's trouble alone.
+/// By name. Keeper and balancer are asked once for everything, however many services there are, and while no part of the store is held;
+/// a journal that cannot be read is that service's trouble alone. The traffic is as it was declared to the balancer.
 pub fn services(app: &App) -> Result<Vec<ServiceStatus>, Fault> {
     let all = app.store.browse(|r| {
-        // One that was removed is not listed; asked for by name, it is still shown.
-        let rows = r.services()?.into_iter().filter(|row| !r.is_removed(&row.spec.name).unwrap_or(false));
-        Ok(rows.map(|row| (r.in_force(&row.spec.name).and_then(|now| facts(r, now.unwrap_or(row.clone()))), row)).collect::<Vec<_>>())
-    })?;
-    let mut silent: Option<String> = None;
-    let mut statuses = Vec::with_capacity(all.len());
-    for (facts, row) in all {
-        statuses.push(match facts {
-            Ok(facts) => {
-                let status = seen(app, facts, silent.clone());
-                silent = silent.or_else(|| status.trouble.clone());
-                covered(app, status)
+        let mut all = Vec::new();
+        for service in r.service_names()? {
+            match r.now(&service) {
+                // One that was removed is not listed; asked for by name, it is still shown.
+                Ok(now) => all.extend(now.filter(|now| !now.is_removed).map(Ok)),
+                Err(fault) => all.push(Err(unreadable(r, &service, fault)?)),
             }
-            Err(fault) => unreadable(row, fault),
-        });
-    }
-    Ok(statuses)
+        }
+        Ok(all)
+    })?;
+    let inventory = if all.is_empty() { Ok(Inventory::default()) } else { Inventory::take(app).map_err(|f| f.message) };
+    let status = |now: Now| {
+        let looked = inventory.as_ref().map_err(Clone::clone).and_then(|all| listed(app, &now, all));
+        covered(app, seen(app, now, looked))
+    };
+    Ok(all.into_iter().map(|now| now.map_or_else(|unreadable| unreadable, status)).collect())
 }
 
-fn unreadable(row: ServiceRow, fault: Fault) -> ServiceStatus {
-    ServiceStatus {
-        service: row.spec.name,
-        tier: row.spec.tier,
+/// One service's part of a listing, as [`look::view`] would see it.
+fn listed(app: &App, now: &Now, inventory: &Inventory) -> Result<View, String> {
+    let service = &now.in_force.spec.name;
+    let route = match (now.known.routed, &inventory.no_routes) {
+        (false, _) => None,
+        (true, Some(fault)) => return Err(fault.message.clone()),
+        (true, None) => {
+            let name = rotation::route_name(service);
+            Some(match inventory.route(service) {
+                Some(held) => RouteSeen { stamp: Some(held.stamp), weights: held.spec.weights.clone(), ..RouteSeen::unknown(name) },
+                None => RouteSeen::unknown(name),
+            })
+        }
+    };
+    let group = |name: &GroupName| (name.clone(), inventory.group(name).cloned().unwrap_or_else(|| GroupSeen::unknown(name.clone())));
+    Ok(View { at: app.now(), groups: now.known.groups.iter().map(group).collect(), route, objects: Default::default() })
+}
+
+fn unreadable(records: &Records<'_>, service: &ServiceName, fault: Fault) -> Result<ServiceStatus, Fault> {
+    let spec = records.service(service)?.ok_or_else(|| store::no_service(service))?.spec;
+    Ok(ServiceStatus {
+        service: spec.name,
+        tier: spec.tier,
         standing: None,
-        count: row.spec.count,
+        count: spec.count,
         healthy: 0,
         weights: Default::default(),
         rotation: None,
         trouble: Some(fault.message),
-    }
+    })
 }
 
-fn seen(app: &App, facts: Facts, trouble: Option<String>) -> ServiceStatus {
-    let Facts { row, known, open } = facts;
-    let looked = match trouble {
-        Some(trouble) => Err(trouble),
-        None => look::view(app, &row.spec.name, &known, false).map_err(|f| f.message),
-    };
+fn seen(app: &App, now: Now, looked: Result<View, String>) -> ServiceStatus {
+    let Now { in_force: row, known, open, .. } = now;
     let (view, trouble) = match looked {
         Ok(view) => (view, None),
         Err(trouble) => (View::default(), Some(trouble)),
     };
     let weights = view.route.as_ref().map(|r| r.weights.clone()).unwrap_or_default();
-    let serves = |group: &model::GroupName| !known.routed || weights.get(group).is_some_and(|w| *w > 0);
+    let serves = |group: &GroupName| !known.routed || weights.get(group).is_some_and(|w| *w > 0);
     let instances = view.groups.values().filter(|g| serves(&g.group)).flat_map(|g| &g.instances);
     let healthy = instances.filter(|i| i.state == InstanceState::Running && i.healthy_ms.is_some()).count();
     // While nothing is under way, what was declared last counts: the newest wish may be one that went back.

@@ -5,8 +5,8 @@
 
 use crate::fault;
 use crate::open::Store;
-use crate::records::Tx;
-use model::Fault;
+use crate::records::{Records, Tx};
+use model::{Fault, RotationId};
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -62,17 +62,32 @@ impl Store {
     }
 }
 
+/// A backup that is whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    /// When the copy was made.
+    pub made: std::time::SystemTime,
+    /// Rotations that were open then. They go on with the next start, whatever became of them since.
+    pub open: Vec<RotationId>,
+}
+
 /// What [`restore`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restored {
-    /// When the copy was made.
-    pub made: std::time::SystemTime,
+    pub backup: Backup,
     /// Where what was there before lies now.
     pub aside: Vec<PathBuf>,
 }
 
-/// Puts the backup in the database's place and what was there aside. Nobody may have the database open.
-pub fn restore(database: &Path) -> Result<Restored, Fault> {
+/// Whether there is a backup that could be restored. Nothing is changed.
+pub fn check_backup(database: &Path) -> Result<Backup, Fault> {
+    let (backup, half) = checked_copy(database)?;
+    std::fs::remove_file(&half).map_err(|e| fault::disk(&half, &e))?;
+    Ok(backup)
+}
+
+/// A copy of the backup that was looked over, and what is in it.
+fn checked_copy(database: &Path) -> Result<(Backup, PathBuf), Fault> {
     let backup = path_of(database);
     let made = match std::fs::metadata(&backup).and_then(|m| m.modified()) {
         Ok(made) => made,
@@ -88,11 +103,27 @@ pub fn restore(database: &Path) -> Result<Restored, Fault> {
     std::fs::copy(&backup, &half).map_err(|e| fault::disk(&half, &e))?;
     std::fs::File::open(&half).and_then(|f| f.sync_all()).map_err(|e| fault::disk(&half, &e))?;
     // Before anything is moved: a damaged backup is no help.
-    let looked = crate::open::look_over(&half);
+    let looked = crate::open::look_over(&half).and_then(|()| open_in(&half));
     for rest in ["-wal", "-shm"] {
         let _ = std::fs::remove_file(crate::wal::beside(&half, rest));
     }
-    looked?;
+    match looked {
+        Ok(open) => Ok((Backup { made, open }, half)),
+        Err(fault) => {
+            let _ = std::fs::remove_file(&half);
+            Err(fault)
+        }
+    }
+}
+
+fn open_in(half: &Path) -> Result<Vec<RotationId>, Fault> {
+    let conn = Connection::open_with_flags(half, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|e| fault::sql(half, &e))?;
+    Ok(Records { conn: &conn, path: half }.open_rotations()?.into_iter().map(|row| row.id).collect())
+}
+
+/// Puts the backup in the database's place and what was there aside. Nobody may have the database open.
+pub fn restore(database: &Path) -> Result<Restored, Fault> {
+    let (backup, half) = checked_copy(database)?;
     let mut number = 1;
     let name = |n: u32, suffix: &str| crate::wal::beside(database, &format!(".aside-{n}{suffix}"));
     let parts = ["", "-wal", "-shm"];
@@ -110,7 +141,7 @@ pub fn restore(database: &Path) -> Result<Restored, Fault> {
     }
     std::fs::rename(&half, database).map_err(|e| fault::disk(database, &e))?;
     crate::open::sync_parent(database)?;
-    Ok(Restored { made, aside })
+    Ok(Restored { backup, aside })
 }
 
 /// A whole copy under another name, not marked: to go back to the version before.
@@ -131,8 +162,7 @@ pub(crate) fn jump_if_restored(tx: &Tx<'_>) -> Result<bool, Fault> {
     if tx.run("DELETE FROM meta WHERE key = 'backup'", &[])? == 0 {
         return Ok(false);
     }
-    for service in tx.services()? {
-        let name = &service.spec.name;
+    for name in &tx.every_service_name()? {
         if let Some(mut head) = tx.head(name)? {
             head.rotation_last += ROTATIONS_AHEAD;
             tx.put_head(name, &head)?;

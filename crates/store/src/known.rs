@@ -67,6 +67,23 @@ struct Summary {
     known: Known,
 }
 
+impl Summary {
+    /// It had an active release and has none any more, and nothing of it is left.
+    fn is_removed(&self) -> bool {
+        self.in_force > 0 && self.known.standing.is_none() && self.known.groups.is_empty()
+    }
+}
+
+/// How a service is now, as far as the store knows.
+#[derive(Clone, Debug)]
+pub struct Now {
+    /// The desired state of the release that is active. Where none ever was, the newest.
+    pub in_force: ServiceRow,
+    pub known: Known,
+    pub open: Option<Rotation>,
+    pub is_removed: bool,
+}
+
 impl Records<'_> {
     /// What the journals know of a service, the open one too.
     pub fn known(&self, service: &ServiceName) -> Result<Known, Fault> {
@@ -77,22 +94,29 @@ impl Records<'_> {
         }
     }
 
+    /// All of it, each read once: no closed journal is folded, and the open one a single time. None: there is no such service.
+    pub fn now(&self, service: &ServiceName) -> Result<Option<Now>, Fault> {
+        let summary = self.summary(service)?;
+        let open = self.open_rotation_of(service)?.map(|open| self.fold(&open)).transpose()?;
+        let is_removed = open.is_none() && summary.is_removed();
+        let Some(in_force) = self.in_force_by(service, summary.in_force)? else { return Ok(None) };
+        let known = open.iter().fold(summary.known, Known::with);
+        Ok(Some(Now { in_force, known, open, is_removed }))
+    }
+
     /// The desired state of the release that is active. Where none ever was, the newest.
     pub fn in_force(&self, service: &ServiceName) -> Result<Option<ServiceRow>, Fault> {
-        match self.summary(service)?.in_force {
+        self.in_force_by(service, self.summary(service)?.in_force)
+    }
+
+    fn in_force_by(&self, service: &ServiceName, generation: u64) -> Result<Option<ServiceRow>, Fault> {
+        match generation {
             0 => self.service(service),
             generation => match self.generation(service, generation)? {
                 Some(row) => Ok(Some(row)),
                 None => Err(crate::fault::rotten(self.path, "history", format_args!("{service} generation {generation}"))),
             },
         }
-    }
-
-    /// It had an active release and has none any more, and nothing of it is left.
-    pub fn is_removed(&self, service: &ServiceName) -> Result<bool, Fault> {
-        let summary = self.summary(service)?;
-        let gone = summary.in_force > 0 && summary.known.standing.is_none() && summary.known.groups.is_empty();
-        Ok(gone && self.open_rotation_of(service)?.is_none())
     }
 
     fn fold(&self, row: &RotationRow) -> Result<Rotation, Fault> {

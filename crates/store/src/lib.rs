@@ -29,11 +29,11 @@ mod rotations;
 mod services;
 mod wal;
 
-pub use backup::{Restored, restore};
+pub use backup::{Backup, Restored, check_backup, restore};
 pub use digest::digest_of;
-pub use known::Known;
+pub use known::{Known, Now};
 pub use open::Store;
-pub use records::{Records, Tx};
+pub use records::{Lists, Records, Tx};
 pub use releases::ReleaseRow;
 pub use rollouts::RolloutRow;
 pub use rotations::{Numbered, Origin, RotationRow, no_rotation, no_service};

@@ -40,7 +40,7 @@ pub(crate) fn migrate(conn: &mut Connection, path: &Path) -> Result<(), Fault> {
     if version < 2 {
         transaction.execute_batch(include_str!("schema_2.sql")).map_err(told)?;
         let tx = Tx(Records { conn: &transaction, path });
-        for service in tx.service_names()? {
+        for service in tx.every_service_name()? {
             // A journal that cannot be read is its own service's trouble, told whenever that service is looked at.
             let _ = tx.summarise_anew(&service);
         }

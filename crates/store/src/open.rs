@@ -8,7 +8,7 @@
 use crate::backup;
 use crate::fault;
 use crate::migrate::{SCHEMA, declared};
-use crate::records::{Records, Tx};
+use crate::records::{Lists, Records, Tx};
 use model::Fault;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::io::Read;
@@ -121,18 +121,18 @@ impl Store {
 
     /// A consistent view; writers go on meanwhile.
     pub fn read<T>(&self, f: impl FnOnce(&Records<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
-        self.read_by(&self.reader, f)
+        self.read_by(&self.reader, |records| f(&records))
     }
 
     /// As [`Store::read`] for what takes long, on a connection of its own.
-    pub fn browse<T>(&self, f: impl FnOnce(&Records<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
-        self.read_by(&self.browser, f)
+    pub fn browse<T>(&self, f: impl FnOnce(&Lists<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
+        self.read_by(&self.browser, |records| f(&Lists(records)))
     }
 
-    fn read_by<T>(&self, conn: &Mutex<Connection>, f: impl FnOnce(&Records<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
+    fn read_by<T>(&self, conn: &Mutex<Connection>, f: impl FnOnce(Records<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
         let mut conn = lock(conn);
         let transaction = conn.transaction_with_behavior(TransactionBehavior::Deferred).map_err(|e| fault::sql(&self.path, &e))?;
-        f(&Records { conn: &transaction, path: &self.path })
+        f(Records { conn: &transaction, path: &self.path })
     }
 }
 

@@ -14,6 +14,17 @@ pub struct Records<'c> {
     pub(crate) path: &'c Path,
 }
 
+/// A consistent view for what goes through whole tables. Only [`crate::Store::browse`] gives it, so that nothing of that kind can be done
+/// through the reader that drivers wait for.
+pub struct Lists<'c>(pub(crate) Records<'c>);
+
+impl<'c> Deref for Lists<'c> {
+    type Target = Records<'c>;
+    fn deref(&self) -> &Records<'c> {
+        &self.0
+    }
+}
+
 /// A transaction that writes; it is committed when the closure that got it returns Ok.
 pub struct Tx<'c>(pub(crate) Records<'c>);
 

@@ -1,7 +1,7 @@
 //! Releases: numbered once, never changed. The same content for the same service is the same release.
 
 use crate::digest::{digest_of, sum};
-use crate::records::{Records, Tx, encode, int, nat};
+use crate::records::{Lists, Records, Tx, encode, int, nat};
 use model::{Digest, Fault, Release, ServiceName, Time};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -18,11 +18,11 @@ fn raw(r: &rusqlite::Row<'_>) -> rusqlite::Result<Raw> {
 }
 
 impl Records<'_> {
-    /// By service and number; None: of all services.
-    pub fn releases(&self, service: Option<&ServiceName>) -> Result<Vec<ReleaseRow>, Fault> {
+    /// By number.
+    pub fn releases(&self, service: &ServiceName) -> Result<Vec<ReleaseRow>, Fault> {
         let rows = self.rows(
-            "SELECT service, number, digest, at, body, sum FROM releases WHERE ?1 IS NULL OR service = ?1 ORDER BY service, number",
-            &[&service.map(ServiceName::as_str)],
+            "SELECT service, number, digest, at, body, sum FROM releases WHERE service = ?1 ORDER BY number",
+            &[&service.as_str()],
             raw,
         )?;
         rows.into_iter().map(|row| self.release_row(row)).collect()
@@ -41,6 +41,14 @@ impl Records<'_> {
         let key = format!("{service}@r{number}");
         self.believe("releases", &key, s, &[&service, &number, &digest, &at, &body])?;
         Ok(ReleaseRow { release: self.decode("releases", &key, &body)?, digest: self.name("releases", digest)?, at: Time(nat(at)) })
+    }
+}
+
+impl Lists<'_> {
+    /// Of all services, by service and number.
+    pub fn all_releases(&self) -> Result<Vec<ReleaseRow>, Fault> {
+        let rows = self.rows("SELECT service, number, digest, at, body, sum FROM releases ORDER BY service, number", &[], raw)?;
+        rows.into_iter().map(|row| self.release_row(row)).collect()
     }
 }
 

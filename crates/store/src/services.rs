@@ -1,7 +1,7 @@
 //! Services: the wish, generation by generation.
 
 use crate::digest::sum;
-use crate::records::{Records, Tx, encode, int, nat};
+use crate::records::{Lists, Records, Tx, encode, int, nat};
 use model::{Fault, ServiceName, ServiceSpec, Time};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -39,18 +39,9 @@ impl Records<'_> {
         }
     }
 
-    pub fn service_names(&self) -> Result<Vec<ServiceName>, Fault> {
+    pub(crate) fn every_service_name(&self) -> Result<Vec<ServiceName>, Fault> {
         let names = self.rows("SELECT name FROM services ORDER BY name", &[], |r| r.get::<_, String>(0))?;
         names.into_iter().map(|name| self.name("services", name)).collect()
-    }
-
-    /// All services by name, each with its newest wish.
-    pub fn services(&self) -> Result<Vec<ServiceRow>, Fault> {
-        let mut all = Vec::new();
-        for name in self.service_names()? {
-            all.extend(self.service(&name)?);
-        }
-        Ok(all)
     }
 
     pub(crate) fn generation(&self, service: &ServiceName, generation: u64) -> Result<Option<ServiceRow>, Fault> {
@@ -84,6 +75,21 @@ impl Records<'_> {
                 Ok(ServiceRow { spec: self.decode("history", &key, &body)?, generation: nat(generation), at: Time(nat(at)), by })
             })
             .collect()
+    }
+}
+
+impl Lists<'_> {
+    pub fn service_names(&self) -> Result<Vec<ServiceName>, Fault> {
+        self.every_service_name()
+    }
+
+    /// All services by name, each with its newest wish.
+    pub fn services(&self) -> Result<Vec<ServiceRow>, Fault> {
+        let mut all = Vec::new();
+        for name in self.every_service_name()? {
+            all.extend(self.service(&name)?);
+        }
+        Ok(all)
     }
 }
 

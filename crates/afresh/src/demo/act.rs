@@ -47,8 +47,8 @@ pub async fn open_with(
     let mut request = {
         // The file names one folder for all; here each version has its own. Only the first has news to tell: the bake.
         let quiet = crate::context::Context { json: version > 1 || stage.context.json, ..stage.context.clone() };
-        let wish = deploy::Wish { service: service.clone(), artifact: Some(app), release: None, args: Default::default() };
-        deploy::request(&quiet, &wish)?
+        let wish = deploy::Wish { service: service.clone(), artifact: Some(app), release: None, remove: Vec::new(), args: Default::default() };
+        deploy::request(&quiet, &wish, deploy::Images::Bake)?
     };
     change(&mut request);
     Ok(stage.context.api().post("/v1/deploy", &request).await?)
@@ -103,8 +103,8 @@ fn played(row: &RotationStatus, version: u64, expected: Verdict) -> Played {
         from: row.from.as_ref().map(|s| format!("r{}", s.release.number)),
         to: format!("r{}", row.to.release.number),
         version,
-        verdict: row.verdict.map_or("open", show::verdict).to_string(),
-        expected: show::verdict(expected).to_string(),
+        verdict: row.verdict.map_or("open", |v| show::verdict(v, row.removes)).to_string(),
+        expected: show::verdict(expected, false).to_string(),
         seconds,
         why: row.why.clone(),
     }

@@ -4,7 +4,7 @@
 use crate::failure;
 use host::identity::Identity;
 use model::{Fault, Layout};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 /// Makes what is missing, in a directory that is ours or is nobody's.
@@ -15,6 +15,26 @@ pub fn make(layout: &Layout, adopt: bool) -> Result<Identity, Fault> {
         private(folder)?;
     }
     Ok(identity)
+}
+
+/// The image store's folder, for verbs that need no control plane. A directory that is not there yet, or empty, becomes one of Afresh's
+/// by it, so that `up` and `down` know it; one that is there is left as it is, but for a store that others can look into.
+pub fn store(layout: &Layout) -> Result<(), Fault> {
+    let root = layout.root();
+    let is_empty = std::fs::read_dir(root).map_or(!root.exists(), |mut entries| entries.next().is_none());
+    if is_empty {
+        host::identity::open(layout, false)?;
+    }
+    let store = layout.store();
+    match std::fs::metadata(&store) {
+        // A copy on a disk that is only read, or somebody else's, is not ours to close.
+        Ok(seen) if seen.mode() & 0o077 == 0 || seen.uid() != nix::unistd::geteuid().as_raw() => Ok(()),
+        Ok(_) => match private(&store) {
+            Err(fault) if fault.code == "no-permission" => Ok(()),
+            done => done,
+        },
+        Err(_) => private(&store),
+    }
 }
 
 fn private(folder: &Path) -> Result<(), Fault> {

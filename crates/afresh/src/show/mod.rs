@@ -8,8 +8,8 @@ pub mod tree;
 pub mod upkeep;
 mod words;
 
-pub use event::sentence;
-pub use plan::plan;
+pub use event::Journal;
+pub use plan::{plan, removal};
 pub use table::table;
 pub use words::{ago, bytes, clock, now, span, step, times, verdict};
 

@@ -1,8 +1,8 @@
 //! A plan before it is carried out: steps, capacity at each, the peak.
 
 use super::{BOLD, DIM, paint, step, times};
-use api::control::PlannedRotation;
-use model::Step;
+use api::control::{PlannedRotation, Removal};
+use model::{Plan, Step};
 
 pub fn plan(rotation: &PlannedRotation) -> String {
     let from = rotation.from.as_ref().map_or_else(|| "nothing".to_string(), |s| s.release.label());
@@ -13,6 +13,21 @@ pub fn plan(rotation: &PlannedRotation) -> String {
     let least = if parks { "in the end nobody serves".to_string() } else { format!("never below {}", plan.floor) };
     let tail = format!("tier {}, {least}, at most {} at once", rotation.tier, times(plan.peak.into(), "server"));
     let mut lines = vec![format!("{title}  {}", paint(DIM, tail))];
+    lines.extend(steps(plan));
+    lines.join("\n")
+}
+
+/// A service that is removed.
+pub fn removal(removal: &Removal, plan: &Plan) -> String {
+    let title = paint(BOLD, format!("{} {} -> nothing", removal.service, removal.standing.release.label()));
+    let tail = paint(DIM, format!("{} is drained and retired, the service is removed", removal.standing.group));
+    let mut lines = vec![format!("{title}  {tail}")];
+    lines.extend(steps(plan));
+    lines.join("\n")
+}
+
+fn steps(plan: &Plan) -> Vec<String> {
+    let mut lines = Vec::new();
     let kind_width = 6;
     let what_width = plan.steps.iter().map(|s| step(&s.step).len()).max().unwrap_or(0);
     for (n, planned) in plan.steps.iter().enumerate() {
@@ -21,5 +36,5 @@ pub fn plan(rotation: &PlannedRotation) -> String {
         let what = step(&planned.step);
         lines.push(format!("  {n:>2}  {wave:<7}  {kind:<kind_width$}  {what:<what_width$}  capacity {}", planned.capacity));
     }
-    lines.join("\n")
+    lines
 }

@@ -20,6 +20,7 @@ pub fn tree(snapshot: &Snapshot, now: Time) -> Vec<String> {
         }
         return out;
     };
+    let is_in = |r: &RotationStatus| rollout.plan.tiers.iter().any(|(_, services)| services.iter().any(|(s, _)| s.name == r.service));
     out.push(format!("{}  {}", paint(BOLD, &rollout.id), rollout.plan.why));
     for (tier, services) in &rollout.plan.tiers {
         out.push(format!("  tier {}", paint(BOLD, tier)));
@@ -33,6 +34,10 @@ pub fn tree(snapshot: &Snapshot, now: Time) -> Vec<String> {
             }
         }
     }
+    // What is removed belongs to no tier of the file.
+    for rotation in snapshot.rotations.iter().filter(|r| !is_in(r)) {
+        draw(rotation, now, "  ", &mut out);
+    }
     out
 }
 
@@ -43,21 +48,23 @@ fn rotation_of<'a>(snapshot: &'a Snapshot, service: &ServiceName) -> Option<&'a 
 fn draw(rotation: &RotationStatus, now: Time, indent: &str, out: &mut Vec<String>) {
     let from = rotation.from.as_ref().map_or_else(|| "nothing".to_string(), |s| format!("r{}", s.release.number));
     let to = format!("r{}", rotation.to.release.number);
-    let title = format!("{} {from} -> {to}  {}", paint(BOLD, &rotation.service), paint(DIM, &rotation.id));
+    let what = if rotation.removes { format!("removal of {to}") } else { format!("{from} -> {to}") };
+    let title = format!("{} {what}  {}", paint(BOLD, &rotation.service), paint(DIM, &rotation.id));
     match rotation.verdict {
         Some(end) => {
             let took = span(rotation.closed.unwrap_or(now).since(rotation.opened));
             let (mark, style) = match end {
                 Verdict::Promoted => ("✔", GREEN),
+                Verdict::Returned if rotation.removes => ("✔", GREEN),
                 Verdict::Returned => ("↩", YELLOW),
                 Verdict::Stopped => ("■", RED),
             };
-            let word = paint(style.bold(), format!("{mark} {}", verdict(end)));
+            let word = paint(style.bold(), format!("{mark} {}", verdict(end, rotation.removes)));
             out.push(format!("{indent}{word}  {title}  in {took}: {}", rotation.why));
         }
         None => {
             let mut state = format!("for {}", span(now.since(rotation.opened)));
-            if rotation.direction == Direction::Back {
+            if rotation.direction == Direction::Back && !rotation.removes {
                 state = format!("{} {state}", paint(YELLOW.bold(), "going back"));
             }
             if rotation.paused {

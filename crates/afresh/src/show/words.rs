@@ -61,9 +61,11 @@ pub fn times(n: u64, one: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
 }
 
-pub fn verdict(verdict: Verdict) -> &'static str {
+/// `removes`: the rotation was opened to remove its service.
+pub fn verdict(verdict: Verdict, removes: bool) -> &'static str {
     match verdict {
         Verdict::Promoted => "promoted",
+        Verdict::Returned if removes => "removed",
         Verdict::Returned => "returned",
         Verdict::Stopped => "stopped",
     }

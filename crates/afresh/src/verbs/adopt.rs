@@ -85,21 +85,47 @@ pub struct Restore {
 
 impl Restore {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        context.must_be_local("restore")?;
         let database = context.layout.database();
         if !self.yes {
-            show::line(format!("would put {0}.backup in the place of {0}, and what is there aside", database.display()));
+            let backup = server::check_backup(&context.layout)?;
+            let made = made(&backup);
+            if context.json {
+                show::json(&serde_json::json!({ "made": made, "open": backup.open, "restored": false }));
+                return Ok(Exit::Succeeded);
+            }
+            let when = show::upkeep::day(made);
+            show::line(format!("would put {0}.backup ({when}, whole) in the place of {0}, and what is there aside", database.display()));
+            tell_open(&backup);
             show::note("nothing was changed; --yes does it");
             return Ok(Exit::Succeeded);
         }
         let restored = server::restore(&context.layout)?;
-        let made = restored.made.duration_since(std::time::UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
+        let made = made(&restored.backup);
         if context.json {
-            show::json(&serde_json::json!({ "made": made, "aside": restored.aside }));
+            show::json(&serde_json::json!({ "made": made, "open": restored.backup.open, "restored": true, "aside": restored.aside }));
             return Ok(Exit::Succeeded);
         }
-        show::line(format!("restored the backup of {}", show::clock(model::Time(made))));
+        show::line(format!("restored the backup of {}", show::upkeep::day(made)));
+        tell_open(&restored.backup);
         restored.aside.iter().for_each(|path| show::line(format!("what was there is {}", path.display())));
         show::note("start serve again: it reports what was deployed since");
         Ok(Exit::Succeeded)
+    }
+}
+
+fn made(backup: &server::Backup) -> model::Time {
+    let since = backup.made.duration_since(std::time::UNIX_EPOCH);
+    model::Time(since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)))
+}
+
+/// What a rotation of then was about may be over: it is not stuck without a word of what to do.
+fn tell_open(backup: &server::Backup) {
+    for id in &backup.open {
+        let service = id.service();
+        show::line(format!(
+            "{id} was open when the backup was made, and goes on when serve starts. If it has ended since, or waits for servers that are \
+             gone: `afresh rotation stop {id}`, then `afresh adopt {service}` if serve reports groups of it"
+        ));
     }
 }

@@ -23,9 +23,8 @@ pub struct Audit {
 
 impl Audit {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let path = format!("/v1/audit?limit={}", self.limit);
-        let mut lines: Vec<AuditLine> = context.wait(async { Ok(context.api().get(&path).await?) })?;
-        lines.retain(|line| !self.refused || line.is_refusal());
+        let path = format!("/v1/audit?limit={}&refused={}", self.limit, self.refused);
+        let lines: Vec<AuditLine> = context.wait(async { Ok(context.api().get(&path).await?) })?;
         if context.json {
             show::json(&lines);
             return Ok(Exit::Succeeded);

@@ -14,7 +14,8 @@ use image::life::State;
 use image::{Baked, Did, Progress};
 use model::{Digest, Fault, ImageName, ImageSpec, ServiceFile};
 use serde_json::json;
-use std::collections::BTreeMap;
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// Bake machine images; a second bake of the same inputs does no work and says so
@@ -48,7 +49,7 @@ impl Bake {
             Some(name) => vec![recipe(&file, name)?],
             None => file.images.values().collect(),
         };
-        let store = image::Store::open(&context.layout)?;
+        let store = context.images()?;
         let mut exit = Exit::Succeeded;
         for spec in specs {
             let mut baked = bake(&store, spec, self.fresh, context.json)?;
@@ -170,22 +171,58 @@ pub fn currents(
     let mut images = BTreeMap::new();
     for name in used {
         let recipe = recipe(file, name)?;
-        // What was damaged on disk is told, and made anew by the bake: that is what it is for.
-        let current = image::current(store, name).unwrap_or_else(|fault| {
-            show::note(format!("{}; it is written anew", fault.message));
-            None
-        });
-        let damage = current.as_ref().and_then(|current| store.verify(current).err());
-        if let Some(fault) = &damage {
-            show::note(format!("{}; it is baked anew", fault.message));
-        }
-        let digest = match current.filter(|current| damage.is_none() && image::is_of(store, current, recipe)) {
-            Some(digest) => digest,
-            None => baked_and_current(context, store, recipe)?,
+        let digest = match usable(store, recipe) {
+            Ok(digest) => digest,
+            Err(why) => {
+                why.iter().for_each(|why| show::note(format!("{why}; it is baked anew")));
+                baked_and_current(context, store, recipe)?
+            }
         };
         images.insert(name.clone(), digest);
     }
     Ok(images)
+}
+
+/// The current image of a recipe, if a deploy takes it as it is. Err: it is baked first; with what is wrong with the one that is there.
+fn usable(store: &image::Store, recipe: &ImageSpec) -> Result<Digest, Option<String>> {
+    // What was damaged on disk is reported, and made anew by the bake: that is what it is for.
+    let current = image::current(store, &recipe.name).map_err(|fault| Some(fault.message))?.ok_or(None)?;
+    store.verify(&current).map_err(|fault| Some(fault.message))?;
+    if image::is_of(store, &current, recipe) { Ok(current) } else { Err(None) }
+}
+
+/// For a plan: as [`currents`], but nothing is baked. Gives also the digests that stand for images that a deploy would bake.
+pub fn planned(
+    context: &Context,
+    store: &image::Store,
+    file: &ServiceFile,
+    used: &[ImageName],
+) -> Result<(BTreeMap<ImageName, Digest>, BTreeSet<Digest>), Failure> {
+    let (mut images, mut unbaked) = (BTreeMap::new(), BTreeSet::new());
+    for name in used {
+        let recipe = recipe(file, name)?;
+        let digest = match usable(store, recipe) {
+            Ok(digest) => digest,
+            Err(why) => {
+                let why = why.unwrap_or_else(|| "there is none of this recipe yet".to_string());
+                if !context.json {
+                    show::line(format!("image {name}: a deploy bakes it first: {why}"));
+                }
+                let stand_in = stand_in(recipe)?;
+                unbaked.insert(stand_in.clone());
+                stand_in
+            }
+        };
+        images.insert(name.clone(), digest);
+    }
+    Ok((images, unbaked))
+}
+
+/// A digest that no object has: of the recipe itself.
+fn stand_in(recipe: &ImageSpec) -> Result<Digest, Fault> {
+    let text = serde_json::to_vec(recipe).map_err(|e| Fault::ours("unwritable-record", e.to_string()))?;
+    let hex = hex::encode(Sha256::digest([b"not baked yet: ", text.as_slice()].concat()));
+    Digest::new(format!("sha256:{hex}")).map_err(|e| Fault::ours("bad-digest", e.to_string()))
 }
 
 /// What is deployed has passed its checks.

@@ -1,16 +1,16 @@
 //! `plan` and `deploy`: pin the wish to digests, show the plan, open the rotations, follow them.
 
-use super::bake::currents;
+use super::bake::{currents, planned};
 use super::build_args::BuildArgs;
 use super::follow::follow;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show;
-use api::control::{DeployRequest, Opened, PlanAnswer};
+use api::control::{DeployRequest, Opened, PlanAnswer, Removal};
 use clap::Args;
 use model::{Digest, Fault, ImageName, ServiceFile, ServiceName};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 
@@ -25,13 +25,16 @@ pub struct Wish {
     /// Deploy this earlier release again instead of making a new one
     #[arg(long, value_name = "rN", value_parser = release_number, requires = "service", conflicts_with = "artifact")]
     pub release: Option<u64>,
+    /// Also drain and retire this service, which runs and which the file does not name; repeat it for more
+    #[arg(long, value_name = "NAME", conflicts_with = "service")]
+    pub remove: Vec<ServiceName>,
     #[command(flatten)]
     pub args: BuildArgs,
 }
 
-/// Show what a deploy would do: steps, capacity at each, the peak. Nothing is changed
+/// Show what a deploy would do: steps, capacity at each, the peak. Nothing is baked, deployed or changed
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  afresh plan web --artifact ./build")]
+#[command(after_help = "The code is packed into the store, so that its digest is known; `afresh gc` removes what no release uses.\n\nExample:\n  afresh plan web --artifact ./build")]
 pub struct Plan {
     #[command(flatten)]
     pub wish: Wish,
@@ -48,9 +51,6 @@ pub struct Deploy {
     /// Open it and return at once
     #[arg(long)]
     pub no_follow: bool,
-    /// Also drain and retire services that run and that the file does not name any more
-    #[arg(long, conflicts_with = "service")]
-    pub remove: bool,
     /// Do not ask before the change
     #[arg(short, long)]
     pub yes: bool,
@@ -64,7 +64,7 @@ pub fn release_number(text: &str) -> Result<u64, String> {
 
 impl Plan {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let request = request(context, &self.wish)?;
+        let request = request(context, &self.wish, Images::Plan)?;
         let answer: PlanAnswer = context.wait(async { Ok(context.api().post("/v1/plan", &request).await?) })?;
         if context.json {
             show::json(&answer);
@@ -77,7 +77,7 @@ impl Plan {
 
 impl Deploy {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let mut request = request(context, &self.wish)?;
+        let request = request(context, &self.wish, Images::Bake)?;
         context.wait(async {
             let answer: PlanAnswer = context.api().post("/v1/plan", &request).await?;
             if context.json {
@@ -85,16 +85,13 @@ impl Deploy {
             } else {
                 tell_plan(&answer);
             }
-            if !answer.rotations.is_empty() && !self.yes && !agreed()? {
+            let changes = !answer.rotations.is_empty() || !request.remove.is_empty();
+            if changes && !self.yes && !agreed()? {
                 show::note("nothing was changed");
                 return Ok(Exit::Refused);
             }
-            if !answer.removals.is_empty() && self.removes()? {
-                request.remove = answer.removals.iter().map(|r| r.service.clone()).collect();
-            }
             let opened: Opened = context.api().post("/v1/deploy", &request).await?;
-            tell_removals(context, &opened);
-            if self.no_follow || (opened.rotations.is_empty() && opened.rollout.is_none()) {
+            if self.no_follow || (opened.rotations.is_empty() && opened.rollout.is_none() && opened.removing.is_empty()) {
                 tell_opened(context, &opened);
                 return Ok(Exit::Succeeded);
             }
@@ -104,18 +101,16 @@ impl Deploy {
     }
 }
 
-impl Deploy {
-    /// Where a person sits, a removal has a question of its own; a script must say --remove.
-    fn removes(&self) -> Result<bool, Failure> {
-        if self.yes {
-            return Ok(self.remove);
-        }
-        Ok(asked_and_agreed("remove what the file does not name?")?.unwrap_or(self.remove))
-    }
+/// What becomes of an image that is not baked yet, or whose recipe has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Images {
+    Bake,
+    /// A plan changes nothing: it says that a deploy would bake it.
+    Plan,
 }
 
 /// Loads the file, bakes what was never baked, packs the code. Everything is in the store before the wish is sent.
-pub fn request(context: &Context, wish: &Wish) -> Result<DeployRequest, Failure> {
+pub fn request(context: &Context, wish: &Wish, unbaked: Images) -> Result<DeployRequest, Failure> {
     let mut file = context.load()?;
     if let Some(service) = &wish.service
         && !file.services.contains_key(service)
@@ -132,12 +127,24 @@ pub fn request(context: &Context, wish: &Wish) -> Result<DeployRequest, Failure>
     wish.args.apply(&mut file, |name| used.contains(name))?;
     let mut images = BTreeMap::new();
     let mut artifacts = BTreeMap::new();
+    let mut to_bake = BTreeSet::new();
     if wish.release.is_none() {
-        let store = image::Store::open(&context.layout)?;
-        images = currents(context, &store, &file, &used)?;
+        let store = context.images()?;
+        match unbaked {
+            Images::Bake => images = currents(context, &store, &file, &used)?,
+            Images::Plan => (images, to_bake) = planned(context, &store, &file, &used)?,
+        }
         artifacts = pack(context, &store, &file, wish)?;
     }
-    Ok(DeployRequest { file, service: wish.service.clone(), images, artifacts, release: wish.release, remove: Vec::new() })
+    Ok(DeployRequest {
+        file,
+        service: wish.service.clone(),
+        images,
+        artifacts,
+        release: wish.release,
+        remove: wish.remove.clone(),
+        unbaked: to_bake,
+    })
 }
 
 fn used(file: &ServiceFile, only: Option<&ServiceName>) -> Vec<ImageName> {
@@ -180,48 +187,44 @@ fn tell_plan(answer: &PlanAnswer) {
         show::line(show::plan(rotation));
     }
     for removal in &answer.removals {
-        let what = format!("{} in {} runs and is not in the file", removal.standing.release.label(), removal.standing.group);
-        show::line(format!(
-            "{}: remove: {what}; `afresh deploy --remove` drains and retires it",
-            show::paint(show::BOLD, &removal.service)
-        ));
+        if let Some(plan) = &removal.plan {
+            show::line(show::removal(removal, plan));
+        }
     }
     for note in &answer.notes {
         let at = note.at.map_or_else(String::new, |at| format!(" ({})", show::upkeep::day(at)));
         show::line(format!("{}: {}{at}", show::paint(show::BOLD, &note.service), note.text));
     }
-    if answer.rotations.is_empty() {
+    if answer.rotations.is_empty() && answer.removals.iter().all(|r| r.plan.is_none()) {
         show::line("nothing to change: what stands is what was asked for");
+    }
+    if let Some(left) = left_alone(&answer.removals) {
+        show::line(left);
     }
 }
 
-fn tell_removals(context: &Context, opened: &Opened) {
-    if context.json {
-        return;
-    }
-    for rotation in &opened.removing {
-        show::line(format!("{rotation}: opened, it removes the service; come back with: afresh rotation show {rotation} --follow"));
-    }
-    for service in &opened.left {
-        show::line(format!("{service}: not in the file, and left as it is"));
-    }
+/// More names than this say nothing to anybody.
+const NAMES_SHOWN: usize = 5;
+
+/// They may be another file's: nothing is removed that is not named.
+fn left_alone(removals: &[Removal]) -> Option<String> {
+    let left: Vec<&str> = removals.iter().filter(|r| r.plan.is_none()).map(|r| r.service.as_str()).collect();
+    let first = left.first()?;
+    let names = left.iter().take(NAMES_SHOWN).copied().collect::<Vec<_>>().join(", ");
+    let more = left.len().checked_sub(NAMES_SHOWN).filter(|n| *n > 0).map_or_else(String::new, |n| format!(" and {n} more"));
+    Some(format!("not in this file and left as they are: {names}{more} (`--remove {first}` removes one)"))
 }
 
 /// Asks only where a person sits; a script that calls `deploy` means it.
 fn agreed() -> Result<bool, Fault> {
-    Ok(asked_and_agreed("deploy this?")?.unwrap_or(true))
-}
-
-/// None: no person sits there.
-fn asked_and_agreed(question: &str) -> Result<Option<bool>, Fault> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() || !std::io::stderr().is_terminal() {
-        return Ok(None);
+        return Ok(true);
     }
-    let _ = write!(anstream::stderr(), "{question} [y/N] ");
+    let _ = write!(anstream::stderr(), "deploy this? [y/N] ");
     let mut answer = String::new();
     stdin.lock().read_line(&mut answer).map_err(|e| Fault::world("io", format!("cannot read the answer: {e}")))?;
-    Ok(Some(matches!(answer.trim(), "y" | "Y" | "yes")))
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 fn tell_unchanged(context: &Context, opened: &Opened) {
@@ -241,6 +244,9 @@ pub fn tell_opened(context: &Context, opened: &Opened) {
     tell_unchanged(context, opened);
     for rotation in &opened.rotations {
         show::line(format!("{rotation}: opened; come back with: afresh rotation show {rotation} --follow"));
+    }
+    for rotation in &opened.removing {
+        show::line(format!("{rotation}: opened, it removes the service; come back with: afresh rotation show {rotation} --follow"));
     }
     if let Some(rollout) = &opened.rollout {
         show::line(format!("{rollout}: opened; look at it with: afresh status"));

@@ -39,6 +39,11 @@ impl Down {
         if !nix::unistd::geteuid().is_root() {
             return Err(super::doctor::not_root().into());
         }
+        // Made by `bake` alone, before such directories were marked: nothing was ever started from it.
+        if !self.purge && !host::identity::path(&context.layout).exists() && !context.layout.run().exists() {
+            show::note(format!("nothing runs of {}: no `afresh up` was started over it", dir.display()));
+            return Ok(Exit::Succeeded);
+        }
         // A directory of somebody else is not touched, and a copy's servers are the original's.
         host::identity::ours(&context.layout)?;
         if self.purge && !self.yes && !agreed(dir)? {

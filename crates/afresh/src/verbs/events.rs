@@ -7,7 +7,7 @@ use crate::show;
 use api::control::{ImageEvent, Numbered};
 use api::fleet::Happened;
 use clap::Args;
-use model::{Event, Plan, RotationId, ServiceName};
+use model::{Event, RotationId, ServiceName};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -60,10 +60,10 @@ impl Events {
 
     async fn follow(&self, context: &Context, mut fleet: Fleet) -> Result<Exit, Failure> {
         let mut after = self.after;
-        let mut plans = BTreeMap::new();
+        let mut journals = BTreeMap::new();
         let mut connected = false;
         loop {
-            match self.read(context, &mut after, &mut plans, &mut fleet).await {
+            match self.read(context, &mut after, &mut journals, &mut fleet).await {
                 Ok(()) if !self.follow => {
                     fleet.tell(self, context, None);
                     return Ok(Exit::Succeeded);
@@ -107,7 +107,7 @@ impl Events {
         &self,
         context: &Context,
         after: &mut u64,
-        plans: &mut BTreeMap<RotationId, Plan>,
+        journals: &mut BTreeMap<RotationId, show::Journal>,
         fleet: &mut Fleet,
     ) -> Result<(), model::Fault> {
         let mut lines = context.api().lines(&format!("/v1/events?follow={}&after={after}", self.follow)).await?;
@@ -122,12 +122,10 @@ impl Events {
                 show::json(&event);
                 continue;
             }
-            show::line(format!("{:>6}  {}", event.number, show::sentence(&event.line, plans.get(&id))));
-            match event.line.event {
-                Event::Opened(opened) => drop(plans.insert(id, opened.plan)),
-                Event::PlanReplaced { plan, .. } => drop(plans.insert(id, plan)),
-                Event::Closed { .. } => drop(plans.remove(&id)),
-                _ => {}
+            let told = journals.entry(id.clone()).or_default().next(&event.line);
+            show::line(format!("{:>6}  {told}", event.number));
+            if matches!(event.line.event, Event::Closed { .. }) {
+                journals.remove(&id);
             }
         }
         Ok(())

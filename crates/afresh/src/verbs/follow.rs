@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::show::{self, live::Block, tree::Snapshot};
 use api::Client;
 use api::control::{Opened, RotationStatus};
-use model::{Event, EventLine, Fault, Plan, RolloutEnd, RotationId, Verdict};
+use model::{EventLine, Fault, RolloutEnd, RotationId, Verdict};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -58,8 +58,8 @@ struct Follower {
     opened: Opened,
     snapshot: Snapshot,
     way: Way,
-    /// For each rotation the next event to print, and the plan in force there.
-    told: BTreeMap<RotationId, (u64, Option<Plan>)>,
+    /// For each rotation the next event to print, and what was read before it.
+    told: BTreeMap<RotationId, (u64, show::Journal)>,
     waits: BTreeMap<RotationId, String>,
 }
 
@@ -82,7 +82,8 @@ impl Follower {
             ids = seen.rotations.iter().map(|(id, _)| id.clone()).collect();
             snapshot.rollout = Some(seen);
         }
-        for id in ids {
+        // What is removed goes on beside the rollout.
+        for id in ids.into_iter().chain(self.opened.removing.clone()) {
             let status: RotationStatus = self.api.get(&format!("/v1/rotations/{id}")).await?;
             snapshot.rotations.push(status);
             // Behind the status, so that what is waited for is told after the step that waits.
@@ -96,22 +97,18 @@ impl Follower {
 
     /// Prints the events that came since.
     async fn news(&mut self, id: &RotationId) -> Result<(), Fault> {
-        let (from, mut plan) = self.told.remove(id).unwrap_or_default();
+        let (from, mut journal) = self.told.remove(id).unwrap_or_default();
         let lines: Vec<EventLine> = self.api.get(&format!("/v1/rotations/{id}/events?from={from}")).await?;
         let mut next = from;
         for line in &lines {
+            let told = journal.next(line);
             match self.way {
                 Way::Json => show::json(line),
-                _ => show::line(show::sentence(line, plan.as_ref())),
-            }
-            match &line.event {
-                Event::Opened(opened) => plan = Some(opened.plan.clone()),
-                Event::PlanReplaced { plan: new, .. } => plan = Some(new.clone()),
-                _ => {}
+                _ => show::line(told),
             }
             next = line.seq + 1;
         }
-        self.told.insert(id.clone(), (next, plan));
+        self.told.insert(id.clone(), (next, journal));
         Ok(())
     }
 
@@ -142,14 +139,12 @@ impl Follower {
     }
 
     fn over(&self) -> bool {
-        match &self.snapshot.rollout {
-            Some(rollout) => rollout.end.is_some(),
-            None => self.snapshot.rotations.iter().all(|r| r.verdict.is_some()),
-        }
+        let is_ended = self.snapshot.rollout.as_ref().is_none_or(|rollout| rollout.end.is_some());
+        is_ended && self.snapshot.rotations.iter().all(|r| r.verdict.is_some())
     }
 
     fn end(&self) -> Exit {
-        let verdicts: Vec<Verdict> = self.snapshot.rotations.iter().filter_map(|r| r.verdict).collect();
+        let verdicts: Vec<Verdict> = self.snapshot.rotations.iter().filter_map(exit::verdict_of).collect();
         let halted = self.snapshot.rollout.as_ref().is_some_and(|r| r.end == Some(RolloutEnd::Halted));
         let exit = match exit::of_verdicts(&verdicts) {
             Exit::Succeeded if halted => Exit::Partial,

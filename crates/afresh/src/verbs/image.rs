@@ -80,7 +80,7 @@ impl Check {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         let file = context.load()?;
         let spec: &ImageSpec = super::bake::recipe(&file, &self.image)?;
-        let store = image::Store::open(&context.layout)?;
+        let store = context.images()?;
         let began = Instant::now();
         let current = image::current(&store, &self.image)?;
         let news = image::life::news(&store, spec)?;

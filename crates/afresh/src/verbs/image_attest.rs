@@ -49,7 +49,7 @@ pub struct Verify {
 impl Attest {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         let began = Instant::now();
-        let store = Store::open(&context.layout)?;
+        let store = context.images()?;
         let manifest = named_object(&store, &self.image)?;
         let key = self.key.key(&store)?;
         if manifest.kind == Kind::Artifact {
@@ -100,7 +100,7 @@ impl Verify {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         let store = match &self.work {
             Some(work) => Store::open_to_read(&context.layout, &std::path::absolute(work).unwrap_or_else(|_| work.clone()))?,
-            None => Store::open(&context.layout)?,
+            None => context.images()?,
         };
         if let Some(disk) = self.disk(&store) {
             return super::image_disk::verify(context, &store, disk, &self.policy(context, &store)?, self.rebuild);

@@ -28,7 +28,7 @@ const FILES_SHOWN: usize = 40;
 
 impl Diff {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let store = image::Store::open(&context.layout)?;
+        let store = context.images()?;
         let (a, b) = (named(&store, &self.a)?, named(&store, &self.b)?);
         let packages = image::life::of_packages(&a.packages, &b.packages);
         // An image whose lock is gone has no changelogs to read.

@@ -107,7 +107,7 @@ struct Disk {
 
 impl Emit {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let store = Store::open(&context.layout)?;
+        let store = context.images()?;
         let manifest = named(&store, &self.image)?;
         let root = store.path(&manifest.digest)?;
         // What this machine would not run it does not pass on either.

@@ -62,7 +62,7 @@ pub struct SignerVerb {
 
 impl SignerVerb {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let store = Store::open(&context.layout)?;
+        let store = context.images()?;
         let is_change = self.own || self.key.signer().is_some();
         if let Some(made) = self.key.named() {
             made?;

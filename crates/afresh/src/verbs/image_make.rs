@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::processes::interrupt;
 use crate::show;
 use clap::Args;
-use image::{Did, Lock as Packages, Progress, Store};
+use image::{Did, Lock as Packages, Progress};
 use model::{Fault, ImageName};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -63,7 +63,7 @@ pub struct Pack {
 
 impl Pack {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let store = Store::open(&context.layout)?;
+        let store = context.images()?;
         let packed = match self.key.named() {
             Some(key) => image::pack_with(&store, &self.artifact, &key?)?,
             None => image::pack(&store, &self.artifact)?,
@@ -127,7 +127,7 @@ impl Lock {
         recipe(&file, &self.image)?;
         self.args.apply(&mut file, |name| *name == self.image)?;
         let spec = recipe(&file, &self.image)?;
-        let store = Store::open(&context.layout)?;
+        let store = context.images()?;
         let (before, (lock, seconds)) = if self.kit {
             let before = image::kept_kit(&store, spec).map(|l| l.digest());
             (before, with_progress(context, &self.image, |tell| image::lock_kit(&store, spec, tell))?)
@@ -173,7 +173,7 @@ fn name_of(lock: &Packages) -> &ImageName {
 
 impl Fetch {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let store = Store::open(&context.layout)?;
+        let store = context.images()?;
         let lock = image::find_lock(&store, &self.lock)?;
         let (fetched, seconds) = with_progress(context, name_of(&lock), |tell| image::fetch(&store, &lock, tell))?;
         if context.json {
@@ -198,7 +198,7 @@ impl Fetch {
 
 impl Build {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let store = Store::open(&context.layout)?;
+        let store = context.images()?;
         let lock = image::find_lock(&store, &self.lock)?;
         let ((manifest, did), seconds) = with_progress(context, name_of(&lock), |tell| {
             image::fetch(&store, &lock, tell)?;

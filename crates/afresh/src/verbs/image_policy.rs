@@ -48,7 +48,7 @@ impl PolicyVerb {
         let policy = if is_change {
             // Writing it anew is how one that cannot be read is mended.
             let mut policy = before.unwrap_or_default().unwrap_or_default();
-            let store = Store::open(&context.layout)?;
+            let store = context.images()?;
             for key in &self.trust {
                 let key = resolve(&store, key)?;
                 policy.distrusted.retain(|k| *k != key);

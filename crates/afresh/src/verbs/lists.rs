@@ -58,7 +58,7 @@ impl Images {
         })?;
         // Beside the list, so that nobody takes what is harmed for what was never there.
         if context.layout.store().is_dir() {
-            for fault in image::Store::open(&context.layout)?.harmed()? {
+            for fault in context.images()?.harmed()? {
                 show::note(format!("{}: {}", fault.code, fault.message));
                 fault.hint.iter().for_each(|hint| show::note(format!("hint: {hint}")));
             }

@@ -27,6 +27,7 @@ pub struct Logs {
 
 impl Logs {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        context.must_be_local("logs")?;
         let path = context.layout.log(&self.instance);
         let file = File::open(&path).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => {

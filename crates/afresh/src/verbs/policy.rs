@@ -5,8 +5,9 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show;
 use clap::{Args, Subcommand};
+use model::Fault;
 use model::access::HostPolicy;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub const HOST_POLICY: &str = "/etc/afresh/policy.hcl";
 
@@ -35,8 +36,8 @@ struct Show {}
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  afresh policy check /etc/afresh/policy.hcl")]
 struct Check {
-    #[arg(default_value = HOST_POLICY)]
-    policy: PathBuf,
+    /// Otherwise the one that `up` and `serve` read by default; without a file the defaults hold
+    policy: Option<PathBuf>,
 }
 
 impl PolicyVerb {
@@ -52,18 +53,31 @@ impl PolicyVerb {
     }
 }
 
+/// A file that somebody names must be there: a policy that is not read lets nothing through that it allows.
+pub fn must_be_there(policy: &Path) -> Result<(), Fault> {
+    if policy == Path::new(HOST_POLICY) || policy.exists() {
+        return Ok(());
+    }
+    Err(Fault::yours("no-file", format!("{}: there is no such host policy", policy.display()))
+        .hint(format!("leave --policy out for {HOST_POLICY}, and without a file for the defaults: `afresh policy show`")))
+}
+
 impl Check {
     fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let name = self.policy.display().to_string();
+        if let Some(named) = &self.policy {
+            must_be_there(named)?;
+        }
+        let path = self.policy.unwrap_or_else(|| PathBuf::from(HOST_POLICY));
+        let name = path.display().to_string();
         // The text first: it may be wrong in many places, and all of them are shown.
-        if let Ok(text) = std::fs::read_to_string(&self.policy)
+        if let Ok(text) = std::fs::read_to_string(&path)
             && let Err(all) = config::parse_policy(&text, &name)
         {
             let rendered = config::render(&all, &text, &name, show::colour_on_stderr());
             return Err(Failure::File { rendered, errors: all.len(), name });
         }
-        let policy = server::read_policy(&self.policy)?;
-        let found = if self.policy.exists() { "is in order" } else { "is not there: the defaults hold" };
+        let policy = server::read_policy(&path)?;
+        let found = if path.exists() { "is in order" } else { "is not there: the defaults hold" };
         if context.json {
             show::json(&policy);
         } else {

@@ -65,6 +65,9 @@ impl Serve {
         let _lock = begin(&context.layout, Role::Serve, self.parent)?;
         let layout = context.layout.clone();
         let token = self.token_file.as_deref().map(server::read_token).transpose()?;
+        if let Err(fault) = super::policy::must_be_there(&self.policy) {
+            tracing::warn!(code = fault.code, "{}; the defaults hold", fault.message);
+        }
         if let Err(fault) = server::read_policy(&self.policy) {
             tracing::error!(code = fault.code, "nobody but the administrator may deploy: {}", fault.message);
         }

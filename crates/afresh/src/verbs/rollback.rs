@@ -4,6 +4,7 @@ use super::follow::follow;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::show;
 use api::control::{Opened, RollbackRequest};
 use clap::Args;
 use model::ServiceName;
@@ -26,6 +27,9 @@ impl Rollback {
         context.wait(async {
             let request = RollbackRequest { service: self.service, to: self.to };
             let opened: Opened = context.api().post("/v1/rollback", &request).await?;
+            if !context.json {
+                opened.notes.iter().for_each(|note| show::note(format!("warning: {}: {}", note.service, note.text)));
+            }
             if self.no_follow || opened.rotations.is_empty() {
                 super::deploy::tell_opened(context, &opened);
                 return Ok(Exit::Succeeded);

@@ -120,14 +120,9 @@ async fn show_one(context: &Context, what: &Show) -> Result<Exit, Failure> {
         return Ok(Exit::Succeeded);
     }
     let lines: Vec<EventLine> = context.api().get(&format!("/v1/rotations/{id}/events?from=0")).await?;
-    let mut plan = None;
+    let mut journal = show::Journal::default();
     for line in &lines {
-        show::line(show::sentence(line, plan));
-        match &line.event {
-            model::Event::Opened(opened) => plan = Some(&opened.plan),
-            model::Event::PlanReplaced { plan: new, .. } => plan = Some(new),
-            _ => {}
-        }
+        show::line(journal.next(line));
     }
     show::line("");
     let snapshot = show::tree::Snapshot { rollout: None, rotations: vec![status] };
@@ -148,7 +143,7 @@ async fn list(context: &Context, what: &List) -> Result<Exit, Failure> {
             r.id.to_string(),
             r.from.as_ref().map_or_else(String::new, |s| format!("r{}", s.release.number)),
             format!("r{}", r.to.release.number),
-            r.verdict.map_or_else(|| format!("open, step {} of {}", r.cursor, r.plan.steps.len()), |v| show::verdict(v).to_string()),
+            r.verdict.map_or_else(|| format!("open, step {} of {}", r.cursor, r.plan.steps.len()), |v| show::verdict(v, r.removes).to_string()),
             show::ago(r.opened, now),
             show::span(r.closed.unwrap_or(now).since(r.opened)),
             r.why.clone(),

@@ -240,7 +240,7 @@ fn answer(status: &ServiceStatus, last: Option<&RotationStatus>) -> Answer {
             (Some(open.id.clone()), why, open.waits.as_ref().and_then(|w| w.until))
         }
         (None, Some(last)) => {
-            let end = last.verdict.map_or("open", show::verdict);
+            let end = last.verdict.map_or("open", |v| show::verdict(v, last.removes));
             (Some(last.id.clone()), format!("nothing is under way; the last rotation was {end}: {}", last.why), None)
         }
         (None, None) => (None, "nothing is under way and nothing was".into(), None),

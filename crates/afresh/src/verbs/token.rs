@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show;
-use api::control::{TokenMade, TokenRequest, TokenRevoke, TokenRow};
+use api::control::{ServiceStatus, TokenMade, TokenRequest, TokenRevoke, TokenRow};
 use clap::{Args, Subcommand};
 use model::access::{Grant, Role};
 use model::{Fault, ServiceName, TierName};
@@ -85,6 +85,12 @@ impl Create {
         } else {
             show::line(&made.token);
             show::note("it is not kept and cannot be shown again; keep it in a file of mode 0600");
+        }
+        for service in &request.grant.services {
+            let seen: Result<ServiceStatus, Fault> = context.wait(async { Ok(context.api().get(&format!("/v1/services/{service}")).await) })?;
+            if seen.is_err_and(|fault| fault.code == "not-found") {
+                show::note(format!("there is no service {service} yet: the token counts for one that is deployed under this name"));
+            }
         }
         Ok(Exit::Succeeded)
     }

@@ -46,6 +46,7 @@ impl Up {
         if let Some(file) = &self.token_file {
             server::read_token(file)?;
         }
+        super::policy::must_be_there(&self.policy)?;
         server::read_policy(&self.policy)?;
         if !nix::unistd::geteuid().is_root() {
             return Err(super::doctor::not_root().into());

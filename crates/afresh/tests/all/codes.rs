@@ -74,3 +74,53 @@ fn completions_name_every_verb() {
         }
     }
 }
+
+/// What a verb cannot do where it is told to, or with what it is given, it says; it does not do something else instead.
+#[test]
+fn what_is_not_there_or_not_here_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("policy.hcl");
+    let missing = missing.to_str().unwrap();
+    for (args, code) in [
+        (&["logs", "web-r1-1-1", "--api", "127.0.0.1:1"][..], "not-remote"),
+        (&["restore", "--api", "127.0.0.1:1"], "not-remote"),
+        (&["check", "-f", "/tmp"], "bad-file"),
+        (&["policy", "check", missing], "no-file"),
+        (&["up", "--policy", missing], "no-file"),
+    ] {
+        let out = afresh(args);
+        let told = String::from_utf8(out.stderr).unwrap();
+        assert_eq!(out.status.code(), Some(2), "{args:?}: {told}");
+        assert!(told.starts_with(&format!("error[{code}]: ")) && told.contains("\nhint: "), "{args:?}: {told}");
+    }
+    let out = Command::new(env!("CARGO_BIN_EXE_afresh")).args(["restore", "--data-dir"]).arg(dir.path()).output().unwrap();
+    let told = String::from_utf8(out.stderr).unwrap();
+    assert!(out.status.code() == Some(2) && told.contains("error[no-backup]"), "a dry run looks for the backup: {told}");
+}
+
+/// Verbs that need no control plane make a data directory as `up` does: marked, and closed to others. A plan bakes nothing.
+#[test]
+fn a_store_is_private_and_its_directory_marked_also_without_up() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let run = |verb: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_afresh"));
+        command.args([verb, "-f", SHOP]).arg("--data-dir").arg(&data).env("NO_COLOR", "1").output().unwrap()
+    };
+    let mode = || std::fs::metadata(data.join("store")).unwrap().permissions().mode() & 0o777;
+    let plan = run("plan");
+    let told = String::from_utf8(plan.stdout).unwrap();
+    assert!(told.contains("a deploy bakes it first"), "{told}{}", String::from_utf8_lossy(&plan.stderr));
+    assert_eq!((mode(), data.join("afresh.json").exists()), (0o700, true));
+    std::fs::set_permissions(data.join("store"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    run("plan");
+    assert_eq!(mode(), 0o700, "it was open to others, and is used");
+    // One that an older version's bake made: nothing runs of it.
+    std::fs::remove_file(data.join("afresh.json")).unwrap();
+    let down = Command::new(env!("CARGO_BIN_EXE_afresh")).arg("down").arg("--data-dir").arg(&data).output().unwrap();
+    let told = String::from_utf8_lossy(&down.stderr).into_owned();
+    let is_root = nix::unistd::geteuid().is_root();
+    assert_eq!(down.status.code(), Some(if is_root { 0 } else { 2 }), "{told}");
+    assert!(!told.contains("no-file"), "{told}");
+}

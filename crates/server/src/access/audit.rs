@@ -63,10 +63,10 @@ impl Audit {
         }
     }
 
-    /// The newest, oldest first.
-    pub fn read(&self, limit: usize) -> Result<Vec<AuditLine>, Fault> {
+    /// The newest, oldest first; of refusals alone, or of both.
+    pub fn read(&self, limit: usize, refused: bool) -> Result<Vec<AuditLine>, Fault> {
         let mut all = Vec::new();
-        for name in [CHANGES, REFUSALS] {
+        for name in if refused { &[REFUSALS][..] } else { &[CHANGES, REFUSALS][..] } {
             let path = self.dir.join(name);
             let mut bytes = Vec::new();
             for place in [path.with_extension("log.1"), path] {
@@ -145,6 +145,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let audit = Audit::open(&Layout::new(dir.path())).unwrap();
         audit.write(line(1, "root", "done"));
+        for i in 0..10 {
+            audit.write(line(1_000_000 + i, "me", "done"));
+        }
         for i in 0..10_000 {
             audit.write(line(2 + i, &format!("uid:{}", i % 2_000), "refused"));
         }
@@ -153,10 +156,12 @@ mod tests {
         }
         let bytes: u64 = std::fs::read_dir(dir.path().join("audit")).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).sum();
         assert!(bytes <= (KEPT as u64 + 1) * BYTES_MAX + BYTES_MAX, "{bytes}");
-        let lines = audit.read(100_000).unwrap();
+        let lines = audit.read(100_000, false).unwrap();
         assert_eq!(lines.iter().filter(|l| l.who == "root").count(), 1);
+        let refused = audit.read(5, true).unwrap();
+        assert!(refused.len() == 5 && refused.iter().all(AuditLine::is_refusal), "a limit counts what is asked for: {refused:?}");
         assert!(lines.iter().filter(|l| l.who == "noisy").count() < 200);
-        assert!(lines.is_sorted_by_key(|l| l.at) && audit.read(3).unwrap().len() == 3);
+        assert!(lines.is_sorted_by_key(|l| l.at) && audit.read(3, false).unwrap().len() == 3);
     }
 
     #[test]
@@ -167,8 +172,8 @@ mod tests {
         audit.write(AuditLine { on: forged.into(), ..line(1, "token:ci", "refused") });
         let text = std::fs::read_to_string(dir.path().join("audit/refusals.log")).unwrap();
         assert_eq!(text.matches('\n').count(), 1);
-        assert!(audit.read(10).unwrap().iter().all(|l| l.who == "token:ci"));
+        assert!(audit.read(10, false).unwrap().iter().all(|l| l.who == "token:ci"));
         std::fs::write(dir.path().join("audit/refusals.log"), &text[..text.len() / 2]).unwrap();
-        assert!(audit.read(10).unwrap().is_empty(), "half a line is none");
+        assert!(audit.read(10, false).unwrap().is_empty(), "half a line is none");
     }
 }

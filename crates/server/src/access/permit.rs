@@ -3,6 +3,7 @@
 use super::Caller;
 use crate::app::App;
 use model::{Digest, Fault, ImageName, Release, ServiceFile, ServiceName, ServiceSpec, Step};
+use std::collections::BTreeSet;
 
 /// Whether this may run: the caller's own service, within the host policy.
 pub fn deploy(app: &App, caller: &Caller, spec: &ServiceSpec) -> Result<(), Fault> {
@@ -14,8 +15,10 @@ pub fn deploy(app: &App, caller: &Caller, spec: &ServiceSpec) -> Result<(), Faul
     app.access.policy()?.permits(spec)
 }
 
-/// Whether these are the objects that the release's own names stand for: a digest is not a way to another service's code.
-pub fn release(app: &App, caller: &Caller, release: &Release) -> Result<(), Fault> {
+/// Whether these are the objects that the release's own names stand for: a digest is not a way to another service's code. The artifact is
+/// one that a service of the caller uses, or that no service uses yet: then whoever packed it gave the caller its digest, which no answer
+/// shows to others and which cannot be guessed. Images and bases are nobody's artifact.
+pub fn release(app: &App, caller: &Caller, release: &Release, unbaked: &BTreeSet<Digest>) -> Result<(), Fault> {
     if caller.is_admin() {
         return Ok(());
     }
@@ -23,16 +26,20 @@ pub fn release(app: &App, caller: &Caller, release: &Release) -> Result<(), Faul
         Err(Fault::yours("forbidden", format!("{}: {what} {} is not this service's", release.service, digest.short()))
             .hint("an administrator can deploy it"))
     };
-    let rows = app.store.read(|r| r.releases(None))?;
+    let kept = app.images.kept()?;
     if let Some(artifact) = &release.artifact {
-        let mut users =
-            rows.iter().filter(|row| row.release.artifact.as_ref() == Some(artifact)).map(|row| &row.release.service).peekable();
-        if users.peek().is_some() && !users.any(|service| caller.sees(service)) {
+        let rows = app.store.browse(|r| r.all_releases())?;
+        let users = || rows.iter().filter(|row| row.release.artifact.as_ref() == Some(artifact)).map(|row| &row.release.service);
+        let is_artifact = kept.iter().any(|kept| kept.digest == *artifact && kept.image.is_none());
+        let is_others = users().next().is_some() && !users().any(|service| caller.sees(service));
+        // Of what is not there at all the next check says so.
+        if is_others || !is_artifact && app.images.has(artifact)? {
             return foreign("artifact", artifact);
         }
     }
     let is_named = |name: &Option<ImageName>| name.as_ref() == Some(&release.image_name);
-    if !app.images.kept()?.iter().any(|kept| kept.digest == release.image && is_named(&kept.image)) {
+    let is_image = unbaked.contains(&release.image) || kept.iter().any(|kept| kept.digest == release.image && is_named(&kept.image));
+    if !is_image {
         return foreign("image", &release.image);
     }
     Ok(())

@@ -7,7 +7,7 @@ use model::{Fault, Layout, Time};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -114,7 +114,9 @@ impl Tokens {
 /// A file that holds or guards secrets. None: it is not there.
 fn private(path: &Path, bytes_max: u64, what: &str) -> Result<Option<String>, Fault> {
     let shown = path.display();
-    let file = match std::fs::File::open(path) {
+    // A pipe in its place would be waited for, by every request.
+    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
+    let file = match std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Fault::world("no-permission", format!("cannot read {shown}: {e}")).again(false)),

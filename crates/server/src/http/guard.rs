@@ -101,7 +101,10 @@ fn admitted(caller: &Caller, rule: Option<Rule>, path: Option<&str>, uri: &Uri) 
         Of::All => {
             if caller.services().is_some() {
                 let told = format!("{} is for some services only, and {} concerns all of them", caller.name(), rule.path);
-                return Err(Fault::yours("forbidden", told).hint("an administrator can do it"));
+                let role = rule.role.name();
+                return Err(Fault::yours("forbidden", told).hint(format!(
+                    "root of the host can, or a token that is for all services: `afresh token create NAME --role {role}` without --service"
+                )));
             }
         }
         Of::Path => {

@@ -76,9 +76,9 @@ fn shown(path: &str) -> String {
     path.chars().take(200).collect()
 }
 
-async fn health(State(app): Shared) -> Out<api::paths::Health> {
+async fn health(State(app): Shared, caller: Caller) -> Out<api::paths::Health> {
     let mut health = api::paths::Health::of("serve", env!("CARGO_PKG_VERSION"));
-    health.troubles = app.troubles();
+    health.troubles = app.troubles(|service| is_for(&caller, service));
     Out(health)
 }
 
@@ -198,8 +198,8 @@ async fn images(State(app): Shared) -> Answer<Vec<api::control::ImageRow>> {
     Ok(Out(blocking(move || lists::images(&app)).await?))
 }
 
-async fn image_upkeep(State(app): Shared) -> Answer<Vec<api::control::ImageUpkeep>> {
-    Ok(Out(blocking(move || upkeep::all(&app)).await?))
+async fn image_upkeep(State(app): Shared, caller: Caller) -> Answer<Vec<api::control::ImageUpkeep>> {
+    Ok(Out(blocking(move || Ok(upkeep::Shown::to(&app, &caller)?.upkeep(upkeep::all(&app)?))).await?))
 }
 
 #[derive(Deserialize)]
@@ -221,6 +221,7 @@ async fn alarms(State(app): Shared, caller: Caller) -> Out<Vec<api::fleet::Alarm
     let mut all = crate::fleet::alarms(&app).await;
     caller.services();
     all.retain(|alarm| is_for(&caller, alarm.service.as_ref()));
+    crate::fleet::tell_recovery(&app, &mut all).await;
     Out(all)
 }
 
@@ -231,8 +232,9 @@ async fn fleet_events(State(app): Shared, caller: Caller, Params(p): Params<Afte
     Ok(Out(all))
 }
 
-async fn image_history(State(app): Shared, Name(name): Name<ImageName>) -> Answer<api::control::ImageHistory> {
-    Ok(Out(blocking(move || upkeep::history(&app, &name)).await?))
+async fn image_history(State(app): Shared, caller: Caller, Name(name): Name<ImageName>) -> Answer<api::control::ImageHistory> {
+    caller.about(name.as_str());
+    Ok(Out(blocking(move || upkeep::Shown::to(&app, &caller)?.history(upkeep::history(&app, &name)?)).await?))
 }
 
 async fn image_rebuild(
@@ -254,6 +256,9 @@ async fn image_revoke(
     caller.about(&request.digest);
     // It stands in the image's life, in events and in alarms.
     model::text::line(&request.why).map_err(|wrong| Fault { code: "bad-reason".to_string(), ..wrong.into() })?;
+    if request.why.trim().is_empty() {
+        return Err(Fault::yours("bad-reason", "no reason is given").hint("say why with --why; it stands in the image's history and alarms").into());
+    }
     Ok(Out(blocking(move || upkeep::revoke(&app, caller.name(), &request)).await?))
 }
 
@@ -313,17 +318,20 @@ async fn token_revoke(State(app): Shared, caller: Caller, Json(request): Json<ap
 }
 
 #[derive(Deserialize)]
-struct Limit {
-    #[serde(default = "Limit::default")]
+struct Lines {
+    #[serde(default = "Lines::limit")]
     limit: usize,
+    /// Refusals alone.
+    #[serde(default)]
+    refused: bool,
 }
 
-impl Limit {
-    fn default() -> usize {
+impl Lines {
+    fn limit() -> usize {
         100
     }
 }
 
-async fn audit(State(app): Shared, Params(p): Params<Limit>) -> Answer<Vec<api::control::AuditLine>> {
-    Ok(Out(blocking(move || app.access.audit.read(p.limit)).await?))
+async fn audit(State(app): Shared, Params(p): Params<Lines>) -> Answer<Vec<api::control::AuditLine>> {
+    Ok(Out(blocking(move || app.access.audit.read(p.limit, p.refused)).await?))
 }

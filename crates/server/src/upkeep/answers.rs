@@ -176,7 +176,7 @@ pub fn revoke(app: &App, by: &str, request: &RevokeRequest) -> Result<RevokeAnsw
 
 /// Somebody's rotations that are open towards it.
 fn under_way(app: &App, digest: &Digest) -> Result<Vec<RotationId>, Fault> {
-    app.store.read(|r| {
+    app.store.browse(|r| {
         let mut all = Vec::new();
         for row in r.services()? {
             let Some(open) = r.open_rotation_of(&row.spec.name)? else { continue };
@@ -204,6 +204,15 @@ pub fn refuse(app: &App, release: &Release) -> Result<(), Fault> {
     let refuse_bad = image::read_policy(&upkeep.layout)?.unwrap_or_default().refuse_bad;
     image::life::may_begin(&upkeep.layout, &release.image, refuse_bad)
         .map_err(|f| Fault { message: format!("{}: {}", release.service, f.message), ..f })
+}
+
+/// Why the image of a release is not to be trusted, if it is known to be bad.
+pub fn doubt(app: &App, release: &Release) -> Result<Option<String>, Fault> {
+    let Some(upkeep) = &app.upkeep else { return Ok(None) };
+    let life = upkeep.load(&release.image_name)?;
+    let bad = life.image(&release.image).filter(|one| matches!(one.state, State::Bad | State::Revoked));
+    let why = |one: &One| one.story.last().map_or_else(|| one.state.word().to_string(), |told| told.text.clone());
+    Ok(bad.map(|one| format!("{} runs image {} {}, which is {}", release.label(), release.image_name, release.image.short(), why(one))))
 }
 
 /// The recipe that this host has of an image.

@@ -11,12 +11,14 @@ mod act;
 mod answers;
 mod factory;
 mod rollout;
+mod shown;
 mod sight;
 mod standing;
 mod test;
 
-pub use answers::{history, lives, rebuild, recipe, refuse, revoke, spared};
+pub use answers::{doubt, history, lives, rebuild, recipe, refuse, revoke, spared};
 pub use factory::{Factory, Fresh, Made};
+pub use shown::Shown;
 pub use standing::{all, events};
 
 use crate::access::Caller;

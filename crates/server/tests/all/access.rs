@@ -30,7 +30,12 @@ impl Attack {
         let mut house = House::new().await;
         house.stop().await;
         std::fs::write(house.dir.path().join("policy.hcl"), RECIPES).unwrap();
-        house.fake.state().objects.extend([digest('b'), digest('c')]);
+        {
+            let mut state = house.fake.state();
+            state.objects.extend([digest('b'), digest('c'), digest('d')]);
+            state.artifacts.extend([digest('b'), digest('c')]);
+            state.bases.insert(digest('d'));
+        }
         house.server =
             Some(server::start(server::Config { listen: Some("127.0.0.1:0".parse().unwrap()), ..house.config() }).await.unwrap());
         let address = house.server.as_ref().unwrap().address().unwrap();
@@ -85,6 +90,14 @@ fn edited(edit: impl Fn(&mut DeployRequest, &mut ServiceSpec)) -> Value {
 
 fn of_web(edit: impl Fn(&mut ServiceSpec)) -> Value {
     edited(|_, web| edit(web))
+}
+
+/// With this object as its code.
+fn code_of(letter: char) -> Value {
+    edited(|request, web| {
+        web.artifact = Some("./x".into());
+        request.artifacts.insert(name("web"), digest(letter));
+    })
 }
 
 fn by_hand(service: &str, step: Value) -> Value {
@@ -184,7 +197,6 @@ fn tries() -> Vec<Try> {
         ("releases of another", "GET", "/v1/releases?service=worker", json!(null), "forbidden"),
         ("instances of another", "GET", "/v1/instances?service=worker", json!(null), "forbidden"),
         ("images of all", "GET", "/v1/images", json!(null), "forbidden"),
-        ("history of an image", "GET", "/v1/images/base/history", json!(null), "forbidden"),
         ("revoke an image", "POST", "/v1/images/revoke", json!({ "digest": "aaaaaaaa", "why": "x", "replace": true }), "forbidden"),
         ("rebuild an image", "POST", "/v1/images/base/rebuild", json!({}), "forbidden"),
         ("gc", "POST", "/v1/gc", json!(null), "forbidden"),
@@ -213,16 +225,9 @@ fn tries() -> Vec<Try> {
             of_web(|s| s.checks.push(Check { name: "c".into(), run: vec!["id".into()], within_ms: 1_000 })),
             "policy-check",
         ),
-        (
-            "another's code",
-            "POST",
-            "/v1/deploy",
-            edited(|r, web| {
-                web.artifact = Some("./x".into());
-                r.artifacts.insert(name("web"), digest('b'));
-            }),
-            "forbidden",
-        ),
+        ("another's code", "POST", "/v1/deploy", code_of('b'), "forbidden"),
+        ("an image as its code", "POST", "/v1/deploy", code_of('a'), "forbidden"),
+        ("a kept base as its code", "POST", "/v1/deploy", code_of('d'), "forbidden"),
         ("/etc as its code", "POST", "/v1/deploy", of_web(|s| s.artifact = Some("/etc".into())), "bad-service-file"),
     ]
 }
@@ -290,6 +295,9 @@ async fn what_it_is_for_it_can_do_and_the_journal_has_its_name() {
     let attack = Attack::begin().await;
     let mut request = web("two");
     request.file.services.get_mut(&name("web")).unwrap().count = 2;
+    // Code that was packed and that nobody uses yet.
+    request.file.services.get_mut(&name("web")).unwrap().artifact = Some("./x".into());
+    request.artifacts.insert(name("web"), digest('c'));
     // A caller says who he is in vain.
     let mut body = serde_json::to_value(&request).unwrap();
     body["by"] = json!("root@here\n12:00:00 forged");
@@ -318,6 +326,41 @@ async fn what_it_is_for_it_can_do_and_the_journal_has_its_name() {
         let refused = attack.client().reason(Some(bad.into())).post::<_, Value>("/v1/gc", &()).await.unwrap_err();
         assert_eq!(refused.code, "bad-reason");
     }
+}
+
+/// The tokens' file is read for each request, so that a revoked token is refused at once. Whatever is in its place, a token is refused
+/// then and not let in, at once and without memory, and the administrator is served.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_becomes_of_the_tokens_file_no_token_gets_in() {
+    let attack = Attack::begin().await;
+    let path = attack.house.dir.path().join("control/tokens.json");
+    let good = std::fs::read(&path).unwrap();
+    let huge = || {
+        std::fs::write(&path, b"x").unwrap();
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+    };
+    let pipe = || assert!(std::process::Command::new("mkfifo").args(["-m", "600"]).arg(&path).status().unwrap().success());
+    let damages: [(&str, &str, &dyn Fn()); 6] = [
+        ("nothing", "unauthorized", &|| ()),
+        ("a directory", "bad-token-file", &|| std::fs::create_dir(&path).unwrap()),
+        ("half of it", "tokens-damaged", &|| std::fs::write(&path, &good[..good.len() / 2]).unwrap()),
+        ("a terabyte", "bad-token-file", &huge),
+        ("a pipe", "bad-token-file", &pipe),
+        ("open to others", "open-token-file", &|| std::fs::write(&path, &good).unwrap()),
+    ];
+    for (what, code, damage) in damages {
+        let _ = std::fs::remove_dir(&path).or_else(|_| std::fs::remove_file(&path));
+        damage();
+        let mode = if what == "open to others" { 0o644 } else { 0o700 };
+        let _ = std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode));
+        let refused = attack.client().get::<Value>("/v1/services").await.unwrap_err();
+        assert_eq!(refused.code, code, "{what} in its place: {refused:?}");
+        let root: Vec<ServiceStatus> = attack.house.client().get("/v1/services").await.unwrap();
+        assert_eq!(root.len(), 2, "{what} in its place");
+    }
+    std::fs::write(&path, &good).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(attack.client().get::<Value>("/v1/services").await.is_ok(), "the file is there again");
 }
 
 /// Every call there is, by who has no role for it. A new call that forgets its rule fails here, and a call outside the table is refused.

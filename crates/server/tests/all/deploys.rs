@@ -252,3 +252,20 @@ async fn gc_keeps_what_stands_what_stood_and_what_is_open() {
     let answer: GcAnswer = house.client().post("/v1/gc", &()).await.unwrap();
     assert_eq!(answer, GcAnswer { removed: vec![digest('a'), digest('f')], kept: 4, freed_bytes: 10 });
 }
+
+/// A plan of what is not baked yet opens nothing, and cannot be deployed as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_is_not_baked_yet_can_be_planned_with_and_not_deployed() {
+    let house = House::new().await;
+    let mut next = web("one");
+    next.images.values_mut().for_each(|digest| *digest = self::digest('9'));
+    let plan = async |request: &DeployRequest| house.client().post::<_, PlanAnswer>("/v1/plan", request).await;
+    assert_eq!(plan(&next).await.unwrap_err().code, "image-missing");
+    next.unbaked = next.images.values().cloned().collect();
+    assert_eq!(plan(&next).await.unwrap().rotations.len(), 1);
+    assert_eq!(house.deploy(&next).await.unwrap_err().code, "bad-request");
+    // For that image alone.
+    next.images.values_mut().for_each(|digest| *digest = self::digest('8'));
+    assert_eq!(plan(&next).await.unwrap_err().code, "image-missing");
+    assert!(house.fake.running().is_empty() && house.client().get::<Vec<ServiceStatus>>("/v1/services").await.unwrap().is_empty());
+}

@@ -83,6 +83,21 @@ async fn a_plan_says_what_it_brings_back_and_what_it_changes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_warns_of_what_was_rolled_back_before() {
+    let house = House::new().await;
+    house.through(&of_count("one", 3)).await;
+    house.through(&of_count("two", 3)).await;
+    let to = async |number: Option<u64>| {
+        let opened: Opened = house.client().post("/v1/rollback", &RollbackRequest { service: name("web"), to: number }).await.unwrap();
+        house.end(&opened.rotations[0]).await;
+        opened.notes.into_iter().map(|note| note.text).collect::<Vec<_>>()
+    };
+    assert_eq!(to(None).await, [""; 0], "r1 was never rolled back");
+    let notes = to(Some(2)).await;
+    assert!(notes.len() == 1 && notes[0].contains("brings back web@r2, which was rolled back to r1 by web.3"), "{notes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_service_whose_block_is_gone_is_removed_once_that_was_agreed() {
     let mut house = House::new().await;
     let both = request(vec![spec("web", "front", "one", 2, Some("127.0.0.1:8080")), spec("worker", "back", "one", 1, None)], None);
@@ -103,11 +118,16 @@ async fn a_service_whose_block_is_gone_is_removed_once_that_was_agreed() {
         assert_eq!(house.deploy(&only).await.unwrap_err().code, "not-removable");
     }
     only.remove = vec![name("web")];
+    let plan = plan_of(&house, &only).await;
+    let steps: Vec<&str> = plan.removals[0].plan.as_ref().unwrap().steps.iter().map(|s| s.step.kind()).collect();
+    assert_eq!(steps, ["shift", "drain", "retire", "shift"], "a plan shows the steps of what it removes");
+    assert_eq!(house.fake.running().len(), 2, "a plan changes nothing");
     let opened = house.deploy(&only).await.unwrap();
     let id = opened.removing[0].clone();
     house.stop().await;
     house.start().await;
     let r = house.end(&id).await;
+    assert!(r.removes);
     assert_eq!(r.census.unwrap().standing, None, "{:?}", r.verdict);
     assert!(r.plan.steps.iter().any(|s| matches!(s.step, Step::Drain { .. })), "its servers are drained first");
     assert_eq!(house.fake.running(), [("worker-r1-1".to_string(), 1)].into());
@@ -116,10 +136,32 @@ async fn a_service_whose_block_is_gone_is_removed_once_that_was_agreed() {
     assert!(over(&house), "the listener is closed, and its address free");
     let services: Vec<ServiceStatus> = house.client().get("/v1/services").await.unwrap();
     assert_eq!(services.iter().map(|s| s.service.as_str()).collect::<Vec<_>>(), ["worker"]);
+    let releases: Vec<ReleaseRow> = house.client().get("/v1/releases?service=web").await.unwrap();
+    assert_eq!(releases.iter().map(|r| r.role.as_str()).collect::<Vec<_>>(), ["previous"], "nothing of it is active");
     only.remove = Vec::new();
     assert_eq!(plan_of(&house, &only).await.removals, []);
-    // And it can come back, under names that were never used.
+    // And it can come back, under names that were never used: by a rollback to what served last, and by a deploy.
+    let back = rollback(&house, None).await;
+    assert_eq!((back.verdict, back.to.release.number, back.removes), (Some(Verdict::Promoted), 1, false));
+    assert_eq!(house.fake.running().get("web-r1-3"), Some(&2));
     assert_eq!(house.through(&web("one")).await.verdict, Some(Verdict::Promoted));
     assert!(!over(&house));
     assert_eq!(house.fake.running().len(), 2);
+}
+
+/// Two files on one host: neither of them can take the other's services away, whatever it is asked to remove.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_removes_only_what_is_named() {
+    let house = House::new().await;
+    let shop = request(vec![spec("web", "front", "one", 1, None), spec("old", "front", "one", 1, None)], None);
+    let jobs = request(vec![spec("worker", "back", "one", 1, None)], None);
+    for file in [&shop, &jobs] {
+        house.until_rollout(&house.deploy(file).await.unwrap().rollout.unwrap()).await;
+    }
+    let mut next = request(vec![spec("web", "front", "one", 1, None)], None);
+    next.remove = vec![name("old")];
+    let opened = house.deploy(&next).await.unwrap();
+    assert_eq!((opened.removing.len(), opened.left), (1, vec![name("worker")]));
+    house.end(&opened.removing[0]).await;
+    assert_eq!(house.fake.running().into_keys().collect::<Vec<_>>(), ["web-r1-1", "worker-r1-1"]);
 }

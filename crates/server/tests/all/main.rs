@@ -9,6 +9,7 @@ mod hostile;
 mod kill;
 mod life;
 mod lost;
+mod many;
 mod others;
 mod parked;
 mod parts;

@@ -307,6 +307,9 @@ async fn a_revoked_image_is_refused_told_and_replaced() {
     for (bad, code) in [("", "bad-digest"), ("bbb", "bad-digest"), ("zzzzzzzz", "bad-digest"), ("123456", "not-found")] {
         assert_eq!(revoke(bad, false).await.unwrap_err().code, code, "{bad}");
     }
+    let unsaid = RevokeRequest { digest: "bbbbbb".into(), why: " ".into(), replace: false };
+    let fault = keeper.house.client().post::<_, RevokeAnswer>("/v1/images/revoke", &unsaid).await.unwrap_err();
+    assert_eq!(fault.code, "bad-reason", "revoked without a reason");
     let begun = Instant::now();
     let answer = loop {
         match revoke("bbbbbb", false).await {
@@ -372,6 +375,7 @@ async fn the_order_of_tiers_is_not_for_who_deploys_one_service() {
     let grant = model::access::Grant { role: model::access::Role::Deploy, services: [name("web")].into(), tiers: Default::default() };
     let token = keeper.house.token("ci", grant).await;
     let client = api::Client::tcp(keeper.house.server.as_ref().unwrap().address().unwrap().to_string(), &token);
+    images_for(&client, &keeper).await;
     let mut request = request(vec![spec("web", "front", "serve", 2, Some("127.0.0.1:8080"))], Some("web"));
     request.file.images.insert(ImageName::new("base").unwrap(), before.recipe.clone().unwrap());
     request.file.tiers.reverse();
@@ -380,4 +384,30 @@ async fn the_order_of_tiers_is_not_for_who_deploys_one_service() {
     // The administrator's word counts.
     keeper.house.deploy(&request).await.unwrap();
     assert_eq!(life(&keeper).tiers, request.file.tiers);
+}
+
+/// `status` and `why` for a token of one service, and how far its image is: of the other service not a word.
+async fn images_for(client: &api::Client, keeper: &Keeper) {
+    let own: Vec<ImageUpkeep> = client.get("/v1/images/upkeep").await.unwrap();
+    assert_eq!(own.iter().flat_map(|one| &one.services).map(|(s, _)| s.as_str()).collect::<Vec<_>>(), ["web"]);
+    // What a rollout says of an image names every service that it turned.
+    keeper.bakery.set(|mirror| mirror.newest = 'b');
+    keeper.stands("b").await;
+    keeper.until("its story is told", async || keeper.state_of('b').await.is_some_and(|i| i.story.iter().any(|(_, t)| t.contains("worker")))).await;
+    let history: ImageHistory = client.get("/v1/images/base/history").await.unwrap();
+    let text = format!("{history:?}{:?}", client.get::<Vec<ImageUpkeep>>("/v1/images/upkeep").await.unwrap());
+    assert!(!text.contains("worker"), "{text}");
+    let newest = history.images.iter().find(|one| one.digest == digest('b')).unwrap();
+    assert_eq!((newest.state.as_str(), newest.services.as_slice()), ("current", &[name("web")][..]));
+    let texts: Vec<&str> = newest.story.iter().map(|(_, text)| text.as_str()).collect();
+    assert!(texts.contains(&"made current: every check passed") && texts.iter().any(|t| t.starts_with("(about services")), "{texts:?}");
+    // An image of none of its services; and what concerns all says who can.
+    let grant = model::access::Grant { role: model::access::Role::Read, services: [name("nobody")].into(), tiers: Default::default() };
+    let token = keeper.house.token("eyes", grant).await;
+    let other = api::Client::tcp(keeper.house.server.as_ref().unwrap().address().unwrap().to_string(), &token);
+    assert_eq!(other.get::<Vec<ImageUpkeep>>("/v1/images/upkeep").await.unwrap(), []);
+    assert_eq!(other.get::<ImageHistory>("/v1/images/base/history").await.unwrap_err().code, "forbidden");
+    let refused = client.post::<_, serde_json::Value>("/v1/images/base/rebuild", &RebuildRequest { again: false }).await.unwrap_err();
+    assert_eq!(refused.code, "forbidden");
+    assert!(refused.hint.unwrap().contains("administrator"));
 }

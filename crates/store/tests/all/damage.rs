@@ -10,8 +10,8 @@ use store::Store;
 /// Everything the store knows, as text; or the first fault on the way.
 fn all(store: &Store) -> Result<String, Fault> {
     let mut out = String::new();
-    store.read(|r| {
-        out += &format!("{:?}\n{:?}\n{:?}\n{:?}\n", r.services()?, r.releases(None)?, r.rotations(None, 1_000)?, r.events(0, 10_000)?);
+    store.browse(|r| {
+        out += &format!("{:?}\n{:?}\n{:?}\n{:?}\n", r.services()?, r.all_releases()?, r.rotations(None, 1_000)?, r.events(0, 10_000)?);
         for row in r.rotations(None, 1_000)? {
             out += &format!("{:?}\n{:?}\n{:?}\n", r.lines(&row.id, 0)?, r.verdict(&row)?, r.asks(&row.id, 0)?);
         }

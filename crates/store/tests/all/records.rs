@@ -19,7 +19,7 @@ fn the_same_content_is_the_same_release() {
     assert_eq!(other.release.number, 1);
     assert_ne!(other.digest, one.digest);
     drop(store);
-    assert_eq!(dir.store().read(|r| r.releases(Some(&name("web")))).unwrap(), vec![one, two]);
+    assert_eq!(dir.store().read(|r| r.releases(&name("web"))).unwrap(), vec![one, two]);
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn one_rotation_is_open_at_a_time_and_numbers_only_grow() {
     assert_eq!((busy.blame, busy.code.as_str()), (Blame::Yours, "busy"));
     assert!(busy.hint.unwrap().contains("web.1"));
     // The refused deploy left nothing, not even its release.
-    assert_eq!(store.read(|r| r.releases(None)).unwrap().len(), 1);
+    assert_eq!(store.browse(|r| r.all_releases()).unwrap().len(), 1);
     assert_eq!(open(&store, "worker", "one", 12).unwrap().as_str(), "worker.1");
     close(&store, &first, Verdict::Promoted, 13);
     assert_eq!(open(&store, "web", "two", 14).unwrap().as_str(), "web.2");
@@ -159,7 +159,7 @@ fn what_is_pretended_leaves_nothing() {
     let store = dir.store();
     let number = store.pretend(|tx| Ok(tx.put_release(&release("web", "one"), Time(1))?.release.number)).unwrap();
     assert_eq!(number, 1);
-    assert!(store.read(|r| r.releases(None)).unwrap().is_empty());
+    assert!(store.browse(|r| r.all_releases()).unwrap().is_empty());
 }
 
 #[test]

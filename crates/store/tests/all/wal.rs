@@ -101,15 +101,19 @@ fn a_checkpoint_empties_the_log_and_a_restored_backup_is_whole() {
     open(&store, "third", "one", 3).unwrap();
     store.read(|_| store.checkpoint()).unwrap();
     drop(store);
+    let backup = store::check_backup(&dir.db()).unwrap();
+    assert_eq!(backup.open.iter().map(|id| id.as_str()).collect::<Vec<_>>(), ["web.1"], "what goes on with the next start");
+    assert_eq!(dir.store().browse(|r| r.service_names()).unwrap().len(), 3, "it was only looked at");
     let restored = store::restore(&dir.db()).unwrap();
+    assert_eq!(restored.backup, backup);
     assert!(!restored.aside.is_empty(), "{restored:?}");
     let store = dir.store();
-    let names = store.read(|r| r.service_names()).unwrap();
+    let names = store.browse(|r| r.service_names()).unwrap();
     assert_eq!(names, [name("web")]);
     drop(store);
     std::fs::write(with(&dir.db(), ".backup"), b"rubbish").unwrap();
     assert_eq!(store::restore(&dir.db()).unwrap_err().code, "database-damaged");
-    assert_eq!(dir.store().read(|r| r.service_names()).unwrap(), [name("web")], "a damaged backup replaces nothing");
+    assert_eq!(dir.store().browse(|r| r.service_names()).unwrap(), [name("web")], "a damaged backup replaces nothing");
     std::fs::remove_file(with(&dir.db(), ".backup")).unwrap();
     assert_eq!(store::restore(&dir.db()).unwrap_err().code, "no-backup");
 }
@@ -120,6 +124,6 @@ fn lists_have_a_connection_of_their_own() {
     let dir = Dir::new();
     let store = dir.store();
     open(&store, "web", "one", 1).unwrap();
-    let seen = store.browse(|_| std::thread::scope(|s| s.spawn(|| store.read(|r| r.service_names())).join().unwrap())).unwrap();
-    assert_eq!(seen, [name("web")]);
+    let seen = store.browse(|_| std::thread::scope(|s| s.spawn(|| store.read(|r| r.service(&name("web")))).join().unwrap())).unwrap();
+    assert_eq!(seen.unwrap().generation, 1);
 }

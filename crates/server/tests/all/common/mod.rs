@@ -6,7 +6,7 @@ use model::*;
 use rotation::{GroupInventory, ImageStore, Provider, RouteInventory, Router};
 use server::{Config, Images, Kept, Server};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// How often a test kills: `AFRESH_KILLS` (ARCHITECTURE, "Tests").
@@ -20,6 +20,9 @@ pub struct State {
     pub routes: BTreeMap<RouteName, (Stamp, RouteSpec)>,
     pub traffic: BTreeMap<GroupName, (u64, u64)>,
     pub objects: BTreeSet<Digest>,
+    /// Which of them are artifacts, and which are kept bases; the others are images.
+    pub artifacts: BTreeSet<Digest>,
+    pub bases: BTreeSet<Digest>,
     /// Neither the keeper nor the balancer answers.
     pub down: bool,
     /// Threads whose name begins so panic when they look, so many times.
@@ -31,15 +34,27 @@ pub struct State {
     pub launched: u64,
     pub swaps: u64,
     pub swept: Vec<BTreeSet<Digest>>,
+    /// Looks at one group or route by others than drivers, and lists of all groups.
+    pub observed: u64,
+    pub listed: u64,
+    /// Lists that waited because of [`Fake::hold_lists`].
+    pub held: u64,
+    pub holding: bool,
 }
 
 /// A release whose program is `sick` never gets healthy; one that is `bad` answers every request with an error.
 #[derive(Default)]
-pub struct Fake(Mutex<State>);
+pub struct Fake(Mutex<State>, Condvar);
 
 impl Fake {
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
+    }
+
+    /// Lists of groups wait while it is so.
+    pub fn hold_lists(&self, hold: bool) {
+        self.state().holding = hold;
+        self.1.notify_all();
     }
 
     fn up(&self) -> Result<MutexGuard<'_, State>, Fault> {
@@ -139,6 +154,18 @@ impl Provider for Fake {
     }
 
     fn observe(&self, group: &GroupName) -> Result<GroupSeen, Fault> {
+        self.count_look();
+        self.seen(group)
+    }
+}
+
+impl Fake {
+    fn count_look(&self) {
+        let is_driver = std::thread::current().name().is_some_and(|name| name.starts_with("drive "));
+        self.state().observed += u64::from(!is_driver);
+    }
+
+    fn seen(&self, group: &GroupName) -> Result<GroupSeen, Fault> {
         let mut state = self.up()?;
         let slow = state.slow;
         let unfit = state.sick.clone();
@@ -162,8 +189,12 @@ impl Provider for Fake {
 
 impl GroupInventory for Fake {
     fn groups(&self) -> Result<Vec<GroupHeld>, Fault> {
+        let mut state = self.state();
+        state.listed += 1;
+        state.held += u64::from(state.holding);
+        drop(self.1.wait_while(state, |state| state.holding).unwrap());
         let held: Vec<(GroupName, GroupSpec)> = self.up()?.groups.iter().map(|(g, (_, spec, ..))| (g.clone(), spec.clone())).collect();
-        held.into_iter().map(|(g, spec)| Ok(GroupHeld { seen: Provider::observe(self, &g)?, spec: Some(spec) })).collect()
+        held.into_iter().map(|(g, spec)| Ok(GroupHeld { seen: self.seen(&g)?, spec: Some(spec) })).collect()
     }
 }
 
@@ -189,6 +220,7 @@ impl Router for Fake {
     }
 
     fn observe(&self, route: &RouteName) -> Result<RouteSeen, Fault> {
+        self.count_look();
         let mut state = self.up()?;
         let mut seen = RouteSeen { epoch: 7, ..RouteSeen::unknown(route.clone()) };
         if let Some((stamp, spec)) = state.routes.get(route) {
@@ -216,8 +248,10 @@ impl ImageStore for Fake {
 
 impl Images for Fake {
     fn kept(&self) -> Result<Vec<Kept>, Fault> {
-        let kept = |d: &Digest| Kept { digest: d.clone(), image: ImageName::new("base").ok(), bytes: 5, packages: 3, made: Time(1) };
-        Ok(self.state().objects.iter().map(kept).collect())
+        let state = self.state();
+        let image = |d: &Digest| if state.artifacts.contains(d) { None } else { ImageName::new("base").ok() };
+        let kept = |d: &Digest| Kept { digest: d.clone(), image: image(d), bytes: 5, packages: 3, made: Time(1) };
+        Ok(state.objects.iter().filter(|d| !state.bases.contains(*d)).map(kept).collect())
     }
     fn sweep(&self, keep: &BTreeSet<Digest>) -> Result<Vec<(Digest, u64)>, Fault> {
         let mut state = self.state();
@@ -291,6 +325,7 @@ pub fn request(specs: Vec<ServiceSpec>, service: Option<&str>) -> DeployRequest 
         artifacts: BTreeMap::new(),
         release: None,
         remove: Vec::new(),
+        unbaked: BTreeSet::new(),
     }
 }
 
