@@ -9,8 +9,8 @@ use crate::removal;
 use crate::wish::{self, Wish};
 use api::control::{DeployRequest, Opened, PlanAnswer, PlanNote, PlannedRotation, Removal, RollbackRequest};
 use model::{
-    Digest, Direction, Event, Fault, GroupName, Opened as Opening, Plan, Release, RolloutId, RolloutPlan, RotationId, ServiceName, ServiceSpec,
-    Standing, Step, TierName, Time, View, WishSeen,
+    Digest, Direction, Event, Fault, GroupName, Opened as Opening, Plan, Release, RolloutId, RolloutPlan, RotationId, ServiceName,
+    ServiceSpec, Standing, Step, TierName, Time, View, WishSeen,
 };
 use rotation::Intent;
 use std::collections::{BTreeMap, BTreeSet};
@@ -169,7 +169,8 @@ pub fn plan(app: &App, caller: &Caller, request: &DeployRequest) -> Result<PlanA
         app.store.pretend(|tx| {
             let mut answer = rehearse(tx, &tiers, &looked, &asked)?;
             for candidate in candidates.iter().filter(|c| caller.sees(&c.service)) {
-                let plan = going.get(&candidate.service).map(|looked| rehearse_removal(tx, &candidate.service, looked, &asked)).transpose()?;
+                let plan =
+                    going.get(&candidate.service).map(|looked| rehearse_removal(tx, &candidate.service, looked, &asked)).transpose()?;
                 answer.removals.push(Removal { plan, ..candidate.clone() });
             }
             Ok(answer)
@@ -213,7 +214,9 @@ fn opening(tx: &Tx<'_>, id: &RotationId) -> Result<Opening, Fault> {
 
 pub fn deploy(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Opened, Fault> {
     if !request.unbaked.is_empty() {
-        return Err(Fault::yours("bad-request", "an image that is not baked yet can be planned with, not deployed").hint("`afresh bake` makes it"));
+        return Err(
+            Fault::yours("bad-request", "an image that is not baked yet can be planned with, not deployed").hint("`afresh bake` makes it")
+        );
     }
     let _alone = app.desk();
     let tiers = wishes(app, caller, request)?;
@@ -241,8 +244,7 @@ pub fn deploy(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Ope
 
 /// What could be removed, and what the request removes of it. A deploy of one service is about no other.
 fn going(app: &App, request: &DeployRequest) -> Result<(Vec<Removal>, BTreeMap<ServiceName, Looked>), Fault> {
-    let candidates =
-        if request.service.is_some() { Vec::new() } else { app.store.browse(|r| removal::candidates(r, &request.file))? };
+    let candidates = if request.service.is_some() { Vec::new() } else { app.store.browse(|r| removal::candidates(r, &request.file))? };
     removal::must_be_candidates(&candidates, &request.remove)?;
     let going = request.remove.iter().map(|s| Ok((s.clone(), look_at(app, s, true)?))).collect::<Result<_, Fault>>()?;
     Ok((candidates, going))

@@ -2,9 +2,9 @@
 //! for; nothing is kept here. A keeper or balancer that does not answer is an alarm, never silence.
 
 use crate::app::App;
+use crate::{blocking, look};
 use api::Client;
 use api::fleet::{ALARMS, Alarm, HAPPENED, Happened};
-use crate::{blocking, look};
 use model::{Fault, InstanceState, Layout, ServiceName, WishSeen};
 use std::sync::Arc;
 use std::time::Duration;

@@ -34,7 +34,9 @@ pub struct Wish {
 
 /// Show what a deploy would do: steps, capacity at each, the peak. Nothing is baked, deployed or changed
 #[derive(Args, Debug)]
-#[command(after_help = "The code is packed into the store, so that its digest is known; `afresh gc` removes what no release uses.\n\nExample:\n  afresh plan web --artifact ./build")]
+#[command(
+    after_help = "The code is packed into the store, so that its digest is known; `afresh gc` removes what no release uses.\n\nExample:\n  afresh plan web --artifact ./build"
+)]
 pub struct Plan {
     #[command(flatten)]
     pub wish: Wish,

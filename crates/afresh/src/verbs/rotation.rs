@@ -143,7 +143,8 @@ async fn list(context: &Context, what: &List) -> Result<Exit, Failure> {
             r.id.to_string(),
             r.from.as_ref().map_or_else(String::new, |s| format!("r{}", s.release.number)),
             format!("r{}", r.to.release.number),
-            r.verdict.map_or_else(|| format!("open, step {} of {}", r.cursor, r.plan.steps.len()), |v| show::verdict(v, r.removes).to_string()),
+            r.verdict
+                .map_or_else(|| format!("open, step {} of {}", r.cursor, r.plan.steps.len()), |v| show::verdict(v, r.removes).to_string()),
             show::ago(r.opened, now),
             show::span(r.closed.unwrap_or(now).since(r.opened)),
             r.why.clone(),

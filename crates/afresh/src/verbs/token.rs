@@ -87,7 +87,8 @@ impl Create {
             show::note("it is not kept and cannot be shown again; keep it in a file of mode 0600");
         }
         for service in &request.grant.services {
-            let seen: Result<ServiceStatus, Fault> = context.wait(async { Ok(context.api().get(&format!("/v1/services/{service}")).await) })?;
+            let seen: Result<ServiceStatus, Fault> =
+                context.wait(async { Ok(context.api().get(&format!("/v1/services/{service}")).await) })?;
             if seen.is_err_and(|fault| fault.code == "not-found") {
                 show::note(format!("there is no service {service} yet: the token counts for one that is deployed under this name"));
             }

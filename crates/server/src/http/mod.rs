@@ -257,7 +257,9 @@ async fn image_revoke(
     // It stands in the image's life, in events and in alarms.
     model::text::line(&request.why).map_err(|wrong| Fault { code: "bad-reason".to_string(), ..wrong.into() })?;
     if request.why.trim().is_empty() {
-        return Err(Fault::yours("bad-reason", "no reason is given").hint("say why with --why; it stands in the image's history and alarms").into());
+        return Err(Fault::yours("bad-reason", "no reason is given")
+            .hint("say why with --why; it stands in the image's history and alarms")
+            .into());
     }
     Ok(Out(blocking(move || upkeep::revoke(&app, caller.name(), &request)).await?))
 }

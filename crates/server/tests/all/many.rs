@@ -57,8 +57,7 @@ fn deployed(tx: &store::Tx<'_>, spec: &ServiceSpec) -> Result<Standing, Fault> {
         let origin = Origin { service: &spec.name, rollout: None, at: Time(1) };
         let group = GroupName::of(&spec.name, release.number, &RotationId::of(&spec.name, number)).unwrap();
         let to = Standing { group, release: release.clone() };
-        let opened =
-            model::Opened { spec: spec.clone(), from: standing, to: to.clone(), plan: Plan::default(), why: why.to_string() };
+        let opened = model::Opened { spec: spec.clone(), from: standing, to: to.clone(), plan: Plan::default(), why: why.to_string() };
         let census = Census { standing: Some(to.clone()), ..Census::default() };
         tx.put_closed(&origin, opened, Event::Closed { verdict: Verdict::Promoted, why: end.to_string(), census })?;
         standing = Some(to);

@@ -393,7 +393,9 @@ async fn images_for(client: &api::Client, keeper: &Keeper) {
     // What a rollout says of an image names every service that it turned.
     keeper.bakery.set(|mirror| mirror.newest = 'b');
     keeper.stands("b").await;
-    keeper.until("its story is told", async || keeper.state_of('b').await.is_some_and(|i| i.story.iter().any(|(_, t)| t.contains("worker")))).await;
+    keeper
+        .until("its story is told", async || keeper.state_of('b').await.is_some_and(|i| i.story.iter().any(|(_, t)| t.contains("worker"))))
+        .await;
     let history: ImageHistory = client.get("/v1/images/base/history").await.unwrap();
     let text = format!("{history:?}{:?}", client.get::<Vec<ImageUpkeep>>("/v1/images/upkeep").await.unwrap());
     assert!(!text.contains("worker"), "{text}");

@@ -114,7 +114,15 @@ impl Fleet {
         );
         let file = config::parse(&text, "afresh.hcl").unwrap_or_else(|d| panic!("{}", config::render(&d, &text, "afresh.hcl", false)));
         let images = BTreeMap::from([(ImageName::new("base").unwrap(), image)]);
-        let request = DeployRequest { file, service: None, images, artifacts: BTreeMap::new(), release: None, remove: Vec::new(), unbaked: Default::default() };
+        let request = DeployRequest {
+            file,
+            service: None,
+            images,
+            artifacts: BTreeMap::new(),
+            release: None,
+            remove: Vec::new(),
+            unbaked: Default::default(),
+        };
         let api = Client::unix(self.layout().api_socket()).timeout(Duration::from_secs(30));
         let opened: Opened = self.tokio.block_on(api.post("/v1/deploy", &request)).unwrap();
         let path = format!("/v1/rotations/{}", opened.rotations[0]);
