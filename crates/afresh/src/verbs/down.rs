@@ -40,7 +40,7 @@ impl Down {
             return Err(super::doctor::not_root().into());
         }
         // Made by `bake` alone, before such directories were marked: nothing was ever started from it.
-        if !self.purge && !host::identity::path(&context.layout).exists() && !context.layout.run().exists() {
+        if !self.purge && !dir.join("afresh.json").exists() && !context.layout.run().exists() {
             show::note(format!("nothing runs of {}: no `afresh up` was started over it", dir.display()));
             return Ok(Exit::Succeeded);
         }
