@@ -13,6 +13,7 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("disk", &[]),
     ("balance", &["model"]),
+    ("capacity", &[]),
     ("rotation", &["model"]),
     ("config", &["model"]),
     ("api", &["model"]),
@@ -22,15 +23,16 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
     ("host", &["api", "disk", "model", "rotation"]),
     ("proxy", &["api", "balance", "disk", "model", "rotation"]),
     ("server", &["api", "balance", "config", "disk", "host", "image", "model", "proxy", "rotation", "sim", "store"]),
-    ("afresh", &["api", "balance", "config", "host", "image", "model", "proxy", "rotation", "server", "sim", "store"]),
+    ("afresh", &["api", "balance", "capacity", "config", "host", "image", "model", "proxy", "rotation", "server", "sim", "store"]),
     ("xtask", &[]),
 ];
 
 /// The crates that hold no clock, do no I/O and are not async.
-pub const PURE: &[&str] = &["balance", "model", "rotation"];
+pub const PURE: &[&str] = &["balance", "capacity", "model", "rotation"];
 
-/// What a pure crate may take from outside. `model` computes a release's digest from its JSON.
-pub const PURE_LIBRARIES: &[&str] = &["serde", "serde_json", "sha2", "thiserror"];
+/// What a pure crate may take from outside. `model` computes a release's digest from its JSON; `capacity` needs elementary
+/// functions that are the same on every machine.
+pub const PURE_LIBRARIES: &[&str] = &["libm", "serde", "serde_json", "sha2", "thiserror"];
 
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

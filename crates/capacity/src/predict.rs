@@ -1,0 +1,132 @@
+//! Answers a [`Request`] by a formula or by simulation, and says which, why, and how sure it is.
+
+use crate::Refusal;
+use crate::batches::Figure;
+use crate::request::{self, Method, Model, Request};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+mod formula;
+mod simulated;
+
+/// The bound on the work of one answer, in simulated arrivals.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub most_arrivals: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { most_arrivals: 40_000_000 }
+    }
+}
+
+/// Figures by their names in the JSON, and what stands behind them.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// `formula` or `simulate`
+    pub method: &'static str,
+    /// The formula's source, or what was simulated
+    pub source: String,
+    /// Why this method
+    pub why: String,
+    pub utilisation: Option<f64>,
+    pub figures: BTreeMap<String, Figure>,
+    /// Figures that this method does not give, with the reason
+    pub omitted: BTreeMap<String, String>,
+}
+
+impl Answer {
+    fn new(method: &'static str, source: impl Into<String>) -> Answer {
+        Answer { method, source: source.into(), why: String::new(), utilisation: None, figures: BTreeMap::new(), omitted: BTreeMap::new() }
+    }
+
+    fn put(&mut self, name: impl Into<String>, figure: Figure) {
+        self.figures.insert(name.into(), figure);
+    }
+
+    /// The widest interval, relative to its value.
+    pub fn relative(&self) -> f64 {
+        self.figures.values().map(Figure::relative).fold(0.0, f64::max)
+    }
+}
+
+pub const QUANTILES: [(&str, f64); 3] = [("p50", 0.5), ("p95", 0.95), ("p99", 0.99)];
+pub const LEAD_QUANTILES: [(&str, f64); 3] = [("p50", 0.5), ("p85", 0.85), ("p95", 0.95)];
+
+/// The utilisation from which on a simulation of bounded work is wider than the formulas' own error.
+const SATURATED: f64 = 0.995;
+
+pub fn predict(request: &Request, limits: Limits) -> Result<Answer, Refusal> {
+    simulated::check(request)?;
+    let by_formula = formula::answer(request);
+    match request.method {
+        Method::Formula => by_formula.map(|(answer, _)| Answer { why: "asked for".to_owned(), ..answer }),
+        Method::Simulate => simulated::answer(request, limits).map(|answer| Answer { why: "asked for".to_owned(), ..answer }),
+        Method::Auto => match by_formula {
+            Ok((answer, formula::Trust::Exact)) => Ok(Answer { why: "the formula is exact".to_owned(), ..answer }),
+            Ok((answer, formula::Trust::Within(error))) => {
+                let why = |why: &str| format!("{why} (the formula is within {:.0} %)", 100.0 * error);
+                let is_steady = match request.model {
+                    Model::Step => false,
+                    Model::ZoneLoss | Model::Rotation => simulated::is_steady(request),
+                    _ => true,
+                };
+                if is_steady && answer.utilisation.is_some_and(|rho| rho > SATURATED) {
+                    return Ok(Answer {
+                        why: why("so close to saturation the formula is surer than a simulation of bounded work"),
+                        ..answer
+                    });
+                }
+                match simulated::answer(request, limits) {
+                    Ok(simulated) => Ok(Answer { why: why("simulation is surer here"), ..simulated }),
+                    Err(refusal) => Ok(Answer { why: why(&format!("simulation is refused: {}", refusal.reason)), ..answer }),
+                }
+            }
+            Err(refusal) => {
+                simulated::answer(request, limits).map(|answer| Answer { why: format!("no formula: {}", refusal.reason), ..answer })
+            }
+        },
+    }
+}
+
+/// One line of `--batch` to one line of JSON, which is an answer or has `refused`. It never fails.
+pub fn predict_batch_line(line: &str) -> String {
+    predict_batch_line_within(line, Limits::default())
+}
+
+pub fn predict_batch_line_within(line: &str, limits: Limits) -> String {
+    let read = request::read(line);
+    let mut object = Map::new();
+    if let Some(id) = read.id {
+        object.insert("id".to_owned(), id);
+    }
+    if let Ok(request) = &read.request {
+        object.insert("model".to_owned(), json!(request.name));
+    }
+    match read.request.and_then(|request| predict(&request, limits)) {
+        Ok(answer) => write(&answer, &mut object),
+        Err(refusal) => {
+            object.insert("refused".to_owned(), json!(format!("{}: {}", refusal.place, refusal.reason)));
+            object.insert("place".to_owned(), json!(refusal.place));
+            object.insert("hint".to_owned(), json!(refusal.hint));
+        }
+    }
+    Value::Object(object).to_string()
+}
+
+/// An answer as the fields of a JSON object.
+pub fn write(answer: &Answer, object: &mut Map<String, Value>) {
+    object.insert("method".to_owned(), json!(answer.method));
+    object.insert("source".to_owned(), json!(answer.source));
+    object.insert("why".to_owned(), json!(answer.why));
+    if let Some(utilisation) = answer.utilisation {
+        object.insert("utilisation".to_owned(), json!(utilisation));
+    }
+    for (name, figure) in &answer.figures {
+        object.insert(name.clone(), json!({ "value": figure.value, "low": figure.low, "high": figure.high }));
+    }
+    if !answer.omitted.is_empty() {
+        object.insert("omitted".to_owned(), json!(answer.omitted));
+    }
+}

@@ -1,0 +1,11 @@
+//! What the crate claims, judged by other means: exact figures from elsewhere, long simulations, properties.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+#![allow(clippy::disallowed_macros, reason = "measured figures are printed")]
+
+mod accuracy;
+mod estimates;
+mod exact;
+mod lines;
+mod properties;
+mod simulator;
+mod sizes;
