@@ -33,14 +33,12 @@ impl Context {
     }
 
     /// Reads the token's file, once and before anything is done: what is wrong with it says more than a refusal of the control plane.
-    pub fn with_token(mut self, file: Option<&Path>) -> Result<Self, (Self, Failure)> {
+    pub fn read_token(&mut self, file: Option<&Path>) -> Result<(), Failure> {
         let is_tcp = self.remote.as_ref().is_some_and(|address| !address.contains('/'));
-        match file.filter(|_| is_tcp).map(server::read_token) {
-            None => {}
-            Some(Ok(token)) => self.token = token,
-            Some(Err(fault)) => return Err((self, fault.into())),
+        if let Some(file) = file.filter(|_| is_tcp) {
+            self.token = server::read_token(file)?;
         }
-        Ok(self)
+        Ok(())
     }
 
     /// Of a data directory on this machine.

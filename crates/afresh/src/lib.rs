@@ -23,22 +23,18 @@ pub fn main() -> ExitCode {
     if cli.global.no_color {
         anstream::ColorChoice::Never.write_global();
     }
-    let context = context::Context::new(&cli.global);
+    let mut context = context::Context::new(&cli.global);
     let given = std::path::absolute(&cli.global.data_dir).unwrap_or_default();
     if matches!(cli.verb, cli::Verb::Up(_)) && given.is_symlink() {
         show::note(format!("{} is a symbolic link: the data directory is {}", given.display(), context.data_dir().display()));
     }
-    let (context, ended) = match context.with_token(cli.global.api_token.as_deref()) {
-        Ok(context) => {
-            let ended = cli.verb.run(&context);
-            (context, ended)
+    let exit = match context.read_token(cli.global.api_token.as_deref()).and_then(|()| cli.verb.run(&context)) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            failure.print(&context);
+            failure.exit()
         }
-        Err((context, failure)) => (context, Err(failure)),
     };
-    let exit = ended.unwrap_or_else(|failure| {
-        failure.print(&context);
-        failure.exit()
-    });
     show::flush();
     ExitCode::from(exit as u8)
 }

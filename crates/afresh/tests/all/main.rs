@@ -10,3 +10,4 @@ mod mirror;
 mod month;
 mod nothing_new;
 mod reference;
+mod removal;
