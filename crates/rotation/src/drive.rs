@@ -7,7 +7,7 @@
 
 use crate::Planted;
 use crate::decide::{Decision, Declaration, decide_with};
-use crate::fold::Rotation;
+use crate::fold::{Digests, Rotation};
 use crate::observe::{World, observe};
 use crate::ports::{Lease, Refused};
 use model::{Asked, Blame, Event, EventLine, Fault, Fence, RotationId, Stamp, Steady, Time, Verdict, View};
@@ -22,6 +22,8 @@ pub struct Driver {
     lease_ttl_ms: u64,
     lease: Option<Lease>,
     rotation: Option<Rotation>,
+    /// Of its releases: a fold of many lines costs less than these two.
+    digests: Option<Digests>,
     /// What was sent last: sending it again is for the next turn, not for a hot loop.
     declared: Option<Stamp>,
     /// The next fence must be higher than this one, which the world was seen to hold.
@@ -56,7 +58,19 @@ impl Driver {
     }
 
     pub(crate) fn with(id: RotationId, holder: String, lease_ttl_ms: u64, planted: Option<Planted>) -> Self {
-        Self { id, holder, lease_ttl_ms, lease: None, rotation: None, declared: None, above: Fence(0), outranked: 0, anchor: None, planted }
+        Self {
+            id,
+            holder,
+            lease_ttl_ms,
+            lease: None,
+            rotation: None,
+            digests: None,
+            declared: None,
+            above: Fence(0),
+            outranked: 0,
+            anchor: None,
+            planted,
+        }
     }
 
     /// As last read; None before the first turn and after something went wrong.
@@ -122,7 +136,8 @@ impl Driver {
     fn read(&mut self, world: &World) -> Result<Rotation, Refused> {
         match self.rotation.take() {
             None => {
-                let mut r = Rotation::fold(&world.journal.read(&self.id, 0)?)?;
+                let mut r = Rotation::fold_with(&world.journal.read(&self.id, 0)?, self.digests.take())?;
+                self.digests = Some(r.digests.clone());
                 if matches!(self.planted, Some(Planted::TakesForeign | Planted::ReleaseUnseen)) {
                     r.digests = [None, None];
                 }
@@ -184,18 +199,15 @@ impl Driver {
 
     fn now_by(&mut self, world: &World, steady: Option<Steady>) -> Time {
         let Some(steady) = steady else { return world.clock.now() };
-        let (wall, began) = *self.anchor.get_or_insert_with(|| (world.clock.now(), steady));
-        match steady.since(began) {
-            Some(ms) => wall.plus(ms),
-            None => world.clock.now(),
-        }
+        let anchor = *self.anchor.get_or_insert_with(|| (world.clock.now(), steady));
+        counted(anchor, steady).unwrap_or_else(|| world.clock.now())
     }
 
     /// Time as the journal counts it, and the steady clock at that moment. The journal says what its times are by the steady clock of
     /// this boot, so all drivers of one boot count one time, also one that began after the wall clock was set.
     fn now_in(&mut self, r: &Rotation, world: &World) -> (Time, Option<Steady>) {
         let steady = self.steady(world);
-        let told = r.clock.and_then(|(at, then)| Some(at.plus(steady?.since(then)?)));
+        let told = r.clock.and_then(|known| counted(known, steady?));
         (told.unwrap_or_else(|| self.now_by(world, steady)), steady)
     }
 
@@ -230,6 +242,11 @@ impl Driver {
             Err(fault) => Sent::Said(Tick::Wait { why: fault.message, until: None }),
         })
     }
+}
+
+/// What a moment of the steady clock is, known of another one: also if that is later. None: it is another clock.
+fn counted((at, then): (Time, Steady), moment: Steady) -> Option<Time> {
+    (then.clock == moment.clock).then(|| Time(at.0.saturating_add(moment.ms).saturating_sub(then.ms)))
 }
 
 enum Sent {

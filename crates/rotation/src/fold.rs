@@ -67,9 +67,11 @@ pub struct Rotation {
     /// What a time in this journal is by a clock that never steps: the newest line that says both. It is how a later driver on that
     /// clock counts on in the time of this journal, whatever was done to the wall clock.
     pub(crate) clock: Option<(Time, Steady)>,
-    /// [`model::Release::digest`] of the releases gone from and to.
-    pub(crate) digests: [Option<Digest>; 2],
+    pub(crate) digests: Digests,
 }
+
+/// [`model::Release::digest`] of the releases gone from and to.
+pub(crate) type Digests = [Option<Digest>; 2];
 
 /// The step at the cursor is under way.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,17 +106,22 @@ fn bad(line: &EventLine, why: &str) -> Fault {
 impl Rotation {
     /// From line 0. Never panics: a journal that cannot be is a fault with its place.
     pub fn fold(lines: &[EventLine]) -> Result<Rotation, Fault> {
+        Self::fold_with(lines, None)
+    }
+
+    /// As [`Self::fold`]. `digests` are those of an earlier fold of the same journal: its releases never change.
+    pub(crate) fn fold_with(lines: &[EventLine], digests: Option<Digests>) -> Result<Rotation, Fault> {
         let Some((first, rest)) = lines.split_first() else {
             return Err(Fault::ours("bad-journal", "the journal is empty: a rotation begins with its `opened` line"));
         };
-        let mut rotation = Self::open(first)?;
+        let mut rotation = Self::open(first, digests)?;
         for line in rest {
             rotation.apply(line)?;
         }
         Ok(rotation)
     }
 
-    fn open(line: &EventLine) -> Result<Rotation, Fault> {
+    fn open(line: &EventLine, digests: Option<Digests>) -> Result<Rotation, Fault> {
         let Event::Opened(opened) = &line.event else { return Err(bad(line, "a journal begins with `opened`")) };
         if line.seq != 0 {
             return Err(bad(line, "a journal begins with line 0"));
@@ -154,7 +161,7 @@ impl Rotation {
             returning: None,
             stopping: None,
             clock: None,
-            digests: [opened.from.as_ref().map(|f| f.release.digest()), Some(opened.to.release.digest())],
+            digests: digests.unwrap_or_else(|| [opened.from.as_ref().map(|f| f.release.digest()), Some(opened.to.release.digest())]),
         })
     }
 

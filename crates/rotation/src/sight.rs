@@ -33,10 +33,13 @@ pub(crate) struct Eyes<'a> {
 
 impl Eyes<'_> {
     pub fn tally(&self, group: &GroupName) -> Tally {
+        // Servers of a group that is gone are about to end, however healthy.
+        let gone = self.seen.groups.get(group).is_some_and(|g| g.wish == WishSeen::Gone);
         let (healthy_for_ms, routed) = self.rule(group);
         let release = self.expected(group);
         self.count(group, |i| {
-            lives(i)
+            !gone
+                && lives(i)
                 && runs(i, release)
                 && long_enough(i.healthy_ms, healthy_for_ms)
                 && (!routed || self.balancer_agrees(group, i, healthy_for_ms))

@@ -73,6 +73,8 @@ pub(crate) struct Keeper {
     pub down_until: u64,
     /// Its own probes began then.
     pub probes_since: u64,
+    /// Releases seen so far, with their digests.
+    digests: Vec<(Release, Digest)>,
 }
 
 /// What the keeper needs to know of the world to move on by one tick.
@@ -113,7 +115,7 @@ impl Keeper {
     /// `Err`: refused: the stamp is older than the last one taken, or the group runs another release.
     pub fn take(&mut self, stamp: Stamp, spec: &GroupSpec, fenced: bool) -> Result<(), &'static str> {
         let (count, release, digest, once) = match &spec.wish {
-            GroupWish::Run { release, count, once } => (Some(*count), release.number, Some(release.digest()), once.is_some()),
+            GroupWish::Run { release, count, once } => (Some(*count), release.number, Some(self.digest(release)), once.is_some()),
             GroupWish::Gone => (None, 0, None, false),
         };
         let group = self.groups.entry(spec.group.clone()).or_insert_with(|| Group {
@@ -144,6 +146,15 @@ impl Keeper {
             group.digest = digest;
         }
         Ok(())
+    }
+
+    fn digest(&mut self, release: &Release) -> Digest {
+        if let Some((_, digest)) = self.digests.iter().find(|(known, _)| known == release) {
+            return digest.clone();
+        }
+        let digest = release.digest();
+        self.digests.push((release.clone(), digest.clone()));
+        digest
     }
 
     pub fn tick(&mut self, set: &Setting, rng: &mut Rng) {

@@ -118,6 +118,10 @@ impl World {
         let bad = match event {
             Event::PlanReplaced { why, .. } if self.oracle.plan.direction == Direction::Forward && !strange => self.no_reason(why, decided),
             Event::StepSatisfied { .. } if fresh && !single && self.gate_fails() => Some("a soak is over that failed".to_string()),
+            Event::StepSatisfied { .. } if fresh && self.now < self.balancer.trouble_until => match self.running() {
+                Some(Step::Shift { weights, .. }) if !weights.is_empty() => Some("a shift is over, and nobody listens".to_string()),
+                _ => None,
+            },
             Event::Closed { verdict: Verdict::Stopped, why, census } if !single && !strange => {
                 let p = &self.oracle.patience;
                 let whole =

@@ -17,6 +17,8 @@ struct House {
     refusal: RefCell<Option<Fault>>,
     /// No more servers of the old group than this can be had.
     old_most: Cell<usize>,
+    /// The steady clock shows a moment so long ago.
+    behind_ms: Cell<u64>,
 }
 
 impl Clock for House {
@@ -24,7 +26,7 @@ impl Clock for House {
         Time((self.world.borrow().now.0 + 1_700_000_000_000).saturating_add_signed(self.off_ms.get()))
     }
     fn steady(&self) -> Option<Steady> {
-        Some(Steady { clock: self.boot.get(), ms: self.world.borrow().now.0 - 900_000 })
+        Some(Steady { clock: self.boot.get(), ms: self.world.borrow().now.0 - 900_000 - self.behind_ms.get() })
     }
 }
 
@@ -99,6 +101,7 @@ impl House {
             boot: Cell::new(1),
             refusal: RefCell::new(None),
             old_most: Cell::new(9),
+            behind_ms: Cell::new(0),
         }
     }
 
@@ -168,6 +171,23 @@ fn a_driver_of_the_same_boot_goes_on_counting() {
         house.turn(&mut second);
         assert!(!house.soaks() && house.rotation().went_back.is_none(), "lengthened by {off}");
     }
+}
+
+/// A driver takes the soak over when its time has passed, and what it is shown is of before that.
+#[test]
+fn a_look_from_before_a_driver_took_over_is_not_taken_for_a_new_one() {
+    let house = House::new();
+    house.turn(&mut house.driver());
+    house.pass(3_600_000);
+    let mut second = house.driver();
+    let world = World { provider: &house, router: &house, images: &house, journal: &house, clock: &house };
+    assert_eq!(second.tick(&world).unwrap(), Tick::Again);
+    assert_eq!(house.rotation().started.unwrap().clock, house.steady(), "it has not taken over");
+    house.behind_ms.set(60_000);
+    assert!(matches!(second.tick(&world).unwrap(), Tick::Wait { .. }), "{:?}", house.lines.borrow().last());
+    house.behind_ms.set(0);
+    assert_eq!(second.tick(&world).unwrap(), Tick::Again);
+    assert!(!house.soaks());
 }
 
 /// A rollback waits for servers, and the driver that began it is gone: its successor counts on where it was, although the wall clock

@@ -422,6 +422,34 @@ fn a_soak_ends_only_on_a_look_from_behind_its_end() {
     assert!(matches!(recorded(walk.decide()), Event::StepSatisfied { .. }));
 }
 
+/// An older copy of the journal was put back; the group was retired since, and its servers still run.
+#[test]
+fn no_traffic_is_shifted_to_a_group_that_ends() {
+    let (old, new) = pair();
+    let mut walk = Walk::open(&spec(2, vec![], 0, true), Some((&old, 2)), &new);
+    while walk.r.step().unwrap().step.kind() != "shift" {
+        walk.turn();
+    }
+    walk.world.view.groups.get_mut(&new.group).unwrap().wish = WishSeen::Gone;
+    let Decision::Wait { why, .. } = walk.decide() else { panic!("{:?}", walk.decide()) };
+    assert_eq!(why, "shift customers to web-r2-2 100 % must wait: 100 % of the customers need 2 healthy in web-r2-2, and 0 are");
+}
+
+/// Weights that a closed listener has serve nobody.
+#[test]
+fn a_shift_waits_for_the_listener() {
+    let (old, new) = pair();
+    let mut walk = Walk::open(&spec(2, vec![], 0, true), Some((&old, 2)), &new);
+    while walk.r.step().unwrap().step.kind() != "shift" || walk.world.view.route.as_ref().unwrap().weights.contains_key(&old.group) {
+        walk.turn();
+    }
+    walk.world.view.route.as_mut().unwrap().trouble = Some("the address is in use".to_string());
+    let Decision::Wait { why, .. } = walk.decide() else { panic!("{:?}", walk.decide()) };
+    assert_eq!(why, "web does not listen: the address is in use");
+    walk.world.view.route.as_mut().unwrap().trouble = None;
+    assert!(matches!(recorded(walk.decide()), Event::StepSatisfied { .. }));
+}
+
 /// What was in flight before the drain began says nothing of what is in flight now.
 #[test]
 fn a_drain_ends_only_on_a_look_from_behind_its_begin() {
