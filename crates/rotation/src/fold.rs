@@ -221,6 +221,10 @@ impl Rotation {
             Step::Bake { .. } | Step::Soak { .. } | Step::Drain { .. } => {}
         }
         let at = line.at;
+        // No line before says what its time was by a clock that never steps: a rollback counts its patience from here.
+        if let (None, Some(_), Some(turned)) = (self.clock, clock, &mut self.turned_at) {
+            *turned = at;
+        }
         self.clock = clock.map(|clock| (at, clock)).or(self.clock);
         let fresh = Started { first_at: at, since: at, last_at: at, adopted: false, stamp, mark, clock };
         self.started = Some(match self.started.take() {

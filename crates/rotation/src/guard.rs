@@ -38,7 +38,7 @@ impl Ground<'_> {
 
     fn healthy_beside(&self, group: &GroupName) -> u32 {
         let others = self.eyes.seen.groups.keys().filter(|g| *g != group && self.serves(g));
-        others.fold(0, |sum, g| sum.saturating_add(self.eyes.tally(g).healthy))
+        others.fold(0, |sum, g| sum.saturating_add(self.eyes.staying(g)))
     }
 
     fn scale(&self, group: &GroupName, count: u32) -> Option<String> {
@@ -81,7 +81,7 @@ impl Ground<'_> {
             return alone.then(|| format!("customers would be sent to nobody, and {} would serve them", servers(healthy)));
         }
         for (group, weight) in weights.iter().filter(|(g, w)| **w > self.eyes.weight(g)) {
-            let (healthy, need) = (self.eyes.tally(group).healthy, needed(self.whole, *weight));
+            let (healthy, need) = (self.eyes.staying(group), needed(self.whole, *weight));
             if healthy < need {
                 return Some(format!("{weight} % of the customers need {need} healthy in {group}, and {healthy} are"));
             }
@@ -104,7 +104,7 @@ impl Ground<'_> {
             if let Some(why) = self.unwell(to) {
                 return Some(why);
             }
-            self.eyes.tally(to).healthy
+            self.eyes.staying(to)
         } else if self.serves(group) {
             self.healthy_beside(group)
         } else {

@@ -46,6 +46,15 @@ impl Eyes<'_> {
         })
     }
 
+    /// Healthy ones that are sure to stay: servers beyond the declared count are about to end, and the keeper may pick healthy ones.
+    pub fn staying(&self, group: &GroupName) -> u32 {
+        let tally = self.tally(group);
+        match self.seen.groups.get(group).map(|g| g.wish) {
+            Some(WishSeen::Run { count, .. }) => tally.worst(count),
+            _ => tally.healthy,
+        }
+    }
+
     /// By the keeper's probe alone, however short.
     pub fn kept_healthy(&self, group: &GroupName) -> u32 {
         let release = self.expected(group);

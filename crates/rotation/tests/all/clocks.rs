@@ -214,6 +214,33 @@ fn patience_goes_on_from_driver_to_driver() {
     }
 }
 
+/// It turned back before any step had begun, and the wall clock was set since: no line before the first step says how long ago that was.
+#[test]
+fn patience_of_a_rollback_before_any_step_begins_with_its_first() {
+    let house = House::new();
+    let at = house.now();
+    let mut before = house.rotation();
+    let asked = Event::AskTaken(Asked { n: 1, ask: Ask::Return, by: "somebody".to_string() });
+    let mut write = |event: Event| {
+        let line = EventLine { rotation: before.id.clone(), seq: before.len, at, fence: Fence(0), event };
+        before.apply(&line).unwrap();
+        house.lines.borrow_mut().push(line);
+        before.clone()
+    };
+    let r = write(asked);
+    let rotation::Decision::Record(back) = rotation::decide(&r, &house.world.borrow().view, &[], at, Fence(0)) else { panic!("not back") };
+    write(back);
+    house.old_most.set(1);
+    house.pass(30_000);
+    house.off_ms.set(HOUR);
+    let mut driver = house.driver();
+    house.turn(&mut driver);
+    assert_eq!(house.rotation().plan.carry, None, "given up after 30 s");
+    house.pass(61_000);
+    house.turn(&mut driver);
+    assert_eq!(house.rotation().plan.carry, Some(1));
+}
+
 /// After a reboot nobody knows how long it took: the soak is counted anew, and is never cut short.
 #[test]
 fn a_driver_of_another_boot_counts_anew() {

@@ -422,17 +422,46 @@ fn a_soak_ends_only_on_a_look_from_behind_its_end() {
     assert!(matches!(recorded(walk.decide()), Event::StepSatisfied { .. }));
 }
 
-/// An older copy of the journal was put back; the group was retired since, and its servers still run.
+/// An older copy of the journal was put back. The group was retired or made smaller since, and the servers that end still run.
 #[test]
-fn no_traffic_is_shifted_to_a_group_that_ends() {
+fn servers_that_are_about_to_end_carry_nothing() {
     let (old, new) = pair();
-    let mut walk = Walk::open(&spec(2, vec![], 0, true), Some((&old, 2)), &new);
+    let mut walk = Walk::open(&spec(4, vec![], 0, true), Some((&old, 4)), &new);
     while walk.r.step().unwrap().step.kind() != "shift" {
         walk.turn();
     }
-    walk.world.view.groups.get_mut(&new.group).unwrap().wish = WishSeen::Gone;
+    let retire = Step::Retire { group: old.group.clone() };
+    for (wish, left) in [(WishSeen::Gone, 0), (WishSeen::Run { release: 2, count: 3 }, 3)] {
+        let mut shown = walk.world.view.clone();
+        shown.groups.get_mut(&new.group).unwrap().wish = wish;
+        let decision = rotation::decide(&walk.r, &shown, &[], walk.world.now, walk.fence);
+        let Decision::Wait { why, .. } = decision else { panic!("{decision:?}") };
+        assert!(why.ends_with(&format!("100 % of the customers need 4 healthy in web-r2-2, and {left} are")), "{why}");
+    }
+    while walk.r.step().unwrap().step != retire {
+        walk.turn();
+    }
+    walk.world.view.groups.get_mut(&new.group).unwrap().wish = WishSeen::Run { release: 2, count: 3 };
     let Decision::Wait { why, .. } = walk.decide() else { panic!("{:?}", walk.decide()) };
-    assert_eq!(why, "shift customers to web-r2-2 100 % must wait: 100 % of the customers need 2 healthy in web-r2-2, and 0 are");
+    assert_eq!(why, "retire web-r1-1 must wait: 3 healthy would remain, and 4 must");
+}
+
+/// The active group was gone before: what is gone back to is nothing.
+#[test]
+fn a_group_that_was_gone_before_is_not_returned_to() {
+    let (old, new) = pair();
+    let spec = spec(2, vec![], 0, true);
+    let mut world = Perfect::new(Some((&old, 2)), true);
+    let gone = world.view.groups.get_mut(&old.group).unwrap();
+    (gone.wish, gone.instances) = (WishSeen::Gone, Vec::new());
+    world.view.route.as_mut().unwrap().weights.clear();
+    let intent = rotation::Intent { spec: &spec, from: Some(&old), to: &new, direction: Direction::Forward, own_count: Some(2) };
+    let plan = rotation::plan(&intent, &world.view).unwrap();
+    let mut walk = Walk::with(Opened { spec, from: Some(old), to: new, plan, why: String::new() }, world);
+    walk.until(2);
+    walk.ask(1, Ask::Return);
+    walk.until_closed();
+    assert_eq!((closed(&walk).0, walk.r.closed.unwrap().census.standing), (Verdict::Returned, None));
 }
 
 /// Weights that a closed listener has serve nobody.
