@@ -47,6 +47,11 @@ fn what_would_break_the_floor_is_refused() {
     for (step, wanted) in cases {
         assert_eq!(code(&spec, &step, &world.view), wanted, "{step:?}");
     }
+    // The others would carry the floor, and its own part of the traffic would still go to it.
+    let shared = weights(&[("web-r1-1", 67), ("web-r2-2", 33)]);
+    let alone = std::mem::replace(&mut world.view.route.as_mut().unwrap().weights, shared);
+    assert_eq!(code(&spec, &Step::Retire { group: group("web-r2-2") }, &world.view), "floor");
+    world.view.route.as_mut().unwrap().weights = alone;
     world.view.groups.get_mut(&group("web-r2-2")).unwrap().wish = WishSeen::Gone;
     assert_eq!(code(&spec, &scale("web-r2-2", 1), &world.view), "group-gone");
     assert_eq!(code(&spec, &Step::Retire { group: group("web-r2-2") }, &world.view), "ok");
