@@ -43,7 +43,6 @@ pub fn doctor(layout: &Layout) -> Vec<Finding> {
         findings.push(finding(name, if root { tried() } else { Err(("not tried: it takes root".to_string(), "run it with sudo")) }));
     }
     findings.push(finding("disk space", space(&scratch)));
-    findings.push(finding("mmdebstrap", there("mmdebstrap", "apt install mmdebstrap: images are baked with it")));
     findings.push(finding("mkfs.erofs", there("mkfs.erofs", "apt install erofs-utils: images are stored with it")));
     let _ = std::fs::remove_dir_all(&scratch);
     // To look is not to begin: what was not there before is not there afterwards.

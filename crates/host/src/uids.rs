@@ -20,7 +20,7 @@ const LAST: u32 = 0x7ffd_0000;
 const SLOTS: u32 = (LAST - FIRST) / Range::SIZE;
 pub const TRIAL: Range = Range(LAST);
 /// A script of a recipe is no service: it must not share a user, and with it quotas, with one.
-const BAKES: Range = Range(model::BAKE_IDS);
+const BAKES: std::ops::Range<u32> = model::BAKE_IDS..model::BAKE_IDS + model::BAKE_RANGES * Range::SIZE;
 
 /// A file of the data directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,7 +110,7 @@ fn sound(given: &Given) -> bool {
 fn choose(start: u32, next: u32, used: &BTreeSet<Range>, taken: &[(u32, u32)]) -> Option<(Range, u32)> {
     (next..SLOTS).map(|i| (Range(FIRST + (start + i) % SLOTS * Range::SIZE), i + 1)).find(|(range, _)| {
         let last = range.0 + (Range::SIZE - 1);
-        *range != BAKES && !used.contains(range) && !taken.iter().any(|(a, z)| *a <= last && range.0 <= *z)
+        !BAKES.contains(&range.0) && !used.contains(range) && !taken.iter().any(|(a, z)| *a <= last && range.0 <= *z)
     })
 }
 
@@ -181,8 +181,10 @@ mod tests {
         assert_eq!(choose(3, 0, &none, &[(0, first(3))]), Some((Range(first(4)), 2)), "its first id");
         assert_eq!(choose(3, 0, &none, &[(first(4), first(9))]), Some((Range(first(3)), 1)));
         assert_eq!(choose(3, 0, &BTreeSet::from([Range(first(3))]), &[]), Some((Range(first(4)), 2)));
-        let bakes = (BAKES.0 - FIRST) / Range::SIZE;
-        assert_eq!(choose(bakes, 0, &none, &[]), Some((Range(first(bakes + 1)), 2)), "the scripts of recipes have these");
+        let (bakes, behind) = ((BAKES.start - FIRST) / Range::SIZE, BAKES.end);
+        assert_eq!(behind, LAST, "they end where the services' do");
+        let passed = Some((Range(FIRST), model::BAKE_RANGES + 1));
+        assert_eq!(choose(bakes, 0, &none, &[]), passed, "the scripts of recipes have these");
         assert_eq!(choose(SLOTS - 1, 1, &none, &[]), Some((Range(FIRST), 2)), "it goes round");
         assert_eq!(choose(0, SLOTS, &none, &[]), None, "what was gone through is not given again");
         assert_eq!(sub_range("user:100000:65536"), Some((100_000, 165_535)));

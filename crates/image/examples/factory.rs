@@ -1,10 +1,10 @@
-//! The image factory by hand, for measuring: `factory DATA bake|fresh|mm NAME PACKAGE...`, `factory DATA bake @RECIPE.json`, `factory DATA pack PATH`, `factory DATA diff A B`,
+//! The image factory by hand, for measuring: `factory DATA bake|fresh NAME PACKAGE...`, `factory DATA bake @RECIPE.json`, `factory DATA pack PATH`, `factory DATA diff A B`,
 //! `factory DATA verify A`.
 
 #![allow(clippy::disallowed_methods, reason = "its paths are those that it is given")]
 #![allow(clippy::unwrap_used, reason = "a tool for whoever measures: a panic tells them enough")]
 
-use image::{Builder, Options, Store, bake_with, pack};
+use image::{Options, Store, bake_with, pack};
 use model::{ImageSpec, Layout};
 
 fn main() {
@@ -31,8 +31,7 @@ fn main() {
                 Some(file) => serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap(),
                 None => serde_json::from_value(spec).unwrap(),
             };
-            let builder = if how == "mm" { Builder::Mmdebstrap } else { Builder::Own };
-            let options = Options { fresh: how != "bake", builder, ..Options::default() };
+            let options = Options { fresh: how != "bake", ..Options::default() };
             let baked = bake_with(&store, &spec, &options, &mut |p| eprintln!("{} {:?} {}", p.step, p.percent(), p.text))
                 .unwrap_or_else(|f| fail(f));
             println!("{} {:?} {} {} packages {:?}", baked.digest, baked.did, baked.why, baked.packages.len(), baked.steps);

@@ -10,7 +10,6 @@ use crate::apt::{self, Apt, Traffic};
 use crate::attest;
 use crate::base::{Base, Bases};
 use crate::build::{self};
-use crate::debstrap;
 use crate::erofs;
 use crate::exec;
 use crate::fetch::{self, Fetched};
@@ -60,20 +59,10 @@ pub struct Baked {
     pub base: Option<Base>,
 }
 
-/// Who puts the tree together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Builder {
-    #[default]
-    Own,
-    /// The fallback and the oracle. Its images are kept under inputs of their own.
-    Mmdebstrap,
-}
-
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Bake also when nothing is new.
     pub fresh: bool,
-    pub builder: Builder,
     /// Sign with the key in this file; made if it is not there. None: what this machine signs with.
     pub key: Option<PathBuf>,
     /// Leave the recipe's current image as it is: who bakes tests this one himself.
@@ -101,7 +90,7 @@ pub fn bake_with(store: &Store, spec: &ImageSpec, options: &Options, tell: &mut 
 
     let asked = ask(store, spec, &mut steps)?;
     let (lock, known) = lock_of(store, spec, &asked, !options.fresh, &mut steps)?;
-    let inputs = inputs_of(options.builder, &lock.digest());
+    let inputs = lock.digest();
     lock.write(&store.lock_path(&inputs))?;
     if !options.fresh
         && let Some(there) = store.from_inputs(&inputs)?
@@ -110,22 +99,13 @@ pub fn bake_with(store: &Store, spec: &ImageSpec, options: &Options, tell: &mut 
         let there = heal(store, options, there, &mut steps)?;
         return finish(store, spec, options, (there, None), (Did::Nothing, why), (asked.at, asked.notes), steps);
     }
-    let apt = asked.apt;
-    // Only mmdebstrap asks apt again. Until it is let go, every other bake waits for it.
-    let apt = (options.builder == Builder::Mmdebstrap).then_some(apt);
+    // Until it is let go, every other bake waits for it.
+    drop(asked.apt);
     steps.begin("fetch", "packages that are not in the store");
     fetch::fetch(store, &lock, &mut steps)?;
     let bases = if options.fresh { Bases::Renew } else { Bases::Use };
-    let (mut manifest, base) = match &apt {
-        None => build::image(store, &lock, &inputs, bases, &mut steps)?,
-        Some(apt) => {
-            let built = debstrap::tree(store, &lock, apt, &mut steps)?;
-            (build::emit(store, &lock, &built, &inputs, &mut steps)?, None)
-        }
-    };
-    if options.builder == Builder::Own {
-        rebuild::note(store, &lock, &mut manifest, &mut steps)?;
-    }
+    let (mut manifest, base) = build::image(store, &lock, &inputs, bases, &mut steps)?;
+    rebuild::note(store, &lock, &mut manifest, &mut steps)?;
     steps.begin("attest", "what is in it, where it came from, who says so");
     attest::attest(store, &lock, &manifest, &key(store, options)?)?;
     let why = if options.fresh { "it was asked for afresh" } else { "there was no image of these packages" };
@@ -159,21 +139,12 @@ fn key(store: &Store, options: &Options) -> Result<Key, Fault> {
     options.key.as_ref().map_or_else(|| signing_key(store), |path| Key::load_or_make(path))
 }
 
-pub(crate) fn inputs_of(builder: Builder, digest: &Digest) -> Digest {
-    match builder {
-        Builder::Own => digest.clone(),
-        Builder::Mmdebstrap => io::digest_of(format!("mmdebstrap {digest}").as_bytes()),
-    }
-}
-
 /// A bake that was killed before its last step is ended, and papers that were damaged since are made anew.
 fn heal(store: &Store, options: &Options, mut there: Manifest, steps: &mut Steps) -> Result<Manifest, Fault> {
     if !attest::is_whole(store, &there.digest)
         && let Ok(lock) = store.lock_of(&there.digest)
     {
-        if options.builder == Builder::Own {
-            rebuild::note(store, &lock, &mut there, steps)?;
-        }
+        rebuild::note(store, &lock, &mut there, steps)?;
         attest::attest(store, &lock, &there, &key(store, options)?)?;
     }
     Ok(there)

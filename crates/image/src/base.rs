@@ -9,11 +9,10 @@
 //! overlay the first change to a file tears it from its hard links (perl's two names), and directories cannot be renamed: what scripts
 //! do there would not always be what they do in a tree made from nothing.
 
-use crate::build::Half;
 use crate::erofs;
 use crate::exec;
 use crate::io;
-use crate::manifest::{Kind, Manifest};
+use crate::manifest::{Kind, Manifest, Package};
 use crate::recipe;
 use crate::stages::Stages;
 use crate::store::Store;
@@ -32,6 +31,13 @@ pub enum Bases {
     Renew,
     /// As if there were none.
     Without,
+}
+
+/// A scrubbed tree after some stages.
+pub struct Half {
+    pub tree: Tree,
+    pub epoch: u64,
+    pub packages: Vec<Package>,
 }
 
 /// The kept tree a build began with, or made on its way.

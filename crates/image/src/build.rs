@@ -11,17 +11,18 @@
 
 #![deny(clippy::disallowed_methods, reason = "paths of a tree are resolved in within.rs and nowhere else")]
 
-use crate::base::{self, Base, Bases, From};
+use crate::base::{self, Base, Bases, From, Half};
+use crate::configure::configure;
 use crate::custom;
 use crate::deb::Deb;
 use crate::dpkg;
 use crate::erofs;
 use crate::exec;
 use crate::fetch;
-use crate::identity;
 use crate::io;
 use crate::lockfile::{Lock, Locked};
 use crate::manifest::{Kind, Manifest, Package};
+use crate::order::Set;
 use crate::packages;
 use crate::progress::Steps;
 use crate::recipe;
@@ -34,7 +35,6 @@ use crate::unpack::{self, Items, MERGED, canonical, in_parallel};
 use crate::within::Root;
 use model::{Digest, Fault};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 /// A finished tree, before it is packed.
@@ -45,87 +45,6 @@ pub struct Built {
     /// The kept tree that was begun with, or made on the way.
     pub base: Option<Base>,
     pub notes: Vec<String>,
-}
-
-/// A scrubbed tree after some stages.
-pub struct Half {
-    pub tree: Tree,
-    pub epoch: u64,
-    pub packages: Vec<Package>,
-}
-
-/// Packages of a lock, opened, and how each is to be unpacked.
-struct Set {
-    debs: Vec<Deb>,
-    /// Places of what must be there before any script runs, and all it depends on.
-    core: BTreeSet<usize>,
-    /// Places of what dpkg itself unpacks.
-    late: BTreeSet<usize>,
-    /// No package is newer, so no file of one is.
-    epoch: u64,
-}
-
-impl Set {
-    /// `alone`: there is nothing yet. If not, dpkg is there, and unpacks them all.
-    fn open(store: &Store, packages: &[&Locked], epoch: u64, alone: bool) -> Result<Set, Fault> {
-        let debs = open_packages(store, packages)?;
-        let required = packages.iter().enumerate().filter(|(_, p)| p.required).map(|(n, _)| n).collect();
-        let core = if alone { dpkg::closure(&debs, required) } else { BTreeSet::new() };
-        let late = (0..debs.len()).filter(|n| !alone || !core.contains(n) && debs[*n].script("preinst").is_some()).collect();
-        Ok(Set { debs, core, late, epoch })
-    }
-
-    /// The late packages in turns: what is configured first, then what is unpacked. A package that wants another late one configured
-    /// before it (python3 its python3-minimal) comes in a later turn than that.
-    fn turns(&self) -> Vec<(BTreeSet<usize>, BTreeSet<usize>)> {
-        let wants: BTreeMap<usize, BTreeSet<usize>> = self.late.iter().map(|n| (*n, self.wanted_before(*n))).collect();
-        let (mut left, mut configured, mut turns) = (self.late.clone(), BTreeSet::<usize>::new(), Vec::new());
-        while !left.is_empty() {
-            let mut ready: BTreeSet<usize> = left.iter().copied().filter(|n| wants[n].is_disjoint(&left)).collect();
-            if ready.is_empty() {
-                // A circle: dpkg says best what is wrong with it.
-                ready.clone_from(&left);
-            }
-            let wanted = self.core.iter().chain(ready.iter().flat_map(|n| &wants[n])).copied();
-            let first: BTreeSet<usize> = wanted.filter(|n| !left.contains(n) && !configured.contains(n)).collect();
-            left.retain(|n| !ready.contains(n));
-            configured.extend(&first);
-            turns.push((first, ready));
-        }
-        turns
-    }
-
-    /// What a package wants configured before it is unpacked, and all that needs.
-    fn wanted_before(&self, n: usize) -> BTreeSet<usize> {
-        let names: BTreeSet<&str> = unpack::relations(self.debs[n].field("Pre-Depends")).collect();
-        let named = (0..self.debs.len()).filter(|m| *m != n && self.debs[*m].field("Package").is_some_and(|p| names.contains(p)));
-        let mut all = dpkg::closure(&self.debs, named.collect());
-        all.remove(&n);
-        all
-    }
-}
-
-/// Packages of a lock from the package store; each must be what the lock says it is.
-pub(crate) fn open_packages(store: &Store, packages: &[&Locked]) -> Result<Vec<Deb>, Fault> {
-    in_parallel(packages.len(), |n| {
-        let locked = packages[n];
-        let deb = Deb::open(&fetch::path(store, locked))?;
-        let found = [deb.field("Package"), deb.field("Version"), deb.field("Architecture")].map(|f| f.unwrap_or("?"));
-        if found != [&locked.name, &locked.version, &locked.arch] {
-            let text = format!(
-                "{} holds {}, and the lock says {} {} {}",
-                deb.path().display(),
-                found.join(" "),
-                locked.name,
-                locked.version,
-                locked.arch
-            );
-            return Err(Fault::world("bad-package-file", text)
-                .hint("the mirror's index tells of another package than it gives: tell whoever runs it, and use another mirror")
-                .again(false));
-        }
-        Ok(deb)
-    })
 }
 
 /// All stages of a lock, one after another.
@@ -352,144 +271,6 @@ pub(crate) fn skeleton(root: &Root, arch: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// What starts services asks this first: nothing is started in a sandbox. One that the image itself has is put aside meanwhile.
-struct NoServices {
-    root: Root,
-    ours: (u64, u64),
-    has_own: bool,
-}
-
-const POLICY: &str = "usr/sbin/policy-rc.d";
-const POLICY_ASIDE: &str = "usr/sbin/policy-rc.d.afresh-aside";
-
-impl NoServices {
-    fn begin(root: Root) -> Result<Self, Fault> {
-        let policy = Path::new(POLICY);
-        root.make_dir(policy.parent().unwrap_or(Path::new("")))?;
-        let has_own = root.kind(policy).is_some();
-        if has_own {
-            root.rename(policy, Path::new(POLICY_ASIDE))?;
-        }
-        root.write(policy, b"#!/bin/sh\nexit 101\n", 0o755)?;
-        let ours = Self::which(&root).ok_or_else(|| Fault::ours("policy-lost", "policy-rc.d is not where it was just written"))?;
-        Ok(Self { root, ours, has_own })
-    }
-
-    fn which(root: &Root) -> Option<(u64, u64)> {
-        root.stat(Path::new(POLICY)).map(|s| (s.st_dev, s.st_ino))
-    }
-
-    /// A package that was configured meanwhile may have put its own there: that one stays.
-    fn end(self) -> Result<(), Fault> {
-        let (policy, aside) = (Path::new(POLICY), Path::new(POLICY_ASIDE));
-        let is_ours = Self::which(&self.root) == Some(self.ours);
-        match (is_ours, self.has_own) {
-            (true, true) => self.root.rename(aside, policy),
-            (true, false) => self.root.remove_file(policy),
-            (false, true) => self.root.remove_file(aside),
-            (false, false) => Ok(()),
-        }
-    }
-}
-
-fn configure(store: &Store, tree: &Tree, set: &Set, steps: &mut Steps) -> Result<(), Fault> {
-    let root = tree.root()?;
-    let before = identity::clusters(&root);
-    let no_services = NoServices::begin(tree.root()?)?;
-    let script = script(set)?;
-    let sandbox = Sandbox { tree, packages: &store.dir("packages"), epoch: set.epoch };
-    let total = set.debs.len() as u64;
-    let mut done = 0;
-    let said = sandbox.run(&script, &[], |line| {
-        if let Some(what) = line.strip_prefix("Setting up ") {
-            done += 1;
-            steps.at(done, total, what.trim_end_matches(" ..."));
-        }
-    })?;
-    if !said.status.success() {
-        return Err(script_fault(&said, set));
-    }
-    no_services.end()?;
-    identity::settle(&root, &before)
-}
-
-fn script(set: &Set) -> Result<String, Fault> {
-    let mut text = String::from("set -u\nexport DPKG_ADMINDIR=/var/lib/dpkg DPKG_ROOT= DPKG_MAINTSCRIPT_DEBUG=0\n");
-    // base-passwd makes the users that the others name.
-    let mut first: Vec<&Deb> = set.core.iter().map(|n| &set.debs[*n]).filter(|d| d.script("preinst").is_some()).collect();
-    first.sort_by_key(|d| (d.field("Package") != Some("base-passwd"), d.field("Package")));
-    for deb in first {
-        let (name, arch, info) = (word(deb, "Package")?, word(deb, "Architecture")?, dpkg::info_name(deb));
-        let _ = writeln!(
-            text,
-            "DPKG_MAINTSCRIPT_PACKAGE={name} DPKG_MAINTSCRIPT_ARCH={arch} DPKG_MAINTSCRIPT_NAME=preinst DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT=1 \
-             /var/lib/dpkg/info/{info}.preinst install || {{ echo \"dpkg: error processing package {name} (preinst):\"; exit 1; }}"
-        );
-    }
-    text.push_str("unset DPKG_ADMINDIR DPKG_ROOT DPKG_MAINTSCRIPT_DEBUG\n");
-    let dpkg = "dpkg --force-unsafe-io --force-confold";
-    for (first, then) in set.turns() {
-        let names: Vec<String> = first.iter().map(|n| dpkg::info_name(&set.debs[*n])).collect();
-        let files: Vec<String> =
-            then.iter().filter_map(|n| set.debs[*n].path().file_name()).map(|f| format!("/tmp/packages/{}", f.to_string_lossy())).collect();
-        if !names.is_empty() {
-            let _ = writeln!(text, "{dpkg} --configure {} || exit 1", names.join(" "));
-        }
-        let _ = writeln!(text, "{dpkg} --unpack {} || exit 1", files.join(" "));
-    }
-    let _ = writeln!(text, "exec {dpkg} --configure -a");
-    Ok(text)
-}
-
-/// A name that can stand in a shell line as it is.
-fn word<'a>(deb: &'a Deb, key: &str) -> Result<&'a str, Fault> {
-    let text = deb.field(key).unwrap_or("");
-    let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
-    plain
-        .then_some(text)
-        .ok_or_else(|| Fault::world("bad-package-file", format!("{}: its {key} is {text:?}", deb.path().display())).again(false))
-}
-
-/// Lines of a script's own words that an error shows.
-const WORDS: usize = 30;
-
-fn script_fault(said: &exec::Done, set: &Set) -> Fault {
-    if said.stderr.contains("No space left on device") {
-        return io::disk_full(format!("a maintainer script ran out of disk space:\n{}", said.last_words()));
-    }
-    let lines: Vec<&str> = said.stderr.lines().collect();
-    let Some(at) = lines.iter().position(|l| l.starts_with("dpkg: error processing")) else {
-        return exec::ended_badly("dpkg in the sandbox", said.status, &said.stderr);
-    };
-    let named = lines[at].split_whitespace().nth(4).unwrap_or("?").trim_end_matches(':');
-    // An archive is named by its file: that is called by its sum.
-    let who = set.debs.iter().find(|d| d.path().file_name().is_some_and(|f| named.ends_with(&*f.to_string_lossy())));
-    let who = who.or_else(|| set.debs.iter().find(|d| d.field("Package") == named.split(':').next()));
-    let who = who.map_or(named.to_string(), Deb::name);
-    // What it said itself stands between dpkg's word that it begins and its word that it failed.
-    let begins = |l: &&str| ["Setting up ", "Preparing to unpack ", "Processing triggers for "].iter().any(|w| l.starts_with(w));
-    let from = lines[..at].iter().rposition(begins);
-    let which = match (lines.get(at + 1), from.map(|n| lines[n])) {
-        (_, Some(begun)) if begun.starts_with("Processing triggers for ") => "trigger (its postinst, called with `triggered`)",
-        (Some(why), _) if why.contains("pre-installation script") => "preinst",
-        (Some(why), _) if why.contains("post-installation script") => "postinst",
-        _ if lines[at].ends_with("(preinst):") => "preinst",
-        // No script of its own: dpkg says what it is.
-        _ => "installation",
-    };
-    let own = &lines[from.map_or(0, |n| n + 1).max(at.saturating_sub(WORDS))..at];
-    let why = lines.get(at + 1).filter(|l| l.starts_with(' ')).map_or("", |l| l.trim());
-    let shown: Vec<&str> = own.iter().copied().chain(std::iter::once(why)).filter(|l| !l.is_empty()).collect();
-    if which == "installation" {
-        return Fault::world("bad-package-file", format!("dpkg refuses the package {who}:\n{}", shown.join("\n")))
-            .hint("its mirror signed it so: tell whoever made it, and take it out of the image's packages")
-            .again(false);
-    }
-    Fault::world("maintainer-script-failed", format!("the {which} of the package {who} failed:\n{}", shown.join("\n")))
-        .hint("it runs as root in a new tree, without network, devices and services; take the package out of the image, or wait for one that is mended")
-        .again(false)
-}
-
 /// dpkg's own list against the lock: what was to come is there, and nothing that is not locked. A script of a base may have removed others.
 fn compare(installed: &[Package], come: &[&Locked], locked: &[&Locked]) -> Result<(), Fault> {
     fn names<'a>(of: &[&'a Locked]) -> BTreeSet<(&'a str, &'a str)> {
@@ -565,74 +346,5 @@ fn manifest(lock: &Lock, digest: Digest, bytes: u64, packages: Vec<Package>, inp
         seconds,
         notes: passed.chain(custom::notes(&lock.head.spec.custom)).chain(of_bases).collect(),
         source: None,
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::disallowed_methods, reason = "a test's own tree")]
-mod tests {
-    use super::*;
-
-    /// dpkg-deb makes an empty package of these fields.
-    fn deb(dir: &Path, name: &str, wants: &str, has_preinst: bool) -> Deb {
-        let root = dir.join(name).join("DEBIAN");
-        io::make_dir(&root).unwrap();
-        let control = format!("Package: {name}\nVersion: 1\nArchitecture: all\nMaintainer: a <a@b>\n{wants}Description: d\n");
-        std::fs::write(root.join("control"), control).unwrap();
-        if has_preinst {
-            std::fs::write(root.join("preinst"), "#!/bin/sh\n").unwrap();
-            io::set_mode(&root.join("preinst"), 0o755).unwrap();
-        }
-        io::set_mode(&root, 0o755).unwrap();
-        let path = dir.join(format!("{name}.deb"));
-        let done =
-            std::process::Command::new("dpkg-deb").args(["-b", "--root-owner-group"]).arg(dir.join(name)).arg(&path).output().unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        Deb::open(&path).unwrap()
-    }
-
-    /// The turns, by name.
-    fn turns(packages: &[(&str, &str, bool)], core: &[&str]) -> Vec<[Vec<String>; 2]> {
-        let dir = tempfile::tempdir().unwrap();
-        let debs: Vec<Deb> = packages.iter().map(|(name, wants, preinst)| deb(dir.path(), name, wants, *preinst)).collect();
-        let is_core = |n: &usize| core.contains(&packages[*n].0);
-        let late = (0..debs.len()).filter(|n| !is_core(n) && debs[*n].script("preinst").is_some()).collect();
-        let set = Set { core: (0..debs.len()).filter(is_core).collect(), late, debs, epoch: 0 };
-        let names = |places: BTreeSet<usize>| places.into_iter().map(|n| packages[n].0.to_string()).collect();
-        set.turns().into_iter().map(|(first, then)| [names(first), names(then)]).collect()
-    }
-
-    fn turn(first: &[&str], then: &[&str]) -> [Vec<String>; 2] {
-        [first, then].map(|names| names.iter().map(ToString::to_string).collect())
-    }
-
-    /// As Debian has it: python3 must have python3-minimal configured before it is unpacked, and both have a preinst.
-    #[test]
-    fn python3_comes_a_turn_after_python3_minimal() {
-        let packages = [
-            ("dpkg", "", true),
-            ("libpython3", "", false),
-            ("python3", "Pre-Depends: python3-minimal (= 1)\nDepends: libpython3\n", true),
-            ("python3-minimal", "Pre-Depends: python3.11-minimal\nDepends: dpkg\n", true),
-            ("python3.11-minimal", "Depends: libpython3\n", true),
-            ("zlib", "", true),
-        ];
-        let expected = [
-            turn(&["dpkg"], &["python3.11-minimal", "zlib"]),
-            turn(&["libpython3", "python3.11-minimal"], &["python3-minimal"]),
-            turn(&["python3-minimal"], &["python3"]),
-        ];
-        assert_eq!(turns(&packages, &["dpkg"]), expected);
-    }
-
-    #[test]
-    fn without_late_packages_there_is_no_turn() {
-        assert_eq!(turns(&[("a", "", false), ("dpkg", "", true)], &["dpkg"]), Vec::<[Vec<String>; 2]>::new());
-    }
-
-    #[test]
-    fn a_circle_is_handed_to_dpkg_whole() {
-        let packages = [("a", "Pre-Depends: b\n", true), ("b", "Pre-Depends: a\n", true)];
-        assert_eq!(turns(&packages, &[]), [turn(&[], &["a", "b"])]);
     }
 }

@@ -17,8 +17,7 @@ const LAST_WORDS: usize = 12;
 const LINE_BYTES_MAX: usize = 4_000;
 
 /// Which Debian package brings a program.
-const BRINGS: [(&str, &str); 18] = [
-    ("mmdebstrap", "mmdebstrap"),
+const BRINGS: [(&str, &str); 17] = [
     ("mkfs.erofs", "erofs-utils"),
     ("dump.erofs", "erofs-utils"),
     ("apt-get", "apt"),
@@ -59,14 +58,21 @@ pub fn need_root(what: &str) -> Result<(), Fault> {
 
 /// In a user namespace root is root over the users that were mapped into it, and a system's files belong to numbers up to 65535.
 fn need_users(what: &str) -> Result<(), Fault> {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let groups = std::fs::read_to_string("/proc/self/gid_map").unwrap_or_default();
-    let least = mapped(&map).min(mapped(&groups));
-    if map.trim().is_empty() || least >= 65_536 {
+    let least = users_here();
+    if least >= 65_536 {
         return Ok(());
     }
     Err(Fault::yours("few-users", format!("{what} needs the users 0 to 65535, and this user namespace has the first {least} of them"))
         .hint("map that many with newuidmap and newgidmap (/etc/subuid, /etc/subgid), or run it as root"))
+}
+
+/// How many users from 0 on there are in this user namespace; all, where the kernel has no such namespaces.
+pub fn users_here() -> u64 {
+    let count = |name: &str| match std::fs::read_to_string(name).unwrap_or_default() {
+        map if map.trim().is_empty() => u64::MAX,
+        map => mapped(&map),
+    };
+    count("/proc/self/uid_map").min(count("/proc/self/gid_map"))
 }
 
 /// How many numbers from 0 on a `uid_map` has, without a gap.

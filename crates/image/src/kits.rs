@@ -17,6 +17,7 @@ use crate::fetch;
 use crate::io;
 use crate::life::{Change, changes};
 use crate::lockfile::Lock;
+use crate::order;
 use crate::packages;
 use crate::progress::{Progress, Steps};
 use crate::recipe;
@@ -165,7 +166,7 @@ pub fn kit(store: &Store, image: &ImageSpec, which: Which, tell: &mut dyn FnMut(
 }
 
 fn unpacked(store: &Store, lock: Lock) -> Result<MachineKit, Fault> {
-    let debs = build::open_packages(store, &lock.packages.iter().collect::<Vec<_>>())?;
+    let debs = order::open_packages(store, &lock.packages.iter().collect::<Vec<_>>())?;
     let packed: u64 = lock.packages.iter().map(|p| p.bytes).sum();
     let tree = Tree::begin(store.work("kit")?, packed * 6 + (64 << 20))?;
     let root = tree.root()?;

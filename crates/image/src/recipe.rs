@@ -13,8 +13,7 @@ pub const FORMAT: u32 = 5;
 pub const PACK: Pack = Pack::Lz4(0);
 
 pub fn tools() -> BTreeMap<String, String> {
-    let mkfs = exec::version_of("mkfs.erofs", &["-V"]);
-    BTreeMap::from([("mmdebstrap".to_string(), exec::version_of("mmdebstrap", &["--version"])), ("mkfs.erofs".to_string(), mkfs)])
+    BTreeMap::from([("mkfs.erofs".to_string(), exec::version_of("mkfs.erofs", &["-V"]))])
 }
 
 pub fn check(spec: &ImageSpec) -> Result<(), Fault> {

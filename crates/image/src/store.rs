@@ -16,7 +16,6 @@
 //!   locks/  work/          see locks.rs
 //! ```
 
-use crate::bake::{Builder, inputs_of};
 use crate::io;
 use crate::kits;
 use crate::lockfile::Lock as PackageLock;
@@ -263,8 +262,11 @@ impl Store {
             Err(f) if f.code == "bad-lock" => return Err(bad(format!("was damaged on disk: {}", f.message))),
             other => other?,
         };
-        let is_its_own = [Builder::Own, Builder::Mmdebstrap].iter().any(|b| inputs_of(*b, &lock.digest()) == manifest.inputs);
-        if is_its_own { Ok(lock) } else { Err(bad(format!("was changed on disk: {} locks other packages", path.display()))) }
+        if lock.digest() == manifest.inputs {
+            Ok(lock)
+        } else {
+            Err(bad(format!("was changed on disk: {} locks other packages", path.display())))
+        }
     }
 
     fn inputs_path(&self, inputs: &Digest) -> PathBuf {

@@ -3,8 +3,10 @@
 //! Everything here is plain data. A type that needs a clock, a file or a random number belongs elsewhere.
 //! Durations are whole milliseconds in fields that end in `_ms`; instants are [`Time`]; rates end in `_ppm` (parts per million).
 
-/// On a host, the first of the 65,536 user ids that scripts have while an image is baked. No service gets them.
+/// On a host, the first of the user ids that scripts have while an image is baked. No service gets them.
 pub const BAKE_IDS: u32 = 0x7ff0_0000;
+/// So many ranges of 65,536 such ids: one for each bake at a time.
+pub const BAKE_RANGES: u32 = 13;
 
 /// What the name of the service begins with under which a host runs the checks of an image. No service of a file has such a name: it would
 /// share its user ids and its groups with them.

@@ -13,7 +13,7 @@ use model::{Fault, Layout};
 pub struct Doctor {}
 
 /// Needed to bake, not to run what is baked.
-const ONLY_TO_BAKE: &[&str] = &["mmdebstrap", "mkfs.erofs"];
+const ONLY_TO_BAKE: &[&str] = &["mkfs.erofs"];
 
 impl Doctor {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {

@@ -1,14 +1,17 @@
 //! What a machine needs to come up and an image does not hold: kernel, modules, the EFI stub, busybox, dmsetup.
 //! It is a tree of unpacked packages, patched apart from images. Its links are followed inside it only. It must not be run on this machine.
 
+#![deny(clippy::disallowed_methods, reason = "paths of a kit are resolved in within.rs and nowhere else")]
+
 use super::elf::{self, Module};
 use crate::io;
+use crate::within::Root;
 use model::Fault;
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::OFlags;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// Unpacked, not installed: their maintainer scripts would build an initrd of this machine's.
@@ -19,7 +22,7 @@ const MOST_BYTES: u64 = 256 << 20;
 
 pub struct Kit {
     at: PathBuf,
-    root: OwnedFd,
+    root: Root,
     /// `6.1.0-56-cloud-amd64`
     pub version: String,
     /// Name (with `_`) to path in the kit.
@@ -29,9 +32,8 @@ pub struct Kit {
 
 impl Kit {
     pub fn open(at: &Path) -> Result<Kit, Fault> {
-        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(at, flags, Mode::empty()).map_err(|e| io::fault("cannot open", at, &e.into()))?;
-        let mut kit = Kit { at: at.to_path_buf(), root, version: String::new(), modules: BTreeMap::new(), builtin: Vec::new() };
+        let mut kit =
+            Kit { at: at.to_path_buf(), root: Root::open(at)?, version: String::new(), modules: BTreeMap::new(), builtin: Vec::new() };
         let kernels: Vec<String> = kit.names("boot").iter().filter_map(|n| n.strip_prefix("vmlinuz-").map(str::to_string)).collect();
         kit.version = match kernels.as_slice() {
             [one] => one.clone(),
@@ -52,18 +54,19 @@ impl Kit {
         Fault::yours("kit-incomplete", format!("{} has no {what}", self.at.display())).hint(format!("unpack the package {package} into it"))
     }
 
-    /// Unpacked packages alone have no links from `lib` to `usr/lib`, and newer ones only bring the latter.
+    /// Where it may lie: unpacked packages alone have no links from `lib` to `usr/lib`, and newer ones only bring the latter.
+    fn places(path: &str) -> [PathBuf; 2] {
+        [PathBuf::from(path), Path::new("usr").join(path)]
+    }
+
     fn open_in(&self, path: &str, flags: OFlags) -> Option<OwnedFd> {
-        let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let open = |path: &str| rustix::fs::openat2(&self.root, path, flags | OFlags::CLOEXEC, Mode::empty(), how).ok();
-        open(path).or_else(|| open(&format!("usr/{path}")))
+        Self::places(path).iter().find_map(|place| self.root.open_in(place, flags).ok())
     }
 
     /// Sorted; empty where there is no such directory.
     fn names(&self, dir: &str) -> Vec<String> {
-        let Some(fd) = self.open_in(dir, OFlags::DIRECTORY) else { return Vec::new() };
-        let Ok(entries) = std::fs::read_dir(format!("/proc/self/fd/{}", fd.as_raw_fd())) else { return Vec::new() };
-        let mut names: Vec<String> = entries.flatten().filter_map(|e| e.file_name().into_string().ok()).collect();
+        let entries = Self::places(dir).iter().find_map(|place| self.root.list(place).ok()).unwrap_or_default();
+        let mut names: Vec<String> = entries.into_iter().filter_map(|(name, _)| name.into_string().ok()).collect();
         names.sort();
         names
     }
@@ -164,6 +167,7 @@ fn module_name(path: &str) -> Option<String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test's own tree")]
 mod tests {
     use super::*;
 

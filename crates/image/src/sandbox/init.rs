@@ -1,13 +1,14 @@
 //! PID 1 of the sandbox: mounts, gives up every right, starts the script, collects what dies, and ends everything when the script
 //! ends or its time is over. When the script starts, PID 1 has no more rights than the script has, and nothing of the host to show.
 
-use super::{PATIENCE_S, PROCESSES, Request, SAYS, at, filter, mounts};
+use super::verdict::{self, Verdict};
+use super::{PATIENCE_S, PROCESSES, Request, at, filter, mounts};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Gid, Pid, Uid};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -23,9 +24,6 @@ const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::SETUID)
     .union(CapabilitySet::SETFCAP);
 
-/// As `timeout` has it for what it killed.
-const KILLED: i32 = 137;
-
 /// Whoever started this program may have left some open.
 fn close_descriptors() -> Result<(), String> {
     let entries = std::fs::read_dir("/proc/self/fd").map_err(at("cannot list its descriptors"))?;
@@ -37,34 +35,32 @@ fn close_descriptors() -> Result<(), String> {
     Ok(())
 }
 
-pub fn run() -> Result<i32, String> {
-    close_descriptors()?;
+/// Reports its end to the sandbox's first process. Without a channel to report on there is nobody to do anything for.
+pub fn run() {
+    if let Ok(channel) = close_descriptors().and_then(|()| verdict::channel()) {
+        let verdict = sandbox().unwrap_or_else(Verdict::NotMade);
+        verdict::report(&channel, &verdict);
+    }
+}
+
+fn sandbox() -> Result<Verdict, String> {
     let mut text = Vec::new();
     std::io::stdin().read_to_end(&mut text).map_err(at("its request cannot be read"))?;
     let request: Request = serde_json::from_slice(&text).map_err(at("its request cannot be read"))?;
     for dir in &request.groups {
         std::fs::write(dir.join("cgroup.procs"), "0").map_err(at("cannot join its control group"))?;
     }
-    let users = match &request.users {
-        Some((path, first)) => Some((OwnedFd::from(std::fs::File::open(path).map_err(at("cannot open its user namespace"))?), *first)),
-        None => None,
-    };
+    let (path, first) = &request.users;
+    let users = OwnedFd::from(std::fs::File::open(path).map_err(at("cannot open its user namespace"))?);
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     // Without a terminal: /dev/tty would be that of who bakes.
     rustix::process::setsid().map_err(at("cannot leave the terminal"))?;
     nix::unistd::sethostname("afresh-bake").map_err(at("cannot give it a name"))?;
-    mounts::enter(
-        &request.tree,
-        &request.packages,
-        users.as_ref().map(|(fd, _)| fd.as_fd()),
-        users.as_ref().map_or(0, |(_, first)| *first),
-    )?;
+    mounts::enter(&request.tree, &request.packages, users.as_fd(), *first)?;
     let null = std::fs::File::open("/tree/dev/null").map_err(at("cannot open /dev/null"))?;
     rustix::stdio::dup2_stdin(null).map_err(at("cannot close its input"))?;
     limits(&request)?;
-    if let Some((fd, _)) = users {
-        setns(&fd, CloneFlags::CLONE_NEWUSER).map_err(at("cannot enter its user namespace"))?;
-    }
+    setns(&users, CloneFlags::CLONE_NEWUSER).map_err(at("cannot enter its user namespace"))?;
     nix::unistd::setgroups(&[]).map_err(at("cannot give up its groups"))?;
     let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
     nix::unistd::setresgid(gid, gid, gid).map_err(at("cannot become root of the tree"))?;
@@ -111,7 +107,7 @@ fn give_up() -> Result<(), String> {
 
 /// Two threads: one waits at the sandbox's own root, one goes into the tree and starts the script there. Scripts ask whether they are
 /// in a chroot by comparing their root with that of PID 1, and do other things where they are not.
-fn watch(request: &Request) -> Result<i32, String> {
+fn watch(request: &Request) -> Result<Verdict, String> {
     let (begin, begun) = channel::<()>();
     let (tell, told) = channel::<Result<i32, String>>();
     let (script, args) = (request.script.clone(), request.args.clone());
@@ -125,20 +121,15 @@ fn watch(request: &Request) -> Result<i32, String> {
     let free = free_bytes();
     loop {
         match told.recv_timeout(Duration::from_secs(1)) {
-            Ok(ended) => return ended,
+            Ok(ended) => return ended.map(Verdict::Ended),
             Err(RecvTimeoutError::Disconnected) => return Err("its second thread is gone".into()),
             Err(RecvTimeoutError::Timeout) if since.elapsed() > Duration::from_secs(PATIENCE_S) => {
-                let _ = writeln!(std::io::stderr(), "{SAYS}the scripts took longer than {PATIENCE_S} s");
-                return Ok(KILLED);
+                return Ok(Verdict::Stopped(format!("the scripts took longer than {PATIENCE_S} s")));
             }
             // A tree in memory has a size of its own.
             Err(RecvTimeoutError::Timeout) if request.is_on_disk && free.saturating_sub(free_bytes()) > request.tree_limit => {
-                let _ = writeln!(
-                    std::io::stderr(),
-                    "{SAYS}the scripts wrote more than {} MB: No space left on device",
-                    request.tree_limit / 1_000_000
-                );
-                return Ok(KILLED);
+                let most = request.tree_limit / 1_000_000;
+                return Ok(Verdict::Stopped(format!("the scripts wrote more than {most} MB: No space left on device")));
             }
             Err(RecvTimeoutError::Timeout) => {}
         }

@@ -9,6 +9,8 @@
 //!                          └─▶ /bin/sh in the tree
 //! ```
 //!
+//! How it ended is reported back along the same chain, over sockets that scripts cannot reach: verdict.rs.
+//!
 //! A process that has threads may not enter a user namespace, and one that holds keys must not be what the scripts can look at; so the
 //! program is executed again. It says in `main`, before anything else, that it can be: [`enter_sandbox`].
 
@@ -17,13 +19,18 @@ mod groups;
 mod init;
 mod mounts;
 mod outer;
+mod slots;
+mod verdict;
 
 use crate::exec;
 use crate::tree::Tree;
 use model::Fault;
 use serde::{Deserialize, Serialize};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::sync::OnceLock;
+use verdict::Verdict;
 
 /// Longer than the slowest configure of a large system; a script that asks a question ends here.
 const PATIENCE_S: u64 = 1800;
@@ -35,9 +42,8 @@ const PROCESSES: u64 = 4096;
 const OUTER: &str = "afresh-sandbox";
 const INIT: &str = "afresh-init";
 const USERS: &str = "afresh-users";
-/// How it ends when the sandbox could not be made, after a line that begins so.
-const NOT_MADE: i32 = 125;
-const SAYS: &str = "afresh-sandbox: ";
+/// As `timeout` has it for what it killed.
+const KILLED: i32 = 137;
 
 /// What the program is started with, as JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -49,8 +55,8 @@ struct Request {
     /// Bytes that the tree may hold; where it lies on a disk, what may be written beyond what is there.
     tree_limit: u64,
     is_on_disk: bool,
-    /// `/proc/<pid>/ns/user` of the namespace to join, and the host's number of its root.
-    users: Option<(PathBuf, u32)>,
+    /// `/proc/<pid>/ns/user` of the namespace to join, and the host's number of its root. The sandbox fills it in.
+    users: (PathBuf, u32),
     /// Directories of control groups to join.
     groups: Vec<PathBuf>,
 }
@@ -64,21 +70,16 @@ pub fn enter_sandbox() {
         let _ = PROGRAM.set(PathBuf::from(format!("/proc/{}/exe", std::process::id())));
         return;
     };
-    let ended = match first.to_str() {
+    match first.to_str() {
         Some(OUTER) => outer::run(request),
         Some(INIT) => init::run(),
-        Some(USERS) => outer::hold_users(),
+        Some(USERS) => outer::hold_users(request),
         _ => {
             let _ = PROGRAM.set(PathBuf::from(format!("/proc/{}/exe", std::process::id())));
             return;
         }
-    };
-    let code = ended.unwrap_or_else(|why| {
-        use std::io::Write;
-        let _ = writeln!(std::io::stderr(), "{SAYS}{why}");
-        NOT_MADE
-    });
-    std::process::exit(code)
+    }
+    std::process::exit(0)
 }
 
 /// For a process whose own `main` is not ours, such as a test's: a program that calls [`enter_sandbox`].
@@ -105,7 +106,7 @@ impl Sandbox<'_> {
             args: args.iter().map(ToString::to_string).collect(),
             tree_limit: self.tree.limit(),
             is_on_disk: self.tree.is_on_disk(),
-            users: None,
+            users: (PathBuf::new(), 0),
             groups: Vec::new(),
         };
         let mut c = self.tree.enter(program);
@@ -117,18 +118,55 @@ impl Sandbox<'_> {
             .env("LOGNAME", "root")
             .env("SHELL", "/bin/sh")
             .env("TERM", "dumb");
+        let (ours, theirs) = verdict::pair().map_err(crate::io::at("cannot make a socket for", program))?;
+        c.stdin(theirs);
         let done = exec::run_lines(&mut c, "the sandbox", line)?;
-        match done.stderr.lines().rev().find_map(|l| l.strip_prefix(SAYS)) {
-            Some(why) if done.status.code() == Some(NOT_MADE) => {
-                Err(Fault::world("sandbox-failed", format!("cannot make a sandbox for scripts: {why}"))
-                    .hint("it needs root, a kernel of 5.12 or later, and the right to mount and to make namespaces"))
-            }
-            _ => Ok(done),
-        }
+        // It holds the other end of the socket, too.
+        drop(c);
+        judged(verdict::read(ours), done)
+    }
+}
+
+/// What the scripts printed and the exit of the program are no evidence of what became of the sandbox: only its own report is.
+fn judged(verdict: Option<Verdict>, done: exec::Done) -> Result<exec::Done, Fault> {
+    let failed = |why: String| {
+        Err(Fault::world("sandbox-failed", format!("cannot make a sandbox for scripts: {why}"))
+            .hint("it needs root, a kernel of 5.12 or later, and the right to mount and to make namespaces; `sysctl user.max_user_namespaces` must not be 0"))
+    };
+    let ended = |code: i32| ExitStatus::from_raw((code & 0xff) << 8);
+    match verdict {
+        Some(Verdict::Ended(code)) => Ok(exec::Done { status: ended(code), ..done }),
+        Some(Verdict::Stopped(why)) => Ok(exec::Done { status: ended(KILLED), stderr: format!("{}\n{why}", done.stderr), ..done }),
+        Some(Verdict::NotMade(why)) => failed(why),
+        None => failed(format!("it ended without a report ({})", done.status)),
     }
 }
 
 /// An error with what was to be done.
 fn at<E: std::fmt::Display>(what: &str) -> impl FnOnce(E) -> String + '_ {
     move |error| format!("{what}: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn done(code: i32, stderr: &str) -> exec::Done {
+        exec::Done { status: ExitStatus::from_raw(code << 8), stdout: Vec::new(), stderr: stderr.to_string() }
+    }
+
+    /// A script may print what it likes and exit as it likes.
+    #[test]
+    fn only_the_sandbox_says_how_it_ended() {
+        let fake = "afresh-sandbox: cannot make namespaces";
+        for code in [0, 1, 125, 137] {
+            let said = judged(Some(Verdict::Ended(code)), done(0, fake)).unwrap();
+            assert_eq!((said.status.code(), said.stderr.as_str()), (Some(code), fake));
+        }
+        let said = judged(Some(Verdict::Stopped("the scripts took longer than 1800 s".into())), done(0, "last words")).unwrap();
+        assert_eq!((said.status.code(), said.stderr.as_str()), (Some(137), "last words\nthe scripts took longer than 1800 s"));
+        for (verdict, code) in [(Some(Verdict::NotMade("no namespaces".into())), 0), (None, 0), (None, 137)] {
+            assert_eq!(judged(verdict, done(code, "")).unwrap_err().code, "sandbox-failed", "what is not known is not taken for an end");
+        }
+    }
 }

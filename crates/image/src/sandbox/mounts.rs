@@ -13,13 +13,20 @@ const PLAIN: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrF
 
 /// Devices that scripts need; none of them keeps anything.
 const DEVICES: [(&str, u32, u32); 6] = [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
-/// Of /proc: what tells of the host's kernel memory, keys, timers and hardware is not there.
-const MASKED: [&str; 12] = [
+/// Of /proc: what tells of the host's kernel memory, keys, timers and hardware is not there. Some of it only root may read, which is
+/// who a script is where the numbers of users are the host's own.
+const MASKED: [&str; 18] = [
     "acpi",
     "asound",
     "interrupts",
     "kcore",
     "keys",
+    "kmsg",
+    "kpagecgroup",
+    "kpageflags",
+    "pagetypeinfo",
+    "slabinfo",
+    "vmallocinfo",
     "key-users",
     "latency_stats",
     "sched_debug",
@@ -125,8 +132,9 @@ fn attach(mount: &OwnedFd, to: BorrowedFd<'_>) -> rustix::io::Result<()> {
 
 /// Puts a new, all but empty root together, makes it the root of this mount namespace, and lets go of the old one.
 /// The tree lies in it as /tree: what runs in the tree sees, as it did before, that it is not at the root of PID 1.
-pub fn enter(tree: &Path, packages: &Path, users: Option<BorrowedFd<'_>>, first: u32) -> Result<(), String> {
-    let shift = users.filter(|_| first != 0);
+/// `first`: the host's number of the root of `users`; 0: the numbers are the host's own, and files are seen as they are.
+pub fn enter(tree: &Path, packages: &Path, users: BorrowedFd<'_>, first: u32) -> Result<(), String> {
+    let shift = (first != 0).then_some(users);
     let tree_mount = copy_of(CWD, tree).map_err(at("cannot take hold of the tree"))?;
     set_attributes(tree_mount.as_fd(), MountAttrFlags::MOUNT_ATTR_NODEV, shift).map_err(at("cannot map the tree's users"))?;
     let packages_mount = copy_of(CWD, packages).map_err(at("cannot take hold of the packages"))?;

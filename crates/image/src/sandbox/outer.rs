@@ -1,27 +1,42 @@
 //! The sandbox's first process, with the rights of who bakes: makes limits and namespaces, starts PID 1 and ends as it ends.
 //! It runs nothing of the tree.
 
-use super::{INIT, Request, USERS, at, groups, mounts};
+use super::slots::Slot;
+use super::verdict::{self, Verdict};
+use super::{INIT, PROCESSES, Request, USERS, at, groups, mounts};
+use crate::exec;
 use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{Gid, Uid};
+use rustix::process::{Resource, Rlimit};
+use rustix::thread::{CapabilitySet, CapabilitySets};
 use std::ffi::OsString;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-/// The host's number of the sandbox's root; 65536 from there on. No distribution gives these to anybody.
-const FIRST: u32 = model::BAKE_IDS;
+/// User ids of a sandbox.
 const COUNT: u32 = 65_536;
+/// What the keeper of a user namespace says when it is made.
+const MADE: &str = "made";
 
-pub fn run(request: Option<OsString>) -> Result<i32, String> {
+/// Reports how the sandbox ended to who started it.
+pub fn run(request: Option<OsString>) {
+    if let Ok(channel) = verdict::channel() {
+        let verdict = sandbox(request).unwrap_or_else(Verdict::NotMade);
+        verdict::report(&channel, &verdict);
+    }
+}
+
+fn sandbox(request: Option<OsString>) -> Result<Verdict, String> {
     let text = request.and_then(|r| r.into_string().ok()).ok_or("it was started without a request")?;
     let mut request: Request = serde_json::from_str(&text).map_err(at("its request cannot be read"))?;
+    // Before the namespaces: only who is outside may say which users there are.
+    let users = Users::make(&request)?;
+    request.users = (users.path(), users.first());
     let groups = groups::Groups::make(request.tree_limit);
     request.groups = groups.dirs();
-    // Before the namespaces: only who is outside may say which users there are.
-    let users = Users::make(&request);
-    request.users = users.as_ref().map(|u| (PathBuf::from(format!("/proc/{}/ns/user", u.child.id())), u.first));
 
     let new =
         CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC;
@@ -33,44 +48,79 @@ pub fn run(request: Option<OsString>) -> Result<i32, String> {
     let program = mounts::own_program();
     let path =
         program.as_ref().map_or_else(|| PathBuf::from("/proc/self/exe"), |fd| PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd())));
-    let mut init = Command::new(path).arg(INIT).stdin(Stdio::piped()).spawn().map_err(at("cannot start its PID 1"))?;
-    if let Some(mut input) = init.stdin.take() {
-        let text = serde_json::to_vec(&request).map_err(at("cannot write its request"))?;
-        input.write_all(&text).map_err(at("cannot hand over its request"))?;
-    }
+    let (ours, theirs) = verdict::pair().map_err(at("cannot make a socket for its PID 1"))?;
+    let mut command = Command::new(path);
+    let spawned = command.arg(INIT).stdin(theirs).spawn();
+    // It holds the other end of the socket, too.
+    drop(command);
+    let mut init = spawned.map_err(at("cannot start its PID 1"))?;
+    let text = serde_json::to_vec(&request).map_err(at("cannot write its request"))?;
+    let sent = verdict::send_request(&ours, &text);
     let status = init.wait().map_err(at("cannot wait for its PID 1"))?;
+    let verdict = verdict::read(ours);
     drop(users);
     groups.remove();
-    Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
+    match (verdict, status.signal()) {
+        (Some(verdict), _) => Ok(verdict),
+        // Nobody inside can kill PID 1; the kernel does where memory is out.
+        (None, Some(signal)) => Ok(Verdict::Stopped(format!("PID 1 of the sandbox was killed by signal {signal}: out of memory?"))),
+        (None, None) => {
+            sent.map_err(at("cannot hand over its request"))?;
+            Err(format!("its PID 1 ended without a report ({status})"))
+        }
+    }
 }
 
 /// A user namespace, kept by a process that does nothing else.
 struct Users {
     child: Child,
-    first: u32,
+    /// None: the numbers are the host's own.
+    slot: Option<Slot>,
 }
 
 impl Users {
-    /// The best that this kernel gives: numbers that are nobody's on the host, if files can be seen with these; else the host's own
-    /// numbers without the rights that go with them. None: no namespaces for users here; the capabilities that stay are all there is.
-    fn make(request: &Request) -> Option<Self> {
-        let shifted = Self::of(FIRST).filter(|users| {
-            let users = PathBuf::from(format!("/proc/{}/ns/user", users.child.id()));
-            [&request.tree, &request.packages].into_iter().all(|path| mounts::can_be_shifted(path, &users))
-        });
-        shifted.or_else(|| Self::of(0))
+    /// The best that this host gives: numbers that are nobody's on the host and no other bake's, if files can be seen with these; else
+    /// the host's own numbers without the rights that go with them. Without a user namespace no script runs.
+    fn make(request: &Request) -> Result<Self, String> {
+        // Root of a user namespace may have no more than a system needs itself.
+        if exec::users_here() >= u64::from(Slot::END) {
+            let slot = Slot::take()?;
+            let users = Self::of(Some(slot))?;
+            if [&request.tree, &request.packages].into_iter().all(|path| mounts::can_be_shifted(path, &users.path())) {
+                return Ok(users);
+            }
+        }
+        Self::of(None)
     }
 
-    fn of(first: u32) -> Option<Self> {
+    fn of(slot: Option<Slot>) -> Result<Self, String> {
+        let first = slot.as_ref().map_or(0, Slot::first);
         let mut command = Command::new("/proc/self/exe");
-        command.arg(USERS).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().ok()?;
-        let mut said = [0u8; 1];
-        let is_there = child.stdout.take().is_some_and(|mut out| out.read_exact(&mut said).is_ok());
-        let users = Self { child, first };
-        let map = format!("0 {first} {COUNT}\n");
-        let written = |name: &str| std::fs::write(format!("/proc/{}/{name}", users.child.id()), &map).is_ok();
-        (is_there && written("uid_map") && written("gid_map")).then_some(users)
+        command.arg(USERS).arg(first.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().map_err(at("cannot start the keeper of its users"))?;
+        let said = child.stdout.take().map(|out| {
+            let mut line = String::new();
+            let _ = BufReader::new(out.take(1 << 10)).read_line(&mut line);
+            line
+        });
+        let users = Self { child, slot };
+        match said.as_deref().map(str::trim) {
+            Some(MADE) => {}
+            said => return Err(format!("cannot make a user namespace: {}", said.filter(|s| !s.is_empty()).unwrap_or("no answer"))),
+        }
+        for name in ["uid_map", "gid_map"] {
+            std::fs::write(format!("/proc/{}/{name}", users.child.id()), format!("0 {first} {COUNT}\n"))
+                .map_err(|e| format!("cannot map its users from {first} on: {name}: {e}"))?;
+        }
+        Ok(users)
+    }
+
+    fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/ns/user", self.child.id()))
+    }
+
+    fn first(&self) -> u32 {
+        self.slot.as_ref().map_or(0, Slot::first)
     }
 }
 
@@ -81,11 +131,32 @@ impl Drop for Users {
     }
 }
 
-/// The process that keeps a user namespace: says that it is there, and ends with who started it.
-pub fn hold_users() -> Result<i32, String> {
-    unshare(CloneFlags::CLONE_NEWUSER).map_err(at("cannot make a user namespace"))?;
+/// The process that keeps a user namespace: says that it is there, or why not, and ends with who started it.
+pub fn hold_users(first: Option<OsString>) {
+    let first = first.and_then(|f| f.to_str().and_then(|f| f.parse().ok()));
+    let said = first.ok_or_else(|| "no user is named".to_string()).and_then(make_users);
     let mut out = std::io::stdout();
-    out.write_all(b"u").and_then(|()| out.flush()).map_err(at("cannot say so"))?;
-    let _ = std::io::stdin().read(&mut [0u8; 1]);
-    Ok(0)
+    let _ = writeln!(out, "{}", said.as_ref().map_or_else(String::as_str, |()| MADE)).and_then(|()| out.flush());
+    if said.is_ok() {
+        let _ = std::io::stdin().read(&mut [0u8; 1]);
+    }
+}
+
+/// The kernel charges what a namespace's users take (inotify, say) to who made it as well, and bounds all of it by that user's limits.
+/// So it is made by its own root, who is nobody else: made by root, a script could take what root's programs need.
+fn make_users(first: u32) -> Result<(), String> {
+    if first != 0 {
+        let most = Some(PROCESSES);
+        rustix::process::setrlimit(Resource::Nproc, Rlimit { current: most, maximum: most }).map_err(at("cannot set its limits"))?;
+        rustix::thread::set_keep_capabilities(true).map_err(at("cannot keep the right to make one"))?;
+        nix::unistd::setgroups(&[]).map_err(at("cannot give up its groups"))?;
+        let (uid, gid) = (Uid::from_raw(first), Gid::from_raw(first));
+        nix::unistd::setresgid(gid, gid, gid).map_err(at("cannot become its root"))?;
+        nix::unistd::setresuid(uid, uid, uid).map_err(at("cannot become its root"))?;
+        // Some hosts let only who has this right make user namespaces.
+        let admin = CapabilitySet::SYS_ADMIN;
+        rustix::thread::set_capabilities(None, CapabilitySets { effective: admin, permitted: admin, inheritable: CapabilitySet::empty() })
+            .map_err(at("cannot keep the right to make one"))?;
+    }
+    unshare(CloneFlags::CLONE_NEWUSER).map_err(|e| e.to_string())
 }

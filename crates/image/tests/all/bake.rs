@@ -14,7 +14,7 @@ fn quiet(_: Progress) {}
 #[test]
 #[ignore = "needs root and a mirror"]
 fn bakes_once_and_then_has_nothing_to_do() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = kit::Data::new();
     let layout = Layout::new(dir.path());
     let store = kit::store(layout.root());
     let spec = spec(&["ca-certificates", "curl", "python3-minimal", "systemd"]);
@@ -94,7 +94,9 @@ fn ten_disturbances_give_one_digest() {
             dir.path().display(),
             factory().display()
         );
+        kit::lend(&dir.path().join("data"));
         let out = std::process::Command::new("unshare").args(["--mount", "--uts", "bash", "-c", &script]).output().unwrap();
+        kit::keep(&dir.path().join("data"));
         let said = String::from_utf8_lossy(&out.stdout).into_owned();
         assert!(out.status.success(), "{name}: {said} {}", String::from_utf8_lossy(&out.stderr));
         let digest = said.split(' ').next().unwrap().to_string();

@@ -58,7 +58,7 @@ fn from(baked: &Baked) -> From {
 #[test]
 #[ignore = "needs root and a mirror"]
 fn images_on_a_kept_base_are_as_from_nothing() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = kit::Data::new();
     let store = kit::store(dir.path());
     let a = bake(&store, &with_file("a"), &mut quiet).unwrap();
     told(&a);
@@ -97,7 +97,7 @@ fn images_on_a_kept_base_are_as_from_nothing() {
 #[test]
 #[ignore = "needs root and a mirror"]
 fn a_damaged_base_is_seen_and_made_anew() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = kit::Data::new();
     let layout = Layout::new(dir.path());
     let bake = |name: &str| {
         // Opened anew, as another process would: nothing is known of bytes that were read before.
@@ -139,7 +139,7 @@ fn key_of(layout: &Layout, digest: &Digest) -> String {
 #[test]
 #[ignore = "needs root and a mirror"]
 fn two_bakes_at_once_make_their_base_once() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = kit::Data::new();
     let layout = Layout::new(dir.path());
     let layout = &layout;
     let both: Vec<Baked> = std::thread::scope(|scope| {
@@ -158,7 +158,7 @@ fn two_bakes_at_once_make_their_base_once() {
 #[test]
 #[ignore = "needs root and a mirror"]
 fn killed_while_it_keeps_or_takes_a_base() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = kit::Data::new();
     let layout = Layout::new(dir.path());
     let recipe = dir.path().join("recipe.json");
     std::fs::write(&recipe, serde_json::to_vec(&with_file("a")).unwrap()).unwrap();

@@ -36,7 +36,7 @@ fn within(volume: &Path, look: impl FnOnce(&Path)) {
 #[test]
 #[ignore = "needs root and a mirror"]
 fn what_a_recipe_adds_stands_in_the_image_and_is_told() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = kit::Data::new();
     let store = kit::store(dir.path());
     let unit = "[Service]\nExecStart=/app/shop\n";
     let spec: ImageSpec = serde_json::from_value(json!({

@@ -1,6 +1,7 @@
 //! The kit of a disk and the disk's attestation: a real kit over the machine's own mirror, a tiny root that stands for an image.
 //! `cargo test -p image --test all disk:: -- --ignored --nocapture` as root; about ten seconds, and the kernel's 30 MB are fetched once.
 
+use crate::kit;
 use image::emit::{self, Artifact, DiskInputs};
 use image::{DiskMade, Kind, Lock, Manifest, Policy, Store, Verified, Which};
 use model::{Digest, Fault, ImageSpec, Layout, Time};
@@ -61,11 +62,18 @@ struct World {
     code: Manifest,
 }
 
+impl Drop for World {
+    fn drop(&mut self) {
+        kit::keep(self.dir.path());
+    }
+}
+
 impl World {
     fn new() -> World {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&Layout::new(dir.path())).unwrap();
         let kit = image::lock_kit(&store, &spec(), &mut |_| {}).unwrap();
+        kit::lend_some(dir.path(), |name| kit.packages.iter().any(|p| name == format!("{}.deb", p.sha256)));
         let (image, code) = (object(&store, Kind::Image, &kit), object(&store, Kind::Artifact, &kit));
         World { store, dir, image, code }
     }

@@ -1,10 +1,11 @@
 //! A disk is made from real packages, twice under disturbance, and booted in QEMU to an answer of its service.
 //! Needs root, mmdebstrap, erofs-utils, qemu-system-x86, ovmf and a mirror; takes minutes under TCG:
-//! `cargo test -p image --test all emit_boot:: -- --ignored --nocapture --test-threads=1`. With EMIT_WORK=DIR trees are kept there and used again.
+//! `cargo test -p image --test all emit_boot:: -- --ignored --nocapture --test-threads=1`. With EMIT_WORK=DIR images are kept there and used again.
 
+use crate::kit;
 use image::emit::{self, Artifact, DiskInputs, Kit, boot};
-use image::{MachineKit, Store, Which};
-use model::{Drain, Health, Layout, Limits, Release};
+use image::{Baked, MachineKit, Store, Which};
+use model::{Drain, Health, ImageSpec, Layout, Limits, Release};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,12 +16,13 @@ const SOURCES: [&str; 3] = [
     "deb http://deb.debian.org/debian bookworm-updates main",
     "deb http://deb.debian.org/debian-security bookworm-security main",
 ];
+const SYSTEMD: [&str; 4] = ["python3", "systemd", "systemd-sysv", "dbus"];
 const WITHIN: Duration = Duration::from_secs(240);
 struct Work {
     dir: PathBuf,
 }
 
-/// One for all tests of a run: roots, kit and artifact are made once. What an earlier run left is removed.
+/// One for all tests of a run: images, kit and artifact are made once. What an earlier run left is removed.
 fn work() -> &'static Work {
     static WORK: std::sync::OnceLock<Work> = std::sync::OnceLock::new();
     WORK.get_or_init(|| {
@@ -46,30 +48,52 @@ fn well(c: &mut Command) {
     assert!(done.status.success(), "{c:?}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
+fn kit_spec() -> ImageSpec {
+    serde_json::from_value(serde_json::json!({ "name": "base", "debian": "bookworm", "packages": [] })).unwrap()
+}
+
 /// Locked once, then from the lock and the package store of that data directory.
 fn kit_in(data: &Path) -> MachineKit {
-    let image = serde_json::from_value(serde_json::json!({ "name": "base", "debian": "bookworm", "packages": [] })).unwrap();
-    image::kit(&Store::open(&Layout::new(data)).unwrap(), &image, Which::Kept, &mut |_| {}).unwrap()
+    image::kit(&Store::open(&Layout::new(data)).unwrap(), &kit_spec(), Which::Kept, &mut |_| {}).unwrap()
 }
 
 impl Work {
     fn kit(&self) -> MachineKit {
-        kit_in(&self.dir.join("data"))
+        let data = self.dir.join("data");
+        static LOCKED: std::sync::Once = std::sync::Once::new();
+        LOCKED.call_once(|| {
+            let lock = image::lock_kit(&Store::open(&Layout::new(&data)).unwrap(), &kit_spec(), &mut |_| {}).unwrap();
+            kit::lend_some(&data, |name| lock.packages.iter().any(|p| name == format!("{}.deb", p.sha256)));
+        });
+        let kit = kit_in(&data);
+        kit::keep(&data);
+        kit
     }
 
-    /// A root as the product bakes one: erofs with lz4hc.
-    fn root(&self, name: &str, packages: &str) -> PathBuf {
-        let (tree, out) = (self.dir.join(name), self.dir.join(format!("{name}.erofs")));
-        if !out.exists() {
-            let mut c = Command::new("mmdebstrap");
-            c.args(["--quiet", "--variant=minbase", "--format=directory", "bookworm"]).arg(format!("--include={packages}"));
-            well(c.arg(&tree).args(SOURCES).env("SOURCE_DATE_EPOCH", "1790000000"));
-            std::fs::write(tree.join("etc/machine-id"), "").unwrap();
-            std::fs::remove_file(tree.join("etc/resolv.conf")).ok();
-            std::fs::remove_file(tree.join("etc/hostname")).ok();
-            self.pack(&tree, &out);
-        }
-        out
+    fn images(&self) -> PathBuf {
+        self.dir.join("images")
+    }
+
+    /// An image of these packages, as the product bakes it; the second of the same is the first.
+    fn bake(&self, name: &str, packages: &[&str]) -> Baked {
+        let spec = serde_json::json!({ "name": name, "debian": "bookworm", "packages": packages });
+        let spec = serde_json::from_value(spec).unwrap();
+        kit::lend(&self.images());
+        let baked = image::bake(&kit::store(&self.images()), &spec, &mut |_| {}).unwrap();
+        kit::keep(&self.images());
+        baked
+    }
+
+    fn root(&self, baked: &Baked) -> PathBuf {
+        kit::store(&self.images()).path(&baked.digest).unwrap()
+    }
+
+    fn plain(&self) -> PathBuf {
+        self.root(&self.bake("plain", &["python3"]))
+    }
+
+    fn systemd(&self) -> Baked {
+        self.bake("systemd", &SYSTEMD)
     }
 
     /// The repository's own example service.
@@ -149,12 +173,32 @@ fn emit_to(out: &Path, kit: &Kit, root: &Path, artifact: Artifact) -> emit::Emit
     emitted
 }
 
+/// Another program's answer to what a system with these packages is. It bakes once in a run of all tests, and here.
+#[test]
+#[ignore = "needs root, a mirror and mmdebstrap"]
+fn a_bake_installs_what_mmdebstrap_installs() {
+    let work = work();
+    let tree = work.dir.join("mmdebstrap");
+    let mut c = Command::new("mmdebstrap");
+    c.args(["--quiet", "--variant=minbase", "--format=directory", "bookworm"]).arg(format!("--include={}", SYSTEMD.join(",")));
+    well(c.arg(&tree).args(SOURCES).env("SOURCE_DATE_EPOCH", "1790000000"));
+    let mut c = Command::new("dpkg-query");
+    c.arg(format!("--admindir={}", tree.join("var/lib/dpkg").display())).args(["-W", "-f", "${db:Status-Abbrev}${Package} ${Version}\n"]);
+    let said = c.output().unwrap();
+    assert!(said.status.success(), "{c:?}: {}", String::from_utf8_lossy(&said.stderr));
+    let theirs: std::collections::BTreeSet<String> = String::from_utf8(said.stdout).unwrap().lines().map(str::to_string).collect();
+    let ours = work.systemd().packages.iter().map(|p| format!("ii {} {}", p.name, p.version)).collect();
+    assert_eq!(theirs, ours);
+    println!("{} packages, the same by both", theirs.len());
+    std::fs::remove_dir_all(tree).unwrap();
+}
+
 #[test]
 #[ignore = "needs root, a mirror and QEMU; a minute"]
 fn a_plain_image_boots_to_its_service() {
     let work = work();
     let out = work.dir.join("plain.disk");
-    emit_to(&out, &work.kit().kit, &work.root("plain", "python3"), Artifact::Inside(&work.artifact()));
+    emit_to(&out, &work.kit().kit, &work.plain(), Artifact::Inside(&work.artifact()));
     let report = ask(&out, None).unwrap();
     show("plain, the code a part of the disk", &report);
     expect_hello(&report);
@@ -168,7 +212,7 @@ fn a_plain_image_boots_to_its_service() {
 fn the_code_may_come_on_a_disk_of_its_own() {
     let work = work();
     let (out, second, app) = (work.dir.join("apart.disk"), work.dir.join("apart-app.disk"), work.artifact());
-    let emitted = emit_to(&out, &work.kit().kit, &work.root("plain", "python3"), Artifact::Apart(&app));
+    let emitted = emit_to(&out, &work.kit().kit, &work.plain(), Artifact::Apart(&app));
     assert!(emitted.part("app").is_none());
     emit::volume(&app, &second).unwrap();
     let report = ask(&out, Some(&second)).unwrap();
@@ -182,7 +226,7 @@ fn the_code_may_come_on_a_disk_of_its_own() {
 fn an_image_with_systemd_boots_into_it() {
     let work = work();
     let out = work.dir.join("systemd.disk");
-    emit_to(&out, &work.kit().kit, &work.root("systemd", "python3,systemd,systemd-sysv,dbus"), Artifact::Inside(&work.artifact()));
+    emit_to(&out, &work.kit().kit, &work.root(&work.systemd()), Artifact::Inside(&work.artifact()));
     let report = ask(&out, None).unwrap();
     show("systemd", &report);
     expect_hello(&report);
@@ -196,7 +240,7 @@ fn an_image_with_systemd_boots_into_it() {
 fn a_changed_bit_is_found_by_the_kernel() {
     let work = work();
     let (good, bad) = (work.dir.join("whole.disk"), work.dir.join("changed.disk"));
-    let emitted = emit_to(&good, &work.kit().kit, &work.root("plain", "python3"), Artifact::Inside(&work.artifact()));
+    let emitted = emit_to(&good, &work.kit().kit, &work.plain(), Artifact::Inside(&work.artifact()));
     let mebibyte = |bytes: u64| bytes.next_multiple_of(1 << 20);
     let root_at = (1 << 20) + mebibyte(emitted.part("esp").unwrap().bytes);
     let app_at = root_at + mebibyte(emitted.part("root").unwrap().bytes) + mebibyte(emitted.part("root-hash").unwrap().bytes);
@@ -221,7 +265,7 @@ fn a_changed_bit_is_found_by_the_kernel() {
 fn disk_and_layout_are_the_same_bytes_under_disturbance() {
     let work = work();
     work.kit();
-    let (root, app) = (work.root("plain", "python3"), work.artifact());
+    let (root, app) = (work.plain(), work.artifact());
     let mut digests = std::collections::BTreeSet::new();
     for (i, (umask, zone, locale)) in
         [("022", "UTC", "C"), ("077", "Asia/Kolkata", "de_DE.UTF-8"), ("000", "America/St_Johns", "tr_TR")].iter().enumerate()

@@ -4,9 +4,9 @@ use crate::mirror::{Mirror, Package};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// What a verb answered.
@@ -50,6 +50,8 @@ pub struct House {
     pub services: String,
     /// Run in the verb's mount namespace before it.
     pub before: String,
+    /// Verbs run as root of a user namespace that has all users, after this was done in it.
+    pub as_root_of_users: Option<&'static str>,
     program: PathBuf,
 }
 
@@ -66,6 +68,11 @@ fn names(dir: &Path) -> Vec<String> {
         fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
     all.sort();
     all
+}
+
+/// `AFRESH_PROGRAM=/path` tries another build.
+pub fn built() -> PathBuf {
+    std::env::var_os("AFRESH_PROGRAM").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_afresh")), PathBuf::from)
 }
 
 impl House {
@@ -89,7 +96,7 @@ impl House {
         let etc = mirror.etc();
         // Of its own: the test is long enough for somebody to build another.
         let program = dir.path().join("afresh");
-        fs::copy(env!("CARGO_BIN_EXE_afresh"), &program).unwrap();
+        fs::copy(built(), &program).unwrap();
         let data = dir.path().join("data");
         let mut house = House {
             data,
@@ -99,6 +106,7 @@ impl House {
             more: String::new(),
             services: String::new(),
             before: String::new(),
+            as_root_of_users: None,
             program,
             dir,
         };
@@ -176,7 +184,11 @@ impl House {
     }
 
     pub fn run(&self, args: &[&str]) -> Said {
-        let done = self.command(args).output().unwrap();
+        let mut c = self.command(args);
+        let done = match self.as_root_of_users {
+            None => c.output().unwrap(),
+            Some(before) => as_root_of_users(&c, before),
+        };
         let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
         Said { exit: done.status.code().unwrap_or(-1), stdout: text(&done.stdout), stderr: text(&done.stderr) }
     }
@@ -284,6 +296,21 @@ impl House {
         assert!(seen.last().is_some_and(|l| l.starts_with(step)), "{step} did not come: {seen:?}");
         Running { child, lines, seen }
     }
+}
+
+/// Runs it as root of a user namespace whose users are this machine's. Its own limits are set there: `before` cannot change the machine's.
+fn as_root_of_users(c: &Command, before: &str) -> Output {
+    let script = format!("echo there; read -r _; exec sh -c '{before}\nexec \"$@\"' sh \"$@\"");
+    let mut outer = Command::new("unshare");
+    outer.args(["--user", "sh", "-c", &script, "sh"]).arg(c.get_program()).args(c.get_args());
+    let mut child = outer.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut there = [0u8; 6];
+    child.stdout.as_mut().unwrap().read_exact(&mut there).unwrap();
+    for map in ["uid_map", "gid_map"] {
+        fs::write(format!("/proc/{}/{map}", child.id()), "0 0 4294967295\n").unwrap();
+    }
+    writeln!(child.stdin.take().unwrap(), "go").unwrap();
+    child.wait_with_output().unwrap()
 }
 
 pub struct Running {

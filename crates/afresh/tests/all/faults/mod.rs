@@ -11,4 +11,5 @@ mod escape;
 mod house;
 mod kills;
 mod mirror_faults;
+mod sandbox;
 mod scripts;
