@@ -5,7 +5,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # What is shipped: stripped, with its symbols beside it.
 AFRESH := $(TARGET)/ship/afresh
 
-.PHONY: demo build deps deps-test deps-lint test check lint quick root-tests seeds mutants fuzz bench e2e month clean
+.PHONY: demo build deps deps-test deps-lint test check lint form deny quick root-tests seeds mutants fuzz bench e2e month clean
 
 demo: build
 	$(AFRESH) demo $(ARGS)
@@ -19,17 +19,22 @@ build: deps
 deps:
 	@tools/deps.sh
 
+# It looks at a few files: what is compiled fast serves as well as what runs fast.
 deps-lint: deps
-	@command -v cargo-deny >/dev/null || cargo install --locked --no-default-features cargo-deny@0.20.2
+	@command -v cargo-deny >/dev/null || env -u CARGO_TARGET_DIR CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+		cargo install --locked --no-default-features cargo-deny@0.20.2
 
 # QEMU and the like, for tests only: the verbs that use them say what to install.
 deps-test:
 	@tools/deps.sh test
 
 # Everything: quick tests, those that need root, and the whole machine once.
-test: deps-test
-	cargo test --workspace --locked
+test: deps-test quick
 	@if [ "$$(id -u)" -eq 0 ]; then $(MAKE) --no-print-directory root-tests; else echo "not root: the tests that need root were left out"; fi
+
+quick:
+	@begun=$$(date +%s); cargo test --workspace --locked --no-run && built=$$(date +%s) && echo "quick tests: built in $$((built - begun)) s" && \
+		cargo test --workspace --locked && echo "quick tests: took $$(($$(date +%s) - built)) s"
 
 # Kills and days are few here; `make e2e` and `make month` have all of them.
 # The simulator's long searches are not among them: `make seeds`.
@@ -43,9 +48,13 @@ check:
 	cargo test --workspace --locked
 
 # Form, lints, and what may be built in.
-lint: deps-lint
+lint: form deny
+
+form: deps
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+deny: deps-lint
 	cargo fetch --locked --quiet
 	cargo deny --locked --offline check --hide-inclusion-graph licenses bans sources
 
@@ -69,7 +78,7 @@ mutants:
 fuzz:
 	tools/fuzz.sh $(ARGS)
 
-bench: build
+bench: build deps-test
 	e2e/bench.sh $(AFRESH)
 
 clean:

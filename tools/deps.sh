@@ -5,7 +5,6 @@ set -euo pipefail
 
 declare -A needs=(
   [cc]=gcc
-  [mmdebstrap]=mmdebstrap
   [mkfs.erofs]=erofs-utils
   [ip]=iproute2
   [nft]=nftables
@@ -15,6 +14,7 @@ declare -A needs=(
 )
 if [ "${1:-}" = test ]; then
   needs+=(
+    [mmdebstrap]=mmdebstrap
     [qemu-system-x86_64]=qemu-system-x86
     [veritysetup]=cryptsetup-bin
     [sgdisk]=gdisk
@@ -24,6 +24,7 @@ if [ "${1:-}" = test ]; then
     [busybox]=busybox-static
     [gpg]=gnupg
     [openssl]=openssl
+    [skopeo]=skopeo
     [python3]=python3
   )
 fi

@@ -19,6 +19,7 @@ for source in targets/*.rs; do
   seeds=()
   [ ! -d "seeds/$name" ] || seeds=("seeds/$name")
   "$CARGO_TARGET_DIR/$triple/release/$name" -max_total_time="${FUZZ_S:-60}" -rss_limit_mb=2048 -timeout=10 -print_final_stats=1 \
-    -artifact_prefix="found/$name-" "corpus/$name" "${seeds[@]}" 2>&1 | tail -n 12 || failed=1
+    -artifact_prefix="found/$name-" "corpus/$name" "${seeds[@]}" >"found/$name.log" 2>&1 || failed=1
+  grep -v -e '^#' -e '# Uses:' "found/$name.log" | tail -n 12 || true
 done
 exit "$failed"

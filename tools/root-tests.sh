@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the tests that need root, in two lanes side by side: `image` computes, the others mostly wait for servers.
-# Within a lane one test runs after the other. Prints each lane's output when it has ended; fails if either fails.
+# Within a lane one test runs after the other. Prints each lane's output when it has ended, with the time of each test; fails if either fails.
 # Words after it select tests by name. The whole workspace is built at once: by single crates, dependencies would be built anew with
 # other features.
 set -euo pipefail
@@ -9,6 +9,8 @@ lanes=("image" "store host server afresh")
 logs=$(mktemp -d "${TMPDIR:-/tmp}/afresh-lanes.XXXXXX")
 trap 'rm -rf "$logs"' EXIT
 
+timed=$(realpath "$(dirname "$0")/timed.py")
+begun=$SECONDS
 cargo test --workspace --locked --no-run --message-format=json | python3 -c '
 import json, os, sys
 for line in sys.stdin:
@@ -17,6 +19,7 @@ for line in sys.stdin:
         folder = os.path.dirname(built["manifest_path"])
         print(os.path.basename(folder), folder, built["executable"])
 ' >"$logs/built"
+echo "root tests: built in $((SECONDS - begun)) s"
 
 # Every test of one lane; the exit is the worst.
 lane() {
@@ -25,7 +28,7 @@ lane() {
     while read -r name folder program; do
       [ "$name" = "$crate" ] || continue
       echo "-- $crate: $program"
-      (cd "$folder" && CARGO_MANIFEST_DIR=$folder "$program" --ignored --test-threads 1 "${@:2}" </dev/null) || worst=1
+      (cd "$folder" && CARGO_MANIFEST_DIR=$folder "$program" --ignored --test-threads 1 "${@:2}" </dev/null 2>&1 | "$timed") || worst=1
     done <"$logs/built"
   done
   return "$worst"

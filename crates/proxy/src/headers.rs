@@ -4,6 +4,7 @@
 //! parsers could read in two ways never leaves us in its old form.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::Authority;
 use http::{Method, Request, StatusCode, Uri, Version};
 
 pub const ERROR_MARK: HeaderName = HeaderName::from_static("x-afresh-error");
@@ -40,6 +41,9 @@ pub fn check<B>(request: &Request<B>) -> Result<(), Refusal> {
     if request.version() == Version::HTTP_11 && !headers.contains_key(header::HOST) {
         return Err((StatusCode::BAD_REQUEST, "no-host", "an HTTP/1.1 request needs a Host header"));
     }
+    if !headers.get(header::HOST).is_none_or(is_host) {
+        return Err((StatusCode::BAD_REQUEST, "bad-host", "the Host header is not the name of a host, with or without a port"));
+    }
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
     if let Some(first) = codings.next()
@@ -51,6 +55,18 @@ pub fn check<B>(request: &Request<B>) -> Result<(), Refusal> {
         return Err((StatusCode::EXPECTATION_FAILED, "expectation", "only Expect: 100-continue is known"));
     }
     Ok(())
+}
+
+/// RFC 9112, 3.2: anything else is refused. Servers build links of it, and what they are told of it (`X-Forwarded-Host`) is taken for ours.
+/// Empty: the client knows no name.
+fn is_host(value: &HeaderValue) -> bool {
+    let text = value.as_bytes();
+    text.is_empty()
+        || Authority::try_from(text).is_ok_and(|host| {
+            let port = host.as_str().strip_prefix(host.host()).and_then(|rest| rest.strip_prefix(':'));
+            let is_port = |port: &str| port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit());
+            !host.host().is_empty() && (host.as_str() == host.host() || port.is_some_and(is_port))
+        })
 }
 
 /// From the customer's request to the target's.
@@ -170,4 +186,25 @@ fn strip_hop(headers: &mut HeaderMap) {
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     let values = headers.get_all(name);
     values.iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).any(|t| t.trim().eq_ignore_ascii_case(token))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_a_name_with_or_without_a_port() {
+        let refused = |host: &[u8]| {
+            let request = Request::builder().header(header::HOST, HeaderValue::from_bytes(host).unwrap()).body(()).unwrap();
+            check(&request).err().map(|(status, code, _)| (status.as_u16(), code))
+        };
+        for good in ["", "a", "shop.example", "shop.example:8080", "[::1]", "[::1]:80", "192.0.2.1:1", "a_b.c~d", "a:"] {
+            assert_eq!(refused(good.as_bytes()), None, "{good}");
+        }
+        // The first is what a fuzzer found: words of the client's in the X-Forwarded-Host that we write.
+        for bad in ["d: for=for-IP: forged", "a b", "a/b", "a,b", "a@b", ":80", "a:b", "a:123456", "a\"", "a\tb", "[::1", "a?b", "a#b"] {
+            assert_eq!(refused(bad.as_bytes()), Some((400, "bad-host")), "{bad}");
+        }
+        assert_eq!(refused("é".as_bytes()), Some((400, "bad-host")));
+    }
 }
