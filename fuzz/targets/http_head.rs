@@ -47,7 +47,7 @@ fn answer(stream: TcpStream) {
         assert_eq!(all("host").len(), 1, "not one Host: {text:?}");
         let host = all("host")[0];
         assert!(host.bytes().all(|b| b.is_ascii_graphic() && !b"\"\\<>^`{|}/?#@".contains(&b)), "no name of a host: {text:?}");
-        let forwarded = if host.is_empty() { "for=127.0.0.1;proto=http".to_string() } else { format!("for=127.0.0.1;host=\"{host}\";proto=http") };
+        let forwarded = format!("for=127.0.0.1;host=\"{host}\";proto=http");
         for (name, ours) in [("forwarded", forwarded.as_str()), ("x-real-ip", IP), ("x-forwarded-host", host), ("x-forwarded-for", IP)] {
             assert_eq!(all(name), [ours], "a client's {name} came through: {text:?}");
         }
