@@ -23,7 +23,7 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
     ("host", &["api", "disk", "model", "rotation"]),
     ("proxy", &["api", "balance", "disk", "model", "rotation"]),
     ("server", &["api", "balance", "config", "disk", "host", "image", "model", "proxy", "rotation", "sim", "store"]),
-    ("afresh", &["api", "balance", "capacity", "config", "host", "image", "model", "proxy", "rotation", "server", "sim", "store"]),
+    ("afresh", &["api", "balance", "capacity", "config", "disk", "host", "image", "model", "proxy", "rotation", "server", "sim", "store"]),
     ("xtask", &[]),
 ];
 
