@@ -57,13 +57,12 @@ pub enum Act {
 /// `wanted` None: the group is gone, or nobody ever declared it.
 pub fn next(wanted: Option<Wanted>, there: &[There]) -> Vec<Act> {
     let wanted = wanted.unwrap_or_default();
-    let keeps_dead = wanted.once && wanted.count > 0;
     let mut acts = Vec::new();
     let mut counted: Vec<&There> = Vec::new();
     for one in there {
         match one.stage {
             Stage::Intended | Stage::Launching | Stage::Up => counted.push(one),
-            Stage::Dead if keeps_dead => counted.push(one),
+            Stage::Dead if wanted.once => counted.push(one),
             Stage::Dead => acts.push(Act::Remove(one.id.clone())),
             Stage::Ending | Stage::Removing => {}
         }
