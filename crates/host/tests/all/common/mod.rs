@@ -443,7 +443,8 @@ fn root_tree(dir: &Path, busybox: &Path) -> PathBuf {
 
 /// A program of this host and the libraries it is linked with, at their own places.
 fn bring(tree: &Path, program: &Path) {
-    let out = Command::new("ldd").arg(program).output().unwrap();
+    assert!(program.is_file(), "{}: it is missing; apt install perl-base", program.display());
+    let out = Command::new("ldd").arg(program).output().expect("apt install libc-bin");
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     let libraries = text.split_whitespace().filter(|word| word.starts_with('/')).map(Path::new);
     for file in libraries.chain([program]) {
