@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 pub const ALLOWED: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("disk", &[]),
+    ("guard", &[]),
     ("balance", &["model"]),
     ("capacity", &[]),
     ("rotation", &["model"]),
@@ -28,11 +29,11 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// The crates that hold no clock, do no I/O and are not async.
-pub const PURE: &[&str] = &["balance", "capacity", "model", "rotation"];
+pub const PURE: &[&str] = &["balance", "capacity", "guard", "model", "rotation"];
 
 /// What a pure crate may take from outside. `model` computes a release's digest from its JSON; `capacity` needs elementary
-/// functions that are the same on every machine.
-pub const PURE_LIBRARIES: &[&str] = &["libm", "serde", "serde_json", "sha2", "thiserror"];
+/// functions that are the same on every machine; `guard` searches text and reads rules.
+pub const PURE_LIBRARIES: &[&str] = &["aho-corasick", "libm", "regex", "serde", "serde_json", "sha2", "thiserror", "toml"];
 
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

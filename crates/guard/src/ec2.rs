@@ -1,0 +1,287 @@
+//! Verdicts on machine images, EBS snapshots and security groups.
+
+use crate::cidr::AddressSet;
+use crate::cross_account::of_account;
+use crate::ternary::{Fact, Tri};
+use crate::verdict::{Context, CrossAccount, Harm, Judgement, Way};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+#[derive(Debug, Clone)]
+pub struct Ami {
+    pub id: String,
+    pub launch_permission: Fact<Sharing>,
+}
+
+#[derive(Debug, Clone)]
+pub struct EbsSnapshot {
+    pub id: String,
+    pub encrypted: Fact<bool>,
+    pub create_volume_permission: Fact<Sharing>,
+}
+
+/// With whom an image or snapshot is shared.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sharing {
+    /// The group `all`.
+    pub with_all: bool,
+    pub accounts: Vec<String>,
+}
+
+/// EBS's account-wide switch. `BlockNewSharing` changes nothing about what is shared; `BlockAllSharing` makes it private.
+/// <https://docs.aws.amazon.com/ebs/latest/userguide/block-public-access-snapshots.html>
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotSharing {
+    Unblocked,
+    BlockNewSharing,
+    BlockAllSharing,
+}
+
+#[derive(Debug, Clone)]
+pub struct SecurityGroup {
+    pub id: String,
+    pub ingress: Fact<Vec<IpPermission>>,
+}
+
+/// One entry of `IpPermissions`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IpPermission {
+    /// `tcp`, `udp`, `6`, `17`, or `-1` for every protocol.
+    pub protocol: String,
+    /// Inclusive. `None`: every port.
+    pub ports: Option<(u16, u16)>,
+    pub cidrs: Vec<String>,
+    /// The entries of the prefix lists that the rule names. An unread list may hold everything.
+    pub prefix_lists: Fact<Vec<String>>,
+}
+
+/// Ports of services that are not meant for strangers: remote administration, databases, caches, queues, orchestration.
+const SENSITIVE_TCP: &[(u16, &str)] = &[
+    (20, "FTP"),
+    (21, "FTP"),
+    (22, "SSH"),
+    (23, "Telnet"),
+    (111, "RPC"),
+    (135, "Windows RPC"),
+    (139, "NetBIOS"),
+    (389, "LDAP"),
+    (445, "SMB"),
+    (512, "rexec"),
+    (513, "rlogin"),
+    (514, "rsh"),
+    (873, "rsync"),
+    (1433, "SQL Server"),
+    (1434, "SQL Server"),
+    (1521, "Oracle"),
+    (2049, "NFS"),
+    (2181, "ZooKeeper"),
+    (2375, "Docker"),
+    (2376, "Docker"),
+    (2379, "etcd"),
+    (2380, "etcd"),
+    (3306, "MySQL"),
+    (3389, "RDP"),
+    (4333, "mSQL"),
+    (5432, "PostgreSQL"),
+    (5439, "Redshift"),
+    (5500, "VNC"),
+    (5601, "Kibana"),
+    (5672, "AMQP"),
+    (5900, "VNC"),
+    (5984, "CouchDB"),
+    (5985, "WinRM"),
+    (5986, "WinRM"),
+    (6379, "Redis"),
+    (6443, "Kubernetes"),
+    (7000, "Cassandra"),
+    (7001, "Cassandra"),
+    (7199, "Cassandra"),
+    (8086, "InfluxDB"),
+    (8888, "Jupyter"),
+    (9000, "MinIO"),
+    (9042, "Cassandra"),
+    (9092, "Kafka"),
+    (9160, "Cassandra"),
+    (9200, "Elasticsearch"),
+    (9300, "Elasticsearch"),
+    (10250, "kubelet"),
+    (10255, "kubelet"),
+    (11211, "memcached"),
+    (15672, "RabbitMQ"),
+    (27017, "MongoDB"),
+    (27018, "MongoDB"),
+    (27019, "MongoDB"),
+    (50070, "HDFS"),
+];
+
+const SENSITIVE_UDP: &[(u16, &str)] = &[
+    (69, "TFTP"),
+    (111, "RPC"),
+    (137, "NetBIOS"),
+    (138, "NetBIOS"),
+    (161, "SNMP"),
+    (389, "LDAP"),
+    (1434, "SQL Server"),
+    (2049, "NFS"),
+    (11211, "memcached"),
+];
+
+fn sharing_way(is_shared: Tri, in_force: Tri, what: &str, statement: Value, switch: String, fix: String, harm: Harm) -> Way {
+    let open = is_shared.and(in_force);
+    let who = "anyone with an AWS account".to_string();
+    Way { via: "sharing", documented: open, effective: open, who, what: what.into(), statement, switch, fix, harm }
+}
+
+fn shared_accounts(sharing: &Fact<Sharing>, context: &Context) -> CrossAccount {
+    let Some(sharing) = sharing.known() else { return CrossAccount::Unknown };
+    let others = sharing.accounts.iter().filter(|a| **a != context.account_id);
+    others.map(|a| of_account(a, context.known_accounts.as_ref())).max().unwrap_or(CrossAccount::None)
+}
+
+impl Ami {
+    pub(crate) fn judge(&self, context: &Context) -> Judgement {
+        let id = &self.id;
+        // The account's switch for images refuses new sharing only, so it decides nothing here.
+        let way = sharing_way(
+            self.launch_permission.test(|s| s.with_all),
+            Tri::Yes,
+            "launch it and read its disks",
+            json!({"LaunchPermission": [{"Group": "all"}]}),
+            format!("aws ec2 modify-image-attribute --image-id {id} --launch-permission 'Remove=[{{Group=all}}]'"),
+            "remove the launch permission of the group all".into(),
+            Harm::High,
+        );
+        let mut missing = BTreeSet::new();
+        self.launch_permission.note_missing(&mut missing);
+        Judgement::new(vec![way], shared_accounts(&self.launch_permission, context), missing)
+    }
+}
+
+impl EbsSnapshot {
+    pub(crate) fn judge(&self, context: &Context) -> Judgement {
+        let id = &self.id;
+        let blocked = context.ebs_snapshot_sharing.test(|s| *s == SnapshotSharing::BlockAllSharing);
+        // AWS shares no encrypted snapshot with everyone.
+        let encrypted = self.encrypted.test(|e| *e);
+        let way = sharing_way(
+            self.create_volume_permission.test(|s| s.with_all),
+            blocked.negate().and(encrypted.negate()),
+            "make a volume of it and read the disk",
+            json!({"CreateVolumePermission": [{"Group": "all"}]}),
+            format!(
+                "aws ec2 modify-snapshot-attribute --snapshot-id {id} --attribute createVolumePermission --operation-type remove --group-names all"
+            ),
+            "remove the create-volume permission of the group all".into(),
+            Harm::Critical,
+        );
+        let mut missing = BTreeSet::new();
+        self.create_volume_permission.note_missing(&mut missing);
+        self.encrypted.note_missing(&mut missing);
+        context.ebs_snapshot_sharing.note_missing(&mut missing);
+        Judgement::new(vec![way], shared_accounts(&self.create_volume_permission, context), missing)
+    }
+}
+
+impl IpPermission {
+    fn is_of(&self, protocol: &str, number: &str) -> bool {
+        ["-1", "all", protocol, number].iter().any(|p| self.protocol.eq_ignore_ascii_case(p))
+    }
+
+    fn covers(&self, port: u16) -> bool {
+        self.protocol == "-1" || self.ports.is_none_or(|(from, to)| (from..=to).contains(&port))
+    }
+}
+
+/// Whether the rules together let anyone reach a port: ranges add up over rules.
+pub(crate) fn admits_anyone(rules: &[IpPermission], tcp: bool, port: u16, families: Families) -> Tri {
+    let (protocol, number) = if tcp { ("tcp", "6") } else { ("udp", "17") };
+    let of_port: Vec<&IpPermission> = rules.iter().filter(|r| r.is_of(protocol, number) && r.covers(port)).collect();
+    let unread = of_port.iter().any(|r| r.prefix_lists.known().is_none());
+    let lists = of_port.iter().filter_map(|r| r.prefix_lists.known()).flatten();
+    let cidrs = of_port.iter().flat_map(|r| &r.cidrs).chain(lists).map(String::as_str);
+    match AddressSet::from_cidrs(cidrs).map(|set| families.of(&set)) {
+        Some(set) if set.admits_anyone() => Tri::Yes,
+        Some(_) if !unread => Tri::No,
+        _ => Tri::Unknown,
+    }
+}
+
+/// Which address families count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Families {
+    V4,
+    Both,
+}
+
+impl Families {
+    fn of(self, set: &AddressSet) -> AddressSet {
+        if self == Families::V4 { set.v4_only() } else { set.clone() }
+    }
+}
+
+impl SecurityGroup {
+    pub(crate) fn judge(&self) -> Judgement {
+        let Some(rules) = self.ingress.known() else {
+            let mut missing = BTreeSet::new();
+            self.ingress.note_missing(&mut missing);
+            return Judgement::new(
+                vec![self.way(Tri::Unknown, "reach sensitive ports", Value::Null, Harm::High)],
+                CrossAccount::None,
+                missing,
+            );
+        };
+        let mut open: Vec<(u16, bool, &str)> = Vec::new();
+        let mut unknown = Tri::No;
+        for (table, tcp) in [(SENSITIVE_TCP, true), (SENSITIVE_UDP, false)] {
+            for (port, service) in table {
+                match admits_anyone(rules, tcp, *port, Families::Both) {
+                    Tri::Yes => open.push((*port, tcp, service)),
+                    Tri::Unknown => unknown = Tri::Unknown,
+                    Tri::No => {}
+                }
+            }
+        }
+        let mut missing = BTreeSet::new();
+        rules.iter().for_each(|r| r.prefix_lists.note_missing(&mut missing));
+        if open.is_empty() {
+            return Judgement::new(vec![self.way(unknown, "reach sensitive ports", Value::Null, Harm::High)], CrossAccount::None, missing);
+        }
+        let all = |tcp: bool| {
+            let table = if tcp { SENSITIVE_TCP } else { SENSITIVE_UDP };
+            let inside = open.iter().filter(|(_, t, _)| *t == tcp).count() == table.len();
+            inside && [1, 1024, 33_333, 65_535].iter().all(|p| admits_anyone(rules, tcp, *p, Families::Both) == Tri::Yes)
+        };
+        let (what, harm) = if all(true) {
+            ("reach every port".to_string(), Harm::Critical)
+        } else {
+            let named: Vec<String> =
+                open.iter().take(4).map(|(p, tcp, s)| format!("{s} ({}/{p})", if *tcp { "tcp" } else { "udp" })).collect();
+            let more = open.len().saturating_sub(4);
+            let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+            (format!("reach {}{rest}", named.join(", ")), Harm::High)
+        };
+        let guilty: Vec<Value> = rules
+            .iter()
+            .filter(|r| {
+                open.iter()
+                    .any(|(port, tcp, _)| r.is_of(if *tcp { "tcp" } else { "udp" }, if *tcp { "6" } else { "17" }) && r.covers(*port))
+            })
+            .map(|r| json!({"IpProtocol": r.protocol, "Ports": r.ports, "Cidrs": r.cidrs}))
+            .collect();
+        Judgement::new(vec![self.way(Tri::Yes, &what, Value::Array(guilty), harm)], CrossAccount::None, missing)
+    }
+
+    fn way(&self, open: Tri, what: &str, statement: Value, harm: Harm) -> Way {
+        Way {
+            via: "network",
+            documented: open,
+            effective: open,
+            who: "anyone on the internet".into(),
+            what: what.into(),
+            statement,
+            switch: format!("aws ec2 revoke-security-group-ingress --group-id {}", self.id),
+            fix: "limit the rule's source to your own networks or to another security group".into(),
+            harm,
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Verdicts on database snapshots and instances.
+
+use crate::cidr::AddressSet;
+use crate::cross_account::of_account;
+use crate::ec2::{Families, IpPermission, admits_anyone};
+use crate::ternary::{Fact, Tri};
+use crate::verdict::{Context, CrossAccount, Harm, Judgement, Way};
+use serde_json::json;
+use std::collections::BTreeSet;
+
+/// A snapshot of an instance or of a cluster.
+#[derive(Debug, Clone)]
+pub struct RdsSnapshot {
+    pub id: String,
+    pub of_cluster: bool,
+    pub encrypted: Fact<bool>,
+    /// The values of the attribute `restore`: account IDs, or `all`.
+    pub restore: Fact<Vec<String>>,
+}
+
+#[derive(Debug, Clone)]
+pub struct RdsInstance {
+    pub id: String,
+    pub port: u16,
+    pub publicly_accessible: Fact<bool>,
+    /// The rules of every security group of the instance.
+    pub ingress: Fact<Vec<IpPermission>>,
+    /// The route tables of the subnets that the instance may be in: its own subnet's if known, else the whole subnet group's.
+    pub route_tables: Fact<Vec<RouteTable>>,
+    /// Whether the network type is `DUAL`.
+    pub has_ipv6: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RouteTable {
+    pub routes: Vec<Route>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    pub destination: String,
+    /// `igw-…`, `nat-…`, `local`.
+    pub target: String,
+    /// `active`, or `blackhole` when the target is gone.
+    pub is_active: bool,
+}
+
+impl RdsSnapshot {
+    pub(crate) fn judge(&self, context: &Context) -> Judgement {
+        // AWS shares no encrypted snapshot with everyone.
+        let open = self.restore.test(|values| values.iter().any(|v| v == "all")).and(self.encrypted.test(|e| *e).negate());
+        let (command, name) = if self.of_cluster {
+            ("modify-db-cluster-snapshot-attribute", "--db-cluster-snapshot-identifier")
+        } else {
+            ("modify-db-snapshot-attribute", "--db-snapshot-identifier")
+        };
+        let way = Way {
+            via: "sharing",
+            documented: open,
+            effective: open,
+            who: "anyone with an AWS account".into(),
+            what: "restore it and read the database".into(),
+            statement: json!({"AttributeName": "restore", "AttributeValues": ["all"]}),
+            switch: format!("aws rds {command} {name} {} --attribute-name restore --values-to-remove all", self.id),
+            fix: "remove all from the snapshot's restore attribute".into(),
+            harm: Harm::Critical,
+        };
+        let mut missing = BTreeSet::new();
+        self.restore.note_missing(&mut missing);
+        self.encrypted.note_missing(&mut missing);
+        let others = self.restore.known().into_iter().flatten().filter(|a| *a != "all" && **a != context.account_id);
+        let cross = match self.restore {
+            Fact::Unknown(_) => CrossAccount::Unknown,
+            Fact::Known(_) => others.map(|a| of_account(a, context.known_accounts.as_ref())).max().unwrap_or(CrossAccount::None),
+        };
+        Judgement::new(vec![way], cross, missing)
+    }
+}
+
+impl RouteTable {
+    /// Whether a large part of the internet is answered through an internet gateway.
+    fn leads_to_internet(&self, families: Families) -> bool {
+        let through_gateway = self.routes.iter().filter(|r| r.is_active && r.target.starts_with("igw-"));
+        let set = AddressSet::from_cidrs(through_gateway.map(|r| r.destination.as_str())).unwrap_or_default();
+        let set = if families == Families::V4 { set.v4_only() } else { set };
+        set.admits_anyone()
+    }
+}
+
+impl RdsInstance {
+    /// The flag gives a public address; the group must let a stranger in; the route must lead out. One alone exposes nothing.
+    pub(crate) fn judge(&self) -> Judgement {
+        let families = if self.has_ipv6 { Families::Both } else { Families::V4 };
+        let flag = self.publicly_accessible.test(|f| *f);
+        let group = self.ingress.known().map_or(Tri::Unknown, |rules| admits_anyone(rules, true, self.port, families));
+        let route = self.route_tables.test(|tables| tables.iter().any(|t| t.leads_to_internet(families)));
+        let way = Way {
+            via: "network",
+            documented: flag,
+            effective: Tri::all([flag, group, route]),
+            who: "anyone on the internet".into(),
+            what: format!("connect to the database on port {}", self.port),
+            statement: json!({"PubliclyAccessible": flag, "SecurityGroupsAdmitAnyone": group, "SubnetRoutesToInternetGateway": route}),
+            switch: format!("aws rds modify-db-instance --db-instance-identifier {} --no-publicly-accessible --apply-immediately", self.id),
+            fix: "set publicly_accessible to false, and limit the security group to the clients' group".into(),
+            harm: Harm::Critical,
+        };
+        let mut missing = BTreeSet::new();
+        self.publicly_accessible.note_missing(&mut missing);
+        self.ingress.note_missing(&mut missing);
+        self.ingress.known().into_iter().flatten().for_each(|r| r.prefix_lists.note_missing(&mut missing));
+        self.route_tables.note_missing(&mut missing);
+        // The flag alone is no exposure, so it does not stand in for facts that could not be read.
+        let cannot_tell = way.effective == Tri::Unknown;
+        let way = if cannot_tell { Way { documented: flag.and(Tri::Unknown), ..way } } else { way };
+        Judgement::new(vec![way], CrossAccount::None, missing)
+    }
+}

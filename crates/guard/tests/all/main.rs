@@ -1,0 +1,10 @@
+//! Tests of the crate from outside, against answers that are not computed by it.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+mod access_points;
+mod aws_tables;
+mod brute_force;
+mod estate;
+mod network;
+mod random;
+mod verdicts;
