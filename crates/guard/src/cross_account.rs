@@ -41,7 +41,7 @@ fn of_statement(statement: &Statement, scope: Scope, context: &Context) -> Cross
         return of_principals;
     }
     // The principal is anyone; a condition says who it is.
-    let by_condition = statement.conditions.iter().filter_map(|c| of_condition(c, &named)).min();
+    let by_condition = statement.conditions.iter().filter_map(|c| of_condition(c, named)).min();
     let alone = || Policy { statements: vec![statement.clone()] };
     // Without one it is the public, which the verdict speaks of, or a network.
     by_condition.unwrap_or_else(|| match documented::public_statement(&alone(), scope) {

@@ -7,4 +7,5 @@ mod brute_force;
 mod estate;
 mod network;
 mod random;
+mod secrets;
 mod verdicts;

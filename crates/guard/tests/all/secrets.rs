@@ -1,0 +1,88 @@
+//! The secrets detector: its own samples, rules that must be refused, and look-alikes.
+
+use guard::secrets::Detector;
+
+fn detector() -> Detector {
+    Detector::built_in().unwrap_or_else(|fault| panic!("{fault}"))
+}
+
+#[test]
+fn every_built_in_rule_holds_on_its_own_samples() {
+    let detector = detector();
+    assert!(detector.rules().len() >= 40, "{}", detector.rules().len());
+    let mut ids: Vec<&str> = detector.rules().iter().map(|r| r.id.as_str()).collect();
+    ids.dedup();
+    assert_eq!(ids.len(), detector.rules().len(), "an id is used twice, or the file is not sorted");
+    assert!(ids.is_sorted());
+    for rule in detector.rules() {
+        assert!(rule.source.starts_with("https://"), "{}", rule.id);
+        // A failing sample is found by its own rule and by no other: one secret, one finding.
+        for sample in &rule.fail {
+            let found: Vec<String> = detector.scan(sample.as_bytes()).into_iter().map(|l| l.rule).collect();
+            assert_eq!(found, [rule.id.as_str()]);
+        }
+        for sample in &rule.pass {
+            assert!(detector.scan(sample.as_bytes()).is_empty(), "{}: {:?}", rule.id, detector.scan(sample.as_bytes()));
+        }
+    }
+}
+
+fn refused(rule: &str) -> String {
+    let head = r#"[[rule]]
+id = "r"
+title = "t"
+source = "https://example.org"
+keywords = ["tok_"]
+pattern = '(tok_[0-9a-z]{12})'
+fix = "f"
+"#;
+    Detector::load(&format!("{head}{rule}")).map(|_| ()).unwrap_err().to_string()
+}
+
+#[test]
+fn a_rule_without_both_samples_or_against_them_is_refused() {
+    let good = r#"["tok_", "q8w7e6r5t4y3"]"#;
+    let poor = r#"["tok_", "short"]"#;
+    assert!(refused(&format!("pass = [{poor}]")).contains("needs a failing and a passing sample"));
+    assert!(refused(&format!("fail = [{good}]")).contains("needs a failing and a passing sample"));
+    assert!(refused(&format!("fail = [{poor}]\npass = [{poor}]")).contains("does not find its failing sample 1"));
+    assert!(refused(&format!("fail = [{good}]\npass = [{good}]")).contains("finds its passing sample 1"));
+    assert!(refused(&format!("fail = [{good}]\npass = [{poor}]\nlevel = 3")).contains("unknown field"));
+}
+
+#[test]
+fn places_and_fingerprints() {
+    let detector = detector();
+    let rule = detector.rules().iter().find(|r| r.id == "github-token").unwrap();
+    let secret = &rule.fail[0];
+    let first = format!("a\nb {secret}\n\0\u{1}binary {secret}\n");
+    let found = detector.scan(first.as_bytes());
+    assert_eq!(found.iter().map(|l| l.line).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(found[0].fingerprint, found[1].fingerprint);
+    assert_ne!(found[0].fingerprint, detector.scan(rule.fail[1].as_bytes())[0].fingerprint);
+    assert_eq!(found[0].shown, "ghp_… (40 characters)");
+    let body = secret.split('_').nth(1).unwrap();
+    assert!(!format!("{found:?}").contains(&body[..8]), "the secret is repeated in the finding");
+}
+
+#[test]
+fn look_alikes_are_left_alone() {
+    let hex = "3f786850e387550fdab836ed7e6dc881de23001b";
+    for text in [
+        format!("commit {hex}"),
+        format!("sha256:{hex}{}", &hex[..24]),
+        "uuid = 123e4567-e89b-12d3-a456-426614174000".into(),
+        "-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA\n-----END PUBLIC KEY-----".into(),
+        "-----BEGIN CERTIFICATE-----\nMIIDdzCCAl+gAwIBAgIEAgAAuTANBgkqhkiG9w0BAQUFADBa\n".into(),
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGq1l0v8m5kQx7mYp3bJ9m4Y8dHn2c5r user@host".into(),
+        "integrity sha512-z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP+DGNKHfuwvY7kxvUdBeoGlODJ6+SfaPg==".into(),
+        "password = \"hunter2\"".into(),
+        "token = \"${GITHUB_TOKEN}\"".into(),
+        "aws_access_key_id = AKIAIOSFODNN7EXAMPLE".into(),
+        "description: use ghp_ tokens, or github_pat_ tokens".into(),
+        "cioabcdef capsule; species dapifer; npm_config_cache=/tmp/npm; hf_hub_download(repo)".into(),
+        "const AKIA = 'ASIA';".into(),
+    ] {
+        assert!(detector().scan(text.as_bytes()).is_empty(), "{text}");
+    }
+}
