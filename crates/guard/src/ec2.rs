@@ -187,6 +187,22 @@ impl IpPermission {
         ["-1", "all", protocol, number].iter().any(|p| self.protocol.eq_ignore_ascii_case(p))
     }
 
+    /// As the API writes it, so that the same text revokes the rule and restores it.
+    fn as_json(&self) -> Value {
+        let of = |v6: bool, name: &str| self.cidrs.iter().filter(|c| c.contains(':') == v6).map(|c| json!({name: c})).collect::<Vec<_>>();
+        let mut written = json!({"IpProtocol": self.protocol});
+        if let Some((from, to)) = self.ports {
+            written["FromPort"] = json!(from);
+            written["ToPort"] = json!(to);
+        }
+        for (field, ranges) in [("IpRanges", of(false, "CidrIp")), ("Ipv6Ranges", of(true, "CidrIpv6"))] {
+            if !ranges.is_empty() {
+                written[field] = Value::Array(ranges);
+            }
+        }
+        written
+    }
+
     fn covers(&self, port: u16) -> bool {
         self.protocol == "-1" || self.ports.is_none_or(|(from, to)| (from..=to).contains(&port))
     }
@@ -260,15 +276,11 @@ impl SecurityGroup {
             let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
             (format!("reach {}{rest}", named.join(", ")), Harm::High)
         };
-        let guilty: Vec<Value> = rules
-            .iter()
-            .filter(|r| {
-                open.iter()
-                    .any(|(port, tcp, _)| r.is_of(if *tcp { "tcp" } else { "udp" }, if *tcp { "6" } else { "17" }) && r.covers(*port))
-            })
-            .map(|r| json!({"IpProtocol": r.protocol, "Ports": r.ports, "Cidrs": r.cidrs}))
-            .collect();
-        Judgement::new(vec![self.way(Tri::Yes, &what, Value::Array(guilty), harm)], CrossAccount::None, missing)
+        let is_guilty = |r: &&IpPermission| {
+            open.iter().any(|(port, tcp, _)| r.is_of(if *tcp { "tcp" } else { "udp" }, if *tcp { "6" } else { "17" }) && r.covers(*port))
+        };
+        let guilty = Value::Array(rules.iter().filter(is_guilty).map(IpPermission::as_json).collect());
+        Judgement::new(vec![self.way(Tri::Yes, &what, guilty, harm)], CrossAccount::None, missing)
     }
 
     fn way(&self, open: Tri, what: &str, statement: Value, harm: Harm) -> Way {
@@ -278,8 +290,8 @@ impl SecurityGroup {
             effective: open,
             who: "anyone on the internet".into(),
             what: what.into(),
+            switch: format!("aws ec2 revoke-security-group-ingress --group-id {} --ip-permissions '{statement}'", self.id),
             statement,
-            switch: format!("aws ec2 revoke-security-group-ingress --group-id {}", self.id),
             fix: "limit the rule's source to your own networks or to another security group".into(),
             harm,
         }

@@ -125,7 +125,7 @@ fn why(kind: &str, id: &str, judgement: &Judgement) -> String {
 fn fix(judgement: &Judgement) -> String {
     match judgement.verdict {
         Verdict::Public => {
-            judgement.ways.first().map(|w| format!("{}; to stop it at once and reversibly: {}", w.fix, w.switch)).unwrap_or_default()
+            judgement.ways.first().map(|w| format!("{}; to stop it at once, reversibly: {}", w.fix, w.switch)).unwrap_or_default()
         }
         Verdict::Unknown if !judgement.missing.is_empty() => {
             let actions: Vec<&str> = judgement.missing.iter().map(|m| m.0.as_str()).collect();

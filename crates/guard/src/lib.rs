@@ -23,6 +23,7 @@ pub use cidr::AddressSet;
 pub use date::{parse_s, show_day};
 pub use ec2::{Ami, EbsSnapshot, IpPermission, SecurityGroup, Sharing, SnapshotSharing};
 pub use finding::{Finding, Latent, Severity, fingerprint, latent};
+pub use policy::Policy;
 pub use rds::{RdsInstance, RdsSnapshot, Route, RouteTable};
 pub use s3::{AccessPoint, AclGrant, Bucket, Grantee, Object, Ownership};
 pub use ternary::{Fact, Missing, Tri};

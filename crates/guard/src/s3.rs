@@ -199,9 +199,9 @@ fn policy_way(bucket: &Bucket, policy: &Fact<Policy>, blocks: &Blocks, context: 
         documented: is_public.and(restricted.negate()),
         effective: open.and(neutralised.negate()),
         who: who(found.as_ref()),
-        what: what(found.as_ref()),
+        what: what(found.as_ref(), key.is_some()),
         statement: source.unwrap_or(Value::Null),
-        switch: format!("RestrictPublicBuckets on bucket {}", bucket.name),
+        switch: format!("turn on RestrictPublicBuckets for bucket {}", bucket.name),
         fix: "limit the statement's Principal to fixed accounts or roles, or add a condition with a fixed aws:PrincipalOrgID".into(),
         harm: harm(found.as_ref()),
     }
@@ -238,9 +238,9 @@ fn acl_way(
         documented: is_public.and(in_force),
         effective: open.and(in_force),
         who: who(found.as_ref()),
-        what: what(found.as_ref()),
+        what: what(found.as_ref(), of_object),
         statement: found.as_ref().and_then(|e| e.statement.clone()).unwrap_or(Value::Null),
-        switch: format!("IgnorePublicAcls on bucket {}", bucket.name),
+        switch: format!("turn on IgnorePublicAcls for bucket {}", bucket.name),
         fix: format!("set the ACL of {object} to private, or the bucket's object ownership to BucketOwnerEnforced"),
         harm: harm(found.as_ref()),
     }
@@ -250,9 +250,11 @@ fn who(found: Option<&Exposure>) -> String {
     found.and_then(|e| e.stranger).map_or_else(|| "not known".into(), |s| s.phrase().to_string())
 }
 
-fn what(found: Option<&Exposure>) -> String {
+fn what(found: Option<&Exposure>, of_object: bool) -> String {
     let classes = found.map(|e| e.classes.clone()).unwrap_or_default();
-    if classes.is_empty() { "not known".into() } else { classes.iter().rev().map(|c| c.phrase()).collect::<Vec<_>>().join(", ") }
+    let mut phrases: Vec<&str> = classes.iter().rev().map(|c| if of_object { c.phrase_of_object() } else { c.phrase() }).collect();
+    phrases.dedup();
+    if phrases.is_empty() { "get in, to do what is not known".into() } else { phrases.join(", ") }
 }
 
 fn harm(found: Option<&Exposure>) -> Harm {
@@ -303,10 +305,10 @@ impl AccessPoint {
             documented: own_is_public.and(of_internet).and(restricted.negate()),
             effective: open.and(of_internet).and(neutralised.negate()),
             who: who(found.as_ref()),
-            what: what(found.as_ref()),
+            what: what(found.as_ref(), false),
             statement: source.unwrap_or(Value::Null),
             // The switches of an access point cannot be changed after it is created.
-            switch: format!("RestrictPublicBuckets on bucket {}", bucket.name),
+            switch: format!("turn on RestrictPublicBuckets for bucket {}", bucket.name),
             fix: "limit the Principal of the access point policy to fixed accounts or roles".into(),
             harm: harm(found.as_ref()),
         };

@@ -33,6 +33,15 @@ impl Class {
             Class::Control => "change who has access",
         }
     }
+
+    /// Said of one object.
+    pub fn phrase_of_object(self) -> &'static str {
+        match self {
+            Class::List | Class::Read => "read it",
+            Class::Write => "overwrite or delete it",
+            other => other.phrase(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

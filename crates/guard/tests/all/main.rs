@@ -5,6 +5,8 @@ mod access_points;
 mod aws_tables;
 mod brute_force;
 mod estate;
+mod gate;
+mod golden;
 mod network;
 mod random;
 mod secrets;
