@@ -28,7 +28,9 @@ async fn crowd(count: u32) -> (House, RotationId) {
     drop(store);
     house.start().await;
     house.fake.state().slow = true;
-    let id = house.deploy(&web("one")).await.unwrap().rotations.remove(0);
+    // It looks at the listeners of all the others.
+    let patient = house.client().timeout(Duration::from_secs(300));
+    let id = patient.post::<_, api::control::Opened>("/v1/deploy", &web("one")).await.unwrap().rotations.remove(0);
     house.until(&id, |r| r.waits.is_some() && r.cursor > 0).await;
     house.stop().await;
     // Whoever reads a closed journal now finds that it has rotted: the summaries alone are good.
