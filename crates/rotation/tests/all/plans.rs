@@ -135,6 +135,22 @@ fn what_a_stopped_rotation_left_is_thrown_away() {
     ");
 }
 
+/// The guard would refuse to take servers from an old group of which some are not healthy, so the plan does not ask for it.
+#[test]
+fn an_old_group_that_is_not_whole_keeps_its_servers_until_it_retires() {
+    let spec = spec(4, vec![Wave::Percent(50), Wave::Percent(100)], 0, true);
+    let (old, new) = (standing("web-r1-1", 1, true), standing("web-r2-2", 2, true));
+    let mut world = Perfect::new(Some((&old, 4)), true);
+    let intent = Intent { spec: &spec, from: Some(&old), to: &new, direction: Direction::Forward, own_count: None };
+    let shrinks = |world: &Perfect| {
+        let plan = plan(&intent, &world.view).unwrap();
+        plan.steps.iter().any(|s| matches!(&s.step, Step::Scale { group, .. } if *group == old.group))
+    };
+    assert!(shrinks(&world));
+    world.view.groups.get_mut(&old.group).unwrap().instances[0].healthy_ms = None;
+    assert!(!shrinks(&world));
+}
+
 #[test]
 fn refusals_say_whose_fault_it_is() {
     let (old, new) = (standing("web-r1-1", 1, true), standing("web-r2-2", 2, true));
