@@ -101,6 +101,8 @@ pub fn exposure(sides: &[Side], request: &Request) -> Exposure {
     if sides.iter().any(|side| !allows(side).any(|(s, _)| PROFILES.iter().any(|p| outsider::admits(&s.principal, *p)))) {
         return found;
     }
+    let is_for_services = sides.iter().any(names_sources);
+    let profiles: Vec<Profile> = PROFILES.into_iter().filter(|p| *p != Profile::ServiceForStranger || is_for_services).collect();
     let mut channels = vec![request.channel.clone()];
     if request.channel == Channel::Direct && sides.iter().any(mentions_access_points) {
         channels.push(Channel::StrangersAccessPoint);
@@ -109,7 +111,7 @@ pub fn exposure(sides: &[Side], request: &Request) -> Exposure {
         if found.classes.contains(&action.class) {
             continue;
         }
-        for (profile, channel) in PROFILES.iter().flat_map(|p| channels.iter().map(move |c| (*p, c))) {
+        for (profile, channel) in profiles.iter().flat_map(|p| channels.iter().map(move |c| (*p, c))) {
             let search = Search { sides, request, channel, profile, steps: &steps };
             if let Some(statement) = search.open(action) {
                 let stranger = stranger(profile, channel);
@@ -139,6 +141,15 @@ fn stranger(profile: Profile, channel: &Channel) -> Stranger {
 fn mentions_access_points(side: &Side) -> bool {
     let of_access_point = |c: &Condition| c.key.starts_with("s3:dataaccesspoint") || c.key == "s3:accesspointnetworkorigin";
     side.policy.statements.iter().any(|s| s.conditions.iter().any(of_access_point))
+}
+
+/// Whether a statement about everyone says for whose resources a service may come. Where none does, AWS's services are trusted, as
+/// `RestrictPublicBuckets` trusts them.
+fn names_sources(side: &Side) -> bool {
+    let is_source = |c: &Condition| c.key.starts_with("aws:source") && !matches!(c.key.as_str(), "aws:sourceip" | "aws:sourceidentity");
+    let of_network = |c: &Condition| c.key.starts_with("aws:sourcevpc");
+    let of_everyone = |s: &&Statement| outsider::admits(&s.principal, Profile::ServiceForStranger);
+    side.policy.statements.iter().filter(of_everyone).any(|s| s.conditions.iter().any(|c| is_source(c) && !of_network(c)))
 }
 
 /// Statements that allow, with whether they need an account.

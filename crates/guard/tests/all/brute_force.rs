@@ -56,12 +56,6 @@ fn universe() -> Vec<Ask> {
                 }
             }
         }
-        // An AWS service that acts for a resource of the stranger.
-        for https in ["true", "false"] {
-            for referer in [None, Some("ours"), Some("else")] {
-                all.push(Ask { action, resource, ip: None, vpc: None, org: None, arn: None, https, referer });
-            }
-        }
     }
     all
 }
