@@ -464,6 +464,18 @@ fn a_group_that_was_gone_before_is_not_returned_to() {
     assert_eq!((closed(&walk).0, walk.r.closed.unwrap().census.standing), (Verdict::Returned, None));
 }
 
+/// Somebody else declared it with no server: watching it would prove nothing.
+#[test]
+fn a_group_without_a_server_is_not_soaked() {
+    let mut walk = Walk::open(&spec(2, vec![], 5_000, false), None, &standing("web-r1-1", 1, false));
+    while walk.r.step().unwrap().step.kind() != "soak" {
+        walk.turn();
+    }
+    let shown = walk.world.view.groups.get_mut(&group("web-r1-1")).unwrap();
+    (shown.wish, shown.instances) = (WishSeen::Run { release: 1, count: 0 }, Vec::new());
+    assert!(matches!(walk.decide(), Decision::Wait { .. }), "{:?}", walk.decide());
+}
+
 /// Weights that a closed listener has serve nobody.
 #[test]
 fn a_shift_waits_for_the_listener() {

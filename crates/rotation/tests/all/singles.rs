@@ -93,6 +93,9 @@ fn servers_of_unknown_code_are_no_capacity() {
         // Left by a stopped rotation, half of the capacity each: either may go only while the other carries the floor alone.
         leave(&mut world, &left, 2);
         assert_eq!((code(&retire("web-r2-2"), &world), code(&retire("web-r1-1"), &world)), ("ok".to_string(), "ok".to_string()));
+        let both = ServiceSpec { count: 4, ..spec.clone() };
+        let of_both = rotation::single(&both, &retire("web-r2-2"), &world.view, known).map_err(|f| f.code);
+        assert_eq!(of_both.map(|plan| plan.floor), Err("floor".to_string()), "the other alone is half of the capacity");
         leave(&mut world, &left, 1);
         assert_eq!((code(&retire("web-r2-2"), &world), code(&retire("web-r1-1"), &world)), ("ok".to_string(), "floor".to_string()));
         // Its record says our release, and its servers were launched with another.
