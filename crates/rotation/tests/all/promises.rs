@@ -476,6 +476,32 @@ fn a_group_without_a_server_is_not_soaked() {
     assert!(matches!(walk.decide(), Decision::Wait { .. }), "{:?}", walk.decide());
 }
 
+/// Healthy means: for the stated time, to the keeper and to the balancer, and not drained; of those that stay, the keeper may end any.
+#[test]
+fn what_counts_as_healthy() {
+    let (old, new) = pair();
+    let mut walk = Walk::open(&spec(4, vec![Wave::Percent(50), Wave::Percent(100)], 0, true), Some((&old, 4)), &new);
+    walk.until(2);
+    let waits =
+        |view: &View, walk: &Walk| matches!(rotation::decide(&walk.r, view, &[], walk.world.now, walk.fence), Decision::Wait { .. });
+    let id = walk.world.view.groups[&new.group].instances[0].id.clone();
+    let spoil: [fn(&mut InstanceSeen, &mut TargetSeen); 4] =
+        [|_, _| {}, |i, _| i.healthy_ms = Some(999), |_, t| t.healthy_ms = None, |_, t| t.draining = true];
+    for (place, spoil) in spoil.iter().enumerate() {
+        let mut view = walk.world.view.clone();
+        let target = view.route.as_mut().unwrap().groups.get_mut(&new.group).unwrap().targets.get_mut(&id).unwrap();
+        spoil(&mut view.groups.get_mut(&new.group).unwrap().instances[0], target);
+        assert_eq!(waits(&view, &walk), place > 0, "case {place}");
+    }
+    while !matches!(&walk.r.step().unwrap().step, Step::Scale { group, .. } if *group == old.group) {
+        walk.turn();
+    }
+    let mut view = walk.world.view.clone();
+    assert!(!waits(&view, &walk));
+    view.groups.get_mut(&old.group).unwrap().instances[0].healthy_ms = None;
+    assert!(waits(&view, &walk), "of three healthy ones and a sick one, one healthy is sure to stay");
+}
+
 /// Weights that a closed listener has serve nobody.
 #[test]
 fn a_shift_waits_for_the_listener() {
