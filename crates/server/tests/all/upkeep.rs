@@ -375,7 +375,6 @@ async fn the_order_of_tiers_is_not_for_who_deploys_one_service() {
     let grant = model::access::Grant { role: model::access::Role::Deploy, services: [name("web")].into(), tiers: Default::default() };
     let token = keeper.house.token("ci", grant).await;
     let client = api::Client::tcp(keeper.house.server.as_ref().unwrap().address().unwrap().to_string(), &token);
-    images_for(&client, &keeper).await;
     let mut request = request(vec![spec("web", "front", "serve", 2, Some("127.0.0.1:8080"))], Some("web"));
     request.file.images.insert(ImageName::new("base").unwrap(), before.recipe.clone().unwrap());
     request.file.tiers.reverse();
@@ -384,6 +383,7 @@ async fn the_order_of_tiers_is_not_for_who_deploys_one_service() {
     // The administrator's word counts.
     keeper.house.deploy(&request).await.unwrap();
     assert_eq!(life(&keeper).tiers, request.file.tiers);
+    images_for(&client, &keeper).await;
 }
 
 /// `status` and `why` for a token of one service, and how far its image is: of the other service not a word.
