@@ -79,6 +79,7 @@ pub enum Verb {
     Explain(verbs::explain::Explain),
     Completions(verbs::completions::Completions),
     Sim(verbs::sim::Sim),
+    Capacity(verbs::capacity::CapacityVerb),
     Demo(verbs::demo::Demo),
     #[command(hide = true)]
     Load(verbs::load::Load),
@@ -118,6 +119,7 @@ impl Verb {
             Verb::Explain(verb) => verb.run(),
             Verb::Completions(verb) => verb.run(),
             Verb::Sim(verb) => verb.run(context),
+            Verb::Capacity(verb) => verb.run(context),
             Verb::Demo(verb) => verb.run(context),
             Verb::Load(verb) => verb.run(context),
         }

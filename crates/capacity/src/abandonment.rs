@@ -119,27 +119,13 @@ impl ErlangA {
         levels.map(|p| math::tail_quantile(self.sojourn_mean(), 1.0 - p, tail))
     }
 
-    /// Composite Gauss-Legendre of 5 points on steps that are short beside the widths of the density's peak.
+    /// Steps of the integration are short beside the width of the density's peak.
     fn integrate(&self, f: impl Fn(f64) -> f64, t: f64) -> f64 {
-        const NODES: [(f64, f64); 5] = [
-            (0.0, 0.568_888_888_888_888_9),
-            (0.538_469_310_105_683_1, 0.478_628_670_499_366_47),
-            (-0.538_469_310_105_683_1, 0.478_628_670_499_366_47),
-            (0.906_179_845_938_664, 0.236_926_885_056_189_08),
-            (-0.906_179_845_938_664, 0.236_926_885_056_189_08),
-        ];
         // The exponent's slope and curvature at the peak give its width.
         let slope = (self.c * self.mu - self.lambda).abs() + self.mu + self.theta;
         let curve = (self.theta * self.lambda).sqrt();
         let steps = (2.0 * t * (slope + curve)).ceil().clamp(40.0, 4000.0);
-        let half = 0.5 * t / steps;
-        let mut sum = 0.0;
-        let mut at = half;
-        while at < t {
-            sum += NODES.iter().map(|(x, w)| w * f(at + x * half)).sum::<f64>();
-            at += 2.0 * half;
-        }
-        sum * half
+        math::integral(t, steps, f)
     }
 }
 

@@ -41,6 +41,20 @@ pub fn balanced_h2(mean: f64, scv: f64) -> [(f64, f64); 2] {
     [(p, 0.5 * mean / p), (q, 0.5 * mean / q)]
 }
 
+/// Phases of the hyperexponential distribution with three given moments (Whitt 1982, eq. 3.5 and 3.6); none where a
+/// distribution with these moments is not hyperexponential.
+pub fn h2_of_moments(m1: f64, m2: f64, m3: f64) -> Option<[(f64, f64); 2]> {
+    let (x, y) = (m1 * m3 - 1.5 * m2 * m2, m2 - 2.0 * m1 * m1);
+    if y <= 1e-9 * m2 || x <= 0.0 {
+        return None;
+    }
+    let root = ((x + 1.5 * y * y - 3.0 * m1 * m1 * y) * (x + 1.5 * y * y - 3.0 * m1 * m1 * y) + 18.0 * m1 * m1 * y * y * y).sqrt();
+    let sum = x + 1.5 * y * y + 3.0 * m1 * m1 * y;
+    let (long, short) = ((sum + root) / (6.0 * m1 * y), (sum - root) / (6.0 * m1 * y));
+    let p = (m1 - short) / (long - short);
+    (short > 0.0 && (0.0..=1.0).contains(&p)).then_some([(p, long), (1.0 - p, short)])
+}
+
 impl Dist {
     /// Checks mean and SCV against the family's domain. `place` is where the distribution stands in a request.
     pub fn new(family: &str, mean: f64, scv: Option<f64>, place: &str) -> Result<Dist, Refusal> {

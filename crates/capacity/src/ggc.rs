@@ -1,11 +1,17 @@
 //! G/G/c: independent interarrival times of any distribution, any service distribution, c servers, first come first served.
 //!
+//! Arrivals more varied than Poisson (SCV above 1) are taken as hyperexponential with the same three moments: with exponential
+//! service that system is solved exactly ([`crate::chain`]), and Whitt's formula scales it to the service at hand. By two
+//! moments alone the mean of H2/G/20 at utilisation 0.8 was 36 % too low.
+//!
 //! Sources: Whitt 1993, "Approximations for the GI/G/m queue", Production and Operations Management 2(2), eq. 2.16 to 2.25
 //! (mean) and 3.8 (probability of waiting); one server: Kraemer and Langenbach-Belz 1976. The waits above 0 are taken as
 //! exponential. Domain: utilisation at least 0.8 (below, light-traffic effects that two moments do not tell dominate),
 //! SCV of arrivals and service at most 16, independent interarrival times.
 
 use crate::Refusal;
+use crate::chain;
+use crate::dist::{Dist, Service, balanced_h2, h2_of_moments};
 use crate::erlang::Mmc;
 use crate::math;
 
@@ -19,7 +25,27 @@ pub struct Ggc {
 }
 
 impl Ggc {
-    /// `arrival_scv` of interarrival times, `service_scv` of service times.
+    /// By three moments of the interarrival times where their SCV is above 1.
+    pub fn of(c: u32, between: &Dist, service: f64, service_scv: f64) -> Result<Ggc, Refusal> {
+        let (lambda, scv) = (1.0 / between.mean(), between.scv());
+        let plain = Ggc::new(c, lambda, scv, service, service_scv)?;
+        let phases = match between {
+            Dist::H2 { mean, scv } if *scv > 1.0 => Some(balanced_h2(*mean, *scv)),
+            _ => h2_of_moments(between.mean(), between.second(), between.third()),
+        };
+        let Some(phases) = phases else { return Ok(plain) };
+        let with_exponential = Ggc::new(c, lambda, scv, service, 1.0)?;
+        let exact = chain::hyperexponential(c, service, phases)?;
+        if with_exponential.wait_mean <= 0.0 || with_exponential.p_wait <= 0.0 {
+            return Ok(plain);
+        }
+        Ok(Ggc {
+            p_wait: (plain.p_wait * exact.p_wait / with_exponential.p_wait).min(1.0),
+            wait_mean: plain.wait_mean * exact.wait_mean / with_exponential.wait_mean,
+        })
+    }
+
+    /// By two moments: `arrival_scv` of interarrival times, `service_scv` of service times.
     pub fn new(c: u32, lambda: f64, arrival_scv: f64, service: f64, service_scv: f64) -> Result<Ggc, Refusal> {
         let mm = Mmc::new(c, lambda, service)?;
         let rho = mm.utilisation();

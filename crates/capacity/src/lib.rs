@@ -15,6 +15,7 @@
 
 pub mod abandonment;
 pub mod batches;
+pub mod chain;
 pub mod dist;
 pub mod erlang;
 pub mod estimate;

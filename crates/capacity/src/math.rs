@@ -79,8 +79,13 @@ pub fn gamma_tail(a: f64, x: f64) -> f64 {
 }
 
 /// The x >= 0 at which `tail`, which decreases from at least `level` towards 0, reaches `level`.
-/// `scale` is any length of about the right size. Bisection over the bits of a float: it always ends, to the last bit.
+/// `scale` is any length of about the right size. It always ends.
 pub fn tail_quantile(scale: f64, level: f64, tail: impl Fn(f64) -> f64) -> f64 {
+    tail_quantile_within(4.0 * f64::EPSILON, scale, level, tail)
+}
+
+/// The same to a relative error of `tolerance`.
+pub fn tail_quantile_within(tolerance: f64, scale: f64, level: f64, tail: impl Fn(f64) -> f64) -> f64 {
     let mut high = scale.max(f64::MIN_POSITIVE);
     while tail(high) > level && high < 1e300 {
         high *= 2.0;
@@ -90,16 +95,16 @@ pub fn tail_quantile(scale: f64, level: f64, tail: impl Fn(f64) -> f64) -> f64 {
         high = low;
         low *= 0.5;
     }
-    regula_falsi(low, high, level, tail)
+    regula_falsi(tolerance, low, high, level, tail)
 }
 
 /// Anderson-Bjorck false position on a bracket, with bisection when it is slow.
-fn regula_falsi(low: f64, high: f64, level: f64, tail: impl Fn(f64) -> f64) -> f64 {
+fn regula_falsi(tolerance: f64, low: f64, high: f64, level: f64, tail: impl Fn(f64) -> f64) -> f64 {
     let f = |x: f64| ln(tail(x).max(f64::MIN_POSITIVE)) - ln(level);
     let (mut a, mut b) = (low, high);
     let (mut fa, mut fb) = (f(a), f(b));
     for round in 0..200 {
-        if b - a <= 4.0 * f64::EPSILON * b {
+        if b - a <= tolerance * b {
             break;
         }
         let mut x = if round % 4 == 3 || fa == fb { 0.5 * (a + b) } else { a + (b - a) * fa / (fa - fb) };
@@ -107,7 +112,7 @@ fn regula_falsi(low: f64, high: f64, level: f64, tail: impl Fn(f64) -> f64) -> f
             x = 0.5 * (a + b);
         }
         let fx = f(x);
-        if fx == 0.0 {
+        if fx.abs() <= tolerance {
             return x;
         }
         if fx > 0.0 {
@@ -151,6 +156,25 @@ pub fn integral_from_zero(scale: f64, f: impl Fn(f64) -> f64) -> f64 {
         down -= step;
     }
     sum * step
+}
+
+/// The integral of `f` from 0 to `to`: composite Gauss-Legendre of 5 points on `steps` equal steps.
+pub fn integral(to: f64, steps: f64, f: impl Fn(f64) -> f64) -> f64 {
+    const NODES: [(f64, f64); 5] = [
+        (0.0, 0.568_888_888_888_888_9),
+        (0.538_469_310_105_683_1, 0.478_628_670_499_366_47),
+        (-0.538_469_310_105_683_1, 0.478_628_670_499_366_47),
+        (0.906_179_845_938_664, 0.236_926_885_056_189_08),
+        (-0.906_179_845_938_664, 0.236_926_885_056_189_08),
+    ];
+    let half = 0.5 * to / steps;
+    let mut sum = 0.0;
+    let mut at = half;
+    while at < to {
+        sum += NODES.iter().map(|(x, w)| w * f(at + x * half)).sum::<f64>();
+        at += 2.0 * half;
+    }
+    sum * half
 }
 
 /// Quantile of Student's t for a two-sided 90 % interval with `degrees` of freedom (Cornish-Fisher, 3 digits from 5 on).

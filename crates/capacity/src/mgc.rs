@@ -132,16 +132,16 @@ impl Mgc {
         math::tail_quantile(self.wait_mean / self.p_wait, level, |t| self.positive_tail(t))
     }
 
-    /// Quantiles of wait + service, which are independent: the wait as 400 steps of its distribution.
+    /// Quantiles of wait + service, which are independent: the wait as 250 steps of its distribution.
     pub fn sojourn_quantiles<const N: usize>(&self, service: &impl Service, levels: [f64; N]) -> [f64; N] {
         let mut steps = vec![(0.0, 1.0 - self.p_wait)];
         if self.p_wait > 1e-15 && self.wait_mean > 0.0 {
             let mean = self.wait_mean / self.p_wait;
             let (from, to) = (1e-4 * mean, 40.0 * mean * self.wait_scv.max(1.0));
-            let growth = math::pow(to / from, 1.0 / 400.0);
+            let growth = math::pow(to / from, 1.0 / 250.0);
             let (mut left, mut tail_left) = (0.0, 1.0);
             let mut right = from;
-            for _ in 0..=400 {
+            for _ in 0..=250 {
                 let tail_right = self.positive_tail(right);
                 steps.push((0.5 * (left + right), self.p_wait * (tail_left - tail_right)));
                 (left, tail_left) = (right, tail_right);
@@ -154,7 +154,7 @@ impl Mgc {
             if service.scv() == 0.0 {
                 return service.mean() + self.wait_quantile(p);
             }
-            math::tail_quantile(service.mean() + self.wait_mean, beyond, tail)
+            math::tail_quantile_within(1e-6, service.mean() + self.wait_mean, beyond, tail)
         })
     }
 }

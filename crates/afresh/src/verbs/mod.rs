@@ -4,6 +4,7 @@ pub mod adopt;
 pub mod audit;
 pub mod bake;
 pub mod build_args;
+pub mod capacity;
 pub mod completions;
 pub mod demo;
 pub mod deploy;

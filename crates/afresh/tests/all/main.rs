@@ -1,6 +1,7 @@
 //! The tests of this crate from outside, one binary: linking is what costs.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod capacity;
 mod codes;
 mod faults;
 mod fleet;

@@ -4,7 +4,8 @@ use super::{Answer, LEAD_QUANTILES, QUANTILES};
 use crate::Refusal;
 use crate::abandonment::ErlangA;
 use crate::batches::Figure;
-use crate::dist::{Dist, Service};
+use crate::chain::{self, Batches, Found};
+use crate::dist::{Dist, Service, balanced_h2};
 use crate::erlang::Mmc;
 use crate::ggc::Ggc;
 use crate::mgc::Mgc;
@@ -30,7 +31,7 @@ pub fn answer(request: &Request) -> Result<(Answer, Trust), Refusal> {
         Model::Mmc | Model::Mgc => mgc(request, request.c),
         Model::Ggc => ggc(request),
         Model::Batch => batch(request),
-        Model::Mmpp => Err(no_formula(request, "correlated arrivals have no formula that two moments could feed")),
+        Model::Mmpp => mmpp(request),
         Model::ErlangA => erlang_a(request),
         Model::Setup => Err(no_formula(request, "set-up times of many servers have no formula of known error")),
         Model::Preemptive => preemptive(request),
@@ -108,10 +109,18 @@ fn ggc(request: &Request) -> Result<(Answer, Trust), Refusal> {
         return mgc(request, request.c);
     }
     let service = &request.service;
-    let gg = Ggc::new(request.c, request.lambda, between.scv(), service.mean(), service.scv())?;
+    if let (Dist::H2 { scv, .. }, true) = (between, service.is_exp()) {
+        let found = chain::hyperexponential(request.c, service.mean(), balanced_h2(1.0 / request.lambda, scv))?;
+        return Ok(exact_chain(request, &found, "H2/M/c: matrix-geometric (Neuts 1981), exact"));
+    }
+    let gg = Ggc::of(request.c, &between.with_mean(1.0 / request.lambda), service.mean(), service.scv())?;
     let mut answer = Answer::new(
         "formula",
-        if request.c == 1 { "G/G/1: Kraemer, Langenbach-Belz 1976; exponential tails" } else { "G/G/c: Whitt 1993; exponential tails" },
+        match (between.scv() > 1.0, request.c) {
+            (true, _) => "G/G/c: H2/M/c exact, scaled by Whitt 1993; exponential tails",
+            (false, 1) => "G/G/1: Kraemer, Langenbach-Belz 1976; exponential tails",
+            (false, _) => "G/G/c: Whitt 1993; exponential tails",
+        },
     );
     answer.utilisation = Some(request.lambda * service.mean() / f64::from(request.c));
     let as_mgc = Mgc { p_wait: gg.p_wait, wait_mean: gg.wait_mean, wait_scv: 1.0 };
@@ -121,38 +130,54 @@ fn ggc(request: &Request) -> Result<(Answer, Trust), Refusal> {
     Ok((answer, Trust::Within(GGC_ERROR)))
 }
 
-/// Batches: the wait of the first of a batch, and the wait for the others of it (Tijms 2003, 9.6.5; exact for one server
-/// by Burke 1975). Only means: within a batch waits are far from a gamma distribution.
+/// Every figure from what arrivals find, for exponential service.
+fn exact_chain(request: &Request, found: &Found, source: &str) -> (Answer, Trust) {
+    let mut answer = Answer::new("formula", source);
+    let service = request.service.mean();
+    answer.utilisation = Some(request.lambda * service / f64::from(request.c));
+    answer.put("p_wait", Figure::exact(found.p_wait));
+    answer.put("wait_mean", Figure::exact(found.wait_mean));
+    answer.put("sojourn_mean", Figure::exact(found.wait_mean + service));
+    for (name, p) in QUANTILES {
+        answer.put(format!("wait_{name}"), Figure::exact(found.wait_quantile(p)));
+        answer.put(format!("sojourn_{name}"), Figure::exact(found.sojourn_quantile(p)));
+    }
+    (answer, Trust::Exact)
+}
+
+fn mmpp(request: &Request) -> Result<(Answer, Trust), Refusal> {
+    let Arrival::Mmpp(process) = request.arrival else { return Err(no_formula(request, "arrivals are not of dist mmpp")) };
+    if !request.service.is_exp() {
+        return Err(no_formula(request, "correlated arrivals have a formula for exponential service only"));
+    }
+    let found = chain::mmpp(request.c, request.service.mean(), process)?;
+    Ok(exact_chain(request, &found, "MMPP/M/c: matrix-geometric (Neuts 1981), exact"))
+}
+
+/// Batches with exponential service are exact. Other service scales that mean by the limit for heavy traffic,
+/// (I + cs^2) / (I + 1) with I the dispersion of the batches (Whitt 1983); waits within a batch are far from a gamma
+/// distribution, so only means are given.
 fn batch(request: &Request) -> Result<(Answer, Trust), Refusal> {
-    let (mean, second) = match request.arrival {
-        Arrival::BatchFixed(size) => (f64::from(size), f64::from(size) * f64::from(size)),
-        Arrival::BatchGeometric(mean) => (mean, mean * (2.0 * mean - 1.0)),
+    let sizes = match request.arrival {
+        Arrival::BatchFixed(size) => Batches::Fixed(size),
+        Arrival::BatchGeometric(mean) => Batches::Geometric(mean),
         _ => return Err(no_formula(request, "arrivals are not in batches")),
     };
-    let (c, service) = (f64::from(request.c), &request.service);
-    let mg = Mgc::new(request.c, request.lambda, service)?;
-    let rho = request.lambda * service.mean() / c;
-    if request.c > 1 && mean < 2.0 * c && rho < 0.7 {
-        return Err(Refusal::new(
-            "lambda",
-            format!(
-                "the utilisation is {rho:.3} and batches of {mean} meet {c} servers; the additive formula is for 0.7 on, or batches of twice the servers"
-            ),
-            "use method simulate or auto",
-        ));
+    let service = &request.service;
+    let found = chain::batches(request.c, request.lambda, service.mean(), sizes)?;
+    if service.is_exp() {
+        return Ok(exact_chain(request, &found, "M^X/M/c: balance over cuts (Chaudhry, Templeton 1983), exact"));
     }
-    let own = (second / mean - 1.0) * service.mean() / (2.0 * c * (1.0 - rho));
-    let wait = mg.wait_mean + own;
-    let mut answer = Answer::new("formula", "batches: M/G/c plus the wait for the own batch (Burke 1975, Tijms 2003)");
-    answer.utilisation = Some(rho);
+    let scale = (sizes.dispersion() + service.scv()) / (sizes.dispersion() + 1.0);
+    let wait = found.wait_mean * scale;
+    let mut answer = Answer::new("formula", "M^X/G/c: M^X/M/c exact, scaled by its limit for heavy traffic (Whitt 1983)");
+    answer.utilisation = Some(request.lambda * service.mean() / f64::from(request.c));
     let error = if request.c == 1 { 0.0 } else { BATCH_ERROR };
     answer.put("wait_mean", Figure::within(wait, error));
-    answer.put(
-        "sojourn_mean",
-        Figure { value: wait + service.mean(), low: wait * (1.0 - error) + service.mean(), high: wait * (1.0 + error) + service.mean() },
-    );
+    let sojourn = |wait: f64| wait + service.mean();
+    answer.put("sojourn_mean", Figure { value: sojourn(wait), low: sojourn(wait * (1.0 - error)), high: sojourn(wait * (1.0 + error)) });
     for name in ["p_wait", "wait_p50", "wait_p95", "wait_p99", "sojourn_p50", "sojourn_p95", "sojourn_p99"] {
-        answer.omitted.insert(name.to_owned(), "the additive formula gives means; use method simulate".to_owned());
+        answer.omitted.insert(name.to_owned(), "the formula gives means; use method simulate".to_owned());
     }
     Ok((answer, Trust::Within(BATCH_ERROR)))
 }

@@ -216,7 +216,15 @@ fn fifo(request: &Request, limits: Limits, what: String) -> Result<Answer, Refus
     } else {
         answer.utilisation = Some(offered);
     }
-    Ok(finish(answer, &batches))
+    let mut answer = finish(answer, &batches);
+    if let (Dist::Det { mean }, None) = (request.service, request.patience) {
+        // A histogram would spread the exact service time over one of its bins.
+        for (name, _) in QUANTILES {
+            let Some(wait) = answer.figures.get(&format!("wait_{name}")).copied() else { continue };
+            answer.put(format!("sojourn_{name}"), Figure { value: wait.value + mean, low: wait.low + mean, high: wait.high + mean });
+        }
+    }
+    Ok(answer)
 }
 
 fn setup(request: &Request, limits: Limits) -> Result<Answer, Refusal> {

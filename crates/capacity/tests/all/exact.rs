@@ -61,6 +61,13 @@ fn erlang_a_is_exact_to_nine_digits() {
 }
 
 #[test]
+fn chains_of_exponential_service_are_exact() {
+    for model in [Model::Mmpp, Model::Batch, Model::Ggc] {
+        formula_is_exact(model, 1e-7);
+    }
+}
+
+#[test]
 fn crommelins_sum_gives_the_mean_wait_of_det_service() {
     for case in cases(Model::Mgc) {
         let value = answer(&case, Method::Formula, 0).figures["wait_mean"].value;

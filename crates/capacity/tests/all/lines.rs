@@ -124,6 +124,13 @@ fn each_model_prints_its_figures() {
     }
 }
 
+#[test]
+fn a_sojourn_of_det_service_is_the_wait_and_the_service() {
+    let answer = ask(r#"{"model":"mgc","c":5,"lambda":2,"service":{"dist":"det","mean":1.1},"method":"simulate"}"#);
+    assert_eq!(answer["wait_p50"]["value"], 0.0);
+    assert_eq!(answer["sojourn_p50"]["value"], 1.1);
+}
+
 fn mutated() -> impl Strategy<Value = String> {
     let good = prop::sample::select(REFUSALS.iter().map(|(line, _, _)| (*line).to_owned()).collect::<Vec<_>>());
     let piece =

@@ -1,10 +1,12 @@
 //! What holds for every input: no NaN, no infinity, quantiles in their order, tails that agree with quantiles.
 
 use capacity::abandonment::ErlangA;
-use capacity::dist::{Dist, Service};
+use capacity::chain::{self, Batches};
+use capacity::dist::{Dist, Service, balanced_h2};
 use capacity::erlang::{Mmc, erlang_b};
 use capacity::ggc::Ggc;
 use capacity::mgc::Mgc;
+use capacity::simulate::arrivals::Mmpp;
 use proptest::prelude::*;
 
 fn sound(name: &str, value: f64) {
@@ -69,6 +71,32 @@ proptest! {
         sound("wait_mean", system.wait_mean);
         if system.p_wait > 0.0 {
             sound("wait_p99", system.wait_quantile(0.99));
+        }
+    }
+
+    /// One phase, or batches of one, are M/M/c; otherwise waits are longer than that.
+    #[test]
+    fn chains_are_finite_and_ordered(c in 1..=300_u32, rho in 0.05..0.97_f64, scv in 1.0..20.0_f64, size in 1..12_u32, flip in (-3.0..3.0_f64).prop_map(|e| 10_f64.powf(e))) {
+        let lambda = rho * f64::from(c);
+        let plain = Mmc::new(c, lambda, 1.0).unwrap();
+        let mmpp = Mmpp { rate_high: 1.02 * lambda, rate_low: 0.98 * lambda, high_to_low: flip, low_to_high: flip };
+        let all = [
+            chain::hyperexponential(c, 1.0, balanced_h2(1.0 / lambda, scv)),
+            chain::mmpp(c, 1.0, mmpp),
+            chain::batches(c, lambda, 1.0, Batches::Fixed(size)),
+            chain::batches(c, lambda, 1.0, Batches::Geometric(f64::from(size))),
+        ];
+        for found in all.into_iter().flatten() {
+            sound("p_wait", found.p_wait);
+            assert!(found.wait_mean >= plain.wait_mean() * (1.0 - 1e-6) - 1e-14, "{} and {}", found.wait_mean, plain.wait_mean());
+            let waits = [0.5, 0.95, 0.99].map(|p| found.wait_quantile(p));
+            waits.iter().for_each(|wait| sound("wait", *wait));
+            assert!(waits[0] <= waits[1] && waits[1] <= waits[2] && waits[2] <= found.sojourn_quantile(0.99));
+        }
+        for same in [chain::hyperexponential(c, 1.0, balanced_h2(1.0 / lambda, 1.0)).unwrap(), chain::batches(c, lambda, 1.0, Batches::Fixed(1)).unwrap()] {
+            assert!((same.wait_mean - plain.wait_mean()).abs() <= 1e-9 * plain.wait_mean() + 1e-14, "{} and {}", same.wait_mean, plain.wait_mean());
+            let (one, other) = (same.sojourn_quantile(0.99), plain.sojourn_quantile(0.99));
+            assert!((one / other - 1.0).abs() < 1e-6, "{one} and {other}");
         }
     }
 
