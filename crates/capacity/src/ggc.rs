@@ -17,11 +17,16 @@ use crate::math;
 
 pub const LEAST_UTILISATION: f64 = 0.8;
 pub const MAX_SCV: f64 = 16.0;
+const LEAST_ERROR: f64 = 0.05;
+/// Two moments that say less than this are refused
+const MOST_ERROR: f64 = 0.25;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Ggc {
     pub p_wait: f64,
     pub wait_mean: f64,
+    /// The relative error of the mean that nine of ten cases kept
+    pub error: f64,
 }
 
 impl Ggc {
@@ -29,6 +34,17 @@ impl Ggc {
     pub fn of(c: u32, between: &Dist, service: f64, service_scv: f64) -> Result<Ggc, Refusal> {
         let (lambda, scv) = (1.0 / between.mean(), between.scv());
         let plain = Ggc::new(c, lambda, scv, service, service_scv)?;
+        if scv <= 1.0 && plain.error > MOST_ERROR {
+            return Err(Refusal::new(
+                "service.scv",
+                format!(
+                    "arrivals are more regular than service and {:.1} servers are idle on average: two moments leave an error of {:.0} %",
+                    f64::from(c) - lambda * service,
+                    100.0 * plain.error
+                ),
+                "use method simulate",
+            ));
+        }
         let phases = match between {
             Dist::H2 { mean, scv } if *scv > 1.0 => Some(balanced_h2(*mean, *scv)),
             _ => h2_of_moments(between.mean(), between.second(), between.third()),
@@ -39,9 +55,12 @@ impl Ggc {
         if with_exponential.wait_mean <= 0.0 || with_exponential.p_wait <= 0.0 {
             return Ok(plain);
         }
+        // The service's share of the variability counts as far as servers are busy.
+        let scale = 1.0 + exact.p_wait * (plain.wait_mean / with_exponential.wait_mean - 1.0);
         Ok(Ggc {
             p_wait: (plain.p_wait * exact.p_wait / with_exponential.p_wait).min(1.0),
-            wait_mean: plain.wait_mean * exact.wait_mean / with_exponential.wait_mean,
+            wait_mean: exact.wait_mean * scale,
+            error: LEAST_ERROR,
         })
     }
 
@@ -65,12 +84,18 @@ impl Ggc {
                 ));
             }
         }
+        let idle = f64::from(c) * (1.0 - rho);
+        let error = (LEAST_ERROR + 0.055 * idle * (service_scv - arrival_scv).max(0.0)).min(1.0);
         let mean = mm.wait_mean() * 0.5 * (arrival_scv + service_scv);
         if c == 1 {
             let wait_mean = mean * kraemer_langenbach_belz(rho, arrival_scv, service_scv);
-            return Ok(Ggc { p_wait: whitt_p_wait(1, &mm, arrival_scv, service_scv), wait_mean });
+            return Ok(Ggc { p_wait: whitt_p_wait(1, &mm, arrival_scv, service_scv), wait_mean, error });
         }
-        Ok(Ggc { p_wait: whitt_p_wait(c, &mm, arrival_scv, service_scv), wait_mean: mean * whitt_phi(rho, arrival_scv, service_scv, c) })
+        Ok(Ggc {
+            p_wait: whitt_p_wait(c, &mm, arrival_scv, service_scv),
+            wait_mean: mean * whitt_phi(rho, arrival_scv, service_scv, c),
+            error,
+        })
     }
 
     pub fn wait_quantile(&self, p: f64) -> f64 {

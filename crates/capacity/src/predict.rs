@@ -2,9 +2,11 @@
 
 use crate::Refusal;
 use crate::batches::Figure;
+use crate::dist::Dist;
 use crate::request::{self, Method, Model, Request};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 mod formula;
 mod simulated;
@@ -88,6 +90,12 @@ pub fn predict(request: &Request, limits: Limits) -> Result<Answer, Refusal> {
             }
         },
     }
+}
+
+/// Waits of `c` servers under recorded arrivals: their interarrival times in blocks of `block`, drawn with replacement, so
+/// that correlation within a block is kept. Use it where [`crate::estimate::ArrivalEstimate::is_correlated`].
+pub fn predict_trace(c: u32, times: Arc<[f64]>, block: usize, service: Dist, limits: Limits, seed: u64) -> Result<Answer, Refusal> {
+    simulated::of_trace(c, times, block, service, limits, seed).map(|answer| Answer { why: "arrivals as recorded".to_owned(), ..answer })
 }
 
 /// One line of `--batch` to one line of JSON, which is an answer or has `refused`. It never fails.

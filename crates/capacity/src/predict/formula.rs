@@ -21,8 +21,7 @@ pub enum Trust {
 }
 
 const MGC_ERROR: f64 = 0.06;
-const GGC_ERROR: f64 = 0.05;
-const BATCH_ERROR: f64 = 0.05;
+const BATCH_ERROR: f64 = 0.03;
 const PREEMPTIVE_ERROR: f64 = 0.05;
 const FLUID_ERROR: f64 = 0.2;
 
@@ -95,8 +94,9 @@ fn put_sojourns(answer: &mut Answer, mg: &Mgc, service: &Dist, error: f64) {
     let sojourns = mg.sojourn_quantiles(service, QUANTILES.map(|(_, p)| p));
     for ((name, p), sojourn) in QUANTILES.into_iter().zip(sojourns) {
         let wait = mg.wait_quantile(p);
-        answer.put(format!("wait_{name}"), Figure::within(wait, 2.0 * MGC_ERROR));
-        let slack = 2.0 * MGC_ERROR * wait.min(sojourn);
+        let error = 2.0 * error.max(MGC_ERROR);
+        answer.put(format!("wait_{name}"), Figure::within(wait, error));
+        let slack = error * wait.min(sojourn);
         answer.put(format!("sojourn_{name}"), Figure { value: sojourn, low: sojourn - slack, high: sojourn + slack });
     }
 }
@@ -123,11 +123,12 @@ fn ggc(request: &Request) -> Result<(Answer, Trust), Refusal> {
         },
     );
     answer.utilisation = Some(request.lambda * service.mean() / f64::from(request.c));
+    let error = gg.error;
     let as_mgc = Mgc { p_wait: gg.p_wait, wait_mean: gg.wait_mean, wait_scv: 1.0 };
-    answer.put("p_wait", Figure::within(gg.p_wait, 2.0 * GGC_ERROR).probability());
-    answer.put("wait_mean", Figure::within(gg.wait_mean, GGC_ERROR));
-    put_sojourns(&mut answer, &as_mgc, service, GGC_ERROR);
-    Ok((answer, Trust::Within(GGC_ERROR)))
+    answer.put("p_wait", Figure::within(gg.p_wait, 2.0 * error).probability());
+    answer.put("wait_mean", Figure::within(gg.wait_mean, error));
+    put_sojourns(&mut answer, &as_mgc, service, error);
+    Ok((answer, Trust::Within(error)))
 }
 
 /// Every figure from what arrivals find, for exponential service.
@@ -154,9 +155,9 @@ fn mmpp(request: &Request) -> Result<(Answer, Trust), Refusal> {
     Ok(exact_chain(request, &found, "MMPP/M/c: matrix-geometric (Neuts 1981), exact"))
 }
 
-/// Batches with exponential service are exact. Other service scales that mean by the limit for heavy traffic,
-/// (I + cs^2) / (I + 1) with I the dispersion of the batches (Whitt 1983); waits within a batch are far from a gamma
-/// distribution, so only means are given.
+/// Batches with exponential service are exact, and the mean for one server is (Burke 1975). Else that of exponential service
+/// is scaled by the limit for heavy traffic, (I + cs^2) / (I + 1) with I the dispersion of the batches (Whitt 1983), only as
+/// far as servers are busy, by Erlang C: without that weight, means of 10 servers at 0.7 were 8 % low or 15 % high. Waits within a batch are far from a gamma distribution, so only means are given.
 fn batch(request: &Request) -> Result<(Answer, Trust), Refusal> {
     let sizes = match request.arrival {
         Arrival::BatchFixed(size) => Batches::Fixed(size),
@@ -168,9 +169,15 @@ fn batch(request: &Request) -> Result<(Answer, Trust), Refusal> {
     if service.is_exp() {
         return Ok(exact_chain(request, &found, "M^X/M/c: balance over cuts (Chaudhry, Templeton 1983), exact"));
     }
-    let scale = (sizes.dispersion() + service.scv()) / (sizes.dispersion() + 1.0);
+    let (dispersion, rho) = (sizes.dispersion(), request.lambda * service.mean() / f64::from(request.c));
+    let limit = (dispersion + service.scv()) / (dispersion + 1.0);
+    let scale = if request.c == 1 {
+        (rho * (1.0 + service.scv()) + dispersion - 1.0) / (2.0 * rho + dispersion - 1.0)
+    } else {
+        1.0 + Mmc::new(request.c, request.lambda, service.mean())?.p_wait() * (limit - 1.0)
+    };
     let wait = found.wait_mean * scale;
-    let mut answer = Answer::new("formula", "M^X/G/c: M^X/M/c exact, scaled by its limit for heavy traffic (Whitt 1983)");
+    let mut answer = Answer::new("formula", "M^X/G/c: M^X/M/c exact, scaled by the limit for heavy traffic (Whitt 1983)");
     answer.utilisation = Some(request.lambda * service.mean() / f64::from(request.c));
     let error = if request.c == 1 { 0.0 } else { BATCH_ERROR };
     answer.put("wait_mean", Figure::within(wait, error));

@@ -12,6 +12,7 @@ use crate::simulate::preemptive::{INCIDENT, PLANNED, TwoClasses};
 use crate::simulate::setup::SetUp;
 use crate::simulate::transient::{Change, Transient, WORST};
 use crate::simulate::{Arrivals, Effort, Fifo, Sampler, run};
+use std::sync::Arc;
 
 /// What every method needs: a steady state where there has to be one, and the fields of the model.
 pub fn check(request: &Request) -> Result<(), Refusal> {
@@ -225,6 +226,33 @@ fn fifo(request: &Request, limits: Limits, what: String) -> Result<Answer, Refus
         }
     }
     Ok(answer)
+}
+
+pub fn of_trace(c: u32, times: Arc<[f64]>, block: usize, service: Dist, limits: Limits, seed: u64) -> Result<Answer, Refusal> {
+    if times.len() < 1000 || times.iter().any(|time| !(time.is_finite() && *time >= 0.0)) {
+        return Err(Refusal::new(
+            "trace",
+            format!("{} interarrival times, of which at least 1000 are needed, none of them negative", times.len()),
+            "record for longer, with arrivals in their order",
+        ));
+    }
+    if block == 0 || block * 10 > times.len() {
+        return Err(Refusal::new(
+            "trace",
+            format!("blocks of {block} of {} arrivals: fewer than 10 blocks say nothing of their spread", times.len()),
+            "record for longer, or use shorter blocks",
+        ));
+    }
+    let lambda = times.len() as f64 / times.iter().sum::<f64>();
+    check_system(c, lambda, service.mean())?;
+    let rho = lambda * service.mean() / f64::from(c);
+    let mut effort = Effort::for_load(rho, c, service.scv().max(4.0), limits.most_arrivals, seed);
+    effort.least = effort.least.max((64.0 * block as f64).min(0.5 * limits.most_arrivals as f64) as u64);
+    let mut model = Fifo::new(c, Arrivals::trace(times, block), Sampler::new(&service), None);
+    let batches = run(&mut model, effort, service.mean(), 2, watched);
+    let mut answer = Answer::new("simulate", describe(&batches, &format!("{c} servers with the recorded arrivals in blocks of {block}")));
+    answer.utilisation = Some(rho);
+    Ok(finish(answer, &batches))
 }
 
 fn setup(request: &Request, limits: Limits) -> Result<Answer, Refusal> {

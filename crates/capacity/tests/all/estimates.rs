@@ -37,6 +37,24 @@ fn dispersion_of_correlated_arrivals_is_found_and_flagged() {
     assert!((poisson.scv.value - 1.0).abs() < 0.05);
 }
 
+/// Correlated arrivals are recorded, played in blocks, and the wait is that of the process that made them; the SCV alone misses it.
+#[test]
+fn a_recorded_trace_keeps_the_correlation_of_its_arrivals() {
+    let process = Mmpp { rate_high: 6.0, rate_low: 2.0, high_to_low: 0.1, low_to_high: 0.1 };
+    let log = moments(Arrivals::mmpp(process), 400_000, 3);
+    let between: Vec<f64> = log.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let exact = capacity::chain::mmpp(5, 1.0, process).unwrap();
+    let ask = |block: usize| {
+        let limits = capacity::predict::Limits { most_arrivals: 4_000_000 };
+        capacity::predict::predict_trace(5, between.clone().into(), block, Dist::Exp { mean: 1.0 }, limits, 1).unwrap().figures["wait_mean"]
+    };
+    let (blocks, shuffled) = (ask(5_000), ask(1));
+    println!("exactly {:.3}, by the trace {:.3}, by its interarrival times alone {:.3}", exact.wait_mean, blocks.value, shuffled.value);
+    assert!((blocks.value / exact.wait_mean - 1.0).abs() < 0.1, "{blocks:?} and {}", exact.wait_mean);
+    assert!(shuffled.value < 0.5 * exact.wait_mean, "{shuffled:?}");
+    assert!(arrivals(&log, &[1.0, 10.0], 1).unwrap().is_correlated());
+}
+
 #[test]
 fn the_family_that_made_the_durations_is_chosen() {
     let (tables, mut rng) = (Tables::new(), Rng::new(9));

@@ -160,3 +160,25 @@ fn special_cases_agree() {
     let pk = capacity::mgc::pollaczek_khinchine(1.4, &service).unwrap();
     assert!((Mgc::new(1, 1.4, &service).unwrap().wait_mean / pk - 1.0).abs() < 1e-9);
 }
+
+/// Iterating the load from below and from above ends at the lowest and the highest fixed point.
+#[test]
+fn retries_have_one_or_two_stable_loads() {
+    use capacity::retries::fixed_points;
+    let settle = |mut at: f64, lambda: f64, retries: i32| {
+        for _ in 0..10_000 {
+            let p = Mmc::new(100, at, 1.0).map_or(1.0, |system| system.wait_tail(0.5));
+            at += 0.1 * ((0..=retries).map(|k| lambda * p.powi(k)).sum::<f64>() - at);
+        }
+        at
+    };
+    for (lambda, retries, number) in [(80.0, 2, 3), (20.0, 2, 1), (95.0, 0, 1), (60.0, 3, 3)] {
+        let found = fixed_points(100, lambda, 1.0, 0.5, retries).unwrap();
+        assert_eq!(found.len(), number, "{found:?}");
+        assert!(found.iter().enumerate().all(|(i, point)| point.is_stable == (i % 2 == 0)), "{found:?}");
+        let (low, high) = (settle(lambda, lambda, retries as i32), settle(400.0, lambda, retries as i32));
+        assert!((found[0].lambda / low - 1.0).abs() < 1e-6, "{found:?}: {low}");
+        assert!((found[number - 1].lambda / high - 1.0).abs() < 1e-6, "{found:?}: {high}");
+    }
+    assert!(fixed_points(10, 10.0, 1.0, 0.5, 1).is_err());
+}
