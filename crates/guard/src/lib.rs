@@ -11,6 +11,7 @@ mod ec2;
 mod finding;
 pub mod policy;
 mod rds;
+pub mod report;
 pub mod rules;
 mod s3;
 pub mod secrets;

@@ -9,5 +9,6 @@ mod gate;
 mod golden;
 mod network;
 mod random;
+mod reports;
 mod secrets;
 mod verdicts;
