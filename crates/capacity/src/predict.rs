@@ -81,7 +81,13 @@ pub fn predict(request: &Request, limits: Limits) -> Result<Answer, Refusal> {
                     });
                 }
                 match simulated::answer(request, limits) {
-                    Ok(simulated) => Ok(Answer { why: why("simulation is surer here"), ..simulated }),
+                    Ok(simulated) => {
+                        let width = |answer: &Answer| answer.figures.get("wait_mean").map_or(0.0, Figure::relative);
+                        if is_steady && width(&simulated) > width(&answer).max(0.01) && answer.omitted.is_empty() {
+                            return Ok(Answer { why: why("a simulation of bounded work is less sure at this load"), ..answer });
+                        }
+                        Ok(Answer { why: why("simulation is surer here"), ..simulated })
+                    }
                     Err(refusal) => Ok(Answer { why: why(&format!("simulation is refused: {}", refusal.reason)), ..answer }),
                 }
             }

@@ -131,6 +131,21 @@ fn a_sojourn_of_det_service_is_the_wait_and_the_service() {
     assert_eq!(answer["sojourn_p50"]["value"], 1.1);
 }
 
+/// Near saturation bounded work is less sure than the formula; far from it the simulation is taken.
+#[test]
+fn auto_takes_what_is_surer() {
+    let ask = |lambda: f64, c: u32, dist: &str, most_arrivals: u64| {
+        let line = format!(r#"{{"model":"mgc","c":{c},"lambda":{lambda},"service":{{{dist},"mean":1}}}}"#);
+        let text = predict_batch_line_within(&line, Limits { most_arrivals });
+        serde_json::from_str::<Value>(&text).unwrap()["method"].as_str().unwrap().to_owned()
+    };
+    let varied = r#""dist":"lognormal","scv":4"#;
+    assert_eq!(ask(3.0, 5, r#""dist":"exp""#, 100_000), "formula");
+    assert_eq!(ask(3.0, 5, varied, 1_000_000), "simulate");
+    assert_eq!(ask(4.9, 5, varied, 1_000_000), "formula");
+    assert_eq!(ask(4.999, 5, varied, 1_000_000), "formula");
+}
+
 fn mutated() -> impl Strategy<Value = String> {
     let good = prop::sample::select(REFUSALS.iter().map(|(line, _, _)| (*line).to_owned()).collect::<Vec<_>>());
     let piece =
