@@ -60,3 +60,72 @@ impl RouteInventory for Gate {
         self.router.routes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::{NOT_COVERED, tests::not_covering};
+    use model::{Fence, GroupWish, Route};
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+
+    /// Takes every declaration and remembers for whom.
+    #[derive(Default)]
+    struct Taken(Mutex<Vec<String>>);
+
+    impl Provider for Taken {
+        fn declare(&self, _: Stamp, spec: &GroupSpec) -> Result<(), Fault> {
+            self.0.lock().unwrap().push(spec.group.to_string());
+            Ok(())
+        }
+        fn observe(&self, group: &GroupName) -> Result<GroupSeen, Fault> {
+            Ok(GroupSeen::unknown(group.clone()))
+        }
+    }
+    impl GroupInventory for Taken {
+        fn groups(&self) -> Result<Vec<GroupHeld>, Fault> {
+            Ok(Vec::new())
+        }
+    }
+    impl Router for Taken {
+        fn declare(&self, _: Stamp, spec: &RouteSpec) -> Result<(), Fault> {
+            self.0.lock().unwrap().push(spec.route.to_string());
+            Ok(())
+        }
+        fn observe(&self, route: &RouteName) -> Result<RouteSeen, Fault> {
+            Ok(RouteSeen::unknown(route.clone()))
+        }
+    }
+    impl RouteInventory for Taken {
+        fn routes(&self) -> Result<Vec<RouteHeld>, Fault> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[test]
+    fn neither_group_nor_route_is_declared_for_what_the_journal_does_not_cover() {
+        let service = |name: &str| ServiceName::new(name).unwrap();
+        let taken = Arc::new(Taken::default());
+        let covering = Arc::new(not_covering(&service("web")));
+        let gate = Gate::new(taken.clone(), taken.clone(), covering);
+        let stamp = Stamp { fence: Fence(1), seq: 1 };
+        let group = |group: &str, owner: &str| {
+            let spec = GroupSpec { group: GroupName::new(group).unwrap(), service: service(owner), wish: GroupWish::Gone };
+            Provider::declare(&gate, stamp, &spec).map_err(|fault| fault.code)
+        };
+        let route = |name: &str| {
+            let settings = Route::on(([127, 0, 0, 1], 80).into());
+            let spec = RouteSpec { route: RouteName::new(name).unwrap(), settings, weights: BTreeMap::new(), gone: false };
+            Router::declare(&gate, stamp, &spec).map_err(|fault| fault.code)
+        };
+        assert_eq!(group("web-r2-2", "web"), Err(NOT_COVERED.into()));
+        assert_eq!(route("web"), Err(NOT_COVERED.into()));
+        assert!(taken.0.lock().unwrap().is_empty());
+        assert_eq!((group("mail-r1-1", "mail"), route("mail")), (Ok(()), Ok(())));
+        assert_eq!(*taken.0.lock().unwrap(), ["mail-r1-1", "mail"]);
+        // Before anything was compared, nothing is declared for anybody.
+        let gate = Gate::new(taken.clone(), taken.clone(), Arc::new(Comparison::default()));
+        let spec = GroupSpec { group: GroupName::new("mail-r2-2").unwrap(), service: service("mail"), wish: GroupWish::Gone };
+        assert_eq!(Provider::declare(&gate, stamp, &spec).map_err(|fault| fault.code), Err("not-compared".into()));
+    }
+}

@@ -248,3 +248,38 @@ fn is_in_journal(records: &Records<'_>, service: &ServiceName, group: &GroupName
     let opened = records.first_line(&RotationId::of(service, number))?;
     Ok(matches!(opened.map(|l| l.event), Some(Event::Opened(o)) if o.to.group == *group))
 }
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use model::{Route, RouteName, RouteSpec, Stamp, WishSeen};
+
+    /// A comparison that found running groups of a service of which the journal does not speak.
+    pub fn not_covering(service: &ServiceName) -> Comparison {
+        let groups = BTreeSet::from([GroupName::new("web-r1-1").unwrap()]);
+        let uncovered = BTreeMap::from([(service.clone(), Uncovered::of(service, groups, true))]);
+        Comparison(Mutex::new(State { compared: true, uncovered, outranked: BTreeSet::new() }))
+    }
+
+    fn stamp(fence: u64) -> Stamp {
+        Stamp { fence: Fence(fence), seq: 1 }
+    }
+
+    #[test]
+    fn the_newest_fence_of_groups_and_route_counts() {
+        let mut seen = GroupSeen::unknown(GroupName::new("web-r1-3").unwrap());
+        (seen.stamp, seen.wish) = (Some(stamp(4)), WishSeen::Gone);
+        let spec = RouteSpec {
+            route: RouteName::new("web").unwrap(),
+            settings: Route::on(([127, 0, 0, 1], 80).into()),
+            weights: BTreeMap::new(),
+            gone: false,
+        };
+        let route = |fence| Some(RouteHeld { stamp: stamp(fence), spec: spec.clone() });
+        let mut traces = Traces { groups: vec![GroupHeld { seen, spec: None }], route: route(9) };
+        assert_eq!((traces.fence(), traces.rotation()), (Fence(9), 3));
+        traces.route = route(2);
+        assert_eq!(traces.fence(), Fence(4));
+        assert_eq!(Traces::default().fence(), Fence(0));
+    }
+}
