@@ -41,7 +41,9 @@ pub fn check<B>(request: &Request<B>) -> Result<(), Refusal> {
     if request.version() == Version::HTTP_11 && !headers.contains_key(header::HOST) {
         return Err((StatusCode::BAD_REQUEST, "no-host", "an HTTP/1.1 request needs a Host header"));
     }
-    if !headers.get(header::HOST).is_none_or(is_host) {
+    // The authority of an absolute form takes the place of Host, so it is held to the same.
+    let named = request.uri().authority().map(|authority| without_user(authority).as_bytes());
+    if !headers.get(header::HOST).map(HeaderValue::as_bytes).into_iter().chain(named).all(is_host) {
         return Err((StatusCode::BAD_REQUEST, "bad-host", "the Host header is not the name of a host, with or without a port"));
     }
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
@@ -59,8 +61,7 @@ pub fn check<B>(request: &Request<B>) -> Result<(), Refusal> {
 
 /// RFC 9112, 3.2: anything else is refused. Servers build links of it, and what they are told of it (`X-Forwarded-Host`) is taken for ours.
 /// Empty: the client knows no name.
-fn is_host(value: &HeaderValue) -> bool {
-    let text = value.as_bytes();
+fn is_host(text: &[u8]) -> bool {
     text.is_empty()
         || Authority::try_from(text).is_ok_and(|host| {
             let port = host.as_str().strip_prefix(host.host()).and_then(|rest| rest.strip_prefix(':'));
@@ -69,12 +70,15 @@ fn is_host(value: &HeaderValue) -> bool {
         })
 }
 
+fn without_user(authority: &Authority) -> &str {
+    authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, host)| host)
+}
+
 /// From the customer's request to the target's.
 pub fn to_target(parts: &mut http::request::Parts, customer: &HeaderValue, listen: &str) {
     if let Some(authority) = parts.uri.authority() {
         // The absolute form: its authority overrules Host (RFC 9112, 3.2.2), and the target gets the origin form.
-        let host = authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, host)| host);
-        if let Ok(host) = HeaderValue::from_str(host) {
+        if let Ok(host) = HeaderValue::from_str(without_user(authority)) {
             parts.headers.insert(header::HOST, host);
         }
         let path = parts.uri.path_and_query().cloned();
@@ -206,5 +210,19 @@ mod tests {
             assert_eq!(refused(bad.as_bytes()), Some((400, "bad-host")), "{bad}");
         }
         assert_eq!(refused("é".as_bytes()), Some((400, "bad-host")));
+    }
+
+    #[test]
+    fn the_authority_of_an_absolute_form_is_held_to_the_rules_of_a_host() {
+        let refused = |uri: &str| {
+            let request = Request::builder().uri(uri).header(header::HOST, "shop.example").body(()).unwrap();
+            check(&request).err().map(|(_, code, _)| code)
+        };
+        for good in ["/", "http://shop.example/", "http://shop.example:8080/a", "http://me@shop.example/", "http://[::1]:80/"] {
+            assert_eq!(refused(good), None, "{good}");
+        }
+        for bad in ["http://a:b/", "http://a:123456/", "http://me@a:b/"] {
+            assert_eq!(refused(bad), Some("bad-host"), "{bad}");
+        }
     }
 }

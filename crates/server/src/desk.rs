@@ -419,7 +419,10 @@ pub fn rollback(app: &App, caller: &Caller, request: &RollbackRequest) -> Result
     let why = format!("rollback to r{}, asked for by {}", wish.release.number, caller.signed());
     let asked = Asked { why, by: caller.name(), at: app.now(), rollout: None, always: false };
     let rolled_back = app.store.read(|r| notes::rolled_back(r, service, &wish.release))?;
-    let doubt = crate::upkeep::doubt(app, &wish.release)?.map(|text| PlanNote { service: service.clone(), at: None, text });
+    // Why an image is bad may be what another's service did on it.
+    let shown = crate::upkeep::Shown::to(app, caller)?;
+    let doubt =
+        crate::upkeep::doubt(app, &wish.release)?.map(|text| PlanNote { service: service.clone(), at: None, text: shown.text(text) });
     let opened = retrying(|| {
         let looked = look_at(app, service, wish.release.route.is_some())?;
         app.store.write(|tx| open(tx, &looked, &wish, &asked))

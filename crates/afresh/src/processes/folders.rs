@@ -26,7 +26,9 @@ pub fn store(layout: &Layout) -> Result<(), Fault> {
         host::identity::open(layout, false)?;
     }
     let store = layout.store();
-    match std::fs::metadata(&store) {
+    match std::fs::symlink_metadata(&store) {
+        // A link may lead to any directory of this machine: what it names is not closed by us.
+        Ok(seen) if seen.is_symlink() => Ok(()),
         // A copy on a disk that is only read, or somebody else's, is not ours to close.
         Ok(seen) if seen.mode() & 0o077 == 0 || seen.uid() != nix::unistd::geteuid().as_raw() => Ok(()),
         Ok(_) => match private(&store) {
@@ -42,4 +44,29 @@ fn private(folder: &Path) -> Result<(), Fault> {
     made.map_err(|e| failure::io("cannot make", folder, &e))?;
     // It may have been there before, more open than it should be.
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).map_err(|e| failure::io("cannot close", folder, &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_link_in_the_store_s_place_names_is_not_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (layout, other) = (Layout::new(dir.path().join("data")), dir.path().join("other"));
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+        let open = std::fs::Permissions::from_mode(0o755);
+        for path in [layout.root(), &other] {
+            std::fs::create_dir(path).unwrap();
+            std::fs::set_permissions(path, open.clone()).unwrap();
+        }
+        std::os::unix::fs::symlink(&other, layout.store()).unwrap();
+        store(&layout).unwrap();
+        assert_eq!(mode(&other), 0o755);
+        std::fs::remove_file(layout.store()).unwrap();
+        std::fs::create_dir(layout.store()).unwrap();
+        std::fs::set_permissions(layout.store(), open).unwrap();
+        store(&layout).unwrap();
+        assert_eq!(mode(&layout.store()), 0o700);
+    }
 }

@@ -40,7 +40,7 @@ impl Down {
             return Err(super::doctor::not_root().into());
         }
         // Made by `bake` alone, before such directories were marked: nothing was ever started from it.
-        if !self.purge && !dir.join("afresh.json").exists() && !context.layout.run().exists() {
+        if !self.purge && was_never_up(&context.layout) {
             show::note(format!("nothing runs of {}: no `afresh up` was started over it", dir.display()));
             return Ok(Exit::Succeeded);
         }
@@ -58,6 +58,12 @@ impl Down {
         }
         Ok(Exit::Succeeded)
     }
+}
+
+/// Neither a marker nor anything that `up` or its keeper makes: one who lost some of that may still run.
+fn was_never_up(layout: &Layout) -> bool {
+    let marker = layout.root().join("afresh.json");
+    [disk::state::spare(&marker), marker, layout.run(), layout.host()].iter().all(|path| path.symlink_metadata().is_err())
 }
 
 fn agreed(dir: &Path) -> Result<bool, Fault> {
@@ -102,4 +108,22 @@ pub fn end_all(layout: &Layout) -> Result<(), Fault> {
     Context::runtime()?.block_on(proxy::down(layout, DRAIN_MS))?;
     lock::end_holder(layout, Role::Proxy.name(), ROLE_PATIENCE)?;
     host::down(layout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_lost_a_part_may_still_run_something() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        std::fs::create_dir(layout.store()).unwrap();
+        assert!(was_never_up(&layout), "of `bake` alone");
+        for made in [layout.run(), layout.host(), dir.path().join("afresh.json"), dir.path().join("afresh.json.spare")] {
+            std::fs::create_dir(&made).unwrap();
+            assert!(!was_never_up(&layout), "{}", made.display());
+            std::fs::remove_dir(&made).unwrap();
+        }
+    }
 }

@@ -117,7 +117,9 @@ fn a_store_is_private_and_its_directory_marked_also_without_up() {
     run("plan");
     assert_eq!(mode(), 0o700, "it was open to others, and is used");
     // One that an older version's bake made: nothing runs of it.
-    std::fs::remove_file(data.join("afresh.json")).unwrap();
+    for marker in ["afresh.json", "afresh.json.spare"] {
+        std::fs::remove_file(data.join(marker)).unwrap();
+    }
     let down = Command::new(env!("CARGO_BIN_EXE_afresh")).arg("down").arg("--data-dir").arg(&data).output().unwrap();
     let told = String::from_utf8_lossy(&down.stderr).into_owned();
     let is_root = nix::unistd::geteuid().is_root();

@@ -3,21 +3,27 @@
 
 use super::slots::Slot;
 use super::verdict::{self, Verdict};
-use super::{INIT, PROCESSES, Request, USERS, at, groups, mounts};
+use super::{INIT, PATIENCE_S, PROCESSES, Request, USERS, at, groups, mounts};
 use crate::exec;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Gid, Uid};
-use rustix::process::{Resource, Rlimit};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{PidfdFlags, Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 /// User ids of a sandbox.
 const COUNT: u32 = 65_536;
+/// PID 1 ends the scripts when their time is over or their room is used up; so much later, or so many looks, it has not.
+const GRACE: Duration = Duration::from_secs(30);
+const LOOKS_SPARE: u32 = 5;
+const LOOK_EVERY: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 /// What the keeper of a user namespace says when it is made.
 const MADE: &str = "made";
 
@@ -37,6 +43,8 @@ fn sandbox(request: Option<OsString>) -> Result<Verdict, String> {
     request.users = (users.path(), users.first());
     let groups = groups::Groups::make(request.tree_limit);
     request.groups = groups.dirs();
+    // By a descriptor: PID 1 takes the old root from this process, too.
+    let tree = std::fs::File::open(&request.tree).map_err(at("cannot open the tree"))?;
 
     let new =
         CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC;
@@ -56,10 +64,16 @@ fn sandbox(request: Option<OsString>) -> Result<Verdict, String> {
     let mut init = spawned.map_err(at("cannot start its PID 1"))?;
     let text = serde_json::to_vec(&request).map_err(at("cannot write its request"))?;
     let sent = verdict::send_request(&ours, &text);
-    let status = init.wait().map_err(at("cannot wait for its PID 1"))?;
+    let free = || rustix::fs::fstatvfs(&tree).map_or(0, |s| s.f_bavail.saturating_mul(s.f_frsize));
+    let before = free();
+    let is_full = || request.is_on_disk && before.saturating_sub(free()) > request.tree_limit;
+    let (status, ended) = oversee(&mut init, Duration::from_secs(PATIENCE_S) + GRACE, is_full)?;
     let verdict = verdict::read(ours);
     drop(users);
     groups.remove();
+    if let Some(why) = ended {
+        return Ok(Verdict::Stopped(why.to_string()));
+    }
     match (verdict, status.signal()) {
         (Some(verdict), _) => Ok(verdict),
         // Nobody inside can kill PID 1; the kernel does where memory is out.
@@ -69,6 +83,32 @@ fn sandbox(request: Option<OsString>) -> Result<Verdict, String> {
             Err(format!("its PID 1 ended without a report ({status})"))
         }
     }
+}
+
+/// Waits for PID 1, and ends it when it does not keep the bounds itself: scripts have its user and its rights, and where the kernel has
+/// nothing against it they write into its memory (`/proc/1/mem`). With why, if it was ended.
+fn oversee(init: &mut Child, patience: Duration, is_full: impl Fn() -> bool) -> Result<(ExitStatus, Option<&'static str>), String> {
+    let pid = rustix::process::Pid::from_child(init);
+    let process = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(at("cannot watch its PID 1"))?;
+    let (since, mut full) = (Instant::now(), 0);
+    let why = loop {
+        match poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&LOOK_EVERY)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) => break None,
+            Err(e) => return Err(format!("cannot watch its PID 1: {e}")),
+        }
+        full = if is_full() { full + 1 } else { 0 };
+        if full > LOOKS_SPARE {
+            break Some("the scripts wrote more than they may, and went on: No space left on device");
+        }
+        if since.elapsed() > patience {
+            break Some("the scripts took longer than they may, and were not ended from inside");
+        }
+    };
+    if why.is_some() {
+        init.kill().map_err(at("cannot end its PID 1"))?;
+    }
+    Ok((init.wait().map_err(at("cannot wait for its PID 1"))?, why))
 }
 
 /// A user namespace, kept by a process that does nothing else.
@@ -159,4 +199,26 @@ fn make_users(first: u32) -> Result<(), String> {
             .map_err(at("cannot keep the right to make one"))?;
     }
     unshare(CloneFlags::CLONE_NEWUSER).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(program: &str, patience: Duration, is_full: bool) -> (ExitStatus, Option<&'static str>) {
+        let mut child = Command::new("sh").args(["-c", program]).spawn().unwrap();
+        oversee(&mut child, patience, || is_full).unwrap()
+    }
+
+    /// A PID 1 that a script has made its own ends nothing.
+    #[test]
+    fn a_first_process_that_keeps_no_bounds_is_ended() {
+        let long = Duration::from_secs(3600);
+        let (status, why) = told("exec sleep 600", Duration::ZERO, false);
+        assert!(status.signal() == Some(9) && why.is_some_and(|w| w.contains("longer")), "{status} {why:?}");
+        let (status, why) = told("exec sleep 600", long, true);
+        assert!(status.signal() == Some(9) && why.is_some_and(|w| w.contains("No space left on device")), "{status} {why:?}");
+        let (status, why) = told("exit 3", long, true);
+        assert!(status.code() == Some(3) && why.is_none(), "one that ends by itself is not ended: {status} {why:?}");
+    }
 }

@@ -2,7 +2,9 @@
 //!
 //! The report goes over a pair of sockets: each process of the chain has one end as its standard input until it has read its request,
 //! and no script inherits it. A socket cannot be opened through `/proc/<pid>/fd`, and taking it from another process is refused
-//! (`filter.rs`). Exit codes and printed lines would not do: they are the scripts' own.
+//! (`filter.rs`). Exit codes and printed lines would not do: they are the scripts' own. A script that writes into PID 1's memory can
+//! report for it, as one that puts another `/bin/sh` into the tree can: nothing but how the scripts ended is believed, and the bounds
+//! are held by who started PID 1 (`outer.rs`).
 
 use super::at;
 use serde::{Deserialize, Serialize};

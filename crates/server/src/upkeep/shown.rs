@@ -60,6 +60,12 @@ impl<'a> Shown<'a> {
             .hint("root of the host can, or give a token for a service that uses it: `afresh token create`")
     }
 
+    /// A text of an image's life, as the caller may read it.
+    pub fn text(&self, mut text: String) -> String {
+        self.hide(&mut text);
+        text
+    }
+
     fn hide(&self, text: &mut String) {
         if self.names_others(text) {
             *text = NOT_SHOWN.to_string();
@@ -71,5 +77,25 @@ impl<'a> Shown<'a> {
         let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
         let mut names = words.flat_map(|word| word.match_indices('-').map(|(at, _)| &word[..at]).chain([word]));
         !self.others.is_empty() && names.any(|name| self.others.contains(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::access::{Grant, Role};
+
+    #[test]
+    fn a_text_that_names_another_s_service_is_not_shown() {
+        let web = ServiceName::new("web").unwrap();
+        let grant = Grant { role: Role::Deploy, services: [web.clone()].into(), tiers: Default::default() };
+        let caller = Caller::new("token:ci".to_string(), grant, Some([web].into()), None);
+        let shown = Shown { caller: &caller, others: [String::from("pay-out")].into() };
+        for hidden in ["bad: o3: pay-out.7 was rolled back", "pay-out-r2-7-1 died", "by pay-out"] {
+            assert_eq!(shown.text(hidden.to_string()), NOT_SHOWN, "{hidden}");
+        }
+        for kept in ["web@r1 runs image base 0123, which is bad: o3: web.7 was rolled back", "payout", "pay"] {
+            assert_eq!(shown.text(kept.to_string()), kept);
+        }
     }
 }
