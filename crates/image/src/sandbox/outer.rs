@@ -43,7 +43,8 @@ fn sandbox(request: Option<OsString>) -> Result<Verdict, String> {
     request.users = (users.path(), users.first());
     let groups = groups::Groups::make(request.tree_limit);
     request.groups = groups.dirs();
-    // By a descriptor: PID 1 takes the old root from this process, too.
+    // By descriptors: PID 1's change of its root is one of this process, too.
+    let root = std::fs::File::open("/").map_err(at("cannot open the root"))?;
     let tree = std::fs::File::open(&request.tree).map_err(at("cannot open the tree"))?;
 
     let new =
@@ -70,6 +71,8 @@ fn sandbox(request: Option<OsString>) -> Result<Verdict, String> {
     let (status, ended) = oversee(&mut init, Duration::from_secs(PATIENCE_S) + GRACE, is_full)?;
     let verdict = verdict::read(ours);
     drop(users);
+    // Where the control groups lie. What cannot be removed is swept by a later sandbox.
+    let _ = rustix::process::fchdir(&root).and_then(|()| rustix::process::chroot("."));
     groups.remove();
     if let Some(why) = ended {
         return Ok(Verdict::Stopped(why.to_string()));
