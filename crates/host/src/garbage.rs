@@ -24,6 +24,8 @@ pub enum Junk {
     Veth(String),
     /// By hex digest.
     Mount(String),
+    /// A mount over another at the same place: its program outlived a keeper that was killed, and the next keeper mounted as well.
+    Doubled(PathBuf),
     Loop(String),
     Drained(String),
     Log(String),
@@ -40,6 +42,7 @@ pub struct Lying {
     pub containers: Vec<String>,
     pub veths: Vec<String>,
     pub mounts: Vec<String>,
+    pub doubled: Vec<PathBuf>,
     /// Device and object file's name, of loop devices that no mount of ours uses.
     pub loops: Vec<(String, String)>,
     pub drained: Vec<String>,
@@ -75,6 +78,7 @@ pub fn sort_out(lying: &Lying, owners: &Owners) -> Vec<Junk> {
     junk.extend(lying.dirs.iter().filter(|id| orphan(id)).cloned().map(Junk::Dir));
     junk.extend(lying.drained.iter().filter(|id| orphan(id)).cloned().map(Junk::Drained));
     junk.extend(lying.mounts.iter().filter(|hex| !owners.objects.contains(*hex)).cloned().map(Junk::Mount));
+    junk.extend(lying.doubled.iter().cloned().map(Junk::Doubled));
     let unused = |(_, hex): &&(String, String)| !lying.mounts.contains(hex) && !owners.objects.contains(hex);
     junk.extend(lying.loops.iter().filter(unused).map(|(device, _)| Junk::Loop(device.clone())));
     junk.extend(lying.targets.iter().filter(|group| !owners.groups.contains(*group)).cloned().map(Junk::Target));
@@ -134,6 +138,7 @@ fn look(layout: &Layout, mark: &str, bridge: &str) -> Lying {
         containers: disk::names(&runtime::state(layout)).into_iter().filter(|name| !name.starts_with("probe-")).collect(),
         veths: net::on_bridge(bridge),
         mounts: mounts::mounted(layout).into_iter().collect(),
+        doubled: mounts::doubled(layout),
         loops: mounts::loops(&layout.store().canonicalize().unwrap_or_else(|_| layout.store()))
             .into_iter()
             .filter_map(|(device, file)| Some((device, file.file_name()?.to_str()?.to_string())))
@@ -183,6 +188,7 @@ fn dispose(keeper: &Keeper, junk: &Junk) -> Result<bool, Fault> {
             keeper.counters.change(|c| c.unmounted += u64::from(done));
             return Ok(done);
         }
+        Junk::Doubled(point) => mounts::unmount(point).map(|()| true),
         Junk::Loop(device) => mounts::detach_loop(device).map(|()| true),
         Junk::Drained(id) => gone(layout.targets().join("drained").join(id)),
         Junk::Target(group) => {
@@ -253,6 +259,7 @@ mod tests {
             containers: texts(&["web-1", "web-8"]),
             veths: texts(&["v1", "v7"]),
             mounts: texts(&["aa", "bb"]),
+            doubled: vec!["/mounts/aa".into()],
             loops: vec![("/dev/loop0".into(), "aa".into()), ("/dev/loop1".into(), "bb".into()), ("/dev/loop2".into(), "cc".into())],
             drained: texts(&["web-2", "web-6"]),
             logs: texts(&["web-1", "old"]),
@@ -276,6 +283,7 @@ mod tests {
             Junk::Container("web-8".into()),
             Junk::Veth("v7".into()),
             Junk::Mount("bb".into()),
+            Junk::Doubled("/mounts/aa".into()),
             Junk::Loop("/dev/loop2".into()),
             Junk::Drained("web-6".into()),
             Junk::Shim(11, 2),

@@ -47,6 +47,12 @@ pub fn mounted(layout: &Layout) -> BTreeSet<String> {
     below(&canonical(&root(layout))).iter().filter_map(|p| p.file_name()?.to_str().map(str::to_string)).collect()
 }
 
+/// Places where one object lies mounted over another, once for each mount too many.
+pub fn doubled(layout: &Layout) -> Vec<PathBuf> {
+    let mut seen = BTreeSet::new();
+    below(&canonical(&root(layout))).into_iter().filter(|point| !seen.insert(point.clone())).collect()
+}
+
 /// The kernel names mount points by their real path.
 fn canonical(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_path_buf())

@@ -373,9 +373,14 @@ impl Host {
         std::fs::create_dir_all(self.layout.host().join("runtime/ghost-r1-1-4")).unwrap();
         let veth = format!("v{}ghost", &mark[..4]);
         sh(&format!("ip link add {veth} type veth peer name {veth}p && ip link set {veth} master afresh{mark} up"));
-        let point = self.layout.host().join("mounts").join("c".repeat(64));
+        let mounts = self.layout.host().join("mounts");
+        let point = mounts.join("c".repeat(64));
         std::fs::create_dir_all(&point).unwrap();
         sh(&format!("mount -t erofs -o loop,ro {} {}", self.layout.object(&self.image).display(), point.display()));
+        let used = mounts.join(self.image.hex());
+        // By a loop device of its own: mount(8) itself takes the one that is there, and the kernel refuses that one twice.
+        let (object, used) = (self.layout.object(&self.image), used.display().to_string());
+        sh(&format!("d=$(losetup -f --show {}); mount -t erofs -o ro $d {used}; losetup -d $d", object.display()));
         let object = self.layout.store().join("objects").join("d".repeat(64));
         std::fs::copy(self.layout.object(&self.image), &object).unwrap();
         sh(&format!("losetup -f {}", object.display()));
