@@ -144,7 +144,9 @@ async fn an_older_copy_with_an_open_rotation_is_brought_up_to_what_runs() {
     house.ask(&opened.rotations[0], Ask::Stop).await;
     house.end(&opened.rotations[0]).await;
     let opened = house.deploy(&web("v2")).await.unwrap();
-    house.until(&opened.rotations[0], |r| r.cursor > 1).await;
+    // Until a group is declared that the copy knows nothing of.
+    let declared = || house.fake.state().groups.keys().any(|group| group.to_string().ends_with("-3"));
+    house.until(&opened.rotations[0], |_| declared()).await;
     house.stop().await;
     house.fake.state().slow = false;
     std::fs::remove_dir_all(&control).unwrap();
