@@ -360,8 +360,17 @@ impl House {
         }
     }
 
+    /// A thread of the one before may hold the directory a moment longer than it answers.
     pub async fn start(&mut self) {
-        self.server = Some(server::start(self.config()).await.unwrap());
+        let begun = Instant::now();
+        self.server = Some(loop {
+            match server::start(self.config()).await {
+                Err(fault) if fault.code == "already-served" && begun.elapsed() < Duration::from_secs(60) => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                started => break started.unwrap(),
+            }
+        });
     }
 
     pub async fn stop(&mut self) {
