@@ -334,9 +334,11 @@ fn garbage_of_every_kind_is_found() {
     host.stop();
     disk::state::remove(&host.layout.group(&model::GroupName::new("web-r1-1").unwrap())).unwrap();
     host.start();
-    let seen = host.until("web-r1-1", "trouble", |seen| seen.trouble.as_ref().is_some_and(|t| t.contains("missing")));
+    let missing = |seen: &GroupSeen| seen.trouble.as_ref().is_some_and(|t| t.contains("missing"));
+    // Adopted, it is not known to be healthy before it was probed.
+    let seen = host.until("web-r1-1", "trouble, and healthy", |seen| missing(seen) && all_healthy(seen, 1));
     host.until_only(&[kept.id.to_string()]);
-    assert!(all_healthy(&seen, 1) && crate::common::get(kept.addr.unwrap(), "/healthz").is_ok(), "{seen:?}");
+    assert!(seen.instances[0].id == kept.id && crate::common::get(kept.addr.unwrap(), "/healthz").is_ok(), "{seen:?}");
     host.declare(2, host.gone("web-r1-1"));
     host.until_clean();
 }

@@ -229,23 +229,28 @@ impl Host {
         String::from_utf8_lossy(&out.stdout).into_owned()
     }
 
+    /// The pid that its shim wrote down; a program may have begun to speak before.
+    fn pid_in(&self, id: &str, file: &str) -> i64 {
+        until(&format!("{file} of {id}"), || self.json(id, file)["pid"].as_i64().ok_or_else(|| "no pid".to_string()))
+    }
+
     /// Of an instance's first process, as the host names it.
     pub fn uid_of(&self, id: &str) -> u32 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.json(id, "started.json")["pid"])).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid_in(id, "started.json"))).unwrap();
         status.lines().find_map(|l| l.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok()).unwrap()
     }
 
     pub fn kill_program(&self, id: &InstanceId) {
-        kill(self.json(id.as_str(), "started.json")["pid"].as_i64().unwrap());
+        kill(self.pid_in(id.as_str(), "started.json"));
     }
 
     pub fn kill_shim(&self, id: &InstanceId) {
-        kill(self.json(id.as_str(), "began")["pid"].as_i64().unwrap());
+        kill(self.pid_in(id.as_str(), "began"));
     }
 
     /// Its processes stop, and live.
     pub fn freeze(&self, id: &InstanceId) {
-        sh(&format!("kill -STOP {}", self.json(id.as_str(), "started.json")["pid"].as_i64().unwrap()));
+        sh(&format!("kill -STOP {}", self.pid_in(id.as_str(), "started.json")));
     }
 
     pub fn happened(&self) -> Vec<api::fleet::Happened> {
