@@ -46,8 +46,9 @@ pub fn down(layout: &Layout) -> Result<(), Fault> {
         net::delete(&bridge)?;
     }
     crate::firewall::remove(&mark);
-    for name in disk::names(&layout.targets()).into_iter().filter(|name| name.ends_with(".json")) {
-        let _ = std::fs::remove_file(layout.targets().join(name));
+    // Both copies: of a spare alone the balancer and the next keeper would say that the file is missing.
+    for group in ::disk::state::names(&layout.targets(), ".json").unwrap_or_default() {
+        let _ = ::disk::state::remove(&layout.targets().join(format!("{group}.json")));
     }
     let _ = std::fs::remove_file(layout.host_socket());
     Ok(())
