@@ -133,7 +133,7 @@ fn refused(p: &Locked, done: &exec::Done) -> Fault {
         return Fault::world("mirror-lies", format!("{} has other bytes than the signed index says:\n{shown}", p.url))
             .hint("it may be in the middle of an update: try again in some minutes, or use another mirror");
     }
-    if has(&["404", "File not found"]) {
+    if is_gone(said) {
         return Fault::world("package-gone", format!("{} {} is not at {} any more:\n{shown}", p.name, p.version, p.url))
             .hint("a newer one is out: lock or bake anew, or point apt at a mirror that keeps old ones")
             .again(false);
@@ -143,4 +143,20 @@ fn refused(p: &Locked, done: &exec::Done) -> Fault {
     }
     Fault::world("mirror-unreachable", format!("cannot fetch {}:\n{shown}", p.url))
         .hint("check the network, and proxies in /etc/apt/apt.conf.d")
+}
+
+/// The status as a word of its own: a port or a version may hold the same digits.
+fn is_gone(said: &str) -> bool {
+    said.contains(" 404 ") || said.contains("File not found")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_no_status() {
+        assert!(is_gone("E: Failed to fetch http://127.0.0.1:80/pool/tool_2.10_amd64.deb  404  Not Found [IP: 127.0.0.1 80]"));
+        assert!(!is_gone("E: Failed to fetch http://127.0.0.1:40469/pool/tool_2.10_amd64.deb  Undetermined Error [IP: 127.0.0.1 40469]"));
+    }
 }
