@@ -5,7 +5,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # What is shipped: stripped, with its symbols beside it.
 AFRESH := $(TARGET)/ship/afresh
 
-.PHONY: demo build deps deps-test deps-lint test check lint form deny quick root-tests seeds mutants fuzz bench e2e month clean
+.PHONY: demo build deps deps-test deps-lint test check lint form deny quick root-tests seeds accuracy mutants fuzz bench e2e month clean
 
 demo: build
 	$(AFRESH) demo $(ARGS)
@@ -69,6 +69,10 @@ month: build
 # 20,000 simulated histories, every planted bug, and a crash at every pair of points. About ten minutes.
 seeds:
 	cargo test --release --locked -p sim -- --ignored --nocapture
+
+# Formulas of capacity against long simulations, and 100,000 damaged lines. Several minutes.
+accuracy:
+	cargo test --release --locked -p capacity -- --ignored --nocapture
 
 # One plausible mistake at a time in a copy of the sources: which of them does no test notice? ARGS selects by file or note.
 mutants:

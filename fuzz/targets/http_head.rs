@@ -145,7 +145,7 @@ static PLANE: LazyLock<Plane> = LazyLock::new(|| {
     plane
 });
 
-/// What is answered; the client says that it has no more to send when nothing came for so long, as it then leaves what it began.
+/// What is answered; the client says that it has no more to send when nothing came for this long, as it then leaves what it began.
 fn exchange(plane: &Plane, bytes: &[u8], patience: Duration) -> Vec<u8> {
     let (mut answer, mut some) = (Vec::new(), [0; 4096]);
     let Ok(mut stream) = TcpStream::connect(plane.listen) else { return answer };

@@ -1,6 +1,11 @@
 //! How fast the simulator, the sizing and a formula's answer are, in CPU time of one core: other processes do not count.
 //! `cargo run --release -p capacity --example speed`
-#![allow(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros)]
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "a measurement holds a clock and prints"
+)]
 
 use capacity::batches::Batch;
 use capacity::dist::Dist;

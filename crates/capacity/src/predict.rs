@@ -23,7 +23,7 @@ impl Default for Limits {
     }
 }
 
-/// Figures by their names in the JSON, and what stands behind them.
+/// Figures by their names in the JSON, and their source.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// `formula` or `simulate`

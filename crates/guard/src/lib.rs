@@ -12,6 +12,7 @@ mod finding;
 pub mod policy;
 mod rds;
 pub mod report;
+mod rule_file;
 pub mod rules;
 mod s3;
 pub mod secrets;
@@ -26,6 +27,7 @@ pub use ec2::{Ami, EbsSnapshot, IpPermission, SecurityGroup, Sharing, SnapshotSh
 pub use finding::{Finding, Latent, Severity, fingerprint, latent};
 pub use policy::Policy;
 pub use rds::{RdsInstance, RdsSnapshot, Route, RouteTable};
+pub use rule_file::RuleFault;
 pub use s3::{AccessPoint, AclGrant, Bucket, Grantee, Object, Ownership};
 pub use ternary::{Fact, Missing, Tri};
 pub use verdict::{Context, CrossAccount, Judgement, Resource, Verdict, Way, public};

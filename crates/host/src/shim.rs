@@ -291,7 +291,7 @@ mod tests {
         assert!(std::fs::read(&path).unwrap().ends_with(b"the end"));
     }
 
-    /// A program in place of a runtime, which floods its log and then says why: nothing of it lies on the disk, and the reason is told.
+    /// A program in place of a runtime, which floods its log and then says why: nothing of it lies on the disk, and the reason is reported.
     #[test]
     fn a_runtime_that_floods_its_log_fills_nothing() {
         let said = Complaints::open().unwrap();

@@ -59,7 +59,7 @@ pub fn check<B>(request: &Request<B>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// RFC 9112, 3.2: anything else is refused. Servers build links of it, and what they are told of it (`X-Forwarded-Host`) is taken for ours.
+/// RFC 9112, 3.2: anything else is refused. Servers build links from it, and trust the `X-Forwarded-Host` that we derive from it.
 /// Empty: the client knows no name.
 fn is_host(text: &[u8]) -> bool {
     text.is_empty()

@@ -75,7 +75,7 @@ fn completions_name_every_verb() {
     }
 }
 
-/// What a verb cannot do where it is told to, or with what it is given, it says; it does not do something else instead.
+/// A verb reports what it cannot do with the arguments that it got; it does not do something else instead.
 #[test]
 fn what_is_not_there_or_not_here_is_refused() {
     let dir = tempfile::tempdir().unwrap();

@@ -2,6 +2,7 @@
 
 use super::expression::{Compare, Facts, Outcome, Slots, Test, outcome};
 use crate::finding::Severity;
+use crate::rule_file::{RuleFault, read};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,19 +43,6 @@ pub struct RuleSet {
     /// Every attribute that some rule reads, sorted; tests name them by place.
     pub(super) attributes: Vec<String>,
     pub(super) of_kind: BTreeMap<String, Vec<usize>>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("rule {rule:?} {fault}")]
-pub struct LoadFault {
-    pub rule: String,
-    pub fault: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    rule: Vec<Written>,
 }
 
 #[derive(Deserialize)]
@@ -106,20 +94,20 @@ struct WrittenTest {
 
 impl RuleSet {
     /// The rules that come with Afresh.
-    pub fn built_in() -> Result<RuleSet, LoadFault> {
+    pub fn built_in() -> Result<RuleSet, RuleFault> {
         RuleSet::load(include_str!("built_in.toml"))
     }
 
-    pub fn load(text: &str) -> Result<RuleSet, LoadFault> {
-        let file: File = toml::from_str(text).map_err(|e| LoadFault { rule: String::new(), fault: format!("cannot be read: {e}") })?;
+    pub fn load(text: &str) -> Result<RuleSet, RuleFault> {
+        let rules: Vec<Written> = read(text)?;
         let mut names = BTreeSet::new();
-        for test in file.rule.iter().flat_map(|r| r.when.iter().chain(&r.require).chain(&r.require_any)) {
+        for test in rules.iter().flat_map(|r| r.when.iter().chain(&r.require).chain(&r.require_any)) {
             names.insert(test.attribute.clone());
             names.extend(test.at_most_attribute.clone());
         }
         let attributes: Vec<String> = names.into_iter().collect();
         let mut set = RuleSet { rules: Vec::new(), attributes, of_kind: BTreeMap::new() };
-        for written in file.rule {
+        for written in rules {
             let rule = set.rule(&written)?;
             set.check(&rule, &written)?;
             for kind in &rule.resources {
@@ -130,8 +118,8 @@ impl RuleSet {
         Ok(set)
     }
 
-    fn rule(&self, written: &Written) -> Result<Rule, LoadFault> {
-        let fault = |fault: String| LoadFault { rule: written.id.clone(), fault };
+    fn rule(&self, written: &Written) -> Result<Rule, RuleFault> {
+        let fault = |fault: String| RuleFault { rule: written.id.clone(), fault };
         if self.rules.iter().any(|r| r.id == written.id) {
             return Err(fault("is there twice".into()));
         }
@@ -184,8 +172,8 @@ impl RuleSet {
 
     /// Both samples are there; the failing one is violated, not merely unclear; the passing one passes; and it passes for no want of
     /// an attribute that it requires.
-    fn check(&self, rule: &Rule, written: &Written) -> Result<(), LoadFault> {
-        let fault = |fault: String| LoadFault { rule: rule.id.clone(), fault };
+    fn check(&self, rule: &Rule, written: &Written) -> Result<(), RuleFault> {
+        let fault = |fault: String| RuleFault { rule: rule.id.clone(), fault };
         if written.fail.is_empty() || written.pass.is_empty() {
             return Err(fault("needs a failing and a passing sample".into()));
         }

@@ -7,9 +7,10 @@ mod checksum;
 mod placeholder;
 mod rule;
 
-pub use rule::{Rule, RuleFault};
+pub use rule::Rule;
 
 use crate::finding::fingerprint;
+use crate::rule_file::RuleFault;
 use aho_corasick::{AhoCorasick, MatchKind};
 use serde::Serialize;
 use serde_json::Value;

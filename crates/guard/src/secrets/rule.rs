@@ -1,6 +1,7 @@
 //! A rule of the secrets detector, as written in TOML.
 
 use super::{checksum, placeholder};
+use crate::rule_file::{RuleFault, read};
 use regex::bytes::{Regex, RegexBuilder};
 use serde::Deserialize;
 
@@ -20,26 +21,12 @@ pub struct Rule {
     entropy_min: Option<f64>,
 }
 
-/// Why a file of rules was refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("rule {rule:?} {fault}")]
-pub struct RuleFault {
-    pub rule: String,
-    pub fault: String,
-}
-
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Check {
     /// The last six characters are the CRC-32 of the others after the prefix, in base 62.
     #[serde(rename = "github_crc32")]
     GithubCrc32,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    rule: Vec<Written>,
 }
 
 #[derive(Deserialize)]
@@ -61,8 +48,7 @@ struct Written {
 }
 
 pub fn parse(text: &str) -> Result<Vec<Rule>, RuleFault> {
-    let file: File = toml::from_str(text).map_err(|e| RuleFault { rule: String::new(), fault: format!("cannot be read: {e}") })?;
-    file.rule.into_iter().map(Rule::new).collect()
+    read(text)?.into_iter().map(Rule::new).collect()
 }
 
 impl Rule {

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 /// User ids of a sandbox.
 const COUNT: u32 = 65_536;
-/// PID 1 ends the scripts when their time is over or their room is used up; so much later, or so many looks, it has not.
+/// PID 1 ends the scripts when their time is over or their room is used up; this long after, or this many observations after, it has failed to.
 const GRACE: Duration = Duration::from_secs(30);
 const LOOKS_SPARE: u32 = 5;
 const LOOK_EVERY: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
