@@ -11,7 +11,7 @@ use model::{
 };
 use rotation::Journal;
 use std::collections::BTreeMap;
-use store::{Origin, Tx};
+use journal::{Origin, Tx};
 
 /// The tier of a service of which nothing but its servers is known.
 const TIER: &str = "adopted";
@@ -52,7 +52,7 @@ fn proposal(app: &App, service: &ServiceName, traces: &Traces) -> Result<Adoptio
     running.sort_by_key(|(weight, rotation, ..)| (*weight, *rotation));
     let active = running.pop();
     others.extend(running.into_iter().map(|(_, _, s, _)| s.group));
-    let known = app.store.browse(|r| r.in_force(service)).ok().flatten();
+    let known = app.database.browse(|r| r.in_force(service)).ok().flatten();
     let tier = match known {
         Some(row) => row.spec.tier,
         None => TierName::new(TIER).map_err(|e| Fault::ours("bad-name", e.to_string()))?,
@@ -88,11 +88,11 @@ fn adopt_one(app: &App, adoption: Adoption, inventory: &Inventory, by: &str) -> 
     };
     let why = format!("taken over from what runs, asked for by {by}");
     end_open(app, service, standing, &why)?;
-    let old = app.store.read(|r| r.in_force(service))?.map(|row| row.spec);
+    let old = app.database.read(|r| r.in_force(service))?.map(|row| row.spec);
     let spec = ServiceSpec { count: adoption.count, ..spec_of(old, &standing.release, &adoption.tier) };
     let traces = inventory.of(service);
     let at = app.now();
-    let id = app.store.write(|tx: &Tx<'_>| {
+    let id = app.database.write(|tx: &Tx<'_>| {
         tx.put_service(&spec, by, at)?;
         tx.outrank(service, traces.fence())?;
         tx.outnumber(service, traces.rotation())?;
@@ -133,16 +133,16 @@ fn spec_of(old: Option<ServiceSpec>, release: &Release, tier: &TierName) -> Serv
 
 /// A rotation that an older copy of the journal still has open is over: what it was to do is not what runs.
 fn end_open(app: &App, service: &ServiceName, standing: &Standing, why: &str) -> Result<(), Fault> {
-    let Some(open) = app.store.read(|r| r.open_rotation_of(service))? else { return Ok(()) };
+    let Some(open) = app.database.read(|r| r.open_rotation_of(service))? else { return Ok(()) };
     let plain = |refused: rotation::Refused| match refused {
         rotation::Refused::Fault(fault) => fault,
         other => Fault::world("busy", format!("{service}: {other}")).hint("try again"),
     };
     let now = app.now();
-    let lease = app.store.take(service, &app.holder, now, 1_000).map_err(plain)?;
-    let seq = app.store.read(|r| r.lines(&open.id, 0))?.len() as u64;
+    let lease = app.database.take(service, &app.holder, now, 1_000).map_err(plain)?;
+    let seq = app.database.read(|r| r.lines(&open.id, 0))?.len() as u64;
     let census = Census { standing: Some(standing.clone()), ..Census::default() };
     let closed = Event::Closed { verdict: Verdict::Stopped, why: why.to_string(), census };
-    app.store.append(&lease, &open.id, seq, now, &closed).map_err(plain)?;
-    app.store.release(&lease).map_err(plain)
+    app.database.append(&lease, &open.id, seq, now, &closed).map_err(plain)?;
+    app.database.release(&lease).map_err(plain)
 }

@@ -14,11 +14,11 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use store::Store;
+use journal::Database;
 use tokio::sync::watch;
 
 pub struct App {
-    pub store: Store,
+    pub database: Database,
     pub holder: String,
     /// Provider and router behind a gate: nothing is declared for a service that the journal does not know.
     pub provider: Gate,
@@ -51,18 +51,18 @@ struct Said {
 impl App {
     pub fn open(config: &Config) -> Result<Arc<App>, Fault> {
         crate::node::private_dir(&config.layout.root().join("control"))?;
-        let store = Store::open(&config.layout.database())?;
+        let database = Database::open(&config.layout.database())?;
         let bell = Arc::new(Bell::default());
         let (sender, news) = watch::channel(0);
         let ringer = bell.clone();
-        store.on_change(move || {
+        database.on_change(move || {
             ringer.ring();
             sender.send_modify(|n| *n += 1);
         });
         let comparison = Arc::new(Comparison::default());
         let gate = Gate::new(config.provider.clone(), config.router.clone(), comparison.clone());
         Ok(Arc::new(App {
-            store,
+            database,
             holder: config.holder.clone(),
             provider: gate.clone(),
             router: gate,
@@ -82,7 +82,7 @@ impl App {
     }
 
     pub fn world(&self) -> World<'_> {
-        World { provider: &self.provider, router: &self.router, images: &*self.images, journal: &self.store, clock: &WallClock }
+        World { provider: &self.provider, router: &self.router, images: &*self.images, journal: &self.database, clock: &WallClock }
     }
 
     pub fn now(&self) -> Time {

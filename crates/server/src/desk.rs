@@ -14,7 +14,7 @@ use model::{
 };
 use rotation::Intent;
 use std::collections::{BTreeMap, BTreeSet};
-use store::{Known, Origin, Tx};
+use journal::{Known, Origin, Tx};
 
 /// How often the world may move under our feet before we say so.
 const TRIES: usize = 5;
@@ -48,14 +48,14 @@ pub fn look_at(app: &App, service: &ServiceName, routed: bool) -> Result<Looked,
 }
 
 pub fn look_with(app: &App, service: &ServiceName, routed: bool, inventory: &Inventory) -> Result<Looked, Fault> {
-    let looked = Looked::of(app, service, inventory, app.store.read(|r| r.known(service))?)?;
+    let looked = Looked::of(app, service, inventory, app.database.read(|r| r.known(service))?)?;
     let view = look::patiently(app, || look::view(app, service, &looked.known, routed))?;
     Ok(Looked { view, ..looked })
 }
 
 /// Does not wait: the loop that asks comes again, and holds nobody up meanwhile.
 pub fn glance_at(app: &App, service: &ServiceName, routed: bool) -> Result<Looked, Fault> {
-    let looked = Looked::of(app, service, &inventory::compare(app)?, app.store.read(|r| r.known(service))?)?;
+    let looked = Looked::of(app, service, &inventory::compare(app)?, app.database.read(|r| r.known(service))?)?;
     let view = look::view(app, service, &looked.known, routed)?;
     Ok(Looked { view, ..looked })
 }
@@ -166,7 +166,7 @@ pub fn plan(app: &App, caller: &Caller, request: &DeployRequest) -> Result<PlanA
         let looked = look_at_all(app, &tiers)?;
         let (candidates, going) = going(app, request)?;
         let asked = asked(caller, request, app.now());
-        app.store.pretend(|tx| {
+        app.database.pretend(|tx| {
             let mut answer = rehearse(tx, &tiers, &looked, &asked)?;
             for candidate in candidates.iter().filter(|c| caller.sees(&c.service)) {
                 let plan =
@@ -223,10 +223,10 @@ pub fn deploy(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Ope
     let asked = asked(caller, request, app.now());
     let opened = retrying(|| {
         let looked = look_at_all(app, &tiers)?;
-        let planned = app.store.pretend(|tx| rehearse(tx, &tiers, &looked, &asked))?;
+        let planned = app.database.pretend(|tx| rehearse(tx, &tiers, &looked, &asked))?;
         let changed: BTreeSet<ServiceName> = planned.rotations.into_iter().map(|r| r.service).collect();
         let (candidates, going) = going(app, request)?;
-        app.store.write(|tx| {
+        app.database.write(|tx| {
             let mut answer = match &request.service {
                 Some(_) => begin_one(tx, &tiers, &looked, &asked)?,
                 None => begin_all(tx, &tiers, &looked, &asked, &changed)?,
@@ -244,7 +244,7 @@ pub fn deploy(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Ope
 
 /// What could be removed, and what the request removes of it. A deploy of one service is about no other.
 fn going(app: &App, request: &DeployRequest) -> Result<(Vec<Removal>, BTreeMap<ServiceName, Looked>), Fault> {
-    let candidates = if request.service.is_some() { Vec::new() } else { app.store.browse(|r| removal::candidates(r, &request.file))? };
+    let candidates = if request.service.is_some() { Vec::new() } else { app.database.browse(|r| removal::candidates(r, &request.file))? };
     removal::must_be_candidates(&candidates, &request.remove)?;
     let going = request.remove.iter().map(|s| Ok((s.clone(), look_at(app, s, true)?))).collect::<Result<_, Fault>>()?;
     Ok((candidates, going))
@@ -345,7 +345,7 @@ pub fn must_be_admitted(app: &App, wishes: &[&Wish]) -> Result<(), Fault> {
 }
 
 fn release_of(app: &App, service: &ServiceName, number: u64) -> Result<Release, Fault> {
-    let row = app.store.read(|r| r.release(service, number))?;
+    let row = app.database.read(|r| r.release(service, number))?;
     row.map(|r| r.release).ok_or_else(|| {
         Fault::yours("not-found", format!("{service} has no release r{number}")).hint(format!("`afresh releases {service}` lists them"))
     })
@@ -369,7 +369,7 @@ fn must_be_there(app: &App, release: &Release, unbaked: &BTreeSet<Digest>) -> Re
 }
 
 fn must_be_free_to_listen(app: &App, wishes: &[&Wish]) -> Result<(), Fault> {
-    let others = app.store.browse(|r| {
+    let others = app.database.browse(|r| {
         let mut others = Vec::new();
         for row in r.services()? {
             if wishes.iter().all(|w| w.spec.name != row.spec.name) {
@@ -398,15 +398,15 @@ pub fn rollback(app: &App, caller: &Caller, request: &RollbackRequest) -> Result
     let service = &request.service;
     caller.must_deploy(service, None, false)?;
     let _alone = app.desk();
-    let row = app.store.read(|r| r.in_force(service))?.ok_or_else(|| store::no_service(service))?;
-    app.store.read(|r| r.must_be_free(service))?;
-    let served = if row.spec.count == 0 { app.store.read(|r| r.served_last(service))? } else { None };
+    let row = app.database.read(|r| r.in_force(service))?.ok_or_else(|| journal::no_service(service))?;
+    app.database.read(|r| r.must_be_free(service))?;
+    let served = if row.spec.count == 0 { app.database.read(|r| r.served_last(service))? } else { None };
     let release = match (request.to, &served) {
         (Some(number), _) => release_of(app, service, number)?,
         // Parked: what served before that comes back.
         (None, Some((standing, _))) => standing.release.clone(),
         (None, None) => {
-            let (active, stood) = app.store.read(|r| Ok((r.standing(service)?, r.stood(service, 2)?)))?;
+            let (active, stood) = app.database.read(|r| Ok((r.standing(service)?, r.stood(service, 2)?)))?;
             let none = || Fault::yours("nothing-before", format!("{service}: no other release stood before the one that stands"));
             // Of a service that was removed, the one that served last.
             stood.into_iter().nth(usize::from(active.is_some())).map(|s| s.release).ok_or_else(none)?
@@ -418,14 +418,14 @@ pub fn rollback(app: &App, caller: &Caller, request: &RollbackRequest) -> Result
     must_be_admitted(app, &[&wish])?;
     let why = format!("rollback to r{}, asked for by {}", wish.release.number, caller.signed());
     let asked = Asked { why, by: caller.name(), at: app.now(), rollout: None, always: false };
-    let rolled_back = app.store.read(|r| notes::rolled_back(r, service, &wish.release))?;
+    let rolled_back = app.database.read(|r| notes::rolled_back(r, service, &wish.release))?;
     // Why an image is bad may be what another's service did on it.
     let shown = crate::upkeep::Shown::to(app, caller)?;
     let doubt =
         crate::upkeep::doubt(app, &wish.release)?.map(|text| PlanNote { service: service.clone(), at: None, text: shown.text(text) });
     let opened = retrying(|| {
         let looked = look_at(app, service, wish.release.route.is_some())?;
-        app.store.write(|tx| open(tx, &looked, &wish, &asked))
+        app.database.write(|tx| open(tx, &looked, &wish, &asked))
     })?;
     app.bell.ring();
     let notes = rolled_back.into_iter().chain(doubt).collect();

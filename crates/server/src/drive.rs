@@ -73,7 +73,7 @@ fn keep_drivers(app: &Arc<App>) {
             }
         }
         resting.retain(|_, until| *until > Instant::now());
-        match app.store.read(|r| r.open_rotations()) {
+        match app.database.read(|r| r.open_rotations()) {
             Err(fault) => teller.tell("open rotations cannot be read", &fault),
             Ok(open) => {
                 for row in open {
@@ -186,13 +186,13 @@ fn keep_store(app: &App) {
         let news = *app.news.borrow();
         if saved.is_none_or(|t| t.elapsed() > CHECKPOINT_EVERY) {
             saved = Some(Instant::now());
-            let done = app.store.checkpoint();
+            let done = app.database.checkpoint();
             app.parts.attempted("checkpoints", done.as_ref().err().map(|f| f.message.clone()));
         }
-        let due = age(&app.store.backup_path()).is_none_or(|age| age > BACKUP_EVERY) || (kept != Some(news) && news > 0);
+        let due = age(&app.database.backup_path()).is_none_or(|age| age > BACKUP_EVERY) || (kept != Some(news) && news > 0);
         if due && tried.is_none_or(|t| t.elapsed() > rest) {
             let begun = Instant::now();
-            let made = app.store.backup();
+            let made = app.database.backup();
             app.parts.attempted("backup", made.as_ref().err().map(|f| f.message.clone()));
             match made {
                 Ok(()) => kept = Some(news),

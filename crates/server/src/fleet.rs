@@ -69,7 +69,7 @@ pub async fn tell_recovery(app: &Arc<App>, alarms: &mut Vec<Alarm>) {
 
 /// How many servers the active group has, and for how long all of them have been healthy. None: some are not, or a rotation is open.
 fn healthy_for(app: &App, service: &ServiceName) -> Result<Option<(u32, u64)>, Fault> {
-    let Some(now) = app.store.browse(|r| r.now(service))?.filter(|now| now.open.is_none()) else { return Ok(None) };
+    let Some(now) = app.database.browse(|r| r.now(service))?.filter(|now| now.open.is_none()) else { return Ok(None) };
     let view = look::view(app, service, &now.known, false)?;
     let Some(group) = now.known.standing.as_ref().and_then(|s| view.groups.get(&s.group)) else { return Ok(None) };
     let WishSeen::Run { count, .. } = group.wish else { return Ok(None) };

@@ -4,7 +4,7 @@ use crate::app::App;
 use api::control::GcAnswer;
 use model::{Digest, Fault, Release};
 use std::collections::BTreeSet;
-use store::Lists;
+use journal::Lists;
 
 /// The standing release, and so many before it, can be launched again.
 const BEFORE: usize = 2;
@@ -19,7 +19,7 @@ pub fn gc(app: &App) -> Result<GcAnswer, Fault> {
         Err(_) => {}
     }
     app.comparison.must_cover_all()?;
-    let mut keep = app.store.browse(in_use)?;
+    let mut keep = app.database.browse(in_use)?;
     keep.extend(crate::upkeep::spared(app)?);
     let removed = app.images.sweep(&keep)?;
     let kept = app.images.kept()?.len();

@@ -10,7 +10,7 @@ use crate::app::App;
 use model::{Event, Fault, Fence, GroupHeld, GroupName, GroupSeen, GroupWish, RotationId, RouteHeld, ServiceName, WishSeen};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use store::Records;
+use journal::Records;
 
 pub const NOT_COVERED: &str = "journal-lacks-groups";
 
@@ -178,7 +178,7 @@ pub fn compare(app: &App) -> Result<Inventory, Fault> {
     let inventory = Inventory::take(app)?;
     let mut uncovered = BTreeMap::new();
     let mut older = Vec::new();
-    app.store.browse(|records| {
+    app.database.browse(|records| {
         for (service, traces) in inventory.services() {
             // A journal that cannot be read is its own service's trouble.
             match uncovered_of(records, service, traces) {
@@ -193,7 +193,7 @@ pub fn compare(app: &App) -> Result<Inventory, Fault> {
         Ok(())
     })?;
     for (service, seen) in older {
-        if let Some(old) = app.store.write(|tx| tx.outrank(&service, seen))? {
+        if let Some(old) = app.database.write(|tx| tx.outrank(&service, seen))? {
             tracing::warn!(%service, journal = old.0, world = seen.0, "the world took newer stamps than this journal gave out: it was lost, or is an older copy; every later stamp is above them");
             app.comparison.lock().outranked.insert(service);
         }

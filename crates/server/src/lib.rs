@@ -52,7 +52,7 @@ pub use access::tokens::read_token;
 pub use http::routes;
 pub use node::{check_backup, node_id, restore};
 pub use ports::{Images, Kept};
-pub use store::Backup;
+pub use journal::Backup;
 pub use upkeep::{Config as Upkeep, Factory, Fresh, Made, Pace};
 
 use model::{Fault, Layout};
@@ -174,7 +174,7 @@ impl Server {
     fn halt(&mut self) {
         self.app.stop();
         // What is in the database is covered by the integrity check of the next start.
-        if let Err(fault) = self.app.store.checkpoint() {
+        if let Err(fault) = self.app.database.checkpoint() {
             tracing::warn!(code = fault.code, "no checkpoint at the end: {}", fault.message);
         }
         for task in &self.tasks {

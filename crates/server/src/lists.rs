@@ -8,11 +8,11 @@ use rotation::Provider;
 use std::collections::BTreeMap;
 
 pub fn releases(app: &App, service: Option<&ServiceName>) -> Result<Vec<ReleaseRow>, Fault> {
-    app.store.browse(|r| {
+    app.database.browse(|r| {
         if let Some(service) = service
             && r.service(service)?.is_none()
         {
-            return Err(store::no_service(service));
+            return Err(journal::no_service(service));
         }
         // Newest first, and behind nothing where the service was removed.
         let mut stood: BTreeMap<ServiceName, Vec<Option<u64>>> = BTreeMap::new();
@@ -40,7 +40,7 @@ pub fn releases(app: &App, service: Option<&ServiceName>) -> Result<Vec<ReleaseR
 /// Newest first.
 pub fn images(app: &App) -> Result<Vec<ImageRow>, Fault> {
     let mut releases: BTreeMap<Digest, Vec<String>> = BTreeMap::new();
-    for row in app.store.browse(|r| r.all_releases())? {
+    for row in app.database.browse(|r| r.all_releases())? {
         releases.entry(row.release.image.clone()).or_default().push(row.release.label());
     }
     let (running, trouble) = match running(app) {
@@ -76,8 +76,8 @@ fn running(app: &App) -> Result<BTreeMap<Digest, u32>, Fault> {
 
 /// An image, a service that has instances of it, how many.
 pub fn instances_by_image(app: &App) -> Result<Vec<(Digest, ServiceName, u32)>, Fault> {
-    let known = app.store.browse(|r| {
-        let of = |s: store::ServiceRow| Ok((r.known(&s.spec.name)?, s.spec.name));
+    let known = app.database.browse(|r| {
+        let of = |s: journal::ServiceRow| Ok((r.known(&s.spec.name)?, s.spec.name));
         r.services()?.into_iter().map(of).collect::<Result<Vec<_>, Fault>>()
     })?;
     let mut all = Vec::new();
@@ -92,9 +92,9 @@ pub fn instances_by_image(app: &App) -> Result<Vec<(Digest, ServiceName, u32)>, 
 }
 
 pub fn instances(app: &App, service: Option<&ServiceName>) -> Result<Vec<InstanceRow>, Fault> {
-    let known = app.store.browse(|r| {
+    let known = app.database.browse(|r| {
         let names: Vec<ServiceName> = match service {
-            Some(name) => vec![r.service(name)?.ok_or_else(|| store::no_service(name))?.spec.name],
+            Some(name) => vec![r.service(name)?.ok_or_else(|| journal::no_service(name))?.spec.name],
             None => r.services()?.into_iter().map(|s| s.spec.name).collect(),
         };
         names.into_iter().map(|n| Ok((r.known(&n)?, n))).collect::<Result<Vec<_>, Fault>>()

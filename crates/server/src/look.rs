@@ -5,7 +5,7 @@ use model::{Fault, ServiceName, Standing, View};
 use rotation::{Provider, Router};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use store::Known;
+use journal::Known;
 
 /// A restarted keeper or balancer answers within a second; a request waits so long for it before it is refused.
 const PATIENCE: Duration = Duration::from_secs(4);

@@ -36,15 +36,15 @@ pub fn only_one(layout: &Layout) -> Result<Only, Fault> {
 }
 
 /// Puts the backup of the database in its place, while no control plane runs; gives what was done.
-pub fn restore(layout: &Layout) -> Result<store::Restored, Fault> {
+pub fn restore(layout: &Layout) -> Result<journal::Restored, Fault> {
     let _only = only_one(layout)?;
-    store::restore(&layout.database())
+    journal::restore(&layout.database())
 }
 
 /// Whether [`restore`] could be done now: no control plane runs, and the backup is whole.
-pub fn check_backup(layout: &Layout) -> Result<store::Backup, Fault> {
+pub fn check_backup(layout: &Layout) -> Result<journal::Backup, Fault> {
     let _only = only_one(layout)?;
-    store::check_backup(&layout.database())
+    journal::check_backup(&layout.database())
 }
 
 /// The name under which this data directory's control plane takes leases: made once, kept in the directory.

@@ -6,7 +6,7 @@ use api::control::PlanNote;
 use model::{Event, Fault, Release, ServiceName, ServiceSpec, Verdict};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use store::Records;
+use journal::Records;
 
 /// Rotations looked back through for a rollback.
 const LOOK_BACK: u64 = 50;

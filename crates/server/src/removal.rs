@@ -5,7 +5,7 @@ use crate::desk::{Asked, Looked};
 use api::control::Removal;
 use model::{Direction, Fault, Opened, PlannedStep, RotationId, ServiceFile, ServiceName, Standing, Step};
 use rotation::Intent;
-use store::{Lists, Origin, Tx};
+use journal::{Lists, Origin, Tx};
 
 /// Services with an active release that the file does not name.
 pub fn candidates(records: &Lists<'_>, file: &ServiceFile) -> Result<Vec<Removal>, Fault> {
@@ -30,7 +30,7 @@ pub fn must_be_candidates(candidates: &[Removal], wanted: &[ServiceName]) -> Res
 /// A rotation back to nothing.
 pub fn open(tx: &Tx<'_>, service: &ServiceName, looked: &Looked, asked: &Asked<'_>) -> Result<RotationId, Fault> {
     tx.must_be_free(service)?;
-    let Some(row) = tx.in_force(service)? else { return Err(store::no_service(service)) };
+    let Some(row) = tx.in_force(service)? else { return Err(journal::no_service(service)) };
     let Some(standing) = tx.standing(service)? else {
         return Err(Fault::yours("not-removable", format!("{service} has no active release")));
     };

@@ -7,11 +7,11 @@ use crate::wish::Wish;
 use model::{Blame, Fault, RolloutEnd, RolloutId, ServiceName, Verdict};
 use rotation::Next;
 use std::collections::BTreeMap;
-use store::RolloutRow;
+use journal::RolloutRow;
 
 pub fn advance(app: &App) -> Result<(), Fault> {
     let mut first = Ok(());
-    for row in app.store.read(|r| r.open_rollouts())? {
+    for row in app.database.read(|r| r.open_rollouts())? {
         // One that cannot go on must not hold up the others.
         if let Err(fault) = advance_one(app, &row) {
             first = first.and(Err(fault));
@@ -46,21 +46,21 @@ fn advance_one(app: &App, row: &RolloutRow) -> Result<(), Fault> {
 }
 
 fn opened(app: &App, id: &RolloutId) -> Result<BTreeMap<ServiceName, Option<Verdict>>, Fault> {
-    app.store.read(|r| r.rotations_of(id)?.into_iter().map(|row| Ok((row.service.clone(), r.verdict(&row)?))).collect())
+    app.database.read(|r| r.rotations_of(id)?.into_iter().map(|row| Ok((row.service.clone(), r.verdict(&row)?))).collect())
 }
 
 fn open(app: &App, row: &RolloutRow, wish: &Wish) -> Result<(), Fault> {
     let _alone = app.desk();
     let service = &wish.spec.name;
     desk::retrying(|| {
-        app.store.read(|r| r.must_be_free(service))?;
+        app.database.read(|r| r.must_be_free(service))?;
         // Much may have changed since the rollout was asked for.
         desk::must_be_admitted(app, &[wish])?;
         let looked: Looked = desk::glance_at(app, service, wish.release.route.is_some())?;
         let why = format!("{}: {}", row.id, row.plan.why);
         let asked = Asked { why, by: row.id.as_str(), at: app.now(), rollout: Some(&row.id), always: true };
-        app.store.write(|tx| {
-            let is_ours = |r: &store::RotationRow| r.service == *service;
+        app.database.write(|tx| {
+            let is_ours = |r: &journal::RotationRow| r.service == *service;
             let ended = tx.rollout(&row.id)?.is_none_or(|r| r.end.is_some());
             if ended || tx.rotations_of(&row.id)?.iter().any(is_ours) {
                 return Ok(());
@@ -72,7 +72,7 @@ fn open(app: &App, row: &RolloutRow, wish: &Wish) -> Result<(), Fault> {
 
 fn finish(app: &App, id: &RolloutId, end: RolloutEnd, why: &str) -> Result<(), Fault> {
     tracing::info!(rollout = %id, ?end, why, "ended");
-    app.store.write(|tx| tx.end_rollout(id, end, why))
+    app.database.write(|tx| tx.end_rollout(id, end, why))
 }
 
 fn reason(app: &App, row: &RolloutRow, end: RolloutEnd) -> Result<String, Fault> {

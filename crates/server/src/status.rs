@@ -6,11 +6,11 @@ use crate::look;
 use api::control::{RotationStatus, ServiceStatus};
 use model::{Fault, GroupName, GroupSeen, InstanceState, RotationId, RouteSeen, ServiceName, View, WishSeen};
 use rotation::Rotation;
-use store::{Now, Records, RotationRow};
+use journal::{Now, Records, RotationRow};
 
 pub fn fold(records: &Records<'_>, id: &RotationId) -> Result<Rotation, Fault> {
     if records.rotation(id)?.is_none() {
-        return Err(store::no_rotation(id));
+        return Err(journal::no_rotation(id));
     }
     Rotation::fold(&records.lines(id, 0)?)
 }
@@ -44,12 +44,12 @@ fn told(app: &App, r: Rotation) -> RotationStatus {
 }
 
 pub fn rotation(app: &App, id: &RotationId) -> Result<RotationStatus, Fault> {
-    Ok(told(app, app.store.browse(|r| fold(r, id))?))
+    Ok(told(app, app.database.browse(|r| fold(r, id))?))
 }
 
 /// Newest first.
 pub fn rotations(app: &App, service: Option<&ServiceName>, limit: u64) -> Result<Vec<RotationStatus>, Fault> {
-    let folded = app.store.browse(|r| {
+    let folded = app.database.browse(|r| {
         let rows: Vec<RotationRow> = r.rotations(service, limit)?;
         rows.iter().map(|row| fold(r, &row.id)).collect::<Result<Vec<_>, Fault>>()
     })?;
@@ -57,7 +57,7 @@ pub fn rotations(app: &App, service: Option<&ServiceName>, limit: u64) -> Result
 }
 
 pub fn service(app: &App, service: &ServiceName) -> Result<ServiceStatus, Fault> {
-    let now = app.store.browse(|r| r.now(service)?.ok_or_else(|| store::no_service(service)))?;
+    let now = app.database.browse(|r| r.now(service)?.ok_or_else(|| journal::no_service(service)))?;
     let looked = look::view(app, service, &now.known, false).map_err(|f| f.message);
     Ok(covered(app, seen(app, now, looked)))
 }
@@ -73,7 +73,7 @@ fn covered(app: &App, mut status: ServiceStatus) -> ServiceStatus {
 /// By name. Keeper and balancer are asked once for everything, however many services there are, and while no part of the store is held;
 /// a journal that cannot be read is that service's trouble alone. The traffic is as it was declared to the balancer.
 pub fn services(app: &App) -> Result<Vec<ServiceStatus>, Fault> {
-    let all = app.store.browse(|r| {
+    let all = app.database.browse(|r| {
         let mut all = Vec::new();
         for service in r.service_names()? {
             match r.now(&service) {
@@ -111,7 +111,7 @@ fn listed(app: &App, now: &Now, inventory: &Inventory) -> Result<View, String> {
 }
 
 fn unreadable(records: &Records<'_>, service: &ServiceName, fault: Fault) -> Result<ServiceStatus, Fault> {
-    let spec = records.service(service)?.ok_or_else(|| store::no_service(service))?.spec;
+    let spec = records.service(service)?.ok_or_else(|| journal::no_service(service))?.spec;
     Ok(ServiceStatus {
         service: spec.name,
         tier: spec.tier,

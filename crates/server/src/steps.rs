@@ -10,7 +10,7 @@ use api::control::{StepAnswer, StepRequest, StepState};
 use model::{Event, EventLine, Fault, Fence, GroupName, Opened, RotationId, ServiceName, Standing, Step, Time, Verdict, View};
 use rotation::{Check, Provider, Rotation};
 use std::time::{Duration, Instant};
-use store::{Origin, Tx};
+use journal::{Origin, Tx};
 
 /// A step that is run by hand is often true at once; so long its end is waited for before the answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
@@ -54,7 +54,7 @@ fn answer(step: Step, check: Check) -> StepAnswer {
 }
 
 fn check_of(app: &App, id: &RotationId, place: u32) -> Result<StepAnswer, Fault> {
-    let r = app.store.read(|records| status::fold(records, id))?;
+    let r = app.database.read(|records| status::fold(records, id))?;
     let Some(planned) = r.plan.steps.get(place as usize) else {
         let told = format!("{id} has no step {place}: its plan has {} steps, from 0", r.plan.steps.len());
         return Err(Fault::yours("not-found", told).hint(format!("`afresh step list {id}` shows them")));
@@ -67,8 +67,8 @@ fn check_of(app: &App, id: &RotationId, place: u32) -> Result<StepAnswer, Fault>
 }
 
 fn current_spec(app: &App, service: &ServiceName) -> Result<model::ServiceSpec, Fault> {
-    let row = app.store.read(|r| r.in_force(service))?;
-    row.map(|r| r.spec).ok_or_else(|| store::no_service(service))
+    let row = app.database.read(|r| r.in_force(service))?;
+    row.map(|r| r.spec).ok_or_else(|| journal::no_service(service))
 }
 
 fn look(app: &App, service: &ServiceName, step: &Step) -> Result<Looked, Fault> {
@@ -144,12 +144,12 @@ fn run_hand(app: &App, service: &ServiceName, step: &Step, by: &str) -> Result<S
     let id = {
         let _alone = app.desk();
         let spec = current_spec(app, service)?;
-        app.store.read(|r| r.must_be_free(service))?;
+        app.database.read(|r| r.must_be_free(service))?;
         let looked = look(app, service, step)?;
         let open = |tx: &Tx<'_>| {
             tx.open_rotation(&Origin { service, rollout: None, at: app.now() }, |_, from| opening(&looked, &spec, step, from, by))
         };
-        match app.store.write(open) {
+        match app.database.write(open) {
             Ok(id) => id,
             // The guard's no is an answer; a service that is busy or unknown is not.
             Err(fault) if fault.blame == model::Blame::Yours && fault.code != "busy" => {
@@ -161,7 +161,7 @@ fn run_hand(app: &App, service: &ServiceName, step: &Step, by: &str) -> Result<S
     let begun = Instant::now();
     loop {
         let heard = app.bell.heard();
-        let r = app.store.read(|records| status::fold(records, &id))?;
+        let r = app.database.read(|records| status::fold(records, &id))?;
         let check = match &r.closed {
             Some(closed) if closed.verdict == Verdict::Promoted => Some(Check::Satisfied(closed.why.clone())),
             Some(closed) => Some(Check::Refused(closed.why.clone())),

@@ -19,12 +19,12 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
     ("config", &["model"]),
     ("api", &["model"]),
     ("sim", &["balance", "model", "rotation"]),
-    ("store", &["model", "rotation"]),
+    ("journal", &["model", "rotation"]),
     ("image", &["disk", "model", "rotation"]),
     ("host", &["api", "disk", "model", "rotation"]),
     ("proxy", &["api", "balance", "disk", "model", "rotation"]),
-    ("server", &["api", "balance", "config", "disk", "host", "image", "model", "proxy", "rotation", "sim", "store"]),
-    ("afresh", &["api", "balance", "capacity", "config", "disk", "host", "image", "model", "proxy", "rotation", "server", "sim", "store"]),
+    ("server", &["api", "balance", "config", "disk", "host", "image", "model", "proxy", "rotation", "sim", "journal"]),
+    ("afresh", &["api", "balance", "capacity", "config", "disk", "host", "image", "model", "proxy", "rotation", "server", "sim", "journal"]),
     ("xtask", &[]),
 ];
 

@@ -84,7 +84,7 @@ impl Access {
         }
         let mut all = grant.services.clone();
         if !grant.tiers.is_empty() {
-            let rows = app.store.browse(|r| r.services())?;
+            let rows = app.database.browse(|r| r.services())?;
             all.extend(rows.into_iter().filter(|row| grant.tiers.contains(&row.spec.tier)).map(|row| row.spec.name));
         }
         Ok(Some(all))

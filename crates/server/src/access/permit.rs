@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 /// Whether this may run: the caller's own service, within the host policy.
 pub fn deploy(app: &App, caller: &Caller, spec: &ServiceSpec) -> Result<(), Fault> {
-    let now = app.store.read(|r| r.service(&spec.name))?.map(|row| row.spec.tier);
+    let now = app.database.read(|r| r.service(&spec.name))?.map(|row| row.spec.tier);
     caller.must_deploy(&spec.name, Some(&spec.tier), now.is_none())?;
     if caller.is_admin() {
         return Ok(());
@@ -28,7 +28,7 @@ pub fn release(app: &App, caller: &Caller, release: &Release, unbaked: &BTreeSet
     };
     let kept = app.images.kept()?;
     if let Some(artifact) = &release.artifact {
-        let rows = app.store.browse(|r| r.all_releases())?;
+        let rows = app.database.browse(|r| r.all_releases())?;
         let users = || rows.iter().filter(|row| row.release.artifact.as_ref() == Some(artifact)).map(|row| &row.release.service);
         let is_artifact = kept.iter().any(|kept| kept.digest == *artifact && kept.image.is_none());
         let is_others = users().next().is_some() && !users().any(|service| caller.sees(service));

@@ -106,7 +106,7 @@ impl Reader {
     async fn read(&mut self) -> Result<Option<Bytes>, Fault> {
         loop {
             let (app, after) = (self.app.clone(), self.after);
-            let lines = blocking(move || app.store.read(|r| r.events(after, CHUNK))).await?;
+            let lines = blocking(move || app.database.read(|r| r.events(after, CHUNK))).await?;
             let Some(last) = lines.last() else { return Ok(None) };
             self.after = last.number;
             let mut bytes = Vec::new();

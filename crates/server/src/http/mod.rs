@@ -162,22 +162,22 @@ struct Since {
 
 async fn rotation_events(State(app): Shared, Name(id): Name<RotationId>, Params(p): Params<Since>) -> Answer<Vec<EventLine>> {
     let lines = blocking(move || {
-        app.store.read(|r| match r.rotation(&id)? {
+        app.database.read(|r| match r.rotation(&id)? {
             Some(_) => r.lines(&id, p.from),
-            None => Err(store::no_rotation(&id)),
+            None => Err(journal::no_rotation(&id)),
         })
     });
     Ok(Out(lines.await?))
 }
 
 async fn ask(State(app): Shared, caller: Caller, Name(id): Name<RotationId>, Json(request): Json<AskRequest>) -> Answer<serde_json::Value> {
-    blocking(move || app.store.write(|tx| tx.ask(&id, request.ask, &caller.signed(), app.now()))).await?;
+    blocking(move || app.database.write(|tx| tx.ask(&id, request.ask, &caller.signed(), app.now()))).await?;
     Ok(Out(serde_json::json!({})))
 }
 
 async fn rollout(State(app): Shared, caller: Caller, Name(id): Name<RolloutId>) -> Answer<RolloutSeen> {
     let seen = blocking(move || {
-        app.store.read(|r| r.rollout_seen(&id))?.ok_or_else(|| Fault::yours("not-found", format!("there is no rollout {id}")))
+        app.database.read(|r| r.rollout_seen(&id))?.ok_or_else(|| Fault::yours("not-found", format!("there is no rollout {id}")))
     });
     let seen = seen.await?;
     // A plan of several services is told to who is for all of them.

@@ -164,7 +164,7 @@ pub fn revoke(app: &App, by: &str, request: &RevokeRequest) -> Result<RevokeAnsw
     let under_way = under_way(app, &digest)?;
     if request.replace {
         for id in &under_way {
-            app.store.write(|tx| tx.ask(id, Ask::Return, by, app.now()))?;
+            app.database.write(|tx| tx.ask(id, Ask::Return, by, app.now()))?;
         }
     }
     app.bell.ring();
@@ -176,7 +176,7 @@ pub fn revoke(app: &App, by: &str, request: &RevokeRequest) -> Result<RevokeAnsw
 
 /// Somebody's rotations that are open towards it.
 fn under_way(app: &App, digest: &Digest) -> Result<Vec<RotationId>, Fault> {
-    app.store.browse(|r| {
+    app.database.browse(|r| {
         let mut all = Vec::new();
         for row in r.services()? {
             let Some(open) = r.open_rotation_of(&row.spec.name)? else { continue };

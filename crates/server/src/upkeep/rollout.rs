@@ -8,7 +8,7 @@ use crate::desk::{self, Asked, Looked};
 use crate::wish::{self, Wish};
 use image::life::{Life, Work, sentence};
 use model::{Digest, Fault, Release, RolloutId, RolloutPlan, ServiceName, TierName};
-use store::Tx;
+use journal::Tx;
 
 const BY: &str = "upkeep";
 
@@ -29,7 +29,7 @@ pub fn open(
     let mut wishes: Vec<(Wish, Looked)> = Vec::new();
     let mut tier: Option<TierName> = None;
     for (service, on) in services {
-        let (row, standing) = app.store.read(|r| {
+        let (row, standing) = app.database.read(|r| {
             r.must_be_free(service)?;
             Ok((r.in_force(service)?, r.standing(service)?))
         })?;
@@ -44,14 +44,14 @@ pub fn open(
     let Some(tier) = tier else { return upkeep.edit(&life.name, |life| life.work = None) };
     let begin = |tx: &Tx<'_>| begin(tx, &tier, &wishes, &why, app.now());
     // Under the desk's lock nobody else takes a number between the rehearsal and the writing.
-    let id = app.store.pretend(begin)?;
+    let id = app.database.pretend(begin)?;
     upkeep.edit(&life.name, |life| {
         life.work = Some(Work::Rollout { digest: digest.clone(), id: id.clone(), services: services.to_vec() });
         if let Some(one) = life.image_mut(digest) {
             one.tried.extend(services.iter().cloned());
         }
     })?;
-    let opened = app.store.write(begin)?;
+    let opened = app.database.write(begin)?;
     app.bell.ring();
     if opened != id {
         return Err(Fault::ours("other-number", format!("{opened} was opened, {id} was written down")));

@@ -20,7 +20,7 @@ impl<'a> Shown<'a> {
         let others = match caller.services() {
             None => BTreeSet::new(),
             Some(own) => {
-                let all = app.store.browse(|r| r.service_names())?;
+                let all = app.database.browse(|r| r.service_names())?;
                 all.into_iter().filter(|name| !own.contains(name)).map(|name| name.to_string()).collect()
             }
         };

@@ -5,7 +5,7 @@ use crate::app::App;
 use image::life::{Behind, Life, RolloutNow, Seen, Work};
 use model::{Digest, Fault, RolloutEnd, RolloutId, ServiceName, Verdict};
 use std::collections::BTreeSet;
-use store::Lists;
+use journal::Lists;
 
 pub struct Sight {
     pub seen: Seen,
@@ -23,7 +23,7 @@ pub fn sight(app: &App, upkeep: &Upkeep, life: &Life) -> Result<Sight, Fault> {
     // The clock first: everything seen is at least this new.
     let (now, wall) = (upkeep.now(app), app.now());
     let current = upkeep.config.factory.current(&life.name)?;
-    let (users, behind) = app.store.browse(|r| users(r, life, current.as_ref()))?;
+    let (users, behind) = app.database.browse(|r| users(r, life, current.as_ref()))?;
     let (mut test, mut rollout) = Default::default();
     match &life.work {
         Some(Work::Test(under_way)) => test = test::look(app, upkeep, life, under_way)?,
@@ -36,7 +36,7 @@ pub fn sight(app: &App, upkeep: &Upkeep, life: &Life) -> Result<Sight, Fault> {
 
 /// Services that stand on an image of this recipe, and which. Asks nobody but the store.
 pub fn users_of(app: &App, life: &Life) -> Result<Vec<(ServiceName, Digest)>, Fault> {
-    Ok(app.store.browse(|r| users(r, life, None))?.0)
+    Ok(app.database.browse(|r| users(r, life, None))?.0)
 }
 
 type Users = (Vec<(ServiceName, Digest)>, Vec<Behind>);
@@ -69,7 +69,7 @@ fn users(records: &Lists<'_>, life: &Life, current: Option<&Digest>) -> Result<U
 }
 
 fn look_at(app: &App, id: &RolloutId, digest: &Digest) -> Result<RolloutNow, Fault> {
-    let Some(seen) = app.store.read(|r| r.rollout_seen(id))? else { return Ok(RolloutNow::NotThere) };
+    let Some(seen) = app.database.read(|r| r.rollout_seen(id))? else { return Ok(RolloutNow::NotThere) };
     // The number may have been given to somebody else's, when ours was never opened.
     let mut releases = seen.plan.tiers.iter().flat_map(|(_, services)| services);
     if !releases.all(|(_, release)| release.image == *digest) {

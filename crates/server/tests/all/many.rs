@@ -5,7 +5,7 @@ use api::control::*;
 use model::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use store::{Origin, Store};
+use journal::{Database, Origin};
 
 const EARLY: &str = "an-early-rotation";
 const LAST: &str = "end-of-the-last-one";
@@ -15,7 +15,7 @@ async fn crowd(count: u32) -> (House, RotationId) {
     let mut house = House::new().await;
     house.stop().await;
     let database = Layout::new(house.dir.path()).database();
-    let store = Store::open(&database).unwrap();
+    let store = Database::open(&database).unwrap();
     let services: Vec<ServiceSpec> = (0..count).map(|n| spec(&format!("s{n}"), "back", "one", 1, None)).collect();
     for some in services.chunks(1_000) {
         let standing = store.write(|tx| some.iter().map(|spec| deployed(tx, spec)).collect::<Result<Vec<_>, Fault>>()).unwrap();
@@ -51,7 +51,7 @@ async fn crowd(count: u32) -> (House, RotationId) {
 }
 
 /// Two rotations, both over.
-fn deployed(tx: &store::Tx<'_>, spec: &ServiceSpec) -> Result<Standing, Fault> {
+fn deployed(tx: &journal::Tx<'_>, spec: &ServiceSpec) -> Result<Standing, Fault> {
     tx.put_service(spec, "me", Time(1))?;
     let release = tx.put_release(&Release::of(spec, digest('a'), None), Time(1))?.release;
     let mut standing = None;

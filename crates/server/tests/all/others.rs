@@ -50,7 +50,7 @@ async fn a_journal_that_names_another_services_group_wedges_nothing() {
     house.through(&worker("one")).await;
     house.stop().await;
     {
-        let store = store::Store::open(&Layout::new(house.dir.path()).database()).unwrap();
+        let store = journal::Database::open(&Layout::new(house.dir.path()).database()).unwrap();
         let standing = store.read(|r| r.standing(&name("web"))).unwrap().unwrap();
         let row = store.read(|r| r.service(&name("web"))).unwrap().unwrap();
         let step = Step::Retire { group: GroupName::new("worker-r1-1").unwrap() };
@@ -61,8 +61,8 @@ async fn a_journal_that_names_another_services_group_wedges_nothing() {
             floor: 0,
             ..Plan::default()
         };
-        let open = |tx: &store::Tx<'_>| {
-            tx.open_rotation(&store::Origin { service: &name("web"), rollout: None, at: Time(1) }, |_, from| {
+        let open = |tx: &journal::Tx<'_>| {
+            tx.open_rotation(&journal::Origin { service: &name("web"), rollout: None, at: Time(1) }, |_, from| {
                 Ok(model::Opened { spec: row.spec.clone(), from, to: standing.clone(), plan: plan.clone(), why: "by hand".into() })
             })
         };

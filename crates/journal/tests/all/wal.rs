@@ -4,7 +4,7 @@ use crate::common::*;
 use model::*;
 use rotation::Journal;
 use std::path::Path;
-use store::Store;
+use journal::Database;
 
 /// As kill -9 leaves it: copied while it is open.
 fn killed() -> (Dir, Vec<u8>, u64) {
@@ -43,7 +43,7 @@ fn attempt(dir: &Dir, log: Option<&[u8]>, index: bool) -> Result<u64, String> {
     if index {
         std::fs::copy(with(&dir.db(), "-shm"), with(&copy.db(), "-shm")).unwrap();
     }
-    let store = Store::open(&copy.db()).map_err(|f| f.code)?;
+    let store = Database::open(&copy.db()).map_err(|f| f.code)?;
     store.read(|r| r.events(0, 1_000)).map(|e| e.len() as u64).map_err(|f| f.code)
 }
 
@@ -101,10 +101,10 @@ fn a_checkpoint_empties_the_log_and_a_restored_backup_is_whole() {
     open(&store, "third", "one", 3).unwrap();
     store.read(|_| store.checkpoint()).unwrap();
     drop(store);
-    let backup = store::check_backup(&dir.db()).unwrap();
+    let backup = journal::check_backup(&dir.db()).unwrap();
     assert_eq!(backup.open.iter().map(|id| id.as_str()).collect::<Vec<_>>(), ["web.1"], "what goes on with the next start");
     assert_eq!(dir.store().browse(|r| r.service_names()).unwrap().len(), 3, "it was only looked at");
-    let restored = store::restore(&dir.db()).unwrap();
+    let restored = journal::restore(&dir.db()).unwrap();
     assert_eq!(restored.backup, backup);
     assert!(!restored.aside.is_empty(), "{restored:?}");
     let store = dir.store();
@@ -112,10 +112,10 @@ fn a_checkpoint_empties_the_log_and_a_restored_backup_is_whole() {
     assert_eq!(names, [name("web")]);
     drop(store);
     std::fs::write(with(&dir.db(), ".backup"), b"rubbish").unwrap();
-    assert_eq!(store::restore(&dir.db()).unwrap_err().code, "database-damaged");
+    assert_eq!(journal::restore(&dir.db()).unwrap_err().code, "database-damaged");
     assert_eq!(dir.store().browse(|r| r.service_names()).unwrap(), [name("web")], "a damaged backup replaces nothing");
     std::fs::remove_file(with(&dir.db(), ".backup")).unwrap();
-    assert_eq!(store::restore(&dir.db()).unwrap_err().code, "no-backup");
+    assert_eq!(journal::restore(&dir.db()).unwrap_err().code, "no-backup");
 }
 
 /// A list that takes long holds no driver up.

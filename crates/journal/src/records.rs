@@ -14,7 +14,7 @@ pub struct Records<'c> {
     pub(crate) path: &'c Path,
 }
 
-/// A consistent view for what goes through whole tables. Only [`crate::Store::browse`] gives it, so that nothing of that kind can be done
+/// A consistent view for what goes through whole tables. Only [`crate::Database::browse`] gives it, so that nothing of that kind can be done
 /// through the reader that drivers wait for.
 pub struct Lists<'c>(pub(crate) Records<'c>);
 

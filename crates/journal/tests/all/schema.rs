@@ -5,7 +5,7 @@ use model::*;
 use rusqlite::Connection;
 use sha2::{Digest as _, Sha256};
 use std::path::Path;
-use store::Store;
+use journal::Database;
 
 /// As another program would write it: the tables of schema 1 with a journal in them.
 fn from_text(path: &Path, text: &str) {
@@ -77,7 +77,7 @@ fn an_event_of_a_newer_version_is_refused_by_words_and_not_dropped() {
 fn a_summary_that_is_missing_or_behind_is_made_again_from_the_journals() {
     let dir = Dir::new();
     from_text(&dir.db(), include_str!("fixtures/schema-1.sql"));
-    let all = |store: &Store| store.read(|r| Ok((r.known(&name("web"))?, r.in_force(&name("web"))?))).unwrap();
+    let all = |store: &Database| store.read(|r| Ok((r.known(&name("web"))?, r.in_force(&name("web"))?))).unwrap();
     let store = dir.store();
     let truth = all(&store);
     drop(store);

@@ -4,7 +4,7 @@
 //! a marked file as the database jumps far ahead with both, so that no stamp is stale and no group name is used twice.
 
 use crate::fault;
-use crate::open::Store;
+use crate::open::Database;
 use crate::records::{Records, Tx};
 use model::{Fault, RotationId};
 use rusqlite::{Connection, OpenFlags};
@@ -20,8 +20,8 @@ pub(crate) fn path_of(database: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-impl Store {
-    /// Where [`Store::backup`] writes.
+impl Database {
+    /// Where [`Database::backup`] writes.
     pub fn backup_path(&self) -> PathBuf {
         path_of(self.path())
     }

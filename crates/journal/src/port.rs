@@ -10,7 +10,7 @@
 
 use crate::digest::sum;
 use crate::fault;
-use crate::open::Store;
+use crate::open::Database;
 use crate::records::{Records, Tx, int, nat};
 use crate::rotations::no_rotation;
 use model::{Asked, Event, EventLine, Fault, Fence, RotationId, ServiceName, Time};
@@ -73,7 +73,7 @@ impl Tx<'_> {
     }
 }
 
-impl Journal for Store {
+impl Journal for Database {
     fn take_above(&self, service: &ServiceName, holder: &str, now: Time, ttl_ms: u64, above: Fence) -> Result<Lease, Refused> {
         flat(self.quietly(|tx| {
             let old = tx.lease(service)?;

@@ -3,7 +3,7 @@
 use model::*;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use store::{Origin, Store};
+use journal::{Database, Origin};
 
 pub fn name(text: &str) -> ServiceName {
     ServiceName::new(text).unwrap()
@@ -50,7 +50,7 @@ pub fn release(service: &str, code: &str) -> Release {
 }
 
 /// Puts the wish and the release and opens a rotation to it.
-pub fn open(store: &Store, service: &str, code: &str, at: u64) -> Result<RotationId, Fault> {
+pub fn open(store: &Database, service: &str, code: &str, at: u64) -> Result<RotationId, Fault> {
     store.write(|tx| {
         let spec = spec(service, 2);
         tx.put_service(&spec, "me", Time(at))?;
@@ -68,7 +68,7 @@ pub fn satisfied(step: u32, seen: &str) -> Event {
 }
 
 /// Closes with the release the rotation was opened for as the standing one.
-pub fn close(store: &Store, rotation: &RotationId, verdict: Verdict, at: u64) -> Standing {
+pub fn close(store: &Database, rotation: &RotationId, verdict: Verdict, at: u64) -> Standing {
     use rotation::Journal;
     let lines = Journal::read(store, rotation, 0).unwrap();
     let Event::Opened(opened) = &lines[0].event else { panic!("line 0 is {:?}", lines[0]) };
@@ -90,7 +90,7 @@ impl Dir {
     pub fn db(&self) -> PathBuf {
         self.0.path().join("control/afresh.db")
     }
-    pub fn store(&self) -> Store {
-        Store::open(&self.db()).unwrap()
+    pub fn store(&self) -> Database {
+        Database::open(&self.db()).unwrap()
     }
 }

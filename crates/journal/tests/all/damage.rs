@@ -5,10 +5,10 @@ use model::*;
 use proptest::prelude::*;
 use rotation::Journal;
 use std::path::Path;
-use store::Store;
+use journal::Database;
 
 /// Everything the store knows, as text; or the first fault on the way.
-fn all(store: &Store) -> Result<String, Fault> {
+fn all(store: &Database) -> Result<String, Fault> {
     let mut out = String::new();
     store.browse(|r| {
         out += &format!("{:?}\n{:?}\n{:?}\n{:?}\n", r.services()?, r.all_releases()?, r.rotations(None, 1_000)?, r.events(0, 10_000)?);
@@ -25,7 +25,7 @@ fn all(store: &Store) -> Result<String, Fault> {
     Ok(out)
 }
 
-fn fill(store: &Store) {
+fn fill(store: &Database) {
     let plan = RolloutPlan { why: "w".into(), tiers: Vec::new() };
     store.write(|tx| tx.open_rollout(&plan, Time(1))).unwrap();
     for (n, code) in ["one", "two", "three"].into_iter().enumerate() {
@@ -63,7 +63,7 @@ fn put(path: &Path, bytes: &[u8]) {
 fn check(bytes: &[u8], truth: &str) -> Result<bool, String> {
     let dir = Dir::new();
     put(&dir.db(), bytes);
-    match Store::open(&dir.db()).map(|s| all(&s)) {
+    match Database::open(&dir.db()).map(|s| all(&s)) {
         Ok(Ok(said)) if said == truth => Ok(true),
         Ok(Ok(said)) => Err(format!("another story was believed:\n{said}")),
         Ok(Err(fault)) if fault.code == "database-damaged" => Ok(false),
@@ -149,7 +149,7 @@ fn a_damaged_log_gives_an_earlier_state_or_a_fault() {
         let dir = Dir::new();
         put(&dir.db(), &db);
         put(&dir.db().with_extension("db-wal"), wal);
-        match Store::open(&dir.db()).and_then(|s| all(&s)) {
+        match Database::open(&dir.db()).and_then(|s| all(&s)) {
             Ok(said) => assert!(states.contains(&said), "{how}: a state that never was:\n{said}"),
             Err(fault) => assert_eq!(fault.code, "database-damaged", "{how}"),
         }
@@ -171,13 +171,13 @@ fn a_newer_schema_and_a_stranger_are_refused_unchanged() {
     let mut newer = bytes.clone();
     newer[60..64].copy_from_slice(&3_u32.to_be_bytes());
     put(&dir.db(), &newer);
-    let fault = Store::open(&dir.db()).err().unwrap();
+    let fault = Database::open(&dir.db()).err().unwrap();
     assert_eq!((fault.code.as_str(), fault.blame), ("database-newer", Blame::Yours));
     assert_eq!(std::fs::read(dir.db()).unwrap(), newer);
     let mut stranger = bytes;
     stranger[68] = 0;
     put(&dir.db(), &stranger);
-    assert_eq!(Store::open(&dir.db()).err().unwrap().code, "database-damaged");
+    assert_eq!(Database::open(&dir.db()).err().unwrap().code, "database-damaged");
     assert_eq!(std::fs::read(dir.db()).unwrap(), stranger);
 }
 
@@ -187,7 +187,7 @@ fn a_database_that_is_gone_is_not_begun_anew_while_its_log_or_backup_is_there() 
     for rest in ["db-wal", "db.backup"] {
         let dir = Dir::new();
         put(&dir.db().with_extension(rest), &bytes);
-        let fault = Store::open(&dir.db()).err().unwrap();
+        let fault = Database::open(&dir.db()).err().unwrap();
         assert_eq!(fault.code, "database-damaged");
         assert!(fault.message.contains("it is gone"), "{fault:?}");
         assert!(!dir.db().exists());
@@ -195,7 +195,7 @@ fn a_database_that_is_gone_is_not_begun_anew_while_its_log_or_backup_is_there() 
     // Moved aside after a look at it, as the hint says: a new one is begun.
     let dir = Dir::new();
     put(&dir.db(), &bytes[..bytes.len() / 2]);
-    assert!(Store::open(&dir.db()).is_err());
+    assert!(Database::open(&dir.db()).is_err());
     std::fs::remove_file(dir.db()).unwrap();
     assert!(all(&dir.store()).unwrap().len() < 100);
 }
@@ -213,7 +213,7 @@ fn the_database_is_private() {
     }
 }
 
-/// Run with `cargo test -p store -- --ignored` as root.
+/// Run with `cargo test -p journal -- --ignored` as root.
 #[test]
 #[ignore = "needs root: mounts a small tmpfs"]
 fn a_full_and_a_read_only_disk_are_told_and_lose_nothing() {
@@ -231,7 +231,7 @@ fn a_full_and_a_read_only_disk_are_told_and_lose_nothing() {
     mount("size=400k");
     let unmount = Unmount(dir.path());
     let db = dir.path().join("control/afresh.db");
-    let store = Store::open(&db).unwrap();
+    let store = Database::open(&db).unwrap();
     let id = open(&store, "web", "one", 1).unwrap();
     let lease = store.take(&name("web"), "a", Time(1), 1).unwrap();
     let mut written = 1;
@@ -248,7 +248,7 @@ fn a_full_and_a_read_only_disk_are_told_and_lose_nothing() {
     store.append(&lease, &id, written, Time(1), &satisfied(0, "room again")).unwrap();
     drop(store);
     mount("remount,ro");
-    let fault = Store::open(&db).err().unwrap();
+    let fault = Database::open(&db).err().unwrap();
     assert_eq!((fault.code.as_str(), fault.blame), ("disk-read-only", Blame::World));
     drop(unmount);
 }

@@ -7,7 +7,7 @@ use rotation::{Journal, Lease, Refused};
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use store::Store;
+use journal::Database;
 
 #[test]
 fn a_lease_is_held_lost_released_and_taken_back_by_its_own_holder() {
@@ -160,7 +160,7 @@ proptest! {
 }
 
 /// Takes, appends, loses: until the journal has `goal` lines. Gives what was acknowledged to it: seq, fence, marker.
-fn contend(store: &Store, id: &RotationId, me: &str, goal: u64, now: impl Fn() -> u64) -> Vec<(u64, u64, String)> {
+fn contend(store: &Database, id: &RotationId, me: &str, goal: u64, now: impl Fn() -> u64) -> Vec<(u64, u64, String)> {
     let mut acknowledged = Vec::new();
     loop {
         let lines = Journal::read(store, id, 0).unwrap();
@@ -185,7 +185,7 @@ fn contend(store: &Store, id: &RotationId, me: &str, goal: u64, now: impl Fn() -
 }
 
 /// Each line belongs to exactly the one who was told so, in the order of fences.
-fn audit(store: &Store, id: &RotationId, mut acknowledged: Vec<(u64, u64, String)>) {
+fn audit(store: &Database, id: &RotationId, mut acknowledged: Vec<(u64, u64, String)>) {
     acknowledged.sort();
     let lines: Vec<_> = Journal::read(store, id, 1)
         .unwrap()
@@ -211,7 +211,7 @@ fn rivals_in_threads_never_both_win() {
             .into_iter()
             .map(|me| {
                 let path = path.clone();
-                scope.spawn(move || contend(&Store::open(&path).unwrap(), id, me, 80, || clock.fetch_add(1, Ordering::SeqCst)))
+                scope.spawn(move || contend(&Database::open(&path).unwrap(), id, me, 80, || clock.fetch_add(1, Ordering::SeqCst)))
             })
             .collect();
         threads.into_iter().flat_map(|t| t.join().unwrap()).collect()
@@ -223,7 +223,7 @@ fn rivals_in_threads_never_both_win() {
 #[test]
 fn child_of_the_race() {
     let Ok(db) = std::env::var("STORE_RACE_DB") else { return };
-    let store = Store::open(db.as_ref()).unwrap();
+    let store = Database::open(db.as_ref()).unwrap();
     let id = RotationId::new("web.1").unwrap();
     let started = std::time::Instant::now();
     let me = format!("p{}", std::process::id());

@@ -26,7 +26,7 @@ const WHOLE_CHECK_BYTES: u64 = 32 << 20;
 type Hook = Box<dyn Fn() + Send + Sync>;
 
 /// One writer and one reader on one file; cheap to share behind an `Arc`.
-pub struct Store {
+pub struct Database {
     path: PathBuf,
     writer: Mutex<Connection>,
     reader: Mutex<Connection>,
@@ -35,9 +35,9 @@ pub struct Store {
     hooks: RwLock<Vec<Hook>>,
 }
 
-impl Store {
+impl Database {
     /// Makes the database if there is none and no sign that there was one.
-    pub fn open(path: &Path) -> Result<Store, Fault> {
+    pub fn open(path: &Path) -> Result<Database, Fault> {
         match std::fs::metadata(path) {
             Ok(meta) if meta.is_file() => look_at_header(path, meta.len())?,
             Ok(_) => return Err(fault::damaged(path, "it is not a file")),
@@ -51,7 +51,7 @@ impl Store {
         writer.pragma_update(None, "journal_mode", "WAL").map_err(|e| fault::sql(path, &e))?;
         crate::migrate::migrate(&mut writer, path)?;
         let (reader, browser) = (read_only(path)?, read_only(path)?);
-        let store = Store {
+        let store = Database {
             path: path.to_path_buf(),
             writer: Mutex::new(writer),
             reader: Mutex::new(reader),
@@ -80,7 +80,7 @@ impl Store {
         Ok(value)
     }
 
-    /// As [`Store::write`] for what no follower waits for, leases above all.
+    /// As [`Database::write`] for what no follower waits for, leases above all.
     pub(crate) fn quietly<T>(&self, f: impl FnOnce(&Tx<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
         self.transact(f, true)
     }
@@ -124,7 +124,7 @@ impl Store {
         self.read_by(&self.reader, |records| f(&records))
     }
 
-    /// As [`Store::read`] for what takes long, on a connection of its own.
+    /// As [`Database::read`] for what takes long, on a connection of its own.
     pub fn browse<T>(&self, f: impl FnOnce(&Lists<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
         self.read_by(&self.browser, |records| f(&Lists(records)))
     }

@@ -18,7 +18,7 @@
 mod backup;
 mod digest;
 mod fault;
-mod journal;
+mod port;
 mod known;
 mod migrate;
 mod open;
@@ -32,7 +32,7 @@ mod wal;
 pub use backup::{Backup, Restored, check_backup, restore};
 pub use digest::digest_of;
 pub use known::{Known, Now};
-pub use open::Store;
+pub use open::Database;
 pub use records::{Lists, Records, Tx};
 pub use releases::ReleaseRow;
 pub use rollouts::RolloutRow;

@@ -5,7 +5,7 @@ use model::*;
 use rotation::Journal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use store::{Store, digest_of};
+use journal::{Database, digest_of};
 
 #[test]
 fn the_same_content_is_the_same_release() {
@@ -117,7 +117,7 @@ fn rollouts_remember_their_rotations_and_their_end() {
     let begin = || {
         store.write(|tx| {
             tx.put_service(&spec("web", 1), "me", Time(1))?;
-            tx.open_rotation(&store::Origin { service: &name("web"), rollout: Some(&id), at: Time(2) }, |_, _| Ok(opened.clone()))
+            tx.open_rotation(&journal::Origin { service: &name("web"), rollout: Some(&id), at: Time(2) }, |_, _| Ok(opened.clone()))
         })
     };
     let rotation = begin().unwrap();
@@ -177,13 +177,13 @@ fn a_backup_put_in_place_jumps_ahead_of_what_the_world_has_seen() {
     let backup = store.backup_path();
     drop(store);
     std::fs::remove_file(dir.db()).unwrap();
-    assert_eq!(Store::open(&dir.db()).err().map(|f| f.code).as_deref(), Some("database-damaged"), "a lost database is not begun anew");
+    assert_eq!(Database::open(&dir.db()).err().map(|f| f.code).as_deref(), Some("database-damaged"), "a lost database is not begun anew");
     std::fs::copy(&backup, dir.db()).unwrap();
     let store = dir.store();
     assert_eq!(store.read(|r| r.standing(&name("web"))).unwrap(), Some(standing));
     assert!(store.take(&name("web"), "y", Time(5), 1).unwrap().fence > fence_seen);
     assert!(open(&store, "web", "three", 6).unwrap().number() > second.number());
     drop(store);
-    let fence = |store: &Store| store.read(|r| r.lease(&name("web"))).unwrap().unwrap().fence;
+    let fence = |store: &Database| store.read(|r| r.lease(&name("web"))).unwrap().unwrap().fence;
     assert_eq!(fence(&dir.store()), fence(&dir.store()), "it jumps once");
 }
