@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Runs the tests that need root, in two lanes side by side: `image` computes, the others mostly wait for servers.
-# Within a lane one test runs after the other. Prints each lane's output when it has ended, with the time of each test; fails if either fails.
+# Runs the tests that need root, in three lanes side by side: baking and disks compute, the others mostly wait for servers.
+# Within a lane one test runs after the other. Prints each lane's output when it has ended, with the time of each test; fails if one fails.
 # Words after it select tests by name. The whole workspace is built at once: by single crates, dependencies would be built anew with
 # other features.
 set -euo pipefail
 
-lanes=("image" "store host server afresh")
+lanes=("bake" "store attest emit journal" "host server afresh")
 logs=$(mktemp -d "${TMPDIR:-/tmp}/afresh-lanes.XXXXXX")
 trap 'rm -rf "$logs"' EXIT
 

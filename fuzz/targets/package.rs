@@ -4,5 +4,5 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let _ = image::read_package(bytes);
+    let _ = bake::read_package(bytes);
 });

@@ -69,9 +69,9 @@ impl Context {
     }
 
     /// The image store. A data directory that is made by this is marked as one of Afresh's, and closed to others.
-    pub fn images(&self) -> Result<image::Store, Fault> {
+    pub fn images(&self) -> Result<store::Store, Fault> {
         crate::processes::folders::store(&self.layout)?;
-        image::Store::open(&self.layout)
+        store::Store::open(&self.layout)
     }
 
     /// Runs one future to its end on a small runtime: what a verb needs, and no more.

@@ -11,7 +11,7 @@ pub enum Exit {
     Yours = 2,
     NotYet = 3,
     Refused = 4,
-    Returned = 5,
+    RolledBack = 5,
     Partial = 6,
     World = 7,
     Alarm = 8,
@@ -64,7 +64,7 @@ pub fn of_fault(fault: &Fault) -> Exit {
 pub fn of_verdict(verdict: Verdict) -> Exit {
     match verdict {
         Verdict::Promoted => Exit::Succeeded,
-        Verdict::Returned => Exit::Returned,
+        Verdict::RolledBack => Exit::RolledBack,
         Verdict::Stopped => Exit::Partial,
     }
 }
@@ -72,7 +72,7 @@ pub fn of_verdict(verdict: Verdict) -> Exit {
 /// What the exit code counts: a removal that came to its end did what was asked for.
 pub fn verdict_of(rotation: &RotationStatus) -> Option<Verdict> {
     match rotation.verdict {
-        Some(Verdict::Returned) if rotation.removes => Some(Verdict::Promoted),
+        Some(Verdict::RolledBack) if rotation.removes => Some(Verdict::Promoted),
         verdict => verdict,
     }
 }
@@ -93,11 +93,11 @@ mod tests {
 
     #[test]
     fn a_mixture_is_partial() {
-        use Verdict::{Promoted, Returned, Stopped};
+        use Verdict::{Promoted, RolledBack, Stopped};
         assert_eq!(of_verdicts(&[]), Exit::Succeeded);
         assert_eq!(of_verdicts(&[Promoted, Promoted]), Exit::Succeeded);
-        assert_eq!(of_verdicts(&[Returned]), Exit::Returned);
-        assert_eq!(of_verdicts(&[Promoted, Returned]), Exit::Partial);
+        assert_eq!(of_verdicts(&[RolledBack]), Exit::RolledBack);
+        assert_eq!(of_verdicts(&[Promoted, RolledBack]), Exit::Partial);
         assert_eq!(of_verdicts(&[Stopped]), Exit::Partial);
     }
 

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 /// Parses the command line, runs the verb, prints what went wrong, and gives the exit code.
 pub fn main() -> ExitCode {
-    image::enter_sandbox();
+    bake::enter_sandbox();
     let cli = cli::Cli::parse();
     if cli.global.no_color {
         anstream::ColorChoice::Never.write_global();

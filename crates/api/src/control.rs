@@ -10,7 +10,7 @@
 //! | GET /v1/rotations?service=&limit= | -> `Vec<RotationStatus>`, newest first |
 //! | GET /v1/rotations/{rotation} | -> [`RotationStatus`] |
 //! | GET /v1/rotations/{rotation}/events?from= | -> `Vec<model::EventLine>` |
-//! | POST /v1/rotations/{rotation}/ask | [`AskRequest`] -> `{}` |
+//! | POST /v1/rotations/{rotation}/command | [`CommandRequest`] -> `{}` |
 //! | GET /v1/rollouts/{rollout} | -> `model::RolloutSeen` |
 //! | GET /v1/events?follow=true&after= | -> lines of [`Numbered`], oldest first; with follow it stays open |
 //! | GET /v1/releases?service= | -> `Vec<ReleaseRow>` |
@@ -36,8 +36,8 @@
 //! stand in the header [`REASON`], on one line; the journal and the audit have it.
 
 use model::{
-    Ask, Census, Digest, Direction, EventLine, ImageName, InstanceSeen, Plan, Release, RolloutId, RotationId, ServiceFile, ServiceName,
-    Standing, Step, Time, Verdict,
+    Digest, Direction, EventLine, FinalInventory, GroupRelease, ImageName, InstanceSeen, Plan, Release, RolloutId, RotationCommand,
+    RotationId, ServiceFile, ServiceName, Step, Time, Verdict,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -89,7 +89,7 @@ pub struct PlanAnswer {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Removal {
     pub service: ServiceName,
-    pub standing: Standing,
+    pub active: GroupRelease,
     /// None: the request does not name it, and it is left as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,
@@ -108,8 +108,8 @@ pub struct PlanNote {
 pub struct PlannedRotation {
     pub service: ServiceName,
     pub tier: model::TierName,
-    pub from: Option<Standing>,
-    pub to: Standing,
+    pub from: Option<GroupRelease>,
+    pub to: GroupRelease,
     pub plan: Plan,
 }
 
@@ -133,15 +133,15 @@ pub struct Opened {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AskRequest {
-    pub ask: Ask,
+pub struct CommandRequest {
+    pub command: RotationCommand,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServiceStatus {
     pub service: ServiceName,
     pub tier: model::TierName,
-    pub standing: Option<Standing>,
+    pub active: Option<GroupRelease>,
     pub count: u32,
     pub healthy: u32,
     pub weights: BTreeMap<model::GroupName, u32>,
@@ -157,8 +157,8 @@ pub struct ServiceStatus {
 pub struct RotationStatus {
     pub id: RotationId,
     pub service: ServiceName,
-    pub from: Option<Standing>,
-    pub to: Standing,
+    pub from: Option<GroupRelease>,
+    pub to: GroupRelease,
     /// It was opened to remove the service: verdict `returned` means that it is removed.
     #[serde(default)]
     pub removes: bool,
@@ -176,7 +176,7 @@ pub struct RotationStatus {
     pub waits: Option<Waiting>,
     pub verdict: Option<Verdict>,
     pub why: String,
-    pub census: Option<Census>,
+    pub final_inventory: Option<FinalInventory>,
     pub events: u64,
 }
 
@@ -418,7 +418,7 @@ pub struct Adoption {
     pub service: ServiceName,
     pub tier: model::TierName,
     /// What would be active. None: `refused` says why not.
-    pub standing: Option<Standing>,
+    pub active: Option<GroupRelease>,
     pub count: u32,
     /// Groups that run beside it: the next deploy retires them.
     #[serde(default)]

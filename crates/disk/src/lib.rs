@@ -1,14 +1,17 @@
-//! Small files, written whole or not at all: whoever reads one, also after a crash, finds the old or the new. What an error of the
-//! disk is called is its caller's business, and so is what the bytes mean.
+//! Small files, written whole or not at all: whoever reads one, also after a crash, finds the old or the new. What the bytes
+//! mean is the caller's business.
 //!
 //! ```text
 //! .name.pid.n  made new ─▶ written, mode set ─▶ synced ─▶ renamed over name ─▶ directory synced
 //!     └─ any error: removed
 //! ```
 
+pub mod files;
+pub mod lock;
 pub mod log;
 pub mod socket;
 pub mod state;
+pub mod within;
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{Error, ErrorKind, Result, Write};

@@ -24,7 +24,7 @@ pub enum Launch {
 
 type Question = dyn Fn(Role, &Digest, Launch) -> Result<(), Fault> + Send + Sync;
 
-/// Asked at once, each time, for each object of a group that has no server yet, with its bytes checked already. A group that has begun
+/// IssuedCommand at once, each time, for each object of a group that has no server yet, with its bytes checked already. A group that has begun
 /// is not asked about: it keeps its count whatever the policy says since, also under a keeper that was restarted. A refusal becomes the group's trouble, as
 /// a corrupted object does, and the question is asked again later.
 #[derive(Clone)]

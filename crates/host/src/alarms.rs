@@ -6,7 +6,7 @@ use crate::disk;
 use crate::keeper::Keeper;
 use crate::state::{Group, Held, State};
 use api::fleet::{Alarm, HappenedKind};
-use model::{GroupName, GroupWish, InstanceId, Time};
+use model::{DesiredGroup, GroupName, InstanceId, Time};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -33,7 +33,7 @@ fn of_group(state: &State, name: &GroupName, group: &Group, now: Instant) -> Vec
     if let Held::Lost { why, .. } = &group.held {
         alarms.push(Alarm::new("state-damaged", service.clone(), why.clone()));
     }
-    let (Some(since), Some(GroupWish::Run { count, .. })) = (group.short_since, group.declared().map(|d| &d.spec.wish)) else {
+    let (Some(since), Some(DesiredGroup::Run { count, .. })) = (group.short_since, group.declared().map(|d| &d.spec.desired)) else {
         return alarms;
     };
     let for_s = now.saturating_duration_since(since);

@@ -12,7 +12,7 @@ use crate::state::{Group, Held, State, Told};
 use crate::testing::{TestKeeper, gone, instances, release, run, stamp, started};
 use ::disk::state::{self as copies, spare};
 use api::host::DeclareGroup;
-use model::{Fault, GroupName, GroupSpec, GroupWish, InstanceId, Stamp, Target, TargetFile, Time};
+use model::{DesiredGroup, Fault, GroupName, GroupSpec, InstanceId, Stamp, Target, TargetFile, Time};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -25,8 +25,8 @@ fn declared(count: u32) -> Declared {
 }
 
 fn count(state: &State) -> Option<u32> {
-    match state.groups[&name()].declared().map(|d| &d.spec.wish) {
-        Some(GroupWish::Run { count, .. }) => Some(*count),
+    match state.groups[&name()].declared().map(|d| &d.spec.desired) {
+        Some(DesiredGroup::Run { count, .. }) => Some(*count),
         _ => None,
     }
 }

@@ -1,6 +1,6 @@
 //! What was declared of a group, and which declarations are taken. No I/O here.
 
-use model::{Fault, GroupSpec, GroupWish, Stamp};
+use model::{DesiredGroup, Fault, GroupSpec, Stamp};
 use serde::{Deserialize, Serialize};
 
 /// The most servers of one group: one /24 holds no more.
@@ -51,11 +51,11 @@ pub fn judge(held: Option<&Declared>, stamp: Stamp, spec: &GroupSpec) -> Result<
             Err(Fault::ours("stamp-reused", format!("{group}: stamp {stamp} was taken with another declaration")))
         };
     }
-    match (&held.spec.wish, &spec.wish) {
-        (GroupWish::Gone, GroupWish::Run { .. }) => {
+    match (&held.spec.desired, &spec.desired) {
+        (DesiredGroup::Gone, DesiredGroup::Run { .. }) => {
             Err(Fault::yours("group-gone", format!("{group} is gone for ever")).hint("make a new group; names are never used twice"))
         }
-        (GroupWish::Run { release: a, once: x, .. }, GroupWish::Run { release: b, once: y, .. }) if a != b || x != y => {
+        (DesiredGroup::Run { release: a, once: x, .. }, DesiredGroup::Run { release: b, once: y, .. }) if a != b || x != y => {
             Err(Fault::yours("release-changed", format!("{group} runs {}; a group keeps its release for life", a.label()))
                 .hint("make a new group for the other release"))
         }
@@ -68,7 +68,7 @@ pub fn judge(held: Option<&Declared>, stamp: Stamp, spec: &GroupSpec) -> Result<
 
 /// What no launch could ever make true is refused at once.
 fn check(spec: &GroupSpec) -> Result<(), Fault> {
-    let GroupWish::Run { release, count, once } = &spec.wish else { return Ok(()) };
+    let DesiredGroup::Run { release, count, once } = &spec.desired else { return Ok(()) };
     let bad = |what: String| Err(Fault::yours("bad-spec", format!("{}: {what}", spec.group)));
     let run = once.as_ref().unwrap_or(&release.run);
     if run.first().is_none_or(String::is_empty) {
@@ -152,7 +152,7 @@ mod tests {
             assert_eq!(code(judge(held, stamp, &spec)), want, "{stamp} {spec:?}");
         }
         let mut test = run("web-r1-1", release(1), 2);
-        if let GroupWish::Run { once, .. } = &mut test.wish {
+        if let DesiredGroup::Run { once, .. } = &mut test.desired {
             *once = Some(vec!["true".to_string()]);
         }
         assert_eq!(code(judge(Some(&held), stamp(4, 0), &test)), "release-changed", "servers become no test");

@@ -18,7 +18,7 @@ use crate::state::{Group, Held, State, Stray, Told};
 use ::disk::Lasting;
 use ::disk::state::{self as copies, Found, Mark};
 use api::fleet::HappenedKind;
-use model::{Fault, GroupName, GroupWish, Release, Target, TargetFile};
+use model::{DesiredGroup, Fault, GroupName, Release, Target, TargetFile};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
@@ -98,7 +98,7 @@ fn lose(keeper: &Keeper, state: &mut State, name: &GroupName, why: String) {
     let kept = state.kept(name);
     let what = match &kept {
         Some(Declared { spec, .. }) => {
-            let count = if let GroupWish::Run { count, .. } = spec.wish { count } else { 0 };
+            let count = if let DesiredGroup::Run { count, .. } = spec.desired { count } else { 0 };
             format!(
                 "{why}; its {count} servers are kept as they are, and replaced when they die. Put the file back from a backup, or deploy {} \
                  again; to be rid of the servers, roll out another release",
@@ -226,8 +226,8 @@ pub fn stray(keeper: &Keeper, name: String, why: String) {
 /// nothing is left to say, the file names nobody, and is removed long after.
 pub fn tell_balancer(keeper: &Keeper, state: &mut State, name: &GroupName) {
     let path = keeper.layout.target(name);
-    let release = match state.groups.get(name).and_then(Group::declared).map(|d| &d.spec.wish) {
-        Some(GroupWish::Run { release, once: None, .. }) => Some(release.clone()),
+    let release = match state.groups.get(name).and_then(Group::declared).map(|d| &d.spec.desired) {
+        Some(DesiredGroup::Run { release, once: None, .. }) => Some(release.clone()),
         _ => state.of_group(name).find(|i| i.record.once.is_none()).map(|i| i.record.release.clone()),
     };
     let file = release.filter(|r| r.port.is_some()).map(|release| target_file(state, name, release));

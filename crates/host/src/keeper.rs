@@ -34,7 +34,7 @@ pub struct Config {
     pub subnet: Option<Subnet>,
     /// None: the first of runc, crun, youki that runs a container here.
     pub runtime: Option<PathBuf>,
-    /// Asked before the root of a machine is used.
+    /// IssuedCommand before the root of a machine is used.
     pub admit: Admit,
 }
 

@@ -10,7 +10,7 @@ use crate::record::{Ground, Record};
 use crate::state::{Group, Instance, State};
 use crate::{cgroup, ending, files, instance, mounts, net, runtime};
 use api::fleet::HappenedKind;
-use model::{Digest, Fault, GroupName, GroupWish, InstanceId, Release, Stamp};
+use model::{DesiredGroup, Digest, Fault, GroupName, InstanceId, Release, Stamp};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -95,8 +95,8 @@ pub fn settle(keeper: &Keeper, state: &mut State, name: &GroupName, now: Instant
 fn watch_health(keeper: &Keeper, state: &mut State, name: &GroupName, now: Instant) {
     let State { groups, instances, .. } = state;
     let Some(group) = groups.get_mut(name) else { return };
-    let count = match group.declared().map(|d| &d.spec.wish) {
-        Some(GroupWish::Run { count, once: None, .. }) => *count as usize,
+    let count = match group.declared().map(|d| &d.spec.desired) {
+        Some(DesiredGroup::Run { count, once: None, .. }) => *count as usize,
         _ => 0,
     };
     let mut healthy = 0;
@@ -124,18 +124,18 @@ fn watch_health(keeper: &Keeper, state: &mut State, name: &GroupName, now: Insta
 fn act(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, now: Instant) {
     let there = state.there(name, now);
     let group = state.groups.get(name);
-    let wish = group.and_then(Group::declared).map(|d| d.spec.wish.clone());
+    let desired = group.and_then(Group::declared).map(|d| d.spec.desired.clone());
     let stamp = group.and_then(Group::declared).map(|d| d.stamp);
     let cure = group.is_some_and(|g| g.no_cure_before.is_none_or(|at| now >= at));
-    let wanted = match &wish {
-        Some(GroupWish::Run { count, once, .. }) => {
+    let wanted = match &desired {
+        Some(DesiredGroup::Run { count, once, .. }) => {
             Some(Wanted { count: *count, once: once.is_some(), ready: true, beyond: decide::beyond(*count), cure })
         }
-        Some(GroupWish::Gone) | None => None,
+        Some(DesiredGroup::Gone) | None => None,
     };
     let mut acts = decide::next(wanted, &there);
     let launches = acts.iter().any(|act| matches!(act, Act::Create(_) | Act::Launch(_)));
-    if let (true, Some(GroupWish::Run { release, .. })) = (launches, &wish)
+    if let (true, Some(DesiredGroup::Run { release, .. })) = (launches, &desired)
         && !is_ready(keeper, state, name, release, now)
     {
         acts = decide::next(wanted.map(|w| Wanted { ready: false, ..w }), &there);
@@ -143,7 +143,7 @@ fn act(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, now: Instant) 
     for act in acts {
         match act {
             Act::Create(n) => {
-                let Some(GroupWish::Run { release, once, count }) = &wish else { continue };
+                let Some(DesiredGroup::Run { release, once, count }) = &desired else { continue };
                 let made = create(keeper, state, name, &Made { release, once: once.as_ref(), stamp }, n);
                 let Some(group) = state.groups.get_mut(name) else { continue };
                 let living = there.iter().filter(|one| matches!(one.stage, Stage::Intended | Stage::Launching | Stage::Up)).count();
@@ -332,7 +332,7 @@ fn end(keeper: &Arc<Keeper>, state: &mut State, id: &InstanceId) {
 fn let_go(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName) {
     let empty = state.of_group(name).next().is_none();
     let Some(group) = state.groups.get_mut(name) else { return };
-    let gone = group.declared().is_some_and(|d| d.spec.wish == GroupWish::Gone);
+    let gone = group.declared().is_some_and(|d| d.spec.desired == DesiredGroup::Gone);
     if !gone || !empty || group.preparing || group.objects.is_empty() {
         return;
     }

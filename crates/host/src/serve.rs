@@ -15,7 +15,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use model::{Fault, GroupHeld, GroupName, GroupSeen, GroupWish, Layout};
+use model::{DesiredGroup, Fault, GroupHeld, GroupName, GroupSeen, Layout};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::net::UnixListener;
@@ -162,7 +162,7 @@ pub fn take(keeper: &Keeper, call: DeclareGroup) -> Result<(), Fault> {
             disk::Read::Bad(why) => (keeper.state().kept(&name), Some(why)),
         },
     };
-    if let (None, Some(why), GroupWish::Run { .. }) = (&held, &lost, &call.spec.wish) {
+    if let (None, Some(why), DesiredGroup::Run { .. }) = (&held, &lost, &call.spec.desired) {
         // It may have been a tombstone.
         return corrupt(why);
     }

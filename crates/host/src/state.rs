@@ -7,7 +7,9 @@ use crate::history::About;
 use crate::probe::Pulse;
 use crate::record::{Ended, Ending, Record, Started};
 use ::disk::state::Mark;
-use model::{Digest, Exit, GroupName, GroupSeen, GroupSpec, GroupWish, InstanceId, InstanceSeen, InstanceState, Stamp, Target, WishSeen};
+use model::{
+    DesiredGroup, DesiredSeen, Digest, Exit, GroupName, GroupSeen, GroupSpec, InstanceId, InstanceSeen, InstanceState, Stamp, Target,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -262,12 +264,12 @@ impl State {
         let staying: Vec<&Instance> = self.of_group(name).filter(|i| i.ending.is_none()).collect();
         let newest = self.of_group(name).max_by_key(|i| i.record.number)?;
         let stamp = self.of_group(name).filter_map(|i| i.record.stamp).max().unwrap_or(Stamp { fence: model::Fence(0), seq: 0 });
-        let wish = GroupWish::Run {
+        let desired = DesiredGroup::Run {
             release: newest.record.release.clone(),
             count: u32::try_from(staying.len()).unwrap_or(u32::MAX),
             once: newest.record.once.clone(),
         };
-        Some(Declared { stamp, spec: GroupSpec { group: name.clone(), service: newest.record.release.service.clone(), wish } })
+        Some(Declared { stamp, spec: GroupSpec { group: name.clone(), service: newest.record.release.service.clone(), desired } })
     }
 
     pub fn seen(&self, name: &GroupName, now: Instant) -> GroupSeen {
@@ -283,12 +285,12 @@ impl State {
         }
         if let Some(declared) = group.declared() {
             seen.stamp = Some(declared.stamp);
-            if let GroupWish::Run { release, .. } = &declared.spec.wish {
+            if let DesiredGroup::Run { release, .. } = &declared.spec.desired {
                 seen.release = Some(release.digest());
             }
-            seen.wish = match &declared.spec.wish {
-                GroupWish::Run { release, count, .. } => WishSeen::Run { release: release.number, count: *count },
-                GroupWish::Gone => WishSeen::Gone,
+            seen.desired = match &declared.spec.desired {
+                DesiredGroup::Run { release, count, .. } => DesiredSeen::Run { release: release.number, count: *count },
+                DesiredGroup::Gone => DesiredSeen::Gone,
             };
         }
         seen
@@ -297,9 +299,9 @@ impl State {
     /// Whether an object may still be needed, by others than this instance.
     pub fn uses(&self, hex: &str, besides: Option<&InstanceId>) -> bool {
         let names = |release: &model::Release| release.image.hex() == hex || release.artifact.as_ref().is_some_and(|a| a.hex() == hex);
-        let declared = self.groups.values().filter_map(Group::declared).any(|d| match &d.spec.wish {
-            GroupWish::Run { release, .. } => names(release),
-            GroupWish::Gone => false,
+        let declared = self.groups.values().filter_map(Group::declared).any(|d| match &d.spec.desired {
+            DesiredGroup::Run { release, .. } => names(release),
+            DesiredGroup::Gone => false,
         });
         declared || self.instances.values().any(|i| Some(&i.record.id) != besides && names(&i.record.release))
     }
@@ -364,7 +366,7 @@ mod tests {
         }
         let kept = state.kept(&name).unwrap();
         assert_eq!(kept.stamp, crate::testing::stamp(2, 7));
-        assert!(matches!(kept.spec.wish, GroupWish::Run { count: 3, once: None, .. }), "{kept:?}");
+        assert!(matches!(kept.spec.desired, DesiredGroup::Run { count: 3, once: None, .. }), "{kept:?}");
     }
 
     /// A keeper that was killed with -9 comes back while customers are being served: its servers stay known from its first look on.

@@ -6,7 +6,7 @@ use crate::net::Network;
 use crate::record::{Ground, Record, Started};
 use crate::state::{Instance, State};
 use model::{
-    Drain, Fence, GroupName, GroupSpec, GroupWish, Health, ImageName, InstanceId, Layout, Limits, Release, ServiceName, Stamp, Time,
+    DesiredGroup, Drain, Fence, GroupName, GroupSpec, Health, ImageName, InstanceId, Layout, Limits, Release, ServiceName, Stamp, Time,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -94,9 +94,9 @@ pub fn release(number: u64) -> Release {
 
 pub fn run(group: &str, release: Release, count: u32) -> GroupSpec {
     let service = release.service.clone();
-    GroupSpec { group: GroupName::new(group).unwrap(), service, wish: GroupWish::Run { release, count, once: None } }
+    GroupSpec { group: GroupName::new(group).unwrap(), service, desired: DesiredGroup::Run { release, count, once: None } }
 }
 
 pub fn gone(group: &str) -> GroupSpec {
-    GroupSpec { group: GroupName::new(group).unwrap(), service: ServiceName::new("web").unwrap(), wish: GroupWish::Gone }
+    GroupSpec { group: GroupName::new(group).unwrap(), service: ServiceName::new("web").unwrap(), desired: DesiredGroup::Gone }
 }

@@ -5,7 +5,7 @@ use crate::digest::sum;
 use crate::records::{Records, Tx, encode, int, nat};
 use crate::rotations::RotationRow;
 use crate::services::ServiceRow;
-use model::{Direction, Fault, GroupName, Release, ServiceName, ServiceSpec, Standing, Verdict};
+use model::{Direction, Fault, GroupName, GroupRelease, Release, ServiceName, ServiceSpec, Verdict};
 use rotation::Rotation;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +18,7 @@ pub struct Known {
     /// Groups that may exist, and the releases they run as far as a journal says.
     pub groups: BTreeSet<GroupName>,
     pub releases: BTreeMap<GroupName, Release>,
-    pub standing: Option<Standing>,
+    pub active: Option<GroupRelease>,
     /// There is a route, or may be.
     pub routed: bool,
 }
@@ -29,9 +29,9 @@ impl Known {
         let verdict = r.closed.as_ref().map(|c| c.verdict);
         let whole = verdict == Some(Verdict::Promoted) && r.plan.direction == Direction::Forward;
         // A rotation that was opened as one back to nothing has removed the service.
-        let removed = verdict == Some(Verdict::Returned) && r.opened.plan.direction == Direction::Back;
+        let removed = verdict == Some(Verdict::RolledBack) && r.opened.plan.direction == Direction::Back;
         let whole = whole || removed;
-        let mut known = if whole { Known { standing: self.standing, ..Known::default() } } else { self };
+        let mut known = if whole { Known { active: self.active, ..Known::default() } } else { self };
         known.groups.extend(r.groups());
         let ends = r.opened.from.iter().filter(|_| !whole).chain([&r.opened.to]);
         for end in ends {
@@ -39,12 +39,12 @@ impl Known {
             known.releases.insert(end.group.clone(), end.release.clone());
         }
         if let Some(closed) = &r.closed {
-            known.standing.clone_from(&closed.census.standing);
+            known.active.clone_from(&closed.final_inventory.active);
         }
-        if let Some(standing) = &known.standing {
-            known.groups.insert(standing.group.clone());
-            known.routed |= standing.release.route.is_some();
-            known.releases.insert(standing.group.clone(), standing.release.clone());
+        if let Some(active) = &known.active {
+            known.groups.insert(active.group.clone());
+            known.routed |= active.release.route.is_some();
+            known.releases.insert(active.group.clone(), active.release.clone());
         }
         if r.closed.is_some() {
             known.releases.retain(|group, _| known.groups.contains(group));
@@ -56,7 +56,7 @@ impl Known {
 /// The desired state that a closed rotation put in force; None: it left the one before.
 fn took(r: &Rotation) -> Option<&ServiceSpec> {
     let closed = r.closed.as_ref()?;
-    let stands = closed.census.standing.as_ref().is_some_and(|s| s.group == r.opened.to.group);
+    let stands = closed.final_inventory.active.as_ref().is_some_and(|s| s.group == r.opened.to.group);
     (closed.verdict == Verdict::Promoted || stands && closed.verdict == Verdict::Stopped).then_some(&r.opened.spec)
 }
 
@@ -70,7 +70,7 @@ struct Summary {
 impl Summary {
     /// It had an active release and has none any more, and nothing of it is left.
     fn is_removed(&self) -> bool {
-        self.in_force > 0 && self.known.standing.is_none() && self.known.groups.is_empty()
+        self.in_force > 0 && self.known.active.is_none() && self.known.groups.is_empty()
     }
 }
 
@@ -190,7 +190,7 @@ impl Tx<'_> {
     pub fn put_in_force(&self, service: &ServiceName) -> Result<(), Fault> {
         let Some(row) = self.service(service)? else { return Ok(()) };
         let summary = self.summary(service)?;
-        if summary.in_force == row.generation || summary.known.standing.is_none() {
+        if summary.in_force == row.generation || summary.known.active.is_none() {
             return Ok(());
         }
         self.put_summary(service, &Summary { in_force: row.generation, ..summary })

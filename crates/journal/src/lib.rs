@@ -7,7 +7,7 @@
 //! services ── history     the wish, by generation
 //! releases                by service and number; the same content is the same number
 //! rotations ── events     a journal each; `events.number` counts over the whole store
-//!     │  └──── asks       what users asked of a rotation
+//!     │  └──── commands   commands that users gave
 //!     └─ rollouts         tiers of rotations
 //! leases                  who drives a service; the fence only grows
 //! summaries               what closed journals come to: known groups, what stands, the desired state in force
@@ -18,10 +18,10 @@
 mod backup;
 mod digest;
 mod fault;
-mod port;
 mod known;
 mod migrate;
 mod open;
+mod port;
 mod records;
 mod releases;
 mod rollouts;

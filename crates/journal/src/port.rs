@@ -13,7 +13,7 @@ use crate::fault;
 use crate::open::Database;
 use crate::records::{Records, Tx, int, nat};
 use crate::rotations::no_rotation;
-use model::{Asked, Event, EventLine, Fault, Fence, RotationId, ServiceName, Time};
+use model::{Event, EventLine, Fault, Fence, IssuedCommand, RotationId, ServiceName, Time};
 use rotation::{Journal, Lease, Refused};
 
 /// What SQLite can hold.
@@ -158,7 +158,7 @@ impl Journal for Database {
         Ok(lines)
     }
 
-    fn asks(&self, rotation: &RotationId, after: u64) -> Result<Vec<Asked>, Refused> {
-        Ok(self.read(|records| records.asks(rotation, after))?)
+    fn commands(&self, rotation: &RotationId, after: u64) -> Result<Vec<IssuedCommand>, Refused> {
+        Ok(self.read(|records| records.commands(rotation, after))?)
     }
 }

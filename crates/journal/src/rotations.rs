@@ -4,7 +4,9 @@ use crate::digest::sum;
 use crate::fault;
 use crate::records::{Records, Tx, encode, int, nat};
 use crate::services::Head;
-use model::{Ask, Asked, Event, EventLine, Fault, Fence, Opened, RolloutId, RotationId, ServiceName, Standing, Time, Verdict};
+use model::{
+    Event, EventLine, Fault, Fence, GroupRelease, IssuedCommand, Opened, RolloutId, RotationCommand, RotationId, ServiceName, Time, Verdict,
+};
 use rusqlite::ToSql;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,31 +167,31 @@ impl Records<'_> {
         Ok(self.closed(row)?.map(|(verdict, _)| verdict))
     }
 
-    fn closed(&self, row: &RotationRow) -> Result<Option<(Verdict, Option<Standing>)>, Fault> {
+    fn closed(&self, row: &RotationRow) -> Result<Option<(Verdict, Option<GroupRelease>)>, Fault> {
         let Some(seq) = row.closed_seq else { return Ok(None) };
         match self.lines(&row.id, seq)?.into_iter().next().map(|l| l.event) {
-            Some(Event::Closed { verdict, census, .. }) => Ok(Some((verdict, census.standing))),
+            Some(Event::Closed { verdict, final_inventory, .. }) => Ok(Some((verdict, final_inventory.active))),
             _ => Err(fault::rotten(self.path, "events", format_args!("{}/{seq}", row.id))),
         }
     }
 
-    /// Who serves: read off the census of the last closed rotation, never stored a second time.
-    pub fn standing(&self, service: &ServiceName) -> Result<Option<Standing>, Fault> {
+    /// Who serves: read off the final_inventory of the last closed rotation, never stored a second time.
+    pub fn active(&self, service: &ServiceName) -> Result<Option<GroupRelease>, Fault> {
         let sql = format!("{ROTATION} WHERE service = ?1 AND closed_seq IS NOT NULL ORDER BY number DESC LIMIT 1");
         match self.rotation_rows(&sql, &[&service.as_str()])?.first() {
             None => Ok(None),
-            Some(row) => Ok(self.closed(row)?.and_then(|(_, standing)| standing)),
+            Some(row) => Ok(self.closed(row)?.and_then(|(_, active)| active)),
         }
     }
 
     /// What stood, newest first, each time it changed; at most `limit` different releases in a row.
-    pub fn stood(&self, service: &ServiceName, limit: usize) -> Result<Vec<Standing>, Fault> {
+    pub fn stood(&self, service: &ServiceName, limit: usize) -> Result<Vec<GroupRelease>, Fault> {
         let sql = format!("{ROTATION} WHERE service = ?1 AND closed_seq IS NOT NULL ORDER BY number DESC");
-        let mut stood: Vec<Standing> = Vec::new();
+        let mut stood: Vec<GroupRelease> = Vec::new();
         for row in self.rotation_rows(&sql, &[&service.as_str()])? {
-            let Some((_, Some(standing))) = self.closed(&row)? else { continue };
-            if stood.last().is_none_or(|s| s.release.number != standing.release.number) {
-                stood.push(standing);
+            let Some((_, Some(active))) = self.closed(&row)? else { continue };
+            if stood.last().is_none_or(|s| s.release.number != active.release.number) {
+                stood.push(active);
             }
             if stood.len() >= limit {
                 break;
@@ -199,30 +201,30 @@ impl Records<'_> {
     }
 
     /// What stood last with servers, and how many it had: what a parked service was before.
-    pub fn served_last(&self, service: &ServiceName) -> Result<Option<(Standing, u32)>, Fault> {
+    pub fn served_last(&self, service: &ServiceName) -> Result<Option<(GroupRelease, u32)>, Fault> {
         let sql = format!("{ROTATION} WHERE service = ?1 AND closed_seq IS NOT NULL ORDER BY number DESC");
         for row in self.rotation_rows(&sql, &[&service.as_str()])? {
-            let Some((Verdict::Promoted, Some(standing))) = self.closed(&row)? else { continue };
+            let Some((Verdict::Promoted, Some(active))) = self.closed(&row)? else { continue };
             let Some(Event::Opened(opened)) = self.first_line(&row.id)?.map(|l| l.event) else { continue };
-            if opened.spec.count > 0 && opened.to == standing {
-                return Ok(Some((standing, opened.spec.count)));
+            if opened.spec.count > 0 && opened.to == active {
+                return Ok(Some((active, opened.spec.count)));
             }
         }
         Ok(None)
     }
 
     /// What users asked of a rotation, behind number `after`.
-    pub fn asks(&self, rotation: &RotationId, after: u64) -> Result<Vec<Asked>, Fault> {
+    pub fn commands(&self, rotation: &RotationId, after: u64) -> Result<Vec<IssuedCommand>, Fault> {
         let rows = self.rows(
-            "SELECT n, ask, by, at, sum FROM asks WHERE rotation = ?1 AND n > ?2 ORDER BY n",
+            "SELECT n, command, by, at, sum FROM commands WHERE rotation = ?1 AND n > ?2 ORDER BY n",
             &[&rotation.as_str(), &int(after)],
             |r| Ok((r.get::<_, i64>(0)?, r.get::<_, String>(1)?, r.get::<_, String>(2)?, r.get::<_, i64>(3)?, r.get::<_, i64>(4)?)),
         )?;
         rows.into_iter()
             .map(|(n, ask, by, at, s)| {
                 let key = format!("{rotation} ask {n}");
-                self.believe("asks", &key, s, &[rotation, &n, &ask, &by, &at])?;
-                Ok(Asked { n: nat(n), ask: self.decode("asks", &key, &ask)?, by })
+                self.believe("commands", &key, s, &[rotation, &n, &ask, &by, &at])?;
+                Ok(IssuedCommand { n: nat(n), command: self.decode("commands", &key, &ask)?, by })
             })
             .collect()
     }
@@ -234,14 +236,14 @@ impl Tx<'_> {
     pub fn open_rotation(
         &self,
         origin: &Origin<'_>,
-        make: impl FnOnce(&RotationId, Option<Standing>) -> Result<Opened, Fault>,
+        make: impl FnOnce(&RotationId, Option<GroupRelease>) -> Result<Opened, Fault>,
     ) -> Result<RotationId, Fault> {
         let service = origin.service;
         self.must_be_free(service)?;
         let Some(head) = self.head(service)? else { return Err(no_service(service)) };
         let number = head.rotation_last + 1;
         let id = RotationId::of(service, number);
-        let opened = make(&id, self.standing(service)?)?;
+        let opened = make(&id, self.active(service)?)?;
         self.put_head(service, &Head { generation: head.generation, rotation_last: number })?;
         let row = RotationRow { id: id.clone(), service: service.clone(), rollout: origin.rollout.cloned(), closed_seq: None };
         let rollout = row.rollout.as_ref().map(|r| int(r.number()));
@@ -280,19 +282,20 @@ impl Tx<'_> {
         self.summarise(&row.service, &row)
     }
 
-    /// Notes what a user asks; gives its number. A closed rotation takes none (`closed`).
-    pub fn ask(&self, rotation: &RotationId, ask: Ask, by: &str, at: Time) -> Result<u64, Fault> {
+    /// Records a command of a user; returns its number. A closed rotation takes none (`closed`).
+    pub fn command(&self, rotation: &RotationId, command: RotationCommand, by: &str, at: Time) -> Result<u64, Fault> {
         let Some(row) = self.rotation(rotation)? else { return Err(no_rotation(rotation)) };
         if row.closed_seq.is_some() {
-            return Err(Fault::yours("closed", format!("{rotation} is closed; there is nothing left to ask of it"))
+            return Err(Fault::yours("closed", format!("{rotation} is closed; it takes no more commands"))
                 .hint(format!("`afresh rollback {}` goes back to the release before", row.service)));
         }
-        let last = self.row("SELECT coalesce(max(n), 0) FROM asks WHERE rotation = ?1", &[&rotation.as_str()], |r| r.get::<_, i64>(0))?;
+        let last =
+            self.row("SELECT coalesce(max(n), 0) FROM commands WHERE rotation = ?1", &[&rotation.as_str()], |r| r.get::<_, i64>(0))?;
         let n = last.unwrap_or(0) + 1;
-        let (word, at) = (encode(&ask)?, int(at.0));
+        let (word, at) = (encode(&command)?, int(at.0));
         let s = sum(&[rotation, &n, &word, &by, &at]);
         self.run(
-            "INSERT INTO asks (rotation, n, ask, by, at, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO commands (rotation, n, command, by, at, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             &[&rotation.as_str(), &n, &word, &by, &at, &s],
         )?;
         Ok(nat(n))

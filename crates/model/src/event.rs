@@ -1,6 +1,6 @@
 //! Lines of a rotation's journal. Its state is the fold of these and nothing else.
 
-use crate::{Direction, Fence, GroupName, Plan, RotationId, ServiceSpec, Stamp, Standing, Steady, Time};
+use crate::{Direction, Fence, GroupName, GroupRelease, Plan, RotationId, ServiceSpec, Stamp, Steady, Time};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub struct EventLine {
 
 /// ```text
 /// Opened ─▶ ( StepStarted ─▶ StepStarted (again, by a later driver) ─▶ StepSatisfied )* ─▶ Closed
-///              └─ any time: AskTaken (pause, resume, return, stop), PlanReplaced (begins at step 0 of the new plan)
+///              └─ any time: CommandTaken (pause, resume, return, stop), PlanReplaced (begins at step 0 of the new plan)
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -44,11 +44,13 @@ pub enum Event {
         why: String,
         plan: Plan,
     },
-    AskTaken(Asked),
+    #[serde(alias = "ask_taken")]
+    CommandTaken(IssuedCommand),
     Closed {
         verdict: Verdict,
         why: String,
-        census: Census,
+        #[serde(alias = "census")]
+        final_inventory: FinalInventory,
     },
 }
 
@@ -57,8 +59,8 @@ pub struct Opened {
     /// The wish at that moment: count, rollout, route.
     pub spec: ServiceSpec,
     /// What stood before; None: the first release.
-    pub from: Option<Standing>,
-    pub to: Standing,
+    pub from: Option<GroupRelease>,
+    pub to: GroupRelease,
     pub plan: Plan,
     /// Who asked and for what, in one sentence.
     pub why: String,
@@ -74,21 +76,23 @@ pub struct TrafficMark {
     pub deaths: Option<u32>,
 }
 
-/// What a user may ask of a rotation.
+/// A command that a user gives to a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Ask {
+pub enum RotationCommand {
     Pause,
     Resume,
-    Return,
+    #[serde(alias = "return")]
+    Rollback,
     Stop,
 }
 
-/// `n` counts the asks of a rotation from 1, so that each is taken once.
+/// `n` counts the commands of a rotation from 1, so that each is taken once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Asked {
+pub struct IssuedCommand {
     pub n: u64,
-    pub ask: Ask,
+    #[serde(alias = "ask")]
+    pub command: RotationCommand,
     pub by: String,
 }
 
@@ -98,18 +102,20 @@ pub enum Verdict {
     /// The new release stands alone, whole.
     Promoted,
     /// The old release stands alone (or nothing, where nothing stood before); whole, or `why` says what is missing.
-    Returned,
+    #[serde(alias = "returned")]
+    RolledBack,
     /// Stopped by hand, or neither of the above could be shown.
     Stopped,
 }
 
 /// What stood when the rotation closed, as observed: the verdict is read off this.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Census {
+pub struct FinalInventory {
     pub direction: Direction,
     /// Healthy servers by group; a group that is gone is not here.
     pub healthy: BTreeMap<GroupName, u32>,
     pub weights: BTreeMap<GroupName, u32>,
     /// Who serves from now on; the next rotation's `from`.
-    pub standing: Option<Standing>,
+    #[serde(alias = "standing")]
+    pub active: Option<GroupRelease>,
 }

@@ -9,13 +9,13 @@ use std::net::SocketAddr;
 pub struct GroupSpec {
     pub group: GroupName,
     pub service: ServiceName,
-    pub wish: GroupWish,
+    pub desired: DesiredGroup,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(clippy::large_enum_variant, reason = "one is made per declaration")]
-pub enum GroupWish {
+pub enum DesiredGroup {
     Run {
         /// A group keeps its release for life; another release under the same name is refused (`release-changed`).
         release: Release,
@@ -35,7 +35,7 @@ pub struct GroupSeen {
     /// The last stamp taken; None: never heard of it.
     #[serde(default)]
     pub stamp: Option<Stamp>,
-    pub wish: WishSeen,
+    pub desired: DesiredSeen,
     /// [`Release::digest`] of what is declared to run. None: nothing is, or the provider does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<Digest>,
@@ -51,7 +51,7 @@ pub struct GroupSeen {
 
 impl GroupSeen {
     pub fn unknown(group: GroupName) -> Self {
-        Self { group, stamp: None, wish: WishSeen::Unknown, release: None, instances: Vec::new(), deaths: 0, trouble: None }
+        Self { group, stamp: None, desired: DesiredSeen::Unknown, release: None, instances: Vec::new(), deaths: 0, trouble: None }
     }
 }
 
@@ -66,7 +66,7 @@ pub struct GroupHeld {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum WishSeen {
+pub enum DesiredSeen {
     Unknown,
     Run { release: u64, count: u32 },
     Gone,

@@ -32,12 +32,12 @@ mod view;
 
 pub use custom::{ImageCustom, ImageFile, ImageUser};
 pub use digest::Digest;
-pub use event::{Ask, Asked, Census, Event, EventLine, Opened, TrafficMark, Verdict};
+pub use event::{Event, EventLine, FinalInventory, IssuedCommand, Opened, RotationCommand, TrafficMark, Verdict};
 pub use fault::{Blame, Fault};
-pub use group::{Exit, GroupHeld, GroupSeen, GroupSpec, GroupWish, InstanceSeen, InstanceState, Target, TargetFile, WishSeen};
+pub use group::{DesiredGroup, DesiredSeen, Exit, GroupHeld, GroupSeen, GroupSpec, InstanceSeen, InstanceState, Target, TargetFile};
 pub use id::{GroupName, ImageName, InstanceId, NameError, RolloutId, RotationId, RouteName, ServiceName, TierName};
 pub use layout::Layout;
-pub use plan::{Direction, Plan, PlannedStep, Standing, Step};
+pub use plan::{Direction, GroupRelease, Plan, PlannedStep, Step};
 pub use release::Release;
 pub use rollout::{RolloutEnd, RolloutPlan, RolloutSeen};
 pub use route::{GroupTraffic, RouteHeld, RouteSeen, RouteSpec, TargetSeen};

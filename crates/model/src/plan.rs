@@ -78,7 +78,7 @@ pub enum Direction {
 
 /// A group and the release it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standing {
+pub struct GroupRelease {
     pub group: GroupName,
     pub release: Release,
 }

@@ -265,16 +265,16 @@ impl World {
         let now = now_ms();
         let wishes: Vec<_> = self.ways.values().map(|s| s.way.table().spec.settings.listen).collect();
         // One route may want the port that another is about to leave.
-        for (served, wish) in self.ways.values_mut().zip(&wishes) {
-            if served.listener.as_ref().is_some_and(|l| l.addr != *wish && wishes.contains(&l.addr)) {
+        for (served, desired) in self.ways.values_mut().zip(&wishes) {
+            if served.listener.as_ref().is_some_and(|l| l.addr != *desired && wishes.contains(&l.addr)) {
                 served.listener = None;
             }
         }
-        for (served, wish) in self.ways.values_mut().zip(&wishes) {
-            if served.listener.as_ref().is_some_and(|l| l.addr == *wish) {
+        for (served, desired) in self.ways.values_mut().zip(&wishes) {
+            if served.listener.as_ref().is_some_and(|l| l.addr == *desired) {
                 listen::say(&served.way, None);
             } else if now >= served.bind_at_ms {
-                match Listener::open(*wish, &served.way, admission) {
+                match Listener::open(*desired, &served.way, admission) {
                     // The old one, if any, falls here: after the new one is there.
                     Ok(listener) => {
                         served.listener = Some(listener);

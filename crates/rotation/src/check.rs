@@ -5,7 +5,7 @@ use crate::guard::Ground;
 use crate::sight::Eyes;
 use crate::words::{describe, servers, span, weights_in_words};
 use crate::{CLOCKS_APART_MS, Planted};
-use model::{Digest, Direction, FewRequests, GroupName, GroupSeen, GroupTraffic, Stamp, Step, Time, TrafficMark, View, WishSeen};
+use model::{DesiredSeen, Digest, Direction, FewRequests, GroupName, GroupSeen, GroupTraffic, Stamp, Step, Time, TrafficMark, View};
 use std::collections::BTreeMap;
 
 /// What `afresh step check` says.
@@ -135,12 +135,12 @@ impl Rotation {
             let (Some(seen), Some(release)) = (seen.groups.get(group), self.release(of)) else { return false };
             // A provider that does not say what runs has not denied it; it has not shown it either: see `wrong_release`.
             let same = self.expected(of).is_none_or(|digest| seen.release.as_ref().is_none_or(|shown| shown == digest));
-            same && seen.wish == WishSeen::Run { release: release.number, count: wanted }
+            same && seen.desired == DesiredSeen::Run { release: release.number, count: wanted }
         };
         match step {
             Step::Scale { group, count } => runs(group, group, *count),
             Step::Check { group, of, .. } => runs(group, of, 1),
-            Step::Retire { group } => seen.groups.get(group).is_some_and(|g| g.wish == WishSeen::Gone),
+            Step::Retire { group } => seen.groups.get(group).is_some_and(|g| g.desired == DesiredSeen::Gone),
             Step::Shift { weights, .. } => seen.route.as_ref().is_some_and(|route| {
                 let gone = self.ends_route(step);
                 let settings = route.settings.as_ref().is_none_or(|shown| !gone && Some(shown) == self.settings(seen));
@@ -216,8 +216,8 @@ impl Rotation {
         };
         let runs = matches!(step, Step::Scale { .. } | Step::Check { .. });
         match seen.groups.get(what).filter(|_| runs) {
-            Some(g) if g.wish == WishSeen::Gone => Condition::Failed(format!("{what} is gone, and its name is never used again")),
-            Some(g) if matches!(g.wish, WishSeen::Run { .. }) => match self.wrong_release(g, of) {
+            Some(g) if g.desired == DesiredSeen::Gone => Condition::Failed(format!("{what} is gone, and its name is never used again")),
+            Some(g) if matches!(g.desired, DesiredSeen::Run { .. }) => match self.wrong_release(g, of) {
                 Some(wrong) => wrong,
                 None => not_yet(format!("{what} holds the stamp {stamp}, which this rotation did not give")),
             },
@@ -226,16 +226,16 @@ impl Rotation {
     }
 
     fn scaled(&self, g: &GroupSeen, count: u32, seen: &View) -> Condition {
-        let wish = match g.wish {
-            WishSeen::Run { count, .. } => count,
-            WishSeen::Gone => return Condition::Failed(format!("{} is gone, and its name is never used again", g.group)),
-            WishSeen::Unknown => return not_yet(format!("the keeper does not know {}", g.group)),
+        let desired = match g.desired {
+            DesiredSeen::Run { count, .. } => count,
+            DesiredSeen::Gone => return Condition::Failed(format!("{} is gone, and its name is never used again", g.group)),
+            DesiredSeen::Unknown => return not_yet(format!("the keeper does not know {}", g.group)),
         };
         if let Some(wrong) = self.wrong_release(g, &g.group) {
             return wrong;
         }
-        if wish != count {
-            return not_yet(format!("{} is declared with {wish}, not {count}", g.group));
+        if desired != count {
+            return not_yet(format!("{} is declared with {desired}, not {count}", g.group));
         }
         let tally = self.eyes(seen).tally(&g.group);
         if tally.exist > count {
@@ -405,7 +405,7 @@ fn shifted(weights: &BTreeMap<GroupName, u32>, seen: &View) -> Condition {
 }
 
 fn retired(g: &GroupSeen) -> Condition {
-    if g.wish != WishSeen::Gone {
+    if g.desired != DesiredSeen::Gone {
         return not_yet(format!("{} is still declared", g.group));
     }
     match g.instances.len() {

@@ -1,9 +1,9 @@
-//! The end: a census of what stands, and the verdict read off it. Never off "no error so far".
+//! The end: a final_inventory of what stands, and the verdict read off it. Never off "no error so far".
 
 use crate::decide::Decision;
 use crate::fold::Rotation;
 use crate::words::weights_in_words;
-use model::{Census, Direction, Event, GroupName, Standing, Step, Time, Verdict, View, WishSeen};
+use model::{DesiredSeen, Direction, Event, FinalInventory, GroupName, GroupRelease, Step, Time, Verdict, View};
 use std::collections::BTreeMap;
 
 impl Rotation {
@@ -12,7 +12,7 @@ impl Rotation {
         let (verdict, missing) = match self.plan.direction {
             Direction::Single => (Verdict::Promoted, None),
             Direction::Forward => (Verdict::Promoted, self.missing(seen, Some(&self.opened.to), self.opened.spec.count)),
-            Direction::Back => (Verdict::Returned, self.missing(seen, self.base(), self.stood())),
+            Direction::Back => (Verdict::RolledBack, self.missing(seen, self.base(), self.stood())),
         };
         // Going back ends also with less than the whole, once no more has come in the time of a step.
         let patient = self.plan.carry.is_none() && now.since(self.moved_at) < self.opened.spec.rollout.within_ms;
@@ -23,7 +23,7 @@ impl Rotation {
         }
         let Some(missing) = missing else {
             let why = match (verdict, &self.went_back) {
-                (Verdict::Returned, Some(turn)) => turn.clone(),
+                (Verdict::RolledBack, Some(turn)) => turn.clone(),
                 _ if self.plan.direction == Direction::Single => self.notes.last().cloned().unwrap_or_default(),
                 _ if self.opened.spec.count == 0 => {
                     format!("{} is active with no server: it is parked, and nobody serves", self.opened.to.release.label())
@@ -40,30 +40,30 @@ impl Rotation {
     }
 
     /// What keeps this release from standing alone and whole, if anything does.
-    fn missing(&self, seen: &View, alone: Option<&Standing>, count: u32) -> Option<String> {
+    fn missing(&self, seen: &View, alone: Option<&GroupRelease>, count: u32) -> Option<String> {
         self.missing_with(seen, alone, count, count)
     }
 
     /// As [`Self::missing`], content with `healthy` healthy ones.
-    fn missing_with(&self, seen: &View, alone: Option<&Standing>, count: u32, healthy: u32) -> Option<String> {
+    fn missing_with(&self, seen: &View, alone: Option<&GroupRelease>, count: u32, healthy: u32) -> Option<String> {
         for group in self.groups() {
-            let gone = seen.groups.get(&group).is_none_or(|g| g.instances.is_empty() && !matches!(g.wish, WishSeen::Run { .. }));
+            let gone = seen.groups.get(&group).is_none_or(|g| g.instances.is_empty() && !matches!(g.desired, DesiredSeen::Run { .. }));
             if alone.is_none_or(|s| s.group != group) && !gone && !self.not_ours(&group) {
                 return Some(format!("{group} is still there"));
             }
         }
         let mut weights = BTreeMap::new();
-        if let Some(standing) = alone {
-            let declared = seen.groups.get(&standing.group).is_some_and(|g| matches!(g.wish, WishSeen::Run { .. }));
+        if let Some(active) = alone {
+            let declared = seen.groups.get(&active.group).is_some_and(|g| matches!(g.desired, DesiredSeen::Run { .. }));
             if !declared {
-                return Some(format!("{} is not declared to run", standing.group));
+                return Some(format!("{} is not declared to run", active.group));
             }
-            let tally = self.eyes(seen).tally(&standing.group);
+            let tally = self.eyes(seen).tally(&active.group);
             if tally.healthy < healthy || tally.exist > count {
-                return Some(format!("{} of {count} of {} are healthy, {} exist", tally.healthy, standing.group, tally.exist));
+                return Some(format!("{} of {count} of {} are healthy, {} exist", tally.healthy, active.group, tally.exist));
             }
-            if standing.release.route.is_some() && count > 0 {
-                weights.insert(standing.group.clone(), 100);
+            if active.release.route.is_some() && count > 0 {
+                weights.insert(active.group.clone(), 100);
             }
         }
         let route = seen.route.as_ref().filter(|r| !r.weights.iter().filter(|(_, w)| **w > 0).eq(weights.iter()));
@@ -71,22 +71,22 @@ impl Rotation {
     }
 
     pub(crate) fn close(&self, seen: &View, verdict: Verdict, why: String) -> Event {
-        let standing = match verdict {
+        let active = match verdict {
             _ if self.plan.direction == Direction::Single => self.opened.from.clone(),
             Verdict::Promoted => Some(self.opened.to.clone()),
-            Verdict::Returned => self.base().cloned(),
+            Verdict::RolledBack => self.base().cloned(),
             Verdict::Stopped => self.heavier(seen),
         };
-        let census = Census { direction: self.plan.direction, standing, ..self.census(seen) };
-        Event::Closed { verdict, why, census }
+        let final_inventory = FinalInventory { direction: self.plan.direction, active, ..self.final_inventory(seen) };
+        Event::Closed { verdict, why, final_inventory }
     }
 
-    fn census(&self, seen: &View) -> Census {
-        let there = |g: &&model::GroupSeen| !g.instances.is_empty() || matches!(g.wish, WishSeen::Run { .. });
+    fn final_inventory(&self, seen: &View) -> FinalInventory {
+        let there = |g: &&model::GroupSeen| !g.instances.is_empty() || matches!(g.desired, DesiredSeen::Run { .. });
         let groups = seen.groups.values().filter(there);
         let healthy = groups.map(|g| (g.group.clone(), self.eyes(seen).tally(&g.group).healthy)).collect();
         let weights = seen.route.as_ref().map_or_else(BTreeMap::new, |r| r.weights.clone());
-        Census { direction: self.plan.direction, healthy, weights, standing: None }
+        FinalInventory { direction: self.plan.direction, healthy, weights, active: None }
     }
 
     /// The step at the cursor, or one before it, retires the group: its declaration may be on its way, whatever is still seen.
@@ -97,15 +97,15 @@ impl Rotation {
 
     /// Stopped halfway: the one that more customers go to stands, then the one with more healthy servers, then the old one.
     /// If nothing could be seen, the journal's last knowledge must do.
-    fn heavier(&self, seen: &View) -> Option<Standing> {
+    fn heavier(&self, seen: &View) -> Option<GroupRelease> {
         let (eyes, new) = (self.eyes(seen), &self.opened.to);
         // What is seen to be gone serves nobody, also where the journal is an older copy that does not know it.
-        let gone = |s: &Standing| seen.groups.get(&s.group).is_some_and(|g| g.wish == WishSeen::Gone);
+        let gone = |s: &GroupRelease| seen.groups.get(&s.group).is_some_and(|g| g.desired == DesiredSeen::Gone);
         let base = self.base().filter(|old| !gone(old));
         if self.not_ours(&new.group) || self.retires(&new.group) {
             return base.cloned();
         }
-        let rank = |s: &Standing| {
+        let rank = |s: &GroupRelease| {
             if seen.groups.is_empty() {
                 let whole = s.group != new.group || self.proven;
                 (self.weights.get(&s.group).copied().unwrap_or(0), u32::from(whole))

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! closed? ▸ done          asks? ▸ take the next       stop? ▸ close       return? ▸ turn back
-//! no step left? ▸ close by census                      not begun? ▸ guard ▸ begin
+//! no step left? ▸ close by final_inventory                      not begun? ▸ guard ▸ begin
 //! another driver's? ▸ begin again under our fence      view too old? ▸ wait
 //! satisfied? ▸ record      failed, or out of time? ▸ turn back      guard ▸ declare until it is taken ▸ wait
 //! ```
@@ -13,8 +13,8 @@ use crate::fold::{Rotation, Started};
 use crate::plan::{Back, back};
 use crate::words::{describe, foreign, servers, span};
 use model::{
-    Asked, Direction, Event, Fault, Fence, GroupName, GroupSeen, GroupSpec, GroupWish, Plan, Release, Route, RouteSpec, Stamp, Step, Time,
-    Verdict, View,
+    DesiredGroup, Direction, Event, Fault, Fence, GroupName, GroupSeen, GroupSpec, IssuedCommand, Plan, Release, Route, RouteSpec, Stamp,
+    Step, Time, Verdict, View,
 };
 use std::collections::BTreeSet;
 
@@ -48,8 +48,8 @@ pub enum Declaration {
 /// So many deaths more than servers, before any was healthy, are a crash loop.
 const DEATHS_SPARE: u32 = 3;
 
-pub fn decide(r: &Rotation, seen: &View, asks: &[Asked], now: Time, fence: Fence) -> Decision {
-    decide_with(r, seen, asks, now, fence, None)
+pub fn decide(r: &Rotation, seen: &View, commands: &[IssuedCommand], now: Time, fence: Fence) -> Decision {
+    decide_with(r, seen, commands, now, fence, None)
 }
 
 /// The sentence of `afresh why`, and until when if that is known. None: it is closed.
@@ -65,16 +65,23 @@ pub fn explain(r: &Rotation, seen: &View, now: Time) -> Option<(String, Option<T
         Decision::Record(Event::StepSatisfied { seen, .. }) => (format!("{place} is satisfied: {seen}"), None),
         Decision::Record(Event::PlanReplaced { why, .. }) => (format!("about to go back: {why}"), None),
         Decision::Record(Event::Closed { why, .. }) => (format!("about to close: {why}"), None),
-        Decision::Record(Event::AskTaken(_) | Event::Opened(_)) => ("about to be written".to_string(), None),
+        Decision::Record(Event::CommandTaken(_) | Event::Opened(_)) => ("about to be written".to_string(), None),
     })
 }
 
-pub(crate) fn decide_with(r: &Rotation, seen: &View, asks: &[Asked], now: Time, fence: Fence, planted: Option<Planted>) -> Decision {
+pub(crate) fn decide_with(
+    r: &Rotation,
+    seen: &View,
+    commands: &[IssuedCommand],
+    now: Time,
+    fence: Fence,
+    planted: Option<Planted>,
+) -> Decision {
     if r.closed.is_some() {
         return Decision::Done;
     }
-    if let Some(asked) = asks.iter().find(|a| a.n > r.asks_taken) {
-        return Decision::Record(Event::AskTaken(asked.clone()));
+    if let Some(asked) = commands.iter().find(|a| a.n > r.commands_taken) {
+        return Decision::Record(Event::CommandTaken(asked.clone()));
     }
     if let Some(by) = &r.stopping {
         return Decision::Record(r.close(seen, Verdict::Stopped, format!("{by} asked to stop")));
@@ -332,16 +339,17 @@ impl Rotation {
 
     fn declaration(&self, step: &Step, stamp: Stamp, seen: &View) -> Option<Declaration> {
         let service = &self.opened.spec.name;
-        let declare =
-            |group: &GroupName, wish| Some(Declaration::Group(stamp, GroupSpec { group: group.clone(), service: service.clone(), wish }));
+        let declare = |group: &GroupName, desired| {
+            Some(Declaration::Group(stamp, GroupSpec { group: group.clone(), service: service.clone(), desired }))
+        };
         match step {
             Step::Scale { group, count } => {
-                declare(group, GroupWish::Run { release: self.release(group)?.clone(), count: *count, once: None })
+                declare(group, DesiredGroup::Run { release: self.release(group)?.clone(), count: *count, once: None })
             }
             Step::Check { group, of, command, .. } => {
-                declare(group, GroupWish::Run { release: self.release(of)?.clone(), count: 1, once: Some(command.clone()) })
+                declare(group, DesiredGroup::Run { release: self.release(of)?.clone(), count: 1, once: Some(command.clone()) })
             }
-            Step::Retire { group } => declare(group, GroupWish::Gone),
+            Step::Retire { group } => declare(group, DesiredGroup::Gone),
             Step::Shift { route, weights } => {
                 let weights = weights.iter().filter(|(_, w)| **w > 0).map(|(g, w)| (g.clone(), *w)).collect();
                 let gone = self.ends_route(step);

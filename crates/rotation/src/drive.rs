@@ -10,7 +10,7 @@ use crate::decide::{Decision, Declaration, decide_with};
 use crate::fold::{Digests, Rotation};
 use crate::observe::{World, observe};
 use crate::ports::{Lease, Refused};
-use model::{Asked, Blame, Event, EventLine, Fault, Fence, RotationId, Stamp, Steady, Time, Verdict, View};
+use model::{Blame, Event, EventLine, Fault, Fence, IssuedCommand, RotationId, Stamp, Steady, Time, Verdict, View};
 use std::collections::BTreeMap;
 
 /// So many higher fences are taken for one step.
@@ -158,12 +158,12 @@ impl Driver {
             self.lease = None;
             return Ok(Tick::Closed(closed.verdict));
         }
-        let asks = world.journal.asks(&self.id, r.asks_taken)?;
+        let commands = world.journal.commands(&self.id, r.commands_taken)?;
         let at = self.now_in(r, world).0;
         // The driver's own time, read before it looked: everything in the view is at least that new.
-        let seen = View { at, ..look(r, &asks, world, at)? };
+        let seen = View { at, ..look(r, &commands, world, at)? };
         let now = self.now_in(r, world).0;
-        match decide_with(r, &seen, &asks, now, lease.fence, self.planted) {
+        match decide_with(r, &seen, &commands, now, lease.fence, self.planted) {
             Decision::Record(event) => self.record(world, lease, r, event),
             Decision::Declare(declaration) => match self.declare(world, lease, &declaration)? {
                 Sent::Said(tick) => Ok(tick),
@@ -261,9 +261,9 @@ fn for_good(fault: &Fault) -> bool {
     !fault.again && fault.blame != Blame::Ours && fault.code != "stale-stamp"
 }
 
-/// A stop must be possible also when nothing can be seen: the census is then empty, and says so by being empty.
-fn look(r: &Rotation, asks: &[Asked], world: &World, at: Time) -> Result<View, Fault> {
-    if asks.is_empty() && r.stopping.is_none() {
+/// A stop must be possible also when nothing can be seen: the final_inventory is then empty, and says so by being empty.
+fn look(r: &Rotation, commands: &[IssuedCommand], world: &World, at: Time) -> Result<View, Fault> {
+    if commands.is_empty() && r.stopping.is_none() {
         return observe(r, world);
     }
     let blind = View { at, groups: BTreeMap::new(), route: None, objects: BTreeMap::new() };

@@ -7,12 +7,12 @@
 //!            │                        │
 //!            ├──── PlanReplaced (back, cursor 0; once at most) ◀────────────┤
 //!            └──── Closed ◀─────────────────────────────────────────────────┘
-//!  AskTaken may stand anywhere before Closed: it sets a flag that `decide` obeys.
+//!  CommandTaken may stand anywhere before Closed: it sets a flag that `decide` obeys.
 //! ```
 
 use model::{
-    Ask, Asked, Census, Digest, Direction, Event, EventLine, Fault, Fence, GroupName, Opened, Plan, PlannedStep, RotationId, RouteName,
-    Stamp, Standing, Steady, Step, Time, TrafficMark, Verdict,
+    Digest, Direction, Event, EventLine, Fault, Fence, FinalInventory, GroupName, GroupRelease, IssuedCommand, Opened, Plan, PlannedStep,
+    RotationCommand, RotationId, RouteName, Stamp, Steady, Step, Time, TrafficMark, Verdict,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,7 +28,7 @@ pub struct Rotation {
     pub started: Option<Started>,
     pub paused: bool,
     /// The number of the last ask that was taken.
-    pub asks_taken: u64,
+    pub commands_taken: u64,
     /// Why the plan was replaced, and which asks were refused; oldest first.
     pub turns: Vec<String>,
     pub closed: Option<Closed>,
@@ -95,7 +95,7 @@ pub struct Closed {
     pub at: Time,
     pub verdict: Verdict,
     pub why: String,
-    pub census: Census,
+    pub final_inventory: FinalInventory,
 }
 
 fn bad(line: &EventLine, why: &str) -> Fault {
@@ -140,7 +140,7 @@ impl Rotation {
             cursor: 0,
             started: None,
             paused: false,
-            asks_taken: 0,
+            commands_taken: 0,
             turns: Vec::new(),
             closed: None,
             len: 1,
@@ -184,9 +184,9 @@ impl Rotation {
             Event::StepStarted { step, stamp, mark, clock } => self.step_started(line, *step, *stamp, *mark, *clock)?,
             Event::StepSatisfied { step, seen } => self.step_satisfied(line, *step, seen)?,
             Event::PlanReplaced { why, plan } => self.plan_replaced(line, why, plan)?,
-            Event::AskTaken(asked) => self.ask_taken(line, asked)?,
-            Event::Closed { verdict, why, census } => {
-                self.closed = Some(Closed { at: line.at, verdict: *verdict, why: why.clone(), census: census.clone() });
+            Event::CommandTaken(asked) => self.command_taken(line, asked)?,
+            Event::Closed { verdict, why, final_inventory } => {
+                self.closed = Some(Closed { at: line.at, verdict: *verdict, why: why.clone(), final_inventory: final_inventory.clone() });
             }
         }
         self.len += 1;
@@ -300,27 +300,27 @@ impl Rotation {
         Ok(())
     }
 
-    fn ask_taken(&mut self, line: &EventLine, asked: &Asked) -> Result<(), Fault> {
-        if asked.n <= self.asks_taken {
+    fn command_taken(&mut self, line: &EventLine, asked: &IssuedCommand) -> Result<(), Fault> {
+        if asked.n <= self.commands_taken {
             return Err(bad(line, &format!("ask {} is taken a second time", asked.n)));
         }
-        self.asks_taken = asked.n;
-        match asked.ask {
+        self.commands_taken = asked.n;
+        match asked.command {
             // A pause holds the way forward. What takes customers off a release that failed goes on.
-            Ask::Pause if self.plan.direction == Direction::Back => {
+            RotationCommand::Pause if self.plan.direction == Direction::Back => {
                 self.turns.push(format!("{} asked to pause; refused: it is going back, and a pause holds only the way forward", asked.by));
             }
-            Ask::Pause => self.paused = true,
-            Ask::Resume => {
+            RotationCommand::Pause => self.paused = true,
+            RotationCommand::Resume => {
                 self.paused = false;
                 self.resumed_at = Some(line.at);
                 self.moved_at = line.at;
             }
-            Ask::Return => match self.no_way_back() {
+            RotationCommand::Rollback => match self.no_way_back() {
                 None => self.returning = Some(asked.by.clone()),
                 Some(why) => self.turns.push(format!("{} asked to return; refused: {why}", asked.by)),
             },
-            Ask::Stop => self.stopping = Some(asked.by.clone()),
+            RotationCommand::Stop => self.stopping = Some(asked.by.clone()),
         }
         Ok(())
     }
@@ -341,7 +341,7 @@ impl Rotation {
     }
 
     /// What stood before, if it still did when the rotation was opened: what going back goes to.
-    pub(crate) fn base(&self) -> Option<&Standing> {
+    pub(crate) fn base(&self) -> Option<&GroupRelease> {
         let from = self.opened.from.as_ref()?;
         let planned = |s: &PlannedStep| matches!(&s.step, Step::Retire { group } if *group == from.group);
         (self.opened.plan.direction == Direction::Single || self.opened.plan.steps.iter().any(planned)).then_some(from)
@@ -361,7 +361,7 @@ impl Rotation {
     /// once it is closed, what stands and what it left.
     pub fn groups(&self) -> Vec<GroupName> {
         if let Some(closed) = &self.closed {
-            let stands = closed.census.standing.iter().map(|s| s.group.clone());
+            let stands = closed.final_inventory.active.iter().map(|s| s.group.clone());
             return stands.chain(self.remnants()).collect();
         }
         let mut all: BTreeSet<&GroupName> = self.touched.iter().collect();
@@ -403,8 +403,8 @@ impl Rotation {
         else {
             return Vec::new();
         };
-        let stands = closed.census.standing.as_ref().map(|s| &s.group);
-        let mut all: BTreeSet<&GroupName> = self.touched.iter().chain(closed.census.healthy.keys()).collect();
+        let stands = closed.final_inventory.active.as_ref().map(|s| &s.group);
+        let mut all: BTreeSet<&GroupName> = self.touched.iter().chain(closed.final_inventory.healthy.keys()).collect();
         let steps = self.opened.plan.steps.iter().chain(&self.plan.steps);
         all.extend(steps.filter_map(|s| if let Step::Retire { group } = &s.step { Some(group) } else { None }));
         all.extend(self.opened.from.iter().map(|f| &f.group));

@@ -68,9 +68,9 @@ impl Ground<'_> {
 
     /// Watching a group that is not there would prove nothing.
     pub fn unwell(&self, group: &GroupName) -> Option<String> {
-        let (healthy, wish) = (self.eyes.tally(group).healthy, declared(self.eyes.seen, group).unwrap_or(0));
+        let (healthy, desired) = (self.eyes.tally(group).healthy, declared(self.eyes.seen, group).unwrap_or(0));
         let parks = self.direction == Direction::Forward && self.whole == 0;
-        (healthy < wish.max(u32::from(!parks))).then(|| format!("{healthy} of {wish} of {group} are healthy"))
+        (healthy < desired.max(u32::from(!parks))).then(|| format!("{healthy} of {desired} of {group} are healthy"))
     }
 
     fn shift(&self, weights: &BTreeMap<GroupName, u32>) -> Option<String> {

@@ -8,7 +8,7 @@
 //! | `plan`, `single` | which steps, with the capacity at every prefix |
 //! | `fold` | a journal's lines into where the rotation stands |
 //! | `sight`, `guard`, `check` | reading a view; may a step begin; has it come true |
-//! | `decide`, `close` | the one next thing to do; the verdict, read off a census |
+//! | `decide`, `close` | the one next thing to do; the verdict, read off a final_inventory |
 //! | `observe`, `drive`, `ports` | the driving loop and its ways out |
 //! | `rollout` | services tier by tier |
 //! | `planted` | bugs for the simulator to find |

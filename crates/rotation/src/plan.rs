@@ -9,7 +9,8 @@
 
 use crate::sight::{Eyes, declared};
 use model::{
-    Direction, Fault, GroupName, GroupSeen, Plan, PlannedStep, RouteName, ServiceName, ServiceSpec, Standing, Step, View, Wave, WishSeen,
+    DesiredSeen, Direction, Fault, GroupName, GroupRelease, GroupSeen, Plan, PlannedStep, RouteName, ServiceName, ServiceSpec, Step, View,
+    Wave,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,8 +21,8 @@ const WAVES_MAX: usize = 100;
 pub struct Intent<'a> {
     pub spec: &'a ServiceSpec,
     /// What stands now; None: the first release.
-    pub from: Option<&'a Standing>,
-    pub to: &'a Standing,
+    pub from: Option<&'a GroupRelease>,
+    pub to: &'a GroupRelease,
     pub direction: Direction,
     /// How many servers what stands should have, by the desired state in force. None: as many as it is declared with.
     pub own_count: Option<u32>,
@@ -101,9 +102,9 @@ fn refuse(intent: &Intent, seen: &View) -> Result<(), Fault> {
     if spec.rollout.within_ms == 0 {
         return Err(Fault::yours("no-time", format!("{}: within = 0 gives no step any time", spec.name)).hint("write `within = \"5m\"`"));
     }
-    for standing in from.iter().copied().chain([*to]) {
-        if standing.release.service != spec.name {
-            return Err(Fault::ours("wrong-service", format!("{} is no release of {}", standing.release.label(), spec.name)));
+    for active in from.iter().copied().chain([*to]) {
+        if active.release.service != spec.name {
+            return Err(Fault::ours("wrong-service", format!("{} is no release of {}", active.release.label(), spec.name)));
         }
     }
     if from.is_some_and(|from| from.group == to.group) {
@@ -130,7 +131,7 @@ fn forward(intent: &Intent, seen: &View, planted: Option<crate::Planted>) -> Res
     let Intent { spec, to, .. } = intent;
     let new = &to.group;
     // An old group that is gone cannot be gone back to and needs no care; its name is never declared again.
-    let from = intent.from.filter(|f| seen.groups.get(&f.group).is_none_or(|g| g.wish != WishSeen::Gone));
+    let from = intent.from.filter(|f| seen.groups.get(&f.group).is_none_or(|g| g.desired != DesiredSeen::Gone));
     let digest = from.map(|f| f.release.digest());
     let eyes = Eyes { seen, spec, from, to: Some(to), digests: [digest.as_ref(), None] };
     let left = leftovers(intent, seen);
@@ -190,8 +191,8 @@ fn forward(intent: &Intent, seen: &View, planted: Option<crate::Planted>) -> Res
 /// How a plan forward shares the load between the two, wave by wave.
 struct Course<'a> {
     spec: &'a ServiceSpec,
-    from: Option<&'a Standing>,
-    to: &'a Standing,
+    from: Option<&'a GroupRelease>,
+    to: &'a GroupRelease,
     shares: Vec<u32>,
     /// The old group is made smaller between waves.
     shrinks: bool,
@@ -202,7 +203,7 @@ struct Course<'a> {
 }
 
 impl<'a> Course<'a> {
-    fn of(spec: &'a ServiceSpec, from: Option<&'a Standing>, to: &'a Standing, eyes: &Eyes, way: &Way) -> Self {
+    fn of(spec: &'a ServiceSpec, from: Option<&'a GroupRelease>, to: &'a GroupRelease, eyes: &Eyes, way: &Way) -> Self {
         let (routed_old, routed_new) = (from.is_some_and(|f| f.release.route.is_some()), to.release.route.is_some());
         // Where nothing healthy stands, or customers cannot be shared between the two, small waves would only hold back the cure.
         let stood = from.map_or(0, |f| way.count(&f.group));
@@ -270,15 +271,15 @@ fn sends(seen: &View) -> bool {
 /// counts too: its declaration may still be on its way, and only a tombstone keeps it out.
 fn leftovers(intent: &Intent, seen: &View) -> Vec<GroupName> {
     let owned = |g: &GroupName| *g == intent.to.group || intent.from.is_some_and(|f| f.group == *g);
-    let there = seen.groups.values().filter(|g| g.wish != WishSeen::Gone || !g.instances.is_empty());
+    let there = seen.groups.values().filter(|g| g.desired != DesiredSeen::Gone || !g.instances.is_empty());
     there.map(|g| g.group.clone()).filter(|g| !owned(g)).collect()
 }
 
 pub(crate) struct Back<'a> {
     pub spec: &'a ServiceSpec,
     /// To this; None: nothing stood before.
-    pub from: Option<&'a Standing>,
-    pub to: &'a Standing,
+    pub from: Option<&'a GroupRelease>,
+    pub to: &'a GroupRelease,
     /// So many servers stood before.
     pub count: u32,
     pub retire: Vec<GroupName>,

@@ -2,8 +2,8 @@
 //! and the contract tests hold every implementation to them.
 
 use model::{
-    Asked, Digest, Event, EventLine, Fault, Fence, GroupHeld, GroupName, GroupSeen, GroupSpec, RotationId, RouteHeld, RouteName, RouteSeen,
-    RouteSpec, ServiceName, Stamp, Steady, Time,
+    Digest, Event, EventLine, Fault, Fence, GroupHeld, GroupName, GroupSeen, GroupSpec, IssuedCommand, RotationId, RouteHeld, RouteName,
+    RouteSeen, RouteSpec, ServiceName, Stamp, Steady, Time,
 };
 
 /// Makes declared groups true.
@@ -85,7 +85,7 @@ pub trait Journal {
     /// Lines from `from_seq` on, in order.
     fn read(&self, rotation: &RotationId, from_seq: u64) -> Result<Vec<EventLine>, Refused>;
     /// What users asked of this rotation, in order, beginning behind number `after`.
-    fn asks(&self, rotation: &RotationId, after: u64) -> Result<Vec<Asked>, Refused>;
+    fn commands(&self, rotation: &RotationId, after: u64) -> Result<Vec<IssuedCommand>, Refused>;
 }
 
 pub trait Clock {

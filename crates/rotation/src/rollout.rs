@@ -16,7 +16,7 @@ pub fn next(rollout: &RolloutPlan, opened: &BTreeMap<ServiceName, Option<Verdict
     for (place, (_, services)) in rollout.tiers.iter().enumerate() {
         let states: Vec<Option<Option<Verdict>>> = services.iter().map(|(spec, _)| opened.get(&spec.name).copied()).collect();
         let running = states.contains(&Some(None));
-        let failed = states.iter().any(|s| matches!(s, Some(Some(Verdict::Returned | Verdict::Stopped))));
+        let failed = states.iter().any(|s| matches!(s, Some(Some(Verdict::RolledBack | Verdict::Stopped))));
         if failed {
             // What runs is left to end by itself; nothing new begins.
             return if running { Next::Wait } else { Next::End(RolloutEnd::Halted) };

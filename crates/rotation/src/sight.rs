@@ -1,6 +1,6 @@
 //! Reading a view: how many servers of a group are there, and how many are well. Nothing here decides.
 
-use model::{Digest, GroupName, InstanceSeen, InstanceState, ServiceSpec, Standing, View, WishSeen};
+use model::{DesiredSeen, Digest, GroupName, GroupRelease, InstanceSeen, InstanceState, ServiceSpec, View};
 
 /// Servers of one group, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,8 +25,8 @@ impl Tally {
 pub(crate) struct Eyes<'a> {
     pub seen: &'a View,
     pub spec: &'a ServiceSpec,
-    pub from: Option<&'a Standing>,
-    pub to: Option<&'a Standing>,
+    pub from: Option<&'a GroupRelease>,
+    pub to: Option<&'a GroupRelease>,
     /// [`model::Release::digest`] of these two. A server that runs anything else is not healthy, whatever its probe says.
     pub digests: [Option<&'a Digest>; 2],
 }
@@ -34,7 +34,7 @@ pub(crate) struct Eyes<'a> {
 impl Eyes<'_> {
     pub fn tally(&self, group: &GroupName) -> Tally {
         // Servers of a group that is gone are about to end, however healthy.
-        let gone = self.seen.groups.get(group).is_some_and(|g| g.wish == WishSeen::Gone);
+        let gone = self.seen.groups.get(group).is_some_and(|g| g.desired == DesiredSeen::Gone);
         let (healthy_for_ms, routed) = self.rule(group);
         let release = self.expected(group);
         self.count(group, |i| {
@@ -49,8 +49,8 @@ impl Eyes<'_> {
     /// Healthy ones that are sure to stay: servers beyond the declared count are about to end, and the keeper may pick healthy ones.
     pub fn staying(&self, group: &GroupName) -> u32 {
         let tally = self.tally(group);
-        match self.seen.groups.get(group).map(|g| g.wish) {
-            Some(WishSeen::Run { count, .. }) => tally.worst(count),
+        match self.seen.groups.get(group).map(|g| g.desired) {
+            Some(DesiredSeen::Run { count, .. }) => tally.worst(count),
             _ => tally.healthy,
         }
     }
@@ -70,7 +70,7 @@ impl Eyes<'_> {
     fn rule(&self, group: &GroupName) -> (u64, bool) {
         let known = [self.from, self.to].into_iter().flatten().find(|s| s.group == *group);
         match known {
-            Some(standing) => (standing.release.health.healthy_for_ms, standing.release.route.is_some()),
+            Some(active) => (active.release.health.healthy_for_ms, active.release.route.is_some()),
             None => (self.spec.health.healthy_for_ms, self.spec.route.is_some()),
         }
     }
@@ -116,8 +116,8 @@ fn long_enough(healthy_ms: Option<u64>, for_ms: u64) -> bool {
 
 /// How many the provider was last told to run; None: the view says nothing of it.
 pub(crate) fn declared(seen: &View, group: &GroupName) -> Option<u32> {
-    match seen.groups.get(group)?.wish {
-        WishSeen::Run { count, .. } => Some(count),
-        WishSeen::Unknown | WishSeen::Gone => Some(0),
+    match seen.groups.get(group)?.desired {
+        DesiredSeen::Run { count, .. } => Some(count),
+        DesiredSeen::Unknown | DesiredSeen::Gone => Some(0),
     }
 }

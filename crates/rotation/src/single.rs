@@ -4,13 +4,13 @@ use crate::guard::Ground;
 use crate::plan::route_name;
 use crate::sight::{Eyes, declared};
 use crate::words::{describe, foreign};
-use model::{Digest, Direction, Fault, GroupName, Plan, PlannedStep, Release, ServiceSpec, Standing, Step, View, WishSeen};
+use model::{DesiredSeen, Digest, Direction, Fault, GroupName, GroupRelease, Plan, PlannedStep, Release, ServiceSpec, Step, View};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the journals know of a service's groups.
 #[derive(Clone, Copy)]
 pub struct KnownGroups<'a> {
-    pub active: Option<&'a Standing>,
+    pub active: Option<&'a GroupRelease>,
     /// What each group runs, the active one and what stopped rotations left.
     pub releases: &'a BTreeMap<GroupName, Release>,
 }
@@ -65,9 +65,9 @@ impl KnownGroups<'_> {
 }
 
 fn sensible(spec: &ServiceSpec, step: &Step, seen: &View) -> Result<(), Fault> {
-    let there = |group: &GroupName| match seen.groups.get(group).map(|g| g.wish) {
-        Some(WishSeen::Run { .. }) => Ok(()),
-        Some(WishSeen::Gone) => Err(Fault::yours("group-gone", format!("{group} is gone; its name is never used again"))),
+    let there = |group: &GroupName| match seen.groups.get(group).map(|g| g.desired) {
+        Some(DesiredSeen::Run { .. }) => Ok(()),
+        Some(DesiredSeen::Gone) => Err(Fault::yours("group-gone", format!("{group} is gone; its name is never used again"))),
         _ => Err(Fault::yours("no-such-group", format!("there is no group {group}")).hint("`afresh instances` shows the groups there are")),
     };
     if let Some(group) = foreign(&spec.name, step) {
@@ -79,7 +79,7 @@ fn sensible(spec: &ServiceSpec, step: &Step, seen: &View) -> Result<(), Fault> {
         // Its own group is new, or the very same check is asked for again.
         Step::Check { of, .. } => there(of),
         Step::Scale { group, .. } | Step::Soak { group, .. } => there(group),
-        Step::Retire { group } if seen.groups.get(group).is_some_and(|g| g.wish == WishSeen::Gone) => Ok(()),
+        Step::Retire { group } if seen.groups.get(group).is_some_and(|g| g.desired == DesiredSeen::Gone) => Ok(()),
         Step::Retire { group } => there(group),
         Step::Drain { group, .. } if spec.route.is_some() => {
             if seen.groups.contains_key(group) {

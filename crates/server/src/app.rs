@@ -8,13 +8,13 @@ use crate::inventory::Comparison;
 use crate::parts::Parts;
 use crate::ports::{Images, WallClock};
 use api::control::Waiting;
+use journal::Database;
 use model::{Fault, RotationId, ServiceName, Time};
 use rotation::{Clock, Rotation, World};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use journal::Database;
 use tokio::sync::watch;
 
 pub struct App {

@@ -2,19 +2,19 @@
 
 use crate::access::{self, Caller};
 use crate::app::App;
+use crate::desired::{self, Desired};
 use crate::inventory::{self, Inventory, Traces};
 use crate::look;
 use crate::notes;
 use crate::removal;
-use crate::wish::{self, Wish};
 use api::control::{DeployRequest, Opened, PlanAnswer, PlanNote, PlannedRotation, Removal, RollbackRequest};
+use journal::{Known, Origin, Tx};
 use model::{
-    Digest, Direction, Event, Fault, GroupName, Opened as Opening, Plan, Release, RolloutId, RolloutPlan, RotationId, ServiceName,
-    ServiceSpec, Standing, Step, TierName, Time, View, WishSeen,
+    DesiredSeen, Digest, Direction, Event, Fault, GroupName, GroupRelease, Opened as Opening, Plan, Release, RolloutId, RolloutPlan,
+    RotationId, ServiceName, ServiceSpec, Step, TierName, Time, View,
 };
 use rotation::Intent;
 use std::collections::{BTreeMap, BTreeSet};
-use journal::{Known, Origin, Tx};
 
 /// How often the world may move under our feet before we say so.
 const TRIES: usize = 5;
@@ -38,7 +38,7 @@ impl Looked {
     }
 
     pub fn known_groups(&self) -> rotation::KnownGroups<'_> {
-        rotation::KnownGroups { active: self.known.standing.as_ref(), releases: &self.known.releases }
+        rotation::KnownGroups { active: self.known.active.as_ref(), releases: &self.known.releases }
     }
 }
 
@@ -80,18 +80,18 @@ pub enum Course {
     Rotate,
 }
 
-fn course(looked: &Looked, wish: &Wish, release: &Release) -> Course {
-    let Some(standing) = looked.known.standing.as_ref().filter(|s| s.release == *release) else { return Course::Rotate };
+fn course(looked: &Looked, desired: &Desired, release: &Release) -> Course {
+    let Some(active) = looked.known.active.as_ref().filter(|s| s.release == *release) else { return Course::Rotate };
     let view = &looked.view;
-    let Some(WishSeen::Run { count, .. }) = view.groups.get(&standing.group).map(|g| g.wish) else { return Course::Rotate };
+    let Some(DesiredSeen::Run { count, .. }) = view.groups.get(&active.group).map(|g| g.desired) else { return Course::Rotate };
     let customers = view.route.as_ref().map_or_else(BTreeMap::new, |r| r.weights.clone());
     let customers: Vec<_> = customers.into_iter().filter(|(_, w)| *w > 0).collect();
     let routed = release.route.is_some() && count > 0;
-    let right = if routed { customers == [(standing.group.clone(), 100)] } else { customers.is_empty() };
-    match (right && look::is_alone(view, standing), count == wish.spec.count) {
+    let right = if routed { customers == [(active.group.clone(), 100)] } else { customers.is_empty() };
+    match (right && look::is_alone(view, active), count == desired.spec.count) {
         (false, _) => Course::Rotate,
         // From and to nobody: customers are turned away before anybody is drained, and turned back only to whole servers.
-        (true, false) if count == 0 || wish.spec.count == 0 => Course::Rotate,
+        (true, false) if count == 0 || desired.spec.count == 0 => Course::Rotate,
         (true, true) => Course::Unchanged,
         (true, false) => Course::Count,
     }
@@ -109,17 +109,17 @@ pub struct Asked<'a> {
 }
 
 /// Puts the wish and opens what it takes; None: nothing.
-pub fn open(tx: &Tx<'_>, looked: &Looked, wish: &Wish, asked: &Asked<'_>) -> Result<Option<RotationId>, Fault> {
-    let service = &wish.spec.name;
+pub fn open(tx: &Tx<'_>, looked: &Looked, desired: &Desired, asked: &Asked<'_>) -> Result<Option<RotationId>, Fault> {
+    let service = &desired.spec.name;
     tx.must_be_free(service)?;
-    if tx.standing(service)? != looked.known.standing {
+    if tx.active(service)? != looked.known.active {
         return Err(Fault::world(MOVED, format!("{service} was changed by somebody else just now")).hint("try again"));
     }
-    tx.put_service(&wish.spec, asked.by, asked.at)?;
+    tx.put_service(&desired.spec, asked.by, asked.at)?;
     tx.outrank(service, looked.traces.fence())?;
     tx.outnumber(service, looked.traces.rotation())?;
-    let release = tx.put_release(&wish.release, asked.at)?.release;
-    let course = course(looked, wish, &release);
+    let release = tx.put_release(&desired.release, asked.at)?.release;
+    let course = course(looked, desired, &release);
     if matches!(course, Course::Unchanged) && !asked.always {
         tx.put_in_force(service)?;
         return Ok(None);
@@ -128,35 +128,35 @@ pub fn open(tx: &Tx<'_>, looked: &Looked, wish: &Wish, asked: &Asked<'_>) -> Res
     let own_count = tx.in_force(service)?.map(|row| row.spec.count);
     let id = tx.open_rotation(&origin, |id, from| {
         let (to, plan) = match (&course, &from) {
-            (Course::Rotate, _) | (_, None) => forward(looked, wish, release.clone(), id, from.as_ref(), own_count)?,
-            (Course::Unchanged | Course::Count, Some(standing)) => (standing.clone(), count_only(looked, &wish.spec, standing)?),
+            (Course::Rotate, _) | (_, None) => forward(looked, desired, release.clone(), id, from.as_ref(), own_count)?,
+            (Course::Unchanged | Course::Count, Some(active)) => (active.clone(), count_only(looked, &desired.spec, active)?),
         };
-        Ok(Opening { spec: wish.spec.clone(), from, to, plan, why: asked.why.clone() })
+        Ok(Opening { spec: desired.spec.clone(), from, to, plan, why: asked.why.clone() })
     })?;
     Ok(Some(id))
 }
 
 fn forward(
     looked: &Looked,
-    wish: &Wish,
+    desired: &Desired,
     release: Release,
     id: &RotationId,
-    from: Option<&Standing>,
+    from: Option<&GroupRelease>,
     own_count: Option<u32>,
-) -> Result<(Standing, Plan), Fault> {
-    let group = GroupName::of(&wish.spec.name, release.number, id)
+) -> Result<(GroupRelease, Plan), Fault> {
+    let group = GroupName::of(&desired.spec.name, release.number, id)
         .map_err(|e| Fault::yours("name-too-long", e.to_string()).hint("give the service a shorter name"))?;
     if looked.traces.has(&group) {
         return Err(Fault::ours("name-used", format!("a group {group} was there before: names are never used twice")));
     }
-    let to = Standing { group, release };
-    let intent = Intent { spec: &wish.spec, from, to: &to, direction: Direction::Forward, own_count };
+    let to = GroupRelease { group, release };
+    let intent = Intent { spec: &desired.spec, from, to: &to, direction: Direction::Forward, own_count };
     let plan = rotation::plan(&intent, &looked.view)?;
     Ok((to, plan))
 }
 
-fn count_only(looked: &Looked, spec: &ServiceSpec, standing: &Standing) -> Result<Plan, Fault> {
-    rotation::single(spec, &Step::Scale { group: standing.group.clone(), count: spec.count }, &looked.view, looked.known_groups())
+fn count_only(looked: &Looked, spec: &ServiceSpec, active: &GroupRelease) -> Result<Plan, Fault> {
+    rotation::single(spec, &Step::Scale { group: active.group.clone(), count: spec.count }, &looked.view, looked.known_groups())
 }
 
 pub fn plan(app: &App, caller: &Caller, request: &DeployRequest) -> Result<PlanAnswer, Fault> {
@@ -181,19 +181,19 @@ pub fn plan(app: &App, caller: &Caller, request: &DeployRequest) -> Result<PlanA
 /// Opens everything in a transaction that will not be kept.
 fn rehearse(
     tx: &Tx<'_>,
-    tiers: &[(TierName, Vec<Wish>)],
+    tiers: &[(TierName, Vec<Desired>)],
     looked: &BTreeMap<ServiceName, Looked>,
     asked: &Asked<'_>,
 ) -> Result<PlanAnswer, Fault> {
     let mut rotations = Vec::new();
     let mut notes = Vec::new();
     for (tier, wishes) in tiers {
-        for wish in wishes {
-            let release = tx.put_release(&wish.release, asked.at)?.release;
-            notes.extend(notes::of(tx, wish, &release)?);
-            let Some(id) = open(tx, &looked[&wish.spec.name], wish, asked)? else { continue };
+        for desired in wishes {
+            let release = tx.put_release(&desired.release, asked.at)?.release;
+            notes.extend(notes::of(tx, desired, &release)?);
+            let Some(id) = open(tx, &looked[&desired.spec.name], desired, asked)? else { continue };
             let opened = opening(tx, &id)?;
-            let service = wish.spec.name.clone();
+            let service = desired.spec.name.clone();
             rotations.push(PlannedRotation { service, tier: tier.clone(), from: opened.from, to: opened.to, plan: opened.plan });
         }
     }
@@ -252,15 +252,15 @@ fn going(app: &App, request: &DeployRequest) -> Result<(Vec<Removal>, BTreeMap<S
 
 fn begin_one(
     tx: &Tx<'_>,
-    tiers: &[(TierName, Vec<Wish>)],
+    tiers: &[(TierName, Vec<Desired>)],
     looked: &BTreeMap<ServiceName, Looked>,
     asked: &Asked<'_>,
 ) -> Result<Opened, Fault> {
     let mut answer = Opened::default();
-    for wish in tiers.iter().flat_map(|(_, wishes)| wishes) {
-        match open(tx, &looked[&wish.spec.name], wish, asked)? {
+    for desired in tiers.iter().flat_map(|(_, wishes)| wishes) {
+        match open(tx, &looked[&desired.spec.name], desired, asked)? {
             Some(id) => answer.rotations.push(id),
-            None => answer.unchanged.push(wish.spec.name.clone()),
+            None => answer.unchanged.push(desired.spec.name.clone()),
         }
     }
     Ok(answer)
@@ -269,7 +269,7 @@ fn begin_one(
 /// Writes the rollout and opens its first tier in the same transaction; the loop opens the others when their time comes.
 fn begin_all(
     tx: &Tx<'_>,
-    tiers: &[(TierName, Vec<Wish>)],
+    tiers: &[(TierName, Vec<Desired>)],
     looked: &BTreeMap<ServiceName, Looked>,
     asked: &Asked<'_>,
     changed: &BTreeSet<ServiceName>,
@@ -278,14 +278,14 @@ fn begin_all(
     let mut plan = RolloutPlan { why: asked.why.clone(), tiers: Vec::new() };
     for (tier, wishes) in tiers {
         let mut pinned = Vec::new();
-        for wish in wishes {
+        for desired in wishes {
             // Also where nothing is rotated: waves, soak and the like may differ, and hold from now on.
-            tx.put_service(&wish.spec, asked.by, asked.at)?;
-            if changed.contains(&wish.spec.name) {
-                pinned.push((wish.spec.clone(), tx.put_release(&wish.release, asked.at)?.release));
+            tx.put_service(&desired.spec, asked.by, asked.at)?;
+            if changed.contains(&desired.spec.name) {
+                pinned.push((desired.spec.clone(), tx.put_release(&desired.release, asked.at)?.release));
             } else {
-                tx.put_in_force(&wish.spec.name)?;
-                answer.unchanged.push(wish.spec.name.clone());
+                tx.put_in_force(&desired.spec.name)?;
+                answer.unchanged.push(desired.spec.name.clone());
             }
         }
         if !pinned.is_empty() {
@@ -296,8 +296,8 @@ fn begin_all(
     let rollout = tx.open_rollout(&plan, asked.at)?;
     let asked = Asked { rollout: Some(&rollout), always: true, ..asked.clone() };
     for (spec, release) in first {
-        let wish = Wish { spec: spec.clone(), release: release.clone() };
-        answer.rotations.extend(open(tx, &looked[&spec.name], &wish, &asked)?);
+        let desired = Desired { spec: spec.clone(), release: release.clone() };
+        answer.rotations.extend(open(tx, &looked[&spec.name], &desired, &asked)?);
     }
     answer.rollout = Some(rollout);
     Ok(answer)
@@ -313,35 +313,35 @@ fn asked<'a>(caller: &'a Caller, request: &DeployRequest, at: Time) -> Asked<'a>
     Asked { why, by: caller.name(), at, rollout: None, always: false }
 }
 
-fn look_at_all(app: &App, tiers: &[(TierName, Vec<Wish>)]) -> Result<BTreeMap<ServiceName, Looked>, Fault> {
+fn look_at_all(app: &App, tiers: &[(TierName, Vec<Desired>)]) -> Result<BTreeMap<ServiceName, Looked>, Fault> {
     let inventory = look::patiently(app, || inventory::compare(app))?;
     let wishes = tiers.iter().flat_map(|(_, wishes)| wishes);
     wishes.map(|w| Ok((w.spec.name.clone(), look_with(app, &w.spec.name, w.release.route.is_some(), &inventory)?))).collect()
 }
 
 /// The request's wishes, checked against the stores: what they name is there, and no two services want one listener.
-fn wishes(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Vec<(TierName, Vec<Wish>)>, Fault> {
+fn wishes(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Vec<(TierName, Vec<Desired>)>, Fault> {
     let earlier = |spec: &ServiceSpec| match request.release {
         None => Ok(None),
         Some(number) => release_of(app, &spec.name, number).map(Some),
     };
-    let tiers = wish::tiers(request, earlier)?;
-    let all: Vec<&Wish> = tiers.iter().flat_map(|(_, wishes)| wishes).collect();
-    for wish in &all {
-        access::deploy(app, caller, &wish.spec)?;
-        access::release(app, caller, &wish.release, &request.unbaked)?;
+    let tiers = desired::tiers(request, earlier)?;
+    let all: Vec<&Desired> = tiers.iter().flat_map(|(_, wishes)| wishes).collect();
+    for desired in &all {
+        access::deploy(app, caller, &desired.spec)?;
+        access::release(app, caller, &desired.release, &request.unbaked)?;
     }
     access::recipes(app, caller, &request.file)?;
     request.remove.iter().try_for_each(|service| caller.must_deploy(service, None, false))?;
     must_be_free_to_listen(app, &all)?;
-    all.iter().try_for_each(|wish| must_be_there(app, &wish.release, &request.unbaked))?;
+    all.iter().try_for_each(|desired| must_be_there(app, &desired.release, &request.unbaked))?;
     Ok(tiers)
 }
 
 /// What must hold when a rotation is opened: nobody else has the listener, and what the release names is there and may be used.
-pub fn must_be_admitted(app: &App, wishes: &[&Wish]) -> Result<(), Fault> {
+pub fn must_be_admitted(app: &App, wishes: &[&Desired]) -> Result<(), Fault> {
     must_be_free_to_listen(app, wishes)?;
-    wishes.iter().try_for_each(|wish| must_be_there(app, &wish.release, &BTreeSet::new()))
+    wishes.iter().try_for_each(|desired| must_be_there(app, &desired.release, &BTreeSet::new()))
 }
 
 fn release_of(app: &App, service: &ServiceName, number: u64) -> Result<Release, Fault> {
@@ -368,12 +368,12 @@ fn must_be_there(app: &App, release: &Release, unbaked: &BTreeSet<Digest>) -> Re
     }
 }
 
-fn must_be_free_to_listen(app: &App, wishes: &[&Wish]) -> Result<(), Fault> {
+fn must_be_free_to_listen(app: &App, wishes: &[&Desired]) -> Result<(), Fault> {
     let others = app.database.browse(|r| {
         let mut others = Vec::new();
         for row in r.services()? {
             if wishes.iter().all(|w| w.spec.name != row.spec.name) {
-                others.extend(r.standing(&row.spec.name)?);
+                others.extend(r.active(&row.spec.name)?);
                 // What is on its way to a listener has it.
                 if let Some(open) = r.open_rotation_of(&row.spec.name)?
                     && let Some(Event::Opened(opened)) = r.first_line(&open.id)?.map(|l| l.event)
@@ -384,10 +384,10 @@ fn must_be_free_to_listen(app: &App, wishes: &[&Wish]) -> Result<(), Fault> {
         }
         Ok(others)
     })?;
-    for wish in wishes {
-        let Some(route) = &wish.release.route else { continue };
+    for desired in wishes {
+        let Some(route) = &desired.release.route else { continue };
         if let Some(other) = others.iter().find(|o| o.release.route.as_ref().is_some_and(|r| r.listen == route.listen)) {
-            return Err(wish::listen_taken(&wish.spec.name, &other.release.service, route.listen));
+            return Err(desired::listen_taken(&desired.spec.name, &other.release.service, route.listen));
         }
     }
     Ok(())
@@ -404,28 +404,28 @@ pub fn rollback(app: &App, caller: &Caller, request: &RollbackRequest) -> Result
     let release = match (request.to, &served) {
         (Some(number), _) => release_of(app, service, number)?,
         // Parked: what served before that comes back.
-        (None, Some((standing, _))) => standing.release.clone(),
+        (None, Some((active, _))) => active.release.clone(),
         (None, None) => {
-            let (active, stood) = app.database.read(|r| Ok((r.standing(service)?, r.stood(service, 2)?)))?;
+            let (active, stood) = app.database.read(|r| Ok((r.active(service)?, r.stood(service, 2)?)))?;
             let none = || Fault::yours("nothing-before", format!("{service}: no other release stood before the one that stands"));
             // Of a service that was removed, the one that served last.
             stood.into_iter().nth(usize::from(active.is_some())).map(|s| s.release).ok_or_else(none)?
         }
     };
     let count = served.map_or(row.spec.count, |(_, count)| count);
-    let wish = Wish { spec: ServiceSpec { count, ..wish::with_settings(&row.spec, &release) }, release };
-    access::deploy(app, caller, &wish.spec)?;
-    must_be_admitted(app, &[&wish])?;
-    let why = format!("rollback to r{}, asked for by {}", wish.release.number, caller.signed());
+    let desired = Desired { spec: ServiceSpec { count, ..desired::with_settings(&row.spec, &release) }, release };
+    access::deploy(app, caller, &desired.spec)?;
+    must_be_admitted(app, &[&desired])?;
+    let why = format!("rollback to r{}, asked for by {}", desired.release.number, caller.signed());
     let asked = Asked { why, by: caller.name(), at: app.now(), rollout: None, always: false };
-    let rolled_back = app.database.read(|r| notes::rolled_back(r, service, &wish.release))?;
+    let rolled_back = app.database.read(|r| notes::rolled_back(r, service, &desired.release))?;
     // Why an image is bad may be what another's service did on it.
     let shown = crate::upkeep::Shown::to(app, caller)?;
     let doubt =
-        crate::upkeep::doubt(app, &wish.release)?.map(|text| PlanNote { service: service.clone(), at: None, text: shown.text(text) });
+        crate::upkeep::doubt(app, &desired.release)?.map(|text| PlanNote { service: service.clone(), at: None, text: shown.text(text) });
     let opened = retrying(|| {
-        let looked = look_at(app, service, wish.release.route.is_some())?;
-        app.database.write(|tx| open(tx, &looked, &wish, &asked))
+        let looked = look_at(app, service, desired.release.route.is_some())?;
+        app.database.write(|tx| open(tx, &looked, &desired, &asked))
     })?;
     app.bell.ring();
     let notes = rolled_back.into_iter().chain(doubt).collect();

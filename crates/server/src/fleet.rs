@@ -5,7 +5,7 @@ use crate::app::App;
 use crate::{blocking, look};
 use api::Client;
 use api::fleet::{ALARMS, Alarm, HAPPENED, Happened};
-use model::{Fault, InstanceState, Layout, ServiceName, WishSeen};
+use model::{DesiredSeen, Fault, InstanceState, Layout, ServiceName};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,8 +71,8 @@ pub async fn tell_recovery(app: &Arc<App>, alarms: &mut Vec<Alarm>) {
 fn healthy_for(app: &App, service: &ServiceName) -> Result<Option<(u32, u64)>, Fault> {
     let Some(now) = app.database.browse(|r| r.now(service))?.filter(|now| now.open.is_none()) else { return Ok(None) };
     let view = look::view(app, service, &now.known, false)?;
-    let Some(group) = now.known.standing.as_ref().and_then(|s| view.groups.get(&s.group)) else { return Ok(None) };
-    let WishSeen::Run { count, .. } = group.wish else { return Ok(None) };
+    let Some(group) = now.known.active.as_ref().and_then(|s| view.groups.get(&s.group)) else { return Ok(None) };
+    let DesiredSeen::Run { count, .. } = group.desired else { return Ok(None) };
     let healthy: Vec<u64> = group.instances.iter().filter(|i| i.state == InstanceState::Running).filter_map(|i| i.healthy_ms).collect();
     let is_whole = count > 0 && healthy.len() >= count as usize;
     Ok(healthy.into_iter().min().filter(|_| is_whole).map(|ms| (count, ms)))

@@ -65,7 +65,7 @@ impl RouteInventory for Gate {
 mod tests {
     use super::*;
     use crate::inventory::{NOT_COVERED, tests::not_covering};
-    use model::{Fence, GroupWish, Route};
+    use model::{DesiredGroup, Fence, Route};
     use std::collections::BTreeMap;
     use std::sync::Mutex;
 
@@ -110,7 +110,7 @@ mod tests {
         let gate = Gate::new(taken.clone(), taken.clone(), covering);
         let stamp = Stamp { fence: Fence(1), seq: 1 };
         let group = |group: &str, owner: &str| {
-            let spec = GroupSpec { group: GroupName::new(group).unwrap(), service: service(owner), wish: GroupWish::Gone };
+            let spec = GroupSpec { group: GroupName::new(group).unwrap(), service: service(owner), desired: DesiredGroup::Gone };
             Provider::declare(&gate, stamp, &spec).map_err(|fault| fault.code)
         };
         let route = |name: &str| {
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(*taken.0.lock().unwrap(), ["mail-r1-1", "mail"]);
         // Before anything was compared, nothing is declared for anybody.
         let gate = Gate::new(taken.clone(), taken.clone(), Arc::new(Comparison::default()));
-        let spec = GroupSpec { group: GroupName::new("mail-r2-2").unwrap(), service: service("mail"), wish: GroupWish::Gone };
+        let spec = GroupSpec { group: GroupName::new("mail-r2-2").unwrap(), service: service("mail"), desired: DesiredGroup::Gone };
         assert_eq!(Provider::declare(&gate, stamp, &spec).map_err(|fault| fault.code), Err("not-compared".into()));
     }
 }

@@ -2,9 +2,9 @@
 
 use crate::app::App;
 use api::control::GcAnswer;
+use journal::Lists;
 use model::{Digest, Fault, Release};
 use std::collections::BTreeSet;
-use journal::Lists;
 
 /// The standing release, and so many before it, can be launched again.
 const BEFORE: usize = 2;

@@ -7,10 +7,10 @@
 //! ```
 
 use crate::app::App;
-use model::{Event, Fault, Fence, GroupHeld, GroupName, GroupSeen, GroupWish, RotationId, RouteHeld, ServiceName, WishSeen};
+use journal::Records;
+use model::{DesiredGroup, DesiredSeen, Event, Fault, Fence, GroupHeld, GroupName, GroupSeen, RotationId, RouteHeld, ServiceName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use journal::Records;
 
 pub const NOT_COVERED: &str = "journal-lacks-groups";
 
@@ -216,9 +216,9 @@ fn said(fault: &Fault) -> String {
 
 fn uncovered_of(records: &Records<'_>, service: &ServiceName, traces: &Traces) -> Result<Option<Uncovered>, Fault> {
     let running = |g: &&GroupHeld| {
-        let declared = matches!(g.seen.wish, WishSeen::Run { .. });
+        let declared = matches!(g.seen.desired, DesiredSeen::Run { .. });
         // A check that has ended is no server.
-        let once = matches!(g.spec.as_ref().map(|s| &s.wish), Some(GroupWish::Run { once: Some(_), .. }));
+        let once = matches!(g.spec.as_ref().map(|s| &s.desired), Some(DesiredGroup::Run { once: Some(_), .. }));
         let lost = g.spec.is_none() && !g.seen.instances.is_empty();
         lost || (declared && !once)
     };
@@ -252,7 +252,7 @@ fn is_in_journal(records: &Records<'_>, service: &ServiceName, group: &GroupName
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use model::{Route, RouteName, RouteSpec, Stamp, WishSeen};
+    use model::{DesiredSeen, Route, RouteName, RouteSpec, Stamp};
 
     /// A comparison that found running groups of a service of which the journal does not speak.
     pub fn not_covering(service: &ServiceName) -> Comparison {
@@ -268,7 +268,7 @@ pub mod tests {
     #[test]
     fn the_newest_fence_of_groups_and_route_counts() {
         let mut seen = GroupSeen::unknown(GroupName::new("web-r1-3").unwrap());
-        (seen.stamp, seen.wish) = (Some(stamp(4)), WishSeen::Gone);
+        (seen.stamp, seen.desired) = (Some(stamp(4)), DesiredSeen::Gone);
         let spec = RouteSpec {
             route: RouteName::new("web").unwrap(),
             settings: Route::on(([127, 0, 0, 1], 80).into()),

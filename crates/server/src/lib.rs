@@ -25,6 +25,7 @@ mod access;
 mod adopt;
 mod app;
 mod bell;
+mod desired;
 mod desk;
 mod drive;
 mod fleet;
@@ -45,14 +46,13 @@ mod socket;
 mod status;
 mod steps;
 mod upkeep;
-mod wish;
 
 pub use access::read_policy;
 pub use access::tokens::read_token;
 pub use http::routes;
+pub use journal::Backup;
 pub use node::{check_backup, node_id, restore};
 pub use ports::{Images, Kept};
-pub use journal::Backup;
 pub use upkeep::{Config as Upkeep, Factory, Fresh, Made, Pace};
 
 use model::{Fault, Layout};

@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::look;
 use api::control::{ImageRow, InstanceRow, ReleaseRow};
-use model::{Digest, Fault, ServiceName, WishSeen};
+use model::{DesiredSeen, Digest, Fault, ServiceName};
 use rotation::Provider;
 use std::collections::BTreeMap;
 
@@ -21,13 +21,13 @@ pub fn releases(app: &App, service: Option<&ServiceName>) -> Result<Vec<ReleaseR
         for row in releases? {
             let name = row.release.service.clone();
             if !stood.contains_key(&name) {
-                let removed = r.standing(&name)?.is_none().then_some(None);
+                let removed = r.active(&name)?.is_none().then_some(None);
                 let last = r.stood(&name, 2)?.into_iter().map(|s| Some(s.release.number));
                 stood.insert(name.clone(), removed.into_iter().chain(last).take(2).collect());
             }
             let place = stood[&name].iter().position(|n| *n == Some(row.release.number));
             let role = match place {
-                Some(0) => "standing",
+                Some(0) => "active",
                 Some(_) => "previous",
                 None => "",
             };
@@ -104,9 +104,9 @@ pub fn instances(app: &App, service: Option<&ServiceName>) -> Result<Vec<Instanc
         let view = look::view(app, &service, &known, false)?;
         for (group, seen) in &view.groups {
             // A group of a check runs under its own name; what it runs is told by the keeper.
-            let release = match seen.wish {
-                WishSeen::Run { release, .. } => release,
-                WishSeen::Unknown | WishSeen::Gone => known.releases.get(group).map_or(0, |r| r.number),
+            let release = match seen.desired {
+                DesiredSeen::Run { release, .. } => release,
+                DesiredSeen::Unknown | DesiredSeen::Gone => known.releases.get(group).map_or(0, |r| r.number),
             };
             let traffic = view.route.as_ref().and_then(|r| r.groups.get(group));
             rows.extend(seen.instances.iter().map(|i| InstanceRow {

@@ -1,11 +1,11 @@
 //! Looking at a service before something is decided: what its journals say may exist, and what is seen of it.
 
 use crate::app::App;
-use model::{Fault, ServiceName, Standing, View};
+use journal::Known;
+use model::{Fault, GroupRelease, ServiceName, View};
 use rotation::{Provider, Router};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use journal::Known;
 
 /// A restarted keeper or balancer answers within a second; a request waits so long for it before it is refused.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -36,7 +36,7 @@ pub fn patiently<T>(app: &App, look: impl Fn() -> Result<T, Fault>) -> Result<T,
 }
 
 /// Groups that are there though the journals say that only the standing one should be.
-pub fn is_alone(view: &View, standing: &Standing) -> bool {
-    let there = |g: &model::GroupSeen| matches!(g.wish, model::WishSeen::Run { .. }) || !g.instances.is_empty();
-    view.groups.values().all(|g| g.group == standing.group || !there(g))
+pub fn is_alone(view: &View, active: &GroupRelease) -> bool {
+    let there = |g: &model::GroupSeen| matches!(g.desired, model::DesiredSeen::Run { .. }) || !g.instances.is_empty();
+    view.groups.values().all(|g| g.group == active.group || !there(g))
 }

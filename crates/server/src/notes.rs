@@ -1,12 +1,12 @@
 //! What a plan says beside its steps, before anything is done: what of the desired state in force the file would change, and that a
 //! release would come back that was rolled back, by whom and when.
 
-use crate::wish::Wish;
+use crate::desired::Desired;
 use api::control::PlanNote;
+use journal::Records;
 use model::{Event, Fault, Release, ServiceName, ServiceSpec, Verdict};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use journal::Records;
 
 /// Rotations looked back through for a rollback.
 const LOOK_BACK: u64 = 50;
@@ -14,17 +14,17 @@ const LOOK_BACK: u64 = 50;
 const SHOWN: usize = 60;
 
 /// `release` has the number that it would be deployed under.
-pub fn of(records: &Records<'_>, wish: &Wish, release: &Release) -> Result<Vec<PlanNote>, Fault> {
-    let service = &wish.spec.name;
+pub fn of(records: &Records<'_>, desired: &Desired, release: &Release) -> Result<Vec<PlanNote>, Fault> {
+    let service = &desired.spec.name;
     let mut notes = Vec::new();
     if let Some(note) = rolled_back(records, service, release)? {
         notes.push(note);
     }
-    notes.extend(parks(records, wish)?);
-    if records.standing(service)?.is_some()
+    notes.extend(parks(records, desired)?);
+    if records.active(service)?.is_some()
         && let Some(row) = records.in_force(service)?
     {
-        let changes = changes(&row.spec, &wish.spec)?;
+        let changes = changes(&row.spec, &desired.spec)?;
         if !changes.is_empty() {
             let text =
                 format!("the file changes what is in force since generation {} ({}): {}", row.generation, row.by, changes.join("; "));
@@ -35,13 +35,13 @@ pub fn of(records: &Records<'_>, wish: &Wish, release: &Release) -> Result<Vec<P
 }
 
 /// Nobody will serve any more, and nobody should learn that from customers.
-fn parks(records: &Records<'_>, wish: &Wish) -> Result<Option<PlanNote>, Fault> {
-    let service = &wish.spec.name;
-    let stands = records.standing(service)?.is_some();
-    if wish.spec.count > 0 || stands && records.in_force(service)?.is_some_and(|row| row.spec.count == 0) {
+fn parks(records: &Records<'_>, desired: &Desired) -> Result<Option<PlanNote>, Fault> {
+    let service = &desired.spec.name;
+    let stands = records.active(service)?.is_some();
+    if desired.spec.count > 0 || stands && records.in_force(service)?.is_some_and(|row| row.spec.count == 0) {
         return Ok(None);
     }
-    let listener = wish.release.route.as_ref().map_or(String::new(), |r| format!("; {} stays open and answers 503", r.listen));
+    let listener = desired.release.route.as_ref().map_or(String::new(), |r| format!("; {} stays open and answers 503", r.listen));
     let back = if stands { format!("; `afresh rollback {service}` brings back what served before") } else { String::new() };
     let text = format!("count = 0 parks it: nobody serves{listener}{back}");
     Ok(Some(PlanNote { service: service.clone(), at: None, text }))
@@ -49,7 +49,7 @@ fn parks(records: &Records<'_>, wish: &Wish) -> Result<Option<PlanNote>, Fault> 
 
 /// The newest rotation that says of this release that it was rolled back, unless it was promoted after that.
 pub fn rolled_back(records: &Records<'_>, service: &ServiceName, release: &Release) -> Result<Option<PlanNote>, Fault> {
-    if records.standing(service)?.is_some_and(|s| s.release.number == release.number) {
+    if records.active(service)?.is_some_and(|s| s.release.number == release.number) {
         return Ok(None);
     }
     for row in records.closed_rotations(service, LOOK_BACK)? {
@@ -63,7 +63,7 @@ pub fn rolled_back(records: &Records<'_>, service: &ServiceName, release: &Relea
         let left = opened.from.as_ref().is_some_and(|from| from.release.number == release.number);
         let text = if opened.to.release.number == release.number {
             match verdict {
-                Verdict::Returned => format!("this brings back {label}, which {} rolled back: {why}", row.id),
+                Verdict::RolledBack => format!("this brings back {label}, which {} rolled back: {why}", row.id),
                 _ => return Ok(None),
             }
         } else if left && opened.to.release.number < release.number && verdict == Verdict::Promoted {

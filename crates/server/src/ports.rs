@@ -23,15 +23,15 @@ pub trait Images: ImageStore + Send + Sync {
     fn sweep(&self, keep: &BTreeSet<Digest>) -> Result<Vec<(Digest, u64)>, Fault>;
 }
 
-impl Images for image::Store {
+impl Images for store::Store {
     fn kept(&self) -> Result<Vec<Kept>, Fault> {
         let (manifests, damaged) = self.list()?;
         for fault in damaged {
             tracing::warn!(code = fault.code, "{}", fault.message);
         }
         // What is kept to save time is nobody's image and nobody's code.
-        let kept = manifests.into_iter().filter(|m| m.kind != image::Kind::Base).map(|m| Kept {
-            image: (m.kind == image::Kind::Image).then(|| ImageName::new(m.name.clone()).ok()).flatten(),
+        let kept = manifests.into_iter().filter(|m| m.kind != store::Kind::Base).map(|m| Kept {
+            image: (m.kind == store::Kind::Image).then(|| ImageName::new(m.name.clone()).ok()).flatten(),
             digest: m.digest,
             bytes: m.bytes,
             packages: u32::try_from(m.packages.len()).unwrap_or(u32::MAX),

@@ -3,16 +3,16 @@
 
 use crate::desk::{Asked, Looked};
 use api::control::Removal;
-use model::{Direction, Fault, Opened, PlannedStep, RotationId, ServiceFile, ServiceName, Standing, Step};
-use rotation::Intent;
 use journal::{Lists, Origin, Tx};
+use model::{Direction, Fault, GroupRelease, Opened, PlannedStep, RotationId, ServiceFile, ServiceName, Step};
+use rotation::Intent;
 
 /// Services with an active release that the file does not name.
 pub fn candidates(records: &Lists<'_>, file: &ServiceFile) -> Result<Vec<Removal>, Fault> {
     let mut all = Vec::new();
     for service in records.service_names()?.into_iter().filter(|s| !file.services.contains_key(s)) {
-        if let Some(standing) = records.standing(&service)? {
-            all.push(Removal { service, standing, plan: None });
+        if let Some(active) = records.active(&service)? {
+            all.push(Removal { service, active, plan: None });
         }
     }
     Ok(all)
@@ -31,15 +31,15 @@ pub fn must_be_candidates(candidates: &[Removal], wanted: &[ServiceName]) -> Res
 pub fn open(tx: &Tx<'_>, service: &ServiceName, looked: &Looked, asked: &Asked<'_>) -> Result<RotationId, Fault> {
     tx.must_be_free(service)?;
     let Some(row) = tx.in_force(service)? else { return Err(journal::no_service(service)) };
-    let Some(standing) = tx.standing(service)? else {
+    let Some(active) = tx.active(service)? else {
         return Err(Fault::yours("not-removable", format!("{service} has no active release")));
     };
     tx.outrank(service, looked.traces.fence())?;
     tx.outnumber(service, looked.traces.rotation())?;
     let spec = row.spec;
-    let intent = Intent { spec: &spec, from: None, to: &standing, direction: Direction::Back, own_count: None };
+    let intent = Intent { spec: &spec, from: None, to: &active, direction: Direction::Back, own_count: None };
     let mut plan = rotation::plan(&intent, &looked.view)?;
-    for group in looked.known.groups.iter().filter(|g| **g != standing.group) {
+    for group in looked.known.groups.iter().filter(|g| **g != active.group) {
         let step = |step| PlannedStep { step, wave: None, capacity: 0 };
         if spec.route.is_some() {
             plan.steps.push(step(Step::Drain { group: group.clone(), within_ms: spec.drain.within_ms }));
@@ -51,6 +51,6 @@ pub fn open(tx: &Tx<'_>, service: &ServiceName, looked: &Looked, asked: &Asked<'
         plan.steps.push(PlannedStep { capacity: 0, ..shift });
     }
     let why = format!("removal of {service}; {}", asked.why);
-    let opened = Opened { spec: spec.clone(), from: None::<Standing>, to: standing, plan, why };
+    let opened = Opened { spec: spec.clone(), from: None::<GroupRelease>, to: active, plan, why };
     tx.open_rotation(&Origin { service, rollout: None, at: asked.at }, |_, _| Ok(opened))
 }

@@ -2,12 +2,12 @@
 //! so doing this twice, or dying anywhere in it, opens nothing twice.
 
 use crate::app::App;
+use crate::desired::Desired;
 use crate::desk::{self, Asked, Looked};
-use crate::wish::Wish;
+use journal::RolloutRow;
 use model::{Blame, Fault, RolloutEnd, RolloutId, ServiceName, Verdict};
 use rotation::Next;
 use std::collections::BTreeMap;
-use journal::RolloutRow;
 
 pub fn advance(app: &App) -> Result<(), Fault> {
     let mut first = Ok(());
@@ -31,8 +31,8 @@ fn advance_one(app: &App, row: &RolloutRow) -> Result<(), Fault> {
                 };
                 for place in places {
                     let Some((spec, release)) = services.get(place) else { continue };
-                    let wish = Wish { spec: spec.clone(), release: release.clone() };
-                    match open(app, row, &wish) {
+                    let desired = Desired { spec: spec.clone(), release: release.clone() };
+                    match open(app, row, &desired) {
                         Ok(()) => {}
                         // Somebody's own deploy of this service is under way: its end rings the bell.
                         Err(fault) if fault.code == "busy" => return Ok(()),
@@ -49,14 +49,14 @@ fn opened(app: &App, id: &RolloutId) -> Result<BTreeMap<ServiceName, Option<Verd
     app.database.read(|r| r.rotations_of(id)?.into_iter().map(|row| Ok((row.service.clone(), r.verdict(&row)?))).collect())
 }
 
-fn open(app: &App, row: &RolloutRow, wish: &Wish) -> Result<(), Fault> {
+fn open(app: &App, row: &RolloutRow, desired: &Desired) -> Result<(), Fault> {
     let _alone = app.desk();
-    let service = &wish.spec.name;
+    let service = &desired.spec.name;
     desk::retrying(|| {
         app.database.read(|r| r.must_be_free(service))?;
         // Much may have changed since the rollout was asked for.
-        desk::must_be_admitted(app, &[wish])?;
-        let looked: Looked = desk::glance_at(app, service, wish.release.route.is_some())?;
+        desk::must_be_admitted(app, &[desired])?;
+        let looked: Looked = desk::glance_at(app, service, desired.release.route.is_some())?;
         let why = format!("{}: {}", row.id, row.plan.why);
         let asked = Asked { why, by: row.id.as_str(), at: app.now(), rollout: Some(&row.id), always: true };
         app.database.write(|tx| {
@@ -65,7 +65,7 @@ fn open(app: &App, row: &RolloutRow, wish: &Wish) -> Result<(), Fault> {
             if ended || tx.rotations_of(&row.id)?.iter().any(is_ours) {
                 return Ok(());
             }
-            desk::open(tx, &looked, wish, &asked).map(drop)
+            desk::open(tx, &looked, desired, &asked).map(drop)
         })
     })
 }
@@ -82,7 +82,7 @@ fn reason(app: &App, row: &RolloutRow, end: RolloutEnd) -> Result<String, Fault>
     let failed: Vec<String> = opened(app, &row.id)?
         .into_iter()
         .filter_map(|(service, verdict)| match verdict {
-            Some(Verdict::Returned) => Some(format!("{service} went back")),
+            Some(Verdict::RolledBack) => Some(format!("{service} went back")),
             Some(Verdict::Stopped) => Some(format!("{service} was stopped")),
             Some(Verdict::Promoted) | None => None,
         })

@@ -4,9 +4,9 @@ use crate::app::App;
 use crate::inventory::Inventory;
 use crate::look;
 use api::control::{RotationStatus, ServiceStatus};
-use model::{Fault, GroupName, GroupSeen, InstanceState, RotationId, RouteSeen, ServiceName, View, WishSeen};
-use rotation::Rotation;
 use journal::{Now, Records, RotationRow};
+use model::{DesiredSeen, Fault, GroupName, GroupSeen, InstanceState, RotationId, RouteSeen, ServiceName, View};
+use rotation::Rotation;
 
 pub fn fold(records: &Records<'_>, id: &RotationId) -> Result<Rotation, Fault> {
     if records.rotation(id)?.is_none() {
@@ -17,8 +17,8 @@ pub fn fold(records: &Records<'_>, id: &RotationId) -> Result<Rotation, Fault> {
 
 fn told(app: &App, r: Rotation) -> RotationStatus {
     let waits = if r.closed.is_some() { None } else { app.waiting(&r) };
-    let (closed, verdict, end, census) = match r.closed {
-        Some(c) => (Some(c.at), Some(c.verdict), Some(c.why), Some(c.census)),
+    let (closed, verdict, end, final_inventory) = match r.closed {
+        Some(c) => (Some(c.at), Some(c.verdict), Some(c.why), Some(c.final_inventory)),
         None => (None, None, None, None),
     };
     RotationStatus {
@@ -38,7 +38,7 @@ fn told(app: &App, r: Rotation) -> RotationStatus {
         waits,
         verdict,
         why: end.unwrap_or(r.opened.why),
-        census,
+        final_inventory,
         events: r.len,
     }
 }
@@ -115,7 +115,7 @@ fn unreadable(records: &Records<'_>, service: &ServiceName, fault: Fault) -> Res
     Ok(ServiceStatus {
         service: spec.name,
         tier: spec.tier,
-        standing: None,
+        active: None,
         count: spec.count,
         healthy: 0,
         weights: Default::default(),
@@ -135,15 +135,15 @@ fn seen(app: &App, now: Now, looked: Result<View, String>) -> ServiceStatus {
     let instances = view.groups.values().filter(|g| serves(&g.group)).flat_map(|g| &g.instances);
     let healthy = instances.filter(|i| i.state == InstanceState::Running && i.healthy_ms.is_some()).count();
     // While nothing is under way, what was declared last counts: the newest wish may be one that went back.
-    let declared = known.standing.as_ref().and_then(|s| match view.groups.get(&s.group)?.wish {
-        WishSeen::Run { count, .. } => Some(count),
-        WishSeen::Unknown | WishSeen::Gone => None,
+    let declared = known.active.as_ref().and_then(|s| match view.groups.get(&s.group)?.desired {
+        DesiredSeen::Run { count, .. } => Some(count),
+        DesiredSeen::Unknown | DesiredSeen::Gone => None,
     });
     let count = if open.is_some() { row.spec.count } else { declared.unwrap_or(row.spec.count) };
     ServiceStatus {
         service: row.spec.name,
         tier: row.spec.tier,
-        standing: known.standing,
+        active: known.active,
         count,
         healthy: u32::try_from(healthy).unwrap_or(u32::MAX),
         weights,

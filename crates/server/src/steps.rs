@@ -7,10 +7,10 @@ use crate::inventory::{self, Inventory};
 use crate::look;
 use crate::status;
 use api::control::{StepAnswer, StepRequest, StepState};
-use model::{Event, EventLine, Fault, Fence, GroupName, Opened, RotationId, ServiceName, Standing, Step, Time, Verdict, View};
+use journal::{Origin, Tx};
+use model::{Event, EventLine, Fault, Fence, GroupName, GroupRelease, Opened, RotationId, ServiceName, Step, Time, Verdict, View};
 use rotation::{Check, Provider, Rotation};
 use std::time::{Duration, Instant};
-use journal::{Origin, Tx};
 
 /// A step that is run by hand is often true at once; so long its end is waited for before the answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
@@ -103,7 +103,7 @@ fn must_be_its_own(service: &ServiceName, step: &Step, inventory: &Inventory) ->
     Ok(())
 }
 
-fn opening(looked: &Looked, spec: &model::ServiceSpec, step: &Step, from: Option<Standing>, by: &str) -> Result<Opened, Fault> {
+fn opening(looked: &Looked, spec: &model::ServiceSpec, step: &Step, from: Option<GroupRelease>, by: &str) -> Result<Opened, Fault> {
     let plan = rotation::single(spec, step, &looked.view, looked.known_groups())?;
     let of = match step {
         Step::Check { of, .. } => Some(of),
@@ -111,7 +111,7 @@ fn opening(looked: &Looked, spec: &model::ServiceSpec, step: &Step, from: Option
     };
     let named = of.and_then(|group| {
         let release = looked.known.releases.get(group)?.clone();
-        Some(Standing { group: group.clone(), release })
+        Some(GroupRelease { group: group.clone(), release })
     });
     let Some(to) = named.or_else(|| from.clone()) else {
         return Err(Fault::yours("no-such-group", format!("{}: no journal says what would run there", spec.name))
@@ -125,7 +125,7 @@ fn opening(looked: &Looked, spec: &model::ServiceSpec, step: &Step, from: Option
 fn check_hand(app: &App, service: &ServiceName, step: &Step, by: &str) -> Result<StepAnswer, Fault> {
     let spec = current_spec(app, service)?;
     let looked = look(app, service, step)?;
-    let opened = match opening(&looked, &spec, step, looked.known.standing.clone(), by) {
+    let opened = match opening(&looked, &spec, step, looked.known.active.clone(), by) {
         Ok(opened) => opened,
         Err(fault) => return Ok(answer(step.clone(), Check::Refused(fault.message))),
     };

@@ -84,7 +84,7 @@ impl Balancer {
     pub fn see(&self, route: &RouteName, keeper: &Keeper, now: u64) -> RouteSeen {
         let mut groups = BTreeMap::new();
         for (name, group) in &keeper.groups {
-            if group.once || (group.wish.is_none() && group.servers.is_empty()) {
+            if group.once || (group.desired.is_none() && group.servers.is_empty()) {
                 continue;
             }
             let flow = self.flows.get(name).cloned().unwrap_or_default();

@@ -6,8 +6,8 @@ use crate::scenario::{Act, Backup, Hand, Kind, NOISY_TICKS, Scenario, TICK_MS};
 use crate::store::Journal;
 use crate::world::{Machine, World};
 use model::{
-    Ask, Asked, Direction, Event, EventLine, Fence, GroupName, GroupSpec, GroupWish, Opened, PlannedStep, Release, RotationId, ServiceSpec,
-    Stamp, Standing, Step, Time, Verdict, View,
+    DesiredGroup, Direction, Event, EventLine, Fence, GroupName, GroupRelease, GroupSpec, IssuedCommand, Opened, PlannedStep, Release,
+    RotationCommand, RotationId, ServiceSpec, Stamp, Step, Time, Verdict, View,
 };
 use rotation::{Driver, Intent, Rotation, Tick};
 use std::cell::RefCell;
@@ -57,28 +57,28 @@ pub(crate) fn play_with(seed: u64, scenario: Scenario, bug: Option<Bug>, traced:
         let Some(id) = open(&world, act, stands.take()) else { break };
         let backup = world.borrow().scenario.backup.filter(|b| b.act == i);
         match play_act(&world, act, &id, Ending { last, backup }) {
-            Some((verdict, standing)) => {
+            Some((verdict, active)) => {
                 verdicts.push(verdict);
-                stands = standing;
+                stands = active;
             }
             None => break,
         }
     }
-    if let (Some(hand), Some(stands), Some(Verdict::Promoted | Verdict::Returned), Some(act)) =
+    if let (Some(hand), Some(stands), Some(Verdict::Promoted | Verdict::RolledBack), Some(act)) =
         (hand, stands.clone(), verdicts.last(), acts.last())
         && world.borrow().violation.is_none()
     {
         let stood = world.borrow().kinds.get(usize::try_from(stands.release.number).unwrap_or(0)).copied();
         let kind = if stood == Some(Kind::Good) { Kind::Good } else { Kind::Faint };
-        let act = Act { kind, asks: Vec::new(), forgotten: None, ..act.clone() };
+        let act = Act { kind, commands: Vec::new(), forgotten: None, ..act.clone() };
         if let Some(id) = open_by_hand(&world, &act, stands, hand) {
             verdicts.extend(play_act(&world, &act, &id, Ending::LAST).map(|(verdict, _)| verdict));
         }
     } else if let (true, Some(stands), Some(act)) = (removes, stands, acts.last())
         && world.borrow().violation.is_none()
     {
-        let asks = world.borrow().scenario.removal.clone().unwrap_or_default();
-        let act = Act { kind: Kind::Faint, asks, forgotten: None, ..act.clone() };
+        let commands = world.borrow().scenario.removal.clone().unwrap_or_default();
+        let act = Act { kind: Kind::Faint, commands, forgotten: None, ..act.clone() };
         if let Some(id) = open_removal(&world, &act, stands) {
             verdicts.extend(play_act(&world, &act, &id, Ending::LAST).map(|(verdict, _)| verdict));
         }
@@ -107,7 +107,7 @@ impl Ending {
 }
 
 /// Lets time pass until the rotation is closed and has come to rest. None: a violation ended it.
-fn play_act(cell: &RefCell<World>, act: &Act, id: &RotationId, mut ending: Ending) -> Option<(Verdict, Option<Standing>)> {
+fn play_act(cell: &RefCell<World>, act: &Act, id: &RotationId, mut ending: Ending) -> Option<(Verdict, Option<GroupRelease>)> {
     let mut seats = [0, 1].map(|who| Seat { driver: seat(&cell.borrow(), id, who), wakes: 0 });
     let opened = cell.borrow().now;
     let (quiet, limit) = (opened + NOISY_TICKS * TICK_MS, opened + (NOISY_TICKS + CLOSE_TICKS) * TICK_MS);
@@ -172,7 +172,7 @@ fn look_around(world: &mut World) -> View {
 }
 
 /// What the API does: plan on what is seen, and write the first line.
-fn open(cell: &RefCell<World>, act: &Act, from: Option<Standing>) -> Option<RotationId> {
+fn open(cell: &RefCell<World>, act: &Act, from: Option<GroupRelease>) -> Option<RotationId> {
     let mut world = cell.borrow_mut();
     let number = world.store.journals.len() as u64 + 2;
     if holds_unknown(&world) {
@@ -180,7 +180,7 @@ fn open(cell: &RefCell<World>, act: &Act, from: Option<Standing>) -> Option<Rota
     }
     let id = RotationId::of(&world.scenario.service, number);
     let group = GroupName::of(&world.scenario.service, act.release.number, &id).expect("a short name");
-    let to = Standing { group, release: act.release.clone() };
+    let to = GroupRelease { group, release: act.release.clone() };
     let lost = world.scenario.lost.filter(|l| number == 2 && !l.at_start);
     let (stamp, count) = (lost.map(|l| Stamp { fence: Fence(l.fence), seq: l.seq }).unwrap_or_default(), act.spec.count);
     if lost.is_some_and(|l| l.after % 4 == 0) {
@@ -200,7 +200,7 @@ fn open(cell: &RefCell<World>, act: &Act, from: Option<Standing>) -> Option<Rota
     judge_plan(&mut world, &plan, act);
     let stood = match &from {
         None => 0,
-        Some(from) => world.keeper.groups.get(&from.group).and_then(|g| g.wish).unwrap_or(0),
+        Some(from) => world.keeper.groups.get(&from.group).and_then(|g| g.desired).unwrap_or(0),
     };
     // What was promoted stood whole.
     let promoted = matches!(world.oracle.closed, Some((Verdict::Promoted, _)));
@@ -224,26 +224,26 @@ fn open(cell: &RefCell<World>, act: &Act, from: Option<Standing>) -> Option<Rota
 }
 
 /// A plan of one step of what stands. None: it was refused, which some must be.
-fn open_by_hand(cell: &RefCell<World>, act: &Act, stands: Standing, hand: Hand) -> Option<RotationId> {
+fn open_by_hand(cell: &RefCell<World>, act: &Act, stands: GroupRelease, hand: Hand) -> Option<RotationId> {
     let mut world = cell.borrow_mut();
     if holds_unknown(&world) {
         return None;
     }
-    let wish = world.keeper.groups.get(&stands.group).and_then(|g| g.wish).filter(|wish| *wish > 0)?;
+    let desired = world.keeper.groups.get(&stands.group).and_then(|g| g.desired).filter(|desired| *desired > 0)?;
     let group = stands.group.clone();
-    let mut spec = ServiceSpec { count: wish, ..act.spec.clone() };
+    let mut spec = ServiceSpec { count: desired, ..act.spec.clone() };
     spec.route = stands.release.route.clone();
     let step = match hand {
-        Hand::SameSize => Step::Scale { group, count: wish },
-        Hand::OneMore => Step::Scale { group, count: wish + 1 },
-        Hand::OneLess => Step::Scale { group, count: wish - 1 },
+        Hand::SameSize => Step::Scale { group, count: desired },
+        Hand::OneMore => Step::Scale { group, count: desired + 1 },
+        Hand::OneLess => Step::Scale { group, count: desired - 1 },
         Hand::SameWeights if spec.route.is_some() => Step::Shift { route: world.route.clone(), weights: [(group, 100)].into() },
         Hand::SameWeights | Hand::Soak => {
             Step::Soak { group, for_ms: 5 * TICK_MS, errors_ppm: 10_000, min_requests: 0, few_requests: model::FewRequests::GoOn }
         }
         Hand::Retire => Step::Retire { group },
     };
-    world.oracle.count = if hand == Hand::OneMore { wish + 1 } else { wish };
+    world.oracle.count = if hand == Hand::OneMore { desired + 1 } else { desired };
     let seen = look_around(&mut world);
     let releases = known_releases(&world);
     let plan = rotation::single(&spec, &step, &seen, rotation::KnownGroups { active: Some(&stands), releases: &releases });
@@ -273,11 +273,11 @@ fn holds_unknown(world: &World) -> bool {
     let folded = world.store.journals.iter().filter_map(|j| Rotation::fold(&j.lines).ok());
     let stands = world.scenario.stands.iter().map(|s| s.group.clone());
     let known: BTreeSet<GroupName> = folded.flat_map(|r| r.groups()).chain(stands).collect();
-    world.keeper.groups.iter().any(|(name, group)| group.wish.is_some() && !known.contains(name))
+    world.keeper.groups.iter().any(|(name, group)| group.desired.is_some() && !known.contains(name))
 }
 
 /// What the API does when the service's block is gone from the file: a rotation back to nothing, which ends with the listener.
-fn open_removal(cell: &RefCell<World>, act: &Act, stands: Standing) -> Option<RotationId> {
+fn open_removal(cell: &RefCell<World>, act: &Act, stands: GroupRelease) -> Option<RotationId> {
     let mut world = cell.borrow_mut();
     if holds_unknown(&world) {
         return None;
@@ -323,7 +323,7 @@ fn write_first(world: &mut World, id: &RotationId, opened: Opened) {
     let line = EventLine { rotation: id.clone(), seq: 0, at: Time(world.now), fence: Fence(0), event: Event::Opened(opened) };
     world.say(|| format!("{id} is opened: {}", event_in_words(&line.event)));
     let now = world.now;
-    world.store.journals.push(Journal { id: id.clone(), lines: vec![line.clone()], decided: vec![now], asks: Vec::new() });
+    world.store.journals.push(Journal { id: id.clone(), lines: vec![line.clone()], decided: vec![now], commands: Vec::new() });
     world.judge_line(&line, 0, now, true);
 }
 
@@ -341,7 +341,7 @@ fn judge_plan(world: &mut World, plan: &model::Plan, act: &Act) {
 fn judge_verdict(world: &mut World, act: &Act) {
     let verdict = world.oracle.closed.as_ref().map(|(v, _)| *v);
     let parked = act.spec.count == 0 && !matches!(act.kind, Kind::NeverBaked | Kind::Refused);
-    let wanted = if act.kind == Kind::Good || parked { Verdict::Promoted } else { Verdict::Returned };
+    let wanted = if act.kind == Kind::Good || parked { Verdict::Promoted } else { Verdict::RolledBack };
     if world.scenario.calm && act.kind != Kind::Faint && verdict != Some(wanted) {
         world.fail(|| format!("in a calm world a release that is {:?} ended as {verdict:?}", act.kind));
     }
@@ -356,9 +356,9 @@ fn users(world: &mut World, act: &Act, id: &RotationId, opened: u64, quiet: u64,
     {
         world.leave_behind(&to.group, Stamp { fence: Fence(lost.fence), seq: lost.seq }, act.spec.count, false);
     }
-    for (at, ask) in &act.asks {
+    for (at, ask) in &act.commands {
         if due(opened + at * TICK_MS, world.now) {
-            ask_for(world, id, *ask);
+            command(world, id, *ask);
         }
     }
     if world.oracle.closed.is_some() || world.now < quiet {
@@ -368,26 +368,26 @@ fn users(world: &mut World, act: &Act, id: &RotationId, opened: u64, quiet: u64,
     let late = world.now > quiet + CLOSE_TICKS / 2 * TICK_MS;
     let from_bad = world.oracle.from.as_ref().and_then(|f| world.kinds.get(usize::try_from(f.release.number).unwrap_or(0)));
     if world.restored && late && world.now.is_multiple_of(100 * TICK_MS) {
-        ask_for(world, id, Ask::Stop);
-    } else if due(quiet, world.now) && !act.asks.is_empty() && act.forgotten.is_none() {
-        ask_for(world, id, Ask::Resume);
+        command(world, id, RotationCommand::Stop);
+    } else if due(quiet, world.now) && !act.commands.is_empty() && act.forgotten.is_none() {
+        command(world, id, RotationCommand::Resume);
     } else if let Some(ask) = act.forgotten.filter(|_| due(quiet + 200 * TICK_MS, world.now)) {
-        ask_for(world, id, ask);
+        command(world, id, ask);
     } else if late && act.forgotten.is_some() && world.now.is_multiple_of(100 * TICK_MS) {
-        ask_for(world, id, Ask::Resume);
+        command(world, id, RotationCommand::Resume);
     } else if late
         && (from_bad.is_some_and(|k| *k != Kind::Good) || matches!(act.kind, Kind::Hangs | Kind::Leaks))
         && world.now.is_multiple_of(100 * TICK_MS)
     {
-        ask_for(world, id, Ask::Stop);
+        command(world, id, RotationCommand::Stop);
     }
 }
 
-fn ask_for(world: &mut World, id: &RotationId, ask: Ask) {
+fn command(world: &mut World, id: &RotationId, command: RotationCommand) {
     let Some(journal) = world.store.journals.iter_mut().find(|j| j.id == *id) else { return };
-    let n = journal.asks.len() as u64 + 1;
-    journal.asks.push(Asked { n, ask, by: "somebody".to_string() });
-    world.say(|| format!("somebody asks to {ask:?}"));
+    let n = journal.commands.len() as u64 + 1;
+    journal.commands.push(IssuedCommand { n, command, by: "somebody".to_string() });
+    world.say(|| format!("somebody gives the command {command:?}"));
 }
 
 /// Lets one driver do what it has to do within this tick, unless it sleeps, stalls or is dead.
@@ -462,10 +462,10 @@ fn drive_awake(cell: &RefCell<World>, seat_: &mut Seat, id: &RotationId, who: us
 }
 
 pub(crate) fn wish_in_words(spec: &GroupSpec) -> String {
-    match &spec.wish {
-        GroupWish::Run { count, once: None, .. } => format!("run {count}"),
-        GroupWish::Run { .. } => "run a check".to_string(),
-        GroupWish::Gone => "be gone".to_string(),
+    match &spec.desired {
+        DesiredGroup::Run { count, once: None, .. } => format!("run {count}"),
+        DesiredGroup::Run { .. } => "run a check".to_string(),
+        DesiredGroup::Gone => "be gone".to_string(),
     }
 }
 
@@ -481,7 +481,7 @@ pub(crate) fn event_in_words(event: &Event) -> String {
             let steps: Vec<String> = plan.steps.iter().map(|s| step_in_words(&s.step)).collect();
             format!("back: {why}: {}", steps.join(", "))
         }
-        Event::AskTaken(asked) => format!("takes the ask {} to {:?}", asked.n, asked.ask),
+        Event::CommandTaken(asked) => format!("takes the ask {} to {:?}", asked.n, asked.command),
         Event::Closed { verdict, why, .. } => format!("closed as {verdict:?}: {why}"),
     }
 }

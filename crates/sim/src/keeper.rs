@@ -9,7 +9,7 @@
 use crate::rng::Rng;
 use crate::scenario::{Kind, TICK_MS};
 use model::{
-    Digest, Exit, GroupName, GroupSeen, GroupSpec, GroupWish, InstanceId, InstanceSeen, InstanceState, Release, Stamp, Time, WishSeen,
+    DesiredGroup, DesiredSeen, Digest, Exit, GroupName, GroupSeen, GroupSpec, InstanceId, InstanceSeen, InstanceState, Release, Stamp, Time,
 };
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ pub(crate) struct Server {
 pub(crate) struct Group {
     pub stamp: Option<Stamp>,
     /// None: the group is gone for ever.
-    pub wish: Option<u32>,
+    pub desired: Option<u32>,
     pub release: u64,
     pub digest: Option<Digest>,
     pub once: bool,
@@ -95,7 +95,7 @@ impl Keeper {
     pub fn stand(&mut self, name: &GroupName, release: &Release, count: u32, now: u64) {
         let mut group = Group {
             stamp: None,
-            wish: Some(count),
+            desired: Some(count),
             release: release.number,
             digest: Some(release.digest()),
             once: false,
@@ -114,13 +114,13 @@ impl Keeper {
 
     /// `Err`: refused: the stamp is older than the last one taken, or the group runs another release.
     pub fn take(&mut self, stamp: Stamp, spec: &GroupSpec, fenced: bool) -> Result<(), &'static str> {
-        let (count, release, digest, once) = match &spec.wish {
-            GroupWish::Run { release, count, once } => (Some(*count), release.number, Some(self.digest(release)), once.is_some()),
-            GroupWish::Gone => (None, 0, None, false),
+        let (count, release, digest, once) = match &spec.desired {
+            DesiredGroup::Run { release, count, once } => (Some(*count), release.number, Some(self.digest(release)), once.is_some()),
+            DesiredGroup::Gone => (None, 0, None, false),
         };
         let group = self.groups.entry(spec.group.clone()).or_insert_with(|| Group {
             stamp: None,
-            wish: count,
+            desired: count,
             release,
             digest: digest.clone(),
             once,
@@ -133,14 +133,14 @@ impl Keeper {
         if fenced && group.stamp.is_some_and(|last| stamp < last) {
             return Err("stale-stamp");
         }
-        if fenced && count.is_some() && group.stamp.is_some() && group.wish.is_none() {
+        if fenced && count.is_some() && group.stamp.is_some() && group.desired.is_none() {
             return Err("group-gone");
         }
-        if count.is_some() && group.wish.is_some() && group.digest != digest {
+        if count.is_some() && group.desired.is_some() && group.digest != digest {
             return Err("release-changed");
         }
         group.stamp = Some(stamp);
-        group.wish = count;
+        group.desired = count;
         if count.is_some() {
             group.release = release;
             group.digest = digest;
@@ -160,7 +160,7 @@ impl Keeper {
     pub fn tick(&mut self, set: &Setting, rng: &mut Rng) {
         let blocked = set.now < self.blocked_until;
         for (name, group) in &mut self.groups {
-            if group.wish.is_none() && group.servers.is_empty() {
+            if group.desired.is_none() && group.servers.is_empty() {
                 continue;
             }
             let kind = set.kinds.get(usize::try_from(group.release).unwrap_or(0)).copied().unwrap_or(Kind::Good);
@@ -182,19 +182,19 @@ impl Keeper {
             } else {
                 reconcile(name, group, blocked, set, rng);
             }
-            let whole = group.wish.unwrap_or(0);
+            let whole = group.desired.unwrap_or(0);
             group.lost = group.lost.min(whole.saturating_sub(group.healthy()));
         }
     }
 
     pub fn see(&self, name: &GroupName, now: u64, skew: u64) -> GroupSeen {
         let Some(group) = self.groups.get(name) else { return GroupSeen::unknown(name.clone()) };
-        let wish = group.wish.map_or(WishSeen::Gone, |count| WishSeen::Run { release: group.release, count });
+        let desired = group.desired.map_or(DesiredSeen::Gone, |count| DesiredSeen::Run { release: group.release, count });
         let trouble = group.trouble.then(|| "no room".to_string());
-        let release = group.digest.clone().filter(|_| group.wish.is_some());
+        let release = group.digest.clone().filter(|_| group.desired.is_some());
         let probes = self.probes_since;
         let instances = group.servers.iter().map(|s| show(s, group.digest.as_ref(), probes, now, skew)).collect();
-        GroupSeen { group: name.clone(), stamp: group.stamp, wish, release, instances, deaths: group.deaths, trouble }
+        GroupSeen { group: name.clone(), stamp: group.stamp, desired, release, instances, deaths: group.deaths, trouble }
     }
 }
 
@@ -257,7 +257,7 @@ fn age(group: &mut Group, kind: Kind, routed: bool, now: u64, rng: &mut Rng) {
 
 /// A test: launched once, never again; its exit is kept until the group goes.
 fn run_once(name: &GroupName, group: &mut Group, blocked: bool, set: &Setting, rng: &mut Rng) {
-    if group.wish.is_none() {
+    if group.desired.is_none() {
         group.servers.clear();
         return;
     }
@@ -278,14 +278,14 @@ fn run_once(name: &GroupName, group: &mut Group, blocked: bool, set: &Setting, r
 }
 
 fn reconcile(name: &GroupName, group: &mut Group, blocked: bool, set: &Setting, rng: &mut Rng) {
-    let wish = group.wish.unwrap_or(0);
-    group.trouble = blocked && group.exist() < wish;
-    while group.exist() < wish && !blocked {
+    let desired = group.desired.unwrap_or(0);
+    group.trouble = blocked && group.exist() < desired;
+    while group.exist() < desired && !blocked {
         let id = next_id(name, group);
         let until = set.now + rng.between(1, set.boot_ticks) * TICK_MS;
         group.servers.push(Server { id, started: set.now, life: Life::Booting { until } });
     }
-    while group.exist() > wish {
+    while group.exist() > desired {
         let serving = |s: &Server| matches!(s.life, Life::Up { .. } | Life::Booting { .. });
         let well = |s: &Server| matches!(s.life, Life::Up { healthy: true, .. });
         let wanted = group.servers.iter().position(|s| serving(s) && well(s) == set.spiteful);

@@ -179,7 +179,7 @@ impl Summary {
         for verdict in &outcome.verdicts {
             match verdict {
                 model::Verdict::Promoted => self.promoted += 1,
-                model::Verdict::Returned => self.returned += 1,
+                model::Verdict::RolledBack => self.returned += 1,
                 model::Verdict::Stopped => self.stopped += 1,
             }
         }

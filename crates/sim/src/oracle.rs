@@ -6,8 +6,8 @@ use crate::patience::Patience;
 use crate::scenario::{Kind, TICK_MS};
 use crate::world::{Message, World};
 use model::{
-    Ask, Direction, Event, EventLine, GroupName, GroupSeen, GroupSpec, GroupWish, InstanceSeen, InstanceState, Plan, RouteSpec, Stamp,
-    Standing, Step, TrafficMark, Verdict, WishSeen,
+    DesiredGroup, DesiredSeen, Direction, Event, EventLine, GroupName, GroupRelease, GroupSeen, GroupSpec, InstanceSeen, InstanceState,
+    Plan, RotationCommand, RouteSpec, Stamp, Step, TrafficMark, Verdict,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +31,7 @@ impl Scene {
         let count = |is: &dyn Fn(&InstanceSeen) -> bool| u32::try_from(seen.instances.iter().filter(|i| is(i)).count()).unwrap_or(u32::MAX);
         let exist = count(&|i| matches!(i.state, InstanceState::Starting | InstanceState::Running));
         let healthy = count(&|i| i.state == InstanceState::Running && i.healthy_ms.is_some());
-        let there = matches!(seen.wish, WishSeen::Run { .. });
+        let there = matches!(seen.desired, DesiredSeen::Run { .. });
         self.groups.insert(seen.group.clone(), Count { exist, healthy, once, there });
     }
 
@@ -44,8 +44,8 @@ impl Scene {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Oracle {
     pub plan: Plan,
-    pub from: Option<Standing>,
-    pub to: Option<Standing>,
+    pub from: Option<GroupRelease>,
+    pub to: Option<GroupRelease>,
     cursor: usize,
     running: bool,
     pub patience: Patience,
@@ -67,7 +67,7 @@ pub(crate) struct Oracle {
     back_since: Option<u64>,
     /// Going back, no more than so many healthy ones could be had.
     carried: Option<u32>,
-    pub closed: Option<(Verdict, Option<Standing>)>,
+    pub closed: Option<(Verdict, Option<GroupRelease>)>,
     /// The release that each group had first.
     releases: BTreeMap<GroupName, u64>,
     gone: BTreeSet<GroupName>,
@@ -104,7 +104,7 @@ impl World {
         let base = self.oracle.base;
         let mut bad = None;
         for (name, weight) in &self.balancer.weights {
-            let (have, lost, there) = self.keeper.groups.get(name).map_or((0, 0, false), |g| (g.healthy(), g.lost, g.wish.is_some()));
+            let (have, lost, there) = self.keeper.groups.get(name).map_or((0, 0, false), |g| (g.healthy(), g.lost, g.desired.is_some()));
             let need = share_of(base, *weight);
             if !there {
                 bad = Some(format!("{weight} % of the customers are sent to {name}, which is not there"));
@@ -144,7 +144,7 @@ impl World {
     }
 
     fn scene(&self) -> Scene {
-        let count = |g: &Group| Count { exist: g.exist(), healthy: g.healthy(), once: g.once, there: g.wish.is_some() };
+        let count = |g: &Group| Count { exist: g.exist(), healthy: g.healthy(), once: g.once, there: g.desired.is_some() };
         let groups = self.keeper.groups.iter().map(|(n, g)| (n.clone(), count(g))).collect();
         Scene { groups, weights: self.balancer.weights.clone() }
     }
@@ -163,8 +163,8 @@ impl World {
         let group = scene.groups.get(&spec.group)?;
         let weight = scene.weight(&spec.group);
         let base = self.oracle.base;
-        match &spec.wish {
-            GroupWish::Run { count, .. } => {
+        match &spec.desired {
+            DesiredGroup::Run { count, .. } => {
                 if *count >= group.exist || !self.serves(scene, &spec.group, group) {
                     return None;
                 }
@@ -177,7 +177,7 @@ impl World {
                     )
                 })
             }
-            GroupWish::Gone => {
+            DesiredGroup::Gone => {
                 if group.once || !group.there {
                     return None;
                 }
@@ -233,8 +233,8 @@ impl World {
         if newest.is_some_and(|newest| stamp < newest) {
             self.fail(|| format!("{name} took the stamp {stamp} after {}", newest.unwrap_or_default()));
         }
-        match &spec.wish {
-            GroupWish::Run { release, .. } => {
+        match &spec.desired {
+            DesiredGroup::Run { release, .. } => {
                 if self.oracle.gone.contains(name) {
                     self.fail(|| format!("the name {name} is used a second time"));
                 }
@@ -243,9 +243,9 @@ impl World {
                     self.fail(|| format!("{name} changed its release from {first} to {}", release.number));
                 }
             }
-            GroupWish::Gone => {
+            DesiredGroup::Gone => {
                 self.oracle.gone.insert(name.clone());
-                let Some(before) = before.filter(|g| g.wish.is_some()) else { return };
+                let Some(before) = before.filter(|g| g.desired.is_some()) else { return };
                 let weight = self.balancer.weight(name);
                 if weight > 0 && !before.once {
                     self.fail(|| format!("{name} is thrown away while {weight} % of the customers go to it"));
@@ -264,7 +264,7 @@ impl World {
             self.fail(|| format!("the route took the stamp {stamp} after {}", before.unwrap_or_default()));
         }
         self.oracle.newest_route = Some(stamp);
-        let there = |g: &Group| g.wish.is_some() || !g.servers.is_empty();
+        let there = |g: &Group| g.desired.is_some() || !g.servers.is_empty();
         if let Some((name, _)) = self.keeper.groups.iter().find(|(_, g)| spec.gone && there(g)) {
             let name = name.clone();
             self.fail(|| format!("the listener closes while {name} is still there"));
@@ -363,13 +363,13 @@ impl World {
                 o.plan = plan.clone();
                 (o.cursor, o.running, o.paused, o.soak) = (0, false, false, None);
             }
-            Event::AskTaken(asked) => match asked.ask {
-                Ask::Pause => o.paused = true,
-                Ask::Resume => o.paused = false,
-                Ask::Return | Ask::Stop => {}
+            Event::CommandTaken(asked) => match asked.command {
+                RotationCommand::Pause => o.paused = true,
+                RotationCommand::Resume => o.paused = false,
+                RotationCommand::Rollback | RotationCommand::Stop => {}
             },
-            Event::Closed { verdict, census, .. } => {
-                o.closed = Some((*verdict, census.standing.clone()));
+            Event::Closed { verdict, final_inventory, .. } => {
+                o.closed = Some((*verdict, final_inventory.active.clone()));
                 if *verdict != Verdict::Stopped && o.cursor < o.plan.steps.len() {
                     return Some(format!("it closes as {verdict:?} before step {}", o.cursor));
                 }
@@ -391,31 +391,31 @@ impl World {
 
     /// The rotation was closed and all that was under way has come to rest.
     pub fn judge_end(&mut self) {
-        let Some((verdict, standing)) = self.oracle.closed.clone() else { return };
+        let Some((verdict, active)) = self.oracle.closed.clone() else { return };
         let (alone, count) = match verdict {
             Verdict::Stopped => {
-                self.judge_stopped(standing.as_ref());
+                self.judge_stopped(active.as_ref());
                 return;
             }
             Verdict::Promoted => (self.oracle.to.clone(), self.oracle.count),
             // What was gone when it was opened cannot be gone back to.
-            Verdict::Returned if self.oracle.patience.from_gone => (None, 0),
-            Verdict::Returned => (self.oracle.from.clone(), self.oracle.stood),
+            Verdict::RolledBack if self.oracle.patience.from_gone => (None, 0),
+            Verdict::RolledBack => (self.oracle.from.clone(), self.oracle.stood),
         };
-        if standing != alone {
-            self.fail(|| format!("it closed as {verdict:?}, and the census says another release stands"));
+        if active != alone {
+            self.fail(|| format!("it closed as {verdict:?}, and the final_inventory says another release stands"));
         }
         let mut bad = Vec::new();
         let foreign = self.foreign.as_ref().map(|(name, _)| name.clone());
         for (name, group) in self.keeper.groups.iter().filter(|(n, _)| Some(*n) != foreign.as_ref()) {
             let keeps = alone.as_ref().is_some_and(|s| s.group == *name);
-            if keeps && (group.wish != Some(count) || group.healthy() + group.lost < count.min(self.oracle.carried.unwrap_or(count))) {
-                bad.push(format!("{name} should have {count}; it is declared {:?} and has {} healthy", group.wish, group.healthy()));
+            if keeps && (group.desired != Some(count) || group.healthy() + group.lost < count.min(self.oracle.carried.unwrap_or(count))) {
+                bad.push(format!("{name} should have {count}; it is declared {:?} and has {} healthy", group.desired, group.healthy()));
             }
             // A copy of before it was made does not know it: the control plane holds the service until somebody adopts it.
             let forgotten = self.restored && !self.oracle.began.contains(name);
-            if !keeps && !forgotten && (group.wish.is_some() || !group.servers.is_empty()) {
-                bad.push(format!("{name} is an orphan: declared {:?} with {} servers", group.wish, group.servers.len()));
+            if !keeps && !forgotten && (group.desired.is_some() || !group.servers.is_empty()) {
+                bad.push(format!("{name} is an orphan: declared {:?} with {} servers", group.desired, group.servers.len()));
             }
         }
         let settings = alone.as_ref().and_then(|s| s.release.route.as_ref());
@@ -426,8 +426,8 @@ impl World {
         if self.scenario.removal.is_some() && self.oracle.removes() && self.balancer.settings.is_some() {
             bad.push("the listener is still open".to_string());
         }
-        if let Some(standing) = alone.filter(|s| s.release.route.is_some() && count > 0) {
-            weights.insert(standing.group, 100);
+        if let Some(active) = alone.filter(|s| s.release.route.is_some() && count > 0) {
+            weights.insert(active.group, 100);
         }
         if self.balancer.weights != weights {
             bad.push(format!("customers go to {:?}", self.balancer.weights));

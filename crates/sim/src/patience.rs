@@ -3,7 +3,7 @@
 
 use crate::scenario::{Kind, TICK_MS};
 use crate::world::World;
-use model::{Ask, Direction, Event, GroupName, Standing, Step, TrafficMark, Verdict};
+use model::{Direction, Event, GroupName, GroupRelease, RotationCommand, Step, TrafficMark, Verdict};
 
 /// Two clocks, and what passes between a look at one and the line.
 const SLACK_MS: u64 = rotation::CLOCKS_APART_MS + 2 * TICK_MS;
@@ -122,15 +122,15 @@ impl World {
                 Some(Step::Shift { weights, .. }) if !weights.is_empty() => Some("a shift is over, and nobody listens".to_string()),
                 _ => None,
             },
-            Event::Closed { verdict: Verdict::Stopped, why, census } if !single && !strange => {
+            Event::Closed { verdict: Verdict::Stopped, why, final_inventory } if !single && !strange => {
                 let p = &self.oracle.patience;
                 let whole =
                     p.cursor >= self.oracle.plan.steps.len() && decided + SLACK_MS >= p.moved_at.max(p.resumed_at) + self.oracle.within;
-                let blind = census.healthy.is_empty() && census.weights.is_empty();
+                let blind = final_inventory.healthy.is_empty() && final_inventory.weights.is_empty();
                 if !p.stopping && !whole {
                     Some(format!("it is stopped without a reason: {why}"))
                 } else if fresh && !blind {
-                    self.wrong_standing(census.standing.as_ref())
+                    self.wrong_standing(final_inventory.active.as_ref())
                 } else {
                     None
                 }
@@ -157,7 +157,7 @@ impl World {
     }
 
     /// Stopped halfway, the release with more of the traffic stands.
-    fn wrong_standing(&self, standing: Option<&Standing>) -> Option<String> {
+    fn wrong_standing(&self, active: Option<&GroupRelease>) -> Option<String> {
         let (p, o) = (&self.oracle.patience, &self.oracle);
         let (from, to) = (o.from.as_ref().filter(|_| !p.from_gone), o.to.as_ref()?);
         let weight = |g: &GroupName| self.balancer.weight(g);
@@ -167,19 +167,19 @@ impl World {
             _ if weight(&to.group) > from.map_or(0, |f| weight(&f.group)) => to,
             _ => return None,
         };
-        (standing.map(|s| &s.group) != Some(&wanted.group))
-            .then(|| format!("{} has most of the traffic, and {:?} is said to stand", wanted.group, standing.map(|s| s.group.as_str())))
+        (active.map(|s| &s.group) != Some(&wanted.group))
+            .then(|| format!("{} has most of the traffic, and {:?} is said to stand", wanted.group, active.map(|s| s.group.as_str())))
     }
 
     /// What a stopped rotation leaves: nothing but what it names, and somebody who stands is there.
-    pub fn judge_stopped(&mut self, standing: Option<&Standing>) {
-        let there = |g: &GroupName| self.keeper.groups.get(g).is_some_and(|g| g.wish.is_some());
+    pub fn judge_stopped(&mut self, active: Option<&GroupRelease>) {
+        let there = |g: &GroupName| self.keeper.groups.get(g).is_some_and(|g| g.desired.is_some());
         let weights = &self.balancer.weights;
-        if let Some(standing) = standing
-            && !there(&standing.group)
+        if let Some(active) = active
+            && !there(&active.group)
             && weights.keys().any(there)
         {
-            let name = standing.group.clone();
+            let name = active.group.clone();
             self.fail(|| format!("it is stopped, and {name} stands, which is not there"));
         }
     }
@@ -193,7 +193,7 @@ impl World {
             Event::Opened(opened) => opened.from.as_ref(),
             _ => self.oracle.from.as_ref(),
         };
-        let from_gone = from.is_some_and(|f| self.keeper.groups.get(&f.group).is_none_or(|g| g.wish.is_none()));
+        let from_gone = from.is_some_and(|f| self.keeper.groups.get(&f.group).is_none_or(|g| g.desired.is_none()));
         let retires = matches!((&step, from), (Some(Step::Retire { group }), Some(from)) if *group == from.group);
         let p = &mut self.oracle.patience;
         match event {
@@ -210,11 +210,11 @@ impl World {
             Event::PlanReplaced { .. } => {
                 (p.first_at, p.mark, p.soak_failed, p.moved_at, p.cursor, p.paused) = (None, None, false, decided, 0, false);
             }
-            Event::AskTaken(asked) => match asked.ask {
-                Ask::Pause => p.paused = true,
-                Ask::Resume => (p.paused, p.resumed_at, p.moved_at) = (false, decided, decided),
-                Ask::Return => p.returning = true,
-                Ask::Stop => p.stopping = true,
+            Event::CommandTaken(asked) => match asked.command {
+                RotationCommand::Pause => p.paused = true,
+                RotationCommand::Resume => (p.paused, p.resumed_at, p.moved_at) = (false, decided, decided),
+                RotationCommand::Rollback => p.returning = true,
+                RotationCommand::Stop => p.stopping = true,
             },
             Event::Closed { .. } => {}
         }

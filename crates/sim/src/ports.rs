@@ -4,7 +4,7 @@ use crate::oracle::Scene;
 use crate::scenario::{Kind, TICK_MS};
 use crate::world::{Message, World};
 use model::{
-    Asked, Digest, Event, EventLine, Fault, Fence, GroupName, GroupSeen, GroupSpec, RotationId, RouteName, RouteSeen, RouteSpec,
+    Digest, Event, EventLine, Fault, Fence, GroupName, GroupSeen, GroupSpec, IssuedCommand, RotationId, RouteName, RouteSeen, RouteSpec,
     ServiceName, Stamp, Time,
 };
 use rotation::{Clock, ImageStore, Journal, Lease, Provider, Refused, Router};
@@ -86,7 +86,7 @@ impl World {
         if self.now < self.keeper.down_until {
             return Err(Fault::world("down", "the keeper does not answer").again(true));
         }
-        if let model::GroupWish::Run { release, .. } = &spec.wish
+        if let model::DesiredGroup::Run { release, .. } = &spec.desired
             && self.kinds.get(usize::try_from(release.number).unwrap_or(0)) == Some(&Kind::Refused)
         {
             self.refused.get_or_insert(self.now);
@@ -217,14 +217,14 @@ impl Journal for Ports<'_> {
         })
     }
 
-    fn asks(&self, rotation: &RotationId, after: u64) -> Result<Vec<Asked>, Refused> {
-        let asks = self.call(|world| {
-            let asks = &world.store.journal(rotation)?.asks;
-            Ok(asks.iter().filter(|a| a.n > after).cloned().collect())
+    fn commands(&self, rotation: &RotationId, after: u64) -> Result<Vec<IssuedCommand>, Refused> {
+        let commands = self.call(|world| {
+            let commands = &world.store.journal(rotation)?.commands;
+            Ok(commands.iter().filter(|a| a.n > after).cloned().collect())
         });
         let machine = &mut self.world.borrow_mut().machines[self.who];
         machine.about_to_look = true;
         (machine.shown, machine.slow) = (Scene::default(), false);
-        asks
+        commands
     }
 }

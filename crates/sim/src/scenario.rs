@@ -2,8 +2,8 @@
 
 use crate::rng::Rng;
 use model::{
-    Ask, Check, Digest, Drain, GroupName, Health, ImageName, Limits, Probe, Release, Rollout, RotationId, Route, ServiceName, ServiceSpec,
-    Standing, TierName, Wave,
+    Check, Digest, Drain, GroupName, GroupRelease, Health, ImageName, Limits, Probe, Release, Rollout, RotationCommand, RotationId, Route,
+    ServiceName, ServiceSpec, TierName, Wave,
 };
 use std::collections::BTreeMap;
 
@@ -78,9 +78,9 @@ pub(crate) struct Act {
     pub kind: Kind,
     pub vice: Vice,
     /// A pause is not lifted by anybody: in the end somebody returns or stops it.
-    pub forgotten: Option<Ask>,
+    pub forgotten: Option<RotationCommand>,
     /// Ticks after it was opened.
-    pub asks: Vec<(u64, Ask)>,
+    pub commands: Vec<(u64, RotationCommand)>,
 }
 
 /// A single step asked for by hand, of what stands.
@@ -122,14 +122,14 @@ pub(crate) struct Backup {
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     pub service: ServiceName,
-    pub stands: Option<Standing>,
+    pub stands: Option<GroupRelease>,
     /// How many stand before the first act.
     pub stood: u32,
     pub acts: Vec<Act>,
     /// A step by hand in the end.
     pub hand: Option<Hand>,
     /// In the end the service is removed; these commands come meanwhile.
-    pub removal: Option<Vec<(u64, Ask)>>,
+    pub removal: Option<Vec<(u64, RotationCommand)>>,
     pub backup: Option<Backup>,
     /// The machine has a clock that never steps. Both drivers run on it, and its wall clock may be set.
     pub steady: bool,
@@ -169,7 +169,7 @@ impl Scenario {
         let stands = (!first).then(|| {
             let release = release(&service, 1, before_routed, healthy_ms, 0);
             let group = GroupName::of(&service, 1, &RotationId::of(&service, 1)).expect("short");
-            Standing { group, release }
+            GroupRelease { group, release }
         });
         let lost = (!calm && rng.chance(600)).then(|| Lost {
             after: rng.below(20),
@@ -225,7 +225,7 @@ impl Scenario {
     fn removed(mut self, rng: &mut Rng) -> Self {
         if rng.chance(800) && self.lost.is_none() {
             self.hand = None;
-            self.removal = Some(if !self.calm && rng.chance(3_000) { asks(rng) } else { Vec::new() });
+            self.removal = Some(if !self.calm && rng.chance(3_000) { commands(rng) } else { Vec::new() });
         }
         self
     }
@@ -255,7 +255,7 @@ impl Scenario {
         let mut release_new = release(&service, 2, routed, TICK_MS, 0);
         release_new.checks = spec.checks.clone();
         let group = GroupName::of(&service, 1, &RotationId::of(&service, 1)).expect("short");
-        let stands = Some(Standing { group, release: release(&service, 1, routed, TICK_MS, 0) });
+        let stands = Some(GroupRelease { group, release: release(&service, 1, routed, TICK_MS, 0) });
         Scenario {
             stands,
             stood: 2,
@@ -265,7 +265,7 @@ impl Scenario {
                 kind,
                 vice: Vice { errors: 5_000, after: 0, weight: 0 },
                 forgotten: None,
-                asks: Vec::new(),
+                commands: Vec::new(),
             }],
             hand: None,
             removal: None,
@@ -325,23 +325,30 @@ fn act(rng: &mut Rng, service: &ServiceName, number: u64, count: u32, routed: bo
     let release = release(service, number, routed, healthy_ms, checks);
     spec.checks = release.checks.clone();
     (spec.route, spec.port) = (release.route.clone(), release.port);
-    let asks = if !calm && rng.chance(3_000) { asks(rng) } else { Vec::new() };
+    let commands = if !calm && rng.chance(3_000) { commands(rng) } else { Vec::new() };
     let vice = match kind {
         Kind::BadAtWork => Vice { errors: rng.between(200, 10_000), after: 0, weight: 0 },
         _ => Vice { errors: [10, 80, 101, 150, 1_000, 10_000][rng.place(6)], after: rng.below(30), weight: [0, 0, 40, 70][rng.place(4)] },
     };
-    let forgotten = (!asks.is_empty() && rng.chance(3_000)).then(|| [Ask::Return, Ask::Stop][rng.place(2)]);
-    Act { spec, release, kind, vice, forgotten, asks }
+    let forgotten = (!commands.is_empty() && rng.chance(3_000)).then(|| [RotationCommand::Rollback, RotationCommand::Stop][rng.place(2)]);
+    Act { spec, release, kind, vice, forgotten, commands }
 }
 
-fn asks(rng: &mut Rng) -> Vec<(u64, Ask)> {
-    let mut asks = Vec::new();
+fn commands(rng: &mut Rng) -> Vec<(u64, RotationCommand)> {
+    let mut commands = Vec::new();
     for _ in 0..rng.between(1, 3) {
-        let ask = [Ask::Pause, Ask::Resume, Ask::Return, Ask::Stop, Ask::Pause, Ask::Return][rng.place(6)];
-        asks.push((rng.below(90), ask));
+        let ask = [
+            RotationCommand::Pause,
+            RotationCommand::Resume,
+            RotationCommand::Rollback,
+            RotationCommand::Stop,
+            RotationCommand::Pause,
+            RotationCommand::Rollback,
+        ][rng.place(6)];
+        commands.push((rng.below(90), ask));
     }
-    asks.sort_by_key(|(tick, _)| *tick);
-    asks
+    commands.sort_by_key(|(tick, _)| *tick);
+    commands
 }
 
 /// Each seed mixes its own few faults, some of them hard: a seed with all of them a little finds less.

@@ -1,6 +1,6 @@
 //! The simulated store: journals and one lease, transactional, never lost. The lease is kept as the real one keeps it.
 
-use model::{Asked, Event, EventLine, Fence, RotationId, Time};
+use model::{Event, EventLine, Fence, IssuedCommand, RotationId, Time};
 use rotation::{Lease, Refused};
 
 /// One rotation's journal and what users asked of it.
@@ -10,7 +10,7 @@ pub(crate) struct Journal {
     pub lines: Vec<EventLine>,
     /// The true time at which each line was decided on.
     pub decided: Vec<u64>,
-    pub asks: Vec<Asked>,
+    pub commands: Vec<IssuedCommand>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -60,8 +60,8 @@ impl Store {
         let Some(journal) = self.journals.last_mut() else { return };
         journal.lines.truncate(lines);
         journal.decided.truncate(lines);
-        let taken = journal.lines.iter().filter_map(|l| if let Event::AskTaken(asked) = &l.event { Some(asked.n) } else { None }).max();
-        journal.asks.retain(|asked| taken.is_some_and(|taken| asked.n <= taken));
+        let taken = journal.lines.iter().filter_map(|l| if let Event::CommandTaken(asked) = &l.event { Some(asked.n) } else { None }).max();
+        journal.commands.retain(|asked| taken.is_some_and(|taken| asked.n <= taken));
         let newest = journal.lines.iter().map(|l| l.fence).max().unwrap_or_default();
         (self.holder, self.fence) = (None, if repeats { newest } else { Fence(now) });
     }

@@ -83,7 +83,7 @@ fn bugs_have_names() {
 }
 
 fn wanted(kind: Kind) -> Verdict {
-    if kind == Kind::Good { Verdict::Promoted } else { Verdict::Returned }
+    if kind == Kind::Good { Verdict::Promoted } else { Verdict::RolledBack }
 }
 
 #[test]

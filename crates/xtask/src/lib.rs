@@ -1,5 +1,6 @@
 //! Tidy: what a reader of the house may rely on, measured from the sources. It changes nothing.
 
+pub mod circles;
 pub mod mutants;
 
 use serde_json::Value;
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// A crate that is not here may not exist: decide its arrows first.
 pub const ALLOWED: &[(&str, &[&str])] = &[
     ("model", &[]),
-    ("disk", &[]),
+    ("disk", &["model"]),
     ("guard", &[]),
     ("balance", &["model"]),
     ("capacity", &[]),
@@ -20,16 +21,59 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
     ("api", &["model"]),
     ("sim", &["balance", "model", "rotation"]),
     ("journal", &["model", "rotation"]),
-    ("image", &["disk", "model", "rotation"]),
+    ("lifecycle", &["model"]),
+    ("store", &["disk", "lifecycle", "model", "rotation"]),
+    ("attest", &["disk", "lifecycle", "model", "store"]),
+    ("bake", &["attest", "disk", "lifecycle", "model", "store"]),
+    ("emit", &["attest", "bake", "disk", "lifecycle", "model", "store"]),
     ("host", &["api", "disk", "model", "rotation"]),
     ("proxy", &["api", "balance", "disk", "model", "rotation"]),
-    ("server", &["api", "balance", "config", "disk", "host", "image", "model", "proxy", "rotation", "sim", "journal"]),
-    ("afresh", &["api", "balance", "capacity", "config", "disk", "host", "image", "model", "proxy", "rotation", "server", "sim", "journal"]),
+    (
+        "server",
+        &[
+            "api",
+            "attest",
+            "bake",
+            "balance",
+            "config",
+            "disk",
+            "host",
+            "lifecycle",
+            "model",
+            "proxy",
+            "rotation",
+            "sim",
+            "journal",
+            "store",
+        ],
+    ),
+    (
+        "afresh",
+        &[
+            "api",
+            "attest",
+            "bake",
+            "balance",
+            "capacity",
+            "config",
+            "disk",
+            "emit",
+            "host",
+            "lifecycle",
+            "model",
+            "proxy",
+            "rotation",
+            "server",
+            "sim",
+            "journal",
+            "store",
+        ],
+    ),
     ("xtask", &[]),
 ];
 
 /// The crates that hold no clock, do no I/O and are not async.
-pub const PURE: &[&str] = &["balance", "capacity", "guard", "model", "rotation"];
+pub const PURE: &[&str] = &["balance", "capacity", "guard", "lifecycle", "model", "rotation"];
 
 /// What a pure crate may take from outside. `model` computes a release's digest from its JSON; `capacity` needs elementary
 /// functions that are the same on every machine; `guard` searches text and reads rules.
@@ -84,6 +128,23 @@ pub fn sources(root: &Path) -> std::io::Result<Vec<(PathBuf, String)>> {
     }
     found.sort();
     Ok(found)
+}
+
+/// Every circle of files, as `crate: a b c`.
+pub fn circles_of_files(root: &Path) -> std::io::Result<Vec<String>> {
+    let mut crates: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    for (path, text) in sources(root)? {
+        let parts: Vec<_> = path.iter().map(|p| p.to_string_lossy().into_owned()).collect();
+        if let [_, name, folder, file @ ..] = &parts[..]
+            && folder == "src"
+        {
+            let module = circles::module_of(&file.iter().collect::<PathBuf>());
+            crates.entry(name.clone()).or_default().push((module, text));
+        }
+    }
+    let named = |name: &str| if name.is_empty() { "lib".to_string() } else { name.to_string() };
+    let line = |of: &str, circle: Vec<String>| format!("{of}: {}", circle.iter().map(|n| named(n)).collect::<Vec<_>>().join(" "));
+    Ok(crates.iter().flat_map(|(of, files)| circles::circles(files).into_iter().map(move |circle| line(of, circle))).collect())
 }
 
 /// Lines that hold code: not blank, not a comment.

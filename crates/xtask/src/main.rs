@@ -1,4 +1,5 @@
-//! `cargo run -p xtask` prints the lines of code of each crate, tests apart; `cargo run -p xtask -- mutants [FILTER]` runs the
+//! `cargo run -p xtask` prints the lines of code of each crate, tests apart; `-- circles` the circles
+//! between files; `cargo run -p xtask -- mutants [FILTER]` runs the
 //! mutation tests.
 
 use std::collections::BTreeMap;
@@ -9,6 +10,10 @@ fn main() -> std::io::Result<()> {
         let filter = args.get(1).map_or("", String::as_str);
         let all_killed = xtask::mutants::run(&xtask::root().canonicalize()?, filter)?;
         std::process::exit(i32::from(!all_killed));
+    }
+    if args.first().is_some_and(|verb| verb == "circles") {
+        xtask::circles_of_files(&xtask::root().canonicalize()?)?.iter().for_each(|circle| println!("{circle}"));
+        return Ok(());
     }
     let mut crates: BTreeMap<String, (usize, usize, usize)> = BTreeMap::new();
     for (path, text) in xtask::sources(&xtask::root().canonicalize()?)? {

@@ -47,9 +47,9 @@ pub async fn open_with(
     let mut request = {
         // The file names one folder for all; here each version has its own. Only the first has news to tell: the bake.
         let quiet = crate::context::Context { json: version > 1 || stage.context.json, ..stage.context.clone() };
-        let wish =
-            deploy::Wish { service: service.clone(), artifact: Some(app), release: None, remove: Vec::new(), args: Default::default() };
-        deploy::request(&quiet, &wish, deploy::Images::Bake)?
+        let desired =
+            deploy::Desired { service: service.clone(), artifact: Some(app), release: None, remove: Vec::new(), args: Default::default() };
+        deploy::request(&quiet, &desired, deploy::Images::Bake)?
     };
     change(&mut request);
     Ok(stage.context.api().post("/v1/deploy", &request).await?)

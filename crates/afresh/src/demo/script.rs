@@ -50,7 +50,7 @@ fn at(rotation: &RotationStatus, kind: &str) -> bool {
 
 pub async fn play(stage: &Stage, client: &Client, report: &mut Report) -> Result<(), Failure> {
     for scene in &SCENES {
-        let expected = if scene.flaw == Flaw::None { Verdict::Promoted } else { Verdict::Returned };
+        let expected = if scene.flaw == Flaw::None { Verdict::Promoted } else { Verdict::RolledBack };
         let opened = act::open(stage, scene.version, scene.flaw, scene.only).await?;
         if let Some((role, moment)) = scene.kill {
             let (_, over) = act::until(stage, &opened, moment).await?;

@@ -7,11 +7,11 @@ use super::stage::Stage;
 use crate::failure::Failure;
 use crate::show;
 use api::Client;
-use api::control::{AskRequest, InstanceRow};
+use api::control::{CommandRequest, InstanceRow};
 use api::host::HostCounters;
 use api::paths::COUNTERS;
 use api::proxy::ProxyCounters;
-use model::{Ask, Fault, Verdict};
+use model::{Fault, RotationCommand, Verdict};
 use serde_json::json;
 use std::process::Command;
 
@@ -22,10 +22,10 @@ pub async fn play(stage: &Stage, report: &mut Report) -> Result<(), Failure> {
     let first = rows.first().ok_or_else(|| Fault::ours("no-rotation", "the deploy opened no rotation"))?;
     let (old, new) = match &first.from {
         Some(from) => (from.group.to_string(), first.to.group.to_string()),
-        None => return Err(Fault::ours("no-standing", "version 1 does not stand").into()),
+        None => return Err(Fault::ours("no-active", "version 1 does not stand").into()),
     };
-    let ask = AskRequest { ask: Ask::Stop };
-    let _: serde_json::Value = stage.context.api().post(&format!("/v1/rotations/{}/ask", first.id), &ask).await?;
+    let ask = CommandRequest { command: RotationCommand::Stop };
+    let _: serde_json::Value = stage.context.api().post(&format!("/v1/rotations/{}/command", first.id), &ask).await?;
     report.add(act::finish(stage, &opened, 2, Verdict::Stopped).await?);
 
     let all_old = format!("{old}=100");

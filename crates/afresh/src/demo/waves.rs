@@ -85,7 +85,7 @@ fn windows(lines: &[EventLine], group: &GroupName) -> Vec<Window> {
                 close(&mut windows, line.at.0)
             }
             Event::Closed { .. } => close(&mut windows, line.at.0),
-            Event::StepSatisfied { .. } | Event::AskTaken(_) => {}
+            Event::StepSatisfied { .. } | Event::CommandTaken(_) => {}
         }
     }
     // Going back, the old weight holds until the shift is seen.

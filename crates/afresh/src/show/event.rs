@@ -2,7 +2,7 @@
 
 use super::{clock, step, verdict};
 use api::control::is_removal;
-use model::{Ask, Direction, Event, EventLine, Plan};
+use model::{Direction, Event, EventLine, Plan, RotationCommand};
 
 /// What was read of a journal so far: what its next line says depends on it. Empty where reading began in the middle.
 #[derive(Clone, Debug, Default)]
@@ -49,12 +49,12 @@ fn sentence(line: &EventLine, journal: &Journal) -> String {
         Event::StepStarted { step, stamp, .. } => format!("{}: started under stamp {stamp}", of(*step)),
         Event::StepSatisfied { step, seen } => format!("{}: {seen}", of(*step)),
         Event::PlanReplaced { why, plan } => format!("plan replaced by one of {} steps {}: {why}", plan.steps.len(), way(plan.direction)),
-        Event::AskTaken(asked) => {
-            let word = match asked.ask {
-                Ask::Pause => "pause",
-                Ask::Resume => "resume",
-                Ask::Return => "return",
-                Ask::Stop => "stop",
+        Event::CommandTaken(asked) => {
+            let word = match asked.command {
+                RotationCommand::Pause => "pause",
+                RotationCommand::Resume => "resume",
+                RotationCommand::Rollback => "return",
+                RotationCommand::Stop => "stop",
             };
             format!("{} asked to {word}", asked.by)
         }

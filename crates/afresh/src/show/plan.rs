@@ -19,8 +19,8 @@ pub fn plan(rotation: &PlannedRotation) -> String {
 
 /// A service that is removed.
 pub fn removal(removal: &Removal, plan: &Plan) -> String {
-    let title = paint(BOLD, format!("{} {} -> nothing", removal.service, removal.standing.release.label()));
-    let tail = paint(DIM, format!("{} is drained and retired, the service is removed", removal.standing.group));
+    let title = paint(BOLD, format!("{} {} -> nothing", removal.service, removal.active.release.label()));
+    let tail = paint(DIM, format!("{} is drained and retired, the service is removed", removal.active.group));
     let mut lines = vec![format!("{title}  {tail}")];
     lines.extend(steps(plan));
     lines.join("\n")

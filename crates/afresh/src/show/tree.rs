@@ -55,8 +55,8 @@ fn draw(rotation: &RotationStatus, now: Time, indent: &str, out: &mut Vec<String
             let took = span(rotation.closed.unwrap_or(now).since(rotation.opened));
             let (mark, style) = match end {
                 Verdict::Promoted => ("✔", GREEN),
-                Verdict::Returned if rotation.removes => ("✔", GREEN),
-                Verdict::Returned => ("↩", YELLOW),
+                Verdict::RolledBack if rotation.removes => ("✔", GREEN),
+                Verdict::RolledBack => ("↩", YELLOW),
                 Verdict::Stopped => ("■", RED),
             };
             let word = paint(style.bold(), format!("{mark} {}", verdict(end, rotation.removes)));

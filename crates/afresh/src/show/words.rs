@@ -65,8 +65,8 @@ pub fn times(n: u64, one: &str) -> String {
 pub fn verdict(verdict: Verdict, removes: bool) -> &'static str {
     match verdict {
         Verdict::Promoted => "promoted",
-        Verdict::Returned if removes => "removed",
-        Verdict::Returned => "returned",
+        Verdict::RolledBack if removes => "removed",
+        Verdict::RolledBack => "returned",
         Verdict::Stopped => "stopped",
     }
 }

@@ -57,9 +57,9 @@ fn tell(context: &Context, all: &[Adoption]) {
         return;
     }
     for one in all {
-        match (&one.standing, &one.refused) {
-            (Some(standing), None) => {
-                let what = format!("{} in {}, {}", standing.release.label(), standing.group, show::times(one.count.into(), "server"));
+        match (&one.active, &one.refused) {
+            (Some(active), None) => {
+                let what = format!("{} in {}, {}", active.release.label(), active.group, show::times(one.count.into(), "server"));
                 let verb = one.rotation.as_ref().map_or_else(|| "would be taken over".to_string(), |id| format!("taken over as {id}"));
                 show::line(format!("{}: {what}: {verb}", show::paint(show::BOLD, &one.service)));
             }

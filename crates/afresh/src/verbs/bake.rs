@@ -8,15 +8,16 @@ use crate::processes::interrupt;
 use crate::show;
 use crate::verbs::image_make::rounded;
 use api::control::ImageHistory;
+use bake::{Baked, Progress};
 use clap::Args;
 use console::Term;
-use image::life::State;
-use image::{Baked, Did, Progress};
+use lifecycle::State;
 use model::{Digest, Fault, ImageName, ImageSpec, ServiceFile};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
+use store::Did;
 
 /// Bake machine images; a second bake of the same inputs does no work and says so
 #[derive(Args, Debug)]
@@ -135,18 +136,18 @@ pub fn recipe<'a>(file: &'a ServiceFile, name: &ImageName) -> Result<&'a ImageSp
 
 fn on_base(baked: &Baked) -> String {
     match &baked.base {
-        Some(base) if base.from == image::From::Store => format!("; it began with {} from the store", base.name),
+        Some(base) if base.from == bake::From::Store => format!("; it began with {} from the store", base.name),
         Some(base) => format!("; {} is kept for the next", base.name),
         None => String::new(),
     }
 }
 
 /// Bakes one, showing how far it is unless a machine reads.
-pub fn bake(store: &image::Store, spec: &ImageSpec, fresh: bool, quiet: bool) -> Result<Baked, Fault> {
+pub fn bake(store: &store::Store, spec: &ImageSpec, fresh: bool, quiet: bool) -> Result<Baked, Fault> {
     let _interruptible = interrupt::interruptible("the bake");
     let mut bar = Bar::new(spec.name.clone(), quiet);
     let mut tell = |progress: Progress| bar.tell(&progress);
-    let baked = if fresh { image::bake_fresh(store, spec, &mut tell) } else { image::bake(store, spec, &mut tell) };
+    let baked = if fresh { bake::bake_fresh(store, spec, &mut tell) } else { bake::bake(store, spec, &mut tell) };
     bar.clear();
     let baked = baked?;
     if !quiet {
@@ -164,7 +165,7 @@ pub fn bake(store: &image::Store, spec: &ImageSpec, fresh: bool, quiet: bool) ->
 /// The current image of each recipe that is used; where there is none, or the recipe has changed since, one is baked first.
 pub fn currents(
     context: &Context,
-    store: &image::Store,
+    store: &store::Store,
     file: &ServiceFile,
     used: &[ImageName],
 ) -> Result<BTreeMap<ImageName, Digest>, Failure> {
@@ -184,17 +185,17 @@ pub fn currents(
 }
 
 /// The current image of a recipe, if a deploy takes it as it is. Err: it is baked first; with what is wrong with the one that is there.
-fn usable(store: &image::Store, recipe: &ImageSpec) -> Result<Digest, Option<String>> {
+fn usable(store: &store::Store, recipe: &ImageSpec) -> Result<Digest, Option<String>> {
     // What was damaged on disk is reported, and made anew by the bake: that is what it is for.
-    let current = image::current(store, &recipe.name).map_err(|fault| Some(fault.message))?.ok_or(None)?;
+    let current = store.current(&recipe.name).map_err(|fault| Some(fault.message))?.ok_or(None)?;
     store.verify(&current).map_err(|fault| Some(fault.message))?;
-    if image::is_of(store, &current, recipe) { Ok(current) } else { Err(None) }
+    if bake::is_of(store, &current, recipe) { Ok(current) } else { Err(None) }
 }
 
 /// For a plan: as [`currents`], but nothing is baked. Gives also the digests that stand for images that a deploy would bake.
 pub fn planned(
     context: &Context,
-    store: &image::Store,
+    store: &store::Store,
     file: &ServiceFile,
     used: &[ImageName],
 ) -> Result<(BTreeMap<ImageName, Digest>, BTreeSet<Digest>), Failure> {
@@ -226,7 +227,7 @@ fn stand_in(recipe: &ImageSpec) -> Result<Digest, Fault> {
 }
 
 /// What is deployed has passed its checks.
-fn baked_and_current(context: &Context, store: &image::Store, recipe: &ImageSpec) -> Result<Digest, Failure> {
+fn baked_and_current(context: &Context, store: &store::Store, recipe: &ImageSpec) -> Result<Digest, Failure> {
     let mut baked = bake(store, recipe, false, context.json)?;
     follow_checks(context, &mut baked)?;
     let told = format!("image {} {} is not to be deployed: {}", baked.image, baked.digest.short(), baked.state_why);

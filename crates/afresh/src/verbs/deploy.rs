@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 /// What to deploy: flags that `plan` and `deploy` share.
 #[derive(Args, Debug)]
-pub struct Wish {
+pub struct Desired {
     /// Only this service; otherwise all, tier by tier
     pub service: Option<ServiceName>,
     /// Its code: a directory or tarball, instead of the one the file names
@@ -39,7 +39,7 @@ pub struct Wish {
 )]
 pub struct Plan {
     #[command(flatten)]
-    pub wish: Wish,
+    pub desired: Desired,
 }
 
 /// Deploy one service, or all tier by tier, and follow it to its end
@@ -49,7 +49,7 @@ pub struct Plan {
 )]
 pub struct Deploy {
     #[command(flatten)]
-    pub wish: Wish,
+    pub desired: Desired,
     /// Open it and return at once
     #[arg(long)]
     pub no_follow: bool,
@@ -66,7 +66,7 @@ pub fn release_number(text: &str) -> Result<u64, String> {
 
 impl Plan {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let request = request(context, &self.wish, Images::Plan)?;
+        let request = request(context, &self.desired, Images::Plan)?;
         let answer: PlanAnswer = context.wait(async { Ok(context.api().post("/v1/plan", &request).await?) })?;
         if context.json {
             show::json(&answer);
@@ -79,7 +79,7 @@ impl Plan {
 
 impl Deploy {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let request = request(context, &self.wish, Images::Bake)?;
+        let request = request(context, &self.desired, Images::Bake)?;
         context.wait(async {
             let answer: PlanAnswer = context.api().post("/v1/plan", &request).await?;
             if context.json {
@@ -112,39 +112,39 @@ pub enum Images {
 }
 
 /// Loads the file, bakes what was never baked, packs the code. Everything is in the store before the wish is sent.
-pub fn request(context: &Context, wish: &Wish, unbaked: Images) -> Result<DeployRequest, Failure> {
+pub fn request(context: &Context, desired: &Desired, unbaked: Images) -> Result<DeployRequest, Failure> {
     let mut file = context.load()?;
-    if let Some(service) = &wish.service
+    if let Some(service) = &desired.service
         && !file.services.contains_key(service)
     {
         let names: Vec<&str> = file.services.keys().map(ServiceName::as_str).collect();
         let fault = Fault::yours("no-such-service", format!("{}: no service {service}", context.file.display()));
         return Err(fault.hint(format!("it has: {}", names.join(", "))).into());
     }
-    let used = used(&file, wish.service.as_ref());
-    if wish.release.is_some() && !wish.args.args.is_empty() {
+    let used = used(&file, desired.service.as_ref());
+    if desired.release.is_some() && !desired.args.args.is_empty() {
         let fault = Fault::yours("bad-request", "an earlier release has its own image: nothing is baked with --arg");
         return Err(fault.hint("leave --arg out").into());
     }
-    wish.args.apply(&mut file, |name| used.contains(name))?;
+    desired.args.apply(&mut file, |name| used.contains(name))?;
     let mut images = BTreeMap::new();
     let mut artifacts = BTreeMap::new();
     let mut to_bake = BTreeSet::new();
-    if wish.release.is_none() {
+    if desired.release.is_none() {
         let store = context.images()?;
         match unbaked {
             Images::Bake => images = currents(context, &store, &file, &used)?,
             Images::Plan => (images, to_bake) = planned(context, &store, &file, &used)?,
         }
-        artifacts = pack(context, &store, &file, wish)?;
+        artifacts = pack(context, &store, &file, desired)?;
     }
     Ok(DeployRequest {
         file,
-        service: wish.service.clone(),
+        service: desired.service.clone(),
         images,
         artifacts,
-        release: wish.release,
-        remove: wish.remove.clone(),
+        release: desired.release,
+        remove: desired.remove.clone(),
         unbaked: to_bake,
     })
 }
@@ -157,11 +157,11 @@ fn used(file: &ServiceFile, only: Option<&ServiceName>) -> Vec<ImageName> {
     names
 }
 
-fn pack(context: &Context, store: &image::Store, file: &ServiceFile, wish: &Wish) -> Result<BTreeMap<ServiceName, Digest>, Failure> {
+fn pack(context: &Context, store: &store::Store, file: &ServiceFile, desired: &Desired) -> Result<BTreeMap<ServiceName, Digest>, Failure> {
     let mut packed: BTreeMap<PathBuf, Digest> = BTreeMap::new();
     let mut artifacts = BTreeMap::new();
-    for service in file.services.values().filter(|s| wish.service.as_ref().is_none_or(|only| *only == s.name)) {
-        let path = match (&wish.artifact, &service.artifact) {
+    for service in file.services.values().filter(|s| desired.service.as_ref().is_none_or(|only| *only == s.name)) {
+        let path = match (&desired.artifact, &service.artifact) {
             (Some(path), _) => path.clone(),
             (None, Some(path)) => context.beside_file(path),
             (None, None) => continue,
@@ -169,9 +169,9 @@ fn pack(context: &Context, store: &image::Store, file: &ServiceFile, wish: &Wish
         let digest = match packed.get(&path) {
             Some(digest) => digest.clone(),
             None => {
-                let done = image::pack(store, &path)?;
+                let done = attest::pack(store, &path)?;
                 if !context.json {
-                    let did = if done.did == image::Did::Nothing { "already in the store" } else { "packed" };
+                    let did = if done.did == store::Did::Nothing { "already in the store" } else { "packed" };
                     let size = format!("{}, {}", show::times(done.files, "file"), show::bytes(done.bytes));
                     show::line(format!("artifact {} {} {did}, {size} ({:.1} s)", path.display(), done.digest.short(), done.seconds));
                 }

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::show::{self, upkeep::day};
 use api::control::{ImageHistory, ImageStory, RebuildRequest, RevokeAnswer, RevokeRequest};
 use clap::{Args, Subcommand};
-use image::life::Change;
+use lifecycle::Change;
 use model::{Fault, ImageName, ImageSpec, ServiceName, Time};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -82,11 +82,11 @@ impl Check {
         let spec: &ImageSpec = super::bake::recipe(&file, &self.image)?;
         let store = context.images()?;
         let began = Instant::now();
-        let current = image::current(&store, &self.image)?;
-        let news = image::life::news(&store, spec)?;
-        let behind: Vec<Change> = image::life::news_since(&store, current.as_ref(), &news)?;
+        let current = store.current(&self.image)?;
+        let news = bake::news(&store, spec)?;
+        let behind: Vec<Change> = bake::news_since(&store, current.as_ref(), &news)?;
         let same = current.as_ref().and_then(|c| store.manifest(c).ok()).is_some_and(|m| m.inputs == news.inputs);
-        let kit = image::kit_state(&store, spec, &mut |_| {})?;
+        let kit = emit::kit_state(&store, spec, &mut |_| {})?;
         let is_kit_newest = kit.as_ref().is_none_or(|kit| kit.behind.is_empty());
         let seconds = began.elapsed().as_secs_f64();
         if context.json {
@@ -122,7 +122,7 @@ impl Check {
     }
 }
 
-fn tell_kit(image: &ImageName, kit: &image::KitState) {
+fn tell_kit(image: &ImageName, kit: &emit::KitState) {
     let (short, count) = (kit.lock.short(), kit.packages);
     if kit.behind.is_empty() {
         show::line(format!("kit {short} of its disks: every one of its {count} packages is the newest"));
@@ -276,18 +276,18 @@ fn when(at: Time, now: Time) -> String {
 }
 
 /// The one image an argument means: a name (its current image) or the first digits of a digest.
-pub fn named(store: &image::Store, text: &str) -> Result<image::Manifest, Fault> {
-    find(store, text, |kind| kind == image::Kind::Image)
+pub fn named(store: &store::Store, text: &str) -> Result<store::Manifest, Fault> {
+    find(store, text, |kind| kind == store::Kind::Image)
 }
 
 /// As [`named`], artifacts too.
-pub fn named_object(store: &image::Store, text: &str) -> Result<image::Manifest, Fault> {
-    find(store, text, |kind| kind != image::Kind::Base)
+pub fn named_object(store: &store::Store, text: &str) -> Result<store::Manifest, Fault> {
+    find(store, text, |kind| kind != store::Kind::Base)
 }
 
-fn find(store: &image::Store, text: &str, fits: impl Fn(image::Kind) -> bool) -> Result<image::Manifest, Fault> {
+fn find(store: &store::Store, text: &str, fits: impl Fn(store::Kind) -> bool) -> Result<store::Manifest, Fault> {
     if let Ok(name) = ImageName::new(text)
-        && let Some(digest) = image::current(store, &name)?
+        && let Some(digest) = store.current(&name)?
     {
         return store.manifest(&digest);
     }

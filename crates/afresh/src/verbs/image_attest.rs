@@ -7,12 +7,13 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show;
+use attest::{Key, Policy, Verified};
 use clap::Args;
-use image::{Key, Kind, Manifest, Policy, Store, Verified};
 use model::{Fault, ImageName};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+use store::{Kind, Manifest, Store};
 
 /// Sign an image's bill of materials (CycloneDX) and its provenance (SLSA in a DSSE envelope), or where an artifact came from
 #[derive(Args, Debug)]
@@ -53,15 +54,15 @@ impl Attest {
         let manifest = named_object(&store, &self.image)?;
         let key = self.key.key(&store)?;
         if manifest.kind == Kind::Artifact {
-            let is_there = !image::attest_artifact(&store, &manifest, &key)?;
+            let is_there = !attest::attest_artifact(&store, &manifest, &key)?;
             tell_attested(context, &store, &manifest, &key, is_there, began);
             return Ok(Exit::Succeeded);
         }
         let lock = store.lock_of(&manifest.digest)?;
         let policy = Policy { require: true, trusted: vec![key.public()], ..Policy::default() };
-        let is_there = image::verify_whole(&context.layout, &manifest.digest, &policy).is_ok();
+        let is_there = attest::verify_whole(&context.layout, &manifest.digest, &policy).is_ok();
         if !is_there {
-            image::attest(&store, &lock, &manifest, &key)?;
+            attest::attest(&store, &lock, &manifest, &key)?;
         }
         tell_attested(context, &store, &manifest, &key, is_there, began);
         Ok(Exit::Succeeded)
@@ -112,7 +113,7 @@ impl Verify {
         if manifest.kind == Kind::Artifact {
             return self.artifact(context, &store, &manifest, &policy);
         }
-        let verified = image::verify_whole(&context.layout, &manifest.digest, &policy)?;
+        let verified = attest::verify_whole(&context.layout, &manifest.digest, &policy)?;
         let statement = statement(&store, &manifest)?;
         let checked = rounded(began.elapsed().as_secs_f64());
         let (mut out, mut is_same) = (facts(&manifest, &verified, &statement), true);
@@ -122,7 +123,7 @@ impl Verify {
         out["seconds"] = json!({ "check": checked });
         if self.rebuild {
             let name = ImageName::new(manifest.name.clone()).map_err(|e| Fault::ours("bad-name", e.to_string()))?;
-            let (rebuilt, seconds) = with_progress(context, &name, |tell| image::verify_rebuild(&store, &manifest.digest, tell))?;
+            let (rebuilt, seconds) = with_progress(context, &name, |tell| bake::verify_rebuild(&store, &manifest.digest, tell))?;
             is_same = rebuilt.is_same();
             out["again"] = json!(rebuilt.again);
             out["is_same"] = json!(is_same);
@@ -162,7 +163,7 @@ impl Verify {
 
     /// The name of an image goes before a file that happens to be called so.
     fn disk(&self, store: &Store) -> Option<&Path> {
-        let is_image = ImageName::new(self.image.as_str()).is_ok_and(|name| matches!(image::current(store, &name), Ok(Some(_))));
+        let is_image = ImageName::new(self.image.as_str()).is_ok_and(|name| matches!(store.current(&name), Ok(Some(_))));
         Some(Path::new(&self.image)).filter(|path| !is_image && path.is_file())
     }
 
@@ -173,7 +174,7 @@ impl Verify {
                 .into());
         }
         let asked = Policy { artifacts: true, ..policy.clone() };
-        let verified = image::verify_artifact(store.layout(), &manifest.digest, &asked)?;
+        let verified = attest::verify_artifact(store.layout(), &manifest.digest, &asked)?;
         let by = if let Verified::By(key) = &verified { Some(key) } else { None };
         if context.json {
             show::json(&json!({ "artifact": manifest.name, "digest": manifest.digest, "signed_by": by, "source": manifest.source }));
@@ -186,7 +187,7 @@ impl Verify {
     }
 
     fn policy(&self, context: &Context, store: &Store) -> Result<Policy, Fault> {
-        if let Some(bad) = self.trust.iter().find(|k| !image::is_public_key(k)) {
+        if let Some(bad) = self.trust.iter().find(|k| !attest::is_public_key(k)) {
             return Err(Fault::yours("bad-key", format!("{bad:?} is no public key")).hint("64 hex digits are expected"));
         }
         if !self.trust.is_empty() {
@@ -197,10 +198,10 @@ impl Verify {
                 ..Policy::default()
             });
         }
-        match image::read_policy(&context.layout)? {
+        match attest::read_policy(&context.layout)? {
             Some(policy) => Ok(policy),
             None => {
-                Ok(Policy { artifacts: true, require: true, trusted: image::own_key(store)?.into_iter().collect(), ..Policy::default() })
+                Ok(Policy { artifacts: true, require: true, trusted: attest::own_key(store)?.into_iter().collect(), ..Policy::default() })
             }
         }
     }

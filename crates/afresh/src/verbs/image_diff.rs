@@ -30,12 +30,12 @@ impl Diff {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         let store = context.images()?;
         let (a, b) = (named(&store, &self.a)?, named(&store, &self.b)?);
-        let packages = image::life::of_packages(&a.packages, &b.packages);
+        let packages = bake::of_packages(&a.packages, &b.packages);
         // An image whose lock is gone has no changelogs to read.
-        let read = image::changes(&store, &a.digest, &b.digest);
+        let read = bake::changes(&store, &a.digest, &b.digest);
         let silent = read.as_ref().err().map(|f| format!("fixes are not known: {}", f.message));
         let read = read.unwrap_or_default();
-        let files = if self.packages || a.digest == b.digest { Vec::new() } else { image::compare_images(&store, &a.digest, &b.digest)? };
+        let files = if self.packages || a.digest == b.digest { Vec::new() } else { bake::compare_images(&store, &a.digest, &b.digest)? };
         if context.json {
             show::json(&json!({
                 "a": a.digest, "b": b.digest, "packages": packages, "cves": read.cves(), "fixes": read.fixes, "unread": read.unread,

@@ -5,15 +5,17 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show;
-use image::{DiskSaid, MadeOf, Policy, Store, Verified};
+use attest::{Policy, Verified};
+use emit::{DiskSaid, MadeOf};
 use model::{Fault, ImageName};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Instant;
+use store::Store;
 
 pub fn verify(context: &Context, store: &Store, disk: &Path, policy: &Policy, rebuild: bool) -> Result<Exit, Failure> {
     let began = Instant::now();
-    let said = image::verify_disk(store, disk, policy)?;
+    let said = emit::verify_disk(store, disk, policy)?;
     let checked = rounded(began.elapsed().as_secs_f64());
     let mut out = facts(disk, &said);
     out["seconds"] = json!({ "check": checked });
@@ -24,7 +26,7 @@ pub fn verify(context: &Context, store: &Store, disk: &Path, policy: &Policy, re
     if rebuild {
         let name = said.made_of.as_ref().and_then(|m| ImageName::new(m.image_name.clone()).ok());
         let name = name.unwrap_or_else(|| "disk".parse().expect("it is a good name"));
-        let ((again, parts), seconds) = with_progress(context, &name, |tell| image::rebuild_disk(store, disk, &said, tell))?;
+        let ((again, parts), seconds) = with_progress(context, &name, |tell| emit::rebuild_disk(store, disk, &said, tell))?;
         let is_same = again == said.digest;
         out["again"] = json!(again);
         out["is_same"] = json!(is_same);

@@ -10,13 +10,15 @@ use crate::failure::{self, Failure};
 use crate::show;
 use api::control::ReleaseRow;
 use clap::Args;
-use image::emit::{self, Artifact, DiskInputs, Emitted, Meta, boot};
-use image::{DiskMade, Manifest, Store, Which};
+use emit;
+use emit::{Artifact, DiskInputs, Emitted, Meta, boot};
+use emit::{DiskMade, Which};
 use model::{Digest, Drain, Fault, Health, ImageName, Limits, Release, ServiceName};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use store::{Manifest, Store};
 
 /// Write an image as an OCI layout for container tools, or as a bootable disk for machines, clouds and QEMU
 #[derive(Args, Debug)]
@@ -99,7 +101,7 @@ pub struct Boot {
 struct Disk {
     emitted: Emitted,
     kernel: String,
-    kit: image::Lock,
+    kit: store::Lock,
     kit_path: PathBuf,
     attested: PathBuf,
     key: String,
@@ -111,10 +113,10 @@ impl Emit {
         let manifest = named(&store, &self.image)?;
         let root = store.path(&manifest.digest)?;
         // What this machine would not run it does not pass on either.
-        image::admit(&context.layout, image::Kind::Image, &manifest.digest, true)?;
+        attest::admit(&context.layout, store::Kind::Image, &manifest.digest, true)?;
         let release = self.what_runs(context, &manifest)?;
         let artifact = self.artifact(context, &store, release.as_ref())?;
-        artifact.iter().try_for_each(|code| image::admit(&context.layout, image::Kind::Artifact, code, true))?;
+        artifact.iter().try_for_each(|code| attest::admit(&context.layout, store::Kind::Artifact, code, true))?;
         let mut seconds = BTreeMap::new();
         if let Some(out) = &self.disk {
             let disk = self.disk(context, &store, &manifest, artifact.as_ref(), release.as_ref(), &mut seconds)?;
@@ -167,7 +169,7 @@ impl Emit {
             (None, true) => Which::Newest,
             (None, false) => Which::Kept,
         };
-        let (kit, took) = with_progress(context, &name, |tell| image::kit(store, &lock.head.spec, which, tell))?;
+        let (kit, took) = with_progress(context, &name, |tell| emit::kit(store, &lock.head.spec, which, tell))?;
         seconds.extend(took);
         let began = Instant::now();
         let (mut place, mut apart) = (None, None);
@@ -185,9 +187,9 @@ impl Emit {
         let began = Instant::now();
         let apart = apart.as_ref().map(|(file, emitted)| (*file, emitted));
         let made = DiskMade { disk: out, emitted: &emitted, apart, image: manifest, artifact, kit: &kit, release, cmdline: &self.cmdline };
-        let attested = image::attest_disk(store, &made, &key)?;
+        let attested = emit::attest_disk(store, &made, &key)?;
         seconds.insert("attest".to_string(), rounded(began.elapsed().as_secs_f64()));
-        let kit_path = image::kit_lock_path(store, &kit.lock.digest());
+        let kit_path = store::kit_lock_path(store, &kit.lock.digest());
         Ok(Disk { emitted, kernel: kit.kit.version.clone(), kit: kit.lock, kit_path, attested, key: key.public() })
     }
 
@@ -286,12 +288,12 @@ impl Emit {
     fn artifact(&self, context: &Context, store: &Store, release: Option<&Release>) -> Result<Option<Digest>, Failure> {
         if let Some(text) = &self.artifact {
             let path = Path::new(text);
-            return Ok(Some(if path.exists() { image::pack(store, path)?.digest } else { in_store(store, text)? }));
+            return Ok(Some(if path.exists() { attest::pack(store, path)?.digest } else { in_store(store, text)? }));
         }
         if let (Some(service), Some(_)) = (&self.service, &self.disk) {
             let file = context.load()?;
             let path = file.services.get(service).and_then(|s| s.artifact.clone());
-            return Ok(path.map(|path| image::pack(store, &context.beside_file(&path))).transpose()?.map(|p| p.digest));
+            return Ok(path.map(|path| attest::pack(store, &context.beside_file(&path))).transpose()?.map(|p| p.digest));
         }
         Ok(release.and_then(|r| r.artifact.clone()))
     }
@@ -303,7 +305,7 @@ const EPOCH: u64 = 1_000_000_000;
 fn in_store(store: &Store, text: &str) -> Result<Digest, Fault> {
     let hex = text.strip_prefix("sha256:").unwrap_or(text);
     let (all, _) = store.list()?;
-    let mut fit = all.into_iter().filter(|m| hex.len() >= 6 && m.kind == image::Kind::Artifact && m.digest.hex().starts_with(hex));
+    let mut fit = all.into_iter().filter(|m| hex.len() >= 6 && m.kind == store::Kind::Artifact && m.digest.hex().starts_with(hex));
     match (fit.next(), fit.next()) {
         (Some(one), None) => Ok(one.digest),
         (None, _) => {
@@ -353,7 +355,7 @@ fn tell_emitted(manifest: &Manifest, kind: &str, out: &Path, emitted: &Emitted, 
 
 impl Boot {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
-        image::admit_disk(&context.layout, &self.disk, self.artifact.as_deref())?;
+        emit::admit_disk(&context.layout, &self.disk, self.artifact.as_deref())?;
         if !context.json {
             show::note(format!("booting {} in QEMU, without KVM: at most {} s", self.disk.display(), self.within / 1000));
         }

@@ -4,11 +4,12 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show;
+use attest::{Key, Signer};
 use clap::Args;
-use image::{Key, Signer, Store};
 use model::Fault;
 use serde_json::json;
 use std::path::PathBuf;
+use store::Store;
 
 #[derive(Args, Clone, Debug, Default)]
 pub struct KeyArgs {
@@ -42,7 +43,7 @@ impl KeyArgs {
     }
 
     pub fn key(&self, store: &Store) -> Result<Key, Fault> {
-        self.named().unwrap_or_else(|| image::signing_key(store))
+        self.named().unwrap_or_else(|| attest::signing_key(store))
     }
 }
 
@@ -68,10 +69,10 @@ impl SignerVerb {
             made?;
         }
         if is_change {
-            image::write_signer(&store, self.key.signer().map(whole).as_ref())?;
+            attest::write_signer(&store, self.key.signer().map(whole).as_ref())?;
         }
-        let signer = image::read_signer(&store)?;
-        let public = image::own_key(&store)?;
+        let signer = attest::read_signer(&store)?;
+        let public = attest::own_key(&store)?;
         if context.json {
             show::json(&json!({ "signer": signer, "public": public }));
             return Ok(Exit::Succeeded);
@@ -84,7 +85,7 @@ impl SignerVerb {
         let public = public.map_or_else(|| "made when it is first needed".to_string(), |key| format!("public key {key}"));
         show::line(format!("signed by {by}: {public}"));
         if is_change {
-            let path = image::signer_path(&store);
+            let path = attest::signer_path(&store);
             show::note(format!("written to {}; it counts from the next bake, pack or deploy", path.display()));
         }
         Ok(Exit::Succeeded)

@@ -8,13 +8,14 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::processes::interrupt;
 use crate::show;
+use bake::Progress;
 use clap::Args;
-use image::{Did, Lock as Packages, Progress};
 use model::{Fault, ImageName};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
+use store::{Did, Lock as Packages};
 
 /// Choose the newest packages of the recipe's suites and write them down: address, size, SHA-256 and suite of each
 #[derive(Args, Debug)]
@@ -65,8 +66,8 @@ impl Pack {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         let store = context.images()?;
         let packed = match self.key.named() {
-            Some(key) => image::pack_with(&store, &self.artifact, &key?)?,
-            None => image::pack(&store, &self.artifact)?,
+            Some(key) => attest::pack_with(&store, &self.artifact, &key?)?,
+            None => attest::pack(&store, &self.artifact)?,
         };
         let is_new = packed.did == Did::Baked;
         let path = context.layout.object(&packed.digest);
@@ -129,11 +130,11 @@ impl Lock {
         let spec = recipe(&file, &self.image)?;
         let store = context.images()?;
         let (before, (lock, seconds)) = if self.kit {
-            let before = image::kept_kit(&store, spec).map(|l| l.digest());
-            (before, with_progress(context, &self.image, |tell| image::lock_kit(&store, spec, tell))?)
+            let before = emit::kept_kit(&store, spec).map(|l| l.digest());
+            (before, with_progress(context, &self.image, |tell| emit::lock_kit(&store, spec, tell))?)
         } else {
-            let before = image::find_lock(&store, self.image.as_str()).ok().map(|l| l.digest());
-            (before, with_progress(context, &self.image, |tell| image::lock(&store, spec, tell))?)
+            let before = bake::find_lock(&store, self.image.as_str()).ok().map(|l| l.digest());
+            (before, with_progress(context, &self.image, |tell| bake::lock(&store, spec, tell))?)
         };
         let digest = lock.digest();
         let path = match &self.out {
@@ -141,7 +142,7 @@ impl Lock {
                 lock.write(out)?;
                 out.clone()
             }
-            None if self.kit => image::kit_lock_path(&store, &digest),
+            None if self.kit => store::kit_lock_path(&store, &digest),
             None => store.lock_path(&digest),
         };
         let did = if before.as_ref() == Some(&digest) { "nothing" } else { "locked" };
@@ -174,8 +175,8 @@ fn name_of(lock: &Packages) -> &ImageName {
 impl Fetch {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         let store = context.images()?;
-        let lock = image::find_lock(&store, &self.lock)?;
-        let (fetched, seconds) = with_progress(context, name_of(&lock), |tell| image::fetch(&store, &lock, tell))?;
+        let lock = bake::find_lock(&store, &self.lock)?;
+        let (fetched, seconds) = with_progress(context, name_of(&lock), |tell| bake::fetch(&store, &lock, tell))?;
         if context.json {
             let did = if fetched.fetched == 0 { "nothing" } else { "fetched" };
             show::json(&json!({
@@ -199,10 +200,10 @@ impl Fetch {
 impl Build {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         let store = context.images()?;
-        let lock = image::find_lock(&store, &self.lock)?;
+        let lock = bake::find_lock(&store, &self.lock)?;
         let ((manifest, did), seconds) = with_progress(context, name_of(&lock), |tell| {
-            image::fetch(&store, &lock, tell)?;
-            image::build(&store, &lock, tell)
+            bake::fetch(&store, &lock, tell)?;
+            bake::build(&store, &lock, tell)
         })?;
         if context.json {
             let did = if did == Did::Nothing { "nothing" } else { "built" };

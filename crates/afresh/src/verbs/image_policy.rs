@@ -4,10 +4,11 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show;
+use attest::{Policy, PublicKey};
 use clap::Args;
-use image::{Policy, PublicKey, Store};
 use model::Fault;
 use serde_json::json;
+use store::Store;
 
 /// Show or set what this machine asks of an image, and of a service's code, before any server runs it; without flags it is shown
 #[derive(Args, Debug)]
@@ -41,10 +42,10 @@ fn on_off(text: &str) -> Result<bool, String> {
 
 impl PolicyVerb {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let before = image::read_policy(&context.layout);
+        let before = attest::read_policy(&context.layout);
         let is_set = [self.require, self.artifacts, self.refuse_bad].iter().any(Option::is_some);
         let is_change = is_set || !self.trust.is_empty() || !self.distrust.is_empty();
-        let path = image::policy_path(&context.layout);
+        let path = attest::policy_path(&context.layout);
         let policy = if is_change {
             // Writing it anew is how one that cannot be read is mended.
             let mut policy = before.unwrap_or_default().unwrap_or_default();
@@ -71,7 +72,7 @@ impl PolicyVerb {
                     .hint("add --trust own, or --trust with a public key")
                     .into());
             }
-            image::write_policy(&context.layout, &policy)?;
+            attest::write_policy(&context.layout, &policy)?;
             Some(policy)
         } else {
             before?
@@ -86,9 +87,9 @@ impl PolicyVerb {
 
 fn resolve(store: &Store, text: &str) -> Result<PublicKey, Fault> {
     if text == "own" {
-        return Ok(image::signing_key(store)?.public());
+        return Ok(attest::signing_key(store)?.public());
     }
-    if image::is_public_key(text) {
+    if attest::is_public_key(text) {
         return Ok(text.to_lowercase());
     }
     Err(Fault::yours("bad-key", format!("{text:?} is no public key")).hint("64 hex digits are expected, or `own`"))

@@ -72,7 +72,7 @@ impl Serve {
             tracing::error!(code = fault.code, "nobody but the administrator may deploy: {}", fault.message);
         }
         until_signal(async move {
-            let images = Arc::new(image::Store::open(&layout)?);
+            let images = Arc::new(store::Store::open(&layout)?);
             let upkeep = pace()?.map(|pace| server::Upkeep { factory: images.clone(), pace });
             let config = server::Config {
                 holder: server::node_id(&layout)?,
@@ -101,10 +101,10 @@ impl Host {
         let layout = context.layout.clone();
         let admit = host::Admit::new(move |role, object, launch| {
             let kind = match role {
-                host::Role::Root => image::Kind::Image,
-                host::Role::Code => image::Kind::Artifact,
+                host::Role::Root => store::Kind::Image,
+                host::Role::Code => store::Kind::Artifact,
             };
-            image::admit(&layout, kind, object, launch == host::Launch::First)
+            attest::admit(&layout, kind, object, launch == host::Launch::First)
         });
         let config =
             host::Config { layout: context.layout.clone(), program: own()?, shim_args, subnet: None, runtime: self.runtime, admit };

@@ -5,9 +5,9 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show;
-use api::control::{AskRequest, Opened, RotationStatus, ServiceStatus};
+use api::control::{CommandRequest, Opened, RotationStatus, ServiceStatus};
 use clap::{Args, Subcommand};
-use model::{Ask, EventLine, Fault, RotationId, ServiceName};
+use model::{EventLine, Fault, RotationCommand, RotationId, ServiceName};
 
 /// Pause, resume, return, stop or show a rotation
 #[derive(Args, Debug)]
@@ -68,10 +68,10 @@ impl RotationVerb {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         context.wait(async {
             match self.what {
-                What::Pause(which) => ask(context, &which, Ask::Pause).await,
-                What::Resume(which) => ask(context, &which, Ask::Resume).await,
-                What::Return(which) => ask(context, &which, Ask::Return).await,
-                What::Stop(which) => ask(context, &which, Ask::Stop).await,
+                What::Pause(which) => ask(context, &which, RotationCommand::Pause).await,
+                What::Resume(which) => ask(context, &which, RotationCommand::Resume).await,
+                What::Return(which) => ask(context, &which, RotationCommand::Rollback).await,
+                What::Stop(which) => ask(context, &which, RotationCommand::Stop).await,
                 What::Show(what) => show_one(context, &what).await,
                 What::List(what) => list(context, &what).await,
             }
@@ -97,10 +97,10 @@ pub async fn find(context: &Context, text: &str) -> Result<RotationId, Failure> 
     last.ok_or_else(|| Fault::yours("not-found", format!("{service} had no rotation yet")).into())
 }
 
-async fn ask(context: &Context, which: &Which, ask: Ask) -> Result<Exit, Failure> {
+async fn ask(context: &Context, which: &Which, ask: RotationCommand) -> Result<Exit, Failure> {
     let id = find(context, &which.rotation).await?;
-    let request = AskRequest { ask };
-    let _: serde_json::Value = context.api().post(&format!("/v1/rotations/{id}/ask"), &request).await?;
+    let request = CommandRequest { command: ask };
+    let _: serde_json::Value = context.api().post(&format!("/v1/rotations/{id}/command"), &request).await?;
     if context.json {
         show::json(&serde_json::json!({ "rotation": id, "asked": ask }));
     } else {

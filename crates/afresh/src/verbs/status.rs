@@ -120,8 +120,8 @@ fn row(status: &ServiceStatus) -> Vec<String> {
     vec![
         status.service.to_string(),
         status.tier.to_string(),
-        status.standing.as_ref().map_or_else(String::new, |s| format!("r{}", s.release.number)),
-        if status.count == 0 && status.healthy == 0 && status.standing.is_some() {
+        status.active.as_ref().map_or_else(String::new, |s| format!("r{}", s.release.number)),
+        if status.count == 0 && status.healthy == 0 && status.active.is_some() {
             "0/0 parked".to_string()
         } else {
             format!("{}/{}", status.healthy, status.count)

@@ -2,7 +2,7 @@
 //! comes onto no new servers while those that run it go on. As root.
 
 use crate::mirror::{self, Mirror, Package};
-use model::{Digest, Fence, GroupName, GroupSeen, GroupSpec, GroupWish, Layout, Release, ServiceName, Stamp};
+use model::{DesiredGroup, Digest, Fence, GroupName, GroupSeen, GroupSpec, Layout, Release, ServiceName, Stamp};
 use rotation::Provider;
 use serde_json::Value;
 use std::fs;
@@ -114,12 +114,12 @@ impl House {
             "env": {}, "user": "0:0", "health": model::Health::default(), "drain": model::Drain::default(), "limits": model::Limits::default(),
         }))
         .unwrap();
-        let wish = GroupWish::Run { release, count: 1, once: None };
-        let spec = |wish| GroupSpec { group: group.clone(), service: ServiceName::new("stray").unwrap(), wish };
-        keeper.declare(Stamp { fence: Fence(1), seq: 1 }, &spec(wish)).unwrap();
+        let desired = DesiredGroup::Run { release, count: 1, once: None };
+        let spec = |desired| GroupSpec { group: group.clone(), service: ServiceName::new("stray").unwrap(), desired };
+        keeper.declare(Stamp { fence: Fence(1), seq: 1 }, &spec(desired)).unwrap();
         let settled = |seen: &GroupSeen| seen.trouble.is_some() || seen.instances.iter().any(|i| i.state == model::InstanceState::Running);
         let seen = self.until("a stray group settles", |_| keeper.observe(&group).ok().filter(settled));
-        keeper.declare(Stamp { fence: Fence(1), seq: 2 }, &spec(GroupWish::Gone)).unwrap();
+        keeper.declare(Stamp { fence: Fence(1), seq: 2 }, &spec(DesiredGroup::Gone)).unwrap();
         seen
     }
 }
@@ -212,7 +212,7 @@ fn revoked(house: &mut House, three: &Value) {
         let now = h.instances();
         let done = h.command(&["status", "job", "--json"]).output().unwrap();
         let status: Value = serde_json::from_slice(&done.stdout).unwrap_or_default();
-        let over = status["services"][0]["rotation"].is_null() && status["services"][0]["standing"].is_object();
+        let over = status["services"][0]["rotation"].is_null() && status["services"][0]["active"].is_object();
         (over && now.len() == 2 && now.iter().all(|i| i.starts_with("job-r2-"))).then_some(())
     });
     let (code, _, said) = house.verb(&["rollback", "job"]);

@@ -30,11 +30,11 @@ async fn a_removal_ends_with_0_and_is_called_removed() {
     let (code, told) = afresh(&house, &["rotation", "show", id.as_str(), "--follow"]);
     assert!(code == Some(0) && told.contains("removal of web@r1") && told.contains("removed"), "{told}");
     assert!(!told.contains("returned") && !told.contains("going back"), "{told}");
-    assert_eq!(house.rotation(&id).await.verdict, Some(Verdict::Returned));
+    assert_eq!(house.rotation(&id).await.verdict, Some(Verdict::RolledBack));
     for args in [&["rotation", "list", "web"][..], &["events", "--service", "web"]] {
         let (code, told) = afresh(&house, args);
         assert!(code == Some(0) && told.contains("removed") && !told.contains("returned"), "{told}");
     }
     let (_, told) = afresh(&house, &["releases", "web"]);
-    assert!(told.contains("previous") && !told.contains("standing"), "{told}");
+    assert!(told.contains("previous") && !told.contains("active"), "{told}");
 }

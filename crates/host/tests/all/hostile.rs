@@ -4,7 +4,7 @@
 //! The oracles are what the programs saw, told in their logs, and the kernel's own lists.
 
 use crate::common::{Host, Want};
-use model::{GroupWish, Probe};
+use model::{DesiredGroup, Probe};
 
 const PERL: &str = "/usr/bin/perl";
 
@@ -16,7 +16,7 @@ fn a_probe_that_floods_fills_nothing_and_leaves_nothing() {
     host.start();
     let count = "while :; do [ \"$(busybox wc -l < /tmp/probes)\" -ge 3 ] && echo three; sleep 0.05; done 2>/dev/null";
     let mut spec = host.group(Want { name: "flood-r1-1", run: &["sh", "-c", count], ..Want::default() });
-    let GroupWish::Run { release, .. } = &mut spec.wish else { unreachable!() };
+    let DesiredGroup::Run { release, .. } = &mut spec.desired else { unreachable!() };
     // Nobody else sleeps for just as long.
     let long = 100_000 + std::process::id();
     let flood = format!("echo probe >> /tmp/probes; busybox setsid sleep {long} & exec busybox yes");
@@ -140,7 +140,7 @@ fn services_share_no_ids_quotas_or_signals_and_see_no_path_of_the_host() {
     host.start();
     let user = |name: &'static str, program: &'static str, user: &str| {
         let mut spec = host.group(Want { name, run: &[PERL, "-e", program], ..Want::default() });
-        let GroupWish::Run { release, .. } = &mut spec.wish else { unreachable!() };
+        let DesiredGroup::Run { release, .. } = &mut spec.desired else { unreachable!() };
         release.user = user.to_string();
         spec
     };
@@ -183,7 +183,7 @@ fn services_share_no_ids_quotas_or_signals_and_see_no_path_of_the_host() {
     assert_eq!(host.uid_of("look-r1-1-2"), ids[1], "a service keeps its ids");
     assert_eq!(host.observe("root-r1-1").deaths, 0, "what one kills is its own");
     let mut bad = host.web("bad-r1-1", 1);
-    if let GroupWish::Run { release, .. } = &mut bad.wish {
+    if let DesiredGroup::Run { release, .. } = &mut bad.desired {
         release.user = "65536".to_string();
     }
     assert_eq!(host.try_declare(1, bad).unwrap_err().code, "bad-spec");

@@ -5,7 +5,7 @@
 
 use crate::common::{Host, Want};
 use api::fleet::HappenedKind;
-use model::{GroupSeen, GroupWish, InstanceState, Probe, TargetFile};
+use model::{DesiredGroup, GroupSeen, InstanceState, Probe, TargetFile};
 use std::time::{Duration, Instant};
 
 /// A kill costs half a second here, so a short look has as many at least.
@@ -112,12 +112,12 @@ fn draining_waits_for_the_balancer_and_scaling_in_takes_the_newest() {
     let mut host = Host::new();
     host.start();
     let mut spec = host.web("web-r1-1", 3);
-    let GroupWish::Run { release, .. } = &mut spec.wish else { unreachable!() };
+    let DesiredGroup::Run { release, .. } = &mut spec.desired else { unreachable!() };
     release.route = Some(model::Route::on("127.0.0.1:0".parse().unwrap()));
     release.drain.within_ms = 60_000;
     host.declare(1, spec.clone());
     host.until("web-r1-1", "3 healthy", |seen| all_healthy(seen, 3));
-    if let GroupWish::Run { count, .. } = &mut spec.wish {
+    if let DesiredGroup::Run { count, .. } = &mut spec.desired {
         *count = 2;
     }
     host.declare(2, spec);
@@ -351,7 +351,7 @@ fn damage_to_any_state_file_ends_no_server() {
     let mut host = Host::new();
     host.start();
     let mut spec = host.web("web-r1-1", 2);
-    let GroupWish::Run { release, .. } = &mut spec.wish else { unreachable!() };
+    let DesiredGroup::Run { release, .. } = &mut spec.desired else { unreachable!() };
     // On a loaded machine a server that answers late is replaced, and rightly: not what is tried here.
     release.health.timeout_ms = 20_000;
     host.declare(1, spec);
@@ -428,7 +428,7 @@ fn a_hung_server_is_replaced_and_a_shared_trouble_melts_nothing() {
     host.start();
     // Where there is a file, the health check fails.
     let mut spec = host.web("web-r1-1", 3);
-    let GroupWish::Run { release, .. } = &mut spec.wish else { unreachable!() };
+    let DesiredGroup::Run { release, .. } = &mut spec.desired else { unreachable!() };
     release.health.probe = Probe::Http { path: "/healthz".to_string() };
     host.declare(1, spec);
     let before = host.until("web-r1-1", "3 healthy", |seen| all_healthy(seen, 3));
@@ -473,7 +473,7 @@ fn probes_of_every_kind() {
         ("web-r1-1", Probe::Http { path: "/no-such-page".to_string() }, false),
     ] {
         let mut spec = host.web(name, 1);
-        let GroupWish::Run { release, .. } = &mut spec.wish else { unreachable!() };
+        let DesiredGroup::Run { release, .. } = &mut spec.desired else { unreachable!() };
         release.health.probe = probe;
         host.declare(1, spec);
         if passes {

@@ -1,11 +1,11 @@
 //! A database that was cut off, overwritten or flipped is told of, never believed and never changed.
 
 use crate::common::*;
+use journal::Database;
 use model::*;
 use proptest::prelude::*;
 use rotation::Journal;
 use std::path::Path;
-use journal::Database;
 
 /// Everything the store knows, as text; or the first fault on the way.
 fn all(store: &Database) -> Result<String, Fault> {
@@ -13,11 +13,11 @@ fn all(store: &Database) -> Result<String, Fault> {
     store.browse(|r| {
         out += &format!("{:?}\n{:?}\n{:?}\n{:?}\n", r.services()?, r.all_releases()?, r.rotations(None, 1_000)?, r.events(0, 10_000)?);
         for row in r.rotations(None, 1_000)? {
-            out += &format!("{:?}\n{:?}\n{:?}\n", r.lines(&row.id, 0)?, r.verdict(&row)?, r.asks(&row.id, 0)?);
+            out += &format!("{:?}\n{:?}\n{:?}\n", r.lines(&row.id, 0)?, r.verdict(&row)?, r.commands(&row.id, 0)?);
         }
         for service in r.services()? {
             let name = service.spec.name;
-            out += &format!("{:?}\n{:?}\n{:?}\n", r.history(&name)?, r.standing(&name)?, r.lease(&name)?);
+            out += &format!("{:?}\n{:?}\n{:?}\n", r.history(&name)?, r.active(&name)?, r.lease(&name)?);
         }
         out += &format!("{:?}\n", r.open_rollouts()?);
         Ok(())
@@ -30,7 +30,7 @@ fn fill(store: &Database) {
     store.write(|tx| tx.open_rollout(&plan, Time(1))).unwrap();
     for (n, code) in ["one", "two", "three"].into_iter().enumerate() {
         let id = open(store, "web", code, n as u64).unwrap();
-        store.write(|tx| tx.ask(&id, Ask::Pause, "me", Time(1))).unwrap();
+        store.write(|tx| tx.command(&id, RotationCommand::Pause, "me", Time(1))).unwrap();
         let lease = store.take(&name("web"), "a", Time(1 << 40), 1).unwrap();
         for seq in 1..12 {
             store.append(&lease, &id, seq, Time(2), &satisfied(seq as u32, &"seen ".repeat(40))).unwrap();

@@ -1,13 +1,13 @@
 //! The journal against a model of its documented rules, and against rivals in threads and in other processes.
 
 use crate::common::*;
+use journal::Database;
 use model::*;
 use proptest::prelude::*;
 use rotation::{Journal, Lease, Refused};
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use journal::Database;
 
 #[test]
 fn a_lease_is_held_lost_released_and_taken_back_by_its_own_holder() {
@@ -53,8 +53,8 @@ fn append_asks_for_the_newest_fence_and_the_exact_length() {
     store.append(&a, &id, 2, Time(10_000), &satisfied(0, "late")).unwrap();
     let b = store.take(&name("web"), "b", Time(10_000), 50).unwrap();
     assert_eq!(store.append(&a, &id, 3, Time(10_001), &satisfied(0, "too late")), Err(Refused::LeaseLost));
-    let census = Census::default();
-    store.append(&b, &id, 3, Time(10_001), &Event::Closed { verdict: Verdict::Stopped, why: String::new(), census }).unwrap();
+    let final_inventory = FinalInventory::default();
+    store.append(&b, &id, 3, Time(10_001), &Event::Closed { verdict: Verdict::Stopped, why: String::new(), final_inventory }).unwrap();
     assert!(matches!(store.append(&b, &id, 4, Time(10_002), &satisfied(0, "x")), Err(Refused::Fault(f)) if f.code == "rotation-closed"));
     let nobody = RotationId::new("web.77").unwrap();
     assert!(matches!(store.append(&b, &nobody, 0, Time(1), &satisfied(0, "x")), Err(Refused::Fault(f)) if f.code == "not-found"));

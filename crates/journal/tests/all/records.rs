@@ -1,11 +1,11 @@
 //! What the records promise: numbers given once, one open rotation, what is derived.
 
 use crate::common::*;
+use journal::{Database, digest_of};
 use model::*;
 use rotation::Journal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use journal::{Database, digest_of};
 
 #[test]
 fn the_same_content_is_the_same_release() {
@@ -62,14 +62,14 @@ fn what_stands_is_read_off_the_last_census() {
     let dir = Dir::new();
     let store = dir.store();
     let web = name("web");
-    assert_eq!(store.read(|r| r.standing(&web)).unwrap(), None);
+    assert_eq!(store.read(|r| r.active(&web)).unwrap(), None);
     let first = open(&store, "web", "one", 1).unwrap();
-    assert_eq!(store.read(|r| r.standing(&web)).unwrap(), None, "an open rotation changes nothing yet");
+    assert_eq!(store.read(|r| r.active(&web)).unwrap(), None, "an open rotation changes nothing yet");
     let one = close(&store, &first, Verdict::Promoted, 2);
-    assert_eq!(store.read(|r| r.standing(&web)).unwrap(), Some(one.clone()));
+    assert_eq!(store.read(|r| r.active(&web)).unwrap(), Some(one.clone()));
     let second = open(&store, "web", "two", 3).unwrap();
-    close(&store, &second, Verdict::Returned, 4);
-    assert_eq!(store.read(|r| r.standing(&web)).unwrap(), Some(one.clone()));
+    close(&store, &second, Verdict::RolledBack, 4);
+    assert_eq!(store.read(|r| r.active(&web)).unwrap(), Some(one.clone()));
     let third = open(&store, "web", "three", 5).unwrap();
     let three = close(&store, &third, Verdict::Promoted, 6);
     assert_eq!(store.read(|r| r.stood(&web, 9)).unwrap(), vec![three, one]);
@@ -91,14 +91,14 @@ fn asks_are_numbered_and_a_closed_rotation_takes_none() {
     let dir = Dir::new();
     let store = dir.store();
     let id = open(&store, "web", "one", 1).unwrap();
-    let ask = |ask| store.write(|tx| tx.ask(&id, ask, "me", Time(2)));
-    assert_eq!((ask(Ask::Pause).unwrap(), ask(Ask::Resume).unwrap()), (1, 2));
-    let behind = Journal::asks(&store, &id, 1).unwrap();
-    assert_eq!(behind, [Asked { n: 2, ask: Ask::Resume, by: "me".into() }]);
+    let ask = |ask| store.write(|tx| tx.command(&id, ask, "me", Time(2)));
+    assert_eq!((ask(RotationCommand::Pause).unwrap(), ask(RotationCommand::Resume).unwrap()), (1, 2));
+    let behind = Journal::commands(&store, &id, 1).unwrap();
+    assert_eq!(behind, [IssuedCommand { n: 2, command: RotationCommand::Resume, by: "me".into() }]);
     close(&store, &id, Verdict::Stopped, 3);
-    assert_eq!(ask(Ask::Stop).unwrap_err().code, "closed");
+    assert_eq!(ask(RotationCommand::Stop).unwrap_err().code, "closed");
     let nobody = RotationId::new("web.9").unwrap();
-    assert_eq!(store.write(|tx| tx.ask(&nobody, Ask::Stop, "me", Time(3))).unwrap_err().code, "not-found");
+    assert_eq!(store.write(|tx| tx.command(&nobody, RotationCommand::Stop, "me", Time(3))).unwrap_err().code, "not-found");
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn rollouts_remember_their_rotations_and_their_end() {
     let opened = Opened {
         spec: spec("web", 1),
         from: None,
-        to: Standing { group: GroupName::new("web-r1-1").unwrap(), release: release("web", "one") },
+        to: GroupRelease { group: GroupName::new("web-r1-1").unwrap(), release: release("web", "one") },
         plan: Plan::default(),
         why: String::new(),
     };
@@ -167,7 +167,7 @@ fn a_backup_put_in_place_jumps_ahead_of_what_the_world_has_seen() {
     let dir = Dir::new();
     let store = dir.store();
     let id = open(&store, "web", "one", 1).unwrap();
-    let standing = close(&store, &id, Verdict::Promoted, 2);
+    let active = close(&store, &id, Verdict::Promoted, 2);
     store.backup().unwrap();
     store.backup().unwrap();
     // What comes after the backup is lost with the original; the world has seen it.
@@ -180,7 +180,7 @@ fn a_backup_put_in_place_jumps_ahead_of_what_the_world_has_seen() {
     assert_eq!(Database::open(&dir.db()).err().map(|f| f.code).as_deref(), Some("database-damaged"), "a lost database is not begun anew");
     std::fs::copy(&backup, dir.db()).unwrap();
     let store = dir.store();
-    assert_eq!(store.read(|r| r.standing(&name("web"))).unwrap(), Some(standing));
+    assert_eq!(store.read(|r| r.active(&name("web"))).unwrap(), Some(active));
     assert!(store.take(&name("web"), "y", Time(5), 1).unwrap().fence > fence_seen);
     assert!(open(&store, "web", "three", 6).unwrap().number() > second.number());
     drop(store);

@@ -1,11 +1,11 @@
 //! Older shapes of the database, and events of a newer version.
 
 use crate::common::*;
+use journal::Database;
 use model::*;
 use rusqlite::Connection;
 use sha2::{Digest as _, Sha256};
 use std::path::Path;
-use journal::Database;
 
 /// As another program would write it: the tables of schema 1 with a journal in them.
 fn from_text(path: &Path, text: &str) {
@@ -32,14 +32,14 @@ fn a_database_of_schema_1_is_opened_migrated_and_kept_as_it_was() {
     let store = dir.store();
     let web = name("web");
     let (known, newest, now) = store.read(|r| Ok((r.known(&web)?, r.service(&web)?.unwrap(), r.in_force(&web)?.unwrap()))).unwrap();
-    assert_eq!(known.standing.unwrap().group.as_str(), "web-r1-1");
+    assert_eq!(known.active.unwrap().group.as_str(), "web-r1-1");
     assert!(known.groups.iter().any(|g| g.as_str() == "web-r3-3"), "what was stopped may have left something: {:?}", known.groups);
     assert_eq!((newest.spec.count, now.spec.count), (9, 3), "the desired state in force is that of the active release");
     let lines = store.read(|r| r.events(0, 1_000)).unwrap();
     assert!(lines.len() > 10 && matches!(lines[0].line.event, Event::Opened(_)));
     drop(store);
     let version = |path: &Path| -> i64 { Connection::open(path).unwrap().pragma_query_value(None, "user_version", |r| r.get(0)).unwrap() };
-    assert_eq!(version(&dir.db()), 2);
+    assert_eq!(version(&dir.db()), 3);
     let kept = dir.db().with_file_name("afresh.db.schema-1");
     assert_eq!(version(&kept), 1, "for whoever goes back to the version before");
     assert_eq!(dir.store().read(|r| r.events(0, 1_000)).unwrap(), lines, "it is migrated once");

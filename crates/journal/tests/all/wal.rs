@@ -1,10 +1,10 @@
 //! A byte of the write-ahead log rots, or the log is cut off: what was acknowledged is there, or it is said that it is not.
 
 use crate::common::*;
+use journal::Database;
 use model::*;
 use rotation::Journal;
 use std::path::Path;
-use journal::Database;
 
 /// As kill -9 leaves it: copied while it is open.
 fn killed() -> (Dir, Vec<u8>, u64) {

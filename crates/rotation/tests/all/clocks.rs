@@ -82,7 +82,7 @@ impl Journal for House {
     fn read(&self, _: &RotationId, from_seq: u64) -> Result<Vec<EventLine>, Refused> {
         Ok(self.lines.borrow()[usize::try_from(from_seq).unwrap()..].to_vec())
     }
-    fn asks(&self, _: &RotationId, _: u64) -> Result<Vec<Asked>, Refused> {
+    fn commands(&self, _: &RotationId, _: u64) -> Result<Vec<IssuedCommand>, Refused> {
         Ok(Vec::new())
     }
 }
@@ -90,7 +90,7 @@ impl Journal for House {
 impl House {
     /// A rotation with a soak of an hour.
     fn new() -> Self {
-        let (old, new) = (standing("web-r1-1", 1, true), standing("web-r2-2", 2, true));
+        let (old, new) = (active("web-r1-1", 1, true), active("web-r2-2", 2, true));
         let walk = Walk::open(&spec(2, vec![Wave::Percent(100)], 3_600_000, true), Some((&old, 2)), &new);
         let (world, lines) = (RefCell::new(walk.world), RefCell::new(walk.lines));
         Self {
@@ -220,7 +220,7 @@ fn patience_of_a_rollback_before_any_step_begins_with_its_first() {
     let house = House::new();
     let at = house.now();
     let mut before = house.rotation();
-    let asked = Event::AskTaken(Asked { n: 1, ask: Ask::Return, by: "somebody".to_string() });
+    let asked = Event::CommandTaken(IssuedCommand { n: 1, command: RotationCommand::Rollback, by: "somebody".to_string() });
     let mut write = |event: Event| {
         let line = EventLine { rotation: before.id.clone(), seq: before.len, at, fence: Fence(0), event };
         before.apply(&line).unwrap();

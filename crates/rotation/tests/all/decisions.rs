@@ -6,12 +6,12 @@ use rotation::{Check, Decision, check, decide, explain};
 
 fn routed(soak_ms: u64) -> Walk {
     let spec = spec(4, vec![Wave::Percent(50), Wave::Percent(100)], soak_ms, true);
-    Walk::open(&spec, Some((&standing("web-r1-1", 1, true), 4)), &standing("web-r2-2", 2, true))
+    Walk::open(&spec, Some((&active("web-r1-1", 1, true), 4)), &active("web-r2-2", 2, true))
 }
 
 fn workers(soak_ms: u64) -> Walk {
     let spec = spec(2, vec![Wave::Percent(100)], soak_ms, false);
-    Walk::open(&spec, Some((&standing("web-r1-1", 1, false), 2)), &standing("web-r2-2", 2, false))
+    Walk::open(&spec, Some((&active("web-r1-1", 1, false), 2)), &active("web-r2-2", 2, false))
 }
 
 fn why(walk: &Walk) -> String {
@@ -59,9 +59,9 @@ fn the_sentences_of_why() {
     traffic(&mut walk, "web-r2-2").errors = 3;
     told.push(why(&walk));
     walk.until(4);
-    walk.ask(1, Ask::Pause);
+    walk.command(1, RotationCommand::Pause);
     told.push(why(&walk));
-    walk.ask(2, Ask::Resume);
+    walk.command(2, RotationCommand::Resume);
     let hurt = walk.world.without(&group("web-r2-2"), 0);
     told.push(explain(&walk.r, &hurt, walk.world.now).unwrap().0);
     begin(&mut walk, 8);
@@ -92,7 +92,7 @@ fn the_sentences_of_why() {
 fn a_pause_lets_the_running_step_end_and_begins_none() {
     let mut walk = routed(0);
     begin(&mut walk, 1);
-    walk.ask(1, Ask::Pause);
+    walk.command(1, RotationCommand::Pause);
     for _ in 0..10 {
         walk.turn();
     }
@@ -100,7 +100,7 @@ fn a_pause_lets_the_running_step_end_and_begins_none() {
     assert!(why(&walk).starts_with("paused before step 2"), "{}", why(&walk));
     walk.world.pass(10_000_000); // no deadline holds while it is paused
     assert!(matches!(walk.decide(), Decision::Wait { .. }));
-    walk.ask(2, Ask::Resume);
+    walk.command(2, RotationCommand::Resume);
     walk.until_closed();
     assert_eq!(walk.r.closed.unwrap().verdict, Verdict::Promoted);
 }
@@ -109,10 +109,10 @@ fn a_pause_lets_the_running_step_end_and_begins_none() {
 fn the_time_of_a_pause_does_not_count_against_the_running_step() {
     let mut walk = routed(0);
     begin(&mut walk, 1);
-    walk.ask(1, Ask::Pause);
+    walk.command(1, RotationCommand::Pause);
     walk.world.pass(10_000_000);
     assert!(matches!(walk.decide(), Decision::Declare(_)));
-    walk.ask(2, Ask::Resume);
+    walk.command(2, RotationCommand::Resume);
     walk.world.pass(59_000);
     assert!(matches!(walk.decide(), Decision::Declare(_)));
     walk.world.pass(1_000);
@@ -124,7 +124,7 @@ fn a_return_is_refused_once_the_old_servers_begin_to_go() {
     let mut walk = routed(0);
     begin(&mut walk, 7);
     assert!(matches!(walk.r.step().unwrap().step, Step::Retire { .. }));
-    walk.ask(1, Ask::Return);
+    walk.command(1, RotationCommand::Rollback);
     assert_eq!(walk.r.turns, ["somebody asked to return; refused: the old servers have begun to retire"]);
     walk.until_closed();
     assert_eq!(walk.r.closed.unwrap().verdict, Verdict::Promoted);
@@ -133,17 +133,17 @@ fn a_return_is_refused_once_the_old_servers_begin_to_go() {
 #[test]
 fn asks_are_taken_one_by_one_and_once() {
     let walk = routed(0);
-    let asked = |n, ask| Asked { n, ask, by: "somebody".to_string() };
-    let asks = [asked(1, Ask::Pause), asked(2, Ask::Stop)];
-    let taken = |walk: &Walk, asks: &[Asked]| decide(&walk.r, &walk.world.view, asks, walk.world.now, walk.fence);
-    assert_eq!(taken(&walk, &asks), Decision::Record(Event::AskTaken(asks[0].clone())));
+    let asked = |n, command| IssuedCommand { n, command, by: "somebody".to_string() };
+    let commands = [asked(1, RotationCommand::Pause), asked(2, RotationCommand::Stop)];
+    let taken = |walk: &Walk, commands: &[IssuedCommand]| decide(&walk.r, &walk.world.view, commands, walk.world.now, walk.fence);
+    assert_eq!(taken(&walk, &commands), Decision::Record(Event::CommandTaken(commands[0].clone())));
     let mut walk = walk;
-    walk.ask(1, Ask::Pause);
-    assert_eq!(taken(&walk, &asks), Decision::Record(Event::AskTaken(asks[1].clone())));
-    walk.ask(2, Ask::Stop);
-    let Decision::Record(Event::Closed { verdict, census, .. }) = taken(&walk, &asks) else { panic!("not stopped") };
-    assert_eq!((verdict, census.standing.map(|s| s.group)), (Verdict::Stopped, Some(group("web-r1-1"))));
-    assert_eq!(census.healthy.into_iter().collect::<Vec<_>>(), [(group("web-r1-1"), 4)]);
+    walk.command(1, RotationCommand::Pause);
+    assert_eq!(taken(&walk, &commands), Decision::Record(Event::CommandTaken(commands[1].clone())));
+    walk.command(2, RotationCommand::Stop);
+    let Decision::Record(Event::Closed { verdict, final_inventory, .. }) = taken(&walk, &commands) else { panic!("not stopped") };
+    assert_eq!((verdict, final_inventory.active.map(|s| s.group)), (Verdict::Stopped, Some(group("web-r1-1"))));
+    assert_eq!(final_inventory.healthy.into_iter().collect::<Vec<_>>(), [(group("web-r1-1"), 4)]);
 }
 
 #[test]
@@ -277,16 +277,16 @@ fn a_drain_deadline_that_passed_is_noted() {
 #[test]
 fn a_check_that_fails_turns_it_back() {
     let spec = spec(1, vec![], 0, true);
-    let mut new = standing("web-r2-2", 2, true);
+    let mut new = active("web-r2-2", 2, true);
     new.release.checks = vec![model::Check { name: "smoke".to_string(), run: vec!["smoke".to_string()], within_ms: 5_000 }];
-    let mut walk = Walk::open(&spec, Some((&standing("web-r1-1", 1, true), 1)), &new);
+    let mut walk = Walk::open(&spec, Some((&active("web-r1-1", 1, true), 1)), &new);
     begin(&mut walk, 1);
     walk.turn();
     let instance = &mut walk.world.view.groups.get_mut(&group("web-r2-2-c1")).unwrap().instances[0];
     instance.exit.as_mut().unwrap().code = 3;
     assert_eq!(turned_back(&walk.decide()), "the check web-r2-2-c1 exited with 3");
     walk.until_closed();
-    assert_eq!(walk.r.closed.as_ref().unwrap().verdict, Verdict::Returned);
+    assert_eq!(walk.r.closed.as_ref().unwrap().verdict, Verdict::RolledBack);
     assert!(walk.world.view.groups[&group("web-r2-2-c1")].instances.is_empty(), "the check's group is left");
 }
 
@@ -294,12 +294,12 @@ fn a_check_that_fails_turns_it_back() {
 fn going_back_keeps_trying_and_only_a_stop_ends_it() {
     let mut walk = routed(0);
     walk.until(4);
-    walk.ask(1, Ask::Return);
+    walk.command(1, RotationCommand::Rollback);
     walk.turn();
     begin(&mut walk, 0);
     walk.world.pass(100_000_000);
     assert!(matches!(walk.decide(), Decision::Declare(_)), "it gave up");
-    walk.ask(2, Ask::Stop);
+    walk.command(2, RotationCommand::Stop);
     assert!(matches!(walk.decide(), Decision::Record(Event::Closed { verdict: Verdict::Stopped, .. })));
 }
 
@@ -333,23 +333,23 @@ fn checks_of_steps_by_place() {
 fn a_stop_while_nothing_can_be_seen_goes_by_the_journal() {
     let mut walk = routed(0);
     walk.until(3);
-    walk.ask(1, Ask::Stop);
+    walk.command(1, RotationCommand::Stop);
     let stands = |walk: &Walk| match decide(&walk.r, &View::default(), &[], walk.world.now, walk.fence) {
-        Decision::Record(Event::Closed { verdict: Verdict::Stopped, census, .. }) => census.standing.map(|s| s.group),
+        Decision::Record(Event::Closed { verdict: Verdict::Stopped, final_inventory, .. }) => final_inventory.active.map(|s| s.group),
         other => panic!("{other:?}"),
     };
     assert_eq!(stands(&walk), Some(group("web-r1-1")), "half of the customers each: the old one stands");
     let mut walk = routed(0);
     walk.until(6);
-    walk.ask(1, Ask::Stop);
+    walk.command(1, RotationCommand::Stop);
     assert_eq!(stands(&walk), Some(group("web-r2-2")), "the new one had all customers");
     let spec = spec(1, vec![], 0, true);
-    let mut walk = Walk::open(&spec, None, &standing("web-r1-1", 1, true));
-    walk.ask(1, Ask::Stop);
+    let mut walk = Walk::open(&spec, None, &active("web-r1-1", 1, true));
+    walk.command(1, RotationCommand::Stop);
     assert_eq!(stands(&walk), None);
-    let mut walk = Walk::open(&spec, None, &standing("web-r1-1", 1, true));
+    let mut walk = Walk::open(&spec, None, &active("web-r1-1", 1, true));
     walk.until(2);
-    walk.ask(1, Ask::Stop);
+    walk.command(1, RotationCommand::Stop);
     assert_eq!(stands(&walk), Some(group("web-r1-1")));
 }
 
@@ -357,9 +357,9 @@ fn a_stop_while_nothing_can_be_seen_goes_by_the_journal() {
 fn an_ask_to_return_twice_does_not_hide_why_it_went_back() {
     let mut walk = routed(0);
     walk.until(4);
-    walk.ask(1, Ask::Return);
+    walk.command(1, RotationCommand::Rollback);
     walk.turn();
-    walk.ask(2, Ask::Return);
+    walk.command(2, RotationCommand::Rollback);
     assert_eq!(walk.r.turns[1], "somebody asked to return; refused: it is going back already");
     walk.until_closed();
     assert_eq!(walk.r.closed.unwrap().why, "somebody asked to return");

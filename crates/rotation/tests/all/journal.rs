@@ -8,16 +8,16 @@ use rotation::Rotation;
 /// A whole rotation with a change of mind in it.
 fn journal() -> Vec<EventLine> {
     let spec = spec(4, vec![Wave::Percent(50), Wave::Percent(100)], 1_000, true);
-    let (old, new) = (standing("web-r1-1", 1, true), standing("web-r2-2", 2, true));
+    let (old, new) = (active("web-r1-1", 1, true), active("web-r2-2", 2, true));
     let mut walk = Walk::open(&spec, Some((&old, 4)), &new);
     walk.until(1);
-    walk.ask(1, Ask::Pause);
-    walk.ask(2, Ask::Resume);
+    walk.command(1, RotationCommand::Pause);
+    walk.command(2, RotationCommand::Resume);
     walk.until(4);
     walk.turn();
     walk.fence = Fence(2);
     walk.until(5);
-    walk.ask(3, Ask::Return);
+    walk.command(3, RotationCommand::Rollback);
     walk.until_closed();
     walk.lines
 }
@@ -70,7 +70,7 @@ fn what_cannot_follow_is_refused_and_changes_nothing() {
     }
     let mut closed = Rotation::fold(&lines).unwrap();
     let before = closed.clone();
-    let asked = Event::AskTaken(Asked { n: 9, ask: Ask::Stop, by: String::new() });
+    let asked = Event::CommandTaken(IssuedCommand { n: 9, command: RotationCommand::Stop, by: String::new() });
     let line = EventLine { rotation: closed.id.clone(), seq: closed.len, at: Time(0), fence: Fence(9), event: asked };
     assert!(closed.apply(&line).is_err());
     assert_eq!(closed, before);
@@ -91,7 +91,7 @@ fn an_older_fence_another_rotation_and_an_ask_taken_twice_are_refused() {
         seq,
         at: Time(0),
         fence: Fence(1),
-        event: Event::AskTaken(Asked { n: 1, ask: Ask::Pause, by: String::new() }),
+        event: Event::CommandTaken(IssuedCommand { n: 1, command: RotationCommand::Pause, by: String::new() }),
     };
     let (first, second) = (ask(1), ask(2));
     again.apply(&first).unwrap();
@@ -102,14 +102,19 @@ fn event() -> impl Strategy<Value = Event> {
     let plan = |direction| Plan { direction, ..Plan::default() };
     let stamp = || (0u64..4, 0u64..12).prop_map(|(f, seq)| Stamp { fence: Fence(f), seq });
     let mark = prop::option::of((0u64..3).prop_map(|epoch| TrafficMark { epoch, requests: 5, errors: 1, deaths: None }));
-    let ask = prop_oneof![Just(Ask::Pause), Just(Ask::Resume), Just(Ask::Return), Just(Ask::Stop)];
+    let ask = prop_oneof![
+        Just(RotationCommand::Pause),
+        Just(RotationCommand::Resume),
+        Just(RotationCommand::Rollback),
+        Just(RotationCommand::Stop)
+    ];
     prop_oneof![
         (0u32..12, stamp(), mark).prop_map(|(step, stamp, mark)| Event::StepStarted { step, stamp, mark, clock: None }),
         (0u32..12).prop_map(|step| Event::StepSatisfied { step, seen: "seen".to_string() }),
         prop_oneof![Just(Direction::Forward), Just(Direction::Back)]
             .prop_map(move |d| Event::PlanReplaced { why: "why".to_string(), plan: plan(d) }),
-        (0u64..5, ask).prop_map(|(n, ask)| Event::AskTaken(Asked { n, ask, by: "x".to_string() })),
-        Just(Event::Closed { verdict: Verdict::Promoted, why: String::new(), census: Census::default() }),
+        (0u64..5, ask).prop_map(|(n, command)| Event::CommandTaken(IssuedCommand { n, command, by: "x".to_string() })),
+        Just(Event::Closed { verdict: Verdict::Promoted, why: String::new(), final_inventory: FinalInventory::default() }),
     ]
 }
 

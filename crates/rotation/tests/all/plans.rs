@@ -26,7 +26,7 @@ fn lines(plan: &Plan) -> Vec<String> {
     all
 }
 
-fn forward(spec: &ServiceSpec, from: Option<(&Standing, u32)>, to: &Standing) -> Plan {
+fn forward(spec: &ServiceSpec, from: Option<(&GroupRelease, u32)>, to: &GroupRelease) -> Plan {
     let world = Perfect::new(from, spec.route.is_some());
     plan(&Intent { spec, from: from.map(|f| f.0), to, direction: Direction::Forward, own_count: None }, &world.view).unwrap()
 }
@@ -34,7 +34,7 @@ fn forward(spec: &ServiceSpec, from: Option<(&Standing, u32)>, to: &Standing) ->
 #[test]
 fn waves_of_three_servers() {
     let spec = spec(3, vec![Wave::Count(1), Wave::Percent(50), Wave::Percent(100)], 10_000, true);
-    let (old, new) = (standing("web-r41-6", 41, true), standing("web-r42-7", 42, true));
+    let (old, new) = (active("web-r41-6", 41, true), active("web-r42-7", 42, true));
     insta::assert_snapshot!(lines(&forward(&spec, Some((&old, 3)), &new)).join("\n"), @r"
     - | 3 | bake 1 objects
     1 | 4 | scale web-r42-7 1
@@ -56,7 +56,7 @@ fn waves_of_three_servers() {
 #[test]
 fn a_first_release_goes_in_one_wave() {
     let spec = spec(3, vec![Wave::Count(1), Wave::Percent(100)], 0, true);
-    let new = standing("web-r1-1", 1, true);
+    let new = active("web-r1-1", 1, true);
     insta::assert_snapshot!(lines(&forward(&spec, None, &new)).join("\n"), @r"
     - | 0 | bake 1 objects
     1 | 3 | scale web-r1-1 3
@@ -68,7 +68,7 @@ fn a_first_release_goes_in_one_wave() {
 #[test]
 fn without_a_route_nothing_is_shifted_or_drained() {
     let spec = spec(4, vec![Wave::Percent(25), Wave::Percent(100)], 2_000, false);
-    let (old, mut new) = (standing("web-r1-1", 1, false), standing("web-r2-2", 2, false));
+    let (old, mut new) = (active("web-r1-1", 1, false), active("web-r2-2", 2, false));
     new.release.checks = vec![Check { name: "c".to_string(), run: vec!["true".to_string()], within_ms: 1_000 }];
     insta::assert_snapshot!(lines(&forward(&spec, Some((&old, 4)), &new)).join("\n"), @r"
     - | 4 | bake 1 objects
@@ -87,10 +87,10 @@ fn without_a_route_nothing_is_shifted_or_drained() {
 #[test]
 fn the_way_back_restores_the_size_and_throws_away_what_was_made() {
     let spec = spec(4, vec![Wave::Percent(50), Wave::Percent(100)], 0, true);
-    let (old, new) = (standing("web-r1-1", 1, true), standing("web-r2-2", 2, true));
+    let (old, new) = (active("web-r1-1", 1, true), active("web-r2-2", 2, true));
     let mut walk = Walk::open(&spec, Some((&old, 4)), &new);
     walk.until(4); // the second wave: the old group has 2 of its 4 left
-    walk.ask(1, Ask::Return);
+    walk.command(1, RotationCommand::Rollback);
     walk.turn();
     insta::assert_snapshot!(lines(&walk.r.plan).join("\n"), @r"
     - | 6 | scale web-r1-1 4
@@ -101,22 +101,22 @@ fn the_way_back_restores_the_size_and_throws_away_what_was_made() {
     ");
     walk.until_closed();
     let closed = walk.r.closed.unwrap();
-    assert_eq!((closed.verdict, closed.census.standing), (Verdict::Returned, Some(old.clone())));
-    assert_eq!(closed.census.healthy, BTreeMap::from([(old.group, 4)]));
+    assert_eq!((closed.verdict, closed.final_inventory.active), (Verdict::RolledBack, Some(old.clone())));
+    assert_eq!(closed.final_inventory.healthy, BTreeMap::from([(old.group, 4)]));
 }
 
 #[test]
 fn what_a_stopped_rotation_left_is_thrown_away() {
     let spec = spec(2, vec![Wave::Percent(50), Wave::Percent(100)], 0, true);
-    let (old, new) = (standing("web-r1-1", 1, true), standing("web-r2-2", 2, true));
+    let (old, new) = (active("web-r1-1", 1, true), active("web-r2-2", 2, true));
     let mut walk = Walk::open(&spec, Some((&old, 2)), &new);
     walk.until(3);
-    walk.ask(1, Ask::Stop);
+    walk.command(1, RotationCommand::Stop);
     walk.until_closed();
     let closed = walk.r.closed.clone().unwrap();
-    assert_eq!((closed.verdict, closed.census.standing), (Verdict::Stopped, Some(old.clone())));
+    assert_eq!((closed.verdict, closed.final_inventory.active), (Verdict::Stopped, Some(old.clone())));
     assert_eq!(walk.r.remnants(), std::slice::from_ref(&new.group));
-    let next = standing("web-r3-8", 3, true);
+    let next = active("web-r3-8", 3, true);
     let plan = plan(&Intent { spec: &spec, from: Some(&old), to: &next, direction: Direction::Forward, own_count: None }, &walk.world.view)
         .unwrap();
     insta::assert_snapshot!(lines(&plan).join("\n"), @r"
@@ -139,7 +139,7 @@ fn what_a_stopped_rotation_left_is_thrown_away() {
 #[test]
 fn an_old_group_that_is_not_whole_keeps_its_servers_until_it_retires() {
     let spec = spec(4, vec![Wave::Percent(50), Wave::Percent(100)], 0, true);
-    let (old, new) = (standing("web-r1-1", 1, true), standing("web-r2-2", 2, true));
+    let (old, new) = (active("web-r1-1", 1, true), active("web-r2-2", 2, true));
     let mut world = Perfect::new(Some((&old, 4)), true);
     let intent = Intent { spec: &spec, from: Some(&old), to: &new, direction: Direction::Forward, own_count: None };
     let shrinks = |world: &Perfect| {
@@ -153,8 +153,8 @@ fn an_old_group_that_is_not_whole_keeps_its_servers_until_it_retires() {
 
 #[test]
 fn refusals_say_whose_fault_it_is() {
-    let (old, new) = (standing("web-r1-1", 1, true), standing("web-r2-2", 2, true));
-    let refuse = |spec: &ServiceSpec, from: &Standing, to: &Standing| {
+    let (old, new) = (active("web-r1-1", 1, true), active("web-r2-2", 2, true));
+    let refuse = |spec: &ServiceSpec, from: &GroupRelease, to: &GroupRelease| {
         let view = Perfect::new(Some((from, 1)), true).view;
         plan(&Intent { spec, from: Some(from), to, direction: Direction::Forward, own_count: None }, &view).unwrap_err().code
     };
@@ -186,7 +186,7 @@ proptest! {
     fn the_floor_holds_at_every_prefix((count, stood, waves, soak, routed, before) in shape()) {
         let spec = spec(count, waves, soak * 1_000, routed);
         let old_routed = if before { routed } else { !routed };
-        let (old, new) = (standing("web-r1-1", 1, old_routed), standing("web-r2-2", 2, routed));
+        let (old, new) = (active("web-r1-1", 1, old_routed), active("web-r2-2", 2, routed));
         let world = Perfect::new(Some((&old, stood)), true);
         let plan = plan(&Intent { spec: &spec, from: Some(&old), to: &new, direction: Direction::Forward, own_count: None }, &world.view).unwrap();
         let mut counts = BTreeMap::from([(old.group.clone(), stood)]);
@@ -218,13 +218,13 @@ proptest! {
     fn a_perfect_world_promotes((count, stood, waves, soak, routed, before) in shape()) {
         let spec = spec(count, waves, soak * 1_000, routed);
         let old_routed = if before { routed } else { !routed };
-        let (old, new) = (standing("web-r1-1", 1, old_routed), standing("web-r2-2", 2, routed));
+        let (old, new) = (active("web-r1-1", 1, old_routed), active("web-r2-2", 2, routed));
         let mut walk = Walk::open(&spec, Some((&old, stood)), &new);
         walk.until_closed();
         let closed = walk.r.closed.clone().unwrap();
         prop_assert_eq!(closed.verdict, Verdict::Promoted);
-        prop_assert_eq!(closed.census.standing, Some(new.clone()));
-        prop_assert_eq!(closed.census.healthy, BTreeMap::from([(new.group, count)]));
+        prop_assert_eq!(closed.final_inventory.active, Some(new.clone()));
+        prop_assert_eq!(closed.final_inventory.healthy, BTreeMap::from([(new.group, count)]));
         prop_assert_eq!(rotation::Rotation::fold(&walk.lines).unwrap(), walk.r);
     }
 
@@ -233,7 +233,7 @@ proptest! {
     #[test]
     fn with_any_one_server_lost_nothing_is_taken_that_is_needed((count, stood, waves, soak, routed, _) in shape()) {
         let spec = spec(count, waves, soak * 1_000, routed);
-        let (old, new) = (standing("web-r1-1", 1, routed), standing("web-r2-2", 2, routed));
+        let (old, new) = (active("web-r1-1", 1, routed), active("web-r2-2", 2, routed));
         let mut walk = Walk::open(&spec, Some((&old, stood)), &new);
         let floor = count.min(stood);
         loop {

@@ -6,7 +6,7 @@ use rotation::Decision;
 use std::collections::BTreeMap;
 
 fn first(routed: bool) -> Walk {
-    Walk::open(&spec(2, vec![], 0, routed), None, &standing("web-r1-1", 1, routed))
+    Walk::open(&spec(2, vec![], 0, routed), None, &active("web-r1-1", 1, routed))
 }
 
 fn closed(walk: &Walk) -> (Verdict, String) {
@@ -38,7 +38,7 @@ fn a_group_that_was_there_is_never_taken_for_ours() {
     let (verdict, why) = closed(&walk);
     assert_eq!(verdict, Verdict::Stopped, "{why}");
     assert!(why.contains("this rotation did not make"), "{why}");
-    assert_eq!(walk.r.closed.as_ref().unwrap().census.standing, None, "the old code is not this release");
+    assert_eq!(walk.r.closed.as_ref().unwrap().final_inventory.active, None, "the old code is not this release");
     assert_eq!(walk.r.remnants(), [], "nor is it ours to clean up");
 }
 
@@ -78,7 +78,7 @@ fn servers_of_other_code_are_not_healthy_ones_of_this() {
 
 #[test]
 fn a_stamp_that_this_journal_never_gave_is_outranked_and_never_satisfies() {
-    let (old, new) = (standing("web-r1-1", 1, true), standing("web-r2-2", 2, true));
+    let (old, new) = (active("web-r1-1", 1, true), active("web-r2-2", 2, true));
     let spec = spec(2, vec![Wave::Percent(50), Wave::Percent(100)], 0, true);
     let mut walk = Walk::open(&spec, Some((&old, 2)), &new);
     walk.until(2);
@@ -102,7 +102,7 @@ fn a_stamp_that_this_journal_never_gave_is_outranked_and_never_satisfies() {
 
 #[test]
 fn a_step_names_only_the_services_own_groups() {
-    let old = standing("web-r1-1", 1, true);
+    let old = active("web-r1-1", 1, true);
     let spec = spec(2, vec![], 0, true);
     let mut world = Perfect::new(Some((&old, 2)), true);
     let theirs = group("worker-r3-9");
@@ -130,15 +130,15 @@ fn a_step_names_only_the_services_own_groups() {
 
 #[test]
 fn a_pause_does_not_hold_the_way_back() {
-    let (old, new) = (standing("web-r1-1", 1, true), standing("web-r2-2", 2, true));
+    let (old, new) = (active("web-r1-1", 1, true), active("web-r2-2", 2, true));
     let spec = spec(2, vec![Wave::Percent(100)], 0, true);
     let mut walk = Walk::open(&spec, Some((&old, 2)), &new);
     walk.until(3);
-    walk.ask(1, Ask::Return);
+    walk.command(1, RotationCommand::Rollback);
     walk.turn();
-    walk.ask(2, Ask::Pause);
+    walk.command(2, RotationCommand::Pause);
     walk.until_closed();
-    assert_eq!(closed(&walk).0, Verdict::Returned);
+    assert_eq!(closed(&walk).0, Verdict::RolledBack);
     assert!(walk.r.turns.iter().any(|t| t.contains("asked to pause; refused")), "{:?}", walk.r.turns);
     assert_eq!(walk.world.view.route.unwrap().weights, [(old.group, 100)].into());
 }
@@ -146,21 +146,21 @@ fn a_pause_does_not_hold_the_way_back() {
 /// Paused right behind the shift: customers are on the new release, so it is watched all the same.
 #[test]
 fn a_pause_behind_a_shift_leaves_nobody_unwatched() {
-    let (old, new) = (standing("web-r1-1", 1, true), standing("web-r2-2", 2, true));
+    let (old, new) = (active("web-r1-1", 1, true), active("web-r2-2", 2, true));
     let spec = spec(2, vec![Wave::Percent(100)], 10_000, true);
     let mut walk = Walk::open(&spec, Some((&old, 2)), &new);
     walk.until(3);
-    walk.ask(1, Ask::Pause);
+    walk.command(1, RotationCommand::Pause);
     walk.turn();
     walk.world.pass(1_000);
     let traffic = walk.world.view.route.as_mut().unwrap().groups.get_mut(&new.group).unwrap();
     (traffic.requests, traffic.errors) = (100, 90);
     walk.until_closed();
-    assert_eq!(closed(&walk).0, Verdict::Returned);
+    assert_eq!(closed(&walk).0, Verdict::RolledBack);
 }
 
-fn pair() -> (Standing, Standing) {
-    (standing("web-r1-1", 1, true), standing("web-r2-2", 2, true))
+fn pair() -> (GroupRelease, GroupRelease) {
+    (active("web-r1-1", 1, true), active("web-r2-2", 2, true))
 }
 
 fn traffic<'a>(walk: &'a mut Walk, name: &GroupName) -> &'a mut GroupTraffic {
@@ -243,12 +243,12 @@ fn a_routed_server_that_dies_while_soaking_fails_the_gate() {
 
 /// From the worst place of a rotation, with one server of the old group that cannot be replaced.
 fn going_back(routed: bool) -> Walk {
-    let (old, new) = (standing("web-r1-1", 1, routed), standing("web-r2-2", 2, routed));
+    let (old, new) = (active("web-r1-1", 1, routed), active("web-r2-2", 2, routed));
     let spec = spec(4, vec![Wave::Percent(50), Wave::Percent(100)], 0, routed);
     let mut walk = Walk::open(&spec, Some((&old, 4)), &new);
     let behind = walk.r.plan.steps.iter().position(|s| matches!(&s.step, Step::Scale { group, .. } if *group == old.group));
     walk.until(u32::try_from(behind.unwrap()).unwrap() + 1);
-    walk.ask(1, Ask::Return);
+    walk.command(1, RotationCommand::Rollback);
     walk
 }
 
@@ -273,7 +273,7 @@ fn a_rollback_moves_what_the_healthy_old_servers_carry_and_goes_on() {
             }
         }
         let (verdict, why) = closed(&walk);
-        assert_eq!(verdict, Verdict::Returned, "{why}");
+        assert_eq!(verdict, Verdict::RolledBack, "{why}");
         assert!(why.contains("3 of 4 of web-r1-1 are healthy"), "{why}");
         assert!(walk.world.now.since(begun) < 3 * 60_000, "after {} s", walk.world.now.since(begun) / 1_000);
         if routed {
@@ -289,11 +289,11 @@ fn a_rollback_moves_what_the_healthy_old_servers_carry_and_goes_on() {
 #[test]
 fn stop_and_return_cycles_never_grow_a_group() {
     for routed in [true, false] {
-        let old = standing("web-r1-1", 1, routed);
+        let old = active("web-r1-1", 1, routed);
         let spec = spec(4, vec![Wave::Percent(100)], 0, routed);
         let mut world = Perfect::new(Some((&old, 4)), routed);
         for cycle in 0..6u64 {
-            let new = standing(&format!("web-r2-{}", cycle + 2), 2, routed);
+            let new = active(&format!("web-r2-{}", cycle + 2), 2, routed);
             let intent = rotation::Intent { spec: &spec, from: Some(&old), to: &new, direction: Direction::Forward, own_count: Some(4) };
             let plan = rotation::plan(&intent, &world.view).unwrap();
             let peak = plan.peak;
@@ -302,7 +302,7 @@ fn stop_and_return_cycles_never_grow_a_group() {
             walk.fence = Fence(cycle + 1);
             let scaled = walk.r.plan.steps.iter().position(|s| matches!(&s.step, Step::Scale { group, .. } if *group == new.group));
             walk.until(u32::try_from(scaled.unwrap()).unwrap() + 1);
-            walk.ask(1, if cycle % 2 == 0 { Ask::Stop } else { Ask::Return });
+            walk.command(1, if cycle % 2 == 0 { RotationCommand::Stop } else { RotationCommand::Rollback });
             let mut most = 0;
             while walk.turn() {
                 most = most.max(walk.world.view.groups.values().map(|g| g.instances.len()).sum());
@@ -325,10 +325,10 @@ fn a_rollback_restores_the_count_of_the_release_it_goes_back_to() {
     assert_eq!((plan.peak, plan.restores), (10, Some(3)));
     let mut walk = Walk::with(Opened { spec, from: Some(old.clone()), to: new, plan, why: String::new() }, world);
     walk.until(2);
-    walk.ask(1, Ask::Return);
+    walk.command(1, RotationCommand::Rollback);
     walk.until_closed();
-    assert_eq!(closed(&walk).0, Verdict::Returned);
-    assert_eq!(walk.r.closed.unwrap().census.healthy, [(old.group, 3)].into());
+    assert_eq!(closed(&walk).0, Verdict::RolledBack);
+    assert_eq!(walk.r.closed.unwrap().final_inventory.healthy, [(old.group, 3)].into());
 }
 
 /// No old server is healthy and none comes: traffic stays on the release that failed, a line says so once, and the rollback goes on by
@@ -365,7 +365,7 @@ fn a_rollback_without_a_healthy_old_server_says_so_once_and_goes_on_when_one_com
             break;
         }
     }
-    assert_eq!(closed(&walk).0, Verdict::Returned);
+    assert_eq!(closed(&walk).0, Verdict::RolledBack);
     assert_eq!(walk.world.view.route.as_ref().unwrap().weights, [(group("web-r1-1"), 100)].into());
     assert_eq!(rotation::Rotation::fold(&walk.lines).unwrap(), walk.r);
 }
@@ -374,7 +374,7 @@ fn a_rollback_without_a_healthy_old_server_says_so_once_and_goes_on_when_one_com
 #[test]
 fn a_rollback_retires_what_an_earlier_rotation_left() {
     for routed in [true, false] {
-        let (old, new) = (standing("web-r1-1", 1, routed), standing("web-r3-3", 3, routed));
+        let (old, new) = (active("web-r1-1", 1, routed), active("web-r3-3", 3, routed));
         let spec = spec(2, vec![Wave::Percent(100)], 0, routed);
         let mut world = Perfect::new(Some((&old, 2)), routed);
         let left = group("web-r2-2");
@@ -383,10 +383,10 @@ fn a_rollback_retires_what_an_earlier_rotation_left() {
         let plan = rotation::plan(&intent, &world.view).unwrap();
         let mut walk = Walk::with(Opened { spec, from: Some(old), to: new, plan, why: String::new() }, world);
         walk.until(1);
-        walk.ask(1, Ask::Return);
+        walk.command(1, RotationCommand::Rollback);
         walk.until_closed();
-        assert_eq!(closed(&walk).0, Verdict::Returned);
-        assert_eq!(walk.world.view.groups[&left].wish, WishSeen::Gone, "routed {routed}: what comes late would run");
+        assert_eq!(closed(&walk).0, Verdict::RolledBack);
+        assert_eq!(walk.world.view.groups[&left].desired, DesiredSeen::Gone, "routed {routed}: what comes late would run");
     }
 }
 
@@ -431,9 +431,9 @@ fn servers_that_are_about_to_end_carry_nothing() {
         walk.turn();
     }
     let retire = Step::Retire { group: old.group.clone() };
-    for (wish, left) in [(WishSeen::Gone, 0), (WishSeen::Run { release: 2, count: 3 }, 3)] {
+    for (desired, left) in [(DesiredSeen::Gone, 0), (DesiredSeen::Run { release: 2, count: 3 }, 3)] {
         let mut shown = walk.world.view.clone();
-        shown.groups.get_mut(&new.group).unwrap().wish = wish;
+        shown.groups.get_mut(&new.group).unwrap().desired = desired;
         let decision = rotation::decide(&walk.r, &shown, &[], walk.world.now, walk.fence);
         let Decision::Wait { why, .. } = decision else { panic!("{decision:?}") };
         assert!(why.ends_with(&format!("100 % of the customers need 4 healthy in web-r2-2, and {left} are")), "{why}");
@@ -441,7 +441,7 @@ fn servers_that_are_about_to_end_carry_nothing() {
     while walk.r.step().unwrap().step != retire {
         walk.turn();
     }
-    walk.world.view.groups.get_mut(&new.group).unwrap().wish = WishSeen::Run { release: 2, count: 3 };
+    walk.world.view.groups.get_mut(&new.group).unwrap().desired = DesiredSeen::Run { release: 2, count: 3 };
     let Decision::Wait { why, .. } = walk.decide() else { panic!("{:?}", walk.decide()) };
     assert_eq!(why, "retire web-r1-1 must wait: 3 healthy would remain, and 4 must");
 }
@@ -453,26 +453,26 @@ fn a_group_that_was_gone_before_is_not_returned_to() {
     let spec = spec(2, vec![], 0, true);
     let mut world = Perfect::new(Some((&old, 2)), true);
     let gone = world.view.groups.get_mut(&old.group).unwrap();
-    (gone.wish, gone.instances) = (WishSeen::Gone, Vec::new());
+    (gone.desired, gone.instances) = (DesiredSeen::Gone, Vec::new());
     world.view.route.as_mut().unwrap().weights.clear();
     let intent = rotation::Intent { spec: &spec, from: Some(&old), to: &new, direction: Direction::Forward, own_count: Some(2) };
     let plan = rotation::plan(&intent, &world.view).unwrap();
     let mut walk = Walk::with(Opened { spec, from: Some(old), to: new, plan, why: String::new() }, world);
     walk.until(2);
-    walk.ask(1, Ask::Return);
+    walk.command(1, RotationCommand::Rollback);
     walk.until_closed();
-    assert_eq!((closed(&walk).0, walk.r.closed.unwrap().census.standing), (Verdict::Returned, None));
+    assert_eq!((closed(&walk).0, walk.r.closed.unwrap().final_inventory.active), (Verdict::RolledBack, None));
 }
 
 /// Somebody else declared it with no server: watching it would prove nothing.
 #[test]
 fn a_group_without_a_server_is_not_soaked() {
-    let mut walk = Walk::open(&spec(2, vec![], 5_000, false), None, &standing("web-r1-1", 1, false));
+    let mut walk = Walk::open(&spec(2, vec![], 5_000, false), None, &active("web-r1-1", 1, false));
     while walk.r.step().unwrap().step.kind() != "soak" {
         walk.turn();
     }
     let shown = walk.world.view.groups.get_mut(&group("web-r1-1")).unwrap();
-    (shown.wish, shown.instances) = (WishSeen::Run { release: 1, count: 0 }, Vec::new());
+    (shown.desired, shown.instances) = (DesiredSeen::Run { release: 1, count: 0 }, Vec::new());
     assert!(matches!(walk.decide(), Decision::Wait { .. }), "{:?}", walk.decide());
 }
 
@@ -541,14 +541,14 @@ fn a_group_that_retires_does_not_stand_when_it_is_stopped() {
     let mut walk = Walk::open(&spec(2, vec![], 0, true), None, &new);
     walk.until(3);
     let whole = walk.world.view.clone();
-    walk.ask(1, Ask::Return);
+    walk.command(1, RotationCommand::Rollback);
     while !(walk.r.step().is_some_and(|s| matches!(s.step, Step::Retire { .. })) && matches!(walk.decide(), Decision::Declare(_))) {
         walk.turn();
     }
-    walk.ask(2, Ask::Stop);
+    walk.command(2, RotationCommand::Stop);
     let event = recorded(rotation::decide(&walk.r, &View { at: walk.world.now, ..whole }, &[], walk.world.now, walk.fence));
-    let Event::Closed { census, .. } = event else { panic!("{event:?}") };
-    assert_eq!(census.standing, None);
+    let Event::Closed { final_inventory, .. } = event else { panic!("{event:?}") };
+    assert_eq!(final_inventory.active, None);
 }
 
 /// An older copy of the journal was put back, which knows neither that the new group was made nor that the old one is gone.
@@ -559,8 +559,8 @@ fn what_is_gone_does_not_stand_when_it_is_stopped() {
     walk.world.runs.insert(new.group.clone(), new.release.digest());
     walk.world.scale(&new.group, Some(Stamp { fence: Fence(1), seq: 9 }), 2, 2);
     let gone = walk.world.view.groups.get_mut(&old.group).unwrap();
-    (gone.wish, gone.instances) = (WishSeen::Gone, Vec::new());
+    (gone.desired, gone.instances) = (DesiredSeen::Gone, Vec::new());
     walk.until_closed();
     let closed = walk.r.closed.unwrap();
-    assert_eq!((closed.verdict, closed.census.standing), (Verdict::Stopped, None), "{}", closed.why);
+    assert_eq!((closed.verdict, closed.final_inventory.active), (Verdict::Stopped, None), "{}", closed.why);
 }

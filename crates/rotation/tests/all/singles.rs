@@ -14,7 +14,7 @@ fn code(spec: &ServiceSpec, step: &Step, view: &View) -> String {
 }
 
 /// A group of this release, as its journal says.
-fn leave(world: &mut Perfect, left: &Standing, count: u32) {
+fn leave(world: &mut Perfect, left: &GroupRelease, count: u32) {
     world.view.groups.remove(&left.group);
     world.runs.insert(left.group.clone(), left.release.digest());
     world.scale(&left.group, None, left.release.number, count);
@@ -22,10 +22,10 @@ fn leave(world: &mut Perfect, left: &Standing, count: u32) {
 
 #[test]
 fn what_would_break_the_floor_is_refused() {
-    let old = standing("web-r1-1", 1, true);
+    let old = active("web-r1-1", 1, true);
     let spec = spec(3, vec![], 0, true);
     let mut world = Perfect::new(Some((&old, 3)), true);
-    leave(&mut world, &standing("web-r2-2", 2, true), 1);
+    leave(&mut world, &active("web-r2-2", 2, true), 1);
     let scale = |name: &str, count| Step::Scale { group: group(name), count };
     let shift = |to: &[(&str, u32)]| Step::Shift { route: rotation::route_name(&service()), weights: weights(to) };
     let cases = [
@@ -52,14 +52,14 @@ fn what_would_break_the_floor_is_refused() {
     let alone = std::mem::replace(&mut world.view.route.as_mut().unwrap().weights, shared);
     assert_eq!(code(&spec, &Step::Retire { group: group("web-r2-2") }, &world.view), "floor");
     world.view.route.as_mut().unwrap().weights = alone;
-    world.view.groups.get_mut(&group("web-r2-2")).unwrap().wish = WishSeen::Gone;
+    world.view.groups.get_mut(&group("web-r2-2")).unwrap().desired = DesiredSeen::Gone;
     assert_eq!(code(&spec, &scale("web-r2-2", 1), &world.view), "group-gone");
     assert_eq!(code(&spec, &Step::Retire { group: group("web-r2-2") }, &world.view), "ok");
 }
 
 #[test]
 fn workers_are_kept_too() {
-    let old = standing("web-r1-1", 1, false);
+    let old = active("web-r1-1", 1, false);
     let spec = spec(2, vec![], 0, false);
     let world = Perfect::new(Some((&old, 2)), false);
     assert_eq!(code(&spec, &Step::Scale { group: group("web-r1-1"), count: 1 }, &world.view), "floor");
@@ -72,7 +72,7 @@ fn workers_are_kept_too() {
 #[test]
 fn servers_of_unknown_code_are_no_capacity() {
     for routed in [false, true] {
-        let (old, left) = (standing("web-r1-1", 1, routed), standing("web-r2-2", 2, routed));
+        let (old, left) = (active("web-r1-1", 1, routed), active("web-r2-2", 2, routed));
         let spec = spec(2, vec![], 0, routed);
         let retire = |name: &str| Step::Retire { group: group(name) };
         let mut world = Perfect::new(Some((&old, 2)), routed);
@@ -107,7 +107,7 @@ fn servers_of_unknown_code_are_no_capacity() {
 
 #[test]
 fn each_kind_of_step_alone_comes_true_and_changes_nothing_the_second_time() {
-    let old = standing("web-r1-1", 1, true);
+    let old = active("web-r1-1", 1, true);
     let spec = spec(2, vec![], 0, true);
     let steps = [
         Step::Bake { image: old.release.image_name.clone(), objects: vec![old.release.image.clone()] },
@@ -130,7 +130,7 @@ fn each_kind_of_step_alone_comes_true_and_changes_nothing_the_second_time() {
             walk.world.view.objects.extend(walk.r.objects().into_iter().map(|o| (o, true)));
             walk.until_closed();
             let closed = walk.r.closed.clone().unwrap();
-            assert_eq!((closed.verdict, closed.census.standing), (Verdict::Promoted, Some(old.clone())), "{step:?}: {}", closed.why);
+            assert_eq!((closed.verdict, closed.final_inventory.active), (Verdict::Promoted, Some(old.clone())), "{step:?}: {}", closed.why);
             world = walk.world;
             let mut view = world.view.clone();
             view.at = Time(0);
@@ -147,7 +147,7 @@ fn each_kind_of_step_alone_comes_true_and_changes_nothing_the_second_time() {
 
 #[test]
 fn a_single_step_that_takes_too_long_is_stopped() {
-    let old = standing("web-r1-1", 1, true);
+    let old = active("web-r1-1", 1, true);
     let spec = spec(2, vec![], 0, true);
     let world = Perfect::new(Some((&old, 2)), true);
     let plan = single(&spec, &Step::Scale { group: old.group.clone(), count: 3 }, &world.view).unwrap();
@@ -157,7 +157,7 @@ fn a_single_step_that_takes_too_long_is_stopped() {
     walk.world.pass(60_000);
     walk.turn();
     let closed = walk.r.closed.unwrap();
-    assert_eq!((closed.verdict, closed.census.standing), (Verdict::Stopped, Some(old)));
+    assert_eq!((closed.verdict, closed.final_inventory.active), (Verdict::Stopped, Some(old)));
     assert!(closed.why.contains("took too long"), "{}", closed.why);
 }
 
@@ -175,7 +175,7 @@ fn tiers_go_in_order_and_the_first_failure_halts() {
         let opened = opened.iter().map(|(s, v)| (ServiceName::new(*s).unwrap(), *v)).collect();
         next(&rollout, &opened)
     };
-    let (good, back) = (Some(Verdict::Promoted), Some(Verdict::Returned));
+    let (good, back) = (Some(Verdict::Promoted), Some(Verdict::RolledBack));
     assert_eq!(at(&[]), Next::Open(vec![0, 1], 0));
     assert_eq!(at(&[("mail", None)]), Next::Open(vec![1], 0));
     assert_eq!(at(&[("mail", good), ("jobs", None)]), Next::Wait);

@@ -7,7 +7,7 @@ use rotation::{Intent, plan};
 use std::collections::BTreeMap;
 
 /// The next rotation in the world that the walk has left.
-fn then(walk: Walk, spec: &ServiceSpec, from: &Standing, own_count: Option<u32>, to: &Standing) -> Walk {
+fn then(walk: Walk, spec: &ServiceSpec, from: &GroupRelease, own_count: Option<u32>, to: &GroupRelease) -> Walk {
     let intent = Intent { spec, from: Some(from), to, direction: Direction::Forward, own_count };
     let plan = plan(&intent, &walk.world.view).unwrap();
     Walk::with(Opened { spec: spec.clone(), from: Some(from.clone()), to: to.clone(), plan, why: String::new() }, walk.world)
@@ -28,21 +28,21 @@ fn steps(plan: &Plan) -> Vec<String> {
 
 /// Who runs so many, and where customers go.
 fn world(walk: &Walk) -> (BTreeMap<String, u32>, BTreeMap<GroupName, u32>) {
-    let runs = walk.world.view.groups.values().filter_map(|g| match g.wish {
-        WishSeen::Run { count, .. } => Some((g.group.to_string(), count)),
+    let runs = walk.world.view.groups.values().filter_map(|g| match g.desired {
+        DesiredSeen::Run { count, .. } => Some((g.group.to_string(), count)),
         _ => None,
     });
     (runs.collect(), walk.world.view.route.as_ref().map_or_else(BTreeMap::new, |r| r.weights.clone()))
 }
 
-fn verdict(walk: &Walk) -> (Verdict, Option<Standing>) {
+fn verdict(walk: &Walk) -> (Verdict, Option<GroupRelease>) {
     let closed = walk.r.closed.as_ref().expect("closed");
-    (closed.verdict, closed.census.standing.clone())
+    (closed.verdict, closed.final_inventory.active.clone())
 }
 
 #[test]
 fn customers_are_turned_to_nobody_before_the_servers_are_drained() {
-    let (old, mut new) = (standing("web-r1-1", 1, true), standing("web-r2-2", 2, true));
+    let (old, mut new) = (active("web-r1-1", 1, true), active("web-r2-2", 2, true));
     new.release.checks = vec![Check { name: "c".to_string(), run: vec!["true".to_string()], within_ms: 1_000 }];
     let mut spec = spec(0, vec![Wave::Count(1), Wave::Percent(100)], 10_000, true);
     spec.checks.clone_from(&new.release.checks);
@@ -66,11 +66,11 @@ fn customers_are_turned_to_nobody_before_the_servers_are_drained() {
 #[test]
 fn a_parked_group_that_is_gone_is_not_promoted() {
     for routed in [true, false] {
-        let (old, new) = (standing("web-r1-1", 1, routed), standing("web-r2-2", 2, routed));
+        let (old, new) = (active("web-r1-1", 1, routed), active("web-r2-2", 2, routed));
         let mut walk = Walk::open(&spec(0, vec![], 0, routed), Some((&old, 3)), &new);
         let last = u32::try_from(walk.r.plan.steps.len()).unwrap();
         walk.until(last);
-        walk.world.view.groups.get_mut(&new.group).unwrap().wish = WishSeen::Gone;
+        walk.world.view.groups.get_mut(&new.group).unwrap().desired = DesiredSeen::Gone;
         walk.until_closed();
         let why = walk.r.closed.clone().unwrap().why;
         assert_eq!(verdict(&walk), (Verdict::Stopped, None), "{why}");
@@ -80,15 +80,15 @@ fn a_parked_group_that_is_gone_is_not_promoted() {
 
 #[test]
 fn going_back_from_zero_restores_what_stood_from_any_step() {
-    let (old, new) = (standing("web-r1-1", 1, true), standing("web-r2-2", 2, true));
+    let (old, new) = (active("web-r1-1", 1, true), active("web-r2-2", 2, true));
     for step in 0..=3 {
         let mut walk = Walk::open(&spec(0, vec![], 0, true), Some((&old, 3)), &new);
         walk.until(step);
-        walk.ask(1, Ask::Return);
+        walk.command(1, RotationCommand::Rollback);
         walk.turn();
         assert_eq!(walk.r.plan.floor, 3, "what stood is the whole again");
         walk.until_closed();
-        assert_eq!(verdict(&walk), (Verdict::Returned, Some(old.clone())), "from step {step}");
+        assert_eq!(verdict(&walk), (Verdict::RolledBack, Some(old.clone())), "from step {step}");
         assert_eq!(world(&walk), ([("web-r1-1".to_string(), 3)].into(), [(old.group.clone(), 100)].into()));
     }
 }
@@ -96,7 +96,7 @@ fn going_back_from_zero_restores_what_stood_from_any_step() {
 #[test]
 fn what_is_parked_comes_as_a_first_release_does_and_goes_back_to_nobody() {
     let names = [("web-r1-1", 1), ("web-r1-2", 1), ("web-r2-3", 2), ("web-r3-4", 3)];
-    let [first, parked, next, last] = names.map(|(name, number)| standing(name, number, true));
+    let [first, parked, next, last] = names.map(|(name, number)| active(name, number, true));
     let mut walk = Walk::open(&spec(0, vec![], 0, true), Some((&first, 2)), &parked);
     walk.until_closed();
     let two = spec(2, vec![Wave::Count(1), Wave::Percent(100)], 0, true);
@@ -105,9 +105,9 @@ fn what_is_parked_comes_as_a_first_release_does_and_goes_back_to_nobody() {
     assert_eq!(steps(&walk.r.plan), way);
     assert_eq!(walk.r.plan.restores, Some(0));
     walk.until(3);
-    walk.ask(1, Ask::Return);
+    walk.command(1, RotationCommand::Rollback);
     walk.until_closed();
-    assert_eq!(verdict(&walk), (Verdict::Returned, Some(parked.clone())), "{:?}", walk.r.closed);
+    assert_eq!(verdict(&walk), (Verdict::RolledBack, Some(parked.clone())), "{:?}", walk.r.closed);
     assert_eq!(world(&walk), ([("web-r1-2".to_string(), 0)].into(), BTreeMap::new()), "parked as before");
     let mut walk = then(walk, &two, &parked, Some(0), &last);
     walk.until_closed();
@@ -118,7 +118,7 @@ fn what_is_parked_comes_as_a_first_release_does_and_goes_back_to_nobody() {
 #[test]
 fn a_first_release_may_be_parked() {
     for routed in [true, false] {
-        let new = standing("web-r1-1", 1, routed);
+        let new = active("web-r1-1", 1, routed);
         let mut walk = Walk::open(&spec(0, vec![], 0, routed), None, &new);
         walk.until_closed();
         assert_eq!(verdict(&walk), (Verdict::Promoted, Some(new)));
@@ -130,7 +130,7 @@ fn a_first_release_may_be_parked() {
 #[test]
 fn a_removal_ends_the_route_last() {
     for count in [2, 0] {
-        let (old, spec) = (standing("web-r1-1", 1, true), spec(count, vec![], 0, true));
+        let (old, spec) = (active("web-r1-1", 1, true), spec(count, vec![], 0, true));
         let mut world = Perfect::new(Some((&old, count)), true);
         world.view.route.as_mut().unwrap().settings.clone_from(&spec.route);
         let mut plan =
@@ -151,7 +151,7 @@ fn a_removal_ends_the_route_last() {
         let decision = rotation::decide(&walk.r, &open, &[], walk.world.now, walk.fence);
         assert!(matches!(decision, rotation::Decision::Outrank { .. }), "{decision:?}");
         walk.until_closed();
-        assert_eq!(verdict(&walk), (Verdict::Returned, None));
+        assert_eq!(verdict(&walk), (Verdict::RolledBack, None));
         assert_eq!(walk.world.view.route.as_ref().unwrap().settings, None);
         assert_eq!(self::world(&walk), (BTreeMap::new(), BTreeMap::new()));
     }
@@ -161,7 +161,7 @@ fn a_removal_ends_the_route_last() {
 /// driver has to declare the tombstone anew.
 #[test]
 fn a_removal_closes_a_listener_that_an_earlier_release_opened() {
-    let (old, spec) = (standing("web-r1-1", 1, false), spec(1, vec![], 0, false));
+    let (old, spec) = (active("web-r1-1", 1, false), spec(1, vec![], 0, false));
     let mut world = Perfect::new(Some((&old, 1)), true);
     let route = world.view.route.as_mut().unwrap();
     (route.settings, route.weights) = (Some(Route::on(([127, 0, 0, 1], 80).into())), BTreeMap::new());
@@ -178,12 +178,12 @@ fn a_removal_closes_a_listener_that_an_earlier_release_opened() {
     }
     walk.fence = Fence(9);
     walk.until_closed();
-    assert_eq!((verdict(&walk), walk.world.view.route.unwrap().settings), ((Verdict::Returned, None), None));
+    assert_eq!((verdict(&walk), walk.world.view.route.unwrap().settings), ((Verdict::RolledBack, None), None));
 }
 
 #[test]
 fn by_hand_nobody_is_watched_and_a_service_in_force_keeps_its_floor() {
-    let old = standing("web-r1-1", 1, true);
+    let old = active("web-r1-1", 1, true);
     let world = Perfect::new(Some((&old, 2)), true);
     let code = |spec: &ServiceSpec, step: &Step| single(spec, step, &world.view).map_err(|f| f.code);
     let none = Step::Scale { group: old.group.clone(), count: 0 };
@@ -203,12 +203,12 @@ proptest! {
     #[test]
     fn any_counts_one_after_the_other(counts in prop::collection::vec(0u32..4, 2..6), routed in any::<bool>(), ask in prop::option::of(0u32..7)) {
         let waves = vec![Wave::Percent(50), Wave::Percent(100)];
-        let mut stands = (standing("web-r1-1", 1, routed), counts[0]);
+        let mut stands = (active("web-r1-1", 1, routed), counts[0]);
         let mut walk = Walk::open(&spec(counts[0], waves.clone(), 1_000, routed), None, &stands.0);
         walk.until_closed();
         for (place, count) in counts[1..].iter().enumerate() {
             let number = place as u64 + 2;
-            let to = standing(&format!("web-r{number}-{number}"), number, routed);
+            let to = active(&format!("web-r{number}-{number}"), number, routed);
             walk = then(walk, &spec(*count, waves.clone(), 1_000, routed), &stands.0, Some(stands.1), &to);
             let floor = stands.1.min(*count);
             prop_assert_eq!(walk.r.plan.floor, floor);
@@ -216,7 +216,7 @@ proptest! {
             loop {
                 if !asked && Some(walk.r.cursor) == ask && walk.r.closed.is_none() {
                     asked = true;
-                    walk.ask(1, Ask::Return);
+                    walk.command(1, RotationCommand::Rollback);
                 }
                 let (runs, weights) = world(&walk);
                 prop_assert!(weights.keys().all(|g| runs.get(g.as_str()).is_some_and(|n| *n > 0)), "{weights:?} {runs:?}");

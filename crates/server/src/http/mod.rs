@@ -8,7 +8,7 @@ pub mod routes;
 use crate::access::Caller;
 use crate::app::App;
 use crate::{adopt, blocking, desk, gc, lists, status, steps, upkeep};
-use api::control::{AskRequest, DeployRequest, RollbackRequest, StepRequest};
+use api::control::{CommandRequest, DeployRequest, RollbackRequest, StepRequest};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -170,8 +170,13 @@ async fn rotation_events(State(app): Shared, Name(id): Name<RotationId>, Params(
     Ok(Out(lines.await?))
 }
 
-async fn ask(State(app): Shared, caller: Caller, Name(id): Name<RotationId>, Json(request): Json<AskRequest>) -> Answer<serde_json::Value> {
-    blocking(move || app.database.write(|tx| tx.ask(&id, request.ask, &caller.signed(), app.now()))).await?;
+async fn ask(
+    State(app): Shared,
+    caller: Caller,
+    Name(id): Name<RotationId>,
+    Json(request): Json<CommandRequest>,
+) -> Answer<serde_json::Value> {
+    blocking(move || app.database.write(|tx| tx.command(&id, request.command, &caller.signed(), app.now()))).await?;
     Ok(Out(serde_json::json!({})))
 }
 

@@ -58,7 +58,7 @@ const ROUTES: &[Route] = &[
     read("/v1/rotations", Role::Read, Of::Handler, || get(super::rotations)),
     read("/v1/rotations/{rotation}", Role::Read, Of::Path, || get(super::rotation)),
     read("/v1/rotations/{rotation}/events", Role::Read, Of::Path, || get(super::rotation_events)),
-    change("/v1/rotations/{rotation}/ask", Role::Deploy, Of::Path, || post(super::ask)),
+    change("/v1/rotations/{rotation}/command", Role::Deploy, Of::Path, || post(super::ask)),
     read("/v1/rollouts/{rollout}", Role::Read, Of::Handler, || get(super::rollout)),
     read("/v1/events", Role::Read, Of::Handler, || get(super::events::events)),
     read("/v1/releases", Role::Read, Of::Handler, || get(super::releases)),

@@ -3,7 +3,7 @@
 use super::sight::Sight;
 use super::{MINUTE_MS, Upkeep, rollout, test};
 use crate::app::App;
-use image::life::{Change, Checked, Decision, Handed, Life, One, State, TestNow, Told, Work};
+use lifecycle::{Change, Checked, Decision, Handed, Life, One, State, TestNow, Told, Work};
 use model::{Blame, Digest, Fault, ImageName, Time};
 
 /// What is about to be done, in a few words.

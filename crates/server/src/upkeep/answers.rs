@@ -3,8 +3,8 @@
 use super::{Upkeep, act, sight};
 use crate::app::App;
 use api::control::{ImageHistory, ImageLife, ImageStory, RebuildRequest, RevokeAnswer, RevokeRequest};
-use image::life::{Life, One, Replace, State, Told, Wanted, Work, alarms};
-use model::{Ask, Digest, Direction, Fault, ImageName, Release, RotationId, ServiceName, Time};
+use lifecycle::{Life, One, Replace, State, Told, Wanted, Work, alarms};
+use model::{Digest, Direction, Fault, ImageName, Release, RotationCommand, RotationId, ServiceName, Time};
 use std::collections::{BTreeMap, BTreeSet};
 
 fn of(app: &App) -> Result<&Upkeep, Fault> {
@@ -20,8 +20,8 @@ pub fn lives(app: &App) -> Result<BTreeMap<Digest, ImageLife>, Fault> {
     let mut all = BTreeMap::new();
     for name in upkeep.names()? {
         let life = upkeep.load(&name)?;
-        let standing = sight::users_of(app, &life)?.into_iter().map(|(_, on)| on).collect();
-        let alarms = alarms(&life, &standing, now);
+        let active = sight::users_of(app, &life)?.into_iter().map(|(_, on)| on).collect();
+        let alarms = alarms(&life, &active, now);
         for one in &life.images {
             let newest = life.checked.as_ref().map(|c| c.inputs == one.inputs);
             let mine = |text: &&String| text.contains(one.digest.short());
@@ -47,8 +47,8 @@ pub fn lives(app: &App) -> Result<BTreeMap<Digest, ImageLife>, Fault> {
 pub fn alarms_of(app: &App, upkeep: &Upkeep, name: &ImageName) -> Result<(Vec<String>, Time), Fault> {
     let life = upkeep.load(name)?;
     let now = upkeep.now(app);
-    let standing = sight::users_of(app, &life)?.into_iter().map(|(_, on)| on).collect();
-    Ok((alarms(&life, &standing, now), now))
+    let active = sight::users_of(app, &life)?.into_iter().map(|(_, on)| on).collect();
+    Ok((alarms(&life, &active, now), now))
 }
 
 fn life_of(upkeep: &Upkeep, name: &ImageName) -> Result<Life, Fault> {
@@ -85,7 +85,7 @@ pub fn history(app: &App, name: &ImageName) -> Result<ImageHistory, Fault> {
         newest: life.checked.as_ref().map(|c| life.current().is_some_and(|i| i.inputs == c.inputs)),
         behind: life.checked.iter().flat_map(|c| &c.behind).map(ToString::to_string).collect(),
         max_age_ms: life.recipe.as_ref().and_then(|r| r.max_age_ms),
-        alarms: alarms(&life, &sight.standing(), now),
+        alarms: alarms(&life, &sight.active(), now),
         images: life.images.iter().map(story).collect(),
     })
 }
@@ -164,7 +164,7 @@ pub fn revoke(app: &App, by: &str, request: &RevokeRequest) -> Result<RevokeAnsw
     let under_way = under_way(app, &digest)?;
     if request.replace {
         for id in &under_way {
-            app.database.write(|tx| tx.ask(id, Ask::Return, by, app.now()))?;
+            app.database.write(|tx| tx.command(id, RotationCommand::Rollback, by, app.now()))?;
         }
     }
     app.bell.ring();
@@ -201,8 +201,8 @@ fn running(app: &App, digest: &Digest) -> BTreeMap<ServiceName, u32> {
 /// A revoked image is not deployed, by whatever way; a bad one not where the policy says so. The host asks again.
 pub fn refuse(app: &App, release: &Release) -> Result<(), Fault> {
     let Some(upkeep) = &app.upkeep else { return Ok(()) };
-    let refuse_bad = image::read_policy(&upkeep.layout)?.unwrap_or_default().refuse_bad;
-    image::life::may_begin(&upkeep.layout, &release.image, refuse_bad)
+    let refuse_bad = attest::read_policy(&upkeep.layout)?.unwrap_or_default().refuse_bad;
+    attest::may_begin(&upkeep.layout, &release.image, refuse_bad)
         .map_err(|f| Fault { message: format!("{}: {}", release.service, f.message), ..f })
 }
 

@@ -1,8 +1,10 @@
 //! What the upkeep needs of whoever makes images.
 
-use image::life::{Change, News};
-use image::{Options, Store};
+use bake::News;
+use bake::Options;
+use lifecycle::Change;
 use model::{Digest, Fault, ImageName, ImageSpec, Time};
+use store::Store;
 
 /// What the mirrors have now, against an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,15 +43,15 @@ pub trait Factory: Send + Sync {
 
 impl Factory for Store {
     fn fresh(&self, spec: &ImageSpec, against: Option<&Digest>) -> Result<Fresh, Fault> {
-        let news: News = image::life::news(self, spec)?;
+        let news: News = bake::news(self, spec)?;
         // What cannot be compared is told as nothing behind; the inputs still say that it differs.
-        let behind = image::life::news_since(self, against, &news).unwrap_or_default();
+        let behind = bake::news_since(self, against, &news).unwrap_or_default();
         Ok(Fresh { inputs: news.inputs, behind })
     }
 
     fn bake(&self, spec: &ImageSpec) -> Result<Made, Fault> {
         let options = Options { candidate: true, ..Options::default() };
-        let baked = image::bake_with(self, spec, &options, &mut |_| {})?;
+        let baked = bake::bake_with(self, spec, &options, &mut |_| {})?;
         Ok(Made { why: baked.why, ..self.known(&baked.digest)? })
     }
 
@@ -67,10 +69,10 @@ impl Factory for Store {
     }
 
     fn changes(&self, from: &Digest, to: &Digest) -> Result<Vec<Change>, Fault> {
-        Ok(image::life::of_packages(&self.manifest(from)?.packages, &self.manifest(to)?.packages))
+        Ok(bake::of_packages(&self.manifest(from)?.packages, &self.manifest(to)?.packages))
     }
 
     fn fixes(&self, from: &Digest, to: &Digest) -> Result<Vec<String>, Fault> {
-        image::life::fixes(self, from, to)
+        bake::fixes(self, from, to)
     }
 }

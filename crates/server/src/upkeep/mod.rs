@@ -1,5 +1,5 @@
 //! Keeps images patched without anybody watching: looks at the mirrors when it is due, bakes what is new as a candidate, tests it, makes
-//! it current, and turns the services to it by ordinary rollouts. What to do is decided in `image::life`; here it is seen and done.
+//! it current, and turns the services to it by ordinary rollouts. What to do is decided in `lifecycle`; here it is seen and done.
 //!
 //! ```text
 //! every second, for each recipe:  load its life ▸ see (store, keeper, rollouts) ▸ decide ▸ write what is begun ▸ do ▸ write what came of it
@@ -10,25 +10,26 @@
 mod act;
 mod answers;
 mod factory;
+mod report;
 mod rollout;
 mod shown;
 mod sight;
-mod standing;
 mod test;
 
 pub use answers::{doubt, history, lives, rebuild, recipe, refuse, revoke, spared};
 pub use factory::{Factory, Fresh, Made};
+pub use report::{all, events};
 pub use shown::Shown;
-pub use standing::{all, events};
 
 use crate::access::Caller;
 use crate::app::App;
 use api::control::Waiting;
-use image::life::{Decision, Handed, Life, Shelf, decide};
+use lifecycle::{Decision, Handed, Life, decide};
 use model::{Fault, ImageName, Layout, ServiceFile, Time};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use store::Repository;
 
 /// What `serve` is given for it.
 #[derive(Clone)]
@@ -68,7 +69,7 @@ const MINUTE_MS: u64 = 60_000;
 pub struct Upkeep {
     pub config: Config,
     pub layout: Layout,
-    shelf: Shelf,
+    repository: Repository,
     /// Held while a life is read, changed and written; never while something is done.
     writing: Mutex<()>,
     /// What each recipe waits for, as it was decided last.
@@ -80,7 +81,7 @@ impl Upkeep {
         Ok(Upkeep {
             config: config.clone(),
             layout: layout.clone(),
-            shelf: Shelf::open(layout)?,
+            repository: Repository::open(layout)?,
             writing: Mutex::default(),
             waits: Mutex::default(),
         })
@@ -91,7 +92,7 @@ impl Upkeep {
     }
 
     pub fn load(&self, name: &ImageName) -> Result<Life, Fault> {
-        let (life, damage) = self.shelf.load(name)?;
+        let (life, damage) = self.repository.load(name)?;
         if let Some(fault) = damage {
             tracing::error!(code = fault.code, "{}", fault.message);
         }
@@ -105,7 +106,7 @@ impl Upkeep {
         let before = life.clone();
         let value = change(&mut life)?;
         if life != before {
-            self.shelf.save(&life)?;
+            self.repository.save(&life)?;
         }
         Ok(value)
     }
@@ -121,15 +122,15 @@ impl Upkeep {
     }
 
     pub fn handed(&self, name: &ImageName) -> Result<Option<Handed>, Fault> {
-        self.shelf.handed(name)
+        self.repository.handed(name)
     }
 
     pub fn taken(&self, name: &ImageName, handed: &Handed) -> Result<(), Fault> {
-        self.shelf.taken(name, handed)
+        self.repository.taken(name, handed)
     }
 
     pub fn names(&self) -> Result<Vec<ImageName>, Fault> {
-        self.shelf.names()
+        self.repository.names()
     }
 
     pub fn now(&self, app: &App) -> Time {
@@ -149,7 +150,7 @@ impl Upkeep {
             self.edit(name, |life| {
                 let changed = life.recipe.as_ref().is_some_and(|old| old != spec);
                 if changed && spec.rebuild.is_some() {
-                    life.wanted = Some(image::life::Wanted { at: now, by: format!("{by}, with another recipe") });
+                    life.wanted = Some(lifecycle::Wanted { at: now, by: format!("{by}, with another recipe") });
                 }
                 life.recipe = Some(spec.clone());
                 if caller.services().is_none() {

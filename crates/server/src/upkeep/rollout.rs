@@ -4,11 +4,11 @@
 use super::Upkeep;
 use super::sight::Sight;
 use crate::app::App;
+use crate::desired::{self, Desired};
 use crate::desk::{self, Asked, Looked};
-use crate::wish::{self, Wish};
-use image::life::{Life, Work, sentence};
-use model::{Digest, Fault, Release, RolloutId, RolloutPlan, ServiceName, TierName};
 use journal::Tx;
+use lifecycle::{Life, Work, sentence};
+use model::{Digest, Fault, Release, RolloutId, RolloutPlan, ServiceName, TierName};
 
 const BY: &str = "upkeep";
 
@@ -26,20 +26,20 @@ pub fn open(
     }
     let why = why(life, sight, digest, back);
     let _alone = app.desk();
-    let mut wishes: Vec<(Wish, Looked)> = Vec::new();
+    let mut wishes: Vec<(Desired, Looked)> = Vec::new();
     let mut tier: Option<TierName> = None;
     for (service, on) in services {
-        let (row, standing) = app.database.read(|r| {
+        let (row, active) = app.database.read(|r| {
             r.must_be_free(service)?;
-            Ok((r.in_force(service)?, r.standing(service)?))
+            Ok((r.in_force(service)?, r.active(service)?))
         })?;
         // Somebody's own deploy came first: it is left as it is.
-        let (Some(row), Some(standing)) = (row, standing.filter(|s| s.release.image == *on)) else { continue };
-        let release = Release { image: digest.clone(), ..standing.release };
-        let wish = Wish { spec: wish::with_settings(&row.spec, &release), release };
-        tier.get_or_insert(wish.spec.tier.clone());
-        let looked = desk::glance_at(app, service, wish.release.route.is_some())?;
-        wishes.push((wish, looked));
+        let (Some(row), Some(active)) = (row, active.filter(|s| s.release.image == *on)) else { continue };
+        let release = Release { image: digest.clone(), ..active.release };
+        let desired = Desired { spec: desired::with_settings(&row.spec, &release), release };
+        tier.get_or_insert(desired.spec.tier.clone());
+        let looked = desk::glance_at(app, service, desired.release.route.is_some())?;
+        wishes.push((desired, looked));
     }
     let Some(tier) = tier else { return upkeep.edit(&life.name, |life| life.work = None) };
     let begin = |tx: &Tx<'_>| begin(tx, &tier, &wishes, &why, app.now());
@@ -60,17 +60,17 @@ pub fn open(
 }
 
 /// The rollout and its rotations, in one transaction.
-fn begin(tx: &Tx<'_>, tier: &TierName, wishes: &[(Wish, Looked)], why: &str, at: model::Time) -> Result<RolloutId, Fault> {
+fn begin(tx: &Tx<'_>, tier: &TierName, wishes: &[(Desired, Looked)], why: &str, at: model::Time) -> Result<RolloutId, Fault> {
     let mut pinned = Vec::new();
-    for (wish, _) in wishes {
-        pinned.push((wish.spec.clone(), tx.put_release(&wish.release, at)?.release));
+    for (desired, _) in wishes {
+        pinned.push((desired.spec.clone(), tx.put_release(&desired.release, at)?.release));
     }
     let plan = RolloutPlan { why: why.to_string(), tiers: vec![(tier.clone(), pinned.clone())] };
     let rollout = tx.open_rollout(&plan, at)?;
     let told = format!("{rollout}: {why}");
     let asked = Asked { why: told, by: BY, at, rollout: Some(&rollout), always: true };
     for ((spec, release), (_, looked)) in pinned.into_iter().zip(wishes) {
-        desk::open(tx, looked, &Wish { spec, release }, &asked)?;
+        desk::open(tx, looked, &Desired { spec, release }, &asked)?;
     }
     Ok(rollout)
 }
@@ -83,7 +83,7 @@ fn why(life: &Life, sight: &Sight, digest: &Digest, back: bool) -> String {
             .users
             .iter()
             .filter(|(_, on)| on != digest)
-            .find_map(|(_, on)| life.image(on).filter(|i| i.state != image::life::State::Retired));
+            .find_map(|(_, on)| life.image(on).filter(|i| i.state != lifecycle::State::Retired));
         let why = left.and_then(|i| i.story.last()).map_or(String::new(), |t| format!(": the other is {}", t.text));
         return format!("image {name} goes back to {}{why}", digest.short());
     }

@@ -2,10 +2,10 @@
 
 use super::{Upkeep, test};
 use crate::app::App;
-use image::life::{Behind, Life, RolloutNow, Seen, Work};
+use journal::Lists;
+use lifecycle::{Behind, Life, RolloutNow, Seen, Work};
 use model::{Digest, Fault, RolloutEnd, RolloutId, ServiceName, Verdict};
 use std::collections::BTreeSet;
-use journal::Lists;
 
 pub struct Sight {
     pub seen: Seen,
@@ -14,7 +14,7 @@ pub struct Sight {
 }
 
 impl Sight {
-    pub fn standing(&self) -> BTreeSet<Digest> {
+    pub fn active(&self) -> BTreeSet<Digest> {
         self.users.iter().map(|(_, on)| on.clone()).collect()
     }
 }
@@ -46,8 +46,8 @@ fn users(records: &Lists<'_>, life: &Life, current: Option<&Digest>) -> Result<U
     let rollouts = records.open_rollouts()?;
     for row in records.services()? {
         let service = &row.spec.name;
-        let Some(standing) = records.standing(service)?.filter(|s| s.release.image_name == life.name) else { continue };
-        let on = standing.release.image;
+        let Some(active) = records.active(service)?.filter(|s| s.release.image_name == life.name) else { continue };
+        let on = active.release.image;
         users.push((service.clone(), on.clone()));
         if current.is_some_and(|c| *c != on) {
             let in_rollout =

@@ -3,9 +3,9 @@
 
 use super::Upkeep;
 use crate::app::App;
-use image::life::{Life, Test, TestNow, Work};
+use lifecycle::{Life, Test, TestNow, Work};
 use model::{
-    Digest, Drain, Fault, Fence, GroupName, GroupSpec, GroupWish, Health, ImageCheck, ImageProbe, InstanceState, Layout, Limits, Probe,
+    DesiredGroup, Digest, Drain, Fault, Fence, GroupName, GroupSpec, Health, ImageCheck, ImageProbe, InstanceState, Layout, Limits, Probe,
     Release, ServiceName, Stamp, Time,
 };
 use rotation::Provider;
@@ -73,7 +73,7 @@ fn spec(life: &Life, group: GroupName, digest: &Digest, check: &ImageCheck) -> R
         checks: Vec::new(),
     };
     let once = port.is_none().then_some(run);
-    Ok(GroupSpec { group, service, wish: GroupWish::Run { release, count: 1, once } })
+    Ok(GroupSpec { group, service, desired: DesiredGroup::Run { release, count: 1, once } })
 }
 
 pub fn look(app: &App, upkeep: &Upkeep, life: &Life, test: &Test) -> Result<TestNow, Fault> {
@@ -124,7 +124,7 @@ pub fn clear(app: &App, upkeep: &Upkeep, life: &Life) -> Result<(), Fault> {
         let end = Stamp { fence: Fence(1), seq: 2 };
         // Also one that is not there: its declaration may be under way still, and is refused by this one's stamp.
         if seen.stamp != Some(end) {
-            Provider::declare(&app.provider, end, &GroupSpec { group: group.clone(), service, wish: GroupWish::Gone })?;
+            Provider::declare(&app.provider, end, &GroupSpec { group: group.clone(), service, desired: DesiredGroup::Gone })?;
         } else if seen.instances.is_empty() {
             upkeep.edit(&life.name, |life| life.leftovers.retain(|g| g != group))?;
         }

@@ -135,9 +135,9 @@ fn tries() -> Vec<Try> {
         ),
         ("a new service", "POST", "/v1/deploy", json!(request(vec![spec("miner", "front", "x", 1, None)], Some("miner"))), "forbidden"),
         ("rollback of another", "POST", "/v1/rollback", json!({ "service": "worker" }), "forbidden"),
-        ("pause of another", "POST", "/v1/rotations/worker.1/ask", json!({ "ask": "pause" }), "forbidden"),
-        ("stop of another", "POST", "/v1/rotations/worker.1/ask", json!({ "ask": "stop" }), "forbidden"),
-        ("a rotation's name with escapes", "POST", "/v1/rotations/%77orker.1/ask", json!({ "ask": "stop" }), "forbidden"),
+        ("pause of another", "POST", "/v1/rotations/worker.1/command", json!({ "command": "pause" }), "forbidden"),
+        ("stop of another", "POST", "/v1/rotations/worker.1/command", json!({ "command": "stop" }), "forbidden"),
+        ("a rotation's name with escapes", "POST", "/v1/rotations/%77orker.1/command", json!({ "command": "stop" }), "forbidden"),
         ("a path out of the API", "GET", "/v1/services/..%2f..%2fetc%2fpasswd", json!(null), "forbidden"),
         ("step of another's rotation", "POST", "/v1/steps/run", json!({ "of": { "rotation": "worker.1", "step": 0 } }), "forbidden"),
         (

@@ -26,7 +26,7 @@ async fn the_first_deploy_the_second_and_the_same_again() {
     let status = house.status("web").await;
     assert_eq!((status.count, status.healthy, status.rotation.is_none(), status.trouble), (3, 3, true, None));
     let releases: Vec<ReleaseRow> = house.client().get("/v1/releases?service=web").await.unwrap();
-    assert_eq!(releases.iter().map(|r| (r.release.number, r.role.as_str())).collect::<Vec<_>>(), [(1, "previous"), (2, "standing")]);
+    assert_eq!(releases.iter().map(|r| (r.release.number, r.role.as_str())).collect::<Vec<_>>(), [(1, "previous"), (2, "active")]);
     let instances: Vec<InstanceRow> = house.client().get("/v1/instances").await.unwrap();
     assert_eq!(instances.len(), 3);
     assert!(instances.iter().all(|i| i.release == 2 && i.balancer.is_some()));
@@ -62,7 +62,7 @@ async fn only_the_count_differs() {
     assert_eq!(house.fake.running(), [("web-r1-1".to_string(), 5)].into());
     assert_eq!(house.fake.state().launched, 5);
     let status = house.status("web").await;
-    assert_eq!((status.count, status.standing.unwrap().group.as_str().to_string()), (5, "web-r1-1".to_string()));
+    assert_eq!((status.count, status.active.unwrap().group.as_str().to_string()), (5, "web-r1-1".to_string()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,15 +72,15 @@ async fn what_never_gets_healthy_and_what_fails_under_traffic_goes_back() {
     let mut sick = web("sick");
     sick.file.services.get_mut(&name("web")).unwrap().rollout.within_ms = 1_000;
     let r = house.through(&sick).await;
-    assert_eq!(r.verdict, Some(Verdict::Returned), "{r:#?}");
+    assert_eq!(r.verdict, Some(Verdict::RolledBack), "{r:#?}");
     assert_eq!(house.fake.running(), [("web-r1-1".to_string(), 3)].into());
     let mut bad = web("bad");
     bad.file.services.get_mut(&name("web")).unwrap().rollout.soak_ms = 300;
     let r = house.through(&bad).await;
-    assert_eq!(r.verdict, Some(Verdict::Returned), "{r:#?}");
+    assert_eq!(r.verdict, Some(Verdict::RolledBack), "{r:#?}");
     assert_eq!(house.fake.running(), [("web-r1-1".to_string(), 3)].into());
     assert_eq!(house.fake.weights("web"), weights("web-r1-1"));
-    assert_eq!(house.status("web").await.standing.unwrap().release.number, 1);
+    assert_eq!(house.status("web").await.active.unwrap().release.number, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,26 +118,26 @@ async fn users_pause_resume_return_and_stop() {
     house.fake.state().slow = true;
     let opened = house.deploy(&web("two")).await.unwrap();
     let id = &opened.rotations[0];
-    house.ask(id, Ask::Pause).await;
+    house.ask(id, RotationCommand::Pause).await;
     house.until(id, |r| r.paused && r.waits.is_some()).await;
     assert_eq!(house.deploy(&web("three")).await.unwrap_err().code, "busy");
-    house.ask(id, Ask::Resume).await;
+    house.ask(id, RotationCommand::Resume).await;
     let waits = house.until(id, |r| !r.paused && r.waits.is_some()).await.waits.unwrap();
     assert!(!waits.why.is_empty() && waits.until.is_some(), "{waits:?}");
-    house.ask(id, Ask::Return).await;
+    house.ask(id, RotationCommand::Rollback).await;
     house.fake.state().slow = false;
-    assert_eq!(house.end(id).await.verdict, Some(Verdict::Returned));
+    assert_eq!(house.end(id).await.verdict, Some(Verdict::RolledBack));
 
     house.fake.state().slow = true;
     let opened = house.deploy(&web("two")).await.unwrap();
     let id = &opened.rotations[0];
     house.until(id, |r| r.waits.is_some()).await;
-    house.ask(id, Ask::Stop).await;
+    house.ask(id, RotationCommand::Stop).await;
     let r = house.end(id).await;
     assert_eq!(r.verdict, Some(Verdict::Stopped));
     house.fake.state().slow = false;
     let closed: Result<serde_json::Value, Fault> =
-        house.client().post(&format!("/v1/rotations/{id}/ask"), &AskRequest { ask: Ask::Pause }).await;
+        house.client().post(&format!("/v1/rotations/{id}/command"), &CommandRequest { command: RotationCommand::Pause }).await;
     assert_eq!(closed.unwrap_err().code, "closed");
     // The next deploy throws away what the stopped one left.
     let r = house.through(&web("one")).await;
@@ -191,7 +191,7 @@ async fn a_rollout_goes_tier_by_tier_and_halts() {
     assert_eq!(seen.end, Some(RolloutEnd::Halted));
     assert!(seen.why.unwrap().contains("worker went back"));
     assert_eq!(seen.rotations.len(), 1, "the tier behind was begun");
-    assert_eq!(house.status("web").await.standing.unwrap().release.number, 2);
+    assert_eq!(house.status("web").await.active.unwrap().release.number, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,7 +24,7 @@ async fn a_deploy_that_went_back_leaves_its_count_behind_nowhere() {
     house.through(&of_count("one", 3)).await;
     house.through(&of_count("two", 3)).await;
     let failed = house.through(&of_count("sick", 7)).await;
-    assert_eq!(failed.verdict, Some(Verdict::Returned));
+    assert_eq!(failed.verdict, Some(Verdict::RolledBack));
     assert_eq!(house.fake.running(), [("web-r2-2".to_string(), 3)].into());
     let back = rollback(&house, None).await;
     println!("after a failed deploy of count = 7, the next rollback runs {:?}", house.fake.running());
@@ -34,9 +34,9 @@ async fn a_deploy_that_went_back_leaves_its_count_behind_nowhere() {
     house.fake.state().slow = true;
     let opened = house.deploy(&of_count("three", 9)).await.unwrap();
     house.until(&opened.rotations[0], |r| r.waits.is_some()).await;
-    house.ask(&opened.rotations[0], Ask::Stop).await;
+    house.ask(&opened.rotations[0], RotationCommand::Stop).await;
     let stopped = house.end(&opened.rotations[0]).await;
-    assert_eq!(stopped.census.unwrap().standing.unwrap().release.number, 1);
+    assert_eq!(stopped.final_inventory.unwrap().active.unwrap().release.number, 1);
     house.fake.state().slow = false;
     house.stop().await;
     house.start().await;
@@ -107,7 +107,7 @@ async fn a_service_whose_block_is_gone_is_removed_once_that_was_agreed() {
     house.end(&RotationId::new("web.1").unwrap()).await;
     let mut only = request(vec![spec("worker", "back", "one", 1, None)], None);
     let plan = plan_of(&house, &only).await;
-    assert_eq!(plan.removals.iter().map(|r| (r.service.as_str(), r.standing.group.as_str())).collect::<Vec<_>>(), [("web", "web-r1-1")]);
+    assert_eq!(plan.removals.iter().map(|r| (r.service.as_str(), r.active.group.as_str())).collect::<Vec<_>>(), [("web", "web-r1-1")]);
     // Not agreed to: left, and said.
     let opened = house.deploy(&only).await.unwrap();
     assert_eq!((opened.removing.len(), opened.left), (0, vec![name("web")]));
@@ -128,7 +128,7 @@ async fn a_service_whose_block_is_gone_is_removed_once_that_was_agreed() {
     house.start().await;
     let r = house.end(&id).await;
     assert!(r.removes);
-    assert_eq!(r.census.unwrap().standing, None, "{:?}", r.verdict);
+    assert_eq!(r.final_inventory.unwrap().active, None, "{:?}", r.verdict);
     assert!(r.plan.steps.iter().any(|s| matches!(s.step, Step::Drain { .. })), "its servers are drained first");
     assert_eq!(house.fake.running(), [("worker-r1-1".to_string(), 1)].into());
     assert_eq!(house.fake.weights("web"), Default::default());

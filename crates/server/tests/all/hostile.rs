@@ -57,7 +57,7 @@ async fn bodies() {
         ("a number too large", b"{\"release\": 99999999999999999999999999}"),
         ("more behind", &[&good[..], b"{}"].concat()),
     ];
-    for path in ["/v1/deploy", "/v1/plan", "/v1/rollback", "/v1/steps/run", "/v1/steps/check", "/v1/rotations/web.1/ask"] {
+    for path in ["/v1/deploy", "/v1/plan", "/v1/rollback", "/v1/steps/run", "/v1/steps/check", "/v1/rotations/web.1/command"] {
         for (what, body) in &wrong {
             let (status, answer) = raw(&house, &post(path, body)).await;
             let is_too_large = *what == "huge";

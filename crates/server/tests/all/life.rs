@@ -93,7 +93,7 @@ impl House {
             Ok(opened) => {
                 let id = &opened.rotations[0];
                 self.until(id, |r| r.waits.as_ref().is_some_and(|w| w.why.contains("down"))).await;
-                self.ask(id, Ask::Stop).await;
+                self.ask(id, RotationCommand::Stop).await;
                 assert_eq!(self.end(id).await.verdict, Some(Verdict::Stopped));
             }
         }
@@ -127,7 +127,7 @@ async fn a_damaged_database_is_told_at_the_start_and_the_lock_is_free_again() {
     assert_eq!((fault.code.as_str(), fault.blame), ("database-damaged", Blame::World));
     std::fs::write(&db, &whole).unwrap();
     house.start().await;
-    assert_eq!(house.status("web").await.standing.unwrap().release.number, 1);
+    assert_eq!(house.status("web").await.active.unwrap().release.number, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -221,7 +221,7 @@ async fn steps_are_checked_and_run_and_a_second_run_changes_nothing() {
     assert_eq!(gone.state, StepState::Refused, "customers' only servers: {gone:?}");
     let nobody = Step::Scale { group: GroupName::new("web-r9-9").unwrap(), count: 1 };
     assert_eq!(step("/v1/steps/run", hand(nobody)).await.unwrap().state, StepState::Refused);
-    assert_eq!(house.status("web").await.standing.unwrap().group, group);
+    assert_eq!(house.status("web").await.active.unwrap().group, group);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,7 +19,7 @@ fn serving(house: &House) -> Vec<String> {
     let state = house.fake.state();
     let mut programs: Vec<String> = Vec::new();
     for (group, (_, spec, instances, _)) in &state.groups {
-        if let GroupWish::Run { release, .. } = &spec.wish
+        if let DesiredGroup::Run { release, .. } = &spec.desired
             && weights.contains_key(group.as_str())
             && !instances.is_empty()
         {
@@ -113,13 +113,13 @@ async fn what_runs_is_taken_over_and_the_next_deploy_replaces_it() {
     house.start().await;
     held(&house).await;
     let plan = adoptions(&house).await;
-    assert_eq!((plan.len(), plan[0].count, plan[0].standing.as_ref().unwrap().group.as_str()), (1, 3, "web-r1-1"));
+    assert_eq!((plan.len(), plan[0].count, plan[0].active.as_ref().unwrap().group.as_str()), (1, 3, "web-r1-1"));
     held(&house).await;
     let done = adopt(&house, &["web"]).await.unwrap();
     assert!(done[0].rotation.is_some(), "{done:?}");
     whole_again(&house).await;
     let status = house.status("web").await;
-    assert_eq!((status.count, status.healthy, status.trouble, status.standing.unwrap().release.number), (3, 3, None, 1));
+    assert_eq!((status.count, status.healthy, status.trouble, status.active.unwrap().release.number), (3, 3, None, 1));
     let unchanged = house.deploy(&web("v1")).await.unwrap();
     assert_eq!(unchanged.rotations.len(), 0, "what was taken over is what was asked for");
     never_falsely_promoted(&house, "after it was taken over").await;
@@ -141,7 +141,7 @@ async fn an_older_copy_with_an_open_rotation_is_brought_up_to_what_runs() {
     house.stop().await;
     copy(&control, &kept);
     house.start().await;
-    house.ask(&opened.rotations[0], Ask::Stop).await;
+    house.ask(&opened.rotations[0], RotationCommand::Stop).await;
     house.end(&opened.rotations[0]).await;
     let opened = house.deploy(&web("v2")).await.unwrap();
     // Until a group is declared that the copy knows nothing of.

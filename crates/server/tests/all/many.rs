@@ -2,10 +2,10 @@
 
 use crate::common::*;
 use api::control::*;
+use journal::{Database, Origin};
 use model::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use journal::{Database, Origin};
 
 const EARLY: &str = "an-early-rotation";
 const LAST: &str = "end-of-the-last-one";
@@ -18,10 +18,10 @@ async fn crowd(count: u32) -> (House, RotationId) {
     let store = Database::open(&database).unwrap();
     let services: Vec<ServiceSpec> = (0..count).map(|n| spec(&format!("s{n}"), "back", "one", 1, None)).collect();
     for some in services.chunks(1_000) {
-        let standing = store.write(|tx| some.iter().map(|spec| deployed(tx, spec)).collect::<Result<Vec<_>, Fault>>()).unwrap();
-        for (service, standing) in some.iter().zip(standing) {
-            let wish = GroupWish::Run { release: standing.release, count: 1, once: None };
-            let declared = GroupSpec { group: standing.group, service: service.name.clone(), wish };
+        let active = store.write(|tx| some.iter().map(|spec| deployed(tx, spec)).collect::<Result<Vec<_>, Fault>>()).unwrap();
+        for (service, active) in some.iter().zip(active) {
+            let desired = DesiredGroup::Run { release: active.release, count: 1, once: None };
+            let declared = GroupSpec { group: active.group, service: service.name.clone(), desired };
             rotation::Provider::declare(&*house.fake, Stamp { fence: Fence(1), seq: 1 }, &declared).unwrap();
         }
     }
@@ -51,20 +51,20 @@ async fn crowd(count: u32) -> (House, RotationId) {
 }
 
 /// Two rotations, both over.
-fn deployed(tx: &journal::Tx<'_>, spec: &ServiceSpec) -> Result<Standing, Fault> {
+fn deployed(tx: &journal::Tx<'_>, spec: &ServiceSpec) -> Result<GroupRelease, Fault> {
     tx.put_service(spec, "me", Time(1))?;
     let release = tx.put_release(&Release::of(spec, digest('a'), None), Time(1))?.release;
-    let mut standing = None;
+    let mut active = None;
     for (number, why, end) in [(1, EARLY, "over"), (2, "a rotation", LAST)] {
         let origin = Origin { service: &spec.name, rollout: None, at: Time(1) };
         let group = GroupName::of(&spec.name, release.number, &RotationId::of(&spec.name, number)).unwrap();
-        let to = Standing { group, release: release.clone() };
-        let opened = model::Opened { spec: spec.clone(), from: standing, to: to.clone(), plan: Plan::default(), why: why.to_string() };
-        let census = Census { standing: Some(to.clone()), ..Census::default() };
-        tx.put_closed(&origin, opened, Event::Closed { verdict: Verdict::Promoted, why: end.to_string(), census })?;
-        standing = Some(to);
+        let to = GroupRelease { group, release: release.clone() };
+        let opened = model::Opened { spec: spec.clone(), from: active, to: to.clone(), plan: Plan::default(), why: why.to_string() };
+        let final_inventory = FinalInventory { active: Some(to.clone()), ..FinalInventory::default() };
+        tx.put_closed(&origin, opened, Event::Closed { verdict: Verdict::Promoted, why: end.to_string(), final_inventory })?;
+        active = Some(to);
     }
-    Ok(standing.unwrap())
+    Ok(active.unwrap())
 }
 
 async fn all(house: &House) -> Vec<ServiceStatus> {

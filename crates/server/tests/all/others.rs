@@ -51,7 +51,7 @@ async fn a_journal_that_names_another_services_group_wedges_nothing() {
     house.stop().await;
     {
         let store = journal::Database::open(&Layout::new(house.dir.path()).database()).unwrap();
-        let standing = store.read(|r| r.standing(&name("web"))).unwrap().unwrap();
+        let active = store.read(|r| r.active(&name("web"))).unwrap().unwrap();
         let row = store.read(|r| r.service(&name("web"))).unwrap().unwrap();
         let step = Step::Retire { group: GroupName::new("worker-r1-1").unwrap() };
         let plan = Plan {
@@ -63,7 +63,7 @@ async fn a_journal_that_names_another_services_group_wedges_nothing() {
         };
         let open = |tx: &journal::Tx<'_>| {
             tx.open_rotation(&journal::Origin { service: &name("web"), rollout: None, at: Time(1) }, |_, from| {
-                Ok(model::Opened { spec: row.spec.clone(), from, to: standing.clone(), plan: plan.clone(), why: "by hand".into() })
+                Ok(model::Opened { spec: row.spec.clone(), from, to: active.clone(), plan: plan.clone(), why: "by hand".into() })
             })
         };
         store.write(open).unwrap();
@@ -71,7 +71,10 @@ async fn a_journal_that_names_another_services_group_wedges_nothing() {
     house.start().await;
     let id = RotationId::new("web.2").unwrap();
     house.until(&id, |r| r.waits.is_some() || r.verdict.is_some()).await;
-    let _ = house.client().post::<_, serde_json::Value>("/v1/rotations/web.2/ask", &AskRequest { ask: Ask::Stop }).await;
+    let _ = house
+        .client()
+        .post::<_, serde_json::Value>("/v1/rotations/web.2/command", &CommandRequest { command: RotationCommand::Stop })
+        .await;
     house.end(&id).await;
     // The next rotations of both services go through, and nobody retires the other's servers.
     let r = house.through(&web("two")).await;

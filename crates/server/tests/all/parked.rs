@@ -40,7 +40,7 @@ async fn a_count_of_zero_parks_a_service_and_a_rollback_brings_back_what_served(
     let kinds: Vec<&str> = parked.plan.steps.iter().map(|s| s.step.kind()).collect();
     assert_eq!(kinds, ["bake", "scale", "shift", "drain", "retire"]);
     let now = status(&house).await;
-    assert_eq!((now.count, now.healthy, now.standing.unwrap().release.number, now.trouble), (0, 0, 1, None));
+    assert_eq!((now.count, now.healthy, now.active.unwrap().release.number, now.trouble), (0, 0, 1, None));
     // Asked for again, there is nothing to do and nothing to say; neither is there for a server that starts anew.
     house.stop().await;
     house.start().await;
@@ -67,7 +67,7 @@ async fn what_is_parked_is_deployed_as_a_first_release_is() {
     // A release that never gets healthy goes back to nobody.
     let mut sick = of_count("sick", 2);
     sick.file.services.get_mut(&name("web")).unwrap().rollout.within_ms = 1_000;
-    assert_eq!(house.through(&sick).await.verdict, Some(Verdict::Returned));
+    assert_eq!(house.through(&sick).await.verdict, Some(Verdict::RolledBack));
     assert_eq!(world(&house), ([("web-r1-1".to_string(), 0)].into(), BTreeMap::new()));
     assert_eq!(status(&house).await.count, 0);
     // The same release with servers; the count then grows and shrinks as ever.
@@ -80,6 +80,6 @@ async fn what_is_parked_is_deployed_as_a_first_release_is() {
     let only = || request(vec![spec("worker", "back", "one", 1, None)], None);
     let opened = house.deploy(&DeployRequest { remove: vec![name("web")], ..only() }).await.unwrap();
     let removed = house.end(&opened.removing[0]).await;
-    assert_eq!(removed.census.unwrap().standing, None, "{}", removed.why);
+    assert_eq!(removed.final_inventory.unwrap().active, None, "{}", removed.why);
     assert!(house.fake.state().routes[&RouteName::new("web").unwrap()].1.gone);
 }

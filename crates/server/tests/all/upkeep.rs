@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use api::control::*;
-use image::life::Change;
+use lifecycle::Change;
 use model::*;
 use server::{Config, Factory, Fresh, Made, Pace};
 use std::collections::BTreeMap;
@@ -144,8 +144,8 @@ impl Keeper {
     async fn on(&self) -> String {
         let mut text = String::new();
         for service in ["worker", "web"] {
-            let standing = self.house.status(service).await.standing;
-            text.push_str(&standing.map_or("-".to_string(), |s| letter(&s.release.image)));
+            let active = self.house.status(service).await.active;
+            text.push_str(&active.map_or("-".to_string(), |s| letter(&s.release.image)));
         }
         text
     }
@@ -363,8 +363,8 @@ async fn a_revoked_image_is_refused_told_and_replaced() {
 async fn the_order_of_tiers_is_not_for_who_deploys_one_service() {
     let mut keeper = Keeper::new(Vec::new()).await;
     let life = |keeper: &Keeper| {
-        let shelf = image::life::Shelf::open(&Layout::new(keeper.house.dir.path())).unwrap();
-        shelf.load(&ImageName::new("base").unwrap()).unwrap().0
+        let repository = store::Repository::open(&Layout::new(keeper.house.dir.path())).unwrap();
+        repository.load(&ImageName::new("base").unwrap()).unwrap().0
     };
     let before = life(&keeper);
     assert_eq!(before.tiers.len(), 2, "{:?}", before.tiers);

@@ -189,13 +189,13 @@ fn what_was_planted_is_told_by_path_and_byte() {
     let done =
         c.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"]).arg(&object).arg(&tree).arg(&planted).output().unwrap();
     assert!(done.status.success(), "{done:?}");
-    let store = image::Store::open(&model::Layout::new(&house.data)).unwrap();
+    let store = store::Store::open(&model::Layout::new(&house.data)).unwrap();
     let mut manifest = store.manifest(&model::Digest::new(&digest).unwrap()).unwrap();
     let lock = store.lock_of(&manifest.digest).unwrap();
     let sum = String::from_utf8(Command::new("sha256sum").arg(&planted).output().unwrap().stdout).unwrap();
     manifest.digest = model::Digest::new(format!("sha256:{}", &sum[..64])).unwrap();
     store.put(&planted, &manifest).unwrap();
-    image::attest(&store, &lock, &manifest, &image::signing_key(&store).unwrap()).unwrap();
+    attest::attest(&store, &lock, &manifest, &attest::signing_key(&store).unwrap()).unwrap();
     let planted = manifest.digest.to_string();
     let said = house.run(&["image", "verify", &planted]);
     println!("== planted, signature and bytes: exit {}\n{}{}", said.exit, said.stdout, said.stderr);

@@ -57,7 +57,7 @@ pub struct House {
 
 /// What of the store must be as it was.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct GroupRelease {
     objects: Vec<String>,
     manifests: Vec<String>,
     current: BTreeMap<String, Vec<u8>>,
@@ -193,9 +193,9 @@ impl House {
         Said { exit: done.status.code().unwrap_or(-1), stdout: text(&done.stdout), stderr: text(&done.stderr) }
     }
 
-    pub fn standing(&self) -> Standing {
+    pub fn active(&self) -> GroupRelease {
         let current = self.store("current");
-        Standing {
+        GroupRelease {
             objects: names(&self.store("objects")),
             manifests: names(&self.store("manifests")),
             current: names(&current).into_iter().map(|n| (n.clone(), fs::read(current.join(&n)).unwrap())).collect(),
@@ -251,11 +251,11 @@ impl House {
 
     /// Runs a verb that must fail so, and leave everything as it was.
     pub fn fails(&self, what: &str, args: &[&str], told: &Told) -> Said {
-        let before = self.standing();
+        let before = self.active();
         let said = self.run(&[args, &["--json"]].concat());
         self.told(what, args, &said, told);
         self.is_clean(what);
-        assert_eq!(self.standing(), before, "{what}: the store is not as it was");
+        assert_eq!(self.active(), before, "{what}: the store is not as it was");
         said
     }
 

@@ -3,7 +3,6 @@
 
 use api::Client;
 use api::control::{DeployRequest, Opened, RotationStatus};
-use image::{Kind, Manifest, Store};
 use model::{Digest, GroupName, GroupSeen, ImageName, InstanceId, InstanceState, Layout, Time};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -20,6 +19,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use store::{Kind, Manifest, Store};
 
 /// A loaded machine is no reason to fail. Against a program that does not do it at all, less is enough to see that.
 pub fn patience() -> Duration {

@@ -138,14 +138,14 @@ impl Host {
             route: None,
             checks: Vec::new(),
         };
-        let wish = GroupWish::Run { release, count: want.count, once: want.once.map(texts) };
-        GroupSpec { group: GroupName::new(want.name).unwrap(), service, wish }
+        let desired = DesiredGroup::Run { release, count: want.count, once: want.once.map(texts) };
+        GroupSpec { group: GroupName::new(want.name).unwrap(), service, desired }
     }
 
     pub fn web(&self, name: &str, count: u32) -> GroupSpec {
         let mut spec =
             self.group(Want { name, run: &["sh", "-c", "echo born; exec busybox httpd -f -p 8080 -h /www"], count, ..Want::default() });
-        if let GroupWish::Run { release, .. } = &mut spec.wish {
+        if let DesiredGroup::Run { release, .. } = &mut spec.desired {
             release.port = Some(8080);
             release.health.probe = Probe::Http { path: "/healthz".to_string() };
         }
@@ -154,7 +154,7 @@ impl Host {
 
     pub fn gone(&self, name: &str) -> GroupSpec {
         let service = ServiceName::new(name.split('-').next().unwrap()).unwrap();
-        GroupSpec { group: GroupName::new(name).unwrap(), service, wish: GroupWish::Gone }
+        GroupSpec { group: GroupName::new(name).unwrap(), service, desired: DesiredGroup::Gone }
     }
 
     pub fn try_declare(&self, fence: u64, spec: GroupSpec) -> Result<(), Fault> {
@@ -285,7 +285,7 @@ impl Host {
 
     pub fn tmp_groups_gone(&self) {
         for group in self.remote.all().unwrap() {
-            if group.group.as_str().starts_with("tmp-") && group.wish != WishSeen::Gone {
+            if group.group.as_str().starts_with("tmp-") && group.desired != DesiredSeen::Gone {
                 self.declare(2, self.gone(group.group.as_str()));
             }
         }

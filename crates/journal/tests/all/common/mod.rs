@@ -1,9 +1,9 @@
 //! Small whole records for the tests.
 
+use journal::{Database, Origin};
 use model::*;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use journal::{Database, Origin};
 
 pub fn name(text: &str) -> ServiceName {
     ServiceName::new(text).unwrap()
@@ -57,7 +57,7 @@ pub fn open(store: &Database, service: &str, code: &str, at: u64) -> Result<Rota
         let row = tx.put_release(&release(service, code), Time(at))?;
         tx.open_rotation(&Origin { service: &spec.name, rollout: None, at: Time(at) }, |id, from| {
             let group = GroupName::of(&id.service(), row.release.number, id).unwrap();
-            let to = Standing { group, release: row.release };
+            let to = GroupRelease { group, release: row.release };
             Ok(Opened { spec: spec.clone(), from, to, plan: Plan::default(), why: "a test".into() })
         })
     })
@@ -68,17 +68,17 @@ pub fn satisfied(step: u32, seen: &str) -> Event {
 }
 
 /// Closes with the release the rotation was opened for as the standing one.
-pub fn close(store: &Database, rotation: &RotationId, verdict: Verdict, at: u64) -> Standing {
+pub fn close(store: &Database, rotation: &RotationId, verdict: Verdict, at: u64) -> GroupRelease {
     use rotation::Journal;
     let lines = Journal::read(store, rotation, 0).unwrap();
     let Event::Opened(opened) = &lines[0].event else { panic!("line 0 is {:?}", lines[0]) };
-    let standing = if verdict == Verdict::Promoted { Some(opened.to.clone()) } else { opened.from.clone() };
+    let active = if verdict == Verdict::Promoted { Some(opened.to.clone()) } else { opened.from.clone() };
     let lease = store.take(&rotation.service(), "closer", Time(u64::MAX / 4), 1).unwrap();
-    let census = Census { standing: standing.clone(), ..Census::default() };
-    let event = Event::Closed { verdict, why: "a test".into(), census };
+    let final_inventory = FinalInventory { active: active.clone(), ..FinalInventory::default() };
+    let event = Event::Closed { verdict, why: "a test".into(), final_inventory };
     store.append(&lease, rotation, lines.len() as u64, Time(at), &event).unwrap();
     store.release(&lease).unwrap();
-    standing.unwrap_or_else(|| opened.to.clone())
+    active.unwrap_or_else(|| opened.to.clone())
 }
 
 pub struct Dir(pub tempfile::TempDir);

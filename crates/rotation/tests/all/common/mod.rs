@@ -52,15 +52,15 @@ pub fn spec(count: u32, waves: Vec<Wave>, soak_ms: u64, routed: bool) -> Service
     }
 }
 
-pub fn standing(name: &str, number: u64, routed: bool) -> Standing {
-    Standing { group: group(name), release: release(number, routed) }
+pub fn active(name: &str, number: u64, routed: bool) -> GroupRelease {
+    GroupRelease { group: group(name), release: release(number, routed) }
 }
 
 /// A step by hand, where the journals say that `web-rN-*` runs `web@rN` and that `web-r1-1` is active.
 pub fn single(spec: &ServiceSpec, step: &Step, view: &View) -> Result<Plan, Fault> {
     let routed = spec.route.is_some();
     let named = view.groups.keys().filter_map(|g| Some((g.clone(), release(g.parts()?.1, routed))));
-    let active = standing("web-r1-1", 1, routed);
+    let active = active("web-r1-1", 1, routed);
     rotation::single(spec, step, view, rotation::KnownGroups { active: Some(&active), releases: &named.collect() })
 }
 
@@ -74,7 +74,7 @@ pub struct Perfect {
 }
 
 impl Perfect {
-    pub fn new(from: Option<(&Standing, u32)>, routed: bool) -> Self {
+    pub fn new(from: Option<(&GroupRelease, u32)>, routed: bool) -> Self {
         let route = routed.then(|| RouteSeen::unknown(rotation::route_name(&service())));
         let view = View { at: Time(1_000_000), groups: BTreeMap::new(), route, objects: BTreeMap::new() };
         let mut world = Self { now: Time(1_000_000), view, runs: BTreeMap::new(), launched: 0 };
@@ -91,7 +91,7 @@ impl Perfect {
     pub fn scale(&mut self, name: &GroupName, stamp: Option<Stamp>, release: u64, count: u32) {
         let seen = self.view.groups.entry(name.clone()).or_insert_with(|| GroupSeen::unknown(name.clone()));
         seen.stamp = stamp;
-        seen.wish = WishSeen::Run { release, count };
+        seen.desired = DesiredSeen::Run { release, count };
         seen.release = self.runs.get(name).cloned();
         while seen.instances.len() < count as usize {
             self.launched += 1;
@@ -115,7 +115,7 @@ impl Perfect {
 
     pub fn obey(&mut self, declaration: &Declaration) {
         match declaration {
-            Declaration::Group(stamp, GroupSpec { group, wish: GroupWish::Run { release, count, once }, .. }) => {
+            Declaration::Group(stamp, GroupSpec { group, desired: DesiredGroup::Run { release, count, once }, .. }) => {
                 self.runs.insert(group.clone(), release.digest());
                 self.scale(group, Some(*stamp), release.number, *count);
                 if once.is_some() {
@@ -124,10 +124,10 @@ impl Perfect {
                     seen.instances[0].exit = Some(Exit { code: 0, at: self.now });
                 }
             }
-            Declaration::Group(stamp, GroupSpec { group, wish: GroupWish::Gone, .. }) => {
+            Declaration::Group(stamp, GroupSpec { group, desired: DesiredGroup::Gone, .. }) => {
                 self.runs.remove(group);
                 self.scale(group, Some(*stamp), 0, 0);
-                self.view.groups.get_mut(group).unwrap().wish = WishSeen::Gone;
+                self.view.groups.get_mut(group).unwrap().desired = DesiredSeen::Gone;
             }
             Declaration::Route(stamp, spec) => {
                 let route = self.view.route.as_mut().expect("a service with a route");
@@ -160,7 +160,7 @@ pub struct Walk {
 }
 
 impl Walk {
-    pub fn open(spec: &ServiceSpec, from: Option<(&Standing, u32)>, to: &Standing) -> Self {
+    pub fn open(spec: &ServiceSpec, from: Option<(&GroupRelease, u32)>, to: &GroupRelease) -> Self {
         let routed = spec.route.is_some() || from.is_some_and(|(f, _)| f.release.route.is_some());
         let world = Perfect::new(from, routed);
         let intent = Intent { spec, from: from.map(|(f, _)| f), to, direction: Direction::Forward, own_count: None };
@@ -191,8 +191,8 @@ impl Walk {
         self.world.view.objects.extend(objects.into_iter().map(|o| (o, true)));
     }
 
-    pub fn ask(&mut self, n: u64, ask: Ask) {
-        self.record(Event::AskTaken(Asked { n, ask, by: "somebody".to_string() }));
+    pub fn command(&mut self, n: u64, command: RotationCommand) {
+        self.record(Event::CommandTaken(IssuedCommand { n, command, by: "somebody".to_string() }));
     }
 
     /// One turn; false at the end.

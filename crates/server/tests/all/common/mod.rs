@@ -74,9 +74,9 @@ impl Fake {
     /// Groups that run, with their counts.
     pub fn running(&self) -> BTreeMap<String, u32> {
         let state = self.state();
-        let counts = state.groups.iter().filter_map(|(name, (_, spec, _, _))| match &spec.wish {
-            GroupWish::Run { count, .. } => Some((name.to_string(), *count)),
-            GroupWish::Gone => None,
+        let counts = state.groups.iter().filter_map(|(name, (_, spec, _, _))| match &spec.desired {
+            DesiredGroup::Run { count, .. } => Some((name.to_string(), *count)),
+            DesiredGroup::Gone => None,
         });
         counts.collect()
     }
@@ -89,9 +89,9 @@ impl Fake {
 }
 
 fn program(spec: &GroupSpec) -> String {
-    match &spec.wish {
-        GroupWish::Run { release, .. } => release.run[0].clone(),
-        GroupWish::Gone => String::new(),
+    match &spec.desired {
+        DesiredGroup::Run { release, .. } => release.run[0].clone(),
+        DesiredGroup::Gone => String::new(),
     }
 }
 
@@ -105,10 +105,10 @@ impl Provider for Fake {
                 return Err(Fault::yours("stale-stamp", format!("{stamp} after {old}")));
             }
             // As the keeper does it: one stamp is one declaration, a group keeps its release, a name is used once.
-            let refusal = match (&was.wish, &spec.wish) {
+            let refusal = match (&was.desired, &spec.desired) {
                 _ if stamp == old && was != *spec => Some("stamp-reused"),
-                (GroupWish::Gone, GroupWish::Run { .. }) => Some("group-gone"),
-                (GroupWish::Run { release: a, .. }, GroupWish::Run { release: b, .. }) if a != b => Some("release-changed"),
+                (DesiredGroup::Gone, DesiredGroup::Run { .. }) => Some("group-gone"),
+                (DesiredGroup::Run { release: a, .. }, DesiredGroup::Run { release: b, .. }) if a != b => Some("release-changed"),
                 _ if was.service != spec.service => Some("release-changed"),
                 _ => None,
             };
@@ -118,9 +118,9 @@ impl Provider for Fake {
             }
             (instances, next) = (there, n);
         }
-        let count = match &spec.wish {
-            GroupWish::Run { count, .. } => *count as usize,
-            GroupWish::Gone => 0,
+        let count = match &spec.desired {
+            DesiredGroup::Run { count, .. } => *count as usize,
+            DesiredGroup::Gone => 0,
         };
         instances.truncate(count);
         while instances.len() < count {
@@ -128,9 +128,9 @@ impl Provider for Fake {
             state.launched += 1;
             let id = InstanceId::new(format!("{}-{next}", spec.group)).unwrap();
             let addr = Some("10.0.0.1:80".parse().unwrap());
-            let release = match &spec.wish {
-                GroupWish::Run { release, .. } => Some(release.digest()),
-                GroupWish::Gone => None,
+            let release = match &spec.desired {
+                DesiredGroup::Run { release, .. } => Some(release.digest()),
+                DesiredGroup::Gone => None,
             };
             instances.push(InstanceSeen {
                 id,
@@ -142,7 +142,7 @@ impl Provider for Fake {
                 exit: None,
             });
         }
-        if let GroupWish::Run { once: Some(command), .. } = &spec.wish {
+        if let DesiredGroup::Run { once: Some(command), .. } = &spec.desired {
             let code = i32::from(command[0] != "true");
             instances.iter_mut().for_each(|i| {
                 i.state = InstanceState::Exited;
@@ -170,20 +170,28 @@ impl Fake {
         let slow = state.slow;
         let unfit = state.sick.clone();
         let Some((stamp, spec, instances, _)) = state.groups.get_mut(group) else { return Ok(GroupSeen::unknown(group.clone())) };
-        let on_unfit = matches!(&spec.wish, GroupWish::Run { release, .. } if unfit.contains(&release.image));
+        let on_unfit = matches!(&spec.desired, DesiredGroup::Run { release, .. } if unfit.contains(&release.image));
         let sick = program(spec) == "sick" || on_unfit;
         for instance in instances.iter_mut().filter(|i| i.state == InstanceState::Running && !slow && !sick) {
             instance.healthy_ms = Some(1 << 30);
         }
-        let wish = match &spec.wish {
-            GroupWish::Run { release, count, .. } => WishSeen::Run { release: release.number, count: *count },
-            GroupWish::Gone => WishSeen::Gone,
+        let desired = match &spec.desired {
+            DesiredGroup::Run { release, count, .. } => DesiredSeen::Run { release: release.number, count: *count },
+            DesiredGroup::Gone => DesiredSeen::Gone,
         };
-        let release = match &spec.wish {
-            GroupWish::Run { release, .. } => Some(release.digest()),
-            GroupWish::Gone => None,
+        let release = match &spec.desired {
+            DesiredGroup::Run { release, .. } => Some(release.digest()),
+            DesiredGroup::Gone => None,
         };
-        Ok(GroupSeen { group: group.clone(), stamp: Some(*stamp), wish, release, instances: instances.clone(), deaths: 0, trouble: None })
+        Ok(GroupSeen {
+            group: group.clone(),
+            stamp: Some(*stamp),
+            desired,
+            release,
+            instances: instances.clone(),
+            deaths: 0,
+            trouble: None,
+        })
     }
 }
 
@@ -420,9 +428,9 @@ impl House {
         }
     }
 
-    pub async fn ask(&self, id: &RotationId, ask: Ask) {
-        let request = AskRequest { ask };
-        let _: serde_json::Value = self.client().post(&format!("/v1/rotations/{id}/ask"), &request).await.unwrap();
+    pub async fn ask(&self, id: &RotationId, ask: RotationCommand) {
+        let request = CommandRequest { command: ask };
+        let _: serde_json::Value = self.client().post(&format!("/v1/rotations/{id}/command"), &request).await.unwrap();
     }
 
     /// A token that the administrator makes.

@@ -1,0 +1,65 @@
+//! Recipe to object: packages are chosen and locked, fetched, unpacked and configured in a sandbox, scrubbed, packed and attested.
+//! It must not decide when to bake or what runs where; it does not print and reads no environment.
+
+#![allow(clippy::disallowed_methods, reason = "the store is reached by its paths; modules that handle trees deny this")]
+
+pub mod apt;
+mod base;
+pub mod build;
+mod changes;
+mod compare;
+mod configure;
+mod customise;
+mod deb;
+mod dpkg;
+pub mod fetch;
+mod identity;
+mod lock_lookup;
+mod near;
+mod news;
+pub mod order;
+pub mod packages;
+pub mod pipeline;
+pub mod progress;
+mod rebuild;
+pub mod recipe;
+mod rollback_protection;
+mod sandbox;
+mod scrub;
+mod sources;
+mod stages;
+pub mod tree;
+pub mod unpack;
+mod version;
+
+pub use base::{Base, Bases, From};
+pub use changes::{Changes, changes, changes_of_locks};
+pub use compare::{Difference, compare_images};
+pub use fetch::Fetched;
+pub use lock_lookup::find_lock;
+pub use news::{News, fixes, news, news_since, of_packages};
+pub use pipeline::{Baked, Looked, Options, PatchState, bake, bake_fresh, bake_with, build, fetch, lock, look, patch_state};
+pub use progress::Progress;
+pub use rebuild::{Rebuilt, verify_rebuild};
+pub use sandbox::{enter_sandbox, sandbox_program};
+
+use model::{Digest, Fault};
+use store::Store;
+
+/// Whether this image was made from this very recipe; false as well if its manifest cannot be read.
+pub fn is_of(store: &Store, digest: &Digest, spec: &model::ImageSpec) -> bool {
+    store.manifest(digest).is_ok_and(|manifest| manifest.recipe.as_ref() == Some(&recipe::digest(spec)))
+}
+
+/// Reads a package that is held in memory as the builder reads one that was fetched: how many entries it would unpack.
+#[doc(hidden)]
+pub fn read_package(bytes: &[u8]) -> Result<usize, Fault> {
+    let (_held, path) = disk::files::in_memory(bytes)?;
+    let package = deb::Deb::open(&path)?;
+    unpack::listing(&package).map(|entries| entries.len())
+}
+
+/// Whom a recipe believes without a signature, for whoever looks at its images.
+pub fn unsigned_note(spec: &model::ImageSpec) -> Option<String> {
+    customise::unsigned(&spec.custom)
+}

@@ -1,0 +1,11 @@
+//! The tests of this crate from outside, one binary: linking is what costs.
+#![allow(clippy::disallowed_methods, reason = "the trees of a test are its own")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod bake;
+mod base;
+mod changelogs;
+mod customise;
+mod fetch;
+mod kit;
+mod ubuntu;

@@ -1,0 +1,278 @@
+//! Writes an image as an OCI image layout (image-spec 1.1): one layer, a config, a manifest, an index.
+//! It must not push anywhere: any tool that speaks OCI does that with the directory.
+
+use crate::mounted::Mounted;
+use crate::{Emitted, Part, oci_tar};
+use disk::files;
+use flate2::{Compression, GzBuilder};
+use model::{Digest, Fault, Release};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compress {
+    /// A layer as large as the tree, written as quickly as the disk takes it.
+    None,
+    #[default]
+    Gzip,
+}
+
+/// What the tree does not say.
+#[derive(Clone, Debug, Default)]
+pub struct Meta<'a> {
+    /// The name under which tools find it in the layout: `base:latest`.
+    pub name: String,
+    /// Seconds since 1970: the image's time, and the latest a file may have.
+    pub epoch: u64,
+    /// Command, environment, user and port; None: a machine's root without a service.
+    pub release: Option<&'a Release>,
+    pub compress: Compress,
+    /// Put on the manifest, sorted: what it was made from.
+    pub annotations: BTreeMap<String, String>,
+}
+
+// Own shapes and not oci-spec's, whose maps are hashed: they would come out in another order each time.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Descriptor {
+    media_type: &'static str,
+    digest: Digest,
+    size: u64,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Manifest {
+    schema_version: u32,
+    media_type: &'static str,
+    config: Descriptor,
+    layers: Vec<Descriptor>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Index {
+    schema_version: u32,
+    media_type: &'static str,
+    manifests: Vec<Descriptor>,
+}
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// `from` is a directory, or an erofs file, which is looked into without being unpacked. `out` becomes the layout in one step;
+/// a layout that is there is replaced, anything else is left alone.
+pub fn oci(from: &Path, out: &Path, meta: &Meta) -> Result<Emitted, Fault> {
+    let seen = fs::metadata(from).map_err(files::at("cannot read", from))?;
+    let mounted = if seen.is_dir() { None } else { Some(Mounted::open(from)?) };
+    let tree = mounted.as_ref().map_or(from, Mounted::path);
+    may_become_a_layout(out)?;
+    let dir = out.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    files::make_dir(dir)?;
+    let temp = tempfile::Builder::new().prefix(".oci-").tempdir_in(dir).map_err(files::at("cannot write in", dir))?;
+    let blobs = temp.path().join("blobs/sha256");
+    for made in [temp.path().join("blobs"), blobs.clone()] {
+        files::make_dir(&made)?;
+        files::set_mode(&made, 0o755)?;
+    }
+    files::set_mode(temp.path(), 0o755)?;
+
+    let layer = layer(tree, &blobs, meta)?;
+    let media_type = match meta.compress {
+        Compress::None => "application/vnd.oci.image.layer.v1.tar",
+        Compress::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
+    };
+    let config = blob(&blobs, "config", &config(meta, &layer.plain))?;
+    let manifest = Manifest {
+        schema_version: 2,
+        media_type: MANIFEST,
+        config: describe(CONFIG, &config),
+        layers: vec![describe(media_type, &layer.part)],
+        annotations: meta.annotations.clone(),
+    };
+    let manifest = blob(&blobs, "manifest", &json(&manifest))?;
+    let mut top = describe(MANIFEST, &manifest);
+    if !meta.name.is_empty() {
+        top.annotations.insert("org.opencontainers.image.ref.name".into(), meta.name.clone());
+    }
+    put(&temp.path().join("index.json"), &json(&Index { schema_version: 2, media_type: INDEX, manifests: vec![top] }))?;
+    put(&temp.path().join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+    files::sync_dir(&blobs)?;
+    place(temp, out)?;
+    let parts = vec![manifest.clone(), config, layer.part];
+    Ok(Emitted { digest: manifest.digest, bytes: parts.iter().map(|p| p.bytes).sum(), parts })
+}
+
+fn describe(media_type: &'static str, part: &Part) -> Descriptor {
+    Descriptor { media_type, digest: part.digest.clone(), size: part.bytes, annotations: BTreeMap::new() }
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("plain data has a JSON form")
+}
+
+struct Layer {
+    part: Part,
+    /// Of the tar before compression.
+    plain: Digest,
+}
+
+/// Passes bytes on, and hashes and counts them.
+struct Hashing<W> {
+    to: W,
+    hasher: Sha256,
+    bytes: u64,
+}
+
+impl<W: Write> Hashing<W> {
+    fn new(to: W) -> Self {
+        Hashing { to, hasher: Sha256::new(), bytes: 0 }
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let count = self.to.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        self.bytes += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.to.flush()
+    }
+}
+
+fn layer(tree: &Path, blobs: &Path, meta: &Meta) -> Result<Layer, Fault> {
+    let at = blobs.join(".layer");
+    let file = Hashing::new(std::io::BufWriter::with_capacity(1 << 18, files::create_new(&at, 0o644)?));
+    let (plain, file) = match meta.compress {
+        Compress::None => {
+            let done = oci_tar::write(tree, meta.epoch, Hashing::new(file))?;
+            (done.hasher, done.to)
+        }
+        Compress::Gzip => {
+            // No name and no time in its header.
+            let gzip = GzBuilder::new().mtime(0).write(file, Compression::default());
+            let done = oci_tar::write(tree, meta.epoch, Hashing::new(gzip))?;
+            (done.hasher, done.to.finish().map_err(files::at("cannot write", &at))?)
+        }
+    };
+    let buffer = file.to.into_inner().map_err(|e| files::fault("cannot write", &at, e.error()))?;
+    buffer.sync_all().map_err(files::at("cannot write", &at))?;
+    let digest = files::digest_from(file.hasher);
+    fs::rename(&at, blobs.join(digest.hex())).map_err(files::at("cannot rename", &at))?;
+    Ok(Layer { part: Part { name: "layer".into(), digest, bytes: file.bytes, root_hash: None }, plain: files::digest_from(plain) })
+}
+
+fn config(meta: &Meta, plain: &Digest) -> Vec<u8> {
+    let created = rfc3339(meta.epoch);
+    let run = match meta.release {
+        None => serde_json::json!({}),
+        Some(r) => {
+            let mut env = vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_string()];
+            env.extend(r.env.iter().map(|(k, v)| format!("{k}={v}")));
+            env.extend(r.port.map(|p| format!("PORT={p}")));
+            let ports: BTreeMap<String, BTreeMap<String, String>> =
+                r.port.map(|p| (format!("{p}/tcp"), BTreeMap::new())).into_iter().collect();
+            serde_json::json!({
+                "Cmd": r.run, "Env": env, "ExposedPorts": ports, "User": r.user, "WorkingDir": "/app",
+                "StopSignal": format!("SIG{}", r.drain.signal.trim_start_matches("SIG")),
+            })
+        }
+    };
+    json(&serde_json::json!({
+        "created": created, "architecture": "amd64", "os": "linux", "config": run,
+        "rootfs": { "type": "layers", "diff_ids": [plain] },
+        "history": [{ "created": created, "created_by": "afresh image emit" }],
+    }))
+}
+
+/// Seconds since 1970 as UTC. Days to date after Howard Hinnant's `civil_from_days`.
+fn rfc3339(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let shifted = (5 * day + 2) / 153;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year + era * 400 + u64::from(month <= 2);
+    let day = day - (153 * shifted + 2) / 5 + 1;
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+fn blob(blobs: &Path, name: &str, bytes: &[u8]) -> Result<Part, Fault> {
+    let digest = files::digest_of(bytes);
+    put(&blobs.join(digest.hex()), bytes)?;
+    Ok(Part { name: name.to_string(), digest, bytes: bytes.len() as u64, root_hash: None })
+}
+
+fn put(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
+    let mut file = files::create_new(path, 0o644)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(files::at("cannot write", path))
+}
+
+fn may_become_a_layout(out: &Path) -> Result<(), Fault> {
+    let Ok(meta) = fs::symlink_metadata(out) else { return Ok(()) };
+    let empty = || fs::read_dir(out).is_ok_and(|mut d| d.next().is_none());
+    if meta.is_dir() && (files::exists(&out.join("oci-layout")) || empty()) {
+        return Ok(());
+    }
+    Err(Fault::yours("not-an-oci-layout", format!("{} is there, and is neither empty nor an OCI layout", out.display()))
+        .hint("name a new directory"))
+}
+
+/// The old layout, if there is one, is in the place of the new at every moment until the new is.
+fn place(temp: tempfile::TempDir, out: &Path) -> Result<(), Fault> {
+    let new: PathBuf = temp.keep();
+    let flags = if files::exists(out) { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
+    let moved = renameat_with(CWD, &new, CWD, out, flags).map_err(|e| files::fault("cannot put in place", out, &e.into()));
+    if moved.is_err() || flags == RenameFlags::EXCHANGE {
+        files::remove_tree(&new)?;
+    }
+    moved?;
+    files::sync_dir(out.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_as_date_says_them() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_795_365_332, "2026-11-22T16:35:32Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(rfc3339(seconds), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_layout_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (tree, out) = (dir.path().join("tree"), dir.path().join("out"));
+        fs::create_dir(&tree).unwrap();
+        fs::create_dir(&out).unwrap();
+        fs::write(out.join("precious"), "x").unwrap();
+        assert_eq!(oci(&tree, &out, &Meta::default()).unwrap_err().code, "not-an-oci-layout");
+        assert!(out.join("precious").exists());
+        fs::remove_file(out.join("precious")).unwrap();
+        let first = oci(&tree, &out, &Meta::default()).unwrap();
+        assert_eq!(first, oci(&tree, &out, &Meta::default()).unwrap());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "nothing half-made is left");
+    }
+}

@@ -1,0 +1,10 @@
+//! The tests of this crate from outside, one binary: linking is what costs.
+#![allow(clippy::disallowed_methods, reason = "the trees of a test are its own")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod disk;
+mod emit_boot;
+#[path = "../../../bake/tests/all/kit.rs"]
+#[allow(dead_code, reason = "the tests of `bake` use all of it")]
+mod kit;
+mod oci;

@@ -1,0 +1,27 @@
+//! The life of an image: when it is due, what becomes of it, and why. Pure: it decides; `server` acts, `store` keeps it
+//! on disk, `attest` asks it before a launch. No clock, no randomness: the same life and the same sight give the same decision.
+//!
+//! ```text
+//!              check: newer packages        all checks passed     became the one to deploy   a newer one came
+//! (nothing) ─▶ bake ─▶ candidate ─────────────▶ tested ─────────────▶ current ─────────────────▶ retired
+//!                          └─ a check failed ─▶ bad ◀─ its rollout went back ─┘                      │
+//!                                               │ and the retired one before is current again ◀──────┘
+//!                          any ─ somebody says so ─▶ revoked
+//! ```
+//! What somebody bakes by hand goes the same way (`Handed`), but that nothing is rolled out before the next look.
+//! A bad or revoked image is not made again until what goes into it differs: equal inputs give equal bytes.
+
+mod calendar;
+mod changes;
+mod decide;
+mod schedule;
+mod state;
+
+pub use calendar::told;
+pub use changes::{Change, changes, sentence};
+pub use decide::{Behind, Decision, RolloutNow, Seen, TestNow, decide, next_look};
+pub use schedule::{Cron, Schedule, Span, frozen, offset};
+pub use state::{Checked, Handed, Life, One, Replace, State, Test, Told, Trouble, Wanted, Work, alarms};
+
+#[cfg(test)]
+mod tests;

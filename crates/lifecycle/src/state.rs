@@ -1,0 +1,435 @@
+//! What is known of the images of one recipe, and the changes it goes through. Data and pure changes of it; `repository` keeps it on disk.
+
+use crate::calendar::told;
+use crate::changes::{Change, sentence};
+use model::{Digest, GroupName, ImageCheck, ImageName, ImageSpec, RolloutId, ServiceName, TierName, Time};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Images that are neither used nor worth remembering are forgotten beyond so many.
+const REMEMBERED: usize = 200;
+
+/// The file `life/<image>.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Life {
+    pub name: ImageName,
+    /// As it was deployed last. None: only baked by hand so far.
+    #[serde(default)]
+    pub recipe: Option<ImageSpec>,
+    /// The order of tiers of the file it stood in.
+    #[serde(default)]
+    pub tiers: Vec<TierName>,
+    /// The last look at the mirrors that came to its end.
+    #[serde(default)]
+    pub checked: Option<Checked>,
+    /// Why the last try came to nothing, if it did.
+    #[serde(default)]
+    pub trouble: Option<Trouble>,
+    /// Somebody asked for a look now.
+    #[serde(default)]
+    pub wanted: Option<Wanted>,
+    /// Somebody asked that services on a revoked image be moved.
+    #[serde(default)]
+    pub replace: Option<Replace>,
+    /// What was begun and not ended. Written before it is begun.
+    #[serde(default)]
+    pub work: Option<Work>,
+    /// Groups of tests that are to be made gone.
+    #[serde(default)]
+    pub leftovers: Vec<GroupName>,
+    /// In the order in which they came to be.
+    #[serde(default)]
+    pub images: Vec<One>,
+    /// Alarms that stand, by what of them stays the same: since when, and as they were told then.
+    #[serde(default)]
+    pub raised: BTreeMap<String, Told>,
+    /// Alarms as they came and went, oldest first.
+    #[serde(default)]
+    pub rang: Vec<Told>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    pub at: Time,
+    /// Of the newest packages there were then: the lock's digest.
+    pub inputs: Digest,
+    /// What of the current image was not the newest.
+    #[serde(default)]
+    pub behind: Vec<Change>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// `check`, `bake`, `test`, `rollout`.
+    pub during: String,
+    pub since: Time,
+    pub why: String,
+    pub times: u32,
+    /// Not tried again before; None: not before the inputs differ.
+    #[serde(default)]
+    pub until: Option<Time>,
+    /// The inputs that could not be baked.
+    #[serde(default)]
+    pub inputs: Option<Digest>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    pub at: Time,
+    pub by: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replace {
+    pub digest: Digest,
+    pub by: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Candidate,
+    Tested,
+    Current,
+    Retired,
+    /// It went back, or failed its checks.
+    Bad,
+    Revoked,
+}
+
+impl State {
+    pub const ALL: [State; 6] = [State::Candidate, State::Tested, State::Current, State::Retired, State::Bad, State::Revoked];
+
+    pub fn of_word(word: &str) -> Option<State> {
+        Self::ALL.into_iter().find(|s| s.word() == word)
+    }
+
+    pub fn word(self) -> &'static str {
+        match self {
+            State::Candidate => "candidate",
+            State::Tested => "tested",
+            State::Current => "current",
+            State::Retired => "retired",
+            State::Bad => "bad",
+            State::Revoked => "revoked",
+        }
+    }
+}
+
+/// One image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct One {
+    pub digest: Digest,
+    /// Of everything that went in: equal inputs give equal bytes.
+    pub inputs: Digest,
+    pub state: State,
+    /// When it came to this state.
+    pub since: Time,
+    pub baked: Time,
+    /// When it was last known to hold the newest of every package. An image is as old as that: baked again from the same
+    /// packages it would be the same, so the day of its bake says nothing.
+    pub patched: Time,
+    /// A rollout of it was promoted everywhere, or it was found standing: its own rollout cannot make it bad any more.
+    #[serde(default)]
+    pub proven: bool,
+    /// Baked by somebody, who may want to deploy it himself: it is not rolled out before the next look.
+    #[serde(default)]
+    pub by_hand: bool,
+    /// Services that were turned to it, and the image each stood on: what somebody rolls back by hand is left alone.
+    #[serde(default)]
+    pub tried: BTreeSet<(ServiceName, Digest)>,
+    /// Against the image that was current when it was baked.
+    #[serde(default)]
+    pub changes: Vec<Change>,
+    #[serde(default)]
+    pub cves: Vec<String>,
+    /// What it must pass, where that is not what the deployed recipe says: somebody baked it from a file of his.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks: Option<Vec<ImageCheck>>,
+    /// What happened to it and why, oldest first.
+    #[serde(default)]
+    pub story: Vec<Told>,
+}
+
+/// What somebody baked and gave over to be tested: the file `life/<image>.handed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handed {
+    pub digest: Digest,
+    /// When the mirrors had nothing newer, by the wall's clock.
+    pub patched: Time,
+    /// It must pass these before it becomes current.
+    #[serde(default)]
+    pub checks: Vec<ImageCheck>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    pub at: Time,
+    pub text: String,
+}
+
+/// What is under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Work {
+    Test(Test),
+    /// `id` is the number it gets when it is opened; a rollout of that number that is not there was never opened.
+    Rollout {
+        digest: Digest,
+        id: RolloutId,
+        services: Vec<(ServiceName, Digest)>,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Test {
+    pub digest: Digest,
+    /// Its place in the recipe's checks.
+    pub check: usize,
+    pub group: GroupName,
+    /// By the wall's clock.
+    pub begun: Time,
+}
+
+impl One {
+    /// A candidate of this moment, of which nothing is told yet.
+    pub fn new(digest: Digest, inputs: Digest, at: Time) -> One {
+        One {
+            digest,
+            inputs,
+            state: State::Candidate,
+            since: at,
+            baked: at,
+            patched: at,
+            proven: false,
+            by_hand: false,
+            tried: BTreeSet::new(),
+            changes: Vec::new(),
+            cves: Vec::new(),
+            checks: None,
+            story: Vec::new(),
+        }
+    }
+}
+
+impl Life {
+    pub fn new(name: ImageName) -> Life {
+        Life {
+            name,
+            recipe: None,
+            tiers: Vec::new(),
+            checked: None,
+            trouble: None,
+            wanted: None,
+            replace: None,
+            work: None,
+            leftovers: Vec::new(),
+            images: Vec::new(),
+            raised: BTreeMap::new(),
+            rang: Vec::new(),
+        }
+    }
+
+    /// Notes which alarms stand now. Gives those that did not stand before.
+    pub fn heed(&mut self, alarms: &[String], now: Time) -> Vec<String> {
+        // What differs from time to time (so many minutes ago) does not make it another.
+        let key = |text: &String| text.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+        let standing: BTreeSet<String> = alarms.iter().map(key).collect();
+        let over: Vec<String> = self.raised.keys().filter(|k| !standing.contains(*k)).cloned().collect();
+        for key in over {
+            if let Some(raised) = self.raised.remove(&key) {
+                self.rang.push(Told { at: now, text: format!("over after {}: {}", told(now.since(raised.at)), raised.text) });
+            }
+        }
+        let new: Vec<String> = alarms.iter().filter(|a| !self.raised.contains_key(&key(a))).cloned().collect();
+        for text in &new {
+            self.raised.insert(key(text), Told { at: now, text: text.clone() });
+            self.rang.push(Told { at: now, text: format!("alarm: {text}") });
+        }
+        let excess = self.rang.len().saturating_sub(REMEMBERED);
+        self.rang.drain(..excess);
+        new
+    }
+
+    pub fn image(&self, digest: &Digest) -> Option<&One> {
+        self.images.iter().find(|i| i.digest == *digest)
+    }
+
+    pub fn image_mut(&mut self, digest: &Digest) -> Option<&mut One> {
+        self.images.iter_mut().find(|i| i.digest == *digest)
+    }
+
+    /// What an image of this digest must pass.
+    pub fn checks(&self, digest: &Digest) -> &[ImageCheck] {
+        let own = self.image(digest).and_then(|one| one.checks.as_deref());
+        own.unwrap_or_else(|| self.recipe.as_ref().map_or(&[], |r| &r.checks))
+    }
+
+    pub fn from_inputs(&self, inputs: &Digest) -> Option<&One> {
+        self.images.iter().find(|i| i.inputs == *inputs)
+    }
+
+    pub fn current(&self) -> Option<&One> {
+        self.images.iter().find(|i| i.state == State::Current)
+    }
+
+    /// The newest in this state.
+    pub fn newest(&self, state: State) -> Option<&One> {
+        self.images.iter().rev().filter(|i| i.state == state).max_by_key(|i| i.since)
+    }
+
+    /// Where to go back to: the image that was current last and is neither bad nor revoked.
+    pub fn fallback(&self) -> Option<&One> {
+        self.newest(State::Retired)
+    }
+
+    pub fn turn(&mut self, digest: &Digest, state: State, now: Time, text: impl Into<String>) {
+        if let Some(one) = self.image_mut(digest) {
+            one.state = state;
+            one.since = now;
+            one.story.push(Told { at: now, text: text.into() });
+        }
+    }
+
+    /// Puts in an image that was baked, or was there from the same inputs. A bad or revoked one stays so.
+    pub fn baked(&mut self, one: One, why: &str) {
+        let (now, digest) = (one.baked, one.digest.clone());
+        match self.image_mut(&digest) {
+            Some(known) if matches!(known.state, State::Retired) => {
+                known.patched = now;
+                self.turn(&digest, State::Candidate, now, format!("is the newest again: {why}"));
+            }
+            Some(known) => known.patched = now,
+            None => {
+                self.images.push(one);
+                let text = self.image(&digest).map(|o| sentence(&o.changes, &o.cves)).unwrap_or_default();
+                self.turn(&digest, State::Candidate, now, format!("baked, {why}: {text}"));
+            }
+        }
+        self.wanted = None;
+        if self.trouble.as_ref().is_some_and(|t| t.during == "bake") {
+            self.trouble = None;
+        }
+        self.forget();
+    }
+
+    /// Takes in what somebody baked. What is under way, current, bad or revoked stays what it is.
+    pub fn take_in(&mut self, mut one: One, now: Time) {
+        let digest = one.digest.clone();
+        // A bake was a look, too.
+        if self.checked.as_ref().is_none_or(|c| c.at < one.patched) {
+            self.looked(Checked { at: one.patched, inputs: one.inputs.clone(), behind: Vec::new() });
+        }
+        match self.image_mut(&digest) {
+            Some(known) if known.state == State::Retired => {
+                (known.by_hand, known.checks) = (true, one.checks);
+                self.turn(&digest, State::Candidate, now, "somebody baked it again");
+            }
+            Some(_) => {}
+            None => {
+                one.by_hand = true;
+                let text = format!("baked by hand: {}", sentence(&one.changes, &one.cves));
+                self.images.push(one);
+                self.turn(&digest, State::Candidate, now, text);
+                self.forget();
+            }
+        }
+    }
+
+    /// The lock of all the newest packages, as of now.
+    pub fn looked(&mut self, checked: Checked) {
+        let at = checked.at;
+        for one in self.images.iter_mut().filter(|i| i.inputs == checked.inputs) {
+            one.patched = at;
+        }
+        // With something to bake, who asked for it has not got it yet.
+        if self.from_inputs(&checked.inputs).is_some_and(|i| i.state != State::Retired) {
+            self.wanted = None;
+        }
+        self.checked = Some(checked);
+        if self.trouble.as_ref().is_some_and(|t| t.during == "check") {
+            self.trouble = None;
+        }
+    }
+
+    /// Makes it the current one, and the one before retired.
+    pub fn promote(&mut self, digest: &Digest, now: Time, why: &str) {
+        let before: Vec<Digest> =
+            self.images.iter().filter(|i| i.state == State::Current && i.digest != *digest).map(|i| i.digest.clone()).collect();
+        for old in before {
+            self.turn(&old, State::Retired, now, format!("{} took its place", digest.short()));
+        }
+        self.turn(digest, State::Current, now, format!("made current: {why}"));
+    }
+
+    /// It failed; the one before is current again, if there is one. Gives what is current then.
+    pub fn went_bad(&mut self, digest: &Digest, state: State, now: Time, why: &str) -> Option<Digest> {
+        let was_current = self.image(digest).is_some_and(|i| i.state == State::Current);
+        self.turn(digest, state, now, format!("{}: {why}", state.word()));
+        if !was_current {
+            return None;
+        }
+        let back = self.fallback().map(|i| i.digest.clone())?;
+        self.turn(&back, State::Current, now, format!("current again: {} is {}", digest.short(), state.word()));
+        Some(back)
+    }
+
+    /// So long is waited between tries that came to nothing: a minute, two, four, an hour at most.
+    pub fn failed(&mut self, during: &str, why: &str, again: bool, inputs: Option<Digest>, now: Time, minute_ms: u64) {
+        // Who asked sees it in the answer, and asks again when something has changed.
+        self.wanted = None;
+        let same = self.trouble.take().filter(|t| t.during == during && t.inputs == inputs);
+        let times = same.as_ref().map_or(0, |t| t.times).saturating_add(1);
+        let wait = minute_ms.saturating_mul(1 << times.saturating_sub(1).min(6)).min(60 * minute_ms);
+        self.trouble = Some(Trouble {
+            during: during.to_string(),
+            since: same.map_or(now, |t| t.since),
+            why: why.to_string(),
+            times,
+            until: (again || inputs.is_none()).then(|| now.plus(wait)),
+            inputs,
+        });
+    }
+
+    /// The newest image that is bad becomes a candidate again: its checks and its rollout are done anew.
+    pub fn try_again(&mut self, now: Time, by: &str) {
+        let Some(digest) = self.newest(State::Bad).map(|i| i.digest.clone()) else { return };
+        if let Some(one) = self.image_mut(&digest) {
+            one.tried.clear();
+        }
+        self.turn(&digest, State::Candidate, now, format!("tried again: {by} asked for it"));
+    }
+
+    fn forget(&mut self) {
+        while self.images.len() > REMEMBERED {
+            let Some(place) = self.images.iter().position(|i| i.state == State::Retired) else { return };
+            self.images.remove(place);
+        }
+    }
+}
+
+/// What somebody should know, in sentences.
+pub fn alarms(life: &Life, standing: &BTreeSet<Digest>, now: Time) -> Vec<String> {
+    let mut all = Vec::new();
+    let max_age = life.recipe.as_ref().and_then(|r| r.max_age_ms);
+    for one in life.images.iter().filter(|i| standing.contains(&i.digest)) {
+        let age = now.since(one.patched);
+        if max_age.is_some_and(|max| age > max) {
+            let max = told(max_age.unwrap_or_default());
+            all.push(format!(
+                "{} {} was last known to hold the newest of everything {} ago; max_age is {max}",
+                life.name,
+                one.digest.short(),
+                told(age)
+            ));
+        }
+        if matches!(one.state, State::Bad | State::Revoked) {
+            let why = one.story.last().map_or("", |t| t.text.as_str());
+            all.push(format!("services stand on {} {}, which is {why}", life.name, one.digest.short()));
+        }
+    }
+    if let Some(trouble) = life.trouble.as_ref().filter(|t| t.times > 1 || t.until.is_none()) {
+        all.push(format!("{}: the {} fails since {} ago: {}", life.name, trouble.during, told(now.since(trouble.since)), trouble.why));
+    }
+    all
+}

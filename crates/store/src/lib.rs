@@ -1,0 +1,31 @@
+//! Objects by digest: machine images, artifacts, and trees that images are built on. They are packed here, described by manifests and
+//! package locks, and removed when nothing uses them. It must not know how an image is baked, or what runs where.
+
+#![allow(clippy::disallowed_methods, reason = "the store is reached by its paths")]
+
+mod archive;
+pub mod erofs;
+mod kit_locks;
+pub mod lockfile;
+pub mod manifest;
+mod objects;
+mod pack;
+pub mod program;
+mod repository;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+pub use archive::plain_mode;
+pub use kit_locks::{current_kit_lock, keep_kit_lock, kit_lock_path, kit_locks};
+pub use lockfile::{Head, Index, Lock, Locked};
+pub use manifest::{Form, Kind, Manifest, Package, Source};
+pub use objects::{Current, Did, Removed, Store, to_json};
+pub use pack::{Stored, pack};
+pub use repository::Repository;
+
+/// Unpacks a tarball that is held in memory as an artifact's is, into an empty directory, at most so many bytes.
+#[doc(hidden)]
+pub fn unpack_tarball(bytes: &[u8], root: &std::path::Path, limit_bytes: u64) -> Result<(), model::Fault> {
+    let (_held, path) = disk::files::in_memory(bytes)?;
+    archive::unpack(&path, root, limit_bytes)
+}
