@@ -64,7 +64,7 @@ fn proposal(app: &App, service: &ServiceName, traces: &Traces) -> Result<Adoptio
 
 /// Those that the request names, as its plan showed them.
 pub fn adopt(app: &App, by: &str, request: &AdoptRequest) -> Result<Vec<Adoption>, Fault> {
-    let _alone = app.desk();
+    let _alone = app.deploy_lock();
     let inventory = inventory::compare(app)?;
     let uncovered = app.comparison.uncovered();
     let mut done = Vec::new();
@@ -77,7 +77,7 @@ pub fn adopt(app: &App, by: &str, request: &AdoptRequest) -> Result<Vec<Adoption
         done.push(adopt_one(app, adoption, &inventory, by)?);
     }
     inventory::compare(app)?;
-    app.bell.ring();
+    app.notifier.notify();
     Ok(done)
 }
 

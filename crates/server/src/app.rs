@@ -1,10 +1,10 @@
 //! What every part of the control plane shares. Nothing in it would be missed after a restart.
 
 use crate::Config;
-use crate::bell::Bell;
 use crate::fleet::Fleet;
 use crate::gate::Gate;
 use crate::inventory::Comparison;
+use crate::notify::Notifier;
 use crate::parts::Parts;
 use crate::ports::{Images, WallClock};
 use api::control::Waiting;
@@ -29,13 +29,13 @@ pub struct App {
     pub images: Arc<dyn Images>,
     pub upkeep: Option<crate::upkeep::Upkeep>,
     pub access: crate::access::Access,
-    pub bell: Arc<Bell>,
+    pub notifier: Arc<Notifier>,
     /// Counts changes of the store, for those who follow events.
     pub news: watch::Receiver<u64>,
     /// What each open rotation waits for, as its driver said last.
     waits: Mutex<BTreeMap<RotationId, Said>>,
     /// Deploys, rollbacks, steps by hand and the sweep come one after another: each looks at the world and then writes.
-    desk: Mutex<()>,
+    deploys: Mutex<()>,
     pub parts: Parts,
     /// A thread for each open rotation.
     drivers: Mutex<BTreeMap<RotationId, JoinHandle<()>>>,
@@ -50,13 +50,13 @@ struct Said {
 
 impl App {
     pub fn open(config: &Config) -> Result<Arc<App>, Fault> {
-        crate::node::private_dir(&config.layout.root().join("control"))?;
+        crate::instance_lock::private_dir(&config.layout.root().join("control"))?;
         let database = Database::open(&config.layout.database())?;
-        let bell = Arc::new(Bell::default());
+        let notifier = Arc::new(Notifier::default());
         let (sender, news) = watch::channel(0);
-        let ringer = bell.clone();
+        let on_commit = notifier.clone();
         database.on_change(move || {
-            ringer.ring();
+            on_commit.notify();
             sender.send_modify(|n| *n += 1);
         });
         let comparison = Arc::new(Comparison::default());
@@ -71,10 +71,10 @@ impl App {
             images: config.images.clone(),
             access: crate::access::Access::open(&config.layout, config.policy.clone(), config.token.clone())?,
             upkeep: config.upkeep.as_ref().map(|u| crate::upkeep::Upkeep::open(&config.layout, u)).transpose()?,
-            bell,
+            notifier,
             news,
             waits: Mutex::default(),
-            desk: Mutex::default(),
+            deploys: Mutex::default(),
             parts: Parts::default(),
             drivers: Mutex::default(),
             stopping: AtomicBool::new(false),
@@ -89,8 +89,8 @@ impl App {
         WallClock.now()
     }
 
-    pub fn desk(&self) -> MutexGuard<'_, ()> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn deploy_lock(&self) -> MutexGuard<'_, ()> {
+        self.deploys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn drivers(&self) -> MutexGuard<'_, BTreeMap<RotationId, JoinHandle<()>>> {
@@ -123,7 +123,7 @@ impl App {
 
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
-        self.bell.ring();
+        self.notifier.notify();
     }
 
     pub fn is_stopping(&self) -> bool {

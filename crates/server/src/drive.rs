@@ -8,7 +8,7 @@
 //! A driver that dies takes nothing with it: the keeper starts another, which reads the journal.
 
 use crate::app::App;
-use crate::node::Only;
+use crate::instance_lock::InstanceLock;
 use crate::parts;
 use crate::rollouts;
 use api::control::Waiting;
@@ -28,7 +28,7 @@ const BACKUP_EVERY: Duration = Duration::from_secs(3600);
 const BACKUP_REST: Duration = Duration::from_secs(60);
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
 
-pub fn start(app: &Arc<App>, only: &Arc<Only>) -> Result<Vec<JoinHandle<()>>, Fault> {
+pub fn start(app: &Arc<App>, only: &Arc<InstanceLock>) -> Result<Vec<JoinHandle<()>>, Fault> {
     Ok(vec![
         parts::supervise(app, only, "drivers", keep_drivers)?,
         parts::supervise(app, only, "rollouts", |app| keep_rollouts(app))?,
@@ -60,7 +60,7 @@ fn keep_drivers(app: &Arc<App>) {
     let mut teller = Teller::default();
     let mut resting: BTreeMap<RotationId, Instant> = BTreeMap::new();
     while !app.is_stopping() {
-        let heard = app.bell.heard();
+        let heard = app.notifier.count();
         // They outlive a panic of this part: two threads for one rotation would take the lease from each other.
         let mut drivers = app.drivers();
         let ended: Vec<RotationId> = drivers.iter().filter(|(_, t)| t.is_finished()).map(|(id, _)| id.clone()).collect();
@@ -89,7 +89,7 @@ fn keep_drivers(app: &Arc<App>) {
             }
         }
         drop(drivers);
-        app.bell.wait(heard, LOOK_EVERY);
+        app.notifier.wait(heard, LOOK_EVERY);
     }
     let drivers = std::mem::take(&mut *app.drivers());
     for thread in drivers.into_values() {
@@ -102,10 +102,10 @@ fn drive(app: &App, id: &RotationId) {
     let mut moved = Instant::now();
     let part = parts::driver(id);
     while !app.is_stopping() {
-        let heard = app.bell.heard();
+        let heard = app.notifier.count();
         if let Err(fault) = app.comparison.may_drive(&id.service()) {
             app.set_waiting(id, None, Waiting { why: fault.message, until: None });
-            app.bell.wait(heard, LOOK_EVERY);
+            app.notifier.wait(heard, LOOK_EVERY);
             continue;
         }
         let ticked = driver.tick(&app.world());
@@ -126,14 +126,14 @@ fn drive(app: &App, id: &RotationId) {
             Err(refused) => Waiting { why: failing.unwrap_or_else(|| format!("{refused}; trying again")), until: None },
         };
         app.set_waiting(id, driver.rotation().map(|r| r.len), waiting);
-        app.bell.wait(heard, patience(moved.elapsed()));
+        app.notifier.wait(heard, patience(moved.elapsed()));
     }
     app.clear_waiting(id);
     // The rollouts' turn may have come.
-    app.bell.ring();
+    app.notifier.notify();
 }
 
-/// Right after something moved more will move soon; what takes minutes can be looked at twice a second.
+/// Right after something moved more will move soon; what takes minutes can be observed at twice a second.
 fn patience(since: Duration) -> Duration {
     if since < Duration::from_secs(8) {
         (since / 8).clamp(Duration::from_millis(10), Duration::from_millis(50))
@@ -145,13 +145,13 @@ fn patience(since: Duration) -> Duration {
 fn keep_rollouts(app: &App) {
     let mut teller = Teller::default();
     while !app.is_stopping() {
-        let heard = app.bell.heard();
+        let heard = app.notifier.count();
         let advanced = rollouts::advance(app);
         app.parts.attempted("rollouts", advanced.as_ref().err().map(|f| f.message.clone()));
         if let Err(fault) = advanced {
             teller.tell("a rollout cannot go on yet", &fault);
         }
-        app.bell.wait(heard, LOOK_EVERY);
+        app.notifier.wait(heard, LOOK_EVERY);
     }
 }
 
@@ -159,7 +159,7 @@ fn keep_rollouts(app: &App) {
 fn keep_comparing(app: &App) {
     let mut last: Option<Instant> = None;
     while !app.is_stopping() {
-        let heard = app.bell.heard();
+        let heard = app.notifier.count();
         if last.is_none_or(|at| at.elapsed() > COMPARE_EVERY) {
             let compared = crate::inventory::compare(app);
             let fault = compared.as_ref().map_or_else(|f| Some(f.message.clone()), |i| i.no_routes.as_ref().map(|f| f.message.clone()));
@@ -168,7 +168,7 @@ fn keep_comparing(app: &App) {
             }
             app.parts.attempted("inventory", fault);
         }
-        app.bell.wait(heard, LOOK_EVERY);
+        app.notifier.wait(heard, LOOK_EVERY);
     }
 }
 
@@ -182,7 +182,7 @@ fn keep_store(app: &App) {
     let (mut rest, mut kept) = (BACKUP_REST, None);
     let (mut tried, mut saved): (Option<Instant>, Option<Instant>) = (None, None);
     while !app.is_stopping() {
-        let heard = app.bell.heard();
+        let heard = app.notifier.count();
         let news = *app.news.borrow();
         if saved.is_none_or(|t| t.elapsed() > CHECKPOINT_EVERY) {
             saved = Some(Instant::now());
@@ -201,6 +201,6 @@ fn keep_store(app: &App) {
             rest = BACKUP_REST.max(begun.elapsed().saturating_mul(100));
             tried = Some(Instant::now());
         }
-        app.bell.wait(heard, CHECKPOINT_EVERY);
+        app.notifier.wait(heard, CHECKPOINT_EVERY);
     }
 }

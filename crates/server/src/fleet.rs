@@ -1,8 +1,8 @@
-//! What keeper and balancer say by themselves: alarms, and what happened to servers without anybody deploying. Asked when it is asked
+//! What keeper and balancer say by themselves: alarms, and what happened to servers without anybody deploying. ChangeRequest when it is asked
 //! for; nothing is kept here. A keeper or balancer that does not answer is an alarm, never silence.
 
 use crate::app::App;
-use crate::{blocking, look};
+use crate::{blocking, observed_service};
 use api::Client;
 use api::fleet::{ALARMS, Alarm, HAPPENED, Happened};
 use model::{DesiredSeen, Fault, InstanceState, Layout, ServiceName};
@@ -54,7 +54,7 @@ pub async fn tell_recovery(app: &Arc<App>, alarms: &mut Vec<Alarm>) {
     let (app, mut told) = (app.clone(), alarms.clone());
     let work = move || {
         for alarm in told.iter_mut().filter(|alarm| over(alarm)) {
-            // A service that cannot be looked at is not whole.
+            // A service that cannot be observed at is not whole.
             let healthy = alarm.service.as_ref().and_then(|service| healthy_for(&app, service).ok().flatten());
             if let Some((count, ms)) = healthy {
                 alarm.text.push_str(&format!("; all {count} of its servers are healthy again, for {} s", ms / 1_000));
@@ -70,7 +70,7 @@ pub async fn tell_recovery(app: &Arc<App>, alarms: &mut Vec<Alarm>) {
 /// How many servers the active group has, and for how long all of them have been healthy. None: some are not, or a rotation is open.
 fn healthy_for(app: &App, service: &ServiceName) -> Result<Option<(u32, u64)>, Fault> {
     let Some(now) = app.database.browse(|r| r.now(service))?.filter(|now| now.open.is_none()) else { return Ok(None) };
-    let view = look::view(app, service, &now.known, false)?;
+    let view = observed_service::view(app, service, &now.known, false)?;
     let Some(group) = now.known.active.as_ref().and_then(|s| view.groups.get(&s.group)) else { return Ok(None) };
     let DesiredSeen::Run { count, .. } = group.desired else { return Ok(None) };
     let healthy: Vec<u64> = group.instances.iter().filter(|i| i.state == InstanceState::Running).filter_map(|i| i.healthy_ms).collect();

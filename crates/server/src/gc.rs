@@ -11,7 +11,7 @@ const BEFORE: usize = 2;
 
 pub fn gc(app: &App) -> Result<GcAnswer, Fault> {
     // No deploy may look an object up and pin it between the count and the sweep.
-    let _alone = app.desk();
+    let _alone = app.deploy_lock();
     // What the journal does not know may be running.
     match crate::inventory::compare(app) {
         Ok(_) => {}

@@ -138,7 +138,7 @@ impl Comparison {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Nothing may be changed for a service whose running groups are not all known, nor before that was looked at.
+    /// Nothing may be changed for a service whose running groups are not all known, nor before that was observed at.
     pub fn must_cover(&self, service: &ServiceName) -> Result<(), Fault> {
         let state = self.lock();
         if !state.compared {

@@ -4,16 +4,16 @@
 //! any moment loses nothing; whoever is started next goes on.
 //!
 //! ```text
-//!  socket ─▶ http ─▶ desk (plan, deploy, rollback, asks, steps, gc) ─▶ store ◀─ drive ─▶ provider, router
-//!                      └─ status, lists (read only) ◀──────────────────┘ rings the bell ▲
+//!  socket ─▶ http ─▶ deploy (plan, deploy, rollback, commands, steps, gc) ─▶ journal ◀─ drive ─▶ provider, router
+//!                      └─ status, lists (read only) ◀──────────────────┘ notifies ▲
 //! ```
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `app`, `bell` | what everything shares; who is woken when something changes |
-//! | `node`, `socket`, `room` | one process a data directory; the sockets, and how many may speak on each |
+//! | `app`, `notify` | what everything shares; wakes threads when something changes |
+//! | `instance_lock`, `socket`, `room` | one process a data directory; the sockets, and how many may speak on each |
 //! | `access` | who calls, what they may do, tokens, the host policy, the audit |
-//! | `wish`, `look`, `desk`, `rollouts` | from a request to open rotations |
+//! | `desired`, `observed_service`, `deploy`, `rollouts` | from a request to open rotations |
 //! | `drive`, `parts` | a thread for each open rotation; who restarts what panics, and counts it |
 //! | `inventory`, `gate` | journal and world compared; nothing is declared for what the journal does not cover |
 //! | `status`, `lists`, `steps`, `gc` | answers |
@@ -24,19 +24,19 @@
 mod access;
 mod adopt;
 mod app;
-mod bell;
+mod deploy;
 mod desired;
-mod desk;
 mod drive;
 mod fleet;
 mod gate;
 mod gc;
 mod http;
+mod instance_lock;
 mod inventory;
 mod lists;
-mod look;
-mod node;
 mod notes;
+mod notify;
+mod observed_service;
 mod parts;
 mod ports;
 mod removal;
@@ -50,8 +50,8 @@ mod upkeep;
 pub use access::read_policy;
 pub use access::tokens::read_token;
 pub use http::routes;
+pub use instance_lock::{check_backup, lease_holder, restore};
 pub use journal::Backup;
-pub use node::{check_backup, node_id, restore};
 pub use ports::{Images, Kept};
 pub use upkeep::{Config as Upkeep, Factory, Fresh, Made, Pace};
 
@@ -70,7 +70,7 @@ pub struct Config {
     pub token: Option<String>,
     /// What the host's root keeps for itself: see [`read_policy`].
     pub policy: std::path::PathBuf,
-    /// Names this data directory's control plane for ever, so that a restarted one takes its own leases back: see [`node_id`].
+    /// Names this data directory's control plane for ever, so that a restarted one takes its own leases back: see [`lease_holder`].
     pub holder: String,
     pub provider: Arc<dyn rotation::GroupInventory + Send + Sync>,
     pub router: Arc<dyn rotation::RouteInventory + Send + Sync>,
@@ -86,7 +86,7 @@ pub struct Server {
     tasks: Vec<tokio::task::JoinHandle<()>>,
     address: Option<SocketAddr>,
     // Every thread holds it too: the next control plane gets the directory when the last of them has ended.
-    _only: Arc<node::Only>,
+    _only: Arc<instance_lock::InstanceLock>,
 }
 
 /// Serves until the future is dropped or something ends it.
@@ -97,7 +97,7 @@ pub async fn run(config: Config) -> Result<(), Fault> {
 
 /// Takes the data directory, opens the store, picks up what is open, listens.
 pub async fn start(config: Config) -> Result<Server, Fault> {
-    let only = Arc::new(node::only_one(&config.layout)?);
+    let only = Arc::new(instance_lock::acquire(&config.layout)?);
     let tcp = match &config.listen {
         None => None,
         Some(address) => Some(socket::tcp(*address).await?),

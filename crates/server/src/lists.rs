@@ -1,7 +1,7 @@
 //! Lists for people: releases, images, instances.
 
 use crate::app::App;
-use crate::look;
+use crate::observed_service;
 use api::control::{ImageRow, InstanceRow, ReleaseRow};
 use model::{DesiredSeen, Digest, Fault, ServiceName};
 use rotation::Provider;
@@ -101,7 +101,7 @@ pub fn instances(app: &App, service: Option<&ServiceName>) -> Result<Vec<Instanc
     })?;
     let mut rows = Vec::new();
     for (known, service) in known {
-        let view = look::view(app, &service, &known, false)?;
+        let view = observed_service::view(app, &service, &known, false)?;
         for (group, seen) in &view.groups {
             // A group of a check runs under its own name; what it runs is told by the keeper.
             let release = match seen.desired {

@@ -8,7 +8,7 @@ use model::{Event, Fault, Release, ServiceName, ServiceSpec, Verdict};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// Rotations looked back through for a rollback.
+/// Rotations observed back through for a rollback.
 const LOOK_BACK: u64 = 50;
 /// More than this of a value is not shown.
 const SHOWN: usize = 60;

@@ -6,7 +6,7 @@
 //! ```
 
 use crate::app::App;
-use crate::node::Only;
+use crate::instance_lock::InstanceLock;
 use model::{Fault, RotationId, ServiceName};
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -136,7 +136,7 @@ fn words(payload: &(dyn Any + Send)) -> String {
 }
 
 /// A thread that runs the part until the control plane stops, whatever happens in it.
-pub fn supervise(app: &Arc<App>, only: &Arc<Only>, name: &'static str, part: fn(&Arc<App>)) -> Result<JoinHandle<()>, Fault> {
+pub fn supervise(app: &Arc<App>, only: &Arc<InstanceLock>, name: &'static str, part: fn(&Arc<App>)) -> Result<JoinHandle<()>, Fault> {
     let (app, only) = (app.clone(), only.clone());
     spawn(name.to_string(), move || {
         while !app.is_stopping() {
@@ -149,11 +149,11 @@ pub fn supervise(app: &Arc<App>, only: &Arc<Only>, name: &'static str, part: fn(
     })
 }
 
-/// The bell rings often; only a stop ends a rest early.
+/// Notifications come often; only a stop ends a rest early.
 fn rest(app: &App, time: Duration) {
     let begun = Instant::now();
     while let Some(left) = time.checked_sub(begun.elapsed()).filter(|left| !left.is_zero() && !app.is_stopping()) {
-        app.bell.wait(app.bell.heard(), left);
+        app.notifier.wait(app.notifier.count(), left);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Removing a service: traffic is shifted to nobody, its servers are drained and retired. A request names each service that it removes,
 //! and its file must not name it: a service that another file deployed is never removed because this file does not have it.
 
-use crate::desk::{Asked, Looked};
+use crate::deploy::{ChangeRequest, ObservedService};
 use api::control::Removal;
 use journal::{Lists, Origin, Tx};
 use model::{Direction, Fault, GroupRelease, Opened, PlannedStep, RotationId, ServiceFile, ServiceName, Step};
@@ -28,18 +28,18 @@ pub fn must_be_candidates(candidates: &[Removal], wanted: &[ServiceName]) -> Res
 }
 
 /// A rotation back to nothing.
-pub fn open(tx: &Tx<'_>, service: &ServiceName, looked: &Looked, asked: &Asked<'_>) -> Result<RotationId, Fault> {
+pub fn open(tx: &Tx<'_>, service: &ServiceName, observed: &ObservedService, asked: &ChangeRequest<'_>) -> Result<RotationId, Fault> {
     tx.must_be_free(service)?;
     let Some(row) = tx.in_force(service)? else { return Err(journal::no_service(service)) };
     let Some(active) = tx.active(service)? else {
         return Err(Fault::yours("not-removable", format!("{service} has no active release")));
     };
-    tx.outrank(service, looked.traces.fence())?;
-    tx.outnumber(service, looked.traces.rotation())?;
+    tx.outrank(service, observed.traces.fence())?;
+    tx.outnumber(service, observed.traces.rotation())?;
     let spec = row.spec;
     let intent = Intent { spec: &spec, from: None, to: &active, direction: Direction::Back, own_count: None };
-    let mut plan = rotation::plan(&intent, &looked.view)?;
-    for group in looked.known.groups.iter().filter(|g| **g != active.group) {
+    let mut plan = rotation::plan(&intent, &observed.view)?;
+    for group in observed.known.groups.iter().filter(|g| **g != active.group) {
         let step = |step| PlannedStep { step, wave: None, capacity: 0 };
         if spec.route.is_some() {
             plan.steps.push(step(Step::Drain { group: group.clone(), within_ms: spec.drain.within_ms }));

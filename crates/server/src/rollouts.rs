@@ -2,8 +2,8 @@
 //! so doing this twice, or dying anywhere in it, opens nothing twice.
 
 use crate::app::App;
+use crate::deploy::{self, ChangeRequest, ObservedService};
 use crate::desired::Desired;
-use crate::desk::{self, Asked, Looked};
 use journal::RolloutRow;
 use model::{Blame, Fault, RolloutEnd, RolloutId, ServiceName, Verdict};
 use rotation::Next;
@@ -34,7 +34,7 @@ fn advance_one(app: &App, row: &RolloutRow) -> Result<(), Fault> {
                     let desired = Desired { spec: spec.clone(), release: release.clone() };
                     match open(app, row, &desired) {
                         Ok(()) => {}
-                        // Somebody's own deploy of this service is under way: its end rings the bell.
+                        // Somebody's own deploy of this service is under way: its end wakes this loop.
                         Err(fault) if fault.code == "busy" => return Ok(()),
                         Err(fault) if fault.blame == Blame::World => return Err(fault),
                         Err(fault) => return finish(app, &row.id, RolloutEnd::Halted, &fault.message),
@@ -50,22 +50,22 @@ fn opened(app: &App, id: &RolloutId) -> Result<BTreeMap<ServiceName, Option<Verd
 }
 
 fn open(app: &App, row: &RolloutRow, desired: &Desired) -> Result<(), Fault> {
-    let _alone = app.desk();
+    let _alone = app.deploy_lock();
     let service = &desired.spec.name;
-    desk::retrying(|| {
+    deploy::retrying(|| {
         app.database.read(|r| r.must_be_free(service))?;
         // Much may have changed since the rollout was asked for.
-        desk::must_be_admitted(app, &[desired])?;
-        let looked: Looked = desk::glance_at(app, service, desired.release.route.is_some())?;
+        deploy::must_be_admitted(app, &[desired])?;
+        let observed: ObservedService = deploy::observe_once(app, service, desired.release.route.is_some())?;
         let why = format!("{}: {}", row.id, row.plan.why);
-        let asked = Asked { why, by: row.id.as_str(), at: app.now(), rollout: Some(&row.id), always: true };
+        let asked = ChangeRequest { why, by: row.id.as_str(), at: app.now(), rollout: Some(&row.id), always: true };
         app.database.write(|tx| {
             let is_ours = |r: &journal::RotationRow| r.service == *service;
             let ended = tx.rollout(&row.id)?.is_none_or(|r| r.end.is_some());
             if ended || tx.rotations_of(&row.id)?.iter().any(is_ours) {
                 return Ok(());
             }
-            desk::open(tx, &looked, desired, &asked).map(drop)
+            deploy::open(tx, &observed, desired, &asked).map(drop)
         })
     })
 }

@@ -2,7 +2,7 @@
 //! its own, so that nobody on one can keep anybody on another out.
 
 use crate::access::Peer;
-use crate::node;
+use crate::instance_lock;
 use crate::room::{self, Room};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -25,9 +25,9 @@ pub fn unix(path: &Path, mode: u32) -> Result<UnixListener, Fault> {
         io::ErrorKind::InvalidFilename => {
             Fault::yours("path-too-long", format!("{}: {e}", path.display())).hint("choose a shorter --data-dir")
         }
-        _ => node::disk(path, &e),
+        _ => instance_lock::disk(path, &e),
     })?;
-    UnixListener::from_std(listener).map_err(|e| node::disk(path, &e))
+    UnixListener::from_std(listener).map_err(|e| instance_lock::disk(path, &e))
 }
 
 pub async fn tcp(address: SocketAddr) -> Result<TcpListener, Fault> {

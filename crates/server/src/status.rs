@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::inventory::Inventory;
-use crate::look;
+use crate::observed_service;
 use api::control::{RotationStatus, ServiceStatus};
 use journal::{Now, Records, RotationRow};
 use model::{DesiredSeen, Fault, GroupName, GroupSeen, InstanceState, RotationId, RouteSeen, ServiceName, View};
@@ -58,8 +58,8 @@ pub fn rotations(app: &App, service: Option<&ServiceName>, limit: u64) -> Result
 
 pub fn service(app: &App, service: &ServiceName) -> Result<ServiceStatus, Fault> {
     let now = app.database.browse(|r| r.now(service)?.ok_or_else(|| journal::no_service(service)))?;
-    let looked = look::view(app, service, &now.known, false).map_err(|f| f.message);
-    Ok(covered(app, seen(app, now, looked)))
+    let observed = observed_service::view(app, service, &now.known, false).map_err(|f| f.message);
+    Ok(covered(app, seen(app, now, observed)))
 }
 
 /// Groups that the journal does not know come before every other trouble.
@@ -86,13 +86,13 @@ pub fn services(app: &App) -> Result<Vec<ServiceStatus>, Fault> {
     })?;
     let inventory = if all.is_empty() { Ok(Inventory::default()) } else { Inventory::take(app).map_err(|f| f.message) };
     let status = |now: Now| {
-        let looked = inventory.as_ref().map_err(Clone::clone).and_then(|all| listed(app, &now, all));
-        covered(app, seen(app, now, looked))
+        let observed = inventory.as_ref().map_err(Clone::clone).and_then(|all| listed(app, &now, all));
+        covered(app, seen(app, now, observed))
     };
     Ok(all.into_iter().map(|now| now.map_or_else(|unreadable| unreadable, status)).collect())
 }
 
-/// One service's part of a listing, as [`look::view`] would see it.
+/// One service's part of a listing, as [`observed_service::view`] would see it.
 fn listed(app: &App, now: &Now, inventory: &Inventory) -> Result<View, String> {
     let service = &now.in_force.spec.name;
     let route = match (now.known.routed, &inventory.no_routes) {
@@ -124,9 +124,9 @@ fn unreadable(records: &Records<'_>, service: &ServiceName, fault: Fault) -> Res
     })
 }
 
-fn seen(app: &App, now: Now, looked: Result<View, String>) -> ServiceStatus {
+fn seen(app: &App, now: Now, observed: Result<View, String>) -> ServiceStatus {
     let Now { in_force: row, known, open, .. } = now;
-    let (view, trouble) = match looked {
+    let (view, trouble) = match observed {
         Ok(view) => (view, None),
         Err(trouble) => (View::default(), Some(trouble)),
     };

@@ -1,10 +1,10 @@
-//! One step alone: looked at, or run. A step that is run goes the way of every rotation, through the journal and under the same guard.
+//! One step alone: observed at, or run. A step that is run goes the way of every rotation, through the journal and under the same guard.
 
 use crate::access::{self, Caller};
 use crate::app::App;
-use crate::desk::{self, Looked};
+use crate::deploy::{self, ObservedService};
 use crate::inventory::{self, Inventory};
-use crate::look;
+use crate::observed_service;
 use crate::status;
 use api::control::{StepAnswer, StepRequest, StepState};
 use journal::{Origin, Tx};
@@ -34,7 +34,7 @@ pub fn run(app: &App, caller: &Caller, request: &StepRequest) -> Result<StepAnsw
             caller.must_deploy(&rotation.service(), None, false)?;
             let answer = check_of(app, rotation, *step)?;
             // The driver is at the current step already: running it is making it look again now.
-            app.bell.ring();
+            app.notifier.notify();
             Ok(StepAnswer { rotation: Some(rotation.clone()), ..answer })
         }
         StepRequest::Hand { service, step } => {
@@ -71,18 +71,18 @@ fn current_spec(app: &App, service: &ServiceName) -> Result<model::ServiceSpec, 
     row.map(|r| r.spec).ok_or_else(|| journal::no_service(service))
 }
 
-fn look(app: &App, service: &ServiceName, step: &Step) -> Result<Looked, Fault> {
-    let inventory = look::patiently(app, || inventory::compare(app))?;
+fn look(app: &App, service: &ServiceName, step: &Step) -> Result<ObservedService, Fault> {
+    let inventory = observed_service::retry_while_unreachable(app, || inventory::compare(app))?;
     let routed = matches!(step, Step::Shift { .. } | Step::Drain { .. });
-    let mut looked = desk::look_with(app, service, routed, &inventory)?;
+    let mut observed = deploy::observe_with(app, service, routed, &inventory)?;
     must_be_its_own(service, step, &inventory)?;
     // A group named by hand may be one that no journal of late knows.
     if let Some(group) = step.group()
-        && !looked.view.groups.contains_key(group)
+        && !observed.view.groups.contains_key(group)
     {
-        looked.view.groups.insert(group.clone(), Provider::observe(&app.provider, group)?);
+        observed.view.groups.insert(group.clone(), Provider::observe(&app.provider, group)?);
     }
-    Ok(looked)
+    Ok(observed)
 }
 
 /// Every group that a step names belongs to the service: as it was declared, and where nobody declared it yet, by its name.
@@ -103,14 +103,20 @@ fn must_be_its_own(service: &ServiceName, step: &Step, inventory: &Inventory) ->
     Ok(())
 }
 
-fn opening(looked: &Looked, spec: &model::ServiceSpec, step: &Step, from: Option<GroupRelease>, by: &str) -> Result<Opened, Fault> {
-    let plan = rotation::single(spec, step, &looked.view, looked.known_groups())?;
+fn opening(
+    observed: &ObservedService,
+    spec: &model::ServiceSpec,
+    step: &Step,
+    from: Option<GroupRelease>,
+    by: &str,
+) -> Result<Opened, Fault> {
+    let plan = rotation::single(spec, step, &observed.view, observed.known_groups())?;
     let of = match step {
         Step::Check { of, .. } => Some(of),
         step => step.group(),
     };
     let named = of.and_then(|group| {
-        let release = looked.known.releases.get(group)?.clone();
+        let release = observed.known.releases.get(group)?.clone();
         Some(GroupRelease { group: group.clone(), release })
     });
     let Some(to) = named.or_else(|| from.clone()) else {
@@ -124,15 +130,15 @@ fn opening(looked: &Looked, spec: &model::ServiceSpec, step: &Step, from: Option
 /// Whether it is true now, if it were begun now; nothing is opened and nothing declared.
 fn check_hand(app: &App, service: &ServiceName, step: &Step, by: &str) -> Result<StepAnswer, Fault> {
     let spec = current_spec(app, service)?;
-    let looked = look(app, service, step)?;
-    let opened = match opening(&looked, &spec, step, looked.known.active.clone(), by) {
+    let observed = look(app, service, step)?;
+    let opened = match opening(&observed, &spec, step, observed.known.active.clone(), by) {
         Ok(opened) => opened,
         Err(fault) => return Ok(answer(step.clone(), Check::Refused(fault.message))),
     };
     let id = RotationId::of(service, 0);
-    let at = Time(looked.view.at.0.saturating_sub(1));
+    let at = Time(observed.view.at.0.saturating_sub(1));
     let r = Rotation::fold(&[EventLine { rotation: id, seq: 0, at, fence: Fence(0), event: Event::Opened(opened) }])?;
-    let mut view = looked.view;
+    let mut view = observed.view;
     for object in r.objects() {
         let has = app.images.has(&object)?;
         view.objects.insert(object, has);
@@ -142,12 +148,12 @@ fn check_hand(app: &App, service: &ServiceName, step: &Step, by: &str) -> Result
 
 fn run_hand(app: &App, service: &ServiceName, step: &Step, by: &str) -> Result<StepAnswer, Fault> {
     let id = {
-        let _alone = app.desk();
+        let _alone = app.deploy_lock();
         let spec = current_spec(app, service)?;
         app.database.read(|r| r.must_be_free(service))?;
-        let looked = look(app, service, step)?;
+        let observed = look(app, service, step)?;
         let open = |tx: &Tx<'_>| {
-            tx.open_rotation(&Origin { service, rollout: None, at: app.now() }, |_, from| opening(&looked, &spec, step, from, by))
+            tx.open_rotation(&Origin { service, rollout: None, at: app.now() }, |_, from| opening(&observed, &spec, step, from, by))
         };
         match app.database.write(open) {
             Ok(id) => id,
@@ -160,7 +166,7 @@ fn run_hand(app: &App, service: &ServiceName, step: &Step, by: &str) -> Result<S
     };
     let begun = Instant::now();
     loop {
-        let heard = app.bell.heard();
+        let heard = app.notifier.count();
         let r = app.database.read(|records| status::fold(records, &id))?;
         let check = match &r.closed {
             Some(closed) if closed.verdict == Verdict::Promoted => Some(Check::Satisfied(closed.why.clone())),
@@ -174,6 +180,6 @@ fn run_hand(app: &App, service: &ServiceName, step: &Step, by: &str) -> Result<S
         if let Some(check) = check {
             return Ok(StepAnswer { rotation: Some(id), ..answer(step.clone(), check) });
         }
-        app.bell.wait(heard, Duration::from_millis(100));
+        app.notifier.wait(heard, Duration::from_millis(100));
     }
 }

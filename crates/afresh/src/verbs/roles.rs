@@ -75,7 +75,7 @@ impl Serve {
             let images = Arc::new(store::Store::open(&layout)?);
             let upkeep = pace()?.map(|pace| server::Upkeep { factory: images.clone(), pace });
             let config = server::Config {
-                holder: server::node_id(&layout)?,
+                holder: server::lease_holder(&layout)?,
                 provider: Arc::new(host::Remote::new(&layout, Handle::current())),
                 router: Arc::new(proxy::Remote::new(&layout, Handle::current())),
                 images,

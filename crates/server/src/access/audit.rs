@@ -1,4 +1,4 @@
-//! The audit: one line for each change and each refusal, who, from where, what, and what came of it. Only serve writes it, and a caller
+//! The audit: one line for each change and each refusal, who, from where, what, and what came of it. InstanceLock serve writes it, and a caller
 //! decides nothing of a line but the values of its bounded fields, which JSON escapes.
 //!
 //! ```text
@@ -42,7 +42,7 @@ struct Bucket {
 impl Audit {
     pub fn open(layout: &Layout) -> Result<Audit, Fault> {
         let dir = layout.root().join("audit");
-        crate::node::private_dir(&dir)?;
+        crate::instance_lock::private_dir(&dir)?;
         Ok(Audit { dir, inner: Mutex::default() })
     }
 
@@ -70,7 +70,7 @@ impl Audit {
             let path = self.dir.join(name);
             let mut bytes = Vec::new();
             for place in [path.with_extension("log.1"), path] {
-                bytes.extend(tail(&place).map_err(|e| crate::node::disk(&place, &e))?);
+                bytes.extend(tail(&place).map_err(|e| crate::instance_lock::disk(&place, &e))?);
             }
             // A line that was cut off by a crash, or by where reading began, is passed over.
             all.extend(bytes.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice::<AuditLine>(line).ok()));

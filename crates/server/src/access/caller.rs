@@ -125,7 +125,7 @@ impl Caller {
         self.0.reason.as_deref()
     }
 
-    /// A caller for some services only was answered, and nobody looked which: a mistake of ours that must not pass as an answer.
+    /// A caller for some services only was answered, and nobody observed which: a mistake of ours that must not pass as an answer.
     pub fn was_passed_over(&self) -> bool {
         self.0.services.is_some() && !self.0.consulted.load(Ordering::Relaxed)
     }

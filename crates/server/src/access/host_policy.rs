@@ -1,4 +1,4 @@
-//! Opens the host policy. Only root (and the user that serve runs as) may have written it: what others can write decides nothing.
+//! Opens the host policy. InstanceLock root (and the user that serve runs as) may have written it: what others can write decides nothing.
 
 use model::Fault;
 use model::access::HostPolicy;

@@ -107,7 +107,7 @@ impl Tokens {
 
     fn save(&self, kept: &Kept) -> Result<(), Fault> {
         let bytes = serde_json::to_vec_pretty(kept).map_err(|e| Fault::ours("unwritable", e.to_string()))?;
-        disk::write(&self.path, &bytes, 0o600, disk::Lasting::Now).map_err(|e| crate::node::disk(&self.path, &e))
+        disk::write(&self.path, &bytes, 0o600, disk::Lasting::Now).map_err(|e| crate::instance_lock::disk(&self.path, &e))
     }
 }
 
@@ -121,7 +121,7 @@ fn private(path: &Path, bytes_max: u64, what: &str) -> Result<Option<String>, Fa
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Fault::world("no-permission", format!("cannot read {shown}: {e}")).again(false)),
     };
-    let seen = file.metadata().map_err(|e| crate::node::disk(path, &e))?;
+    let seen = file.metadata().map_err(|e| crate::instance_lock::disk(path, &e))?;
     if !seen.is_file() {
         return Err(Fault::yours("bad-token-file", format!("{shown}: {what} is no ordinary file")));
     }
@@ -137,7 +137,7 @@ fn private(path: &Path, bytes_max: u64, what: &str) -> Result<Option<String>, Fa
             .hint(format!("`chown root {shown}`, and make a new token: this one is known to that user")));
     }
     let mut text = String::new();
-    file.take(bytes_max + 1).read_to_string(&mut text).map_err(|e| crate::node::disk(path, &e))?;
+    file.take(bytes_max + 1).read_to_string(&mut text).map_err(|e| crate::instance_lock::disk(path, &e))?;
     if text.len() as u64 > bytes_max {
         return Err(Fault::yours("bad-token-file", format!("{shown}: {what} has more than {bytes_max} bytes")));
     }
@@ -180,7 +180,7 @@ fn bits(bytes: &[u8]) -> f64 {
 fn random() -> Result<String, Fault> {
     let mut bytes = [0u8; 32];
     let path = Path::new("/dev/urandom");
-    std::fs::File::open(path).and_then(|mut f| f.read_exact(&mut bytes)).map_err(|e| crate::node::disk(path, &e))?;
+    std::fs::File::open(path).and_then(|mut f| f.read_exact(&mut bytes)).map_err(|e| crate::instance_lock::disk(path, &e))?;
     Ok(bytes.iter().fold("afresh_".to_string(), |token, b| token + &format!("{b:02x}")))
 }
 

@@ -113,7 +113,7 @@ impl Reader {
             for line in lines.into_iter().filter(|line| self.caller.sees(&line.line.rotation.service())) {
                 self.write(&Numbered { number: line.number, line: line.line }, &mut bytes)?;
             }
-            // All of them were other services': the next ones are looked at.
+            // All of them were other services': the next ones are observed at.
             if !bytes.is_empty() {
                 return Ok(Some(bytes.into()));
             }

@@ -7,7 +7,7 @@ pub mod routes;
 
 use crate::access::Caller;
 use crate::app::App;
-use crate::{adopt, blocking, desk, gc, lists, status, steps, upkeep};
+use crate::{adopt, blocking, deploy, gc, lists, status, steps, upkeep};
 use api::control::{CommandRequest, DeployRequest, RollbackRequest, StepRequest};
 use axum::Router;
 use axum::body::Body;
@@ -89,13 +89,13 @@ fn checked(request: DeployRequest) -> Result<DeployRequest, Fault> {
 }
 
 async fn plan(State(app): Shared, caller: Caller, Json(request): Json<DeployRequest>) -> Answer<api::control::PlanAnswer> {
-    Ok(Out(blocking(move || desk::plan(&app, &caller, &checked(request)?)).await?))
+    Ok(Out(blocking(move || deploy::plan(&app, &caller, &checked(request)?)).await?))
 }
 
 async fn deploy(State(app): Shared, caller: Caller, Json(request): Json<DeployRequest>) -> Answer<api::control::Opened> {
     let deploy = move || {
         let request = checked(request)?;
-        let opened = desk::deploy(&app, &caller, &request)?;
+        let opened = deploy::deploy(&app, &caller, &request)?;
         upkeep::learn(&app, &request.file, &caller);
         Ok(opened)
     };
@@ -103,7 +103,7 @@ async fn deploy(State(app): Shared, caller: Caller, Json(request): Json<DeployRe
 }
 
 async fn rollback(State(app): Shared, caller: Caller, Json(request): Json<RollbackRequest>) -> Answer<api::control::Opened> {
-    Ok(Out(blocking(move || desk::rollback(&app, &caller, &request)).await?))
+    Ok(Out(blocking(move || deploy::rollback(&app, &caller, &request)).await?))
 }
 
 async fn services(State(app): Shared, caller: Caller) -> Answer<Vec<api::control::ServiceStatus>> {

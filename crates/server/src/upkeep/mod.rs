@@ -7,23 +7,23 @@
 //! Everything that matters is in the life's file before it is done, and everything done can be done again: kill -9 loses nothing.
 //! One thread; a bake holds up the others' looks and nothing else.
 
-mod act;
-mod answers;
+mod api;
+mod execute;
 mod factory;
+mod image_check;
+mod observe;
 mod report;
 mod rollout;
 mod shown;
-mod sight;
-mod test;
 
-pub use answers::{doubt, history, lives, rebuild, recipe, refuse, revoke, spared};
+pub use api::{doubt, history, lives, rebuild, recipe, refuse, revoke, spared};
 pub use factory::{Factory, Fresh, Made};
 pub use report::{all, events};
 pub use shown::Shown;
 
 use crate::access::Caller;
 use crate::app::App;
-use api::control::Waiting;
+use ::api::control::Waiting;
 use lifecycle::{Decision, Handed, Life, decide};
 use model::{Fault, ImageName, Layout, ServiceFile, Time};
 use std::collections::BTreeMap;
@@ -141,7 +141,7 @@ impl Upkeep {
         Self::lock(&self.waits).get(name).cloned()
     }
 
-    /// Takes the recipes of a file that was deployed. One that differs is looked at now, if it is looked at by itself at all.
+    /// Takes the recipes of a file that was deployed. One that differs is observed at now, if it is observed at by itself at all.
     /// In which order tiers follow a new image concerns every service: it is taken from who is for all of them.
     pub fn learn(&self, app: &App, file: &ServiceFile, caller: &Caller) -> Result<(), Fault> {
         let by = caller.name();
@@ -175,7 +175,7 @@ pub fn learn(app: &App, file: &ServiceFile, caller: &Caller) {
 pub fn keep(app: &App) {
     let Some(upkeep) = &app.upkeep else { return };
     while !app.is_stopping() {
-        let heard = app.bell.heard();
+        let heard = app.notifier.count();
         let begun = Instant::now();
         match upkeep.names() {
             Err(fault) => tracing::error!(code = fault.code, "the images' lives cannot be listed: {}", fault.message),
@@ -192,7 +192,7 @@ pub fn keep(app: &App) {
                 }
             }
         }
-        app.bell.wait(heard, LOOK_EVERY);
+        app.notifier.wait(heard, LOOK_EVERY);
         if let Some(rest) = REST.checked_sub(begun.elapsed()) {
             std::thread::sleep(rest);
         }
@@ -206,17 +206,17 @@ fn pass(app: &App, upkeep: &Upkeep, name: &ImageName) -> Result<(), Fault> {
             return Ok(());
         }
         let life = upkeep.load(name)?;
-        test::clear(app, upkeep, &life)?;
-        let seen = sight::sight(app, upkeep, &life)?;
+        image_check::clear(app, upkeep, &life)?;
+        let seen = observe::observe(app, upkeep, &life)?;
         let decision = decide(&life, &seen.seen);
         if let Decision::Wait { why, until } = decision {
-            sight::prove(upkeep, &life, &seen)?;
+            observe::prove(upkeep, &life, &seen)?;
             Upkeep::lock(&upkeep.waits).insert(name.clone(), Waiting { why, until });
             return Ok(());
         }
-        tracing::info!(image = %name, "{}", act::word(&decision));
-        Upkeep::lock(&upkeep.waits).insert(name.clone(), Waiting { why: act::word(&decision), until: None });
-        act::act(app, upkeep, &life, &seen, decision)?;
+        tracing::info!(image = %name, "{}", execute::word(&decision));
+        Upkeep::lock(&upkeep.waits).insert(name.clone(), Waiting { why: execute::word(&decision), until: None });
+        execute::execute(app, upkeep, &life, &seen, decision)?;
     }
     Err(Fault::ours("no-rest", format!("image {name}: {TURNS_MAX} decisions in a row and still something to do")))
 }
@@ -224,7 +224,7 @@ fn pass(app: &App, upkeep: &Upkeep, name: &ImageName) -> Result<(), Fault> {
 /// Tells each alarm once when it comes, also over restarts.
 fn alarm(app: &App, upkeep: &Upkeep, name: &ImageName) {
     let heed = || {
-        let (alarms, now) = answers::alarms_of(app, upkeep, name)?;
+        let (alarms, now) = api::alarms_of(app, upkeep, name)?;
         upkeep.edit(name, |life| life.heed(&alarms, now))
     };
     for text in heed().unwrap_or_default() {

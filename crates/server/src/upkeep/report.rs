@@ -1,7 +1,7 @@
 //! How every recipe's images stand, and what happened to them: for `status`, `why`, `events` and monitoring. Asks neither keeper nor
 //! mirrors, so that it answers also when they do not.
 
-use super::{Upkeep, sight};
+use super::{Upkeep, observe};
 use crate::app::App;
 use api::control::{ImageEvent, ImageUpkeep};
 use lifecycle::{State, alarms, next_look};
@@ -17,7 +17,7 @@ pub fn all(app: &App) -> Result<Vec<ImageUpkeep>, Fault> {
 fn one(app: &App, upkeep: &Upkeep, name: &model::ImageName) -> Result<ImageUpkeep, Fault> {
     let life = upkeep.load(name)?;
     let now = upkeep.now(app);
-    let users = sight::users_of(app, &life)?;
+    let users = observe::users_of(app, &life)?;
     let active: BTreeSet<_> = users.iter().map(|(_, on)| on.clone()).collect();
     let current = life.current();
     // What is newer than the current one and did not become it.

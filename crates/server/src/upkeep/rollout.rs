@@ -1,11 +1,11 @@
 //! Turning services to an image by an ordinary rollout: each gets its standing release with the other image, and nothing else differs.
-//! One rollout a tier, so that what stands is looked at anew before each: a deploy that somebody made meanwhile is not undone.
+//! One rollout a tier, so that what stands is observed at anew before each: a deploy that somebody made meanwhile is not undone.
 
 use super::Upkeep;
-use super::sight::Sight;
+use super::observe::Observation;
 use crate::app::App;
+use crate::deploy::{self, ChangeRequest, ObservedService};
 use crate::desired::{self, Desired};
-use crate::desk::{self, Asked, Looked};
 use journal::Tx;
 use lifecycle::{Life, Work, sentence};
 use model::{Digest, Fault, Release, RolloutId, RolloutPlan, ServiceName, TierName};
@@ -16,7 +16,7 @@ pub fn open(
     app: &App,
     upkeep: &Upkeep,
     life: &Life,
-    sight: &Sight,
+    observation: &Observation,
     digest: &Digest,
     services: &[(ServiceName, Digest)],
     back: bool,
@@ -24,9 +24,9 @@ pub fn open(
     if !app.images.has(digest)? {
         return Err(Fault::world("image-missing", format!("image {} {} is not in the store, or not whole", life.name, digest.short())));
     }
-    let why = why(life, sight, digest, back);
-    let _alone = app.desk();
-    let mut wishes: Vec<(Desired, Looked)> = Vec::new();
+    let why = why(life, observation, digest, back);
+    let _alone = app.deploy_lock();
+    let mut wishes: Vec<(Desired, ObservedService)> = Vec::new();
     let mut tier: Option<TierName> = None;
     for (service, on) in services {
         let (row, active) = app.database.read(|r| {
@@ -38,12 +38,12 @@ pub fn open(
         let release = Release { image: digest.clone(), ..active.release };
         let desired = Desired { spec: desired::with_settings(&row.spec, &release), release };
         tier.get_or_insert(desired.spec.tier.clone());
-        let looked = desk::glance_at(app, service, desired.release.route.is_some())?;
-        wishes.push((desired, looked));
+        let observed = deploy::observe_once(app, service, desired.release.route.is_some())?;
+        wishes.push((desired, observed));
     }
     let Some(tier) = tier else { return upkeep.edit(&life.name, |life| life.work = None) };
     let begin = |tx: &Tx<'_>| begin(tx, &tier, &wishes, &why, app.now());
-    // Under the desk's lock nobody else takes a number between the rehearsal and the writing.
+    // Under the deploy lock nobody else takes a number between the rehearsal and the writing.
     let id = app.database.pretend(begin)?;
     upkeep.edit(&life.name, |life| {
         life.work = Some(Work::Rollout { digest: digest.clone(), id: id.clone(), services: services.to_vec() });
@@ -52,7 +52,7 @@ pub fn open(
         }
     })?;
     let opened = app.database.write(begin)?;
-    app.bell.ring();
+    app.notifier.notify();
     if opened != id {
         return Err(Fault::ours("other-number", format!("{opened} was opened, {id} was written down")));
     }
@@ -60,7 +60,7 @@ pub fn open(
 }
 
 /// The rollout and its rotations, in one transaction.
-fn begin(tx: &Tx<'_>, tier: &TierName, wishes: &[(Desired, Looked)], why: &str, at: model::Time) -> Result<RolloutId, Fault> {
+fn begin(tx: &Tx<'_>, tier: &TierName, wishes: &[(Desired, ObservedService)], why: &str, at: model::Time) -> Result<RolloutId, Fault> {
     let mut pinned = Vec::new();
     for (desired, _) in wishes {
         pinned.push((desired.spec.clone(), tx.put_release(&desired.release, at)?.release));
@@ -68,18 +68,18 @@ fn begin(tx: &Tx<'_>, tier: &TierName, wishes: &[(Desired, Looked)], why: &str, 
     let plan = RolloutPlan { why: why.to_string(), tiers: vec![(tier.clone(), pinned.clone())] };
     let rollout = tx.open_rollout(&plan, at)?;
     let told = format!("{rollout}: {why}");
-    let asked = Asked { why: told, by: BY, at, rollout: Some(&rollout), always: true };
-    for ((spec, release), (_, looked)) in pinned.into_iter().zip(wishes) {
-        desk::open(tx, looked, &Desired { spec, release }, &asked)?;
+    let asked = ChangeRequest { why: told, by: BY, at, rollout: Some(&rollout), always: true };
+    for ((spec, release), (_, observed)) in pinned.into_iter().zip(wishes) {
+        deploy::open(tx, observed, &Desired { spec, release }, &asked)?;
     }
     Ok(rollout)
 }
 
 /// `image base is patched: openssl 3.0.15-1 -> 3.0.16-1 (fixes CVE-2026-1234)`
-fn why(life: &Life, sight: &Sight, digest: &Digest, back: bool) -> String {
+fn why(life: &Life, observation: &Observation, digest: &Digest, back: bool) -> String {
     let name = &life.name;
     if back {
-        let left = sight
+        let left = observation
             .users
             .iter()
             .filter(|(_, on)| on != digest)

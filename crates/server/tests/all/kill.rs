@@ -127,7 +127,7 @@ async fn child_that_is_killed() {
     let Ok(dir) = std::env::var("SERVER_KILL_DIR") else { return };
     let layout = Layout::new(&dir);
     let far = Arc::new(Far(Path::new(&dir).join("world.sock")));
-    let holder = server::node_id(&layout).unwrap();
+    let holder = server::lease_holder(&layout).unwrap();
     let config = server::Config {
         layout,
         listen: None,

@@ -164,13 +164,13 @@ async fn a_rotten_journal_is_its_own_services_trouble() {
 async fn the_node_keeps_its_name() {
     let dir = tempfile::tempdir().unwrap();
     let layout = Layout::new(dir.path());
-    let name = server::node_id(&layout).unwrap();
-    assert_eq!(server::node_id(&layout).unwrap(), name);
+    let name = server::lease_holder(&layout).unwrap();
+    assert_eq!(server::lease_holder(&layout).unwrap(), name);
     for garbage in [&b""[..], b"node-1", &[0xff; 41], &[b'x'; 4000]] {
         std::fs::write(dir.path().join("control/node"), garbage).unwrap();
-        let new = server::node_id(&layout).unwrap();
+        let new = server::lease_holder(&layout).unwrap();
         assert_ne!(new, name);
-        assert_eq!(server::node_id(&layout).unwrap(), new);
+        assert_eq!(server::lease_holder(&layout).unwrap(), new);
     }
 }
 

@@ -353,7 +353,7 @@ impl House {
 
     pub fn config(&self) -> Config {
         let layout = Layout::new(self.dir.path());
-        let holder = server::node_id(&layout).unwrap();
+        let holder = server::lease_holder(&layout).unwrap();
         let fake = self.fake.clone();
         Config {
             layout,

@@ -1,37 +1,37 @@
 //! What is seen of the world for one recipe, before something is decided.
 
-use super::{Upkeep, test};
+use super::{Upkeep, image_check};
 use crate::app::App;
 use journal::Lists;
 use lifecycle::{Behind, Life, RolloutNow, Seen, Work};
 use model::{Digest, Fault, RolloutEnd, RolloutId, ServiceName, Verdict};
 use std::collections::BTreeSet;
 
-pub struct Sight {
+pub struct Observation {
     pub seen: Seen,
     /// Services that stand on an image of this recipe, and which.
     pub users: Vec<(ServiceName, Digest)>,
 }
 
-impl Sight {
+impl Observation {
     pub fn active(&self) -> BTreeSet<Digest> {
         self.users.iter().map(|(_, on)| on.clone()).collect()
     }
 }
 
-pub fn sight(app: &App, upkeep: &Upkeep, life: &Life) -> Result<Sight, Fault> {
+pub fn observe(app: &App, upkeep: &Upkeep, life: &Life) -> Result<Observation, Fault> {
     // The clock first: everything seen is at least this new.
     let (now, wall) = (upkeep.now(app), app.now());
     let current = upkeep.config.factory.current(&life.name)?;
     let (users, behind) = app.database.browse(|r| users(r, life, current.as_ref()))?;
     let (mut test, mut rollout) = Default::default();
     match &life.work {
-        Some(Work::Test(under_way)) => test = test::look(app, upkeep, life, under_way)?,
-        Some(Work::Rollout { id, digest, .. }) => rollout = look_at(app, id, digest)?,
+        Some(Work::Test(under_way)) => test = image_check::observe(app, upkeep, life, under_way)?,
+        Some(Work::Rollout { id, digest, .. }) => rollout = rollout_now(app, id, digest)?,
         None => {}
     }
     let handed = upkeep.handed(&life.name)?;
-    Ok(Sight { seen: Seen { now, wall, current, behind, handed, test, rollout }, users })
+    Ok(Observation { seen: Seen { now, wall, current, behind, handed, test, rollout }, users })
 }
 
 /// Services that stand on an image of this recipe, and which. Asks nobody but the store.
@@ -68,7 +68,7 @@ fn users(records: &Lists<'_>, life: &Life, current: Option<&Digest>) -> Result<U
     Ok((users, behind))
 }
 
-fn look_at(app: &App, id: &RolloutId, digest: &Digest) -> Result<RolloutNow, Fault> {
+fn rollout_now(app: &App, id: &RolloutId, digest: &Digest) -> Result<RolloutNow, Fault> {
     let Some(seen) = app.database.read(|r| r.rollout_seen(id))? else { return Ok(RolloutNow::NotThere) };
     // The number may have been given to somebody else's, when ours was never opened.
     let mut releases = seen.plan.tiers.iter().flat_map(|(_, services)| services);
@@ -89,9 +89,9 @@ fn look_at(app: &App, id: &RolloutId, digest: &Digest) -> Result<RolloutNow, Fau
 }
 
 /// An image that every service of its recipe stands on has proven itself: what fails later is not its fault.
-pub fn prove(upkeep: &Upkeep, life: &Life, sight: &Sight) -> Result<(), Fault> {
-    let Some(current) = life.current().filter(|c| !c.proven && sight.seen.current.as_ref() == Some(&c.digest)) else { return Ok(()) };
-    if life.work.is_some() || sight.users.is_empty() || !sight.seen.behind.is_empty() {
+pub fn prove(upkeep: &Upkeep, life: &Life, observation: &Observation) -> Result<(), Fault> {
+    let Some(current) = life.current().filter(|c| !c.proven && observation.seen.current.as_ref() == Some(&c.digest)) else { return Ok(()) };
+    if life.work.is_some() || observation.users.is_empty() || !observation.seen.behind.is_empty() {
         return Ok(());
     }
     let digest = current.digest.clone();

@@ -8,11 +8,11 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Held while the process lives; the kernel lets go of it when it dies, however it dies.
-pub struct Only {
+pub struct InstanceLock {
     _lock: File,
 }
 
-pub fn only_one(layout: &Layout) -> Result<Only, Fault> {
+pub fn acquire(layout: &Layout) -> Result<InstanceLock, Fault> {
     let path = layout.run().join("serve.lock");
     private_dir(&layout.run())?;
     let mut lock =
@@ -32,23 +32,23 @@ pub fn only_one(layout: &Layout) -> Result<Only, Fault> {
     if let Err(e) = lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id())) {
         tracing::warn!("{}: {e}", path.display());
     }
-    Ok(Only { _lock: lock })
+    Ok(InstanceLock { _lock: lock })
 }
 
 /// Puts the backup of the database in its place, while no control plane runs; gives what was done.
 pub fn restore(layout: &Layout) -> Result<journal::Restored, Fault> {
-    let _only = only_one(layout)?;
+    let _only = acquire(layout)?;
     journal::restore(&layout.database())
 }
 
 /// Whether [`restore`] could be done now: no control plane runs, and the backup is whole.
 pub fn check_backup(layout: &Layout) -> Result<journal::Backup, Fault> {
-    let _only = only_one(layout)?;
+    let _only = acquire(layout)?;
     journal::check_backup(&layout.database())
 }
 
 /// The name under which this data directory's control plane takes leases: made once, kept in the directory.
-pub fn node_id(layout: &Layout) -> Result<String, Fault> {
+pub fn lease_holder(layout: &Layout) -> Result<String, Fault> {
     let control = layout.root().join("control");
     let path = control.join("node");
     if let Some(name) = read_name(&path)? {

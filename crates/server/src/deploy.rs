@@ -4,8 +4,8 @@ use crate::access::{self, Caller};
 use crate::app::App;
 use crate::desired::{self, Desired};
 use crate::inventory::{self, Inventory, Traces};
-use crate::look;
 use crate::notes;
+use crate::observed_service;
 use crate::removal;
 use api::control::{DeployRequest, Opened, PlanAnswer, PlanNote, PlannedRotation, Removal, RollbackRequest};
 use journal::{Known, Origin, Tx};
@@ -20,21 +20,21 @@ use std::collections::{BTreeMap, BTreeSet};
 const TRIES: usize = 5;
 const MOVED: &str = "world-moved";
 
-/// A service as it was looked at, to be compared with what the transaction finds.
-pub struct Looked {
+/// A service as it was observed at, to be compared with what the transaction finds.
+pub struct ObservedService {
     pub known: Known,
     pub view: View,
     /// Everything that keeper and balancer hold of the service, whoever declared it.
     pub traces: Traces,
 }
 
-impl Looked {
-    fn of(app: &App, service: &ServiceName, inventory: &Inventory, mut known: Known) -> Result<Looked, Fault> {
+impl ObservedService {
+    fn of(app: &App, service: &ServiceName, inventory: &Inventory, mut known: Known) -> Result<ObservedService, Fault> {
         app.comparison.must_cover(service)?;
         // What a journal names by mistake and another service owns is not this one's to count or to retire.
         known.groups.retain(|group| inventory.other_owner(group, service).is_none());
         known.releases.retain(|group, _| inventory.other_owner(group, service).is_none());
-        Ok(Looked { known, view: View::default(), traces: inventory.of(service) })
+        Ok(ObservedService { known, view: View::default(), traces: inventory.of(service) })
     }
 
     pub fn known_groups(&self) -> rotation::KnownGroups<'_> {
@@ -43,21 +43,21 @@ impl Looked {
 }
 
 /// Waits a little for a keeper that is being restarted: somebody waits for the answer.
-pub fn look_at(app: &App, service: &ServiceName, routed: bool) -> Result<Looked, Fault> {
-    look_with(app, service, routed, &look::patiently(app, || inventory::compare(app))?)
+pub fn observe(app: &App, service: &ServiceName, routed: bool) -> Result<ObservedService, Fault> {
+    observe_with(app, service, routed, &observed_service::retry_while_unreachable(app, || inventory::compare(app))?)
 }
 
-pub fn look_with(app: &App, service: &ServiceName, routed: bool, inventory: &Inventory) -> Result<Looked, Fault> {
-    let looked = Looked::of(app, service, inventory, app.database.read(|r| r.known(service))?)?;
-    let view = look::patiently(app, || look::view(app, service, &looked.known, routed))?;
-    Ok(Looked { view, ..looked })
+pub fn observe_with(app: &App, service: &ServiceName, routed: bool, inventory: &Inventory) -> Result<ObservedService, Fault> {
+    let observed = ObservedService::of(app, service, inventory, app.database.read(|r| r.known(service))?)?;
+    let view = observed_service::retry_while_unreachable(app, || observed_service::view(app, service, &observed.known, routed))?;
+    Ok(ObservedService { view, ..observed })
 }
 
 /// Does not wait: the loop that asks comes again, and holds nobody up meanwhile.
-pub fn glance_at(app: &App, service: &ServiceName, routed: bool) -> Result<Looked, Fault> {
-    let looked = Looked::of(app, service, &inventory::compare(app)?, app.database.read(|r| r.known(service))?)?;
-    let view = look::view(app, service, &looked.known, routed)?;
-    Ok(Looked { view, ..looked })
+pub fn observe_once(app: &App, service: &ServiceName, routed: bool) -> Result<ObservedService, Fault> {
+    let observed = ObservedService::of(app, service, &inventory::compare(app)?, app.database.read(|r| r.known(service))?)?;
+    let view = observed_service::view(app, service, &observed.known, routed)?;
+    Ok(ObservedService { view, ..observed })
 }
 
 /// Runs `f` again when a rotation was closed between the look and the transaction.
@@ -75,20 +75,20 @@ pub fn retrying<T>(mut f: impl FnMut() -> Result<T, Fault>) -> Result<T, Fault> 
 #[derive(Debug)]
 pub enum Course {
     Unchanged,
-    /// Only the number of servers differs.
+    /// InstanceLock the number of servers differs.
     Count,
     Rotate,
 }
 
-fn course(looked: &Looked, desired: &Desired, release: &Release) -> Course {
-    let Some(active) = looked.known.active.as_ref().filter(|s| s.release == *release) else { return Course::Rotate };
-    let view = &looked.view;
+fn course(observed: &ObservedService, desired: &Desired, release: &Release) -> Course {
+    let Some(active) = observed.known.active.as_ref().filter(|s| s.release == *release) else { return Course::Rotate };
+    let view = &observed.view;
     let Some(DesiredSeen::Run { count, .. }) = view.groups.get(&active.group).map(|g| g.desired) else { return Course::Rotate };
     let customers = view.route.as_ref().map_or_else(BTreeMap::new, |r| r.weights.clone());
     let customers: Vec<_> = customers.into_iter().filter(|(_, w)| *w > 0).collect();
     let routed = release.route.is_some() && count > 0;
     let right = if routed { customers == [(active.group.clone(), 100)] } else { customers.is_empty() };
-    match (right && look::is_alone(view, active), count == desired.spec.count) {
+    match (right && observed_service::is_alone(view, active), count == desired.spec.count) {
         (false, _) => Course::Rotate,
         // From and to nobody: customers are turned away before anybody is drained, and turned back only to whole servers.
         (true, false) if count == 0 || desired.spec.count == 0 => Course::Rotate,
@@ -99,7 +99,7 @@ fn course(looked: &Looked, desired: &Desired, release: &Release) -> Course {
 
 /// Who asked for what; goes into the journal.
 #[derive(Clone)]
-pub struct Asked<'a> {
+pub struct ChangeRequest<'a> {
     pub why: String,
     pub by: &'a str,
     pub at: Time,
@@ -109,17 +109,17 @@ pub struct Asked<'a> {
 }
 
 /// Puts the wish and opens what it takes; None: nothing.
-pub fn open(tx: &Tx<'_>, looked: &Looked, desired: &Desired, asked: &Asked<'_>) -> Result<Option<RotationId>, Fault> {
+pub fn open(tx: &Tx<'_>, observed: &ObservedService, desired: &Desired, asked: &ChangeRequest<'_>) -> Result<Option<RotationId>, Fault> {
     let service = &desired.spec.name;
     tx.must_be_free(service)?;
-    if tx.active(service)? != looked.known.active {
+    if tx.active(service)? != observed.known.active {
         return Err(Fault::world(MOVED, format!("{service} was changed by somebody else just now")).hint("try again"));
     }
     tx.put_service(&desired.spec, asked.by, asked.at)?;
-    tx.outrank(service, looked.traces.fence())?;
-    tx.outnumber(service, looked.traces.rotation())?;
+    tx.outrank(service, observed.traces.fence())?;
+    tx.outnumber(service, observed.traces.rotation())?;
     let release = tx.put_release(&desired.release, asked.at)?.release;
-    let course = course(looked, desired, &release);
+    let course = course(observed, desired, &release);
     if matches!(course, Course::Unchanged) && !asked.always {
         tx.put_in_force(service)?;
         return Ok(None);
@@ -128,8 +128,8 @@ pub fn open(tx: &Tx<'_>, looked: &Looked, desired: &Desired, asked: &Asked<'_>) 
     let own_count = tx.in_force(service)?.map(|row| row.spec.count);
     let id = tx.open_rotation(&origin, |id, from| {
         let (to, plan) = match (&course, &from) {
-            (Course::Rotate, _) | (_, None) => forward(looked, desired, release.clone(), id, from.as_ref(), own_count)?,
-            (Course::Unchanged | Course::Count, Some(active)) => (active.clone(), count_only(looked, &desired.spec, active)?),
+            (Course::Rotate, _) | (_, None) => forward(observed, desired, release.clone(), id, from.as_ref(), own_count)?,
+            (Course::Unchanged | Course::Count, Some(active)) => (active.clone(), count_only(observed, &desired.spec, active)?),
         };
         Ok(Opening { spec: desired.spec.clone(), from, to, plan, why: asked.why.clone() })
     })?;
@@ -137,7 +137,7 @@ pub fn open(tx: &Tx<'_>, looked: &Looked, desired: &Desired, asked: &Asked<'_>) 
 }
 
 fn forward(
-    looked: &Looked,
+    observed: &ObservedService,
     desired: &Desired,
     release: Release,
     id: &RotationId,
@@ -146,31 +146,31 @@ fn forward(
 ) -> Result<(GroupRelease, Plan), Fault> {
     let group = GroupName::of(&desired.spec.name, release.number, id)
         .map_err(|e| Fault::yours("name-too-long", e.to_string()).hint("give the service a shorter name"))?;
-    if looked.traces.has(&group) {
+    if observed.traces.has(&group) {
         return Err(Fault::ours("name-used", format!("a group {group} was there before: names are never used twice")));
     }
     let to = GroupRelease { group, release };
     let intent = Intent { spec: &desired.spec, from, to: &to, direction: Direction::Forward, own_count };
-    let plan = rotation::plan(&intent, &looked.view)?;
+    let plan = rotation::plan(&intent, &observed.view)?;
     Ok((to, plan))
 }
 
-fn count_only(looked: &Looked, spec: &ServiceSpec, active: &GroupRelease) -> Result<Plan, Fault> {
-    rotation::single(spec, &Step::Scale { group: active.group.clone(), count: spec.count }, &looked.view, looked.known_groups())
+fn count_only(observed: &ObservedService, spec: &ServiceSpec, active: &GroupRelease) -> Result<Plan, Fault> {
+    rotation::single(spec, &Step::Scale { group: active.group.clone(), count: spec.count }, &observed.view, observed.known_groups())
 }
 
 pub fn plan(app: &App, caller: &Caller, request: &DeployRequest) -> Result<PlanAnswer, Fault> {
-    let _alone = app.desk();
+    let _alone = app.deploy_lock();
     let tiers = wishes(app, caller, request)?;
     retrying(|| {
-        let looked = look_at_all(app, &tiers)?;
+        let observed = observe_all(app, &tiers)?;
         let (candidates, going) = going(app, request)?;
         let asked = asked(caller, request, app.now());
         app.database.pretend(|tx| {
-            let mut answer = rehearse(tx, &tiers, &looked, &asked)?;
+            let mut answer = rehearse(tx, &tiers, &observed, &asked)?;
             for candidate in candidates.iter().filter(|c| caller.sees(&c.service)) {
                 let plan =
-                    going.get(&candidate.service).map(|looked| rehearse_removal(tx, &candidate.service, looked, &asked)).transpose()?;
+                    going.get(&candidate.service).map(|observed| rehearse_removal(tx, &candidate.service, observed, &asked)).transpose()?;
                 answer.removals.push(Removal { plan, ..candidate.clone() });
             }
             Ok(answer)
@@ -182,8 +182,8 @@ pub fn plan(app: &App, caller: &Caller, request: &DeployRequest) -> Result<PlanA
 fn rehearse(
     tx: &Tx<'_>,
     tiers: &[(TierName, Vec<Desired>)],
-    looked: &BTreeMap<ServiceName, Looked>,
-    asked: &Asked<'_>,
+    observed: &BTreeMap<ServiceName, ObservedService>,
+    asked: &ChangeRequest<'_>,
 ) -> Result<PlanAnswer, Fault> {
     let mut rotations = Vec::new();
     let mut notes = Vec::new();
@@ -191,7 +191,7 @@ fn rehearse(
         for desired in wishes {
             let release = tx.put_release(&desired.release, asked.at)?.release;
             notes.extend(notes::of(tx, desired, &release)?);
-            let Some(id) = open(tx, &looked[&desired.spec.name], desired, asked)? else { continue };
+            let Some(id) = open(tx, &observed[&desired.spec.name], desired, asked)? else { continue };
             let opened = opening(tx, &id)?;
             let service = desired.spec.name.clone();
             rotations.push(PlannedRotation { service, tier: tier.clone(), from: opened.from, to: opened.to, plan: opened.plan });
@@ -200,8 +200,8 @@ fn rehearse(
     Ok(PlanAnswer { rotations, notes, removals: Vec::new() })
 }
 
-fn rehearse_removal(tx: &Tx<'_>, service: &ServiceName, looked: &Looked, asked: &Asked<'_>) -> Result<Plan, Fault> {
-    let id = removal::open(tx, service, looked, asked)?;
+fn rehearse_removal(tx: &Tx<'_>, service: &ServiceName, observed: &ObservedService, asked: &ChangeRequest<'_>) -> Result<Plan, Fault> {
+    let id = removal::open(tx, service, observed, asked)?;
     Ok(opening(tx, &id)?.plan)
 }
 
@@ -218,47 +218,47 @@ pub fn deploy(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Ope
             Fault::yours("bad-request", "an image that is not baked yet can be planned with, not deployed").hint("`afresh bake` makes it")
         );
     }
-    let _alone = app.desk();
+    let _alone = app.deploy_lock();
     let tiers = wishes(app, caller, request)?;
     let asked = asked(caller, request, app.now());
     let opened = retrying(|| {
-        let looked = look_at_all(app, &tiers)?;
-        let planned = app.database.pretend(|tx| rehearse(tx, &tiers, &looked, &asked))?;
+        let observed = observe_all(app, &tiers)?;
+        let planned = app.database.pretend(|tx| rehearse(tx, &tiers, &observed, &asked))?;
         let changed: BTreeSet<ServiceName> = planned.rotations.into_iter().map(|r| r.service).collect();
         let (candidates, going) = going(app, request)?;
         app.database.write(|tx| {
             let mut answer = match &request.service {
-                Some(_) => begin_one(tx, &tiers, &looked, &asked)?,
-                None => begin_all(tx, &tiers, &looked, &asked, &changed)?,
+                Some(_) => begin_one(tx, &tiers, &observed, &asked)?,
+                None => begin_all(tx, &tiers, &observed, &asked, &changed)?,
             };
-            for (service, looked) in &going {
-                answer.removing.push(removal::open(tx, service, looked, &asked)?);
+            for (service, observed) in &going {
+                answer.removing.push(removal::open(tx, service, observed, &asked)?);
             }
             answer.left = candidates.iter().map(|c| c.service.clone()).filter(|s| !request.remove.contains(s) && caller.sees(s)).collect();
             Ok(answer)
         })
     })?;
-    app.bell.ring();
+    app.notifier.notify();
     Ok(opened)
 }
 
 /// What could be removed, and what the request removes of it. A deploy of one service is about no other.
-fn going(app: &App, request: &DeployRequest) -> Result<(Vec<Removal>, BTreeMap<ServiceName, Looked>), Fault> {
+fn going(app: &App, request: &DeployRequest) -> Result<(Vec<Removal>, BTreeMap<ServiceName, ObservedService>), Fault> {
     let candidates = if request.service.is_some() { Vec::new() } else { app.database.browse(|r| removal::candidates(r, &request.file))? };
     removal::must_be_candidates(&candidates, &request.remove)?;
-    let going = request.remove.iter().map(|s| Ok((s.clone(), look_at(app, s, true)?))).collect::<Result<_, Fault>>()?;
+    let going = request.remove.iter().map(|s| Ok((s.clone(), observe(app, s, true)?))).collect::<Result<_, Fault>>()?;
     Ok((candidates, going))
 }
 
 fn begin_one(
     tx: &Tx<'_>,
     tiers: &[(TierName, Vec<Desired>)],
-    looked: &BTreeMap<ServiceName, Looked>,
-    asked: &Asked<'_>,
+    observed: &BTreeMap<ServiceName, ObservedService>,
+    asked: &ChangeRequest<'_>,
 ) -> Result<Opened, Fault> {
     let mut answer = Opened::default();
     for desired in tiers.iter().flat_map(|(_, wishes)| wishes) {
-        match open(tx, &looked[&desired.spec.name], desired, asked)? {
+        match open(tx, &observed[&desired.spec.name], desired, asked)? {
             Some(id) => answer.rotations.push(id),
             None => answer.unchanged.push(desired.spec.name.clone()),
         }
@@ -270,8 +270,8 @@ fn begin_one(
 fn begin_all(
     tx: &Tx<'_>,
     tiers: &[(TierName, Vec<Desired>)],
-    looked: &BTreeMap<ServiceName, Looked>,
-    asked: &Asked<'_>,
+    observed: &BTreeMap<ServiceName, ObservedService>,
+    asked: &ChangeRequest<'_>,
     changed: &BTreeSet<ServiceName>,
 ) -> Result<Opened, Fault> {
     let mut answer = Opened::default();
@@ -294,29 +294,29 @@ fn begin_all(
     }
     let Some((_, first)) = plan.tiers.first() else { return Ok(answer) };
     let rollout = tx.open_rollout(&plan, asked.at)?;
-    let asked = Asked { rollout: Some(&rollout), always: true, ..asked.clone() };
+    let asked = ChangeRequest { rollout: Some(&rollout), always: true, ..asked.clone() };
     for (spec, release) in first {
         let desired = Desired { spec: spec.clone(), release: release.clone() };
-        answer.rotations.extend(open(tx, &looked[&spec.name], &desired, &asked)?);
+        answer.rotations.extend(open(tx, &observed[&spec.name], &desired, &asked)?);
     }
     answer.rollout = Some(rollout);
     Ok(answer)
 }
 
-fn asked<'a>(caller: &'a Caller, request: &DeployRequest, at: Time) -> Asked<'a> {
+fn asked<'a>(caller: &'a Caller, request: &DeployRequest, at: Time) -> ChangeRequest<'a> {
     let what = match (&request.service, request.release) {
         (Some(service), Some(number)) => format!("deploy of {service}@r{number} once more"),
         (Some(service), None) => format!("deploy of {service}"),
         (None, _) => "deploy of every service".to_string(),
     };
     let why = format!("{what}, asked for by {}", caller.signed());
-    Asked { why, by: caller.name(), at, rollout: None, always: false }
+    ChangeRequest { why, by: caller.name(), at, rollout: None, always: false }
 }
 
-fn look_at_all(app: &App, tiers: &[(TierName, Vec<Desired>)]) -> Result<BTreeMap<ServiceName, Looked>, Fault> {
-    let inventory = look::patiently(app, || inventory::compare(app))?;
+fn observe_all(app: &App, tiers: &[(TierName, Vec<Desired>)]) -> Result<BTreeMap<ServiceName, ObservedService>, Fault> {
+    let inventory = observed_service::retry_while_unreachable(app, || inventory::compare(app))?;
     let wishes = tiers.iter().flat_map(|(_, wishes)| wishes);
-    wishes.map(|w| Ok((w.spec.name.clone(), look_with(app, &w.spec.name, w.release.route.is_some(), &inventory)?))).collect()
+    wishes.map(|w| Ok((w.spec.name.clone(), observe_with(app, &w.spec.name, w.release.route.is_some(), &inventory)?))).collect()
 }
 
 /// The request's wishes, checked against the stores: what they name is there, and no two services want one listener.
@@ -397,7 +397,7 @@ fn must_be_free_to_listen(app: &App, wishes: &[&Desired]) -> Result<(), Fault> {
 pub fn rollback(app: &App, caller: &Caller, request: &RollbackRequest) -> Result<Opened, Fault> {
     let service = &request.service;
     caller.must_deploy(service, None, false)?;
-    let _alone = app.desk();
+    let _alone = app.deploy_lock();
     let row = app.database.read(|r| r.in_force(service))?.ok_or_else(|| journal::no_service(service))?;
     app.database.read(|r| r.must_be_free(service))?;
     let served = if row.spec.count == 0 { app.database.read(|r| r.served_last(service))? } else { None };
@@ -417,17 +417,17 @@ pub fn rollback(app: &App, caller: &Caller, request: &RollbackRequest) -> Result
     access::deploy(app, caller, &desired.spec)?;
     must_be_admitted(app, &[&desired])?;
     let why = format!("rollback to r{}, asked for by {}", desired.release.number, caller.signed());
-    let asked = Asked { why, by: caller.name(), at: app.now(), rollout: None, always: false };
+    let asked = ChangeRequest { why, by: caller.name(), at: app.now(), rollout: None, always: false };
     let rolled_back = app.database.read(|r| notes::rolled_back(r, service, &desired.release))?;
     // Why an image is bad may be what another's service did on it.
     let shown = crate::upkeep::Shown::to(app, caller)?;
     let doubt =
         crate::upkeep::doubt(app, &desired.release)?.map(|text| PlanNote { service: service.clone(), at: None, text: shown.text(text) });
     let opened = retrying(|| {
-        let looked = look_at(app, service, desired.release.route.is_some())?;
-        app.database.write(|tx| open(tx, &looked, &desired, &asked))
+        let observed = observe(app, service, desired.release.route.is_some())?;
+        app.database.write(|tx| open(tx, &observed, &desired, &asked))
     })?;
-    app.bell.ring();
+    app.notifier.notify();
     let notes = rolled_back.into_iter().chain(doubt).collect();
     Ok(match opened {
         Some(id) => Opened { rotations: vec![id], notes, ..Opened::default() },

@@ -1,7 +1,7 @@
 //! Does what was decided, and writes what came of it.
 
-use super::sight::Sight;
-use super::{MINUTE_MS, Upkeep, rollout, test};
+use super::observe::Observation;
+use super::{MINUTE_MS, Upkeep, image_check, rollout};
 use crate::app::App;
 use lifecycle::{Change, Checked, Decision, Handed, Life, One, State, TestNow, Told, Work};
 use model::{Blame, Digest, Fault, ImageName, Time};
@@ -27,17 +27,17 @@ pub fn word(decision: &Decision) -> String {
     }
 }
 
-pub fn act(app: &App, upkeep: &Upkeep, life: &Life, sight: &Sight, decision: Decision) -> Result<(), Fault> {
-    let now = sight.seen.now;
+pub fn execute(app: &App, upkeep: &Upkeep, life: &Life, observation: &Observation, decision: Decision) -> Result<(), Fault> {
+    let now = observation.seen.now;
     let factory = &upkeep.config.factory;
     match decision {
         Decision::Wait { .. } => Ok(()),
-        Decision::Check => check(upkeep, life, sight),
-        Decision::Bake => bake(app, upkeep, life, sight),
+        Decision::Check => check(upkeep, life, observation),
+        Decision::Bake => bake(app, upkeep, life, observation),
         Decision::Test { digest, check } => {
-            let begun = test::begin(app, upkeep, life, &digest, check);
-            if begun.is_err() && sight.seen.test == TestNow::NotThere {
-                test::begin_anew(upkeep, life, app.now())?;
+            let begun = image_check::begin(app, upkeep, life, &digest, check);
+            if begun.is_err() && observation.seen.test == TestNow::NotThere {
+                image_check::restart_clock(upkeep, life, app.now())?;
             }
             begun
         }
@@ -58,8 +58,8 @@ pub fn act(app: &App, upkeep: &Upkeep, life: &Life, sight: &Sight, decision: Dec
             Ok(())
         }),
         Decision::Adopt { digest } => adopt(upkeep, life, &digest, now),
-        Decision::TakeIn { handed } => take_in(upkeep, sight, &life.name, &handed),
-        Decision::RollOut { digest, services, back } => rollout::open(app, upkeep, life, sight, &digest, &services, back),
+        Decision::TakeIn { handed } => take_in(upkeep, observation, &life.name, &handed),
+        Decision::RollOut { digest, services, back } => rollout::open(app, upkeep, life, observation, &digest, &services, back),
         Decision::RolledOut { digest } => rolled_out(upkeep, life, &digest, now),
         Decision::MarkBad { digest, why } => upkeep.edit_seen(life, |life| bad(upkeep, life, &digest, State::Bad, &why, now)),
         Decision::LeaveIt { digest, why } => upkeep.edit_seen(life, |life| {
@@ -73,16 +73,16 @@ pub fn act(app: &App, upkeep: &Upkeep, life: &Life, sight: &Sight, decision: Dec
     }
 }
 
-fn check(upkeep: &Upkeep, life: &Life, sight: &Sight) -> Result<(), Fault> {
+fn check(upkeep: &Upkeep, life: &Life, observation: &Observation) -> Result<(), Fault> {
     let Some(spec) = &life.recipe else { return Ok(()) };
-    let now = sight.seen.now;
-    match upkeep.config.factory.fresh(spec, sight.seen.current.as_ref()) {
+    let now = observation.seen.now;
+    match upkeep.config.factory.fresh(spec, observation.seen.current.as_ref()) {
         Ok(fresh) => upkeep.edit(&life.name, |life| life.looked(Checked { at: now, inputs: fresh.inputs, behind: fresh.behind })),
         Err(fault) => upkeep.edit(&life.name, |life| life.failed("check", &told(&fault), true, None, now, MINUTE_MS)),
     }
 }
 
-fn bake(app: &App, upkeep: &Upkeep, life: &Life, sight: &Sight) -> Result<(), Fault> {
+fn bake(app: &App, upkeep: &Upkeep, life: &Life, observation: &Observation) -> Result<(), Fault> {
     let (Some(spec), Some(checked)) = (&life.recipe, &life.checked) else { return Ok(()) };
     let factory = &upkeep.config.factory;
     let made = match factory.bake(spec) {
@@ -94,7 +94,7 @@ fn bake(app: &App, upkeep: &Upkeep, life: &Life, sight: &Sight) -> Result<(), Fa
         }
     };
     let now = upkeep.now(app);
-    let (changes, cves) = differs(upkeep, sight.seen.current.as_ref(), &made.digest);
+    let (changes, cves) = differs(upkeep, observation.seen.current.as_ref(), &made.digest);
     let one = One { changes, cves, ..One::new(made.digest.clone(), made.inputs.clone(), now) };
     upkeep.edit(&life.name, |life| {
         life.baked(one, &made.why);
@@ -106,13 +106,13 @@ fn bake(app: &App, upkeep: &Upkeep, life: &Life, sight: &Sight) -> Result<(), Fa
 }
 
 /// The note is dropped behind the life: a kill between the two finds it taken in already.
-fn take_in(upkeep: &Upkeep, sight: &Sight, name: &ImageName, handed: &Handed) -> Result<(), Fault> {
-    let (factory, now) = (&upkeep.config.factory, sight.seen.now);
+fn take_in(upkeep: &Upkeep, observation: &Observation, name: &ImageName, handed: &Handed) -> Result<(), Fault> {
+    let (factory, now) = (&upkeep.config.factory, observation.seen.now);
     // One that is gone again is nobody's candidate.
     if let Ok(made) = factory.known(&handed.digest) {
         let pace = &upkeep.config.pace;
         let (at, patched) = (pace.at(made.made).min(now), pace.at(handed.patched).min(now));
-        let current = sight.seen.current.as_ref().filter(|c| **c != handed.digest);
+        let current = observation.seen.current.as_ref().filter(|c| **c != handed.digest);
         let (changes, cves) = differs(upkeep, current, &handed.digest);
         let one = One { changes, cves, patched, checks: Some(handed.checks.clone()), ..One::new(handed.digest.clone(), made.inputs, at) };
         upkeep.edit(name, |life| life.take_in(one, now))?;

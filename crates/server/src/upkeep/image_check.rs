@@ -76,7 +76,7 @@ fn spec(life: &Life, group: GroupName, digest: &Digest, check: &ImageCheck) -> R
     Ok(GroupSpec { group, service, desired: DesiredGroup::Run { release, count: 1, once } })
 }
 
-pub fn look(app: &App, upkeep: &Upkeep, life: &Life, test: &Test) -> Result<TestNow, Fault> {
+pub fn observe(app: &App, upkeep: &Upkeep, life: &Life, test: &Test) -> Result<TestNow, Fault> {
     let seen = Provider::observe(&app.provider, &test.group)?;
     let by_port = life.checks(&test.digest).get(test.check).is_some_and(|c| matches!(c.what, ImageProbe::Port { .. }));
     if seen.stamp.is_none() {
@@ -133,7 +133,7 @@ pub fn clear(app: &App, upkeep: &Upkeep, life: &Life) -> Result<(), Fault> {
 }
 
 /// A keeper that could not be reached is no fault of the image: its time begins when it is declared.
-pub fn begin_anew(upkeep: &Upkeep, life: &Life, now: Time) -> Result<(), Fault> {
+pub fn restart_clock(upkeep: &Upkeep, life: &Life, now: Time) -> Result<(), Fault> {
     upkeep.edit(&life.name, |life| {
         if let Some(Work::Test(test)) = &mut life.work {
             test.begun = now;

@@ -1,6 +1,6 @@
 //! What people ask of images' lives, and what they may do to them.
 
-use super::{Upkeep, act, sight};
+use super::{Upkeep, execute, observe};
 use crate::app::App;
 use api::control::{ImageHistory, ImageLife, ImageStory, RebuildRequest, RevokeAnswer, RevokeRequest};
 use lifecycle::{Life, One, Replace, State, Told, Wanted, Work, alarms};
@@ -20,7 +20,7 @@ pub fn lives(app: &App) -> Result<BTreeMap<Digest, ImageLife>, Fault> {
     let mut all = BTreeMap::new();
     for name in upkeep.names()? {
         let life = upkeep.load(&name)?;
-        let active = sight::users_of(app, &life)?.into_iter().map(|(_, on)| on).collect();
+        let active = observe::users_of(app, &life)?.into_iter().map(|(_, on)| on).collect();
         let alarms = alarms(&life, &active, now);
         for one in &life.images {
             let newest = life.checked.as_ref().map(|c| c.inputs == one.inputs);
@@ -47,7 +47,7 @@ pub fn lives(app: &App) -> Result<BTreeMap<Digest, ImageLife>, Fault> {
 pub fn alarms_of(app: &App, upkeep: &Upkeep, name: &ImageName) -> Result<(Vec<String>, Time), Fault> {
     let life = upkeep.load(name)?;
     let now = upkeep.now(app);
-    let active = sight::users_of(app, &life)?.into_iter().map(|(_, on)| on).collect();
+    let active = observe::users_of(app, &life)?.into_iter().map(|(_, on)| on).collect();
     Ok((alarms(&life, &active, now), now))
 }
 
@@ -64,15 +64,15 @@ fn life_of(upkeep: &Upkeep, name: &ImageName) -> Result<Life, Fault> {
 pub fn history(app: &App, name: &ImageName) -> Result<ImageHistory, Fault> {
     let upkeep = of(app)?;
     let life = life_of(upkeep, name)?;
-    let sight = sight::sight(app, upkeep, &life)?;
-    let now = sight.seen.now;
+    let observation = observe::observe(app, upkeep, &life)?;
+    let now = observation.seen.now;
     let story = |one: &One| ImageStory {
         digest: one.digest.clone(),
         state: one.state.word().to_string(),
         since: one.since,
         baked: one.baked,
         patched: one.patched,
-        services: sight.users.iter().filter(|(_, on)| *on == one.digest).map(|(s, _)| s.clone()).collect(),
+        services: observation.users.iter().filter(|(_, on)| *on == one.digest).map(|(s, _)| s.clone()).collect(),
         changes: one.changes.iter().map(ToString::to_string).collect(),
         cves: one.cves.clone(),
         story: one.story.iter().map(|t| (t.at, t.text.clone())).collect(),
@@ -85,7 +85,7 @@ pub fn history(app: &App, name: &ImageName) -> Result<ImageHistory, Fault> {
         newest: life.checked.as_ref().map(|c| life.current().is_some_and(|i| i.inputs == c.inputs)),
         behind: life.checked.iter().flat_map(|c| &c.behind).map(ToString::to_string).collect(),
         max_age_ms: life.recipe.as_ref().and_then(|r| r.max_age_ms),
-        alarms: alarms(&life, &sight.active(), now),
+        alarms: alarms(&life, &observation.active(), now),
         images: life.images.iter().map(story).collect(),
     })
 }
@@ -106,7 +106,7 @@ pub fn rebuild(app: &App, by: &str, name: &ImageName, request: &RebuildRequest) 
         }
         life.wanted = Some(Wanted { at, by: by.to_string() });
     })?;
-    app.bell.ring();
+    app.notifier.notify();
     Ok(())
 }
 
@@ -133,12 +133,12 @@ pub fn revoke(app: &App, by: &str, request: &RevokeRequest) -> Result<RevokeAnsw
     let upkeep = of(app)?;
     let (name, digest) = find(app, &request.digest)?;
     let life = upkeep.load(&name)?;
-    let sight = sight::sight(app, upkeep, &life)?;
-    let now = sight.seen.now;
+    let observation = observe::observe(app, upkeep, &life)?;
+    let now = observation.seen.now;
     if life.image(&digest).is_none() {
         let made = upkeep.config.factory.known(&digest)?;
         let at = upkeep.config.pace.at(made.made).min(now);
-        let state = if sight.seen.current.as_ref() == Some(&digest) { State::Current } else { State::Retired };
+        let state = if observation.seen.current.as_ref() == Some(&digest) { State::Current } else { State::Retired };
         let story = vec![Told { at, text: "baked by hand".to_string() }];
         upkeep.edit(&name, |life| {
             life.images.push(One { state, by_hand: true, story, ..One::new(digest.clone(), made.inputs, at) });
@@ -154,7 +154,7 @@ pub fn revoke(app: &App, by: &str, request: &RevokeRequest) -> Result<RevokeAnsw
     let why = format!("{} says: {}", by, request.why);
     upkeep.try_edit(&name, |life| {
         let work = life.work.clone();
-        act::bad(upkeep, life, &digest, State::Revoked, &why, now)?;
+        execute::bad(upkeep, life, &digest, State::Revoked, &why, now)?;
         life.work = work.filter(|w| !matches!(w, Work::Test(t) if t.digest == digest));
         if request.replace {
             life.replace = Some(Replace { digest: digest.clone(), by: by.to_string() });
@@ -167,9 +167,9 @@ pub fn revoke(app: &App, by: &str, request: &RevokeRequest) -> Result<RevokeAnsw
             app.database.write(|tx| tx.command(id, RotationCommand::Rollback, by, app.now()))?;
         }
     }
-    app.bell.ring();
+    app.notifier.notify();
     let current = upkeep.config.factory.current(&name)?.filter(|c| *c != digest);
-    let services: Vec<ServiceName> = sight.users.into_iter().filter(|(_, on)| *on == digest).map(|(s, _)| s).collect();
+    let services: Vec<ServiceName> = observation.users.into_iter().filter(|(_, on)| *on == digest).map(|(s, _)| s).collect();
     let instances = running(app, &digest);
     Ok(RevokeAnswer { replaced: request.replace && current.is_some(), image: name, digest, current, services, instances, under_way })
 }

@@ -23,12 +23,12 @@ pub fn view(app: &App, service: &ServiceName, known: &Known, routed: bool) -> Re
 }
 
 /// Looks again for a little while, where a keeper or balancer may be being restarted.
-pub fn patiently<T>(app: &App, look: impl Fn() -> Result<T, Fault>) -> Result<T, Fault> {
+pub fn retry_while_unreachable<T>(app: &App, look: impl Fn() -> Result<T, Fault>) -> Result<T, Fault> {
     let begun = Instant::now();
     loop {
         match look() {
             Err(fault) if fault.again && begun.elapsed() < PATIENCE && !app.is_stopping() => {
-                app.bell.wait(app.bell.heard(), Duration::from_millis(100));
+                app.notifier.wait(app.notifier.count(), Duration::from_millis(100));
             }
             seen => return seen,
         }
