@@ -1,10 +1,10 @@
 //! When a step is satisfied. One condition a kind of step, read off a view that is new enough; nothing is declared here.
 
+use crate::CLOCKS_APART_MS;
 use crate::fold::{Rotation, Started};
 use crate::guard::Ground;
 use crate::sight::Eyes;
 use crate::words::{describe, servers, span, weights_in_words};
-use crate::{CLOCKS_APART_MS, Planted};
 use model::{DesiredSeen, Digest, Direction, FewRequests, GroupName, GroupSeen, GroupTraffic, Stamp, Step, Time, TrafficMark, View};
 use std::collections::BTreeMap;
 
@@ -63,7 +63,7 @@ pub fn check(r: &Rotation, step: u32, seen: &View, now: Time) -> Check {
         return Check::NotYet(why);
     }
     if let Some(started) = &r.started {
-        match r.condition(&planned.step, started, seen, now, None) {
+        match r.condition(&planned.step, started, seen, now) {
             Condition::Met(seen) => return Check::Satisfied(seen),
             Condition::Failed(why) => return Check::Refused(why),
             Condition::NotYet { why, .. } => return r.ground(seen).refuse(&planned.step).map_or(Check::NotYet(why), Check::Refused),
@@ -117,12 +117,11 @@ impl Rotation {
 
     /// Whether the step's resource holds what this step declares. The running step's stamp is the newest that this rotation
     /// gave, so a newer one, or the same one with something else, is not its own.
-    pub(crate) fn taken(&self, step: &Step, stamp: Stamp, seen: &View, planted: Option<Planted>) -> Taken {
+    pub(crate) fn taken(&self, step: &Step, stamp: Stamp, seen: &View) -> Taken {
         if matches!(step, Step::Bake { .. } | Step::Soak { .. } | Step::Drain { .. }) {
             return Taken::Ours;
         }
         match Self::shown(step, seen) {
-            Some(shown) if planted == Some(Planted::TakesForeign) && shown >= stamp => Taken::Ours,
             Some(shown) if shown == stamp && self.declared_so(step, seen) => Taken::Ours,
             Some(shown) if shown >= stamp => Taken::Foreign(shown),
             _ => Taken::NotYet,
@@ -172,10 +171,8 @@ impl Rotation {
         }
     }
 
-    pub(crate) fn condition(&self, step: &Step, started: &Started, seen: &View, now: Time, planted: Option<Planted>) -> Condition {
-        let trusting = planted == Some(Planted::TrustStaleView);
-        match self.taken(step, started.stamp, seen, planted) {
-            _ if trusting => {}
+    pub(crate) fn condition(&self, step: &Step, started: &Started, seen: &View, now: Time) -> Condition {
+        match self.taken(step, started.stamp, seen) {
             Taken::Ours => {}
             Taken::NotYet => {
                 return not_yet(match step {
@@ -196,8 +193,8 @@ impl Rotation {
             Step::Check { group, of, .. } => with_group(seen, group, |g| self.wrong_release(g, of).unwrap_or_else(|| checked(g))),
             Step::Scale { group, count } => with_group(seen, group, |g| self.scaled(g, *count, seen)),
             Step::Shift { weights, .. } => shifted(weights, seen),
-            Step::Soak { .. } => self.soaked(step, started, seen, now, planted),
-            Step::Drain { group, within_ms } => self.drained(group, *within_ms, started, seen, now, trusting),
+            Step::Soak { .. } => self.soaked(step, started, seen, now),
+            Step::Drain { group, within_ms } => self.drained(group, *within_ms, started, seen, now),
             Step::Retire { group } => with_group(seen, group, retired),
         }
     }
@@ -263,13 +260,10 @@ impl Rotation {
         started.since.plus(for_ms.saturating_add(CLOCKS_APART_MS)).min(started.last_at.plus(for_ms))
     }
 
-    fn soaked(&self, step: &Step, started: &Started, seen: &View, now: Time, planted: Option<Planted>) -> Condition {
+    fn soaked(&self, step: &Step, started: &Started, seen: &View, now: Time) -> Condition {
         let Step::Soak { group, for_ms, few_requests, .. } = step else { return not_yet("it is no soak") };
-        let mut until = self.wait_end(started, *for_ms);
-        if planted == Some(Planted::SoakCountsEarlier) {
-            until = Time(until.0.saturating_sub(for_ms.saturating_mul(3) / 4));
-        }
-        let gate = if planted == Some(Planted::SoakIgnoresErrors) { Gate::Pass } else { self.gate(step, started, seen) };
+        let until = self.wait_end(started, *for_ms);
+        let gate = self.gate(step, started, seen);
         if let Gate::Fail(why) = gate {
             return Condition::Failed(why);
         }
@@ -283,7 +277,7 @@ impl Rotation {
             ("no server died so far".to_string(), "no server died".to_string())
         };
         // A view from before this driver took the step says nothing of the soak, neither good nor bad.
-        let believed = planted == Some(Planted::TrustStaleView) || (seen.at >= until && seen.at >= started.last_at);
+        let believed = seen.at >= until && seen.at >= started.last_at;
         let late_enough = now >= until && believed;
         if !late_enough {
             let left = span(until.since(now));
@@ -358,11 +352,11 @@ impl Rotation {
         Gate::Pass
     }
 
-    fn drained(&self, group: &GroupName, within_ms: u64, started: &Started, seen: &View, now: Time, trusting: bool) -> Condition {
+    fn drained(&self, group: &GroupName, within_ms: u64, started: &Started, seen: &View, now: Time) -> Condition {
         let until = self.wait_end(started, within_ms);
         let idle = GroupTraffic::default();
         let in_flight = seen.route.as_ref().map(|route| route.groups.get(group).unwrap_or(&idle).in_flight);
-        let new_enough = trusting || seen.at > started.last_at;
+        let new_enough = seen.at > started.last_at;
         if new_enough && in_flight == Some(0) {
             return Condition::Met(format!("nothing is in flight to {group}"));
         }

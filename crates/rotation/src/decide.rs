@@ -7,7 +7,6 @@
 //! satisfied? ▸ record      failed, or out of time? ▸ turn back      guard ▸ declare until it is taken ▸ wait
 //! ```
 
-use crate::Planted;
 use crate::check::{Condition, Taken};
 use crate::fold::{Rotation, Started};
 use crate::plan::{Back, back};
@@ -48,15 +47,67 @@ pub enum Declaration {
 /// So many deaths more than servers, before any was healthy, are a crash loop.
 const DEATHS_SPARE: u32 = 3;
 
+/// What the driving loop decides by. The simulator puts mistakes between the loop and the decision; production decides by [`Plain`].
+pub trait Decider {
+    fn decide(&self, r: &Rotation, seen: &View, commands: &[IssuedCommand], now: Time, fence: Fence) -> Decision;
+    /// The provider or the router refused the running step's declaration for good.
+    fn refused(&self, r: &Rotation, seen: &View, fault: &Fault) -> Decision;
+}
+
+/// [`decide`], and nothing else.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plain;
+
+impl Decider for Plain {
+    fn decide(&self, r: &Rotation, seen: &View, commands: &[IssuedCommand], now: Time, fence: Fence) -> Decision {
+        decide(r, seen, commands, now, fence)
+    }
+
+    fn refused(&self, r: &Rotation, seen: &View, fault: &Fault) -> Decision {
+        r.refused(seen, fault)
+    }
+}
+
 pub fn decide(r: &Rotation, seen: &View, commands: &[IssuedCommand], now: Time, fence: Fence) -> Decision {
-    decide_with(r, seen, commands, now, fence, None)
+    if r.closed.is_some() {
+        return Decision::Done;
+    }
+    if let Some(asked) = commands.iter().find(|a| a.n > r.commands_taken) {
+        return Decision::Record(Event::CommandTaken(asked.clone()));
+    }
+    if let Some(by) = &r.stopping {
+        return Decision::Record(r.close(seen, Verdict::Stopped, format!("{by} asked to stop")));
+    }
+    if let Some(by) = &r.returning {
+        return Decision::Record(r.turn(seen, format!("{by} asked to return")));
+    }
+    if let Some(started) = &r.started {
+        if started.stamp.fence < fence {
+            let stamp = Stamp { fence, seq: r.len };
+            return Decision::Record(Event::StepStarted { step: r.cursor, stamp, mark: started.mark, clock: None });
+        }
+        if started.stamp.fence > fence {
+            return wait("another driver has taken over");
+        }
+    }
+    if let Some(why) = r.stale(seen) {
+        return wait(why);
+    }
+    if let Some(why) = r.step().and_then(|s| r.not_its_own(&s.step)) {
+        return r.give_up(seen, why);
+    }
+    match (r.step(), &r.started) {
+        (None, _) => r.finish(seen, now),
+        (Some(planned), None) => r.begin(&planned.step, seen, now, fence),
+        (Some(planned), Some(started)) => r.go_on(&planned.step, started, seen, now),
+    }
 }
 
 /// The sentence of `afresh why`, and until when if that is known. None: it is closed.
 pub fn explain(r: &Rotation, seen: &View, now: Time) -> Option<(String, Option<Time>)> {
     let fence = r.started.as_ref().map_or(r.fence, |s| s.stamp.fence);
     let place = r.step().map_or(String::new(), |s| format!("step {} ({})", r.cursor, describe(&s.step)));
-    Some(match decide_with(r, seen, &[], now, fence, None) {
+    Some(match decide(r, seen, &[], now, fence) {
         Decision::Done => return None,
         Decision::Wait { why, until } => (why, until),
         Decision::Outrank { why, .. } => (why, r.deadline()),
@@ -69,73 +120,27 @@ pub fn explain(r: &Rotation, seen: &View, now: Time) -> Option<(String, Option<T
     })
 }
 
-pub(crate) fn decide_with(
-    r: &Rotation,
-    seen: &View,
-    commands: &[IssuedCommand],
-    now: Time,
-    fence: Fence,
-    planted: Option<Planted>,
-) -> Decision {
-    if r.closed.is_some() {
-        return Decision::Done;
-    }
-    if let Some(asked) = commands.iter().find(|a| a.n > r.commands_taken) {
-        return Decision::Record(Event::CommandTaken(asked.clone()));
-    }
-    if let Some(by) = &r.stopping {
-        return Decision::Record(r.close(seen, Verdict::Stopped, format!("{by} asked to stop")));
-    }
-    if let Some(by) = &r.returning {
-        return Decision::Record(r.turn(seen, format!("{by} asked to return"), planted));
-    }
-    if let Some(started) = &r.started {
-        if started.stamp.fence < fence {
-            let stamp = Stamp { fence, seq: r.len };
-            return Decision::Record(Event::StepStarted { step: r.cursor, stamp, mark: started.mark, clock: None });
-        }
-        if started.stamp.fence > fence {
-            return wait("another driver has taken over");
-        }
-    }
-    if let Some(why) = r.stale(seen).filter(|_| planted != Some(Planted::TrustStaleView)) {
-        return wait(why);
-    }
-    if let Some(why) = r.step().and_then(|s| r.not_its_own(&s.step)) {
-        return r.give_up(seen, why, planted);
-    }
-    match (r.step(), &r.started) {
-        (None, _) => r.finish(seen, now),
-        (Some(planned), None) => r.begin(&planned.step, seen, now, fence, planted),
-        (Some(planned), Some(started)) => r.go_on(&planned.step, started, seen, now, planted),
-    }
-}
-
 fn wait(why: impl Into<String>) -> Decision {
     Decision::Wait { why: why.into(), until: None }
 }
 
-fn unguarded(planted: Option<Planted>) -> bool {
-    matches!(planted, Some(Planted::NoGuard | Planted::ShrinkBeforeShift | Planted::BackAssumesSize))
-}
-
 impl Rotation {
-    fn begin(&self, step: &Step, seen: &View, now: Time, fence: Fence, planted: Option<Planted>) -> Decision {
-        if let Some(used) = self.name_used(step, seen).filter(|_| planted != Some(Planted::NameNotObserved)) {
+    fn begin(&self, step: &Step, seen: &View, now: Time, fence: Fence) -> Decision {
+        if let Some(used) = self.name_used(step, seen) {
             return used;
         }
         // Watching goes nowhere: a soak begins under a pause too, so that a release that fails is seen.
         if self.paused && self.plan.direction != Direction::Back && !matches!(step, Step::Soak { .. }) {
             return wait(format!("paused before step {} ({})", self.cursor, describe(step)));
         }
-        if let Some(why) = self.ground(seen).refuse(step).filter(|_| !unguarded(planted)) {
-            if let Some(event) = self.fall_short(step, seen, now, planted) {
+        if let Some(why) = self.ground(seen).refuse(step) {
+            if let Some(event) = self.fall_short(step, seen, now) {
                 return Decision::Record(event);
             }
             let forward = self.plan.direction == Direction::Forward;
             let until = forward.then(|| self.moved_at.plus(self.opened.spec.rollout.within_ms));
             if until.is_some_and(|until| now >= until) && self.no_way_back().is_none() {
-                return Decision::Record(self.turn(seen, format!("it could not go on: {why}"), planted));
+                return Decision::Record(self.turn(seen, format!("it could not go on: {why}")));
             }
             return Decision::Wait { why, until };
         }
@@ -146,44 +151,40 @@ impl Rotation {
         Decision::Record(Event::StepStarted { step: self.cursor, stamp: Stamp { fence, seq: self.len }, mark, clock: None })
     }
 
-    fn go_on(&self, step: &Step, started: &Started, seen: &View, now: Time, planted: Option<Planted>) -> Decision {
+    fn go_on(&self, step: &Step, started: &Started, seen: &View, now: Time) -> Decision {
         // Counters that were reset are looked at before anything is called over.
         if let Some(again) = self.soak_again(step, started, seen) {
             return Decision::Record(again);
         }
-        let (why, until) = match self.condition(step, started, seen, now, planted) {
+        let (why, until) = match self.condition(step, started, seen, now) {
             Condition::Met(seen) => return Decision::Record(Event::StepSatisfied { step: self.cursor, seen }),
-            Condition::Failed(why) => return self.give_up(seen, why, planted),
+            Condition::Failed(why) => return self.give_up(seen, why),
             Condition::NotYet { why, until } => (why, until),
         };
         if let Some(why) = self.crash_loop(step, started, seen) {
-            return self.give_up(seen, why, planted);
+            return self.give_up(seen, why);
         }
-        let restores = matches!(step, Step::Scale { .. }) && self.taken(step, started.stamp, seen, None) == Taken::Ours;
-        if let Some(event) = self.fall_short(step, seen, now, planted).filter(|_| restores) {
+        let restores = matches!(step, Step::Scale { .. }) && self.taken(step, started.stamp, seen) == Taken::Ours;
+        if let Some(event) = self.fall_short(step, seen, now).filter(|_| restores) {
             return Decision::Record(event);
         }
-        let early = if planted == Some(Planted::Impatient) { 45_000 } else { 0 };
-        let deadline = self.deadline().filter(|_| !self.paused).map(|d| Time(d.0.saturating_sub(early)));
+        let deadline = self.deadline().filter(|_| !self.paused);
         if deadline.is_some_and(|d| now >= d) {
-            if planted == Some(Planted::TimeoutIsSuccess) {
-                return Decision::Record(Event::StepSatisfied { step: self.cursor, seen: why });
-            }
             let took = span(now.since(started.first_at));
-            return self.give_up(seen, format!("{} took too long ({took}): {why}", describe(step)), planted);
+            return self.give_up(seen, format!("{} took too long ({took}): {why}", describe(step)));
         }
         let until = until.or(deadline);
-        match self.taken(step, started.stamp, seen, planted) {
+        match self.taken(step, started.stamp, seen) {
             Taken::Ours => return Decision::Wait { why, until },
             Taken::Foreign(stamp) => return Decision::Outrank { above: stamp.fence.max(started.stamp.fence), why },
             Taken::NotYet => {}
         }
-        if let Some(why) = self.ground(seen).refuse(step).filter(|_| !unguarded(planted)) {
+        if let Some(why) = self.ground(seen).refuse(step) {
             return Decision::Wait { why, until };
         }
         match self.declaration(step, started.stamp, seen) {
             Some(declaration) => Decision::Declare(declaration),
-            None => self.give_up(seen, format!("{}: no release of this rotation runs there", describe(step)), planted),
+            None => self.give_up(seen, format!("{}: no release of this rotation runs there", describe(step))),
         }
     }
 
@@ -214,15 +215,15 @@ impl Rotation {
     }
 
     /// A declaration was refused for good: the same call will never succeed.
-    pub(crate) fn refused(&self, seen: &View, fault: &Fault, planted: Option<Planted>) -> Decision {
+    pub(crate) fn refused(&self, seen: &View, fault: &Fault) -> Decision {
         let what = self.step().map_or(String::new(), |s| describe(&s.step));
-        self.give_up(seen, format!("{what} was refused: {}", fault.message), planted)
+        self.give_up(seen, format!("{what} was refused: {}", fault.message))
     }
 
     /// The step cannot come true. Forward, the way back is open until the old group begins to retire.
-    fn give_up(&self, seen: &View, why: String, planted: Option<Planted>) -> Decision {
+    fn give_up(&self, seen: &View, why: String) -> Decision {
         match (self.plan.direction, self.no_way_back()) {
-            (Direction::Forward, None) => Decision::Record(self.turn(seen, why, planted)),
+            (Direction::Forward, None) => Decision::Record(self.turn(seen, why)),
             (Direction::Single, _) => Decision::Record(self.close(seen, Verdict::Stopped, why)),
             _ => wait(why),
         }
@@ -230,7 +231,7 @@ impl Rotation {
 
     /// Going back while the old group is not whole: customers go to it as far as its healthy servers carry them; and when no more
     /// come in the time of a step, those carry all of it. Somebody on a release that failed is worse off than on too few servers.
-    fn fall_short(&self, step: &Step, seen: &View, now: Time, planted: Option<Planted>) -> Option<Event> {
+    fn fall_short(&self, step: &Step, seen: &View, now: Time) -> Option<Event> {
         let (from, count) = (self.base().filter(|_| self.plan.direction == Direction::Back)?, self.stood());
         let healthy = self.eyes(seen).tally(&from.group).healthy;
         if healthy >= self.plan.carry.unwrap_or(count) {
@@ -243,23 +244,23 @@ impl Rotation {
         if healthy == 0 {
             // Traffic stays on the release that failed: sent to no server at all, every request would fail. That is recorded once.
             let why = format!("{what}, and none came within {}: traffic stays where it is until one is healthy", span(within_ms));
-            let plan = || self.back_plan(seen, None, None, planted);
+            let plan = || self.back_plan(seen, None, None);
             return (waited && !self.waited_out).then(|| Event::PlanReplaced { why, plan: plan() });
         }
         if waited {
             let why = format!("{what}, and no more came within {}: they carry all of it", span(within_ms));
-            return Some(Event::PlanReplaced { why, plan: self.back_plan(seen, None, Some(healthy), planted) });
+            return Some(Event::PlanReplaced { why, plan: self.back_plan(seen, None, Some(healthy)) });
         }
         let share = u32::try_from(u64::from(healthy) * 100 / u64::from(count.max(1))).unwrap_or(100);
         let gains = share > self.eyes(seen).weight(&from.group) && self.eyes(seen).routed(&from.group);
         match step {
             Step::Scale { group, .. } if *group == from.group && gains => {
                 let why = format!("{what}: {share} % of the customers go back already");
-                Some(Event::PlanReplaced { why, plan: self.back_plan(seen, Some(share), None, planted) })
+                Some(Event::PlanReplaced { why, plan: self.back_plan(seen, Some(share), None) })
             }
             // It can carry less now than when this share was planned.
             Step::Shift { weights, .. } if weights.len() > 1 => {
-                Some(Event::PlanReplaced { why: what, plan: self.back_plan(seen, None, None, planted) })
+                Some(Event::PlanReplaced { why: what, plan: self.back_plan(seen, None, None) })
             }
             _ => None,
         }
@@ -269,7 +270,7 @@ impl Rotation {
     fn crash_loop(&self, step: &Step, started: &Started, seen: &View) -> Option<String> {
         let Step::Scale { group, count } = step else { return None };
         let judged = self.plan.direction == Direction::Forward && *group == self.opened.to.group && !self.proven;
-        if !judged || self.taken(step, started.stamp, seen, None) != Taken::Ours || self.eyes(seen).kept_healthy(group) > 0 {
+        if !judged || self.taken(step, started.stamp, seen) != Taken::Ours || self.eyes(seen).kept_healthy(group) > 0 {
             return None;
         }
         let deaths = seen.groups.get(group)?.deaths;
@@ -307,11 +308,11 @@ impl Rotation {
     }
 
     /// A plan back from what is there now. What this rotation touched is thrown away, also what may still be on its way.
-    fn turn(&self, seen: &View, why: String, planted: Option<Planted>) -> Event {
-        Event::PlanReplaced { why, plan: self.back_plan(seen, None, None, planted) }
+    fn turn(&self, seen: &View, why: String) -> Event {
+        Event::PlanReplaced { why, plan: self.back_plan(seen, None, None) }
     }
 
-    fn back_plan(&self, seen: &View, share: Option<u32>, carry: Option<u32>, planted: Option<Planted>) -> Plan {
+    fn back_plan(&self, seen: &View, share: Option<u32>, carry: Option<u32>) -> Plan {
         let from = self.base();
         let done = self.plan.steps.iter().take(self.cursor as usize);
         let mut kept: BTreeSet<&GroupName> =
@@ -334,7 +335,7 @@ impl Rotation {
             share,
             carry,
         };
-        back(&way, seen, planted)
+        back(&way, seen)
     }
 
     fn declaration(&self, step: &Step, stamp: Stamp, seen: &View) -> Option<Declaration> {

@@ -5,8 +5,7 @@
 //! ```
 //! Losing the driver at any point loses nothing: what it knows is in the journal, what it did is in the world.
 
-use crate::Planted;
-use crate::decide::{Decision, Declaration, decide_with};
+use crate::decide::{Decider, Decision, Declaration, Plain};
 use crate::fold::{Digests, Rotation};
 use crate::observe::{World, observe};
 use crate::ports::{Lease, Refused};
@@ -16,7 +15,7 @@ use std::collections::BTreeMap;
 /// So many higher fences are taken for one step.
 const OUTRANKED_MAX: u32 = 5;
 
-pub struct Driver {
+pub struct Driver<D = Plain> {
     id: RotationId,
     holder: String,
     lease_ttl_ms: u64,
@@ -32,7 +31,7 @@ pub struct Driver {
     outranked: u32,
     /// When this driver began, by the wall clock and by the steady one.
     anchor: Option<(Time, Steady)>,
-    planted: Option<Planted>,
+    decider: D,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,10 +53,13 @@ pub enum Tick {
 impl Driver {
     /// `holder` names this process: after a restart the same name takes its own lease back at once.
     pub fn new(rotation: RotationId, holder: String, lease_ttl_ms: u64) -> Self {
-        Self::with(rotation, holder, lease_ttl_ms, None)
+        Self::with_decider(rotation, holder, lease_ttl_ms, Plain)
     }
+}
 
-    pub(crate) fn with(id: RotationId, holder: String, lease_ttl_ms: u64, planted: Option<Planted>) -> Self {
+impl<D: Decider> Driver<D> {
+    /// As [`Driver::new`], with another decider than production's.
+    pub fn with_decider(id: RotationId, holder: String, lease_ttl_ms: u64, decider: D) -> Self {
         Self {
             id,
             holder,
@@ -69,7 +71,7 @@ impl Driver {
             above: Fence(0),
             outranked: 0,
             anchor: None,
-            planted,
+            decider,
         }
     }
 
@@ -136,11 +138,8 @@ impl Driver {
     fn read(&mut self, world: &World) -> Result<Rotation, Refused> {
         match self.rotation.take() {
             None => {
-                let mut r = Rotation::fold_with(&world.journal.read(&self.id, 0)?, self.digests.take())?;
+                let r = Rotation::fold_with(&world.journal.read(&self.id, 0)?, self.digests.take())?;
                 self.digests = Some(r.digests.clone());
-                if matches!(self.planted, Some(Planted::TakesForeign | Planted::ReleaseUnseen)) {
-                    r.digests = [None, None];
-                }
                 Ok(r)
             }
             Some(mut r) => {
@@ -163,11 +162,11 @@ impl Driver {
         // The driver's own time, read before it looked: everything in the view is at least that new.
         let seen = View { at, ..look(r, &commands, world, at)? };
         let now = self.now_in(r, world).0;
-        match decide_with(r, &seen, &commands, now, lease.fence, self.planted) {
+        match self.decider.decide(r, &seen, &commands, now, lease.fence) {
             Decision::Record(event) => self.record(world, lease, r, event),
             Decision::Declare(declaration) => match self.declare(world, lease, &declaration)? {
                 Sent::Said(tick) => Ok(tick),
-                Sent::Refused(fault) => match r.refused(&seen, &fault, self.planted) {
+                Sent::Refused(fault) => match self.decider.refused(r, &seen, &fault) {
                     Decision::Record(event) => self.record(world, lease, r, event),
                     _ => Ok(Tick::Wait { why: fault.message, until: None }),
                 },
@@ -187,7 +186,7 @@ impl Driver {
     }
 
     fn steady(&self, world: &World) -> Option<Steady> {
-        world.clock.steady().filter(|_| self.planted != Some(Planted::WallClock))
+        world.clock.steady()
     }
 
     /// Time as this driver counts it: the wall clock when it began, and from then on a clock that nobody sets. So a step of the

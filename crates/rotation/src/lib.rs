@@ -11,7 +11,6 @@
 //! | `decide`, `close` | the one next thing to do; the verdict, read off a final_inventory |
 //! | `observe`, `drive`, `ports` | the driving loop and its ways out |
 //! | `rollout` | services tier by tier |
-//! | `planted` | bugs for the simulator to find |
 
 mod check;
 mod close;
@@ -21,8 +20,6 @@ mod fold;
 mod guard;
 mod observe;
 mod plan;
-#[doc(hidden)]
-pub mod planted;
 mod ports;
 mod rollout;
 mod sight;
@@ -30,13 +27,11 @@ mod single;
 mod words;
 
 pub use check::{Check, check, check_unopened};
-pub use decide::{Decision, Declaration, decide, explain};
+pub use decide::{Decider, Decision, Declaration, Plain, decide, explain};
 pub use drive::{Driver, Tick};
 pub use fold::{Closed, Rotation, Started};
 pub use observe::{World, observe};
 pub use plan::{Intent, needed, plan, route_name, shares};
-#[doc(hidden)]
-pub use planted::Planted;
 pub use ports::{Clock, GroupInventory, ImageStore, Journal, Lease, Provider, Refused, RouteInventory, Router};
 pub use rollout::{Next, next};
 pub use single::{KnownGroups, single};

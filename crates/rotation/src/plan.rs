@@ -62,13 +62,9 @@ pub fn route_name(service: &ServiceName) -> RouteName {
 /// Plans a whole rotation. `seen` must hold what stands, the new group's name, and [`crate::Rotation::remnants`] of the
 /// service's last rotation: what was left when that was stopped is cleaned up by this one. A refusal is the user's to mend.
 pub fn plan(intent: &Intent, seen: &View) -> Result<Plan, Fault> {
-    plan_with(intent, seen, None)
-}
-
-pub(crate) fn plan_with(intent: &Intent, seen: &View, planted: Option<crate::Planted>) -> Result<Plan, Fault> {
     refuse(intent, seen)?;
     match intent.direction {
-        Direction::Forward => forward(intent, seen, planted),
+        Direction::Forward => forward(intent, seen),
         Direction::Back => {
             let mut checks = BTreeSet::new();
             for place in 1..=intent.to.release.checks.len() {
@@ -86,7 +82,7 @@ pub(crate) fn plan_with(intent: &Intent, seen: &View, planted: Option<crate::Pla
                 share: None,
                 carry: None,
             };
-            Ok(back(&way, seen, planted))
+            Ok(back(&way, seen))
         }
         Direction::Single => {
             Err(Fault::yours("no-such-plan", "a plan of one step is made from that step").hint("use `afresh step run` for a single step"))
@@ -127,7 +123,7 @@ fn check_group(group: &GroupName, place: usize) -> Result<GroupName, Fault> {
         .map_err(|e| Fault::yours("name-too-long", e.to_string()).hint("give the service a shorter name"))
 }
 
-fn forward(intent: &Intent, seen: &View, planted: Option<crate::Planted>) -> Result<Plan, Fault> {
+fn forward(intent: &Intent, seen: &View) -> Result<Plan, Fault> {
     let Intent { spec, to, .. } = intent;
     let new = &to.group;
     // An old group that is gone cannot be gone back to and needs no care; its name is never declared again.
@@ -175,15 +171,15 @@ fn forward(intent: &Intent, seen: &View, planted: Option<crate::Planted>) -> Res
         course.park(&mut way);
     }
     for place in 0..if spec.count == 0 { 0 } else { course.shares.len() } {
-        course.wave(&mut way, place, planted == Some(crate::Planted::ShrinkBeforeShift));
+        course.wave(&mut way, place);
     }
     let routed = course.routed_old || course.routed_new;
     if let Some(from) = from {
-        way.throw_away(from.group.clone(), routed.then_some(from.release.drain.within_ms), planted);
+        way.throw_away(from.group.clone(), routed.then_some(from.release.drain.within_ms));
     }
     for group in left {
         let known = seen.route.as_ref().is_some_and(|r| r.groups.contains_key(&group) || r.weights.contains_key(&group));
-        way.throw_away(group, known.then_some(spec.drain.within_ms), planted);
+        way.throw_away(group, known.then_some(spec.drain.within_ms));
     }
     Ok(way.plan())
 }
@@ -229,7 +225,7 @@ impl<'a> Course<'a> {
         }
     }
 
-    fn wave(&self, way: &mut Way, place: usize, shrink_early: bool) {
+    fn wave(&self, way: &mut Way, place: usize) {
         let (spec, new, share) = (self.spec, &self.to.group, self.shares[place]);
         let (wave, last) = (u32::try_from(place + 1).ok(), share == 100);
         if way.count(new) != needed(spec.count, share) {
@@ -237,10 +233,6 @@ impl<'a> Course<'a> {
         }
         let smaller = self.from.filter(|_| !last && self.shrinks).map(|f| (f.group.clone(), needed(spec.count, 100 - share)));
         let shrink = smaller.filter(|(group, count)| *count < way.count(group)).map(|(group, count)| Step::Scale { group, count });
-        let (early, late) = if shrink_early { (shrink, None) } else { (None, shrink) };
-        if let Some(step) = early {
-            way.push(step, wave);
-        }
         let route = route_name(&spec.name);
         if self.routed_new {
             let mut weights = BTreeMap::from([(new.clone(), share)]);
@@ -257,7 +249,7 @@ impl<'a> Course<'a> {
             let (min_requests, few_requests) = (rollout.min_requests, rollout.few_requests);
             way.push(Step::Soak { group, for_ms, errors_ppm, min_requests, few_requests }, wave);
         }
-        if let Some(step) = late {
+        if let Some(step) = shrink {
             way.push(step, wave);
         }
     }
@@ -294,7 +286,7 @@ pub(crate) struct Back<'a> {
 }
 
 /// The way back needs nothing of the release that failed, and scales what stood before to its whole size whatever it is now.
-pub(crate) fn back(intent: &Back, seen: &View, planted: Option<crate::Planted>) -> Plan {
+pub(crate) fn back(intent: &Back, seen: &View) -> Plan {
     let Back { spec, from, to, count, .. } = intent;
     let mut way = Way::new(Direction::Back);
     way.checks = intent.checks.clone();
@@ -311,11 +303,9 @@ pub(crate) fn back(intent: &Back, seen: &View, planted: Option<crate::Planted>) 
         way.push(Step::Shift { route: route_name(&spec.name), weights: spread(&from.group, share, seen) }, None);
     }
     if let Some(from) = from {
-        if planted != Some(crate::Planted::BackAssumesSize) {
-            way.push(Step::Scale { group: from.group.clone(), count: *count }, None);
-        }
+        way.push(Step::Scale { group: from.group.clone(), count: *count }, None);
         // What was parked before gets no customers again.
-        if routed_old && (*count > 0 || planted == Some(crate::Planted::RoutesToParked)) {
+        if routed_old && *count > 0 {
             weights.insert(from.group.clone(), 100);
         }
     }
@@ -326,7 +316,7 @@ pub(crate) fn back(intent: &Back, seen: &View, planted: Option<crate::Planted>) 
     }
     for group in &intent.retire {
         let routed = (routed_old || routed_new || sends(seen)) && !way.checks.contains(group);
-        way.throw_away(group.clone(), routed.then_some(to.release.drain.within_ms), planted);
+        way.throw_away(group.clone(), routed.then_some(to.release.drain.within_ms));
     }
     way.plan()
 }
@@ -410,8 +400,8 @@ impl Way {
         self.steps.push(PlannedStep { step, wave, capacity: self.capacity() });
     }
 
-    fn throw_away(&mut self, group: GroupName, drain_ms: Option<u64>, planted: Option<crate::Planted>) {
-        if let Some(within_ms) = drain_ms.filter(|_| planted != Some(crate::Planted::NoDrain)) {
+    fn throw_away(&mut self, group: GroupName, drain_ms: Option<u64>) {
+        if let Some(within_ms) = drain_ms {
             self.push(Step::Drain { group: group.clone(), within_ms }, None);
         }
         self.push(Step::Retire { group }, None);

@@ -1,4 +1,12 @@
-//! Runs seeds without the CLI: `seeds N [FIRST] [BUG]`, `seeds N FIRST each` (every violation), `seeds trace SEED [BUG]`; THREADS=2 for both cores.
+//! Runs seeds without the CLI; THREADS=2 uses both cores.
+//!
+//! | arguments | what it prints |
+//! | --- | --- |
+//! | `N [FIRST] [BUG] [stop]` | a summary of N seeds; `stop` ends at the first violation |
+//! | `N FIRST bugs [stop]` | a summary for each planted bug |
+//! | `N FIRST each` | every violation |
+//! | `N FIRST hash` | the SHA-256 over all traces: equal before and after a change that must not change behaviour |
+//! | `trace SEED [BUG]` | one history |
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -20,6 +28,11 @@ fn main() {
     }
     let mut numbers = args.iter().filter_map(|a| a.parse::<u64>().ok());
     let (seeds, first) = (numbers.next().unwrap_or(1_000), numbers.next().unwrap_or(0));
+    if args.iter().any(|a| a == "hash") {
+        let traces: String = (first..first + seeds).flat_map(|seed| sim::trace(seed, bug)).map(|line| line + "\n").collect();
+        println!("{} over the traces of {seeds} seeds from {first}, {} CPU s", model::Digest::of(traces.as_bytes()), cpu_s());
+        return;
+    }
     if args.iter().any(|a| a == "each") {
         let mut violations = 0;
         for seed in first..first + seeds {

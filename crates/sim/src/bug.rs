@@ -1,6 +1,5 @@
 //! Bugs that can be planted, in the engine or in what is below it. Each must be found, or nobody knows what the simulator sees.
 
-use rotation::Planted;
 use std::fmt;
 use std::str::FromStr;
 
@@ -90,27 +89,6 @@ impl Bug {
             Bug::RoutesToParked => "routes-to-parked",
             Bug::ListenerStaysOpen => "listener-stays-open",
             Bug::BackupRepeatsFences => "backup-repeats-fences",
-        }
-    }
-
-    /// The part of it that is in the engine; None: it is in the simulated world.
-    pub(crate) fn planted(self) -> Option<Planted> {
-        match self {
-            Bug::NoFence | Bug::AppendWithoutLease | Bug::FenceRestarts | Bug::ListenerStaysOpen | Bug::BackupRepeatsFences => None,
-            Bug::StaleView => Some(Planted::TrustStaleView),
-            Bug::ShrinkBeforeShift => Some(Planted::ShrinkBeforeShift),
-            Bug::RollbackAssumesSize => Some(Planted::BackAssumesSize),
-            Bug::TimeoutIsSuccess => Some(Planted::TimeoutIsSuccess),
-            Bug::NoDrain => Some(Planted::NoDrain),
-            Bug::SoakTooEarly => Some(Planted::SoakCountsEarlier),
-            Bug::ErrorsIgnored => Some(Planted::SoakIgnoresErrors),
-            Bug::NoGuard => Some(Planted::NoGuard),
-            Bug::TakesForeign => Some(Planted::TakesForeign),
-            Bug::ReleaseUnseen => Some(Planted::ReleaseUnseen),
-            Bug::NameNotObserved => Some(Planted::NameNotObserved),
-            Bug::Impatient => Some(Planted::Impatient),
-            Bug::WallClock => Some(Planted::WallClock),
-            Bug::RoutesToParked => Some(Planted::RoutesToParked),
         }
     }
 }

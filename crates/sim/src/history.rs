@@ -1,6 +1,7 @@
 //! One whole simulated history: acts (rotations) one after another, two drivers, users, and the end of each judged.
 
 use crate::bug::Bug;
+use crate::planted::{self, Planted};
 use crate::ports::Ports;
 use crate::scenario::{Act, Backup, Hand, Kind, NOISY_TICKS, Scenario, TICK_MS};
 use crate::store::Journal;
@@ -33,7 +34,7 @@ pub(crate) struct Outcome {
 }
 
 struct Seat {
-    driver: Driver,
+    driver: Driver<Planted>,
     wakes: u64,
 }
 
@@ -154,8 +155,8 @@ fn play_act(cell: &RefCell<World>, act: &Act, id: &RotationId, mut ending: Endin
     }
 }
 
-fn seat(world: &World, id: &RotationId, who: usize) -> Driver {
-    rotation::planted::driver(id.clone(), format!("driver-{who}"), LEASE_MS, world.bug.and_then(Bug::planted))
+fn seat(world: &World, id: &RotationId, who: usize) -> Driver<Planted> {
+    Driver::with_decider(id.clone(), format!("driver-{who}"), LEASE_MS, Planted { bug: world.bug })
 }
 
 /// What the API sees before it plans: all that is there, and what a rotation that was stopped may have left.
@@ -188,7 +189,7 @@ fn open(cell: &RefCell<World>, act: &Act, from: Option<GroupRelease>) -> Option<
     }
     let seen = look_around(&mut world);
     let intent = Intent { spec: &act.spec, from: from.as_ref(), to: &to, direction: Direction::Forward, own_count: None };
-    let plan = match rotation::planted::plan(&intent, &seen, world.bug.and_then(Bug::planted)) {
+    let plan = match planted::plan(&intent, &seen, world.bug) {
         Ok(plan) => plan,
         // What a lost control plane left is seen by the API already.
         Err(fault) if fault.code == "name-used" && world.foreign.is_some() => return None,

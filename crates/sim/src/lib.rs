@@ -11,7 +11,7 @@
 //! | `world`, `ports` | the network and the faults between; the engine's ports over it |
 //! | `oracle`, `patience` | what must never be; what had no reason |
 //! | `history` | drivers, users, time |
-//! | `bug` | bugs planted to see whether they are found |
+//! | `bug`, `planted` | bugs planted to see whether they are found; how those in the engine are made |
 
 mod balancer;
 mod bug;
@@ -19,6 +19,7 @@ mod history;
 mod keeper;
 mod oracle;
 mod patience;
+mod planted;
 mod ports;
 mod rng;
 mod scenario;

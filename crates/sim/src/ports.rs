@@ -1,5 +1,6 @@
 //! The engine's ports over the simulated world, for one driver. Around every call it may crash, fail or stall.
 
+use crate::bug::Bug;
 use crate::oracle::Scene;
 use crate::scenario::{Kind, TICK_MS};
 use crate::world::{Message, World};
@@ -122,7 +123,9 @@ impl Clock for Ports<'_> {
         let looked = machine.look.as_ref().map(|l| l.at).filter(|_| machine.about_to_look);
         machine.about_to_look = false;
         machine.read_at = now;
-        Some(model::Steady { clock: 1, ms: looked.unwrap_or(now) })
+        let steady = model::Steady { clock: 1, ms: looked.unwrap_or(now) };
+        // With the bug the engine counts by the wall clock alone.
+        (world.bug != Some(Bug::WallClock)).then_some(steady)
     }
 }
 
