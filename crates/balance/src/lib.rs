@@ -8,7 +8,7 @@ mod health;
 mod pick;
 mod retry;
 mod share;
-mod socket;
+mod reuse_policy;
 
 use std::sync::atomic;
 
@@ -17,4 +17,4 @@ pub use health::{Condition, TargetHealth};
 pub use pick::{Rank, best, choose};
 pub use retry::{Attempt, Budget, Failure, Next, Replay, after, replay_of};
 pub use share::{SHARES_MAX, Share};
-pub use socket::{Manners, POOL_IDLE_MAX_MS, REUSE_UNREPLAYABLE_MAX_MS};
+pub use reuse_policy::{ReusePolicy, POOL_IDLE_MAX_MS, REUSE_UNREPLAYABLE_MAX_MS};

@@ -9,44 +9,118 @@
 use crate::files;
 use model::Fault;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::os::unix::fs::DirBuilderExt;
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-/// Held until dropped.
+/// How often a lock that is waited for is tried.
+const RETRY_EVERY: Duration = Duration::from_millis(2);
+/// A process id and the spaces behind it.
+const HOLDER_BYTES: u64 = 10;
+
+/// A `flock` on a file, held until dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
-}
-
-fn open(path: &Path) -> Result<File, Fault> {
-    if let Some(dir) = path.parent() {
-        files::make_dir(dir)?;
-    }
-    OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).map_err(files::at("cannot open the lock", path))
+    file: File,
 }
 
 impl Lock {
+    /// Waits until no other process holds it.
     pub fn exclusive(path: &Path) -> Result<Lock, Fault> {
         let file = open(path)?;
         file.lock().map_err(files::at("cannot lock", path))?;
-        Ok(Lock { _file: file })
+        Ok(Lock { file })
     }
 
+    /// Waits until no other process holds it exclusively.
     pub fn shared(path: &Path) -> Result<Lock, Fault> {
         let file = open(path)?;
         file.lock_shared().map_err(files::at("cannot lock", path))?;
-        Ok(Lock { _file: file })
+        Ok(Lock { file })
     }
 
     /// None: another process holds it.
     pub fn try_exclusive(path: &Path) -> Result<Option<Lock>, Fault> {
-        let file = open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Lock { _file: file })),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(e)) => Err(files::fault("cannot lock", path, &e)),
+        try_lock(open(path)?).map_err(|e| files::fault("cannot lock", path, &e))
+    }
+
+    /// As [`Lock::try_exclusive`], for a file that must exist. None also if the file was removed meanwhile: a lock on a file that
+    /// no path names excludes no other process.
+    pub fn try_existing(path: &Path) -> io::Result<Option<Lock>> {
+        let file = File::options().read(true).write(true).open(path)?;
+        Ok(try_lock(file)?.filter(|lock| names(path, &lock.file)))
+    }
+
+    /// Locks a directory, waiting until no other process holds it.
+    pub fn directory(path: &Path) -> io::Result<Lock> {
+        let file = File::open(path)?;
+        file.lock()?;
+        Ok(Lock { file })
+    }
+
+    /// Writes this process's id into the file, for messages; the lock itself is what counts. It overwrites in place, so that it
+    /// needs no space on a full disk.
+    pub fn write_holder(&mut self) -> io::Result<()> {
+        let pid = format!("{:<width$}", std::process::id(), width = HOLDER_BYTES as usize);
+        self.file.rewind()?;
+        self.file.write_all(pid.as_bytes())?;
+        self.file.set_len(pid.len() as u64)
+    }
+}
+
+/// Tries again until `within` is over. A process that checks whether a lock is held holds it for a moment, and a process that was
+/// killed while it started a child leaves a copy of its locks with the child until that has started.
+pub fn retry<E>(within: Duration, mut take: impl FnMut() -> Result<Option<Lock>, E>) -> Result<Option<Lock>, E> {
+    let until = Instant::now() + within;
+    loop {
+        let lock = take()?;
+        if lock.is_some() || Instant::now() >= until {
+            return Ok(lock);
         }
+        std::thread::sleep(RETRY_EVERY);
+    }
+}
+
+/// Whether a live process holds the lock exclusively.
+pub fn is_held(path: &Path) -> bool {
+    let file = File::options().read(true).write(true).open(path);
+    file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+/// The process id that the holder wrote, if it could.
+pub fn holder(path: &Path) -> Option<i32> {
+    let mut text = String::new();
+    File::open(path).and_then(|file| file.take(HOLDER_BYTES).read_to_string(&mut text)).ok()?;
+    text.trim().parse().ok().filter(|pid| *pid > 1)
+}
+
+/// Makes the file, and its directory if that is missing. Only its owner can hold the lock.
+fn open(path: &Path) -> Result<File, Fault> {
+    let open = || OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path);
+    let opened = match (open(), path.parent()) {
+        (Err(e), Some(dir)) if e.kind() == io::ErrorKind::NotFound => {
+            files::make_dir(dir)?;
+            open()
+        }
+        (opened, _) => opened,
+    };
+    opened.map_err(files::at("cannot open the lock", path))
+}
+
+fn try_lock(file: File) -> io::Result<Option<Lock>> {
+    match file.try_lock() {
+        Ok(()) => Ok(Some(Lock { file })),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(e)) => Err(e),
+    }
+}
+
+fn names(path: &Path, file: &File) -> bool {
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => false,
     }
 }
 
@@ -122,6 +196,36 @@ pub fn sweep(work: &Path, gate: &Path) -> Result<u32, Fault> {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_lock_has_one_holder_and_ends_with_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run/lock");
+        assert!(Lock::try_existing(&path).is_err() && !is_held(&path) && holder(&path).is_none());
+        let mut held = Lock::try_exclusive(&path).unwrap().unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "no other user can hold it");
+        assert!(is_held(&path) && Lock::try_exclusive(&path).unwrap().is_none() && Lock::try_existing(&path).unwrap().is_none());
+        held.write_holder().unwrap();
+        assert_eq!(holder(&path), i32::try_from(std::process::id()).ok());
+        assert!(retry(Duration::from_millis(20), || Lock::try_exclusive(&path)).unwrap().is_none());
+        drop(held);
+        assert!(!is_held(&path));
+        assert!(retry(Duration::ZERO, || Lock::try_existing(&path)).unwrap().is_some());
+    }
+
+    /// A lock on a file that was replaced meanwhile would not exclude the holder of the new file.
+    #[test]
+    fn a_lock_on_a_replaced_file_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("lock"), dir.path().join("other"));
+        let file = open(&path).unwrap();
+        assert!(names(&path, &file));
+        std::fs::write(&other, "").unwrap();
+        std::fs::rename(&other, &path).unwrap();
+        assert!(!names(&path, &file));
+        std::fs::remove_file(&path).unwrap();
+        assert!(!names(&path, &file));
+    }
 
     #[test]
     fn nobody_else_comes_to_what_is_half_made() {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 pub const LOG_BYTES_MAX: u64 = 8 << 20;
 
 /// Call it regularly. True: the log was turned over. A stderr that is not this file (a terminal, a journal, a test) is left alone.
-pub fn turn_over(path: &Path) -> Result<bool> {
+pub fn rotate(path: &Path) -> Result<bool> {
     let stderr = File::from(rustix::io::dup(std::io::stderr())?).metadata()?;
     if !stderr.is_file() || stderr.len() <= LOG_BYTES_MAX {
         return Ok(false);
@@ -59,7 +59,7 @@ mod tests {
         for number in 0..LINES {
             std::io::stderr().write_all(format!("{number:06} {text}\n").as_bytes()).unwrap();
             if number % 100 == 0 {
-                turn_over(Path::new(&path)).unwrap();
+                rotate(Path::new(&path)).unwrap();
             }
         }
     }

@@ -228,7 +228,7 @@ fn keep_log(mut from: std::io::PipeReader, path: PathBuf, own: PathBuf) -> LogEn
                 Ok(0) => break,
                 Ok(n) => {
                     log.add(&buffer[..n]);
-                    let _ = ::disk::log::turn_over(&own);
+                    let _ = ::disk::log::rotate(&own);
                 }
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(_) => break,

@@ -1,115 +1,20 @@
-//! Groups and their targets as the data plane holds them: read by every request, changed when a target file changes.
+//! A group and its targets as its target file lists them: read by every request, replaced whole when the file changes.
 
-use crate::clock::now_ms;
-use crate::limits::Slots;
-use crate::upstream::Pool;
-use balance::{Account, Rank, TargetHealth};
-use model::{Drain, GroupName, Health, InstanceId, Route, ServiceName, TargetFile};
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use tokio::sync::Notify;
+use crate::target::{Shared, Target};
+use balance::Rank;
+use model::{Drain, GroupName, Health, Route, ServiceName, TargetFile};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, PoisonError, RwLock};
 
-/// No code panics while it holds one of our locks; should it, the data is still whole.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What all targets of a data plane share.
-pub struct Common {
-    /// Somebody left a closed target: look whether it is drained.
-    pub left: Notify,
-    /// For idle sockets.
-    pub slots: Arc<Slots>,
-}
-
-impl Common {
-    pub fn new(kept_max: usize) -> Arc<Self> {
-        Arc::new(Self { left: Notify::new(), slots: Slots::new(kept_max) })
-    }
-}
-
-/// The keeper signals a server when the drain's time is over, and then gives it a second; after that nothing will come.
-const END_GRACE_MS: u64 = 1_000;
-
-/// One server. It lives as long as a request to it does, also when its file is gone.
-pub struct Target {
-    pub id: InstanceId,
-    pub addr: SocketAddr,
-    pub account: Account,
-    pub health: Mutex<TargetHealth>,
-    pub pool: Pool,
-    /// Marked in the file, as opposed to gone from it.
-    pub draining: AtomicBool,
-    /// The first probe has ended, either way.
-    pub probed: AtomicBool,
-    /// `Layout::drained` is written.
-    pub told: AtomicBool,
-    /// Its probing ends.
-    pub gone: AtomicBool,
-    /// A request would like to know whether it is still there.
-    pub probe_now: Notify,
-    /// When whatever is still in flight to it is broken off; 0: it is open.
-    end_at_ms: AtomicU64,
-    common: Arc<Common>,
-}
-
-impl Target {
-    pub fn new(id: InstanceId, addr: SocketAddr, common: Arc<Common>) -> Self {
-        Self {
-            id,
-            addr,
-            account: Account::default(),
-            health: Mutex::default(),
-            pool: Pool::new(common.slots.clone()),
-            draining: AtomicBool::new(false),
-            probed: AtomicBool::new(false),
-            told: AtomicBool::new(false),
-            gone: AtomicBool::new(false),
-            probe_now: Notify::new(),
-            end_at_ms: AtomicU64::new(0),
-            common,
-        }
-    }
-
-    /// No request chooses it any more, and our idle sockets to it are closed. Those in use go on, for as long as a drain may take.
-    pub fn close(&self, drain: &Drain) {
-        let end_at = now_ms().saturating_add(drain.within_ms).saturating_add(END_GRACE_MS);
-        // The first to close it began the drain.
-        let _ = self.end_at_ms.compare_exchange(0, end_at, SeqCst, SeqCst);
-        self.account.close();
-        self.pool.close();
-    }
-
-    /// It was closed so long ago that nobody waits for its answers any more.
-    pub fn is_overdue(&self, now: u64) -> bool {
-        let end_at = self.end_at_ms.load(SeqCst);
-        end_at != 0 && now >= end_at
-    }
-
-    pub fn doubt(&self) {
-        lock(&self.health).doubt(now_ms());
-        self.probe_now.notify_one();
-    }
-
-    fn look(&self, now: u64) -> Option<(Rank, u64)> {
-        if self.account.is_closed() {
-            return None;
-        }
-        let rank = lock(&self.health).rank(now)?;
-        Some((rank, self.account.in_flight()))
-    }
-}
-
-/// What a target file says, as one thing that is swapped whole.
+/// The content of a target file. Immutable; a new one replaces it.
 pub struct Members {
     pub service: Option<ServiceName>,
     pub health: Health,
-    /// How patient to be with this release.
+    /// Timeouts for this release.
     pub route: Option<Route>,
     drain: Drain,
     pub targets: Vec<Arc<Target>>,
-    /// Whether there is a file.
+    /// Whether there is a target file.
     pub known: bool,
 }
 
@@ -119,20 +24,21 @@ pub struct Group {
     pub in_flight: AtomicU64,
     pub requests: AtomicU64,
     pub errors: AtomicU64,
-    turn: AtomicUsize,
+    /// Where the next search for the best target starts.
+    next: AtomicUsize,
 }
 
 impl Group {
     pub fn new(name: GroupName) -> Self {
-        let nobody =
+        let none =
             Members { service: None, health: Health::default(), route: None, drain: Drain::default(), targets: Vec::new(), known: false };
         Self {
             name,
-            members: RwLock::new(Arc::new(nobody)),
+            members: RwLock::new(Arc::new(none)),
             in_flight: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             errors: AtomicU64::new(0),
-            turn: AtomicUsize::new(0),
+            next: AtomicUsize::new(0),
         }
     }
 
@@ -144,22 +50,22 @@ impl Group {
         *self.members.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(members);
     }
 
-    /// Takes a new file. Answers with the targets that are new and must be probed.
+    /// Applies a target file. Returns the new targets, which must be probed.
     ///
-    /// Draining is for ever: the keeper may already be ending an instance it once marked. An id that comes with another address
-    /// is another target.
-    pub fn take(&self, file: TargetFile, common: &Arc<Common>) -> Vec<Arc<Target>> {
+    /// Draining is permanent: the keeper may already be stopping an instance it once marked. An id with another address is
+    /// another target.
+    pub fn apply(&self, file: TargetFile, shared: &Arc<Shared>) -> Vec<Arc<Target>> {
         let old = self.members();
-        let mut fresh = Vec::new();
+        let mut new = Vec::new();
         let mut targets = Vec::new();
-        for said in file.targets {
-            let known = old.targets.iter().find(|t| t.id == said.id && t.addr == said.addr).cloned();
+        for listed in file.targets {
+            let known = old.targets.iter().find(|t| t.id == listed.id && t.addr == listed.addr).cloned();
             let target = known.unwrap_or_else(|| {
-                let target = Arc::new(Target::new(said.id, said.addr, common.clone()));
-                fresh.push(target.clone());
+                let target = Arc::new(Target::new(listed.id, listed.addr, shared.clone()));
+                new.push(target.clone());
                 target
             });
-            if said.draining && !target.draining.swap(true, SeqCst) {
+            if listed.draining && !target.draining.swap(true, SeqCst) {
                 target.close(&file.drain);
             }
             targets.push(target);
@@ -167,10 +73,10 @@ impl Group {
         let (kept, service) = (targets.clone(), Some(file.service));
         self.set(Members { service, health: file.health, route: file.route, drain: file.drain, targets, known: true });
         retire(&old, &kept);
-        fresh
+        new
     }
 
-    /// The file is gone: so are its targets.
+    /// The target file is gone, and so are its targets.
     pub fn forget(&self) {
         let old = self.members();
         let (service, health, drain) = (old.service.clone(), old.health.clone(), old.drain.clone());
@@ -184,14 +90,15 @@ impl Group {
         if targets.is_empty() {
             return None;
         }
-        let found = balance::best(targets.len(), self.turn.fetch_add(1, Relaxed), worst, |i| {
+        let found = balance::best(targets.len(), self.next.fetch_add(1, Relaxed), worst, |i| {
             let was_tried = tried.iter().flatten().any(|t| Arc::ptr_eq(t, &targets[i]));
-            if was_tried { None } else { targets[i].look(now) }
+            if was_tried { None } else { targets[i].candidate(now) }
         })?;
         Some((targets[found].clone(), members))
     }
 }
 
+/// Closes the targets that are no longer listed.
 fn retire(old: &Members, kept: &[Arc<Target>]) {
     for target in old.targets.iter().filter(|t| !kept.iter().any(|k| Arc::ptr_eq(k, t))) {
         target.gone.store(true, SeqCst);
@@ -200,74 +107,15 @@ fn retire(old: &Members, kept: &[Arc<Target>]) {
     }
 }
 
-/// One request at one target, counted from the choice until the last byte went to the client or the exchange ended otherwise.
-pub struct Flight {
-    group: Arc<Group>,
-    pub target: Arc<Target>,
-}
-
-impl Flight {
-    /// Counts, and then looks whether the choice still `stands`. None: it does not, or the target was closed in the meantime.
-    /// Were it looked at before it is counted, a count could be read as 0 in between and the request come after it.
-    pub fn begin(group: &Arc<Group>, target: Arc<Target>, stands: impl FnOnce() -> bool) -> Option<Flight> {
-        group.in_flight.fetch_add(1, SeqCst);
-        if !target.account.enter() {
-            group.in_flight.fetch_sub(1, SeqCst);
-            return None;
-        }
-        let flight = Flight { group: group.clone(), target };
-        // Dropped, it gives back what it counted.
-        stands().then_some(flight)
-    }
-}
-
-impl Drop for Flight {
-    fn drop(&mut self) {
-        let rest = self.target.account.leave();
-        let before = self.group.in_flight.fetch_sub(1, SeqCst);
-        assert!(before > 0, "a group's count went below nothing");
-        if rest == 0 && self.target.account.is_closed() {
-            self.target.common.left.notify_one();
-        }
-    }
-}
-
-/// Which groups this request was counted at: once as a request and at most once as an error, however often it was tried there.
-#[derive(Default)]
-pub struct Charges {
-    groups: [Option<(Arc<Group>, bool)>; 3],
-}
-
-impl Charges {
-    pub fn request(&mut self, group: &Arc<Group>) {
-        for slot in &mut self.groups {
-            match slot {
-                Some((known, _)) if Arc::ptr_eq(known, group) => return,
-                Some(_) => {}
-                None => {
-                    group.requests.fetch_add(1, Relaxed);
-                    *slot = Some((group.clone(), false));
-                    return;
-                }
-            }
-        }
-    }
-
-    pub fn error(&mut self, group: &Arc<Group>) {
-        for (known, failed) in self.groups.iter_mut().flatten() {
-            if Arc::ptr_eq(known, group) && !*failed {
-                *failed = true;
-                group.errors.fetch_add(1, Relaxed);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::accounting::InFlight;
+    use crate::clock::now_ms;
+    use crate::mutex::lock;
+    use model::InstanceId;
 
-    fn said(number: u16, port: u16, draining: bool) -> model::Target {
+    fn listed(number: u16, port: u16, draining: bool) -> model::Target {
         model::Target { id: InstanceId::new(format!("a-{number}")).unwrap(), addr: ([127, 0, 0, 1], port).into(), draining }
     }
 
@@ -282,23 +130,23 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_taken_as_it_says_and_draining_is_for_good() {
-        let (group, common) = (Group::new(GroupName::new("a").unwrap()), Common::new(0));
-        let fresh = |file| group.take(file, &common).iter().map(|t| t.addr.port()).collect::<Vec<_>>();
-        assert_eq!(fresh(file(vec![said(0, 10, false), said(1, 11, true)], 5_000)), [10, 11]);
+    fn a_target_file_is_applied_and_draining_is_permanent() {
+        let (group, shared) = (Group::new(GroupName::new("a").unwrap()), Shared::new(0));
+        let new = |file| group.apply(file, &shared).iter().map(|t| t.addr.port()).collect::<Vec<_>>();
+        assert_eq!(new(file(vec![listed(0, 10, false), listed(1, 11, true)], 5_000)), [10, 11]);
         assert_eq!(states(&group), [(10, false), (11, true)]);
         let before = group.members().targets.clone();
-        // Taken back: it stays closed, and no probing begins anew. A new one is added.
-        assert_eq!(fresh(file(vec![said(0, 10, false), said(1, 11, false), said(2, 12, false)], 5_000)), [12]);
+        // The mark is removed: the target stays closed, and no second probing starts. A new target is added.
+        assert_eq!(new(file(vec![listed(0, 10, false), listed(1, 11, false), listed(2, 12, false)], 5_000)), [12]);
         assert_eq!(states(&group), [(10, false), (11, true), (12, false)]);
-        assert!(Arc::ptr_eq(&before[0], &group.members().targets[0]), "its accounts and its sockets are kept");
-        assert!(before[1].draining.load(SeqCst), "and that it is drained is still to be told");
-        // The same id at another address is another server; the old one is closed.
-        assert_eq!(fresh(file(vec![said(0, 20, false), said(2, 12, false)], 5_000)), [20]);
+        assert!(Arc::ptr_eq(&before[0], &group.members().targets[0]), "its account and its connections are kept");
+        assert!(before[1].draining.load(SeqCst), "and its drain is still to be reported");
+        // The same id at another address is another target; the old one is closed.
+        assert_eq!(new(file(vec![listed(0, 20, false), listed(2, 12, false)], 5_000)), [20]);
         assert_eq!(states(&group), [(20, false), (12, false)]);
         assert!(before.iter().all(|t| t.account.is_closed() && t.gone.load(SeqCst)));
-        // An address that is given to another server: its accounts and its health begin at nothing.
-        assert_eq!(fresh(file(vec![said(0, 20, false), said(9, 12, false)], 5_000)), [12]);
+        // An address that another target gets: its account and its health start empty.
+        assert_eq!(new(file(vec![listed(0, 20, false), listed(9, 12, false)], 5_000)), [12]);
         let last = group.members().targets.clone();
         group.forget();
         assert!(group.members().targets.is_empty() && !group.members().known);
@@ -306,38 +154,38 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_target_is_not_picked_and_is_overdue_when_its_drain_is_over() {
-        let (group, common) = (Group::new(GroupName::new("a").unwrap()), Common::new(0));
-        for target in group.take(file(vec![said(0, 10, false), said(1, 11, false)], 60_000), &common) {
+    fn a_closed_target_is_not_picked_and_is_overdue_after_its_drain_deadline() {
+        let (group, shared) = (Group::new(GroupName::new("a").unwrap()), Shared::new(0));
+        for target in group.apply(file(vec![listed(0, 10, false), listed(1, 11, false)], 60_000), &shared) {
             lock(&target.health).passed(0, 0);
         }
         let targets = group.members().targets.clone();
         let picked = |tried: &[Option<Arc<Target>>]| group.pick(Rank::Good, tried, 1).map(|(t, _)| t.addr.port());
         assert_eq!(picked(&[Some(targets[1].clone())]), Some(10));
-        group.take(file(vec![said(0, 10, true), said(1, 11, false)], 60_000), &common);
+        group.apply(file(vec![listed(0, 10, true), listed(1, 11, false)], 60_000), &shared);
         assert!((0..4).all(|_| picked(&[]) == Some(11)));
         assert_eq!(picked(&[Some(targets[1].clone())]), None);
         let now = now_ms();
         assert!(!targets[1].is_overdue(u64::MAX), "it is open");
         assert!(!targets[0].is_overdue(now + 59_000) && targets[0].is_overdue(now + 61_000 + 1_000));
-        // A later file with another drain does not begin it anew.
-        group.take(file(vec![said(1, 11, false)], 600_000), &common);
+        // A later file with another drain does not extend it.
+        group.apply(file(vec![listed(1, 11, false)], 600_000), &shared);
         assert!(targets[0].is_overdue(now + 61_000 + 1_000));
     }
 
     #[test]
-    fn the_last_one_out_of_a_closed_target_says_so() {
-        let (group, common) = (Arc::new(Group::new(GroupName::new("a").unwrap())), Common::new(0));
-        let target = group.take(file(vec![said(0, 10, false)], 1_000), &common).remove(0);
-        let flights: Vec<_> = (0..2).map(|_| Flight::begin(&group, target.clone(), || true).unwrap()).collect();
+    fn the_last_request_out_of_a_closed_target_notifies() {
+        let (group, shared) = (Arc::new(Group::new(GroupName::new("a").unwrap())), Shared::new(0));
+        let target = group.apply(file(vec![listed(0, 10, false)], 1_000), &shared).remove(0);
+        let in_flight: Vec<_> = (0..2).map(|_| InFlight::begin(&group, target.clone(), || true).unwrap()).collect();
         target.close(&Drain::default());
-        let told = || common.left.notified().now_or_never().is_some();
-        assert!(!told());
-        let mut flights = flights.into_iter();
-        drop(flights.next());
-        assert!(!told() && !target.account.is_drained());
-        drop(flights.next());
-        assert!(told() && target.account.is_drained());
+        let notified = || shared.left.notified().now_or_never().is_some();
+        assert!(!notified());
+        let mut in_flight = in_flight.into_iter();
+        drop(in_flight.next());
+        assert!(!notified() && !target.account.is_drained());
+        drop(in_flight.next());
+        assert!(notified() && target.account.is_drained());
     }
 
     trait NowOrNever: std::future::Future + Sized {

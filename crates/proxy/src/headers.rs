@@ -1,7 +1,7 @@
-//! Headers between two hops: what is refused, what is taken out, what is put in.
+//! Headers between client and target: which requests are refused, which headers are removed and which are set.
 //!
 //! Framing is never passed on: hyper decodes it on one side and writes its own on the other, so a request that two
-//! parsers could read in two ways never leaves us in its old form.
+//! parsers could read differently never leaves the balancer as it came.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::Authority;
@@ -16,7 +16,7 @@ const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
-/// A request's headers may be so large in all.
+/// Of all headers of a request together.
 pub const HEAD_BYTES_MAX: usize = 64 << 10;
 
 /// Why a request is not forwarded: status, code, message.
@@ -24,16 +24,16 @@ pub type Refusal = (StatusCode, &'static str, &'static str);
 
 pub fn check<B>(request: &Request<B>) -> Result<(), Refusal> {
     let headers = request.headers();
-    // hyper stops reading a head that grows too large, but not one that was there at once.
+    // hyper stops reading a head that grows too large, but not one that arrives at once.
     let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     if bytes > HEAD_BYTES_MAX {
         return Err((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", "the request's headers are larger than 64 KiB"));
     }
     if request.method() == Method::CONNECT {
-        return Err((StatusCode::NOT_IMPLEMENTED, "no-tunnels", "CONNECT is not offered here"));
+        return Err((StatusCode::NOT_IMPLEMENTED, "no-tunnels", "CONNECT is not supported"));
     }
     if has_token(headers, &header::UPGRADE, "websocket") {
-        return Err((StatusCode::NOT_IMPLEMENTED, "no-websocket", "upgrades to WebSocket are not offered yet"));
+        return Err((StatusCode::NOT_IMPLEMENTED, "no-websocket", "upgrades to WebSocket are not supported yet"));
     }
     if headers.get_all(header::HOST).iter().count() > 1 {
         return Err((StatusCode::BAD_REQUEST, "two-hosts", "more than one Host header"));
@@ -41,26 +41,26 @@ pub fn check<B>(request: &Request<B>) -> Result<(), Refusal> {
     if request.version() == Version::HTTP_11 && !headers.contains_key(header::HOST) {
         return Err((StatusCode::BAD_REQUEST, "no-host", "an HTTP/1.1 request needs a Host header"));
     }
-    // The authority of an absolute form takes the place of Host, so it is held to the same.
+    // The authority of an absolute form replaces Host, so the same rules apply to it.
     let named = request.uri().authority().map(|authority| without_user(authority).as_bytes());
     if !headers.get(header::HOST).map(HeaderValue::as_bytes).into_iter().chain(named).all(is_host) {
-        return Err((StatusCode::BAD_REQUEST, "bad-host", "the Host header is not the name of a host, with or without a port"));
+        return Err((StatusCode::BAD_REQUEST, "bad-host", "the Host header is not a host name with an optional port"));
     }
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
     if let Some(first) = codings.next()
         && (!plain(first) || codings.next().is_some())
     {
-        return Err((StatusCode::NOT_IMPLEMENTED, "transfer-coding", "no transfer coding but chunked is offered"));
+        return Err((StatusCode::NOT_IMPLEMENTED, "transfer-coding", "the only transfer coding supported is chunked"));
     }
     if headers.get(header::EXPECT).is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
-        return Err((StatusCode::EXPECTATION_FAILED, "expectation", "only Expect: 100-continue is known"));
+        return Err((StatusCode::EXPECTATION_FAILED, "expectation", "the only expectation supported is 100-continue"));
     }
     Ok(())
 }
 
-/// RFC 9112, 3.2: anything else is refused. Servers build links from it, and trust the `X-Forwarded-Host` that we derive from it.
-/// Empty: the client knows no name.
+/// RFC 9112, 3.2: anything else is refused. Servers build links from it, and trust the `X-Forwarded-Host` that is derived from it.
+/// May be empty.
 fn is_host(text: &[u8]) -> bool {
     text.is_empty()
         || Authority::try_from(text).is_ok_and(|host| {
@@ -74,8 +74,8 @@ fn without_user(authority: &Authority) -> &str {
     authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, host)| host)
 }
 
-/// From the customer's request to the target's.
-pub fn to_target(parts: &mut http::request::Parts, customer: &HeaderValue, listen: &str) {
+/// Turns the client's request into the target's. `client` is the client's address.
+pub fn to_target(parts: &mut http::request::Parts, client: &HeaderValue, listen: &str) {
     if let Some(authority) = parts.uri.authority() {
         // The absolute form: its authority overrules Host (RFC 9112, 3.2.2), and the target gets the origin form.
         if let Ok(host) = HeaderValue::from_str(without_user(authority)) {
@@ -84,27 +84,27 @@ pub fn to_target(parts: &mut http::request::Parts, customer: &HeaderValue, liste
         let path = parts.uri.path_and_query().cloned();
         parts.uri = path.map_or_else(|| Uri::from_static("/"), Uri::from);
     }
-    strip_hop(&mut parts.headers);
-    // The 100 is ours to say: hyper says it when the body is first read.
+    remove_hop_by_hop(&mut parts.headers);
+    // hyper sends the 100 itself when the body is first read.
     parts.headers.remove(header::EXPECT);
     if !parts.headers.contains_key(header::HOST)
         && let Ok(host) = HeaderValue::from_str(listen)
     {
         parts.headers.insert(header::HOST, host); // HTTP/1.0
     }
-    say_where_from(&mut parts.headers, customer);
+    set_forwarded(&mut parts.headers, client);
     parts.version = Version::HTTP_11;
 }
 
-/// Who is asking, by which host and how, is ours to say: nobody between the client and us is known, so what came is a claim of
-/// the client's. Servers behind gateways like WSGI cannot tell `_` from `-`, so neither do we.
-fn say_where_from(headers: &mut HeaderMap, customer: &HeaderValue) {
+/// The balancer sets who asks, for which host and how: there is no list of trusted proxies, so what arrives is only a claim of the
+/// client. Servers behind gateways like WSGI cannot distinguish `_` from `-`, so both are removed.
+fn set_forwarded(headers: &mut HeaderMap, client: &HeaderValue) {
     remove_claims(headers);
-    headers.insert(FORWARDED_FOR, customer.clone());
-    headers.insert(REAL_IP, customer.clone());
+    headers.insert(FORWARDED_FOR, client.clone());
+    headers.insert(REAL_IP, client.clone());
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
     let host = headers.get(header::HOST).cloned();
-    if let Ok(value) = HeaderValue::from_bytes(&forwarded(customer, host.as_ref())) {
+    if let Ok(value) = HeaderValue::from_bytes(&forwarded(client, host.as_ref())) {
         headers.insert(FORWARDED, value);
     }
     if let Some(host) = host {
@@ -112,7 +112,7 @@ fn say_where_from(headers: &mut HeaderMap, customer: &HeaderValue) {
     }
 }
 
-/// Also of trailers: some servers put them to the headers.
+/// Also from trailers: some servers merge them into the headers.
 pub fn remove_claims(headers: &mut HeaderMap) {
     let claims: Vec<HeaderName> = headers.keys().filter(|name| is_claim(name.as_str())).cloned().collect();
     claims.into_iter().for_each(|name| drop(headers.remove(name)));
@@ -125,8 +125,8 @@ fn is_claim(name: &str) -> bool {
 }
 
 /// RFC 7239: an IPv6 address is in brackets and quotes, and a host with a port is in quotes. A host that does not fit is left out.
-fn forwarded(customer: &HeaderValue, host: Option<&HeaderValue>) -> Vec<u8> {
-    let ip = customer.as_bytes();
+fn forwarded(client: &HeaderValue, host: Option<&HeaderValue>) -> Vec<u8> {
+    let ip = client.as_bytes();
     let mut text = if ip.contains(&b':') { [b"for=\"[", ip, b"]\""].concat() } else { [b"for=", ip].concat() };
     let quotable = |b: &u8| b.is_ascii_graphic() && *b != b'"' && *b != b'\\';
     if let Some(host) = host.filter(|host| host.as_bytes().iter().all(quotable)) {
@@ -136,8 +136,8 @@ fn forwarded(customer: &HeaderValue, host: Option<&HeaderValue>) -> Vec<u8> {
     text
 }
 
-/// Why an answer cannot be passed on: two parsers could find its end at two places, and the one behind us may not be ours.
-pub fn check_answer(parts: &http::response::Parts) -> Result<(), &'static str> {
+/// Err: why a response cannot be passed on. Two parsers could find its end at two places, and the client's may differ from hyper's.
+pub fn check_response(parts: &http::response::Parts) -> Result<(), &'static str> {
     let mut lengths = parts.headers.get_all(header::CONTENT_LENGTH).iter();
     let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();
     match (lengths.next(), lengths.next(), codings.next(), codings.next()) {
@@ -150,14 +150,14 @@ pub fn check_answer(parts: &http::response::Parts) -> Result<(), &'static str> {
     }
 }
 
-/// From the target's answer to the customer's.
-pub fn to_customer(parts: &mut http::response::Parts) {
-    strip_hop(&mut parts.headers);
-    parts.headers.remove(ERROR_MARK); // only we may say so
-    parts.version = Version::HTTP_11; // hyper writes 1.0 to who speaks 1.0
+/// Turns the target's response into the client's.
+pub fn to_client(parts: &mut http::response::Parts) {
+    remove_hop_by_hop(&mut parts.headers);
+    parts.headers.remove(ERROR_MARK); // set by the balancer alone
+    parts.version = Version::HTTP_11; // hyper writes 1.0 to a client of HTTP/1.0
 }
 
-/// Whether the target will close after this answer.
+/// Whether the target will close the connection after this response.
 pub fn closes(parts: &http::response::Parts) -> bool {
     match parts.version {
         Version::HTTP_11 => has_token(&parts.headers, &header::CONNECTION, "close"),
@@ -165,7 +165,7 @@ pub fn closes(parts: &http::response::Parts) -> bool {
     }
 }
 
-fn strip_hop(headers: &mut HeaderMap) {
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(header::CONNECTION) {
         let named: Vec<HeaderName> = headers
             .get_all(header::CONNECTION)
@@ -175,7 +175,7 @@ fn strip_hop(headers: &mut HeaderMap) {
             .filter_map(|name| HeaderName::try_from(name.trim()).ok())
             .collect();
         for name in named {
-            // Whoever names these wants them gone to confuse the next hop.
+            // A client that lists these wants them removed to confuse the target.
             if name != header::HOST && name != header::CONTENT_LENGTH && name != header::AUTHORIZATION && name != header::COOKIE {
                 headers.remove(name);
             }
@@ -205,7 +205,7 @@ mod tests {
         for good in ["", "a", "shop.example", "shop.example:8080", "[::1]", "[::1]:80", "192.0.2.1:1", "a_b.c~d", "a:"] {
             assert_eq!(refused(good.as_bytes()), None, "{good}");
         }
-        // The first is what a fuzzer found: words of the client's in the X-Forwarded-Host that we write.
+        // The first was found by a fuzzer: the client's text in the X-Forwarded-Host that the balancer writes.
         for bad in ["d: for=for-IP: forged", "a b", "a/b", "a@b", ":80", "a:b", "a:123456", "a\"", "a\tb", "[::1", "a?b", "a#b"] {
             assert_eq!(refused(bad.as_bytes()), Some((400, "bad-host")), "{bad}");
         }

@@ -1,46 +1,58 @@
-//! The load balancer: hyper on both sides, balance between.
+//! The load balancer: hyper on both sides, the crate `balance` decides between them.
 //!
-//! Two processes, so that whoever decides can die without whoever serves noticing:
+//! Two processes, so that the control side can die without any effect on traffic:
 //!
 //! ```text
 //!   serve ──declare──▶ control ──routes/*.json (durable)──▶ data plane ──▶ targets
-//!                         │  nudge over data.sock ────────────▲   ▲
+//!                         │  notify over data.sock ───────────▲   ▲
 //!                         └─ starts it, adopts it             │   └── probes, requests
 //!   keeper ──targets/*.json───────────────────────────────────┘
 //!   keeper ◀──targets/drained/<instance>── data plane
 //! ```
 //!
-//! - [`control`] takes declarations, fences them, makes them durable, and answers with what the data plane says it uses.
-//! - [`data`] reads the files, listens, probes, forwards, accounts. It needs nobody else to go on.
-//! - [`Remote`] is the engine's way in; [`down`] ends both in order.
+//! - [`control`] accepts declarations, fences them, makes them durable, and reports what the data plane uses.
+//! - [`data`] reads the files, listens, probes, forwards, accounts. It depends on no other process.
+//! - [`Remote`] is the engine's client; [`down`] ends both processes in order.
 //!
+//! A request passes `listen`, `admission`, `serve`, `exchange`, `route_table`, `group`, `target`, `pool`, `upstream`, `response_body`.
 //! This crate does not know what a rotation is and decides nothing about one.
 
+mod accounting;
 mod admission;
-mod answer;
-mod client;
+mod applied;
 mod clock;
 mod control;
-mod data;
+mod data_plane;
+mod downstream;
+mod error_response;
 mod exchange;
-mod files;
+mod folder_watch;
 mod group;
 mod headers;
 mod limits;
 mod listen;
-mod plane;
-mod port;
+mod listen_error;
+mod locking;
+mod mutex;
+mod observation;
+mod pool;
 mod probe;
+mod reconciler;
 mod remote;
+mod replayable_request;
+mod request_body;
+mod response_body;
+mod route_files;
+mod route_table;
 mod rpc;
-mod seen;
+mod run_files;
 mod serve;
+mod shutdown;
+mod state_files;
 mod supervise;
-mod upkeep;
+mod target;
 mod upstream;
-mod watch;
-mod way;
 
 pub use control::{Config, control, down};
-pub use data::{data, data_until};
+pub use data_plane::{data, data_until};
 pub use remote::Remote;

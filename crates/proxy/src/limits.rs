@@ -1,8 +1,8 @@
-//! What the descriptors of this process are for. Without a bound of our own the kernel's would be reached by customers first, and
-//! then neither could a server be probed nor could the control side ask how things are.
+//! How the file descriptors of this process are divided. Without this limit clients would use up the kernel's, and then the
+//! balancer could neither probe a target nor answer its control side.
 //!
 //! ```text
-//!  RLIMIT_NOFILE = reserve (files, control's socket, probes, listeners) + idle sockets to servers + 2 for each connection
+//!  RLIMIT_NOFILE = reserve (files, control's socket, probes, listeners) + idle upstream connections + 2 for each client connection
 //! ```
 
 use std::sync::Arc;
@@ -13,21 +13,21 @@ const CONNECTIONS_MAX: usize = 32_768;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Customers' connections, over all listeners.
+    /// Client connections, over all listeners.
     pub connections: usize,
-    /// Of one address.
+    /// Client connections of one address.
     pub per_client: usize,
-    /// Idle sockets to servers, over all of them.
-    pub kept: usize,
+    /// Idle upstream connections, over all targets.
+    pub idle_upstream: usize,
 }
 
 impl Limits {
     pub fn of(descriptors: u64) -> Self {
         let all = usize::try_from(descriptors).unwrap_or(usize::MAX);
         let reserve = (all / 8).clamp(64, 4_096);
-        let kept = (all / 8).min(8_192);
-        let connections = (all.saturating_sub(reserve + kept) / 2).clamp(1, CONNECTIONS_MAX);
-        Self { connections, per_client: (connections / 4).max(1), kept }
+        let idle_upstream = (all / 8).min(8_192);
+        let connections = (all.saturating_sub(reserve + idle_upstream) / 2).clamp(1, CONNECTIONS_MAX);
+        Self { connections, per_client: (connections / 4).max(1), idle_upstream }
     }
 
     pub fn of_process() -> Self {
@@ -35,7 +35,7 @@ impl Limits {
     }
 }
 
-/// How many idle sockets to servers are kept.
+/// Counts the idle upstream connections of all targets.
 #[derive(Debug)]
 pub struct Slots {
     taken: AtomicUsize,
@@ -53,7 +53,7 @@ impl Slots {
 
     pub fn take(self: &Arc<Self>) -> Option<Slot> {
         let slot = Slot(self.clone());
-        // The slot that is dropped at once gives back what was taken.
+        // If there is none left, the slot is dropped at once and frees what it took.
         (self.taken.fetch_add(1, SeqCst) < self.max).then_some(slot)
     }
 }
@@ -69,21 +69,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_customers_may_take_leaves_the_reserve() {
+    fn client_connections_leave_the_reserve() {
         for descriptors in [0, 1, 64, 128, 256, 1_024, 20_000, 524_288, 1 << 30, u64::MAX] {
             let limits = Limits::of(descriptors);
             assert!(limits.connections >= 1 && limits.per_client >= 1 && limits.per_client <= limits.connections, "{limits:?}");
             if descriptors >= 128 {
-                let worst = 2 * limits.connections as u64 + limits.kept as u64;
+                let worst = 2 * limits.connections as u64 + limits.idle_upstream as u64;
                 assert!(worst + 64 <= descriptors, "{descriptors}: {limits:?}");
             }
         }
-        assert_eq!(Limits::of(1_024), Limits { connections: 384, per_client: 96, kept: 128 });
+        assert_eq!(Limits::of(1_024), Limits { connections: 384, per_client: 96, idle_upstream: 128 });
         assert_eq!(Limits::of(524_288).connections, CONNECTIONS_MAX);
     }
 
     #[test]
-    fn slots_come_back() {
+    fn slots_are_freed() {
         let slots = Slots::new(2);
         let (first, second) = (slots.take(), slots.take());
         assert!(first.is_some() && second.is_some() && slots.take().is_none() && slots.take().is_none());

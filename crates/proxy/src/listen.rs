@@ -1,12 +1,13 @@
-//! Listening sockets: bound, kept, and closed so that nobody who had already come is turned away.
+//! Listening sockets: bound, and closed without resetting a connection that is already in the backlog.
 
 use crate::admission::Admission;
-use crate::client::Customer;
 use crate::clock::now_ms;
-use crate::group::lock;
-use crate::port;
+use crate::downstream::Downstream;
+use crate::listen_error;
+use crate::mutex::lock;
+use crate::route_table::RouteTable;
 use crate::serve;
-use crate::way::Way;
+use crate::shutdown;
 use api::accept::{Backoff, Seldom};
 use std::io;
 use std::net::SocketAddr;
@@ -16,9 +17,9 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 
-/// Connections that have come and were not accepted yet.
+/// Connections that are not accepted yet.
 const BACKLOG: u32 = 4_096;
-/// A listener that is new accepts once the servers behind it were probed, or after this.
+/// A new listener accepts once the targets behind it are probed, or after this time.
 const FIRST_PROBES_MS: u64 = 1_000;
 
 pub struct Listener {
@@ -27,17 +28,17 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// The sentence says what is in the way and who has the port.
-    pub fn open(addr: SocketAddr, way: &Arc<Way>, admission: &Arc<Admission>) -> Result<Listener, String> {
-        let listener = bind(addr).map_err(|e| port::why_not(addr, &e))?;
-        let (closing, ear) = watch::channel(false);
-        tokio::spawn(accept(listener, way.clone(), admission.clone(), ear));
+    /// Err: a sentence that says why, and which process has the port.
+    pub fn open(addr: SocketAddr, route: &Arc<RouteTable>, admission: &Arc<Admission>) -> Result<Listener, String> {
+        let listener = bind(addr).map_err(|e| listen_error::explain(addr, &e))?;
+        let (closing, closed) = watch::channel(false);
+        tokio::spawn(accept(listener, route.clone(), admission.clone(), closed));
         Ok(Listener { addr, closing })
     }
 }
 
 impl Drop for Listener {
-    /// Whoever is in the queue is accepted still; every connection ends after the answer that is under way.
+    /// Connections in the backlog are still accepted; each connection ends after the response in progress.
     fn drop(&mut self) {
         self.closing.send_replace(true);
     }
@@ -50,61 +51,61 @@ fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-async fn accept(listener: TcpListener, way: Arc<Way>, admission: Arc<Admission>, closing: watch::Receiver<bool>) {
+async fn accept(listener: TcpListener, route: Arc<RouteTable>, admission: Arc<Admission>, closing: watch::Receiver<bool>) {
     let mut stop = closing.clone();
     let mut refused = Seldom::default();
-    let mut hello = |stream: TcpStream, from: SocketAddr| {
-        let _ = stream.set_nodelay(true); // slower without it, no worse
-        let customer = Customer::new(from.ip());
-        let Some(place) = admission.admit(&customer, now_ms()) else {
+    let mut start = |stream: TcpStream, from: SocketAddr| {
+        let _ = stream.set_nodelay(true); // without it small responses take longer, no more
+        let downstream = Downstream::new(from.ip());
+        let Some(place) = admission.admit(&downstream, now_ms()) else {
             if let Some(before) = refused.due(Instant::now()) {
                 let max = admission.limits.per_client;
                 tracing::warn!(
-                    "route {}: {} has {max} connections in use, no more are accepted from it ({before} like this before)",
-                    way.name,
+                    "route {}: {} has {max} connections in use, further ones are refused ({before} similar messages suppressed)",
+                    route.name,
                     from.ip()
                 );
             }
             return;
         };
-        let (way, closing) = (way.clone(), closing.clone());
+        let (route, closing) = (route.clone(), closing.clone());
         tokio::spawn(async move {
-            serve::connection(stream, customer, way, closing).await;
+            serve::connection(stream, downstream, route, closing).await;
             drop(place);
         });
     };
-    first_probes(&way).await;
+    first_probes(&route).await;
     let mut backoff = Backoff::default();
     loop {
         let next = async {
-            admission.room().await;
+            admission.has_place().await;
             listener.accept().await
         };
         tokio::select! {
             biased;
-            () = turned(&mut stop) => break,
-            came = next => match came {
+            () = shutdown::requested(&mut stop) => break,
+            accepted = next => match accepted {
                 Ok((stream, from)) => {
                     backoff.accepted();
-                    hello(stream, from);
+                    start(stream, from);
                 }
-                // Out of file descriptors, or a customer that left the queue: neither is the end of the listener.
-                Err(e) => backoff.failed(&e, &format!("route {}", way.name)).await,
+                // Out of file descriptors, or a client that left the backlog: the listener continues.
+                Err(e) => backoff.failed(&e, &format!("route {}", route.name)).await,
             },
         }
     }
-    // Closing a listener resets whoever is in its queue, so the queue is emptied first.
+    // Closing a listener resets the connections in its backlog, so the backlog is emptied first.
     while let Ok(Ok((stream, from))) = tokio::time::timeout(Duration::from_millis(5), listener.accept()).await {
-        hello(stream, from);
+        start(stream, from);
     }
 }
 
-/// After a start nobody was probed yet. Customers wait in the backlog for that moment instead of being refused.
-async fn first_probes(way: &Way) {
+/// After a start no target is probed yet. Clients wait in the backlog instead of being refused.
+async fn first_probes(route: &RouteTable) {
     let until = tokio::time::Instant::now() + Duration::from_millis(FIRST_PROBES_MS);
     while tokio::time::Instant::now() < until {
-        let table = way.table();
-        let waits = table.groups.iter().zip(table.spec.weights.values()).any(|(group, weight)| {
+        let snapshot = route.snapshot();
+        let waits = snapshot.groups.iter().zip(snapshot.spec.weights.values()).any(|(group, weight)| {
             let members = group.members();
             *weight > 0 && members.targets.iter().any(|t| !t.account.is_closed() && !t.probed.load(SeqCst))
         });
@@ -115,19 +116,14 @@ async fn first_probes(way: &Way) {
     }
 }
 
-pub fn say(way: &Way, trouble: Option<String>) {
-    let mut deaf = lock(&way.deaf);
-    if *deaf != trouble {
-        match &trouble {
-            Some(why) => tracing::warn!("route {}: {why}", way.name),
-            None => tracing::info!("route {} listens", way.name),
+/// Records why a route does not listen (None: it does), and logs each change.
+pub fn set_listen_error(route: &RouteTable, error: Option<String>) {
+    let mut current = lock(&route.listen_error);
+    if *current != error {
+        match &error {
+            Some(why) => tracing::warn!("route {}: {why}", route.name),
+            None => tracing::info!("route {} listens", route.name),
         }
-        *deaf = trouble;
+        *current = error;
     }
-}
-
-/// Returns once it is true, or nobody is left to turn it.
-pub async fn turned(ear: &mut watch::Receiver<bool>) {
-    // What it hands out holds a lock, which must not live across an await.
-    drop(ear.wait_for(|turned| *turned).await);
 }

@@ -1,7 +1,9 @@
-//! The balancer's own probes. One task a target, routed or not; it ends when the target is gone or drained.
+//! The balancer's health probes: one task per target, routed or not, which ends when the target is gone or drained.
 
 use crate::clock::now_ms;
-use crate::group::{Group, Target, lock};
+use crate::group::Group;
+use crate::mutex::lock;
+use crate::target::Target;
 use http::Request;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
@@ -12,7 +14,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
-pub async fn watch(group: Arc<Group>, target: Arc<Target>) {
+pub async fn keep_probing(group: Arc<Group>, target: Arc<Target>) {
     while !target.gone.load(SeqCst) && !target.account.is_drained() {
         let health = group.members().health.clone();
         let began = now_ms();
@@ -29,12 +31,12 @@ pub async fn watch(group: Arc<Group>, target: Arc<Target>) {
             tracing::debug!("probe of {}: {e}", target.id);
         }
         target.probed.store(true, SeqCst);
-        // A request that was refused wants to know sooner; but not so often that the probes are a load of their own.
-        let soon = async {
+        // A failed request makes the next probe come sooner, but at most every 10 ms.
+        let sooner = async {
             tokio::time::sleep(Duration::from_millis(10)).await;
             target.probe_now.notified().await;
         };
-        let _ = tokio::time::timeout(Duration::from_millis(wait), soon).await;
+        let _ = tokio::time::timeout(Duration::from_millis(wait), sooner).await;
     }
 }
 
@@ -44,7 +46,7 @@ async fn once(target: &Target, health: &Health) -> io::Result<()> {
         let stream = TcpStream::connect(target.addr).await?;
         match &health.probe {
             Probe::Http { path } => get(stream, target, path).await,
-            // Whether a command exits 0 or a process is there, only the keeper can see; we see whether the port is served.
+            // Only the keeper can run a command inside an instance; the balancer checks that the port accepts connections.
             Probe::Tcp | Probe::Exec { .. } | Probe::Running => Ok(()),
         }
     };
@@ -62,12 +64,12 @@ async fn get(stream: TcpStream, target: &Target, path: &str) -> io::Result<()> {
     let exchange = async {
         let response = sender.send_request(request).await.map_err(io::Error::other)?;
         let status = response.status();
-        // Read on, so that the server does not see us break off; what it says does not matter.
+        // The body is read and ignored, so that the server does not see the connection break off.
         let mut body = http_body_util::Limited::new(response.into_body(), 64 << 10);
         while let Some(Ok(_)) = body.frame().await {}
         Ok::<_, io::Error>(status)
     };
-    // Both here and not in a task of its own: when time is up, the connection falls too.
+    // Both are polled here and not in a task, so that the timeout also drops the connection.
     tokio::pin!(exchange, connection);
     let status = tokio::select! {
         status = &mut exchange => status?,

@@ -1,4 +1,4 @@
-//! The engine's way to the balancer: the port `Router`, over control's socket.
+//! The port `Router` over the control side's socket, for the engine.
 
 use api::proxy::DeclareRoute;
 use api::{Blocking, Client};
@@ -19,8 +19,8 @@ impl Remote {
 impl Router for Remote {
     fn declare(&self, stamp: Stamp, spec: &RouteSpec) -> Result<(), Fault> {
         let path = format!("{}/{}", api::paths::ROUTES, spec.route);
-        let said = DeclareRoute { stamp, spec: spec.clone() };
-        self.0.put(&path, &said)
+        let declaration = DeclareRoute { stamp, spec: spec.clone() };
+        self.0.put(&path, &declaration)
     }
 
     fn observe(&self, route: &RouteName) -> Result<RouteSeen, Fault> {

@@ -1,11 +1,11 @@
-//! A customer's connection from its first byte to its last.
+//! Serves a client's connection from its first byte to its last.
 
-use crate::client::{Customer, CustomerIo, Pace};
 use crate::clock::now_ms;
+use crate::downstream::{Downstream, DownstreamIo, Timeout};
 use crate::exchange;
 use crate::headers::HEAD_BYTES_MAX;
-use crate::listen::turned;
-use crate::way::Way;
+use crate::route_table::RouteTable;
+use crate::shutdown;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -15,45 +15,45 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-/// How often a connection's pace is looked at.
-const LOOK: Duration = Duration::from_secs(5);
+/// How often a connection's timeouts are checked.
+const CHECK_EVERY: Duration = Duration::from_secs(5);
 const HEADERS_MAX: usize = 200;
 
-/// `closing` turns true when the listener goes: what is under way is answered, then the connection ends.
-pub async fn connection(stream: TcpStream, customer: Arc<Customer>, way: Arc<Way>, mut closing: watch::Receiver<bool>) {
-    let io = TokioIo::new(CustomerIo { stream, customer: customer.clone() });
-    let served = customer.clone();
+/// `closing` is set when the listener closes: the request in progress is answered, then the connection ends.
+pub async fn connection(stream: TcpStream, downstream: Arc<Downstream>, route: Arc<RouteTable>, mut closing: watch::Receiver<bool>) {
+    let io = TokioIo::new(DownstreamIo { stream, downstream: downstream.clone() });
+    let served = downstream.clone();
     let service = service_fn(move |request| {
-        let (way, customer) = (way.clone(), served.clone());
-        async move { Ok::<_, Infallible>(exchange::forward(&way, &customer, request).await) }
+        let (route, downstream) = (route.clone(), served.clone());
+        async move { Ok::<_, Infallible>(exchange::forward(&route, &downstream, request).await) }
     });
-    // hyper's own limit for heads would also count the idle time between requests; `Customer` tells the two apart.
+    // hyper's own timeout for heads would include the idle time between requests; `Downstream` distinguishes the two.
     let connection =
         http1::Builder::new().header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX).serve_connection(io, service);
     tokio::pin!(connection);
-    let mut look = tokio::time::interval_at(tokio::time::Instant::now() + LOOK, LOOK);
-    let mut leaving = false;
+    let mut check = tokio::time::interval_at(tokio::time::Instant::now() + CHECK_EVERY, CHECK_EVERY);
+    let mut closing_down = false;
     loop {
         tokio::select! {
-            // What has come is read before anything is decided over the connection.
+            // What has arrived is read before anything is decided about the connection.
             biased;
-            // How it ended is the customer's affair: a broken connection is no error of anybody here.
+            // A connection that the client broke off is not an error.
             _ = connection.as_mut() => return,
-            () = turned(&mut closing), if !leaving => {
-                leaving = true;
+            () = shutdown::requested(&mut closing), if !closing_down => {
+                closing_down = true;
                 connection.as_mut().graceful_shutdown();
             }
-            // Half a head that came for too long is not waited for; a request that has just begun is answered.
-            () = customer.shed_now() => {
-                if customer.is_slow_in_head(now_ms()) {
+            // A slow head is not waited for; a request that has just started is answered.
+            () = downstream.until_shed() => {
+                if downstream.is_slow_in_head(now_ms()) {
                     return;
                 }
                 connection.as_mut().graceful_shutdown();
             }
-            _ = look.tick() => match customer.pace() {
-                Pace::Fine => {}
-                Pace::Stuck => return,
-                Pace::Idle => connection.as_mut().graceful_shutdown(),
+            _ = check.tick() => match downstream.timeout() {
+                Timeout::None => {}
+                Timeout::Stuck => return,
+                Timeout::Idle => connection.as_mut().graceful_shutdown(),
             },
         }
     }

@@ -153,7 +153,7 @@ impl OwnLog {
     fn say(&self, role: Role, text: &str) {
         show::note(format!("{} {text}", show::paint(show::DIM, format!("{:<5} |", role.name()))));
         let _one_at_a_time = self.turning.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = disk::log::turn_over(&self.path);
+        let _ = disk::log::rotate(&self.path);
     }
 }
 

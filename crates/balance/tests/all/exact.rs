@@ -1,6 +1,6 @@
 //! Exact expectations: tables written out by hand, and models that share no code with what they judge.
 
-use balance::{Attempt, Budget, Condition, Failure, Manners, Next, Rank, Replay, Share, TargetHealth, after, best, choose, replay_of};
+use balance::{Attempt, Budget, Condition, Failure, ReusePolicy, Next, Rank, Replay, Share, TargetHealth, after, best, choose, replay_of};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -187,16 +187,16 @@ proptest! {
     fn kept_sockets_are_trusted_by_their_history(
         history in prop::collection::vec(prop_oneof![40 => (0_u64..3_000).prop_map(Some), 1 => Just(None)], 0..80), idle_ms in 0_u64..2_000,
     ) {
-        let mut manners = Manners::default();
+        let mut policy = ReusePolicy::default();
         history.iter().for_each(|one| match one {
-            Some(idle_ms) => manners.kept(*idle_ms),
-            None => manners.closed(),
+            Some(idle_ms) => policy.kept(*idle_ms),
+            None => policy.closed(),
         });
         let kept: Vec<u64> = history.iter().copied().flatten().collect();
         let polite = kept.len() == history.len() && kept.len() >= 32;
         let tried = kept.iter().any(|longest| *longest >= 2 * idle_ms);
-        prop_assert_eq!(manners.may_reuse(Replay::Safe, idle_ms), idle_ms < 1_500);
-        prop_assert_eq!(manners.may_reuse(Replay::Never, idle_ms), polite && tried && idle_ms < 1_000);
+        prop_assert_eq!(policy.may_reuse(Replay::Safe, idle_ms), idle_ms < 1_500);
+        prop_assert_eq!(policy.may_reuse(Replay::Never, idle_ms), polite && tried && idle_ms < 1_000);
     }
 
     /// One period has exactly the shares, in lowest terms.

@@ -1,7 +1,7 @@
 //! What must hold for every input, checked against oracles that are not the code: counting, a model in a map, and interleavings.
 
 use balance::{
-    Account, Attempt, Budget, Condition, Failure, Manners, Next, Rank, Replay, Share, TargetHealth, after, best, choose, replay_of,
+    Account, Attempt, Budget, Condition, Failure, ReusePolicy, Next, Rank, Replay, Share, TargetHealth, after, best, choose, replay_of,
 };
 use proptest::prelude::*;
 
@@ -175,17 +175,17 @@ fn methods_are_told_apart() {
 
 #[test]
 fn a_post_gets_a_kept_socket_only_from_a_target_that_keeps_them() {
-    let mut manners = Manners::default();
-    assert!(manners.may_reuse(Replay::Safe, 10) && !manners.may_reuse(Replay::Never, 10), "nothing is known yet");
-    (0..32).for_each(|_| manners.kept(40));
-    assert!(manners.may_reuse(Replay::Never, 20) && !manners.may_reuse(Replay::Never, 21), "only for half of what was seen");
-    manners.kept(1_500);
-    assert!(manners.may_reuse(Replay::Never, 750) && !manners.may_reuse(Replay::Never, 1_000));
-    assert!(manners.may_reuse(Replay::Safe, 1_499) && !manners.may_reuse(Replay::Safe, 1_500));
-    manners.closed();
-    (0..99).for_each(|_| manners.kept(1_500));
-    assert!(!manners.may_reuse(Replay::Never, 0), "one that closes without a word is never trusted again");
-    assert!(manners.may_reuse(Replay::Safe, 10));
+    let mut policy = ReusePolicy::default();
+    assert!(policy.may_reuse(Replay::Safe, 10) && !policy.may_reuse(Replay::Never, 10), "nothing is known yet");
+    (0..32).for_each(|_| policy.kept(40));
+    assert!(policy.may_reuse(Replay::Never, 20) && !policy.may_reuse(Replay::Never, 21), "only for half of what was seen");
+    policy.kept(1_500);
+    assert!(policy.may_reuse(Replay::Never, 750) && !policy.may_reuse(Replay::Never, 1_000));
+    assert!(policy.may_reuse(Replay::Safe, 1_499) && !policy.may_reuse(Replay::Safe, 1_500));
+    policy.closed();
+    (0..99).for_each(|_| policy.kept(1_500));
+    assert!(!policy.may_reuse(Replay::Never, 0), "one that closes without a word is never trusted again");
+    assert!(policy.may_reuse(Replay::Safe, 10));
 }
 
 #[test]

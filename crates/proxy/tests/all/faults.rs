@@ -44,7 +44,7 @@ async fn servers_that_close_kept_connections_cost_nobody_a_request() {
 
 /// A server that keeps its connections is trusted with POSTs on them: they do not all need a connection of their own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_with_manners_gets_posts_on_kept_connections() {
+async fn a_server_that_keeps_connections_gets_posts_on_kept_connections() {
     let server = Server::start("a").await;
     let rig = Rig::with(&server).await;
     let load = Load::start(rig.listen, 200, &["post", "get"]);

@@ -1,4 +1,4 @@
-//! State files, and folders of them. Damage and absence are told from content; what is made of them is the reader's business.
+//! Reads and writes state files, and finds which files of a folder changed. What damage or absence means is decided by the caller.
 
 use disk::state::{Found, Mark};
 use model::Fault;
@@ -10,27 +10,27 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// No state file is larger; more is garbage.
+/// A larger file is not a state file of the balancer.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
-/// Whole or not at all, on the disk before this returns, and nobody else's.
+/// Atomic, durable before this returns, and readable only by the owner.
 pub fn write_durable(path: &Path, bytes: &[u8]) -> io::Result<()> {
     disk::write(path, bytes, 0o600, disk::Lasting::Now)
 }
 
-/// A state file (see `disk::state`): both copies, on the disk before this returns.
+/// Writes both copies of a state file (see `disk::state`), durable before this returns.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Fault> {
     let bytes = serde_json::to_vec_pretty(value).map_err(|e| Fault::ours("bad-state", format!("{}: {e}", path.display())))?;
     disk::state::write(path, &bytes, 0o600, disk::Lasting::Now)
-        .map_err(|e| Fault::world("disk", format!("{}: {e}", path.display())).hint("is the disk full, or the data directory not ours?"))
+        .map_err(|e| Fault::world("disk", format!("{}: {e}", path.display())).hint("check the free space and the owner of the data directory"))
 }
 
-/// The newest whole copy, or why there is none.
+/// The newest intact copy, or why there is none.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Found<T> {
     disk::state::read(path, FILE_BYTES_MAX, |bytes| serde_json::from_slice(bytes).map_err(|e| e.to_string()))
 }
 
-/// Only for the owner: sockets and state are nobody else's.
+/// Mode 0700: only the owner may reach sockets and state.
 pub fn make_folder(path: &Path) -> Result<(), Fault> {
     fs::DirBuilder::new()
         .recursive(true)
@@ -39,7 +39,7 @@ pub fn make_folder(path: &Path) -> Result<(), Fault> {
         .map_err(|e| Fault::world("data-dir", format!("{}: {e}", path.display())).hint("the data directory must be writable").again(false))
 }
 
-/// The `*.json` state files of a folder, and which of them changed since the last look.
+/// The `*.json` state files of a folder, as of the last call of [`Folder::changes`].
 pub struct Folder {
     path: PathBuf,
     marks: BTreeMap<String, Mark>,
@@ -48,7 +48,7 @@ pub struct Folder {
 pub struct Changes {
     /// Names without `.json`.
     pub changed: Vec<(String, PathBuf)>,
-    /// Of which both copies are missing. Nobody removes a file before it says that what it is about is over.
+    /// Names of which both copies are missing. A file is removed only after its content says that its object has ended.
     pub gone: Vec<String>,
 }
 
@@ -57,13 +57,12 @@ impl Folder {
         Self { path, marks: BTreeMap::new() }
     }
 
-    /// As of the last look.
     pub fn has(&self, name: &str) -> bool {
         self.marks.contains_key(name)
     }
 
-    /// An unreadable folder is an error, and must not look like an empty one.
-    pub fn look(&mut self) -> io::Result<Changes> {
+    /// What changed since the last call. An unreadable folder is an error, never an empty one.
+    pub fn changes(&mut self) -> io::Result<Changes> {
         let mut marks = BTreeMap::new();
         let mut changed = Vec::new();
         for name in disk::state::names(&self.path, ".json")? {

@@ -1,19 +1,19 @@
-//! Why an address cannot be listened on, in a sentence that says what to do.
+//! Explains why an address cannot be listened on, in a sentence that says what to do.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
 
-/// Looks through /proc only when a bind has failed.
-pub fn why_not(addr: SocketAddr, error: &io::Error) -> String {
+/// Searches /proc, so it is called only after a bind failed.
+pub fn explain(addr: SocketAddr, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => match owner(addr.port()) {
             Some(who) => format!("cannot listen on {addr}: {who} has the port; stop it or choose another port"),
-            None => format!("cannot listen on {addr}: another process has the port; `ss -ltnp` may tell which"),
+            None => format!("cannot listen on {addr}: another process has the port; `ss -ltnp` may show which"),
         },
         io::ErrorKind::PermissionDenied => {
-            format!("cannot listen on {addr}: not permitted; a port below 1024 needs root or CAP_NET_BIND_SERVICE")
+            format!("cannot listen on {addr}: permission denied; a port below 1024 needs root or CAP_NET_BIND_SERVICE")
         }
         io::ErrorKind::AddrNotAvailable => {
             format!("cannot listen on {addr}: this host has no such address; `ip address` shows those it has")
@@ -22,7 +22,7 @@ pub fn why_not(addr: SocketAddr, error: &io::Error) -> String {
     }
 }
 
-/// The process that listens on this port, if it may be seen.
+/// The process that listens on this port, if it is visible to this user.
 fn owner(port: u16) -> Option<String> {
     let mut inodes = BTreeSet::new();
     for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
@@ -34,7 +34,7 @@ fn owner(port: u16) -> Option<String> {
     }
     for process in fs::read_dir("/proc").ok()?.flatten() {
         let Some(pid) = process.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
-        // Of other users' processes we may see nothing: that is no error.
+        // Processes of other users may be invisible: that is no error.
         let Ok(files) = fs::read_dir(process.path().join("fd")) else { continue };
         for file in files.flatten() {
             let Ok(link) = fs::read_link(file.path()) else { continue };
