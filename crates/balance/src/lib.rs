@@ -7,8 +7,8 @@ mod account;
 mod health;
 mod pick;
 mod retry;
-mod share;
 mod reuse_policy;
+mod share;
 
 use std::sync::atomic;
 
@@ -16,5 +16,5 @@ pub use account::Account;
 pub use health::{Condition, TargetHealth};
 pub use pick::{Rank, best, choose};
 pub use retry::{Attempt, Budget, Failure, Next, Replay, after, replay_of};
+pub use reuse_policy::{POOL_IDLE_MAX_MS, REUSE_UNREPLAYABLE_MAX_MS, ReusePolicy};
 pub use share::{SHARES_MAX, Share};
-pub use reuse_policy::{ReusePolicy, POOL_IDLE_MAX_MS, REUSE_UNREPLAYABLE_MAX_MS};

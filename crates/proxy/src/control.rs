@@ -55,8 +55,9 @@ pub async fn control(config: Config) -> Result<(), Fault> {
         make_folder(&folder)?;
     }
     let Some(_lock) = Lock::try_exclusive(&run_files::control_lock(&layout))? else {
-        return Err(Fault::yours("busy", format!("a balancer already runs for {}", layout.root().display()))
-            .hint("stop it first: `afresh down`"));
+        return Err(
+            Fault::yours("busy", format!("a balancer already runs for {}", layout.root().display())).hint("stop it first: `afresh down`")
+        );
     };
     let (down, mut ended) = watch::channel(false);
     let control = Arc::new(Control {

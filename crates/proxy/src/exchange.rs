@@ -47,7 +47,11 @@ pub async fn forward(route: &RouteTable, downstream: &Arc<Downstream>, request: 
     }
 }
 
-async fn send(route: &RouteTable, downstream: &Arc<Downstream>, mut request: ReplayableRequest) -> Result<Response<ResponseBody>, ErrorResponse> {
+async fn send(
+    route: &RouteTable,
+    downstream: &Arc<Downstream>,
+    mut request: ReplayableRequest,
+) -> Result<Response<ResponseBody>, ErrorResponse> {
     let mut counts = TrafficCounts::default();
     let mut tried: [Option<Arc<Target>>; 3] = [const { None }; 3];
     let mut attempt = Attempt { number: 1, reused: false, replayed: false };

@@ -180,9 +180,8 @@ impl State {
             let group = GroupName::new(name.clone()).ok().and_then(|name| self.groups.get(&name));
             let targets = group.map_or(0, |group| group.members().targets.len());
             if targets > 0 {
-                let why = format!(
-                    "targets/{name}.json is missing; the {targets} servers it listed stay in use, and the keeper writes it again"
-                );
+                let why =
+                    format!("targets/{name}.json is missing; the {targets} servers it listed stay in use, and the keeper writes it again");
                 note(&mut self.bad_targets, &name, Err(why));
                 continue;
             }

@@ -92,7 +92,8 @@ impl ResponseBody {
     }
 
     pub fn target(body: Incoming, settlement: Settlement, downstream: &Arc<Downstream>) -> Self {
-        let mut response = Self { source: Source::Target(body), settlement: Some(settlement), downstream: downstream.clone(), ended: false };
+        let mut response =
+            Self { source: Source::Target(body), settlement: Some(settlement), downstream: downstream.clone(), ended: false };
         if response.is_end_stream() {
             response.complete();
         }

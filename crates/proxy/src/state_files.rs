@@ -21,8 +21,9 @@ pub fn write_durable(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Writes both copies of a state file (see `disk::state`), durable before this returns.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Fault> {
     let bytes = serde_json::to_vec_pretty(value).map_err(|e| Fault::ours("bad-state", format!("{}: {e}", path.display())))?;
-    disk::state::write(path, &bytes, 0o600, disk::Lasting::Now)
-        .map_err(|e| Fault::world("disk", format!("{}: {e}", path.display())).hint("check the free space and the owner of the data directory"))
+    disk::state::write(path, &bytes, 0o600, disk::Lasting::Now).map_err(|e| {
+        Fault::world("disk", format!("{}: {e}", path.display())).hint("check the free space and the owner of the data directory")
+    })
 }
 
 /// The newest intact copy, or why there is none.

@@ -1,6 +1,6 @@
 //! Exact expectations: tables written out by hand, and models that share no code with what they judge.
 
-use balance::{Attempt, Budget, Condition, Failure, ReusePolicy, Next, Rank, Replay, Share, TargetHealth, after, best, choose, replay_of};
+use balance::{Attempt, Budget, Condition, Failure, Next, Rank, Replay, ReusePolicy, Share, TargetHealth, after, best, choose, replay_of};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! What must hold for every input, checked against oracles that are not the code: counting, a model in a map, and interleavings.
 
 use balance::{
-    Account, Attempt, Budget, Condition, Failure, ReusePolicy, Next, Rank, Replay, Share, TargetHealth, after, best, choose, replay_of,
+    Account, Attempt, Budget, Condition, Failure, Next, Rank, Replay, ReusePolicy, Share, TargetHealth, after, best, choose, replay_of,
 };
 use proptest::prelude::*;
 

@@ -82,8 +82,13 @@ async fn a_drain_is_reported_once_nothing_is_in_flight_and_only_of_marked_target
     assert!(!(files.is_reported(1) || files.is_reported(2) || files.is_reported(3)), "no target is marked");
     files.targets("web-r1-1", &[(1, true), (2, false), (3, true)]);
     reconciler.reconcile();
-    assert!(!files.is_reported(1) && !files.is_reported(2) && files.is_reported(3), "1 has a request, 2 is not marked, 3 is marked and idle");
-    assert!(InFlight::begin(&group, targets[0].clone(), || true).is_none() && InFlight::begin(&group, targets[2].clone(), || true).is_none());
+    assert!(
+        !files.is_reported(1) && !files.is_reported(2) && files.is_reported(3),
+        "1 has a request, 2 is not marked, 3 is marked and idle"
+    );
+    assert!(
+        InFlight::begin(&group, targets[0].clone(), || true).is_none() && InFlight::begin(&group, targets[2].clone(), || true).is_none()
+    );
     let mut in_flight = in_flight.into_iter();
     drop(in_flight.next());
     reconciler.reconcile();
