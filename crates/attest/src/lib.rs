@@ -3,6 +3,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "the store is reached by its paths")]
 
+mod admission;
 mod artifact;
 pub mod dsse;
 mod keys;
@@ -10,8 +11,9 @@ mod launch_policy;
 mod policy;
 pub mod statement;
 
+pub use admission::{admit, verify_whole};
 pub use artifact::{Packed, attest_artifact, pack, pack_with, verify_artifact};
 pub use keys::{Key, PublicKey, Signer, is_public_key, own_key, read_signer, signer_path, signing_key, write_signer};
 pub use launch_policy::{Blame, blame, may_begin};
-pub use policy::{admit, policy_path, read_policy, verify_whole, write_policy};
+pub use policy::{policy_path, read_policy, write_policy};
 pub use statement::{Policy, Verified, attest, verify_signature};

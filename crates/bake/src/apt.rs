@@ -3,12 +3,13 @@
 
 use crate::near;
 use crate::recipe::parse_date;
+use crate::index_files::{Release, files_ending};
 use crate::rollback_protection;
 use crate::sources;
 use crate::sources::Source;
 use disk::files;
 use disk::lock::Lock;
-use model::{Digest, Fault, ImageCustom};
+use model::{Fault, ImageCustom};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -37,14 +38,6 @@ pub struct Apt {
     /// `Acquire::...` lines that came from the machine, as apt writes them.
     pub passed: Vec<String>,
     _lock: Lock,
-}
-
-/// One file that a mirror signed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Release {
-    pub file: String,
-    pub digest: Digest,
-    pub fields: BTreeMap<String, String>,
 }
 
 /// What an update fetched, as apt tells it.
@@ -376,14 +369,6 @@ fn head_fields(text: &str) -> BTreeMap<String, String> {
     let body = text.split_once("\n\n").filter(|(head, _)| head.starts_with("-----BEGIN")).map_or(text, |(_, rest)| rest);
     let lines = body.lines().take_while(|l| !l.starts_with("MD5Sum") && !l.starts_with("SHA"));
     lines.filter_map(|l| l.split_once(": ")).map(|(k, v)| (k.to_string(), v.trim().to_string())).collect()
-}
-
-pub fn files_ending(dir: &Path, endings: &[&str]) -> Result<Vec<PathBuf>, Fault> {
-    let entries = fs::read_dir(dir).map_err(files::at("cannot list", dir))?;
-    let fits = |p: &PathBuf| p.file_name().is_some_and(|n| endings.iter().any(|e| n.to_string_lossy().ends_with(e)));
-    let mut all: Vec<PathBuf> = entries.flatten().map(|e| e.path()).filter(fits).collect();
-    all.sort();
-    Ok(all)
 }
 
 /// Where packages of a release come from: the machine's own sources, or where its owner wrote down others for images alone.

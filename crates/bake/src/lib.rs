@@ -14,6 +14,7 @@ mod deb;
 mod dpkg;
 pub mod fetch;
 mod identity;
+pub mod index_files;
 mod lock_lookup;
 mod near;
 mod news;

@@ -1,6 +1,6 @@
 //! Reads what apt downloaded: the lists of packages, and dpkg's own list in a finished tree.
 
-use crate::apt::files_ending;
+use crate::index_files::files_ending;
 use disk::files;
 use disk::within::Root;
 use model::Fault;

@@ -173,7 +173,7 @@ struct Asked {
     apt: Apt,
     at: Time,
     sequence: u64,
-    releases: Vec<apt::Release>,
+    releases: Vec<crate::index_files::Release>,
     traffic: Traffic,
     /// What a reader should know of them.
     notes: Vec<String>,
@@ -295,8 +295,8 @@ fn suite(file: &str, codename: Option<String>) -> String {
 }
 
 /// `asked`: the moment before the mirrors were.
-pub fn head(spec: &ImageSpec, recipe: Digest, apt: &Apt, releases: &[apt::Release], asked: Time) -> Head {
-    let get = |r: &apt::Release, key: &str| r.fields.get(key).cloned();
+pub fn head(spec: &ImageSpec, recipe: Digest, apt: &Apt, releases: &[crate::index_files::Release], asked: Time) -> Head {
+    let get = |r: &crate::index_files::Release, key: &str| r.fields.get(key).cloned();
     let indexes = releases.iter().map(|r| Index {
         origin: get(r, "Origin").unwrap_or_default(),
         suite: suite(&r.file, get(r, "Codename")),

@@ -6,7 +6,7 @@
 //!   an older one comes ─▶ refused      its stanza says Check-Valid-Until: no ─▶ taken: that mirror stands still on purpose
 //! ```
 
-use crate::apt::Release;
+use crate::index_files::Release;
 use crate::packages;
 use crate::recipe::parse_date;
 use crate::sources::Source;

@@ -8,8 +8,6 @@ use json::Fields;
 
 mod json;
 
-/// The longest line that is read.
-pub const MAX_LINE: usize = 65_536;
 /// The most servers that are simulated.
 pub const MAX_SIMULATED: u32 = 100_000;
 

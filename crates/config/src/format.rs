@@ -11,7 +11,7 @@ mod values;
 use crate::Diagnostic;
 use crate::places;
 use crate::sink::{Draft, Sink};
-use crate::syntax::{lex, tree, value};
+use crate::syntax::{lex, token, tree, value};
 
 /// A file that cannot be read as HCL is refused with its errors; one that reads but means nothing is formatted all the same.
 pub fn format(text: &str) -> Result<String, Vec<Diagnostic>> {
@@ -29,7 +29,7 @@ pub fn format(text: &str) -> Result<String, Vec<Diagnostic>> {
 }
 
 /// Values that hcl-edit cannot read are told; what they mean is no matter here.
-fn values_read(text: &str, tokens: &[lex::Token], body: &tree::Body, sink: &mut Sink) {
+fn values_read(text: &str, tokens: &[token::Token], body: &tree::Body, sink: &mut Sink) {
     for item in &body.items {
         match item {
             tree::Item::Key(key) => drop(value::read(text, &tokens[key.value.clone()], sink)),

@@ -22,6 +22,7 @@ mod format;
 mod json;
 mod load;
 mod near;
+mod parse;
 mod places;
 mod policy;
 mod schema;
@@ -33,27 +34,13 @@ mod write;
 pub use check::checked;
 pub use diagnostic::{Diagnostic, Related, render};
 pub use format::format;
-pub use load::{FILE_BYTES_MAX, LoadError, load};
+pub use load::{LoadError, load};
 pub use near::nearest;
+pub use parse::parse;
+pub use places::FILE_BYTES_MAX;
 pub use policy::{POLICY_SHAPES, parse_policy};
 pub use schema::{Key, Kind, SHAPES, Shape};
 pub use write::write;
-
-/// Decodes a service file. A name that ends in `.json` is read as JSON, everything else as HCL.
-///
-/// All errors of the file come at once, in the order of their places; at most [`ERRORS_MAX`] of them.
-pub fn parse(text: &str, name: &str) -> Result<model::ServiceFile, Vec<Diagnostic>> {
-    let mut sink = sink::Sink::new(text, name);
-    let file = match places::unreadable(text) {
-        Some((code, span, message, hint)) => {
-            sink.push(sink::Draft::new(code, span, message).hint(hint));
-            None
-        }
-        None if name.ends_with(".json") => json::decode(text, &mut sink),
-        None => decode::decode(text, &mut sink),
-    };
-    sink.finish(file)
-}
 
 /// More errors than this are counted, not shown.
 pub const ERRORS_MAX: usize = sink::ERRORS_MAX;

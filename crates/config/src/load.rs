@@ -1,12 +1,10 @@
 //! A service file from disk. The only file this crate ever reads.
 
-use crate::{Diagnostic, render};
+use crate::diagnostic::{Diagnostic, render};
+use crate::places::FILE_BYTES_MAX;
 use model::{Fault, ServiceFile};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
-
-/// A service file is written by hand; more than this is a mistake.
-pub const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Why a service file was not loaded.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +65,7 @@ pub fn load(path: impl AsRef<Path>) -> Result<ServiceFile, LoadError> {
         Ok(text) => text,
         Err(error) => return Err(not_utf8(&error, name)),
     };
-    crate::parse(&text, &name).map_err(|diagnostics| LoadError::Invalid { name, text, diagnostics })
+    crate::parse::parse(&text, &name).map_err(|diagnostics| LoadError::Invalid { name, text, diagnostics })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, LoadError> {

@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 
+/// A service file is written by hand; more than this is a mistake.
+pub const FILE_BYTES_MAX: u64 = 1 << 20;
+
 /// Where every line begins.
 pub(crate) struct Places<'a> {
     text: &'a str,
@@ -44,8 +47,8 @@ pub(crate) fn floor(text: &str, offset: usize) -> usize {
 
 /// Faults after which no line can be trusted: code, place, message, hint.
 pub(crate) fn unreadable(text: &str) -> Option<(&'static str, Range<usize>, String, &'static str)> {
-    if text.len() as u64 > crate::FILE_BYTES_MAX {
-        let message = format!("the file has {} bytes; at most {} are read", text.len(), crate::FILE_BYTES_MAX);
+    if text.len() as u64 > FILE_BYTES_MAX {
+        let message = format!("the file has {} bytes; at most {} are read", text.len(), FILE_BYTES_MAX);
         return Some(("too-large", 0..1, message, "is it the right file? split it, one file for each group of services"));
     }
     let begin = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };

@@ -3,7 +3,8 @@
 
 use crate::decode::read::{self, Read, at};
 use crate::decode::section::Section;
-use crate::decode::{Context, image};
+use crate::decode::context::Context;
+use crate::decode::labels;
 use crate::diagnostic::Diagnostic;
 use crate::schema::{Key, Kind, Shape};
 use crate::sink::{Draft, Sink};
@@ -129,7 +130,7 @@ fn peers(context: &Context, top: &mut Section, sink: &mut Sink) -> Option<BTreeM
     let mut all = Vec::new();
     for (label, block) in top.named("peer", sink) {
         let section = Section::of(context, &PEER, block, sink);
-        let name = image::label_with(context, label.clone(), block, sink, |text| units::account(text, "peer"));
+        let name = labels::label_with(context, label.clone(), block, sink, |text| units::account(text, "peer"));
         let uid = section.need("uid", sink, |v| read::number(v, 1, u64::from(u32::MAX) - 1)).and_then(|uid| u32::try_from(uid).ok());
         let role = section.need("role", sink, |v| {
             let text = read::text(v, "a role in quotes, such as \"deploy\"")?;

@@ -50,6 +50,15 @@ impl Blocks<'_> {
     }
 }
 
+/// EBS's account-wide switch. `BlockNewSharing` changes nothing about what is shared; `BlockAllSharing` makes it private.
+/// <https://docs.aws.amazon.com/ebs/latest/userguide/block-public-access-snapshots.html>
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotSharing {
+    Unblocked,
+    BlockNewSharing,
+    BlockAllSharing,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,8 +2,8 @@
 
 use crate::policy::document::{Condition, Principal, SetQualifier, Statement, Test};
 use crate::policy::{Policy, Scope, documented};
-use crate::s3::{AclGrant, Grantee};
-use crate::verdict::{Context, CrossAccount};
+use crate::acl::{AclGrant, Grantee};
+use crate::judgement::{Context, CrossAccount};
 use std::collections::BTreeSet;
 
 /// Who is named by the `Allow` statements that are not public by themselves.

@@ -1,9 +1,10 @@
 //! Verdicts on machine images, EBS snapshots and security groups.
 
+use crate::block::SnapshotSharing;
 use crate::cidr::AddressSet;
 use crate::cross_account::of_account;
 use crate::ternary::{Fact, Tri};
-use crate::verdict::{Context, CrossAccount, Harm, Judgement, Way};
+use crate::judgement::{Context, CrossAccount, Harm, Judgement, Way};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -26,15 +27,6 @@ pub struct Sharing {
     /// The group `all`.
     pub with_all: bool,
     pub accounts: Vec<String>,
-}
-
-/// EBS's account-wide switch. `BlockNewSharing` changes nothing about what is shared; `BlockAllSharing` makes it private.
-/// <https://docs.aws.amazon.com/ebs/latest/userguide/block-public-access-snapshots.html>
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SnapshotSharing {
-    Unblocked,
-    BlockNewSharing,
-    BlockAllSharing,
 }
 
 #[derive(Debug, Clone)]

@@ -2,7 +2,8 @@
 
 use crate::block::PublicAccessBlock;
 use crate::ternary::{Fact, Tri};
-use crate::verdict::{Context, CrossAccount, Harm, Judgement, Resource, Verdict, Way};
+use crate::judgement::{Context, CrossAccount, Harm, Judgement, Verdict, Way};
+use crate::verdict::Resource;
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};

@@ -2,7 +2,7 @@
 
 use crate::finding::{Finding, Severity};
 use crate::rules::{Disposition, GateReport, Objection, RuleSet};
-use crate::verdict::Verdict;
+use crate::judgement::Verdict;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 

@@ -1,13 +1,14 @@
 //! Verdicts on buckets, objects and access points.
 
+use crate::acl::AclGrant;
 use crate::block::{Blocks, PublicAccessBlock};
 use crate::cross_account;
 use crate::policy::effective::{Exposure, Grant, Request, Side, exposure};
 use crate::policy::outsider::{Channel, Surroundings};
 use crate::policy::{Class, Policy, Scope, documented};
 use crate::ternary::{Fact, Missing, Tri};
-use crate::verdict::{Context, CrossAccount, Harm, Judgement, Way};
-use serde_json::{Value, json};
+use crate::judgement::{Context, CrossAccount, Harm, Judgement, Way};
+use serde_json::Value;
 use std::collections::BTreeSet;
 
 #[derive(Debug, Clone)]
@@ -30,22 +31,6 @@ pub enum Ownership {
     ObjectWriter,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AclGrant {
-    pub grantee: Grantee,
-    /// `READ`, `WRITE`, `READ_ACP`, `WRITE_ACP`, `FULL_CONTROL`.
-    pub permission: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Grantee {
-    /// A canonical user ID.
-    User(String),
-    Email(String),
-    /// The URI of a predefined group.
-    Group(String),
-}
-
 #[derive(Debug, Clone)]
 pub struct Object {
     pub bucket: Bucket,
@@ -65,45 +50,6 @@ pub struct AccessPoint {
     /// The account-wide switches of an access point in another account than the bucket's.
     pub other_account_block: Option<Fact<PublicAccessBlock>>,
     pub bucket: Bucket,
-}
-
-const ALL_USERS: &str = "http://acs.amazonaws.com/groups/global/AllUsers";
-const AUTHENTICATED_USERS: &str = "http://acs.amazonaws.com/groups/global/AuthenticatedUsers";
-
-impl AclGrant {
-    /// AWS: public if it grants any permission to one of the two groups.
-    pub fn is_public(&self) -> bool {
-        matches!(&self.grantee, Grantee::Group(uri) if uri == ALL_USERS || uri == AUTHENTICATED_USERS)
-    }
-
-    fn as_grant(&self, of_object: bool) -> Option<Grant> {
-        let Grantee::Group(uri) = &self.grantee else { return None };
-        if !self.is_public() {
-            return None;
-        }
-        let source = json!({"Grantee": {"Type": "Group", "URI": uri}, "Permission": self.permission});
-        Some(Grant::new(uri == AUTHENTICATED_USERS, actions_of(&self.permission, of_object), source))
-    }
-}
-
-/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/acl-overview.html#permissions>
-fn actions_of(permission: &str, of_object: bool) -> &'static [&'static str] {
-    match (permission, of_object) {
-        ("READ", false) => &["s3:ListBucket", "s3:ListBucketVersions", "s3:ListBucketMultipartUploads"],
-        ("WRITE", false) => &["s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion"],
-        ("READ_ACP", false) => &["s3:GetBucketAcl"],
-        ("WRITE_ACP", false) => &["s3:PutBucketAcl"],
-        ("READ", true) => &["s3:GetObject", "s3:GetObjectVersion"],
-        ("READ_ACP", true) => &["s3:GetObjectAcl", "s3:GetObjectVersionAcl"],
-        ("WRITE_ACP", true) => &["s3:PutObjectAcl", "s3:PutObjectVersionAcl"],
-        ("FULL_CONTROL", false) => {
-            &["s3:ListBucket", "s3:ListBucketVersions", "s3:PutObject", "s3:DeleteObject", "s3:GetBucketAcl", "s3:PutBucketAcl"]
-        }
-        ("FULL_CONTROL", true) => &["s3:GetObject", "s3:GetObjectAcl", "s3:PutObjectAcl"],
-        // WRITE on an object means nothing to S3; an unknown permission is taken for everything.
-        ("WRITE", true) => &[],
-        _ => &["s3:*"],
-    }
 }
 
 impl Bucket {

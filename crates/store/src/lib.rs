@@ -5,6 +5,7 @@
 
 mod archive;
 pub mod erofs;
+mod gc;
 mod kit_locks;
 pub mod lockfile;
 pub mod manifest;
@@ -16,10 +17,11 @@ mod repository;
 pub mod testing;
 
 pub use archive::plain_mode;
+pub use gc::Removed;
 pub use kit_locks::{current_kit_lock, keep_kit_lock, kit_lock_path, kit_locks};
 pub use lockfile::{Head, Index, Lock, Locked};
 pub use manifest::{Form, Kind, Manifest, Package, Source};
-pub use objects::{Current, Did, Removed, Store, to_json};
+pub use objects::{Current, Did, Store, to_json};
 pub use pack::{Stored, pack};
 pub use repository::Repository;
 

@@ -16,14 +16,13 @@
 //!   locks/  work/          see `disk::lock`
 //! ```
 
-use crate::kit_locks;
 use crate::lockfile::Lock as PackageLock;
-use crate::manifest::{Kind, Manifest};
+use crate::manifest::Manifest;
 use disk::files;
 use disk::lock::{Lock, Work, sweep};
 use model::{Digest, Fault, ImageName, Layout, Time};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -31,17 +30,12 @@ use std::sync::Mutex;
 
 /// A manifest of ten thousand packages is below this; what is larger is not ours.
 const MANIFEST_LIMIT: u64 = 32 << 20;
-/// `gc` spares what was made or asked for within this time: a release that pins it may not be written yet.
-const GRACE_MS: u64 = 10 * 60 * 1000;
-/// A kept tree that nothing was built on for so long is not worth its room.
-const BASE_MS: u64 = 7 * 24 * 3600 * 1000;
-
 /// What tells one state of a file from another without reading it.
 type Mark = (u64, u64, u64, i64, i64, i64, i64);
 
 #[derive(Debug)]
 pub struct Store {
-    layout: Layout,
+    pub(crate) layout: Layout,
     /// Where locks and what is half-made lie, if not in the store itself.
     apart: Option<PathBuf>,
     /// Objects whose bytes were read and were right, as they stood then.
@@ -55,13 +49,6 @@ pub struct Current {
     pub since: Time,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Removed {
-    pub digest: Digest,
-    pub name: String,
-    pub bytes: u64,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 /// What making an object took.
@@ -72,8 +59,8 @@ pub enum Did {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Known {
-    digest: Digest,
+pub(crate) struct Known {
+    pub(crate) digest: Digest,
 }
 
 impl Store {
@@ -278,7 +265,7 @@ impl Store {
         }
     }
 
-    fn inputs_path(&self, inputs: &Digest) -> PathBuf {
+    pub(crate) fn inputs_path(&self, inputs: &Digest) -> PathBuf {
         self.dir("inputs").join(format!("{}.json", inputs.hex()))
     }
 
@@ -361,128 +348,14 @@ impl Store {
         files::write_atomic(&self.current_path(image), &to_json(&Current { digest: digest.clone(), since: files::now() }))
     }
 
-    /// Removes objects that are not in `keep`, not current, not among the newest `keep_last_n` of their name and kind,
-    /// and were not made or asked for in the last ten minutes. Of kept trees the newest of each name stays for a week after its last use.
-    pub fn gc(&self, keep: &BTreeSet<Digest>, keep_last_n: usize) -> Result<Vec<Removed>, Fault> {
-        self.gc_after(keep, keep_last_n, GRACE_MS)
-    }
-
-    /// As [`Store::gc`], with another time of grace.
-    pub fn gc_after(&self, keep: &BTreeSet<Digest>, keep_last_n: usize, grace_ms: u64) -> Result<Vec<Removed>, Fault> {
-        let _alone = Lock::exclusive(&self.dir("locks").join("store.lock"))?;
-        let mut keep = keep.clone();
-        keep.extend(self.all_current()?);
-        let (manifests, _) = self.list()?;
-        let mut count: BTreeMap<(Kind, &str), usize> = BTreeMap::new();
-        for m in manifests.iter().rev() {
-            let n = count.entry((m.kind, &m.name)).or_default();
-            *n += 1;
-            // Of each kept tree the newest, while it is used: it saves time, and nothing is lost with it.
-            let spared = m.kind == Kind::Base && *n == 1 && self.is_recent(&m.digest, BASE_MS);
-            if *n <= keep_last_n && m.kind != Kind::Base || spared {
-                keep.insert(m.digest.clone());
-            }
-        }
-        let known: BTreeMap<&Digest, &Manifest> = manifests.iter().map(|m| (&m.digest, m)).collect();
-        let mut removed = Vec::new();
-        for (digest, bytes) in self.objects()? {
-            if keep.contains(&digest) || self.is_recent(&digest, grace_ms) {
-                continue;
-            }
-            files::remove_tree(&self.attested(&digest))?;
-            files::remove_file(&self.layout.manifest(&digest))?;
-            files::remove_file(&self.layout.object(&digest))?;
-            let name = known.get(&digest).map_or(String::new(), |m| m.name.clone());
-            removed.push(Removed { digest, name, bytes });
-        }
-        self.drop_dead_inputs()?;
-        self.drop_dead_packages(keep_last_n, grace_ms)?;
-        Ok(removed)
-    }
-
-    /// Locks that no image is known to come from, locks of old kits, and then packages that no lock names. A young lock may be of a bake that is still at work.
-    fn drop_dead_packages(&self, keep_last_n: usize, grace_ms: u64) -> Result<(), Fault> {
-        let young = |path: &Path| {
-            let age = fs::metadata(path).and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
-            age.is_none_or(|a| a.as_millis() < u128::from(grace_ms))
-        };
-        let mut named = kit_locks::sweep(self, keep_last_n, young)?;
-        for path in entries(&self.dir("locked"))? {
-            let inputs = path.file_stem().and_then(|s| Digest::new(format!("sha256:{}", s.to_string_lossy())).ok());
-            let lives = inputs.is_some_and(|i| files::exists(&self.inputs_path(&i))) || young(&path);
-            // One that cannot be read keeps nothing alive, and is kept itself for whoever wants to know why.
-            match PackageLock::read(&path) {
-                Ok(lock) if lives => named.extend(lock.packages.into_iter().map(|p| format!("{}.deb", p.sha256))),
-                Ok(_) => files::remove_file(&path)?,
-                Err(_) => {}
-            }
-        }
-        for path in entries(&self.dir("asked"))? {
-            let known = files::read_limited(&path, 4096).ok().and_then(|b| serde_json::from_slice::<Known>(&b).ok());
-            if known.is_none_or(|k| !files::exists(&self.lock_path(&k.digest))) {
-                files::remove_file(&path)?;
-            }
-        }
-        for path in entries(&self.dir("packages"))? {
-            let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-            if path.is_file() && !named.contains(&name) && !young(&path) {
-                files::remove_file(&path)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Where an object's attestations lie.
     pub fn attested(&self, digest: &Digest) -> PathBuf {
         self.dir("attested").join(digest.hex())
     }
-
-    fn all_current(&self) -> Result<Vec<Digest>, Fault> {
-        let dir = self.dir("current");
-        let mut all = Vec::new();
-        for entry in fs::read_dir(&dir).map_err(files::at("cannot list", &dir))?.flatten() {
-            let name = entry.file_name();
-            let Some(image) = name.to_str().and_then(|n| n.strip_suffix(".json")).and_then(|n| ImageName::new(n).ok()) else { continue };
-            all.extend(self.current(&image)?);
-        }
-        Ok(all)
-    }
-
-    fn objects(&self) -> Result<Vec<(Digest, u64)>, Fault> {
-        let dir = self.dir("objects");
-        let mut all = Vec::new();
-        for entry in fs::read_dir(&dir).map_err(files::at("cannot list", &dir))?.flatten() {
-            let name = entry.file_name();
-            let Ok(digest) = Digest::new(format!("sha256:{}", name.to_string_lossy())) else { continue };
-            all.push((digest, entry.metadata().map_or(0, |m| m.len())));
-        }
-        all.sort();
-        Ok(all)
-    }
-
-    fn is_recent(&self, digest: &Digest, grace_ms: u64) -> bool {
-        let newest = [self.layout.manifest(digest), self.layout.object(digest)]
-            .iter()
-            .filter_map(|p| fs::metadata(p).and_then(|m| m.modified()).ok())
-            .max();
-        // Made after now: the clock went back, and nobody knows how old it is.
-        newest.is_some_and(|t| t.elapsed().map_or(grace_ms > 0, |age| age.as_millis() < u128::from(grace_ms)))
-    }
-
-    fn drop_dead_inputs(&self) -> Result<(), Fault> {
-        let dir = self.dir("inputs");
-        for entry in fs::read_dir(&dir).map_err(files::at("cannot list", &dir))?.flatten() {
-            let known = files::read_limited(&entry.path(), 4096).ok().and_then(|b| serde_json::from_slice::<Known>(&b).ok());
-            if known.is_none_or(|k| !files::exists(&self.layout.object(&k.digest))) {
-                files::remove_file(&entry.path())?;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// What lies in a directory; nothing if that is not there.
-fn entries(dir: &Path) -> Result<Vec<PathBuf>, Fault> {
+pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>, Fault> {
     match fs::read_dir(dir) {
         Ok(found) => Ok(found.flatten().map(|e| e.path()).collect()),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),

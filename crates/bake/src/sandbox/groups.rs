@@ -1,6 +1,6 @@
 //! Control groups that bound what all processes of a sandbox use together. Where the host gives none, the limits of each process remain.
 
-use crate::sandbox::{MEMORY, PROCESSES};
+use crate::sandbox::request::{MEMORY, PROCESSES};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

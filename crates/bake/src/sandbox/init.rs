@@ -3,7 +3,8 @@
 
 use crate::sandbox::verdict;
 use crate::sandbox::verdict::Verdict;
-use crate::sandbox::{PATIENCE_S, PROCESSES, Request, at, filter, mounts};
+use crate::sandbox::request::{MEMORY, PATIENCE_S, PROCESSES, Request, at};
+use crate::sandbox::{filter, mounts};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Gid, Pid, Uid};
@@ -76,7 +77,7 @@ fn limits(request: &Request) -> Result<(), String> {
         (Resource::Cpu, Some(PATIENCE_S)),
         (Resource::Nproc, Some(PROCESSES)),
         (Resource::Fsize, file),
-        (Resource::Data, Some(super::MEMORY.saturating_add(request.tree_limit))),
+        (Resource::Data, Some(MEMORY.saturating_add(request.tree_limit))),
     ] {
         let old = rustix::process::getrlimit(resource);
         let most = most.map(|m| old.maximum.map_or(m, |o| o.min(m)));

@@ -19,47 +19,19 @@ mod groups;
 mod init;
 mod mounts;
 mod outer;
+mod request;
 mod slots;
 mod verdict;
 
 use crate::tree::Tree;
 use model::Fault;
-use serde::{Deserialize, Serialize};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::OnceLock;
 use store::program;
+use request::{INIT, KILLED, OUTER, Request, USERS};
 use verdict::Verdict;
-
-/// Longer than the slowest configure of a large system; a script that asks a question ends here.
-const PATIENCE_S: u64 = 1800;
-/// What scripts may use beside the tree itself, which lies in memory too.
-const MEMORY: u64 = 4 << 30;
-const PROCESSES: u64 = 4096;
-
-/// The first argument of this program when it is to be the sandbox.
-const OUTER: &str = "afresh-sandbox";
-const INIT: &str = "afresh-init";
-const USERS: &str = "afresh-users";
-/// As `timeout` has it for what it killed.
-const KILLED: i32 = 137;
-
-/// What the program is started with, as JSON.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Request {
-    tree: PathBuf,
-    packages: PathBuf,
-    script: String,
-    args: Vec<String>,
-    /// Bytes that the tree may hold; where it lies on a disk, what may be written beyond what is there.
-    tree_limit: u64,
-    is_on_disk: bool,
-    /// `/proc/<pid>/ns/user` of the namespace to join, and the host's number of its root. The sandbox fills it in.
-    users: (PathBuf, u32),
-    /// Directories of control groups to join.
-    groups: Vec<PathBuf>,
-}
 
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
@@ -140,11 +112,6 @@ fn judged(verdict: Option<Verdict>, done: program::Done) -> Result<program::Done
         Some(Verdict::NotMade(why)) => failed(why),
         None => failed(format!("it ended without a report ({})", done.status)),
     }
-}
-
-/// An error with what was to be done.
-fn at<E: std::fmt::Display>(what: &str) -> impl FnOnce(E) -> String + '_ {
-    move |error| format!("{what}: {error}")
 }
 
 #[cfg(test)]

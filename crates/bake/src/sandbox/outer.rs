@@ -4,7 +4,8 @@
 use crate::sandbox::slots::Slot;
 use crate::sandbox::verdict;
 use crate::sandbox::verdict::Verdict;
-use crate::sandbox::{INIT, PATIENCE_S, PROCESSES, Request, USERS, at, groups, mounts};
+use crate::sandbox::request::{INIT, PATIENCE_S, PROCESSES, Request, USERS, at};
+use crate::sandbox::{groups, mounts};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Gid, Uid};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

@@ -1,6 +1,6 @@
 //! Answers by formula, each with the error that was measured for it against long simulations (`tests/all/accuracy.rs`).
 
-use super::{Answer, LEAD_QUANTILES, QUANTILES};
+use super::answer::{Answer, LEAD_QUANTILES, QUANTILES};
 use crate::Refusal;
 use crate::abandonment::ErlangA;
 use crate::batches::Figure;

@@ -1,6 +1,6 @@
 //! Answers by simulation: which model is run, for how long, and what is read off it.
 
-use super::{Answer, LEAD_QUANTILES, Limits, QUANTILES};
+use super::answer::{Answer, LEAD_QUANTILES, Limits, QUANTILES};
 use crate::Refusal;
 use crate::batches::{Batch, Batches, FEWEST, Figure};
 use crate::dist::{Dist, Service};

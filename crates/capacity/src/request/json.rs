@@ -3,8 +3,10 @@
 //! A reader of its own, because numbers must come out as the nearest float: one unit in the last place of `lambda` moves the
 //! wait near saturation, and serde_json rounds correctly only with a feature that would hold for the whole workspace.
 
-use super::MAX_LINE;
 use crate::Refusal;
+
+/// The longest line that is read.
+pub const MAX_LINE: usize = 65_536;
 
 #[derive(Clone, Debug)]
 pub enum Json {

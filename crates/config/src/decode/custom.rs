@@ -1,8 +1,8 @@
 //! What an image has besides its packages: `suites`, `components`, `allow_unsigned`, `user "name" { ... }`, `file "/path" { ... }`, `args` and `script`.
 //! What may stand in them is in `model::rules`, which the builder keeps to as well.
 
-use super::Context;
-use super::image::label_with;
+use super::context::Context;
+use super::labels::label_with;
 use super::pairs;
 use super::read::{self, Read, at};
 use super::section::Section;

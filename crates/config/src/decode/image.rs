@@ -1,6 +1,7 @@
 //! `image "name" { ... }`
 
-use super::Context;
+use super::context::Context;
+use super::labels::{image_reference, label_name};
 use super::custom;
 use super::read::{self, at};
 use super::section::Section;
@@ -8,7 +9,7 @@ use crate::schema;
 use crate::sink::{Draft, Sink};
 use crate::syntax::tree::Block;
 use crate::syntax::value::Value;
-use crate::units::{self, Wrong};
+use crate::units;
 use model::{ImageCheck, ImageName, ImageProbe, ImageSpec, rules};
 use std::ops::Range;
 
@@ -23,7 +24,7 @@ pub(crate) struct Decoded {
 pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink: &mut Sink) -> Option<Decoded> {
     let mut section = Section::of(context, &schema::IMAGE, block, sink);
     let name = label_name(context, label, block, sink, ImageName::new);
-    let base = section.or("base", None, sink, |v| Ok(Some((super::service::image_reference(context, v)?, v.span.clone()))));
+    let base = section.or("base", None, sink, |v| Ok(Some((image_reference(context, v)?, v.span.clone()))));
     let suite = |v: &Value| at(v, units::suite(&read::text(v, "the name of a suite in quotes")?));
     let debian = if section.has("base") { section.or("debian", String::new(), sink, suite) } else { section.need("debian", sink, suite) };
     not_with_base(&section, sink);
@@ -115,36 +116,5 @@ fn what(section: &Section, sink: &mut Sink) -> Option<ImageProbe> {
         (Some(command), true, port) => Some(ImageProbe::Port { command, port: port? }),
         (Some(command), false, _) => Some(ImageProbe::Run { command }),
         (None, ..) => file.map(|path| ImageProbe::File { path }).or(absent.map(|path| ImageProbe::Absent { path })),
-    }
-}
-
-/// A block's name. None where it has none or a wrong one, which is told.
-pub(crate) fn label_name<T>(
-    context: &Context,
-    label: Range<usize>,
-    block: &Block,
-    sink: &mut Sink,
-    make: impl Fn(String) -> Result<T, model::NameError>,
-) -> Option<T> {
-    label_with(context, label, block, sink, |text| read::name(text, make))
-}
-
-/// As [`label_name`], by another rule than that of names.
-pub(crate) fn label_with<T>(
-    context: &Context,
-    label: Range<usize>,
-    block: &Block,
-    sink: &mut Sink,
-    read: impl FnOnce(&str) -> Result<T, Wrong>,
-) -> Option<T> {
-    if block.labels.is_empty() {
-        return None;
-    }
-    match read(&context.text[label.clone()]) {
-        Ok(name) => Some(name),
-        Err(wrong) => {
-            sink.push(Draft::new(wrong.code, label, wrong.message).label(wrong.expected).maybe_hint(wrong.hint));
-            None
-        }
     }
 }

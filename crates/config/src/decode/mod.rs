@@ -1,8 +1,10 @@
 //! The file's blocks to `model::ServiceFile`. Reads everything it can, so that every error is told at once.
 
 mod base;
+pub(crate) mod context;
 mod custom;
-pub(crate) mod image;
+mod image;
+pub(crate) mod labels;
 mod pairs;
 mod parts;
 pub(crate) mod read;
@@ -12,20 +14,11 @@ mod service;
 
 use crate::schema;
 use crate::sink::{Draft, Sink};
-use crate::syntax::lex::Token;
 use crate::syntax::{lex, tree};
 use model::{ImageName, ServiceFile, TierName};
+use context::Context;
 use section::Section;
 use std::collections::BTreeMap;
-use std::ops::Range;
-
-/// What every block's decoder needs.
-pub(crate) struct Context<'a> {
-    pub text: &'a str,
-    pub tokens: &'a [Token],
-    /// Every image named in the file, also one whose recipe is wrong.
-    pub images: BTreeMap<String, Range<usize>>,
-}
 
 /// None: the sink says why. A value is given also when the sink has errors; it is not whole then.
 pub(crate) fn decode(text: &str, sink: &mut Sink) -> Option<ServiceFile> {

@@ -1,6 +1,6 @@
 //! Names with a text each: `env { A = "b" }`, and `env = { A = "b" }`, which is the same.
 
-use super::Context;
+use super::context::Context;
 use super::read::{self, at};
 use super::section::Section;
 use crate::sink::{Draft, Sink};

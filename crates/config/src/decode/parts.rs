@@ -1,7 +1,7 @@
 //! The blocks of a service that say how it is watched, ended, limited, reached and checked.
 
-use super::Context;
-use super::image::label_name;
+use super::context::Context;
+use super::labels::label_name;
 use super::read::{self, Read, at};
 use super::section::Section;
 use crate::schema;

@@ -1,6 +1,6 @@
 //! `rollout` of a service (waves and gates) and of the file (the order of tiers).
 
-use super::Context;
+use super::context::Context;
 use super::read::{self, at};
 use super::section::Section;
 use crate::schema;

@@ -1,6 +1,6 @@
 //! One block's keys and blocks by name: what is unknown, doubled or of the wrong kind is told when it is opened.
 
-use super::Context;
+use super::context::Context;
 use super::read::Read;
 use crate::near;
 use crate::schema::{Kind, Shape};

@@ -1,18 +1,17 @@
 //! `service "name" { ... }`
 
-use super::Context;
-use super::image::label_name;
+use super::context::Context;
+use super::labels::{image_reference, label_name};
 use super::read::{self, Read, at};
 use super::rollout;
 use super::section::Section;
 use super::{pairs, parts};
-use crate::near;
 use crate::schema;
 use crate::sink::Sink;
 use crate::syntax::tree::Block;
 use crate::syntax::value::{Value, What};
-use crate::units::{self, Wrong};
-use model::{ImageName, NameError, ServiceName, ServiceSpec, TierName, rules};
+use crate::units;
+use model::{NameError, ServiceName, ServiceSpec, TierName, rules};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -76,36 +75,6 @@ fn service_name(text: String) -> Result<ServiceName, NameError> {
         return Err(NameError { what: "service name", text, why: "names that begin with image- belong to the checks of images" });
     }
     ServiceName::new(text)
-}
-
-pub(crate) fn image_reference(context: &Context, value: &Value) -> Read<ImageName> {
-    let known = || context.images.keys().map(String::as_str);
-    let name = match &value.what {
-        What::Reference(root, name) if root == "image" => name,
-        What::Text(name) if context.images.contains_key(name) => {
-            let wrong = Wrong::new("wrong-type", "an image is named without quotes", "expected a reference such as image.base");
-            return at(value, Err(wrong.hint(format!("write image.{name}"))));
-        }
-        other => {
-            let wrong = Wrong::new("wrong-type", format!("this is {}", other.name()), "expected a reference such as image.base");
-            return at(value, Err(known().next().map_or(wrong.clone(), |first| wrong.hint(format!("write image.{first}")))));
-        }
-    };
-    if !context.images.contains_key(name) {
-        let list: Vec<&str> = known().collect();
-        let expected =
-            if list.is_empty() { "the file has no image".to_string() } else { format!("expected one of image.{}", list.join(", image.")) };
-        let wrong = Wrong::new("unknown-image", format!("there is no image `{name}` in this file"), expected);
-        return at(
-            value,
-            Err(match near::nearest(name, known()) {
-                Some(near) => wrong.hint(format!("did you mean image.{near}?")),
-                None => wrong.hint(format!("add `image \"{name}\" {{ ... }}`")),
-            }),
-        );
-    }
-    // A wrong name was told at the image's own place.
-    ImageName::new(name.clone()).map_err(|_| Vec::new())
 }
 
 fn artifact_path(value: &Value) -> Read<String> {

@@ -1,7 +1,7 @@
 //! Blocks, keys and comments to lines.
 
 use super::values;
-use crate::syntax::lex::{Kind, Token};
+use crate::syntax::token::{Kind, Token};
 use crate::syntax::tree::{Block, Body, Item, KeyItem};
 
 /// A block longer than this, indentation included, does not stay on one line.

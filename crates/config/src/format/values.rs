@@ -1,6 +1,6 @@
 //! One value's text: lines as they were written, blanks made even.
 
-use crate::syntax::lex::{Kind, Token};
+use crate::syntax::token::{Kind, Token};
 
 /// The value's lines; the first goes behind `=`, the others are indented already, `indent` being that of the key.
 pub(crate) fn lines(text: &str, tokens: &[Token], indent: usize) -> Vec<String> {

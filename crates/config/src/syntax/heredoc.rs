@@ -1,6 +1,6 @@
 //! The extent of a heredoc: `<<END`, lines, `END`.
 
-use super::lex::{Kind, ident, is_ident_rest, is_ident_start};
+use super::token::{Kind, ident, is_ident_rest, is_ident_start};
 use crate::sink::{Draft, Sink};
 
 /// `at` is the first `<`.

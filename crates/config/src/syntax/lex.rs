@@ -2,41 +2,9 @@
 //!
 //! Nothing recurses here, and nesting deeper than [`NESTING_MAX`] ends the reading, so that all that comes behind may recurse.
 
-use super::{NESTING_MAX, heredoc, quoted};
+use super::token::{Kind, NESTING_MAX, Token, ident, is_ident_start};
+use super::{heredoc, quoted};
 use crate::sink::{Draft, Sink};
-use std::ops::Range;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Newline,
-    Comment,
-    Ident,
-    /// `template`: it has an interpolation, which nobody here evaluates.
-    Text {
-        template: bool,
-    },
-    Heredoc {
-        template: bool,
-    },
-    /// Begins with a digit. `256MiB` is one too: a person forgot the quotes.
-    Number,
-    /// One byte of punctuation.
-    Punct(u8),
-    /// Told already; whoever meets it keeps silent.
-    Broken,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Token {
-    pub kind: Kind,
-    pub span: Range<usize>,
-}
-
-impl Token {
-    pub fn is(&self, punct: u8) -> bool {
-        self.kind == Kind::Punct(punct)
-    }
-}
 
 /// None: nested too deeply, and told so.
 pub(crate) fn lex(text: &str, sink: &mut Sink) -> Option<Vec<Token>> {
@@ -135,16 +103,4 @@ fn line(rest: &str) -> usize {
 
 fn number(rest: &str) -> usize {
     rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '_').unwrap_or(rest.len())
-}
-
-pub(crate) fn is_ident_start(c: char) -> bool {
-    c.is_alphabetic() || c == '_'
-}
-
-pub(crate) fn is_ident_rest(c: char) -> bool {
-    c.is_alphanumeric() || c == '_' || c == '-'
-}
-
-pub(crate) fn ident(rest: &str) -> usize {
-    rest.find(|c: char| !is_ident_rest(c)).unwrap_or(rest.len())
 }

@@ -3,8 +3,6 @@
 pub(crate) mod heredoc;
 pub(crate) mod lex;
 pub(crate) mod quoted;
+pub(crate) mod token;
 pub(crate) mod tree;
 pub(crate) mod value;
-
-/// Brackets of every kind within each other. The file needs five; more is a mistake or an attack.
-pub(crate) const NESTING_MAX: usize = 16;

@@ -1,7 +1,6 @@
 //! The extent of a text in double quotes. What its escapes mean is left to hcl-edit.
 
-use super::NESTING_MAX;
-use super::lex::Kind;
+use super::token::{Kind, NESTING_MAX};
 use crate::sink::{Draft, Sink};
 
 #[derive(PartialEq)]

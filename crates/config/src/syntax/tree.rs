@@ -5,7 +5,7 @@
 //! value = tokens up to the line's end, a "}" or the next `key =` / `word {`, outside of brackets
 //! ```
 
-use super::lex::{Kind, Token};
+use super::token::{Kind, Token};
 use crate::sink::{Draft, Sink};
 use std::ops::Range;
 

@@ -1,6 +1,6 @@
 //! One value: hcl-edit reads it, and what is no literal, list, object or `image.NAME` is refused with its place.
 
-use super::lex::{Kind, Token};
+use super::token::{Kind, Token};
 use crate::sink::{Draft, Sink};
 use hcl_edit::Span;
 use hcl_edit::expr::{Expression, ObjectKey, Traversal, TraversalOperator, UnaryOperator};

@@ -3,7 +3,6 @@
 
 use crate::kit;
 use attest::{Policy, Verified};
-use emit;
 use emit::{Artifact, DiskInputs};
 use emit::{DiskMade, Which};
 use model::{Digest, Fault, ImageSpec, Layout, Time};

@@ -4,7 +4,6 @@
 
 use crate::kit;
 use bake::Baked;
-use emit;
 use emit::{Artifact, DiskInputs, Kit, boot};
 use emit::{MachineKit, Which};
 use model::{Drain, Health, ImageSpec, Layout, Limits, Release};

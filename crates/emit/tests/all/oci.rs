@@ -1,6 +1,5 @@
 //! OCI layouts, read back by code that is not ours: every digest by its bytes, the layer by GNU tar, the whole by skopeo.
 
-use emit;
 use emit::{Compress, Meta};
 use model::Digest;
 use serde_json::Value;

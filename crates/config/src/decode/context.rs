@@ -1,0 +1,12 @@
+//! What the decoder of every block needs.
+
+use crate::syntax::token::Token;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+pub(crate) struct Context<'a> {
+    pub text: &'a str,
+    pub tokens: &'a [Token],
+    /// Every image named in the file, also one whose recipe is wrong.
+    pub images: BTreeMap<String, Range<usize>>,
+}
