@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests that need root, in three lanes side by side: baking and disks compute, the others mostly wait for servers.
 # Within a lane one test runs after the other. Prints each lane's output when it has ended, with the time of each test; fails if one fails.
-# Words after it select tests by name. The whole workspace is built at once: by single crates, dependencies would be built anew with
+# Words after it select tests by name. The whole workspace is built at once: by single crates, dependencies would be rebuilt with
 # other features.
 set -euo pipefail
 

@@ -7,7 +7,7 @@ image "base" {
   debian   = "bookworm"
   packages = ["ca-certificates", "python3"]
   rebuild  = "daily"  # patches arrive by themselves
-  max_age  = "7d"     # an older one is told of
+  max_age  = "7d"     # an older one raises an alarm
 }
 
 service "worker" {
@@ -22,7 +22,7 @@ service "worker" {
     exec        = ["python3", "worker.py", "--check"]
     every       = "1s"
     timeout     = "5s"     # it starts a Python each time
-    healthy_for = "500ms"  # healthy without a break for so long before it counts
+    healthy_for = "500ms"  # healthy without a break for this time before it counts
   }
 
   # A server that is to end gets this signal and may finish its job.

@@ -1,4 +1,4 @@
-//! Any text as a service file: the reader never panics, and what it accepts means the same once formatted and once written anew.
+//! Any text as a service file: the reader never panics, and what it accepts means the same once formatted and once written again.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -12,7 +12,7 @@ fuzz_target!(|text: &str| {
             }
             Ok(file) => {
                 let written = config::write(&file);
-                assert_eq!(config::parse(&written, "afresh.hcl").as_ref(), Ok(&file), "written anew:\n{written}");
+                assert_eq!(config::parse(&written, "afresh.hcl").as_ref(), Ok(&file), "written again:\n{written}");
                 if name == "afresh.hcl" {
                     let formatted = config::format(text).expect("what is read can be formatted");
                     assert_eq!(config::parse(&formatted, name).as_ref(), Ok(&file), "formatted:\n{formatted}");

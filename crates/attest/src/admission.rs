@@ -38,7 +38,7 @@ pub fn verify_whole(layout: &Layout, digest: &Digest, policy: &Policy) -> Result
     }
     let refused = |why: String| {
         Fault::world("signature-refused", format!("image {} is refused: {why}", digest.short()))
-            .hint("bake it anew: its notes in the store were changed after it was signed")
+            .hint("bake it again: its notes in the store were changed after it was signed")
             .again(false)
     };
     let path = layout.manifest(digest);

@@ -69,7 +69,7 @@ pub fn attest_by_own_key(store: &Store, manifest: &Manifest) -> Result<PublicKey
     let there = dsse::signers(&envelope_path(&store.attested(&manifest.digest)));
     let trusted = match read_policy(store.layout()) {
         Ok(Some(policy)) => there.into_iter().filter(|k| policy.trusted.contains(k)).collect(),
-        // A policy that cannot be read is told by whoever would use it.
+        // A policy that cannot be read is reported by whoever would use it.
         Ok(None) | Err(_) => there,
     };
     let policy = Policy { artifacts: true, trusted, ..Policy::default() };
@@ -171,7 +171,7 @@ mod tests {
         fs::remove_file(&at).unwrap();
         assert!(verify(&one.digest, &asks(true, &own)).unwrap_err().contains("no signature, and the policy asks"));
 
-        // To pack it again heals it, whoever's signature was there; another's good one stays.
+        // To pack it again repairs it, whoever's signature was there; another's good one stays.
         assert_eq!(pack(&store, &dir.path().join("one")).unwrap().signed_by, own);
         assert_eq!(verify(&one.digest, &asks(true, &own)), Ok(Verified::By(own.clone())));
         assert_eq!(pack_with(&store, &dir.path().join("one"), &stranger).unwrap().signed_by, stranger.public());

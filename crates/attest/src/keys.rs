@@ -21,7 +21,7 @@ use store::{Store, to_json};
 /// A public key as people pass it on: 64 hex digits.
 pub type PublicKey = String;
 
-/// A command that signs may ask a token or a service far away, and may not hang a bake for ever.
+/// A command that signs may ask a token or a service far away, and may not hang a bake forever.
 const PATIENCE_S: u32 = 60;
 /// No signature and no complaint is longer.
 const SAID_LIMIT: u64 = 64 << 10;
@@ -30,7 +30,7 @@ const SAID_LIMIT: u64 = 64 << 10;
 #[derive(Debug)]
 pub enum Key {
     File(Box<SigningKey>),
-    /// Gets the bytes to sign on its input, answers with the signature in base64; the public key is told beside it.
+    /// Gets the bytes to sign on its input, answers with the signature in base64; the public key is given beside it.
     Command {
         command: Vec<String>,
         public: String,
@@ -67,7 +67,7 @@ pub fn read_signer(store: &Store) -> Result<Option<Signer>, Fault> {
     }
     let signer = serde_json::from_slice(&files::read_limited(&path, SAID_LIMIT)?).map_err(|e| {
         Fault::world("bad-signer", format!("{}: {e}", path.display()))
-            .hint("nothing is signed until it can be read; write it anew with `afresh image signer`")
+            .hint("nothing is signed until it can be read; write it again with `afresh image signer`")
             .again(false)
     })?;
     Ok(Some(signer))

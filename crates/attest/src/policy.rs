@@ -27,7 +27,7 @@ pub fn read_policy(layout: &Layout) -> Result<Option<Policy>, Fault> {
     }
     let bad = |why: String| {
         Fault::world("bad-policy", format!("{}: {why}", path.display()))
-            .hint("until it can be read no image is used; write it anew with `afresh image policy`")
+            .hint("until it can be read no image is used; write it again with `afresh image policy`")
             .again(false)
     };
     let policy: Policy = serde_json::from_slice(&files::read_limited(&path, LIMIT)?).map_err(|e| bad(e.to_string()))?;

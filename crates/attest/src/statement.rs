@@ -82,10 +82,10 @@ fn sbom(lock: &Lock, manifest: &Manifest) -> Value {
     bill
 }
 
-/// Every package of a lock and every file of its recipe, which is told as it is written there: a script may have changed it since.
+/// Every package of a lock and every file of its recipe, as it is written there: a script may have changed it since.
 pub fn components(lock: &Lock) -> Vec<Value> {
     let levels = lock.head.spec.levels();
-    // A file of the same place in what stands on a base is the one that is there.
+    // A file of the same place in an image with a base is the one that is there.
     let files: BTreeMap<&String, &ImageFile> = levels.iter().flat_map(|level| &level.custom.files).collect();
     let file = |(path, file): (&String, &ImageFile)| {
         json!({
@@ -196,7 +196,7 @@ pub enum Verified {
 
 pub fn refused(what: &str, why: impl std::fmt::Display) -> Fault {
     Fault::world("signature-refused", format!("{what} is refused: {why}"))
-        .hint("make it anew on a machine whose key this host trusts, or add that key to the trusted ones")
+        .hint("make it again on a machine whose key this host trusts, or add that key to the trusted ones")
         .again(false)
 }
 

@@ -21,13 +21,13 @@ use store::program;
 use store::program::{command, run};
 
 /// Settings of the machine's apt that are passed on: how to reach a mirror, not what to take from it. Age and signature of an
-/// index are always checked, whatever the machine's apt is told; who has a mirror that stands still says so in its own stanza.
+/// index are always checked, whatever the machine's apt is configured to do; a mirror that no longer changes needs a stanza that says so.
 const PASSED: [&str; 6] =
     ["Acquire::http", "Acquire::https", "Acquire::ftp", "Acquire::Retries", "Acquire::ForceIPv4", "Acquire::ForceIPv6"];
 
 /// Lists and caches of a release take half of this.
 const ROOM: u64 = 250_000_000;
-/// A mirror that has not given its lists after so long is as good as down.
+/// A mirror that has not given its lists after this time counts as down.
 const PATIENCE_S: u32 = 300;
 
 /// Held by one process at a time.
@@ -364,7 +364,7 @@ fn parse_uri(line: &str) -> Option<Wanted> {
     plain.then(|| Wanted { url: url.to_string(), file: file.to_string(), bytes, sha256 })
 }
 
-/// `Origin`, `Codename`, `Date`, `Valid-Until` and the like: what stands before the lists of hashes.
+/// `Origin`, `Codename`, `Date`, `Valid-Until` and the like: the fields before the lists of hashes.
 fn head_fields(text: &str) -> BTreeMap<String, String> {
     let body = text.split_once("\n\n").filter(|(head, _)| head.starts_with("-----BEGIN")).map_or(text, |(_, rest)| rest);
     let lines = body.lines().take_while(|l| !l.starts_with("MD5Sum") && !l.starts_with("SHA"));

@@ -59,7 +59,7 @@ pub enum From {
     Made,
 }
 
-/// The whole tree after so many stages, if it is in the store. One that cannot be read is none: it is made anew.
+/// The whole tree after `done` stages, if it is in the store. One that cannot be read is none: it is made again.
 pub fn find(store: &Store, stages: &Stages, done: usize) -> Option<Manifest> {
     let there = store.from_inputs(&stages.key(done)).ok().flatten()?;
     let locked: BTreeSet<(&str, &str)> =

@@ -133,7 +133,7 @@ impl<'a> Build<'a> {
         self.store.lock(&name, || steps.begin("wait", format!("another bake makes {}", self.stages.name(done))))
     }
 
-    /// A copy of the kept tree after so many stages. What is wrong with it is told, and it is done without.
+    /// A copy of the kept tree after `done` stages. What is wrong with it is reported, and it is not used.
     fn taken(&mut self, done: usize, steps: &mut Steps) -> Option<Half> {
         if self.bases != Bases::Use {
             return None;

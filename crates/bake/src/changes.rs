@@ -55,7 +55,7 @@ impl Changes {
         lines.extend(self.fixes.iter().map(|(n, cves)| format!("{n} fixes {}", cves.iter().cloned().collect::<Vec<_>>().join(", "))));
         if !self.cut.is_empty() {
             let names = self.cut.iter().cloned().collect::<Vec<_>>().join(", ");
-            lines.push(format!("the changelog does not go back to the version before, so there may be more fixes: {names}"));
+            lines.push(format!("the changelog does not reach back to the version before, so there may be more fixes: {names}"));
         }
         if !self.unread.is_empty() {
             let names = self.unread.iter().cloned().collect::<Vec<_>>().join(", ");
@@ -232,7 +232,7 @@ fn entry_version(line: &str) -> Option<&str> {
     good.then_some(version)
 }
 
-/// CVEs named in the entries that are newer than `old`, and whether the changelog goes back so far: Debian cuts old entries off.
+/// CVEs named in the entries that are newer than `old`, and whether the changelog reaches back that far: Debian cuts old entries off.
 pub fn cves_since(changelog: &str, old: &str) -> (BTreeSet<String>, bool) {
     let mut found = BTreeSet::new();
     for line in changelog.lines() {
@@ -270,7 +270,7 @@ mod tests {
         assert_eq!(since("7.88.1-10"), ["CVE-2023-38545", "CVE-2023-46218", "CVE-2023-46219"]);
         assert_eq!(since("7.88.1-10+deb12u5"), Vec::<String>::new());
         assert_eq!(since("7.88.1-9"), ["CVE-2022-1111", "CVE-2023-38545", "CVE-2023-46218", "CVE-2023-46219"]);
-        assert!(cves_since(LOG, "7.88.1-10").1 && !cves_since(LOG, "7.88.1-9").1, "whether it goes back so far");
+        assert!(cves_since(LOG, "7.88.1-10").1 && !cves_since(LOG, "7.88.1-9").1, "whether it reaches back that far");
     }
 
     #[test]

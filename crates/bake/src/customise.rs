@@ -1,5 +1,5 @@
 //! What a recipe adds to its packages: users, files, a script, in this order, when every package is configured.
-//! All of it is done from inside the tree, where a link leads nowhere else.
+//! All of it is done from inside the tree, where a link cannot lead outside.
 
 use crate::sandbox::Sandbox;
 use disk::files;

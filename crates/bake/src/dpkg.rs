@@ -1,5 +1,5 @@
 //! Writes dpkg's own records for packages that we unpacked, so that dpkg can go on from there as if it had.
-//! The forms are those of dpkg 1.21; dpkg reads them and writes them anew itself.
+//! The forms are those of dpkg 1.21; dpkg reads them and writes them again itself.
 
 #![deny(clippy::disallowed_methods, reason = "paths of a tree are resolved in within.rs and nowhere else")]
 

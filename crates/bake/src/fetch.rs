@@ -17,7 +17,7 @@ use store::program;
 /// Downloads at once; more gains nothing and is unkind to a mirror.
 const AT_ONCE: usize = 4;
 const HELPER: &str = "/usr/lib/apt/apt-helper";
-/// A download that moves nothing for so long is given up by apt itself; this bounds the whole.
+/// A download that makes no progress is given up by apt itself; this bounds the whole.
 const PATIENCE_S: u32 = 1800;
 
 /// So much more may come than is said, to be told apart from what is said.
@@ -135,7 +135,7 @@ fn refused(p: &Locked, done: &program::Done) -> Fault {
     }
     if is_gone(said) {
         return Fault::world("package-gone", format!("{} {} is not at {} any more:\n{shown}", p.name, p.version, p.url))
-            .hint("a newer one is out: lock or bake anew, or point apt at a mirror that keeps old ones")
+            .hint("a newer one is out: lock or bake again, or point apt at a mirror that keeps old ones")
             .again(false);
     }
     if let Some(fault) = apt::answered_badly(&shown) {

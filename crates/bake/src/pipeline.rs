@@ -112,7 +112,7 @@ fn promote(store: &Store, spec: &ImageSpec, options: &Options, digest: &Digest, 
     }
     let repository = Repository::open(store.layout())?;
     let known = repository.peek(&spec.name)?.and_then(|life| life.image(digest).map(|one| one.state));
-    // What cannot be read is none, and is written anew.
+    // What cannot be read is none, and is written again.
     let is_current = matches!(store.current(&spec.name), Ok(Some(current)) if &current == digest);
     if is_current && known.is_none_or(|state| state == State::Current) {
         return Ok((State::Current, "it was before".to_string()));
@@ -130,7 +130,7 @@ fn key(store: &Store, options: &Options) -> Result<Key, Fault> {
     options.key.as_ref().map_or_else(|| signing_key(store), |path| Key::load_or_make(path))
 }
 
-/// A bake that was killed before its last step is ended, and papers that were damaged since are made anew.
+/// A bake that was killed before its last step is ended, and papers that were damaged since are made again.
 fn heal(store: &Store, options: &Options, mut there: Manifest, steps: &mut Steps) -> Result<Manifest, Fault> {
     if !attest::statement::is_whole(store, &there.digest)
         && let Ok(lock) = store.lock_of(&there.digest)
@@ -185,7 +185,7 @@ fn ask(store: &Store, spec: &ImageSpec, steps: &mut Steps) -> Result<Asked, Faul
     steps.begin("update", "asking the mirrors what is new");
     let apt = Apt::open(store, apt::sources_of(store, &spec.debian, &spec.custom)?)?;
     if let Some(line) = apt.passed.iter().find(|l| l.contains("::Check-") && l.contains("false")) {
-        steps.at(0, 0, format!("this machine's apt is told not to check how old an index is: {line}"));
+        steps.at(0, 0, format!("this machine's apt is configured not to check how old an index is: {line}"));
     }
     // The moment before: what came to the mirrors since is not known.
     let at = files::now();
@@ -288,7 +288,7 @@ pub fn locked(lists: &BTreeMap<String, Vec<u8>>, wanted: &[apt::Wanted], require
     Ok(locked.into_values().collect())
 }
 
-/// Ubuntu gives every pocket the code name of its release, so that it is taken from where the index lies; but `stable` is told by its code name.
+/// Ubuntu gives every pocket the code name of its release, so that it is taken from where the index lies; but `stable` is known by its code name.
 fn suite(file: &str, codename: Option<String>) -> String {
     let (place, codename) = (packages::suite_of(file), codename.unwrap_or_default());
     if place.starts_with(&codename) { place.to_string() } else { codename }
@@ -352,7 +352,7 @@ pub fn build(store: &Store, lock: &Lock, tell: &mut dyn FnMut(Progress)) -> Resu
     let spec = &lock.head.spec;
     recipe::check(spec)?;
     if lock.head.recipe != recipe::digest(spec) {
-        return Err(Fault::yours("other-recipe", "the recipe in this lock is not the one it was made for").hint("lock anew"));
+        return Err(Fault::yours("other-recipe", "the recipe in this lock is not the one it was made for").hint("lock again"));
     }
     need_tools()?;
     lock.write(&store.lock_path(&lock.digest()))?;

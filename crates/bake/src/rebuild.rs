@@ -32,14 +32,14 @@ impl Rebuilt {
     }
 }
 
-/// Builds the image again and compares; the store is not changed, but for packages that had to be fetched anew. With every package in
+/// Builds the image again and compares; the store is not changed, but for packages that had to be fetched again. With every package in
 /// it neither a network nor apt is needed.
 pub fn verify_rebuild(store: &Store, digest: &Digest, tell: &mut dyn FnMut(Progress)) -> Result<Rebuilt, Fault> {
     let mut steps = Steps::new(tell);
     let (manifest, lock) = (store.manifest(digest)?, store.lock_of(digest)?);
     if lock.head.recipe != recipe::digest(&lock.head.spec) {
         return Err(Fault::world("other-format", format!("image {} was made by another version of this program", digest.short()))
-            .hint("bake it anew")
+            .hint("bake it again")
             .again(false));
     }
     program::need_root("building an image again")?;

@@ -1,5 +1,5 @@
 //! What the mirrors had signed when they were asked before, so that an older index, good signature and all, is not taken for news:
-//! whoever can hold back a newer one (a cache that stands still, somebody in between) would keep the fixes in it from us.
+//! whoever can hold back a newer one (a stale cache, somebody in between) would keep the fixes in it from us.
 //!
 //! ```text
 //! apt/newest.json   "Origin Label suite" -> seconds since 1970 of the newest index ever taken
@@ -22,7 +22,7 @@ const LIMIT: u64 = 1 << 20;
 pub fn check(store: &Store, releases: &[Release], sources: &[Source]) -> Result<(), Fault> {
     let path = store.dir("apt").join("newest.json");
     let _alone = store.lock("newest", || {})?;
-    // One that cannot be read is begun anew: apt's own lists still hold what each mirror gave last.
+    // One that cannot be read is begun again: apt's own lists still hold what each mirror gave last.
     let mut newest: BTreeMap<String, u64> =
         files::read_limited(&path, LIMIT).ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
     let before = newest.clone();

@@ -132,7 +132,7 @@ pub fn of_release(all: &[Source], release: &str, own: Option<&str>, components: 
     found
 }
 
-/// The first address that apt is told to believe without a signature and that is not among those the recipe allows.
+/// The first address that apt is configured to trust without a signature and that is not among those the recipe allows.
 pub fn unsigned<'a>(sources: &'a [Source], allowed: &[String]) -> Option<&'a str> {
     // What apt does not take for a no.
     let is_trusted = |s: &&Source| {
@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(of_release(&all, "trixie", Some("bookworm"), &[]).len(), 1);
     }
 
-    /// Ubuntu's archive: all pockets on one host, what is not supported for ever in a component of its own.
+    /// Ubuntu's archive: all pockets on one host, what is not supported throughout in a component of its own.
     #[test]
     fn another_distribution_is_its_own_sources_and_the_components_asked_for() {
         let text = "Types: deb\nURIs: http://u/ubuntu\nSuites: noble noble-updates noble-backports noble-proposed\nComponents: main universe\nSigned-By: /u.gpg\n\nTypes: deb\nURIs: http://u/ubuntu\nSuites: noble-security\nComponents: main universe\nSigned-By: /u.gpg\n";

@@ -37,11 +37,11 @@ pub struct Stages<'a> {
     levels: Vec<&'a ImageSpec>,
     /// Packages of level 0 are always the first.
     pub all: Vec<Stage>,
-    /// After so many stages the tree is kept for others; growing, all below the whole.
+    /// After these numbers of stages the tree is kept for others; growing, all below the whole.
     pub kept: Vec<usize>,
 }
 
-/// What is done in the tree. Suites and components decide what is locked, and that is told by the packages.
+/// What is done in the tree. Suites and components decide what is locked, and the packages show that.
 pub fn acts(custom: &ImageCustom) -> ImageCustom {
     ImageCustom { suites: Vec::new(), components: Vec::new(), allow_unsigned: Vec::new(), ..custom.clone() }
 }
@@ -72,7 +72,7 @@ impl<'a> Stages<'a> {
         Self { lock, levels, all, kept }
     }
 
-    /// Of everything that decides the tree after so many stages. The names of images do not, nor who asked for which package.
+    /// Of everything that decides the tree after `done` stages. The names of images do not, nor who asked for which package.
     pub fn key(&self, done: usize) -> Digest {
         let head = &self.lock.head;
         let mut text = format!("tree {FORMAT} {} {:?} {} {}\n", recipe::FORMAT, store::erofs::IMAGE_PACK, head.debian, head.arch);
@@ -107,7 +107,7 @@ impl<'a> Stages<'a> {
         &self.levels[level as usize].custom
     }
 
-    /// What a tree after so many stages is called.
+    /// The name of a tree after `done` stages.
     pub fn name(&self, done: usize) -> String {
         let stage = self.all[done - 1];
         let name = &self.levels[stage.level() as usize].name;
@@ -164,7 +164,7 @@ mod tests {
         other.head.spec.name = model::ImageName::new("other").unwrap();
         other.head.spec.packages = vec!["b".to_string()];
         other.packages[0].url = "http://elsewhere/".to_string();
-        assert!((1..=3).all(|done| key(&two, done) == key(&other, done)), "another name, wish and mirror, the same tree");
+        assert!((1..=3).all(|done| key(&two, done) == key(&other, done)), "another name, request and mirror, the same tree");
         // The base alone and the base of another image are one.
         let mut alone = lock(&[("a", false)]);
         alone.packages.truncate(1);

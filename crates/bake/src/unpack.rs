@@ -311,7 +311,7 @@ impl<'a> Unpack<'a> {
     fn link(&mut self, to: &Path, target: &Path, parent: &OwnedFd, name: &Path) -> Result<Placed, Fault> {
         let to: PathBuf = to.components().filter(|c| matches!(c, Component::Normal(_))).collect();
         let from = self.root.open_dir(to.parent().unwrap_or(Path::new("")), OFlags::PATH);
-        let last = to.file_name().ok_or_else(|| broken(self.deb, "a hard link leads nowhere"))?;
+        let last = to.file_name().ok_or_else(|| broken(self.deb, "a hard link names no file"))?;
         match from.and_then(|from| rustix::fs::linkat(&from, last, parent, name, AtFlags::empty())) {
             Ok(()) => Ok(Placed::There),
             Err(rustix::io::Errno::EXIST) => Ok(Placed::Taken),

@@ -27,7 +27,7 @@ pub struct Series {
 }
 
 impl Series {
-    /// `typical` is a length such as the mean service time; 2^-34 to 2^26 times that are told apart.
+    /// `typical` is a length such as the mean service time; 2^-34 to 2^26 times that are distinguished.
     pub fn new(typical: f64) -> Series {
         let exponent = ((typical.to_bits() >> 52) as i64 - i64::from(BELOW)).max(1) as u64;
         Series { count: 0, sum: 0.0, zeros: 0, origin: exponent << KEPT, bins: vec![0; BINS] }

@@ -235,7 +235,7 @@ pub fn batches(c: u32, lambda: f64, service: f64, sizes: Batches) -> Result<Foun
         window = match sizes {
             Batches::Fixed(size) => {
                 let size = size as usize;
-                // Summed anew now and then: a running difference gathers errors.
+                // Summed again now and then: a running difference gathers errors.
                 if k % 64 == 0 || size < 64 {
                     p[(k + 1).saturating_sub(size)..].iter().sum()
                 } else {

@@ -65,7 +65,7 @@ impl Arrival {
     }
 }
 
-/// A question that is well formed; whether it can be answered is for [`crate::predict`].
+/// A well-formed question; whether it can be answered is for [`crate::predict`].
 #[derive(Clone, Debug)]
 pub struct Request {
     pub model: Model,

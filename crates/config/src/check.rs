@@ -69,7 +69,7 @@ fn names(file: &ServiceFile, all: &mut Vec<Problem>) {
     }
 }
 
-/// A base stands twice too: as an image of its own, and whole within what is built on it. One of no such name is told by the rules.
+/// A base stands twice too: as an image of its own, and whole within what is built on it. One of no such name is reported by the rules.
 fn bases(file: &ServiceFile, all: &mut Vec<Problem>) {
     for (name, image) in &file.images {
         let Some(base) = image.base.as_deref() else { continue };

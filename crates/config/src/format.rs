@@ -28,7 +28,7 @@ pub fn format(text: &str) -> Result<String, Vec<Diagnostic>> {
     sink.finish(formatted)
 }
 
-/// Values that hcl-edit cannot read are told; what they mean is no matter here.
+/// Values that hcl-edit cannot read are reported; what they mean is no matter here.
 fn values_read(text: &str, tokens: &[token::Token], body: &tree::Body, sink: &mut Sink) {
     for item in &body.items {
         match item {

@@ -1,5 +1,5 @@
 //! The machine's form: JSON of `model::ServiceFile`. Unknown and doubled fields are refused, and the values are held to the
-//! same rules as the HCL's ([`crate::check`]); what is wrong is told at the JSON's places.
+//! same rules as the HCL's ([`crate::check`]); what is wrong is reported at the JSON's places.
 
 use crate::check::Path;
 use crate::near;
@@ -44,7 +44,7 @@ fn told(text: &str, bom: usize, error: &serde_json::Error) -> Draft {
     Draft::new(code, at..end, message).label("here").hint("this is the machine's form; people write afresh.hcl")
 }
 
-/// Where each value stands, by its path. Doubled keys, of which serde keeps the last, are told.
+/// Where each value stands, by its path. Doubled keys, of which serde keeps the last, are reported.
 fn spans(text: &str, sink: &mut Sink) -> BTreeMap<Path, Range<usize>> {
     let bytes = text.as_bytes();
     let mut spans: BTreeMap<Path, Range<usize>> = BTreeMap::new();

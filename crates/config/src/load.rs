@@ -83,7 +83,7 @@ fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     if about.is_dir() {
         return Err(io(ErrorKind::IsADirectory.into()));
     }
-    // A named pipe would block for ever, a device might never end.
+    // A named pipe would block forever, a device might never end.
     if !about.is_file() {
         return Err(fail("not-a-file", "this is no ordinary file".into(), "copy it to a file first"));
     }

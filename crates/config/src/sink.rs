@@ -23,7 +23,7 @@ impl Draft {
         Self { code, span, message: message.into(), label: String::new(), hint: None, related: Vec::new() }
     }
 
-    /// What stands under the underlined text: what was expected.
+    /// The label under the underlined text: what was expected.
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();
         self

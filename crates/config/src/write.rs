@@ -1,4 +1,4 @@
-//! A service file as HCL text: the way back from the model. Every key is written out, defaults too.
+//! A service file as HCL text: from the model back to text. Every key is written out, defaults too.
 
 use model::{FewRequests, ImageCheck, ImageCustom, ImageProbe, ImageSpec, Probe, ServiceFile, ServiceSpec, Wave};
 use std::fmt::Write;

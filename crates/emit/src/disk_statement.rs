@@ -139,7 +139,7 @@ fn statement(made: &DiskMade, lock: &Lock, bill: &Digest, release: Option<&Diges
 
 fn refused(disk: &Path, why: impl std::fmt::Display) -> Fault {
     Fault::world("signature-refused", format!("disk {} is refused: {why}", disk.display()))
-        .hint("emit it anew on a machine whose key this host trusts")
+        .hint("emit it again on a machine whose key this host trusts")
         .again(false)
 }
 

@@ -24,7 +24,7 @@ impl std::fmt::Display for Change {
     }
 }
 
-/// By name; a package that is there for several architectures is told for each version that differs.
+/// By name; a package that is there for several architectures is reported for each version that differs.
 pub fn changes<'a>(a: impl IntoIterator<Item = (&'a str, &'a str)>, b: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<Change> {
     let (old, new): (BTreeMap<&str, &str>, BTreeMap<&str, &str>) = (a.into_iter().collect(), b.into_iter().collect());
     let names: BTreeSet<&str> = old.keys().chain(new.keys()).copied().collect();

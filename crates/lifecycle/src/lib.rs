@@ -1,10 +1,10 @@
 //! The life of an image: when it is due, what becomes of it, and why. Pure: it decides; `server` acts, `store` keeps it
-//! on disk, `attest` asks it before a launch. No clock, no randomness: the same life and the same sight give the same decision.
+//! on disk, `attest` asks it before a launch. No clock, no randomness: the same life and the same observation give the same decision.
 //!
 //! ```text
 //!              check: newer packages        all checks passed     became the one to deploy   a newer one came
 //! (nothing) ─▶ bake ─▶ candidate ─────────────▶ tested ─────────────▶ current ─────────────────▶ retired
-//!                          └─ a check failed ─▶ bad ◀─ its rollout went back ─┘                      │
+//!                          └─ a check failed ─▶ bad ◀─ its rollout rolled back ─┘                      │
 //!                                               │ and the retired one before is current again ◀──────┘
 //!                          any ─ somebody says so ─▶ revoked
 //! ```

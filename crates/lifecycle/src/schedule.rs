@@ -169,7 +169,7 @@ fn minute_of_span(text: &str) -> Option<(u64, bool)> {
 /// Until when nothing may be rolled out; None: it may now. Spans that follow each other are one.
 pub fn frozen(spans: &[Span], now: Time) -> Option<Time> {
     let mut until = now;
-    // Each turn leaves one span; a week of turns is for ever.
+    // Each turn leaves one span; a week of turns never ends.
     for _ in 0..=spans.len() * 16 {
         match spans.iter().filter(|s| s.has(until)).map(|s| s.closes(until)).max() {
             Some(end) => until = end,

@@ -6,7 +6,7 @@ use model::{Digest, GroupName, ImageCheck, ImageName, ImageSpec, RolloutId, Serv
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Images that are neither used nor worth remembering are forgotten beyond so many.
+/// Images that are neither used nor worth remembering are forgotten beyond this number.
 const REMEMBERED: usize = 200;
 
 /// The file `life/<image>.json`.
@@ -40,7 +40,7 @@ pub struct Life {
     /// In the order in which they came to be.
     #[serde(default)]
     pub images: Vec<One>,
-    /// Alarms that stand, by what of them stays the same: since when, and as they were told then.
+    /// Alarms that stand, by what of them stays the same: since when, and as they were reported then.
     #[serde(default)]
     pub raised: BTreeMap<String, Told>,
     /// Alarms as they came and went, oldest first.
@@ -92,7 +92,7 @@ pub enum State {
     Tested,
     Current,
     Retired,
-    /// It went back, or failed its checks.
+    /// It was rolled back, or failed its checks.
     Bad,
     Revoked,
 }
@@ -192,7 +192,7 @@ pub struct Test {
 }
 
 impl One {
-    /// A candidate of this moment, of which nothing is told yet.
+    /// A candidate of this moment, of which nothing was reported yet.
     pub fn new(digest: Digest, inputs: Digest, at: Time) -> One {
         One {
             digest,
@@ -232,7 +232,7 @@ impl Life {
 
     /// Notes which alarms stand now. Gives those that did not stand before.
     pub fn heed(&mut self, alarms: &[String], now: Time) -> Vec<String> {
-        // What differs from time to time (so many minutes ago) does not make it another.
+        // What differs from time to time ("three minutes ago") does not make it another.
         let key = |text: &String| text.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
         let standing: BTreeSet<String> = alarms.iter().map(key).collect();
         let over: Vec<String> = self.raised.keys().filter(|k| !standing.contains(*k)).cloned().collect();
@@ -278,7 +278,7 @@ impl Life {
         self.images.iter().rev().filter(|i| i.state == state).max_by_key(|i| i.since)
     }
 
-    /// Where to go back to: the image that was current last and is neither bad nor revoked.
+    /// The image to return to: the one that was current last and is neither bad nor revoked.
     pub fn fallback(&self) -> Option<&One> {
         self.newest(State::Retired)
     }
@@ -374,7 +374,7 @@ impl Life {
         Some(back)
     }
 
-    /// So long is waited between tries that came to nothing: a minute, two, four, an hour at most.
+    /// The pause between failed tries: a minute, two, four, an hour at most.
     pub fn failed(&mut self, during: &str, why: &str, again: bool, inputs: Option<Digest>, now: Time, minute_ms: u64) {
         // Who asked sees it in the answer, and asks again when something has changed.
         self.wanted = None;
@@ -391,7 +391,7 @@ impl Life {
         });
     }
 
-    /// The newest image that is bad becomes a candidate again: its checks and its rollout are done anew.
+    /// The newest image that is bad becomes a candidate again: its checks and its rollout are done again.
     pub fn try_again(&mut self, now: Time, by: &str) {
         let Some(digest) = self.newest(State::Bad).map(|i| i.digest.clone()) else { return };
         if let Some(one) = self.image_mut(&digest) {

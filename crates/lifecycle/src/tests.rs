@@ -34,7 +34,7 @@ fn days(n: u64) -> Vec<Day> {
     all
 }
 
-/// Whether a field of cron names a number, read anew for each question.
+/// Whether a field of cron names a number, read again for each question.
 fn field_has(field: &str, n: u32, low: u32, high: u32) -> bool {
     field.split(',').any(|part| {
         let (range, step) = part.split_once('/').unwrap_or((part, "1"));
@@ -135,7 +135,7 @@ fn spans_are_what_stepping_minute_by_minute_finds() {
         assert_eq!(night.has(Time(minute * MIN)), !(4 * 60..22 * 60 + 30).contains(&of_day), "{minute}");
     }
     assert_eq!(night.length_ms(), (5 * 60 + 30) * MIN);
-    // Two that follow each other are one; a whole week has no end, and is told to last long.
+    // Two that follow each other are one; a whole week has no end, and counts as very long.
     let two = [Span::parse("08:00-12:00").unwrap(), Span::parse("12:00-18:00").unwrap()];
     assert_eq!(frozen(&two, Time(9 * 60 * MIN)), Some(Time(18 * 60 * MIN)));
     let always = [Span::parse("00:00-12:00").unwrap(), Span::parse("12:00-24:00").unwrap()];
@@ -261,7 +261,7 @@ impl World {
     fn step(&mut self) -> bool {
         let seen = self.seen();
         let decision = decide(&self.life, &seen);
-        assert_eq!(decision, decide(&self.life, &seen), "one life, one sight, one decision");
+        assert_eq!(decision, decide(&self.life, &seen), "one life, one observation, one decision");
         let back = serde_json::from_str::<Life>(&serde_json::to_string(&self.life).unwrap()).unwrap();
         assert_eq!(decision, decide(&back, &seen), "also after it was written and read");
         let now = self.now;
@@ -315,7 +315,7 @@ impl World {
                 }
                 let fails = self.broken.iter().any(|b| self::digest(*b) == digest) && services.iter().any(|(s, _)| s.as_str() == "web");
                 if fails {
-                    self.rollout = RolloutNow::Halted("web went back".into());
+                    self.rollout = RolloutNow::Halted("web rolled back".into());
                 } else {
                     for (service, _) in services {
                         self.on[NAMES.iter().position(|n| *n == service.as_str()).unwrap()] = digest.clone();
@@ -403,7 +403,7 @@ fn an_alarm_is_told_once_when_it_comes_and_once_when_it_goes() {
     assert_eq!(rang, ["alarm: base 3fa9 is 170 hours old", "alarm: the check fails", "over after 2 days: base 3fa9 is 170 hours old"]);
     assert_eq!(life.heed(&old(1), Time(4 * DAY)), old(1), "and again when it comes again");
     (0..1_000u64).for_each(|n| drop(life.heed(&if n % 2 == 0 { old(1) } else { Vec::new() }, Time(5 * DAY + n))));
-    assert!(life.rang.len() <= 200, "it does not grow for ever");
+    assert!(life.rang.len() <= 200, "it does not grow forever");
 }
 
 #[test]
@@ -479,7 +479,7 @@ fn a_revoked_image_is_left_only_when_that_is_asked_for() {
     w.store = w.life.went_bad(&digest('b'), State::Revoked, w.now, "a key was in it");
     assert_eq!(w.store, Some(digest('a')));
     w.settle();
-    assert_eq!(w.on, [digest('b'), digest('b')], "it is told, and nothing moves by itself");
+    assert_eq!(w.on, [digest('b'), digest('b')], "it is reported, and nothing moves by itself");
     assert_eq!(alarms(&w.life, &w.on.iter().cloned().collect(), w.now).len(), 1);
     w.life.replace = Some(Replace { digest: digest('b'), by: "me".into() });
     w.settle();
@@ -566,7 +566,7 @@ fn an_image_is_as_old_as_the_last_time_it_was_the_newest() {
         assert_eq!(alarms(&w.life, &standing, w.now), [""; 0]);
         w.now = w.now.plus(DAY);
     }
-    // Something newer that never works: after max_age it is told.
+    // Something newer that never works: after max_age it is reported.
     (w.newest, w.broken) = ('b', vec!['b']);
     let mut told = 0;
     for day in 1..=9 {

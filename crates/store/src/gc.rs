@@ -15,7 +15,7 @@ use std::path::Path;
 /// `gc` spares what was made or asked for within this time: a release that pins it may not be written yet.
 const GRACE_MS: u64 = 10 * 60 * 1000;
 
-/// A kept tree that nothing was built on for so long is not worth its room.
+/// A kept tree that nothing was built on for this time is not worth its room.
 const BASE_MS: u64 = 7 * 24 * 3600 * 1000;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -125,7 +125,7 @@ impl Store {
             .iter()
             .filter_map(|p| fs::metadata(p).and_then(|m| m.modified()).ok())
             .max();
-        // Made after now: the clock went back, and nobody knows how old it is.
+        // Made after now: the clock was set back, and nobody knows how old it is.
         newest.is_some_and(|t| t.elapsed().map_or(grace_ms > 0, |age| age.as_millis() < u128::from(grace_ms)))
     }
 

@@ -25,7 +25,7 @@ pub use objects::{Current, Did, Store, to_json};
 pub use pack::{Stored, pack};
 pub use repository::Repository;
 
-/// Unpacks a tarball that is held in memory as an artifact's is, into an empty directory, at most so many bytes.
+/// Unpacks a tarball that is held in memory as an artifact's is, into an empty directory, at most `limit_bytes`.
 #[doc(hidden)]
 pub fn unpack_tarball(bytes: &[u8], root: &std::path::Path, limit_bytes: u64) -> Result<(), model::Fault> {
     let (_held, path) = disk::files::in_memory(bytes)?;

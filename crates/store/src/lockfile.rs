@@ -118,7 +118,7 @@ impl Lock {
 
     pub fn parse(text: &str, name: &str) -> Result<Lock, Fault> {
         let bad = |line: usize, why: &dyn std::fmt::Display| {
-            Fault::yours("bad-lock", format!("{name}:{line}: {why}")).hint("make it anew with `afresh image lock`")
+            Fault::yours("bad-lock", format!("{name}:{line}: {why}")).hint("make it again with `afresh image lock`")
         };
         let text = summed(text).map_err(|why| bad(text.lines().count(), &why))?;
         let mut lines = text.lines().enumerate();
@@ -160,7 +160,7 @@ fn summed(text: &str) -> Result<&str, &'static str> {
     let (before, last) = text.split_at(at + 1);
     match serde_json::from_str::<Sum>(last) {
         Ok(Sum { sum }) if sum == files::digest_of(before.as_bytes()) => Ok(before),
-        _ => Err("what stands before the last line is not what was written; take that line out if it was changed on purpose"),
+        _ => Err("the lines before the last are not what was written; take that line out if it was changed on purpose"),
     }
 }
 

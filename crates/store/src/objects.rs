@@ -38,7 +38,7 @@ pub struct Store {
     pub(crate) layout: Layout,
     /// Where locks and what is half-made lie, if not in the store itself.
     apart: Option<PathBuf>,
-    /// Objects whose bytes were read and were right, as they stood then.
+    /// Objects whose bytes were read and were right, as they were then.
     seen: Mutex<BTreeMap<Digest, Mark>>,
 }
 
@@ -162,7 +162,7 @@ impl Store {
                 "object-corrupt",
                 format!("{} was changed on disk: it now holds {bytes} bytes with digest {found}", path.display()),
             )
-            .hint("run `afresh bake IMAGE --fresh`, or deploy the artifact again: it is put in place anew; then check the disk")
+            .hint("run `afresh bake IMAGE --fresh`, or deploy the artifact again: it is put in place again; then check the disk")
             .again(false)),
         }
     }
@@ -192,7 +192,7 @@ impl Store {
         files::write_atomic(&self.inputs_path(&manifest.inputs), &to_json(&Known { digest: digest.clone() }))
     }
 
-    /// Writes what is known of an object anew.
+    /// Writes what is known of an object again.
     pub fn note(&self, manifest: &Manifest) -> Result<(), Fault> {
         files::write_atomic(&self.layout.manifest(&manifest.digest), &to_json(manifest))
     }
@@ -208,7 +208,7 @@ impl Store {
         files::write_atomic(&self.signed_path(signed), &to_json(&Known { digest: lock.clone() }))
     }
 
-    /// None: never seen, or the note or its lock is damaged or gone. Then it is chosen anew.
+    /// None: never seen, or the note or its lock is damaged or gone. Then it is chosen again.
     pub fn lock_of_signed(&self, signed: &Digest) -> Option<PackageLock> {
         let bytes = files::read_limited(&self.signed_path(signed), 4096).ok()?;
         let known: Known = serde_json::from_slice(&bytes).ok()?;
@@ -248,7 +248,7 @@ impl Store {
         let bad = |why: String| {
             Fault::world("lock-damaged", format!("the lock that image {} was built from {why}", digest.short()))
                 .hint(format!(
-                    "`afresh bake {}` writes it anew while the mirrors still give these packages; or put back a copy of it",
+                    "`afresh bake {}` writes it again while the mirrors still give these packages; or put back a copy of it",
                     manifest.name
                 ))
                 .again(false)
@@ -288,7 +288,7 @@ impl Store {
         let bytes = match files::read_limited(&path, MANIFEST_LIMIT) {
             Err(f) if f.code == "no-such-file" => {
                 return Err(Fault::yours("object-missing", format!("the store knows nothing of {digest}"))
-                    .hint("`afresh images` shows what is there; `afresh bake` makes a recipe's image anew"));
+                    .hint("`afresh images` shows what is there; `afresh bake` makes a recipe's image again"));
             }
             other => other?,
         };
@@ -314,13 +314,13 @@ impl Store {
     }
 
     /// What a list cannot show: manifests that cannot be read, and objects that are gone. Their bytes are not read for it.
-    pub fn harmed(&self) -> Result<Vec<Fault>, Fault> {
+    pub fn damage(&self) -> Result<Vec<Fault>, Fault> {
         let (good, mut bad) = self.list()?;
         for one in good {
             let path = self.layout.object(&one.digest);
             if !path.exists() {
                 let told = format!("{} {}: its bytes are not at {}", one.name, one.digest.short(), path.display());
-                bad.push(Fault::world("object-missing", told).hint("the next bake or deploy of it makes it anew"));
+                bad.push(Fault::world("object-missing", told).hint("the next bake or deploy of it makes it again"));
             }
         }
         Ok(bad)
@@ -383,6 +383,6 @@ pub fn to_json(value: &impl Serialize) -> Vec<u8> {
 
 fn damaged(path: &Path, why: &dyn std::fmt::Display) -> Fault {
     Fault::world("store-damaged", format!("{} cannot be read: {why}", path.display()))
-        .hint("remove that file; bake the image or pack the artifact again and it is written anew")
+        .hint("remove that file; bake the image or pack the artifact again and it is written again")
         .again(false)
 }

@@ -1,4 +1,4 @@
-//! Runs other programs: with an environment of our own, killed with us, their last words kept for the error.
+//! Runs other programs: with an environment of our own, killed with us, the last lines of their output kept for the error.
 //! Nothing of the caller's environment gets through.
 
 use disk::files;
@@ -97,7 +97,7 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     c
 }
 
-/// As [`command`], and killed with all it started when it takes longer: apt, for one, waits for ever on a full disk.
+/// As [`command`], and killed with all it started when it takes longer: apt, for one, waits forever on a full disk.
 pub fn command_within(seconds: u32, program: &str) -> Command {
     let mut c = command("timeout");
     c.args(["--signal=KILL", &seconds.to_string(), program]);
@@ -163,7 +163,7 @@ pub fn run(c: &mut Command, program: &str) -> Result<Done, Fault> {
     Ok(Done { status: out.status, stdout: out.stdout, stderr: String::from_utf8_lossy(&out.stderr).into_owned() })
 }
 
-/// As [`run`]; a bad end is an error with its last words.
+/// As [`run`]; a bad end is an error with the last lines of its output.
 pub fn run_well(c: &mut Command, program: &str) -> Result<Done, Fault> {
     let done = run(c, program)?;
     if done.status.success() { Ok(done) } else { Err(ended_badly(program, done.status, &done.stderr)) }

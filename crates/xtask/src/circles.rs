@@ -121,7 +121,7 @@ fn read(text: &str) -> Module {
     module
 }
 
-/// The next `use` of a text: what stands before it, whether it passes on, its tree, and what follows.
+/// The next `use` of a text: the text before it, whether it re-exports, its tree, and what follows.
 fn next_use(text: &str) -> Option<(&str, bool, &str, &str)> {
     let mut from = 0;
     loop {

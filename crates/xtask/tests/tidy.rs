@@ -51,6 +51,33 @@ fn files_are_short_and_say_what_they_are_for() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Sources, documents, scripts and examples; not what others wrote (fixtures, seeds), nor the list of phrases itself.
+fn texts() -> Vec<(String, String)> {
+    let root = xtask::root().canonicalize().unwrap();
+    let listed = std::process::Command::new("git").args(["ls-files", "-z"]).current_dir(&root).output().unwrap();
+    assert!(listed.status.success(), "git lists the files: {}", String::from_utf8_lossy(&listed.stderr));
+    let names = String::from_utf8(listed.stdout).unwrap();
+    let is_ours = |name: &&str| {
+        let kind = [".rs", ".md", ".sh", ".py", ".hcl", ".snap", ".toml", "Makefile", ".txt"].iter().any(|end| name.ends_with(end));
+        kind && !name.ends_with("xtask/src/language.rs") && !name.ends_with("xtask/tests/tidy.rs") && !name.contains("/fixtures/")
+    };
+    let read = |name: &str| std::fs::read_to_string(root.join(name)).ok().map(|text| (name.to_string(), text));
+    names.split('\0').filter(is_ours).filter_map(read).collect()
+}
+
+#[test]
+fn texts_are_plain_technical_english() {
+    let found: Vec<String> =
+        texts().iter().flat_map(|(name, text)| xtask::language::banned(text).into_iter().map(move |one| format!("{name}:{one}"))).collect();
+    assert!(found.is_empty(), "{} phrases that cost a stranger time:\n{}", found.len(), found.join("\n"));
+}
+
+#[test]
+fn a_planted_phrase_is_seen() {
+    let found = xtask::language::banned("one\n// It is Told of.\nlet is_well = wishbone;\n");
+    assert_eq!(found, ["2: \"told of\" -> reported, logged, shown"], "words, not parts of names");
+}
+
 #[test]
 fn files_of_a_crate_lean_on_each_other_without_circles() {
     let found = xtask::circles_of_files(&xtask::root().canonicalize().unwrap()).unwrap();

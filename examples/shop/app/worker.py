@@ -56,7 +56,7 @@ def fill(todo, number):
 
 
 def work(path):
-    """One job. One that cannot be read is set aside, not tried for ever."""
+    """One job. One that cannot be read is set aside, not retried."""
     try:
         with open(path, encoding="utf-8") as file:
             job = json.load(file)

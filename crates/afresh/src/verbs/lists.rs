@@ -56,9 +56,9 @@ impl Images {
                 row.releases.join(" "),
             ]
         })?;
-        // Beside the list, so that nobody takes what is harmed for what was never there.
+        // Beside the list, so that nobody takes what is damaged for what was never there.
         if context.layout.store().is_dir() {
-            for fault in context.images()?.harmed()? {
+            for fault in context.images()?.damage()? {
                 show::note(format!("{}: {}", fault.code, fault.message));
                 fault.hint.iter().for_each(|hint| show::note(format!("hint: {hint}")));
             }

@@ -130,8 +130,8 @@ mod tests {
             let said = judged(Some(Verdict::Ended(code)), done(0, fake)).unwrap();
             assert_eq!((said.status.code(), said.stderr.as_str()), (Some(code), fake));
         }
-        let said = judged(Some(Verdict::Stopped("the scripts took longer than 1800 s".into())), done(0, "last words")).unwrap();
-        assert_eq!((said.status.code(), said.stderr.as_str()), (Some(137), "last words\nthe scripts took longer than 1800 s"));
+        let said = judged(Some(Verdict::Stopped("the scripts took longer than 1800 s".into())), done(0, "last line")).unwrap();
+        assert_eq!((said.status.code(), said.stderr.as_str()), (Some(137), "last line\nthe scripts took longer than 1800 s"));
         for (verdict, code) in [(Some(Verdict::NotMade("no namespaces".into())), 0), (None, 0), (None, 137)] {
             assert_eq!(judged(verdict, done(code, "")).unwrap_err().code, "sandbox-failed", "what is not known is not taken for an end");
         }

@@ -1,4 +1,4 @@
-//! What the sandbox is told by who starts it, and what bounds it.
+//! The request that starts a sandbox, and its limits.
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;

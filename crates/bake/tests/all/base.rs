@@ -101,7 +101,7 @@ fn a_damaged_base_is_seen_and_made_anew() {
     let dir = kit::Data::new();
     let layout = Layout::new(dir.path());
     let bake = |name: &str| {
-        // Opened anew, as another process would: nothing is known of bytes that were read before.
+        // Opened again, as another process would: nothing is known of bytes that were read before.
         let baked = bake(&kit::store(layout.root()), &with_file(name), &mut quiet).unwrap();
         told(&baked);
         baked.base.unwrap()

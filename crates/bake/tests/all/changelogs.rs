@@ -1,4 +1,4 @@
-//! The CVEs that are told of a newer package, against dpkg's own reader of changelogs over the same files: real packages, as the mirror
+//! The CVEs that are reported for a newer package, against dpkg's own reader of changelogs over the same files: real packages, as the mirror
 //! has them in two versions, the release's and the newest. It fetches some megabytes.
 
 use bake::changes_of_locks;

@@ -22,7 +22,7 @@ struct Job {
 struct Server {
     job: Option<Job>,
     ends: f64,
-    /// Grows when a job is taken away, so that the end that was planned for it is known to be void
+    /// Grows when a job is removed, so that the end that was planned for it is known to be void
     turn: u32,
     /// Its place in the list of servers with planned jobs
     place: usize,

@@ -96,7 +96,7 @@ fn equal_lines_give_equal_answers() {
     }
 }
 
-/// Waits of the simulator against Lindley's recursion, written anew, on the same draws.
+/// Waits of the simulator against Lindley's recursion, written again, on the same draws.
 #[test]
 fn one_server_follows_lindley() {
     let (tables, service) = (Tables::new(), Sampler::new(&Dist::H2 { mean: 1.0, scv: 3.0 }));

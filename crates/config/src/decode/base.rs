@@ -5,7 +5,7 @@ use crate::sink::{Draft, Sink};
 use model::{ImageName, ImageSpec, rules};
 use std::collections::BTreeMap;
 
-/// Every image with its bases in it. One whose base could not be read is left out: why was told there.
+/// Every image with its bases in it. One whose base could not be read is left out: why was reported there.
 pub(crate) fn resolve(all: &BTreeMap<ImageName, Decoded>, sink: &mut Sink) -> BTreeMap<ImageName, ImageSpec> {
     all.iter().filter_map(|(name, image)| Some((name.clone(), whole(name, image, all, sink)?))).collect()
 }
@@ -20,7 +20,7 @@ fn whole(name: &ImageName, image: &Decoded, all: &BTreeMap<ImageName, Decoded>, 
             sink.push(draft.label("expected an image that does not need this one"));
             return None;
         }
-        // A circle further down is told of those that are in it; one that is too high, of the first.
+        // A circle further down is reported of those that are in it; one that is too high, of the first.
         if chain.iter().any(|(seen, _)| *seen == base) || chain.len() > ImageSpec::LEVELS_MAX {
             return None;
         }
@@ -29,7 +29,7 @@ fn whole(name: &ImageName, image: &Decoded, all: &BTreeMap<ImageName, Decoded>, 
     let mut upwards = chain.into_iter().rev().map(|(_, image)| image.spec.clone());
     let lowest = upwards.next()?;
     let whole = upwards.fold(lowest, |base, spec| stand(spec, base));
-    // What does not go together below this image is told there.
+    // What does not go together below this image is reported there.
     let is_base_whole = whole.base.as_deref().is_some_and(|base| rules::upon(base).is_ok());
     if let (true, Err(wrong)) = (is_base_whole, rules::upon(&whole)) {
         sink.push(Draft::new(wrong.code, place.clone(), wrong.message).label(wrong.expected).maybe_hint(wrong.hint));

@@ -10,7 +10,7 @@ use crate::units::Wrong;
 use model::ImageName;
 use std::ops::Range;
 
-/// A block's name. None where it has none or a wrong one, which is told.
+/// A block's name. None where it has none or a wrong one, which is reported.
 pub(crate) fn label_name<T>(
     context: &Context,
     label: Range<usize>,
@@ -67,6 +67,6 @@ pub(crate) fn image_reference(context: &Context, value: &Value) -> Read<ImageNam
             }),
         );
     }
-    // A wrong name was told at the image's own place.
+    // A wrong name was reported at the image's own place.
     ImageName::new(name.clone()).map_err(|_| Vec::new())
 }

@@ -1,4 +1,4 @@
-//! The file's blocks to `model::ServiceFile`. Reads everything it can, so that every error is told at once.
+//! The file's blocks to `model::ServiceFile`. Reads everything it can, so that every error is reported at once.
 
 mod base;
 pub(crate) mod context;
@@ -28,7 +28,7 @@ pub(crate) fn decode(text: &str, sink: &mut Sink) -> Option<ServiceFile> {
         return None;
     }
     let images = body.items.iter().filter_map(|item| match item {
-        // A misspelt `image` is told once, not for every service that uses it.
+        // A misspelt `image` is reported once, not for every service that uses it.
         tree::Item::Block(block) if crate::near::nearest(&text[block.word.clone()], ["image"]).is_some() => {
             block.labels.first().map(|l| (text[l.clone()].to_string(), l.clone()))
         }
@@ -79,7 +79,7 @@ fn order(services: &[service::Decoded], listed: Option<Option<Vec<TierName>>>, s
         }
         return tiers;
     };
-    // A list that could not be read was told; services are not blamed for it.
+    // A list that could not be read was reported; services are not blamed for it.
     let Some(listed) = listed else { return Vec::new() };
     for (tier, span) in used {
         if !listed.contains(tier) {

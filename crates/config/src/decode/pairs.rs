@@ -13,7 +13,7 @@ use std::ops::Range;
 /// What is wrong, and where.
 pub(crate) type At = (Range<usize>, Wrong);
 
-/// None if anything in it is wrong, which is told.
+/// None if anything in it is wrong, which is reported.
 pub(crate) fn decode(
     context: &Context,
     section: &Section,
@@ -74,7 +74,7 @@ pub(crate) fn decode(
     whole.then_some(all)
 }
 
-/// What stands for a name: a text, or what can be written without quotes.
+/// A name in a list: a text, or what can be written without quotes.
 pub(crate) fn text(value: &Value) -> Result<String, At> {
     match &value.what {
         What::Number(n) => Ok(n.to_string()),

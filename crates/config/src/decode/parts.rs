@@ -40,7 +40,7 @@ fn probe(section: &Section, has_port: bool, sink: &mut Sink) -> Option<Probe> {
     let mut given = ["path", "exec", "tcp"].into_iter().filter_map(|name| section.key_span(name).map(|span| (name, span)));
     if let (Some((first, first_span)), Some((second, span))) = (given.next(), given.next()) {
         sink.push(
-            Draft::new("health-twice", span, format!("`{second}` beside `{first}`: health is told in one way only"))
+            Draft::new("health-twice", span, format!("`{second}` beside `{first}`: health is checked in one way only"))
                 .label("expected one of path, exec, tcp")
                 .related(first_span, "the other way"),
         );

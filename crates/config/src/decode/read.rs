@@ -22,7 +22,7 @@ pub(crate) fn text(value: &Value, expected: &str) -> Read<String> {
     text_within(value, expected, TEXT_BYTES_MAX)
 }
 
-/// A text of at most so many bytes.
+/// A text of at most `limit_bytes`.
 pub(crate) fn text_within(value: &Value, expected: &str, bytes_max: usize) -> Read<String> {
     match &value.what {
         What::Text(text) if text.len() > bytes_max => at(

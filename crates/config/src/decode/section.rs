@@ -1,4 +1,4 @@
-//! One block's keys and blocks by name: what is unknown, doubled or of the wrong kind is told when it is opened.
+//! One block's keys and blocks by name: what is unknown, doubled or of the wrong kind is reported when it is opened.
 
 use super::context::Context;
 use super::read::Read;
@@ -217,7 +217,7 @@ impl<'a> Section<'a> {
         self.blocks.get(name).and_then(|blocks| blocks.first().copied())
     }
 
-    /// Blocks with a name each; wrong and doubled names are told.
+    /// Blocks with a name each; wrong and doubled names are reported.
     pub fn named(&mut self, word: &'static str, sink: &mut Sink) -> Vec<(Range<usize>, &'a Block)> {
         debug_assert_eq!(self.kind(word), Some(Kind::Named));
         let text = self.context.text;

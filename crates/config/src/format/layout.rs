@@ -46,7 +46,7 @@ impl<'a> Layout<'a> {
         out
     }
 
-    /// What stands in a body; a comment behind the opening brace comes apart, first.
+    /// The content of a body; a comment behind the opening brace comes apart, first.
     fn pieces(&self, body: &Body, begin: usize, indent: usize, in_block: bool) -> (Option<String>, Vec<Piece>) {
         let mut pieces: Vec<Piece> = Vec::new();
         let mut end = begin;

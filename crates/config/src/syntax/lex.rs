@@ -1,4 +1,4 @@
-//! Text to tokens. Never fails: what is no token is told once and left out, and reading goes on.
+//! Text to tokens. Never fails: what is no token is reported once and left out, and reading goes on.
 //!
 //! Nothing recurses here, and nesting deeper than [`NESTING_MAX`] ends the reading, so that all that comes behind may recurse.
 
@@ -61,7 +61,7 @@ fn no_token(text: &str, at: usize, sink: &mut Sink) -> (Kind, usize) {
     let rest = &text[at..];
     let first = rest.chars().next().unwrap_or(' ');
     let len = match first {
-        // Up to the other quote or the line's end. Never looked for further: a line of quotes would take for ever.
+        // Up to the other quote or the line's end. Never looked for further: a line of quotes would take forever.
         '\'' => match rest[1..].find(['\'', '\n']) {
             Some(end) if rest[1 + end..].starts_with('\'') => end + 2,
             Some(end) => end + 1,

@@ -9,7 +9,7 @@ enum In {
     Braces,
 }
 
-/// `at` is the opening quote. A text must end on its line; one that does not is told and reaches to the line's end.
+/// `at` is the opening quote. A text must end on its line; one that does not is reported and reaches to the line's end.
 pub(crate) fn scan(text: &str, at: usize, sink: &mut Sink) -> (Kind, usize) {
     let bytes = text.as_bytes();
     let mut stack = vec![In::Quotes];

@@ -28,7 +28,7 @@ pub(crate) enum Item {
 #[derive(Debug)]
 pub(crate) struct KeyItem {
     pub name: Range<usize>,
-    /// Indices of tokens; empty if the value is missing, which was told.
+    /// Indices of tokens; empty if the value is missing, which was reported.
     pub value: Range<usize>,
     pub end: usize,
 }

@@ -158,7 +158,7 @@ fn json_is_the_same_file() {
         let file = read(text);
         let json = serde_json::to_string_pretty(&file).unwrap();
         assert_eq!(config::parse(&json, "afresh.json").unwrap(), file);
-        assert_eq!(read(&config::write(&file)), file, "write and parse are each other's way back");
+        assert_eq!(read(&config::write(&file)), file, "write and parse are inverse to each other");
     }
 }
 

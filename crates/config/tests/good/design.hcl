@@ -25,7 +25,7 @@ service "web" {
   rollout {
     waves   = ["1", "50%", "100%"]
     soak    = "10s"
-    errors  = "1%"              # more than this while soaking: go back
+    errors  = "1%"              # more than this while soaking: roll back
     within  = "5m"
   }
 }

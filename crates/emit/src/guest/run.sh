@@ -1,6 +1,6 @@
 #!/run/afresh/busybox sh
 # Process 1 of a machine whose image has no systemd: network, the service, a new one when it ends, a clean end at the power button.
-# It must not hide an exit: every one is told on the console.
+# It must not hide an exit: every one is reported on the console.
 #
 #   start > running -(exits)-> told > after a second: start        running -(power button: TERM)-> signal > within > power off
 

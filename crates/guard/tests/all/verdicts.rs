@@ -1,4 +1,4 @@
-//! Verdicts against the labelled estate, and with facts taken away.
+//! Verdicts against the labelled estate, and with facts removed.
 
 use crate::estate::{self, Labelled};
 use guard::{Bucket, Context, Fact, Finding, PublicAccessBlock, Resource, Verdict, latent, public};

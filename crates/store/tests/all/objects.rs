@@ -75,7 +75,7 @@ fn an_object_is_what_its_digest_says_or_it_is_not_there() {
     assert_eq!(store.from_inputs(&digest).unwrap(), None);
 
     put(&store, "base", "bytes", 1);
-    assert!(store.has(&digest).unwrap(), "putting it again heals it");
+    assert!(store.has(&digest).unwrap(), "putting it again repairs it");
     fs::remove_file(layout.object(&digest)).unwrap();
     assert!(!store.has(&digest).unwrap());
     assert_eq!(store.verify(&digest).unwrap_err().code, "object-missing");
@@ -96,7 +96,7 @@ fn current_refuses_what_is_not_there_and_damage_is_told() {
     fs::write(layout.store().join("current/base.json"), "{\"dig").unwrap();
     assert_eq!(store.current(&name).unwrap_err().code, "store-damaged");
     store.set_current(&name, &digest).unwrap();
-    assert_eq!(store.current(&name).unwrap(), Some(digest.clone()), "writing it again heals it");
+    assert_eq!(store.current(&name).unwrap(), Some(digest.clone()), "writing it again repairs it");
 
     fs::write(layout.manifest(&digest), vec![0u8; 100]).unwrap();
     let (good, bad) = store.list().unwrap();
