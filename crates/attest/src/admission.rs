@@ -67,8 +67,8 @@ pub fn verify_whole(layout: &Layout, digest: &Digest, policy: &Policy) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{policy_path, write_policy};
     use crate::keys::{Key, PublicKey, signing_key};
+    use crate::policy::{policy_path, write_policy};
     use store::Store;
 
     #[test]

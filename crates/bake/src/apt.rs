@@ -1,9 +1,9 @@
 //! An apt of our own: its sources, lists and cache lie in the store, and of the machine's settings only what is named here gets in
 //! (proxies, credentials, certificates, validity). It resolves packages; it never installs one.
 
+use crate::index_files::{Release, files_ending};
 use crate::near;
 use crate::recipe::parse_date;
-use crate::index_files::{Release, files_ending};
 use crate::rollback_protection;
 use crate::sources;
 use crate::sources::Source;

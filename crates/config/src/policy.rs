@@ -1,10 +1,10 @@
 //! The host policy, `/etc/afresh/policy.hcl`: read as a service file is, with the place of every error. What the rules mean is said in
 //! `model::access`; who may write the file is checked by whoever opens it.
 
-use crate::decode::read::{self, Read, at};
-use crate::decode::section::Section;
 use crate::decode::context::Context;
 use crate::decode::labels;
+use crate::decode::read::{self, Read, at};
+use crate::decode::section::Section;
 use crate::diagnostic::Diagnostic;
 use crate::schema::{Key, Kind, Shape};
 use crate::sink::{Draft, Sink};

@@ -1,9 +1,9 @@
 //! Which other accounts a policy or ACL lets in without making it public.
 
-use crate::policy::document::{Condition, Principal, SetQualifier, Statement, Test};
-use crate::policy::{Policy, Scope, documented};
 use crate::acl::{AclGrant, Grantee};
 use crate::judgement::{Context, CrossAccount};
+use crate::policy::document::{Condition, Principal, SetQualifier, Statement, Test};
+use crate::policy::{Policy, Scope, documented};
 use std::collections::BTreeSet;
 
 /// Who is named by the `Allow` statements that are not public by themselves.

@@ -3,8 +3,8 @@
 use crate::block::SnapshotSharing;
 use crate::cidr::AddressSet;
 use crate::cross_account::of_account;
-use crate::ternary::{Fact, Tri};
 use crate::judgement::{Context, CrossAccount, Harm, Judgement, Way};
+use crate::ternary::{Fact, Tri};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 

@@ -1,8 +1,8 @@
 //! Findings: one line of JSON for each resource, messages that teach, and fingerprints that stay the same over scans.
 
 use crate::block::PublicAccessBlock;
-use crate::ternary::{Fact, Tri};
 use crate::judgement::{Context, CrossAccount, Harm, Judgement, Verdict, Way};
+use crate::ternary::{Fact, Tri};
 use crate::verdict::Resource;
 use serde::Serialize;
 use serde_json::Value;

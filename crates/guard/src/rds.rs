@@ -3,8 +3,8 @@
 use crate::cidr::AddressSet;
 use crate::cross_account::of_account;
 use crate::ec2::{Families, IpPermission, admits_anyone};
-use crate::ternary::{Fact, Tri};
 use crate::judgement::{Context, CrossAccount, Harm, Judgement, Way};
+use crate::ternary::{Fact, Tri};
 use serde_json::json;
 use std::collections::BTreeSet;
 

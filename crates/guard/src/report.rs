@@ -1,8 +1,8 @@
 //! Reports for other tools: SARIF 2.1.0 with suppressions, JUnit XML, and OCSF compliance findings. Time is an argument.
 
 use crate::finding::{Finding, Severity};
-use crate::rules::{Disposition, GateReport, Objection, RuleSet};
 use crate::judgement::Verdict;
+use crate::rules::{Disposition, GateReport, Objection, RuleSet};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 

@@ -3,11 +3,11 @@
 use crate::acl::AclGrant;
 use crate::block::{Blocks, PublicAccessBlock};
 use crate::cross_account;
+use crate::judgement::{Context, CrossAccount, Harm, Judgement, Way};
 use crate::policy::effective::{Exposure, Grant, Request, Side, exposure};
 use crate::policy::outsider::{Channel, Surroundings};
 use crate::policy::{Class, Policy, Scope, documented};
 use crate::ternary::{Fact, Missing, Tri};
-use crate::judgement::{Context, CrossAccount, Harm, Judgement, Way};
 use serde_json::Value;
 use std::collections::BTreeSet;
 

@@ -1,9 +1,9 @@
 //! PID 1 of the sandbox: mounts, gives up every right, starts the script, collects what dies, and ends everything when the script
 //! ends or its time is over. When the script starts, PID 1 has no more rights than the script has, and nothing of the host to show.
 
+use crate::sandbox::request::{MEMORY, PATIENCE_S, PROCESSES, Request, at};
 use crate::sandbox::verdict;
 use crate::sandbox::verdict::Verdict;
-use crate::sandbox::request::{MEMORY, PATIENCE_S, PROCESSES, Request, at};
 use crate::sandbox::{filter, mounts};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::wait::{WaitStatus, waitpid};

@@ -25,12 +25,12 @@ mod verdict;
 
 use crate::tree::Tree;
 use model::Fault;
+use request::{INIT, KILLED, OUTER, Request, USERS};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::OnceLock;
 use store::program;
-use request::{INIT, KILLED, OUTER, Request, USERS};
 use verdict::Verdict;
 
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();

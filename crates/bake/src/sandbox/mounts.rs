@@ -1,6 +1,6 @@
 //! What is mounted in the sandbox, and how. Everything is named by descriptors: no path is resolved through a tree that is not ours.
 
-use crate::sandbox::request::{at};
+use crate::sandbox::request::at;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, ResolveFlags, Uid, makedev, mkdirat, mknodat, openat2, symlinkat};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,

@@ -1,10 +1,10 @@
 //! The sandbox's first process, with the rights of who bakes: makes limits and namespaces, starts PID 1 and ends as it ends.
 //! It runs nothing of the tree.
 
+use crate::sandbox::request::{INIT, PATIENCE_S, PROCESSES, Request, USERS, at};
 use crate::sandbox::slots::Slot;
 use crate::sandbox::verdict;
 use crate::sandbox::verdict::Verdict;
-use crate::sandbox::request::{INIT, PATIENCE_S, PROCESSES, Request, USERS, at};
 use crate::sandbox::{groups, mounts};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Gid, Uid};

@@ -1,7 +1,7 @@
 //! Which user ids of the host a sandbox has: a range that no service and no other sandbox has at the same time. What the kernel counts
 //! by user (processes, inotify, pipes, epoll) is then counted for each bake by itself.
 
-use crate::sandbox::request::{at};
+use crate::sandbox::request::at;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@
 //! report for it, as one that puts another `/bin/sh` into the tree can: nothing but how the scripts ended is believed, and the bounds
 //! are held by who started PID 1 (`outer.rs`).
 
-use crate::sandbox::request::{at};
+use crate::sandbox::request::at;
 use serde::{Deserialize, Serialize};
 use std::io::{Read, Write};
 use std::net::Shutdown;

@@ -1,8 +1,8 @@
 //! `image "name" { ... }`
 
 use super::context::Context;
-use super::labels::{image_reference, label_name};
 use super::custom;
+use super::labels::{image_reference, label_name};
 use super::read::{self, at};
 use super::section::Section;
 use crate::schema;

@@ -15,8 +15,8 @@ mod service;
 use crate::schema;
 use crate::sink::{Draft, Sink};
 use crate::syntax::{lex, tree};
-use model::{ImageName, ServiceFile, TierName};
 use context::Context;
+use model::{ImageName, ServiceFile, TierName};
 use section::Section;
 use std::collections::BTreeMap;
 

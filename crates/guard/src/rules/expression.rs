@@ -1,7 +1,7 @@
 //! Comparisons of attributes, in three values. An attribute that is missing is unknown; one that is `null` is known to be nothing.
 
-use crate::ternary::Tri;
 use crate::judgement::{Judgement, Verdict};
+use crate::ternary::Tri;
 use crate::verdict::Resource;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
