@@ -7,6 +7,7 @@
 //! | POST /v1/rollback | [`RollbackRequest`] -> [`Opened`] |
 //! | GET /v1/services | -> `Vec<ServiceStatus>` |
 //! | GET /v1/services/{service} | -> [`ServiceStatus`] |
+//! | GET /v1/services/{service}/logs | see [`crate::logs`], also for one server's log |
 //! | GET /v1/rotations?service=&limit= | -> `Vec<RotationStatus>`, newest first |
 //! | GET /v1/rotations/{rotation} | -> [`RotationStatus`] |
 //! | GET /v1/rotations/{rotation}/events?from= | -> `Vec<model::EventLine>` |

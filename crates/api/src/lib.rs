@@ -8,6 +8,7 @@ mod client;
 pub mod control;
 pub mod fleet;
 pub mod host;
+pub mod logs;
 pub mod paths;
 pub mod proxy;
 

@@ -7,6 +7,7 @@
 //! | host | GET /v1/groups | -> `Vec<model::GroupSeen>` |
 //! | host | GET /v1/inventory | -> `Vec<model::GroupHeld>` |
 //! | host | GET /v1/counters | -> [`crate::host::HostCounters`] |
+//! | host | GET /v1/logs | see [`crate::logs`] |
 //! | proxy | PUT /v1/routes/{route} | [`crate::proxy::DeclareRoute`] -> `{}` |
 //! | proxy | GET /v1/routes/{route} | -> `model::RouteSeen` |
 //! | proxy | GET /v1/routes | -> `Vec<model::RouteSeen>` |

@@ -4,7 +4,7 @@ use crate::cgroup;
 use crate::decide::Stage;
 use crate::disk;
 use crate::keeper::Keeper;
-use crate::state::{Group, Held, State};
+use crate::state::{Group, Held, Instance, State};
 use api::fleet::{Alarm, HappenedKind};
 use model::{DesiredGroup, GroupName, InstanceId, Time};
 use std::collections::BTreeMap;
@@ -42,10 +42,12 @@ fn of_group(state: &State, name: &GroupName, group: &Group, now: Instant) -> Vec
     }
     let up = || state.of_group(name).filter(|i| i.stage == Stage::Up);
     let healthy = up().filter(|i| i.pulse.passing_since.is_some()).count();
-    let failing: Vec<String> = up().filter(|i| i.pulse.passing_since.is_none()).map(|i| i.record.id.to_string()).collect();
+    let failing: Vec<&Instance> = up().filter(|i| i.pulse.passing_since.is_none()).collect();
     let mut text = format!("{healthy} of {count} servers of {name} are healthy, for {} s", for_s.as_secs());
     if !failing.is_empty() {
-        text.push_str(&format!("; {} fail their health checks", failing.join(", ")));
+        let names: Vec<&str> = failing.iter().map(|i| i.record.id.as_str()).collect();
+        let why = failing.last().map_or_else(String::new, |i| i.probe_in_words());
+        text.push_str(&format!("; {} fail their health checks{why}", names.join(", ")));
     }
     if healthy == 0 && failing.len() >= *count as usize {
         text.push_str(

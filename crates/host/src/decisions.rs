@@ -132,7 +132,7 @@ fn a_lost_sum_begins_behind_every_number_in_sight() {
     disk::write_json(&t.keeper.layout.group(&name()), &declared(2)).unwrap();
     let path = sum_path(&t.keeper.layout, &name());
     assert_eq!(sum(&mut State::default()), Sum::default(), "a new group");
-    let kept = Sum { last: 7, deaths: 2, counted: vec![3], proven: true };
+    let kept = Sum { last: 7, deaths: 2, counted: vec![3], proven: true, last_death: None };
     disk::write_json(&path, &kept).unwrap();
     assert_eq!(sum(&mut instances(&[9])), kept);
     copies::remove(&path).unwrap();
@@ -331,4 +331,27 @@ fn a_long_life_ends_the_backoff() {
         (group.not_before.unwrap() - now).as_millis()
     };
     assert_eq!([wait(0, 5), wait(10, 5), wait(300, 5), wait(900, 20_000), wait(2_000, 5)], [100, 100, 200, 0, 100]);
+}
+
+/// What a dying server printed last stands in the group's view, in the history, and is known to the next keeper.
+#[test]
+fn a_death_keeps_its_last_lines_and_its_last_health_check() {
+    let t = TestKeeper::new();
+    let mut state = instances(&[1]);
+    state.groups.insert(name(), Group::new(Held::Good(declared(1)), Sum::default()));
+    let one = state.instances.values_mut().next().unwrap();
+    (one.stage, one.ended, one.started) = (Stage::Dead, Some(Ended::new(1, None)), Some(started()));
+    one.last_lines = vec!["Traceback (most recent call last):".into(), "ModuleNotFoundError: No module named 'x'".into()];
+    let probe = model::FailedProbe { instance: one.record.id.clone(), at: Time(1), probe: "TCP".into(), answer: "refused".into() };
+    one.failed_probe = Some(probe.clone());
+    assert_eq!(one.seen(Instant::now()).failed_probe, None, "it is dead: its exit says more");
+    reconcile::settle(&t.keeper, &mut state, &name(), Instant::now());
+    let failure = state.seen(&name(), Instant::now()).failure().unwrap();
+    assert_eq!(failure.to_string(), "last death: exit 1, \"ModuleNotFoundError: No module named 'x'\"");
+    let death = failure.last_death.unwrap();
+    assert_eq!((death.exit.as_ref().unwrap().lines.len(), death.probe.as_ref()), (2, Some(&probe)));
+    let text = &t.keeper.history.after(0)[0].text;
+    assert!(text.ends_with("exit code 1; its last line: \"ModuleNotFoundError: No module named 'x'\""), "{text}");
+    let sum = disk::read_json::<Sum>(&sum_path(&t.keeper.layout, &name())).good();
+    assert_eq!(sum.unwrap().last_death, Some(death), "on the disk");
 }

@@ -1,6 +1,6 @@
 //! What was declared of a group, and which declarations are taken. No I/O here.
 
-use model::{DesiredGroup, Fault, GroupSpec, Stamp};
+use model::{Death, DesiredGroup, Fault, GroupSpec, Stamp};
 use serde::{Deserialize, Serialize};
 
 /// The most servers of one group: one /24 holds no more.
@@ -26,6 +26,9 @@ pub struct Sum {
     /// A server of it was healthy once: from then on the keeper replaces those that fail their health checks.
     #[serde(default)]
     pub proven: bool,
+    /// The last of `deaths`, for people.
+    #[serde(default)]
+    pub last_death: Option<Death>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

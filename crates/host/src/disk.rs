@@ -43,6 +43,13 @@ pub fn now() -> model::Time {
     model::Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// When the file was last written.
+pub fn time_of(meta: &std::fs::Metadata) -> model::Time {
+    use std::os::unix::fs::MetadataExt;
+    let (seconds, nanos) = (u64::try_from(meta.mtime()).unwrap_or(0), u64::try_from(meta.mtime_nsec()).unwrap_or(0));
+    model::Time(seconds * 1_000 + nanos / 1_000_000)
+}
+
 /// A state file (see `disk::state`): the newest whole copy of the two.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Read<T> {
     match read_state(path) {

@@ -5,15 +5,20 @@
 
 use crate::disk::{self, Place};
 use crate::keeper::Keeper;
-use crate::{cgroup, command, instance, mounts, net, process, runtime};
+use crate::log_list::logs;
+use crate::{cgroup, command, instance, log_file, mounts, net, process, runtime};
 use model::{Digest, Fault, InstanceId, Layout};
 use rustix::process::Signal;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Logs of instances that are gone are kept for people: so many of them.
+/// Logs of instances that are gone are kept for people: the last few of each group, so that one that crashes in a loop displaces no other's,
+const LOGS_OF_GROUP: usize = 5;
+/// so many of all together,
 const LOGS_KEPT: usize = 60;
+/// and so many bytes.
+const LOGS_BYTES_KEPT: u64 = 256 << 20;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Junk {
@@ -46,8 +51,8 @@ pub struct Lying {
     /// Device and object file's name, of loop devices that no mount of ours uses.
     pub loops: Vec<(String, String)>,
     pub drained: Vec<String>,
-    /// Oldest first.
-    pub logs: Vec<String>,
+    /// Oldest first, with their bytes.
+    pub logs: Vec<(String, u64)>,
     /// Pid, start, and the directory's name.
     pub shims: Vec<(i32, u64, String)>,
     pub targets: Vec<String>,
@@ -82,9 +87,27 @@ pub fn sort_out(lying: &Lying, owners: &Owners) -> Vec<Junk> {
     let unused = |(_, hex): &&(String, String)| !lying.mounts.contains(hex) && !owners.objects.contains(hex);
     junk.extend(lying.loops.iter().filter(unused).map(|(device, _)| Junk::Loop(device.clone())));
     junk.extend(lying.targets.iter().filter(|group| !owners.groups.contains(*group)).cloned().map(Junk::Target));
-    let old: Vec<&String> = lying.logs.iter().filter(|id| orphan(id)).collect();
-    junk.extend(old.iter().take(old.len().saturating_sub(LOGS_KEPT)).map(|id| Junk::Log((*id).clone())));
+    let old: Vec<&(String, u64)> = lying.logs.iter().filter(|(id, _)| orphan(id)).collect();
+    junk.extend(too_many(&old).into_iter().map(Junk::Log));
     junk
+}
+
+/// Of logs of instances that are gone, oldest first, those beyond the bounds.
+fn too_many(logs: &[&(String, u64)]) -> Vec<String> {
+    let (mut of_group, mut kept, mut bytes) = (BTreeMap::<&str, usize>::new(), 0, 0u64);
+    let mut gone = Vec::new();
+    for (id, size) in logs.iter().rev() {
+        let in_group = of_group.entry(id.rsplit_once('-').map_or(id.as_str(), |(group, _)| group)).or_default();
+        if *in_group == LOGS_OF_GROUP || kept == LOGS_KEPT || bytes + size > LOGS_BYTES_KEPT {
+            gone.push(id.clone());
+            continue;
+        }
+        *in_group += 1;
+        kept += 1;
+        bytes += size;
+    }
+    gone.reverse();
+    gone
 }
 
 pub fn collect(keeper: &Keeper) {
@@ -122,15 +145,6 @@ pub fn collect(keeper: &Keeper) {
 fn look(layout: &Layout, mark: &str, bridge: &str) -> Lying {
     let instances = layout.instances();
     let prefix = format!("{}/", instances.display());
-    let logs = layout.host().join("logs");
-    let mut by_age: Vec<(std::time::SystemTime, String)> = disk::names(&logs)
-        .into_iter()
-        .filter_map(|name| {
-            let at = std::fs::metadata(logs.join(&name)).and_then(|m| m.modified()).ok()?;
-            Some((at, name.strip_suffix(".log")?.to_string()))
-        })
-        .collect();
-    by_age.sort();
     let json = |dir: &Path| ::disk::state::names(dir, ".json").unwrap_or_default().into_iter().collect();
     Lying {
         dirs: disk::names(&instances).into_iter().filter(|name| !name.starts_with(".new-")).collect(),
@@ -144,7 +158,7 @@ fn look(layout: &Layout, mark: &str, bridge: &str) -> Lying {
             .filter_map(|(device, file)| Some((device, file.file_name()?.to_str()?.to_string())))
             .collect(),
         drained: disk::names(&layout.targets().join("drained")),
-        logs: by_age.into_iter().map(|(_, id)| id).collect(),
+        logs: logs(layout).into_iter().map(|log| (log.id, log.bytes)).collect(),
         shims: process::with_last_argument(&prefix)
             .into_iter()
             .filter(|(pid, _, _)| is_shim(*pid))
@@ -197,8 +211,8 @@ fn dispose(keeper: &Keeper, junk: &Junk) -> Result<bool, Fault> {
         }
         Junk::Log(id) => {
             let log = layout.host().join("logs").join(format!("{id}.log"));
-            gone(crate::shim::turned_over(&log))?;
-            return gone(log);
+            // The log itself last: what is listed by its name can be removed in a later pass, should this one break off.
+            return log_file::files(&log).into_iter().map(gone).collect::<Result<Vec<_>, _>>().map(|_| true);
         }
         Junk::Shim(pid, start) => {
             if let Some(shim) = process::open(*pid, *start) {
@@ -262,7 +276,7 @@ mod tests {
             doubled: vec!["/mounts/aa".into()],
             loops: vec![("/dev/loop0".into(), "aa".into()), ("/dev/loop1".into(), "bb".into()), ("/dev/loop2".into(), "cc".into())],
             drained: texts(&["web-2", "web-6"]),
-            logs: texts(&["web-1", "old"]),
+            logs: vec![("web-1".into(), 1), ("old".into(), 1)],
             shims: vec![(10, 1, "web-1".into()), (11, 2, "web-5".into())],
             targets: texts(&["web", "ghost"]),
         };
@@ -294,10 +308,19 @@ mod tests {
     }
 
     #[test]
-    fn logs_of_the_dead_are_kept_up_to_a_bound_and_the_oldest_go() {
-        let lying = Lying { logs: (0..LOGS_KEPT + 2).map(|i| format!("x-{i}")).collect(), ..Lying::default() };
-        let owners =
-            Owners { instances: BTreeSet::new(), veths: BTreeSet::new(), groups: BTreeSet::new(), objects: BTreeSet::new(), strays: false };
-        assert_eq!(sort_out(&lying, &owners), [Junk::Log("x-0".into()), Junk::Log("x-1".into())]);
+    fn logs_of_the_dead_are_kept_up_to_bounds_and_the_oldest_go() {
+        let junk = |logs: Vec<(String, u64)>| {
+            let none = BTreeSet::new;
+            let owners = Owners { instances: none(), veths: none(), groups: none(), objects: none(), strays: false };
+            sort_out(&Lying { logs, ..Lying::default() }, &owners)
+        };
+        let gone = |ids: &[&str]| ids.iter().map(|id| Junk::Log(id.to_string())).collect::<Vec<_>>();
+        assert_eq!(junk((0..LOGS_KEPT + 2).map(|i| (format!("x{i}-0"), 1)).collect()), gone(&["x0-0", "x1-0"]));
+        // One group that crashes in a loop leaves another's logs alone.
+        let mut logs = vec![("quiet-1".to_string(), 1)];
+        logs.extend((0..LOGS_OF_GROUP + 2).map(|i| (format!("loop-{i}"), 1)));
+        assert_eq!(junk(logs), gone(&["loop-0", "loop-1"]));
+        let large = LOGS_BYTES_KEPT / 2;
+        assert_eq!(junk(vec![("a-1".into(), large), ("b-1".into(), large), ("c-1".into(), large)]), gone(&["a-1"]));
     }
 }

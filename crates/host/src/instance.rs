@@ -11,8 +11,8 @@ use crate::keeper::Keeper;
 use crate::record::{Ended, Ending, Record, Started};
 use crate::shim::Began;
 use crate::state::Instance;
-use crate::{cgroup, ending, files, garbage, mounts, net, probe, process, runtime};
-use model::{Digest, InstanceId};
+use crate::{cgroup, ending, files, garbage, log_reader, mounts, net, probe, process, runtime};
+use model::{Digest, FailedProbe, InstanceId};
 use rustix::process::Signal;
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
@@ -62,6 +62,9 @@ pub fn adopt(keeper: &Arc<Keeper>) {
         }
         let mut one = Instance::new(record.clone());
         one.ended = disk::read_json::<Ended>(&place.exit()).good();
+        if one.ended.is_some() {
+            one.last_lines = log_reader::last_lines(&record.ground.log);
+        }
         one.started = disk::read_json::<Started>(&place.started()).good().or_else(|| found_running(&place, &record));
         one.ending = disk::read_json::<Ending>(&place.ending()).good();
         one.was_healthy = place.healthy().exists();
@@ -171,7 +174,10 @@ fn follow(keeper: &Arc<Keeper>, record: &Record, child: Option<tokio::process::C
             }
             Err(ended) => ended,
         };
+        // Read before its end is known to anybody, so that whoever sees the end sees the reason.
+        let last_lines = log_reader::last_lines(&record.ground.log);
         if let Some(one) = keeper.state().instances.get_mut(&record.id) {
+            one.last_lines = last_lines;
             one.ended = Some(ended);
             if one.stage != Stage::Removing {
                 one.stage = Stage::Dead;
@@ -238,7 +244,7 @@ fn come_up(keeper: &Arc<Keeper>, record: &Record, started: &Started) -> bool {
     }
     tracing::info!(instance = %record.id, pid = started.pid, spent = ?started.spent_ms, "started");
     drop(state);
-    keeper.tasks.spawn(keep_probing(keeper.clone(), record.clone()));
+    keeper.tasks.spawn(keep_probing(keeper.clone(), record.clone(), started.pid));
     true
 }
 
@@ -308,11 +314,12 @@ pub fn kill_shim(place: &Place) {
     }
 }
 
-async fn keep_probing(keeper: Arc<Keeper>, record: Record) {
+async fn keep_probing(keeper: Arc<Keeper>, record: Record, pid: i32) {
     let dir = keeper.layout.instance(&record.id);
     let health = record.release.health.clone();
     loop {
-        let passed = probe::once(&record, dir.clone()).await;
+        let answer = probe::once(&record, pid, dir.clone()).await;
+        let passed = answer.is_ok();
         let pause = {
             let mut state = keeper.state();
             let Some(one) = state.instances.get_mut(&record.id) else { return };
@@ -320,6 +327,12 @@ async fn keep_probing(keeper: Arc<Keeper>, record: Record) {
                 return;
             }
             one.pulse.take(passed, health.unhealthy_after, Instant::now());
+            one.failed_probe = answer.err().map(|answer| FailedProbe {
+                instance: record.id.clone(),
+                at: disk::now(),
+                probe: probe::asked(&health.probe),
+                answer,
+            });
             let pause = one.pulse.pause(&health);
             if passed && !one.was_healthy {
                 one.was_healthy = true;

@@ -1,8 +1,9 @@
 //! Health probes from the host to an instance, and what a row of them means.
 
 use crate::record::Record;
-use crate::runtime;
-use model::{Health, Probe};
+use crate::{listening, runtime};
+use model::text::shown;
+use model::{Health, Probe, QUOTED_BYTES_MAX};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -11,8 +12,13 @@ use tokio::net::TcpStream;
 
 /// While an instance has not passed yet, it is asked so often: a rotation waits for it.
 const EAGER_MS: u64 = 50;
-/// Of an answer only the status line is read.
+/// Of an answer that is well only the status line is read.
 const HEAD_BYTES_MAX: usize = 256;
+/// Of one that is not, so much is read to say why, and no longer is waited for it.
+const REASON_BYTES_MAX: usize = 4 << 10;
+const BODY_WITHIN: Duration = Duration::from_millis(200);
+const ASKED_BYTES_MAX: usize = 100;
+const ANSWER_BYTES_MAX: usize = 300;
 
 /// ```text
 /// passing_since: None ─pass▶ Some(now) ─`unhealthy_after` fails in a row▶ None
@@ -64,49 +70,120 @@ impl Pulse {
     }
 }
 
-/// One probe, within its timeout.
-pub async fn once(record: &Record, dir: PathBuf) -> bool {
+/// What is asked, in words: `GET /healthz`.
+pub fn asked(probe: &Probe) -> String {
+    match probe {
+        Probe::Http { path } => format!("GET {}", shown(path, ASKED_BYTES_MAX)),
+        Probe::Exec { command } => shown(&command.join(" "), ASKED_BYTES_MAX),
+        Probe::Tcp => "TCP".to_string(),
+        Probe::Running => "running".to_string(),
+    }
+}
+
+/// One probe, within its timeout. Err: what it was answered, on one short line.
+pub async fn once(record: &Record, pid: i32, dir: PathBuf) -> Result<(), String> {
     let health = &record.release.health;
     let within = Duration::from_millis(health.timeout_ms.max(1));
     let address = record.release.port.map(|port| SocketAddr::from((record.ground.address, port)));
+    let late = || Err(format!("no answer within {} ms", within.as_millis()));
     match (&health.probe, address) {
-        (Probe::Running, _) => true,
-        (Probe::Http { .. } | Probe::Tcp, None) => false,
-        (Probe::Tcp, Some(address)) => matches!(tokio::time::timeout(within, TcpStream::connect(address)).await, Ok(Ok(_))),
-        (Probe::Http { path }, Some(address)) => matches!(tokio::time::timeout(within, get(address, path)).await, Ok(Ok(true))),
+        (Probe::Running, _) => Ok(()),
+        (Probe::Http { .. } | Probe::Tcp, None) => Err("the service has no port".to_string()),
+        (Probe::Tcp, Some(address)) => match tokio::time::timeout(within, TcpStream::connect(address)).await {
+            Ok(connected) => connected.map(drop).map_err(|e| unreachable_at(address, pid, &e)),
+            Err(_) => late(),
+        },
+        (Probe::Http { path }, Some(address)) => {
+            match tokio::time::timeout(within, get(address, path, BODY_WITHIN.min(within / 4))).await {
+                Ok(answer) => judged(&answer.map_err(|e| unreachable_at(address, pid, &e))?),
+                Err(_) => late(),
+            }
+        }
         (Probe::Exec { command }, _) => {
             let (ground, id, command) = (record.ground.clone(), record.id.clone(), command.clone());
             let run = move || runtime::exec(&ground, &dir, id.as_str(), &command, within);
-            tokio::task::spawn_blocking(run).await.unwrap_or(false)
+            tokio::task::spawn_blocking(run).await.unwrap_or_else(|e| Err(e.to_string()))
         }
     }
 }
 
-async fn get(address: SocketAddr, path: &str) -> std::io::Result<bool> {
+/// A refused connection is explained by where the instance does listen.
+fn unreachable_at(address: SocketAddr, pid: i32, error: &std::io::Error) -> String {
+    if error.kind() != std::io::ErrorKind::ConnectionRefused {
+        return shown(&error.to_string(), ANSWER_BYTES_MAX);
+    }
+    let why = listening::explain(pid, address.port());
+    let why = if why.is_empty() { why } else { format!(" ({why})") };
+    format!("connection refused on port {}{why}", address.port())
+}
+
+/// The beginning of the answer: its status line where that is well, more of it where it is not.
+async fn get(address: SocketAddr, path: &str, body_within: Duration) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address).await?;
     let path: String = path.chars().filter(|c| !c.is_ascii_control() && *c != ' ').collect();
     let slash = if path.starts_with('/') { "" } else { "/" };
     let request =
         format!("GET {slash}{path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: afresh-keeper\r\nAccept: */*\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
-    let mut head = Vec::new();
+    let mut answer = Vec::new();
     let mut buffer = [0; HEAD_BYTES_MAX];
-    while head.len() < HEAD_BYTES_MAX && !head.contains(&b'\n') {
+    while answer.len() < HEAD_BYTES_MAX && !answer.contains(&b'\n') {
         match stream.read(&mut buffer).await? {
             0 => break,
-            n => head.extend_from_slice(&buffer[..n]),
+            n => answer.extend_from_slice(&buffer[..n]),
         }
     }
-    Ok(is_well(&head))
+    if !is_well(&answer) {
+        // For the reason alone: a body that does not come changes nothing.
+        let _ = tokio::time::timeout(body_within, more(&mut stream, &mut answer)).await;
+    }
+    Ok(answer)
+}
+
+async fn more(stream: &mut TcpStream, answer: &mut Vec<u8>) -> std::io::Result<()> {
+    let mut buffer = [0; HEAD_BYTES_MAX];
+    while answer.len() < REASON_BYTES_MAX {
+        match stream.read(&mut buffer).await? {
+            0 => break,
+            n => answer.extend_from_slice(&buffer[..n]),
+        }
+    }
+    Ok(())
+}
+
+fn judged(answer: &[u8]) -> Result<(), String> {
+    if is_well(answer) { Ok(()) } else { Err(answered(answer)) }
+}
+
+/// `500 "database is locked"`: status and first words of the body.
+fn answered(answer: &[u8]) -> String {
+    let text = String::from_utf8_lossy(answer);
+    let text = text.trim_end();
+    if text.is_empty() {
+        return "the connection was closed without an answer".to_string();
+    }
+    let (head, body) = text.split_once("\r\n\r\n").or_else(|| text.split_once("\n\n")).unwrap_or((text, ""));
+    let Some(status) = status_of(head.as_bytes()) else { return format!("no HTTP answer: \"{}\"", shown(text, QUOTED_BYTES_MAX)) };
+    // A chunk begins with a line that has its length.
+    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    let body = if chunked { body.split_once('\n').map_or("", |(_, rest)| rest) } else { body };
+    match body.lines().map(str::trim).find(|line| !line.is_empty()) {
+        Some(line) => format!("{status} \"{}\"", shown(line, QUOTED_BYTES_MAX)),
+        None => format!("{status}, without a body"),
+    }
 }
 
 /// 2xx and 3xx are well.
 fn is_well(head: &[u8]) -> bool {
+    status_of(head).is_some_and(|s| (200..400).contains(&s))
+}
+
+/// None: it is no answer of HTTP.
+fn status_of(head: &[u8]) -> Option<u16> {
     let line = head.split(|b| *b == b'\n').next().unwrap_or_default();
     let mut words = std::str::from_utf8(line).unwrap_or_default().split_ascii_whitespace();
-    let http = words.next().is_some_and(|w| w.starts_with("HTTP/1."));
-    let status = words.next().filter(|w| w.len() == 3).and_then(|w| w.parse::<u16>().ok());
-    http && status.is_some_and(|s| (200..400).contains(&s))
+    words.next().filter(|w| w.starts_with("HTTP/1."))?;
+    words.next().filter(|w| w.len() == 3)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -128,6 +205,58 @@ mod tests {
         ] {
             assert_eq!(is_well(head), want, "{:?}", String::from_utf8_lossy(head));
         }
+    }
+
+    #[test]
+    fn an_answer_says_its_status_and_its_first_words() {
+        for (answer, want) in [
+            ("HTTP/1.1 500 Oops\r\nContent-Type: text/plain\r\n\r\ndatabase is locked\nmore", "500 \"database is locked\""),
+            ("HTTP/1.1 503 x\r\nTransfer-Encoding: chunked\r\n\r\n12\r\nstill warming up\r\n0\r\n", "503 \"still warming up\""),
+            ("HTTP/1.0 404 Not Found\r\n\r\n", "404, without a body"),
+            ("HTTP/1.0 404 Not Found\r\nX: y", "404, without a body"),
+            ("SSH-2.0-OpenSSH\u{1b}[2J", "no HTTP answer: \"SSH-2.0-OpenSSH?[2J\""),
+            ("", "the connection was closed without an answer"),
+        ] {
+            assert_eq!(judged(answer.as_bytes()), Err(want.to_string()), "{answer:?}");
+        }
+        let long = format!("HTTP/1.1 500 x\r\n\r\n{}", "é\u{202e}".repeat(5_000));
+        let said = judged(long.as_bytes()).unwrap_err();
+        assert!(said.len() < QUOTED_BYTES_MAX + 20 && !said.contains('\u{202e}'), "{said}");
+    }
+
+    /// Against real sockets: one that answers, one that says nothing, none at all.
+    #[tokio::test]
+    async fn a_probe_says_what_it_was_answered() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            for answer in ["HTTP/1.1 500 x\r\n\r\ndatabase is locked", "HTTP/1.1 200 OK\r\n\r\n", ""] {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).await;
+                if answer.is_empty() {
+                    tokio::time::sleep(Duration::from_secs(60)).await;
+                }
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        let mut record = crate::testing::instance(1).record;
+        record.ground.address = [127, 0, 0, 1].into();
+        record.release.port = Some(address.port());
+        record.release.health.probe = Probe::Http { path: "/healthz".into() };
+        record.release.health.timeout_ms = 300;
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let ask = async |record: &Record| once(record, pid, PathBuf::new()).await;
+        assert_eq!(asked(&record.release.health.probe), "GET /healthz");
+        assert_eq!(ask(&record).await, Err("500 \"database is locked\"".to_string()));
+        assert_eq!(ask(&record).await, Ok(()));
+        assert_eq!(ask(&record).await, Err("no answer within 300 ms".to_string()));
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        record.release.port = Some(free);
+        let refused = ask(&record).await.unwrap_err();
+        assert!(refused.starts_with(&format!("connection refused on port {free}")), "{refused}");
+        record.release.port = None;
+        assert_eq!(ask(&record).await, Err("the service has no port".to_string()));
     }
 
     #[test]

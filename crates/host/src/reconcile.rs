@@ -10,7 +10,8 @@ use crate::record::{Ground, Record};
 use crate::state::{Group, Instance, State};
 use crate::{cgroup, ending, files, instance, mounts, net, runtime};
 use api::fleet::HappenedKind;
-use model::{DesiredGroup, Digest, Fault, GroupName, InstanceId, Release, Stamp};
+use model::text::shown;
+use model::{Death, DesiredGroup, Digest, Fault, GroupName, InstanceId, QUOTED_BYTES_MAX, Release, Stamp};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -70,6 +71,8 @@ pub fn settle(keeper: &Keeper, state: &mut State, name: &GroupName, now: Instant
             continue;
         }
         group.sum.deaths += 1;
+        group.sum.last_death =
+            Some(Death { instance: instance.record.id.clone(), at: ended.at, exit: instance.exit(), probe: instance.failed_probe.clone() });
         group.sum.counted.push(instance.record.number);
         let lived_ms = instance.started.as_ref().map_or(0, |s| ended.at.since(s.at));
         group.slow_down(lived_ms, now);
@@ -79,7 +82,9 @@ pub fn settle(keeper: &Keeper, state: &mut State, name: &GroupName, now: Instant
             c.oom_kills += u64::from(oom);
         });
         let kind = if oom { HappenedKind::OomKilled } else { HappenedKind::Died };
-        let text = format!("{} died after {} s: {}", instance.record.id, lived_ms / 1_000, ended.reason());
+        let printed =
+            instance.last_lines.last().map_or_else(String::new, |line| format!("; its last line: \"{}\"", shown(line, QUOTED_BYTES_MAX)));
+        let text = format!("{} died after {} s: {}{printed}", instance.record.id, lived_ms / 1_000, ended.reason());
         keeper.history.add(kind, instance.about(), &text);
     }
     group.sum.counted.retain(|number| there.contains(number));
@@ -105,7 +110,8 @@ fn watch_health(keeper: &Keeper, state: &mut State, name: &GroupName, now: Insta
         match one.sick_ms(now).filter(|_| group.sum.proven) {
             Some(ms) if !one.told_sick => {
                 one.told_sick = true;
-                let text = format!("{} fails its health checks for {} s: another is started for it", one.record.id, ms / 1_000);
+                let why = one.probe_in_words();
+                let text = format!("{} fails its health checks for {} s: another is started for it{why}", one.record.id, ms / 1_000);
                 keeper.history.add(HappenedKind::Unhealthy, one.about(), &text);
             }
             None if one.pulse.passing_since.is_some() => one.told_sick = false,
@@ -178,15 +184,17 @@ fn act(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, now: Instant) 
 /// A sick one is ended: it counts as a death, so that whoever watches the group sees that it does not hold.
 pub fn replace(keeper: &Arc<Keeper>, state: &mut State, id: &InstanceId, now: Instant) {
     let Some(one) = state.instances.get(id) else { return };
-    let (name, about) = (one.record.group.clone(), one.about());
+    let (name, about, why) = (one.record.group.clone(), one.about(), one.probe_in_words());
+    let death = Death { instance: id.clone(), at: disk::now(), exit: None, probe: one.failed_probe.clone() };
     let sick = one.sick_ms(now).unwrap_or(0) / 1_000;
     end(keeper, state, id);
     if state.instances.get(id).is_none_or(|one| one.ending.is_none()) {
         return;
     }
     keeper.counters.change(|c| c.replaced += 1);
-    keeper.history.add(HappenedKind::Replaced, about, &format!("{id} was replaced: it failed its health checks for {sick} s"));
+    keeper.history.add(HappenedKind::Replaced, about, &format!("{id} was replaced: it failed its health checks for {sick} s{why}"));
     if let Some(group) = state.groups.get_mut(&name) {
+        group.sum.last_death = Some(death);
         group.sum.deaths += 1;
         if let Err(fault) = disk::write_json_quick(&sum_path(&keeper.layout, &name), &group.sum) {
             tracing::warn!("{fault}");

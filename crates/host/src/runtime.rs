@@ -8,7 +8,8 @@ use crate::cgroup::Inner;
 use crate::record::Ground;
 use crate::uids::TRIAL;
 use crate::{cgroup, command, disk, net, root, userns};
-use model::{Fault, Layout, Limits};
+use model::text::shown;
+use model::{Fault, Layout, Limits, QUOTED_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -136,8 +137,8 @@ pub fn delete(path: &Path, state: &Path, id: &str) {
     }
 }
 
-/// Runs a command inside; true: it exited 0 in time. Whatever it started ends with it, or with its time.
-pub fn exec(ground: &Ground, dir: &Path, id: &str, args: &[String], within: Duration) -> bool {
+/// Runs a command inside; Ok: it exited 0 in time; Err: how it ended, and what it said. Whatever it started ends with it, or with its time.
+pub fn exec(ground: &Ground, dir: &Path, id: &str, args: &[String], within: Duration) -> Result<(), String> {
     let pid_file = dir.join("probe.pid");
     let _ = std::fs::remove_file(&pid_file);
     let inner = Inner::make(&ground.cgroup).filter(|_| takes_cgroup(&ground.runtime));
@@ -153,7 +154,16 @@ pub fn exec(ground: &Ground, dir: &Path, id: &str, args: &[String], within: Dura
         None if ran.is_err() => kill_named_by(&pid_file),
         None => {}
     }
-    ran.is_ok_and(|ran| ran.ok)
+    match ran {
+        Ok(ran) if ran.ok => Ok(()),
+        Ok(ran) => {
+            let how = ran.code.map_or_else(|| "ended by a signal".to_string(), |code| format!("exit {code}"));
+            let said = if ran.out.trim().is_empty() && ran.err.trim().is_empty() { String::new() } else { ran.said() };
+            Err(if said.is_empty() { how } else { format!("{how}, \"{}\"", shown(&said, QUOTED_BYTES_MAX)) })
+        }
+        Err(fault) if fault.code == "helper-slow" => Err(format!("no exit within {} ms", within.as_millis())),
+        Err(fault) => Err(shown(&fault.message, QUOTED_BYTES_MAX)),
+    }
 }
 
 /// Where the runtime has no group of its own for what is run beside the program, only the command itself can be named.

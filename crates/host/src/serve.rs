@@ -3,10 +3,12 @@
 use crate::declared::{self, Declared, Take};
 use crate::disk;
 use crate::keeper::Keeper;
+use crate::log_list::logs;
 use crate::state::Held;
-use crate::{alarms, files};
+use crate::{alarms, files, log_reader};
 use ::disk::state::Mark;
 use api::host::{DeclareGroup, HostCounters};
+use api::logs::{LOGS, LogFile, LogPart, LogQuery};
 use api::{fleet, paths};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -15,7 +17,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use model::{DesiredGroup, Fault, GroupHeld, GroupName, GroupSeen, Layout};
+use model::{DesiredGroup, Fault, GroupHeld, GroupName, GroupSeen, InstanceId, Layout, ServiceName};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::net::UnixListener;
@@ -61,6 +63,8 @@ pub async fn serve(listener: UnixListener, keeper: Arc<Keeper>) -> Result<(), Fa
         .route(paths::GROUPS, get(groups))
         .route(&one, get(group).put(declare))
         .route(paths::INVENTORY, get(inventory))
+        .route(LOGS, get(log_files))
+        .route(&format!("{LOGS}/{{instance}}"), get(log_part))
         .fallback(nothing)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(keeper);
@@ -122,6 +126,41 @@ async fn inventory(State(keeper): State<Arc<Keeper>>) -> Json<Vec<GroupHeld>> {
     names.dedup();
     let spec = |name: &GroupName| state.groups.get(name).and_then(|g| g.declared()).map(|d| d.spec.clone());
     Json(names.into_iter().map(|name| GroupHeld { seen: state.seen(name, now), spec: spec(name) }).collect())
+}
+
+#[derive(serde::Deserialize)]
+struct OfService {
+    service: Option<ServiceName>,
+}
+
+async fn log_files(State(keeper): State<Arc<Keeper>>, Query(of): Query<OfService>) -> Answer<Vec<LogFile>> {
+    let list = move || {
+        let listed = logs(&keeper.layout);
+        let all = listed.into_iter().filter_map(|log| {
+            let instance = InstanceId::new(log.id).ok()?;
+            let is_of = of.service.is_none() || instance.service() == of.service;
+            let lives = lives(&keeper, &instance);
+            is_of.then_some(LogFile { group: instance.group()?, instance, lives, bytes: log.bytes, written: log.written })
+        });
+        all.collect::<Vec<_>>()
+    };
+    let all = tokio::task::spawn_blocking(list).await.map_err(|e| Refusal(Fault::ours("keeper", e.to_string())))?;
+    Ok(Json(all))
+}
+
+async fn log_part(State(keeper): State<Arc<Keeper>>, Path(text): Path<String>, Query(query): Query<LogQuery>) -> Answer<LogPart> {
+    let instance = InstanceId::new(text).map_err(|e| Refusal(Fault::yours("bad-name", e.to_string())))?;
+    let read = move || {
+        // Asked first: what it printed before it ended is then read.
+        let lives = lives(&keeper, &instance);
+        log_reader::part(&keeper.layout.log(&instance), &instance, &query, lives)
+    };
+    Ok(Json(tokio::task::spawn_blocking(read).await.map_err(|e| Refusal(Fault::ours("keeper", e.to_string())))??))
+}
+
+/// Whether its program may still print.
+fn lives(keeper: &Keeper, instance: &InstanceId) -> bool {
+    keeper.state().instances.get(instance).is_some_and(|one| one.ended.is_none())
 }
 
 async fn declare(

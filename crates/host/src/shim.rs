@@ -10,14 +10,14 @@
 //! ```
 
 use crate::disk::{self, Lock, Place, Read};
+use crate::log_file::LogFile;
 use crate::record::{Ended, Record, Started};
 use crate::{bundle, cgroup, command, declared, net, process, root, runtime, userns};
 use model::Fault;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::wait::{WaitStatus, waitpid};
 use serde::{Deserialize, Serialize};
-use std::fs::File;
-use std::io::{PipeWriter, Read as _, Write as _};
+use std::io::{PipeWriter, Read as _};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::fchown;
 use std::path::{Path, PathBuf};
@@ -32,8 +32,6 @@ const HELPER_WITHIN: Duration = Duration::from_secs(20);
 const LAST_WORDS_WITHIN: Duration = Duration::from_millis(500);
 /// What is kept of a runtime's log.
 const COMPLAINTS_BYTES_MAX: usize = 64 << 10;
-/// A log is turned over at this size, and one turned-over log is kept.
-const LOG_BYTES_MAX: u64 = 8 << 20;
 
 /// Who has taken an instance up.
 #[derive(Serialize, Deserialize)]
@@ -222,7 +220,7 @@ fn keep_log(mut from: std::io::PipeReader, path: PathBuf, own: PathBuf) -> LogEn
     let (done, end) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let mut buffer = vec![0; 64 << 10];
-        let mut log = Log::open(path);
+        let mut log = LogFile::open(path);
         loop {
             match from.read(&mut buffer) {
                 Ok(0) => break,
@@ -239,57 +237,9 @@ fn keep_log(mut from: std::io::PipeReader, path: PathBuf, own: PathBuf) -> LogEn
     end
 }
 
-/// A file that never grows past its bound. A log that cannot be written loses lines, never the instance.
-struct Log {
-    path: PathBuf,
-    file: Option<File>,
-    bytes: u64,
-}
-
-impl Log {
-    fn open(path: PathBuf) -> Self {
-        let _ = path.parent().map(disk::make_dir);
-        let file = File::options().create(true).append(true).open(&path).ok();
-        let bytes = file.as_ref().and_then(|f| f.metadata().ok()).map_or(0, |m| m.len());
-        Self { path, file, bytes }
-    }
-
-    fn add(&mut self, bytes: &[u8]) {
-        if self.bytes + bytes.len() as u64 > LOG_BYTES_MAX {
-            let _ = std::fs::rename(&self.path, turned_over(&self.path));
-            *self = Self::open(self.path.clone());
-        }
-        if let Some(file) = &mut self.file
-            && file.write_all(bytes).is_ok()
-        {
-            self.bytes += bytes.len() as u64;
-        }
-    }
-}
-
-/// The log before this one.
-pub fn turned_over(log: &Path) -> PathBuf {
-    let mut name = log.as_os_str().to_owned();
-    name.push(".1");
-    name.into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_log_stays_within_its_bound_and_keeps_the_end() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("logs/x.log");
-        let mut log = Log::open(path.clone());
-        let chunk = vec![b'x'; 1 << 20];
-        (0..20).for_each(|_| log.add(&chunk));
-        log.add(b"the end");
-        let size = |p: &Path| std::fs::metadata(p).unwrap().len();
-        assert!(size(&path) <= LOG_BYTES_MAX && size(&turned_over(&path)) <= LOG_BYTES_MAX);
-        assert!(std::fs::read(&path).unwrap().ends_with(b"the end"));
-    }
 
     /// A program in place of a runtime, which floods its log and then says why: nothing of it lies on the disk, and the reason is reported.
     #[test]

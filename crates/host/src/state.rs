@@ -8,7 +8,8 @@ use crate::probe::Pulse;
 use crate::record::{Ended, Ending, Record, Started};
 use ::disk::state::Mark;
 use model::{
-    DesiredGroup, DesiredSeen, Digest, Exit, GroupName, GroupSeen, GroupSpec, InstanceId, InstanceSeen, InstanceState, Stamp, Target,
+    DesiredGroup, DesiredSeen, Digest, Exit, FailedProbe, GroupName, GroupSeen, GroupSpec, InstanceId, InstanceSeen, InstanceState, Stamp,
+    Target,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -81,6 +82,8 @@ pub struct Group {
     pub short_since: Option<Instant>,
 }
 
+/// Of the reason why a program did not start.
+const NOT_STARTED_BYTES_MAX: usize = 400;
 /// After so long without a cure the next is the first again.
 const CURES_QUIET: Duration = Duration::from_secs(30 * 60);
 
@@ -103,6 +106,10 @@ pub struct Instance {
     pub told_sick: bool,
     /// Processes of it that were killed for want of memory and are in the history.
     pub oom_kills: u64,
+    /// The last lines that it printed, once it has ended.
+    pub last_lines: Vec<String>,
+    /// The last health check, if it failed.
+    pub failed_probe: Option<FailedProbe>,
 }
 
 impl Group {
@@ -166,7 +173,26 @@ impl Instance {
             up_since: None,
             told_sick: false,
             oom_kills: 0,
+            last_lines: Vec::new(),
+            failed_probe: None,
         }
+    }
+
+    /// How it ended, if it has.
+    pub fn exit(&self) -> Option<Exit> {
+        let ended = self.ended.as_ref()?;
+        Some(Exit {
+            code: ended.code,
+            at: ended.at,
+            out_of_memory: ended.by_oom(),
+            not_started: ended.failed.as_ref().map(|why| model::text::shown(why, NOT_STARTED_BYTES_MAX)),
+            lines: self.last_lines.clone(),
+        })
+    }
+
+    /// `; health check GET /: 500 "no"`, or nothing.
+    pub fn probe_in_words(&self) -> String {
+        self.failed_probe.as_ref().map_or_else(String::new, |probe| format!("; {probe}"))
     }
 
     /// Whom the history tells of.
@@ -225,7 +251,8 @@ impl Instance {
             addr: self.address(),
             started: self.started.as_ref().map_or(self.record.created, |s| s.at),
             healthy_ms: if self.stage == Stage::Up { self.pulse.healthy_ms(now) } else { None },
-            exit: self.ended.as_ref().map(|e| Exit { code: e.code, at: e.at }),
+            exit: self.exit(),
+            failed_probe: self.failed_probe.clone().filter(|_| self.stage == Stage::Up),
         }
     }
 }
@@ -279,6 +306,7 @@ impl State {
         seen.instances = instances.into_iter().map(|i| i.seen(now)).collect();
         let Some(group) = self.groups.get(name) else { return seen };
         seen.deaths = group.sum.deaths;
+        seen.last_death = group.sum.last_death.clone();
         seen.trouble = group.trouble.clone();
         if let Held::Lost { why, .. } = &group.held {
             seen.trouble = Some(why.clone());

@@ -1,6 +1,6 @@
 //! A group of servers as it is declared, as it is seen, and as the balancer is told of it.
 
-use crate::{Digest, Drain, GroupName, Health, InstanceId, Release, Route, ServiceName, Stamp, Time};
+use crate::{Death, Digest, Drain, Exit, FailedProbe, Failure, GroupName, Health, InstanceId, Release, Route, ServiceName, Stamp, Time};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -47,11 +47,31 @@ pub struct GroupSeen {
     /// Why the last launch failed, if it did and nothing was launched since.
     #[serde(default)]
     pub trouble: Option<String>,
+    /// The last of `deaths`. None: there was none, or the provider does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_death: Option<Death>,
 }
 
 impl GroupSeen {
     pub fn unknown(group: GroupName) -> Self {
-        Self { group, stamp: None, desired: DesiredSeen::Unknown, release: None, instances: Vec::new(), deaths: 0, trouble: None }
+        Self {
+            group,
+            stamp: None,
+            desired: DesiredSeen::Unknown,
+            release: None,
+            instances: Vec::new(),
+            deaths: 0,
+            trouble: None,
+            last_death: None,
+        }
+    }
+
+    /// Why servers of it fail. None: nothing is known of that.
+    pub fn failure(&self) -> Option<Failure> {
+        let newest = self.instances.iter().filter_map(|i| i.failed_probe.as_ref()).max_by_key(|probe| probe.at);
+        let failure =
+            Failure { group: self.group.clone(), deaths: self.deaths, last_death: self.last_death.clone(), probe: newest.cloned() };
+        (failure.last_death.is_some() || failure.probe.is_some()).then_some(failure)
     }
 }
 
@@ -103,13 +123,9 @@ pub struct InstanceSeen {
     pub healthy_ms: Option<u64>,
     #[serde(default)]
     pub exit: Option<Exit>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Exit {
-    /// The exit code, or 128 + signal.
-    pub code: i32,
-    pub at: Time,
+    /// The last health check, if it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_probe: Option<FailedProbe>,
 }
 
 /// One group's servers as the keeper tells the balancer: a file in `Layout::targets`, replaced atomically.

@@ -117,6 +117,20 @@ impl GroupName {
     }
 }
 
+impl InstanceId {
+    /// The group that it is a server of. None: no keeper made this name.
+    pub fn group(&self) -> Option<GroupName> {
+        let (group, number) = self.0.rsplit_once('-')?;
+        number.parse::<u64>().ok()?;
+        GroupName::new(group).ok()
+    }
+
+    /// The service of that group.
+    pub fn service(&self) -> Option<ServiceName> {
+        self.group()?.parts().map(|(service, _, _)| service)
+    }
+}
+
 impl RotationId {
     pub fn of(service: &ServiceName, number: u64) -> Self {
         Self(format!("{service}.{number}").into())
@@ -171,6 +185,13 @@ mod tests {
         assert_eq!(parts("web-r1-2-r42-7"), Some(("web-r1-2".into(), 42, 7)));
         for other in ["web", "web-r1", "web-1-2", "web-rx-2", "image-base-1764000000000", "web-r1-", "web-r1-c2"] {
             assert_eq!(parts(other), None, "{other}");
+        }
+        let service = |text: &str| InstanceId::new(text).unwrap().service().map(String::from);
+        assert_eq!(service("web-r42-7-3").as_deref(), Some("web"));
+        assert_eq!(service("web-r42-7-c2-1").as_deref(), Some("web"), "a check's");
+        assert_eq!(service("web-r1-2-r42-7-3").as_deref(), Some("web-r1-2"));
+        for other in ["web", "web-r42-7", "web-r42-7-x", "image-base-1764000000000-1"] {
+            assert_eq!(service(other), None, "{other}");
         }
         for bad in ["web", "web.", "web.x", ".7", "web.7.8"] {
             assert!(RotationId::new(bad).is_err(), "{bad:?} was taken");

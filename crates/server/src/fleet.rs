@@ -12,7 +12,7 @@ use std::time::Duration;
 const WITHIN: Duration = Duration::from_secs(3);
 
 pub struct Fleet {
-    keeper: Client,
+    pub keeper: Client,
     balancer: Client,
 }
 

@@ -34,6 +34,7 @@ mod http;
 mod instance_lock;
 mod inventory;
 mod lists;
+mod logs;
 mod notes;
 mod notify;
 mod observed_service;

@@ -194,7 +194,7 @@ impl Keeper {
         let release = group.digest.clone().filter(|_| group.desired.is_some());
         let probes = self.probes_since;
         let instances = group.servers.iter().map(|s| show(s, group.digest.as_ref(), probes, now, skew)).collect();
-        GroupSeen { group: name.clone(), stamp: group.stamp, desired, release, instances, deaths: group.deaths, trouble }
+        GroupSeen { group: name.clone(), stamp: group.stamp, desired, release, instances, deaths: group.deaths, trouble, last_death: None }
     }
 }
 
@@ -299,7 +299,7 @@ fn show(server: &Server, release: Option<&Digest>, probes: u64, now: u64, skew: 
         Life::Booting { .. } => (InstanceState::Starting, None, None),
         Life::Up { since, healthy } => (InstanceState::Running, healthy.then(|| now - since.max(probes)), None),
         Life::Draining { .. } => (InstanceState::Draining, Some(now - server.started), None),
-        Life::Exited { code, at } => (InstanceState::Exited, None, Some(Exit { code, at: Time(at + skew) })),
+        Life::Exited { code, at } => (InstanceState::Exited, None, Some(Exit::new(code, Time(at + skew)))),
     };
     InstanceSeen {
         id: server.id.clone(),
@@ -309,5 +309,6 @@ fn show(server: &Server, release: Option<&Digest>, probes: u64, now: u64, skew: 
         started: Time(server.started + skew),
         healthy_ms,
         exit,
+        failed_probe: None,
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Refusal;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use futures_util::StreamExt;
@@ -63,15 +64,38 @@ impl<S: Send + Sync, T: TryFrom<String, Error = model::NameError>> FromRequestPa
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
-        let Path(text) = Path::<String>::from_request_parts(parts, state)
-            .await
-            .map_err(|e| Refusal(Fault::yours("bad-name", format!("the path does not decode: {e}"))))?;
-        T::try_from(text).map(Name).map_err(|e| {
-            // The text is somebody else's and may be long.
-            let text: String = e.text.chars().take(80).collect();
-            Refusal(Fault::yours("bad-name", format!("{text:?} is no {}: {}", e.what, e.why)))
-        })
+        let Path(text) = Path::<String>::from_request_parts(parts, state).await.map_err(|e| undecoded(&e))?;
+        named(text).map(Name)
     }
+}
+
+/// The two names in a path, in their order.
+pub struct Names<A, B>(pub A, pub B);
+
+impl<S, A, B> FromRequestParts<S> for Names<A, B>
+where
+    S: Send + Sync,
+    A: TryFrom<String, Error = model::NameError>,
+    B: TryFrom<String, Error = model::NameError>,
+{
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let Path((a, b)) = Path::<(String, String)>::from_request_parts(parts, state).await.map_err(|e| undecoded(&e))?;
+        Ok(Names(named(a)?, named(b)?))
+    }
+}
+
+fn undecoded(why: &PathRejection) -> Refusal {
+    Refusal(Fault::yours("bad-name", format!("the path does not decode: {why}")))
+}
+
+fn named<T: TryFrom<String, Error = model::NameError>>(text: String) -> Result<T, Refusal> {
+    T::try_from(text).map_err(|e| {
+        // The text is somebody else's and may be long.
+        let text: String = e.text.chars().take(80).collect();
+        Refusal(Fault::yours("bad-name", format!("{text:?} is no {}: {}", e.what, e.why)))
+    })
 }
 
 pub struct Params<T>(pub T);

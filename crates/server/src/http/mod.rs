@@ -7,7 +7,7 @@ pub mod routes;
 
 use crate::access::Caller;
 use crate::app::App;
-use crate::{adopt, blocking, deploy, gc, lists, status, steps, upkeep};
+use crate::{adopt, blocking, deploy, gc, lists, logs, status, steps, upkeep};
 use api::control::{CommandRequest, DeployRequest, RollbackRequest, StepRequest};
 use axum::Router;
 use axum::body::Body;
@@ -15,8 +15,8 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use extract::{Json, Name, Params};
-use model::{EventLine, Fault, ImageName, RolloutId, RolloutSeen, RotationId, ServiceName};
+use extract::{Json, Name, Names, Params};
+use model::{EventLine, Fault, ImageName, InstanceId, RolloutId, RolloutSeen, RotationId, ServiceName};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -275,6 +275,18 @@ async fn instances(State(app): Shared, caller: Caller, Params(of): Params<OfServ
     let mut all = blocking(move || lists::instances(&app, of.service.as_ref())).await?;
     all.retain(|row| caller.sees(&row.service));
     Ok(Out(all))
+}
+
+async fn log_list(State(app): Shared, Name(service): Name<ServiceName>) -> Answer<Vec<api::logs::LogFile>> {
+    Ok(Out(logs::list(&app, &service).await?))
+}
+
+async fn log_part(
+    State(app): Shared,
+    Names(service, instance): Names<ServiceName, InstanceId>,
+    Params(query): Params<api::logs::LogQuery>,
+) -> Answer<api::logs::LogPart> {
+    Ok(Out(logs::part(&app, &service, &instance, &query).await?))
 }
 
 async fn step_check(State(app): Shared, caller: Caller, Json(request): Json<StepRequest>) -> Answer<api::control::StepAnswer> {

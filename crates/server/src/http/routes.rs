@@ -55,6 +55,8 @@ const ROUTES: &[Route] = &[
     change("/v1/rollback", Role::Deploy, Of::Handler, || post(super::rollback)),
     read("/v1/services", Role::Read, Of::Handler, || get(super::services)),
     read("/v1/services/{service}", Role::Read, Of::Path, || get(super::service)),
+    read("/v1/services/{service}/logs", Role::Read, Of::Path, || get(super::log_list)),
+    read("/v1/services/{service}/logs/{instance}", Role::Read, Of::Path, || get(super::log_part)),
     read("/v1/rotations", Role::Read, Of::Handler, || get(super::rotations)),
     read("/v1/rotations/{rotation}", Role::Read, Of::Path, || get(super::rotation)),
     read("/v1/rotations/{rotation}/events", Role::Read, Of::Path, || get(super::rotation_events)),

@@ -275,6 +275,7 @@ async fn what_is_answered_has_nothing_of_others() {
             .replace("{service}", "web")
             .replace("{rotation}", "web.1")
             .replace("{rollout}", "rollout.1")
+            .replace("{instance}", "web-r1-1-1")
             .replace("{image}", "base");
         let (status, answer) = attack.try_it("GET", &path, &json!(null)).await;
         let text = answer.to_string();
@@ -377,6 +378,7 @@ async fn every_call_has_a_rule_and_keeps_to_it() {
             .replace("{service}", "worker")
             .replace("{rotation}", "worker.1")
             .replace("{rollout}", "rollout.1")
+            .replace("{instance}", "worker-r1-1-1")
             .replace("{image}", "base");
         let (none, _) = attack.by("", rule.method, &path, &json!({})).await;
         assert_eq!(none, 401, "{} {path} without a token", rule.method);

@@ -9,6 +9,7 @@ mod desired;
 mod hostile;
 mod kill;
 mod life;
+mod logs;
 mod lost;
 mod many;
 mod others;

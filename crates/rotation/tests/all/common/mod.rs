@@ -103,6 +103,7 @@ impl Perfect {
                 started: self.now,
                 healthy_ms: Some(3_600_000),
                 exit: None,
+                failed_probe: None,
             });
         }
         seen.instances.truncate(count as usize);
@@ -121,7 +122,7 @@ impl Perfect {
                 if once.is_some() {
                     let seen = self.view.groups.get_mut(group).unwrap();
                     seen.instances[0].state = InstanceState::Exited;
-                    seen.instances[0].exit = Some(Exit { code: 0, at: self.now });
+                    seen.instances[0].exit = Some(Exit::new(0, self.now));
                 }
             }
             Declaration::Group(stamp, GroupSpec { group, desired: DesiredGroup::Gone, .. }) => {

@@ -140,13 +140,14 @@ impl Provider for Fake {
                 started: Time(0),
                 healthy_ms: None,
                 exit: None,
+                failed_probe: None,
             });
         }
         if let DesiredGroup::Run { once: Some(command), .. } = &spec.desired {
             let code = i32::from(command[0] != "true");
             instances.iter_mut().for_each(|i| {
                 i.state = InstanceState::Exited;
-                i.exit = Some(Exit { code, at: Time(1) });
+                i.exit = Some(Exit::new(code, Time(1)));
             });
         }
         state.groups.insert(spec.group.clone(), (stamp, spec.clone(), instances, next));
@@ -191,6 +192,7 @@ impl Fake {
             instances: instances.clone(),
             deaths: 0,
             trouble: None,
+            last_death: None,
         })
     }
 }

@@ -1,0 +1,113 @@
+//! What servers print: living ones and those that are gone, as far as the keeper still has their logs (the last few of each group).
+//!
+//! | socket | call | answer |
+//! | --- | --- | --- |
+//! | host | GET /v1/logs?service= | `Vec<LogFile>`, the least recently written first |
+//! | host | GET /v1/logs/{instance}?tail=&since=&from= | [`LogPart`] |
+//! | api | GET /v1/services/{service}/logs | `Vec<LogFile>`, the least recently written first |
+//! | api | GET /v1/services/{service}/logs/{instance}?tail=&since=&from= | [`LogPart`] |
+//!
+//! `tail` is a number of lines, `since` a time in milliseconds since 1970, `from` the `next` of an earlier answer: to follow a log, ask
+//! again with it. To follow a service, also ask for its list again: servers come and go. Output may hold an application's secrets, so a
+//! log goes to those who may read the service and to nobody else.
+
+use model::{GroupName, InstanceId, ServiceName, Time};
+use serde::{Deserialize, Serialize};
+
+/// On the keeper's socket.
+pub const LOGS: &str = "/v1/logs";
+
+/// The most bytes of text in one [`LogPart`]; with more, ask again from `next`.
+pub const PART_BYTES_MAX: usize = 1 << 20;
+/// A longer line comes in pieces.
+pub const LINE_BYTES_MAX: usize = 64 << 10;
+
+/// Path of the list of a service's logs on the control plane.
+pub fn list(service: &ServiceName) -> String {
+    format!("/v1/services/{service}/logs")
+}
+
+/// Path of one server's log on the control plane, with its query.
+pub fn one(service: &ServiceName, instance: &InstanceId, query: &LogQuery) -> String {
+    format!("{}/{instance}{}", list(service), query.text())
+}
+
+/// A server that has a log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogFile {
+    pub instance: InstanceId,
+    pub group: GroupName,
+    /// Its program is there; false: it is gone, and nothing will be added.
+    pub lives: bool,
+    /// What it printed, as far as it is kept.
+    pub bytes: u64,
+    /// When it printed last.
+    pub written: Time,
+}
+
+/// Which lines. Without any: all that are kept, from the oldest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogQuery {
+    /// Only the last lines.
+    #[serde(default)]
+    pub tail: Option<usize>,
+    /// Only lines printed at this time or later. A line whose time is not known counts as printed when the log was last written.
+    #[serde(default)]
+    pub since: Option<Time>,
+    /// `next` of an earlier answer: what came after it.
+    #[serde(default)]
+    pub from: Option<String>,
+}
+
+impl LogQuery {
+    /// As it stands in a path: `?tail=100&since=1764000000000`, or empty.
+    pub fn text(&self) -> String {
+        let tail = self.tail.map(|n| format!("tail={n}"));
+        let since = self.since.map(|at| format!("since={}", at.0));
+        // Places are digits and colons: they need no escapes.
+        let from = self.from.as_ref().map(|place| format!("from={place}"));
+        let all: Vec<String> = tail.into_iter().chain(since).chain(from).collect();
+        if all.is_empty() { String::new() } else { format!("?{}", all.join("&")) }
+    }
+}
+
+/// Lines of one log, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPart {
+    pub instance: InstanceId,
+    pub lines: Vec<LogLine>,
+    /// Ask for what comes after this with `from`.
+    pub next: String,
+    /// There is more already: ask again at once.
+    #[serde(default)]
+    pub more: bool,
+    /// Lines after `from` were printed and are not kept any more.
+    #[serde(default)]
+    pub lost: bool,
+    /// Its program is there; false: when there is no `more` either, this was the end.
+    pub lives: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// When it was printed, to a tenth of a second. None: an older version kept the log.
+    #[serde(default)]
+    pub at: Option<Time>,
+    /// As it was printed, without the end of the line: bytes that are no text are replaced, control characters are not.
+    pub text: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_read_as_it_was_written() {
+        let query = LogQuery { tail: Some(5), since: Some(Time(17)), from: Some("1:2:20".into()) };
+        assert_eq!(query.text(), "?tail=5&since=17&from=1:2:20");
+        assert_eq!(LogQuery::default().text(), "");
+        let (service, instance) = ("web".parse().unwrap(), "web-r1-1-2".parse().unwrap());
+        let path = one(&service, &instance, &LogQuery { tail: Some(1), ..LogQuery::default() });
+        assert_eq!(path, "/v1/services/web/logs/web-r1-1-2?tail=1");
+    }
+}

@@ -1,0 +1,306 @@
+//! Reading a server's log while its shim writes it: parts of it for people, and its last lines for the reason why it ended.
+//! Output is foreign text of any length; nothing here keeps more of it than its bound.
+
+use crate::disk;
+use crate::log_file::{LOG_BYTES_MAX, NOTE_BYTES, TIMES_BYTES_MAX, times, turned_over};
+use api::logs::{LINE_BYTES_MAX, LogLine, LogPart, LogQuery, PART_BYTES_MAX};
+use model::{Fault, InstanceId, LAST_LINES_BYTES_MAX, LAST_LINES_MAX, Time};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// What is read of the end of a log for its last lines.
+const END_BYTES: u64 = 16 << 10;
+/// Of one line among the last lines.
+const LAST_LINE_BYTES_MAX: usize = 400;
+
+/// One of the two files of a log. Its inode names it also after it was turned over; as the inode of a file that is gone is given out
+/// again, the time of its first line is part of the name.
+struct Segment {
+    file: File,
+    inode: u64,
+    bytes: u64,
+    written: Time,
+    /// Places and times, growing.
+    notes: Vec<(u64, Time)>,
+}
+
+fn open(log: &Path, with_times: bool) -> Option<Segment> {
+    let file = File::open(log).ok()?;
+    let meta = file.metadata().ok()?;
+    let mut bytes = Vec::new();
+    if with_times {
+        // A log of an older version has no times.
+        let _ = File::open(times(log)).and_then(|file| file.take(2 * TIMES_BYTES_MAX).read_to_end(&mut bytes));
+    }
+    let number = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
+    let notes = bytes.chunks_exact(NOTE_BYTES).map(|note| (number(&note[..8]), Time(number(&note[8..])))).collect();
+    Some(Segment { file, inode: meta.ino(), bytes: meta.len().min(2 * LOG_BYTES_MAX), written: disk::time_of(&meta), notes })
+}
+
+/// The turned-over file, if there is one, then the present one.
+fn segments(log: &Path, with_times: bool) -> Vec<Segment> {
+    // The present one first: if it is turned over meanwhile, both names lead to it.
+    let now = open(log, with_times);
+    let before = open(&turned_over(log), with_times).filter(|old| now.as_ref().is_none_or(|now| now.inode != old.inode));
+    before.into_iter().chain(now).collect()
+}
+
+impl Segment {
+    fn begun(&self) -> u64 {
+        self.notes.first().map_or(0, |(_, time)| time.0)
+    }
+
+    /// Whether a reader that stopped in the file with this name stopped in this one. Nothing was printed yet, or an older version kept
+    /// it: then its beginning has no time.
+    fn is(&self, inode: u64, begun: u64) -> bool {
+        self.inode == inode && (begun == 0 || begun == self.begun())
+    }
+
+    fn place(&self, at: u64) -> String {
+        format!("{}:{}:{at}", self.inode, self.begun())
+    }
+
+    fn time_of(&self, place: u64) -> Option<Time> {
+        self.notes[..self.notes.partition_point(|(at, _)| *at <= place)].last().map(|(_, time)| *time)
+    }
+}
+
+/// `lives`: its program may print more, so a line without its end is not given out yet.
+pub fn part(log: &Path, instance: &InstanceId, query: &LogQuery, lives: bool) -> Result<LogPart, Fault> {
+    let segments = segments(log, true);
+    if segments.is_empty() {
+        return Err(Fault::yours("no-log", format!("there is no log of {instance}"))
+            .hint("the logs of the last few servers of each group are kept: `afresh logs SERVICE` shows them"));
+    }
+    let (mut first, mut place, mut lost) = (0, 0, false);
+    if let Some(from) = &query.from {
+        let wrong = || Fault::yours("bad-parameter", "from is not the `next` of an earlier answer");
+        let numbers: Vec<u64> = from.split(':').map(|part| part.parse().map_err(|_| wrong())).collect::<Result<_, _>>()?;
+        let [inode, begun, at] = numbers[..] else { return Err(wrong()) };
+        match segments.iter().position(|segment| segment.is(inode, begun)) {
+            Some(found) => (first, place) = (found, at),
+            None => lost = true,
+        }
+    }
+    let mut taken = Taken { lines: VecDeque::new(), bytes: 0, tail: query.tail };
+    let (last, mut next) = (segments.len() - 1, String::new());
+    for (n, segment) in segments.into_iter().enumerate().skip(first) {
+        let reach = if n == first { place } else { 0 };
+        let end = lines(segment, reach, query.since, n == last && lives, &mut taken).map_err(|e| disk::at(log, "reading", e))?;
+        next = end.text;
+        if end.full {
+            return Ok(LogPart { instance: instance.clone(), lines: taken.lines.into(), next, more: true, lost, lives });
+        }
+    }
+    Ok(LogPart { instance: instance.clone(), lines: taken.lines.into(), next, more: false, lost, lives })
+}
+
+/// The lines so far.
+struct Taken {
+    lines: VecDeque<LogLine>,
+    bytes: usize,
+    tail: Option<usize>,
+}
+
+impl Taken {
+    /// False: there is no room for it, and nothing may go for it.
+    fn take(&mut self, line: LogLine) -> bool {
+        let full = |taken: &Self, more: usize| !taken.lines.is_empty() && taken.bytes + more > PART_BYTES_MAX;
+        if self.tail.is_none() && full(self, line.text.len()) {
+            return false;
+        }
+        while full(self, line.text.len()) || self.tail.is_some_and(|tail| self.lines.len() >= tail) {
+            match self.lines.pop_front() {
+                Some(old) => self.bytes -= old.text.len(),
+                None => return true,
+            }
+        }
+        self.bytes += line.text.len();
+        self.lines.push_back(line);
+        true
+    }
+}
+
+struct End {
+    text: String,
+    full: bool,
+}
+
+fn lines(segment: Segment, from: u64, since: Option<Time>, grows: bool, taken: &mut Taken) -> std::io::Result<End> {
+    let mut reader = BufReader::new(&segment.file);
+    reader.seek(SeekFrom::Start(from))?;
+    let (mut place, mut full, mut line) = (from, false, Vec::new());
+    while place < segment.bytes {
+        line.clear();
+        let most = (LINE_BYTES_MAX as u64).min(segment.bytes - place);
+        let read = reader.by_ref().take(most).read_until(b'\n', &mut line)?;
+        let ended = line.last() == Some(&b'\n');
+        if read == 0 || (!ended && grows && read < LINE_BYTES_MAX) {
+            break;
+        }
+        let at = segment.time_of(place);
+        if since.is_none_or(|since| at.unwrap_or(segment.written) >= since) {
+            let text = String::from_utf8_lossy(&line[..read - usize::from(ended)]);
+            if !taken.take(LogLine { at, text: text.strip_suffix('\r').unwrap_or(&text).to_string() }) {
+                full = true;
+                break;
+            }
+        }
+        place += read as u64;
+    }
+    Ok(End { text: segment.place(place), full })
+}
+
+/// The last lines that were printed, safe to show, oldest first.
+pub fn last_lines(log: &Path) -> Vec<String> {
+    let mut bytes = Vec::new();
+    let mut cut = false;
+    for segment in segments(log, false) {
+        let from = segment.bytes.saturating_sub(END_BYTES);
+        if from > 0 {
+            // What the file before it holds does not lead up to here.
+            bytes.clear();
+            cut = true;
+        }
+        let mut file = segment.file;
+        // What cannot be read is not known, and nothing depends on it.
+        let _ = file.seek(SeekFrom::Start(from)).and_then(|_| file.take(END_BYTES).read_to_end(&mut bytes));
+    }
+    shown_lines(&bytes, cut)
+}
+
+/// `cut`: the first line may have begun before these bytes.
+fn shown_lines(bytes: &[u8], cut: bool) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let mut all: Vec<&str> = text.lines().map(str::trim_end).collect();
+    if cut && all.len() > 1 {
+        all.remove(0);
+    }
+    let (mut lines, mut room) = (VecDeque::new(), LAST_LINES_BYTES_MAX);
+    for line in all.into_iter().rev().skip_while(|line| line.is_empty()).take(LAST_LINES_MAX) {
+        let line = model::text::shown(&line.replace('\t', "    "), LAST_LINE_BYTES_MAX);
+        let Some(left) = room.checked_sub(line.len()) else { break };
+        room = left;
+        lines.push_front(line);
+    }
+    lines.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log_file::LogFile;
+
+    struct House {
+        dir: tempfile::TempDir,
+        log: LogFile,
+    }
+
+    fn house() -> House {
+        let dir = tempfile::tempdir().unwrap();
+        let log = LogFile::open(dir.path().join("web-r1-1-2.log"));
+        House { dir, log }
+    }
+
+    impl House {
+        fn part(&self, query: &LogQuery, lives: bool) -> LogPart {
+            part(&self.dir.path().join("web-r1-1-2.log"), &"web-r1-1-2".parse().unwrap(), query, lives).unwrap()
+        }
+
+        fn texts(&self, query: &LogQuery, lives: bool) -> Vec<String> {
+            self.part(query, lives).lines.into_iter().map(|line| line.text).collect()
+        }
+    }
+
+    fn tail(n: usize) -> LogQuery {
+        LogQuery { tail: Some(n), ..LogQuery::default() }
+    }
+
+    #[test]
+    fn a_line_is_given_out_when_it_is_whole_or_nothing_more_can_come() {
+        let mut house = house();
+        house.log.add(b"one\r\ntwo\nthr");
+        assert_eq!(house.texts(&LogQuery::default(), true), ["one", "two"]);
+        assert_eq!(house.texts(&LogQuery::default(), false), ["one", "two", "thr"]);
+        assert_eq!(house.texts(&tail(1), true), ["two"]);
+        assert_eq!(house.texts(&tail(0), true), [""; 0]);
+        let next = house.part(&LogQuery::default(), true).next;
+        house.log.add(b"ee\nfour\n");
+        let more = LogQuery { from: Some(next), ..LogQuery::default() };
+        assert_eq!(house.texts(&more, true), ["three", "four"], "it goes on where it was");
+    }
+
+    #[test]
+    fn lines_have_the_time_of_their_beginning() {
+        let mut house = house();
+        house.log.add(b"old\n");
+        std::thread::sleep(std::time::Duration::from_millis(150));
+        let since = disk::now();
+        house.log.add(b"new\n");
+        let all = house.part(&LogQuery::default(), true);
+        assert!(all.lines[0].at.unwrap() < since && all.lines[1].at.unwrap() >= since, "{all:?}");
+        let after = LogQuery { since: Some(since), ..LogQuery::default() };
+        assert_eq!(house.texts(&after, true), ["new"]);
+        // Without times, as an older version left it, the file's own time decides.
+        std::fs::remove_file(house.dir.path().join("web-r1-1-2.times")).unwrap();
+        let before = LogQuery { since: Some(Time(since.0 - 1_000)), ..LogQuery::default() };
+        assert_eq!(house.texts(&before, true), ["old", "new"]);
+        let later = LogQuery { since: Some(Time(since.0 + 60_000)), ..LogQuery::default() };
+        assert_eq!(house.texts(&later, true), [""; 0]);
+    }
+
+    #[test]
+    fn who_follows_loses_nothing_when_a_log_is_turned_over_once_and_knows_it_when_it_does() {
+        let mut house = house();
+        house.log.add(b"first\n");
+        let from = |house: &House| LogQuery {
+            from: Some(house.part(&LogQuery { tail: Some(0), ..LogQuery::default() }, true).next),
+            ..LogQuery::default()
+        };
+        let begin = from(&house);
+        let fill = |log: &mut LogFile| {
+            let line = format!("{}\n", "x".repeat(1023));
+            (0..LOG_BYTES_MAX / 1024 - 1).for_each(|_| log.add(line.as_bytes()));
+        };
+        fill(&mut house.log);
+        house.log.add(&[b'y'; 2_000]);
+        house.log.add(b"\nlast\n");
+        let (mut query, mut count, mut last) = (begin.clone(), 0, String::new());
+        loop {
+            let part = house.part(&query, true);
+            assert!(!part.lost && part.lines.iter().map(|l| l.text.len()).sum::<usize>() <= PART_BYTES_MAX);
+            count += part.lines.len() as u64;
+            last = part.lines.last().map_or(last, |line| line.text.clone());
+            query.from = Some(part.next);
+            if !part.more {
+                break;
+            }
+        }
+        assert_eq!((count, last.as_str()), (LOG_BYTES_MAX / 1024 - 1 + 2, "last"));
+        fill(&mut house.log);
+        fill(&mut house.log);
+        assert!(house.part(&begin, true).lost);
+    }
+
+    #[test]
+    fn last_lines_are_few_short_and_safe() {
+        let mut house = house();
+        let path = house.dir.path().join("web-r1-1-2.log");
+        assert_eq!(last_lines(&path), [""; 0]);
+        house.log.add(b"Traceback (most recent call last):\n  File \"x\"\n\tin\nModuleNotFoundError: No module named 'x'\n\n");
+        let want = ["Traceback (most recent call last):", "  File \"x\"", "    in", "ModuleNotFoundError: No module named 'x'"];
+        assert_eq!(last_lines(&path), want);
+        // No end of a line, an escape, an override, no text at all.
+        for hostile in
+            [vec![b'z'; 9 << 20], b"\x1b[2J\x1b]0;title\x07\xe2\x80\xaegone\n".repeat(5_000), vec![0xff; 100_000], b"\n".repeat(1 << 20)]
+        {
+            house.log.add(&hostile);
+            let lines = last_lines(&path);
+            assert!(lines.len() <= LAST_LINES_MAX && lines.iter().map(String::len).sum::<usize>() <= LAST_LINES_BYTES_MAX, "{lines:?}");
+            assert!(lines.iter().all(|line| model::text::forbidden(line).is_none()), "{lines:?}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Why servers fail, as their keeper observed it: how one exited, the last lines that it printed, what its health check was answered.
+//!
+//! Every text here is bounded and safe to show on one line. It comes from the application and may hold its secrets, so it goes only to
+//! those who may read the logs of the service. It explains decisions and never makes one.
+
+use crate::text::shown;
+use crate::{GroupName, InstanceId, Time};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The last lines of a server's output that are kept with its exit.
+pub const LAST_LINES_MAX: usize = 10;
+/// The most bytes that these lines have together.
+pub const LAST_LINES_BYTES_MAX: usize = 2 << 10;
+/// The most bytes of foreign text that a sentence quotes.
+pub const QUOTED_BYTES_MAX: usize = 200;
+
+/// How a server's program ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// The exit code, or 128 + signal.
+    pub code: i32,
+    pub at: Time,
+    /// The kernel killed it because it reached its memory limit.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub out_of_memory: bool,
+    /// Why its program never started, if it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_started: Option<String>,
+    /// The last lines of its output, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<String>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+impl Exit {
+    pub fn new(code: i32, at: Time) -> Self {
+        Self { code, at, out_of_memory: false, not_started: None, lines: Vec::new() }
+    }
+
+    /// `exit 1`, `signal 11`, `out of memory`, `not started: no such file`.
+    pub fn how(&self) -> String {
+        match (&self.not_started, self.out_of_memory, self.code) {
+            (Some(why), ..) => format!("not started: {}", shown(why, QUOTED_BYTES_MAX)),
+            (None, true, _) => "out of memory: the kernel killed it at its memory limit".to_string(),
+            (None, false, code @ 129..=192) => format!("signal {}", code - 128),
+            (None, false, code) => format!("exit {code}"),
+        }
+    }
+}
+
+/// `exit 1, "ModuleNotFoundError: No module named 'x'"`
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.how())?;
+        match self.lines.iter().rev().find(|line| !line.trim().is_empty()) {
+            Some(line) => write!(f, ", \"{}\"", shown(line.trim(), QUOTED_BYTES_MAX)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A health check that failed, and what it was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedProbe {
+    pub instance: InstanceId,
+    pub at: Time,
+    /// What was asked: `GET /healthz`, `TCP`, `bin/check --deep`.
+    pub probe: String,
+    /// `500 "database is locked"`, `connection refused on port 8080 (the process listens on nothing)`, `no answer within 1 s`.
+    pub answer: String,
+}
+
+/// `health check GET /healthz: 500 "database is locked"`
+impl fmt::Display for FailedProbe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "health check {}: {}", self.probe, self.answer)
+    }
+}
+
+/// A server that ended and should not have: it exited by itself, or the keeper replaced it because its health checks failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Death {
+    pub instance: InstanceId,
+    pub at: Time,
+    /// None: the keeper replaced it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<Exit>,
+    /// The health check that failed last before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<FailedProbe>,
+}
+
+impl fmt::Display for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.exit, &self.probe) {
+            (Some(exit), _) => exit.fmt(f),
+            (None, Some(probe)) => write!(f, "replaced, {probe}"),
+            (None, None) => f.write_str("replaced: its health checks failed"),
+        }
+    }
+}
+
+/// Why the servers of a group fail: what there is to say beside "not healthy".
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    pub group: GroupName,
+    /// Servers that ended and should not have, since the group began.
+    pub deaths: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_death: Option<Death>,
+    /// Of a server that is there and unhealthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<FailedProbe>,
+}
+
+/// `health check GET /: 500 "no"; last death: exit 1, "ModuleNotFoundError: No module named 'x'"`
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(probe) = &self.probe {
+            probe.fmt(f)?;
+        }
+        match (&self.last_death, &self.probe) {
+            (None, _) => Ok(()),
+            (Some(death), None) => write!(f, "last death: {death}"),
+            (Some(death), Some(_)) => write!(f, "; last death: {death}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exit_says_how_and_quotes_the_last_line_that_is_not_empty() {
+        let exit = |code, lines: &[&str]| Exit { lines: lines.iter().map(ToString::to_string).collect(), ..Exit::new(code, Time(1)) };
+        let python = exit(1, &["Traceback (most recent call last):", "ModuleNotFoundError: No module named 'x'", "  "]);
+        assert_eq!(python.to_string(), "exit 1, \"ModuleNotFoundError: No module named 'x'\"");
+        assert_eq!(exit(139, &[]).to_string(), "signal 11");
+        assert_eq!(Exit { out_of_memory: true, ..exit(137, &[]) }.to_string(), "out of memory: the kernel killed it at its memory limit");
+        assert_eq!(Exit { not_started: Some("no\nfile".into()), ..exit(127, &[]) }.to_string(), "not started: no?file");
+        let long = exit(2, &["x".repeat(10_000).as_str()]).to_string();
+        assert!(long.len() < QUOTED_BYTES_MAX + 20, "{}", long.len());
+        // Hostile output moves no terminal.
+        assert_eq!(exit(2, &["\u{1b}[2Jgone\u{202e}"]).to_string(), "exit 2, \"?[2Jgone?\"");
+    }
+
+    #[test]
+    fn an_exit_of_an_older_version_is_read() {
+        let old: Exit = serde_json::from_str(r#"{"code":3,"at":7}"#).unwrap();
+        assert_eq!(old, Exit::new(3, Time(7)));
+        assert_eq!(serde_json::to_string(&old).unwrap(), r#"{"code":3,"at":7}"#);
+    }
+
+    #[test]
+    fn a_failure_says_what_is_known() {
+        let instance: InstanceId = "web-r1-1-3".parse().unwrap();
+        let probe = FailedProbe { instance: instance.clone(), at: Time(1), probe: "GET /".into(), answer: "500 \"no\"".into() };
+        let death = Death { instance, at: Time(2), exit: Some(Exit::new(1, Time(2))), probe: None };
+        let mut failure = Failure { group: "web-r1-1".parse().unwrap(), deaths: 1, last_death: Some(death.clone()), probe: None };
+        assert_eq!(failure.to_string(), "last death: exit 1");
+        failure.probe = Some(probe.clone());
+        assert_eq!(failure.to_string(), "health check GET /: 500 \"no\"; last death: exit 1");
+        let replaced = Death { exit: None, probe: Some(probe), ..death };
+        assert_eq!(replaced.to_string(), "replaced, health check GET /: 500 \"no\"");
+    }
+}
