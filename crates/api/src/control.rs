@@ -37,8 +37,8 @@
 //! stand in the header [`REASON`], on one line; the journal and the audit have it.
 
 use model::{
-    Digest, Direction, EventLine, FinalInventory, GroupRelease, ImageName, InstanceSeen, Plan, Release, RolloutId, RotationCommand,
-    RotationId, ServiceFile, ServiceName, Step, Time, Verdict,
+    Digest, Direction, EventLine, Failure, FinalInventory, GroupRelease, ImageName, InstanceSeen, Plan, Release, RolloutId,
+    RotationCommand, RotationId, ServiceFile, ServiceName, Step, Time, Verdict,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -148,6 +148,9 @@ pub struct ServiceStatus {
     pub weights: BTreeMap<model::GroupName, u32>,
     /// The open rotation, if any.
     pub rotation: Option<RotationStatus>,
+    /// Why servers of the active release fail, while some are not healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
     /// Why `healthy` and `weights` could not be seen, if they could not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
@@ -179,6 +182,9 @@ pub struct RotationStatus {
     pub why: String,
     pub final_inventory: Option<FinalInventory>,
     pub events: u64,
+    /// Why servers of the new release fail: as it is observed while the rotation is open, as the journal has it from when it turned back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
 }
 
 /// Whether a rotation was opened to remove its service. A rotation that rolls back was opened forward.

@@ -1,6 +1,6 @@
 //! Lines of a rotation's journal. Its state is the fold of these and nothing else.
 
-use crate::{Direction, Fence, GroupName, GroupRelease, Plan, RotationId, ServiceSpec, Stamp, Steady, Time};
+use crate::{Direction, Failure, Fence, GroupName, GroupRelease, Plan, RotationId, ServiceSpec, Stamp, Steady, Time};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -43,6 +43,9 @@ pub enum Event {
     PlanReplaced {
         why: String,
         plan: Plan,
+        /// Why servers of the new release failed, as it was observed then: output of a server that is gone is kept here.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<Failure>,
     },
     #[serde(alias = "ask_taken")]
     CommandTaken(IssuedCommand),

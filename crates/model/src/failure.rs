@@ -52,14 +52,18 @@ impl Exit {
     }
 }
 
+impl Exit {
+    /// `, "ModuleNotFoundError: No module named 'x'"`: the last line that it printed; empty if it printed nothing.
+    pub fn quoted(&self) -> String {
+        let last = self.lines.iter().rev().find(|line| !line.trim().is_empty());
+        last.map_or_else(String::new, |line| format!(", \"{}\"", shown(line.trim(), QUOTED_BYTES_MAX)))
+    }
+}
+
 /// `exit 1, "ModuleNotFoundError: No module named 'x'"`
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.how())?;
-        match self.lines.iter().rev().find(|line| !line.trim().is_empty()) {
-            Some(line) => write!(f, ", \"{}\"", shown(line.trim(), QUOTED_BYTES_MAX)),
-            None => Ok(()),
-        }
+        write!(f, "{}{}", self.how(), self.quoted())
     }
 }
 

@@ -4,7 +4,7 @@ use crate::CLOCKS_APART_MS;
 use crate::fold::{Rotation, Started};
 use crate::guard::Ground;
 use crate::sight::Eyes;
-use crate::words::{describe, servers, span, weights_in_words};
+use crate::words::{because, describe, last_death, servers, span, weights_in_words};
 use model::{DesiredSeen, Digest, Direction, FewRequests, GroupName, GroupSeen, GroupTraffic, Stamp, Step, Time, TrafficMark, View};
 use std::collections::BTreeMap;
 
@@ -243,9 +243,13 @@ impl Rotation {
         if tally.healthy < count.min(carry.unwrap_or(count)) {
             let trouble = g.trouble.as_ref().map_or(String::new(), |t| format!("; the last launch failed: {t}"));
             let deaths = if g.deaths > 0 { format!("; {} died so far", servers(g.deaths)) } else { String::new() };
+            let why = because(Some(g));
             let nobody = tally.healthy == 0 && self.plan.direction == Direction::Back && self.base().is_some_and(|b| b.group == g.group);
             let stays = if nobody { "; traffic stays where it is until one is" } else { "" };
-            return not_yet(format!("{} of {count} of {} are healthy for the stated time{deaths}{trouble}{stays}", tally.healthy, g.group));
+            return not_yet(format!(
+                "{} of {count} of {} are healthy for the stated time{deaths}{why}{trouble}{stays}",
+                tally.healthy, g.group
+            ));
         }
         Condition::Met(format!("{} of {count} of {} are healthy", tally.healthy, g.group))
     }
@@ -335,7 +339,8 @@ impl Rotation {
         let routed = self.eyes(seen).routed(group);
         let deaths = since.deaths.map_or(if routed { 0 } else { since.errors }, u64::from);
         if deaths > 0 {
-            return Gate::Fail(format!("{} of {group} died while soaking", servers(u32::try_from(deaths).unwrap_or(u32::MAX))));
+            let last = seen.groups.get(group).map_or_else(String::new, last_death);
+            return Gate::Fail(format!("{} of {group} died while soaking{last}", servers(u32::try_from(deaths).unwrap_or(u32::MAX))));
         }
         if !routed {
             return Gate::Pass;
@@ -375,7 +380,7 @@ fn with_group(seen: &View, group: &GroupName, condition: impl Fn(&GroupSeen) -> 
 fn checked(g: &GroupSeen) -> Condition {
     match g.instances.iter().find_map(|i| i.exit.as_ref()) {
         Some(exit) if exit.code == 0 => Condition::Met(format!("{} exited with 0", g.group)),
-        Some(exit) => Condition::Failed(format!("the check {} exited with {}", g.group, exit.code)),
+        Some(exit) => Condition::Failed(format!("the check {} exited with {}{}", g.group, exit.code, exit.quoted())),
         None => not_yet(match &g.trouble {
             Some(trouble) => format!("the check {} could not be launched: {trouble}", g.group),
             None => format!("the check {} is running", g.group),

@@ -10,7 +10,7 @@
 use crate::check::{Condition, Taken};
 use crate::fold::{Rotation, Started};
 use crate::plan::{Back, back};
-use crate::words::{describe, foreign, servers, span};
+use crate::words::{describe, foreign, last_death, span};
 use model::{
     DesiredGroup, Direction, Event, Fault, Fence, GroupName, GroupSeen, GroupSpec, IssuedCommand, Plan, Release, Route, RouteSpec, Stamp,
     Step, Time, Verdict, View,
@@ -245,22 +245,22 @@ impl Rotation {
             // Traffic stays on the release that failed: sent to no server at all, every request would fail. That is recorded once.
             let why = format!("{what}, and none came within {}: traffic stays where it is until one is healthy", span(within_ms));
             let plan = || self.back_plan(seen, None, None);
-            return (waited && !self.waited_out).then(|| Event::PlanReplaced { why, plan: plan() });
+            return (waited && !self.waited_out).then(|| Event::PlanReplaced { why, plan: plan(), failure: None });
         }
         if waited {
             let why = format!("{what}, and no more came within {}: they carry all of it", span(within_ms));
-            return Some(Event::PlanReplaced { why, plan: self.back_plan(seen, None, Some(healthy)) });
+            return Some(Event::PlanReplaced { why, plan: self.back_plan(seen, None, Some(healthy)), failure: None });
         }
         let share = u32::try_from(u64::from(healthy) * 100 / u64::from(count.max(1))).unwrap_or(100);
         let gains = share > self.eyes(seen).weight(&from.group) && self.eyes(seen).routed(&from.group);
         match step {
             Step::Scale { group, .. } if *group == from.group && gains => {
                 let why = format!("{what}: {share} % of the customers go back already");
-                Some(Event::PlanReplaced { why, plan: self.back_plan(seen, Some(share), None) })
+                Some(Event::PlanReplaced { why, plan: self.back_plan(seen, Some(share), None), failure: None })
             }
             // It can carry less now than when this share was planned.
             Step::Shift { weights, .. } if weights.len() > 1 => {
-                Some(Event::PlanReplaced { why: what, plan: self.back_plan(seen, None, None) })
+                Some(Event::PlanReplaced { why: what, plan: self.back_plan(seen, None, None), failure: None })
             }
             _ => None,
         }
@@ -273,9 +273,10 @@ impl Rotation {
         if !judged || self.taken(step, started.stamp, seen) != Taken::Ours || self.eyes(seen).kept_healthy(group) > 0 {
             return None;
         }
-        let deaths = seen.groups.get(group)?.deaths;
+        let there = seen.groups.get(group)?;
+        let (deaths, all) = (there.deaths, there.deaths.saturating_add(self.eyes(seen).tally(group).exist));
         (deaths >= DEATHS_SPARE.saturating_add(*count))
-            .then(|| format!("{group} crashes in a loop: {} died and none is healthy", servers(deaths)))
+            .then(|| format!("crash loop: {deaths} of {all} instances of {group} exited{}", last_death(there)))
     }
 
     /// The balancer's counters began again while soaking: what came before is lost, so the soak is counted anew.
@@ -309,7 +310,8 @@ impl Rotation {
 
     /// A plan back from what is there now. What this rotation touched is thrown away, also what may still be on its way.
     fn turn(&self, seen: &View, why: String) -> Event {
-        Event::PlanReplaced { why, plan: self.back_plan(seen, None, None) }
+        let failure = seen.groups.get(&self.opened.to.group).and_then(GroupSeen::failure);
+        Event::PlanReplaced { why, plan: self.back_plan(seen, None, None), failure }
     }
 
     fn back_plan(&self, seen: &View, share: Option<u32>, carry: Option<u32>) -> Plan {

@@ -11,8 +11,8 @@
 //! ```
 
 use model::{
-    Digest, Direction, Event, EventLine, Fault, Fence, FinalInventory, GroupName, GroupRelease, IssuedCommand, Opened, Plan, PlannedStep,
-    RotationCommand, RotationId, RouteName, Stamp, Steady, Step, Time, TrafficMark, Verdict,
+    Digest, Direction, Event, EventLine, Failure, Fault, Fence, FinalInventory, GroupName, GroupRelease, IssuedCommand, Opened, Plan,
+    PlannedStep, RotationCommand, RotationId, RouteName, Stamp, Steady, Step, Time, TrafficMark, Verdict,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,6 +56,8 @@ pub struct Rotation {
     pub leaving: bool,
     /// Why it goes back, if it does.
     pub went_back: Option<String>,
+    /// Why servers of the new release failed when it turned back.
+    pub failure: Option<Failure>,
     /// Since when it goes back.
     pub turned_at: Option<Time>,
     /// It went back for longer than a step may take, and a line says what was missing then.
@@ -156,6 +158,7 @@ impl Rotation {
             proven: false,
             leaving: false,
             went_back: None,
+            failure: None,
             turned_at: None,
             waited_out: false,
             returning: None,
@@ -183,7 +186,7 @@ impl Rotation {
             Event::Opened(_) => return Err(bad(line, "`opened` a second time")),
             Event::StepStarted { step, stamp, mark, clock } => self.step_started(line, *step, *stamp, *mark, *clock)?,
             Event::StepSatisfied { step, seen } => self.step_satisfied(line, *step, seen)?,
-            Event::PlanReplaced { why, plan } => self.plan_replaced(line, why, plan)?,
+            Event::PlanReplaced { why, plan, failure } => self.plan_replaced(line, why, plan, failure.as_ref())?,
             Event::CommandTaken(asked) => self.command_taken(line, asked)?,
             Event::Closed { verdict, why, final_inventory } => {
                 self.closed = Some(Closed { at: line.at, verdict: *verdict, why: why.clone(), final_inventory: final_inventory.clone() });
@@ -272,7 +275,7 @@ impl Rotation {
         Ok(())
     }
 
-    fn plan_replaced(&mut self, line: &EventLine, why: &str, plan: &Plan) -> Result<(), Fault> {
+    fn plan_replaced(&mut self, line: &EventLine, why: &str, plan: &Plan, failure: Option<&Failure>) -> Result<(), Fault> {
         if self.plan.direction == Direction::Single {
             return Err(bad(line, "a plan of one step cannot be replaced"));
         }
@@ -292,6 +295,7 @@ impl Rotation {
         // A rollback that is planned anew keeps its reason and its patience.
         if self.went_back.is_none() {
             self.went_back = Some(why.to_string());
+            self.failure = failure.cloned();
             self.turned_at = Some(line.at);
         }
         self.returning = None;

@@ -3,7 +3,7 @@
 
 use crate::plan::needed;
 use crate::sight::{Eyes, declared};
-use crate::words::{describe, servers};
+use crate::words::{because, describe, servers};
 use model::{Direction, GroupName, Step};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,7 +70,8 @@ impl Ground<'_> {
     pub fn unwell(&self, group: &GroupName) -> Option<String> {
         let (healthy, desired) = (self.eyes.tally(group).healthy, declared(self.eyes.seen, group).unwrap_or(0));
         let parks = self.direction == Direction::Forward && self.whole == 0;
-        (healthy < desired.max(u32::from(!parks))).then(|| format!("{healthy} of {desired} of {group} are healthy"))
+        (healthy < desired.max(u32::from(!parks)))
+            .then(|| format!("{healthy} of {desired} of {group} are healthy{}", because(self.eyes.seen.groups.get(group))))
     }
 
     fn shift(&self, weights: &BTreeMap<GroupName, u32>) -> Option<String> {

@@ -1,6 +1,6 @@
 //! Sentences on steps and counts, as people read them in `afresh why`.
 
-use model::{GroupName, ServiceName, Step};
+use model::{GroupName, GroupSeen, ServiceName, Step};
 use std::collections::BTreeMap;
 
 /// What a step does: "scale web-r42-7 to 3".
@@ -29,6 +29,16 @@ pub(crate) fn owned(service: &ServiceName, group: &GroupName) -> bool {
 pub(crate) fn weights_in_words(weights: &BTreeMap<GroupName, u32>) -> String {
     let parts: Vec<String> = weights.iter().filter(|(_, w)| **w > 0).map(|(g, w)| format!("{g} {w} %")).collect();
     if parts.is_empty() { "nobody".to_string() } else { parts.join(", ") }
+}
+
+/// `; health check GET /: 500 "no"; last death: exit 1, "..."`, or nothing where nothing is known.
+pub(crate) fn because(group: Option<&GroupSeen>) -> String {
+    group.and_then(GroupSeen::failure).map_or_else(String::new, |failure| format!("; {failure}"))
+}
+
+/// ` (last: exit 1, "...")`, or nothing.
+pub(crate) fn last_death(group: &GroupSeen) -> String {
+    group.last_death.as_ref().map_or_else(String::new, |death| format!(" (last: {death})"))
 }
 
 /// "1 server", "3 servers".

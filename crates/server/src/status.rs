@@ -5,8 +5,8 @@ use crate::inventory::Inventory;
 use crate::observed_service;
 use api::control::{RotationStatus, ServiceStatus};
 use journal::{Now, Records, RotationRow};
-use model::{DesiredSeen, Fault, GroupName, GroupSeen, InstanceState, RotationId, RouteSeen, ServiceName, View};
-use rotation::Rotation;
+use model::{DesiredSeen, Failure, Fault, GroupName, GroupSeen, InstanceState, RotationId, RouteSeen, ServiceName, View};
+use rotation::{Provider, Rotation};
 
 pub fn fold(records: &Records<'_>, id: &RotationId) -> Result<Rotation, Fault> {
     if records.rotation(id)?.is_none() {
@@ -15,7 +15,8 @@ pub fn fold(records: &Records<'_>, id: &RotationId) -> Result<Rotation, Fault> {
     Rotation::fold(&records.lines(id, 0)?)
 }
 
-fn told(app: &App, r: Rotation) -> RotationStatus {
+/// `observed`: why servers of its new release fail now.
+fn told(app: &App, r: Rotation, observed: Option<Failure>) -> RotationStatus {
     let waits = if r.closed.is_some() { None } else { app.waiting(&r) };
     let (closed, verdict, end, final_inventory) = match r.closed {
         Some(c) => (Some(c.at), Some(c.verdict), Some(c.why), Some(c.final_inventory)),
@@ -40,11 +41,15 @@ fn told(app: &App, r: Rotation) -> RotationStatus {
         why: end.unwrap_or(r.opened.why),
         final_inventory,
         events: r.len,
+        failure: r.failure.or(observed),
     }
 }
 
 pub fn rotation(app: &App, id: &RotationId) -> Result<RotationStatus, Fault> {
-    Ok(told(app, app.database.browse(|r| fold(r, id))?))
+    let r = app.database.browse(|r| fold(r, id))?;
+    // A keeper that does not answer leaves a status without a reason, not no status.
+    let group = if r.closed.is_some() { None } else { Provider::observe(&app.provider, &r.opened.to.group).ok() };
+    Ok(told(app, r, group.and_then(|g| g.failure())))
 }
 
 /// Newest first.
@@ -53,7 +58,7 @@ pub fn rotations(app: &App, service: Option<&ServiceName>, limit: u64) -> Result
         let rows: Vec<RotationRow> = r.rotations(service, limit)?;
         rows.iter().map(|row| fold(r, &row.id)).collect::<Result<Vec<_>, Fault>>()
     })?;
-    Ok(folded.into_iter().map(|r| told(app, r)).collect())
+    Ok(folded.into_iter().map(|r| told(app, r, None)).collect())
 }
 
 pub fn service(app: &App, service: &ServiceName) -> Result<ServiceStatus, Fault> {
@@ -120,6 +125,7 @@ fn unreadable(records: &Records<'_>, service: &ServiceName, fault: Fault) -> Res
         healthy: 0,
         weights: Default::default(),
         rotation: None,
+        failure: None,
         trouble: Some(fault.message),
     })
 }
@@ -140,14 +146,19 @@ fn seen(app: &App, now: Now, observed: Result<View, String>) -> ServiceStatus {
         DesiredSeen::Unknown | DesiredSeen::Gone => None,
     });
     let count = if open.is_some() { row.spec.count } else { declared.unwrap_or(row.spec.count) };
+    let failure = |group: &GroupName| view.groups.get(group).and_then(GroupSeen::failure);
     ServiceStatus {
         service: row.spec.name,
         tier: row.spec.tier,
+        failure: known.active.as_ref().filter(|_| healthy < count as usize).and_then(|active| failure(&active.group)),
         active: known.active,
         count,
         healthy: u32::try_from(healthy).unwrap_or(u32::MAX),
         weights,
-        rotation: open.map(|r| told(app, r)),
+        rotation: open.map(|r| {
+            let observed = failure(&r.opened.to.group);
+            told(app, r, observed)
+        }),
         trouble,
     }
 }

@@ -478,7 +478,7 @@ pub(crate) fn event_in_words(event: &Event) -> String {
         }
         Event::StepStarted { step, stamp, .. } => format!("step {step} starts with {stamp}"),
         Event::StepSatisfied { step, seen } => format!("step {step} is satisfied: {seen}"),
-        Event::PlanReplaced { why, plan } => {
+        Event::PlanReplaced { why, plan, .. } => {
             let steps: Vec<String> = plan.steps.iter().map(|s| step_in_words(&s.step)).collect();
             format!("back: {why}: {}", steps.join(", "))
         }

@@ -129,7 +129,7 @@ mod tests {
         let back = Plan { direction: Direction::Back, steps: vec![shift_to(0, None)], ..Plan::default() };
         let started = || Event::StepStarted { step: 0, stamp: Stamp::default(), mark: None, clock: None };
         let satisfied = || Event::StepSatisfied { step: 0, seen: String::new() };
-        let replaced = |plan: Plan| Event::PlanReplaced { why: String::new(), plan };
+        let replaced = |plan: Plan| Event::PlanReplaced { why: String::new(), plan, failure: None };
         let events = [
             (0, replaced(forward)),
             (1_000, started()),

@@ -48,7 +48,9 @@ fn sentence(line: &EventLine, journal: &Journal) -> String {
         }
         Event::StepStarted { step, stamp, .. } => format!("{}: started under stamp {stamp}", of(*step)),
         Event::StepSatisfied { step, seen } => format!("{}: {seen}", of(*step)),
-        Event::PlanReplaced { why, plan } => format!("plan replaced by one of {} steps {}: {why}", plan.steps.len(), way(plan.direction)),
+        Event::PlanReplaced { why, plan, .. } => {
+            format!("plan replaced by one of {} steps {}: {why}", plan.steps.len(), way(plan.direction))
+        }
         Event::CommandTaken(asked) => {
             let word = match asked.command {
                 RotationCommand::Pause => "pause",

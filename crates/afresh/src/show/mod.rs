@@ -1,6 +1,7 @@
 //! Output. Everything that reaches a terminal goes through here, so that a closed pipe, colours and widths are handled once.
 
 mod event;
+mod failure;
 pub mod live;
 mod plan;
 mod table;
@@ -9,6 +10,7 @@ pub mod upkeep;
 mod words;
 
 pub use event::Journal;
+pub use failure::failure;
 pub use plan::{plan, removal};
 pub use table::table;
 pub use words::{ago, bytes, clock, now, span, step, times, verdict};

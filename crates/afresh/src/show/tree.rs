@@ -76,6 +76,10 @@ fn draw(rotation: &RotationStatus, now: Time, indent: &str, out: &mut Vec<String
     for turn in &rotation.turns {
         out.push(format!("{indent}  {} {turn}", paint(YELLOW, "↩")));
     }
+    // A release that was given up says why at once; while it is still tried, what is waited for does.
+    if let Some(failure) = rotation.failure.as_ref().filter(|_| rotation.verdict.is_some_and(|end| end != Verdict::Promoted)) {
+        out.extend(super::failure(failure).into_iter().map(|line| format!("{indent}    {line}")));
+    }
     if rotation.verdict.is_none() {
         steps(rotation, now, indent, out);
     }

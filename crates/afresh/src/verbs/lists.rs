@@ -119,7 +119,7 @@ impl Instances {
         list(
             context,
             &path,
-            &["instance", "release", "state", "address", "age", "healthy", "balancer", "in flight"],
+            &["instance", "release", "state", "address", "age", "healthy", "balancer", "in flight", "why"],
             |row: &InstanceRow| {
                 vec![
                     row.seen.id.to_string(),
@@ -130,6 +130,11 @@ impl Instances {
                     healthy(row.seen.healthy_ms),
                     row.balancer.as_ref().map_or_else(String::new, |b| if b.draining { "draining".into() } else { healthy(b.healthy_ms) }),
                     row.balancer.as_ref().map_or_else(String::new, |b| b.in_flight.to_string()),
+                    match (&row.seen.exit, &row.seen.failed_probe) {
+                        (Some(exit), _) => exit.to_string(),
+                        (None, Some(probe)) => probe.to_string(),
+                        (None, None) => String::new(),
+                    },
                 ]
             },
         )

@@ -52,6 +52,9 @@ impl Status {
                 show::line(format!("{}: {trouble}", show::paint(show::BOLD, &status.service)));
             }
         }
+        for (service, failure) in services.iter().filter_map(|s| Some((&s.service, s.failure.as_ref()?))) {
+            show::line(format!("{}: {failure}; `afresh why {service}` has more", show::paint(show::BOLD, service)));
+        }
         let rows = services.iter().map(row).collect();
         show::line(show::table(&["service", "tier", "release", "healthy", "traffic", "rotation"], rows));
         let open: Vec<RotationStatus> = services.into_iter().filter_map(|s| s.rotation).collect();
@@ -186,6 +189,7 @@ impl Why {
             troubles.iter().for_each(|t| show::line(format!("{} {t}", show::paint(show::RED.bold(), "alarm:"))));
             for answer in &answers {
                 show::line(format!("{}: {}", show::paint(show::BOLD, &answer.service), answer.text()));
+                answer.failure.iter().flat_map(show::failure).for_each(|line| show::line(format!("  {line}")));
                 let mine: Vec<&Alarm> = alarms.iter().filter(|a| a.service.as_ref().is_none_or(|s| *s == answer.service)).collect();
                 mine.iter().for_each(|alarm| show::line(format!("  {} {}", show::paint(show::RED.bold(), "alarm:"), alarm.text)));
                 let last = happened.iter().filter(|h| h.service.as_ref() == Some(&answer.service)).rev().take(LAST_HAPPENED);
@@ -213,6 +217,8 @@ struct Answer {
     rotation: Option<model::RotationId>,
     why: String,
     until: Option<model::Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<model::Failure>,
 }
 
 impl Answer {
@@ -245,5 +251,7 @@ fn answer(status: &ServiceStatus, last: Option<&RotationStatus>) -> Answer {
         }
         (None, None) => (None, "nothing is under way and nothing was".into(), None),
     };
-    Answer { service: status.service.clone(), rotation, why, until }
+    let rotated = status.rotation.as_ref().or(last).filter(|r| r.verdict != Some(model::Verdict::Promoted));
+    let failure = rotated.and_then(|r| r.failure.clone()).or_else(|| status.failure.clone());
+    Answer { service: status.service.clone(), rotation, why, until, failure }
 }

@@ -20,7 +20,7 @@ fn why(walk: &Walk) -> String {
 
 fn turned_back(decision: &Decision) -> &str {
     match decision {
-        Decision::Record(Event::PlanReplaced { why, plan }) => {
+        Decision::Record(Event::PlanReplaced { why, plan, .. }) => {
             assert_eq!(plan.direction, Direction::Back);
             why
         }
@@ -217,7 +217,51 @@ fn a_crash_loop_is_not_waited_for() {
     seen.deaths = 4;
     assert!(matches!(walk.decide(), Decision::Wait { .. }));
     walk.world.view.groups.get_mut(&group("web-r2-2")).unwrap().deaths = 5;
-    assert_eq!(turned_back(&walk.decide()), "web-r2-2 crashes in a loop: 5 servers died and none is healthy");
+    assert_eq!(turned_back(&walk.decide()), "crash loop: 5 of 7 instances of web-r2-2 exited");
+}
+
+/// What is known of a failure stands in the reason and in the journal, and changes nothing else.
+#[test]
+fn a_failure_is_quoted_and_decides_nothing() {
+    let mut walk = routed(0);
+    begin(&mut walk, 1);
+    walk.turn();
+    let name = group("web-r2-2");
+    let seen = walk.world.view.groups.get_mut(&name).unwrap();
+    seen.instances.iter_mut().for_each(|i| i.healthy_ms = None);
+    let (plain, instance) = (walk.world.view.clone(), walk.world.view.groups[&name].instances[0].id.clone());
+    let exit = Exit { lines: vec!["Traceback:".into(), "ModuleNotFoundError: No module named 'x'".into()], ..Exit::new(1, Time(5)) };
+    let probe =
+        FailedProbe { instance: instance.clone(), at: Time(5), probe: "GET /healthz".into(), answer: "500 \"database is locked\"".into() };
+    let death = Death { instance, at: Time(5), exit: Some(exit), probe: None };
+    for deaths in [1, 4, 5] {
+        for late in [0, 10_000_000] {
+            let now = Time(walk.world.now.0 + late);
+            let mut views = [plain.clone(), plain.clone()];
+            views.iter_mut().for_each(|view| view.groups.get_mut(&name).unwrap().deaths = deaths);
+            let known = views[1].groups.get_mut(&name).unwrap();
+            known.last_death = Some(death.clone());
+            known.instances[0].failed_probe = Some(probe.clone());
+            match [&views[0], &views[1]].map(|view| decide(&walk.r, view, &[], now, walk.fence)) {
+                [Decision::Wait { until: a, .. }, Decision::Wait { why, until: b }] => {
+                    assert_eq!(a, b);
+                    assert!(
+                        why.contains("health check GET /healthz: 500 \"database is locked\"; last death: exit 1, \"ModuleNotFound"),
+                        "{why}"
+                    );
+                }
+                [
+                    Decision::Record(Event::PlanReplaced { plan: a, .. }),
+                    Decision::Record(Event::PlanReplaced { why, plan: b, failure }),
+                ] => {
+                    assert_eq!(a, b);
+                    assert!(why.contains("exit 1, \"ModuleNotFoundError: No module named 'x'\""), "{why}");
+                    assert_eq!(failure.and_then(|failure| failure.last_death), Some(death.clone()));
+                }
+                [a, b] => panic!("{deaths} deaths, {late} ms later: {a:?} without, {b:?} with what is known"),
+            }
+        }
+    }
 }
 
 #[test]

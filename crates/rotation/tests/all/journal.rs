@@ -59,7 +59,7 @@ fn what_cannot_follow_is_refused_and_changes_nothing() {
         Event::StepStarted { step: 9, stamp: Stamp { fence: Fence(2), seq: 1 }, mark: None, clock: None },
         Event::StepStarted { step: 0, stamp: Stamp::default(), mark: None, clock: None },
         Event::StepSatisfied { step: 0, seen: String::new() },
-        Event::PlanReplaced { why: String::new(), plan: Plan::default() },
+        Event::PlanReplaced { why: String::new(), plan: Plan::default(), failure: None },
     ];
     let opened = Rotation::fold(&lines[..1]).unwrap();
     for event in impossible {
@@ -111,8 +111,11 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         (0u32..12, stamp(), mark).prop_map(|(step, stamp, mark)| Event::StepStarted { step, stamp, mark, clock: None }),
         (0u32..12).prop_map(|step| Event::StepSatisfied { step, seen: "seen".to_string() }),
-        prop_oneof![Just(Direction::Forward), Just(Direction::Back)]
-            .prop_map(move |d| Event::PlanReplaced { why: "why".to_string(), plan: plan(d) }),
+        prop_oneof![Just(Direction::Forward), Just(Direction::Back)].prop_map(move |d| Event::PlanReplaced {
+            why: "why".to_string(),
+            plan: plan(d),
+            failure: None
+        }),
         (0u64..5, ask).prop_map(|(n, command)| Event::CommandTaken(IssuedCommand { n, command, by: "x".to_string() })),
         Just(Event::Closed { verdict: Verdict::Promoted, why: String::new(), final_inventory: FinalInventory::default() }),
     ]

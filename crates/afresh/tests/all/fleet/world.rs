@@ -40,6 +40,7 @@ pub struct Fleet {
     tokio: tokio::runtime::Runtime,
     /// What `up` said.
     log: PathBuf,
+    image: Digest,
 }
 
 impl Fleet {
@@ -51,10 +52,11 @@ impl Fleet {
         let free =
             (first..first + 1_000).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).find(|a| std::net::TcpListener::bind(a).is_ok());
         let tokio = tokio::runtime::Runtime::new().unwrap();
-        let mut fleet = Fleet { data, listen: free.unwrap(), up: None, tokio, log: dir.join(format!("{name}.log")) };
-        let image = busybox(&fleet.layout(), dir);
+        let image = busybox(&Layout::new(&data), dir);
+        let mut fleet = Fleet { data, listen: free.unwrap(), up: None, tokio, log: dir.join(format!("{name}.log")), image };
         fleet.start(&[]).unwrap();
-        fleet.deploy(image);
+        let status = fleet.deploy(SCRIPT, "2m");
+        assert_eq!(status.verdict, Some(model::Verdict::Promoted), "{}\n{}", status.why, fleet.said_by_up());
         fleet
     }
 
@@ -102,18 +104,19 @@ impl Fleet {
         }
     }
 
-    fn deploy(&mut self, image: Digest) {
+    /// A release that runs this script, to its rotation's end. A step may take `within`.
+    pub fn deploy(&self, script: &str, within: &str) -> RotationStatus {
         let text = format!(
             "image \"base\" {{\n  debian = \"bookworm\"\n  packages = [\"busybox-static\"]\n}}\n\
              service \"web\" {{\n  tier = \"web\"\n  image = image.base\n  run = [\"sh\", \"-c\", {}]\n  port = 8080\n  count = 3\n  \
              health {{ path = \"/healthz\"  every = \"200ms\"  timeout = \"1s\"  healthy_for = \"200ms\" }}\n  drain {{ within = \"1s\" }}\n  \
              limits {{ memory = \"32MiB\"  cpu = 0.5  pids = 64 }}\n  route {{ listen = \"{}\"  answer_timeout = \"2s\" }}\n  \
-             rollout {{ waves = [\"100%\"]  soak = \"200ms\"  within = \"2m\" }}\n}}\n",
-            serde_json::to_string(SCRIPT).unwrap(),
+             rollout {{ waves = [\"100%\"]  soak = \"200ms\"  within = \"{within}\" }}\n}}\n",
+            serde_json::to_string(script).unwrap(),
             self.listen
         );
         let file = config::parse(&text, "afresh.hcl").unwrap_or_else(|d| panic!("{}", config::render(&d, &text, "afresh.hcl", false)));
-        let images = BTreeMap::from([(ImageName::new("base").unwrap(), image)]);
+        let images = BTreeMap::from([(ImageName::new("base").unwrap(), self.image.clone())]);
         let request = DeployRequest {
             file,
             service: None,
@@ -129,9 +132,8 @@ impl Fleet {
         let begun = Instant::now();
         loop {
             let status: RotationStatus = self.tokio.block_on(api.get(&path)).unwrap();
-            if let Some(verdict) = status.verdict {
-                assert_eq!(verdict, model::Verdict::Promoted, "{}\n{}", status.why, self.said_by_up());
-                return;
+            if status.verdict.is_some() {
+                return status;
             }
             assert!(begun.elapsed() < Duration::from_secs(120), "{:?}\n{}", status.waits, self.said_by_up());
             std::thread::sleep(Duration::from_millis(50));
