@@ -12,9 +12,9 @@ use tokio::net::TcpStream;
 
 /// While an instance has not passed yet, it is asked so often: a rotation waits for it.
 const EAGER_MS: u64 = 50;
-/// Of an answer that is well only the status line is read.
+/// Of an answer that passes only the status line is read.
 const HEAD_BYTES_MAX: usize = 256;
-/// Of one that is not, so much is read to say why, and no longer is waited for it.
+/// Of one that does not, this much is read to say why, and no longer is waited for it.
 const REASON_BYTES_MAX: usize = 4 << 10;
 const BODY_WITHIN: Duration = Duration::from_millis(200);
 const ASKED_BYTES_MAX: usize = 100;
@@ -117,7 +117,7 @@ fn unreachable_at(address: SocketAddr, pid: i32, error: &std::io::Error) -> Stri
     format!("connection refused on port {}{why}", address.port())
 }
 
-/// The beginning of the answer: its status line where that is well, more of it where it is not.
+/// The beginning of the answer: its status line where that passes, more of it where it does not.
 async fn get(address: SocketAddr, path: &str, body_within: Duration) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address).await?;
     let path: String = path.chars().filter(|c| !c.is_ascii_control() && *c != ' ').collect();
@@ -173,7 +173,7 @@ fn answered(answer: &[u8]) -> String {
     }
 }
 
-/// 2xx and 3xx are well.
+/// 2xx and 3xx pass.
 fn is_well(head: &[u8]) -> bool {
     status_of(head).is_some_and(|s| (200..400).contains(&s))
 }
