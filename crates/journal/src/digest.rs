@@ -4,7 +4,7 @@ use model::{Digest, Release};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-/// Over the release without its number, as JSON with sorted keys and without what is empty: a field that a later version adds
+/// The digest of a release without its number, as JSON with sorted keys and without empty values: a field that a later version adds
 /// and that is left out does not change the digest.
 pub fn digest_of(release: &Release) -> Digest {
     let mut value = serde_json::to_value(release).expect("a release is plain data with text keys");
@@ -55,7 +55,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// The first 64 bits of SHA-256 over the parts, each with its length: enough against rot, not against a forger.
+/// The first 64 bits of SHA-256 over the parts, each with its length: enough to detect corruption, not forgery.
 pub(crate) fn sum(parts: &[&dyn std::fmt::Display]) -> i64 {
     let mut hash = Sha256::new();
     for part in parts {

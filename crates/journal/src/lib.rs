@@ -1,40 +1,56 @@
 //! The journal, leases and records of the control plane, in one SQLite file.
 //!
-//! What is here keeps facts and the few rules that need a transaction: one open rotation a service, compare-and-swap append
-//! under the newest fence, numbers that are given once. It decides nothing about deploys and knows no clock but the one it is told.
+//! This crate keeps facts and the few rules that need a transaction: one open rotation a service, compare-and-swap append under the newest
+//! fence, numbers that are given once. It decides nothing about deploys and has no clock.
 //!
 //! ```text
-//! services ── history     the wish, by generation
+//! services ── history     the desired state, by generation
 //! releases                by service and number; the same content is the same number
-//! rotations ── events     a journal each; `events.number` counts over the whole store
+//! rotations ── events     a journal each; `events.number` counts over the whole database
 //!     │  └──── commands   commands that users gave
 //!     └─ rollouts         tiers of rotations
 //! leases                  who drives a service; the fence only grows
-//! summaries               what closed journals come to: known groups, what stands, the desired state in force
+//! summaries               what closed journals come to: known groups, the active release, the desired state in force
 //! ```
 //!
-//! Every row carries a checksum over its content, so that a byte that rots on disk is told and not believed.
+//! Every row carries a checksum of its content, so that a byte that the disk corrupts is reported and not used.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `database` | opening, transactions |
+//! | `create`, `inspect`, `wal`, `schema`, `migrate` | the file: created, checked before use, brought to this version's schema |
+//! | `backup`, `restored` | the copy beside it, and what follows from restoring it |
+//! | `records` | reading and writing rows within a transaction |
+//! | `services`, `releases`, `rollouts`, `rotations`, `closing`, `summaries` | the tables |
+//! | `port` | `rotation::Journal`: leases and append |
 
 mod backup;
+mod closing;
+mod connection;
+mod create;
+mod database;
 mod digest;
 mod fault;
-mod known;
+mod files;
+mod inspect;
 mod migrate;
-mod open;
 mod port;
 mod records;
 mod releases;
+mod restored;
 mod rollouts;
 mod rotations;
+mod schema;
 mod services;
+mod summaries;
 mod wal;
 
 pub use backup::{Backup, Restored, check_backup, restore};
+pub use database::Database;
 pub use digest::digest_of;
-pub use known::{Known, Now};
-pub use open::Database;
 pub use records::{Lists, Records, Tx};
 pub use releases::ReleaseRow;
 pub use rollouts::RolloutRow;
 pub use rotations::{Numbered, Origin, RotationRow, no_rotation, no_service};
 pub use services::ServiceRow;
+pub use summaries::Now;

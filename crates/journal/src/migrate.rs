@@ -1,56 +1,45 @@
-//! From each shape the tables ever had to the next, in one transaction. A copy of the database as it was is kept beside it, for whoever
-//! goes back to the version before.
-//!
-//! | schema | what it added |
-//! | --- | --- |
-//! | 1 | services, history, releases, rollouts, rotations, events, asks, leases |
-//! | 2 | summaries: what closed journals come to, and which desired state is in force |
-//! | 3 | asks are named commands; summaries have the names that came with it |
+//! Migrates an older database to the schema of this version, in one transaction. A copy of the database before the migration is kept
+//! beside it (`DATABASE.schema-N`), for whoever goes back to the version before.
 
+use crate::connection;
 use crate::fault;
+use crate::files::{self, beside};
 use crate::records::{Records, Tx};
+use crate::schema::{SCHEMA, TO_2, TO_3};
 use model::Fault;
 use rusqlite::{Connection, TransactionBehavior};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// Counts the shapes the tables have had.
-pub(crate) const SCHEMA: i64 = 3;
-
-/// The tables of a schema as they were declared; None: there is no such schema.
-pub(crate) fn declared(schema: i64) -> Option<&'static str> {
-    match schema {
-        1 => Some(include_str!("schema.sql")),
-        2 => Some(concat!(include_str!("schema.sql"), include_str!("schema_2.sql"))),
-        3 => Some(concat!(include_str!("schema.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql"))),
-        _ => None,
-    }
-}
-
-fn copy_of(path: &Path, schema: i64) -> PathBuf {
-    crate::wal::beside(path, &format!(".schema-{schema}"))
-}
-
-/// Brings an older database to this version's shape. Dying anywhere in it leaves the one or the other.
+/// A kill at any point leaves the older database or the migrated one.
 pub(crate) fn migrate(conn: &mut Connection, path: &Path) -> Result<(), Fault> {
-    let told = |e: rusqlite::Error| fault::sql(path, &e);
-    let version: i64 = conn.pragma_query_value(None, "user_version", |r| r.get(0)).map_err(told)?;
+    let failed = |e: rusqlite::Error| fault::sql(path, &e);
+    let version: i64 = conn.pragma_query_value(None, "user_version", |r| r.get(0)).map_err(failed)?;
     if version == SCHEMA {
         return Ok(());
     }
-    crate::backup::copy_as_it_is(path, &copy_of(path, version))?;
-    let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(told)?;
+    keep_copy(path, version)?;
+    let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     if version < 2 {
-        transaction.execute_batch(include_str!("schema_2.sql")).map_err(told)?;
+        transaction.execute_batch(TO_2).map_err(failed)?;
     }
     if version < 3 {
-        transaction.execute_batch(include_str!("schema_3.sql")).map_err(told)?;
-        transaction.execute("DELETE FROM summaries", []).map_err(told)?;
+        transaction.execute_batch(TO_3).map_err(failed)?;
+        transaction.execute("DELETE FROM summaries", []).map_err(failed)?;
         let tx = Tx(Records { conn: &transaction, path });
         for service in tx.every_service_name()? {
-            // A journal that cannot be read is its own service's trouble, told whenever that service is looked at.
-            let _ = tx.summarise_anew(&service);
+            // A journal that cannot be read concerns its own service alone, and is reported whenever that service is read.
+            let _ = tx.rebuild_summary(&service);
         }
     }
-    transaction.pragma_update(None, "user_version", SCHEMA).map_err(told)?;
-    transaction.commit().map_err(told)
+    transaction.pragma_update(None, "user_version", SCHEMA).map_err(failed)?;
+    transaction.commit().map_err(failed)
+}
+
+fn keep_copy(path: &Path, version: i64) -> Result<(), Fault> {
+    let kept = beside(path, &format!(".schema-{version}"));
+    let half = beside(&kept, ".half");
+    let _ = std::fs::remove_file(&half);
+    connection::copy(path, &half)?;
+    files::sync(&half)?;
+    files::replace(&half, &kept)
 }

@@ -6,11 +6,11 @@
 //!    ▲                                                 │ ▲ renew, only under the newest fence
 //!    └──────────────── until has passed ───────────────┘─┘
 //! ```
-//! `append` asks only whether the fence is the newest: time is nobody's witness, the fence is.
+//! `append` checks the fence, not the lease's expiry.
 
+use crate::database::Database;
 use crate::digest::sum;
 use crate::fault;
-use crate::open::Database;
 use crate::records::{Records, Tx, int, nat};
 use crate::rotations::no_rotation;
 use model::{Event, EventLine, Fault, Fence, IssuedCommand, RotationId, ServiceName, Time};
@@ -19,16 +19,16 @@ use rotation::{Journal, Lease, Refused};
 /// What SQLite can hold.
 const FENCE_MAX: u64 = i64::MAX as u64;
 
-/// A transaction's closure speaks faults; a refusal of the journal travels beside it.
-enum Said<T> {
-    Yes(T),
-    No(Refused),
+/// A transaction's closure returns faults; a refusal of the journal travels beside them.
+enum Outcome<T> {
+    Done(T),
+    Refused(Refused),
 }
 
-fn flat<T>(said: Result<Said<T>, Fault>) -> Result<T, Refused> {
-    match said {
-        Ok(Said::Yes(value)) => Ok(value),
-        Ok(Said::No(refused)) => Err(refused),
+fn flat<T>(outcome: Result<Outcome<T>, Fault>) -> Result<T, Refused> {
+    match outcome {
+        Ok(Outcome::Done(value)) => Ok(value),
+        Ok(Outcome::Refused(refused)) => Err(refused),
         Err(fault) => Err(Refused::Fault(fault)),
     }
 }
@@ -40,7 +40,7 @@ impl Records<'_> {
             Ok((r.get::<_, String>(0)?, r.get::<_, i64>(1)?, r.get::<_, i64>(2)?, r.get::<_, i64>(3)?))
         })?;
         let Some((holder, fence, until, s)) = row else { return Ok(None) };
-        self.believe("leases", service, s, &[service, &holder, &fence, &until])?;
+        self.verify("leases", service, s, &[service, &holder, &fence, &until])?;
         Ok(Some(Lease { service: service.clone(), holder, fence: Fence(nat(fence)), until: Time(nat(until)) }))
     }
 }
@@ -57,8 +57,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// The next lease of this service gets a fence above `seen`, and whoever holds one now loses it. Gives the fence that stood, if it
-    /// was lower: then the world took stamps that this journal does not know.
+    /// The next lease of this service gets a fence above `seen`, and whoever holds one now loses it. Returns the old fence if it was
+    /// lower: then keeper or balancer took stamps that this journal does not know.
     pub fn outrank(&self, service: &ServiceName, seen: Fence) -> Result<Option<Fence>, Fault> {
         let old = self.lease(service)?.map_or(Fence(0), |l| l.fence);
         if old >= seen {
@@ -82,9 +82,9 @@ impl Journal for Database {
                 && old.holder != holder
                 && old.until > now
             {
-                return Ok(Said::No(Refused::Held { holder: old.holder.clone(), until: old.until }));
+                return Ok(Outcome::Refused(Refused::Held { holder: old.holder.clone(), until: old.until }));
             }
-            // Not below the wall clock: a journal that is begun again, or an older copy of one, must not give out a fence twice.
+            // Not below the wall clock: a new journal, or an older copy of one, must not give out a fence twice.
             let last = old.map_or(0, |o| o.fence.0).max(above.0);
             if last >= FENCE_MAX {
                 return Err(Fault::ours("no-higher-fence", format!("{service}: there is no fence above {last}")));
@@ -92,18 +92,18 @@ impl Journal for Database {
             let fence = Fence((last + 1).max(now.0).min(FENCE_MAX));
             let lease = Lease { service: service.clone(), holder: holder.to_string(), fence, until: now.plus(ttl_ms) };
             tx.put_lease(&lease)?;
-            Ok(Said::Yes(lease))
+            Ok(Outcome::Done(lease))
         }))
     }
 
     fn renew(&self, lease: &Lease, now: Time, ttl_ms: u64) -> Result<Lease, Refused> {
         flat(self.quietly(|tx| {
             if !tx.is_newest(lease)? {
-                return Ok(Said::No(Refused::LeaseLost));
+                return Ok(Outcome::Refused(Refused::LeaseLost));
             }
             let lease = Lease { until: now.plus(ttl_ms), ..lease.clone() };
             tx.put_lease(&lease)?;
-            Ok(Said::Yes(lease))
+            Ok(Outcome::Done(lease))
         }))
     }
 
@@ -112,7 +112,7 @@ impl Journal for Database {
             if tx.is_newest(lease)? {
                 tx.put_lease(&Lease { holder: String::new(), until: Time(0), ..lease.clone() })?;
             }
-            Ok(Said::Yes(()))
+            Ok(Outcome::Done(()))
         }))
     }
 
@@ -120,27 +120,27 @@ impl Journal for Database {
         flat(self.write(|tx| {
             let Some(row) = tx.rotation(rotation)? else { return Err(no_rotation(rotation)) };
             if row.service != lease.service {
-                let told = format!("a lease on {} was shown for rotation {rotation}", lease.service);
-                return Err(Fault::ours("wrong-lease", told));
+                let text = format!("a lease on {} was used for rotation {rotation}", lease.service);
+                return Err(Fault::ours("wrong-lease", text));
             }
             if !tx.is_newest(lease)? {
-                return Ok(Said::No(Refused::LeaseLost));
+                return Ok(Outcome::Refused(Refused::LeaseLost));
             }
             let has = tx.lines_count(rotation)?;
             if has > seq {
-                return Ok(Said::No(Refused::Grown));
+                return Ok(Outcome::Refused(Refused::Grown));
             }
             if has < seq {
-                return Err(Fault::ours("journal-gap", format!("line {seq} was offered to {rotation}, which has {has} lines")));
+                return Err(Fault::ours("journal-gap", format!("line {seq} was appended to {rotation}, which has {has} lines")));
             }
             if row.closed_seq.is_some() {
-                return Err(Fault::ours("rotation-closed", format!("a line was offered to {rotation}, which is closed")));
+                return Err(Fault::ours("rotation-closed", format!("a line was appended to {rotation}, which is closed")));
             }
             tx.put_line(rotation, seq, at, lease.fence, event)?;
             if matches!(event, Event::Closed { .. }) {
                 tx.close_rotation(row, seq)?;
             }
-            Ok(Said::Yes(()))
+            Ok(Outcome::Done(()))
         }))
     }
 
@@ -150,7 +150,7 @@ impl Journal for Database {
             if lines.is_empty() {
                 let Some(row) = records.rotation(rotation)? else { return Err(no_rotation(rotation)) };
                 if records.lines_count(rotation)? == 0 || row.closed_seq.is_some_and(|closed| closed >= from_seq) {
-                    return Err(fault::rotten(records.path, "events", format_args!("{rotation}/{from_seq}")));
+                    return Err(fault::corrupt_row(records.path, "events", format_args!("{rotation}/{from_seq}")));
                 }
             }
             Ok(lines)

@@ -39,7 +39,7 @@ impl Records<'_> {
 
     fn release_row(&self, (service, number, digest, at, body, s): Raw) -> Result<ReleaseRow, Fault> {
         let key = format!("{service}@r{number}");
-        self.believe("releases", &key, s, &[&service, &number, &digest, &at, &body])?;
+        self.verify("releases", &key, s, &[&service, &number, &digest, &at, &body])?;
         Ok(ReleaseRow { release: self.decode("releases", &key, &body)?, digest: self.name("releases", digest)?, at: Time(nat(at)) })
     }
 }
@@ -53,7 +53,7 @@ impl Lists<'_> {
 }
 
 impl Tx<'_> {
-    /// A release that another journal gave its number. It keeps that if it is free and the content is new; the group that runs it keeps
+    /// A release that another journal numbered. It keeps its number if that is free and the content is new; the group that runs it keeps
     /// its own copy in any case.
     pub fn keep_release(&self, release: &Release, at: Time) -> Result<(), Fault> {
         let digest = digest_of(release);
@@ -66,7 +66,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Gives the content its number: the one it already has, or the next. `release.number` is not looked at.
+    /// Gives the content its number: the one that it has already, or the next. `release.number` is ignored.
     pub fn put_release(&self, release: &Release, at: Time) -> Result<ReleaseRow, Fault> {
         let digest = digest_of(release);
         let service = release.service.as_str();

@@ -1,4 +1,4 @@
-//! Rollouts: the plan, and how it ended. Which rotations it opened is written on the rotations.
+//! Rollouts: the plan, and how it ended. The rows of its rotations name it.
 
 use crate::digest::sum;
 use crate::records::{Records, Tx, encode, int, nat};
@@ -46,8 +46,8 @@ impl Records<'_> {
 
     fn rollout_row(&self, (number, at, plan, ended, why, s): Raw) -> Result<RolloutRow, Fault> {
         let key = format!("rollout.{number}");
-        let (word, told) = (ended.as_deref().unwrap_or_default(), why.as_deref().unwrap_or_default());
-        self.believe("rollouts", &key, s, &[&number, &at, &plan, &word, &told])?;
+        let (word, reason) = (ended.as_deref().unwrap_or_default(), why.as_deref().unwrap_or_default());
+        self.verify("rollouts", &key, s, &[&number, &at, &plan, &word, &reason])?;
         let end = ended.map(|e| self.decode("rollouts", &key, &e)).transpose()?;
         Ok(RolloutRow { id: RolloutId::of(nat(number)), plan: self.decode("rollouts", &key, &plan)?, at: Time(nat(at)), end, why })
     }

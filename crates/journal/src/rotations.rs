@@ -18,7 +18,7 @@ pub struct RotationRow {
     pub closed_seq: Option<u64>,
 }
 
-/// A line with its place in the whole store.
+/// A line with its place in the whole database.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Numbered {
     pub number: u64,
@@ -47,7 +47,7 @@ fn raw_line(r: &rusqlite::Row<'_>) -> rusqlite::Result<RawLine> {
     Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?, r.get(6)?))
 }
 
-fn rotation_sum(row: &RotationRow) -> i64 {
+pub(crate) fn rotation_sum(row: &RotationRow) -> i64 {
     let rollout = row.rollout.as_ref().map_or(0, RolloutId::number);
     let closed = row.closed_seq.map_or(-1, int);
     sum(&[&row.id, &row.service, &row.id.number(), &rollout, &closed])
@@ -107,12 +107,12 @@ impl Records<'_> {
                     rollout: rollout.map(|n| RolloutId::of(nat(n))),
                     closed_seq: closed.map(nat),
                 };
-                if rotation_sum(&row) == s { Ok(row) } else { Err(fault::rotten(self.path, "rotations", &row.id)) }
+                if rotation_sum(&row) == s { Ok(row) } else { Err(fault::corrupt_row(self.path, "rotations", &row.id)) }
             })
             .collect()
     }
 
-    /// Lines from `from_seq` on; a gap is damage.
+    /// Lines from `from_seq` on; a gap is corruption.
     pub fn lines(&self, rotation: &RotationId, from_seq: u64) -> Result<Vec<EventLine>, Fault> {
         let sql = format!("{LINE} WHERE rotation = ?1 AND seq >= ?2 ORDER BY seq");
         let rows = self.rows(&sql, &[&rotation.as_str(), &int(from_seq)], raw_line)?;
@@ -120,7 +120,7 @@ impl Records<'_> {
         for row in rows {
             let line = self.line(row)?.line;
             if line.seq != from_seq + lines.len() as u64 {
-                return Err(fault::rotten(self.path, "events", format_args!("{rotation}/{}", from_seq + lines.len() as u64)));
+                return Err(fault::corrupt_row(self.path, "events", format_args!("{rotation}/{}", from_seq + lines.len() as u64)));
             }
             lines.push(line);
         }
@@ -133,13 +133,13 @@ impl Records<'_> {
         row.map(|row| Ok(self.line(row)?.line)).transpose()
     }
 
-    /// Lines of all journals behind a number, oldest first.
+    /// Lines of all journals after a number, oldest first.
     pub fn events(&self, after: u64, limit: u64) -> Result<Vec<Numbered>, Fault> {
         let rows = self.rows(&format!("{LINE} WHERE number > ?1 ORDER BY number LIMIT ?2"), &[&int(after), &int(limit)], raw_line)?;
         rows.into_iter().map(|row| self.line(row)).collect()
     }
 
-    /// The number of the newest line in the store; 0: there is none.
+    /// The number of the newest line in the database; 0: there is none.
     pub fn last_event(&self) -> Result<u64, Fault> {
         let last = self.row("SELECT coalesce(max(number), 0) FROM events", &[], |r| r.get::<_, i64>(0))?;
         Ok(last.map_or(0, nat))
@@ -147,7 +147,7 @@ impl Records<'_> {
 
     fn line(&self, (number, rotation, seq, at, fence, body, s): RawLine) -> Result<Numbered, Fault> {
         let key = format!("{rotation}/{seq}");
-        self.believe("events", &key, s, &[&rotation, &seq, &at, &fence, &body])?;
+        self.verify("events", &key, s, &[&rotation, &seq, &at, &fence, &body])?;
         let event: Event = self.decode("events", &key, &body)?;
         let rotation = self.name("events", rotation)?;
         Ok(Numbered {
@@ -171,11 +171,11 @@ impl Records<'_> {
         let Some(seq) = row.closed_seq else { return Ok(None) };
         match self.lines(&row.id, seq)?.into_iter().next().map(|l| l.event) {
             Some(Event::Closed { verdict, final_inventory, .. }) => Ok(Some((verdict, final_inventory.active))),
-            _ => Err(fault::rotten(self.path, "events", format_args!("{}/{seq}", row.id))),
+            _ => Err(fault::corrupt_row(self.path, "events", format_args!("{}/{seq}", row.id))),
         }
     }
 
-    /// Who serves: read off the final_inventory of the last closed rotation, never stored a second time.
+    /// The active group and release: read off the final inventory of the last closed rotation, never stored a second time.
     pub fn active(&self, service: &ServiceName) -> Result<Option<GroupRelease>, Fault> {
         let sql = format!("{ROTATION} WHERE service = ?1 AND closed_seq IS NOT NULL ORDER BY number DESC LIMIT 1");
         match self.rotation_rows(&sql, &[&service.as_str()])?.first() {
@@ -184,23 +184,23 @@ impl Records<'_> {
         }
     }
 
-    /// What stood, newest first, each time it changed; at most `limit` different releases in a row.
-    pub fn stood(&self, service: &ServiceName, limit: usize) -> Result<Vec<GroupRelease>, Fault> {
+    /// The releases that were active, newest first; at most `limit`, and none twice in a row.
+    pub fn were_active(&self, service: &ServiceName, limit: usize) -> Result<Vec<GroupRelease>, Fault> {
         let sql = format!("{ROTATION} WHERE service = ?1 AND closed_seq IS NOT NULL ORDER BY number DESC");
-        let mut stood: Vec<GroupRelease> = Vec::new();
+        let mut previous: Vec<GroupRelease> = Vec::new();
         for row in self.rotation_rows(&sql, &[&service.as_str()])? {
             let Some((_, Some(active))) = self.closed(&row)? else { continue };
-            if stood.last().is_none_or(|s| s.release.number != active.release.number) {
-                stood.push(active);
+            if previous.last().is_none_or(|s| s.release.number != active.release.number) {
+                previous.push(active);
             }
-            if stood.len() >= limit {
+            if previous.len() >= limit {
                 break;
             }
         }
-        Ok(stood)
+        Ok(previous)
     }
 
-    /// What stood last with servers, and how many it had: what a parked service was before.
+    /// What was active last with servers, and how many it had: what a parked service was before.
     pub fn served_last(&self, service: &ServiceName) -> Result<Option<(GroupRelease, u32)>, Fault> {
         let sql = format!("{ROTATION} WHERE service = ?1 AND closed_seq IS NOT NULL ORDER BY number DESC");
         for row in self.rotation_rows(&sql, &[&service.as_str()])? {
@@ -213,7 +213,7 @@ impl Records<'_> {
         Ok(None)
     }
 
-    /// What users asked of a rotation, behind number `after`.
+    /// Commands that users gave to a rotation, after number `after`.
     pub fn commands(&self, rotation: &RotationId, after: u64) -> Result<Vec<IssuedCommand>, Fault> {
         let rows = self.rows(
             "SELECT n, command, by, at, sum FROM commands WHERE rotation = ?1 AND n > ?2 ORDER BY n",
@@ -221,18 +221,18 @@ impl Records<'_> {
             |r| Ok((r.get::<_, i64>(0)?, r.get::<_, String>(1)?, r.get::<_, String>(2)?, r.get::<_, i64>(3)?, r.get::<_, i64>(4)?)),
         )?;
         rows.into_iter()
-            .map(|(n, ask, by, at, s)| {
-                let key = format!("{rotation} ask {n}");
-                self.believe("commands", &key, s, &[rotation, &n, &ask, &by, &at])?;
-                Ok(IssuedCommand { n: nat(n), command: self.decode("commands", &key, &ask)?, by })
+            .map(|(n, command, by, at, s)| {
+                let key = format!("{rotation} command {n}");
+                self.verify("commands", &key, s, &[rotation, &n, &command, &by, &at])?;
+                Ok(IssuedCommand { n: nat(n), command: self.decode("commands", &key, &command)?, by })
             })
             .collect()
     }
 }
 
 impl Tx<'_> {
-    /// Gives the service's next rotation number, lets `make` say what the rotation is (it is told what stands), and writes that as line 0.
-    /// Refused (`busy`) while another rotation of the service is open. The service's wish was put before.
+    /// Takes the service's next rotation number, lets `make` say what the rotation is (it gets the active group and release), and writes
+    /// that as line 0. Refused (`busy`) while another rotation of the service is open. The desired state was recorded before.
     pub fn open_rotation(
         &self,
         origin: &Origin<'_>,
@@ -255,16 +255,6 @@ impl Tx<'_> {
         Ok(id)
     }
 
-    /// A rotation that is over as it begins, under the service's fence: what was found is written down, nothing is driven.
-    pub fn put_closed(&self, origin: &Origin<'_>, opened: Opened, closed: Event) -> Result<RotationId, Fault> {
-        let id = self.open_rotation(origin, |_, _| Ok(opened))?;
-        let fence = self.lease(origin.service)?.map_or(Fence(0), |l| l.fence);
-        self.put_line(&id, 1, origin.at, fence, &closed)?;
-        let Some(row) = self.rotation(&id)? else { return Err(no_rotation(&id)) };
-        self.close_rotation(row, 1)?;
-        Ok(id)
-    }
-
     pub(crate) fn put_line(&self, rotation: &RotationId, seq: u64, at: Time, fence: Fence, event: &Event) -> Result<(), Fault> {
         let body = encode(event)?;
         let (seq, at, fence) = (int(seq), int(at.0), int(fence.0));
@@ -276,18 +266,12 @@ impl Tx<'_> {
         Ok(())
     }
 
-    pub(crate) fn close_rotation(&self, mut row: RotationRow, seq: u64) -> Result<(), Fault> {
-        row.closed_seq = Some(seq);
-        self.run("UPDATE rotations SET closed_seq = ?2, sum = ?3 WHERE id = ?1", &[&row.id.as_str(), &int(seq), &rotation_sum(&row)])?;
-        self.summarise(&row.service, &row)
-    }
-
     /// Records a command of a user; returns its number. A closed rotation takes none (`closed`).
     pub fn command(&self, rotation: &RotationId, command: RotationCommand, by: &str, at: Time) -> Result<u64, Fault> {
         let Some(row) = self.rotation(rotation)? else { return Err(no_rotation(rotation)) };
         if row.closed_seq.is_some() {
             return Err(Fault::yours("closed", format!("{rotation} is closed; it takes no more commands"))
-                .hint(format!("`afresh rollback {}` goes back to the release before", row.service)));
+                .hint(format!("`afresh rollback {}` rolls back to the release before", row.service)));
         }
         let last =
             self.row("SELECT coalesce(max(n), 0) FROM commands WHERE rotation = ?1", &[&rotation.as_str()], |r| r.get::<_, i64>(0))?;
@@ -307,5 +291,5 @@ pub fn no_service(service: &ServiceName) -> Fault {
 }
 
 pub fn no_rotation(rotation: &RotationId) -> Fault {
-    Fault::yours("not-found", format!("there is no rotation {rotation}")).hint("`afresh step list` and `afresh events` show those that are")
+    Fault::yours("not-found", format!("there is no rotation {rotation}")).hint("`afresh step list` and `afresh events` show rotations")
 }

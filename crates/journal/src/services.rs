@@ -1,4 +1,4 @@
-//! Services: the wish, generation by generation.
+//! Services: the desired state, generation by generation.
 
 use crate::digest::sum;
 use crate::records::{Lists, Records, Tx, encode, int, nat};
@@ -13,7 +13,7 @@ pub struct ServiceRow {
     pub by: String,
 }
 
-/// What `services` itself says: the newest generation and the last rotation number given.
+/// What the table `services` itself holds: the newest generation and the last rotation number given.
 pub(crate) struct Head {
     pub generation: u64,
     pub rotation_last: u64,
@@ -25,17 +25,17 @@ impl Records<'_> {
             Ok((r.get::<_, i64>(0)?, r.get::<_, i64>(1)?, r.get::<_, i64>(2)?))
         })?;
         let Some((generation, last, s)) = row else { return Ok(None) };
-        self.believe("services", service, s, &[service, &generation, &last])?;
+        self.verify("services", service, s, &[service, &generation, &last])?;
         Ok(Some(Head { generation: nat(generation), rotation_last: nat(last) }))
     }
 
-    /// The newest wish.
+    /// The newest desired state.
     pub fn service(&self, service: &ServiceName) -> Result<Option<ServiceRow>, Fault> {
         let Some(head) = self.head(service)? else { return Ok(None) };
         let mut rows = self.history_from(service, head.generation)?;
         match rows.pop() {
             Some(row) if row.generation == head.generation => Ok(Some(row)),
-            _ => Err(crate::fault::rotten(self.path, "history", format_args!("{service} generation {}", head.generation))),
+            _ => Err(crate::fault::corrupt_row(self.path, "history", format_args!("{service} generation {}", head.generation))),
         }
     }
 
@@ -48,7 +48,7 @@ impl Records<'_> {
         Ok(self.history_between(service, generation, generation)?.pop())
     }
 
-    /// The newest generation that says this.
+    /// The newest generation with this spec.
     pub(crate) fn generation_of(&self, service: &ServiceName, spec: &ServiceSpec) -> Result<Option<u64>, Fault> {
         Ok(self.history(service)?.into_iter().rev().find(|row| row.spec == *spec).map(|row| row.generation))
     }
@@ -71,7 +71,7 @@ impl Records<'_> {
         rows.into_iter()
             .map(|(generation, at, by, body, s)| {
                 let key = format!("{service} generation {generation}");
-                self.believe("history", &key, s, &[service, &generation, &at, &by, &body])?;
+                self.verify("history", &key, s, &[service, &generation, &at, &by, &body])?;
                 Ok(ServiceRow { spec: self.decode("history", &key, &body)?, generation: nat(generation), at: Time(nat(at)), by })
             })
             .collect()
@@ -83,7 +83,7 @@ impl Lists<'_> {
         self.every_service_name()
     }
 
-    /// All services by name, each with its newest wish.
+    /// All services by name, each with its newest desired state.
     pub fn services(&self) -> Result<Vec<ServiceRow>, Fault> {
         let mut all = Vec::new();
         for name in self.every_service_name()? {
@@ -94,7 +94,7 @@ impl Lists<'_> {
 }
 
 impl Tx<'_> {
-    /// Takes a wish; gives its generation. The same wish again makes no new one.
+    /// Records a desired state; returns its generation. The same one again makes no new generation.
     pub fn put_service(&self, spec: &ServiceSpec, by: &str, at: Time) -> Result<u64, Fault> {
         let old = self.service(&spec.name)?;
         if let Some(old) = &old
@@ -115,7 +115,7 @@ impl Tx<'_> {
         Ok(generation)
     }
 
-    /// Rotations of the service get numbers above this one: the world knows groups with the numbers up to it.
+    /// Later rotations of the service get numbers above this one: groups with numbers up to it exist already.
     pub fn outnumber(&self, service: &ServiceName, seen: u64) -> Result<(), Fault> {
         match self.head(service)? {
             Some(head) if head.rotation_last < seen => self.put_head(service, &Head { rotation_last: seen, ..head }),

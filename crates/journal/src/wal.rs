@@ -1,29 +1,25 @@
-//! Looks over the write-ahead log before SQLite does. SQLite ends the log at the first frame whose checksum is wrong, without a word:
-//! after a crash that is right for what was never acknowledged, and wrong for a byte that rotted in the middle of what was.
+//! Inspects the write-ahead log before SQLite reads it. SQLite silently ends the log at the first frame whose checksum is wrong: after a
+//! crash that is right for what was never acknowledged, and wrong for a corrupt byte in the middle of what was.
 //!
-//! Two witnesses: frames that were written after the bad one (a later transaction begins only when the one before is on disk), and the
-//! index beside it (`-shm`), which a killed process leaves and which says how many frames were committed. Nothing is changed here.
+//! Two things show which it is: frames that were written after the bad one (a later transaction begins only when the one before is on
+//! disk), and the index beside the log (`-shm`), which a killed process leaves and which says how many frames were committed. Nothing is
+//! changed here.
 
 use crate::fault;
+use crate::files::{beside, io_fault};
 use model::Fault;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const HEADER: usize = 32;
 const FRAME: usize = 24;
 
-pub(crate) fn beside(database: &Path, suffix: &str) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
 /// Refuses a log of which SQLite would drop something that was acknowledged.
-pub(crate) fn look_over(database: &Path) -> Result<(), Fault> {
-    // Another handle of this process may be writing: what is torn by that is whole at a second look.
-    judge(database).or_else(|_| judge(database))
+pub(crate) fn inspect(database: &Path) -> Result<(), Fault> {
+    // Another handle of this process may be writing: what is torn by that is complete the second time.
+    inspect_once(database).or_else(|_| inspect_once(database))
 }
 
-fn judge(database: &Path) -> Result<(), Fault> {
+fn inspect_once(database: &Path) -> Result<(), Fault> {
     let path = beside(database, "-wal");
     // The index first: the log is then at least as long as it says.
     let index = Index::of(&read(&beside(database, "-shm"))?);
@@ -31,7 +27,7 @@ fn judge(database: &Path) -> Result<(), Fault> {
     let damaged = |what: String| Err(fault::damaged(database, format_args!("its write-ahead log {}: {what}", path.display())));
     if log.is_empty() {
         return match index.filter(|i| i.frames > i.copied) {
-            Some(index) => damaged(format!("{} committed frames are gone", index.frames)),
+            Some(index) => damaged(format!("{} committed frames are missing", index.frames)),
             None => Ok(()),
         };
     }
@@ -39,7 +35,7 @@ fn judge(database: &Path) -> Result<(), Fault> {
     let Some(log) = Log::of(&log) else { return damaged("its header is damaged".to_string()) };
     let whole = log.committed();
     if let Some(index) = index.filter(|i| i.salt == log.salt && i.frames > whole) {
-        return damaged(format!("{} frames were committed and {whole} are whole", index.frames));
+        return damaged(format!("{} frames were committed and {whole} are intact", index.frames));
     }
     if let Some(frame) = log.written_after_a_gap() {
         return damaged(format!("frame {} is damaged, and later ones are not", frame + 1));
@@ -51,7 +47,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Fault> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(bytes),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(e) => Err(fault::disk(path, &e)),
+        Err(e) => Err(io_fault(path, &e)),
     }
 }
 
@@ -98,7 +94,7 @@ impl<'a> Log<'a> {
         Some(Self { frames: bytes[HEADER..].chunks_exact(FRAME + page).collect(), salt, big_endian, begin })
     }
 
-    fn ours(&self, frame: &[u8]) -> bool {
+    fn is_of_this_log(&self, frame: &[u8]) -> bool {
         frame[8..16] == self.salt
     }
 
@@ -112,7 +108,7 @@ impl<'a> Log<'a> {
         let holds = |frame: &&&[u8]| {
             s = sum(self.big_endian, s, &frame[..8]);
             s = sum(self.big_endian, s, &frame[FRAME..]);
-            self.ours(frame) && s == (big(frame, 16), big(frame, 20))
+            self.is_of_this_log(frame) && s == (big(frame, 16), big(frame, 20))
         };
         self.frames.iter().take_while(holds).count()
     }
@@ -129,12 +125,12 @@ impl<'a> Log<'a> {
     fn written_after_a_gap(&self) -> Option<usize> {
         let gap = self.chain();
         let rest = self.frames.get(gap..)?;
-        let commit = rest.iter().position(|f| self.ours(f) && Self::commits(f))?;
-        rest.get(commit + 1).filter(|f| self.ours(f)).map(|_| gap)
+        let commit = rest.iter().position(|f| self.is_of_this_log(f) && Self::commits(f))?;
+        rest.get(commit + 1).filter(|f| self.is_of_this_log(f)).map(|_| gap)
     }
 }
 
-/// What the index says, if it is whole.
+/// What the index says, if it is intact.
 #[derive(Clone, Copy)]
 struct Index {
     frames: u32,

@@ -1,12 +1,15 @@
 //! What every part of the control plane shares. Nothing in it would be missed after a restart.
 
-use crate::Config;
+use crate::access::Access;
+use crate::comparison::Comparison;
+use crate::config::Config;
+use crate::files::private_dir;
 use crate::fleet::Fleet;
 use crate::gate::Gate;
-use crate::inventory::Comparison;
 use crate::notify::Notifier;
 use crate::parts::Parts;
 use crate::ports::{Images, WallClock};
+use crate::upkeep::Upkeep;
 use api::control::Waiting;
 use journal::Database;
 use model::{Fault, RotationId, ServiceName, Time};
@@ -20,21 +23,20 @@ use tokio::sync::watch;
 pub struct App {
     pub database: Database,
     pub holder: String,
-    /// Provider and router behind a gate: nothing is declared for a service that the journal does not know.
+    /// Provider and router behind a gate: nothing is declared for a service that the journal does not cover.
     pub provider: Gate,
     pub router: Gate,
     pub comparison: Arc<Comparison>,
-    /// Keeper and balancer, for what they say by themselves.
     pub fleet: Fleet,
     pub images: Arc<dyn Images>,
-    pub upkeep: Option<crate::upkeep::Upkeep>,
-    pub access: crate::access::Access,
+    pub upkeep: Option<Upkeep>,
+    pub access: Access,
     pub notifier: Arc<Notifier>,
-    /// Counts changes of the store, for those who follow events.
-    pub news: watch::Receiver<u64>,
-    /// What each open rotation waits for, as its driver said last.
-    waits: Mutex<BTreeMap<RotationId, Said>>,
-    /// Deploys, rollbacks, steps by hand and the sweep come one after another: each looks at the world and then writes.
+    /// Counts commits, for those who follow events.
+    pub changes: watch::Receiver<u64>,
+    /// What each open rotation waits for, as its driver reported last.
+    waits: Mutex<BTreeMap<RotationId, DriverReport>>,
+    /// Deploys, rollbacks, manual steps and gc run one after another: each observes and then writes.
     deploys: Mutex<()>,
     pub parts: Parts,
     /// A thread for each open rotation.
@@ -42,18 +44,18 @@ pub struct App {
     stopping: AtomicBool,
 }
 
-/// A driver's word, and how long the journal was when it was given: events that came since make it a thing of the past.
-struct Said {
+/// What a driver waits for, and how long the journal was then: later events make the report obsolete.
+struct DriverReport {
     events: Option<u64>,
     waiting: Waiting,
 }
 
 impl App {
     pub fn open(config: &Config) -> Result<Arc<App>, Fault> {
-        crate::instance_lock::private_dir(&config.layout.root().join("control"))?;
+        private_dir(&config.layout.root().join("control"))?;
         let database = Database::open(&config.layout.database())?;
         let notifier = Arc::new(Notifier::default());
-        let (sender, news) = watch::channel(0);
+        let (sender, changes) = watch::channel(0);
         let on_commit = notifier.clone();
         database.on_change(move || {
             on_commit.notify();
@@ -69,10 +71,10 @@ impl App {
             comparison,
             fleet: Fleet::new(&config.layout),
             images: config.images.clone(),
-            access: crate::access::Access::open(&config.layout, config.policy.clone(), config.token.clone())?,
-            upkeep: config.upkeep.as_ref().map(|u| crate::upkeep::Upkeep::open(&config.layout, u)).transpose()?,
+            access: Access::open(&config.layout, config.policy.clone(), config.token.clone())?,
+            upkeep: config.upkeep.as_ref().map(|u| Upkeep::open(&config.layout, u)).transpose()?,
             notifier,
-            news,
+            changes,
             waits: Mutex::default(),
             deploys: Mutex::default(),
             parts: Parts::default(),
@@ -97,25 +99,25 @@ impl App {
         self.drivers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn waits(&self) -> MutexGuard<'_, BTreeMap<RotationId, Said>> {
+    fn waits(&self) -> MutexGuard<'_, BTreeMap<RotationId, DriverReport>> {
         self.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a rotation waits for, unless its journal has gone on since that was said.
+    /// What a rotation waits for, unless its journal has grown since the report.
     pub fn waiting(&self, r: &Rotation) -> Option<Waiting> {
-        self.waits().get(&r.id).filter(|said| said.events.is_none_or(|n| n == r.len)).map(|said| said.waiting.clone())
+        self.waits().get(&r.id).filter(|report| report.events.is_none_or(|n| n == r.len)).map(|report| report.waiting.clone())
     }
 
-    /// `events` is the length of the journal that the driver had read, none where it could read none.
+    /// `events` is the length of the journal that the driver had read, None where it could not read it.
     pub fn set_waiting(&self, rotation: &RotationId, events: Option<u64>, waiting: Waiting) {
-        self.waits().insert(rotation.clone(), Said { events, waiting });
+        self.waits().insert(rotation.clone(), DriverReport { events, waiting });
     }
 
     pub fn clear_waiting(&self, rotation: &RotationId) {
         self.waits().remove(rotation);
     }
 
-    /// What somebody must see to, as `health` and `status` show it: of one service, or of none in particular.
+    /// What needs attention, as `health` and `status` show it: of one service, or of none in particular.
     pub fn troubles(&self, is_for: impl Fn(Option<&ServiceName>) -> bool) -> Vec<String> {
         let all = self.comparison.troubles().into_iter().map(|(service, text)| (Some(service), text)).chain(self.parts.troubles());
         all.filter(|(service, _)| is_for(service.as_ref())).map(|(_, text)| text).collect()

@@ -1,7 +1,7 @@
-//! The ports as the rest of the control plane sees them. Observing goes through; a declaration is refused while the journal is not
-//! known to cover the service: what another journal made is not changed by this one.
+//! The ports as the rest of the control plane sees them. Observations pass; a declaration is refused while the journal is not known to
+//! cover the service: this journal never changes what another one made.
 
-use crate::inventory::Comparison;
+use crate::comparison::Comparison;
 use model::{Fault, GroupHeld, GroupName, GroupSeen, GroupSpec, RouteHeld, RouteName, RouteSeen, RouteSpec, ServiceName, Stamp};
 use rotation::{GroupInventory, Provider, RouteInventory, Router};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ impl Gate {
 
 impl Provider for Gate {
     fn declare(&self, stamp: Stamp, spec: &GroupSpec) -> Result<(), Fault> {
-        // A test of an image belongs to no service; its name is never used twice.
+        // A group that tests an image belongs to no service; its name is never used twice.
         if spec.group.parts().is_some() {
             self.comparison.must_cover(&spec.service)?;
         }
@@ -64,12 +64,13 @@ impl RouteInventory for Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::{NOT_COVERED, tests::not_covering};
+    use crate::comparison::Uncovered;
+    use control::NOT_COVERED;
     use model::{DesiredGroup, Fence, Route};
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::sync::Mutex;
 
-    /// Takes every declaration and remembers for whom.
+    /// Takes every declaration and records for whom.
     #[derive(Default)]
     struct Taken(Mutex<Vec<String>>);
 
@@ -106,8 +107,11 @@ mod tests {
     fn neither_group_nor_route_is_declared_for_what_the_journal_does_not_cover() {
         let service = |name: &str| ServiceName::new(name).unwrap();
         let taken = Arc::new(Taken::default());
-        let covering = Arc::new(not_covering(&service("web")));
-        let gate = Gate::new(taken.clone(), taken.clone(), covering);
+        let web = service("web");
+        let groups = BTreeSet::from([GroupName::new("web-r1-1").unwrap()]);
+        let comparison = Arc::new(Comparison::default());
+        comparison.set(BTreeMap::from([(web.clone(), Uncovered::new(&web, groups, true))]));
+        let gate = Gate::new(taken.clone(), taken.clone(), comparison);
         let stamp = Stamp { fence: Fence(1), seq: 1 };
         let group = |group: &str, owner: &str| {
             let spec = GroupSpec { group: GroupName::new(group).unwrap(), service: service(owner), desired: DesiredGroup::Gone };

@@ -1,4 +1,4 @@
-//! Which objects somebody may still need. What is removed is the image store's business.
+//! Which objects are still needed. The store removes the others.
 
 use crate::app::App;
 use api::control::GcAnswer;
@@ -6,13 +6,13 @@ use journal::Lists;
 use model::{Digest, Fault, Release};
 use std::collections::BTreeSet;
 
-/// The standing release, and so many before it, can be launched again.
+/// Besides the active release, this many releases before it can be launched again.
 const BEFORE: usize = 2;
 
 pub fn gc(app: &App) -> Result<GcAnswer, Fault> {
-    // No deploy may look an object up and pin it between the count and the sweep.
+    // No deploy may find an object and pin it between the listing and the removal.
     let _alone = app.deploy_lock();
-    // What the journal does not know may be running.
+    // Groups that the journal does not know may be running.
     match crate::inventory::compare(app) {
         Ok(_) => {}
         Err(fault) if !app.comparison.is_made() => return Err(fault),
@@ -20,7 +20,7 @@ pub fn gc(app: &App) -> Result<GcAnswer, Fault> {
     }
     app.comparison.must_cover_all()?;
     let mut keep = app.database.browse(in_use)?;
-    keep.extend(crate::upkeep::spared(app)?);
+    keep.extend(crate::upkeep::needed(app)?);
     let removed = app.images.sweep(&keep)?;
     let kept = app.images.kept()?.len();
     Ok(GcAnswer {
@@ -38,9 +38,9 @@ fn in_use(records: &Lists<'_>) -> Result<BTreeSet<Digest>, Fault> {
     };
     for row in records.services()? {
         let service = &row.spec.name;
-        records.stood(service, 1 + BEFORE)?.iter().for_each(|s| pin(&s.release));
-        // Open rotations, and what stopped ones may have left running.
-        records.known(service)?.releases.values().for_each(&mut pin);
+        records.were_active(service, 1 + BEFORE)?.iter().for_each(|s| pin(&s.release));
+        // Open rotations, and what stopped rotations may have left running.
+        records.summary(service)?.releases.values().for_each(&mut pin);
     }
     for rollout in records.open_rollouts()? {
         rollout.plan.tiers.iter().flat_map(|(_, services)| services).for_each(|(_, release)| pin(release));

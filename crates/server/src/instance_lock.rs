@@ -1,92 +1,45 @@
-//! One control plane a data directory, and the name it keeps for ever.
+//! One control plane a data directory: the lock that it holds, and what may be done only while none holds it.
 
+use crate::files::{io_fault, private_dir};
 use model::{Fault, Layout};
 use rustix::fs::{FlockOperation, flock};
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::fs::OpenOptionsExt;
 
-/// Held while the process lives; the kernel lets go of it when it dies, however it dies.
+/// Held while the process lives; the kernel releases it when the process ends, however it ends.
 pub struct InstanceLock {
-    _lock: File,
+    _file: File,
 }
 
 pub fn acquire(layout: &Layout) -> Result<InstanceLock, Fault> {
     let path = layout.run().join("serve.lock");
     private_dir(&layout.run())?;
-    let mut lock =
-        OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(&path).map_err(|e| disk(&path, &e))?;
-    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+    let mut file =
+        OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(&path).map_err(|e| io_fault(&path, &e))?;
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         let mut pid = String::new();
-        // Who holds it is only told to help; the lock itself is what counts.
-        let _ = (&lock).take(20).read_to_string(&mut pid);
+        // The holder's pid is in the message only as help; the lock itself is what counts.
+        let _ = (&file).take(20).read_to_string(&mut pid);
         let by = if pid.trim().is_empty() { String::new() } else { format!(" (process {})", pid.trim()) };
-        return Err(Fault::yours(
-            "already-served",
-            format!("{}: another `afresh serve` has this data directory{by}", layout.root().display()),
-        )
-        .hint("stop that one, or choose another --data-dir"));
+        let text = format!("another `afresh serve` uses the data directory {}{by}", layout.root().display());
+        return Err(Fault::yours("already-served", text).hint("stop that one, or choose another --data-dir"));
     }
-    // The lock is what counts; on a full disk nobody is told whose it is.
-    if let Err(e) = lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id())) {
+    // On a full disk the next process cannot say who holds it.
+    if let Err(e) = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())) {
         tracing::warn!("{}: {e}", path.display());
     }
-    Ok(InstanceLock { _lock: lock })
+    Ok(InstanceLock { _file: file })
 }
 
-/// Puts the backup of the database in its place, while no control plane runs; gives what was done.
+/// Restores the backup of the database, while no control plane runs; returns what was done.
 pub fn restore(layout: &Layout) -> Result<journal::Restored, Fault> {
-    let _only = acquire(layout)?;
+    let _lock = acquire(layout)?;
     journal::restore(&layout.database())
 }
 
-/// Whether [`restore`] could be done now: no control plane runs, and the backup is whole.
+/// Whether [`restore`] could be done now: no control plane runs, and the backup is intact.
 pub fn check_backup(layout: &Layout) -> Result<journal::Backup, Fault> {
-    let _only = acquire(layout)?;
+    let _lock = acquire(layout)?;
     journal::check_backup(&layout.database())
-}
-
-/// The name under which this data directory's control plane takes leases: made once, kept in the directory.
-pub fn lease_holder(layout: &Layout) -> Result<String, Fault> {
-    let control = layout.root().join("control");
-    let path = control.join("node");
-    if let Some(name) = read_name(&path)? {
-        return Ok(name);
-    }
-    private_dir(&control)?;
-    let uuid = std::fs::read_to_string("/proc/sys/kernel/random/uuid").map_err(|e| disk(Path::new("/proc/sys/kernel/random/uuid"), &e))?;
-    let name = format!("node-{}", uuid.trim());
-    disk::write(&path, name.as_bytes(), 0o600, disk::Lasting::Now).map_err(|e| self::disk(&path, &e))?;
-    Ok(name)
-}
-
-/// None: there is no whole name. Then a new one is made: it costs one lease's rest, no more.
-fn read_name(path: &Path) -> Result<Option<String>, Fault> {
-    let mut text = String::new();
-    match File::open(path).and_then(|f| f.take(200).read_to_string(&mut text)) {
-        Ok(_) => {}
-        Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::InvalidData) => return Ok(None),
-        Err(e) => return Err(disk(path, &e)),
-    }
-    let whole =
-        text.len() == "node-".len() + 36 && text.starts_with("node-") && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    Ok(whole.then_some(text))
-}
-
-pub fn private_dir(path: &Path) -> Result<(), Fault> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| disk(path, &e))
-}
-
-pub fn disk(path: &Path, error: &std::io::Error) -> Fault {
-    let told = format!("{}: {error}", path.display());
-    match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-            Fault::world("disk-full", told).hint("make room on the disk of the data directory")
-        }
-        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
-            Fault::world("disk-read-only", told).hint("the data directory must be writable by the user that runs `afresh serve`")
-        }
-        _ => Fault::world("disk-error", told),
-    }
 }

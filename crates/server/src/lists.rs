@@ -14,18 +14,18 @@ pub fn releases(app: &App, service: Option<&ServiceName>) -> Result<Vec<ReleaseR
         {
             return Err(journal::no_service(service));
         }
-        // Newest first, and behind nothing where the service was removed.
-        let mut stood: BTreeMap<ServiceName, Vec<Option<u64>>> = BTreeMap::new();
+        // The active release, then the one before; None is active where the service was removed.
+        let mut roles: BTreeMap<ServiceName, Vec<Option<u64>>> = BTreeMap::new();
         let mut rows = Vec::new();
         let releases = service.map_or_else(|| r.all_releases(), |service| r.releases(service));
         for row in releases? {
             let name = row.release.service.clone();
-            if !stood.contains_key(&name) {
+            if !roles.contains_key(&name) {
                 let removed = r.active(&name)?.is_none().then_some(None);
-                let last = r.stood(&name, 2)?.into_iter().map(|s| Some(s.release.number));
-                stood.insert(name.clone(), removed.into_iter().chain(last).take(2).collect());
+                let last = r.were_active(&name, 2)?.into_iter().map(|s| Some(s.release.number));
+                roles.insert(name.clone(), removed.into_iter().chain(last).take(2).collect());
             }
-            let place = stood[&name].iter().position(|n| *n == Some(row.release.number));
+            let place = roles[&name].iter().position(|n| *n == Some(row.release.number));
             let role = match place {
                 Some(0) => "active",
                 Some(_) => "previous",
@@ -74,15 +74,15 @@ fn running(app: &App) -> Result<BTreeMap<Digest, u32>, Fault> {
     Ok(count)
 }
 
-/// An image, a service that has instances of it, how many.
+/// Each image with a service that has instances of it, and how many.
 pub fn instances_by_image(app: &App) -> Result<Vec<(Digest, ServiceName, u32)>, Fault> {
-    let known = app.database.browse(|r| {
-        let of = |s: journal::ServiceRow| Ok((r.known(&s.spec.name)?, s.spec.name));
+    let all_known = app.database.browse(|r| {
+        let of = |s: journal::ServiceRow| Ok((r.summary(&s.spec.name)?, s.spec.name));
         r.services()?.into_iter().map(of).collect::<Result<Vec<_>, Fault>>()
     })?;
     let mut all = Vec::new();
-    for (known, service) in known {
-        for (group, release) in &known.releases {
+    for (summary, service) in all_known {
+        for (group, release) in &summary.releases {
             let seen = Provider::observe(&app.provider, group)?;
             all.push((release.image.clone(), service.clone(), u32::try_from(seen.instances.len()).unwrap_or(u32::MAX)));
         }
@@ -92,21 +92,21 @@ pub fn instances_by_image(app: &App) -> Result<Vec<(Digest, ServiceName, u32)>, 
 }
 
 pub fn instances(app: &App, service: Option<&ServiceName>) -> Result<Vec<InstanceRow>, Fault> {
-    let known = app.database.browse(|r| {
+    let all_known = app.database.browse(|r| {
         let names: Vec<ServiceName> = match service {
             Some(name) => vec![r.service(name)?.ok_or_else(|| journal::no_service(name))?.spec.name],
             None => r.services()?.into_iter().map(|s| s.spec.name).collect(),
         };
-        names.into_iter().map(|n| Ok((r.known(&n)?, n))).collect::<Result<Vec<_>, Fault>>()
+        names.into_iter().map(|n| Ok((r.summary(&n)?, n))).collect::<Result<Vec<_>, Fault>>()
     })?;
     let mut rows = Vec::new();
-    for (known, service) in known {
-        let view = observed_service::view(app, &service, &known, false)?;
+    for (summary, service) in all_known {
+        let view = observed_service::view(app, &service, &summary, false)?;
         for (group, seen) in &view.groups {
-            // A group of a check runs under its own name; what it runs is told by the keeper.
+            // A group that checks a release has a name of its own; the keeper says which release it runs.
             let release = match seen.desired {
                 DesiredSeen::Run { release, .. } => release,
-                DesiredSeen::Unknown | DesiredSeen::Gone => known.releases.get(group).map_or(0, |r| r.number),
+                DesiredSeen::Unknown | DesiredSeen::Gone => summary.releases.get(group).map_or(0, |r| r.number),
             };
             let traffic = view.route.as_ref().and_then(|r| r.groups.get(group));
             rows.extend(seen.instances.iter().map(|i| InstanceRow {

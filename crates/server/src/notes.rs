@@ -1,19 +1,19 @@
-//! What a plan says beside its steps, before anything is done: what of the desired state in force the file would change, and that a
-//! release would come back that was rolled back, by whom and when.
+//! Notes of a plan: what the file would change of the desired state in force, and that it would bring back a release that was rolled
+//! back.
 
-use crate::desired::Desired;
 use api::control::PlanNote;
+use control::Desired;
 use journal::Records;
 use model::{Event, Fault, Release, ServiceName, ServiceSpec, Verdict};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// Rotations observed back through for a rollback.
+/// Rotations that are searched for a rollback, newest first.
 const LOOK_BACK: u64 = 50;
-/// More than this of a value is not shown.
+/// Longer values are cut off.
 const SHOWN: usize = 60;
 
-/// `release` has the number that it would be deployed under.
+/// `release` has the number that it would get.
 pub fn of(records: &Records<'_>, desired: &Desired, release: &Release) -> Result<Vec<PlanNote>, Fault> {
     let service = &desired.spec.name;
     let mut notes = Vec::new();
@@ -27,27 +27,27 @@ pub fn of(records: &Records<'_>, desired: &Desired, release: &Release) -> Result
         let changes = changes(&row.spec, &desired.spec)?;
         if !changes.is_empty() {
             let text =
-                format!("the file changes what is in force since generation {} ({}): {}", row.generation, row.by, changes.join("; "));
+                format!("the file changes the settings in force since generation {} ({}): {}", row.generation, row.by, changes.join("; "));
             notes.push(PlanNote { service: service.clone(), at: Some(row.at), text });
         }
     }
     Ok(notes)
 }
 
-/// Nobody will serve any more, and nobody should learn that from customers.
+/// The service would have no server any more.
 fn parks(records: &Records<'_>, desired: &Desired) -> Result<Option<PlanNote>, Fault> {
     let service = &desired.spec.name;
-    let stands = records.active(service)?.is_some();
-    if desired.spec.count > 0 || stands && records.in_force(service)?.is_some_and(|row| row.spec.count == 0) {
+    let is_active = records.active(service)?.is_some();
+    if desired.spec.count > 0 || is_active && records.in_force(service)?.is_some_and(|row| row.spec.count == 0) {
         return Ok(None);
     }
     let listener = desired.release.route.as_ref().map_or(String::new(), |r| format!("; {} stays open and answers 503", r.listen));
-    let back = if stands { format!("; `afresh rollback {service}` brings back what served before") } else { String::new() };
-    let text = format!("count = 0 parks it: nobody serves{listener}{back}");
+    let back = if is_active { format!("; `afresh rollback {service}` brings back what served before") } else { String::new() };
+    let text = format!("count = 0 parks it: no server is left{listener}{back}");
     Ok(Some(PlanNote { service: service.clone(), at: None, text }))
 }
 
-/// The newest rotation that says of this release that it was rolled back, unless it was promoted after that.
+/// The newest rotation that rolled this release back, unless it was promoted after that.
 pub fn rolled_back(records: &Records<'_>, service: &ServiceName, release: &Release) -> Result<Option<PlanNote>, Fault> {
     if records.active(service)?.is_some_and(|s| s.release.number == release.number) {
         return Ok(None);
@@ -76,11 +76,11 @@ pub fn rolled_back(records: &Records<'_>, service: &ServiceName, release: &Relea
     Ok(None)
 }
 
-/// `count: 3 -> 7`. Of the environment only names: what stands in it may be secret.
+/// `count: 3 -> 7`. Of the environment only names: values may be secret.
 fn changes(old: &ServiceSpec, new: &ServiceSpec) -> Result<Vec<String>, Fault> {
     let json = |spec: &ServiceSpec| serde_json::to_value(spec).map_err(|e| Fault::ours("unwritable-record", e.to_string()));
     let mut all = Vec::new();
-    // The path of the code is no setting: the plan shows what it is packed to.
+    // The artifact's path is no setting: the plan shows the digest.
     differ("", &json(old)?, &json(new)?, &mut all);
     all.retain(|line| !line.starts_with("artifact:"));
     Ok(all)

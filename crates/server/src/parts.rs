@@ -1,26 +1,17 @@
-//! The parts that work by themselves are supervised: one that panics is started again, later and later, and it is counted and reported;
-//! one whose every attempt fails is reported too. Health is computed from this.
-//!
-//! ```text
-//! runs ──panic──▶ waits 0.1 s, 0.2 s … 30 s ──▶ runs        ends by itself only when the control plane stops
-//! ```
+//! Panics and failures of the supervised parts: counted, logged, and reported as troubles in `health`. It runs no part.
 
-use crate::app::App;
-use crate::instance_lock::InstanceLock;
-use model::{Fault, RotationId, ServiceName};
+use model::{RotationId, ServiceName};
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 const FIRST_REST: Duration = Duration::from_millis(100);
 const LONGEST_REST: Duration = Duration::from_secs(30);
-/// A part that ran this long after a panic begins with a short rest again; and for this long a panic is shown in `health`.
+/// A part that ran this long after a panic starts with the shortest rest again; and `health` shows a panic for this long.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(600);
-/// Attempts in a row that fail before it is reported: a keeper that restarts costs a few.
-const FAILURES_SPARE: u32 = 10;
+/// Failures in a row that are not reported: a restart of the keeper costs a few.
+const FAILURES_IGNORED: u32 = 10;
 
 #[derive(Clone, Debug)]
 struct Panicked {
@@ -50,25 +41,25 @@ impl Parts {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts it, and gives how long to rest before it is started again.
+    /// Counts a panic; returns how long to rest before the part is restarted.
     pub fn panicked(&self, part: &str, payload: &(dyn Any + Send)) -> Duration {
-        let message = words(payload);
+        let message = panic_message(payload);
         let mut state = self.lock();
         let old = state.panicked.get(part).filter(|p| p.at.elapsed() < FORGIVEN_AFTER).map_or(0, |p| p.times);
         let now = Panicked { times: old.saturating_add(1), message, at: Instant::now() };
         let rest = FIRST_REST.saturating_mul(1 << old.min(10)).min(LONGEST_REST);
-        tracing::error!(part, times = now.times, "it panicked: {}; it is started again in {rest:?}", now.message);
+        tracing::error!(part, times = now.times, "panicked: {}; restarted in {rest:?}", now.message);
         state.panicked.insert(part.to_string(), now);
         rest
     }
 
-    /// What is said of a part that panicked of late.
+    /// A sentence on a part that panicked recently.
     pub fn last_panic(&self, part: &str) -> Option<String> {
         let state = self.lock();
         state.panicked.get(part).filter(|p| p.at.elapsed() < FORGIVEN_AFTER).map(|p| p.text(part))
     }
 
-    /// The attempt of a part: None, it succeeded. Gives a sentence once it has failed too often in a row.
+    /// Records an attempt of a part; None: it succeeded. Returns a sentence once it has failed too often in a row.
     pub fn attempted(&self, part: &str, fault: Option<String>) -> Option<String> {
         let mut state = self.lock();
         let Some(message) = fault else {
@@ -79,36 +70,36 @@ impl Parts {
         let (times, since) = old.map_or((0, Instant::now()), |f| (f.times, f.since));
         let now = Failing { times: times.saturating_add(1), since, message };
         let text = now.text(part);
-        // Said when it begins, and then at 20, 40, 80 failures.
-        let said =
-            now.times >= FAILURES_SPARE && now.times.is_multiple_of(FAILURES_SPARE) && (now.times / FAILURES_SPARE).is_power_of_two();
-        if said {
+        // Logged at 10 failures, and then at 20, 40, 80.
+        let is_logged =
+            now.times >= FAILURES_IGNORED && now.times.is_multiple_of(FAILURES_IGNORED) && (now.times / FAILURES_IGNORED).is_power_of_two();
+        if is_logged {
             tracing::error!(part, "{text}");
         }
-        let reported = now.times >= FAILURES_SPARE;
+        let reported = now.times >= FAILURES_IGNORED;
         state.failing.insert(part.to_string(), now);
         reported.then_some(text)
     }
 
-    /// The part is not needed any more.
+    /// The part is no longer needed.
     pub fn ended(&self, part: &str) {
         let mut state = self.lock();
         state.failing.remove(part);
         state.panicked.remove(part);
     }
 
-    /// With the service that a part works for, if it works for one.
+    /// Each with the service that the part works for, if any.
     pub fn troubles(&self) -> Vec<(Option<ServiceName>, String)> {
         let state = self.lock();
         let panicked = state.panicked.iter().filter(|(_, p)| p.at.elapsed() < FORGIVEN_AFTER).map(|(part, p)| (part, p.text(part)));
-        let failing = state.failing.iter().filter(|(_, f)| f.times >= FAILURES_SPARE).map(|(part, f)| (part, f.text(part)));
+        let failing = state.failing.iter().filter(|(_, f)| f.times >= FAILURES_IGNORED).map(|(part, f)| (part, f.text(part)));
         panicked.chain(failing).map(|(part, text)| (driven(part), text)).collect()
     }
 }
 
 impl Panicked {
     fn text(&self, part: &str) -> String {
-        format!("{part} panicked {} times, last {} s ago: {}; it was started again", self.times, self.at.elapsed().as_secs(), self.message)
+        format!("{part} panicked {} times, last {} s ago: {}; it was restarted", self.times, self.at.elapsed().as_secs(), self.message)
     }
 }
 
@@ -118,7 +109,7 @@ impl Failing {
     }
 }
 
-/// The driver of a rotation as a part.
+/// The name of a rotation's driver as a part.
 pub fn driver(id: &RotationId) -> String {
     format!("{DRIVER}{id}")
 }
@@ -130,33 +121,7 @@ fn driven(part: &str) -> Option<ServiceName> {
     part.strip_prefix(DRIVER).and_then(|id| RotationId::new(id).ok()).map(|id| id.service())
 }
 
-fn words(payload: &(dyn Any + Send)) -> String {
+fn panic_message(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().map(ToString::to_string).or_else(|| payload.downcast_ref::<String>().cloned());
     text.unwrap_or_else(|| "without a message".to_string())
-}
-
-/// A thread that runs the part until the control plane stops, whatever happens in it.
-pub fn supervise(app: &Arc<App>, only: &Arc<InstanceLock>, name: &'static str, part: fn(&Arc<App>)) -> Result<JoinHandle<()>, Fault> {
-    let (app, only) = (app.clone(), only.clone());
-    spawn(name.to_string(), move || {
-        while !app.is_stopping() {
-            match catch_unwind(AssertUnwindSafe(|| part(&app))) {
-                Ok(()) => break,
-                Err(payload) => rest(&app, app.parts.panicked(name, payload.as_ref())),
-            }
-        }
-        drop(only);
-    })
-}
-
-/// Notifications come often; only a stop ends a rest early.
-fn rest(app: &App, time: Duration) {
-    let begun = Instant::now();
-    while let Some(left) = time.checked_sub(begun.elapsed()).filter(|left| !left.is_zero() && !app.is_stopping()) {
-        app.notifier.wait(app.notifier.count(), left);
-    }
-}
-
-pub fn spawn(name: String, f: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Fault> {
-    Builder::new().name(name).spawn(f).map_err(|e| Fault::world("no-thread", format!("cannot start a thread: {e}")))
 }

@@ -1,4 +1,4 @@
-//! What the server needs of the image store beyond `rotation::ImageStore`, and the wall clock.
+//! What the server needs of the object store beyond `rotation::ImageStore`, and the wall clock.
 
 use model::{Digest, Fault, ImageName, Steady, Time};
 use rotation::{Clock, ImageStore};
@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// One object as it is known in the store.
+/// One object of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
     pub digest: Digest,
@@ -19,7 +19,7 @@ pub struct Kept {
 
 pub trait Images: ImageStore + Send + Sync {
     fn kept(&self) -> Result<Vec<Kept>, Fault>;
-    /// Removes what is neither in `keep` nor the current image of a recipe nor quite new; gives digest and bytes of what went.
+    /// Removes objects that are neither in `keep` nor the current image of a recipe nor quite new; returns their digests and bytes.
     fn sweep(&self, keep: &BTreeSet<Digest>) -> Result<Vec<(Digest, u64)>, Fault>;
 }
 
@@ -29,7 +29,7 @@ impl Images for store::Store {
         for fault in damaged {
             tracing::warn!(code = fault.code, "{}", fault.message);
         }
-        // What is kept to save time is nobody's image and nobody's code.
+        // A base is neither an image nor an artifact: it is kept to save time.
         let kept = manifests.into_iter().filter(|m| m.kind != store::Kind::Base).map(|m| Kept {
             image: (m.kind == store::Kind::Image).then(|| ImageName::new(m.name.clone()).ok()).flatten(),
             digest: m.digest,
@@ -53,13 +53,13 @@ impl Clock for WallClock {
         Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// `CLOCK_BOOTTIME`, of this boot: every process of the machine reads the same one.
+    /// `CLOCK_BOOTTIME` of this boot: every process of the machine reads the same clock.
     fn steady(&self) -> Option<Steady> {
         static BOOT: OnceLock<u64> = OnceLock::new();
         let clock = *BOOT.get_or_init(|| {
             let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
             let digits: String = id.chars().filter(char::is_ascii_hexdigit).take(16).collect();
-            // Without an id no other process's clock is taken for this one.
+            // Without an id, no other process's clock is taken for this one.
             u64::from_str_radix(&digits, 16).unwrap_or_else(|_| u64::from(std::process::id()))
         });
         let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);

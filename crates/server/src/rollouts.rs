@@ -1,18 +1,20 @@
-//! Rollouts: opens what `rotation::next` says is next. A rotation and its place in the rollout are written in one transaction,
-//! so doing this twice, or dying anywhere in it, opens nothing twice.
+//! Rollouts: opens what `rotation::next` says is next. A rotation and its place in the rollout are recorded in one transaction, so that a
+//! kill at any point opens nothing twice.
 
+use crate::admission::must_be_admitted;
 use crate::app::App;
-use crate::deploy::{self, ChangeRequest, ObservedService};
-use crate::desired::Desired;
+use crate::observed_service::observe_once;
+use crate::opening::{self, ChangeRequest, retry_if_changed};
+use control::Desired;
 use journal::RolloutRow;
 use model::{Blame, Fault, RolloutEnd, RolloutId, ServiceName, Verdict};
 use rotation::Next;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub fn advance(app: &App) -> Result<(), Fault> {
     let mut first = Ok(());
     for row in app.database.read(|r| r.open_rollouts())? {
-        // One that cannot go on must not hold up the others.
+        // A rollout that cannot continue must not hold up the others.
         if let Err(fault) = advance_one(app, &row) {
             first = first.and(Err(fault));
         }
@@ -34,7 +36,7 @@ fn advance_one(app: &App, row: &RolloutRow) -> Result<(), Fault> {
                     let desired = Desired { spec: spec.clone(), release: release.clone() };
                     match open(app, row, &desired) {
                         Ok(()) => {}
-                        // Somebody's own deploy of this service is under way: its end wakes this loop.
+                        // A user's own deploy of this service is in progress: its end wakes this loop.
                         Err(fault) if fault.code == "busy" => return Ok(()),
                         Err(fault) if fault.blame == Blame::World => return Err(fault),
                         Err(fault) => return finish(app, &row.id, RolloutEnd::Halted, &fault.message),
@@ -52,20 +54,20 @@ fn opened(app: &App, id: &RolloutId) -> Result<BTreeMap<ServiceName, Option<Verd
 fn open(app: &App, row: &RolloutRow, desired: &Desired) -> Result<(), Fault> {
     let _alone = app.deploy_lock();
     let service = &desired.spec.name;
-    deploy::retrying(|| {
+    retry_if_changed(|| {
         app.database.read(|r| r.must_be_free(service))?;
-        // Much may have changed since the rollout was asked for.
-        deploy::must_be_admitted(app, &[desired])?;
-        let observed: ObservedService = deploy::observe_once(app, service, desired.release.route.is_some())?;
+        // Much may have changed since the rollout was requested.
+        must_be_admitted(app, &[desired], &BTreeSet::new())?;
+        let observed = observe_once(app, service, desired.release.route.is_some())?;
         let why = format!("{}: {}", row.id, row.plan.why);
-        let asked = ChangeRequest { why, by: row.id.as_str(), at: app.now(), rollout: Some(&row.id), always: true };
+        let change = ChangeRequest { why, by: row.id.as_str(), at: app.now(), rollout: Some(&row.id), always: true };
         app.database.write(|tx| {
-            let is_ours = |r: &journal::RotationRow| r.service == *service;
+            let is_opened = |r: &journal::RotationRow| r.service == *service;
             let ended = tx.rollout(&row.id)?.is_none_or(|r| r.end.is_some());
-            if ended || tx.rotations_of(&row.id)?.iter().any(is_ours) {
+            if ended || tx.rotations_of(&row.id)?.iter().any(is_opened) {
                 return Ok(());
             }
-            deploy::open(tx, &observed, desired, &asked).map(drop)
+            opening::open(tx, &observed, desired, &change).map(drop)
         })
     })
 }
@@ -82,10 +84,10 @@ fn reason(app: &App, row: &RolloutRow, end: RolloutEnd) -> Result<String, Fault>
     let failed: Vec<String> = opened(app, &row.id)?
         .into_iter()
         .filter_map(|(service, verdict)| match verdict {
-            Some(Verdict::RolledBack) => Some(format!("{service} went back")),
+            Some(Verdict::RolledBack) => Some(format!("{service} was rolled back")),
             Some(Verdict::Stopped) => Some(format!("{service} was stopped")),
             Some(Verdict::Promoted) | None => None,
         })
         .collect();
-    Ok(format!("{}; the tiers behind it were not begun", failed.join(", ")))
+    Ok(format!("{}; later tiers were not started", failed.join(", ")))
 }

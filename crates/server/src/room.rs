@@ -1,5 +1,5 @@
-//! Room for the connections of one socket. When it is full the idlest goes, of the peer that has most: whoever opens connections and
-//! says nothing takes room from nobody but himself. A connection with a request under way, or an answer that is still sent, stays.
+//! Limits on the connections of one socket. At the limit, the connection that is idle longest is closed, of the peer that has most: a peer
+//! that opens connections and sends nothing only displaces its own. A connection with a request or an answer in progress is never closed.
 
 use crate::access::Peer;
 use axum::Router;
@@ -34,7 +34,7 @@ struct One {
     task: Option<AbortHandle>,
 }
 
-/// Requests under way on one connection, and when the last of them ended.
+/// Requests in progress on one connection, and when the last of them ended.
 pub struct Busy {
     begun: Instant,
     now: AtomicUsize,
@@ -58,7 +58,7 @@ impl Room {
         inner
     }
 
-    /// None: there is no room, and none can be made.
+    /// None: the limit is reached and every connection is busy.
     pub fn enter(&self, peer: Peer) -> Option<Place<'_>> {
         let mut inner = self.inner();
         let own = inner.there.values().filter(|one| one.peer == peer).count();
@@ -74,7 +74,7 @@ impl Room {
         Some(Place { room: self, number, busy })
     }
 
-    /// Ends the idlest connection.
+    /// Closes the connection that is idle longest.
     pub fn shed(&self) {
         self.inner().shed(None);
     }
@@ -137,7 +137,7 @@ impl Drop for Held {
     }
 }
 
-/// The router for one connection: each request knows its peer, and is seen to be under way.
+/// The router for one connection: each request knows its peer, and counts as in progress.
 pub fn tracked(router: Router, peer: Peer, busy: Arc<Busy>) -> Router {
     router.layer(middleware::from_fn(move |mut request: Request, next: Next| {
         let held = Held::new(&busy);

@@ -1,8 +1,8 @@
-//! The sockets: who may connect, how long a connection may take its time. How many there may be is in `room`: each socket has room of
-//! its own, so that nobody on one can keep anybody on another out.
+//! The sockets: who may connect, and for how long a connection may be slow. Limits on connections are in `room`: each socket has limits of
+//! its own, so that no peer of one can keep a peer of another out.
 
 use crate::access::Peer;
-use crate::instance_lock;
+use crate::files::io_fault;
 use crate::room::{self, Room};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -25,18 +25,19 @@ pub fn unix(path: &Path, mode: u32) -> Result<UnixListener, Fault> {
         io::ErrorKind::InvalidFilename => {
             Fault::yours("path-too-long", format!("{}: {e}", path.display())).hint("choose a shorter --data-dir")
         }
-        _ => instance_lock::disk(path, &e),
+        _ => io_fault(path, &e),
     })?;
-    UnixListener::from_std(listener).map_err(|e| instance_lock::disk(path, &e))
+    UnixListener::from_std(listener).map_err(|e| io_fault(path, &e))
 }
 
 pub async fn tcp(address: SocketAddr) -> Result<TcpListener, Fault> {
     TcpListener::bind(address).await.map_err(|e| match e.kind() {
-        io::ErrorKind::AddrInUse => {
-            Fault::yours("port-in-use", format!("{address}: somebody listens there already")).hint("choose another --listen address")
+        io::ErrorKind::AddrInUse => Fault::yours("port-in-use", format!("cannot listen on {address}: address already in use"))
+            .hint("another process holds it; choose another --listen address"),
+        io::ErrorKind::PermissionDenied => {
+            Fault::yours("port-denied", format!("cannot listen on {address}: {e}")).hint("ports below 1024 need root")
         }
-        io::ErrorKind::PermissionDenied => Fault::yours("port-denied", format!("{address}: {e}")).hint("ports below 1024 need root"),
-        _ => Fault::yours("bad-listen", format!("{address}: {e}")).hint("give an address of this machine"),
+        _ => Fault::yours("bad-listen", format!("cannot listen on {address}: {e}")).hint("give an address of this machine"),
     })
 }
 
@@ -82,7 +83,7 @@ pub async fn serve<L: Listener>(listener: L, router: axum::Router, room: Room) {
                 continue;
             }
         };
-        // No room, and nobody in it who does nothing: the new one is closed.
+        // The limit is reached and every connection is busy: the new one is closed.
         let Some(place) = room.enter(peer) else { continue };
         let service = TowerToHyperService::new(room::tracked(router.clone(), peer, place.busy()));
         let task = connections.spawn(async move {

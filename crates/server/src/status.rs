@@ -1,9 +1,10 @@
-//! How rotations and services stand: rotations from their journals, services from what is seen now.
+//! The state of rotations and services: rotations from their journals, services from what is observed now.
 
 use crate::app::App;
-use crate::inventory::Inventory;
+use crate::inventory;
 use crate::observed_service;
 use api::control::{RotationStatus, ServiceStatus};
+use control::Inventory;
 use journal::{Now, Records, RotationRow};
 use model::{DesiredSeen, Failure, Fault, GroupName, GroupSeen, InstanceState, RotationId, RouteSeen, ServiceName, View};
 use rotation::{Provider, Rotation};
@@ -16,7 +17,7 @@ pub fn fold(records: &Records<'_>, id: &RotationId) -> Result<Rotation, Fault> {
 }
 
 /// `observed`: why servers of its new release fail now.
-fn told(app: &App, r: Rotation, observed: Option<Failure>) -> RotationStatus {
+fn rotation_status(app: &App, r: Rotation, observed: Option<Failure>) -> RotationStatus {
     let waits = if r.closed.is_some() { None } else { app.waiting(&r) };
     let (closed, verdict, end, final_inventory) = match r.closed {
         Some(c) => (Some(c.at), Some(c.verdict), Some(c.why), Some(c.final_inventory)),
@@ -47,9 +48,9 @@ fn told(app: &App, r: Rotation, observed: Option<Failure>) -> RotationStatus {
 
 pub fn rotation(app: &App, id: &RotationId) -> Result<RotationStatus, Fault> {
     let r = app.database.browse(|r| fold(r, id))?;
-    // A keeper that does not answer leaves a status without a reason, not no status.
+    // Without an answer of the keeper the status lacks the reason.
     let group = if r.closed.is_some() { None } else { Provider::observe(&app.provider, &r.opened.to.group).ok() };
-    Ok(told(app, r, group.and_then(|g| g.failure())))
+    Ok(rotation_status(app, r, group.and_then(|g| g.failure())))
 }
 
 /// Newest first.
@@ -58,49 +59,49 @@ pub fn rotations(app: &App, service: Option<&ServiceName>, limit: u64) -> Result
         let rows: Vec<RotationRow> = r.rotations(service, limit)?;
         rows.iter().map(|row| fold(r, &row.id)).collect::<Result<Vec<_>, Fault>>()
     })?;
-    Ok(folded.into_iter().map(|r| told(app, r, None)).collect())
+    Ok(folded.into_iter().map(|r| rotation_status(app, r, None)).collect())
 }
 
 pub fn service(app: &App, service: &ServiceName) -> Result<ServiceStatus, Fault> {
     let now = app.database.browse(|r| r.now(service)?.ok_or_else(|| journal::no_service(service)))?;
-    let observed = observed_service::view(app, service, &now.known, false).map_err(|f| f.message);
-    Ok(covered(app, seen(app, now, observed)))
+    let observed = observed_service::view(app, service, &now.summary, false).map_err(|f| f.message);
+    Ok(with_coverage(app, service_status(app, now, observed)))
 }
 
-/// Groups that the journal does not know come before every other trouble.
-fn covered(app: &App, mut status: ServiceStatus) -> ServiceStatus {
+/// Groups that the journal does not know are shown before every other trouble.
+fn with_coverage(app: &App, mut status: ServiceStatus) -> ServiceStatus {
     if let Err(fault) = app.comparison.may_drive(&status.service) {
         status.trouble = Some(fault.message);
     }
     status
 }
 
-/// By name. Keeper and balancer are asked once for everything, however many services there are, and while no part of the store is held;
-/// a journal that cannot be read is that service's trouble alone. The traffic is as it was declared to the balancer.
+/// By name. Keeper and balancer list everything in one call each, however many services there are, and while no connection to the
+/// database is held; a journal that cannot be read is that service's trouble alone. The weights are those declared to the balancer.
 pub fn services(app: &App) -> Result<Vec<ServiceStatus>, Fault> {
     let all = app.database.browse(|r| {
         let mut all = Vec::new();
         for service in r.service_names()? {
             match r.now(&service) {
-                // One that was removed is not listed; asked for by name, it is still shown.
+                // A removed service is not listed; by name, it is still shown.
                 Ok(now) => all.extend(now.filter(|now| !now.is_removed).map(Ok)),
                 Err(fault) => all.push(Err(unreadable(r, &service, fault)?)),
             }
         }
         Ok(all)
     })?;
-    let inventory = if all.is_empty() { Ok(Inventory::default()) } else { Inventory::take(app).map_err(|f| f.message) };
+    let inventory = if all.is_empty() { Ok(Inventory::default()) } else { inventory::list(app).map_err(|f| f.message) };
     let status = |now: Now| {
         let observed = inventory.as_ref().map_err(Clone::clone).and_then(|all| listed(app, &now, all));
-        covered(app, seen(app, now, observed))
+        with_coverage(app, service_status(app, now, observed))
     };
     Ok(all.into_iter().map(|now| now.map_or_else(|unreadable| unreadable, status)).collect())
 }
 
-/// One service's part of a listing, as [`observed_service::view`] would see it.
+/// One service's part of the inventory, as [`observed_service::view`] would return it.
 fn listed(app: &App, now: &Now, inventory: &Inventory) -> Result<View, String> {
     let service = &now.in_force.spec.name;
-    let route = match (now.known.routed, &inventory.no_routes) {
+    let route = match (now.summary.routed, &inventory.no_routes) {
         (false, _) => None,
         (true, Some(fault)) => return Err(fault.message.clone()),
         (true, None) => {
@@ -112,7 +113,7 @@ fn listed(app: &App, now: &Now, inventory: &Inventory) -> Result<View, String> {
         }
     };
     let group = |name: &GroupName| (name.clone(), inventory.group(name).cloned().unwrap_or_else(|| GroupSeen::unknown(name.clone())));
-    Ok(View { at: app.now(), groups: now.known.groups.iter().map(group).collect(), route, objects: Default::default() })
+    Ok(View { at: app.now(), groups: now.summary.groups.iter().map(group).collect(), route, objects: Default::default() })
 }
 
 fn unreadable(records: &Records<'_>, service: &ServiceName, fault: Fault) -> Result<ServiceStatus, Fault> {
@@ -130,18 +131,18 @@ fn unreadable(records: &Records<'_>, service: &ServiceName, fault: Fault) -> Res
     })
 }
 
-fn seen(app: &App, now: Now, observed: Result<View, String>) -> ServiceStatus {
-    let Now { in_force: row, known, open, .. } = now;
+fn service_status(app: &App, now: Now, observed: Result<View, String>) -> ServiceStatus {
+    let Now { in_force: row, summary, open, .. } = now;
     let (view, trouble) = match observed {
         Ok(view) => (view, None),
         Err(trouble) => (View::default(), Some(trouble)),
     };
     let weights = view.route.as_ref().map(|r| r.weights.clone()).unwrap_or_default();
-    let serves = |group: &GroupName| !known.routed || weights.get(group).is_some_and(|w| *w > 0);
+    let serves = |group: &GroupName| !summary.routed || weights.get(group).is_some_and(|w| *w > 0);
     let instances = view.groups.values().filter(|g| serves(&g.group)).flat_map(|g| &g.instances);
     let healthy = instances.filter(|i| i.state == InstanceState::Running && i.healthy_ms.is_some()).count();
-    // While nothing is under way, what was declared last counts: the newest wish may be one that went back.
-    let declared = known.active.as_ref().and_then(|s| match view.groups.get(&s.group)?.desired {
+    // While no rotation is open, the last declaration counts: a manual step may have changed the number of servers.
+    let declared = summary.active.as_ref().and_then(|s| match view.groups.get(&s.group)?.desired {
         DesiredSeen::Run { count, .. } => Some(count),
         DesiredSeen::Unknown | DesiredSeen::Gone => None,
     });
@@ -150,14 +151,14 @@ fn seen(app: &App, now: Now, observed: Result<View, String>) -> ServiceStatus {
     ServiceStatus {
         service: row.spec.name,
         tier: row.spec.tier,
-        failure: known.active.as_ref().filter(|_| healthy < count as usize).and_then(|active| failure(&active.group)),
-        active: known.active,
+        failure: summary.active.as_ref().filter(|_| healthy < count as usize).and_then(|active| failure(&active.group)),
+        active: summary.active,
         count,
         healthy: u32::try_from(healthy).unwrap_or(u32::MAX),
         weights,
         rotation: open.map(|r| {
             let observed = failure(&r.opened.to.group);
-            told(app, r, observed)
+            rotation_status(app, r, observed)
         }),
         trouble,
     }

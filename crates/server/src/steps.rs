@@ -1,29 +1,28 @@
-//! One step alone: observed at, or run. A step that is run goes the way of every rotation, through the journal and under the same guard.
+//! One step by hand: tested, or run. A step that is run is a rotation of its own: it goes through the journal and under the same guard.
 
 use crate::access::{self, Caller};
 use crate::app::App;
-use crate::deploy::{self, ObservedService};
-use crate::inventory::{self, Inventory};
 use crate::observed_service;
 use crate::status;
 use api::control::{StepAnswer, StepRequest, StepState};
+use control::{ObservedService, must_own_groups, open_manual_step};
 use journal::{Origin, Tx};
-use model::{Event, EventLine, Fault, Fence, GroupName, GroupRelease, Opened, RotationId, ServiceName, Step, Time, Verdict, View};
+use model::{Blame, Event, EventLine, Fault, Fence, Opened, RotationId, ServiceName, ServiceSpec, Step, Time, Verdict, View};
 use rotation::{Check, Provider, Rotation};
 use std::time::{Duration, Instant};
 
-/// A step that is run by hand is often true at once; so long its end is waited for before the answer.
+/// A manual step is often satisfied at once; the answer waits this long for its end.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
 pub fn check(app: &App, caller: &Caller, request: &StepRequest) -> Result<StepAnswer, Fault> {
     match request {
         StepRequest::Of { rotation, step } => {
             caller.must_deploy(&rotation.service(), None, false)?;
-            check_of(app, rotation, *step)
+            check_planned(app, rotation, *step)
         }
         StepRequest::Hand { service, step } => {
             access::step(app, caller, service, step)?;
-            check_hand(app, service, step, &caller.signed())
+            check_manual(app, service, step, &caller.signed())
         }
     }
 }
@@ -32,14 +31,14 @@ pub fn run(app: &App, caller: &Caller, request: &StepRequest) -> Result<StepAnsw
     match request {
         StepRequest::Of { rotation, step } => {
             caller.must_deploy(&rotation.service(), None, false)?;
-            let answer = check_of(app, rotation, *step)?;
-            // The driver is at the current step already: running it is making it look again now.
+            let answer = check_planned(app, rotation, *step)?;
+            // The driver works on the current step already: running it means that the driver observes again now.
             app.notifier.notify();
             Ok(StepAnswer { rotation: Some(rotation.clone()), ..answer })
         }
         StepRequest::Hand { service, step } => {
             access::step(app, caller, service, step)?;
-            run_hand(app, service, step, &caller.signed())
+            run_manual(app, service, step, &caller.signed())
         }
     }
 }
@@ -53,30 +52,30 @@ fn answer(step: Step, check: Check) -> StepAnswer {
     StepAnswer { step, state, why, rotation: None }
 }
 
-fn check_of(app: &App, id: &RotationId, place: u32) -> Result<StepAnswer, Fault> {
+fn check_planned(app: &App, id: &RotationId, place: u32) -> Result<StepAnswer, Fault> {
     let r = app.database.read(|records| status::fold(records, id))?;
     let Some(planned) = r.plan.steps.get(place as usize) else {
-        let told = format!("{id} has no step {place}: its plan has {} steps, from 0", r.plan.steps.len());
-        return Err(Fault::yours("not-found", told).hint(format!("`afresh step list {id}` shows them")));
+        let text = format!("{id} has no step {place}: its plan has {} steps, from 0", r.plan.steps.len());
+        return Err(Fault::yours("not-found", text).hint(format!("`afresh step list {id}` shows them")));
     };
     let step = planned.step.clone();
-    // What is behind the cursor, or in a closed rotation, is told by the journal; nobody needs to be reached for it.
+    // A step that is not the current one, or of a closed rotation, is answered from the journal; keeper and balancer need not answer.
     let settled = r.closed.is_some() || place != r.cursor;
     let view = if settled { View { at: app.now(), ..View::default() } } else { rotation::observe(&r, &app.world())? };
     Ok(answer(step, rotation::check(&r, place, &view, app.now())))
 }
 
-fn current_spec(app: &App, service: &ServiceName) -> Result<model::ServiceSpec, Fault> {
+fn spec_in_force(app: &App, service: &ServiceName) -> Result<ServiceSpec, Fault> {
     let row = app.database.read(|r| r.in_force(service))?;
     row.map(|r| r.spec).ok_or_else(|| journal::no_service(service))
 }
 
-fn look(app: &App, service: &ServiceName, step: &Step) -> Result<ObservedService, Fault> {
-    let inventory = observed_service::retry_while_unreachable(app, || inventory::compare(app))?;
+fn observe(app: &App, service: &ServiceName, step: &Step) -> Result<ObservedService, Fault> {
+    let inventory = observed_service::compare(app)?;
     let routed = matches!(step, Step::Shift { .. } | Step::Drain { .. });
-    let mut observed = deploy::observe_with(app, service, routed, &inventory)?;
-    must_be_its_own(service, step, &inventory)?;
-    // A group named by hand may be one that no journal of late knows.
+    let mut observed = observed_service::observe_with(app, service, routed, &inventory)?;
+    must_own_groups(service, step, &inventory)?;
+    // The group of a manual step may be one that no recent journal names.
     if let Some(group) = step.group()
         && !observed.view.groups.contains_key(group)
     {
@@ -85,53 +84,15 @@ fn look(app: &App, service: &ServiceName, step: &Step) -> Result<ObservedService
     Ok(observed)
 }
 
-/// Every group that a step names belongs to the service: as it was declared, and where nobody declared it yet, by its name.
-fn must_be_its_own(service: &ServiceName, step: &Step, inventory: &Inventory) -> Result<(), Fault> {
-    let mut named: Vec<&GroupName> = step.group().into_iter().collect();
-    match step {
-        Step::Check { of, .. } => named.push(of),
-        Step::Shift { weights, .. } => named.extend(weights.keys()),
-        _ => {}
-    }
-    for group in named {
-        let by_name = group.parts().map(|(owner, ..)| owner).filter(|owner| owner != service);
-        if let Some(owner) = inventory.other_owner(group, service).or(by_name.as_ref()) {
-            return Err(Fault::yours("another-service", format!("{group} belongs to {owner}, not to {service}"))
-                .hint(format!("name the service whose group it is: `--service {owner}`")));
-        }
-    }
-    Ok(())
+fn why(step: &Step, by: &str) -> String {
+    format!("one step by hand ({}), requested by {by}", step.kind())
 }
 
-fn opening(
-    observed: &ObservedService,
-    spec: &model::ServiceSpec,
-    step: &Step,
-    from: Option<GroupRelease>,
-    by: &str,
-) -> Result<Opened, Fault> {
-    let plan = rotation::single(spec, step, &observed.view, observed.known_groups())?;
-    let of = match step {
-        Step::Check { of, .. } => Some(of),
-        step => step.group(),
-    };
-    let named = of.and_then(|group| {
-        let release = observed.known.releases.get(group)?.clone();
-        Some(GroupRelease { group: group.clone(), release })
-    });
-    let Some(to) = named.or_else(|| from.clone()) else {
-        return Err(Fault::yours("no-such-group", format!("{}: no journal says what would run there", spec.name))
-            .hint("`afresh instances` shows the groups there are"));
-    };
-    let why = format!("one step by hand ({}), asked for by {by}", step.kind());
-    Ok(Opened { spec: spec.clone(), from, to, plan, why })
-}
-
-/// Whether it is true now, if it were begun now; nothing is opened and nothing declared.
-fn check_hand(app: &App, service: &ServiceName, step: &Step, by: &str) -> Result<StepAnswer, Fault> {
-    let spec = current_spec(app, service)?;
-    let observed = look(app, service, step)?;
-    let opened = match opening(&observed, &spec, step, observed.known.active.clone(), by) {
+/// Whether the step would be satisfied if it began now. Opens and declares nothing.
+fn check_manual(app: &App, service: &ServiceName, step: &Step, by: &str) -> Result<StepAnswer, Fault> {
+    let spec = spec_in_force(app, service)?;
+    let observed = observe(app, service, step)?;
+    let opened = match open_manual_step(&observed, &spec, step, observed.summary.active.clone(), &why(step, by)) {
         Ok(opened) => opened,
         Err(fault) => return Ok(answer(step.clone(), Check::Refused(fault.message))),
     };
@@ -146,27 +107,30 @@ fn check_hand(app: &App, service: &ServiceName, step: &Step, by: &str) -> Result
     Ok(answer(step.clone(), rotation::check_unopened(r, &view, app.now())))
 }
 
-fn run_hand(app: &App, service: &ServiceName, step: &Step, by: &str) -> Result<StepAnswer, Fault> {
+fn run_manual(app: &App, service: &ServiceName, step: &Step, by: &str) -> Result<StepAnswer, Fault> {
     let id = {
         let _alone = app.deploy_lock();
-        let spec = current_spec(app, service)?;
+        let spec = spec_in_force(app, service)?;
         app.database.read(|r| r.must_be_free(service))?;
-        let observed = look(app, service, step)?;
-        let open = |tx: &Tx<'_>| {
-            tx.open_rotation(&Origin { service, rollout: None, at: app.now() }, |_, from| opening(&observed, &spec, step, from, by))
-        };
+        let observed = observe(app, service, step)?;
+        let opened = |from| -> Result<Opened, Fault> { open_manual_step(&observed, &spec, step, from, &why(step, by)) };
+        let open = |tx: &Tx<'_>| tx.open_rotation(&Origin { service, rollout: None, at: app.now() }, |_, from| opened(from));
         match app.database.write(open) {
             Ok(id) => id,
-            // The guard's no is an answer; a service that is busy or unknown is not.
-            Err(fault) if fault.blame == model::Blame::Yours && fault.code != "busy" => {
+            // A refusal by the guard is an answer; a service that is busy or unknown is an error.
+            Err(fault) if fault.blame == Blame::Yours && fault.code != "busy" => {
                 return Ok(answer(step.clone(), Check::Refused(fault.message)));
             }
             Err(fault) => return Err(fault),
         }
     };
+    wait_for_end(app, id, step)
+}
+
+fn wait_for_end(app: &App, id: RotationId, step: &Step) -> Result<StepAnswer, Fault> {
     let begun = Instant::now();
     loop {
-        let heard = app.notifier.count();
+        let count = app.notifier.count();
         let r = app.database.read(|records| status::fold(records, &id))?;
         let check = match &r.closed {
             Some(closed) if closed.verdict == Verdict::Promoted => Some(Check::Satisfied(closed.why.clone())),
@@ -180,6 +144,6 @@ fn run_hand(app: &App, service: &ServiceName, step: &Step, by: &str) -> Result<S
         if let Some(check) = check {
             return Ok(StepAnswer { rotation: Some(id), ..answer(step.clone(), check) });
         }
-        app.notifier.wait(heard, Duration::from_millis(100));
+        app.notifier.wait(count, Duration::from_millis(100));
     }
 }

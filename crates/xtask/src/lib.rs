@@ -18,10 +18,11 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
     ("balance", &["model"]),
     ("capacity", &[]),
     ("rotation", &["model"]),
+    ("control", &["model", "rotation"]),
     ("config", &["model"]),
     ("api", &["model"]),
-    ("sim", &["balance", "model", "rotation"]),
-    ("journal", &["model", "rotation"]),
+    ("sim", &["balance", "control", "model", "rotation"]),
+    ("journal", &["control", "model", "rotation"]),
     ("lifecycle", &["model"]),
     ("store", &["disk", "lifecycle", "model", "rotation"]),
     ("attest", &["disk", "lifecycle", "model", "store"]),
@@ -37,6 +38,7 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
             "bake",
             "balance",
             "config",
+            "control",
             "disk",
             "host",
             "lifecycle",
@@ -74,7 +76,7 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// The crates that hold no clock, do no I/O and are not async.
-pub const PURE: &[&str] = &["balance", "capacity", "guard", "lifecycle", "model", "rotation"];
+pub const PURE: &[&str] = &["balance", "capacity", "control", "guard", "lifecycle", "model", "rotation"];
 
 /// What a pure crate may take from outside. `model` computes a release's digest from its JSON; `capacity` needs elementary
 /// functions that are the same on every machine; `guard` searches text and reads rules.

@@ -354,8 +354,8 @@ fn judge(history: &Value, account: &Value, days: u64) {
     for one in images {
         let last = one["story"].as_array().unwrap().last().and_then(|t| t[1].as_str()).unwrap_or_default();
         let reasons = match one["state"].as_str().unwrap() {
-            "current" => &["made current: ", "current again: ", " stands on it", " stand on it", "stays current"][..],
-            "retired" => &["took its place", "stands on it", "stand on it"],
+            "current" => &["made current: ", "current again: ", "rolled out to ", "stays current"][..],
+            "retired" => &["took its place", "rolled out to "],
             "bad" => &["bad: "],
             _ => &[],
         };

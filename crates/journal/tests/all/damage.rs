@@ -169,7 +169,7 @@ fn a_newer_schema_and_a_stranger_are_refused_unchanged() {
     let dir = Dir::new();
     // user_version stands at byte 60, application_id at 68; both big-endian.
     let mut newer = bytes.clone();
-    newer[60..64].copy_from_slice(&4_u32.to_be_bytes());
+    newer[60..64].copy_from_slice(&99_u32.to_be_bytes());
     put(&dir.db(), &newer);
     let fault = Database::open(&dir.db()).err().unwrap();
     assert_eq!((fault.code.as_str(), fault.blame), ("database-newer", Blame::Yours));

@@ -72,7 +72,7 @@ fn what_stands_is_read_off_the_last_census() {
     assert_eq!(store.read(|r| r.active(&web)).unwrap(), Some(one.clone()));
     let third = open(&store, "web", "three", 5).unwrap();
     let three = close(&store, &third, Verdict::Promoted, 6);
-    assert_eq!(store.read(|r| r.stood(&web, 9)).unwrap(), vec![three, one]);
+    assert_eq!(store.read(|r| r.were_active(&web, 9)).unwrap(), vec![three, one]);
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn a_database_of_schema_1_is_opened_migrated_and_kept_as_it_was() {
     from_text(&dir.db(), include_str!("fixtures/schema-1.sql"));
     let store = dir.store();
     let web = name("web");
-    let (known, newest, now) = store.read(|r| Ok((r.known(&web)?, r.service(&web)?.unwrap(), r.in_force(&web)?.unwrap()))).unwrap();
+    let (known, newest, now) = store.read(|r| Ok((r.summary(&web)?, r.service(&web)?.unwrap(), r.in_force(&web)?.unwrap()))).unwrap();
     assert_eq!(known.active.unwrap().group.as_str(), "web-r1-1");
     assert!(known.groups.iter().any(|g| g.as_str() == "web-r3-3"), "what was stopped may have left something: {:?}", known.groups);
     assert_eq!((newest.spec.count, now.spec.count), (9, 3), "the desired state in force is that of the active release");
@@ -63,7 +63,7 @@ fn an_event_of_a_newer_version_is_refused_by_words_and_not_dropped() {
     let store = dir.store();
     for fault in [
         store.read(|r| r.lines(&id, 0)).unwrap_err(),
-        store.read(|r| r.known(&name("web"))).unwrap_err(),
+        store.read(|r| r.summary(&name("web"))).unwrap_err(),
         store.read(|r| r.events(0, 100)).unwrap_err(),
     ] {
         assert_eq!((fault.code.as_str(), fault.blame), ("unknown-event", Blame::Yours));
@@ -77,7 +77,7 @@ fn an_event_of_a_newer_version_is_refused_by_words_and_not_dropped() {
 fn a_summary_that_is_missing_or_behind_is_made_again_from_the_journals() {
     let dir = Dir::new();
     from_text(&dir.db(), include_str!("fixtures/schema-1.sql"));
-    let all = |store: &Database| store.read(|r| Ok((r.known(&name("web"))?, r.in_force(&name("web"))?))).unwrap();
+    let all = |store: &Database| store.read(|r| Ok((r.summary(&name("web"))?, r.in_force(&name("web"))?))).unwrap();
     let store = dir.store();
     let truth = all(&store);
     drop(store);

@@ -1,10 +1,10 @@
-//! The audit: one line for each change and each refusal, who, from where, what, and what came of it. InstanceLock serve writes it, and a caller
-//! decides nothing of a line but the values of its bounded fields, which JSON escapes.
+//! The audit: one line for each change and each refusal, who, from where, what, and the outcome. Only serve writes it, and a caller
+//! controls nothing of a line but the values of its bounded fields, which JSON escapes.
 //!
 //! ```text
 //! DATA/audit/changes.log, refusals.log    each up to 4 MiB, then renamed to .1 ... .4 (the oldest goes): refusals cannot push changes out
 //! ```
-//! More refusals than one a second (after the first hundred) of one identity are counted, and the count stands in its next line.
+//! After the first hundred, refusals of one identity beyond one a second are counted, and its next line carries the count.
 
 use api::control::AuditLine;
 use model::{Fault, Layout};
@@ -42,11 +42,11 @@ struct Bucket {
 impl Audit {
     pub fn open(layout: &Layout) -> Result<Audit, Fault> {
         let dir = layout.root().join("audit");
-        crate::instance_lock::private_dir(&dir)?;
+        crate::files::private_dir(&dir)?;
         Ok(Audit { dir, inner: Mutex::default() })
     }
 
-    /// What cannot be written is said in the log: a full disk must not keep anybody from rolling back.
+    /// A line that cannot be written is logged: a full disk must not prevent a rollback.
     pub fn write(&self, mut line: AuditLine) {
         let mut buckets = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let name = if line.is_refusal() {
@@ -59,20 +59,20 @@ impl Audit {
             CHANGES
         };
         if let Err(e) = append(&self.dir.join(name), &line) {
-            tracing::error!(who = line.who, what = line.what, outcome = line.outcome, "the audit cannot be written: {e}");
+            tracing::error!(who = line.who, what = line.what, outcome = line.outcome, "cannot write the audit: {e}");
         }
     }
 
-    /// The newest, oldest first; of refusals alone, or of both.
+    /// The newest lines, oldest first; `refused`: refusals alone.
     pub fn read(&self, limit: usize, refused: bool) -> Result<Vec<AuditLine>, Fault> {
         let mut all = Vec::new();
         for name in if refused { &[REFUSALS][..] } else { &[CHANGES, REFUSALS][..] } {
             let path = self.dir.join(name);
             let mut bytes = Vec::new();
             for place in [path.with_extension("log.1"), path] {
-                bytes.extend(tail(&place).map_err(|e| crate::instance_lock::disk(&place, &e))?);
+                bytes.extend(tail(&place).map_err(|e| crate::files::io_fault(&place, &e))?);
             }
-            // A line that was cut off by a crash, or by where reading began, is passed over.
+            // A line that was cut off by a crash, or by where reading began, is skipped.
             all.extend(bytes.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice::<AuditLine>(line).ok()));
         }
         all.sort_by_key(|line| line.at);
@@ -81,7 +81,7 @@ impl Audit {
     }
 }
 
-/// None: this identity was refused too often just now. Else how many lines were left out before this one.
+/// None: too many refusals of this identity. Else how many of its lines were left out before this one.
 fn admit(buckets: &mut BTreeMap<String, Bucket>, who: &str) -> Option<u64> {
     let who = if buckets.len() < COUNTED_MAX || buckets.contains_key(who) { who } else { "" };
     let now = Instant::now();
@@ -101,14 +101,14 @@ fn append(path: &Path, line: &AuditLine) -> std::io::Result<()> {
     bytes.push(b'\n');
     let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
     if file.metadata()?.len() + bytes.len() as u64 > BYTES_MAX {
-        turn_over(path)?;
+        rotate_files(path)?;
         file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
     }
-    // One write: a line is whole or, after a crash, cut off at its end.
+    // One write: a line is complete or, after a crash, cut off at its end.
     file.write_all(&bytes)
 }
 
-fn turn_over(path: &Path) -> std::io::Result<()> {
+fn rotate_files(path: &Path) -> std::io::Result<()> {
     for n in (1..KEPT).rev() {
         match std::fs::rename(path.with_extension(format!("log.{n}")), path.with_extension(format!("log.{}", n + 1))) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),

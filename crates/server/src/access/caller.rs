@@ -1,4 +1,4 @@
-//! Somebody whose request is being answered.
+//! The caller of a request: identity, role, and the services that it may see and deploy.
 
 use model::access::{Grant, Role};
 use model::{Fault, ServiceName, TierName};
@@ -53,7 +53,7 @@ impl Caller {
         self.role() == Role::Admin
     }
 
-    /// Who asks and why, for the journal: `root`, `token:ci (release 1.4)`.
+    /// Who calls and why, for the journal: `root`, `token:ci (release 1.4)`.
     pub fn signed(&self) -> String {
         match &self.0.reason {
             Some(reason) => format!("{} ({reason})", self.0.name),
@@ -76,8 +76,8 @@ impl Caller {
         if self.sees(service) { Ok(()) } else { Err(self.not_for(service)) }
     }
 
-    /// `tier`: the one that the service shall be in. Nobody moves a service of another tier into one of theirs: what is in the
-    /// caller's tiers now is among its services, and what is there already under another tier is not.
+    /// `tier`: the one that the service shall be in. A caller cannot move a service of another tier into one of its own: what is in the
+    /// caller's tiers now is among its services, and an existing service of another tier is not.
     pub fn must_deploy(&self, service: &ServiceName, tier: Option<&TierName>, is_new: bool) -> Result<(), Fault> {
         self.about(service.as_str());
         self.must_have(Role::Deploy)?;
@@ -94,13 +94,13 @@ impl Caller {
         if self.role() >= role {
             return Ok(());
         }
-        let told = format!("{} has role {}, and this needs role {}", self.0.name, self.role().name(), role.name());
-        Err(Fault::yours("forbidden", told).hint("an administrator can do it, or give a token with that role: `afresh token create`"))
+        let text = format!("{} has role {}; this call needs role {}", self.0.name, self.role().name(), role.name());
+        Err(Fault::yours("forbidden", text).hint("an administrator can do it, or give a token with that role: `afresh token create`"))
     }
 
-    /// Of a path that is there and of which no rule says who may use it.
+    /// For an existing path without a rule that says who may use it.
     pub fn must_have_rule(&self) -> Result<(), Fault> {
-        Err(Fault::yours("forbidden", "no rule says who may make this call").hint("this is a bug of ours: report it"))
+        Err(Fault::yours("forbidden", "no rule says who may make this call").hint("this is a bug of afresh: report it"))
     }
 
     fn not_for(&self, service: &ServiceName) -> Fault {
@@ -108,7 +108,7 @@ impl Caller {
             .hint("an administrator can do it, or give a token for that service: `afresh token create`")
     }
 
-    /// What the audit names beside the path.
+    /// Records a subject of the request for the audit.
     pub fn about(&self, what: &str) {
         let mut about = self.0.about.lock().unwrap_or_else(PoisonError::into_inner);
         if about.len() < 20 {
@@ -125,7 +125,7 @@ impl Caller {
         self.0.reason.as_deref()
     }
 
-    /// A caller for some services only was answered, and nobody observed which: a mistake of ours that must not pass as an answer.
+    /// A handler answered a caller for some services only without asking which: an internal error that must not pass as an answer.
     pub fn was_passed_over(&self) -> bool {
         self.0.services.is_some() && !self.0.consulted.load(Ordering::Relaxed)
     }

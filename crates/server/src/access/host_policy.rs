@@ -1,4 +1,4 @@
-//! Opens the host policy. InstanceLock root (and the user that serve runs as) may have written it: what others can write decides nothing.
+//! Reads the host policy. Only root (and the user that serve runs as) may be able to write it.
 
 use model::Fault;
 use model::access::HostPolicy;
@@ -18,17 +18,17 @@ pub fn read(path: &Path) -> Result<HostPolicy, Fault> {
     let mut file = match std::fs::File::open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(HostPolicy::default()),
-        Err(e) => return Err(refused(format!("the host policy cannot be read: {e}"))),
+        Err(e) => return Err(refused(format!("cannot read the host policy: {e}"))),
     };
     let seen = file.metadata().map_err(|e| refused(e.to_string()))?;
     if !seen.is_file() {
-        return Err(refused("the host policy is no ordinary file".to_string()));
+        return Err(refused("the host policy is not a regular file".to_string()));
     }
     if seen.uid() != 0 && seen.uid() != rustix::process::geteuid().as_raw() {
         return Err(refused(format!("the host policy belongs to uid {}, not to root", seen.uid())));
     }
     if seen.mode() & 0o022 != 0 {
-        return Err(refused(format!("the host policy has mode {:04o}: others than root can write it", seen.mode() & 0o7777)));
+        return Err(refused(format!("the host policy has mode {:04o}: users other than root can write it", seen.mode() & 0o7777)));
     }
     let mut text = String::new();
     Read::by_ref(&mut file).take(BYTES_MAX + 1).read_to_string(&mut text).map_err(|e| refused(e.to_string()))?;

@@ -1,11 +1,11 @@
-//! What the host policy and the caller's services have to say about one thing that is asked for. The administrator is not asked.
+//! Whether the host policy and the caller's services permit a request. The administrator may do everything.
 
 use super::Caller;
 use crate::app::App;
 use model::{Digest, Fault, ImageName, Release, ServiceFile, ServiceName, ServiceSpec, Step};
 use std::collections::BTreeSet;
 
-/// Whether this may run: the caller's own service, within the host policy.
+/// Whether the caller may deploy this service: its own, within the host policy.
 pub fn deploy(app: &App, caller: &Caller, spec: &ServiceSpec) -> Result<(), Fault> {
     let now = app.database.read(|r| r.service(&spec.name))?.map(|row| row.spec.tier);
     caller.must_deploy(&spec.name, Some(&spec.tier), now.is_none())?;
@@ -15,9 +15,9 @@ pub fn deploy(app: &App, caller: &Caller, spec: &ServiceSpec) -> Result<(), Faul
     app.access.policy()?.permits(spec)
 }
 
-/// Whether these are the objects that the release's own names stand for: a digest is not a way to another service's code. The artifact is
+/// Whether the release's digests are objects of its own names: a digest must not give access to another service's code. The artifact is
 /// one that a service of the caller uses, or that no service uses yet: then whoever packed it gave the caller its digest, which no answer
-/// shows to others and which cannot be guessed. Images and bases are nobody's artifact.
+/// shows to others and which cannot be guessed. An image or a base is not an artifact.
 pub fn release(app: &App, caller: &Caller, release: &Release, unbaked: &BTreeSet<Digest>) -> Result<(), Fault> {
     if caller.is_admin() {
         return Ok(());
@@ -32,7 +32,7 @@ pub fn release(app: &App, caller: &Caller, release: &Release, unbaked: &BTreeSet
         let users = || rows.iter().filter(|row| row.release.artifact.as_ref() == Some(artifact)).map(|row| &row.release.service);
         let is_artifact = kept.iter().any(|kept| kept.digest == *artifact && kept.image.is_none());
         let is_others = users().next().is_some() && !users().any(|service| caller.sees(service));
-        // Of what is not there at all the next check says so.
+        // An artifact that does not exist is refused later, with its own message.
         if is_others || !is_artifact && app.images.has(artifact)? {
             return foreign("artifact", artifact);
         }
@@ -45,7 +45,7 @@ pub fn release(app: &App, caller: &Caller, release: &Release, unbaked: &BTreeSet
     Ok(())
 }
 
-/// Recipes come with every request, and serve bakes what it has learned: a new one is taken from who may give one, and nobody else.
+/// Every request carries recipes, and serve bakes them: a new recipe is accepted only from callers who may give one.
 pub fn recipes(app: &App, caller: &Caller, file: &ServiceFile) -> Result<(), Fault> {
     if caller.is_admin() {
         return Ok(());
@@ -60,7 +60,7 @@ pub fn recipes(app: &App, caller: &Caller, file: &ServiceFile) -> Result<(), Fau
     Ok(())
 }
 
-/// A step by hand names groups and a route; each must be the service's own, whoever asks for it.
+/// A manual step names groups and a route; each must be the service's own.
 pub fn step(app: &App, caller: &Caller, service: &ServiceName, step: &Step) -> Result<(), Fault> {
     caller.must_deploy(service, None, false)?;
     if caller.is_admin() {
@@ -77,14 +77,14 @@ pub fn step(app: &App, caller: &Caller, service: &ServiceName, step: &Step) -> R
         Step::Shift { route, weights } => {
             groups.extend(weights.keys());
             if route.as_str() != service.as_str() {
-                return Err(Fault::yours("forbidden", format!("route {route} is not of service {service}")));
+                return Err(Fault::yours("forbidden", format!("route {route} does not belong to service {service}")));
             }
         }
         Step::Bake { .. } => caller.must_have(model::access::Role::Admin)?,
         Step::Soak { .. } | Step::Drain { .. } | Step::Retire { .. } => {}
     }
     match groups.iter().find(|group| group.parts().is_none_or(|(owner, ..)| owner != *service)) {
-        Some(group) => Err(Fault::yours("forbidden", format!("group {group} is not of service {service}"))),
+        Some(group) => Err(Fault::yours("forbidden", format!("group {group} does not belong to service {service}"))),
         None => Ok(()),
     }
 }

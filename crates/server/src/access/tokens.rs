@@ -1,5 +1,5 @@
-//! Named tokens. What is kept is the SHA-256 of each, in a file for its owner alone; the token itself is shown once, to who made it.
-//! A token has 256 bits from the kernel, so its digest needs no salt and tells nothing of it.
+//! Named tokens. Only the SHA-256 of each is kept, in a file for its owner alone; the token itself is shown once, to its creator.
+//! A token has 256 random bits from the kernel, so its digest needs no salt and does not reveal it.
 
 use api::control::{TokenMade, TokenRequest, TokenRow};
 use model::access::Grant;
@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 const TOKENS_MAX: usize = 1_000;
 const BYTES_MAX: u64 = 1 << 20;
 const TOKEN_BYTES_MAX: u64 = 4 << 10;
-/// By a count of its characters, and of the differences between them: `aaaa...`, `abcabc...` and `0123...` have little of either.
+/// Measured on its characters and on the differences between them: `aaaa...`, `abcabc...` and `0123...` have few bits.
 const BITS_MIN: f64 = 80.0;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -43,7 +43,7 @@ pub fn digest(token: &str) -> String {
     digest_of(token.as_bytes())
 }
 
-/// Both are digests: neither the time nor the length of the comparison tells anything of a token.
+/// Both are digests: the time that the comparison takes reveals nothing of a token.
 pub fn same(a: &str, b: &str) -> bool {
     let differs = a.bytes().zip(b.bytes()).fold(a.len() ^ b.len(), |differs, (a, b)| differs | usize::from(a ^ b));
     std::hint::black_box(differs) == 0
@@ -54,7 +54,7 @@ impl Tokens {
         Self { path: layout.root().join("control/tokens.json"), writing: Mutex::default() }
     }
 
-    /// Who has the token of this digest, as the journal and the audit name them.
+    /// The identity and grant of the token with this digest.
     pub fn find(&self, shown: &str) -> Result<Option<(String, Grant)>, Fault> {
         let kept = self.load()?;
         let found = kept.tokens.into_iter().rfind(|t| same(&t.sha256, shown));
@@ -71,11 +71,12 @@ impl Tokens {
         let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut kept = self.load()?;
         if kept.tokens.iter().any(|t| t.row.name == request.name) {
-            return Err(Fault::yours("name-taken", format!("there is a token {} already", request.name))
+            return Err(Fault::yours("name-taken", format!("a token {} exists already", request.name))
                 .hint(format!("choose another name, or `afresh token revoke {}` first", request.name)));
         }
         if kept.tokens.len() >= TOKENS_MAX {
-            return Err(Fault::yours("too-many", format!("there are {TOKENS_MAX} tokens")).hint("revoke those that nobody uses"));
+            return Err(Fault::yours("too-many", format!("there are {TOKENS_MAX} tokens, which is the limit"))
+                .hint("revoke those that nobody uses"));
         }
         let token = random()?;
         let row = TokenRow { name: request.name.clone(), grant: request.grant.clone(), made: now, by: by.to_string() };
@@ -100,44 +101,44 @@ impl Tokens {
         let Some(text) = private(&self.path, BYTES_MAX, "the tokens' file")? else { return Ok(Kept::default()) };
         serde_json::from_str(&text).map_err(|e| {
             Fault::world("tokens-damaged", format!("{}: {e}", self.path.display()))
-                .hint("no token is accepted until the file is restored, or removed and the tokens made again")
+                .hint("no token is accepted until the file is restored, or removed and the tokens created again")
                 .again(false)
         })
     }
 
     fn save(&self, kept: &Kept) -> Result<(), Fault> {
         let bytes = serde_json::to_vec_pretty(kept).map_err(|e| Fault::ours("unwritable", e.to_string()))?;
-        disk::write(&self.path, &bytes, 0o600, disk::Lasting::Now).map_err(|e| crate::instance_lock::disk(&self.path, &e))
+        disk::write(&self.path, &bytes, 0o600, disk::Lasting::Now).map_err(|e| crate::files::io_fault(&self.path, &e))
     }
 }
 
-/// A file that holds or guards secrets. None: it is not there.
+/// A file that holds or guards secrets. None: it does not exist.
 fn private(path: &Path, bytes_max: u64, what: &str) -> Result<Option<String>, Fault> {
     let shown = path.display();
-    // A pipe in its place would be waited for, by every request.
+    // Every request would wait for a pipe in its place.
     let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
     let file = match std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Fault::world("no-permission", format!("cannot read {shown}: {e}")).again(false)),
     };
-    let seen = file.metadata().map_err(|e| crate::instance_lock::disk(path, &e))?;
+    let seen = file.metadata().map_err(|e| crate::files::io_fault(path, &e))?;
     if !seen.is_file() {
-        return Err(Fault::yours("bad-token-file", format!("{shown}: {what} is no ordinary file")));
+        return Err(Fault::yours("bad-token-file", format!("{shown}: {what} is not a regular file")));
     }
     if seen.mode() & 0o077 != 0 {
         return Err(Fault::yours(
             "open-token-file",
             format!("{shown} has mode {:04o}: others on this machine can read or write it", seen.mode() & 0o7777),
         )
-        .hint(format!("`chmod 0600 {shown}`, and make a new token: this one may be known")));
+        .hint(format!("`chmod 0600 {shown}`, and create a new token: this one may be known")));
     }
     if seen.uid() != 0 && seen.uid() != rustix::process::geteuid().as_raw() {
         return Err(Fault::yours("open-token-file", format!("{shown} belongs to uid {}, not to root", seen.uid()))
-            .hint(format!("`chown root {shown}`, and make a new token: this one is known to that user")));
+            .hint(format!("`chown root {shown}`, and create a new token: that user knows this one")));
     }
     let mut text = String::new();
-    file.take(bytes_max + 1).read_to_string(&mut text).map_err(|e| crate::instance_lock::disk(path, &e))?;
+    file.take(bytes_max + 1).read_to_string(&mut text).map_err(|e| crate::files::io_fault(path, &e))?;
     if text.len() as u64 > bytes_max {
         return Err(Fault::yours("bad-token-file", format!("{shown}: {what} has more than {bytes_max} bytes")));
     }
@@ -147,7 +148,7 @@ fn private(path: &Path, bytes_max: u64, what: &str) -> Result<Option<String>, Fa
 /// The administrator's token of `--token-file`.
 pub fn read_token(path: &Path) -> Result<String, Fault> {
     let text = private(path, TOKEN_BYTES_MAX, "the token's file")?
-        .ok_or_else(|| Fault::yours("no-file", format!("{}: there is no such file", path.display())).hint(MAKE))?;
+        .ok_or_else(|| Fault::yours("no-file", format!("{}: no such file", path.display())).hint(MAKE))?;
     let token = text.trim();
     strong(token).map_err(|why| Fault::yours("weak-token", format!("{}: {why}", path.display())).hint(MAKE))?;
     Ok(token.to_string())
@@ -167,7 +168,7 @@ fn strong(token: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Shannon's entropy of the values as they are spread, for each of them that is no repetition of what came before.
+/// Shannon's entropy of the values' distribution, for each value that does not repeat what came before.
 fn bits(bytes: &[u8]) -> f64 {
     let mut counts = [0u32; 256];
     bytes.iter().for_each(|b| counts[usize::from(*b)] += 1);
@@ -180,7 +181,7 @@ fn bits(bytes: &[u8]) -> f64 {
 fn random() -> Result<String, Fault> {
     let mut bytes = [0u8; 32];
     let path = Path::new("/dev/urandom");
-    std::fs::File::open(path).and_then(|mut f| f.read_exact(&mut bytes)).map_err(|e| crate::instance_lock::disk(path, &e))?;
+    std::fs::File::open(path).and_then(|mut f| f.read_exact(&mut bytes)).map_err(|e| crate::files::io_fault(path, &e))?;
     Ok(bytes.iter().fold("afresh_".to_string(), |token, b| token + &format!("{b:02x}")))
 }
 
@@ -202,7 +203,7 @@ mod tests {
         ] {
             assert!(strong(weak).is_err(), "{weak:?} was taken");
         }
-        // Of `head -c 24 /dev/urandom | base64`, and our own.
+        // Of `head -c 24 /dev/urandom | base64`, and one of our own.
         for good in ["2Ff0tT7rPqXwH1mZkK9sVb3uQeYcJd8L", &random().unwrap()] {
             assert_eq!(strong(good), Ok(()), "{good:?}");
         }

@@ -1,10 +1,12 @@
-//! Events as lines, oldest first; with `follow` the stream stays open and an empty line now and then keeps it alive.
+//! Events as lines, oldest first; with `follow` the stream stays open, and an empty line now and then keeps it alive.
 
-use super::guard::{identify, redact};
-use super::{Refusal, extract::Params};
+use super::answer::Refusal;
+use super::extract::Params;
+use super::identify::identify;
+use super::redact::redact;
 use crate::access::{Caller, Peer};
 use crate::app::App;
-use crate::blocking;
+use crate::blocking::blocking;
 use api::control::Numbered;
 use axum::Extension;
 use axum::body::Body;
@@ -23,10 +25,10 @@ use tokio::sync::watch;
 const CHUNK: u64 = 200;
 const ALIVE_EVERY: Duration = Duration::from_secs(5);
 /// A stream may stay open for longer than its caller's rights.
-const ASK_AGAIN: Duration = Duration::from_secs(5);
+const IDENTIFY_EVERY: Duration = Duration::from_secs(5);
 
 #[derive(Deserialize)]
-pub struct Ask {
+pub struct Query {
     #[serde(default)]
     follow: bool,
     #[serde(default)]
@@ -35,14 +37,14 @@ pub struct Ask {
 
 struct Reader {
     app: Arc<App>,
-    news: watch::Receiver<u64>,
+    changes: watch::Receiver<u64>,
     after: u64,
     follow: bool,
     caller: Caller,
-    /// By which the caller is asked again.
+    /// By which the caller is identified again.
     peer: Peer,
     headers: HeaderMap,
-    asked: Instant,
+    identified: Instant,
 }
 
 pub async fn events(
@@ -50,12 +52,12 @@ pub async fn events(
     caller: Caller,
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,
-    Params(ask): Params<Ask>,
+    Params(query): Params<Query>,
 ) -> Result<Response, Refusal> {
     caller.services();
-    let (news, asked) = (app.news.clone(), Instant::now());
-    let mut reader = Reader { news, app, after: ask.after, follow: ask.follow, caller, peer, headers, asked };
-    // The first lines are read before the head is sent, so that a damaged store is an error and not a stream that breaks off.
+    let (changes, identified) = (app.changes.clone(), Instant::now());
+    let mut reader = Reader { changes, app, after: query.after, follow: query.follow, caller, peer, headers, identified };
+    // The first lines are read before the head is sent, so that a damaged database is an error and not a stream that breaks off.
     let first = reader.read().await?;
     let rest = futures_util::stream::unfold((Some(reader), first), |(reader, ready)| async move {
         let mut reader = reader?;
@@ -77,15 +79,15 @@ impl Reader {
             if !self.may_still_read().await {
                 return Ok(None);
             }
-            // Marked as seen before reading: what is written meanwhile wakes us again.
-            self.news.borrow_and_update();
+            // Marked as seen before reading: what is written meanwhile wakes the reader again.
+            self.changes.borrow_and_update();
             if let Some(bytes) = self.read().await? {
                 return Ok(Some(bytes));
             }
             if !self.follow || self.app.is_stopping() {
                 return Ok(None);
             }
-            match tokio::time::timeout(ALIVE_EVERY, self.news.changed()).await {
+            match tokio::time::timeout(ALIVE_EVERY, self.changes.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Ok(None),
                 Err(_) => return Ok(Some(Bytes::from_static(b"\n"))),
@@ -93,12 +95,12 @@ impl Reader {
         }
     }
 
-    /// A token that was revoked meanwhile ends the stream, and one that is for other services now sees those.
+    /// A token that was revoked ends the stream; one whose grant changed sees the services of the new grant.
     async fn may_still_read(&mut self) -> bool {
-        if self.asked.elapsed() < ASK_AGAIN {
+        if self.identified.elapsed() < IDENTIFY_EVERY {
             return true;
         }
-        self.asked = Instant::now();
+        self.identified = Instant::now();
         let again = identify(&self.app, Some(self.peer), &self.headers).await;
         again.map(|caller| self.caller = caller).is_ok()
     }
@@ -113,14 +115,14 @@ impl Reader {
             for line in lines.into_iter().filter(|line| self.caller.sees(&line.line.rotation.service())) {
                 self.write(&Numbered { number: line.number, line: line.line }, &mut bytes)?;
             }
-            // All of them were other services': the next ones are observed at.
+            // All lines were of services that the caller may not see: read on.
             if !bytes.is_empty() {
                 return Ok(Some(bytes.into()));
             }
         }
     }
 
-    /// Who may only read sees no values of environments.
+    /// A caller who may only read sees no values of environments.
     fn write(&self, line: &Numbered, bytes: &mut Vec<u8>) -> Result<(), Fault> {
         let unwritable = |e: serde_json::Error| Fault::ours("unwritable-event", e.to_string());
         let mut value = serde_json::to_value(line).map_err(unwritable)?;

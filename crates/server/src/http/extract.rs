@@ -1,6 +1,6 @@
-//! Bodies, names and parameters as they come in: each error says what was expected and where it went wrong.
+//! Bodies, names and parameters of requests: each error says what was expected and where.
 
-use super::Refusal;
+use super::answer::{Refusal, shown};
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
@@ -10,7 +10,7 @@ use model::Fault;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
-/// Of a body that is too large so much is still read, so that whoever sends it comes to the answer instead of a broken pipe.
+/// This much of a body that is too large is still read, so that the sender gets the answer instead of a broken pipe.
 const SPILL_MAX: usize = 64 << 20;
 const BODY_WITHIN: Duration = Duration::from_secs(30);
 
@@ -20,11 +20,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
-        let path = super::shown(request.uri().path());
+        let path = shown(request.uri().path());
         let bytes = whole(&path, request.into_body()).await?;
         serde_json::from_slice(&bytes).map(Json).map_err(|e| {
-            let what = if e.is_eof() { "the body ends too early" } else { "the body is not what was expected" };
-            Refusal(Fault::yours("bad-request", format!("{what}: {e}")).hint("`crates/api/src/control.rs` tells what each call takes"))
+            let what = if e.is_eof() { "the body ends too early" } else { "the body is not what this call expects" };
+            Refusal(Fault::yours("bad-request", format!("{what}: {e}")).hint("`crates/api/src/control.rs` documents the body of each call"))
         })
     }
 }
@@ -32,7 +32,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 async fn whole(path: &str, body: Body) -> Result<Vec<u8>, Refusal> {
     match tokio::time::timeout(BODY_WITHIN, gathered(path, body)).await {
         Ok(gathered) => gathered,
-        Err(_) => Err(Refusal(Fault::yours("slow-body", format!("the body did not come within {} s", BODY_WITHIN.as_secs())))),
+        Err(_) => Err(Refusal(Fault::yours("slow-body", format!("the body did not arrive within {} s", BODY_WITHIN.as_secs())))),
     }
 }
 
@@ -40,7 +40,7 @@ async fn gathered(path: &str, body: Body) -> Result<Vec<u8>, Refusal> {
     let mut chunks = body.into_data_stream();
     let (mut bytes, mut seen) = (Vec::new(), 0usize);
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|e| Refusal(Fault::yours("bad-body", format!("the body could not be read: {e}"))))?;
+        let chunk = chunk.map_err(|e| Refusal(Fault::yours("bad-body", format!("cannot read the body: {e}"))))?;
         seen = seen.saturating_add(chunk.len());
         if seen <= api::BODY_BYTES_MAX {
             bytes.extend_from_slice(&chunk);
@@ -87,14 +87,14 @@ where
 }
 
 fn undecoded(why: &PathRejection) -> Refusal {
-    Refusal(Fault::yours("bad-name", format!("the path does not decode: {why}")))
+    Refusal(Fault::yours("bad-name", format!("cannot decode the path: {why}")))
 }
 
 fn named<T: TryFrom<String, Error = model::NameError>>(text: String) -> Result<T, Refusal> {
     T::try_from(text).map_err(|e| {
-        // The text is somebody else's and may be long.
+        // The text comes from the caller and may be long.
         let text: String = e.text.chars().take(80).collect();
-        Refusal(Fault::yours("bad-name", format!("{text:?} is no {}: {}", e.what, e.why)))
+        Refusal(Fault::yours("bad-name", format!("{text:?} is not a {}: {}", e.what, e.why)))
     })
 }
 

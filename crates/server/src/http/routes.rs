@@ -1,6 +1,7 @@
-//! Every call there is, with who may make it. A call cannot be added without a rule: the router is made from this table, and the guard
-//! refuses what is not in it.
+//! Every call, with who may make it. A call cannot be added without a rule: the router is made from this table, and the guard refuses what
+//! is not in it.
 
+use super::{events, handlers};
 use crate::app::App;
 use axum::Router;
 use axum::http::Method;
@@ -8,16 +9,16 @@ use axum::routing::{MethodRouter, get, post};
 use model::access::Role;
 use std::sync::Arc;
 
-/// Whose business a call is.
+/// Which services a call concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Of {
-    /// Nobody's: it tells nothing of services.
+    /// None.
     Nobody,
-    /// All services at once: refused to who is for some of them.
+    /// All services at once: refused to callers for some of them.
     All,
     /// The service in the path (`{service}`, or that of `{rotation}`).
     Path,
-    /// Services that the handler finds in the body, the query or the answer; it must ask the caller about each.
+    /// Services that the handler finds in the body, the query or the answer; it must check the caller for each.
     Handler,
 }
 
@@ -27,7 +28,7 @@ pub struct Rule {
     pub path: &'static str,
     pub role: Role,
     pub of: Of,
-    /// Whether it changes anything: then the audit has a line of it, whatever comes of it.
+    /// Whether it changes anything: then the audit gets a line, whatever the outcome.
     pub changes: bool,
 }
 
@@ -49,48 +50,48 @@ const fn change(path: &'static str, role: Role, of: Of, handler: fn() -> MethodR
 }
 
 const ROUTES: &[Route] = &[
-    read("/v1/health", Role::Read, Of::Nobody, || get(super::health)),
-    pure("/v1/plan", Role::Deploy, Of::Handler, || post(super::plan)),
-    change("/v1/deploy", Role::Deploy, Of::Handler, || post(super::deploy)),
-    change("/v1/rollback", Role::Deploy, Of::Handler, || post(super::rollback)),
-    read("/v1/services", Role::Read, Of::Handler, || get(super::services)),
-    read("/v1/services/{service}", Role::Read, Of::Path, || get(super::service)),
-    read("/v1/services/{service}/logs", Role::Read, Of::Path, || get(super::log_list)),
-    read("/v1/services/{service}/logs/{instance}", Role::Read, Of::Path, || get(super::log_part)),
-    read("/v1/rotations", Role::Read, Of::Handler, || get(super::rotations)),
-    read("/v1/rotations/{rotation}", Role::Read, Of::Path, || get(super::rotation)),
-    read("/v1/rotations/{rotation}/events", Role::Read, Of::Path, || get(super::rotation_events)),
-    change("/v1/rotations/{rotation}/command", Role::Deploy, Of::Path, || post(super::ask)),
-    read("/v1/rollouts/{rollout}", Role::Read, Of::Handler, || get(super::rollout)),
-    read("/v1/events", Role::Read, Of::Handler, || get(super::events::events)),
-    read("/v1/releases", Role::Read, Of::Handler, || get(super::releases)),
-    read("/v1/images", Role::Read, Of::All, || get(super::images)),
-    change("/v1/images/revoke", Role::Admin, Of::All, || post(super::image_revoke)),
-    read("/v1/images/upkeep", Role::Read, Of::Handler, || get(super::image_upkeep)),
-    read("/v1/images/events", Role::Read, Of::All, || get(super::image_events)),
-    read(api::fleet::ALARMS, Role::Read, Of::Handler, || get(super::alarms)),
-    read("/v1/fleet/events", Role::Read, Of::Handler, || get(super::fleet_events)),
-    read("/v1/images/{image}/history", Role::Read, Of::Handler, || get(super::image_history)),
-    change("/v1/images/{image}/rebuild", Role::Admin, Of::All, || post(super::image_rebuild)),
-    read("/v1/instances", Role::Read, Of::Handler, || get(super::instances)),
-    pure("/v1/steps/check", Role::Deploy, Of::Handler, || post(super::step_check)),
-    change("/v1/steps/run", Role::Deploy, Of::Handler, || post(super::step_run)),
-    change("/v1/gc", Role::Admin, Of::All, || post(super::sweep)),
-    read("/v1/adoptions", Role::Admin, Of::All, || get(super::adoptions)),
-    change("/v1/adopt", Role::Admin, Of::All, || post(super::take_over)),
-    read("/v1/policy", Role::Read, Of::Nobody, || get(super::policy)),
-    read("/v1/tokens", Role::Admin, Of::All, || get(super::tokens)),
-    change("/v1/tokens", Role::Admin, Of::All, || post(super::token_create)),
-    change("/v1/tokens/revoke", Role::Admin, Of::All, || post(super::token_revoke)),
-    read("/v1/audit", Role::Admin, Of::All, || get(super::audit)),
+    read("/v1/health", Role::Read, Of::Nobody, || get(handlers::health)),
+    pure("/v1/plan", Role::Deploy, Of::Handler, || post(handlers::plan)),
+    change("/v1/deploy", Role::Deploy, Of::Handler, || post(handlers::deploy)),
+    change("/v1/rollback", Role::Deploy, Of::Handler, || post(handlers::rollback)),
+    read("/v1/services", Role::Read, Of::Handler, || get(handlers::services)),
+    read("/v1/services/{service}", Role::Read, Of::Path, || get(handlers::service)),
+    read("/v1/services/{service}/logs", Role::Read, Of::Path, || get(handlers::log_list)),
+    read("/v1/services/{service}/logs/{instance}", Role::Read, Of::Path, || get(handlers::log_part)),
+    read("/v1/rotations", Role::Read, Of::Handler, || get(handlers::rotations)),
+    read("/v1/rotations/{rotation}", Role::Read, Of::Path, || get(handlers::rotation)),
+    read("/v1/rotations/{rotation}/events", Role::Read, Of::Path, || get(handlers::rotation_events)),
+    change("/v1/rotations/{rotation}/command", Role::Deploy, Of::Path, || post(handlers::command)),
+    read("/v1/rollouts/{rollout}", Role::Read, Of::Handler, || get(handlers::rollout)),
+    read("/v1/events", Role::Read, Of::Handler, || get(events::events)),
+    read("/v1/releases", Role::Read, Of::Handler, || get(handlers::releases)),
+    read("/v1/images", Role::Read, Of::All, || get(handlers::images)),
+    change("/v1/images/revoke", Role::Admin, Of::All, || post(handlers::image_revoke)),
+    read("/v1/images/upkeep", Role::Read, Of::Handler, || get(handlers::image_upkeep)),
+    read("/v1/images/events", Role::Read, Of::All, || get(handlers::image_events)),
+    read(api::fleet::ALARMS, Role::Read, Of::Handler, || get(handlers::all_alarms)),
+    read("/v1/fleet/events", Role::Read, Of::Handler, || get(handlers::fleet_events)),
+    read("/v1/images/{image}/history", Role::Read, Of::Handler, || get(handlers::image_history)),
+    change("/v1/images/{image}/rebuild", Role::Admin, Of::All, || post(handlers::image_rebuild)),
+    read("/v1/instances", Role::Read, Of::Handler, || get(handlers::instances)),
+    pure("/v1/steps/check", Role::Deploy, Of::Handler, || post(handlers::step_check)),
+    change("/v1/steps/run", Role::Deploy, Of::Handler, || post(handlers::step_run)),
+    change("/v1/gc", Role::Admin, Of::All, || post(handlers::sweep)),
+    read("/v1/adoptions", Role::Admin, Of::All, || get(handlers::adoptions)),
+    change("/v1/adopt", Role::Admin, Of::All, || post(handlers::take_over)),
+    read("/v1/policy", Role::Read, Of::Nobody, || get(handlers::policy)),
+    read("/v1/tokens", Role::Admin, Of::All, || get(handlers::tokens)),
+    change("/v1/tokens", Role::Admin, Of::All, || post(handlers::token_create)),
+    change("/v1/tokens/revoke", Role::Admin, Of::All, || post(handlers::token_revoke)),
+    read("/v1/audit", Role::Admin, Of::All, || get(handlers::audit)),
 ];
 
-/// The rules alone, for who wants to try every call.
+/// The rules alone, for tests that try every call.
 pub fn rules() -> impl Iterator<Item = Rule> {
     ROUTES.iter().map(|route| route.rule)
 }
 
-/// Of a request that was matched to a path. None: nobody said who may make it, so nobody may.
+/// The rule of a request that was matched to a path. None: nobody may make it.
 pub fn rule(method: &Method, path: &str) -> Option<Rule> {
     // HEAD is answered as GET is.
     let method = if method == Method::HEAD { "GET" } else { method.as_str() };

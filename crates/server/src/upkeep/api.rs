@@ -1,54 +1,17 @@
-//! What people ask of images' lives, and what they may do to them.
+//! What users may do with images: show the history, rebuild, revoke.
 
-use super::{Upkeep, execute, observe};
+use super::lives::Upkeep;
+use super::{execute, observe};
 use crate::app::App;
-use api::control::{ImageHistory, ImageLife, ImageStory, RebuildRequest, RevokeAnswer, RevokeRequest};
+use ::api::control::{ImageHistory, ImageStory, RebuildRequest, RevokeAnswer, RevokeRequest};
 use lifecycle::{Life, One, Replace, State, Told, Wanted, Work, alarms};
-use model::{Digest, Direction, Fault, ImageName, Release, RotationCommand, RotationId, ServiceName, Time};
-use std::collections::{BTreeMap, BTreeSet};
+use model::{Digest, Direction, Fault, ImageName, RotationCommand, RotationId, ServiceName};
+use std::collections::BTreeMap;
 
 fn of(app: &App) -> Result<&Upkeep, Fault> {
     app.upkeep.as_ref().ok_or_else(|| {
         Fault::yours("no-upkeep", "this control plane does not keep images").hint("start it with `afresh up` or `afresh serve`")
     })
-}
-
-/// By digest, of every image that has a life.
-pub fn lives(app: &App) -> Result<BTreeMap<Digest, ImageLife>, Fault> {
-    let Some(upkeep) = &app.upkeep else { return Ok(BTreeMap::new()) };
-    let now = upkeep.now(app);
-    let mut all = BTreeMap::new();
-    for name in upkeep.names()? {
-        let life = upkeep.load(&name)?;
-        let active = observe::users_of(app, &life)?.into_iter().map(|(_, on)| on).collect();
-        let alarms = alarms(&life, &active, now);
-        for one in &life.images {
-            let newest = life.checked.as_ref().map(|c| c.inputs == one.inputs);
-            let mine = |text: &&String| text.contains(one.digest.short());
-            let told = ImageLife {
-                state: one.state.word().to_string(),
-                since: one.since,
-                baked: one.baked,
-                patched: one.patched,
-                age_ms: now.since(one.patched),
-                checked: life.checked.as_ref().map(|c| c.at),
-                newest,
-                behind: life.checked.as_ref().filter(|_| one.state == State::Current).map_or(0, |c| c.behind.len()),
-                why: one.story.last().map(|t| t.text.clone()).unwrap_or_default(),
-                alarms: alarms.iter().filter(mine).cloned().collect(),
-            };
-            all.insert(one.digest.clone(), told);
-        }
-    }
-    Ok(all)
-}
-
-/// And by the clock of which moment.
-pub fn alarms_of(app: &App, upkeep: &Upkeep, name: &ImageName) -> Result<(Vec<String>, Time), Fault> {
-    let life = upkeep.load(name)?;
-    let now = upkeep.now(app);
-    let active = observe::users_of(app, &life)?.into_iter().map(|(_, on)| on).collect();
-    Ok((alarms(&life, &active, now), now))
 }
 
 fn life_of(upkeep: &Upkeep, name: &ImageName) -> Result<Life, Fault> {
@@ -57,8 +20,8 @@ fn life_of(upkeep: &Upkeep, name: &ImageName) -> Result<Life, Fault> {
         return upkeep.load(name);
     }
     let known: Vec<&str> = names.iter().map(ImageName::as_str).collect();
-    let hint = if known.is_empty() { "deploy a file with images first".to_string() } else { format!("there is {}", known.join(", ")) };
-    Err(Fault::yours("not-found", format!("nothing is known of an image {name}")).hint(hint))
+    let hint = if known.is_empty() { "deploy a file with images first".to_string() } else { format!("known images: {}", known.join(", ")) };
+    Err(Fault::yours("not-found", format!("there is no image {name}")).hint(hint))
 }
 
 pub fn history(app: &App, name: &ImageName) -> Result<ImageHistory, Fault> {
@@ -90,7 +53,7 @@ pub fn history(app: &App, name: &ImageName) -> Result<ImageHistory, Fault> {
     })
 }
 
-/// Looks at the mirrors now, and bakes if something is new, whatever the schedule says.
+/// Checks the mirrors now, and bakes if something is new, whatever the schedule says.
 pub fn rebuild(app: &App, by: &str, name: &ImageName, request: &RebuildRequest) -> Result<(), Fault> {
     let upkeep = of(app)?;
     let life = life_of(upkeep, name)?;
@@ -98,7 +61,7 @@ pub fn rebuild(app: &App, by: &str, name: &ImageName, request: &RebuildRequest) 
         return Err(Fault::yours("no-recipe", format!("no deployed file has a recipe for {name}"))
             .hint(format!("`afresh bake {name}` bakes it by hand")));
     }
-    let at = upkeep.now(app);
+    let at = upkeep.now(app.now());
     upkeep.edit(name, |life| {
         life.trouble = None;
         if request.again {
@@ -110,12 +73,12 @@ pub fn rebuild(app: &App, by: &str, name: &ImageName, request: &RebuildRequest) 
     Ok(())
 }
 
-/// The one image whose digest begins so.
+/// The one image whose digest has this prefix.
 fn find(app: &App, prefix: &str) -> Result<(ImageName, Digest), Fault> {
     let hex = prefix.strip_prefix("sha256:").unwrap_or(prefix);
     let good = hex.len() >= 6 && hex.bytes().all(|b| b.is_ascii_hexdigit());
     if !good {
-        return Err(Fault::yours("bad-digest", format!("{prefix:?} is no digest"))
+        return Err(Fault::yours("bad-digest", format!("{prefix:?} is not a digest"))
             .hint("give at least six hex digits; `afresh images` shows twelve"));
     }
     let found: Vec<_> =
@@ -145,11 +108,11 @@ pub fn revoke(app: &App, by: &str, request: &RevokeRequest) -> Result<RevokeAnsw
         })?;
     }
     let life = upkeep.load(&name)?;
-    // A rollout to it that is under way comes to its own end; a test of it is over.
+    // A rollout to it that is in progress ends by itself; a test of it is dropped.
     let rolling = matches!(&life.work, Some(Work::Rollout { digest: d, .. }) if *d == digest);
     if rolling {
-        let told = format!("a rollout of {} is under way", digest.short());
-        return Err(Fault::yours("busy", told).hint("return or stop its rotations first (`afresh status` shows them), then revoke it"));
+        let text = format!("a rollout of {} is in progress", digest.short());
+        return Err(Fault::yours("busy", text).hint("roll back or stop its rotations first (`afresh status` shows them), then revoke it"));
     }
     let why = format!("{} says: {}", by, request.why);
     upkeep.try_edit(&name, |life| {
@@ -174,7 +137,7 @@ pub fn revoke(app: &App, by: &str, request: &RevokeRequest) -> Result<RevokeAnsw
     Ok(RevokeAnswer { replaced: request.replace && current.is_some(), image: name, digest, current, services, instances, under_way })
 }
 
-/// Somebody's rotations that are open towards it.
+/// Open rotations to a release with it.
 fn under_way(app: &App, digest: &Digest) -> Result<Vec<RotationId>, Fault> {
     app.database.browse(|r| {
         let mut all = Vec::new();
@@ -189,45 +152,11 @@ fn under_way(app: &App, digest: &Digest) -> Result<Vec<RotationId>, Fault> {
     })
 }
 
-/// A keeper that does not answer is no reason not to revoke: then nothing is told of servers.
+/// An image is revoked even if the keeper does not answer: then the answer lists no servers.
 fn running(app: &App, digest: &Digest) -> BTreeMap<ServiceName, u32> {
     let mut all = BTreeMap::new();
     for row in crate::lists::instances_by_image(app).unwrap_or_default().into_iter().filter(|(on, ..)| on == digest) {
         *all.entry(row.1).or_default() += row.2;
     }
     all
-}
-
-/// A revoked image is not deployed, by whatever way; a bad one not where the policy says so. The host asks again.
-pub fn refuse(app: &App, release: &Release) -> Result<(), Fault> {
-    let Some(upkeep) = &app.upkeep else { return Ok(()) };
-    let refuse_bad = attest::read_policy(&upkeep.layout)?.unwrap_or_default().refuse_bad;
-    attest::may_begin(&upkeep.layout, &release.image, refuse_bad)
-        .map_err(|f| Fault { message: format!("{}: {}", release.service, f.message), ..f })
-}
-
-/// Why the image of a release is not to be trusted, if it is known to be bad.
-pub fn doubt(app: &App, release: &Release) -> Result<Option<String>, Fault> {
-    let Some(upkeep) = &app.upkeep else { return Ok(None) };
-    let life = upkeep.load(&release.image_name)?;
-    let bad = life.image(&release.image).filter(|one| matches!(one.state, State::Bad | State::Revoked));
-    let why = |one: &One| one.story.last().map_or_else(|| one.state.word().to_string(), |told| told.text.clone());
-    Ok(bad.map(|one| format!("{} runs image {} {}, which is {}", release.label(), release.image_name, release.image.short(), why(one))))
-}
-
-/// The recipe that this host has of an image.
-pub fn recipe(app: &App, name: &ImageName) -> Result<Option<model::ImageSpec>, Fault> {
-    app.upkeep.as_ref().map_or(Ok(None), |upkeep| Ok(upkeep.load(name)?.recipe))
-}
-
-/// What gc must leave: what is on its way, and what would be gone back to.
-pub fn spared(app: &App) -> Result<BTreeSet<Digest>, Fault> {
-    let mut keep = BTreeSet::new();
-    let Some(upkeep) = &app.upkeep else { return Ok(keep) };
-    for name in upkeep.names()? {
-        let life = upkeep.load(&name)?;
-        let on_its_way = life.images.iter().filter(|i| matches!(i.state, State::Candidate | State::Tested | State::Current));
-        keep.extend(on_its_way.chain(life.fallback()).map(|i| i.digest.clone()));
-    }
-    Ok(keep)
 }

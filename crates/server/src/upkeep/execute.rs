@@ -1,28 +1,32 @@
-//! Does what was decided, and writes what came of it.
+//! Executes a decision, and records the result.
 
+use super::lives::Upkeep;
 use super::observe::Observation;
-use super::{MINUTE_MS, Upkeep, image_check, rollout};
+use super::{image_check, rollout};
 use crate::app::App;
 use lifecycle::{Change, Checked, Decision, Handed, Life, One, State, TestNow, Told, Work};
 use model::{Blame, Digest, Fault, ImageName, Time};
 
+/// The first wait after a failure, by the schedule's clock.
+const MINUTE_MS: u64 = 60_000;
+
 /// What is about to be done, in a few words.
-pub fn word(decision: &Decision) -> String {
+pub fn describe(decision: &Decision) -> String {
     match decision {
-        Decision::Check => "asking the mirrors what is new".to_string(),
+        Decision::Check => "checking the mirrors".to_string(),
         Decision::Bake => "baking what is new".to_string(),
         Decision::Test { digest, check } => format!("running check {} in {}", check + 1, digest.short()),
         Decision::Tested { digest } => format!("{} is tested", digest.short()),
         Decision::Promote { digest, why } => format!("{} becomes current: {why}", digest.short()),
         Decision::RollOut { digest, services, .. } => {
             let names: Vec<&str> = services.iter().map(|(s, _)| s.as_str()).collect();
-            format!("turning {} to {}", names.join(", "), digest.short())
+            format!("moving {} to {}", names.join(", "), digest.short())
         }
         Decision::RolledOut { digest } => format!("{} is rolled out", digest.short()),
         Decision::MarkBad { digest, why } => format!("{} is bad: {why}", digest.short()),
         Decision::LeaveIt { digest, why } => format!("{} stays current though its rollout failed: {why}", digest.short()),
-        Decision::Adopt { digest } => format!("{} was made current by somebody", digest.short()),
-        Decision::TakeIn { handed } => format!("{} was baked by somebody", handed.digest.short()),
+        Decision::Adopt { digest } => format!("a user made {} current", digest.short()),
+        Decision::TakeIn { handed } => format!("a user baked {}", handed.digest.short()),
         Decision::Wait { why, .. } => why.clone(),
     }
 }
@@ -32,10 +36,10 @@ pub fn execute(app: &App, upkeep: &Upkeep, life: &Life, observation: &Observatio
     let factory = &upkeep.config.factory;
     match decision {
         Decision::Wait { .. } => Ok(()),
-        Decision::Check => check(upkeep, life, observation),
+        Decision::Check => check_mirrors(upkeep, life, observation),
         Decision::Bake => bake(app, upkeep, life, observation),
         Decision::Test { digest, check } => {
-            let begun = image_check::begin(app, upkeep, life, &digest, check);
+            let begun = image_check::start(app, upkeep, life, &digest, check);
             if begun.is_err() && observation.seen.test == TestNow::NotThere {
                 image_check::restart_clock(upkeep, life, app.now())?;
             }
@@ -43,12 +47,12 @@ pub fn execute(app: &App, upkeep: &Upkeep, life: &Life, observation: &Observatio
         }
         Decision::Tested { digest } => upkeep.edit_seen(life, |life| {
             let checks: Vec<&str> = life.checks(&digest).iter().map(|c| c.name.as_str()).collect();
-            let told = if checks.is_empty() {
+            let text = if checks.is_empty() {
                 "tested: its recipe has no checks".to_string()
             } else {
                 format!("tested: passed {}", checks.join(", "))
             };
-            life.turn(&digest, State::Tested, now, told);
+            life.turn(&digest, State::Tested, now, text);
             life.work = None;
             Ok(())
         }),
@@ -73,12 +77,12 @@ pub fn execute(app: &App, upkeep: &Upkeep, life: &Life, observation: &Observatio
     }
 }
 
-fn check(upkeep: &Upkeep, life: &Life, observation: &Observation) -> Result<(), Fault> {
+fn check_mirrors(upkeep: &Upkeep, life: &Life, observation: &Observation) -> Result<(), Fault> {
     let Some(spec) = &life.recipe else { return Ok(()) };
     let now = observation.seen.now;
     match upkeep.config.factory.fresh(spec, observation.seen.current.as_ref()) {
         Ok(fresh) => upkeep.edit(&life.name, |life| life.looked(Checked { at: now, inputs: fresh.inputs, behind: fresh.behind })),
-        Err(fault) => upkeep.edit(&life.name, |life| life.failed("check", &told(&fault), true, None, now, MINUTE_MS)),
+        Err(fault) => upkeep.edit(&life.name, |life| life.failed("check", &with_code(&fault), true, None, now, MINUTE_MS)),
     }
 }
 
@@ -90,25 +94,26 @@ fn bake(app: &App, upkeep: &Upkeep, life: &Life, observation: &Observation) -> R
         Err(fault) => {
             let again = fault.again && fault.blame == Blame::World;
             let inputs = Some(checked.inputs.clone());
-            return upkeep.edit(&life.name, |life| life.failed("bake", &told(&fault), again, inputs, upkeep.now(app), MINUTE_MS));
+            return upkeep
+                .edit(&life.name, |life| life.failed("bake", &with_code(&fault), again, inputs, upkeep.now(app.now()), MINUTE_MS));
         }
     };
-    let now = upkeep.now(app);
+    let now = upkeep.now(app.now());
     let (changes, cves) = differs(upkeep, observation.seen.current.as_ref(), &made.digest);
     let one = One { changes, cves, ..One::new(made.digest.clone(), made.inputs.clone(), now) };
     upkeep.edit(&life.name, |life| {
         life.baked(one, &made.why);
-        // It may have found even newer packages than the look before it.
+        // The bake may have found even newer packages than the check before it.
         if let Some(checked) = life.checked.as_mut() {
             checked.inputs = made.inputs;
         }
     })
 }
 
-/// The note is dropped behind the life: a kill between the two finds it taken in already.
+/// The note is removed after the life was written: a kill between the two finds the image taken in already.
 fn take_in(upkeep: &Upkeep, observation: &Observation, name: &ImageName, handed: &Handed) -> Result<(), Fault> {
     let (factory, now) = (&upkeep.config.factory, observation.seen.now);
-    // One that is gone again is nobody's candidate.
+    // An image that was removed meanwhile is no candidate.
     if let Ok(made) = factory.known(&handed.digest) {
         let pace = &upkeep.config.pace;
         let (at, patched) = (pace.at(made.made).min(now), pace.at(handed.patched).min(now));
@@ -120,7 +125,7 @@ fn take_in(upkeep: &Upkeep, observation: &Observation, name: &ImageName, handed:
     upkeep.taken(name, handed)
 }
 
-/// What it says of itself is worth less than the image: without it, it is told that nothing is known.
+/// Changes and CVEs are information only: without them the image is recorded all the same.
 fn differs(upkeep: &Upkeep, from: Option<&Digest>, to: &Digest) -> (Vec<Change>, Vec<String>) {
     let factory = &upkeep.config.factory;
     from.map_or_else(Default::default, |from| (factory.changes(from, to).unwrap_or_default(), factory.fixes(from, to).unwrap_or_default()))
@@ -138,7 +143,7 @@ fn adopt(upkeep: &Upkeep, life: &Life, digest: &Digest, now: Time) -> Result<(),
         if let Some(one) = life.image_mut(digest) {
             one.by_hand = by_hand;
         }
-        life.promote(digest, now, if by_hand { "somebody baked it" } else { "every check passed" });
+        life.promote(digest, now, if by_hand { "a user baked it" } else { "every check passed" });
         Ok(())
     })
 }
@@ -147,7 +152,7 @@ fn rolled_out(upkeep: &Upkeep, life: &Life, digest: &Digest, now: Time) -> Resul
     upkeep.edit_seen(life, |life| {
         if let Some(Work::Rollout { services, id, .. }) = life.work.take() {
             let names: Vec<&str> = services.iter().map(|(s, _)| s.as_str()).collect();
-            let text = format!("{} stands on it ({id})", names.join(", "));
+            let text = format!("rolled out to {} ({id})", names.join(", "));
             if let Some(one) = life.image_mut(digest) {
                 one.story.push(Told { at: now, text });
             }
@@ -159,7 +164,7 @@ fn rolled_out(upkeep: &Upkeep, life: &Life, digest: &Digest, now: Time) -> Resul
     })
 }
 
-/// Within an edit of the image's life. The store is changed first: a kill between the two leaves what decides the same again.
+/// Within an edit of the image's life. The store is changed first: after a kill between the two, the same is decided again.
 pub fn bad(upkeep: &Upkeep, life: &mut Life, digest: &Digest, state: State, why: &str, now: Time) -> Result<(), Fault> {
     let was_current = life.image(digest).is_some_and(|i| i.state == State::Current);
     if let Some(back) = life.fallback().filter(|_| was_current) {
@@ -170,6 +175,6 @@ pub fn bad(upkeep: &Upkeep, life: &mut Life, digest: &Digest, state: State, why:
     Ok(())
 }
 
-fn told(fault: &Fault) -> String {
+fn with_code(fault: &Fault) -> String {
     format!("{} ({})", fault.message, fault.code)
 }

@@ -1,4 +1,4 @@
-//! What the upkeep needs of whoever makes images.
+//! What the upkeep needs of whoever makes images; `Store` is one.
 
 use bake::News;
 use bake::Options;
@@ -11,11 +11,11 @@ use store::Store;
 pub struct Fresh {
     /// Of everything that would go in.
     pub inputs: Digest,
-    /// What of the image is not the newest.
+    /// Packages of the image that are not the newest.
     pub behind: Vec<Change>,
 }
 
-/// An image that was baked, or was there.
+/// An image that was baked, or exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Made {
     pub digest: Digest,
@@ -27,13 +27,13 @@ pub struct Made {
 
 /// Its calls block, a bake for minutes.
 pub trait Factory: Send + Sync {
-    /// Asks the mirrors. `against`: the image to compare with.
+    /// Checks the mirrors. `against`: the image to compare with.
     fn fresh(&self, spec: &ImageSpec, against: Option<&Digest>) -> Result<Fresh, Fault>;
     /// The recipe's current image stays what it is.
     fn bake(&self, spec: &ImageSpec) -> Result<Made, Fault>;
     fn known(&self, digest: &Digest) -> Result<Made, Fault>;
     fn current(&self, name: &ImageName) -> Result<Option<Digest>, Fault>;
-    /// Refuses an image that is not there whole.
+    /// Refuses an image that is missing or incomplete.
     fn make_current(&self, name: &ImageName, digest: &Digest) -> Result<(), Fault>;
     /// Packages that differ.
     fn changes(&self, from: &Digest, to: &Digest) -> Result<Vec<Change>, Fault>;
@@ -44,7 +44,7 @@ pub trait Factory: Send + Sync {
 impl Factory for Store {
     fn fresh(&self, spec: &ImageSpec, against: Option<&Digest>) -> Result<Fresh, Fault> {
         let news: News = bake::news(self, spec)?;
-        // What cannot be compared is told as nothing behind; the inputs still say that it differs.
+        // Where nothing can be compared, the list is empty; the inputs still say that it differs.
         let behind = bake::news_since(self, against, &news).unwrap_or_default();
         Ok(Fresh { inputs: news.inputs, behind })
     }

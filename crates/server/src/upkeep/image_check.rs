@@ -1,7 +1,7 @@
-//! A check of an image, in an instance that has nothing but the image. The group's name is written down before it is declared,
-//! and is made gone afterwards, also after a kill.
+//! A check of an image, in an instance that has nothing but the image. The group's name is recorded before it is declared, and the group is
+//! removed afterwards, also after a kill.
 
-use super::Upkeep;
+use super::lives::Upkeep;
 use crate::app::App;
 use lifecycle::{Life, Test, TestNow, Work};
 use model::{
@@ -14,9 +14,9 @@ use std::io::{Read, Seek, SeekFrom};
 
 /// A name and its group's must fit 63 bytes with the number behind it.
 const NAME_MAX: usize = 30;
-/// What of an instance's log is told with a check that failed.
+/// How much of an instance's log is shown with a check that failed.
 const LAST_WORDS: u64 = 400;
-/// What is no text takes three bytes for one.
+/// A byte that is not text takes three.
 const SHOWN_BYTES_MAX: usize = 1_200;
 
 fn stem(life: &Life) -> String {
@@ -24,15 +24,15 @@ fn stem(life: &Life) -> String {
     format!("{}{}", model::IMAGE_CHECKS, name[..name.len().min(NAME_MAX)].trim_end_matches('-'))
 }
 
-/// Begins a check, or declares one again that was begun.
-pub fn begin(app: &App, upkeep: &Upkeep, life: &Life, digest: &Digest, check: usize) -> Result<(), Fault> {
+/// Starts a check, or declares one again that was started.
+pub fn start(app: &App, upkeep: &Upkeep, life: &Life, digest: &Digest, check: usize) -> Result<(), Fault> {
     let Some(wanted) = life.checks(digest).get(check) else {
         return Err(Fault::ours("no-such-check", format!("{} has no check {check}", life.name)));
     };
     let now = app.now();
     let group = match &life.work {
         Some(Work::Test(test)) if test.digest == *digest && test.check == check => test.group.clone(),
-        // By the wall clock: such a name is never used twice, also if the life's file was lost.
+        // By the wall clock: such a name is never used twice, even if the life's file is lost.
         _ => GroupName::new(format!("{}-{}", stem(life), now.0)).map_err(|e| Fault::ours("bad-name", e.to_string()))?,
     };
     let test = Test { digest: digest.clone(), check, group: group.clone(), begun: now };
@@ -91,7 +91,7 @@ pub fn observe(app: &App, upkeep: &Upkeep, life: &Life, test: &Test) -> Result<T
         }
     }
     if by_port && seen.deaths > 0 {
-        return Ok(TestNow::Failed("its program ended before the port was open".to_string()));
+        return Ok(TestNow::Failed("its program exited before the port was open".to_string()));
     }
     Ok(TestNow::Running)
 }
@@ -103,7 +103,7 @@ fn last_words(layout: &Layout, id: &model::InstanceId) -> String {
         file.seek(SeekFrom::Start(len.saturating_sub(LAST_WORDS)))?;
         let mut bytes = Vec::new();
         file.take(LAST_WORDS).read_to_end(&mut bytes)?;
-        // A program of somebody else's says it, and a terminal of ours shows it.
+        // The text comes from the program, and a terminal shows it.
         Ok(model::text::shown(&String::from_utf8_lossy(&bytes).trim().replace('\n', " | "), SHOWN_BYTES_MAX))
     };
     match read() {
@@ -112,7 +112,7 @@ fn last_words(layout: &Layout, id: &model::InstanceId) -> String {
     }
 }
 
-/// Makes gone what tests left, but for the one that is under way.
+/// Removes groups that tests left, except the one in progress.
 pub fn clear(app: &App, upkeep: &Upkeep, life: &Life) -> Result<(), Fault> {
     let under_way = match &life.work {
         Some(Work::Test(test)) => Some(&test.group),
@@ -122,7 +122,7 @@ pub fn clear(app: &App, upkeep: &Upkeep, life: &Life) -> Result<(), Fault> {
         let service = ServiceName::new(stem(life)).map_err(|e| Fault::ours("bad-name", e.to_string()))?;
         let seen = Provider::observe(&app.provider, group)?;
         let end = Stamp { fence: Fence(1), seq: 2 };
-        // Also one that is not there: its declaration may be under way still, and is refused by this one's stamp.
+        // Also one that does not exist: its declaration may still arrive, and this one's stamp makes the keeper refuse it.
         if seen.stamp != Some(end) {
             Provider::declare(&app.provider, end, &GroupSpec { group: group.clone(), service, desired: DesiredGroup::Gone })?;
         } else if seen.instances.is_empty() {
@@ -132,7 +132,7 @@ pub fn clear(app: &App, upkeep: &Upkeep, life: &Life) -> Result<(), Fault> {
     Ok(())
 }
 
-/// A keeper that could not be reached is no fault of the image: its time begins when it is declared.
+/// The keeper could not be reached, which says nothing of the image: the check's time starts when it is declared.
 pub fn restart_clock(upkeep: &Upkeep, life: &Life, now: Time) -> Result<(), Fault> {
     upkeep.edit(&life.name, |life| {
         if let Some(Work::Test(test)) = &mut life.work {

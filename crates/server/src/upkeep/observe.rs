@@ -1,6 +1,7 @@
-//! What is seen of the world for one recipe, before something is decided.
+//! What is observed for one recipe before something is decided: its image in the store, its services, its test, its rollout.
 
-use super::{Upkeep, image_check};
+use super::image_check;
+use super::lives::Upkeep;
 use crate::app::App;
 use journal::Lists;
 use lifecycle::{Behind, Life, RolloutNow, Seen, Work};
@@ -9,7 +10,7 @@ use std::collections::BTreeSet;
 
 pub struct Observation {
     pub seen: Seen,
-    /// Services that stand on an image of this recipe, and which.
+    /// Services whose active release has an image of this recipe, and which.
     pub users: Vec<(ServiceName, Digest)>,
 }
 
@@ -20,8 +21,9 @@ impl Observation {
 }
 
 pub fn observe(app: &App, upkeep: &Upkeep, life: &Life) -> Result<Observation, Fault> {
-    // The clock first: everything seen is at least this new.
-    let (now, wall) = (upkeep.now(app), app.now());
+    // The clock is read first: everything observed is at least this new.
+    let wall = app.now();
+    let now = upkeep.now(wall);
     let current = upkeep.config.factory.current(&life.name)?;
     let (users, behind) = app.database.browse(|r| users(r, life, current.as_ref()))?;
     let (mut test, mut rollout) = Default::default();
@@ -34,7 +36,7 @@ pub fn observe(app: &App, upkeep: &Upkeep, life: &Life) -> Result<Observation, F
     Ok(Observation { seen: Seen { now, wall, current, behind, handed, test, rollout }, users })
 }
 
-/// Services that stand on an image of this recipe, and which. Asks nobody but the store.
+/// Services whose active release has an image of this recipe, and which; from the database alone.
 pub fn users_of(app: &App, life: &Life) -> Result<Vec<(ServiceName, Digest)>, Fault> {
     Ok(app.database.browse(|r| users(r, life, None))?.0)
 }
@@ -70,7 +72,7 @@ fn users(records: &Lists<'_>, life: &Life, current: Option<&Digest>) -> Result<U
 
 fn rollout_now(app: &App, id: &RolloutId, digest: &Digest) -> Result<RolloutNow, Fault> {
     let Some(seen) = app.database.read(|r| r.rollout_seen(id))? else { return Ok(RolloutNow::NotThere) };
-    // The number may have been given to somebody else's, when ours was never opened.
+    // The number may belong to a user's rollout, if the upkeep's was never opened.
     let mut releases = seen.plan.tiers.iter().flat_map(|(_, services)| services);
     if !releases.all(|(_, release)| release.image == *digest) {
         return Ok(RolloutNow::NotThere);
@@ -79,7 +81,7 @@ fn rollout_now(app: &App, id: &RolloutId, digest: &Digest) -> Result<RolloutNow,
         None => RolloutNow::Open,
         Some(RolloutEnd::Promoted) => RolloutNow::Promoted,
         Some(RolloutEnd::Halted) => {
-            let mut why = seen.why.unwrap_or_else(|| "it did not come to its end".to_string());
+            let mut why = seen.why.unwrap_or_else(|| "it did not finish".to_string());
             for (rotation, _) in seen.rotations.iter().filter(|(_, verdict)| *verdict != Some(Verdict::Promoted)) {
                 why = format!("{why} ({rotation}: {})", crate::status::rotation(app, rotation)?.why);
             }
@@ -88,7 +90,7 @@ fn rollout_now(app: &App, id: &RolloutId, digest: &Digest) -> Result<RolloutNow,
     })
 }
 
-/// An image that every service of its recipe stands on has proven itself: what fails later is not its fault.
+/// An image that every service of its recipe runs on is proven: a later failure is not attributed to it.
 pub fn prove(upkeep: &Upkeep, life: &Life, observation: &Observation) -> Result<(), Fault> {
     let Some(current) = life.current().filter(|c| !c.proven && observation.seen.current.as_ref() == Some(&c.digest)) else { return Ok(()) };
     if life.work.is_some() || observation.users.is_empty() || !observation.seen.behind.is_empty() {

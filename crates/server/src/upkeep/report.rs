@@ -1,26 +1,27 @@
-//! How every recipe's images stand, and what happened to them: for `status`, `why`, `events` and monitoring. Asks neither keeper nor
-//! mirrors, so that it answers also when they do not.
+//! The state of every recipe's images, and what happened to them: for `status`, `images`, `why`, `events`, gc and monitoring. It calls
+//! neither keeper nor mirrors, so that it answers also when they do not.
 
-use super::{Upkeep, observe};
+use super::lives::Upkeep;
+use super::observe;
 use crate::app::App;
-use api::control::{ImageEvent, ImageUpkeep};
+use ::api::control::{ImageEvent, ImageLife, ImageUpkeep};
 use lifecycle::{State, alarms, next_look};
-use model::{Fault, Time};
-use std::collections::BTreeSet;
+use model::{Digest, Fault, ImageName, Time};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// By name; nothing where this control plane keeps no images.
+/// By name; empty where this control plane has no upkeep.
 pub fn all(app: &App) -> Result<Vec<ImageUpkeep>, Fault> {
     let Some(upkeep) = &app.upkeep else { return Ok(Vec::new()) };
     upkeep.names()?.into_iter().map(|name| one(app, upkeep, &name)).collect()
 }
 
-fn one(app: &App, upkeep: &Upkeep, name: &model::ImageName) -> Result<ImageUpkeep, Fault> {
+fn one(app: &App, upkeep: &Upkeep, name: &ImageName) -> Result<ImageUpkeep, Fault> {
     let life = upkeep.load(name)?;
-    let now = upkeep.now(app);
+    let now = upkeep.now(app.now());
     let users = observe::users_of(app, &life)?;
     let active: BTreeSet<_> = users.iter().map(|(_, on)| on.clone()).collect();
     let current = life.current();
-    // What is newer than the current one and did not become it.
+    // An image that is newer than the current one and did not become current.
     let newest = life.images.last().filter(|i| current.is_none_or(|c| i.digest != c.digest && i.baked >= c.baked));
     let held_up = newest.filter(|i| !matches!(i.state, State::Retired | State::Current));
     Ok(ImageUpkeep {
@@ -45,13 +46,13 @@ fn one(app: &App, upkeep: &Upkeep, name: &model::ImageName) -> Result<ImageUpkee
     })
 }
 
-/// From a moment of the schedules' clock on, oldest first. That moment is in it: several events may share one millisecond.
+/// From a moment of the schedules' clock on, oldest first. The moment is included: several events may share one millisecond.
 pub fn events(app: &App, since: Time) -> Result<Vec<ImageEvent>, Fault> {
     let Some(upkeep) = &app.upkeep else { return Ok(Vec::new()) };
     let mut all = Vec::new();
     for name in upkeep.names()? {
         let life = upkeep.load(&name)?;
-        let event = |told: &lifecycle::Told, digest: Option<&model::Digest>| ImageEvent {
+        let event = |told: &lifecycle::Told, digest: Option<&Digest>| ImageEvent {
             at: told.at,
             image: name.clone(),
             digest: digest.cloned(),
@@ -64,4 +65,54 @@ pub fn events(app: &App, since: Time) -> Result<Vec<ImageEvent>, Fault> {
     all.retain(|e| e.at >= since);
     all.sort_by(|a, b| (a.at, &a.image).cmp(&(b.at, &b.image)));
     Ok(all)
+}
+
+/// By digest, of every recipe's images.
+pub fn lives(app: &App) -> Result<BTreeMap<Digest, ImageLife>, Fault> {
+    let Some(upkeep) = &app.upkeep else { return Ok(BTreeMap::new()) };
+    let now = upkeep.now(app.now());
+    let mut all = BTreeMap::new();
+    for name in upkeep.names()? {
+        let life = upkeep.load(&name)?;
+        let active = observe::users_of(app, &life)?.into_iter().map(|(_, on)| on).collect();
+        let alarms = alarms(&life, &active, now);
+        for one in &life.images {
+            let newest = life.checked.as_ref().map(|c| c.inputs == one.inputs);
+            let mine = |text: &&String| text.contains(one.digest.short());
+            let row = ImageLife {
+                state: one.state.word().to_string(),
+                since: one.since,
+                baked: one.baked,
+                patched: one.patched,
+                age_ms: now.since(one.patched),
+                checked: life.checked.as_ref().map(|c| c.at),
+                newest,
+                behind: life.checked.as_ref().filter(|_| one.state == State::Current).map_or(0, |c| c.behind.len()),
+                why: one.story.last().map(|t| t.text.clone()).unwrap_or_default(),
+                alarms: alarms.iter().filter(mine).cloned().collect(),
+            };
+            all.insert(one.digest.clone(), row);
+        }
+    }
+    Ok(all)
+}
+
+/// With the time by the schedules' clock.
+pub fn alarms_of(app: &App, upkeep: &Upkeep, name: &ImageName) -> Result<(Vec<String>, Time), Fault> {
+    let life = upkeep.load(name)?;
+    let now = upkeep.now(app.now());
+    let active = observe::users_of(app, &life)?.into_iter().map(|(_, on)| on).collect();
+    Ok((alarms(&life, &active, now), now))
+}
+
+/// Images that gc must keep: candidates, the current ones, and those that a rollback would use.
+pub fn needed(app: &App) -> Result<BTreeSet<Digest>, Fault> {
+    let mut keep = BTreeSet::new();
+    let Some(upkeep) = &app.upkeep else { return Ok(keep) };
+    for name in upkeep.names()? {
+        let life = upkeep.load(&name)?;
+        let in_use = life.images.iter().filter(|i| matches!(i.state, State::Candidate | State::Tested | State::Current));
+        keep.extend(in_use.chain(life.fallback()).map(|i| i.digest.clone()));
+    }
+    Ok(keep)
 }

@@ -1,11 +1,12 @@
-//! Turning services to an image by an ordinary rollout: each gets its standing release with the other image, and nothing else differs.
-//! One rollout a tier, so that what stands is observed at anew before each: a deploy that somebody made meanwhile is not undone.
+//! Moves services to an image by an ordinary rollout: each gets its active release with the other image, and nothing else differs. One
+//! rollout a tier: the active releases are read again before each, so that a deploy in between is not undone.
 
-use super::Upkeep;
+use super::lives::Upkeep;
 use super::observe::Observation;
 use crate::app::App;
-use crate::deploy::{self, ChangeRequest, ObservedService};
-use crate::desired::{self, Desired};
+use crate::observed_service::observe_once;
+use crate::opening::{self, ChangeRequest};
+use control::{Desired, ObservedService};
 use journal::Tx;
 use lifecycle::{Life, Work, sentence};
 use model::{Digest, Fault, Release, RolloutId, RolloutPlan, ServiceName, TierName};
@@ -22,27 +23,27 @@ pub fn open(
     back: bool,
 ) -> Result<(), Fault> {
     if !app.images.has(digest)? {
-        return Err(Fault::world("image-missing", format!("image {} {} is not in the store, or not whole", life.name, digest.short())));
+        return Err(Fault::world("image-missing", format!("image {} {} is not in the store, or is incomplete", life.name, digest.short())));
     }
     let why = why(life, observation, digest, back);
     let _alone = app.deploy_lock();
-    let mut wishes: Vec<(Desired, ObservedService)> = Vec::new();
+    let mut all: Vec<(Desired, ObservedService)> = Vec::new();
     let mut tier: Option<TierName> = None;
     for (service, on) in services {
         let (row, active) = app.database.read(|r| {
             r.must_be_free(service)?;
             Ok((r.in_force(service)?, r.active(service)?))
         })?;
-        // Somebody's own deploy came first: it is left as it is.
+        // A user's deploy came first: it stays as it is.
         let (Some(row), Some(active)) = (row, active.filter(|s| s.release.image == *on)) else { continue };
         let release = Release { image: digest.clone(), ..active.release };
-        let desired = Desired { spec: desired::with_settings(&row.spec, &release), release };
+        let desired = Desired::earlier(&row.spec, release);
         tier.get_or_insert(desired.spec.tier.clone());
-        let observed = deploy::observe_once(app, service, desired.release.route.is_some())?;
-        wishes.push((desired, observed));
+        let observed = observe_once(app, service, desired.release.route.is_some())?;
+        all.push((desired, observed));
     }
     let Some(tier) = tier else { return upkeep.edit(&life.name, |life| life.work = None) };
-    let begin = |tx: &Tx<'_>| begin(tx, &tier, &wishes, &why, app.now());
+    let begin = |tx: &Tx<'_>| begin(tx, &tier, &all, &why, app.now());
     // Under the deploy lock nobody else takes a number between the rehearsal and the writing.
     let id = app.database.pretend(begin)?;
     upkeep.edit(&life.name, |life| {
@@ -54,23 +55,23 @@ pub fn open(
     let opened = app.database.write(begin)?;
     app.notifier.notify();
     if opened != id {
-        return Err(Fault::ours("other-number", format!("{opened} was opened, {id} was written down")));
+        return Err(Fault::ours("other-number", format!("{opened} was opened, {id} was recorded")));
     }
     Ok(())
 }
 
 /// The rollout and its rotations, in one transaction.
-fn begin(tx: &Tx<'_>, tier: &TierName, wishes: &[(Desired, ObservedService)], why: &str, at: model::Time) -> Result<RolloutId, Fault> {
+fn begin(tx: &Tx<'_>, tier: &TierName, all: &[(Desired, ObservedService)], why: &str, at: model::Time) -> Result<RolloutId, Fault> {
     let mut pinned = Vec::new();
-    for (desired, _) in wishes {
+    for (desired, _) in all {
         pinned.push((desired.spec.clone(), tx.put_release(&desired.release, at)?.release));
     }
     let plan = RolloutPlan { why: why.to_string(), tiers: vec![(tier.clone(), pinned.clone())] };
     let rollout = tx.open_rollout(&plan, at)?;
-    let told = format!("{rollout}: {why}");
-    let asked = ChangeRequest { why: told, by: BY, at, rollout: Some(&rollout), always: true };
-    for ((spec, release), (_, observed)) in pinned.into_iter().zip(wishes) {
-        deploy::open(tx, observed, &Desired { spec, release }, &asked)?;
+    let text = format!("{rollout}: {why}");
+    let change = ChangeRequest { why: text, by: BY, at, rollout: Some(&rollout), always: true };
+    for ((spec, release), (_, observed)) in pinned.into_iter().zip(all) {
+        opening::open(tx, observed, &Desired { spec, release }, &change)?;
     }
     Ok(rollout)
 }
@@ -85,7 +86,7 @@ fn why(life: &Life, observation: &Observation, digest: &Digest, back: bool) -> S
             .filter(|(_, on)| on != digest)
             .find_map(|(_, on)| life.image(on).filter(|i| i.state != lifecycle::State::Retired));
         let why = left.and_then(|i| i.story.last()).map_or(String::new(), |t| format!(": the other is {}", t.text));
-        return format!("image {name} goes back to {}{why}", digest.short());
+        return format!("image {name} is rolled back to {}{why}", digest.short());
     }
     match life.image(digest) {
         Some(one) if !one.changes.is_empty() => format!("image {name} is patched: {}", sentence(&one.changes, &one.cves)),

@@ -1,5 +1,5 @@
-//! What a caller for some services is shown of images: those that its services use, or that nobody uses yet, and of their texts what names
-//! nobody else's service.
+//! What a caller for some services sees of images: those that its services use, or that no service uses yet; texts that name other services
+//! are hidden.
 
 use crate::access::Caller;
 use crate::app::App;
@@ -7,11 +7,11 @@ use api::control::{ImageHistory, ImageUpkeep};
 use model::{Fault, ImageName, ServiceName};
 use std::collections::BTreeSet;
 
-const NOT_SHOWN: &str = "(about services that this caller is not for)";
+const NOT_SHOWN: &str = "(hidden: names services of others)";
 
 pub struct Shown<'a> {
     caller: &'a Caller,
-    /// Services that the caller is not for. Empty: it is for all of them.
+    /// Services that the caller may not see. Empty: it may see all of them.
     others: BTreeSet<String>,
 }
 
@@ -27,7 +27,7 @@ impl<'a> Shown<'a> {
         Ok(Self { caller, others })
     }
 
-    /// By the services that stand on the image.
+    /// By the services that run on the image.
     fn sees<'s>(&self, mut users: impl Iterator<Item = &'s ServiceName> + Clone) -> bool {
         self.caller.services().is_none() || users.clone().next().is_none() || users.any(|user| self.caller.sees(user))
     }
@@ -56,11 +56,11 @@ impl<'a> Shown<'a> {
     }
 
     fn refused(&self, image: &ImageName) -> Fault {
-        Fault::yours("forbidden", format!("{} is for no service that uses image {image}", self.caller.name()))
-            .hint("root of the host can, or give a token for a service that uses it: `afresh token create`")
+        Fault::yours("forbidden", format!("{} may see no service that uses image {image}", self.caller.name()))
+            .hint("root of the host can see it, or create a token for a service that uses it: `afresh token create`")
     }
 
-    /// A text of an image's life, as the caller may read it.
+    /// A text of an image's life, as the caller may see it.
     pub fn text(&self, mut text: String) -> String {
         self.hide(&mut text);
         text
@@ -72,7 +72,7 @@ impl<'a> Shown<'a> {
         }
     }
 
-    /// A service, or a rotation, group or instance of it: `web`, `web.7`, `web-r2-7`, `web-r2-7-1`. Rather one text too many.
+    /// A service, or a rotation, group or instance of it: `web`, `web.7`, `web-r2-7`, `web-r2-7-1`. When in doubt, the text is hidden.
     fn names_others(&self, text: &str) -> bool {
         let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
         let mut names = words.flat_map(|word| word.match_indices('-').map(|(at, _)| &word[..at]).chain([word]));

@@ -308,7 +308,7 @@ async fn what_it_is_for_it_can_do_and_the_journal_has_its_name() {
     attack.house.end(&id).await;
     let (_, lines) = attack.try_it("GET", &format!("/v1/rotations/{id}/events"), &json!(null)).await;
     let why = lines[0]["event"]["why"].as_str().unwrap();
-    assert!(why.contains("asked for by token:ci") && !why.contains("forged"), "{why}");
+    assert!(why.contains("requested by token:ci") && !why.contains("forged"), "{why}");
     let opened: api::control::Opened = attack
         .client()
         .reason(Some("release 1.4 is slow".into()))

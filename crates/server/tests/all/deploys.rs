@@ -189,7 +189,7 @@ async fn a_rollout_goes_tier_by_tier_and_halts() {
     let opened = house.deploy(&broken).await.unwrap();
     let seen = rollout_end(&house, &opened.rollout.unwrap()).await;
     assert_eq!(seen.end, Some(RolloutEnd::Halted));
-    assert!(seen.why.unwrap().contains("worker went back"));
+    assert!(seen.why.unwrap().contains("worker was rolled back"));
     assert_eq!(seen.rotations.len(), 1, "the tier behind was begun");
     assert_eq!(house.status("web").await.active.unwrap().release.number, 2);
 }

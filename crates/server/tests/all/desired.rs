@@ -66,7 +66,7 @@ async fn a_plan_says_what_it_brings_back_and_what_it_changes_back() {
     let texts = |answer: PlanAnswer| answer.notes.into_iter().map(|n| (n.at.is_some(), n.text)).collect::<Vec<_>>();
     let notes = texts(plan_of(&house, &of_count("two", 5)).await);
     println!("{notes:#?}");
-    assert!(notes[0].0 && notes[0].1.contains("brings back web@r2, which was rolled back to r1 by web.3: rollback to r1, asked for by "));
+    assert!(notes[0].0 && notes[0].1.contains("brings back web@r2, which was rolled back to r1 by web.3: rollback to r1, requested by "));
     assert!(notes[1].1.contains("count: 4 -> 5") && notes[1].1.contains("one") && notes[1].1.contains("two"), "{notes:?}");
     // By itself, since it never got healthy.
     house.through(&of_count("sick", 4)).await;

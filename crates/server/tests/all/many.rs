@@ -61,7 +61,7 @@ fn deployed(tx: &journal::Tx<'_>, spec: &ServiceSpec) -> Result<GroupRelease, Fa
         let to = GroupRelease { group, release: release.clone() };
         let opened = model::Opened { spec: spec.clone(), from: active, to: to.clone(), plan: Plan::default(), why: why.to_string() };
         let final_inventory = FinalInventory { active: Some(to.clone()), ..FinalInventory::default() };
-        tx.put_closed(&origin, opened, Event::Closed { verdict: Verdict::Promoted, why: end.to_string(), final_inventory })?;
+        tx.put_closed(&origin, opened, &Event::Closed { verdict: Verdict::Promoted, why: end.to_string(), final_inventory })?;
         active = Some(to);
     }
     Ok(active.unwrap())

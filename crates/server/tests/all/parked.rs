@@ -31,7 +31,7 @@ async fn a_count_of_zero_parks_a_service_and_a_rollback_brings_back_what_served(
     let mut house = House::new().await;
     house.through(&of_count("one", 3)).await;
     let plan: PlanAnswer = house.client().post("/v1/plan", &of_count("one", 0)).await.unwrap();
-    assert!(plan.notes.iter().any(|n| n.text.contains("nobody serves; 127.0.0.1:8080 stays open and answers 503")), "{:?}", plan.notes);
+    assert!(plan.notes.iter().any(|n| n.text.contains("no server is left; 127.0.0.1:8080 stays open and answers 503")), "{:?}", plan.notes);
     assert_eq!(plan.rotations[0].plan.floor, 0);
     // The same release: it is still what is active, with no server.
     let parked = house.through(&of_count("one", 0)).await;

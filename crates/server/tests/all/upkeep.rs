@@ -216,7 +216,7 @@ async fn one_that_fails_goes_back_everywhere_and_is_not_tried_again_until_it_dif
     keeper.is('c', "bad").await;
     keeper.stands("a").await;
     let told = keeper.state_of('c').await.unwrap().story.pop().unwrap().1;
-    assert!(told.starts_with("bad: rollout.2: worker went back"), "{told}");
+    assert!(told.starts_with("bad: rollout.2: worker was rolled back"), "{told}");
     let looks = keeper.bakery.state.lock().unwrap().looks;
     keeper.until("three more looks", async || keeper.bakery.state.lock().unwrap().looks > looks + 3).await;
     assert_eq!(keeper.bakery.state.lock().unwrap().bakes.get(&'c'), Some(&1));
@@ -402,7 +402,10 @@ async fn images_for(client: &api::Client, keeper: &Keeper) {
     let newest = history.images.iter().find(|one| one.digest == digest('b')).unwrap();
     assert_eq!((newest.state.as_str(), newest.services.as_slice()), ("current", &[name("web")][..]));
     let texts: Vec<&str> = newest.story.iter().map(|(_, text)| text.as_str()).collect();
-    assert!(texts.contains(&"made current: every check passed") && texts.iter().any(|t| t.starts_with("(about services")), "{texts:?}");
+    assert!(
+        texts.contains(&"made current: every check passed") && texts.iter().any(|t| t.starts_with("(hidden: names services")),
+        "{texts:?}"
+    );
     // An image of none of its services; and what concerns all says who can.
     let grant = model::access::Grant { role: model::access::Role::Read, services: [name("nobody")].into(), tiers: Default::default() };
     let token = keeper.house.token("eyes", grant).await;

@@ -49,7 +49,7 @@ pub fn release(service: &str, code: &str) -> Release {
     }
 }
 
-/// Puts the wish and the release and opens a rotation to it.
+/// Records the desired state and the release and opens a rotation to it.
 pub fn open(store: &Database, service: &str, code: &str, at: u64) -> Result<RotationId, Fault> {
     store.write(|tx| {
         let spec = spec(service, 2);
@@ -67,7 +67,7 @@ pub fn satisfied(step: u32, seen: &str) -> Event {
     Event::StepSatisfied { step, seen: seen.into() }
 }
 
-/// Closes with the release the rotation was opened for as the standing one.
+/// Closes with the release the rotation was opened for as the active one.
 pub fn close(store: &Database, rotation: &RotationId, verdict: Verdict, at: u64) -> GroupRelease {
     use rotation::Journal;
     let lines = Journal::read(store, rotation, 0).unwrap();

@@ -1,0 +1,34 @@
+//! A service's desired state and the release that it shall run.
+
+use model::{Release, ServiceSpec};
+
+/// The release has no number of its own before the journal gives it one.
+#[derive(Clone, Debug)]
+pub struct Desired {
+    pub spec: ServiceSpec,
+    pub release: Release,
+}
+
+impl Desired {
+    /// An earlier release: it brings all its settings with it; count, tier and rollout are those of `spec`.
+    pub fn earlier(spec: &ServiceSpec, release: Release) -> Self {
+        Self { spec: with_settings(spec, &release), release }
+    }
+}
+
+/// `spec` with the settings of `release`; count, tier and rollout stay.
+pub fn with_settings(spec: &ServiceSpec, release: &Release) -> ServiceSpec {
+    ServiceSpec {
+        image: release.image_name.clone(),
+        run: release.run.clone(),
+        env: release.env.clone(),
+        user: release.user.clone(),
+        port: release.port,
+        health: release.health.clone(),
+        drain: release.drain.clone(),
+        limits: release.limits.clone(),
+        route: release.route.clone(),
+        checks: release.checks.clone(),
+        ..spec.clone()
+    }
+}

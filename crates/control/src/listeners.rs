@@ -1,0 +1,34 @@
+//! Listeners: two services never have the same address.
+
+use crate::desired::Desired;
+use model::{Fault, GroupRelease, ServiceName};
+use std::net::SocketAddr;
+
+/// Within one request.
+pub fn must_differ(all: &[&Desired]) -> Result<(), Fault> {
+    for (i, a) in all.iter().enumerate() {
+        for b in &all[i + 1..] {
+            if let (Some(x), Some(y)) = (&a.release.route, &b.release.route)
+                && x.listen == y.listen
+            {
+                return Err(taken(&b.spec.name, &a.spec.name, x.listen));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `others`: releases of other services that are active, or that an open rotation brings in.
+pub fn must_be_free(all: &[&Desired], others: &[GroupRelease]) -> Result<(), Fault> {
+    for desired in all {
+        let Some(route) = &desired.release.route else { continue };
+        if let Some(other) = others.iter().find(|o| o.release.route.as_ref().is_some_and(|r| r.listen == route.listen)) {
+            return Err(taken(&desired.spec.name, &other.release.service, route.listen));
+        }
+    }
+    Ok(())
+}
+
+fn taken(service: &ServiceName, by: &ServiceName, listen: SocketAddr) -> Fault {
+    Fault::yours("listen-taken", format!("{service}: {by} already listens on {listen}")).hint("give each route its own `listen`")
+}

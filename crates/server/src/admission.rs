@@ -1,0 +1,54 @@
+//! What must hold when a rotation is opened: no other service has the listener, and the objects that the release names exist and may be used.
+
+use crate::app::App;
+use control::Desired;
+use model::{Digest, Event, Fault, Release, ServiceName};
+use std::collections::BTreeSet;
+
+/// `unbaked`: images that a plan may name although they are not baked yet.
+pub fn must_be_admitted(app: &App, all: &[&Desired], unbaked: &BTreeSet<Digest>) -> Result<(), Fault> {
+    must_be_free_to_listen(app, all)?;
+    all.iter().try_for_each(|desired| must_be_in_store(app, &desired.release, unbaked))
+}
+
+pub fn earlier_release(app: &App, service: &ServiceName, number: u64) -> Result<Release, Fault> {
+    let row = app.database.read(|r| r.release(service, number))?;
+    row.map(|r| r.release).ok_or_else(|| {
+        Fault::yours("not-found", format!("{service} has no release r{number}")).hint(format!("`afresh releases {service}` lists them"))
+    })
+}
+
+fn must_be_in_store(app: &App, release: &Release, unbaked: &BTreeSet<Digest>) -> Result<(), Fault> {
+    crate::upkeep::must_be_launchable(app, release)?;
+    let label = &release.service;
+    if !unbaked.contains(&release.image) && !app.images.has(&release.image)? {
+        let text = format!("{label}: image {} ({}) is not in the store, or is incomplete", release.image_name, release.image.short());
+        return Err(Fault::yours("image-missing", text).hint(format!("`afresh bake {}` makes it", release.image_name)));
+    }
+    match &release.artifact {
+        Some(artifact) if !app.images.has(artifact)? => {
+            let text = format!("{label}: artifact {} is not in the store, or is incomplete", artifact.short());
+            Err(Fault::yours("artifact-missing", text).hint(format!("`afresh deploy {label} --artifact PATH` packs it again")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn must_be_free_to_listen(app: &App, all: &[&Desired]) -> Result<(), Fault> {
+    let others = app.database.browse(|r| {
+        let mut others = Vec::new();
+        for row in r.services()? {
+            if all.iter().all(|desired| desired.spec.name != row.spec.name) {
+                others.extend(r.active(&row.spec.name)?);
+                // A release that an open rotation brings in has its listener already.
+                if let Some(open) = r.open_rotation_of(&row.spec.name)?
+                    && let Some(Event::Opened(opened)) = r.first_line(&open.id)?.map(|l| l.event)
+                {
+                    others.push(opened.to);
+                }
+            }
+        }
+        Ok(others)
+    })?;
+    control::must_be_free(all, &others)
+}

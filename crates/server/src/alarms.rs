@@ -1,0 +1,47 @@
+//! All alarms: those of the control plane, of the keeper and of the balancer; and which of them have recovered.
+
+use crate::app::App;
+use crate::blocking::blocking;
+use crate::observed_service;
+use api::fleet::Alarm;
+use model::{DesiredSeen, Fault, InstanceState, ServiceName};
+use std::sync::Arc;
+
+pub async fn alarms(app: &App) -> Vec<Alarm> {
+    let mut alarms: Vec<Alarm> = app.troubles(|_| true).into_iter().map(|why| Alarm::new("control-plane", None, why)).collect();
+    alarms.extend(app.fleet.alarms().await);
+    alarms
+}
+
+/// A server that exited stays an alarm for a while; where the service has recovered, the text says so.
+pub async fn note_recovery(app: &Arc<App>, alarms: &mut Vec<Alarm>) {
+    let may_recover = |alarm: &Alarm| matches!(alarm.code.as_str(), "died" | "oom-killed" | "oom-inside" | "replaced");
+    if !alarms.iter().any(may_recover) {
+        return;
+    }
+    let (app, mut noted) = (app.clone(), alarms.clone());
+    let work = move || {
+        for alarm in noted.iter_mut().filter(|alarm| may_recover(alarm)) {
+            // A service that cannot be observed has not recovered.
+            let healthy = alarm.service.as_ref().and_then(|service| healthy_for(&app, service).ok().flatten());
+            if let Some((count, ms)) = healthy {
+                alarm.text.push_str(&format!("; all {count} of its servers are healthy again, for {} s", ms / 1_000));
+            }
+        }
+        Ok(noted)
+    };
+    if let Ok(noted) = blocking(work).await {
+        *alarms = noted;
+    }
+}
+
+/// How many servers the active group has, and for how long all of them have been healthy. None: some are not, or a rotation is open.
+fn healthy_for(app: &App, service: &ServiceName) -> Result<Option<(u32, u64)>, Fault> {
+    let Some(now) = app.database.browse(|r| r.now(service))?.filter(|now| now.open.is_none()) else { return Ok(None) };
+    let view = observed_service::view(app, service, &now.summary, false)?;
+    let Some(group) = now.summary.active.as_ref().and_then(|s| view.groups.get(&s.group)) else { return Ok(None) };
+    let DesiredSeen::Run { count, .. } = group.desired else { return Ok(None) };
+    let healthy: Vec<u64> = group.instances.iter().filter(|i| i.state == InstanceState::Running).filter_map(|i| i.healthy_ms).collect();
+    let is_complete = count > 0 && healthy.len() >= count as usize;
+    Ok(healthy.into_iter().min().filter(|_| is_complete).map(|ms| (count, ms)))
+}
