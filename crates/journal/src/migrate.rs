@@ -1,5 +1,5 @@
 //! Migrates an older database to the schema of this version, in one transaction. A copy of the database before the migration is kept
-//! beside it (`DATABASE.schema-N`), for whoever goes back to the version before.
+//! beside it (`DATABASE.schema-N`), for a return to the version before.
 
 use crate::connection;
 use crate::fault;
