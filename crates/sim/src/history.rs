@@ -1,18 +1,21 @@
 //! One whole simulated history: acts (rotations) one after another, two drivers, users, and the end of each judged.
 
 use crate::bug::Bug;
+use crate::keeper::Group;
 use crate::planted::{self, Planted};
 use crate::ports::Ports;
 use crate::scenario::{Act, Backup, Hand, Kind, NOISY_TICKS, Scenario, TICK_MS};
 use crate::store::Journal;
 use crate::world::{Machine, World};
+use control::{Change, Desired, ObservedService, ServiceInventory, Summary, Target};
 use model::{
-    DesiredGroup, Direction, Event, EventLine, Fence, GroupName, GroupRelease, GroupSpec, IssuedCommand, Opened, PlannedStep, Release,
-    RotationCommand, RotationId, ServiceSpec, Stamp, Step, Time, Verdict, View,
+    DesiredGroup, Event, EventLine, Fence, GroupHeld, GroupName, GroupRelease, GroupSpec, IssuedCommand, Opened, RotationCommand,
+    RotationId, ServiceSpec, Stamp, Step, Time, Verdict, View,
 };
-use rotation::{Driver, Intent, Rotation, Tick};
+use rotation::{Driver, Rotation, Tick};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 
 const LEASE_MS: u64 = 20 * TICK_MS;
 /// A driver that has something to do does so many things within a tick.
@@ -159,17 +162,41 @@ fn seat(world: &World, id: &RotationId, who: usize) -> Driver<Planted> {
     Driver::with_decider(id.clone(), format!("driver-{who}"), LEASE_MS, Planted { bug: world.bug })
 }
 
-/// What the API sees before it plans: all that is there, and what a rotation that was stopped may have left.
-fn look_around(world: &mut World) -> View {
-    let mut names: Vec<GroupName> = world.keeper.groups.keys().cloned().collect();
+/// What the control plane observes before it decides: everything that exists, and what a stopped rotation may have left.
+fn observe(world: &mut World) -> ObservedService {
+    let mut names: BTreeSet<GroupName> = world.keeper.groups.keys().cloned().collect();
     match world.store.journals.last().map(|j| Rotation::fold(&j.lines)) {
         Some(Ok(before)) => names.extend(before.remnants()),
         Some(Err(fault)) => world.fail(|| format!("the journal before does not fold: {fault}")),
         None => {}
     }
-    let groups = names.into_iter().map(|g| (g.clone(), world.keeper.see(&g, world.now, 0))).collect();
+    let groups = names.iter().map(|g| (g.clone(), world.keeper.see(g, world.now, 0))).collect();
     let route = world.routed.contains(&true).then(|| world.balancer.see(&world.route, &world.keeper, world.now));
-    View { at: Time(world.now), groups, route, objects: BTreeMap::new() }
+    let mut summary = summary(world);
+    summary.groups.extend(names);
+    let view = View { at: Time(world.now), groups, route, objects: BTreeMap::new() };
+    ObservedService { summary, view, inventory: inventory(world) }
+}
+
+/// What the journals come to. The release that is active at the beginning has none.
+fn summary(world: &World) -> Summary {
+    let active = world.scenario.stands.clone();
+    let first = Summary {
+        groups: active.iter().map(|s| s.group.clone()).collect(),
+        releases: active.iter().map(|s| (s.group.clone(), s.release.clone())).collect(),
+        active,
+        routed: false,
+    };
+    let folded = world.store.journals.iter().filter_map(|j| Rotation::fold(&j.lines).ok());
+    folded.fold(first, |summary, r| summary.with(&r))
+}
+
+fn inventory(world: &World) -> ServiceInventory {
+    let held = |(name, group): (&GroupName, &Group)| {
+        let gone = || GroupSpec { group: name.clone(), service: world.scenario.service.clone(), desired: DesiredGroup::Gone };
+        GroupHeld { seen: world.keeper.see(name, world.now, 0), spec: group.desired.is_none().then(gone) }
+    };
+    ServiceInventory { groups: world.keeper.groups.iter().map(held).collect(), route: None }
 }
 
 /// What the API does: plan on what is seen, and write the first line.
@@ -180,17 +207,17 @@ fn open(cell: &RefCell<World>, act: &Act, from: Option<GroupRelease>) -> Option<
         return None;
     }
     let id = RotationId::of(&world.scenario.service, number);
-    let group = GroupName::of(&world.scenario.service, act.release.number, &id).expect("a short name");
-    let to = GroupRelease { group, release: act.release.clone() };
     let lost = world.scenario.lost.filter(|l| number == 2 && !l.at_start);
     let (stamp, count) = (lost.map(|l| Stamp { fence: Fence(l.fence), seq: l.seq }).unwrap_or_default(), act.spec.count);
     if lost.is_some_and(|l| l.after % 4 == 0) {
-        world.leave_behind(&to.group, stamp, count, true);
+        let group = GroupName::of(&world.scenario.service, act.release.number, &id).expect("a short name");
+        world.leave_behind(&group, stamp, count, true);
     }
-    let seen = look_around(&mut world);
-    let intent = Intent { spec: &act.spec, from: from.as_ref(), to: &to, direction: Direction::Forward, own_count: None };
-    let plan = match planted::plan(&intent, &seen, world.bug) {
-        Ok(plan) => plan,
+    let observed = observe(&mut world);
+    let desired = Desired { spec: act.spec.clone(), release: act.release.clone() };
+    let target = Target { id: &id, from: from.as_ref(), own_count: None, why: "a new release" };
+    let mut opened = match control::open(&observed, &desired, act.release.clone(), Change::Rotate, &target) {
+        Ok(opened) => opened,
         // What a lost control plane left is seen by the API already.
         Err(fault) if fault.code == "name-used" && world.foreign.is_some() => return None,
         Err(fault) => {
@@ -198,7 +225,8 @@ fn open(cell: &RefCell<World>, act: &Act, from: Option<GroupRelease>) -> Option<
             return None;
         }
     };
-    judge_plan(&mut world, &plan, act);
+    planted::spoil_plan(world.bug, &mut opened.plan, from.as_ref());
+    judge_plan(&mut world, &opened.plan, act);
     let stood = match &from {
         None => 0,
         Some(from) => world.keeper.groups.get(&from.group).and_then(|g| g.desired).unwrap_or(0),
@@ -215,8 +243,7 @@ fn open(cell: &RefCell<World>, act: &Act, from: Option<GroupRelease>) -> Option<
         _ => world.now + world.rng.below(5) * TICK_MS,
     };
     world.refused = None;
-    let new = to.group.clone();
-    let opened = Opened { spec: act.spec.clone(), from, to, plan, why: "a new release".to_string() };
+    let new = opened.to.group.clone();
     write_first(&mut world, &id, opened);
     if lost.is_some_and(|l| l.after % 4 == 1) {
         world.leave_behind(&new, stamp, count, true);
@@ -245,19 +272,18 @@ fn open_by_hand(cell: &RefCell<World>, act: &Act, stands: GroupRelease, hand: Ha
         Hand::Retire => Step::Retire { group },
     };
     world.oracle.count = if hand == Hand::OneMore { desired + 1 } else { desired };
-    let seen = look_around(&mut world);
-    let releases = known_releases(&world);
-    let plan = rotation::single(&spec, &step, &seen, rotation::KnownGroups { active: Some(&stands), releases: &releases });
+    let observed = observe(&mut world);
+    let opened = control::open_manual_step(&observed, &spec, &step, Some(stands), "by hand");
     let must_not = matches!(hand, Hand::OneLess | Hand::Retire);
-    world.say(|| format!("by hand: {}: {}", step_in_words(&step), plan.as_ref().map_or_else(|f| f.message.clone(), |_| "ok".to_string())));
-    match plan {
+    world
+        .say(|| format!("by hand: {}: {}", step_in_words(&step), opened.as_ref().map_or_else(|f| f.message.clone(), |_| "ok".to_string())));
+    match opened {
         Ok(_) if must_not => {
             world.fail(|| format!("by hand, {} was not refused", step_in_words(&step)));
             None
         }
-        Ok(plan) => {
+        Ok(opened) => {
             let id = RotationId::of(&world.scenario.service, world.store.journals.len() as u64 + 2);
-            let opened = Opened { spec, from: Some(stands.clone()), to: stands, plan, why: "by hand".to_string() };
             write_first(&mut world, &id, opened);
             Some(id)
         }
@@ -271,10 +297,13 @@ fn holds_unknown(world: &World) -> bool {
     if !world.restored {
         return false;
     }
-    let folded = world.store.journals.iter().filter_map(|j| Rotation::fold(&j.lines).ok());
-    let stands = world.scenario.stands.iter().map(|s| s.group.clone());
-    let known: BTreeSet<GroupName> = folded.flat_map(|r| r.groups()).chain(stands).collect();
-    world.keeper.groups.iter().any(|(name, group)| group.desired.is_some() && !known.contains(name))
+    let made = |group: &GroupName| {
+        let opened = world.store.journals.iter().filter_map(|j| j.lines.first());
+        let is_made = opened.into_iter().any(|line| matches!(&line.event, Event::Opened(o) if o.to.group == *group));
+        Ok::<_, Infallible>(is_made)
+    };
+    let Ok(unknown) = control::unknown_groups(&inventory(world), made, || Ok(summary(world)));
+    !unknown.is_empty()
 }
 
 /// What the API does when the service's block is gone from the file: a rotation back to nothing, which ends with the listener.
@@ -284,40 +313,24 @@ fn open_removal(cell: &RefCell<World>, act: &Act, stands: GroupRelease) -> Optio
         return None;
     }
     let spec = ServiceSpec { route: stands.release.route.clone(), ..act.spec.clone() };
-    let seen = look_around(&mut world);
-    let intent = Intent { spec: &spec, from: None, to: &stands, direction: Direction::Back, own_count: None };
-    let mut plan = match rotation::plan(&intent, &seen) {
-        Ok(plan) => plan,
+    let observed = observe(&mut world);
+    let within_ms = spec.rollout.within_ms;
+    let mut opened = match control::open_removal(&observed, spec, stands, "it is removed") {
+        Ok(opened) => opened,
         Err(fault) => {
             world.fail(|| format!("no plan to remove it: {fault}"));
             return None;
         }
     };
-    let step = |step| PlannedStep { step, wave: None, capacity: 0 };
-    for group in seen.groups.keys().filter(|g| **g != stands.group) {
-        if spec.route.is_some() {
-            plan.steps.push(step(Step::Drain { group: group.clone(), within_ms: spec.drain.within_ms }));
-        }
-        plan.steps.push(step(Step::Retire { group: group.clone() }));
+    if world.bug == Some(Bug::ListenerStaysOpen) {
+        opened.plan.steps.pop_if(|s| matches!(s.step, Step::Shift { .. }));
     }
-    let shift = plan.steps.iter().find(|s| matches!(s.step, Step::Shift { .. })).cloned();
-    plan.steps.extend(shift.filter(|_| world.bug != Some(Bug::ListenerStaysOpen)));
     (world.oracle.base, world.oracle.count, world.oracle.stood) = (0, 0, 0);
-    world.oracle.within = spec.rollout.within_ms;
+    world.oracle.within = within_ms;
     (world.baked_at, world.refused) = (world.now, None);
     let id = RotationId::of(&world.scenario.service, world.store.journals.len() as u64 + 2);
-    let opened = Opened { spec, from: None, to: stands, plan, why: "it is removed".to_string() };
     write_first(&mut world, &id, opened);
     Some(id)
-}
-
-/// What the journals say that each group runs.
-fn known_releases(world: &World) -> BTreeMap<GroupName, Release> {
-    let opened = world.store.journals.iter().filter_map(|j| match &j.lines.first()?.event {
-        Event::Opened(opened) => Some(opened),
-        _ => None,
-    });
-    opened.flat_map(|o| o.from.iter().chain([&o.to])).map(|s| (s.group.clone(), s.release.clone())).collect()
 }
 
 fn write_first(world: &mut World, id: &RotationId, opened: Opened) {

@@ -8,7 +8,7 @@ use model::{
     DesiredGroup, DesiredSeen, Direction, Event, Fault, Fence, GroupName, GroupRelease, GroupSeen, GroupSpec, IssuedCommand, Plan,
     RouteSpec, Stamp, Step, Time, View,
 };
-use rotation::{Check, Decider, Decision, Declaration, Intent, Plain, Rotation};
+use rotation::{Check, Decider, Decision, Declaration, Plain, Rotation};
 
 /// An impatient engine gives a step so much less time.
 const IMPATIENT_MS: u64 = 45_000;
@@ -16,13 +16,6 @@ const IMPATIENT_MS: u64 = 45_000;
 /// [`Plain`] with one bug in it.
 pub(crate) struct Planted {
     pub bug: Option<Bug>,
-}
-
-/// [`rotation::plan()`] with one bug in it.
-pub(crate) fn plan(intent: &Intent, seen: &View, bug: Option<Bug>) -> Result<Plan, Fault> {
-    let mut plan = rotation::plan(intent, seen)?;
-    spoil_plan(bug, &mut plan, intent.from);
-    Ok(plan)
 }
 
 impl Decider for Planted {
@@ -53,7 +46,8 @@ impl Planted {
     }
 }
 
-fn spoil_plan(bug: Option<Bug>, plan: &mut Plan, from: Option<&GroupRelease>) {
+/// Puts the bug into a plan.
+pub(crate) fn spoil_plan(bug: Option<Bug>, plan: &mut Plan, from: Option<&GroupRelease>) {
     let back = plan.direction == Direction::Back;
     let scales_from = |step: &Step| matches!(step, Step::Scale { group, .. } if from.is_some_and(|f| f.group == *group));
     match bug {
