@@ -18,7 +18,7 @@ pub fn is_running(group: &GroupHeld) -> bool {
 }
 
 /// Running groups that no journal names. `made`: whether the rotation that a group's name carries is in the journal and made it, which is
-/// cheap to find out. `summary` is asked for only where that says no.
+/// cheap to find out. `summary` is read only where it did not.
 pub fn unknown_groups<E>(
     inventory: &ServiceInventory,
     made: impl Fn(&GroupName) -> Result<bool, E>,

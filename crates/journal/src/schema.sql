@@ -10,7 +10,7 @@ CREATE TABLE services (
   sum           INTEGER NOT NULL
 ) STRICT;
 
--- Every generation of a wish; the newest is the one services.generation names.
+-- Every generation of a desired state; services.generation names the newest.
 CREATE TABLE history (
   service    TEXT NOT NULL REFERENCES services (name),
   generation INTEGER NOT NULL,

@@ -33,9 +33,9 @@ fn inspect_once(database: &Path) -> Result<(), Fault> {
     }
     // The header is written and synced by itself, before the first frame.
     let Some(log) = Log::of(&log) else { return damaged("its header is damaged".to_string()) };
-    let whole = log.committed();
-    if let Some(index) = index.filter(|i| i.salt == log.salt && i.frames > whole) {
-        return damaged(format!("{} frames were committed and {whole} are intact", index.frames));
+    let intact = log.committed();
+    if let Some(index) = index.filter(|i| i.salt == log.salt && i.frames > intact) {
+        return damaged(format!("{} frames were committed and {intact} are intact", index.frames));
     }
     if let Some(frame) = log.written_after_a_gap() {
         return damaged(format!("frame {} is damaged, and later ones are not", frame + 1));
@@ -143,8 +143,8 @@ impl Index {
     fn of(bytes: &[u8]) -> Option<Self> {
         let (one, two) = (bytes.get(..48)?, bytes.get(48..96)?);
         let s = (native(one, 40), native(one, 44));
-        let whole = one == two && one[12] == 1 && sum(cfg!(target_endian = "big"), (0, 0), &one[..40]) == s;
+        let intact = one == two && one[12] == 1 && sum(cfg!(target_endian = "big"), (0, 0), &one[..40]) == s;
         let salt = one[32..40].try_into().ok()?;
-        whole.then(|| Self { frames: native(one, 16), copied: native(bytes, 96), salt })
+        intact.then(|| Self { frames: native(one, 16), copied: native(bytes, 96), salt })
     }
 }

@@ -94,7 +94,7 @@ fn keep_rollouts(app: &App) {
     }
 }
 
-/// Retried until it succeeds once; afterwards now and then, should somebody replace the journal or what runs.
+/// Retried until it succeeds once; afterwards once a minute, in case the journal or what runs is replaced.
 fn keep_comparing(app: &App) {
     let mut last: Option<Instant> = None;
     while !app.is_stopping() {

@@ -1,4 +1,4 @@
-//! A database that was cut off, overwritten or flipped is told of, never believed and never changed.
+//! A database that was cut off, overwritten or flipped is reported, never used and never changed.
 
 use crate::common::*;
 use journal::Database;

@@ -177,7 +177,11 @@ fn a_backup_put_in_place_jumps_ahead_of_what_the_world_has_seen() {
     let backup = store.backup_path();
     drop(store);
     std::fs::remove_file(dir.db()).unwrap();
-    assert_eq!(Database::open(&dir.db()).err().map(|f| f.code).as_deref(), Some("database-damaged"), "a lost database is not begun anew");
+    assert_eq!(
+        Database::open(&dir.db()).err().map(|f| f.code).as_deref(),
+        Some("database-damaged"),
+        "a lost database is not replaced by an empty one"
+    );
     std::fs::copy(&backup, dir.db()).unwrap();
     let store = dir.store();
     assert_eq!(store.read(|r| r.active(&name("web"))).unwrap(), Some(active));

@@ -76,7 +76,7 @@ impl Tokens {
         }
         if kept.tokens.len() >= TOKENS_MAX {
             return Err(Fault::yours("too-many", format!("there are {TOKENS_MAX} tokens, which is the limit"))
-                .hint("revoke those that nobody uses"));
+                .hint("revoke those that are not used"));
         }
         let token = random()?;
         let row = TokenRow { name: request.name.clone(), grant: request.grant.clone(), made: now, by: by.to_string() };

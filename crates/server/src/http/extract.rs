@@ -21,7 +21,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
         let path = shown(request.uri().path());
-        let bytes = whole(&path, request.into_body()).await?;
+        let bytes = read_body(&path, request.into_body()).await?;
         serde_json::from_slice(&bytes).map(Json).map_err(|e| {
             let what = if e.is_eof() { "the body ends too early" } else { "the body is not what this call expects" };
             Refusal(Fault::yours("bad-request", format!("{what}: {e}")).hint("`crates/api/src/control.rs` documents the body of each call"))
@@ -29,14 +29,14 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     }
 }
 
-async fn whole(path: &str, body: Body) -> Result<Vec<u8>, Refusal> {
-    match tokio::time::timeout(BODY_WITHIN, gathered(path, body)).await {
-        Ok(gathered) => gathered,
+async fn read_body(path: &str, body: Body) -> Result<Vec<u8>, Refusal> {
+    match tokio::time::timeout(BODY_WITHIN, read_chunks(path, body)).await {
+        Ok(bytes) => bytes,
         Err(_) => Err(Refusal(Fault::yours("slow-body", format!("the body did not arrive within {} s", BODY_WITHIN.as_secs())))),
     }
 }
 
-async fn gathered(path: &str, body: Body) -> Result<Vec<u8>, Refusal> {
+async fn read_chunks(path: &str, body: Body) -> Result<Vec<u8>, Refusal> {
     let mut chunks = body.into_data_stream();
     let (mut bytes, mut seen) = (Vec::new(), 0usize);
     while let Some(chunk) = chunks.next().await {

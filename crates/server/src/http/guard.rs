@@ -63,7 +63,7 @@ fn admitted(caller: &Caller, rule: Option<Rule>, path: Option<&str>, uri: &Uri) 
     };
     caller.must_have(rule.role)?;
     match rule.of {
-        Of::Nobody => drop(caller.services()),
+        Of::None => drop(caller.services()),
         Of::Handler => {}
         Of::All => {
             if caller.services().is_some() {

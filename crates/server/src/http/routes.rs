@@ -13,7 +13,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Of {
     /// None.
-    Nobody,
+    None,
     /// All services at once: refused to callers for some of them.
     All,
     /// The service in the path (`{service}`, or that of `{rotation}`).
@@ -50,7 +50,7 @@ const fn change(path: &'static str, role: Role, of: Of, handler: fn() -> MethodR
 }
 
 const ROUTES: &[Route] = &[
-    read("/v1/health", Role::Read, Of::Nobody, || get(handlers::health)),
+    read("/v1/health", Role::Read, Of::None, || get(handlers::health)),
     pure("/v1/plan", Role::Deploy, Of::Handler, || post(handlers::plan)),
     change("/v1/deploy", Role::Deploy, Of::Handler, || post(handlers::deploy)),
     change("/v1/rollback", Role::Deploy, Of::Handler, || post(handlers::rollback)),
@@ -79,7 +79,7 @@ const ROUTES: &[Route] = &[
     change("/v1/gc", Role::Admin, Of::All, || post(handlers::sweep)),
     read("/v1/adoptions", Role::Admin, Of::All, || get(handlers::adoptions)),
     change("/v1/adopt", Role::Admin, Of::All, || post(handlers::take_over)),
-    read("/v1/policy", Role::Read, Of::Nobody, || get(handlers::policy)),
+    read("/v1/policy", Role::Read, Of::None, || get(handlers::policy)),
     read("/v1/tokens", Role::Admin, Of::All, || get(handlers::tokens)),
     change("/v1/tokens", Role::Admin, Of::All, || post(handlers::token_create)),
     change("/v1/tokens/revoke", Role::Admin, Of::All, || post(handlers::token_revoke)),

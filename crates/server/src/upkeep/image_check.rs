@@ -15,7 +15,7 @@ use std::io::{Read, Seek, SeekFrom};
 /// A name and its group's must fit 63 bytes with the number behind it.
 const NAME_MAX: usize = 30;
 /// How much of an instance's log is shown with a check that failed.
-const LAST_WORDS: u64 = 400;
+const LOG_TAIL_BYTES: u64 = 400;
 /// A byte that is not text takes three.
 const SHOWN_BYTES_MAX: usize = 1_200;
 
@@ -85,7 +85,7 @@ pub fn observe(app: &App, upkeep: &Upkeep, life: &Life, test: &Test) -> Result<T
     for instance in &seen.instances {
         match &instance.exit {
             Some(exit) if exit.code == 0 && !by_port => return Ok(TestNow::Passed),
-            Some(exit) => return Ok(TestNow::Failed(format!("exit {}{}", exit.code, last_words(&upkeep.layout, &instance.id)))),
+            Some(exit) => return Ok(TestNow::Failed(format!("exit {}{}", exit.code, log_tail(&upkeep.layout, &instance.id)))),
             None if by_port && instance.state == InstanceState::Running && instance.healthy_ms.is_some() => return Ok(TestNow::Passed),
             None => {}
         }
@@ -96,18 +96,18 @@ pub fn observe(app: &App, upkeep: &Upkeep, life: &Life, test: &Test) -> Result<T
     Ok(TestNow::Running)
 }
 
-fn last_words(layout: &Layout, id: &model::InstanceId) -> String {
+fn log_tail(layout: &Layout, id: &model::InstanceId) -> String {
     let read = || -> std::io::Result<String> {
         let mut file = std::fs::File::open(layout.log(id))?;
         let len = file.metadata()?.len();
-        file.seek(SeekFrom::Start(len.saturating_sub(LAST_WORDS)))?;
+        file.seek(SeekFrom::Start(len.saturating_sub(LOG_TAIL_BYTES)))?;
         let mut bytes = Vec::new();
-        file.take(LAST_WORDS).read_to_end(&mut bytes)?;
+        file.take(LOG_TAIL_BYTES).read_to_end(&mut bytes)?;
         // The text comes from the program, and a terminal shows it.
         Ok(model::text::shown(&String::from_utf8_lossy(&bytes).trim().replace('\n', " | "), SHOWN_BYTES_MAX))
     };
     match read() {
-        Ok(text) if !text.is_empty() => format!(", it said: {text}"),
+        Ok(text) if !text.is_empty() => format!(", last output: {text}"),
         _ => String::new(),
     }
 }

@@ -52,12 +52,12 @@ pub fn events(app: &App, since: Time) -> Result<Vec<ImageEvent>, Fault> {
     let mut all = Vec::new();
     for name in upkeep.names()? {
         let life = upkeep.load(&name)?;
-        let event = |told: &lifecycle::Told, digest: Option<&Digest>| ImageEvent {
-            at: told.at,
+        let event = |entry: &lifecycle::Told, digest: Option<&Digest>| ImageEvent {
+            at: entry.at,
             image: name.clone(),
             digest: digest.cloned(),
             alarm: digest.is_none(),
-            text: told.text.clone(),
+            text: entry.text.clone(),
         };
         all.extend(life.images.iter().flat_map(|one| one.story.iter().map(|t| event(t, Some(&one.digest)))));
         all.extend(life.rang.iter().map(|t| event(t, None)));

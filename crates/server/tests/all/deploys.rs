@@ -104,7 +104,7 @@ async fn rollback_and_an_earlier_release_bring_the_whole_release_in_a_new_group(
     let earlier = DeployRequest { release: Some(1), ..web("three") };
     assert_eq!(house.through(&earlier).await.to.group.as_str(), "web-r1-5");
     let releases: Vec<ReleaseRow> = house.client().get("/v1/releases").await.unwrap();
-    assert_eq!(releases.len(), 2, "going back makes no release");
+    assert_eq!(releases.len(), 2, "a rollback makes no release");
 }
 
 async fn rollback(house: &House, to: Option<u64>) -> Result<Opened, Fault> {
@@ -139,7 +139,7 @@ async fn users_pause_resume_return_and_stop() {
     let closed: Result<serde_json::Value, Fault> =
         house.client().post(&format!("/v1/rotations/{id}/command"), &CommandRequest { command: RotationCommand::Pause }).await;
     assert_eq!(closed.unwrap_err().code, "closed");
-    // The next deploy throws away what the stopped one left.
+    // The next deploy retires what the stopped one left.
     let r = house.through(&web("one")).await;
     assert_eq!(r.verdict, Some(Verdict::Promoted), "{r:#?}");
     assert_eq!(house.fake.running().len(), 1, "{:?}", house.fake.running());

@@ -75,7 +75,7 @@ async fn a_plan_says_what_it_brings_back_and_what_it_changes_back() {
     // Promoted since: nothing to say.
     house.through(&of_count("two", 4)).await;
     assert_eq!(texts(plan_of(&house, &of_count("two", 4)).await), []);
-    // Names of the environment are said, what stands in it is not.
+    // Names of the environment are shown, values are not.
     let mut secret = of_count("two", 4);
     secret.file.services.get_mut(&name("web")).unwrap().env.insert("TOKEN".into(), "hunter2".into());
     let notes = texts(plan_of(&house, &secret).await);

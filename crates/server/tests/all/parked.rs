@@ -41,7 +41,7 @@ async fn a_count_of_zero_parks_a_service_and_a_rollback_brings_back_what_served(
     assert_eq!(kinds, ["bake", "scale", "shift", "drain", "retire"]);
     let now = status(&house).await;
     assert_eq!((now.count, now.healthy, now.active.unwrap().release.number, now.trouble), (0, 0, 1, None));
-    // Asked for again, there is nothing to do and nothing to say; neither is there for a server that starts anew.
+    // Asked for again, there is nothing to do and nothing to say; neither is there for a server that restarts.
     house.stop().await;
     house.start().await;
     let again: PlanAnswer = house.client().post("/v1/plan", &of_count("one", 0)).await.unwrap();
@@ -64,7 +64,7 @@ async fn what_is_parked_is_deployed_as_a_first_release_is() {
     let first = house.through(&of_count("one", 0)).await;
     assert_eq!(first.verdict, Some(Verdict::Promoted), "{}", first.why);
     assert_eq!(world(&house), ([("web-r1-1".to_string(), 0)].into(), BTreeMap::new()));
-    // A release that never gets healthy goes back to nobody.
+    // A release that never gets healthy is rolled back to no server.
     let mut sick = of_count("sick", 2);
     sick.file.services.get_mut(&name("web")).unwrap().rollout.within_ms = 1_000;
     assert_eq!(house.through(&sick).await.verdict, Some(Verdict::RolledBack));

@@ -291,7 +291,7 @@ async fn restarts_wherever_they_fall_change_nothing() {
     for (letter, state) in [('a', "retired"), ('b', "retired"), ('c', "bad"), ('d', "retired"), ('e', "retired"), ('f', "current")] {
         keeper.is(letter, state).await;
     }
-    // What a test of an image left behind when its serve was killed is found and thrown away.
+    // What a test of an image left behind when its serve was killed is found and removed.
     keeper.until("two groups", async || keeper.house.fake.running().len() == 2).await;
 }
 

@@ -25,7 +25,7 @@ pub struct State {
     pub bases: BTreeSet<Digest>,
     /// Neither the keeper nor the balancer answers.
     pub down: bool,
-    /// Threads whose name begins so panic when they look, so many times.
+    /// Threads whose name begins so panic when they observe, this number of times.
     pub panics: Option<(&'static str, u32)>,
     /// Images on which nothing ever gets healthy.
     pub sick: BTreeSet<Digest>,
