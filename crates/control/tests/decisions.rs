@@ -1,6 +1,5 @@
 //! The decisions of the control plane on small cases: what is opened, refused or left alone.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use control::{Change, Desired, Inventory, ObservedService, RollbackSource, ServiceInventory, Summary, Target};
 use model::*;
