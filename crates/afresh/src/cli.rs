@@ -1,15 +1,15 @@
-//! The command line: global flags and the list of verbs. Each verb's own flags stand beside what it does, in `verbs`.
+//! The command line: the list of verbs and their groups. Each verb's own flags stand beside what it does, in `verbs`.
 
 use crate::context::Context;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
+use crate::global::Global;
 use crate::verbs;
-use clap::{Args, CommandFactory, Parser, Subcommand};
-use std::path::PathBuf;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-/// Replaces servers instead of changing them: bakes patched images, launches new servers, turns customers to them, throws the old away.
+/// Replace servers instead of changing them: bake patched images, launch new servers, shift traffic to them, retire the old ones
 #[derive(Debug, Parser)]
-#[command(name = "afresh", version, after_help = exit::HELP, disable_help_subcommand = false, max_term_width = 120)]
+#[command(name = "afresh", version, after_help = exit::HELP, max_term_width = 120)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -17,72 +17,105 @@ pub struct Cli {
     pub verb: Verb,
 }
 
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Global options")]
-pub struct Global {
-    /// The service file
-    #[arg(short, long, global = true, value_name = "FILE", default_value = "afresh.hcl")]
-    pub file: PathBuf,
-    /// Everything Afresh keeps: images, journals, what is declared
-    #[arg(long, global = true, value_name = "DIR", env = "AFRESH_DATA_DIR", hide_env_values = true, default_value = "/var/lib/afresh")]
-    pub data_dir: PathBuf,
-    /// Why you do this; the journal and the audit keep it
-    #[arg(long, global = true, value_name = "TEXT")]
-    pub reason: Option<String>,
-    /// Call another control plane: HOST:PORT, or the path of a socket
-    #[arg(long, global = true, value_name = "WHERE", env = "AFRESH_API", hide_env_values = true)]
-    pub api: Option<String>,
-    /// The token for --api HOST:PORT
-    #[arg(long, global = true, value_name = "FILE", env = "AFRESH_API_TOKEN_FILE", hide_env_values = true)]
-    pub api_token: Option<PathBuf>,
-    /// Print JSON for machines
-    #[arg(long, global = true)]
-    pub json: bool,
-    /// Print no colours (NO_COLOR does the same)
-    #[arg(long, global = true)]
-    pub no_color: bool,
-}
-
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     Up(verbs::up::Up),
     Down(verbs::down::Down),
+    Doctor(verbs::doctor::Doctor),
     Serve(verbs::roles::Serve),
     Host(verbs::roles::Host),
     Proxy(verbs::roles::Proxy),
-    Doctor(verbs::doctor::Doctor),
-    Policy(verbs::policy::PolicyVerb),
-    Token(verbs::token::TokenVerb),
-    Audit(verbs::audit::Audit),
 
-    Check(verbs::file::Check),
+    #[command(alias = "check")]
+    Validate(verbs::file::Validate),
     Fmt(verbs::file::Fmt),
-    Bake(verbs::bake::Bake),
     Plan(verbs::deploy::Plan),
     Deploy(verbs::deploy::Deploy),
     Rollback(verbs::rollback::Rollback),
+    Rollout(verbs::rollout::RolloutVerb),
     Rotation(verbs::rotation::RotationVerb),
     Step(verbs::step::StepVerb),
 
     Status(verbs::status::Status),
-    Why(verbs::status::Why),
+    Why(verbs::why::Why),
     Events(verbs::events::Events),
-    Images(verbs::lists::Images),
-    Image(verbs::image::ImageVerb),
-    Releases(verbs::lists::Releases),
-    Instances(verbs::lists::Instances),
     Logs(verbs::logs::Logs),
+    Release(verbs::lists::ReleaseVerb),
+    #[command(hide = true)]
+    Releases(verbs::lists::Releases),
+    Instance(verbs::lists::InstanceVerb),
+    #[command(hide = true)]
+    Instances(verbs::lists::Instances),
+
+    Bake(verbs::bake::Bake),
+    Image(verbs::image::ImageVerb),
+    #[command(hide = true)]
+    Images(verbs::lists::Images),
+    Artifact(verbs::artifact::ArtifactVerb),
+
+    Policy(verbs::policy::PolicyVerb),
+    Token(verbs::token::TokenVerb),
+    Audit(verbs::audit::Audit),
     Gc(verbs::gc::Gc),
     Adopt(verbs::adopt::Adopt),
-    Restore(verbs::adopt::Restore),
+    Restore(verbs::restore::Restore),
 
-    Explain(verbs::explain::Explain),
-    Completions(verbs::completions::Completions),
+    Demo(verbs::demo::Demo),
     Sim(verbs::sim::Sim),
     Capacity(verbs::capacity::CapacityVerb),
-    Demo(verbs::demo::Demo),
+    Explain(verbs::explain::Explain),
+    Completions(verbs::completions::Completions),
     #[command(hide = true)]
     Load(verbs::load::Load),
+}
+
+/// Headings of the help and the verbs under them, in this order.
+const GROUPS: &[(&str, &[&str])] = &[
+    ("Run a host", &["up", "down", "doctor", "serve", "host", "proxy"]),
+    ("Deploy", &["validate", "fmt", "plan", "deploy", "rollback", "rollout", "rotation", "step"]),
+    ("See", &["status", "why", "events", "logs", "release", "instance"]),
+    ("Images and code", &["bake", "image", "artifact"]),
+    ("Administration", &["policy", "token", "audit", "gc", "adopt", "restore"]),
+    ("Try out and plan", &["demo", "sim", "capacity"]),
+    ("Help", &["explain", "completions", "help"]),
+];
+
+impl Cli {
+    /// The command with its verbs under headings, which clap has none for.
+    pub fn grouped() -> clap::Command {
+        let mut command = Self::command();
+        command.build();
+        let template = format!("{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{}Options:\n{{options}}{{after-help}}", groups(&command));
+        Self::command().help_template(template)
+    }
+
+    /// Reads the command line, or ends the process as clap does: with help, the version, or what is wrong.
+    pub fn read() -> Self {
+        let parsed = Self::grouped().try_get_matches().and_then(|matches| Self::from_arg_matches(&matches));
+        parsed.unwrap_or_else(|error| {
+            // 2 would say that there are changes.
+            let is_plan = |args: Vec<String>| args.iter().any(|a| a == "plan") && args.iter().any(|a| a == "--exit-code");
+            if error.use_stderr() && is_plan(std::env::args().skip(1).collect()) {
+                let _ = error.print();
+                std::process::exit(Exit::PLAN_FAILED as i32);
+            }
+            error.exit()
+        })
+    }
+}
+
+fn groups(command: &clap::Command) -> String {
+    let width = GROUPS.iter().flat_map(|(_, names)| *names).map(|name| name.len()).max().unwrap_or(0);
+    let mut out = String::new();
+    for (heading, names) in GROUPS {
+        out.push_str(&format!("{heading}:\n"));
+        for name in *names {
+            let about = command.find_subcommand(name).and_then(clap::Command::get_about).map(ToString::to_string);
+            out.push_str(&format!("  {name:<width$}  {}\n", about.unwrap_or_default()));
+        }
+        out.push('\n');
+    }
+    out
 }
 
 impl Verb {
@@ -90,53 +123,62 @@ impl Verb {
         match self {
             Verb::Up(verb) => verb.run(context),
             Verb::Down(verb) => verb.run(context),
+            Verb::Doctor(verb) => verb.run(context),
             Verb::Serve(verb) => verb.run(context),
             Verb::Host(verb) => verb.run(context),
             Verb::Proxy(verb) => verb.run(context),
-            Verb::Doctor(verb) => verb.run(context),
-            Verb::Policy(verb) => verb.run(context),
-            Verb::Token(verb) => verb.run(context),
-            Verb::Audit(verb) => verb.run(context),
-            Verb::Check(verb) => verb.run(context),
+            Verb::Validate(verb) => verb.run(context),
             Verb::Fmt(verb) => verb.run(context),
-            Verb::Bake(verb) => verb.run(context),
             Verb::Plan(verb) => verb.run(context),
             Verb::Deploy(verb) => verb.run(context),
             Verb::Rollback(verb) => verb.run(context),
+            Verb::Rollout(verb) => verb.run(context),
             Verb::Rotation(verb) => verb.run(context),
             Verb::Step(verb) => verb.run(context),
             Verb::Status(verb) => verb.run(context),
             Verb::Why(verb) => verb.run(context),
             Verb::Events(verb) => verb.run(context),
-            Verb::Images(verb) => verb.run(context),
-            Verb::Image(verb) => verb.run(context),
-            Verb::Releases(verb) => verb.run(context),
-            Verb::Instances(verb) => verb.run(context),
             Verb::Logs(verb) => verb.run(context),
+            Verb::Release(verb) => verb.run(context),
+            Verb::Releases(verb) => verb.run(context),
+            Verb::Instance(verb) => verb.run(context),
+            Verb::Instances(verb) => verb.run(context),
+            Verb::Bake(verb) => verb.run(context),
+            Verb::Image(verb) => verb.run(context),
+            Verb::Images(verb) => verb.run(context),
+            Verb::Artifact(verb) => verb.run(context),
+            Verb::Policy(verb) => verb.run(context),
+            Verb::Token(verb) => verb.run(context),
+            Verb::Audit(verb) => verb.run(context),
             Verb::Gc(verb) => verb.run(context),
             Verb::Adopt(verb) => verb.run(context),
             Verb::Restore(verb) => verb.run(context),
-            Verb::Explain(verb) => verb.run(),
-            Verb::Completions(verb) => verb.run(),
+            Verb::Demo(verb) => verb.run(context),
             Verb::Sim(verb) => verb.run(context),
             Verb::Capacity(verb) => verb.run(context),
-            Verb::Demo(verb) => verb.run(context),
+            Verb::Explain(verb) => verb.run(),
+            Verb::Completions(verb) => verb.run(),
             Verb::Load(verb) => verb.run(context),
         }
+    }
+
+    /// Whether it calls a control plane, or might.
+    pub fn is_client(&self) -> bool {
+        !matches!(self, Verb::Up(_) | Verb::Serve(_) | Verb::Host(_) | Verb::Proxy(_) | Verb::Down(_) | Verb::Doctor(_))
     }
 }
 
 /// The help of every verb, one after the other: what the reference snapshot holds.
 pub fn reference() -> String {
     let mut out = String::new();
-    let mut root = Cli::command().term_width(100);
+    let mut root = Cli::grouped().term_width(100);
     root.build();
     describe(&mut root, "afresh", &mut out);
     out
 }
 
 fn describe(command: &mut clap::Command, path: &str, out: &mut String) {
-    // Global options are told once, with the root.
+    // Global options are printed once, with the root.
     let top = path == "afresh";
     let mut shown = command.clone().mut_args(|arg| if arg.is_global_set() && !top { arg.hide(true) } else { arg });
     let help = shown.render_long_help().to_string();
@@ -148,5 +190,35 @@ fn describe(command: &mut clap::Command, path: &str, out: &mut String) {
         if let Some(sub) = command.find_subcommand_mut(&name) {
             describe(sub, &format!("{path} {name}"), out);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verb_stands_under_one_heading() {
+        let mut grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| *names).copied().filter(|name| *name != "help").collect();
+        grouped.sort_unstable();
+        let command = Cli::command();
+        let mut verbs: Vec<&str> = command.get_subcommands().filter(|c| !c.is_hide_set()).map(clap::Command::get_name).collect();
+        verbs.sort_unstable();
+        assert_eq!(grouped, verbs);
+    }
+
+    /// STYLE: one line, a verb in the imperative, no full stop.
+    #[test]
+    fn what_a_verb_is_about_fits_one_line() {
+        fn look(command: &clap::Command, path: &str) {
+            for sub in command.get_subcommands() {
+                let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
+                let path = format!("{path} {}", sub.get_name());
+                assert!(!about.ends_with('.') && (10..=78).contains(&about.chars().count()), "{path}: {about:?} ({})", about.len());
+                assert!(about.starts_with(char::is_uppercase), "{path}: {about:?}");
+                look(sub, &path);
+            }
+        }
+        look(&Cli::command(), "afresh");
     }
 }

@@ -1,7 +1,7 @@
 //! What every verb has: the service file's path, the data directory, the API's client, and how to print.
 
-use crate::cli::Global;
 use crate::failure::{self, Failure};
+use crate::global::Global;
 use api::Client;
 use model::{Fault, Layout, ServiceFile};
 use std::path::{Path, PathBuf};
@@ -12,10 +12,14 @@ pub struct Context {
     pub layout: Layout,
     pub json: bool,
     pub reason: Option<String>,
-    pub remote: Option<String>,
-    /// For a control plane over TCP.
-    pub token: String,
+    /// The control plane that was named: HOST:PORT, or the path of a socket.
+    pub host: Option<String>,
+    /// Says who calls, on a socket too; None: the kernel does.
+    pub token: Option<String>,
 }
+
+/// What a service file that is not named is called.
+const DEFAULT_FILE: &str = "afresh.hcl";
 
 impl Context {
     pub fn new(global: &Global) -> Self {
@@ -27,23 +31,30 @@ impl Context {
             layout: Layout::new(root),
             json: global.json,
             reason: global.reason.clone(),
-            remote: global.api.clone(),
-            token: String::new(),
+            host: global.host.clone(),
+            token: None,
         }
     }
 
-    /// Reads the token's file, once and before anything is done: what is wrong with it says more than a refusal of the control plane.
+    /// Reads the token once and before anything is done: what is wrong with it says more than a refusal of the control plane.
     pub fn read_token(&mut self, file: Option<&Path>) -> Result<(), Failure> {
-        let is_tcp = self.remote.as_ref().is_some_and(|address| !address.contains('/'));
-        if let Some(file) = file.filter(|_| is_tcp) {
-            self.token = server::read_token(file)?;
-        }
+        let var = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let named = file.map(Path::to_path_buf);
+        self.token = match (named, var("AFRESH_TOKEN"), var("AFRESH_TOKEN_FILE")) {
+            (Some(file), ..) => Some(token_in(&file)?),
+            (None, Some(token), _) => {
+                let text = token.into_string().map_err(|_| Fault::yours("weak-token", "AFRESH_TOKEN is no text"))?;
+                Some(text.trim().to_string())
+            }
+            (None, None, Some(file)) => Some(token_in(Path::new(&file))?),
+            (None, None, None) => None,
+        };
         Ok(())
     }
 
     /// Of a data directory on this machine.
     pub fn over(file: PathBuf, layout: Layout, json: bool) -> Self {
-        Self { file, layout, json, reason: None, remote: None, token: String::new() }
+        Self { file, layout, json, reason: None, host: None, token: None }
     }
 
     pub fn data_dir(&self) -> &Path {
@@ -52,24 +63,31 @@ impl Context {
 
     /// The control plane of this data directory, or the one that was named.
     pub fn api(&self) -> Client {
-        let client = match &self.remote {
+        let client = match &self.host {
             None => Client::unix(self.layout.api_socket()),
             Some(path) if path.contains('/') => Client::unix(path),
-            // Without a file there is no token, and the control plane's answer says so.
-            Some(address) => Client::tcp(address, &self.token),
+            Some(address) => Client::tcp(address),
         };
-        client.reason(self.reason.clone())
+        client.token(self.token.clone()).reason(self.reason.clone())
+    }
+
+    /// Whether the control plane is on another machine, for all that is known here.
+    pub fn is_remote(&self) -> bool {
+        self.host.as_ref().is_some_and(|host| !host.contains('/'))
     }
 
     /// For what is done in the data directory of this machine, whatever control plane is named.
     pub fn must_be_local(&self, what: &str) -> Result<(), Fault> {
-        let Some(remote) = &self.remote else { return Ok(()) };
-        Err(Fault::yours("not-remote", format!("{what} works in a data directory of this machine, not over the API of {remote}"))
-            .hint("leave --api out (and AFRESH_API), or run it on the host itself; --data-dir names the directory"))
+        let Some(host) = &self.host else { return Ok(()) };
+        Err(Fault::yours("not-remote", format!("{what} works in a data directory of this machine, not over the API of {host}"))
+            .hint("leave --host out (and AFRESH_HOST), or run it on that host; --data-dir names the directory"))
     }
 
-    /// The image store. A data directory that is made by this is marked as one of Afresh's, and closed to others.
+    /// The image store of this machine. A data directory that is made by this is marked as one of Afresh's, and closed to others.
     pub fn images(&self) -> Result<store::Store, Fault> {
+        if self.is_remote() {
+            self.must_be_local("the image store")?;
+        }
         crate::processes::folders::store(&self.layout)?;
         store::Store::open(&self.layout)
     }
@@ -95,13 +113,21 @@ impl Context {
         })
     }
 
+    /// As [`Self::load`]; where no file was named and none is there, one without anything in it.
+    pub fn load_or_empty(&self) -> Result<ServiceFile, Failure> {
+        if self.file == Path::new(DEFAULT_FILE) && !self.file.exists() {
+            return Ok(ServiceFile::default());
+        }
+        self.load()
+    }
+
     pub fn read(&self) -> Result<String, Failure> {
         std::fs::read_to_string(&self.file).map_err(|e| {
             let fault = failure::io("cannot read", &self.file, &e);
             match e.kind() {
-                std::io::ErrorKind::NotFound => fault.hint("name the service file with -f FILE").into(),
+                std::io::ErrorKind::NotFound => fault.hint("name the service file: --file FILE").into(),
                 std::io::ErrorKind::IsADirectory => {
-                    Fault::yours("bad-file", fault.message).hint("name the service file in it: -f DIR/afresh.hcl").into()
+                    Fault::yours("bad-file", fault.message).hint("name the service file in it: --file DIR/afresh.hcl").into()
                 }
                 std::io::ErrorKind::InvalidData => Fault::yours("bad-file", fault.message).hint("a service file is UTF-8 text").into(),
                 _ => fault.into(),
@@ -115,7 +141,12 @@ impl Context {
     }
 }
 
-/// The real path of what is there of it; the rest as it is given.
+fn token_in(file: &Path) -> Result<String, Fault> {
+    let hint = "an administrator makes one: (umask 077; afresh token create NAME --role ROLE > FILE)";
+    server::read_token(file).map_err(|fault| if matches!(fault.code.as_str(), "no-file" | "weak-token") { fault.hint(hint) } else { fault })
+}
+
+/// The real path of what exists of it; the rest as it is given.
 fn resolved(path: &Path) -> PathBuf {
     for ancestor in path.ancestors() {
         if let (Ok(real), Ok(rest)) = (ancestor.canonicalize(), path.strip_prefix(ancestor)) {

@@ -7,35 +7,42 @@ use model::{Blame, Fault, Verdict};
 #[repr(u8)]
 pub enum Exit {
     Succeeded = 0,
-    Ours = 1,
-    Yours = 2,
+    Internal = 1,
+    User = 2,
     NotYet = 3,
     Refused = 4,
     RolledBack = 5,
     Partial = 6,
-    World = 7,
+    Environment = 7,
     Alarm = 8,
+}
+
+impl Exit {
+    /// `plan --exit-code`, as Terraform's `-detailed-exitcode`: 0 nothing to change, 1 an error, 2 changes.
+    pub const PLAN_FAILED: Exit = Exit::Internal;
+    pub const PLAN_CHANGES: Exit = Exit::User;
 }
 
 /// Ends the help of `afresh` itself. The README has the same table.
 pub const HELP: &str = "\
 Exit codes:
   0  succeeded; a deploy: promoted, and what it removes is removed
-  1  our fault: a bug in Afresh
-  2  bad input: a flag, a file, a name
+  1  internal error: a bug in Afresh
+  2  user error: a flag, a file, a name, or a change without --yes where no terminal is
   3  not yet (step check; a deploy that was left running)
-  4  refused: it would break a promise, or somebody else is at it
-  5  rolled back: the old release stands
-  6  partial: stopped on the way
-  7  the world: no disk, no mirror, no runtime, nobody at the socket
+  4  refused: a rule forbids it, you said no, or another operation is in progress
+  5  rolled back: the old release is active
+  6  partial: stopped halfway, or some services promoted and some not
+  7  environment error: disk full, mirror or runtime unavailable, daemon not running
   8  an alarm (status --check): an image is too old, or runs though it is bad or revoked
+`plan --exit-code` differs: 0 nothing to change, 1 any error, 2 changes.
 
-`afresh explain CODE` says more of an error's code.
+`afresh explain CODE` says more about an error's code.
 Example:
   afresh up &
   afresh deploy --yes";
 
-/// Yours, but not because the words were wrong: the wish goes against a rule or against what is going on now.
+/// User errors that are not about the words: the request goes against a rule or against another operation.
 const REFUSALS: &[&str] = &[
     "already-served",
     "already-up",
@@ -55,9 +62,9 @@ const REFUSALS: &[&str] = &[
 pub fn of_fault(fault: &Fault) -> Exit {
     match fault.blame {
         Blame::Yours if REFUSALS.contains(&fault.code.as_str()) || fault.code.starts_with("policy-") => Exit::Refused,
-        Blame::Yours => Exit::Yours,
-        Blame::World => Exit::World,
-        Blame::Ours => Exit::Ours,
+        Blame::Yours => Exit::User,
+        Blame::World => Exit::Environment,
+        Blame::Ours => Exit::Internal,
     }
 }
 
@@ -69,7 +76,7 @@ pub fn of_verdict(verdict: Verdict) -> Exit {
     }
 }
 
-/// What the exit code counts: a removal that came to its end did what was asked for.
+/// As the exit code counts it: a completed removal is a success.
 pub fn verdict_of(rotation: &RotationStatus) -> Option<Verdict> {
     match rotation.verdict {
         Some(Verdict::RolledBack) if rotation.removes => Some(Verdict::Promoted),
@@ -77,7 +84,7 @@ pub fn verdict_of(rotation: &RotationStatus) -> Option<Verdict> {
     }
 }
 
-/// Of several rotations of one rollout. Some promoted and some not is partial: neither the old whole nor the new.
+/// Of several rotations of one rollout. Some promoted and some not is partial.
 pub fn of_verdicts(verdicts: &[Verdict]) -> Exit {
     let first = verdicts.first().copied();
     match first {
@@ -103,9 +110,9 @@ mod tests {
 
     #[test]
     fn blame_gives_the_code() {
-        assert_eq!(of_fault(&Fault::yours("no-file", "x")), Exit::Yours);
+        assert_eq!(of_fault(&Fault::yours("no-file", "x")), Exit::User);
         assert_eq!(of_fault(&Fault::yours("busy", "x")), Exit::Refused);
-        assert_eq!(of_fault(&Fault::world("unreachable", "x")), Exit::World);
-        assert_eq!(of_fault(&Fault::ours("bug", "x")), Exit::Ours);
+        assert_eq!(of_fault(&Fault::world("unreachable", "x")), Exit::Environment);
+        assert_eq!(of_fault(&Fault::ours("bug", "x")), Exit::Internal);
     }
 }

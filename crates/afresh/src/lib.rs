@@ -1,25 +1,27 @@
 //! The verbs of `afresh`, their output, the three processes and the demo.
 //!
 //! It is the outermost shell: here, and nowhere below, the environment is read, text is printed and the process exits.
-//! It decides nothing about deploys: what verbs know they have from the API.
+//! It decides nothing about deploys: what verbs know they have from the API. What works in a data directory of this machine says so in its
+//! help: running a host, images made by hand, `restore`.
 
 pub mod cli;
+mod confirm;
 mod context;
 mod demo;
 pub mod exit;
 mod explain;
 mod failure;
+mod global;
 mod processes;
 mod show;
 mod verbs;
 
-use clap::Parser;
 use std::process::ExitCode;
 
 /// Parses the command line, runs the verb, prints what went wrong, and gives the exit code.
 pub fn main() -> ExitCode {
     bake::enter_sandbox();
-    let cli = cli::Cli::parse();
+    let cli = cli::Cli::read();
     if cli.global.no_color {
         anstream::ColorChoice::Never.write_global();
     }
@@ -28,10 +30,12 @@ pub fn main() -> ExitCode {
     if matches!(cli.verb, cli::Verb::Up(_)) && given.is_symlink() {
         show::note(format!("{} is a symbolic link: the data directory is {}", given.display(), context.data_dir().display()));
     }
-    let exit = match context.read_token(cli.global.api_token.as_deref()).and_then(|()| cli.verb.run(&context)) {
+    // `up` and `serve` have a --token-file of their own.
+    let token = if cli.verb.is_client() { context.read_token(cli.global.token_file.as_deref()) } else { Ok(()) };
+    let exit = match token.and_then(|()| cli.verb.run(&context)) {
         Ok(exit) => exit,
         Err(failure) => {
-            failure.print(&context);
+            failure.print(context.json);
             failure.exit()
         }
     };

@@ -17,25 +17,37 @@ use tokio::runtime::Handle;
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 #[derive(Clone, Debug)]
-enum Way {
+enum Address {
     Unix(PathBuf),
-    Tcp { addr: String, token: String },
+    Tcp(String),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Client {
-    way: Way,
+    address: Address,
+    token: Option<String>,
     timeout: Duration,
     reason: Option<String>,
 }
 
 impl Client {
     pub fn unix(socket: impl Into<PathBuf>) -> Self {
-        Self { way: Way::Unix(socket.into()), timeout: Duration::from_secs(10), reason: None }
+        Self::at(Address::Unix(socket.into()))
     }
 
-    pub fn tcp(addr: impl Into<String>, token: impl Into<String>) -> Self {
-        Self { way: Way::Tcp { addr: addr.into(), token: token.into() }, timeout: Duration::from_secs(10), reason: None }
+    pub fn tcp(address: impl Into<String>) -> Self {
+        Self::at(Address::Tcp(address.into()))
+    }
+
+    fn at(address: Address) -> Self {
+        Self { address, token: None, timeout: Duration::from_secs(10), reason: None }
+    }
+
+    /// Who calls, on a socket too; None: on a socket the kernel says it, and over TCP nobody does.
+    #[must_use]
+    pub fn token(mut self, token: Option<String>) -> Self {
+        self.token = token;
+        self
     }
 
     /// For connecting and for the whole answer of a call that is not a stream.
@@ -53,9 +65,9 @@ impl Client {
     }
 
     pub fn socket(&self) -> Option<&Path> {
-        match &self.way {
-            Way::Unix(path) => Some(path),
-            Way::Tcp { .. } => None,
+        match &self.address {
+            Address::Unix(path) => Some(path),
+            Address::Tcp(_) => None,
         }
     }
 
@@ -111,8 +123,9 @@ impl Client {
             return Err(crate::too_large(path, Some(bytes.len() as u64)));
         }
         let mut request = Request::builder().method(method).uri(path).header("host", "afresh").header("content-type", "application/json");
-        if let Way::Tcp { token, .. } = &self.way {
-            request = request.header("authorization", format!("Bearer {token}"));
+        if let Some(token) = &self.token {
+            let value = http::HeaderValue::from_str(&format!("Bearer {token}"));
+            request = request.header("authorization", value.map_err(|_| Fault::yours("weak-token", "the token has bytes that no token has"))?);
         }
         if let Some(reason) = &self.reason {
             model::text::line(reason).map_err(|wrong| Fault { code: "bad-reason".to_string(), ..wrong.into() })?;
@@ -120,21 +133,28 @@ impl Client {
             request = request.header(crate::control::REASON, value);
         }
         let request = request.body(Full::new(bytes)).map_err(|e| Fault::ours("bad-request", e.to_string()))?;
-        match &self.way {
-            Way::Unix(path) => exchange(UnixStream::connect(path).await.map_err(|e| self.broken(&e.to_string()))?, request).await,
-            Way::Tcp { addr, .. } => exchange(TcpStream::connect(addr).await.map_err(|e| self.broken(&e.to_string()))?, request).await,
+        match &self.address {
+            Address::Unix(path) => exchange(UnixStream::connect(path).await.map_err(|e| self.broken(&e.to_string()))?, request).await,
+            Address::Tcp(address) => exchange(TcpStream::connect(address).await.map_err(|e| self.broken(&e.to_string()))?, request).await,
         }
         .map_err(|e| self.broken(&e.to_string()))
     }
 
     fn broken(&self, why: &str) -> Fault {
-        match &self.way {
-            Way::Unix(path) => Fault::world("unreachable", format!("{}: {why}", path.display()))
+        match &self.address {
+            Address::Unix(path) => Fault::world("unreachable", format!("{}: {why}", path.display()))
                 .hint("is it running? `afresh up` starts all three processes"),
-            Way::Tcp { addr, .. } => {
-                Fault::world("unreachable", format!("{addr}: {why}")).hint("is `afresh serve --listen` running there?")
+            Address::Tcp(address) => {
+                Fault::world("unreachable", format!("{address}: {why}")).hint("is `afresh serve --listen` running there?")
             }
         }
+    }
+}
+
+impl std::fmt::Debug for Client {
+    /// Without the token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("address", &self.address).field("timeout", &self.timeout).finish_non_exhaustive()
     }
 }
 

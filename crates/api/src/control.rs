@@ -5,6 +5,7 @@
 //! | POST /v1/plan | [`DeployRequest`] -> [`PlanAnswer`] (pure; nothing is opened) |
 //! | POST /v1/deploy | [`DeployRequest`] -> [`Opened`] |
 //! | POST /v1/rollback | [`RollbackRequest`] -> [`Opened`] |
+//! | POST /v1/rollback/plan | [`RollbackRequest`] -> [`PlanAnswer`] (pure; nothing is opened) |
 //! | GET /v1/services | -> `Vec<ServiceStatus>` |
 //! | GET /v1/services/{service} | -> [`ServiceStatus`] |
 //! | GET /v1/services/{service}/logs | see [`crate::logs`], also for one server's log |
@@ -12,10 +13,14 @@
 //! | GET /v1/rotations/{rotation} | -> [`RotationStatus`] |
 //! | GET /v1/rotations/{rotation}/events?from= | -> `Vec<model::EventLine>` |
 //! | POST /v1/rotations/{rotation}/command | [`CommandRequest`] -> `{}` |
+//! | GET /v1/rollouts?limit= | -> `Vec<model::RolloutSeen>`, newest first |
 //! | GET /v1/rollouts/{rollout} | -> `model::RolloutSeen` |
+//! | POST /v1/rollouts/{rollout}/command | [`CommandRequest`] -> [`RolloutCommanded`] |
 //! | GET /v1/events?follow=true&after= | -> lines of [`Numbered`], oldest first; with follow it stays open |
 //! | GET /v1/releases?service= | -> `Vec<ReleaseRow>` |
+//! | GET /v1/artifacts | -> `Vec<ArtifactRow>` |
 //! | GET /v1/images | -> `Vec<ImageRow>` |
+//! | GET /v1/images/corrupt | -> `Vec<model::Fault>`: what of the store cannot be used |
 //! | GET /v1/images/upkeep | -> `Vec<ImageUpkeep>` |
 //! | GET /v1/images/events?from= | -> `Vec<ImageEvent>`, oldest first |
 //! | GET /v1/images/{image}/history | -> [`ImageHistory`] |
@@ -62,6 +67,9 @@ pub struct DeployRequest {
     /// removed only by somebody who names it.
     #[serde(default)]
     pub remove: Vec<ServiceName>,
+    /// A service whose code is not named keeps the artifact that is active; false: it gets none.
+    #[serde(default)]
+    pub keep_artifacts: bool,
     /// For a plan alone: digests in `images` that stand for images that a deploy would bake first.
     #[serde(default)]
     pub unbaked: BTreeSet<Digest>,
@@ -133,9 +141,21 @@ pub struct Opened {
     pub notes: Vec<PlanNote>,
 }
 
+/// For a rotation, or for a rollout and the rotations of it that are open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandRequest {
     pub command: RotationCommand,
+}
+
+/// What a command to a rollout reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutCommanded {
+    /// Open rotations that took it.
+    pub rotations: Vec<RotationId>,
+    /// Services that the rollout promoted already: they keep the new release.
+    pub promoted: Vec<ServiceName>,
+    /// Services that it has not begun.
+    pub waiting: Vec<ServiceName>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -232,6 +252,15 @@ pub struct ImageRow {
     /// None: nothing but its bytes is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub life: Option<ImageLife>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArtifactRow {
+    pub digest: Digest,
+    pub bytes: u64,
+    pub packed: Time,
+    /// Releases that name it.
+    pub releases: Vec<String>,
 }
 
 /// Where an image is in its life. Times are by the clock of the images' schedules.

@@ -50,7 +50,7 @@ pub use database::Database;
 pub use digest::digest_of;
 pub use records::{Lists, Records, Tx};
 pub use releases::ReleaseRow;
-pub use rollouts::RolloutRow;
+pub use rollouts::{RolloutRow, no_rollout};
 pub use rotations::{Numbered, Origin, RotationRow, no_rotation, no_service};
 pub use services::ServiceRow;
 pub use summaries::Now;

@@ -1,6 +1,6 @@
 //! Rotations of several services, tier by tier.
 
-use crate::{Release, RolloutId, RotationId, ServiceSpec, TierName, Verdict};
+use crate::{Release, RolloutId, RotationId, ServiceSpec, TierName, Time, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// Tiers in order; the next begins when every rotation of the one before was promoted.
@@ -22,9 +22,15 @@ pub enum RolloutEnd {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RolloutSeen {
     pub id: RolloutId,
+    /// When it was opened.
+    #[serde(default)]
+    pub at: Time,
     pub plan: RolloutPlan,
     /// Opened so far, in order.
     pub rotations: Vec<(RotationId, Option<Verdict>)>,
+    /// Who paused it: no further tier is opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<String>,
     pub end: Option<RolloutEnd>,
     /// Why it ended as it did, in one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]

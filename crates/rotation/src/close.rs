@@ -28,6 +28,9 @@ impl Rotation {
                 _ if self.opened.spec.count == 0 => {
                     format!("{} is active with no server: it is parked, and nobody serves", self.opened.to.release.label())
                 }
+                (Verdict::RolledBack, None) if self.opened.from.is_none() => {
+                    format!("{} is removed: its servers are retired", self.opened.to.release.service)
+                }
                 _ => format!("{} stands alone, whole", self.opened.to.release.label()),
             };
             return Decision::Record(self.close(seen, verdict, why));

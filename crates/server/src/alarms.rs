@@ -5,12 +5,26 @@ use crate::blocking::blocking;
 use crate::observed_service;
 use api::fleet::Alarm;
 use model::{DesiredSeen, Fault, InstanceState, ServiceName};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub async fn alarms(app: &App) -> Vec<Alarm> {
     let mut alarms: Vec<Alarm> = app.troubles(|_| true).into_iter().map(|why| Alarm::new("control-plane", None, why)).collect();
     alarms.extend(app.fleet.alarms().await);
     alarms
+}
+
+/// A service that was removed has no server to look after.
+pub async fn drop_removed(app: &Arc<App>, alarms: &mut Vec<Alarm>) {
+    let named: BTreeSet<ServiceName> = alarms.iter().filter_map(|alarm| alarm.service.clone()).collect();
+    let app = app.clone();
+    let work = move || {
+        let is_removed = |service: &ServiceName| app.database.browse(|r| r.now(service)).ok().flatten().is_some_and(|now| now.is_removed);
+        Ok(named.into_iter().filter(is_removed).collect::<BTreeSet<_>>())
+    };
+    if let Ok(removed) = blocking(work).await {
+        alarms.retain(|alarm| alarm.service.as_ref().is_none_or(|service| !removed.contains(service)));
+    }
 }
 
 /// A server that exited stays an alarm for a while; where the service has recovered, the text says so.

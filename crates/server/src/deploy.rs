@@ -3,6 +3,7 @@
 use crate::access::{self, Caller};
 use crate::admission;
 use crate::app::App;
+use crate::keep_artifacts::with_active_artifacts;
 use crate::notes;
 use crate::observed_service;
 use crate::opening::{ChangeRequest, open, open_removal, retry_if_changed};
@@ -13,11 +14,12 @@ use journal::Tx;
 use model::{Event, Fault, Opened as Opening, Plan, RolloutPlan, RotationId, ServiceName, TierName, Time};
 use std::collections::{BTreeMap, BTreeSet};
 
-type Tiers = Vec<(TierName, Vec<Desired>)>;
-type Observed = BTreeMap<ServiceName, ObservedService>;
+pub type Tiers = Vec<(TierName, Vec<Desired>)>;
+pub type Observed = BTreeMap<ServiceName, ObservedService>;
 
 pub fn plan(app: &App, caller: &Caller, request: &DeployRequest) -> Result<PlanAnswer, Fault> {
     let _alone = app.deploy_lock();
+    let (request, kept) = &with_active_artifacts(app, caller, request)?;
     let tiers = selected(app, caller, request)?;
     retry_if_changed(|| {
         let observed = observe_all(app, &tiers)?;
@@ -25,6 +27,7 @@ pub fn plan(app: &App, caller: &Caller, request: &DeployRequest) -> Result<PlanA
         let change = change_request(caller, request, app.now());
         app.database.pretend(|tx| {
             let mut answer = rehearse(tx, &tiers, &observed, &change)?;
+            answer.notes.extend(kept.iter().cloned());
             for candidate in candidates.iter().filter(|c| caller.sees(&c.service)) {
                 let service = &candidate.service;
                 let plan = removed.get(service).map(|observed| rehearse_removal(tx, service, observed, &change)).transpose()?;
@@ -36,7 +39,7 @@ pub fn plan(app: &App, caller: &Caller, request: &DeployRequest) -> Result<PlanA
 }
 
 /// Opens everything, within a transaction that is rolled back.
-fn rehearse(tx: &Tx<'_>, tiers: &Tiers, observed: &Observed, change: &ChangeRequest<'_>) -> Result<PlanAnswer, Fault> {
+pub fn rehearse(tx: &Tx<'_>, tiers: &Tiers, observed: &Observed, change: &ChangeRequest<'_>) -> Result<PlanAnswer, Fault> {
     let mut rotations = Vec::new();
     let mut notes = Vec::new();
     for (tier, all) in tiers {
@@ -71,6 +74,7 @@ pub fn deploy(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Ope
         );
     }
     let _alone = app.deploy_lock();
+    let (request, _) = &with_active_artifacts(app, caller, request)?;
     let tiers = selected(app, caller, request)?;
     let change = change_request(caller, request, app.now());
     let opened = retry_if_changed(|| {
@@ -152,7 +156,7 @@ fn change_request<'a>(caller: &'a Caller, request: &DeployRequest, at: Time) -> 
     ChangeRequest { why, by: caller.name(), at, rollout: None, always: false }
 }
 
-fn observe_all(app: &App, tiers: &Tiers) -> Result<Observed, Fault> {
+pub fn observe_all(app: &App, tiers: &Tiers) -> Result<Observed, Fault> {
     let inventory = observed_service::compare(app)?;
     let observe = |desired: &Desired| {
         let (service, routed) = (&desired.spec.name, desired.release.route.is_some());
@@ -170,6 +174,12 @@ fn selected(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Tiers
         images: &request.images,
         artifacts: &request.artifacts,
     };
+    // A request may only remove.
+    let is_empty = request.file.services.is_empty() && request.service.is_none() && request.release.is_none();
+    if is_empty && !request.remove.is_empty() {
+        request.remove.iter().try_for_each(|service| caller.must_deploy(service, None, false))?;
+        return Ok(Vec::new());
+    }
     let tiers = control::tiers(&selection, |spec, number| admission::earlier_release(app, &spec.name, number))?;
     let all: Vec<&Desired> = tiers.iter().flat_map(|(_, all)| all).collect();
     for desired in &all {

@@ -44,6 +44,7 @@ mod gc;
 mod http;
 mod instance_lock;
 mod inventory;
+mod keep_artifacts;
 mod lease_holder;
 mod lists;
 mod log_once;

@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::observed_service;
-use api::control::{ImageRow, InstanceRow, ReleaseRow};
+use api::control::{ArtifactRow, ImageRow, InstanceRow, ReleaseRow};
 use model::{DesiredSeen, Digest, Fault, ServiceName};
 use rotation::Provider;
 use std::collections::BTreeMap;
@@ -63,6 +63,24 @@ pub fn images(app: &App) -> Result<Vec<ImageRow>, Fault> {
         })
     });
     Ok(rows.collect())
+}
+
+/// Newest first.
+pub fn artifacts(app: &App) -> Result<Vec<ArtifactRow>, Fault> {
+    let mut releases: BTreeMap<Digest, Vec<String>> = BTreeMap::new();
+    for row in app.database.browse(|r| r.all_releases())? {
+        if let Some(artifact) = &row.release.artifact {
+            releases.entry(artifact.clone()).or_default().push(row.release.label());
+        }
+    }
+    let kept = app.images.kept()?.into_iter().rev().filter(|kept| kept.image.is_none());
+    let row = |k: crate::ports::Kept| ArtifactRow {
+        bytes: k.bytes,
+        packed: k.made,
+        releases: releases.get(&k.digest).cloned().unwrap_or_default(),
+        digest: k.digest,
+    };
+    Ok(kept.map(row).collect())
 }
 
 /// Instances by the image they run.

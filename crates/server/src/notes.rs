@@ -59,6 +59,10 @@ pub fn rolled_back(records: &Records<'_>, service: &ServiceName, release: &Relea
             continue;
         };
         let Event::Closed { verdict, why, .. } = last.event else { continue };
+        // A removal says nothing against the release.
+        if api::control::is_removal(&opened) {
+            continue;
+        }
         let label = release.label();
         let left = opened.from.as_ref().is_some_and(|from| from.release.number == release.number);
         let text = if opened.to.release.number == release.number {

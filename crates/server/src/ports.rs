@@ -21,6 +21,10 @@ pub trait Images: ImageStore + Send + Sync {
     fn kept(&self) -> Result<Vec<Kept>, Fault>;
     /// Removes objects that are neither in `keep` nor the current image of a recipe nor quite new; returns their digests and bytes.
     fn sweep(&self, keep: &BTreeSet<Digest>) -> Result<Vec<(Digest, u64)>, Fault>;
+    /// What of the store cannot be used, and why.
+    fn corrupt(&self) -> Result<Vec<Fault>, Fault> {
+        Ok(Vec::new())
+    }
 }
 
 impl Images for store::Store {
@@ -42,6 +46,10 @@ impl Images for store::Store {
 
     fn sweep(&self, keep: &BTreeSet<Digest>) -> Result<Vec<(Digest, u64)>, Fault> {
         Ok(self.gc(keep, 0)?.into_iter().map(|r| (r.digest, r.bytes)).collect())
+    }
+
+    fn corrupt(&self) -> Result<Vec<Fault>, Fault> {
+        self.damage()
     }
 }
 

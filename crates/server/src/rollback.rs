@@ -3,39 +3,64 @@
 use crate::access::{self, Caller};
 use crate::admission::{earlier_release, must_be_admitted};
 use crate::app::App;
+use crate::deploy;
 use crate::notes;
 use crate::observed_service;
 use crate::opening::{ChangeRequest, open, retry_if_changed};
 use crate::upkeep;
-use api::control::{Opened, PlanNote, RollbackRequest};
+use api::control::{Opened, PlanAnswer, PlanNote, RollbackRequest};
 use control::{Desired, RollbackSource};
 use model::Fault;
 use std::collections::BTreeSet;
+
+/// What a rollback would do. Nothing is opened.
+pub fn plan(app: &App, caller: &Caller, request: &RollbackRequest) -> Result<PlanAnswer, Fault> {
+    caller.must_deploy(&request.service, None, false)?;
+    let _alone = app.deploy_lock();
+    let (desired, notes) = admitted(app, caller, request)?;
+    let change = change_request(app, caller, &desired);
+    let tiers = vec![(desired.spec.tier.clone(), vec![desired])];
+    let planned = retry_if_changed(|| {
+        let observed = deploy::observe_all(app, &tiers)?;
+        app.database.pretend(|tx| deploy::rehearse(tx, &tiers, &observed, &change))
+    })?;
+    Ok(PlanAnswer { notes, ..planned })
+}
 
 pub fn rollback(app: &App, caller: &Caller, request: &RollbackRequest) -> Result<Opened, Fault> {
     let service = &request.service;
     caller.must_deploy(service, None, false)?;
     let _alone = app.deploy_lock();
-    let desired = target(app, request)?;
-    access::deploy(app, caller, &desired.spec)?;
-    must_be_admitted(app, &[&desired], &BTreeSet::new())?;
-    let why = format!("rollback to r{}, requested by {}", desired.release.number, caller.signed());
-    let change = ChangeRequest { why, by: caller.name(), at: app.now(), rollout: None, always: false };
-    let rolled_back = app.database.read(|r| notes::rolled_back(r, service, &desired.release))?;
-    // Why an image is bad may be what another service did on it.
-    let shown = upkeep::Shown::to(app, caller)?;
-    let warning = upkeep::bad_image(app, &desired.release)?;
-    let warning = warning.map(|text| PlanNote { service: service.clone(), at: None, text: shown.text(text) });
+    let (desired, notes) = admitted(app, caller, request)?;
+    let change = change_request(app, caller, &desired);
     let opened = retry_if_changed(|| {
         let observed = observed_service::observe(app, service, desired.release.route.is_some())?;
         app.database.write(|tx| open(tx, &observed, &desired, &change))
     })?;
     app.notifier.notify();
-    let notes = rolled_back.into_iter().chain(warning).collect();
     Ok(match opened {
         Some(id) => Opened { rotations: vec![id], notes, ..Opened::default() },
         None => Opened { unchanged: vec![service.clone()], ..Opened::default() },
     })
+}
+
+fn change_request<'a>(app: &App, caller: &'a Caller, desired: &Desired) -> ChangeRequest<'a> {
+    let why = format!("rollback to r{}, requested by {}", desired.release.number, caller.signed());
+    ChangeRequest { why, by: caller.name(), at: app.now(), rollout: None, always: false }
+}
+
+/// The release that comes back, if the caller may deploy it, and what a reader of the plan should know of it.
+fn admitted(app: &App, caller: &Caller, request: &RollbackRequest) -> Result<(Desired, Vec<PlanNote>), Fault> {
+    let service = &request.service;
+    let desired = target(app, request)?;
+    access::deploy(app, caller, &desired.spec)?;
+    must_be_admitted(app, &[&desired], &BTreeSet::new())?;
+    let rolled_back = app.database.read(|r| notes::rolled_back(r, service, &desired.release))?;
+    // Why an image is bad may be what another service did on it.
+    let shown = upkeep::Shown::to(app, caller)?;
+    let warning = upkeep::bad_image(app, &desired.release)?;
+    let warning = warning.map(|text| PlanNote { service: service.clone(), at: None, text: shown.text(text) });
+    Ok((desired, rolled_back.into_iter().chain(warning).collect()))
 }
 
 fn target(app: &App, request: &RollbackRequest) -> Result<Desired, Fault> {

@@ -1,13 +1,15 @@
 //! Rollouts: opens what `rotation::next` says is next. A rotation and its place in the rollout are recorded in one transaction, so that a
 //! kill at any point opens nothing twice.
 
+use crate::access::Caller;
 use crate::admission::must_be_admitted;
 use crate::app::App;
 use crate::observed_service::observe_once;
 use crate::opening::{self, ChangeRequest, retry_if_changed};
+use api::control::RolloutCommanded;
 use control::Desired;
 use journal::RolloutRow;
-use model::{Blame, Fault, RolloutEnd, RolloutId, ServiceName, Verdict};
+use model::{Blame, Fault, RolloutEnd, RolloutId, RotationCommand, ServiceName, Verdict};
 use rotation::Next;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,11 +24,49 @@ pub fn advance(app: &App) -> Result<(), Fault> {
     first
 }
 
+/// For the open rotations of a rollout, and for what it has not begun: paused it opens nothing, aborted or stopped it never will.
+pub fn command(app: &App, caller: &Caller, id: &RolloutId, command: RotationCommand) -> Result<RolloutCommanded, Fault> {
+    // Nothing is opened meanwhile.
+    let _alone = app.deploy_lock();
+    let row = app.database.read(|r| r.rollout(id))?.ok_or_else(|| journal::no_rollout(id))?;
+    let services: Vec<ServiceName> = row.plan.tiers.iter().flat_map(|(_, all)| all).map(|(spec, _)| spec.name.clone()).collect();
+    services.iter().try_for_each(|service| caller.must_deploy(service, None, false))?;
+    let by = caller.signed();
+    let commanded = app.database.write(|tx| {
+        let mut done = RolloutCommanded::default();
+        // Also refuses a rollout that has ended.
+        tx.pause_rollout(id, (command == RotationCommand::Pause).then_some(by.as_str()))?;
+        let begun = tx.rotations_of(id)?;
+        for rotation in &begun {
+            match tx.verdict(rotation)? {
+                None => {
+                    tx.command(&rotation.id, command, &by, app.now())?;
+                    done.rotations.push(rotation.id.clone());
+                }
+                Some(Verdict::Promoted) => done.promoted.push(rotation.service.clone()),
+                Some(Verdict::RolledBack | Verdict::Stopped) => {}
+            }
+        }
+        done.waiting = services.into_iter().filter(|s| begun.iter().all(|r| r.service != *s)).collect();
+        let word = match command {
+            RotationCommand::Pause | RotationCommand::Resume => return Ok(done),
+            RotationCommand::Rollback => "aborted",
+            RotationCommand::Stop => "stopped",
+        };
+        // Open rotations end by themselves; the rollout ends now, so that no further one is opened.
+        tx.end_rollout(id, RolloutEnd::Halted, &format!("{word} by {by}"))?;
+        Ok(done)
+    })?;
+    app.notifier.notify();
+    Ok(commanded)
+}
+
 fn advance_one(app: &App, row: &RolloutRow) -> Result<(), Fault> {
     loop {
         match rotation::next(&row.plan, &opened(app, &row.id)?) {
             Next::Wait => return Ok(()),
             Next::End(end) => return finish(app, &row.id, end, &reason(app, row, end)?),
+            Next::Open(..) if row.paused.is_some() => return Ok(()),
             Next::Open(places, tier) => {
                 let Some((_, services)) = row.plan.tiers.get(tier) else {
                     return Err(Fault::ours("no-such-tier", format!("{} has no tier {tier}", row.id)));
@@ -63,7 +103,7 @@ fn open(app: &App, row: &RolloutRow, desired: &Desired) -> Result<(), Fault> {
         let change = ChangeRequest { why, by: row.id.as_str(), at: app.now(), rollout: Some(&row.id), always: true };
         app.database.write(|tx| {
             let is_opened = |r: &journal::RotationRow| r.service == *service;
-            let ended = tx.rollout(&row.id)?.is_none_or(|r| r.end.is_some());
+            let ended = tx.rollout(&row.id)?.is_none_or(|r| r.end.is_some() || r.paused.is_some());
             if ended || tx.rotations_of(&row.id)?.iter().any(is_opened) {
                 return Ok(());
             }

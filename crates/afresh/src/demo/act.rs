@@ -4,7 +4,7 @@ use super::shop::{self, Flaw};
 use super::stage::Stage;
 use crate::failure::Failure;
 use crate::show;
-use crate::verbs::deploy;
+use crate::verbs::desired;
 use api::control::{DeployRequest, Opened, RotationStatus};
 use model::{EventLine, Fault, RolloutSeen, RotationId, ServiceName, Verdict};
 use serde::Serialize;
@@ -47,9 +47,8 @@ pub async fn open_with(
     let mut request = {
         // The file names one folder for all; here each version has its own. Only the first has news to tell: the bake.
         let quiet = crate::context::Context { json: version > 1 || stage.context.json, ..stage.context.clone() };
-        let desired =
-            deploy::Desired { service: service.clone(), artifact: Some(app), release: None, remove: Vec::new(), args: Default::default() };
-        deploy::request(&quiet, &desired, deploy::Images::Bake)?
+        let desired = desired::Desired { service: service.clone(), artifact: Some(app), ..desired::Desired::default() };
+        desired::request(&quiet, &desired, desired::Images::Bake)?
     };
     change(&mut request);
     Ok(stage.context.api().post("/v1/deploy", &request).await?)

@@ -69,7 +69,7 @@ pub fn run(options: &Options) -> Result<Exit, Failure> {
     }
     let report = played?;
     report.print(options.json);
-    Ok(if report.good() { Exit::Succeeded } else { Exit::Ours })
+    Ok(if report.good() { Exit::Succeeded } else { Exit::Internal })
 }
 
 async fn play(stage: &mut Stage, options: &Options) -> Result<Report, Failure> {

@@ -35,7 +35,7 @@ impl Stage {
         folders::make(&layout, false)?;
         if let Taken::Theirs(pid) = lock::take(&layout, "up")? {
             let who = pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
-            let hint = format!("end it with: afresh down --data-dir {}", dir.display());
+            let hint = format!("end it with: afresh down --yes --data-dir {}", dir.display());
             return Err(Fault::yours("already-up", format!("a demo is still there{who}")).hint(hint).into());
         }
         down::end_all(&layout)?;
@@ -56,7 +56,7 @@ impl Stage {
         let mut command = Command::new(exe);
         command.arg("up").arg("--data-dir").arg(self.context.data_dir());
         // What is new at the mirrors has no part in this play.
-        command.env("AFRESH_UPKEEP_CLOCK", "off");
+        command.env("AFRESH_UPKEEP_CLOCK", "off").env_remove("AFRESH_HOST");
         command.stdin(Stdio::null()).stdout(file.try_clone().map_err(broken)?).stderr(file).process_group(0);
         self.up = Some(command.spawn().map_err(|e| Fault::world("io", format!("cannot start afresh up: {e}")))?);
         let until = Instant::now() + READY_WITHIN;
@@ -106,12 +106,12 @@ impl Stage {
     pub fn leave(&self) {
         let dir = self.context.data_dir().display();
         let file = self.context.file.display();
-        show::note(format!("left running; customers at http://{}/hello?id=1", self.listen));
+        show::note(format!("left running; clients at http://{}/hello?id=1", self.listen));
         show::note(format!(
-            "  afresh --data-dir {dir} status\n  afresh --data-dir {dir} -f {file} deploy web --artifact {}/v2",
+            "  afresh --data-dir {dir} status\n  afresh --data-dir {dir} --file {file} deploy web --artifact {}/v2",
             self.shop.display()
         ));
-        show::note(format!("end it with: afresh --data-dir {dir} down"));
+        show::note(format!("end it with: afresh --data-dir {dir} down --yes"));
     }
 
     /// Ends everything and leaves the kept part of the directory alone.

@@ -1,10 +1,10 @@
 //! Lines of a journal as sentences.
 
-use super::{clock, step, verdict};
+use super::{clock, command, step, verdict};
 use api::control::is_removal;
-use model::{Direction, Event, EventLine, Plan, RotationCommand};
+use model::{Direction, Event, EventLine, Plan};
 
-/// What was read of a journal so far: what its next line says depends on it. Empty where reading began in the middle.
+/// What was read of a journal so far: the text of its next line depends on it. Empty where reading began in the middle.
 #[derive(Clone, Debug, Default)]
 pub struct Journal {
     plan: Option<Plan>,
@@ -14,7 +14,7 @@ pub struct Journal {
 impl Journal {
     /// The next line.
     pub fn next(&mut self, line: &EventLine) -> String {
-        let told = sentence(line, self);
+        let text = sentence(line, self);
         match &line.event {
             Event::Opened(opened) => {
                 self.plan = Some(opened.plan.clone());
@@ -23,7 +23,7 @@ impl Journal {
             Event::PlanReplaced { plan, .. } => self.plan = Some(plan.clone()),
             _ => {}
         }
-        told
+        text
     }
 }
 
@@ -49,26 +49,18 @@ fn sentence(line: &EventLine, journal: &Journal) -> String {
         Event::StepStarted { step, stamp, .. } => format!("{}: started under stamp {stamp}", of(*step)),
         Event::StepSatisfied { step, seen } => format!("{}: {seen}", of(*step)),
         Event::PlanReplaced { why, plan, .. } => {
-            format!("plan replaced by one of {} steps {}: {why}", plan.steps.len(), way(plan.direction))
+            format!("plan replaced by one of {} steps {}: {why}", plan.steps.len(), direction(plan.direction))
         }
-        Event::CommandTaken(asked) => {
-            let word = match asked.command {
-                RotationCommand::Pause => "pause",
-                RotationCommand::Resume => "resume",
-                RotationCommand::Rollback => "return",
-                RotationCommand::Stop => "stop",
-            };
-            format!("{} asked to {word}", asked.by)
-        }
+        Event::CommandTaken(issued) => format!("command {} by {}", command(issued.command), issued.by),
         Event::Closed { verdict: v, why, .. } => format!("{}: {why}", verdict(*v, journal.removes)),
     };
     format!("{}  {:<10}  {what}", clock(line.at), line.rotation.to_string())
 }
 
-fn way(direction: Direction) -> &'static str {
+fn direction(direction: Direction) -> &'static str {
     match direction {
         Direction::Forward => "forward",
-        Direction::Back => "back",
+        Direction::Back => "to roll back",
         Direction::Single => "by hand",
     }
 }

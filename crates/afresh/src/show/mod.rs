@@ -13,7 +13,7 @@ pub use event::Journal;
 pub use failure::failure;
 pub use plan::{plan, removal};
 pub use table::table;
-pub use words::{ago, bytes, clock, now, span, step, times, verdict};
+pub use words::{ago, bytes, clock, command, now, span, step, times, verdict};
 
 use anstyle::{AnsiColor, Style};
 use model::Fault;
@@ -26,13 +26,22 @@ pub const RED: Style = AnsiColor::Red.on_default();
 pub const GREEN: Style = AnsiColor::Green.on_default();
 pub const YELLOW: Style = AnsiColor::Yellow.on_default();
 pub const CYAN: Style = AnsiColor::Cyan.on_default();
+/// Of servers, side by side.
+pub const PREFIXES: [Style; 6] = [
+    AnsiColor::Cyan.on_default(),
+    AnsiColor::Yellow.on_default(),
+    AnsiColor::Green.on_default(),
+    AnsiColor::Magenta.on_default(),
+    AnsiColor::Blue.on_default(),
+    AnsiColor::BrightRed.on_default(),
+];
 
 /// The text in a style; the stream takes the style out again where colours are not wanted.
 pub fn paint(style: Style, text: impl std::fmt::Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// One line to stdout. A reader that closed the pipe (`afresh events | head`) has had enough: that is no error.
+/// One line to stdout. A reader that closed the pipe (`afresh events | head`) is no error.
 pub fn line(text: impl std::fmt::Display) {
     if writeln!(anstream::stdout(), "{text}").is_err() {
         std::process::exit(0);
@@ -50,7 +59,7 @@ pub fn text(text: &str) {
 pub fn json(value: &impl Serialize) {
     match serde_json::to_string(value) {
         Ok(text) => line(text),
-        Err(error) => note(format!("cannot write it as JSON: {error}")),
+        Err(error) => note(format!("cannot write this as JSON: {error}")),
     }
 }
 
@@ -63,7 +72,7 @@ pub fn err_text(text: &str) {
     let _ = writeln!(anstream::stderr(), "{}", text.trim_end());
 }
 
-/// `error[code]: message` and `hint: ...`, the one form in which faults are told.
+/// `error[code]: message` and `hint: ...`, the one form of errors.
 pub fn error(fault: &Fault) {
     let _ = writeln!(anstream::stderr(), "{}: {}", paint(RED.bold(), format!("error[{}]", fault.code)), fault.message);
     if let Some(hint) = &fault.hint {
@@ -79,7 +88,7 @@ pub fn colour_on_stderr() -> bool {
     anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never
 }
 
-/// Whether a person sits there, so that lines may be drawn again.
+/// Whether stdout is a terminal on which lines can be drawn again.
 pub fn live_terminal() -> bool {
     std::io::stdout().is_terminal() && std::env::var("TERM").is_ok_and(|term| term != "dumb")
 }

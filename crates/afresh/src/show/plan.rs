@@ -10,7 +10,7 @@ pub fn plan(rotation: &PlannedRotation) -> String {
     let title = paint(BOLD, format!("{} {from} -> {to}", rotation.service));
     let plan = &rotation.plan;
     let parks = plan.steps.iter().any(|s| matches!(&s.step, Step::Scale { group, count: 0 } if *group == rotation.to.group));
-    let least = if parks { "in the end nobody serves".to_string() } else { format!("never below {}", plan.floor) };
+    let least = if parks { "no server serves at the end".to_string() } else { format!("never below {}", plan.floor) };
     let tail = format!("tier {}, {least}, at most {} at once", rotation.tier, times(plan.peak.into(), "server"));
     let mut lines = vec![format!("{title}  {}", paint(DIM, tail))];
     lines.extend(steps(plan));

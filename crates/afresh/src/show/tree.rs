@@ -1,6 +1,6 @@
 //! The tree of a rollout: tiers, services, waves, steps, each with a mark, and what is waited for until when.
 //!
-//! Pure: a snapshot in, lines out. What is over is folded to one line, so that the tree fits a screen.
+//! Pure: a snapshot in, lines out. What has ended is one line, so that the tree fits a screen.
 
 use super::{BOLD, CYAN, DIM, GREEN, RED, YELLOW, clock, paint, span, step, verdict};
 use api::control::RotationStatus;
@@ -21,14 +21,15 @@ pub fn tree(snapshot: &Snapshot, now: Time) -> Vec<String> {
         return out;
     };
     let is_in = |r: &RotationStatus| rollout.plan.tiers.iter().any(|(_, services)| services.iter().any(|(s, _)| s.name == r.service));
-    out.push(format!("{}  {}", paint(BOLD, &rollout.id), rollout.plan.why));
+    let paused = rollout.paused.as_ref().map_or_else(String::new, |by| format!("{} by {by}  ", paint(YELLOW.bold(), "paused")));
+    out.push(format!("{}  {paused}{}", paint(BOLD, &rollout.id), rollout.plan.why));
     for (tier, services) in &rollout.plan.tiers {
         out.push(format!("  tier {}", paint(BOLD, tier)));
         for (service, release) in services {
             match rotation_of(snapshot, &service.name) {
                 Some(rotation) => draw(rotation, now, "    ", &mut out),
                 None => {
-                    let why = if rollout.end.is_some() { "not begun" } else { "waits for the tier before" };
+                    let why = if rollout.end.is_some() { "not begun" } else { "waits for the previous tier" };
                     out.push(format!("    {} {}", paint(DIM, "·"), paint(DIM, format!("{} -> {}: {why}", service.name, release.label()))));
                 }
             }
@@ -65,7 +66,7 @@ fn draw(rotation: &RotationStatus, now: Time, indent: &str, out: &mut Vec<String
         None => {
             let mut state = format!("for {}", span(now.since(rotation.opened)));
             if rotation.direction == Direction::Back && !rotation.removes {
-                state = format!("{} {state}", paint(YELLOW.bold(), "going back"));
+                state = format!("{} {state}", paint(YELLOW.bold(), "rolling back"));
             }
             if rotation.paused {
                 state = format!("{} {state}", paint(YELLOW.bold(), "paused"));

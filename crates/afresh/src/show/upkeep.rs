@@ -1,10 +1,10 @@
-//! How images stand, for `status` and `why`. Pure: what the API says in, words out.
+//! State of images, for `status` and `why`. Pure: answers of the API in, text out.
 
 use super::words::span;
 use api::control::ImageUpkeep;
 use model::Time;
 
-pub const HEAD: [&str; 7] = ["image", "current", "age", "max age", "patched", "next look", "now"];
+pub const HEAD: [&str; 7] = ["image", "current", "age", "max age", "patched", "next check", "now"];
 
 pub fn row(one: &ImageUpkeep) -> Vec<String> {
     let or = |text: Option<String>, none: &str| text.unwrap_or_else(|| none.to_string());
@@ -38,7 +38,7 @@ pub fn day(at: Time) -> String {
     stamp.map_or_else(|| format!("{} ms", at.0), |t| t.strftime("%Y-%m-%d %H:%M UTC").to_string())
 }
 
-/// Everything there is to say, in sentences.
+/// Everything about one, in sentences.
 pub fn sentences(one: &ImageUpkeep) -> Vec<String> {
     let mut all = Vec::new();
     let age = one.age_ms.map(span).unwrap_or_default();
@@ -48,12 +48,12 @@ pub fn sentences(one: &ImageUpkeep) -> Vec<String> {
         None => all.push("there is no current image".to_string()),
     }
     match (one.newest, one.checked) {
-        (Some(true), Some(at)) => all.push(format!("every package of it is the newest, as of {} ({})", day(at), super::ago(at, one.now))),
+        (Some(true), Some(at)) => all.push(format!("every package of it is the newest as of {} ({})", day(at), super::ago(at, one.now))),
         (_, Some(at)) => {
             let what = if one.behind.is_empty() { "its recipe or its mirrors differ".to_string() } else { one.behind.join(", ") };
-            all.push(format!("it is not the newest, as of {} ({}): {what}", day(at), super::ago(at, one.now)));
+            all.push(format!("not every package is the newest as of {} ({}): {what}", day(at), super::ago(at, one.now)));
         }
-        _ => all.push("the mirrors were not asked yet".to_string()),
+        _ => all.push("the mirrors were not checked yet".to_string()),
     }
     if let Some((digest, state, why)) = &one.held_up {
         let why = why.strip_prefix(&format!("{state}: ")).unwrap_or(why);
@@ -66,11 +66,11 @@ pub fn sentences(one: &ImageUpkeep) -> Vec<String> {
     }
     match (&one.rebuild, one.next_look) {
         (Some(schedule), Some(at)) => {
-            all.push(format!("the next look at the mirrors is at {} ({}; {schedule})", day(at), in_time(at, one.now)))
+            all.push(format!("the next check of the mirrors is at {} ({}; {schedule})", day(at), in_time(at, one.now)))
         }
-        (Some(schedule), None) => all.push(format!("its schedule ({schedule}) names no time that ever comes")),
+        (Some(schedule), None) => all.push(format!("its schedule ({schedule}) matches no time")),
         (None, _) if one.waits.is_some() => {}
-        (None, _) => all.push("its recipe has no `rebuild`: it is baked by hand".to_string()),
+        (None, _) => all.push("its recipe has no `rebuild`: it is baked by hand only".to_string()),
     }
     all.extend(one.notes.iter().map(|n| format!("note: {n}")));
     all.extend(one.alarms.iter().map(|a| format!("alarm: {a}")));

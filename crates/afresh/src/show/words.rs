@@ -1,7 +1,7 @@
 //! Small words: times, spans, sizes, shares, steps.
 
 use jiff::{Timestamp, tz::TimeZone};
-use model::{Step, Time, Verdict};
+use model::{RotationCommand, Step, Time, Verdict};
 
 /// By this machine's clock. The only place in the binary that reads it as a `Time`.
 pub fn now() -> Time {
@@ -33,7 +33,7 @@ pub fn ago(at: Time, now: Time) -> String {
     format!("{} ago", span(now.since(at)))
 }
 
-/// `12.3 MB`: in tens, as disks are sold.
+/// `12.3 MB`: decimal units.
 pub fn bytes(n: u64) -> String {
     const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
     let mut unit = 0;
@@ -66,8 +66,18 @@ pub fn verdict(verdict: Verdict, removes: bool) -> &'static str {
     match verdict {
         Verdict::Promoted => "promoted",
         Verdict::RolledBack if removes => "removed",
-        Verdict::RolledBack => "returned",
+        Verdict::RolledBack => "rolled back",
         Verdict::Stopped => "stopped",
+    }
+}
+
+/// A command as a user gave it.
+pub fn command(command: RotationCommand) -> &'static str {
+    match command {
+        RotationCommand::Pause => "pause",
+        RotationCommand::Resume => "resume",
+        RotationCommand::Rollback => "abort",
+        RotationCommand::Stop => "stop",
     }
 }
 
@@ -79,7 +89,7 @@ pub fn step(step: &Step) -> String {
         Step::Scale { group, count } => format!("{group} to {count}"),
         Step::Shift { route, weights } => {
             let shares: Vec<String> = weights.iter().map(|(group, weight)| format!("{group} {weight}%")).collect();
-            format!("{route}: {}", if shares.is_empty() { "nobody".to_string() } else { shares.join(", ") })
+            format!("{route}: {}", if shares.is_empty() { "no group".to_string() } else { shares.join(", ") })
         }
         Step::Soak { group, for_ms, errors_ppm, .. } => format!("{group} for {}, errors at most {}", span(*for_ms), percent(*errors_ppm)),
         Step::Drain { group, within_ms } => format!("{group} within {}", span(*within_ms)),

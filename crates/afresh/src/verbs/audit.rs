@@ -7,16 +7,16 @@ use crate::show;
 use api::control::AuditLine;
 use clap::Args;
 
-/// List changes and refusals: who, from where, what, and what came of it
+/// List changes and refusals: who, from where, what, and the outcome
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Files: DATA/audit/changes.log and refusals.log, one JSON object a line, turned over at 4 MiB.\n\nExample:\n  afresh audit --refused --limit 20"
+    after_help = "Files: DATA/audit/changes.log and refusals.log, one JSON object a line, rotated at 4 MiB.\n\nExample:\n  afresh audit --refused --limit 20"
 )]
 pub struct Audit {
-    /// So many of the newest
+    /// List at most this many, the newest
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
-    /// Only what was refused
+    /// List only refusals
     #[arg(long)]
     refused: bool,
 }

@@ -1,16 +1,15 @@
 //! `bake`: machine images from their recipes, with progress.
 
 use super::build_args::BuildArgs;
+use super::progress::{Bar, rounded};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::processes::interrupt;
 use crate::show;
-use crate::verbs::image_make::rounded;
 use api::control::ImageHistory;
 use bake::{Baked, Progress};
 use clap::Args;
-use console::Term;
 use lifecycle::State;
 use model::{Digest, Fault, ImageName, ImageSpec, ServiceFile};
 use serde_json::json;
@@ -19,20 +18,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use store::Did;
 
-/// Bake machine images; a second bake of the same inputs does no work and says so
+/// Bake machine images from their recipes
 #[derive(Args, Debug)]
 #[command(
-    after_help = "What is baked becomes the recipe's current image, the one that is deployed; where the recipe has checks, only once it has passed them, \
-                  which takes a running control plane (`afresh up`). An image that is marked bad or revoked stays so.\n\n\
-                  Exits with 0 if it is current, with 3 if it is still to be tested, with 4 if it is bad or revoked.\n\nExample:\n  afresh bake base"
+    after_help = "It works in the image store of this machine. A second bake of the same inputs does no work and says so.\n\n\
+                  A baked image becomes the recipe's current image, the one that is deployed. Where the recipe has checks, it does so once it has \
+                  passed them, for which the control plane must run (`afresh up`). An image that is marked bad or revoked stays so.\n\n\
+                  Exits with 0 if it is current, 3 if it is still to be tested, 4 if it is bad or revoked.\n\nExample:\n  afresh bake base"
 )]
 pub struct Bake {
-    /// Only this image; otherwise every image of the file
+    /// Bake only this image; by default every image of the file
     pub image: Option<ImageName>,
-    /// Bake also when nothing is new, and from nothing: kept bases are not used
+    /// Bake even if nothing is new, and without kept bases
     #[arg(long)]
     pub fresh: bool,
-    /// Do not wait for its checks
+    /// Do not wait for the checks of the recipe
     #[arg(long)]
     pub no_follow: bool,
     #[command(flatten)]
@@ -66,7 +66,7 @@ impl Bake {
             if context.json {
                 let mut seconds: BTreeMap<&str, f64> = BTreeMap::new();
                 for (step, s) in &baked.steps {
-                    // Some are taken more than once: a tree is scrubbed after each stage, and one with a script is made twice.
+                    // Some steps are taken more than once: a tree is scrubbed after each stage, and one with a script is made twice.
                     let sum = seconds.entry(step.as_str()).or_insert(0.0);
                     *sum = rounded(*sum + s);
                 }
@@ -81,10 +81,10 @@ impl Bake {
     }
 }
 
-/// Longer than any checks should take; what is not known then is told as it is.
+/// Longer than any checks should take.
 const CHECKS_WITHIN: Duration = Duration::from_secs(3600);
 
-/// Waits until the control plane has said what a candidate is. Where nobody is there to test it, it stays one.
+/// Waits until the control plane has tested a candidate. Without a control plane it stays one.
 fn follow_checks(context: &Context, baked: &mut Baked) -> Result<(), Failure> {
     let path = format!("/v1/images/{}/history", baked.image);
     let (begun, mut told) = (Instant::now(), String::new());
@@ -92,7 +92,7 @@ fn follow_checks(context: &Context, baked: &mut Baked) -> Result<(), Failure> {
         let history: ImageHistory = match context.wait(async { Ok(context.api().get(&path).await) })? {
             Ok(history) => history,
             Err(fault) if matches!(fault.code.as_str(), "unreachable" | "no-upkeep") => {
-                baked.state_why = format!("its checks are to be run by the control plane ({})", fault.message);
+                baked.state_why = format!("the control plane has to run its checks ({})", fault.message);
                 return Ok(());
             }
             Err(fault) => return Err(fault.into()),
@@ -122,7 +122,7 @@ fn tell_state(context: &Context, baked: &Baked) {
         // What was said of it begins with the word.
         State::Bad | State::Revoked => {
             show::line(format!("{name} {digest} is {why}; it is not made current"));
-            show::note(format!("`afresh image history {name}` tells more; it is baked anew when packages or recipe differ"));
+            show::note(format!("`afresh image history {name}` says more; it is baked again when packages or recipe differ"));
         }
     }
 }
@@ -130,7 +130,7 @@ fn tell_state(context: &Context, baked: &Baked) {
 pub fn recipe<'a>(file: &'a ServiceFile, name: &ImageName) -> Result<&'a ImageSpec, Fault> {
     file.images.get(name).ok_or_else(|| {
         let names: Vec<&str> = file.images.keys().map(ImageName::as_str).collect();
-        Fault::yours("no-such-image", format!("the file has no image {name}")).hint(format!("it has: {}", names.join(", ")))
+        Fault::yours("no-such-image", format!("the service file has no image {name}")).hint(format!("it has: {}", names.join(", ")))
     })
 }
 
@@ -142,7 +142,7 @@ fn on_base(baked: &Baked) -> String {
     }
 }
 
-/// Bakes one, showing how far it is unless a machine reads.
+/// Bakes one, with its progress on stderr unless `quiet`.
 pub fn bake(store: &store::Store, spec: &ImageSpec, fresh: bool, quiet: bool) -> Result<Baked, Fault> {
     let _interruptible = interrupt::interruptible("the bake");
     let mut bar = Bar::new(spec.name.clone(), quiet);
@@ -162,7 +162,7 @@ pub fn bake(store: &store::Store, spec: &ImageSpec, fresh: bool, quiet: bool) ->
     Ok(baked)
 }
 
-/// The current image of each recipe that is used; where there is none, or the recipe has changed since, one is baked first.
+/// The current image of each recipe that is used; it is baked first where there is none or the recipe has changed since.
 pub fn currents(
     context: &Context,
     store: &store::Store,
@@ -175,7 +175,7 @@ pub fn currents(
         let digest = match usable(store, recipe) {
             Ok(digest) => digest,
             Err(why) => {
-                why.iter().for_each(|why| show::note(format!("{why}; it is baked anew")));
+                why.iter().for_each(|why| show::note(format!("{why}; baking it again")));
                 baked_and_current(context, store, recipe)?
             }
         };
@@ -184,9 +184,9 @@ pub fn currents(
     Ok(images)
 }
 
-/// The current image of a recipe, if a deploy takes it as it is. Err: it is baked first; with what is wrong with the one that is there.
+/// The current image of a recipe, if a deploy can use it. Err: it is baked first; with what is wrong with the one that exists.
 fn usable(store: &store::Store, recipe: &ImageSpec) -> Result<Digest, Option<String>> {
-    // What was damaged on disk is reported, and made anew by the bake: that is what it is for.
+    // A corrupt image is reported, and the bake makes it again.
     let current = store.current(&recipe.name).map_err(|fault| Some(fault.message))?.ok_or(None)?;
     store.verify(&current).map_err(|fault| Some(fault.message))?;
     if bake::is_of(store, &current, recipe) { Ok(current) } else { Err(None) }
@@ -205,7 +205,7 @@ pub fn planned(
         let digest = match usable(store, recipe) {
             Ok(digest) => digest,
             Err(why) => {
-                let why = why.unwrap_or_else(|| "there is none of this recipe yet".to_string());
+                let why = why.unwrap_or_else(|| "this recipe has none yet".to_string());
                 if !context.json {
                     show::line(format!("image {name}: a deploy bakes it first: {why}"));
                 }
@@ -230,50 +230,14 @@ fn stand_in(recipe: &ImageSpec) -> Result<Digest, Fault> {
 fn baked_and_current(context: &Context, store: &store::Store, recipe: &ImageSpec) -> Result<Digest, Failure> {
     let mut baked = bake(store, recipe, false, context.json)?;
     follow_checks(context, &mut baked)?;
-    let told = format!("image {} {} is not to be deployed: {}", baked.image, baked.digest.short(), baked.state_why);
-    let hint = format!("`afresh image history {}` tells more", baked.image);
+    let told = format!("image {} {} cannot be deployed: {}", baked.image, baked.digest.short(), baked.state_why);
+    let hint = format!("`afresh image history {}` says more", baked.image);
     match baked.state {
         State::Current | State::Retired => Ok(baked.digest),
         State::Revoked => Err(Fault::yours("image-revoked", told).hint(hint).into()),
         State::Bad => Err(Fault::yours("image-bad", told).hint(hint).into()),
         State::Candidate | State::Tested => {
-            Err(Fault::yours("image-not-tested", told).hint("start `afresh up`; it runs the checks of the recipe").into())
-        }
-    }
-}
-
-/// One line that is written over on a terminal; elsewhere each step once.
-pub struct Bar {
-    image: ImageName,
-    quiet: bool,
-    term: Option<Term>,
-    step: String,
-}
-
-impl Bar {
-    pub fn new(image: ImageName, quiet: bool) -> Self {
-        let term = Term::stderr();
-        let term = (!quiet && term.is_term()).then_some(term);
-        Self { image, quiet, term, step: String::new() }
-    }
-
-    pub fn tell(&mut self, progress: &Progress) {
-        let share = progress.percent().map_or_else(String::new, |p| format!(" {p}%"));
-        let text = format!("image {}: {}{share} {}", self.image, progress.step, progress.text);
-        match &self.term {
-            Some(term) => {
-                let width = usize::from(term.size().1).saturating_sub(1);
-                let _ = term.clear_line().and_then(|()| term.write_str(&console::truncate_str(&text, width, "…")));
-            }
-            None if !self.quiet && self.step != progress.step => show::note(text),
-            None => {}
-        }
-        self.step.clone_from(&progress.step);
-    }
-
-    pub fn clear(&self) {
-        if let Some(term) = &self.term {
-            let _ = term.clear_line();
+            Err(Fault::yours("image-not-tested", told).hint("start `afresh up`: it runs the checks of the recipe").into())
         }
     }
 }

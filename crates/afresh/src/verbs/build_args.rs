@@ -5,7 +5,7 @@ use model::{Fault, ImageName, ServiceFile, rules};
 
 #[derive(Args, Clone, Debug, Default)]
 pub struct BuildArgs {
-    /// Another value for one of the image's `args` (may be given again): another image is baked
+    /// Override one of the image's `args` (repeatable): another image is baked
     #[arg(long = "arg", value_name = "NAME=VALUE", value_parser = pair)]
     pub args: Vec<(String, String)>,
 }

@@ -11,6 +11,7 @@ use clap_complete::Shell;
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  afresh completions bash > /etc/bash_completion.d/afresh")]
 pub struct Completions {
+    /// The shell
     pub shell: Shell,
 }
 

@@ -7,35 +7,35 @@ use crate::failure::Failure;
 use clap::Args;
 use std::path::PathBuf;
 
-/// Play the whole job on the example shop and account for every request
+/// Deploy the example shop under load and account for every request
 #[derive(Args, Debug)]
 #[command(
-    long_about = "Play the whole job on the example shop and account for every request: deploys, a release that never gets healthy, one that fails under traffic, kill -9 of each control process. Exits 0 only if no request failed for a reason of ours and every verdict is as expected. Needs root.",
+    long_about = "Deploy the example shop under load and account for every request: good releases, one that never gets healthy, one that fails under traffic, kill -9 of each control process. Exits with 0 only if Afresh failed no request and every verdict is as expected. Needs root.",
     after_help = "Example:\n  afresh demo --stay"
 )]
 pub struct Demo {
-    /// Leave it running afterwards, to play with
+    /// Leave it running afterwards
     #[arg(long)]
     pub stay: bool,
-    /// The demo's own data directory; its image store is kept for the next time
+    /// Use this data directory; its image store is kept for the next time
     #[arg(long, value_name = "DIR", default_value = "/var/cache/afresh-demo")]
     pub dir: PathBuf,
-    /// Requests a second
+    /// Send this many requests a second
     #[arg(long, value_name = "N", default_value_t = 1_250, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub rate: u32,
-    /// Go on until so many were sent
+    /// Continue until this many were sent
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     pub requests: u64,
-    /// Instead of the script: kill serve N times and host N times, each in a rotation of its own, at random moments
+    /// Kill serve N times and host N times at random moments, instead of the script
     #[arg(long, value_name = "N", conflicts_with_all = ["stay", "measure", "steps"])]
     pub chaos: Option<u32>,
-    /// Of the random moments
+    /// Choose the random moments by this seed
     #[arg(long, value_name = "K", default_value_t = 1, requires = "chaos")]
     pub seed: u64,
-    /// Instead of the script: N rotations with nothing to wait for, and where their time goes
+    /// Measure N rotations with nothing to wait for, instead of the script
     #[arg(long, value_name = "N", conflicts_with_all = ["stay", "steps"])]
     pub measure: Option<u32>,
-    /// Instead of the script: run every kind of step twice; the second time nothing may change
+    /// Run every kind of step twice, the second time without effect, instead of the script
     #[arg(long, conflicts_with = "stay")]
     pub steps: bool,
 }

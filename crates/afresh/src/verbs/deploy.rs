@@ -1,79 +1,73 @@
-//! `plan` and `deploy`: pin the wish to digests, show the plan, open the rotations, follow them.
+//! `plan` and `deploy`: show the plan, ask for consent, open the rotations, follow them. What is sent is made in `desired`.
 
-use super::bake::{currents, planned};
-use super::build_args::BuildArgs;
+use super::desired::{Desired, Images, request};
 use super::follow::follow;
+use crate::confirm::confirmed;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show;
-use api::control::{DeployRequest, Opened, PlanAnswer, Removal};
+use api::control::{Opened, PlanAnswer, Removal};
 use clap::Args;
-use model::{Digest, Fault, ImageName, ServiceFile, ServiceName};
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, IsTerminal, Write};
-use std::path::PathBuf;
 
-/// What to deploy: flags that `plan` and `deploy` share.
-#[derive(Args, Debug)]
-pub struct Desired {
-    /// Only this service; otherwise all, tier by tier
-    pub service: Option<ServiceName>,
-    /// Its code: a directory or tarball, instead of the one the file names
-    #[arg(long, value_name = "PATH", requires = "service")]
-    pub artifact: Option<PathBuf>,
-    /// Deploy this earlier release again instead of making a new one
-    #[arg(long, value_name = "rN", value_parser = release_number, requires = "service", conflicts_with = "artifact")]
-    pub release: Option<u64>,
-    /// Also drain and retire this service, which runs and which the file does not name; repeat it for more
-    #[arg(long, value_name = "NAME", conflicts_with = "service")]
-    pub remove: Vec<ServiceName>,
-    #[command(flatten)]
-    pub args: BuildArgs,
-}
-
-/// Show what a deploy would do: steps, capacity at each, the peak. Nothing is baked, deployed or changed
+/// Show the steps a deploy would take; nothing is baked or changed
 #[derive(Args, Debug)]
 #[command(
-    after_help = "The code is packed into the store, so that its digest is known; `afresh gc` removes what no release uses.\n\nExample:\n  afresh plan web --artifact ./build"
+    after_help = "Each step is shown with the serving capacity during it. The code is packed into the store, so that its digest is known; `afresh gc` \
+                  deletes what no release uses.\n\n\
+                  With --exit-code it exits with 0 if there is nothing to change, 2 if there are changes, 1 on any error, as Terraform's \
+                  -detailed-exitcode.\n\nExample:\n  afresh plan web --artifact ./build\n  afresh plan --exit-code || echo not up to date"
 )]
 pub struct Plan {
     #[command(flatten)]
     pub desired: Desired,
+    /// Exit with 0 if there is nothing to change, 2 if there are changes, 1 on an error
+    #[arg(long)]
+    pub exit_code: bool,
 }
 
-/// Deploy one service, or all tier by tier, and follow it to its end
+/// Deploy a service, or all tier by tier, and follow it to its end
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Ctrl-C leaves it running. The exit code is the verdict: 0 promoted, 5 returned, 6 partial.\n\nExample:\n  afresh deploy web --artifact ./build"
+    after_help = "The plan is printed first and must be confirmed: at a terminal, or with --yes. Ctrl-C leaves the deploy running.\n\n\
+                  A service whose code neither the file nor --artifact names keeps the artifact that is active; --no-artifact drops it.\n\n\
+                  The exit code is the verdict: 0 promoted, 5 rolled back, 6 partial; 2 without --yes where no terminal is.\n\n\
+                  Example:\n  afresh deploy web --artifact ./build\n  afresh deploy --remove old-web --yes"
 )]
 pub struct Deploy {
     #[command(flatten)]
     pub desired: Desired,
-    /// Open it and return at once
+    /// Return as soon as the deploy has begun
     #[arg(long)]
     pub no_follow: bool,
-    /// Do not ask before the change
+    /// Do not ask for confirmation
     #[arg(short, long)]
     pub yes: bool,
 }
 
-/// `r42` or `42`
-pub fn release_number(text: &str) -> Result<u64, String> {
-    let digits = text.strip_prefix('r').unwrap_or(text);
-    digits.parse().ok().filter(|n| *n > 0).ok_or_else(|| "a release is written r42".to_string())
-}
-
 impl Plan {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        match (self.plan(context), self.exit_code) {
+            (Ok(false), true) => Ok(Exit::Succeeded),
+            (Ok(true), true) => Ok(Exit::PLAN_CHANGES),
+            (Err(failure), true) => {
+                failure.print(context.json);
+                Ok(Exit::PLAN_FAILED)
+            }
+            (planned, false) => planned.map(|_| Exit::Succeeded),
+        }
+    }
+
+    /// Whether there is anything to change.
+    fn plan(&self, context: &Context) -> Result<bool, Failure> {
         let request = request(context, &self.desired, Images::Plan)?;
         let answer: PlanAnswer = context.wait(async { Ok(context.api().post("/v1/plan", &request).await?) })?;
         if context.json {
             show::json(&answer);
         } else {
-            tell_plan(&answer);
+            print_plan(&answer);
         }
-        Ok(Exit::Succeeded)
+        Ok(has_changes(&answer))
     }
 }
 
@@ -85,106 +79,28 @@ impl Deploy {
             if context.json {
                 show::json(&answer);
             } else {
-                tell_plan(&answer);
+                print_plan(&answer);
             }
-            let changes = !answer.rotations.is_empty() || !request.remove.is_empty();
-            if changes && !self.yes && !agreed()? {
+            if has_changes(&answer) && !confirmed(self.yes, "deploy this")? {
                 show::note("nothing was changed");
                 return Ok(Exit::Refused);
             }
             let opened: Opened = context.api().post("/v1/deploy", &request).await?;
             if self.no_follow || (opened.rotations.is_empty() && opened.rollout.is_none() && opened.removing.is_empty()) {
-                tell_opened(context, &opened);
+                print_opened(context, &opened);
                 return Ok(Exit::Succeeded);
             }
-            tell_unchanged(context, &opened);
+            print_unchanged(context, &opened);
             follow(context, &opened).await
         })
     }
 }
 
-/// What becomes of an image that is not baked yet, or whose recipe has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Images {
-    Bake,
-    /// A plan changes nothing: it says that a deploy would bake it.
-    Plan,
+fn has_changes(answer: &PlanAnswer) -> bool {
+    !answer.rotations.is_empty() || answer.removals.iter().any(|removal| removal.plan.is_some())
 }
 
-/// Loads the file, bakes what was never baked, packs the code. Everything is in the store before the wish is sent.
-pub fn request(context: &Context, desired: &Desired, unbaked: Images) -> Result<DeployRequest, Failure> {
-    let mut file = context.load()?;
-    if let Some(service) = &desired.service
-        && !file.services.contains_key(service)
-    {
-        let names: Vec<&str> = file.services.keys().map(ServiceName::as_str).collect();
-        let fault = Fault::yours("no-such-service", format!("{}: no service {service}", context.file.display()));
-        return Err(fault.hint(format!("it has: {}", names.join(", "))).into());
-    }
-    let used = used(&file, desired.service.as_ref());
-    if desired.release.is_some() && !desired.args.args.is_empty() {
-        let fault = Fault::yours("bad-request", "an earlier release has its own image: nothing is baked with --arg");
-        return Err(fault.hint("leave --arg out").into());
-    }
-    desired.args.apply(&mut file, |name| used.contains(name))?;
-    let mut images = BTreeMap::new();
-    let mut artifacts = BTreeMap::new();
-    let mut to_bake = BTreeSet::new();
-    if desired.release.is_none() {
-        let store = context.images()?;
-        match unbaked {
-            Images::Bake => images = currents(context, &store, &file, &used)?,
-            Images::Plan => (images, to_bake) = planned(context, &store, &file, &used)?,
-        }
-        artifacts = pack(context, &store, &file, desired)?;
-    }
-    Ok(DeployRequest {
-        file,
-        service: desired.service.clone(),
-        images,
-        artifacts,
-        release: desired.release,
-        remove: desired.remove.clone(),
-        unbaked: to_bake,
-    })
-}
-
-fn used(file: &ServiceFile, only: Option<&ServiceName>) -> Vec<ImageName> {
-    let services = file.services.values().filter(|s| only.is_none_or(|only| *only == s.name));
-    let mut names: Vec<ImageName> = services.map(|s| s.image.clone()).collect();
-    names.sort();
-    names.dedup();
-    names
-}
-
-fn pack(context: &Context, store: &store::Store, file: &ServiceFile, desired: &Desired) -> Result<BTreeMap<ServiceName, Digest>, Failure> {
-    let mut packed: BTreeMap<PathBuf, Digest> = BTreeMap::new();
-    let mut artifacts = BTreeMap::new();
-    for service in file.services.values().filter(|s| desired.service.as_ref().is_none_or(|only| *only == s.name)) {
-        let path = match (&desired.artifact, &service.artifact) {
-            (Some(path), _) => path.clone(),
-            (None, Some(path)) => context.beside_file(path),
-            (None, None) => continue,
-        };
-        let digest = match packed.get(&path) {
-            Some(digest) => digest.clone(),
-            None => {
-                let done = attest::pack(store, &path)?;
-                if !context.json {
-                    let did = if done.did == store::Did::Nothing { "already in the store" } else { "packed" };
-                    let size = format!("{}, {}", show::times(done.files, "file"), show::bytes(done.bytes));
-                    show::line(format!("artifact {} {} {did}, {size} ({:.1} s)", path.display(), done.digest.short(), done.seconds));
-                }
-                done.digest
-            }
-        };
-        packed.insert(path, digest.clone());
-        artifacts.insert(service.name.clone(), digest);
-    }
-    Ok(artifacts)
-}
-
-fn tell_plan(answer: &PlanAnswer) {
+pub fn print_plan(answer: &PlanAnswer) {
     for rotation in &answer.rotations {
         show::line(show::plan(rotation));
     }
@@ -197,15 +113,15 @@ fn tell_plan(answer: &PlanAnswer) {
         let at = note.at.map_or_else(String::new, |at| format!(" ({})", show::upkeep::day(at)));
         show::line(format!("{}: {}{at}", show::paint(show::BOLD, &note.service), note.text));
     }
-    if answer.rotations.is_empty() && answer.removals.iter().all(|r| r.plan.is_none()) {
-        show::line("nothing to change: what stands is what was asked for");
+    if !has_changes(answer) {
+        show::line("nothing to change: the active releases are as requested");
     }
     if let Some(left) = left_alone(&answer.removals) {
         show::line(left);
     }
 }
 
-/// More names than this say nothing to anybody.
+/// More names than this help nobody.
 const NAMES_SHOWN: usize = 5;
 
 /// They may be another file's: nothing is removed that is not named.
@@ -217,52 +133,28 @@ fn left_alone(removals: &[Removal]) -> Option<String> {
     Some(format!("not in this file and left as they are: {names}{more} (`--remove {first}` removes one)"))
 }
 
-/// Asks only where a person sits; a script that calls `deploy` means it.
-fn agreed() -> Result<bool, Fault> {
-    let stdin = std::io::stdin();
-    if !stdin.is_terminal() || !std::io::stderr().is_terminal() {
-        return Ok(true);
-    }
-    let _ = write!(anstream::stderr(), "deploy this? [y/N] ");
-    let mut answer = String::new();
-    stdin.lock().read_line(&mut answer).map_err(|e| Fault::world("io", format!("cannot read the answer: {e}")))?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
-}
-
-fn tell_unchanged(context: &Context, opened: &Opened) {
+fn print_unchanged(context: &Context, opened: &Opened) {
     if !context.json {
         for service in &opened.unchanged {
-            show::line(format!("{service}: unchanged, what stands is what was asked for"));
+            show::line(format!("{service}: unchanged, the active release is as requested"));
         }
     }
 }
 
-/// What was opened, for those who do not stay.
-pub fn tell_opened(context: &Context, opened: &Opened) {
+/// What was opened, for who does not follow it.
+pub fn print_opened(context: &Context, opened: &Opened) {
     if context.json {
         show::json(opened);
         return;
     }
-    tell_unchanged(context, opened);
+    print_unchanged(context, opened);
     for rotation in &opened.rotations {
-        show::line(format!("{rotation}: opened; come back with: afresh rotation show {rotation} --follow"));
+        show::line(format!("{rotation}: opened; follow it with: afresh rotation show {rotation} --follow"));
     }
     for rotation in &opened.removing {
-        show::line(format!("{rotation}: opened, it removes the service; come back with: afresh rotation show {rotation} --follow"));
+        show::line(format!("{rotation}: opened, it removes the service; follow it with: afresh rotation show {rotation} --follow"));
     }
     if let Some(rollout) = &opened.rollout {
-        show::line(format!("{rollout}: opened; look at it with: afresh status"));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn releases_are_written_with_or_without_r() {
-        assert_eq!(super::release_number("r42"), Ok(42));
-        assert_eq!(super::release_number("7"), Ok(7));
-        for bad in ["", "r", "r0", "web@r1", "-1", "r99999999999999999999"] {
-            assert!(super::release_number(bad).is_err(), "{bad:?} was taken");
-        }
+        show::line(format!("{rollout}: opened; follow it with: afresh rollout show {rollout} --follow"));
     }
 }

@@ -1,4 +1,4 @@
-//! `doctor`: what this host can do, and why not; and the part of it without which nothing is begun.
+//! `doctor`: what this host can do and what is missing; and the part of it that `up` requires.
 
 use crate::context::Context;
 use crate::exit::Exit;
@@ -7,9 +7,9 @@ use crate::show;
 use clap::Args;
 use model::{Fault, Layout};
 
-/// Say what this host can do, what it cannot, and what to do about it
+/// Check what this host lacks to run servers and bake images
 #[derive(Args, Debug)]
-#[command(after_help = "Exit 7 if something is missing.\n\nExample:\n  sudo afresh doctor")]
+#[command(after_help = "It looks at this machine alone. Exits with 7 if something is missing.\n\nExample:\n  sudo afresh doctor")]
 pub struct Doctor {}
 
 /// Needed to bake, not to run what is baked.
@@ -26,7 +26,7 @@ impl Doctor {
             });
             show::line(show::table(&["", "what", "found", "do"], rows.collect()));
         }
-        Ok(if findings.iter().all(|f| f.ok) { Exit::Succeeded } else { Exit::World })
+        Ok(if findings.iter().all(|f| f.ok) { Exit::Succeeded } else { Exit::Environment })
     }
 }
 
@@ -34,8 +34,8 @@ pub fn not_root() -> Fault {
     Fault::world("not-root", "servers, mounts and networks need root").hint("sudo afresh ...").again(false)
 }
 
-/// Refuses at once, with everything that is missing, rather than failing in the middle with one thing. A fleet that is there already is
-/// started all the same, with a warning: what is missing may be needed for the next deploy only, and the servers are needed now.
+/// Refuses at once with everything that is missing, rather than failing halfway with one thing. An existing fleet is started all the same, with
+/// a warning: what is missing may be needed for the next deploy only, and the servers are needed now.
 pub fn essentials(layout: &Layout) -> Result<(), Fault> {
     let missing: Vec<String> = host::doctor(layout)
         .into_iter()
@@ -47,7 +47,7 @@ pub fn essentials(layout: &Layout) -> Result<(), Fault> {
     }
     if has_fleet(layout) {
         missing.iter().for_each(|what| {
-            show::note(format!("{} {what}; the fleet is started all the same", show::paint(show::RED.bold(), "warning:")))
+            show::note(format!("{} {what}; starting the fleet all the same", show::paint(show::RED.bold(), "warning:")))
         });
         return Ok(());
     }

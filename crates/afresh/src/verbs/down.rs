@@ -1,5 +1,6 @@
-//! `down`: ends everything of a data directory: control processes, servers, data plane, mounts, networks.
+//! `down`: ends everything of a data directory of this machine: control processes, servers, data plane, mounts, networks.
 
+use crate::confirm::confirmed;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{self, Failure};
@@ -7,21 +8,22 @@ use crate::processes::{Role, lock};
 use crate::show;
 use clap::Args;
 use model::{Fault, Layout};
-use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Duration;
 
-/// End everything of a data directory: processes, servers, traffic, mounts, networks
+/// End everything of a data directory: servers, traffic, processes, mounts
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Images, journals and declarations stay: the next `afresh up` starts the same servers again.\n\nExample:\n  afresh down\n  afresh down --purge --yes"
+    after_help = "It works in the data directory of this machine and must be confirmed: at a terminal, or with --yes. Without a terminal and --yes it \
+                  exits with 2.\n\nImages, journals and declarations stay: the next `afresh up` starts the same servers again.\n\n\
+                  Example:\n  afresh down --yes\n  afresh down --purge --yes"
 )]
 pub struct Down {
-    /// Remove the data directory too: images, journals, everything
+    /// Delete the data directory too: images, journals, everything
     #[arg(long)]
     pub purge: bool,
-    /// Purge without asking
-    #[arg(long, requires = "purge")]
+    /// Do not ask for confirmation
+    #[arg(short, long)]
     pub yes: bool,
 }
 
@@ -31,9 +33,10 @@ const DRAIN_MS: u64 = 5_000;
 
 impl Down {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        context.must_be_local("down")?;
         let dir = context.data_dir();
         if !dir.exists() {
-            show::note(format!("nothing of Afresh is in {}: it is not there", dir.display()));
+            show::note(format!("nothing to end: {} does not exist", dir.display()));
             return Ok(Exit::Succeeded);
         }
         if !nix::unistd::geteuid().is_root() {
@@ -41,15 +44,17 @@ impl Down {
         }
         // Made by `bake` alone, before such directories were marked: nothing was ever started from it.
         if !self.purge && was_never_up(&context.layout) {
-            show::note(format!("nothing runs of {}: no `afresh up` was started over it", dir.display()));
+            show::note(format!("nothing to end: no `afresh up` was started over {}", dir.display()));
             return Ok(Exit::Succeeded);
         }
         // A directory of somebody else is not touched, and a copy's servers are the original's.
         host::identity::ours(&context.layout)?;
-        if self.purge && !self.yes && !agreed(dir)? {
-            return Err(Fault::yours("not-agreed", format!("{} was not purged; nothing was ended", dir.display()))
-                .hint("`afresh down --purge --yes` does not ask; `afresh down` leaves the directory")
-                .into());
+        let ends = format!("end every server, the traffic and the control processes of {}", dir.display());
+        show::note(format!("would {ends}{}", if self.purge { ", and delete the directory" } else { "" }));
+        let question = if self.purge { format!("{ends}, and delete every image, journal and declaration in it") } else { ends };
+        if !confirmed(self.yes, &question)? {
+            show::note("nothing was changed");
+            return Ok(Exit::Refused);
         }
         end_all(&context.layout)?;
         show::note(format!("ended everything of {}", dir.display()));
@@ -60,26 +65,16 @@ impl Down {
     }
 }
 
-/// Neither a marker nor anything that `up` or its keeper makes: one who lost some of that may still run.
+/// Neither a marker nor anything that `up` or its keeper makes: a directory that lost some of that may still run servers.
 fn was_never_up(layout: &Layout) -> bool {
     let marker = layout.root().join("afresh.json");
     [disk::state::spare(&marker), marker, layout.run(), layout.host()].iter().all(|path| path.symlink_metadata().is_err())
 }
 
-fn agreed(dir: &Path) -> Result<bool, Fault> {
-    if !std::io::stdin().is_terminal() {
-        return Ok(false);
-    }
-    eprint!("Remove {} with every image, journal and declaration in it? [y/N] ", dir.display());
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).map_err(|e| Fault::world("io", format!("no answer could be read: {e}")))?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
-}
-
-/// What somebody mounted inside is not ours; a directory that is itself a mount point is emptied.
+/// Mounts of others inside are left alone; a directory that is itself a mount point is emptied.
 fn purge(dir: &Path) -> Result<(), Fault> {
     if let Some(point) = host::mounted_below(dir).into_iter().find(|point| point != dir) {
-        let fault = Fault::world("in-use", format!("{}: it is mounted, so {} was not removed", point.display(), dir.display()));
+        let fault = Fault::world("in-use", format!("{}: is a mount point, so {} was not deleted", point.display(), dir.display()));
         return Err(fault.hint(format!("umount {}", point.display())).again(false));
     }
     for entry in std::fs::read_dir(dir).map_err(|e| failure::io("cannot read", dir, &e))? {
@@ -99,7 +94,7 @@ fn purge(dir: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-/// First whoever would start things again, then traffic, then servers. Nothing to end is no error.
+/// First the processes that would restart others, then traffic, then servers. Nothing to end is no error.
 pub fn end_all(layout: &Layout) -> Result<(), Fault> {
     lock::end_holder(layout, "up", UP_PATIENCE)?;
     for role in [Role::Serve, Role::Host] {

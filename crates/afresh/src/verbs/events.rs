@@ -1,4 +1,4 @@
-//! `events`: the journal, and what the keeper saw and did by itself, as it was and as it grows.
+//! `events`: the journals and the keeper's own events, as they are and as they grow.
 
 use crate::context::Context;
 use crate::exit::Exit;
@@ -11,20 +11,20 @@ use model::{Event, RotationId, ServiceName};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-/// Print the journals of all rotations and what happened to servers by itself, oldest first
+/// Print the events of rotations and servers, oldest first
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  afresh events --follow --json | jq .event.event")]
 pub struct Events {
-    /// Stay and print what comes; a control plane that restarts is waited for
-    #[arg(long)]
+    /// Keep printing new events, also across a restart of the control plane
+    #[arg(short, long)]
     pub follow: bool,
-    /// Begin behind this number
+    /// Start after this event number
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub after: u64,
     /// Only of this service
     #[arg(long, value_name = "NAME")]
     pub service: Option<ServiceName>,
-    /// Instead of rotations: what becomes of images, and the alarms of their upkeep
+    /// Print the events and alarms of images instead
     #[arg(long, conflicts_with_all = ["service", "after"])]
     pub images: bool,
 }
@@ -35,7 +35,7 @@ impl Events {
             return context.wait(self.of_images(context));
         }
         context.wait(async {
-            // Where it goes on behind a number, and while it follows, the keeper's own comes beside the journal and not between its lines.
+            // After a number, and while it follows, the keeper's events come beside the journal and not between its lines.
             let mut fleet = Fleet::default();
             if !self.follow && self.after == 0 {
                 fleet.ask(context).await;
@@ -69,7 +69,7 @@ impl Events {
                     return Ok(Exit::Succeeded);
                 }
                 Ok(()) => connected = true,
-                // A first connection that fails is told; a later one is tried again: `after` says where to go on.
+                // A first connection that fails is an error; a later one is retried: `after` says where to continue.
                 Err(fault) if self.follow && fault.code == "unreachable" && (connected || after > self.after) => connected = true,
                 Err(fault) => return Err(fault.into()),
             }
@@ -77,7 +77,7 @@ impl Events {
         }
     }
 
-    /// Their stories are short, so they are asked for again and what was told is left out.
+    /// Their histories are short: they are fetched again, and what was printed is left out.
     async fn of_images(&self, context: &Context) -> Result<Exit, Failure> {
         let mut told: BTreeSet<ImageEvent> = BTreeSet::new();
         loop {
@@ -132,7 +132,7 @@ impl Events {
     }
 }
 
-/// What the keeper saw and did by itself, and how much of it was printed.
+/// The keeper's own events, and how many of them were printed.
 #[derive(Default)]
 struct Fleet {
     after: u64,
@@ -140,7 +140,7 @@ struct Fleet {
 }
 
 impl Fleet {
-    /// A keeper that does not answer is no end of the journal: it is told, and asked again by whoever follows.
+    /// A keeper that does not answer does not end the journal: a follower asks it again.
     async fn ask(&mut self, context: &Context) {
         match context.api().get::<Vec<Happened>>(&format!("/v1/fleet/events?after={}", self.after)).await {
             Ok(more) => {

@@ -7,10 +7,11 @@ use crate::show;
 use clap::Args;
 use model::Fault;
 
-/// Say more about an error's code; without one, list them all
+/// Explain an error code, or list all of them
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  afresh explain unreachable")]
 pub struct Explain {
+    /// The code, as in error[CODE]
     pub code: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! `check` and `fmt`: the service file alone, nothing else is touched.
+//! `validate` and `fmt`: the service file alone, nothing else is touched.
 
 use crate::context::Context;
 use crate::exit::Exit;
@@ -7,12 +7,12 @@ use crate::show;
 use clap::Args;
 use std::io::Write;
 
-/// Read the service file and tell every error in it
+/// Check the service file and print every error in it
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  afresh check -f examples/shop/afresh.hcl")]
-pub struct Check {}
+#[command(after_help = "Example:\n  afresh validate --file examples/shop/afresh.hcl")]
+pub struct Validate {}
 
-impl Check {
+impl Validate {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         let file = context.load()?;
         if context.json {
@@ -21,17 +21,17 @@ impl Check {
             let images = show::times(file.images.len() as u64, "image");
             let services = show::times(file.services.len() as u64, "service");
             let tiers = show::times(file.tiers.len() as u64, "tier");
-            show::line(format!("{}: good: {images}, {services}, {tiers}", context.file.display()));
+            show::line(format!("{}: valid: {images}, {services}, {tiers}", context.file.display()));
         }
         Ok(Exit::Succeeded)
     }
 }
 
-/// Lay the service file out in the one form
+/// Format the service file
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  afresh fmt --check || afresh fmt")]
 pub struct Fmt {
-    /// Change nothing; exit 2 if the file is not in the one form
+    /// Change nothing; exit with 2 if the file is not formatted
     #[arg(long)]
     pub check: bool,
 }
@@ -47,7 +47,7 @@ impl Fmt {
         })?;
         let same = formatted == text;
         if self.check && !same {
-            show::note(format!("{name}: not in the one form; `afresh fmt` makes it so"));
+            show::note(format!("{name}: not formatted; `afresh fmt` formats it"));
         }
         if !self.check && !same {
             replace(&context.file, &formatted).map_err(|e| failure::io("cannot write", &context.file, &e))?;
@@ -55,7 +55,7 @@ impl Fmt {
         if context.json {
             show::json(&serde_json::json!({ "file": name, "formatted": same || !self.check, "changed": !same && !self.check }));
         }
-        Ok(if self.check && !same { Exit::Yours } else { Exit::Succeeded })
+        Ok(if self.check && !same { Exit::User } else { Exit::Succeeded })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Following rotations to their end: a tree drawn in place on a terminal, line by line elsewhere.
 //!
-//! It only reads. Ending it (Ctrl-C) changes nothing; nor does the control plane's death: it waits until somebody answers again.
+//! It only reads. Ending it (Ctrl-C) changes nothing. It waits for a control plane that does not answer.
 
 use crate::context::Context;
 use crate::exit::{self, Exit};
@@ -12,20 +12,20 @@ use model::{EventLine, Fault, RolloutEnd, RotationId, Verdict};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// So long may the control plane be away before following is given up; deploys go on without the follower.
+const POLL_EVERY: Duration = Duration::from_millis(200);
+/// How long it waits for a control plane that does not answer; deploys continue without the follower.
 const AWAY_MAX: Duration = Duration::from_secs(120);
 
-/// Follows what was opened; the exit code is read off the verdicts.
+/// Follows what was opened; the verdicts give the exit code.
 pub async fn follow(context: &Context, opened: &Opened) -> Result<Exit, Failure> {
     let mut follower = Follower::new(context, opened);
     let mut away: Option<Instant> = None;
     loop {
-        match follower.look().await {
+        match follower.poll().await {
             Ok(()) => away = None,
             Err(fault) if fault.code == "unreachable" && away.is_none_or(|since| since.elapsed() < AWAY_MAX) => {
                 if away.is_none() {
-                    follower.say("the control plane does not answer; servers and traffic go on, waiting for it");
+                    follower.say("the control plane does not answer; waiting for it, servers and traffic are not affected");
                 }
                 away.get_or_insert_with(Instant::now);
             }
@@ -38,7 +38,7 @@ pub async fn follow(context: &Context, opened: &Opened) -> Result<Exit, Failure>
             }
         }
         tokio::select! {
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = tokio::time::sleep(POLL_EVERY) => {}
             _ = tokio::signal::ctrl_c() => {
                 follower.leave();
                 return Ok(Exit::NotYet);
@@ -47,7 +47,7 @@ pub async fn follow(context: &Context, opened: &Opened) -> Result<Exit, Failure>
     }
 }
 
-enum Way {
+enum Output {
     Tree(Block),
     Lines,
     Json,
@@ -57,7 +57,7 @@ struct Follower {
     api: Client,
     opened: Opened,
     snapshot: Snapshot,
-    way: Way,
+    output: Output,
     /// For each rotation the next event to print, and what was read before it.
     told: BTreeMap<RotationId, (u64, show::Journal)>,
     waits: BTreeMap<RotationId, String>,
@@ -65,16 +65,16 @@ struct Follower {
 
 impl Follower {
     fn new(context: &Context, opened: &Opened) -> Self {
-        let way = match (context.json, show::live_terminal()) {
-            (true, _) => Way::Json,
-            (false, true) => Way::Tree(Block::new()),
-            (false, false) => Way::Lines,
+        let output = match (context.json, show::live_terminal()) {
+            (true, _) => Output::Json,
+            (false, true) => Output::Tree(Block::new()),
+            (false, false) => Output::Lines,
         };
         let snapshot = Snapshot::default();
-        Self { api: context.api(), opened: opened.clone(), snapshot, way, told: BTreeMap::new(), waits: BTreeMap::new() }
+        Self { api: context.api(), opened: opened.clone(), snapshot, output, told: BTreeMap::new(), waits: BTreeMap::new() }
     }
 
-    async fn look(&mut self) -> Result<(), Fault> {
+    async fn poll(&mut self) -> Result<(), Fault> {
         let mut snapshot = Snapshot::default();
         let mut ids = self.opened.rotations.clone();
         if let Some(rollout) = &self.opened.rollout {
@@ -82,12 +82,12 @@ impl Follower {
             ids = seen.rotations.iter().map(|(id, _)| id.clone()).collect();
             snapshot.rollout = Some(seen);
         }
-        // What is removed goes on beside the rollout.
+        // Removals run beside the rollout.
         for id in ids.into_iter().chain(self.opened.removing.clone()) {
             let status: RotationStatus = self.api.get(&format!("/v1/rotations/{id}")).await?;
             snapshot.rotations.push(status);
-            // Behind the status, so that what is waited for is told after the step that waits.
-            if !matches!(self.way, Way::Tree(_)) {
+            // After the status, so that a wait is printed after the step that waits.
+            if !matches!(self.output, Output::Tree(_)) {
                 self.news(&id).await?;
             }
         }
@@ -102,8 +102,8 @@ impl Follower {
         let mut next = from;
         for line in &lines {
             let told = journal.next(line);
-            match self.way {
-                Way::Json => show::json(line),
+            match self.output {
+                Output::Json => show::json(line),
                 _ => show::line(told),
             }
             next = line.seq + 1;
@@ -113,14 +113,14 @@ impl Follower {
     }
 
     fn draw(&mut self) {
-        match &mut self.way {
-            Way::Tree(block) => block.draw(&show::tree::tree(&self.snapshot, show::now())),
-            Way::Json => {}
-            Way::Lines => {
+        match &mut self.output {
+            Output::Tree(block) => block.draw(&show::tree::tree(&self.snapshot, show::now())),
+            Output::Json => {}
+            Output::Lines => {
                 for rotation in &self.snapshot.rotations {
                     let Some(waits) = &rotation.waits else { continue };
                     let key = format!("{}/{}", rotation.plan.steps.len(), rotation.cursor);
-                    // Once for each step: the reason's numbers change with every look.
+                    // Once for each step: the reason's numbers change with every poll.
                     if self.waits.get(&rotation.id) != Some(&key) {
                         self.waits.insert(rotation.id.clone(), key);
                         let until = waits.until.map_or_else(String::new, |u| format!(", until {}", show::clock(u)));
@@ -132,7 +132,7 @@ impl Follower {
     }
 
     fn say(&mut self, text: &str) {
-        if let Way::Tree(block) = &mut self.way {
+        if let Output::Tree(block) = &mut self.output {
             block.keep();
         }
         show::note(text);
@@ -150,14 +150,14 @@ impl Follower {
             Exit::Succeeded if halted => Exit::Partial,
             exit => exit,
         };
-        match self.way {
-            Way::Json => show::json(&serde_json::json!({
+        match self.output {
+            Output::Json => show::json(&serde_json::json!({
                 "exit": exit as u8,
                 "rollout": self.snapshot.rollout.as_ref().map(|r| &r.id),
                 "rotations": self.snapshot.rotations,
             })),
-            Way::Tree(_) => {}
-            Way::Lines => show::tree::tree(&self.snapshot, show::now()).iter().for_each(show::line),
+            Output::Tree(_) => {}
+            Output::Lines => show::tree::tree(&self.snapshot, show::now()).iter().for_each(show::line),
         }
         exit
     }
@@ -168,6 +168,6 @@ impl Follower {
             (None, Some(first)) => format!("afresh rotation show {first} --follow"),
             (None, None) => "afresh status".to_string(),
         };
-        self.say(&format!("\nleft running; come back with: {back}\nor look at it with: afresh status"));
+        self.say(&format!("\nleft running; follow it again with: {back}\nor see: afresh status"));
     }
 }

@@ -1,4 +1,4 @@
-//! `gc`: throws away what nothing needs.
+//! `gc`: deletes objects that nothing needs.
 
 use crate::context::Context;
 use crate::exit::Exit;
@@ -7,9 +7,9 @@ use crate::show;
 use api::control::GcAnswer;
 use clap::Args;
 
-/// Remove objects of the store that no release that may still be needed names; what images have in common stays for a week after its last use
+/// Delete objects that no retained release uses
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  afresh gc")]
+#[command(after_help = "What images have in common is kept for a week after its last use.\n\nExample:\n  afresh gc")]
 pub struct Gc {}
 
 impl Gc {

@@ -1,25 +1,28 @@
-//! `image`: the life of images. What differs, what is new, why each is what it is; bake one now, take one back.
+//! `image`: images made step by step, compared, signed, emitted, revoked. Most of it works in the image store of this machine.
 
 use super::image_attest::{Attest, Verify};
 use super::image_diff::Diff;
 use super::image_emit::{Boot, Emit};
 use super::image_key::SignerVerb;
-use super::image_make::{Build, Fetch, Lock, Pack};
+use super::artifact::Pack;
+use super::image_make::{Build, Fetch, Lock};
+use super::lists::Images;
 use super::image_policy::PolicyVerb;
+use crate::confirm::confirmed;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show::{self, upkeep::day};
-use api::control::{ImageHistory, ImageStory, RebuildRequest, RevokeAnswer, RevokeRequest};
+use api::control::{ImageHistory, ImageRow, ImageStory, RebuildRequest, RevokeAnswer, RevokeRequest};
 use clap::{Args, Subcommand};
 use lifecycle::Change;
-use model::{Fault, ImageName, ImageSpec, ServiceName, Time};
+use model::{ImageName, ImageSpec, ServiceName, Time};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-/// Make images step by step, look into them, prove them, give them to other worlds, revoke them
+/// List, check, verify, emit or revoke images, or make them step by step
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  afresh image history base\n  afresh image check base")]
+#[command(after_help = "list, rebuild, revoke and history call the control plane. The others work in the image store of this machine.\n\nExample:\n  afresh image list\n  afresh image history base\n  afresh image check base")]
 pub struct ImageVerb {
     #[command(subcommand)]
     pub what: What,
@@ -27,9 +30,16 @@ pub struct ImageVerb {
 
 #[derive(Debug, Subcommand)]
 pub enum What {
+    List(Images),
+    History(History),
+    Check(Check),
+    Rebuild(Rebuild),
+    Revoke(Revoke),
+    Diff(Diff),
     Lock(Lock),
     Fetch(Fetch),
     Build(Build),
+    #[command(hide = true)]
     Pack(Pack),
     Emit(Box<Emit>),
     Boot(Boot),
@@ -37,16 +47,12 @@ pub enum What {
     Verify(Verify),
     Policy(PolicyVerb),
     Signer(SignerVerb),
-    Diff(Diff),
-    Check(Check),
-    Rebuild(Rebuild),
-    Revoke(Revoke),
-    History(History),
 }
 
 impl ImageVerb {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         match self.what {
+            What::List(verb) => verb.run(context),
             What::Lock(verb) => verb.run(context),
             What::Fetch(verb) => verb.run(context),
             What::Build(verb) => verb.run(context),
@@ -66,13 +72,14 @@ impl ImageVerb {
     }
 }
 
-/// Ask the mirrors whether anything is newer than in the current image, and in the kit its disks boot with; nothing is baked
+/// Check the mirrors for packages newer than those of the current image
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Exits with 0 if nothing is newer, with 3 if something is. The kit (kernel, boot tools) is looked at once a disk was emitted.\n\nExample:\n  sudo afresh image check base"
+    after_help = "Nothing is baked. Exits with 0 if nothing is newer, 3 if something is. Once a disk was emitted, its boot kit (kernel, boot tools) is \
+                  checked too.\n\nExample:\n  sudo afresh image check base"
 )]
 pub struct Check {
-    /// As the service file names it
+    /// The image, as the service file names it
     pub image: ImageName,
 }
 
@@ -111,34 +118,35 @@ impl Check {
             let what = if behind.is_empty() {
                 "its recipe differs".to_string()
             } else {
-                show::times(behind.len() as u64, "package") + " newer, gone or come in"
+                show::times(behind.len() as u64, "package") + " newer, gone or added"
             };
             show::line(format!("{}: {what}; bake it with: afresh image rebuild {} ({seconds:.1} s)", self.image, self.image));
         }
         if let Some(kit) = kit {
-            tell_kit(&self.image, &kit);
+            print_kit(&self.image, &kit);
         }
         Ok(if same && is_kit_newest { Exit::Succeeded } else { Exit::NotYet })
     }
 }
 
-fn tell_kit(image: &ImageName, kit: &emit::KitState) {
+fn print_kit(image: &ImageName, kit: &emit::KitState) {
     let (short, count) = (kit.lock.short(), kit.packages);
     if kit.behind.is_empty() {
-        show::line(format!("kit {short} of its disks: every one of its {count} packages is the newest"));
+        show::line(format!("boot kit {short}: every one of its {count} packages is the newest"));
         return;
     }
     kit.behind.iter().for_each(show::line);
     let what = show::times(kit.behind.len() as u64, "package");
-    show::line(format!("kit {short} of its disks: {what} newer, gone or come in; lock it anew with: afresh image lock {image} --kit"));
+    show::line(format!("boot kit {short}: {what} newer, gone or added; lock it again with: afresh image lock {image} --kit"));
 }
 
-/// Look at the mirrors now, and bake, test and roll out what is new, whatever the schedule says
+/// Check the mirrors now, and bake, test and roll out what is new
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  afresh image rebuild base")]
+#[command(after_help = "It does not wait for the schedule of the recipe.\n\nExample:\n  afresh image rebuild base")]
 pub struct Rebuild {
+    /// The image
     pub image: ImageName,
-    /// Also try the newest one again that is marked bad, as after a fault that was not its own
+    /// Retry the newest image that is marked bad, as after an environment error
     #[arg(long)]
     pub again: bool,
     /// Return at once
@@ -169,30 +177,50 @@ impl Rebuild {
                 told = why;
                 let looked = now.checked > before.checked && now.waits.as_ref().is_some_and(|w| w.until.is_some());
                 if looked || began.elapsed() > FOLLOW_WITHIN || !now.alarms.is_empty() {
-                    tell(context, &now);
-                    return Ok(if now.alarms.is_empty() { Exit::Succeeded } else { Exit::World });
+                    print(context, &now);
+                    return Ok(if now.alarms.is_empty() { Exit::Succeeded } else { Exit::Environment });
                 }
             }
         })
     }
 }
 
-/// Take an image back: it is deployed no more, and is told where it runs
+/// Revoke an image: block new deployments, raise an alarm where it runs
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  afresh image revoke 3fa9c1d20b7e --why \"a key was baked in\" --replace")]
+#[command(after_help = "It must be confirmed: at a terminal, or with --yes. Without a terminal and --yes it exits with 2.\n\nExample:\n  afresh image revoke 3fa9c1d20b7e --why \"a key was baked in\" --replace --yes")]
 pub struct Revoke {
-    /// Its first digits, six at least
+    /// Its digest or at least six digits of it
     pub digest: String,
-    /// For its history
+    /// Record why, in its history and alarms
     #[arg(long)]
     pub why: String,
-    /// Turn the services that stand on it to the current image now
+    /// Roll the services that run it out on the current image now
     #[arg(long)]
     pub replace: bool,
+    /// Do not ask for confirmation
+    #[arg(short, long)]
+    pub yes: bool,
 }
 
 impl Revoke {
+    /// What it concerns, before anything is changed.
+    async fn preview(&self, context: &Context) -> Result<(), Failure> {
+        let hex = self.digest.strip_prefix("sha256:").unwrap_or(&self.digest);
+        let rows: Vec<ImageRow> = context.api().get("/v1/images").await?;
+        for row in rows.iter().filter(|row| hex.len() >= 6 && row.digest.hex().starts_with(hex) && !context.json) {
+            let used = if row.releases.is_empty() { "no release uses it".to_string() } else { format!("used by {}", row.releases.join(", ")) };
+            let servers = show::times(u64::from(row.instances), "server");
+            show::line(format!("image {} {}: {used}; {servers} on it now", row.name, row.digest.short()));
+        }
+        Ok(())
+    }
+
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        context.wait(self.preview(context))?;
+        if !confirmed(self.yes, "revoke it")? {
+            show::note("nothing was changed");
+            return Ok(Exit::Refused);
+        }
         let request = RevokeRequest { digest: self.digest.clone(), why: self.why.clone(), replace: self.replace };
         let answer: RevokeAnswer = context.wait(async { Ok(context.api().post("/v1/images/revoke", &request).await?) })?;
         if context.json {
@@ -203,29 +231,30 @@ impl Revoke {
             answer.instances.get(s).map_or_else(|| s.to_string(), |n| format!("{s} ({})", show::times(u64::from(*n), "server")))
         };
         let names: Vec<String> = answer.services.iter().map(servers).collect();
-        show::line(format!("{} {} is revoked: no new group of servers begins on it", answer.image, answer.digest.short()));
+        show::line(format!("{} {} is revoked: no new group of servers starts on it", answer.image, answer.digest.short()));
         for id in &answer.under_way {
-            let does = if self.replace { "is asked to return" } else { "goes on; `afresh rotation return` takes it back" };
-            show::line(format!("{id} was bringing it to {} and {does}", id.service()));
+            let does = if self.replace { "rolls back" } else { "continues; `afresh rotation abort` rolls it back" };
+            show::line(format!("{id} was deploying it to {} and {does}", id.service()));
         }
         match (names.is_empty(), &answer.current, answer.replaced) {
-            (true, ..) => show::line("no service stands on it"),
-            (false, None, _) => show::line(format!("{} stand on it, and there is no other image to turn to", names.join(", "))),
+            (true, ..) => show::line("no service runs it"),
+            (false, None, _) => show::line(format!("{} run it, and there is no other image to replace it with", names.join(", "))),
             (false, Some(current), true) => {
-                show::line(format!("{} stand on it and are being turned to {}", names.join(", "), current.short()))
+                show::line(format!("{} run it and are being rolled out on {}", names.join(", "), current.short()))
             }
             (false, Some(current), false) => {
-                show::line(format!("{} stand on it; --replace turns them to {}", names.join(", "), current.short()));
+                show::line(format!("{} run it; --replace rolls them out on {}", names.join(", "), current.short()));
             }
         }
         Ok(Exit::Succeeded)
     }
 }
 
-/// Tell every image of a recipe and why each became what it is
+/// Show every image of a recipe and why it is in its state
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  afresh image history base")]
 pub struct History {
+    /// The image
     pub image: ImageName,
 }
 
@@ -233,26 +262,26 @@ impl History {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         let path = format!("/v1/images/{}/history", self.image);
         let history: ImageHistory = context.wait(async { Ok(context.api().get(&path).await?) })?;
-        tell(context, &history);
+        print(context, &history);
         Ok(Exit::Succeeded)
     }
 }
 
-fn tell(context: &Context, history: &ImageHistory) {
+fn print(context: &Context, history: &ImageHistory) {
     if context.json {
         show::json(history);
         return;
     }
     for one in &history.images {
-        tell_one(one, history.now);
+        print_one(one, history.now);
     }
     match (history.checked, history.newest) {
-        (Some(at), Some(true)) => show::line(format!("every package is the newest, as of {}", when(at, history.now))),
+        (Some(at), Some(true)) => show::line(format!("every package is the newest as of {}", when(at, history.now))),
         (Some(at), _) => {
-            show::line(format!("{} not the newest, as of {}:", show::times(history.behind.len() as u64, "package"), when(at, history.now)));
+            show::line(format!("{} not the newest as of {}:", show::times(history.behind.len() as u64, "package"), when(at, history.now)));
             history.behind.iter().for_each(|b| show::line(format!("  {b}")));
         }
-        (None, _) => show::line("the mirrors were not asked yet"),
+        (None, _) => show::line("the mirrors were not checked yet"),
     }
     if let Some(waits) = &history.waits {
         let until = waits.until.map_or(String::new(), |u| format!(", until {}", day(u)));
@@ -261,9 +290,9 @@ fn tell(context: &Context, history: &ImageHistory) {
     history.alarms.iter().for_each(|a| show::line(format!("alarm: {a}")));
 }
 
-fn tell_one(one: &ImageStory, now: Time) {
+fn print_one(one: &ImageStory, now: Time) {
     let names: Vec<&str> = one.services.iter().map(ServiceName::as_str).collect();
-    let users = if names.is_empty() { String::new() } else { format!(", under {}", names.join(", ")) };
+    let users = if names.is_empty() { String::new() } else { format!(", used by {}", names.join(", ")) };
     show::line(format!("{} {}{users}", one.digest.short(), one.state));
     for (at, text) in &one.story {
         show::line(format!("  {}  {text}", when(*at, now)));
@@ -273,31 +302,4 @@ fn tell_one(one: &ImageStory, now: Time) {
 /// `2026-11-22 04:10 UTC (3 h 2 min ago)`
 fn when(at: Time, now: Time) -> String {
     format!("{} ({})", day(at), show::ago(at, now))
-}
-
-/// The one image an argument means: a name (its current image) or the first digits of a digest.
-pub fn named(store: &store::Store, text: &str) -> Result<store::Manifest, Fault> {
-    find(store, text, |kind| kind == store::Kind::Image)
-}
-
-/// As [`named`], artifacts too.
-pub fn named_object(store: &store::Store, text: &str) -> Result<store::Manifest, Fault> {
-    find(store, text, |kind| kind != store::Kind::Base)
-}
-
-fn find(store: &store::Store, text: &str, fits: impl Fn(store::Kind) -> bool) -> Result<store::Manifest, Fault> {
-    if let Ok(name) = ImageName::new(text)
-        && let Some(digest) = store.current(&name)?
-    {
-        return store.manifest(&digest);
-    }
-    let hex = text.strip_prefix("sha256:").unwrap_or(text);
-    let (all, _) = store.list()?;
-    let mut fit = all.into_iter().filter(|m| hex.len() >= 6 && fits(m.kind) && m.digest.hex().starts_with(hex));
-    match (fit.next(), fit.next()) {
-        (Some(one), None) => Ok(one),
-        (None, _) => Err(Fault::yours("no-such-image", format!("no image is called {text} or has a digest that begins so"))
-            .hint("`afresh images` lists them; six digits are enough")),
-        _ => Err(Fault::yours("no-such-image", format!("several images have a digest that begins with {hex}")).hint("give more digits")),
-    }
 }

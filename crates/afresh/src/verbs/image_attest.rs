@@ -1,8 +1,8 @@
-//! `image attest`, `image verify`: who says what of an image, and whether that is so.
+//! `image attest`, `image verify`: attestations of an image, made and checked.
 
-use super::image::named_object;
 use super::image_key::KeyArgs;
-use super::image_make::{rounded, total, with_progress};
+use super::lookup::named_object;
+use super::progress::{rounded, total, with_progress};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -15,34 +15,35 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use store::{Kind, Manifest, Store};
 
-/// Sign an image's bill of materials (CycloneDX) and its provenance (SLSA in a DSSE envelope), or where an artifact came from
+/// Sign an image's bill of materials and provenance, or an artifact's source
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  sudo afresh image attest base --key ./release.key")]
+#[command(after_help = "The bill of materials is CycloneDX, the provenance SLSA in a DSSE envelope.\n\nExample:\n  sudo afresh image attest base --key ./release.key")]
 pub struct Attest {
-    /// A digest's first digits, an artifact's too, or a name for its current image
+    /// An image's name for its current image, or the first digits of an image or artifact
     #[arg(value_name = "DIGEST|NAME")]
     pub image: String,
     #[command(flatten)]
     pub key: KeyArgs,
 }
 
-/// Check an image or an emitted disk: its bytes, who signed it, its bill of materials and its provenance; with --rebuild also that it can be made again.
-/// Of an artifact: its bytes, who signed it, and where it was packed from
+/// Verify an image, an artifact or an emitted disk: bytes and signatures
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Keys that count: those of --trust, or of the policy (`afresh image policy`), or this data directory's own.\n\nExample:\n  sudo afresh image verify base --rebuild"
+    after_help = "Of an image or disk it checks the bytes, the signature, the bill of materials and the provenance, with --rebuild also that it can be \
+                  reproduced. Of an artifact it checks the bytes, the signature and the source.\n\n\
+                  Trusted keys are those of --trust, or of the policy (`afresh image policy`), or this data directory's own.\n\nExample:\n  sudo afresh image verify base --rebuild"
 )]
 pub struct Verify {
-    /// A digest's first digits, an artifact's too, a name for its current image, or the file of a disk
+    /// An image's name, the first digits of an image or artifact, or the file of a disk
     #[arg(value_name = "DIGEST|NAME|DISK")]
     pub image: String,
-    /// Build it again from its lock and the package store, and compare: every difference is told, by path and by bytes; of a disk by part
+    /// Build it again from its lock and the package store, and show every difference
     #[arg(long)]
     pub rebuild: bool,
-    /// Only read the data directory, which may be a copy on a read-only disk; what is half-made lies in this directory meanwhile
+    /// Keep temporary files in this directory and only read the data directory
     #[arg(long, value_name = "DIR", requires = "rebuild")]
     pub work: Option<PathBuf>,
-    /// Only this public key counts (may be given again)
+    /// Trust only this public key (repeatable)
     #[arg(long, value_name = "HEX")]
     pub trust: Vec<String>,
 }
@@ -77,7 +78,7 @@ fn tell_attested(context: &Context, store: &Store, manifest: &Manifest, key: &Ke
             "image": manifest.name, "digest": manifest.digest, "key": key.public(), "did": did, "path": at, "seconds": { "attest": seconds },
         }));
     } else {
-        let did = if is_there { "was signed by this key before" } else { "signed" };
+        let did = if is_there { "was already signed by this key" } else { "signed" };
         show::line(format!(
             "{} {} {} {did}: key {}, in {} ({seconds:.1} s)",
             kind(manifest),
@@ -132,7 +133,7 @@ impl Verify {
             seconds.iter().for_each(|(step, s)| out["seconds"][step] = json!(s));
             if !context.json {
                 rebuilt.differences.iter().for_each(|d| show::line(format!("{}: {}", d.path.display(), d.what)));
-                rebuilt.tools.iter().for_each(|(name, then, now)| show::line(format!("it was made with {name} {then}, and here is {now}")));
+                rebuilt.tools.iter().for_each(|(name, then, now)| show::line(format!("it was made with {name} {then}; this machine has {now}")));
                 if is_same {
                     show::line(format!("built again: the same bytes ({:.1} s)", total(&seconds)));
                 }
@@ -151,12 +152,12 @@ impl Verify {
         Err(Fault::world(
             "not-reproducible",
             format!(
-                "built again from its lock it is another image: {}, {} differ",
+                "built again from its lock it is a different image: {}, {} differ",
                 out["again"].as_str().unwrap_or_default(),
                 show::times(count as u64, "path")
             ),
         )
-        .hint("a script of the recipe, or what it was baked with, gave another result; the paths say where")
+        .hint("a script of the recipe or another version of a tool gave a different result; the paths say where")
         .again(false)
         .into())
     }
@@ -180,7 +181,7 @@ impl Verify {
             show::json(&json!({ "artifact": manifest.name, "digest": manifest.digest, "signed_by": by, "source": manifest.source }));
             return Ok(Exit::Succeeded);
         }
-        show::line(format!("artifact {} {}: its bytes are those of its digest", manifest.name, manifest.digest.short()));
+        show::line(format!("artifact {} {}: its bytes match its digest", manifest.name, manifest.digest.short()));
         by.iter().for_each(|key| show::line(format!("signed by {key}")));
         manifest.source.iter().for_each(|s| show::line(format!("packed from {}, {}", s.path, show::times(s.files, "file"))));
         Ok(Exit::Succeeded)
@@ -188,7 +189,7 @@ impl Verify {
 
     fn policy(&self, context: &Context, store: &Store) -> Result<Policy, Fault> {
         if let Some(bad) = self.trust.iter().find(|k| !attest::is_public_key(k)) {
-            return Err(Fault::yours("bad-key", format!("{bad:?} is no public key")).hint("64 hex digits are expected"));
+            return Err(Fault::yours("bad-key", format!("{bad:?} is not a public key")).hint("64 hex digits are expected"));
         }
         if !self.trust.is_empty() {
             return Ok(Policy {
@@ -239,14 +240,14 @@ fn facts(manifest: &Manifest, verified: &Verified, statement: &Value) -> Value {
 }
 
 fn tell(manifest: &Manifest, verified: &Verified, statement: &Value, seconds: f64) {
-    show::line(format!("image {} {}: its bytes are those of its digest ({seconds:.1} s)", manifest.name, manifest.digest.short()));
+    show::line(format!("image {} {}: its bytes match its digest ({seconds:.1} s)", manifest.name, manifest.digest.short()));
     match verified {
         Verified::By(key) => show::line(format!("signed by {key}")),
-        Verified::Unsigned => show::line("nobody signed it, and the policy does not ask for it"),
+        Verified::Unsigned => show::line("not signed, and the policy does not require it"),
     }
     let text = |key: &str| statement[key].as_str().unwrap_or("none").to_string();
     show::line(format!(
-        "bill of materials: {}, {} components, the packages the store tells of",
+        "bill of materials: {}, {} components, the packages recorded in the store",
         text("bill_form"),
         statement["components"]
     ));

@@ -1,6 +1,6 @@
-//! `image diff`: packages, the CVEs that came with newer ones, and files.
+//! `image diff`: packages, the CVEs fixed by newer ones, and files.
 
-use super::image::named;
+use super::lookup::named;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -8,17 +8,18 @@ use crate::show;
 use clap::Args;
 use serde_json::json;
 
-/// Tell what differs between two images: packages, CVEs named in changelogs, files and their permissions
+/// Show what differs between two images: packages, CVEs fixed, files
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  sudo afresh image diff 3fa9c1d20b7e base")]
 pub struct Diff {
-    /// A digest's first digits, or a name for its current image
+    /// The older image: a digest's first digits, or a name for its current image
     pub a: String,
+    /// The newer image
     pub b: String,
-    /// Only packages and CVEs: nothing is mounted, so this needs no root
+    /// Compare only packages and CVEs, which needs no root
     #[arg(long)]
     pub packages: bool,
-    /// Every file, not only the first
+    /// Print every file, not only the first 40
     #[arg(long)]
     pub all: bool,
 }
@@ -33,7 +34,7 @@ impl Diff {
         let packages = bake::of_packages(&a.packages, &b.packages);
         // An image whose lock is gone has no changelogs to read.
         let read = bake::changes(&store, &a.digest, &b.digest);
-        let silent = read.as_ref().err().map(|f| format!("fixes are not known: {}", f.message));
+        let silent = read.as_ref().err().map(|f| format!("fixes are unknown: {}", f.message));
         let read = read.unwrap_or_default();
         let files = if self.packages || a.digest == b.digest { Vec::new() } else { bake::compare_images(&store, &a.digest, &b.digest)? };
         if context.json {
@@ -44,7 +45,7 @@ impl Diff {
             return Ok(Exit::Succeeded);
         }
         if a.digest == b.digest {
-            show::line("the two are one image");
+            show::line("both are the same image");
             return Ok(Exit::Succeeded);
         }
         packages.iter().for_each(show::line);

@@ -1,6 +1,6 @@
-//! `image verify DISK`: who says what of an emitted disk, and whether it can be made again.
+//! `image verify DISK`: attestations of an emitted disk, and whether it can be reproduced.
 
-use super::image_make::{rounded, total, with_progress};
+use super::progress::{rounded, total, with_progress};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -33,7 +33,7 @@ pub fn verify(context: &Context, store: &Store, disk: &Path, policy: &Policy, re
         out["differences"] = json!(parts);
         seconds.iter().for_each(|(step, s)| out["seconds"][step] = json!(s));
         if is_same && !context.json {
-            show::line(format!("made again: the same bytes ({:.1} s)", total(&seconds)));
+            show::line(format!("built again: the same bytes ({:.1} s)", total(&seconds)));
         }
         if !is_same {
             differs = parts;
@@ -45,7 +45,7 @@ pub fn verify(context: &Context, store: &Store, disk: &Path, policy: &Policy, re
     }
     let Some(again) = differs.pop() else { return Ok(Exit::Succeeded) };
     let text =
-        format!("made again from the same image, code and kit it is another disk: {again}; parts that differ: {}", differs.join(", "));
+        format!("built again from the same image, code and kit it is a different disk: {again}; parts that differ: {}", differs.join(", "));
     Err(Fault::world("not-reproducible", text)
         .hint("it was changed after it was made, or made by another version of Afresh")
         .again(false)
@@ -69,10 +69,10 @@ fn facts(disk: &Path, said: &DiskSaid) -> Value {
 fn tell(disk: &Path, said: &DiskSaid, seconds: f64) {
     show::line(format!("disk {}: {} ({seconds:.1} s)", disk.display(), said.digest));
     let Verified::By(key) = &said.verified else {
-        show::line("nobody signed it, and the policy does not ask for it");
+        show::line("not signed, and the policy does not require it");
         return;
     };
-    show::line(format!("signed by {key}: these very bytes"));
+    show::line(format!("signed by {key}: exactly these bytes"));
     if let Some(made) = &said.made_of {
         tell_made(made);
     }
@@ -81,13 +81,13 @@ fn tell(disk: &Path, said: &DiskSaid, seconds: f64) {
 fn tell_made(made: &MadeOf) {
     let image = match &made.image_by {
         Some(key) => format!("signed by {key}"),
-        None => "not in this store, or nobody signed it".to_string(),
+        None => "not in this store, or not signed".to_string(),
     };
     show::line(format!("of image {} {}: {image}", made.image_name, made.image.short()));
     if let Some(artifact) = &made.artifact {
         show::line(format!("with artifact {}{}", artifact.short(), made.release.as_ref().map_or(String::new(), |r| format!(", as {r}"))));
     }
-    let lock = if made.is_lock_here { "its packages are those of the lock in the store" } else { "that lock is not in this store" };
+    let lock = if made.is_lock_here { "its packages match the lock in the store" } else { "its lock is not in this store" };
     show::line(format!("kernel {} of kit {}: {lock}", made.kernel, made.kit_lock.short()));
     show::line(format!("bill of materials: {} components, of image and kit", made.components));
 }

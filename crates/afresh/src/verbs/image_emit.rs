@@ -1,9 +1,9 @@
-//! `image emit`, `image boot`: an image for other worlds, and the proof that a disk comes up to an answering service.
+//! `image emit`, `image boot`: an image in other formats, and a test that a disk boots to an answering service.
 
-use super::image::named;
 use super::image_key::KeyArgs;
-use super::image_make::{rounded, total, with_progress};
-use super::step_hand::millis;
+use super::lookup::{self, named};
+use super::progress::{rounded, total, with_progress};
+use super::units::{millis, release_number};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{self, Failure};
@@ -20,11 +20,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use store::{Manifest, Store};
 
-/// Write an image as an OCI layout for container tools, or as a bootable disk for machines, clouds and QEMU
+/// Write an image as an OCI layout or as a bootable disk
 #[derive(Args, Debug)]
 #[command(
-    after_help = "A disk has an EFI system partition, the image and its verity tree, and the service's code with its own. Kernel and boot tools are \
-                  packages of the image's release with a lock of their own; a disk from the same image, code and lock has the same bytes. Who made it of what \
+    after_help = "An OCI layout is for container tools, a disk for machines, clouds and QEMU.\n\nA disk has an EFI system partition, the image and its verity tree, and the service's code with its own. Kernel and boot tools are \
+                  packages of the image's release with a lock of their own; a disk from the same image, code and lock has the same bytes. Its provenance \
                   is signed beside it, in FILE.attested; `afresh image verify FILE` checks that.\n\n\
                   Example:\n  sudo afresh image emit base --disk web.disk --service web\n  sudo afresh image emit base --oci ./base-oci"
 )]
@@ -38,66 +38,66 @@ pub struct Emit {
     /// Write a disk image into this file
     #[arg(long, value_name = "FILE", conflicts_with = "oci")]
     pub disk: Option<PathBuf>,
-    /// The service's code: a directory or tarball, or the first digits of one in the store
+    /// Include this code: a directory, a tarball, or the first digits of an artifact
     #[arg(long, value_name = "PATH|DIGEST")]
     pub artifact: Option<String>,
-    /// Put the code on a disk of its own, in this file
+    /// Write the code to a disk of its own
     #[arg(long, value_name = "FILE", requires = "disk")]
     pub artifact_disk: Option<PathBuf>,
-    /// What runs: a release of the control plane, such as web@r7
+    /// Run this release of the control plane, such as web@r7
     #[arg(long, value_name = "SERVICE@rN", conflicts_with_all = ["service", "run"])]
     pub release: Option<String>,
-    /// What runs: a service of the service file
+    /// Run this service of the service file
     #[arg(long, value_name = "NAME", conflicts_with = "run")]
     pub service: Option<ServiceName>,
-    /// The port of what runs, where neither --release nor --service tells it
+    /// The port of COMMAND
     #[arg(long, value_name = "PORT", requires = "run")]
     pub port: Option<u16>,
-    /// Lock the newest kernel and boot tools; otherwise those of the last disk of this release are used
+    /// Use the newest kernel and boot tools; by default those of the last disk of this suite
     #[arg(long, requires = "disk")]
     pub fresh_kit: bool,
-    /// Take kernel and boot tools from this lock: a file or its first digits
+    /// Use the kernel and boot tools of this lock: a file or its first digits
     #[arg(long, value_name = "LOCK", requires = "disk", conflicts_with = "fresh_kit")]
     pub kit: Option<String>,
     #[command(flatten)]
     pub key: KeyArgs,
-    /// More words for the kernel's command line
+    /// Append these words to the kernel's command line
     #[arg(long, value_name = "WORDS", default_value = "", requires = "disk", hide_default_value = true)]
     pub cmdline: String,
-    /// What runs: a command and its arguments, behind --
+    /// Run this command and its arguments
     #[arg(last = true, value_name = "COMMAND")]
     pub run: Vec<String>,
 }
 
-/// Boot a disk in QEMU, without KVM, until the service in it answers a GET with 2xx or 3xx
+/// Boot a disk in QEMU until its service answers a GET with 2xx or 3xx
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  afresh image boot web.disk --path /hello --within 120s")]
+#[command(after_help = "KVM is not used.\n\nExample:\n  afresh image boot web.disk --path /hello --within 120s")]
 pub struct Boot {
     pub disk: PathBuf,
-    /// The disk of the service's code, where it is one of its own
+    /// The disk with the code, if it has one of its own
     #[arg(long, value_name = "FILE")]
     pub artifact: Option<PathBuf>,
-    /// The service's port in the machine
+    /// The service's port in the virtual machine
     #[arg(long, value_name = "PORT", default_value_t = 8080)]
     pub port: u16,
-    /// What is asked for
+    /// The path to GET
     #[arg(long, value_name = "PATH", default_value = "/")]
     pub path: String,
-    /// From the machine's start to the answer
+    /// The time limit from the start of the machine to the response
     #[arg(long, value_name = "TIME", value_parser = millis, default_value = "120s")]
     pub within: u64,
     /// Memory of the machine in MiB
     #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(128..=65_536))]
     pub memory: u32,
-    /// Then press the power button; the machine must end within this time
+    /// Press the power button afterwards; the machine must end within this time
     #[arg(long, value_name = "TIME", value_parser = millis)]
     pub off_within: Option<u64>,
-    /// Write the machine's console into this file
+    /// Write the machine's console to this file
     #[arg(long, value_name = "FILE")]
     pub console: Option<PathBuf>,
 }
 
-/// A disk that was written, and who says so.
+/// A disk that was written, and its attestation.
 struct Disk {
     emitted: Emitted,
     kernel: String,
@@ -112,7 +112,7 @@ impl Emit {
         let store = context.images()?;
         let manifest = named(&store, &self.image)?;
         let root = store.path(&manifest.digest)?;
-        // What this machine would not run it does not pass on either.
+        // An image that this machine's policy refuses is not passed on either.
         attest::admit(&context.layout, store::Kind::Image, &manifest.digest, true)?;
         let release = self.what_runs(context, &manifest)?;
         let artifact = self.artifact(context, &store, release.as_ref())?;
@@ -288,7 +288,7 @@ impl Emit {
     fn artifact(&self, context: &Context, store: &Store, release: Option<&Release>) -> Result<Option<Digest>, Failure> {
         if let Some(text) = &self.artifact {
             let path = Path::new(text);
-            return Ok(Some(if path.exists() { attest::pack(store, path)?.digest } else { in_store(store, text)? }));
+            return Ok(Some(if path.exists() { attest::pack(store, path)?.digest } else { lookup::artifact(store, text)? }));
         }
         if let (Some(service), Some(_)) = (&self.service, &self.disk) {
             let file = context.load()?;
@@ -302,32 +302,15 @@ impl Emit {
 /// Files of a layout are not later than this (2001-09-09), as those of a packed artifact.
 const EPOCH: u64 = 1_000_000_000;
 
-fn in_store(store: &Store, text: &str) -> Result<Digest, Fault> {
-    let hex = text.strip_prefix("sha256:").unwrap_or(text);
-    let (all, _) = store.list()?;
-    let mut fit = all.into_iter().filter(|m| hex.len() >= 6 && m.kind == store::Kind::Artifact && m.digest.hex().starts_with(hex));
-    match (fit.next(), fit.next()) {
-        (Some(one), None) => Ok(one.digest),
-        (None, _) => {
-            Err(Fault::yours("no-such-artifact", format!("{text} is no path, and no artifact in the store has a digest that begins so"))
-                .hint("name a directory, a tarball or six digits at least; `afresh releases` shows digests"))
-        }
-        _ => {
-            Err(Fault::yours("no-such-artifact", format!("several artifacts have a digest that begins with {hex}"))
-                .hint("give more digits"))
-        }
-    }
-}
-
 fn of_release(context: &Context, label: &str, manifest: &Manifest) -> Result<Release, Failure> {
-    let bad = || Fault::yours("bad-release", format!("{label:?} is no release")).hint("write it as `afresh releases` does, such as web@r7");
+    let bad = || Fault::yours("bad-release", format!("{label:?} is no release")).hint("write it as `afresh release list` does, such as web@r7");
     let (service, number) = label.split_once('@').ok_or_else(bad)?;
-    let number = super::deploy::release_number(number).map_err(|_| bad())?;
+    let number = release_number(number).map_err(|_| bad())?;
     let service = ServiceName::new(service).map_err(|_| bad())?;
     let rows: Vec<ReleaseRow> = context.wait(async { Ok(context.api().get(&format!("/v1/releases?service={service}")).await?) })?;
     let found = rows.into_iter().map(|row| row.release).find(|r| r.number == number);
     let release = found.ok_or_else(|| {
-        Fault::yours("no-such-release", format!("there is no release {label}")).hint(format!("`afresh releases {service}` lists them"))
+        Fault::yours("no-such-release", format!("there is no release {label}")).hint(format!("`afresh release list {service}` lists them"))
     })?;
     if release.image != manifest.digest {
         let text = format!("{label} pins image {}, not {}", release.image.short(), manifest.digest.short());
@@ -344,7 +327,7 @@ fn tell_emitted(manifest: &Manifest, kind: &str, out: &Path, emitted: &Emitted, 
         show::line(format!("  {}: {} {}{hash}", part.name, part.digest.short(), show::bytes(part.bytes)));
     }
     show::line(format!(
-        "image {} {} as {kind} in {}: {} {} ({seconds:.1} s)",
+        "image {} {} written as {kind} to {}: {} {} ({seconds:.1} s)",
         manifest.name,
         manifest.digest.short(),
         out.display(),
@@ -355,6 +338,7 @@ fn tell_emitted(manifest: &Manifest, kind: &str, out: &Path, emitted: &Emitted, 
 
 impl Boot {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        context.must_be_local("image boot")?;
         emit::admit_disk(&context.layout, &self.disk, self.artifact.as_deref())?;
         if !context.json {
             show::note(format!("booting {} in QEMU, without KVM: at most {} s", self.disk.display(), self.within / 1000));

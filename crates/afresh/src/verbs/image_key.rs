@@ -1,4 +1,4 @@
-//! Which key signs: flags that several verbs share, and `image signer`, what this machine signs with.
+//! Which key signs: flags that several verbs share, and `image signer`, the default of this machine.
 
 use crate::context::Context;
 use crate::exit::Exit;
@@ -13,10 +13,10 @@ use store::Store;
 
 #[derive(Args, Clone, Debug, Default)]
 pub struct KeyArgs {
-    /// An ed25519 key: a file with 64 hex digits that only its owner can read
+    /// Sign with this ed25519 key: 64 hex digits, readable by its owner only
     #[arg(long, value_name = "FILE", conflicts_with = "key_command")]
     pub key: Option<PathBuf>,
-    /// A command, words split at spaces, that gets the bytes to sign on its input and answers with the signature in base64
+    /// Sign with this command: it reads the bytes and prints the signature in base64
     #[arg(long, value_name = "COMMAND", requires = "public")]
     pub key_command: Option<String>,
     /// The public key of --key-command: 64 hex digits
@@ -25,7 +25,7 @@ pub struct KeyArgs {
 }
 
 impl KeyArgs {
-    /// None: nothing was said, so what this machine signs with counts.
+    /// None: the default of this machine counts.
     pub fn signer(&self) -> Option<Signer> {
         if let (Some(command), Some(public)) = (&self.key_command, &self.public) {
             let command = command.split_whitespace().map(str::to_string).collect();
@@ -34,7 +34,7 @@ impl KeyArgs {
         self.key.clone().map(|key| Signer::File { key })
     }
 
-    /// A key file that is named and not there is made.
+    /// A key file that does not exist is made.
     pub fn named(&self) -> Option<Result<Key, Fault>> {
         Some(match self.signer()? {
             Signer::File { key } => Key::load_or_make(&key),
@@ -47,10 +47,10 @@ impl KeyArgs {
     }
 }
 
-/// Show or set what bakes, packs and deploys on this machine sign with; without flags it is shown
+/// Show or set the key this machine signs with
 #[derive(Args, Debug)]
 #[command(
-    after_help = "It is kept in signer.json of the data directory. Without one, a key of this data directory signs, made when it is first needed.\n\n\
+    after_help = "Bakes, packs and deploys sign with it. It is kept in signer.json of the data directory of this machine. Without one, a key of this data directory signs, made when it is first needed.\n\n\
                   Example:\n  sudo afresh image signer --key-command '/usr/local/bin/kms-sign images' --public $(cat images.pub)"
 )]
 pub struct SignerVerb {

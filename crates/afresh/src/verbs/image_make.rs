@@ -1,125 +1,52 @@
-//! `image lock`, `fetch`, `build`: the steps of a bake, one at a time; `image pack`, the one step of an artifact. Each does nothing where its result is there already.
+//! `image lock`, `fetch`, `build`: the steps of a bake, one at a time, in the store of this machine. Each does nothing where its result exists.
 
-use super::bake::{Bar, recipe};
+use super::bake::recipe;
 use super::build_args::BuildArgs;
-use super::image_key::KeyArgs;
+use super::progress::{total, with_progress};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::processes::interrupt;
 use crate::show;
-use bake::Progress;
 use clap::Args;
-use model::{Fault, ImageName};
+use model::ImageName;
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Instant;
 use store::{Did, Lock as Packages};
 
-/// Choose the newest packages of the recipe's suites and write them down: address, size, SHA-256 and suite of each
+/// Choose the newest packages of the recipe's suites and record them
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  sudo afresh image lock base --out base.lock")]
+#[command(after_help = "A lock has the address, size, SHA-256 and suite of each package.\n\nExample:\n  sudo afresh image lock base --out base.lock")]
 pub struct Lock {
-    /// As the service file names it
+    /// The image, as the service file names it
     pub image: ImageName,
-    /// Write it here too, to be read, compared and kept with the code
+    /// Write the lock to this file too
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     #[command(flatten)]
     pub args: BuildArgs,
-    /// Lock what its disks boot with instead: the newest kernel and boot tools of the release
+    /// Lock the newest kernel and boot tools for its disks instead
     #[arg(long)]
     pub kit: bool,
 }
 
-/// Fetch the packages of a lock that are not in the store yet
+/// Download the packages of a lock that are not in the store yet
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  sudo afresh image fetch base")]
 pub struct Fetch {
-    /// A recipe's name for its newest lock, a lock's first digits, or a lock file
+    /// A lock's first digits, a lock file, or a recipe's name for its newest lock
     #[arg(value_name = "NAME|LOCK")]
     pub lock: String,
 }
 
-/// Build the image of a lock: unpack, configure, scrub, pack, store. The recipe's current image stays as it is
+/// Build the image of a lock: unpack, configure, scrub, pack, store
 #[derive(Args, Debug)]
 #[command(
-    after_help = "The image has no attestation yet: `afresh image attest` is the next step.\n\nExample:\n  sudo afresh image build base"
+    after_help = "The recipe's current image stays as it is. The image has no attestation yet: `afresh image attest` is the next step.\n\nExample:\n  sudo afresh image build base"
 )]
 pub struct Build {
-    /// A recipe's name for its newest lock, a lock's first digits, or a lock file
+    /// A lock's first digits, a lock file, or a recipe's name for its newest lock
     #[arg(value_name = "NAME|LOCK")]
     pub lock: String,
-}
-
-/// Pack a service's code, a directory or a tarball, into a volume of its own in the store, and sign where it came from
-#[derive(Args, Debug)]
-#[command(after_help = "`afresh deploy` does this by itself.\n\nExample:\n  afresh image pack ./app")]
-pub struct Pack {
-    pub artifact: PathBuf,
-    #[command(flatten)]
-    pub key: KeyArgs,
-}
-
-impl Pack {
-    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let store = context.images()?;
-        let packed = match self.key.named() {
-            Some(key) => attest::pack_with(&store, &self.artifact, &key?)?,
-            None => attest::pack(&store, &self.artifact)?,
-        };
-        let is_new = packed.did == Did::Baked;
-        let path = context.layout.object(&packed.digest);
-        if context.json {
-            let did = if is_new { "packed" } else { "nothing" };
-            show::json(&json!({
-                "digest": packed.digest, "path": path, "bytes": packed.bytes, "files": packed.files, "did": did,
-                "signed_by": packed.signed_by,
-                "seconds": { "pack": packed.seconds },
-            }));
-            return Ok(Exit::Succeeded);
-        }
-        let did = if is_new { "packed" } else { "already in the store" };
-        let size = format!("{}, {}", show::times(packed.files, "file"), show::bytes(packed.bytes));
-        show::line(format!("artifact {} {did}: {size}, in {} ({:.1} s)", packed.digest.short(), path.display(), packed.seconds));
-        show::line(format!("signed by {}", packed.signed_by));
-        Ok(Exit::Succeeded)
-    }
-}
-
-/// Runs one piece of work with its progress on stderr, and says how many seconds it took, by step.
-pub fn with_progress<T>(
-    context: &Context,
-    image: &ImageName,
-    work: impl FnOnce(&mut dyn FnMut(Progress)) -> Result<T, Fault>,
-) -> Result<(T, BTreeMap<String, f64>), Fault> {
-    let _interruptible = interrupt::interruptible("the work");
-    let mut bar = Bar::new(image.clone(), context.json);
-    let (mut seconds, mut open) = (BTreeMap::new(), None::<(String, Instant)>);
-    let mut close = |open: &mut Option<(String, Instant)>| {
-        if let Some((step, since)) = open.take() {
-            *seconds.entry(step).or_insert(0.0) += rounded(since.elapsed().as_secs_f64());
-        }
-    };
-    let done = work(&mut |progress| {
-        if open.as_ref().is_none_or(|(step, _)| *step != progress.step) {
-            close(&mut open);
-            open = Some((progress.step.clone(), Instant::now()));
-        }
-        bar.tell(&progress);
-    });
-    close(&mut open);
-    bar.clear();
-    done.map(|value| (value, seconds))
-}
-
-pub fn rounded(seconds: f64) -> f64 {
-    (seconds * 1000.0).round() / 1000.0
-}
-
-pub fn total(seconds: &BTreeMap<String, f64>) -> f64 {
-    seconds.values().sum()
 }
 
 impl Lock {
@@ -158,7 +85,7 @@ impl Lock {
         show::line(format!(
             "lock {} of {}{}: {}{same}, in {} ({:.1} s)",
             digest.short(),
-            if self.kit { "the kit for disks of " } else { "" },
+            if self.kit { "the boot kit of " } else { "" },
             self.image,
             show::times(lock.packages.len() as u64, "package"),
             path.display(),
@@ -212,7 +139,7 @@ impl Build {
                 "bytes": manifest.bytes, "did": did, "seconds": seconds,
             }));
         } else {
-            let did = if did == Did::Nothing { "there already, from this very lock" } else { "built" };
+            let did = if did == Did::Nothing { "exists already, from this lock" } else { "built" };
             show::line(format!(
                 "image {} {} {} {did} ({:.1} s)",
                 manifest.name,

@@ -1,4 +1,4 @@
-//! `image policy`: what this machine asks of an image before it becomes a server's root, and of the code beside it.
+//! `image policy`: what this machine requires of an image before it becomes a server's root, and of the code beside it.
 
 use crate::context::Context;
 use crate::exit::Exit;
@@ -10,24 +10,24 @@ use model::Fault;
 use serde_json::json;
 use store::Store;
 
-/// Show or set what this machine asks of an image, and of a service's code, before any server runs it; without flags it is shown
+/// Show or set the signatures this machine requires before it runs anything
 #[derive(Args, Debug)]
-#[command(after_help = "It is kept in policy.json of the data directory, which belongs to this machine and not to the service file. \
-                  Without one nothing is asked for.\n\nExample:\n  sudo afresh image policy --trust own --require on")]
+#[command(after_help = "It is kept in policy.json of the data directory of this machine, not in the service file. Without one no signature is \
+                  required.\n\nExample:\n  sudo afresh image policy --trust own --require on")]
 pub struct PolicyVerb {
-    /// on: an image without a good signature is refused; off: only one with a bad signature is
+    /// Refuse an image without a good signature; off: only one with a bad signature
     #[arg(long, value_name = "on|off", value_parser = on_off)]
     pub require: Option<bool>,
-    /// on: a service's code without a good signature is refused; off: nobody looks at its signature
+    /// Refuse code without a good signature; off: its signature is not checked
     #[arg(long, value_name = "on|off", value_parser = on_off)]
     pub artifacts: Option<bool>,
-    /// on: no new group of servers begins on an image that is marked bad; none ever begins on one that is revoked
+    /// Refuse new groups of servers on an image marked bad (always on one that is revoked)
     #[arg(long, value_name = "on|off", value_parser = on_off)]
     pub refuse_bad: Option<bool>,
-    /// Trust a public key: 64 hex digits, or `own` for the key that this machine signs with (may be given again)
+    /// Trust a public key: 64 hex digits, or `own` for this machine's key (repeatable)
     #[arg(long, value_name = "KEY")]
     pub trust: Vec<String>,
-    /// Trust a key no longer (may be given again)
+    /// Distrust a key (repeatable)
     #[arg(long, value_name = "KEY")]
     pub distrust: Vec<String>,
 }
@@ -36,18 +36,19 @@ fn on_off(text: &str) -> Result<bool, String> {
     match text {
         "on" => Ok(true),
         "off" => Ok(false),
-        _ => Err("say on or off".to_string()),
+        _ => Err("expected on or off".to_string()),
     }
 }
 
 impl PolicyVerb {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        context.must_be_local("image policy")?;
         let before = attest::read_policy(&context.layout);
         let is_set = [self.require, self.artifacts, self.refuse_bad].iter().any(Option::is_some);
         let is_change = is_set || !self.trust.is_empty() || !self.distrust.is_empty();
         let path = attest::policy_path(&context.layout);
         let policy = if is_change {
-            // Writing it anew is how one that cannot be read is mended.
+            // Writing a new one repairs one that cannot be read.
             let mut policy = before.unwrap_or_default().unwrap_or_default();
             let store = context.images()?;
             for key in &self.trust {
@@ -68,7 +69,7 @@ impl PolicyVerb {
             policy.artifacts = self.artifacts.unwrap_or(policy.artifacts);
             policy.refuse_bad = self.refuse_bad.unwrap_or(policy.refuse_bad);
             if (policy.require || policy.artifacts) && policy.trusted.is_empty() && policy.distrusted.is_empty() {
-                return Err(Fault::yours("no-key", "signatures would be required and no key trusted: nothing could be used")
+                return Err(Fault::yours("no-key", "signatures would be required but no key trusted: nothing could run")
                     .hint("add --trust own, or --trust with a public key")
                     .into());
             }
@@ -79,7 +80,7 @@ impl PolicyVerb {
         };
         tell(context, policy.as_ref());
         if is_change && !context.json {
-            show::note(format!("written to {}; it counts from the next server that is made ready", path.display()));
+            show::note(format!("written to {}; it counts from the next server that is started", path.display()));
         }
         Ok(Exit::Succeeded)
     }
@@ -92,7 +93,7 @@ fn resolve(store: &Store, text: &str) -> Result<PublicKey, Fault> {
     if attest::is_public_key(text) {
         return Ok(text.to_lowercase());
     }
-    Err(Fault::yours("bad-key", format!("{text:?} is no public key")).hint("64 hex digits are expected, or `own`"))
+    Err(Fault::yours("bad-key", format!("{text:?} is not a public key")).hint("64 hex digits are expected, or `own`"))
 }
 
 fn tell(context: &Context, policy: Option<&Policy>) {
@@ -105,7 +106,7 @@ fn tell(context: &Context, policy: Option<&Policy>) {
         return;
     }
     let Some(policy) = policy else {
-        show::line("no policy: images and artifacts are used without a look at their signatures; only what is revoked is refused");
+        show::line("no policy: signatures of images and artifacts are not checked; only revoked images are refused");
         return;
     };
     show::line(if policy.require {
@@ -116,12 +117,12 @@ fn tell(context: &Context, policy: Option<&Policy>) {
     show::line(if policy.artifacts {
         "an artifact without a good signature is refused"
     } else {
-        "artifacts are used without a look at their signatures"
+        "signatures of artifacts are not checked"
     });
     show::line(if policy.refuse_bad {
-        "no new group of servers begins on an image that is bad or revoked"
+        "no new group of servers starts on an image that is bad or revoked"
     } else {
-        "no new group of servers begins on an image that is revoked"
+        "no new group of servers starts on an image that is revoked"
     });
     policy.trusted.iter().for_each(|key| show::line(format!("trusted: {key}")));
     policy.distrusted.iter().for_each(|key| show::line(format!("distrusted: {key}")));

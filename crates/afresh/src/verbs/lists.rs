@@ -1,16 +1,16 @@
-//! `images`, `releases`, `instances`: lists as the API gives them.
+//! `image list`, `release list`, `instance list`: lists as the API gives them.
 
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show;
 use api::control::{ImageRow, InstanceRow, ReleaseRow};
-use clap::Args;
-use model::ServiceName;
+use clap::{Args, Subcommand};
+use model::{Fault, ServiceName};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-fn list<T: DeserializeOwned + Serialize>(
+pub fn list<T: DeserializeOwned + Serialize>(
     context: &Context,
     path: &str,
     head: &[&str],
@@ -31,10 +31,11 @@ fn of_service(path: &str, service: Option<&ServiceName>) -> String {
     service.map_or_else(|| path.to_string(), |s| format!("{path}?service={s}"))
 }
 
-/// List baked images: state, age, whether they hold the newest of every package, size, who uses them
+/// List images: state, age, whether every package is the newest
 #[derive(Args, Debug)]
 #[command(
-    after_help = "An image is as old as the last time it was known to hold the newest of every package: baked again before then, it would\nhave been the same.\n\nExample:\n  afresh images"
+    after_help = "An image is as old as the last time it was known to hold the newest of every package: baked again before then, it would have \
+                  been the same.\n\nExample:\n  afresh image list"
 )]
 pub struct Images {}
 
@@ -56,18 +57,16 @@ impl Images {
                 row.releases.join(" "),
             ]
         })?;
-        // Beside the list, so that nobody takes what is damaged for what was never there.
-        if context.layout.store().is_dir() {
-            for fault in context.images()?.damage()? {
-                show::note(format!("{}: {}", fault.code, fault.message));
-                fault.hint.iter().for_each(|hint| show::note(format!("hint: {hint}")));
-            }
+        // Beside the list, so that nobody takes a corrupt image for one that never existed.
+        for fault in context.wait(async { Ok(context.api().get::<Vec<Fault>>("/v1/images/corrupt").await?) })? {
+            show::note(format!("{}: {}", fault.code, fault.message));
+            fault.hint.iter().for_each(|hint| show::note(format!("hint: {hint}")));
         }
         Ok(exit)
     }
 }
 
-/// As of the last look at the mirrors.
+/// As of the last check of the mirrors.
 fn patched(row: &ImageRow) -> String {
     match row.life.as_ref().map(|l| (l.newest, l.behind, l.alarms.is_empty())) {
         Some((_, _, false)) => "alarm".to_string(),
@@ -78,9 +77,30 @@ fn patched(row: &ImageRow) -> String {
     }
 }
 
-/// List releases: what each pins, and which stands
+/// List releases
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  afresh releases web")]
+#[command(after_help = "Example:\n  afresh release list web")]
+pub struct ReleaseVerb {
+    #[command(subcommand)]
+    what: OfReleases,
+}
+
+#[derive(Debug, Subcommand)]
+enum OfReleases {
+    List(Releases),
+}
+
+impl ReleaseVerb {
+    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        match self.what {
+            OfReleases::List(verb) => verb.run(context),
+        }
+    }
+}
+
+/// List releases: the image and code of each, and which is active
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  afresh release list web")]
 pub struct Releases {
     /// Only of this service
     pub service: Option<ServiceName>,
@@ -103,9 +123,30 @@ impl Releases {
     }
 }
 
-/// List servers: state, health as the keeper and as the balancer sees it
+/// List servers
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  afresh instances web")]
+#[command(after_help = "Example:\n  afresh instance list web")]
+pub struct InstanceVerb {
+    #[command(subcommand)]
+    what: OfInstances,
+}
+
+#[derive(Debug, Subcommand)]
+enum OfInstances {
+    List(Instances),
+}
+
+impl InstanceVerb {
+    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        match self.what {
+            OfInstances::List(verb) => verb.run(context),
+        }
+    }
+}
+
+/// List servers: state, health as observed by keeper and balancer
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  afresh instance list web")]
 pub struct Instances {
     /// Only of this service
     pub service: Option<ServiceName>,

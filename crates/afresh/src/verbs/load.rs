@@ -41,6 +41,6 @@ impl Load {
         } else {
             show::line(serde_json::to_string_pretty(&object).unwrap_or_default());
         }
-        Ok(if all.failed == 0 { Exit::Succeeded } else { Exit::World })
+        Ok(if all.failed == 0 { Exit::Succeeded } else { Exit::Environment })
     }
 }

@@ -1,62 +1,219 @@
-//! `logs`: what a server's program printed. Read from the data directory, so that it works while nothing runs.
+//! `logs`: what the programs of a service printed, merged by time. It asks again for what comes, so that it survives the control plane.
 
+use super::units::{Since, since};
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::failure::{self, Failure};
+use crate::failure::Failure;
 use crate::show;
+use api::Client;
+use api::logs::{self, LogFile, LogLine, LogPart, LogQuery};
 use clap::Args;
-use model::{Fault, InstanceId};
-use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use model::{Fault, InstanceId, ServiceName, Time};
+use serde::Serialize;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// Print what a server's program printed
+/// Print the logs of a service's servers, merged, or of one server
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  afresh logs web-r2-5-1 --follow")]
+#[command(
+    after_help = "Servers that are gone are included as far as the keeper still has their logs; the files are in DATA/host/logs.\n\n\
+                  Example:\n  afresh logs web --follow\n  afresh logs web --since 10m -n 100\n  afresh logs web-r2-5-1"
+)]
 pub struct Logs {
-    /// As `afresh instances` lists them; also of one that is gone
-    pub instance: InstanceId,
-    /// Stay and print what comes
-    #[arg(long)]
+    /// A service (`web`) for all its servers, or one server (`web-r2-5-1`)
+    #[arg(value_name = "SERVICE|INSTANCE", value_parser = of)]
+    pub of: Of,
+    /// Keep printing new lines
+    #[arg(short, long)]
     pub follow: bool,
-    /// Only the last lines
-    #[arg(long, value_name = "N")]
+    /// Only lines since then: 10m ago, or a time (2026-11-29T12:00:00Z)
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    pub since: Option<Since>,
+    /// Only the last N lines
+    #[arg(short = 'n', long, value_name = "N")]
     pub tail: Option<usize>,
+    /// Print the time before each line
+    #[arg(short, long)]
+    pub timestamps: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Of {
+    Service(ServiceName),
+    Instance(ServiceName, InstanceId),
+}
+
+const POLL_EVERY: Duration = Duration::from_millis(300);
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+
+fn of(text: &str) -> Result<Of, String> {
+    if let Ok(instance) = InstanceId::new(text)
+        && let Some(service) = instance.service()
+    {
+        return Ok(Of::Instance(service, instance));
+    }
+    ServiceName::new(text).map(Of::Service).map_err(|e| e.to_string())
 }
 
 impl Logs {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
-        context.must_be_local("logs")?;
-        let path = context.layout.log(&self.instance);
-        let file = File::open(&path).map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => {
-                Fault::yours("no-log", format!("no log of {} in {}", self.instance, context.data_dir().display()))
-                    .hint("`afresh instances` lists the servers; is --data-dir right?")
+        context.wait(async {
+            let api = context.api().timeout(ANSWER_WITHIN);
+            let since = self.since.map(|since| since.time(show::now()));
+            let (service, only) = match &self.of {
+                Of::Service(service) => (service, None),
+                Of::Instance(service, instance) => (service, Some(instance)),
+            };
+            let first = LogQuery { tail: self.tail, since, from: None };
+            let mut merged = Merged { api, service, only, logs: BTreeMap::new() };
+            let mut printer = Printer { context, is_one: only.is_some(), timestamps: self.timestamps, seen: Vec::new() };
+            merged.find(&first).await?;
+            if merged.logs.is_empty() && !self.follow {
+                let of = only.map_or_else(|| format!("no server of {service} has a log"), |id| format!("there is no log of {id}"));
+                return Err(Fault::yours("no-log", of).hint(format!("`afresh instance list {service}` lists its servers")).into());
             }
-            _ => failure::io("cannot read", &path, &e),
-        })?;
-        let mut reader = BufReader::new(file);
-        let broken = |e: std::io::Error| failure::io("cannot read", &path, &e);
-        let mut last = VecDeque::new();
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            // Programs print what they like: bytes that are no text are shown as such, never an error.
-            if reader.read_until(b'\n', &mut line).map_err(broken)? == 0 {
-                last.drain(..).for_each(|line: String| show::text(&line));
-                if !self.follow {
-                    return Ok(Exit::Succeeded);
+            merged.print(self.tail, &mut printer).await?;
+            while self.follow {
+                show::flush();
+                tokio::time::sleep(POLL_EVERY).await;
+                // A server that appears now is read from its beginning.
+                let round = async {
+                    merged.find(&LogQuery::default()).await?;
+                    merged.print(None, &mut printer).await
+                };
+                match round.await {
+                    // A control plane or keeper that restarts is waited for.
+                    Err(fault) if fault.code == "unreachable" => {}
+                    printed => printed?,
                 }
-                std::thread::sleep(Duration::from_millis(200));
-                continue;
             }
-            last.push_back(String::from_utf8_lossy(&line).into_owned());
-            match self.tail {
-                Some(n) if last.len() > n => drop(last.pop_front()),
-                Some(_) => {}
-                None => last.drain(..).for_each(|line| show::text(&line)),
+            Ok(Exit::Succeeded)
+        })
+    }
+}
+
+/// One server's log, as far as it was read.
+struct Log {
+    query: LogQuery,
+    lines: VecDeque<LogLine>,
+    /// Of the last line that has one: lines without a time are printed after it.
+    at: Time,
+    more: bool,
+    lives: bool,
+}
+
+struct Merged<'a> {
+    api: Client,
+    service: &'a ServiceName,
+    only: Option<&'a InstanceId>,
+    logs: BTreeMap<InstanceId, Log>,
+}
+
+impl Merged<'_> {
+    /// Adds logs that appeared, and marks those to which more may have been added.
+    async fn find(&mut self, first: &LogQuery) -> Result<(), Fault> {
+        let files: Vec<LogFile> = self.api.get(&logs::list(self.service)).await?;
+        for file in files.into_iter().filter(|file| self.only.is_none_or(|only| *only == file.instance)) {
+            let new = || Log { query: first.clone(), lines: VecDeque::new(), at: Time(0), more: true, lives: true };
+            let log = self.logs.entry(file.instance).or_insert_with(new);
+            log.more |= log.lives;
+        }
+        Ok(())
+    }
+
+    /// Everything that is there, the oldest line first; with `tail` only the last lines of it.
+    async fn print(&mut self, tail: Option<usize>, printer: &mut Printer<'_>) -> Result<(), Fault> {
+        let mut last = VecDeque::new();
+        while let Some((instance, line)) = self.next().await? {
+            let line = Line { instance, at: line.at, text: line.text };
+            match tail {
+                None => printer.print(&line),
+                Some(tail) => {
+                    last.push_back(line);
+                    last.drain(..last.len().saturating_sub(tail));
+                }
             }
         }
+        last.iter().for_each(|line| printer.print(line));
+        Ok(())
+    }
+
+    /// Only one part of each log is held at a time.
+    async fn next(&mut self) -> Result<Option<(InstanceId, LogLine)>, Fault> {
+        for (instance, log) in &mut self.logs {
+            while log.lines.is_empty() && log.more {
+                let part: LogPart = self.api.get(&logs::one(self.service, instance, &log.query)).await?;
+                if part.lost {
+                    show::note(format!("{instance}: lines were printed faster than they were read, and are lost"));
+                }
+                log.query = LogQuery { from: Some(part.next), ..LogQuery::default() };
+                (log.lines, log.more, log.lives) = (part.lines.into(), part.more, part.lives);
+            }
+        }
+        let at = |log: &Log| log.lines.front().map(|line| line.at.unwrap_or(log.at));
+        let oldest = self.logs.iter_mut().filter_map(|(id, log)| Some((at(log)?, id, log))).min_by_key(|(at, id, _)| (*at, (*id).clone()));
+        let Some((at, instance, log)) = oldest else { return Ok(None) };
+        log.at = at;
+        Ok(log.lines.pop_front().map(|line| (instance.clone(), line)))
+    }
+}
+
+#[derive(Serialize)]
+struct Line {
+    instance: InstanceId,
+    at: Option<Time>,
+    text: String,
+}
+
+struct Printer<'a> {
+    context: &'a Context,
+    is_one: bool,
+    timestamps: bool,
+    /// Servers in the order in which they appeared: neighbours have different colours.
+    seen: Vec<InstanceId>,
+}
+
+impl Printer<'_> {
+    fn print(&mut self, line: &Line) {
+        if self.context.json {
+            return show::json(line);
+        }
+        let at = if self.timestamps { format!("{} ", line.at.map_or_else(|| "-".to_string(), stamp)) } else { String::new() };
+        if self.is_one {
+            return show::line(format!("{at}{}", line.text));
+        }
+        let place = self.seen.iter().position(|id| *id == line.instance).unwrap_or_else(|| {
+            self.seen.push(line.instance.clone());
+            self.seen.len() - 1
+        });
+        let prefix = show::paint(show::PREFIXES[place % show::PREFIXES.len()], format!("{} |", line.instance));
+        show::line(format!("{prefix} {at}{}", line.text));
+    }
+}
+
+/// `2026-11-29T12:00:00.1Z`
+fn stamp(at: Time) -> String {
+    let stamp = i64::try_from(at.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    stamp.map_or_else(|| format!("{} ms", at.0), |stamp| format!("{stamp:.1}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_a_service_or_a_server() {
+        for name in ["web", "web-2", "web-r2-5", "api-v1-2"] {
+            assert_eq!(of(name), Ok(Of::Service(ServiceName::new(name).unwrap())), "{name}");
+        }
+        for name in ["web-r2-5-1", "web-r2-5-c1a2b3c4d-1"] {
+            assert_eq!(of(name), Ok(Of::Instance(ServiceName::new("web").unwrap(), InstanceId::new(name).unwrap())), "{name}");
+        }
+        assert!(of("Web").is_err());
+    }
+
+    #[test]
+    fn times_are_printed_to_a_tenth() {
+        assert_eq!(stamp(Time(1_764_000_000_123)), "2025-11-24T16:00:00.1Z");
     }
 }

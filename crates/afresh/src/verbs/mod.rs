@@ -1,6 +1,7 @@
 //! One file for each verb or family: its flags, its help, and what it does with the API's answers.
 
 pub mod adopt;
+pub mod artifact;
 pub mod audit;
 pub mod bake;
 pub mod build_args;
@@ -8,6 +9,7 @@ pub mod capacity;
 pub mod completions;
 pub mod demo;
 pub mod deploy;
+pub mod desired;
 pub mod doctor;
 pub mod down;
 pub mod events;
@@ -26,13 +28,20 @@ mod image_policy;
 pub mod lists;
 pub mod load;
 pub mod logs;
+mod lookup;
 pub mod policy;
+mod progress;
+pub mod restore;
 pub mod roles;
 pub mod rollback;
+pub mod rollout;
 pub mod rotation;
 pub mod sim;
 pub mod status;
 pub mod step;
 mod step_hand;
+mod step_place;
 pub mod token;
+mod units;
 pub mod up;
+pub mod why;

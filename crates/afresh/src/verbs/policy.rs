@@ -1,4 +1,4 @@
-//! `policy`: what the host's root keeps for itself, whoever may deploy.
+//! `policy`: what the host's root reserves, whoever may deploy.
 
 use crate::context::Context;
 use crate::exit::Exit;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 pub const HOST_POLICY: &str = "/etc/afresh/policy.hcl";
 
-/// Show or check the host policy: ports, users, limits and peers
+/// Show or check the host policy: ports, users, limits, peers
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  afresh policy show")]
 pub struct PolicyVerb {
@@ -25,18 +25,18 @@ enum Verb {
     Check(Check),
 }
 
-/// Print the host policy that is in force, with its defaults, as JSON
+/// Print the host policy in force, with its defaults, as JSON
 #[derive(Args, Debug)]
 #[command(
     after_help = "It binds everybody but the administrator. `crates/config/REFERENCE.md` explains each key.\n\nExample:\n  afresh policy show"
 )]
 struct Show {}
 
-/// Check a host policy: its owner, its mode, and every error with its place
+/// Check a host policy file: owner, mode, and every error with its place
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  afresh policy check /etc/afresh/policy.hcl")]
+#[command(after_help = "It reads a file of this machine.\n\nExample:\n  afresh policy check /etc/afresh/policy.hcl")]
 struct Check {
-    /// Otherwise the one that `up` and `serve` read by default; without a file the defaults hold
+    /// The file; by default the one that `up` and `serve` read
     policy: Option<PathBuf>,
 }
 
@@ -53,13 +53,13 @@ impl PolicyVerb {
     }
 }
 
-/// A file that somebody names must be there: a policy that is not read lets nothing through that it allows.
+/// A file that is named must exist: a policy that is not read permits nothing that it should.
 pub fn must_be_there(policy: &Path) -> Result<(), Fault> {
     if policy == Path::new(HOST_POLICY) || policy.exists() {
         return Ok(());
     }
-    Err(Fault::yours("no-file", format!("{}: there is no such host policy", policy.display()))
-        .hint(format!("leave --policy out for {HOST_POLICY}, and without a file for the defaults: `afresh policy show`")))
+    Err(Fault::yours("no-file", format!("{}: no such host policy", policy.display()))
+        .hint(format!("without a name {HOST_POLICY} is read; where it does not exist the defaults hold: `afresh policy show`")))
 }
 
 impl Check {
@@ -77,7 +77,7 @@ impl Check {
             return Err(Failure::File { rendered, errors: all.len(), name });
         }
         let policy = server::read_policy(&path)?;
-        let found = if path.exists() { "is in order" } else { "is not there: the defaults hold" };
+        let found = if path.exists() { "is valid" } else { "does not exist: the defaults hold" };
         if context.json {
             show::json(&policy);
         } else {

@@ -1,4 +1,4 @@
-//! `serve`, `host`, `proxy`: one process each. `up` runs the three; alone they are for those who supervise otherwise.
+//! `serve`, `host`, `proxy`: one process each, for those who supervise them otherwise than by `up`.
 
 use super::policy::HOST_POLICY;
 use crate::context::Context;
@@ -15,31 +15,31 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The process before may still be on its way out.
+/// The process before may still be ending.
 const LOCK_WITHIN: Duration = Duration::from_secs(10);
 
 /// Run the control plane alone: API, journals, the driving loop
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  afresh serve --data-dir /var/lib/afresh")]
+#[command(after_help = "It works over a data directory of this machine.\n\nExample:\n  afresh serve --data-dir /var/lib/afresh")]
 pub struct Serve {
-    /// Answer the API on TCP too, to callers with a token (`afresh token create`)
+    /// Serve the API on TCP too, to callers with a token (`afresh token create`)
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
-    /// A token of the administrator, besides the named ones; mode 0600
+    /// Accept this file's token as the administrator's; mode 0600
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// What may be deployed by others than the administrator; only root may write it
+    /// Limit what others than the administrator may deploy; only root may write it
     #[arg(long, value_name = "FILE", default_value = HOST_POLICY)]
     pub policy: PathBuf,
     #[arg(long, hide = true)]
     pub parent: Option<i32>,
 }
 
-/// Run the keeper alone: it makes declared groups of servers true on this host
+/// Run the keeper alone: it runs the declared servers on this host
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  afresh host --data-dir /var/lib/afresh")]
+#[command(after_help = "It works over a data directory of this machine.\n\nExample:\n  afresh host --data-dir /var/lib/afresh")]
 pub struct Host {
-    /// The OCI runtime; otherwise the first of runc, crun, youki that works here
+    /// Use this OCI runtime; by default the first of runc, crun, youki that works
     #[arg(long, value_name = "PROGRAM")]
     pub runtime: Option<PathBuf>,
     /// The small process beside one instance
@@ -49,9 +49,9 @@ pub struct Host {
     pub parent: Option<i32>,
 }
 
-/// Run the balancer alone: its control side, and its data plane if none runs
+/// Run the balancer alone: its control side, and a data plane if none runs
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  afresh proxy --data-dir /var/lib/afresh")]
+#[command(after_help = "It works over a data directory of this machine.\n\nExample:\n  afresh proxy --data-dir /var/lib/afresh")]
 pub struct Proxy {
     /// The side that carries the traffic
     #[arg(long, hide = true)]
@@ -116,7 +116,7 @@ impl Proxy {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         if self.data_plane {
             log();
-            // It ends when it is told to over its socket; a signal meant for the control side is none of its business.
+            // It ends by a call on its socket, not by signals meant for the control side.
             return runtime()?.block_on(async { Ok(proxy::data(context.layout.clone()).await.map(|()| Exit::Succeeded)?) });
         }
         let _lock = begin(&context.layout, Role::Proxy, self.parent)?;
@@ -126,7 +126,7 @@ impl Proxy {
     }
 }
 
-/// What the three have in common before their work begins.
+/// What the three have in common before they start.
 fn begin(layout: &Layout, role: Role, parent: Option<i32>) -> Result<lock::Lock, Failure> {
     if let Some(parent) = parent {
         parent::end_with(parent)?;
@@ -166,7 +166,7 @@ fn pace() -> Result<Option<server::Pace>, Fault> {
     }
     let read = text.split_once('@').and_then(|(speed, anchor)| Some((speed.parse().ok().filter(|s| *s >= 1)?, anchor.parse().ok()?)));
     let bad = || {
-        Fault::yours("bad-clock", format!("AFRESH_UPKEEP_CLOCK={text} is no clock"))
+        Fault::yours("bad-clock", format!("AFRESH_UPKEEP_CLOCK={text} is not a clock"))
             .hint("write SPEED@MS, such as 10800@1795000000000, or unset it")
     };
     read.map(|(speed, anchor)| Some(server::Pace { anchor: model::Time(anchor), speed })).ok_or_else(bad)
@@ -180,7 +180,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| Fault::world("io", format!("no event loop: {e}")))
 }
 
-/// Runs until it ends by itself or is told to end by TERM or INT. Being dropped must be as harmless as kill -9.
+/// Runs until it ends by itself or by TERM or INT. Being dropped must be as harmless as kill -9.
 fn until_signal(work: impl Future<Output = Result<(), Fault>>) -> Result<Exit, Failure> {
     let runtime = runtime()?;
     let ended = runtime.block_on(async {

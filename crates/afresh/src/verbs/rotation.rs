@@ -1,4 +1,4 @@
-//! `rotation`: asks of an open rotation, and a look at any.
+//! `rotation`: commands to an open rotation, and a look at any.
 
 use super::follow::follow;
 use crate::context::Context;
@@ -9,9 +9,12 @@ use api::control::{CommandRequest, Opened, RotationStatus, ServiceStatus};
 use clap::{Args, Subcommand};
 use model::{EventLine, Fault, RotationCommand, RotationId, ServiceName};
 
-/// Pause, resume, return, stop or show a rotation
+/// List, show, pause, resume, abort or stop rotations
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  afresh rotation pause web\n  afresh rotation show web.7 --follow")]
+#[command(
+    after_help = "A rotation takes one service from one release to another; `afresh rollout` commands those of several services.\n\n\
+                  Example:\n  afresh rotation pause web\n  afresh rotation show web.7 --follow"
+)]
 pub struct RotationVerb {
     #[command(subcommand)]
     pub what: What,
@@ -19,30 +22,30 @@ pub struct RotationVerb {
 
 #[derive(Debug, Subcommand)]
 pub enum What {
-    /// Start no further step; what was started is waited for
-    #[command(after_help = "Example:\n  afresh rotation pause web.7")]
-    Pause(Which),
-    /// Go on after a pause
-    #[command(after_help = "Example:\n  afresh rotation resume web.7")]
-    Resume(Which),
-    /// Give the new release up and go back to the old
-    #[command(after_help = "Example:\n  afresh rotation return web.7")]
-    Return(Which),
-    /// End it as it stands now, neither forward nor back
-    #[command(after_help = "Example:\n  afresh rotation stop web.7")]
-    Stop(Which),
-    /// Show one: its steps, its journal, its verdict
-    #[command(after_help = "Example:\n  afresh rotation show web.7 --follow")]
-    Show(Show),
-    /// List them, newest first
+    /// List rotations, newest first
     #[command(after_help = "Example:\n  afresh rotation list web")]
     List(List),
+    /// Show a rotation: its steps, its journal, its verdict
+    #[command(after_help = "Example:\n  afresh rotation show web.7 --follow")]
+    Show(Show),
+    /// Pause a rotation: finish the step that was started, begin no other
+    #[command(after_help = "Example:\n  afresh rotation pause web.7")]
+    Pause(Which),
+    /// Resume a paused rotation
+    #[command(after_help = "Example:\n  afresh rotation resume web.7")]
+    Resume(Which),
+    /// Abort a rotation: give the new release up and roll back
+    #[command(alias = "return", after_help = "Example:\n  afresh rotation abort web.7")]
+    Abort(Which),
+    /// Stop a rotation here and leave both releases as they are
+    #[command(after_help = "Example:\n  afresh rotation stop web.7")]
+    Stop(Which),
 }
 
 #[derive(Args, Debug)]
 pub struct Which {
     /// A rotation (`web.7`), or a service for its open one (`web`)
-    #[arg(value_name = "ROTATION")]
+    #[arg(value_name = "ROTATION|SERVICE")]
     pub rotation: String,
 }
 
@@ -50,8 +53,8 @@ pub struct Which {
 pub struct Show {
     #[command(flatten)]
     pub which: Which,
-    /// Stay until it is closed; the exit code is its verdict
-    #[arg(long)]
+    /// Follow it to its end; the exit code is its verdict
+    #[arg(short, long)]
     pub follow: bool,
 }
 
@@ -59,7 +62,7 @@ pub struct Show {
 pub struct List {
     /// Only of this service
     pub service: Option<ServiceName>,
-    /// At most so many
+    /// List at most this many
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub limit: u32,
 }
@@ -68,12 +71,12 @@ impl RotationVerb {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         context.wait(async {
             match self.what {
-                What::Pause(which) => ask(context, &which, RotationCommand::Pause).await,
-                What::Resume(which) => ask(context, &which, RotationCommand::Resume).await,
-                What::Return(which) => ask(context, &which, RotationCommand::Rollback).await,
-                What::Stop(which) => ask(context, &which, RotationCommand::Stop).await,
-                What::Show(what) => show_one(context, &what).await,
                 What::List(what) => list(context, &what).await,
+                What::Show(what) => show_one(context, &what).await,
+                What::Pause(which) => command(context, &which, RotationCommand::Pause).await,
+                What::Resume(which) => command(context, &which, RotationCommand::Resume).await,
+                What::Abort(which) => command(context, &which, RotationCommand::Rollback).await,
+                What::Stop(which) => command(context, &which, RotationCommand::Stop).await,
             }
         })
     }
@@ -86,7 +89,7 @@ pub async fn find(context: &Context, text: &str) -> Result<RotationId, Failure> 
     }
     let service = ServiceName::new(text).map_err(|_| {
         Fault::yours("bad-name", format!("{text:?} is neither a rotation (web.7) nor a service (web)"))
-            .hint("`afresh rotation list` lists them")
+            .hint("`afresh rotation list` lists rotations")
     })?;
     let status: ServiceStatus = context.api().get(&format!("/v1/services/{service}")).await?;
     if let Some(open) = status.rotation {
@@ -97,14 +100,14 @@ pub async fn find(context: &Context, text: &str) -> Result<RotationId, Failure> 
     last.ok_or_else(|| Fault::yours("not-found", format!("{service} had no rotation yet")).into())
 }
 
-async fn ask(context: &Context, which: &Which, ask: RotationCommand) -> Result<Exit, Failure> {
+async fn command(context: &Context, which: &Which, command: RotationCommand) -> Result<Exit, Failure> {
     let id = find(context, &which.rotation).await?;
-    let request = CommandRequest { command: ask };
+    let request = CommandRequest { command };
     let _: serde_json::Value = context.api().post(&format!("/v1/rotations/{id}/command"), &request).await?;
     if context.json {
-        show::json(&serde_json::json!({ "rotation": id, "asked": ask }));
+        show::json(&serde_json::json!({ "rotation": id, "command": command }));
     } else {
-        show::line(format!("{id}: asked; watch it with: afresh rotation show {id} --follow"));
+        show::line(format!("{id}: {}; follow it with: afresh rotation show {id} --follow", show::command(command)));
     }
     Ok(Exit::Succeeded)
 }

@@ -9,25 +9,26 @@ use console::Term;
 use model::Fault;
 use nix::sys::resource::{UsageWho, getrusage};
 
-/// Run the engine through seeds of a simulated world: crashes, lost messages, old views, bad releases
+/// Run the engine in a simulated world of faults
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Exit 1 if a seed breaks a promise.\n\nExample:\n  afresh sim --seeds 20000\n  afresh sim --seeds 10000 --bug no-fence\n  afresh sim --seed 17 --trace"
+    after_help = "It is the engine that drives production, with crashes, lost messages, stale observations and bad releases. Exits with 1 if a seed \
+                  violates an invariant.\n\nExample:\n  afresh sim --seeds 20000\n  afresh sim --seeds 10000 --bug no-fence\n  afresh sim --seed 17 --trace"
 )]
 pub struct Sim {
-    /// So many seeds
+    /// Run this many seeds
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     pub seeds: u64,
-    /// Beginning with this one
+    /// Start with this seed
     #[arg(long, value_name = "K", default_value_t = 0)]
     pub first: u64,
-    /// Plant a bug: each must be found
+    /// Plant a bug, which must be found
     #[arg(long, value_name = "NAME")]
     pub bug: Option<String>,
-    /// Only this seed
+    /// Run only this seed
     #[arg(long, value_name = "K", conflicts_with_all = ["seeds", "first"])]
     pub seed: Option<u64>,
-    /// Print everything that happened in that seed
+    /// Print everything that happens in that seed
     #[arg(long, requires = "seed")]
     pub trace: bool,
 }
@@ -61,7 +62,7 @@ impl Sim {
         } else {
             tell(&summary);
         }
-        Ok(if summary.violations == 0 { Exit::Succeeded } else { Exit::Ours })
+        Ok(if summary.violations == 0 { Exit::Succeeded } else { Exit::Internal })
     }
 }
 
@@ -86,7 +87,7 @@ fn tell(summary: &sim::Summary) {
                 violation.what
             ));
             let bug = summary.bug.map_or_else(String::new, |bug| format!(" --bug {bug}"));
-            show::line(format!("all of it: afresh sim --seed {}{bug} --trace", violation.seed));
+            show::line(format!("trace it: afresh sim --seed {}{bug} --trace", violation.seed));
         }
     }
 }

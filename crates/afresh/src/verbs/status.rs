@@ -1,4 +1,4 @@
-//! `status` and `why`: how things stand, and what is waited for until when.
+//! `status`: services, images and alarms as they are now.
 
 use crate::context::Context;
 use crate::exit::Exit;
@@ -7,20 +7,21 @@ use crate::show;
 use api::control::{ImageUpkeep, RotationStatus, ServiceStatus};
 use api::fleet::{ALARMS, Alarm, Happened};
 use clap::Args;
-use model::{Fault, ServiceName};
+use model::ServiceName;
 
-/// Show every service: what stands, how many are healthy, who gets the traffic; and every image: how old, how patched, what it waits for
+/// Show services, images and alarms
 #[derive(Args, Debug)]
 #[command(
-    after_help = "With --check, for cron and monitoring, only alarms are printed, and the exit code is 8 if there are some: images that are too old or \
-                  bad, servers that died or are unhealthy, damaged state files, processes that do not answer. What happened to a server is an alarm for \
+    after_help = "Of each service: the active release, how many servers are healthy, which groups get the traffic. Of each image: its age, whether it \
+                  is patched, what it waits for.\n\nWith --check, for cron and monitoring, only alarms are printed, and the exit code is 8 if there are some: images that are too old or \
+                  bad, servers that died or are unhealthy, corrupt state files, processes that do not answer. The death of a server is an alarm for \
                   15 minutes.\n\nExample:\n  afresh status\n  afresh status --check || mail -s 'afresh alarms' ops"
 )]
 pub struct Status {
     /// Only this service
     #[arg(conflicts_with = "check")]
     pub service: Option<ServiceName>,
-    /// Print only alarms; exit with 8 if there are some
+    /// Print only alarms; exit with 8 if there are any
     #[arg(long)]
     pub check: bool,
 }
@@ -41,7 +42,7 @@ impl Status {
         }
         troubles.iter().for_each(|t| show::line(format!("{} {t}", show::paint(show::RED.bold(), "alarm:"))));
         if services.is_empty() {
-            show::line("no service yet; `afresh deploy` makes the first release");
+            show::line("no services yet; `afresh deploy` makes the first release");
             tell_images(&images);
             tell_alarms(&alarms);
             return Ok(Exit::Succeeded);
@@ -76,11 +77,11 @@ fn tell_alarms(alarms: &[Alarm]) {
     }
 }
 
-async fn fleet_alarms(context: &Context) -> Result<Vec<Alarm>, Failure> {
+pub async fn fleet_alarms(context: &Context) -> Result<Vec<Alarm>, Failure> {
     Ok(context.api().get(ALARMS).await?)
 }
 
-async fn happened(context: &Context) -> Result<Vec<Happened>, Failure> {
+pub async fn happened(context: &Context) -> Result<Vec<Happened>, Failure> {
     Ok(context.api().get("/v1/fleet/events").await?)
 }
 
@@ -110,11 +111,11 @@ fn check(context: &Context) -> Result<Exit, Failure> {
 }
 
 /// What the control plane itself reports: groups that its journal does not know, parts that panicked or always fail.
-async fn troubles(context: &Context) -> Result<Vec<String>, Failure> {
+pub async fn troubles(context: &Context) -> Result<Vec<String>, Failure> {
     Ok(context.api().get::<api::paths::Health>(api::paths::HEALTH).await?.troubles)
 }
 
-async fn images(context: &Context) -> Result<Vec<ImageUpkeep>, Failure> {
+pub async fn images(context: &Context) -> Result<Vec<ImageUpkeep>, Failure> {
     Ok(context.api().get("/v1/images/upkeep").await?)
 }
 
@@ -139,119 +140,4 @@ pub async fn services(context: &Context, only: Option<&ServiceName>) -> Result<V
         Some(service) => vec![context.api().get(&format!("/v1/services/{service}")).await?],
         None => context.api().get("/v1/services").await?,
     })
-}
-
-/// Say what a service's rotation waits for, what happened to its servers, and what an image's upkeep does, and until when
-#[derive(Args, Debug)]
-#[command(after_help = "Example:\n  afresh why web\n  afresh why base")]
-pub struct Why {
-    /// Only this service, or this image
-    #[arg(value_name = "SERVICE|IMAGE")]
-    pub name: Option<String>,
-}
-
-/// Of what happened to a service's servers, so much is printed; `afresh events` has all.
-const LAST_HAPPENED: usize = 5;
-
-impl Why {
-    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let named = |name: &str| self.name.as_deref().is_none_or(|only| only == name);
-        let mut services = context.wait(services(context, None))?;
-        let mut images = context.wait(images(context))?;
-        services.retain(|s| named(s.service.as_str()));
-        // Of a service its image is told too, where that has something to say.
-        let uses = |i: &ImageUpkeep| {
-            i.services.iter().any(|(s, on)| named(s.as_str()) && (!i.alarms.is_empty() || i.current.as_ref() != Some(on)))
-        };
-        images.retain(|i| named(i.name.as_str()) || uses(i));
-        let mut troubles = context.wait(troubles(context))?;
-        troubles.retain(|t| self.name.as_ref().is_none_or(|name| names(t, name)));
-        if let Some(name) = self.name.as_ref().filter(|_| services.is_empty() && images.is_empty() && troubles.is_empty()) {
-            let fault = Fault::yours("not-found", format!("there is no service and no image {name}"));
-            return Err(fault.hint("`afresh status` lists both").into());
-        }
-        let mut answers = Vec::new();
-        for status in &services {
-            let last = match &status.rotation {
-                Some(_) => None,
-                None => context.wait(last(context, &status.service))?,
-            };
-            answers.push(answer(status, last.as_ref()));
-        }
-        let alarms = context.wait(fleet_alarms(context))?;
-        // A keeper that does not answer is among the alarms.
-        let happened = context.wait(happened(context)).unwrap_or_default();
-        if context.json {
-            show::json(
-                &serde_json::json!({ "services": answers, "images": images, "alarms": alarms, "happened": happened, "troubles": troubles }),
-            );
-        } else {
-            troubles.iter().for_each(|t| show::line(format!("{} {t}", show::paint(show::RED.bold(), "alarm:"))));
-            for answer in &answers {
-                show::line(format!("{}: {}", show::paint(show::BOLD, &answer.service), answer.text()));
-                answer.failure.iter().flat_map(show::failure).for_each(|line| show::line(format!("  {line}")));
-                let mine: Vec<&Alarm> = alarms.iter().filter(|a| a.service.as_ref().is_none_or(|s| *s == answer.service)).collect();
-                mine.iter().for_each(|alarm| show::line(format!("  {} {}", show::paint(show::RED.bold(), "alarm:"), alarm.text)));
-                let last = happened.iter().filter(|h| h.service.as_ref() == Some(&answer.service)).rev().take(LAST_HAPPENED);
-                for one in last.collect::<Vec<_>>().into_iter().rev() {
-                    show::line(format!("  {}  {}", show::upkeep::day(one.at), one.text));
-                }
-            }
-            for one in &images {
-                let said = show::upkeep::sentences(one);
-                show::line(format!("{}: {}", show::paint(show::BOLD, format!("image {}", one.name)), said.join("\n  ")));
-            }
-        }
-        Ok(Exit::Succeeded)
-    }
-}
-
-/// Whether a sentence speaks of this service, and not of one whose name begins or ends the same.
-fn names(text: &str, name: &str) -> bool {
-    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).any(|word| word == name)
-}
-
-#[derive(serde::Serialize)]
-struct Answer {
-    service: ServiceName,
-    rotation: Option<model::RotationId>,
-    why: String,
-    until: Option<model::Time>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failure: Option<model::Failure>,
-}
-
-impl Answer {
-    fn text(&self) -> String {
-        let until =
-            self.until.map_or_else(String::new, |u| format!(", until {} (in {})", show::clock(u), show::span(u.since(show::now()))));
-        let rotation = self.rotation.as_ref().map_or_else(String::new, |r| format!("{r}: "));
-        format!("{rotation}{}{until}", self.why)
-    }
-}
-
-async fn last(context: &Context, service: &ServiceName) -> Result<Option<RotationStatus>, Failure> {
-    let rows: Vec<RotationStatus> = context.api().get(&format!("/v1/rotations?service={service}&limit=1")).await?;
-    Ok(rows.into_iter().next())
-}
-
-fn answer(status: &ServiceStatus, last: Option<&RotationStatus>) -> Answer {
-    let (rotation, why, until) = match (&status.rotation, last) {
-        (Some(open), _) => {
-            let why = match (&open.waits, open.paused) {
-                (Some(waits), _) => waits.why.clone(),
-                (None, true) => "paused by hand".into(),
-                (None, false) => "it waits for nothing: the next step is being started".into(),
-            };
-            (Some(open.id.clone()), why, open.waits.as_ref().and_then(|w| w.until))
-        }
-        (None, Some(last)) => {
-            let end = last.verdict.map_or("open", |v| show::verdict(v, last.removes));
-            (Some(last.id.clone()), format!("nothing is under way; the last rotation was {end}: {}", last.why), None)
-        }
-        (None, None) => (None, "nothing is under way and nothing was".into(), None),
-    };
-    let rotated = status.rotation.as_ref().or(last).filter(|r| r.verdict != Some(model::Verdict::Promoted));
-    let failure = rotated.and_then(|r| r.failure.clone()).or_else(|| status.failure.clone());
-    Answer { service: status.service.clone(), rotation, why, until, failure }
 }

@@ -1,13 +1,15 @@
-//! `step`: one step alone, under the same guards and into the same journal as a rotation's.
+//! `step`: one step alone, under the same guards and in the same journal as a rotation's.
 
 use super::follow::follow;
+use super::step_hand::Run;
+use super::step_place::Place;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show;
 use api::control::{Opened, RotationStatus, StepAnswer, StepRequest, StepState};
 use clap::{Args, Subcommand};
-use model::{Fault, RotationId, ServiceName};
+use model::Fault;
 use std::time::Duration;
 
 /// List, show, check or run single steps
@@ -32,38 +34,21 @@ pub enum What {
         /// Rotation and place: `web.7/4`
         step: Place,
     },
-    /// Look whether a step's condition holds now: exit 0 satisfied, 3 not yet, 4 refused
-    #[command(after_help = "Example:\n  afresh step check web.7/4 || echo not yet")]
+    /// Check whether a step's condition holds now
+    #[command(after_help = "Exits with 0 if it is satisfied, 3 if not yet, 4 if it is refused.\n\nExample:\n  afresh step check web.7/4 || echo not yet")]
     Check {
         /// Rotation and place: `web.7/4`
         step: Place,
     },
-    /// Declare a step's state (again). Where it holds already nothing is changed
+    /// Declare a step's state, again or by hand
     #[command(
-        after_help = "Example:\n  afresh step run web.7/4\n  afresh step run scale web-r42-7 --count 3\n  afresh step run shift web --weights web-r42-7=100\n  afresh step run drain web-r41-6 --within 30s"
+        after_help = "Nothing is changed where the state holds already.\n\nExample:\n  afresh step run web.7/4\n  afresh step run scale web-r42-7 --count 3\n  afresh step run shift web --weights web-r42-7=100\n  afresh step run drain web-r41-6 --within 30s"
     )]
-    Run(super::step_hand::Run),
+    Run(Run),
 }
 
 /// The control plane waits a while for what was declared before it answers.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-
-/// `web.7/4`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    pub rotation: RotationId,
-    pub step: u32,
-}
-
-impl std::str::FromStr for Place {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (rotation, step) = text.split_once('/').ok_or("a step is written ROTATION/PLACE, as in web.7/4")?;
-        let rotation = RotationId::new(rotation).map_err(|e| e.to_string())?;
-        let step = step.parse().map_err(|_| format!("{step:?} is no place: steps are counted from 0"))?;
-        Ok(Self { rotation, step })
-    }
-}
 
 impl StepVerb {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
@@ -79,7 +64,7 @@ impl StepVerb {
                     let request = run.request(context).await?;
                     let by_hand = matches!(request, StepRequest::Hand { .. });
                     match answer(context, "/v1/steps/run", &request).await? {
-                        // It goes on in a rotation of its own: wait for that.
+                        // It continues in a rotation of its own: follow that.
                         StepAnswer { state: StepState::NotYet, rotation: Some(rotation), .. } if by_hand => {
                             follow(context, &Opened { rotations: vec![rotation], ..Opened::default() }).await
                         }
@@ -148,37 +133,11 @@ async fn show_one(context: &Context, place: &Place) -> Result<Exit, Failure> {
         return Ok(Exit::Succeeded);
     }
     show::line(format!("{} {}", planned.step.kind(), show::step(&planned.step)));
-    show::line(format!("capacity at the worst while it runs: {}, floor {}", planned.capacity, status.plan.floor));
+    show::line(format!("lowest capacity while it runs: {}, floor {}", planned.capacity, status.plan.floor));
     if place.step == status.cursor
         && let Some(waits) = &status.waits
     {
         show::line(format!("waits: {}", waits.why));
     }
     Ok(Exit::Succeeded)
-}
-
-/// The service of a group: `web` of `web-r42-7`. Group names are made in one place only, so they can be taken apart.
-pub fn service_of(group: &str) -> Option<ServiceName> {
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let (rest, rotation) = group.rsplit_once('-')?;
-    let (service, release) = rest.rsplit_once("-r")?;
-    (digits(rotation) && digits(release)).then(|| ServiceName::new(service).ok()).flatten()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_and_groups_are_taken_apart() {
-        let place: Place = "web.7/4".parse().unwrap();
-        assert_eq!((place.rotation.to_string().as_str(), place.step), ("web.7", 4));
-        for bad in ["web.7", "web/4", "web.7/x", "/", "web.7/-1"] {
-            assert!(bad.parse::<Place>().is_err(), "{bad:?} was taken");
-        }
-        assert_eq!(service_of("my-r2-web-r42-7").map(String::from).as_deref(), Some("my-r2-web"));
-        for bad in ["web", "web-7", "web-r-7", "web-r1-", "-r1-7"] {
-            assert_eq!(service_of(bad), None, "{bad:?} was taken");
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! `step run`: a step of a rotation again, or one made by hand.
 
-use super::step::{Place, service_of};
+use super::step_place::{Place, service_of};
+use super::units::{millis, ppm};
 use crate::context::Context;
 use crate::failure::Failure;
 use api::control::{ImageRow, ReleaseRow, StepRequest};
@@ -11,34 +12,34 @@ use std::collections::BTreeMap;
 
 #[derive(Args, Debug)]
 pub struct Run {
-    /// Rotation and place (`web.7/4`), or the kind of a step by hand: bake, check, scale, shift, soak, drain, retire
+    /// A step of a rotation (`web.7/4`), or the kind of one by hand: bake, check, scale, shift, soak, drain, retire
     #[arg(value_name = "STEP")]
     pub what: String,
     /// By hand: the group (`web-r42-7`); for shift the route, for bake the image
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
-    /// scale: to so many servers
+    /// scale: the number of servers
     #[arg(long, value_name = "N")]
     pub count: Option<u32>,
     /// shift: shares that sum to 100
     #[arg(long, value_name = "GROUP=PERCENT", value_delimiter = ',', value_parser = weight)]
     pub weights: Vec<(GroupName, u32)>,
-    /// soak: for so long
+    /// soak: the duration
     #[arg(long = "for", value_name = "TIME", value_parser = millis)]
     pub for_ms: Option<u64>,
-    /// soak: at most this share of failed answers
+    /// soak: the highest share of failed responses
     #[arg(long, value_name = "PERCENT", value_parser = ppm, default_value = "1%")]
     pub errors: u32,
-    /// drain, check: at most so long
+    /// drain, check: the time limit
     #[arg(long = "within", value_name = "TIME", value_parser = millis, default_value = "30s")]
     pub within_ms: u64,
     /// check: the command, after `--`
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
-    /// bake: these objects; otherwise what the service's newest release pins
+    /// bake: these objects; by default those of the service's newest release
     #[arg(long, value_name = "DIGEST")]
     pub object: Vec<Digest>,
-    /// The service, where the name does not say it (bake)
+    /// bake: the service whose journal records it
     #[arg(long, value_name = "NAME")]
     pub service: Option<ServiceName>,
 }
@@ -104,7 +105,7 @@ impl Run {
 
     async fn bake(&self, context: &Context, image: &str) -> Result<(ServiceName, Step), Failure> {
         let image = ImageName::new(image).map_err(|e| yours(e.to_string()))?;
-        let service = self.service.clone().ok_or_else(|| yours("bake needs --service: in whose journal it is written"))?;
+        let service = self.service.clone().ok_or_else(|| yours("bake needs --service: its journal records the step"))?;
         let mut objects = self.object.clone();
         if objects.is_empty() {
             let rows: Vec<ReleaseRow> = context.api().get(&format!("/v1/releases?service={service}")).await?;
@@ -127,29 +128,4 @@ fn weight(text: &str) -> Result<(GroupName, u32), String> {
     let (group, share) = text.split_once('=').ok_or("written GROUP=PERCENT, as in web-r42-7=100")?;
     let share = share.trim_end_matches('%').parse().ok().filter(|s| *s <= 100).ok_or("a share is 0 to 100")?;
     Ok((GroupName::new(group).map_err(|e| e.to_string())?, share))
-}
-
-/// `500ms`, `10s`, `2m`, `1h`
-pub fn millis(text: &str) -> Result<u64, String> {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (digits, unit) = text.split_at(end);
-    let scale = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err("written 500ms, 10s, 2m or 1h".into()),
-    };
-    let n: u64 = digits.parse().map_err(|_| "written 500ms, 10s, 2m or 1h".to_string())?;
-    n.checked_mul(scale).ok_or_else(|| "too long".into())
-}
-
-/// `1%`, `0.5%`
-fn ppm(text: &str) -> Result<u32, String> {
-    let share: f64 = text.strip_suffix('%').and_then(|t| t.parse().ok()).ok_or("written 1% or 0.5%")?;
-    if !(0.0..=100.0).contains(&share) {
-        return Err("a share is 0% to 100%".into());
-    }
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 1,000,000, checked above")]
-    Ok((share * 10_000.0).round() as u32)
 }

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use model::access::{Grant, Role};
 use model::{Fault, ServiceName, TierName};
 
-/// Make, list and revoke the tokens of the API
+/// Create, list and revoke API tokens
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  afresh token list")]
 pub struct TokenVerb {
@@ -24,34 +24,35 @@ enum Verb {
     Revoke(Revoke),
 }
 
-/// Make a token and print it, this one time
+/// Create a token and print it once
 #[derive(Args, Debug)]
 #[command(
-    after_help = "read: status, events, releases, without values of environments; of all services if none is named.\ndeploy: read, and plan, deploy, rollback, pause, stop and steps of the named services, within the host policy (`afresh policy show`).\nadmin: everything.\n\nExample:\n  afresh token create ci --role deploy --service web,worker > ci.token   # after `umask 077`: the file must be 0600"
+    after_help = "read: status, events, releases, without values of environments; of all services if none is named.\ndeploy: read, and logs, plan, deploy, rollback, commands and steps of the named services, within the host policy (`afresh policy show`).\nadmin: everything.\n\nExample:\n  afresh token create ci --role deploy --service web,worker > ci.token   # after `umask 077`: the file must be 0600"
 )]
 struct Create {
-    /// Who it is for; the journal and the audit show it as token:NAME
+    /// Name of the caller; the journal and the audit show it as token:NAME
     name: String,
-    /// read, deploy or admin
+    /// Role: read, deploy or admin
     #[arg(long, value_parser = role)]
     role: Role,
-    /// The services it is for
+    /// Limit it to these services
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     service: Vec<ServiceName>,
-    /// The tiers it is for: every service in them
+    /// Limit it to the services of these tiers
     #[arg(long, value_name = "TIER", value_delimiter = ',')]
     tier: Vec<TierName>,
 }
 
-/// List who has a token, without the tokens
+/// List tokens, without the secrets
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  afresh token list")]
 struct List {}
 
-/// Revoke a token; it is refused from now on
+/// Revoke a token: it is refused from now on
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  afresh token revoke ci")]
 struct Revoke {
+    /// Name of the caller
     name: String,
 }
 
@@ -84,13 +85,13 @@ impl Create {
             show::json(&made);
         } else {
             show::line(&made.token);
-            show::note("it is not kept and cannot be shown again; keep it in a file of mode 0600");
+            show::note("it is not kept and cannot be shown again; store it in a file of mode 0600");
         }
         for service in &request.grant.services {
             let seen: Result<ServiceStatus, Fault> =
                 context.wait(async { Ok(context.api().get(&format!("/v1/services/{service}")).await) })?;
             if seen.is_err_and(|fault| fault.code == "not-found") {
-                show::note(format!("there is no service {service} yet: the token counts for one that is deployed under this name"));
+                show::note(format!("there is no service {service} yet; the token will be for one deployed under this name"));
             }
         }
         Ok(Exit::Succeeded)

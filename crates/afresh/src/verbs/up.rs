@@ -16,22 +16,23 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Run serve, host and proxy over one data directory and keep them alive
+/// Run serve, host and proxy and restart them when they end
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Ctrl-C ends the three. Servers and the balancer's data plane go on without them; `afresh down` ends those too.\n\nExample:\n  afresh up --data-dir /var/lib/afresh"
+    after_help = "All three work over one data directory of this machine. Ctrl-C ends them. Servers and the balancer's data plane keep running; \
+                  `afresh down` ends those too.\n\nExample:\n  afresh up --data-dir /var/lib/afresh"
 )]
 pub struct Up {
-    /// Answer the API on TCP too, to callers with a token (`afresh token create`)
+    /// Serve the API on TCP too, to callers with a token (`afresh token create`)
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
-    /// A token of the administrator, besides the named ones; mode 0600
+    /// Accept this file's token as the administrator's; mode 0600
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// What may be deployed by others than the administrator; only root may write it
+    /// Limit what others than the administrator may deploy; only root may write it
     #[arg(long, value_name = "FILE", default_value = HOST_POLICY)]
     pub policy: PathBuf,
-    /// Make a copied data directory one of its own, of which nothing runs yet
+    /// Adopt a copied data directory as one of its own
     #[arg(long)]
     pub adopt: bool,
 }
@@ -42,7 +43,8 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 
 impl Up {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
-        // A file that serve would refuse is refused here, once, instead of by serve, again and again.
+        context.must_be_local("up")?;
+        // A file that serve would refuse is refused here once, and not by every restart of serve.
         if let Some(file) = &self.token_file {
             server::read_token(file)?;
         }
@@ -51,18 +53,18 @@ impl Up {
         if !nix::unistd::geteuid().is_root() {
             return Err(super::doctor::not_root().into());
         }
-        // Whose it is comes before everything that writes into it.
+        // Ownership is checked before anything is written.
         match folders::make(&context.layout, self.adopt)? {
             Identity::Moved { from, renamed } => {
-                show::note(format!("the data directory was moved here from {}; its servers go on", from.display()));
+                show::note(format!("the data directory was moved here from {}; its servers keep running", from.display()));
                 if !renamed {
                     show::note("if this is a copy and the original is not mounted, stop it now: `afresh down`, then `afresh up --adopt`");
                 }
             }
             Identity::Adopted { from } => {
-                show::note(format!("adopted: a data directory of its own from now on, no more a copy of {}", from.display()));
+                show::note(format!("adopted: a data directory of its own from now on, no longer a copy of {}", from.display()));
             }
-            Identity::Marked => show::note("a data directory of an older version: it is marked as Afresh's now"),
+            Identity::Marked => show::note("a data directory of an older version: it is marked now"),
             Identity::Made | Identity::Known => {}
         }
         super::doctor::essentials(&context.layout)?;
@@ -76,13 +78,13 @@ impl Up {
             }
         }
         context.wait(async {
-            // Before the children are there, so that no signal finds us unprepared.
+            // Before the children start, so that no signal is missed.
             let broken = |e: std::io::Error| Fault::world("io", format!("cannot listen to signals: {e}"));
             let mut term = signal(SignalKind::terminate()).map_err(broken)?;
             let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
             let supervisor = Supervisor::start(context.data_dir(), &self.roles())?;
             tokio::select! {
-                () = tell_ready(&context.layout) => {}
+                () = print_ready(&context.layout) => {}
                 _ = term.recv() => return Ok(stop(context, supervisor)),
                 _ = interrupt.recv() => return Ok(stop(context, supervisor)),
             }
@@ -110,12 +112,12 @@ impl Up {
 fn already(context: &Context, pid: Option<i32>) -> Fault {
     let who = pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
     Fault::yours("already-up", format!("another `afresh up` runs over {}{who}", context.data_dir().display()))
-        .hint("`afresh status` asks it; another --data-dir makes a second one; `afresh down` ends it and its servers")
+        .hint("`afresh status` shows its state; another --data-dir runs a second one; `afresh down` ends it and its servers")
 }
 
-async fn tell_ready(layout: &Layout) {
+async fn print_ready(layout: &Layout) {
     let began = Instant::now();
-    let mut told = false;
+    let mut said = false;
     loop {
         let mut silent = None;
         for role in Role::ALL {
@@ -126,8 +128,8 @@ async fn tell_ready(layout: &Layout) {
         }
         match silent {
             None => break,
-            Some((role, fault)) if began.elapsed() > READY_WITHIN && !told => {
-                told = true;
+            Some((role, fault)) if began.elapsed() > READY_WITHIN && !said => {
+                said = true;
                 show::note(format!("not ready after {}: {}: {fault}; still trying", show::span(60_000), role.name()));
             }
             Some(_) => {}
@@ -142,6 +144,6 @@ fn stop(context: &Context, supervisor: Supervisor) -> Exit {
     show::note("ending serve, host and proxy");
     supervisor.stop();
     let dir = context.data_dir().display();
-    show::note(format!("ended. Servers and the balancer's data plane go on; `afresh down --data-dir {dir}` ends them"));
+    show::note(format!("ended. Servers and the balancer's data plane keep running; `afresh down --data-dir {dir}` ends them"));
     Exit::Succeeded
 }

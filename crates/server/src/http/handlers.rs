@@ -8,7 +8,7 @@ use crate::blocking::blocking;
 use crate::{adopt, alarms, deploy, gc, lists, logs, rollback, status, steps, upkeep};
 use api::control::{CommandRequest, DeployRequest, RollbackRequest, StepRequest};
 use axum::extract::State;
-use model::{EventLine, Fault, ImageName, InstanceId, RolloutId, RolloutSeen, RotationId, ServiceName};
+use model::{EventLine, Fault, ImageName, InstanceId, RotationId, ServiceName};
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -43,6 +43,10 @@ pub async fn deploy(State(app): Shared, caller: Caller, Json(request): Json<Depl
 
 pub async fn rollback(State(app): Shared, caller: Caller, Json(request): Json<RollbackRequest>) -> Answer<api::control::Opened> {
     Ok(Out(blocking(move || rollback::rollback(&app, &caller, &request)).await?))
+}
+
+pub async fn rollback_plan(State(app): Shared, caller: Caller, Json(request): Json<RollbackRequest>) -> Answer<api::control::PlanAnswer> {
+    Ok(Out(blocking(move || rollback::plan(&app, &caller, &request)).await?))
 }
 
 pub async fn services(State(app): Shared, caller: Caller) -> Answer<Vec<api::control::ServiceStatus>> {
@@ -119,23 +123,20 @@ pub async fn command(
     Ok(Out(serde_json::json!({})))
 }
 
-pub async fn rollout(State(app): Shared, caller: Caller, Name(id): Name<RolloutId>) -> Answer<RolloutSeen> {
-    let seen = blocking(move || {
-        app.database.read(|r| r.rollout_seen(&id))?.ok_or_else(|| Fault::yours("not-found", format!("there is no rollout {id}")))
-    });
-    let seen = seen.await?;
-    // A plan of several services is shown to callers who may see all of them.
-    caller.services();
-    seen.plan.tiers.iter().flat_map(|(_, services)| services).try_for_each(|(spec, _)| caller.must_see(&spec.name))?;
-    Ok(Out(seen))
-}
-
 pub async fn releases(State(app): Shared, caller: Caller, Params(of): Params<OfService>) -> Answer<Vec<api::control::ReleaseRow>> {
     of.service.as_ref().map_or(Ok(()), |service| caller.must_see(service))?;
     caller.services();
     let mut all = blocking(move || lists::releases(&app, of.service.as_ref())).await?;
     all.retain(|row| caller.sees(&row.release.service));
     Ok(Out(all))
+}
+
+pub async fn artifacts(State(app): Shared) -> Answer<Vec<api::control::ArtifactRow>> {
+    Ok(Out(blocking(move || lists::artifacts(&app)).await?))
+}
+
+pub async fn corrupt(State(app): Shared) -> Answer<Vec<Fault>> {
+    Ok(Out(blocking(move || app.images.corrupt()).await?))
 }
 
 pub async fn images(State(app): Shared) -> Answer<Vec<api::control::ImageRow>> {
@@ -165,6 +166,7 @@ pub async fn all_alarms(State(app): Shared, caller: Caller) -> Out<Vec<api::flee
     let mut all = alarms::alarms(&app).await;
     caller.services();
     all.retain(|alarm| is_for(&caller, alarm.service.as_ref()));
+    alarms::drop_removed(&app, &mut all).await;
     alarms::note_recovery(&app, &mut all).await;
     Out(all)
 }

@@ -8,6 +8,7 @@ mod handlers;
 mod identify;
 mod redact;
 mod router;
+mod rollouts;
 pub mod routes;
 
 pub use router::router;

@@ -1,7 +1,7 @@
 //! Every call, with who may make it. A call cannot be added without a rule: the router is made from this table, and the guard refuses what
 //! is not in it.
 
-use super::{events, handlers};
+use super::{events, handlers, rollouts};
 use crate::app::App;
 use axum::Router;
 use axum::http::Method;
@@ -54,6 +54,7 @@ const ROUTES: &[Route] = &[
     pure("/v1/plan", Role::Deploy, Of::Handler, || post(handlers::plan)),
     change("/v1/deploy", Role::Deploy, Of::Handler, || post(handlers::deploy)),
     change("/v1/rollback", Role::Deploy, Of::Handler, || post(handlers::rollback)),
+    pure("/v1/rollback/plan", Role::Deploy, Of::Handler, || post(handlers::rollback_plan)),
     read("/v1/services", Role::Read, Of::Handler, || get(handlers::services)),
     read("/v1/services/{service}", Role::Read, Of::Path, || get(handlers::service)),
     read("/v1/services/{service}/logs", Role::Read, Of::Path, || get(handlers::log_list)),
@@ -62,10 +63,14 @@ const ROUTES: &[Route] = &[
     read("/v1/rotations/{rotation}", Role::Read, Of::Path, || get(handlers::rotation)),
     read("/v1/rotations/{rotation}/events", Role::Read, Of::Path, || get(handlers::rotation_events)),
     change("/v1/rotations/{rotation}/command", Role::Deploy, Of::Path, || post(handlers::command)),
-    read("/v1/rollouts/{rollout}", Role::Read, Of::Handler, || get(handlers::rollout)),
+    read("/v1/rollouts", Role::Read, Of::Handler, || get(rollouts::list)),
+    read("/v1/rollouts/{rollout}", Role::Read, Of::Handler, || get(rollouts::one)),
+    change("/v1/rollouts/{rollout}/command", Role::Deploy, Of::Handler, || post(rollouts::command)),
     read("/v1/events", Role::Read, Of::Handler, || get(events::events)),
     read("/v1/releases", Role::Read, Of::Handler, || get(handlers::releases)),
+    read("/v1/artifacts", Role::Read, Of::All, || get(handlers::artifacts)),
     read("/v1/images", Role::Read, Of::All, || get(handlers::images)),
+    read("/v1/images/corrupt", Role::Read, Of::All, || get(handlers::corrupt)),
     change("/v1/images/revoke", Role::Admin, Of::All, || post(handlers::image_revoke)),
     read("/v1/images/upkeep", Role::Read, Of::Handler, || get(handlers::image_upkeep)),
     read("/v1/images/events", Role::Read, Of::All, || get(handlers::image_events)),

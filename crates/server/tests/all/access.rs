@@ -51,7 +51,7 @@ impl Attack {
     }
 
     fn client(&self) -> Client {
-        Client::tcp(self.address.to_string(), &self.token)
+        Client::tcp(self.address.to_string()).token(Some(self.token.clone()))
     }
 
     async fn try_it(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {

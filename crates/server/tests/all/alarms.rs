@@ -1,6 +1,7 @@
 //! What keeper and balancer report, as the control plane passes it on.
 
 use crate::common::*;
+use api::control::DeployRequest;
 use api::fleet::Alarm;
 use model::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -42,5 +43,23 @@ async fn an_alarm_of_what_is_over_says_that_it_is() {
         state.groups.get_mut(&GroupName::new("web-r1-1").unwrap()).unwrap().2[1].healthy_ms = None;
     }
     assert_eq!(texts().await.0, died.text, "two of three are not all");
+    keeper.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_service_has_no_alarms() {
+    let house = House::new().await;
+    house.through(&web("one")).await;
+    let died = Alarm::new("died", Some(name("web")), "web-r1-1-1 died after 9 s: exit 1, 30 s ago");
+    let keeper = keeper(&house, &[died]);
+    let died = async || {
+        let alarms: Vec<Alarm> = house.client().get("/v1/alarms").await.unwrap();
+        alarms.into_iter().filter(|alarm| alarm.code == "died").count()
+    };
+    assert_eq!(died().await, 1);
+    let nothing = DeployRequest { remove: vec![name("web")], ..request(Vec::new(), None) };
+    let id = house.deploy(&nothing).await.unwrap().removing.remove(0);
+    house.end(&id).await;
+    assert_eq!(died().await, 0);
     keeper.abort();
 }

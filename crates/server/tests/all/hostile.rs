@@ -222,7 +222,7 @@ async fn tcp_only_with_a_token() {
     }
     assert_eq!(ask(format!("authorization: Basic {token}\r\n")).await.0, 401);
     assert_eq!(ask(format!("authorization: Bearer {token}\r\n")).await.0, 200);
-    let client = api::Client::tcp(address.to_string(), token);
+    let client = api::Client::tcp(address.to_string()).token(Some(token.to_string()));
     let health: api::paths::Health = client.get("/v1/health").await.unwrap();
     assert_eq!(health.pid, std::process::id());
     let taken = server::Config { listen: Some(address), layout: Layout::new(house.dir.path().join("other")), ..house.config() };

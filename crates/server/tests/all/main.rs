@@ -3,6 +3,7 @@
 
 mod access;
 mod alarms;
+mod commands;
 mod common;
 mod deploys;
 mod desired;

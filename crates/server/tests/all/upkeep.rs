@@ -374,7 +374,7 @@ async fn the_order_of_tiers_is_not_for_who_deploys_one_service() {
     keeper.house.server = Some(server::start(Config { upkeep: Some(upkeep), listen, ..keeper.house.config() }).await.unwrap());
     let grant = model::access::Grant { role: model::access::Role::Deploy, services: [name("web")].into(), tiers: Default::default() };
     let token = keeper.house.token("ci", grant).await;
-    let client = api::Client::tcp(keeper.house.server.as_ref().unwrap().address().unwrap().to_string(), &token);
+    let client = api::Client::tcp(keeper.house.server.as_ref().unwrap().address().unwrap().to_string()).token(Some(token.clone()));
     let mut request = request(vec![spec("web", "front", "serve", 2, Some("127.0.0.1:8080"))], Some("web"));
     request.file.images.insert(ImageName::new("base").unwrap(), before.recipe.clone().unwrap());
     request.file.tiers.reverse();
@@ -409,7 +409,7 @@ async fn images_for(client: &api::Client, keeper: &Keeper) {
     // An image of none of its services; and what concerns all says who can.
     let grant = model::access::Grant { role: model::access::Role::Read, services: [name("nobody")].into(), tiers: Default::default() };
     let token = keeper.house.token("eyes", grant).await;
-    let other = api::Client::tcp(keeper.house.server.as_ref().unwrap().address().unwrap().to_string(), &token);
+    let other = api::Client::tcp(keeper.house.server.as_ref().unwrap().address().unwrap().to_string()).token(Some(token.clone()));
     assert_eq!(other.get::<Vec<ImageUpkeep>>("/v1/images/upkeep").await.unwrap(), []);
     assert_eq!(other.get::<ImageHistory>("/v1/images/base/history").await.unwrap_err().code, "forbidden");
     let refused = client.post::<_, serde_json::Value>("/v1/images/base/rebuild", &RebuildRequest { again: false }).await.unwrap_err();

@@ -124,6 +124,7 @@ impl Fleet {
             artifacts: BTreeMap::new(),
             release: None,
             remove: Vec::new(),
+            keep_artifacts: false,
             unbaked: Default::default(),
         };
         let api = Client::unix(self.layout().api_socket()).timeout(Duration::from_secs(30));

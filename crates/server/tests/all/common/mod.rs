@@ -335,6 +335,7 @@ pub fn request(specs: Vec<ServiceSpec>, service: Option<&str>) -> DeployRequest 
         artifacts: BTreeMap::new(),
         release: None,
         remove: Vec::new(),
+        keep_artifacts: false,
         unbaked: BTreeSet::new(),
     }
 }

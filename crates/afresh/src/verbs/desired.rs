@@ -1,0 +1,219 @@
+//! What is to be deployed: the file, the digests of its images and code. Everything is in the store before it is sent.
+//!
+//! With a control plane on another machine nothing is baked or packed here: its current images are used, and code by its digest.
+
+use super::bake::{currents, planned, recipe};
+use super::build_args::BuildArgs;
+use super::lookup;
+use super::units::release_number;
+use crate::context::Context;
+use crate::failure::{self, Failure};
+use crate::show;
+use api::control::{DeployRequest, ImageUpkeep};
+use clap::Args;
+use model::{Digest, Fault, ImageName, ServiceFile, ServiceName, ServiceSpec};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// What to deploy: flags that `plan` and `deploy` share.
+#[derive(Args, Debug, Default)]
+pub struct Desired {
+    /// Only this service; by default all, tier by tier
+    pub service: Option<ServiceName>,
+    /// Deploy this code instead of that in the file: a directory, a tarball, or the digest of an artifact
+    #[arg(long, value_name = "PATH|DIGEST", requires = "service")]
+    pub artifact: Option<PathBuf>,
+    /// Deploy without code, even if the active release has some
+    #[arg(long, requires = "service", conflicts_with_all = ["artifact", "release"])]
+    pub no_artifact: bool,
+    /// Deploy this earlier release again instead of making a new one
+    #[arg(long, value_name = "rN", value_parser = release_number, requires = "service", conflicts_with = "artifact")]
+    pub release: Option<u64>,
+    /// Also remove this running service, which the file does not name (repeatable)
+    #[arg(long, value_name = "NAME", conflicts_with = "service")]
+    pub remove: Vec<ServiceName>,
+    #[command(flatten)]
+    pub args: BuildArgs,
+}
+
+/// What becomes of an image that is not baked yet, or whose recipe has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Images {
+    Bake,
+    /// A plan changes nothing: it says that a deploy would bake it.
+    Plan,
+}
+
+/// Loads the file, bakes what was never baked, packs the code.
+pub fn request(context: &Context, desired: &Desired, unbaked: Images) -> Result<DeployRequest, Failure> {
+    let mut file = if desired.remove.is_empty() { context.load()? } else { context.load_or_empty()? };
+    if let Some(service) = &desired.service
+        && !file.services.contains_key(service)
+    {
+        let names: Vec<&str> = file.services.keys().map(ServiceName::as_str).collect();
+        let fault = Fault::yours("no-such-service", format!("{}: no service {service}", context.file.display()));
+        return Err(fault.hint(format!("it has: {}", names.join(", "))).into());
+    }
+    let used = used(&file, desired.service.as_ref());
+    if desired.release.is_some() && !desired.args.args.is_empty() {
+        let fault = Fault::yours("bad-request", "an earlier release has its own image: nothing is baked with --arg");
+        return Err(fault.hint("leave --arg out").into());
+    }
+    desired.args.apply(&mut file, |name| used.contains(name))?;
+    let mut images = BTreeMap::new();
+    let mut artifacts = BTreeMap::new();
+    let mut to_bake = BTreeSet::new();
+    // Before any work: a bake takes minutes, a wrong path is seen at once.
+    let sources = sources(context, &file, desired)?;
+    if desired.release.is_none() && !(used.is_empty() && sources.is_empty()) {
+        if context.is_remote() {
+            images = remote_images(context, &file, &used)?;
+            artifacts = remote_artifacts(&sources)?;
+        } else {
+            let store = context.images()?;
+            match unbaked {
+                Images::Bake => images = currents(context, &store, &file, &used)?,
+                Images::Plan => (images, to_bake) = planned(context, &store, &file, &used)?,
+            }
+            artifacts = pack(context, &store, sources)?;
+        }
+    }
+    Ok(DeployRequest {
+        file,
+        service: desired.service.clone(),
+        images,
+        artifacts,
+        release: desired.release,
+        remove: desired.remove.clone(),
+        keep_artifacts: !desired.no_artifact,
+        unbaked: to_bake,
+    })
+}
+
+fn chosen<'a>(file: &'a ServiceFile, only: Option<&'a ServiceName>) -> impl Iterator<Item = &'a ServiceSpec> {
+    file.services.values().filter(move |s| only.is_none_or(|only| *only == s.name))
+}
+
+fn used(file: &ServiceFile, only: Option<&ServiceName>) -> Vec<ImageName> {
+    let mut names: Vec<ImageName> = chosen(file, only).map(|s| s.image.clone()).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// Where the code of a service comes from.
+enum Source {
+    Path(PathBuf),
+    /// The first digits of an artifact's digest, or all.
+    Digest(String),
+}
+
+fn sources(context: &Context, file: &ServiceFile, desired: &Desired) -> Result<BTreeMap<ServiceName, Source>, Failure> {
+    let mut sources = BTreeMap::new();
+    if desired.release.is_some() || desired.no_artifact {
+        return Ok(sources);
+    }
+    for service in chosen(file, desired.service.as_ref()) {
+        let source = match (&desired.artifact, &service.artifact) {
+            (Some(path), _) => source(path)?,
+            (None, Some(path)) => {
+                let path = context.beside_file(path);
+                must_be_there(&path)?;
+                Source::Path(path)
+            }
+            (None, None) => continue,
+        };
+        sources.insert(service.name.clone(), source);
+    }
+    Ok(sources)
+}
+
+fn source(path: &Path) -> Result<Source, Fault> {
+    let text = path.to_string_lossy();
+    let hex = text.strip_prefix("sha256:").unwrap_or(&text);
+    let is_digest = (6..=64).contains(&hex.len()) && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    match must_be_there(path) {
+        Err(_) if is_digest => Ok(Source::Digest(hex.to_string())),
+        there => there.map(|()| Source::Path(path.to_path_buf())),
+    }
+}
+
+fn must_be_there(path: &Path) -> Result<(), Fault> {
+    std::fs::metadata(path).map(drop).map_err(|e| {
+        let fault = failure::io("cannot read the code", path, &e);
+        if fault.code == "no-file" { fault.hint("name a directory or a tarball: --artifact PATH") } else { fault }
+    })
+}
+
+fn pack(context: &Context, store: &store::Store, sources: BTreeMap<ServiceName, Source>) -> Result<BTreeMap<ServiceName, Digest>, Failure> {
+    let mut packed: BTreeMap<PathBuf, Digest> = BTreeMap::new();
+    let mut artifacts = BTreeMap::new();
+    for (service, source) in sources {
+        let digest = match source {
+            Source::Digest(hex) => lookup::artifact(store, &hex)?,
+            Source::Path(path) => match packed.get(&path) {
+                Some(digest) => digest.clone(),
+                None => {
+                    let done = attest::pack(store, &path)?;
+                    if !context.json {
+                        let did = if done.did == store::Did::Nothing { "already in the store" } else { "packed" };
+                        let size = format!("{}, {}", show::times(done.files, "file"), show::bytes(done.bytes));
+                        show::line(format!("artifact {} {} {did}, {size} ({:.1} s)", path.display(), done.digest.short(), done.seconds));
+                    }
+                    packed.insert(path, done.digest.clone());
+                    done.digest
+                }
+            },
+        };
+        artifacts.insert(service, digest);
+    }
+    Ok(artifacts)
+}
+
+/// The images that are current at the control plane. Whether they are of the recipes in this file is for it to say.
+fn remote_images(context: &Context, file: &ServiceFile, used: &[ImageName]) -> Result<BTreeMap<ImageName, Digest>, Failure> {
+    let known: Vec<ImageUpkeep> = context.wait(async { Ok(context.api().get("/v1/images/upkeep").await?) })?;
+    let mut images = BTreeMap::new();
+    for name in used {
+        recipe(file, name)?;
+        let current = known.iter().find(|one| one.name == *name).and_then(|one| one.current.clone());
+        let missing = || {
+            Fault::yours("image-not-baked", format!("{} has no current image {name}", context.host.as_deref().unwrap_or_default()))
+                .hint(format!("bake it on that host: afresh bake {name}"))
+        };
+        images.insert(name.clone(), current.ok_or_else(missing)?);
+    }
+    Ok(images)
+}
+
+fn remote_artifacts(sources: &BTreeMap<ServiceName, Source>) -> Result<BTreeMap<ServiceName, Digest>, Fault> {
+    let hint = "pack it on that host (`afresh artifact pack PATH`) and name the whole digest: --artifact sha256:...";
+    let digest = |(service, source): (&ServiceName, &Source)| match source {
+        Source::Digest(hex) => {
+            let digest = Digest::new(format!("sha256:{hex}")).map_err(|e| Fault::yours("not-remote", e.to_string()).hint(hint))?;
+            Ok((service.clone(), digest))
+        }
+        Source::Path(path) => {
+            let told = format!("{service}: the code in {} is on this machine, and the API takes no uploads", path.display());
+            Err(Fault::yours("not-remote", told).hint(hint))
+        }
+    };
+    sources.iter().map(digest).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_is_a_path_that_is_there_or_a_digest() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(source(dir.path()), Ok(Source::Path(_))));
+        assert!(matches!(source(Path::new("3fa9c1d20b7e")), Ok(Source::Digest(hex)) if hex == "3fa9c1d20b7e"));
+        assert!(matches!(source(Path::new("sha256:3fa9c1")), Ok(Source::Digest(hex)) if hex == "3fa9c1"));
+        for bad in ["./nothere", "3fa9", "build"] {
+            let fault = source(Path::new(bad)).err().unwrap();
+            assert_eq!((fault.code.as_str(), fault.hint.is_some()), ("no-file", true), "{bad}");
+        }
+    }
+}
