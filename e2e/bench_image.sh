@@ -61,7 +61,7 @@ print(json.dumps({"bench": "image", "what": name, "runs": len(rows), "wall_s": w
 PY
 }
 
-bake() { "$afresh" bake bench --data-dir "$1" -f "$work/bench.hcl" --json "${@:2}"; }
+bake() { "$afresh" bake bench --data-dir "$1" --file "$work/bench.hcl" --json "${@:2}"; }
 
 # The machine's own sources for this suite, without third parties: what our bake uses too.
 sources=$(find "$work" -maxdepth 0 >/dev/null && bake "$work/warm" >"$work/first.json" && find "$work/warm/store/apt" -name afresh.sources | head -n 1)
@@ -74,7 +74,7 @@ mmdebstrap_one() {
   mkfs.erofs -zlz4 -T1000000000 -U 00000000-0000-4000-8000-000000000000 --quiet "$work/mm.erofs" "$work/tree"
 }
 three() {
-  for name in one two three; do "$afresh" bake "$name" --data-dir "$work/three" -f "$work/three.hcl" --json; done
+  for name in one two three; do "$afresh" bake "$name" --data-dir "$work/three" --file "$work/three.hcl" --json; done
 }
 export -f mmdebstrap_one bake three
 export work packages suite sources afresh
@@ -86,13 +86,13 @@ timed bash -euc 'mmdebstrap_one --skip=essential/unlink --customize-hook="cp \"\
 echo "image factory: $runs runs of each, in turn, on $(nproc) cores with a load of $(cut -d' ' -f1 /proc/loadavg); others may be at work here" >&2
 head -c 20000000 /dev/urandom >"$work/random"
 for i in $(seq "$runs"); do
-  timed "$afresh" bake bench --fresh --data-dir "$work/warm" -f "$work/bench.hcl" --json >>"$work/ours_warm"
+  timed "$afresh" bake bench --fresh --data-dir "$work/warm" --file "$work/bench.hcl" --json >>"$work/ours_warm"
   python3 -c 'import json,sys; print(json.dumps(json.load(open(sys.argv[1]))["seconds"]))' "$work/log" >>"$work/steps"
   timed bash -euc 'mmdebstrap_one' >>"$work/mmdebstrap"
   timed bash -euc 'mmdebstrap_one --setup-hook="mkdir -p \"\$1/var/cache/apt/archives\"; cp -l $work/debs/*.deb \"\$1/var/cache/apt/archives/\""' >>"$work/mmdebstrap_warm"
   rm -rf --one-file-system "$work/empty"
-  timed "$afresh" bake bench --data-dir "$work/empty" -f "$work/bench.hcl" --json >>"$work/ours_empty"
-  timed "$afresh" bake bench --data-dir "$work/warm" -f "$work/bench.hcl" --json >>"$work/nothing_new"
+  timed "$afresh" bake bench --data-dir "$work/empty" --file "$work/bench.hcl" --json >>"$work/ours_empty"
+  timed "$afresh" bake bench --data-dir "$work/warm" --file "$work/bench.hcl" --json >>"$work/nothing_new"
   grep -q '"did":"nothing"' "$work/log" || { echo "the second bake did something: $(cat "$work/log")" >&2; exit 1; }
 
   # A store that has all packages but one. Mirrors keep no older version to be newer than, so the set gets one small package more
@@ -100,7 +100,7 @@ for i in $(seq "$runs"); do
   rm -rf --one-file-system "$work/newer"
   cp -a "$work/warm" "$work/newer"
   recipe bench less >"$work/newer.hcl"
-  timed "$afresh" bake bench --data-dir "$work/newer" -f "$work/newer.hcl" --json >>"$work/one_newer"
+  timed "$afresh" bake bench --data-dir "$work/newer" --file "$work/newer.hcl" --json >>"$work/one_newer"
   grep -q '"did":"baked"' "$work/log" || { echo "one package more was no new image: $(cat "$work/log")" >&2; exit 1; }
 
   # All packages and no image: the first makes the base, the others begin with it.

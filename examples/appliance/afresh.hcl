@@ -1,5 +1,5 @@
 # An image that is more than its packages: further suites, users, files, a unit, a script with build arguments, and tests of it.
-# `sudo afresh bake appliance -f afresh.hcl` bakes it; `--arg CHANNEL=beta` bakes another one.
+# `sudo afresh bake appliance --file afresh.hcl` bakes it; `--arg CHANNEL=beta` bakes another one.
 
 image "appliance" {
   debian   = "bookworm"

@@ -1,5 +1,5 @@
 # A small shop: a worker that takes jobs, and a web server that answers customers.
-# `afresh check` tells every mistake in this file with its place; `afresh fmt` keeps it in this form.
+# `afresh validate` tells every mistake in this file with its place; `afresh fmt` keeps it in this form.
 
 # A machine image. `afresh bake` makes it from Debian's own packages, fully patched, and stores it by digest.
 # The code is no part of it: each service brings its own, so that the two are patched apart.

@@ -85,7 +85,8 @@ impl Cli {
     pub fn grouped() -> clap::Command {
         let mut command = Self::command();
         command.build();
-        let template = format!("{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{}Options:\n{{options}}{{after-help}}", groups(&command));
+        let template =
+            format!("{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{}Options:\n{{options}}{{after-help}}", groups(&command));
         Self::command().help_template(template)
     }
 

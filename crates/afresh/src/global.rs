@@ -23,7 +23,7 @@ pub struct Global {
         value_parser = clap::builder::NonEmptyStringValueParser::new()
     )]
     pub host: Option<String>,
-    /// Read the token for the control plane from this file [env: AFRESH_TOKEN_FILE=, or the token itself in AFRESH_TOKEN]
+    /// Read the token for the control plane from this file (or AFRESH_TOKEN_FILE, or the token itself in AFRESH_TOKEN)
     // The environment is read where the token is: `up` and `serve` have a flag of this name, and must not take a client's token for theirs.
     #[arg(long, global = true, value_name = "FILE", alias = "api-token")]
     pub token_file: Option<PathBuf>,

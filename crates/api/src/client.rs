@@ -125,7 +125,8 @@ impl Client {
         let mut request = Request::builder().method(method).uri(path).header("host", "afresh").header("content-type", "application/json");
         if let Some(token) = &self.token {
             let value = http::HeaderValue::from_str(&format!("Bearer {token}"));
-            request = request.header("authorization", value.map_err(|_| Fault::yours("weak-token", "the token has bytes that no token has"))?);
+            request =
+                request.header("authorization", value.map_err(|_| Fault::yours("weak-token", "the token has bytes that no token has"))?);
         }
         if let Some(reason) = &self.reason {
             model::text::line(reason).map_err(|wrong| Fault { code: "bad-reason".to_string(), ..wrong.into() })?;

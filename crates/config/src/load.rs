@@ -50,7 +50,7 @@ impl LoadError {
                 let more = diagnostics.len().saturating_sub(1);
                 let first = diagnostics.first().map(ToString::to_string).unwrap_or_default();
                 let message = if more == 0 { first } else { format!("{first} (and {more} more)") };
-                Fault::yours("bad-service-file", message).hint("`afresh check` shows every error with its place")
+                Fault::yours("bad-service-file", message).hint("`afresh validate` shows every error with its place")
             }
         }
     }

@@ -41,7 +41,7 @@ pub fn open_manual_step(
     });
     let Some(to) = named.or_else(|| from.clone()) else {
         return Err(Fault::yours("no-such-group", format!("{}: no journal says what the group would run", spec.name))
-            .hint("`afresh instances` shows the groups of each service"));
+            .hint("`afresh instance list` shows the groups of each service"));
     };
     Ok(Opened { spec: spec.clone(), from, to, plan, why: why.to_string() })
 }

@@ -76,7 +76,7 @@ impl Records<'_> {
     pub fn must_be_free(&self, service: &ServiceName) -> Result<(), Fault> {
         let Some(open) = self.open_rotation_of(service)? else { return Ok(()) };
         Err(Fault::yours("busy", format!("{service} has an open rotation, {}", open.id)).hint(format!(
-            "wait for it (`afresh why {service}`), or end it: `afresh rotation return {0}` or `afresh rotation stop {0}`",
+            "wait for it (`afresh why {service}`), or end it: `afresh rotation abort {0}` or `afresh rotation stop {0}`",
             open.id
         )))
     }

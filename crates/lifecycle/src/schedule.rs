@@ -22,7 +22,7 @@ pub struct Cron {
 const DAYS_AHEAD: u64 = 366 * 9;
 
 fn wrong(what: &str, text: &str) -> Fault {
-    Fault::yours("bad-schedule", format!("`{text}` is no {what}")).hint("`afresh check` tells how it is written")
+    Fault::yours("bad-schedule", format!("`{text}` is no {what}")).hint("`afresh validate` tells how it is written")
 }
 
 impl Cron {

@@ -65,14 +65,16 @@ impl KnownGroups<'_> {
 }
 
 fn sensible(spec: &ServiceSpec, step: &Step, seen: &View) -> Result<(), Fault> {
-    let there = |group: &GroupName| match seen.groups.get(group).map(|g| g.desired) {
-        Some(DesiredSeen::Run { .. }) => Ok(()),
-        Some(DesiredSeen::Gone) => Err(Fault::yours("group-gone", format!("{group} is gone; its name is never used again"))),
-        _ => Err(Fault::yours("no-such-group", format!("there is no group {group}")).hint("`afresh instances` shows the groups there are")),
-    };
+    let there =
+        |group: &GroupName| match seen.groups.get(group).map(|g| g.desired) {
+            Some(DesiredSeen::Run { .. }) => Ok(()),
+            Some(DesiredSeen::Gone) => Err(Fault::yours("group-gone", format!("{group} is gone; its name is never used again"))),
+            _ => Err(Fault::yours("no-such-group", format!("there is no group {group}"))
+                .hint("`afresh instance list` shows the groups there are")),
+        };
     if let Some(group) = foreign(&spec.name, step) {
         return Err(Fault::yours("not-own-group", format!("{group} is no group of {}", spec.name))
-            .hint(format!("`afresh instances {}` shows its groups", spec.name)));
+            .hint(format!("`afresh instance list {}` shows its groups", spec.name)));
     }
     match step {
         Step::Bake { .. } => Ok(()),

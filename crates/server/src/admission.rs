@@ -14,7 +14,7 @@ pub fn must_be_admitted(app: &App, all: &[&Desired], unbaked: &BTreeSet<Digest>)
 pub fn earlier_release(app: &App, service: &ServiceName, number: u64) -> Result<Release, Fault> {
     let row = app.database.read(|r| r.release(service, number))?;
     row.map(|r| r.release).ok_or_else(|| {
-        Fault::yours("not-found", format!("{service} has no release r{number}")).hint(format!("`afresh releases {service}` lists them"))
+        Fault::yours("not-found", format!("{service} has no release r{number}")).hint(format!("`afresh release list {service}` lists them"))
     })
 }
 

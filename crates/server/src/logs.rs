@@ -20,7 +20,7 @@ pub async fn list(app: &Arc<App>, service: &ServiceName) -> Result<Vec<LogFile>,
 pub async fn part(app: &App, service: &ServiceName, instance: &InstanceId, query: &LogQuery) -> Result<LogPart, Fault> {
     if instance.service().as_ref() != Some(service) {
         return Err(Fault::yours("not-found", format!("{instance} is not a server of {service}"))
-            .hint(format!("`afresh instances {service}` lists its servers")));
+            .hint(format!("`afresh instance list {service}` lists its servers")));
     }
     app.fleet.keeper().get(&format!("{LOGS}/{instance}{}", query.text())).await
 }

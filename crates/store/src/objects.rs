@@ -156,7 +156,7 @@ impl Store {
             Sound::Whole => Ok(()),
             Sound::Missing => {
                 Err(Fault::yours("object-missing", format!("{object} is not in the store {}", self.layout.store().display()))
-                    .hint("bake the image or pack the artifact again; `afresh images` shows what is there"))
+                    .hint("bake the image or pack the artifact again; `afresh image list` shows what is there"))
             }
             Sound::Corrupt { found, bytes } => Err(Fault::world(
                 "object-corrupt",
@@ -288,7 +288,7 @@ impl Store {
         let bytes = match files::read_limited(&path, MANIFEST_LIMIT) {
             Err(f) if f.code == "no-such-file" => {
                 return Err(Fault::yours("object-missing", format!("the store knows nothing of {digest}"))
-                    .hint("`afresh images` shows what is there; `afresh bake` makes a recipe's image again"));
+                    .hint("`afresh image list` shows what is there; `afresh bake` makes a recipe's image again"));
             }
             other => other?,
         };

@@ -72,7 +72,9 @@ impl Show {
                     .hint("`afresh artifact list` lists them; give at least six digits")
                     .into());
             }
-            _ => return Err(Fault::yours("no-such-artifact", format!("several artifacts begin with {hex}")).hint("give more digits").into()),
+            _ => {
+                return Err(Fault::yours("no-such-artifact", format!("several artifacts begin with {hex}")).hint("give more digits").into());
+            }
         };
         if context.json {
             show::json(row);
@@ -86,7 +88,9 @@ impl Show {
 
 /// Pack a directory or tarball into the image store of this machine
 #[derive(Args, Debug)]
-#[command(after_help = "The artifact is signed with its source. `afresh deploy` packs by itself; `afresh deploy web --artifact DIGEST` deploys a packed one.\n\nExample:\n  afresh artifact pack ./app")]
+#[command(
+    after_help = "The artifact is signed with its source. `afresh deploy` packs by itself; `afresh deploy web --artifact DIGEST` deploys a packed one.\n\nExample:\n  afresh artifact pack ./app"
+)]
 pub struct Pack {
     /// The code: a directory or a tarball
     #[arg(value_name = "PATH")]
@@ -120,4 +124,3 @@ impl Pack {
         Ok(Exit::Succeeded)
     }
 }
-

@@ -20,12 +20,10 @@ use store::Did;
 
 /// Bake machine images from their recipes
 #[derive(Args, Debug)]
-#[command(
-    after_help = "It works in the image store of this machine. A second bake of the same inputs does no work and says so.\n\n\
+#[command(after_help = "It works in the image store of this machine. A second bake of the same inputs does no work and says so.\n\n\
                   A baked image becomes the recipe's current image, the one that is deployed. Where the recipe has checks, it does so once it has \
                   passed them, for which the control plane must run (`afresh up`). An image that is marked bad or revoked stays so.\n\n\
-                  Exits with 0 if it is current, 3 if it is still to be tested, 4 if it is bad or revoked.\n\nExample:\n  afresh bake base"
-)]
+                  Exits with 0 if it is current, 3 if it is still to be tested, 4 if it is bad or revoked.\n\nExample:\n  afresh bake base")]
 pub struct Bake {
     /// Bake only this image; by default every image of the file
     pub image: Option<ImageName>,

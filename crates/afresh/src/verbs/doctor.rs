@@ -46,9 +46,9 @@ pub fn essentials(layout: &Layout) -> Result<(), Fault> {
         return Ok(());
     }
     if has_fleet(layout) {
-        missing.iter().for_each(|what| {
-            show::note(format!("{} {what}; starting the fleet all the same", show::paint(show::RED.bold(), "warning:")))
-        });
+        missing
+            .iter()
+            .for_each(|what| show::note(format!("{} {what}; starting the fleet all the same", show::paint(show::RED.bold(), "warning:"))));
         return Ok(());
     }
     Err(Fault::world("host-unfit", format!("this host cannot run servers: {}", missing.join("; ")))

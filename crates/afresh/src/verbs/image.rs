@@ -1,13 +1,13 @@
 //! `image`: images made step by step, compared, signed, emitted, revoked. Most of it works in the image store of this machine.
 
+use super::artifact::Pack;
 use super::image_attest::{Attest, Verify};
 use super::image_diff::Diff;
 use super::image_emit::{Boot, Emit};
 use super::image_key::SignerVerb;
-use super::artifact::Pack;
 use super::image_make::{Build, Fetch, Lock};
-use super::lists::Images;
 use super::image_policy::PolicyVerb;
+use super::lists::Images;
 use crate::confirm::confirmed;
 use crate::context::Context;
 use crate::exit::Exit;
@@ -22,7 +22,9 @@ use std::time::{Duration, Instant};
 
 /// List, check, verify, emit or revoke images, or make them step by step
 #[derive(Args, Debug)]
-#[command(after_help = "list, rebuild, revoke and history call the control plane. The others work in the image store of this machine.\n\nExample:\n  afresh image list\n  afresh image history base\n  afresh image check base")]
+#[command(
+    after_help = "list, rebuild, revoke and history call the control plane. The others work in the image store of this machine.\n\nExample:\n  afresh image list\n  afresh image history base\n  afresh image check base"
+)]
 pub struct ImageVerb {
     #[command(subcommand)]
     pub what: What,
@@ -187,7 +189,9 @@ impl Rebuild {
 
 /// Revoke an image: block new deployments, raise an alarm where it runs
 #[derive(Args, Debug)]
-#[command(after_help = "It must be confirmed: at a terminal, or with --yes. Without a terminal and --yes it exits with 2.\n\nExample:\n  afresh image revoke 3fa9c1d20b7e --why \"a key was baked in\" --replace --yes")]
+#[command(
+    after_help = "It must be confirmed: at a terminal, or with --yes. Without a terminal and --yes it exits with 2.\n\nExample:\n  afresh image revoke 3fa9c1d20b7e --why \"a key was baked in\" --replace --yes"
+)]
 pub struct Revoke {
     /// Its digest or at least six digits of it
     pub digest: String,
@@ -208,7 +212,8 @@ impl Revoke {
         let hex = self.digest.strip_prefix("sha256:").unwrap_or(&self.digest);
         let rows: Vec<ImageRow> = context.api().get("/v1/images").await?;
         for row in rows.iter().filter(|row| hex.len() >= 6 && row.digest.hex().starts_with(hex) && !context.json) {
-            let used = if row.releases.is_empty() { "no release uses it".to_string() } else { format!("used by {}", row.releases.join(", ")) };
+            let used =
+                if row.releases.is_empty() { "no release uses it".to_string() } else { format!("used by {}", row.releases.join(", ")) };
             let servers = show::times(u64::from(row.instances), "server");
             show::line(format!("image {} {}: {used}; {servers} on it now", row.name, row.digest.short()));
         }

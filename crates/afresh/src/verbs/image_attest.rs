@@ -17,7 +17,9 @@ use store::{Kind, Manifest, Store};
 
 /// Sign an image's bill of materials and provenance, or an artifact's source
 #[derive(Args, Debug)]
-#[command(after_help = "The bill of materials is CycloneDX, the provenance SLSA in a DSSE envelope.\n\nExample:\n  sudo afresh image attest base --key ./release.key")]
+#[command(
+    after_help = "The bill of materials is CycloneDX, the provenance SLSA in a DSSE envelope.\n\nExample:\n  sudo afresh image attest base --key ./release.key"
+)]
 pub struct Attest {
     /// An image's name for its current image, or the first digits of an image or artifact
     #[arg(value_name = "DIGEST|NAME")]
@@ -133,7 +135,10 @@ impl Verify {
             seconds.iter().for_each(|(step, s)| out["seconds"][step] = json!(s));
             if !context.json {
                 rebuilt.differences.iter().for_each(|d| show::line(format!("{}: {}", d.path.display(), d.what)));
-                rebuilt.tools.iter().for_each(|(name, then, now)| show::line(format!("it was made with {name} {then}; this machine has {now}")));
+                rebuilt
+                    .tools
+                    .iter()
+                    .for_each(|(name, then, now)| show::line(format!("it was made with {name} {then}; this machine has {now}")));
                 if is_same {
                     show::line(format!("built again: the same bytes ({:.1} s)", total(&seconds)));
                 }
@@ -171,7 +176,7 @@ impl Verify {
     fn artifact(&self, context: &Context, store: &Store, manifest: &Manifest, policy: &Policy) -> Result<Exit, Failure> {
         if self.rebuild {
             return Err(Fault::yours("not-an-image", format!("{} is an artifact: it is not built, but packed", manifest.digest.short()))
-                .hint("pack it again with `afresh image pack PATH`: the same content gives the same digest")
+                .hint("pack it again with `afresh artifact pack PATH`: the same content gives the same digest")
                 .into());
         }
         let asked = Policy { artifacts: true, ..policy.clone() };

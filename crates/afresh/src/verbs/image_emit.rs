@@ -303,7 +303,8 @@ impl Emit {
 const EPOCH: u64 = 1_000_000_000;
 
 fn of_release(context: &Context, label: &str, manifest: &Manifest) -> Result<Release, Failure> {
-    let bad = || Fault::yours("bad-release", format!("{label:?} is no release")).hint("write it as `afresh release list` does, such as web@r7");
+    let bad =
+        || Fault::yours("bad-release", format!("{label:?} is no release")).hint("write it as `afresh release list` does, such as web@r7");
     let (service, number) = label.split_once('@').ok_or_else(bad)?;
     let number = release_number(number).map_err(|_| bad())?;
     let service = ServiceName::new(service).map_err(|_| bad())?;

@@ -15,7 +15,9 @@ use store::{Did, Lock as Packages};
 
 /// Choose the newest packages of the recipe's suites and record them
 #[derive(Args, Debug)]
-#[command(after_help = "A lock has the address, size, SHA-256 and suite of each package.\n\nExample:\n  sudo afresh image lock base --out base.lock")]
+#[command(
+    after_help = "A lock has the address, size, SHA-256 and suite of each package.\n\nExample:\n  sudo afresh image lock base --out base.lock"
+)]
 pub struct Lock {
     /// The image, as the service file names it
     pub image: ImageName,

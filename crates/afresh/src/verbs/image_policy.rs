@@ -12,8 +12,10 @@ use store::Store;
 
 /// Show or set the signatures this machine requires before it runs anything
 #[derive(Args, Debug)]
-#[command(after_help = "It is kept in policy.json of the data directory of this machine, not in the service file. Without one no signature is \
-                  required.\n\nExample:\n  sudo afresh image policy --trust own --require on")]
+#[command(
+    after_help = "It is kept in policy.json of the data directory of this machine, not in the service file. Without one no signature is \
+                  required.\n\nExample:\n  sudo afresh image policy --trust own --require on"
+)]
 pub struct PolicyVerb {
     /// Refuse an image without a good signature; off: only one with a bad signature
     #[arg(long, value_name = "on|off", value_parser = on_off)]

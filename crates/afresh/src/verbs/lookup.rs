@@ -37,10 +37,8 @@ pub fn artifact(store: &Store, text: &str) -> Result<Digest, Fault> {
     let mut fit = all.into_iter().filter(|m| hex.len() >= 6 && m.kind == store::Kind::Artifact && m.digest.hex().starts_with(hex));
     match (fit.next(), fit.next()) {
         (Some(one), None) => Ok(one.digest),
-        (None, _) => {
-            Err(Fault::yours("no-such-artifact", format!("{text} is neither a path nor the beginning of an artifact's digest"))
-                .hint("name a directory, a tarball or at least six digits; `afresh artifact list` lists digests"))
-        }
+        (None, _) => Err(Fault::yours("no-such-artifact", format!("{text} is neither a path nor the beginning of an artifact's digest"))
+            .hint("name a directory, a tarball or at least six digits; `afresh artifact list` lists digests")),
         _ => {
             Err(Fault::yours("no-such-artifact", format!("several artifacts have a digest that begins with {hex}"))
                 .hint("give more digits"))

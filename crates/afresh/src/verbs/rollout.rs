@@ -36,10 +36,8 @@ pub enum What {
     #[command(after_help = "Example:\n  afresh rollout resume rollout.3")]
     Resume(Which),
     /// Abort a rollout: roll its open rotations back, open no further ones
-    #[command(
-        after_help = "Services that it promoted already keep the new release; `afresh rollback SERVICE` rolls them back.\n\n\
-                      Example:\n  afresh rollout abort rollout.3"
-    )]
+    #[command(after_help = "Services that it promoted already keep the new release; `afresh rollback SERVICE` rolls them back.\n\n\
+                      Example:\n  afresh rollout abort rollout.3")]
     Abort(Which),
     /// Stop a rollout here and leave all releases as they are
     #[command(after_help = "Example:\n  afresh rollout stop rollout.3")]

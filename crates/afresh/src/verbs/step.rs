@@ -35,7 +35,9 @@ pub enum What {
         step: Place,
     },
     /// Check whether a step's condition holds now
-    #[command(after_help = "Exits with 0 if it is satisfied, 3 if not yet, 4 if it is refused.\n\nExample:\n  afresh step check web.7/4 || echo not yet")]
+    #[command(
+        after_help = "Exits with 0 if it is satisfied, 3 if not yet, 4 if it is refused.\n\nExample:\n  afresh step check web.7/4 || echo not yet"
+    )]
     Check {
         /// Rotation and place: `web.7/4`
         step: Place,

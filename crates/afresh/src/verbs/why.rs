@@ -12,7 +12,9 @@ use model::{Fault, ServiceName};
 
 /// Explain what a service or an image waits for, and until when
 #[derive(Args, Debug)]
-#[command(after_help = "Of a service: its rotation, what happened to its servers, its alarms. Of an image: what its upkeep does.\n\nExample:\n  afresh why web\n  afresh why base")]
+#[command(
+    after_help = "Of a service: its rotation, what happened to its servers, its alarms. Of an image: what its upkeep does.\n\nExample:\n  afresh why web\n  afresh why base"
+)]
 pub struct Why {
     /// Only this service, or this image
     #[arg(value_name = "SERVICE|IMAGE")]

@@ -20,10 +20,10 @@ const SHOP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/shop/afr
 
 #[test]
 fn each_kind_of_end_has_its_code() {
-    assert_eq!(code(&["check", "-f", SHOP]), 0);
-    assert_eq!(code(&["fmt", "--check", "-f", SHOP]), 0);
+    assert_eq!(code(&["validate", "--file", SHOP]), 0);
+    assert_eq!(code(&["fmt", "--check", "--file", SHOP]), 0);
     assert_eq!(code(&["no-such-verb"]), 2);
-    assert_eq!(code(&["check", "-f", "/no/such/file"]), 2);
+    assert_eq!(code(&["validate", "--file", "/no/such/file"]), 2);
     assert_eq!(code(&["status"]), 7);
     assert_eq!(code(&["sim", "--seeds", "5"]), 0);
     assert_eq!(code(&["sim", "--bug", "no-such-bug"]), 2);
@@ -48,8 +48,8 @@ fn a_bad_file_is_told_with_its_place_and_left_alone() {
     let path = folder.path().join("afresh.hcl");
     let text = "image \"base\" {\n  debain = \"bookworm\"\n}\n";
     std::fs::write(&path, text).unwrap();
-    for verb in ["check", "bake", "plan", "deploy"] {
-        let out = afresh(&[verb, "-f", path.to_str().unwrap()]);
+    for verb in ["validate", "check", "bake", "plan", "deploy"] {
+        let out = afresh(&[verb, "--file", path.to_str().unwrap()]);
         assert_eq!(out.status.code(), Some(2), "{verb}");
         let told = String::from_utf8(out.stderr).unwrap();
         assert!(told.contains("afresh.hcl:2:3") && told.contains("debian"), "{verb}: {told}");
@@ -82,9 +82,11 @@ fn what_is_not_there_or_not_here_is_refused() {
     let missing = dir.path().join("policy.hcl");
     let missing = missing.to_str().unwrap();
     for (args, code) in [
-        (&["logs", "web-r1-1-1", "--api", "127.0.0.1:1"][..], "not-remote"),
-        (&["restore", "--api", "127.0.0.1:1"], "not-remote"),
-        (&["check", "-f", "/tmp"], "bad-file"),
+        (&["restore", "--host", "127.0.0.1:1"][..], "not-remote"),
+        (&["down", "--yes", "--host", "127.0.0.1:1"], "not-remote"),
+        (&["image", "policy", "--host", "127.0.0.1:1"], "not-remote"),
+        (&["artifact", "pack", "/tmp", "--api", "127.0.0.1:1"], "not-remote"),
+        (&["validate", "--file", "/tmp"], "bad-file"),
         (&["policy", "check", missing], "no-file"),
         (&["up", "--policy", missing], "no-file"),
     ] {
@@ -106,7 +108,7 @@ fn a_store_is_private_and_its_directory_marked_also_without_up() {
     let data = dir.path().join("data");
     let run = |verb: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_afresh"));
-        command.args([verb, "-f", SHOP]).arg("--data-dir").arg(&data).env("NO_COLOR", "1").output().unwrap()
+        command.args([verb, "--file", SHOP]).arg("--data-dir").arg(&data).env("NO_COLOR", "1").output().unwrap()
     };
     let mode = || std::fs::metadata(data.join("store")).unwrap().permissions().mode() & 0o777;
     let plan = run("plan");
@@ -120,7 +122,7 @@ fn a_store_is_private_and_its_directory_marked_also_without_up() {
     for marker in ["afresh.json", "afresh.json.spare"] {
         std::fs::remove_file(data.join(marker)).unwrap();
     }
-    let down = Command::new(env!("CARGO_BIN_EXE_afresh")).arg("down").arg("--data-dir").arg(&data).output().unwrap();
+    let down = Command::new(env!("CARGO_BIN_EXE_afresh")).args(["down", "--yes"]).arg("--data-dir").arg(&data).output().unwrap();
     let told = String::from_utf8_lossy(&down.stderr).into_owned();
     let is_root = nix::unistd::geteuid().is_root();
     assert_eq!(down.status.code(), Some(if is_root { 0 } else { 2 }), "{told}");

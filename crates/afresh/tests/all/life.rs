@@ -99,7 +99,7 @@ impl House {
     }
 
     fn instances(&self) -> Vec<String> {
-        let done = self.command(&["instances", "job", "--json"]).output().unwrap();
+        let done = self.command(&["instance", "list", "job", "--json"]).output().unwrap();
         let rows: Vec<Value> = serde_json::from_slice(&done.stdout).unwrap_or_default();
         rows.iter().filter(|r| r["state"] == "running").map(|r| r["id"].as_str().unwrap().to_string()).collect()
     }
@@ -127,7 +127,7 @@ impl House {
 impl Drop for House {
     fn drop(&mut self) {
         if let Some(mut up) = self.up.take() {
-            let _ = self.command(&["down"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+            let _ = self.command(&["down", "--yes"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
             let _ = up.wait();
         }
     }
@@ -179,8 +179,8 @@ fn what_is_baked_by_hand_is_tested_and_what_is_revoked_runs_on_nothing_new() {
 fn revoked(house: &mut House, three: &Value) {
     let before = house.instances();
     let short = digest(three).short().to_string();
-    let said = house.told(&["image", "revoke", &short, "--why", "a key was baked in"]);
-    assert!(said.contains("job (2 servers) stand on it"), "{said}");
+    let said = house.told(&["image", "revoke", &short, "--why", "a key was baked in", "--yes"]);
+    assert!(said.contains("job (2 servers) run it"), "{said}");
     let trouble = house.declare("stray-revoked-1", &digest(three)).trouble.unwrap();
     assert!(trouble.contains("a key was baked in"), "{trouble}");
     for name in ["base", "job"] {
@@ -206,8 +206,8 @@ fn revoked(house: &mut House, three: &Value) {
     house.put("4", false);
     let (code, four, _) = house.verb(&["bake", "base"]);
     assert_eq!((code, &four["state"]), (0, &Value::from("current")));
-    let said = house.told(&["image", "revoke", &short, "--why", "a key was baked in", "--replace"]);
-    assert!(said.contains("being turned to"), "{said}");
+    let said = house.told(&["image", "revoke", &short, "--why", "a key was baked in", "--replace", "--yes"]);
+    assert!(said.contains("being rolled out on"), "{said}");
     house.until("it is replaced", |h| {
         let now = h.instances();
         let done = h.command(&["status", "job", "--json"]).output().unwrap();
@@ -215,7 +215,7 @@ fn revoked(house: &mut House, three: &Value) {
         let over = status["services"][0]["rotation"].is_null() && status["services"][0]["active"].is_object();
         (over && now.len() == 2 && now.iter().all(|i| i.starts_with("job-r2-"))).then_some(())
     });
-    let (code, _, said) = house.verb(&["rollback", "job"]);
+    let (code, _, said) = house.verb(&["rollback", "job", "--yes"]);
     assert!(code == 4 && said.contains("image-revoked"), "{said}");
     // What is still told is the death of the server that was killed above.
     let (code, check, _) = house.verb(&["status", "--check"]);

@@ -195,7 +195,7 @@ impl House {
 impl Drop for House {
     fn drop(&mut self) {
         if self.up.is_some() {
-            let _ = self.verb(&["down"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+            let _ = self.verb(&["down", "--yes"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
             let _ = self.up.take().unwrap().wait();
         }
     }
@@ -278,7 +278,7 @@ fn a_month_in_which_some_days_are_broken() {
         }
     }
     let told = load.wait_with_output().unwrap();
-    println!("{}", run(&mut house.verb(&["images"])));
+    println!("{}", run(&mut house.verb(&["image", "list"])));
     println!("{}", run(&mut house.verb(&["image", "history", "base"])));
     let account: Value = serde_json::from_str(String::from_utf8_lossy(&told.stdout).lines().last().unwrap()).unwrap();
     println!("client: {}", account["all"]);

@@ -11,7 +11,7 @@ use world::*;
 fn afresh(house: &House, args: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_afresh"));
     let socket = Layout::new(house.dir.path()).api_socket();
-    let done = tokio::task::block_in_place(|| command.args(args).arg("--api").arg(socket).env("NO_COLOR", "1").output().unwrap());
+    let done = tokio::task::block_in_place(|| command.args(args).arg("--host").arg(socket).env("NO_COLOR", "1").output().unwrap());
     let told = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     println!("$ afresh {}\n{told}exit {:?}", args.join(" "), done.status.code());
     (done.status.code(), told)
@@ -35,6 +35,6 @@ async fn a_removal_ends_with_0_and_is_called_removed() {
         let (code, told) = afresh(&house, args);
         assert!(code == Some(0) && told.contains("removed") && !told.contains("returned"), "{told}");
     }
-    let (_, told) = afresh(&house, &["releases", "web"]);
+    let (_, told) = afresh(&house, &["release", "list", "web"]);
     assert!(told.contains("previous") && !told.contains("active"), "{told}");
 }

@@ -7,8 +7,8 @@ mod guard;
 mod handlers;
 mod identify;
 mod redact;
-mod router;
 mod rollouts;
+mod router;
 pub mod routes;
 
 pub use router::router;

@@ -79,13 +79,15 @@ fn find(app: &App, prefix: &str) -> Result<(ImageName, Digest), Fault> {
     let good = hex.len() >= 6 && hex.bytes().all(|b| b.is_ascii_hexdigit());
     if !good {
         return Err(Fault::yours("bad-digest", format!("{prefix:?} is not a digest"))
-            .hint("give at least six hex digits; `afresh images` shows twelve"));
+            .hint("give at least six hex digits; `afresh image list` shows twelve"));
     }
     let found: Vec<_> =
         app.images.kept()?.into_iter().filter(|k| k.digest.hex().starts_with(hex)).filter_map(|k| Some((k.image?, k.digest))).collect();
     match &found[..] {
         [one] => Ok(one.clone()),
-        [] => Err(Fault::yours("not-found", format!("no image has a digest that begins with {hex}")).hint("`afresh images` lists them")),
+        [] => {
+            Err(Fault::yours("not-found", format!("no image has a digest that begins with {hex}")).hint("`afresh image list` lists them"))
+        }
         _ => {
             Err(Fault::yours("bad-digest", format!("{} images have a digest that begins with {hex}", found.len())).hint("give more digits"))
         }

@@ -133,7 +133,7 @@ impl Up {
         let (program, data) = (house.program().to_path_buf(), house.data.clone());
         let down = move || {
             let mut c = std::process::Command::new(&program);
-            c.arg("down").arg("--data-dir").arg(&data).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+            c.args(["down", "--yes"]).arg("--data-dir").arg(&data).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
             c
         };
         Up(child, Box::new(down))
@@ -168,7 +168,7 @@ fn a_deploy_bakes_anew_what_was_harmed_and_says_so() {
     {
         let path = &all.iter().find(|(p, _)| *p == place).unwrap().1;
         harm(path, how);
-        let list = house.run(&["images"]);
+        let list = house.run(&["image", "list"]);
         println!("== {place} {how:?}: images -> exit {}\n{}{}", list.exit, list.stdout, list.stderr);
         let told = match (place, how) {
             ("image", Harm::Gone) => "object-missing",

@@ -309,7 +309,7 @@ fn directories() {
     assert!(Command::new("cp").args(["-a", "--one-file-system"]).args([&f.data, &copy]).status().unwrap().success());
     let since = Instant::now();
     let (said, mut wrong) = refused(f, &["up"], &copy, "copied-dir");
-    for args in [&["down"][..], &["down", "--purge", "--yes"], &["host"], &["proxy"]] {
+    for args in [&["down", "--yes"][..], &["down", "--purge", "--yes"], &["host"], &["proxy"]] {
         wrong.extend(refused(f, args, &copy, "copied-dir").1);
     }
     if !copy.join("afresh.json").exists() {
@@ -386,7 +386,7 @@ fn directories() {
 
     // Our own: not without an answer.
     let data = f.data.canonicalize().unwrap();
-    let (said, mut wrong) = refused(f, &["down", "--purge"], &data, "not-agreed");
+    let (said, mut wrong) = refused(f, &["down", "--purge"], &data, "not-confirmed");
     wrong.extend(f.whole(&[]).err());
     f.stop();
     let purged = f.run(&["down", "--purge", "--yes"]);

@@ -251,7 +251,7 @@ impl Drop for Fleet {
         if std::thread::panicking() {
             println!("{}", self.said_by_up());
         }
-        let _ = self.run(&["down"]);
+        let _ = self.run(&["down", "--yes"]);
         if let Some(mut up) = self.up.take() {
             let _ = up.wait();
         }
