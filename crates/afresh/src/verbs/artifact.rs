@@ -73,7 +73,9 @@ impl Show {
                     .into());
             }
             _ => {
-                return Err(Fault::yours("no-such-artifact", format!("several artifacts begin with {hex}")).hint("give more digits").into());
+                return Err(Fault::yours("no-such-artifact", format!("several artifacts begin with {hex}"))
+                    .hint("give more digits")
+                    .into());
             }
         };
         if context.json {
