@@ -90,7 +90,7 @@ impl Tx<'_> {
         let row = self.rollout(id)?.ok_or_else(|| no_rollout(id))?;
         if row.end.is_some() {
             return Err(Fault::yours("closed", format!("{id} has ended; it takes no more commands"))
-                .hint("`afresh rollback SERVICE` goes back to the release before"));
+                .hint("`afresh rollback SERVICE` returns to the release before"));
         }
         let body = encode(&Body { plan: row.plan, paused: by.map(str::to_string) })?;
         let s = sum(&[&int(id.number()), &int(row.at.0), &body, &"", &""]);

@@ -49,7 +49,7 @@ pub const UIDS: RangeInclusive<u32> = 100..=65_533;
 pub const MODE_MAX: u32 = 0o7777;
 const PATH_BYTES_MAX: usize = 4_000;
 
-/// Places that an image does not keep, each with all that is below it: the builder or the starting machine makes them anew.
+/// Places that an image does not keep, each with all that is below it: the builder or the starting machine makes them again.
 pub const NOT_KEPT: &[&str] = &[
     "/app",
     "/dev",
@@ -212,7 +212,7 @@ pub fn file_path(text: &str) -> Said {
         () => match NOT_KEPT.iter().find(|place| is_within(text, place)).or(text.starts_with(HOST_KEYS).then_some(&HOST_KEYS)) {
             Some(place) => {
                 let said = format!("`{text}` would not stay in the image");
-                let hint = format!("{place} is made anew by the builder, or when the machine starts");
+                let hint = format!("{place} is made again by the builder, or when the machine starts");
                 Err(Wrong::new("bad-path", said, "expected a path that an image keeps, such as \"/etc/motd\"").hint(hint))
             }
             None => Ok(()),
@@ -616,6 +616,6 @@ mod tests {
     fn a_fault_says_what_was_expected() {
         let fault = Fault::from(file_path("/run/x").unwrap_err());
         assert_eq!(fault.code, "bad-path");
-        assert!(fault.hint.unwrap().contains("/run is made anew"));
+        assert!(fault.hint.unwrap().contains("/run is made again"));
     }
 }
