@@ -17,7 +17,7 @@ pub struct RolloutRow {
     pub why: Option<String>,
 }
 
-/// What stands in the column `plan`.
+/// The content of the column `plan`.
 #[derive(Serialize, Deserialize)]
 struct Body {
     #[serde(flatten)]
