@@ -87,22 +87,49 @@ impl Cli {
         command.build();
         let template =
             format!("{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{}Options:\n{{options}}{{after-help}}", groups(&command));
-        Self::command().help_template(template)
+        with_whole_usage(Self::command().help_template(template))
     }
 
     /// Reads the command line, or ends the process as clap does: with help, the version, or what is wrong.
     pub fn read() -> Self {
         let parsed = Self::grouped().try_get_matches().and_then(|matches| Self::from_arg_matches(&matches));
         parsed.unwrap_or_else(|error| {
-            // 2 would say that there are changes.
-            let is_plan = |args: Vec<String>| args.iter().any(|a| a == "plan") && args.iter().any(|a| a == "--exit-code");
-            if error.use_stderr() && is_plan(std::env::args().skip(1).collect()) {
-                let _ = error.print();
-                std::process::exit(Exit::PLAN_FAILED as i32);
+            if error.kind() != clap::error::ErrorKind::UnknownArgument {
+                Self::end(&error);
             }
-            error.exit()
+            // No service, image or file is named like a flag.
+            let text = error.render().ansi().to_string();
+            let lines: Vec<&str> = text.lines().filter(|line| !line.contains("as a value, use")).collect();
+            crate::show::err_text(&lines.join("\n").replace("\n\n\n", "\n\n"));
+            std::process::exit(Self::code(&error))
         })
     }
+
+    /// 2 for a plan with --exit-code would say that there are changes.
+    fn code(error: &clap::Error) -> i32 {
+        let args: Vec<String> = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+        let is_plan = args.iter().any(|a| a == "plan") && args.iter().any(|a| a == "--exit-code");
+        if error.use_stderr() && is_plan { Exit::PLAN_FAILED as i32 } else { error.exit_code() }
+    }
+
+    fn end(error: &clap::Error) -> ! {
+        let _ = error.print();
+        std::process::exit(Self::code(error))
+    }
+}
+/// clap shows a usage of what was given alone when something is wrong: "Usage: afresh plan --exit-code [SERVICE]".
+fn with_whole_usage(command: clap::Command) -> clap::Command {
+    fn walk(mut command: clap::Command, path: &str) -> clap::Command {
+        let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_string()).collect();
+        for name in names {
+            let path = format!("{path} {name}");
+            command = command.mut_subcommand(&name, |sub| walk(sub, &path));
+        }
+        let usage = command.clone().bin_name(path).render_usage().to_string();
+        let usage = usage.trim_start_matches("Usage: ").to_string();
+        command.override_usage(usage)
+    }
+    walk(command, "afresh")
 }
 
 fn groups(command: &clap::Command) -> String {

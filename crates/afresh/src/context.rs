@@ -113,9 +113,13 @@ impl Context {
         })
     }
 
-    /// As [`Self::load`]; where no file was named and none is there, one without anything in it.
+    /// As [`Self::load`], but a file may be empty; where none was named none must be there.
     pub fn load_or_empty(&self) -> Result<ServiceFile, Failure> {
         if self.file == Path::new(DEFAULT_FILE) && !self.file.exists() {
+            return Ok(ServiceFile::default());
+        }
+        let is_comment = |line: &str| line.is_empty() || line.starts_with('#') || line.starts_with("//");
+        if self.read()?.lines().all(|line| is_comment(line.trim())) {
             return Ok(ServiceFile::default());
         }
         self.load()

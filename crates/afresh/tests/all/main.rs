@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod capacity;
+mod client;
 mod codes;
 mod faults;
 mod fleet;
@@ -12,3 +13,6 @@ mod month;
 mod nothing_new;
 mod reference;
 mod removal;
+#[allow(dead_code, reason = "the world of the control plane's own tests")]
+#[path = "../../../server/tests/all/common/mod.rs"]
+mod world;

@@ -1,12 +1,8 @@
 //! A removal as a user sees it: the program over a control plane whose world is in memory.
 
-#[allow(dead_code, reason = "the world of the control plane's own tests")]
-#[path = "../../../server/tests/all/common/mod.rs"]
-mod world;
-
+use crate::world::*;
 use model::{Layout, Verdict};
 use std::process::Command;
-use world::*;
 
 fn afresh(house: &House, args: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_afresh"));

@@ -61,7 +61,8 @@ impl Access {
                 })?;
                 Ok((format!("peer:{name}"), grant.clone()))
             }
-            Peer::Ip(_) => Err(Fault::yours("unauthorized", "this address needs a token").hint("send `Authorization: Bearer TOKEN`")),
+            Peer::Ip(_) => Err(Fault::yours("unauthorized", "this address needs a token")
+                .hint("give one: --token-file FILE or AFRESH_TOKEN; over HTTP `Authorization: Bearer TOKEN`")),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::blocking::blocking;
 use crate::{adopt, alarms, deploy, gc, lists, logs, rollback, status, steps, upkeep};
 use api::control::{CommandRequest, DeployRequest, RollbackRequest, StepRequest};
 use axum::extract::State;
-use model::{EventLine, Fault, ImageName, InstanceId, RotationId, ServiceName};
+use model::{EventLine, Fault, ImageName, InstanceId, RotationId, ServiceFile, ServiceName};
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -23,6 +23,10 @@ pub async fn health(State(app): Shared, caller: Caller) -> Out<api::paths::Healt
 
 /// The request with its service file validated by the rules of files: a request may not ask for what no file could say.
 fn checked(request: DeployRequest) -> Result<DeployRequest, Fault> {
+    // One that only removes needs no file.
+    if request.file == ServiceFile::default() && !request.remove.is_empty() {
+        return Ok(request);
+    }
     let file = config::checked(&request.file).map_err(|wrong| Fault { code: "bad-service-file".to_string(), ..wrong.into() })?;
     Ok(DeployRequest { file, ..request })
 }
