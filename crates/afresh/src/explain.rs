@@ -27,7 +27,7 @@ mod tests {
         }
     }
 
-    /// Codes of `Fault::yours` and `Fault::world` in a source text: what stands in quotes behind the bracket.
+    /// Codes of `Fault::yours` and `Fault::world` in a source text: the quoted text behind the bracket.
     fn codes(text: &str) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
         for maker in ["Fault::yours(", "Fault::world("] {

@@ -34,7 +34,7 @@ pub async fn open(stage: &Stage, version: u64, flaw: Flaw, only: Option<&str>) -
     open_with(stage, version, flaw, only, |_| {}).await
 }
 
-/// As [`open`], with something changed in the wish.
+/// As [`open`], with something changed in the request.
 pub async fn open_with(
     stage: &Stage,
     version: u64,

@@ -100,7 +100,7 @@ async fn resumed(stage: &Stage, role: Role, opened: &Opened, before: Fence) -> R
     let began = Instant::now();
     loop {
         let at_work = match role {
-            // Whoever goes on takes the lease anew, so its first line has a higher fence.
+            // The next driver takes the lease again, so its first line has a higher fence.
             Role::Serve => act::rotations(stage, opened).await?.1 || newest_fence(stage, opened).await? > before,
             Role::Host => {
                 let groups: Vec<GroupSeen> = api::Client::unix(stage.context.layout.host_socket()).get(api::paths::GROUPS).await?;

@@ -88,7 +88,7 @@ impl Report {
             return;
         }
         let rows = self.waves.iter().map(|w| {
-            let wave = w.wave.map_or_else(|| "going back".to_string(), |n| format!("wave {n}"));
+            let wave = w.wave.map_or_else(|| "rolling back".to_string(), |n| format!("wave {n}"));
             let kept = if w.within_share { "within its share" } else { "MORE than its share" };
             vec![w.rotation.clone(), wave, format!("{}%", w.weight), w.requests.to_string(), w.release_errors.to_string(), kept.into()]
         });

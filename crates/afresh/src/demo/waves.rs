@@ -16,7 +16,7 @@ struct Window {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct WaveErrors {
     pub rotation: String,
-    /// None: on the way back.
+    /// None: during the rollback.
     pub wave: Option<u32>,
     /// The most of the traffic, in percent, that the release had in it.
     pub weight: u32,
@@ -88,7 +88,7 @@ fn windows(lines: &[EventLine], group: &GroupName) -> Vec<Window> {
             Event::StepSatisfied { .. } | Event::CommandTaken(_) => {}
         }
     }
-    // Going back, the old weight holds until the shift is seen.
+    // Rolling back, the old weight holds until the shift is seen.
     for i in 1..windows.len() {
         windows[i].weight = windows[i].weight.max(windows[i - 1].weight);
     }
@@ -123,7 +123,7 @@ mod tests {
         PlannedStep { step: Step::Shift { route: RouteName::new("web").unwrap(), weights }, wave, capacity: 3 }
     }
 
-    /// One wave of a third from 1,000, going back from 3,000, back at 3,200.
+    /// One wave of a third from 1,000, rolling back from 3,000, back at 3,200.
     fn windows_of_a_return() -> Vec<Window> {
         let forward = Plan { steps: vec![shift_to(33, Some(1)), shift_to(66, Some(2))], ..Plan::default() };
         let back = Plan { direction: Direction::Back, steps: vec![shift_to(0, None)], ..Plan::default() };

@@ -208,7 +208,7 @@ impl Emit {
         })
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what is told of a disk, each once")]
+    #[expect(clippy::too_many_arguments, reason = "what is printed of a disk, each once")]
     fn tell_disk(
         &self,
         context: &Context,

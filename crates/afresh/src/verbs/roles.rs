@@ -156,7 +156,7 @@ fn log() {
         .try_init();
 }
 
-/// The clock of images' schedules: the wall's, or for trials `SPEED@MS`, so many times faster since that moment (milliseconds since
+/// The clock of images' schedules: the wall's, or for trials `SPEED@MS`, SPEED times faster since that moment (milliseconds since
 /// 1970). None: `off`, images are baked by hand only.
 fn pace() -> Result<Option<server::Pace>, Fault> {
     let Some(text) = std::env::var_os("AFRESH_UPKEEP_CLOCK") else { return Ok(Some(server::Pace::default())) };

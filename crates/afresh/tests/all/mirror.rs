@@ -62,7 +62,7 @@ pub enum Sign {
 pub struct Dated {
     /// Seconds before now.
     pub age_s: i64,
-    /// From its date on; none: for ever.
+    /// From its date on; none: forever.
     pub valid_s: Option<i64>,
     pub sign: Sign,
 }
@@ -202,7 +202,7 @@ impl Mirror {
         self.packages.insert(name.to_string(), Entry { control, path, bytes: Arc::new(bytes) });
     }
 
-    /// What is answered wrongly from now on, by how paths end; nothing: all is well again.
+    /// What is answered wrongly from now on, by how paths end; nothing: everything is answered correctly again.
     pub fn spoil(&self, what: &[(&str, Spoil)]) {
         self.shown.lock().unwrap().spoilt = what.iter().map(|(ending, how)| ((*ending).to_string(), *how)).collect();
     }
@@ -212,7 +212,7 @@ impl Mirror {
         self.shown.lock().unwrap().files.clone()
     }
 
-    /// Goes back to what it showed once.
+    /// Shows an earlier state again.
     pub fn show(&self, files: Files) {
         self.shown.lock().unwrap().files = files;
     }

@@ -318,7 +318,7 @@ fn version(one: &Value) -> Option<u64> {
     change.split("-> 1.").nth(1)?.split('-').next()?.parse().ok()
 }
 
-/// Where only the second tier fails, the first has gone ahead, and comes back to what stood before.
+/// Where only the second tier fails, the first has gone ahead, and rolls back to what was active before.
 fn there_and_back(history: &Value, rotations: &[Value], days: u64) {
     for what in [Day::NeverHealthy, Day::FailsUnderTraffic].into_iter().filter(|what| day_of(*what) + 1 < days) {
         let image = history["images"].as_array().unwrap().iter().find(|i| version(i) == Some(day_of(what))).unwrap();

@@ -25,7 +25,7 @@ async fn a_removal_ends_with_0_and_is_called_removed() {
     // Followed, it ends as what was asked for.
     let (code, told) = afresh(&house, &["rotation", "show", id.as_str(), "--follow"]);
     assert!(code == Some(0) && told.contains("removal of web@r1") && told.contains("removed"), "{told}");
-    assert!(!told.contains("returned") && !told.contains("going back"), "{told}");
+    assert!(!told.contains("returned") && !told.contains("rolling back"), "{told}");
     assert_eq!(house.rotation(&id).await.verdict, Some(Verdict::RolledBack));
     for args in [&["rotation", "list", "web"][..], &["events", "--service", "web"]] {
         let (code, told) = afresh(&house, args);

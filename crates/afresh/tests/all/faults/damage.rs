@@ -1,4 +1,4 @@
-//! What the store holds, changed, cut short or removed on disk: every verb that reads it says so or does not need it, and a bake heals.
+//! What the store holds, changed, cut short or removed on disk: every verb that reads it says so or does not need it, and a bake repairs it.
 
 use super::house::House;
 use std::collections::BTreeMap;
@@ -50,7 +50,7 @@ fn places(house: &House, digest: &str) -> Vec<(&'static str, PathBuf)> {
     ]
 }
 
-/// Codes by which a verb may end when this was harmed; none: it does not read it, or mends it by itself.
+/// Codes by which a verb may end when this was damaged; none: it does not read it, or repairs it by itself.
 fn codes(place: &str, how: Harm, verb: &str) -> &'static [&'static str] {
     match (place, how) {
         // It looks for what is newer than nothing.
@@ -95,7 +95,7 @@ fn what_was_harmed_on_disk_is_told_by_whoever_reads_it_and_baked_anew() {
             let good = fs::read(&path).unwrap();
             for (verb, args) in verbs.iter().filter(|(v, _)| all || **v == "verify" || **v == "rebuild") {
                 let _ = fs::remove_dir_all(&out);
-                // What the verb before mended is harmed again.
+                // What the verb before repaired is damaged again.
                 let _ = fs::remove_file(&path);
                 fs::write(&path, &good).unwrap();
                 harm(&path, how);
@@ -104,7 +104,7 @@ fn what_was_harmed_on_disk_is_told_by_whoever_reads_it_and_baked_anew() {
                 println!("== {place} {how:?}: {} -> exit {}\n{}", args.join(" "), said.exit, said.stderr.trim_end());
                 assert!(ours.contains(&code.as_str()), "{place} {how:?} {verb}: {code:?} is none of {ours:?}: {said:?}");
                 assert!(code.is_empty() || !said.field("hint").is_empty(), "{place} {how:?} {verb}: what is to be done? {said:?}");
-                assert_ne!(said.exit, 1, "{place} {how:?} {verb}: it is not our fault");
+                assert_ne!(said.exit, 1, "{place} {how:?} {verb}: it is not an internal error");
             }
             let _ = fs::remove_file(&path);
             fs::write(&path, &good).unwrap();
@@ -176,7 +176,7 @@ fn a_deploy_bakes_anew_what_was_harmed_and_says_so() {
             _ => "",
         };
         assert!(list.stderr.contains(told), "{place} {how:?}: {list:?}");
-        // Another command, so that there is something to deploy: it bakes what is harmed anew, and says so.
+        // Another command, so that there is something to deploy: it bakes what is corrupt again, and says so.
         let services = service(u32::try_from(n).unwrap() + 1);
         let file = house.dir().join("afresh.hcl");
         fs::write(&file, fs::read_to_string(&file).unwrap().replace(&house.services, &services)).unwrap();

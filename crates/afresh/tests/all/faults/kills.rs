@@ -30,7 +30,7 @@ fn killed_at_each_step_the_next_bake_makes_the_same_image() {
         let last = seen.last().map_or("", |l| l.trim_start_matches("image base: ")).to_string();
         let (did, digest) = house.good_bake(step);
         house.is_clean(step);
-        println!("== kill -9 at {step}: {status}, last words {last:?}; the next bake: {did} {digest}");
+        println!("== kill -9 at {step}: {status}, last lines {last:?}; the next bake: {did} {digest}");
         digests.insert(digest.clone());
         let said = house.run(&["image", "verify", "base", "--json"]);
         assert_eq!(said.exit, 0, "{step}: {said:?}");

@@ -32,7 +32,7 @@ fn a_mirror_that_lies_is_not_believed() {
         ("package of another size", ("_amd64.deb", Spoil::Longer), world("mirror-lies", &["pool/tool_"], AGAIN)),
         ("package without end", ("_amd64.deb", Spoil::Endless), world("mirror-lies", &["pool/tool_"], AGAIN)),
         ("package cut off", ("_amd64.deb", Spoil::CutOff), world("mirror-cut-off", &["pool/tool_"], AGAIN)),
-        ("package gone", ("_amd64.deb", Spoil::Status("404 Gone")), world("package-gone", &["tool 2.11", "pool/tool_"], "anew")),
+        ("package gone", ("_amd64.deb", Spoil::Status("404 Gone")), world("package-gone", &["tool 2.11", "pool/tool_"], "bake again")),
     ];
     for (n, (what, spoil, told)) in cases.into_iter().enumerate() {
         house.put("tool", &format!("2.{n}"), &[]);
@@ -40,7 +40,7 @@ fn a_mirror_that_lies_is_not_believed() {
         house.mirror.spoil(&[spoil]);
         house.fails(what, &["bake", "base"], &told);
         house.mirror.spoil(&[]);
-        assert_eq!(house.good_bake(what).0, "baked", "{what}: the next bake heals");
+        assert_eq!(house.good_bake(what).0, "baked", "{what}: the next bake recovers");
     }
     let address = house.mirror.address;
     house.mirror_is_at("127.0.0.1:1");
@@ -80,7 +80,7 @@ fn an_index_that_is_old_or_somebody_else_s_is_not_taken() {
         house.mirror.publish_dated(dated);
         house.fails(what, &["bake", "base"], &told);
         house.mirror.publish();
-        assert_eq!(house.good_bake(what).0, "baked", "{what}: the next bake heals");
+        assert_eq!(house.good_bake(what).0, "baked", "{what}: the next bake recovers");
     }
 }
 

@@ -1,5 +1,5 @@
 //! Every fault that a bake can meet, on the built product: exit, code, the place in the message, what to do in the hint, nothing
-//! half-made left, and the next run heals. One small signed repository of our own on loopback; no other network.
+//! half-made left, and the next run recovers. One small signed repository of our own on loopback; no other network.
 //!
 //! `cargo test -p afresh --test all faults:: -- --ignored --nocapture --test-threads 1` as root prints what each fault says.
 

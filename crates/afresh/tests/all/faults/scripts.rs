@@ -3,8 +3,8 @@
 use super::deb::{Entry, deb};
 use super::house::{House, Told};
 
-const UNWELL: &str = "#!/bin/sh\necho I am unwell\necho and say so >&2\nexit 3\n";
-const BAD_TRIGGER: &str = "#!/bin/sh\n[ \"$1\" != triggered ] || { echo the trigger is unwell; exit 5; }\n";
+const FAILING: &str = "#!/bin/sh\necho I am failing\necho and say so >&2\nexit 3\n";
+const BAD_TRIGGER: &str = "#!/bin/sh\n[ \"$1\" != triggered ] || { echo the trigger is failing; exit 5; }\n";
 
 fn failed<'a>(says: &[&'a str]) -> Told<'a> {
     Told { exit: 7, code: "maintainer-script-failed", says: says.to_vec(), hint: "take the package out" }
@@ -16,14 +16,14 @@ fn a_script_that_fails_is_named_and_its_words_are_shown() {
     let mut house = House::new();
     house.good_bake("first");
     house.put("other", "1", &[("postinst", "#!/bin/sh\ndpkg-trigger tool-trigger\n")]);
-    let words = ["I am unwell", "and say so", "exit status 3"];
+    let words = ["I am failing", "and say so", "exit status 3"];
     for (what, scripts, says) in [
-        ("preinst", vec![("preinst", UNWELL)], [&["the preinst of the package tool 2.0"][..], &words].concat()),
-        ("postinst", vec![("postinst", UNWELL)], [&["the postinst of the package tool 2.1"][..], &words].concat()),
+        ("preinst", vec![("preinst", FAILING)], [&["the preinst of the package tool 2.0"][..], &words].concat()),
+        ("postinst", vec![("postinst", FAILING)], [&["the postinst of the package tool 2.1"][..], &words].concat()),
         (
             "trigger",
             vec![("triggers", "interest-noawait tool-trigger\n"), ("postinst", BAD_TRIGGER)],
-            vec!["the trigger", "of the package tool 2.2", "the trigger is unwell", "exit status 5"],
+            vec!["the trigger", "of the package tool 2.2", "the trigger is failing", "exit status 5"],
         ),
         ("no interpreter", vec![("preinst", "#!/usr/bin/perl6\n")], vec!["the preinst of the package tool 2.3", "unable to execute"]),
     ] {
@@ -34,7 +34,7 @@ fn a_script_that_fails_is_named_and_its_words_are_shown() {
         house.fails(&format!("maintainer script: {what}"), &["bake", "base"], &failed(&says));
         house.put("tool", &format!("2.{n}.1"), &[]);
         house.mirror.publish();
-        assert_eq!(house.good_bake(what).0, "baked", "{what}: the next bake heals");
+        assert_eq!(house.good_bake(what).0, "baked", "{what}: the next bake recovers");
     }
 }
 

@@ -253,7 +253,7 @@ fn a_disk_without_room() {
     if !failed.is_empty() || f.servers() != before {
         wrong.push(format!("{failed:?}, {before:?} became {:?}", f.servers()));
     }
-    let said = f.said_by_up().lines().find(|line| line.contains("disk space")).unwrap_or("no word of it").to_string();
+    let said = f.said_by_up().lines().find(|line| line.contains("disk space")).unwrap_or("not reported").to_string();
     if !said.contains("MiB free") {
         wrong.push(said.clone());
     }
@@ -361,7 +361,7 @@ fn directories() {
             wrong.push(format!("{lost} of {sent} failed: {failed:?}"));
         }
         let what = if link { "is a symbolic link" } else { "was moved here" };
-        let said = f.said_by_up().lines().find(|line| line.contains(what)).unwrap_or("no word of it").to_string();
+        let said = f.said_by_up().lines().find(|line| line.contains(what)).unwrap_or("not reported").to_string();
         if !said.contains(what) || link && f.said_by_up().matches(what).count() != 1 {
             wrong.push(said.clone());
         }

@@ -1,5 +1,5 @@
 //! A fleet of three busybox servers behind the real program, and a client that accounts for every request. The oracles are what the
-//! servers and the listener answer, and the kernel's own lists; none of them asks the code that is judged whether it is well.
+//! servers and the listener answer, and the kernel's own lists; none of them asks the code that is judged whether it is healthy.
 
 use api::Client;
 use api::control::{DeployRequest, Opened, RotationStatus};
@@ -205,7 +205,7 @@ impl Fleet {
             let line = all.lines().find(|line| line.contains(what)).map(|line| line.trim().to_string());
             match line {
                 Some(line) if code == 8 => return Ok(line),
-                _ if begun.elapsed() > patience() => return Err(format!("exit {code}, and no word of {what:?}")),
+                _ if begun.elapsed() > patience() => return Err(format!("exit {code}, and {what:?} is not reported")),
                 _ => std::thread::sleep(Duration::from_millis(200)),
             }
         }
