@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn no_recipe_puts_a_file_where_it_would_be_taken_out() {
         for (place, _) in TABLE {
-            assert!(model::rules::file_path(&format!("/{place}")).is_err(), "{place}: add it to the rules");
+            assert!(model::path_validation::file_path(&format!("/{place}")).is_err(), "{place}: add it to the rules");
         }
     }
 

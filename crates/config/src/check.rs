@@ -5,7 +5,7 @@ use crate::places::Places;
 use crate::sink::{Draft, Sink};
 use crate::{decode, write};
 use model::ServiceFile;
-use model::rules::Wrong;
+use model::ValidationError;
 use std::ops::Range;
 
 /// Keys from the root of `model::ServiceFile`.
@@ -21,7 +21,7 @@ pub(crate) struct Problem {
 /// The file as its reader would give it (names in their one form, packages sorted), or the first thing that is wrong with it.
 ///
 /// Whatever this takes, [`crate::write`] writes as a file that [`crate::parse`] reads as the same; whatever the reader refuses, this refuses.
-pub fn checked(file: &ServiceFile) -> Result<ServiceFile, Wrong> {
+pub fn checked(file: &ServiceFile) -> Result<ServiceFile, ValidationError> {
     let (problems, checked) = problems(file);
     let more = problems.len().saturating_sub(1);
     match (problems.into_iter().next(), checked) {
@@ -30,9 +30,9 @@ pub fn checked(file: &ServiceFile) -> Result<ServiceFile, Wrong> {
             let place = if path.is_empty() { String::new() } else { format!("{}: ", path.join(".")) };
             let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
             let expected = if draft.label.is_empty() { "expected what a service file may say".to_string() } else { draft.label };
-            Err(Wrong { code: draft.code, message: format!("{place}{}{more}", draft.message), expected, hint: draft.hint })
+            Err(ValidationError { code: draft.code, message: format!("{place}{}{more}", draft.message), expected, hint: draft.hint })
         }
-        (None, None) => Err(Wrong::new("unread", "the file was not understood", "expected a service file")),
+        (None, None) => Err(ValidationError::new("unread", "the file was not understood", "expected a service file")),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::schema::{Key, Kind, Shape};
 use crate::sink::{Draft, Sink};
 use crate::syntax::value::Value;
 use crate::syntax::{lex, tree};
-use crate::units::{self, Wrong};
+use crate::units::{self, ValidationError};
 use model::access::{Grant, HostPolicy, Listen, Most, Peer, Role};
 use model::{NameError, ServiceName, TierName};
 use std::collections::{BTreeMap, BTreeSet};
@@ -134,7 +134,7 @@ fn peers(context: &Context, top: &mut Section, sink: &mut Sink) -> Option<BTreeM
         let uid = section.need("uid", sink, |v| read::number(v, 1, u64::from(u32::MAX) - 1)).and_then(|uid| u32::try_from(uid).ok());
         let role = section.need("role", sink, |v| {
             let text = read::text(v, "a role in quotes, such as \"deploy\"")?;
-            let wrong = || Wrong::new("bad-role", format!("`{text}` is no role"), "expected read, deploy or admin");
+            let wrong = || ValidationError::new("bad-role", format!("`{text}` is no role"), "expected read, deploy or admin");
             at(v, Role::of(&text).ok_or_else(wrong))
         });
         let services = names(&section, "services", sink, ServiceName::new);
@@ -165,14 +165,14 @@ fn identity(value: &Value) -> Read<String> {
     let text = read::text(value, "an identity in quotes, such as \"token:ci\"")?;
     let named = text.split_once(':').filter(|(kind, _)| matches!(*kind, "token" | "peer"));
     let good = named.is_some_and(|(_, name)| units::account(name, "identity").is_ok());
-    let wrong = Wrong::new("bad-identity", format!("`{text}` is no identity"), "expected \"token:NAME\" or \"peer:NAME\"");
+    let wrong = ValidationError::new("bad-identity", format!("`{text}` is no identity"), "expected \"token:NAME\" or \"peer:NAME\"");
     at(value, if good { Ok(text) } else { Err(wrong) })
 }
 
 /// `*:1024-65535`, `127.0.0.1:8080`, `[::1]:80-90`.
-fn listen(text: &str) -> Result<Listen, Wrong> {
+fn listen(text: &str) -> Result<Listen, ValidationError> {
     let wrong = || {
-        Wrong::new(
+        ValidationError::new(
             "bad-address",
             format!("`{text}` is no address with ports"),
             "expected an IP address or * and a port or a range of ports, such as \"*:1024-65535\" or \"127.0.0.1:8080\"",
@@ -190,9 +190,10 @@ fn listen(text: &str) -> Result<Listen, Wrong> {
 }
 
 /// `1000-65534`, `33`.
-fn users(text: &str) -> Result<(u32, u32), Wrong> {
+fn users(text: &str) -> Result<(u32, u32), ValidationError> {
     let (from, to) = text.split_once('-').unwrap_or((text, text));
     let id = |text: &str| text.parse::<u32>().ok().filter(|id| *id != u32::MAX && text.bytes().all(|b| b.is_ascii_digit()));
-    let wrong = Wrong::new("bad-user", format!("`{text}` is no range of users"), "expected numbers, such as \"1000-65534\" or \"33\"");
+    let wrong =
+        ValidationError::new("bad-user", format!("`{text}` is no range of users"), "expected numbers, such as \"1000-65534\" or \"33\"");
     id(from).zip(id(to)).filter(|(from, to)| from <= to).ok_or(wrong)
 }

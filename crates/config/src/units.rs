@@ -1,11 +1,11 @@
 //! Texts with units: durations, sizes, shares, waves, addresses and the like. Pure: a text in, a value or what was expected out.
 
-use model::rules;
-pub(crate) use model::rules::Wrong;
+pub(crate) use model::ValidationError;
 use model::{FewRequests, Wave};
+use model::{path_validation, validation};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-type Read<T> = Result<T, Wrong>;
+type Read<T> = Result<T, ValidationError>;
 
 /// `number` with up to 6 digits behind the point, times `unit`, if that is a whole number.
 fn times(number: &str, unit: u64) -> Option<u64> {
@@ -27,9 +27,9 @@ fn split_unit(text: &str) -> (&str, &str) {
 
 /// Milliseconds. `500ms`, `1.5s`, `5m`, `1h30m`, `7d`.
 pub(crate) fn duration(text: &str) -> Read<u64> {
-    let wrong = |hint: Option<String>| Wrong {
+    let wrong = |hint: Option<String>| ValidationError {
         hint,
-        ..Wrong::new(
+        ..ValidationError::new(
             "bad-duration",
             format!("`{text}` is no duration"),
             "expected a number with ms, s, m, h or d, such as \"500ms\", \"3s\", \"5m\"",
@@ -73,7 +73,7 @@ fn duration_word(word: &str) -> Option<&'static str> {
 /// Bytes. `256MiB`, `1g` and `64k` count by 1024, `1GB` and `64kB` by 1000.
 pub(crate) fn size(text: &str) -> Read<u64> {
     let wrong = || {
-        Wrong::new(
+        ValidationError::new(
             "bad-size",
             format!("`{text}` is no size"),
             "expected a number with KiB, MiB, GiB (or k, m, g) or kB, MB, GB, such as \"256MiB\"",
@@ -101,21 +101,22 @@ pub(crate) fn few_requests(text: &str) -> Read<FewRequests> {
     match text {
         "go-on" => Ok(FewRequests::GoOn),
         "wait" => Ok(FewRequests::Wait),
-        _ => Err(Wrong::new("bad-few-requests", format!("`{text}` is not known here"), "expected \"go-on\" or \"wait\"")),
+        _ => Err(ValidationError::new("bad-few-requests", format!("`{text}` is not known here"), "expected \"go-on\" or \"wait\"")),
     }
 }
 
 /// Parts per million. `1%`, `0.5%`.
 pub(crate) fn percent(text: &str) -> Read<u32> {
-    let wrong =
-        || Wrong::new("bad-percentage", format!("`{text}` is no percentage"), "expected a share of 100, such as \"1%\" or \"0.5%\"");
+    let wrong = || {
+        ValidationError::new("bad-percentage", format!("`{text}` is no percentage"), "expected a share of 100, such as \"1%\" or \"0.5%\"")
+    };
     let Some(number) = text.strip_suffix('%') else {
         let hint = if times(text, 10_000).is_some() { format!("did you mean \"{text}%\"?") } else { "it ends in %".to_string() };
         return Err(wrong().hint(hint));
     };
     let ppm = times(number.trim(), 10_000).ok_or_else(wrong)?;
     if ppm > 1_000_000 {
-        return Err(Wrong::new("out-of-range", format!("`{text}` is more than everything"), "expected at most \"100%\""));
+        return Err(ValidationError::new("out-of-range", format!("`{text}` is more than everything"), "expected at most \"100%\""));
     }
     u32::try_from(ppm).map_err(|_| wrong())
 }
@@ -123,7 +124,7 @@ pub(crate) fn percent(text: &str) -> Read<u32> {
 /// `1` server, `50%` of them.
 pub(crate) fn wave(text: &str) -> Read<Wave> {
     let wrong = || {
-        Wrong::new(
+        ValidationError::new(
             "bad-wave",
             format!("`{text}` is no wave"),
             "expected a number of servers or a whole share of them, such as \"1\" or \"50%\"",
@@ -142,7 +143,7 @@ pub(crate) fn wave(text: &str) -> Read<Wave> {
 /// `:8080` (all IPv4 addresses of the machine), `127.0.0.1:8080`, `[::1]:80`.
 pub(crate) fn address(text: &str) -> Read<SocketAddr> {
     let wrong = || {
-        Wrong::new(
+        ValidationError::new(
             "bad-address",
             format!("`{text}` is no address to listen on"),
             "expected an IP address and a port, such as \":8080\" or \"127.0.0.1:8080\"",
@@ -177,7 +178,8 @@ pub(crate) fn signal(text: &str) -> Read<String> {
     if SIGNALS.contains(&name) {
         return Ok(name.to_string());
     }
-    let wrong = Wrong::new("bad-signal", format!("`{text}` is no signal to end with"), format!("expected one of {}", SIGNALS.join(", ")));
+    let wrong =
+        ValidationError::new("bad-signal", format!("`{text}` is no signal to end with"), format!("expected one of {}", SIGNALS.join(", ")));
     Err(match (name, crate::near::nearest(name, SIGNALS.iter().copied())) {
         ("KILL" | "9", _) => wrong.hint("a server that does not end in time is killed anyway: `within` says when"),
         (_, Some(near)) => wrong.hint(format!("did you mean \"{near}\"?")),
@@ -187,7 +189,7 @@ pub(crate) fn signal(text: &str) -> Read<String> {
 
 /// `uid` or `uid:gid`, as numbers.
 pub(crate) fn user(text: &str) -> Read<String> {
-    let wrong = Wrong::new("bad-user", format!("`{text}` is no user"), "expected numbers, uid or uid:gid, such as \"1000:1000\"");
+    let wrong = ValidationError::new("bad-user", format!("`{text}` is no user"), "expected numbers, uid or uid:gid, such as \"1000:1000\"");
     let id = |part: &str| part.parse::<u32>().ok().filter(|id| *id != u32::MAX && part.bytes().all(|b| b.is_ascii_digit()));
     let read = match text.split_once(':') {
         Some((uid, gid)) => id(uid).zip(id(gid)).map(|(uid, gid)| format!("{uid}:{gid}")),
@@ -203,7 +205,7 @@ pub(crate) fn user(text: &str) -> Read<String> {
 /// Thousandths of a core. `500m`, `0.5`, `2`.
 pub(crate) fn cpu(text: &str) -> Read<u64> {
     let wrong = || {
-        Wrong::new(
+        ValidationError::new(
             "bad-cpu",
             format!("`{text}` is no share of a processor"),
             "expected cores or thousandths of one, such as 0.5, 2 or \"500m\"",
@@ -216,7 +218,7 @@ pub(crate) fn cpu(text: &str) -> Read<u64> {
 }
 
 pub(crate) fn package(text: &str) -> Read<String> {
-    rules::package(text).map(|()| text.to_string())
+    validation::package(text).map(|()| text.to_string())
 }
 
 const SUITES: &[&str] = &[
@@ -236,14 +238,15 @@ const SUITES: &[&str] = &[
 ];
 
 pub(crate) fn component(text: &str) -> Read<String> {
-    rules::component(text).map(|()| text.to_string())
+    validation::component(text).map(|()| text.to_string())
 }
 
 /// The name of a suite; one that is nearly a well-known one is taken for a typing error.
 pub(crate) fn suite(text: &str) -> Read<String> {
     let near = crate::near::nearest(text, SUITES.iter().copied());
-    let wrong = Wrong::new("bad-suite", format!("`{text}` is no suite"), "expected the name of a Debian suite, such as \"bookworm\"");
-    match (rules::suite(text), near) {
+    let wrong =
+        ValidationError::new("bad-suite", format!("`{text}` is no suite"), "expected the name of a Debian suite, such as \"bookworm\"");
+    match (validation::suite(text), near) {
         (Ok(()), None) => Ok(text.to_string()),
         (Ok(()), Some(near)) if near == text => Ok(text.to_string()),
         (_, Some(near)) => Err(wrong.hint(format!("did you mean \"{near}\"?"))),
@@ -263,7 +266,7 @@ pub(crate) fn rebuild(text: &str) -> Read<String> {
     if cron || matches!(text, "hourly" | "daily" | "weekly") {
         return Ok(fields.join(" "));
     }
-    let wrong = Wrong::new(
+    let wrong = ValidationError::new(
         "bad-schedule",
         format!("`{text}` is no schedule"),
         "expected \"hourly\", \"daily\", \"weekly\" or five fields of cron, such as \"0 4 * * 1\"",
@@ -300,8 +303,11 @@ fn clock(text: &str, end: bool) -> bool {
 
 /// Hours of each day, UTC: `02:00-05:00`, `22:00-04:00`.
 pub(crate) fn hours(text: &str) -> Read<String> {
-    let wrong =
-        Wrong::new("bad-hours", format!("`{text}` are no hours of the day"), "expected a beginning and an end, such as \"02:00-05:00\"");
+    let wrong = ValidationError::new(
+        "bad-hours",
+        format!("`{text}` are no hours of the day"),
+        "expected a beginning and an end, such as \"02:00-05:00\"",
+    );
     match text.split_once('-') {
         Some((from, to)) if clock(from, false) && clock(to, true) && from != to => Ok(text.to_string()),
         Some((from, to)) if from == to => Err(wrong.hint("it would have no length; leave it out if any time will do")),
@@ -311,7 +317,7 @@ pub(crate) fn hours(text: &str) -> Read<String> {
 
 /// As [`hours`], or with a day of the week before both: `Fri 18:00-Mon 06:00`.
 pub(crate) fn hours_of_week(text: &str) -> Read<String> {
-    let wrong = Wrong::new(
+    let wrong = ValidationError::new(
         "bad-hours",
         format!("`{text}` is no time of the week"),
         "expected a beginning and an end, such as \"Fri 18:00-Mon 06:00\" or \"08:00-18:00\"",
@@ -329,28 +335,29 @@ pub(crate) fn hours_of_week(text: &str) -> Read<String> {
 /// From the root, without `.` and `..`.
 pub(crate) fn whole_path(text: &str) -> Read<String> {
     let plain = text.starts_with('/') && text.len() <= 4_000 && !text.split('/').any(|part| part == "." || part == "..");
-    let wrong = Wrong::new("bad-path", format!("`{text}` is no path"), "expected a path from the root, such as \"/usr/bin/python3\"");
+    let wrong =
+        ValidationError::new("bad-path", format!("`{text}` is no path"), "expected a path from the root, such as \"/usr/bin/python3\"");
     if plain { Ok(text.to_string()) } else { Err(wrong) }
 }
 
 /// The name of a user or a group.
 pub(crate) fn account(text: &str, what: &str) -> Read<String> {
-    rules::account(text, what).map(|()| text.to_string())
+    validation::account(text, what).map(|()| text.to_string())
 }
 
 /// A path in an image that something is to be written to.
 pub(crate) fn file_path(text: &str) -> Read<String> {
-    rules::file_path(text).map(|()| text.to_string())
+    path_validation::file_path(text).map(|()| text.to_string())
 }
 
 /// As it can stand in `/etc/passwd`.
 pub(crate) fn account_path(text: &str) -> Read<String> {
-    rules::account_path(text).map(|()| text.to_string())
+    path_validation::account_path(text).map(|()| text.to_string())
 }
 
 /// Permission bits, in octal: `0644`, `755`, `4755`.
 pub(crate) fn mode(text: &str) -> Read<u32> {
-    let wrong = Wrong::new(
+    let wrong = ValidationError::new(
         "bad-mode",
         format!("`{text}` are no permissions"),
         "expected three or four digits from 0 to 7, such as \"0644\" or \"0755\"",

@@ -21,14 +21,16 @@ mod fault;
 mod group;
 mod id;
 mod layout;
+pub mod path_validation;
 mod plan;
 mod release;
 mod rollout;
 mod route;
-pub mod rules;
 mod spec;
 mod stamp;
 pub mod text;
+pub mod validation;
+mod validation_error;
 mod view;
 
 pub use custom::{ImageCustom, ImageFile, ImageUser};
@@ -47,4 +49,5 @@ pub use spec::{
     Check, Drain, FewRequests, Health, ImageCheck, ImageProbe, ImageSpec, Limits, Probe, Rollout, Route, ServiceFile, ServiceSpec, Wave,
 };
 pub use stamp::{Fence, Stamp, Steady, Time};
+pub use validation_error::{Validated, ValidationError};
 pub use view::View;

@@ -3,7 +3,7 @@
 //! A bidirectional override shows a name or a script as another one than runs (CVE-2021-42574); a line feed in a name forges a line
 //! of a log; an escape character rewrites the terminal that shows it.
 
-use crate::rules::Wrong;
+use crate::validation_error::{Validated, ValidationError};
 
 /// A caller's reason, or another text on one line.
 pub const LINE_BYTES_MAX: usize = 200;
@@ -21,7 +21,7 @@ pub fn forbidden(text: &str) -> Option<(usize, char)> {
     text.char_indices().find(|(_, c)| is_hidden(*c) || (c.is_control() && !matches!(c, '\t' | '\n' | '\r')))
 }
 
-fn wrong(c: char) -> Wrong {
+fn wrong(c: char) -> ValidationError {
     let (code, what) = if c == '\0' {
         ("nul-byte", "NUL".to_string())
     } else if c.is_control() {
@@ -29,22 +29,24 @@ fn wrong(c: char) -> Wrong {
     } else {
         ("hidden-character", format!("the invisible character U+{:04X}", u32::from(c)))
     };
-    Wrong::new(code, format!("this text has {what} in it"), "expected characters that are shown as they are")
+    ValidationError::new(code, format!("this text has {what} in it"), "expected characters that are shown as they are")
 }
 
 /// A text of any number of lines.
-pub fn lines(text: &str) -> Result<(), Wrong> {
+pub fn lines(text: &str) -> Validated {
     forbidden(text).map_or(Ok(()), |(_, c)| Err(wrong(c)))
 }
 
 /// A text on one line of at most [`LINE_BYTES_MAX`] bytes.
-pub fn line(text: &str) -> Result<(), Wrong> {
+pub fn line(text: &str) -> Validated {
     lines(text)?;
     match text.chars().find(|c| c.is_control()) {
         Some(c) => Err(wrong(c)),
-        None if text.len() > LINE_BYTES_MAX => {
-            Err(Wrong::new("out-of-range", format!("this text has {} bytes", text.len()), format!("expected at most {LINE_BYTES_MAX}")))
-        }
+        None if text.len() > LINE_BYTES_MAX => Err(ValidationError::new(
+            "out-of-range",
+            format!("this text has {} bytes", text.len()),
+            format!("expected at most {LINE_BYTES_MAX}"),
+        )),
         None => Ok(()),
     }
 }

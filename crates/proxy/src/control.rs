@@ -157,7 +157,7 @@ impl Control {
     }
 
     /// Passed on from the data plane, which alone knows what is in use.
-    async fn from_data_plane(&self, path: &str) -> Result<Value, Fault> {
+    async fn fetch_from_data_plane(&self, path: &str) -> Result<Value, Fault> {
         self.data.get(path).await.map_err(|e| match (e.code.as_str(), self.supervisor.trouble()) {
             ("unreachable", Some(why)) => Fault::world("data-plane-down", why).hint("it is restarted automatically"),
             ("unreachable", None) => Fault::world("data-plane-down", e.message).hint("it is being started"),
@@ -201,13 +201,13 @@ async fn handle(control: Arc<Control>, call: Call) -> Result<Value, Fault> {
             }
             control.declare(declared).await.map(|()| object!({}))
         }
-        ("GET", parts) if matches!(parts[..], ["v1", "routes"] | ["v1", "routes", _]) => control.from_data_plane(&call.path).await,
+        ("GET", parts) if matches!(parts[..], ["v1", "routes"] | ["v1", "routes", _]) => control.fetch_from_data_plane(&call.path).await,
         ("GET", parts) if parts == ["v1", "inventory"] => {
             let held = control.routes.lock().await;
             let list: Vec<RouteHeld> = held.values().map(|d| RouteHeld { stamp: d.stamp, spec: d.spec.clone() }).collect();
             json(&list)
         }
-        ("GET", parts) if parts == ["v1", "counters"] => match control.from_data_plane(&call.path).await {
+        ("GET", parts) if parts == ["v1", "counters"] => match control.fetch_from_data_plane(&call.path).await {
             // The last counters are on disk too.
             Err(e) if e.code == "data-plane-down" => {
                 let applied = read_json::<Applied>(&applied::path(&control.layout)).good();

@@ -50,7 +50,7 @@ pub fn pack(store: &Store, path: &Path) -> Result<Stored, Fault> {
     let whole = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     // By where it lies and not by how it is written: a link to /etc is /etc.
     if seen.is_dir() {
-        model::rules::no_system_directory(&whole.to_string_lossy())?;
+        model::path_validation::no_system_directory(&whole.to_string_lossy())?;
     }
     let name = whole.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let ((digest, did, files), form, sum) = if seen.is_dir() {

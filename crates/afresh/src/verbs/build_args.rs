@@ -1,7 +1,7 @@
 //! `--arg NAME=VALUE`: another value for a build argument than the service file says. What the file does not declare is refused.
 
 use clap::Args;
-use model::{Fault, ImageName, ServiceFile, rules};
+use model::{Fault, ImageName, ServiceFile, validation};
 
 #[derive(Args, Clone, Debug, Default)]
 pub struct BuildArgs {
@@ -19,7 +19,7 @@ impl BuildArgs {
     /// Puts the values into those of the images that are chosen, and into what they stand on, wherever they are declared.
     pub fn apply(&self, file: &mut ServiceFile, chosen: impl Fn(&ImageName) -> bool) -> Result<(), Fault> {
         for (name, value) in &self.args {
-            rules::arg_value(name, value)?;
+            validation::arg_value(name, value)?;
             let mut is_known = false;
             for image in file.images.values_mut().filter(|image| chosen(&image.name)) {
                 let mut level = Some(image);

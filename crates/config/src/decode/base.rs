@@ -2,7 +2,7 @@
 
 use super::image::Decoded;
 use crate::sink::{Draft, Sink};
-use model::{ImageName, ImageSpec, rules};
+use model::{ImageName, ImageSpec, validation};
 use std::collections::BTreeMap;
 
 /// Every image with its bases in it. One whose base could not be read is left out: why was reported there.
@@ -30,8 +30,8 @@ fn whole(name: &ImageName, image: &Decoded, all: &BTreeMap<ImageName, Decoded>, 
     let lowest = upwards.next()?;
     let whole = upwards.fold(lowest, |base, spec| stand(spec, base));
     // What does not go together below this image is reported there.
-    let is_base_whole = whole.base.as_deref().is_some_and(|base| rules::upon(base).is_ok());
-    if let (true, Err(wrong)) = (is_base_whole, rules::upon(&whole)) {
+    let is_base_whole = whole.base.as_deref().is_some_and(|base| validation::upon(base).is_ok());
+    if let (true, Err(wrong)) = (is_base_whole, validation::upon(&whole)) {
         sink.push(Draft::new(wrong.code, place.clone(), wrong.message).label(wrong.expected).maybe_hint(wrong.hint));
     }
     Some(whole)

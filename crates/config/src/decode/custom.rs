@@ -1,5 +1,5 @@
 //! What an image has besides its packages: `suites`, `components`, `allow_unsigned`, `user "name" { ... }`, `file "/path" { ... }`, `args` and `script`.
-//! What may stand in them is in `model::rules`, which the builder keeps to as well.
+//! What may stand in them is in `model::validation`, which the builder keeps to as well.
 
 use super::context::Context;
 use super::labels::label_with;
@@ -10,34 +10,34 @@ use crate::schema;
 use crate::sink::{Draft, Sink};
 use crate::syntax::value::Value;
 use crate::units;
-use model::{ImageCustom, ImageFile, ImageUser, rules};
+use model::{ImageCustom, ImageFile, ImageUser, validation};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 pub(crate) fn decode(context: &Context, image: &mut Section, sink: &mut Sink) -> Option<ImageCustom> {
     let suites = image.or("suites", Vec::new(), sink, |v| {
-        let items = read::list(v, "a list of names of suites", rules::SUITES_MAX, |item| {
+        let items = read::list(v, "a list of names of suites", validation::SUITES_MAX, |item| {
             Ok((item.span.clone(), at(item, units::suite(&read::text(item, "a suite's name")?))?))
         })?;
         read::no_doubles(items)
     });
     let components = image.or("components", Vec::new(), sink, |v| {
-        let items = read::list(v, "a list of components", rules::SUITES_MAX, |item| {
+        let items = read::list(v, "a list of components", validation::SUITES_MAX, |item| {
             Ok((item.span.clone(), at(item, units::component(&read::text(item, "a component's name")?))?))
         })?;
         read::no_doubles(items)
     });
     let allow_unsigned = image.or("allow_unsigned", Vec::new(), sink, |v| {
-        let items = read::list(v, "a list of addresses", rules::SUITES_MAX, |item| {
+        let items = read::list(v, "a list of addresses", validation::SUITES_MAX, |item| {
             let text = read::text(item, "an archive's address")?;
-            Ok((item.span.clone(), at(item, rules::archive_address(&text).map(|()| text))?))
+            Ok((item.span.clone(), at(item, validation::archive_address(&text).map(|()| text))?))
         })?;
         read::no_doubles(items)
     });
     let users = users(context, image, sink);
     let files = files(context, image, sink);
     let args = args(context, image, sink);
-    let script = image.or("script", None, sink, |v| Ok(Some(read::text_within(v, "the script's text", rules::TEXT_BYTES_MAX)?)));
+    let script = image.or("script", None, sink, |v| Ok(Some(read::text_within(v, "the script's text", validation::TEXT_BYTES_MAX)?)));
     Some(ImageCustom {
         suites: suites?,
         components: components?,
@@ -51,21 +51,21 @@ pub(crate) fn decode(context: &Context, image: &mut Section, sink: &mut Sink) ->
 
 fn args(context: &Context, image: &Section, sink: &mut Sink) -> Option<BTreeMap<String, String>> {
     let args = pairs::decode(context, image, "args", sink, |name, span, value| {
-        rules::arg_name(name).map_err(|wrong| (span.clone(), wrong))?;
+        validation::arg_name(name).map_err(|wrong| (span.clone(), wrong))?;
         let text = pairs::text(value)?;
-        rules::arg_value(name, &text).map_err(|wrong| (value.span.clone(), wrong))?;
+        validation::arg_value(name, &text).map_err(|wrong| (value.span.clone(), wrong))?;
         Ok(text)
     })?;
     let place = || image.key_span("args").or(image.block("args").map(|block| block.word.clone()));
     if let (false, false, Some(span)) = (args.is_empty(), image.may_have("script"), place()) {
-        let wrong = rules::needs_script();
+        let wrong = validation::needs_script();
         sink.push(Draft::new(wrong.code, span, wrong.message).label(wrong.expected).hint("write `script = \"...\"` beside it"));
         return None;
     }
-    if args.len() > rules::ARGS_MAX {
+    if args.len() > validation::ARGS_MAX {
         let span = place().unwrap_or(image.head.clone());
         let draft = Draft::new("out-of-range", span, format!("{} build arguments", args.len()));
-        sink.push(draft.label(format!("expected at most {}", rules::ARGS_MAX)));
+        sink.push(draft.label(format!("expected at most {}", validation::ARGS_MAX)));
         return None;
     }
     Some(args)
@@ -77,7 +77,7 @@ fn users(context: &Context, image: &mut Section, sink: &mut Sink) -> Option<BTre
     for (label, block) in image.named("user", sink) {
         let section = Section::of(context, &schema::IMAGE_USER, block, sink);
         let name = label_with(context, label, block, sink, |text| units::account(text, "user"));
-        let uid = section.need("uid", sink, |v| read::number(v, u64::from(*rules::UIDS.start()), u64::from(*rules::UIDS.end())));
+        let uid = section.need("uid", sink, |v| read::number(v, u64::from(*validation::UIDS.start()), u64::from(*validation::UIDS.end())));
         if let Some(uid) = uid {
             let place = section.place("uid");
             match numbers.get(&uid) {
@@ -93,7 +93,7 @@ fn users(context: &Context, image: &mut Section, sink: &mut Sink) -> Option<BTre
         let home = section.or("home", None, sink, |v| Ok(Some(account_path(v, "\"/srv/shop\"")?)));
         let shell = section.or("shell", None, sink, |v| Ok(Some(account_path(v, "\"/bin/sh\"")?)));
         let groups = section.or("groups", Vec::new(), sink, |v| {
-            let items = read::list(v, "a list of names of groups", rules::GROUPS_MAX, |item| {
+            let items = read::list(v, "a list of names of groups", validation::GROUPS_MAX, |item| {
                 Ok((item.span.clone(), at(item, units::account(&read::text(item, "a group's name")?, "group"))?))
             })?;
             read::no_doubles(items)
@@ -113,7 +113,7 @@ fn files(context: &Context, image: &mut Section, sink: &mut Sink) -> Option<BTre
     for (label, block) in image.named("file", sink) {
         let section = Section::of(context, &schema::IMAGE_FILE, block, sink);
         let path = label_with(context, label, block, sink, units::file_path);
-        let content = section.need("content", sink, |v| read::text_within(v, "the file's text", rules::TEXT_BYTES_MAX));
+        let content = section.need("content", sink, |v| read::text_within(v, "the file's text", validation::TEXT_BYTES_MAX));
         let mode =
             section.or("mode", ImageFile::default_mode(), sink, |v| read::unit(v, "permissions in quotes, such as \"0644\"", units::mode));
         all.push((|| Some((path?, ImageFile { content: content?, mode: mode? })))());

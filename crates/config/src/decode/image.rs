@@ -10,7 +10,7 @@ use crate::sink::{Draft, Sink};
 use crate::syntax::tree::Block;
 use crate::syntax::value::Value;
 use crate::units;
-use model::{ImageCheck, ImageName, ImageProbe, ImageSpec, rules};
+use model::{ImageCheck, ImageName, ImageProbe, ImageSpec, validation};
 use std::ops::Range;
 
 /// An image's own part, before what it stands on is known.
@@ -29,7 +29,7 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
     let debian = if section.has("base") { section.or("debian", String::new(), sink, suite) } else { section.need("debian", sink, suite) };
     not_with_base(&section, sink);
     let packages = section.need("packages", sink, |v| {
-        let names = read::list(v, "a list of package names", rules::PACKAGES_MAX, |item| {
+        let names = read::list(v, "a list of package names", validation::PACKAGES_MAX, |item| {
             Ok((item.span.clone(), at(item, units::package(&read::text(item, "a package's name")?))?))
         })?;
         let mut names = read::no_doubles(names)?;

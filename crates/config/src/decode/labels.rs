@@ -6,8 +6,8 @@ use crate::near;
 use crate::sink::{Draft, Sink};
 use crate::syntax::tree::Block;
 use crate::syntax::value::{Value, What};
-use crate::units::Wrong;
 use model::ImageName;
+use model::ValidationError;
 use std::ops::Range;
 
 /// A block's name. None where it has none or a wrong one, which is reported.
@@ -27,7 +27,7 @@ pub(crate) fn label_with<T>(
     label: Range<usize>,
     block: &Block,
     sink: &mut Sink,
-    read: impl FnOnce(&str) -> Result<T, Wrong>,
+    read: impl FnOnce(&str) -> Result<T, ValidationError>,
 ) -> Option<T> {
     if block.labels.is_empty() {
         return None;
@@ -46,11 +46,11 @@ pub(crate) fn image_reference(context: &Context, value: &Value) -> Read<ImageNam
     let name = match &value.what {
         What::Reference(root, name) if root == "image" => name,
         What::Text(name) if context.images.contains_key(name) => {
-            let wrong = Wrong::new("wrong-type", "an image is named without quotes", "expected a reference such as image.base");
+            let wrong = ValidationError::new("wrong-type", "an image is named without quotes", "expected a reference such as image.base");
             return at(value, Err(wrong.hint(format!("write image.{name}"))));
         }
         other => {
-            let wrong = Wrong::new("wrong-type", format!("this is {}", other.name()), "expected a reference such as image.base");
+            let wrong = ValidationError::new("wrong-type", format!("this is {}", other.name()), "expected a reference such as image.base");
             return at(value, Err(known().next().map_or(wrong.clone(), |first| wrong.hint(format!("write image.{first}")))));
         }
     };
@@ -58,7 +58,7 @@ pub(crate) fn image_reference(context: &Context, value: &Value) -> Read<ImageNam
         let list: Vec<&str> = known().collect();
         let expected =
             if list.is_empty() { "the file has no image".to_string() } else { format!("expected one of image.{}", list.join(", image.")) };
-        let wrong = Wrong::new("unknown-image", format!("there is no image `{name}` in this file"), expected);
+        let wrong = ValidationError::new("unknown-image", format!("there is no image `{name}` in this file"), expected);
         return at(
             value,
             Err(match near::nearest(name, known()) {

@@ -6,12 +6,12 @@ use super::section::Section;
 use crate::sink::{Draft, Sink};
 use crate::syntax::tree::Item;
 use crate::syntax::value::{self, Value, What};
-use crate::units::Wrong;
+use crate::units::ValidationError;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// What is wrong, and where.
-pub(crate) type At = (Range<usize>, Wrong);
+pub(crate) type At = (Range<usize>, ValidationError);
 
 /// None if anything in it is wrong, which is reported.
 pub(crate) fn decode(
@@ -54,9 +54,14 @@ pub(crate) fn decode(
     if section.has(word) {
         let object = section.get(word, sink, |v| match &v.what {
             What::Object(pairs) => Ok(pairs.clone()),
-            other => {
-                at(v, Err(Wrong::new("wrong-type", format!("this is {}", other.name()), "expected an object, such as { LOG = \"info\" }")))
-            }
+            other => at(
+                v,
+                Err(ValidationError::new(
+                    "wrong-type",
+                    format!("this is {}", other.name()),
+                    "expected an object, such as { LOG = \"info\" }",
+                )),
+            ),
         });
         whole &= object.is_some();
         pairs.extend(object.into_iter().flatten());

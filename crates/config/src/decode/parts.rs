@@ -7,7 +7,7 @@ use super::section::Section;
 use crate::schema;
 use crate::sink::{Draft, Sink};
 use crate::syntax::value::Value;
-use crate::units::{self, Wrong};
+use crate::units::{self, ValidationError};
 use model::{Check, Drain, Health, Limits, Probe, Route, ServiceName};
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -66,7 +66,8 @@ fn probe(section: &Section, has_port: bool, sink: &mut Sink) -> Option<Probe> {
 
 fn health_path(value: &Value) -> Read<String> {
     let path = read::text(value, "a path in quotes, such as \"/healthz\"")?;
-    let wrong = Wrong::new("bad-path", format!("`{path}` is no path"), "expected a path that begins with /, such as \"/healthz\"");
+    let wrong =
+        ValidationError::new("bad-path", format!("`{path}` is no path"), "expected a path that begins with /, such as \"/healthz\"");
     let bare = path.split_once("://").map_or(path.as_str(), |(_, rest)| rest);
     match path.bytes().find(|b| !(0x21..=0x7e).contains(b)) {
         Some(_) => at(value, Err(wrong.hint("blanks and other than ASCII letters stand as %20 and the like"))),

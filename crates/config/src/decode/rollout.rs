@@ -6,7 +6,7 @@ use super::section::Section;
 use crate::schema;
 use crate::sink::{Draft, Sink};
 use crate::syntax::tree::Block;
-use crate::units::{self, Wrong};
+use crate::units::{self, ValidationError};
 use model::{Rollout, TierName, Wave};
 use std::ops::Range;
 
@@ -116,7 +116,7 @@ pub(crate) fn tiers(context: &Context, block: &Block, sink: &mut Sink) -> Option
     let mut good = true;
     for (i, (name, span)) in names.iter().enumerate() {
         if let Some((_, first)) = names[..i].iter().find(|(other, _)| other == name) {
-            let wrong = Wrong::new("duplicate-item", format!("the tier `{name}` stands in the list twice"), "the second time");
+            let wrong = ValidationError::new("duplicate-item", format!("the tier `{name}` stands in the list twice"), "the second time");
             sink.push(Draft::new(wrong.code, span.clone(), wrong.message).label(wrong.expected).related(first.clone(), "the first time"));
             good = false;
         }

@@ -11,7 +11,7 @@ use crate::sink::Sink;
 use crate::syntax::tree::Block;
 use crate::syntax::value::{Value, What};
 use crate::units;
-use model::{NameError, ServiceName, ServiceSpec, TierName, rules};
+use model::{NameError, ServiceName, ServiceSpec, TierName, path_validation, validation};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -79,7 +79,7 @@ fn service_name(text: String) -> Result<ServiceName, NameError> {
 
 fn artifact_path(value: &Value) -> Read<String> {
     let path = read::text(value, "the path of a directory or tarball")?;
-    at(value, rules::artifact(&path).map(|()| path))
+    at(value, path_validation::artifact(&path).map(|()| path))
 }
 
 fn user(value: &Value) -> Read<String> {
@@ -91,7 +91,7 @@ fn user(value: &Value) -> Read<String> {
 
 fn env(context: &Context, section: &Section, sink: &mut Sink) -> Option<BTreeMap<String, String>> {
     pairs::decode(context, section, "env", sink, |name, span, value| {
-        rules::variable(name).map_err(|wrong| (span.clone(), wrong))?;
+        validation::variable(name).map_err(|wrong| (span.clone(), wrong))?;
         pairs::text(value)
     })
 }

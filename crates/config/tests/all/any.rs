@@ -32,7 +32,7 @@ fn command() -> impl Strategy<Value = Vec<String>> {
 fn custom() -> impl Strategy<Value = ImageCustom> {
     let part = "[a-zA-Z0-9 ._'#$%:äé-]{1,6}".prop_filter("no dots alone", |p| p != "." && p != "..");
     let path = prop::collection::vec(part, 1..4).prop_map(|parts| parts.iter().map(|p| format!("/{p}")).collect::<String>());
-    let path = path.prop_filter("kept", |p| !model::rules::NOT_KEPT.iter().any(|place| p.starts_with(place)));
+    let path = path.prop_filter("kept", |p| !model::path_validation::NOT_KEPT.iter().any(|place| p.starts_with(place)));
     let group = || "[a-z][a-z0-9_-]{0,31}";
     let plain = || prop::option::of("(/[a-z][a-z. ${]{0,4}[a-z]){1,3}");
     let user = (100u32..60_000, plain(), plain(), prop::collection::btree_set(group(), 0..3));
@@ -153,7 +153,7 @@ fn service_of(images: Vec<ImageName>, port_of_route: u16, count: u32) -> impl St
     );
     let env = prop::collection::btree_map("[A-Za-z_][A-Za-z0-9_]{0,6}", text(), 0..4);
     let user = prop_oneof![(0u32..70_000).prop_map(|u| u.to_string()), (0u32..70_000, 0u32..9).prop_map(|(u, g)| format!("{u}:{g}"))];
-    let artifact = prop::option::of("[a-z./]{1,9}".prop_filter("no place of the system", |p| model::rules::artifact(p).is_ok()));
+    let artifact = prop::option::of("[a-z./]{1,9}".prop_filter("no place of the system", |p| model::path_validation::artifact(p).is_ok()));
     let who = (prop::sample::select(images), name(), artifact, command(), env, user);
     let how = (health, drain, limits, route, checks, rollout, 1u16..);
     (who, how).prop_map(move |((image, tier, artifact, run, env, user), (health, drain, limits, route, checks, rollout, port))| {

@@ -82,7 +82,7 @@ fn codes_in(dir: &Path, codes: &mut BTreeSet<String>) {
             continue;
         }
         let source = std::fs::read_to_string(&path).unwrap();
-        for begin in ["Draft::new(", "Wrong::new("] {
+        for begin in ["Draft::new(", "ValidationError::new("] {
             for part in source.split(begin).skip(1) {
                 let part = part.trim_start();
                 let literals = if part.starts_with("if ") { 3 } else { 2 };

@@ -66,7 +66,7 @@ impl Tokens {
     }
 
     pub fn create(&self, request: &TokenRequest, by: &str, now: Time) -> Result<TokenMade, Fault> {
-        model::rules::account(&request.name, "token").map_err(Fault::from)?;
+        model::validation::account(&request.name, "token").map_err(Fault::from)?;
         request.grant.check()?;
         let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut kept = self.load()?;
