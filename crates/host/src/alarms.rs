@@ -2,9 +2,9 @@
 
 use crate::cgroup;
 use crate::decide::Stage;
-use crate::disk;
 use crate::keeper::Keeper;
 use crate::state::{Group, Held, Instance, State};
+use crate::state_files;
 use api::fleet::{Alarm, HappenedKind};
 use model::{DesiredGroup, GroupName, InstanceId, Time};
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ pub fn alarms(keeper: &Keeper) -> Vec<Alarm> {
         let strays = state.strays.values().map(|stray| Alarm::new("state-damaged", None, stray.why.clone()));
         groups.chain(strays).collect::<Vec<_>>()
     };
-    alarms.extend(recent(keeper, disk::now()));
+    alarms.extend(recent(keeper, state_files::now()));
     alarms
 }
 
@@ -41,8 +41,8 @@ fn of_group(state: &State, name: &GroupName, group: &Group, now: Instant) -> Vec
         return alarms;
     }
     let up = || state.of_group(name).filter(|i| i.stage == Stage::Up);
-    let healthy = up().filter(|i| i.pulse.passing_since.is_some()).count();
-    let failing: Vec<&Instance> = up().filter(|i| i.pulse.passing_since.is_none()).collect();
+    let healthy = up().filter(|i| i.probes.passing_since.is_some()).count();
+    let failing: Vec<&Instance> = up().filter(|i| i.probes.passing_since.is_none()).collect();
     let mut text = format!("{healthy} of {count} servers of {name} are healthy, for {} s", for_s.as_secs());
     if !failing.is_empty() {
         let names: Vec<&str> = failing.iter().map(|i| i.record.id.as_str()).collect();
@@ -83,7 +83,12 @@ fn recent(keeper: &Keeper, now: Time) -> Vec<Alarm> {
 pub fn look_for_oom(keeper: &Keeper) {
     let live: Vec<(InstanceId, String)> = {
         let state = keeper.state();
-        state.instances.values().filter(|i| i.stage == Stage::Up).map(|i| (i.record.id.clone(), i.record.ground.cgroup.clone())).collect()
+        state
+            .instances
+            .values()
+            .filter(|i| i.stage == Stage::Up)
+            .map(|i| (i.record.id.clone(), i.record.placement.cgroup.clone()))
+            .collect()
     };
     for (id, group) in live {
         let Some(kills) = cgroup::oom_kills(&group) else { continue };

@@ -1,16 +1,13 @@
 //! The OCI config of an instance: what it sees and what it may. Pure; the shim and the runtime probe write it down.
 
 use crate::record::Record;
-use crate::root::Root;
+use crate::root::{Root, scratch_bytes};
 use crate::userns::Range;
 use crate::{declared, seccomp};
 use model::Limits;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
-
-/// What an instance may write to `/tmp`, and to its root; the pages count as its memory as well.
-pub const SCRATCH_BYTES_MAX: u64 = 1 << 30;
 
 /// The kernel takes no more.
 const SHARES_MAX: u64 = 262_144;
@@ -41,7 +38,7 @@ pub struct Spaces {
 
 pub fn of(record: &Record, root: &Root, spaces: &Spaces, swap: bool) -> Value {
     let release = &record.release;
-    let ground = &record.ground;
+    let placement = &record.placement;
     let mut mounts = Vec::new();
     if let Some(code) = &root.code {
         mounts.push(json!({ "destination": "/app", "type": "bind", "source": code, "options": ["bind", "ro", "nosuid", "nodev"] }));
@@ -57,7 +54,7 @@ pub fn of(record: &Record, root: &Root, spaces: &Spaces, swap: bool) -> Value {
         limits: &release.limits,
         swap,
         spaces,
-        cgroup: &ground.cgroup,
+        cgroup: &placement.cgroup,
     })
 }
 
@@ -79,11 +76,6 @@ fn env(record: &Record) -> Vec<String> {
     env.insert("AFRESH_INSTANCE", record.id.to_string());
     env.insert("AFRESH_RELEASE", release.number.to_string());
     env.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
-}
-
-/// What an instance may write outside its memory proper.
-pub fn scratch_bytes(limits: &Limits) -> u64 {
-    (limits.memory_bytes / 2).min(SCRATCH_BYTES_MAX)
 }
 
 pub fn config(bundle: &Bundle) -> Value {
@@ -148,7 +140,7 @@ fn resources(limits: &Limits, swap: bool) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Ground;
+    use crate::record::Placement;
     use crate::testing::release;
 
     fn record() -> Record {
@@ -160,7 +152,7 @@ mod tests {
             once: None,
             stamp: None,
             created: model::Time(0),
-            ground: Ground {
+            placement: Placement {
                 runtime: "/usr/sbin/runc".into(),
                 runtime_state: "/d/host/runtime".into(),
                 cgroup: "/afresh-0123/web-r7-2-3".to_string(),
@@ -204,7 +196,7 @@ mod tests {
         assert_eq!(config["hostname"], "web-r7-2-3");
         let linux = &config["linux"];
         assert_eq!(linux["resources"]["memory"]["limit"], 256 << 20);
-        assert_eq!(linux["resources"]["memory"]["swap"], 256 << 20, "swap is no memory beyond the limit");
+        assert_eq!(linux["resources"]["memory"]["swap"], 256 << 20, "swap is no memory surge the limit");
         assert_eq!(linux["resources"]["cpu"]["quota"], 100_000);
         assert_eq!(linux["resources"]["pids"]["limit"], 256);
         assert_eq!(linux["seccomp"]["defaultAction"], "SCMP_ACT_ERRNO");

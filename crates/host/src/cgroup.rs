@@ -1,6 +1,6 @@
 //! Control groups that carry our mark, on version 2, version 1 and hybrid hosts. The runtime makes them; we only look and remove.
 
-use crate::disk;
+use crate::state_files;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -65,7 +65,7 @@ pub fn children(mark: &str) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     for hierarchy in hierarchies() {
         let ours = hierarchy.join(parent(mark));
-        all.extend(disk::names(&ours).into_iter().filter(|name| ours.join(name).is_dir()));
+        all.extend(state_files::names(&ours).into_iter().filter(|name| ours.join(name).is_dir()));
     }
     all
 }
@@ -147,7 +147,7 @@ fn counting(mountinfo: &str) -> Option<(PathBuf, &'static str)> {
 
 /// Groups are removed from the inside; the files in them go with them.
 fn remove_tree(group: &Path) -> bool {
-    for name in disk::names(group) {
+    for name in state_files::names(group) {
         let inner = group.join(&name);
         if inner.is_dir() {
             remove_tree(&inner);

@@ -1,6 +1,6 @@
 //! What the keeper changed in the world, on disk: a declaration that is taken twice moves none of these.
 
-use crate::disk;
+use crate::state_files;
 use api::host::HostCounters;
 use model::Layout;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ pub struct Counters {
 impl Counters {
     pub fn open(layout: &Layout) -> Self {
         let path = layout.host().join("counters.json");
-        let now = disk::read_json(&path).good().unwrap_or_default();
+        let now = state_files::read_json(&path).good().unwrap_or_default();
         Self { path, now: Mutex::new(now) }
     }
 
@@ -22,7 +22,7 @@ impl Counters {
     pub fn change(&self, change: impl FnOnce(&mut HostCounters)) {
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut now);
-        if let Err(fault) = disk::write_json_quick(&self.path, &*now) {
+        if let Err(fault) = state_files::write_json_quick(&self.path, &*now) {
             tracing::warn!("counters: {fault}");
         }
     }

@@ -20,7 +20,7 @@ pub enum Stage {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct There {
+pub struct Observed {
     pub id: InstanceId,
     pub number: u64,
     pub stage: Stage,
@@ -32,16 +32,16 @@ pub struct There {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct Desired {
     pub count: u32,
     /// A test: what has ended is kept and not replaced.
     pub once: bool,
     /// Its objects are mounted and no backoff is running.
     pub ready: bool,
-    /// How many may be there beyond the count, to take the places of sick ones.
-    pub beyond: u32,
+    /// How many may be there surge the count, to take the places of sick ones.
+    pub surge: u32,
     /// Whether another of those may be made now.
-    pub cure: bool,
+    pub may_replace: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,10 +55,10 @@ pub enum Act {
 }
 
 /// `wanted` None: the group is gone, or nobody ever declared it.
-pub fn next(wanted: Option<Wanted>, there: &[There]) -> Vec<Act> {
+pub fn next(wanted: Option<Desired>, there: &[Observed]) -> Vec<Act> {
     let wanted = wanted.unwrap_or_default();
     let mut acts = Vec::new();
-    let mut counted: Vec<&There> = Vec::new();
+    let mut counted: Vec<&Observed> = Vec::new();
     for one in there {
         match one.stage {
             Stage::Intended | Stage::Launching | Stage::Up => counted.push(one),
@@ -70,15 +70,15 @@ pub fn next(wanted: Option<Wanted>, there: &[There]) -> Vec<Act> {
     let count = wanted.count as usize;
     // A sick one goes only when the healthy and the other sick are enough without it: it may still carry something.
     let healthy = counted.iter().filter(|one| one.healthy).count();
-    let mut sick: Vec<&There> = counted.iter().copied().filter(|one| one.sick).collect();
+    let mut sick: Vec<&Observed> = counted.iter().copied().filter(|one| one.sick).collect();
     sick.sort_by_key(|one| std::cmp::Reverse(one.number));
     let filled = (healthy + sick.len()).saturating_sub(count).min(sick.len());
     acts.extend(sick[..filled].iter().map(|one| Act::Replace(one.id.clone())));
     counted.retain(|one| !sick[..filled].iter().any(|gone| gone.id == one.id));
-    let beyond = (sick.len() - filled).min(wanted.beyond as usize);
+    let surge = (sick.len() - filled).min(wanted.surge as usize);
     // First to go: what never ran, then what is not healthy (the sick last: they may carry), then the newest.
     counted.sort_by_key(|one| (one.stage != Stage::Intended, one.healthy, one.sick, std::cmp::Reverse(one.number)));
-    let mut excess = counted.len().saturating_sub(count + beyond);
+    let mut excess = counted.len().saturating_sub(count + surge);
     if count > 0 && counted.iter().any(|one| one.unknown) {
         // Which of them serves is not known yet: only what never ran may go.
         excess = excess.min(counted.iter().filter(|one| one.stage == Stage::Intended).count());
@@ -92,7 +92,7 @@ pub fn next(wanted: Option<Wanted>, there: &[There]) -> Vec<Act> {
             _ => {}
         }
     }
-    let missing = (count + if wanted.cure { beyond } else { 0 }).saturating_sub(counted.len());
+    let missing = (count + if wanted.may_replace { surge } else { 0 }).saturating_sub(counted.len());
     if missing > 0 && wanted.ready {
         acts.push(Act::Create(u32::try_from(missing).unwrap_or(u32::MAX)));
     }
@@ -101,12 +101,12 @@ pub fn next(wanted: Option<Wanted>, there: &[There]) -> Vec<Act> {
 
 /// How many of a group may be made at once for sick ones: one of up to ten, two of up to twenty. If all are sick, the reason may be
 /// something that they share, and more new ones would only add to it.
-pub fn beyond(count: u32) -> u32 {
+pub fn surge(count: u32) -> u32 {
     1 + count.saturating_sub(1) / 10
 }
 
 /// After the `streak`th one was made for a sick one, the next waits so long.
-pub fn cure_pause_ms(streak: u32) -> u64 {
+pub fn replacement_pause_ms(streak: u32) -> u64 {
     if streak == 0 { 0 } else { (2_000u64 << (streak - 1).min(8)).min(300_000) }
 }
 
@@ -142,19 +142,21 @@ mod tests {
     use super::*;
     use Stage::*;
 
-    fn there(list: &[(u64, Stage, bool)]) -> Vec<There> {
+    fn there(list: &[(u64, Stage, bool)]) -> Vec<Observed> {
         let id = |n: u64| InstanceId::new(format!("web-r1-1-{n}")).unwrap();
-        list.iter().map(|&(number, stage, healthy)| There { id: id(number), number, stage, healthy, sick: false, unknown: false }).collect()
+        list.iter()
+            .map(|&(number, stage, healthy)| Observed { id: id(number), number, stage, healthy, sick: false, unknown: false })
+            .collect()
     }
 
     /// `h` healthy, `s` sick, `n` new, `u` unknown: by number.
-    fn health(list: &str) -> Vec<There> {
+    fn health(list: &str) -> Vec<Observed> {
         let mut all = there(&(1..).zip(list.chars()).map(|(n, c)| (n, Up, c == 'h')).collect::<Vec<_>>());
         all.iter_mut().zip(list.chars()).for_each(|(one, c)| (one.sick, one.unknown) = (c == 's', c == 'u'));
         all
     }
 
-    fn words(wanted: Option<Wanted>, list: &[(u64, Stage, bool)]) -> Vec<String> {
+    fn words(wanted: Option<Desired>, list: &[(u64, Stage, bool)]) -> Vec<String> {
         spoken(next(wanted, &there(list)))
     }
 
@@ -171,8 +173,8 @@ mod tests {
             .collect()
     }
 
-    fn want(count: u32) -> Option<Wanted> {
-        Some(Wanted { count, ready: true, ..Wanted::default() })
+    fn want(count: u32) -> Option<Desired> {
+        Some(Desired { count, ready: true, ..Desired::default() })
     }
 
     #[test]
@@ -213,14 +215,14 @@ mod tests {
 
     #[test]
     fn nothing_is_launched_while_not_ready() {
-        let wanted = Some(Wanted { count: 2, ..Wanted::default() });
+        let wanted = Some(Desired { count: 2, ..Desired::default() });
         assert_eq!(words(wanted, &[(1, Dead, false), (2, Intended, false)]), ["remove 1"]);
     }
 
     #[test]
     fn a_sick_one_goes_when_its_place_is_filled_and_not_before() {
-        let cured = |count, cure, list: &str| {
-            spoken(next(Some(Wanted { count, ready: true, beyond: beyond(count), cure, ..Wanted::default() }), &health(list)))
+        let cured = |count, may_replace, list: &str| {
+            spoken(next(Some(Desired { count, ready: true, surge: surge(count), may_replace, ..Desired::default() }), &health(list)))
         };
         let table: [(u32, bool, &str, &[&str]); 13] = [
             (3, true, "hhs", &["create 1"]),
@@ -240,13 +242,13 @@ mod tests {
             (1, true, "hs", &["replace 2"]),
             (0, true, "hs", &["replace 2", "end 1"]),
         ];
-        for (count, cure, list, want) in table {
-            assert_eq!(cured(count, cure, list), want, "{count} of {list}, may make one: {cure}");
+        for (count, may_replace, list, want) in table {
+            assert_eq!(cured(count, may_replace, list), want, "{count} of {list}, may make one: {may_replace}");
         }
-        assert_eq!([1, 10, 11, 20, 100].map(beyond), [1, 1, 2, 2, 10]);
+        assert_eq!([1, 10, 11, 20, 100].map(surge), [1, 1, 2, 2, 10]);
     }
 
-    /// Whatever is healthy, sick or new: no more than `beyond` are made at once, and what may carry never falls below the count or
+    /// Whatever is healthy, sick or new: no more than `surge` are made at once, and what may carry never falls below the count or
     /// what there was.
     #[test]
     fn no_cure_takes_more_than_it_gives() {
@@ -254,15 +256,15 @@ mod tests {
             let list: String = (0..6).map(|i| ['h', 's', 'n'][code / 3usize.pow(i) % 3]).collect();
             for count in 1..6u32 {
                 let now = health(&list);
-                let acts = next(Some(Wanted { count, ready: true, beyond: beyond(count), cure: true, ..Wanted::default() }), &now);
+                let acts = next(Some(Desired { count, ready: true, surge: surge(count), may_replace: true, ..Desired::default() }), &now);
                 let gone: Vec<&InstanceId> =
                     acts.iter().filter_map(|act| if let Act::Replace(id) | Act::End(id) = act { Some(id) } else { None }).collect();
                 let made: u32 = acts.iter().map(|act| if let Act::Create(n) = act { *n } else { 0 }).sum();
-                let carry = |left: &dyn Fn(&There) -> bool| now.iter().filter(|o| (o.healthy || o.sick) && left(o)).count();
+                let carry = |left: &dyn Fn(&Observed) -> bool| now.iter().filter(|o| (o.healthy || o.sick) && left(o)).count();
                 let (before, after) = (carry(&|_| true), carry(&|o| !gone.contains(&&o.id)));
                 assert!(after >= before.min(count as usize), "{count} of {list}: {acts:?}");
                 let left = now.len() - gone.len() + made as usize;
-                assert!(left <= (count + beyond(count)) as usize, "{count} of {list}: {acts:?}");
+                assert!(left <= (count + surge(count)) as usize, "{count} of {list}: {acts:?}");
                 let replaced_healthy =
                     acts.iter().any(|act| matches!(act, Act::Replace(id) if now.iter().any(|o| o.id == *id && o.healthy)));
                 assert!(!replaced_healthy, "{count} of {list}: {acts:?}");
@@ -272,13 +274,13 @@ mod tests {
 
     #[test]
     fn cures_are_slowed() {
-        assert_eq!([0, 1, 2, 3, 8, 9, 50].map(cure_pause_ms), [0, 2_000, 4_000, 8_000, 256_000, 300_000, 300_000]);
+        assert_eq!([0, 1, 2, 3, 8, 9, 50].map(replacement_pause_ms), [0, 2_000, 4_000, 8_000, 256_000, 300_000, 300_000]);
         assert_eq!((sick_after_ms(1_000, 3), sick_after_ms(100, 1), sick_after_ms(60_000, 9)), (9_000, 2_000, 60_000));
     }
 
     #[test]
     fn a_test_runs_once() {
-        let test = |count| Some(Wanted { count, once: true, ready: true, ..Wanted::default() });
+        let test = |count| Some(Desired { count, once: true, ready: true, ..Desired::default() });
         let wanted = test(1);
         assert_eq!(words(wanted, &[]), ["create 1"]);
         assert_eq!(words(wanted, &[(1, Up, false)]), [""; 0]);
@@ -297,7 +299,7 @@ mod tests {
                 let mut now = there(&list);
                 let mut number = 4;
                 for _round in 0..6 {
-                    let acts = next(Some(Wanted { count, ready: true, ..Wanted::default() }), &now);
+                    let acts = next(Some(Desired { count, ready: true, ..Desired::default() }), &now);
                     let mut touched = std::collections::BTreeSet::new();
                     for act in acts {
                         match act {

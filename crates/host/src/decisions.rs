@@ -1,17 +1,17 @@
 //! What the keeper decides from its files and its state, tried without root: nothing here launches, mounts or makes an interface.
 
 use crate::decide::Stage;
-use crate::declared::{Declared, Sum};
-use crate::disk;
-use crate::files;
-use crate::keeper::sum_path;
+use crate::declared::{Declared, GroupSummary};
+use crate::group_files;
+use crate::keeper::summary_path;
 use crate::reconcile;
 use crate::record::{Ended, Ending};
 use crate::serve;
-use crate::state::{Group, Held, State, Told};
+use crate::state::{Group, Held, Published, State};
+use crate::state_files;
 use crate::testing::{TestKeeper, gone, instances, release, run, stamp, started};
-use ::disk::state::{self as copies, spare};
 use api::host::DeclareGroup;
+use disk::state::{self as copies, spare};
 use model::{DesiredGroup, Fault, GroupName, GroupSpec, InstanceId, Stamp, Target, TargetFile, Time};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
@@ -51,11 +51,11 @@ fn a_declaration_that_nobody_can_read_is_kept_as_the_instances_say() {
         match case {
             "damaged" => spoil(&path, "{"),
             "missing" => {}
-            _ => disk::write_json(&path, &other).unwrap(),
+            _ => state_files::write_json(&path, &other).unwrap(),
         }
         let mut state = instances(&[1, 2, 3]);
         state.instances.get_mut(&InstanceId::new("web-r1-1-3").unwrap()).unwrap().ending = Some(Ending { at: Time(1) });
-        files::read_groups(&t.keeper, &mut state);
+        group_files::read_groups(&t.keeper, &mut state);
         assert!(is_lost(&state) && count(&state) == Some(2), "{case}");
         let seen = state.seen(&name(), Instant::now());
         assert!(seen.trouble.is_some() && seen.stamp == Some(stamp(1, 1)), "{case}: {seen:?}");
@@ -64,13 +64,13 @@ fn a_declaration_that_nobody_can_read_is_kept_as_the_instances_say() {
         if case == "damaged" {
             spoil(&path, "still no json");
         }
-        files::read_groups(&t.keeper, &mut state);
-        files::verify(&t.keeper, &mut state, Instant::now());
+        group_files::read_groups(&t.keeper, &mut state);
+        group_files::verify(&t.keeper, &mut state, Instant::now());
         assert!(is_lost(&state) && count(&state) == Some(2), "{case}");
         assert_eq!(t.keeper.counters.now().mended, 0, "{case}: nobody knows what to write");
         assert_eq!(t.keeper.history.after(0).len(), 1, "{case}: it is told once");
-        disk::write_json(&path, &declared(7)).unwrap();
-        files::read_groups(&t.keeper, &mut state);
+        state_files::write_json(&path, &declared(7)).unwrap();
+        group_files::read_groups(&t.keeper, &mut state);
         assert!(!is_lost(&state) && count(&state) == Some(7), "{case}: it was put back");
     }
 }
@@ -80,7 +80,7 @@ fn a_damaged_declaration_of_which_nothing_runs_wants_nothing() {
     let t = TestKeeper::new();
     spoil(&t.keeper.layout.group(&name()), "{");
     let mut state = State::default();
-    files::read_groups(&t.keeper, &mut state);
+    group_files::read_groups(&t.keeper, &mut state);
     assert!(is_lost(&state) && state.groups[&name()].declared().is_none());
 }
 
@@ -92,31 +92,31 @@ fn one_copy_mends_the_other_and_memory_mends_both() {
         copies::read(&path, 1 << 20, |_| Ok(())).good().is_some() && std::fs::read(&path).unwrap() == std::fs::read(spare(&path)).unwrap()
     };
     for copy in [path.clone(), spare(&path)] {
-        disk::write_json(&path, &declared(2)).unwrap();
+        state_files::write_json(&path, &declared(2)).unwrap();
         std::fs::write(copy, "{").unwrap();
         let mut state = State::default();
-        files::read_groups(&t.keeper, &mut state);
+        group_files::read_groups(&t.keeper, &mut state);
         assert!(count(&state) == Some(2) && whole());
     }
     assert_eq!(t.keeper.counters.now().mended, 1, "of the spare nobody is told");
     let mut state = State::default();
-    files::read_groups(&t.keeper, &mut state);
+    group_files::read_groups(&t.keeper, &mut state);
     let mut now = Instant::now();
     for (i, hurt) in ["damaged", "missing", "another"].iter().enumerate() {
         match *hurt {
             "damaged" => spoil(&path, "{"),
             "missing" => copies::remove(&path).unwrap(),
-            _ => disk::write_json(&path, &declared(0)).unwrap(),
+            _ => state_files::write_json(&path, &declared(0)).unwrap(),
         }
-        files::read_groups(&t.keeper, &mut state);
+        group_files::read_groups(&t.keeper, &mut state);
         now += Duration::from_secs(3);
-        files::verify(&t.keeper, &mut state, now);
-        assert_eq!(disk::read_json::<Declared>(&path).good(), Some(declared(2)), "{hurt}");
+        group_files::verify(&t.keeper, &mut state, now);
+        assert_eq!(state_files::read_json::<Declared>(&path).good(), Some(declared(2)), "{hurt}");
         assert!(count(&state) == Some(2) && whole(), "{hurt}");
         assert_eq!(t.keeper.counters.now().mended, 2 + i as u64, "{hurt}");
     }
     let before = copies::Mark::of(&path);
-    files::verify(&t.keeper, &mut state, now + Duration::from_secs(3));
+    group_files::verify(&t.keeper, &mut state, now + Duration::from_secs(3));
     assert_eq!(copies::Mark::of(&path), before, "what is whole is not written");
 }
 
@@ -126,14 +126,14 @@ fn a_lost_sum_begins_behind_every_number_in_sight() {
     let t = TestKeeper::new();
     let sum = |state: &mut State| {
         state.groups.clear();
-        files::read_group(&t.keeper, state, &name());
-        state.groups[&name()].sum.clone()
+        group_files::read_group(&t.keeper, state, &name());
+        state.groups[&name()].summary.clone()
     };
-    disk::write_json(&t.keeper.layout.group(&name()), &declared(2)).unwrap();
-    let path = sum_path(&t.keeper.layout, &name());
-    assert_eq!(sum(&mut State::default()), Sum::default(), "a new group");
-    let kept = Sum { last: 7, deaths: 2, counted: vec![3], proven: true, last_death: None };
-    disk::write_json(&path, &kept).unwrap();
+    state_files::write_json(&t.keeper.layout.group(&name()), &declared(2)).unwrap();
+    let path = summary_path(&t.keeper.layout, &name());
+    assert_eq!(sum(&mut State::default()), GroupSummary::default(), "a new group");
+    let kept = GroupSummary { last: 7, deaths: 2, counted: vec![3], proven: true, last_death: None };
+    state_files::write_json(&path, &kept).unwrap();
     assert_eq!(sum(&mut instances(&[9])), kept);
     copies::remove(&path).unwrap();
     assert_eq!(sum(&mut instances(&[4, 9])).last, 9);
@@ -146,7 +146,7 @@ fn a_lost_sum_begins_behind_every_number_in_sight() {
 }
 
 fn target(t: &TestKeeper) -> Option<TargetFile> {
-    disk::read_json(&t.keeper.layout.target(&name())).good()
+    state_files::read_json(&t.keeper.layout.target(&name())).good()
 }
 
 fn names(file: &TargetFile) -> Vec<(&str, bool)> {
@@ -162,37 +162,37 @@ fn the_balancer_is_told_of_who_runs_and_nobody_is_taken_out_by_absence() {
         one.stage = stage;
         one.started = (stage != Stage::Intended).then(started);
     }
-    state.groups.insert(name(), Group::new(Held::Good(declared(4)), Sum::default()));
+    state.groups.insert(name(), Group::new(Held::Good(declared(4)), GroupSummary::default()));
     // One that nobody can follow: the balancer goes on with it as it was told last.
     let id = InstanceId::new("web-r1-1-9").unwrap();
     let stray = Target { id: id.clone(), addr: "198.18.7.99:8080".parse().unwrap(), draining: false };
-    let told = TargetFile { targets: vec![stray], ..files::target_file(&state, &name(), release(1)) };
-    disk::write_json(&path, &told).unwrap();
+    let told = TargetFile { targets: vec![stray], ..group_files::target_file(&state, &name(), release(1)) };
+    state_files::write_json(&path, &told).unwrap();
     t.keeper.state().instances.clear();
-    files::stray(&t.keeper, id.to_string(), "it is damaged".to_string());
+    group_files::stray(&t.keeper, id.to_string(), "it is damaged".to_string());
     state.strays = std::mem::take(&mut t.keeper.state().strays);
-    files::tell_balancer(&t.keeper, &mut state, &name());
+    group_files::publish_targets(&t.keeper, &mut state, &name());
     let file = target(&t).unwrap();
     assert_eq!(names(&file), [("web-r1-1-1", false), ("web-r1-1-2", true), ("web-r1-1-9", false)]);
     assert!(state.addresses().contains(&[198, 18, 7, 99].into()), "nobody else gets its address");
     let mark = copies::Mark::of(&path);
-    files::tell_balancer(&t.keeper, &mut state, &name());
+    group_files::publish_targets(&t.keeper, &mut state, &name());
     assert_eq!(copies::Mark::of(&path), mark, "told twice, written once");
     spoil(&path, "{");
-    files::tell_balancer(&t.keeper, &mut state, &name());
+    group_files::publish_targets(&t.keeper, &mut state, &name());
     assert_eq!((target(&t).as_ref(), t.keeper.counters.now().mended), (Some(&file), 1));
     // The group is gone, and all of it: the file names nobody, and is removed long after.
     state.instances.clear();
     state.strays.clear();
     state.groups.get_mut(&name()).unwrap().held = Held::Good(Declared { stamp: stamp(4, 0), spec: gone("web-r1-1") });
-    files::tell_balancer(&t.keeper, &mut state, &name());
+    group_files::publish_targets(&t.keeper, &mut state, &name());
     assert_eq!(target(&t).map(|file| file.targets.len()), Some(0));
-    files::tell_balancer(&t.keeper, &mut state, &name());
-    assert!(path.exists() && state.groups[&name()].told != Told::Nothing);
+    group_files::publish_targets(&t.keeper, &mut state, &name());
+    assert!(path.exists() && state.groups[&name()].published != Published::Nothing);
     let old = SystemTime::now() - Duration::from_secs(601);
     std::fs::File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
-    files::tell_balancer(&t.keeper, &mut state, &name());
-    assert!(!path.exists() && !spare(&path).exists() && state.groups[&name()].told == Told::Nothing);
+    group_files::publish_targets(&t.keeper, &mut state, &name());
+    assert!(!path.exists() && !spare(&path).exists() && state.groups[&name()].published == Published::Nothing);
 }
 
 fn code(result: Result<(), Fault>) -> String {
@@ -212,7 +212,7 @@ fn a_lost_declaration_is_still_fenced_and_a_lost_tombstone_is_no_free_name() {
     // Nobody has read it yet, then somebody has; nothing of it runs.
     for read in [false, true] {
         if read {
-            files::read_groups(&t.keeper, &mut t.keeper.state());
+            group_files::read_groups(&t.keeper, &mut t.keeper.state());
         }
         assert_eq!(take(&t, stamp(9, 9), &run(1)), "corrupt-state", "it may have been a tombstone");
     }
@@ -228,7 +228,7 @@ fn a_lost_declaration_is_still_fenced_and_a_lost_tombstone_is_no_free_name() {
         *t.keeper.state() = instances(&[1, 2]);
         assert_eq!(take(&t, stamp(1, 0), &run(2)), "stale-stamp", "missing: {missing}");
         assert_eq!(take(&t, stamp(1, 1), &run(2)), "", "what is known is taken, and written again");
-        assert_eq!(disk::read_json::<Declared>(&path).good().map(|d| d.stamp), Some(stamp(1, 1)), "missing: {missing}");
+        assert_eq!(state_files::read_json::<Declared>(&path).good().map(|d| d.stamp), Some(stamp(1, 1)), "missing: {missing}");
         assert_eq!(take(&t, stamp(1, 2), &crate::testing::run("web-r1-1", release(2), 2)), "release-changed");
         assert_eq!(take(&t, stamp(1, 2), &run(5)), "");
         assert_eq!(take(&t, stamp(1, 1), &run(2)), "stale-stamp");
@@ -240,7 +240,7 @@ fn a_lost_declaration_is_still_fenced_and_a_lost_tombstone_is_no_free_name() {
 fn deaths_are_counted_once_and_only_those_that_nobody_asked_for() {
     let t = TestKeeper::new();
     let mut state = instances(&[1, 2, 3, 4]);
-    state.groups.insert(name(), Group::new(Held::Good(declared(4)), Sum::default()));
+    state.groups.insert(name(), Group::new(Held::Good(declared(4)), GroupSummary::default()));
     for one in state.instances.values_mut() {
         (one.stage, one.ended) = (Stage::Dead, Some(Ended::new(1, None)));
     }
@@ -250,20 +250,20 @@ fn deaths_are_counted_once_and_only_those_that_nobody_asked_for() {
     all.next().unwrap().record.once = Some(Vec::new());
     all.next().unwrap().stage = Stage::Removing;
     let now = Instant::now();
-    reconcile::settle(&t.keeper, &mut state, &name(), now);
-    reconcile::settle(&t.keeper, &mut state, &name(), now);
-    let sum = state.groups[&name()].sum.clone();
+    reconcile::count_deaths(&t.keeper, &mut state, &name(), now);
+    reconcile::count_deaths(&t.keeper, &mut state, &name(), now);
+    let sum = state.groups[&name()].summary.clone();
     assert_eq!((sum.deaths, sum.counted.clone(), t.keeper.counters.now().deaths), (1, vec![1], 1));
     assert!(state.groups[&name()].not_before.is_some_and(|at| at > now), "the next launch waits");
-    assert_eq!(disk::read_json::<Sum>(&sum_path(&t.keeper.layout, &name())).good(), Some(sum.clone()));
+    assert_eq!(state_files::read_json::<GroupSummary>(&summary_path(&t.keeper.layout, &name())).good(), Some(sum.clone()));
     // The next keeper finds the same directory.
-    state.instances.values_mut().for_each(|one| one.settled = false);
-    reconcile::settle(&t.keeper, &mut state, &name(), now);
-    assert_eq!(state.groups[&name()].sum.deaths, 1);
+    state.instances.values_mut().for_each(|one| one.counted_dead = false);
+    reconcile::count_deaths(&t.keeper, &mut state, &name(), now);
+    assert_eq!(state.groups[&name()].summary.deaths, 1);
     // It is gone: its number is forgotten.
     state.instances.pop_first();
-    reconcile::settle(&t.keeper, &mut state, &name(), now);
-    assert_eq!(state.groups[&name()].sum.counted, [0; 0]);
+    reconcile::count_deaths(&t.keeper, &mut state, &name(), now);
+    assert_eq!(state.groups[&name()].summary.counted, [0; 0]);
 }
 
 #[test]
@@ -271,24 +271,24 @@ fn a_replacement_counts_as_a_death_and_only_a_proven_group_has_sick_ones() {
     let t = TestKeeper::new();
     let now = Instant::now();
     let mut state = instances(&[1]);
-    state.groups.insert(name(), Group::new(Held::Good(declared(1)), Sum::default()));
+    state.groups.insert(name(), Group::new(Held::Good(declared(1)), GroupSummary::default()));
     let id = InstanceId::new("web-r1-1-1").unwrap();
     let one = state.instances.get_mut(&id).unwrap();
     (one.stage, one.was_healthy) = (Stage::Up, true);
-    (0..9).for_each(|_| one.pulse.take(false, 3, now));
+    (0..9).for_each(|_| one.probes.record(false, 3, now));
     let later = now + Duration::from_secs(61);
     assert!(state.instances[&id].sick_ms(later).is_some());
     assert!(!state.there(&name(), later)[0].sick, "the rotation's to judge");
-    state.groups.get_mut(&name()).unwrap().sum.proven = true;
+    state.groups.get_mut(&name()).unwrap().summary.proven = true;
     assert!(state.there(&name(), later)[0].sick);
     state.instances.get_mut(&id).unwrap().record.once = Some(Vec::new());
     assert!(!state.there(&name(), later)[0].sick, "a test is never replaced");
     state.instances.get_mut(&id).unwrap().record.once = None;
     std::fs::create_dir_all(t.keeper.layout.instance(&id)).unwrap();
     reconcile::replace(&t.keeper, &mut state, &id, later);
-    assert_eq!((state.groups[&name()].sum.deaths, t.keeper.counters.now().replaced), (1, 1));
+    assert_eq!((state.groups[&name()].summary.deaths, t.keeper.counters.now().replaced), (1, 1));
     assert_eq!(state.instances[&id].stage, Stage::Ending);
-    assert_eq!(disk::read_json::<Sum>(&sum_path(&t.keeper.layout, &name())).good().map(|sum| sum.deaths), Some(1));
+    assert_eq!(state_files::read_json::<GroupSummary>(&summary_path(&t.keeper.layout, &name())).good().map(|sum| sum.deaths), Some(1));
 }
 
 #[test]
@@ -302,20 +302,20 @@ fn what_somebody_may_need_is_in_use() {
     assert!(!state.uses("00", None));
     state.instances.pop_last();
     assert!(state.uses(&image, None) && !state.uses(&image, Some(&first)));
-    state.groups.insert(name(), Group::new(Held::Good(declared(0)), Sum::default()));
+    state.groups.insert(name(), Group::new(Held::Good(declared(0)), GroupSummary::default()));
     assert!(state.uses(&image, Some(&first)), "declared, and none is there yet");
-    state.groups.insert(name(), Group::new(Held::Good(Declared { stamp: stamp(4, 0), spec: gone("web-r1-1") }), Sum::default()));
+    state.groups.insert(name(), Group::new(Held::Good(Declared { stamp: stamp(4, 0), spec: gone("web-r1-1") }), GroupSummary::default()));
     assert!(!state.uses(&image, Some(&first)));
 }
 
 #[test]
 fn the_pauses_between_replacements_grow_and_are_forgotten_in_half_an_hour() {
-    let mut group = Group::new(Held::Good(declared(1)), Sum::default());
+    let mut group = Group::new(Held::Good(declared(1)), GroupSummary::default());
     let begin = Instant::now();
     let mut pause = |after_s| {
         let now = begin + Duration::from_secs(after_s);
-        group.slow_cures(now);
-        (group.no_cure_before.unwrap() - now).as_secs()
+        group.slow_replacements(now);
+        (group.no_replacement_before.unwrap() - now).as_secs()
     };
     assert_eq!([pause(0), pause(10), pause(20), pause(1_820), pause(3_700)], [2, 4, 8, 16, 2]);
 }
@@ -323,7 +323,7 @@ fn the_pauses_between_replacements_grow_and_are_forgotten_in_half_an_hour() {
 /// The backoff of a group whose servers die as they begin, and what ends it.
 #[test]
 fn a_long_life_ends_the_backoff() {
-    let mut group = Group::new(Held::Good(declared(1)), Sum::default());
+    let mut group = Group::new(Held::Good(declared(1)), GroupSummary::default());
     let begin = Instant::now();
     let mut wait = |at_ms, lived_ms| {
         let now = begin + Duration::from_millis(at_ms);
@@ -338,20 +338,20 @@ fn a_long_life_ends_the_backoff() {
 fn a_death_keeps_its_last_lines_and_its_last_health_check() {
     let t = TestKeeper::new();
     let mut state = instances(&[1]);
-    state.groups.insert(name(), Group::new(Held::Good(declared(1)), Sum::default()));
+    state.groups.insert(name(), Group::new(Held::Good(declared(1)), GroupSummary::default()));
     let one = state.instances.values_mut().next().unwrap();
     (one.stage, one.ended, one.started) = (Stage::Dead, Some(Ended::new(1, None)), Some(started()));
     one.last_lines = vec!["Traceback (most recent call last):".into(), "ModuleNotFoundError: No module named 'x'".into()];
     let probe = model::FailedProbe { instance: one.record.id.clone(), at: Time(1), probe: "TCP".into(), answer: "refused".into() };
     one.failed_probe = Some(probe.clone());
     assert_eq!(one.seen(Instant::now()).failed_probe, None, "it is dead: its exit says more");
-    reconcile::settle(&t.keeper, &mut state, &name(), Instant::now());
+    reconcile::count_deaths(&t.keeper, &mut state, &name(), Instant::now());
     let failure = state.seen(&name(), Instant::now()).failure().unwrap();
     assert_eq!(failure.to_string(), "last death: exit 1, \"ModuleNotFoundError: No module named 'x'\"");
     let death = failure.last_death.unwrap();
     assert_eq!((death.exit.as_ref().unwrap().lines.len(), death.probe.as_ref()), (2, Some(&probe)));
     let text = &t.keeper.history.after(0)[0].text;
     assert!(text.ends_with("exit code 1; its last line: \"ModuleNotFoundError: No module named 'x'\""), "{text}");
-    let sum = disk::read_json::<Sum>(&sum_path(&t.keeper.layout, &name())).good();
+    let sum = state_files::read_json::<GroupSummary>(&summary_path(&t.keeper.layout, &name())).good();
     assert_eq!(sum.unwrap().last_death, Some(death), "on the disk");
 }

@@ -15,7 +15,7 @@ pub struct Declared {
 
 /// What the keeper remembers of a group beside the declaration: a file of its own, because it changes by itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sum {
+pub struct GroupSummary {
     /// The number of the last instance that was made.
     pub last: u64,
     /// Exits nobody asked for.

@@ -1,7 +1,7 @@
 //! What this host can do, and what to do about what it cannot. Everything is really tried.
 
 use crate::uids::TRIAL;
-use crate::{cgroup, command, disk, idmap, root, runtime, userns};
+use crate::{cgroup, command, idmap, root, runtime, state_files, userns};
 use model::{Fault, Layout};
 use nix::mount::{MsFlags, mount};
 use std::path::Path;
@@ -29,7 +29,7 @@ pub fn doctor(layout: &Layout) -> Vec<Finding> {
     let made_here: Vec<_> =
         [layout.root().to_path_buf(), layout.host(), runtime::state(layout)].into_iter().filter(|dir| !dir.exists()).collect();
     let scratch = layout.host().join(format!(".doctor-{}", std::process::id()));
-    let made = disk::make_dir(&scratch).map_err(|fault| (fault.message, "the data directory must be writable"));
+    let made = state_files::make_dir(&scratch).map_err(|fault| (fault.message, "the data directory must be writable"));
     findings.push(finding("data directory", made.map(|()| layout.root().display().to_string())));
     findings.push(finding("cgroups", cgroups()));
     // Without the right to try, a failure would say nothing of this host.
@@ -93,11 +93,11 @@ fn overlay(scratch: &Path) -> Tried {
     let tmp = scratch.join("tmp");
     let none: Option<&str> = None;
     let io = |e: Fault| (e.message, hint);
-    disk::make_dir(&tmp).map_err(io)?;
+    state_files::make_dir(&tmp).map_err(io)?;
     mount(Some("tmp"), &tmp, Some("tmpfs"), MsFlags::empty(), none).map_err(|e| (format!("tmpfs: {e}"), hint))?;
     let result = (|| {
         for dir in [&lower, &upper, &work, &root] {
-            disk::make_dir(dir).map_err(io)?;
+            state_files::make_dir(dir).map_err(io)?;
         }
         let options = format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), work.display());
         mount(Some("overlay"), &root, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
@@ -112,8 +112,8 @@ fn overlay(scratch: &Path) -> Tried {
 fn erofs(scratch: &Path) -> Tried {
     let hint = "needs erofs-utils, and a kernel with erofs and loop devices: modprobe erofs loop";
     let (tree, file, point) = (scratch.join("tree"), scratch.join("tree.erofs"), scratch.join("point"));
-    disk::make_dir(&tree).map_err(told(hint))?;
-    disk::make_dir(&point).map_err(told(hint))?;
+    state_files::make_dir(&tree).map_err(told(hint))?;
+    state_files::make_dir(&point).map_err(told(hint))?;
     command::must(Command::new("mkfs.erofs").arg("-zlz4").arg(&file).arg(&tree), "", WITHIN).map_err(told(hint))?;
     command::must(Command::new("mount").args(["-t", "erofs", "-o", "loop,ro"]).arg(&file).arg(&point), "", WITHIN).map_err(told(hint))?;
     let mapped = idmapped(&point);
@@ -127,7 +127,7 @@ fn idmapped(point: &Path) -> Result<(), Fault> {
     let tried = || {
         let spaces = userns::make(TRIAL)?;
         let place = root::stage("size=1m,mode=0755")?.join("image");
-        disk::make_dir(&place)?;
+        state_files::make_dir(&place)?;
         idmap::mount(point, &spaces.user, &place)
     };
     std::thread::scope(|scope| scope.spawn(tried).join()).unwrap_or_else(|_| Err(Fault::ours("doctor", "it panicked")))

@@ -1,10 +1,10 @@
 //! Stops and removes everything that a data directory runs on this host: for `afresh down`, and after tests.
 //! Declarations, logs and the store stay; a keeper that begins afterwards makes the declared groups true again.
 
-use crate::disk::{self, Place};
+use crate::instance_dir::InstanceDir;
 use crate::keeper::take_lock;
 use crate::record::Record;
-use crate::{cgroup, garbage, instance, mounts, net, runtime};
+use crate::{cgroup, mounts, net, removal, runtime, state_files};
 use model::{Fault, Layout};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
@@ -17,17 +17,17 @@ const CGROUP_WITHIN: Duration = Duration::from_secs(5);
 pub fn down(layout: &Layout) -> Result<(), Fault> {
     let _lock = take_lock(layout)?;
     let mark = net::mark(layout);
-    let names = disk::names(&layout.instances());
+    let names = state_files::names(&layout.instances());
     ask(layout, &names);
     for name in &names {
-        let place = Place(layout.instances().join(name));
-        instance::kill_shim(&place);
+        let place = InstanceDir(layout.instances().join(name));
+        removal::kill_shim(&place);
         let id = name.trim_start_matches(".gone-").trim_start_matches(".new-");
-        if let Some(record) = disk::read_json::<Record>(&place.record()).good() {
-            runtime::delete(&record.ground.runtime, &record.ground.runtime_state, id);
+        if let Some(record) = state_files::read_json::<Record>(&place.record()).good() {
+            runtime::delete(&record.placement.runtime, &record.placement.runtime_state, id);
         }
         cgroup::remove(&mark, Some(id));
-        garbage::remove_dir(layout, &place.0)?;
+        removal::remove_dir(layout, &place.0)?;
     }
     let until = Instant::now() + CGROUP_WITHIN;
     while !cgroup::remove(&mark, None) && Instant::now() < until {
@@ -47,8 +47,8 @@ pub fn down(layout: &Layout) -> Result<(), Fault> {
     }
     crate::firewall::remove(&mark);
     // Both copies: of a spare alone the balancer and the next keeper would say that the file is missing.
-    for group in ::disk::state::names(&layout.targets(), ".json").unwrap_or_default() {
-        let _ = ::disk::state::remove(&layout.targets().join(format!("{group}.json")));
+    for group in disk::state::names(&layout.targets(), ".json").unwrap_or_default() {
+        let _ = disk::state::remove(&layout.targets().join(format!("{group}.json")));
     }
     let _ = std::fs::remove_file(layout.host_socket());
     Ok(())
@@ -58,8 +58,8 @@ pub fn down(layout: &Layout) -> Result<(), Fault> {
 fn ask(layout: &Layout, names: &[String]) {
     let mut waiting = Vec::new();
     for name in names {
-        let place = Place(layout.instances().join(name));
-        if let Some(started) = disk::read_json::<crate::record::Started>(&place.started()).good()
+        let place = InstanceDir(layout.instances().join(name));
+        if let Some(started) = state_files::read_json::<crate::record::Started>(&place.started()).good()
             && let Some(process) = crate::process::open(started.pid, started.pid_start)
         {
             let deaf = crate::process::deaf_to(started.pid, Signal::TERM);

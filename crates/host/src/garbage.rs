@@ -3,10 +3,10 @@
 //!
 //! What is there is listed first and the owners are asked second, so that nothing which is being made meanwhile looks unowned.
 
-use crate::disk::{self, Place};
 use crate::keeper::Keeper;
 use crate::log_list::logs;
-use crate::{cgroup, command, instance, log_file, mounts, net, process, runtime};
+use crate::state_files;
+use crate::{cgroup, command, log_file, mounts, net, process, removal, runtime};
 use model::{Digest, Fault, InstanceId, Layout};
 use rustix::process::Signal;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,7 @@ const LOGS_KEPT: usize = 60;
 const LOGS_BYTES_KEPT: u64 = 256 << 20;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Junk {
+pub enum Garbage {
     /// A directory of an instance that was half made or half removed.
     Dir(String),
     Cgroup(String),
@@ -39,9 +39,9 @@ pub enum Junk {
     Target(String),
 }
 
-/// Everything there is that could be junk.
+/// Everything there is that could be garbage.
 #[derive(Clone, Debug, Default)]
-pub struct Lying {
+pub struct Candidates {
     pub dirs: Vec<String>,
     pub cgroups: Vec<String>,
     pub containers: Vec<String>,
@@ -70,26 +70,26 @@ pub struct Owners {
 }
 
 /// Pure.
-pub fn sort_out(lying: &Lying, owners: &Owners) -> Vec<Junk> {
+pub fn select(candidates: &Candidates, owners: &Owners) -> Vec<Garbage> {
     let orphan = |id: &String| !owners.instances.contains(id);
-    let mut junk = Vec::new();
+    let mut garbage = Vec::new();
     if owners.strays {
-        return junk;
+        return garbage;
     }
-    junk.extend(lying.shims.iter().filter(|(_, _, id)| orphan(id)).map(|&(pid, start, _)| Junk::Shim(pid, start)));
-    junk.extend(lying.containers.iter().filter(|id| orphan(id)).cloned().map(Junk::Container));
-    junk.extend(lying.cgroups.iter().filter(|id| orphan(id)).cloned().map(Junk::Cgroup));
-    junk.extend(lying.veths.iter().filter(|name| !owners.veths.contains(*name)).cloned().map(Junk::Veth));
-    junk.extend(lying.dirs.iter().filter(|id| orphan(id)).cloned().map(Junk::Dir));
-    junk.extend(lying.drained.iter().filter(|id| orphan(id)).cloned().map(Junk::Drained));
-    junk.extend(lying.mounts.iter().filter(|hex| !owners.objects.contains(*hex)).cloned().map(Junk::Mount));
-    junk.extend(lying.doubled.iter().cloned().map(Junk::Doubled));
-    let unused = |(_, hex): &&(String, String)| !lying.mounts.contains(hex) && !owners.objects.contains(hex);
-    junk.extend(lying.loops.iter().filter(unused).map(|(device, _)| Junk::Loop(device.clone())));
-    junk.extend(lying.targets.iter().filter(|group| !owners.groups.contains(*group)).cloned().map(Junk::Target));
-    let old: Vec<&(String, u64)> = lying.logs.iter().filter(|(id, _)| orphan(id)).collect();
-    junk.extend(too_many(&old).into_iter().map(Junk::Log));
-    junk
+    garbage.extend(candidates.shims.iter().filter(|(_, _, id)| orphan(id)).map(|&(pid, start, _)| Garbage::Shim(pid, start)));
+    garbage.extend(candidates.containers.iter().filter(|id| orphan(id)).cloned().map(Garbage::Container));
+    garbage.extend(candidates.cgroups.iter().filter(|id| orphan(id)).cloned().map(Garbage::Cgroup));
+    garbage.extend(candidates.veths.iter().filter(|name| !owners.veths.contains(*name)).cloned().map(Garbage::Veth));
+    garbage.extend(candidates.dirs.iter().filter(|id| orphan(id)).cloned().map(Garbage::Dir));
+    garbage.extend(candidates.drained.iter().filter(|id| orphan(id)).cloned().map(Garbage::Drained));
+    garbage.extend(candidates.mounts.iter().filter(|hex| !owners.objects.contains(*hex)).cloned().map(Garbage::Mount));
+    garbage.extend(candidates.doubled.iter().cloned().map(Garbage::Doubled));
+    let unused = |(_, hex): &&(String, String)| !candidates.mounts.contains(hex) && !owners.objects.contains(hex);
+    garbage.extend(candidates.loops.iter().filter(unused).map(|(device, _)| Garbage::Loop(device.clone())));
+    garbage.extend(candidates.targets.iter().filter(|group| !owners.groups.contains(*group)).cloned().map(Garbage::Target));
+    let old: Vec<&(String, u64)> = candidates.logs.iter().filter(|(id, _)| orphan(id)).collect();
+    garbage.extend(too_many(&old).into_iter().map(Garbage::Log));
+    garbage
 }
 
 /// Of logs of instances that are gone, oldest first, those beyond the bounds.
@@ -111,7 +111,7 @@ fn too_many(logs: &[&(String, u64)]) -> Vec<String> {
 }
 
 pub fn collect(keeper: &Keeper) {
-    let lying = look(&keeper.layout, &keeper.mark, &keeper.network.bridge);
+    let candidates = look(&keeper.layout, &keeper.mark, &keeper.network.bridge);
     let owners = {
         let state = keeper.state();
         let veth = |id: &InstanceId| net::veth_name(&keeper.mark, id);
@@ -121,10 +121,10 @@ pub fn collect(keeper: &Keeper) {
             instances: state.instances.keys().map(ToString::to_string).collect(),
             veths: state.instances.keys().map(veth).collect(),
             groups,
-            objects: lying
+            objects: candidates
                 .mounts
                 .iter()
-                .chain(lying.loops.iter().map(|(_, hex)| hex))
+                .chain(candidates.loops.iter().map(|(_, hex)| hex))
                 .filter(|hex| state.uses(hex, None))
                 .cloned()
                 .collect(),
@@ -132,24 +132,24 @@ pub fn collect(keeper: &Keeper) {
         }
     };
     // Until the groups were read once, every instance's group looks unknown; instances themselves are adopted before.
-    for junk in sort_out(&lying, &owners) {
-        let result = dispose(keeper, &junk);
+    for garbage in select(&candidates, &owners) {
+        let result = dispose(keeper, &garbage);
         match result {
-            Ok(true) => tracing::info!(?junk, "removed what nobody owns"),
+            Ok(true) => tracing::info!(?garbage, "removed what nobody owns"),
             Ok(false) => {}
-            Err(fault) => tracing::warn!(?junk, "cannot be removed: {fault}"),
+            Err(fault) => tracing::warn!(?garbage, "cannot be removed: {fault}"),
         }
     }
 }
 
-fn look(layout: &Layout, mark: &str, bridge: &str) -> Lying {
+fn look(layout: &Layout, mark: &str, bridge: &str) -> Candidates {
     let instances = layout.instances();
     let prefix = format!("{}/", instances.display());
-    let json = |dir: &Path| ::disk::state::names(dir, ".json").unwrap_or_default().into_iter().collect();
-    Lying {
-        dirs: disk::names(&instances).into_iter().filter(|name| !name.starts_with(".new-")).collect(),
+    let json = |dir: &Path| disk::state::names(dir, ".json").unwrap_or_default().into_iter().collect();
+    Candidates {
+        dirs: state_files::names(&instances).into_iter().filter(|name| !name.starts_with(".new-")).collect(),
         cgroups: cgroup::children(mark).into_iter().filter(|name| !name.starts_with("probe-")).collect(),
-        containers: disk::names(&runtime::state(layout)).into_iter().filter(|name| !name.starts_with("probe-")).collect(),
+        containers: state_files::names(&runtime::state(layout)).into_iter().filter(|name| !name.starts_with("probe-")).collect(),
         veths: net::on_bridge(bridge),
         mounts: mounts::mounted(layout).into_iter().collect(),
         doubled: mounts::doubled(layout),
@@ -157,7 +157,7 @@ fn look(layout: &Layout, mark: &str, bridge: &str) -> Lying {
             .into_iter()
             .filter_map(|(device, file)| Some((device, file.file_name()?.to_str()?.to_string())))
             .collect(),
-        drained: disk::names(&layout.targets().join("drained")),
+        drained: state_files::names(&layout.targets().join("drained")),
         logs: logs(layout).into_iter().map(|log| (log.id, log.bytes)).collect(),
         shims: process::with_last_argument(&prefix)
             .into_iter()
@@ -179,42 +179,42 @@ fn is_shim(pid: i32) -> bool {
 }
 
 /// False: nothing was done, because it has an owner after all.
-fn dispose(keeper: &Keeper, junk: &Junk) -> Result<bool, Fault> {
+fn dispose(keeper: &Keeper, garbage: &Garbage) -> Result<bool, Fault> {
     let layout = &keeper.layout;
     let gone = |path: PathBuf| match std::fs::remove_file(&path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(disk::at(&path, "removing", e)),
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(state_files::at(&path, "removing", e)),
         _ => Ok(true),
     };
-    let done = match junk {
-        Junk::Dir(name) => {
-            remove_instance_dir(keeper, &layout.instances().join(name), name);
+    let done = match garbage {
+        Garbage::Dir(name) => {
+            removal::remove_instance(keeper, &layout.instances().join(name), name);
             return Ok(true);
         }
-        Junk::Cgroup(id) => Ok(cgroup::remove(&keeper.mark, Some(id))),
-        Junk::Container(id) => {
+        Garbage::Cgroup(id) => Ok(cgroup::remove(&keeper.mark, Some(id))),
+        Garbage::Container(id) => {
             runtime::delete(&keeper.runtime, &runtime::state(layout), id);
             Ok(true)
         }
-        Junk::Veth(name) => net::delete(name).map(|()| true),
-        Junk::Mount(hex) => {
+        Garbage::Veth(name) => net::delete(name).map(|()| true),
+        Garbage::Mount(hex) => {
             let digest = Digest::new(format!("sha256:{hex}")).map_err(|e| Fault::ours("garbage", e.to_string()))?;
             let done = keeper.objects.release(&digest, || keeper.state().uses(hex, None))?;
             keeper.counters.change(|c| c.unmounted += u64::from(done));
             return Ok(done);
         }
-        Junk::Doubled(point) => mounts::unmount(point).map(|()| true),
-        Junk::Loop(device) => mounts::detach_loop(device).map(|()| true),
-        Junk::Drained(id) => gone(layout.targets().join("drained").join(id)),
-        Junk::Target(group) => {
+        Garbage::Doubled(point) => mounts::unmount(point).map(|()| true),
+        Garbage::Loop(device) => mounts::detach_loop(device).map(|()| true),
+        Garbage::Drained(id) => gone(layout.targets().join("drained").join(id)),
+        Garbage::Target(group) => {
             let path = layout.targets().join(format!("{group}.json"));
-            ::disk::state::remove(&path).map(|()| true).map_err(|e| disk::at(&path, "removing", e))
+            disk::state::remove(&path).map(|()| true).map_err(|e| state_files::at(&path, "removing", e))
         }
-        Junk::Log(id) => {
+        Garbage::Log(id) => {
             let log = layout.host().join("logs").join(format!("{id}.log"));
             // The log itself last: what is listed by its name can be removed in a later pass, should this one break off.
             return log_file::files(&log).into_iter().map(gone).collect::<Result<Vec<_>, _>>().map(|_| true);
         }
-        Junk::Shim(pid, start) => {
+        Garbage::Shim(pid, start) => {
             if let Some(shim) = process::open(*pid, *start) {
                 process::send(&shim, Signal::KILL);
                 command::wait_readable(&shim, Duration::from_secs(5));
@@ -224,37 +224,6 @@ fn dispose(keeper: &Keeper, junk: &Junk) -> Result<bool, Fault> {
     }?;
     keeper.counters.change(|c| c.removed += u64::from(done));
     Ok(done)
-}
-
-/// An instance that cannot be adopted: whatever of it runs is ended, then its directory goes.
-pub fn remove_instance_dir(keeper: &Keeper, dir: &Path, name: &str) {
-    instance::kill_shim(&Place(dir.to_path_buf()));
-    let id = name.trim_start_matches(".gone-").trim_start_matches(".new-");
-    runtime::delete(&keeper.runtime, &runtime::state(&keeper.layout), id);
-    cgroup::remove(&keeper.mark, Some(id));
-    if let Err(fault) = remove_dir(&keeper.layout, dir) {
-        tracing::warn!("{fault}");
-    }
-    keeper.counters.change(|c| c.removed += 1);
-}
-
-/// Out of sight in one step, then gone.
-pub fn remove_dir(layout: &Layout, dir: &Path) -> Result<(), Fault> {
-    let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let hidden = if name.starts_with('.') { dir.to_path_buf() } else { layout.instances().join(format!(".gone-{name}")) };
-    if hidden != dir {
-        let _ = std::fs::remove_dir_all(&hidden);
-        match std::fs::rename(dir, &hidden) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(e) => return Err(disk::at(dir, "removing", e)),
-            Ok(()) => {}
-        }
-    }
-    // Two may be at it: whoever is second finds nothing.
-    match std::fs::remove_dir_all(&hidden) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(disk::at(&hidden, "removing", e)),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]
@@ -267,7 +236,7 @@ mod tests {
 
     #[test]
     fn only_what_nobody_owns_is_junk() {
-        let lying = Lying {
+        let candidates = Candidates {
             dirs: texts(&["web-1", "web-2", ".gone-web-0"]),
             cgroups: texts(&["web-1", "web-9"]),
             containers: texts(&["web-1", "web-8"]),
@@ -288,39 +257,39 @@ mod tests {
             objects: set(&["aa"]),
             strays: false,
         };
-        let mut junk = sort_out(&lying, &owners);
-        junk.sort();
-        assert_eq!(sort_out(&lying, &Owners { strays: true, ..owners }), [], "something runs of which too little is known");
+        let mut garbage = select(&candidates, &owners);
+        garbage.sort();
+        assert_eq!(select(&candidates, &Owners { strays: true, ..owners }), [], "something runs of which too little is known");
         let mut want = vec![
-            Junk::Dir(".gone-web-0".into()),
-            Junk::Cgroup("web-9".into()),
-            Junk::Container("web-8".into()),
-            Junk::Veth("v7".into()),
-            Junk::Mount("bb".into()),
-            Junk::Doubled("/mounts/aa".into()),
-            Junk::Loop("/dev/loop2".into()),
-            Junk::Drained("web-6".into()),
-            Junk::Shim(11, 2),
-            Junk::Target("ghost".into()),
+            Garbage::Dir(".gone-web-0".into()),
+            Garbage::Cgroup("web-9".into()),
+            Garbage::Container("web-8".into()),
+            Garbage::Veth("v7".into()),
+            Garbage::Mount("bb".into()),
+            Garbage::Doubled("/mounts/aa".into()),
+            Garbage::Loop("/dev/loop2".into()),
+            Garbage::Drained("web-6".into()),
+            Garbage::Shim(11, 2),
+            Garbage::Target("ghost".into()),
         ];
         want.sort();
-        assert_eq!(junk, want);
+        assert_eq!(garbage, want);
     }
 
     #[test]
     fn logs_of_the_dead_are_kept_up_to_bounds_and_the_oldest_go() {
-        let junk = |logs: Vec<(String, u64)>| {
+        let garbage = |logs: Vec<(String, u64)>| {
             let none = BTreeSet::new;
             let owners = Owners { instances: none(), veths: none(), groups: none(), objects: none(), strays: false };
-            sort_out(&Lying { logs, ..Lying::default() }, &owners)
+            select(&Candidates { logs, ..Candidates::default() }, &owners)
         };
-        let gone = |ids: &[&str]| ids.iter().map(|id| Junk::Log(id.to_string())).collect::<Vec<_>>();
-        assert_eq!(junk((0..LOGS_KEPT + 2).map(|i| (format!("x{i}-0"), 1)).collect()), gone(&["x0-0", "x1-0"]));
+        let gone = |ids: &[&str]| ids.iter().map(|id| Garbage::Log(id.to_string())).collect::<Vec<_>>();
+        assert_eq!(garbage((0..LOGS_KEPT + 2).map(|i| (format!("x{i}-0"), 1)).collect()), gone(&["x0-0", "x1-0"]));
         // One group that crashes in a loop leaves another's logs alone.
         let mut logs = vec![("quiet-1".to_string(), 1)];
         logs.extend((0..LOGS_OF_GROUP + 2).map(|i| (format!("loop-{i}"), 1)));
-        assert_eq!(junk(logs), gone(&["loop-0", "loop-1"]));
+        assert_eq!(garbage(logs), gone(&["loop-0", "loop-1"]));
         let large = LOGS_BYTES_KEPT / 2;
-        assert_eq!(junk(vec![("a-1".into(), large), ("b-1".into(), large), ("c-1".into(), large)]), gone(&["a-1"]));
+        assert_eq!(garbage(vec![("a-1".into(), large), ("b-1".into(), large), ("c-1".into(), large)]), gone(&["a-1"]));
     }
 }

@@ -12,12 +12,12 @@
 //!
 //! Names on the host (bridge, control groups) are made of the marker's `mark`, not of the path.
 
-use crate::disk::{self, names};
+use crate::instance_dir::InstanceDir;
 use crate::marker::{Marked, Marker, Place, forged, read, sound, write};
+use crate::record::Began;
+use crate::state_files::{self, names};
 use model::{Fault, Layout};
-use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest as _, Sha256};
-use std::fs::File;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -46,11 +46,10 @@ pub fn open(layout: &Layout, adopt: bool) -> Result<Identity, Fault> {
     let made = !root.exists();
     if made {
         let make = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root);
-        make.map_err(|e| disk::at(root, "making the data directory", e))?;
+        make.map_err(|e| state_files::at(root, "making the data directory", e))?;
     }
     // Several begin at once: one of them marks it.
-    let folder = File::open(root).map_err(|e| disk::at(root, "opening", e))?;
-    flock(&folder, FlockOperation::LockExclusive).map_err(|e| disk::at(root, "locking", e))?;
+    let _lock = disk::lock::Lock::directory(root).map_err(|e| state_files::at(root, "locking", e))?;
     let place = Place::of(root)?;
     let marker = match read(layout) {
         Marked::Good(marker) => marker,
@@ -66,7 +65,7 @@ pub fn open(layout: &Layout, adopt: bool) -> Result<Identity, Fault> {
             }
             let id = random_id()?;
             let mark = if fresh { id[..8].to_string() } else { mark(layout) };
-            write(layout, &Marker { id, mark, made: disk::now(), ..Marker::at(place) })?;
+            write(layout, &Marker { id, mark, made: state_files::now(), ..Marker::at(place) })?;
             return Ok(if made || fresh { Identity::Made } else { Identity::Marked });
         }
     };
@@ -83,7 +82,7 @@ pub fn open(layout: &Layout, adopt: bool) -> Result<Identity, Fault> {
         Judged::Foreign(_) if adopt => {
             forget(layout)?;
             let id = random_id()?;
-            write(layout, &Marker { mark: id[..8].to_string(), id, made: disk::now(), ..Marker::at(place) })?;
+            write(layout, &Marker { mark: id[..8].to_string(), id, made: state_files::now(), ..Marker::at(place) })?;
             Ok(Identity::Adopted { from: marker.path })
         }
         Judged::Foreign(fault) => Err(fault),
@@ -113,8 +112,8 @@ pub fn mark(layout: &Layout) -> String {
 
 fn carried(layout: &Layout) -> Option<String> {
     names(&layout.instances()).into_iter().find_map(|name| {
-        let record: crate::record::Record = disk::read_json(&disk::Place(layout.instances().join(name)).record()).good()?;
-        let mark = record.ground.cgroup.strip_prefix("/afresh-")?.split('/').next()?;
+        let record: crate::record::Record = state_files::read_json(&InstanceDir(layout.instances().join(name)).record()).good()?;
+        let mark = record.placement.cgroup.strip_prefix("/afresh-")?.split('/').next()?;
         (mark.len() == 8 && mark.bytes().all(|b| b.is_ascii_hexdigit())).then(|| mark.to_string())
     })
 }
@@ -147,9 +146,9 @@ fn id_at(root: &Path) -> At {
 /// Its records here are a copy, and acting on them would end another's servers.
 fn runs_elsewhere(layout: &Layout) -> Option<String> {
     names(&layout.instances()).into_iter().find(|name| {
-        let place = disk::Place(layout.instances().join(name));
-        let began = disk::read_json::<crate::shim::Began>(&place.began()).good();
-        began.is_some_and(|shim| crate::process::open(shim.pid, shim.pid_start).is_some()) && !disk::is_held(&place.lock())
+        let place = InstanceDir(layout.instances().join(name));
+        let began = state_files::read_json::<Began>(&place.began()).good();
+        began.is_some_and(|shim| crate::process::open(shim.pid, shim.pid_start).is_some()) && !disk::lock::is_held(&place.lock())
     })
 }
 
@@ -202,7 +201,7 @@ fn note(layout: &Layout, marker: &Marker, place: Place) -> Result<(), Fault> {
 
 fn random_id() -> Result<String, Fault> {
     let path = Path::new("/proc/sys/kernel/random/uuid");
-    let uuid = std::fs::read_to_string(path).map_err(|e| disk::at(path, "reading", e))?;
+    let uuid = std::fs::read_to_string(path).map_err(|e| state_files::at(path, "reading", e))?;
     Ok(uuid.trim().replace('-', ""))
 }
 
@@ -213,7 +212,7 @@ fn is_empty(root: &Path) -> bool {
 
 /// Others who can write into it could put anything in its place.
 fn private(root: &Path) -> Result<(), Fault> {
-    let meta = std::fs::metadata(root).map_err(|e| disk::at(root, "looking at", e))?;
+    let meta = std::fs::metadata(root).map_err(|e| state_files::at(root, "looking at", e))?;
     let us = nix::unistd::geteuid().as_raw();
     if meta.uid() != us && us == 0 || meta.mode() & 0o022 != 0 {
         let text = format!("{}: others can write into it (owner {}, mode {:o})", root.display(), meta.uid(), meta.mode() & 0o7777);
@@ -237,14 +236,14 @@ fn recognise(layout: &Layout) -> Result<(), Fault> {
     };
     let all = names(root);
     for name in all.iter().filter(|name| *name != "lost+found" && !name.starts_with(".afresh")) {
-        let meta = std::fs::symlink_metadata(root.join(name)).map_err(|e| disk::at(&root.join(name), "looking at", e))?;
+        let meta = std::fs::symlink_metadata(root.join(name)).map_err(|e| state_files::at(&root.join(name), "looking at", e))?;
         let known = meta.is_dir() && DIRS.contains(&name.as_str()) || meta.is_file() && FILES.contains(&name.as_str());
         if !known {
             return foreign(format!("it holds {name:?}"));
         }
     }
     let node = std::fs::read_to_string(root.join("control/node")).is_ok_and(|text| text.starts_with("node-") && text.len() == 41);
-    let network = disk::read_json::<serde_json::Value>(&layout.host().join("network.json")).good();
+    let network = state_files::read_json::<serde_json::Value>(&layout.host().join("network.json")).good();
     let network = network.is_some_and(|value| value["subnet"].as_str().is_some_and(|s| s.ends_with(".0/24")));
     let store = STORE.iter().all(|part| layout.store().join(part).is_dir());
     // Made by `afresh up` that was killed right after it began.
@@ -255,8 +254,8 @@ fn recognise(layout: &Layout) -> Result<(), Fault> {
 /// A copy has files of servers, sockets and locks that are not its own. What was declared, the journals and the store stay.
 fn forget(layout: &Layout) -> Result<(), Fault> {
     for instance in names(&layout.instances()) {
-        let place = disk::Place(layout.instances().join(instance));
-        if disk::is_held(&place.lock()) {
+        let place = InstanceDir(layout.instances().join(instance));
+        if disk::lock::is_held(&place.lock()) {
             return Err(Fault::world("in-use", format!("{}: a server runs out of this very directory", place.0.display())).again(false));
         }
     }
@@ -267,12 +266,12 @@ fn forget(layout: &Layout) -> Result<(), Fault> {
     }
     for dir in [layout.instances(), host.join("runtime"), host.join("mounts"), layout.targets(), layout.run()] {
         match std::fs::remove_dir_all(&dir) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(disk::at(&dir, "removing", e)),
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(state_files::at(&dir, "removing", e)),
             _ => {}
         }
     }
     for file in [host.join("network.json"), host.join("happened.jsonl"), host.join("happened.jsonl.1")] {
-        ::disk::state::remove(&file).map_err(|e| disk::at(&file, "removing", e))?;
+        disk::state::remove(&file).map_err(|e| state_files::at(&file, "removing", e))?;
     }
     Ok(())
 }
@@ -327,7 +326,7 @@ mod tests {
         }
         std::fs::write(a.host().join("network.json"), "{}").unwrap();
         copy(a.root(), b.root());
-        let own = disk::Lock::take(&disk::Place(b.instances().join("web-r1-1-1")).lock(), true).unwrap();
+        let own = disk::lock::Lock::try_exclusive(&InstanceDir(b.instances().join("web-r1-1-1")).lock()).unwrap();
         assert_eq!(code(open(&b, true)), "in-use", "a server runs out of the copy itself");
         drop(own);
         assert_eq!(code(open(&b, true)), "Adopted");
@@ -370,12 +369,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (a, b) = (Layout::new(dir.path().join("a")), Layout::new(dir.path().join("b")));
         open(&a, false).unwrap();
-        let place = disk::Place(a.instances().join("web-r1-1-1"));
+        let place = InstanceDir(a.instances().join("web-r1-1-1"));
         std::fs::create_dir_all(&place.0).unwrap();
         let pid = i32::try_from(std::process::id()).unwrap();
-        let began = crate::shim::Began { pid, pid_start: crate::process::start_of(pid).unwrap() };
-        disk::write_json(&place.began(), &began).unwrap();
-        let _shim = disk::Lock::take(&place.lock(), true).unwrap().unwrap();
+        let began = Began { pid, pid_start: crate::process::start_of(pid).unwrap() };
+        state_files::write_json(&place.began(), &began).unwrap();
+        let _shim = disk::lock::Lock::try_exclusive(&place.lock()).unwrap().unwrap();
         copy(a.root(), b.root());
         std::fs::rename(a.root(), dir.path().join("unmounted")).unwrap();
         let fault = open(&b, false).unwrap_err();

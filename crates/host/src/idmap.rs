@@ -1,7 +1,7 @@
 //! Mounts a tree once more, with the owners of its files shown as those of a user namespace: the files of an image's root are
 //! those of the instance's root, though the image is one for all services and owned by root on the host. Changes nothing in it.
 
-use crate::disk;
+use crate::state_files;
 use model::Fault;
 use rustix::fs::CWD;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
@@ -11,13 +11,13 @@ use std::path::Path;
 /// `from`, a mount point, is mounted at `to` as well, in this mount namespace.
 pub fn mount(from: &Path, user: &OwnedFd, to: &Path) -> Result<(), Fault> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let tree = open_tree(CWD, from, flags).map_err(|e| disk::at(from, "cloning the mount", e))?;
+    let tree = open_tree(CWD, from, flags).map_err(|e| state_files::at(from, "cloning the mount", e))?;
     set(&tree, user).map_err(|e| {
         Fault::world("no-idmap", format!("{}: mapping its owners: {e}", from.display()))
             .hint("id-mapped mounts of erofs need Linux 5.19 or later")
             .again(false)
     })?;
-    move_mount(&tree, "", CWD, to, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).map_err(|e| disk::at(to, "mounting", e))
+    move_mount(&tree, "", CWD, to, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).map_err(|e| state_files::at(to, "mounting", e))
 }
 
 #[allow(unsafe_code, reason = "no crate of ours wraps mount_setattr(2)")]

@@ -6,14 +6,14 @@
 //! ```
 
 use crate::decide::Stage;
-use crate::disk::{self, Lock, Place, Read};
+use crate::instance_dir::InstanceDir;
 use crate::keeper::Keeper;
-use crate::record::{Ended, Ending, Record, Started};
-use crate::shim::Began;
+use crate::record::{Began, Ended, Ending, Record, Started};
 use crate::state::Instance;
-use crate::{cgroup, ending, files, garbage, log_reader, mounts, net, probe, process, runtime};
+use crate::state_files::{self, Read};
+use crate::{cgroup, group_files, log_reader, mounts, net, probe, process, removal, runtime, termination};
+use disk::lock::{self, Lock};
 use model::{Digest, FailedProbe, InstanceId};
-use rustix::process::Signal;
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
 
 /// How often a file that is about to appear is looked for.
-const GLANCE: Duration = Duration::from_millis(4);
+const POLL_EVERY: Duration = Duration::from_millis(4);
 /// A launch that takes longer has failed.
 const LAUNCH_WITHIN: Duration = Duration::from_secs(60);
 /// Both processes are watched; this is only how often the files are looked at besides.
@@ -37,38 +37,38 @@ const SHIM_LEAVES_WITHIN: Duration = Duration::from_secs(10);
 
 /// Reads every instance from its directory and goes on where the last keeper stopped.
 pub fn adopt(keeper: &Arc<Keeper>) {
-    for name in disk::names(&keeper.layout.instances()) {
+    for name in state_files::names(&keeper.layout.instances()) {
         let dir = keeper.layout.instances().join(&name);
-        let record = match files::read_record(keeper, &Place(dir.clone())) {
-            Read::Good(record) if record.id.as_str() == name => at_home(keeper, &dir, record),
+        let record = match group_files::read_record(keeper, &InstanceDir(dir.clone())) {
+            Read::Good(record) if record.id.as_str() == name => relocate(keeper, &dir, record),
             // It runs and cannot be followed: ending it for a damaged file would be worse.
-            read if runs(&Place(dir.clone())) && !name.starts_with('.') => {
+            read if runs(&InstanceDir(dir.clone())) && !name.starts_with('.') => {
                 let why = match read {
                     Read::Bad(why) => why,
-                    Read::Missing => format!("{}: it is missing", Place(dir).record().display()),
-                    Read::Good(record) => format!("{}: it is about {}", Place(dir).record().display(), record.id),
+                    Read::Missing => format!("{}: it is missing", InstanceDir(dir).record().display()),
+                    Read::Good(record) => format!("{}: it is about {}", InstanceDir(dir).record().display(), record.id),
                 };
-                files::stray(keeper, name, why);
+                group_files::stray(keeper, name, why);
                 continue;
             }
             _ => {
-                garbage::remove_instance_dir(keeper, &dir, &name);
+                removal::remove_instance(keeper, &dir, &name);
                 continue;
             }
         };
-        let place = Place(dir);
-        if let Some(ids) = record.ground.ids {
+        let place = InstanceDir(dir);
+        if let Some(ids) = record.placement.ids {
             keeper.uids.adopt(&record.release.service, ids);
         }
         let mut one = Instance::new(record.clone());
-        one.ended = disk::read_json::<Ended>(&place.exit()).good();
+        one.ended = state_files::read_json::<Ended>(&place.exit()).good();
         if one.ended.is_some() {
-            one.last_lines = log_reader::last_lines(&record.ground.log);
+            one.last_lines = log_reader::last_lines(&record.placement.log);
         }
-        one.started = disk::read_json::<Started>(&place.started()).good().or_else(|| found_running(&place, &record));
-        one.ending = disk::read_json::<Ending>(&place.ending()).good();
+        one.started = state_files::read_json::<Started>(&place.started()).good().or_else(|| found_running(&place, &record));
+        one.ending = state_files::read_json::<Ending>(&place.ending()).good();
         one.was_healthy = place.healthy().exists();
-        let taken_up = place.began().exists() || disk::is_held(&place.lock());
+        let taken_up = place.began().exists() || lock::is_held(&place.lock());
         one.adopted = taken_up;
         one.stage = match (&one.ended, &one.ending, taken_up) {
             (Some(_), _, _) => Stage::Dead,
@@ -80,9 +80,9 @@ pub fn adopt(keeper: &Arc<Keeper>) {
         let (record, stage) = (one.record.clone(), one.stage);
         {
             let mut state = keeper.state();
-            state.last_address = state.last_address.max(record.ground.address.octets()[3]);
+            state.last_address = state.last_address.max(record.placement.address.octets()[3]);
             if stage == Stage::Ending {
-                ending::begin(keeper, &one);
+                termination::begin(keeper, &one);
             }
             // In sight before it is followed: the follower's first look is at the state.
             state.instances.insert(record.id.clone(), one);
@@ -94,23 +94,23 @@ pub fn adopt(keeper: &Arc<Keeper>) {
 }
 
 /// In a data directory that was moved, a record names places where nothing is any more.
-fn at_home(keeper: &Keeper, dir: &Path, mut record: Record) -> Record {
-    let (was, is) = (record.ground.mounts.clone(), mounts::root(&keeper.layout));
+fn relocate(keeper: &Keeper, dir: &Path, mut record: Record) -> Record {
+    let (was, is) = (record.placement.mounts.clone(), mounts::root(&keeper.layout));
     let tail = is.strip_prefix(keeper.layout.root()).unwrap_or(Path::new("host/mounts"));
     if was == is || !was.ends_with(tail) {
         return record;
     }
     let was = was.ancestors().nth(tail.components().count()).map(Path::to_path_buf).unwrap_or_default();
-    let ground = &mut record.ground;
-    for path in [&mut ground.runtime_state, &mut ground.image_mount, &mut ground.mounts, &mut ground.log]
+    let placement = &mut record.placement;
+    for path in [&mut placement.runtime_state, &mut placement.image_mount, &mut placement.mounts, &mut placement.log]
         .into_iter()
-        .chain(&mut ground.artifact_mount)
+        .chain(&mut placement.artifact_mount)
     {
         if let Ok(tail) = path.strip_prefix(&was) {
             *path = keeper.layout.root().join(tail);
         }
     }
-    if let Err(fault) = disk::write_json_quick(&Place(dir.to_path_buf()).record(), &record) {
+    if let Err(fault) = state_files::write_json_quick(&InstanceDir(dir.to_path_buf()).record(), &record) {
         tracing::warn!("{fault}");
     }
     record
@@ -118,31 +118,31 @@ fn at_home(keeper: &Keeper, dir: &Path, mut record: Record) -> Record {
 
 /// A program that runs though nothing that can be read says so: the pid that the runtime noted, if that process is in the instance's
 /// control group. Written down again.
-fn found_running(place: &Place, record: &Record) -> Option<Started> {
-    if !disk::is_held(&place.lock()) {
+fn found_running(place: &InstanceDir, record: &Record) -> Option<Started> {
+    if !lock::is_held(&place.lock()) {
         return None;
     }
     let pid: i32 = std::fs::read_to_string(place.0.join("pid")).ok()?.trim().parse().ok()?;
     let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    groups.lines().any(|line| line.ends_with(&record.ground.cgroup)).then_some(())?;
+    groups.lines().any(|line| line.ends_with(&record.placement.cgroup)).then_some(())?;
     let started = Started { pid, pid_start: process::start_of(pid)?, at: record.created, spent_ms: Vec::new() };
     tracing::warn!(instance = %record.id, pid, "{} was damaged or missing; the program was found by its control group", place.started().display());
-    if let Err(fault) = disk::write_json_quick(&place.started(), &started) {
+    if let Err(fault) = state_files::write_json_quick(&place.started(), &started) {
         tracing::warn!("{fault}");
     }
     Some(started)
 }
 
 /// Whether its shim or its program lives.
-fn runs(place: &Place) -> bool {
-    let program = disk::read_json::<Started>(&place.started()).good();
-    disk::is_held(&place.lock()) || program.is_some_and(|started| process::open(started.pid, started.pid_start).is_some())
+fn runs(place: &InstanceDir) -> bool {
+    let program = state_files::read_json::<Started>(&place.started()).good();
+    lock::is_held(&place.lock()) || program.is_some_and(|started| process::open(started.pid, started.pid_start).is_some())
 }
 
 /// Starts a shim. Two shims for one instance are harmless: the second finds the first's lock or mark, and leaves.
 pub fn launch(keeper: &Arc<Keeper>, record: &Record) {
-    let place = Place(keeper.layout.instance(&record.id));
-    let log = ::disk::log::open(&place.shim_log()).map_or_else(|_| Stdio::null(), Stdio::from);
+    let place = InstanceDir(keeper.layout.instance(&record.id));
+    let log = disk::log::open(&place.shim_log()).map_or_else(|_| Stdio::null(), Stdio::from);
     let mut command = tokio::process::Command::new(&keeper.program);
     command.args(&keeper.shim_args).arg(&place.0).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     let _runtime = keeper.tasks.enter();
@@ -154,7 +154,7 @@ pub fn launch(keeper: &Arc<Keeper>, record: &Record) {
         Err(e) => {
             let why = format!("{}: the shim does not start: {e}", keeper.program.display());
             // Nobody will write this down for it.
-            let _ = disk::write_json_quick(&place.exit(), &Ended::new(127, Some(why)));
+            let _ = state_files::write_json_quick(&place.exit(), &Ended::new(127, Some(why)));
             follow(keeper, record, None);
         }
     }
@@ -163,10 +163,10 @@ pub fn launch(keeper: &Arc<Keeper>, record: &Record) {
 fn follow(keeper: &Arc<Keeper>, record: &Record, child: Option<tokio::process::Child>) {
     let (keeper, record) = (keeper.clone(), record.clone());
     keeper.clone().tasks.spawn(async move {
-        let place = Place(keeper.layout.instance(&record.id));
+        let place = InstanceDir(keeper.layout.instance(&record.id));
         let ended = match until_started(&keeper, &record, &place, child).await {
             Ok(started) => {
-                if !come_up(&keeper, &record, &started) {
+                if !mark_up(&keeper, &record, &started) {
                     return;
                 }
                 keeper.nudge();
@@ -175,7 +175,7 @@ fn follow(keeper: &Arc<Keeper>, record: &Record, child: Option<tokio::process::C
             Err(ended) => ended,
         };
         // Read before its end is known to anybody, so that whoever sees the end sees the reason.
-        let last_lines = log_reader::last_lines(&record.ground.log);
+        let last_lines = log_reader::last_lines(&record.placement.log);
         if let Some(one) = keeper.state().instances.get_mut(&record.id) {
             one.last_lines = last_lines;
             one.ended = Some(ended);
@@ -190,7 +190,7 @@ fn follow(keeper: &Arc<Keeper>, record: &Record, child: Option<tokio::process::C
 async fn until_started(
     keeper: &Arc<Keeper>,
     record: &Record,
-    place: &Place,
+    place: &InstanceDir,
     mut child: Option<tokio::process::Child>,
 ) -> Result<Started, Ended> {
     let until = Instant::now() + LAUNCH_WITHIN;
@@ -202,36 +202,36 @@ async fn until_started(
     loop {
         // Whether the shim lives is asked before its files are read: what it wrote before it left is then seen.
         let lives = match &mut child {
-            Some(child) => matches!(child.try_wait(), Ok(None)) || disk::is_held(&place.lock()),
-            None => disk::is_held(&place.lock()),
+            Some(child) => matches!(child.try_wait(), Ok(None)) || lock::is_held(&place.lock()),
+            None => lock::is_held(&place.lock()),
         };
-        if let Some(started) = disk::read_json::<Started>(&place.started()).good() {
+        if let Some(started) = state_files::read_json::<Started>(&place.started()).good() {
             reap(child);
             return Ok(started);
         }
-        if let Some(ended) = disk::read_json::<Ended>(&place.exit()).good() {
+        if let Some(ended) = state_files::read_json::<Ended>(&place.exit()).good() {
             reap(child);
             return Err(ended);
         }
         if !lives || Instant::now() > until {
             let why = if lives { "it took too long" } else { "its shim ended without a word" };
-            let why = format!("the launch of {} failed: {why} {}", record.id, said_first(&place.shim_log()).trim());
+            let why = format!("the launch of {} failed: {why} {}", record.id, log_head(&place.shim_log()).trim());
             reap(child);
-            return Err(bury(keeper, record, place, Some(why)).await);
+            return Err(record_lost_exit(keeper, record, place, Some(why)).await);
         }
-        tokio::time::sleep(GLANCE).await;
+        tokio::time::sleep(POLL_EVERY).await;
     }
 }
 
 /// The first words of a log, for people.
-fn said_first(log: &Path) -> String {
+fn log_head(log: &Path) -> String {
     let mut bytes = Vec::new();
     let _ = std::fs::File::open(log).and_then(|file| file.take(SAID_BYTES_MAX).read_to_end(&mut bytes));
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// False: it is not ours to follow any more.
-fn come_up(keeper: &Arc<Keeper>, record: &Record, started: &Started) -> bool {
+fn mark_up(keeper: &Arc<Keeper>, record: &Record, started: &Started) -> bool {
     let mut state = keeper.state();
     let Some(one) = state.instances.get_mut(&record.id) else { return false };
     one.started = Some(started.clone());
@@ -248,9 +248,9 @@ fn come_up(keeper: &Arc<Keeper>, record: &Record, started: &Started) -> bool {
     true
 }
 
-async fn until_ended(keeper: &Arc<Keeper>, record: &Record, place: &Place, started: &Started) -> Ended {
+async fn until_ended(keeper: &Arc<Keeper>, record: &Record, place: &InstanceDir, started: &Started) -> Ended {
     let program = process::open(started.pid, started.pid_start).and_then(watch);
-    let began = disk::read_json::<Began>(&place.began()).good();
+    let began = state_files::read_json::<Began>(&place.began()).good();
     let shim = began.and_then(|began| process::open(began.pid, began.pid_start)).and_then(watch);
     loop {
         match (&program, &shim) {
@@ -262,17 +262,17 @@ async fn until_ended(keeper: &Arc<Keeper>, record: &Record, place: &Place, start
                 }
             }
             // One of them has gone already, so the word of it is there or very near.
-            _ => tokio::time::sleep(GLANCE).await,
+            _ => tokio::time::sleep(POLL_EVERY).await,
         }
-        let lives = disk::is_held(&place.lock());
-        if let Some(ended) = disk::read_json::<Ended>(&place.exit()).good() {
+        let lives = lock::is_held(&place.lock());
+        if let Some(ended) = state_files::read_json::<Ended>(&place.exit()).good() {
             return ended;
         }
         if !lives {
-            return bury(keeper, record, place, None).await;
+            return record_lost_exit(keeper, record, place, None).await;
         }
         if program.as_ref().is_some_and(|p| has_ended(p.get_ref())) {
-            tokio::time::sleep(GLANCE).await;
+            tokio::time::sleep(POLL_EVERY).await;
         }
     }
 }
@@ -288,30 +288,21 @@ fn has_ended(process: &OwnedFd) -> bool {
 }
 
 /// The shim is gone or stuck and nobody will say how the program ended: it is ended now, and that is written down.
-async fn bury(keeper: &Arc<Keeper>, record: &Record, place: &Place, failed: Option<String>) -> Ended {
+async fn record_lost_exit(keeper: &Arc<Keeper>, record: &Record, place: &InstanceDir, failed: Option<String>) -> Ended {
     let (keeper, record, place) = (keeper.clone(), record.clone(), place.clone());
     let code = if failed.is_some() { 127 } else { 137 };
     let work = move || {
-        kill_shim(&place);
-        let oom_kills = cgroup::oom_kills(&record.ground.cgroup).unwrap_or(0);
-        runtime::delete(&record.ground.runtime, &record.ground.runtime_state, record.id.as_str());
+        removal::kill_shim(&place);
+        let oom_kills = cgroup::oom_kills(&record.placement.cgroup).unwrap_or(0);
+        runtime::delete(&record.placement.runtime, &record.placement.runtime_state, record.id.as_str());
         cgroup::remove(&keeper.mark, Some(record.id.as_str()));
-        let ended = disk::read_json::<Ended>(&place.exit()).good().unwrap_or(Ended { oom_kills, ..Ended::new(code, failed) });
-        if let Err(fault) = disk::write_json_quick(&place.exit(), &ended) {
+        let ended = state_files::read_json::<Ended>(&place.exit()).good().unwrap_or(Ended { oom_kills, ..Ended::new(code, failed) });
+        if let Err(fault) = state_files::write_json_quick(&place.exit(), &ended) {
             tracing::warn!("{fault}");
         }
         ended
     };
     tokio::task::spawn_blocking(work).await.unwrap_or(Ended::new(code, None))
-}
-
-pub fn kill_shim(place: &Place) {
-    if let Some(began) = disk::read_json::<Began>(&place.began()).good()
-        && let Some(shim) = process::open(began.pid, began.pid_start)
-    {
-        process::send(&shim, Signal::KILL);
-        crate::command::wait_readable(&shim, Duration::from_secs(5));
-    }
 }
 
 async fn keep_probing(keeper: Arc<Keeper>, record: Record, pid: i32) {
@@ -326,18 +317,18 @@ async fn keep_probing(keeper: Arc<Keeper>, record: Record, pid: i32) {
             if one.stage != Stage::Up || keeper.is_stopped() {
                 return;
             }
-            one.pulse.take(passed, health.unhealthy_after, Instant::now());
+            one.probes.record(passed, health.unhealthy_after, Instant::now());
             one.failed_probe = answer.err().map(|answer| FailedProbe {
                 instance: record.id.clone(),
-                at: disk::now(),
+                at: state_files::now(),
                 probe: probe::asked(&health.probe),
                 answer,
             });
-            let pause = one.pulse.pause(&health);
+            let pause = one.probes.pause(&health);
             if passed && !one.was_healthy {
                 one.was_healthy = true;
                 // For the next keeper. That it cannot be written costs only that keeper's haste.
-                let _ = std::fs::write(Place(dir.clone()).healthy(), "");
+                let _ = std::fs::write(InstanceDir(dir.clone()).healthy(), "");
                 drop(state);
                 keeper.nudge();
             }
@@ -351,14 +342,14 @@ async fn keep_probing(keeper: Arc<Keeper>, record: Record, pid: i32) {
 pub fn remove(keeper: &Arc<Keeper>, id: &InstanceId) {
     let (keeper, id) = (keeper.clone(), id.clone());
     keeper.clone().tasks.spawn_blocking(move || {
-        let place = Place(keeper.layout.instance(&id));
+        let place = InstanceDir(keeper.layout.instance(&id));
         let launched = place.began().exists();
         // With the lock in hand no shim is there, and none that is late will begin.
         let until = Instant::now() + SHIM_LEAVES_WITHIN;
         let _lock = loop {
-            match Lock::take(&place.lock(), false) {
-                Ok(None) if Instant::now() < until => std::thread::sleep(GLANCE),
-                Ok(None) => kill_shim(&place),
+            match Lock::try_existing(&place.lock()) {
+                Ok(None) if Instant::now() < until => std::thread::sleep(POLL_EVERY),
+                Ok(None) => removal::kill_shim(&place),
                 Ok(Some(lock)) => break Some(lock),
                 Err(_) => break None,
             }
@@ -367,9 +358,9 @@ pub fn remove(keeper: &Arc<Keeper>, id: &InstanceId) {
         runtime::delete(&runtime, &state, id.as_str());
         let until = Instant::now() + SHIM_LEAVES_WITHIN;
         while !cgroup::remove(&keeper.mark, Some(id.as_str())) && Instant::now() < until {
-            std::thread::sleep(GLANCE);
+            std::thread::sleep(POLL_EVERY);
         }
-        if let Err(fault) = garbage::remove_dir(&keeper.layout, &place.0) {
+        if let Err(fault) = removal::remove_dir(&keeper.layout, &place.0) {
             tracing::warn!("{fault}");
         }
         let _ = std::fs::remove_file(keeper.layout.drained(&id));
@@ -388,7 +379,7 @@ fn until_veth_gone(keeper: &Keeper, id: &InstanceId) {
     let veth = PathBuf::from(format!("/sys/class/net/{}", net::veth_name(&keeper.mark, id)));
     let until = Instant::now() + VETH_GOES_WITHIN;
     while veth.exists() && Instant::now() < until {
-        std::thread::sleep(GLANCE);
+        std::thread::sleep(POLL_EVERY);
     }
 }
 

@@ -5,7 +5,7 @@
 //! ID.times  place and time of parts of it     full ─▶ ID.times.1, together with the log
 //! ```
 
-use crate::disk;
+use crate::state_files;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ pub struct LogFile {
 
 impl LogFile {
     pub fn open(path: PathBuf) -> Self {
-        let _ = path.parent().map(disk::make_dir);
+        let _ = path.parent().map(state_files::make_dir);
         let open = |path: &Path| File::options().create(true).append(true).open(path).ok();
         let length = |file: &Option<File>| file.as_ref().and_then(|f| f.metadata().ok()).map_or(0, |m| m.len());
         let (file, times) = (open(&path), open(&times(&path)));
@@ -58,7 +58,7 @@ impl LogFile {
             return;
         }
         let mut note = self.bytes.to_le_bytes().to_vec();
-        note.extend(disk::now().0.to_le_bytes());
+        note.extend(state_files::now().0.to_le_bytes());
         if let Some(times) = &mut self.times
             && times.write_all(&note).is_ok()
         {

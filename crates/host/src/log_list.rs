@@ -1,7 +1,7 @@
 //! Which servers have a log in the data directory, living and gone.
 
-use crate::disk;
 use crate::log_file;
+use crate::state_files;
 use model::{Layout, Time};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,10 +15,10 @@ pub struct Listed {
 /// The least recently written first.
 pub fn logs(layout: &Layout) -> Vec<Listed> {
     let folder = layout.host().join("logs");
-    let all = disk::names(&folder).into_iter().filter_map(|name| {
+    let all = state_files::names(&folder).into_iter().filter_map(|name| {
         let id = name.strip_suffix(".log")?;
         let log = folder.join(&name);
-        let written = disk::time_of(&std::fs::metadata(&log).ok()?);
+        let written = state_files::time_of(&std::fs::metadata(&log).ok()?);
         let bytes = log_file::files(&log).iter().filter_map(|file| std::fs::metadata(file).ok()).map(|meta| meta.len()).sum();
         Some(Listed { id: id.to_string(), bytes, written })
     });

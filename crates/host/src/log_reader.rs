@@ -1,8 +1,8 @@
 //! Reading a server's log while its shim writes it: parts of it for people, and its last lines for the reason why it ended.
 //! Output is foreign text of any length; nothing here keeps more of it than its bound.
 
-use crate::disk;
 use crate::log_file::{LOG_BYTES_MAX, NOTE_BYTES, TIMES_BYTES_MAX, times, turned_over};
+use crate::state_files;
 use api::logs::{LINE_BYTES_MAX, LogLine, LogPart, LogQuery, PART_BYTES_MAX};
 use model::{Fault, InstanceId, LAST_LINES_BYTES_MAX, LAST_LINES_MAX, Time};
 use std::collections::VecDeque;
@@ -37,7 +37,7 @@ fn open(log: &Path, with_times: bool) -> Option<Segment> {
     }
     let number = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
     let notes = bytes.chunks_exact(NOTE_BYTES).map(|note| (number(&note[..8]), Time(number(&note[8..])))).collect();
-    Some(Segment { file, inode: meta.ino(), bytes: meta.len().min(2 * LOG_BYTES_MAX), written: disk::time_of(&meta), notes })
+    Some(Segment { file, inode: meta.ino(), bytes: meta.len().min(2 * LOG_BYTES_MAX), written: state_files::time_of(&meta), notes })
 }
 
 /// The turned-over file, if there is one, then the present one.
@@ -89,7 +89,7 @@ pub fn part(log: &Path, instance: &InstanceId, query: &LogQuery, lives: bool) ->
     let (last, mut next) = (segments.len() - 1, String::new());
     for (n, segment) in segments.into_iter().enumerate().skip(first) {
         let reach = if n == first { place } else { 0 };
-        let end = lines(segment, reach, query.since, n == last && lives, &mut taken).map_err(|e| disk::at(log, "reading", e))?;
+        let end = lines(segment, reach, query.since, n == last && lives, &mut taken).map_err(|e| state_files::at(log, "reading", e))?;
         next = end.text;
         if end.full {
             return Ok(LogPart { instance: instance.clone(), lines: taken.lines.into(), next, more: true, lost, lives });
@@ -238,7 +238,7 @@ mod tests {
         let mut house = house();
         house.log.add(b"old\n");
         std::thread::sleep(std::time::Duration::from_millis(150));
-        let since = disk::now();
+        let since = state_files::now();
         house.log.add(b"new\n");
         let all = house.part(&LogQuery::default(), true);
         assert!(all.lines[0].at.unwrap() < since && all.lines[1].at.unwrap() >= since, "{all:?}");

@@ -1,8 +1,8 @@
 //! The file in a data directory that says which one it is, and where it was used last. What is read of it is checked before anything is
 //! named after it.
 
-use crate::disk;
-use ::disk::state::Found;
+use crate::state_files;
+use disk::state::Found;
 use model::{Fault, Layout, Time};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -39,13 +39,13 @@ pub struct Place {
 
 impl Place {
     pub fn of(root: &Path) -> Result<Place, Fault> {
-        let meta = std::fs::metadata(root).map_err(|e| disk::at(root, "looking at", e))?;
+        let meta = std::fs::metadata(root).map_err(|e| state_files::at(root, "looking at", e))?;
         let text = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_string()).unwrap_or_default();
         Ok(Place {
             // Not the id itself: it is a secret of its machine (machine-id(5)).
             machine: digest_of(&text("/etc/machine-id")),
             boot: text("/proc/sys/kernel/random/boot_id"),
-            path: root.canonicalize().map_err(|e| disk::at(root, "resolving", e))?,
+            path: root.canonicalize().map_err(|e| state_files::at(root, "resolving", e))?,
             device: meta.dev(),
             inode: meta.ino(),
         })
@@ -69,7 +69,7 @@ impl Marker {
 }
 
 pub fn write(layout: &Layout, marker: &Marker) -> Result<(), Fault> {
-    disk::write_json(&path(layout), marker)
+    state_files::write_json(&path(layout), marker)
 }
 
 /// A marker is small; what is larger was not written by us.
@@ -89,7 +89,7 @@ pub enum Marked {
 
 pub fn read(layout: &Layout) -> Marked {
     let decode = |bytes: &[u8]| serde_json::from_slice::<Marker>(bytes).map_err(|e| format!("does not decode: {}", cut(&e.to_string())));
-    match ::disk::state::read(&path(layout), MARKER_BYTES_MAX, decode) {
+    match disk::state::read(&path(layout), MARKER_BYTES_MAX, decode) {
         Found::Absent => Marked::Absent,
         Found::Damaged(why) => Marked::Damaged(why),
         Found::Good(good) => match unsound(&good.value) {
@@ -175,7 +175,7 @@ mod tests {
         }
         // Larger than any marker, or no marker at all: damage, told in a few words.
         for text in ["x".repeat(100_000), format!("{{\"id\":\"{long}\",\"device\":\"{long}\"}}")] {
-            for file in [path(&layout), ::disk::state::spare(&path(&layout))] {
+            for file in [path(&layout), disk::state::spare(&path(&layout))] {
                 std::fs::write(file, &text).unwrap();
             }
             assert!(matches!(read(&layout), Marked::Damaged(why) if why.len() < 400));

@@ -1,7 +1,7 @@
 //! Mounts of erofs objects, once per digest and shared by instances. What an instance alone uses is mounted by its shim, in the
 //! shim's own mount namespace, and so can never be left behind.
 
-use crate::{command, disk};
+use crate::{command, state_files};
 use model::{Digest, Fault, Layout};
 use nix::mount::{MntFlags, umount2};
 use std::collections::BTreeSet;
@@ -61,7 +61,7 @@ fn canonical(path: &Path) -> PathBuf {
 /// True: it was mounted now; false: it was already. The caller holds the object's lock.
 pub fn ensure(layout: &Layout, digest: &Digest) -> Result<bool, Fault> {
     let place = place(layout, digest);
-    disk::make_dir(&place)?;
+    state_files::make_dir(&place)?;
     if below(&canonical(&root(layout))).contains(&canonical(&place)) {
         return Ok(false);
     }
@@ -76,12 +76,12 @@ pub fn ensure(layout: &Layout, digest: &Digest) -> Result<bool, Fault> {
 
 /// The loop device goes with its mount. Running instances keep what they have mounted.
 pub fn unmount(point: &Path) -> Result<(), Fault> {
-    umount2(point, MntFlags::MNT_DETACH).map_err(|e| disk::at(point, "unmounting", e))
+    umount2(point, MntFlags::MNT_DETACH).map_err(|e| state_files::at(point, "unmounting", e))
 }
 
 /// Loop devices whose file lies below a directory: device and file.
 pub fn loops(directory: &Path) -> Vec<(String, PathBuf)> {
-    disk::names(Path::new("/sys/block"))
+    state_files::names(Path::new("/sys/block"))
         .into_iter()
         .filter(|name| name.starts_with("loop"))
         .filter_map(|name| {

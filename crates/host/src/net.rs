@@ -3,7 +3,7 @@
 //! Every name carries the data directory's mark, and the bridge carries the directory itself as its alias,
 //! so that nothing of another one is ever touched.
 
-use crate::{command, disk};
+use crate::{command, state_files};
 use model::{Fault, InstanceId, Layout};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -127,7 +127,7 @@ pub fn ensure(layout: &Layout, configured: Option<Subnet>) -> Result<Network, Fa
         return Err(Fault::world("bridge-taken", format!("the bridge {bridge} belongs to {}", there.unwrap_or_default().trim()))
             .hint("use another data directory"));
     }
-    let kept = disk::read_json::<Remembered>(&remembered(layout)).good().map(|r| r.subnet);
+    let kept = state_files::read_json::<Remembered>(&remembered(layout)).good().map(|r| r.subnet);
     let subnet = match configured.or(kept) {
         Some(subnet) => subnet,
         None => choose(&mark, &taken(&bridge)?).ok_or_else(|| {
@@ -135,7 +135,7 @@ pub fn ensure(layout: &Layout, configured: Option<Subnet>) -> Result<Network, Fa
         })?,
     };
     if kept != Some(subnet) {
-        disk::write_json(&remembered(layout), &Remembered { subnet })?;
+        state_files::write_json(&remembered(layout), &Remembered { subnet })?;
     }
     let gateway = subnet.gateway();
     let hardware = hardware(gateway);
@@ -183,7 +183,7 @@ fn taken(bridge: &str) -> Result<Vec<(u32, u8)>, Fault> {
 
 /// Interfaces on the bridge.
 pub fn on_bridge(bridge: &str) -> Vec<String> {
-    disk::names(&PathBuf::from(format!("/sys/class/net/{bridge}/brif")))
+    state_files::names(&PathBuf::from(format!("/sys/class/net/{bridge}/brif")))
 }
 
 pub fn delete(interface: &str) -> Result<(), Fault> {

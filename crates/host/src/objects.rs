@@ -4,7 +4,7 @@
 //! the result is kept on disk, so that a keeper that begins again need not read a hundred megabytes.
 
 use crate::admit::{Admit, Launch, Role};
-use crate::{disk, mounts};
+use crate::{mounts, state_files};
 use model::{Digest, Fault, Layout};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -38,7 +38,7 @@ pub struct Objects {
 
 impl Objects {
     pub fn open(layout: &Layout) -> Self {
-        let verified = disk::read_json(&cache(layout)).good().unwrap_or_default();
+        let verified = state_files::read_json(&cache(layout)).good().unwrap_or_default();
         Self { layout: layout.clone(), state: Mutex::new(State { verified, ..State::default() }) }
     }
 
@@ -86,7 +86,7 @@ impl Objects {
         }
         let path = self.layout.object(digest);
         let before = identity(&path).map_err(|e| missing(digest, &path, &e))?;
-        let found = hash(&path).map_err(|e| disk::at(&path, "reading", e))?;
+        let found = hash(&path).map_err(|e| state_files::at(&path, "reading", e))?;
         if found != digest.hex() {
             held(&self.state).verified.remove(digest.hex());
             return Err(Fault::world(
@@ -101,7 +101,7 @@ impl Objects {
             state.verified.clone()
         };
         // Only saves time; on a full disk the next keeper reads the object again.
-        let _ = disk::write_json_quick(&cache(&self.layout), &kept);
+        let _ = state_files::write_json_quick(&cache(&self.layout), &kept);
         Ok(())
     }
 }

@@ -24,7 +24,7 @@ const ANSWER_BYTES_MAX: usize = 300;
 /// passing_since: None ─pass▶ Some(now) ─`unhealthy_after` fails in a row▶ None
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct Pulse {
+pub struct ProbeHistory {
     pub passing_since: Option<Instant>,
     pub ever_passed: bool,
     /// Since the first failure behind the last pass.
@@ -32,8 +32,8 @@ pub struct Pulse {
     fails: u32,
 }
 
-impl Pulse {
-    pub fn take(&mut self, passed: bool, unhealthy_after: u32, now: Instant) {
+impl ProbeHistory {
+    pub fn record(&mut self, passed: bool, unhealthy_after: u32, now: Instant) {
         if passed {
             self.fails = 0;
             self.failing_since = None;
@@ -84,7 +84,7 @@ pub fn asked(probe: &Probe) -> String {
 pub async fn once(record: &Record, pid: i32, dir: PathBuf) -> Result<(), String> {
     let health = &record.release.health;
     let within = Duration::from_millis(health.timeout_ms.max(1));
-    let address = record.release.port.map(|port| SocketAddr::from((record.ground.address, port)));
+    let address = record.release.port.map(|port| SocketAddr::from((record.placement.address, port)));
     let late = || Err(format!("no answer within {} ms", within.as_millis()));
     match (&health.probe, address) {
         (Probe::Running, _) => Ok(()),
@@ -100,8 +100,8 @@ pub async fn once(record: &Record, pid: i32, dir: PathBuf) -> Result<(), String>
             }
         }
         (Probe::Exec { command }, _) => {
-            let (ground, id, command) = (record.ground.clone(), record.id.clone(), command.clone());
-            let run = move || runtime::exec(&ground, &dir, id.as_str(), &command, within);
+            let (placement, id, command) = (record.placement.clone(), record.id.clone(), command.clone());
+            let run = move || runtime::exec(&placement, &dir, id.as_str(), &command, within);
             tokio::task::spawn_blocking(run).await.unwrap_or_else(|e| Err(e.to_string()))
         }
     }
@@ -241,7 +241,7 @@ mod tests {
             }
         });
         let mut record = crate::testing::instance(1).record;
-        record.ground.address = [127, 0, 0, 1].into();
+        record.placement.address = [127, 0, 0, 1].into();
         record.release.port = Some(address.port());
         record.release.health.probe = Probe::Http { path: "/healthz".into() };
         record.release.health.timeout_ms = 300;
@@ -262,34 +262,34 @@ mod tests {
     #[test]
     fn a_pulse_is_conclusive_by_one_pass_or_enough_failures() {
         let now = Instant::now();
-        let mut pulse = Pulse::default();
-        assert!(!pulse.is_conclusive(2) && !pulse.is_conclusive(0));
-        pulse.take(false, 2, now);
-        assert!(!pulse.is_conclusive(2) && pulse.is_conclusive(1));
-        pulse.take(false, 2, now);
-        assert!(pulse.is_conclusive(2));
-        let mut pulse = Pulse::default();
-        pulse.take(true, 2, now);
-        assert!(pulse.is_conclusive(2));
+        let mut probes = ProbeHistory::default();
+        assert!(!probes.is_conclusive(2) && !probes.is_conclusive(0));
+        probes.record(false, 2, now);
+        assert!(!probes.is_conclusive(2) && probes.is_conclusive(1));
+        probes.record(false, 2, now);
+        assert!(probes.is_conclusive(2));
+        let mut probes = ProbeHistory::default();
+        probes.record(true, 2, now);
+        assert!(probes.is_conclusive(2));
     }
 
     #[test]
     fn a_pulse_stops_after_so_many_failures_in_a_row() {
         let begin = Instant::now();
         let at = |ms| begin + Duration::from_millis(ms);
-        let mut pulse = Pulse::default();
-        pulse.take(false, 2, at(0));
-        assert_eq!(pulse.healthy_ms(at(0)), None);
-        pulse.take(true, 2, at(10));
-        pulse.take(false, 2, at(20));
-        assert_eq!((pulse.healthy_ms(at(30)), pulse.unhealthy_ms(at(30))), (Some(20), None), "one failure is not enough");
-        pulse.take(true, 2, at(40));
-        pulse.take(false, 2, at(50));
-        pulse.take(false, 2, at(60));
-        assert_eq!((pulse.healthy_ms(at(60)), pulse.unhealthy_ms(at(60))), (None, Some(10)), "from the first failure on");
-        pulse.take(true, 2, at(70));
-        assert_eq!(pulse.healthy_ms(at(75)), Some(5), "it begins again");
+        let mut probes = ProbeHistory::default();
+        probes.record(false, 2, at(0));
+        assert_eq!(probes.healthy_ms(at(0)), None);
+        probes.record(true, 2, at(10));
+        probes.record(false, 2, at(20));
+        assert_eq!((probes.healthy_ms(at(30)), probes.unhealthy_ms(at(30))), (Some(20), None), "one failure is not enough");
+        probes.record(true, 2, at(40));
+        probes.record(false, 2, at(50));
+        probes.record(false, 2, at(60));
+        assert_eq!((probes.healthy_ms(at(60)), probes.unhealthy_ms(at(60))), (None, Some(10)), "from the first failure on");
+        probes.record(true, 2, at(70));
+        assert_eq!(probes.healthy_ms(at(75)), Some(5), "it begins again");
         let health = Health { every_ms: 500, ..Health::default() };
-        assert_eq!((Pulse::default().pause(&health).as_millis(), pulse.pause(&health).as_millis()), (50, 500));
+        assert_eq!((ProbeHistory::default().pause(&health).as_millis(), probes.pause(&health).as_millis()), (50, 500));
     }
 }

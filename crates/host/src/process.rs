@@ -36,7 +36,7 @@ pub fn deaf_to(pid: i32, signal: Signal) -> bool {
 
 /// All processes whose last argument begins with this text: pid, start, last argument.
 pub fn with_last_argument(prefix: &str) -> Vec<(i32, u64, String)> {
-    let pids = crate::disk::names(std::path::Path::new("/proc")).into_iter().filter_map(|name| name.parse::<i32>().ok());
+    let pids = crate::state_files::names(std::path::Path::new("/proc")).into_iter().filter_map(|name| name.parse::<i32>().ok());
     pids.filter_map(|pid| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         let last = line.strip_suffix(b"\0").unwrap_or(&line).rsplit(|b| *b == 0).next()?;

@@ -2,13 +2,14 @@
 //! Level-triggered: it looks at everything each time and keeps no list of things to do. Nothing slow happens here.
 
 use crate::admit::{Launch, Role};
-use crate::decide::{self, Act, Stage, Wanted};
-use crate::declared::Sum;
-use crate::disk::{self, Place};
-use crate::keeper::{Keeper, sum_path};
-use crate::record::{Ground, Record};
+use crate::decide::{self, Act, Desired, Stage};
+use crate::declared::GroupSummary;
+use crate::instance_dir::InstanceDir;
+use crate::keeper::{Keeper, summary_path};
+use crate::record::{Placement, Record};
 use crate::state::{Group, Instance, State};
-use crate::{cgroup, ending, files, instance, mounts, net, runtime};
+use crate::state_files;
+use crate::{cgroup, group_files, instance, mounts, net, runtime, termination};
 use api::fleet::HappenedKind;
 use model::text::shown;
 use model::{Death, DesiredGroup, Digest, Fault, GroupName, InstanceId, QUOTED_BYTES_MAX, Release, Stamp};
@@ -27,9 +28,9 @@ pub fn pass(keeper: &Arc<Keeper>) -> Duration {
         tracing::error!("the declared groups cannot be read, so nothing is done: {e}");
         return Duration::MAX;
     }
-    files::read_groups(keeper, &mut state);
+    group_files::read_groups(keeper, &mut state);
     let now = Instant::now();
-    files::verify(keeper, &mut state, now);
+    group_files::verify(keeper, &mut state, now);
     let mut names: BTreeSet<GroupName> = state.groups.keys().cloned().collect();
     names.extend(state.instances.values().map(|i| i.record.group.clone()));
     let mut next = Duration::MAX;
@@ -38,15 +39,15 @@ pub fn pass(keeper: &Arc<Keeper>) -> Duration {
             // Its file is damaged and nothing of it runs: nobody knows what was wanted.
             continue;
         }
-        settle(keeper, &mut state, name, now);
+        count_deaths(keeper, &mut state, name, now);
         // Twice, so that what was just written down is launched in the same pass.
         for _ in 0..2 {
             act(keeper, &mut state, name, now);
         }
-        files::tell_balancer(keeper, &mut state, name);
-        let_go(keeper, &mut state, name);
+        group_files::publish_targets(keeper, &mut state, name);
+        release_objects(keeper, &mut state, name);
         watch_health(keeper, &mut state, name, now);
-        let due = |g: &Group| [g.not_before, g.no_cure_before].into_iter().flatten().filter(|at| *at > now).min().or(g.not_before);
+        let due = |g: &Group| [g.not_before, g.no_replacement_before].into_iter().flatten().filter(|at| *at > now).min().or(g.not_before);
         if let Some(at) = state.groups.get(name).and_then(due) {
             next = next.min(at.saturating_duration_since(now).max(Duration::from_millis(if at > now { 1 } else { 500 })));
         }
@@ -56,24 +57,24 @@ pub fn pass(keeper: &Arc<Keeper>) -> Duration {
 
 /// Counts each end that nobody asked for, once, on disk. (Quickly written: a power cut ends every instance anyhow, and a sum
 /// that is lost is made good by `read_sum`.)
-pub fn settle(keeper: &Keeper, state: &mut State, name: &GroupName, now: Instant) {
+pub fn count_deaths(keeper: &Keeper, state: &mut State, name: &GroupName, now: Instant) {
     let there: BTreeSet<u64> = state.of_group(name).map(|i| i.record.number).collect();
     let Some(mut group) = state.groups.remove(name) else { return };
-    let before = group.sum.clone();
-    for instance in state.instances.values_mut().filter(|i| i.record.group == *name && i.stage == Stage::Dead && !i.settled) {
-        instance.settled = true;
+    let before = group.summary.clone();
+    for instance in state.instances.values_mut().filter(|i| i.record.group == *name && i.stage == Stage::Dead && !i.counted_dead) {
+        instance.counted_dead = true;
         let Some(ended) = &instance.ended else { continue };
         if let Some(why) = &ended.failed {
             group.trouble = Some(why.clone());
             group.prepared = false;
         }
-        if instance.ending.is_some() || instance.record.once.is_some() || group.sum.counted.contains(&instance.record.number) {
+        if instance.ending.is_some() || instance.record.once.is_some() || group.summary.counted.contains(&instance.record.number) {
             continue;
         }
-        group.sum.deaths += 1;
-        group.sum.last_death =
+        group.summary.deaths += 1;
+        group.summary.last_death =
             Some(Death { instance: instance.record.id.clone(), at: ended.at, exit: instance.exit(), probe: instance.failed_probe.clone() });
-        group.sum.counted.push(instance.record.number);
+        group.summary.counted.push(instance.record.number);
         let lived_ms = instance.started.as_ref().map_or(0, |s| ended.at.since(s.at));
         group.slow_down(lived_ms, now);
         let oom = ended.by_oom();
@@ -87,9 +88,9 @@ pub fn settle(keeper: &Keeper, state: &mut State, name: &GroupName, now: Instant
         let text = format!("{} died after {} s: {}{printed}", instance.record.id, lived_ms / 1_000, ended.reason());
         keeper.history.add(kind, instance.about(), &text);
     }
-    group.sum.counted.retain(|number| there.contains(number));
-    if group.sum != before
-        && let Err(fault) = disk::write_json_quick(&sum_path(&keeper.layout, name), &group.sum)
+    group.summary.counted.retain(|number| there.contains(number));
+    if group.summary != before
+        && let Err(fault) = state_files::write_json_quick(&summary_path(&keeper.layout, name), &group.summary)
     {
         group.trouble = Some(fault.message);
     }
@@ -106,25 +107,25 @@ fn watch_health(keeper: &Keeper, state: &mut State, name: &GroupName, now: Insta
     };
     let mut healthy = 0;
     for one in instances.values_mut().filter(|i| i.record.group == *name) {
-        healthy += usize::from(one.stage == Stage::Up && one.pulse.passing_since.is_some());
-        match one.sick_ms(now).filter(|_| group.sum.proven) {
-            Some(ms) if !one.told_sick => {
-                one.told_sick = true;
+        healthy += usize::from(one.stage == Stage::Up && one.probes.passing_since.is_some());
+        match one.sick_ms(now).filter(|_| group.summary.proven) {
+            Some(ms) if !one.sick_recorded => {
+                one.sick_recorded = true;
                 let why = one.probe_in_words();
                 let text = format!("{} fails its health checks for {} s: another is started for it{why}", one.record.id, ms / 1_000);
                 keeper.history.add(HappenedKind::Unhealthy, one.about(), &text);
             }
-            None if one.pulse.passing_since.is_some() => one.told_sick = false,
+            None if one.probes.passing_since.is_some() => one.sick_recorded = false,
             _ => {}
         }
-        if one.was_healthy && !group.sum.proven {
-            group.sum.proven = true;
-            if let Err(fault) = disk::write_json_quick(&sum_path(&keeper.layout, name), &group.sum) {
+        if one.was_healthy && !group.summary.proven {
+            group.summary.proven = true;
+            if let Err(fault) = state_files::write_json_quick(&summary_path(&keeper.layout, name), &group.summary) {
                 tracing::warn!("{fault}");
             }
         }
     }
-    group.short_since = if group.sum.proven && healthy < count { group.short_since.or(Some(now)) } else { None };
+    group.short_since = if group.summary.proven && healthy < count { group.short_since.or(Some(now)) } else { None };
 }
 
 fn act(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, now: Instant) {
@@ -132,10 +133,10 @@ fn act(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, now: Instant) 
     let group = state.groups.get(name);
     let desired = group.and_then(Group::declared).map(|d| d.spec.desired.clone());
     let stamp = group.and_then(Group::declared).map(|d| d.stamp);
-    let cure = group.is_some_and(|g| g.no_cure_before.is_none_or(|at| now >= at));
+    let may_replace = group.is_some_and(|g| g.no_replacement_before.is_none_or(|at| now >= at));
     let wanted = match &desired {
         Some(DesiredGroup::Run { count, once, .. }) => {
-            Some(Wanted { count: *count, once: once.is_some(), ready: true, beyond: decide::beyond(*count), cure })
+            Some(Desired { count: *count, once: once.is_some(), ready: true, surge: decide::surge(*count), may_replace })
         }
         Some(DesiredGroup::Gone) | None => None,
     };
@@ -144,7 +145,7 @@ fn act(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, now: Instant) 
     if let (true, Some(DesiredGroup::Run { release, .. })) = (launches, &desired)
         && !is_ready(keeper, state, name, release, now)
     {
-        acts = decide::next(wanted.map(|w| Wanted { ready: false, ..w }), &there);
+        acts = decide::next(wanted.map(|w| Desired { ready: false, ..w }), &there);
     }
     for act in acts {
         match act {
@@ -154,12 +155,12 @@ fn act(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, now: Instant) 
                 let Some(group) = state.groups.get_mut(name) else { continue };
                 let living = there.iter().filter(|one| matches!(one.stage, Stage::Intended | Stage::Launching | Stage::Up)).count();
                 if living + n as usize > *count as usize {
-                    group.slow_cures(now);
+                    group.slow_replacements(now);
                 }
                 if let Err(fault) = made {
                     // A group that did not begin is asked about once more before it does.
                     group.prepared = false;
-                    group.trouble = Some(told(&fault));
+                    group.report(&fault);
                     group.slow_down(0, now);
                 }
             }
@@ -185,7 +186,7 @@ fn act(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, now: Instant) 
 pub fn replace(keeper: &Arc<Keeper>, state: &mut State, id: &InstanceId, now: Instant) {
     let Some(one) = state.instances.get(id) else { return };
     let (name, about, why) = (one.record.group.clone(), one.about(), one.probe_in_words());
-    let death = Death { instance: id.clone(), at: disk::now(), exit: None, probe: one.failed_probe.clone() };
+    let death = Death { instance: id.clone(), at: state_files::now(), exit: None, probe: one.failed_probe.clone() };
     let sick = one.sick_ms(now).unwrap_or(0) / 1_000;
     end(keeper, state, id);
     if state.instances.get(id).is_none_or(|one| one.ending.is_none()) {
@@ -194,18 +195,11 @@ pub fn replace(keeper: &Arc<Keeper>, state: &mut State, id: &InstanceId, now: In
     keeper.counters.change(|c| c.replaced += 1);
     keeper.history.add(HappenedKind::Replaced, about, &format!("{id} was replaced: it failed its health checks for {sick} s{why}"));
     if let Some(group) = state.groups.get_mut(&name) {
-        group.sum.last_death = Some(death);
-        group.sum.deaths += 1;
-        if let Err(fault) = disk::write_json_quick(&sum_path(&keeper.layout, &name), &group.sum) {
+        group.summary.last_death = Some(death);
+        group.summary.deaths += 1;
+        if let Err(fault) = state_files::write_json_quick(&summary_path(&keeper.layout, &name), &group.summary) {
             tracing::warn!("{fault}");
         }
-    }
-}
-
-pub fn told(fault: &Fault) -> String {
-    match &fault.hint {
-        Some(hint) => format!("{}; {hint}", fault.message),
-        None => fault.message.clone(),
     }
 }
 
@@ -223,7 +217,7 @@ fn is_ready(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, release: 
     group.objects.clone_from(&objects);
     let (keeper, name) = (keeper.clone(), name.clone());
     // A number is given out only behind the first admission, and a sum that is lost begins far behind every number in sight.
-    let launch = if group.sum.last == 0 { Launch::First } else { Launch::More };
+    let launch = if group.summary.last == 0 { Launch::First } else { Launch::More };
     let image = release.image.clone();
     keeper.clone().tasks.spawn_blocking(move || prepare(&keeper, &name, (&image, launch), &objects));
     false
@@ -244,13 +238,13 @@ fn prepare(keeper: &Keeper, name: &GroupName, (image, launch): (&Digest, Launch)
         match result {
             Ok(()) => {
                 // What was wrong with the objects is not wrong any more.
-                if group.sum.deaths == 0 {
+                if group.summary.deaths == 0 {
                     group.trouble = None;
                 }
             }
             Err(fault) => {
                 let now = Instant::now();
-                group.trouble = Some(told(&fault));
+                group.report(&fault);
                 group.slow_down(0, now);
                 group.not_before = group.not_before.max(Some(now + PREPARE_AGAIN));
             }
@@ -272,10 +266,10 @@ fn create(keeper: &Keeper, state: &mut State, name: &GroupName, made: &Made<'_>,
     let Made { release, once, stamp } = *made;
     let Some(group) = state.groups.get_mut(name) else { return Ok(()) };
     let ids = keeper.uids.of(&release.service)?;
-    let first = group.sum.last + 1;
-    let sum = Sum { last: group.sum.last + u64::from(n), ..group.sum.clone() };
-    disk::write_json_quick(&sum_path(&keeper.layout, name), &sum)?;
-    group.sum = sum;
+    let first = group.summary.last + 1;
+    let sum = GroupSummary { last: group.summary.last + u64::from(n), ..group.summary.clone() };
+    state_files::write_json_quick(&summary_path(&keeper.layout, name), &sum)?;
+    group.summary = sum;
     for number in first..first + u64::from(n) {
         let id = InstanceId::new(format!("{name}-{number}")).map_err(|e| Fault::yours("bad-spec", e.to_string()))?;
         let used = state.addresses();
@@ -283,7 +277,7 @@ fn create(keeper: &Keeper, state: &mut State, name: &GroupName, made: &Made<'_>,
             Fault::world("no-address", format!("every address of {} is in use", keeper.network.subnet)).hint("scale something in first")
         })?;
         state.last_address = last;
-        let ground = Ground {
+        let placement = Placement {
             runtime: keeper.runtime.clone(),
             runtime_state: runtime::state(&keeper.layout),
             cgroup: format!("/{}/{id}", cgroup::parent(&keeper.mark)),
@@ -304,8 +298,8 @@ fn create(keeper: &Keeper, state: &mut State, name: &GroupName, made: &Made<'_>,
             release: release.clone(),
             once: once.cloned(),
             stamp,
-            created: disk::now(),
-            ground,
+            created: state_files::now(),
+            placement,
         };
         write_down(keeper, &record)?;
         state.instances.insert(id, Instance::new(record));
@@ -315,29 +309,29 @@ fn create(keeper: &Keeper, state: &mut State, name: &GroupName, made: &Made<'_>,
 
 /// The directory appears whole or not at all.
 fn write_down(keeper: &Keeper, record: &Record) -> Result<(), Fault> {
-    let temp = Place(keeper.layout.instances().join(format!(".new-{}", record.id)));
-    disk::make_dir(&temp.0)?;
-    disk::write_json_quick(&temp.record(), record)?;
-    disk::write(&temp.lock(), b"", false)?;
+    let temp = InstanceDir(keeper.layout.instances().join(format!(".new-{}", record.id)));
+    state_files::make_dir(&temp.0)?;
+    state_files::write_json_quick(&temp.record(), record)?;
+    state_files::write(&temp.lock(), b"", false)?;
     let place = keeper.layout.instance(&record.id);
-    std::fs::rename(&temp.0, &place).map_err(|e| disk::at(&place, "making the instance's directory", e))
+    std::fs::rename(&temp.0, &place).map_err(|e| state_files::at(&place, "making the instance's directory", e))
 }
 
 /// The mark comes first: from here on an exit is no death, also for the next keeper.
 fn end(keeper: &Arc<Keeper>, state: &mut State, id: &InstanceId) {
     let Some(one) = state.instances.get_mut(id) else { return };
-    let mark = crate::record::Ending { at: disk::now() };
-    if let Err(fault) = disk::write_json_quick(&Place(keeper.layout.instance(id)).ending(), &mark) {
+    let mark = crate::record::Ending { at: state_files::now() };
+    if let Err(fault) = state_files::write_json_quick(&InstanceDir(keeper.layout.instance(id)).ending(), &mark) {
         tracing::warn!("{fault}");
         return;
     }
     one.ending = Some(mark);
     one.stage = Stage::Ending;
-    ending::begin(keeper, one);
+    termination::begin(keeper, one);
 }
 
 /// A group that went without having had instances lately: nobody else would unmount its objects before the next look for garbage.
-fn let_go(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName) {
+fn release_objects(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName) {
     let empty = state.of_group(name).next().is_none();
     let Some(group) = state.groups.get_mut(name) else { return };
     let gone = group.declared().is_some_and(|d| d.spec.desired == DesiredGroup::Gone);

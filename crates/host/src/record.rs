@@ -21,12 +21,13 @@ pub struct Record {
     #[serde(default)]
     pub stamp: Option<Stamp>,
     pub created: Time,
-    pub ground: Ground,
+    #[serde(rename = "ground")]
+    pub placement: Placement,
 }
 
 /// What of the host the instance stands on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ground {
+pub struct Placement {
     /// The OCI runtime's binary and where it keeps its state.
     pub runtime: PathBuf,
     pub runtime_state: PathBuf,
@@ -45,6 +46,13 @@ pub struct Ground {
     /// The ids of its service on this host. None: an older keeper's, which knew of none.
     #[serde(default)]
     pub ids: Option<Range>,
+}
+
+/// The shim that has started for an instance.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Began {
+    pub pid: i32,
+    pub pid_start: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,7 +85,7 @@ pub struct Ended {
 
 impl Ended {
     pub fn new(code: i32, failed: Option<String>) -> Self {
-        Self { code, at: crate::disk::now(), failed, oom_kills: 0 }
+        Self { code, at: crate::state_files::now(), failed, oom_kills: 0 }
     }
 
     /// The program itself was killed for want of memory, as far as its exit and its control group say.

@@ -10,8 +10,8 @@
 
 use crate::record::Record;
 use crate::userns::Range;
-use crate::{bundle, disk, idmap, mounts};
-use model::Fault;
+use crate::{idmap, mounts, state_files};
+use model::{Fault, Limits};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use std::fs::File;
@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 /// Empty on the host, and left there: other data directories use it as well.
 const STAGE: &str = "/run/afresh";
 pub const ROOT: &str = "root";
+/// What an instance may write to `/tmp`, and to its root; the pages count as its memory as well.
+pub const SCRATCH_BYTES_MAX: u64 = 1 << 30;
 
 pub struct Root {
     pub path: PathBuf,
@@ -29,36 +31,41 @@ pub struct Root {
     pub code: Option<PathBuf>,
 }
 
+/// What an instance may write outside its memory proper.
+pub fn scratch_bytes(limits: &Limits) -> u64 {
+    (limits.memory_bytes / 2).min(SCRATCH_BYTES_MAX)
+}
+
 /// A mount namespace for this thread, with a tmpfs of its own on the stage. What it holds is gone with the last process in it.
 pub fn stage(options: &str) -> Result<PathBuf, Fault> {
     let stage = PathBuf::from(STAGE);
     let none: Option<&str> = None;
-    let no = |doing: &'static str| move |e: nix::Error| disk::at(Path::new(STAGE), doing, e);
+    let no = |doing: &'static str| move |e: nix::Error| state_files::at(Path::new(STAGE), doing, e);
     // The runtime steps into a directory of this name whenever it runs something inside, and it does so outside of our mounts.
-    disk::make_dir(&stage.join(ROOT))?;
+    state_files::make_dir(&stage.join(ROOT))?;
     unshare(CloneFlags::CLONE_NEWNS).map_err(no("making a mount namespace"))?;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).map_err(no("making mounts private"))?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(Some("scratch"), &stage, Some("tmpfs"), flags, Some(options)).map_err(no("mounting the scratch tmpfs"))?;
-    disk::make_dir(&stage.join(ROOT))?;
+    state_files::make_dir(&stage.join(ROOT))?;
     Ok(stage)
 }
 
 /// To be called on the main thread of a process that does nothing else: it moves about.
 pub fn make(record: &Record, user: &OwnedFd, range: Range) -> Result<Root, Fault> {
-    let ground = &record.ground;
-    let stage = stage(&format!("size={},mode=0755", bundle::scratch_bytes(&record.release.limits)))?;
+    let placement = &record.placement;
+    let stage = stage(&format!("size={},mode=0755", scratch_bytes(&record.release.limits)))?;
     for name in ["image", "upper", "work", "code", "none", "app"] {
-        disk::make_dir(&stage.join(name))?;
+        state_files::make_dir(&stage.join(name))?;
     }
-    idmap::mount(&ground.image_mount, user, &stage.join("image"))?;
+    idmap::mount(&placement.image_mount, user, &stage.join("image"))?;
     let upper = stage.join("upper");
     own(&upper, range)?;
     write_etc(&upper, record, range)?;
     make_tmp(&upper, range)?;
     let none = MsFlags::empty();
     overlay(&stage, ROOT, "lowerdir=image,upperdir=upper,workdir=work", none)?;
-    let code = match &ground.artifact_mount {
+    let code = match &placement.artifact_mount {
         None => None,
         Some(artifact) => {
             idmap::mount(artifact, user, &stage.join("code"))?;
@@ -68,7 +75,7 @@ pub fn make(record: &Record, user: &OwnedFd, range: Range) -> Result<Root, Fault
         }
     };
     // Our copies of mounts of objects would keep them busy for as long as we live; what we use, we have mounted ourselves.
-    for other in mounts::below(&ground.mounts.canonicalize().unwrap_or_else(|_| ground.mounts.clone())) {
+    for other in mounts::below(&placement.mounts.canonicalize().unwrap_or_else(|_| placement.mounts.clone())) {
         mounts::unmount(&other)?;
     }
     Ok(Root { path: stage.join(ROOT), code })
@@ -76,42 +83,42 @@ pub fn make(record: &Record, user: &OwnedFd, range: Range) -> Result<Root, Fault
 
 /// The kernel shows the directories of an overlay to who is in it, as they were named: from the stage they are single words.
 fn overlay(stage: &Path, name: &str, options: &str, flags: MsFlags) -> Result<(), Fault> {
-    let no = |doing: &'static str| move |e: std::io::Error| disk::at(Path::new(STAGE), doing, e);
+    let no = |doing: &'static str| move |e: std::io::Error| state_files::at(Path::new(STAGE), doing, e);
     // By what it is and not by its name: the shim stands where its instance's directory is, wherever that is moved.
     let here = File::open(".").map_err(no("opening where we are"))?;
     std::env::set_current_dir(stage).map_err(no("entering"))?;
     let flags = flags | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     let made = mount(Some("overlay"), name, Some("overlay"), flags, Some(options));
     rustix::process::fchdir(&here).map_err(|e| no("going back from")(e.into()))?;
-    made.map_err(|e| disk::at(&stage.join(name), "mounting the overlay", e))
+    made.map_err(|e| state_files::at(&stage.join(name), "mounting the overlay", e))
 }
 
 /// Gives it to the instance's own root.
 fn own(path: &Path, range: Range) -> Result<(), Fault> {
-    chown(path, Some(range.0), Some(range.0)).map_err(|e| disk::at(path, "giving it to the instance", e))
+    chown(path, Some(range.0), Some(range.0)).map_err(|e| state_files::at(path, "giving it to the instance", e))
 }
 
 /// The runtime gives the tmpfs on `/tmp` the mode of the directory below it, and an image may have that as anything.
 fn make_tmp(upper: &Path, range: Range) -> Result<(), Fault> {
     let tmp = upper.join("tmp");
-    disk::make_dir(&tmp)?;
+    state_files::make_dir(&tmp)?;
     own(&tmp, range)?;
-    std::fs::set_permissions(&tmp, std::fs::Permissions::from_mode(0o1777)).map_err(|e| disk::at(&tmp, "setting its mode", e))
+    std::fs::set_permissions(&tmp, std::fs::Permissions::from_mode(0o1777)).map_err(|e| state_files::at(&tmp, "setting its mode", e))
 }
 
 /// Who the instance is, by name; and no resolver, so that a look-up fails at once instead of after a timeout.
 fn write_etc(upper: &Path, record: &Record, range: Range) -> Result<(), Fault> {
-    if !record.ground.image_mount.join("etc").is_dir() {
+    if !record.placement.image_mount.join("etc").is_dir() {
         return Ok(());
     }
     let etc = upper.join("etc");
-    disk::make_dir(&etc)?;
+    state_files::make_dir(&etc)?;
     own(&etc, range)?;
     let put = |name: &str, text: String| {
-        std::fs::write(etc.join(name), text).map_err(|e| disk::at(&etc.join(name), "writing", e))?;
+        std::fs::write(etc.join(name), text).map_err(|e| state_files::at(&etc.join(name), "writing", e))?;
         own(&etc.join(name), range)
     };
     put("hostname", format!("{}\n", record.id))?;
-    put("hosts", format!("127.0.0.1 localhost\n{} {}\n", record.ground.address, record.id))?;
+    put("hosts", format!("127.0.0.1 localhost\n{} {}\n", record.placement.address, record.id))?;
     put("resolv.conf", "# this network has no resolver\n".to_string())
 }

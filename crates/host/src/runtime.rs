@@ -5,9 +5,9 @@
 
 use crate::bundle::{self, Bundle, Spaces};
 use crate::cgroup::Inner;
-use crate::record::Ground;
+use crate::record::Placement;
 use crate::uids::TRIAL;
-use crate::{cgroup, command, disk, net, root, userns};
+use crate::{cgroup, command, net, root, state_files, userns};
 use model::text::shown;
 use model::{Fault, Layout, Limits, QUOTED_BYTES_MAX};
 use serde::{Deserialize, Serialize};
@@ -51,7 +51,7 @@ pub fn candidates(only: Option<&Path>) -> Vec<PathBuf> {
 pub fn choose(layout: &Layout, only: Option<&Path>) -> Result<PathBuf, Fault> {
     let cache = layout.host().join("runtime.json");
     let candidates = candidates(only);
-    if let Some(passed) = disk::read_json::<Passed>(&cache).good()
+    if let Some(passed) = state_files::read_json::<Passed>(&cache).good()
         && candidates.contains(&passed.path)
         && identity(&passed.path).as_ref() == Some(&passed)
     {
@@ -63,7 +63,7 @@ pub fn choose(layout: &Layout, only: Option<&Path>) -> Result<PathBuf, Fault> {
             Ok(()) => {
                 // Only saves time; on a full disk the next keeper probes again.
                 if let Some(passed) = identity(path) {
-                    let _ = disk::write_json_quick(&cache, &passed);
+                    let _ = state_files::write_json_quick(&cache, &passed);
                 }
                 return Ok(path.clone());
             }
@@ -86,7 +86,7 @@ fn identity(path: &Path) -> Option<Passed> {
 pub fn probe(layout: &Layout, path: &Path) -> Result<(), Fault> {
     let name = format!("probe-{}", std::process::id());
     let dir = layout.host().join(format!(".{name}"));
-    disk::make_dir(&dir)?;
+    state_files::make_dir(&dir)?;
     // In a thread of its own, whose mounts vanish with it.
     let result = std::thread::scope(|scope| scope.spawn(|| probe_in(layout, path, &name, &dir)).join());
     let result = result.unwrap_or_else(|_| Err(Fault::ours("runtime-probe", "it panicked")));
@@ -101,7 +101,7 @@ pub fn probe(layout: &Layout, path: &Path) -> Result<(), Fault> {
 fn probe_in(layout: &Layout, path: &Path, name: &str, dir: &Path) -> Result<(), Fault> {
     let spaces = userns::make(TRIAL)?;
     let root = root::stage("size=1m,mode=0755")?.join(root::ROOT);
-    std::os::unix::fs::chown(&root, Some(TRIAL.0), Some(TRIAL.0)).map_err(|e| disk::at(&root, "giving it away", e))?;
+    std::os::unix::fs::chown(&root, Some(TRIAL.0), Some(TRIAL.0)).map_err(|e| state_files::at(&root, "giving it away", e))?;
     let named = |fd: &OwnedFd| format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd());
     let spaces = Spaces { user: named(&spaces.user), network: named(&spaces.network), ids: TRIAL };
     let system = ["/usr", "/bin", "/sbin", "/lib", "/lib64"].into_iter().filter(|p| Path::new(p).is_dir());
@@ -119,7 +119,7 @@ fn probe_in(layout: &Layout, path: &Path, name: &str, dir: &Path) -> Result<(), 
         spaces: &spaces,
         cgroup: &format!("/{}/{name}", cgroup::parent(&net::mark(layout))),
     });
-    disk::write_plain_json(&dir.join("config.json"), &config)?;
+    state_files::write_plain_json(&dir.join("config.json"), &config)?;
     let mut run = Command::new(path);
     run.arg("--root").arg(state(layout)).args(["run", "--bundle"]).arg(dir).arg(name);
     let ran = command::run(&mut run, "", WITHIN)?;
@@ -138,12 +138,12 @@ pub fn delete(path: &Path, state: &Path, id: &str) {
 }
 
 /// Runs a command inside; Ok: it exited 0 in time; Err: how it ended, and what it said. Whatever it started ends with it, or with its time.
-pub fn exec(ground: &Ground, dir: &Path, id: &str, args: &[String], within: Duration) -> Result<(), String> {
+pub fn exec(placement: &Placement, dir: &Path, id: &str, args: &[String], within: Duration) -> Result<(), String> {
     let pid_file = dir.join("probe.pid");
     let _ = std::fs::remove_file(&pid_file);
-    let inner = Inner::make(&ground.cgroup).filter(|_| takes_cgroup(&ground.runtime));
-    let mut exec = Command::new(&ground.runtime);
-    exec.arg("--root").arg(&ground.runtime_state).arg("exec");
+    let inner = Inner::make(&placement.cgroup).filter(|_| takes_cgroup(&placement.runtime));
+    let mut exec = Command::new(&placement.runtime);
+    exec.arg("--root").arg(&placement.runtime_state).arg("exec");
     if let Some(inner) = &inner {
         exec.arg("--cgroup").arg(&inner.argument);
     }

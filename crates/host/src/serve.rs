@@ -1,12 +1,11 @@
 //! The keeper's socket: declare and observe. Only root can connect (mode 0600).
 
 use crate::declared::{self, Declared, Take};
-use crate::disk;
 use crate::keeper::Keeper;
 use crate::log_list::logs;
 use crate::state::Held;
-use crate::{alarms, files, log_reader};
-use ::disk::state::Mark;
+use crate::state_files;
+use crate::{alarms, group_files, log_reader};
 use api::host::{DeclareGroup, HostCounters};
 use api::logs::{LOGS, LogFile, LogPart, LogQuery};
 use api::{fleet, paths};
@@ -17,6 +16,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use disk::state::Mark;
 use model::{DesiredGroup, Fault, GroupHeld, GroupName, GroupSeen, InstanceId, Layout, ServiceName};
 use std::sync::Arc;
 use std::time::Instant;
@@ -44,12 +44,12 @@ impl IntoResponse for Refusal {
 /// The lock is held by the caller, so a socket that lies there is a dead keeper's.
 pub fn listen(layout: &Layout) -> Result<UnixListener, Fault> {
     let path = layout.host_socket();
-    let listener = ::disk::socket::listen(&path, 0o600).and_then(UnixListener::from_std);
+    let listener = disk::socket::listen(&path, 0o600).and_then(UnixListener::from_std);
     listener.map_err(|e| match e.kind() {
         std::io::ErrorKind::InvalidFilename => {
             Fault::yours("path-too-long", format!("{}: {e}", path.display())).hint("choose a shorter --data-dir")
         }
-        _ => disk::at(&path, "listening", e),
+        _ => state_files::at(&path, "listening", e),
     })
 }
 
@@ -191,14 +191,14 @@ pub fn take(keeper: &Keeper, call: DeclareGroup) -> Result<(), Fault> {
     let (held, lost) = match known {
         Some(known) => known,
         // The reconciler may not have read the files yet.
-        None => match disk::read_json::<Declared>(&keeper.layout.group(&name)) {
-            disk::Read::Good(declared) => (Some(declared), None),
-            disk::Read::Missing => {
+        None => match state_files::read_json::<Declared>(&keeper.layout.group(&name)) {
+            state_files::Read::Good(declared) => (Some(declared), None),
+            state_files::Read::Missing => {
                 let kept = keeper.state().kept(&name);
                 let lost = kept.is_some().then(|| "its file is missing".to_string());
                 (kept, lost)
             }
-            disk::Read::Bad(why) => (keeper.state().kept(&name), Some(why)),
+            state_files::Read::Bad(why) => (keeper.state().kept(&name), Some(why)),
         },
     };
     if let (None, Some(why), DesiredGroup::Run { .. }) = (&held, &lost, &call.spec.desired) {
@@ -210,13 +210,13 @@ pub fn take(keeper: &Keeper, call: DeclareGroup) -> Result<(), Fault> {
         return Ok(());
     }
     let new = Declared { stamp: call.stamp, spec: call.spec };
-    disk::write_json(&keeper.layout.group(&name), &new)?;
+    state_files::write_json(&keeper.layout.group(&name), &new)?;
     // A group that is not held yet is read from the file, with what is remembered of it.
     if let Some(group) = keeper.state().groups.get_mut(&name) {
         group.mark = Mark::of(&keeper.layout.group(&name));
         group.held = Held::Good(new);
     } else {
-        files::read_group(keeper, &mut keeper.state(), &name);
+        group_files::read_group(keeper, &mut keeper.state(), &name);
     }
     keeper.nudge();
     Ok(())

@@ -9,14 +9,15 @@
 //!   └ held, or began is there: another shim has it; end      └ any failure: exit.json with why
 //! ```
 
-use crate::disk::{self, Lock, Place, Read};
+use crate::instance_dir::InstanceDir;
 use crate::log_file::LogFile;
-use crate::record::{Ended, Record, Started};
+use crate::record::{Began, Ended, Record, Started};
+use crate::state_files::{self, Read};
 use crate::{bundle, cgroup, command, declared, net, process, root, runtime, userns};
+use disk::lock::{self, Lock};
 use model::Fault;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::wait::{WaitStatus, waitpid};
-use serde::{Deserialize, Serialize};
 use std::io::{PipeWriter, Read as _};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::fchown;
@@ -27,125 +28,120 @@ use std::time::{Duration, Instant};
 
 /// Whoever holds the lock longer is another shim.
 const LOCK_WITHIN: Duration = Duration::from_millis(100);
-const HELPER_WITHIN: Duration = Duration::from_secs(20);
+const COMMAND_WITHIN: Duration = Duration::from_secs(20);
 /// How long the end of what was said is waited for, when whoever said it has left.
-const LAST_WORDS_WITHIN: Duration = Duration::from_millis(500);
+const LOG_END_WITHIN: Duration = Duration::from_millis(500);
 /// What is kept of a runtime's log.
-const COMPLAINTS_BYTES_MAX: usize = 64 << 10;
-
-/// Who has taken an instance up.
-#[derive(Serialize, Deserialize)]
-pub struct Began {
-    pub pid: i32,
-    pub pid_start: u64,
-}
+const RUNTIME_LOG_BYTES_MAX: usize = 64 << 10;
 
 /// Blocks until the instance has ended. To be called on the main thread of a process that does nothing else.
 pub fn shim(dir: &Path) -> Result<(), Fault> {
     let _ = nix::unistd::setsid();
-    let place = Place(dir.to_path_buf());
+    let place = InstanceDir(dir.to_path_buf());
     // The data directory may be moved while the instance runs: how it ended is written where its directory is by then.
-    let here = if std::env::set_current_dir(dir).is_ok() { Place(PathBuf::from(".")) } else { place.clone() };
-    let Ok(Some(_lock)) = Lock::take_within(&place.lock(), false, LOCK_WITHIN) else { return Ok(()) };
+    let here = if std::env::set_current_dir(dir).is_ok() { InstanceDir(PathBuf::from(".")) } else { place.clone() };
+    let Ok(Some(_lock)) = lock::retry(LOCK_WITHIN, || Lock::try_existing(&place.lock())) else { return Ok(()) };
     if place.began().exists() || place.exit().exists() {
         return Ok(());
     }
     let pid = i32::try_from(std::process::id()).expect("a pid is below 2^31");
     let began = Began { pid, pid_start: process::start_of(pid).unwrap_or(0) };
-    disk::write_json_quick(&place.began(), &began)?;
-    nix::sys::prctl::set_child_subreaper(true).map_err(|e| disk::at(dir, "becoming the subreaper", e))?;
-    let record = match disk::read_json::<Record>(&place.record()) {
+    state_files::write_json_quick(&place.began(), &began)?;
+    nix::sys::prctl::set_child_subreaper(true).map_err(|e| state_files::at(dir, "becoming the subreaper", e))?;
+    let record = match state_files::read_json::<Record>(&place.record()) {
         Read::Good(record) => record,
         Read::Missing => return finish(&place, 127, Some("record.json is missing".to_string())),
         Read::Bad(why) => return finish(&place, 127, Some(why)),
     };
     let ended = match launch(&place, &record, here.shim_log()) {
         Ok((started, log)) => {
-            disk::write_json_quick(&place.started(), &started)?;
+            state_files::write_json_quick(&place.started(), &started)?;
             let code = wait(started.pid);
             // The pipe closes when the last process of the instance is gone; its last words are worth a moment.
-            let _ = log.recv_timeout(LAST_WORDS_WITHIN);
-            let oom_kills = cgroup::oom_kills(&record.ground.cgroup).unwrap_or(0);
-            disk::write_json_quick(&here.exit(), &Ended { oom_kills, ..Ended::new(code, None) })
+            let _ = log.recv_timeout(LOG_END_WITHIN);
+            let oom_kills = cgroup::oom_kills(&record.placement.cgroup).unwrap_or(0);
+            state_files::write_json_quick(&here.exit(), &Ended { oom_kills, ..Ended::new(code, None) })
         }
         Err(fault) => finish(&place, 127, Some(fault.message)),
     };
-    runtime::delete(&record.ground.runtime, &record.ground.runtime_state, record.id.as_str());
+    runtime::delete(&record.placement.runtime, &record.placement.runtime_state, record.id.as_str());
     ended
 }
 
-fn finish(place: &Place, code: i32, failed: Option<String>) -> Result<(), Fault> {
-    disk::write_json_quick(&place.exit(), &Ended::new(code, failed))
+fn finish(place: &InstanceDir, code: i32, failed: Option<String>) -> Result<(), Fault> {
+    state_files::write_json_quick(&place.exit(), &Ended::new(code, failed))
 }
 
 /// Closed when the log has been read to its end.
 type LogEnd = std::sync::mpsc::Receiver<()>;
 
-fn launch(place: &Place, record: &Record, own_log: PathBuf) -> Result<(Started, LogEnd), Fault> {
+fn launch(place: &InstanceDir, record: &Record, own_log: PathBuf) -> Result<(Started, LogEnd), Fault> {
     let begin = Instant::now();
     let mut spent_ms = Vec::new();
     let mut lap = |what: &str| {
         let before: u64 = spent_ms.iter().map(|(_, ms)| ms).sum();
         spent_ms.push((what.to_string(), u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_sub(before)));
     };
-    let ids = record.ground.ids.ok_or_else(|| Fault::world("no-uids", "an older version wrote this instance down, without user ids"))?;
+    let ids = record.placement.ids.ok_or_else(|| Fault::world("no-uids", "an older version wrote this instance down, without user ids"))?;
     let spaces = userns::make(ids)?;
     make_network(record, &spaces.network)?;
     lap("network");
     let root = root::make(record, &spaces.user, ids)?;
     let path = |fd: &OwnedFd| format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd());
     let named = bundle::Spaces { user: path(&spaces.user), network: path(&spaces.network), ids };
-    disk::write_plain_json(&place.0.join("config.json"), &bundle::of(record, &root, &named, cgroup::bounds_swap()))?;
+    state_files::write_plain_json(&place.0.join("config.json"), &bundle::of(record, &root, &named, cgroup::bounds_swap()))?;
     lap("mounts");
-    let (reader, writer) = std::io::pipe().map_err(|e| disk::at(&place.0, "making a pipe", e))?;
+    let (reader, writer) = std::io::pipe().map_err(|e| state_files::at(&place.0, "making a pipe", e))?;
     // Programs open their output again by name (/dev/stdout), so it must be theirs.
     let user = declared::user(&record.release.user).and_then(|(uid, gid)| ids.on_host(uid).zip(ids.on_host(gid)));
     let (uid, gid) = user.ok_or_else(|| Fault::yours("bad-spec", format!("user {:?} has ids above 65535", record.release.user)))?;
-    fchown(&writer, Some(uid), Some(gid)).map_err(|e| disk::at(&place.0, "giving the output to the program", e))?;
+    fchown(&writer, Some(uid), Some(gid)).map_err(|e| state_files::at(&place.0, "giving the output to the program", e))?;
     runtime::bound_ourselves();
-    let log = keep_log(reader, record.ground.log.clone(), own_log);
+    let log = keep_log(reader, record.placement.log.clone(), own_log);
     let pid = run(place, record, writer)?;
     lap("runtime");
     // The program may have ended already; then nothing can be learned of it but its exit code.
     let pid_start = process::start_of(pid).unwrap_or(0);
-    Ok((Started { pid, pid_start, at: disk::now(), spent_ms }, log))
+    Ok((Started { pid, pid_start, at: state_files::now(), spent_ms }, log))
 }
 
 /// The namespace's `eth0`, tied to the bridge. This thread stays in it.
 fn make_network(record: &Record, inside: &OwnedFd) -> Result<(), Fault> {
-    let ground = &record.ground;
+    let placement = &record.placement;
     let no = |doing: &'static str| move |e: nix::Error| Fault::world("network", format!("{doing}: {e}"));
-    let (veth, hardware) = (&ground.veth, net::hardware(ground.address));
+    let (veth, hardware) = (&placement.veth, net::hardware(placement.address));
     let path = format!("/proc/{}/fd/{}", std::process::id(), inside.as_raw_fd());
     let batch = format!(
         "link add {veth} type veth peer name eth0 address {hardware} netns {path}\nlink set {veth} master {} up\nlink set {veth} type bridge_slave isolated on\n",
-        ground.bridge
+        placement.bridge
     );
-    command::must(Command::new("ip").args(["-batch", "-"]), &batch, HELPER_WITHIN)?;
+    command::must(Command::new("ip").args(["-batch", "-"]), &batch, COMMAND_WITHIN)?;
     net::quiet_ipv6(veth);
     setns(inside, CloneFlags::CLONE_NEWNET).map_err(no("entering the network namespace"))?;
     for interface in ["all", "default", "eth0"] {
         net::quiet_ipv6(interface);
     }
-    let batch =
-        format!("link set lo up\naddr add {}/24 dev eth0\nlink set eth0 up\nroute add default via {}\n", ground.address, ground.gateway);
-    command::must(Command::new("ip").args(["-batch", "-"]), &batch, HELPER_WITHIN).map(drop)
+    let batch = format!(
+        "link set lo up\naddr add {}/24 dev eth0\nlink set eth0 up\nroute add default via {}\n",
+        placement.address, placement.gateway
+    );
+    command::must(Command::new("ip").args(["-batch", "-"]), &batch, COMMAND_WITHIN).map(drop)
 }
 
 /// The runtime starts the program and leaves; the program becomes our child. Its pid.
-fn run(place: &Place, record: &Record, output: PipeWriter) -> Result<i32, Fault> {
-    let ground = &record.ground;
+fn run(place: &InstanceDir, record: &Record, output: PipeWriter) -> Result<i32, Fault> {
+    let placement = &record.placement;
     let pid_file = place.0.join("pid");
-    let said = Complaints::open().map_err(|e| disk::at(&place.0, "making a pipe", e))?;
-    let broken = |e: std::io::Error| disk::at(&ground.runtime, "running the OCI runtime", e);
-    let mut run = Command::new(&ground.runtime);
-    run.arg("--root").arg(&ground.runtime_state).arg("--log").arg(said.path()).args(["--log-format", "json"]);
+    let said = RuntimeLog::open().map_err(|e| state_files::at(&place.0, "making a pipe", e))?;
+    let broken = |e: std::io::Error| state_files::at(&placement.runtime, "running the OCI runtime", e);
+    let mut run = Command::new(&placement.runtime);
+    run.arg("--root").arg(&placement.runtime_state).arg("--log").arg(said.path()).args(["--log-format", "json"]);
     run.args(["run", "--detach", "--bundle"]).arg(&place.0).arg("--pid-file").arg(&pid_file).arg(record.id.as_str());
     run.stdin(Stdio::null()).stdout(output.try_clone().map_err(broken)?).stderr(output);
     let status = run.status().map_err(broken)?;
     drop(run);
     if !status.success() {
-        let why = complaint(&said.end());
+        let why = last_error(&said.end());
         return Err(Fault::world(
             "launch-failed",
             format!("the OCI runtime could not start {:?}: {why}", record.once.as_ref().unwrap_or(&record.release.run)),
@@ -157,13 +153,13 @@ fn run(place: &Place, record: &Record, output: PipeWriter) -> Result<i32, Fault>
 
 /// The log of a runtime: a pipe that is named by a path, as a file would be. What a program makes the runtime say fills no disk, for
 /// only its end is kept.
-struct Complaints {
+struct RuntimeLog {
     to: PipeWriter,
     kept: Arc<Mutex<Vec<u8>>>,
     end: LogEnd,
 }
 
-impl Complaints {
+impl RuntimeLog {
     fn open() -> std::io::Result<Self> {
         let (mut from, to) = std::io::pipe()?;
         let kept = Arc::new(Mutex::new(Vec::new()));
@@ -186,18 +182,18 @@ impl Complaints {
     /// What it said last, once the runtime has left.
     fn end(self) -> String {
         drop(self.to);
-        let _ = self.end.recv_timeout(LAST_WORDS_WITHIN);
+        let _ = self.end.recv_timeout(LOG_END_WITHIN);
         String::from_utf8_lossy(&self.kept.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
     }
 }
 
 fn keep_end(kept: &mut Vec<u8>, more: &[u8]) {
     kept.extend_from_slice(more);
-    kept.drain(..kept.len().saturating_sub(COMPLAINTS_BYTES_MAX));
+    kept.drain(..kept.len().saturating_sub(RUNTIME_LOG_BYTES_MAX));
 }
 
 /// The last error of a runtime's JSON log.
-fn complaint(log: &str) -> String {
+fn last_error(log: &str) -> String {
     let lines = log.lines().rev().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let mut errors = lines.filter(|line| line["level"] != "debug" && line["level"] != "info");
     errors.find_map(|line| line["msg"].as_str().map(str::to_string)).unwrap_or_else(|| "it did not say why".to_string())
@@ -226,7 +222,7 @@ fn keep_log(mut from: std::io::PipeReader, path: PathBuf, own: PathBuf) -> LogEn
                 Ok(0) => break,
                 Ok(n) => {
                     log.add(&buffer[..n]);
-                    let _ = ::disk::log::rotate(&own);
+                    let _ = disk::log::rotate(&own);
                 }
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(_) => break,
@@ -244,20 +240,20 @@ mod tests {
     /// A program in place of a runtime, which floods its log and then says why: nothing of it lies on the disk, and the reason is reported.
     #[test]
     fn a_runtime_that_floods_its_log_fills_nothing() {
-        let said = Complaints::open().unwrap();
+        let said = RuntimeLog::open().unwrap();
         let last = r#"{"level":"error","msg":"the reason"}"#;
         // The kernel's own bound on the size of files shows that it grows nowhere: a pipe is no file.
         let script = format!("ulimit -f 2048; head -c 300000000 /dev/zero >>\"$0\" && printf '\\n%s\\n' '{last}' >>\"$0\"");
         assert!(Command::new("sh").args(["-c", &script]).arg(said.path()).status().unwrap().success());
         let kept = said.end();
-        assert!(kept.len() <= COMPLAINTS_BYTES_MAX, "{} bytes", kept.len());
-        assert_eq!(complaint(&kept), "the reason");
+        assert!(kept.len() <= RUNTIME_LOG_BYTES_MAX, "{} bytes", kept.len());
+        assert_eq!(last_error(&kept), "the reason");
     }
 
     #[test]
     fn a_runtime_s_complaint_is_its_last_error() {
         let log = "{\"level\":\"warning\",\"msg\":\"a\"}\n{\"level\":\"error\",\"msg\":\"no such file\"}\n{\"level\":\"info\",\"msg\":\"b\"}\ngarbage";
-        assert_eq!(complaint(log), "no such file");
-        assert_eq!(complaint(""), "it did not say why");
+        assert_eq!(last_error(log), "no such file");
+        assert_eq!(last_error(""), "it did not say why");
     }
 }

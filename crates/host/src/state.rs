@@ -1,15 +1,15 @@
 //! What the keeper holds in memory. All of it can be read again from the disk; nothing here is the only copy of anything
 //! but timers and pulses, which begin again with each keeper.
 
-use crate::decide::{self, Stage, There};
-use crate::declared::{Declared, Sum};
+use crate::decide::{self, Observed, Stage};
+use crate::declared::{Declared, GroupSummary};
 use crate::history::About;
-use crate::probe::Pulse;
+use crate::probe::ProbeHistory;
 use crate::record::{Ended, Ending, Record, Started};
-use ::disk::state::Mark;
+use disk::state::Mark;
 use model::{
-    DesiredGroup, DesiredSeen, Digest, Exit, FailedProbe, GroupName, GroupSeen, GroupSpec, InstanceId, InstanceSeen, InstanceState, Stamp,
-    Target,
+    DesiredGroup, DesiredSeen, Digest, Exit, FailedProbe, Fault, GroupName, GroupSeen, GroupSpec, InstanceId, InstanceSeen, InstanceState,
+    Stamp, Target,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -47,10 +47,10 @@ pub enum Held {
 
 /// What the balancer was told of a group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Told {
+pub enum Published {
     #[default]
     Unknown,
-    /// There is no file, and none is needed.
+    /// Observed is no file, and none is needed.
     Nothing,
     /// This, in a file that stood like this afterwards.
     File(Vec<u8>, Mark),
@@ -58,7 +58,7 @@ pub enum Told {
 
 pub struct Group {
     pub held: Held,
-    pub sum: Sum,
+    pub summary: GroupSummary,
     pub trouble: Option<String>,
     /// Early deaths and failed launches in a row.
     pub streak: u32,
@@ -71,21 +71,21 @@ pub struct Group {
     pub prepared: bool,
     /// What was mounted for it, until it is gone.
     pub objects: Vec<Digest>,
-    pub told: Told,
+    pub published: Published,
     /// The declaration's file as it stood when it was last found whole.
     pub mark: Mark,
     /// Servers made in a row for sick ones, when the last was made, and when another may be.
-    pub cures: u32,
-    pub last_cure: Option<Instant>,
-    pub no_cure_before: Option<Instant>,
+    pub replacements: u32,
+    pub last_replacement: Option<Instant>,
+    pub no_replacement_before: Option<Instant>,
     /// Since fewer servers are healthy than there should be.
     pub short_since: Option<Instant>,
 }
 
 /// Of the reason why a program did not start.
 const NOT_STARTED_BYTES_MAX: usize = 400;
-/// After so long without a cure the next is the first again.
-const CURES_QUIET: Duration = Duration::from_secs(30 * 60);
+/// After this time without a replacement the next is the first again.
+const REPLACEMENTS_QUIET: Duration = Duration::from_secs(30 * 60);
 
 pub struct Instance {
     pub record: Record,
@@ -94,16 +94,16 @@ pub struct Instance {
     pub ending: Option<Ending>,
     pub ended: Option<Ended>,
     /// Its end has been counted and answered.
-    pub settled: bool,
+    pub counted_dead: bool,
     /// It was launched by an earlier keeper.
     pub adopted: bool,
-    pub pulse: Pulse,
+    pub probes: ProbeHistory,
     /// It passed a health check once, also for an earlier keeper.
     pub was_healthy: bool,
     /// Since this keeper follows it.
     pub up_since: Option<Instant>,
     /// That it is sick is in the history.
-    pub told_sick: bool,
+    pub sick_recorded: bool,
     /// Processes of it that were killed for want of memory and are in the history.
     pub oom_kills: u64,
     /// The last lines that it printed, once it has ended.
@@ -113,10 +113,18 @@ pub struct Instance {
 }
 
 impl Group {
-    pub fn new(held: Held, sum: Sum) -> Self {
+    /// Shown as the group's trouble.
+    pub fn report(&mut self, fault: &Fault) {
+        self.trouble = Some(match &fault.hint {
+            Some(hint) => format!("{}; {hint}", fault.message),
+            None => fault.message.clone(),
+        });
+    }
+
+    pub fn new(held: Held, summary: GroupSummary) -> Self {
         Self {
             held,
-            sum,
+            summary,
             trouble: None,
             streak: 0,
             last_death: None,
@@ -124,11 +132,11 @@ impl Group {
             preparing: false,
             prepared: false,
             objects: Vec::new(),
-            told: Told::Unknown,
+            published: Published::Unknown,
             mark: Mark::default(),
-            cures: 0,
-            last_cure: None,
-            no_cure_before: None,
+            replacements: 0,
+            last_replacement: None,
+            no_replacement_before: None,
             short_since: None,
         }
     }
@@ -142,11 +150,11 @@ impl Group {
     }
 
     /// A server was made for a sick one: the next waits.
-    pub fn slow_cures(&mut self, now: Instant) {
-        let quiet = self.last_cure.is_none_or(|last| now.duration_since(last) > CURES_QUIET);
-        self.cures = if quiet { 1 } else { self.cures.saturating_add(1) };
-        self.last_cure = Some(now);
-        self.no_cure_before = Some(now + Duration::from_millis(decide::cure_pause_ms(self.cures)));
+    pub fn slow_replacements(&mut self, now: Instant) {
+        let quiet = self.last_replacement.is_none_or(|last| now.duration_since(last) > REPLACEMENTS_QUIET);
+        self.replacements = if quiet { 1 } else { self.replacements.saturating_add(1) };
+        self.last_replacement = Some(now);
+        self.no_replacement_before = Some(now + Duration::from_millis(decide::replacement_pause_ms(self.replacements)));
     }
 
     /// A launch failed, or what was launched ended too soon: the next waits longer.
@@ -166,12 +174,12 @@ impl Instance {
             started: None,
             ending: None,
             ended: None,
-            settled: false,
+            counted_dead: false,
             adopted: false,
-            pulse: Pulse::default(),
+            probes: ProbeHistory::default(),
             was_healthy: false,
             up_since: None,
-            told_sick: false,
+            sick_recorded: false,
             oom_kills: 0,
             last_lines: Vec::new(),
             failed_probe: None,
@@ -211,22 +219,22 @@ impl Instance {
         }
         let health = &self.record.release.health;
         let (since_ms, at_most) = if self.was_healthy {
-            (self.pulse.unhealthy_ms(now)?, decide::sick_after_ms(health.every_ms, health.unhealthy_after))
+            (self.probes.unhealthy_ms(now)?, decide::sick_after_ms(health.every_ms, health.unhealthy_after))
         } else {
             let up = self.up_since?;
             (u64::try_from(now.saturating_duration_since(up).as_millis()).unwrap_or(u64::MAX), decide::NEVER_HEALTHY_MS)
         };
-        (self.pulse.passing_since.is_none() && since_ms >= at_most).then_some(since_ms)
+        (self.probes.passing_since.is_none() && since_ms >= at_most).then_some(since_ms)
     }
 
     /// Whether it may be healthy without this keeper knowing it yet.
     pub fn is_unknown(&self) -> bool {
         let runs = matches!(self.stage, Stage::Launching | Stage::Up);
-        self.adopted && runs && !self.pulse.is_conclusive(self.record.release.health.unhealthy_after)
+        self.adopted && runs && !self.probes.is_conclusive(self.record.release.health.unhealthy_after)
     }
 
     pub fn address(&self) -> Option<SocketAddr> {
-        self.record.release.port.map(|port| SocketAddr::from((self.record.ground.address, port)))
+        self.record.release.port.map(|port| SocketAddr::from((self.record.placement.address, port)))
     }
 
     /// Whether the balancer may know of it: its program was launched and is not known to have ended.
@@ -238,7 +246,7 @@ impl Instance {
     pub fn seen(&self, now: Instant) -> InstanceSeen {
         let state = match self.stage {
             Stage::Intended | Stage::Launching => InstanceState::Starting,
-            Stage::Up if self.pulse.ever_passed => InstanceState::Running,
+            Stage::Up if self.probes.ever_passed => InstanceState::Running,
             Stage::Up => InstanceState::Starting,
             Stage::Ending => InstanceState::Draining,
             Stage::Dead | Stage::Removing if self.ending.is_some() => InstanceState::Draining,
@@ -250,7 +258,7 @@ impl Instance {
             release: Some(self.record.release.digest()),
             addr: self.address(),
             started: self.started.as_ref().map_or(self.record.created, |s| s.at),
-            healthy_ms: if self.stage == Stage::Up { self.pulse.healthy_ms(now) } else { None },
+            healthy_ms: if self.stage == Stage::Up { self.probes.healthy_ms(now) } else { None },
             exit: self.exit(),
             failed_probe: self.failed_probe.clone().filter(|_| self.stage == Stage::Up),
         }
@@ -268,17 +276,17 @@ impl State {
             SocketAddr::V4(addr) => Some(*addr.ip()),
             SocketAddr::V6(_) => None,
         });
-        self.instances.values().map(|i| i.record.ground.address).chain(strays).collect()
+        self.instances.values().map(|i| i.record.placement.address).chain(strays).collect()
     }
 
     /// `now`: servers of a group that was never healthy are none of the keeper's business, but of whoever brings it up.
-    pub fn there(&self, group: &GroupName, now: Instant) -> Vec<There> {
-        let proven = self.groups.get(group).is_some_and(|g| g.sum.proven);
-        let there = |i: &Instance| There {
+    pub fn there(&self, group: &GroupName, now: Instant) -> Vec<Observed> {
+        let proven = self.groups.get(group).is_some_and(|g| g.summary.proven);
+        let there = |i: &Instance| Observed {
             id: i.record.id.clone(),
             number: i.record.number,
             stage: i.stage,
-            healthy: i.stage == Stage::Up && i.pulse.passing_since.is_some(),
+            healthy: i.stage == Stage::Up && i.probes.passing_since.is_some(),
             sick: proven && i.sick_ms(now).is_some(),
             unknown: i.is_unknown(),
         };
@@ -305,8 +313,8 @@ impl State {
         instances.sort_by_key(|i| i.record.number);
         seen.instances = instances.into_iter().map(|i| i.seen(now)).collect();
         let Some(group) = self.groups.get(name) else { return seen };
-        seen.deaths = group.sum.deaths;
-        seen.last_death = group.sum.last_death.clone();
+        seen.deaths = group.summary.deaths;
+        seen.last_death = group.summary.last_death.clone();
         seen.trouble = group.trouble.clone();
         if let Held::Lost { why, .. } = &group.held {
             seen.trouble = Some(why.clone());
@@ -349,11 +357,11 @@ mod tests {
         assert_eq!(one.sick_ms(at(decide::NEVER_HEALTHY_MS - 1)), None, "it may be slow to start");
         assert!(one.sick_ms(at(decide::NEVER_HEALTHY_MS)).is_some());
         one.was_healthy = true;
-        one.pulse.take(true, 3, at(0));
+        one.probes.record(true, 3, at(0));
         let after = decide::sick_after_ms(one.record.release.health.every_ms, one.record.release.health.unhealthy_after);
-        (0..3).for_each(|_| one.pulse.take(false, 3, at(10)));
+        (0..3).for_each(|_| one.probes.record(false, 3, at(10)));
         assert_eq!((one.sick_ms(at(9 + after)), one.sick_ms(at(10 + after))), (None, Some(after)));
-        one.pulse.take(true, 3, at(11 + after));
+        one.probes.record(true, 3, at(11 + after));
         assert_eq!(one.sick_ms(at(20 + after)), None);
     }
 
@@ -372,9 +380,9 @@ mod tests {
             assert_eq!(one.is_unknown(), unknown, "{stage:?}");
         }
         one.stage = Stage::Up;
-        (1..after).for_each(|_| one.pulse.take(false, after, now));
+        (1..after).for_each(|_| one.probes.record(false, after, now));
         assert!(one.is_unknown());
-        one.pulse.take(false, after, now);
+        one.probes.record(false, after, now);
         assert!(!one.is_unknown());
     }
 

@@ -3,7 +3,7 @@
 use crate::admit::Admit;
 use crate::keeper::{Config, Keeper, make_dirs};
 use crate::net::Network;
-use crate::record::{Ground, Record, Started};
+use crate::record::{Placement, Record, Started};
 use crate::state::{Instance, State};
 use model::{
     DesiredGroup, Drain, Fence, GroupName, GroupSpec, Health, ImageName, InstanceId, Layout, Limits, Release, ServiceName, Stamp, Time,
@@ -42,7 +42,7 @@ impl TestKeeper {
 /// `web-r1-1-<number>`, written down by a declaration of stamp (1, 1) and not launched.
 pub fn instance(number: u64) -> Instance {
     let (id, group) = (InstanceId::new(format!("web-r1-1-{number}")).unwrap(), GroupName::new("web-r1-1").unwrap());
-    let ground = Ground {
+    let placement = Placement {
         runtime: PathBuf::new(),
         runtime_state: PathBuf::new(),
         cgroup: String::new(),
@@ -56,7 +56,7 @@ pub fn instance(number: u64) -> Instance {
         address: [198, 18, 7, u8::try_from(number + 1).unwrap()].into(),
         ids: None,
     };
-    Instance::new(Record { id, group, number, release: release(1), once: None, stamp: Some(stamp(1, 1)), created: Time(0), ground })
+    Instance::new(Record { id, group, number, release: release(1), once: None, stamp: Some(stamp(1, 1)), created: Time(0), placement })
 }
 
 pub fn instances(numbers: &[u64]) -> State {

@@ -3,10 +3,10 @@
 //!
 //! The ranges lie where systemd's documents say that nobody else gives ids out: 0x7000_0000 up to its foreign range.
 
-use crate::disk;
+use crate::state_files;
 use crate::userns::Range;
-use ::disk::Lasting;
-use ::disk::state::{self, Found};
+use disk::Lasting;
+use disk::state::{self, Found};
 use model::{Fault, Layout, ServiceName};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,8 +93,8 @@ impl Uids {
         let mut given = state.given.clone();
         given.next = next;
         given.services.insert(service.to_string(), range);
-        let written = state::write(&self.path, &disk::encode(&given)?, 0o600, Lasting::Now);
-        written.map_err(|e| disk::at(&self.path, "writing", e))?;
+        let written = state::write(&self.path, &state_files::encode(&given)?, 0o600, Lasting::Now);
+        written.map_err(|e| state_files::at(&self.path, "writing", e))?;
         state.given = given;
         Ok(range)
     }
@@ -123,7 +123,7 @@ fn taken(ours: &BTreeSet<Range>) -> Vec<(u32, u32)> {
     for path in ["/etc/passwd", "/etc/group"] {
         taken.extend(lines(path).iter().filter_map(|line| line.split(':').nth(2)?.parse().ok()).map(|id: u32| (id, id)));
     }
-    let pids = disk::names(Path::new("/proc")).into_iter().filter(|name| name.bytes().all(|b| b.is_ascii_digit()));
+    let pids = state_files::names(Path::new("/proc")).into_iter().filter(|name| name.bytes().all(|b| b.is_ascii_digit()));
     let ids = pids.flat_map(|pid| lines(&format!("/proc/{pid}/status"))).filter_map(|line| {
         let id = line.strip_prefix("Uid:")?.split_ascii_whitespace().next()?.parse::<u32>().ok()?;
         (id >= FIRST && !ours.contains(&Range(id - (id - FIRST) % Range::SIZE))).then_some((id, id))

@@ -4,7 +4,7 @@
 //! The kernel charges what a namespace's users take (inotify, say) to who made the namespace as well. So it is made by the
 //! range's own first id; made by root, all services would share root's quotas.
 
-use crate::{command, disk};
+use crate::{command, state_files};
 use model::Fault;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -76,7 +76,7 @@ pub fn make(range: Range) -> Result<Namespaces, Fault> {
     }
     let open = |name: &str| {
         let path = proc.join("ns").join(name);
-        File::open(&path).map(OwnedFd::from).map_err(|e| disk::at(&path, "opening", e))
+        File::open(&path).map(OwnedFd::from).map_err(|e| state_files::at(&path, "opening", e))
     };
     Ok(Namespaces { user: open("user")?, network: open("net")? })
 }

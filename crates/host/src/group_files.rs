@@ -8,16 +8,16 @@
 //! ```
 
 use crate::decide::Stage;
-use crate::declared::{Declared, Sum};
-use crate::disk::{self, Read};
+use crate::declared::{Declared, GroupSummary};
 use crate::history::About;
-use crate::keeper::{Keeper, sum_path};
-use crate::reconcile::told;
+use crate::instance_dir::InstanceDir;
+use crate::keeper::{Keeper, summary_path};
 use crate::record::Record;
-use crate::state::{Group, Held, State, Stray, Told};
-use ::disk::Lasting;
-use ::disk::state::{self as copies, Found, Mark};
+use crate::state::{Group, Held, Published, State, Stray};
+use crate::state_files::{self, Read};
 use api::fleet::HappenedKind;
+use disk::Lasting;
+use disk::state::{self as copies, Found, Mark};
 use model::{DesiredGroup, Fault, GroupName, Release, Target, TargetFile};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -43,7 +43,7 @@ pub fn read_groups(keeper: &Keeper, state: &mut State) {
     let orphaned: BTreeSet<GroupName> =
         state.instances.values().map(|i| i.record.group.clone()).filter(|name| !state.groups.contains_key(name)).collect();
     for name in orphaned {
-        lose(keeper, state, &name, format!("{}: it is missing", keeper.layout.group(&name).display()));
+        mark_lost(keeper, state, &name, format!("{}: it is missing", keeper.layout.group(&name).display()));
     }
 }
 
@@ -55,28 +55,28 @@ pub fn read_group(keeper: &Keeper, state: &mut State, name: &GroupName) {
     if known.is_some_and(|group| group.mark == mark && !mark.is_absent()) {
         return;
     }
-    match disk::read_state::<Declared>(&path) {
+    match state_files::read_state::<Declared>(&path) {
         Found::Absent => {}
         Found::Good(good) if good.value.spec.group == *name => {
             let declared = good.value;
             let mut mark = mark;
             if !good.twice {
-                mark = mend(keeper, name, &path, &declared, good.damage.as_deref());
+                mark = repair(keeper, name, &path, &declared, good.damage.as_deref());
             }
             let sum = read_sum(keeper, state, name);
             let group = state.groups.entry(name.clone()).or_insert_with(|| Group::new(Held::Good(declared.clone()), sum));
             (group.held, group.mark, group.trouble) = (Held::Good(declared), mark, None);
         }
-        Found::Good(good) => lose(keeper, state, name, format!("{}: it is about {}", path.display(), good.value.spec.group)),
-        Found::Damaged(why) => lose(keeper, state, name, why),
+        Found::Good(good) => mark_lost(keeper, state, name, format!("{}: it is about {}", path.display(), good.value.spec.group)),
+        Found::Damaged(why) => mark_lost(keeper, state, name, why),
     }
     if let Some(group) = state.groups.get_mut(name).filter(|group| matches!(group.held, Held::Lost { .. })) {
         group.mark = mark;
     }
 }
 
-fn mend(keeper: &Keeper, name: &GroupName, path: &Path, declared: &Declared, damage: Option<&str>) -> Mark {
-    match disk::write_json(path, declared) {
+fn repair(keeper: &Keeper, name: &GroupName, path: &Path, declared: &Declared, damage: Option<&str>) -> Mark {
+    match state_files::write_json(path, declared) {
         Ok(()) => {
             if let Some(damage) = damage {
                 keeper.counters.change(|c| c.mended += 1);
@@ -94,7 +94,7 @@ fn mend(keeper: &Keeper, name: &GroupName, path: &Path, declared: &Declared, dam
 }
 
 /// Nobody can say what was declared.
-fn lose(keeper: &Keeper, state: &mut State, name: &GroupName, why: String) {
+fn mark_lost(keeper: &Keeper, state: &mut State, name: &GroupName, why: String) {
     let kept = state.kept(name);
     let what = match &kept {
         Some(Declared { spec, .. }) => {
@@ -127,8 +127,8 @@ fn lose(keeper: &Keeper, state: &mut State, name: &GroupName, why: String) {
 }
 
 /// A sum that is missing or garbage is begun well behind every number in sight, so that none is used twice.
-fn read_sum(keeper: &Keeper, state: &State, name: &GroupName) -> Sum {
-    let (why, leap) = match disk::read_json::<Sum>(&sum_path(&keeper.layout, name)) {
+fn read_sum(keeper: &Keeper, state: &State, name: &GroupName) -> GroupSummary {
+    let (why, leap) = match state_files::read_json::<GroupSummary>(&summary_path(&keeper.layout, name)) {
         Read::Good(sum) => return sum,
         Read::Bad(why) => (why, LEAP),
         Read::Missing => (String::new(), 0),
@@ -137,11 +137,11 @@ fn read_sum(keeper: &Keeper, state: &State, name: &GroupName) -> Sum {
         let about = About { service: None, group: Some(name.clone()), instance: None };
         keeper.history.add(HappenedKind::Damaged, about, &format!("{why}; deaths of {name} are counted from 0 again"));
     }
-    let logs = disk::names(&keeper.layout.host().join("logs"));
+    let logs = state_files::names(&keeper.layout.host().join("logs"));
     let logged =
         logs.iter().filter_map(|file| file.strip_suffix(".log")?.strip_prefix(name.as_str())?.strip_prefix('-')?.parse::<u64>().ok());
     let last = state.of_group(name).map(|i| i.record.number).chain(logged).max().unwrap_or(0);
-    Sum { last: last + leap, ..Sum::default() }
+    GroupSummary { last: last + leap, ..GroupSummary::default() }
 }
 
 /// Now and then: declarations that somebody else damaged or removed are written again from memory, and what may be readable again is read.
@@ -159,15 +159,15 @@ pub fn verify(keeper: &Keeper, state: &mut State, now: Instant) {
         if group.mark == mark {
             continue;
         }
-        let mark = match disk::read_state::<Declared>(&path) {
+        let mark = match state_files::read_state::<Declared>(&path) {
             Found::Good(good) if good.value == *declared && good.twice => mark,
-            Found::Good(good) if good.value == *declared => mend(keeper, &name, &path, declared, good.damage.as_deref()),
+            Found::Good(good) if good.value == *declared => repair(keeper, &name, &path, declared, good.damage.as_deref()),
             Found::Good(_) => {
                 let why = format!("{}: it says something else than was declared", path.display());
-                mend(keeper, &name, &path, declared, Some(&why))
+                repair(keeper, &name, &path, declared, Some(&why))
             }
-            Found::Absent => mend(keeper, &name, &path, declared, Some(&format!("{}: it is missing", path.display()))),
-            Found::Damaged(why) => mend(keeper, &name, &path, declared, Some(&why)),
+            Found::Absent => repair(keeper, &name, &path, declared, Some(&format!("{}: it is missing", path.display()))),
+            Found::Damaged(why) => repair(keeper, &name, &path, declared, Some(&why)),
         };
         if let Some(group) = state.groups.get_mut(&name) {
             group.mark = mark;
@@ -176,14 +176,14 @@ pub fn verify(keeper: &Keeper, state: &mut State, now: Instant) {
 }
 
 /// What an instance is; a copy of it that is damaged is written again.
-pub fn read_record(keeper: &Keeper, place: &disk::Place) -> Read<Record> {
+pub fn read_record(keeper: &Keeper, place: &InstanceDir) -> Read<Record> {
     let path = place.record();
-    match disk::read_state::<Record>(&path) {
+    match state_files::read_state::<Record>(&path) {
         Found::Absent => Read::Missing,
         Found::Damaged(why) => Read::Bad(why),
         Found::Good(good) => {
             let record = good.value;
-            let written = if good.twice { None } else { Some(disk::write_json_quick(&path, &record)) };
+            let written = if good.twice { None } else { Some(state_files::write_json_quick(&path, &record)) };
             match written {
                 None => {}
                 Some(Ok(())) => {
@@ -212,7 +212,7 @@ pub fn read_record(keeper: &Keeper, place: &disk::Place) -> Read<Record> {
 pub fn stray(keeper: &Keeper, name: String, why: String) {
     let group = name.rsplit_once('-').and_then(|(group, _)| GroupName::new(group).ok());
     let target = group.as_ref().and_then(|group| {
-        let file = disk::read_json::<TargetFile>(&keeper.layout.target(group)).good()?;
+        let file = state_files::read_json::<TargetFile>(&keeper.layout.target(group)).good()?;
         file.targets.into_iter().find(|target| target.id.as_str() == name)
     });
     let text = format!(
@@ -224,7 +224,7 @@ pub fn stray(keeper: &Keeper, name: String, why: String) {
 
 /// Writes the group's target file if it would change, or if somebody else changed it. Nobody is taken out by a file's absence: when
 /// nothing is left to say, the file names nobody, and is removed long after.
-pub fn tell_balancer(keeper: &Keeper, state: &mut State, name: &GroupName) {
+pub fn publish_targets(keeper: &Keeper, state: &mut State, name: &GroupName) {
     let path = keeper.layout.target(name);
     let release = match state.groups.get(name).and_then(Group::declared).map(|d| &d.spec.desired) {
         Some(DesiredGroup::Run { release, once: None, .. }) => Some(release.clone()),
@@ -232,14 +232,14 @@ pub fn tell_balancer(keeper: &Keeper, state: &mut State, name: &GroupName) {
     };
     let file = release.filter(|r| r.port.is_some()).map(|release| target_file(state, name, release));
     let Some(group) = state.groups.get_mut(name) else { return };
-    let result = match file.map(|file| disk::encode(&file)) {
+    let result = match file.map(|file| state_files::encode(&file)) {
         Some(Ok(bytes)) => write_target(keeper, name, group, &path, bytes),
         Some(Err(fault)) => Err(fault),
-        None if group.told == Told::Nothing => Ok(()),
-        None => end_target(&path).map(|gone| group.told = if gone { Told::Nothing } else { Told::Unknown }),
+        None if group.published == Published::Nothing => Ok(()),
+        None => end_target(&path).map(|gone| group.published = if gone { Published::Nothing } else { Published::Unknown }),
     };
     if let Err(fault) = result {
-        group.trouble = Some(told(&fault));
+        group.report(&fault);
     }
 }
 
@@ -263,18 +263,18 @@ pub fn target_file(state: &State, name: &GroupName, release: Release) -> TargetF
 
 fn write_target(keeper: &Keeper, name: &GroupName, group: &mut Group, path: &Path, bytes: Vec<u8>) -> Result<(), Fault> {
     let mark = Mark::of(path);
-    let damaged = match &group.told {
-        Told::File(told, stood) if *told == bytes && *stood == mark => return Ok(()),
-        Told::File(_, stood) => *stood != mark,
-        Told::Unknown => match disk::read_state::<TargetFile>(path) {
+    let damaged = match &group.published {
+        Published::File(told, stood) if *told == bytes && *stood == mark => return Ok(()),
+        Published::File(_, stood) => *stood != mark,
+        Published::Unknown => match state_files::read_state::<TargetFile>(path) {
             Found::Good(good) => good.damage.is_some(),
             Found::Damaged(_) => true,
             Found::Absent => false,
         },
-        Told::Nothing => false,
+        Published::Nothing => false,
     };
-    disk::write_state(path, &bytes, Lasting::Soon)?;
-    group.told = Told::File(bytes, Mark::of(path));
+    state_files::write_state(path, &bytes, Lasting::Soon)?;
+    group.published = Published::File(bytes, Mark::of(path));
     if damaged {
         keeper.counters.change(|c| c.mended += 1);
         let about = About { service: group.declared().map(|d| d.spec.service.clone()), group: Some(name.clone()), instance: None };
@@ -289,14 +289,14 @@ fn end_target(path: &Path) -> Result<bool, Fault> {
     let old = || {
         std::fs::metadata(path).and_then(|m| m.modified()).is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|d| d > OVER_FOR))
     };
-    match disk::read_state::<TargetFile>(path) {
+    match state_files::read_state::<TargetFile>(path) {
         Found::Absent => return Ok(true),
         Found::Good(good) if !good.value.targets.is_empty() => {
-            disk::write_state(path, &disk::encode(&TargetFile { targets: Vec::new(), ..good.value })?, Lasting::Soon)?;
+            state_files::write_state(path, &state_files::encode(&TargetFile { targets: Vec::new(), ..good.value })?, Lasting::Soon)?;
             return Ok(false);
         }
         Found::Good(_) if !old() => return Ok(false),
         Found::Good(_) | Found::Damaged(_) => {}
     }
-    copies::remove(path).map(|()| true).map_err(|e| disk::at(path, "removing", e))
+    copies::remove(path).map(|()| true).map_err(|e| state_files::at(path, "removing", e))
 }

@@ -1,15 +1,13 @@
 //! Reading and writing small state files, and locks on files. Whatever is read back may be truncated or garbage:
 //! [`Read::Bad`] says so and leaves the decision to the caller.
 
-use ::disk::Lasting;
-use ::disk::state::{self, Found};
+use disk::Lasting;
+use disk::state::{self, Found};
 use model::Fault;
-use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// No state file of ours is larger; a larger one is not ours.
 const STATE_BYTES_MAX: u64 = 4 << 20;
@@ -17,7 +15,7 @@ const STATE_BYTES_MAX: u64 = 4 << 20;
 #[derive(Debug)]
 pub enum Read<T> {
     Missing,
-    /// There, but no use: why.
+    /// Observed, but no use: why.
     Bad(String),
     Good(T),
 }
@@ -96,7 +94,7 @@ pub fn encode(value: &impl Serialize) -> Result<Vec<u8>, Fault> {
 
 pub fn write(path: &Path, bytes: &[u8], durable: bool) -> Result<(), Fault> {
     let lasting = if durable { Lasting::Now } else { Lasting::Soon };
-    ::disk::write(path, bytes, 0o644, lasting).map_err(|e| at(path, "writing", e))
+    disk::write(path, bytes, 0o644, lasting).map_err(|e| at(path, "writing", e))
 }
 
 pub fn make_dir(path: &Path) -> Result<(), Fault> {
@@ -110,94 +108,6 @@ pub fn names(path: &Path) -> Vec<String> {
         .unwrap_or_default();
     names.sort();
     names
-}
-
-/// An exclusive lock that ends with the process, however it ends.
-#[derive(Debug)]
-pub struct Lock {
-    _file: File,
-}
-
-impl Lock {
-    /// None: somebody else holds it. The file must be there, or `create` must be true.
-    pub fn take(path: &Path, create: bool) -> std::io::Result<Option<Lock>> {
-        let file = File::options().read(true).write(true).create(create).truncate(false).open(path)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(same_file(&file, path).then_some(Lock { _file: file })),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(e) => Err(e.into()),
-        }
-    }
-
-    /// As [`Self::take`], but waits a moment for it. Who looks whether a lock is held holds it for an instant, and a process that
-    /// was killed while it began a helper leaves a copy of its locks with the helper until that has begun.
-    pub fn take_within(path: &Path, create: bool, within: Duration) -> std::io::Result<Option<Lock>> {
-        let until = Instant::now() + within;
-        loop {
-            let taken = Self::take(path, create)?;
-            if taken.is_some() || Instant::now() >= until {
-                return Ok(taken);
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    }
-}
-
-/// Whether the path still names the open file: a lock on a file that was removed meanwhile is worth nothing.
-fn same_file(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    match (file.metadata(), std::fs::metadata(path)) {
-        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
-        _ => false,
-    }
-}
-
-/// Whether a live process holds the lock.
-pub fn is_held(path: &Path) -> bool {
-    match File::options().read(true).write(true).open(path) {
-        Ok(file) => matches!(flock(&file, FlockOperation::NonBlockingLockShared), Err(rustix::io::Errno::WOULDBLOCK)),
-        Err(_) => false,
-    }
-}
-
-/// The files that say what an instance is and how far it came, in its directory.
-///
-/// ```text
-/// record.json, shim.lock   there from the first moment (the directory is renamed into place)
-/// began                    a shim has taken it up: nobody may launch it again
-/// started.json             its program runs
-/// healthy                  it passed a health check once
-/// ending.json              the keeper means it to end
-/// exit.json                its program has ended, or never began
-/// ```
-#[derive(Clone, Debug)]
-pub struct Place(pub PathBuf);
-
-impl Place {
-    pub fn record(&self) -> PathBuf {
-        self.0.join("record.json")
-    }
-    pub fn lock(&self) -> PathBuf {
-        self.0.join("shim.lock")
-    }
-    pub fn began(&self) -> PathBuf {
-        self.0.join("began")
-    }
-    pub fn started(&self) -> PathBuf {
-        self.0.join("started.json")
-    }
-    pub fn healthy(&self) -> PathBuf {
-        self.0.join("healthy")
-    }
-    pub fn ending(&self) -> PathBuf {
-        self.0.join("ending.json")
-    }
-    pub fn exit(&self) -> PathBuf {
-        self.0.join("exit.json")
-    }
-    pub fn shim_log(&self) -> PathBuf {
-        self.0.join("shim.log")
-    }
 }
 
 #[cfg(test)]
@@ -219,17 +129,5 @@ mod tests {
             write_json(&path, &7u32).unwrap();
         }
         assert_eq!(names(dir.path()), ["x.json", "x.json.spare"], "no temporary file is left");
-    }
-
-    #[test]
-    fn a_lock_is_held_by_one_and_dies_with_its_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("lock");
-        assert!(Lock::take(&path, false).is_err());
-        let held = Lock::take(&path, true).unwrap();
-        assert!(held.is_some() && is_held(&path));
-        assert!(Lock::take(&path, true).unwrap().is_none());
-        drop(held);
-        assert!(!is_held(&path));
     }
 }

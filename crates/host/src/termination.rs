@@ -5,17 +5,18 @@
 //!                                                                                   └▶ SIGKILL
 //! ```
 
-use crate::disk::{self, Place};
+use crate::instance_dir::InstanceDir;
 use crate::keeper::Keeper;
 use crate::record::Started;
 use crate::state::Instance;
-use crate::{declared, instance, process, runtime};
+use crate::state_files;
+use crate::{declared, process, removal, runtime};
 use model::{Drain, InstanceId};
 use rustix::process::Signal;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const GLANCE: Duration = Duration::from_millis(10);
+const POLL_EVERY: Duration = Duration::from_millis(10);
 /// A program that was signalled has at least so long.
 const SIGNAL_WITHIN_MIN: Duration = Duration::from_secs(1);
 /// Between two kills of something that will not die.
@@ -25,7 +26,7 @@ const KILL_EVERY: Duration = Duration::from_secs(2);
 pub fn begin(keeper: &Arc<Keeper>, one: &Instance) {
     let Some(ending) = &one.ending else { return };
     let drain = one.record.release.drain.clone();
-    let gone_ms = disk::now().since(ending.at);
+    let gone_ms = state_files::now().since(ending.at);
     let deadline = Instant::now() + Duration::from_millis(drain.within_ms.saturating_sub(gone_ms));
     // Only what the balancer was told of can be in use.
     let routed =
@@ -49,21 +50,21 @@ fn has_ended(keeper: &Keeper, id: &InstanceId) -> bool {
 async fn until_drained(keeper: &Arc<Keeper>, id: &InstanceId, deadline: Instant) {
     let drained = keeper.layout.drained(id);
     while !drained.exists() && Instant::now() < deadline && !has_ended(keeper, id) {
-        tokio::time::sleep(GLANCE).await;
+        tokio::time::sleep(POLL_EVERY).await;
     }
 }
 
 async fn stop(keeper: &Arc<Keeper>, id: &InstanceId, drain: &Drain, deadline: Instant) {
-    let place = Place(keeper.layout.instance(id));
+    let place = InstanceDir(keeper.layout.instance(id));
     // It may still be starting; then there is nothing to signal yet.
     let started = loop {
         if has_ended(keeper, id) {
             return;
         }
-        if let Some(started) = disk::read_json::<Started>(&place.started()).good() {
+        if let Some(started) = state_files::read_json::<Started>(&place.started()).good() {
             break started;
         }
-        tokio::time::sleep(GLANCE).await;
+        tokio::time::sleep(POLL_EVERY).await;
     };
     signal(&started, declared::signal(&drain.signal).unwrap_or(Signal::TERM));
     let deadline = deadline.max(Instant::now() + SIGNAL_WITHIN_MIN);
@@ -71,7 +72,7 @@ async fn stop(keeper: &Arc<Keeper>, id: &InstanceId, drain: &Drain, deadline: In
         if has_ended(keeper, id) {
             return;
         }
-        tokio::time::sleep(GLANCE).await;
+        tokio::time::sleep(POLL_EVERY).await;
     }
     kill(keeper, id, &place, &started).await;
 }
@@ -85,7 +86,7 @@ fn signal(started: &Started, wanted: Signal) {
     }
 }
 
-async fn kill(keeper: &Arc<Keeper>, id: &InstanceId, place: &Place, started: &Started) {
+async fn kill(keeper: &Arc<Keeper>, id: &InstanceId, place: &InstanceDir, started: &Started) {
     let mut rounds = 0;
     while !has_ended(keeper, id) {
         match process::open(started.pid, started.pid_start) {
@@ -93,7 +94,7 @@ async fn kill(keeper: &Arc<Keeper>, id: &InstanceId, place: &Place, started: &St
             // The program is gone; if its shim does not say so it is stuck.
             None if rounds > 2 => {
                 let place = place.clone();
-                let _ = tokio::task::spawn_blocking(move || instance::kill_shim(&place)).await;
+                let _ = tokio::task::spawn_blocking(move || removal::kill_shim(&place)).await;
             }
             None => {}
         }
@@ -104,7 +105,7 @@ async fn kill(keeper: &Arc<Keeper>, id: &InstanceId, place: &Place, started: &St
         rounds += 1;
         let until = Instant::now() + KILL_EVERY;
         while Instant::now() < until && !has_ended(keeper, id) {
-            tokio::time::sleep(GLANCE).await;
+            tokio::time::sleep(POLL_EVERY).await;
         }
     }
 }

@@ -1,0 +1,89 @@
+//! The keeper process: takes the data directory for itself, adopts what runs, then reconciles until it is stopped.
+//!
+//! One thread decides (see `reconcile`); everything slow runs beside it and answers by changing the state and notifying.
+
+use crate::keeper::{Config, Keeper, make_dirs, take_lock};
+use crate::{alarms, firewall, garbage, instance, net, reconcile, runtime, serve, state_files};
+use disk::lock::Lock;
+use model::Fault;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+
+/// The longest time between two passes of the reconciler.
+const PASS_EVERY: Duration = Duration::from_millis(500);
+const GARBAGE_EVERY: Duration = Duration::from_secs(5);
+
+/// Runs until the returned future is dropped. That stops the keeper, never the instances: the next keeper adopts them.
+pub async fn run(config: Config) -> Result<(), Fault> {
+    let layout = config.layout.clone();
+    let (keeper, _lock) = tokio::task::spawn_blocking(move || begin(config)).await.map_err(|e| Fault::ours("keeper", e.to_string()))??;
+    let listener = serve::listen(&layout)?;
+    let _stop = StopOnDrop(keeper.clone());
+    let reconciler = keeper.clone();
+    std::thread::Builder::new()
+        .name("reconcile".to_string())
+        .spawn(move || loop_reconcile(&reconciler))
+        .map_err(|e| Fault::ours("keeper", e.to_string()))?;
+    let collector = keeper.clone();
+    std::thread::Builder::new()
+        .name("garbage".to_string())
+        .spawn(move || loop_garbage(&collector))
+        .map_err(|e| Fault::ours("keeper", e.to_string()))?;
+    tracing::info!(bridge = keeper.network.bridge, subnet = %keeper.network.subnet, runtime = %keeper.runtime.display(), "keeper runs");
+    serve::serve(listener, keeper).await
+}
+
+struct StopOnDrop(Arc<Keeper>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+fn loop_reconcile(keeper: &Arc<Keeper>) {
+    while !keeper.is_stopped() {
+        let next = reconcile::pass(keeper);
+        keeper.wait(next.min(PASS_EVERY));
+    }
+}
+
+fn loop_garbage(keeper: &Arc<Keeper>) {
+    while !keeper.is_stopped() {
+        garbage::collect(keeper);
+        if !firewall::is_there(&keeper.mark) {
+            tracing::warn!("the firewall's table was gone; it is made again");
+            if let Err(fault) = firewall::ensure(&keeper.mark, &keeper.network.bridge) {
+                tracing::error!("{fault}");
+            }
+        }
+        alarms::look_for_oom(keeper);
+        std::thread::sleep(GARBAGE_EVERY);
+    }
+}
+
+fn begin(config: Config) -> Result<(Arc<Keeper>, Lock), Fault> {
+    let layout = config.layout.clone();
+    if !nix::unistd::geteuid().is_root() {
+        return Err(
+            Fault::yours("not-root", "the keeper makes containers, mounts and interfaces, so it must run as root").hint("sudo afresh up")
+        );
+    }
+    let text = layout.root().to_string_lossy().into_owned();
+    if !layout.root().is_absolute() || text.contains(|c: char| c.is_whitespace() || c.is_control() || ":,\\\"'".contains(c)) {
+        return Err(Fault::yours("bad-data-dir", format!("{text:?} cannot be a data directory"))
+            .hint("it must be an absolute path without spaces, commas, colons, quotes and backslashes: it is named in mount options"));
+    }
+    let lock = take_lock(&layout)?;
+    make_dirs(&layout)?;
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(layout.host(), mode).map_err(|e| state_files::at(&layout.host(), "setting its mode", e))?;
+    let runtime = runtime::choose(&layout, config.runtime.as_deref())?;
+    let network = net::ensure(&layout, config.subnet)?;
+    firewall::ensure(&net::mark(&layout), &network.bridge)?;
+    let config = Config { layout, ..config };
+    let keeper = Arc::new(Keeper::new(config, network, runtime, Handle::current()));
+    instance::adopt(&keeper);
+    Ok((keeper, lock))
+}
