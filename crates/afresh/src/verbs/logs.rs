@@ -73,7 +73,10 @@ impl Logs {
                 return Err(Fault::yours("no-log", of).hint(format!("`afresh instance list {service}` lists its servers")).into());
             }
             merged.print(self.tail, &mut printer).await?;
-            while self.follow {
+            if !self.follow {
+                return Ok(Exit::Succeeded);
+            }
+            loop {
                 show::flush();
                 tokio::time::sleep(POLL_EVERY).await;
                 // A server that appears now is read from its beginning.
@@ -87,7 +90,6 @@ impl Logs {
                     printed => printed?,
                 }
             }
-            Ok(Exit::Succeeded)
         })
     }
 }
