@@ -289,7 +289,9 @@ fn refused(fleet: &Fleet, args: &[&str], data: &Path, code: &str) -> (String, Ve
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     let done = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&done.stderr).lines().next().unwrap_or_default().to_string();
+    // What it would do may stand before the refusal.
+    let lines = String::from_utf8_lossy(&done.stderr).into_owned();
+    let said = lines.lines().find(|line| line.starts_with("error")).or(lines.lines().next()).unwrap_or_default().to_string();
     let right = !done.status.success() && said.contains(code);
     (said.clone(), if right { Vec::new() } else { vec![format!("{args:?}: exit {:?}, {said:?}", done.status.code())] })
 }
