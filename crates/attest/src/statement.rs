@@ -9,6 +9,7 @@
 use crate::dsse;
 use crate::keys::{Key, PublicKey};
 use disk::files;
+use jiff::Timestamp;
 use model::{Digest, Fault, ImageFile, Layout, Time};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -243,19 +244,10 @@ pub fn is_built_as(statement: &Value, build_type: &str) -> Result<(), String> {
     }
 }
 
-/// `2026-11-22T16:22:10Z`
+/// `2026-11-22T16:22:10Z`, to the second; a time after the year 9999 is the last second of it.
 pub fn rfc3339(at: Time) -> String {
-    let seconds = at.0 / 1000;
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // The civil calendar from days since 1970-01-01, the year taken to begin in March.
-    let z = days + 719_468;
-    let (era, doe) = (z / 146_097, z % 146_097);
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let (day, month) = (doy - (153 * mp + 2) / 5 + 1, if mp < 10 { mp + 3 } else { mp - 9 });
-    let year = yoe + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+    let seconds = i64::try_from(at.0 / 1000).ok().and_then(|s| Timestamp::from_second(s).ok());
+    format!("{:.0}", seconds.unwrap_or(Timestamp::MAX))
 }
 
 #[cfg(test)]
@@ -267,6 +259,9 @@ mod tests {
         // `date -u -d @1795222382 +%FT%TZ` and the like said so.
         assert_eq!(rfc3339(Time(1_795_222_382_000)), "2026-11-21T00:53:02Z");
         assert_eq!(rfc3339(Time(0)), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(Time(951_782_399_000)), "2000-02-28T23:59:59Z");
+        assert_eq!(rfc3339(Time(4_107_542_400_000)), "2100-03-01T00:00:00Z");
+        assert_eq!(rfc3339(Time(u64::MAX)).get(..4), Some("9999"));
         assert_eq!(rfc3339(Time(1_709_208_000_999)), "2024-02-29T12:00:00Z");
     }
 }

@@ -2,7 +2,6 @@
 //! (proxies, credentials, certificates, validity). It resolves packages; it never installs one.
 
 use crate::index_files::{Release, files_ending};
-use crate::near;
 use crate::recipe::parse_date;
 use crate::rollback_protection;
 use crate::sources;
@@ -244,7 +243,10 @@ impl Apt {
         let suites: Vec<&str> = self.sources.iter().flat_map(|s| s.suites.iter().map(String::as_str)).collect();
         let fault = Fault::yours("unknown-package", format!("there is no package {name} in {}", suites.join(", ")));
         let names = run(self.command("apt-cache").arg("pkgnames"), "apt-cache").map(|d| d.text()).unwrap_or_default();
-        match near::nearest(&name, names.lines()) {
+        // apt lists them in the order of a hash.
+        let mut names: Vec<&str> = names.lines().collect();
+        names.sort_unstable();
+        match model::near::nearest(&name, names) {
             Some(near) => fault.hint(format!("did you mean {near}?")),
             None => fault.hint("`apt-cache search WORD` finds packages by what they are for"),
         }

@@ -16,7 +16,6 @@ pub mod fetch;
 mod identity;
 pub mod index_files;
 mod lock_lookup;
-mod near;
 mod news;
 pub mod order;
 pub mod packages;

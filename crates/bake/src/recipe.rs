@@ -2,6 +2,8 @@
 
 use crate::customise;
 use disk::files;
+use jiff::fmt::strtime;
+use jiff::tz::TimeZone;
 use model::{Digest, Fault, ImageSpec};
 use std::collections::{BTreeMap, BTreeSet};
 use store::erofs::IMAGE_PACK;
@@ -44,19 +46,10 @@ pub fn digest_of_lines(what: &str, recipe: &Digest, lines: impl Iterator<Item = 
 /// `Sat, 21 Nov 2026 00:53:02 UTC` as seconds since 1970: the form of a release file's dates.
 pub fn parse_date(text: &str) -> Option<u64> {
     let words: Vec<&str> = text.split_whitespace().collect();
+    // Which day of the week it was is not believed, and not compared.
     let [_, day, month, year, clock, "UTC" | "GMT" | "+0000"] = words[..] else { return None };
-    let month =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"].iter().position(|m| *m == month)? as u64 + 1;
-    let (day, year): (u64, u64) = (day.parse().ok()?, year.parse().ok()?);
-    let clock: Vec<u64> = clock.split(':').map(|c| c.parse().ok()).collect::<Option<_>>()?;
-    let [h, m, s] = clock[..] else { return None };
-    if !(1970..10_000).contains(&year) || !(1..=31).contains(&day) || h > 23 || m > 59 || s > 60 {
-        return None;
-    }
-    // Days since 1970-01-01 by the civil calendar: the year is taken to begin in March, so that the leap day is its last.
-    let y = if month <= 2 { year - 1 } else { year };
-    let days = y * 365 + y / 4 - y / 100 + y / 400 + (153 * ((month + 9) % 12) + 2) / 5 + day - 1 - 719_468;
-    Some(days * 86_400 + h * 3600 + m * 60 + s)
+    let at = strtime::parse("%d %b %Y %H:%M:%S", format!("{day} {month} {year} {clock}")).and_then(|date| date.to_datetime()).ok()?;
+    u64::try_from(at.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second()).ok()
 }
 
 #[cfg(test)]

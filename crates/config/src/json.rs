@@ -2,7 +2,6 @@
 //! same rules as the HCL's ([`crate::check`]); what is wrong is reported at the JSON's places.
 
 use crate::check::Path;
-use crate::near;
 use crate::places::Places;
 use crate::sink::{Draft, Sink};
 use model::ServiceFile;
@@ -135,7 +134,7 @@ fn unknown(known: &Value, spans: &BTreeMap<Path, Range<usize>>, sink: &mut Sink)
         let Some((name, parent)) = path.split_last() else { continue };
         let Some(Value::Object(siblings)) = find(known, parent) else { continue };
         if !siblings.contains_key(name) {
-            let near = near::nearest(name, siblings.keys().map(String::as_str)).map(|near| format!("did you mean `{near}`?"));
+            let near = model::near::nearest(name, siblings.keys().map(String::as_str)).map(|near| format!("did you mean `{near}`?"));
             let names = siblings.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             let draft = Draft::new("unknown-key", span.clone(), format!("there is no field `{name}` here"));
             sink.push(draft.label(format!("expected one of {names}")).maybe_hint(near));

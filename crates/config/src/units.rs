@@ -180,7 +180,7 @@ pub(crate) fn signal(text: &str) -> Read<String> {
     }
     let wrong =
         ValidationError::new("bad-signal", format!("`{text}` is no signal to end with"), format!("expected one of {}", SIGNALS.join(", ")));
-    Err(match (name, crate::near::nearest(name, SIGNALS.iter().copied())) {
+    Err(match (name, model::near::nearest(name, SIGNALS.iter().copied())) {
         ("KILL" | "9", _) => wrong.hint("a server that does not end in time is killed anyway: `within` says when"),
         (_, Some(near)) => wrong.hint(format!("did you mean \"{near}\"?")),
         _ => wrong,
@@ -243,7 +243,7 @@ pub(crate) fn component(text: &str) -> Read<String> {
 
 /// The name of a suite; one that is nearly a well-known one is taken for a typing error.
 pub(crate) fn suite(text: &str) -> Read<String> {
-    let near = crate::near::nearest(text, SUITES.iter().copied());
+    let near = model::near::nearest(text, SUITES.iter().copied());
     let wrong =
         ValidationError::new("bad-suite", format!("`{text}` is no suite"), "expected the name of a Debian suite, such as \"bookworm\"");
     match (validation::suite(text), near) {
@@ -271,7 +271,7 @@ pub(crate) fn rebuild(text: &str) -> Read<String> {
         format!("`{text}` is no schedule"),
         "expected \"hourly\", \"daily\", \"weekly\" or five fields of cron, such as \"0 4 * * 1\"",
     );
-    Err(match crate::near::nearest(text, ["hourly", "daily", "weekly"]) {
+    Err(match model::near::nearest(text, ["hourly", "daily", "weekly"]) {
         Some(near) => wrong.hint(format!("did you mean \"{near}\"?")),
         None => wrong,
     })

@@ -1,5 +1,7 @@
-//! Minutes, days and weeks of UTC, counted from 1970. Pure arithmetic; no clock.
+//! Minutes, days and weeks of UTC, counted from 1970. Pure; no clock and no time zones.
 
+use jiff::Span;
+use jiff::civil::Date;
 use model::Time;
 
 pub const MINUTE_MS: u64 = 60_000;
@@ -14,21 +16,10 @@ pub fn at_minute(minute: u64) -> Time {
     Time(minute.saturating_mul(MINUTE_MS))
 }
 
-/// Month 1 to 12 and day 1 to 31 of a day counted from 1970-01-01.
-pub fn date(day: u64) -> (u32, u32) {
-    // The year is taken to begin in March, so that the leap day is its last; 719468 days lie between 0000-03-01 and 1970-01-01.
-    let of_era = (day + 719_468) % 146_097;
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let march_month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    (u32::try_from(month).expect("1 to 12"), u32::try_from(day).expect("1 to 31"))
-}
-
-/// 0 is Sunday, as cron counts. 1970-01-01 was a Thursday.
-pub fn weekday(day: u64) -> u32 {
-    u32::try_from((day + 4) % 7).expect("0 to 6")
+/// The date of a day counted from 1970-01-01. None: after the year 9999.
+pub fn date(day: u64) -> Option<Date> {
+    let days = Span::new().try_days(i64::try_from(day).ok()?).ok()?;
+    Date::constant(1970, 1, 1).checked_add(days).ok()
 }
 
 /// Minutes since Monday 00:00.

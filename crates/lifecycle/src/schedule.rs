@@ -1,6 +1,6 @@
 //! When an image is due to be looked at again, and when nothing may be changed. Pure: times come in, times go out, all in UTC.
 
-use crate::calendar::{DAY_MIN, MINUTE_MS, WEEK_MIN, at_minute, date, minute_of, minute_of_week, weekday};
+use crate::calendar::{DAY_MIN, MINUTE_MS, WEEK_MIN, at_minute, date, minute_of, minute_of_week};
 use model::{Fault, ImageName, ImageSpec, Time};
 use sha2::{Digest, Sha256};
 
@@ -51,11 +51,11 @@ impl Cron {
     }
 
     fn day_fits(&self, day: u64) -> bool {
-        let (month, of_month) = date(day);
-        let by_day = self.days >> of_month & 1 == 1;
-        let by_week = self.weekdays >> weekday(day) & 1 == 1;
+        let Some(date) = date(day) else { return false };
+        let by_day = self.days >> date.day() & 1 == 1;
+        let by_week = self.weekdays >> date.weekday().to_sunday_zero_offset() & 1 == 1;
         let fits = if self.days_free || self.weekdays_free { by_day && by_week } else { by_day || by_week };
-        fits && self.months >> month & 1 == 1
+        fits && self.months >> date.month() & 1 == 1
     }
 
     /// The first minute that fits and begins after `after`. None: never (the 31st of February).

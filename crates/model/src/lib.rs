@@ -21,6 +21,7 @@ mod fault;
 mod group;
 mod id;
 mod layout;
+pub mod near;
 pub mod path_validation;
 mod plan;
 mod release;

@@ -1,20 +1,11 @@
 //! One process of a kind for one data directory: a lock that the kernel drops with its holder, however that ends.
 
-use crate::failure;
+use disk::lock::{self, Lock};
 use model::{Fault, Layout};
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::fs::File;
-use std::io::{Read, Seek, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-
-/// Held until it is dropped or the process ends.
-#[derive(Debug)]
-pub struct Lock {
-    _file: Flock<File>,
-}
 
 #[derive(Debug)]
 pub enum Taken {
@@ -30,23 +21,12 @@ fn path(layout: &Layout, name: &str) -> PathBuf {
 /// Takes the lock if it is free.
 pub fn take(layout: &Layout, name: &str) -> Result<Taken, Fault> {
     let path = path(layout, name);
-    let broken = |e: std::io::Error| failure::io("cannot lock", &path, &e);
-    let mut file = File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(broken)?;
-    let mut text = String::new();
-    let _ = file.read_to_string(&mut text); // no text: nobody wrote yet
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(mut file) => {
-            // In the place of the number before, so that it needs no room on a disk that is full. Where there is none at all nobody is told
-            // the number, and the lock holds as well.
-            let pid = format!("{:<10}", std::process::id());
-            if let Err(e) = file.rewind().and_then(|()| file.write_all(pid.as_bytes())).and_then(|()| file.set_len(pid.len() as u64)) {
-                crate::show::note(format!("{}: {e}", path.display()));
-            }
-            Ok(Taken::Mine(Lock { _file: file }))
-        }
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(Taken::Theirs(text.trim().parse().ok().filter(|pid| *pid > 1))),
-        Err((_, e)) => Err(broken(e.into())),
+    let Some(mut lock) = Lock::try_exclusive(&path)? else { return Ok(Taken::Theirs(lock::holder(&path))) };
+    // On a full disk the next process cannot say who holds it; the lock holds all the same.
+    if let Err(e) = lock.write_holder() {
+        crate::show::note(format!("{}: {e}", path.display()));
     }
+    Ok(Taken::Mine(lock))
 }
 
 /// Takes it, waiting so long for whoever holds it to go away.
@@ -64,6 +44,10 @@ pub fn take_within(layout: &Layout, name: &str, within: Duration) -> Result<Take
 ///
 /// The process is known by holding the lock, not by a number in a file alone: a number may by now be somebody else's.
 pub fn end_holder(layout: &Layout, name: &str, patience: Duration) -> Result<bool, Fault> {
+    // Nothing ran here: taking the lock would make its directory.
+    if path(layout, name).symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+        return Ok(false);
+    }
     let mut was_held = false;
     for (signal, wait) in [(Signal::SIGTERM, patience), (Signal::SIGKILL, Duration::from_secs(5))] {
         let Taken::Theirs(pid) = take(layout, name)? else { return Ok(was_held) };
@@ -83,11 +67,14 @@ pub fn end_holder(layout: &Layout, name: &str, patience: Duration) -> Result<boo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
 
     #[test]
     fn one_holder_at_a_time_and_its_id_is_told() {
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout::new(folder.path());
+        assert!(matches!(end_holder(&layout, "x", Duration::ZERO), Ok(false)));
+        assert!(!layout.run().exists(), "looking makes nothing");
         std::fs::create_dir(layout.run()).unwrap();
         let Taken::Mine(first) = take(&layout, "x").unwrap() else { panic!("it was free") };
         let Taken::Theirs(pid) = take(&layout, "x").unwrap() else { panic!("it was taken") };

@@ -47,7 +47,7 @@ fn unknown(file: &ServiceFile, chosen: impl Fn(&ImageName) -> bool, name: &str) 
     names.dedup();
     let of: Vec<&str> = images().map(|image| image.name.as_str()).collect();
     let fault = Fault::yours("unknown-argument", format!("no build argument {name:?} is declared by image {}", of.join(", ")));
-    match (config::nearest(name, names.iter().copied()), names.is_empty()) {
+    match (model::near::nearest(name, names.iter().copied()), names.is_empty()) {
         (Some(near), _) => fault.hint(format!("did you mean {near}?")),
         (None, false) => fault.hint(format!("declared are: {}", names.join(", "))),
         (None, true) => fault.hint(format!("declare it in the image block: args = {{ {name} = \"...\" }}")),

@@ -127,7 +127,7 @@ impl Proxy {
 }
 
 /// What the three have in common before they start.
-fn begin(layout: &Layout, role: Role, parent: Option<i32>) -> Result<lock::Lock, Failure> {
+fn begin(layout: &Layout, role: Role, parent: Option<i32>) -> Result<disk::lock::Lock, Failure> {
     if let Some(parent) = parent {
         parent::end_with(parent)?;
     }

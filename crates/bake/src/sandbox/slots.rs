@@ -2,8 +2,9 @@
 //! by user (processes, inotify, pipes, epoll) is then counted for each bake by itself.
 
 use crate::sandbox::request::at;
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use disk::lock::Lock;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// For root alone. Gone with the next boot, as all who could hold one are.
@@ -14,7 +15,7 @@ const SIZE: u32 = 65_536;
 pub struct Slot {
     number: u32,
     /// Held until dropped, or until this process ends.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Slot {
@@ -29,27 +30,14 @@ impl Slot {
     fn take_in(dir: &Path, waits_for: u32) -> Result<Slot, String> {
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(at("cannot make the directory of its user ids"))?;
         let path = |n: u32| -> PathBuf { dir.join(n.to_string()) };
-        let open = |n: u32| {
-            OpenOptions::new()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .mode(0o600)
-                .open(path(n))
-                .map_err(at("cannot open a lock of its user ids"))
-        };
         for number in 0..model::BAKE_RANGES {
-            let file = open(number)?;
-            match file.try_lock() {
-                Ok(()) => return Ok(Slot { number, _lock: file }),
-                Err(TryLockError::WouldBlock) => {}
-                Err(TryLockError::Error(e)) => return Err(format!("cannot lock its user ids: {e}")),
+            if let Some(lock) = Lock::try_exclusive(&path(number)).map_err(|e| e.to_string())? {
+                return Ok(Slot { number, _lock: lock });
             }
         }
         let number = waits_for % model::BAKE_RANGES;
-        let file = open(number)?;
-        file.lock().map_err(at("cannot lock its user ids"))?;
-        Ok(Slot { number, _lock: file })
+        let lock = Lock::exclusive(&path(number)).map_err(|e| e.to_string())?;
+        Ok(Slot { number, _lock: lock })
     }
 
     /// The host's number of its root.

@@ -2,7 +2,6 @@
 
 use super::context::Context;
 use super::read::{self, Read, at};
-use crate::near;
 use crate::sink::{Draft, Sink};
 use crate::syntax::tree::Block;
 use crate::syntax::value::{Value, What};
@@ -61,7 +60,7 @@ pub(crate) fn image_reference(context: &Context, value: &Value) -> Read<ImageNam
         let wrong = ValidationError::new("unknown-image", format!("there is no image `{name}` in this file"), expected);
         return at(
             value,
-            Err(match near::nearest(name, known()) {
+            Err(match model::near::nearest(name, known()) {
                 Some(near) => wrong.hint(format!("did you mean image.{near}?")),
                 None => wrong.hint(format!("add `image \"{name}\" {{ ... }}`")),
             }),

@@ -29,7 +29,7 @@ pub(crate) fn decode(text: &str, sink: &mut Sink) -> Option<ServiceFile> {
     }
     let images = body.items.iter().filter_map(|item| match item {
         // A misspelt `image` is reported once, not for every service that uses it.
-        tree::Item::Block(block) if crate::near::nearest(&text[block.word.clone()], ["image"]).is_some() => {
+        tree::Item::Block(block) if model::near::nearest(&text[block.word.clone()], ["image"]).is_some() => {
             block.labels.first().map(|l| (text[l.clone()].to_string(), l.clone()))
         }
         _ => None,
@@ -83,7 +83,7 @@ fn order(services: &[service::Decoded], listed: Option<Option<Vec<TierName>>>, s
     let Some(listed) = listed else { return Vec::new() };
     for (tier, span) in used {
         if !listed.contains(tier) {
-            let near = crate::near::nearest(tier.as_str(), listed.iter().map(TierName::as_str));
+            let near = model::near::nearest(tier.as_str(), listed.iter().map(TierName::as_str));
             let names: Vec<&str> = listed.iter().map(TierName::as_str).collect();
             sink.push(
                 Draft::new("unknown-tier", span.clone(), format!("the tier `{tier}` is not in the file's list"))

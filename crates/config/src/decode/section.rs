@@ -2,7 +2,6 @@
 
 use super::context::Context;
 use super::read::Read;
-use crate::near;
 use crate::schema::{Kind, Shape};
 use crate::sink::{Draft, Sink};
 use crate::syntax::tree::{Block, Body, Item, KeyItem};
@@ -136,7 +135,7 @@ impl<'a> Section<'a> {
             .find(|s| s.keys.iter().any(|k| k.name == name && alike(k.kind)))
             .or_else(|| others().find(|s| s.keys.iter().any(|k| k.name == name)));
         let meant = ELSEWHERE.iter().find(|(other, ours)| *other == name && names().any(|n| n == *ours)).map(|(_, ours)| *ours);
-        let hint = match (meant.or(near::nearest(name, names())), elsewhere) {
+        let hint = match (meant.or(model::near::nearest(name, names())), elsewhere) {
             (Some(near), _) => {
                 // The misspelt one stands for the right one: that is not missing too.
                 self.damaged = true;
