@@ -67,5 +67,5 @@ fn new_group(observed: &ObservedService, desired: &Desired, release: Release, ta
 
 fn count_only(observed: &ObservedService, spec: &ServiceSpec, active: &GroupRelease) -> Result<Plan, Fault> {
     let step = Step::Scale { group: active.group.clone(), count: spec.count };
-    rotation::single(spec, &step, &observed.view, observed.summary.known_groups())
+    rotation::plan_manual_step(spec, &step, &observed.view, observed.summary.known_groups())
 }

@@ -30,7 +30,7 @@ pub fn open_manual_step(
     from: Option<GroupRelease>,
     why: &str,
 ) -> Result<Opened, Fault> {
-    let plan = rotation::single(spec, step, &observed.view, observed.summary.known_groups())?;
+    let plan = rotation::plan_manual_step(spec, step, &observed.view, observed.summary.known_groups())?;
     let of = match step {
         Step::Check { of, .. } => Some(of),
         step => step.group(),

@@ -7,10 +7,10 @@
 //! satisfied? ▸ record      failed, or out of time? ▸ turn back      guard ▸ declare until it is taken ▸ wait
 //! ```
 
-use crate::check::{Condition, Taken};
-use crate::fold::{Rotation, Started};
-use crate::plan::{Back, back};
-use crate::words::{describe, foreign, last_death, span};
+use crate::condition::{Condition, Taken};
+use crate::display::{describe, foreign, last_death, span};
+use crate::plan::{RollbackIntent, rollback};
+use crate::state::{Rotation, Started};
 use model::{
     DesiredGroup, Direction, Event, Fault, Fence, GroupName, GroupSeen, GroupSpec, IssuedCommand, Plan, Release, Route, RouteSpec, Stamp,
     Step, Time, Verdict, View,
@@ -72,14 +72,14 @@ pub fn decide(r: &Rotation, seen: &View, commands: &[IssuedCommand], now: Time, 
     if r.closed.is_some() {
         return Decision::Done;
     }
-    if let Some(asked) = commands.iter().find(|a| a.n > r.commands_taken) {
-        return Decision::Record(Event::CommandTaken(asked.clone()));
+    if let Some(issued) = commands.iter().find(|a| a.n > r.commands_taken) {
+        return Decision::Record(Event::CommandTaken(issued.clone()));
     }
-    if let Some(by) = &r.stopping {
+    if let Some(by) = &r.stop_requested_by {
         return Decision::Record(r.close(seen, Verdict::Stopped, format!("{by} asked to stop")));
     }
-    if let Some(by) = &r.returning {
-        return Decision::Record(r.turn(seen, format!("{by} asked to return")));
+    if let Some(by) = &r.rollback_requested_by {
+        return Decision::Record(r.roll_back(seen, format!("{by} asked to return")));
     }
     if let Some(started) = &r.started {
         if started.stamp.fence < fence {
@@ -99,7 +99,7 @@ pub fn decide(r: &Rotation, seen: &View, commands: &[IssuedCommand], now: Time, 
     match (r.step(), &r.started) {
         (None, _) => r.finish(seen, now),
         (Some(planned), None) => r.begin(&planned.step, seen, now, fence),
-        (Some(planned), Some(started)) => r.go_on(&planned.step, started, seen, now),
+        (Some(planned), Some(started)) => r.proceed(&planned.step, started, seen, now),
     }
 }
 
@@ -133,14 +133,14 @@ impl Rotation {
         if self.paused && self.plan.direction != Direction::Back && !matches!(step, Step::Soak { .. }) {
             return wait(format!("paused before step {} ({})", self.cursor, describe(step)));
         }
-        if let Some(why) = self.ground(seen).refuse(step) {
-            if let Some(event) = self.fall_short(step, seen, now) {
+        if let Some(why) = self.guard(seen).refuse(step) {
+            if let Some(event) = self.replan_rollback(step, seen, now) {
                 return Decision::Record(event);
             }
             let forward = self.plan.direction == Direction::Forward;
             let until = forward.then(|| self.moved_at.plus(self.opened.spec.rollout.within_ms));
-            if until.is_some_and(|until| now >= until) && self.no_way_back().is_none() {
-                return Decision::Record(self.turn(seen, format!("it could not go on: {why}")));
+            if until.is_some_and(|until| now >= until) && self.rollback_refusal().is_none() {
+                return Decision::Record(self.roll_back(seen, format!("it could not go on: {why}")));
             }
             return Decision::Wait { why, until };
         }
@@ -151,9 +151,9 @@ impl Rotation {
         Decision::Record(Event::StepStarted { step: self.cursor, stamp: Stamp { fence, seq: self.len }, mark, clock: None })
     }
 
-    fn go_on(&self, step: &Step, started: &Started, seen: &View, now: Time) -> Decision {
+    fn proceed(&self, step: &Step, started: &Started, seen: &View, now: Time) -> Decision {
         // Counters that were reset are looked at before anything is called over.
-        if let Some(again) = self.soak_again(step, started, seen) {
+        if let Some(again) = self.restart_soak(step, started, seen) {
             return Decision::Record(again);
         }
         let (why, until) = match self.condition(step, started, seen, now) {
@@ -165,7 +165,7 @@ impl Rotation {
             return self.give_up(seen, why);
         }
         let restores = matches!(step, Step::Scale { .. }) && self.taken(step, started.stamp, seen) == Taken::Ours;
-        if let Some(event) = self.fall_short(step, seen, now).filter(|_| restores) {
+        if let Some(event) = self.replan_rollback(step, seen, now).filter(|_| restores) {
             return Decision::Record(event);
         }
         let deadline = self.deadline().filter(|_| !self.paused);
@@ -179,7 +179,7 @@ impl Rotation {
             Taken::Foreign(stamp) => return Decision::Outrank { above: stamp.fence.max(started.stamp.fence), why },
             Taken::NotYet => {}
         }
-        if let Some(why) = self.ground(seen).refuse(step) {
+        if let Some(why) = self.guard(seen).refuse(step) {
             return Decision::Wait { why, until };
         }
         match self.declaration(step, started.stamp, seen) {
@@ -199,8 +199,8 @@ impl Rotation {
         let first = self.cursor == 0 && self.plan.direction == Direction::Forward;
         let own = self.own_new();
         let named = step.group().filter(|g| own.contains(*g));
-        let asked = own.iter().filter(|g| !self.touched.contains(*g) && (first || named == Some(g)));
-        for group in asked {
+        let unused = own.iter().filter(|g| !self.touched.contains(*g) && (first || named == Some(g)));
+        for group in unused {
             match seen.groups.get(group) {
                 None => return Some(wait(format!("{group} has not been seen"))),
                 Some(g) if *g == GroupSeen::unknown(group.clone()) => {}
@@ -222,8 +222,8 @@ impl Rotation {
 
     /// The step cannot come true. Forward, the way back is open until the old group begins to retire.
     fn give_up(&self, seen: &View, why: String) -> Decision {
-        match (self.plan.direction, self.no_way_back()) {
-            (Direction::Forward, None) => Decision::Record(self.turn(seen, why)),
+        match (self.plan.direction, self.rollback_refusal()) {
+            (Direction::Forward, None) => Decision::Record(self.roll_back(seen, why)),
             (Direction::Single, _) => Decision::Record(self.close(seen, Verdict::Stopped, why)),
             _ => wait(why),
         }
@@ -231,36 +231,36 @@ impl Rotation {
 
     /// Going back while the old group is not whole: customers go to it as far as its healthy servers carry them; and when no more
     /// come in the time of a step, those carry all of it. Somebody on a release that failed is worse off than on too few servers.
-    fn fall_short(&self, step: &Step, seen: &View, now: Time) -> Option<Event> {
-        let (from, count) = (self.base().filter(|_| self.plan.direction == Direction::Back)?, self.stood());
-        let healthy = self.eyes(seen).tally(&from.group).healthy;
+    fn replan_rollback(&self, step: &Step, seen: &View, now: Time) -> Option<Event> {
+        let (from, count) = (self.rollback_target().filter(|_| self.plan.direction == Direction::Back)?, self.restored_count());
+        let healthy = self.observation(seen).tally(&from.group).healthy;
         if healthy >= self.plan.carry.unwrap_or(count) {
             return None;
         }
         let trouble = seen.groups.get(&from.group).and_then(|g| g.trouble.as_ref()).map_or(String::new(), |t| format!(" ({t})"));
         let what = format!("{healthy} of {count} of {} are healthy{trouble}", from.group);
         let within_ms = self.opened.spec.rollout.within_ms;
-        let waited = now.since(self.turned_at?) >= within_ms;
+        let waited = now.since(self.rolling_back_since?) >= within_ms;
         if healthy == 0 {
             // Traffic stays on the release that failed: sent to no server at all, every request would fail. That is recorded once.
             let why = format!("{what}, and none came within {}: traffic stays where it is until one is healthy", span(within_ms));
-            let plan = || self.back_plan(seen, None, None);
-            return (waited && !self.waited_out).then(|| Event::PlanReplaced { why, plan: plan(), failure: None });
+            let plan = || self.rollback_plan(seen, None, None);
+            return (waited && !self.overdue_recorded).then(|| Event::PlanReplaced { why, plan: plan(), failure: None });
         }
         if waited {
             let why = format!("{what}, and no more came within {}: they carry all of it", span(within_ms));
-            return Some(Event::PlanReplaced { why, plan: self.back_plan(seen, None, Some(healthy)), failure: None });
+            return Some(Event::PlanReplaced { why, plan: self.rollback_plan(seen, None, Some(healthy)), failure: None });
         }
         let share = u32::try_from(u64::from(healthy) * 100 / u64::from(count.max(1))).unwrap_or(100);
-        let gains = share > self.eyes(seen).weight(&from.group) && self.eyes(seen).routed(&from.group);
+        let gains = share > self.observation(seen).weight(&from.group) && self.observation(seen).routed(&from.group);
         match step {
             Step::Scale { group, .. } if *group == from.group && gains => {
                 let why = format!("{what}: {share} % of the customers go back already");
-                Some(Event::PlanReplaced { why, plan: self.back_plan(seen, Some(share), None), failure: None })
+                Some(Event::PlanReplaced { why, plan: self.rollback_plan(seen, Some(share), None), failure: None })
             }
             // It can carry less now than when this share was planned.
             Step::Shift { weights, .. } if weights.len() > 1 => {
-                Some(Event::PlanReplaced { why: what, plan: self.back_plan(seen, None, None), failure: None })
+                Some(Event::PlanReplaced { why: what, plan: self.rollback_plan(seen, None, None), failure: None })
             }
             _ => None,
         }
@@ -270,17 +270,17 @@ impl Rotation {
     fn crash_loop(&self, step: &Step, started: &Started, seen: &View) -> Option<String> {
         let Step::Scale { group, count } = step else { return None };
         let judged = self.plan.direction == Direction::Forward && *group == self.opened.to.group && !self.proven;
-        if !judged || self.taken(step, started.stamp, seen) != Taken::Ours || self.eyes(seen).kept_healthy(group) > 0 {
+        if !judged || self.taken(step, started.stamp, seen) != Taken::Ours || self.observation(seen).healthy_by_keeper(group) > 0 {
             return None;
         }
         let there = seen.groups.get(group)?;
-        let (deaths, all) = (there.deaths, there.deaths.saturating_add(self.eyes(seen).tally(group).exist));
+        let (deaths, all) = (there.deaths, there.deaths.saturating_add(self.observation(seen).tally(group).exist));
         (deaths >= DEATHS_SPARE.saturating_add(*count))
             .then(|| format!("crash loop: {deaths} of {all} instances of {group} exited{}", last_death(there)))
     }
 
     /// The balancer's counters began again while soaking: what came before is lost, so the soak is counted anew.
-    fn soak_again(&self, step: &Step, started: &Started, seen: &View) -> Option<Event> {
+    fn restart_soak(&self, step: &Step, started: &Started, seen: &View) -> Option<Event> {
         let (Step::Soak { group, .. }, Some(mark)) = (step, started.mark) else { return None };
         if !self.counters_reset(group, started, seen) {
             return None;
@@ -289,9 +289,9 @@ impl Rotation {
         let stamp = Stamp { fence: started.stamp.fence, seq: self.len };
         // What was counted anew before this look counts too. Deaths are the keeper's to count, errors the balancer's.
         let deaths = now.deaths.map(|now| mark.deaths.map_or(now, |before| if now < before { 0 } else { before }));
-        let errors = if self.eyes(seen).routed(group) { 0 } else { deaths.map_or(0, u64::from) };
-        let anew = model::TrafficMark { epoch: now.epoch, requests: 0, errors, deaths };
-        Some(Event::StepStarted { step: self.cursor, stamp, mark: Some(anew), clock: None })
+        let errors = if self.observation(seen).routed(group) { 0 } else { deaths.map_or(0, u64::from) };
+        let restarted = model::TrafficMark { epoch: now.epoch, requests: 0, errors, deaths };
+        Some(Event::StepStarted { step: self.cursor, stamp, mark: Some(restarted), clock: None })
     }
 
     /// When the running step has taken too long; None: it may take as long as it takes, since nothing better can be done.
@@ -309,13 +309,13 @@ impl Rotation {
     }
 
     /// A plan back from what is there now. What this rotation touched is thrown away, also what may still be on its way.
-    fn turn(&self, seen: &View, why: String) -> Event {
+    fn roll_back(&self, seen: &View, why: String) -> Event {
         let failure = seen.groups.get(&self.opened.to.group).and_then(GroupSeen::failure);
-        Event::PlanReplaced { why, plan: self.back_plan(seen, None, None), failure }
+        Event::PlanReplaced { why, plan: self.rollback_plan(seen, None, None), failure }
     }
 
-    fn back_plan(&self, seen: &View, share: Option<u32>, carry: Option<u32>) -> Plan {
-        let from = self.base();
+    fn rollback_plan(&self, seen: &View, share: Option<u32>, carry: Option<u32>) -> Plan {
+        let from = self.rollback_target();
         let done = self.plan.steps.iter().take(self.cursor as usize);
         let mut kept: BTreeSet<&GroupName> =
             done.filter_map(|s| if let Step::Retire { group } = &s.step { Some(group) } else { None }).collect();
@@ -326,18 +326,18 @@ impl Rotation {
         let left: Vec<&GroupName> = planned.filter(|g| !own.contains(*g) && !kept.contains(g)).collect();
         let shift = from.is_some() || self.route_touched || !left.is_empty();
         let retire: BTreeSet<GroupName> = self.touched.iter().chain(left).filter(|g| !kept.contains(g)).cloned().collect();
-        let way = Back {
+        let intent = RollbackIntent {
             spec: &self.opened.spec,
             from,
             to: &self.opened.to,
-            count: self.stood(),
+            count: self.restored_count(),
             retire: retire.into_iter().collect(),
             checks: own.clone(),
             shift,
             share,
             carry,
         };
-        back(&way, seen)
+        rollback(&intent, seen)
     }
 
     fn declaration(&self, step: &Step, stamp: Stamp, seen: &View) -> Option<Declaration> {

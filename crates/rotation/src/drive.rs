@@ -6,9 +6,9 @@
 //! Losing the driver at any point loses nothing: what it knows is in the journal, what it did is in the world.
 
 use crate::decide::{Decider, Decision, Declaration, Plain};
-use crate::fold::{Digests, Rotation};
 use crate::observe::{World, observe};
 use crate::ports::{Lease, Refused};
+use crate::state::{Digests, Rotation};
 use model::{Blame, Event, EventLine, Fault, Fence, IssuedCommand, RotationId, Stamp, Steady, Time, Verdict, View};
 use std::collections::BTreeMap;
 
@@ -82,7 +82,7 @@ impl<D: Decider> Driver<D> {
 
     /// One turn. After an error the next turn begins from the journal; the caller waits a little and turns again.
     pub fn tick(&mut self, world: &World) -> Result<Tick, Refused> {
-        match self.turn(world) {
+        match self.cycle(world) {
             // Somebody else drives, or drove: what we believed is void.
             Err(Refused::LeaseLost) => {
                 self.lease = None;
@@ -111,7 +111,7 @@ impl<D: Decider> Driver<D> {
         self.declared = None;
     }
 
-    fn turn(&mut self, world: &World) -> Result<Tick, Refused> {
+    fn cycle(&mut self, world: &World) -> Result<Tick, Refused> {
         let lease = self.hold(world)?;
         let mut r = self.read(world)?;
         let tick = self.act(world, &lease, &mut r);
@@ -160,7 +160,7 @@ impl<D: Decider> Driver<D> {
         let commands = world.journal.commands(&self.id, r.commands_taken)?;
         let at = self.now_in(r, world).0;
         // The driver's own time, read before it looked: everything in the view is at least that new.
-        let seen = View { at, ..look(r, &commands, world, at)? };
+        let seen = View { at, ..view_for(r, &commands, world, at)? };
         let now = self.now_in(r, world).0;
         match self.decider.decide(r, &seen, &commands, now, lease.fence) {
             Decision::Record(event) => self.record(world, lease, r, event),
@@ -206,8 +206,8 @@ impl<D: Decider> Driver<D> {
     /// this boot, so all drivers of one boot count one time, also one that began after the wall clock was set.
     fn now_in(&mut self, r: &Rotation, world: &World) -> (Time, Option<Steady>) {
         let steady = self.steady(world);
-        let told = r.clock.and_then(|known| counted(known, steady?));
-        (told.unwrap_or_else(|| self.now_by(world, steady)), steady)
+        let by_journal = r.clock.and_then(|known| counted(known, steady?));
+        (by_journal.unwrap_or_else(|| self.now_by(world, steady)), steady)
     }
 
     fn record(&mut self, world: &World, lease: &Lease, r: &mut Rotation, mut event: Event) -> Result<Tick, Refused> {
@@ -261,10 +261,10 @@ fn for_good(fault: &Fault) -> bool {
 }
 
 /// A stop must be possible also when nothing can be seen: the final_inventory is then empty, and says so by being empty.
-fn look(r: &Rotation, commands: &[IssuedCommand], world: &World, at: Time) -> Result<View, Fault> {
-    if commands.is_empty() && r.stopping.is_none() {
+fn view_for(r: &Rotation, commands: &[IssuedCommand], world: &World, at: Time) -> Result<View, Fault> {
+    if commands.is_empty() && r.stop_requested_by.is_none() {
         return observe(r, world);
     }
     let blind = View { at, groups: BTreeMap::new(), route: None, objects: BTreeMap::new() };
-    if r.stopping.is_some() { observe(r, world).or(Ok(blind)) } else { Ok(blind) }
+    if r.stop_requested_by.is_some() { observe(r, world).or(Ok(blind)) } else { Ok(blind) }
 }

@@ -1,40 +1,41 @@
-//! Pure: plan, fold, decide, explain, and the ports to the world.
+//! Pure: plan, state, decide, explain, and the ports to the world.
 //!
 //! No I/O, no clock, no randomness, not async. Ports are plain blocking traits: the simulator and the real shell
 //! implement them, and the same driving loop runs over both.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `plan`, `single` | which steps, with the capacity at every prefix |
-//! | `fold` | a journal's lines into where the rotation stands |
-//! | `sight`, `guard`, `check` | reading a view; may a step begin; has it come true |
-//! | `decide`, `close` | the one next thing to do; the verdict, read off a final_inventory |
-//! | `observe`, `drive`, `ports` | the driving loop and its ways out |
+//! | `plan`, `manual_step` | which steps, with the capacity at every prefix |
+//! | `state` | a journal's lines folded into the rotation's state |
+//! | `observation`, `capacity_guard`, `condition` | reading a view; may a step begin; is it satisfied |
+//! | `decide`, `verdict` | the single next action; the verdict, read off a final inventory |
+//! | `observe`, `drive`, `ports` | the driving loop and the traits it calls |
 //! | `rollout` | services tier by tier |
+//! | `display` | steps and counts as text |
 
-mod check;
-mod close;
+mod capacity_guard;
+mod condition;
 mod decide;
+mod display;
 mod drive;
-mod fold;
-mod guard;
+mod manual_step;
+mod observation;
 mod observe;
 mod plan;
 mod ports;
 mod rollout;
-mod sight;
-mod single;
-mod words;
+mod state;
+mod verdict;
 
-pub use check::{Check, check, check_unopened};
+pub use condition::{StepStatus, step_status, unopened_step_status};
 pub use decide::{Decider, Decision, Declaration, Plain, decide, explain};
 pub use drive::{Driver, Tick};
-pub use fold::{Closed, Rotation, Started};
+pub use manual_step::{KnownGroups, plan_manual_step};
 pub use observe::{World, observe};
 pub use plan::{Intent, needed, plan, route_name, shares};
 pub use ports::{Clock, GroupInventory, ImageStore, Journal, Lease, Provider, Refused, RouteInventory, Router};
 pub use rollout::{Next, next};
-pub use single::{KnownGroups, single};
+pub use state::{Closed, Rotation, Started};
 
 /// Clocks of two drivers of one service may be this far apart: a wait that changes drivers is lengthened by as much,
 /// unless it is counted from the beginning again.

@@ -1,7 +1,7 @@
 //! Looking at the world through the ports. It changes nothing.
 
-use crate::fold::Rotation;
 use crate::ports::{Clock, ImageStore, Journal, Provider, Router};
+use crate::state::Rotation;
 use model::{Fault, View};
 use std::collections::BTreeMap;
 

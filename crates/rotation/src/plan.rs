@@ -7,7 +7,7 @@
 //! ```
 //! Without a route there is nothing to shift or to drain: servers of both releases serve from the moment they are healthy.
 
-use crate::sight::{Eyes, declared};
+use crate::observation::{Observation, declared};
 use model::{
     DesiredSeen, Direction, Fault, GroupName, GroupRelease, GroupSeen, Plan, PlannedStep, RouteName, ServiceName, ServiceSpec, Step, View,
     Wave,
@@ -62,7 +62,7 @@ pub fn route_name(service: &ServiceName) -> RouteName {
 /// Plans a whole rotation. `seen` must hold what stands, the new group's name, and [`crate::Rotation::remnants`] of the
 /// service's last rotation: what was left when that was stopped is cleaned up by this one. A refusal is the user's to mend.
 pub fn plan(intent: &Intent, seen: &View) -> Result<Plan, Fault> {
-    refuse(intent, seen)?;
+    validate(intent, seen)?;
     match intent.direction {
         Direction::Forward => forward(intent, seen),
         Direction::Back => {
@@ -71,7 +71,7 @@ pub fn plan(intent: &Intent, seen: &View) -> Result<Plan, Fault> {
                 checks.insert(check_group(&intent.to.group, place)?);
             }
             let retire = [intent.to.group.clone()].into_iter().chain(checks.iter().cloned()).collect();
-            let way = Back {
+            let rollback_intent = RollbackIntent {
                 spec: intent.spec,
                 from: intent.from,
                 to: intent.to,
@@ -82,7 +82,7 @@ pub fn plan(intent: &Intent, seen: &View) -> Result<Plan, Fault> {
                 share: None,
                 carry: None,
             };
-            Ok(back(&way, seen))
+            Ok(rollback(&rollback_intent, seen))
         }
         Direction::Single => {
             Err(Fault::yours("no-such-plan", "a plan of one step is made from that step").hint("use `afresh step run` for a single step"))
@@ -90,7 +90,7 @@ pub fn plan(intent: &Intent, seen: &View) -> Result<Plan, Fault> {
     }
 }
 
-fn refuse(intent: &Intent, seen: &View) -> Result<(), Fault> {
+fn validate(intent: &Intent, seen: &View) -> Result<(), Fault> {
     let Intent { spec, from, to, .. } = intent;
     if spec.rollout.waves.len() > WAVES_MAX {
         return Err(Fault::yours("too-many-waves", format!("{}: {} waves; {WAVES_MAX} are allowed", spec.name, spec.rollout.waves.len())));
@@ -129,63 +129,63 @@ fn forward(intent: &Intent, seen: &View) -> Result<Plan, Fault> {
     // An old group that is gone cannot be gone back to and needs no care; its name is never declared again.
     let from = intent.from.filter(|f| seen.groups.get(&f.group).is_none_or(|g| g.desired != DesiredSeen::Gone));
     let digest = from.map(|f| f.release.digest());
-    let eyes = Eyes { seen, spec, from, to: Some(to), digests: [digest.as_ref(), None] };
+    let observation = Observation { seen, spec, from, to: Some(to), digests: [digest.as_ref(), None] };
     let left = leftovers(intent, seen);
-    let mut way = Way::new(Direction::Forward);
+    let mut builder = PlanBuilder::new(Direction::Forward);
     if let Some(from) = from {
         let count = declared(seen, &from.group).unwrap_or(spec.count);
-        way.counts.insert(from.group.clone(), count);
+        builder.counts.insert(from.group.clone(), count);
         // What a stopped rotation left to it may be less than its own; a rollback restores that, and never more than both.
-        way.restores = Some((from.group.clone(), count.max(intent.own_count.unwrap_or(count))));
+        builder.restores = Some((from.group.clone(), count.max(intent.own_count.unwrap_or(count))));
     }
     for group in &left {
-        way.counts.insert(group.clone(), declared(seen, group).unwrap_or(0));
-        if eyes.routed(group) && eyes.weight(group) == 0 {
-            way.out.insert(group.clone());
+        builder.counts.insert(group.clone(), declared(seen, group).unwrap_or(0));
+        if observation.routed(group) && observation.weight(group) == 0 {
+            builder.out.insert(group.clone());
         }
     }
-    way.floor = spec.count.min(way.capacity());
+    builder.floor = spec.count.min(builder.capacity());
 
     let mut objects = vec![to.release.image.clone()];
     objects.extend(to.release.artifact.clone());
-    way.push(Step::Bake { image: to.release.image_name.clone(), objects }, None);
+    builder.push(Step::Bake { image: to.release.image_name.clone(), objects }, None);
     // What is parked serves nobody, so nothing of it is checked before it is to serve.
     let checks = if spec.count == 0 { &[][..] } else { &to.release.checks[..] };
     for (i, check) in checks.iter().enumerate() {
         let group = check_group(new, i + 1)?;
-        way.checks.insert(group.clone());
+        builder.checks.insert(group.clone());
         let (command, within_ms) = (check.run.clone(), check.within_ms);
-        way.push(Step::Check { group: group.clone(), of: new.clone(), command, within_ms }, None);
-        way.push(Step::Retire { group }, None);
+        builder.push(Step::Check { group: group.clone(), of: new.clone(), command, within_ms }, None);
+        builder.push(Step::Retire { group }, None);
     }
 
     // Groups are left over where a rotation was stopped, and its last declaration may still be on its way: declaring the old
     // group anew fences that, and gives it the size to take over from those that are left.
-    let course = Course::of(spec, from, to, &eyes, &way);
-    if let Some(from) = from.filter(|f| !left.is_empty() && way.count(&f.group) > 0 && eyes.kept_healthy(&f.group) > 0) {
-        let own = way.restores.as_ref().map_or(0, |(_, own)| *own);
-        let count = way.count(&from.group).max(needed(spec.count, 100 - course.shares[0])).min(own);
-        way.push(Step::Scale { group: from.group.clone(), count }, None);
+    let schedule = WaveSchedule::of(spec, from, to, &observation, &builder);
+    if let Some(from) = from.filter(|f| !left.is_empty() && builder.count(&f.group) > 0 && observation.healthy_by_keeper(&f.group) > 0) {
+        let own = builder.restores.as_ref().map_or(0, |(_, own)| *own);
+        let count = builder.count(&from.group).max(needed(spec.count, 100 - schedule.shares[0])).min(own);
+        builder.push(Step::Scale { group: from.group.clone(), count }, None);
     }
     if spec.count == 0 {
-        course.park(&mut way);
+        schedule.park(&mut builder);
     }
-    for place in 0..if spec.count == 0 { 0 } else { course.shares.len() } {
-        course.wave(&mut way, place);
+    for place in 0..if spec.count == 0 { 0 } else { schedule.shares.len() } {
+        schedule.wave(&mut builder, place);
     }
-    let routed = course.routed_old || course.routed_new;
+    let routed = schedule.routed_old || schedule.routed_new;
     if let Some(from) = from {
-        way.throw_away(from.group.clone(), routed.then_some(from.release.drain.within_ms));
+        builder.retire(from.group.clone(), routed.then_some(from.release.drain.within_ms));
     }
     for group in left {
         let known = seen.route.as_ref().is_some_and(|r| r.groups.contains_key(&group) || r.weights.contains_key(&group));
-        way.throw_away(group, known.then_some(spec.drain.within_ms));
+        builder.retire(group, known.then_some(spec.drain.within_ms));
     }
-    Ok(way.plan())
+    Ok(builder.plan())
 }
 
 /// How a plan forward shares the load between the two, wave by wave.
-struct Course<'a> {
+struct WaveSchedule<'a> {
     spec: &'a ServiceSpec,
     from: Option<&'a GroupRelease>,
     to: &'a GroupRelease,
@@ -198,59 +198,67 @@ struct Course<'a> {
     routed_new: bool,
 }
 
-impl<'a> Course<'a> {
-    fn of(spec: &'a ServiceSpec, from: Option<&'a GroupRelease>, to: &'a GroupRelease, eyes: &Eyes, way: &Way) -> Self {
+impl<'a> WaveSchedule<'a> {
+    fn of(
+        spec: &'a ServiceSpec,
+        from: Option<&'a GroupRelease>,
+        to: &'a GroupRelease,
+        observation: &Observation,
+        builder: &PlanBuilder,
+    ) -> Self {
         let (routed_old, routed_new) = (from.is_some_and(|f| f.release.route.is_some()), to.release.route.is_some());
         // Where nothing healthy stands, or customers cannot be shared between the two, small waves would only hold back the cure.
-        let stood = from.map_or(0, |f| way.count(&f.group));
-        let kept = from.map_or(0, |f| if eyes.seen.groups.contains_key(&f.group) { eyes.kept_healthy(&f.group) } else { stood });
-        let shared = stood > 0 && kept > 0 && routed_old == routed_new;
+        let old_count = from.map_or(0, |f| builder.count(&f.group));
+        let kept = from.map_or(0, |f| {
+            if observation.seen.groups.contains_key(&f.group) { observation.healthy_by_keeper(&f.group) } else { old_count }
+        });
+        let shared = old_count > 0 && kept > 0 && routed_old == routed_new;
         let mut shares = if shared { shares(&spec.rollout.waves, spec.count) } else { vec![100] };
         // A group that shares the load with leftovers gets no more of it than its own servers carry: it is never made larger.
-        let (weight, own) = (from.map_or(0, |f| eyes.weight(&f.group)), way.restores.as_ref().map_or(0, |(_, own)| *own));
+        let (weight, own) = (from.map_or(0, |f| observation.weight(&f.group)), builder.restores.as_ref().map_or(0, |(_, own)| *own));
         if routed_old && routed_new && 100 - shares[0] > weight && needed(spec.count, 100 - shares[0]) > own {
             shares = vec![100];
         }
         // An old group that is not whole is left as it is until it goes: taking some of its servers would be refused anyway.
-        let sends = sends(eyes.seen);
-        Self { spec, from, to, shares, shrinks: kept >= stood, routed_old, sends, routed_new }
+        let sends = sends(observation.seen);
+        Self { spec, from, to, shares, shrinks: kept >= old_count, routed_old, sends, routed_new }
     }
 
     /// The new group is declared with no server: it is what is active, and its name is used. Customers are sent to nobody before the
     /// old group is drained, so that they get an answer that says so.
-    fn park(&self, way: &mut Way) {
-        way.push(Step::Scale { group: self.to.group.clone(), count: 0 }, None);
+    fn park(&self, builder: &mut PlanBuilder) {
+        builder.push(Step::Scale { group: self.to.group.clone(), count: 0 }, None);
         if self.routed_old || self.routed_new || self.sends {
-            way.push(Step::Shift { route: route_name(&self.spec.name), weights: BTreeMap::new() }, None);
+            builder.push(Step::Shift { route: route_name(&self.spec.name), weights: BTreeMap::new() }, None);
         }
     }
 
-    fn wave(&self, way: &mut Way, place: usize) {
+    fn wave(&self, builder: &mut PlanBuilder, place: usize) {
         let (spec, new, share) = (self.spec, &self.to.group, self.shares[place]);
         let (wave, last) = (u32::try_from(place + 1).ok(), share == 100);
-        if way.count(new) != needed(spec.count, share) {
-            way.push(Step::Scale { group: new.clone(), count: needed(spec.count, share) }, wave);
+        if builder.count(new) != needed(spec.count, share) {
+            builder.push(Step::Scale { group: new.clone(), count: needed(spec.count, share) }, wave);
         }
         let smaller = self.from.filter(|_| !last && self.shrinks).map(|f| (f.group.clone(), needed(spec.count, 100 - share)));
-        let shrink = smaller.filter(|(group, count)| *count < way.count(group)).map(|(group, count)| Step::Scale { group, count });
+        let shrink = smaller.filter(|(group, count)| *count < builder.count(group)).map(|(group, count)| Step::Scale { group, count });
         let route = route_name(&spec.name);
         if self.routed_new {
             let mut weights = BTreeMap::from([(new.clone(), share)]);
             if let Some(from) = self.from.filter(|_| !last) {
                 weights.insert(from.group.clone(), 100 - share);
             }
-            way.push(Step::Shift { route, weights }, wave);
+            builder.push(Step::Shift { route, weights }, wave);
         } else if (self.routed_old || self.sends) && last {
-            way.push(Step::Shift { route, weights: BTreeMap::new() }, wave);
+            builder.push(Step::Shift { route, weights: BTreeMap::new() }, wave);
         }
         if spec.rollout.soak_ms > 0 {
             let rollout = &spec.rollout;
             let (group, for_ms, errors_ppm) = (new.clone(), rollout.soak_ms, rollout.errors_ppm);
             let (min_requests, few_requests) = (rollout.min_requests, rollout.few_requests);
-            way.push(Step::Soak { group, for_ms, errors_ppm, min_requests, few_requests }, wave);
+            builder.push(Step::Soak { group, for_ms, errors_ppm, min_requests, few_requests }, wave);
         }
         if let Some(step) = shrink {
-            way.push(step, wave);
+            builder.push(step, wave);
         }
     }
 }
@@ -267,7 +275,7 @@ fn leftovers(intent: &Intent, seen: &View) -> Vec<GroupName> {
     there.map(|g| g.group.clone()).filter(|g| !owned(g)).collect()
 }
 
-pub(crate) struct Back<'a> {
+pub(crate) struct RollbackIntent<'a> {
     pub spec: &'a ServiceSpec,
     /// To this; None: nothing stood before.
     pub from: Option<&'a GroupRelease>,
@@ -286,24 +294,24 @@ pub(crate) struct Back<'a> {
 }
 
 /// The way back needs nothing of the release that failed, and scales what stood before to its whole size whatever it is now.
-pub(crate) fn back(intent: &Back, seen: &View) -> Plan {
-    let Back { spec, from, to, count, .. } = intent;
-    let mut way = Way::new(Direction::Back);
-    way.checks = intent.checks.clone();
+pub(crate) fn rollback(intent: &RollbackIntent, seen: &View) -> Plan {
+    let RollbackIntent { spec, from, to, count, .. } = intent;
+    let mut builder = PlanBuilder::new(Direction::Back);
+    builder.checks = intent.checks.clone();
     for group in from.iter().map(|f| &f.group).chain(&intent.retire) {
-        way.counts.insert(group.clone(), declared(seen, group).unwrap_or(0));
+        builder.counts.insert(group.clone(), declared(seen, group).unwrap_or(0));
     }
-    way.carry = intent.carry;
+    builder.carry = intent.carry;
     // Going back from a count of 0, what stood before is the whole.
     let load = if spec.count == 0 { *count } else { spec.count.min(*count) };
-    way.floor = if from.is_some() { load.min(intent.carry.unwrap_or(u32::MAX)) } else { 0 };
+    builder.floor = if from.is_some() { load.min(intent.carry.unwrap_or(u32::MAX)) } else { 0 };
     let (routed_old, routed_new) = (from.is_some_and(|f| f.release.route.is_some()), to.release.route.is_some());
     let mut weights = BTreeMap::new();
     if let (Some(from), Some(share)) = (from, intent.share) {
-        way.push(Step::Shift { route: route_name(&spec.name), weights: spread(&from.group, share, seen) }, None);
+        builder.push(Step::Shift { route: route_name(&spec.name), weights: spread(&from.group, share, seen) }, None);
     }
     if let Some(from) = from {
-        way.push(Step::Scale { group: from.group.clone(), count: *count }, None);
+        builder.push(Step::Scale { group: from.group.clone(), count: *count }, None);
         // What was parked before gets no customers again.
         if routed_old && *count > 0 {
             weights.insert(from.group.clone(), 100);
@@ -312,13 +320,13 @@ pub(crate) fn back(intent: &Back, seen: &View) -> Plan {
     // Back to nothing: a listener that an earlier release opened closes too.
     let listens = from.is_none() && seen.route.as_ref().is_some_and(|r| r.settings.is_some());
     if intent.shift && (routed_old || routed_new || listens || sends(seen)) {
-        way.push(Step::Shift { route: route_name(&spec.name), weights }, None);
+        builder.push(Step::Shift { route: route_name(&spec.name), weights }, None);
     }
     for group in &intent.retire {
-        let routed = (routed_old || routed_new || sends(seen)) && !way.checks.contains(group);
-        way.throw_away(group.clone(), routed.then_some(to.release.drain.within_ms));
+        let routed = (routed_old || routed_new || sends(seen)) && !builder.checks.contains(group);
+        builder.retire(group.clone(), routed.then_some(to.release.drain.within_ms));
     }
-    way.plan()
+    builder.plan()
 }
 
 /// This share to the old group; what is left stays where it is.
@@ -339,7 +347,7 @@ fn spread(old: &GroupName, share: u32, seen: &View) -> BTreeMap<GroupName, u32> 
 }
 
 /// A plan being written, with what is declared at its end so far.
-struct Way {
+struct PlanBuilder {
     direction: Direction,
     steps: Vec<PlannedStep>,
     counts: BTreeMap<GroupName, u32>,
@@ -353,7 +361,7 @@ struct Way {
     carry: Option<u32>,
 }
 
-impl Way {
+impl PlanBuilder {
     fn new(direction: Direction) -> Self {
         Self {
             direction,
@@ -400,7 +408,7 @@ impl Way {
         self.steps.push(PlannedStep { step, wave, capacity: self.capacity() });
     }
 
-    fn throw_away(&mut self, group: GroupName, drain_ms: Option<u64>) {
+    fn retire(&mut self, group: GroupName, drain_ms: Option<u64>) {
         if let Some(within_ms) = drain_ms {
             self.push(Step::Drain { group: group.clone(), within_ms }, None);
         }

@@ -8,7 +8,7 @@ use api::control::{StepAnswer, StepRequest, StepState};
 use control::{ObservedService, must_own_groups, open_manual_step};
 use journal::{Origin, Tx};
 use model::{Blame, Event, EventLine, Fault, Fence, Opened, RotationId, ServiceName, ServiceSpec, Step, Time, Verdict, View};
-use rotation::{Check, Provider, Rotation};
+use rotation::{Provider, Rotation, StepStatus};
 use std::time::{Duration, Instant};
 
 /// A manual step is often satisfied at once; the answer waits this long for its end.
@@ -43,11 +43,11 @@ pub fn run(app: &App, caller: &Caller, request: &StepRequest) -> Result<StepAnsw
     }
 }
 
-fn answer(step: Step, check: Check) -> StepAnswer {
-    let (state, why) = match check {
-        Check::Satisfied(why) => (StepState::Satisfied, why),
-        Check::NotYet(why) => (StepState::NotYet, why),
-        Check::Refused(why) => (StepState::Refused, why),
+fn answer(step: Step, status: StepStatus) -> StepAnswer {
+    let (state, why) = match status {
+        StepStatus::Satisfied(why) => (StepState::Satisfied, why),
+        StepStatus::NotYet(why) => (StepState::NotYet, why),
+        StepStatus::Refused(why) => (StepState::Refused, why),
     };
     StepAnswer { step, state, why, rotation: None }
 }
@@ -62,7 +62,7 @@ fn check_planned(app: &App, id: &RotationId, place: u32) -> Result<StepAnswer, F
     // A step that is not the current one, or of a closed rotation, is answered from the journal; keeper and balancer need not answer.
     let settled = r.closed.is_some() || place != r.cursor;
     let view = if settled { View { at: app.now(), ..View::default() } } else { rotation::observe(&r, &app.world())? };
-    Ok(answer(step, rotation::check(&r, place, &view, app.now())))
+    Ok(answer(step, rotation::step_status(&r, place, &view, app.now())))
 }
 
 fn spec_in_force(app: &App, service: &ServiceName) -> Result<ServiceSpec, Fault> {
@@ -94,7 +94,7 @@ fn check_manual(app: &App, service: &ServiceName, step: &Step, by: &str) -> Resu
     let observed = observe(app, service, step)?;
     let opened = match open_manual_step(&observed, &spec, step, observed.summary.active.clone(), &why(step, by)) {
         Ok(opened) => opened,
-        Err(fault) => return Ok(answer(step.clone(), Check::Refused(fault.message))),
+        Err(fault) => return Ok(answer(step.clone(), StepStatus::Refused(fault.message))),
     };
     let id = RotationId::of(service, 0);
     let at = Time(observed.view.at.0.saturating_sub(1));
@@ -104,7 +104,7 @@ fn check_manual(app: &App, service: &ServiceName, step: &Step, by: &str) -> Resu
         let has = app.images.has(&object)?;
         view.objects.insert(object, has);
     }
-    Ok(answer(step.clone(), rotation::check_unopened(r, &view, app.now())))
+    Ok(answer(step.clone(), rotation::unopened_step_status(r, &view, app.now())))
 }
 
 fn run_manual(app: &App, service: &ServiceName, step: &Step, by: &str) -> Result<StepAnswer, Fault> {
@@ -119,7 +119,7 @@ fn run_manual(app: &App, service: &ServiceName, step: &Step, by: &str) -> Result
             Ok(id) => id,
             // A refusal by the guard is an answer; a service that is busy or unknown is an error.
             Err(fault) if fault.blame == Blame::Yours && fault.code != "busy" => {
-                return Ok(answer(step.clone(), Check::Refused(fault.message)));
+                return Ok(answer(step.clone(), StepStatus::Refused(fault.message)));
             }
             Err(fault) => return Err(fault),
         }
@@ -132,17 +132,17 @@ fn wait_for_end(app: &App, id: RotationId, step: &Step) -> Result<StepAnswer, Fa
     loop {
         let count = app.notifier.count();
         let r = app.database.read(|records| status::fold(records, &id))?;
-        let check = match &r.closed {
-            Some(closed) if closed.verdict == Verdict::Promoted => Some(Check::Satisfied(closed.why.clone())),
-            Some(closed) => Some(Check::Refused(closed.why.clone())),
+        let status = match &r.closed {
+            Some(closed) if closed.verdict == Verdict::Promoted => Some(StepStatus::Satisfied(closed.why.clone())),
+            Some(closed) => Some(StepStatus::Refused(closed.why.clone())),
             None if begun.elapsed() >= ANSWER_WITHIN || app.is_stopping() => {
                 let waits = app.waiting(&r).map_or_else(|| "it has begun".to_string(), |w| w.why);
-                Some(Check::NotYet(waits))
+                Some(StepStatus::NotYet(waits))
             }
             None => None,
         };
-        if let Some(check) = check {
-            return Ok(StepAnswer { rotation: Some(id), ..answer(step.clone(), check) });
+        if let Some(status) = status {
+            return Ok(StepAnswer { rotation: Some(id), ..answer(step.clone(), status) });
         }
         app.notifier.wait(count, Duration::from_millis(100));
     }

@@ -8,7 +8,7 @@ use model::{
     DesiredGroup, DesiredSeen, Direction, Event, Fault, Fence, GroupName, GroupRelease, GroupSeen, GroupSpec, IssuedCommand, Plan,
     RouteSpec, Stamp, Step, Time, View,
 };
-use rotation::{Check, Decider, Decision, Declaration, Plain, Rotation};
+use rotation::{Decider, Decision, Declaration, Plain, Rotation, StepStatus};
 
 /// An impatient engine gives a step so much less time.
 const IMPATIENT_MS: u64 = 45_000;
@@ -188,8 +188,9 @@ fn hide_errors(group: &GroupName, r: &Rotation, seen: &mut View) {
 
 /// The step that the capacity guard holds back is begun and declared all the same.
 fn overrule_guard(r: &Rotation, seen: &View, now: Time, fence: Fence, decision: Decision) -> Decision {
-    let held =
-        matches!(decision, Decision::Wait { .. }) && !r.paused && matches!(rotation::check(r, r.cursor, seen, now), Check::Refused(_));
+    let held = matches!(decision, Decision::Wait { .. })
+        && !r.paused
+        && matches!(rotation::step_status(r, r.cursor, seen, now), StepStatus::Refused(_));
     let Some(planned) = r.step().filter(|_| held) else { return decision };
     match &r.started {
         None if matches!(planned.step, Step::Soak { .. }) => decision,

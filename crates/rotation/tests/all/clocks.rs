@@ -114,7 +114,7 @@ impl House {
     }
 
     /// Turns until the driver waits.
-    fn turn(&self, driver: &mut Driver) -> Tick {
+    fn cycle(&self, driver: &mut Driver) -> Tick {
         loop {
             let world = World { provider: self, router: self, images: self, journal: self, clock: self };
             match driver.tick(&world).unwrap() {
@@ -140,17 +140,17 @@ fn a_step_of_the_wall_clock_ends_no_soak_and_lengthens_none() {
     for off in [HOUR, -HOUR, 100 * HOUR] {
         let house = House::new();
         let mut driver = house.driver();
-        house.turn(&mut driver);
+        house.cycle(&mut driver);
         assert!(house.soaks());
         house.pass(2_000);
         house.off_ms.set(off);
-        house.turn(&mut driver);
+        house.cycle(&mut driver);
         house.pass(3_590_000);
-        house.turn(&mut driver);
-        assert!(house.soaks() && house.rotation().went_back.is_none(), "a step of {off} ms ended the soak");
+        house.cycle(&mut driver);
+        assert!(house.soaks() && house.rotation().rollback_reason.is_none(), "a step of {off} ms ended the soak");
         house.pass(8_000);
-        house.turn(&mut driver);
-        assert!(!house.soaks() && house.rotation().went_back.is_none(), "a step of {off} ms lengthened the soak");
+        house.cycle(&mut driver);
+        assert!(!house.soaks() && house.rotation().rollback_reason.is_none(), "a step of {off} ms lengthened the soak");
     }
 }
 
@@ -159,25 +159,25 @@ fn a_step_of_the_wall_clock_ends_no_soak_and_lengthens_none() {
 fn a_driver_of_the_same_boot_goes_on_counting() {
     for off in [HOUR, -HOUR] {
         let house = House::new();
-        house.turn(&mut house.driver());
+        house.cycle(&mut house.driver());
         house.pass(1_800_000);
         house.off_ms.set(off);
         let mut second = house.driver();
-        house.turn(&mut second);
+        house.cycle(&mut second);
         house.pass(1_799_000);
-        house.turn(&mut second);
+        house.cycle(&mut second);
         assert!(house.soaks(), "cut short by {off}");
         house.pass(1_000);
-        house.turn(&mut second);
-        assert!(!house.soaks() && house.rotation().went_back.is_none(), "lengthened by {off}");
+        house.cycle(&mut second);
+        assert!(!house.soaks() && house.rotation().rollback_reason.is_none(), "lengthened by {off}");
     }
 }
 
 /// A driver takes the soak over when its time has passed, and what it is shown is of before that.
 #[test]
-fn a_look_from_before_a_driver_took_over_is_not_taken_for_a_new_one() {
+fn a_view_from_before_a_driver_took_over_is_not_taken_for_a_new_one() {
     let house = House::new();
-    house.turn(&mut house.driver());
+    house.cycle(&mut house.driver());
     house.pass(3_600_000);
     let mut second = house.driver();
     let world = World { provider: &house, router: &house, images: &house, journal: &house, clock: &house };
@@ -196,20 +196,20 @@ fn a_look_from_before_a_driver_took_over_is_not_taken_for_a_new_one() {
 fn patience_goes_on_from_driver_to_driver() {
     for off in [HOUR, -HOUR] {
         let house = House::new();
-        house.turn(&mut house.driver());
+        house.cycle(&mut house.driver());
         // A failure in the soak turns it back; one old server cannot be replaced.
         house.pass(1_000);
         house.world.borrow_mut().view.groups.get_mut(&group("web-r2-2")).unwrap().deaths = 1;
         house.old_most.set(1);
-        house.turn(&mut house.driver());
-        assert!(house.rotation().went_back.is_some());
+        house.cycle(&mut house.driver());
+        assert!(house.rotation().rollback_reason.is_some());
         house.pass(30_000);
         house.off_ms.set(off);
         let mut second = house.driver();
-        house.turn(&mut second);
+        house.cycle(&mut second);
         assert_eq!(house.rotation().plan.carry, None, "given up {off} ms later by the wall clock, 30 s later in truth");
         house.pass(31_000);
-        house.turn(&mut second);
+        house.cycle(&mut second);
         assert_eq!(house.rotation().plan.carry, Some(1), "not given up after 61 s");
     }
 }
@@ -220,24 +220,24 @@ fn patience_of_a_rollback_before_any_step_begins_with_its_first() {
     let house = House::new();
     let at = house.now();
     let mut before = house.rotation();
-    let asked = Event::CommandTaken(IssuedCommand { n: 1, command: RotationCommand::Rollback, by: "somebody".to_string() });
+    let issued = Event::CommandTaken(IssuedCommand { n: 1, command: RotationCommand::Rollback, by: "somebody".to_string() });
     let mut write = |event: Event| {
         let line = EventLine { rotation: before.id.clone(), seq: before.len, at, fence: Fence(0), event };
         before.apply(&line).unwrap();
         house.lines.borrow_mut().push(line);
         before.clone()
     };
-    let r = write(asked);
+    let r = write(issued);
     let rotation::Decision::Record(back) = rotation::decide(&r, &house.world.borrow().view, &[], at, Fence(0)) else { panic!("not back") };
     write(back);
     house.old_most.set(1);
     house.pass(30_000);
     house.off_ms.set(HOUR);
     let mut driver = house.driver();
-    house.turn(&mut driver);
+    house.cycle(&mut driver);
     assert_eq!(house.rotation().plan.carry, None, "given up after 30 s");
     house.pass(61_000);
-    house.turn(&mut driver);
+    house.cycle(&mut driver);
     assert_eq!(house.rotation().plan.carry, Some(1));
 }
 
@@ -245,18 +245,18 @@ fn patience_of_a_rollback_before_any_step_begins_with_its_first() {
 #[test]
 fn a_driver_of_another_boot_counts_anew() {
     let house = House::new();
-    house.turn(&mut house.driver());
+    house.cycle(&mut house.driver());
     house.pass(1_800_000);
     house.boot.set(2);
     house.off_ms.set(HOUR);
     let mut second = house.driver();
-    house.turn(&mut second);
+    house.cycle(&mut second);
     house.pass(3_599_000);
-    house.turn(&mut second);
+    house.cycle(&mut second);
     assert!(house.soaks());
     house.pass(1_000);
-    house.turn(&mut second);
-    assert!(!house.soaks() && house.rotation().went_back.is_none());
+    house.cycle(&mut second);
+    assert!(!house.soaks() && house.rotation().rollback_reason.is_none());
 }
 
 /// What can never be taken ends the step at once; what may be taken later, or is a matter of stamps, is waited for.
@@ -272,8 +272,8 @@ fn a_refusal_for_good_ends_a_step_at_once() {
     for (fault, ends) in cases {
         let house = House::new();
         *house.refusal.borrow_mut() = Some(fault.clone());
-        house.turn(&mut house.driver());
-        let why = house.rotation().went_back;
+        house.cycle(&mut house.driver());
+        let why = house.rotation().rollback_reason;
         assert_eq!(why.is_some(), ends, "{fault:?}: {why:?}");
         assert!(why.is_none_or(|why| why.contains(&fault.message)));
     }

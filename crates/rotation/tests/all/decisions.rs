@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use model::*;
-use rotation::{Check, Decision, check, decide, explain};
+use rotation::{Decision, StepStatus, decide, explain, step_status};
 
 fn routed(soak_ms: u64) -> Walk {
     let spec = spec(4, vec![Wave::Percent(50), Wave::Percent(100)], soak_ms, true);
@@ -18,7 +18,7 @@ fn why(walk: &Walk) -> String {
     explain(&walk.r, &walk.world.view, walk.world.now).map_or("closed".to_string(), |(why, _)| why)
 }
 
-fn turned_back(decision: &Decision) -> &str {
+fn rolled_back(decision: &Decision) -> &str {
     match decision {
         Decision::Record(Event::PlanReplaced { why, plan, .. }) => {
             assert_eq!(plan.direction, Direction::Back);
@@ -43,37 +43,37 @@ fn begin(walk: &mut Walk, step: u32) {
 #[test]
 fn the_sentences_of_why() {
     let mut walk = routed(10_000);
-    let mut told = vec![why(&walk)];
+    let mut found = vec![why(&walk)];
     begin(&mut walk, 1);
-    told.push(why(&walk));
-    walk.turn();
+    found.push(why(&walk));
+    walk.cycle();
     walk.world.view.groups.get_mut(&group("web-r2-2")).unwrap().instances[0].healthy_ms = None;
     walk.world.view.groups.get_mut(&group("web-r2-2")).unwrap().trouble = Some("no memory left".to_string());
-    told.push(why(&walk));
+    found.push(why(&walk));
     walk.world.scale(&group("web-r2-2"), walk.r.started.as_ref().map(|s| s.stamp), 2, 0);
     walk.world.scale(&group("web-r2-2"), walk.r.started.as_ref().map(|s| s.stamp), 2, 2);
-    told.push(why(&walk));
+    found.push(why(&walk));
     begin(&mut walk, 3);
     walk.world.pass(2_000);
     traffic(&mut walk, "web-r2-2").requests = 1_000;
     traffic(&mut walk, "web-r2-2").errors = 3;
-    told.push(why(&walk));
+    found.push(why(&walk));
     walk.until(4);
     walk.command(1, RotationCommand::Pause);
-    told.push(why(&walk));
+    found.push(why(&walk));
     walk.command(2, RotationCommand::Resume);
     let hurt = walk.world.without(&group("web-r2-2"), 0);
-    told.push(explain(&walk.r, &hurt, walk.world.now).unwrap().0);
+    found.push(explain(&walk.r, &hurt, walk.world.now).unwrap().0);
     begin(&mut walk, 8);
     traffic(&mut walk, "web-r1-1").in_flight = 7;
     walk.world.pass(1_000);
-    told.push(why(&walk));
+    found.push(why(&walk));
     walk.world.pass(5_000);
-    told.push(why(&walk));
+    found.push(why(&walk));
     walk.until_closed();
-    told.push(walk.r.closed.as_ref().unwrap().why.clone());
-    told.push(why(&walk));
-    insta::assert_snapshot!(told.join("\n"), @r"
+    found.push(walk.r.closed.as_ref().unwrap().why.clone());
+    found.push(why(&walk));
+    insta::assert_snapshot!(found.join("\n"), @r"
     step 0 (bake base) is about to begin
     step 1 (scale web-r2-2 to 2) has begun and is being declared
     1 of 2 of web-r2-2 are healthy for the stated time; the last launch failed: no memory left
@@ -94,7 +94,7 @@ fn a_pause_lets_the_running_step_end_and_begins_none() {
     begin(&mut walk, 1);
     walk.command(1, RotationCommand::Pause);
     for _ in 0..10 {
-        walk.turn();
+        walk.cycle();
     }
     assert_eq!((walk.r.cursor, walk.r.started.is_none()), (2, true));
     assert!(why(&walk).starts_with("paused before step 2"), "{}", why(&walk));
@@ -116,25 +116,25 @@ fn the_time_of_a_pause_does_not_count_against_the_running_step() {
     walk.world.pass(59_000);
     assert!(matches!(walk.decide(), Decision::Declare(_)));
     walk.world.pass(1_000);
-    assert!(turned_back(&walk.decide()).contains("took too long"));
+    assert!(rolled_back(&walk.decide()).contains("took too long"));
 }
 
 #[test]
-fn a_return_is_refused_once_the_old_servers_begin_to_go() {
+fn a_rollback_is_refused_once_the_old_servers_begin_to_retire() {
     let mut walk = routed(0);
     begin(&mut walk, 7);
     assert!(matches!(walk.r.step().unwrap().step, Step::Retire { .. }));
     walk.command(1, RotationCommand::Rollback);
-    assert_eq!(walk.r.turns, ["somebody asked to return; refused: the old servers have begun to retire"]);
+    assert_eq!(walk.r.remarks, ["somebody asked to return; refused: the old servers have begun to retire"]);
     walk.until_closed();
     assert_eq!(walk.r.closed.unwrap().verdict, Verdict::Promoted);
 }
 
 #[test]
-fn asks_are_taken_one_by_one_and_once() {
+fn commands_are_taken_one_by_one_and_once() {
     let walk = routed(0);
-    let asked = |n, command| IssuedCommand { n, command, by: "somebody".to_string() };
-    let commands = [asked(1, RotationCommand::Pause), asked(2, RotationCommand::Stop)];
+    let issued = |n, command| IssuedCommand { n, command, by: "somebody".to_string() };
+    let commands = [issued(1, RotationCommand::Pause), issued(2, RotationCommand::Stop)];
     let taken = |walk: &Walk, commands: &[IssuedCommand]| decide(&walk.r, &walk.world.view, commands, walk.world.now, walk.fence);
     assert_eq!(taken(&walk, &commands), Decision::Record(Event::CommandTaken(commands[0].clone())));
     let mut walk = walk;
@@ -147,7 +147,7 @@ fn asks_are_taken_one_by_one_and_once() {
 }
 
 #[test]
-fn errors_while_soaking_turn_it_back() {
+fn errors_while_soaking_roll_it_back() {
     let mut walk = routed(10_000);
     traffic_before_the_soak(&mut walk);
     walk.world.pass(1_000);
@@ -155,7 +155,7 @@ fn errors_while_soaking_turn_it_back() {
     traffic(&mut walk, "web-r2-2").errors += 10; // 1 %: no more than allowed
     assert!(matches!(walk.decide(), Decision::Wait { .. }));
     traffic(&mut walk, "web-r2-2").errors += 1;
-    assert_eq!(turned_back(&walk.decide()), "11 of 1000 requests to web-r2-2 failed while soaking (1 %)");
+    assert_eq!(rolled_back(&walk.decide()), "11 of 1000 requests to web-r2-2 failed while soaking (1 %)");
 }
 
 /// Errors from before the soak do not count: the mark is taken where it begins.
@@ -175,7 +175,7 @@ fn counters_that_begin_again_make_the_soak_begin_again() {
     walk.world.view.route.as_mut().unwrap().epoch = 1;
     *traffic(&mut walk, "web-r2-2") = GroupTraffic { requests: 100, errors: 0, ..traffic(&mut walk, "web-r2-2").clone() };
     let first_at = walk.r.started.as_ref().unwrap().first_at;
-    walk.turn();
+    walk.cycle();
     let started = walk.r.started.clone().unwrap();
     assert_eq!(started.mark, Some(TrafficMark { epoch: 1, requests: 0, errors: 0, deaths: Some(0) }));
     assert_eq!((started.first_at, started.since), (first_at, walk.world.now));
@@ -183,21 +183,21 @@ fn counters_that_begin_again_make_the_soak_begin_again() {
     assert!(matches!(walk.decide(), Decision::Wait { .. }), "the soak was cut short");
     // What failed in the new epoch before the new mark counts as well.
     traffic(&mut walk, "web-r2-2").errors = 50;
-    assert!(turned_back(&walk.decide()).contains("50 of 100 requests"));
+    assert!(rolled_back(&walk.decide()).contains("50 of 100 requests"));
 }
 
 #[test]
-fn a_worker_that_dies_while_soaking_turns_it_back() {
+fn a_worker_that_dies_while_soaking_rolls_it_back() {
     let mut walk = workers(10_000);
     begin(&mut walk, 2);
     walk.world.pass(1_000);
     assert!(matches!(walk.decide(), Decision::Wait { .. }));
     walk.world.view.groups.get_mut(&group("web-r2-2")).unwrap().deaths = 1;
-    assert_eq!(turned_back(&walk.decide()), "1 server of web-r2-2 died while soaking");
+    assert_eq!(rolled_back(&walk.decide()), "1 server of web-r2-2 died while soaking");
 }
 
 #[test]
-fn a_soak_does_not_end_while_its_group_is_not_whole() {
+fn a_soak_does_not_end_while_its_group_is_incomplete() {
     let mut walk = workers(5_000);
     begin(&mut walk, 2);
     walk.world.pass(6_000);
@@ -211,13 +211,13 @@ fn a_soak_does_not_end_while_its_group_is_not_whole() {
 fn a_crash_loop_is_not_waited_for() {
     let mut walk = routed(0);
     begin(&mut walk, 1);
-    walk.turn();
+    walk.cycle();
     let seen = walk.world.view.groups.get_mut(&group("web-r2-2")).unwrap();
     seen.instances.iter_mut().for_each(|i| i.healthy_ms = None);
     seen.deaths = 4;
     assert!(matches!(walk.decide(), Decision::Wait { .. }));
     walk.world.view.groups.get_mut(&group("web-r2-2")).unwrap().deaths = 5;
-    assert_eq!(turned_back(&walk.decide()), "crash loop: 5 of 7 instances of web-r2-2 exited");
+    assert_eq!(rolled_back(&walk.decide()), "crash loop: 5 of 7 instances of web-r2-2 exited");
 }
 
 /// What is known of a failure stands in the reason and in the journal, and changes nothing else.
@@ -225,7 +225,7 @@ fn a_crash_loop_is_not_waited_for() {
 fn a_failure_is_quoted_and_decides_nothing() {
     let mut walk = routed(0);
     begin(&mut walk, 1);
-    walk.turn();
+    walk.cycle();
     let name = group("web-r2-2");
     let seen = walk.world.view.groups.get_mut(&name).unwrap();
     seen.instances.iter_mut().for_each(|i| i.healthy_ms = None);
@@ -277,7 +277,7 @@ fn a_started_step_is_adopted_and_its_deadline_is_not_moved() {
     let started = walk.r.started.clone().unwrap();
     assert_eq!((started.first_at, started.stamp.fence, started.adopted), (first_at, Fence(5), true));
     walk.world.pass(30_000);
-    assert!(turned_back(&walk.decide()).contains("took too long (60 s)"));
+    assert!(rolled_back(&walk.decide()).contains("took too long (60 s)"));
     // A driver whose fence is older than the step's has been replaced: it does nothing.
     assert!(matches!(decide(&walk.r, &walk.world.view, &[], walk.world.now, Fence(4)), Decision::Wait { .. }));
 }
@@ -288,7 +288,7 @@ fn an_adopted_soak_is_longer_by_what_clocks_may_be_apart_but_never_begins_again_
     begin(&mut walk, 3);
     walk.world.pass(59_000);
     walk.fence = Fence(2);
-    walk.turn();
+    walk.cycle();
     walk.world.pass(1_000);
     assert!(matches!(walk.decide(), Decision::Wait { .. }));
     walk.world.pass(5_000);
@@ -319,27 +319,27 @@ fn a_drain_deadline_that_passed_is_noted() {
 }
 
 #[test]
-fn a_check_that_fails_turns_it_back() {
+fn a_check_that_fails_rolls_it_back() {
     let spec = spec(1, vec![], 0, true);
     let mut new = active("web-r2-2", 2, true);
     new.release.checks = vec![model::Check { name: "smoke".to_string(), run: vec!["smoke".to_string()], within_ms: 5_000 }];
     let mut walk = Walk::open(&spec, Some((&active("web-r1-1", 1, true), 1)), &new);
     begin(&mut walk, 1);
-    walk.turn();
+    walk.cycle();
     let instance = &mut walk.world.view.groups.get_mut(&group("web-r2-2-c1")).unwrap().instances[0];
     instance.exit.as_mut().unwrap().code = 3;
-    assert_eq!(turned_back(&walk.decide()), "the check web-r2-2-c1 exited with 3");
+    assert_eq!(rolled_back(&walk.decide()), "the check web-r2-2-c1 exited with 3");
     walk.until_closed();
     assert_eq!(walk.r.closed.as_ref().unwrap().verdict, Verdict::RolledBack);
     assert!(walk.world.view.groups[&group("web-r2-2-c1")].instances.is_empty(), "the check's group is left");
 }
 
 #[test]
-fn going_back_keeps_trying_and_only_a_stop_ends_it() {
+fn a_rollback_keeps_trying_and_only_a_stop_ends_it() {
     let mut walk = routed(0);
     walk.until(4);
     walk.command(1, RotationCommand::Rollback);
-    walk.turn();
+    walk.cycle();
     begin(&mut walk, 0);
     walk.world.pass(100_000_000);
     assert!(matches!(walk.decide(), Decision::Declare(_)), "it gave up");
@@ -348,7 +348,7 @@ fn going_back_keeps_trying_and_only_a_stop_ends_it() {
 }
 
 #[test]
-fn a_guard_that_refuses_for_too_long_turns_it_back() {
+fn a_guard_that_refuses_for_too_long_rolls_it_back() {
     let mut walk = routed(0);
     walk.until(3);
     let hurt = |walk: &Walk| walk.world.without(&group("web-r2-2"), 0);
@@ -357,20 +357,20 @@ fn a_guard_that_refuses_for_too_long_turns_it_back() {
     assert_eq!(until, Some(walk.r.moved_at.plus(60_000)));
     walk.world.pass(60_000);
     let decision = decide(&walk.r, &hurt(&walk), &[], walk.world.now, walk.fence);
-    assert!(turned_back(&decision).starts_with("it could not go on:"));
+    assert!(rolled_back(&decision).starts_with("it could not go on:"));
 }
 
 #[test]
-fn checks_of_steps_by_place() {
+fn status_of_steps_by_place() {
     let mut walk = routed(0);
     begin(&mut walk, 1);
-    let at = |walk: &Walk, step| check(&walk.r, step, &walk.world.view, walk.world.now);
-    assert_eq!(at(&walk, 0), Check::Satisfied("the store has every object, whole".to_string()));
-    assert_eq!(at(&walk, 1), Check::NotYet("the keeper has not yet taken it".to_string()));
-    assert_eq!(at(&walk, 2), Check::NotYet("step 1 comes first: scale web-r2-2 to 2".to_string()));
-    assert!(matches!(at(&walk, 99), Check::Refused(_)));
-    walk.turn();
-    assert_eq!(at(&walk, 1), Check::Satisfied("2 of 2 of web-r2-2 are healthy".to_string()));
+    let at = |walk: &Walk, step| step_status(&walk.r, step, &walk.world.view, walk.world.now);
+    assert_eq!(at(&walk, 0), StepStatus::Satisfied("the store has every object, whole".to_string()));
+    assert_eq!(at(&walk, 1), StepStatus::NotYet("the keeper has not yet taken it".to_string()));
+    assert_eq!(at(&walk, 2), StepStatus::NotYet("step 1 comes first: scale web-r2-2 to 2".to_string()));
+    assert!(matches!(at(&walk, 99), StepStatus::Refused(_)));
+    walk.cycle();
+    assert_eq!(at(&walk, 1), StepStatus::Satisfied("2 of 2 of web-r2-2 are healthy".to_string()));
 }
 
 #[test]
@@ -378,33 +378,33 @@ fn a_stop_while_nothing_can_be_seen_goes_by_the_journal() {
     let mut walk = routed(0);
     walk.until(3);
     walk.command(1, RotationCommand::Stop);
-    let stands = |walk: &Walk| match decide(&walk.r, &View::default(), &[], walk.world.now, walk.fence) {
+    let active_at_stop = |walk: &Walk| match decide(&walk.r, &View::default(), &[], walk.world.now, walk.fence) {
         Decision::Record(Event::Closed { verdict: Verdict::Stopped, final_inventory, .. }) => final_inventory.active.map(|s| s.group),
         other => panic!("{other:?}"),
     };
-    assert_eq!(stands(&walk), Some(group("web-r1-1")), "half of the customers each: the old one stands");
+    assert_eq!(active_at_stop(&walk), Some(group("web-r1-1")), "half of the customers each: the old one stands");
     let mut walk = routed(0);
     walk.until(6);
     walk.command(1, RotationCommand::Stop);
-    assert_eq!(stands(&walk), Some(group("web-r2-2")), "the new one had all customers");
+    assert_eq!(active_at_stop(&walk), Some(group("web-r2-2")), "the new one had all customers");
     let spec = spec(1, vec![], 0, true);
     let mut walk = Walk::open(&spec, None, &active("web-r1-1", 1, true));
     walk.command(1, RotationCommand::Stop);
-    assert_eq!(stands(&walk), None);
+    assert_eq!(active_at_stop(&walk), None);
     let mut walk = Walk::open(&spec, None, &active("web-r1-1", 1, true));
     walk.until(2);
     walk.command(1, RotationCommand::Stop);
-    assert_eq!(stands(&walk), Some(group("web-r1-1")));
+    assert_eq!(active_at_stop(&walk), Some(group("web-r1-1")));
 }
 
 #[test]
-fn an_ask_to_return_twice_does_not_hide_why_it_went_back() {
+fn a_second_rollback_command_does_not_hide_why_it_rolled_back() {
     let mut walk = routed(0);
     walk.until(4);
     walk.command(1, RotationCommand::Rollback);
-    walk.turn();
+    walk.cycle();
     walk.command(2, RotationCommand::Rollback);
-    assert_eq!(walk.r.turns[1], "somebody asked to return; refused: it is going back already");
+    assert_eq!(walk.r.remarks[1], "somebody asked to return; refused: it is going back already");
     walk.until_closed();
     assert_eq!(walk.r.closed.unwrap().why, "somebody asked to return");
 }

@@ -14,7 +14,7 @@ fn journal() -> Vec<EventLine> {
     walk.command(1, RotationCommand::Pause);
     walk.command(2, RotationCommand::Resume);
     walk.until(4);
-    walk.turn();
+    walk.cycle();
     walk.fence = Fence(2);
     walk.until(5);
     walk.command(3, RotationCommand::Rollback);
@@ -70,14 +70,14 @@ fn what_cannot_follow_is_refused_and_changes_nothing() {
     }
     let mut closed = Rotation::fold(&lines).unwrap();
     let before = closed.clone();
-    let asked = Event::CommandTaken(IssuedCommand { n: 9, command: RotationCommand::Stop, by: String::new() });
-    let line = EventLine { rotation: closed.id.clone(), seq: closed.len, at: Time(0), fence: Fence(9), event: asked };
+    let issued = Event::CommandTaken(IssuedCommand { n: 9, command: RotationCommand::Stop, by: String::new() });
+    let line = EventLine { rotation: closed.id.clone(), seq: closed.len, at: Time(0), fence: Fence(9), event: issued };
     assert!(closed.apply(&line).is_err());
     assert_eq!(closed, before);
 }
 
 #[test]
-fn an_older_fence_another_rotation_and_an_ask_taken_twice_are_refused() {
+fn an_older_fence_another_rotation_and_a_command_taken_twice_are_refused() {
     let lines = journal();
     let mut older = lines.clone();
     older.last_mut().unwrap().fence = Fence(1);
@@ -86,14 +86,14 @@ fn an_older_fence_another_rotation_and_an_ask_taken_twice_are_refused() {
     other.last_mut().unwrap().rotation = RotationId::of(&service(), 8);
     assert!(Rotation::fold(&other).unwrap_err().message.contains("journal of web.7"));
     let mut again = Rotation::fold(&lines[..1]).unwrap();
-    let ask = |seq| EventLine {
+    let command_at = |seq| EventLine {
         rotation: again.id.clone(),
         seq,
         at: Time(0),
         fence: Fence(1),
         event: Event::CommandTaken(IssuedCommand { n: 1, command: RotationCommand::Pause, by: String::new() }),
     };
-    let (first, second) = (ask(1), ask(2));
+    let (first, second) = (command_at(1), command_at(2));
     again.apply(&first).unwrap();
     assert!(again.apply(&second).unwrap_err().message.contains("a second time"));
 }
@@ -102,7 +102,7 @@ fn event() -> impl Strategy<Value = Event> {
     let plan = |direction| Plan { direction, ..Plan::default() };
     let stamp = || (0u64..4, 0u64..12).prop_map(|(f, seq)| Stamp { fence: Fence(f), seq });
     let mark = prop::option::of((0u64..3).prop_map(|epoch| TrafficMark { epoch, requests: 5, errors: 1, deaths: None }));
-    let ask = prop_oneof![
+    let command_at = prop_oneof![
         Just(RotationCommand::Pause),
         Just(RotationCommand::Resume),
         Just(RotationCommand::Rollback),
@@ -116,7 +116,7 @@ fn event() -> impl Strategy<Value = Event> {
             plan: plan(d),
             failure: None
         }),
-        (0u64..5, ask).prop_map(|(n, command)| Event::CommandTaken(IssuedCommand { n, command, by: "x".to_string() })),
+        (0u64..5, command_at).prop_map(|(n, command)| Event::CommandTaken(IssuedCommand { n, command, by: "x".to_string() })),
         Just(Event::Closed { verdict: Verdict::Promoted, why: String::new(), final_inventory: FinalInventory::default() }),
     ]
 }
@@ -149,7 +149,7 @@ proptest! {
                 for now in [Time(0), Time(at), Time(u64::MAX)] {
                     let _ = rotation::decide(&r, &view, &[], now, Fence(fence));
                     let _ = rotation::explain(&r, &view, now);
-                    let _ = rotation::check(&r, r.cursor, &view, now);
+                    let _ = rotation::step_status(&r, r.cursor, &view, now);
                 }
             }
             let (_, _, _, _) = (r.groups(), r.route(), r.objects(), r.remnants());

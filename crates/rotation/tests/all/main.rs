@@ -5,7 +5,7 @@ mod clocks;
 mod common;
 mod decisions;
 mod journal;
+mod manual_steps;
 mod plans;
 mod promises;
-mod singles;
 mod zero;

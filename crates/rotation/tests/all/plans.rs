@@ -85,13 +85,13 @@ fn without_a_route_nothing_is_shifted_or_drained() {
 }
 
 #[test]
-fn the_way_back_restores_the_size_and_throws_away_what_was_made() {
+fn a_rollback_restores_the_size_and_retires_what_was_made() {
     let spec = spec(4, vec![Wave::Percent(50), Wave::Percent(100)], 0, true);
     let (old, new) = (active("web-r1-1", 1, true), active("web-r2-2", 2, true));
     let mut walk = Walk::open(&spec, Some((&old, 4)), &new);
     walk.until(4); // the second wave: the old group has 2 of its 4 left
     walk.command(1, RotationCommand::Rollback);
-    walk.turn();
+    walk.cycle();
     insta::assert_snapshot!(lines(&walk.r.plan).join("\n"), @r"
     - | 6 | scale web-r1-1 4
     - | 6 | shift web-r1-1=100
@@ -106,7 +106,7 @@ fn the_way_back_restores_the_size_and_throws_away_what_was_made() {
 }
 
 #[test]
-fn what_a_stopped_rotation_left_is_thrown_away() {
+fn what_a_stopped_rotation_left_is_retired() {
     let spec = spec(2, vec![Wave::Percent(50), Wave::Percent(100)], 0, true);
     let (old, new) = (active("web-r1-1", 1, true), active("web-r2-2", 2, true));
     let mut walk = Walk::open(&spec, Some((&old, 2)), &new);
@@ -137,7 +137,7 @@ fn what_a_stopped_rotation_left_is_thrown_away() {
 
 /// The guard would refuse to take servers from an old group of which some are not healthy, so the plan does not ask for it.
 #[test]
-fn an_old_group_that_is_not_whole_keeps_its_servers_until_it_retires() {
+fn an_incomplete_old_group_keeps_its_servers_until_it_retires() {
     let spec = spec(4, vec![Wave::Percent(50), Wave::Percent(100)], 0, true);
     let (old, new) = (active("web-r1-1", 1, true), active("web-r2-2", 2, true));
     let mut world = Perfect::new(Some((&old, 4)), true);
@@ -183,15 +183,15 @@ proptest! {
 
     /// L0: what each step declares is followed here by hand; who is sent customers always has enough servers declared.
     #[test]
-    fn the_floor_holds_at_every_prefix((count, stood, waves, soak, routed, before) in shape()) {
+    fn the_floor_holds_at_every_prefix((count, running, waves, soak, routed, before) in shape()) {
         let spec = spec(count, waves, soak * 1_000, routed);
         let old_routed = if before { routed } else { !routed };
         let (old, new) = (active("web-r1-1", 1, old_routed), active("web-r2-2", 2, routed));
-        let world = Perfect::new(Some((&old, stood)), true);
+        let world = Perfect::new(Some((&old, running)), true);
         let plan = plan(&Intent { spec: &spec, from: Some(&old), to: &new, direction: Direction::Forward, own_count: None }, &world.view).unwrap();
-        let mut counts = BTreeMap::from([(old.group.clone(), stood)]);
+        let mut counts = BTreeMap::from([(old.group.clone(), running)]);
         let mut weights = world.view.route.unwrap().weights;
-        let floor = count.min(stood);
+        let floor = count.min(running);
         prop_assert_eq!(plan.floor, floor);
         for planned in &plan.steps {
             match &planned.step {
@@ -215,11 +215,11 @@ proptest! {
 
     /// Any rotation in a world without faults is promoted, step by step, and its journal folds to the same state.
     #[test]
-    fn a_perfect_world_promotes((count, stood, waves, soak, routed, before) in shape()) {
+    fn a_perfect_world_promotes((count, running, waves, soak, routed, before) in shape()) {
         let spec = spec(count, waves, soak * 1_000, routed);
         let old_routed = if before { routed } else { !routed };
         let (old, new) = (active("web-r1-1", 1, old_routed), active("web-r2-2", 2, routed));
-        let mut walk = Walk::open(&spec, Some((&old, stood)), &new);
+        let mut walk = Walk::open(&spec, Some((&old, running)), &new);
         walk.until_closed();
         let closed = walk.r.closed.clone().unwrap();
         prop_assert_eq!(closed.verdict, Verdict::Promoted);
@@ -231,11 +231,11 @@ proptest! {
     /// L0: with any one server lost, a step that takes servers away is neither begun nor declared unless all that is
     /// needed is sure to remain: of the group that is made smaller in the worst case, of the others as they are seen.
     #[test]
-    fn with_any_one_server_lost_nothing_is_taken_that_is_needed((count, stood, waves, soak, routed, _) in shape()) {
+    fn with_any_one_server_lost_nothing_is_taken_that_is_needed((count, running, waves, soak, routed, _) in shape()) {
         let spec = spec(count, waves, soak * 1_000, routed);
         let (old, new) = (active("web-r1-1", 1, routed), active("web-r2-2", 2, routed));
-        let mut walk = Walk::open(&spec, Some((&old, stood)), &new);
-        let floor = count.min(stood);
+        let mut walk = Walk::open(&spec, Some((&old, running)), &new);
+        let floor = count.min(running);
         loop {
             let decision = walk.decide();
             let acts = matches!(&decision, Decision::Record(Event::StepStarted { .. }) | Decision::Declare(_));
@@ -273,7 +273,7 @@ proptest! {
                     }
                 }
             }
-            if !walk.turn() {
+            if !walk.cycle() {
                 break;
             }
         }

@@ -34,7 +34,7 @@ fn old_code(walk: &mut Walk, stamp: Stamp) {
 fn a_group_that_was_there_is_never_taken_for_ours() {
     let mut walk = first(true);
     old_code(&mut walk, Stamp { fence: Fence(1), seq: 3 });
-    walk.turn();
+    walk.cycle();
     let (verdict, why) = closed(&walk);
     assert_eq!(verdict, Verdict::Stopped, "{why}");
     assert!(why.contains("this rotation did not make"), "{why}");
@@ -48,7 +48,7 @@ fn the_same_stamp_with_other_code_is_not_promoted() {
     for fence in [1, 2] {
         let mut walk = first(false);
         while !matches!(walk.decide(), Decision::Declare(_)) {
-            walk.turn();
+            walk.cycle();
         }
         let stamp = Stamp { fence: Fence(fence), ..walk.r.started.as_ref().unwrap().stamp };
         old_code(&mut walk, stamp);
@@ -63,9 +63,9 @@ fn the_same_stamp_with_other_code_is_not_promoted() {
 fn servers_of_other_code_are_not_healthy_ones_of_this() {
     let mut walk = first(false);
     while !matches!(walk.decide(), Decision::Declare(_)) {
-        walk.turn();
+        walk.cycle();
     }
-    walk.turn();
+    walk.cycle();
     let other = release(9, false).digest();
     walk.world.view.groups.get_mut(&group("web-r1-1")).unwrap().instances[0].release = Some(other);
     let Decision::Wait { why, .. } = walk.decide() else { panic!("{:?}", walk.decide()) };
@@ -83,7 +83,7 @@ fn a_stamp_that_this_journal_never_gave_is_outranked_and_never_satisfies() {
     let mut walk = Walk::open(&spec, Some((&old, 2)), &new);
     walk.until(2);
     while !matches!(walk.decide(), Decision::Declare(_)) {
-        walk.turn();
+        walk.cycle();
     }
     // Another control plane's: the same weights, the same stamp and a newer one, other settings of the listener.
     let weights: BTreeMap<_, _> = [(old.group.clone(), 50), (new.group.clone(), 50)].into();
@@ -116,12 +116,12 @@ fn a_step_names_only_the_services_own_groups() {
         Step::Shift { route, weights: [(old.group.clone(), 50), (theirs.clone(), 50)].into() },
     ];
     for step in steps {
-        assert_eq!(single(&spec, &step, &world.view).map_err(|f| f.code), Err("not-own-group".to_string()), "{step:?}");
+        assert_eq!(manual_step(&spec, &step, &world.view).map_err(|f| f.code), Err("not-own-group".to_string()), "{step:?}");
         // A journal of before that holds such a step is closed by words, and leaves nothing behind for the next plan.
         let plan = Plan { direction: Direction::Single, steps: vec![PlannedStep { step, wave: None, capacity: 2 }], ..Plan::default() };
         let opened = Opened { spec: spec.clone(), from: Some(old.clone()), to: old.clone(), plan, why: String::new() };
         let mut walk = Walk::with(opened, world.clone());
-        walk.turn();
+        walk.cycle();
         let (verdict, why) = closed(&walk);
         assert!(verdict == Verdict::Stopped && why.contains("worker-r3-9 is no group of web"), "{why}");
         assert!(!walk.r.remnants().contains(&theirs), "{:?}", walk.r.remnants());
@@ -129,17 +129,17 @@ fn a_step_names_only_the_services_own_groups() {
 }
 
 #[test]
-fn a_pause_does_not_hold_the_way_back() {
+fn a_pause_does_not_hold_a_rollback() {
     let (old, new) = (active("web-r1-1", 1, true), active("web-r2-2", 2, true));
     let spec = spec(2, vec![Wave::Percent(100)], 0, true);
     let mut walk = Walk::open(&spec, Some((&old, 2)), &new);
     walk.until(3);
     walk.command(1, RotationCommand::Rollback);
-    walk.turn();
+    walk.cycle();
     walk.command(2, RotationCommand::Pause);
     walk.until_closed();
     assert_eq!(closed(&walk).0, Verdict::RolledBack);
-    assert!(walk.r.turns.iter().any(|t| t.contains("asked to pause; refused")), "{:?}", walk.r.turns);
+    assert!(walk.r.remarks.iter().any(|t| t.contains("asked to pause; refused")), "{:?}", walk.r.remarks);
     assert_eq!(walk.world.view.route.unwrap().weights, [(old.group, 100)].into());
 }
 
@@ -151,7 +151,7 @@ fn a_pause_behind_a_shift_leaves_nobody_unwatched() {
     let mut walk = Walk::open(&spec, Some((&old, 2)), &new);
     walk.until(3);
     walk.command(1, RotationCommand::Pause);
-    walk.turn();
+    walk.cycle();
     walk.world.pass(1_000);
     let traffic = walk.world.view.route.as_mut().unwrap().groups.get_mut(&new.group).unwrap();
     (traffic.requests, traffic.errors) = (100, 90);
@@ -175,7 +175,7 @@ fn soaking(few_requests: FewRequests, min_requests: u64) -> Walk {
     let mut walk = Walk::open(&spec, Some((&old, 2)), &new);
     walk.until(3);
     traffic(&mut walk, &new.group).requests = 500;
-    walk.turn();
+    walk.cycle();
     walk
 }
 
@@ -242,7 +242,7 @@ fn a_routed_server_that_dies_while_soaking_fails_the_gate() {
 }
 
 /// From the worst place of a rotation, with one server of the old group that cannot be replaced.
-fn going_back(routed: bool) -> Walk {
+fn rolling_back(routed: bool) -> Walk {
     let (old, new) = (active("web-r1-1", 1, routed), active("web-r2-2", 2, routed));
     let spec = spec(4, vec![Wave::Percent(50), Wave::Percent(100)], 0, routed);
     let mut walk = Walk::open(&spec, Some((&old, 4)), &new);
@@ -263,12 +263,12 @@ fn hurt(walk: &mut Walk) {
 #[test]
 fn a_rollback_moves_what_the_healthy_old_servers_carry_and_goes_on() {
     for routed in [true, false] {
-        let mut walk = going_back(routed);
+        let mut walk = rolling_back(routed);
         let (begun, mut partly) = (walk.world.now, false);
         for _ in 0..2_000 {
             hurt(&mut walk);
             partly |= walk.world.view.route.as_ref().is_some_and(|r| r.weights.get(&group("web-r1-1")) == Some(&75));
-            if !walk.turn() {
+            if !walk.cycle() {
                 break;
             }
         }
@@ -280,14 +280,14 @@ fn a_rollback_moves_what_the_healthy_old_servers_carry_and_goes_on() {
             assert!(partly, "three of four carry three quarters, at once");
             assert_eq!(walk.world.view.route.unwrap().weights, [(group("web-r1-1"), 100)].into());
         }
-        assert!(walk.r.turns.iter().any(|t| t.contains("no room")), "{:?}", walk.r.turns);
+        assert!(walk.r.remarks.iter().any(|t| t.contains("no room")), "{:?}", walk.r.remarks);
         assert_eq!(rotation::Rotation::fold(&walk.lines).unwrap(), walk.r);
     }
 }
 
 /// Stopped halfway and returned, again and again: the group keeps its size, and the plans say the most that may be there.
 #[test]
-fn stop_and_return_cycles_never_grow_a_group() {
+fn stop_and_roll_back_cycles_never_grow_a_group() {
     for routed in [true, false] {
         let old = active("web-r1-1", 1, routed);
         let spec = spec(4, vec![Wave::Percent(100)], 0, routed);
@@ -304,7 +304,7 @@ fn stop_and_return_cycles_never_grow_a_group() {
             walk.until(u32::try_from(scaled.unwrap()).unwrap() + 1);
             walk.command(1, if cycle % 2 == 0 { RotationCommand::Stop } else { RotationCommand::Rollback });
             let mut most = 0;
-            while walk.turn() {
+            while walk.cycle() {
                 most = most.max(walk.world.view.groups.values().map(|g| g.instances.len()).sum());
             }
             assert!(most <= peak as usize, "cycle {cycle}: {most} servers, and the plan says {peak}");
@@ -316,7 +316,7 @@ fn stop_and_return_cycles_never_grow_a_group() {
 
 /// A stop left the old group halved: a rollback restores what its release should have, whatever the failed deploy wished.
 #[test]
-fn a_rollback_restores_the_count_of_the_release_it_goes_back_to() {
+fn a_rollback_restores_the_count_of_the_release_it_returns_to() {
     let (old, new) = pair();
     let spec = spec(7, vec![Wave::Percent(100)], 0, true);
     let world = Perfect::new(Some((&old, 2)), true);
@@ -340,15 +340,15 @@ fn a_rollback_without_a_healthy_old_server_says_so_once_and_goes_on_when_one_com
         old.trouble = Some("no room".to_string());
         old.instances.iter_mut().for_each(|i| i.healthy_ms = None);
     };
-    let mut walk = going_back(true);
+    let mut walk = rolling_back(true);
     for _ in 0..2_000 {
         dead(&mut walk);
-        walk.turn();
+        walk.cycle();
     }
     assert!(walk.r.closed.is_none(), "{:?}", walk.r.closed);
-    let told: Vec<&String> = walk.r.turns.iter().filter(|t| t.contains("traffic stays where it is")).collect();
+    let found: Vec<&String> = walk.r.remarks.iter().filter(|t| t.contains("traffic stays where it is")).collect();
     assert_eq!(
-        told,
+        found,
         ["0 of 4 of web-r1-1 are healthy (no room), and none came within 60 s: traffic stays where it is until one is healthy"]
     );
     let (why, _) = rotation::explain(&walk.r, &walk.world.view, walk.world.now).unwrap();
@@ -361,7 +361,7 @@ fn a_rollback_without_a_healthy_old_server_says_so_once_and_goes_on_when_one_com
     for _ in 0..2_000 {
         dead(&mut walk);
         walk.world.view.groups.get_mut(&group("web-r1-1")).unwrap().instances[0].healthy_ms = Some(3_600_000);
-        if !walk.turn() {
+        if !walk.cycle() {
             break;
         }
     }
@@ -397,10 +397,10 @@ fn a_group_that_is_still_too_large_is_not_scaled() {
     let mut walk = Walk::open(&spec(4, vec![Wave::Percent(50), Wave::Percent(100)], 0, true), Some((&old, 4)), &new);
     let shrinks = |walk: &Walk| walk.r.step().is_some_and(|s| s.step == Step::Scale { group: group("web-r1-1"), count: 2 });
     while !(shrinks(&walk) && matches!(walk.decide(), Decision::Declare(_))) {
-        walk.turn();
+        walk.cycle();
     }
     let before = walk.world.view.groups[&old.group].clone();
-    walk.turn();
+    walk.cycle();
     let whole = walk.world.view.clone();
     let shown = walk.world.view.groups.get_mut(&old.group).unwrap();
     shown.instances = before.instances;
@@ -412,7 +412,7 @@ fn a_group_that_is_still_too_large_is_not_scaled() {
 
 /// What failed between the last look and the end of the soak has not been seen.
 #[test]
-fn a_soak_ends_only_on_a_look_from_behind_its_end() {
+fn a_soak_ends_only_on_a_view_from_after_its_end() {
     let mut walk = soaking(FewRequests::GoOn, 0);
     walk.world.pass(9_999);
     let early = walk.world.view.clone();
@@ -428,7 +428,7 @@ fn servers_that_are_about_to_end_carry_nothing() {
     let (old, new) = pair();
     let mut walk = Walk::open(&spec(4, vec![], 0, true), Some((&old, 4)), &new);
     while walk.r.step().unwrap().step.kind() != "shift" {
-        walk.turn();
+        walk.cycle();
     }
     let retire = Step::Retire { group: old.group.clone() };
     for (desired, left) in [(DesiredSeen::Gone, 0), (DesiredSeen::Run { release: 2, count: 3 }, 3)] {
@@ -439,7 +439,7 @@ fn servers_that_are_about_to_end_carry_nothing() {
         assert!(why.ends_with(&format!("100 % of the customers need 4 healthy in web-r2-2, and {left} are")), "{why}");
     }
     while walk.r.step().unwrap().step != retire {
-        walk.turn();
+        walk.cycle();
     }
     walk.world.view.groups.get_mut(&new.group).unwrap().desired = DesiredSeen::Run { release: 2, count: 3 };
     let Decision::Wait { why, .. } = walk.decide() else { panic!("{:?}", walk.decide()) };
@@ -448,7 +448,7 @@ fn servers_that_are_about_to_end_carry_nothing() {
 
 /// The active group was gone before: what is gone back to is nothing.
 #[test]
-fn a_group_that_was_gone_before_is_not_returned_to() {
+fn a_group_that_was_gone_before_is_not_rolled_back_to() {
     let (old, new) = pair();
     let spec = spec(2, vec![], 0, true);
     let mut world = Perfect::new(Some((&old, 2)), true);
@@ -469,7 +469,7 @@ fn a_group_that_was_gone_before_is_not_returned_to() {
 fn a_group_without_a_server_is_not_soaked() {
     let mut walk = Walk::open(&spec(2, vec![], 5_000, false), None, &active("web-r1-1", 1, false));
     while walk.r.step().unwrap().step.kind() != "soak" {
-        walk.turn();
+        walk.cycle();
     }
     let shown = walk.world.view.groups.get_mut(&group("web-r1-1")).unwrap();
     (shown.desired, shown.instances) = (DesiredSeen::Run { release: 1, count: 0 }, Vec::new());
@@ -494,7 +494,7 @@ fn what_counts_as_healthy() {
         assert_eq!(waits(&view, &walk), place > 0, "case {place}");
     }
     while !matches!(&walk.r.step().unwrap().step, Step::Scale { group, .. } if *group == old.group) {
-        walk.turn();
+        walk.cycle();
     }
     let mut view = walk.world.view.clone();
     assert!(!waits(&view, &walk));
@@ -508,7 +508,7 @@ fn a_shift_waits_for_the_listener() {
     let (old, new) = pair();
     let mut walk = Walk::open(&spec(2, vec![], 0, true), Some((&old, 2)), &new);
     while walk.r.step().unwrap().step.kind() != "shift" || walk.world.view.route.as_ref().unwrap().weights.contains_key(&old.group) {
-        walk.turn();
+        walk.cycle();
     }
     walk.world.view.route.as_mut().unwrap().trouble = Some("the address is in use".to_string());
     let Decision::Wait { why, .. } = walk.decide() else { panic!("{:?}", walk.decide()) };
@@ -519,13 +519,13 @@ fn a_shift_waits_for_the_listener() {
 
 /// What was in flight before the drain began says nothing of what is in flight now.
 #[test]
-fn a_drain_ends_only_on_a_look_from_behind_its_begin() {
+fn a_drain_ends_only_on_a_view_from_after_its_begin() {
     let (old, new) = pair();
     let mut walk = Walk::open(&spec(2, vec![], 0, true), Some((&old, 2)), &new);
     while walk.r.step().unwrap().step.kind() != "drain" {
-        walk.turn();
+        walk.cycle();
     }
-    walk.turn();
+    walk.cycle();
     let same = walk.world.view.clone();
     assert_eq!(same.at, walk.r.started.as_ref().unwrap().last_at);
     walk.world.pass(1);
@@ -536,14 +536,14 @@ fn a_drain_ends_only_on_a_look_from_behind_its_begin() {
 
 /// Going back, the new group's end has begun: it does not stand, whatever an older look shows of it.
 #[test]
-fn a_group_that_retires_does_not_stand_when_it_is_stopped() {
+fn a_group_that_retires_is_not_active_when_it_is_stopped() {
     let (_, new) = pair();
     let mut walk = Walk::open(&spec(2, vec![], 0, true), None, &new);
     walk.until(3);
     let whole = walk.world.view.clone();
     walk.command(1, RotationCommand::Rollback);
     while !(walk.r.step().is_some_and(|s| matches!(s.step, Step::Retire { .. })) && matches!(walk.decide(), Decision::Declare(_))) {
-        walk.turn();
+        walk.cycle();
     }
     walk.command(2, RotationCommand::Stop);
     let event = recorded(rotation::decide(&walk.r, &View { at: walk.world.now, ..whole }, &[], walk.world.now, walk.fence));
@@ -553,7 +553,7 @@ fn a_group_that_retires_does_not_stand_when_it_is_stopped() {
 
 /// An older copy of the journal was put back, which knows neither that the new group was made nor that the old one is gone.
 #[test]
-fn what_is_gone_does_not_stand_when_it_is_stopped() {
+fn what_is_gone_is_not_active_when_it_is_stopped() {
     let (old, new) = pair();
     let mut walk = Walk::open(&spec(2, vec![], 0, true), Some((&old, 2)), &new);
     walk.world.runs.insert(new.group.clone(), new.release.digest());

@@ -41,7 +41,7 @@ fn verdict(walk: &Walk) -> (Verdict, Option<GroupRelease>) {
 }
 
 #[test]
-fn customers_are_turned_to_nobody_before_the_servers_are_drained() {
+fn traffic_is_routed_to_nobody_before_the_servers_are_drained() {
     let (old, mut new) = (active("web-r1-1", 1, true), active("web-r2-2", 2, true));
     new.release.checks = vec![Check { name: "c".to_string(), run: vec!["true".to_string()], within_ms: 1_000 }];
     let mut spec = spec(0, vec![Wave::Count(1), Wave::Percent(100)], 10_000, true);
@@ -53,7 +53,7 @@ fn customers_are_turned_to_nobody_before_the_servers_are_drained() {
     walk.until(3);
     walk.world.view.route.as_mut().unwrap().groups.get_mut(&old.group).unwrap().in_flight = 1;
     for _ in 0..4 {
-        walk.turn();
+        walk.cycle();
     }
     assert_eq!((walk.r.cursor, world(&walk).0["web-r1-1"]), (3, 3));
     walk.until_closed();
@@ -79,13 +79,13 @@ fn a_parked_group_that_is_gone_is_not_promoted() {
 }
 
 #[test]
-fn going_back_from_zero_restores_what_stood_from_any_step() {
+fn a_rollback_from_zero_restores_what_was_active_from_any_step() {
     let (old, new) = (active("web-r1-1", 1, true), active("web-r2-2", 2, true));
     for step in 0..=3 {
         let mut walk = Walk::open(&spec(0, vec![], 0, true), Some((&old, 3)), &new);
         walk.until(step);
         walk.command(1, RotationCommand::Rollback);
-        walk.turn();
+        walk.cycle();
         assert_eq!(walk.r.plan.floor, 3, "what stood is the whole again");
         walk.until_closed();
         assert_eq!(verdict(&walk), (Verdict::RolledBack, Some(old.clone())), "from step {step}");
@@ -94,7 +94,7 @@ fn going_back_from_zero_restores_what_stood_from_any_step() {
 }
 
 #[test]
-fn what_is_parked_comes_as_a_first_release_does_and_goes_back_to_nobody() {
+fn what_is_parked_comes_as_a_first_release_does_and_rolls_back_to_nobody() {
     let names = [("web-r1-1", 1), ("web-r1-2", 1), ("web-r2-3", 2), ("web-r3-4", 3)];
     let [first, parked, next, last] = names.map(|(name, number)| active(name, number, true));
     let mut walk = Walk::open(&spec(0, vec![], 0, true), Some((&first, 2)), &parked);
@@ -143,7 +143,7 @@ fn a_removal_ends_the_route_last() {
         assert_eq!(walk.world.view.route.as_ref().unwrap().settings, Some(walk.r.opened.spec.route.clone().unwrap()));
         // Its own stamp, and a listener that is still there: somebody else's words, not a route that is over.
         while !matches!(walk.decide(), rotation::Decision::Declare(_)) {
-            walk.turn();
+            walk.cycle();
         }
         let mut open = walk.world.view.clone();
         let route = open.route.as_mut().unwrap();
@@ -174,7 +174,7 @@ fn a_removal_closes_a_listener_that_an_earlier_release_opened() {
     let last = u32::try_from(walk.r.plan.steps.len()).unwrap() - 1;
     walk.until(last);
     while walk.world.view.route.as_ref().unwrap().settings.is_some() {
-        walk.turn();
+        walk.cycle();
     }
     walk.fence = Fence(9);
     walk.until_closed();
@@ -185,14 +185,14 @@ fn a_removal_closes_a_listener_that_an_earlier_release_opened() {
 fn by_hand_nobody_is_watched_and_a_service_in_force_keeps_its_floor() {
     let old = active("web-r1-1", 1, true);
     let world = Perfect::new(Some((&old, 2)), true);
-    let code = |spec: &ServiceSpec, step: &Step| single(spec, step, &world.view).map_err(|f| f.code);
+    let code = |spec: &ServiceSpec, step: &Step| manual_step(spec, step, &world.view).map_err(|f| f.code);
     let none = Step::Scale { group: old.group.clone(), count: 0 };
     assert_eq!(code(&spec(2, vec![], 0, true), &none), Err("floor".to_string()));
     let nobody = Step::Shift { route: rotation::route_name(&service()), weights: BTreeMap::new() };
     assert_eq!(code(&spec(0, vec![], 0, true), &nobody), Err("floor".to_string()));
     let empty = Perfect::new(Some((&old, 0)), true);
     let soak = Step::Soak { group: old.group, for_ms: 1, errors_ppm: 0, min_requests: 0, few_requests: FewRequests::GoOn };
-    assert_eq!(single(&spec(0, vec![], 0, true), &soak, &empty.view).map_err(|f| f.code), Err("floor".to_string()));
+    assert_eq!(manual_step(&spec(0, vec![], 0, true), &soak, &empty.view).map_err(|f| f.code), Err("floor".to_string()));
 }
 
 proptest! {
@@ -201,36 +201,36 @@ proptest! {
     /// Counts with a 0 among them, one rotation after the other, with a return at any step: what closes is what stands, and
     /// customers go to it if and only if it has servers.
     #[test]
-    fn any_counts_one_after_the_other(counts in prop::collection::vec(0u32..4, 2..6), routed in any::<bool>(), ask in prop::option::of(0u32..7)) {
+    fn any_counts_one_after_the_other(counts in prop::collection::vec(0u32..4, 2..6), routed in any::<bool>(), command_at in prop::option::of(0u32..7)) {
         let waves = vec![Wave::Percent(50), Wave::Percent(100)];
-        let mut stands = (active("web-r1-1", 1, routed), counts[0]);
-        let mut walk = Walk::open(&spec(counts[0], waves.clone(), 1_000, routed), None, &stands.0);
+        let mut last = (active("web-r1-1", 1, routed), counts[0]);
+        let mut walk = Walk::open(&spec(counts[0], waves.clone(), 1_000, routed), None, &last.0);
         walk.until_closed();
         for (place, count) in counts[1..].iter().enumerate() {
             let number = place as u64 + 2;
             let to = active(&format!("web-r{number}-{number}"), number, routed);
-            walk = then(walk, &spec(*count, waves.clone(), 1_000, routed), &stands.0, Some(stands.1), &to);
-            let floor = stands.1.min(*count);
+            walk = then(walk, &spec(*count, waves.clone(), 1_000, routed), &last.0, Some(last.1), &to);
+            let floor = last.1.min(*count);
             prop_assert_eq!(walk.r.plan.floor, floor);
-            let mut asked = false;
+            let mut issued = false;
             loop {
-                if !asked && Some(walk.r.cursor) == ask && walk.r.closed.is_none() {
-                    asked = true;
+                if !issued && Some(walk.r.cursor) == command_at && walk.r.closed.is_none() {
+                    issued = true;
                     walk.command(1, RotationCommand::Rollback);
                 }
                 let (runs, weights) = world(&walk);
                 prop_assert!(weights.keys().all(|g| runs.get(g.as_str()).is_some_and(|n| *n > 0)), "{weights:?} {runs:?}");
                 prop_assert!(runs.values().sum::<u32>() >= floor);
-                if !walk.turn() {
+                if !walk.cycle() {
                     break;
                 }
             }
             if verdict(&walk).0 == Verdict::Promoted {
-                stands = (to, *count);
+                last = (to, *count);
             }
-            prop_assert_eq!(verdict(&walk).1, Some(stands.0.clone()));
-            let customers = if routed && stands.1 > 0 { [(stands.0.group.clone(), 100)].into() } else { BTreeMap::new() };
-            prop_assert_eq!(world(&walk), ([(stands.0.group.to_string(), stands.1)].into(), customers));
+            prop_assert_eq!(verdict(&walk).1, Some(last.0.clone()));
+            let customers = if routed && last.1 > 0 { [(last.0.group.clone(), 100)].into() } else { BTreeMap::new() };
+            prop_assert_eq!(world(&walk), ([(last.0.group.to_string(), last.1)].into(), customers));
         }
     }
 }

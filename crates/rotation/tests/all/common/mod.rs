@@ -57,11 +57,11 @@ pub fn active(name: &str, number: u64, routed: bool) -> GroupRelease {
 }
 
 /// A step by hand, where the journals say that `web-rN-*` runs `web@rN` and that `web-r1-1` is active.
-pub fn single(spec: &ServiceSpec, step: &Step, view: &View) -> Result<Plan, Fault> {
+pub fn manual_step(spec: &ServiceSpec, step: &Step, view: &View) -> Result<Plan, Fault> {
     let routed = spec.route.is_some();
     let named = view.groups.keys().filter_map(|g| Some((g.clone(), release(g.parts()?.1, routed))));
     let active = active("web-r1-1", 1, routed);
-    rotation::single(spec, step, view, rotation::KnownGroups { active: Some(&active), releases: &named.collect() })
+    rotation::plan_manual_step(spec, step, view, rotation::KnownGroups { active: Some(&active), releases: &named.collect() })
 }
 
 #[derive(Clone)]
@@ -109,8 +109,8 @@ impl Perfect {
         seen.instances.truncate(count as usize);
         if let Some(route) = &mut self.view.route {
             let traffic = route.groups.entry(name.clone()).or_default();
-            let well = TargetSeen { healthy_ms: Some(3_600_000), in_flight: 0, draining: false };
-            traffic.targets = seen.instances.iter().map(|i| (i.id.clone(), well.clone())).collect();
+            let healthy = TargetSeen { healthy_ms: Some(3_600_000), in_flight: 0, draining: false };
+            traffic.targets = seen.instances.iter().map(|i| (i.id.clone(), healthy.clone())).collect();
         }
     }
 
@@ -197,7 +197,7 @@ impl Walk {
     }
 
     /// One turn; false at the end.
-    pub fn turn(&mut self) -> bool {
+    pub fn cycle(&mut self) -> bool {
         match self.decide() {
             Decision::Record(event) => self.record(event),
             Decision::Declare(declaration) => self.world.obey(&declaration),
@@ -214,14 +214,14 @@ impl Walk {
             if self.r.cursor == step && self.r.started.is_none() {
                 return;
             }
-            assert!(self.turn(), "closed before step {step}");
+            assert!(self.cycle(), "closed before step {step}");
         }
         panic!("step {step} was never reached");
     }
 
     pub fn until_closed(&mut self) {
         for _ in 0..10_000 {
-            if !self.turn() {
+            if !self.cycle() {
                 return;
             }
         }

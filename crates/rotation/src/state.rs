@@ -30,7 +30,7 @@ pub struct Rotation {
     /// The number of the last ask that was taken.
     pub commands_taken: u64,
     /// Why the plan was replaced, and which asks were refused; oldest first.
-    pub turns: Vec<String>,
+    pub remarks: Vec<String>,
     pub closed: Option<Closed>,
     /// Lines folded: the place of the next one.
     pub len: u64,
@@ -53,19 +53,19 @@ pub struct Rotation {
     /// The new group was whole once.
     pub proven: bool,
     /// The old group has begun to retire: there is no way back any more.
-    pub leaving: bool,
+    pub old_is_retiring: bool,
     /// Why it goes back, if it does.
-    pub went_back: Option<String>,
+    pub rollback_reason: Option<String>,
     /// Why servers of the new release failed when it turned back.
     pub failure: Option<Failure>,
     /// Since when it goes back.
-    pub turned_at: Option<Time>,
+    pub rolling_back_since: Option<Time>,
     /// It went back for longer than a step may take, and a line says what was missing then.
-    pub(crate) waited_out: bool,
+    pub(crate) overdue_recorded: bool,
     /// Who asked to return, until the plan is replaced.
-    pub returning: Option<String>,
+    pub rollback_requested_by: Option<String>,
     /// Who asked to stop.
-    pub stopping: Option<String>,
+    pub stop_requested_by: Option<String>,
     /// What a time in this journal is by a clock that never steps: the newest line that says both. It is how a later driver on that
     /// clock counts on in the time of this journal, whatever was done to the wall clock.
     pub(crate) clock: Option<(Time, Steady)>,
@@ -143,7 +143,7 @@ impl Rotation {
             started: None,
             paused: false,
             commands_taken: 0,
-            turns: Vec::new(),
+            remarks: Vec::new(),
             closed: None,
             len: 1,
             notes: Vec::new(),
@@ -156,13 +156,13 @@ impl Rotation {
             route_touched: false,
             weights: BTreeMap::new(),
             proven: false,
-            leaving: false,
-            went_back: None,
+            old_is_retiring: false,
+            rollback_reason: None,
             failure: None,
-            turned_at: None,
-            waited_out: false,
-            returning: None,
-            stopping: None,
+            rolling_back_since: None,
+            overdue_recorded: false,
+            rollback_requested_by: None,
+            stop_requested_by: None,
             clock: None,
             digests: digests.unwrap_or_else(|| [opened.from.as_ref().map(|f| f.release.digest()), Some(opened.to.release.digest())]),
         })
@@ -187,7 +187,7 @@ impl Rotation {
             Event::StepStarted { step, stamp, mark, clock } => self.step_started(line, *step, *stamp, *mark, *clock)?,
             Event::StepSatisfied { step, seen } => self.step_satisfied(line, *step, seen)?,
             Event::PlanReplaced { why, plan, failure } => self.plan_replaced(line, why, plan, failure.as_ref())?,
-            Event::CommandTaken(asked) => self.command_taken(line, asked)?,
+            Event::CommandTaken(issued) => self.command_taken(line, issued)?,
             Event::Closed { verdict, why, final_inventory } => {
                 self.closed = Some(Closed { at: line.at, verdict: *verdict, why: why.clone(), final_inventory: final_inventory.clone() });
             }
@@ -217,7 +217,7 @@ impl Rotation {
                 self.touched.insert(group.clone());
             }
             Step::Retire { group } => {
-                self.leaving |= self.opened.from.as_ref().is_some_and(|from| from.group == *group);
+                self.old_is_retiring |= self.opened.from.as_ref().is_some_and(|from| from.group == *group);
                 self.touched.insert(group.clone());
             }
             Step::Shift { .. } => self.route_touched = true,
@@ -225,8 +225,8 @@ impl Rotation {
         }
         let at = line.at;
         // No line before says what its time was by a clock that never steps: a rollback counts its patience from here.
-        if let (None, Some(_), Some(turned)) = (self.clock, clock, &mut self.turned_at) {
-            *turned = at;
+        if let (None, Some(_), Some(since)) = (self.clock, clock, &mut self.rolling_back_since) {
+            *since = at;
         }
         self.clock = clock.map(|clock| (at, clock)).or(self.clock);
         let fresh = Started { first_at: at, since: at, last_at: at, adopted: false, stamp, mark, clock };
@@ -282,7 +282,7 @@ impl Rotation {
         if plan.direction != Direction::Back {
             return Err(bad(line, "a plan is replaced only by one that goes back"));
         }
-        if self.leaving {
+        if self.old_is_retiring {
             return Err(bad(line, "the old group has begun to retire: there is no way back"));
         }
         self.plan = plan.clone();
@@ -290,29 +290,30 @@ impl Rotation {
         self.started = None;
         self.notes.clear();
         self.moved_at = line.at;
-        self.turns.push(why.to_string());
-        self.waited_out |= self.turned_at.is_some_and(|turned| line.at.since(turned) >= self.opened.spec.rollout.within_ms);
+        self.remarks.push(why.to_string());
+        self.overdue_recorded |= self.rolling_back_since.is_some_and(|since| line.at.since(since) >= self.opened.spec.rollout.within_ms);
         // A rollback that is planned anew keeps its reason and its patience.
-        if self.went_back.is_none() {
-            self.went_back = Some(why.to_string());
+        if self.rollback_reason.is_none() {
+            self.rollback_reason = Some(why.to_string());
             self.failure = failure.cloned();
-            self.turned_at = Some(line.at);
+            self.rolling_back_since = Some(line.at);
         }
-        self.returning = None;
+        self.rollback_requested_by = None;
         // A pause holds what goes forward. It does not hold what protects customers.
         self.paused = false;
         Ok(())
     }
 
-    fn command_taken(&mut self, line: &EventLine, asked: &IssuedCommand) -> Result<(), Fault> {
-        if asked.n <= self.commands_taken {
-            return Err(bad(line, &format!("ask {} is taken a second time", asked.n)));
+    fn command_taken(&mut self, line: &EventLine, issued: &IssuedCommand) -> Result<(), Fault> {
+        if issued.n <= self.commands_taken {
+            return Err(bad(line, &format!("ask {} is taken a second time", issued.n)));
         }
-        self.commands_taken = asked.n;
-        match asked.command {
+        self.commands_taken = issued.n;
+        match issued.command {
             // A pause holds the way forward. What takes customers off a release that failed goes on.
             RotationCommand::Pause if self.plan.direction == Direction::Back => {
-                self.turns.push(format!("{} asked to pause; refused: it is going back, and a pause holds only the way forward", asked.by));
+                self.remarks
+                    .push(format!("{} asked to pause; refused: it is going back, and a pause holds only the way forward", issued.by));
             }
             RotationCommand::Pause => self.paused = true,
             RotationCommand::Resume => {
@@ -320,21 +321,21 @@ impl Rotation {
                 self.resumed_at = Some(line.at);
                 self.moved_at = line.at;
             }
-            RotationCommand::Rollback => match self.no_way_back() {
-                None => self.returning = Some(asked.by.clone()),
-                Some(why) => self.turns.push(format!("{} asked to return; refused: {why}", asked.by)),
+            RotationCommand::Rollback => match self.rollback_refusal() {
+                None => self.rollback_requested_by = Some(issued.by.clone()),
+                Some(why) => self.remarks.push(format!("{} asked to return; refused: {why}", issued.by)),
             },
-            RotationCommand::Stop => self.stopping = Some(asked.by.clone()),
+            RotationCommand::Stop => self.stop_requested_by = Some(issued.by.clone()),
         }
         Ok(())
     }
 
     /// Why it cannot turn back, if it cannot.
-    pub fn no_way_back(&self) -> Option<&'static str> {
+    pub fn rollback_refusal(&self) -> Option<&'static str> {
         match self.plan.direction {
             Direction::Back => Some("it is going back already"),
             Direction::Single => Some("a plan of one step has no way back"),
-            Direction::Forward if self.leaving => Some("the old servers have begun to retire"),
+            Direction::Forward if self.old_is_retiring => Some("the old servers have begun to retire"),
             Direction::Forward => None,
         }
     }
@@ -345,7 +346,7 @@ impl Rotation {
     }
 
     /// What stood before, if it still did when the rotation was opened: what going back goes to.
-    pub(crate) fn base(&self) -> Option<&GroupRelease> {
+    pub(crate) fn rollback_target(&self) -> Option<&GroupRelease> {
         let from = self.opened.from.as_ref()?;
         let planned = |s: &PlannedStep| matches!(&s.step, Step::Retire { group } if *group == from.group);
         (self.opened.plan.direction == Direction::Single || self.opened.plan.steps.iter().any(planned)).then_some(from)
@@ -353,20 +354,20 @@ impl Rotation {
 
     /// How many servers a rollback gives the old group. A plan of before did not say: it begins with a step that changes nothing,
     /// and its capacity is what served then.
-    pub(crate) fn stood(&self) -> u32 {
+    pub(crate) fn restored_count(&self) -> u32 {
         if let Some(restores) = self.opened.plan.restores {
             return restores;
         }
-        let stood = self.opened.plan.steps.first().map_or(0, |s| s.capacity);
-        if stood == 0 { self.opened.spec.count } else { stood }
+        let served = self.opened.plan.steps.first().map_or(0, |s| s.capacity);
+        if served == 0 { self.opened.spec.count } else { served }
     }
 
     /// The groups to observe: while it is open, every one that a step names and those it goes from and to;
     /// once it is closed, what stands and what it left.
     pub fn groups(&self) -> Vec<GroupName> {
         if let Some(closed) = &self.closed {
-            let stands = closed.final_inventory.active.iter().map(|s| s.group.clone());
-            return stands.chain(self.remnants()).collect();
+            let active = closed.final_inventory.active.iter().map(|s| s.group.clone());
+            return active.chain(self.remnants()).collect();
         }
         let mut all: BTreeSet<&GroupName> = self.touched.iter().collect();
         all.insert(&self.opened.to.group);
@@ -407,14 +408,14 @@ impl Rotation {
         else {
             return Vec::new();
         };
-        let stands = closed.final_inventory.active.as_ref().map(|s| &s.group);
+        let active = closed.final_inventory.active.as_ref().map(|s| &s.group);
         let mut all: BTreeSet<&GroupName> = self.touched.iter().chain(closed.final_inventory.healthy.keys()).collect();
         let steps = self.opened.plan.steps.iter().chain(&self.plan.steps);
         all.extend(steps.filter_map(|s| if let Step::Retire { group } = &s.step { Some(group) } else { None }));
         all.extend(self.opened.from.iter().map(|f| &f.group));
         // What is another service's, or was there before under a name that this rotation would have used, is no remnant of it.
         let service = &self.opened.spec.name;
-        let ours = |g: &&GroupName| Some(*g) != stands && crate::words::owned(service, g) && !self.not_ours(g);
+        let ours = |g: &&GroupName| Some(*g) != active && crate::display::owned(service, g) && !self.not_ours(g);
         all.into_iter().filter(ours).cloned().collect()
     }
 

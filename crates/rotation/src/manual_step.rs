@@ -1,9 +1,9 @@
 //! A plan of one step, asked for by hand. The same guard holds as in a whole rotation.
 
-use crate::guard::Ground;
+use crate::capacity_guard::CapacityGuard;
+use crate::display::{describe, foreign};
+use crate::observation::{Observation, declared};
 use crate::plan::route_name;
-use crate::sight::{Eyes, declared};
-use crate::words::{describe, foreign};
 use model::{DesiredSeen, Digest, Direction, Fault, GroupName, GroupRelease, Plan, PlannedStep, Release, ServiceSpec, Step, View};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,17 +16,17 @@ pub struct KnownGroups<'a> {
 }
 
 /// Refuses (`floor`) what would take customers their servers. `seen` holds every group of the service, and its route.
-pub fn single(spec: &ServiceSpec, step: &Step, seen: &View, known: KnownGroups) -> Result<Plan, Fault> {
-    sensible(spec, step, seen)?;
-    let counted = known.alone(seen, step);
+pub fn plan_manual_step(spec: &ServiceSpec, step: &Step, seen: &View, known: KnownGroups) -> Result<Plan, Fault> {
+    validate(spec, step, seen)?;
+    let counted = known.known_only(seen, step);
     let active = known.active.map(|active| active.release.digest());
-    let eyes = Eyes { seen: &counted, spec, from: known.active, to: None, digests: [active.as_ref(), None] };
-    let ground = Ground { eyes, direction: Direction::Single, floor: 0, whole: spec.count, checks: BTreeSet::new() };
+    let observation = Observation { seen: &counted, spec, from: known.active, to: None, digests: [active.as_ref(), None] };
+    let guard = CapacityGuard { observation, direction: Direction::Single, floor: 0, full_count: spec.count, checks: BTreeSet::new() };
     let named = |g: &&GroupName| known.active.is_some_and(|active| active.group == **g) || known.runs(seen, g).is_some();
-    let serves = |g: &&GroupName| !eyes.routed(g) || eyes.weight(g) > 0;
+    let serves = |g: &&GroupName| !observation.routed(g) || observation.weight(g) > 0;
     let serving = counted.groups.keys().filter(named).filter(serves);
     let floor = spec.count.min(serving.fold(0u32, |sum, g| sum.saturating_add(declared(seen, g).unwrap_or(0))));
-    if let Some(why) = (Ground { floor, ..ground }).refuse(step) {
+    if let Some(why) = (CapacityGuard { floor, ..guard }).refuse(step) {
         return Err(Fault::yours("floor", why).hint("`afresh deploy` replaces servers without going below what serves"));
     }
     let all = seen.groups.keys().fold(0u32, |sum, g| sum.saturating_add(declared(seen, g).unwrap_or(0)));
@@ -50,7 +50,7 @@ impl KnownGroups<'_> {
 
     /// The view without groups of which no journal speaks: whoever left them may end them at any time, so nobody counts on them.
     /// The step's own group stays.
-    fn alone(&self, seen: &View, step: &Step) -> View {
+    fn known_only(&self, seen: &View, step: &Step) -> View {
         let mut counted = seen.clone();
         counted.groups.retain(|group, shown| {
             if step.group() == Some(group) || self.active.is_some_and(|active| active.group == *group) {
@@ -64,7 +64,7 @@ impl KnownGroups<'_> {
     }
 }
 
-fn sensible(spec: &ServiceSpec, step: &Step, seen: &View) -> Result<(), Fault> {
+fn validate(spec: &ServiceSpec, step: &Step, seen: &View) -> Result<(), Fault> {
     let there =
         |group: &GroupName| match seen.groups.get(group).map(|g| g.desired) {
             Some(DesiredSeen::Run { .. }) => Ok(()),

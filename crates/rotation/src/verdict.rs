@@ -1,8 +1,8 @@
 //! The end: a final_inventory of what stands, and the verdict read off it. Never off "no error so far".
 
 use crate::decide::Decision;
-use crate::fold::Rotation;
-use crate::words::weights_in_words;
+use crate::display::display_weights;
+use crate::state::Rotation;
 use model::{DesiredSeen, Direction, Event, FinalInventory, GroupName, GroupRelease, Step, Time, Verdict, View};
 use std::collections::BTreeMap;
 
@@ -12,18 +12,19 @@ impl Rotation {
         let (verdict, missing) = match self.plan.direction {
             Direction::Single => (Verdict::Promoted, None),
             Direction::Forward => (Verdict::Promoted, self.missing(seen, Some(&self.opened.to), self.opened.spec.count)),
-            Direction::Back => (Verdict::RolledBack, self.missing(seen, self.base(), self.stood())),
+            Direction::Back => (Verdict::RolledBack, self.missing(seen, self.rollback_target(), self.restored_count())),
         };
         // Going back ends also with less than the whole, once no more has come in the time of a step.
         let patient = self.plan.carry.is_none() && now.since(self.moved_at) < self.opened.spec.rollout.within_ms;
-        let short = (self.plan.direction == Direction::Back && !patient).then(|| self.missing_with(seen, self.base(), self.stood(), 1));
+        let short = (self.plan.direction == Direction::Back && !patient)
+            .then(|| self.missing_with(seen, self.rollback_target(), self.restored_count(), 1));
         if let (Some(what), Some(None)) = (&missing, short) {
-            let turn = self.went_back.clone().unwrap_or_default();
-            return Decision::Record(self.close(seen, verdict, format!("{turn}; {what}")));
+            let reason = self.rollback_reason.clone().unwrap_or_default();
+            return Decision::Record(self.close(seen, verdict, format!("{reason}; {what}")));
         }
         let Some(missing) = missing else {
-            let why = match (verdict, &self.went_back) {
-                (Verdict::RolledBack, Some(turn)) => turn.clone(),
+            let why = match (verdict, &self.rollback_reason) {
+                (Verdict::RolledBack, Some(reason)) => reason.clone(),
                 _ if self.plan.direction == Direction::Single => self.notes.last().cloned().unwrap_or_default(),
                 _ if self.opened.spec.count == 0 => {
                     format!("{} is active with no server: it is parked, and nobody serves", self.opened.to.release.label())
@@ -61,7 +62,7 @@ impl Rotation {
             if !declared {
                 return Some(format!("{} is not declared to run", active.group));
             }
-            let tally = self.eyes(seen).tally(&active.group);
+            let tally = self.observation(seen).tally(&active.group);
             if tally.healthy < healthy || tally.exist > count {
                 return Some(format!("{} of {count} of {} are healthy, {} exist", tally.healthy, active.group, tally.exist));
             }
@@ -70,15 +71,15 @@ impl Rotation {
             }
         }
         let route = seen.route.as_ref().filter(|r| !r.weights.iter().filter(|(_, w)| **w > 0).eq(weights.iter()));
-        route.map(|r| format!("the balancer sends customers to {}", weights_in_words(&r.weights)))
+        route.map(|r| format!("the balancer sends customers to {}", display_weights(&r.weights)))
     }
 
     pub(crate) fn close(&self, seen: &View, verdict: Verdict, why: String) -> Event {
         let active = match verdict {
             _ if self.plan.direction == Direction::Single => self.opened.from.clone(),
             Verdict::Promoted => Some(self.opened.to.clone()),
-            Verdict::RolledBack => self.base().cloned(),
-            Verdict::Stopped => self.heavier(seen),
+            Verdict::RolledBack => self.rollback_target().cloned(),
+            Verdict::Stopped => self.active_when_stopped(seen),
         };
         let final_inventory = FinalInventory { direction: self.plan.direction, active, ..self.final_inventory(seen) };
         Event::Closed { verdict, why, final_inventory }
@@ -87,7 +88,7 @@ impl Rotation {
     fn final_inventory(&self, seen: &View) -> FinalInventory {
         let there = |g: &&model::GroupSeen| !g.instances.is_empty() || matches!(g.desired, DesiredSeen::Run { .. });
         let groups = seen.groups.values().filter(there);
-        let healthy = groups.map(|g| (g.group.clone(), self.eyes(seen).tally(&g.group).healthy)).collect();
+        let healthy = groups.map(|g| (g.group.clone(), self.observation(seen).tally(&g.group).healthy)).collect();
         let weights = seen.route.as_ref().map_or_else(BTreeMap::new, |r| r.weights.clone());
         FinalInventory { direction: self.plan.direction, healthy, weights, active: None }
     }
@@ -100,25 +101,25 @@ impl Rotation {
 
     /// Stopped halfway: the one that more customers go to stands, then the one with more healthy servers, then the old one.
     /// If nothing could be seen, the journal's last knowledge must do.
-    fn heavier(&self, seen: &View) -> Option<GroupRelease> {
-        let (eyes, new) = (self.eyes(seen), &self.opened.to);
+    fn active_when_stopped(&self, seen: &View) -> Option<GroupRelease> {
+        let (observation, new) = (self.observation(seen), &self.opened.to);
         // What is seen to be gone serves nobody, also where the journal is an older copy that does not know it.
         let gone = |s: &GroupRelease| seen.groups.get(&s.group).is_some_and(|g| g.desired == DesiredSeen::Gone);
-        let base = self.base().filter(|old| !gone(old));
+        let target = self.rollback_target().filter(|old| !gone(old));
         if self.not_ours(&new.group) || self.retires(&new.group) {
-            return base.cloned();
+            return target.cloned();
         }
         let rank = |s: &GroupRelease| {
             if seen.groups.is_empty() {
-                let whole = s.group != new.group || self.proven;
-                (self.weights.get(&s.group).copied().unwrap_or(0), u32::from(whole))
+                let complete = s.group != new.group || self.proven;
+                (self.weights.get(&s.group).copied().unwrap_or(0), u32::from(complete))
             } else {
-                (eyes.weight(&s.group), eyes.tally(&s.group).healthy)
+                (observation.weight(&s.group), observation.tally(&s.group).healthy)
             }
         };
-        match base {
-            Some(old) if !self.leaving && rank(old) >= rank(new) => Some(old.clone()),
-            _ if self.base().is_some() && !gone(new) => Some(new.clone()),
+        match target {
+            Some(old) if !self.old_is_retiring && rank(old) >= rank(new) => Some(old.clone()),
+            _ if self.rollback_target().is_some() && !gone(new) => Some(new.clone()),
             _ => (rank(new) > (0, 0)).then(|| new.clone()),
         }
     }

@@ -22,7 +22,7 @@ impl Tally {
 
 /// The view, and the releases that say what healthy means.
 #[derive(Clone, Copy)]
-pub(crate) struct Eyes<'a> {
+pub(crate) struct Observation<'a> {
     pub seen: &'a View,
     pub spec: &'a ServiceSpec,
     pub from: Option<&'a GroupRelease>,
@@ -31,7 +31,7 @@ pub(crate) struct Eyes<'a> {
     pub digests: [Option<&'a Digest>; 2],
 }
 
-impl Eyes<'_> {
+impl Observation<'_> {
     pub fn tally(&self, group: &GroupName) -> Tally {
         // Servers of a group that is gone are about to end, however healthy.
         let gone = self.seen.groups.get(group).is_some_and(|g| g.desired == DesiredSeen::Gone);
@@ -39,15 +39,15 @@ impl Eyes<'_> {
         let release = self.expected(group);
         self.count(group, |i| {
             !gone
-                && lives(i)
-                && runs(i, release)
+                && is_running(i)
+                && runs_release(i, release)
                 && long_enough(i.healthy_ms, healthy_for_ms)
                 && (!routed || self.balancer_agrees(group, i, healthy_for_ms))
         })
     }
 
     /// Healthy ones that are sure to stay: servers beyond the declared count are about to end, and the keeper may pick healthy ones.
-    pub fn staying(&self, group: &GroupName) -> u32 {
+    pub fn sure_to_stay(&self, group: &GroupName) -> u32 {
         let tally = self.tally(group);
         match self.seen.groups.get(group).map(|g| g.desired) {
             Some(DesiredSeen::Run { count, .. }) => tally.worst(count),
@@ -56,9 +56,9 @@ impl Eyes<'_> {
     }
 
     /// By the keeper's probe alone, however short.
-    pub fn kept_healthy(&self, group: &GroupName) -> u32 {
+    pub fn healthy_by_keeper(&self, group: &GroupName) -> u32 {
         let release = self.expected(group);
-        self.count(group, |i| lives(i) && runs(i, release) && i.healthy_ms.is_some()).healthy
+        self.count(group, |i| is_running(i) && runs_release(i, release) && i.healthy_ms.is_some()).healthy
     }
 
     /// The release that the group must run. None: this rotation does not know it.
@@ -102,11 +102,11 @@ impl Eyes<'_> {
     }
 }
 
-fn lives(instance: &InstanceSeen) -> bool {
+fn is_running(instance: &InstanceSeen) -> bool {
     instance.state == InstanceState::Running
 }
 
-fn runs(instance: &InstanceSeen, release: Option<&Digest>) -> bool {
+fn runs_release(instance: &InstanceSeen, release: Option<&Digest>) -> bool {
     release.is_none_or(|release| instance.release.as_ref() == Some(release))
 }
 

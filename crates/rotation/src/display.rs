@@ -9,7 +9,7 @@ pub(crate) fn describe(step: &Step) -> String {
         Step::Bake { image, .. } => format!("bake {image}"),
         Step::Check { group, command, .. } => format!("check {group}: {}", command.join(" ")),
         Step::Scale { group, count } => format!("scale {group} to {count}"),
-        Step::Shift { weights, .. } => format!("shift customers to {}", weights_in_words(weights)),
+        Step::Shift { weights, .. } => format!("shift customers to {}", display_weights(weights)),
         Step::Soak { group, for_ms, .. } => format!("soak {group} for {}", span(*for_ms)),
         Step::Drain { group, .. } => format!("drain {group}"),
         Step::Retire { group } => format!("retire {group}"),
@@ -26,13 +26,13 @@ pub(crate) fn owned(service: &ServiceName, group: &GroupName) -> bool {
     group.parts().is_some_and(|(of, _, _)| of == *service)
 }
 
-pub(crate) fn weights_in_words(weights: &BTreeMap<GroupName, u32>) -> String {
+pub(crate) fn display_weights(weights: &BTreeMap<GroupName, u32>) -> String {
     let parts: Vec<String> = weights.iter().filter(|(_, w)| **w > 0).map(|(g, w)| format!("{g} {w} %")).collect();
     if parts.is_empty() { "nobody".to_string() } else { parts.join(", ") }
 }
 
 /// `; health check GET /: 500 "no"; last death: exit 1, "..."`, or nothing where nothing is known.
-pub(crate) fn because(group: Option<&GroupSeen>) -> String {
+pub(crate) fn failure_suffix(group: Option<&GroupSeen>) -> String {
     group.and_then(GroupSeen::failure).map_or_else(String::new, |failure| format!("; {failure}"))
 }
 

@@ -1,16 +1,16 @@
 //! When a step is satisfied. One condition a kind of step, read off a view that is new enough; nothing is declared here.
 
 use crate::CLOCKS_APART_MS;
-use crate::fold::{Rotation, Started};
-use crate::guard::Ground;
-use crate::sight::Eyes;
-use crate::words::{because, describe, last_death, servers, span, weights_in_words};
+use crate::capacity_guard::CapacityGuard;
+use crate::display::{describe, display_weights, failure_suffix, last_death, servers, span};
+use crate::observation::Observation;
+use crate::state::{Rotation, Started};
 use model::{DesiredSeen, Digest, Direction, FewRequests, GroupName, GroupSeen, GroupTraffic, Stamp, Step, Time, TrafficMark, View};
 use std::collections::BTreeMap;
 
 /// What `afresh step check` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Check {
+pub enum StepStatus {
     Satisfied(String),
     NotYet(String),
     Refused(String),
@@ -46,52 +46,61 @@ fn not_yet(why: impl Into<String>) -> Condition {
 }
 
 /// One step of the present plan by its place: what was seen when it was satisfied, what it waits for, or why it may not begin.
-pub fn check(r: &Rotation, step: u32, seen: &View, now: Time) -> Check {
+pub fn step_status(r: &Rotation, step: u32, seen: &View, now: Time) -> StepStatus {
     let Some(planned) = r.plan.steps.get(step as usize) else {
-        return Check::Refused(format!("{} has no step {step}: its plan has {}", r.id, r.plan.steps.len()));
+        return StepStatus::Refused(format!("{} has no step {step}: its plan has {}", r.id, r.plan.steps.len()));
     };
     if let Some(note) = r.notes.get(step as usize) {
-        return Check::Satisfied(note.clone());
+        return StepStatus::Satisfied(note.clone());
     }
     if let Some(closed) = &r.closed {
-        return Check::Refused(format!("the rotation was closed before this step: {}", closed.why));
+        return StepStatus::Refused(format!("the rotation was closed before this step: {}", closed.why));
     }
     if step > r.cursor {
-        return Check::NotYet(format!("step {} comes first: {}", r.cursor, r.step().map_or(String::new(), |s| describe(&s.step))));
+        return StepStatus::NotYet(format!("step {} comes first: {}", r.cursor, r.step().map_or(String::new(), |s| describe(&s.step))));
     }
     if let Some(why) = r.stale(seen) {
-        return Check::NotYet(why);
+        return StepStatus::NotYet(why);
     }
     if let Some(started) = &r.started {
         match r.condition(&planned.step, started, seen, now) {
-            Condition::Met(seen) => return Check::Satisfied(seen),
-            Condition::Failed(why) => return Check::Refused(why),
-            Condition::NotYet { why, .. } => return r.ground(seen).refuse(&planned.step).map_or(Check::NotYet(why), Check::Refused),
+            Condition::Met(seen) => return StepStatus::Satisfied(seen),
+            Condition::Failed(why) => return StepStatus::Refused(why),
+            Condition::NotYet { why, .. } => {
+                return r.guard(seen).refuse(&planned.step).map_or(StepStatus::NotYet(why), StepStatus::Refused);
+            }
         }
     }
-    match r.ground(seen).refuse(&planned.step) {
-        Some(why) => Check::Refused(why),
-        None => Check::NotYet(format!("{} has not begun", describe(&planned.step))),
+    match r.guard(seen).refuse(&planned.step) {
+        Some(why) => StepStatus::Refused(why),
+        None => StepStatus::NotYet(format!("{} has not begun", describe(&planned.step))),
     }
 }
 
 /// Whether the first step of a plan that is not opened is true already, whoever declared it: nothing was declared for it, so it has
 /// no stamp of its own. `r` is the fold of the `Opened` line alone, written before anybody looked.
-pub fn check_unopened(mut r: Rotation, seen: &View, now: Time) -> Check {
+pub fn unopened_step_status(mut r: Rotation, seen: &View, now: Time) -> StepStatus {
     let (at, stamp) = (r.opened_at, r.step().and_then(|s| Rotation::shown(&s.step, seen)).unwrap_or_default());
     r.started = Some(Started { first_at: at, since: at, last_at: at, adopted: false, stamp, mark: None, clock: None });
-    check(&r, 0, seen, now)
+    step_status(&r, 0, seen, now)
 }
 
 impl Rotation {
-    pub(crate) fn eyes<'a>(&'a self, seen: &'a View) -> Eyes<'a> {
+    pub(crate) fn observation<'a>(&'a self, seen: &'a View) -> Observation<'a> {
         let digests = [self.digests[0].as_ref(), self.digests[1].as_ref()];
-        Eyes { seen, spec: &self.opened.spec, from: self.opened.from.as_ref(), to: Some(&self.opened.to), digests }
+        Observation { seen, spec: &self.opened.spec, from: self.opened.from.as_ref(), to: Some(&self.opened.to), digests }
     }
 
-    pub(crate) fn ground<'a>(&'a self, seen: &'a View) -> Ground<'a> {
-        let whole = if self.plan.direction == Direction::Back { self.plan.carry.unwrap_or(self.stood()) } else { self.opened.spec.count };
-        Ground { eyes: self.eyes(seen), direction: self.plan.direction, floor: self.plan.floor, whole, checks: self.checks() }
+    pub(crate) fn guard<'a>(&'a self, seen: &'a View) -> CapacityGuard<'a> {
+        let full_count =
+            if self.plan.direction == Direction::Back { self.plan.carry.unwrap_or(self.restored_count()) } else { self.opened.spec.count };
+        CapacityGuard {
+            observation: self.observation(seen),
+            direction: self.plan.direction,
+            floor: self.plan.floor,
+            full_count,
+            checks: self.checks(),
+        }
     }
 
     /// Why the view cannot be believed at all: it shows an older stamp than was seen before.
@@ -190,7 +199,7 @@ impl Rotation {
                     Some(object) => not_yet(format!("{} is not in the store, or its bytes are damaged", object.short())),
                 }
             }
-            Step::Check { group, of, .. } => with_group(seen, group, |g| self.wrong_release(g, of).unwrap_or_else(|| checked(g))),
+            Step::Check { group, of, .. } => with_group(seen, group, |g| self.wrong_release(g, of).unwrap_or_else(|| check_passed(g))),
             Step::Scale { group, count } => with_group(seen, group, |g| self.scaled(g, *count, seen)),
             Step::Shift { weights, .. } => shifted(weights, seen),
             Step::Soak { .. } => self.soaked(step, started, seen, now),
@@ -234,7 +243,7 @@ impl Rotation {
         if desired != count {
             return not_yet(format!("{} is declared with {desired}, not {count}", g.group));
         }
-        let tally = self.eyes(seen).tally(&g.group);
+        let tally = self.observation(seen).tally(&g.group);
         if tally.exist > count {
             return not_yet(format!("{} has {} and should have {count}", g.group, servers(tally.exist)));
         }
@@ -243,8 +252,9 @@ impl Rotation {
         if tally.healthy < count.min(carry.unwrap_or(count)) {
             let trouble = g.trouble.as_ref().map_or(String::new(), |t| format!("; the last launch failed: {t}"));
             let deaths = if g.deaths > 0 { format!("; {} died so far", servers(g.deaths)) } else { String::new() };
-            let why = because(Some(g));
-            let nobody = tally.healthy == 0 && self.plan.direction == Direction::Back && self.base().is_some_and(|b| b.group == g.group);
+            let why = failure_suffix(Some(g));
+            let nobody =
+                tally.healthy == 0 && self.plan.direction == Direction::Back && self.rollback_target().is_some_and(|b| b.group == g.group);
             let stays = if nobody { "; traffic stays where it is until one is" } else { "" };
             return not_yet(format!(
                 "{} of {count} of {} are healthy for the stated time{deaths}{why}{trouble}{stays}",
@@ -275,7 +285,7 @@ impl Rotation {
             return not_yet(format!("what is counted of {group} was reset: the soak begins again"));
         }
         let since = self.since_mark(group, started, seen).unwrap_or_default();
-        let (so_far, all) = if self.eyes(seen).routed(group) {
+        let (so_far, all) = if self.observation(seen).routed(group) {
             (format!("{} failed of {} so far", since.errors, since.requests), format!("{} failed of {}", since.errors, since.requests))
         } else {
             ("no server died so far".to_string(), "no server died".to_string())
@@ -287,7 +297,7 @@ impl Rotation {
             let left = span(until.since(now));
             return Condition::NotYet { why: format!("soaking {group}: {left} left, {so_far}"), until: Some(until) };
         }
-        if let Some(why) = self.ground(seen).unwell(group) {
+        if let Some(why) = self.guard(seen).shortfall(group) {
             return not_yet(format!("the soak of {group} is over, but {why}"));
         }
         let over = format!("{} of soaking {group}: {all}", span(*for_ms));
@@ -312,7 +322,7 @@ impl Rotation {
     /// Where the counters stand now. Without a route, the servers that died count as errors.
     pub(crate) fn mark(&self, group: &GroupName, seen: &View) -> Option<TrafficMark> {
         let deaths = seen.groups.get(group).map(|g| g.deaths);
-        if !self.eyes(seen).routed(group) {
+        if !self.observation(seen).routed(group) {
             return deaths.map(|d| TrafficMark { epoch: 0, requests: 0, errors: u64::from(d), deaths });
         }
         let route = seen.route.as_ref()?;
@@ -336,7 +346,7 @@ impl Rotation {
         let Some(since) = self.since_mark(group, started, seen) else {
             return Gate::NotEnough("the balancer has not been seen".to_string());
         };
-        let routed = self.eyes(seen).routed(group);
+        let routed = self.observation(seen).routed(group);
         let deaths = since.deaths.map_or(if routed { 0 } else { since.errors }, u64::from);
         if deaths > 0 {
             let last = seen.groups.get(group).map_or_else(String::new, last_death);
@@ -377,7 +387,7 @@ fn with_group(seen: &View, group: &GroupName, condition: impl Fn(&GroupSeen) -> 
     seen.groups.get(group).map_or_else(|| not_yet(format!("{group} has not been seen")), condition)
 }
 
-fn checked(g: &GroupSeen) -> Condition {
+fn check_passed(g: &GroupSeen) -> Condition {
     match g.instances.iter().find_map(|i| i.exit.as_ref()) {
         Some(exit) if exit.code == 0 => Condition::Met(format!("{} exited with 0", g.group)),
         Some(exit) => Condition::Failed(format!("the check {} exited with {}{}", g.group, exit.code, exit.quoted())),
@@ -395,11 +405,11 @@ fn same_weights(a: &BTreeMap<GroupName, u32>, b: &BTreeMap<GroupName, u32>) -> b
 fn shifted(weights: &BTreeMap<GroupName, u32>, seen: &View) -> Condition {
     let Some(route) = &seen.route else { return not_yet("the balancer has not been seen") };
     if !same_weights(weights, &route.weights) {
-        return not_yet(format!("the balancer sends customers to {}", weights_in_words(&route.weights)));
+        return not_yet(format!("the balancer sends customers to {}", display_weights(&route.weights)));
     }
     match &route.trouble {
         Some(trouble) if !weights.is_empty() => not_yet(format!("{} does not listen: {trouble}", route.route)),
-        _ => Condition::Met(format!("the balancer sends customers to {}", weights_in_words(&route.weights))),
+        _ => Condition::Met(format!("the balancer sends customers to {}", display_weights(&route.weights))),
     }
 }
 

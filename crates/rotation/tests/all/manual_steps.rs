@@ -10,7 +10,7 @@ fn weights(all: &[(&str, u32)]) -> BTreeMap<GroupName, u32> {
 }
 
 fn code(spec: &ServiceSpec, step: &Step, view: &View) -> String {
-    single(spec, step, view).map_or_else(|f| f.code, |_| "ok".to_string())
+    manual_step(spec, step, view).map_or_else(|f| f.code, |_| "ok".to_string())
 }
 
 /// A group of this release, as its journal says.
@@ -80,8 +80,9 @@ fn servers_of_unknown_code_are_no_capacity() {
         world.scale(&left.group, None, 2, 3);
         let releases = [(old.group.clone(), old.release.clone()), (left.group.clone(), left.release.clone())].into();
         let known = KnownGroups { active: Some(&old), releases: &releases };
-        let code =
-            |step: &Step, world: &Perfect| rotation::single(&spec, step, &world.view, known).map_or_else(|f| f.code, |_| "ok".into());
+        let code = |step: &Step, world: &Perfect| {
+            rotation::plan_manual_step(&spec, step, &world.view, known).map_or_else(|f| f.code, |_| "ok".into())
+        };
         assert_eq!(code(&retire("web-r1-1"), &world), "floor", "routed {routed}");
         assert_eq!(code(&Step::Scale { group: old.group.clone(), count: 1 }, &world), "floor", "routed {routed}");
         assert_eq!(code(&retire("web-r2-2"), &world), "ok", "routed {routed}");
@@ -94,7 +95,7 @@ fn servers_of_unknown_code_are_no_capacity() {
         leave(&mut world, &left, 2);
         assert_eq!((code(&retire("web-r2-2"), &world), code(&retire("web-r1-1"), &world)), ("ok".to_string(), "ok".to_string()));
         let both = ServiceSpec { count: 4, ..spec.clone() };
-        let of_both = rotation::single(&both, &retire("web-r2-2"), &world.view, known).map_err(|f| f.code);
+        let of_both = rotation::plan_manual_step(&both, &retire("web-r2-2"), &world.view, known).map_err(|f| f.code);
         assert_eq!(of_both.map(|plan| plan.floor), Err("floor".to_string()), "the other alone is half of the capacity");
         leave(&mut world, &left, 1);
         assert_eq!((code(&retire("web-r2-2"), &world), code(&retire("web-r1-1"), &world)), ("ok".to_string(), "floor".to_string()));
@@ -123,7 +124,7 @@ fn each_kind_of_step_alone_comes_true_and_changes_nothing_the_second_time() {
         world.scale(&group("web-r0-0"), None, 0, 1);
         let mut ended = Vec::new();
         for fence in 1..=2 {
-            let plan = single(&spec, &step, &world.view).unwrap();
+            let plan = manual_step(&spec, &step, &world.view).unwrap();
             let opened = Opened { spec: spec.clone(), from: Some(old.clone()), to: old.clone(), plan, why: "by hand".to_string() };
             let mut walk = Walk::with(opened, world);
             walk.fence = Fence(fence);
@@ -150,12 +151,12 @@ fn a_single_step_that_takes_too_long_is_stopped() {
     let old = active("web-r1-1", 1, true);
     let spec = spec(2, vec![], 0, true);
     let world = Perfect::new(Some((&old, 2)), true);
-    let plan = single(&spec, &Step::Scale { group: old.group.clone(), count: 3 }, &world.view).unwrap();
+    let plan = manual_step(&spec, &Step::Scale { group: old.group.clone(), count: 3 }, &world.view).unwrap();
     let opened = Opened { spec, from: Some(old.clone()), to: old.clone(), plan, why: "by hand".to_string() };
     let mut walk = Walk::with(opened, world);
-    walk.turn();
+    walk.cycle();
     walk.world.pass(60_000);
-    walk.turn();
+    walk.cycle();
     let closed = walk.r.closed.unwrap();
     assert_eq!((closed.verdict, closed.final_inventory.active), (Verdict::Stopped, Some(old)));
     assert!(closed.why.contains("took too long"), "{}", closed.why);
