@@ -1,8 +1,8 @@
 //! The simulated balancer: weights by stamp, requests and errors counted, what is in flight, its own probes.
 
-use crate::keeper::{Keeper, Life};
+use crate::keeper::{Keeper, ServerState};
 use crate::rng::Rng;
-use crate::scenario::{TICK_MS, Vice};
+use crate::scenario::{Defect, TICK_MS};
 use model::{GroupName, GroupTraffic, Route, RouteName, RouteSeen, RouteSpec, Stamp, TargetSeen};
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ pub(crate) struct Flow {
     pub requests: u64,
     pub errors: u64,
     /// Since when the weight is what it is.
-    pub turned_at: u64,
+    pub weight_changed_at: u64,
     /// Since when it has had any traffic.
     pub first_at: Option<u64>,
 }
@@ -43,7 +43,7 @@ impl Balancer {
         for group in self.weights.keys().chain(spec.weights.keys()) {
             let flow = self.flows.entry(group.clone()).or_default();
             if self.weights.get(group) != spec.weights.get(group) {
-                flow.turned_at = now;
+                flow.weight_changed_at = now;
             }
         }
         self.weights = spec.weights.clone();
@@ -60,15 +60,15 @@ impl Balancer {
         }
     }
 
-    /// `vice` is asked for each group that has traffic: what its release does wrong.
-    pub fn tick(&mut self, rng: &mut Rng, now: u64, endless_streams: bool, vice: impl Fn(&GroupName) -> Option<Vice>) {
+    /// `defect` is asked for each group that has traffic: what its release does wrong.
+    pub fn tick(&mut self, rng: &mut Rng, now: u64, endless_streams: bool, defect: impl Fn(&GroupName) -> Option<Defect>) {
         for (group, flow) in &mut self.flows {
             let weight = u64::from(self.weights.get(group).copied().unwrap_or(0));
             if weight > 0 {
                 let requests = weight * 2;
                 let since = *flow.first_at.get_or_insert(now);
-                let vice = vice(group).filter(|v| now >= since + v.after * TICK_MS && weight >= u64::from(v.weight));
-                let bad = vice.map_or(0, |v| requests * v.errors);
+                let defect = defect(group).filter(|v| now >= since + v.after * TICK_MS && weight >= u64::from(v.weight));
+                let bad = defect.map_or(0, |v| requests * v.errors);
                 let part = u64::from(!bad.is_multiple_of(10_000) && (bad >= 200 * requests || rng.chance(bad % 10_000)));
                 flow.requests += requests;
                 // A good release fails a request now and then: below every threshold.
@@ -90,10 +90,10 @@ impl Balancer {
             let flow = self.flows.get(name).cloned().unwrap_or_default();
             let mut targets = BTreeMap::new();
             for server in &group.servers {
-                let (healthy_ms, draining) = match server.life {
+                let (healthy_ms, draining) = match server.state {
                     // Its probe finds out one tick after the keeper's.
-                    Life::Up { since, healthy: true } => (now.checked_sub(TICK_MS + since.max(self.up_since)), false),
-                    Life::Draining { .. } => (None, true),
+                    ServerState::Up { since, healthy: true } => (now.checked_sub(TICK_MS + since.max(self.up_since)), false),
+                    ServerState::Draining { .. } => (None, true),
                     _ => (None, false),
                 };
                 targets.insert(server.id.clone(), TargetSeen { healthy_ms, in_flight: 0, draining });

@@ -14,7 +14,7 @@ use model::{
 use std::collections::BTreeMap;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Life {
+pub(crate) enum ServerState {
     Booting { until: u64 },
     Up { since: u64, healthy: bool },
     Draining { until: u64 },
@@ -25,7 +25,7 @@ pub(crate) enum Life {
 pub(crate) struct Server {
     pub id: InstanceId,
     pub started: u64,
-    pub life: Life,
+    pub state: ServerState,
 }
 
 #[derive(Clone, Debug)]
@@ -46,17 +46,17 @@ pub(crate) struct Group {
 
 impl Group {
     pub fn healthy(&self) -> u32 {
-        self.count(|s| matches!(s.life, Life::Up { healthy: true, .. }))
+        self.count(|s| matches!(s.state, ServerState::Up { healthy: true, .. }))
     }
 
     /// Those that serve or will.
     pub fn exist(&self) -> u32 {
-        self.count(|s| matches!(s.life, Life::Up { .. } | Life::Booting { .. }))
+        self.count(|s| matches!(s.state, ServerState::Up { .. } | ServerState::Booting { .. }))
     }
 
     /// A one-shot server exited with something else than 0.
     pub fn failed(&self) -> bool {
-        self.servers.iter().any(|s| matches!(s.life, Life::Exited { code, .. } if code != 0))
+        self.servers.iter().any(|s| matches!(s.state, ServerState::Exited { code, .. } if code != 0))
     }
 
     fn count(&self, is: impl Fn(&Server) -> bool) -> u32 {
@@ -85,14 +85,14 @@ pub(crate) struct Setting<'a> {
     pub zone_lost: bool,
     pub boot_ticks: u64,
     pub end_ticks: u64,
-    pub spiteful: bool,
+    pub ends_healthy_first: bool,
     pub kinds: &'a [Kind],
     pub routed: &'a [bool],
 }
 
 impl Keeper {
     /// Whole servers, as if they had stood for long.
-    pub fn stand(&mut self, name: &GroupName, release: &Release, count: u32, now: u64) {
+    pub fn place_running(&mut self, name: &GroupName, release: &Release, count: u32, now: u64) {
         let mut group = Group {
             stamp: None,
             desired: Some(count),
@@ -107,7 +107,7 @@ impl Keeper {
         };
         for _ in 0..count {
             let id = next_id(name, &mut group);
-            group.servers.push(Server { id, started: now, life: Life::Up { since: now, healthy: true } });
+            group.servers.push(Server { id, started: now, state: ServerState::Up { since: now, healthy: true } });
         }
         self.groups.insert(name.clone(), group);
     }
@@ -206,14 +206,14 @@ fn next_id(name: &GroupName, group: &mut Group) -> InstanceId {
 /// A server ends by itself or by a fault; nobody asked for it.
 fn die(group: &mut Group, place: usize, code: i32, now: u64) {
     let server = &mut group.servers[place];
-    match server.life {
-        Life::Exited { .. } => return,
-        Life::Up { healthy: true, .. } if !group.once => group.lost += 1,
+    match server.state {
+        ServerState::Exited { .. } => return,
+        ServerState::Up { healthy: true, .. } if !group.once => group.lost += 1,
         _ => {}
     }
-    let draining = matches!(server.life, Life::Draining { .. });
+    let draining = matches!(server.state, ServerState::Draining { .. });
     if group.once && !draining {
-        server.life = Life::Exited { code, at: now };
+        server.state = ServerState::Exited { code, at: now };
         return;
     }
     group.servers.remove(place);
@@ -225,23 +225,23 @@ fn age(group: &mut Group, kind: Kind, routed: bool, now: u64, rng: &mut Rng) {
     let mut place = 0;
     while place < group.servers.len() {
         let before = group.servers.len();
-        match group.servers[place].life {
-            Life::Booting { until } if until <= now => {
+        match group.servers[place].state {
+            ServerState::Booting { until } if until <= now => {
                 let healthy = kind != Kind::NeverHealthy && kind != Kind::CrashLoop;
-                group.servers[place].life = Life::Up { since: now, healthy };
+                group.servers[place].state = ServerState::Up { since: now, healthy };
                 group.lost = group.lost.saturating_sub(u32::from(healthy));
             }
-            Life::Draining { until } if until <= now => {
+            ServerState::Draining { until } if until <= now => {
                 group.servers.remove(place);
             }
-            Life::Up { since, .. } if !group.once => {
+            ServerState::Up { since, .. } if !group.once => {
                 let age_ms = now - since;
                 let crashes = kind == Kind::CrashLoop && rng.chance(5_000);
                 let tires = kind == Kind::BadAtWork && !routed && age_ms >= 6 * TICK_MS;
                 let leaks = kind == Kind::Leaks && age_ms >= 20 * TICK_MS;
-                let healthy = matches!(group.servers[place].life, Life::Up { healthy: true, .. });
+                let healthy = matches!(group.servers[place].state, ServerState::Up { healthy: true, .. });
                 if kind == Kind::Hangs && healthy && age_ms >= 15 * TICK_MS {
-                    group.servers[place].life = Life::Up { since, healthy: false };
+                    group.servers[place].state = ServerState::Up { since, healthy: false };
                     group.lost += 1;
                 }
                 let replaced = kind == Kind::Hangs && age_ms >= 20 * TICK_MS;
@@ -265,14 +265,14 @@ fn run_once(name: &GroupName, group: &mut Group, blocked: bool, set: &Setting, r
     if group.launched == 0 && !blocked {
         let id = next_id(name, group);
         let until = set.now + rng.between(1, 3) * TICK_MS;
-        group.servers.push(Server { id, started: set.now, life: Life::Booting { until } });
+        group.servers.push(Server { id, started: set.now, state: ServerState::Booting { until } });
     }
     let kind = set.kinds.get(usize::try_from(group.release).unwrap_or(0)).copied().unwrap_or(Kind::Good);
     for server in &mut group.servers {
-        if let Life::Up { since, .. } = server.life
+        if let ServerState::Up { since, .. } = server.state
             && since < set.now
         {
-            server.life = Life::Exited { code: i32::from(kind == Kind::BadCheck), at: set.now };
+            server.state = ServerState::Exited { code: i32::from(kind == Kind::BadCheck), at: set.now };
         }
     }
 }
@@ -283,23 +283,23 @@ fn reconcile(name: &GroupName, group: &mut Group, blocked: bool, set: &Setting, 
     while group.exist() < desired && !blocked {
         let id = next_id(name, group);
         let until = set.now + rng.between(1, set.boot_ticks) * TICK_MS;
-        group.servers.push(Server { id, started: set.now, life: Life::Booting { until } });
+        group.servers.push(Server { id, started: set.now, state: ServerState::Booting { until } });
     }
     while group.exist() > desired {
-        let serving = |s: &Server| matches!(s.life, Life::Up { .. } | Life::Booting { .. });
-        let well = |s: &Server| matches!(s.life, Life::Up { healthy: true, .. });
-        let wanted = group.servers.iter().position(|s| serving(s) && well(s) == set.spiteful);
-        let Some(place) = wanted.or_else(|| group.servers.iter().position(serving)) else { break };
-        group.servers[place].life = Life::Draining { until: set.now + rng.between(1, set.end_ticks) * TICK_MS };
+        let serving = |s: &Server| matches!(s.state, ServerState::Up { .. } | ServerState::Booting { .. });
+        let healthy = |s: &Server| matches!(s.state, ServerState::Up { healthy: true, .. });
+        let expected = group.servers.iter().position(|s| serving(s) && healthy(s) == set.ends_healthy_first);
+        let Some(place) = expected.or_else(|| group.servers.iter().position(serving)) else { break };
+        group.servers[place].state = ServerState::Draining { until: set.now + rng.between(1, set.end_ticks) * TICK_MS };
     }
 }
 
 fn show(server: &Server, release: Option<&Digest>, probes: u64, now: u64, skew: u64) -> InstanceSeen {
-    let (state, healthy_ms, exit) = match server.life {
-        Life::Booting { .. } => (InstanceState::Starting, None, None),
-        Life::Up { since, healthy } => (InstanceState::Running, healthy.then(|| now - since.max(probes)), None),
-        Life::Draining { .. } => (InstanceState::Draining, Some(now - server.started), None),
-        Life::Exited { code, at } => (InstanceState::Exited, None, Some(Exit::new(code, Time(at + skew)))),
+    let (state, healthy_ms, exit) = match server.state {
+        ServerState::Booting { .. } => (InstanceState::Starting, None, None),
+        ServerState::Up { since, healthy } => (InstanceState::Running, healthy.then(|| now - since.max(probes)), None),
+        ServerState::Draining { .. } => (InstanceState::Draining, Some(now - server.started), None),
+        ServerState::Exited { code, at } => (InstanceState::Exited, None, Some(Exit::new(code, Time(at + skew)))),
     };
     InstanceSeen {
         id: server.id.clone(),

@@ -1,31 +1,36 @@
 //! The simulated world: faults, invariants, planted bugs, and the seed runner.
 //!
 //! One seed is one whole simulated history: rotations of a service driven by [`rotation::Driver`], the loop that production
-//! runs, over a provider, a balancer, a journal and a network made of code. Nothing here reads a clock or draws chance from
-//! anywhere but the seed, so a seed gives the same history for ever.
+//! runs, over a provider, a balancer, a journal and a network made of code. Nothing here reads a clock or draws randomness from
+//! anything but the seed, so a seed always gives the same history.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `scenario` | what a seed is about: service, releases and their vices, faults, asks |
+//! | `scenario` | what a seed is about: service, releases and their defects, faults, commands |
 //! | `keeper`, `balancer`, `store` | what is below the ports |
-//! | `world`, `ports` | the network and the faults between; the engine's ports over it |
-//! | `oracle`, `patience` | what must never be; what had no reason |
-//! | `history` | drivers, users, time |
+//! | `world`, `advance`, `ports` | the state of everything below the loop; how time passes in it; the engine's ports over it |
+//! | `oracle`, `reasons`, `oracle_state` | what must never be; what had no reason; what both remember |
+//! | `history`, `opening` | drivers, users, time; how the control plane opens rotations |
+//! | `trace` | events and declarations as text |
 //! | `bug`, `planted` | bugs planted to see whether they are found; how those in the engine are made |
 
+mod advance;
 mod balancer;
 mod bug;
 mod history;
 mod keeper;
+mod opening;
 mod oracle;
-mod patience;
+mod oracle_state;
 mod planted;
 mod ports;
+mod reasons;
 mod rng;
 mod scenario;
 mod store;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod world;
 
 pub use bug::{Bug, NoSuchBug};
@@ -66,7 +71,7 @@ pub struct Summary {
     pub cpu_s: f64,
     pub bug: Option<&'static str>,
     pub promoted: u64,
-    pub returned: u64,
+    pub rolled_back: u64,
     pub stopped: u64,
     /// Places at which a driver could have died.
     pub crash_points: u64,
@@ -165,7 +170,7 @@ impl Summary {
         self.violations += part.violations;
         self.events += part.events;
         self.promoted += part.promoted;
-        self.returned += part.returned;
+        self.rolled_back += part.rolled_back;
         self.stopped += part.stopped;
         self.crash_points += part.crash_points;
         self.simulated_s += part.simulated_s;
@@ -180,7 +185,7 @@ impl Summary {
         for verdict in &outcome.verdicts {
             match verdict {
                 model::Verdict::Promoted => self.promoted += 1,
-                model::Verdict::RolledBack => self.returned += 1,
+                model::Verdict::RolledBack => self.rolled_back += 1,
                 model::Verdict::Stopped => self.stopped += 1,
             }
         }

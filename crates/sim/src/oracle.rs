@@ -2,101 +2,20 @@
 //! and the truth of the simulated world instead of anybody's view of it.
 
 use crate::keeper::Group;
-use crate::patience::Patience;
+use crate::oracle_state::{Capacities, Count};
 use crate::scenario::{Kind, TICK_MS};
 use crate::world::{Message, World};
-use model::{
-    DesiredGroup, DesiredSeen, Direction, Event, EventLine, GroupName, GroupRelease, GroupSeen, GroupSpec, InstanceSeen, InstanceState,
-    Plan, RotationCommand, RouteSpec, Stamp, Step, TrafficMark, Verdict,
-};
-use std::collections::{BTreeMap, BTreeSet};
-
-/// Servers counted: how things are, or how a driver was shown that they are.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Count {
-    pub exist: u32,
-    pub healthy: u32,
-    pub once: bool,
-    pub there: bool,
-}
-
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Scene {
-    pub groups: BTreeMap<GroupName, Count>,
-    pub weights: BTreeMap<GroupName, u32>,
-}
-
-impl Scene {
-    pub fn add(&mut self, seen: &GroupSeen, once: bool) {
-        let count = |is: &dyn Fn(&InstanceSeen) -> bool| u32::try_from(seen.instances.iter().filter(|i| is(i)).count()).unwrap_or(u32::MAX);
-        let exist = count(&|i| matches!(i.state, InstanceState::Starting | InstanceState::Running));
-        let healthy = count(&|i| i.state == InstanceState::Running && i.healthy_ms.is_some());
-        let there = matches!(seen.desired, DesiredSeen::Run { .. });
-        self.groups.insert(seen.group.clone(), Count { exist, healthy, once, there });
-    }
-
-    fn weight(&self, group: &GroupName) -> u32 {
-        self.weights.get(group).copied().unwrap_or(0)
-    }
-}
-
-/// What it remembers of the open rotation and of all before.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Oracle {
-    pub plan: Plan,
-    pub from: Option<GroupRelease>,
-    pub to: Option<GroupRelease>,
-    cursor: usize,
-    running: bool,
-    pub patience: Patience,
-    paused: bool,
-    last_stamp: Option<Stamp>,
-    /// The running soak: since when in true time, and its mark.
-    soak: Option<(u64, Option<TrafficMark>)>,
-    /// Groups that the journal in force has begun a step on.
-    began: BTreeSet<GroupName>,
-    /// Stamps of steps in journals: nothing may be declared under any other.
-    stamps: BTreeSet<Stamp>,
-    /// So many servers carried the load when it began; what carries it now may not be less.
-    pub base: u32,
-    pub count: u32,
-    /// So many are there again after going back.
-    pub stood: u32,
-    /// How long a step may take; and since when it goes back.
-    pub within: u64,
-    back_since: Option<u64>,
-    /// Going back, no more than so many healthy ones could be had.
-    carried: Option<u32>,
-    pub closed: Option<(Verdict, Option<GroupRelease>)>,
-    /// The release that each group had first.
-    releases: BTreeMap<GroupName, u64>,
-    gone: BTreeSet<GroupName>,
-    newest: BTreeMap<GroupName, Stamp>,
-    newest_route: Option<Stamp>,
-    /// The newest fence that a driver was given.
-    pub newest_fence: u64,
-}
+use model::{DesiredGroup, Direction, Event, EventLine, GroupName, GroupSpec, RotationCommand, RouteSpec, Stamp, Step, Verdict};
+use std::collections::BTreeMap;
 
 /// Servers that a share of the load needs, if `base` carry all of it. Whole numbers, not the engine's function.
 fn share_of(base: u32, weight: u32) -> u32 {
     (0..=base).find(|n| n * 100 >= base * weight).unwrap_or(base)
 }
 
-impl Oracle {
-    /// It was opened as a removal of the service.
-    fn removes(&self) -> bool {
-        self.from.is_none() && self.count == 0 && self.stood == 0 && self.back_since.is_none() && self.plan.direction == Direction::Back
-    }
-
-    /// Since when it goes back, if it does.
-    pub fn turned(&self) -> Option<u64> {
-        self.back_since
-    }
-}
-
 impl World {
     pub fn judge_tick(&mut self) {
-        self.judge_patience();
+        self.judge_lateness();
         let sum: u32 = self.balancer.weights.values().sum();
         if !self.balancer.weights.is_empty() && sum != 100 {
             self.fail(|| format!("the weights sum to {sum}"));
@@ -129,10 +48,10 @@ impl World {
     /// looked; else by what it was shown.
     pub fn judge_declaration(&mut self, message: &Message, who: usize) {
         let machine = &self.machines[who];
-        let scene = if machine.look.is_some() || machine.slow { machine.shown.clone() } else { self.scene() };
+        let capacities = if machine.snapshot.is_some() || machine.slow { machine.shown.clone() } else { self.capacities() };
         let (stamp, why) = match message {
-            Message::Group(stamp, spec) => (*stamp, self.robs(&scene, spec)),
-            Message::Route(stamp, spec) => (*stamp, self.overloads(&scene, spec)),
+            Message::Group(stamp, spec) => (*stamp, self.takes_needed_capacity(&capacities, spec)),
+            Message::Route(stamp, spec) => (*stamp, self.overloads(&capacities, spec)),
             Message::Append { .. } => return,
         };
         if !self.oracle.stamps.contains(&stamp) {
@@ -143,33 +62,33 @@ impl World {
         }
     }
 
-    fn scene(&self) -> Scene {
+    fn capacities(&self) -> Capacities {
         let count = |g: &Group| Count { exist: g.exist(), healthy: g.healthy(), once: g.once, there: g.desired.is_some() };
         let groups = self.keeper.groups.iter().map(|(n, g)| (n.clone(), count(g))).collect();
-        Scene { groups, weights: self.balancer.weights.clone() }
+        Capacities { groups, weights: self.balancer.weights.clone() }
     }
 
-    fn serves(&self, scene: &Scene, name: &GroupName, count: &Count) -> bool {
+    fn serves(&self, capacities: &Capacities, name: &GroupName, count: &Count) -> bool {
         let release = self.keeper.groups.get(name).map_or(0, |g| usize::try_from(g.release).unwrap_or(0));
         let routed = self.routed.get(release).copied().unwrap_or(false);
-        !count.once && (!routed || scene.weight(name) > 0)
+        !count.once && (!routed || capacities.weight(name) > 0)
     }
 
-    fn healthy_beside(&self, scene: &Scene, name: &GroupName) -> u32 {
-        scene.groups.iter().filter(|(n, c)| *n != name && self.serves(scene, n, c)).map(|(_, c)| c.healthy).sum()
+    fn healthy_beside(&self, capacities: &Capacities, name: &GroupName) -> u32 {
+        capacities.groups.iter().filter(|(n, c)| *n != name && self.serves(capacities, n, c)).map(|(_, c)| c.healthy).sum()
     }
 
-    fn robs(&self, scene: &Scene, spec: &GroupSpec) -> Option<String> {
-        let group = scene.groups.get(&spec.group)?;
-        let weight = scene.weight(&spec.group);
+    fn takes_needed_capacity(&self, capacities: &Capacities, spec: &GroupSpec) -> Option<String> {
+        let group = capacities.groups.get(&spec.group)?;
+        let weight = capacities.weight(&spec.group);
         let base = self.oracle.base;
         match &spec.desired {
             DesiredGroup::Run { count, .. } => {
-                if *count >= group.exist || !self.serves(scene, &spec.group, group) {
+                if *count >= group.exist || !self.serves(capacities, &spec.group, group) {
                     return None;
                 }
                 let left = group.healthy.saturating_sub(group.exist - count);
-                let (need, all) = (share_of(base, weight), left + self.healthy_beside(scene, &spec.group));
+                let (need, all) = (share_of(base, weight), left + self.healthy_beside(capacities, &spec.group));
                 (left < need || all < base).then(|| {
                     format!(
                         "{} is made {count} while only {left} healthy are sure to remain there, {all} in all; {need} and {base} are needed",
@@ -183,14 +102,14 @@ impl World {
                 }
                 // Users come by the route: a leftover without one carries none of it.
                 let known = [&self.oracle.from, &self.oracle.to].into_iter().flatten().any(|s| s.group == spec.group);
-                if !known && weight == 0 && !scene.weights.is_empty() {
+                if !known && weight == 0 && !capacities.weights.is_empty() {
                     return None;
                 }
                 let forward = self.oracle.plan.direction == Direction::Forward;
                 let old = forward && self.oracle.from.as_ref().is_some_and(|f| f.group == spec.group);
                 let left = match &self.oracle.to {
-                    Some(to) if old => scene.groups.get(&to.group).map_or(0, |c| c.healthy),
-                    _ if self.serves(scene, &spec.group, group) => self.healthy_beside(scene, &spec.group),
+                    Some(to) if old => capacities.groups.get(&to.group).map_or(0, |c| c.healthy),
+                    _ if self.serves(capacities, &spec.group, group) => self.healthy_beside(capacities, &spec.group),
                     _ => return None,
                 };
                 (left < base).then(|| format!("{} is thrown away while {left} others are healthy and {base} are needed", spec.group))
@@ -199,24 +118,24 @@ impl World {
     }
 
     /// The engine may send customers to nobody: the release gone to is parked, has no route, or is none.
-    fn nobody_is_meant(&self) -> bool {
+    fn may_route_to_nobody(&self) -> bool {
         let o = &self.oracle;
         let (to, count) = match o.plan.direction {
             Direction::Forward => (o.to.as_ref(), o.count),
-            Direction::Back => (o.from.as_ref(), o.stood),
+            Direction::Back => (o.from.as_ref(), o.restored_count),
             Direction::Single => return false,
         };
         count == 0 || to.is_none_or(|to| to.release.route.is_none())
     }
 
-    fn overloads(&self, scene: &Scene, spec: &RouteSpec) -> Option<String> {
-        if spec.weights.is_empty() && !self.nobody_is_meant() {
+    fn overloads(&self, capacities: &Capacities, spec: &RouteSpec) -> Option<String> {
+        if spec.weights.is_empty() && !self.may_route_to_nobody() {
             return Some("customers are sent to nobody, and the release gone to serves".to_string());
         }
         spec.weights.iter().find_map(|(name, weight)| {
-            let healthy = scene.groups.get(name).map_or(0, |c| c.healthy);
+            let healthy = capacities.groups.get(name).map_or(0, |c| c.healthy);
             let need = share_of(self.oracle.base, *weight).max(1);
-            let grows = *weight > scene.weight(name);
+            let grows = *weight > capacities.weight(name);
             (grows && healthy < need)
                 .then(|| format!("{weight} % of the customers are turned to {name}, which has {healthy} healthy and needs {need}"))
         })
@@ -225,7 +144,7 @@ impl World {
     /// The keeper has taken a declaration. `before`: what it knew of the group.
     pub fn judge_group(&mut self, stamp: Stamp, spec: &GroupSpec, before: Option<&Group>) {
         let name = &spec.group;
-        let sure = self.faults.old_look == 0 && self.faults.slow_look == 0 && self.store.journals.len() == 1;
+        let sure = self.faults.stale_view == 0 && self.faults.slow_decision == 0 && self.store.journals.len() == 1;
         if sure && self.foreign.as_ref().is_some_and(|(foreign, before)| *before && foreign == name) {
             self.fail(|| format!("{name} was there before this rotation, and takes its {stamp}"));
         }
@@ -251,7 +170,7 @@ impl World {
                     self.fail(|| format!("{name} is thrown away while {weight} % of the customers go to it"));
                 }
                 let flow = self.balancer.flows.get(name).cloned().unwrap_or_default();
-                let deadline = flow.turned_at + 12 * TICK_MS;
+                let deadline = flow.weight_changed_at + 12 * TICK_MS;
                 if flow.in_flight > 0 && self.now < deadline {
                     self.fail(|| format!("{name} is thrown away with {} in flight, before its drain deadline", flow.in_flight));
                 }
@@ -278,13 +197,13 @@ impl World {
     }
 
     /// A line was written. `decided`: the true time at which its writer decided on it.
-    pub fn judge_line(&mut self, line: &EventLine, asked_seq: u64, decided: u64, fresh: bool) {
+    pub fn judge_line(&mut self, line: &EventLine, expected_seq: u64, decided: u64, fresh: bool) {
         if line.fence != self.store.fence && line.seq > 0 {
             let newest = self.store.fence.0;
             self.fail(|| format!("line {} was written under fence {} while {newest} was the newest", line.seq, line.fence.0));
         }
-        if asked_seq != line.seq {
-            self.fail(|| format!("line {} was decided on a journal of {asked_seq} lines", line.seq));
+        if expected_seq != line.seq {
+            self.fail(|| format!("line {} was decided on a journal of {expected_seq} lines", line.seq));
         }
         if let Some(why) = self.judge_reason(&line.event, decided, fresh).or_else(|| self.read_line(line, decided)) {
             self.fail(|| format!("line {}: {why}", line.seq));
@@ -313,7 +232,7 @@ impl World {
                 o.plan = opened.plan.clone();
                 (o.from, o.to) = (opened.from.clone(), Some(opened.to.clone()));
                 (o.cursor, o.running, o.paused, o.closed, o.soak) = (0, false, false, None, None);
-                (o.back_since, o.carried) = (None, None);
+                (o.rolling_back_since, o.carried) = (None, None);
             }
             Event::StepStarted { step, stamp, mark, .. } => {
                 let wrong_place = *step as usize != o.cursor || o.cursor >= o.plan.steps.len();
@@ -351,7 +270,7 @@ impl World {
                 if o.plan.direction == Direction::Single || plan.direction != Direction::Back {
                     return Some("a plan is replaced by one that goes back".to_string());
                 }
-                let since = *o.back_since.get_or_insert(decided);
+                let since = *o.rolling_back_since.get_or_insert(decided);
                 if let Some(carry) = plan.carry {
                     // Users go to fewer servers than carried the load only when the time of a step has passed without more of them.
                     if carry == 0 || decided + rotation::CLOCKS_APART_MS < since + o.within {
@@ -363,7 +282,7 @@ impl World {
                 o.plan = plan.clone();
                 (o.cursor, o.running, o.paused, o.soak) = (0, false, false, None);
             }
-            Event::CommandTaken(asked) => match asked.command {
+            Event::CommandTaken(issued) => match issued.command {
                 RotationCommand::Pause => o.paused = true,
                 RotationCommand::Resume => o.paused = false,
                 RotationCommand::Rollback | RotationCommand::Stop => {}
@@ -381,7 +300,7 @@ impl World {
                     return Some(format!("a release that is {kind:?} was promoted"));
                 }
                 let runs = o.to.as_ref().and_then(|to| Some((to.release.digest(), self.keeper.groups.get(&to.group)?.digest.clone()?)));
-                if *verdict == Verdict::Promoted && runs.is_some_and(|(wanted, runs)| wanted != runs) {
+                if *verdict == Verdict::Promoted && runs.is_some_and(|(expected, runs)| expected != runs) {
                     return Some("it is promoted while other code serves".to_string());
                 }
             }
@@ -399,8 +318,8 @@ impl World {
             }
             Verdict::Promoted => (self.oracle.to.clone(), self.oracle.count),
             // What was gone when it was opened cannot be gone back to.
-            Verdict::RolledBack if self.oracle.patience.from_gone => (None, 0),
-            Verdict::RolledBack => (self.oracle.from.clone(), self.oracle.stood),
+            Verdict::RolledBack if self.oracle.reasons.from_gone => (None, 0),
+            Verdict::RolledBack => (self.oracle.from.clone(), self.oracle.restored_count),
         };
         if active != alone {
             self.fail(|| format!("it closed as {verdict:?}, and the final_inventory says another release stands"));

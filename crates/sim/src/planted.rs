@@ -143,7 +143,7 @@ fn renew_view(r: &Rotation, seen: &mut View, now: Time) {
 fn shows_declared(step: &Step, seen: &View) -> bool {
     let desired = |group: &GroupName| seen.groups.get(group).map(|g| g.desired);
     match step {
-        Step::Scale { group, count: wanted } => matches!(desired(group), Some(DesiredSeen::Run { count, .. }) if count == *wanted),
+        Step::Scale { group, count: expected } => matches!(desired(group), Some(DesiredSeen::Run { count, .. }) if count == *expected),
         Step::Check { group, .. } => matches!(desired(group), Some(DesiredSeen::Run { .. })),
         Step::Retire { group } => desired(group) == Some(DesiredSeen::Gone),
         Step::Shift { weights, .. } => seen.route.as_ref().is_some_and(|r| r.weights == *weights),

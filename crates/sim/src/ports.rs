@@ -1,7 +1,7 @@
 //! The engine's ports over the simulated world, for one driver. Around every call it may crash, fail or stall.
 
 use crate::bug::Bug;
-use crate::oracle::Scene;
+use crate::oracle_state::Capacities;
 use crate::scenario::{Kind, TICK_MS};
 use crate::world::{Message, World};
 use model::{
@@ -44,7 +44,7 @@ impl Ports<'_> {
         if self.world.borrow_mut().chance(|f| f.slow_call) {
             let mut world = self.world.borrow_mut();
             world.machines[self.who].slow = true;
-            world.turn();
+            world.advance();
         }
         let trouble = || E::from(Fault::world("trouble", "the call failed"));
         let (before, after) = {
@@ -106,10 +106,10 @@ impl Clock for Ports<'_> {
             world.machines[self.who].skew = world.wall_ms;
         }
         let machine = &mut world.machines[self.who];
-        let looked = machine.look.as_ref().map(|l| l.at).filter(|_| machine.about_to_look);
-        machine.about_to_look = false;
+        let observed_at = machine.snapshot.as_ref().map(|l| l.at).filter(|_| machine.about_to_observe);
+        machine.about_to_observe = false;
         machine.read_at = now;
-        Time(looked.unwrap_or(now) + machine.skew)
+        Time(observed_at.unwrap_or(now) + machine.skew)
     }
 
     /// Two machines have no clock in common.
@@ -120,10 +120,10 @@ impl Clock for Ports<'_> {
             return None;
         }
         let machine = &mut world.machines[self.who];
-        let looked = machine.look.as_ref().map(|l| l.at).filter(|_| machine.about_to_look);
-        machine.about_to_look = false;
+        let observed_at = machine.snapshot.as_ref().map(|l| l.at).filter(|_| machine.about_to_observe);
+        machine.about_to_observe = false;
         machine.read_at = now;
-        let steady = model::Steady { clock: 1, ms: looked.unwrap_or(now) };
+        let steady = model::Steady { clock: 1, ms: observed_at.unwrap_or(now) };
         // With the bug the engine counts by the wall clock alone.
         (world.bug != Some(Bug::WallClock)).then_some(steady)
     }
@@ -140,8 +140,8 @@ impl Provider for Ports<'_> {
                 return Err(Fault::world("down", "the keeper does not answer"));
             }
             let machine = &world.machines[self.who];
-            let seen = match &machine.look {
-                Some(look) => look.groups.get(group).cloned().unwrap_or_else(|| GroupSeen::unknown(group.clone())),
+            let seen = match &machine.snapshot {
+                Some(snapshot) => snapshot.groups.get(group).cloned().unwrap_or_else(|| GroupSeen::unknown(group.clone())),
                 None => world.keeper.see(group, world.now, machine.skew),
             };
             let once = world.keeper.groups.get(group).is_some_and(|g| g.once);
@@ -158,8 +158,8 @@ impl Router for Ports<'_> {
 
     fn observe(&self, route: &RouteName) -> Result<RouteSeen, Fault> {
         self.call(|world| {
-            let seen = match &world.machines[self.who].look {
-                Some(look) => look.route.clone(),
+            let seen = match &world.machines[self.who].snapshot {
+                Some(snapshot) => snapshot.route.clone(),
                 None => world.balancer.see(route, &world.keeper, world.now),
             };
             world.machines[self.who].shown.weights = seen.weights.clone();
@@ -207,7 +207,7 @@ impl Journal for Ports<'_> {
                 world.say(|| format!("driver {who} stalls before it writes"));
                 return Err(Refused::Fault(Fault::world("stalled", "the call took too long")));
             }
-            let fresh = world.machines[self.who].look.is_none() && !world.machines[self.who].slow;
+            let fresh = world.machines[self.who].snapshot.is_none() && !world.machines[self.who].slow;
             world.append(self.who, rotation, lease.fence, seq, at, event, decided, fresh)
         })
     }
@@ -226,8 +226,8 @@ impl Journal for Ports<'_> {
             Ok(commands.iter().filter(|a| a.n > after).cloned().collect())
         });
         let machine = &mut self.world.borrow_mut().machines[self.who];
-        machine.about_to_look = true;
-        (machine.shown, machine.slow) = (Scene::default(), false);
+        machine.about_to_observe = true;
+        (machine.shown, machine.slow) = (Capacities::default(), false);
         commands
     }
 }

@@ -14,7 +14,7 @@ pub(crate) const NOISY_TICKS: u64 = 300;
 
 /// How a release that fails at its work fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Vice {
+pub(crate) struct Defect {
     /// Failed requests per 10,000.
     pub errors: u64,
     /// It shows from so many ticks on.
@@ -55,8 +55,8 @@ pub(crate) struct Faults {
     pub double: u64,
     pub delay: u64,
     pub stall: u64,
-    pub slow_look: u64,
-    pub old_look: u64,
+    pub slow_decision: u64,
+    pub stale_view: u64,
     pub sleep: u64,
     pub kill: u64,
     pub zone_lost: u64,
@@ -76,7 +76,7 @@ pub(crate) struct Act {
     pub spec: ServiceSpec,
     pub release: Release,
     pub kind: Kind,
-    pub vice: Vice,
+    pub defect: Defect,
     /// A pause is not lifted by anybody: in the end somebody returns or stops it.
     pub forgotten: Option<RotationCommand>,
     /// Ticks after it was opened.
@@ -85,7 +85,7 @@ pub(crate) struct Act {
 
 /// A single step asked for by hand, of what stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Hand {
+pub(crate) enum ManualStep {
     SameSize,
     OneMore,
     /// Must be refused.
@@ -122,12 +122,12 @@ pub(crate) struct Backup {
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     pub service: ServiceName,
-    pub stands: Option<GroupRelease>,
+    pub active: Option<GroupRelease>,
     /// How many stand before the first act.
-    pub stood: u32,
+    pub active_count: u32,
     pub acts: Vec<Act>,
     /// A step by hand in the end.
-    pub hand: Option<Hand>,
+    pub manual: Option<ManualStep>,
     /// In the end the service is removed; these commands come meanwhile.
     pub removal: Option<Vec<(u64, RotationCommand)>>,
     pub backup: Option<Backup>,
@@ -144,7 +144,7 @@ pub(crate) struct Scenario {
     /// What is in flight to a group that lost its customers ends only by the deadline.
     pub endless_streams: bool,
     /// Ends healthy servers first when it scales in.
-    pub spiteful_keeper: bool,
+    pub ends_healthy_first: bool,
     /// Every declaration arrives two times.
     pub twice: bool,
 }
@@ -157,7 +157,7 @@ impl Scenario {
         let routed = !rng.chance(2_500);
         let before_routed = if rng.chance(300) { !routed } else { routed };
         let count = u32::try_from(rng.between(1, 8)).unwrap_or(1);
-        let stood = if rng.chance(2_000) { u32::try_from(rng.between(1, 8)).unwrap_or(1) } else { count };
+        let active_count = if rng.chance(2_000) { u32::try_from(rng.between(1, 8)).unwrap_or(1) } else { count };
         let healthy_ms = rng.below(4) * TICK_MS;
         let acts_n = [1, 1, 1, 1, 1, 1, 2, 2, 3, 4][rng.place(10)];
         let mut acts: Vec<Act> = Vec::new();
@@ -166,7 +166,7 @@ impl Scenario {
             acts.push(act(&mut rng, &service, 2 + i, count, routed, healthy_ms, calm));
         }
         let first = rng.chance(1_000);
-        let stands = (!first).then(|| {
+        let active = (!first).then(|| {
             let release = release(&service, 1, before_routed, healthy_ms, 0);
             let group = GroupName::of(&service, 1, &RotationId::of(&service, 1)).expect("short");
             GroupRelease { group, release }
@@ -179,10 +179,10 @@ impl Scenario {
             same_stamp: rng.chance(5_000),
         });
         let scenario = Scenario {
-            stands,
-            stood,
+            active,
+            active_count,
             acts,
-            hand: rng.chance(1_500).then(|| HANDS[rng.place(HANDS.len())]),
+            manual: rng.chance(1_500).then(|| MANUAL_STEPS[rng.place(MANUAL_STEPS.len())]),
             removal: None,
             backup: None,
             steady: false,
@@ -192,7 +192,7 @@ impl Scenario {
             end_ticks: if rng.chance(2_000) { 25 } else { 4 },
             lost,
             endless_streams: rng.chance(2_000),
-            spiteful_keeper: rng.chance(5_000),
+            ends_healthy_first: rng.chance(5_000),
             twice: false,
             service,
         };
@@ -217,14 +217,14 @@ impl Scenario {
             }
         }
         if rng.chance(2_000) {
-            self.stood = 0;
+            self.active_count = 0;
         }
         self
     }
 
     fn removed(mut self, rng: &mut Rng) -> Self {
         if rng.chance(800) && self.lost.is_none() {
-            self.hand = None;
+            self.manual = None;
             self.removal = Some(if !self.calm && rng.chance(3_000) { commands(rng) } else { Vec::new() });
         }
         self
@@ -255,19 +255,19 @@ impl Scenario {
         let mut release_new = release(&service, 2, routed, TICK_MS, 0);
         release_new.checks = spec.checks.clone();
         let group = GroupName::of(&service, 1, &RotationId::of(&service, 1)).expect("short");
-        let stands = Some(GroupRelease { group, release: release(&service, 1, routed, TICK_MS, 0) });
+        let active = Some(GroupRelease { group, release: release(&service, 1, routed, TICK_MS, 0) });
         Scenario {
-            stands,
-            stood: 2,
+            active,
+            active_count: 2,
             acts: vec![Act {
                 spec,
                 release: release_new,
                 kind,
-                vice: Vice { errors: 5_000, after: 0, weight: 0 },
+                defect: Defect { errors: 5_000, after: 0, weight: 0 },
                 forgotten: None,
                 commands: Vec::new(),
             }],
-            hand: None,
+            manual: None,
             removal: None,
             backup: None,
             steady: false,
@@ -277,21 +277,22 @@ impl Scenario {
             end_ticks: 4,
             lost: None,
             endless_streams: false,
-            spiteful_keeper: false,
+            ends_healthy_first: false,
             twice: false,
             service,
         }
     }
 }
 
-const HANDS: [Hand; 6] = [Hand::SameSize, Hand::OneMore, Hand::OneLess, Hand::SameWeights, Hand::Soak, Hand::Retire];
+const MANUAL_STEPS: [ManualStep; 6] =
+    [ManualStep::SameSize, ManualStep::OneMore, ManualStep::OneLess, ManualStep::SameWeights, ManualStep::Soak, ManualStep::Retire];
 
 /// Long enough that the vice of the release shows in it for certain.
-fn soak_ticks(kind: Kind, routed: bool, wanted: u64) -> u64 {
+fn soak_ticks(kind: Kind, routed: bool, expected: u64) -> u64 {
     match (kind, routed) {
-        (Kind::BadAtWork, true) => wanted.max(2),
-        (Kind::BadAtWork, false) => wanted.max(14),
-        _ => wanted,
+        (Kind::BadAtWork, true) => expected.max(2),
+        (Kind::BadAtWork, false) => expected.max(14),
+        _ => expected,
     }
 }
 
@@ -326,18 +327,18 @@ fn act(rng: &mut Rng, service: &ServiceName, number: u64, count: u32, routed: bo
     spec.checks = release.checks.clone();
     (spec.route, spec.port) = (release.route.clone(), release.port);
     let commands = if !calm && rng.chance(3_000) { commands(rng) } else { Vec::new() };
-    let vice = match kind {
-        Kind::BadAtWork => Vice { errors: rng.between(200, 10_000), after: 0, weight: 0 },
-        _ => Vice { errors: [10, 80, 101, 150, 1_000, 10_000][rng.place(6)], after: rng.below(30), weight: [0, 0, 40, 70][rng.place(4)] },
+    let defect = match kind {
+        Kind::BadAtWork => Defect { errors: rng.between(200, 10_000), after: 0, weight: 0 },
+        _ => Defect { errors: [10, 80, 101, 150, 1_000, 10_000][rng.place(6)], after: rng.below(30), weight: [0, 0, 40, 70][rng.place(4)] },
     };
     let forgotten = (!commands.is_empty() && rng.chance(3_000)).then(|| [RotationCommand::Rollback, RotationCommand::Stop][rng.place(2)]);
-    Act { spec, release, kind, vice, forgotten, commands }
+    Act { spec, release, kind, defect, forgotten, commands }
 }
 
 fn commands(rng: &mut Rng) -> Vec<(u64, RotationCommand)> {
     let mut commands = Vec::new();
     for _ in 0..rng.between(1, 3) {
-        let ask = [
+        let command = [
             RotationCommand::Pause,
             RotationCommand::Resume,
             RotationCommand::Rollback,
@@ -345,7 +346,7 @@ fn commands(rng: &mut Rng) -> Vec<(u64, RotationCommand)> {
             RotationCommand::Pause,
             RotationCommand::Rollback,
         ][rng.place(6)];
-        commands.push((rng.below(90), ask));
+        commands.push((rng.below(90), command));
     }
     commands.sort_by_key(|(tick, _)| *tick);
     commands
@@ -362,8 +363,8 @@ fn faults(rng: &mut Rng) -> Faults {
         double: on(300),
         delay: on(300),
         stall: on(100),
-        slow_look: on(100),
-        old_look: on(600),
+        slow_decision: on(100),
+        stale_view: on(600),
         sleep: on(40),
         kill: on(30),
         zone_lost: on(5),

@@ -56,12 +56,13 @@ impl Store {
 
     /// An older copy is put back: of the last journal only so many lines are in it, and the commands they took. Fences begin at the
     /// wall clock, unless `repeats`: then the copy's next ones are given again.
-    pub fn put_back(&mut self, lines: usize, now: u64, repeats: bool) {
+    pub fn restore_backup(&mut self, lines: usize, now: u64, repeats: bool) {
         let Some(journal) = self.journals.last_mut() else { return };
         journal.lines.truncate(lines);
         journal.decided.truncate(lines);
-        let taken = journal.lines.iter().filter_map(|l| if let Event::CommandTaken(asked) = &l.event { Some(asked.n) } else { None }).max();
-        journal.commands.retain(|asked| taken.is_some_and(|taken| asked.n <= taken));
+        let taken =
+            journal.lines.iter().filter_map(|l| if let Event::CommandTaken(issued) = &l.event { Some(issued.n) } else { None }).max();
+        journal.commands.retain(|issued| taken.is_some_and(|taken| issued.n <= taken));
         let newest = journal.lines.iter().map(|l| l.fence).max().unwrap_or_default();
         (self.holder, self.fence) = (None, if repeats { newest } else { Fence(now) });
     }

@@ -19,7 +19,7 @@ fn three_hundred_seeds_hold() {
     assert_eq!(summary.first_violation, None);
     assert_eq!(summary.seeds, 300);
     // A world in which nothing ever goes well, or badly, would hold too.
-    assert!(summary.promoted > 60 && summary.returned > 60 && summary.stopped > 3, "{summary:?}");
+    assert!(summary.promoted > 60 && summary.rolled_back > 60 && summary.stopped > 3, "{summary:?}");
 }
 
 /// Seeds that failed once, each with the mend it led to: a stop while nothing could be seen took the old release for what stands;
@@ -57,17 +57,17 @@ fn a_seed_repeats_itself() {
 
 #[test]
 fn progress_counts_the_seeds() {
-    let mut told = Vec::new();
-    run(Options { seeds: 3, first: 5, ..Options::default() }, &mut |done| told.push(done));
-    assert_eq!(told, [1, 2, 3]);
+    let mut reported = Vec::new();
+    run(Options { seeds: 3, first: 5, ..Options::default() }, &mut |done| reported.push(done));
+    assert_eq!(reported, [1, 2, 3]);
 }
 
 #[test]
 fn threads_change_nothing_but_the_time() {
     let one = Options { seeds: 200, bug: Some(Bug::NoGuard), ..Options::default() };
-    let mut told = 0;
-    assert_eq!(run(one, &mut |_| {}), run(Options { threads: 3, ..one }, &mut |done| told = done));
-    assert_eq!(told, 200);
+    let mut reported = 0;
+    assert_eq!(run(one, &mut |_| {}), run(Options { threads: 3, ..one }, &mut |done| reported = done));
+    assert_eq!(reported, 200);
     let first = |threads| run(Options { threads, stop_at_first: true, ..one }, &mut |_| {}).first_violation;
     assert!(first(1).is_some());
     assert_eq!(first(1), first(3));
@@ -82,7 +82,7 @@ fn bugs_have_names() {
     assert!(no.to_string().contains("no-fence, stale-view"), "{no}");
 }
 
-fn wanted(kind: Kind) -> Verdict {
+fn expected(kind: Kind) -> Verdict {
     if kind == Kind::Good { Verdict::Promoted } else { Verdict::RolledBack }
 }
 
@@ -91,11 +91,11 @@ fn a_crash_at_each_point_is_harmless() {
     for kind in KINDS {
         for routed in [true, false] {
             let calm = small(kind, routed, Vec::new());
-            assert_eq!((calm.violation.clone(), calm.verdicts.as_slice()), (None, [wanted(kind)].as_slice()), "{kind:?} {routed}");
+            assert_eq!((calm.violation.clone(), calm.verdicts.as_slice()), (None, [expected(kind)].as_slice()), "{kind:?} {routed}");
             for point in 1..=calm.points {
                 let crashed = small(kind, routed, vec![point]);
                 assert_eq!(crashed.violation, None, "{kind:?}, routed {routed}, a crash at {point}");
-                assert_eq!(crashed.verdicts, [wanted(kind)], "{kind:?}, routed {routed}, a crash at {point}");
+                assert_eq!(crashed.verdicts, [expected(kind)], "{kind:?}, routed {routed}, a crash at {point}");
             }
         }
     }
@@ -110,7 +110,7 @@ fn pairs(kind: Kind, routed: bool, every: u64) -> u64 {
             if (first + second) % every == 0 {
                 let crashed = small(kind, routed, vec![first, second]);
                 assert_eq!(crashed.violation, None, "{kind:?}, routed {routed}, crashes at {first} and {second}");
-                assert_eq!(crashed.verdicts, [wanted(kind)], "{kind:?}, routed {routed}, crashes at {first} and {second}");
+                assert_eq!(crashed.verdicts, [expected(kind)], "{kind:?}, routed {routed}, crashes at {first} and {second}");
                 played += 1;
             }
         }

@@ -69,10 +69,10 @@ impl Sim {
 fn tell(summary: &sim::Summary) {
     let seeds = show::times(summary.seeds, "seed");
     show::line(format!(
-        "{seeds}, {} events, {} promoted, {} returned, {} stopped, {} simulated, {:.2} s of CPU",
+        "{seeds}, {} events, {} promoted, {} rolled back, {} stopped, {} simulated, {:.2} s of CPU",
         summary.events,
         summary.promoted,
-        summary.returned,
+        summary.rolled_back,
         summary.stopped,
         show::span(summary.simulated_s * 1_000),
         summary.cpu_s

@@ -1,36 +1,15 @@
-//! Judges reasons: why a rotation turned back, was stopped, or called a soak over, by the truth and by its own clock. It shares
-//! no code with the engine.
+//! Judges reasons: why a rotation rolled back, was stopped, or ended a soak, by the state of the world and by its own clock. It
+//! shares no code with the engine.
 
+use crate::oracle_state::ReasonState;
 use crate::scenario::{Kind, TICK_MS};
 use crate::world::World;
-use model::{Direction, Event, GroupName, GroupRelease, RotationCommand, Step, TrafficMark, Verdict};
+use model::{Direction, Event, GroupName, GroupRelease, RotationCommand, Step, Verdict};
 
 /// Two clocks, and what passes between a look at one and the line.
 const SLACK_MS: u64 = rotation::CLOCKS_APART_MS + 2 * TICK_MS;
 /// Behind the last fault, drivers are awake again and hold the lease.
 const AWAKE_MS: u64 = 150 * TICK_MS;
-
-/// What was true of the running step, so that a reason can be judged.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Patience {
-    first_at: Option<u64>,
-    moved_at: u64,
-    resumed_at: u64,
-    /// The last fault was before.
-    quiet_at: u64,
-    pub paused: bool,
-    returning: bool,
-    stopping: bool,
-    leaving: bool,
-    mark: Option<TrafficMark>,
-    cursor: usize,
-    /// The gate of the running soak could have failed.
-    soak_failed: bool,
-    crash_loop: bool,
-    check_failed: bool,
-    /// The old release was gone before.
-    pub from_gone: bool,
-}
 
 impl World {
     /// A fence is given once, also where the journal was lost.
@@ -46,7 +25,7 @@ impl World {
     }
 
     fn running(&self) -> Option<&Step> {
-        self.oracle.plan.steps.get(self.oracle.patience.cursor).map(|s| &s.step)
+        self.oracle.plan.steps.get(self.oracle.reasons.cursor).map(|s| &s.step)
     }
 
     fn limit_ms(&self) -> Option<u64> {
@@ -61,7 +40,7 @@ impl World {
 
     /// By the truth of this moment: more failed since the mark than the step allows, or a server died.
     fn gate_fails(&self) -> bool {
-        let (Some(Step::Soak { group, errors_ppm, min_requests, .. }), Some(mark)) = (self.running(), self.oracle.patience.mark) else {
+        let (Some(Step::Soak { group, errors_ppm, min_requests, .. }), Some(mark)) = (self.running(), self.oracle.reasons.mark) else {
             return false;
         };
         let died = self.keeper.groups.get(group).map_or(0, |g| g.deaths);
@@ -76,29 +55,29 @@ impl World {
     }
 
     /// Each tick: what could be a reason, and what should have been given up long ago.
-    pub fn judge_patience(&mut self) {
+    pub fn judge_lateness(&mut self) {
         let noisy = self.noisy;
         if noisy {
-            self.oracle.patience.quiet_at = self.now;
+            self.oracle.reasons.quiet_at = self.now;
         }
         if self.oracle.closed.is_some() || self.oracle.to.is_none() {
             return;
         }
         if self.gate_fails() {
-            self.oracle.patience.soak_failed = true;
+            self.oracle.reasons.soak_failed = true;
         }
         if let (Some(Step::Scale { group, count }), Some(to)) = (self.running(), &self.oracle.to)
             && *group == to.group
             && self.keeper.groups.get(group).is_some_and(|g| g.deaths >= count + 3 && g.healthy() == 0)
         {
-            self.oracle.patience.crash_loop = true;
+            self.oracle.reasons.crash_loop = true;
         }
         if self.keeper.groups.values().any(|g| g.once && g.failed()) {
-            self.oracle.patience.check_failed = true;
+            self.oracle.reasons.check_failed = true;
         }
-        let p = &self.oracle.patience;
+        let p = &self.oracle.reasons;
         let awake = (p.quiet_at + AWAKE_MS).max(p.resumed_at);
-        let forward = self.oracle.plan.direction == Direction::Forward && !p.paused && !p.leaving;
+        let forward = self.oracle.plan.direction == Direction::Forward && !p.paused && !p.old_is_retiring;
         let watched = matches!(self.running(), Some(step) if !matches!(step, Step::Drain { .. } | Step::Retire { .. }));
         let (since, limit) = match p.first_at {
             Some(first) => (first, self.limit_ms()),
@@ -123,14 +102,14 @@ impl World {
                 _ => None,
             },
             Event::Closed { verdict: Verdict::Stopped, why, final_inventory } if !single && !strange => {
-                let p = &self.oracle.patience;
+                let p = &self.oracle.reasons;
                 let whole =
                     p.cursor >= self.oracle.plan.steps.len() && decided + SLACK_MS >= p.moved_at.max(p.resumed_at) + self.oracle.within;
                 let blind = final_inventory.healthy.is_empty() && final_inventory.weights.is_empty();
-                if !p.stopping && !whole {
+                if !p.stop_requested && !whole {
                     Some(format!("it is stopped without a reason: {why}"))
                 } else if fresh && !blind {
-                    self.wrong_standing(final_inventory.active.as_ref())
+                    self.wrong_active(final_inventory.active.as_ref())
                 } else {
                     None
                 }
@@ -143,7 +122,7 @@ impl World {
 
     /// A plan forward is given up for what is true, and not before its time.
     fn no_reason(&self, why: &str, decided: u64) -> Option<String> {
-        let p = &self.oracle.patience;
+        let p = &self.oracle.reasons;
         let (since, limit) = match p.first_at {
             Some(first) => (first, self.limit_ms()),
             None => (p.moved_at, Some(self.oracle.within)),
@@ -151,24 +130,29 @@ impl World {
         let waited = limit.is_some_and(|limit| decided + SLACK_MS >= since.max(p.resumed_at) + limit);
         // A pause does not hold a soak: it watches, and goes nowhere.
         let waited = waited && (!p.paused || matches!(self.running(), Some(Step::Soak { .. })));
-        let reason =
-            p.returning || p.soak_failed || p.crash_loop || p.check_failed || self.refused.is_some() || waited || self.gate_fails();
+        let reason = p.rollback_requested
+            || p.soak_failed
+            || p.crash_loop
+            || p.check_failed
+            || self.refused.is_some()
+            || waited
+            || self.gate_fails();
         (!reason).then(|| format!("it turns back without a reason: {why}"))
     }
 
     /// Stopped halfway, the release with more of the traffic stands.
-    fn wrong_standing(&self, active: Option<&GroupRelease>) -> Option<String> {
-        let (p, o) = (&self.oracle.patience, &self.oracle);
+    fn wrong_active(&self, active: Option<&GroupRelease>) -> Option<String> {
+        let (p, o) = (&self.oracle.reasons, &self.oracle);
         let (from, to) = (o.from.as_ref().filter(|_| !p.from_gone), o.to.as_ref()?);
         let weight = |g: &GroupName| self.balancer.weight(g);
-        let wanted = match from {
-            Some(_) if p.leaving => to,
+        let expected = match from {
+            Some(_) if p.old_is_retiring => to,
             Some(from) if weight(&from.group) > weight(&to.group) => from,
             _ if weight(&to.group) > from.map_or(0, |f| weight(&f.group)) => to,
             _ => return None,
         };
-        (active.map(|s| &s.group) != Some(&wanted.group))
-            .then(|| format!("{} has most of the traffic, and {:?} is said to stand", wanted.group, active.map(|s| s.group.as_str())))
+        (active.map(|s| &s.group) != Some(&expected.group))
+            .then(|| format!("{} has most of the traffic, and {:?} is said to stand", expected.group, active.map(|s| s.group.as_str())))
     }
 
     /// What a stopped rotation leaves: nothing but what it names, and somebody who stands is there.
@@ -195,12 +179,12 @@ impl World {
         };
         let from_gone = from.is_some_and(|f| self.keeper.groups.get(&f.group).is_none_or(|g| g.desired.is_none()));
         let retires = matches!((&step, from), (Some(Step::Retire { group }), Some(from)) if *group == from.group);
-        let p = &mut self.oracle.patience;
+        let p = &mut self.oracle.reasons;
         match event {
-            Event::Opened(_) => *p = Patience { moved_at: decided, from_gone, quiet_at: p.quiet_at, ..Patience::default() },
+            Event::Opened(_) => *p = ReasonState { moved_at: decided, from_gone, quiet_at: p.quiet_at, ..ReasonState::default() },
             Event::StepStarted { mark, .. } => {
                 p.first_at.get_or_insert(decided);
-                p.leaving |= retires;
+                p.old_is_retiring |= retires;
                 p.mark = *mark;
             }
             Event::StepSatisfied { .. } => {
@@ -210,11 +194,11 @@ impl World {
             Event::PlanReplaced { .. } => {
                 (p.first_at, p.mark, p.soak_failed, p.moved_at, p.cursor, p.paused) = (None, None, false, decided, 0, false);
             }
-            Event::CommandTaken(asked) => match asked.command {
+            Event::CommandTaken(issued) => match issued.command {
                 RotationCommand::Pause => p.paused = true,
                 RotationCommand::Resume => (p.paused, p.resumed_at, p.moved_at) = (false, decided, decided),
-                RotationCommand::Rollback => p.returning = true,
-                RotationCommand::Stop => p.stopping = true,
+                RotationCommand::Rollback => p.rollback_requested = true,
+                RotationCommand::Stop => p.stop_requested = true,
             },
             Event::Closed { .. } => {}
         }
@@ -223,9 +207,11 @@ impl World {
     /// In a calm world a refusal for good ends the rotation at once, and it returns.
     pub fn judge_refused(&mut self, kind: Kind, opened: u64) {
         let Some(at) = self.refused.filter(|_| self.scenario.calm && kind == Kind::Refused) else { return };
-        let turned = self.oracle.turned();
-        if turned.is_none_or(|turned| turned > at + 3 * TICK_MS) {
-            self.fail(|| format!("refused for good at {} s of {} s, it turned back at {turned:?}", at / TICK_MS, opened / TICK_MS));
+        let rolling_back_since = self.oracle.rolling_back_since();
+        if rolling_back_since.is_none_or(|rolling_back_since| rolling_back_since > at + 3 * TICK_MS) {
+            self.fail(|| {
+                format!("refused for good at {} s of {} s, it turned back at {rolling_back_since:?}", at / TICK_MS, opened / TICK_MS)
+            });
         }
     }
 }
