@@ -185,7 +185,7 @@ impl Verb {
             Verb::Sim(verb) => verb.run(context),
             Verb::Capacity(verb) => verb.run(context),
             Verb::Explain(verb) => verb.run(),
-            Verb::Completions(verb) => verb.run(),
+            Verb::Completions(verb) => verb.run(Cli::command()),
             Verb::Load(verb) => verb.run(context),
         }
     }

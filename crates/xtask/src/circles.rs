@@ -13,8 +13,8 @@ type Arrows = BTreeMap<Name, BTreeSet<Name>>;
 struct Module {
     /// Without comments and unit tests.
     code: String,
-    /// Every path that it imports for itself.
-    imports: Vec<String>,
+    /// What it imports for itself: the name that it uses, and the path it stands for.
+    imports: BTreeMap<String, String>,
     /// What it passes on: the name that others use, and the path it stands for.
     passes_on: BTreeMap<String, String>,
 }
@@ -59,7 +59,7 @@ fn arrows(sources: &[(String, String)]) -> Arrows {
     let modules = modules(sources);
     let mut arrows = Arrows::new();
     for (name, module) in &modules {
-        let named = module.imports.iter().cloned().chain(paths(&module.code));
+        let named = module.imports.values().cloned().chain(paths(&module.code));
         let to = named.filter_map(|path| resolve(&modules, name, &path, 0)).filter(|to| to != name).collect();
         arrows.insert(name.clone(), to);
     }
@@ -89,7 +89,7 @@ fn test_files(text: &str) -> impl Iterator<Item = String> + '_ {
 }
 
 fn read(text: &str) -> Module {
-    let mut module = Module { code: String::new(), imports: Vec::new(), passes_on: BTreeMap::new() };
+    let mut module = Module { code: String::new(), imports: BTreeMap::new(), passes_on: BTreeMap::new() };
     let code: String = text.lines().map(|l| l.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n");
     // Unit tests are the last thing of a file.
     let code = match code.find("\n#[cfg(test)]\n") {
@@ -105,6 +105,7 @@ fn read(text: &str) -> Module {
     while let Some((before, is_public, tree, after)) = next_use(rest) {
         module.code.push_str(before);
         for path in flat("", tree) {
+            let path = path.strip_suffix("::self").map_or(path.clone(), str::to_string);
             let (path, name) = match path.split_once(" as ") {
                 Some((path, name)) => (path.trim().to_string(), name.trim().to_string()),
                 None => (path.clone(), path.rsplit("::").next().unwrap_or_default().to_string()),
@@ -112,7 +113,7 @@ fn read(text: &str) -> Module {
             if is_public {
                 module.passes_on.insert(name, path);
             } else {
-                module.imports.push(path);
+                module.imports.insert(name, path);
             }
         }
         rest = after;
@@ -184,7 +185,12 @@ fn resolve(modules: &BTreeMap<Name, Module>, from: &str, path: &str, depth: usiz
             }
         }
         first if modules.contains_key(&below(from, first)) => {}
-        _ => return None,
+        // `verbs::up::Up` behind `use crate::verbs`.
+        first => {
+            let imported = modules[from].imports.get(first).filter(|_| depth < 5 && parts.len() > 1)?;
+            let path = format!("{imported}::{}", parts[1..].join("::"));
+            return resolve(modules, from, &path, depth + 1);
+        }
     }
     here.extend(parts);
     let known = (0..=here.len()).rev().find(|n| modules.contains_key(&here[..*n].join("::")))?;

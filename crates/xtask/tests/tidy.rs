@@ -93,9 +93,16 @@ fn a_planted_circle_is_seen() {
     let lib = file("", "mod a;\nmod b;\nmod c;\npub use a::A;\n");
     let (a, b) = (file("a", "use crate::b::{self, B};\npub struct A(B);\n"), file("b", "pub struct B;\n"));
     assert_eq!(xtask::circles::circles(&[lib.clone(), a.clone(), b]), Vec::<Vec<String>>::new(), "one way only");
-    // By a path in place, by what the root passes on, and over a third file.
-    for back in ["pub fn b() { crate::a::a() }", "use crate::A;\n", "use super::c::C;\n"] {
-        let files = [lib.clone(), a.clone(), file("b", back), file("c", "use crate::a;\n")];
+    // By a path in place, by what the root passes on, over a third file, and by a name within an imported folder.
+    for back in ["use crate::d;\nfn b() { d::inner::A::new() }", "pub fn b() { crate::a::a() }", "use crate::A;\n", "use super::c::C;\n"] {
+        let files = [
+            lib.clone(),
+            a.clone(),
+            file("b", back),
+            file("c", "use crate::a;\n"),
+            file("d", "pub mod inner;"),
+            file("d::inner", "use crate::a::A;"),
+        ];
         let found = xtask::circles::circles(&files);
         assert!(found.len() == 1 && found[0].contains(&"a".to_string()) && found[0].contains(&"b".to_string()), "{back}: {found:?}");
     }

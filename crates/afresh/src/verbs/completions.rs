@@ -1,10 +1,9 @@
 //! `completions`: for the user's shell.
 
-use crate::cli::Cli;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show;
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
 /// Print completions for a shell
@@ -16,9 +15,10 @@ pub struct Completions {
 }
 
 impl Completions {
-    pub fn run(self) -> Result<Exit, Failure> {
+    /// `command`: the whole command line.
+    pub fn run(self, mut command: Command) -> Result<Exit, Failure> {
         let mut out = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "afresh", &mut out);
+        clap_complete::generate(self.shell, &mut command, "afresh", &mut out);
         show::text(&String::from_utf8_lossy(&out));
         Ok(Exit::Succeeded)
     }
