@@ -3,7 +3,6 @@
 //! Every body is JSON; every error is a [`model::Fault`] with a status that [`status_of`] gives.
 //! `events` streams one JSON object a line (`application/x-ndjson`).
 
-pub mod accept;
 mod client;
 pub mod control;
 pub mod fleet;

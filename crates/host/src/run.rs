@@ -18,7 +18,8 @@ const GARBAGE_EVERY: Duration = Duration::from_secs(5);
 pub async fn run(config: Config) -> Result<(), Fault> {
     let layout = config.layout.clone();
     let (keeper, _lock) = tokio::task::spawn_blocking(move || begin(config)).await.map_err(|e| Fault::ours("keeper", e.to_string()))??;
-    let listener = serve::listen(&layout)?;
+    // The lock is held, so a socket that lies there is a dead keeper's.
+    let listener = json_http::unix(&layout.host_socket(), 0o600)?;
     let _stop = StopOnDrop(keeper.clone());
     let reconciler = keeper.clone();
     std::thread::Builder::new()
@@ -31,7 +32,8 @@ pub async fn run(config: Config) -> Result<(), Fault> {
         .spawn(move || loop_garbage(&collector))
         .map_err(|e| Fault::ours("keeper", e.to_string()))?;
     tracing::info!(bridge = keeper.network.bridge, subnet = %keeper.network.subnet, runtime = %keeper.runtime.display(), "keeper runs");
-    serve::serve(listener, keeper).await
+    serve::serve(listener, keeper).await;
+    Ok(())
 }
 
 struct StopOnDrop(Arc<Keeper>);

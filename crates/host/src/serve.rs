@@ -9,51 +9,24 @@ use crate::{alarms, group_files, log_reader};
 use api::host::{DeclareGroup, HostCounters};
 use api::logs::{LOGS, LogFile, LogPart, LogQuery};
 use api::{fleet, paths};
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::Router;
+use axum::extract::State;
 use axum::routing::get;
-use axum::{Json, Router};
 use disk::state::Mark;
-use model::{DesiredGroup, Fault, GroupHeld, GroupName, GroupSeen, InstanceId, Layout, ServiceName};
+use json_http::{Json, Name, Out, Params, Refusal, Room};
+use model::{DesiredGroup, Fault, GroupHeld, GroupName, GroupSeen, InstanceId, ServiceName};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::net::UnixListener;
 
-const BODY_BYTES_MAX: usize = 1 << 20;
+/// More calls at a time are not answered.
+const CONNECTIONS_MAX: usize = 1_024;
 
-type Answer<T> = Result<Json<T>, Refusal>;
+type Answer<T> = Result<Out<T>, Refusal>;
+type Shared = State<Arc<Keeper>>;
 
-struct Refusal(Fault);
-
-impl From<Fault> for Refusal {
-    fn from(fault: Fault) -> Self {
-        Self(fault)
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(api::status_of(&self.0)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, Json(self.0)).into_response()
-    }
-}
-
-/// The lock is held by the caller, so a socket that lies there is a dead keeper's.
-pub fn listen(layout: &Layout) -> Result<UnixListener, Fault> {
-    let path = layout.host_socket();
-    let listener = disk::socket::listen(&path, 0o600).and_then(UnixListener::from_std);
-    listener.map_err(|e| match e.kind() {
-        std::io::ErrorKind::InvalidFilename => {
-            Fault::yours("path-too-long", format!("{}: {e}", path.display())).hint("choose a shorter --data-dir")
-        }
-        _ => state_files::at(&path, "listening", e),
-    })
-}
-
-pub async fn serve(listener: UnixListener, keeper: Arc<Keeper>) -> Result<(), Fault> {
+/// Until the future is dropped.
+pub async fn serve(listener: UnixListener, keeper: Arc<Keeper>) {
     let one = format!("{}/{{group}}", paths::GROUPS);
     let router = Router::new()
         .route(paths::HEALTH, get(health))
@@ -64,27 +37,21 @@ pub async fn serve(listener: UnixListener, keeper: Arc<Keeper>) -> Result<(), Fa
         .route(&one, get(group).put(declare))
         .route(paths::INVENTORY, get(inventory))
         .route(LOGS, get(log_files))
-        .route(&format!("{LOGS}/{{instance}}"), get(log_part))
-        .fallback(nothing)
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .with_state(keeper);
-    axum::serve(listener, router).await.map_err(|e| Fault::world("host-io", format!("the keeper's socket: {e}")))
+        .route(&format!("{LOGS}/{{instance}}"), get(log_part));
+    let router = json_http::with_fallbacks(router).with_state(keeper);
+    json_http::serve(listener, router, Room::new(CONNECTIONS_MAX, CONNECTIONS_MAX), "the keeper's socket").await;
 }
 
-async fn nothing() -> Refusal {
-    Refusal(Fault::yours("not-found", "the keeper has no such path"))
+async fn health() -> Out<paths::Health> {
+    Out(paths::Health::of("host", env!("CARGO_PKG_VERSION")))
 }
 
-async fn health() -> Json<paths::Health> {
-    Json(paths::Health::of("host", env!("CARGO_PKG_VERSION")))
+async fn counters(State(keeper): Shared) -> Out<HostCounters> {
+    Out(keeper.counters.now())
 }
 
-async fn counters(State(keeper): State<Arc<Keeper>>) -> Json<HostCounters> {
-    Json(keeper.counters.now())
-}
-
-async fn alarms_of(State(keeper): State<Arc<Keeper>>) -> Json<Vec<fleet::Alarm>> {
-    Json(alarms::alarms(&keeper))
+async fn alarms_of(State(keeper): Shared) -> Out<Vec<fleet::Alarm>> {
+    Out(alarms::alarms(&keeper))
 }
 
 #[derive(serde::Deserialize)]
@@ -93,31 +60,26 @@ struct After {
     after: u64,
 }
 
-async fn happened(State(keeper): State<Arc<Keeper>>, Query(after): Query<After>) -> Json<Vec<fleet::Happened>> {
-    Json(keeper.history.after(after.after))
+async fn happened(State(keeper): Shared, Params(after): Params<After>) -> Out<Vec<fleet::Happened>> {
+    Out(keeper.history.after(after.after))
 }
 
-fn name(text: String) -> Result<GroupName, Refusal> {
-    GroupName::new(text).map_err(|e| Refusal(Fault::yours("bad-name", e.to_string())))
+async fn group(State(keeper): Shared, Name(name): Name<GroupName>) -> Answer<GroupSeen> {
+    Ok(Out(keeper.state().seen(&name, Instant::now())))
 }
 
-async fn group(State(keeper): State<Arc<Keeper>>, Path(text): Path<String>) -> Answer<GroupSeen> {
-    let name = name(text)?;
-    Ok(Json(keeper.state().seen(&name, Instant::now())))
-}
-
-async fn groups(State(keeper): State<Arc<Keeper>>) -> Json<Vec<GroupSeen>> {
+async fn groups(State(keeper): Shared) -> Out<Vec<GroupSeen>> {
     let state = keeper.state();
     let now = Instant::now();
     let mut names: Vec<&GroupName> = state.groups.keys().collect();
     names.extend(state.instances.values().map(|i| &i.record.group));
     names.sort();
     names.dedup();
-    Json(names.into_iter().map(|name| state.seen(name, now)).collect())
+    Out(names.into_iter().map(|name| state.seen(name, now)).collect())
 }
 
 /// With what was declared: the control plane compares it with its journal.
-async fn inventory(State(keeper): State<Arc<Keeper>>) -> Json<Vec<GroupHeld>> {
+async fn inventory(State(keeper): Shared) -> Out<Vec<GroupHeld>> {
     let state = keeper.state();
     let now = Instant::now();
     let mut names: Vec<&GroupName> = state.groups.keys().collect();
@@ -125,7 +87,7 @@ async fn inventory(State(keeper): State<Arc<Keeper>>) -> Json<Vec<GroupHeld>> {
     names.sort();
     names.dedup();
     let spec = |name: &GroupName| state.groups.get(name).and_then(|g| g.declared()).map(|d| d.spec.clone());
-    Json(names.into_iter().map(|name| GroupHeld { seen: state.seen(name, now), spec: spec(name) }).collect())
+    Out(names.into_iter().map(|name| GroupHeld { seen: state.seen(name, now), spec: spec(name) }).collect())
 }
 
 #[derive(serde::Deserialize)]
@@ -133,7 +95,7 @@ struct OfService {
     service: Option<ServiceName>,
 }
 
-async fn log_files(State(keeper): State<Arc<Keeper>>, Query(of): Query<OfService>) -> Answer<Vec<LogFile>> {
+async fn log_files(State(keeper): Shared, Params(of): Params<OfService>) -> Answer<Vec<LogFile>> {
     let list = move || {
         let listed = logs(&keeper.layout);
         let all = listed.into_iter().filter_map(|log| {
@@ -145,17 +107,16 @@ async fn log_files(State(keeper): State<Arc<Keeper>>, Query(of): Query<OfService
         all.collect::<Vec<_>>()
     };
     let all = tokio::task::spawn_blocking(list).await.map_err(|e| Refusal(Fault::ours("keeper", e.to_string())))?;
-    Ok(Json(all))
+    Ok(Out(all))
 }
 
-async fn log_part(State(keeper): State<Arc<Keeper>>, Path(text): Path<String>, Query(query): Query<LogQuery>) -> Answer<LogPart> {
-    let instance = InstanceId::new(text).map_err(|e| Refusal(Fault::yours("bad-name", e.to_string())))?;
+async fn log_part(State(keeper): Shared, Name(instance): Name<InstanceId>, Params(query): Params<LogQuery>) -> Answer<LogPart> {
     let read = move || {
         // Asked first: what it printed before it ended is then read.
         let lives = lives(&keeper, &instance);
         log_reader::part(&keeper.layout.log(&instance), &instance, &query, lives)
     };
-    Ok(Json(tokio::task::spawn_blocking(read).await.map_err(|e| Refusal(Fault::ours("keeper", e.to_string())))??))
+    Ok(Out(tokio::task::spawn_blocking(read).await.map_err(|e| Refusal(Fault::ours("keeper", e.to_string())))??))
 }
 
 /// Whether its program may still print.
@@ -163,20 +124,13 @@ fn lives(keeper: &Keeper, instance: &InstanceId) -> bool {
     keeper.state().instances.get(instance).is_some_and(|one| one.ended.is_none())
 }
 
-async fn declare(
-    State(keeper): State<Arc<Keeper>>,
-    Path(text): Path<String>,
-    body: Result<Bytes, BytesRejection>,
-) -> Answer<serde_json::Value> {
-    let name = name(text)?;
-    let body = body.map_err(|e| Refusal(Fault::yours("bad-request", format!("{name}: {e}"))))?;
-    let call: DeclareGroup = serde_json::from_slice(&body).map_err(|e| Refusal(Fault::yours("bad-request", format!("{name}: {e}"))))?;
+async fn declare(State(keeper): Shared, Name(name): Name<GroupName>, Json(call): Json<DeclareGroup>) -> Answer<serde_json::Value> {
     if call.spec.group != name {
         return Err(Refusal(Fault::yours("bad-request", format!("the path names {name}, the body {}", call.spec.group))));
     }
     let work = move || take(&keeper, call);
     tokio::task::spawn_blocking(work).await.map_err(|e| Refusal(Fault::ours("keeper", e.to_string())))??;
-    Ok(Json(serde_json::json!({})))
+    Ok(Out(serde_json::json!({})))
 }
 
 /// On the disk before it is answered. Declarations come one by one, but nobody who looks waits for the disk.

@@ -3,19 +3,23 @@
 //! No request passes through it. It may die at any moment: what it acknowledged is on disk, and the data plane reads that.
 
 use crate::applied::{self, Applied};
-use crate::data_plane::Down;
+use crate::data_plane::{DOWN, Down, LOOK};
 use crate::locking::wait_exclusive;
 use crate::route_files::{self, RouteFiles};
 use crate::route_table::check_weights;
-use crate::rpc::{self, Call, json};
 use crate::state_files::{make_folder, read_json, write_json};
 use crate::supervise::Supervisor;
 use crate::{run_files, shutdown};
 use api::Client;
 use api::fleet::{ALARMS, Alarm};
-use api::paths::Health;
+use api::paths::{COUNTERS, HEALTH, Health, INVENTORY, ROUTES};
 use api::proxy::{DeclareRoute, ProxyCounters};
+use axum::Router;
+use axum::extract::State;
+use axum::http::Uri;
+use axum::routing::{get, post};
 use disk::lock::Lock;
+use json_http::{Json, Name, Out, Refusal, Room};
 use model::{Fault, Layout, RouteHeld, RouteName, RouteSeen, Stamp};
 use serde_json::{Value, json as object};
 use std::collections::BTreeMap;
@@ -28,6 +32,8 @@ use tokio::sync::{Mutex, watch};
 /// The data plane reads the files by itself; the call only makes it do so sooner.
 const NOTIFY_WITHIN: Duration = Duration::from_millis(1_000);
 const CALL_WITHIN: Duration = Duration::from_millis(3_000);
+/// More calls at a time are not answered.
+const CONNECTIONS_MAX: usize = 1_024;
 
 /// `data_program` with `data_args` must run [`crate::data`] for the same layout.
 #[derive(Clone, Debug)]
@@ -69,10 +75,10 @@ pub async fn control(config: Config) -> Result<(), Fault> {
         layout,
         down,
     });
-    let listener = rpc::bind(&control.layout.proxy_socket())?;
-    let served = control.clone();
+    let listener = json_http::unix(&control.layout.proxy_socket(), 0o600)?;
+    let room = Room::new(CONNECTIONS_MAX, CONNECTIONS_MAX);
     tokio::select! {
-        () = rpc::serve(listener, move |call| handle(served.clone(), call)) => {}
+        () = json_http::serve(listener, router(control.clone()), room, "the balancer's socket") => {}
         () = control.supervisor.keep_running() => {}
         () = control.route_files.keep_intact(control.routes.clone()) => {}
         () = shutdown::requested(&mut ended) => {
@@ -87,14 +93,14 @@ pub async fn control(config: Config) -> Result<(), Fault> {
 /// requests in progress for at most `within_ms`. If nothing runs, this is no error.
 pub async fn down(layout: &Layout, within_ms: u64) -> Result<(), Fault> {
     let none = object!({});
-    match Client::unix(layout.proxy_socket()).timeout(CALL_WITHIN).post::<_, Value>("/v1/down", &none).await {
+    match Client::unix(layout.proxy_socket()).timeout(CALL_WITHIN).post::<_, Value>(DOWN, &none).await {
         Ok(_) => {
             wait_exclusive(&run_files::control_lock(layout), 5_000).await?;
         }
         Err(e) if e.code == "unreachable" => {}
         Err(e) => return Err(e),
     }
-    match Client::unix(layout.data_socket()).timeout(CALL_WITHIN).post::<_, Value>("/v1/down", &Down { within_ms }).await {
+    match Client::unix(layout.data_socket()).timeout(CALL_WITHIN).post::<_, Value>(DOWN, &Down { within_ms }).await {
         Ok(_) => {}
         Err(e) if e.code == "unreachable" => {}
         Err(e) => return Err(e),
@@ -128,7 +134,7 @@ impl Control {
             }
         }
         drop(routes);
-        if let Err(e) = self.data_notify.post::<_, Value>("/v1/look", &object!({})).await {
+        if let Err(e) = self.data_notify.post::<_, Value>(LOOK, &object!({})).await {
             tracing::info!("cannot notify the data plane: {e}");
         }
         Ok(())
@@ -153,7 +159,7 @@ impl Control {
 
     /// For a route that the control side does not know: the stamp that the data plane still holds.
     async fn fence(&self, route: &RouteName) -> Option<Stamp> {
-        self.data.get::<RouteSeen>(&format!("{}/{route}", api::paths::ROUTES)).await.ok()?.stamp
+        self.data.get::<RouteSeen>(&format!("{ROUTES}/{route}")).await.ok()?.stamp
     }
 
     /// Passed on from the data plane, which alone knows what is in use.
@@ -191,37 +197,54 @@ fn stale(route: &RouteName, new: Stamp, last: Stamp, how: &str) -> Fault {
     Fault::world("stale-stamp", format!("route {route}: stamp {new} {how} the last one accepted, {last}")).again(false)
 }
 
-async fn handle(control: Arc<Control>, call: Call) -> Result<Value, Fault> {
-    match call.parts() {
-        ("GET", parts) if parts == ["v1", "health"] => json(&Health::of("proxy", env!("CARGO_PKG_VERSION"))),
-        ("PUT", parts) if parts.len() == 3 && parts[..2] == ["v1", "routes"] => {
-            let declared: DeclareRoute = call.body()?;
-            if declared.spec.route.as_str() != parts[2] {
-                return Err(Fault::yours("bad-request", format!("the path names {}, the body {}", parts[2], declared.spec.route)));
-            }
-            control.declare(declared).await.map(|()| object!({}))
-        }
-        ("GET", parts) if matches!(parts[..], ["v1", "routes"] | ["v1", "routes", _]) => control.fetch_from_data_plane(&call.path).await,
-        ("GET", parts) if parts == ["v1", "inventory"] => {
-            let held = control.routes.lock().await;
-            let list: Vec<RouteHeld> = held.values().map(|d| RouteHeld { stamp: d.stamp, spec: d.spec.clone() }).collect();
-            json(&list)
-        }
-        ("GET", parts) if parts == ["v1", "counters"] => match control.fetch_from_data_plane(&call.path).await {
-            // The last counters are on disk too.
-            Err(e) if e.code == "data-plane-down" => {
-                let applied = read_json::<Applied>(&applied::path(&control.layout)).good();
-                json(&applied.map_or_else(ProxyCounters::default, |a| a.counters))
-            }
-            other => other,
-        },
-        ("GET", parts) if parts == ["v1", "alarms"] => json(&control.alarms().await),
-        ("POST", parts) if parts == ["v1", "down"] => {
-            control.down.send_replace(true);
-            Ok(object!({}))
-        }
-        _ => Err(call.unknown()),
+type Shared = State<Arc<Control>>;
+type Answer<T> = Result<Out<T>, Refusal>;
+
+fn router(control: Arc<Control>) -> Router {
+    let one = format!("{ROUTES}/{{route}}");
+    let router = Router::new()
+        .route(HEALTH, get(async || Out(Health::of("proxy", env!("CARGO_PKG_VERSION")))))
+        .route(ROUTES, get(from_data_plane))
+        .route(&one, get(from_data_plane).put(declare))
+        .route(INVENTORY, get(inventory))
+        .route(COUNTERS, get(counters))
+        .route(ALARMS, get(async |State(control): Shared| Out(control.alarms().await)))
+        .route(DOWN, post(end));
+    json_http::with_fallbacks(router).with_state(control)
+}
+
+async fn declare(State(control): Shared, Name(route): Name<RouteName>, Json(declared): Json<DeclareRoute>) -> Answer<Value> {
+    if declared.spec.route != route {
+        return Err(Fault::yours("bad-request", format!("the path names {route}, the body {}", declared.spec.route)).into());
     }
+    control.declare(declared).await?;
+    Ok(Out(object!({})))
+}
+
+async fn from_data_plane(State(control): Shared, uri: Uri) -> Answer<Value> {
+    Ok(Out(control.fetch_from_data_plane(uri.path()).await?))
+}
+
+async fn inventory(State(control): Shared) -> Out<Vec<RouteHeld>> {
+    let held = control.routes.lock().await;
+    Out(held.values().map(|d| RouteHeld { stamp: d.stamp, spec: d.spec.clone() }).collect())
+}
+
+async fn counters(State(control): Shared) -> Answer<Value> {
+    match control.fetch_from_data_plane(COUNTERS).await {
+        // The last counters are on disk too.
+        Err(e) if e.code == "data-plane-down" => {
+            let applied = read_json::<Applied>(&applied::path(&control.layout)).good();
+            let counters = applied.map_or_else(ProxyCounters::default, |a| a.counters);
+            Ok(Out(serde_json::to_value(counters).map_err(|e| Fault::ours("bad-answer", e.to_string()))?))
+        }
+        other => Ok(Out(other?)),
+    }
+}
+
+async fn end(State(control): Shared) -> Out<Value> {
+    control.down.send_replace(true);
+    Out(object!({}))
 }
 
 #[cfg(test)]

@@ -3,11 +3,15 @@
 use crate::folder_watch;
 use crate::mutex::lock;
 use crate::reconciler::Reconciler;
-use crate::rpc::{self, Call, json};
 use crate::run_files;
 use crate::state_files::make_folder;
-use api::paths::Health;
-use model::{Fault, Layout, RouteName};
+use api::fleet::ALARMS;
+use api::paths::{COUNTERS, HEALTH, Health, ROUTES};
+use axum::Router;
+use axum::extract::State;
+use axum::routing::{get, post};
+use json_http::{Json, Name, Out, Refusal, Room};
+use model::{Fault, Layout, RouteName, RouteSeen};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json as object};
 use std::future::Future;
@@ -24,6 +28,12 @@ const BIND_RETRY: Duration = Duration::from_secs(1);
 const SHUTDOWN_MS: u64 = 30_000;
 /// For the lock, which the control side holds for a moment when it checks whether a data plane runs.
 const LOCK_MS: u64 = 1_000;
+
+/// Reads the files at once, instead of with the next pass.
+pub const LOOK: &str = "/v1/look";
+pub const DOWN: &str = "/v1/down";
+/// More calls at a time are not answered.
+pub const CONNECTIONS_MAX: usize = 128;
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Down {
@@ -61,17 +71,18 @@ pub async fn data_until(layout: Layout, stop: impl Future<Output = ()>) -> Resul
     pass(&reconciler).await;
 
     let (down, mut down_requested) = watch::channel(None::<Down>);
-    let (served, down) = (reconciler.clone(), down.clone());
+    let calls = Calls { reconciler: reconciler.clone(), down };
     let served = tokio::spawn(async move {
         // Traffic does not wait for the control socket, which cannot be made on a full disk.
         let listener = loop {
-            match rpc::bind(&layout.data_socket()) {
+            match json_http::unix(&layout.data_socket(), 0o600) {
                 Ok(listener) => break listener,
                 Err(fault) => tracing::warn!("{fault}; retrying"),
             }
             tokio::time::sleep(BIND_RETRY).await;
         };
-        rpc::serve(listener, move |call| handle(served.clone(), down.clone(), call)).await;
+        let room = Room::new(CONNECTIONS_MAX, CONNECTIONS_MAX);
+        json_http::serve(listener, router(calls), room, "the data plane's socket").await;
     });
     tokio::pin!(stop);
     let within_ms = loop {
@@ -131,40 +142,61 @@ async fn finish(reconciler: &Arc<Reconciler>, within_ms: u64) {
     }
 }
 
-async fn handle(reconciler: Arc<Reconciler>, down: watch::Sender<Option<Down>>, call: Call) -> Result<Value, Fault> {
-    // Every call takes the reconciler's lock, which is held while files are read.
-    tokio::task::spawn_blocking(move || respond(&reconciler, &down, &call)).await.map_err(|e| Fault::ours("panic", e.to_string()))?
+#[derive(Clone)]
+struct Calls {
+    reconciler: Arc<Reconciler>,
+    down: watch::Sender<Option<Down>>,
 }
 
-fn respond(reconciler: &Reconciler, down: &watch::Sender<Option<Down>>, call: &Call) -> Result<Value, Fault> {
-    match call.parts() {
-        ("GET", parts) if parts == ["v1", "health"] => json(&Health::of("data", env!("CARGO_PKG_VERSION"))),
-        ("GET", parts) if parts == ["v1", "routes"] => json(&reconciler.observe_all()),
-        ("GET", parts) if parts.len() == 3 && parts[..2] == ["v1", "routes"] => {
-            let route = RouteName::new(parts[2]).map_err(|e| Fault::yours("bad-name", e.to_string()))?;
-            json(&reconciler.observe(&route))
-        }
-        ("GET", parts) if parts == ["v1", "counters"] => json(&lock(&reconciler.state).applied.counters),
-        ("GET", parts) if parts == ["v1", "stats"] => {
-            let admission = &reconciler.admission;
-            let connections = object!({
-                "open": admission.count(),
-                "max": admission.limits.connections,
-                "max_per_client": admission.limits.per_client,
-                "shed": admission.shed.load(Relaxed),
-                "refused": admission.refused.load(Relaxed),
-            });
-            Ok(object!({ "epoch": reconciler.epoch, "connections": connections, "routes": json(&reconciler.observe_all())? }))
-        }
-        ("GET", parts) if parts == ["v1", "alarms"] => json(&reconciler.alarms()),
-        ("POST", parts) if parts == ["v1", "look"] => {
-            reconciler.reconcile();
-            Ok(object!({}))
-        }
-        ("POST", parts) if parts == ["v1", "down"] => {
-            down.send_replace(Some(call.body()?));
-            Ok(object!({}))
-        }
-        _ => Err(call.unknown()),
+type Shared = State<Calls>;
+type Answer<T> = Result<Out<T>, Refusal>;
+
+fn router(calls: Calls) -> Router {
+    let router = Router::new()
+        .route(HEALTH, get(async || Out(Health::of("data", env!("CARGO_PKG_VERSION")))))
+        .route(ROUTES, get(async |State(calls): Shared| calls.read(Reconciler::observe_all).await))
+        .route(&format!("{ROUTES}/{{route}}"), get(one))
+        .route(COUNTERS, get(async |State(calls): Shared| calls.read(|r| lock(&r.state).applied.counters.clone()).await))
+        .route("/v1/stats", get(async |State(calls): Shared| calls.read(stats).await))
+        .route(ALARMS, get(async |State(calls): Shared| calls.read(Reconciler::alarms).await))
+        .route(LOOK, post(look))
+        .route(DOWN, post(end));
+    json_http::with_fallbacks(router).with_state(calls)
+}
+
+impl Calls {
+    /// Every call takes the reconciler's lock, which is held while files are read.
+    async fn read<T: Send + 'static>(self, read: impl FnOnce(&Reconciler) -> T + Send + 'static) -> Answer<T> {
+        let done = tokio::task::spawn_blocking(move || read(&self.reconciler)).await;
+        Ok(Out(done.map_err(|e| Fault::ours("panic", e.to_string()))?))
     }
+}
+
+async fn one(State(calls): Shared, Name(route): Name<RouteName>) -> Answer<RouteSeen> {
+    calls.read(move |reconciler| reconciler.observe(&route)).await
+}
+
+fn stats(reconciler: &Reconciler) -> Value {
+    let admission = &reconciler.admission;
+    let connections = object!({
+        "open": admission.count(),
+        "max": admission.limits.connections,
+        "max_per_client": admission.limits.per_client,
+        "shed": admission.shed.load(Relaxed),
+        "refused": admission.refused.load(Relaxed),
+    });
+    object!({ "epoch": reconciler.epoch, "connections": connections, "routes": reconciler.observe_all() })
+}
+
+async fn look(State(calls): Shared) -> Answer<Value> {
+    calls.read(|reconciler| {
+        reconciler.reconcile();
+        object!({})
+    })
+    .await
+}
+
+async fn end(State(calls): Shared, Json(down): Json<Down>) -> Out<Value> {
+    calls.down.send_replace(Some(down));
+    Out(object!({}))
 }

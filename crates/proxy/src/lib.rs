@@ -44,7 +44,6 @@ mod request_body;
 mod response_body;
 mod route_files;
 mod route_table;
-mod rpc;
 mod run_files;
 mod serve;
 mod shutdown;

@@ -8,7 +8,7 @@ use crate::mutex::lock;
 use crate::route_table::RouteTable;
 use crate::serve;
 use crate::shutdown;
-use api::accept::{Backoff, Seldom};
+use json_http::accept::{Backoff, Seldom};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -14,7 +14,6 @@
 //! | `config`, `serve` | what it is started with; start and stop |
 //! | `app`, `notify` | what everything shares; wakes threads when something changes |
 //! | `instance_lock`, `lease_holder`, `files` | one process a data directory; its name |
-//! | `socket`, `room` | the sockets, and how many connections each may have |
 //! | `access` | who calls, what they may do, tokens, the host policy, the audit |
 //! | `observed_service`, `admission`, `opening` | what is observed for one service, what may be deployed, the transaction that opens a rotation |
 //! | `deploy`, `rollback`, `removal`, `rollouts`, `steps`, `adopt`, `notes` | requests that open rotations |
@@ -58,9 +57,7 @@ mod ports;
 mod removal;
 mod rollback;
 mod rollouts;
-mod room;
 mod serve;
-mod socket;
 mod status;
 mod steps;
 mod supervise;

@@ -4,8 +4,8 @@ use crate::app::App;
 use crate::blocking::blocking;
 use crate::config::Config;
 use crate::instance_lock::{self, InstanceLock};
-use crate::room::Room;
-use crate::{drive, http, inventory, socket};
+use crate::{drive, http, inventory};
+use json_http::Room;
 use model::Fault;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub async fn start(config: Config) -> Result<Server, Fault> {
     let lock = Arc::new(instance_lock::acquire(&config.layout)?);
     let tcp = match &config.listen {
         None => None,
-        Some(address) => Some(socket::tcp(*address).await?),
+        Some(address) => Some(json_http::tcp(*address).await?),
     };
     let address = tcp.as_ref().and_then(|listener| listener.local_addr().ok());
     let app = {
@@ -42,7 +42,7 @@ pub async fn start(config: Config) -> Result<Server, Fault> {
     // Nothing is driven before the journal was compared with the inventory. A thread retries while the keeper does not answer.
     let _ = blocking(move || inventory::compare(&first)).await;
     let threads = drive::start(&app, &lock)?;
-    let unix = match socket::unix(&config.layout.api_socket(), 0o600) {
+    let unix = match json_http::unix(&config.layout.api_socket(), 0o600) {
         Ok(unix) => unix,
         Err(fault) => {
             app.stop();
@@ -50,12 +50,12 @@ pub async fn start(config: Config) -> Result<Server, Fault> {
         }
     };
     // Each socket has connection limits of its own: the administrator always gets in.
-    let mut tasks = vec![tokio::spawn(socket::serve(unix, http::router(&app), Room::new(128, 128)))];
+    let mut tasks = vec![tokio::spawn(json_http::serve(unix, http::router(&app), Room::new(128, 128), "the API"))];
     if let Some(listener) = tcp {
-        tasks.push(tokio::spawn(socket::serve(listener, http::router(&app), Room::new(256, 64))));
+        tasks.push(tokio::spawn(json_http::serve(listener, http::router(&app), Room::new(256, 64), "the API")));
     }
     if let Some(listener) = for_peers(&app) {
-        tasks.push(tokio::spawn(socket::serve(listener, http::router(&app), Room::new(128, 32))));
+        tasks.push(tokio::spawn(json_http::serve(listener, http::router(&app), Room::new(128, 32), "the API")));
     }
     Ok(Server { app, threads, tasks, address, _lock: lock })
 }
@@ -63,7 +63,7 @@ pub async fn start(config: Config) -> Result<Server, Fault> {
 /// The socket for users of this machine that the host policy names. An error of it keeps nobody else out.
 fn for_peers(app: &App) -> Option<tokio::net::UnixListener> {
     let bind = || match app.access.policy()?.socket {
-        Some(path) => socket::unix(std::path::Path::new(&path), 0o666).map(Some),
+        Some(path) => json_http::unix(std::path::Path::new(&path), 0o666).map(Some),
         None => Ok(None),
     };
     bind().unwrap_or_else(|fault| {

@@ -21,6 +21,7 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
     ("control", &["model", "rotation"]),
     ("config", &["model"]),
     ("api", &["model"]),
+    ("json_http", &["api", "disk", "model"]),
     ("sim", &["control", "model", "rotation"]),
     ("journal", &["control", "model", "rotation"]),
     ("lifecycle", &["model"]),
@@ -28,8 +29,8 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
     ("attest", &["disk", "lifecycle", "model", "store"]),
     ("bake", &["attest", "disk", "lifecycle", "model", "store"]),
     ("emit", &["attest", "bake", "disk", "lifecycle", "model", "store"]),
-    ("host", &["api", "disk", "model", "rotation"]),
-    ("proxy", &["api", "balance", "disk", "model", "rotation"]),
+    ("host", &["api", "disk", "json_http", "model", "rotation"]),
+    ("proxy", &["api", "balance", "disk", "json_http", "model", "rotation"]),
     (
         "server",
         &[
@@ -41,6 +42,7 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
             "control",
             "disk",
             "host",
+            "json_http",
             "lifecycle",
             "model",
             "proxy",

@@ -1,10 +1,10 @@
 //! Who calls: from a token or from the kernel (SO_PEERCRED), never from what a caller writes.
 
 use super::audit::Audit;
-use super::caller::Peer;
 use super::host_policy;
 use super::tokens::{self, Tokens};
 use journal::Database;
+use json_http::Peer;
 use model::access::{Grant, HostPolicy};
 use model::{Fault, Layout, ServiceName};
 use std::collections::BTreeSet;

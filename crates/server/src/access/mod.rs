@@ -11,7 +11,7 @@ mod identify;
 mod permit;
 mod tokens;
 
-pub use caller::{Caller, Peer};
+pub use caller::Caller;
 pub use host_policy::read as read_policy;
 pub use identify::Access;
 pub use permit::{deploy, recipes, release, step};

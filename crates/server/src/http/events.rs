@@ -1,10 +1,8 @@
 //! Events as lines, oldest first; with `follow` the stream stays open, and an empty line now and then keeps it alive.
 
-use super::answer::Refusal;
-use super::extract::Params;
 use super::identify::identify;
 use super::redact::redact;
-use crate::access::{Caller, Peer};
+use crate::access::Caller;
 use crate::app::App;
 use crate::blocking::blocking;
 use api::control::Numbered;
@@ -14,6 +12,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use json_http::{Params, Peer, Refusal};
 use model::Fault;
 use model::access::Role;
 use serde::Deserialize;

@@ -1,11 +1,10 @@
 //! Before and after every handler: who calls, whether the rule of the route admits them, and what the audit records.
 //! Default deny: a path without a rule, or a connection without a peer, is refused.
 
-use super::answer::{AuditedFault, Refusal};
 use super::identify::identify;
 use super::redact::redact;
 use super::routes::{self, Of, Rule};
-use crate::access::{Caller, Peer};
+use crate::access::Caller;
 use crate::app::App;
 use crate::blocking::blocking;
 use api::control::AuditLine;
@@ -14,6 +13,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use json_http::{AnsweredFault, Peer, Refusal};
 use model::access::Role;
 use model::{Fault, RotationId, ServiceName};
 use serde_json::Value;
@@ -127,7 +127,7 @@ async fn sealed(caller: &Caller, rule: Rule, answer: Response) -> Response {
 
 async fn audited(app: &Arc<App>, mut line: AuditLine, rule: Option<Rule>, answer: Response) -> Response {
     let status = answer.status();
-    let fault = answer.extensions().get::<AuditedFault>().map(|fault| fault.0.clone());
+    let fault = answer.extensions().get::<AnsweredFault>().map(|fault| fault.0.clone());
     let refused = matches!(status.as_u16(), 401 | 403 | 413 | 422);
     if !refused && !rule.is_some_and(|rule| rule.changes) {
         return answer;

@@ -1,13 +1,12 @@
 //! From HTTP to calls and back: one function for each call of `routes`.
 
-use super::answer::{Out, Refusal};
-use super::extract::{Json, Name, Names, Params};
 use crate::access::Caller;
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::{adopt, alarms, deploy, gc, lists, logs, rollback, status, steps, upkeep};
 use api::control::{CommandRequest, DeployRequest, RollbackRequest, StepRequest};
 use axum::extract::State;
+use json_http::{Json, Name, Names, Out, Params, Refusal};
 use model::{EventLine, Fault, ImageName, InstanceId, RotationId, ServiceFile, ServiceName};
 use serde::Deserialize;
 use std::sync::Arc;

@@ -1,12 +1,12 @@
 //! The caller of a request: identified from the connection and its token, and handed to handlers.
 
-use super::answer::Refusal;
-use crate::access::{Caller, Peer};
+use crate::access::Caller;
 use crate::app::App;
 use crate::blocking::blocking;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
+use json_http::{Peer, Refusal};
 use model::Fault;
 use model::access::Grant;
 use std::sync::Arc;

@@ -1,8 +1,6 @@
 //! The API over HTTP: paths, bodies, errors, live events. It decides nothing.
 
-mod answer;
 mod events;
-mod extract;
 mod guard;
 mod handlers;
 mod identify;

@@ -1,12 +1,11 @@
 //! Rollouts: seen by who may see each of their services, commanded by who may deploy each of them.
 
-use super::answer::{Out, Refusal};
-use super::extract::{Json, Name, Params};
 use crate::access::Caller;
 use crate::app::App;
 use crate::blocking::blocking;
 use api::control::{CommandRequest, RolloutCommanded};
 use axum::extract::State;
+use json_http::{Json, Name, Out, Params, Refusal};
 use model::{RolloutId, RolloutSeen, ServiceName};
 use serde::Deserialize;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Bodies, names and parameters of requests: each error says what was expected and where.
 
-use super::answer::{Refusal, shown};
+use crate::answer::{Refusal, shown};
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
@@ -24,7 +24,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         let bytes = read_body(&path, request.into_body()).await?;
         serde_json::from_slice(&bytes).map(Json).map_err(|e| {
             let what = if e.is_eof() { "the body ends too early" } else { "the body is not what this call expects" };
-            Refusal(Fault::yours("bad-request", format!("{what}: {e}")).hint("`crates/api/src/control.rs` documents the body of each call"))
+            Refusal(Fault::yours("bad-request", format!("{what}: {e}")).hint("`crates/api` documents the body of each call"))
         })
     }
 }

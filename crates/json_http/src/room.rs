@@ -1,7 +1,7 @@
 //! Limits on the connections of one socket. At the limit, the connection that is idle longest is closed, of the peer that has most: a peer
 //! that opens connections and sends nothing only displaces its own. A connection with a request or an answer in progress is never closed.
 
-use crate::access::Peer;
+use crate::peer::Peer;
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;

@@ -1,4 +1,4 @@
-//! For whoever accepts connections: what to do when the kernel cannot give one, and how often to say so.
+//! What to do when the kernel cannot accept a connection, and how often to log it.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ pub struct Seldom {
 }
 
 impl Seldom {
-    /// Some: say it now; it was held back so many times.
+    /// Some: say it now; the number of times that it was held back.
     pub fn due(&mut self, now: Instant) -> Option<u64> {
         if self.said_at.is_some_and(|at| now.saturating_duration_since(at) < SAY_EVERY) {
             self.unsaid += 1;
