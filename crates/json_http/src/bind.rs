@@ -12,9 +12,7 @@ use tokio::net::{TcpListener, UnixListener};
 pub fn unix(path: &Path, mode: u32) -> Result<UnixListener, Fault> {
     let listener = disk::socket::listen(path, mode).and_then(UnixListener::from_std);
     listener.map_err(|e| match e.kind() {
-        ErrorKind::InvalidFilename => {
-            Fault::yours("path-too-long", format!("{}: {e}", path.display())).hint("choose a shorter --data-dir")
-        }
+        ErrorKind::InvalidFilename => Fault::yours("path-too-long", format!("{}: {e}", path.display())).hint("choose a shorter --data-dir"),
         _ => files::fault("cannot listen on", path, &e),
     })
 }

@@ -189,11 +189,12 @@ fn stats(reconciler: &Reconciler) -> Value {
 }
 
 async fn look(State(calls): Shared) -> Answer<Value> {
-    calls.read(|reconciler| {
-        reconciler.reconcile();
-        object!({})
-    })
-    .await
+    calls
+        .read(|reconciler| {
+            reconciler.reconcile();
+            object!({})
+        })
+        .await
 }
 
 async fn end(State(calls): Shared, Json(down): Json<Down>) -> Out<Value> {
