@@ -1,4 +1,4 @@
-//! Binds sockets; what stands in the way is a fault that says what to do.
+//! Binds sockets; an error is a fault that says what to do.
 
 use disk::files;
 use model::Fault;
