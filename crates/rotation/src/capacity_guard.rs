@@ -1,5 +1,5 @@
-//! The capacity guard: before a step that takes serving capacity away is begun, and again before it is declared, what remains
-//! healthy and observed must cover the floor; and what is to be watched must be there. It refuses; it never decides what to do instead.
+//! The capacity guard: before a step that removes serving capacity begins, and again before it is declared, the servers that stay
+//! healthy must cover the floor; and a group must be complete before it soaks. It refuses; it never decides what to do instead.
 
 use crate::display::{describe, failure_suffix, servers};
 use crate::observation::{Observation, declared};
@@ -12,14 +12,14 @@ pub(crate) struct CapacityGuard<'a> {
     pub direction: Direction,
     /// Healthy servers that must remain.
     pub floor: u32,
-    /// So many servers carry the whole load: a weight of 100.
+    /// This many servers carry the whole load: a weight of 100.
     pub full_count: u32,
     /// One-shot groups: they serve nobody.
     pub checks: BTreeSet<GroupName>,
 }
 
 impl CapacityGuard<'_> {
-    /// Why the step must not be begun or declared now; None: it may.
+    /// Why the step must not begin or be declared now; None: it may.
     pub fn refuse(&self, step: &Step) -> Option<String> {
         let why = match step {
             Step::Scale { group, count } => self.scale(group, *count),
@@ -31,7 +31,7 @@ impl CapacityGuard<'_> {
         Some(format!("{} must wait: {why}", describe(step)))
     }
 
-    /// Customers reach a routed group by its weight alone; servers without a route work from the moment they are there.
+    /// Traffic reaches a routed group by its weight alone; servers without a route serve from the moment they run.
     fn serves(&self, group: &GroupName) -> bool {
         !self.checks.contains(group) && (!self.observation.routed(group) || self.observation.weight(group) > 0)
     }
@@ -47,7 +47,7 @@ impl CapacityGuard<'_> {
         if !shrinks || !self.serves(group) {
             return None;
         }
-        // While the new group is not whole, nothing is taken from the old one, even if the sum would do.
+        // While the new group is incomplete, the old one is not scaled down, even if the sum would suffice.
         let new = self.observation.to.map(|to| &to.group).filter(|to| self.direction == Direction::Forward && *to != group);
         if let Some(why) = new.and_then(|to| self.shortfall(to)) {
             return Some(why);
@@ -58,15 +58,15 @@ impl CapacityGuard<'_> {
             let need = needed(self.full_count, weight);
             if worst < need {
                 return Some(format!(
-                    "{weight} % of the customers go to {group}; that needs {need} healthy, and {worst} would be sure to remain"
+                    "{weight} % of the traffic is routed to {group}: that needs {need} healthy, and only {worst} are sure to remain"
                 ));
             }
         }
         let remain = worst.saturating_add(self.healthy_beside(group));
-        (remain < self.floor).then(|| format!("{remain} healthy would be sure to remain, and {} must", self.floor))
+        (remain < self.floor).then(|| format!("only {remain} healthy are sure to remain; the floor is {}", self.floor))
     }
 
-    /// Watching a group that is not there would prove nothing.
+    /// Why the group is incomplete, if it is. Soaking a group without servers would prove nothing.
     pub fn shortfall(&self, group: &GroupName) -> Option<String> {
         let (healthy, desired) = (self.observation.tally(group).healthy, declared(self.observation.seen, group).unwrap_or(0));
         let parks = self.direction == Direction::Forward && self.full_count == 0;
@@ -79,12 +79,12 @@ impl CapacityGuard<'_> {
             let serving = self.observation.seen.groups.keys().filter(|g| self.observation.routed(g) && self.observation.weight(g) > 0);
             let healthy = serving.fold(0, |sum: u32, g| sum.saturating_add(self.observation.tally(g).healthy));
             let alone = self.direction == Direction::Single && healthy > 0;
-            return alone.then(|| format!("customers would be sent to nobody, and {} would serve them", servers(healthy)));
+            return alone.then(|| format!("traffic would be routed to nobody while {} could serve it", servers(healthy)));
         }
         for (group, weight) in weights.iter().filter(|(g, w)| **w > self.observation.weight(g)) {
             let (healthy, need) = (self.observation.sure_to_stay(group), needed(self.full_count, *weight));
             if healthy < need {
-                return Some(format!("{weight} % of the customers need {need} healthy in {group}, and {healthy} are"));
+                return Some(format!("{weight} % of the traffic needs {need} healthy in {group}; {healthy} are"));
             }
         }
         None
@@ -96,9 +96,9 @@ impl CapacityGuard<'_> {
         }
         let weight = self.observation.weight(group);
         if weight > 0 {
-            return Some(format!("{weight} % of the customers are still sent to {group}"));
+            return Some(format!("{weight} % of the traffic is still routed to {group}"));
         }
-        // The old group is the way back: it stays until the new one can do without it, even if nobody is sent to it any more.
+        // The old group is the rollback's target: it stays until the new one can carry the load, even if no traffic is routed to it.
         let is_rollback_target = self.direction == Direction::Forward && self.observation.from.is_some_and(|f| f.group == *group);
         let remain = if is_rollback_target {
             let to = &self.observation.to?.group;
@@ -111,6 +111,6 @@ impl CapacityGuard<'_> {
         } else {
             return None;
         };
-        (remain < self.floor).then(|| format!("{remain} healthy would remain, and {} must", self.floor))
+        (remain < self.floor).then(|| format!("only {remain} healthy would remain; the floor is {}", self.floor))
     }
 }

@@ -1,4 +1,4 @@
-//! When a step is satisfied. One condition a kind of step, read off a view that is new enough; nothing is declared here.
+//! When a step is satisfied: one condition for each kind of step, read from a view that is new enough. Nothing is declared here.
 
 use crate::CLOCKS_APART_MS;
 use crate::capacity_guard::CapacityGuard;
@@ -8,7 +8,7 @@ use crate::state::{Rotation, Started};
 use model::{DesiredSeen, Digest, Direction, FewRequests, GroupName, GroupSeen, GroupTraffic, Stamp, Step, Time, TrafficMark, View};
 use std::collections::BTreeMap;
 
-/// What `afresh step check` says.
+/// What `afresh step check` reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepStatus {
     Satisfied(String),
@@ -22,7 +22,7 @@ pub(crate) enum Condition {
     Failed(String),
 }
 
-/// What a gate says.
+/// The result of a gate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Gate {
     Pass,
@@ -30,14 +30,14 @@ pub(crate) enum Gate {
     NotEnough(String),
 }
 
-/// Whose declaration a step's resource holds.
+/// Whose declaration the step's resource holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
     NotYet,
-    /// This step's: its stamp, and what it declares.
+    /// This step's: its stamp and its content.
     Ours,
-    /// A stamp that no step of this rotation has, or this step's with another declaration: a control plane that this journal knows
-    /// nothing of wrote it.
+    /// A stamp that no step of this rotation has, or this step's stamp with another content: written by a control plane that this
+    /// journal does not know.
     Foreign(Stamp),
 }
 
@@ -45,7 +45,7 @@ fn not_yet(why: impl Into<String>) -> Condition {
     Condition::NotYet { why: why.into(), until: None }
 }
 
-/// One step of the present plan by its place: what was seen when it was satisfied, what it waits for, or why it may not begin.
+/// The status of one step of the current plan: what was observed when it was satisfied, what it waits for, or why it may not begin.
 pub fn step_status(r: &Rotation, step: u32, seen: &View, now: Time) -> StepStatus {
     let Some(planned) = r.plan.steps.get(step as usize) else {
         return StepStatus::Refused(format!("{} has no step {step}: its plan has {}", r.id, r.plan.steps.len()));
@@ -77,8 +77,8 @@ pub fn step_status(r: &Rotation, step: u32, seen: &View, now: Time) -> StepStatu
     }
 }
 
-/// Whether the first step of a plan that is not opened is true already, whoever declared it: nothing was declared for it, so it has
-/// no stamp of its own. `r` is the fold of the `Opened` line alone, written before anybody looked.
+/// Whether the first step of a plan that is not opened is satisfied already, whoever declared it. Nothing was declared for it, so it
+/// has no stamp of its own. `r` is the fold of the `Opened` line alone, written before anything was observed.
 pub fn unopened_step_status(mut r: Rotation, seen: &View, now: Time) -> StepStatus {
     let (at, stamp) = (r.opened_at, r.step().and_then(|s| Rotation::shown(&s.step, seen)).unwrap_or_default());
     r.started = Some(Started { first_at: at, since: at, last_at: at, adopted: false, stamp, mark: None, clock: None });
@@ -103,16 +103,16 @@ impl Rotation {
         }
     }
 
-    /// Why the view cannot be believed at all: it shows an older stamp than was seen before.
+    /// Why the view must be ignored: it shows an older stamp than an earlier view did.
     pub(crate) fn stale(&self, seen: &View) -> Option<String> {
         let older = |known: &Stamp, shown: Option<Stamp>| shown.is_none_or(|s| s < *known);
         for (group, known) in &self.group_stamps {
             if older(known, seen.groups.get(group).and_then(|g| g.stamp)) {
-                return Some(format!("what was seen of {group} is older than what was known before"));
+                return Some(format!("ignoring a stale observation of {group}"));
             }
         }
         let route = self.route_stamp.filter(|known| older(known, seen.route.as_ref().and_then(|r| r.stamp)));
-        route.map(|_| "what was seen of the route is older than what was known before".to_string())
+        route.map(|_| "ignoring a stale observation of the route".to_string())
     }
 
     /// The stamp that the step's resource shows.
@@ -124,8 +124,8 @@ impl Rotation {
         }
     }
 
-    /// Whether the step's resource holds what this step declares. The running step's stamp is the newest that this rotation
-    /// gave, so a newer one, or the same one with something else, is not its own.
+    /// Whose declaration the step's resource holds. The running step's stamp is the newest that this rotation issued, so a newer
+    /// stamp, or the same one with another content, is foreign.
     pub(crate) fn taken(&self, step: &Step, stamp: Stamp, seen: &View) -> Taken {
         if matches!(step, Step::Bake { .. } | Step::Soak { .. } | Step::Drain { .. }) {
             return Taken::Ours;
@@ -137,11 +137,11 @@ impl Rotation {
         }
     }
 
-    /// What is shown is what the step declares.
+    /// The resource shows what the step declares.
     fn declared_so(&self, step: &Step, seen: &View) -> bool {
         let runs = |group: &GroupName, of: &GroupName, wanted: u32| {
             let (Some(seen), Some(release)) = (seen.groups.get(group), self.release(of)) else { return false };
-            // A provider that does not say what runs has not denied it; it has not shown it either: see `wrong_release`.
+            // A provider that does not report a release does not contradict it, and does not confirm it: see `wrong_release`.
             let same = self.expected(of).is_none_or(|digest| seen.release.as_ref().is_none_or(|shown| shown == digest));
             same && seen.desired == DesiredSeen::Run { release: release.number, count: wanted }
         };
@@ -164,7 +164,7 @@ impl Rotation {
         known.filter(|(of, _)| *of == group).find_map(|(_, digest)| digest.as_ref())
     }
 
-    /// Why the group cannot be counted for this release: it is declared with another, or nobody says with which.
+    /// Why the group cannot be counted for this release: it is declared with another one, or the keeper does not report which.
     fn wrong_release(&self, g: &GroupSeen, of: &GroupName) -> Option<Condition> {
         let (expected, release) = (self.expected(of)?, self.release(of)?);
         match &g.release {
@@ -176,7 +176,7 @@ impl Rotation {
                 shown.short(),
                 expected.short()
             ))),
-            None => Some(not_yet(format!("the keeper does not say which release {} runs", g.group))),
+            None => Some(not_yet(format!("the keeper does not report which release {} runs", g.group))),
         }
     }
 
@@ -185,8 +185,8 @@ impl Rotation {
             Taken::Ours => {}
             Taken::NotYet => {
                 return not_yet(match step {
-                    Step::Shift { route, .. } => format!("the balancer has not yet taken the weights of {route}"),
-                    _ => "the keeper has not yet taken it".to_string(),
+                    Step::Shift { route, .. } => format!("the balancer has not yet accepted the weights of {route}"),
+                    _ => "the keeper has not yet accepted the declaration".to_string(),
                 });
             }
             Taken::Foreign(stamp) => return self.foreign_stamp(step, stamp, seen),
@@ -195,7 +195,7 @@ impl Rotation {
             Step::Bake { objects, .. } => {
                 let missing = objects.iter().find(|o| seen.objects.get(*o) != Some(&true));
                 match missing {
-                    None => Condition::Met("the store has every object, whole".to_string()),
+                    None => Condition::Met("the store has every object, verified".to_string()),
                     Some(object) => not_yet(format!("{} is not in the store, or its bytes are damaged", object.short())),
                 }
             }
@@ -208,11 +208,11 @@ impl Rotation {
         }
     }
 
-    /// A later fence may take it back, unless the group is gone or runs something else: those a group is for life.
+    /// A later fence may overrule it, unless the group is gone or runs another release: a group never changes either.
     fn foreign_stamp(&self, step: &Step, stamp: Stamp, seen: &View) -> Condition {
         let (what, of) = match step {
             Step::Shift { route, .. } => {
-                return not_yet(format!("route {route} holds the stamp {stamp}, which this rotation did not give"));
+                return not_yet(format!("route {route} holds the stamp {stamp}, which this rotation did not issue"));
             }
             Step::Check { group, of, .. } => (group, of),
             step => {
@@ -222,19 +222,19 @@ impl Rotation {
         };
         let runs = matches!(step, Step::Scale { .. } | Step::Check { .. });
         match seen.groups.get(what).filter(|_| runs) {
-            Some(g) if g.desired == DesiredSeen::Gone => Condition::Failed(format!("{what} is gone, and its name is never used again")),
+            Some(g) if g.desired == DesiredSeen::Gone => Condition::Failed(format!("{what} is gone, and group names are never reused")),
             Some(g) if matches!(g.desired, DesiredSeen::Run { .. }) => match self.wrong_release(g, of) {
                 Some(wrong) => wrong,
-                None => not_yet(format!("{what} holds the stamp {stamp}, which this rotation did not give")),
+                None => not_yet(format!("{what} holds the stamp {stamp}, which this rotation did not issue")),
             },
-            _ => not_yet(format!("{what} holds the stamp {stamp}, which this rotation did not give")),
+            _ => not_yet(format!("{what} holds the stamp {stamp}, which this rotation did not issue")),
         }
     }
 
     fn scaled(&self, g: &GroupSeen, count: u32, seen: &View) -> Condition {
         let desired = match g.desired {
             DesiredSeen::Run { count, .. } => count,
-            DesiredSeen::Gone => return Condition::Failed(format!("{} is gone, and its name is never used again", g.group)),
+            DesiredSeen::Gone => return Condition::Failed(format!("{} is gone, and group names are never reused", g.group)),
             DesiredSeen::Unknown => return not_yet(format!("the keeper does not know {}", g.group)),
         };
         if let Some(wrong) = self.wrong_release(g, &g.group) {
@@ -245,32 +245,32 @@ impl Rotation {
         }
         let tally = self.observation(seen).tally(&g.group);
         if tally.exist > count {
-            return not_yet(format!("{} has {} and should have {count}", g.group, servers(tally.exist)));
+            return not_yet(format!("{} has {}, not {count}", g.group, servers(tally.exist)));
         }
-        // Going back with less than the whole is said in the plan: see `Plan::carry`.
+        // A rollback to fewer servers than the full count is stated in the plan: see `Plan::carry`.
         let carry = self.plan.carry.filter(|_| self.opened.from.as_ref().is_some_and(|f| f.group == g.group));
         if tally.healthy < count.min(carry.unwrap_or(count)) {
             let trouble = g.trouble.as_ref().map_or(String::new(), |t| format!("; the last launch failed: {t}"));
-            let deaths = if g.deaths > 0 { format!("; {} died so far", servers(g.deaths)) } else { String::new() };
+            let deaths = if g.deaths > 0 { format!("; {} exited so far", servers(g.deaths)) } else { String::new() };
             let why = failure_suffix(Some(g));
             let nobody =
                 tally.healthy == 0 && self.plan.direction == Direction::Back && self.rollback_target().is_some_and(|b| b.group == g.group);
-            let stays = if nobody { "; traffic stays where it is until one is" } else { "" };
+            let stays = if nobody { "; traffic stays on the failed release until one is" } else { "" };
             return not_yet(format!(
-                "{} of {count} of {} are healthy for the stated time{deaths}{why}{trouble}{stays}",
+                "{} of {count} of {} have been healthy for the required time{deaths}{why}{trouble}{stays}",
                 tally.healthy, g.group
             ));
         }
         Condition::Met(format!("{} of {count} of {} are healthy", tally.healthy, g.group))
     }
 
-    /// When a wait of so long is over, by the clock of the driver that holds the step.
+    /// When a wait of `for_ms` is over, by the clock of the driver that holds the step.
     pub(crate) fn wait_end(&self, started: &Started, for_ms: u64) -> Time {
         if !started.adopted {
             return started.since.plus(for_ms);
         }
-        // The start was read off another clock. Either bound is safe: the first if clocks are no further apart than that,
-        // the second because it is by one clock alone.
+        // The start was read from another clock. Either bound is safe: the first because clocks differ by no more than that,
+        // the second because it uses one clock alone.
         started.since.plus(for_ms.saturating_add(CLOCKS_APART_MS)).min(started.last_at.plus(for_ms))
     }
 
@@ -282,15 +282,15 @@ impl Rotation {
             return Condition::Failed(why);
         }
         if self.counters_reset(group, started, seen) {
-            return not_yet(format!("what is counted of {group} was reset: the soak begins again"));
+            return not_yet(format!("the counters of {group} were reset: the soak restarts"));
         }
         let since = self.since_mark(group, started, seen).unwrap_or_default();
         let (so_far, all) = if self.observation(seen).routed(group) {
             (format!("{} failed of {} so far", since.errors, since.requests), format!("{} failed of {}", since.errors, since.requests))
         } else {
-            ("no server died so far".to_string(), "no server died".to_string())
+            ("no server exited so far".to_string(), "no server exited".to_string())
         };
-        // A view from before this driver took the step says nothing of the soak, neither good nor bad.
+        // A view from before this driver took over the step proves nothing about the soak.
         let believed = seen.at >= until && seen.at >= started.last_at;
         let late_enough = now >= until && believed;
         if !late_enough {
@@ -300,26 +300,26 @@ impl Rotation {
         if let Some(why) = self.guard(seen).shortfall(group) {
             return not_yet(format!("the soak of {group} is over, but {why}"));
         }
-        let over = format!("{} of soaking {group}: {all}", span(*for_ms));
+        let over = format!("soaked {group} for {}: {all}", span(*for_ms));
         match (gate, few_requests) {
             (Gate::NotEnough(why), FewRequests::Wait) => not_yet(format!("the soak of {group} is over, but {why}")),
-            (Gate::NotEnough(why), FewRequests::GoOn) => Condition::Met(format!("{over}; went on without enough data: {why}")),
+            (Gate::NotEnough(why), FewRequests::GoOn) => Condition::Met(format!("{over}; continued without enough data: {why}")),
             _ => Condition::Met(over),
         }
     }
 
-    /// What came since the soak began: requests, errors, deaths.
+    /// Requests, errors and deaths since the soak began.
     pub(crate) fn since_mark(&self, group: &GroupName, started: &Started, seen: &View) -> Option<TrafficMark> {
         let (now, mark) = (self.mark(group, seen)?, started.mark.unwrap_or_default());
         let deaths = mark.deaths.and_then(|before| Some(now.deaths?.saturating_sub(before)));
         if now.epoch != mark.epoch {
-            return Some(TrafficMark { deaths, ..now }); // the counters began again after the mark: all of it is new
+            return Some(TrafficMark { deaths, ..now }); // the counters were reset after the mark: all of it is new
         }
         let (requests, errors) = (now.requests.saturating_sub(mark.requests), now.errors.saturating_sub(mark.errors));
         Some(TrafficMark { epoch: now.epoch, requests, errors, deaths })
     }
 
-    /// Where the counters stand now. Without a route, the servers that died count as errors.
+    /// The counters now. Without a route, exited servers count as errors.
     pub(crate) fn mark(&self, group: &GroupName, seen: &View) -> Option<TrafficMark> {
         let deaths = seen.groups.get(group).map(|g| g.deaths);
         if !self.observation(seen).routed(group) {
@@ -330,39 +330,39 @@ impl Rotation {
         Some(TrafficMark { epoch: route.epoch, requests: traffic.requests, errors: traffic.errors, deaths })
     }
 
-    /// Counters only grow: a smaller one, or another epoch, says that what came before is lost.
+    /// Counters only grow: a smaller value, or another epoch, means that they were reset.
     pub(crate) fn counters_reset(&self, group: &GroupName, started: &Started, seen: &View) -> bool {
         let (Some(mark), Some(now)) = (started.mark, self.mark(group, seen).filter(|_| seen.at >= started.last_at)) else { return false };
         let fewer_deaths = matches!((now.deaths, mark.deaths), (Some(now), Some(before)) if now < before);
         now.epoch != mark.epoch || now.requests < mark.requests || now.errors < mark.errors || fewer_deaths
     }
 
-    /// What the soak at the cursor says of its release. It passes nothing for want of data.
+    /// The gate of the soak at the cursor. Missing data never passes it.
     pub(crate) fn gate(&self, step: &Step, started: &Started, seen: &View) -> Gate {
         let Step::Soak { group, errors_ppm, min_requests, .. } = step else { return Gate::Pass };
         if seen.at < started.last_at {
-            return Gate::NotEnough("nothing was seen of it since".to_string()); // from before: it says nothing of this soak
+            return Gate::NotEnough("it has not been observed since".to_string()); // an older view proves nothing about this soak
         }
         let Some(since) = self.since_mark(group, started, seen) else {
-            return Gate::NotEnough("the balancer has not been seen".to_string());
+            return Gate::NotEnough("the balancer has not been observed".to_string());
         };
         let routed = self.observation(seen).routed(group);
         let deaths = since.deaths.map_or(if routed { 0 } else { since.errors }, u64::from);
         if deaths > 0 {
             let last = seen.groups.get(group).map_or_else(String::new, last_death);
-            return Gate::Fail(format!("{} of {group} died while soaking{last}", servers(u32::try_from(deaths).unwrap_or(u32::MAX))));
+            return Gate::Fail(format!("{} of {group} exited while soaking{last}", servers(u32::try_from(deaths).unwrap_or(u32::MAX))));
         }
         if !routed {
             return Gate::Pass;
         }
-        // As many errors as even the least sample may not have are too many already.
+        // Errors that exceed the limit of the smallest allowed sample exceed it in any sample.
         let sample = since.requests.max(*min_requests);
         if u128::from(since.errors) * 1_000_000 > u128::from(*errors_ppm) * u128::from(sample) {
             let share = u128::from(since.errors) * 100 / u128::from(since.requests.max(1));
             return Gate::Fail(format!("{} of {} requests to {group} failed while soaking ({share} %)", since.errors, since.requests));
         }
         if since.requests < *min_requests {
-            return Gate::NotEnough(format!("{} requests were seen, and {min_requests} are needed", since.requests));
+            return Gate::NotEnough(format!("{} requests so far, {min_requests} are needed", since.requests));
         }
         Gate::Pass
     }
@@ -373,9 +373,9 @@ impl Rotation {
         let in_flight = seen.route.as_ref().map(|route| route.groups.get(group).unwrap_or(&idle).in_flight);
         let new_enough = seen.at > started.last_at;
         if new_enough && in_flight == Some(0) {
-            return Condition::Met(format!("nothing is in flight to {group}"));
+            return Condition::Met(format!("no request is in flight to {group}"));
         }
-        let what = in_flight.map_or("the balancer has not been seen".to_string(), |n| format!("{n} in flight"));
+        let what = in_flight.map_or("the balancer has not been observed".to_string(), |n| format!("{n} requests in flight"));
         if now >= until {
             return Condition::Met(format!("the drain deadline of {group} has passed with {what}"));
         }
@@ -384,7 +384,7 @@ impl Rotation {
 }
 
 fn with_group(seen: &View, group: &GroupName, condition: impl Fn(&GroupSeen) -> Condition) -> Condition {
-    seen.groups.get(group).map_or_else(|| not_yet(format!("{group} has not been seen")), condition)
+    seen.groups.get(group).map_or_else(|| not_yet(format!("{group} has not been observed")), condition)
 }
 
 fn check_passed(g: &GroupSeen) -> Condition {
@@ -392,7 +392,7 @@ fn check_passed(g: &GroupSeen) -> Condition {
         Some(exit) if exit.code == 0 => Condition::Met(format!("{} exited with 0", g.group)),
         Some(exit) => Condition::Failed(format!("the check {} exited with {}{}", g.group, exit.code, exit.quoted())),
         None => not_yet(match &g.trouble {
-            Some(trouble) => format!("the check {} could not be launched: {trouble}", g.group),
+            Some(trouble) => format!("cannot launch the check {}: {trouble}", g.group),
             None => format!("the check {} is running", g.group),
         }),
     }
@@ -403,13 +403,13 @@ fn same_weights(a: &BTreeMap<GroupName, u32>, b: &BTreeMap<GroupName, u32>) -> b
 }
 
 fn shifted(weights: &BTreeMap<GroupName, u32>, seen: &View) -> Condition {
-    let Some(route) = &seen.route else { return not_yet("the balancer has not been seen") };
+    let Some(route) = &seen.route else { return not_yet("the balancer has not been observed") };
     if !same_weights(weights, &route.weights) {
-        return not_yet(format!("the balancer sends customers to {}", display_weights(&route.weights)));
+        return not_yet(format!("the balancer routes traffic to {}", display_weights(&route.weights)));
     }
     match &route.trouble {
         Some(trouble) if !weights.is_empty() => not_yet(format!("{} does not listen: {trouble}", route.route)),
-        _ => Condition::Met(format!("the balancer sends customers to {}", display_weights(&route.weights))),
+        _ => Condition::Met(format!("the balancer routes traffic to {}", display_weights(&route.weights))),
     }
 }
 

@@ -1,10 +1,10 @@
-//! The whole mind: given the journal's fold and a view, what is the one next thing to do?
+//! Returns the single next action for a rotation, from the journal's fold and a view.
 //!
 //! ```text
-//! closed? ▸ done          asks? ▸ take the next       stop? ▸ close       return? ▸ turn back
-//! no step left? ▸ close by final_inventory                      not begun? ▸ guard ▸ begin
-//! another driver's? ▸ begin again under our fence      view too old? ▸ wait
-//! satisfied? ▸ record      failed, or out of time? ▸ turn back      guard ▸ declare until it is taken ▸ wait
+//! closed? ▸ done          command? ▸ take the next          stop? ▸ close       rollback? ▸ replace the plan
+//! no step left? ▸ close by the final inventory              not begun? ▸ guard ▸ begin
+//! another driver's step? ▸ begin again under our fence      view too old? ▸ wait
+//! satisfied? ▸ record      failed, or out of time? ▸ roll back      guard ▸ declare until it is accepted ▸ wait
 //! ```
 
 use crate::condition::{Condition, Taken};
@@ -22,14 +22,14 @@ use std::collections::BTreeSet;
 pub enum Decision {
     /// Append this, then decide again.
     Record(Event),
-    /// Send this; the answer means nothing, only what is observed later counts.
+    /// Send this. Its answer proves nothing: only later observations count.
     Declare(Declaration),
-    /// Why, in one sentence, and until when if that is known.
+    /// The reason in one sentence, and the time it ends if that is known.
     Wait {
         why: String,
         until: Option<Time>,
     },
-    /// The world holds a stamp at least this new that this journal never gave: take a fence above it, then decide again.
+    /// A resource holds a stamp at least this new that this journal never issued: take a fence above it, then decide again.
     Outrank {
         above: Fence,
         why: String,
@@ -44,13 +44,13 @@ pub enum Declaration {
     Route(Stamp, RouteSpec),
 }
 
-/// So many deaths more than servers, before any was healthy, are a crash loop.
+/// This many deaths more than servers, before any server was healthy, are a crash loop.
 const DEATHS_SPARE: u32 = 3;
 
-/// What the driving loop decides by. The simulator puts mistakes between the loop and the decision; production decides by [`Plain`].
+/// How the driving loop decides. Production uses [`Plain`]; the simulator puts planted bugs between the loop and the decision.
 pub trait Decider {
     fn decide(&self, r: &Rotation, seen: &View, commands: &[IssuedCommand], now: Time, fence: Fence) -> Decision;
-    /// The provider or the router refused the running step's declaration for good.
+    /// The provider or the router refused the running step's declaration permanently.
     fn refused(&self, r: &Rotation, seen: &View, fault: &Fault) -> Decision;
 }
 
@@ -76,10 +76,10 @@ pub fn decide(r: &Rotation, seen: &View, commands: &[IssuedCommand], now: Time, 
         return Decision::Record(Event::CommandTaken(issued.clone()));
     }
     if let Some(by) = &r.stop_requested_by {
-        return Decision::Record(r.close(seen, Verdict::Stopped, format!("{by} asked to stop")));
+        return Decision::Record(r.close(seen, Verdict::Stopped, format!("{by} requested a stop")));
     }
     if let Some(by) = &r.rollback_requested_by {
-        return Decision::Record(r.roll_back(seen, format!("{by} asked to return")));
+        return Decision::Record(r.roll_back(seen, format!("{by} requested a rollback")));
     }
     if let Some(started) = &r.started {
         if started.stamp.fence < fence {
@@ -103,7 +103,7 @@ pub fn decide(r: &Rotation, seen: &View, commands: &[IssuedCommand], now: Time, 
     }
 }
 
-/// The sentence of `afresh why`, and until when if that is known. None: it is closed.
+/// The sentence of `afresh why`, and the time the wait ends if that is known. None: the rotation is closed.
 pub fn explain(r: &Rotation, seen: &View, now: Time) -> Option<(String, Option<Time>)> {
     let fence = r.started.as_ref().map_or(r.fence, |s| s.stamp.fence);
     let place = r.step().map_or(String::new(), |s| format!("step {} ({})", r.cursor, describe(&s.step)));
@@ -114,7 +114,7 @@ pub fn explain(r: &Rotation, seen: &View, now: Time) -> Option<(String, Option<T
         Decision::Declare(_) => (format!("{place} has begun and is being declared"), r.deadline()),
         Decision::Record(Event::StepStarted { .. }) => (format!("{place} is about to begin"), None),
         Decision::Record(Event::StepSatisfied { seen, .. }) => (format!("{place} is satisfied: {seen}"), None),
-        Decision::Record(Event::PlanReplaced { why, .. }) => (format!("about to go back: {why}"), None),
+        Decision::Record(Event::PlanReplaced { why, .. }) => (format!("about to roll back: {why}"), None),
         Decision::Record(Event::Closed { why, .. }) => (format!("about to close: {why}"), None),
         Decision::Record(Event::CommandTaken(_) | Event::Opened(_)) => ("about to be written".to_string(), None),
     })
@@ -129,7 +129,7 @@ impl Rotation {
         if let Some(used) = self.name_used(step, seen) {
             return used;
         }
-        // Watching goes nowhere: a soak begins under a pause too, so that a release that fails is seen.
+        // A soak begins under a pause too: it changes nothing, and it detects a release that fails.
         if self.paused && self.plan.direction != Direction::Back && !matches!(step, Step::Soak { .. }) {
             return wait(format!("paused before step {} ({})", self.cursor, describe(step)));
         }
@@ -140,7 +140,7 @@ impl Rotation {
             let forward = self.plan.direction == Direction::Forward;
             let until = forward.then(|| self.moved_at.plus(self.opened.spec.rollout.within_ms));
             if until.is_some_and(|until| now >= until) && self.rollback_refusal().is_none() {
-                return Decision::Record(self.roll_back(seen, format!("it could not go on: {why}")));
+                return Decision::Record(self.roll_back(seen, format!("the step could not begin: {why}")));
             }
             return Decision::Wait { why, until };
         }
@@ -152,7 +152,7 @@ impl Rotation {
     }
 
     fn proceed(&self, step: &Step, started: &Started, seen: &View, now: Time) -> Decision {
-        // Counters that were reset are looked at before anything is called over.
+        // A counter reset is handled before the soak can end.
         if let Some(again) = self.restart_soak(step, started, seen) {
             return Decision::Record(again);
         }
@@ -188,13 +188,13 @@ impl Rotation {
         }
     }
 
-    /// A step names the service's own groups and no other: an old journal may hold one that does not.
+    /// A step names groups of its own service only; an old journal may hold one that does not.
     fn not_its_own(&self, step: &Step) -> Option<String> {
         let service = &self.opened.spec.name;
-        foreign(service, step).map(|group| format!("{}: {group} is no group of {service}", describe(step)))
+        foreign(service, step).map(|group| format!("{}: {group} is not a group of {service}", describe(step)))
     }
 
-    /// Before this rotation declares its first own group, nothing may be there under that name: it would be taken for ours.
+    /// Before this rotation declares its first group, no group of that name may exist: it would be taken for this rotation's.
     fn name_used(&self, step: &Step, seen: &View) -> Option<Decision> {
         let first = self.cursor == 0 && self.plan.direction == Direction::Forward;
         let own = self.own_new();
@@ -202,11 +202,11 @@ impl Rotation {
         let unused = own.iter().filter(|g| !self.touched.contains(*g) && (first || named == Some(g)));
         for group in unused {
             match seen.groups.get(group) {
-                None => return Some(wait(format!("{group} has not been seen"))),
+                None => return Some(wait(format!("{group} has not been observed"))),
                 Some(g) if *g == GroupSeen::unknown(group.clone()) => {}
                 Some(_) => {
                     let why =
-                        format!("a group {group} is there that this rotation did not make: it is left as it is, and its name is not used");
+                        format!("a group {group} exists that this rotation did not create: it is left as it is, and its name is not used");
                     return Some(Decision::Record(self.close(seen, Verdict::Stopped, why)));
                 }
             }
@@ -214,13 +214,13 @@ impl Rotation {
         None
     }
 
-    /// A declaration was refused for good: the same call will never succeed.
+    /// A declaration was refused permanently: the same call will never succeed.
     pub(crate) fn refused(&self, seen: &View, fault: &Fault) -> Decision {
         let what = self.step().map_or(String::new(), |s| describe(&s.step));
         self.give_up(seen, format!("{what} was refused: {}", fault.message))
     }
 
-    /// The step cannot come true. Forward, the way back is open until the old group begins to retire.
+    /// The step cannot be satisfied. A rollback is possible until the old group begins to retire.
     fn give_up(&self, seen: &View, why: String) -> Decision {
         match (self.plan.direction, self.rollback_refusal()) {
             (Direction::Forward, None) => Decision::Record(self.roll_back(seen, why)),
@@ -229,8 +229,8 @@ impl Rotation {
         }
     }
 
-    /// Going back while the old group is not whole: customers go to it as far as its healthy servers carry them; and when no more
-    /// come in the time of a step, those carry all of it. Somebody on a release that failed is worse off than on too few servers.
+    /// A rollback to an old group that is incomplete: its healthy servers get the share of traffic that they can carry. When no more
+    /// become healthy within a step's time, they get all of it: a failed release is worse than too few servers.
     fn replan_rollback(&self, step: &Step, seen: &View, now: Time) -> Option<Event> {
         let (from, count) = (self.rollback_target().filter(|_| self.plan.direction == Direction::Back)?, self.restored_count());
         let healthy = self.observation(seen).tally(&from.group).healthy;
@@ -242,23 +242,24 @@ impl Rotation {
         let within_ms = self.opened.spec.rollout.within_ms;
         let waited = now.since(self.rolling_back_since?) >= within_ms;
         if healthy == 0 {
-            // Traffic stays on the release that failed: sent to no server at all, every request would fail. That is recorded once.
-            let why = format!("{what}, and none came within {}: traffic stays where it is until one is healthy", span(within_ms));
+            // Traffic stays on the failed release: routed to no server at all, every request would fail. This is recorded once.
+            let why =
+                format!("{what}, and none became healthy within {}: traffic stays on the failed release until one does", span(within_ms));
             let plan = || self.rollback_plan(seen, None, None);
             return (waited && !self.overdue_recorded).then(|| Event::PlanReplaced { why, plan: plan(), failure: None });
         }
         if waited {
-            let why = format!("{what}, and no more came within {}: they carry all of it", span(within_ms));
+            let why = format!("{what}, and no more became healthy within {}: these get all traffic", span(within_ms));
             return Some(Event::PlanReplaced { why, plan: self.rollback_plan(seen, None, Some(healthy)), failure: None });
         }
         let share = u32::try_from(u64::from(healthy) * 100 / u64::from(count.max(1))).unwrap_or(100);
         let gains = share > self.observation(seen).weight(&from.group) && self.observation(seen).routed(&from.group);
         match step {
             Step::Scale { group, .. } if *group == from.group && gains => {
-                let why = format!("{what}: {share} % of the customers go back already");
+                let why = format!("{what}: {share} % of the traffic is shifted back now");
                 Some(Event::PlanReplaced { why, plan: self.rollback_plan(seen, Some(share), None), failure: None })
             }
-            // It can carry less now than when this share was planned.
+            // The group can carry less now than when this share was planned.
             Step::Shift { weights, .. } if weights.len() > 1 => {
                 Some(Event::PlanReplaced { why: what, plan: self.rollback_plan(seen, None, None), failure: None })
             }
@@ -266,7 +267,7 @@ impl Rotation {
         }
     }
 
-    /// A new group that was never whole, and of which no server is well, dies faster than it can be replaced: why wait for the deadline?
+    /// Servers of a new group that was never complete exit faster than they become healthy: waiting for the deadline is pointless.
     fn crash_loop(&self, step: &Step, started: &Started, seen: &View) -> Option<String> {
         let Step::Scale { group, count } = step else { return None };
         let judged = self.plan.direction == Direction::Forward && *group == self.opened.to.group && !self.proven;
@@ -279,7 +280,7 @@ impl Rotation {
             .then(|| format!("crash loop: {deaths} of {all} instances of {group} exited{}", last_death(there)))
     }
 
-    /// The balancer's counters began again while soaking: what came before is lost, so the soak is counted anew.
+    /// The balancer's counters were reset while soaking, so the soak restarts.
     fn restart_soak(&self, step: &Step, started: &Started, seen: &View) -> Option<Event> {
         let (Step::Soak { group, .. }, Some(mark)) = (step, started.mark) else { return None };
         if !self.counters_reset(group, started, seen) {
@@ -287,14 +288,14 @@ impl Rotation {
         }
         let now = self.mark(group, seen)?;
         let stamp = Stamp { fence: started.stamp.fence, seq: self.len };
-        // What was counted anew before this look counts too. Deaths are the keeper's to count, errors the balancer's.
+        // What was counted between the reset and this view counts too. The keeper counts deaths, the balancer errors.
         let deaths = now.deaths.map(|now| mark.deaths.map_or(now, |before| if now < before { 0 } else { before }));
         let errors = if self.observation(seen).routed(group) { 0 } else { deaths.map_or(0, u64::from) };
         let restarted = model::TrafficMark { epoch: now.epoch, requests: 0, errors, deaths };
         Some(Event::StepStarted { step: self.cursor, stamp, mark: Some(restarted), clock: None })
     }
 
-    /// When the running step has taken too long; None: it may take as long as it takes, since nothing better can be done.
+    /// When the running step has taken too long. None: it has no limit, since giving it up would not help.
     pub(crate) fn deadline(&self) -> Option<Time> {
         let (started, planned) = (self.started.as_ref()?, self.step()?);
         let within_ms = self.opened.spec.rollout.within_ms;
@@ -308,7 +309,7 @@ impl Rotation {
         Some(started.first_at.max(self.resumed_at.unwrap_or_default()).plus(limit_ms))
     }
 
-    /// A plan back from what is there now. What this rotation touched is thrown away, also what may still be on its way.
+    /// Replaces the plan by a rollback from what exists now. It retires what this rotation touched, also what may not exist yet.
     fn roll_back(&self, seen: &View, why: String) -> Event {
         let failure = seen.groups.get(&self.opened.to.group).and_then(GroupSeen::failure);
         Event::PlanReplaced { why, plan: self.rollback_plan(seen, None, None), failure }
@@ -321,7 +322,7 @@ impl Rotation {
             done.filter_map(|s| if let Step::Retire { group } = &s.step { Some(group) } else { None }).collect();
         kept.extend(from.map(|f| &f.group));
         let planned = self.opened.plan.steps.iter().filter_map(|s| if let Step::Retire { group } = &s.step { Some(group) } else { None });
-        // What an earlier rotation left goes too, also if it has not come to be yet.
+        // What an earlier rotation left is retired too, also if it does not exist yet.
         let own = self.checks();
         let left: Vec<&GroupName> = planned.filter(|g| !own.contains(*g) && !kept.contains(g)).collect();
         let shift = from.is_some() || self.route_touched || !left.is_empty();
@@ -356,7 +357,7 @@ impl Rotation {
             Step::Shift { route, weights } => {
                 let weights = weights.iter().filter(|(_, w)| **w > 0).map(|(g, w)| (g.clone(), *w)).collect();
                 let gone = self.ends_route(step);
-                // A tombstone opens no listener, so any settings do where the listener that is over had none of these releases.
+                // A tombstone opens no listener, so any settings do where neither release has a route.
                 let settings = self.settings(seen).cloned().or_else(|| gone.then(|| Route::on(([127, 0, 0, 1], 0).into())))?;
                 Some(Declaration::Route(stamp, RouteSpec { route: route.clone(), settings, weights, gone }))
             }
@@ -364,8 +365,7 @@ impl Rotation {
         }
     }
 
-    /// The last step of a rotation that was opened as one back to nothing, where it shifts to nobody once more: everybody is
-    /// retired, and the listener closes.
+    /// The last step of a removal: it shifts traffic to nobody once more, when every group is retired, and the listener closes.
     pub(crate) fn ends_route(&self, step: &Step) -> bool {
         let removes = self.opened.plan.direction == Direction::Back && self.opened.from.is_none();
         let last = self.cursor > 0 && self.cursor as usize + 1 == self.plan.steps.len();
@@ -377,12 +377,12 @@ impl Rotation {
         known.map(|s| &s.release)
     }
 
-    /// The listener's settings are the release's that is gone to: going back restores the old ones.
+    /// The listener's settings are those of the release that the plan leads to: a rollback restores the old ones.
     pub(crate) fn settings<'a>(&'a self, seen: &'a View) -> Option<&'a Route> {
         let old = self.opened.from.as_ref().and_then(|f| f.release.route.as_ref());
         let new = self.opened.to.release.route.as_ref().or(self.opened.spec.route.as_ref());
         let own = if self.plan.direction == Direction::Back { old.or(new) } else { new.or(old) };
-        // Neither has a route: traffic is taken off what a stopped rotation left, and the listener stays as it is.
+        // Neither release has a route: traffic is shifted off what a stopped rotation left, and the listener stays as it is.
         own.or(seen.route.as_ref().and_then(|r| r.settings.as_ref()))
     }
 }

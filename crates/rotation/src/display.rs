@@ -1,4 +1,4 @@
-//! Sentences on steps and counts, as people read them in `afresh why`.
+//! Steps and counts as text, as `afresh why` shows them.
 
 use model::{GroupName, GroupSeen, ServiceName, Step};
 use std::collections::BTreeMap;
@@ -9,19 +9,19 @@ pub(crate) fn describe(step: &Step) -> String {
         Step::Bake { image, .. } => format!("bake {image}"),
         Step::Check { group, command, .. } => format!("check {group}: {}", command.join(" ")),
         Step::Scale { group, count } => format!("scale {group} to {count}"),
-        Step::Shift { weights, .. } => format!("shift customers to {}", display_weights(weights)),
+        Step::Shift { weights, .. } => format!("shift traffic to {}", display_weights(weights)),
         Step::Soak { group, for_ms, .. } => format!("soak {group} for {}", span(*for_ms)),
         Step::Drain { group, .. } => format!("drain {group}"),
         Step::Retire { group } => format!("retire {group}"),
     }
 }
 
-/// A group that the step names and that is not the service's own: it is never touched.
+/// A group that the step names and that is not the service's own.
 pub(crate) fn foreign<'a>(service: &ServiceName, step: &'a Step) -> Option<&'a GroupName> {
     step.groups().into_iter().find(|group| !owned(service, group))
 }
 
-/// Names say whose a group is: [`GroupName::of`] makes them all.
+/// A group's name says which service owns it: [`GroupName::of`] makes every name.
 pub(crate) fn owned(service: &ServiceName, group: &GroupName) -> bool {
     group.parts().is_some_and(|(of, _, _)| of == *service)
 }
@@ -31,12 +31,12 @@ pub(crate) fn display_weights(weights: &BTreeMap<GroupName, u32>) -> String {
     if parts.is_empty() { "nobody".to_string() } else { parts.join(", ") }
 }
 
-/// `; health check GET /: 500 "no"; last death: exit 1, "..."`, or nothing where nothing is known.
+/// `; health check GET /: 500 "no"; last death: exit 1, "..."`, or empty where nothing is known.
 pub(crate) fn failure_suffix(group: Option<&GroupSeen>) -> String {
     group.and_then(GroupSeen::failure).map_or_else(String::new, |failure| format!("; {failure}"))
 }
 
-/// ` (last: exit 1, "...")`, or nothing.
+/// ` (last: exit 1, "...")`, or empty.
 pub(crate) fn last_death(group: &GroupSeen) -> String {
     group.last_death.as_ref().map_or_else(String::new, |death| format!(" (last: {death})"))
 }

@@ -1,9 +1,9 @@
-//! The driving loop, one turn at a time, over nothing but the ports: the simulator runs this very code.
+//! The driving loop, one cycle at a time, over nothing but the ports: the simulator runs the same code.
 //!
 //! ```text
-//! lease ▸ read journal ▸ asks ▸ observe ▸ DECIDE ▸ record, or declare, or say what is waited for
+//! lease ▸ read journal ▸ commands ▸ observe ▸ DECIDE ▸ record, or declare, or report what it waits for
 //! ```
-//! Losing the driver at any point loses nothing: what it knows is in the journal, what it did is in the world.
+//! A driver may die at any point: what it knows is in the journal, and what it declared can be observed.
 
 use crate::decide::{Decider, Decision, Declaration, Plain};
 use crate::observe::{World, observe};
@@ -12,7 +12,7 @@ use crate::state::{Digests, Rotation};
 use model::{Blame, Event, EventLine, Fault, Fence, IssuedCommand, RotationId, Stamp, Steady, Time, Verdict, View};
 use std::collections::BTreeMap;
 
-/// So many higher fences are taken for one step.
+/// At most this many higher fences are taken for one step.
 const OUTRANKED_MAX: u32 = 5;
 
 pub struct Driver<D = Plain> {
@@ -21,24 +21,24 @@ pub struct Driver<D = Plain> {
     lease_ttl_ms: u64,
     lease: Option<Lease>,
     rotation: Option<Rotation>,
-    /// Of its releases: a fold of many lines costs less than these two.
+    /// Of its releases. Kept because computing these two costs more than folding many lines.
     digests: Option<Digests>,
-    /// What was sent last: sending it again is for the next turn, not for a hot loop.
+    /// What was sent last. Sent again, it makes the loop wait, so that no cycle follows at once.
     declared: Option<Stamp>,
-    /// The next fence must be higher than this one, which the world was seen to hold.
+    /// The next fence must be higher than this one, which a resource was observed to hold.
     above: Fence,
-    /// How often a higher fence was taken since the last step came true.
+    /// How often a higher fence was taken since the last step was satisfied.
     outranked: u32,
-    /// When this driver began, by the wall clock and by the steady one.
+    /// When this driver started, by the wall clock and by the steady clock.
     anchor: Option<(Time, Steady)>,
     decider: D,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tick {
-    /// Something was done: turn again at once.
+    /// Something was done: call again at once.
     Again,
-    /// Turn again when something may have changed, soon in any case. `until` is for people: when patience ends.
+    /// Call again when something may have changed, soon in any case. `until` is for display: when the wait times out.
     Wait {
         why: String,
         until: Option<Time>,
@@ -51,7 +51,7 @@ pub enum Tick {
 }
 
 impl Driver {
-    /// `holder` names this process: after a restart the same name takes its own lease back at once.
+    /// `holder` names this process: after a restart the same name takes its own lease again at once.
     pub fn new(rotation: RotationId, holder: String, lease_ttl_ms: u64) -> Self {
         Self::with_decider(rotation, holder, lease_ttl_ms, Plain)
     }
@@ -75,15 +75,15 @@ impl<D: Decider> Driver<D> {
         }
     }
 
-    /// As last read; None before the first turn and after something went wrong.
+    /// As last read; None before the first cycle and after an error.
     pub fn rotation(&self) -> Option<&Rotation> {
         self.rotation.as_ref()
     }
 
-    /// One turn. After an error the next turn begins from the journal; the caller waits a little and turns again.
+    /// One cycle. After an error the next cycle begins from the journal; the caller waits a little and calls again.
     pub fn tick(&mut self, world: &World) -> Result<Tick, Refused> {
         match self.cycle(world) {
-            // Somebody else drives, or drove: what we believed is void.
+            // Another driver holds or held the lease: what this one knows may be outdated.
             Err(Refused::LeaseLost) => {
                 self.lease = None;
                 self.forget();
@@ -115,12 +115,12 @@ impl<D: Decider> Driver<D> {
         let lease = self.hold(world)?;
         let mut r = self.read(world)?;
         let tick = self.act(world, &lease, &mut r);
-        // On an error it is not known what was written: the next turn reads.
+        // After an error it is unknown what was written: the next cycle reads the journal again.
         self.rotation = tick.is_ok().then_some(r);
         tick
     }
 
-    /// The lease, taken or renewed when half of it is over. A fault of the store does not lose it.
+    /// The lease, taken, or renewed when half of it has passed. A store error does not lose it.
     fn hold(&mut self, world: &World) -> Result<Lease, Refused> {
         let now = self.now(world);
         let lease = match &self.lease {
@@ -159,7 +159,7 @@ impl<D: Decider> Driver<D> {
         }
         let commands = world.journal.commands(&self.id, r.commands_taken)?;
         let at = self.now_in(r, world).0;
-        // The driver's own time, read before it looked: everything in the view is at least that new.
+        // The driver's own time, read before it observes: everything in the view is at least that new.
         let seen = View { at, ..view_for(r, &commands, world, at)? };
         let now = self.now_in(r, world).0;
         match self.decider.decide(r, &seen, &commands, now, lease.fence) {
@@ -172,7 +172,7 @@ impl<D: Decider> Driver<D> {
                 },
             },
             Decision::Outrank { above, why } => {
-                // Somebody whose stamps rise as fast as ours is not outranked: that is for people to end.
+                // A writer whose stamps rise as fast as ours cannot be outranked: only an operator can end that.
                 if self.outranked < OUTRANKED_MAX {
                     self.outranked += 1;
                     self.above = self.above.max(above);
@@ -181,7 +181,7 @@ impl<D: Decider> Driver<D> {
                 Ok(Tick::Wait { why, until: None })
             }
             Decision::Wait { why, until } => Ok(Tick::Wait { why, until }),
-            Decision::Done => Err(Fault::ours("no-decision", format!("{} is open and has nothing to do", self.id)).into()),
+            Decision::Done => Err(Fault::ours("no-decision", format!("{} is open and no action was decided", self.id)).into()),
         }
     }
 
@@ -189,8 +189,8 @@ impl<D: Decider> Driver<D> {
         world.clock.steady()
     }
 
-    /// Time as this driver counts it: the wall clock when it began, and from then on a clock that nobody sets. So a step of the
-    /// wall clock ends no wait of its and lengthens none.
+    /// Time as this driver counts it: the wall clock when it started, and from then on a clock that is never set. So a change of the
+    /// wall clock neither shortens nor lengthens its waits.
     fn now(&mut self, world: &World) -> Time {
         let steady = self.steady(world);
         self.now_by(world, steady)
@@ -202,8 +202,8 @@ impl<D: Decider> Driver<D> {
         counted(anchor, steady).unwrap_or_else(|| world.clock.now())
     }
 
-    /// Time as the journal counts it, and the steady clock at that moment. The journal says what its times are by the steady clock of
-    /// this boot, so all drivers of one boot count one time, also one that began after the wall clock was set.
+    /// Time as the journal counts it, and the steady clock at that moment. The journal relates its times to the steady clock of this
+    /// boot, so all drivers of one boot share one time, also one that started after the wall clock was set.
     fn now_in(&mut self, r: &Rotation, world: &World) -> (Time, Option<Steady>) {
         let steady = self.steady(world);
         let by_journal = r.clock.and_then(|known| counted(known, steady?));
@@ -224,7 +224,7 @@ impl<D: Decider> Driver<D> {
     }
 
     fn declare(&mut self, world: &World, lease: &Lease, declaration: &Declaration) -> Result<Sent, Refused> {
-        // Where a resource cannot refuse an old stamp, this look at the clock right before the call is what keeps it safe.
+        // A resource that cannot refuse an old stamp is protected by this check of the clock right before the call.
         if self.now(world) >= lease.until {
             return Ok(Sent::Said(Tick::Again));
         }
@@ -236,31 +236,31 @@ impl<D: Decider> Driver<D> {
         self.declared = Some(stamp);
         Ok(match sent {
             Ok(()) if !again => Sent::Said(Tick::Again),
-            Ok(()) => Sent::Said(Tick::Wait { why: "declared; not yet seen to be taken".to_string(), until: None }),
+            Ok(()) => Sent::Said(Tick::Wait { why: "declared; not yet observed as accepted".to_string(), until: None }),
             Err(fault) if for_good(&fault) => Sent::Refused(fault),
             Err(fault) => Sent::Said(Tick::Wait { why: fault.message, until: None }),
         })
     }
 }
 
-/// What a moment of the steady clock is, known of another one: also if that is later. None: it is another clock.
+/// Converts a moment of the steady clock to the time of the anchor, which may be later. None: it is another clock.
 fn counted((at, then): (Time, Steady), moment: Steady) -> Option<Time> {
     (then.clock == moment.clock).then(|| Time(at.0.saturating_add(moment.ms).saturating_sub(then.ms)))
 }
 
 enum Sent {
     Said(Tick),
-    /// For good.
+    /// Permanently.
     Refused(Fault),
 }
 
-/// The same declaration will never be taken. A refused stamp is not that: a later look shows who holds the newer one. Nor is a
-/// bug of ours, which a restart may end.
+/// The same declaration will never be accepted. A stale stamp is not permanent: a later view shows who holds the newer one. Nor
+/// is an internal error, which a restart may end.
 fn for_good(fault: &Fault) -> bool {
     !fault.again && fault.blame != Blame::Ours && fault.code != "stale-stamp"
 }
 
-/// A stop must be possible also when nothing can be seen: the final_inventory is then empty, and says so by being empty.
+/// A stop must be possible also when nothing can be observed: the final inventory is then empty.
 fn view_for(r: &Rotation, commands: &[IssuedCommand], world: &World, at: Time) -> Result<View, Fault> {
     if commands.is_empty() && r.stop_requested_by.is_none() {
         return observe(r, world);

@@ -1,4 +1,4 @@
-//! A plan of one step, asked for by hand. The same guard holds as in a whole rotation.
+//! A plan of one step that a user runs manually. The same capacity guard applies as in a whole rotation.
 
 use crate::capacity_guard::CapacityGuard;
 use crate::display::{describe, foreign};
@@ -11,11 +11,11 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Copy)]
 pub struct KnownGroups<'a> {
     pub active: Option<&'a GroupRelease>,
-    /// What each group runs, the active one and what stopped rotations left.
+    /// What each group runs: the active one, and those that stopped rotations left.
     pub releases: &'a BTreeMap<GroupName, Release>,
 }
 
-/// Refuses (`floor`) what would take customers their servers. `seen` holds every group of the service, and its route.
+/// Refuses (`floor`) a step that would leave too few healthy servers. `seen` holds every group of the service, and its route.
 pub fn plan_manual_step(spec: &ServiceSpec, step: &Step, seen: &View, known: KnownGroups) -> Result<Plan, Fault> {
     validate(spec, step, seen)?;
     let counted = known.known_only(seen, step);
@@ -27,7 +27,7 @@ pub fn plan_manual_step(spec: &ServiceSpec, step: &Step, seen: &View, known: Kno
     let serving = counted.groups.keys().filter(named).filter(serves);
     let floor = spec.count.min(serving.fold(0u32, |sum, g| sum.saturating_add(declared(seen, g).unwrap_or(0))));
     if let Some(why) = (CapacityGuard { floor, ..guard }).refuse(step) {
-        return Err(Fault::yours("floor", why).hint("`afresh deploy` replaces servers without going below what serves"));
+        return Err(Fault::yours("floor", why).hint("`afresh deploy` replaces servers and keeps the capacity"));
     }
     let all = seen.groups.keys().fold(0u32, |sum, g| sum.saturating_add(declared(seen, g).unwrap_or(0)));
     let (had, has) = match step {
@@ -42,14 +42,14 @@ pub fn plan_manual_step(spec: &ServiceSpec, step: &Step, seen: &View, known: Kno
 }
 
 impl KnownGroups<'_> {
-    /// The release's digest, if the group is seen to run what a journal says.
+    /// The release's digest, if the group is observed to run what a journal says.
     fn runs(&self, seen: &View, group: &GroupName) -> Option<Digest> {
         let digest = self.releases.get(group)?.digest();
         (seen.groups.get(group)?.release.as_ref() == Some(&digest)).then_some(digest)
     }
 
-    /// The view without groups of which no journal speaks: whoever left them may end them at any time, so nobody counts on them.
-    /// The step's own group stays.
+    /// The view without groups that no journal names: whoever created them may end them at any time, so they count for nothing.
+    /// The step's own group stays in it.
     fn known_only(&self, seen: &View, step: &Step) -> View {
         let mut counted = seen.clone();
         counted.groups.retain(|group, shown| {
@@ -65,20 +65,18 @@ impl KnownGroups<'_> {
 }
 
 fn validate(spec: &ServiceSpec, step: &Step, seen: &View) -> Result<(), Fault> {
-    let there =
-        |group: &GroupName| match seen.groups.get(group).map(|g| g.desired) {
-            Some(DesiredSeen::Run { .. }) => Ok(()),
-            Some(DesiredSeen::Gone) => Err(Fault::yours("group-gone", format!("{group} is gone; its name is never used again"))),
-            _ => Err(Fault::yours("no-such-group", format!("there is no group {group}"))
-                .hint("`afresh instance list` shows the groups there are")),
-        };
+    let there = |group: &GroupName| match seen.groups.get(group).map(|g| g.desired) {
+        Some(DesiredSeen::Run { .. }) => Ok(()),
+        Some(DesiredSeen::Gone) => Err(Fault::yours("group-gone", format!("{group} is gone; group names are never reused"))),
+        _ => Err(Fault::yours("no-such-group", format!("there is no group {group}")).hint("list the groups: `afresh instance list`")),
+    };
     if let Some(group) = foreign(&spec.name, step) {
-        return Err(Fault::yours("not-own-group", format!("{group} is no group of {}", spec.name))
-            .hint(format!("`afresh instance list {}` shows its groups", spec.name)));
+        return Err(Fault::yours("not-own-group", format!("{group} is not a group of {}", spec.name))
+            .hint(format!("list its groups: `afresh instance list {}`", spec.name)));
     }
     match step {
         Step::Bake { .. } => Ok(()),
-        // Its own group is new, or the very same check is asked for again.
+        // Its own group is new, or the same check is run again.
         Step::Check { of, .. } => there(of),
         Step::Scale { group, .. } | Step::Soak { group, .. } => there(group),
         Step::Retire { group } if seen.groups.get(group).is_some_and(|g| g.desired == DesiredSeen::Gone) => Ok(()),
@@ -98,7 +96,8 @@ fn validate(spec: &ServiceSpec, step: &Step, seen: &View) -> Result<(), Fault> {
                 return Err(Fault::yours("no-such-route", format!("{} has no route {route}", spec.name)));
             }
             if !(weights.is_empty() || sum == 100) {
-                return Err(Fault::yours("weights", format!("the weights sum to {sum}")).hint("they must sum to 100, or be none at all"));
+                return Err(Fault::yours("weights", format!("the weights sum to {sum}"))
+                    .hint("they must sum to 100; give none to route traffic to nobody"));
             }
             weights.keys().try_for_each(there)
         }

@@ -1,20 +1,20 @@
-//! Reading a view: how many servers of a group are there, and how many are well. Nothing here decides.
+//! Reads a view: how many servers of a group exist, and how many are healthy. Nothing here decides.
 
 use model::{DesiredSeen, Digest, GroupName, GroupRelease, InstanceSeen, InstanceState, ServiceSpec, View};
 
 /// Servers of one group, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
-    /// Those that serve or will: not the dying.
+    /// Those that serve or will serve: not those that are ending.
     pub exist: u32,
-    /// Healthy for the stated time, to the keeper and, if customers come by a route, to the balancer.
+    /// Healthy for the required time: to the keeper and, if the group has a route, to the balancer.
     pub healthy: u32,
-    /// Everything, the dying too.
+    /// All, those that are ending too.
     pub all: u32,
 }
 
 impl Tally {
-    /// How many healthy ones are left, at the worst, when only `count` may stay: the keeper may pick healthy ones to end.
+    /// How many healthy ones remain at worst when only `count` stay: the keeper may end healthy ones.
     pub fn worst(self, count: u32) -> u32 {
         self.healthy.saturating_sub(self.exist.saturating_sub(count))
     }
@@ -33,7 +33,7 @@ pub(crate) struct Observation<'a> {
 
 impl Observation<'_> {
     pub fn tally(&self, group: &GroupName) -> Tally {
-        // Servers of a group that is gone are about to end, however healthy.
+        // Servers of a group that is gone are about to end, healthy or not.
         let gone = self.seen.groups.get(group).is_some_and(|g| g.desired == DesiredSeen::Gone);
         let (healthy_for_ms, routed) = self.rule(group);
         let release = self.expected(group);
@@ -46,7 +46,7 @@ impl Observation<'_> {
         })
     }
 
-    /// Healthy ones that are sure to stay: servers beyond the declared count are about to end, and the keeper may pick healthy ones.
+    /// Healthy ones that are sure to stay: servers beyond the declared count are about to end, and the keeper may end healthy ones.
     pub fn sure_to_stay(&self, group: &GroupName) -> u32 {
         let tally = self.tally(group);
         match self.seen.groups.get(group).map(|g| g.desired) {
@@ -55,7 +55,7 @@ impl Observation<'_> {
         }
     }
 
-    /// By the keeper's probe alone, however short.
+    /// Healthy by the keeper's probe alone, for any duration.
     pub fn healthy_by_keeper(&self, group: &GroupName) -> u32 {
         let release = self.expected(group);
         self.count(group, |i| is_running(i) && runs_release(i, release) && i.healthy_ms.is_some()).healthy
@@ -75,7 +75,7 @@ impl Observation<'_> {
         }
     }
 
-    /// Whether customers come to this group by a route.
+    /// Whether traffic reaches this group by a route.
     pub fn routed(&self, group: &GroupName) -> bool {
         self.rule(group).1
     }
@@ -114,7 +114,7 @@ fn long_enough(healthy_ms: Option<u64>, for_ms: u64) -> bool {
     healthy_ms.is_some_and(|ms| ms >= for_ms)
 }
 
-/// How many the provider was last told to run; None: the view says nothing of it.
+/// How many servers the provider has declared; None: the view does not show the group.
 pub(crate) fn declared(seen: &View, group: &GroupName) -> Option<u32> {
     match seen.groups.get(group)?.desired {
         DesiredSeen::Run { count, .. } => Some(count),

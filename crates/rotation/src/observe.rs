@@ -1,11 +1,11 @@
-//! Looking at the world through the ports. It changes nothing.
+//! Observes the world through the ports. It changes nothing.
 
 use crate::ports::{Clock, ImageStore, Journal, Provider, Router};
 use crate::state::Rotation;
 use model::{Fault, View};
 use std::collections::BTreeMap;
 
-/// Every way out.
+/// All ports.
 #[derive(Clone, Copy)]
 pub struct World<'a> {
     pub provider: &'a dyn Provider,
@@ -15,7 +15,7 @@ pub struct World<'a> {
     pub clock: &'a dyn Clock,
 }
 
-/// The clock is read first, so that everything in the view is at least that new.
+/// Reads the clock first, so that everything in the view is at least that new.
 pub fn observe(r: &Rotation, world: &World) -> Result<View, Fault> {
     let at = world.clock.now();
     let mut groups = BTreeMap::new();

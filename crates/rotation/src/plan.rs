@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! forward   bake ▸ (check ▸ retire the check)* ▸ ( scale new up ▸ shift ▸ soak ▸ scale old down )* ▸ drain old ▸ retire old
-//! back      scale old up ▸ shift ▸ ( drain ▸ retire )* of all that this rotation made
+//! back      scale old up ▸ shift ▸ ( drain ▸ retire )* of all that this rotation created
 //! park      bake ▸ declare new with no server ▸ shift to nobody ▸ drain old ▸ retire old          (`count = 0`)
 //! ```
 //! Without a route there is nothing to shift or to drain: servers of both releases serve from the moment they are healthy.
@@ -17,14 +17,14 @@ use std::collections::{BTreeMap, BTreeSet};
 /// More waves than this is a mistake in the file, not a rollout.
 const WAVES_MAX: usize = 100;
 
-/// What is wanted of a plan.
+/// What a plan must achieve.
 pub struct Intent<'a> {
     pub spec: &'a ServiceSpec,
-    /// What stands now; None: the first release.
+    /// What is active now; None: this is the first release.
     pub from: Option<&'a GroupRelease>,
     pub to: &'a GroupRelease,
     pub direction: Direction,
-    /// How many servers what stands should have, by the desired state in force. None: as many as it is declared with.
+    /// The active group's count by the desired state in force. None: the count that it is declared with.
     pub own_count: Option<u32>,
 }
 
@@ -56,11 +56,11 @@ pub fn shares(waves: &[Wave], count: u32) -> Vec<u32> {
 
 /// A route has its service's name: the same rule holds for both kinds of name.
 pub fn route_name(service: &ServiceName) -> RouteName {
-    RouteName::new(service.as_str()).expect("service and route names keep one rule")
+    RouteName::new(service.as_str()).expect("service and route names follow the same rule")
 }
 
-/// Plans a whole rotation. `seen` must hold what stands, the new group's name, and [`crate::Rotation::remnants`] of the
-/// service's last rotation: what was left when that was stopped is cleaned up by this one. A refusal is the user's to mend.
+/// Plans a whole rotation. `seen` must hold the active group, the new group's name, and [`crate::Rotation::remnants`] of the
+/// service's last rotation: this one retires what was left when that was stopped.
 pub fn plan(intent: &Intent, seen: &View) -> Result<Plan, Fault> {
     validate(intent, seen)?;
     match intent.direction {
@@ -85,7 +85,7 @@ pub fn plan(intent: &Intent, seen: &View) -> Result<Plan, Fault> {
             Ok(rollback(&rollback_intent, seen))
         }
         Direction::Single => {
-            Err(Fault::yours("no-such-plan", "a plan of one step is made from that step").hint("use `afresh step run` for a single step"))
+            Err(Fault::yours("no-such-plan", "a single step is planned from the step itself").hint("run a single step: `afresh step run`"))
         }
     }
 }
@@ -93,18 +93,23 @@ pub fn plan(intent: &Intent, seen: &View) -> Result<Plan, Fault> {
 fn validate(intent: &Intent, seen: &View) -> Result<(), Fault> {
     let Intent { spec, from, to, .. } = intent;
     if spec.rollout.waves.len() > WAVES_MAX {
-        return Err(Fault::yours("too-many-waves", format!("{}: {} waves; {WAVES_MAX} are allowed", spec.name, spec.rollout.waves.len())));
+        return Err(Fault::yours(
+            "too-many-waves",
+            format!("{}: {} waves; at most {WAVES_MAX} are allowed", spec.name, spec.rollout.waves.len()),
+        ));
     }
     if spec.rollout.within_ms == 0 {
-        return Err(Fault::yours("no-time", format!("{}: within = 0 gives no step any time", spec.name)).hint("write `within = \"5m\"`"));
+        return Err(
+            Fault::yours("no-time", format!("{}: within = 0 leaves no time for any step", spec.name)).hint("write `within = \"5m\"`")
+        );
     }
     for active in from.iter().copied().chain([*to]) {
         if active.release.service != spec.name {
-            return Err(Fault::ours("wrong-service", format!("{} is no release of {}", active.release.label(), spec.name)));
+            return Err(Fault::ours("wrong-service", format!("{} is not a release of {}", active.release.label(), spec.name)));
         }
     }
     if from.is_some_and(|from| from.group == to.group) {
-        return Err(Fault::ours("same-group", format!("{} cannot be rotated onto itself", to.group)));
+        return Err(Fault::ours("same-group", format!("cannot rotate {} onto itself", to.group)));
     }
     let mut new = vec![to.group.clone()];
     for place in 1..=to.release.checks.len() {
@@ -112,8 +117,8 @@ fn validate(intent: &Intent, seen: &View) -> Result<(), Fault> {
     }
     let taken = new.iter().find(|g| seen.groups.get(*g).is_some_and(|g| *g != GroupSeen::unknown(g.group.clone())));
     if let (Direction::Forward, Some(taken)) = (intent.direction, taken) {
-        return Err(Fault::ours("name-used", format!("a group {taken} was there before: names are never used twice"))
-            .hint("the journal does not know it: was an older copy of it put back?"));
+        return Err(Fault::ours("name-used", format!("a group {taken} existed before: group names are never reused"))
+            .hint("the journal does not know it: was an older copy of the journal restored?"));
     }
     Ok(())
 }
@@ -126,7 +131,7 @@ fn check_group(group: &GroupName, place: usize) -> Result<GroupName, Fault> {
 fn forward(intent: &Intent, seen: &View) -> Result<Plan, Fault> {
     let Intent { spec, to, .. } = intent;
     let new = &to.group;
-    // An old group that is gone cannot be gone back to and needs no care; its name is never declared again.
+    // An old group that is gone cannot be rolled back to and needs no step; its name is never declared again.
     let from = intent.from.filter(|f| seen.groups.get(&f.group).is_none_or(|g| g.desired != DesiredSeen::Gone));
     let digest = from.map(|f| f.release.digest());
     let observation = Observation { seen, spec, from, to: Some(to), digests: [digest.as_ref(), None] };
@@ -135,7 +140,7 @@ fn forward(intent: &Intent, seen: &View) -> Result<Plan, Fault> {
     if let Some(from) = from {
         let count = declared(seen, &from.group).unwrap_or(spec.count);
         builder.counts.insert(from.group.clone(), count);
-        // What a stopped rotation left to it may be less than its own; a rollback restores that, and never more than both.
+        // A stopped rotation may have left it with less than its own count; a rollback restores that, and never more.
         builder.restores = Some((from.group.clone(), count.max(intent.own_count.unwrap_or(count))));
     }
     for group in &left {
@@ -149,7 +154,7 @@ fn forward(intent: &Intent, seen: &View) -> Result<Plan, Fault> {
     let mut objects = vec![to.release.image.clone()];
     objects.extend(to.release.artifact.clone());
     builder.push(Step::Bake { image: to.release.image_name.clone(), objects }, None);
-    // What is parked serves nobody, so nothing of it is checked before it is to serve.
+    // A parked release serves nobody, so its checks run only when it gets servers.
     let checks = if spec.count == 0 { &[][..] } else { &to.release.checks[..] };
     for (i, check) in checks.iter().enumerate() {
         let group = check_group(new, i + 1)?;
@@ -159,8 +164,8 @@ fn forward(intent: &Intent, seen: &View) -> Result<Plan, Fault> {
         builder.push(Step::Retire { group }, None);
     }
 
-    // Groups are left over where a rotation was stopped, and its last declaration may still be on its way: declaring the old
-    // group anew fences that, and gives it the size to take over from those that are left.
+    // A stopped rotation left groups, and its last declaration may still be in flight. Declaring the old group again fences that,
+    // and gives it the size to take over from the leftovers.
     let schedule = WaveSchedule::of(spec, from, to, &observation, &builder);
     if let Some(from) = from.filter(|f| !left.is_empty() && builder.count(&f.group) > 0 && observation.healthy_by_keeper(&f.group) > 0) {
         let own = builder.restores.as_ref().map_or(0, |(_, own)| *own);
@@ -184,16 +189,16 @@ fn forward(intent: &Intent, seen: &View) -> Result<Plan, Fault> {
     Ok(builder.plan())
 }
 
-/// How a plan forward shares the load between the two, wave by wave.
+/// How a forward plan shares the load between the old and the new group, wave by wave.
 struct WaveSchedule<'a> {
     spec: &'a ServiceSpec,
     from: Option<&'a GroupRelease>,
     to: &'a GroupRelease,
     shares: Vec<u32>,
-    /// The old group is made smaller between waves.
+    /// The old group is scaled down between waves.
     shrinks: bool,
     routed_old: bool,
-    /// Traffic is routed to somebody, be it to what a stopped rotation left.
+    /// Traffic is routed to some group, possibly to what a stopped rotation left.
     sends: bool,
     routed_new: bool,
 }
@@ -207,25 +212,25 @@ impl<'a> WaveSchedule<'a> {
         builder: &PlanBuilder,
     ) -> Self {
         let (routed_old, routed_new) = (from.is_some_and(|f| f.release.route.is_some()), to.release.route.is_some());
-        // Where nothing healthy stands, or customers cannot be shared between the two, small waves would only hold back the cure.
+        // Where nothing active is healthy, or traffic cannot be shared between the two, waves would only delay recovery.
         let old_count = from.map_or(0, |f| builder.count(&f.group));
         let kept = from.map_or(0, |f| {
             if observation.seen.groups.contains_key(&f.group) { observation.healthy_by_keeper(&f.group) } else { old_count }
         });
         let shared = old_count > 0 && kept > 0 && routed_old == routed_new;
         let mut shares = if shared { shares(&spec.rollout.waves, spec.count) } else { vec![100] };
-        // A group that shares the load with leftovers gets no more of it than its own servers carry: it is never made larger.
+        // A group that shares the load with leftovers gets no more than its own servers can carry: it is never scaled up.
         let (weight, own) = (from.map_or(0, |f| observation.weight(&f.group)), builder.restores.as_ref().map_or(0, |(_, own)| *own));
         if routed_old && routed_new && 100 - shares[0] > weight && needed(spec.count, 100 - shares[0]) > own {
             shares = vec![100];
         }
-        // An old group that is not whole is left as it is until it goes: taking some of its servers would be refused anyway.
+        // An incomplete old group is left as it is until it retires: the guard would refuse to scale it down anyway.
         let sends = sends(observation.seen);
         Self { spec, from, to, shares, shrinks: kept >= old_count, routed_old, sends, routed_new }
     }
 
-    /// The new group is declared with no server: it is what is active, and its name is used. Customers are sent to nobody before the
-    /// old group is drained, so that they get an answer that says so.
+    /// The new group is declared with no server: it becomes the active one, and its name is used. Traffic is routed to nobody before
+    /// the old group is drained, so that clients get a proper error response.
     fn park(&self, builder: &mut PlanBuilder) {
         builder.push(Step::Scale { group: self.to.group.clone(), count: 0 }, None);
         if self.routed_old || self.routed_new || self.sends {
@@ -267,8 +272,8 @@ fn sends(seen: &View) -> bool {
     seen.route.as_ref().is_some_and(|r| r.weights.values().any(|w| *w > 0))
 }
 
-/// Groups that the view names and that neither release owns: a stopped rotation left them. One that the provider does not know
-/// counts too: its declaration may still be on its way, and only a tombstone keeps it out.
+/// Groups in the view that neither release owns: a stopped rotation left them. One that the provider does not know counts too:
+/// its declaration may still be in flight, and only a tombstone fences it.
 fn leftovers(intent: &Intent, seen: &View) -> Vec<GroupName> {
     let owned = |g: &GroupName| *g == intent.to.group || intent.from.is_some_and(|f| f.group == *g);
     let there = seen.groups.values().filter(|g| g.desired != DesiredSeen::Gone || !g.instances.is_empty());
@@ -277,23 +282,23 @@ fn leftovers(intent: &Intent, seen: &View) -> Vec<GroupName> {
 
 pub(crate) struct RollbackIntent<'a> {
     pub spec: &'a ServiceSpec,
-    /// To this; None: nothing stood before.
+    /// The release to return to; None: nothing was active before.
     pub from: Option<&'a GroupRelease>,
     pub to: &'a GroupRelease,
-    /// So many servers stood before.
+    /// How many servers were active before.
     pub count: u32,
     pub retire: Vec<GroupName>,
     /// Those among them that serve nobody.
     pub checks: BTreeSet<GroupName>,
-    /// Customers may have been turned to somebody, so they are turned back.
+    /// Traffic may have been shifted, so it is shifted back.
     pub shift: bool,
-    /// This share of the customers goes back at once, before the old group is whole.
+    /// This share of the traffic is shifted back at once, before the old group is complete.
     pub share: Option<u32>,
-    /// So many healthy servers carry the whole load: no more could be had.
+    /// This many healthy servers get the whole load: no more became healthy.
     pub carry: Option<u32>,
 }
 
-/// The way back needs nothing of the release that failed, and scales what stood before to its whole size whatever it is now.
+/// A rollback needs nothing of the release that failed, and scales the previously active group to its full count, whatever it is now.
 pub(crate) fn rollback(intent: &RollbackIntent, seen: &View) -> Plan {
     let RollbackIntent { spec, from, to, count, .. } = intent;
     let mut builder = PlanBuilder::new(Direction::Back);
@@ -302,7 +307,7 @@ pub(crate) fn rollback(intent: &RollbackIntent, seen: &View) -> Plan {
         builder.counts.insert(group.clone(), declared(seen, group).unwrap_or(0));
     }
     builder.carry = intent.carry;
-    // Going back from a count of 0, what stood before is the whole.
+    // When the failed release has a count of 0, the previously active count is the full load.
     let load = if spec.count == 0 { *count } else { spec.count.min(*count) };
     builder.floor = if from.is_some() { load.min(intent.carry.unwrap_or(u32::MAX)) } else { 0 };
     let (routed_old, routed_new) = (from.is_some_and(|f| f.release.route.is_some()), to.release.route.is_some());
@@ -312,12 +317,12 @@ pub(crate) fn rollback(intent: &RollbackIntent, seen: &View) -> Plan {
     }
     if let Some(from) = from {
         builder.push(Step::Scale { group: from.group.clone(), count: *count }, None);
-        // What was parked before gets no customers again.
+        // A release that was parked before gets no traffic.
         if routed_old && *count > 0 {
             weights.insert(from.group.clone(), 100);
         }
     }
-    // Back to nothing: a listener that an earlier release opened closes too.
+    // A removal: a listener that an earlier release opened closes too.
     let listens = from.is_none() && seen.route.as_ref().is_some_and(|r| r.settings.is_some());
     if intent.shift && (routed_old || routed_new || listens || sends(seen)) {
         builder.push(Step::Shift { route: route_name(&spec.name), weights }, None);
@@ -329,7 +334,7 @@ pub(crate) fn rollback(intent: &RollbackIntent, seen: &View) -> Plan {
     builder.plan()
 }
 
-/// This share to the old group; what is left stays where it is.
+/// Gives this share to the old group; the rest stays with the groups that have it, in proportion.
 fn spread(old: &GroupName, share: u32, seen: &View) -> BTreeMap<GroupName, u32> {
     let weights = seen.route.as_ref().map_or_else(BTreeMap::new, |r| r.weights.clone());
     let others: u32 = weights.iter().filter(|(g, _)| *g != old).map(|(_, w)| *w).sum();
@@ -346,13 +351,13 @@ fn spread(old: &GroupName, share: u32, seen: &View) -> BTreeMap<GroupName, u32> 
     spread
 }
 
-/// A plan being written, with what is declared at its end so far.
+/// Builds a plan, and tracks what is declared at the end of its steps so far.
 struct PlanBuilder {
     direction: Direction,
     steps: Vec<PlannedStep>,
     counts: BTreeMap<GroupName, u32>,
     checks: BTreeSet<GroupName>,
-    /// Nobody is sent there any more.
+    /// Drained groups: no traffic is routed to them.
     out: BTreeSet<GroupName>,
     peak: u32,
     floor: u32,
@@ -401,7 +406,7 @@ impl PlanBuilder {
             }
             Step::Bake { .. } | Step::Shift { .. } | Step::Soak { .. } => {}
         }
-        // A rollback may begin anywhere: the old group is whole again then, beside all that is there.
+        // A rollback may begin at any step: the old group is then complete again, beside everything that exists.
         let restored = |group: &GroupName| self.restores.as_ref().filter(|(g, _)| g == group).map_or(0, |(_, count)| *count);
         let worst = self.counts.iter().fold(0u32, |sum, (group, count)| sum.saturating_add((*count).max(restored(group))));
         self.peak = self.peak.max(worst);

@@ -18,7 +18,7 @@ pub fn next(rollout: &RolloutPlan, opened: &BTreeMap<ServiceName, Option<Verdict
         let running = states.contains(&Some(None));
         let failed = states.iter().any(|s| matches!(s, Some(Some(Verdict::RolledBack | Verdict::Stopped))));
         if failed {
-            // What runs is left to end by itself; nothing new begins.
+            // Rotations that run may finish; no new one is opened.
             return if running { Next::Wait } else { Next::End(RolloutEnd::Halted) };
         }
         let missing: Vec<usize> = states.iter().enumerate().filter(|(_, s)| s.is_none()).map(|(i, _)| i).collect();

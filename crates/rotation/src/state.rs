@@ -1,13 +1,13 @@
-//! A rotation is the fold of its journal and nothing else. Nothing here looks at the world.
+//! A rotation's state is the fold of its journal and nothing else. Nothing here observes the world.
 //!
 //! ```text
 //!            ┌───────────────── StepSatisfied (cursor + 1) ─────────────────┐
 //!            ▼                                                              │
-//! Opened ─▶ idle ── StepStarted ─▶ running ── StepStarted (adopted, or a soak begun anew) ─▶ running
+//! Opened ─▶ idle ── StepStarted ─▶ running ── StepStarted (adopted, or a soak restarted) ─▶ running
 //!            │                        │
 //!            ├──── PlanReplaced (back, cursor 0; once at most) ◀────────────┤
 //!            └──── Closed ◀─────────────────────────────────────────────────┘
-//!  CommandTaken may stand anywhere before Closed: it sets a flag that `decide` obeys.
+//!  CommandTaken may come anywhere before Closed: it sets a flag that `decide` obeys.
 //! ```
 
 use model::{
@@ -21,74 +21,74 @@ pub struct Rotation {
     pub id: RotationId,
     pub opened: Opened,
     pub opened_at: Time,
-    /// The present plan.
+    /// The current plan.
     pub plan: Plan,
-    /// Steps of the present plan before this one are satisfied.
+    /// Steps of the current plan before this one are satisfied.
     pub cursor: u32,
     pub started: Option<Started>,
     pub paused: bool,
-    /// The number of the last ask that was taken.
+    /// The number of the last command that was taken.
     pub commands_taken: u64,
-    /// Why the plan was replaced, and which asks were refused; oldest first.
+    /// Why the plan was replaced, and which commands were refused; oldest first.
     pub remarks: Vec<String>,
     pub closed: Option<Closed>,
-    /// Lines folded: the place of the next one.
+    /// Lines folded so far; the seq of the next one.
     pub len: u64,
-    /// What was seen when each step before the cursor was satisfied.
+    /// What was observed when each step before the cursor was satisfied.
     pub notes: Vec<String>,
-    /// Since when nothing but the next step is waited for: the cursor moved, or a pause was lifted.
+    /// Since when only the next step is waited for: the cursor moved, or a pause was lifted.
     pub moved_at: Time,
-    /// When a pause was lifted last: its time does not count against a deadline.
+    /// When a pause was last lifted: paused time does not count against a deadline.
     pub resumed_at: Option<Time>,
     /// The fence of the newest line.
     pub fence: Fence,
-    /// The newest stamp that was observed on each group and on the route. A view that shows an older one is old.
+    /// The newest stamp that was observed on each group and on the route. A view that shows an older one is stale.
     pub group_stamps: BTreeMap<GroupName, Stamp>,
     pub route_stamp: Option<Stamp>,
-    /// Groups that some step was started on: a declaration of them may be under way.
+    /// Groups that some step was started on: a declaration of them may be in flight.
     pub touched: BTreeSet<GroupName>,
     pub route_touched: bool,
-    /// Where customers were seen to go after the last shift.
+    /// The weights after the last satisfied shift.
     pub weights: BTreeMap<GroupName, u32>,
-    /// The new group was whole once.
+    /// The new group was complete once.
     pub proven: bool,
-    /// The old group has begun to retire: there is no way back any more.
+    /// The old group has begun to retire: a rollback is no longer possible.
     pub old_is_retiring: bool,
-    /// Why it goes back, if it does.
+    /// Why it rolls back, if it does.
     pub rollback_reason: Option<String>,
-    /// Why servers of the new release failed when it turned back.
+    /// Why servers of the new release failed when the rollback began.
     pub failure: Option<Failure>,
-    /// Since when it goes back.
+    /// Since when it rolls back.
     pub rolling_back_since: Option<Time>,
-    /// It went back for longer than a step may take, and a line says what was missing then.
+    /// The rollback took longer than a step may take, and a line records what was missing then.
     pub(crate) overdue_recorded: bool,
-    /// Who asked to return, until the plan is replaced.
+    /// Who requested a rollback, until the plan is replaced.
     pub rollback_requested_by: Option<String>,
-    /// Who asked to stop.
+    /// Who requested a stop.
     pub stop_requested_by: Option<String>,
-    /// What a time in this journal is by a clock that never steps: the newest line that says both. It is how a later driver on that
-    /// clock counts on in the time of this journal, whatever was done to the wall clock.
+    /// A time of this journal and the same moment by a clock that is never set, from the newest line that has both. A later driver on
+    /// that clock continues the time of this journal with it, whatever was done to the wall clock.
     pub(crate) clock: Option<(Time, Steady)>,
     pub(crate) digests: Digests,
 }
 
-/// [`model::Release::digest`] of the releases gone from and to.
+/// [`model::Release::digest`] of the old and the new release.
 pub(crate) type Digests = [Option<Digest>; 2];
 
-/// The step at the cursor is under way.
+/// The step at the cursor has started.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Started {
     /// Survives adoption by a later driver: deadlines count from here.
     pub first_at: Time,
-    /// What a soak or a drain is counted from: `first_at`, or when the counters began again.
+    /// What a soak or a drain is counted from: `first_at`, or when the counters were reset.
     pub since: Time,
-    /// By the clock of the driver that holds the step now. Only views taken later are believed by waits.
+    /// By the clock of the driver that holds the step now. Waits accept only later views.
     pub last_at: Time,
     /// `since` and `last_at` are by two clocks.
     pub adopted: bool,
     pub stamp: Stamp,
     pub mark: Option<TrafficMark>,
-    /// `last_at` by a clock that never steps.
+    /// `last_at` by a clock that is never set.
     pub clock: Option<Steady>,
 }
 
@@ -102,11 +102,11 @@ pub struct Closed {
 
 fn bad(line: &EventLine, why: &str) -> Fault {
     Fault::ours("bad-journal", format!("{} line {}: {why}", line.rotation, line.seq))
-        .hint("the journal was written by another version or changed by hand; `afresh events` shows it")
+        .hint("the journal was written by another version or edited; show it: `afresh events`")
 }
 
 impl Rotation {
-    /// From line 0. Never panics: a journal that cannot be is a fault with its place.
+    /// From line 0. Never panics: an invalid journal is an error that names the line.
     pub fn fold(lines: &[EventLine]) -> Result<Rotation, Fault> {
         Self::fold_with(lines, None)
     }
@@ -129,10 +129,10 @@ impl Rotation {
             return Err(bad(line, "a journal begins with line 0"));
         }
         if opened.spec.name != line.rotation.service() {
-            return Err(bad(line, "it is of another service"));
+            return Err(bad(line, "the rotation belongs to another service"));
         }
         if opened.from.as_ref().is_some_and(|from| from.group == opened.to.group) && opened.plan.direction != Direction::Single {
-            return Err(bad(line, "it goes from a group to the same group"));
+            return Err(bad(line, "the old and the new group are the same"));
         }
         Ok(Rotation {
             id: line.rotation.clone(),
@@ -168,10 +168,10 @@ impl Rotation {
         })
     }
 
-    /// Takes the next line. On a fault nothing is changed.
+    /// Applies the next line. An error changes nothing.
     pub fn apply(&mut self, line: &EventLine) -> Result<(), Fault> {
         if line.rotation != self.id {
-            return Err(bad(line, &format!("it stands in the journal of {}", self.id)));
+            return Err(bad(line, &format!("it is in the journal of {}", self.id)));
         }
         if line.seq != self.len {
             return Err(bad(line, &format!("line {} was expected", self.len)));
@@ -224,7 +224,7 @@ impl Rotation {
             Step::Bake { .. } | Step::Soak { .. } | Step::Drain { .. } => {}
         }
         let at = line.at;
-        // No line before says what its time was by a clock that never steps: a rollback counts its patience from here.
+        // No earlier line has a time by a clock that is never set, so the rollback's time limit is counted from here.
         if let (None, Some(_), Some(since)) = (self.clock, clock, &mut self.rolling_back_since) {
             *since = at;
         }
@@ -232,14 +232,14 @@ impl Rotation {
         let fresh = Started { first_at: at, since: at, last_at: at, adopted: false, stamp, mark, clock };
         self.started = Some(match self.started.take() {
             None => fresh,
-            // Counters that began again make a soak begin again; its deadline stays.
+            // A counter reset restarts the soak; its deadline stays.
             Some(old) if mark.is_some() && mark != old.mark => Started { first_at: old.first_at, ..fresh },
-            // A driver that starts its own step again goes on by its own clock.
+            // A driver that starts its own step again continues by its own clock.
             Some(old) if old.stamp.fence == stamp.fence => Started { stamp, last_at: at, clock, ..old },
             Some(old) => match (clock, old.clock) {
                 (None, None) => Started { stamp, last_at: at, adopted: true, ..old },
-                // What came before is told in this driver's own time, if both count by one clock. If not, nobody knows how long
-                // ago that was: waits count from here, so that none is ever cut short.
+                // Earlier times are converted to this driver's time if both count by one clock. If not, their age is unknown:
+                // waits are counted from here, so that none is cut short.
                 (new, before) => {
                     let passed = new.zip(before).and_then(|(new, before)| new.since(before));
                     let then =
@@ -280,10 +280,10 @@ impl Rotation {
             return Err(bad(line, "a plan of one step cannot be replaced"));
         }
         if plan.direction != Direction::Back {
-            return Err(bad(line, "a plan is replaced only by one that goes back"));
+            return Err(bad(line, "a plan is replaced only by a rollback"));
         }
         if self.old_is_retiring {
-            return Err(bad(line, "the old group has begun to retire: there is no way back"));
+            return Err(bad(line, "the old group has begun to retire: a rollback is no longer possible"));
         }
         self.plan = plan.clone();
         self.cursor = 0;
@@ -292,28 +292,28 @@ impl Rotation {
         self.moved_at = line.at;
         self.remarks.push(why.to_string());
         self.overdue_recorded |= self.rolling_back_since.is_some_and(|since| line.at.since(since) >= self.opened.spec.rollout.within_ms);
-        // A rollback that is planned anew keeps its reason and its patience.
+        // A rollback that is planned again keeps its reason and its time limit.
         if self.rollback_reason.is_none() {
             self.rollback_reason = Some(why.to_string());
             self.failure = failure.cloned();
             self.rolling_back_since = Some(line.at);
         }
         self.rollback_requested_by = None;
-        // A pause holds what goes forward. It does not hold what protects customers.
+        // A pause holds a forward plan. It does not hold a rollback, which protects clients.
         self.paused = false;
         Ok(())
     }
 
     fn command_taken(&mut self, line: &EventLine, issued: &IssuedCommand) -> Result<(), Fault> {
         if issued.n <= self.commands_taken {
-            return Err(bad(line, &format!("ask {} is taken a second time", issued.n)));
+            return Err(bad(line, &format!("command {} is taken a second time", issued.n)));
         }
         self.commands_taken = issued.n;
         match issued.command {
-            // A pause holds the way forward. What takes customers off a release that failed goes on.
+            // A pause holds a forward plan only: shifting traffic off a failed release continues.
             RotationCommand::Pause if self.plan.direction == Direction::Back => {
                 self.remarks
-                    .push(format!("{} asked to pause; refused: it is going back, and a pause holds only the way forward", issued.by));
+                    .push(format!("{} requested a pause; refused: it is rolling back, and a pause holds only a forward plan", issued.by));
             }
             RotationCommand::Pause => self.paused = true,
             RotationCommand::Resume => {
@@ -323,18 +323,18 @@ impl Rotation {
             }
             RotationCommand::Rollback => match self.rollback_refusal() {
                 None => self.rollback_requested_by = Some(issued.by.clone()),
-                Some(why) => self.remarks.push(format!("{} asked to return; refused: {why}", issued.by)),
+                Some(why) => self.remarks.push(format!("{} requested a rollback; refused: {why}", issued.by)),
             },
             RotationCommand::Stop => self.stop_requested_by = Some(issued.by.clone()),
         }
         Ok(())
     }
 
-    /// Why it cannot turn back, if it cannot.
+    /// Why it cannot roll back, if it cannot.
     pub fn rollback_refusal(&self) -> Option<&'static str> {
         match self.plan.direction {
-            Direction::Back => Some("it is going back already"),
-            Direction::Single => Some("a plan of one step has no way back"),
+            Direction::Back => Some("it is rolling back already"),
+            Direction::Single => Some("a single step has no rollback"),
             Direction::Forward if self.old_is_retiring => Some("the old servers have begun to retire"),
             Direction::Forward => None,
         }
@@ -345,15 +345,15 @@ impl Rotation {
         self.plan.steps.get(self.cursor as usize)
     }
 
-    /// What stood before, if it still did when the rotation was opened: what going back goes to.
+    /// The release that a rollback returns to: the one that was active before, if it still existed when the rotation was opened.
     pub(crate) fn rollback_target(&self) -> Option<&GroupRelease> {
         let from = self.opened.from.as_ref()?;
         let planned = |s: &PlannedStep| matches!(&s.step, Step::Retire { group } if *group == from.group);
         (self.opened.plan.direction == Direction::Single || self.opened.plan.steps.iter().any(planned)).then_some(from)
     }
 
-    /// How many servers a rollback gives the old group. A plan of before did not say: it begins with a step that changes nothing,
-    /// and its capacity is what served then.
+    /// How many servers a rollback gives the old group. Plans of older versions do not say: their first step changes nothing, so its
+    /// capacity is what served then.
     pub(crate) fn restored_count(&self) -> u32 {
         if let Some(restores) = self.opened.plan.restores {
             return restores;
@@ -362,8 +362,8 @@ impl Rotation {
         if served == 0 { self.opened.spec.count } else { served }
     }
 
-    /// The groups to observe: while it is open, every one that a step names and those it goes from and to;
-    /// once it is closed, what stands and what it left.
+    /// The groups to observe: while it is open, every group that a step names, the old and the new one; once it is closed, the
+    /// active group and what it left.
     pub fn groups(&self) -> Vec<GroupName> {
         if let Some(closed) = &self.closed {
             let active = closed.final_inventory.active.iter().map(|s| s.group.clone());
@@ -387,7 +387,7 @@ impl Rotation {
         steps.filter_map(|s| if let Step::Check { group, .. } = &s.step { Some(group.clone()) } else { None }).collect()
     }
 
-    /// Groups that only this rotation may make: the new one and its checks.
+    /// Groups that only this rotation may create: the new one and its checks.
     pub(crate) fn own_new(&self) -> BTreeSet<GroupName> {
         let mut all = if self.opened.plan.direction == Direction::Forward { self.checks() } else { BTreeSet::new() };
         if self.opened.plan.direction == Direction::Forward {
@@ -396,13 +396,13 @@ impl Rotation {
         all
     }
 
-    /// Not ours, though the name is: this rotation never began a step on it.
+    /// The name is this rotation's, but the group is not: no step on it was started.
     pub(crate) fn not_ours(&self, group: &GroupName) -> bool {
         !self.touched.contains(group) && self.own_new().contains(group)
     }
 
-    /// Groups that may still be there, or still come to be, although this rotation is closed: it was stopped halfway.
-    /// The next plan of the service is made on a view that names them, and cleans them up.
+    /// Groups that may exist, or still come to exist, although this rotation is closed: it was stopped halfway. The view of the
+    /// service's next plan includes them, and that plan retires them.
     pub fn remnants(&self) -> Vec<GroupName> {
         let Some(closed) = self.closed.as_ref().filter(|c| c.verdict == Verdict::Stopped || self.plan.direction == Direction::Single)
         else {
@@ -413,7 +413,7 @@ impl Rotation {
         let steps = self.opened.plan.steps.iter().chain(&self.plan.steps);
         all.extend(steps.filter_map(|s| if let Step::Retire { group } = &s.step { Some(group) } else { None }));
         all.extend(self.opened.from.iter().map(|f| &f.group));
-        // What is another service's, or was there before under a name that this rotation would have used, is no remnant of it.
+        // A group of another service is no remnant, nor is one that existed before under a name that this rotation would have used.
         let service = &self.opened.spec.name;
         let ours = |g: &&GroupName| Some(*g) != active && crate::display::owned(service, g) && !self.not_ours(g);
         all.into_iter().filter(ours).cloned().collect()
@@ -429,7 +429,7 @@ impl Rotation {
         routed.then(|| crate::plan::route_name(&opened.spec.name))
     }
 
-    /// The objects to ask the store for: only while a bake step is next, since looking reads every byte of them.
+    /// The objects to verify in the store: only while a bake step is next, since verifying reads every byte of them.
     pub fn objects(&self) -> Vec<Digest> {
         match self.step().map(|s| &s.step) {
             Some(Step::Bake { objects, .. }) => objects.clone(),

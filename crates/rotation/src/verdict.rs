@@ -1,4 +1,4 @@
-//! The end: a final_inventory of what stands, and the verdict read off it. Never off "no error so far".
+//! Closes a rotation: takes the final inventory, and derives the verdict from it, never from the absence of errors.
 
 use crate::decide::Decision;
 use crate::display::display_weights;
@@ -7,14 +7,14 @@ use model::{DesiredSeen, Direction, Event, FinalInventory, GroupName, GroupRelea
 use std::collections::BTreeMap;
 
 impl Rotation {
-    /// Every step is satisfied. What was meant must also stand whole in one view; else it is waited for, but not for ever.
+    /// Every step is satisfied. One view must also show the intended result complete; until then it waits, within a limit.
     pub(crate) fn finish(&self, seen: &View, now: Time) -> Decision {
         let (verdict, missing) = match self.plan.direction {
             Direction::Single => (Verdict::Promoted, None),
             Direction::Forward => (Verdict::Promoted, self.missing(seen, Some(&self.opened.to), self.opened.spec.count)),
             Direction::Back => (Verdict::RolledBack, self.missing(seen, self.rollback_target(), self.restored_count())),
         };
-        // Going back ends also with less than the whole, once no more has come in the time of a step.
+        // A rollback also ends with fewer servers than the full count, when no more became healthy within a step's time.
         let patient = self.plan.carry.is_none() && now.since(self.moved_at) < self.opened.spec.rollout.within_ms;
         let short = (self.plan.direction == Direction::Back && !patient)
             .then(|| self.missing_with(seen, self.rollback_target(), self.restored_count(), 1));
@@ -27,12 +27,12 @@ impl Rotation {
                 (Verdict::RolledBack, Some(reason)) => reason.clone(),
                 _ if self.plan.direction == Direction::Single => self.notes.last().cloned().unwrap_or_default(),
                 _ if self.opened.spec.count == 0 => {
-                    format!("{} is active with no server: it is parked, and nobody serves", self.opened.to.release.label())
+                    format!("{} is active with no server: it is parked and serves nothing", self.opened.to.release.label())
                 }
                 (Verdict::RolledBack, None) if self.opened.from.is_none() => {
                     format!("{} is removed: its servers are retired", self.opened.to.release.service)
                 }
-                _ => format!("{} stands alone, whole", self.opened.to.release.label()),
+                _ => format!("{} is active, alone and complete", self.opened.to.release.label()),
             };
             return Decision::Record(self.close(seen, verdict, why));
         };
@@ -43,17 +43,17 @@ impl Rotation {
         Decision::Record(self.close(seen, Verdict::Stopped, format!("every step was satisfied, but {missing}")))
     }
 
-    /// What keeps this release from standing alone and whole, if anything does.
+    /// What is missing until this release is active, alone and complete; None: nothing.
     fn missing(&self, seen: &View, alone: Option<&GroupRelease>, count: u32) -> Option<String> {
         self.missing_with(seen, alone, count, count)
     }
 
-    /// As [`Self::missing`], content with `healthy` healthy ones.
+    /// As [`Self::missing`], but `healthy` healthy servers suffice.
     fn missing_with(&self, seen: &View, alone: Option<&GroupRelease>, count: u32, healthy: u32) -> Option<String> {
         for group in self.groups() {
             let gone = seen.groups.get(&group).is_none_or(|g| g.instances.is_empty() && !matches!(g.desired, DesiredSeen::Run { .. }));
             if alone.is_none_or(|s| s.group != group) && !gone && !self.not_ours(&group) {
-                return Some(format!("{group} is still there"));
+                return Some(format!("{group} still exists"));
             }
         }
         let mut weights = BTreeMap::new();
@@ -71,7 +71,7 @@ impl Rotation {
             }
         }
         let route = seen.route.as_ref().filter(|r| !r.weights.iter().filter(|(_, w)| **w > 0).eq(weights.iter()));
-        route.map(|r| format!("the balancer sends customers to {}", display_weights(&r.weights)))
+        route.map(|r| format!("the balancer routes traffic to {}", display_weights(&r.weights)))
     }
 
     pub(crate) fn close(&self, seen: &View, verdict: Verdict, why: String) -> Event {
@@ -93,17 +93,17 @@ impl Rotation {
         FinalInventory { direction: self.plan.direction, healthy, weights, active: None }
     }
 
-    /// The step at the cursor, or one before it, retires the group: its declaration may be on its way, whatever is still seen.
+    /// The step at the cursor, or one before it, retires the group: its declaration may be in flight, whatever is still observed.
     fn retires(&self, group: &GroupName) -> bool {
         let begun = self.cursor as usize + usize::from(self.started.is_some());
         self.plan.steps.iter().take(begun).any(|s| matches!(&s.step, Step::Retire { group: gone } if gone == group))
     }
 
-    /// Stopped halfway: the one that more customers go to stands, then the one with more healthy servers, then the old one.
-    /// If nothing could be seen, the journal's last knowledge must do.
+    /// Stopped halfway: the release with more of the traffic is active, then the one with more healthy servers, then the old one.
+    /// If nothing could be observed, the journal's last knowledge decides.
     fn active_when_stopped(&self, seen: &View) -> Option<GroupRelease> {
         let (observation, new) = (self.observation(seen), &self.opened.to);
-        // What is seen to be gone serves nobody, also where the journal is an older copy that does not know it.
+        // A group that is observed to be gone serves nobody, also where the journal is an older copy that does not know it.
         let gone = |s: &GroupRelease| seen.groups.get(&s.group).is_some_and(|g| g.desired == DesiredSeen::Gone);
         let target = self.rollback_target().filter(|old| !gone(old));
         if self.not_ours(&new.group) || self.retires(&new.group) {

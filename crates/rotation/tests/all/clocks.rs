@@ -1,23 +1,23 @@
-//! Steps of the wall clock, over the driving loop itself: none ends a wait, none lengthens one.
+//! Changes of the wall clock, tested over the driving loop itself: none ends a wait, none lengthens one.
 
 use crate::common::*;
 use model::*;
 use rotation::{Clock, Declaration, Driver, ImageStore, Journal, Lease, Provider, Refused, Rotation, Router, Tick, World};
 use std::cell::{Cell, RefCell};
 
-/// A perfect world, a journal in memory, and a wall clock that somebody sets.
+/// A perfect world, a journal in memory, and a wall clock that tests set.
 struct House {
     world: RefCell<Perfect>,
     lines: RefCell<Vec<EventLine>>,
     fence: Cell<u64>,
-    /// How far the wall clock is off, and the boot that the steady clock is of.
+    /// How far the wall clock is off, and the boot that the steady clock belongs to.
     off_ms: Cell<i64>,
     boot: Cell<u64>,
-    /// What the provider says to every declaration.
+    /// What the provider answers to every declaration.
     refusal: RefCell<Option<Fault>>,
-    /// No more servers of the old group than this can be had.
+    /// No more servers of the old group than this can be launched.
     old_most: Cell<usize>,
-    /// The steady clock shows a moment so long ago.
+    /// How far in the past the steady clock is.
     behind_ms: Cell<u64>,
 }
 
@@ -113,7 +113,7 @@ impl House {
         Rotation::fold(&self.lines.borrow()).unwrap()
     }
 
-    /// Turns until the driver waits.
+    /// Cycles until the driver waits.
     fn cycle(&self, driver: &mut Driver) -> Tick {
         loop {
             let world = World { provider: self, router: self, images: self, journal: self, clock: self };
@@ -147,14 +147,14 @@ fn a_step_of_the_wall_clock_ends_no_soak_and_lengthens_none() {
         house.cycle(&mut driver);
         house.pass(3_590_000);
         house.cycle(&mut driver);
-        assert!(house.soaks() && house.rotation().rollback_reason.is_none(), "a step of {off} ms ended the soak");
+        assert!(house.soaks() && house.rotation().rollback_reason.is_none(), "a change of {off} ms ended the soak");
         house.pass(8_000);
         house.cycle(&mut driver);
-        assert!(!house.soaks() && house.rotation().rollback_reason.is_none(), "a step of {off} ms lengthened the soak");
+        assert!(!house.soaks() && house.rotation().rollback_reason.is_none(), "a change of {off} ms lengthened the soak");
     }
 }
 
-/// Another process on the same machine goes on counting to the millisecond, whatever was done to the wall clock between the two.
+/// Another process on the same machine continues counting to the millisecond, whatever was done to the wall clock in between.
 #[test]
 fn a_driver_of_the_same_boot_goes_on_counting() {
     for off in [HOUR, -HOUR] {
@@ -173,7 +173,7 @@ fn a_driver_of_the_same_boot_goes_on_counting() {
     }
 }
 
-/// A driver takes the soak over when its time has passed, and what it is shown is of before that.
+/// A driver takes the soak over when its time has passed, and its view is from before that.
 #[test]
 fn a_view_from_before_a_driver_took_over_is_not_taken_for_a_new_one() {
     let house = House::new();
@@ -190,14 +190,14 @@ fn a_view_from_before_a_driver_took_over_is_not_taken_for_a_new_one() {
     assert!(!house.soaks());
 }
 
-/// A rollback waits for servers, and the driver that began it is gone: its successor counts on where it was, although the wall clock
-/// was set between the two.
+/// A rollback waits for servers, and the driver that began it is gone: its successor continues its count, although the wall clock
+/// was set in between.
 #[test]
 fn patience_goes_on_from_driver_to_driver() {
     for off in [HOUR, -HOUR] {
         let house = House::new();
         house.cycle(&mut house.driver());
-        // A failure in the soak turns it back; one old server cannot be replaced.
+        // A failure in the soak rolls it back; one old server cannot be replaced.
         house.pass(1_000);
         house.world.borrow_mut().view.groups.get_mut(&group("web-r2-2")).unwrap().deaths = 1;
         house.old_most.set(1);
@@ -207,14 +207,14 @@ fn patience_goes_on_from_driver_to_driver() {
         house.off_ms.set(off);
         let mut second = house.driver();
         house.cycle(&mut second);
-        assert_eq!(house.rotation().plan.carry, None, "given up {off} ms later by the wall clock, 30 s later in truth");
+        assert_eq!(house.rotation().plan.carry, None, "given up {off} ms later by the wall clock, which is 30 s later");
         house.pass(31_000);
         house.cycle(&mut second);
         assert_eq!(house.rotation().plan.carry, Some(1), "not given up after 61 s");
     }
 }
 
-/// It turned back before any step had begun, and the wall clock was set since: no line before the first step says how long ago that was.
+/// It rolled back before any step had begun, and the wall clock was set since: no line before the first step says how long ago that was.
 #[test]
 fn patience_of_a_rollback_before_any_step_begins_with_its_first() {
     let house = House::new();
@@ -241,7 +241,7 @@ fn patience_of_a_rollback_before_any_step_begins_with_its_first() {
     assert_eq!(house.rotation().plan.carry, Some(1));
 }
 
-/// After a reboot nobody knows how long it took: the soak is counted anew, and is never cut short.
+/// After a reboot the time that it took is unknown: the soak restarts, and is never cut short.
 #[test]
 fn a_driver_of_another_boot_counts_anew() {
     let house = House::new();
@@ -259,7 +259,7 @@ fn a_driver_of_another_boot_counts_anew() {
     assert!(!house.soaks() && house.rotation().rollback_reason.is_none());
 }
 
-/// What can never be taken ends the step at once; what may be taken later, or is a matter of stamps, is waited for.
+/// A declaration that is refused permanently ends the step at once; one that may be accepted later, or has a stale stamp, is waited for.
 #[test]
 fn a_refusal_for_good_ends_a_step_at_once() {
     let cases = [

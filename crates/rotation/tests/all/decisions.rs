@@ -1,4 +1,4 @@
-//! Decisions case by case: asks, gates, deadlines, adoption, and the sentences people read.
+//! Decisions case by case: commands, gates, deadlines, adoption, and the messages of `afresh why`.
 
 use crate::common::*;
 use model::*;
@@ -24,7 +24,7 @@ fn rolled_back(decision: &Decision) -> &str {
             assert_eq!(plan.direction, Direction::Back);
             why
         }
-        other => panic!("it did not turn back: {other:?}"),
+        other => panic!("it did not roll back: {other:?}"),
     }
 }
 
@@ -32,7 +32,7 @@ fn traffic<'a>(walk: &'a mut Walk, name: &str) -> &'a mut GroupTraffic {
     walk.world.view.route.as_mut().unwrap().groups.get_mut(&group(name)).unwrap()
 }
 
-/// Begins the step that is next and declares it, but lets nothing come true.
+/// Begins the next step and declares it, but no declaration takes effect.
 fn begin(walk: &mut Walk, step: u32) {
     walk.until(step);
     let decision = walk.decide();
@@ -76,14 +76,14 @@ fn the_sentences_of_why() {
     insta::assert_snapshot!(found.join("\n"), @r"
     step 0 (bake base) is about to begin
     step 1 (scale web-r2-2 to 2) has begun and is being declared
-    1 of 2 of web-r2-2 are healthy for the stated time; the last launch failed: no memory left
+    1 of 2 of web-r2-2 have been healthy for the required time; the last launch failed: no memory left
     step 1 (scale web-r2-2 to 2) is satisfied: 2 of 2 of web-r2-2 are healthy
     soaking web-r2-2: 8 s left, 3 failed of 1000 so far
     paused before step 4 (scale web-r1-1 to 2)
     scale web-r1-1 to 2 must wait: 1 of 2 of web-r2-2 are healthy
-    draining web-r1-1: 7 in flight
-    step 8 (drain web-r1-1) is satisfied: the drain deadline of web-r1-1 has passed with 7 in flight
-    web@r2 stands alone, whole
+    draining web-r1-1: 7 requests in flight
+    step 8 (drain web-r1-1) is satisfied: the drain deadline of web-r1-1 has passed with 7 requests in flight
+    web@r2 is active, alone and complete
     closed
     ");
 }
@@ -125,7 +125,7 @@ fn a_rollback_is_refused_once_the_old_servers_begin_to_retire() {
     begin(&mut walk, 7);
     assert!(matches!(walk.r.step().unwrap().step, Step::Retire { .. }));
     walk.command(1, RotationCommand::Rollback);
-    assert_eq!(walk.r.remarks, ["somebody asked to return; refused: the old servers have begun to retire"]);
+    assert_eq!(walk.r.remarks, ["somebody requested a rollback; refused: the old servers have begun to retire"]);
     walk.until_closed();
     assert_eq!(walk.r.closed.unwrap().verdict, Verdict::Promoted);
 }
@@ -193,7 +193,7 @@ fn a_worker_that_dies_while_soaking_rolls_it_back() {
     walk.world.pass(1_000);
     assert!(matches!(walk.decide(), Decision::Wait { .. }));
     walk.world.view.groups.get_mut(&group("web-r2-2")).unwrap().deaths = 1;
-    assert_eq!(rolled_back(&walk.decide()), "1 server of web-r2-2 died while soaking");
+    assert_eq!(rolled_back(&walk.decide()), "1 server of web-r2-2 exited while soaking");
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn a_crash_loop_is_not_waited_for() {
     assert_eq!(rolled_back(&walk.decide()), "crash loop: 5 of 7 instances of web-r2-2 exited");
 }
 
-/// What is known of a failure stands in the reason and in the journal, and changes nothing else.
+/// What is known of a failure is in the reason and in the journal, and changes nothing else.
 #[test]
 fn a_failure_is_quoted_and_decides_nothing() {
     let mut walk = routed(0);
@@ -278,7 +278,7 @@ fn a_started_step_is_adopted_and_its_deadline_is_not_moved() {
     assert_eq!((started.first_at, started.stamp.fence, started.adopted), (first_at, Fence(5), true));
     walk.world.pass(30_000);
     assert!(rolled_back(&walk.decide()).contains("took too long (60 s)"));
-    // A driver whose fence is older than the step's has been replaced: it does nothing.
+    // A driver whose fence is older than the step's was replaced: it does nothing.
     assert!(matches!(decide(&walk.r, &walk.world.view, &[], walk.world.now, Fence(4)), Decision::Wait { .. }));
 }
 
@@ -302,7 +302,7 @@ fn a_view_older_than_what_was_seen_before_is_not_believed() {
     let mut old = walk.world.view.clone();
     old.groups.get_mut(&group("web-r2-2")).unwrap().stamp = None;
     let Decision::Wait { why, .. } = decide(&walk.r, &old, &[], walk.world.now, walk.fence) else { panic!("believed") };
-    assert_eq!(why, "what was seen of web-r2-2 is older than what was known before");
+    assert_eq!(why, "ignoring a stale observation of web-r2-2");
 }
 
 #[test]
@@ -315,7 +315,7 @@ fn a_drain_deadline_that_passed_is_noted() {
     assert!(matches!(walk.decide(), Decision::Wait { .. }));
     walk.world.pass(1);
     let Decision::Record(Event::StepSatisfied { seen, .. }) = walk.decide() else { panic!("not satisfied") };
-    assert_eq!(seen, "the drain deadline of web-r1-1 has passed with 2 in flight");
+    assert_eq!(seen, "the drain deadline of web-r1-1 has passed with 2 requests in flight");
 }
 
 #[test]
@@ -357,7 +357,7 @@ fn a_guard_that_refuses_for_too_long_rolls_it_back() {
     assert_eq!(until, Some(walk.r.moved_at.plus(60_000)));
     walk.world.pass(60_000);
     let decision = decide(&walk.r, &hurt(&walk), &[], walk.world.now, walk.fence);
-    assert!(rolled_back(&decision).starts_with("it could not go on:"));
+    assert!(rolled_back(&decision).starts_with("the step could not begin:"));
 }
 
 #[test]
@@ -365,8 +365,8 @@ fn status_of_steps_by_place() {
     let mut walk = routed(0);
     begin(&mut walk, 1);
     let at = |walk: &Walk, step| step_status(&walk.r, step, &walk.world.view, walk.world.now);
-    assert_eq!(at(&walk, 0), StepStatus::Satisfied("the store has every object, whole".to_string()));
-    assert_eq!(at(&walk, 1), StepStatus::NotYet("the keeper has not yet taken it".to_string()));
+    assert_eq!(at(&walk, 0), StepStatus::Satisfied("the store has every object, verified".to_string()));
+    assert_eq!(at(&walk, 1), StepStatus::NotYet("the keeper has not yet accepted the declaration".to_string()));
     assert_eq!(at(&walk, 2), StepStatus::NotYet("step 1 comes first: scale web-r2-2 to 2".to_string()));
     assert!(matches!(at(&walk, 99), StepStatus::Refused(_)));
     walk.cycle();
@@ -382,11 +382,11 @@ fn a_stop_while_nothing_can_be_seen_goes_by_the_journal() {
         Decision::Record(Event::Closed { verdict: Verdict::Stopped, final_inventory, .. }) => final_inventory.active.map(|s| s.group),
         other => panic!("{other:?}"),
     };
-    assert_eq!(active_at_stop(&walk), Some(group("web-r1-1")), "half of the customers each: the old one stands");
+    assert_eq!(active_at_stop(&walk), Some(group("web-r1-1")), "half of the traffic each: the old one is active");
     let mut walk = routed(0);
     walk.until(6);
     walk.command(1, RotationCommand::Stop);
-    assert_eq!(active_at_stop(&walk), Some(group("web-r2-2")), "the new one had all customers");
+    assert_eq!(active_at_stop(&walk), Some(group("web-r2-2")), "the new one had all traffic");
     let spec = spec(1, vec![], 0, true);
     let mut walk = Walk::open(&spec, None, &active("web-r1-1", 1, true));
     walk.command(1, RotationCommand::Stop);
@@ -404,7 +404,7 @@ fn a_second_rollback_command_does_not_hide_why_it_rolled_back() {
     walk.command(1, RotationCommand::Rollback);
     walk.cycle();
     walk.command(2, RotationCommand::Rollback);
-    assert_eq!(walk.r.remarks[1], "somebody asked to return; refused: it is going back already");
+    assert_eq!(walk.r.remarks[1], "somebody requested a rollback; refused: it is rolling back already");
     walk.until_closed();
-    assert_eq!(walk.r.closed.unwrap().why, "somebody asked to return");
+    assert_eq!(walk.r.closed.unwrap().why, "somebody requested a rollback");
 }

@@ -1,11 +1,11 @@
-//! The fold: journals that cannot be are refused with their place, and never by a panic.
+//! The fold: invalid journals are refused with the line, and never by a panic.
 
 use crate::common::*;
 use model::*;
 use proptest::prelude::*;
 use rotation::Rotation;
 
-/// A whole rotation with a change of mind in it.
+/// A whole rotation with a rollback in it.
 fn journal() -> Vec<EventLine> {
     let spec = spec(4, vec![Wave::Percent(50), Wave::Percent(100)], 1_000, true);
     let (old, new) = (active("web-r1-1", 1, true), active("web-r2-2", 2, true));
@@ -124,15 +124,15 @@ fn event() -> impl Strategy<Value = Event> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 400, ..ProptestConfig::default() })]
 
-    /// Any lines in any order: a rotation or a fault. What was taken can be decided and explained on an empty view, and
-    /// on a perfect one, without a panic.
+    /// Any lines in any order give a rotation or an error. A rotation can be decided and explained on an empty view, and on a
+    /// perfect one, without a panic.
     #[test]
     fn no_journal_makes_it_panic(events in prop::collection::vec((event(), 0u64..4, 0u64..u64::MAX), 0..30)) {
         let lines = journal();
         let mut r = Rotation::fold(&lines[..1]).unwrap();
         let world = Walk::open(&r.opened.spec.clone(), None, &r.opened.to.clone()).world;
         for (event, fence, at) in events {
-            // Half of the starts carry the stamp they should, so that some journals go somewhere.
+            // Half of the starts carry the right stamp, so that some journals get further.
             let event = match event {
                 Event::StepStarted { mark, .. } if at % 2 == 0 => {
                     Event::StepStarted { step: r.cursor, stamp: Stamp { fence: Fence(fence), seq: r.len }, mark, clock: None }
@@ -156,7 +156,7 @@ proptest! {
         }
     }
 
-    /// A true journal with one line changed for another, or moved.
+    /// A valid journal with one line replaced or moved.
     #[test]
     fn a_journal_with_lines_exchanged_folds_or_is_refused(a in 0usize..60, b in 0usize..60) {
         let mut lines = journal();

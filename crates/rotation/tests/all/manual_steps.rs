@@ -1,4 +1,4 @@
-//! Plans of one step, by hand, and rollouts tier by tier.
+//! Plans of one manual step, and rollouts tier by tier.
 
 use crate::common::*;
 use model::*;
@@ -47,7 +47,7 @@ fn what_would_break_the_floor_is_refused() {
     for (step, wanted) in cases {
         assert_eq!(code(&spec, &step, &world.view), wanted, "{step:?}");
     }
-    // The others would carry the floor, and its own part of the traffic would still go to it.
+    // The others would cover the floor, but its share of the traffic would still be routed to it.
     let shared = weights(&[("web-r1-1", 67), ("web-r2-2", 33)]);
     let alone = std::mem::replace(&mut world.view.route.as_mut().unwrap().weights, shared);
     assert_eq!(code(&spec, &Step::Retire { group: group("web-r2-2") }, &world.view), "floor");
@@ -67,7 +67,7 @@ fn workers_are_kept_too() {
     assert_eq!(code(&spec, &Step::Drain { group: group("web-r1-1"), within_ms: 1 }, &world.view), "no-route");
 }
 
-/// A control plane that nobody knows left servers of other code beside the active ones: they are no capacity, and may be retired.
+/// An unknown control plane left servers of other code beside the active ones: they are no capacity, and may be retired.
 /// What a stopped rotation left is capacity: its journal says what it runs.
 #[test]
 fn servers_of_unknown_code_are_no_capacity() {
@@ -91,7 +91,7 @@ fn servers_of_unknown_code_are_no_capacity() {
             assert_eq!(code(&shift, &world), "floor");
             continue;
         }
-        // Left by a stopped rotation, half of the capacity each: either may go only while the other carries the floor alone.
+        // Left by a stopped rotation, half of the capacity each: either may retire only while the other covers the floor alone.
         leave(&mut world, &left, 2);
         assert_eq!((code(&retire("web-r2-2"), &world), code(&retire("web-r1-1"), &world)), ("ok".to_string(), "ok".to_string()));
         let both = ServiceSpec { count: 4, ..spec.clone() };
@@ -99,7 +99,7 @@ fn servers_of_unknown_code_are_no_capacity() {
         assert_eq!(of_both.map(|plan| plan.floor), Err("floor".to_string()), "the other alone is half of the capacity");
         leave(&mut world, &left, 1);
         assert_eq!((code(&retire("web-r2-2"), &world), code(&retire("web-r1-1"), &world)), ("ok".to_string(), "floor".to_string()));
-        // Its record says our release, and its servers were launched with another.
+        // Its record shows our release, and its servers were launched with another.
         leave(&mut world, &left, 2);
         world.view.groups.get_mut(&left.group).unwrap().instances[0].release = Some(release(9, routed).digest());
         assert_eq!(code(&retire("web-r1-1"), &world), "floor");

@@ -1,4 +1,4 @@
-//! Plans, and that the floor holds at every prefix of any, judged by arithmetic of this file.
+//! Plans, and that the floor holds at every prefix of each, by arithmetic of this file.
 
 use crate::common::*;
 use model::*;
@@ -135,7 +135,7 @@ fn what_a_stopped_rotation_left_is_retired() {
     ");
 }
 
-/// The guard would refuse to take servers from an old group of which some are not healthy, so the plan does not ask for it.
+/// The guard would refuse to scale down an old group with unhealthy servers, so the plan does not do it.
 #[test]
 fn an_incomplete_old_group_keeps_its_servers_until_it_retires() {
     let spec = spec(4, vec![Wave::Percent(50), Wave::Percent(100)], 0, true);
@@ -181,7 +181,7 @@ fn shape() -> impl Strategy<Value = (u32, u32, Vec<Wave>, u64, bool, bool)> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// L0: what each step declares is followed here by hand; who is sent customers always has enough servers declared.
+    /// L0: each declaration is applied here by hand; a group with traffic always has enough servers declared.
     #[test]
     fn the_floor_holds_at_every_prefix((count, running, waves, soak, routed, before) in shape()) {
         let spec = spec(count, waves, soak * 1_000, routed);
@@ -198,7 +198,7 @@ proptest! {
                 Step::Scale { group, count } => { counts.insert(group.clone(), *count); }
                 Step::Shift { weights: new, .. } => weights = new.clone(),
                 Step::Retire { group } => {
-                    prop_assert_eq!(weights.get(group), None, "retired while it has customers");
+                    prop_assert_eq!(weights.get(group), None, "retired while it has traffic");
                     counts.remove(group);
                 }
                 _ => {}
@@ -228,8 +228,8 @@ proptest! {
         prop_assert_eq!(rotation::Rotation::fold(&walk.lines).unwrap(), walk.r);
     }
 
-    /// L0: with any one server lost, a step that takes servers away is neither begun nor declared unless all that is
-    /// needed is sure to remain: of the group that is made smaller in the worst case, of the others as they are seen.
+    /// L0: with any one server lost, a step that removes servers neither begins nor is declared unless enough are sure to
+    /// remain: of the group that is scaled down in the worst case, of the others as observed.
     #[test]
     fn with_any_one_server_lost_nothing_is_taken_that_is_needed((count, running, waves, soak, routed, _) in shape()) {
         let spec = spec(count, waves, soak * 1_000, routed);
@@ -262,13 +262,13 @@ proptest! {
                                 }
                             };
                             let all: u32 = view.groups.keys().map(left).sum();
-                            prop_assert!(all >= floor, "{step:?} goes on with {all} of {floor}");
+                            prop_assert!(all >= floor, "{step:?} continues with {all} of {floor}");
                             if let Some(route) = &view.route {
                                 for (group, weight) in &route.weights {
-                                    prop_assert!(left(group) >= enough(floor, *weight), "{step:?} goes on without {name} {place}");
+                                    prop_assert!(left(group) >= enough(floor, *weight), "{step:?} continues without {name} {place}");
                                 }
                             }
-                            prop_assert!(*name != new.group, "{step:?} goes on while the new group is not whole");
+                            prop_assert!(*name != new.group, "{step:?} continues while the new group is incomplete");
                         }
                     }
                 }

@@ -1,4 +1,4 @@
-//! Promises that were broken once: each test is the fault itself, seen to succeed against the engine of before.
+//! Promises that were broken once: each test reproduces the bug, and was seen to fail before the fix.
 
 use crate::common::*;
 use model::*;
@@ -21,7 +21,7 @@ fn recorded(decision: Decision) -> Event {
     }
 }
 
-/// The journal was lost, and a control plane before it left other code under the name that this one gives.
+/// The journal was lost, and an earlier control plane left other code under the name that this one gives.
 fn old_code(walk: &mut Walk, stamp: Stamp) {
     let mut release = release(1, true);
     release.run = vec!["old".to_string()];
@@ -37,12 +37,12 @@ fn a_group_that_was_there_is_never_taken_for_ours() {
     walk.cycle();
     let (verdict, why) = closed(&walk);
     assert_eq!(verdict, Verdict::Stopped, "{why}");
-    assert!(why.contains("this rotation did not make"), "{why}");
+    assert!(why.contains("this rotation did not create"), "{why}");
     assert_eq!(walk.r.closed.as_ref().unwrap().final_inventory.active, None, "the old code is not this release");
-    assert_eq!(walk.r.remnants(), [], "nor is it ours to clean up");
+    assert_eq!(walk.r.remnants(), [], "nor is it a remnant of this rotation");
 }
 
-/// It came between the look and the declaration, under the very stamp that the step has.
+/// It appears between the observation and the declaration, with the step's own stamp.
 #[test]
 fn the_same_stamp_with_other_code_is_not_promoted() {
     for fence in [1, 2] {
@@ -58,7 +58,7 @@ fn the_same_stamp_with_other_code_is_not_promoted() {
     }
 }
 
-/// As above, and the group's record says our release while its servers were launched with another.
+/// As above, but the group's record shows our release while its servers were launched with another.
 #[test]
 fn servers_of_other_code_are_not_healthy_ones_of_this() {
     let mut walk = first(false);
@@ -69,11 +69,11 @@ fn servers_of_other_code_are_not_healthy_ones_of_this() {
     let other = release(9, false).digest();
     walk.world.view.groups.get_mut(&group("web-r1-1")).unwrap().instances[0].release = Some(other);
     let Decision::Wait { why, .. } = walk.decide() else { panic!("{:?}", walk.decide()) };
-    assert!(why.starts_with("1 of 2 of web-r1-1 are healthy"), "{why}");
+    assert!(why.starts_with("1 of 2 of web-r1-1 have been healthy"), "{why}");
     for instance in &mut walk.world.view.groups.get_mut(&group("web-r1-1")).unwrap().instances {
         instance.release = None;
     }
-    assert!(matches!(walk.decide(), Decision::Wait { .. }), "unknown is not safe");
+    assert!(matches!(walk.decide(), Decision::Wait { .. }), "unknown must not count as healthy");
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_stamp_that_this_journal_never_gave_is_outranked_and_never_satisfies() {
         (route.stamp, route.weights) = (Some(stamp), weights.clone());
         route.settings = Some(Route::on(([127, 0, 0, 1], listen).into()));
         let Decision::Outrank { above, why } = walk.decide() else { panic!("{:?}", walk.decide()) };
-        assert!(above >= stamp.fence && why.contains("did not give"), "{why}");
+        assert!(above >= stamp.fence && why.contains("did not issue"), "{why}");
     }
     walk.until_closed();
     assert_eq!(closed(&walk).0, Verdict::Promoted);
@@ -117,13 +117,13 @@ fn a_step_names_only_the_services_own_groups() {
     ];
     for step in steps {
         assert_eq!(manual_step(&spec, &step, &world.view).map_err(|f| f.code), Err("not-own-group".to_string()), "{step:?}");
-        // A journal of before that holds such a step is closed by words, and leaves nothing behind for the next plan.
+        // A journal of an older version that holds such a step is closed with this reason, and leaves no remnant for the next plan.
         let plan = Plan { direction: Direction::Single, steps: vec![PlannedStep { step, wave: None, capacity: 2 }], ..Plan::default() };
         let opened = Opened { spec: spec.clone(), from: Some(old.clone()), to: old.clone(), plan, why: String::new() };
         let mut walk = Walk::with(opened, world.clone());
         walk.cycle();
         let (verdict, why) = closed(&walk);
-        assert!(verdict == Verdict::Stopped && why.contains("worker-r3-9 is no group of web"), "{why}");
+        assert!(verdict == Verdict::Stopped && why.contains("worker-r3-9 is not a group of web"), "{why}");
         assert!(!walk.r.remnants().contains(&theirs), "{:?}", walk.r.remnants());
     }
 }
@@ -139,11 +139,11 @@ fn a_pause_does_not_hold_a_rollback() {
     walk.command(2, RotationCommand::Pause);
     walk.until_closed();
     assert_eq!(closed(&walk).0, Verdict::RolledBack);
-    assert!(walk.r.remarks.iter().any(|t| t.contains("asked to pause; refused")), "{:?}", walk.r.remarks);
+    assert!(walk.r.remarks.iter().any(|t| t.contains("requested a pause; refused")), "{:?}", walk.r.remarks);
     assert_eq!(walk.world.view.route.unwrap().weights, [(old.group, 100)].into());
 }
 
-/// Paused right behind the shift: customers are on the new release, so it is watched all the same.
+/// Paused right after the shift: traffic is on the new release, so it soaks all the same.
 #[test]
 fn a_pause_behind_a_shift_leaves_nobody_unwatched() {
     let (old, new) = (active("web-r1-1", 1, true), active("web-r2-2", 2, true));
@@ -167,7 +167,7 @@ fn traffic<'a>(walk: &'a mut Walk, name: &GroupName) -> &'a mut GroupTraffic {
     walk.world.view.route.as_mut().unwrap().groups.get_mut(name).unwrap()
 }
 
-/// Soaking the new release, everything behind the shift.
+/// Soaking the new release, everything before the shift is done.
 fn soaking(few_requests: FewRequests, min_requests: u64) -> Walk {
     let (old, new) = pair();
     let mut spec = spec(2, vec![Wave::Percent(100)], 10_000, true);
@@ -183,13 +183,13 @@ fn soaking(few_requests: FewRequests, min_requests: u64) -> Walk {
 fn a_soak_is_not_over_while_its_counters_were_reset() {
     let (_, new) = pair();
     let mut walk = soaking(FewRequests::GoOn, 1);
-    // The data plane starts again as the soak ends: what failed until then is lost.
+    // The data plane restarts as the soak ends: what failed until then is lost.
     walk.world.pass(10_000);
     walk.world.view.route.as_mut().unwrap().epoch = 9;
     traffic(&mut walk, &new.group).requests = 20;
     let event = recorded(walk.decide());
     assert!(matches!(event, Event::StepStarted { mark: Some(TrafficMark { epoch: 9, requests: 0, errors: 0, .. }), .. }), "{event:?}");
-    // Within one epoch too: counters only grow.
+    // In one epoch too: counters only grow.
     let mut walk = soaking(FewRequests::GoOn, 1);
     walk.world.pass(10_000);
     traffic(&mut walk, &new.group).requests = 20;
@@ -202,13 +202,13 @@ fn no_requests_pass_no_gate() {
     let mut walk = soaking(FewRequests::GoOn, 1);
     walk.world.pass(10_000);
     let Event::StepSatisfied { seen, .. } = recorded(walk.decide()) else { panic!("not satisfied") };
-    assert!(seen.contains("went on without enough data: 0 requests were seen, and 1 are needed"), "{seen}");
+    assert!(seen.contains("continued without enough data: 0 requests so far, 1 are needed"), "{seen}");
 
     let mut walk = soaking(FewRequests::Wait, 100);
     walk.world.pass(10_000);
     traffic(&mut walk, &new.group).requests += 99;
     let Decision::Wait { why, .. } = walk.decide() else { panic!("{:?}", walk.decide()) };
-    assert!(why.contains("99 requests were seen, and 100 are needed"), "{why}");
+    assert!(why.contains("99 requests so far, 100 are needed"), "{why}");
     let mut enough = Walk { lines: walk.lines.clone(), r: walk.r.clone(), world: walk.world.clone(), fence: walk.fence };
     traffic(&mut enough, &new.group).requests += 1;
     let Event::StepSatisfied { seen, .. } = recorded(enough.decide()) else { panic!("not satisfied") };
@@ -218,7 +218,7 @@ fn no_requests_pass_no_gate() {
     assert!(why.contains("took too long") && why.contains("100 are needed"), "{why}");
 }
 
-/// One failure of two requests says little where a hundred are asked for; two of them are too many for any hundred.
+/// One failure of two requests proves little where a hundred are required; two failures are too many for any hundred.
 #[test]
 fn too_few_requests_neither_pass_nor_fail_a_gate() {
     let (_, new) = pair();
@@ -238,10 +238,10 @@ fn a_routed_server_that_dies_while_soaking_fails_the_gate() {
     walk.world.pass(1_000);
     walk.world.view.groups.get_mut(&new.group).unwrap().deaths = 1;
     let Event::PlanReplaced { why, .. } = recorded(walk.decide()) else { panic!("nobody looked") };
-    assert_eq!(why, "1 server of web-r2-2 died while soaking");
+    assert_eq!(why, "1 server of web-r2-2 exited while soaking");
 }
 
-/// From the worst place of a rotation, with one server of the old group that cannot be replaced.
+/// A rollback from the worst place of a rotation, with one server of the old group that cannot be replaced.
 fn rolling_back(routed: bool) -> Walk {
     let (old, new) = (active("web-r1-1", 1, routed), active("web-r2-2", 2, routed));
     let spec = spec(4, vec![Wave::Percent(50), Wave::Percent(100)], 0, routed);
@@ -277,7 +277,7 @@ fn a_rollback_moves_what_the_healthy_old_servers_carry_and_goes_on() {
         assert!(why.contains("3 of 4 of web-r1-1 are healthy"), "{why}");
         assert!(walk.world.now.since(begun) < 3 * 60_000, "after {} s", walk.world.now.since(begun) / 1_000);
         if routed {
-            assert!(partly, "three of four carry three quarters, at once");
+            assert!(partly, "three of four get three quarters at once");
             assert_eq!(walk.world.view.route.unwrap().weights, [(group("web-r1-1"), 100)].into());
         }
         assert!(walk.r.remarks.iter().any(|t| t.contains("no room")), "{:?}", walk.r.remarks);
@@ -285,7 +285,7 @@ fn a_rollback_moves_what_the_healthy_old_servers_carry_and_goes_on() {
     }
 }
 
-/// Stopped halfway and returned, again and again: the group keeps its size, and the plans say the most that may be there.
+/// Stopped halfway and rolled back, again and again: the group keeps its size, and the plans state the most that may exist.
 #[test]
 fn stop_and_roll_back_cycles_never_grow_a_group() {
     for routed in [true, false] {
@@ -307,14 +307,14 @@ fn stop_and_roll_back_cycles_never_grow_a_group() {
             while walk.cycle() {
                 most = most.max(walk.world.view.groups.values().map(|g| g.instances.len()).sum());
             }
-            assert!(most <= peak as usize, "cycle {cycle}: {most} servers, and the plan says {peak}");
+            assert!(most <= peak as usize, "cycle {cycle}: {most} servers, and the plan's peak is {peak}");
             assert_eq!(walk.world.view.groups[&old.group].instances.len(), 4, "cycle {cycle}");
             world = walk.world;
         }
     }
 }
 
-/// A stop left the old group halved: a rollback restores what its release should have, whatever the failed deploy wished.
+/// A stop left the old group halved: a rollback restores the count of its release, whatever the failed deploy declared.
 #[test]
 fn a_rollback_restores_the_count_of_the_release_it_returns_to() {
     let (old, new) = pair();
@@ -331,8 +331,8 @@ fn a_rollback_restores_the_count_of_the_release_it_returns_to() {
     assert_eq!(walk.r.closed.unwrap().final_inventory.healthy, [(old.group, 3)].into());
 }
 
-/// No old server is healthy and none comes: traffic stays on the release that failed, a line says so once, and the rollback goes on by
-/// itself when one server is there.
+/// No old server is healthy or becomes healthy: traffic stays on the release that failed, one line records it, and the rollback
+/// continues by itself when one server is healthy.
 #[test]
 fn a_rollback_without_a_healthy_old_server_says_so_once_and_goes_on_when_one_comes() {
     let dead = |walk: &mut Walk| {
@@ -346,18 +346,20 @@ fn a_rollback_without_a_healthy_old_server_says_so_once_and_goes_on_when_one_com
         walk.cycle();
     }
     assert!(walk.r.closed.is_none(), "{:?}", walk.r.closed);
-    let found: Vec<&String> = walk.r.remarks.iter().filter(|t| t.contains("traffic stays where it is")).collect();
+    let found: Vec<&String> = walk.r.remarks.iter().filter(|t| t.contains("traffic stays on the failed release")).collect();
     assert_eq!(
         found,
-        ["0 of 4 of web-r1-1 are healthy (no room), and none came within 60 s: traffic stays where it is until one is healthy"]
+        [
+            "0 of 4 of web-r1-1 are healthy (no room), and none became healthy within 60 s: traffic stays on the failed release until one does"
+        ]
     );
     let (why, _) = rotation::explain(&walk.r, &walk.world.view, walk.world.now).unwrap();
     assert_eq!(
         why,
-        "0 of 4 of web-r1-1 are healthy for the stated time; the last launch failed: no room; traffic stays where it is until one is"
+        "0 of 4 of web-r1-1 have been healthy for the required time; the last launch failed: no room; traffic stays on the failed release until one is"
     );
-    assert!(walk.world.view.route.as_ref().unwrap().weights[&group("web-r2-2")] > 0, "sent to nobody");
-    // One server comes: it carries all of it, since the time of a step is over.
+    assert!(walk.world.view.route.as_ref().unwrap().weights[&group("web-r2-2")] > 0, "traffic is routed to nobody");
+    // One server becomes healthy: it gets all traffic, since a step's time is over.
     for _ in 0..2_000 {
         dead(&mut walk);
         walk.world.view.groups.get_mut(&group("web-r1-1")).unwrap().instances[0].healthy_ms = Some(3_600_000);
@@ -370,7 +372,7 @@ fn a_rollback_without_a_healthy_old_server_says_so_once_and_goes_on_when_one_com
     assert_eq!(rotation::Rotation::fold(&walk.lines).unwrap(), walk.r);
 }
 
-/// A stopped rotation's declaration may still be on its way: a rollback of the next one puts a tombstone in its way too.
+/// A stopped rotation's declaration may still be in flight: a rollback of the next rotation fences it with a tombstone too.
 #[test]
 fn a_rollback_retires_what_an_earlier_rotation_left() {
     for routed in [true, false] {
@@ -386,11 +388,11 @@ fn a_rollback_retires_what_an_earlier_rotation_left() {
         walk.command(1, RotationCommand::Rollback);
         walk.until_closed();
         assert_eq!(closed(&walk).0, Verdict::RolledBack);
-        assert_eq!(walk.world.view.groups[&left].desired, DesiredSeen::Gone, "routed {routed}: what comes late would run");
+        assert_eq!(walk.world.view.groups[&left].desired, DesiredSeen::Gone, "routed {routed}: a late declaration would take effect");
     }
 }
 
-/// The keeper has taken the smaller count, and the servers beyond it still serve.
+/// The keeper has accepted the smaller count, and the servers beyond it still serve.
 #[test]
 fn a_group_that_is_still_too_large_is_not_scaled() {
     let (old, new) = pair();
@@ -405,12 +407,12 @@ fn a_group_that_is_still_too_large_is_not_scaled() {
     let shown = walk.world.view.groups.get_mut(&old.group).unwrap();
     shown.instances = before.instances;
     let Decision::Wait { why, .. } = walk.decide() else { panic!("{:?}", walk.decide()) };
-    assert_eq!(why, "web-r1-1 has 4 servers and should have 2");
+    assert_eq!(why, "web-r1-1 has 4 servers, not 2");
     walk.world.view = whole;
     assert!(matches!(recorded(walk.decide()), Event::StepSatisfied { .. }));
 }
 
-/// What failed between the last look and the end of the soak has not been seen.
+/// What failed between the last observation and the end of the soak has not been observed.
 #[test]
 fn a_soak_ends_only_on_a_view_from_after_its_end() {
     let mut walk = soaking(FewRequests::GoOn, 0);
@@ -422,7 +424,7 @@ fn a_soak_ends_only_on_a_view_from_after_its_end() {
     assert!(matches!(recorded(walk.decide()), Event::StepSatisfied { .. }));
 }
 
-/// An older copy of the journal was put back. The group was retired or made smaller since, and the servers that end still run.
+/// An older copy of the journal was restored. The group was retired or scaled down since, and the servers that end still run.
 #[test]
 fn servers_that_are_about_to_end_carry_nothing() {
     let (old, new) = pair();
@@ -436,17 +438,17 @@ fn servers_that_are_about_to_end_carry_nothing() {
         shown.groups.get_mut(&new.group).unwrap().desired = desired;
         let decision = rotation::decide(&walk.r, &shown, &[], walk.world.now, walk.fence);
         let Decision::Wait { why, .. } = decision else { panic!("{decision:?}") };
-        assert!(why.ends_with(&format!("100 % of the customers need 4 healthy in web-r2-2, and {left} are")), "{why}");
+        assert!(why.ends_with(&format!("100 % of the traffic needs 4 healthy in web-r2-2; {left} are")), "{why}");
     }
     while walk.r.step().unwrap().step != retire {
         walk.cycle();
     }
     walk.world.view.groups.get_mut(&new.group).unwrap().desired = DesiredSeen::Run { release: 2, count: 3 };
     let Decision::Wait { why, .. } = walk.decide() else { panic!("{:?}", walk.decide()) };
-    assert_eq!(why, "retire web-r1-1 must wait: 3 healthy would remain, and 4 must");
+    assert_eq!(why, "retire web-r1-1 must wait: only 3 healthy would remain; the floor is 4");
 }
 
-/// The active group was gone before: what is gone back to is nothing.
+/// The active group was gone before: the rollback returns to nothing.
 #[test]
 fn a_group_that_was_gone_before_is_not_rolled_back_to() {
     let (old, new) = pair();
@@ -464,7 +466,7 @@ fn a_group_that_was_gone_before_is_not_rolled_back_to() {
     assert_eq!((closed(&walk).0, walk.r.closed.unwrap().final_inventory.active), (Verdict::RolledBack, None));
 }
 
-/// Somebody else declared it with no server: watching it would prove nothing.
+/// It was declared with no server by someone else: soaking it would prove nothing.
 #[test]
 fn a_group_without_a_server_is_not_soaked() {
     let mut walk = Walk::open(&spec(2, vec![], 5_000, false), None, &active("web-r1-1", 1, false));
@@ -476,7 +478,7 @@ fn a_group_without_a_server_is_not_soaked() {
     assert!(matches!(walk.decide(), Decision::Wait { .. }), "{:?}", walk.decide());
 }
 
-/// Healthy means: for the stated time, to the keeper and to the balancer, and not drained; of those that stay, the keeper may end any.
+/// Healthy means: for the required time, to the keeper and to the balancer, and not draining. Of more than the count, the keeper may end any.
 #[test]
 fn what_counts_as_healthy() {
     let (old, new) = pair();
@@ -499,10 +501,10 @@ fn what_counts_as_healthy() {
     let mut view = walk.world.view.clone();
     assert!(!waits(&view, &walk));
     view.groups.get_mut(&old.group).unwrap().instances[0].healthy_ms = None;
-    assert!(waits(&view, &walk), "of three healthy ones and a sick one, one healthy is sure to stay");
+    assert!(waits(&view, &walk), "of three healthy ones and an unhealthy one, one healthy is sure to stay");
 }
 
-/// Weights that a closed listener has serve nobody.
+/// The weights of a closed listener serve nobody.
 #[test]
 fn a_shift_waits_for_the_listener() {
     let (old, new) = pair();
@@ -517,7 +519,7 @@ fn a_shift_waits_for_the_listener() {
     assert!(matches!(recorded(walk.decide()), Event::StepSatisfied { .. }));
 }
 
-/// What was in flight before the drain began says nothing of what is in flight now.
+/// What was in flight before the drain began proves nothing about what is in flight now.
 #[test]
 fn a_drain_ends_only_on_a_view_from_after_its_begin() {
     let (old, new) = pair();
@@ -534,7 +536,7 @@ fn a_drain_ends_only_on_a_view_from_after_its_begin() {
     assert!(matches!(recorded(walk.decide()), Event::StepSatisfied { .. }));
 }
 
-/// Going back, the new group's end has begun: it does not stand, whatever an older look shows of it.
+/// In a rollback the new group has begun to retire: it is not active, whatever an older view shows.
 #[test]
 fn a_group_that_retires_is_not_active_when_it_is_stopped() {
     let (_, new) = pair();
@@ -551,7 +553,7 @@ fn a_group_that_retires_is_not_active_when_it_is_stopped() {
     assert_eq!(final_inventory.active, None);
 }
 
-/// An older copy of the journal was put back, which knows neither that the new group was made nor that the old one is gone.
+/// An older copy of the journal was restored, which knows neither that the new group was created nor that the old one is gone.
 #[test]
 fn what_is_gone_is_not_active_when_it_is_stopped() {
     let (old, new) = pair();

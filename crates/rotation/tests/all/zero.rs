@@ -1,4 +1,4 @@
-//! A service with a count of 0 is parked: its release is active and nobody serves. Both ways, and the rollback of each.
+//! A service with a count of 0 is parked: its release is active and no server runs. Both ways, and the rollback of each.
 
 use crate::common::*;
 use model::*;
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use rotation::{Intent, plan};
 use std::collections::BTreeMap;
 
-/// The next rotation in the world that the walk has left.
+/// The next rotation, in the world that the walk left.
 fn then(walk: Walk, spec: &ServiceSpec, from: &GroupRelease, own_count: Option<u32>, to: &GroupRelease) -> Walk {
     let intent = Intent { spec, from: Some(from), to, direction: Direction::Forward, own_count };
     let plan = plan(&intent, &walk.world.view).unwrap();
@@ -26,7 +26,7 @@ fn steps(plan: &Plan) -> Vec<String> {
     plan.steps.iter().map(word).collect()
 }
 
-/// Who runs so many, and where customers go.
+/// How many servers each group runs, and where traffic is routed.
 fn world(walk: &Walk) -> (BTreeMap<String, u32>, BTreeMap<GroupName, u32>) {
     let runs = walk.world.view.groups.values().filter_map(|g| match g.desired {
         DesiredSeen::Run { count, .. } => Some((g.group.to_string(), count)),
@@ -49,7 +49,7 @@ fn traffic_is_routed_to_nobody_before_the_servers_are_drained() {
     let mut walk = Walk::open(&spec, Some((&old, 3)), &new);
     assert_eq!(steps(&walk.r.plan), ["bake", "scale web-r2-2 0", "shift {}", "drain web-r1-1", "retire web-r1-1"]);
     assert_eq!((walk.r.plan.floor, walk.r.plan.peak), (0, 3));
-    // What is in flight is waited for.
+    // The drain waits for what is in flight.
     walk.until(3);
     walk.world.view.route.as_mut().unwrap().groups.get_mut(&old.group).unwrap().in_flight = 1;
     for _ in 0..4 {
@@ -59,10 +59,10 @@ fn traffic_is_routed_to_nobody_before_the_servers_are_drained() {
     walk.until_closed();
     assert_eq!(verdict(&walk), (Verdict::Promoted, Some(new)));
     assert_eq!(world(&walk), ([("web-r2-2".to_string(), 0)].into(), BTreeMap::new()));
-    assert!(walk.r.closed.as_ref().unwrap().why.contains("nobody serves"));
+    assert!(walk.r.closed.as_ref().unwrap().why.contains("parked and serves nothing"));
 }
 
-/// A parked group has no server to show that it is there: it must be declared.
+/// A parked group has no server that proves it: it must be declared.
 #[test]
 fn a_parked_group_that_is_gone_is_not_promoted() {
     for routed in [true, false] {
@@ -86,7 +86,7 @@ fn a_rollback_from_zero_restores_what_was_active_from_any_step() {
         walk.until(step);
         walk.command(1, RotationCommand::Rollback);
         walk.cycle();
-        assert_eq!(walk.r.plan.floor, 3, "what stood is the whole again");
+        assert_eq!(walk.r.plan.floor, 3, "the previously active count is the full load again");
         walk.until_closed();
         assert_eq!(verdict(&walk), (Verdict::RolledBack, Some(old.clone())), "from step {step}");
         assert_eq!(world(&walk), ([("web-r1-1".to_string(), 3)].into(), [(old.group.clone(), 100)].into()));
@@ -101,8 +101,8 @@ fn what_is_parked_comes_as_a_first_release_does_and_rolls_back_to_nobody() {
     walk.until_closed();
     let two = spec(2, vec![Wave::Count(1), Wave::Percent(100)], 0, true);
     let mut walk = then(walk, &two, &parked, Some(0), &next);
-    let way = ["bake", "scale web-r2-3 2", "shift {GroupName(\"web-r2-3\"): 100}", "drain web-r1-2", "retire web-r1-2"];
-    assert_eq!(steps(&walk.r.plan), way);
+    let steps_expected = ["bake", "scale web-r2-3 2", "shift {GroupName(\"web-r2-3\"): 100}", "drain web-r1-2", "retire web-r1-2"];
+    assert_eq!(steps(&walk.r.plan), steps_expected);
     assert_eq!(walk.r.plan.restores, Some(0));
     walk.until(3);
     walk.command(1, RotationCommand::Rollback);
@@ -126,7 +126,7 @@ fn a_first_release_may_be_parked() {
     }
 }
 
-/// Back to nothing, from servers and from none: the listener closes when everybody is gone, not before.
+/// A removal, from servers and from none: the listener closes when every group is gone, not before.
 #[test]
 fn a_removal_ends_the_route_last() {
     for count in [2, 0] {
@@ -141,7 +141,7 @@ fn a_removal_ends_the_route_last() {
         assert_eq!(steps(&walk.r.plan), ["shift {}", "drain web-r1-1", "retire web-r1-1", "shift {}"]);
         walk.until(3);
         assert_eq!(walk.world.view.route.as_ref().unwrap().settings, Some(walk.r.opened.spec.route.clone().unwrap()));
-        // Its own stamp, and a listener that is still there: somebody else's words, not a route that is over.
+        // Its own stamp, and a listener that still exists: a foreign declaration, not a removed route.
         while !matches!(walk.decide(), rotation::Decision::Declare(_)) {
             walk.cycle();
         }
@@ -158,7 +158,7 @@ fn a_removal_ends_the_route_last() {
 }
 
 /// A release with a route failed, and its listener stayed open: the removal of a release without one closes it, also where another
-/// driver has to declare the tombstone anew.
+/// driver has to declare the tombstone again.
 #[test]
 fn a_removal_closes_a_listener_that_an_earlier_release_opened() {
     let (old, spec) = (active("web-r1-1", 1, false), spec(1, vec![], 0, false));
@@ -198,8 +198,8 @@ fn by_hand_nobody_is_watched_and_a_service_in_force_keeps_its_floor() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Counts with a 0 among them, one rotation after the other, with a return at any step: what closes is what stands, and
-    /// customers go to it if and only if it has servers.
+    /// Counts with a 0 among them, one rotation after the other, with a rollback at any step: the verdict names what is active, and
+    /// traffic is routed to it if and only if it has servers.
     #[test]
     fn any_counts_one_after_the_other(counts in prop::collection::vec(0u32..4, 2..6), routed in any::<bool>(), command_at in prop::option::of(0u32..7)) {
         let waves = vec![Wave::Percent(50), Wave::Percent(100)];

@@ -1,4 +1,4 @@
-//! A perfect little world for tests: declarations come true at once, everybody is healthy, time passes only when told to.
+//! A perfect small world for tests: declarations take effect at once, every server is healthy, time passes only when the test says so.
 
 use model::*;
 use rotation::{Decision, Declaration, Intent, Rotation, decide, plan};
@@ -56,7 +56,7 @@ pub fn active(name: &str, number: u64, routed: bool) -> GroupRelease {
     GroupRelease { group: group(name), release: release(number, routed) }
 }
 
-/// A step by hand, where the journals say that `web-rN-*` runs `web@rN` and that `web-r1-1` is active.
+/// A manual step, where the journals say that `web-rN-*` runs `web@rN` and that `web-r1-1` is active.
 pub fn manual_step(spec: &ServiceSpec, step: &Step, view: &View) -> Result<Plan, Fault> {
     let routed = spec.route.is_some();
     let named = view.groups.keys().filter_map(|g| Some((g.clone(), release(g.parts()?.1, routed))));
@@ -144,7 +144,7 @@ impl Perfect {
         self.view.at = self.now;
     }
 
-    /// One server of the group is seen dead: the keeper has not replaced it yet.
+    /// A view in which one server of the group is dead: the keeper has not replaced it yet.
     pub fn without(&self, name: &GroupName, place: usize) -> View {
         let mut view = self.view.clone();
         view.groups.get_mut(name).unwrap().instances.remove(place);
@@ -196,7 +196,7 @@ impl Walk {
         self.record(Event::CommandTaken(IssuedCommand { n, command, by: "somebody".to_string() }));
     }
 
-    /// One turn; false at the end.
+    /// One cycle; false at the end.
     pub fn cycle(&mut self) -> bool {
         match self.decide() {
             Decision::Record(event) => self.record(event),
@@ -208,7 +208,7 @@ impl Walk {
         true
     }
 
-    /// Turns until the step at this place of the present plan is next and nothing of it was done.
+    /// Cycles until the step at this place of the current plan is next and has not started.
     pub fn until(&mut self, step: u32) {
         for _ in 0..10_000 {
             if self.r.cursor == step && self.r.started.is_none() {
