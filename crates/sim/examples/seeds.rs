@@ -5,7 +5,7 @@
 //! | `N [FIRST] [BUG] [stop]` | a summary of N seeds; `stop` ends at the first violation |
 //! | `N FIRST bugs [stop]` | a summary for each planted bug |
 //! | `N FIRST each` | every violation |
-//! | `N FIRST hash` | the SHA-256 over all traces: equal before and after a change that must not change behaviour |
+//! | `N FIRST hash` | the SHA-256 over all traces: equal before and after a change that keeps the behaviour |
 //! | `trace SEED [BUG]` | one history |
 
 #[global_allocator]

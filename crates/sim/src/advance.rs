@@ -8,11 +8,11 @@ use crate::trace::{describe_desired, describe_event};
 use crate::world::{HOUR_MS, Machine, Message, World};
 use model::{Event, EventLine, Fence, GroupName, GroupSpec, RotationId, RouteSpec, Stamp, Time};
 
-/// So many old looks are kept, one every three ticks.
+/// This many old snapshots are kept, one every three ticks.
 const SNAPSHOTS_MAX: usize = 12;
 
 impl World {
-    /// A declaration leaves. It may be lost, late or doubled; what is answered says nothing of that.
+    /// Sends a declaration. It may be lost, late or doubled; the answer does not tell which.
     pub fn send(&mut self, message: Message) {
         if self.chance(|f| f.lose) {
             self.say(|| "the network loses the declaration".to_string());
@@ -59,7 +59,7 @@ impl World {
             self.say(|| format!("{} refuses {stamp}: {code}", spec.group));
             return;
         }
-        self.say(|| format!("{} takes {stamp}: {}", spec.group, describe_desired(spec)));
+        self.say(|| format!("{} accepts {stamp}: {}", spec.group, describe_desired(spec)));
         self.judge_group(stamp, spec, before.as_ref());
     }
 
@@ -67,14 +67,14 @@ impl World {
         let fenced = self.bug != Some(Bug::NoFence);
         let before = self.balancer.stamp;
         if self.balancer.take(stamp, spec, self.now, fenced).is_err() {
-            self.say(|| format!("the route refuses the old stamp {stamp}"));
+            self.say(|| format!("the route refuses the stale stamp {stamp}"));
             return;
         }
-        self.say(|| format!("the route takes {stamp}: {:?}", spec.weights.iter().map(|(g, w)| format!("{g} {w}")).collect::<Vec<_>>()));
+        self.say(|| format!("the route accepts {stamp}: {:?}", spec.weights.iter().map(|(g, w)| format!("{g} {w}")).collect::<Vec<_>>()));
         self.judge_route(stamp, spec, before);
     }
 
-    /// The store takes a line, or not.
+    /// The store appends a line, or refuses it.
     #[allow(clippy::too_many_arguments, reason = "a line and who wrote it when")]
     pub fn append(
         &mut self,
@@ -105,7 +105,7 @@ impl World {
         }
         let mut release = act.release.clone();
         release.run = vec!["other".to_string()];
-        self.say(|| format!("{name} is there with other code, by a control plane that nobody knows, with the stamp {stamp}"));
+        self.say(|| format!("{name} exists with other code, from an unknown control plane, with the stamp {stamp}"));
         self.keeper.place_running(name, &release, count, self.now);
         if let Some(group) = self.keeper.groups.get_mut(name) {
             group.stamp = Some(stamp);
@@ -123,8 +123,8 @@ impl World {
         }
     }
 
-    /// An older copy of the journal under way is put back, as after a lost disk. Keeper and balancer hold what they hold. The control plane
-    /// was ended for it: what that had sent has arrived, and what it had seen is forgotten.
+    /// Restores an older copy of the open journal, as after a lost disk. Keeper and balancer keep what they hold. The control plane
+    /// was stopped for it: what it had sent has arrived, and what it had observed is forgotten.
     pub fn restore_backup(&mut self, part: u64) {
         let Some(len) = self.store.journals.last().map(|j| j.lines.len()) else { return };
         let lines = 1 + (len - 1) * usize::try_from(part).unwrap_or(0) / 1_000;
@@ -136,7 +136,7 @@ impl World {
         let repeats = self.bug == Some(Bug::BackupRepeatsFences);
         self.store.restore_backup(lines, self.now, repeats);
         self.restored = true;
-        self.say(|| format!("a copy of the journal with {lines} of {len} lines is put back"));
+        self.say(|| format!("a copy of the journal with {lines} of {len} lines is restored"));
         self.reread();
     }
 
@@ -150,12 +150,12 @@ impl World {
         }
         if self.chance(|f| f.balancer_restart) {
             self.balancer.restart(self.now);
-            self.say(|| "the balancer's data plane starts again".to_string());
+            self.say(|| "the balancer's data plane restarts".to_string());
         }
         if self.chance(|f| f.keeper_restart) {
             self.keeper.down_until = self.later(5);
             self.keeper.probes_since = self.now;
-            self.say(|| "the keeper starts again".to_string());
+            self.say(|| "the keeper restarts".to_string());
         }
         if self.chance(|f| f.no_listener) {
             self.balancer.trouble_until = self.later(30);
@@ -163,9 +163,9 @@ impl World {
         }
         if self.chance(|f| f.clock_step) {
             let (who, skew) = (self.rng.place(2), self.rng.below(rotation::CLOCKS_APART_MS + 1));
-            // A process counts on from the wall time at which it began: it sees a step only when it is started again.
+            // A process counts from the wall time at which it started: it sees the change only after a restart.
             self.machines[who].next_skew = Some(skew);
-            self.say(|| format!("the clock of machine {who} steps"));
+            self.say(|| format!("the clock of machine {who} is changed"));
         }
         if self.chance(|f| f.clock_set) {
             self.wall_ms = [0, HOUR_MS, 2 * HOUR_MS][self.rng.place(3)];

@@ -1,4 +1,4 @@
-//! The simulated balancer: weights by stamp, requests and errors counted, what is in flight, its own probes.
+//! The simulated balancer: weights by stamp, counters of requests and errors, requests in flight, its own probes.
 
 use crate::keeper::{Keeper, ServerState};
 use crate::rng::Rng;
@@ -11,7 +11,7 @@ pub(crate) struct Flow {
     pub in_flight: u64,
     pub requests: u64,
     pub errors: u64,
-    /// Since when the weight is what it is.
+    /// Since when the weight is unchanged.
     pub weight_changed_at: u64,
     /// Since when it has had any traffic.
     pub first_at: Option<u64>,
@@ -51,7 +51,7 @@ impl Balancer {
         Ok(())
     }
 
-    /// Counters begin again, open connections are cut, targets must prove themselves anew.
+    /// Counters are reset, open connections are cut, targets must pass their probes again.
     pub fn restart(&mut self, now: u64) {
         self.epoch += 1;
         self.up_since = now;
@@ -60,7 +60,7 @@ impl Balancer {
         }
     }
 
-    /// `defect` is asked for each group that has traffic: what its release does wrong.
+    /// `defect` gives the defect of a group's release; it is called for each group that has traffic.
     pub fn tick(&mut self, rng: &mut Rng, now: u64, endless_streams: bool, defect: impl Fn(&GroupName) -> Option<Defect>) {
         for (group, flow) in &mut self.flows {
             let weight = u64::from(self.weights.get(group).copied().unwrap_or(0));
@@ -71,7 +71,7 @@ impl Balancer {
                 let bad = defect.map_or(0, |v| requests * v.errors);
                 let part = u64::from(!bad.is_multiple_of(10_000) && (bad >= 200 * requests || rng.chance(bad % 10_000)));
                 flow.requests += requests;
-                // A good release fails a request now and then: below every threshold.
+                // A good release fails some requests, below every threshold.
                 let noise = u64::from(weight >= 60 && rng.chance(3_000));
                 flow.errors += (bad / 10_000 + part).max(noise);
                 flow.in_flight = 1 + weight / 10;
@@ -91,7 +91,7 @@ impl Balancer {
             let mut targets = BTreeMap::new();
             for server in &group.servers {
                 let (healthy_ms, draining) = match server.state {
-                    // Its probe finds out one tick after the keeper's.
+                    // Its probe notices one tick after the keeper's.
                     ServerState::Up { since, healthy: true } => (now.checked_sub(TICK_MS + since.max(self.up_since)), false),
                     ServerState::Draining { .. } => (None, true),
                     _ => (None, false),

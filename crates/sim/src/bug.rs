@@ -1,47 +1,47 @@
-//! Bugs that can be planted, in the engine or in what is below it. Each must be found, or nobody knows what the simulator sees.
+//! Bugs that can be planted, in the engine or in what is below it. The simulator must find each: this shows what it can detect.
 
 use std::fmt;
 use std::str::FromStr;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
-    /// Keeper and balancer take any stamp.
+    /// Keeper and balancer accept any stamp.
     NoFence,
-    /// The engine does not look at stamps and times of views.
+    /// The engine ignores stamps and times of views.
     StaleView,
-    /// The old group is made smaller before customers are turned away from it.
+    /// The old group is scaled down before traffic is shifted off it.
     ShrinkBeforeShift,
-    /// The way back takes for granted that the old group still has its size.
+    /// A rollback assumes that the old group still has its size.
     RollbackAssumesSize,
-    /// A step whose time is up counts as satisfied.
+    /// A step that times out counts as satisfied.
     TimeoutIsSuccess,
-    /// Servers go without waiting for what is in flight to them.
+    /// Servers are retired without waiting for the requests in flight to them.
     NoDrain,
     /// A soak is counted from before it began.
     SoakTooEarly,
-    /// The store takes a line from a driver that has lost its lease, and without compare-and-swap.
+    /// The store accepts a line from a driver that has lost its lease, and without compare-and-swap.
     AppendWithoutLease,
-    /// Errors while soaking are not looked at.
+    /// Errors while soaking are ignored.
     ErrorsIgnored,
-    /// Servers are taken away without looking whether enough healthy ones remain.
+    /// Servers are removed without checking that enough healthy ones remain.
     NoGuard,
-    /// Fences begin at 1 again where the journal was lost.
+    /// Fences restart at 1 where the journal was lost.
     FenceRestarts,
-    /// Any stamp that is not older counts as a step's own, and any release under its group's name.
+    /// Any stamp that is not older counts as the step's own, and so does any release under its group's name.
     TakesForeign,
-    /// The release that is seen to run is not looked at.
+    /// The release that is observed to run is ignored.
     ReleaseUnseen,
-    /// The new group's name is not looked at before it is first used.
+    /// The new group's name is not observed before it is first used.
     NameNotObserved,
-    /// A step is given up in a quarter of its time.
+    /// A step is given up after a quarter of its time.
     Impatient,
     /// Waits count by the wall clock alone.
     WallClock,
-    /// A rollback to a parked release sends customers to it.
+    /// A rollback to a parked release routes traffic to it.
     RoutesToParked,
     /// A removal leaves the listener open.
     ListenerStaysOpen,
-    /// Fences begin where an older copy of the journal says.
+    /// Fences continue from those of a restored older copy of the journal.
     BackupRepeatsFences,
 }
 
@@ -99,14 +99,14 @@ impl fmt::Display for Bug {
     }
 }
 
-/// No bug has this name; the message lists those there are.
+/// No bug has this name; the message lists all names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoSuchBug(pub String);
 
 impl fmt::Display for NoSuchBug {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = Bug::ALL.iter().map(|b| b.name()).collect();
-        write!(f, "there is no planted bug {:?}; there are: {}", self.0, names.join(", "))
+        write!(f, "no planted bug {:?}; the names are: {}", self.0, names.join(", "))
     }
 }
 

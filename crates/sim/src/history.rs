@@ -1,4 +1,4 @@
-//! One whole simulated history: acts (rotations) one after another, two drivers, users, and the end of each judged.
+//! One whole simulated history: acts (rotations) one after another, two drivers, users. The end of each act is judged.
 
 use crate::bug::Bug;
 use crate::opening::{open, open_manual_step, open_removal};
@@ -12,19 +12,19 @@ use rotation::{Driver, Tick};
 use std::cell::RefCell;
 
 const LEASE_MS: u64 = 20 * TICK_MS;
-/// A driver that has something to do does so many things within a tick.
+/// A driver that has something to do runs at most this many cycles within a tick.
 const CYCLES_MAX: u32 = 8;
-/// After the faults have ended every rotation closes within so many ticks: its steps, its deadlines, and the way back.
+/// After the faults have ended every rotation closes within this many ticks: its steps, its deadlines, and a rollback.
 const CLOSE_TICKS: u64 = 900;
 
-/// What one history came to.
+/// The result of one history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub violation: Option<String>,
     pub events: u64,
     pub points: u64,
     pub ticks: u64,
-    /// Servers launched in all: what is done twice must not show here.
+    /// Servers launched in total: a declaration that arrives twice must not change it.
     pub launched: u64,
     pub verdicts: Vec<Verdict>,
     pub trace: Vec<String>,
@@ -95,7 +95,7 @@ pub(crate) fn play_with(seed: u64, scenario: Scenario, bug: Option<Bug>, traced:
 
 #[derive(Clone, Copy)]
 struct Ending {
-    /// No other act follows: nothing may be under way any more.
+    /// No other act follows: nothing may be in flight any more.
     last: bool,
     backup: Option<Backup>,
 }
@@ -104,7 +104,7 @@ impl Ending {
     const LAST: Ending = Ending { last: true, backup: None };
 }
 
-/// Lets time pass until the rotation is closed and has come to rest. None: a violation ended it.
+/// Lets time pass until the rotation is closed and the world is at rest. None: a violation ended it.
 fn play_act(cell: &RefCell<World>, act: &Act, id: &RotationId, mut ending: Ending) -> Option<(Verdict, Option<GroupRelease>)> {
     let mut slots = [0, 1].map(|who| DriverSlot { driver: new_driver(&cell.borrow(), id, who), wakes: 0 });
     let opened = cell.borrow().now;
@@ -120,7 +120,7 @@ fn play_act(cell: &RefCell<World>, act: &Act, id: &RotationId, mut ending: Endin
             if let Some(backup) = ending.backup.filter(|b| world.now >= opened + b.after * TICK_MS) {
                 world.restore_backup(backup.part);
                 (ending.backup, rest) = (None, 0);
-                // The control plane was ended for it.
+                // The control plane was stopped for it.
                 drop(world);
                 slots = [0, 1].map(|who| DriverSlot { driver: new_driver(&cell.borrow(), id, who), wakes: 0 });
                 world = cell.borrow_mut();
@@ -137,7 +137,7 @@ fn play_act(cell: &RefCell<World>, act: &Act, id: &RotationId, mut ending: Endin
         }
         if world.oracle.closed.is_some() {
             rest += 1;
-            // Between acts what is late stays on its way: it must not matter to the next.
+            // Between acts late messages stay in flight: they must not affect the next act.
             if rest > 8 && ending.backup.is_none() && (!ending.last || world.net.is_empty()) {
                 world.judge_end();
                 let closed = world.oracle.closed.clone();
@@ -156,7 +156,7 @@ fn new_driver(world: &World, id: &RotationId, who: usize) -> Driver<Planted> {
     Driver::with_decider(id.clone(), format!("driver-{who}"), LEASE_MS, Planted { bug: world.bug })
 }
 
-/// In a calm world a good release is promoted, and a bad one is not merely stopped.
+/// In a calm world a good release is promoted, and a bad one is rolled back.
 fn judge_verdict(world: &mut World, act: &Act) {
     let verdict = world.oracle.closed.as_ref().map(|(v, _)| *v);
     let parked = act.spec.count == 0 && !matches!(act.kind, Kind::NeverBaked | Kind::Refused);
@@ -166,7 +166,7 @@ fn judge_verdict(world: &mut World, act: &Act) {
     }
 }
 
-/// `before`: when they were here last; a slow call lets more than one tick pass.
+/// `before`: when users acted last; a slow call lets more than one tick pass.
 fn users(world: &mut World, act: &Act, id: &RotationId, opened: u64, quiet: u64, before: u64) {
     let due = |at: u64, now: u64| before < at && at <= now;
     if let Some(lost) =
@@ -183,7 +183,7 @@ fn users(world: &mut World, act: &Act, id: &RotationId, opened: u64, quiet: u64,
     if world.oracle.closed.is_some() || world.now < quiet {
         return;
     }
-    // In the end somebody looks: what is paused goes on, and what cannot go back to a release that is bad itself is stopped.
+    // In the end a user acts: what is paused is resumed, and what cannot roll back, because the old release is bad too, is stopped.
     let late = world.now > quiet + CLOSE_TICKS / 2 * TICK_MS;
     let from_bad = world.oracle.from.as_ref().and_then(|f| world.kinds.get(usize::try_from(f.release.number).unwrap_or(0)));
     if world.restored && late && world.now.is_multiple_of(100 * TICK_MS) {
@@ -206,10 +206,10 @@ fn issue_command(world: &mut World, id: &RotationId, command: RotationCommand) {
     let Some(journal) = world.store.journals.iter_mut().find(|j| j.id == *id) else { return };
     let n = journal.commands.len() as u64 + 1;
     journal.commands.push(IssuedCommand { n, command, by: "somebody".to_string() });
-    world.say(|| format!("somebody gives the command {command:?}"));
+    world.say(|| format!("a user gives the command {command:?}"));
 }
 
-/// Lets one driver do what it has to do within this tick, unless it sleeps, stalls or is dead.
+/// Runs one driver within this tick, unless it sleeps, stalls or is dead.
 fn drive(cell: &RefCell<World>, slot: &mut DriverSlot, id: &RotationId, who: usize) {
     {
         let mut world = cell.borrow_mut();
@@ -223,7 +223,7 @@ fn drive(cell: &RefCell<World>, slot: &mut DriverSlot, id: &RotationId, who: usi
         }
         if world.machines[who].snapshot.is_none() && world.chance(|f| f.slow_decision) {
             world.machines[who].snapshot = Some(world.snapshot());
-            world.say(|| format!("driver {who} looks, and stalls before it decides"));
+            world.say(|| format!("driver {who} observes, and stalls before it decides"));
             slot.wakes = world.later(40);
             return;
         }
@@ -231,7 +231,7 @@ fn drive(cell: &RefCell<World>, slot: &mut DriverSlot, id: &RotationId, who: usi
             let kept = world.snapshots.len();
             let place = world.rng.place(kept);
             let old = world.snapshots[place].clone();
-            world.say(|| format!("driver {who} is shown how it was at {} s", old.at / TICK_MS));
+            world.say(|| format!("driver {who} gets the view of {} s", old.at / TICK_MS));
             world.machines[who].snapshot = Some(old);
         }
     }

@@ -1,9 +1,9 @@
-//! The simulated provider: takes declarations by stamp, launches, replaces, drains and ends servers, tick by tick.
+//! The simulated provider: accepts declarations by stamp; launches, replaces, drains and ends servers, tick by tick.
 //!
 //! ```text
 //!  launched          booted            scaled in, or its group is gone
 //!  ───────▶ Booting ───────▶ Up ──────────────────────────────▶ Draining ─▶ nothing
-//!              └──────────────┴─ killed by a fault, or exits by its release's vice ─▶ replaced (a check's is kept)
+//!              └──────────────┴─ killed by a fault, or exits by its release's defect ─▶ replaced (a check's is kept)
 //! ```
 
 use crate::rng::Rng;
@@ -31,7 +31,7 @@ pub(crate) struct Server {
 #[derive(Clone, Debug)]
 pub(crate) struct Group {
     pub stamp: Option<Stamp>,
-    /// None: the group is gone for ever.
+    /// None: the group is gone permanently.
     pub desired: Option<u32>,
     pub release: u64,
     pub digest: Option<Digest>,
@@ -40,7 +40,7 @@ pub(crate) struct Group {
     pub deaths: u32,
     pub launched: u64,
     pub trouble: bool,
-    /// Healthy servers that died without the engine's doing and are not yet replaced.
+    /// Healthy servers that the engine did not end, that died, and that are not yet replaced.
     pub lost: u32,
 }
 
@@ -49,12 +49,12 @@ impl Group {
         self.count(|s| matches!(s.state, ServerState::Up { healthy: true, .. }))
     }
 
-    /// Those that serve or will.
+    /// Those that serve or will serve.
     pub fn exist(&self) -> u32 {
         self.count(|s| matches!(s.state, ServerState::Up { .. } | ServerState::Booting { .. }))
     }
 
-    /// A one-shot server exited with something else than 0.
+    /// A one-shot server did not exit with 0.
     pub fn failed(&self) -> bool {
         self.servers.iter().any(|s| matches!(s.state, ServerState::Exited { code, .. } if code != 0))
     }
@@ -73,15 +73,15 @@ pub(crate) struct Keeper {
     pub down_until: u64,
     /// Its own probes began then.
     pub probes_since: u64,
-    /// Releases seen so far, with their digests.
+    /// Releases declared so far, with their digests.
     digests: Vec<(Release, Digest)>,
 }
 
-/// What the keeper needs to know of the world to move on by one tick.
+/// What the keeper needs to know of the world for one tick.
 pub(crate) struct Setting<'a> {
     pub now: u64,
     pub kill: u64,
-    /// Each server dies by even chance, all at once.
+    /// Each server dies with a chance of one half, all at once.
     pub zone_lost: bool,
     pub boot_ticks: u64,
     pub end_ticks: u64,
@@ -91,7 +91,7 @@ pub(crate) struct Setting<'a> {
 }
 
 impl Keeper {
-    /// Whole servers, as if they had stood for long.
+    /// Adds healthy servers that have been running for long.
     pub fn place_running(&mut self, name: &GroupName, release: &Release, count: u32, now: u64) {
         let mut group = Group {
             stamp: None,
@@ -112,7 +112,7 @@ impl Keeper {
         self.groups.insert(name.clone(), group);
     }
 
-    /// `Err`: refused: the stamp is older than the last one taken, or the group runs another release.
+    /// `Err`: refused: the stamp is older than the last one accepted, or the group runs another release.
     pub fn take(&mut self, stamp: Stamp, spec: &GroupSpec, fenced: bool) -> Result<(), &'static str> {
         let (count, release, digest, once) = match &spec.desired {
             DesiredGroup::Run { release, count, once } => (Some(*count), release.number, Some(self.digest(release)), once.is_some()),
@@ -203,7 +203,7 @@ fn next_id(name: &GroupName, group: &mut Group) -> InstanceId {
     InstanceId::new(format!("{name}-{}", group.launched)).expect("a group's name and a number")
 }
 
-/// A server ends by itself or by a fault; nobody asked for it.
+/// A server ends by itself or by a fault; nothing declared it.
 fn die(group: &mut Group, place: usize, code: i32, now: u64) {
     let server = &mut group.servers[place];
     match server.state {
@@ -220,7 +220,7 @@ fn die(group: &mut Group, place: usize, code: i32, now: u64) {
     group.deaths += u32::from(!draining);
 }
 
-/// Boots end, drains end, and what is bad in the release shows.
+/// Boots end, drains end, and the release's defects show.
 fn age(group: &mut Group, kind: Kind, routed: bool, now: u64, rng: &mut Rng) {
     let mut place = 0;
     while place < group.servers.len() {
@@ -255,7 +255,7 @@ fn age(group: &mut Group, kind: Kind, routed: bool, now: u64, rng: &mut Rng) {
     }
 }
 
-/// A test: launched once, never again; its exit is kept until the group goes.
+/// A check: launched once, never again; its exit is kept until the group is retired.
 fn run_once(name: &GroupName, group: &mut Group, blocked: bool, set: &Setting, rng: &mut Rng) {
     if group.desired.is_none() {
         group.servers.clear();

@@ -38,7 +38,7 @@ pub use bug::{Bug, NoSuchBug};
 use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-/// So many seeds a thread takes at a time.
+/// This many seeds a thread takes at a time.
 const CHUNK: u64 = 32;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub struct Options {
     pub bug: Option<Bug>,
     /// End at the first violation.
     pub stop_at_first: bool,
-    /// How many threads play.
+    /// How many threads run.
     pub threads: usize,
 }
 
@@ -61,7 +61,7 @@ impl Default for Options {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Summary {
-    /// Seeds that were played.
+    /// Seeds that were run.
     pub seeds: u64,
     pub violations: u64,
     pub first_violation: Option<Violation>,
@@ -84,8 +84,8 @@ pub struct Violation {
     pub what: String,
 }
 
-/// Plays the seeds, over `threads` threads; `progress` is told how many are done. What it returns does not depend on the threads,
-/// but for how much was played beyond the first violation.
+/// Runs the seeds on `threads` threads; `progress` gets the number that is done. The result does not depend on the threads,
+/// except for how much was run beyond the first violation.
 pub fn run(options: Options, progress: &mut dyn FnMut(u64)) -> Summary {
     let mut summary = Summary { bug: options.bug.map(Bug::name), ..Summary::default() };
     let last = options.first.saturating_add(options.seeds);
@@ -100,7 +100,7 @@ pub fn run(options: Options, progress: &mut dyn FnMut(u64)) -> Summary {
         return summary;
     }
     let next = AtomicU64::new(options.first);
-    // Seeds from here on need not be played any more.
+    // Seeds from here on need not be run.
     let end = AtomicU64::new(last);
     let (send, receive) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
@@ -120,7 +120,7 @@ pub fn run(options: Options, progress: &mut dyn FnMut(u64)) -> Summary {
     summary
 }
 
-/// Seeds are taken a few at a time, in order: so those below the first violation are always played.
+/// Seeds are taken a few at a time, in order, so those below the first violation are always run.
 fn work(options: Options, next: &AtomicU64, end: &AtomicU64, send: std::sync::mpsc::Sender<Summary>) {
     loop {
         let from = next.fetch_add(CHUNK, SeqCst);
@@ -144,7 +144,7 @@ fn work(options: Options, next: &AtomicU64, end: &AtomicU64, send: std::sync::mp
     }
 }
 
-/// A panic of the engine is a violation like any other, and the next seed is played all the same.
+/// A panic of the engine is a violation like any other, and the next seed is run all the same.
 fn play_one(seed: u64, bug: Option<Bug>) -> Summary {
     let mut summary = Summary { seeds: 1, ..Summary::default() };
     let violation = match std::panic::catch_unwind(|| history::play(seed, bug, false)) {
@@ -159,7 +159,7 @@ fn play_one(seed: u64, bug: Option<Bug>) -> Summary {
     summary
 }
 
-/// One seed's history in lines of text, ending with its violation if there is one.
+/// One seed's history as lines of text, ending with its violation if there is one.
 pub fn trace(seed: u64, bug: Option<Bug>) -> Vec<String> {
     history::play(seed, bug, true).trace
 }

@@ -1,4 +1,4 @@
-//! What the control plane does in a simulated history: it observes, plans by the code of `control`, and opens rotations.
+//! What the control plane does in a simulated history: it observes, plans with the code of `control`, and opens rotations.
 
 use crate::bug::Bug;
 use crate::keeper::Group;
@@ -22,7 +22,7 @@ fn observe(world: &mut World) -> ObservedService {
     let mut names: BTreeSet<GroupName> = world.keeper.groups.keys().cloned().collect();
     match world.store.journals.last().map(|j| Rotation::fold(&j.lines)) {
         Some(Ok(before)) => names.extend(before.remnants()),
-        Some(Err(fault)) => world.fail(|| format!("the journal before does not fold: {fault}")),
+        Some(Err(fault)) => world.fail(|| format!("the previous journal does not fold: {fault}")),
         None => {}
     }
     let groups = names.iter().map(|g| (g.clone(), world.keeper.see(g, world.now, 0))).collect();
@@ -33,7 +33,7 @@ fn observe(world: &mut World) -> ObservedService {
     ObservedService { summary, view, inventory: inventory(world) }
 }
 
-/// What the journals come to. The release that is active at the beginning has none.
+/// The summary of the journals. The release that is active at the beginning has none.
 fn summary(world: &World) -> Summary {
     let active = world.scenario.active.clone();
     let first = Summary {
@@ -54,7 +54,7 @@ fn inventory(world: &World) -> ServiceInventory {
     ServiceInventory { groups: world.keeper.groups.iter().map(held).collect(), route: None }
 }
 
-/// What the API does: plan on what is seen, and write the first line.
+/// What the API does: plan on what is observed, and write the first line.
 pub(crate) fn open(cell: &RefCell<World>, act: &Act, from: Option<GroupRelease>) -> Option<RotationId> {
     let mut world = cell.borrow_mut();
     let number = world.store.journals.len() as u64 + 2;
@@ -73,7 +73,7 @@ pub(crate) fn open(cell: &RefCell<World>, act: &Act, from: Option<GroupRelease>)
     let target = Target { id: &id, from: from.as_ref(), own_count: None, why: "a new release" };
     let mut opened = match control::open(&observed, &desired, act.release.clone(), Change::Rotate, &target) {
         Ok(opened) => opened,
-        // What a lost control plane left is seen by the API already.
+        // The API already observes what a lost control plane left.
         Err(fault) if fault.code == "name-used" && world.foreign.is_some() => return None,
         Err(fault) => {
             world.fail(|| format!("no plan: {fault}"));
@@ -86,7 +86,7 @@ pub(crate) fn open(cell: &RefCell<World>, act: &Act, from: Option<GroupRelease>)
         None => 0,
         Some(from) => world.keeper.groups.get(&from.group).and_then(|g| g.desired).unwrap_or(0),
     };
-    // What was promoted stood whole.
+    // A promoted release was active and complete.
     let promoted = matches!(world.oracle.closed, Some((Verdict::Promoted, _)));
     let base = if number == 2 || promoted { running } else { world.oracle.base.min(running) };
     world.oracle.base = base.min(act.spec.count);
@@ -106,7 +106,7 @@ pub(crate) fn open(cell: &RefCell<World>, act: &Act, from: Option<GroupRelease>)
     Some(id)
 }
 
-/// A plan of one step of what stands. None: it was refused, which some must be.
+/// Opens a manual step on the active group. None: it was refused, which some must be.
 pub(crate) fn open_manual_step(cell: &RefCell<World>, act: &Act, active: GroupRelease, manual: ManualStep) -> Option<RotationId> {
     let mut world = cell.borrow_mut();
     if holds_unknown(&world) {
@@ -130,11 +130,12 @@ pub(crate) fn open_manual_step(cell: &RefCell<World>, act: &Act, active: GroupRe
     let observed = observe(&mut world);
     let opened = control::open_manual_step(&observed, &spec, &step, Some(active), "by hand");
     let must_not = matches!(manual, ManualStep::OneLess | ManualStep::Retire);
-    world
-        .say(|| format!("by hand: {}: {}", describe_step(&step), opened.as_ref().map_or_else(|f| f.message.clone(), |_| "ok".to_string())));
+    world.say(|| {
+        format!("manual step: {}: {}", describe_step(&step), opened.as_ref().map_or_else(|f| f.message.clone(), |_| "ok".to_string()))
+    });
     match opened {
         Ok(_) if must_not => {
-            world.fail(|| format!("by hand, {} was not refused", describe_step(&step)));
+            world.fail(|| format!("the manual step {} was not refused", describe_step(&step)));
             None
         }
         Ok(opened) => {
@@ -146,8 +147,8 @@ pub(crate) fn open_manual_step(cell: &RefCell<World>, act: &Act, active: GroupRe
     }
 }
 
-/// After an older copy was put back: servers run of which no journal speaks. The control plane holds the service until somebody
-/// adopts them, and changes nothing.
+/// After an older copy of the journal was restored, servers run that no journal names. The control plane changes nothing of the
+/// service until they are adopted.
 fn holds_unknown(world: &World) -> bool {
     if !world.restored {
         return false;
@@ -161,7 +162,7 @@ fn holds_unknown(world: &World) -> bool {
     !unknown.is_empty()
 }
 
-/// What the API does when the service's block is gone from the file: a rotation back to nothing, which ends with the listener.
+/// What the API does when the service's block is removed from the file: a rotation back to nothing, which closes the listener last.
 pub(crate) fn open_removal(cell: &RefCell<World>, act: &Act, active: GroupRelease) -> Option<RotationId> {
     let mut world = cell.borrow_mut();
     if holds_unknown(&world) {
@@ -196,12 +197,12 @@ fn write_first(world: &mut World, id: &RotationId, opened: Opened) {
     world.judge_line(&line, 0, now, true);
 }
 
-/// No prefix of a plan may have less than the floor, and the peak is no more than both groups and a check.
+/// No prefix of a plan may have less than the floor, and the peak is at least the count.
 fn judge_plan(world: &mut World, plan: &model::Plan, act: &Act) {
     if let Some(low) = plan.steps.iter().find(|s| s.capacity < plan.floor) {
         world.fail(|| format!("the plan goes to {} at {}, below its floor of {}", low.capacity, low.step.kind(), plan.floor));
     }
     if plan.peak < act.spec.count {
-        world.fail(|| format!("the plan's peak of {} is less than the {} wanted", plan.peak, act.spec.count));
+        world.fail(|| format!("the plan's peak of {} is less than the count of {}", plan.peak, act.spec.count));
     }
 }

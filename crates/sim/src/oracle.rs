@@ -1,5 +1,5 @@
-//! What must never be, judged by code that is not the engine's: its own arithmetic, its own reading of the journal,
-//! and the truth of the simulated world instead of anybody's view of it.
+//! What must never happen, judged by code that is not the engine's: its own arithmetic, its own reading of the journal, and the
+//! state of the simulated world instead of any view of it.
 
 use crate::keeper::Group;
 use crate::oracle_state::{Capacities, Count};
@@ -8,7 +8,7 @@ use crate::world::{Message, World};
 use model::{DesiredGroup, Direction, Event, EventLine, GroupName, GroupSpec, RotationCommand, RouteSpec, Stamp, Step, Verdict};
 use std::collections::BTreeMap;
 
-/// Servers that a share of the load needs, if `base` carry all of it. Whole numbers, not the engine's function.
+/// Servers that a share of the load needs, if `base` carry all of it. Computed without the engine's function.
 fn share_of(base: u32, weight: u32) -> u32 {
     (0..=base).find(|n| n * 100 >= base * weight).unwrap_or(base)
 }
@@ -26,17 +26,17 @@ impl World {
             let (have, lost, there) = self.keeper.groups.get(name).map_or((0, 0, false), |g| (g.healthy(), g.lost, g.desired.is_some()));
             let need = share_of(base, *weight);
             if !there {
-                bad = Some(format!("{weight} % of the customers are sent to {name}, which is not there"));
+                bad = Some(format!("{weight} % of the traffic is routed to {name}, which does not exist"));
             } else if have + lost < need || have + lost == 0 {
                 bad =
-                    Some(format!("{name} has {have} healthy ({lost} more were killed) for {weight} % of the customers; that needs {need}"));
+                    Some(format!("{name} has {have} healthy ({lost} more were killed) for {weight} % of the traffic, which needs {need}"));
             }
         }
         let unrouted = |g: &Group| !g.once && !self.routed.get(usize::try_from(g.release).unwrap_or(0)).copied().unwrap_or(false);
         if !self.routed.contains(&true) {
             let have: u32 = self.keeper.groups.values().filter(|g| unrouted(g)).map(|g| g.healthy() + g.lost).sum();
             if have < base {
-                bad = Some(format!("{have} are healthy or were killed, and {base} must be"));
+                bad = Some(format!("{have} are healthy or were killed; {base} are needed"));
             }
         }
         if let Some(why) = bad {
@@ -44,8 +44,8 @@ impl World {
         }
     }
 
-    /// A declaration leaves: what it takes away must not have been needed. By the truth of this moment if the driver has just
-    /// looked; else by what it was shown.
+    /// A declaration is sent: what it removes must not be needed. Judged by the world at this moment if the driver has just observed
+    /// it, else by the view that the driver had.
     pub fn judge_declaration(&mut self, message: &Message, who: usize) {
         let machine = &self.machines[who];
         let capacities = if machine.snapshot.is_some() || machine.slow { machine.shown.clone() } else { self.capacities() };
@@ -55,7 +55,7 @@ impl World {
             Message::Append { .. } => return,
         };
         if !self.oracle.stamps.contains(&stamp) {
-            self.fail(|| format!("a declaration leaves with the stamp {stamp}, and no journal has a step that began with it"));
+            self.fail(|| format!("a declaration is sent with the stamp {stamp}, and no journal has a step that began with it"));
         }
         if let Some(why) = why {
             self.fail(|| why);
@@ -91,7 +91,7 @@ impl World {
                 let (need, all) = (share_of(base, weight), left + self.healthy_beside(capacities, &spec.group));
                 (left < need || all < base).then(|| {
                     format!(
-                        "{} is made {count} while only {left} healthy are sure to remain there, {all} in all; {need} and {base} are needed",
+                        "{} is scaled to {count} while only {left} healthy are sure to remain there, {all} in total; {need} and {base} are needed",
                         spec.group
                     )
                 })
@@ -100,7 +100,7 @@ impl World {
                 if group.once || !group.there {
                     return None;
                 }
-                // Users come by the route: a leftover without one carries none of it.
+                // Traffic comes by the route: a leftover group without one carries none.
                 let known = [&self.oracle.from, &self.oracle.to].into_iter().flatten().any(|s| s.group == spec.group);
                 if !known && weight == 0 && !capacities.weights.is_empty() {
                     return None;
@@ -112,12 +112,12 @@ impl World {
                     _ if self.serves(capacities, &spec.group, group) => self.healthy_beside(capacities, &spec.group),
                     _ => return None,
                 };
-                (left < base).then(|| format!("{} is thrown away while {left} others are healthy and {base} are needed", spec.group))
+                (left < base).then(|| format!("{} is retired while {left} others are healthy and {base} are needed", spec.group))
             }
         }
     }
 
-    /// The engine may send customers to nobody: the release gone to is parked, has no route, or is none.
+    /// The engine may route traffic to nobody: the release that the plan leads to is parked, has no route, or does not exist.
     fn may_route_to_nobody(&self) -> bool {
         let o = &self.oracle;
         let (to, count) = match o.plan.direction {
@@ -130,32 +130,32 @@ impl World {
 
     fn overloads(&self, capacities: &Capacities, spec: &RouteSpec) -> Option<String> {
         if spec.weights.is_empty() && !self.may_route_to_nobody() {
-            return Some("customers are sent to nobody, and the release gone to serves".to_string());
+            return Some("traffic is routed to nobody, although the release that the plan leads to serves".to_string());
         }
         spec.weights.iter().find_map(|(name, weight)| {
             let healthy = capacities.groups.get(name).map_or(0, |c| c.healthy);
             let need = share_of(self.oracle.base, *weight).max(1);
             let grows = *weight > capacities.weight(name);
             (grows && healthy < need)
-                .then(|| format!("{weight} % of the customers are turned to {name}, which has {healthy} healthy and needs {need}"))
+                .then(|| format!("{weight} % of the traffic is shifted to {name}, which has {healthy} healthy and needs {need}"))
         })
     }
 
-    /// The keeper has taken a declaration. `before`: what it knew of the group.
+    /// The keeper has accepted a declaration. `before`: what it knew of the group.
     pub fn judge_group(&mut self, stamp: Stamp, spec: &GroupSpec, before: Option<&Group>) {
         let name = &spec.group;
         let sure = self.faults.stale_view == 0 && self.faults.slow_decision == 0 && self.store.journals.len() == 1;
         if sure && self.foreign.as_ref().is_some_and(|(foreign, before)| *before && foreign == name) {
-            self.fail(|| format!("{name} was there before this rotation, and takes its {stamp}"));
+            self.fail(|| format!("{name} existed before this rotation, and accepts its {stamp}"));
         }
         let newest = self.oracle.newest.insert(name.clone(), stamp);
         if newest.is_some_and(|newest| stamp < newest) {
-            self.fail(|| format!("{name} took the stamp {stamp} after {}", newest.unwrap_or_default()));
+            self.fail(|| format!("{name} accepted the stamp {stamp} after {}", newest.unwrap_or_default()));
         }
         match &spec.desired {
             DesiredGroup::Run { release, .. } => {
                 if self.oracle.gone.contains(name) {
-                    self.fail(|| format!("the name {name} is used a second time"));
+                    self.fail(|| format!("the group name {name} is reused"));
                 }
                 let first = *self.oracle.releases.entry(name.clone()).or_insert(before.map_or(release.number, |g| g.release));
                 if first != release.number {
@@ -167,12 +167,12 @@ impl World {
                 let Some(before) = before.filter(|g| g.desired.is_some()) else { return };
                 let weight = self.balancer.weight(name);
                 if weight > 0 && !before.once {
-                    self.fail(|| format!("{name} is thrown away while {weight} % of the customers go to it"));
+                    self.fail(|| format!("{name} is retired while {weight} % of the traffic is routed to it"));
                 }
                 let flow = self.balancer.flows.get(name).cloned().unwrap_or_default();
                 let deadline = flow.weight_changed_at + 12 * TICK_MS;
                 if flow.in_flight > 0 && self.now < deadline {
-                    self.fail(|| format!("{name} is thrown away with {} in flight, before its drain deadline", flow.in_flight));
+                    self.fail(|| format!("{name} is retired with {} requests in flight, before its drain deadline", flow.in_flight));
                 }
             }
         }
@@ -180,18 +180,18 @@ impl World {
 
     pub fn judge_route(&mut self, stamp: Stamp, spec: &RouteSpec, before: Option<Stamp>) {
         if self.oracle.newest_route.max(before).is_some_and(|newest| stamp < newest) {
-            self.fail(|| format!("the route took the stamp {stamp} after {}", before.unwrap_or_default()));
+            self.fail(|| format!("the route accepted the stamp {stamp} after {}", before.unwrap_or_default()));
         }
         self.oracle.newest_route = Some(stamp);
         let there = |g: &Group| g.desired.is_some() || !g.servers.is_empty();
         if let Some((name, _)) = self.keeper.groups.iter().find(|(_, g)| spec.gone && there(g)) {
             let name = name.clone();
-            self.fail(|| format!("the listener closes while {name} is still there"));
+            self.fail(|| format!("the listener closes while {name} still exists"));
         }
         for name in spec.weights.keys() {
             let healthy = self.keeper.groups.get(name).map_or(0, |g| g.healthy() + g.lost);
             if healthy == 0 {
-                self.fail(|| format!("customers are turned to {name}, where nobody was ever healthy"));
+                self.fail(|| format!("traffic is shifted to {name}, where no server was ever healthy"));
             }
         }
     }
@@ -210,7 +210,7 @@ impl World {
         }
     }
 
-    /// Another journal is in force: what is known of the open rotation is what that says.
+    /// Another journal is in force: the state of the open rotation is read from it.
     pub fn reread(&mut self) {
         let Some(journal) = self.store.journals.last().cloned() else { return };
         let newest = self.oracle.last_stamp.take();
@@ -268,13 +268,13 @@ impl World {
             }
             Event::PlanReplaced { plan, .. } => {
                 if o.plan.direction == Direction::Single || plan.direction != Direction::Back {
-                    return Some("a plan is replaced by one that goes back".to_string());
+                    return Some("a plan is replaced only by a rollback".to_string());
                 }
                 let since = *o.rolling_back_since.get_or_insert(decided);
                 if let Some(carry) = plan.carry {
-                    // Users go to fewer servers than carried the load only when the time of a step has passed without more of them.
+                    // Fewer servers than carried the load get all traffic only when no more became healthy within a step's time.
                     if carry == 0 || decided + rotation::CLOCKS_APART_MS < since + o.within {
-                        return Some(format!("it goes back to {carry} servers after {} ms", decided - since));
+                        return Some(format!("it rolls back to {carry} servers after {} ms", decided - since));
                     }
                     o.base = o.base.min(carry);
                     o.carried = Some(carry);
@@ -293,7 +293,7 @@ impl World {
                     return Some(format!("it closes as {verdict:?} before step {}", o.cursor));
                 }
                 let kind = o.to.as_ref().and_then(|t| self.kinds.get(usize::try_from(t.release.number).unwrap_or(0)));
-                // Nobody looks at the work of a release that is parked.
+                // A parked release does no work that could fail.
                 let parked = o.count == 0 && !matches!(kind, Some(Kind::NeverBaked | Kind::Refused));
                 let may = parked || matches!(kind, Some(Kind::Good | Kind::Faint | Kind::Hangs | Kind::Leaks));
                 if *verdict == Verdict::Promoted && o.plan.direction != Direction::Single && !may {
@@ -308,7 +308,7 @@ impl World {
         None
     }
 
-    /// The rotation was closed and all that was under way has come to rest.
+    /// The rotation was closed and nothing is in flight any more.
     pub fn judge_end(&mut self) {
         let Some((verdict, active)) = self.oracle.closed.clone() else { return };
         let (alone, count) = match verdict {
@@ -317,12 +317,12 @@ impl World {
                 return;
             }
             Verdict::Promoted => (self.oracle.to.clone(), self.oracle.count),
-            // What was gone when it was opened cannot be gone back to.
+            // A release that was gone when the rotation was opened cannot be rolled back to.
             Verdict::RolledBack if self.oracle.reasons.from_gone => (None, 0),
             Verdict::RolledBack => (self.oracle.from.clone(), self.oracle.restored_count),
         };
         if active != alone {
-            self.fail(|| format!("it closed as {verdict:?}, and the final_inventory says another release stands"));
+            self.fail(|| format!("it closed as {verdict:?}, but the final inventory names another release as active"));
         }
         let mut bad = Vec::new();
         let foreign = self.foreign.as_ref().map(|(name, _)| name.clone());
@@ -331,7 +331,7 @@ impl World {
             if keeps && (group.desired != Some(count) || group.healthy() + group.lost < count.min(self.oracle.carried.unwrap_or(count))) {
                 bad.push(format!("{name} should have {count}; it is declared {:?} and has {} healthy", group.desired, group.healthy()));
             }
-            // A copy of before it was made does not know it: the control plane holds the service until somebody adopts it.
+            // A copy from before it was created does not know it: the control plane changes nothing until it is adopted.
             let forgotten = self.restored && !self.oracle.began.contains(name);
             if !keeps && !forgotten && (group.desired.is_some() || !group.servers.is_empty()) {
                 bad.push(format!("{name} is an orphan: declared {:?} with {} servers", group.desired, group.servers.len()));
@@ -349,7 +349,7 @@ impl World {
             weights.insert(active.group, 100);
         }
         if self.balancer.weights != weights {
-            bad.push(format!("customers go to {:?}", self.balancer.weights));
+            bad.push(format!("traffic is routed to {:?}", self.balancer.weights));
         }
         if !bad.is_empty() {
             self.fail(|| format!("it closed as {verdict:?}, but {}", bad.join("; ")));

@@ -4,7 +4,7 @@
 use model::{DesiredSeen, Direction, GroupName, GroupRelease, GroupSeen, InstanceSeen, InstanceState, Plan, Stamp, TrafficMark, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Servers counted: how things are, or how a driver was shown that they are.
+/// Servers counted: as they are, or as a driver's view shows them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Count {
     pub exist: u32,
@@ -33,7 +33,7 @@ impl Capacities {
     }
 }
 
-/// What it remembers of the open rotation and of all before.
+/// What the oracle remembers of the open rotation and of all earlier ones.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Oracle {
     pub plan: Plan,
@@ -44,24 +44,24 @@ pub(crate) struct Oracle {
     pub reasons: ReasonState,
     pub paused: bool,
     pub last_stamp: Option<Stamp>,
-    /// The running soak: since when in true time, and its mark.
+    /// The running soak: since when by the true time, and its mark.
     pub soak: Option<(u64, Option<TrafficMark>)>,
-    /// Groups that the journal in force has begun a step on.
+    /// Groups on which the journal in force has begun a step.
     pub began: BTreeSet<GroupName>,
-    /// Stamps of steps in journals: nothing may be declared under any other.
+    /// Stamps of steps in journals: no declaration may have another.
     pub stamps: BTreeSet<Stamp>,
-    /// So many servers carried the load when it began; what carries it now may not be less.
+    /// This many servers carried the load when the rotation began; no fewer may carry it now.
     pub base: u32,
     pub count: u32,
-    /// So many are there again after going back.
+    /// How many servers a rollback restores.
     pub restored_count: u32,
-    /// How long a step may take; and since when it goes back.
+    /// How long a step may take; and since when the rotation rolls back.
     pub within: u64,
     pub rolling_back_since: Option<u64>,
-    /// Going back, no more than so many healthy ones could be had.
+    /// In a rollback, no more than this many healthy ones could be launched.
     pub carried: Option<u32>,
     pub closed: Option<(Verdict, Option<GroupRelease>)>,
-    /// The release that each group had first.
+    /// Each group's first release.
     pub releases: BTreeMap<GroupName, u64>,
     pub gone: BTreeSet<GroupName>,
     pub newest: BTreeMap<GroupName, Stamp>,
@@ -71,7 +71,7 @@ pub(crate) struct Oracle {
 }
 
 impl Oracle {
-    /// It was opened as a removal of the service.
+    /// The rotation was opened as a removal of the service.
     pub fn removes(&self) -> bool {
         self.from.is_none()
             && self.count == 0
@@ -80,7 +80,7 @@ impl Oracle {
             && self.plan.direction == Direction::Back
     }
 
-    /// Since when it goes back, if it does.
+    /// Since when the rotation rolls back, if it does.
     pub fn rolling_back_since(&self) -> Option<u64> {
         self.rolling_back_since
     }
@@ -92,7 +92,7 @@ pub(crate) struct ReasonState {
     pub first_at: Option<u64>,
     pub moved_at: u64,
     pub resumed_at: u64,
-    /// The last fault was before.
+    /// Faults have ended since then.
     pub quiet_at: u64,
     pub paused: bool,
     pub rollback_requested: bool,

@@ -1,7 +1,7 @@
 //! The planted bugs that are mistakes of the engine, at the one seam that the driving loop has: [`rotation::Decider`].
 //!
-//! Production code knows nothing of them. Each is made by changing what the engine is given (fold, view) or what it answers
-//! (decision, plan). Bugs of the world below the engine are in `store`, `world`, `ports` and `history`.
+//! Production code does not contain them. Each is made by changing what the engine gets (fold, view) or what it returns
+//! (decision, plan). Bugs of the world below the engine are in `store`, `world`, `advance`, `ports` and `opening`.
 
 use crate::Bug;
 use model::{
@@ -10,7 +10,7 @@ use model::{
 };
 use rotation::{Decider, Decision, Declaration, Plain, Rotation, StepStatus};
 
-/// An impatient engine gives a step so much less time.
+/// An impatient engine gives a step this much less time.
 const IMPATIENT_MS: u64 = 45_000;
 
 /// [`Plain`] with one bug in it.
@@ -132,14 +132,14 @@ fn renew_view(r: &Rotation, seen: &mut View, now: Time) {
     seen.at = seen.at.max(started.last_at.plus(1));
     if shows_declared(&step.step, seen) {
         raise_stamp(&step.step, seen, |_| Some(started.stamp));
-        // Of the listener only the weights are looked at.
+        // Of the listener only the weights are compared.
         if let (Step::Shift { .. }, Some(route)) = (&step.step, &mut seen.route) {
             route.settings = None;
         }
     }
 }
 
-/// The step's resource shows what the step declares, under whatever stamp.
+/// The step's resource shows what the step declares, with any stamp.
 fn shows_declared(step: &Step, seen: &View) -> bool {
     let desired = |group: &GroupName| seen.groups.get(group).map(|g| g.desired);
     match step {
@@ -151,7 +151,7 @@ fn shows_declared(step: &Step, seen: &View) -> bool {
     }
 }
 
-/// Changes the stamp that the step's resource shows, where `stamp` gives one.
+/// Changes the stamp that the step's resource shows, if `stamp` returns one.
 fn raise_stamp(step: &Step, seen: &mut View, stamp: impl Fn(Option<Stamp>) -> Option<Stamp>) {
     let shown = match step {
         Step::Scale { group, .. } | Step::Check { group, .. } | Step::Retire { group } => seen.groups.get_mut(group).map(|g| &mut g.stamp),
@@ -163,7 +163,7 @@ fn raise_stamp(step: &Step, seen: &mut View, stamp: impl Fn(Option<Stamp>) -> Op
     }
 }
 
-/// Whatever runs is shown as the release that should.
+/// Shows whatever runs as the expected release.
 fn show_expected_releases(r: &Rotation, seen: &mut View) {
     for known in r.opened.from.iter().chain([&r.opened.to]) {
         let Some(group) = seen.groups.get_mut(&known.group) else { continue };
@@ -173,7 +173,7 @@ fn show_expected_releases(r: &Rotation, seen: &mut View) {
     }
 }
 
-/// The counters of a soak stay where they were when it began.
+/// Keeps the counters of a soak where they were when it began.
 fn hide_errors(group: &GroupName, r: &Rotation, seen: &mut View) {
     let Some(mark) = r.started.as_ref().and_then(|s| s.mark) else { return };
     if let Some(route) = &mut seen.route
@@ -186,7 +186,7 @@ fn hide_errors(group: &GroupName, r: &Rotation, seen: &mut View) {
     }
 }
 
-/// The step that the capacity guard holds back is begun and declared all the same.
+/// Begins and declares the step that the capacity guard refuses.
 fn overrule_guard(r: &Rotation, seen: &View, now: Time, fence: Fence, decision: Decision) -> Decision {
     let held = matches!(decision, Decision::Wait { .. })
         && !r.paused
@@ -222,7 +222,7 @@ fn declaration(r: &Rotation, step: &Step, stamp: Stamp) -> Option<Declaration> {
     }
 }
 
-/// A step that is given up for its time alone counts as satisfied: at its beginning it would not have been given up.
+/// A step that is given up only because it timed out counts as satisfied: at its beginning it would not have been given up.
 fn call_timeout_success(r: &Rotation, seen: &View, fence: Fence, decision: Decision) -> Decision {
     let (Decision::Record(Event::PlanReplaced { why, .. }), Some(started)) = (&decision, &r.started) else { return decision };
     let in_time = Plain.decide(r, seen, &[], started.first_at, fence);

@@ -1,4 +1,4 @@
-//! The engine's ports over the simulated world, for one driver. Around every call it may crash, fail or stall.
+//! The engine's ports over the simulated world, for one driver. Around every call the driver may crash, fail or stall.
 
 use crate::bug::Bug;
 use crate::oracle_state::Capacities;
@@ -38,7 +38,7 @@ impl Ports<'_> {
         Ok(())
     }
 
-    /// A call around whose doing the process may die or an error may come back.
+    /// A call before or after which the process may die or get an error.
     fn call<T, E: From<Fault>>(&self, act: impl FnOnce(&mut World) -> Result<T, E>) -> Result<T, E> {
         self.point()?;
         if self.world.borrow_mut().chance(|f| f.slow_call) {
@@ -61,7 +61,7 @@ impl Ports<'_> {
         if after { Err(trouble()) } else { result }
     }
 
-    /// A declaration: it is judged when it leaves, and what becomes of it the network decides.
+    /// A declaration: it is judged when it is sent; the network decides what happens to it.
     fn declare(&self, message: Message) -> Result<(), Fault> {
         self.call(|world| {
             world.judge_declaration(&message, self.who);
@@ -81,7 +81,7 @@ impl Ports<'_> {
 }
 
 impl World {
-    /// The keeper is down, or says no for good.
+    /// The keeper is down, or refuses permanently.
     fn provider_refuses(&mut self, message: &Message) -> Result<(), Fault> {
         let Message::Group(_, spec) = message else { return Ok(()) };
         if self.now < self.keeper.down_until {
@@ -102,7 +102,7 @@ impl Clock for Ports<'_> {
         let mut world = self.world.borrow_mut();
         let now = world.now;
         if world.scenario.steady {
-            // The driver counts on from here: what it writes later is as far ahead as the wall clock is now.
+            // The driver counts from here: what it writes later is as far ahead as the wall clock is now.
             world.machines[self.who].skew = world.wall_ms;
         }
         let machine = &mut world.machines[self.who];
@@ -196,7 +196,7 @@ impl Journal for Ports<'_> {
 
     fn append(&self, lease: &Lease, rotation: &RotationId, seq: u64, at: Time, event: &Event) -> Result<(), Refused> {
         self.call(|world| {
-            // The true time at which it looked at its clock: a slow call lies between.
+            // The true time at which it read its clock: a slow call may have come between.
             let decided = world.machines[self.who].read_at;
             if world.chance(|f| f.stall) {
                 let due = world.later(60);

@@ -6,13 +6,13 @@ use crate::scenario::{Kind, TICK_MS};
 use crate::world::World;
 use model::{Direction, Event, GroupName, GroupRelease, RotationCommand, Step, Verdict};
 
-/// Two clocks, and what passes between a look at one and the line.
+/// The difference of two clocks, and the time between reading one and writing the line.
 const SLACK_MS: u64 = rotation::CLOCKS_APART_MS + 2 * TICK_MS;
-/// Behind the last fault, drivers are awake again and hold the lease.
+/// This long after the last fault, drivers are awake again and hold the lease.
 const AWAKE_MS: u64 = 150 * TICK_MS;
 
 impl World {
-    /// A fence is given once, also where the journal was lost.
+    /// A fence is never given twice, even where the journal was lost.
     pub fn judge_fence(&mut self, fence: model::Fence) {
         let repeated = self.scenario.lost.is_some_and(|lost| lost.fence < 1_000_000 && fence.0 <= lost.fence);
         if repeated {
@@ -38,7 +38,7 @@ impl World {
         }
     }
 
-    /// By the truth of this moment: more failed since the mark than the step allows, or a server died.
+    /// By the state of the world now: more requests failed since the mark than the step allows, or a server died.
     fn gate_fails(&self) -> bool {
         let (Some(Step::Soak { group, errors_ppm, min_requests, .. }), Some(mark)) = (self.running(), self.oracle.reasons.mark) else {
             return false;
@@ -54,7 +54,7 @@ impl World {
         routed && errors * 1_000_000 > u64::from(*errors_ppm) * requests.max(*min_requests)
     }
 
-    /// Each tick: what could be a reason, and what should have been given up long ago.
+    /// Each tick: records what could be a reason, and reports a step that should have been given up.
     pub fn judge_lateness(&mut self) {
         let noisy = self.noisy;
         if noisy {
@@ -86,19 +86,23 @@ impl World {
         let late = limit.is_some_and(|limit| self.now > since.max(awake) + limit + AWAKE_MS);
         if !noisy && forward && watched && late {
             let step = p.cursor;
-            self.fail(|| format!("nobody gives up step {step}, which has had its time"));
+            self.fail(|| format!("no driver gives up step {step}, although it timed out"));
         }
     }
 
-    /// Before a line is taken: has it a reason? `fresh`: its writer looked just now.
+    /// Whether a line has a reason, judged before it is accepted. `fresh`: its writer has just observed the world.
     pub fn judge_reason(&mut self, event: &Event, decided: u64, fresh: bool) -> Option<String> {
         let single = self.oracle.plan.direction == Direction::Single;
         let strange = self.scenario.lost.is_some() || self.restored;
         let bad = match event {
             Event::PlanReplaced { why, .. } if self.oracle.plan.direction == Direction::Forward && !strange => self.no_reason(why, decided),
-            Event::StepSatisfied { .. } if fresh && !single && self.gate_fails() => Some("a soak is over that failed".to_string()),
+            Event::StepSatisfied { .. } if fresh && !single && self.gate_fails() => {
+                Some("a soak is satisfied although its gate failed".to_string())
+            }
             Event::StepSatisfied { .. } if fresh && self.now < self.balancer.trouble_until => match self.running() {
-                Some(Step::Shift { weights, .. }) if !weights.is_empty() => Some("a shift is over, and nobody listens".to_string()),
+                Some(Step::Shift { weights, .. }) if !weights.is_empty() => {
+                    Some("a shift is satisfied although the listener is not open".to_string())
+                }
                 _ => None,
             },
             Event::Closed { verdict: Verdict::Stopped, why, final_inventory } if !single && !strange => {
@@ -120,7 +124,7 @@ impl World {
         bad
     }
 
-    /// A plan forward is given up for what is true, and not before its time.
+    /// A forward plan is given up only for a reason that is true, and not before its deadline.
     fn no_reason(&self, why: &str, decided: u64) -> Option<String> {
         let p = &self.oracle.reasons;
         let (since, limit) = match p.first_at {
@@ -128,7 +132,7 @@ impl World {
             None => (p.moved_at, Some(self.oracle.within)),
         };
         let waited = limit.is_some_and(|limit| decided + SLACK_MS >= since.max(p.resumed_at) + limit);
-        // A pause does not hold a soak: it watches, and goes nowhere.
+        // A pause does not hold a soak: it changes nothing.
         let waited = waited && (!p.paused || matches!(self.running(), Some(Step::Soak { .. })));
         let reason = p.rollback_requested
             || p.soak_failed
@@ -137,10 +141,10 @@ impl World {
             || self.refused.is_some()
             || waited
             || self.gate_fails();
-        (!reason).then(|| format!("it turns back without a reason: {why}"))
+        (!reason).then(|| format!("it rolls back without a reason: {why}"))
     }
 
-    /// Stopped halfway, the release with more of the traffic stands.
+    /// Stopped halfway, the release with more of the traffic is active.
     fn wrong_active(&self, active: Option<&GroupRelease>) -> Option<String> {
         let (p, o) = (&self.oracle.reasons, &self.oracle);
         let (from, to) = (o.from.as_ref().filter(|_| !p.from_gone), o.to.as_ref()?);
@@ -151,11 +155,12 @@ impl World {
             _ if weight(&to.group) > from.map_or(0, |f| weight(&f.group)) => to,
             _ => return None,
         };
-        (active.map(|s| &s.group) != Some(&expected.group))
-            .then(|| format!("{} has most of the traffic, and {:?} is said to stand", expected.group, active.map(|s| s.group.as_str())))
+        (active.map(|s| &s.group) != Some(&expected.group)).then(|| {
+            format!("{} has most of the traffic, and {:?} is recorded as active", expected.group, active.map(|s| s.group.as_str()))
+        })
     }
 
-    /// What a stopped rotation leaves: nothing but what it names, and somebody who stands is there.
+    /// After a stop, the group that is recorded as active must exist, if any group with traffic does.
     pub fn judge_stopped(&mut self, active: Option<&GroupRelease>) {
         let there = |g: &GroupName| self.keeper.groups.get(g).is_some_and(|g| g.desired.is_some());
         let weights = &self.balancer.weights;
@@ -164,7 +169,7 @@ impl World {
             && weights.keys().any(there)
         {
             let name = active.group.clone();
-            self.fail(|| format!("it is stopped, and {name} stands, which is not there"));
+            self.fail(|| format!("it is stopped, and {name}, which does not exist, is recorded as active"));
         }
     }
 
@@ -204,13 +209,13 @@ impl World {
         }
     }
 
-    /// In a calm world a refusal for good ends the rotation at once, and it returns.
+    /// In a calm world a permanent refusal rolls the rotation back at once.
     pub fn judge_refused(&mut self, kind: Kind, opened: u64) {
         let Some(at) = self.refused.filter(|_| self.scenario.calm && kind == Kind::Refused) else { return };
         let rolling_back_since = self.oracle.rolling_back_since();
         if rolling_back_since.is_none_or(|rolling_back_since| rolling_back_since > at + 3 * TICK_MS) {
             self.fail(|| {
-                format!("refused for good at {} s of {} s, it turned back at {rolling_back_since:?}", at / TICK_MS, opened / TICK_MS)
+                format!("refused permanently at {} s of {} s, it rolled back at {rolling_back_since:?}", at / TICK_MS, opened / TICK_MS)
             });
         }
     }

@@ -1,4 +1,4 @@
-//! Chance from a seed: splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+//! Random numbers from a seed: splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
 
 #[derive(Clone, Debug)]
 pub(crate) struct Rng(u64);
@@ -26,7 +26,7 @@ impl Rng {
         low + self.below(high - low + 1)
     }
 
-    /// True so many times in 10,000. A chance of 0 draws nothing, so that a calm world costs no numbers.
+    /// True with a chance of `per_10k` in 10,000. A chance of 0 draws no number, so that a calm world uses none.
     pub fn chance(&mut self, per_10k: u64) -> bool {
         per_10k > 0 && self.below(10_000) < per_10k
     }

@@ -1,4 +1,4 @@
-//! What one seed's history is about: the service, its releases and their vices, the faults, and what users will ask.
+//! What one seed's history is about: the service, its releases and their defects, the faults, and the users' commands.
 
 use crate::rng::Rng;
 use model::{
@@ -7,19 +7,19 @@ use model::{
 };
 use std::collections::BTreeMap;
 
-/// The world moves in steps of this many milliseconds.
+/// The world advances by this many milliseconds at a time.
 pub(crate) const TICK_MS: u64 = 1_000;
-/// Faults of every kind end so many ticks after a rotation was opened.
+/// Faults of every kind end this many ticks after a rotation was opened.
 pub(crate) const NOISY_TICKS: u64 = 300;
 
-/// How a release that fails at its work fails.
+/// How a bad release fails requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Defect {
     /// Failed requests per 10,000.
     pub errors: u64,
-    /// It shows from so many ticks on.
+    /// Begins after this many ticks.
     pub after: u64,
-    /// Only with so much of the traffic.
+    /// Only with at least this weight.
     pub weight: u32,
 }
 
@@ -34,19 +34,19 @@ pub(crate) enum Kind {
     BadAtWork,
     /// Its checks exit with 1.
     BadCheck,
-    /// Its image never gets into the store.
+    /// Its image is never baked.
     NeverBaked,
-    /// As BadAtWork, at so low a rate, so late, or only under so much traffic, that a soak may miss it: it may be promoted.
+    /// As BadAtWork, but at so low a rate, so late, or only under so much traffic that a soak may miss it: it may be promoted.
     Faint,
-    /// Healthy, and stops answering after a while, until it is replaced.
+    /// Healthy at first, then unhealthy until it is replaced.
     Hangs,
-    /// Healthy, and each server ends after a while, as one that leaks memory does.
+    /// Healthy, but each server exits after a while, as one with a memory leak does.
     Leaks,
-    /// The provider refuses it for good.
+    /// The provider refuses it permanently.
     Refused,
 }
 
-/// Chances per 10,000, of each opportunity.
+/// The chance of each fault, per 10,000 opportunities.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Faults {
     pub crash: u64,
@@ -66,24 +66,24 @@ pub(crate) struct Faults {
     pub no_listener: u64,
     pub slow_call: u64,
     pub clock_step: u64,
-    /// The wall clock is set by an hour.
+    /// The wall clock is set forward or back by an hour.
     pub clock_set: u64,
 }
 
-/// One rotation to be: the wish, the release gone to, and when who asks for what.
+/// One rotation of the history: the service's spec, the new release, and the users' commands.
 #[derive(Clone, Debug)]
 pub(crate) struct Act {
     pub spec: ServiceSpec,
     pub release: Release,
     pub kind: Kind,
     pub defect: Defect,
-    /// A pause is not lifted by anybody: in the end somebody returns or stops it.
+    /// Nobody lifts a pause: in the end a user rolls it back or stops it.
     pub forgotten: Option<RotationCommand>,
     /// Ticks after it was opened.
     pub commands: Vec<(u64, RotationCommand)>,
 }
 
-/// A single step asked for by hand, of what stands.
+/// A manual step on the active group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ManualStep {
     SameSize,
@@ -96,26 +96,26 @@ pub(crate) enum ManualStep {
     Retire,
 }
 
-/// What a lost control plane left: other code under the name that the first act will use, declared so many ticks after that
-/// was opened (0: it was there before), with this stamp.
+/// What a lost control plane left: other code under the name that the first act will use, declared `after` ticks after that was
+/// opened, with this stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lost {
     pub after: u64,
     pub fence: u64,
     pub seq: u64,
-    /// It comes in the moment in which the first step on the group is begun.
+    /// It appears at the moment when the first step on the group begins.
     pub at_start: bool,
-    /// And under that very step's stamp.
+    /// It has that step's own stamp.
     pub same_stamp: bool,
 }
 
-/// An older copy of the journal is put back.
+/// An older copy of the journal is restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Backup {
-    /// In this act, so many ticks after it was opened.
+    /// In this act, `after` ticks after it was opened.
     pub act: usize,
     pub after: u64,
-    /// So much of the act's journal is in the copy, in parts of 1,000.
+    /// How much of the act's journal the copy holds, per 1,000.
     pub part: u64,
 }
 
@@ -123,29 +123,29 @@ pub(crate) struct Backup {
 pub(crate) struct Scenario {
     pub service: ServiceName,
     pub active: Option<GroupRelease>,
-    /// How many stand before the first act.
+    /// How many servers are active before the first act.
     pub active_count: u32,
     pub acts: Vec<Act>,
-    /// A step by hand in the end.
+    /// A manual step at the end.
     pub manual: Option<ManualStep>,
-    /// In the end the service is removed; these commands come meanwhile.
+    /// At the end the service is removed; these commands come meanwhile.
     pub removal: Option<Vec<(u64, RotationCommand)>>,
     pub backup: Option<Backup>,
-    /// The machine has a clock that never steps. Both drivers run on it, and its wall clock may be set.
+    /// The machine has a clock that is never set. Both drivers run on it, and its wall clock may be set.
     pub steady: bool,
     pub faults: Faults,
     pub calm: bool,
-    /// How much slower than its neighbours the keeper may be: the longest boot in ticks.
+    /// The longest boot in ticks.
     pub boot_ticks: u64,
-    /// So many ticks a server takes to end, at most.
+    /// The most ticks that a server takes to end.
     pub end_ticks: u64,
     /// A control plane whose journal is lost left something under the name that the first act will use.
     pub lost: Option<Lost>,
-    /// What is in flight to a group that lost its customers ends only by the deadline.
+    /// Requests in flight to a group without weight do not end before the drain deadline.
     pub endless_streams: bool,
-    /// Ends healthy servers first when it scales in.
+    /// The keeper ends healthy servers first when it scales in.
     pub ends_healthy_first: bool,
-    /// Every declaration arrives two times.
+    /// Every declaration arrives twice.
     pub twice: bool,
 }
 
@@ -196,12 +196,12 @@ impl Scenario {
             twice: false,
             service,
         };
-        // Draws of their own, from numbers at which the seeds that are kept in `tests` have none of these.
+        // A separate generator, seeded so that the seeds kept in `tests` have none of these.
         let mut rng = Rng::new(seed ^ 0x0B5E_55ED_C10C_01C2);
         scenario.parked(&mut rng, routed, healthy_ms).removed(&mut rng).restored(&mut rng).on_one_machine(&mut rng)
     }
 
-    /// Some acts give a service no server, or give servers to one that had none.
+    /// Some acts set a count of 0, or give servers to a service that had none.
     fn parked(mut self, rng: &mut Rng, routed: bool, healthy_ms: u64) -> Self {
         if !rng.chance(1_200) {
             return self;
@@ -245,7 +245,7 @@ impl Scenario {
         self
     }
 
-    /// The small rotation of the exhaustive crash tests: no chance in it but the crashes asked for.
+    /// The small rotation of the exhaustive crash tests: nothing random in it but the given crashes.
     #[cfg(test)]
     pub fn small(kind: Kind, routed: bool) -> Self {
         let service = ServiceName::new("web").expect("web is a name");
@@ -287,7 +287,7 @@ impl Scenario {
 const MANUAL_STEPS: [ManualStep; 6] =
     [ManualStep::SameSize, ManualStep::OneMore, ManualStep::OneLess, ManualStep::SameWeights, ManualStep::Soak, ManualStep::Retire];
 
-/// Long enough that the vice of the release shows in it for certain.
+/// Long enough that the release's defect shows in it for certain.
 fn soak_ticks(kind: Kind, routed: bool, expected: u64) -> u64 {
     match (kind, routed) {
         (Kind::BadAtWork, true) => expected.max(2),
@@ -352,7 +352,7 @@ fn commands(rng: &mut Rng) -> Vec<(u64, RotationCommand)> {
     commands
 }
 
-/// Each seed mixes its own few faults, some of them hard: a seed with all of them a little finds less.
+/// Each seed has a few kinds of faults, some of them frequent: a seed with a little of each finds less.
 fn faults(rng: &mut Rng) -> Faults {
     let scale = [1, 3, 8][rng.place(3)];
     let mut on = |per_10k: u64| if rng.chance(5_500) { per_10k * scale } else { 0 };
@@ -399,7 +399,7 @@ fn spec(service: &ServiceName, count: u32, routed: bool, healthy_ms: u64) -> Ser
     }
 }
 
-/// Releases listen in different places, so that a mix-up of settings shows.
+/// Releases listen on different ports, so that a mix-up of settings shows.
 fn port(number: u64) -> u16 {
     8080 + u16::try_from(number % 3).unwrap_or(0)
 }

@@ -1,9 +1,9 @@
-//! The simulated store: journals and one lease, transactional, never lost. The lease is kept as the real one keeps it.
+//! The simulated store: journals and one lease, transactional, never lost. The lease has the rules of the real one.
 
 use model::{Event, EventLine, Fence, IssuedCommand, RotationId, Time};
 use rotation::{Lease, Refused};
 
-/// One rotation's journal and what users asked of it.
+/// One rotation's journal and the users' commands to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Journal {
     pub id: RotationId,
@@ -54,7 +54,7 @@ impl Store {
         }
     }
 
-    /// An older copy is put back: of the last journal only so many lines are in it, and the commands they took. Fences begin at the
+    /// Restores an older copy: it has only `lines` lines of the last journal, and the commands that they took. Fences restart at the
     /// wall clock, unless `repeats`: then the copy's next ones are given again.
     pub fn restore_backup(&mut self, lines: usize, now: u64, repeats: bool) {
         let Some(journal) = self.journals.last_mut() else { return };
@@ -67,7 +67,7 @@ impl Store {
         (self.holder, self.fence) = (None, if repeats { newest } else { Fence(now) });
     }
 
-    /// `checked` is false only with the planted bug: then any line goes to the end.
+    /// `checked` is false only with the planted bug: then any line is appended.
     pub fn append(
         &mut self,
         id: &RotationId,

@@ -18,13 +18,13 @@ fn three_hundred_seeds_hold() {
     let summary = run(Options { seeds: 300, ..Options::default() }, &mut |_| {});
     assert_eq!(summary.first_violation, None);
     assert_eq!(summary.seeds, 300);
-    // A world in which nothing ever goes well, or badly, would hold too.
+    // A world in which every rotation fails, or none does, would pass too.
     assert!(summary.promoted > 60 && summary.rolled_back > 60 && summary.stopped > 3, "{summary:?}");
 }
 
-/// Seeds that failed once, each with the mend it led to: a stop while nothing could be seen took the old release for what stands;
-/// a step by hand counted servers of code that no journal knows as capacity (300601);
-/// a group that retired on the way back was said to stand (331292, 611251).
+/// Seeds that failed once and led to a fix: a stop while nothing could be observed recorded the old release as active; a manual
+/// step counted servers of code that no journal knows as capacity (300601); a group that a rollback had begun to retire was
+/// recorded as active (331292, 611251).
 #[test]
 fn seeds_that_found_something_hold() {
     for seed in [1_403, 4_190, 9_413, 11_814, 13_818, 14_642, 22_715, 30_143, 54_764, 65_313, 300_601, 331_292, 611_251] {

@@ -20,9 +20,9 @@ pub(crate) fn describe_event(event: &Event) -> String {
         Event::StepSatisfied { step, seen } => format!("step {step} is satisfied: {seen}"),
         Event::PlanReplaced { why, plan, .. } => {
             let steps: Vec<String> = plan.steps.iter().map(|s| describe_step(&s.step)).collect();
-            format!("back: {why}: {}", steps.join(", "))
+            format!("rolls back: {why}: {}", steps.join(", "))
         }
-        Event::CommandTaken(issued) => format!("takes the ask {} to {:?}", issued.n, issued.command),
+        Event::CommandTaken(issued) => format!("takes the command {} to {:?}", issued.n, issued.command),
         Event::Closed { verdict, why, .. } => format!("closed as {verdict:?}: {why}"),
     }
 }

@@ -33,7 +33,7 @@ pub(crate) enum Message {
     },
 }
 
-/// What one driver saw before it stalled: it will decide on this when it wakes.
+/// What one driver observed before it stalled: it will decide on this when it wakes.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
     pub at: u64,
@@ -41,24 +41,24 @@ pub(crate) struct Snapshot {
     pub route: RouteSeen,
 }
 
-/// One process that drives: what the harness must know of it.
+/// One driver process, as the harness tracks it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Machine {
     pub skew: u64,
-    /// The true time at which it looked at its clock last.
+    /// The true time at which it last read its clock.
     pub read_at: u64,
-    /// What it will be when the driver is started again: the machine's clock was stepped.
+    /// Its value after the driver's next restart: the machine's clock was changed.
     pub next_skew: Option<u64>,
-    /// It died in a call: nothing it does after counts.
+    /// It died in a call: nothing it does afterwards counts.
     pub crashed: bool,
     /// It stalled in a call and wakes then.
     pub stalled_until: Option<u64>,
     pub snapshot: Option<Rc<Snapshot>>,
-    /// What it was shown of the world in this turn, counted.
+    /// Its view of the world in this cycle, counted.
     pub shown: Capacities,
-    /// Time passed while it looked: what it was shown is not how things are.
+    /// Time passed while it observed: its view is not the current state.
     pub slow: bool,
-    /// The next look at the clock is the one before it looks at the world.
+    /// The next reading of the clock is the one before it observes.
     pub about_to_observe: bool,
 }
 
@@ -71,13 +71,13 @@ pub(crate) struct World {
     /// By release number.
     pub kinds: Vec<Kind>,
     pub defects: Vec<Option<Defect>>,
-    /// The provider refused a release for good, then.
+    /// When the provider refused a release permanently.
     pub refused: Option<u64>,
-    /// What a lost control plane left, and whether it was there before the rotation was opened.
+    /// What a lost control plane left, and whether it existed before the rotation was opened.
     pub foreign: Option<(GroupName, bool)>,
-    /// An older copy of the journal was put back: what happened since has no journal, and its reasons cannot be judged.
+    /// An older copy of the journal was restored: what happened since has no journal, so reasons cannot be judged.
     pub restored: bool,
-    /// How far the machine's wall clock is ahead, where it has a clock that never steps.
+    /// How far the machine's wall clock is ahead, where it has a clock that is never set.
     pub wall_ms: u64,
     pub routed: Vec<bool>,
     pub keeper: Keeper,
@@ -85,7 +85,7 @@ pub(crate) struct World {
     pub store: Store,
     pub net: Vec<(u64, Message)>,
     pub machines: [Machine; 2],
-    /// How the world looked at some moments before: what a replica that lags would show.
+    /// Earlier states of the world: what a lagging replica would show.
     pub snapshots: VecDeque<Rc<Snapshot>>,
     pub oracle: Oracle,
     pub bug: Option<Bug>,
@@ -120,11 +120,11 @@ impl World {
         }
         kinds.extend(scenario.acts.iter().map(|a| a.kind));
         defects.extend(scenario.acts.iter().map(|a| matches!(a.kind, Kind::BadAtWork | Kind::Faint).then_some(a.defect)));
-        // Where the journal was lost, fences begin at the wall time.
+        // Where the journal was lost, fences start at the wall time.
         let wall = scenario.lost.is_some() && bug != Some(Bug::FenceRestarts);
         let store = Store { fence: Fence(if wall { now } else { 0 }), ..Store::default() };
         routed.extend(scenario.acts.iter().map(|a| a.release.route.is_some()));
-        // Clocks differ by no more than the engine is told they may.
+        // Clocks differ by no more than the engine allows.
         let skew =
             if scenario.calm { [0, 0] } else { [rng.below(rotation::CLOCKS_APART_MS + 1), rng.below(rotation::CLOCKS_APART_MS + 1)] };
         let machines = skew.map(|skew| Machine { skew, ..Machine::default() });
@@ -182,7 +182,7 @@ impl World {
         self.now + self.rng.between(1, ticks_max) * TICK_MS
     }
 
-    /// Everything as it is now, for somebody who will decide on it later.
+    /// The state of everything now, for a driver that decides on it later.
     pub fn snapshot(&self) -> Rc<Snapshot> {
         let groups = self.keeper.groups.keys().map(|g| (g.clone(), self.keeper.see(g, self.now, 0))).collect();
         Rc::new(Snapshot { at: self.now, groups, route: self.balancer.see(&self.route, &self.keeper, self.now) })
