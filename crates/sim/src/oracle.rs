@@ -244,8 +244,8 @@ impl World {
                     return Some(format!("step {step} begins while the rotation is paused"));
                 }
                 if matches!(o.plan.steps[o.cursor].step, Step::Soak { .. }) {
-                    let anew = o.soak.is_none_or(|(_, old)| old.map(|m| m.epoch) != mark.map(|m| m.epoch));
-                    if anew {
+                    let restarted = o.soak.is_none_or(|(_, old)| old.map(|m| m.epoch) != mark.map(|m| m.epoch));
+                    if restarted {
                         o.soak = Some((decided, *mark));
                     }
                 }
