@@ -11,7 +11,7 @@ use crate::keeper::Keeper;
 use crate::record::{Began, Ended, Ending, Record, Started};
 use crate::state::Instance;
 use crate::state_files::{self, Read};
-use crate::{cgroup, group_files, log_reader, mounts, net, probe, process, removal, runtime, termination};
+use crate::{cgroup, group_files, health_check, log_reader, mounts, net, process, removal, runtime, termination};
 use disk::lock::{self, Lock};
 use model::{Digest, FailedProbe, InstanceId};
 use std::io::Read as _;
@@ -309,7 +309,7 @@ async fn keep_probing(keeper: Arc<Keeper>, record: Record, pid: i32) {
     let dir = keeper.layout.instance(&record.id);
     let health = record.release.health.clone();
     loop {
-        let answer = probe::once(&record, pid, dir.clone()).await;
+        let answer = health_check::once(&record, pid, dir.clone()).await;
         let passed = answer.is_ok();
         let pause = {
             let mut state = keeper.state();
@@ -321,7 +321,7 @@ async fn keep_probing(keeper: Arc<Keeper>, record: Record, pid: i32) {
             one.failed_probe = answer.err().map(|answer| FailedProbe {
                 instance: record.id.clone(),
                 at: state_files::now(),
-                probe: probe::asked(&health.probe),
+                probe: health_check::asked(&health.probe),
                 answer,
             });
             let pause = one.probes.pause(&health);

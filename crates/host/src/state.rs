@@ -4,7 +4,7 @@
 use crate::decide::{self, Observed, Stage};
 use crate::declared::{Declared, GroupSummary};
 use crate::history::About;
-use crate::probe::ProbeHistory;
+use crate::probe_history::ProbeHistory;
 use crate::record::{Ended, Ending, Record, Started};
 use disk::state::Mark;
 use model::{

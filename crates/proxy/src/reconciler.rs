@@ -16,7 +16,7 @@ use crate::group::Group;
 use crate::limits::Limits;
 use crate::listen::{self, Listener};
 use crate::mutex::lock;
-use crate::probe;
+use crate::health_check;
 use crate::route_table::{RouteTable, check_weights};
 use crate::state_files::{Folder, read_json, write_durable, write_json};
 use crate::target::Shared;
@@ -170,7 +170,7 @@ impl State {
             let read = read_targets(&name, &path).map(|(file, damage)| {
                 let group = self.group(&file.group);
                 for target in group.apply(file, shared) {
-                    tokio::spawn(probe::keep_probing(group.clone(), target));
+                    tokio::spawn(health_check::keep_probing(group.clone(), target));
                 }
                 damage
             });

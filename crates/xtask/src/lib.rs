@@ -21,6 +21,7 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
     ("control", &["model", "rotation"]),
     ("config", &["model"]),
     ("api", &["model"]),
+    ("probe", &["model"]),
     ("json_http", &["api", "disk", "model"]),
     ("sim", &["control", "model", "rotation"]),
     ("journal", &["control", "model", "rotation"]),
@@ -29,8 +30,8 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
     ("attest", &["disk", "lifecycle", "model", "store"]),
     ("bake", &["attest", "disk", "lifecycle", "model", "store"]),
     ("emit", &["attest", "bake", "disk", "lifecycle", "model", "store"]),
-    ("host", &["api", "disk", "json_http", "model", "rotation"]),
-    ("proxy", &["api", "balance", "disk", "json_http", "model", "rotation"]),
+    ("host", &["api", "disk", "json_http", "model", "probe", "rotation"]),
+    ("proxy", &["api", "balance", "disk", "json_http", "model", "probe", "rotation"]),
     (
         "server",
         &[

@@ -1,0 +1,48 @@
+//! Probes against real servers.
+
+use probe::testing::CASES;
+use probe::{Failure, http, tcp};
+use std::time::Duration;
+
+#[tokio::test]
+async fn every_answer_is_judged_as_the_table_says() {
+    let probed = CASES.iter().map(|case| async move {
+        let passed = http(case.serve().await, "/healthz", case.within()).await;
+        (passed.is_ok() != case.healthy).then(|| format!("{}: {:?}", case.name, passed.map_err(|e| e.to_string())))
+    });
+    let tasks: Vec<_> = probed.map(tokio::spawn).collect();
+    let mut wrong = Vec::new();
+    for task in tasks {
+        wrong.extend(task.await.unwrap());
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[tokio::test]
+async fn nobody_there_is_unreachable() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let within = Duration::from_secs(5);
+    assert!(matches!(http(free, "/", within).await, Err(Failure::Unreachable(_))));
+    assert!(matches!(tcp(free, within).await, Err(Failure::Unreachable(_))));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    assert!(tcp(listener.local_addr().unwrap(), within).await.is_ok(), "whether it answers is not asked");
+}
+
+/// The path comes from a service file.
+#[tokio::test]
+async fn a_path_adds_no_header() {
+    use tokio::io::AsyncReadExt;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let seen = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut bytes = vec![0; 4_096];
+        let count = stream.read(&mut bytes).await.unwrap();
+        String::from_utf8(bytes[..count].to_vec()).unwrap()
+    });
+    let _ = http(address, "x y\r\nEvil: 1", Duration::from_secs(1)).await;
+    let request = seen.await.unwrap();
+    let mut lines = request.lines();
+    assert_eq!(lines.next(), Some("GET /xyEvil:1 HTTP/1.1"));
+    assert!(!lines.any(|line| line.starts_with("Evil")), "{request}");
+}
