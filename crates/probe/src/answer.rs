@@ -92,8 +92,13 @@ mod tests {
         ] {
             assert_eq!(judge(bytes), want, "{:?}", String::from_utf8_lossy(bytes));
         }
-        let invalid =
-            [&b"HTTP/1.1 2000 OK\r\n\r\n"[..], b"SSH-2.0-x 200\r\n", b"\xff\xff", b"HTTP/2.0 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\na b: c\r\n\r\n"];
+        let invalid = [
+            &b"HTTP/1.1 2000 OK\r\n\r\n"[..],
+            b"SSH-2.0-x 200\r\n",
+            b"\xff\xff",
+            b"HTTP/2.0 200 OK\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\na b: c\r\n\r\n",
+        ];
         for bytes in invalid {
             assert!(matches!(judge(bytes), Answer::Invalid(_)), "{:?}", String::from_utf8_lossy(bytes));
         }
