@@ -4,7 +4,6 @@ use crate::cgroup;
 use crate::decide::Stage;
 use crate::keeper::Keeper;
 use crate::state::{Group, Held, Instance, State};
-use crate::state_files;
 use api::fleet::{Alarm, HappenedKind};
 use model::{DesiredGroup, GroupName, InstanceId, Time};
 use std::collections::BTreeMap;
@@ -23,7 +22,7 @@ pub fn alarms(keeper: &Keeper) -> Vec<Alarm> {
         let strays = state.strays.values().map(|stray| Alarm::new("state-damaged", None, stray.why.clone()));
         groups.chain(strays).collect::<Vec<_>>()
     };
-    alarms.extend(recent(keeper, state_files::now()));
+    alarms.extend(recent(keeper, disk::files::now()));
     alarms
 }
 

@@ -1,7 +1,6 @@
 //! What happened to the fleet by itself: deaths, servers killed for want of memory, replacements, state files that were mended.
 //! A bounded list, on the disk so that a new keeper knows it; it decides nothing, and a full disk costs only its older part.
 
-use crate::state_files;
 use api::fleet::{Happened, HappenedKind};
 use model::{GroupName, InstanceId, Layout, ServiceName};
 use std::collections::VecDeque;
@@ -56,7 +55,7 @@ impl History {
         let About { service, group, instance } = about;
         let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TEXT_CHARS_MAX).collect();
         tracing::warn!(kind = kind.code(), instance = instance.as_ref().map(InstanceId::as_str), "{text}");
-        let one = Happened { number: inner.next, at: state_files::now(), kind, service, group, instance, text };
+        let one = Happened { number: inner.next, at: disk::files::now(), kind, service, group, instance, text };
         inner.next += 1;
         if let Err(e) = append(&self.path, &one) {
             tracing::warn!("{}: {e}", self.path.display());

@@ -65,7 +65,7 @@ pub fn open(layout: &Layout, adopt: bool) -> Result<Identity, Fault> {
             }
             let id = random_id()?;
             let mark = if fresh { id[..8].to_string() } else { mark(layout) };
-            write(layout, &Marker { id, mark, made: state_files::now(), ..Marker::at(place) })?;
+            write(layout, &Marker { id, mark, made: disk::files::now(), ..Marker::at(place) })?;
             return Ok(if made || fresh { Identity::Made } else { Identity::Marked });
         }
     };
@@ -82,7 +82,7 @@ pub fn open(layout: &Layout, adopt: bool) -> Result<Identity, Fault> {
         Judged::Foreign(_) if adopt => {
             forget(layout)?;
             let id = random_id()?;
-            write(layout, &Marker { mark: id[..8].to_string(), id, made: state_files::now(), ..Marker::at(place) })?;
+            write(layout, &Marker { mark: id[..8].to_string(), id, made: disk::files::now(), ..Marker::at(place) })?;
             Ok(Identity::Adopted { from: marker.path })
         }
         Judged::Foreign(fault) => Err(fault),

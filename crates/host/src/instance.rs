@@ -320,7 +320,7 @@ async fn keep_probing(keeper: Arc<Keeper>, record: Record, pid: i32) {
             one.probes.record(passed, health.unhealthy_after, Instant::now());
             one.failed_probe = answer.err().map(|answer| FailedProbe {
                 instance: record.id.clone(),
-                at: state_files::now(),
+                at: disk::files::now(),
                 probe: health_check::asked(&health.probe),
                 answer,
             });

@@ -58,7 +58,7 @@ impl LogFile {
             return;
         }
         let mut note = self.bytes.to_le_bytes().to_vec();
-        note.extend(state_files::now().0.to_le_bytes());
+        note.extend(disk::files::now().0.to_le_bytes());
         if let Some(times) = &mut self.times
             && times.write_all(&note).is_ok()
         {

@@ -238,7 +238,7 @@ mod tests {
         let mut house = house();
         house.log.add(b"old\n");
         std::thread::sleep(std::time::Duration::from_millis(150));
-        let since = state_files::now();
+        let since = disk::files::now();
         house.log.add(b"new\n");
         let all = house.part(&LogQuery::default(), true);
         assert!(all.lines[0].at.unwrap() < since && all.lines[1].at.unwrap() >= since, "{all:?}");

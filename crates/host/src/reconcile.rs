@@ -186,7 +186,7 @@ fn act(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, now: Instant) 
 pub fn replace(keeper: &Arc<Keeper>, state: &mut State, id: &InstanceId, now: Instant) {
     let Some(one) = state.instances.get(id) else { return };
     let (name, about, why) = (one.record.group.clone(), one.about(), one.probe_in_words());
-    let death = Death { instance: id.clone(), at: state_files::now(), exit: None, probe: one.failed_probe.clone() };
+    let death = Death { instance: id.clone(), at: disk::files::now(), exit: None, probe: one.failed_probe.clone() };
     let sick = one.sick_ms(now).unwrap_or(0) / 1_000;
     end(keeper, state, id);
     if state.instances.get(id).is_none_or(|one| one.ending.is_none()) {
@@ -298,7 +298,7 @@ fn create(keeper: &Keeper, state: &mut State, name: &GroupName, made: &Made<'_>,
             release: release.clone(),
             once: once.cloned(),
             stamp,
-            created: state_files::now(),
+            created: disk::files::now(),
             placement,
         };
         write_down(keeper, &record)?;
@@ -320,7 +320,7 @@ fn write_down(keeper: &Keeper, record: &Record) -> Result<(), Fault> {
 /// The mark comes first: from here on an exit is no death, also for the next keeper.
 fn end(keeper: &Arc<Keeper>, state: &mut State, id: &InstanceId) {
     let Some(one) = state.instances.get_mut(id) else { return };
-    let mark = crate::record::Ending { at: state_files::now() };
+    let mark = crate::record::Ending { at: disk::files::now() };
     if let Err(fault) = state_files::write_json_quick(&InstanceDir(keeper.layout.instance(id)).ending(), &mark) {
         tracing::warn!("{fault}");
         return;

@@ -85,7 +85,7 @@ pub struct Ended {
 
 impl Ended {
     pub fn new(code: i32, failed: Option<String>) -> Self {
-        Self { code, at: crate::state_files::now(), failed, oom_kills: 0 }
+        Self { code, at: disk::files::now(), failed, oom_kills: 0 }
     }
 
     /// The program itself was killed for want of memory, as far as its exit and its control group say.

@@ -102,7 +102,7 @@ fn launch(place: &InstanceDir, record: &Record, own_log: PathBuf) -> Result<(Sta
     lap("runtime");
     // The program may have ended already; then nothing can be learned of it but its exit code.
     let pid_start = process::start_of(pid).unwrap_or(0);
-    Ok((Started { pid, pid_start, at: state_files::now(), spent_ms }, log))
+    Ok((Started { pid, pid_start, at: disk::files::now(), spent_ms }, log))
 }
 
 /// The namespace's `eth0`, tied to the bridge. This thread stays in it.

@@ -7,7 +7,6 @@ use model::Fault;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// No state file of ours is larger; a larger one is not ours.
 const STATE_BYTES_MAX: u64 = 4 << 20;
@@ -33,12 +32,6 @@ impl<T> Read<T> {
 pub fn at(path: &Path, doing: &str, error: impl std::fmt::Display) -> Fault {
     Fault::world("host-io", format!("{}: {doing}: {error}", path.display()))
         .hint("is the disk full, or the data directory on a file system that is read-only?")
-}
-
-/// Milliseconds since 1970 by this host's clock.
-pub fn now() -> model::Time {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    model::Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// When the file was last written.

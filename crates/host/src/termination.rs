@@ -26,7 +26,7 @@ const KILL_EVERY: Duration = Duration::from_secs(2);
 pub fn begin(keeper: &Arc<Keeper>, one: &Instance) {
     let Some(ending) = &one.ending else { return };
     let drain = one.record.release.drain.clone();
-    let gone_ms = state_files::now().since(ending.at);
+    let gone_ms = disk::files::now().since(ending.at);
     let deadline = Instant::now() + Duration::from_millis(drain.within_ms.saturating_sub(gone_ms));
     // Only what the balancer was told of can be in use.
     let routed =

@@ -17,7 +17,7 @@ use serde_json::{Value, json as object};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -65,7 +65,7 @@ pub async fn data_until(layout: Layout, stop: impl Future<Output = ()>) -> Resul
         tracing::info!("another data plane runs already");
         return Ok(());
     };
-    let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |d| u64::try_from(d.as_millis()).unwrap_or(1));
+    let wall_ms = disk::files::now().0;
     let reconciler = Arc::new(Reconciler::start(layout.clone(), wall_ms));
     let changed = folder_watch::watch(&[&layout.routes(), &layout.targets()]);
     pass(&reconciler).await;

@@ -37,8 +37,8 @@ mod locking;
 mod mutex;
 mod observation;
 mod pool;
+mod port;
 mod reconciler;
-mod remote;
 mod replayable_request;
 mod request_body;
 mod response_body;
@@ -54,4 +54,4 @@ mod upstream;
 
 pub use control::{Config, control, down};
 pub use data_plane::{data, data_until};
-pub use remote::Remote;
+pub use port::Remote;

@@ -4,7 +4,6 @@ use model::{Digest, Fault, ImageName, Steady, Time};
 use rotation::{Clock, ImageStore};
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// One object of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,8 +56,7 @@ pub struct WallClock;
 
 impl Clock for WallClock {
     fn now(&self) -> Time {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        disk::files::now()
     }
 
     /// `CLOCK_BOOTTIME` of this boot: every process of the machine reads the same clock.

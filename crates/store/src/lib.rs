@@ -11,6 +11,7 @@ pub mod lockfile;
 pub mod manifest;
 mod objects;
 mod pack;
+mod port;
 pub mod program;
 mod repository;
 #[cfg(any(test, feature = "testing"))]

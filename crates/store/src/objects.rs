@@ -131,7 +131,7 @@ impl Store {
     }
 
     /// Reads the bytes, unless they were read and have not changed since, and says whether they have this digest.
-    fn sound(&self, object: &Digest) -> Result<Sound, Fault> {
+    pub(crate) fn sound(&self, object: &Digest) -> Result<Sound, Fault> {
         let path = self.layout.object(object);
         let Some(mark) = Self::mark(&path)? else { return Ok(Sound::Missing) };
         if self.seen.lock().expect("nobody panics with it").get(object) == Some(&mark) {
@@ -363,16 +363,10 @@ pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>, Fault> {
     }
 }
 
-enum Sound {
+pub(crate) enum Sound {
     Whole,
     Missing,
     Corrupt { found: Digest, bytes: u64 },
-}
-
-impl rotation::ImageStore for Store {
-    fn has(&self, object: &Digest) -> Result<bool, Fault> {
-        Ok(matches!(self.sound(object)?, Sound::Whole))
-    }
 }
 
 pub fn to_json(value: &impl Serialize) -> Vec<u8> {

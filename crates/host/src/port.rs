@@ -1,4 +1,4 @@
-//! The keeper as the engine sees it, over its socket.
+//! `rotation::Provider` over the keeper's socket.
 
 use api::host::{DeclareGroup, HostCounters};
 use api::{Blocking, Client, fleet, paths};

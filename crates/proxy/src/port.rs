@@ -1,4 +1,4 @@
-//! The port `Router` over the control side's socket, for the engine.
+//! `rotation::Router` over the socket of the balancer's control side.
 
 use api::proxy::DeclareRoute;
 use api::{Blocking, Client};
