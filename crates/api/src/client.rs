@@ -1,4 +1,4 @@
-//! A small typed client: one connection a call, over a Unix socket or TCP with a token.
+//! A small typed client: one connection per call, over a Unix socket or TCP with a token.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Handle;
 
-/// No answer is larger than this; more is a fault of the server.
+/// No answer is larger than this; a larger one is a server error.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ impl Client {
         Self { address, token: None, timeout: Duration::from_secs(10), reason: None }
     }
 
-    /// Who calls, on a socket too; None: on a socket the kernel says it, and over TCP nobody does.
+    /// The caller's token, also used on a socket. None: the kernel identifies the caller of a socket; a TCP caller is unknown.
     #[must_use]
     pub fn token(mut self, token: Option<String>) -> Self {
         self.token = token;
@@ -125,8 +125,7 @@ impl Client {
         let mut request = Request::builder().method(method).uri(path).header("host", "afresh").header("content-type", "application/json");
         if let Some(token) = &self.token {
             let value = http::HeaderValue::from_str(&format!("Bearer {token}"));
-            request =
-                request.header("authorization", value.map_err(|_| Fault::yours("weak-token", "the token has bytes that no token has"))?);
+            request = request.header("authorization", value.map_err(|_| Fault::yours("weak-token", "the token has invalid bytes"))?);
         }
         if let Some(reason) = &self.reason {
             model::text::line(reason).map_err(|wrong| Fault { code: "bad-reason".to_string(), ..wrong.into() })?;
@@ -143,8 +142,9 @@ impl Client {
 
     fn broken(&self, why: &str) -> Fault {
         match &self.address {
-            Address::Unix(path) => Fault::world("unreachable", format!("{}: {why}", path.display()))
-                .hint("is it running? `afresh up` starts all three processes"),
+            Address::Unix(path) => {
+                Fault::world("unreachable", format!("{}: {why}", path.display())).hint("is it running? start all processes: `afresh up`")
+            }
             Address::Tcp(address) => {
                 Fault::world("unreachable", format!("{address}: {why}")).hint("is `afresh serve --listen` running there?")
             }
@@ -159,7 +159,7 @@ impl std::fmt::Debug for Client {
     }
 }
 
-/// The same calls for a thread that may block. It must not be one of the runtime's own (`spawn_blocking` will do).
+/// The same calls for a thread that may block. It must not be a worker thread of the runtime (use `spawn_blocking`).
 #[derive(Clone, Debug)]
 pub struct Blocking {
     client: Client,
@@ -175,7 +175,7 @@ impl Blocking {
         self.handle.block_on(self.client.get(path))
     }
 
-    /// What is answered counts for nothing but that it is an answer.
+    /// Any answer will do; its content is ignored.
     pub fn put<B: Serialize>(&self, path: &str, body: &B) -> Result<(), Fault> {
         self.handle.block_on(self.client.put::<_, serde_json::Value>(path, body)).map(drop)
     }
@@ -218,7 +218,7 @@ impl Lines {
             }
             match self.body.frame().await {
                 None => return Ok(None),
-                Some(Err(e)) => return Err(Fault::world("unreachable", format!("the stream broke off: {e}"))),
+                Some(Err(e)) => return Err(Fault::world("unreachable", format!("the stream was interrupted: {e}"))),
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
                         self.buffer.extend_from_slice(&data);

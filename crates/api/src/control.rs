@@ -1,4 +1,4 @@
-//! The control plane's API: what CLI and page know, and no more.
+//! The control plane's API: all that the CLI and the page know.
 //!
 //! | call | body -> answer |
 //! | --- | --- |
@@ -20,7 +20,7 @@
 //! | GET /v1/releases?service= | -> `Vec<ReleaseRow>` |
 //! | GET /v1/artifacts | -> `Vec<ArtifactRow>` |
 //! | GET /v1/images | -> `Vec<ImageRow>` |
-//! | GET /v1/images/corrupt | -> `Vec<model::Fault>`: what of the store cannot be used |
+//! | GET /v1/images/corrupt | -> `Vec<model::Fault>`: objects and manifests that cannot be used |
 //! | GET /v1/images/upkeep | -> `Vec<ImageUpkeep>` |
 //! | GET /v1/images/events?from= | -> `Vec<ImageEvent>`, oldest first |
 //! | GET /v1/images/{image}/history | -> [`ImageHistory`] |
@@ -29,7 +29,7 @@
 //! | GET /v1/instances?service= | -> `Vec<InstanceRow>` |
 //! | POST /v1/steps/check | [`StepRequest`] -> [`StepAnswer`] |
 //! | POST /v1/steps/run | [`StepRequest`] -> [`StepAnswer`] (also into the journal) |
-//! | GET /v1/adoptions | -> `Vec<Adoption>`: what runs and no journal knows |
+//! | GET /v1/adoptions | -> `Vec<Adoption>`: what runs that no journal knows |
 //! | POST /v1/adopt | [`AdoptRequest`] -> `Vec<Adoption>` |
 //! | POST /v1/gc | -> [`GcAnswer`] |
 //! | GET /v1/policy | -> `model::access::HostPolicy`, as it is in force |
@@ -38,8 +38,8 @@
 //! | POST /v1/tokens/revoke | [`TokenRevoke`] -> `{}` |
 //! | GET /v1/audit?limit=&refused= | -> `Vec<AuditLine>`, the newest, oldest first |
 //!
-//! Who calls is known from the connection: a token, or the uid at the other end of a Unix socket. No body says it. Why somebody calls may
-//! stand in the header [`REASON`], on one line; the journal and the audit have it.
+//! The connection identifies the caller: a token, or the uid at the other end of a Unix socket. No body does. The caller's reason may be
+//! given in the header [`REASON`], on one line; the journal and the audit record it.
 
 use model::{
     Digest, Direction, EventLine, Failure, FinalInventory, GroupRelease, ImageName, InstanceSeen, Plan, Release, RolloutId,
@@ -51,7 +51,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The header with the caller's reason.
 pub const REASON: &str = "afresh-reason";
 
-/// The wish and the digests it is pinned to. Images and artifacts are in the store before this is sent.
+/// The desired state and the digests that it is pinned to. Images and artifacts are in the store before this is sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeployRequest {
     pub file: ServiceFile,
@@ -63,8 +63,8 @@ pub struct DeployRequest {
     /// Deploy this earlier release again instead of making a new one.
     #[serde(default)]
     pub release: Option<u64>,
-    /// Services to remove, each by its name: drained and retired. The file must not name them. What another file deployed is therefore
-    /// removed only by somebody who names it.
+    /// Services to remove, each by its name: drained and retired. The file must not name them. So what another file deployed is removed
+    /// only when it is named here.
     #[serde(default)]
     pub remove: Vec<ServiceName>,
     /// A service whose code is not named keeps the artifact that is active; false: it gets none.
@@ -78,7 +78,7 @@ pub struct DeployRequest {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RollbackRequest {
     pub service: ServiceName,
-    /// None: the release that stood before the one that stands.
+    /// None: the release that was active before the active one.
     #[serde(default)]
     pub to: Option<u64>,
 }
@@ -90,7 +90,7 @@ pub struct PlanAnswer {
     /// have a plan.
     #[serde(default)]
     pub removals: Vec<Removal>,
-    /// What somebody should know before.
+    /// What the user should know before the deploy.
     #[serde(default)]
     pub notes: Vec<PlanNote>,
 }
@@ -107,7 +107,7 @@ pub struct Removal {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanNote {
     pub service: ServiceName,
-    /// When that came to be which the note tells.
+    /// When the thing that the note reports began.
     #[serde(default)]
     pub at: Option<Time>,
     pub text: String,
@@ -122,7 +122,7 @@ pub struct PlannedRotation {
     pub plan: Plan,
 }
 
-/// What was opened. `unchanged`: services whose standing release already is what was asked for.
+/// What was opened. `unchanged`: services whose active release already is the requested one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Opened {
     #[serde(default)]
@@ -136,7 +136,7 @@ pub struct Opened {
     /// Services that the file does not name and that were left as they are.
     #[serde(default)]
     pub left: Vec<ServiceName>,
-    /// Of a rollback: what somebody should know of the release that comes back.
+    /// Of a rollback: what the user should know about the release that becomes active again.
     #[serde(default)]
     pub notes: Vec<PlanNote>,
 }
@@ -154,7 +154,7 @@ pub struct RolloutCommanded {
     pub rotations: Vec<RotationId>,
     /// Services that the rollout promoted already: they keep the new release.
     pub promoted: Vec<ServiceName>,
-    /// Services that it has not begun.
+    /// Services that the rollout has not started.
     pub waiting: Vec<ServiceName>,
 }
 
@@ -171,7 +171,7 @@ pub struct ServiceStatus {
     /// Why servers of the active release fail, while some are not healthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
-    /// Why `healthy` and `weights` could not be seen, if they could not.
+    /// Why `healthy` and `weights` could not be observed, if they could not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
 }
@@ -183,7 +183,7 @@ pub struct RotationStatus {
     pub service: ServiceName,
     pub from: Option<GroupRelease>,
     pub to: GroupRelease,
-    /// It was opened to remove the service: verdict `returned` means that it is removed.
+    /// It was opened to remove the service: verdict `rolled_back` means that it is removed.
     #[serde(default)]
     pub removes: bool,
     pub opened: Time,
@@ -202,7 +202,7 @@ pub struct RotationStatus {
     pub why: String,
     pub final_inventory: Option<FinalInventory>,
     pub events: u64,
-    /// Why servers of the new release fail: as it is observed while the rotation is open, as the journal has it from when it turned back.
+    /// Why servers of the new release fail: as it is observed while the rotation is open, as the journal has it from when the rollback began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
 }
@@ -218,7 +218,7 @@ pub struct Waiting {
     pub until: Option<Time>,
 }
 
-/// A journal line with its place in the whole store: `after` takes this number.
+/// A journal line with its place among all journals: `after` takes this number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Numbered {
     pub number: u64,
@@ -249,7 +249,7 @@ pub struct ImageRow {
     /// Why instances could not be counted, if they could not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
-    /// None: nothing but its bytes is known.
+    /// None: only its bytes are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub life: Option<ImageLife>,
 }
@@ -263,21 +263,21 @@ pub struct ArtifactRow {
     pub releases: Vec<String>,
 }
 
-/// Where an image is in its life. Times are by the clock of the images' schedules.
+/// The state of an image in its lifecycle. Times are by the clock of the images' schedules.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageLife {
     /// `candidate`, `tested`, `current`, `retired`, `bad`, `revoked`.
     pub state: String,
     pub since: Time,
     pub baked: Time,
-    /// When it was last known to hold the newest of every package.
+    /// When it was last confirmed to hold the newest version of every package.
     pub patched: Time,
     /// Since then.
     pub age_ms: u64,
-    /// When the mirrors were asked last.
+    /// When the mirrors were last queried.
     #[serde(default)]
     pub checked: Option<Time>,
-    /// Whether it held the newest of every package then.
+    /// Whether it held the newest version of every package then.
     #[serde(default)]
     pub newest: Option<bool>,
     /// Packages of the current image that were not the newest then.
@@ -289,39 +289,39 @@ pub struct ImageLife {
     pub alarms: Vec<String>,
 }
 
-/// How the images of one recipe stand. Times are by the clock of the images' schedules.
+/// The state of one recipe's images. Times are by the clock of the images' schedules.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageUpkeep {
     pub name: ImageName,
     pub now: Time,
-    /// None: none was baked, or the only one was taken back.
+    /// None: none was baked, or the only one was revoked.
     pub current: Option<Digest>,
     pub state: Option<String>,
-    /// Since it was last known to hold the newest of every package.
+    /// Since it was last confirmed to hold the newest version of every package.
     pub age_ms: Option<u64>,
     pub max_age_ms: Option<u64>,
-    /// As the recipe says it; None: it is baked by hand.
+    /// As the recipe states it; None: it is baked manually only.
     pub rebuild: Option<String>,
-    /// Whether the current image held the newest of every package at the last look.
+    /// Whether the current image held the newest version of every package at the last query.
     pub newest: Option<bool>,
     pub checked: Option<Time>,
     /// What of it did not.
     #[serde(default)]
     pub behind: Vec<String>,
-    /// When the mirrors are asked next by themselves.
+    /// When the mirrors are next queried automatically.
     pub next_look: Option<Time>,
-    /// What is done or waited for.
+    /// What is being done or waited for.
     pub waits: Option<Waiting>,
     /// A newer image that is not current: its state, and why.
     #[serde(default)]
     pub held_up: Option<(Digest, String, String)>,
-    /// What came to nothing last, and is tried again or waits for other packages.
+    /// What failed last, and is retried or waits for other packages.
     #[serde(default)]
     pub trouble: Option<String>,
-    /// Services that stand on an image of this recipe, and which.
+    /// Services whose active release uses an image of this recipe, and which image.
     #[serde(default)]
     pub services: Vec<(ServiceName, Digest)>,
-    /// What its recipe allows that a reader should know of.
+    /// What its recipe allows that a reader should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     #[serde(default)]
@@ -334,7 +334,7 @@ pub struct ImageEvent {
     /// By the clock of the images' schedules.
     pub at: Time,
     pub image: ImageName,
-    /// None: it is of no one image.
+    /// None: it is not about one image.
     pub digest: Option<Digest>,
     pub alarm: bool,
     pub text: String,
@@ -346,10 +346,10 @@ pub struct ImageHistory {
     pub name: ImageName,
     /// By the clock of the images' schedules, as every time here.
     pub now: Time,
-    /// What is done or waited for.
+    /// What is being done or waited for.
     pub waits: Option<Waiting>,
     pub checked: Option<Time>,
-    /// Whether the current image held the newest of every package then.
+    /// Whether the current image held the newest version of every package then.
     pub newest: Option<bool>,
     /// What of it did not.
     #[serde(default)]
@@ -368,9 +368,9 @@ pub struct ImageStory {
     pub since: Time,
     pub baked: Time,
     pub patched: Time,
-    /// That stand on it now.
+    /// Whose active release uses it now.
     pub services: Vec<ServiceName>,
-    /// Against the image before it.
+    /// Compared with the image before it.
     pub changes: Vec<String>,
     pub cves: Vec<String>,
     pub story: Vec<(Time, String)>,
@@ -378,7 +378,7 @@ pub struct ImageStory {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RebuildRequest {
-    /// Try the newest one again that is marked bad, as after a fault that was not its own.
+    /// Retry the newest image that is marked bad, for example after an environment error.
     #[serde(default)]
     pub again: bool,
 }
@@ -388,7 +388,7 @@ pub struct RevokeRequest {
     /// A digest or its first digits, six at least.
     pub digest: String,
     pub why: String,
-    /// Turn the services on it to the current image now.
+    /// Roll the services that use it to the current image now.
     #[serde(default)]
     pub replace: bool,
 }
@@ -397,17 +397,17 @@ pub struct RevokeRequest {
 pub struct RevokeAnswer {
     pub image: ImageName,
     pub digest: Digest,
-    /// What is current now; None: there is no other that could be.
+    /// What is current now; None: no other image can be.
     pub current: Option<Digest>,
-    /// That stand on the revoked one.
+    /// Whose active release uses the revoked one.
     pub services: Vec<ServiceName>,
     /// Servers that run it now, by service.
     #[serde(default)]
     pub instances: BTreeMap<ServiceName, u32>,
-    /// Rotations that were bringing it to a service when it was revoked. With `replace` they are asked to return.
+    /// Rotations that were bringing it to a service when it was revoked. With `replace` they get the command to roll back.
     #[serde(default)]
     pub under_way: Vec<RotationId>,
-    /// Whether they are being turned to the current one.
+    /// Whether they are being rolled to the current one.
     pub replaced: bool,
 }
 
@@ -422,7 +422,7 @@ pub struct InstanceRow {
     pub balancer: Option<model::TargetSeen>,
 }
 
-/// One step alone: of an open or closed rotation by place, or made by hand.
+/// One step alone: of an open or closed rotation by place, or a manual one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepRequest {
@@ -434,7 +434,7 @@ pub enum StepRequest {
 pub struct StepAnswer {
     pub step: Step,
     pub state: StepState,
-    /// One sentence: what is seen, what is missing, or why it is refused.
+    /// One sentence: what is observed, what is missing, or why it is refused.
     pub why: String,
     /// Where it was journaled, if it was run.
     pub rotation: Option<RotationId>,
@@ -448,7 +448,7 @@ pub enum StepState {
     Refused,
 }
 
-/// A service that runs and that the journal does not know, and what would be taken over, or was.
+/// A service that runs and that the journal does not know, and what would be adopted, or was.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Adoption {
     pub service: ServiceName,
@@ -461,7 +461,7 @@ pub struct Adoption {
     pub others: Vec<model::GroupName>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
-    /// The journal of it, once it was taken over.
+    /// Its journal, once it was adopted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<RotationId>,
 }
@@ -497,7 +497,7 @@ pub struct TokenRequest {
     pub grant: model::access::Grant,
 }
 
-/// The one time that the token is shown.
+/// The only time that the token is shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenMade {
     #[serde(flatten)]
@@ -515,7 +515,7 @@ pub struct TokenRevoke {
 pub struct AuditLine {
     #[serde(default)]
     pub at: Time,
-    /// `root`, `token:NAME`, `peer:NAME`, `uid:N`; `-`: nobody who is known.
+    /// `root`, `token:NAME`, `peer:NAME`, `uid:N`; `-`: unknown.
     pub who: String,
     /// `unix uid 0`, `tcp 192.0.2.7`.
     #[serde(default)]
@@ -527,12 +527,12 @@ pub struct AuditLine {
     pub on: String,
     /// `done`, `refused` or `failed`.
     pub outcome: String,
-    /// The fault's, if it was one.
+    /// The fault's code, if it failed or was refused.
     #[serde(default)]
     pub code: String,
     #[serde(default)]
     pub message: String,
-    /// The caller's own words.
+    /// The reason that the caller gave.
     #[serde(default)]
     pub reason: String,
     /// Refusals of the same identity that were left out before this one.

@@ -1,4 +1,4 @@
-//! What keeper and balancer say of the fleet that nobody deploys to: what happened, and what somebody should look at.
+//! What keeper and balancer report between deploys: events of the fleet, and alarms that need attention.
 //!
 //! | socket | call | answer |
 //! | --- | --- | --- |
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub const ALARMS: &str = "/v1/alarms";
 pub const HAPPENED: &str = "/v1/happened";
 
-/// Something that somebody should look at. The text says what is wrong, with what, and what to do.
+/// Something that needs attention. The text says what is wrong, with what, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Alarm {
     /// Machine-readable: `state-damaged`, `unhealthy`, `died`, `oom-killed`, `replaced`, `disk-full`, `unreachable`, `route`.
@@ -29,7 +29,7 @@ impl Alarm {
     }
 }
 
-/// What the keeper did by itself, or saw happen.
+/// What the keeper did by itself, or observed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Happened {
     /// Grows by one; never used twice in a data directory unless its history was lost.
@@ -49,19 +49,19 @@ pub struct Happened {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HappenedKind {
-    /// A server ended and nobody had asked for it.
+    /// A server exited without having been told to.
     Died,
-    /// A server ended because the kernel killed it for want of memory.
+    /// The kernel killed a server because it reached its memory limit.
     OomKilled,
-    /// A process inside a server was killed for want of memory; the server goes on.
+    /// A process inside a server was killed because of the memory limit; the server continues.
     OomInside,
-    /// A server fails its health checks for so long that another is started for it.
+    /// A server has failed its health checks for long enough that a replacement is started.
     Unhealthy,
-    /// A server that failed its health checks is ended, because another is healthy in its place.
+    /// A server that failed its health checks is ended, because its replacement is healthy.
     Replaced,
-    /// A state file was damaged or missing, and was written again from what is known.
+    /// A state file was damaged or missing, and was rewritten from what is known.
     Mended,
-    /// A state file is damaged or missing, and what it said is not known.
+    /// A state file is damaged or missing, and its content is unknown.
     Damaged,
 }
 

@@ -9,7 +9,7 @@ pub struct DeclareGroup {
     pub spec: GroupSpec,
 }
 
-/// What the keeper changed in the world since it began its data directory (kept on disk): a step that is run twice moves none of them.
+/// What the keeper changed since its data directory was created (kept on disk): a step that is run twice changes none of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HostCounters {
@@ -18,11 +18,11 @@ pub struct HostCounters {
     pub mounted: u64,
     pub unmounted: u64,
     pub removed: u64,
-    /// Exits nobody asked for; those of them, and processes inside of servers, that were killed for want of memory.
+    /// Unexpected exits; those of them, and processes inside of servers, that were killed because of the memory limit.
     pub deaths: u64,
     pub oom_kills: u64,
-    /// Servers that were ended because they failed their health checks and another was healthy in their place.
+    /// Servers that were ended because they failed their health checks and their replacement was healthy.
     pub replaced: u64,
-    /// State files that were damaged or missing and were written again.
+    /// State files that were damaged or missing and were rewritten.
     pub mended: u64,
 }

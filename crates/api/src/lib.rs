@@ -13,10 +13,10 @@ pub mod proxy;
 
 pub use client::{Blocking, Client, Lines};
 
-/// The most bytes that the body of a call may have: a service file of a thousand services is well below this.
+/// The most bytes that the body of a call may have: a service file of a thousand services is far below this.
 pub const BODY_BYTES_MAX: usize = 4 << 20;
 
-/// What is said of a body above [`BODY_BYTES_MAX`], by the client before it is sent and by the server when it comes all the same.
+/// The error for a body above [`BODY_BYTES_MAX`]: the client returns it before sending, the server when it receives one.
 pub fn too_large(path: &str, bytes: Option<u64>) -> model::Fault {
     let has = bytes.map_or_else(|| "more than".to_string(), |bytes| format!("{bytes} bytes, and at most"));
     let fault = model::Fault::yours("too-large", format!("{path}: the request has {has} {BODY_BYTES_MAX} bytes are read"));

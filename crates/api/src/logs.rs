@@ -1,4 +1,4 @@
-//! What servers print: living ones and those that are gone, as far as the keeper still has their logs (the last few of each group).
+//! What servers print: running ones and those that are gone, as far as the keeper still has their logs (the last few of each group).
 //!
 //! | socket | call | answer |
 //! | --- | --- | --- |
@@ -7,9 +7,9 @@
 //! | api | GET /v1/services/{service}/logs | `Vec<LogFile>`, the least recently written first |
 //! | api | GET /v1/services/{service}/logs/{instance}?tail=&since=&from= | [`LogPart`] |
 //!
-//! `tail` is a number of lines, `since` a time in milliseconds since 1970, `from` the `next` of an earlier answer: to follow a log, ask
-//! again with it. To follow a service, also ask for its list again: servers come and go. Output may hold an application's secrets, so a
-//! log goes to those who may read the service and to nobody else.
+//! `tail` is a number of lines, `since` a time in milliseconds since 1970, `from` the `next` of an earlier answer: to follow a log,
+//! repeat the call with it. To follow a service, repeat the list too: servers come and go. Output may hold an application's secrets,
+//! so only those who may read the service get a log.
 
 use model::{GroupName, InstanceId, ServiceName, Time};
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 /// On the keeper's socket.
 pub const LOGS: &str = "/v1/logs";
 
-/// The most bytes of text in one [`LogPart`]; with more, ask again from `next`.
+/// The most bytes of text in one [`LogPart`]; for more, call again from `next`.
 pub const PART_BYTES_MAX: usize = 1 << 20;
 /// A longer line comes in pieces.
 pub const LINE_BYTES_MAX: usize = 64 << 10;
@@ -37,11 +37,11 @@ pub fn one(service: &ServiceName, instance: &InstanceId, query: &LogQuery) -> St
 pub struct LogFile {
     pub instance: InstanceId,
     pub group: GroupName,
-    /// Its program is there; false: it is gone, and nothing will be added.
+    /// Its program runs; false: it is gone, and nothing will be added.
     pub lives: bool,
-    /// What it printed, as far as it is kept.
+    /// What it printed, as far as it was kept.
     pub bytes: u64,
-    /// When it printed last.
+    /// When it last printed.
     pub written: Time,
 }
 
@@ -54,13 +54,13 @@ pub struct LogQuery {
     /// Only lines printed at this time or later. A line whose time is not known counts as printed when the log was last written.
     #[serde(default)]
     pub since: Option<Time>,
-    /// `next` of an earlier answer: what came after it.
+    /// `next` of an earlier answer: what followed it.
     #[serde(default)]
     pub from: Option<String>,
 }
 
 impl LogQuery {
-    /// As it stands in a path: `?tail=100&since=1764000000000`, or empty.
+    /// As a query: `?tail=100&since=1764000000000`, or empty.
     pub fn text(&self) -> String {
         let tail = self.tail.map(|n| format!("tail={n}"));
         let since = self.since.map(|at| format!("since={}", at.0));
@@ -76,15 +76,15 @@ impl LogQuery {
 pub struct LogPart {
     pub instance: InstanceId,
     pub lines: Vec<LogLine>,
-    /// Ask for what comes after this with `from`.
+    /// For what follows, call again with this as `from`.
     pub next: String,
-    /// There is more already: ask again at once.
+    /// There is more already: call again at once.
     #[serde(default)]
     pub more: bool,
     /// Lines after `from` were printed and are not kept any more.
     #[serde(default)]
     pub lost: bool,
-    /// Its program is there; false: when there is no `more` either, this was the end.
+    /// Its program runs; false: when there is no `more` either, this was the end.
     pub lives: bool,
 }
 

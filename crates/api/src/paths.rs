@@ -30,7 +30,7 @@ pub struct Health {
     pub role: String,
     pub version: String,
     pub pid: u32,
-    /// What somebody must see to; empty: it is healthy.
+    /// What needs attention; empty: it is healthy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub troubles: Vec<String>,
 }

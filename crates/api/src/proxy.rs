@@ -9,7 +9,7 @@ pub struct DeclareRoute {
     pub spec: RouteSpec,
 }
 
-/// What the balancer changed since it began its data directory (kept on disk): a step that is run twice moves none of them.
+/// What the balancer changed since its data directory was created (kept on disk): a step that is run twice changes none of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProxyCounters {
     pub listeners: u64,

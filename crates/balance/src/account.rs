@@ -1,13 +1,13 @@
-//! How many requests are in flight to a target, exactly, and whether more may come.
+//! The exact number of requests in flight to a target, and whether more may enter.
 //!
 //! ```text
-//!          enter: +1, then look at `closed` again        close
-//!  open ──────────────────────────────────────▶ open  ────────▶ closed ──(count reaches 0)──▶ drained, for ever
+//!          enter: +1, then read `closed` again           close
+//!  open ──────────────────────────────────────▶ open  ────────▶ closed ──(count reaches 0)──▶ drained, permanently
 //! ```
 //!
 //! Why 0 is final: everything here is sequentially consistent. Whoever closes first sets the flag and then reads the count.
-//! If it reads 0, then every later `enter` adds *after* that read, so its look at the flag comes later still, sees it set,
-//! and goes away without a request. Were the flag read before the count is raised, a request could slip in after the 0.
+//! If it reads 0, then every later `enter` adds *after* that read, so it reads the flag later still, finds it set, and leaves
+//! without a request. If the flag were read before the count is raised, a request could enter after the 0.
 
 // Not from `std` directly: the tests compile this file over atomics that they step through.
 use crate::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -30,14 +30,14 @@ impl Account {
         true
     }
 
-    /// Gives back what [`Account::enter`] took. The count after it.
+    /// Undoes one [`Account::enter`]. Returns the count after it.
     pub fn leave(&self) -> u64 {
         let before = self.count.fetch_sub(1, SeqCst);
-        assert!(before > 0, "somebody left who never entered");
+        assert!(before > 0, "leave without enter");
         before - 1
     }
 
-    /// No one may enter from now on. It is never opened again: whoever comes back is a new target.
+    /// No request may enter from now on. It is never opened again: a server that returns is a new target.
     pub fn close(&self) {
         self.closed.store(true, SeqCst);
     }
@@ -50,7 +50,7 @@ impl Account {
         self.count.load(SeqCst)
     }
 
-    /// Closed and empty: no request is there and none will ever come.
+    /// Closed and empty: no request is in flight and none will ever enter.
     pub fn is_drained(&self) -> bool {
         // The order matters: a count read before the flag could be raised in between.
         self.closed.load(SeqCst) && self.count.load(SeqCst) == 0

@@ -1,4 +1,4 @@
-//! What the balancer's own probes say of one target.
+//! The health of one target by the balancer's own probes.
 //!
 //! ```text
 //!            pass                     `unhealthy_after` failures in a row
@@ -7,13 +7,13 @@
 //!     └──────┘            └─────────────────── pass (a new since) ─────────────┘
 //! ```
 //!
-//! No request goes to an untried target. Failures of requests are remembered beside this (`doubted`) and only lower
-//! the rank of a target: they never take the last one out of a group.
+//! No request goes to an untried target. Failures of requests are kept beside this (`suspected_at_ms`) and only lower the rank of
+//! a target: they never remove the last one of a group.
 
 use crate::Rank;
 
-/// A target that refused a connection is chosen last for so long, or until a probe passes that began later.
-const DOUBT_MS: u64 = 2_000;
+/// A target that refused a connection is chosen last for this time, or until a probe passes that began later.
+const SUSPECT_MS: u64 = 2_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
@@ -27,12 +27,12 @@ pub struct TargetHealth {
     condition: Condition,
     /// Failures since the last pass.
     failures: u32,
-    doubted_at_ms: Option<u64>,
+    suspected_at_ms: Option<u64>,
 }
 
 impl Default for TargetHealth {
     fn default() -> Self {
-        Self { condition: Condition::Untried, failures: 0, doubted_at_ms: None }
+        Self { condition: Condition::Untried, failures: 0, suspected_at_ms: None }
     }
 }
 
@@ -47,8 +47,8 @@ impl TargetHealth {
         if !matches!(self.condition, Condition::Healthy { .. }) {
             self.condition = Condition::Healthy { since_ms: now_ms };
         }
-        if self.doubted_at_ms.is_some_and(|at| began_ms > at) {
-            self.doubted_at_ms = None;
+        if self.suspected_at_ms.is_some_and(|at| began_ms > at) {
+            self.suspected_at_ms = None;
         }
     }
 
@@ -60,9 +60,9 @@ impl TargetHealth {
         }
     }
 
-    /// A request could not be brought to it.
-    pub fn doubt(&mut self, now_ms: u64) {
-        self.doubted_at_ms = Some(now_ms);
+    /// A request could not be sent to it.
+    pub fn suspect(&mut self, now_ms: u64) {
+        self.suspected_at_ms = Some(now_ms);
     }
 
     /// For how long it has been healthy; None: it is not.
@@ -79,18 +79,18 @@ impl TargetHealth {
             Condition::Untried => None,
             Condition::Failing => Some(Rank::Failing),
             Condition::Healthy { .. } => {
-                let doubted = self.doubted_at_ms.is_some_and(|at| now_ms.saturating_sub(at) < DOUBT_MS);
-                Some(if doubted { Rank::Doubted } else { Rank::Good })
+                let suspected = self.suspected_at_ms.is_some_and(|at| now_ms.saturating_sub(at) < SUSPECT_MS);
+                Some(if suspected { Rank::Suspected } else { Rank::Good })
             }
         }
     }
 
-    /// How long to wait until the next probe. Quick until the first pass, so that a new server is not kept waiting,
-    /// and quick while in doubt or failing, so that one that is back is used again.
+    /// How long to wait until the next probe. Short until the first pass, so that a new server is used soon, and short while suspected or
+    /// failing, so that one that has recovered is used again.
     pub fn probe_again_ms(&self, every_ms: u64) -> u64 {
         let every_ms = every_ms.max(10);
         match self.condition {
-            Condition::Healthy { .. } if self.failures == 0 && self.doubted_at_ms.is_none() => every_ms,
+            Condition::Healthy { .. } if self.failures == 0 && self.suspected_at_ms.is_none() => every_ms,
             _ => every_ms.min(100),
         }
     }

@@ -1,6 +1,6 @@
-//! Pure: which server gets a request; health and in-flight accounts; what may be tried again, and on which socket.
+//! Pure: which server gets a request; health and in-flight accounts; what may be retried, and on which connection.
 //!
-//! No I/O, no clock (every `now_ms` is an argument, by any clock that does not go back), no randomness, not async.
+//! No I/O, no clock (every `now_ms` is an argument, by any monotonic clock), no randomness, not async.
 //! The balancer's data plane is a shell around this crate, and the simulator may use the same rules.
 
 mod account;

@@ -1,8 +1,7 @@
 //! Which target of which group gets a request.
 //!
-//! Inside a group: the best rank, then the fewest in flight, then whose turn it is. Between groups: the one whose turn
-//! it is by weight, or, if nobody can serve there, the next one that is routed, so that no customer is
-//! turned away while somebody could serve.
+//! Inside a group: the best rank, then the fewest requests in flight, then round robin. Between groups: the next one by weight, or,
+//! if no target there can serve, the next one that is routed, so that no request is rejected while any target could serve it.
 
 /// Smaller is better. What must not be chosen at all has no rank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -10,9 +9,9 @@ pub enum Rank {
     /// Probes pass.
     Good,
     /// Probes pass, but it refused a connection a moment ago.
-    Doubted,
-    /// It passed once, and fails its probes now. Chosen only when no routed group has anything better: a probe that fails
-    /// everywhere (an overloaded host) must not turn slow answers into no answers.
+    Suspected,
+    /// It passed once, and fails its probes now. Chosen only when no routed group has anything better: probes that fail everywhere (on
+    /// an overloaded host) must not turn slow responses into none.
     Failing,
 }
 
@@ -31,10 +30,9 @@ pub fn best(count: usize, turn: usize, worst: Rank, mut look: impl FnMut(usize) 
     found.map(|(_, index)| index)
 }
 
-/// Goes through the groups in the order of their turns until one has a target.
-/// `pick` answers with a target of that group of at least that rank.
+/// Tries the groups in the order of their turns until one has a target. `pick` returns a target of that group of at least that rank.
 pub fn choose<T>(order: &[u16], turn: usize, mut pick: impl FnMut(u16, Rank) -> Option<T>) -> Option<(u16, T)> {
-    for worst in [Rank::Doubted, Rank::Failing] {
+    for worst in [Rank::Suspected, Rank::Failing] {
         // Weights sum to 100, so there are never more than 100 routed groups; `Share` refuses more.
         let mut asked: u128 = 0;
         for step in 0..order.len() {

@@ -1,4 +1,4 @@
-//! What may be tried again. The rules, in the order they are asked:
+//! What may be retried. The rules, in the order in which they apply:
 //!
 //! | what failed | GET, PUT, ... with a body we still have | POST, or a body we no longer have |
 //! | --- | --- | --- |
@@ -7,14 +7,15 @@
 //! | broke off, not one byte answered | once more | never |
 //! | broke off inside the answer's head, or no answer in time | never | never |
 //!
-//! Idempotent methods: RFC 9110, 9.2.2. What failed on a fresh connection is paid from a budget, so that a sick release is not
-//! beaten with doubled load; a kept socket that its server closed is ordinary and free, and cannot recur, for the next try is fresh.
+//! Idempotent methods: RFC 9110, 9.2.2. A retry of what failed on a new connection is paid from a budget, so that a failing release
+//! does not get twice the load. An idle connection that its server closed is ordinary: that retry is free, and the next one uses a new
+//! connection.
 
-/// So many tries a request, the first included.
+/// This many tries for a request, the first included.
 const TRIES_MAX: u32 = 3;
-/// A fifth of the requests may be tried again,
+/// A fifth of the requests may be retried,
 const PAID_PER_REQUEST_MILLI: u64 = 200;
-/// and ten a second,
+/// and ten per second,
 const PAID_PER_MS_MILLI: u64 = 10;
 /// saved up to at most this.
 const SAVED_MAX_MILLI: u64 = 200_000;
@@ -27,7 +28,7 @@ pub enum Replay {
     Never,
 }
 
-/// `whole`: the body is empty or wholly in our hands.
+/// `whole`: the body is empty or fully buffered.
 pub fn replay_of(method: &str, whole: bool) -> Replay {
     match method {
         "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE" if whole => Replay::Safe,
@@ -39,9 +40,9 @@ pub fn replay_of(method: &str, whole: bool) -> Replay {
 pub enum Failure {
     /// No connection: refused, unreachable, or not in time.
     NoConnection,
-    /// The socket was gone before anything of the request was written.
+    /// The connection was closed before anything of the request was written.
     Unsent,
-    /// Broken off after something may have been written. `answered`: a byte of the answer had come.
+    /// Interrupted after something may have been written. `answered`: a byte of the response had come.
     Broken { answered: bool },
     /// No head in time.
     Late,
@@ -51,9 +52,9 @@ pub enum Failure {
 pub struct Attempt {
     /// 1 for the first.
     pub number: u32,
-    /// On a socket that had served before.
+    /// On a connection that had served a request before.
     pub reused: bool,
-    /// Whether this request was already sent twice after breaking off.
+    /// Whether this request was already sent again after an interruption.
     pub replayed: bool,
 }
 
@@ -81,7 +82,7 @@ pub fn after(failure: Failure, attempt: Attempt, replay: Replay) -> Next {
     }
 }
 
-/// A bucket that requests and time fill.
+/// A token bucket that requests and time fill.
 #[derive(Clone, Debug)]
 pub struct Budget {
     saved_milli: u64,

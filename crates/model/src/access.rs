@@ -1,7 +1,7 @@
-//! Who may do what: roles, what a grant covers, and what the host's root keeps for itself whoever asks for a deploy.
+//! Who may do what: roles, what a grant covers, and what the host policy reserves for root, whoever deploys.
 //!
-//! Pure. The host policy binds every identity but the administrator; an identity is a name that the server found, never one that a
-//! caller gave. Where nothing is said, the defaults here hold, and they are narrow.
+//! Pure. The host policy binds every identity but the administrator; the server determines identities, callers never name their own.
+//! Where the policy sets nothing, the defaults here apply, and they are narrow.
 
 use crate::{Fault, ImageSpec, Limits, Probe, ServiceName, ServiceSpec, TierName};
 use serde::{Deserialize, Serialize};
@@ -39,7 +39,7 @@ pub struct Grant {
     pub role: Role,
     #[serde(default)]
     pub services: BTreeSet<ServiceName>,
-    /// With these, every service of the tier.
+    /// Covers every service of these tiers.
     #[serde(default)]
     pub tiers: BTreeSet<TierName>,
 }
@@ -59,8 +59,7 @@ impl Grant {
             Role::Deploy if !self.is_scoped() => Err(Fault::yours("bad-grant", "role deploy is for named services or tiers")
                 .hint("name them: --service web,worker or --tier web")),
             Role::Admin if !(self.services.is_empty() && self.tiers.is_empty()) => {
-                Err(Fault::yours("bad-grant", "role admin is for every service")
-                    .hint("leave the services and tiers out, or choose role deploy"))
+                Err(Fault::yours("bad-grant", "role admin is for every service").hint("omit the services and tiers, or choose role deploy"))
             }
             _ => Ok(()),
         }
@@ -104,10 +103,10 @@ pub struct HostPolicy {
     pub listen: Vec<Listen>,
     /// Numbers that an instance's user and group may have, from and to.
     pub users: Vec<(u32, u32)>,
-    /// Identities whose recipes are taken, and those whose recipes may have a script.
+    /// Identities whose recipes are accepted, and those whose recipes may have a script.
     pub recipes: BTreeSet<String>,
     pub scripts: BTreeSet<String>,
-    /// Directories of the host that an instance may get. Kept for later: nothing mounts them yet.
+    /// Directories of the host that an instance may get. Reserved: nothing mounts them yet.
     pub volumes: Vec<String>,
     pub health_exec: bool,
     pub checks: bool,
@@ -119,7 +118,7 @@ pub struct HostPolicy {
 }
 
 impl Default for HostPolicy {
-    /// What holds where no policy is: ports that need no root, no user 0, nothing that is run beside the program itself.
+    /// Applies where there is no policy: unprivileged ports, no user 0, nothing that runs beside the program itself.
     fn default() -> Self {
         Self {
             listen: vec![Listen { ip: None, from: 1024, to: u16::MAX }],
@@ -136,14 +135,14 @@ impl Default for HostPolicy {
     }
 }
 
-const SHOW: &str = "`afresh policy show` has what this host allows; its root changes it";
+const SHOW: &str = "show what this host allows: `afresh policy show`; only root can change it";
 
 fn no(code: &str, why: String) -> Result<(), Fault> {
     Err(Fault::yours(code, why).hint(SHOW))
 }
 
 impl HostPolicy {
-    /// Whether somebody who is no administrator may have this run.
+    /// Whether a caller who is not the administrator may run this.
     pub fn permits(&self, spec: &ServiceSpec) -> Result<(), Fault> {
         let name = &spec.name;
         if let Some(route) = &spec.route
@@ -164,7 +163,7 @@ impl HostPolicy {
 
     fn permits_user(&self, service: &ServiceName, user: &str) -> Result<(), Fault> {
         for part in user.split(':') {
-            // What is no number is no user that anybody allowed.
+            // A user that is not a number is not allowed.
             let allowed = part.parse::<u32>().is_ok_and(|id| self.users.iter().any(|(from, to)| (*from..=*to).contains(&id)));
             if !allowed {
                 return no("policy-user", format!("{service}: the host policy allows no instance to run as {user}"));
@@ -203,22 +202,24 @@ impl HostPolicy {
         Ok(())
     }
 
-    /// Whether a recipe that this host does not have yet is taken from this identity.
+    /// Whether a recipe that this host does not have yet is accepted from this identity.
     pub fn permits_recipe(&self, who: &str, image: &ImageSpec) -> Result<(), Fault> {
         if !self.recipes.contains(who) {
-            let told = format!("image {}: its recipe is not the one that this host has, and none is taken from {who}", image.name);
-            return Err(Fault::yours("policy-recipe", told).hint(
-                "the administrator deploys a file with the new recipe first, or names the identity in `recipes` of the host policy",
-            ));
+            let told = format!(
+                "image {}: its recipe differs from the one on this host, and the host policy accepts no recipe from {who}",
+                image.name
+            );
+            return Err(Fault::yours("policy-recipe", told)
+                .hint("let the administrator deploy the new recipe first, or add the identity to `recipes` of the host policy"));
         }
-        // A package that nobody signed has scripts of whoever is on the way to its mirror.
+        // An unsigned package has the scripts of whoever is on the path to its mirror.
         let levels = image.levels();
         let may_run = |level: &&ImageSpec| level.custom.script.is_some() || !level.custom.allow_unsigned.is_empty();
         if levels.iter().any(may_run) && !self.scripts.contains(who) {
-            let told = format!("image {}: the host policy takes no script, and no package without a signature, from {who}", image.name);
+            let told = format!("image {}: the host policy accepts no script and no unsigned package from {who}", image.name);
             return no("policy-script", told);
         }
-        // As root of an instance of its own, with no service's limits.
+        // Checks run as root of an instance of their own, without a service's limits.
         if !self.checks && levels.iter().any(|level| !level.checks.is_empty()) {
             return no("policy-check", format!("image {}: the host policy allows no check commands", image.name));
         }

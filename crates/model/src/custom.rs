@@ -12,7 +12,7 @@ pub struct ImageCustom {
     /// Parts of the archive packages may come from; none named: `main`. Ubuntu: `main`, `universe`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub components: Vec<String>,
-    /// Addresses whose indexes are believed without a signature, where the machine's sources say `Trusted: yes` of them.
+    /// Addresses whose indexes are trusted without a signature, where the machine's sources say `Trusted: yes` for them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow_unsigned: Vec<String>,
     /// By name.
@@ -24,7 +24,7 @@ pub struct ImageCustom {
     /// Variables of the script, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub args: BTreeMap<String, String>,
-    /// Run by sh as root in the tree, without network. It is marked in the provenance, and run twice to see whether it gives the same result.
+    /// Run by sh as root in the tree, without network. It is recorded in the provenance, and run twice to compare the results.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub script: Option<String>,
 }
@@ -39,13 +39,13 @@ impl ImageCustom {
 pub struct ImageUser {
     /// Also the number of the group of the same name.
     pub uid: u32,
-    /// Made if it is not there; None: `/nonexistent`.
+    /// Created if it does not exist; None: `/nonexistent`.
     #[serde(default)]
     pub home: Option<String>,
     /// None: `/usr/sbin/nologin`.
     #[serde(default)]
     pub shell: Option<String>,
-    /// Groups that are there already.
+    /// Groups that exist already.
     #[serde(default)]
     pub groups: Vec<String>,
 }

@@ -41,7 +41,7 @@ impl Digest {
         &self.0["sha256:".len()..]
     }
 
-    /// The first 12 hex digits: what people are shown.
+    /// The first 12 hex digits, for display.
     pub fn short(&self) -> &str {
         &self.hex()[..12]
     }

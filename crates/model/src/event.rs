@@ -18,7 +18,7 @@ pub struct EventLine {
 
 /// ```text
 /// Opened ─▶ ( StepStarted ─▶ StepStarted (again, by a later driver) ─▶ StepSatisfied )* ─▶ Closed
-///              └─ any time: CommandTaken (pause, resume, return, stop), PlanReplaced (begins at step 0 of the new plan)
+///              └─ any time: CommandTaken (pause, resume, roll back, stop), PlanReplaced (begins at step 0 of the new plan)
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -28,10 +28,10 @@ pub enum Event {
     StepStarted {
         step: u32,
         stamp: Stamp,
-        /// For a soak: where the counters stood. Errors are what came since.
+        /// For a soak: the counters when it began. Errors since then count.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         mark: Option<TrafficMark>,
-        /// When, by a clock that never steps: a later driver on the same clock goes on counting from here.
+        /// The time by a clock that is never set: a later driver on the same clock continues counting from here.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         clock: Option<Steady>,
     },
@@ -59,13 +59,13 @@ pub enum Event {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Opened {
-    /// The wish at that moment: count, rollout, route.
+    /// The desired state at that moment: count, rollout, route.
     pub spec: ServiceSpec,
-    /// What stood before; None: the first release.
+    /// What was active before; None: this is the first release.
     pub from: Option<GroupRelease>,
     pub to: GroupRelease,
     pub plan: Plan,
-    /// Who asked and for what, in one sentence.
+    /// Who requested it and why, in one sentence.
     pub why: String,
 }
 
@@ -74,7 +74,7 @@ pub struct TrafficMark {
     pub epoch: u64,
     pub requests: u64,
     pub errors: u64,
-    /// Servers of the group that had died. None: written by a version that did not look.
+    /// Servers of the group that had died. None: written by a version that did not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deaths: Option<u32>,
 }
@@ -102,23 +102,23 @@ pub struct IssuedCommand {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// The new release stands alone, whole.
+    /// The new release is active, alone and complete.
     Promoted,
-    /// The old release stands alone (or nothing, where nothing stood before); whole, or `why` says what is missing.
+    /// The old release is active alone (or nothing is, where nothing was active before); complete, or `why` says what is missing.
     #[serde(alias = "returned")]
     RolledBack,
-    /// Stopped by hand, or neither of the above could be shown.
+    /// Stopped by a user, or neither of the above was observed.
     Stopped,
 }
 
-/// What stood when the rotation closed, as observed: the verdict is read off this.
+/// What was active when the rotation closed, as observed: the verdict follows from this.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FinalInventory {
     pub direction: Direction,
     /// Healthy servers by group; a group that is gone is not here.
     pub healthy: BTreeMap<GroupName, u32>,
     pub weights: BTreeMap<GroupName, u32>,
-    /// Who serves from now on; the next rotation's `from`.
+    /// The group and release that serve from now on; the next rotation's `from`.
     #[serde(alias = "standing")]
     pub active: Option<GroupRelease>,
 }

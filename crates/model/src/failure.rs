@@ -1,7 +1,7 @@
-//! Why servers fail, as their keeper observed it: how one exited, the last lines that it printed, what its health check was answered.
+//! Why servers fail, as their keeper observed it: how one exited, the last lines that it printed, the answer to its health check.
 //!
-//! Every text here is bounded and safe to show on one line. It comes from the application and may hold its secrets, so it goes only to
-//! those who may read the logs of the service. It explains decisions and never makes one.
+//! Every text here is bounded and safe to show on one line. It comes from the application and may hold its secrets, so only those who
+//! may read the service's logs get it. It explains decisions and never causes one.
 
 use crate::text::shown;
 use crate::{GroupName, InstanceId, Time};
@@ -67,12 +67,12 @@ impl fmt::Display for Exit {
     }
 }
 
-/// A health check that failed, and what it was answered.
+/// A health check that failed, and the answer to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedProbe {
     pub instance: InstanceId,
     pub at: Time,
-    /// What was asked: `GET /healthz`, `TCP`, `bin/check --deep`.
+    /// What was probed: `GET /healthz`, `TCP`, `bin/check --deep`.
     pub probe: String,
     /// `500 "database is locked"`, `connection refused on port 8080 (the process listens on nothing)`, `no answer within 1 s`.
     pub answer: String,
@@ -116,7 +116,7 @@ pub struct Failure {
     pub deaths: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_death: Option<Death>,
-    /// Of a server that is there and unhealthy.
+    /// Of a server that runs and is unhealthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<FailedProbe>,
 }

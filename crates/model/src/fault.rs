@@ -1,15 +1,15 @@
-//! The one shape of an error that crosses a port or the wire: whose fault, what, and what to do.
+//! The one type of every error that crosses a port or the wire: whose error it is, what happened, and what to do.
 
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Blame {
-    /// The user's file, flag or wish: trying again changes nothing until they change it.
+    /// User error: the file, a flag or the request is wrong. Retrying does not help until it is changed.
     Yours,
-    /// The world: a full disk, a mirror that is down, a missing runtime.
+    /// Environment error: disk full, mirror or runtime unavailable, daemon not running.
     World,
-    /// Ourselves: a bug.
+    /// Internal error: a bug.
     Ours,
 }
 
@@ -22,7 +22,7 @@ pub struct Fault {
     pub message: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// Whether the same call may succeed later without anybody changing anything.
+    /// Whether the same call may succeed later without any change.
     #[serde(default)]
     pub again: bool,
 }

@@ -1,10 +1,10 @@
-//! A group of servers as it is declared, as it is seen, and as the balancer is told of it.
+//! A group of servers as it is declared, as it is observed, and as the keeper reports it to the balancer.
 
 use crate::{Death, Digest, Drain, Exit, FailedProbe, Failure, GroupName, Health, InstanceId, Release, Route, ServiceName, Stamp, Time};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
-/// A whole desired state, never a difference.
+/// A complete desired state, never a difference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupSpec {
     pub group: GroupName,
@@ -20,34 +20,34 @@ pub enum DesiredGroup {
         /// A group keeps its release for life; another release under the same name is refused (`release-changed`).
         release: Release,
         count: u32,
-        /// A test instead of the service: this command once, no replacement; its exit is kept in the view.
+        /// A check instead of the service: this command once, no replacement; its exit is kept in the view.
         #[serde(default)]
         once: Option<Vec<String>>,
     },
-    /// No instances, for ever: the name stays as a tombstone with the last stamp.
+    /// No instances, permanently: the name stays as a tombstone with the last stamp.
     Gone,
 }
 
-/// What a provider says of a group.
+/// What a provider reports of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupSeen {
     pub group: GroupName,
-    /// The last stamp taken; None: never heard of it.
+    /// The last stamp accepted; None: the group is unknown.
     #[serde(default)]
     pub stamp: Option<Stamp>,
     pub desired: DesiredSeen,
-    /// [`Release::digest`] of what is declared to run. None: nothing is, or the provider does not say.
+    /// [`Release::digest`] of what is declared to run. None: nothing is, or the provider does not report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<Digest>,
-    /// Everything that exists, dying instances too. Empty only when nothing is left.
+    /// All instances that exist, ending ones too. Empty only when nothing is left.
     pub instances: Vec<InstanceSeen>,
-    /// Exits nobody asked for, since the group began.
+    /// Unexpected exits since the group was created.
     #[serde(default)]
     pub deaths: u32,
     /// Why the last launch failed, if it did and nothing was launched since.
     #[serde(default)]
     pub trouble: Option<String>,
-    /// The last of `deaths`. None: there was none, or the provider does not say.
+    /// The last of `deaths`. None: there was none, or the provider does not report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_death: Option<Death>,
 }
@@ -66,7 +66,7 @@ impl GroupSeen {
         }
     }
 
-    /// Why servers of it fail. None: nothing is known of that.
+    /// Why its servers fail. None: unknown.
     pub fn failure(&self) -> Option<Failure> {
         let newest = self.instances.iter().filter_map(|i| i.failed_probe.as_ref()).max_by_key(|probe| probe.at);
         let failure =
@@ -110,15 +110,15 @@ pub enum InstanceState {
 pub struct InstanceSeen {
     pub id: InstanceId,
     pub state: InstanceState,
-    /// [`Release::digest`] of what it was launched with. None: the provider does not say. Named apart from the number that stands beside it
-    /// in lists.
+    /// [`Release::digest`] of what it was launched with. None: the provider does not report it. The name differs from that of the release's
+    /// number, which lists show beside it.
     #[serde(default, rename = "release_digest", skip_serializing_if = "Option::is_none")]
     pub release: Option<Digest>,
     /// Where its service listens, if it has a port.
     #[serde(default)]
     pub addr: Option<SocketAddr>,
     pub started: Time,
-    /// For how long the keeper's own probe has passed without a break; None: it does not pass.
+    /// How long the keeper's own probe has passed without interruption; None: it does not pass.
     #[serde(default)]
     pub healthy_ms: Option<u64>,
     #[serde(default)]
@@ -128,8 +128,8 @@ pub struct InstanceSeen {
     pub failed_probe: Option<FailedProbe>,
 }
 
-/// One group's servers as the keeper tells the balancer: a file in `Layout::targets`, replaced atomically.
-/// It is how the two go on together while the control plane is down.
+/// One group's servers as the keeper reports them to the balancer: a file in `Layout::targets`, replaced atomically.
+/// With it the two keep working together while the control plane is down.
 ///
 /// An instance that is to end is first marked `draining`. The balancer stops choosing it, waits until nothing is in flight
 /// to it and writes `Layout::drained(instance)`. The keeper waits for that file (or for `drain.within_ms`) before it signals.

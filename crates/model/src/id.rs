@@ -1,10 +1,10 @@
-//! Names and ids: one type each, so that a group's name can never stand where a service's is meant.
+//! Names and ids: one type each, so that a group's name can never be used where a service's is meant.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
-/// Why a text is no name. `at` is the byte where it goes wrong.
+/// Why a text is not a valid name. `at` is the byte of the error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is no {what}: {why}")]
 pub struct NameError {
@@ -25,17 +25,17 @@ fn plain(text: &str) -> Result<(), &'static str> {
         return Err("it is longer than 63 bytes");
     }
     if !bytes.all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-')) {
-        return Err("only a-z, 0-9 and - may stand in it");
+        return Err("only a-z, 0-9 and - are allowed in it");
     }
     Ok(())
 }
 
-/// As [`plain`], with one dot and a number behind it: `web.7`.
+/// As [`plain`], with one dot and a number after it: `web.7`.
 fn numbered(text: &str) -> Result<(), &'static str> {
     let (name, number) = text.split_once('.').ok_or("it must look like web.7")?;
     plain(name)?;
     if number.is_empty() || number.len() > 18 || !number.bytes().all(|b| b.is_ascii_digit()) {
-        return Err("behind the dot stands a number");
+        return Err("a number must follow the dot");
     }
     Ok(())
 }
@@ -99,12 +99,12 @@ name!(/** One service going from one release to another, `web.7`: service and ru
 name!(/** Rotations of several services, `rollout.3`. */ RolloutId, "rollout id", numbered);
 
 impl GroupName {
-    /// The one place where group names are made.
+    /// The only place where group names are made.
     pub fn of(service: &ServiceName, release: u64, rotation: &RotationId) -> Result<Self, NameError> {
         Self::new(format!("{service}-r{release}-{}", rotation.number()))
     }
 
-    /// Reads back what [`GroupName::of`] put in: service, release and the number of the rotation. A check's group (`-c1` behind it)
+    /// The parts that [`GroupName::of`] joined: service, release and the number of the rotation. A check's group (with `-c1` at the end)
     /// belongs to the same rotation. None: it is not the name of a service's group.
     pub fn parts(&self) -> Option<(ServiceName, u64, u64)> {
         let number = |text: &str, mark: &str| text.strip_prefix(mark).filter(|d| !d.is_empty() && d.len() <= 18)?.parse::<u64>().ok();
@@ -118,7 +118,7 @@ impl GroupName {
 }
 
 impl InstanceId {
-    /// The group that it is a server of. None: no keeper made this name.
+    /// The group that it belongs to. None: no keeper made this name.
     pub fn group(&self) -> Option<GroupName> {
         let (group, number) = self.0.rsplit_once('-')?;
         number.parse::<u64>().ok()?;

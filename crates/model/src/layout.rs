@@ -1,16 +1,16 @@
-//! Where things lie under the data directory. Paths only; nothing here touches a disk.
+//! Paths under the data directory. Paths only; nothing here touches a disk.
 
 use crate::{Digest, GroupName, InstanceId};
 use std::path::{Path, PathBuf};
 
 /// ```text
 /// DATA/
-///   policy.json   which signatures this machine asks for; signer.json: what it signs with. Neither is there unless somebody said so
+///   policy.json   which signatures this machine requires; signer.json: what it signs with. Both exist only if configured
 ///   run/          api.sock host.sock proxy.sock data.sock, lock files; all mode 0600
 ///   control/      afresh.db: journals, leases, releases, services
-///   store/        objects/<hex> by digest; manifests/<hex>.json; work/ for what is half-made
+///   store/        objects/<hex> by digest; manifests/<hex>.json; work/ for unfinished objects
 ///   host/         groups/<group>.json declared, instances/<id>/ bundle, log, exit
-///   targets/      <group>.json: the keeper tells the balancer; drained/<instance>: the balancer answers
+///   targets/      <group>.json: written by the keeper for the balancer; drained/<instance>: the balancer's answer
 ///   proxy/        routes/<route>.json declared
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +106,7 @@ impl Layout {
         self.targets().join(format!("{group}.json"))
     }
 
-    /// Written by the balancer once nothing can be in flight to this instance any more.
+    /// Written by the balancer once no request can be in flight to this instance any more.
     pub fn drained(&self, id: &InstanceId) -> PathBuf {
         self.targets().join("drained").join(id.as_str())
     }

@@ -5,11 +5,11 @@
 
 /// On a host, the first of the user ids that scripts have while an image is baked. No service gets them.
 pub const BAKE_IDS: u32 = 0x7ff0_0000;
-/// So many ranges of 65,536 such ids: one for each bake at a time.
+/// This many ranges of 65,536 such ids: one for each concurrent bake.
 pub const BAKE_RANGES: u32 = 13;
 
-/// What the name of the service begins with under which a host runs the checks of an image. No service of a file has such a name: it would
-/// share its user ids and its groups with them.
+/// The prefix of the service name under which a host runs the checks of an image. No service of a file may have such a name: it would
+/// share user ids and groups with them.
 pub const IMAGE_CHECKS: &str = "image-";
 
 pub mod access;

@@ -1,8 +1,8 @@
-//! The name that was meant by one that does not exist: "did you mean". Pure.
+//! The likely intended name for one that does not exist: "did you mean". Pure.
 
 use strsim::osa_distance;
 
-/// A name longer than this is no typing error.
+/// A name longer than this is not a typing error.
 const NAME_CHARS_MAX: usize = 64;
 const STEPS_MAX: usize = 4;
 

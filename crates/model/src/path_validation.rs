@@ -46,7 +46,7 @@ pub const NOT_KEPT: &[&str] = &[
     "/var/run",
     "/var/tmp",
 ];
-/// And what begins so: two servers with one key are one server to whoever listens in.
+/// And paths with this prefix: two servers with the same host key are one server to an eavesdropper.
 const HOST_KEYS: &str = "/etc/ssh/ssh_host_";
 
 /// A path in an image that something is to be written to: none that could be written in two ways, none that the image would not keep.
@@ -58,7 +58,7 @@ pub fn file_path(text: &str) -> Validated {
     match () {
         () if text.len() > PATH_BYTES_MAX => Err(wrong.hint("at most 4000 bytes")),
         () if !text.starts_with('/') => Err(wrong.hint("it begins with /")),
-        () if text.ends_with('/') => Err(wrong.hint("it ends with the file's name; its directories are made by themselves")),
+        () if text.ends_with('/') => Err(wrong.hint("it ends with the file's name; directories are created automatically")),
         () if parts().any(|part| matches!(part, "" | "." | "..")) => Err(wrong.hint("leave out what is empty, `.` or `..`")),
         () if text.chars().any(|c| c.is_control() || matches!(c, '"' | '\\' | '\u{feff}'))
             || text.contains("${")
@@ -96,7 +96,7 @@ pub fn account_path(text: &str) -> Validated {
     }))
 }
 
-/// Directories of a system that nobody means to ship as one service's code.
+/// System directories that are never one service's code.
 const SYSTEM: &[&str] = &[
     "/",
     "/bin",
@@ -171,7 +171,7 @@ pub fn no_system_directory(path: &str) -> Validated {
         }
     }
     let whole = format!("/{}", parts.join("/"));
-    // What lies below /dev/shm is memory that anybody may use.
+    // Anybody may use the memory below /dev/shm.
     let shared = is_within(&whole, "/dev/shm") && whole != "/dev/shm";
     if !shared && (SYSTEM.contains(&whole.as_str()) || SYSTEM_WHOLLY.iter().any(|place| is_within(&whole, place))) {
         let wrong = ValidationError::new(
@@ -179,7 +179,7 @@ pub fn no_system_directory(path: &str) -> Validated {
             format!("`{whole}` belongs to the system of this machine"),
             "expected a service's own code",
         );
-        return Err(wrong.hint("copy what the service needs into a directory of its own, such as ./dist"));
+        return Err(wrong.hint("copy what the service needs into its own directory, such as ./dist"));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Steps and plans. A step is a state to declare and the condition that shows it came true.
+//! Steps and plans. A step is a state to declare and the condition that shows that it is reached.
 
 use crate::{Digest, FewRequests, GroupName, ImageName, Release, RouteName};
 use serde::{Deserialize, Serialize};
@@ -7,26 +7,26 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Step {
-    /// The store has these objects, whole.
+    /// The store has these objects, verified.
     Bake { image: ImageName, objects: Vec<Digest> },
     /// A one-shot instance of the release ran this and exited 0.
     Check { group: GroupName, of: GroupName, command: Vec<String>, within_ms: u64 },
-    /// The group has this many, healthy for the stated time, and no more.
+    /// The group has this many servers, healthy for the required time, and no more.
     Scale { group: GroupName, count: u32 },
     /// The route has these weights.
     Shift { route: RouteName, weights: BTreeMap<GroupName, u32> },
-    /// So long has passed and no gate said no.
+    /// This time has passed and no gate failed.
     Soak {
         group: GroupName,
         for_ms: u64,
         errors_ppm: u32,
-        /// Fewer requests than this are not enough to say anything; 0: any number is.
+        /// Fewer requests than this are not enough data; 0: any number is enough.
         #[serde(default)]
         min_requests: u64,
         #[serde(default)]
         few_requests: FewRequests,
     },
-    /// Nothing is in flight to the group, or the deadline has passed.
+    /// No request is in flight to the group, or the deadline has passed.
     Drain { group: GroupName, within_ms: u64 },
     /// The group is gone.
     Retire { group: GroupName },
@@ -72,7 +72,7 @@ pub enum Direction {
     #[default]
     Forward,
     Back,
-    /// A plan of one step, asked for by hand.
+    /// A plan of one manual step.
     Single,
 }
 
@@ -98,14 +98,14 @@ pub struct PlannedStep {
 pub struct Plan {
     pub direction: Direction,
     pub steps: Vec<PlannedStep>,
-    /// The most servers that exist at once while it runs, also if it rolls back from its worst place.
+    /// The most servers that exist at once while it runs, also if it rolls back from the worst step.
     pub peak: u32,
     /// The capacity that no step may go below.
     pub floor: u32,
-    /// Forward: a rollback gives the old group so many servers. None: written by a version that did not say.
+    /// Forward: how many servers a rollback gives the old group. None: written by a version that did not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restores: Option<u32>,
-    /// Back: so many healthy servers of the old group carry the whole load, since no more could be had in time.
+    /// Back: this many healthy servers of the old group carry the whole load, since no more became healthy in time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub carry: Option<u32>,
 }

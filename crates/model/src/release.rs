@@ -32,7 +32,7 @@ pub struct Release {
 }
 
 impl Release {
-    /// What a service file says of a service, with what it is pinned to. It has no number yet.
+    /// A service of a service file, pinned to digests. It has no number yet.
     pub fn of(spec: &ServiceSpec, image: Digest, artifact: Option<Digest>) -> Self {
         Self {
             service: spec.name.clone(),
@@ -52,8 +52,8 @@ impl Release {
         }
     }
 
-    /// SHA-256 over number and content: what shows that a server runs this very release. After a lost journal the same number
-    /// is given to other code, so the number alone shows nothing.
+    /// SHA-256 over number and content: proves that a server runs exactly this release. After a lost journal the same number may be given
+    /// to other code, so the number alone proves nothing.
     pub fn digest(&self) -> Digest {
         // Plain data with text keys; serde_json cannot fail on it.
         Digest::of(&serde_json::to_vec(self).unwrap_or_default())

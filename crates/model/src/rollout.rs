@@ -15,7 +15,7 @@ pub struct RolloutPlan {
 pub enum RolloutEnd {
     /// Every rotation was promoted.
     Promoted,
-    /// One was not; the tiers behind it were not begun.
+    /// One was not; later tiers were not started.
     Halted,
 }
 
@@ -32,7 +32,7 @@ pub struct RolloutSeen {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
     pub end: Option<RolloutEnd>,
-    /// Why it ended as it did, in one sentence.
+    /// Why it ended with this result, in one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }

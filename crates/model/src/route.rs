@@ -1,17 +1,17 @@
-//! A route as it is declared and as it is seen.
+//! A route as it is declared and as it is observed.
 
 use crate::{GroupName, InstanceId, Route, RouteName, Stamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// A whole desired state, never a difference.
+/// A complete desired state, never a difference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteSpec {
     pub route: RouteName,
     pub settings: Route,
-    /// Sum 100, or empty: the listener answers 503 until somebody serves.
+    /// Their sum is 100, or they are empty: the listener answers 503 until a group is routed.
     pub weights: BTreeMap<GroupName, u32>,
-    /// The route is over: its listener closes. It stays declared as a tombstone, because absence means nothing.
+    /// The route is removed: its listener closes. It stays declared as a tombstone, because absence proves nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gone: bool,
 }
@@ -19,20 +19,20 @@ pub struct RouteSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteSeen {
     pub route: RouteName,
-    /// Also of a route that is over: it is then seen with no settings and no weights.
+    /// Also of a removed route: it is then observed with no settings and no weights.
     #[serde(default)]
     pub stamp: Option<Stamp>,
     /// What the data plane uses now, not what was declared.
     pub weights: BTreeMap<GroupName, u32>,
-    /// The listener's settings that the data plane uses now. None: the router does not say.
+    /// The listener's settings that the data plane uses now. None: the router does not report them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<Route>,
     /// Why it does not listen, if it does not.
     #[serde(default)]
     pub trouble: Option<String>,
-    /// Counters below began at this epoch; they begin again when it changes (the data plane's own start).
+    /// The counters below belong to this epoch; they are reset when it changes (when the data plane starts).
     pub epoch: u64,
-    /// Every group whose target file is there, routed or not: the balancer probes them all.
+    /// Every group that has a target file, routed or not: the balancer probes them all.
     pub groups: BTreeMap<GroupName, GroupTraffic>,
 }
 
@@ -42,7 +42,7 @@ impl RouteSeen {
     }
 }
 
-/// A route as the router's inventory lists it: the last declaration that it took.
+/// A route as the router's inventory lists it: the last declaration that it accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteHeld {
     pub stamp: Stamp,
@@ -54,14 +54,14 @@ pub struct RouteHeld {
 pub struct GroupTraffic {
     pub in_flight: u64,
     pub requests: u64,
-    /// Answers 5xx by the release, and answers that broke off.
+    /// Responses with 5xx from the release, and interrupted responses.
     pub errors: u64,
     pub targets: BTreeMap<InstanceId, TargetSeen>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetSeen {
-    /// For how long the balancer's own probe has passed without a break; None: it does not pass.
+    /// How long the balancer's own probe has passed without interruption; None: it does not pass.
     #[serde(default)]
     pub healthy_ms: Option<u64>,
     pub in_flight: u64,

@@ -1,4 +1,4 @@
-//! What a user wishes: the service file, decoded. Every default that the file may leave out is written here, once.
+//! The desired state: the service file, decoded. Every default of what the file may omit is written here, once.
 
 use crate::{ImageCustom, ImageName, ServiceName, TierName};
 use serde::{Deserialize, Serialize};
@@ -18,23 +18,22 @@ pub struct ServiceFile {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageSpec {
     pub name: ImageName,
-    /// The image this one is built on, as the file has it: all of that comes first, then what is this one's own.
-    /// The suites of both are the same.
+    /// The base image, as the file has it: all of its contents come first, then this image's own. The suites of both are the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Box<ImageSpec>>,
     /// The suite: `bookworm`.
     pub debian: String,
     /// Sorted, without doubles.
     pub packages: Vec<String>,
-    /// `hourly`, `daily`, `weekly` or a cron form; None: by hand only.
+    /// `hourly`, `daily`, `weekly` or a cron expression; None: only manually.
     #[serde(default)]
     pub rebuild: Option<String>,
     #[serde(default)]
     pub max_age_ms: Option<u64>,
-    /// Hours of the day (UTC) in which images are rebuilt and rolled out by themselves: `02:00-05:00`; None: at any time.
+    /// Hours of the day (UTC) in which images are rebuilt and rolled out automatically: `02:00-05:00`; None: at any time.
     #[serde(default)]
     pub window: Option<String>,
-    /// At most so much later than the schedule says, by the image's name, so that not everybody asks the mirrors at once.
+    /// The most delay after the scheduled time, derived from the image's name, so that not all hosts query the mirrors at once.
     #[serde(default)]
     pub jitter_ms: u64,
     /// What a new image must pass before it may become the current one.
@@ -46,10 +45,10 @@ pub struct ImageSpec {
 }
 
 impl ImageSpec {
-    /// So many images may stand upon one another, this one with them.
+    /// At most this many levels of base images, this one included.
     pub const LEVELS_MAX: usize = 8;
 
-    /// Where packages come from: release, further suites, components, and who is believed without a signature. That of a base is that of what stands on it.
+    /// Where packages come from: release, further suites, components, and what is trusted without a signature. A base and its images share it.
     pub fn archive(&self) -> (&str, [&[String]; 3]) {
         (&self.debian, [&self.custom.suites, &self.custom.components, &self.custom.allow_unsigned])
     }
@@ -62,7 +61,7 @@ impl ImageSpec {
     }
 }
 
-/// A test of an image, in an instance of its own that has nothing but the image.
+/// A check of an image, in an instance of its own that has only the image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageCheck {
     pub name: String,
@@ -75,11 +74,11 @@ pub struct ImageCheck {
 pub enum ImageProbe {
     /// This command exits 0.
     Run { command: Vec<String> },
-    /// While this command runs, the port takes a connection.
+    /// While this command runs, the port accepts a connection.
     Port { command: Vec<String>, port: u16 },
-    /// This path is there.
+    /// This path exists.
     File { path: String },
-    /// This path is not there.
+    /// This path does not exist.
     Absent { path: String },
 }
 
@@ -113,7 +112,7 @@ pub struct ServiceSpec {
 }
 
 impl ServiceSpec {
-    /// A host has 253 addresses to give, and a rotation may have both releases whole at once.
+    /// A host has 253 addresses, and a rotation may run both releases at full count at once.
     pub const COUNT_MAX: u32 = 100;
 
     pub fn default_user() -> String {
@@ -128,7 +127,7 @@ pub struct Check {
     pub within_ms: u64,
 }
 
-/// How it is told that an instance is well.
+/// How to determine that an instance is healthy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Probe {
@@ -136,9 +135,9 @@ pub enum Probe {
     Http { path: String },
     /// This command, run inside the instance, exits 0.
     Exec { command: Vec<String> },
-    /// The service's port takes a connection.
+    /// The service's port accepts a connection.
     Tcp,
-    /// The process is there.
+    /// The process runs.
     Running,
 }
 
@@ -147,9 +146,9 @@ pub struct Health {
     pub probe: Probe,
     pub every_ms: u64,
     pub timeout_ms: u64,
-    /// Healthy without a break for so long before it counts.
+    /// Healthy without interruption for this time before it counts as healthy.
     pub healthy_for_ms: u64,
-    /// So many failures in a row make an instance unhealthy.
+    /// This many failures in a row make an instance unhealthy.
     pub unhealthy_after: u32,
 }
 
@@ -159,7 +158,7 @@ impl Default for Health {
     }
 }
 
-/// How a server is asked to end: no new work, wait for what is in flight, signal, wait, kill.
+/// How a server is ended: no new requests, wait for those in flight, signal, wait, kill.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drain {
     /// Without SIG: `TERM`.
@@ -187,12 +186,12 @@ impl Default for Limits {
     }
 }
 
-/// Where customers come in, and how patient the balancer is.
+/// Where the balancer listens for traffic, and its timeouts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     pub listen: SocketAddr,
     pub connect_timeout_ms: u64,
-    /// From the request's last byte to the answer's head.
+    /// From the request's last byte to the response's head.
     pub answer_timeout_ms: u64,
 }
 
@@ -212,31 +211,31 @@ pub enum Wave {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rollout {
-    /// Growing; the last is the whole.
+    /// Growing; the last is the full count.
     pub waves: Vec<Wave>,
     pub soak_ms: u64,
-    /// More failed answers than this share of a soak's requests: go back.
+    /// When more than this share of a soak's requests fail: roll back.
     pub errors_ppm: u32,
-    /// A step that takes longer: go back.
+    /// When a step takes longer: roll back.
     pub within_ms: u64,
     /// Fewer requests than this in a soak are not enough to judge the release by.
     #[serde(default = "Rollout::default_min_requests")]
     pub min_requests: u64,
     #[serde(default)]
     pub few_requests: FewRequests,
-    /// Times of the week (UTC) in which nothing is rolled out by itself: `Fri 18:00-Mon 06:00`, `08:00-18:00`.
+    /// Times of the week (UTC) in which nothing is rolled out automatically: `Fri 18:00-Mon 06:00`, `08:00-18:00`.
     #[serde(default)]
     pub freeze: Vec<String>,
 }
 
-/// What a soak does that is over and saw too few requests.
+/// What happens after a soak that had too few requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FewRequests {
-    /// The rotation goes on, and its journal says that there was not enough data.
+    /// The rotation continues, and its journal records that there was not enough data.
     #[default]
     GoOn,
-    /// It waits for more, as long as a step may take; then it rolls back.
+    /// It waits for more, for as long as a step may take; then it rolls back.
     Wait,
 }
 

@@ -1,4 +1,4 @@
-//! What may stand in a text that people or programs read: nothing that hides, reorders or ends what is shown. Pure.
+//! What a text that people or programs read may contain: nothing that hides, reorders or ends what is shown. Pure.
 //!
 //! A bidirectional override shows a name or a script as another one than runs (CVE-2021-42574); a line feed in a name forges a line
 //! of a log; an escape character rewrites the terminal that shows it.
@@ -8,7 +8,7 @@ use crate::validation_error::{Validated, ValidationError};
 /// A caller's reason, or another text on one line.
 pub const LINE_BYTES_MAX: usize = 200;
 
-/// True for what reorders or ends lines, or is not seen: no editor shows a text with it as it is.
+/// True for what reorders or ends lines, or is invisible: no editor shows a text with it as it is.
 fn is_hidden(c: char) -> bool {
     matches!(
         c,
@@ -16,7 +16,7 @@ fn is_hidden(c: char) -> bool {
     ) || ('\u{e0000}'..='\u{e007f}').contains(&c)
 }
 
-/// The first character that no text may have, with the byte where it stands. Tabs and line ends are allowed.
+/// The first forbidden character, with its byte offset. Tabs and line ends are allowed.
 pub fn forbidden(text: &str) -> Option<(usize, char)> {
     text.char_indices().find(|(_, c)| is_hidden(*c) || (c.is_control() && !matches!(c, '\t' | '\n' | '\r')))
 }
@@ -51,7 +51,7 @@ pub fn line(text: &str) -> Validated {
     }
 }
 
-/// Of somebody else's text, for one line of a log: every character that is not shown as it is becomes `?`, what is too long is cut.
+/// Foreign text for one line of a log: every character that is not shown as it is becomes `?`, and what is too long is cut.
 pub fn shown(text: &str, bytes_max: usize) -> String {
     let mut out = String::new();
     for c in text.chars() {

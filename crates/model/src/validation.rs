@@ -1,5 +1,5 @@
 //! What a recipe for images may hold: names, packages, suites, build arguments, texts. Each rule is written here once: the reader of
-//! service files reports it with its place in the file, and the builder applies it whoever calls. Pure.
+//! service files reports an error with its place in the file, and the builder applies the rule to every caller. Pure.
 
 use crate::path_validation::{account_path, file_path};
 use crate::validation_error::{Validated, ValidationError};
@@ -13,13 +13,13 @@ pub const PACKAGES_MAX: usize = 5_000;
 pub const SUITES_MAX: usize = 32;
 pub const GROUPS_MAX: usize = 64;
 pub const ARGS_MAX: usize = 64;
-/// A file's text and a script have at most so much: what is larger is an artifact.
+/// The limit of a file's text and of a script: anything larger belongs in an artifact.
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
 pub const ARG_BYTES_MAX: usize = 16 << 10;
-/// Below are the packages' own users, above are nobody and what means no user.
+/// Below are the packages' own users, above are `nobody` and the numbers that mean no user.
 pub const UIDS: RangeInclusive<u32> = 100..=65_533;
 pub const MODE_MAX: u32 = 0o7777;
-/// Variables that a script has from the builder, the same for everybody.
+/// Variables that the builder sets for every script.
 const TAKEN: &[&str] = &[
     "DEBCONF_NONINTERACTIVE_SEEN",
     "DEBIAN_FRONTEND",
@@ -61,7 +61,7 @@ pub fn package(text: &str) -> Validated {
     }
 }
 
-/// The name of a release, or of one that stands beside it.
+/// The name of a release, or of a suite beside it.
 pub fn suite(text: &str) -> Validated {
     let wrong =
         ValidationError::new("bad-suite", format!("`{text}` is no suite"), "expected the name of a Debian suite, such as \"bookworm\"");
@@ -91,7 +91,7 @@ pub fn component(text: &str) -> Validated {
     }
 }
 
-/// Where an archive lies, as apt's sources write it.
+/// The address of an archive, as apt's sources have it.
 pub fn archive_address(text: &str) -> Validated {
     let plain = text.len() <= 1024 && text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b'<' | b'>' | b'#'));
     let rest = ["http://", "https://", "file:/"].iter().find_map(|scheme| text.strip_prefix(scheme));
@@ -135,7 +135,7 @@ pub fn variable(text: &str) -> Validated {
     ))
 }
 
-/// The name of a build argument: a variable that is nobody else's.
+/// The name of a build argument: a variable that the builder does not use.
 pub fn arg_name(text: &str) -> Validated {
     variable(text)?;
     if text.len() > 64 || TAKEN.contains(&text) || text.starts_with("LD_") || text.starts_with("DPKG_") {
@@ -144,7 +144,7 @@ pub fn arg_name(text: &str) -> Validated {
             format!("`{text}` is no name for a build argument"),
             "expected another name, of at most 64 bytes",
         );
-        return Err(wrong.hint("the builder itself says what it is, so that each bake gives the same image"));
+        return Err(wrong.hint("the builder sets it, so that each bake gives the same image"));
     }
     Ok(())
 }
@@ -181,7 +181,7 @@ fn few(what: &str, count: usize, most: usize) -> Validated {
 }
 
 impl ImageSpec {
-    /// The first thing that cannot be, for who has the recipe without the file it came from.
+    /// The first error, for callers that have the recipe without the file it came from.
     pub fn check(&self) -> Validated {
         upon(self)?;
         for level in self.levels() {
@@ -194,19 +194,19 @@ impl ImageSpec {
     }
 }
 
-/// Whether images that stand upon one another go together; of a base that does not by itself, the same is told.
+/// Whether an image and its bases fit together, and each base by itself is valid.
 pub fn upon(spec: &ImageSpec) -> Validated {
     let levels = spec.levels();
-    few("images upon one another", levels.len(), ImageSpec::LEVELS_MAX)?;
+    few("levels of base images", levels.len(), ImageSpec::LEVELS_MAX)?;
     let mut users: BTreeMap<&str, u32> = BTreeMap::new();
     for level in levels {
         if level.archive() != spec.archive() {
             let said = format!("the suites of {} are not those of its base {}", spec.name, level.name);
-            return Err(ValidationError::new("base-differs", said, "expected the same: packages of two releases do not go together"));
+            return Err(ValidationError::new("base-differs", said, "expected the same: packages of two releases do not fit together"));
         }
         for (name, user) in &level.custom.users {
             if users.contains_key(name.as_str()) {
-                let said = format!("the user {name} is made by {} and by a base of it", level.name);
+                let said = format!("the user {name} is created by {} and by one of its bases", level.name);
                 return Err(ValidationError::new("duplicate-name", said, "expected each user once"));
             }
             if let Some((other, uid)) = users.iter().find(|(_, uid)| **uid == user.uid) {
@@ -263,7 +263,7 @@ impl ImageCustom {
     }
 }
 
-/// Build arguments that nobody reads.
+/// Build arguments without a script that could read them.
 pub fn needs_script() -> ValidationError {
     ValidationError::new("needs-script", "`args` needs `script`: nothing else reads them", "the image has no `script`")
 }

@@ -1,8 +1,8 @@
-//! Why a value is refused: what was found, what was expected, and what may have been meant. No place in a file: the reader adds that.
+//! Why a value is refused: what was found, what was expected, and what may have been meant. The reader adds the place in the file.
 
 use crate::Fault;
 
-/// What a rule says of a value.
+/// The error that a rule reports for a value.
 pub type Validated = Result<(), ValidationError>;
 
 /// What was expected instead, and what may have been meant.

@@ -1,4 +1,4 @@
-//! What was seen, and when. It may be old; it is never in the future.
+//! What was observed, and when. A view may be old; it is never from the future.
 
 use crate::{Digest, GroupName, GroupSeen, RouteSeen, Time};
 use serde::{Deserialize, Serialize};
@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
-    /// Read from the observer's clock *before* it looked, so that everything here is at least this new.
+    /// Read from the observer's clock *before* it observed, so that everything here is at least this new.
     pub at: Time,
     pub groups: BTreeMap<GroupName, GroupSeen>,
     /// None: the service has no route.
     #[serde(default)]
     pub route: Option<RouteSeen>,
-    /// Objects somebody asked about: whether the store has them whole.
+    /// The objects that were to be verified: whether the store has them, undamaged.
     #[serde(default)]
     pub objects: BTreeMap<Digest, bool>,
 }

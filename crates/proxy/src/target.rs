@@ -94,7 +94,7 @@ impl Target {
 
     /// A request failed in a way that makes its health questionable: probe it now.
     pub fn suspect(&self) {
-        lock(&self.health).doubt(now_ms());
+        lock(&self.health).suspect(now_ms());
         self.probe_now.notify_one();
     }
 

@@ -68,7 +68,7 @@ fn texts() -> Vec<(String, String)> {
 #[test]
 fn texts_are_plain_technical_english() {
     // Crates whose texts are not revised yet. A crate leaves this list when they are, and none joins it.
-    let not_yet = ["api", "balance", "host", "model", "proxy"].map(|name| format!("crates/{name}/"));
+    let not_yet = ["host", "proxy"].map(|name| format!("crates/{name}/"));
     let texts: Vec<_> = texts().into_iter().filter(|(name, _)| !not_yet.iter().any(|of| name.starts_with(of))).collect();
     let found: Vec<String> =
         texts.iter().flat_map(|(name, text)| xtask::language::banned(text).into_iter().map(move |one| format!("{name}:{one}"))).collect();
@@ -77,8 +77,8 @@ fn texts_are_plain_technical_english() {
 
 #[test]
 fn a_planted_phrase_is_seen() {
-    let found = xtask::language::banned("one\n// It is Told of.\nlet is_well = wishbone;\n");
-    assert_eq!(found, ["2: \"told of\" -> reported, logged, shown"], "words, not parts of names");
+    let found = xtask::language::banned("one\n// It is Told of.\nlet is_well = wishbone;\n#[serde(alias = \"census\")]\n");
+    assert_eq!(found, ["2: \"told of\" -> reported, logged, shown"], "words, not parts of names, and no names that older versions wrote");
 }
 
 #[test]

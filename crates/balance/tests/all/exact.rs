@@ -82,7 +82,7 @@ fn requests_spread_evenly_and_equals_take_turns() {
     (0..5_000).for_each(|turn| served[best(5, turn, Rank::Failing, |_| Some((Rank::Good, 0))).unwrap()] += 1);
     assert_eq!(served, [1_000; 5]);
     // A better rank outweighs any number of requests.
-    let ranks = [Rank::Failing, Rank::Doubted, Rank::Good];
+    let ranks = [Rank::Failing, Rank::Suspected, Rank::Good];
     assert_eq!(best(3, 0, Rank::Failing, |i| Some((ranks[i], [0, 5, 1_000][i]))), Some(2));
     assert_eq!(best(0, 3, Rank::Failing, |_| Some((Rank::Good, 0))), None);
 }
@@ -96,7 +96,7 @@ fn groups_are_asked_in_order_and_once() {
         asked.push((group, worst));
         None
     });
-    let wanted: Vec<_> = [Rank::Doubted, Rank::Failing].into_iter().flat_map(|worst| [2, 0, 1].map(|group| (group, worst))).collect();
+    let wanted: Vec<_> = [Rank::Suspected, Rank::Failing].into_iter().flat_map(|worst| [2, 0, 1].map(|group| (group, worst))).collect();
     assert_eq!((got, asked), (None, wanted));
     assert_eq!(choose::<()>(&[], 5, |_, _| Some(())), None, "nobody is routed");
     // 128 routed groups would not fit, 100 do, and the last of them can be chosen.
@@ -108,14 +108,14 @@ fn groups_are_asked_in_order_and_once() {
 enum Probe {
     Pass { took_ms: u64 },
     Fail,
-    Doubt,
+    Suspect,
 }
 
 fn probes() -> impl Strategy<Value = Vec<(u64, Probe)>> {
     let probe = prop_oneof![
         3 => (0_u64..800).prop_map(|took_ms| Probe::Pass { took_ms }),
         3 => Just(Probe::Fail),
-        1 => Just(Probe::Doubt),
+        1 => Just(Probe::Suspect),
     ];
     prop::collection::vec((0_u64..700, probe), 0..40)
 }
@@ -123,7 +123,7 @@ fn probes() -> impl Strategy<Value = Vec<(u64, Probe)>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// The whole history is kept and read anew after each probe, where the code keeps three numbers.
+    /// The whole history is kept and evaluated again after each probe, where the code keeps three numbers.
     #[test]
     fn health_is_what_its_history_says(history in probes(), unhealthy_after in 0_u32..5, every_ms in 0_u64..3_000) {
         let mut health = TargetHealth::default();
@@ -134,11 +134,11 @@ proptest! {
             match probe {
                 Probe::Pass { took_ms } => health.passed(now.saturating_sub(took_ms), now),
                 Probe::Fail => health.failed(unhealthy_after),
-                Probe::Doubt => health.doubt(now),
+                Probe::Suspect => health.suspect(now),
             }
             told.push((now, probe));
 
-            // Healthy since the first pass behind the last time that enough failures came in a row.
+            // Healthy since the first pass after the last time that enough failures came in a row.
             let (mut since, mut passed, mut row) = (None, false, 0);
             for (at, probe) in &told {
                 match probe {
@@ -153,19 +153,19 @@ proptest! {
                             since = None;
                         }
                     }
-                    Probe::Doubt => {}
+                    Probe::Suspect => {}
                 }
             }
-            let last_doubt = told.iter().rposition(|(_, p)| matches!(p, Probe::Doubt)).map(|i| (i, told[i].0));
+            let last_suspicion = told.iter().rposition(|(_, p)| matches!(p, Probe::Suspect)).map(|i| (i, told[i].0));
             let cleared = |i: usize, at: u64| told[i..].iter().any(|(end, p)| matches!(p, Probe::Pass { took_ms } if end.saturating_sub(*took_ms) > at));
-            let open_doubt = last_doubt.filter(|(i, at)| !cleared(*i, *at)).map(|(_, at)| at);
+            let open_suspicion = last_suspicion.filter(|(i, at)| !cleared(*i, *at)).map(|(_, at)| at);
 
             for later in [0, 1, 1_000, 1_999, 2_000, 2_001, 60_000] {
-                let doubted = open_doubt.is_some_and(|at| now + later < at + 2_000);
+                let suspected = open_suspicion.is_some_and(|at| now + later < at + 2_000);
                 let rank = match (passed, since) {
                     (false, _) => None,
                     (true, None) => Some(Rank::Failing),
-                    (true, Some(_)) if doubted => Some(Rank::Doubted),
+                    (true, Some(_)) if suspected => Some(Rank::Suspected),
                     (true, Some(_)) => Some(Rank::Good),
                 };
                 prop_assert_eq!(health.rank(now + later), rank, "{:?}, {} ms later", told, later);
@@ -177,12 +177,12 @@ proptest! {
                 (true, Some(since_ms)) => Condition::Healthy { since_ms },
             };
             prop_assert_eq!(health.condition(), condition);
-            let calm = since.is_some() && row == 0 && open_doubt.is_none();
+            let calm = since.is_some() && row == 0 && open_suspicion.is_none();
             prop_assert_eq!(health.probe_again_ms(every_ms), if calm { every_ms.max(10) } else { every_ms.clamp(10, 100) });
         }
     }
 
-    /// A socket's history as a list, read anew for every question.
+    /// A connection's history as a list, evaluated again for every question.
     #[test]
     fn kept_sockets_are_trusted_by_their_history(
         history in prop::collection::vec(prop_oneof![40 => (0_u64..3_000).prop_map(Some), 1 => Just(None)], 0..80), idle_ms in 0_u64..2_000,

@@ -139,7 +139,7 @@ impl Gate for Account {
     }
 }
 
-/// The mistake that the account must not make: it looks at the flag, then counts.
+/// The mistake that the account must not make: it reads the flag, then counts.
 #[derive(Default)]
 struct Hasty {
     closed: atomic::AtomicBool,
@@ -238,7 +238,7 @@ fn request<G: Gate>(account: &G, seen: &Mutex<Seen>) {
     }
     {
         let mut seen = seen.lock().unwrap();
-        assert!(!seen.drained, "a request is let in after the account was seen drained");
+        assert!(!seen.drained, "a request entered after the account was drained");
         seen.inside += 1;
     }
     let left = account.leave();
@@ -248,7 +248,7 @@ fn request<G: Gate>(account: &G, seen: &Mutex<Seen>) {
     seen.served += 1;
 }
 
-/// As `request`, and it looks while it is inside: nobody may see the account drained before it has left.
+/// As `request`, and it reads the account while inside: no one may see it drained before the request has left.
 fn long_request<G: Gate>(account: &G, seen: &Mutex<Seen>) {
     if account.enter() {
         seen.lock().unwrap().inside += 1;
@@ -278,7 +278,7 @@ fn look<G: Gate>(account: &G, seen: &Mutex<Seen>) {
 
 #[test]
 fn no_order_lets_a_request_in_behind_the_drain() {
-    // A request takes 3 steps (enter 2, leave 1), closing and looking 3, looking 2: 20 orders of the first pair at most.
+    // A request takes 3 steps (enter 2, leave 1), closing and reading 3, reading 2: 20 orders of the first pair at most.
     let counts = [
         every_order::<Account>(&[request, closes]),
         every_order::<Account>(&[request, request, closes]),
@@ -288,9 +288,9 @@ fn no_order_lets_a_request_in_behind_the_drain() {
     assert!(counts.iter().all(|n| *n >= 15) && counts[1] > 500 && counts[2] > 100, "too few orders were tried: {counts:?}");
 }
 
-/// The explorer itself must find the order in which a check before the count lets somebody in.
+/// The explorer itself must find the order in which a check before the count lets a request in.
 #[test]
 fn a_check_before_the_count_is_found() {
     let found = std::panic::catch_unwind(|| every_order::<Hasty>(&[request, closes])).unwrap_err();
-    assert!(said(&*found).contains("let in after the account was seen drained"), "{}", said(&*found));
+    assert!(said(&*found).contains("entered after the account was drained"), "{}", said(&*found));
 }

@@ -42,8 +42,8 @@ proptest! {
     fn the_best_is_what_a_sort_would_find(
         targets in prop::collection::vec((0_u8..4, 0_u64..5), 0..9), turn in 0_usize..100, failing in any::<bool>(),
     ) {
-        let rank = |n: u8| [None, Some(Rank::Good), Some(Rank::Doubted), Some(Rank::Failing)][usize::from(n)];
-        let worst = if failing { Rank::Failing } else { Rank::Doubted };
+        let rank = |n: u8| [None, Some(Rank::Good), Some(Rank::Suspected), Some(Rank::Failing)][usize::from(n)];
+        let worst = if failing { Rank::Failing } else { Rank::Suspected };
         let got = best(targets.len(), turn, worst, |i| rank(targets[i].0).map(|r| (r, targets[i].1)));
         let n = targets.len();
         let mut allowed: Vec<_> = (0..n)
@@ -54,13 +54,13 @@ proptest! {
         prop_assert_eq!(got, allowed.first().map(|t| t.3));
     }
 
-    /// A group is passed over only if nobody in it can serve, and nobody is refused while somebody anywhere can.
+    /// A group is skipped only if no target in it can serve, and no request is refused while any target can serve.
     #[test]
     fn somebody_serves_if_anybody_can(
         weights in prop::collection::vec(1_u32..=9, 1..5), ranks in prop::collection::vec(0_u8..4, 5), turn in 0_usize..500,
     ) {
         let share = Share::of(&weights).unwrap();
-        let rank = |g: u16| [None, Some(Rank::Good), Some(Rank::Doubted), Some(Rank::Failing)][usize::from(ranks[usize::from(g)])];
+        let rank = |g: u16| [None, Some(Rank::Good), Some(Rank::Suspected), Some(Rank::Failing)][usize::from(ranks[usize::from(g)])];
         let got = choose(share.order(), turn, |g, worst| rank(g).filter(|r| *r <= worst));
         let own = share.order()[turn % share.order().len()];
         let routed = 0..weights.len() as u16;
@@ -68,7 +68,7 @@ proptest! {
             None => prop_assert!(routed.into_iter().all(|g| rank(g).is_none())),
             Some((group, r)) => {
                 prop_assert_eq!(rank(group), Some(r));
-                if rank(own).is_some_and(|r| r <= Rank::Doubted) {
+                if rank(own).is_some_and(|r| r <= Rank::Suspected) {
                     prop_assert_eq!(group, own);
                 }
                 if r == Rank::Failing {
@@ -91,7 +91,7 @@ proptest! {
             prop_assert_eq!(health.healthy_ms(now).is_some(), healthy);
             prop_assert_eq!(health.rank(now).is_none(), !ever, "untried targets are never chosen");
             if let Condition::Healthy { since_ms } = health.condition() {
-                // Nothing since then broke it: no run of `after` failures in the probes behind `since`.
+                // Nothing since then made it unhealthy: no run of `after` failures in the probes after `since`.
                 let tail = &so_far[since_ms as usize - 1..];
                 prop_assert!(tail[0]);
                 prop_assert!(!tail.windows(after as usize).any(|w| w.iter().all(|p| !*p)));
@@ -100,10 +100,10 @@ proptest! {
     }
 
     #[test]
-    fn a_doubt_lowers_the_rank_and_never_takes_it_away(at in 0_u64..5_000, now in 0_u64..9_000) {
+    fn suspicion_lowers_the_rank_and_never_removes_it(at in 0_u64..5_000, now in 0_u64..9_000) {
         let mut health = TargetHealth::default();
         health.passed(0, 0);
-        health.doubt(at);
+        health.suspect(at);
         prop_assert!(health.rank(now.max(at)).is_some());
     }
 
@@ -150,7 +150,7 @@ proptest! {
                 0 => {
                     let entered = account.enter();
                     prop_assert_eq!(entered, !closed);
-                    prop_assert!(!(entered && drained), "somebody entered what was drained");
+                    prop_assert!(!(entered && drained), "a request entered a drained account");
                     inside += u64::from(entered);
                 }
                 1 if inside > 0 => { inside -= 1; prop_assert_eq!(account.leave(), inside); }
@@ -159,7 +159,7 @@ proptest! {
             }
             prop_assert_eq!(account.in_flight(), inside);
             drained |= account.is_drained();
-            prop_assert_eq!(account.is_drained(), drained, "drained was taken back");
+            prop_assert_eq!(account.is_drained(), drained, "a drained account is no longer drained");
         }
     }
 }
@@ -184,7 +184,7 @@ fn a_post_gets_a_kept_socket_only_from_a_target_that_keeps_them() {
     assert!(policy.may_reuse(Replay::Safe, 1_499) && !policy.may_reuse(Replay::Safe, 1_500));
     policy.closed();
     (0..99).for_each(|_| policy.kept(1_500));
-    assert!(!policy.may_reuse(Replay::Never, 0), "one that closes without a word is never trusted again");
+    assert!(!policy.may_reuse(Replay::Never, 0), "one that closes without announcing it is never trusted again");
     assert!(policy.may_reuse(Replay::Safe, 10));
 }
 

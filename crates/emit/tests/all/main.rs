@@ -1,6 +1,6 @@
 //! The tests of this crate from outside, one binary: linking is what costs.
 #![allow(clippy::disallowed_methods, reason = "the trees of a test are its own")]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+#![allow(clippy::unwrap_used, reason = "a failing test reports the place")]
 
 mod disk;
 mod emit_boot;

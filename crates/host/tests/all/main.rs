@@ -1,5 +1,5 @@
 //! The tests of this crate from outside, one binary: linking is what costs.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+#![allow(clippy::unwrap_used, reason = "a failing test reports the place")]
 
 mod common;
 mod hostile;
