@@ -1,11 +1,11 @@
-//! Who may say no before an object becomes the root of a machine, or its code: a check of signatures, say. The host itself knows of none, and
-//! must not: what is asked for is decided by whoever starts it.
+//! Admission: a callback that may refuse an object before it becomes the root or the code of a server, such as a check of signatures. The
+//! host itself has no policy and must not have one: the process that starts it decides.
 
 use model::{Digest, Fault};
 use std::fmt;
 use std::sync::Arc;
 
-/// What an object is to become.
+/// What an object is used as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     Root,
@@ -13,20 +13,20 @@ pub enum Role {
     Code,
 }
 
-/// What for.
+/// When it is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Launch {
     /// Of a group that never had a server.
     First,
-    /// Of a group that had one: what died is replaced, or more are wanted.
+    /// Of a group that had one: a dead server is replaced, or the count grows.
     More,
 }
 
 type Question = dyn Fn(Role, &Digest, Launch) -> Result<(), Fault> + Send + Sync;
 
-/// IssuedCommand at once, each time, for each object of a group that has no server yet, with its bytes checked already. A group that has begun
-/// is not asked about: it keeps its count whatever the policy says since, also under a keeper that was restarted. A refusal becomes the group's trouble, as
-/// a corrupted object does, and the question is asked again later.
+/// Called for each object of a group that has no server yet, at every attempt, after its bytes were verified. It is not called for a
+/// group that has had a server: that keeps its count whatever the policy says since, also under a restarted keeper. A refusal becomes
+/// the group's trouble, as a corrupt object does, and admission is tried again later.
 #[derive(Clone)]
 pub struct Admit(Arc<Question>);
 
@@ -35,7 +35,7 @@ impl Admit {
         Self(Arc::new(ask))
     }
 
-    /// Nothing is asked for.
+    /// Admits everything.
     pub fn all() -> Self {
         Self::new(|_, _, _| Ok(()))
     }

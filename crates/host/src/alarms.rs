@@ -1,4 +1,4 @@
-//! What somebody should look at, read off the keeper's state and its history. It decides nothing and changes nothing but the history.
+//! Alarms, derived from the keeper's state and its history. This decides nothing and changes nothing but the history.
 
 use crate::cgroup;
 use crate::decide::Stage;
@@ -9,9 +9,9 @@ use model::{DesiredGroup, GroupName, InstanceId, Time};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// What happened is told for so long.
+/// Events are shown for this time.
 const RECENT_MS: u64 = 15 * 60 * 1_000;
-/// Fewer healthy servers than there should be for so long: a replacement takes less.
+/// Fewer healthy servers than declared for this time are an alarm: a replacement takes less.
 const SHORT_MS: u128 = 10_000;
 
 pub fn alarms(keeper: &Keeper) -> Vec<Alarm> {
@@ -50,7 +50,7 @@ fn of_group(state: &State, name: &GroupName, group: &Group, now: Instant) -> Vec
     }
     if healthy == 0 && failing.len() >= *count as usize {
         text.push_str(
-            ". All of them: the reason may be something that they share. None is ended before another is healthy, and replacements come one by one",
+            ". All of them fail: the cause may be something that they share. None is ended before a replacement is healthy, and replacements start one by one",
         );
     }
     if let Some(trouble) = &group.trouble {
@@ -61,11 +61,11 @@ fn of_group(state: &State, name: &GroupName, group: &Group, now: Instant) -> Vec
     alarms
 }
 
-/// One for each group and kind, with the last of them.
+/// One alarm for each group and kind, with the last event.
 fn recent(keeper: &Keeper, now: Time) -> Vec<Alarm> {
     let mut all: BTreeMap<(Option<GroupName>, HappenedKind), (u32, Alarm)> = BTreeMap::new();
     for one in keeper.history.after(0).into_iter().filter(|one| now.since(one.at) < RECENT_MS) {
-        // What is still so is an alarm of its own.
+        // A state that lasts is an alarm of its own.
         if matches!(one.kind, HappenedKind::Unhealthy | HappenedKind::Damaged) {
             continue;
         }
@@ -78,7 +78,7 @@ fn recent(keeper: &Keeper, now: Time) -> Vec<Alarm> {
     all.into_values().map(|(_, alarm)| alarm).collect()
 }
 
-/// Processes inside of instances that the kernel killed for want of memory while the instance goes on.
+/// Processes inside instances that the kernel killed because of the memory limit, while the instance continues.
 pub fn look_for_oom(keeper: &Keeper) {
     let live: Vec<(InstanceId, String)> = {
         let state = keeper.state();
@@ -94,7 +94,7 @@ pub fn look_for_oom(keeper: &Keeper) {
         let mut state = keeper.state();
         let Some(one) = state.instances.get_mut(&id).filter(|one| one.stage == Stage::Up) else { continue };
         let more = kills.saturating_sub(one.oom_kills);
-        // If that was the program itself, its end is on its way and says so.
+        // If that was the program itself, its exit follows and reports it.
         let lives = one.started.as_ref().is_some_and(|s| crate::process::start_of(s.pid) == Some(s.pid_start));
         if more == 0 || !lives {
             continue;
@@ -103,7 +103,7 @@ pub fn look_for_oom(keeper: &Keeper) {
         let about = one.about();
         drop(state);
         keeper.counters.change(|c| c.oom_kills += more);
-        let text = format!("{more} processes inside {id} were killed by the kernel for want of memory; the server itself goes on");
+        let text = format!("the kernel killed {more} processes inside {id} at its memory limit; the server itself continues");
         keeper.history.add(HappenedKind::OomInside, about, &text);
     }
 }

@@ -1,4 +1,4 @@
-//! The OCI config of an instance: what it sees and what it may. Pure; the shim and the runtime probe write it down.
+//! The OCI config of an instance: what it sees and what it may do. Pure; the shim and the runtime probe write the file.
 
 use crate::record::Record;
 use crate::root::{Root, scratch_bytes};
@@ -29,7 +29,7 @@ pub struct Bundle<'a> {
     pub cgroup: &'a str,
 }
 
-/// Namespaces that are there already, as paths that name them, and whose ids they have.
+/// Namespaces that exist already, as paths, and the ids that they use.
 pub struct Spaces {
     pub user: String,
     pub network: String,
@@ -58,7 +58,7 @@ pub fn of(record: &Record, root: &Root, spaces: &Spaces, swap: bool) -> Value {
     })
 }
 
-/// The release's variables win over the path and home given here, and never over what says who the instance is.
+/// The release's variables override the path and home given here, but never the variables that identify the instance.
 fn env(record: &Record) -> Vec<String> {
     let release = &record.release;
     let mut env: BTreeMap<&str, String> = BTreeMap::new();
@@ -124,7 +124,7 @@ pub fn config(bundle: &Bundle) -> Value {
     })
 }
 
-/// Memory and swap have one bound: what is swapped out is still what the instance took.
+/// Memory and swap have one limit: swapped memory still counts as the instance's.
 fn resources(limits: &Limits, swap: bool) -> Value {
     let bytes = i64::try_from(limits.memory_bytes).unwrap_or(i64::MAX);
     let memory = if swap { json!({ "limit": bytes, "swap": bytes }) } else { json!({ "limit": bytes }) };

@@ -1,4 +1,4 @@
-//! Control groups that carry our mark, on version 2, version 1 and hybrid hosts. The runtime makes them; we only look and remove.
+//! Control groups that carry our mark, on version 2, version 1 and hybrid hosts. The runtime creates them; this only reads and removes.
 
 use crate::state_files;
 use std::collections::BTreeSet;
@@ -55,7 +55,7 @@ pub fn bounds_swap() -> bool {
     }
 }
 
-/// The name below which everything of this data directory lies.
+/// The parent group of everything of this data directory.
 pub fn parent(mark: &str) -> String {
     format!("afresh-{mark}")
 }
@@ -70,7 +70,7 @@ pub fn children(mark: &str) -> BTreeSet<String> {
     all
 }
 
-/// Kills what is in the group, in every hierarchy, and removes it. False: something is still in it; try again.
+/// Kills all processes in the group, in every hierarchy, and removes it. False: some process is still in it; try again.
 pub fn remove(mark: &str, child: Option<&str>) -> bool {
     let mut clean = true;
     for hierarchy in hierarchies() {
@@ -90,7 +90,7 @@ pub fn remove_empty_parent(mark: &str) {
     }
 }
 
-/// Processes of this group that the kernel killed for want of memory, since the group was made; None: no hierarchy says.
+/// Processes of this group that the kernel killed because of the memory limit, since the group was created; None: no hierarchy counts them.
 pub fn oom_kills(group: &str) -> Option<u64> {
     let group = group.trim_start_matches('/');
     hierarchies().iter().find_map(|hierarchy| {
@@ -102,8 +102,8 @@ pub fn oom_kills(group: &str) -> Option<u64> {
     })
 }
 
-/// A group inside an instance's own, for a command that is run beside its program: whatever the command starts stays in it, so
-/// that all of it can be ended. The instance's limits count for it as well.
+/// A group inside an instance's own, for a command that runs beside its program: whatever the command starts stays in it, so that
+/// all of it can be ended. The instance's limits apply to it as well.
 pub struct Inner {
     dir: PathBuf,
     /// How the runtime's `exec --cgroup` names it.
@@ -113,7 +113,7 @@ pub struct Inner {
 const INNER: &str = "exec";
 
 impl Inner {
-    /// `group`: the instance's own, as the runtime was given it. None: this host has no hierarchy in which processes can be counted.
+    /// `group`: the instance's own, as the runtime got it. None: this host has no hierarchy in which processes can be counted.
     pub fn make(group: &str) -> Option<Self> {
         let (hierarchy, controller) = counting(&mountinfo())?;
         let dir = hierarchy.join(group.trim_start_matches('/')).join(INNER);
@@ -123,7 +123,7 @@ impl Inner {
         }
     }
 
-    /// Kills everything in it. What forks meanwhile is killed again, until nothing is left or the time is over.
+    /// Kills everything in it, again and again while it forks, until nothing is left or the time has passed.
     pub fn kill(&self, within: Duration) {
         let until = Instant::now() + within;
         while kill_all(&self.dir) > 0 && Instant::now() < until {
@@ -132,8 +132,8 @@ impl Inner {
     }
 }
 
-/// Where processes are counted: the hierarchy of version 2 where it is the only one, else that of the controller `pids`; and what
-/// the runtime wants before the group's name.
+/// Where processes are counted: the hierarchy of version 2 where it is the only one, else that of the controller `pids`; and the
+/// prefix that the runtime needs before the group's name.
 fn counting(mountinfo: &str) -> Option<(PathBuf, &'static str)> {
     let unified = mode_of(mountinfo) == Mode::Unified;
     mountinfo.lines().find_map(|line| {
@@ -145,7 +145,7 @@ fn counting(mountinfo: &str) -> Option<(PathBuf, &'static str)> {
     })
 }
 
-/// Groups are removed from the inside; the files in them go with them.
+/// Inner groups are removed first; the files in a group disappear with it.
 fn remove_tree(group: &Path) -> bool {
     for name in state_files::names(group) {
         let inner = group.join(&name);
@@ -160,7 +160,7 @@ fn remove_tree(group: &Path) -> bool {
     }
 }
 
-/// How many there were.
+/// How many processes there were.
 fn kill_all(group: &Path) -> usize {
     let text = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
     let pids: Vec<i32> = text.lines().filter_map(|p| p.parse().ok()).collect();

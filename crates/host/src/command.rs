@@ -1,8 +1,8 @@
-//! Runs a helper program to its end, within a time and with bounded output. What the program writes is read from pipes: past the
-//! bound it is read and discarded, so that no program can fill our memory, nor be stopped by a pipe that nobody reads.
+//! Runs a helper program to its end, with a time limit and bounded output. Its output is read from pipes; beyond the bound it is read
+//! and discarded, so that no program can fill our memory or block on a full pipe.
 //!
 //! ```text
-//! spawn (own process group) ─▶ poll: output? read, keep up to the bound ─▶ ended: take what lies in the pipes ─▶ Ran
+//! spawn (own process group) ─▶ poll: output? read, keep up to the bound ─▶ ended: take what is in the pipes ─▶ Ran
 //!                                └ time over: the whole group is killed ─▶ helper-slow
 //! ```
 
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 /// What is kept of each of a program's two outputs.
 const OUTPUT_BYTES_MAX: usize = 256 << 10;
 
-/// What people are shown of it.
+/// What is shown of it.
 const SAID_CHARS_MAX: usize = 400;
 
 pub struct Ran {
@@ -31,15 +31,15 @@ pub struct Ran {
 }
 
 impl Ran {
-    /// What it said, in one line, for people.
+    /// Its output in one line, for display.
     pub fn said(&self) -> String {
         let text = if self.err.trim().is_empty() { &self.out } else { &self.err };
         let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        if lines.is_empty() { "it said nothing".to_string() } else { lines.join("; ").chars().take(SAID_CHARS_MAX).collect() }
+        if lines.is_empty() { "no output".to_string() } else { lines.join("; ").chars().take(SAID_CHARS_MAX).collect() }
     }
 }
 
-/// `input` is given on standard input. A program that takes longer is killed with its children and is a fault.
+/// `input` is passed on standard input. A program that takes longer is killed with its children, and the call fails.
 pub fn run(command: &mut Command, input: &str, within: Duration) -> Result<Ran, Fault> {
     let name = command.get_program().to_string_lossy().into_owned();
     let broken = |e: std::io::Error| {
@@ -50,7 +50,7 @@ pub fn run(command: &mut Command, input: &str, within: Duration) -> Result<Ran, 
     let (mut err, err_end) = Output::open().map_err(broken)?;
     command.stdin(Stdio::from(memory(input).map_err(broken)?)).stdout(out_end).stderr(err_end).process_group(0);
     let child = command.spawn().map_err(broken)?;
-    // The command holds the writing ends too; while it does, no pipe of ours would ever end.
+    // The command holds the writing ends too; until they are dropped, no pipe would end.
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut group = Group(child);
     let ended = group.until_ended(&mut out, &mut err, within).map_err(broken)?;
@@ -58,7 +58,7 @@ pub fn run(command: &mut Command, input: &str, within: Duration) -> Result<Ran, 
         return Err(Fault::world("helper-slow", format!("{name} took longer than {} ms and was killed", within.as_millis())));
     }
     let status = group.0.wait().map_err(broken)?;
-    // Only what lies there already: a child that outlives the program may hold the pipes open.
+    // Only what is in the pipes already: a child that outlives the program may hold them open.
     out.read();
     err.read();
     Ok(Ran { ok: status.success(), code: status.code(), out: out.text(), err: err.text() })
@@ -121,7 +121,7 @@ impl Output {
         Ok((Self { from: Some(from), kept: Vec::new() }, to))
     }
 
-    /// At most a pipe's worth at a time, so that a program which never stops writing does not keep us from looking at the clock.
+    /// At most one pipe's content at a time, so that the clock is checked even when a program never stops writing.
     fn read(&mut self) {
         let mut buffer = [0; 64 << 10];
         let Some(from) = &mut self.from else { return };
@@ -145,7 +145,7 @@ fn timespec(time: Duration) -> Timespec {
     Timespec { tv_sec: time.as_secs().cast_signed(), tv_nsec: time.subsec_nanos().into() }
 }
 
-/// As [`run`], and anything but success is a fault that carries what the program said.
+/// As [`run`], but anything except success is an error that carries the program's output.
 pub fn must(command: &mut Command, input: &str, within: Duration) -> Result<String, Fault> {
     let ran = run(command, input, within)?;
     if ran.ok {
@@ -156,7 +156,7 @@ pub fn must(command: &mut Command, input: &str, within: Duration) -> Result<Stri
     Err(Fault::world("helper-failed", format!("{name} {}: {}", args.join(" "), ran.said())))
 }
 
-/// Whether it can be read within the time; of a pidfd, whether its process ended.
+/// Whether it becomes readable within the time; for a pidfd, whether its process ended.
 pub fn wait_readable(fd: &impl AsFd, within: Duration) -> bool {
     let until = Instant::now() + within;
     loop {
@@ -193,7 +193,7 @@ mod tests {
         run(Command::new("sh").args(["-c", script]), "", Duration::from_millis(within_ms))
     }
 
-    /// The kernel's own bound on the size of files shows that the output grows nowhere: a pipe is no file.
+    /// The kernel's limit on file sizes shows that no file grows with the output: a pipe is not a file.
     #[test]
     fn a_flood_of_output_is_read_and_not_kept() {
         let ran = sh("ulimit -f 2048; head -c 300000000 /dev/zero && head -c 300000000 /dev/zero >&2 && exit 4", 60_000).unwrap();
@@ -218,7 +218,7 @@ mod tests {
         }
     }
 
-    /// A helper may leave something behind that holds its output: it is not waited for.
+    /// A helper may leave a process that holds its output open: that is not waited for.
     #[test]
     fn an_end_is_seen_though_a_child_holds_the_output() {
         let begin = Instant::now();

@@ -1,4 +1,4 @@
-//! What the keeper changed in the world, on disk: a declaration that is taken twice moves none of these.
+//! Counters of what the keeper changed, on disk: a declaration that is accepted twice changes none of them.
 
 use crate::state_files;
 use api::host::HostCounters;
@@ -18,7 +18,7 @@ impl Counters {
         Self { path, now: Mutex::new(now) }
     }
 
-    /// They only serve to show that nothing happened, so they are not worth a wait for the disk.
+    /// They only prove that nothing happened, so they are not worth waiting for the disk.
     pub fn change(&self, change: impl FnOnce(&mut HostCounters)) {
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut now);

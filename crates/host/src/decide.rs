@@ -1,4 +1,4 @@
-//! What to do next for one group, from what is wished and what is there. Pure: no clock, no disk.
+//! Decides the next actions for one group, from its desired state and its instances. Pure: no clock, no disk.
 //!
 //! ```text
 //!  Create ─▶ Intended ─Launch▶ Launching ─started▶ Up ─End▶ Ending ─exit▶ Dead ─Remove▶ Removing ─▶ (nothing)
@@ -10,7 +10,7 @@ use model::InstanceId;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    /// Written down, not launched.
+    /// Recorded, not launched.
     Intended,
     Launching,
     Up,
@@ -25,22 +25,22 @@ pub struct Observed {
     pub number: u64,
     pub stage: Stage,
     pub healthy: bool,
-    /// It fails its health checks for so long that another is to take its place.
+    /// It has failed its health checks for long enough to be replaced.
     pub sick: bool,
-    /// An earlier keeper launched it, and this one's health checks do not show yet whether it is healthy.
+    /// An earlier keeper launched it, and this one's health checks have no result yet.
     pub unknown: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Desired {
     pub count: u32,
-    /// A test: what has ended is kept and not replaced.
+    /// A check: an instance that has ended is kept and not replaced.
     pub once: bool,
     /// Its objects are mounted and no backoff is running.
     pub ready: bool,
-    /// How many may be there surge the count, to take the places of sick ones.
+    /// How many may exist beyond the count, to replace sick ones.
     pub surge: u32,
-    /// Whether another of those may be made now.
+    /// Whether another replacement may be created now.
     pub may_replace: bool,
 }
 
@@ -48,13 +48,13 @@ pub struct Desired {
 pub enum Act {
     Create(u32),
     Launch(InstanceId),
-    /// A sick one whose place is filled by a healthy one.
+    /// A sick one that a healthy one replaces.
     Replace(InstanceId),
     End(InstanceId),
     Remove(InstanceId),
 }
 
-/// `wanted` None: the group is gone, or nobody ever declared it.
+/// `wanted` None: the group is gone, or was never declared.
 pub fn next(wanted: Option<Desired>, there: &[Observed]) -> Vec<Act> {
     let wanted = wanted.unwrap_or_default();
     let mut acts = Vec::new();
@@ -68,7 +68,7 @@ pub fn next(wanted: Option<Desired>, there: &[Observed]) -> Vec<Act> {
         }
     }
     let count = wanted.count as usize;
-    // A sick one goes only when the healthy and the other sick are enough without it: it may still carry something.
+    // A sick one is ended only when the healthy and the other sick ones suffice without it: it may still serve some requests.
     let healthy = counted.iter().filter(|one| one.healthy).count();
     let mut sick: Vec<&Observed> = counted.iter().copied().filter(|one| one.sick).collect();
     sick.sort_by_key(|one| std::cmp::Reverse(one.number));
@@ -76,11 +76,11 @@ pub fn next(wanted: Option<Desired>, there: &[Observed]) -> Vec<Act> {
     acts.extend(sick[..filled].iter().map(|one| Act::Replace(one.id.clone())));
     counted.retain(|one| !sick[..filled].iter().any(|gone| gone.id == one.id));
     let surge = (sick.len() - filled).min(wanted.surge as usize);
-    // First to go: what never ran, then what is not healthy (the sick last: they may carry), then the newest.
+    // Ended first: what never ran, then what is not healthy (the sick last: they may still serve), then the newest.
     counted.sort_by_key(|one| (one.stage != Stage::Intended, one.healthy, one.sick, std::cmp::Reverse(one.number)));
     let mut excess = counted.len().saturating_sub(count + surge);
     if count > 0 && counted.iter().any(|one| one.unknown) {
-        // Which of them serves is not known yet: only what never ran may go.
+        // Which of them serves is not known yet: only what never ran may be removed.
         excess = excess.min(counted.iter().filter(|one| one.stage == Stage::Intended).count());
     }
     for (i, one) in counted.iter().enumerate() {
@@ -99,23 +99,23 @@ pub fn next(wanted: Option<Desired>, there: &[Observed]) -> Vec<Act> {
     acts
 }
 
-/// How many of a group may be made at once for sick ones: one of up to ten, two of up to twenty. If all are sick, the reason may be
-/// something that they share, and more new ones would only add to it.
+/// How many replacements of a group may exist at once: one for up to ten servers, two for up to twenty. If all are sick, the cause may
+/// be something that they share, and more new ones would make it worse.
 pub fn surge(count: u32) -> u32 {
     1 + count.saturating_sub(1) / 10
 }
 
-/// After the `streak`th one was made for a sick one, the next waits so long.
+/// How long the next replacement waits after the `streak`th one.
 pub fn replacement_pause_ms(streak: u32) -> u64 {
     if streak == 0 { 0 } else { (2_000u64 << (streak - 1).min(8)).min(300_000) }
 }
 
-/// Failing for so long, a server that was healthy is sick: three times what makes it unhealthy.
+/// A server that was healthy is sick after failing for this time: three times what makes it unhealthy.
 pub fn sick_after_ms(every_ms: u64, unhealthy_after: u32) -> u64 {
     every_ms.saturating_mul(u64::from(unhealthy_after)).saturating_mul(3).clamp(2_000, 60_000)
 }
 
-/// Up for so long without ever being healthy, in a group that was: as above.
+/// As above, for a server that was never healthy, in a group that was.
 pub const NEVER_HEALTHY_MS: u64 = 300_000;
 
 /// How long after a death the next launch waits. `streak`: early deaths and failed launches in a row.
@@ -123,10 +123,10 @@ pub fn backoff_ms(streak: u32) -> u64 {
     if streak == 0 { 0 } else { (100u64 << (streak - 1).min(10)).min(10_000) }
 }
 
-/// An instance that lived so long did not die of being started.
+/// An instance that ran for this time did not fail at its start.
 pub const LONG_LIFE_MS: u64 = 10_000;
 
-/// The streak after a round of deaths: several instances that die together are one step, not several.
+/// The streak after a round of deaths: several instances that die together count once.
 pub fn streak_after(streak: u32, lived_ms: u64, since_last_death_ms: Option<u64>) -> u32 {
     if lived_ms >= LONG_LIFE_MS {
         0
@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(words(want(1), &[(1, Removing, false), (2, Up, true)]), [""; 0]);
     }
 
-    /// A keeper that has just begun knows of no server whether it serves.
+    /// A keeper that has just started does not know which servers serve.
     #[test]
     fn nobody_is_ended_before_it_is_known_who_serves() {
         let now = |list: &str| spoken(next(want(2), &health(list)));
@@ -210,7 +210,7 @@ mod tests {
         let mut with_intended = health("uuh");
         with_intended[2].stage = Intended;
         assert_eq!(spoken(next(want(2), &with_intended)), ["remove 3"], "it never ran");
-        assert_eq!(spoken(next(want(0), &health("uu"))), ["end 2", "end 1"], "none of them is to stay");
+        assert_eq!(spoken(next(want(0), &health("uu"))), ["end 2", "end 1"], "none of them stays");
     }
 
     #[test]
@@ -229,14 +229,14 @@ mod tests {
             (3, false, "hhs", &[]),
             (3, true, "hhsn", &[]),
             (3, true, "hhsh", &["replace 3"]),
-            // It came to itself: the one made for it goes.
+            // It recovered: its replacement is ended.
             (3, true, "hhhn", &["end 4"]),
-            // All of them: one is made, and as long as it does not get healthy nobody goes.
+            // All are sick: one replacement is created, and none is ended until that is healthy.
             (3, true, "sss", &["create 1"]),
             (3, true, "sssn", &[]),
             (3, false, "sssh", &["replace 3"]),
             (3, true, "sssh", &["replace 3", "create 1"]),
-            // The one made for them is sick as well: it goes, and not those that may carry something.
+            // The replacement is sick as well: it is ended, and not those that may still serve.
             (3, false, "ssss", &["replace 4"]),
             (2, true, "hhs", &["replace 3"]),
             (1, true, "hs", &["replace 2"]),
@@ -248,8 +248,8 @@ mod tests {
         assert_eq!([1, 10, 11, 20, 100].map(surge), [1, 1, 2, 2, 10]);
     }
 
-    /// Whatever is healthy, sick or new: no more than `surge` are made at once, and what may carry never falls below the count or
-    /// what there was.
+    /// For any mix of healthy, sick and new: no more than `surge` are created at once, and what may serve never falls below the count
+    /// or what there was.
     #[test]
     fn no_cure_takes_more_than_it_gives() {
         for code in 0..3usize.pow(6) {
@@ -289,7 +289,7 @@ mod tests {
         assert_eq!(words(test(0), &[(1, Dead, false)]), ["remove 1"]);
     }
 
-    /// Whatever is there, the acts bring the count to what is wished, never touch an instance twice, and repeating settles.
+    /// From any state the acts reach the desired count, never touch an instance twice, and repeating them settles.
     #[test]
     fn every_small_group_settles() {
         let stages = [Intended, Launching, Up, Ending, Dead, Removing];

@@ -1,4 +1,4 @@
-//! What the keeper decides from its files and its state, tried without root: nothing here launches, mounts or makes an interface.
+//! What the keeper decides from its files and its state, tested without root: nothing here launches, mounts or creates an interface.
 
 use crate::decide::Stage;
 use crate::declared::{Declared, GroupSummary};
@@ -41,7 +41,7 @@ fn is_lost(state: &State) -> bool {
     matches!(state.groups[&name()].held, Held::Lost { .. })
 }
 
-/// Both copies damaged, missing, or about another group: as many stay as there are, whatever becomes of the file or of them.
+/// Both copies damaged, missing, or of another group: the number of servers stays, whatever happens to the file or to them.
 #[test]
 fn a_declaration_that_nobody_can_read_is_kept_as_the_instances_say() {
     let other = Declared { stamp: stamp(9, 9), spec: gone("web-r9-9") };
@@ -59,7 +59,7 @@ fn a_declaration_that_nobody_can_read_is_kept_as_the_instances_say() {
         assert!(is_lost(&state) && count(&state) == Some(2), "{case}");
         let seen = state.seen(&name(), Instant::now());
         assert!(seen.trouble.is_some() && seen.stamp == Some(stamp(1, 1)), "{case}: {seen:?}");
-        // One dies, and the file is damaged in another way.
+        // One server dies, and the file is damaged in another way.
         state.instances.pop_first();
         if case == "damaged" {
             spoil(&path, "still no json");
@@ -67,11 +67,11 @@ fn a_declaration_that_nobody_can_read_is_kept_as_the_instances_say() {
         group_files::read_groups(&t.keeper, &mut state);
         group_files::verify(&t.keeper, &mut state, Instant::now());
         assert!(is_lost(&state) && count(&state) == Some(2), "{case}");
-        assert_eq!(t.keeper.counters.now().mended, 0, "{case}: nobody knows what to write");
-        assert_eq!(t.keeper.history.after(0).len(), 1, "{case}: it is told once");
+        assert_eq!(t.keeper.counters.now().mended, 0, "{case}: what to write is unknown");
+        assert_eq!(t.keeper.history.after(0).len(), 1, "{case}: it is reported once");
         state_files::write_json(&path, &declared(7)).unwrap();
         group_files::read_groups(&t.keeper, &mut state);
-        assert!(!is_lost(&state) && count(&state) == Some(7), "{case}: it was put back");
+        assert!(!is_lost(&state) && count(&state) == Some(7), "{case}: it was restored");
     }
 }
 
@@ -98,7 +98,7 @@ fn one_copy_mends_the_other_and_memory_mends_both() {
         group_files::read_groups(&t.keeper, &mut state);
         assert!(count(&state) == Some(2) && whole());
     }
-    assert_eq!(t.keeper.counters.now().mended, 1, "of the spare nobody is told");
+    assert_eq!(t.keeper.counters.now().mended, 1, "the repaired spare copy is not reported");
     let mut state = State::default();
     group_files::read_groups(&t.keeper, &mut state);
     let mut now = Instant::now();
@@ -117,10 +117,10 @@ fn one_copy_mends_the_other_and_memory_mends_both() {
     }
     let before = copies::Mark::of(&path);
     group_files::verify(&t.keeper, &mut state, now + Duration::from_secs(3));
-    assert_eq!(copies::Mark::of(&path), before, "what is whole is not written");
+    assert_eq!(copies::Mark::of(&path), before, "an undamaged file is not written");
 }
 
-/// Numbers are never given twice: where nobody knows the last one, it is begun far behind all that are in sight.
+/// Numbers are never given twice: where the last one is unknown, counting starts far beyond every number that is found.
 #[test]
 fn a_lost_sum_begins_behind_every_number_in_sight() {
     let t = TestKeeper::new();
@@ -163,7 +163,7 @@ fn the_balancer_is_told_of_who_runs_and_nobody_is_taken_out_by_absence() {
         one.started = (stage != Stage::Intended).then(started);
     }
     state.groups.insert(name(), Group::new(Held::Good(declared(4)), GroupSummary::default()));
-    // One that nobody can follow: the balancer goes on with it as it was told last.
+    // An instance that cannot be followed: the balancer continues with its last report.
     let id = InstanceId::new("web-r1-1-9").unwrap();
     let stray = Target { id: id.clone(), addr: "198.18.7.99:8080".parse().unwrap(), draining: false };
     let told = TargetFile { targets: vec![stray], ..group_files::target_file(&state, &name(), release(1)) };
@@ -174,14 +174,14 @@ fn the_balancer_is_told_of_who_runs_and_nobody_is_taken_out_by_absence() {
     group_files::publish_targets(&t.keeper, &mut state, &name());
     let file = target(&t).unwrap();
     assert_eq!(names(&file), [("web-r1-1-1", false), ("web-r1-1-2", true), ("web-r1-1-9", false)]);
-    assert!(state.addresses().contains(&[198, 18, 7, 99].into()), "nobody else gets its address");
+    assert!(state.addresses().contains(&[198, 18, 7, 99].into()), "no other instance gets its address");
     let mark = copies::Mark::of(&path);
     group_files::publish_targets(&t.keeper, &mut state, &name());
-    assert_eq!(copies::Mark::of(&path), mark, "told twice, written once");
+    assert_eq!(copies::Mark::of(&path), mark, "reported twice, written once");
     spoil(&path, "{");
     group_files::publish_targets(&t.keeper, &mut state, &name());
     assert_eq!((target(&t).as_ref(), t.keeper.counters.now().mended), (Some(&file), 1));
-    // The group is gone, and all of it: the file names nobody, and is removed long after.
+    // The group is gone with all its instances: the file names none, and is removed much later.
     state.instances.clear();
     state.strays.clear();
     state.groups.get_mut(&name()).unwrap().held = Held::Good(Declared { stamp: stamp(4, 0), spec: gone("web-r1-1") });
@@ -209,16 +209,16 @@ fn a_lost_declaration_is_still_fenced_and_a_lost_tombstone_is_no_free_name() {
     let path = t.keeper.layout.group(&name());
     spoil(&path, "{");
     let run = |count| run("web-r1-1", release(1), count);
-    // Nobody has read it yet, then somebody has; nothing of it runs.
+    // The file is not read yet, then it is; nothing of it runs.
     for read in [false, true] {
         if read {
             group_files::read_groups(&t.keeper, &mut t.keeper.state());
         }
         assert_eq!(take(&t, stamp(9, 9), &run(1)), "corrupt-state", "it may have been a tombstone");
     }
-    assert_eq!(take(&t, stamp(9, 9), &gone("web-r1-1")), "", "that it is gone may always be said");
+    assert_eq!(take(&t, stamp(9, 9), &gone("web-r1-1")), "", "gone may always be declared");
     assert_eq!(take(&t, stamp(9, 10), &run(1)), "group-gone");
-    // Its instances are there: their stamp (1, 1) is the least that it can have been.
+    // Its instances run: their stamp (1, 1) is a lower bound of the group's.
     for missing in [false, true] {
         let t = TestKeeper::new();
         let path = t.keeper.layout.group(&name());
@@ -227,7 +227,7 @@ fn a_lost_declaration_is_still_fenced_and_a_lost_tombstone_is_no_free_name() {
         }
         *t.keeper.state() = instances(&[1, 2]);
         assert_eq!(take(&t, stamp(1, 0), &run(2)), "stale-stamp", "missing: {missing}");
-        assert_eq!(take(&t, stamp(1, 1), &run(2)), "", "what is known is taken, and written again");
+        assert_eq!(take(&t, stamp(1, 1), &run(2)), "", "what is known is accepted, and written again");
         assert_eq!(state_files::read_json::<Declared>(&path).good().map(|d| d.stamp), Some(stamp(1, 1)), "missing: {missing}");
         assert_eq!(take(&t, stamp(1, 2), &crate::testing::run("web-r1-1", release(2), 2)), "release-changed");
         assert_eq!(take(&t, stamp(1, 2), &run(5)), "");
@@ -235,7 +235,7 @@ fn a_lost_declaration_is_still_fenced_and_a_lost_tombstone_is_no_free_name() {
     }
 }
 
-/// An end that nobody asked for counts once, also for the next keeper; one that was asked for, or a test's, does not.
+/// An unexpected exit counts once, also for the next keeper; an expected one, or a check's, does not.
 #[test]
 fn deaths_are_counted_once_and_only_those_that_nobody_asked_for() {
     let t = TestKeeper::new();
@@ -278,11 +278,11 @@ fn a_replacement_counts_as_a_death_and_only_a_proven_group_has_sick_ones() {
     (0..9).for_each(|_| one.probes.record(false, 3, now));
     let later = now + Duration::from_secs(61);
     assert!(state.instances[&id].sick_ms(later).is_some());
-    assert!(!state.there(&name(), later)[0].sick, "the rotation's to judge");
+    assert!(!state.there(&name(), later)[0].sick, "the rotation judges it");
     state.groups.get_mut(&name()).unwrap().summary.proven = true;
     assert!(state.there(&name(), later)[0].sick);
     state.instances.get_mut(&id).unwrap().record.once = Some(Vec::new());
-    assert!(!state.there(&name(), later)[0].sick, "a test is never replaced");
+    assert!(!state.there(&name(), later)[0].sick, "a check is never replaced");
     state.instances.get_mut(&id).unwrap().record.once = None;
     std::fs::create_dir_all(t.keeper.layout.instance(&id)).unwrap();
     reconcile::replace(&t.keeper, &mut state, &id, later);
@@ -303,7 +303,7 @@ fn what_somebody_may_need_is_in_use() {
     state.instances.pop_last();
     assert!(state.uses(&image, None) && !state.uses(&image, Some(&first)));
     state.groups.insert(name(), Group::new(Held::Good(declared(0)), GroupSummary::default()));
-    assert!(state.uses(&image, Some(&first)), "declared, and none is there yet");
+    assert!(state.uses(&image, Some(&first)), "declared, and none exists yet");
     state.groups.insert(name(), Group::new(Held::Good(Declared { stamp: stamp(4, 0), spec: gone("web-r1-1") }), GroupSummary::default()));
     assert!(!state.uses(&image, Some(&first)));
 }
@@ -320,7 +320,7 @@ fn the_pauses_between_replacements_grow_and_are_forgotten_in_half_an_hour() {
     assert_eq!([pause(0), pause(10), pause(20), pause(1_820), pause(3_700)], [2, 4, 8, 16, 2]);
 }
 
-/// The backoff of a group whose servers die as they begin, and what ends it.
+/// The backoff of a group whose servers die as they start, and what ends it.
 #[test]
 fn a_long_life_ends_the_backoff() {
     let mut group = Group::new(Held::Good(declared(1)), GroupSummary::default());
@@ -333,7 +333,7 @@ fn a_long_life_ends_the_backoff() {
     assert_eq!([wait(0, 5), wait(10, 5), wait(300, 5), wait(900, 20_000), wait(2_000, 5)], [100, 100, 200, 0, 100]);
 }
 
-/// What a dying server printed last stands in the group's view, in the history, and is known to the next keeper.
+/// The last lines of a dying server are in the group's view, in the history, and known to the next keeper.
 #[test]
 fn a_death_keeps_its_last_lines_and_its_last_health_check() {
     let t = TestKeeper::new();
@@ -344,7 +344,7 @@ fn a_death_keeps_its_last_lines_and_its_last_health_check() {
     one.last_lines = vec!["Traceback (most recent call last):".into(), "ModuleNotFoundError: No module named 'x'".into()];
     let probe = model::FailedProbe { instance: one.record.id.clone(), at: Time(1), probe: "TCP".into(), answer: "refused".into() };
     one.failed_probe = Some(probe.clone());
-    assert_eq!(one.seen(Instant::now()).failed_probe, None, "it is dead: its exit says more");
+    assert_eq!(one.seen(Instant::now()).failed_probe, None, "it is dead: its exit explains more");
     reconcile::count_deaths(&t.keeper, &mut state, &name(), Instant::now());
     let failure = state.seen(&name(), Instant::now()).failure().unwrap();
     assert_eq!(failure.to_string(), "last death: exit 1, \"ModuleNotFoundError: No module named 'x'\"");

@@ -1,4 +1,4 @@
-//! What was declared of a group, and which declarations are taken. No I/O here.
+//! What was declared of a group, and which declarations are accepted. No I/O here.
 
 use model::{Death, DesiredGroup, Fault, GroupSpec, Stamp};
 use serde::{Deserialize, Serialize};
@@ -16,17 +16,17 @@ pub struct Declared {
 /// What the keeper remembers of a group beside the declaration: a file of its own, because it changes by itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupSummary {
-    /// The number of the last instance that was made.
+    /// The number of the last instance that was created.
     pub last: u64,
-    /// Exits nobody asked for.
+    /// Unexpected exits.
     pub deaths: u32,
-    /// Instances whose exit is in `deaths` and whose directory is still there: none is counted twice.
+    /// Instances whose exit is in `deaths` and whose directory still exists: none is counted twice.
     #[serde(default)]
     pub counted: Vec<u64>,
     /// A server of it was healthy once: from then on the keeper replaces those that fail their health checks.
     #[serde(default)]
     pub proven: bool,
-    /// The last of `deaths`, for people.
+    /// The last of `deaths`, for display.
     #[serde(default)]
     pub last_death: Option<Death>,
 }
@@ -38,29 +38,29 @@ pub enum Take {
     Write,
 }
 
-/// The rules of stamps, over what is held.
+/// Applies the rules of stamps to what is held.
 pub fn judge(held: Option<&Declared>, stamp: Stamp, spec: &GroupSpec) -> Result<Take, Fault> {
     check(spec)?;
     let Some(held) = held else { return Ok(Take::Write) };
     let group = &spec.group;
     if stamp < held.stamp {
-        return Err(Fault::yours("stale-stamp", format!("{group}: stamp {stamp} is older than {}, the last taken", held.stamp))
+        return Err(Fault::yours("stale-stamp", format!("{group}: stamp {stamp} is older than {}, the last accepted", held.stamp))
             .hint("a later driver has taken over; read the journal again"));
     }
     if stamp == held.stamp {
         return if *spec == held.spec {
             Ok(Take::Same)
         } else {
-            Err(Fault::ours("stamp-reused", format!("{group}: stamp {stamp} was taken with another declaration")))
+            Err(Fault::ours("stamp-reused", format!("{group}: stamp {stamp} was accepted with another declaration")))
         };
     }
     match (&held.spec.desired, &spec.desired) {
         (DesiredGroup::Gone, DesiredGroup::Run { .. }) => {
-            Err(Fault::yours("group-gone", format!("{group} is gone for ever")).hint("make a new group; names are never used twice"))
+            Err(Fault::yours("group-gone", format!("{group} is gone permanently")).hint("create a new group; group names are never reused"))
         }
         (DesiredGroup::Run { release: a, once: x, .. }, DesiredGroup::Run { release: b, once: y, .. }) if a != b || x != y => {
             Err(Fault::yours("release-changed", format!("{group} runs {}; a group keeps its release for life", a.label()))
-                .hint("make a new group for the other release"))
+                .hint("create a new group for the other release"))
         }
         _ if held.spec.service != spec.service => {
             Err(Fault::yours("release-changed", format!("{group} belongs to service {}", held.spec.service)))
@@ -69,7 +69,7 @@ pub fn judge(held: Option<&Declared>, stamp: Stamp, spec: &GroupSpec) -> Result<
     }
 }
 
-/// What no launch could ever make true is refused at once.
+/// Refuses at once what no launch could satisfy.
 fn check(spec: &GroupSpec) -> Result<(), Fault> {
     let DesiredGroup::Run { release, count, once } = &spec.desired else { return Ok(()) };
     let bad = |what: String| Err(Fault::yours("bad-spec", format!("{}: {what}", spec.group)));
@@ -87,7 +87,7 @@ fn check(spec: &GroupSpec) -> Result<(), Fault> {
         return bad(format!("user {:?}: a server has the ids 0 to 65535", release.user));
     }
     if signal(&release.drain.signal).is_none() {
-        return bad(format!("drain signal {:?} is unknown; say TERM, INT, QUIT, HUP, USR1, USR2 or WINCH", release.drain.signal));
+        return bad(format!("drain signal {:?} is unknown; use TERM, INT, QUIT, HUP, USR1, USR2 or WINCH", release.drain.signal));
     }
     let no_text = |s: &String| s.contains('\0');
     if run.iter().any(no_text) || release.env.iter().any(|(k, v)| k.is_empty() || k.contains(['=', '\0']) || no_text(v)) {
@@ -158,7 +158,7 @@ mod tests {
         if let DesiredGroup::Run { once, .. } = &mut test.desired {
             *once = Some(vec!["true".to_string()]);
         }
-        assert_eq!(code(judge(Some(&held), stamp(4, 0), &test)), "release-changed", "servers become no test");
+        assert_eq!(code(judge(Some(&held), stamp(4, 0), &test)), "release-changed", "servers do not become a check");
         let other = GroupSpec { service: model::ServiceName::new("other").unwrap(), ..gone("web-r1-1") };
         assert_eq!(code(judge(Some(&held), stamp(4, 0), &other)), "release-changed", "nor another service's");
         let tombstone = Declared { stamp: stamp(4, 0), spec: gone("web-r1-1") };

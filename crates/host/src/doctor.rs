@@ -1,4 +1,4 @@
-//! What this host can do, and what to do about what it cannot. Everything is really tried.
+//! What this host can do, and how to fix what it cannot. Everything is really tried.
 
 use crate::uids::TRIAL;
 use crate::{cgroup, command, idmap, root, runtime, state_files, userns};
@@ -32,7 +32,7 @@ pub fn doctor(layout: &Layout) -> Vec<Finding> {
     let made = state_files::make_dir(&scratch).map_err(|fault| (fault.message, "the data directory must be writable"));
     findings.push(finding("data directory", made.map(|()| layout.root().display().to_string())));
     findings.push(finding("cgroups", cgroups()));
-    // Without the right to try, a failure would say nothing of this host.
+    // Without the right to try, a failure would prove nothing about this host.
     let tries: [(&str, &dyn Fn() -> Tried); 4] = [
         ("OCI runtime", &|| runtimes(layout)),
         ("overlayfs", &|| overlay(&scratch)),
@@ -45,7 +45,7 @@ pub fn doctor(layout: &Layout) -> Vec<Finding> {
     findings.push(finding("disk space", space(&scratch)));
     findings.push(finding("mkfs.erofs", there("mkfs.erofs", "apt install erofs-utils: images are stored with it")));
     let _ = std::fs::remove_dir_all(&scratch);
-    // To look is not to begin: what was not there before is not there afterwards.
+    // The doctor creates nothing: what did not exist before does not exist afterwards.
     for dir in made_here.iter().rev() {
         let _ = std::fs::remove_dir(dir);
     }
@@ -63,7 +63,7 @@ fn told(hint: &'static str) -> impl Fn(Fault) -> (String, &'static str) {
     move |fault| (fault.message, hint)
 }
 
-/// One that runs is enough; the others are told of, and are no trouble.
+/// One that runs is enough; the others are reported, and are no failure.
 fn runtimes(layout: &Layout) -> Tried {
     let candidates = runtime::candidates(None);
     let tried: Vec<_> = candidates.iter().map(|path| (path, runtime::probe(layout, path))).collect();
@@ -122,7 +122,7 @@ fn erofs(scratch: &Path) -> Tried {
     Ok("an lz4 image was mounted, and its owners mapped".to_string())
 }
 
-/// In a thread of its own, whose mounts vanish with it.
+/// In a thread of its own, whose mounts disappear with it.
 fn idmapped(point: &Path) -> Result<(), Fault> {
     let tried = || {
         let spaces = userns::make(TRIAL)?;
@@ -137,7 +137,7 @@ fn network() -> Tried {
     let hint = "needs iproute2, and a kernel with bridges, veth and network namespaces: modprobe bridge veth";
     let id = std::process::id() % 100_000;
     let (bridge, veth) = (format!("afdoc{id}"), format!("afdov{id}"));
-    // Everything goes with the interfaces; the namespace is that of a process which ends by itself.
+    // Everything disappears with the interfaces; the namespace is that of a process that ends by itself.
     let batch = format!("link add {bridge} type bridge\nlink add {veth} type veth peer name {veth}p\nlink set {veth} master {bridge} up\n");
     let made = command::must(Command::new("ip").args(["-batch", "-"]), &batch, WITHIN).map_err(told(hint));
     let namespace = command::must(Command::new("unshare").args(["--net", "true"]), "", WITHIN).map_err(told(hint));

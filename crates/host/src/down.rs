@@ -1,5 +1,5 @@
 //! Stops and removes everything that a data directory runs on this host: for `afresh down`, and after tests.
-//! Declarations, logs and the store stay; a keeper that begins afterwards makes the declared groups true again.
+//! Declarations, logs and the store stay; a keeper that starts afterwards launches the declared groups again.
 
 use crate::instance_dir::InstanceDir;
 use crate::keeper::take_lock;
@@ -9,7 +9,7 @@ use model::{Fault, Layout};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
-/// Instances are asked with their signal and have so long in all.
+/// Instances get their signal and have this time in total to end.
 const GRACE: Duration = Duration::from_secs(3);
 const CGROUP_WITHIN: Duration = Duration::from_secs(5);
 
@@ -46,7 +46,7 @@ pub fn down(layout: &Layout) -> Result<(), Fault> {
         net::delete(&bridge)?;
     }
     crate::firewall::remove(&mark);
-    // Both copies: of a spare alone the balancer and the next keeper would say that the file is missing.
+    // Both copies: with a spare alone the balancer and the next keeper would report the file as missing.
     for group in disk::state::names(&layout.targets(), ".json").unwrap_or_default() {
         let _ = disk::state::remove(&layout.targets().join(format!("{group}.json")));
     }
@@ -54,7 +54,7 @@ pub fn down(layout: &Layout) -> Result<(), Fault> {
     Ok(())
 }
 
-/// All at once, and no longer than the grace.
+/// All at once, and within the grace period.
 fn ask(layout: &Layout, names: &[String]) {
     let mut waiting = Vec::new();
     for name in names {

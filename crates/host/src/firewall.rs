@@ -1,8 +1,8 @@
-//! Who reaches whom on the data directory's bridge. Servers reach nobody: neither each other (their ports of the bridge are isolated,
-//! and nothing is forwarded), nor what listens on this host. What the host itself begins (balancer, probes) gets in, and is answered.
+//! Which connections are allowed on the data directory's bridge. Servers reach nothing: neither each other (their bridge ports are
+//! isolated, and nothing is forwarded), nor what listens on this host. Connections that the host itself opens (balancer, probes) pass.
 //!
-//! All of it is one nftables table of our own, replaced as a whole in one transaction; no other table is ever read or changed.
-//! What the file will open (names, ways out) joins [`rules`].
+//! All of it is one nftables table of our own, replaced in one transaction; no other table is ever read or changed.
+//! What the file will allow later (names, egress) belongs in [`rules`].
 
 use crate::command;
 use model::Fault;
@@ -15,7 +15,7 @@ fn table(mark: &str) -> String {
     format!("afresh_{mark}")
 }
 
-/// Pure. The first two lines make that the table is there and empty before, whatever was in it.
+/// Pure. The first two lines ensure that the table exists and is empty, whatever was in it.
 fn rules(mark: &str, bridge: &str) -> String {
     let table = table(mark);
     format!(
@@ -36,16 +36,16 @@ fn rules(mark: &str, bridge: &str) -> String {
     )
 }
 
-/// Without it no server is launched: a network that may be open is not closed.
+/// Without it no server is launched: a network that may be open does not count as closed.
 pub fn ensure(mark: &str, bridge: &str) -> Result<(), Fault> {
     command::must(Command::new("nft").args(["-f", "-"]), &rules(mark, bridge), WITHIN).map(drop).map_err(|fault| {
-        Fault::world("no-firewall", format!("the network between servers cannot be closed: {}", fault.message))
+        Fault::world("no-firewall", format!("cannot isolate the servers' network: {}", fault.message))
             .hint("apt install nftables; the kernel needs CONFIG_NF_TABLES_INET and CONFIG_NFT_CT")
             .again(false)
     })
 }
 
-/// Somebody may have flushed the rules of this host.
+/// The rules of this host may have been flushed.
 pub fn is_there(mark: &str) -> bool {
     command::run(Command::new("nft").args(["list", "table", "inet", &table(mark)]), "", WITHIN).is_ok_and(|ran| ran.ok)
 }
@@ -66,10 +66,10 @@ mod tests {
             assert!(line.contains("table inet afresh_0123abcd"), "{line}");
         }
         for line in rules.lines().filter(|l| l.contains("drop") || l.contains("state")) {
-            assert!(line.contains("ifname \"afresh0123abcd\""), "nobody else's packets: {line}");
+            assert!(line.contains("ifname \"afresh0123abcd\""), "only its own packets: {line}");
         }
         let at = |text: &str| rules.find(text).unwrap_or_else(|| panic!("{text} is not in:\n{rules}"));
-        assert!(at("established,related accept") < at("iifname \"afresh0123abcd\" drop"), "answers come before the door is shut");
+        assert!(at("established,related accept") < at("iifname \"afresh0123abcd\" drop"), "replies are accepted before the drop");
         assert!(at("hook forward") < at("oifname \"afresh0123abcd\" drop"));
         assert_eq!((rules.matches("policy accept").count(), rules.matches(" drop").count()), (2, 3));
         assert!(!rules.contains("flush ruleset"));

@@ -1,7 +1,7 @@
-//! Finds and removes what nobody owns. Only things that carry this data directory's mark are looked at: names with its hash,
+//! Finds and removes what has no owner. Only things that carry this data directory's mark are considered: names with its hash,
 //! paths below it.
 //!
-//! What is there is listed first and the owners are asked second, so that nothing which is being made meanwhile looks unowned.
+//! Things are listed first and owners second, so that nothing which is being created meanwhile seems unowned.
 
 use crate::keeper::Keeper;
 use crate::log_list::logs;
@@ -13,16 +13,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Logs of instances that are gone are kept for people: the last few of each group, so that one that crashes in a loop displaces no other's,
+/// Logs of instances that are gone are kept: the last few of each group, so that a crash loop does not displace another group's,
 const LOGS_OF_GROUP: usize = 5;
-/// so many of all together,
+/// this many in total,
 const LOGS_KEPT: usize = 60;
-/// and so many bytes.
+/// and this many bytes.
 const LOGS_BYTES_KEPT: u64 = 256 << 20;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Garbage {
-    /// A directory of an instance that was half made or half removed.
+    /// A directory of an instance that was partly created or partly removed.
     Dir(String),
     Cgroup(String),
     Container(String),
@@ -39,7 +39,7 @@ pub enum Garbage {
     Target(String),
 }
 
-/// Everything there is that could be garbage.
+/// Everything that could be garbage.
 #[derive(Clone, Debug, Default)]
 pub struct Candidates {
     pub dirs: Vec<String>,
@@ -58,14 +58,14 @@ pub struct Candidates {
     pub targets: Vec<String>,
 }
 
-/// Who owns what.
+/// The owners.
 pub struct Owners {
     pub instances: BTreeSet<String>,
     pub veths: BTreeSet<String>,
     pub groups: BTreeSet<String>,
     /// Objects that a group or an instance may need, by hex digest.
     pub objects: BTreeSet<String>,
-    /// Instances run that cannot be followed: what they use is not known, so no object, interface or container is taken away.
+    /// Instances run that cannot be followed: what they use is unknown, so no object, interface or container is removed.
     pub strays: bool,
 }
 
@@ -131,7 +131,7 @@ pub fn collect(keeper: &Keeper) {
             strays: !state.strays.is_empty(),
         }
     };
-    // Until the groups were read once, every instance's group looks unknown; instances themselves are adopted before.
+    // Until the groups were read once, every instance's group seems unknown; instances themselves are adopted before.
     for garbage in select(&candidates, &owners) {
         let result = dispose(keeper, &garbage);
         match result {
