@@ -135,7 +135,7 @@ pub fn collect(keeper: &Keeper) {
     for garbage in select(&candidates, &owners) {
         let result = dispose(keeper, &garbage);
         match result {
-            Ok(true) => tracing::info!(?garbage, "removed what nobody owns"),
+            Ok(true) => tracing::info!(?garbage, "removed garbage"),
             Ok(false) => {}
             Err(fault) => tracing::warn!(?garbage, "cannot be removed: {fault}"),
         }
@@ -168,7 +168,7 @@ fn look(layout: &Layout, mark: &str, bridge: &str) -> Candidates {
     }
 }
 
-/// Others may name the directory as well (`ls DIR`); only what runs our own binary is a shim.
+/// Other processes may name the directory as well (`ls DIR`); only one that runs our own binary is a shim.
 fn is_shim(pid: i32) -> bool {
     let exe = |pid: &str| {
         std::fs::read_link(format!("/proc/{pid}/exe"))
@@ -211,7 +211,7 @@ fn dispose(keeper: &Keeper, garbage: &Garbage) -> Result<bool, Fault> {
         }
         Garbage::Log(id) => {
             let log = layout.host().join("logs").join(format!("{id}.log"));
-            // The log itself last: what is listed by its name can be removed in a later pass, should this one break off.
+            // The log itself last: it is listed by its name, so a later pass can remove it if this one is interrupted.
             return log_file::files(&log).into_iter().map(gone).collect::<Result<Vec<_>, _>>().map(|_| true);
         }
         Garbage::Shim(pid, start) => {
@@ -285,7 +285,7 @@ mod tests {
         };
         let gone = |ids: &[&str]| ids.iter().map(|id| Garbage::Log(id.to_string())).collect::<Vec<_>>();
         assert_eq!(garbage((0..LOGS_KEPT + 2).map(|i| (format!("x{i}-0"), 1)).collect()), gone(&["x0-0", "x1-0"]));
-        // One group that crashes in a loop leaves another's logs alone.
+        // A group in a crash loop does not displace another's logs.
         let mut logs = vec![("quiet-1".to_string(), 1)];
         logs.extend((0..LOGS_OF_GROUP + 2).map(|i| (format!("loop-{i}"), 1)));
         assert_eq!(garbage(logs), gone(&["loop-0", "loop-1"]));

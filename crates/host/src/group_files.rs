@@ -1,10 +1,10 @@
-//! The keeper's state files as they are found: declarations, what is remembered of groups, target files. Damage and absence are never
-//! read as a wish. What is known is written again; what is not known keeps everything that runs as it is, and an alarm says so.
+//! The keeper's state files as they are found: declarations, summaries of groups, target files. A damaged or missing file is never
+//! taken as a desired state. What is known is rewritten; where it is unknown, everything that runs stays as it is, with an alarm.
 //!
 //! ```text
-//! a copy is damaged or missing ─▶ the other is read, both are written again         (mended)
-//! both, this keeper knows it   ─▶ written again from memory                         (mended)
-//! both, and nobody knows it    ─▶ kept as its instances say, until it is declared or put back   (damaged)
+//! a copy is damaged or missing ─▶ the other is read, both are rewritten             (mended)
+//! both, this keeper knows it   ─▶ rewritten from memory                             (mended)
+//! both, and it is unknown      ─▶ the instances stay, until it is declared or restored   (damaged)
 //! ```
 
 use crate::decide::Stage;
@@ -23,19 +23,19 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-/// More instances than this are not made without one log of them being kept.
+/// No more instances than this are created without one of their logs being kept.
 const LEAP: u64 = 1_000;
-/// Files are held against what is known so often.
+/// How often files are compared with what is known.
 const VERIFY_EVERY: Duration = Duration::from_secs(2);
-/// The target file of a group that is over stays for so long, naming nobody: the balancer has read it by then.
+/// How long the target file of a group that is gone stays, with no servers in it: the balancer has read it by then.
 const OVER_FOR: Duration = Duration::from_secs(600);
 
-/// The declared state is on the disk; memory only saves reading a file that did not change. A group that has instances and no file is
-/// not an unwanted one.
+/// The declared state is on the disk; memory only saves reading a file that did not change. A group with instances and without a
+/// file is not an undeclared one.
 pub fn read_groups(keeper: &Keeper, state: &mut State) {
     let files = copies::names(&keeper.layout.groups(), ".json").unwrap_or_default();
     for name in files.into_iter().filter_map(|file| GroupName::new(file).ok()) {
-        // Declarations come through this process, so a group that is held is read again only if it was lost.
+        // Declarations come through this process, so a group in memory is read again only if it was lost.
         if !state.groups.get(&name).is_some_and(|g| matches!(g.held, Held::Good(_))) {
             read_group(keeper, state, &name);
         }
@@ -47,7 +47,7 @@ pub fn read_groups(keeper: &Keeper, state: &mut State) {
     }
 }
 
-/// From its file into memory.
+/// Reads it from its file into memory.
 pub fn read_group(keeper: &Keeper, state: &mut State, name: &GroupName) {
     let path = keeper.layout.group(name);
     let mark = Mark::of(&path);
@@ -81,19 +81,19 @@ fn repair(keeper: &Keeper, name: &GroupName, path: &Path, declared: &Declared, d
             if let Some(damage) = damage {
                 keeper.counters.change(|c| c.mended += 1);
                 let about = About { service: Some(declared.spec.service.clone()), group: Some(name.clone()), instance: None };
-                keeper.history.add(HappenedKind::Mended, about, &format!("{damage}; it was written again, and no server was touched"));
+                keeper.history.add(HappenedKind::Mended, about, &format!("{damage}; it was rewritten, and no server was touched"));
             }
             Mark::of(path)
         }
         Err(fault) => {
             tracing::warn!("{fault}");
-            // Looked at again.
+            // Read again.
             Mark::default()
         }
     }
 }
 
-/// Nobody can say what was declared.
+/// What was declared is unknown.
 fn mark_lost(keeper: &Keeper, state: &mut State, name: &GroupName, why: String) {
     let kept = state.kept(name);
     let what = match &kept {
@@ -106,14 +106,14 @@ fn mark_lost(keeper: &Keeper, state: &mut State, name: &GroupName, why: String) 
             )
         }
         None => {
-            format!("{why}; nothing of {name} runs, and nothing is done. Put the file back from a backup, or remove it with its .spare")
+            format!("{why}; nothing of {name} runs, and nothing is done. Restore the file from a backup, or remove it with its .spare")
         }
     };
     let about = About { service: kept.as_ref().map(|k| k.spec.service.clone()), group: Some(name.clone()), instance: None };
     let held = Held::Lost { why: what.clone(), kept };
     let known = state.groups.get(name).is_some_and(|group| matches!(group.held, Held::Lost { .. }));
     match state.groups.get_mut(name) {
-        // What it was kept as before stays: servers may have died since.
+        // The count that was kept before stays: servers may have died since.
         Some(group) if known && matches!(&group.held, Held::Lost { kept: Some(_), .. }) => {}
         Some(group) => group.held = held,
         None => {
@@ -126,7 +126,7 @@ fn mark_lost(keeper: &Keeper, state: &mut State, name: &GroupName, why: String) 
     }
 }
 
-/// A sum that is missing or garbage is begun well behind every number in sight, so that none is used twice.
+/// A summary that is missing or damaged restarts far beyond every number that is found, so that none is used twice.
 fn read_sum(keeper: &Keeper, state: &State, name: &GroupName) -> GroupSummary {
     let (why, leap) = match state_files::read_json::<GroupSummary>(&summary_path(&keeper.layout, name)) {
         Read::Good(sum) => return sum,
@@ -144,7 +144,7 @@ fn read_sum(keeper: &Keeper, state: &State, name: &GroupName) -> GroupSummary {
     GroupSummary { last: last + leap, ..GroupSummary::default() }
 }
 
-/// Now and then: declarations that somebody else damaged or removed are written again from memory, and what may be readable again is read.
+/// From time to time: declarations that were damaged or removed are rewritten from memory, and what may be readable again is read.
 pub fn verify(keeper: &Keeper, state: &mut State, now: Instant) {
     if state.verified.is_some_and(|at| now.duration_since(at) < VERIFY_EVERY) {
         return;
@@ -175,7 +175,7 @@ pub fn verify(keeper: &Keeper, state: &mut State, now: Instant) {
     }
 }
 
-/// What an instance is; a copy of it that is damaged is written again.
+/// The record of an instance; a damaged copy of it is rewritten.
 pub fn read_record(keeper: &Keeper, place: &InstanceDir) -> Read<Record> {
     let path = place.record();
     match state_files::read_state::<Record>(&path) {
@@ -194,11 +194,7 @@ pub fn read_record(keeper: &Keeper, place: &InstanceDir) -> Read<Record> {
                             group: Some(record.group.clone()),
                             instance: Some(record.id.clone()),
                         };
-                        keeper.history.add(
-                            HappenedKind::Mended,
-                            about,
-                            &format!("{damage}; it was written again, and no server was touched"),
-                        );
+                        keeper.history.add(HappenedKind::Mended, about, &format!("{damage}; it was rewritten, and no server was touched"));
                     }
                 }
                 Some(Err(fault)) => tracing::warn!("{fault}"),
@@ -208,7 +204,7 @@ pub fn read_record(keeper: &Keeper, place: &InstanceDir) -> Read<Record> {
     }
 }
 
-/// An instance that runs and that cannot be followed: it is left alone, and the balancer goes on with it as it was told last.
+/// An instance that runs and cannot be followed: it is left alone, and the balancer continues with its last report.
 pub fn stray(keeper: &Keeper, name: String, why: String) {
     let group = name.rsplit_once('-').and_then(|(group, _)| GroupName::new(group).ok());
     let target = group.as_ref().and_then(|group| {
@@ -216,14 +212,14 @@ pub fn stray(keeper: &Keeper, name: String, why: String) {
         file.targets.into_iter().find(|target| target.id.as_str() == name)
     });
     let text = format!(
-        "{why}; {name} runs on and is not followed: its end is not seen. `afresh down` ends it, or end it by hand once another serves"
+        "{why}; {name} keeps running unsupervised: its exit would not be noticed. End it with `afresh down`, or kill it once another serves"
     );
     keeper.history.add(HappenedKind::Damaged, About { service: None, group: group.clone(), instance: name.parse().ok() }, &text);
     keeper.state().strays.insert(name, Stray { why: text, group, target });
 }
 
-/// Writes the group's target file if it would change, or if somebody else changed it. Nobody is taken out by a file's absence: when
-/// nothing is left to say, the file names nobody, and is removed long after.
+/// Writes the group's target file if it would change, or if it was changed by others. A missing file removes no server from the balancer:
+/// when no server is left, the file names none, and is removed much later.
 pub fn publish_targets(keeper: &Keeper, state: &mut State, name: &GroupName) {
     let path = keeper.layout.target(name);
     let release = match state.groups.get(name).and_then(Group::declared).map(|d| &d.spec.desired) {
@@ -284,7 +280,7 @@ fn write_target(keeper: &Keeper, name: &GroupName, group: &mut Group, path: &Pat
     Ok(())
 }
 
-/// True: there is none any more.
+/// True: none exists any more.
 fn end_target(path: &Path) -> Result<bool, Fault> {
     let old = || {
         std::fs::metadata(path).and_then(|m| m.modified()).is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|d| d > OVER_FOR))

@@ -1,4 +1,4 @@
-//! Health checks of an instance. What an answer over the network is worth is decided by the crate `probe`, for the balancer as well.
+//! Health checks of an instance. The crate `probe` judges answers over the network, for the balancer as well.
 
 use crate::record::Record;
 use crate::{listening, runtime};
@@ -12,7 +12,7 @@ use std::time::Duration;
 const ASKED_BYTES_MAX: usize = 100;
 const ANSWER_BYTES_MAX: usize = 300;
 
-/// What is asked, in words: `GET /healthz`.
+/// What is probed, as text: `GET /healthz`.
 pub fn asked(probe: &Probe) -> String {
     match probe {
         Probe::Http { path } => format!("GET {}", shown(path, ASKED_BYTES_MAX)),
@@ -22,7 +22,7 @@ pub fn asked(probe: &Probe) -> String {
     }
 }
 
-/// One probe, within its timeout. Err: what it was answered, on one short line.
+/// One probe, within its timeout. Err: the answer, on one short line.
 pub async fn once(record: &Record, pid: i32, dir: PathBuf) -> Result<(), String> {
     let health = &record.release.health;
     let within = Duration::from_millis(health.timeout_ms.max(1));
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    /// As the balancer does, of which the same table is a test.
+    /// As the balancer does; the same table tests it too.
     #[tokio::test]
     async fn every_answer_is_judged_as_the_table_says() {
         let mut tasks = Vec::new();
@@ -76,7 +76,7 @@ mod tests {
         }
     }
 
-    /// Against real sockets: one that answers, one that says nothing, none at all.
+    /// Against real sockets: one that answers, one that is silent, none at all.
     #[tokio::test]
     async fn a_probe_says_what_it_was_answered() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,4 +1,4 @@
-//! What happened to the fleet by itself: deaths, servers killed for want of memory, replacements, state files that were mended.
+//! What happened to the fleet by itself: deaths, servers killed at their memory limit, replacements, repaired state files.
 //! A bounded list, on the disk so that a new keeper knows it; it decides nothing, and a full disk costs only its older part.
 
 use api::fleet::{Happened, HappenedKind};
@@ -8,9 +8,9 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// So many are kept in memory and given out.
+/// How many are kept in memory and returned.
 const KEPT: usize = 1_000;
-/// The file is turned over at this size, and one turned-over file is kept.
+/// The file is rotated at this size, and one rotated file is kept.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 const TEXT_CHARS_MAX: usize = 500;
 
@@ -24,7 +24,7 @@ struct Inner {
     next: u64,
 }
 
-/// Whom it is about.
+/// What it is about.
 #[derive(Clone, Debug, Default)]
 pub struct About {
     pub service: Option<ServiceName>,
@@ -37,7 +37,7 @@ impl History {
         let path = layout.host().join("happened.jsonl");
         let mut all = VecDeque::new();
         for file in [turned(&path), path.clone()] {
-            // A line that a crash or a full disk cut short is passed over.
+            // A line that a crash or a full disk cut short is skipped.
             let lines = read(&file);
             all.extend(lines.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice::<Happened>(line).ok()));
         }
@@ -89,7 +89,7 @@ fn append(path: &Path, one: &Happened) -> std::io::Result<()> {
     if std::fs::metadata(path).is_ok_and(|m| m.len() > FILE_BYTES_MAX) {
         std::fs::rename(path, turned(path))?;
     }
-    // Begun with a line feed: behind a line that was cut short it is still a line of its own.
+    // It begins with a line feed: after a line that was cut short it is still a line of its own.
     let mut line = b"\n".to_vec();
     serde_json::to_writer(&mut line, one)?;
     std::fs::File::options().create(true).append(true).open(path)?.write_all(&line)

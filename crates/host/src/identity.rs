@@ -1,12 +1,12 @@
-//! Whose a data directory is. A marker that Afresh made says which one it is, and where it was used last, so that a directory of
-//! somebody else is never touched, a copy never takes the original's servers for its own, and a moved one goes on.
+//! The identity of a data directory. Afresh's marker in it says which one it is, and where it was last used, so that a foreign
+//! directory is never touched, a copy never takes the original's servers for its own, and a moved one keeps working.
 //!
 //! ```text
-//! nothing there, or empty ─▶ made and marked
-//! marked ─┬ the same directory, here or renamed ─▶ known (moved: what says where it lies is written again)
-//!         ├ another one, and the marked place has the original ─▶ refused: a copy     ─ adopt ─▶ a new identity, nothing runs of it
+//! missing or empty ─▶ created and marked
+//! marked ─┬ the same directory, here or renamed ─▶ known (moved: the recorded path is rewritten)
+//!         ├ another one, and the marked place has the original ─▶ refused: a copy     ─ adopt ─▶ a new identity, nothing of it runs
 //!         └ marked on another machine ─▶ refused                                     ─ adopt ─▶ as above
-//! not marked ─┬ exactly what an older version made ─▶ marked, under the names that it has on this host
+//! not marked ─┬ exactly what an older version created ─▶ marked, under the names that it has on this host
 //!             └ anything else ─▶ refused
 //! ```
 //!
@@ -21,26 +21,26 @@ use sha2::{Digest as _, Sha256};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// What a directory turned out to be.
+/// What a directory is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
     Made,
     Known,
     /// Of an older version; it is marked now.
     Marked,
-    /// `renamed`: it is the very same directory. Else it lies on another file system, or is a copy of one that cannot be seen here and of
-    /// which nothing runs.
+    /// `renamed`: it is the same directory. Else it is on another file system, or is a copy of one that is not visible here and of which
+    /// nothing runs.
     Moved {
         from: PathBuf,
         renamed: bool,
     },
-    /// A copy that is a directory of its own now.
+    /// A copy that has its own identity now.
     Adopted {
         from: PathBuf,
     },
 }
 
-/// For whoever is about to use the directory. Makes it if it is not there; never changes the mode of one that is.
+/// Before the directory is used. Creates it if it is missing; never changes the mode of an existing one.
 pub fn open(layout: &Layout, adopt: bool) -> Result<Identity, Fault> {
     let root = layout.root();
     let made = !root.exists();
@@ -48,7 +48,7 @@ pub fn open(layout: &Layout, adopt: bool) -> Result<Identity, Fault> {
         let make = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root);
         make.map_err(|e| state_files::at(root, "making the data directory", e))?;
     }
-    // Several begin at once: one of them marks it.
+    // Several processes may start at once: one of them marks it.
     let _lock = disk::lock::Lock::directory(root).map_err(|e| state_files::at(root, "locking", e))?;
     let place = Place::of(root)?;
     let marker = match read(layout) {
@@ -89,7 +89,7 @@ pub fn open(layout: &Layout, adopt: bool) -> Result<Identity, Fault> {
     }
 }
 
-/// For whoever is about to end or remove what a directory runs: it must be marked, or of an older version, and used here.
+/// Before what a directory runs is ended or removed: it must be marked, or of an older version, and used here.
 pub fn ours(layout: &Layout) -> Result<(), Fault> {
     match read(layout) {
         Marked::Good(marker) => match judge(&marker, &Place::of(layout.root())?, id_at, || runs_elsewhere(layout)) {
@@ -101,8 +101,8 @@ pub fn ours(layout: &Layout) -> Result<(), Fault> {
     }
 }
 
-/// 8 hex digits that say whose a thing on this host is. Of a directory without a marker: as its instances carry them, else by its path,
-/// as older versions did it.
+/// 8 hex digits that mark things on this host as a directory's. For a directory without a marker: those of its instances, else those
+/// of its path, as in older versions.
 pub fn mark(layout: &Layout) -> String {
     sound(layout).map(|marker| marker.mark).or_else(|| carried(layout)).unwrap_or_else(|| {
         let root = layout.root().canonicalize().unwrap_or_else(|_| layout.root().to_path_buf());
@@ -118,12 +118,12 @@ fn carried(layout: &Layout) -> Option<String> {
     })
 }
 
-/// Whether the data directory at another place is this one: what a bridge's alias names, say.
+/// Whether the data directory at another place is this one, for example the one that a bridge's alias names.
 pub fn is_other(layout: &Layout, there: &Path) -> bool {
     let own = sound(layout).map(|marker| marker.id);
     let which = |root: &Path| std::fs::metadata(root).ok().map(|meta| (meta.dev(), meta.ino()));
     let same_place = which(there).is_some() && which(there) == which(layout.root());
-    // Where no marked directory is any more, a bridge of this one's name is this one's own. One with the same id is a copy.
+    // Where no marked directory exists any more, a bridge of this one's name is this one's own. One with the same id is a copy.
     !same_place && (own.is_none() || there.join("afresh.json").exists())
 }
 
@@ -142,8 +142,8 @@ fn id_at(root: &Path) -> At {
     Some((marker.id, (meta.dev(), meta.ino())))
 }
 
-/// An instance of this directory lives, and its shim does not hold the lock that lies here: it holds the one in another directory.
-/// Its records here are a copy, and acting on them would end another's servers.
+/// An instance of this directory runs, and its shim does not hold the lock in this directory but the one in another. The records here
+/// are a copy, and acting on them would end another directory's servers.
 fn runs_elsewhere(layout: &Layout) -> Option<String> {
     names(&layout.instances()).into_iter().find(|name| {
         let place = InstanceDir(layout.instances().join(name));
@@ -152,7 +152,7 @@ fn runs_elsewhere(layout: &Layout) -> Option<String> {
     })
 }
 
-/// Pure but for what it is given to look.
+/// Pure, except for the functions that it gets for reading.
 fn judge(marker: &Marker, place: &Place, id_at: impl Fn(&Path) -> At, runs_elsewhere: impl Fn() -> Option<String>) -> Judged {
     if !marker.machine.is_empty() && !place.machine.is_empty() && marker.machine != place.machine {
         let text = format!("{}: this data directory was used on another machine, at {}", place.path.display(), marker.path.display());
@@ -161,21 +161,21 @@ fn judge(marker: &Marker, place: &Place, id_at: impl Fn(&Path) -> At, runs_elsew
     if marker.path == place.path {
         return Judged::Same;
     }
-    // A name of the same directory (a bind mount, a rename) is no copy.
+    // Another name of the same directory (a bind mount, a rename) is not a copy.
     let original = id_at(&marker.path).filter(|(id, at)| *id == marker.id && *at != (place.device, place.inode));
     match original {
         Some(_) => {
             let text = format!("{}: this is a copy of {}, whose servers are not its own", place.path.display(), marker.path.display());
             Judged::Foreign(refused("copied-dir", text))
         }
-        // Renamed: the very same directory.
+        // Renamed: the same directory.
         None if (marker.device, marker.inode) == (place.device, place.inode) => Judged::Moved,
-        // Moved to another file system, or a copy of an original that cannot be seen from here: it may not be mounted.
+        // Moved to another file system, or a copy of an original that is not visible here: that may not be mounted.
         None => match runs_elsewhere() {
             Some(instance) => {
                 let (here, there) = (place.path.display(), marker.path.display());
                 let text = format!(
-                    "{here}: this is a copy: {instance} runs out of another directory, which was {there}; it may not be mounted here"
+                    "{here}: this is a copy: {instance} runs from another directory, formerly {there}; that may not be mounted here"
                 );
                 Judged::Foreign(refused("copied-dir", text))
             }
@@ -186,11 +186,11 @@ fn judge(marker: &Marker, place: &Place, id_at: impl Fn(&Path) -> At, runs_elsew
 
 fn refused(code: &str, text: String) -> Fault {
     Fault::world(code, format!("{text}; nothing was started, ended or changed"))
-        .hint("`afresh up --adopt` makes it a data directory of its own, of which nothing runs yet; or use the original")
+        .hint("give it an identity of its own, of which nothing runs yet: `afresh up --adopt`; or use the original")
         .again(false)
 }
 
-/// Where it is used now. On a full disk it stays as it was: it is asked again at the next start.
+/// Records where it is used now. On a full disk the marker stays as it was, and the next start checks again.
 fn note(layout: &Layout, marker: &Marker, place: Place) -> Result<(), Fault> {
     let new = Marker { id: marker.id.clone(), mark: marker.mark.clone(), made: marker.made, ..Marker::at(place) };
     if let Err(fault) = write(layout, &new) {
@@ -205,19 +205,19 @@ fn random_id() -> Result<String, Fault> {
     Ok(uuid.trim().replace('-', ""))
 }
 
-/// What is not there may be made by mkfs.
+/// What may exist in a new file system made by mkfs.
 fn is_empty(root: &Path) -> bool {
     std::fs::read_dir(root).is_ok_and(|entries| entries.flatten().all(|entry| entry.file_name() == "lost+found"))
 }
 
-/// Others who can write into it could put anything in its place.
+/// Other users who can write into it could replace anything in it.
 fn private(root: &Path) -> Result<(), Fault> {
     let meta = std::fs::metadata(root).map_err(|e| state_files::at(root, "looking at", e))?;
     let us = nix::unistd::geteuid().as_raw();
     if meta.uid() != us && us == 0 || meta.mode() & 0o022 != 0 {
         let text = format!("{}: others can write into it (owner {}, mode {:o})", root.display(), meta.uid(), meta.mode() & 0o7777);
         return Err(
-            Fault::yours("open-dir", text).hint(format!("its mode is yours to change: chown root: {0} && chmod 700 {0}", root.display()))
+            Fault::yours("open-dir", text).hint(format!("change its owner and mode: chown root: {0} && chmod 700 {0}", root.display()))
         );
     }
     Ok(())
@@ -227,12 +227,12 @@ const DIRS: &[&str] = &["run", "control", "store", "host", "targets", "proxy", "
 const FILES: &[&str] = &["policy.json", "signer.json", "up.log", "up.log.1", "afresh.json", "afresh.json.spare"];
 const STORE: &[&str] = &["objects", "manifests", "inputs", "current", "locks", "work"];
 
-/// What an older version made: nothing but its directories and files, and a sign in them that only it makes.
+/// What an older version created: only its directories and files, with a sign in them that only it writes.
 fn recognise(layout: &Layout) -> Result<(), Fault> {
     let root = layout.root();
     let foreign = |what: String| {
         Err(Fault::yours("foreign-dir", format!("{}: not a data directory of Afresh: {what}; nothing was changed", root.display()))
-            .hint("name a directory that is empty or not there with --data-dir"))
+            .hint("choose an empty or new directory with --data-dir"))
     };
     let all = names(root);
     for name in all.iter().filter(|name| *name != "lost+found" && !name.starts_with(".afresh")) {
@@ -246,9 +246,9 @@ fn recognise(layout: &Layout) -> Result<(), Fault> {
     let network = state_files::read_json::<serde_json::Value>(&layout.host().join("network.json")).good();
     let network = network.is_some_and(|value| value["subnet"].as_str().is_some_and(|s| s.ends_with(".0/24")));
     let store = STORE.iter().all(|part| layout.store().join(part).is_dir());
-    // Made by `afresh up` that was killed right after it began.
+    // Created by an `afresh up` that was killed right after its start.
     let begun = DIRS[..6].iter().all(|dir| root.join(dir).is_dir()) && layout.run().join("process-up.lock").is_file();
-    if node || network || store || begun { Ok(()) } else { foreign("nothing in it was made by Afresh".to_string()) }
+    if node || network || store || begun { Ok(()) } else { foreign("nothing in it was created by Afresh".to_string()) }
 }
 
 /// A copy has files of servers, sockets and locks that are not its own. What was declared, the journals and the store stay.
@@ -256,7 +256,7 @@ fn forget(layout: &Layout) -> Result<(), Fault> {
     for instance in names(&layout.instances()) {
         let place = InstanceDir(layout.instances().join(instance));
         if disk::lock::is_held(&place.lock()) {
-            return Err(Fault::world("in-use", format!("{}: a server runs out of this very directory", place.0.display())).again(false));
+            return Err(Fault::world("in-use", format!("{}: a server runs from this directory", place.0.display())).again(false));
         }
     }
     let host = layout.host();
@@ -307,7 +307,7 @@ mod tests {
         std::fs::rename(a.root(), c.root()).unwrap();
         assert_eq!(code(open(&c, false)), "Moved");
         assert_eq!((code(open(&c, false)), mark(&c)), ("Known".into(), first.clone()), "the names stay");
-        // Now the copy's marker names a place that is empty: it cannot be told from one that was moved, but `c` has that id as well.
+        // Now the copy's marker names an empty place: it looks like a moved directory, but `c` has that id as well.
         std::fs::create_dir_all(b.instances().join("web-r1-1-1")).unwrap();
         copy(c.root(), &dir.path().join("d"));
         let d = Layout::new(dir.path().join("d"));
@@ -356,14 +356,14 @@ mod tests {
         assert!(matches!(judge(&marker("m"), &place("m", "/b", 9), &there), Judged::Foreign(f) if f.code == "copied-dir"));
         let other = |_: &Path| Some(("y".to_string(), (1, 7)));
         assert!(matches!(judge(&marker("m"), &place("m", "/b", 9), &other), Judged::Moved), "another one is where it was");
-        // The original cannot be seen, and a server of its records lives without holding the lock that lies here.
+        // The original is not visible, and a server of its records runs without holding the lock in this directory.
         let lives = || Some("web-r1-1-1".to_string());
         let judged = |inode| super::judge(&marker("m"), &place("m", "/b", inode), nowhere, lives);
         assert!(matches!(judged(9), Judged::Foreign(f) if f.code == "copied-dir" && f.message.contains("web-r1-1-1")));
         assert!(matches!(judged(7), Judged::Moved), "the same directory, renamed: its servers are its own");
     }
 
-    /// A copy whose original is not mounted: the servers of the original live, and the locks that lie here are nobody's.
+    /// A copy whose original is not mounted: the servers of the original run, and nobody holds the locks in the copy.
     #[test]
     fn a_copy_of_an_original_out_of_sight_is_refused_while_that_runs() {
         let dir = tempfile::tempdir().unwrap();
@@ -422,7 +422,7 @@ mod tests {
             std::fs::create_dir(&root).unwrap();
             std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o755)).unwrap();
         }
-        // Empty: it is taken, and its mode stays.
+        // Empty: it is used, and its mode stays.
         assert_eq!(code(open(&layout, false)), "Made");
         assert_eq!(std::fs::metadata(&root).unwrap().permissions().mode() & 0o777, 0o755);
         std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o777)).unwrap();

@@ -1,5 +1,5 @@
-//! Mounts a tree once more, with the owners of its files shown as those of a user namespace: the files of an image's root are
-//! those of the instance's root, though the image is one for all services and owned by root on the host. Changes nothing in it.
+//! Mounts a tree a second time with the owners of its files mapped into a user namespace: root's files in the image become the
+//! instance root's, though the image is shared by all services and owned by root on the host. Changes nothing in it.
 
 use crate::state_files;
 use model::Fault;

@@ -1,4 +1,4 @@
-//! An instance's way from launched to removed, followed from outside. Each function here runs beside the reconciler.
+//! Follows an instance from its launch to its removal, from outside. Each function here runs beside the reconciler.
 //!
 //! ```text
 //! launch ─▶ follow: started.json? ─▶ Up, probed ─▶ pidfd or exit.json ─▶ Dead ─▶ remove ─▶ (nothing)
@@ -22,11 +22,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
 
-/// How often a file that is about to appear is looked for.
+/// How often to check for a file that is about to appear.
 const POLL_EVERY: Duration = Duration::from_millis(4);
 /// A launch that takes longer has failed.
 const LAUNCH_WITHIN: Duration = Duration::from_secs(60);
-/// Both processes are watched; this is only how often the files are looked at besides.
+/// Both processes are watched; this is only how often the files are read in addition.
 const SHIM_EVERY: Duration = Duration::from_millis(500);
 /// What is shown of a shim's log.
 const SAID_BYTES_MAX: u64 = 300;
@@ -35,7 +35,7 @@ const VETH_GOES_WITHIN: Duration = Duration::from_millis(500);
 /// How long a shim may take to leave once its instance has ended.
 const SHIM_LEAVES_WITHIN: Duration = Duration::from_secs(10);
 
-/// Reads every instance from its directory and goes on where the last keeper stopped.
+/// Reads every instance from its directory and continues where the last keeper stopped.
 pub fn adopt(keeper: &Arc<Keeper>) {
     for name in state_files::names(&keeper.layout.instances()) {
         let dir = keeper.layout.instances().join(&name);
@@ -84,7 +84,7 @@ pub fn adopt(keeper: &Arc<Keeper>) {
             if stage == Stage::Ending {
                 termination::begin(keeper, &one);
             }
-            // In sight before it is followed: the follower's first look is at the state.
+            // Added to the state before it is followed: the follower reads the state first.
             state.instances.insert(record.id.clone(), one);
         }
         if matches!(stage, Stage::Launching | Stage::Ending) {
@@ -93,7 +93,7 @@ pub fn adopt(keeper: &Arc<Keeper>) {
     }
 }
 
-/// In a data directory that was moved, a record names places where nothing is any more.
+/// In a data directory that was moved, a record names paths that no longer exist.
 fn relocate(keeper: &Keeper, dir: &Path, mut record: Record) -> Record {
     let (was, is) = (record.placement.mounts.clone(), mounts::root(&keeper.layout));
     let tail = is.strip_prefix(keeper.layout.root()).unwrap_or(Path::new("host/mounts"));
@@ -116,8 +116,8 @@ fn relocate(keeper: &Keeper, dir: &Path, mut record: Record) -> Record {
     record
 }
 
-/// A program that runs though nothing that can be read says so: the pid that the runtime noted, if that process is in the instance's
-/// control group. Written down again.
+/// A program that runs although no readable file says so: the pid that the runtime recorded, if that process is in the instance's
+/// control group. Recorded again.
 fn found_running(place: &InstanceDir, record: &Record) -> Option<Started> {
     if !lock::is_held(&place.lock()) {
         return None;
@@ -133,7 +133,7 @@ fn found_running(place: &InstanceDir, record: &Record) -> Option<Started> {
     Some(started)
 }
 
-/// Whether its shim or its program lives.
+/// Whether its shim or its program runs.
 fn runs(place: &InstanceDir) -> bool {
     let program = state_files::read_json::<Started>(&place.started()).good();
     lock::is_held(&place.lock()) || program.is_some_and(|started| process::open(started.pid, started.pid_start).is_some())
@@ -153,7 +153,7 @@ pub fn launch(keeper: &Arc<Keeper>, record: &Record) {
         }
         Err(e) => {
             let why = format!("{}: the shim does not start: {e}", keeper.program.display());
-            // Nobody will write this down for it.
+            // No other process will record this for it.
             let _ = state_files::write_json_quick(&place.exit(), &Ended::new(127, Some(why)));
             follow(keeper, record, None);
         }
@@ -174,7 +174,7 @@ fn follow(keeper: &Arc<Keeper>, record: &Record, child: Option<tokio::process::C
             }
             Err(ended) => ended,
         };
-        // Read before its end is known to anybody, so that whoever sees the end sees the reason.
+        // Read before its exit becomes visible, so that whoever sees the exit sees the reason.
         let last_lines = log_reader::last_lines(&record.placement.log);
         if let Some(one) = keeper.state().instances.get_mut(&record.id) {
             one.last_lines = last_lines;
@@ -200,7 +200,7 @@ async fn until_started(
         }
     };
     loop {
-        // Whether the shim lives is asked before its files are read: what it wrote before it left is then seen.
+        // The shim is checked before its files are read, so that what it wrote before it exited is seen.
         let lives = match &mut child {
             Some(child) => matches!(child.try_wait(), Ok(None)) || lock::is_held(&place.lock()),
             None => lock::is_held(&place.lock()),
@@ -223,14 +223,14 @@ async fn until_started(
     }
 }
 
-/// The first words of a log, for people.
+/// The beginning of a log, for display.
 fn log_head(log: &Path) -> String {
     let mut bytes = Vec::new();
     let _ = std::fs::File::open(log).and_then(|file| file.take(SAID_BYTES_MAX).read_to_end(&mut bytes));
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// False: it is not ours to follow any more.
+/// False: this follower is no longer responsible for it.
 fn mark_up(keeper: &Arc<Keeper>, record: &Record, started: &Started) -> bool {
     let mut state = keeper.state();
     let Some(one) = state.instances.get_mut(&record.id) else { return false };
@@ -261,7 +261,7 @@ async fn until_ended(keeper: &Arc<Keeper>, record: &Record, place: &InstanceDir,
                     () = tokio::time::sleep(SHIM_EVERY) => {}
                 }
             }
-            // One of them has gone already, so the word of it is there or very near.
+            // One of them has exited already, so the record of it exists or is about to.
             _ => tokio::time::sleep(POLL_EVERY).await,
         }
         let lives = lock::is_held(&place.lock());
@@ -287,7 +287,7 @@ fn has_ended(process: &OwnedFd) -> bool {
     crate::command::wait_readable(process, Duration::ZERO)
 }
 
-/// The shim is gone or stuck and nobody will say how the program ended: it is ended now, and that is written down.
+/// The shim is gone or stuck and will not record how the program ended: the program is killed now, and that is recorded.
 async fn record_lost_exit(keeper: &Arc<Keeper>, record: &Record, place: &InstanceDir, failed: Option<String>) -> Ended {
     let (keeper, record, place) = (keeper.clone(), record.clone(), place.clone());
     let code = if failed.is_some() { 127 } else { 137 };
@@ -327,7 +327,7 @@ async fn keep_probing(keeper: Arc<Keeper>, record: Record, pid: i32) {
             let pause = one.probes.pause(&health);
             if passed && !one.was_healthy {
                 one.was_healthy = true;
-                // For the next keeper. That it cannot be written costs only that keeper's haste.
+                // For the next keeper. If it cannot be written, that keeper only takes longer.
                 let _ = std::fs::write(InstanceDir(dir.clone()).healthy(), "");
                 drop(state);
                 keeper.nudge();
@@ -338,13 +338,13 @@ async fn keep_probing(keeper: Arc<Keeper>, record: Record, pid: i32) {
     }
 }
 
-/// Takes everything of an ended or never launched instance away, then forgets it.
+/// Removes everything of an ended or never launched instance, then forgets it.
 pub fn remove(keeper: &Arc<Keeper>, id: &InstanceId) {
     let (keeper, id) = (keeper.clone(), id.clone());
     keeper.clone().tasks.spawn_blocking(move || {
         let place = InstanceDir(keeper.layout.instance(&id));
         let launched = place.began().exists();
-        // With the lock in hand no shim is there, and none that is late will begin.
+        // While we hold the lock no shim runs, and no late one can start.
         let until = Instant::now() + SHIM_LEAVES_WITHIN;
         let _lock = loop {
             match Lock::try_existing(&place.lock()) {
@@ -374,7 +374,7 @@ pub fn remove(keeper: &Arc<Keeper>, id: &InstanceId) {
     });
 }
 
-/// The kernel takes the interface away with its namespace, a moment after the last process. What stays longer is garbage.
+/// The kernel removes the interface with its namespace, a moment after the last process. What stays longer is garbage.
 fn until_veth_gone(keeper: &Keeper, id: &InstanceId) {
     let veth = PathBuf::from(format!("/sys/class/net/{}", net::veth_name(&keeper.mark, id)));
     let until = Instant::now() + VETH_GOES_WITHIN;
@@ -383,7 +383,7 @@ fn until_veth_gone(keeper: &Keeper, id: &InstanceId) {
     }
 }
 
-/// Objects that only this instance still needed are unmounted first: when a group is seen empty, everything of it is gone.
+/// Objects that only this instance still needed are unmounted first: when a group is observed empty, everything of it is gone.
 fn forget(keeper: &Keeper, id: &InstanceId) {
     let _one_by_one = keeper.forgetting();
     let Some(release) = keeper.state().instances.get(id).map(|one| one.record.release.clone()) else { return };
@@ -393,7 +393,7 @@ fn forget(keeper: &Keeper, id: &InstanceId) {
     keeper.state().instances.remove(id);
 }
 
-/// Unmounts an object unless somebody besides this instance may need it.
+/// Unmounts an object unless something besides this instance may need it.
 pub fn unmount_unused(keeper: &Keeper, object: &Digest, besides: Option<&InstanceId>) {
     if !mounts::place(&keeper.layout, object).exists() {
         return;

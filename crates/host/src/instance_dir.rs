@@ -1,7 +1,7 @@
-//! The directory of an instance: its files say what the instance is and how far it came.
+//! The directory of an instance: its files record what the instance is and its progress.
 //!
 //! ```text
-//! record.json, shim.lock   there from the start (the directory is renamed into place)
+//! record.json, shim.lock   exist from the start (the directory is renamed into place)
 //! began                    a shim has started for it: it is not launched again
 //! started.json             its program runs
 //! healthy                  it passed a health check once

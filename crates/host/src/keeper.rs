@@ -17,7 +17,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
 
-/// Whoever holds the lock longer is another keeper.
+/// A process that holds the lock longer is another keeper.
 const LOCK_WITHIN: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ pub struct Config {
     pub subnet: Option<Subnet>,
     /// None: the first of runc, crun, youki that runs a container here.
     pub runtime: Option<PathBuf>,
-    /// IssuedCommand before the root of a machine is used.
+    /// Called before an object becomes the root of a server.
     pub admit: Admit,
 }
 
@@ -56,7 +56,7 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Over what the data directory holds; it has adopted nothing yet.
+    /// For what the data directory holds; it has adopted nothing yet.
     pub fn new(config: Config, network: Network, runtime: PathBuf, tasks: Handle) -> Self {
         let layout = config.layout;
         Self {
@@ -81,7 +81,7 @@ impl Keeper {
         }
     }
 
-    /// A panic elsewhere is a bug, but the state is still the best there is.
+    /// A panic elsewhere is a bug, but the state is still the best available.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -91,7 +91,7 @@ impl Keeper {
         self.declaring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Held while an instance is forgotten: the last of a group sees that it is the last.
+    /// Held while an instance is forgotten, so that the last of a group can tell that it is the last.
     pub fn forgetting(&self) -> MutexGuard<'_, ()> {
         self.forgetting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -150,7 +150,7 @@ pub fn make_dirs(layout: &Layout) -> Result<(), Fault> {
     Ok(())
 }
 
-/// What is remembered of groups beside their declarations: one file a group.
+/// What is remembered of groups beside their declarations: one file per group.
 pub fn sums(layout: &Layout) -> PathBuf {
     layout.host().join("sums")
 }

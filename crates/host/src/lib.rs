@@ -1,7 +1,7 @@
 //! Provider on one Linux host: keeper, OCI runtime, network.
 //!
-//! The keeper ([`run`]) makes the groups true that are declared on its disk, and nothing else; each instance has a small shim
-//! process ([`shim`]) that outlives it. Nothing here decides about deploys, and nothing reads the environment or prints.
+//! The keeper ([`run`]) reconciles the groups that are declared on its disk, and does nothing else; each instance has a small shim
+//! process ([`shim`]) that outlives the keeper. Nothing here decides about deploys, reads the environment or prints.
 
 mod admit;
 mod alarms;

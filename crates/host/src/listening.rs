@@ -7,10 +7,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 const LIST_BYTES_MAX: u64 = 64 << 10;
 /// The state of a listening socket in `/proc/net/tcp`.
 const LISTEN: &str = "0A";
-/// That are named to people.
+/// How many are named in a message.
 const NAMED_MAX: usize = 5;
 
-/// In words: `the process listens on nothing`. Empty: it does listen on this port by now. `pid`: any process of the instance.
+/// As text: `the process listens on nothing`. Empty: it does listen on this port by now. `pid`: any process of the instance.
 pub fn explain(pid: i32, port: u16) -> String {
     let read = |name: &str| {
         let mut text = String::new();

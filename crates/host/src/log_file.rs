@@ -1,7 +1,7 @@
-//! The log of one server: what its program printed, and beside it when. Written by the shim alone; it never grows past its bounds.
+//! The log of one server: what its program printed, and beside it when. Only the shim writes it; it never exceeds its bounds.
 //!
 //! ```text
-//! ID.log    its output, byte for byte         full ─▶ ID.log.1 (the one before is gone)
+//! ID.log    its output, byte for byte         full ─▶ ID.log.1 (replaces the one before)
 //! ID.times  place and time of parts of it     full ─▶ ID.times.1, together with the log
 //! ```
 
@@ -11,11 +11,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// A log is turned over at this size, and one turned-over log is kept.
+/// A log is rotated at this size, and one rotated log is kept.
 pub const LOG_BYTES_MAX: u64 = 8 << 20;
-/// The log is turned over as well when its times are this large, so that whoever prints byte by byte fills nothing either.
+/// The log is rotated as well when its times are this large, so that a program that prints byte by byte cannot fill the disk.
 pub const TIMES_BYTES_MAX: u64 = 1 << 20;
-/// What is printed within this time of the last one noted has its time.
+/// Output within this time of the last recorded time gets that time.
 const NOTE_EVERY: Duration = Duration::from_millis(100);
 /// A place in the log and a time, as 64-bit numbers.
 pub const NOTE_BYTES: usize = 16;
@@ -68,7 +68,7 @@ impl LogFile {
     }
 }
 
-/// The log before this one.
+/// The rotated log.
 pub fn turned_over(log: &Path) -> PathBuf {
     let mut name = log.as_os_str().to_owned();
     name.push(".1");
@@ -107,7 +107,7 @@ mod tests {
         assert!(std::fs::read(&path).unwrap().ends_with(b"the end"));
     }
 
-    /// A program that prints one byte at a time for days: its times fill nothing.
+    /// A program that prints one byte at a time for days does not fill the disk with times.
     #[test]
     fn times_stay_within_their_bound() {
         let dir = tempfile::tempdir().unwrap();

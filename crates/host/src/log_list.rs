@@ -1,4 +1,4 @@
-//! Which servers have a log in the data directory, living and gone.
+//! Which servers have a log in the data directory, running and gone.
 
 use crate::log_file;
 use crate::state_files;

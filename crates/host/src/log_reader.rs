@@ -1,4 +1,4 @@
-//! Reading a server's log while its shim writes it: parts of it for people, and its last lines for the reason why it ended.
+//! Reading a server's log while its shim writes it: parts of it for users, and its last lines for the reason why it ended.
 //! Output is foreign text of any length; nothing here keeps more of it than its bound.
 
 use crate::log_file::{LOG_BYTES_MAX, NOTE_BYTES, TIMES_BYTES_MAX, times, turned_over};
@@ -16,8 +16,8 @@ const END_BYTES: u64 = 16 << 10;
 /// Of one line among the last lines.
 const LAST_LINE_BYTES_MAX: usize = 400;
 
-/// One of the two files of a log. Its inode names it also after it was turned over; as the inode of a file that is gone is given out
-/// again, the time of its first line is part of the name.
+/// One of the two files of a log. Its inode identifies it also after a rotation; as inodes are reused, the time of its first line is part
+/// of the name.
 struct Segment {
     file: File,
     inode: u64,
@@ -40,9 +40,9 @@ fn open(log: &Path, with_times: bool) -> Option<Segment> {
     Some(Segment { file, inode: meta.ino(), bytes: meta.len().min(2 * LOG_BYTES_MAX), written: state_files::time_of(&meta), notes })
 }
 
-/// The turned-over file, if there is one, then the present one.
+/// The rotated file, if there is one, then the current one.
 fn segments(log: &Path, with_times: bool) -> Vec<Segment> {
-    // The present one first: if it is turned over meanwhile, both names lead to it.
+    // The current one first: if it is rotated meanwhile, both names lead to it.
     let now = open(log, with_times);
     let before = open(&turned_over(log), with_times).filter(|old| now.as_ref().is_none_or(|now| now.inode != old.inode));
     before.into_iter().chain(now).collect()
@@ -68,12 +68,12 @@ impl Segment {
     }
 }
 
-/// `lives`: its program may print more, so a line without its end is not given out yet.
+/// `lives`: its program may print more, so a line without its end is not returned yet.
 pub fn part(log: &Path, instance: &InstanceId, query: &LogQuery, lives: bool) -> Result<LogPart, Fault> {
     let segments = segments(log, true);
     if segments.is_empty() {
-        return Err(Fault::yours("no-log", format!("there is no log of {instance}"))
-            .hint("the logs of the last few servers of each group are kept: `afresh logs SERVICE` shows them"));
+        return Err(Fault::yours("no-log", format!("no log of {instance}"))
+            .hint("only the logs of the last few servers of each group are kept; show them: `afresh logs SERVICE`"));
     }
     let (mut first, mut place, mut lost) = (0, 0, false);
     if let Some(from) = &query.from {
@@ -106,7 +106,7 @@ struct Taken {
 }
 
 impl Taken {
-    /// False: there is no room for it, and nothing may go for it.
+    /// False: there is no room for it, and nothing may be dropped for it.
     fn take(&mut self, line: LogLine) -> bool {
         let full = |taken: &Self, more: usize| !taken.lines.is_empty() && taken.bytes + more > PART_BYTES_MAX;
         if self.tail.is_none() && full(self, line.text.len()) {
@@ -161,7 +161,7 @@ pub fn last_lines(log: &Path) -> Vec<String> {
     for segment in segments(log, false) {
         let from = segment.bytes.saturating_sub(END_BYTES);
         if from > 0 {
-            // What the file before it holds does not lead up to here.
+            // The rotated file does not continue into this one.
             bytes.clear();
             cut = true;
         }
@@ -293,7 +293,7 @@ mod tests {
         house.log.add(b"Traceback (most recent call last):\n  File \"x\"\n\tin\nModuleNotFoundError: No module named 'x'\n\n");
         let want = ["Traceback (most recent call last):", "  File \"x\"", "    in", "ModuleNotFoundError: No module named 'x'"];
         assert_eq!(last_lines(&path), want);
-        // No end of a line, an escape, an override, no text at all.
+        // No line end, escapes, a bidirectional override, no text at all.
         for hostile in
             [vec![b'z'; 9 << 20], b"\x1b[2J\x1b]0;title\x07\xe2\x80\xaegone\n".repeat(5_000), vec![0xff; 100_000], b"\n".repeat(1 << 20)]
         {

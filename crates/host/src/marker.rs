@@ -1,5 +1,5 @@
-//! The file in a data directory that says which one it is, and where it was used last. What is read of it is checked before anything is
-//! named after it.
+//! The file in a data directory that identifies it, and says where it was last used. Its content is validated before anything is named
+//! after it.
 
 use crate::state_files;
 use disk::state::Found;
@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 pub struct Marker {
     /// 32 random hex digits.
     pub id: String,
-    /// 8 hex digits: what names on the host are made of.
+    /// 8 hex digits: part of every name on the host.
     pub mark: String,
     pub made: Time,
-    /// Where it was used last.
+    /// Where it was last used.
     pub machine: String,
     pub boot: String,
     pub path: PathBuf,
@@ -28,7 +28,7 @@ pub fn path(layout: &Layout) -> PathBuf {
     layout.root().join("afresh.json")
 }
 
-/// What tells a directory from a copy of it, and where it is.
+/// What distinguishes a directory from a copy of it, and where it is.
 pub struct Place {
     pub machine: String,
     pub boot: String,
@@ -72,9 +72,9 @@ pub fn write(layout: &Layout, marker: &Marker) -> Result<(), Fault> {
     state_files::write_json(&path(layout), marker)
 }
 
-/// A marker is small; what is larger was not written by us.
+/// A marker is small; a larger file was not written by Afresh.
 const MARKER_BYTES_MAX: u64 = 16 << 10;
-/// What is quoted of one that was not.
+/// How much is quoted of one that was not.
 const QUOTED_CHARS_MAX: usize = 40;
 
 /// What is in a directory's marker.
@@ -83,7 +83,7 @@ pub enum Marked {
     Absent,
     /// Its bytes are not those that were written.
     Damaged(String),
-    /// It is whole and holds what Afresh never writes. Names on this host are made of it, so it is not used.
+    /// It is intact and holds what Afresh never writes. Names on this host are made of it, so it is not used.
     Unsound(String),
 }
 
@@ -127,9 +127,9 @@ const PATH_BYTES_MAX: usize = 4_096;
 
 pub fn forged(layout: &Layout, why: &str) -> Fault {
     let path = path(layout);
-    Fault::world("foreign-dir", format!("{}: Afresh never wrote this: {why}; nothing was started, ended or changed", path.display()))
+    Fault::world("foreign-dir", format!("{}: Afresh did not write this: {why}; nothing was started, ended or changed", path.display()))
         .hint(format!(
-            "put it back from a backup; or remove {0} and {0}.spare: the directory is marked again if it is one of Afresh's",
+            "restore it from a backup; or remove {0} and {0}.spare: the directory is marked again if it is one of Afresh's",
             path.display()
         ))
         .again(false)
@@ -173,7 +173,7 @@ mod tests {
             let used = mark(&layout);
             assert!(used.len() == 8 && used.bytes().all(|b| b.is_ascii_hexdigit()), "case {i}: {used:?} would name a bridge");
         }
-        // Larger than any marker, or no marker at all: damage, told in a few words.
+        // Larger than any marker, or no marker at all: damage, reported briefly.
         for text in ["x".repeat(100_000), format!("{{\"id\":\"{long}\",\"device\":\"{long}\"}}")] {
             for file in [path(&layout), disk::state::spare(&path(&layout))] {
                 std::fs::write(file, &text).unwrap();

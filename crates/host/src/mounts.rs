@@ -1,4 +1,4 @@
-//! Mounts of erofs objects, once per digest and shared by instances. What an instance alone uses is mounted by its shim, in the
+//! Mounts of erofs objects, once per digest and shared by instances. What only one instance uses is mounted by its shim, in the
 //! shim's own mount namespace, and so can never be left behind.
 
 use crate::{command, state_files};
@@ -19,7 +19,7 @@ pub fn place(layout: &Layout, digest: &Digest) -> PathBuf {
     root(layout).join(digest.hex())
 }
 
-/// Mount points of this thread's namespace that lie below a directory, innermost last.
+/// Mount points of this thread's namespace below a directory, innermost last.
 pub fn below(directory: &Path) -> Vec<PathBuf> {
     let text = std::fs::read("/proc/thread-self/mountinfo").unwrap_or_default();
     parse(&String::from_utf8_lossy(&text)).into_iter().filter(|point| point.starts_with(directory)).collect()
@@ -47,7 +47,7 @@ pub fn mounted(layout: &Layout) -> BTreeSet<String> {
     below(&canonical(&root(layout))).iter().filter_map(|p| p.file_name()?.to_str().map(str::to_string)).collect()
 }
 
-/// Places where one object lies mounted over another, once for each mount too many.
+/// Places where one object is mounted over another, once for each surplus mount.
 pub fn doubled(layout: &Layout) -> Vec<PathBuf> {
     let mut seen = BTreeSet::new();
     below(&canonical(&root(layout))).into_iter().filter(|point| !seen.insert(point.clone())).collect()
@@ -69,17 +69,17 @@ pub fn ensure(layout: &Layout, digest: &Digest) -> Result<bool, Fault> {
     let mut mount = Command::new("mount");
     mount.args(["-t", "erofs", "-o", "loop,ro,nosuid,nodev,noatime"]).arg(&object).arg(&place);
     command::must(&mut mount, "", WITHIN).map_err(|fault| {
-        Fault::world("object-not-mountable", fault.message).hint("`afresh doctor` says whether this kernel has erofs and loop devices")
+        Fault::world("object-not-mountable", fault.message).hint("check that this kernel has erofs and loop devices: `afresh doctor`")
     })?;
     Ok(true)
 }
 
-/// The loop device goes with its mount. Running instances keep what they have mounted.
+/// The loop device is removed with its mount. Running instances keep what they have mounted.
 pub fn unmount(point: &Path) -> Result<(), Fault> {
     umount2(point, MntFlags::MNT_DETACH).map_err(|e| state_files::at(point, "unmounting", e))
 }
 
-/// Loop devices whose file lies below a directory: device and file.
+/// Loop devices with a backing file below a directory: device and file.
 pub fn loops(directory: &Path) -> Vec<(String, PathBuf)> {
     state_files::names(Path::new("/sys/block"))
         .into_iter()

@@ -1,7 +1,7 @@
-//! The data directory's bridge, its subnet, and addresses on it. IPv4 only; no way out of the subnet is made.
+//! The data directory's bridge, its subnet, and addresses on it. IPv4 only; no route out of the subnet is created.
 //!
 //! Every name carries the data directory's mark, and the bridge carries the directory itself as its alias,
-//! so that nothing of another one is ever touched.
+//! so that nothing of another data directory is ever touched.
 
 use crate::{command, state_files};
 use model::{Fault, InstanceId, Layout};
@@ -16,7 +16,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 const WITHIN: Duration = Duration::from_secs(10);
-/// 198.18.0.0/15 (RFC 2544) holds so many /24.
+/// 198.18.0.0/15 (RFC 2544) holds this many /24.
 const SUBNETS: u32 = 512;
 
 pub use crate::identity::mark;
@@ -87,7 +87,7 @@ fn choose(mark: &str, taken: &[(u32, u8)]) -> Option<Subnet> {
         .find(|subnet| !taken.iter().any(|other| subnet.overlaps(*other)))
 }
 
-/// The next free address behind the last one given: an address rests as long as possible before it names somebody else.
+/// The next free address after the last one given: an address stays unused as long as possible before another instance gets it.
 pub fn next_address(subnet: Subnet, used: &BTreeSet<Ipv4Addr>, last: u8) -> Option<(Ipv4Addr, u8)> {
     (1..=253u16).map(|i| 2 + u8::try_from((u16::from(last.max(2) - 2) + i) % 253).expect("below 253")).find_map(|n| {
         let address = subnet.host(n);
@@ -95,7 +95,7 @@ pub fn next_address(subnet: Subnet, used: &BTreeSet<Ipv4Addr>, last: u8) -> Opti
     })
 }
 
-/// One address has one hardware address for ever, so that nobody's neighbour table goes stale.
+/// An IP address always has the same hardware address, so that no neighbour table gets stale.
 pub fn hardware(address: Ipv4Addr) -> String {
     let [a, b, c, d] = address.octets();
     format!("02:af:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
