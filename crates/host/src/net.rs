@@ -54,7 +54,8 @@ impl Subnet {
 impl FromStr for Subnet {
     type Err = Fault;
     fn from_str(text: &str) -> Result<Self, Fault> {
-        let bad = || Fault::yours("bad-subnet", format!("{text:?} is no subnet")).hint("say a /24 by its first address: 198.18.7.0/24");
+        let bad =
+            || Fault::yours("bad-subnet", format!("{text:?} is not a subnet")).hint("write a /24 by its first address: 198.18.7.0/24");
         let address: Ipv4Addr = text.strip_suffix("/24").ok_or_else(bad)?.parse().map_err(|_| bad())?;
         if address.octets()[3] == 0 { Ok(Self(address.into())) } else { Err(bad()) }
     }
@@ -79,7 +80,7 @@ impl fmt::Display for Subnet {
     }
 }
 
-/// The first free /24 of 198.18.0.0/15, beginning where the mark says. `taken`: address and prefix length.
+/// The first free /24 of 198.18.0.0/15, starting at the place that the mark gives. `taken`: address and prefix length.
 fn choose(mark: &str, taken: &[(u32, u8)]) -> Option<Subnet> {
     let first = u32::from_str_radix(mark, 16).unwrap_or(0) % SUBNETS;
     (0..SUBNETS)
@@ -116,7 +117,7 @@ fn remembered(layout: &Layout) -> PathBuf {
     layout.host().join("network.json")
 }
 
-/// Makes the bridge if it is not there. The subnet: as configured, as remembered, or chosen now and remembered.
+/// Creates the bridge if it does not exist. The subnet: as configured, as remembered, or chosen now and remembered.
 pub fn ensure(layout: &Layout, configured: Option<Subnet>) -> Result<Network, Fault> {
     let mark = mark(layout);
     let bridge = bridge_name(&mark);
@@ -151,12 +152,12 @@ pub fn ensure(layout: &Layout, configured: Option<Subnet>) -> Result<Network, Fa
     Ok(Network { bridge, subnet })
 }
 
-/// Duplicate address detection and router solicitation of IPv6 are of no use on our links.
+/// Disables duplicate address detection and router solicitation of IPv6: our links do not use them.
 pub fn quiet_ipv6(interface: &str) {
     let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"), "1");
 }
 
-/// Addresses and routes of this host, our own bridge's left out.
+/// Addresses and routes of this host, except those of our own bridge.
 fn taken(bridge: &str) -> Result<Vec<(u32, u8)>, Fault> {
     let json = |args: &[&str]| -> Result<Vec<serde_json::Value>, Fault> {
         let text = command::must(Command::new("ip").args(args), "", WITHIN)?;

@@ -1,7 +1,7 @@
-//! Objects of the store, made ready for instances: bytes checked against the digest, then mounted.
+//! Objects of the store, prepared for instances: bytes verified against the digest, then mounted.
 //!
-//! An object is hashed before its first use and whenever its file is not the one that was hashed (inode, size, times);
-//! the result is kept on disk, so that a keeper that begins again need not read a hundred megabytes.
+//! An object is hashed before its first use and whenever its file is not the one that was hashed (inode, size, times); the result is
+//! kept on disk, so that a restarted keeper need not read a hundred megabytes.
 
 use crate::admit::{Admit, Launch, Role};
 use crate::{mounts, state_files};
@@ -15,7 +15,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Which bytes were hashed, as far as a file can say it without being read.
+/// Identifies the bytes that were hashed, as far as possible without reading the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Identity {
     inode: u64,
@@ -42,8 +42,8 @@ impl Objects {
         Self { layout: layout.clone(), state: Mutex::new(State { verified, ..State::default() }) }
     }
 
-    /// Checked and mounted; true: it was mounted now. Reads the whole object where that is needed. `admit` is asked behind the
-    /// bytes, so that it may take them as those of the digest, and before the mount.
+    /// Verifies and mounts; true: it was mounted now. Reads the whole object where needed. `admit` is called after the bytes were
+    /// verified, so that it may rely on the digest, and before the mount.
     pub fn ensure(&self, digest: &Digest, role: Role, launch: Launch, admit: &Admit) -> Result<bool, Fault> {
         let lock = self.lock_of(digest);
         let _held = held(&lock);
@@ -54,7 +54,7 @@ impl Objects {
         mounts::ensure(&self.layout, digest)
     }
 
-    /// Unmounts the object unless `used` says, under the object's lock, that somebody needs it.
+    /// Unmounts the object unless `used` says, under the object's lock, that it is needed.
     pub fn release(&self, digest: &Digest, used: impl FnOnce() -> bool) -> Result<bool, Fault> {
         let lock = self.lock_of(digest);
         let _held = held(&lock);
@@ -70,7 +70,7 @@ impl Objects {
         Ok(mounted)
     }
 
-    /// Whether the file is still the one that was checked. Cheap.
+    /// Whether the file is still the one that was verified. Cheap.
     pub fn unchanged(&self, digest: &Digest) -> bool {
         let now = identity(&self.layout.object(digest)).ok();
         now.is_some() && held(&self.state).verified.get(digest.hex()) == now.as_ref()
@@ -91,9 +91,9 @@ impl Objects {
             held(&self.state).verified.remove(digest.hex());
             return Err(Fault::world(
                 "object-corrupt",
-                format!("{}: the object {} is corrupted: its bytes have sha256 {}", path.display(), digest.short(), &found[..12]),
+                format!("{}: the object {} is corrupt: its bytes have sha256 {}", path.display(), digest.short(), &found[..12]),
             )
-            .hint("remove that file and bake or deploy again; it is stored anew from its source"));
+            .hint("remove that file and bake or deploy again: it is stored again from its source"));
         }
         let kept = {
             let mut state = held(&self.state);
@@ -133,7 +133,7 @@ fn hash(path: &Path) -> std::io::Result<String> {
     }
 }
 
-/// A panic elsewhere leaves nothing half-changed behind these locks.
+/// A panic elsewhere leaves nothing partly changed under these locks.
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -184,7 +184,7 @@ mod tests {
         for role in [Role::Root, Role::Code] {
             assert_eq!(objects.ensure(&digest, role, Launch::First, &admit).unwrap_err().code, "signature-refused");
         }
-        // A group that has begun is not asked about: whoever is distrusted since, its count is kept. (The mount fails: it is no image.)
+        // A group that has had a server is not admitted again: its count is kept, whoever is distrusted since. (The mount fails: it is not an image.)
         for role in [Role::Root, Role::Code] {
             assert_ne!(objects.ensure(&digest, role, Launch::More, &admit).unwrap_err().code, "signature-refused");
         }

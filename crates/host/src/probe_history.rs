@@ -1,9 +1,9 @@
-//! What a row of health checks of one instance means.
+//! The health of one instance by a sequence of its health checks.
 
 use model::Health;
 use std::time::{Duration, Instant};
 
-/// While an instance has not passed yet, it is asked so often: a rotation waits for it.
+/// How often an instance that has not passed yet is probed: a rotation waits for it.
 const EAGER_MS: u64 = 50;
 
 /// ```text
@@ -13,7 +13,7 @@ const EAGER_MS: u64 = 50;
 pub struct ProbeHistory {
     pub passing_since: Option<Instant>,
     pub ever_passed: bool,
-    /// Since the first failure behind the last pass.
+    /// Since the first failure after the last pass.
     pub failing_since: Option<Instant>,
     fails: u32,
 }
@@ -34,7 +34,7 @@ impl ProbeHistory {
         }
     }
 
-    /// Whether the probes so far show if it is healthy: one that passed does, or as many failures in a row as make it unhealthy.
+    /// Whether the probes so far have a result: one that passed is one, or as many failures in a row as make it unhealthy.
     pub fn is_conclusive(&self, unhealthy_after: u32) -> bool {
         self.ever_passed || self.fails >= unhealthy_after.max(1)
     }
@@ -43,7 +43,7 @@ impl ProbeHistory {
         self.passing_since.map(|since| u64::try_from(now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// For how long it has failed, if it is unhealthy.
+    /// How long it has failed, if it is unhealthy.
     pub fn unhealthy_ms(&self, now: Instant) -> Option<u64> {
         let since = self.failing_since.filter(|_| self.passing_since.is_none())?;
         Some(u64::try_from(now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX))

@@ -1,10 +1,10 @@
-//! Processes that are not our children: named by pid and start time, signalled through a pidfd, so that a pid that was
-//! given to somebody else meanwhile is never touched.
+//! Processes that are not our children: identified by pid and start time, signalled through a pidfd, so that a reused pid is never
+//! touched.
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::os::fd::OwnedFd;
 
-/// Clock ticks since boot at which the process began; None: no such process.
+/// Clock ticks since boot at which the process started; None: no such process.
 pub fn start_of(pid: i32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     parse_start(&stat)
@@ -25,8 +25,8 @@ pub fn send(process: &OwnedFd, signal: Signal) {
     let _ = pidfd_send_signal(process, signal);
 }
 
-/// Whether a signal would be thrown away: the first process of a pid namespace that has no handler for a signal never sees it.
-/// Everywhere else the signal would have ended it.
+/// Whether the kernel would discard a signal: the first process of a pid namespace that has no handler for a signal never gets it.
+/// Any other process would have ended.
 pub fn deaf_to(pid: i32, signal: Signal) -> bool {
     let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { return false };
     let mask = |name: &str| status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix(name)?.trim(), 16).ok()).unwrap_or(0);

@@ -1,5 +1,5 @@
-//! One pass of the reconciler: read what is declared, answer deaths, let `decide` say what to do, begin it, tell the balancer.
-//! Level-triggered: it looks at everything each time and keeps no list of things to do. Nothing slow happens here.
+//! One pass of the reconciler: read what is declared, handle deaths, let `decide` choose the actions, start them, report to the balancer.
+//! Level-triggered: it reads everything each time and keeps no list of things to do. Nothing slow happens here.
 
 use crate::admit::{Launch, Role};
 use crate::decide::{self, Act, Desired, Stage};
@@ -17,14 +17,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// After objects were found missing or corrupt they are not read again before this.
+/// How long objects that were found missing or corrupt are not read again.
 const PREPARE_AGAIN: Duration = Duration::from_secs(1);
 
-/// Until the next pass is due at the latest.
+/// The latest time of the next pass.
 pub fn pass(keeper: &Arc<Keeper>) -> Duration {
     let mut state = keeper.state();
     if let Err(e) = std::fs::read_dir(keeper.layout.groups()) {
-        // Without the declarations every instance would look unwanted.
+        // Without the declarations every instance would seem undeclared.
         tracing::error!("the declared groups cannot be read, so nothing is done: {e}");
         return Duration::MAX;
     }
@@ -36,11 +36,11 @@ pub fn pass(keeper: &Arc<Keeper>) -> Duration {
     let mut next = Duration::MAX;
     for name in &names {
         if state.groups.get(name).is_some_and(|g| g.declared().is_none()) {
-            // Its file is damaged and nothing of it runs: nobody knows what was wanted.
+            // Its file is damaged and nothing of it runs: the desired state is unknown.
             continue;
         }
         count_deaths(keeper, &mut state, name, now);
-        // Twice, so that what was just written down is launched in the same pass.
+        // Twice, so that what was just recorded is launched in the same pass.
         for _ in 0..2 {
             act(keeper, &mut state, name, now);
         }
@@ -55,8 +55,8 @@ pub fn pass(keeper: &Arc<Keeper>) -> Duration {
     next
 }
 
-/// Counts each end that nobody asked for, once, on disk. (Quickly written: a power cut ends every instance anyhow, and a sum
-/// that is lost is made good by `read_sum`.)
+/// Counts each unexpected exit once, on disk. (Without fsync: a power cut ends every instance anyway, and `read_sum` repairs a
+/// summary that is lost.)
 pub fn count_deaths(keeper: &Keeper, state: &mut State, name: &GroupName, now: Instant) {
     let there: BTreeSet<u64> = state.of_group(name).map(|i| i.record.number).collect();
     let Some(mut group) = state.groups.remove(name) else { return };
@@ -97,7 +97,7 @@ pub fn count_deaths(keeper: &Keeper, state: &mut State, name: &GroupName, now: I
     state.groups.insert(name.clone(), group);
 }
 
-/// Notes who became healthy, sick, or fewer than there should be. What is done about it is `decide`'s.
+/// Records which instances became healthy or sick, and groups below their count. `decide` chooses what to do about it.
 fn watch_health(keeper: &Keeper, state: &mut State, name: &GroupName, now: Instant) {
     let State { groups, instances, .. } = state;
     let Some(group) = groups.get_mut(name) else { return };
@@ -112,7 +112,7 @@ fn watch_health(keeper: &Keeper, state: &mut State, name: &GroupName, now: Insta
             Some(ms) if !one.sick_recorded => {
                 one.sick_recorded = true;
                 let why = one.probe_in_words();
-                let text = format!("{} fails its health checks for {} s: another is started for it{why}", one.record.id, ms / 1_000);
+                let text = format!("{} has failed its health checks for {} s: starting a replacement{why}", one.record.id, ms / 1_000);
                 keeper.history.add(HappenedKind::Unhealthy, one.about(), &text);
             }
             None if one.probes.passing_since.is_some() => one.sick_recorded = false,
@@ -158,7 +158,7 @@ fn act(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, now: Instant) 
                     group.slow_replacements(now);
                 }
                 if let Err(fault) = made {
-                    // A group that did not begin is asked about once more before it does.
+                    // A group that never had a server is admitted once more before it gets one.
                     group.prepared = false;
                     group.report(&fault);
                     group.slow_down(0, now);
@@ -182,7 +182,7 @@ fn act(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, now: Instant) 
     }
 }
 
-/// A sick one is ended: it counts as a death, so that whoever watches the group sees that it does not hold.
+/// Ends a sick one: it counts as a death, so that a soak of the group notices it.
 pub fn replace(keeper: &Arc<Keeper>, state: &mut State, id: &InstanceId, now: Instant) {
     let Some(one) = state.instances.get(id) else { return };
     let (name, about, why) = (one.record.group.clone(), one.about(), one.probe_in_words());
@@ -203,7 +203,7 @@ pub fn replace(keeper: &Arc<Keeper>, state: &mut State, id: &InstanceId, now: In
     }
 }
 
-/// Whether a launch may begin now; begins what is missing for it.
+/// Whether a launch may begin now; starts what is missing for it.
 fn is_ready(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, release: &Release, now: Instant) -> bool {
     let Some(group) = state.groups.get_mut(name) else { return false };
     if group.preparing || group.not_before.is_some_and(|at| now < at) {
@@ -216,7 +216,7 @@ fn is_ready(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, release: 
     group.preparing = true;
     group.objects.clone_from(&objects);
     let (keeper, name) = (keeper.clone(), name.clone());
-    // A number is given out only behind the first admission, and a sum that is lost begins far behind every number in sight.
+    // A number is given only after the first admission, and a lost summary restarts far beyond every number that is found.
     let launch = if group.summary.last == 0 { Launch::First } else { Launch::More };
     let image = release.image.clone();
     keeper.clone().tasks.spawn_blocking(move || prepare(&keeper, &name, (&image, launch), &objects));
@@ -237,7 +237,7 @@ fn prepare(keeper: &Keeper, name: &GroupName, (image, launch): (&Digest, Launch)
         group.prepared = result.is_ok();
         match result {
             Ok(()) => {
-                // What was wrong with the objects is not wrong any more.
+                // The objects are usable again.
                 if group.summary.deaths == 0 {
                     group.trouble = None;
                 }
@@ -254,14 +254,14 @@ fn prepare(keeper: &Keeper, name: &GroupName, (image, launch): (&Digest, Launch)
     keeper.nudge();
 }
 
-/// What instances are made of.
+/// The objects that instances need.
 struct Made<'a> {
     release: &'a Release,
     once: Option<&'a Vec<String>>,
     stamp: Option<Stamp>,
 }
 
-/// Writes the intent down: numbers first, so that none is ever used twice, then a directory for each instance.
+/// Records the intent: numbers first, so that none is ever used twice, then a directory for each instance.
 fn create(keeper: &Keeper, state: &mut State, name: &GroupName, made: &Made<'_>, n: u32) -> Result<(), Fault> {
     let Made { release, once, stamp } = *made;
     let Some(group) = state.groups.get_mut(name) else { return Ok(()) };
@@ -274,7 +274,8 @@ fn create(keeper: &Keeper, state: &mut State, name: &GroupName, made: &Made<'_>,
         let id = InstanceId::new(format!("{name}-{number}")).map_err(|e| Fault::yours("bad-spec", e.to_string()))?;
         let used = state.addresses();
         let (address, last) = net::next_address(keeper.network.subnet, &used, state.last_address).ok_or_else(|| {
-            Fault::world("no-address", format!("every address of {} is in use", keeper.network.subnet)).hint("scale something in first")
+            Fault::world("no-address", format!("every address of {} is in use", keeper.network.subnet))
+                .hint("scale in another service first")
         })?;
         state.last_address = last;
         let placement = Placement {
@@ -307,7 +308,7 @@ fn create(keeper: &Keeper, state: &mut State, name: &GroupName, made: &Made<'_>,
     Ok(())
 }
 
-/// The directory appears whole or not at all.
+/// The directory appears complete or not at all.
 fn write_down(keeper: &Keeper, record: &Record) -> Result<(), Fault> {
     let temp = InstanceDir(keeper.layout.instances().join(format!(".new-{}", record.id)));
     state_files::make_dir(&temp.0)?;
@@ -317,7 +318,7 @@ fn write_down(keeper: &Keeper, record: &Record) -> Result<(), Fault> {
     std::fs::rename(&temp.0, &place).map_err(|e| state_files::at(&place, "making the instance's directory", e))
 }
 
-/// The mark comes first: from here on an exit is no death, also for the next keeper.
+/// The mark comes first: from here on an exit is expected, also for the next keeper.
 fn end(keeper: &Arc<Keeper>, state: &mut State, id: &InstanceId) {
     let Some(one) = state.instances.get_mut(id) else { return };
     let mark = crate::record::Ending { at: disk::files::now() };
@@ -330,7 +331,7 @@ fn end(keeper: &Arc<Keeper>, state: &mut State, id: &InstanceId) {
     termination::begin(keeper, one);
 }
 
-/// A group that went without having had instances lately: nobody else would unmount its objects before the next look for garbage.
+/// A group that is gone and had no instances lately: nothing else would unmount its objects before the next garbage collection.
 fn release_objects(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName) {
     let empty = state.of_group(name).next().is_none();
     let Some(group) = state.groups.get_mut(name) else { return };

@@ -1,4 +1,4 @@
-//! What is written down of one instance. The shim reads [`Record`]; both sides write the rest.
+//! The records of one instance. The shim reads [`Record`]; both sides write the rest.
 
 use crate::userns::Range;
 use model::{GroupName, InstanceId, Release, Stamp, Time};
@@ -14,10 +14,10 @@ pub struct Record {
     /// Counts from 1 in its group; never used twice.
     pub number: u64,
     pub release: Release,
-    /// A test instead of the service.
+    /// A check instead of the service.
     #[serde(default)]
     pub once: Option<Vec<String>>,
-    /// Of the declaration that it was made for: what fences the group if its own file is lost.
+    /// The stamp of the declaration that it was created for: it fences the group if its own file is lost.
     #[serde(default)]
     pub stamp: Option<Stamp>,
     pub created: Time,
@@ -25,7 +25,7 @@ pub struct Record {
     pub placement: Placement,
 }
 
-/// What of the host the instance stands on.
+/// What the instance uses of the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placement {
     /// The OCI runtime's binary and where it keeps its state.
@@ -36,14 +36,14 @@ pub struct Placement {
     pub image_mount: PathBuf,
     #[serde(default)]
     pub artifact_mount: Option<PathBuf>,
-    /// Every object's mount lies below this; the shim keeps only its own.
+    /// Every object is mounted below this; the shim keeps only its own mounts.
     pub mounts: PathBuf,
     pub log: PathBuf,
     pub bridge: String,
     pub veth: String,
     pub gateway: Ipv4Addr,
     pub address: Ipv4Addr,
-    /// The ids of its service on this host. None: an older keeper's, which knew of none.
+    /// The ids of its service on this host. None: written by an older keeper, which had none.
     #[serde(default)]
     pub ids: Option<Range>,
 }
@@ -58,10 +58,10 @@ pub struct Began {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Started {
     pub pid: i32,
-    /// Clock ticks since boot, from /proc: with the pid it names the process for ever.
+    /// Clock ticks since boot, from /proc: with the pid it identifies the process permanently.
     pub pid_start: u64,
     pub at: Time,
-    /// Milliseconds the shim spent on network, mounts and the runtime: where a launch's time goes.
+    /// Milliseconds that the shim spent on network, mounts and the runtime.
     #[serde(default)]
     pub spent_ms: Vec<(String, u64)>,
 }
@@ -75,10 +75,10 @@ pub struct Ending {
 pub struct Ended {
     pub code: i32,
     pub at: Time,
-    /// Why its program never began, if it never did.
+    /// Why its program never started, if it did not.
     #[serde(default)]
     pub failed: Option<String>,
-    /// Processes of it that the kernel killed for want of memory.
+    /// Its processes that the kernel killed because of the memory limit.
     #[serde(default)]
     pub oom_kills: u64,
 }
@@ -88,25 +88,25 @@ impl Ended {
         Self { code, at: disk::files::now(), failed, oom_kills: 0 }
     }
 
-    /// The program itself was killed for want of memory, as far as its exit and its control group say.
+    /// The program itself was killed because of the memory limit, by its exit and its control group.
     pub fn by_oom(&self) -> bool {
         self.oom_kills > 0 && self.code == 137
     }
 
-    /// For people.
+    /// For display.
     pub fn reason(&self) -> String {
         if let Some(why) = &self.failed {
-            return format!("it never began: {why}");
+            return format!("it never started: {why}");
         }
         let exit = match self.code {
-            0 => "it ended by itself with exit code 0".to_string(),
-            code @ 129..=192 => format!("it was ended by signal {}", code - 128),
-            code => format!("it ended by itself with exit code {code}"),
+            0 => "it exited with code 0".to_string(),
+            code @ 129..=192 => format!("it was killed by signal {}", code - 128),
+            code => format!("it exited with code {code}"),
         };
         match (self.by_oom(), self.oom_kills) {
-            (true, _) => "the kernel killed it for want of memory: it reached its memory limit".to_string(),
+            (true, _) => "the kernel killed it: it reached its memory limit".to_string(),
             (false, 0) => exit,
-            (false, n) => format!("{exit}, after the kernel had killed {n} of its processes for want of memory"),
+            (false, n) => format!("{exit}, after the kernel had killed {n} of its processes at its memory limit"),
         }
     }
 }

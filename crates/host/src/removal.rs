@@ -1,4 +1,4 @@
-//! Ends what runs of an instance and removes its directory. It does not decide which instance that is.
+//! Ends what runs of an instance and removes its directory. It does not decide which instance.
 
 use crate::instance_dir::InstanceDir;
 use crate::keeper::Keeper;
@@ -18,7 +18,7 @@ pub fn kill_shim(place: &InstanceDir) {
     }
 }
 
-/// An instance that cannot be adopted: whatever of it runs is ended, then its directory goes.
+/// An instance that cannot be adopted: whatever of it runs is ended, then its directory is removed.
 pub fn remove_instance(keeper: &Keeper, dir: &Path, name: &str) {
     kill_shim(&InstanceDir(dir.to_path_buf()));
     let id = name.trim_start_matches(".gone-").trim_start_matches(".new-");
@@ -30,7 +30,7 @@ pub fn remove_instance(keeper: &Keeper, dir: &Path, name: &str) {
     keeper.counters.change(|c| c.removed += 1);
 }
 
-/// Out of sight in one step, then gone.
+/// Renamed away in one step, then removed.
 pub fn remove_dir(layout: &Layout, dir: &Path) -> Result<(), Fault> {
     let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let hidden = if name.starts_with('.') { dir.to_path_buf() } else { layout.instances().join(format!(".gone-{name}")) };
@@ -42,7 +42,7 @@ pub fn remove_dir(layout: &Layout, dir: &Path) -> Result<(), Fault> {
             Ok(()) => {}
         }
     }
-    // Two may be at it: whoever is second finds nothing.
+    // Two threads may do it at once: the second finds nothing.
     match std::fs::remove_dir_all(&hidden) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(state_files::at(&hidden, "removing", e)),
         _ => Ok(()),

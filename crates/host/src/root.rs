@@ -1,6 +1,6 @@
-//! The root of an instance, in a mount namespace of its shim: the image below, a bounded tmpfs above, the owners mapped. All of it
-//! is made on one empty directory of the host that everybody may pass through, and named from there, so that neither the instance's
-//! own root needs a right on the way to it, nor its list of mounts names a path of the host.
+//! The root of an instance, in a mount namespace of its shim: the image below, a bounded tmpfs above, the owners mapped. All of it is
+//! mounted on one empty directory of the host that everybody may traverse, and named relative to it, so that the instance's own root
+//! needs no right on the path to it, and its list of mounts names no path of the host.
 //!
 //! ```text
 //! /run/afresh (a tmpfs, seen by this shim alone)
@@ -19,10 +19,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-/// Empty on the host, and left there: other data directories use it as well.
+/// Empty on the host, and never removed: other data directories use it as well.
 const STAGE: &str = "/run/afresh";
 pub const ROOT: &str = "root";
-/// What an instance may write to `/tmp`, and to its root; the pages count as its memory as well.
+/// What an instance may write to `/tmp`, and to its root; these pages count as its memory as well.
 pub const SCRATCH_BYTES_MAX: u64 = 1 << 30;
 
 pub struct Root {
@@ -31,17 +31,17 @@ pub struct Root {
     pub code: Option<PathBuf>,
 }
 
-/// What an instance may write outside its memory proper.
+/// What an instance may write to its tmpfs.
 pub fn scratch_bytes(limits: &Limits) -> u64 {
     (limits.memory_bytes / 2).min(SCRATCH_BYTES_MAX)
 }
 
-/// A mount namespace for this thread, with a tmpfs of its own on the stage. What it holds is gone with the last process in it.
+/// A mount namespace for this thread, with a tmpfs of its own on the stage. Its content disappears with the last process in it.
 pub fn stage(options: &str) -> Result<PathBuf, Fault> {
     let stage = PathBuf::from(STAGE);
     let none: Option<&str> = None;
     let no = |doing: &'static str| move |e: nix::Error| state_files::at(Path::new(STAGE), doing, e);
-    // The runtime steps into a directory of this name whenever it runs something inside, and it does so outside of our mounts.
+    // The runtime enters a directory of this name whenever it runs something inside, and it does so outside of our mounts.
     state_files::make_dir(&stage.join(ROOT))?;
     unshare(CloneFlags::CLONE_NEWNS).map_err(no("making a mount namespace"))?;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).map_err(no("making mounts private"))?;
@@ -51,7 +51,7 @@ pub fn stage(options: &str) -> Result<PathBuf, Fault> {
     Ok(stage)
 }
 
-/// To be called on the main thread of a process that does nothing else: it moves about.
+/// To be called on the main thread of a process that does nothing else: it changes the working directory.
 pub fn make(record: &Record, user: &OwnedFd, range: Range) -> Result<Root, Fault> {
     let placement = &record.placement;
     let stage = stage(&format!("size={},mode=0755", scratch_bytes(&record.release.limits)))?;
@@ -69,36 +69,36 @@ pub fn make(record: &Record, user: &OwnedFd, range: Range) -> Result<Root, Fault
         None => None,
         Some(artifact) => {
             idmap::mount(artifact, user, &stage.join("code"))?;
-            // Over nothing, so that the instance sees an overlay and not the device that it lies on.
+            // Over nothing, so that the instance sees an overlay and not the device below it.
             overlay(&stage, "app", "lowerdir=code:none", MsFlags::MS_RDONLY)?;
             Some(stage.join("app"))
         }
     };
-    // Our copies of mounts of objects would keep them busy for as long as we live; what we use, we have mounted ourselves.
+    // Our copies of mounts of objects would keep them busy as long as this process runs; what it uses, it has mounted itself.
     for other in mounts::below(&placement.mounts.canonicalize().unwrap_or_else(|_| placement.mounts.clone())) {
         mounts::unmount(&other)?;
     }
     Ok(Root { path: stage.join(ROOT), code })
 }
 
-/// The kernel shows the directories of an overlay to who is in it, as they were named: from the stage they are single words.
+/// The kernel shows an overlay's directories to its users as they were named: relative to the stage they are single words.
 fn overlay(stage: &Path, name: &str, options: &str, flags: MsFlags) -> Result<(), Fault> {
     let no = |doing: &'static str| move |e: std::io::Error| state_files::at(Path::new(STAGE), doing, e);
-    // By what it is and not by its name: the shim stands where its instance's directory is, wherever that is moved.
+    // By descriptor and not by name: the shim's working directory is the instance's directory, wherever that is moved.
     let here = File::open(".").map_err(no("opening where we are"))?;
     std::env::set_current_dir(stage).map_err(no("entering"))?;
     let flags = flags | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     let made = mount(Some("overlay"), name, Some("overlay"), flags, Some(options));
-    rustix::process::fchdir(&here).map_err(|e| no("going back from")(e.into()))?;
+    rustix::process::fchdir(&here).map_err(|e| no("leaving")(e.into()))?;
     made.map_err(|e| state_files::at(&stage.join(name), "mounting the overlay", e))
 }
 
-/// Gives it to the instance's own root.
+/// Makes the instance's own root its owner.
 fn own(path: &Path, range: Range) -> Result<(), Fault> {
     chown(path, Some(range.0), Some(range.0)).map_err(|e| state_files::at(path, "giving it to the instance", e))
 }
 
-/// The runtime gives the tmpfs on `/tmp` the mode of the directory below it, and an image may have that as anything.
+/// The runtime gives the tmpfs on `/tmp` the mode of the directory below it, and an image may have any mode there.
 fn make_tmp(upper: &Path, range: Range) -> Result<(), Fault> {
     let tmp = upper.join("tmp");
     state_files::make_dir(&tmp)?;
@@ -106,7 +106,7 @@ fn make_tmp(upper: &Path, range: Range) -> Result<(), Fault> {
     std::fs::set_permissions(&tmp, std::fs::Permissions::from_mode(0o1777)).map_err(|e| state_files::at(&tmp, "setting its mode", e))
 }
 
-/// Who the instance is, by name; and no resolver, so that a look-up fails at once instead of after a timeout.
+/// The instance's host name; and no resolver, so that a name lookup fails at once instead of after a timeout.
 fn write_etc(upper: &Path, record: &Record, range: Range) -> Result<(), Fault> {
     if !record.placement.image_mount.join("etc").is_dir() {
         return Ok(());

@@ -1,6 +1,6 @@
-//! The keeper process: takes the data directory for itself, adopts what runs, then reconciles until it is stopped.
+//! The keeper process: locks the data directory, adopts what runs, then reconciles until it is stopped.
 //!
-//! One thread decides (see `reconcile`); everything slow runs beside it and answers by changing the state and notifying.
+//! One thread decides (see `reconcile`); everything slow runs beside it, changes the state when done, and notifies.
 
 use crate::keeper::{Config, Keeper, make_dirs, take_lock};
 use crate::{alarms, firewall, garbage, instance, net, reconcile, runtime, serve, state_files};
@@ -18,7 +18,7 @@ const GARBAGE_EVERY: Duration = Duration::from_secs(5);
 pub async fn run(config: Config) -> Result<(), Fault> {
     let layout = config.layout.clone();
     let (keeper, _lock) = tokio::task::spawn_blocking(move || begin(config)).await.map_err(|e| Fault::ours("keeper", e.to_string()))??;
-    // The lock is held, so a socket that lies there is a dead keeper's.
+    // The lock is held, so an existing socket is a dead keeper's.
     let listener = json_http::unix(&layout.host_socket(), 0o600)?;
     let _stop = StopOnDrop(keeper.clone());
     let reconciler = keeper.clone();
@@ -55,7 +55,7 @@ fn loop_garbage(keeper: &Arc<Keeper>) {
     while !keeper.is_stopped() {
         garbage::collect(keeper);
         if !firewall::is_there(&keeper.mark) {
-            tracing::warn!("the firewall's table was gone; it is made again");
+            tracing::warn!("the firewall's table was gone; creating it again");
             if let Err(fault) = firewall::ensure(&keeper.mark, &keeper.network.bridge) {
                 tracing::error!("{fault}");
             }
@@ -69,13 +69,13 @@ fn begin(config: Config) -> Result<(Arc<Keeper>, Lock), Fault> {
     let layout = config.layout.clone();
     if !nix::unistd::geteuid().is_root() {
         return Err(
-            Fault::yours("not-root", "the keeper makes containers, mounts and interfaces, so it must run as root").hint("sudo afresh up")
+            Fault::yours("not-root", "the keeper creates containers, mounts and interfaces, so it must run as root").hint("sudo afresh up")
         );
     }
     let text = layout.root().to_string_lossy().into_owned();
     if !layout.root().is_absolute() || text.contains(|c: char| c.is_whitespace() || c.is_control() || ":,\\\"'".contains(c)) {
         return Err(Fault::yours("bad-data-dir", format!("{text:?} cannot be a data directory"))
-            .hint("it must be an absolute path without spaces, commas, colons, quotes and backslashes: it is named in mount options"));
+            .hint("it must be an absolute path without spaces, commas, colons, quotes and backslashes: mount options contain it"));
     }
     let lock = take_lock(&layout)?;
     make_dirs(&layout)?;

@@ -1,7 +1,7 @@
-//! The OCI runtime: which of the host's binaries really runs a container here, and the few calls made of it.
+//! The OCI runtime: which of the host's binaries really runs a container here, and the few calls to it.
 //!
-//! A binary that is there proves nothing (crun 1.8 refuses hybrid cgroups; seccomp or namespaces may be missing), so a small
-//! container with the very settings of an instance is run before one is chosen. A pass is remembered for this binary and this boot.
+//! An installed binary proves nothing (crun 1.8 refuses hybrid cgroups; seccomp or namespaces may be missing), so a small container
+//! with the same settings as an instance is run before one is chosen. A success is remembered for this binary and this boot.
 
 use crate::bundle::{self, Bundle, Spaces};
 use crate::cgroup::Inner;
@@ -23,7 +23,7 @@ const NAMES: [&str; 3] = ["runc", "crun", "youki"];
 const PLACES: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 const NOFILE_MAX: u64 = 65_536;
 const WITHIN: Duration = Duration::from_secs(20);
-/// How long what a command left behind may take to be killed.
+/// How long killing a command's leftover processes may take.
 const LEFTOVERS_WITHIN: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ pub fn state(layout: &Layout) -> PathBuf {
     layout.host().join("runtime")
 }
 
-/// Binaries that are there, in the order they are tried.
+/// Installed binaries, in the order they are tried.
 pub fn candidates(only: Option<&Path>) -> Vec<PathBuf> {
     match only {
         Some(path) => vec![path.to_path_buf()],
@@ -72,7 +72,7 @@ pub fn choose(layout: &Layout, only: Option<&Path>) -> Result<PathBuf, Fault> {
     }
     let what = if said.is_empty() { "none of runc, crun and youki is installed".to_string() } else { said.join("; ") };
     Err(Fault::world("no-runtime", format!("no OCI runtime runs a container here: {what}"))
-        .hint("apt install runc; `afresh doctor` says more")
+        .hint("apt install runc; for details: `afresh doctor`")
         .again(false))
 }
 
@@ -87,7 +87,7 @@ pub fn probe(layout: &Layout, path: &Path) -> Result<(), Fault> {
     let name = format!("probe-{}", std::process::id());
     let dir = layout.host().join(format!(".{name}"));
     state_files::make_dir(&dir)?;
-    // In a thread of its own, whose mounts vanish with it.
+    // In a thread of its own, whose mounts disappear with it.
     let result = std::thread::scope(|scope| scope.spawn(|| probe_in(layout, path, &name, &dir)).join());
     let result = result.unwrap_or_else(|_| Err(Fault::ours("runtime-probe", "it panicked")));
     delete(path, &state(layout), &name);
@@ -126,10 +126,10 @@ fn probe_in(layout: &Layout, path: &Path, name: &str, dir: &Path) -> Result<(), 
     if ran.code == Some(42) {
         return Ok(());
     }
-    Err(Fault::world("runtime-probe", format!("it ran no container: {}", ran.said())))
+    Err(Fault::world("runtime-probe", format!("it could not run a container: {}", ran.said())))
 }
 
-/// Kills and forgets a container; one it never heard of is no error.
+/// Kills and deletes a container; an unknown one is no error.
 pub fn delete(path: &Path, state: &Path, id: &str) {
     if state.join(id).exists() {
         let _ = command::run(Command::new(path).arg("--root").arg(state).args(["delete", "--force", id]), "", WITHIN);
@@ -137,7 +137,8 @@ pub fn delete(path: &Path, state: &Path, id: &str) {
     }
 }
 
-/// Runs a command inside; Ok: it exited 0 in time; Err: how it ended, and what it said. Whatever it started ends with it, or with its time.
+/// Runs a command inside; Ok: it exited 0 in time; Err: how it ended, and its output. Whatever it started ends with it, or when its time is
+/// over.
 pub fn exec(placement: &Placement, dir: &Path, id: &str, args: &[String], within: Duration) -> Result<(), String> {
     let pid_file = dir.join("probe.pid");
     let _ = std::fs::remove_file(&pid_file);
@@ -166,7 +167,7 @@ pub fn exec(placement: &Placement, dir: &Path, id: &str, args: &[String], within
     }
 }
 
-/// Where the runtime has no group of its own for what is run beside the program, only the command itself can be named.
+/// Where the runtime has no separate group for a command beside the program, only the command itself can be killed.
 fn kill_named_by(pid_file: &Path) {
     let pid = std::fs::read_to_string(pid_file).ok().and_then(|text| text.trim().parse::<i32>().ok());
     if let Some((pid, start)) = pid.and_then(|pid| Some((pid, crate::process::start_of(pid)?)))

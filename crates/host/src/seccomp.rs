@@ -1,7 +1,7 @@
-//! The system calls an instance may make. Default-deny: what is not listed answers ENOSYS, so that a kernel newer than this
-//! list opens nothing, and C libraries fall back to older calls. Calls of another architecture (32 bits, x32) end the process.
+//! The system calls an instance may make. Default-deny: what is not listed returns ENOSYS, so that a kernel newer than this list
+//! allows nothing more, and C libraries fall back to older calls. Calls of another architecture (32 bits, x32) kill the process.
 //!
-//! The names are data, `seccomp.txt`, which says where they come from; only the calls whose arguments decide are here.
+//! The names are data in `seccomp.txt`, which says where they come from; only calls that depend on their arguments are here.
 
 use serde_json::{Value, json};
 
@@ -22,19 +22,19 @@ pub fn profile() -> Value {
     let allow = |name: &str, args: Value| json!({ "names": [name], "action": "SCMP_ACT_ALLOW", "args": args });
     let mut syscalls = vec![
         json!({ "names": names(), "action": "SCMP_ACT_ALLOW" }),
-        // Threads and children, but no new namespaces. The flags of clone3 lie behind a pointer, so it stays out.
+        // Threads and children, but no new namespaces. The flags of clone3 are behind a pointer, so it is not allowed.
         allow("clone", json!([{ "index": 0, "value": CLONE_NEW, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ" }])),
         allow("socket", json!([int(0, AF_NETLINK), int(2, NETLINK_ROUTE)])),
         allow("socketpair", json!([int(0, AF_UNIX)])),
     ];
     syscalls.extend([AF_UNIX, AF_INET, AF_INET6].map(|family| allow("socket", json!([int(0, family)]))));
-    // PER_LINUX, PER_LINUX32, both with UNAME26, and the question which one is in force.
+    // PER_LINUX, PER_LINUX32, both with UNAME26, and the query of the current one.
     syscalls.extend([0, 8, 0x2_0000, 0x2_0008, 0xffff_ffff].map(|persona| allow("personality", json!([int(0, persona)]))));
     json!({ "defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 38, "architectures": architectures, "syscalls": syscalls })
 }
 
-/// A parameter of 32 bits. The kernel looks at the low half of the register alone, so the filter must too: to compare the whole
-/// register would let every value through, or none, for whoever sets a high bit.
+/// A parameter of 32 bits. The kernel reads only the low half of the register, so the filter must too: comparing the whole register
+/// would allow every value, or none, when a caller sets a high bit.
 fn int(index: u32, value: u64) -> Value {
     json!({ "index": index, "value": 0xffff_ffff_u64, "valueTwo": value, "op": "SCMP_CMP_MASKED_EQ" })
 }
@@ -66,7 +66,7 @@ mod tests {
         }
     }
 
-    /// What a filter of these rules would say of a call, read off the rules themselves.
+    /// What a filter of these rules would decide for a call, evaluated from the rules themselves.
     fn allows(name: &str, args: [u64; 3]) -> bool {
         let profile = profile();
         let holds = |arg: &Value| {

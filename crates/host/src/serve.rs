@@ -19,13 +19,13 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::net::UnixListener;
 
-/// More calls at a time are not answered.
+/// At most this many concurrent calls.
 const CONNECTIONS_MAX: usize = 1_024;
 
 type Answer<T> = Result<Out<T>, Refusal>;
 type Shared = State<Arc<Keeper>>;
 
-/// Until the future is dropped.
+/// Serves until the future is dropped.
 pub async fn serve(listener: UnixListener, keeper: Arc<Keeper>) {
     let one = format!("{}/{{group}}", paths::GROUPS);
     let router = Router::new()
@@ -112,7 +112,7 @@ async fn log_files(State(keeper): Shared, Params(of): Params<OfService>) -> Answ
 
 async fn log_part(State(keeper): Shared, Name(instance): Name<InstanceId>, Params(query): Params<LogQuery>) -> Answer<LogPart> {
     let read = move || {
-        // Asked first: what it printed before it ended is then read.
+        // Checked first, so that everything it printed before its exit is read.
         let lives = lives(&keeper, &instance);
         log_reader::part(&keeper.layout.log(&instance), &instance, &query, lives)
     };
@@ -133,7 +133,7 @@ async fn declare(State(keeper): Shared, Name(name): Name<GroupName>, Json(call):
     Ok(Out(serde_json::json!({})))
 }
 
-/// On the disk before it is answered. Declarations come one by one, but nobody who looks waits for the disk.
+/// Written to the disk before the answer. Declarations are serialised, but readers do not wait for the disk.
 pub fn take(keeper: &Keeper, call: DeclareGroup) -> Result<(), Fault> {
     let _one_by_one = keeper.declaring();
     let name = call.spec.group.clone();
@@ -159,13 +159,13 @@ pub fn take(keeper: &Keeper, call: DeclareGroup) -> Result<(), Fault> {
         // It may have been a tombstone.
         return corrupt(why);
     }
-    // What is known of a lost one may be less than what was declared: only what contradicts it is refused.
+    // What is known of a lost one may be less than what was declared: only a contradiction is refused.
     if declared::judge(held.as_ref(), call.stamp, &call.spec)? == Take::Same && lost.is_none() {
         return Ok(());
     }
     let new = Declared { stamp: call.stamp, spec: call.spec };
     state_files::write_json(&keeper.layout.group(&name), &new)?;
-    // A group that is not held yet is read from the file, with what is remembered of it.
+    // A group that is not in memory yet is read from its files.
     if let Some(group) = keeper.state().groups.get_mut(&name) {
         group.mark = Mark::of(&keeper.layout.group(&name));
         group.held = Held::Good(new);

@@ -1,12 +1,12 @@
-//! One small process per instance: makes what belongs to the instance alone, launches it, keeps its log bounded, and writes
-//! down how it ended. It outlives the keeper and knows nothing of groups, health or other instances.
+//! One small process per instance: creates what only this instance uses, launches it, bounds its log, and records how it ended. It
+//! outlives the keeper and knows nothing of groups, health or other instances.
 //!
-//! Its network namespace and its mounts live in namespaces of its own, so they vanish with the shim and the program: there is
-//! nothing to clean up after a kill -9. It is the child subreaper of the program, so the exit code is never lost.
+//! Its network and its mounts are in namespaces of its own, so they disappear with the shim and the program: a kill -9 leaves nothing
+//! to clean up. It is the child subreaper of the program, so the exit code is never lost.
 //!
 //! ```text
 //! lock ─▶ began ─▶ namespaces ─▶ network ─▶ root ─▶ runtime run ─▶ started.json ─▶ wait ─▶ exit.json ─▶ runtime delete
-//!   └ held, or began is there: another shim has it; end      └ any failure: exit.json with why
+//!   └ held, or began exists: another shim has it; end        └ any failure: exit.json with the reason
 //! ```
 
 use crate::instance_dir::InstanceDir;
@@ -26,10 +26,10 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Whoever holds the lock longer is another shim.
+/// A process that holds the lock longer is another shim.
 const LOCK_WITHIN: Duration = Duration::from_millis(100);
 const COMMAND_WITHIN: Duration = Duration::from_secs(20);
-/// How long the end of what was said is waited for, when whoever said it has left.
+/// How long to wait for the end of the output after the process that wrote it has exited.
 const LOG_END_WITHIN: Duration = Duration::from_millis(500);
 /// What is kept of a runtime's log.
 const RUNTIME_LOG_BYTES_MAX: usize = 64 << 10;
@@ -38,7 +38,7 @@ const RUNTIME_LOG_BYTES_MAX: usize = 64 << 10;
 pub fn shim(dir: &Path) -> Result<(), Fault> {
     let _ = nix::unistd::setsid();
     let place = InstanceDir(dir.to_path_buf());
-    // The data directory may be moved while the instance runs: how it ended is written where its directory is by then.
+    // The data directory may be moved while the instance runs: the exit is recorded where its directory is then.
     let here = if std::env::set_current_dir(dir).is_ok() { InstanceDir(PathBuf::from(".")) } else { place.clone() };
     let Ok(Some(_lock)) = lock::retry(LOCK_WITHIN, || Lock::try_existing(&place.lock())) else { return Ok(()) };
     if place.began().exists() || place.exit().exists() {
@@ -57,7 +57,7 @@ pub fn shim(dir: &Path) -> Result<(), Fault> {
         Ok((started, log)) => {
             state_files::write_json_quick(&place.started(), &started)?;
             let code = wait(started.pid);
-            // The pipe closes when the last process of the instance is gone; its last words are worth a moment.
+            // The pipe closes when the last process of the instance is gone; its last lines of output are worth waiting for.
             let _ = log.recv_timeout(LOG_END_WITHIN);
             let oom_kills = cgroup::oom_kills(&record.placement.cgroup).unwrap_or(0);
             state_files::write_json_quick(&here.exit(), &Ended { oom_kills, ..Ended::new(code, None) })
@@ -82,7 +82,7 @@ fn launch(place: &InstanceDir, record: &Record, own_log: PathBuf) -> Result<(Sta
         let before: u64 = spent_ms.iter().map(|(_, ms)| ms).sum();
         spent_ms.push((what.to_string(), u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_sub(before)));
     };
-    let ids = record.placement.ids.ok_or_else(|| Fault::world("no-uids", "an older version wrote this instance down, without user ids"))?;
+    let ids = record.placement.ids.ok_or_else(|| Fault::world("no-uids", "an older version recorded this instance, without user ids"))?;
     let spaces = userns::make(ids)?;
     make_network(record, &spaces.network)?;
     lap("network");
@@ -100,12 +100,12 @@ fn launch(place: &InstanceDir, record: &Record, own_log: PathBuf) -> Result<(Sta
     let log = keep_log(reader, record.placement.log.clone(), own_log);
     let pid = run(place, record, writer)?;
     lap("runtime");
-    // The program may have ended already; then nothing can be learned of it but its exit code.
+    // The program may have ended already; then only its exit code is known.
     let pid_start = process::start_of(pid).unwrap_or(0);
     Ok((Started { pid, pid_start, at: disk::files::now(), spent_ms }, log))
 }
 
-/// The namespace's `eth0`, tied to the bridge. This thread stays in it.
+/// The namespace's `eth0`, attached to the bridge. This thread stays in the namespace.
 fn make_network(record: &Record, inside: &OwnedFd) -> Result<(), Fault> {
     let placement = &record.placement;
     let no = |doing: &'static str| move |e: nix::Error| Fault::world("network", format!("{doing}: {e}"));
@@ -128,7 +128,7 @@ fn make_network(record: &Record, inside: &OwnedFd) -> Result<(), Fault> {
     command::must(Command::new("ip").args(["-batch", "-"]), &batch, COMMAND_WITHIN).map(drop)
 }
 
-/// The runtime starts the program and leaves; the program becomes our child. Its pid.
+/// The runtime starts the program and exits; the program becomes our child. Returns its pid.
 fn run(place: &InstanceDir, record: &Record, output: PipeWriter) -> Result<i32, Fault> {
     let placement = &record.placement;
     let pid_file = place.0.join("pid");
@@ -148,11 +148,11 @@ fn run(place: &InstanceDir, record: &Record, output: PipeWriter) -> Result<i32, 
         ));
     }
     let pid = std::fs::read_to_string(&pid_file).ok().and_then(|text| text.trim().parse().ok());
-    pid.ok_or_else(|| Fault::world("launch-failed", "the OCI runtime told no pid"))
+    pid.ok_or_else(|| Fault::world("launch-failed", "the OCI runtime reported no pid"))
 }
 
-/// The log of a runtime: a pipe that is named by a path, as a file would be. What a program makes the runtime say fills no disk, for
-/// only its end is kept.
+/// The log of a runtime: a pipe that has a path, as a file would. Whatever a program makes the runtime log cannot fill the disk: only the
+/// end is kept.
 struct RuntimeLog {
     to: PipeWriter,
     kept: Arc<Mutex<Vec<u8>>>,
@@ -179,7 +179,7 @@ impl RuntimeLog {
         PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.to.as_raw_fd()))
     }
 
-    /// What it said last, once the runtime has left.
+    /// Its last output, once the runtime has exited.
     fn end(self) -> String {
         drop(self.to);
         let _ = self.end.recv_timeout(LOG_END_WITHIN);
@@ -196,7 +196,7 @@ fn keep_end(kept: &mut Vec<u8>, more: &[u8]) {
 fn last_error(log: &str) -> String {
     let lines = log.lines().rev().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let mut errors = lines.filter(|line| line["level"] != "debug" && line["level"] != "info");
-    errors.find_map(|line| line["msg"].as_str().map(str::to_string)).unwrap_or_else(|| "it did not say why".to_string())
+    errors.find_map(|line| line["msg"].as_str().map(str::to_string)).unwrap_or_else(|| "no reason reported".to_string())
 }
 
 /// Reaps every orphan of the instance until its first process ends.
@@ -237,12 +237,12 @@ fn keep_log(mut from: std::io::PipeReader, path: PathBuf, own: PathBuf) -> LogEn
 mod tests {
     use super::*;
 
-    /// A program in place of a runtime, which floods its log and then says why: nothing of it lies on the disk, and the reason is reported.
+    /// A program in place of a runtime that floods its log and then reports a reason: nothing is on the disk, and the reason is reported.
     #[test]
     fn a_runtime_that_floods_its_log_fills_nothing() {
         let said = RuntimeLog::open().unwrap();
         let last = r#"{"level":"error","msg":"the reason"}"#;
-        // The kernel's own bound on the size of files shows that it grows nowhere: a pipe is no file.
+        // The kernel's limit on file sizes shows that no file grows: a pipe is not a file.
         let script = format!("ulimit -f 2048; head -c 300000000 /dev/zero >>\"$0\" && printf '\\n%s\\n' '{last}' >>\"$0\"");
         assert!(Command::new("sh").args(["-c", &script]).arg(said.path()).status().unwrap().success());
         let kept = said.end();
@@ -254,6 +254,6 @@ mod tests {
     fn a_runtime_s_complaint_is_its_last_error() {
         let log = "{\"level\":\"warning\",\"msg\":\"a\"}\n{\"level\":\"error\",\"msg\":\"no such file\"}\n{\"level\":\"info\",\"msg\":\"b\"}\ngarbage";
         assert_eq!(last_error(log), "no such file");
-        assert_eq!(last_error(""), "it did not say why");
+        assert_eq!(last_error(""), "no reason reported");
     }
 }

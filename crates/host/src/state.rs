@@ -1,5 +1,5 @@
-//! What the keeper holds in memory. All of it can be read again from the disk; nothing here is the only copy of anything
-//! but timers and pulses, which begin again with each keeper.
+//! What the keeper holds in memory. All of it can be read again from the disk, except timers and probe histories, which restart with each
+//! keeper.
 
 use crate::decide::{self, Observed, Stage};
 use crate::declared::{Declared, GroupSummary};
@@ -19,40 +19,40 @@ use std::time::{Duration, Instant};
 pub struct State {
     pub groups: BTreeMap<GroupName, Group>,
     pub instances: BTreeMap<InstanceId, Instance>,
-    /// The last byte of the address that was given last.
+    /// The last byte of the last address given.
     pub last_address: u8,
-    /// Instances that run and of which too little can be read to follow them: they are left alone, in every way.
+    /// Instances that run and of which too little can be read to follow them: nothing is done to them.
     pub strays: BTreeMap<String, Stray>,
-    /// When the files were last held against what is known.
+    /// When the files were last compared with what is known.
     pub verified: Option<Instant>,
 }
 
 pub struct Stray {
     pub why: String,
     pub group: Option<GroupName>,
-    /// As the balancer was told of it.
+    /// As it was reported to the balancer.
     pub target: Option<Target>,
 }
 
 /// A group's file, as it was read.
 pub enum Held {
     Good(Declared),
-    /// Both copies are damaged, or missing though the group has instances. Nothing is ended for that; `kept`, made of what is known of
-    /// the instances, says what the dead among them are replaced by. None: nothing is known.
+    /// Both copies are damaged, or missing although the group has instances. Nothing is ended for that; `kept`, made from what is known of
+    /// the instances, says what replaces those that die. None: nothing is known.
     Lost {
         why: String,
         kept: Option<Declared>,
     },
 }
 
-/// What the balancer was told of a group.
+/// What was reported to the balancer of a group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Published {
     #[default]
     Unknown,
-    /// Observed is no file, and none is needed.
+    /// There is no file, and none is needed.
     Nothing,
-    /// This, in a file that stood like this afterwards.
+    /// This, in a file with this mark afterwards.
     File(Vec<u8>, Mark),
 }
 
@@ -67,22 +67,22 @@ pub struct Group {
     pub not_before: Option<Instant>,
     /// Its objects are being checked and mounted.
     pub preparing: bool,
-    /// They are.
+    /// They are mounted.
     pub prepared: bool,
-    /// What was mounted for it, until it is gone.
+    /// What was mounted for it, until the group is gone.
     pub objects: Vec<Digest>,
     pub published: Published,
-    /// The declaration's file as it stood when it was last found whole.
+    /// The mark of the declaration's file when it was last found undamaged.
     pub mark: Mark,
-    /// Servers made in a row for sick ones, when the last was made, and when another may be.
+    /// How many replacements were created in a row for sick servers, when the last was, and when another may be.
     pub replacements: u32,
     pub last_replacement: Option<Instant>,
     pub no_replacement_before: Option<Instant>,
-    /// Since fewer servers are healthy than there should be.
+    /// Since when fewer servers are healthy than declared.
     pub short_since: Option<Instant>,
 }
 
-/// Of the reason why a program did not start.
+/// The bound of a reason why a program did not start.
 const NOT_STARTED_BYTES_MAX: usize = 400;
 /// After this time without a replacement the next is the first again.
 const REPLACEMENTS_QUIET: Duration = Duration::from_secs(30 * 60);
@@ -93,18 +93,18 @@ pub struct Instance {
     pub started: Option<Started>,
     pub ending: Option<Ending>,
     pub ended: Option<Ended>,
-    /// Its end has been counted and answered.
+    /// Its exit has been counted and handled.
     pub counted_dead: bool,
     /// It was launched by an earlier keeper.
     pub adopted: bool,
     pub probes: ProbeHistory,
     /// It passed a health check once, also for an earlier keeper.
     pub was_healthy: bool,
-    /// Since this keeper follows it.
+    /// Since when this keeper follows it.
     pub up_since: Option<Instant>,
-    /// That it is sick is in the history.
+    /// The history records that it is sick.
     pub sick_recorded: bool,
-    /// Processes of it that were killed for want of memory and are in the history.
+    /// How many of its processes killed at the memory limit are in the history.
     pub oom_kills: u64,
     /// The last lines that it printed, once it has ended.
     pub last_lines: Vec<String>,
@@ -141,7 +141,7 @@ impl Group {
         }
     }
 
-    /// What is made true: as it was declared, or as far as it is still known.
+    /// What the keeper reconciles to: as it was declared, or as far as it is still known.
     pub fn declared(&self) -> Option<&Declared> {
         match &self.held {
             Held::Good(declared) => Some(declared),
@@ -149,7 +149,7 @@ impl Group {
         }
     }
 
-    /// A server was made for a sick one: the next waits.
+    /// A replacement was created for a sick server: the next waits.
     pub fn slow_replacements(&mut self, now: Instant) {
         let quiet = self.last_replacement.is_none_or(|last| now.duration_since(last) > REPLACEMENTS_QUIET);
         self.replacements = if quiet { 1 } else { self.replacements.saturating_add(1) };
@@ -157,7 +157,7 @@ impl Group {
         self.no_replacement_before = Some(now + Duration::from_millis(decide::replacement_pause_ms(self.replacements)));
     }
 
-    /// A launch failed, or what was launched ended too soon: the next waits longer.
+    /// A launch failed, or an instance ended too soon: the next launch waits longer.
     pub fn slow_down(&mut self, lived_ms: u64, now: Instant) {
         let since = self.last_death.map(|last| u64::try_from(now.duration_since(last).as_millis()).unwrap_or(u64::MAX));
         self.streak = decide::streak_after(self.streak, lived_ms, since);
@@ -198,12 +198,12 @@ impl Instance {
         })
     }
 
-    /// `; health check GET /: 500 "no"`, or nothing.
+    /// `; health check GET /: 500 "no"`, or empty.
     pub fn probe_in_words(&self) -> String {
         self.failed_probe.as_ref().map_or_else(String::new, |probe| format!("; {probe}"))
     }
 
-    /// Whom the history tells of.
+    /// What the history's entry is about.
     pub fn about(&self) -> About {
         About {
             service: Some(self.record.release.service.clone()),
@@ -212,7 +212,7 @@ impl Instance {
         }
     }
 
-    /// For how long it has failed its health checks, if that is too long: another is to take its place.
+    /// How long it has failed its health checks, if that is too long: it needs a replacement.
     pub fn sick_ms(&self, now: Instant) -> Option<u64> {
         if self.stage != Stage::Up || self.record.once.is_some() {
             return None;
@@ -227,7 +227,7 @@ impl Instance {
         (self.probes.passing_since.is_none() && since_ms >= at_most).then_some(since_ms)
     }
 
-    /// Whether it may be healthy without this keeper knowing it yet.
+    /// Whether it may be healthy although this keeper does not know it yet.
     pub fn is_unknown(&self) -> bool {
         let runs = matches!(self.stage, Stage::Launching | Stage::Up);
         self.adopted && runs && !self.probes.is_conclusive(self.record.release.health.unhealthy_after)
@@ -237,8 +237,8 @@ impl Instance {
         self.record.release.port.map(|port| SocketAddr::from((self.record.placement.address, port)))
     }
 
-    /// Whether the balancer may know of it: its program was launched and is not known to have ended.
-    /// An adopted instance that a new keeper does not follow yet (`Launching`, but started) is one: it serves, and leaving it out would turn customers away.
+    /// Whether it is reported to the balancer: its program was launched and is not known to have ended. An adopted instance that a new keeper
+    /// does not follow yet (`Launching`, but started) is reported too: it serves, and omitting it would fail requests.
     pub fn is_target(&self) -> bool {
         self.started.is_some() && self.ended.is_none() && matches!(self.stage, Stage::Launching | Stage::Up | Stage::Ending)
     }
@@ -270,7 +270,7 @@ impl State {
         self.instances.values().filter(move |i| i.record.group == *group)
     }
 
-    /// That are in use.
+    /// Addresses in use.
     pub fn addresses(&self) -> BTreeSet<Ipv4Addr> {
         let strays = self.strays.values().filter_map(|stray| match stray.target.as_ref()?.addr {
             SocketAddr::V4(addr) => Some(*addr.ip()),
@@ -279,7 +279,7 @@ impl State {
         self.instances.values().map(|i| i.record.placement.address).chain(strays).collect()
     }
 
-    /// `now`: servers of a group that was never healthy are none of the keeper's business, but of whoever brings it up.
+    /// `now`: the keeper does not replace servers of a group that was never healthy; the rotation that starts it decides.
     pub fn there(&self, group: &GroupName, now: Instant) -> Vec<Observed> {
         let proven = self.groups.get(group).is_some_and(|g| g.summary.proven);
         let there = |i: &Instance| Observed {
@@ -293,8 +293,8 @@ impl State {
         self.of_group(group).map(there).collect()
     }
 
-    /// What a group's instances say was declared, where its own file no longer does: the newest release among them, as many as there
-    /// are and were not to end, and the newest stamp.
+    /// The declaration derived from a group's instances, where its own file is lost: the newest release among them, the number that
+    /// existed and were not ending, and the newest stamp.
     pub fn kept(&self, name: &GroupName) -> Option<Declared> {
         let staying: Vec<&Instance> = self.of_group(name).filter(|i| i.ending.is_none()).collect();
         let newest = self.of_group(name).max_by_key(|i| i.record.number)?;
@@ -386,7 +386,7 @@ mod tests {
         assert!(!one.is_unknown());
     }
 
-    /// Its file is lost: what the instances say keeps them, and no fewer.
+    /// Its file is lost: what the instances' records say keeps them all.
     #[test]
     fn a_lost_declaration_is_kept_by_the_instances() {
         let mut state = State::default();
@@ -405,7 +405,7 @@ mod tests {
         assert!(matches!(kept.spec.desired, DesiredGroup::Run { count: 3, once: None, .. }), "{kept:?}");
     }
 
-    /// A keeper that was killed with -9 comes back while customers are being served: its servers stay known from its first look on.
+    /// A keeper that was killed with -9 restarts under traffic: its servers are known from its first pass on.
     #[test]
     fn an_adopted_instance_stays_a_target_while_nobody_follows_it_yet() {
         let mut one = instance(1);

@@ -1,5 +1,5 @@
-//! Reading and writing small state files, and locks on files. Whatever is read back may be truncated or garbage:
-//! [`Read::Bad`] says so and leaves the decision to the caller.
+//! Reading and writing small state files, and locks on files. Whatever is read may be truncated or garbage: [`Read::Bad`] reports
+//! it and leaves the decision to the caller.
 
 use disk::Lasting;
 use disk::state::{self, Found};
@@ -14,7 +14,7 @@ const STATE_BYTES_MAX: u64 = 4 << 20;
 #[derive(Debug)]
 pub enum Read<T> {
     Missing,
-    /// Observed, but no use: why.
+    /// It exists and is unusable: why.
     Bad(String),
     Good(T),
 }
@@ -28,10 +28,10 @@ impl<T> Read<T> {
     }
 }
 
-/// A fault of the world at this place.
+/// An environment error at this path.
 pub fn at(path: &Path, doing: &str, error: impl std::fmt::Display) -> Fault {
     Fault::world("host-io", format!("{}: {doing}: {error}", path.display()))
-        .hint("is the disk full, or the data directory on a file system that is read-only?")
+        .hint("is the disk full, or the data directory on a read-only file system?")
 }
 
 /// When the file was last written.
@@ -41,7 +41,7 @@ pub fn time_of(meta: &std::fs::Metadata) -> model::Time {
     model::Time(seconds * 1_000 + nanos / 1_000_000)
 }
 
-/// A state file (see `disk::state`): the newest whole copy of the two.
+/// A state file (see `disk::state`): the newest undamaged copy of the two.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Read<T> {
     match read_state(path) {
         Found::Absent => Read::Missing,
@@ -60,12 +60,12 @@ pub fn read_state<T: DeserializeOwned>(path: &Path) -> Found<T> {
     state::read(path, STATE_BYTES_MAX, |bytes| serde_json::from_slice(bytes).map_err(|e| format!("does not decode: {e}")))
 }
 
-/// Both copies, and the first on the disk before this returns.
+/// Writes both copies, the first durably before this returns.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Fault> {
     write_state(path, &encode(value)?, Lasting::Now)
 }
 
-/// Both copies, but only as durable as the page cache: enough where a power cut ends what the file speaks of.
+/// Writes both copies, but only to the page cache: enough where a power cut ends what the file describes.
 pub fn write_json_quick(path: &Path, value: &impl Serialize) -> Result<(), Fault> {
     write_state(path, &encode(value)?, Lasting::Soon)
 }
@@ -74,7 +74,7 @@ pub fn write_state(path: &Path, bytes: &[u8], lasting: Lasting) -> Result<(), Fa
     state::write(path, bytes, 0o644, lasting).map_err(|e| at(path, "writing", e))
 }
 
-/// For others to read who know nothing of state files, such as an OCI runtime.
+/// For readers that do not know state files, such as an OCI runtime.
 pub fn write_plain_json(path: &Path, value: &impl Serialize) -> Result<(), Fault> {
     write(path, &encode(value)?, false)
 }
@@ -94,7 +94,7 @@ pub fn make_dir(path: &Path) -> Result<(), Fault> {
     std::fs::create_dir_all(path).map_err(|e| at(path, "making the directory", e))
 }
 
-/// Names in a directory, sorted; a directory that is not there has none.
+/// Names in a directory, sorted; none for a missing directory.
 pub fn names(path: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(path)
         .map(|entries| entries.flatten().filter_map(|e| e.file_name().into_string().ok()).collect())

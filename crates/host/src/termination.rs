@@ -1,7 +1,7 @@
-//! How an instance is asked to end. Times count from the mark on disk, so that a keeper that begins again waits no longer in all.
+//! Ends an instance gracefully. Times count from the mark on disk, so that a restarted keeper does not wait longer in total.
 //!
 //! ```text
-//! marked (target file says draining) ─▶ drained, or within_ms is over ─▶ signal ─▶ ended, or the rest of within_ms (1 s at least)
+//! marked (target file says draining) ─▶ drained, or within_ms has passed ─▶ signal ─▶ ended, or the rest of within_ms (at least 1 s)
 //!                                                                                   └▶ SIGKILL
 //! ```
 
@@ -17,24 +17,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const POLL_EVERY: Duration = Duration::from_millis(10);
-/// A program that was signalled has at least so long.
+/// A program that was signalled has at least this time.
 const SIGNAL_WITHIN_MIN: Duration = Duration::from_secs(1);
-/// Between two kills of something that will not die.
+/// Between two kills of a process that does not exit.
 const KILL_EVERY: Duration = Duration::from_secs(2);
 
-/// Whoever follows the instance notices its end; this only brings it about.
+/// The instance's follower notices its exit; this only causes it.
 pub fn begin(keeper: &Arc<Keeper>, one: &Instance) {
     let Some(ending) = &one.ending else { return };
     let drain = one.record.release.drain.clone();
     let gone_ms = disk::files::now().since(ending.at);
     let deadline = Instant::now() + Duration::from_millis(drain.within_ms.saturating_sub(gone_ms));
-    // Only what the balancer was told of can be in use.
+    // Only what was reported to the balancer can be in use.
     let routed =
         one.record.release.route.is_some() && one.record.release.port.is_some() && one.record.once.is_none() && one.started.is_some();
     let id = one.record.id.clone();
     let keeper = keeper.clone();
     keeper.clone().tasks.spawn(async move {
-        // The pass that began this writes the target file before it lets go of the state.
+        // The pass that started this writes the target file before it unlocks the state.
         drop(keeper.state());
         if routed {
             until_drained(&keeper, &id, deadline).await;
@@ -77,8 +77,8 @@ async fn stop(keeper: &Arc<Keeper>, id: &InstanceId, drain: &Drain, deadline: In
     kill(keeper, id, &place, &started).await;
 }
 
-/// A signal that the kernel would throw away because the program is the first of its pid namespace and has no handler
-/// would have ended it anywhere else: it ends here too.
+/// The kernel would discard this signal, because the program is the first of its pid namespace and has no handler. Anywhere else the
+/// signal would have ended the program, so it is killed.
 fn signal(started: &Started, wanted: Signal) {
     if let Some(process) = process::open(started.pid, started.pid_start) {
         let deaf = process::deaf_to(started.pid, wanted) && wanted != Signal::WINCH;
@@ -91,7 +91,7 @@ async fn kill(keeper: &Arc<Keeper>, id: &InstanceId, place: &InstanceDir, starte
     while !has_ended(keeper, id) {
         match process::open(started.pid, started.pid_start) {
             Some(process) => process::send(&process, Signal::KILL),
-            // The program is gone; if its shim does not say so it is stuck.
+            // The program is gone; a shim that does not record it is stuck.
             None if rounds > 2 => {
                 let place = place.clone();
                 let _ = tokio::task::spawn_blocking(move || removal::kill_shim(&place)).await;

@@ -11,7 +11,7 @@ use model::{
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// A keeper over a directory of its own, with neither a network nor a runtime: it decides and writes, and can launch nothing.
+/// A keeper over its own directory, with neither a network nor a runtime: it decides and writes, but cannot launch anything.
 pub struct TestKeeper {
     pub keeper: Arc<Keeper>,
     _tasks: tokio::runtime::Runtime,
@@ -39,7 +39,7 @@ impl TestKeeper {
     }
 }
 
-/// `web-r1-1-<number>`, written down by a declaration of stamp (1, 1) and not launched.
+/// `web-r1-1-<number>`, recorded for a declaration of stamp (1, 1) and not launched.
 pub fn instance(number: u64) -> Instance {
     let (id, group) = (InstanceId::new(format!("web-r1-1-{number}")).unwrap(), GroupName::new("web-r1-1").unwrap());
     let placement = Placement {
@@ -64,7 +64,7 @@ pub fn instances(numbers: &[u64]) -> State {
     State { instances: all.collect(), ..State::default() }
 }
 
-/// Of no process that lives.
+/// A pid of no running process.
 pub fn started() -> Started {
     Started { pid: i32::MAX, pid_start: 1, at: Time(0), spent_ms: Vec::new() }
 }
