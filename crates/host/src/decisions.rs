@@ -351,7 +351,7 @@ fn a_death_keeps_its_last_lines_and_its_last_health_check() {
     let death = failure.last_death.unwrap();
     assert_eq!((death.exit.as_ref().unwrap().lines.len(), death.probe.as_ref()), (2, Some(&probe)));
     let text = &t.keeper.history.after(0)[0].text;
-    assert!(text.ends_with("exit code 1; its last line: \"ModuleNotFoundError: No module named 'x'\""), "{text}");
+    assert!(text.ends_with("exited with code 1; its last line: \"ModuleNotFoundError: No module named 'x'\""), "{text}");
     let sum = state_files::read_json::<GroupSummary>(&summary_path(&t.keeper.layout, &name())).good();
     assert_eq!(sum.unwrap().last_death, Some(death), "on the disk");
 }

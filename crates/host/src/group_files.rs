@@ -274,7 +274,7 @@ fn write_target(keeper: &Keeper, name: &GroupName, group: &mut Group, path: &Pat
     if damaged {
         keeper.counters.change(|c| c.mended += 1);
         let about = About { service: group.declared().map(|d| d.spec.service.clone()), group: Some(name.clone()), instance: None };
-        let text = format!("{}: it was damaged or missing; it was written again, and no server was touched", path.display());
+        let text = format!("{}: it was damaged or missing; it was rewritten, and no server was touched", path.display());
         keeper.history.add(HappenedKind::Mended, about, &text);
     }
     Ok(())

@@ -1,7 +1,7 @@
-//! Which range of ids each service has on this host. Given once, on the disk before it is used, and never to another service: what
-//! was a service's may lie about for longer than the service.
+//! Which range of ids each service has on this host. Assigned once, recorded on the disk before it is used, and never to another
+//! service: a service's files may outlive the service.
 //!
-//! The ranges lie where systemd's documents say that nobody else gives ids out: 0x7000_0000 up to its foreign range.
+//! The ranges are where systemd's documentation says that nothing else assigns ids: 0x7000_0000 up to its foreign range.
 
 use crate::state_files;
 use crate::userns::Range;
@@ -16,23 +16,23 @@ use std::sync::{Mutex, PoisonError};
 const BYTES_MAX: u64 = 4 << 20;
 const FIRST: u32 = 0x7000_0000;
 const LAST: u32 = 0x7ffd_0000;
-/// All but the last, which is kept for trying whether a runtime works.
+/// All except the last, which is reserved for trying whether a runtime works.
 const SLOTS: u32 = (LAST - FIRST) / Range::SIZE;
 pub const TRIAL: Range = Range(LAST);
-/// A script of a recipe is no service: it must not share a user, and with it quotas, with one.
+/// A script of a recipe is not a service: it must not share a user, and with it quotas, with one.
 const BAKES: std::ops::Range<u32> = model::BAKE_IDS..model::BAKE_IDS + model::BAKE_RANGES * Range::SIZE;
 
 /// A file of the data directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Given {
-    /// So many places were gone through, from the data directory's own first.
+    /// How many places were used, counted from the data directory's own first.
     next: u32,
     services: BTreeMap<String, Range>,
 }
 
 struct State {
     given: Given,
-    /// The file was there and no use: only what running instances have is known, and nothing new is given.
+    /// The file exists and is unusable: only what running instances have is known, and nothing new is assigned.
     damaged: Option<String>,
 }
 
@@ -43,12 +43,12 @@ pub struct Uids {
 }
 
 impl Uids {
-    /// `mark`: the data directory's; several on one host begin at different places.
+    /// `mark`: the data directory's; several on one host start at different places.
     pub fn open(layout: &Layout, mark: &str) -> Self {
         let path = layout.host().join("uids.json");
         let decode = |bytes: &[u8]| {
             let given: Given = serde_json::from_slice(bytes).map_err(|e| format!("does not decode: {e}"))?;
-            if sound(&given) { Ok(given) } else { Err("it holds ranges that were never given".to_string()) }
+            if sound(&given) { Ok(given) } else { Err("it holds ranges that were never assigned".to_string()) }
         };
         let (given, damaged) = match state::read(&path, BYTES_MAX, decode) {
             Found::Absent => (Given::default(), None),
@@ -62,7 +62,7 @@ impl Uids {
         Self { path, start, state: Mutex::new(State { given, damaged }) }
     }
 
-    /// What an instance that is there has. The file's word is older and stands.
+    /// Records the ids of an existing instance. An entry of the file takes precedence.
     pub fn adopt(&self, service: &ServiceName, range: Range) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = state.given.services.values().any(|other| *other == range);
@@ -73,7 +73,7 @@ impl Uids {
         }
     }
 
-    /// The same for a service each time, also by later keepers.
+    /// A service gets the same range each time, also from later keepers.
     pub fn of(&self, service: &ServiceName) -> Result<Range, Fault> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(range) = state.given.services.get(service.as_str()) {
@@ -81,12 +81,12 @@ impl Uids {
         }
         if let Some(why) = &state.damaged {
             return Err(Fault::world("corrupt-state", format!("{}: {why}; {service} gets no user ids", self.path.display()))
-                .hint("restore the file from a backup; if there is none, remove it and restart the keeper: what runs says which ids it has")
+                .hint("restore the file from a backup; if there is none, remove it and restart the keeper: it reads the ids of running instances")
                 .again(false));
         }
         let used: BTreeSet<Range> = state.given.services.values().copied().collect();
         let (range, next) = choose(self.start, state.given.next, &used, &taken(&used)).ok_or_else(|| {
-            Fault::world("no-uids", format!("every range of user ids of this host is given out, so {service} gets none"))
+            Fault::world("no-uids", format!("every range of user ids of this host is assigned, so {service} gets none"))
                 .hint("each service name that was ever deployed here has one; use another data directory")
                 .again(false)
         })?;
@@ -106,7 +106,7 @@ fn sound(given: &Given) -> bool {
     given.next <= SLOTS && distinct.len() == given.services.len() && distinct.iter().all(in_place)
 }
 
-/// The first that nobody has, beginning behind the last one given, and how far that is. `taken`: first and last id of others.
+/// The first free one after the last one assigned, and its distance. `taken`: first and last ids of others.
 fn choose(start: u32, next: u32, used: &BTreeSet<Range>, taken: &[(u32, u32)]) -> Option<(Range, u32)> {
     (next..SLOTS).map(|i| (Range(FIRST + (start + i) % SLOTS * Range::SIZE), i + 1)).find(|(range, _)| {
         let last = range.0 + (Range::SIZE - 1);
@@ -114,7 +114,7 @@ fn choose(start: u32, next: u32, used: &BTreeSet<Range>, taken: &[(u32, u32)]) -
     })
 }
 
-/// Ids that this host's files give to somebody, and those of processes that are not ours (another data directory's, say).
+/// Ids that this host's files assign to users, and those of processes that are not ours (for example another data directory's).
 fn taken(ours: &BTreeSet<Range>) -> Vec<(u32, u32)> {
     let mut taken = Vec::new();
     for path in ["/etc/subuid", "/etc/subgid"] {
@@ -186,7 +186,7 @@ mod tests {
         let passed = Some((Range(FIRST), model::BAKE_RANGES + 1));
         assert_eq!(choose(bakes, 0, &none, &[]), passed, "the scripts of recipes have these");
         assert_eq!(choose(SLOTS - 1, 1, &none, &[]), Some((Range(FIRST), 2)), "it goes round");
-        assert_eq!(choose(0, SLOTS, &none, &[]), None, "what was gone through is not given again");
+        assert_eq!(choose(0, SLOTS, &none, &[]), None, "a used place is not assigned again");
         assert_eq!(sub_range("user:100000:65536"), Some((100_000, 165_535)));
         assert_eq!((sub_range("user:5:0"), sub_range("user:x"), sub_range("u:4294967295:2")), (None, None, Some((u32::MAX, u32::MAX))));
     }
@@ -199,7 +199,7 @@ mod tests {
         let spare = state::spare(&path);
         let good = std::fs::read(&path).unwrap();
         std::fs::write(&path, b"garbage").unwrap();
-        assert_eq!(Uids::open(&layout, "00000009").of(&name("a")).unwrap(), a, "the spare says it");
+        assert_eq!(Uids::open(&layout, "00000009").of(&name("a")).unwrap(), a, "the spare copy has it");
         let twice = br#"{"next":2,"services":{"x":1879048192,"y":1879048192}}"#;
         for bad in [&good[..good.len() / 2], b"{}", b"", twice, br#"{"next":1,"services":{"x":0}}"#] {
             std::fs::write(&path, bad).unwrap();

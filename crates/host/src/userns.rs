@@ -1,8 +1,8 @@
 //! The user and network namespaces of an instance. Inside, ids 0 to 65535 are its own; on the host they are a range that belongs
-//! to its service alone, so that its root is nobody here, and no quota, signal or file of one service is another's.
+//! to its service alone, so that its root is an unprivileged user here, and services share no quota, signal or file.
 //!
-//! The kernel charges what a namespace's users take (inotify, say) to who made the namespace as well. So it is made by the
-//! range's own first id; made by root, all services would share root's quotas.
+//! The kernel also charges what a namespace's users consume (inotify, for example) to the creator of the namespace. So it is created
+//! by the range's own first id; if root created it, all services would share root's quotas.
 
 use crate::{command, state_files};
 use model::Fault;
@@ -25,7 +25,7 @@ pub struct Range(pub u32);
 impl Range {
     pub const SIZE: u32 = 1 << 16;
 
-    /// What the host calls an id of the inside.
+    /// The host's number of an id of the inside.
     pub fn on_host(self, inside: u32) -> Option<u32> {
         (inside < Self::SIZE).then(|| self.0.checked_add(inside)).flatten()
     }
@@ -36,7 +36,7 @@ pub struct Namespaces {
     pub network: OwnedFd,
 }
 
-/// A process that does nothing but keep the namespaces until we hold them ourselves.
+/// A process that only keeps the namespaces until we hold them ourselves.
 struct Holder(Child);
 
 impl Drop for Holder {
@@ -50,7 +50,7 @@ impl Drop for Holder {
 pub fn make(range: Range) -> Result<Namespaces, Fault> {
     let no = |why: String| {
         Fault::world("user-namespace", format!("making a user namespace for the ids from {}: {why}", range.0))
-            .hint("`sysctl user.max_user_namespaces` must not be 0, and the kernel needs CONFIG_USER_NS; `afresh doctor` says more")
+            .hint("`sysctl user.max_user_namespaces` must not be 0, and the kernel needs CONFIG_USER_NS; for details: `afresh doctor`")
     };
     let id = range.0.to_string();
     let mut command = Command::new("setpriv");
@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn an_id_of_the_inside_stays_in_the_range() {
         let range = Range(0x7000_0000);
-        assert_eq!(range.on_host(0), Some(0x7000_0000), "root inside is nobody's root here");
+        assert_eq!(range.on_host(0), Some(0x7000_0000), "root inside is not root here");
         assert_eq!(range.on_host(65_534), Some(0x7000_fffe));
         assert_eq!((range.on_host(65_536), range.on_host(u32::MAX), Range(u32::MAX - 3).on_host(4)), (None, None, None));
     }

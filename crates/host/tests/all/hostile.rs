@@ -1,7 +1,7 @@
-//! What a program does that means harm, on this very host: it runs inside an instance and tries what the host must not let it.
+//! Hostile programs on this host: they run inside an instance and try what the host must prevent.
 //! Run as root: `cargo test -p host --test all hostile:: -- --ignored --test-threads 1`
 //!
-//! The oracles are what the programs saw, told in their logs, and the kernel's own lists.
+//! The oracles are what the programs observed, in their logs, and the kernel's own lists.
 
 use crate::common::{Host, Want};
 use model::{DesiredGroup, Probe};
@@ -17,7 +17,7 @@ fn a_probe_that_floods_fills_nothing_and_leaves_nothing() {
     let count = "while :; do [ \"$(busybox wc -l < /tmp/probes)\" -ge 3 ] && echo three; sleep 0.05; done 2>/dev/null";
     let mut spec = host.group(Want { name: "flood-r1-1", run: &["sh", "-c", count], ..Want::default() });
     let DesiredGroup::Run { release, .. } = &mut spec.desired else { unreachable!() };
-    // Nobody else sleeps for just as long.
+    // No other process sleeps for exactly this time.
     let long = 100_000 + std::process::id();
     let flood = format!("echo probe >> /tmp/probes; busybox setsid sleep {long} & exec busybox yes");
     release.health.timeout_ms = 2_000;
@@ -34,7 +34,7 @@ fn a_probe_that_floods_fills_nothing_and_leaves_nothing() {
     assert!(left <= 1, "{left} are left");
 }
 
-/// The shim looks at its own log whenever the instance says something; what the runtime says of an instance is no file at all.
+/// The shim checks its own log whenever the instance prints something; what the runtime logs about an instance is not a file.
 #[test]
 #[ignore = "needs root"]
 fn a_shim_s_own_log_is_bounded() {
@@ -47,10 +47,10 @@ fn a_shim_s_own_log_is_bounded() {
     host.until_log("talk-r1-1-1", "word");
     let dir = host.layout.instances().join("talk-r1-1-1");
     let log = dir.join("shim.log");
-    // As if the shim had said it.
+    // As if the shim had logged it.
     let mut said = std::fs::File::options().append(true).open(&log).unwrap();
     std::io::Write::write_all(&mut said, &vec![b'x'; usize::try_from(disk::log::LOG_BYTES_MAX).unwrap() + 1]).unwrap();
-    host.until_true("the shim's log is turned over", || {
+    host.until_true("the shim's log is rotated", || {
         let bytes = std::fs::metadata(&log).map_or(0, |meta| meta.len());
         if bytes == 0 && disk::log::previous(&log).exists() { Ok(()) } else { Err(format!("{bytes} bytes")) }
     });
@@ -119,12 +119,12 @@ fn seccomp_in_an_instance() {
     }
 }
 
-/// Takes all it can get, and signals everybody it can reach.
+/// Takes all resources it can get, and signals every process it can reach.
 const GREEDY: &str = r#"$| = 1; my ($n, @kept) = (0);
 while ((my $fd = syscall(294, 0)) >= 0) { $n++ } print "inotify=$n\n";
 print "killed=", kill(9, -1), "\n"; print "greedy is done\n"; sleep 10000;"#;
 
-/// What a program can learn of who it is and what it stands on.
+/// What a program can learn about its identity and its host.
 const LOOK: &str = r#"$| = 1; print "inotify=", (syscall(294, 0) >= 0 ? "ok" : int($!)), "\n";
 sub show { my ($name) = @_; open(my $file, "<", $name) or return print "$name: $!\n"; while (my $line = <$file>) { print "$name: $line" } }
 show($_) for "/proc/self/mountinfo", "/proc/self/uid_map", "/proc/self/cgroup", "/etc/mine", "/etc/theirs";
@@ -154,7 +154,7 @@ fn services_share_no_ids_quotas_or_signals_and_see_no_path_of_the_host() {
     host.until_log("root-r1-1-1", "look is done");
     let (look, root) = (host.log("look-r1-1-1"), host.log("root-r1-1-1"));
     println!("{}{look}", host.log("greedy-r1-1-1"));
-    assert!(look.contains("inotify=ok") && root.contains("inotify=ok"), "one service took what was another's:\n{look}");
+    assert!(look.contains("inotify=ok") && root.contains("inotify=ok"), "one service used up another's quota:\n{look}");
     assert!(look.contains("stdout is mine"), "{look}");
     assert!(look.lines().any(|l| l.starts_with("/proc/self/limits: Max core file size        0                    0 ")), "{look}");
     for (log, owner) in [(&look, "0:0"), (&root, "0:0")] {
@@ -170,7 +170,7 @@ fn services_share_no_ids_quotas_or_signals_and_see_no_path_of_the_host() {
     assert!(look.contains("owner of /etc/mine=1000:1000\n") && look.contains("/etc/mine: mine\n"), "{look}");
     assert!(look.contains("/etc/theirs: Permission denied"), "{look}");
     assert!(!root.contains("/etc/mine: mine") && !root.contains("/etc/theirs: theirs"), "root without its powers: {root}");
-    // What the host sees: a range each, none of them anybody's here, and the same once more for the next servers.
+    // What the host sees: a range for each service, used by nothing else here, and the same again for its next servers.
     let ids = ["greedy-r1-1-1", "look-r1-1-1", "root-r1-1-1"].map(|id| host.uid_of(id));
     println!("on the host they are {ids:?}");
     let range = |uid: u32| uid >> 16;
@@ -189,7 +189,7 @@ fn services_share_no_ids_quotas_or_signals_and_see_no_path_of_the_host() {
     assert_eq!(host.try_declare(1, bad).unwrap_err().code, "bad-spec");
 }
 
-/// The network is closed but for the host's own connections to servers; other people's tables are theirs.
+/// The network is closed except for the host's own connections to servers; other tables are not touched.
 #[test]
 #[ignore = "needs root"]
 fn services_reach_neither_each_other_nor_the_host() {
@@ -218,8 +218,8 @@ fn services_reach_neither_each_other_nor_the_host() {
     println!("{log}");
     assert_eq!(log.matches("closed ").count(), 2, "{log}");
     assert!(crate::common::get(target, "/healthz").is_ok(), "the host's own connections get in");
-    assert_eq!(stateless(), before, "other people's tables");
-    // Somebody flushes the host's rules: ours come back.
+    assert_eq!(stateless(), before, "other tables");
+    // The host's rules are flushed: ours are restored.
     let ours = format!("afresh_{}", host.mark());
     Host::run(&["nft", "delete", "table", "inet", &ours], "");
     host.until_true(
@@ -234,8 +234,8 @@ fn services_reach_neither_each_other_nor_the_host() {
     Host::run(&["nft", "delete", "table", "inet", &theirs], "");
 }
 
-/// Whatever the policy says since, a group that has begun keeps its count, also under a keeper that was restarted; one that has not
-/// begun is refused from that moment on.
+/// Whatever the policy says since, a group that has had a server keeps its count, also under a restarted keeper; one that has not
+/// is refused from that moment on.
 #[test]
 #[ignore = "needs root"]
 fn what_is_distrusted_begins_nowhere_and_melts_nothing() {

@@ -1,5 +1,5 @@
-//! The keeper's processes, for tests that kill them: this test binary once more, running the one test that is named. A program beside it
-//! would not be built by `cargo test --test all`, and an old one would be tested in place of the code.
+//! The keeper's processes, for tests that kill them: this test binary again, running one named test. `cargo test --test all` would not
+//! build a separate program, and an old one would be tested instead of the code.
 
 use model::Layout;
 use std::path::Path;
@@ -25,7 +25,7 @@ fn end(result: Result<(), model::Fault>) {
     }
 }
 
-/// Returns at once where somebody runs all tests that are ignored.
+/// Returns at once when all ignored tests are run.
 #[test]
 #[ignore = "a process of other tests"]
 fn keeper_process() {

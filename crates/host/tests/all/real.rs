@@ -1,14 +1,14 @@
-//! The keeper on this very host: containers, interfaces, mounts, and kill -9. Run as root:
+//! The keeper on this host: containers, interfaces, mounts, and kill -9. Run as root:
 //! `cargo test -p host --test all real:: -- --ignored --test-threads=2`
 //!
-//! The oracles are the kernel's own lists (mountinfo, /sys/class/net, cgroups, /proc) and what the programs themselves answer.
+//! The oracles are the kernel's own lists (mountinfo, /sys/class/net, cgroups, /proc) and the programs' own answers.
 
 use crate::common::{Host, Want};
 use api::fleet::HappenedKind;
 use model::{DesiredGroup, GroupSeen, InstanceState, Probe, TargetFile};
 use std::time::{Duration, Instant};
 
-/// A kill costs half a second here, so a short look has as many at least.
+/// A kill costs half a second here, so a short run has at least this many.
 const CHEAP_KILLS_MIN: u64 = 10;
 
 fn all_healthy(seen: &GroupSeen, count: usize) -> bool {
@@ -66,7 +66,7 @@ fn three_are_launched_answer_and_go() {
     host.declare(3, host.gone("idle-r1-1"));
     host.until_true("unmounted", || if host.remote.counters().unwrap().unmounted == 4 { Ok(()) } else { Err(String::new()) });
     let counters_after = host.remote.counters().unwrap();
-    assert_eq!((counters.mounted, counters.unmounted), (2, 2), "what nobody needs is unmounted before the group is seen empty");
+    assert_eq!((counters.mounted, counters.unmounted), (2, 2), "unused objects are unmounted before the group is observed empty");
     host.declare(2, host.gone("web-r1-1"));
     host.until_garbage_collected();
     // The test's own garbage is one.
@@ -85,8 +85,8 @@ fn the_dead_are_replaced_and_a_crash_loop_is_slowed() {
     let victim = before.instances[0].id.clone();
     host.kill_program(&victim);
     let begin = Instant::now();
-    let seen = host.until("web-r1-1", "the death told", |seen| seen.deaths == 1);
-    println!("a death was told after {} ms", begin.elapsed().as_millis());
+    let seen = host.until("web-r1-1", "the death reported", |seen| seen.deaths == 1);
+    println!("a death was reported after {} ms", begin.elapsed().as_millis());
     assert!(begin.elapsed() < Duration::from_secs(2), "{seen:?}");
     let after = host.until("web-r1-1", "2 healthy again", |seen| all_healthy(seen, 2));
     println!("it was replaced after {} ms", begin.elapsed().as_millis());
@@ -185,7 +185,7 @@ fn a_test_runs_once_and_its_exit_stays_in_view() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_corrupted_object_is_not_launched_and_heals() {
+fn a_corrupt_object_is_not_launched_and_the_group_recovers() {
     let mut host = Host::new();
     host.start();
     let object = host.layout.object(&host.image);
@@ -197,15 +197,15 @@ fn a_corrupted_object_is_not_launched_and_heals() {
     host.declare(1, host.web("web-r1-1", 1));
     let seen = host.until("web-r1-1", "trouble", |seen| seen.trouble.is_some());
     println!("trouble: {}", seen.trouble.as_ref().unwrap());
-    assert!(seen.trouble.as_ref().unwrap().contains("corrupted") && seen.instances.is_empty() && seen.deaths == 0, "{seen:?}");
+    assert!(seen.trouble.as_ref().unwrap().contains("corrupt") && seen.instances.is_empty() && seen.deaths == 0, "{seen:?}");
     std::fs::write(&object, &good).unwrap();
     let seen = host.until("web-r1-1", "healthy", |seen| all_healthy(seen, 1));
     assert_eq!(seen.trouble, None);
-    // And once more while it runs: what runs goes on, what dies is not launched from the corrupted object.
+    // And again while it runs: what runs continues, what dies is not launched from the corrupt object.
     std::fs::write(&object, &bad).unwrap();
     host.kill_program(&seen.instances[0].id);
     host.until("web-r1-1", "trouble again", |seen| {
-        seen.trouble.as_ref().is_some_and(|t| t.contains("corrupted")) && seen.instances.is_empty()
+        seen.trouble.as_ref().is_some_and(|t| t.contains("corrupt")) && seen.instances.is_empty()
     });
     std::fs::remove_file(&object).unwrap();
     host.until("web-r1-1", "missing", |seen| seen.trouble.as_ref().is_some_and(|t| t.contains("cannot be opened")));
@@ -244,12 +244,12 @@ fn stamps_tombstones_and_corrupt_records() {
     assert_eq!(seen.instances.iter().map(|i| &i.id).collect::<Vec<_>>(), [&one.id], "it is left alone");
     assert_eq!(code(host.try_declare(0, host.web("web-r2-2", 3))), "stale-stamp", "its instances are fenced all the same");
     assert!(crate::common::get(one.addr.unwrap(), "/healthz").is_ok());
-    // The dead are replaced although nobody can read what was declared; and a file that is put back is taken.
+    // Dead servers are replaced although the declaration cannot be read; and a restored file is accepted.
     host.kill_program(&one.id);
     host.until("web-r2-2", "replaced", |seen| all_healthy(seen, 1) && seen.instances[0].id != one.id && seen.trouble.is_some());
     std::fs::write(&file, &good).unwrap();
     host.until("web-r2-2", "healed", |seen| seen.trouble.is_none() && all_healthy(seen, 1));
-    // A tombstone of which nothing is left to read is not taken for a name that nobody used.
+    // An unreadable tombstone is not taken for an unused name.
     let old = host.layout.group(&model::GroupName::new("web-r1-1").unwrap());
     host.stop();
     for path in [&old, &disk::state::spare(&old)] {
@@ -261,7 +261,7 @@ fn stamps_tombstones_and_corrupt_records() {
     assert!(host.second_keeper().contains("another keeper holds this data directory"));
 }
 
-/// Programs say `born` when they begin, so that a second launch of one instance would stand in its log.
+/// Programs print `born` when they start, so that a second launch of an instance would show in its log.
 #[test]
 #[ignore = "needs root"]
 fn killed_at_random_moments_nothing_is_lost_doubled_or_left() {
@@ -298,7 +298,7 @@ fn killed_at_random_moments_nothing_is_lost_doubled_or_left() {
     host.until_clean();
 }
 
-/// The shims die as well, at moments of their own: launches fail and programs die, but the keeper gets there and leaves nothing.
+/// The shims die as well, at random moments: launches fail and programs die, but the keeper reaches the desired state and leaves nothing.
 #[test]
 #[ignore = "needs root"]
 fn shims_killed_at_random_moments_leave_nothing() {
@@ -330,7 +330,7 @@ fn garbage_of_every_kind_is_found() {
     let kept = host.until("web-r1-1", "healthy", |seen| all_healthy(seen, 1)).instances[0].clone();
     host.make_garbage();
     host.until_only(&[kept.id.to_string()]);
-    // A group whose file is gone in both copies: its instances are no garbage, and are ended when somebody says so.
+    // A group whose file is gone in both copies: its instances are not garbage, and are ended when that is declared.
     host.stop();
     disk::state::remove(&host.layout.group(&model::GroupName::new("web-r1-1").unwrap())).unwrap();
     host.start();
@@ -343,8 +343,8 @@ fn garbage_of_every_kind_is_found() {
     host.until_clean();
 }
 
-/// Every file of the keeper that says what is wanted or what runs, with a byte flipped, then cut short, then missing, in one copy and in
-/// both, under a keeper that is killed and begins again: no server is ended for it.
+/// Every file of the keeper with a desired state or a record, with a byte flipped, then truncated, then missing, in one copy and in both,
+/// under a keeper that is killed and restarted: no server is ended for it.
 #[test]
 #[ignore = "needs root"]
 fn damage_to_any_state_file_ends_no_server() {
@@ -352,7 +352,7 @@ fn damage_to_any_state_file_ends_no_server() {
     host.start();
     let mut spec = host.web("web-r1-1", 2);
     let DesiredGroup::Run { release, .. } = &mut spec.desired else { unreachable!() };
-    // On a loaded machine a server that answers late is replaced, and rightly: not what is tried here.
+    // On a loaded machine a server that answers late is replaced, rightly: that is not tested here.
     release.health.timeout_ms = 20_000;
     host.declare(1, spec);
     let before = host.until("web-r1-1", "2 healthy", |seen| all_healthy(seen, 2));
@@ -399,8 +399,8 @@ fn damage_to_any_state_file_ends_no_server() {
     assert_eq!(host.observe("web-r1-1").instances.len(), 2);
 }
 
-/// A keeper that was killed right after it took a lower count: the next one knows of none of the servers yet whether it serves. The one
-/// that hangs is ended, not the newest.
+/// A keeper that was killed right after it accepted a lower count: the next one does not know yet which servers serve. The one that
+/// hangs is ended, not the newest.
 #[test]
 #[ignore = "needs root"]
 fn a_keeper_that_begins_ends_nobody_before_it_knows_who_serves() {
@@ -419,14 +419,14 @@ fn a_keeper_that_begins_ends_nobody_before_it_knows_who_serves() {
     assert_eq!(ids(&after), ids(&before)[1..], "{}", host.keeper_log());
 }
 
-/// A server that answers no more while its process lives: another takes its place, and not before it can. All of them at once are
-/// replaced one by one.
+/// A server that stops answering while its process runs is replaced, but not before the replacement is healthy. If all hang at once, they
+/// are replaced one by one.
 #[test]
 #[ignore = "needs root"]
 fn a_hung_server_is_replaced_and_a_shared_trouble_melts_nothing() {
     let mut host = Host::new();
     host.start();
-    // Where there is a file, the health check fails.
+    // If the file exists, the health check fails.
     let mut spec = host.web("web-r1-1", 3);
     let DesiredGroup::Run { release, .. } = &mut spec.desired else { unreachable!() };
     release.health.probe = Probe::Http { path: "/healthz".to_string() };
@@ -435,7 +435,7 @@ fn a_hung_server_is_replaced_and_a_shared_trouble_melts_nothing() {
     let hung = before.instances[1].clone();
     host.freeze(&hung.id);
     let seen = host.until("web-r1-1", "replaced", |seen| all_healthy(seen, 3) && seen.instances.iter().all(|i| i.id != hung.id));
-    assert_eq!(seen.deaths, 1, "whoever watches the group sees that it does not hold");
+    assert_eq!(seen.deaths, 1, "a soak of the group notices it");
     let happened = host.happened();
     let of = |kind| happened.iter().filter(|h| h.kind == kind).map(|h| h.text.clone()).collect::<Vec<_>>();
     assert!(of(HappenedKind::Unhealthy)[0].contains(hung.id.as_str()), "{happened:?}");
@@ -446,7 +446,7 @@ fn a_hung_server_is_replaced_and_a_shared_trouble_melts_nothing() {
     host.freeze(&hung.id);
     host.start();
     let seen = host.until("web-r1-1", "replaced", |seen| all_healthy(seen, 3) && seen.instances.iter().all(|i| i.id != hung.id));
-    // All at once: never more than one beyond the count, and nobody goes while nobody is healthy in his place.
+    // All at once: never more than one beyond the count, and none is ended before its replacement is healthy.
     seen.instances.iter().for_each(|i| host.freeze(&i.id));
     let mut most = 0;
     host.until("web-r1-1", "all replaced", |now| {
@@ -484,5 +484,5 @@ fn probes_of_every_kind() {
             assert_eq!(host.observe(name).instances[0].healthy_ms, None, "{name}");
         }
     }
-    assert!(host.program_count("sleep\u{0}1000\u{0}") <= 1, "a probe that hangs is killed inside too");
+    assert!(host.program_count("sleep\u{0}1000\u{0}") <= 1, "a hanging probe is killed inside too");
 }

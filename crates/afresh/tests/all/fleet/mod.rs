@@ -133,7 +133,7 @@ fn servers_and_state_files() {
             send(f.program_pid(&victim), Signal::SIGKILL);
             vec![victim]
         }),
-        healed(f, "a server reaches its memory limit", Loss::Some, "for want of memory", |f| {
+        healed(f, "a server reaches its memory limit", Loss::Some, "memory limit", |f| {
             let (victim, addr) = f.servers()[0].clone();
             get(addr, "/cgi-bin/eat", 5_000).unwrap();
             vec![victim]

@@ -1,4 +1,4 @@
-//! A data directory, a tiny image of busybox, and a keeper process that can be killed.
+//! A data directory, a small image with busybox, and a keeper process that can be killed.
 
 use model::*;
 use rotation::Provider;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// Two cores are shared with others.
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// Looks until it is there; `Err` is what was seen instead.
+/// Polls until it is there; `Err` is what was observed instead.
 pub fn until<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
     let end = Instant::now() + WITHIN;
     loop {
@@ -96,7 +96,7 @@ impl Host {
         begin.elapsed().as_millis() as u64
     }
 
-    /// By kill -9, always.
+    /// Always by kill -9.
     pub fn stop(&mut self) {
         if let Some(mut keeper) = self.keeper.take() {
             keeper.kill().unwrap();
@@ -180,11 +180,11 @@ impl Host {
         until(what, good);
     }
 
-    /// Returns when the keeper has looked for garbage since: by then its reconciler has made passes as well.
+    /// Returns after the keeper's next garbage collection: by then its reconciler has made passes as well.
     pub fn until_garbage_collected(&self) {
         let ghost = self.layout.targets().join("drained/ghost-r9-9-9");
         std::fs::write(&ghost, "").unwrap();
-        self.until_true("a look for garbage", || if ghost.exists() { Err(format!("{} is there", ghost.display())) } else { Ok(()) });
+        self.until_true("a garbage collection", || if ghost.exists() { Err(format!("{} is there", ghost.display())) } else { Ok(()) });
     }
 
     pub fn target(&self, group: &str) -> Option<TargetFile> {
@@ -220,7 +220,7 @@ impl Host {
         (own << 10) + memory.filter_map(|fd| Some(std::fs::metadata(fd).ok()?.len())).sum::<u64>()
     }
 
-    /// What a program of this host said.
+    /// The output of a program of this host.
     pub fn run(args: &[&str], input: &str) -> String {
         let mut child = Command::new(args[0]).args(&args[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
@@ -229,7 +229,7 @@ impl Host {
         String::from_utf8_lossy(&out.stdout).into_owned()
     }
 
-    /// The pid that its shim wrote down; a program may have begun to speak before.
+    /// The pid that its shim recorded; the program may have printed something before.
     fn pid_in(&self, id: &str, file: &str) -> i64 {
         until(&format!("{file} of {id}"), || self.json(id, file)["pid"].as_i64().ok_or_else(|| "no pid".to_string()))
     }
@@ -248,7 +248,7 @@ impl Host {
         kill(self.pid_in(id.as_str(), "began"));
     }
 
-    /// Its processes stop, and live.
+    /// Its processes are stopped, and stay alive.
     pub fn freeze(&self, id: &InstanceId) {
         sh(&format!("kill -STOP {}", self.pid_in(id.as_str(), "started.json")));
     }
@@ -310,7 +310,7 @@ impl Host {
         self.until_true("what is left", || self.is_only(ids));
     }
 
-    /// As [`Self::until_only`], with the ids that the keeper says there are.
+    /// As [`Self::until_only`], with the ids that the keeper reports.
     pub fn until_settled(&self, group: &str, good: impl Fn(&GroupSeen) -> bool) {
         self.until_true("settled", || {
             let seen = self.observe(group);
@@ -363,7 +363,7 @@ impl Host {
         if loops == want { Ok(()) } else { Err(format!("{loops} loop devices, not {want}")) }
     }
 
-    /// One thing of each kind that nobody owns, all with our mark.
+    /// One thing of each kind without an owner, all with our mark.
     pub fn make_garbage(&self) {
         let mark = self.mark();
         let dir = self.layout.instances().join("ghost-r1-1-1");
@@ -448,7 +448,7 @@ fn root_tree(dir: &Path, busybox: &Path) -> PathBuf {
     tree
 }
 
-/// A program of this host and the libraries it is linked with, at their own places.
+/// A program of this host and the libraries it is linked with, at their own paths.
 fn bring(tree: &Path, program: &Path) {
     assert!(program.is_file(), "{}: it is missing; apt install perl-base", program.display());
     let out = Command::new("ldd").arg(program).output().expect("apt install libc-bin");
@@ -495,7 +495,7 @@ pub fn kills() -> u64 {
     std::env::var("AFRESH_KILLS").map_or(20, |text| text.parse().expect("AFRESH_KILLS is a number"))
 }
 
-/// Seeded by the clock; the seed is printed, so that a failing run can be told apart.
+/// Seeded by the clock; the seed is printed, so that a failing run can be repeated.
 pub struct Random(u64);
 
 impl Random {
