@@ -19,6 +19,7 @@ mod event;
 mod failure;
 mod fault;
 mod group;
+mod health;
 mod id;
 mod layout;
 pub mod near;
@@ -40,15 +41,14 @@ pub use event::{Event, EventLine, FinalInventory, IssuedCommand, Opened, Rotatio
 pub use failure::{Death, Exit, FailedProbe, Failure, LAST_LINES_BYTES_MAX, LAST_LINES_MAX, QUOTED_BYTES_MAX};
 pub use fault::{Blame, Fault};
 pub use group::{DesiredGroup, DesiredSeen, GroupHeld, GroupSeen, GroupSpec, InstanceSeen, InstanceState, Target, TargetFile};
+pub use health::{Health, Probe};
 pub use id::{GroupName, ImageName, InstanceId, NameError, RolloutId, RotationId, RouteName, ServiceName, TierName};
 pub use layout::Layout;
 pub use plan::{Direction, GroupRelease, Plan, PlannedStep, Step};
 pub use release::Release;
 pub use rollout::{RolloutEnd, RolloutPlan, RolloutSeen};
 pub use route::{GroupTraffic, RouteHeld, RouteSeen, RouteSpec, TargetSeen};
-pub use spec::{
-    Check, Drain, FewRequests, Health, ImageCheck, ImageProbe, ImageSpec, Limits, Probe, Rollout, Route, ServiceFile, ServiceSpec, Wave,
-};
+pub use spec::{Check, Drain, FewRequests, ImageCheck, ImageProbe, ImageSpec, Limits, Rollout, Route, ServiceFile, ServiceSpec, Wave};
 pub use stamp::{Fence, Stamp, Steady, Time};
 pub use validation_error::{Validated, ValidationError};
 pub use view::View;

@@ -10,8 +10,8 @@
 //! client loses a response.
 
 use crate::clock::now_ms;
+use crate::descriptors::Limits;
 use crate::downstream::{Downstream, Idleness};
-use crate::limits::Limits;
 use crate::mutex::lock;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};

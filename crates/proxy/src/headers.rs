@@ -3,6 +3,7 @@
 //! Framing is never passed on: hyper decodes it on one side and writes its own on the other, so a request that two
 //! parsers could read differently never leaves the balancer as it came.
 
+use crate::limits::HEAD_BYTES_MAX;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::Authority;
 use http::{Method, Request, StatusCode, Uri, Version};
@@ -15,9 +16,6 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-
-/// Of all headers of a request together.
-pub const HEAD_BYTES_MAX: usize = 64 << 10;
 
 /// Why a request is not forwarded: status, code, message.
 pub type Refusal = (StatusCode, &'static str, &'static str);

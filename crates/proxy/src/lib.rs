@@ -23,6 +23,7 @@ mod applied;
 mod clock;
 mod control;
 mod data_plane;
+mod descriptors;
 mod downstream;
 mod error_response;
 mod exchange;

@@ -6,15 +6,14 @@
 //! ```
 
 use crate::clock::now_ms;
-use crate::limits::{Slot, Slots};
+use crate::descriptors::{Slot, Slots};
+use crate::limits::IDLE_PER_TARGET_MAX;
 use crate::mutex::lock;
 use crate::upstream::UpstreamConnection;
 use balance::{POOL_IDLE_MAX_MS, Replay, ReusePolicy};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Idle connections to one target; further ones are closed.
-const IDLE_MAX: usize = 1_024;
 /// How long to wait until the connection task of an idle connection is ready.
 const READY_MS: u64 = 50;
 
@@ -75,7 +74,7 @@ impl Pool {
             // The target closed it after a response without `Connection: close`.
             inner.policy.closed();
         } else if !inner.closed
-            && inner.idle.len() < IDLE_MAX
+            && inner.idle.len() < IDLE_PER_TARGET_MAX
             && let Some(slot) = self.slots.take()
         {
             inner.idle.push(Idle { connection, since_ms: now_ms(), slot });

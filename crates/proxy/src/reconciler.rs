@@ -12,9 +12,9 @@
 use crate::admission::Admission;
 use crate::applied::{self, Applied};
 use crate::clock::now_ms;
+use crate::descriptors::Limits;
 use crate::group::Group;
 use crate::health_check;
-use crate::limits::Limits;
 use crate::listen::{self, Listener};
 use crate::mutex::lock;
 use crate::route_table::{RouteTable, check_weights};

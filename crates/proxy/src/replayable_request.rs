@@ -12,8 +12,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-/// A body up to this size is read completely first, if that makes the request replayable.
-const WHOLE_BYTES_MAX: u64 = 64 << 10;
 /// A client that sends nothing of its body for this time is not waited for.
 pub const BODY_STALL_MS: u64 = 30_000;
 
@@ -27,7 +25,7 @@ pub struct ReplayableRequest {
 impl ReplayableRequest {
     pub async fn read(mut head: Parts, body: Incoming) -> Result<Self, ErrorResponse> {
         let empty = body.is_end_stream();
-        let small = body.size_hint().exact().is_some_and(|bytes| bytes <= WHOLE_BYTES_MAX);
+        let small = body.size_hint().exact().is_some_and(|bytes| bytes <= crate::limits::REPLAYABLE_BODY_BYTES_MAX);
         let replay = replay_of(head.method.as_str(), empty || small);
         if empty {
             return Ok(Self { head: Some(head), body: Some(RequestBody::Empty), replay, progress: None });

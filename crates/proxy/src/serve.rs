@@ -3,7 +3,7 @@
 use crate::clock::now_ms;
 use crate::downstream::{Downstream, DownstreamIo, Timeout};
 use crate::exchange;
-use crate::headers::HEAD_BYTES_MAX;
+use crate::limits::{HEAD_BYTES_MAX, REQUEST_HEADERS_MAX};
 use crate::route_table::RouteTable;
 use crate::shutdown;
 use hyper::server::conn::http1;
@@ -17,7 +17,6 @@ use tokio::sync::watch;
 
 /// How often a connection's timeouts are checked.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
-const HEADERS_MAX: usize = 200;
 
 /// `closing` is set when the listener closes: the request in progress is answered, then the connection ends.
 pub async fn connection(stream: TcpStream, downstream: Arc<Downstream>, route: Arc<RouteTable>, mut closing: watch::Receiver<bool>) {
@@ -28,8 +27,11 @@ pub async fn connection(stream: TcpStream, downstream: Arc<Downstream>, route: A
         async move { Ok::<_, Infallible>(exchange::forward(&route, &downstream, request).await) }
     });
     // hyper's own timeout for heads would include the idle time between requests; `Downstream` distinguishes the two.
-    let connection =
-        http1::Builder::new().header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX).serve_connection(io, service);
+    let connection = http1::Builder::new()
+        .header_read_timeout(None)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(REQUEST_HEADERS_MAX)
+        .serve_connection(io, service);
     tokio::pin!(connection);
     let mut check = tokio::time::interval_at(tokio::time::Instant::now() + CHECK_EVERY, CHECK_EVERY);
     let mut closing_down = false;

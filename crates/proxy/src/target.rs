@@ -8,7 +8,7 @@
 //! Closed is permanent. This file does not choose a target and does not probe it.
 
 use crate::clock::now_ms;
-use crate::limits::Slots;
+use crate::descriptors::Slots;
 use crate::mutex::lock;
 use crate::pool::Pool;
 use balance::{Account, Rank, TargetHealth};

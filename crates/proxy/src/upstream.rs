@@ -93,7 +93,8 @@ pub async fn connect(addr: SocketAddr, timeout_ms: u64) -> io::Result<UpstreamCo
     stream.set_nodelay(true)?;
     let socket = Arc::new(UpstreamSocket { stream, read_bytes: AtomicU64::new(0) });
     let io = TokioIo::new(UpstreamIo(socket.clone()));
-    let (sender, connection) = Builder::new().max_headers(256).handshake(io).await.map_err(io::Error::other)?;
+    let (sender, connection) =
+        Builder::new().max_headers(crate::limits::RESPONSE_HEADERS_MAX).handshake(io).await.map_err(io::Error::other)?;
     // Its errors reach the exchange through the sender and the response body.
     tokio::spawn(connection);
     Ok(UpstreamConnection { sender, socket, reused: false })

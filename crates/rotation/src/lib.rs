@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | `plan`, `manual_step` | which steps, with the capacity at every prefix |
 //! | `state` | a journal's lines folded into the rotation's state |
-//! | `observation`, `capacity_guard`, `condition` | reading a view; may a step begin; is it satisfied |
+//! | `observation`, `capacity_guard`, `condition`, `gate` | reading a view; may a step begin; is it satisfied; does a soak let it continue |
 //! | `decide`, `verdict` | the single next action; the verdict, read off a final inventory |
 //! | `observe`, `drive`, `ports` | the driving loop and the traits it calls |
 //! | `rollout` | services tier by tier |
@@ -18,6 +18,7 @@ mod condition;
 mod decide;
 mod display;
 mod drive;
+mod gate;
 mod manual_step;
 mod observation;
 mod observe;

@@ -3,9 +3,9 @@
 use crate::access::Access;
 use crate::comparison::Comparison;
 use crate::config::Config;
+use crate::covered_ports::CoveredPorts;
 use crate::files::private_dir;
 use crate::fleet::Fleet;
-use crate::gate::Gate;
 use crate::notify::Notifier;
 use crate::parts::Parts;
 use crate::ports::{Images, WallClock};
@@ -23,9 +23,9 @@ use tokio::sync::watch;
 pub struct App {
     pub database: Database,
     pub holder: String,
-    /// Provider and router behind a gate: nothing is declared for a service that the journal does not cover.
-    pub provider: Gate,
-    pub router: Gate,
+    /// Provider and router behind a check: nothing is declared for a service that the journal does not cover.
+    pub provider: CoveredPorts,
+    pub router: CoveredPorts,
     pub comparison: Arc<Comparison>,
     pub fleet: Fleet,
     pub images: Arc<dyn Images>,
@@ -62,12 +62,12 @@ impl App {
             sender.send_modify(|n| *n += 1);
         });
         let comparison = Arc::new(Comparison::default());
-        let gate = Gate::new(config.provider.clone(), config.router.clone(), comparison.clone());
+        let ports = CoveredPorts::new(config.provider.clone(), config.router.clone(), comparison.clone());
         Ok(Arc::new(App {
             database,
             holder: config.holder.clone(),
-            provider: gate.clone(),
-            router: gate,
+            provider: ports.clone(),
+            router: ports,
             comparison,
             fleet: Fleet::new(&config.layout),
             images: config.images.clone(),

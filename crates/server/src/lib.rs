@@ -18,7 +18,7 @@
 //! | `observed_service`, `admission`, `opening` | what is observed for one service, what may be deployed, the transaction that opens a rotation |
 //! | `deploy`, `rollback`, `removal`, `rollouts`, `steps`, `adopt`, `notes` | requests that open rotations |
 //! | `drive`, `driver`, `supervise`, `parts`, `backups` | a thread for each open rotation; supervised parts, their panics and failures |
-//! | `inventory`, `comparison`, `gate` | keeper and balancer compared with the journal; nothing is declared for what the journal does not cover |
+//! | `inventory`, `comparison`, `covered_ports` | keeper and balancer compared with the journal; nothing is declared for what the journal does not cover |
 //! | `status`, `lists`, `logs`, `gc` | answers |
 //! | `fleet`, `alarms` | alarms and events of keeper and balancer |
 //! | `upkeep` | keeps images patched: checks, bakes, tests, rolls out |
@@ -33,12 +33,12 @@ mod backups;
 mod blocking;
 mod comparison;
 mod config;
+mod covered_ports;
 mod deploy;
 mod drive;
 mod driver;
 mod files;
 mod fleet;
-mod gate;
 mod gc;
 mod http;
 mod instance_lock;

@@ -7,13 +7,13 @@ use rotation::{GroupInventory, Provider, RouteInventory, Router};
 use std::sync::Arc;
 
 #[derive(Clone)]
-pub struct Gate {
+pub struct CoveredPorts {
     provider: Arc<dyn GroupInventory + Send + Sync>,
     router: Arc<dyn RouteInventory + Send + Sync>,
     comparison: Arc<Comparison>,
 }
 
-impl Gate {
+impl CoveredPorts {
     pub fn new(
         provider: Arc<dyn GroupInventory + Send + Sync>,
         router: Arc<dyn RouteInventory + Send + Sync>,
@@ -23,7 +23,7 @@ impl Gate {
     }
 }
 
-impl Provider for Gate {
+impl Provider for CoveredPorts {
     fn declare(&self, stamp: Stamp, spec: &GroupSpec) -> Result<(), Fault> {
         // A group that tests an image belongs to no service; its name is never used twice.
         if spec.group.parts().is_some() {
@@ -37,13 +37,13 @@ impl Provider for Gate {
     }
 }
 
-impl GroupInventory for Gate {
+impl GroupInventory for CoveredPorts {
     fn groups(&self) -> Result<Vec<GroupHeld>, Fault> {
         self.provider.groups()
     }
 }
 
-impl Router for Gate {
+impl Router for CoveredPorts {
     fn declare(&self, stamp: Stamp, spec: &RouteSpec) -> Result<(), Fault> {
         let service = ServiceName::new(spec.route.as_str()).map_err(|e| Fault::ours("bad-name", e.to_string()))?;
         self.comparison.must_cover(&service)?;
@@ -55,7 +55,7 @@ impl Router for Gate {
     }
 }
 
-impl RouteInventory for Gate {
+impl RouteInventory for CoveredPorts {
     fn routes(&self) -> Result<Vec<RouteHeld>, Fault> {
         self.router.routes()
     }
@@ -111,16 +111,16 @@ mod tests {
         let groups = BTreeSet::from([GroupName::new("web-r1-1").unwrap()]);
         let comparison = Arc::new(Comparison::default());
         comparison.set(BTreeMap::from([(web.clone(), Uncovered::new(&web, groups, true))]));
-        let gate = Gate::new(taken.clone(), taken.clone(), comparison);
+        let ports = CoveredPorts::new(taken.clone(), taken.clone(), comparison);
         let stamp = Stamp { fence: Fence(1), seq: 1 };
         let group = |group: &str, owner: &str| {
             let spec = GroupSpec { group: GroupName::new(group).unwrap(), service: service(owner), desired: DesiredGroup::Gone };
-            Provider::declare(&gate, stamp, &spec).map_err(|fault| fault.code)
+            Provider::declare(&ports, stamp, &spec).map_err(|fault| fault.code)
         };
         let route = |name: &str| {
             let settings = Route::on(([127, 0, 0, 1], 80).into());
             let spec = RouteSpec { route: RouteName::new(name).unwrap(), settings, weights: BTreeMap::new(), gone: false };
-            Router::declare(&gate, stamp, &spec).map_err(|fault| fault.code)
+            Router::declare(&ports, stamp, &spec).map_err(|fault| fault.code)
         };
         assert_eq!(group("web-r2-2", "web"), Err(NOT_COVERED.into()));
         assert_eq!(route("web"), Err(NOT_COVERED.into()));
@@ -128,8 +128,8 @@ mod tests {
         assert_eq!((group("mail-r1-1", "mail"), route("mail")), (Ok(()), Ok(())));
         assert_eq!(*taken.0.lock().unwrap(), ["mail-r1-1", "mail"]);
         // Before anything was compared, nothing is declared for anybody.
-        let gate = Gate::new(taken.clone(), taken.clone(), Arc::new(Comparison::default()));
+        let ports = CoveredPorts::new(taken.clone(), taken.clone(), Arc::new(Comparison::default()));
         let spec = GroupSpec { group: GroupName::new("mail-r2-2").unwrap(), service: service("mail"), desired: DesiredGroup::Gone };
-        assert_eq!(Provider::declare(&gate, stamp, &spec).map_err(|fault| fault.code), Err("not-compared".into()));
+        assert_eq!(Provider::declare(&ports, stamp, &spec).map_err(|fault| fault.code), Err("not-compared".into()));
     }
 }
