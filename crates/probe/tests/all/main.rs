@@ -46,3 +46,19 @@ async fn a_path_adds_no_header() {
     assert_eq!(lines.next(), Some("GET /xyEvil:1 HTTP/1.1"));
     assert!(!lines.any(|line| line.starts_with("Evil")), "{request}");
 }
+
+#[tokio::test]
+async fn a_body_behind_its_head_is_quoted() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.read(&mut [0; 4_096]).await;
+        stream.write_all(b"HTTP/1.1 500 x\r\n\r\n").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        stream.write_all(b"database is locked\n").await.unwrap();
+    });
+    let failure = http(address, "/", Duration::from_secs(60)).await.unwrap_err();
+    assert_eq!(failure.to_string(), "500 \"database is locked\"");
+}
