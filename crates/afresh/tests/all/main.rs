@@ -8,6 +8,7 @@ mod faults;
 mod fleet;
 mod life;
 mod machine;
+mod mentions;
 mod mirror;
 mod month;
 mod nothing_new;
