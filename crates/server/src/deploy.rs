@@ -184,8 +184,8 @@ fn selected(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Tiers
     let all: Vec<&Desired> = tiers.iter().flat_map(|(_, all)| all).collect();
     for desired in &all {
         access::deploy(app, caller, &desired.spec)?;
-        access::release(app, caller, &desired.release, &request.unbaked)?;
     }
+    access::releases(app, caller, all.iter().map(|desired| &desired.release), &request.unbaked)?;
     access::recipes(app, caller, &request.file)?;
     request.remove.iter().try_for_each(|service| caller.must_deploy(service, None, false))?;
     admission::must_be_admitted(app, &all, &request.unbaked)?;

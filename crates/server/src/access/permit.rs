@@ -3,7 +3,7 @@
 use super::Caller;
 use crate::app::App;
 use model::{Digest, Fault, ImageName, Release, ServiceFile, ServiceName, ServiceSpec, Step};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Whether the caller may deploy this service: its own, within the host policy.
 pub fn deploy(app: &App, caller: &Caller, spec: &ServiceSpec) -> Result<(), Fault> {
@@ -15,32 +15,45 @@ pub fn deploy(app: &App, caller: &Caller, spec: &ServiceSpec) -> Result<(), Faul
     app.access.policy()?.permits(spec)
 }
 
-/// Whether the release's digests are objects of its own names: a digest must not give access to another service's code. The artifact is
+/// Whether each release's digests are objects of its own names: a digest must not give access to another service's code. The artifact is
 /// one that a service of the caller uses, or that no service uses yet: then whoever packed it gave the caller its digest, which no answer
 /// shows to others and which cannot be guessed. An image or a base is not an artifact.
-pub fn release(app: &App, caller: &Caller, release: &Release, unbaked: &BTreeSet<Digest>) -> Result<(), Fault> {
+pub fn releases<'a>(
+    app: &App,
+    caller: &Caller,
+    releases: impl Iterator<Item = &'a Release>,
+    unbaked: &BTreeSet<Digest>,
+) -> Result<(), Fault> {
     if caller.is_admin() {
         return Ok(());
     }
-    let foreign = |what: &str, digest: &Digest| {
-        Err(Fault::yours("forbidden", format!("{}: {what} {} is not this service's", release.service, digest.short()))
-            .hint("an administrator can deploy it"))
-    };
+    // Read once for a request, however many services it has.
     let kept = app.images.kept()?;
-    if let Some(artifact) = &release.artifact {
-        let rows = app.database.browse(|r| r.all_releases())?;
-        let users = || rows.iter().filter(|row| row.release.artifact.as_ref() == Some(artifact)).map(|row| &row.release.service);
-        let is_artifact = kept.iter().any(|kept| kept.digest == *artifact && kept.image.is_none());
-        let is_others = users().next().is_some() && !users().any(|service| caller.sees(service));
-        // An artifact that does not exist is refused later, with its own message.
-        if is_others || !is_artifact && app.images.has(artifact)? {
-            return foreign("artifact", artifact);
+    let rows = app.database.browse(|r| r.all_releases())?;
+    let mut users: BTreeMap<&Digest, Vec<&ServiceName>> = BTreeMap::new();
+    for row in &rows {
+        if let Some(artifact) = &row.release.artifact {
+            users.entry(artifact).or_default().push(&row.release.service);
         }
     }
-    let is_named = |name: &Option<ImageName>| name.as_ref() == Some(&release.image_name);
-    let is_image = unbaked.contains(&release.image) || kept.iter().any(|kept| kept.digest == release.image && is_named(&kept.image));
-    if !is_image {
-        return foreign("image", &release.image);
+    for release in releases {
+        let foreign = |what: &str, digest: &Digest| {
+            Err(Fault::yours("forbidden", format!("{}: {what} {} is not this service's", release.service, digest.short()))
+                .hint("an administrator can deploy it"))
+        };
+        if let Some(artifact) = &release.artifact {
+            let is_artifact = kept.iter().any(|kept| kept.digest == *artifact && kept.image.is_none());
+            let is_others = users.get(artifact).is_some_and(|users| !users.iter().any(|service| caller.sees(service)));
+            // An artifact that does not exist is refused later, with its own message.
+            if is_others || !is_artifact && app.images.has(artifact)? {
+                return foreign("artifact", artifact);
+            }
+        }
+        let is_named = |name: &Option<ImageName>| name.as_ref() == Some(&release.image_name);
+        let is_image = unbaked.contains(&release.image) || kept.iter().any(|kept| kept.digest == release.image && is_named(&kept.image));
+        if !is_image {
+            return foreign("image", &release.image);
+        }
     }
     Ok(())
 }

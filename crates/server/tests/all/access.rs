@@ -495,6 +495,28 @@ async fn a_tier_holds_the_services_that_are_in_it() {
     }
 }
 
+/// Whose the objects of a request are is read once, not for each of its services.
+#[tokio::test(flavor = "multi_thread")]
+async fn permits_of_many_services_cost_one_read() {
+    let attack = Attack::begin().await;
+    let token = attack.house.token("front", grant(Role::Deploy, &[], &["front"])).await;
+    let plan_of = |count: u32| {
+        let specs = (0..count).map(|n| ServiceSpec { artifact: Some("./x".into()), ..spec(&format!("s{n}"), "front", "x", 1, None) });
+        let mut request = request(specs.collect(), None);
+        request.artifacts = request.file.services.keys().map(|service| (service.clone(), digest('c'))).collect();
+        json!(request)
+    };
+    for count in [1, 20] {
+        attack.house.fake.state().kept_lists = 0;
+        let (status, answer) = attack.by(&token, "POST", "/v1/plan", &plan_of(count)).await;
+        assert_eq!((status, attack.house.fake.state().kept_lists), (200, 1), "{count}: {answer}");
+    }
+    let mut stolen = plan_of(20);
+    stolen["artifacts"]["s7"] = json!(digest('b'));
+    let (status, answer) = attack.by(&token, "POST", "/v1/plan", &stolen).await;
+    assert_eq!((status, answer["code"].as_str()), (403, Some("forbidden")), "{answer}");
+}
+
 /// 256 idle connections used to keep everybody out, the administrator too.
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_connections_keep_nobody_out() {

@@ -37,6 +37,8 @@ pub struct State {
     /// Looks at one group or route by others than drivers, and lists of all groups.
     pub observed: u64,
     pub listed: u64,
+    /// Lists of the objects of the store.
+    pub kept_lists: u64,
     /// Lists that waited because of [`Fake::hold_lists`].
     pub held: u64,
     pub holding: bool,
@@ -258,7 +260,8 @@ impl ImageStore for Fake {
 
 impl Images for Fake {
     fn kept(&self) -> Result<Vec<Kept>, Fault> {
-        let state = self.state();
+        let mut state = self.state();
+        state.kept_lists += 1;
         let image = |d: &Digest| if state.artifacts.contains(d) { None } else { ImageName::new("base").ok() };
         let kept = |d: &Digest| Kept { digest: d.clone(), image: image(d), bytes: 5, packages: 3, made: Time(1) };
         Ok(state.objects.iter().filter(|d| !state.bases.contains(*d)).map(kept).collect())
