@@ -11,24 +11,27 @@ pub fn must_differ(all: &[&Desired]) -> Result<(), Fault> {
             if let (Some(x), Some(y)) = (&a.release.route, &b.release.route)
                 && x.listen == y.listen
             {
-                return Err(taken(&b.spec.name, &a.spec.name, x.listen));
+                return Err(taken(&b.spec.name, Some(&a.spec.name), x.listen));
             }
         }
     }
     Ok(())
 }
 
-/// `others`: releases of other services that are active, or that an open rotation brings in.
-pub fn must_be_free(all: &[&Desired], others: &[GroupRelease]) -> Result<(), Fault> {
+/// `others`: releases of other services that are active, or that an open rotation brings in. The fault names another service only where
+/// `may_name` allows it.
+pub fn must_be_free(all: &[&Desired], others: &[GroupRelease], may_name: impl Fn(&ServiceName) -> bool) -> Result<(), Fault> {
     for desired in all {
         let Some(route) = &desired.release.route else { continue };
         if let Some(other) = others.iter().find(|o| o.release.route.as_ref().is_some_and(|r| r.listen == route.listen)) {
-            return Err(taken(&desired.spec.name, &other.release.service, route.listen));
+            let by = Some(&other.release.service).filter(|service| may_name(service));
+            return Err(taken(&desired.spec.name, by, route.listen));
         }
     }
     Ok(())
 }
 
-fn taken(service: &ServiceName, by: &ServiceName, listen: SocketAddr) -> Fault {
+fn taken(service: &ServiceName, by: Option<&ServiceName>, listen: SocketAddr) -> Fault {
+    let by = by.map_or("another service", ServiceName::as_str);
     Fault::yours("listen-taken", format!("{service}: {by} already listens on {listen}")).hint("give each route its own `listen`")
 }

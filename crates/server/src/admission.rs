@@ -1,14 +1,20 @@
 //! What must hold when a rotation is opened: no other service has the listener, and the objects that the release names exist and may be used.
 
+use crate::access::Caller;
 use crate::app::App;
+use crate::hidden_names::HiddenNames;
+use crate::upkeep::must_be_launchable;
 use control::Desired;
 use model::{Digest, Event, Fault, Release, ServiceName};
 use std::collections::BTreeSet;
 
+/// `caller`: who reads the fault; it names no service that the caller may not see. None: whoever may see these services.
 /// `unbaked`: images that a plan may name although they are not baked yet.
-pub fn must_be_admitted(app: &App, all: &[&Desired], unbaked: &BTreeSet<Digest>) -> Result<(), Fault> {
-    must_be_free_to_listen(app, all)?;
-    all.iter().try_for_each(|desired| must_be_in_store(app, &desired.release, unbaked))
+pub fn must_be_admitted(app: &App, caller: Option<&Caller>, all: &[&Desired], unbaked: &BTreeSet<Digest>) -> Result<(), Fault> {
+    must_be_free_to_listen(app, caller, all)?;
+    let own = || all.iter().map(|desired| desired.spec.name.clone()).collect();
+    let hidden = caller.map_or_else(|| HiddenNames::all_but(app, &own()), |caller| HiddenNames::from(app, caller))?;
+    all.iter().try_for_each(|desired| must_be_in_store(app, &hidden, &desired.release, unbaked))
 }
 
 pub fn earlier_release(app: &App, service: &ServiceName, number: u64) -> Result<Release, Fault> {
@@ -18,8 +24,8 @@ pub fn earlier_release(app: &App, service: &ServiceName, number: u64) -> Result<
     })
 }
 
-fn must_be_in_store(app: &App, release: &Release, unbaked: &BTreeSet<Digest>) -> Result<(), Fault> {
-    crate::upkeep::must_be_launchable(app, release)?;
+fn must_be_in_store(app: &App, hidden: &HiddenNames, release: &Release, unbaked: &BTreeSet<Digest>) -> Result<(), Fault> {
+    must_be_launchable(app, hidden, release)?;
     let label = &release.service;
     if !unbaked.contains(&release.image) && !app.images.has(&release.image)? {
         let text = format!("{label}: image {} ({}) is not in the store, or is incomplete", release.image_name, release.image.short());
@@ -34,7 +40,7 @@ fn must_be_in_store(app: &App, release: &Release, unbaked: &BTreeSet<Digest>) ->
     }
 }
 
-fn must_be_free_to_listen(app: &App, all: &[&Desired]) -> Result<(), Fault> {
+fn must_be_free_to_listen(app: &App, caller: Option<&Caller>, all: &[&Desired]) -> Result<(), Fault> {
     let others = app.database.browse(|r| {
         let mut others = Vec::new();
         for row in r.services()? {
@@ -50,5 +56,5 @@ fn must_be_free_to_listen(app: &App, all: &[&Desired]) -> Result<(), Fault> {
         }
         Ok(others)
     })?;
-    control::must_be_free(all, &others)
+    control::must_be_free(all, &others, |service| caller.is_some_and(|caller| caller.sees(service)))
 }

@@ -188,6 +188,6 @@ fn selected(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Tiers
     access::releases(app, caller, all.iter().map(|desired| &desired.release), &request.unbaked)?;
     access::recipes(app, caller, &request.file)?;
     request.remove.iter().try_for_each(|service| caller.must_deploy(service, None, false))?;
-    admission::must_be_admitted(app, &all, &request.unbaked)?;
+    admission::must_be_admitted(app, Some(caller), &all, &request.unbaked)?;
     Ok(tiers)
 }

@@ -14,7 +14,7 @@
 //! | `config`, `serve` | what it is started with; start and stop |
 //! | `app`, `notify` | what everything shares; wakes threads when something changes |
 //! | `instance_lock`, `lease_holder`, `files` | one process a data directory; its name |
-//! | `access` | who calls, what they may do, tokens, the host policy, the audit |
+//! | `access`, `hidden_names` | who calls, what they may do, tokens, the host policy, the audit; names that a caller may not see |
 //! | `observed_service`, `admission`, `opening` | what is observed for one service, what may be deployed, the transaction that opens a rotation |
 //! | `deploy`, `rollback`, `removal`, `rollouts`, `steps`, `adopt`, `notes` | requests that open rotations |
 //! | `drive`, `driver`, `supervise`, `parts`, `backups` | a thread for each open rotation; supervised parts, their panics and failures |
@@ -40,6 +40,7 @@ mod driver;
 mod files;
 mod fleet;
 mod gc;
+mod hidden_names;
 mod http;
 mod instance_lock;
 mod inventory;

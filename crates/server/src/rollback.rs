@@ -54,7 +54,7 @@ fn admitted(app: &App, caller: &Caller, request: &RollbackRequest) -> Result<(De
     let service = &request.service;
     let desired = target(app, request)?;
     access::deploy(app, caller, &desired.spec)?;
-    must_be_admitted(app, &[&desired], &BTreeSet::new())?;
+    must_be_admitted(app, Some(caller), &[&desired], &BTreeSet::new())?;
     let rolled_back = app.database.read(|r| notes::rolled_back(r, service, &desired.release))?;
     // Why an image is bad may be what another service did on it.
     let shown = upkeep::Shown::to(app, caller)?;

@@ -97,7 +97,7 @@ fn open(app: &App, row: &RolloutRow, desired: &Desired) -> Result<(), Fault> {
     retry_if_changed(|| {
         app.database.read(|r| r.must_be_free(service))?;
         // Much may have changed since the rollout was requested.
-        must_be_admitted(app, &[desired], &BTreeSet::new())?;
+        must_be_admitted(app, None, &[desired], &BTreeSet::new())?;
         let observed = observe_once(app, service, desired.release.route.is_some())?;
         let why = format!("{}: {}", row.id, row.plan.why);
         let change = ChangeRequest { why, by: row.id.as_str(), at: app.now(), rollout: Some(&row.id), always: true };

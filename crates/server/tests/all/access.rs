@@ -495,6 +495,23 @@ async fn a_tier_holds_the_services_that_are_in_it() {
     }
 }
 
+/// A listener that is taken is no way to learn whose it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_names_no_service_that_the_caller_may_not_see() {
+    let attack = Attack::begin().await;
+    let secret = request(vec![spec("payroll", "back", "x", 1, Some("127.0.0.1:8090"))], Some("payroll"));
+    let opened: api::control::Opened = attack.house.client().post("/v1/deploy", &secret).await.unwrap();
+    attack.house.until(&opened.rotations[0], |r| r.verdict.is_some()).await;
+    let mine = edited(|_, web| web.route = Some(Route::on("127.0.0.1:8090".parse().unwrap())));
+    for path in ["/v1/plan", "/v1/deploy"] {
+        let (status, answer) = attack.try_it("POST", path, &mine).await;
+        assert_eq!((status, answer["code"].as_str()), (400, Some("listen-taken")), "{path}: {answer}");
+        assert!(!answer.to_string().contains("payroll"), "{path}: {answer}");
+    }
+    let fault = attack.house.client().post::<_, Value>("/v1/plan", &mine).await.unwrap_err();
+    assert!(fault.message.contains("payroll already listens"), "the administrator reads whose it is: {fault:?}");
+}
+
 /// Whose the objects of a request are is read once, not for each of its services.
 #[tokio::test(flavor = "multi_thread")]
 async fn permits_of_many_services_cost_one_read() {
