@@ -28,7 +28,8 @@ fn commands(line: &str) -> Vec<&str> {
         for (at, _) in line.match_indices(program) {
             let before = line[..at].strip_suffix("sudo ").unwrap_or(&line[..at]);
             let starts = before.trim_start().is_empty() || ["`", "\"", ": ", "  ", "|| ", "\\n"].iter().any(|b| before.ends_with(b));
-            let is_prose = before.ends_with(": ") && !before.contains('"') || before.trim_start().starts_with("//") && !before.ends_with('`');
+            let is_prose =
+                before.ends_with(": ") && !before.contains('"') || before.trim_start().starts_with("//") && !before.ends_with('`');
             if !starts && program == "afresh " || is_prose {
                 continue;
             }
