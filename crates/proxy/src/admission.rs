@@ -36,7 +36,7 @@ pub struct Admission {
 struct Open {
     clients: BTreeMap<IpAddr, BTreeMap<u64, Arc<Downstream>>>,
     count: usize,
-    /// Asked to close, and still open.
+    /// Told to close, and still open.
     closing: usize,
     next: u64,
 }
@@ -159,7 +159,7 @@ mod tests {
         Downstream::new([10, 0, 0, last].into())
     }
 
-    /// The longest idle are closed, in their order; those in use stay; none is asked to close twice.
+    /// The longest idle are closed, in their order; those in use stay; none is told to close twice.
     #[tokio::test]
     async fn the_longest_idle_make_room() {
         let admission = Admission::new(limits(32, 32));

@@ -40,7 +40,7 @@ pub struct Down {
     pub within_ms: u64,
 }
 
-/// Runs until it is asked to end (over its socket, by SIGTERM or SIGINT); requests in progress are finished first. Returns at once
+/// Runs until it is told to end (over its socket, by SIGTERM or SIGINT); requests in progress are finished first. Returns at once
 /// if another data plane runs for the same layout. Starts its own session.
 pub async fn data(layout: Layout) -> Result<(), Fault> {
     detach();

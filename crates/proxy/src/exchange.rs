@@ -6,7 +6,7 @@
 //!    └── retry ◀──┴────── balance::after ─────┴──▶ error response: 502, 503, 504
 //! ```
 //!
-//! Dropping this future (the client went away) drops the exchange with it and is nobody's error.
+//! Dropping this future (the client went away) drops the exchange with it and counts as no error.
 
 use crate::accounting::TrafficCounts;
 use crate::clock::now_ms;
@@ -120,7 +120,7 @@ async fn try_one(
     let limit = settings.answer_timeout_ms;
     match wait_for_head(sending, request.progress.as_deref(), limit, target).await {
         Waited::Done(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            let message = format!("{} switched protocols without being asked to", target.id);
+            let message = format!("{} switched protocols without a request for it", target.id);
             Err((Failure::Broken { answered: true }, ErrorResponse::new(StatusCode::BAD_GATEWAY, "switched", message)))
         }
         Waited::Done(Ok(response)) => {

@@ -94,7 +94,7 @@ pub fn to_target(parts: &mut http::request::Parts, client: &HeaderValue, listen:
     parts.version = Version::HTTP_11;
 }
 
-/// The balancer sets who asks, for which host and how: there is no list of trusted proxies, so what arrives is only a claim of the
+/// The balancer sets the client, the host and the scheme: there is no list of trusted proxies, so what arrives is only a claim of the
 /// client. Servers behind gateways like WSGI cannot distinguish `_` from `-`, so both are removed.
 fn set_forwarded(headers: &mut HeaderMap, client: &HeaderValue) {
     remove_claims(headers);

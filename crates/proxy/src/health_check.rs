@@ -51,7 +51,7 @@ mod tests {
     use crate::target::Shared;
     use model::InstanceId;
 
-    /// As the keeper does, of which the same table is a test.
+    /// As the keeper does; the same table tests it too.
     #[tokio::test]
     async fn every_answer_is_judged_as_the_table_says() {
         let mut tasks = Vec::new();

@@ -1,4 +1,4 @@
-//! Locks a mutex also after a panic: no code panics while it holds one, so the data is whole.
+//! Locks a mutex also after a panic: no code panics while it holds one, so the data is consistent.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

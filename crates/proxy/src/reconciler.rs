@@ -7,7 +7,7 @@
 //!
 //! Level-triggered: a pass reads what is there, does what is missing, and is the same whether anything happened or not.
 //! A damaged or missing file changes nothing: the last good content stays in use and an alarm is raised. After a restart the last
-//! good route is that of `applied.json`. A route ends by a file that says so, a target by a file that does not list it.
+//! good route is that of `applied.json`. A route ends by a file that removes it, a target by a file that does not list it.
 
 use crate::admission::Admission;
 use crate::applied::{self, Applied};
@@ -75,7 +75,7 @@ impl Reconciler {
             Found::Damaged(why) => (Applied::default(), Some(format!("{why}; counters start at 0"))),
         };
         let written = applied.clone();
-        // No epoch is used twice, also if the wall clock went back.
+        // No epoch is used twice, even if the wall clock was set back.
         applied.epoch = wall_ms.max(applied.epoch + 1);
         if let Some(why) = &bad_applied {
             tracing::warn!("{why}");
@@ -147,7 +147,7 @@ impl State {
             Ok(()) => {
                 self.written = self.applied.clone();
                 if self.bad_applied.take().is_some() {
-                    tracing::info!("applied.json is written again");
+                    tracing::info!("applied.json was rewritten");
                 }
             }
             Err(fault) => {

@@ -1,4 +1,4 @@
-//! Keeps a data plane running: adopts one that is there, starts one if there is none.
+//! Keeps a data plane running: adopts one that runs, starts one if none does.
 //!
 //! ```text
 //!          lock held                     lock free

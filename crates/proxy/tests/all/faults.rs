@@ -1,4 +1,4 @@
-//! Servers that die, lie, hang and hurry; and what customers get then.
+//! Servers that die, misreport, hang or answer early; and what clients get then.
 
 use crate::support::client::{ALL, GETS, Load};
 use crate::support::rig::Rig;
@@ -19,7 +19,7 @@ async fn raw(rig: &Rig, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Connections are closed after every third answer without a word, and after 30 ms of idleness. Not one request is lost, POSTs too.
+/// Connections are closed after every third response without an announcement, and after 30 ms idle. No request is lost, POSTs included.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers_that_close_kept_connections_cost_nobody_a_request() {
     let rig = Rig::start().await;
@@ -31,7 +31,7 @@ async fn servers_that_close_kept_connections_cost_nobody_a_request() {
     rig.healthy("web-r1-1", 2).await;
     rig.shift(&[("web-r1-1", 100)]).await;
     let load = Load::start(rig.listen, 400, ALL);
-    // Long enough that kept connections were closed under way many times.
+    // Long enough that idle connections were closed many times while a request was being sent.
     until("a thousand requests", || async { load.ledger.sent.load(SeqCst) > 800 }).await;
     let ledger = load.end().await;
     ledger.assert_nothing_lost();
@@ -42,13 +42,13 @@ async fn servers_that_close_kept_connections_cost_nobody_a_request() {
     assert_eq!(rig.traffic("web-r1-1").await.errors, 0, "closing an idle connection is no error");
 }
 
-/// A server that keeps its connections is trusted with POSTs on them: they do not all need a connection of their own.
+/// A server that keeps its connections open is trusted with POSTs on them: not every POST needs a new connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_keeps_connections_gets_posts_on_kept_connections() {
     let server = Server::start("a").await;
     let rig = Rig::with(&server).await;
     let load = Load::start(rig.listen, 200, &["post", "get"]);
-    // What is trusted is learned from 32 sockets that were found open, some of them after half a second.
+    // Trust needs 32 connections that were found open, some of them after half a second.
     until("trust", || async { server.served() > 250 }).await;
     let before = (server.served(), server.books.connections.load(SeqCst) - server.books.probes.load(SeqCst));
     until("as many requests again", || async { server.served() > before.0 + 200 }).await;
@@ -62,7 +62,7 @@ async fn healthy(rig: &Rig) -> usize {
     rig.traffic("web-r1-1").await.targets.values().filter(|t| t.healthy_ms.is_some()).count()
 }
 
-/// One of three dies as by SIGKILL, at once and without draining. What can be replayed is not lost.
+/// One of three servers dies as by SIGKILL, without draining. Replayable requests are not lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_dies_costs_no_replayable_request() {
     let rig = Rig::start().await;
@@ -87,7 +87,7 @@ async fn a_server_that_dies_costs_no_replayable_request() {
     assert_eq!(seen.in_flight, 0);
 }
 
-/// Every fifth answer is cut in the middle: the customer sees it broken, never short and whole; the books agree to the last one.
+/// Every fifth response is cut in the middle: the client sees it interrupted, never as complete; all counters agree exactly.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_truncated_answer_is_seen_broken_and_counted() {
     for chunked in [false, true] {
@@ -136,7 +136,7 @@ async fn what_we_say_ourselves_can_be_told_from_what_a_release_says() {
     rig.idle("web-r1-1").await;
     assert_eq!(rig.traffic("web-r1-1").await.errors, 2);
 
-    // The only server: its connections are refused and there is nobody else. It stays chosen, for a failure never ejects the last.
+    // The only server refuses connections. It stays chosen, since failures never eject the last one.
     server.kill();
     let refused = raw(&rig, get).await;
     assert!(refused.starts_with("HTTP/1.1 502") && refused.contains("no-connection"), "{refused}");
@@ -145,7 +145,7 @@ async fn what_we_say_ourselves_can_be_told_from_what_a_release_says() {
     assert_eq!((seen.requests, seen.errors), (3, 3));
 }
 
-/// A customer that goes away takes the exchange with it, and nobody is blamed.
+/// A client that disconnects ends the exchange, and no error is counted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_customer_that_leaves_is_nobodys_error() {
     let server = Server::start("a").await;
@@ -157,7 +157,7 @@ async fn a_customer_that_leaves_is_nobodys_error() {
     assert_eq!(rig.traffic("web-r1-1").await.in_flight, 1);
     drop(stream);
     rig.idle("web-r1-1").await;
-    // Half a body, and gone.
+    // Half a body, then it disconnects.
     let mut stream = TcpStream::connect(rig.listen).await.unwrap();
     stream.write_all(b"POST / HTTP/1.1\r\nhost: t\r\ncontent-length: 100000\r\n\r\nhalf").await.unwrap();
     until("the head at the server", || async { server.books.began.load(SeqCst) == 2 }).await;
@@ -167,7 +167,7 @@ async fn a_customer_that_leaves_is_nobodys_error() {
     assert_eq!((seen.requests, seen.errors), (2, 0));
 }
 
-/// No request before the first passed probe; and a group nobody can serve in hands its customers to the others.
+/// No request before the first passed probe; and the traffic of a group without a usable server is routed to the others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_is_turned_away_while_somebody_can_serve() {
     let rig = Rig::start().await;
@@ -192,7 +192,7 @@ async fn nobody_is_turned_away_while_somebody_can_serve() {
     let before = sick.served();
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(sick.served(), before);
-    // And when nobody is healthy, those who once were are asked rather than nobody.
+    // When no server is healthy, those that once were are chosen rather than none.
     good.books.sick.store(true, SeqCst);
     until("all unhealthy", || async { rig.traffic("web-r1-1").await.targets.values().all(|t| t.healthy_ms.is_none()) }).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -200,7 +200,7 @@ async fn nobody_is_turned_away_while_somebody_can_serve() {
     assert!(sick.served() > before);
 }
 
-/// Garbage in a file changes nothing but what we say.
+/// Garbage in a file changes nothing but the alarm.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_files_leave_the_last_good_in_use() {
     let server = Server::start("a").await;
@@ -225,7 +225,7 @@ async fn bad_files_leave_the_last_good_in_use() {
     load.end().await.assert_nothing_lost();
 }
 
-/// A file that somebody removed says nothing: what it said last stays in use, also by a data plane that never read it.
+/// A removed file changes nothing: its last content stays in use, also by a data plane that never read it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn missing_files_leave_the_last_good_in_use() {
     let server = Server::start("a").await;
@@ -250,7 +250,7 @@ async fn missing_files_leave_the_last_good_in_use() {
     assert!(raw(&rig, b"GET / HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n").await.starts_with("HTTP/1.1 200"));
     let seen = rig.seen().await;
     assert_eq!((seen.weights, seen.stamp), (crate::support::rig::weights(&[("web-r1-1", 100)]), stamp));
-    // A target that the keeper took out of a file is gone; so is a route whose file says that it is over.
+    // A target that the keeper removed from a file is gone; so is a route whose file removes it.
     rig.targets("web-r1-1", &[]);
     rig.look().await;
     std::fs::remove_file(&targets).unwrap();
@@ -258,9 +258,9 @@ async fn missing_files_leave_the_last_good_in_use() {
     rig.look().await;
     let alarms: Vec<api::fleet::Alarm> = rig.data.get("/v1/alarms").await.unwrap();
     assert_eq!(alarms, []);
-    // Who had come before is accepted first, so the port closes a moment after the file is read.
+    // Earlier connections are accepted first, so the port closes a moment after the file is read.
     until("the listener closed", || async { TcpStream::connect(rig.listen).await.is_err() }).await;
-    // Its stamp is shown all the same, and goes on being shown: what ended it can see that it did, and nothing older comes after.
+    // Its stamp stays visible: the driver that removed it can observe that, and no older stamp is accepted after it.
     let (over, seen) = (stamp.map(|s| s.seq + 1), rig.seen().await);
     assert_eq!((seen.stamp.map(|s| s.seq), seen.settings.is_none(), seen.weights.len()), (over, true, 0));
     rig.end().await;
@@ -269,7 +269,7 @@ async fn missing_files_leave_the_last_good_in_use() {
     assert!(TcpStream::connect(rig.listen).await.is_err());
 }
 
-/// A port that somebody has: a sentence with the process, and it is tried again until it is free.
+/// A port in use: an alarm names the process, and listening is retried until the port is free.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_port_in_use_is_told_and_tried_again() {
     let server = Server::start("a").await;
@@ -285,13 +285,13 @@ async fn a_port_in_use_is_told_and_tried_again() {
     until("the port", || async { rig.seen().await.trouble.is_none() }).await;
     let load = Load::start(rig.listen, 100, ALL);
     tokio::time::sleep(Duration::from_millis(300)).await;
-    // The listener moves: the old address is answered until the new one is there, and nobody is cut off.
+    // The listener moves: the old address is served until the new one is open, and no connection is cut off.
     load.end().await.assert_nothing_lost();
     rig.retire().await;
     until("the listener closed", || async { TcpStream::connect(rig.listen).await.is_err() }).await;
 }
 
-/// The data plane ends in order: what is under way is answered, and its successor finds everything.
+/// The data plane ends gracefully: requests in flight are answered, and its successor finds everything.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_end_waits_for_what_is_under_way() {
     let server = Server::start("a").await;
@@ -309,11 +309,11 @@ async fn the_end_waits_for_what_is_under_way() {
     rig.begin().await;
     let seen = rig.seen().await;
     assert!(seen.epoch > epoch && seen.weights == crate::support::rig::weights(&[("web-r1-1", 100)]));
-    // It was never probed by this one; customers wait in the queue for that moment.
+    // This data plane has not probed it yet; clients wait in the backlog until it has.
     assert!(raw(&rig, b"GET / HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n").await.starts_with("HTTP/1.1 200"));
 }
 
-/// A connection that is refused has done nothing: any method goes to another server. The dead one still counts as healthy here.
+/// A refused connection has processed nothing: any method is retried on another server. The dead one still counts as healthy here.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_post_whose_connection_is_refused_goes_elsewhere() {
     let rig = Rig::start().await;
@@ -330,7 +330,7 @@ async fn a_post_whose_connection_is_refused_goes_elsewhere() {
     ledger.assert_nothing_lost();
     let served: u64 = servers.iter().map(Server::served).sum();
     assert_eq!(served, ledger.sent.load(SeqCst), "none was executed twice");
-    assert!(rig.traffic("web-r1-1").await.errors > 0, "the group is told of it");
+    assert!(rig.traffic("web-r1-1").await.errors > 0, "the error is counted for the group");
 }
 
 /// Half a head and then nothing: dropped after ten seconds. A connection that is merely idle is not.

@@ -1,4 +1,4 @@
-//! Clients that hold what others need, servers that frame an answer in two ways or never end it, headers that claim something.
+//! Clients that exhaust connections, servers that frame a response in two ways or never end it, forged headers.
 
 use crate::support::rig::{Rig, put};
 use crate::support::server::{Books, Server, value};
@@ -29,14 +29,14 @@ async fn raw(rig: &Rig, bytes: &str) -> String {
     rest(stream, Duration::from_secs(20)).await.expect("the connection ends")
 }
 
-/// From another address than most.
+/// From an address that other clients do not use.
 async fn connect_from(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((from, 0).into()).unwrap();
     socket.connect(to).await.unwrap()
 }
 
-/// A data plane as a process that may have 256 descriptors, over the directory of a rig that has ended.
+/// A data plane as a process with at most 256 descriptors, over the directory of a rig that has ended.
 struct Poor {
     child: Child,
     layout: Layout,
@@ -74,8 +74,8 @@ impl Drop for Poor {
     }
 }
 
-/// Idle connections from one address and then from many: others are served, an answer under way is not cut off, the control side can
-/// still ask, and the log stays short.
+/// Idle connections from one address and then from many: others are served, a response in progress is not cut off, the control side can
+/// still connect, and the log stays short.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_connections_starve_nobody() {
     let server = Server::start("a").await;
@@ -139,7 +139,7 @@ async fn a_client_that_uses_its_share_is_given_no_more() {
 enum Then {
     /// Waits for the next request, and answers it with what it is.
     Serve,
-    /// Says nothing more.
+    /// Sends nothing more.
     Stall,
     /// Sends a byte every ten milliseconds without end.
     Drip,
@@ -147,7 +147,7 @@ enum Then {
 
 struct Scripted {
     server: Server,
-    /// Connections on which a request came that was no probe.
+    /// Connections on which a request other than a probe came.
     connections: Arc<AtomicU64>,
 }
 
@@ -159,7 +159,7 @@ async fn head(stream: &mut TcpStream) -> Option<String> {
     String::from_utf8(head).ok()
 }
 
-/// The first request on each connection gets `first`, and then comes what it is told.
+/// The first request on each connection gets `first`, then the given behaviour.
 async fn scripted(first: &'static str, then: Then) -> Scripted {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let server = Server::at(listener.local_addr().unwrap());
@@ -204,7 +204,7 @@ async fn rig_with(server: &Server, answer_timeout_ms: u64) -> Rig {
     rig
 }
 
-/// A server that stops in the middle of an answer holds neither the client nor the account.
+/// A server that stops in the middle of a response blocks neither the client nor the account.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_stalls_is_given_up() {
     for first in
@@ -223,7 +223,7 @@ async fn an_answer_that_stalls_is_given_up() {
     }
 }
 
-/// One that is never idle, and one whose answer does not begin: both are broken off when the drain's time is over.
+/// A response that never ends, and one that does not begin: both are interrupted at the drain's deadline.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_ends_whatever_is_in_flight() {
     for (first, then) in [("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", Then::Drip), ("", Then::Stall)] {
@@ -245,7 +245,7 @@ async fn a_drain_ends_whatever_is_in_flight() {
     }
 }
 
-/// An answer whose end two parsers would find at two places is not passed on, and its connection not used again.
+/// A response whose end two parsers would find at two places is not forwarded, and its connection is not reused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_framed_in_two_ways_is_refused() {
     let inner = "HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nsmuggled";
@@ -271,7 +271,7 @@ async fn an_answer_framed_in_two_ways_is_refused() {
         let seen = rig.traffic("web-r1-1").await;
         assert_eq!((seen.requests, seen.errors), (2, 2), "{framing:?}");
     }
-    // One framing, and the connection is used again.
+    // One framing, and the connection is reused.
     for framing in ["content-length: 2\r\n\r\nok", "transfer-encoding: Chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"] {
         let scripted = scripted(format!("HTTP/1.1 200 OK\r\n{framing}").leak(), Then::Serve).await;
         let rig = rig_with(&scripted.server, 5_000).await;
@@ -281,7 +281,7 @@ async fn an_answer_framed_in_two_ways_is_refused() {
     }
 }
 
-/// A body comes to the server whatever the method and however it is framed.
+/// A body reaches the server whatever the method and the framing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_in_chunks_reaches_the_server() {
     let server = Server::start("a").await;
@@ -301,7 +301,7 @@ async fn a_body_in_chunks_reaches_the_server() {
     }
 }
 
-/// Nor behind its body. The server here reads no trailers: it takes what of them reaches it for the head of a further request.
+/// Nor after its body. The server here reads no trailers: it takes any that reach it for the head of another request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn claims_of_a_client_in_trailers_do_not_pass() {
     let server = Server::start("a").await;
@@ -316,7 +316,7 @@ async fn claims_of_a_client_in_trailers_do_not_pass() {
     }
 }
 
-/// Nothing that a client says about where a request comes from reaches a server.
+/// No claim of a client about the origin of a request reaches a server.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn claims_of_a_client_are_replaced() {
     let server = Server::with("a", Books::default()).await;

@@ -1,4 +1,4 @@
-//! The two processes as processes: killed, doubled, told to end.
+//! The two processes as processes: killed, started twice, told to end.
 
 use crate::program::command;
 use crate::support::client::{ALL, GETS, Load};
@@ -68,14 +68,14 @@ impl Pair {
 }
 
 impl Drop for Pair {
-    /// By pid, and only what we started.
+    /// By pid, and only processes that the test started.
     fn drop(&mut self) {
         let _ = self.control.kill();
         let _ = self.control.wait();
         let text = std::fs::read_to_string(self.layout.run().join("pid-of-data")).unwrap_or_default();
         if let Ok(pid) = text.parse::<i32>() {
             kill(pid as u32);
-            std::thread::sleep(Duration::from_millis(50)); // so that it writes no more when the directory goes
+            std::thread::sleep(Duration::from_millis(50)); // so that it writes no more when the directory is removed
         }
     }
 }
@@ -101,7 +101,7 @@ async fn control_killed_again_and_again_touches_no_traffic() {
     pair.serving().await;
     let load = Load::start(pair.spec.settings.listen, 300, ALL);
     for seq in 2..2 + crate::support::kills() / 2 {
-        // A declaration that was answered for is never lost, whenever control dies.
+        // An acknowledged declaration is never lost, whenever control dies.
         let mut spec = pair.spec.clone();
         spec.settings.answer_timeout_ms += seq;
         pair.declare(seq, &spec).await.unwrap();
@@ -181,7 +181,7 @@ async fn a_declaration_twice_changes_nothing_and_an_old_one_is_refused() {
     assert_eq!(pair.observe().await.trouble, None);
 }
 
-/// Both copies of the route are removed, or cut short, while nobody runs; then both sides begin again.
+/// Both copies of the route are removed, or truncated, while no process runs; then both sides restart.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_route_without_a_file_is_served_as_it_was_applied_and_written_again() {
     let server = Server::start("a").await;
@@ -239,7 +239,7 @@ async fn there_is_one_and_it_ends_in_order() {
     std::fs::remove_file(pair.layout.run().join("pid-of-data")).unwrap();
 }
 
-/// Every file that held the stamp is gone, and control begins again: the data plane that serves by it is asked.
+/// Every file that held the stamp is gone, and control restarts: it reads the stamp from the data plane that uses it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stamp_that_only_the_data_plane_remembers_is_still_a_fence() {
     let server = Server::start("a").await;

@@ -1,5 +1,5 @@
-//! The balancer's two processes, for tests that kill them: this test binary once more, running the one test that is named. A program
-//! beside it would be built by nobody under `cargo test --test all`, and an old one would be judged in place of the code.
+//! The balancer's two processes, for tests that kill them: this test binary again, running one named test. `cargo test --test all` would
+//! not build a separate program, and an old one would be tested instead of the code.
 
 use model::Layout;
 use std::ffi::OsString;
@@ -18,7 +18,7 @@ pub fn command(role: &str, layout: &Layout) -> Command {
     command
 }
 
-/// None: somebody runs all tests that are ignored.
+/// None: all ignored tests are being run.
 fn run(role: impl AsyncFnOnce(Layout) -> Result<(), model::Fault>) {
     let Some(dir) = std::env::var_os(DIR) else { return };
     tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stderr).init();

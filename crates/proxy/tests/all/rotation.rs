@@ -1,4 +1,4 @@
-//! The main thing: rotations under load, and not one request lost.
+//! Rotations under load without a lost request.
 
 use crate::support::client::{ALL, Load};
 use crate::support::rig::Rig;
@@ -34,7 +34,7 @@ async fn nothing_is_lost_in_twelve_rotations() {
         tokio::time::sleep(std::time::Duration::from_millis(150)).await;
         rig.shift(&[(&is, 100)]).await;
         rig.idle(&was).await;
-        // From the moment the count was seen as 0, nothing may come: the engine relies on it.
+        // Once the count was observed as 0, no request may come: the engine relies on it.
         old.iter().for_each(|s| s.books.drained.store(true, SeqCst));
         rig.drain(&was, &old.iter().map(|s| (s, true)).collect::<Vec<_>>());
         for server in &old {
@@ -67,7 +67,7 @@ async fn nothing_is_lost_in_twelve_rotations() {
     eprintln!("{} requests, {:?}", ledger.sent.load(SeqCst), ledger.by.lock().unwrap());
 }
 
-/// Weights are changed as quickly as they can be, with slow answers under way.
+/// Weights change as quickly as possible, with slow responses in progress.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_while_weights_are_swapped_without_pause() {
     let rig = Rig::start().await;
@@ -92,7 +92,7 @@ async fn nothing_is_lost_while_weights_are_swapped_without_pause() {
     assert_eq!((a.requests + b.requests, a.errors + b.errors), (ledger.sent.load(SeqCst), 0));
 }
 
-/// The observer's 0 is final: whenever the weights are seen without a group and its count is 0, no request reaches it any more.
+/// The observer's 0 is final: once the weights are observed without a group and its count is 0, no request reaches it any more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn zero_in_flight_without_weight_is_final() {
     let rig = Rig::start().await;
@@ -118,7 +118,7 @@ async fn zero_in_flight_without_weight_is_final() {
     assert_eq!(lost, 0, "a request came after the count was seen as 0");
 }
 
-/// Draining: nobody new, and the word is given only when the last one is through.
+/// Draining: no new requests, and drained is reported only when the last one has ended.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn draining_waits_for_the_last_answer() {
     let rig = Rig::start().await;
@@ -138,14 +138,14 @@ async fn draining_waits_for_the_last_answer() {
     let word = rig.layout.drained(&crate::support::rig::id_of("web-r1-1", &a));
     crate::support::until("closed", || async { rig.traffic("web-r1-1").await.targets.values().all(|t| t.draining) }).await;
     let began = a.books.began.load(SeqCst);
-    // Looked at in this order, the file may never be there while something is under way.
+    // Read in this order, the file may never exist while a request is in flight.
     crate::support::until("the word", || async {
         let (told, under_way) = (word.exists(), a.books.began.load(SeqCst) - a.served());
         assert!(!(told && under_way > 0), "the word was given with {under_way} requests under way");
         told
     })
     .await;
-    // Nobody may take it back: the keeper may have sent the signal already.
+    // It must not be undone: the keeper may have sent the signal already.
     rig.targets("web-r1-1", &[&a]);
     rig.look().await;
     tokio::time::sleep(std::time::Duration::from_millis(200)).await;

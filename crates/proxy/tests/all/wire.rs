@@ -94,16 +94,16 @@ async fn what_is_not_offered_is_refused_clearly() {
 async fn old_and_odd_forms_pass() {
     let server = Server::start("a").await;
     let rig = Rig::with(&server).await;
-    // HTTP/1.0: no Host, the connection ends with the answer.
+    // HTTP/1.0: no Host, the connection ends with the response.
     let answer = raw(&rig, "GET /old HTTP/1.0\r\nx-id: 7\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.0 200") && answer.contains("\r\n\r\n7 "), "{answer}");
     assert_eq!(value(&server.books.heads.lock().unwrap()[0], "host"), Some(rig.listen.to_string()));
-    // HTTP/1.0 and an answer in chunks: it is given without them.
+    // HTTP/1.0 and a chunked response: it is sent without chunks.
     server.books.chunked.store(true, SeqCst);
     let answer = raw(&rig, "GET /old HTTP/1.0\r\nx-id: 7\r\n\r\n").await;
     assert!(answer.contains("\r\n\r\n7 ") && !answer.contains("chunked"), "{answer}");
     server.books.chunked.store(false, SeqCst);
-    // HEAD: the length of what is not sent.
+    // HEAD: the length of the body that is not sent.
     let answer = raw(&rig, "HEAD / HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n").await;
     let length = value(&answer, "content-length").unwrap();
     assert!(answer.ends_with("\r\n\r\n") && length.parse::<u32>().unwrap() > 10, "{answer}");
@@ -128,7 +128,7 @@ async fn old_and_odd_forms_pass() {
     rig.idle("web-r1-1").await;
 }
 
-/// 48 MB up, then 48 MB down to a slow reader: nothing is lost, and nothing is piled up.
+/// 48 MB up, then 48 MB down to a slow reader: nothing is lost, and nothing is buffered without bound.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_bodies_stream() {
     const BYTES: usize = 48 << 20;
@@ -175,7 +175,7 @@ async fn large_bodies_stream() {
     for _ in 0..BYTES >> 16 {
         stream.write_all(&vec![9; 1 << 16]).await.unwrap();
     }
-    // The reader pauses: what the server could send meanwhile fits into the buffers on the way.
+    // The reader pauses: what the server could send meanwhile fits into the buffers in between.
     let mut first = [0; 1_000];
     stream.read_exact(&mut first).await.unwrap();
     let mut before = 0;

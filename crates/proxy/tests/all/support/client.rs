@@ -1,4 +1,4 @@
-//! An open-loop client: requests begin on time, whatever became of those before, and every one is accounted for.
+//! An open-loop client: requests start on time, whatever happened to earlier ones, and every one is accounted for.
 
 use super::sum;
 use bytes::Bytes;
@@ -20,9 +20,9 @@ type Body = http_body_util::combinators::BoxBody<Bytes, std::convert::Infallible
 pub struct Ledger {
     pub sent: AtomicU64,
     pub whole: AtomicU64,
-    /// Kind and what became of it, for every request that got no whole and right answer.
+    /// Kind and result of every request without a complete and correct response.
     pub failed: Mutex<Vec<(String, String)>>,
-    /// Ids of POSTs that got a whole answer.
+    /// Ids of POSTs that got a complete response.
     pub posted: Mutex<Vec<String>>,
     /// By the server's name.
     pub by: Mutex<BTreeMap<String, u64>>,
@@ -65,7 +65,7 @@ impl Ledger {
 async fn run(addr: SocketAddr, per_second: u64, kinds: &'static [&'static str], ledger: Arc<Ledger>, stop: Arc<AtomicBool>) {
     let kept: Arc<Mutex<Vec<SendRequest<Body>>>> = Arc::default();
     let mut tick = tokio::time::interval(Duration::from_micros(1_000_000 / per_second));
-    // The machine is shared: after a pause of its making, no burst that would test the machine.
+    // The machine is shared: after a pause that it caused, no burst that would test the machine.
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut open = tokio::task::JoinSet::new();
     let mut number = 0_u64;
@@ -94,7 +94,7 @@ async fn run(addr: SocketAddr, per_second: u64, kinds: &'static [&'static str], 
     while open.join_next().await.is_some() {}
 }
 
-/// The name of the server that answered; or what went wrong, in words.
+/// The name of the server that answered, or the error as text.
 async fn one(addr: SocketAddr, kind: &str, id: &str, kept: &Mutex<Vec<SendRequest<Body>>>) -> Result<String, String> {
     let fresh = kind.ends_with("-fresh");
     let old = if fresh { None } else { kept.lock().unwrap().pop() };

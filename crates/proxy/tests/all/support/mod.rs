@@ -1,5 +1,5 @@
-//! What the tests are written against: servers that misbehave on purpose and keep their own books, a client that accounts for
-//! every request, and a rig that plays the keeper.
+//! What the tests use: servers that misbehave on purpose and keep their own counts, a client that accounts for every request, and a rig
+//! that acts as the keeper.
 
 pub mod client;
 pub mod rig;
@@ -7,7 +7,7 @@ pub mod server;
 
 use std::time::{Duration, Instant};
 
-/// Waits for something to become true; generous, for the machine is shared.
+/// Waits for a condition, with a long timeout, since the machine is shared.
 pub async fn until<F: Future<Output = bool>>(what: &str, mut is: impl FnMut() -> F) {
     let end = Instant::now() + Duration::from_secs(30);
     while !is().await {
@@ -21,7 +21,7 @@ pub fn kills() -> u64 {
     std::env::var("AFRESH_KILLS").map_or(20, |text| text.parse().expect("AFRESH_KILLS is a number"))
 }
 
-/// A small sum over a body, so that a wrong byte is seen.
+/// A small checksum over a body, so that a wrong byte is noticed.
 pub fn sum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3))
 }

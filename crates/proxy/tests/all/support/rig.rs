@@ -1,4 +1,4 @@
-//! A data plane in this process over a data directory of its own, and hands that do the keeper's and control's part.
+//! A data plane in this process over a data directory of its own, and functions that do the keeper's and control's part.
 
 use super::{server::Server, until};
 use api::Client;
@@ -25,7 +25,7 @@ pub struct Rig {
     task: Option<tokio::task::JoinHandle<Result<(), model::Fault>>>,
 }
 
-/// An address that nobody else has: a port alone is let go here and may be given to another test before its rig listens.
+/// An address that no other test has: a port alone is released here and may be given to another test before this rig listens.
 pub fn free_port() -> SocketAddr {
     static GIVEN: AtomicU8 = AtomicU8::new(1);
     let pid = std::process::id();
@@ -45,7 +45,7 @@ pub fn web() -> RouteName {
     RouteName::new("web").unwrap()
 }
 
-/// Replaces a file as the keeper does: whole or not at all.
+/// Replaces a file atomically, as the keeper does.
 pub fn put(path: &Path, bytes: &[u8]) {
     let temp = path.with_extension("tmp");
     std::fs::write(&temp, bytes).unwrap();
@@ -115,7 +115,7 @@ impl Rig {
         self.declare(self.spec(list)).await;
     }
 
-    /// The route is over.
+    /// Removes the route.
     pub async fn retire(&self) {
         self.declare(RouteSpec { gone: true, ..self.spec(&[]) }).await;
     }

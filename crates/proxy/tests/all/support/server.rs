@@ -1,4 +1,4 @@
-//! A server of a release, by hand on a socket, so that it can do what a good HTTP library would not.
+//! A server of a release, written on a bare socket, so that it can do what a good HTTP library would not.
 
 use super::sum;
 use std::collections::BTreeMap;
@@ -10,14 +10,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// How it behaves, and what it saw.
+/// Its behaviour, and what it observed.
 #[derive(Default)]
 pub struct Books {
-    /// Closes the connection after every n-th answer without having said so. 0: never.
+    /// Closes the connection after every n-th response without announcing it. 0: never.
     pub close_every: AtomicU64,
-    /// Closes a connection that was idle for so long. 0: never.
+    /// Closes a connection that was idle for this time. 0: never.
     pub idle_close_ms: AtomicU64,
-    /// Breaks every n-th answer off in the middle. 0: never.
+    /// Interrupts every n-th response in the middle. 0: never.
     pub truncate_every: AtomicU64,
     /// Waits before it answers.
     pub delay_ms: AtomicU64,
@@ -36,9 +36,9 @@ pub struct Books {
     pub seen: Mutex<BTreeMap<String, u32>>,
     /// Every request's head, as it came.
     pub heads: Mutex<Vec<String>>,
-    /// The balancer has said that nothing will come any more.
+    /// The balancer has reported that no more requests will come.
     pub drained: AtomicBool,
-    /// And something came all the same.
+    /// A request came after that.
     pub late: AtomicU64,
 }
 
@@ -65,12 +65,12 @@ impl Server {
         Server { addr, books, stop }
     }
 
-    /// One that somebody else plays.
+    /// A server that other code implements.
     pub fn at(addr: SocketAddr) -> Server {
         Server { addr, books: Arc::default(), stop: watch::channel(false).0 }
     }
 
-    /// As a SIGKILL: nobody listens, every connection falls.
+    /// As a SIGKILL: the listener closes, every connection is reset.
     pub fn kill(&self) {
         self.stop.send_replace(true);
     }
@@ -107,7 +107,7 @@ async fn talk(stream: TcpStream, name: &str, books: &Books) -> Option<()> {
     let mut stream = BufReader::new(stream);
     let mut first = true;
     loop {
-        // Between requests only: on a busy machine the first head may take longer to come than a kept connection is kept.
+        // Between requests only: on a busy machine the first head may take longer than an idle connection is kept.
         let idle = if first { 0 } else { books.idle_close_ms.load(SeqCst) };
         first = false;
         let head = if idle > 0 {
