@@ -175,6 +175,10 @@ impl Blocking {
         self.handle.block_on(self.client.get(path))
     }
 
+    pub fn post<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, Fault> {
+        self.handle.block_on(self.client.post(path, body))
+    }
+
     /// Any answer will do; its content is ignored.
     pub fn put<B: Serialize>(&self, path: &str, body: &B) -> Result<(), Fault> {
         self.handle.block_on(self.client.put::<_, serde_json::Value>(path, body)).map(drop)

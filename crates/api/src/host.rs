@@ -9,6 +9,12 @@ pub struct DeclareGroup {
     pub spec: GroupSpec,
 }
 
+/// How many one-shots that were asked to end were killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Killed {
+    pub killed: usize,
+}
+
 /// What the keeper changed since its data directory was created (kept on disk): a step that is run twice changes none of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -5,6 +5,7 @@
 //! | host | PUT /v1/groups/{group} | [`crate::host::DeclareGroup`] -> `{}` |
 //! | host | GET /v1/groups/{group} | -> `model::GroupSeen` |
 //! | host | GET /v1/groups | -> `Vec<model::GroupSeen>` |
+//! | host | POST /v1/groups/{group}/kill | -> [`crate::host::Killed`]: one-shots that were asked to end |
 //! | host | GET /v1/inventory | -> `Vec<model::GroupHeld>` |
 //! | host | GET /v1/counters | -> [`crate::host::HostCounters`] |
 //! | host | GET /v1/logs | see [`crate::logs`] |
@@ -16,6 +17,7 @@
 //! | api | see [`crate::control`] | |
 //! | all | GET /v1/health | -> [`Health`] |
 
+use model::GroupName;
 use serde::{Deserialize, Serialize};
 
 pub const HEALTH: &str = "/v1/health";
@@ -23,6 +25,10 @@ pub const GROUPS: &str = "/v1/groups";
 pub const ROUTES: &str = "/v1/routes";
 pub const COUNTERS: &str = "/v1/counters";
 pub const INVENTORY: &str = "/v1/inventory";
+
+pub fn kill(group: &GroupName) -> String {
+    format!("{GROUPS}/{group}/kill")
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {

@@ -44,7 +44,7 @@ pub fn of(record: &Record, root: &Root, spaces: &Spaces, swap: bool) -> Value {
         mounts.push(json!({ "destination": "/app", "type": "bind", "source": code, "options": ["bind", "ro", "nosuid", "nodev"] }));
     }
     config(&Bundle {
-        args: record.once.as_ref().unwrap_or(&release.run),
+        args: record.once.as_ref().map_or(&release.run, |once| &once.run),
         env: env(record),
         user: declared::user(&release.user).unwrap_or((65534, 65534)),
         cwd: if root.code.is_some() { "/app" } else { "/" },
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn without_an_artifact_the_root_is_the_directory_and_a_test_runs_its_own_command() {
         let mut record = record();
-        record.once = Some(vec!["true".to_string()]);
+        record.once = Some(model::OneShot::of(vec!["true".to_string()]));
         record.release.env.insert("AFRESH_GROUP".to_string(), "forged".to_string());
         let config = config_of(&record, false);
         assert_eq!(config["process"]["cwd"], "/");

@@ -34,8 +34,10 @@ pub struct Observed {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Desired {
     pub count: u32,
-    /// A check: an instance that has ended is kept and not replaced.
+    /// A one-shot: an instance that has ended is kept and not replaced.
     pub once: bool,
+    /// It has ended, or its time is over: nothing is launched for it any more.
+    pub spent: bool,
     /// Its objects are mounted and no backoff is running.
     pub ready: bool,
     /// How many may exist beyond the count, to replace sick ones.
@@ -61,6 +63,7 @@ pub fn next(wanted: Option<Desired>, there: &[Observed]) -> Vec<Act> {
     let mut counted: Vec<&Observed> = Vec::new();
     for one in there {
         match one.stage {
+            Stage::Intended if wanted.spent => acts.push(Act::Remove(one.id.clone())),
             Stage::Intended | Stage::Launching | Stage::Up => counted.push(one),
             Stage::Dead if wanted.once => counted.push(one),
             Stage::Dead => acts.push(Act::Remove(one.id.clone())),
@@ -93,7 +96,7 @@ pub fn next(wanted: Option<Desired>, there: &[Observed]) -> Vec<Act> {
         }
     }
     let missing = (count + if wanted.may_replace { surge } else { 0 }).saturating_sub(counted.len());
-    if missing > 0 && wanted.ready {
+    if missing > 0 && wanted.ready && !wanted.spent {
         acts.push(Act::Create(u32::try_from(missing).unwrap_or(u32::MAX)));
     }
     acts
@@ -287,6 +290,10 @@ mod tests {
         assert_eq!(words(wanted, &[(1, Dead, false)]), [""; 0]);
         assert_eq!(words(None, &[(1, Dead, false)]), ["remove 1"]);
         assert_eq!(words(test(0), &[(1, Dead, false)]), ["remove 1"]);
+        let spent = test(1).map(|wanted| Desired { spent: true, ..wanted });
+        assert_eq!(words(spent, &[]), [""; 0], "it is never launched a second time");
+        assert_eq!(words(spent, &[(1, Intended, false)]), ["remove 1"]);
+        assert_eq!((words(spent, &[(1, Dead, false)]), words(spent, &[(1, Up, false)])), (vec![], vec![]));
     }
 
     /// From any state the acts reach the desired count, never touch an instance twice, and repeating them settles.

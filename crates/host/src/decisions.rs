@@ -12,7 +12,7 @@ use crate::state_files;
 use crate::testing::{TestKeeper, gone, instances, release, run, stamp, started};
 use api::host::DeclareGroup;
 use disk::state::{self as copies, spare};
-use model::{DesiredGroup, Fault, GroupName, GroupSpec, InstanceId, Stamp, Target, TargetFile, Time};
+use model::{DesiredGroup, Fault, GroupName, GroupSpec, InstanceId, OneShot, Stamp, Target, TargetFile, Time};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -132,7 +132,7 @@ fn a_lost_sum_begins_behind_every_number_in_sight() {
     state_files::write_json(&t.keeper.layout.group(&name()), &declared(2)).unwrap();
     let path = summary_path(&t.keeper.layout, &name());
     assert_eq!(sum(&mut State::default()), GroupSummary::default(), "a new group");
-    let kept = GroupSummary { last: 7, deaths: 2, counted: vec![3], proven: true, last_death: None };
+    let kept = GroupSummary { last: 7, deaths: 2, counted: vec![3], proven: true, ..GroupSummary::default() };
     state_files::write_json(&path, &kept).unwrap();
     assert_eq!(sum(&mut instances(&[9])), kept);
     copies::remove(&path).unwrap();
@@ -247,7 +247,7 @@ fn deaths_are_counted_once_and_only_those_that_nobody_asked_for() {
     let mut all = state.instances.values_mut();
     all.next().unwrap();
     all.next().unwrap().ending = Some(Ending { at: Time(1) });
-    all.next().unwrap().record.once = Some(Vec::new());
+    all.next().unwrap().record.once = Some(OneShot::default());
     all.next().unwrap().stage = Stage::Removing;
     let now = Instant::now();
     reconcile::count_deaths(&t.keeper, &mut state, &name(), now);
@@ -281,8 +281,8 @@ fn a_replacement_counts_as_a_death_and_only_a_proven_group_has_sick_ones() {
     assert!(!state.there(&name(), later)[0].sick, "the rotation judges it");
     state.groups.get_mut(&name()).unwrap().summary.proven = true;
     assert!(state.there(&name(), later)[0].sick);
-    state.instances.get_mut(&id).unwrap().record.once = Some(Vec::new());
-    assert!(!state.there(&name(), later)[0].sick, "a check is never replaced");
+    state.instances.get_mut(&id).unwrap().record.once = Some(OneShot::default());
+    assert!(!state.there(&name(), later)[0].sick, "a one-shot is never replaced");
     state.instances.get_mut(&id).unwrap().record.once = None;
     std::fs::create_dir_all(t.keeper.layout.instance(&id)).unwrap();
     reconcile::replace(&t.keeper, &mut state, &id, later);

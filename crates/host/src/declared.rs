@@ -1,6 +1,6 @@
 //! What was declared of a group, and which declarations are accepted. No I/O here.
 
-use model::{Death, DesiredGroup, Fault, GroupSpec, Stamp};
+use model::{Death, DesiredGroup, Digest, Exit, Fault, GroupSpec, Stamp};
 use serde::{Deserialize, Serialize};
 
 /// The most servers of one group: one /24 holds no more.
@@ -29,6 +29,18 @@ pub struct GroupSummary {
     /// The last of `deaths`, for display.
     #[serde(default)]
     pub last_death: Option<Death>,
+    /// Of a group of a one-shot, from its only number on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub one_shot: Option<OneShotSummary>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OneShotSummary {
+    /// [`model::Release::digest`] of what it runs in.
+    pub release: Digest,
+    /// How it ended.
+    #[serde(default)]
+    pub exit: Option<Exit>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,9 +85,12 @@ pub fn judge(held: Option<&Declared>, stamp: Stamp, spec: &GroupSpec) -> Result<
 fn check(spec: &GroupSpec) -> Result<(), Fault> {
     let DesiredGroup::Run { release, count, once } = &spec.desired else { return Ok(()) };
     let bad = |what: String| Err(Fault::yours("bad-spec", format!("{}: {what}", spec.group)));
-    let run = once.as_ref().unwrap_or(&release.run);
+    let run = once.as_ref().map_or(&release.run, |once| &once.run);
     if run.first().is_none_or(String::is_empty) {
         return bad("the command to run is empty".to_string());
+    }
+    if once.is_some() && *count != 1 {
+        return bad(format!("{count} of a one-shot: it runs once"));
     }
     if *count > COUNT_MAX {
         return bad(format!("{count} servers: one host holds at most {COUNT_MAX} of a group"));
@@ -154,9 +169,9 @@ mod tests {
         for (held, stamp, spec, want) in table {
             assert_eq!(code(judge(held, stamp, &spec)), want, "{stamp} {spec:?}");
         }
-        let mut test = run("web-r1-1", release(1), 2);
+        let mut test = run("web-r1-1", release(1), 1);
         if let DesiredGroup::Run { once, .. } = &mut test.desired {
-            *once = Some(vec!["true".to_string()]);
+            *once = Some(model::OneShot::of(vec!["true".to_string()]));
         }
         assert_eq!(code(judge(Some(&held), stamp(4, 0), &test)), "release-changed", "servers do not become a check");
         let other = GroupSpec { service: model::ServiceName::new("other").unwrap(), ..gone("web-r1-1") };

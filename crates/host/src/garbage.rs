@@ -7,7 +7,7 @@ use crate::keeper::Keeper;
 use crate::log_list::logs;
 use crate::state_files;
 use crate::{cgroup, command, log_file, mounts, net, process, removal, runtime};
-use model::{Digest, Fault, InstanceId, Layout};
+use model::{Digest, Fault, GroupName, InstanceId, Layout};
 use rustix::process::Signal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -19,6 +19,8 @@ const LOGS_OF_GROUP: usize = 5;
 const LOGS_KEPT: usize = 60;
 /// and this many bytes.
 const LOGS_BYTES_KEPT: u64 = 256 << 20;
+/// Those of runs and jobs are counted by themselves: a thousand jobs displace no server's.
+const RUN_LOGS_KEPT: usize = 500;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Garbage {
@@ -94,17 +96,21 @@ pub fn select(candidates: &Candidates, owners: &Owners) -> Vec<Garbage> {
 
 /// Of logs of instances that are gone, oldest first, those beyond the bounds.
 fn too_many(logs: &[&(String, u64)]) -> Vec<String> {
-    let (mut of_group, mut kept, mut bytes) = (BTreeMap::<&str, usize>::new(), 0, 0u64);
+    let mut of_group = BTreeMap::<&str, usize>::new();
+    // Of servers, and of runs.
+    let (mut kept, mut bytes) = ([0; 2], [0u64; 2]);
     let mut gone = Vec::new();
     for (id, size) in logs.iter().rev() {
-        let in_group = of_group.entry(id.rsplit_once('-').map_or(id.as_str(), |(group, _)| group)).or_default();
-        if *in_group == LOGS_OF_GROUP || kept == LOGS_KEPT || bytes + size > LOGS_BYTES_KEPT {
+        let group = id.rsplit_once('-').map_or(id.as_str(), |(group, _)| group);
+        let kind = usize::from(GroupName::new(group).is_ok_and(|group| group.run().is_some()));
+        let in_group = of_group.entry(group).or_default();
+        if *in_group == LOGS_OF_GROUP || kept[kind] == [LOGS_KEPT, RUN_LOGS_KEPT][kind] || bytes[kind] + size > LOGS_BYTES_KEPT {
             gone.push(id.clone());
             continue;
         }
         *in_group += 1;
-        kept += 1;
-        bytes += size;
+        kept[kind] += 1;
+        bytes[kind] += size;
     }
     gone.reverse();
     gone
@@ -289,6 +295,10 @@ mod tests {
         let mut logs = vec![("quiet-1".to_string(), 1)];
         logs.extend((0..LOGS_OF_GROUP + 2).map(|i| (format!("loop-{i}"), 1)));
         assert_eq!(garbage(logs), gone(&["loop-0", "loop-1"]));
+        // A thousand runs displace each other's alone.
+        let mut logs = vec![("web-r1-2-1".to_string(), LOGS_BYTES_KEPT)];
+        logs.extend((0..RUN_LOGS_KEPT + 2).map(|i| (format!("web-r1-x{i}-1"), 1)));
+        assert_eq!(garbage(logs), gone(&["web-r1-x0-1", "web-r1-x1-1"]));
         let large = LOGS_BYTES_KEPT / 2;
         assert_eq!(garbage(vec![("a-1".into(), large), ("b-1".into(), large), ("c-1".into(), large)]), gone(&["a-1"]));
     }

@@ -244,7 +244,9 @@ fn mark_up(keeper: &Arc<Keeper>, record: &Record, started: &Started) -> bool {
     }
     tracing::info!(instance = %record.id, pid = started.pid, spent = ?started.spent_ms, "started");
     drop(state);
-    keeper.tasks.spawn(keep_probing(keeper.clone(), record.clone(), started.pid));
+    if record.once.is_none() {
+        keeper.tasks.spawn(keep_probing(keeper.clone(), record.clone(), started.pid));
+    }
     true
 }
 
@@ -296,7 +298,10 @@ async fn record_lost_exit(keeper: &Arc<Keeper>, record: &Record, place: &Instanc
         let oom_kills = cgroup::oom_kills(&record.placement.cgroup).unwrap_or(0);
         runtime::delete(&record.placement.runtime, &record.placement.runtime_state, record.id.as_str());
         cgroup::remove(&keeper.mark, Some(record.id.as_str()));
-        let ended = state_files::read_json::<Ended>(&place.exit()).good().unwrap_or(Ended { oom_kills, ..Ended::new(code, failed) });
+        // Its program may have run to its end: nobody saw it.
+        let lost = record.once.is_some() && place.began().exists();
+        let made_up = Ended { oom_kills, lost, ..Ended::new(code, failed) };
+        let ended = state_files::read_json::<Ended>(&place.exit()).good().unwrap_or(made_up);
         if let Err(fault) = state_files::write_json_quick(&place.exit(), &ended) {
             tracing::warn!("{fault}");
         }

@@ -9,6 +9,7 @@ mod bundle;
 mod cgroup;
 mod command;
 mod counters;
+mod deadline;
 mod decide;
 #[cfg(test)]
 mod decisions;
@@ -33,6 +34,7 @@ mod marker;
 mod mounts;
 mod net;
 mod objects;
+mod one_shot;
 mod port;
 mod probe_history;
 mod process;

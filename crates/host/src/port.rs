@@ -1,6 +1,6 @@
 //! `rotation::Provider` over the keeper's socket.
 
-use api::host::{DeclareGroup, HostCounters};
+use api::host::{DeclareGroup, HostCounters, Killed};
 use api::{Blocking, Client, fleet, paths};
 use model::{Fault, GroupHeld, GroupName, GroupSeen, GroupSpec, Layout, Stamp};
 use rotation::{GroupInventory, Provider};
@@ -16,6 +16,12 @@ impl Remote {
 
     pub fn all(&self) -> Result<Vec<GroupSeen>, Fault> {
         self.0.get(paths::GROUPS)
+    }
+
+    /// Kills one-shots of the group that were asked to end; how many.
+    pub fn kill_ending(&self, group: &GroupName) -> Result<usize, Fault> {
+        let killed: Killed = self.0.post(&paths::kill(group), &serde_json::json!({}))?;
+        Ok(killed.killed)
     }
 
     pub fn counters(&self) -> Result<HostCounters, Fault> {

@@ -1,6 +1,7 @@
 //! Processes that are not our children: identified by pid and start time, signalled through a pidfd, so that a reused pid is never
 //! touched.
 
+use crate::record::Started;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::os::fd::OwnedFd;
 
@@ -32,6 +33,15 @@ pub fn deaf_to(pid: i32, signal: Signal) -> bool {
     let mask = |name: &str| status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix(name)?.trim(), 16).ok()).unwrap_or(0);
     let bit = 1u64 << (signal.as_raw() - 1);
     (mask("SigCgt:") | mask("SigIgn:") | mask("SigBlk:")) & bit == 0
+}
+
+/// Sends the signal that ends it. A signal that the kernel would discard, because the program is the first of its pid namespace and has no
+/// handler, would have ended it anywhere else: then it is killed.
+pub fn ask_to_end(started: &Started, wanted: Signal) {
+    if let Some(process) = open(started.pid, started.pid_start) {
+        let deaf = deaf_to(started.pid, wanted) && wanted != Signal::WINCH;
+        send(&process, if deaf { Signal::KILL } else { wanted });
+    }
 }
 
 /// All processes whose last argument begins with this text: pid, start, last argument.

@@ -3,16 +3,17 @@
 
 use crate::admit::{Launch, Role};
 use crate::decide::{self, Act, Desired, Stage};
-use crate::declared::GroupSummary;
+use crate::declared::{GroupSummary, OneShotSummary};
 use crate::instance_dir::InstanceDir;
 use crate::keeper::{Keeper, summary_path};
 use crate::record::{Placement, Record};
 use crate::state::{Group, Instance, State};
 use crate::state_files;
-use crate::{cgroup, group_files, instance, mounts, net, runtime, termination};
+use crate::userns::Range;
+use crate::{cgroup, group_files, instance, mounts, net, one_shot, runtime, termination};
 use api::fleet::HappenedKind;
 use model::text::shown;
-use model::{Death, DesiredGroup, Digest, Fault, GroupName, InstanceId, QUOTED_BYTES_MAX, Release, Stamp};
+use model::{Death, DesiredGroup, Digest, Fault, GroupName, InstanceId, OneShot, QUOTED_BYTES_MAX, Release, Stamp};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,6 +41,9 @@ pub fn pass(keeper: &Arc<Keeper>) -> Duration {
             continue;
         }
         count_deaths(keeper, &mut state, name, now);
+        if !one_shot::settle(keeper, &mut state, name, disk::files::now()) {
+            continue;
+        }
         // Twice, so that what was just recorded is launched in the same pass.
         for _ in 0..2 {
             act(keeper, &mut state, name, now);
@@ -128,6 +132,13 @@ fn watch_health(keeper: &Keeper, state: &mut State, name: &GroupName, now: Insta
     group.short_since = if group.summary.proven && healthy < count { group.short_since.or(Some(now)) } else { None };
 }
 
+#[cfg(test)]
+pub fn act_once(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName) {
+    if one_shot::settle(keeper, state, name, disk::files::now()) {
+        act(keeper, state, name, Instant::now());
+    }
+}
+
 fn act(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, now: Instant) {
     let there = state.there(name, now);
     let group = state.groups.get(name);
@@ -136,7 +147,8 @@ fn act(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, now: Instant) 
     let may_replace = group.is_some_and(|g| g.no_replacement_before.is_none_or(|at| now >= at));
     let wanted = match &desired {
         Some(DesiredGroup::Run { count, once, .. }) => {
-            Some(Desired { count: *count, once: once.is_some(), ready: true, surge: decide::surge(*count), may_replace })
+            let spent = group.is_some_and(one_shot::is_spent);
+            Some(Desired { count: *count, once: once.is_some(), spent, ready: true, surge: decide::surge(*count), may_replace })
         }
         Some(DesiredGroup::Gone) | None => None,
     };
@@ -257,20 +269,45 @@ fn prepare(keeper: &Keeper, name: &GroupName, (image, launch): (&Digest, Launch)
 /// The objects that instances need.
 struct Made<'a> {
     release: &'a Release,
-    once: Option<&'a Vec<String>>,
+    once: Option<&'a OneShot>,
     stamp: Option<Stamp>,
 }
 
 /// Records the intent: numbers first, so that none is ever used twice, then a directory for each instance.
 fn create(keeper: &Keeper, state: &mut State, name: &GroupName, made: &Made<'_>, n: u32) -> Result<(), Fault> {
-    let Made { release, once, stamp } = *made;
+    let Made { release, once, .. } = *made;
     let Some(group) = state.groups.get_mut(name) else { return Ok(()) };
     let ids = keeper.uids.of(&release.service)?;
     let first = group.summary.last + 1;
-    let sum = GroupSummary { last: group.summary.last + u64::from(n), ..group.summary.clone() };
-    state_files::write_json_quick(&summary_path(&keeper.layout, name), &sum)?;
+    let before = group.summary.clone();
+    let one_shot = once.map(|_| OneShotSummary { release: release.digest(), exit: None });
+    let sum = GroupSummary { last: before.last + u64::from(n), one_shot, ..before.clone() };
+    let path = summary_path(&keeper.layout, name);
+    // A power cut ends every server, so what is lost with it is made again; a one-shot must not be.
+    let write =
+        |sum: &GroupSummary| if once.is_some() { state_files::write_json(&path, sum) } else { state_files::write_json_quick(&path, sum) };
+    write(&sum)?;
     group.summary = sum;
-    for number in first..first + u64::from(n) {
+    let numbers = first..first + u64::from(n);
+    let done = make(keeper, state, name, made, ids, numbers);
+    if let (Err(_), true, Some(group)) = (&done, once.is_some(), state.groups.get_mut(name)) {
+        // It is certain that it was not launched, so it may be tried again. If that cannot be written the next keeper takes it for lost.
+        let _ = write(&before);
+        group.summary = before;
+    }
+    done
+}
+
+fn make(
+    keeper: &Keeper,
+    state: &mut State,
+    name: &GroupName,
+    made: &Made<'_>,
+    ids: Range,
+    numbers: std::ops::Range<u64>,
+) -> Result<(), Fault> {
+    let Made { release, once, stamp } = *made;
+    for number in numbers {
         let id = InstanceId::new(format!("{name}-{number}")).map_err(|e| Fault::yours("bad-spec", e.to_string()))?;
         let used = state.addresses();
         let (address, last) = net::next_address(keeper.network.subnet, &used, state.last_address).ok_or_else(|| {

@@ -1,7 +1,7 @@
 //! The records of one instance. The shim reads [`Record`]; both sides write the rest.
 
 use crate::userns::Range;
-use model::{GroupName, InstanceId, Release, Stamp, Time};
+use model::{GroupName, InstanceId, OneShot, Release, Stamp, Time};
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -14,9 +14,9 @@ pub struct Record {
     /// Counts from 1 in its group; never used twice.
     pub number: u64,
     pub release: Release,
-    /// A check instead of the service.
+    /// A command instead of the service.
     #[serde(default)]
-    pub once: Option<Vec<String>>,
+    pub once: Option<OneShot>,
     /// The stamp of the declaration that it was created for: it fences the group if its own file is lost.
     #[serde(default)]
     pub stamp: Option<Stamp>,
@@ -81,11 +81,17 @@ pub struct Ended {
     /// Its processes that the kernel killed because of the memory limit.
     #[serde(default)]
     pub oom_kills: u64,
+    /// A one-shot was ended because its time was over.
+    #[serde(default)]
+    pub timed_out: bool,
+    /// How its program ended is not known, nor whether it started: the code says nothing.
+    #[serde(default)]
+    pub lost: bool,
 }
 
 impl Ended {
     pub fn new(code: i32, failed: Option<String>) -> Self {
-        Self { code, at: disk::files::now(), failed, oom_kills: 0 }
+        Self { code, at: disk::files::now(), failed, oom_kills: 0, timed_out: false, lost: false }
     }
 
     /// The program itself was killed because of the memory limit, by its exit and its control group.

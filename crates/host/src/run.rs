@@ -3,7 +3,7 @@
 //! One thread decides (see `reconcile`); everything slow runs beside it, changes the state when done, and notifies.
 
 use crate::keeper::{Config, Keeper, make_dirs, take_lock};
-use crate::{alarms, firewall, garbage, instance, net, reconcile, runtime, serve, state_files};
+use crate::{alarms, firewall, garbage, instance, net, one_shot, reconcile, runtime, serve, state_files};
 use disk::lock::Lock;
 use model::Fault;
 use std::sync::Arc;
@@ -54,6 +54,7 @@ fn loop_reconcile(keeper: &Arc<Keeper>) {
 fn loop_garbage(keeper: &Arc<Keeper>) {
     while !keeper.is_stopped() {
         garbage::collect(keeper);
+        one_shot::forget_old(keeper);
         if !firewall::is_there(&keeper.mark) {
             tracing::warn!("the firewall's table was gone; creating it again");
             if let Err(fault) = firewall::ensure(&keeper.mark, &keeper.network.bridge) {

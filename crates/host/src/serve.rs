@@ -5,13 +5,13 @@ use crate::keeper::Keeper;
 use crate::log_list::logs;
 use crate::state::Held;
 use crate::state_files;
-use crate::{alarms, group_files, log_reader};
-use api::host::{DeclareGroup, HostCounters};
+use crate::{alarms, group_files, log_reader, one_shot, termination};
+use api::host::{DeclareGroup, HostCounters, Killed};
 use api::logs::{LOGS, LogFile, LogPart, LogQuery};
 use api::{fleet, paths};
 use axum::Router;
 use axum::extract::State;
-use axum::routing::get;
+use axum::routing::{get, post};
 use disk::state::Mark;
 use json_http::{Json, Name, Out, Params, Refusal, Room};
 use model::{DesiredGroup, Fault, GroupHeld, GroupName, GroupSeen, InstanceId, ServiceName};
@@ -35,6 +35,7 @@ pub async fn serve(listener: UnixListener, keeper: Arc<Keeper>) {
         .route(fleet::HAPPENED, get(happened))
         .route(paths::GROUPS, get(groups))
         .route(&one, get(group).put(declare))
+        .route(&format!("{one}/kill"), post(kill))
         .route(paths::INVENTORY, get(inventory))
         .route(LOGS, get(log_files))
         .route(&format!("{LOGS}/{{instance}}"), get(log_part));
@@ -133,6 +134,11 @@ async fn declare(State(keeper): Shared, Name(name): Name<GroupName>, Json(call):
     Ok(Out(serde_json::json!({})))
 }
 
+/// Kills the one-shots of the group that are ending already, before their drain time is over. It changes no declaration, so it has no stamp.
+async fn kill(State(keeper): Shared, Name(name): Name<GroupName>) -> Out<Killed> {
+    Out(Killed { killed: termination::kill_ending(&keeper, &name) })
+}
+
 /// Written to the disk before the answer. Declarations are serialised, but readers do not wait for the disk.
 pub fn take(keeper: &Keeper, call: DeclareGroup) -> Result<(), Fault> {
     let _one_by_one = keeper.declaring();
@@ -164,6 +170,9 @@ pub fn take(keeper: &Keeper, call: DeclareGroup) -> Result<(), Fault> {
         return Ok(());
     }
     let new = Declared { stamp: call.stamp, spec: call.spec };
+    if held.is_none() {
+        one_shot::check_in_time(&new, disk::files::now())?;
+    }
     state_files::write_json(&keeper.layout.group(&name), &new)?;
     // A group that is not in memory yet is read from its files.
     if let Some(group) = keeper.state().groups.get_mut(&name) {

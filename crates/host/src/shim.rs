@@ -9,6 +9,7 @@
 //!   └ held, or began exists: another shim has it; end        └ any failure: exit.json with the reason
 //! ```
 
+use crate::deadline::Deadline;
 use crate::instance_dir::InstanceDir;
 use crate::log_file::LogFile;
 use crate::record::{Began, Ended, Record, Started};
@@ -46,30 +47,40 @@ pub fn shim(dir: &Path) -> Result<(), Fault> {
     }
     let pid = i32::try_from(std::process::id()).expect("a pid is below 2^31");
     let began = Began { pid, pid_start: process::start_of(pid).unwrap_or(0) };
-    state_files::write_json_quick(&place.began(), &began)?;
     nix::sys::prctl::set_child_subreaper(true).map_err(|e| state_files::at(dir, "becoming the subreaper", e))?;
     let record = match state_files::read_json::<Record>(&place.record()) {
         Read::Good(record) => record,
-        Read::Missing => return finish(&place, 127, Some("record.json is missing".to_string())),
-        Read::Bad(why) => return finish(&place, 127, Some(why)),
+        Read::Missing => return never_began(&place, &began, "record.json is missing".to_string()),
+        Read::Bad(why) => return never_began(&place, &began, why),
     };
+    // A power cut ends every server. What it leaves of a one-shot must say that it began, and how it ended.
+    let is_one_shot = record.once.is_some();
+    write(&place.began(), &began, is_one_shot)?;
     let ended = match launch(&place, &record, here.shim_log()) {
         Ok((started, log)) => {
             state_files::write_json_quick(&place.started(), &started)?;
+            let within_ms = record.once.as_ref().and_then(|once| once.within_ms);
+            let deadline = within_ms.map(|ms| Deadline::bound(&started, &record.release.drain, ms));
             let code = wait(started.pid);
+            let timed_out = deadline.is_some_and(|deadline| deadline.has_passed());
             // The pipe closes when the last process of the instance is gone; its last lines of output are worth waiting for.
             let _ = log.recv_timeout(LOG_END_WITHIN);
             let oom_kills = cgroup::oom_kills(&record.placement.cgroup).unwrap_or(0);
-            state_files::write_json_quick(&here.exit(), &Ended { oom_kills, ..Ended::new(code, None) })
+            write(&here.exit(), &Ended { oom_kills, timed_out, ..Ended::new(code, None) }, is_one_shot)
         }
-        Err(fault) => finish(&place, 127, Some(fault.message)),
+        Err(fault) => write(&place.exit(), &Ended::new(127, Some(fault.message)), is_one_shot),
     };
     runtime::delete(&record.placement.runtime, &record.placement.runtime_state, record.id.as_str());
     ended
 }
 
-fn finish(place: &InstanceDir, code: i32, failed: Option<String>) -> Result<(), Fault> {
-    state_files::write_json_quick(&place.exit(), &Ended::new(code, failed))
+fn never_began(place: &InstanceDir, began: &Began, why: String) -> Result<(), Fault> {
+    state_files::write_json_quick(&place.began(), began)?;
+    state_files::write_json_quick(&place.exit(), &Ended::new(127, Some(why)))
+}
+
+fn write(path: &Path, value: &impl serde::Serialize, is_durable: bool) -> Result<(), Fault> {
+    if is_durable { state_files::write_json(path, value) } else { state_files::write_json_quick(path, value) }
 }
 
 /// Closed when the log has been read to its end.
@@ -144,7 +155,7 @@ fn run(place: &InstanceDir, record: &Record, output: PipeWriter) -> Result<i32, 
         let why = last_error(&said.end());
         return Err(Fault::world(
             "launch-failed",
-            format!("the OCI runtime could not start {:?}: {why}", record.once.as_ref().unwrap_or(&record.release.run)),
+            format!("the OCI runtime could not start {:?}: {why}", record.once.as_ref().map_or(&record.release.run, |once| &once.run)),
         ));
     }
     let pid = std::fs::read_to_string(&pid_file).ok().and_then(|text| text.trim().parse().ok());

@@ -2,14 +2,14 @@
 //! keeper.
 
 use crate::decide::{self, Observed, Stage};
-use crate::declared::{Declared, GroupSummary};
+use crate::declared::{Declared, GroupSummary, OneShotSummary};
 use crate::history::About;
 use crate::probe_history::ProbeHistory;
 use crate::record::{Ended, Ending, Record, Started};
 use disk::state::Mark;
 use model::{
     DesiredGroup, DesiredSeen, Digest, Exit, FailedProbe, Fault, GroupName, GroupSeen, GroupSpec, InstanceId, InstanceSeen, InstanceState,
-    Stamp, Target,
+    OneShotEnd, Stamp, Target,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -193,7 +193,9 @@ impl Instance {
             code: ended.code,
             at: ended.at,
             out_of_memory: ended.by_oom(),
-            not_started: ended.failed.as_ref().map(|why| model::text::shown(why, NOT_STARTED_BYTES_MAX)),
+            timed_out: ended.timed_out,
+            lost: ended.lost,
+            not_started: ended.failed.as_ref().filter(|_| !ended.lost).map(|why| model::text::shown(why, NOT_STARTED_BYTES_MAX)),
             lines: self.last_lines.clone(),
         })
     }
@@ -246,7 +248,7 @@ impl Instance {
     pub fn seen(&self, now: Instant) -> InstanceSeen {
         let state = match self.stage {
             Stage::Intended | Stage::Launching => InstanceState::Starting,
-            Stage::Up if self.probes.ever_passed => InstanceState::Running,
+            Stage::Up if self.probes.ever_passed || self.record.once.is_some() => InstanceState::Running,
             Stage::Up => InstanceState::Starting,
             Stage::Ending => InstanceState::Draining,
             Stage::Dead | Stage::Removing if self.ending.is_some() => InstanceState::Draining,
@@ -315,6 +317,8 @@ impl State {
         let Some(group) = self.groups.get(name) else { return seen };
         seen.deaths = group.summary.deaths;
         seen.last_death = group.summary.last_death.clone();
+        let end = |one: &OneShotSummary| Some(OneShotEnd { release: one.release.clone(), exit: one.exit.clone()? });
+        seen.ended = group.summary.one_shot.as_ref().and_then(end);
         seen.trouble = group.trouble.clone();
         if let Held::Lost { why, .. } = &group.held {
             seen.trouble = Some(why.clone());

@@ -11,7 +11,7 @@ use crate::record::Started;
 use crate::state::Instance;
 use crate::state_files;
 use crate::{declared, process, removal, runtime};
-use model::{Drain, InstanceId};
+use model::{Drain, GroupName, InstanceId};
 use rustix::process::Signal;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,6 +43,14 @@ pub fn begin(keeper: &Arc<Keeper>, one: &Instance) {
     });
 }
 
+/// Kills one-shots of the group that were asked to end. How many that were.
+pub fn kill_ending(keeper: &Keeper, group: &GroupName) -> usize {
+    let state = keeper.state();
+    let ending = state.of_group(group).filter(|one| one.record.once.is_some() && one.ending.is_some() && one.ended.is_none());
+    let programs = ending.filter_map(|one| one.started.as_ref()).filter_map(|started| process::open(started.pid, started.pid_start));
+    programs.map(|program| process::send(&program, Signal::KILL)).count()
+}
+
 fn has_ended(keeper: &Keeper, id: &InstanceId) -> bool {
     keeper.state().instances.get(id).is_none_or(|one| one.ended.is_some())
 }
@@ -66,7 +74,7 @@ async fn stop(keeper: &Arc<Keeper>, id: &InstanceId, drain: &Drain, deadline: In
         }
         tokio::time::sleep(POLL_EVERY).await;
     };
-    signal(&started, declared::signal(&drain.signal).unwrap_or(Signal::TERM));
+    process::ask_to_end(&started, declared::signal(&drain.signal).unwrap_or(Signal::TERM));
     let deadline = deadline.max(Instant::now() + SIGNAL_WITHIN_MIN);
     while Instant::now() < deadline {
         if has_ended(keeper, id) {
@@ -75,15 +83,6 @@ async fn stop(keeper: &Arc<Keeper>, id: &InstanceId, drain: &Drain, deadline: In
         tokio::time::sleep(POLL_EVERY).await;
     }
     kill(keeper, id, &place, &started).await;
-}
-
-/// The kernel would discard this signal, because the program is the first of its pid namespace and has no handler. Anywhere else the
-/// signal would have ended the program, so it is killed.
-fn signal(started: &Started, wanted: Signal) {
-    if let Some(process) = process::open(started.pid, started.pid_start) {
-        let deaf = process::deaf_to(started.pid, wanted) && wanted != Signal::WINCH;
-        process::send(&process, if deaf { Signal::KILL } else { wanted });
-    }
 }
 
 async fn kill(keeper: &Arc<Keeper>, id: &InstanceId, place: &InstanceDir, started: &Started) {

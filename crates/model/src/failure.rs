@@ -24,6 +24,12 @@ pub struct Exit {
     /// The kernel killed it because it reached its memory limit.
     #[serde(default, skip_serializing_if = "is_false")]
     pub out_of_memory: bool,
+    /// It ran for longer than it may, and was ended for that.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub timed_out: bool,
+    /// Whoever watched it was killed, or the machine was: how it ended is not known, and the code says nothing.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub lost: bool,
     /// Why its program never started, if it did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_started: Option<String>,
@@ -38,11 +44,22 @@ fn is_false(value: &bool) -> bool {
 
 impl Exit {
     pub fn new(code: i32, at: Time) -> Self {
-        Self { code, at, out_of_memory: false, not_started: None, lines: Vec::new() }
+        Self { code, at, out_of_memory: false, timed_out: false, lost: false, not_started: None, lines: Vec::new() }
+    }
+
+    /// It ran to its end and reported success.
+    pub fn succeeded(&self) -> bool {
+        self.code == 0 && !self.lost && !self.timed_out && self.not_started.is_none()
     }
 
     /// `exit 1`, `signal 11`, `out of memory`, `not started: no such file`.
     pub fn how(&self) -> String {
+        if self.lost {
+            return "its end is not known: its shim or the machine was killed".to_string();
+        }
+        if self.timed_out {
+            return "it ran for longer than it may, and was ended".to_string();
+        }
         match (&self.not_started, self.out_of_memory, self.code) {
             (Some(why), ..) => format!("not started: {}", shown(why, QUOTED_BYTES_MAX)),
             (None, true, _) => "out of memory: the kernel killed it at its memory limit".to_string(),

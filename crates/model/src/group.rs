@@ -1,6 +1,9 @@
 //! A group of servers as it is declared, as it is observed, and as the keeper reports it to the balancer.
 
-use crate::{Death, Digest, Drain, Exit, FailedProbe, Failure, GroupName, Health, InstanceId, Release, Route, ServiceName, Stamp, Time};
+use crate::{
+    Death, Digest, Drain, Exit, FailedProbe, Failure, GroupName, Health, InstanceId, OneShot, OneShotEnd, Release, Route, ServiceName,
+    Stamp, Time,
+};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -20,9 +23,9 @@ pub enum DesiredGroup {
         /// A group keeps its release for life; another release under the same name is refused (`release-changed`).
         release: Release,
         count: u32,
-        /// A check instead of the service: this command once, no replacement; its exit is kept in the view.
+        /// A command instead of the service: launched once at most, never replaced; its exit is kept in the view.
         #[serde(default)]
-        once: Option<Vec<String>>,
+        once: Option<OneShot>,
     },
     /// No instances, permanently: the name stays as a tombstone with the last stamp.
     Gone,
@@ -50,6 +53,9 @@ pub struct GroupSeen {
     /// The last of `deaths`. None: there was none, or the provider does not report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_death: Option<Death>,
+    /// How its one-shot ended; it stays when the group is gone. None: it has not, or it is no group of a one-shot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<OneShotEnd>,
 }
 
 impl GroupSeen {
@@ -63,6 +69,7 @@ impl GroupSeen {
             deaths: 0,
             trouble: None,
             last_death: None,
+            ended: None,
         }
     }
 

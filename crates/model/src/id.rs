@@ -104,17 +104,30 @@ impl GroupName {
         Self::new(format!("{service}-r{release}-{}", rotation.number()))
     }
 
-    /// The parts that [`GroupName::of`] joined: service, release and the number of the rotation. A check's group (with `-c1` at the end)
-    /// belongs to the same rotation. None: it is not the name of a service's group.
-    pub fn parts(&self) -> Option<(ServiceName, u64, u64)> {
-        let number = |text: &str, mark: &str| text.strip_prefix(mark).filter(|d| !d.is_empty() && d.len() <= 18)?.parse::<u64>().ok();
-        let of = |text: &str| {
-            let (front, rotation) = text.rsplit_once('-')?;
-            let (service, release) = front.rsplit_once('-')?;
-            Some((ServiceName::new(service).ok()?, number(release, "r")?, number(rotation, "")?))
-        };
-        of(&self.0).or_else(|| of(self.0.rsplit_once('-')?.0))
+    /// The group of a run, `web-r42-x17`: service, release, and the run's number.
+    pub fn of_run(service: &ServiceName, release: u64, run: u64) -> Result<Self, NameError> {
+        Self::new(format!("{service}-r{release}-x{run}"))
     }
+
+    /// The parts that [`GroupName::of_run`] joined. None: it is not the group of a run.
+    pub fn run(&self) -> Option<(ServiceName, u64, u64)> {
+        marked(&self.0, "x")
+    }
+
+    /// The parts that [`GroupName::of`] joined: service, release and the number of the rotation. A check's group (with `-c1` at the end)
+    /// belongs to the same rotation; the group of a run to none (0). None: it is not the name of a service's group.
+    pub fn parts(&self) -> Option<(ServiceName, u64, u64)> {
+        let made = marked(&self.0, "").or_else(|| marked(self.0.rsplit_once('-')?.0, ""));
+        made.or_else(|| self.run().map(|(service, release, _)| (service, release, 0)))
+    }
+}
+
+/// `SERVICE-rRELEASE-` and a number behind this mark.
+fn marked(text: &str, mark: &str) -> Option<(ServiceName, u64, u64)> {
+    let number = |text: &str, mark: &str| text.strip_prefix(mark).filter(|d| !d.is_empty() && d.len() <= 18)?.parse::<u64>().ok();
+    let (front, last) = text.rsplit_once('-')?;
+    let (service, release) = front.rsplit_once('-')?;
+    Some((ServiceName::new(service).ok()?, number(release, "r")?, number(last, mark)?))
 }
 
 impl InstanceId {
@@ -183,12 +196,17 @@ mod tests {
         assert_eq!(parts("web-r42-7-c2"), Some(("web".into(), 42, 7)));
         assert_eq!(parts("web-r42-7-c1a2b3c4d"), Some(("web".into(), 42, 7)));
         assert_eq!(parts("web-r1-2-r42-7"), Some(("web-r1-2".into(), 42, 7)));
+        assert_eq!(parts("web-r42-x17"), Some(("web".into(), 42, 0)), "a run is of no rotation");
+        let run = GroupName::of_run(&service, 42, 17).unwrap();
+        assert_eq!((run.as_str(), run.run()), ("web-r42-x17", Some((service.clone(), 42, 17))));
+        assert!(["web-r42-7", "web-r42-7-c2", "web-r42-x"].iter().all(|text| GroupName::new(*text).unwrap().run().is_none()));
         for other in ["web", "web-r1", "web-1-2", "web-rx-2", "image-base-1764000000000", "web-r1-", "web-r1-c2"] {
             assert_eq!(parts(other), None, "{other}");
         }
         let service = |text: &str| InstanceId::new(text).unwrap().service().map(String::from);
         assert_eq!(service("web-r42-7-3").as_deref(), Some("web"));
         assert_eq!(service("web-r42-7-c2-1").as_deref(), Some("web"), "a check's");
+        assert_eq!(service("web-r42-x17-1").as_deref(), Some("web"), "a run's");
         assert_eq!(service("web-r1-2-r42-7-3").as_deref(), Some("web-r1-2"));
         for other in ["web", "web-r42-7", "web-r42-7-x", "image-base-1764000000000-1"] {
             assert_eq!(service(other), None, "{other}");

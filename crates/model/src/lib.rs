@@ -23,6 +23,7 @@ mod health;
 mod id;
 mod layout;
 pub mod near;
+mod one_shot;
 pub mod path_validation;
 mod plan;
 mod release;
@@ -44,6 +45,7 @@ pub use group::{DesiredGroup, DesiredSeen, GroupHeld, GroupSeen, GroupSpec, Inst
 pub use health::{Health, Probe};
 pub use id::{GroupName, ImageName, InstanceId, NameError, RolloutId, RotationId, RouteName, ServiceName, TierName};
 pub use layout::Layout;
+pub use one_shot::{OneShot, OneShotEnd};
 pub use plan::{Direction, GroupRelease, Plan, PlannedStep, Step};
 pub use release::Release;
 pub use rollout::{RolloutEnd, RolloutPlan, RolloutSeen};

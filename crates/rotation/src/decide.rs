@@ -12,8 +12,8 @@ use crate::display::{describe, foreign, last_death, span};
 use crate::plan::{RollbackIntent, rollback};
 use crate::state::{Rotation, Started};
 use model::{
-    DesiredGroup, Direction, Event, Fault, Fence, GroupName, GroupSeen, GroupSpec, IssuedCommand, Plan, Release, Route, RouteSpec, Stamp,
-    Step, Time, Verdict, View,
+    DesiredGroup, Direction, Event, Fault, Fence, GroupName, GroupSeen, GroupSpec, IssuedCommand, OneShot, Plan, Release, Route, RouteSpec,
+    Stamp, Step, Time, Verdict, View,
 };
 use std::collections::BTreeSet;
 
@@ -351,7 +351,7 @@ impl Rotation {
                 declare(group, DesiredGroup::Run { release: self.release(group)?.clone(), count: *count, once: None })
             }
             Step::Check { group, of, command, .. } => {
-                declare(group, DesiredGroup::Run { release: self.release(of)?.clone(), count: 1, once: Some(command.clone()) })
+                declare(group, DesiredGroup::Run { release: self.release(of)?.clone(), count: 1, once: Some(OneShot::of(command.clone())) })
             }
             Step::Retire { group } => declare(group, DesiredGroup::Gone),
             Step::Shift { route, weights } => {

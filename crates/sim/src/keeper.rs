@@ -194,7 +194,17 @@ impl Keeper {
         let release = group.digest.clone().filter(|_| group.desired.is_some());
         let probes = self.probes_since;
         let instances = group.servers.iter().map(|s| show(s, group.digest.as_ref(), probes, now, skew)).collect();
-        GroupSeen { group: name.clone(), stamp: group.stamp, desired, release, instances, deaths: group.deaths, trouble, last_death: None }
+        GroupSeen {
+            group: name.clone(),
+            stamp: group.stamp,
+            desired,
+            release,
+            instances,
+            deaths: group.deaths,
+            trouble,
+            last_death: None,
+            ended: None,
+        }
     }
 }
 

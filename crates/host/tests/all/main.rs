@@ -3,5 +3,6 @@
 
 mod common;
 mod hostile;
+mod one_shots;
 mod program;
 mod real;

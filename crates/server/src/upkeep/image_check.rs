@@ -5,8 +5,8 @@ use super::lives::Upkeep;
 use crate::app::App;
 use lifecycle::{Life, Test, TestNow, Work};
 use model::{
-    DesiredGroup, Digest, Drain, Fault, Fence, GroupName, GroupSpec, Health, ImageCheck, ImageProbe, InstanceState, Layout, Limits, Probe,
-    Release, ServiceName, Stamp, Time,
+    DesiredGroup, Digest, Drain, Fault, Fence, GroupName, GroupSpec, Health, ImageCheck, ImageProbe, InstanceState, Layout, Limits,
+    OneShot, Probe, Release, ServiceName, Stamp, Time,
 };
 use rotation::Provider;
 use std::collections::BTreeMap;
@@ -72,7 +72,7 @@ fn spec(life: &Life, group: GroupName, digest: &Digest, check: &ImageCheck) -> R
         route: None,
         checks: Vec::new(),
     };
-    let once = port.is_none().then_some(run);
+    let once = port.is_none().then(|| OneShot::of(run));
     Ok(GroupSpec { group, service, desired: DesiredGroup::Run { release, count: 1, once } })
 }
 

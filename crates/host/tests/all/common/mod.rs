@@ -138,7 +138,7 @@ impl Host {
             route: None,
             checks: Vec::new(),
         };
-        let desired = DesiredGroup::Run { release, count: want.count, once: want.once.map(texts) };
+        let desired = DesiredGroup::Run { release, count: want.count, once: want.once.map(|run| OneShot::of(texts(run))) };
         GroupSpec { group: GroupName::new(want.name).unwrap(), service, desired }
     }
 
@@ -163,6 +163,11 @@ impl Host {
 
     pub fn declare(&self, fence: u64, spec: GroupSpec) {
         self.try_declare(fence, spec).unwrap();
+    }
+
+    /// How many one-shots of the group were killed that were ending.
+    pub fn kill_ending(&self, group: &str) -> usize {
+        self.remote.kill_ending(&GroupName::new(group).unwrap()).unwrap()
     }
 
     pub fn observe(&self, group: &str) -> GroupSeen {

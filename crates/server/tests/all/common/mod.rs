@@ -42,6 +42,8 @@ pub struct State {
     /// Lists that waited because of [`Fake::hold_lists`].
     pub held: u64,
     pub holding: bool,
+    /// How one-shots ended. The program `true` exits with 0, `hang` runs until its group is gone, any other exits with 1.
+    pub ended: BTreeMap<GroupName, OneShotEnd>,
 }
 
 /// A release whose program is `sick` never gets healthy; one that is `bad` answers every request with an error.
@@ -100,7 +102,7 @@ fn program(spec: &GroupSpec) -> String {
 impl Provider for Fake {
     fn declare(&self, stamp: Stamp, spec: &GroupSpec) -> Result<(), Fault> {
         let mut state = self.up()?;
-        let (mut instances, mut next) = (Vec::new(), 0);
+        let (mut instances, mut next, mut hanging) = (Vec::new(), 0, None);
         if let Some((old, was, there, n)) = state.groups.remove(&spec.group) {
             if stamp < old {
                 state.groups.insert(spec.group.clone(), (old, was, there, n));
@@ -119,6 +121,9 @@ impl Provider for Fake {
                 return Err(Fault::yours(code, format!("{}: {stamp} after {old}", spec.group)));
             }
             (instances, next) = (there, n);
+            if let DesiredGroup::Run { release, once: Some(_), .. } = was.desired {
+                hanging = Some(release);
+            }
         }
         let count = match &spec.desired {
             DesiredGroup::Run { count, .. } => *count as usize,
@@ -145,12 +150,24 @@ impl Provider for Fake {
                 failed_probe: None,
             });
         }
-        if let DesiredGroup::Run { once: Some(command), .. } = &spec.desired {
-            let code = i32::from(command[0] != "true");
-            instances.iter_mut().for_each(|i| {
-                i.state = InstanceState::Exited;
-                i.exit = Some(Exit::new(code, Time(1)));
-            });
+        match &spec.desired {
+            // It runs until it is told to end.
+            DesiredGroup::Run { once: Some(once), .. } if once.run[0] == "hang" => {}
+            DesiredGroup::Run { release, once: Some(once), .. } => {
+                let exit = Exit::new(i32::from(once.run[0] != "true"), Time(1));
+                instances.iter_mut().for_each(|i| {
+                    i.state = InstanceState::Exited;
+                    i.exit = Some(exit.clone());
+                });
+                state.ended.entry(spec.group.clone()).or_insert(OneShotEnd { release: release.digest(), exit });
+            }
+            DesiredGroup::Run { .. } => {}
+            DesiredGroup::Gone => {
+                if let Some(release) = hanging {
+                    let end = OneShotEnd { release: release.digest(), exit: Exit::new(143, Time(1)) };
+                    state.ended.entry(spec.group.clone()).or_insert(end);
+                }
+            }
         }
         state.groups.insert(spec.group.clone(), (stamp, spec.clone(), instances, next));
         Ok(())
@@ -172,6 +189,7 @@ impl Fake {
         let mut state = self.up()?;
         let slow = state.slow;
         let unfit = state.sick.clone();
+        let ended = state.ended.get(group).cloned();
         let Some((stamp, spec, instances, _)) = state.groups.get_mut(group) else { return Ok(GroupSeen::unknown(group.clone())) };
         let on_unfit = matches!(&spec.desired, DesiredGroup::Run { release, .. } if unfit.contains(&release.image));
         let sick = program(spec) == "sick" || on_unfit;
@@ -195,6 +213,7 @@ impl Fake {
             deaths: 0,
             trouble: None,
             last_death: None,
+            ended,
         })
     }
 }

@@ -1,0 +1,79 @@
+//! A command that a group runs a single time instead of its service: a check, a migration, a run, a job. The keeper launches it at most once
+//! for a group, whatever is killed meanwhile; whether it is to be tried again is for whoever declared it, under another group's name.
+
+use crate::{Digest, Exit, Time};
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OneShot {
+    pub run: Vec<String>,
+    /// Its shim ends it when it has run for this time, whoever else is down then. None: nothing on the host bounds it.
+    pub within_ms: Option<u64>,
+    /// It is not launched after this moment by the host's clock. None: at any time.
+    pub launch_by: Option<Time>,
+}
+
+impl OneShot {
+    pub fn of(run: Vec<String>) -> Self {
+        Self { run, within_ms: None, launch_by: None }
+    }
+}
+
+/// On the wire and on the disk: the bare command where that is all, as versions before this one wrote it.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Command(Vec<String>),
+    Bounded {
+        run: Vec<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        within_ms: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        launch_by: Option<Time>,
+    },
+}
+
+impl Serialize for OneShot {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let OneShot { run, within_ms, launch_by } = self.clone();
+        let written = match (within_ms, launch_by) {
+            (None, None) => Written::Command(run),
+            (within_ms, launch_by) => Written::Bounded { run, within_ms, launch_by },
+        };
+        written.serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for OneShot {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(match Written::deserialize(from)? {
+            Written::Command(run) => OneShot::of(run),
+            Written::Bounded { run, within_ms, launch_by } => OneShot { run, within_ms, launch_by },
+        })
+    }
+}
+
+/// How a one-shot ended: kept with its group, also when that is gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OneShotEnd {
+    /// [`crate::Release::digest`] of what it ran in.
+    pub release: Digest,
+    pub exit: Exit,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_command_is_written_as_before_and_both_forms_are_read() {
+        let run = vec!["migrate".to_string(), "--all".to_string()];
+        let bare = OneShot::of(run.clone());
+        assert_eq!(serde_json::to_string(&bare).unwrap(), r#"["migrate","--all"]"#);
+        let bounded = OneShot { run, within_ms: Some(5), launch_by: Some(Time(9)) };
+        assert_eq!(serde_json::to_string(&bounded).unwrap(), r#"{"run":["migrate","--all"],"within_ms":5,"launch_by":9}"#);
+        for one in [bare, bounded] {
+            assert_eq!(serde_json::from_str::<OneShot>(&serde_json::to_string(&one).unwrap()).unwrap(), one);
+        }
+    }
+}
