@@ -41,16 +41,13 @@ pub fn settle(keeper: &Keeper, state: &mut State, name: &GroupName, now: Time) -
     let known = group.summary.one_shot.as_ref().map(|one| one.release.clone());
     let Some(release) = digest.or(known).or(declared) else { return true };
     let summary = GroupSummary { one_shot: Some(OneShotSummary { release, exit: Some(exit) }), ..group.summary.clone() };
-    match state_files::write_json(&summary_path(&keeper.layout, name), &summary) {
-        Ok(()) => {
-            group.summary = summary;
-            true
-        }
-        Err(fault) => {
-            group.report(&fault);
-            false
-        }
+    let written = state_files::write_json(&summary_path(&keeper.layout, name), &summary);
+    if let Err(fault) = written {
+        group.report(&fault);
+        return false;
     }
+    group.summary = summary;
+    true
 }
 
 /// How it ended, if it has and nobody wrote that down yet.
@@ -190,6 +187,15 @@ mod tests {
         assert_eq!(settled(&t, waiting(one_shot(10)), 5), None);
         assert!(settled(&t, waiting(one_shot(10)), 11).unwrap().not_started.is_some());
         assert!(settled(&t, waiting(gone(NAME)), 5).unwrap().not_started.is_some(), "stopped before it was launched");
+    }
+
+    #[test]
+    fn what_could_only_be_launched_too_late_is_refused() {
+        let code = |launch_by: u64| {
+            let declared = Declared { stamp: stamp(1, 1), spec: one_shot(launch_by) };
+            check_in_time(&declared, Time(10)).err().map(|fault| fault.code)
+        };
+        assert_eq!((code(9).as_deref(), code(10), code(11)), (Some("too-late"), None, None));
     }
 
     #[test]
