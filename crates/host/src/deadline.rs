@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// The longest sleep between two looks at the clock.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// A program that was signalled has at least so long.
+/// A program that was signalled has at least this time.
 const SIGNAL_WITHIN_MS_MIN: u64 = 1_000;
 
 pub struct Deadline(Arc<AtomicBool>);

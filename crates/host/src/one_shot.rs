@@ -14,7 +14,7 @@ use crate::state_files;
 use model::{DesiredGroup, Exit, Fault, GroupName, Time};
 use std::time::{Duration, SystemTime};
 
-/// The tombstone of a run stays for so long: a declaration of it that is still on its way is not launched after its `launch_by`.
+/// How long the tombstone of a run stays. A declaration of it that arrives later is refused by its `launch_by`.
 const TOMBSTONE_FOR: Duration = Duration::from_secs(3_600);
 const NOT_FOUND: i32 = 127;
 const KILLED: i32 = 137;
