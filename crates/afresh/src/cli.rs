@@ -1,4 +1,4 @@
-//! The command line: the list of verbs and their groups. Each verb's own flags stand beside what it does, in `verbs`.
+//! The command line: the list of verbs and their groups. Each verb's own flags are in `verbs`, beside its code.
 
 use crate::context::Context;
 use crate::exit::{self, Exit};

@@ -1,10 +1,10 @@
-//! Consent to a change: `--yes`, or a person at a terminal who says so. Nobody at a terminal and no `--yes` is an error, so that no script
+//! Consent to a change: `--yes`, or a yes typed at a terminal. Without a terminal and without `--yes` it is an error, so that no script
 //! changes anything by accident.
 
 use model::Fault;
 use std::io::{BufRead, IsTerminal, Write};
 
-/// False: the person said no. `what` is a question without its mark: "deploy this".
+/// False: the user declined. `what` is a question without its mark: "deploy this".
 pub fn confirmed(yes: bool, what: &str) -> Result<bool, Fault> {
     if yes {
         return Ok(true);

@@ -23,7 +23,7 @@ const DEFAULT_FILE: &str = "afresh.hcl";
 
 impl Context {
     pub fn new(global: &Global) -> Self {
-        // Children run elsewhere and mounts need whole paths, so the directory is made absolute once, here.
+        // Children run in another directory and mounts need absolute paths, so the directory is made absolute once, here.
         // Links are resolved as well: what is named in mounts and on the bridge must be the directory and not one of its names.
         let root = resolved(&std::path::absolute(&global.data_dir).unwrap_or_else(|_| global.data_dir.clone()));
         Self {

@@ -42,7 +42,7 @@ Example:
   afresh up &
   afresh deploy --yes";
 
-/// User errors that are not about the words: the request goes against a rule or against another operation.
+/// User errors other than usage errors: the request violates a rule or conflicts with another operation.
 const REFUSALS: &[&str] = &[
     "already-served",
     "already-up",

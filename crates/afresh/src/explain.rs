@@ -20,14 +20,14 @@ mod tests {
     fn each_line_is_a_code_and_its_text_once() {
         let codes: Vec<&str> = all().map(|(code, _)| code).collect();
         assert_eq!(codes.len(), TEXTS.lines().count());
-        assert_eq!(codes.iter().collect::<BTreeSet<_>>().len(), codes.len(), "a code stands twice");
+        assert_eq!(codes.iter().collect::<BTreeSet<_>>().len(), codes.len(), "a code is listed twice");
         for (code, text) in all() {
             assert!(code.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-')), "{code:?}");
             assert!(text.ends_with(['.', ')']) || text.contains(' '), "{code}: {text:?}");
         }
     }
 
-    /// Codes of `Fault::yours` and `Fault::world` in a source text: the quoted text behind the bracket.
+    /// Codes of `Fault::yours` and `Fault::world` in a source text: the quoted text after the bracket.
     fn codes(text: &str) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
         for maker in ["Fault::yours(", "Fault::world("] {

@@ -1,7 +1,7 @@
 //! The verbs of `afresh`, their output, the three processes and the demo.
 //!
 //! It is the outermost shell: here, and nowhere below, the environment is read, text is printed and the process exits.
-//! It decides nothing about deploys: what verbs know they have from the API. What works in a data directory of this machine says so in its
+//! It decides nothing about deploys: verbs get what they know from the API. What works in a data directory of this machine says so in its
 //! help: running a host, images made by hand, `restore`.
 
 pub mod cli;

@@ -10,7 +10,7 @@ use model::{EventLine, Fault, RolloutSeen, RotationId, ServiceName, Verdict};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
-/// Far longer than any rotation of the shop: only a rotation that hangs takes so long.
+/// Far longer than any rotation of the shop: only a rotation that hangs takes this time.
 const OVER_WITHIN: Duration = Duration::from_secs(180);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 

@@ -42,7 +42,7 @@ pub async fn play(stage: &Stage, client: &Client, report: &mut Report, kills: u3
             slowest = slowest.max(resumed);
             let rows = act::finish(stage, &opened, version, Verdict::Promoted).await?;
             let launched = counters(stage).await?.launched - before.launched;
-            // On a loaded machine a server may fail its health checks; the keeper says so of each that it replaced.
+            // On a loaded machine a server may fail its health checks; the keeper reports each that it replaced.
             let replaced = ended(stage).await?.saturating_sub(ended_before);
             let wanted = u64::from(count(stage, &rows[0].to).await?) + replaced;
             show::note(format!(
@@ -71,7 +71,7 @@ async fn counters(stage: &Stage) -> Result<HostCounters, Fault> {
     api::Client::unix(stage.context.layout.host_socket()).get(COUNTERS).await
 }
 
-/// Servers that ended without being asked to, as the keeper tells.
+/// Servers that exited without having been told to, as the keeper reports.
 async fn ended(stage: &Stage) -> Result<u64, Fault> {
     let all: Vec<Happened> = api::Client::unix(stage.context.layout.host_socket()).get(HAPPENED).await?;
     let ends = |kind| matches!(kind, HappenedKind::Died | HappenedKind::OomKilled | HappenedKind::Replaced);
@@ -79,7 +79,7 @@ async fn ended(stage: &Stage) -> Result<u64, Fault> {
     Ok(ids.len() as u64)
 }
 
-/// Servers that the release's group has, none of them dying: so many had to be launched, and no more.
+/// Servers of the release's group that are not ending: this many had to be launched, and no more.
 async fn count(stage: &Stage, release: &str) -> Result<u32, Fault> {
     let groups: Vec<GroupSeen> = api::Client::unix(stage.context.layout.host_socket()).get(api::paths::GROUPS).await?;
     let ours = groups.iter().filter(|g| g.group.as_str().starts_with(&format!("web-{release}-")));

@@ -1,4 +1,4 @@
-//! The demo: the whole job before your eyes, with a client that accounts for every request. Used by `afresh demo` and the e2e tests.
+//! The demo: every kind of deploy, with a client that accounts for every request. Used by `afresh demo` and the e2e tests.
 
 mod act;
 mod chaos;
@@ -28,7 +28,7 @@ pub struct Options {
     pub stay: bool,
     pub json: bool,
     pub per_second: u32,
-    /// At least so many, however quick the rotations are.
+    /// At least this many, however quick the rotations are.
     pub requests: u64,
     pub play: Play,
 }
@@ -36,12 +36,12 @@ pub struct Options {
 #[derive(Clone, Copy, Debug)]
 pub enum Play {
     Script,
-    /// So many kills of serve and as many of host at random moments, from this seed.
+    /// This many kills of serve and as many of host at random moments, from this seed.
     Chaos {
         kills: u32,
         seed: u64,
     },
-    /// So many rotations with nothing to wait for.
+    /// This many rotations without soaks.
     Measure(u32),
     /// Every kind of step twice.
     Steps,

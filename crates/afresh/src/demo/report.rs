@@ -16,7 +16,7 @@ pub struct Report {
     pub bad: Vec<(RotationId, u64)>,
     pub waves: Vec<WaveErrors>,
     pub kills: u32,
-    /// Anything else that should not be, in words.
+    /// Any other failure, as text.
     pub wrong: Vec<String>,
     /// Numbers that a chaos run adds.
     pub extra: BTreeMap<&'static str, Value>,

@@ -11,7 +11,7 @@ use crate::show;
 use api::control::RotationStatus;
 use model::{Step, Verdict};
 
-/// Version 1, before there are customers.
+/// Version 1, before there is traffic.
 pub async fn first(stage: &Stage) -> Result<Vec<Played>, Failure> {
     let opened = act::open(stage, 1, Flaw::None, None).await?;
     let rows = act::finish(stage, &opened, 1, Verdict::Promoted).await?;

@@ -13,9 +13,9 @@ const CODE: &[(&str, &str)] = &[
     ("web.py", include_str!("../../../../examples/shop/app/web.py")),
     ("worker.py", include_str!("../../../../examples/shop/app/worker.py")),
 ];
-/// What a release that was made with a fault answers when it fails: so it is told from one that should not fail.
+/// The response of a release with an intended fault: it distinguishes it from a release that must not fail.
 pub const CONFESSION: &str = "it was made with that fault";
-/// Where the file says customers come in; the demo takes a free port instead.
+/// Where the file's route listens; the demo takes a free port instead.
 const LISTEN: &str = "127.0.0.1:8080";
 
 /// What is wrong with a version of the shop's code.

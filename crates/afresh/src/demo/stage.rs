@@ -36,7 +36,7 @@ impl Stage {
         if let Taken::Theirs(pid) = lock::take(&layout, "up")? {
             let who = pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
             let hint = format!("end it with: afresh down --yes --data-dir {}", dir.display());
-            return Err(Fault::yours("already-up", format!("a demo is still there{who}")).hint(hint).into());
+            return Err(Fault::yours("already-up", format!("another demo exists{who}")).hint(hint).into());
         }
         down::end_all(&layout)?;
         empty(dir)?;
@@ -87,7 +87,7 @@ impl Stage {
         Ok(ready::health(&self.context.layout, role).await?.pid)
     }
 
-    /// kill -9 of one control process; waits until another stands in its place and gives how long that took.
+    /// kill -9 of one control process; waits until its successor runs and returns how long that took.
     pub async fn kill(&self, role: Role) -> Result<Duration, Fault> {
         let pid = self.pid(role).await?;
         let raw = i32::try_from(pid).map_err(|_| Fault::ours("bad-answer", format!("{} says its process id is {pid}", role.name())))?;
@@ -141,7 +141,7 @@ fn empty(dir: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Below the ports that the kernel gives to whoever asks for any: it is taken only after the bake, and must be free still.
+/// Below the kernel's ephemeral ports: it is bound only after the bake, and must still be free then.
 fn free_port() -> Result<SocketAddr, Fault> {
     let first = 20_000 + (std::process::id() % 10_000) as u16;
     let free =

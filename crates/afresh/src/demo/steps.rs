@@ -16,7 +16,7 @@ use serde_json::json;
 use std::process::Command;
 
 pub async fn play(stage: &Stage, report: &mut Report) -> Result<(), Failure> {
-    // Stopped in its first wave, a rotation leaves two groups: one can be turned to, drained and retired by hand.
+    // Stopped in its first wave, a rotation leaves two groups: traffic can be shifted to one, and the other drained and retired, manually.
     let opened = act::open(stage, 2, Flaw::None, Some("web")).await?;
     let (rows, _) = act::until(stage, &opened, |r| r.plan.steps.get(r.cursor as usize).is_some_and(|s| s.step.kind() == "soak")).await?;
     let first = rows.first().ok_or_else(|| Fault::ours("no-rotation", "the deploy opened no rotation"))?;

@@ -1,4 +1,4 @@
-//! The data directory and its folders, for root's eyes only: journals and logs may hold what customers sent. The directory itself keeps
+//! The data directory and its folders, readable by root only: journals and logs may hold what clients sent. The directory itself keeps
 //! the mode that it has, unless we made it; see `host::identity` for whose it is.
 
 use crate::failure;
@@ -7,7 +7,7 @@ use model::{Fault, Layout};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
-/// Makes what is missing, in a directory that is ours or is nobody's.
+/// Creates what is missing, in a directory that is ours or empty.
 pub fn make(layout: &Layout, adopt: bool) -> Result<Identity, Fault> {
     let identity = host::identity::open(layout, adopt)?;
     let folders = [layout.run(), layout.root().join("control"), layout.store(), layout.host(), layout.targets(), layout.proxy()];
@@ -29,7 +29,7 @@ pub fn store(layout: &Layout) -> Result<(), Fault> {
     match std::fs::symlink_metadata(&store) {
         // A link may lead to any directory of this machine: what it names is not closed by us.
         Ok(seen) if seen.is_symlink() => Ok(()),
-        // A copy on a disk that is only read, or somebody else's, is not ours to close.
+        // A copy on a read-only disk, or another user's, cannot be closed.
         Ok(seen) if seen.mode() & 0o077 == 0 || seen.uid() != nix::unistd::geteuid().as_raw() => Ok(()),
         Ok(_) => match private(&store) {
             Err(fault) if fault.code == "no-permission" => Ok(()),

@@ -2,7 +2,7 @@
 //! run does.
 //!
 //! ```text
-//! guard is there: SIGINT, SIGTERM ─▶ a word, and the end of this process and of all it started
+//! guard is there: SIGINT, SIGTERM ─▶ a message, and the end of this process and of all it started
 //! guard is gone:  signals go where they went before
 //! ```
 
@@ -14,7 +14,7 @@ use std::io::PipeWriter;
 use std::os::fd::AsFd;
 use std::thread::JoinHandle;
 
-/// As long as it lives, signals are waited for.
+/// Until it is dropped, signals are handled.
 pub struct Interruptible {
     set: SigSet,
     // Closed first: that ends the thread.
@@ -22,7 +22,7 @@ pub struct Interruptible {
     waits: Option<JoinHandle<()>>,
 }
 
-/// None: it could not be set up, and signals end this process without a word, as they do by themselves.
+/// None: it could not be set up, and signals end this process silently, as by default.
 pub fn interruptible(what: &'static str) -> Option<Interruptible> {
     let mut set = SigSet::empty();
     set.add(Signal::SIGINT);

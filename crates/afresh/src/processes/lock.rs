@@ -29,7 +29,7 @@ pub fn take(layout: &Layout, name: &str) -> Result<Taken, Fault> {
     Ok(Taken::Mine(lock))
 }
 
-/// Takes it, waiting so long for whoever holds it to go away.
+/// Takes it, waiting for this time until its holder releases it.
 pub fn take_within(layout: &Layout, name: &str, within: Duration) -> Result<Taken, Fault> {
     let until = Instant::now() + within;
     loop {
@@ -40,9 +40,9 @@ pub fn take_within(layout: &Layout, name: &str, within: Duration) -> Result<Take
     }
 }
 
-/// Ends whoever holds it: TERM, and KILL once `patience` is over. Nothing happens if it is free.
+/// Ends its holder: TERM, and KILL after `patience`. Nothing happens if it is free.
 ///
-/// The process is known by holding the lock, not by a number in a file alone: a number may by now be somebody else's.
+/// The process is identified by holding the lock, not by a pid in a file alone: the pid may be reused.
 pub fn end_holder(layout: &Layout, name: &str, patience: Duration) -> Result<bool, Fault> {
     // Nothing ran here: taking the lock would make its directory.
     if path(layout, name).symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
@@ -53,14 +53,14 @@ pub fn end_holder(layout: &Layout, name: &str, patience: Duration) -> Result<boo
         let Taken::Theirs(pid) = take(layout, name)? else { return Ok(was_held) };
         was_held = true;
         if let Some(pid) = pid {
-            // It may have ended between the two lines: then the signal finds nobody, which is what is wanted.
+            // It may have ended between the two lines: then the signal finds no process, which is fine.
             let _ = kill(Pid::from_raw(pid), signal);
         }
         if let Taken::Mine(_) = take_within(layout, name, wait)? {
             return Ok(true);
         }
     }
-    let held = format!("{}: somebody holds it and does not end", path(layout, name).display());
+    let held = format!("{}: its holder does not end", path(layout, name).display());
     Err(Fault::world("busy", held).hint(format!("look who it is: fuser {}", path(layout, name).display())).again(false))
 }
 

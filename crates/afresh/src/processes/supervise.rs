@@ -5,7 +5,7 @@
 //!              └─ told to stop: TERM ─▶ ended, or KILL after 10 s ─▶ over
 //! ```
 //!
-//! A child is tied to the thread that started it (the kernel's death signal counts threads), so that thread lives as long as we do.
+//! A child is tied to the thread that started it (the kernel's death signal counts threads), so that thread lives as long as this process.
 
 use super::Role;
 use crate::show;
@@ -23,13 +23,13 @@ use std::time::{Duration, Instant};
 
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// A child that lived so long ended for a new reason: no pause grows.
+/// A child that ran for this time ended for a new reason: the restart delay is reset.
 const LIVED: Duration = Duration::from_secs(1);
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Longer lines are cut into several.
 const LINE_BYTES_MAX: u64 = 64 << 10;
-/// In the data directory: what `afresh up` says, where whoever started it wants it there.
+/// In the data directory: the output of `afresh up`, where its starter wants it there.
 pub const LOG: &str = "up.log";
 
 pub struct Supervisor {
@@ -38,7 +38,7 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// `args` stand behind the role's name.
+    /// `args` follow the role's name.
     pub fn start(data_dir: &Path, roles: &[(Role, Vec<String>)]) -> Result<Self, Fault> {
         let exe = std::env::current_exe().map_err(|e| Fault::world("io", format!("cannot find the own program: {e}")))?;
         let stop = Arc::new(AtomicBool::new(false));

@@ -1,4 +1,4 @@
-//! Small words: times, spans, sizes, shares, steps.
+//! Small values as text: times, durations, sizes, shares, steps.
 
 use jiff::{Timestamp, tz::TimeZone};
 use model::{RotationCommand, Step, Time, Verdict};

@@ -117,7 +117,7 @@ fn tell_state(context: &Context, baked: &Baked) {
     match baked.state {
         State::Current | State::Retired => show::line(format!("{name} {digest} is current: {why}")),
         State::Candidate | State::Tested => show::line(format!("{name} {digest} is a candidate, not current yet: {why}")),
-        // What was said of it begins with the word.
+        // The text about it begins with this word.
         State::Bad | State::Revoked => {
             show::line(format!("{name} {digest} is {why}; it is not made current"));
             show::note(format!("`afresh image history {name}` says more; it is baked again when packages or recipe differ"));
@@ -190,7 +190,7 @@ fn usable(store: &store::Store, recipe: &ImageSpec) -> Result<Digest, Option<Str
     if bake::is_of(store, &current, recipe) { Ok(current) } else { Err(None) }
 }
 
-/// For a plan: as [`currents`], but nothing is baked. Gives also the digests that stand for images that a deploy would bake.
+/// For a plan: as [`currents`], but nothing is baked. Also returns the placeholder digests of images that a deploy would bake.
 pub fn planned(
     context: &Context,
     store: &store::Store,

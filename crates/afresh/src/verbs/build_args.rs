@@ -16,7 +16,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 impl BuildArgs {
-    /// Puts the values into those of the images that are chosen, and into what they stand on, wherever they are declared.
+    /// Puts the values into the chosen images and their bases, wherever they are declared.
     pub fn apply(&self, file: &mut ServiceFile, chosen: impl Fn(&ImageName) -> bool) -> Result<(), Fault> {
         for (name, value) in &self.args {
             validation::arg_value(name, value)?;

@@ -169,12 +169,12 @@ struct Size {
     /// The objective, such as "p99 <= 200ms" (time in the system) or "p99 wait <= 50ms"
     #[arg(long, value_name = "OBJECTIVE", value_parser = objective)]
     slo: Objective,
-    /// Keep the objective after the loss of the largest of so many zones
+    /// Keep the objective after the loss of the largest of this many zones
     #[arg(long, value_name = "N")]
     zones: Option<u32>,
 }
 
-/// "p99 <= 200ms", "p99.9 wait <= 50ms"; without a word the time in the system.
+/// "p99 <= 200ms", "p99.9 wait <= 50ms"; without `wait`, the time in the system.
 fn objective(text: &str) -> Result<Objective, String> {
     let form = || format!("\"{text}\" is no objective: write \"p99 wait <= 50ms\" or \"p99 <= 200ms\"");
     let (left, bound) = text.split_once("<=").ok_or_else(form)?;

@@ -47,7 +47,7 @@ impl Down {
             show::note(format!("nothing to end: no `afresh up` was started over {}", dir.display()));
             return Ok(Exit::Succeeded);
         }
-        // A directory of somebody else is not touched, and a copy's servers are the original's.
+        // A foreign directory is not touched, and a copy's servers are the original's.
         host::identity::ours(&context.layout)?;
         let ends = format!("end every server, the traffic and the control processes of {}", dir.display());
         show::note(format!("would {ends}{}", if self.purge { ", and delete the directory" } else { "" }));

@@ -140,7 +140,7 @@ struct Fleet {
 }
 
 impl Fleet {
-    /// A keeper that does not answer does not end the journal: a follower asks it again.
+    /// A keeper that does not answer does not end the stream: a follower calls it again.
     async fn ask(&mut self, context: &Context) {
         match context.api().get::<Vec<Happened>>(&format!("/v1/fleet/events?after={}", self.after)).await {
             Ok(more) => {

@@ -24,7 +24,7 @@ pub struct Diff {
     pub all: bool,
 }
 
-/// A newer package changes hundreds of files; who wants them all says so.
+/// A newer package changes hundreds of files; all are shown only on request.
 const FILES_SHOWN: usize = 40;
 
 impl Diff {

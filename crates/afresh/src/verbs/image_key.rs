@@ -92,7 +92,7 @@ impl SignerVerb {
     }
 }
 
-/// `afresh serve` signs too, and stands elsewhere.
+/// `afresh serve` signs too, and runs in another directory.
 fn whole(signer: Signer) -> Signer {
     let whole = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
     match signer {

@@ -20,7 +20,7 @@ pub struct Load {
     /// Requests a second
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub rate: u32,
-    /// So many in all
+    /// Number of requests in total
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub requests: u64,
 }

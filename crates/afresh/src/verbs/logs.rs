@@ -1,4 +1,4 @@
-//! `logs`: what the programs of a service printed, merged by time. It asks again for what comes, so that it survives the control plane.
+//! `logs`: what the programs of a service printed, merged by time. It polls for new lines, so that it survives the control plane.
 
 use super::units::{Since, since};
 use crate::context::Context;
@@ -69,7 +69,7 @@ impl Logs {
             let mut printer = Printer { context, is_one: only.is_some(), timestamps: self.timestamps, seen: Vec::new() };
             merged.find(&first).await?;
             if merged.logs.is_empty() && !self.follow {
-                let of = only.map_or_else(|| format!("no server of {service} has a log"), |id| format!("there is no log of {id}"));
+                let of = only.map_or_else(|| format!("no server of {service} has a log"), |id| format!("no log of {id}"));
                 return Err(Fault::yours("no-log", of).hint(format!("`afresh instance list {service}` lists its servers")).into());
             }
             merged.print(self.tail, &mut printer).await?;
@@ -123,7 +123,7 @@ impl Merged<'_> {
         Ok(())
     }
 
-    /// Everything that is there, the oldest line first; with `tail` only the last lines of it.
+    /// Everything that is kept, the oldest line first; with `tail` only the last lines.
     async fn print(&mut self, tail: Option<usize>, printer: &mut Printer<'_>) -> Result<(), Fault> {
         let mut last = VecDeque::new();
         while let Some((instance, line)) = self.next().await? {

@@ -1,4 +1,4 @@
-//! `policy`: what the host's root reserves, whoever may deploy.
+//! `policy`: what the host's root reserves for itself, whoever deploys.
 
 use crate::context::Context;
 use crate::exit::Exit;

@@ -146,7 +146,7 @@ fn begin(layout: &Layout, role: Role, parent: Option<i32>) -> Result<disk::lock:
 fn log() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("AFRESH_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let ansi = crate::show::colour_on_stderr();
-    // Time is left to whoever collects the lines; a second subscriber in one process would be our own mistake and harmless.
+    // The collector of the lines adds the time; a second subscriber in one process would be a harmless bug.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -1,4 +1,4 @@
-//! `rollout`: rotations of several services, tier by tier: commands to an open one, and a look at any.
+//! `rollout`: rotations of several services, tier by tier: commands to an open one, and the status of any.
 
 use super::follow::follow;
 use crate::context::Context;

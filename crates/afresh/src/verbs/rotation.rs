@@ -1,4 +1,4 @@
-//! `rotation`: commands to an open rotation, and a look at any.
+//! `rotation`: commands to an open rotation, and the status of any.
 
 use super::follow::follow;
 use crate::context::Context;

@@ -41,7 +41,7 @@ impl Sim {
             sim::trace(self.seed.unwrap_or(self.first), bug).iter().for_each(show::line);
         }
         let (first, seeds) = self.seed.map_or((self.first, self.seeds), |seed| (seed, 1));
-        // A violation that is a panic is told as one line; its backtrace would drown the rest.
+        // A violation that is a panic is reported on one line; its backtrace would hide the rest.
         std::panic::set_hook(Box::new(|_| {}));
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let options = sim::Options { seeds, first, bug, stop_at_first: bug.is_some(), threads };

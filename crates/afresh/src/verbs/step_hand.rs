@@ -70,7 +70,7 @@ impl Run {
     fn of_group(&self, name: &str) -> Result<(ServiceName, Step), Fault> {
         let group = GroupName::new(name).map_err(|e| yours(e.to_string()))?;
         let service = self.service.clone().or_else(|| service_of(name));
-        let service = service.ok_or_else(|| yours(format!("{name:?} is no group's name: they look like web-r42-7")))?;
+        let service = service.ok_or_else(|| yours(format!("{name:?} is not a group name: they look like web-r42-7")))?;
         let step = match self.what.as_str() {
             "scale" => Step::Scale { group, count: self.count.ok_or_else(|| yours("scale needs --count"))? },
             "soak" => Step::Soak {

@@ -246,7 +246,7 @@ async fn logs_of_a_service_are_merged_by_time() {
     let (_, text) = shell.run(&["logs", "web", "--json", "-n", "1"]);
     assert_eq!(text, "{\"instance\":\"web-r2-2-1\",\"at\":6000,\"text\":\"new 6\"}\n");
     let (code, text) = shell.run(&["logs", "web-r9-9-9"]);
-    assert!(code == 2 && text.contains("error[no-log]") && text.contains("there is no log of web-r9-9-9"), "{text}");
+    assert!(code == 2 && text.contains("error[no-log]") && text.contains("no log of web-r9-9-9"), "{text}");
     // Followed, what is there is printed once.
     let mut follow = shell.command(&["logs", "web", "-f", "-n", "1"]);
     let mut child = follow.stdout(std::process::Stdio::piped()).spawn().unwrap();

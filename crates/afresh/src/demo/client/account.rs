@@ -42,9 +42,9 @@ impl Kind {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// A whole and right answer.
+    /// A complete and correct response.
     Whole,
-    /// The release itself answered 5xx, and said that it was made to: the balancer's own errors carry a mark.
+    /// The release itself answered 5xx, on purpose and marked so: the balancer's own errors carry another mark.
     Release(u16),
     /// Everything else, with the reason.
     Failed(String),
@@ -59,7 +59,7 @@ pub struct Record {
     pub sent_ms: u64,
     /// From when it was due to the answer's last byte.
     pub took_us: u64,
-    /// Of the code that answered, if it said.
+    /// Of the code that answered, if it reported one.
     pub version: Option<u64>,
     pub outcome: Outcome,
 }

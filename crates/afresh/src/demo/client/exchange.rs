@@ -21,7 +21,7 @@ pub async fn exchange(pool: &Pool, n: u64, kind: Kind) -> (Option<u64>, Outcome)
     match tokio::time::timeout(WHOLE_WITHIN, run(pool, ask)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(why)) => (None, Outcome::Failed(why)),
-        Err(_) => (None, Outcome::Failed(format!("no whole answer in {WHOLE_WITHIN:?}"))),
+        Err(_) => (None, Outcome::Failed(format!("no complete response within {WHOLE_WITHIN:?}"))),
     }
 }
 
@@ -117,7 +117,7 @@ fn told(error: &hyper::Error) -> String {
     text
 }
 
-/// The whole body, or its last line that holds something: slow answers carry what matters in their last piece.
+/// The whole body, or its last line that is not empty: slow responses carry what matters in their last piece.
 fn last_object(body: &[u8]) -> Option<Value> {
     let whole = serde_json::from_slice(body).ok();
     whole.or_else(|| body.split(|b| *b == b'\n').rfind(|line| !line.is_empty()).and_then(|line| serde_json::from_slice(line).ok()))

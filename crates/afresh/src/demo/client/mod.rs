@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 pub struct Load {
     pub target: SocketAddr,
     pub per_second: u32,
-    /// Stop by itself after so many.
+    /// Stops after this many requests.
     pub requests: Option<u64>,
 }
 
