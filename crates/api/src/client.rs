@@ -13,6 +13,8 @@ use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Handle;
 
+/// No line of a stream is longer than this; a longer one is a server error.
+const LINE_BYTES_MAX: usize = 16 << 20;
 /// No answer is larger than this; a larger one is a server error.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
@@ -87,11 +89,7 @@ impl Client {
         let whole = async {
             let response = self.send(method, path, body).await?;
             let status = response.status();
-            let bytes = http_body_util::Limited::new(response.into_body(), ANSWER_BYTES_MAX)
-                .collect()
-                .await
-                .map_err(|e| self.broken(&e.to_string()))?
-                .to_bytes();
+            let bytes = self.whole(response.into_body()).await?;
             if status.is_success() {
                 serde_json::from_slice(&bytes).map_err(|e| Fault::ours("bad-answer", format!("{path}: the answer does not decode: {e}")))
             } else {
@@ -107,11 +105,17 @@ impl Client {
             .await
             .unwrap_or_else(|_| Err(self.broken("no answer in time")))?;
         if response.status().is_success() {
-            return Ok(Lines { body: response.into_body(), buffer: Vec::new() });
+            return Ok(Lines { body: response.into_body(), buffer: Vec::new(), searched: 0 });
         }
         let status = response.status().as_u16();
-        let bytes = response.into_body().collect().await.map_err(|e| self.broken(&e.to_string()))?.to_bytes();
+        let whole = tokio::time::timeout(self.timeout, self.whole(response.into_body()));
+        let bytes = whole.await.unwrap_or_else(|_| Err(self.broken("no answer in time")))?;
         Err(fault_of(path, status, &bytes))
+    }
+
+    async fn whole(&self, body: Incoming) -> Result<Bytes, Fault> {
+        let limited = http_body_util::Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+        Ok(limited.map_err(|e| self.broken(&e.to_string()))?.to_bytes())
     }
 
     async fn send<B: Serialize>(&self, method: Method, path: &str, body: Option<&B>) -> Result<Response<Incoming>, Fault> {
@@ -205,20 +209,27 @@ fn fault_of(path: &str, status: u16, bytes: &[u8]) -> Fault {
 pub struct Lines {
     body: Incoming,
     buffer: Vec<u8>,
+    /// This much of the buffer has no end of a line.
+    searched: usize,
 }
 
 impl Lines {
     /// The next line, decoded; None at the end.
     pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Fault> {
         loop {
-            if let Some(end) = self.buffer.iter().position(|b| *b == b'\n') {
-                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+            if let Some(end) = self.buffer[self.searched..].iter().position(|b| *b == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=self.searched + end).collect();
+                self.searched = 0;
                 if line.len() == 1 {
                     continue; // an empty line keeps the connection alive
                 }
                 return serde_json::from_slice(&line)
                     .map(Some)
                     .map_err(|e| Fault::ours("bad-answer", format!("a line does not decode: {e}")));
+            }
+            self.searched = self.buffer.len();
+            if self.searched > LINE_BYTES_MAX {
+                return Err(Fault::ours("bad-answer", format!("a line of the stream has more than {LINE_BYTES_MAX} bytes")));
             }
             match self.body.frame().await {
                 None => return Ok(None),
@@ -230,5 +241,38 @@ impl Lines {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+
+    /// Answers one call with this, then with bytes without end.
+    fn endless(head: &'static str) -> Client {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = Client::tcp(listener.local_addr().unwrap().to_string()).timeout(Duration::from_secs(60));
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            stream.write_all(head.as_bytes()).unwrap();
+            while stream.write_all(&[b'x'; 64 << 10]).is_ok() {}
+        });
+        client
+    }
+
+    /// A wrong host, or one in its place, must not fill the caller's memory.
+    #[test]
+    fn an_answer_without_end_is_an_error() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut lines = endless("HTTP/1.1 200 OK\r\n\r\n").lines("/v1/events").await.unwrap();
+            assert_eq!(lines.next::<serde_json::Value>().await.unwrap_err().code, "bad-answer");
+            let refused = endless("HTTP/1.1 401 x\r\n\r\n").lines("/v1/events").await.err().unwrap();
+            assert!(refused.message.contains("length limit"), "{refused}");
+            let answer = endless("HTTP/1.1 200 OK\r\n\r\n").get::<serde_json::Value>("/v1/services").await.unwrap_err();
+            assert!(answer.message.contains("length limit"), "{answer}");
+        });
     }
 }

@@ -13,6 +13,8 @@ use std::path::Path;
 
 /// What is read of the end of a log for its last lines.
 const END_BYTES: u64 = 16 << 10;
+/// What a line costs beside its text, in memory and in the answer: a program that prints empty lines must not fill either.
+const LINE_BYTES: usize = 64;
 /// Of one line among the last lines.
 const LAST_LINE_BYTES_MAX: usize = 400;
 
@@ -108,17 +110,18 @@ struct Taken {
 impl Taken {
     /// False: there is no room for it, and nothing may be dropped for it.
     fn take(&mut self, line: LogLine) -> bool {
-        let full = |taken: &Self, more: usize| !taken.lines.is_empty() && taken.bytes + more > PART_BYTES_MAX;
-        if self.tail.is_none() && full(self, line.text.len()) {
+        let cost = |line: &LogLine| LINE_BYTES + line.text.len();
+        let full = |taken: &Self| !taken.lines.is_empty() && taken.bytes + cost(&line) > PART_BYTES_MAX;
+        if self.tail.is_none() && full(self) {
             return false;
         }
-        while full(self, line.text.len()) || self.tail.is_some_and(|tail| self.lines.len() >= tail) {
+        while full(self) || self.tail.is_some_and(|tail| self.lines.len() >= tail) {
             match self.lines.pop_front() {
-                Some(old) => self.bytes -= old.text.len(),
+                Some(old) => self.bytes -= cost(&old),
                 None => return true,
             }
         }
-        self.bytes += line.text.len();
+        self.bytes += cost(&line);
         self.lines.push_back(line);
         true
     }
@@ -130,6 +133,8 @@ struct End {
 }
 
 fn lines(segment: Segment, from: u64, since: Option<Time>, grows: bool, taken: &mut Taken) -> std::io::Result<End> {
+    // A place comes from the caller, and the kernel refuses some numbers.
+    let from = from.min(segment.bytes);
     let mut reader = BufReader::new(&segment.file);
     reader.seek(SeekFrom::Start(from))?;
     let (mut place, mut full, mut line) = (from, false, Vec::new());
@@ -283,6 +288,37 @@ mod tests {
         fill(&mut house.log);
         fill(&mut house.log);
         assert!(house.part(&begin, true).lost);
+    }
+
+    /// Sixteen million empty lines were one answer: 640 MB of the keeper's memory, and more JSON than any client takes.
+    #[test]
+    fn a_log_of_empty_lines_comes_in_parts_too() {
+        let mut house = house();
+        (0..3).for_each(|_| house.log.add(&[b'\n'; 1 << 20]));
+        let (mut query, mut count, mut parts) = (LogQuery::default(), 0, 0);
+        loop {
+            let part = house.part(&query, false);
+            let bytes = serde_json::to_vec(&part).unwrap().len();
+            assert!(bytes <= 8 * PART_BYTES_MAX && part.lines.len() <= 100_000, "{bytes} bytes, {} lines", part.lines.len());
+            (count, parts) = (count + part.lines.len(), parts + 1);
+            query.from = Some(part.next);
+            if !part.more {
+                break;
+            }
+        }
+        assert_eq!(count, 3 << 20, "none is lost, in {parts} parts");
+        let last = house.part(&tail(usize::MAX), false);
+        assert!(last.lines.len() <= 100_000 && !last.more, "{} lines", last.lines.len());
+    }
+
+    #[test]
+    fn a_place_that_no_file_has_is_the_end() {
+        let mut house = house();
+        house.log.add(b"one\n");
+        let next = house.part(&LogQuery::default(), true).next;
+        let (file, _) = next.rsplit_once(':').unwrap();
+        let beyond = LogQuery { from: Some(format!("{file}:{}", u64::MAX)), ..LogQuery::default() };
+        assert_eq!(house.part(&beyond, true), LogPart { lines: Vec::new(), next, ..house.part(&beyond, true) });
     }
 
     #[test]

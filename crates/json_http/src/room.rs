@@ -61,6 +61,7 @@ impl Room {
     /// None: the limit is reached and every connection is busy.
     pub fn enter(&self, peer: Peer) -> Option<Place<'_>> {
         let mut inner = self.inner();
+        let peer = peer.network();
         let own = inner.there.values().filter(|one| one.peer == peer).count();
         if own >= self.of_one_peer {
             inner.shed(Some(peer))?;
@@ -174,6 +175,20 @@ impl HttpBody for Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The second half of an IPv6 address is the client's own choice.
+    #[test]
+    fn the_addresses_of_one_network_displace_only_each_other() {
+        let ip = |text: String| Peer::Ip(text.parse().unwrap());
+        let room = Room::new(256, 64);
+        let quiet = room.enter(ip("2001:db8:1::1".to_string())).unwrap();
+        assert!((0..1_000).all(|n| idle(&room, ip(format!("2001:db8:2::{n:x}")))));
+        assert!(room.inner().there.contains_key(&quiet.number), "a neighbour with many addresses closed it");
+        assert_eq!(room.inner().there.len(), 65);
+        // On a socket of both families, clients of IPv4 do not share a limit.
+        assert!((0..200).all(|n| idle(&room, ip(format!("::ffff:192.0.2.{n}")))));
+        assert_eq!(room.inner().there.values().filter(|one| one.peer == ip("192.0.2.7".to_string())).count(), 1);
+    }
 
     fn idle(room: &Room, peer: Peer) -> bool {
         room.enter(peer).is_some()

@@ -16,6 +16,11 @@ fn is_hidden(c: char) -> bool {
     ) || ('\u{e0000}'..='\u{e007f}').contains(&c)
 }
 
+/// False for what is not shown as it is: control characters (tabs and ends of lines too), and what hides or reorders others.
+pub fn is_shown(c: char) -> bool {
+    !c.is_control() && !is_hidden(c)
+}
+
 /// The first forbidden character, with its byte offset. Tabs and line ends are allowed.
 pub fn forbidden(text: &str) -> Option<(usize, char)> {
     text.char_indices().find(|(_, c)| is_hidden(*c) || (c.is_control() && !matches!(c, '\t' | '\n' | '\r')))
@@ -59,7 +64,7 @@ pub fn shown(text: &str, bytes_max: usize) -> String {
             out.push('…');
             break;
         }
-        out.push(if c.is_control() || is_hidden(c) { '?' } else { c });
+        out.push(if is_shown(c) { c } else { '?' });
     }
     out
 }

@@ -22,5 +22,9 @@ pub async fn part(app: &App, service: &ServiceName, instance: &InstanceId, query
         return Err(Fault::yours("not-found", format!("{instance} is not a server of {service}"))
             .hint(format!("`afresh instance list {service}` lists its servers")));
     }
+    // It becomes part of a path: it must not end it or add parameters.
+    if query.from.as_ref().is_some_and(|from| !from.bytes().all(|b| b.is_ascii_digit() || b == b':')) {
+        return Err(Fault::yours("bad-parameter", "from is not the `next` of an earlier answer"));
+    }
     app.fleet.keeper().get(&format!("{LOGS}/{instance}{}", query.text())).await
 }

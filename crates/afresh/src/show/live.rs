@@ -1,5 +1,6 @@
 //! A block of lines that is drawn again in place on a terminal.
 
+use super::safe_line;
 use console::{Term, truncate_str};
 
 pub struct Block {
@@ -20,7 +21,7 @@ impl Block {
         let from = lines.len().saturating_sub(room);
         let mut text = String::new();
         for line in &lines[from..] {
-            text.push_str(&truncate_str(line, usize::from(width), "…"));
+            text.push_str(&truncate_str(&safe_line(line), usize::from(width), "…"));
             text.push('\n');
         }
         let text = if anstream::ColorChoice::global() == anstream::ColorChoice::Never {

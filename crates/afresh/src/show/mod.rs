@@ -1,7 +1,8 @@
-//! Output. Everything that reaches a terminal goes through here, so that a closed pipe, colours and widths are handled once.
+//! Output. Everything that reaches a terminal goes through here, so that a closed pipe, colours, widths and foreign text are handled once.
 
 mod event;
 mod failure;
+mod foreign;
 pub mod live;
 mod plan;
 mod table;
@@ -11,6 +12,7 @@ mod words;
 
 pub use event::Journal;
 pub use failure::failure;
+pub use foreign::safe_line;
 pub use plan::{plan, removal};
 pub use table::table;
 pub use words::{ago, bytes, clock, command, now, span, step, times, verdict};
@@ -43,7 +45,7 @@ pub fn paint(style: Style, text: impl std::fmt::Display) -> String {
 
 /// One line to stdout. A reader that closed the pipe (`afresh events | head`) is no error.
 pub fn line(text: impl std::fmt::Display) {
-    if writeln!(anstream::stdout(), "{text}").is_err() {
+    if writeln!(anstream::stdout(), "{}", foreign::safe(&text.to_string())).is_err() {
         std::process::exit(0);
     }
 }
@@ -58,25 +60,25 @@ pub fn text(text: &str) {
 /// One object on one line to stdout.
 pub fn json(value: &impl Serialize) {
     match serde_json::to_string(value) {
-        Ok(text) => line(text),
+        Ok(text) => line(foreign::safe_json(&text)),
         Err(error) => note(format!("cannot write this as JSON: {error}")),
     }
 }
 
 /// One line to stderr: news for people, not the answer.
 pub fn note(text: impl std::fmt::Display) {
-    let _ = writeln!(anstream::stderr(), "{text}");
+    let _ = writeln!(anstream::stderr(), "{}", foreign::safe(&text.to_string()));
 }
 
 pub fn err_text(text: &str) {
-    let _ = writeln!(anstream::stderr(), "{}", text.trim_end());
+    note(text.trim_end());
 }
 
 /// `error[code]: message` and `hint: ...`, the one form of errors.
 pub fn error(fault: &Fault) {
-    let _ = writeln!(anstream::stderr(), "{}: {}", paint(RED.bold(), format!("error[{}]", fault.code)), fault.message);
+    note(format!("{}: {}", paint(RED.bold(), format!("error[{}]", fault.code)), fault.message));
     if let Some(hint) = &fault.hint {
-        let _ = writeln!(anstream::stderr(), "{}: {hint}", paint(CYAN.bold(), "hint"));
+        note(format!("{}: {hint}", paint(CYAN.bold(), "hint")));
     }
 }
 

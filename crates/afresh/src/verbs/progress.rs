@@ -64,7 +64,7 @@ impl Bar {
         match &self.term {
             Some(term) => {
                 let width = usize::from(term.size().1).saturating_sub(1);
-                let _ = term.clear_line().and_then(|()| term.write_str(&console::truncate_str(&text, width, "…")));
+                let _ = term.clear_line().and_then(|()| term.write_str(&console::truncate_str(&show::safe_line(&text), width, "…")));
             }
             None if !self.quiet && self.step != progress.step => show::note(text),
             None => {}

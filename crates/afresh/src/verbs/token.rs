@@ -27,7 +27,7 @@ enum Verb {
 /// Create a token and print it once
 #[derive(Args, Debug)]
 #[command(
-    after_help = "read: status, events, releases, without values of environments; of all services if none is named.\ndeploy: read, and logs, plan, deploy, rollback, commands and steps of the named services, within the host policy (`afresh policy show`).\nadmin: everything.\n\nExample:\n  afresh token create ci --role deploy --service web,worker > ci.token   # after `umask 077`: the file must be 0600"
+    after_help = "read: status, events, releases, without values of environments, and logs with all that servers print; of all services if none is named.\ndeploy: read, and plan, deploy, rollback, commands and steps of the named services, within the host policy (`afresh policy show`).\nadmin: everything.\n\nExample:\n  afresh token create ci --role deploy --service web,worker > ci.token   # after `umask 077`: the file must be 0600"
 )]
 struct Create {
     /// Name of the caller; the journal and the audit show it as token:NAME

@@ -255,3 +255,32 @@ async fn logs_of_a_service_are_merged_by_time() {
     let out = child.wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&out.stdout), "web-r2-2-1 | new 6\n");
 }
+
+/// What a program prints must not become commands to the terminal of who reads its log, nor a line of another server.
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_output_does_not_reach_a_terminal() {
+    const HOSTILE: &str = "\x1b]0;title\x07\x1b]52;c;eA==\x07\x1b[2J\rweb-r9-9-9 | forged \u{9b}6n\u{202e}gnp\x7f \x1b[31mred";
+    let shell = Shell::new().await;
+    shell.house.through(&web("one")).await;
+    let instance: InstanceId = "web-r1-1-1".parse().unwrap();
+    let file = LogFile { group: instance.group().unwrap(), instance: instance.clone(), lives: false, bytes: 7, written: Time(1) };
+    let lines = vec![LogLine { at: None, text: HOSTILE.into() }];
+    let part = LogPart { instance, lines, next: "1:2:3".into(), more: false, lost: false, lives: false };
+    let router = Router::new()
+        .route(LOGS, get(|| async { Json(vec![file]) }))
+        .route(&format!("{LOGS}/{{instance}}"), get(|| async { Json(part) }));
+    let listener = tokio::net::UnixListener::bind(Layout::new(shell.house.dir.path()).host_socket()).unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let on_terminal = |args: &[&str]| {
+        let mut command = shell.command(args);
+        // Nothing is taken out of the output, as on a terminal.
+        command.env_remove("NO_COLOR").env("CLICOLOR_FORCE", "1");
+        shell.finish(args, command).1
+    };
+    let text = on_terminal(&["logs", "web-r1-1-1"]);
+    assert_eq!(text, "?]0;title??]52;c;eA==??[2J?web-r9-9-9 | forged ?6n?gnp? \x1b[31mred\x1b[0m\n");
+    for json in [on_terminal(&["logs", "web", "--json"]), shell.run(&["logs", "web", "--json"]).1] {
+        assert_eq!(json.trim_end_matches('\n').chars().find(|c| !model::text::is_shown(*c)), None, "{json:?}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["text"], HOSTILE, "the value is whole");
+    }
+}

@@ -44,6 +44,11 @@ async fn a_log_goes_to_those_who_may_read_its_service() {
     let path = logs::one(&web, &other, &LogQuery::default());
     assert_eq!(house.client().get::<Value>(&path).await.unwrap_err().code, "not-found");
     assert_eq!(house.client().get::<Value>(&logs::list(&name("none"))).await.unwrap_err().code, "not-found");
+    // A place that is none reaches no keeper: it could add parameters to the call, or make it invalid.
+    for from in ["%20", "1:2:3%26tail=7", "1%23", "1%0d%0aHost:x", "x", "1:2:3/../..", "%00", "1:-2:3"] {
+        let path = format!("{}?from={from}", logs::one(&web, &gone, &LogQuery::default()));
+        assert_eq!(house.client().get::<Value>(&path).await.unwrap_err().code, "bad-parameter", "{from}");
+    }
     assert_eq!(
         house.client().get::<Value>(&format!("{}?tail=x", logs::one(&web, &gone, &LogQuery::default()))).await.unwrap_err().code,
         "bad-parameter"
