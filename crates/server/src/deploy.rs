@@ -174,10 +174,11 @@ fn selected(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Tiers
         images: &request.images,
         artifacts: &request.artifacts,
     };
-    // A request may only remove.
+    // A request may only remove. Its file may have recipes all the same.
     let is_empty = request.file.services.is_empty() && request.service.is_none() && request.release.is_none();
     if is_empty && !request.remove.is_empty() {
         request.remove.iter().try_for_each(|service| caller.must_deploy(service, None, false))?;
+        access::recipes(app, caller, &request.file)?;
         return Ok(Vec::new());
     }
     let tiers = control::tiers(&selection, |spec, number| admission::earlier_release(app, &spec.name, number))?;

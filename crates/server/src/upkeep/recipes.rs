@@ -20,7 +20,10 @@ pub fn learn(app: &App, file: &ServiceFile, caller: &Caller) {
 fn record(app: &App, upkeep: &Upkeep, file: &ServiceFile, caller: &Caller) -> Result<(), Fault> {
     let by = caller.name();
     let now = upkeep.now(app.now());
-    for (name, spec) in &file.images {
+    let policy = app.access.policy().ok();
+    // Others named the recipe that this host had when they were checked. Another may have come since, and must stay.
+    let may_give = |spec: &ImageSpec| caller.is_admin() || policy.as_ref().is_some_and(|p| p.permits_recipe(by, spec).is_ok());
+    for (name, spec) in file.images.iter().filter(|(_, spec)| may_give(spec)) {
         upkeep.edit(name, |life| {
             let changed = life.recipe.as_ref().is_some_and(|old| old != spec);
             if changed && spec.rebuild.is_some() {

@@ -136,6 +136,17 @@ impl Keeper {
         self.house.server = Some(server::start(Config { upkeep: Some(upkeep), ..self.house.config() }).await.unwrap());
     }
 
+    /// Over TCP, with a token to deploy one service.
+    async fn deployer_of_web(&mut self) -> api::Client {
+        self.house.stop().await;
+        let upkeep = server::Upkeep { factory: self.bakery.clone(), pace: Pace { anchor: self.anchor, speed: SPEED } };
+        let listen = Some("127.0.0.1:0".parse().unwrap());
+        self.house.server = Some(server::start(Config { upkeep: Some(upkeep), listen, ..self.house.config() }).await.unwrap());
+        let grant = model::access::Grant { role: model::access::Role::Deploy, services: [name("web")].into(), tiers: Default::default() };
+        let token = self.house.token("ci", grant).await;
+        api::Client::tcp(self.house.server.as_ref().unwrap().address().unwrap().to_string()).token(Some(token))
+    }
+
     async fn history(&self) -> ImageHistory {
         self.house.client().get("/v1/images/base/history").await.unwrap()
     }
@@ -358,6 +369,32 @@ async fn a_revoked_image_is_refused_told_and_replaced() {
     assert!(!swept.removed.contains(&digest('a')));
 }
 
+/// A recipe decides what every service on its image runs. A request that only removes has a file too, and what it says of images was
+/// recorded unchecked: who could deploy one service could so run any script in the images of all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_brings_in_no_recipe() {
+    let mut keeper = Keeper::new(Vec::new()).await;
+    let recipe = |keeper: &Keeper| {
+        let repository = store::Repository::open(&Layout::new(keeper.house.dir.path())).unwrap();
+        repository.load(&ImageName::new("base").unwrap()).unwrap().0.recipe.unwrap()
+    };
+    let before = recipe(&keeper);
+    let client = keeper.deployer_of_web().await;
+    let mut hostile = before.clone();
+    hostile.packages.push("a-package-of-mine".into());
+    let mut request = request(Vec::new(), None);
+    request.file.images = [(hostile.name.clone(), hostile)].into();
+    request.file.tiers.clear();
+    request.remove = [name("web")].into();
+    let refused = client.post::<_, api::control::Opened>("/v1/deploy", &request).await;
+    assert_eq!(recipe(&keeper), before, "the recipe of a caller who may give none: {refused:?}");
+    assert_eq!(refused.unwrap_err().code, "policy-recipe");
+    // With the recipe that the host has, it removes.
+    request.file.images = [(before.name.clone(), before.clone())].into();
+    assert_eq!(client.post::<_, api::control::Opened>("/v1/deploy", &request).await.unwrap().removing.len(), 1);
+    assert_eq!(recipe(&keeper), before);
+}
+
 /// In which order tiers follow a new image concerns every service; who may deploy one of them does not decide it.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_order_of_tiers_is_not_for_who_deploys_one_service() {
@@ -368,13 +405,7 @@ async fn the_order_of_tiers_is_not_for_who_deploys_one_service() {
     };
     let before = life(&keeper);
     assert_eq!(before.tiers.len(), 2, "{:?}", before.tiers);
-    keeper.house.stop().await;
-    let upkeep = server::Upkeep { factory: keeper.bakery.clone(), pace: Pace { anchor: keeper.anchor, speed: SPEED } };
-    let listen = Some("127.0.0.1:0".parse().unwrap());
-    keeper.house.server = Some(server::start(Config { upkeep: Some(upkeep), listen, ..keeper.house.config() }).await.unwrap());
-    let grant = model::access::Grant { role: model::access::Role::Deploy, services: [name("web")].into(), tiers: Default::default() };
-    let token = keeper.house.token("ci", grant).await;
-    let client = api::Client::tcp(keeper.house.server.as_ref().unwrap().address().unwrap().to_string()).token(Some(token.clone()));
+    let client = keeper.deployer_of_web().await;
     let mut request = request(vec![spec("web", "front", "serve", 2, Some("127.0.0.1:8080"))], Some("web"));
     request.file.images.insert(ImageName::new("base").unwrap(), before.recipe.clone().unwrap());
     request.file.tiers.reverse();
