@@ -266,9 +266,8 @@ async fn hostile_output_does_not_reach_a_terminal() {
     let file = LogFile { group: instance.group().unwrap(), instance: instance.clone(), lives: false, bytes: 7, written: Time(1) };
     let lines = vec![LogLine { at: None, text: HOSTILE.into() }];
     let part = LogPart { instance, lines, next: "1:2:3".into(), more: false, lost: false, lives: false };
-    let router = Router::new()
-        .route(LOGS, get(|| async { Json(vec![file]) }))
-        .route(&format!("{LOGS}/{{instance}}"), get(|| async { Json(part) }));
+    let router =
+        Router::new().route(LOGS, get(|| async { Json(vec![file]) })).route(&format!("{LOGS}/{{instance}}"), get(|| async { Json(part) }));
     let listener = tokio::net::UnixListener::bind(Layout::new(shell.house.dir.path()).host_socket()).unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });
     let on_terminal = |args: &[&str]| {
