@@ -196,7 +196,8 @@ pub struct RotationStatus {
     /// When the step at the cursor was started first.
     pub step_started: Option<Time>,
     /// Why the plan was replaced, oldest first.
-    pub turns: Vec<String>,
+    #[serde(rename = "turns")]
+    pub remarks: Vec<String>,
     pub waits: Option<Waiting>,
     pub verdict: Option<Verdict>,
     pub why: String,

@@ -36,7 +36,7 @@ fn rotation_status(app: &App, r: Rotation, observed: Option<Failure>) -> Rotatio
         plan: r.plan,
         cursor: r.cursor,
         step_started: r.started.map(|s| s.first_at),
-        turns: r.remarks,
+        remarks: r.remarks,
         waits,
         verdict,
         why: end.unwrap_or(r.opened.why),

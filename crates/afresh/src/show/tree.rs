@@ -74,8 +74,8 @@ fn draw(rotation: &RotationStatus, now: Time, indent: &str, out: &mut Vec<String
             out.push(format!("{indent}{} {title}  {state}", paint(CYAN, "▸")));
         }
     }
-    for turn in &rotation.turns {
-        out.push(format!("{indent}  {} {turn}", paint(YELLOW, "↩")));
+    for remark in &rotation.remarks {
+        out.push(format!("{indent}  {} {remark}", paint(YELLOW, "↩")));
     }
     // A release that was given up says why at once; while it is still tried, what is waited for does.
     if let Some(failure) = rotation.failure.as_ref().filter(|_| rotation.verdict.is_some_and(|end| end != Verdict::Promoted)) {
