@@ -27,6 +27,28 @@ fn a_planted_arrow_is_seen() {
     assert_eq!(xtask::forbidden_arrows(&planted), ["host -> bake", "rotation -> tokio", "newcomer: a crate with no arrows decided"]);
 }
 
+/// `tools/fuzz.sh` builds with `--locked`, in a workspace of its own: nothing else notices that its lock is of other crates.
+#[test]
+fn the_lock_of_the_fuzz_targets_is_of_the_crates_as_they_are() {
+    let text = std::fs::read_to_string(xtask::root().join("fuzz/Cargo.lock")).unwrap();
+    let stale = xtask::fuzz_lock::stale(&metadata(), &text);
+    assert!(stale.is_empty(), "run `cargo update --workspace` in fuzz/:\n{}", stale.join("\n"));
+}
+
+#[test]
+fn a_stale_lock_is_seen() {
+    let dependency = |name: &str, kind: Value| json!({"name": name, "kind": kind});
+    let a = json!({"name": "a", "dependencies": [dependency("b", Value::Null), dependency("serde", Value::Null), dependency("tempfile", "dev".into())]});
+    let now = json!({"packages": [a, json!({"name": "b", "dependencies": []})]});
+    let lock = |of_a: &str| {
+        let package = |name: &str, more: &str| format!("[[package]]\nname = \"{name}\"\nversion = \"0.1.0\"\n{more}\n");
+        package("a", &format!("dependencies = [\n{of_a}]\n")) + &package("b", "") + &package("serde", "source = \"registry\"\n")
+    };
+    assert_eq!(xtask::fuzz_lock::stale(&now, &lock(" \"b\",\n \"serde 1.0.0\",\n")), Vec::<String>::new());
+    assert_eq!(xtask::fuzz_lock::stale(&now, &lock(" \"serde\",\n")), ["a: the lock has serde, the crate b serde"]);
+    assert_eq!(xtask::fuzz_lock::stale(&json!({"packages": []}), &lock(" \"b\",\n")), ["a: no crate of ours", "b: no crate of ours"]);
+}
+
 #[test]
 fn pure_crates_have_the_bans() {
     for name in xtask::PURE {
