@@ -4,9 +4,11 @@
 //! ```text
 //! this process ─▶ nsenter (the tree's mount namespace) ─▶ this program again: outer.rs
 //!                    limits, user namespace, new mount, PID, network, UTS, IPC and cgroup namespaces
-//!                    └─▶ this program again, PID 1: init.rs
-//!                          mounts, pivot_root, old root detached, no privileges, seccomp
-//!                          └─▶ /bin/sh in the tree
+//!                    └─▶ this program again, PID 1 of that namespace: guard_init.rs
+//!                          a PID namespace within it, which ends with this process
+//!                          └─▶ this program again, PID 1 for the scripts: init.rs
+//!                                mounts, pivot_root, old root detached, no privileges, seccomp
+//!                                └─▶ /bin/sh in the tree
 //! ```
 //!
 //! How it ended is reported back along the same chain, over sockets that scripts cannot reach: verdict.rs.
@@ -16,6 +18,7 @@
 
 mod filter;
 mod groups;
+mod guard_init;
 mod init;
 mod mounts;
 mod outer;
@@ -25,7 +28,7 @@ mod verdict;
 
 use crate::tree::Tree;
 use model::Fault;
-use request::{INIT, KILLED, OUTER, Request, USERS};
+use request::{GUARD_INIT, INIT, KILLED, OUTER, Request, USERS};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -44,6 +47,7 @@ pub fn enter_sandbox() {
     };
     match first.to_str() {
         Some(OUTER) => outer::run(request),
+        Some(GUARD_INIT) => std::process::exit(guard_init::run()),
         Some(INIT) => init::run(),
         Some(USERS) => outer::hold_users(request),
         _ => {

@@ -1,11 +1,11 @@
 //! The sandbox's first process, with the rights of who bakes: makes limits and namespaces, starts PID 1 and ends as it ends.
 //! It runs nothing of the tree.
 
-use crate::sandbox::request::{INIT, PATIENCE_S, PROCESSES, Request, USERS, at};
+use crate::sandbox::request::{GUARD_INIT, PATIENCE_S, PROCESSES, Request, USERS, at};
 use crate::sandbox::slots::Slot;
 use crate::sandbox::verdict;
 use crate::sandbox::verdict::Verdict;
-use crate::sandbox::{groups, mounts};
+use crate::sandbox::{groups, guard_init, mounts};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Gid, Uid};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,7 +14,6 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -61,7 +60,7 @@ fn sandbox(request: Option<OsString>) -> Result<Verdict, String> {
         program.as_ref().map_or_else(|| PathBuf::from("/proc/self/exe"), |fd| PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd())));
     let (ours, theirs) = verdict::pair().map_err(at("cannot make a socket for its PID 1"))?;
     let mut command = Command::new(path);
-    let spawned = command.arg(INIT).stdin(theirs).spawn();
+    let spawned = command.arg(GUARD_INIT).stdin(theirs).spawn();
     // It holds the other end of the socket, too.
     drop(command);
     let mut init = spawned.map_err(at("cannot start its PID 1"))?;
@@ -79,7 +78,7 @@ fn sandbox(request: Option<OsString>) -> Result<Verdict, String> {
     if let Some(why) = ended {
         return Ok(Verdict::Stopped(why.to_string()));
     }
-    match (verdict, status.signal()) {
+    match (verdict, guard_init::signal_of(status)) {
         (Some(verdict), _) => Ok(verdict),
         // Nobody inside can kill PID 1; the kernel does where memory is out.
         (None, Some(signal)) => Ok(Verdict::Stopped(format!("PID 1 of the sandbox was killed by signal {signal}: out of memory?"))),
@@ -209,6 +208,7 @@ fn make_users(first: u32) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::process::ExitStatusExt;
 
     fn told(program: &str, patience: Duration, is_full: bool) -> (ExitStatus, Option<&'static str>) {
         let mut child = Command::new("sh").args(["-c", program]).spawn().unwrap();

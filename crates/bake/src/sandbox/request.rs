@@ -14,6 +14,8 @@ pub(super) const PROCESSES: u64 = 4096;
 /// The first argument of this program when it is to be the sandbox.
 pub(super) const OUTER: &str = "afresh-sandbox";
 
+pub(super) const GUARD_INIT: &str = "afresh-guard-init";
+
 pub(super) const INIT: &str = "afresh-init";
 
 pub(super) const USERS: &str = "afresh-users";

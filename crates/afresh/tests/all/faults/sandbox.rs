@@ -5,7 +5,8 @@ use super::house::{House, Told, built};
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// Prints what the sandbox printed when it could not be made, exits as it did, and writes a report into whatever PID 1 has open.
 const FAKE: &str = r#"
@@ -89,4 +90,66 @@ fn without_user_namespaces_no_script_runs() {
     assert_ne!(machines.trim(), "0", "the machine's own setting is as it was");
     house.as_root_of_users = Some(":");
     house.good_bake("with user namespaces");
+}
+
+const TAKEOVER: &str = include_str!("takeover.pl");
+
+/// Processes of the host by their names.
+fn named(name: &str) -> Vec<i32> {
+    let all = fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
+    all.filter(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name)).collect()
+}
+
+fn kill(pid: i32) {
+    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+}
+
+/// Waits until PID 1 was taken over, or the bake has ended.
+fn taken_over(bake: &mut Child) -> Option<i32> {
+    loop {
+        if let Some(pid) = named("taken").pop() {
+            return Some(pid);
+        }
+        if bake.try_wait().unwrap().is_some() {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A script that has made PID 1 its own does not outlive who bakes, nor the process that oversees the sandbox.
+#[test]
+#[ignore = "needs root"]
+fn a_sandbox_that_was_taken_over_ends_with_its_overseer() {
+    let mut house = House::with(&["/usr/bin/perl"]);
+    house.put_with("tool", "2", &[], &[("usr/share/tool/takeover.pl", TAKEOVER)]);
+    house.mirror.publish();
+    house.more = "  script = \"exec perl /usr/share/tool/takeover.pl\"\n".into();
+    assert_eq!(named("taken"), Vec::<i32>::new(), "left by an earlier test");
+    for victim in ["the bake", "its overseer"] {
+        let mut bake = house.command(&["bake", "base"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let Some(taken) = taken_over(&mut bake) else {
+            // Yama keeps a script from writing into PID 1's memory.
+            let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
+            assert!(!matches!(scope.trim(), "" | "0"), "the bake ended, and nothing kept the script from taking PID 1 over");
+            continue;
+        };
+        let status = fs::read_to_string(format!("/proc/{taken}/status")).unwrap();
+        let inside = status.lines().find_map(|l| l.strip_prefix("NSpid:")).unwrap().split_whitespace().last().unwrap().to_string();
+        assert_eq!(inside, "1", "the sandbox's first process was taken over: {status}");
+        match victim {
+            "the bake" => kill(i32::try_from(bake.id()).unwrap()),
+            _ => house.processes().iter().filter(|p| p.contains("afresh-sandbox")).for_each(|p| kill(p.split(' ').next().unwrap().parse().unwrap())),
+        }
+        let begun = Instant::now();
+        while Path::new(&format!("/proc/{taken}")).exists() && begun.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let outlived = Path::new(&format!("/proc/{taken}")).exists();
+        named("taken").into_iter().for_each(kill);
+        let _ = bake.kill();
+        bake.wait().unwrap();
+        assert!(!outlived, "PID 1 outlived {victim}");
+        house.no_process(victim);
+    }
 }
