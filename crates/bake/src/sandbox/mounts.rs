@@ -91,10 +91,23 @@ fn open(path: &Path) -> std::io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// Whether files there can be seen with the numbers of another user namespace: it depends on the filesystem.
-pub fn can_be_shifted(path: &Path, users: &Path) -> bool {
-    let Ok(users) = open(users) else { return false };
-    copy_of(CWD, path).is_ok_and(|mount| set_attributes(mount.as_fd(), MountAttrFlags::empty(), Some(users.as_fd())).is_ok())
+/// Whether files there can be seen with the numbers of another user namespace: it depends on the kernel, the filesystem, and whose it is.
+/// Err: that is not known.
+pub fn can_be_shifted(path: &Path, users: &Path) -> Result<bool, String> {
+    let users = open(users).map_err(at("cannot open its user namespace"))?;
+    let mount = copy_of(CWD, path).map_err(|e| format!("cannot take hold of {}: {e}", path.display()))?;
+    match set_attributes(mount.as_fd(), MountAttrFlags::empty(), Some(users.as_fd())) {
+        Ok(()) => Ok(true),
+        Err(e) if means_never(&e) => Ok(false),
+        Err(e) => Err(format!("cannot map the users of {}: {e}", path.display())),
+    }
+}
+
+/// mount_setattr(2): no such call or flag (Linux before 5.12), a filesystem that cannot be mapped, one that another user namespace owns.
+/// What has another reason, such as too few descriptors, must not lead to a weaker sandbox.
+fn means_never(error: &std::io::Error) -> bool {
+    use nix::libc::{EINVAL, ENOSYS, EOPNOTSUPP, EPERM};
+    matches!(error.raw_os_error(), Some(ENOSYS | EINVAL | EOPNOTSUPP | EPERM))
 }
 
 /// A new filesystem, not attached yet.
@@ -232,4 +245,21 @@ fn hide(proc: &OwnedFd, dev: &OwnedFd) -> Result<(), String> {
         over.and_then(|over| attach(&over, spot.as_fd())).map_err(|e| format!("cannot hide /proc/{name}: {e}"))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_machine_cannot_do_makes_do_with_less() {
+        let of = |code: i32| means_never(&std::io::Error::from_raw_os_error(code));
+        use nix::libc::{EBADF, EINVAL, EMFILE, ENOENT, ENOMEM, ENOSYS, EOPNOTSUPP, EPERM};
+        assert!([ENOSYS, EINVAL, EOPNOTSUPP, EPERM].into_iter().all(of));
+        assert!(![EBADF, EMFILE, ENOENT, ENOMEM].into_iter().any(of));
+        let why = can_be_shifted(Path::new("/"), Path::new("/no/such/namespace")).unwrap_err();
+        assert!(why.contains("cannot open its user namespace"), "{why}");
+        let why = can_be_shifted(Path::new("/no/such/tree"), Path::new("/proc/self/ns/user")).unwrap_err();
+        assert!(why.contains("/no/such/tree"), "{why}");
+    }
 }

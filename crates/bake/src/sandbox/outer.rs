@@ -130,7 +130,7 @@ impl Users {
         if program::users_here() >= u64::from(Slot::END) {
             let slot = Slot::take()?;
             let users = Self::of(Some(slot))?;
-            if [&request.tree, &request.packages].into_iter().all(|path| mounts::can_be_shifted(path, &users.path())) {
+            if mounts::can_be_shifted(&request.tree, &users.path())? && mounts::can_be_shifted(&request.packages, &users.path())? {
                 return Ok(users);
             }
         }
