@@ -1,6 +1,7 @@
 //! An apt of our own: its sources, lists and cache lie in the store, and of the machine's settings only what is named here gets in
 //! (proxies, credentials, certificates, validity). It resolves packages; it never installs one.
 
+use crate::apt_user::{self, Place};
 use crate::index_files::{Release, files_ending};
 use crate::recipe::parse_date;
 use crate::rollback_protection;
@@ -32,6 +33,7 @@ const PATIENCE_S: u32 = 300;
 /// Held by one process at a time.
 pub struct Apt {
     dir: PathBuf,
+    place: Place,
     pub sources: Vec<Source>,
     pub arch: String,
     /// `Acquire::...` lines that came from the machine, as apt writes them.
@@ -66,23 +68,28 @@ impl Apt {
         let text = sources::render(&sources);
         let key = files::digest_of(format!("{arch}\n{text}").as_bytes());
         let dir = store.dir("apt").join(key.short());
-        for part in ["etc", "state/lists/partial", "cache/archives/partial"] {
-            files::make_dir(&dir.join(part))?;
+        let place = Place::of(&dir);
+        for part in ["", "etc", "keys", "state", "state/lists", "cache", "cache/archives"] {
+            place.make_dir(part)?;
+        }
+        for part in ["state/lists/partial", "cache/archives/partial", "again"] {
+            place.make_dir_for_downloads(part)?;
         }
         let lock = Lock::exclusive(&dir.join("lock"))?;
-        let apt = Apt { dir, sources, arch, passed, _lock: lock };
+        let apt = Apt { dir, place, sources, arch, passed, _lock: lock };
         files::write_atomic(&apt.dir.join("afresh.sources"), text.as_bytes())?;
+        files::write_atomic(&apt.dir.join("apt.sources"), sources::render(&apt.with_readable_keys()?).as_bytes())?;
         files::write_atomic(&apt.dir.join("status"), b"")?;
         files::write_atomic(&apt.dir.join("apt.conf"), apt.conf().as_bytes())?;
         Ok(apt)
     }
 
     fn conf(&self) -> String {
-        let d = self.dir.display();
+        let d = self.place.seen().display();
         // Ubuntu hands some updates out to a share of machines at first, by their machine-id: two machines would then lock two images.
         let mut text = format!(
             "Dir \"{d}/\";\nDir::State \"{d}/state\";\nDir::State::status \"{d}/status\";\nDir::Cache \"{d}/cache\";\nDir::Log \"{d}/log\";\n\
-             Dir::Etc \"{d}/etc\";\nDir::Etc::sourcelist \"{d}/afresh.sources\";\nDir::Etc::sourceparts \"/dev/null\";\n\
+             Dir::Etc \"{d}/etc\";\nDir::Etc::sourcelist \"{d}/apt.sources\";\nDir::Etc::sourceparts \"/dev/null\";\n\
              Dir::Etc::parts \"/dev/null\";\nDir::Etc::main \"/dev/null\";\nDir::Etc::preferences \"/dev/null\";\nDir::Etc::preferencesparts \"/dev/null\";\n\
              Dir::Etc::trusted \"/etc/apt/trusted.gpg\";\nDir::Etc::trustedparts \"/etc/apt/trusted.gpg.d\";\n\
              Dir::Etc::netrc \"/etc/apt/auth.conf\";\nDir::Etc::netrcparts \"/etc/apt/auth.conf.d\";\n\
@@ -95,24 +102,38 @@ impl Apt {
         for line in &self.passed {
             let _ = writeln!(text, "{line}");
         }
-        text
+        text + &self.place.setting()
+    }
+
+    /// The sources, with a copy of each key of theirs that apt's own user can read; on the machine it may be root's alone. One that is
+    /// not there is reported by apt.
+    fn with_readable_keys(&self) -> Result<Vec<Source>, Fault> {
+        let copied = |path: &str| -> Result<String, Fault> {
+            let Ok(bytes) = fs::read(path) else { return Ok(path.to_string()) };
+            // apt knows by the ending which form a key has.
+            let ending = Path::new(path).extension().and_then(|e| e.to_str()).unwrap_or("gpg");
+            let name = format!("keys/{}.{ending}", files::digest_of(&bytes).short());
+            files::write_atomic(&self.dir.join(&name), &bytes)?;
+            files::set_mode(&self.dir.join(&name), 0o444)?;
+            Ok(self.place.seen().join(name).display().to_string())
+        };
+        let of = |source: &Source| -> Result<Source, Fault> {
+            let signed_by = match &source.signed_by {
+                Some(paths) if paths.starts_with('/') => {
+                    let all = paths.split_whitespace().map(copied).collect::<Result<Vec<_>, _>>()?;
+                    Some(all.join(" "))
+                }
+                other => other.clone(),
+            };
+            Ok(Source { signed_by, ..source.clone() })
+        };
+        self.sources.iter().map(of).collect()
     }
 
     fn command(&self, program: &str) -> Command {
-        let mut c = program::command_within(PATIENCE_S, program);
+        let mut c = self.place.command(PATIENCE_S, program);
         c.env("APT_CONFIG", self.dir.join("apt.conf"));
         c
-    }
-
-    /// The passed settings as a file for another apt.
-    pub fn passed_file(&self) -> Result<PathBuf, Fault> {
-        let path = self.dir.join("passed.conf");
-        files::write_atomic(&path, (self.passed.join("\n") + "\n").as_bytes())?;
-        Ok(path)
-    }
-
-    pub fn sources_file(&self) -> PathBuf {
-        self.dir.join("afresh.sources")
     }
 
     /// Asks the mirrors for what is new and checks who signed it and how old it is. Where a signed index is the one that is held,
@@ -160,11 +181,11 @@ impl Apt {
             if was.digest != is.digest {
                 continue;
             }
-            let to = self.dir.join("again");
-            let mut c = program::command_within(PATIENCE_S, "/usr/lib/apt/apt-helper");
-            c.env("APT_CONFIG", passed_conf(store)?).arg("download-file").arg(&url).arg(&to);
+            let to = self.dir.join("again/InRelease");
+            let mut c = self.place.command(PATIENCE_S, "/usr/lib/apt/apt-helper");
+            c.env("APT_CONFIG", passed_conf(store)?).arg("download-file").arg(&url).arg(self.place.seen().join("again/InRelease"));
             files::remove_file(&to)?;
-            if !run(&mut c, "apt-helper")?.status.success() {
+            if !run(&mut c, "apt-helper")?.status.success() || !apt_user::take(&to)? {
                 continue;
             }
             let gave = head_fields(&String::from_utf8_lossy(&files::read_limited(&to, 64 << 20)?));
@@ -285,6 +306,7 @@ pub fn passed_conf(store: &Store) -> Result<PathBuf, Fault> {
     for line in passed(&dump) {
         let _ = writeln!(text, "{line}");
     }
+    text.push_str(&Place::of(&path).setting());
     files::write_atomic(&path, text.as_bytes())?;
     Ok(path)
 }

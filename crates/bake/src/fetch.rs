@@ -4,6 +4,7 @@
 //! apt's own downloader does the talking: proxies, credentials and certificates work as the machine's owner set them up.
 
 use crate::apt;
+use crate::apt_user::{self, Place};
 use crate::progress::Steps;
 use crate::unpack::in_parallel;
 use disk::files;
@@ -33,7 +34,7 @@ pub struct Fetched {
 
 /// Where a package's file lies once it is there.
 pub fn path(store: &Store, package: &Locked) -> PathBuf {
-    store.dir("packages").join(format!("{}.deb", package.sha256))
+    store.dir("packages").join(file_name(package))
 }
 
 fn is_whole(path: &Path, package: &Locked) -> Result<bool, Fault> {
@@ -56,7 +57,9 @@ pub fn fetch(store: &Store, lock: &Lock, steps: &mut Steps) -> Result<Fetched, F
         return Ok(Fetched { had, ..Fetched::default() });
     }
     let bytes = missing.iter().map(|p| p.bytes).sum();
-    files::make_dir(&store.dir("packages/partial"))?;
+    files::make_dir(&store.dir("packages"))?;
+    let place = Place::of(&store.dir("packages/partial"));
+    place.make_dir_for_downloads("")?;
     steps.at(0, bytes, format!("{} packages, {} MB", missing.len(), bytes / 1_000_000));
     files::want_space(&store.dir("packages"), bytes + bytes / 10, "the packages")?;
     // Half-fetched files are kept by name for the next try, so only one may fetch into them.
@@ -77,7 +80,7 @@ pub fn fetch(store: &Store, lock: &Lock, steps: &mut Steps) -> Result<Fetched, F
     }
     let conf = apt::passed_conf(store)?;
     std::thread::scope(|scope| {
-        let started: Vec<_> = shares.iter().map(|(_, share)| scope.spawn(|| download(store, &conf, share))).collect();
+        let started: Vec<_> = shares.iter().map(|(_, share)| scope.spawn(|| download(store, &place, &conf, share))).collect();
         started.into_iter().try_for_each(|t| t.join().expect("a download does not panic"))
     })?;
     steps.at(bytes, bytes, "all there");
@@ -85,25 +88,28 @@ pub fn fetch(store: &Store, lock: &Lock, steps: &mut Steps) -> Result<Fetched, F
 }
 
 fn partial(store: &Store, package: &Locked) -> PathBuf {
-    store.dir("packages/partial").join(format!("{}.deb", package.sha256))
+    store.dir("packages/partial").join(file_name(package))
 }
 
-fn download(store: &Store, conf: &Path, share: &[&Locked]) -> Result<(), Fault> {
+fn file_name(package: &Locked) -> String {
+    format!("{}.deb", package.sha256)
+}
+
+fn download(store: &Store, place: &Place, conf: &Path, share: &[&Locked]) -> Result<(), Fault> {
     for some in share.chunks(200) {
         // No file may grow past what the largest should have: who lies of the size could fill the disk.
         let largest = some.iter().map(|p| p.bytes).max().unwrap_or(0) + SLACK;
-        let mut c = program::command_within(PATIENCE_S, "prlimit");
+        let mut c = place.command(PATIENCE_S, "prlimit");
         c.arg(format!("--fsize={largest}")).arg("--").arg(HELPER);
         c.env("APT_CONFIG", conf).arg("download-file");
         for p in some {
-            c.arg(&p.url).arg(partial(store, p)).arg(format!("SHA256:{}", p.sha256));
+            c.arg(&p.url).arg(place.seen().join(file_name(p))).arg(format!("SHA256:{}", p.sha256));
         }
         let done = program::run(&mut c, "apt-helper")?;
         for p in some {
             // Each that did arrive is kept, whatever became of the others.
             let at = partial(store, p);
-            if is_whole(&at, p)? {
-                files::set_mode(&at, 0o444)?;
+            if apt_user::take(&at)? && is_whole(&at, p)? {
                 std::fs::File::open(&at).and_then(|f| f.sync_data()).map_err(files::at("cannot sync", &at))?;
                 std::fs::rename(&at, path(store, p)).map_err(files::at("cannot keep", &at))?;
             }

@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "the store is reached by its paths; modules that handle trees deny this")]
 
 pub mod apt;
+mod apt_user;
 mod base;
 pub mod build;
 mod changes;

@@ -1,7 +1,7 @@
 //! A small apt repository: packages made with dpkg-deb, indexes signed with a throwaway key, served on loopback.
 
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -25,6 +25,7 @@ struct Entry {
 type Files = BTreeMap<String, (Arc<Vec<u8>>, u64)>;
 /// What was asked for and how many bytes of it were sent, since somebody asked.
 type Asked = Arc<Mutex<Vec<(String, usize)>>>;
+type Users = Arc<Mutex<BTreeSet<u32>>>;
 
 /// What goes wrong with whatever path ends so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +72,7 @@ pub struct Mirror {
     work: PathBuf,
     shown: Arc<Mutex<Shown>>,
     asked: Asked,
+    users: Users,
     packages: BTreeMap<String, Entry>,
     pub address: SocketAddr,
 }
@@ -110,6 +112,7 @@ impl Mirror {
         let mut mirror = Mirror {
             shown: Arc::default(),
             asked: Asked::default(),
+            users: Users::default(),
             packages: BTreeMap::new(),
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             work,
@@ -117,13 +120,18 @@ impl Mirror {
         mirror.make_key("gnupg");
         let public = mirror.gpg("gnupg").args(["--export"]).output().unwrap().stdout;
         fs::write(mirror.work.join("key.gpg"), public).unwrap();
-        mirror.address = serve(mirror.shown.clone(), mirror.asked.clone());
+        mirror.address = serve(mirror.shown.clone(), mirror.asked.clone(), mirror.users.clone());
         mirror
     }
 
     /// What was asked for since the last call.
     pub fn asked(&self) -> Vec<(String, usize)> {
         std::mem::take(&mut *self.asked.lock().unwrap())
+    }
+
+    /// The users whose processes asked since the last call.
+    pub fn users(&self) -> BTreeSet<u32> {
+        std::mem::take(&mut *self.users.lock().unwrap())
     }
 
     fn make_key(&self, home: &str) {
@@ -346,16 +354,25 @@ fn date(from_now_s: i64) -> String {
     run(Command::new("date").args(["-u", "-d", &at, "+%a, %d %b %Y %H:%M:%S UTC"]).env("LC_ALL", "C")).trim().to_string()
 }
 
-fn serve(shown: Arc<Mutex<Shown>>, asked: Asked) -> SocketAddr {
+fn serve(shown: Arc<Mutex<Shown>>, asked: Asked, users: Users) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let (shown, asked) = (shown.clone(), asked.clone());
+            users.lock().unwrap().extend(user_of(&stream));
             std::thread::spawn(move || answer(stream, &shown, &asked));
         }
     });
     address
+}
+
+/// Whose socket the other end of a connection on this machine is.
+fn user_of(stream: &TcpStream) -> Option<u32> {
+    let address = |port: u16| format!("0100007F:{port:04X}");
+    let (from, to) = (address(stream.peer_addr().ok()?.port()), address(stream.local_addr().ok()?.port()));
+    let table = fs::read_to_string("/proc/net/tcp").ok()?;
+    table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).find(|w| w.len() > 7 && w[1] == from && w[2] == to)?[7].parse().ok()
 }
 
 /// One request a connection: apt asks few.

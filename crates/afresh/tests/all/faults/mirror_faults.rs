@@ -162,3 +162,23 @@ fn shown(text: &str) -> String {
     let decoded = payload.and_then(|p| base64::engine::general_purpose::STANDARD.decode(p).ok());
     decoded.map_or(text.to_string(), |d| String::from_utf8_lossy(&d).into_owned())
 }
+
+/// What parses the answers of a mirror is not root, and apt finds nothing to complain of.
+#[test]
+#[ignore = "needs root"]
+fn whoever_talks_to_a_mirror_is_not_root() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let mut house = House::new();
+    // As on a machine whose owner reads the keys alone.
+    std::fs::set_permissions(house.dir().join("mirror/etc/month.gpg"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    let apt = nix::unistd::User::from_name("_apt").unwrap().expect("Debian has this user").uid.as_raw();
+    house.good_bake("the first");
+    assert_eq!(house.mirror.users(), [apt].into(), "lists and packages");
+    let packages: Vec<_> = std::fs::read_dir(house.store("packages")).unwrap().flatten().map(|e| e.metadata().unwrap()).collect();
+    let files: Vec<_> = packages.iter().filter(|m| m.is_file()).map(|m| (m.uid(), m.mode() & 0o777)).collect();
+    assert!(!files.is_empty() && files.iter().all(|of| *of == (0, 0o444)), "{files:?}");
+    house.mirror_is_at("127.0.0.1:1");
+    let told = Told { exit: 7, code: "mirror-unreachable", says: vec!["Connection refused"], hint: "network" };
+    let said = house.fails("no mirror", &["bake", "base"], &told);
+    assert!(!said.stderr.contains("_apt") && !said.stdout.contains("_apt"), "{said:?}");
+}
