@@ -124,7 +124,10 @@ mod tests {
         for name in ["link", "twice", "pipe"] {
             assert!(!take(&at(name)).unwrap() && fs::symlink_metadata(at(name)).is_err(), "{name} is gone");
         }
-        assert_eq!((fs::read_to_string(at("elsewhere")).unwrap().as_str(), fs::metadata(at("elsewhere")).unwrap().mode() & 0o777), ("x", 0o600));
+        assert_eq!(
+            (fs::read_to_string(at("elsewhere")).unwrap().as_str(), fs::metadata(at("elsewhere")).unwrap().mode() & 0o777),
+            ("x", 0o600)
+        );
         assert!(take(&at("elsewhere")).unwrap());
         let seen = fs::metadata(at("elsewhere")).unwrap();
         assert_eq!((seen.mode() & 0o777, seen.uid()), (0o444, Uid::effective().as_raw()));

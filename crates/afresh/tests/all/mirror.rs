@@ -372,7 +372,9 @@ fn user_of(stream: &TcpStream) -> Option<u32> {
     let address = |port: u16| format!("0100007F:{port:04X}");
     let (from, to) = (address(stream.peer_addr().ok()?.port()), address(stream.local_addr().ok()?.port()));
     let table = fs::read_to_string("/proc/net/tcp").ok()?;
-    table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).find(|w| w.len() > 7 && w[1] == from && w[2] == to)?[7].parse().ok()
+    table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).find(|w| w.len() > 7 && w[1] == from && w[2] == to)?[7]
+        .parse()
+        .ok()
 }
 
 /// One request a connection: apt asks few.

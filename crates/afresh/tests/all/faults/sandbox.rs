@@ -139,7 +139,11 @@ fn a_sandbox_that_was_taken_over_ends_with_its_overseer() {
         assert_eq!(inside, "1", "the sandbox's first process was taken over: {status}");
         match victim {
             "the bake" => kill(i32::try_from(bake.id()).unwrap()),
-            _ => house.processes().iter().filter(|p| p.contains("afresh-sandbox")).for_each(|p| kill(p.split(' ').next().unwrap().parse().unwrap())),
+            _ => house
+                .processes()
+                .iter()
+                .filter(|p| p.contains("afresh-sandbox"))
+                .for_each(|p| kill(p.split(' ').next().unwrap().parse().unwrap())),
         }
         let begun = Instant::now();
         while Path::new(&format!("/proc/{taken}")).exists() && begun.elapsed() < Duration::from_secs(20) {
