@@ -62,7 +62,8 @@ fn problem(path: &[&str], code: &'static str, message: String, label: &str) -> P
 fn names(file: &ServiceFile, all: &mut Vec<Problem>) {
     let images = file.images.iter().map(|(key, image)| ("images", key.as_str(), image.name.as_str()));
     let services = file.services.iter().map(|(key, service)| ("services", key.as_str(), service.name.as_str()));
-    for (part, key, name) in images.chain(services) {
+    let secrets = file.secrets.iter().map(|(key, secret)| ("secrets", key.as_str(), secret.name.as_str()));
+    for (part, key, name) in images.chain(services).chain(secrets) {
         if key != name {
             all.push(problem(&[part, key, "name"], "bad-name", format!("`{name}` stands under the key `{key}`"), "expected the same name"));
         }

@@ -125,6 +125,12 @@ fn whole(mut file: Value) -> Value {
             image = &mut image["base"];
         }
     }
+    let _ = &mut file["secrets"];
+    for service in file["services"].as_object_mut().into_iter().flat_map(|services| services.values_mut()) {
+        for field in ["env", "files"] {
+            let _ = &mut service["secrets"][field];
+        }
+    }
     file
 }
 

@@ -45,6 +45,7 @@ pub(crate) const FILE: Shape = Shape {
     block: "the file",
     keys: &[
         block("image", Kind::Named, "image \"base\" { ... }"),
+        block("secret", Kind::Named, "secret \"db\" { file = \"/etc/shop/db-url\" }"),
         block("service", Kind::Named, "service \"web\" { ... }"),
         block("rollout", Kind::Block, "rollout { tiers = [\"background\", \"web\"] }"),
     ],
@@ -95,6 +96,15 @@ pub(crate) const IMAGE_CHECK: Shape = Shape {
     ],
 };
 
+pub(crate) const SECRET: Shape = Shape {
+    block: "secret",
+    keys: &[
+        value("file", "file = \"/etc/shop/db-url\""),
+        value("command", "command = [\"pass\", \"show\", \"db\"]"),
+        value("age", "age = \"secrets/db.age\""),
+    ],
+};
+
 pub(crate) const SERVICE: Shape = Shape {
     block: "service",
     keys: &[
@@ -103,6 +113,7 @@ pub(crate) const SERVICE: Shape = Shape {
         value("artifact", "artifact = \"./dist\""),
         value("run", "run = [\"python3\", \"web.py\"]"),
         block("env", Kind::Either, "env { LOG = \"info\" }"),
+        value("secrets", "secrets = [secret.db]"),
         value("user", "user = \"1000:1000\""),
         value("port", "port = 8080"),
         value("count", "count = 2"),
@@ -162,4 +173,4 @@ pub(crate) const TIERS: Shape = Shape { block: "rollout of the file", keys: &[va
 
 /// All of them.
 pub const SHAPES: &[Shape] =
-    &[FILE, IMAGE, IMAGE_USER, IMAGE_FILE, IMAGE_CHECK, SERVICE, HEALTH, DRAIN, LIMITS, ROUTE, CHECK, WAVES, TIERS];
+    &[FILE, IMAGE, IMAGE_USER, IMAGE_FILE, IMAGE_CHECK, SECRET, SERVICE, HEALTH, DRAIN, LIMITS, ROUTE, CHECK, WAVES, TIERS];

@@ -1,6 +1,6 @@
 //! A service file as HCL text: from the model back to text. Every key is written out, defaults too.
 
-use model::{FewRequests, ImageCheck, ImageCustom, ImageProbe, ImageSpec, Probe, ServiceFile, ServiceSpec, Wave};
+use model::{FewRequests, ImageCheck, ImageCustom, ImageProbe, ImageSpec, Probe, SecretSource, SecretSpec, ServiceFile, ServiceSpec, Wave};
 use std::fmt::Write;
 
 /// `parse(write(file))` gives `file` again, if its values are within the limits that [`crate::parse`] keeps.
@@ -44,6 +44,9 @@ pub(crate) fn written(file: &ServiceFile) -> Written {
     let mut out = Written { lines: Vec::new(), indent: 0 };
     for (name, image) in &file.images {
         write_image(&mut out, name.as_str(), image);
+    }
+    for (name, secret) in &file.secrets {
+        write_secret(&mut out, name.as_str(), secret);
     }
     for (name, service) in &file.services {
         write_service(&mut out, name.as_str(), service);
@@ -142,6 +145,18 @@ fn write_image_check(out: &mut Written, path: &[&str; 4], check: &ImageCheck) {
     out.close();
 }
 
+fn write_secret(out: &mut Written, name: &str, secret: &SecretSpec) {
+    let at = |key| ["secrets", name, key];
+    out.open(&at("name"), &format!("secret {}", quoted(name)));
+    let source = match &secret.source {
+        SecretSource::File { path } => format!("file = {}", quoted(path)),
+        SecretSource::Command { command } => format!("command = {}", list(command)),
+        SecretSource::Age { path } => format!("age = {}", quoted(path)),
+    };
+    out.line(&at("source"), &source);
+    out.close();
+}
+
 fn write_service(out: &mut Written, name: &str, service: &ServiceSpec) {
     let at = |key| ["services", name, key];
     out.open(&at("name"), &format!("service {}", quoted(name)));
@@ -151,12 +166,19 @@ fn write_service(out: &mut Written, name: &str, service: &ServiceSpec) {
         out.line(&at("artifact"), &format!("artifact = {}", quoted(artifact)));
     }
     out.line(&at("run"), &format!("run = {}", list(&service.run)));
-    if !service.env.is_empty() {
+    if !service.env.is_empty() || !service.secrets.env.is_empty() {
         out.open(&at("env"), "env =");
         for (key, value) in &service.env {
             out.line(&["services", name, "env", key], &format!("{} = {}", quoted(key), quoted(value)));
         }
+        for (key, secret) in &service.secrets.env {
+            out.line(&["services", name, "secrets", "env", key], &format!("{} = secret.{secret}", quoted(key)));
+        }
         out.close();
+    }
+    if !service.secrets.files.is_empty() {
+        let files: Vec<String> = service.secrets.files.iter().map(|secret| format!("secret.{secret}")).collect();
+        out.line(&["services", name, "secrets", "files"], &format!("secrets = [{}]", files.join(", ")));
     }
     out.line(&at("user"), &format!("user = {}", quoted(&service.user)));
     if let Some(port) = service.port {

@@ -72,6 +72,7 @@ fn spec_of(old: Option<ServiceSpec>, release: &Release, tier: &TierName) -> Serv
         artifact: None,
         run: release.run.clone(),
         env: release.env.clone(),
+        secrets: release.secrets.used.clone(),
         user: release.user.clone(),
         port: release.port,
         count: 1,

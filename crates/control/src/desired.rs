@@ -22,6 +22,7 @@ pub fn with_settings(spec: &ServiceSpec, release: &Release) -> ServiceSpec {
         image: release.image_name.clone(),
         run: release.run.clone(),
         env: release.env.clone(),
+        secrets: release.secrets.used.clone(),
         user: release.user.clone(),
         port: release.port,
         health: release.health.clone(),

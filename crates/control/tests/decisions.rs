@@ -21,6 +21,7 @@ fn spec(count: u32) -> ServiceSpec {
         artifact: None,
         run: vec!["one".into()],
         env: BTreeMap::new(),
+        secrets: Default::default(),
         user: ServiceSpec::default_user(),
         port: Some(8080),
         count,

@@ -82,6 +82,7 @@ pub fn release(number: u64) -> Release {
         artifact: Some(model::Digest::new(format!("sha256:{}", "b".repeat(64))).unwrap()),
         run: vec!["/bin/serve".to_string(), "--port".to_string(), "8080".to_string()],
         env: [("MODE".to_string(), "test".to_string())].into(),
+        secrets: Default::default(),
         user: "65534:65534".to_string(),
         port: Some(8080),
         health: Health::default(),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 ///   policy.json   which signatures this machine requires; signer.json: what it signs with. Both exist only if configured
 ///   run/          api.sock host.sock proxy.sock data.sock, lock files; all mode 0600
 ///   control/      afresh.db: journals, leases, releases, services
+///   secrets/      values of secrets, encrypted, and the machine's key; root alone
 ///   store/        objects/<hex> by digest; manifests/<hex>.json; work/ for unfinished objects
 ///   host/         groups/<group>.json declared, instances/<id>/ bundle, log, exit
 ///   targets/      <group>.json: written by the keeper for the balancer; drained/<instance>: the balancer's answer
@@ -59,6 +60,10 @@ impl Layout {
 
     pub fn database(&self) -> PathBuf {
         self.root.join("control/afresh.db")
+    }
+
+    pub fn secrets(&self) -> PathBuf {
+        self.root.join("secrets")
     }
 
     pub fn store(&self) -> PathBuf {

@@ -96,6 +96,17 @@ pub fn account_path(text: &str) -> Validated {
     }))
 }
 
+/// A file that is read where the service file is: from the root, or relative to it.
+pub fn source(text: &str) -> Validated {
+    let wrong = ValidationError::new("bad-path", format!("`{text}` is no path of a file"), "expected a path, such as \"/etc/shop/db-url\"");
+    match () {
+        () if text.is_empty() || text.ends_with('/') => Err(wrong.hint("it ends with the file's name")),
+        () if text.len() > PATH_BYTES_MAX => Err(wrong.hint("at most 4000 bytes")),
+        () if text.chars().any(char::is_control) => Err(wrong.hint("no control characters stand in it")),
+        () => Ok(()),
+    }
+}
+
 /// System directories that are never one service's code.
 const SYSTEM: &[&str] = &[
     "/",

@@ -1,6 +1,6 @@
 //! One release: image × artifact × settings, pinned by digest. It never changes.
 
-use crate::{Check, Digest, Drain, Health, ImageName, Limits, Route, ServiceName, ServiceSpec};
+use crate::{Check, Digest, Drain, Health, ImageName, Limits, PinnedSecrets, Route, SecretName, SecretVersion, ServiceName, ServiceSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -19,6 +19,8 @@ pub struct Release {
     pub run: Vec<String>,
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "PinnedSecrets::is_empty")]
+    pub secrets: PinnedSecrets,
     pub user: String,
     #[serde(default)]
     pub port: Option<u16>,
@@ -42,6 +44,7 @@ impl Release {
             artifact,
             run: spec.run.clone(),
             env: spec.env.clone(),
+            secrets: PinnedSecrets { used: spec.secrets.clone(), ..PinnedSecrets::default() },
             user: spec.user.clone(),
             port: spec.port,
             health: spec.health.clone(),
@@ -50,6 +53,12 @@ impl Release {
             route: spec.route.clone(),
             checks: spec.checks.clone(),
         }
+    }
+
+    /// With these versions of the secrets that it uses.
+    #[must_use]
+    pub fn pinned(self, versions: &BTreeMap<SecretName, SecretVersion>) -> Self {
+        Self { secrets: PinnedSecrets::of(&self.secrets.used, versions), ..self }
     }
 
     /// SHA-256 over number and content: proves that a server runs exactly this release. After a lost journal the same number may be given

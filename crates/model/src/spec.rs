@@ -1,6 +1,6 @@
 //! The desired state: the service file, decoded. Every default of what the file may omit is written here, once.
 
-use crate::{Health, ImageCustom, ImageName, ServiceName, TierName};
+use crate::{Health, ImageCustom, ImageName, SecretName, SecretSpec, SecretUse, ServiceName, TierName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,6 +10,8 @@ use std::net::SocketAddr;
 pub struct ServiceFile {
     pub images: BTreeMap<ImageName, ImageSpec>,
     pub services: BTreeMap<ServiceName, ServiceSpec>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<SecretName, SecretSpec>,
     /// In the order they rotate. Every service's tier is among them.
     pub tiers: Vec<TierName>,
 }
@@ -93,6 +95,8 @@ pub struct ServiceSpec {
     pub run: Vec<String>,
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "SecretUse::is_empty")]
+    pub secrets: SecretUse,
     /// `uid` or `uid:gid`, numbers. Default 65534:65534 (nobody).
     #[serde(default = "ServiceSpec::default_user")]
     pub user: String,

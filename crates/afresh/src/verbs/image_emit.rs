@@ -261,6 +261,7 @@ impl Emit {
             artifact: None,
             run: self.run.clone(),
             env: BTreeMap::new(),
+            secrets: Default::default(),
             user: model::ServiceSpec::default_user(),
             port: self.port,
             health: Health::default(),

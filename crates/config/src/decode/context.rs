@@ -9,4 +9,6 @@ pub(crate) struct Context<'a> {
     pub tokens: &'a [Token],
     /// Every image named in the file, also one whose recipe is wrong.
     pub images: BTreeMap<String, Range<usize>>,
+    /// Every secret, likewise.
+    pub secrets: BTreeMap<String, Range<usize>>,
 }

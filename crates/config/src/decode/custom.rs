@@ -51,9 +51,9 @@ pub(crate) fn decode(context: &Context, image: &mut Section, sink: &mut Sink) ->
 
 fn args(context: &Context, image: &Section, sink: &mut Sink) -> Option<BTreeMap<String, String>> {
     let args = pairs::decode(context, image, "args", sink, |name, span, value| {
-        validation::arg_name(name).map_err(|wrong| (span.clone(), wrong))?;
-        let text = pairs::text(value)?;
-        validation::arg_value(name, &text).map_err(|wrong| (value.span.clone(), wrong))?;
+        validation::arg_name(name).map_err(|wrong| vec![(span.clone(), wrong)])?;
+        let text = pairs::text(value, "a text, a number, true or false")?;
+        validation::arg_value(name, &text).map_err(|wrong| vec![(value.span.clone(), wrong)])?;
         Ok(text)
     })?;
     let place = || image.key_span("args").or(image.block("args").map(|block| block.word.clone()));

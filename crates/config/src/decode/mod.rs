@@ -9,6 +9,7 @@ mod pairs;
 mod parts;
 pub(crate) mod read;
 mod rollout;
+mod secret;
 pub(crate) mod section;
 mod service;
 
@@ -19,6 +20,7 @@ use context::Context;
 use model::{ImageName, ServiceFile, TierName};
 use section::Section;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// None: the sink says why. A value is given also when the sink has errors; it is not whole then.
 pub(crate) fn decode(text: &str, sink: &mut Sink) -> Option<ServiceFile> {
@@ -27,14 +29,7 @@ pub(crate) fn decode(text: &str, sink: &mut Sink) -> Option<ServiceFile> {
     if body.unclosed {
         return None;
     }
-    let images = body.items.iter().filter_map(|item| match item {
-        // A misspelt `image` is reported once, not for every service that uses it.
-        tree::Item::Block(block) if model::near::nearest(&text[block.word.clone()], ["image"]).is_some() => {
-            block.labels.first().map(|l| (text[l.clone()].to_string(), l.clone()))
-        }
-        _ => None,
-    });
-    let context = Context { text, tokens: &tokens, images: images.collect() };
+    let context = Context { text, tokens: &tokens, images: named(text, &body, "image"), secrets: named(text, &body, "secret") };
     let mut top = Section::open(&context, &schema::FILE, 0..0, &body, sink);
     if body.items.iter().all(|item| matches!(item, tree::Item::Comment(_))) && sink.is_empty() {
         let end = text.trim_end().len();
@@ -52,6 +47,11 @@ pub(crate) fn decode(text: &str, sink: &mut Sink) -> Option<ServiceFile> {
         }
     }
     file.images = base::resolve(&images, sink);
+    for (name, block) in top.named("secret", sink) {
+        if let Some(secret) = secret::decode(&context, name, block, sink) {
+            file.secrets.insert(secret.name.clone(), secret);
+        }
+    }
     let mut services = Vec::new();
     for (name, block) in top.named("service", sink) {
         services.push(service::decode(&context, name, block, sink));
@@ -65,6 +65,15 @@ pub(crate) fn decode(text: &str, sink: &mut Sink) -> Option<ServiceFile> {
         }
     }
     Some(file)
+}
+
+/// The blocks of one word by their names, with the places of these. A misspelt word is reported once, not for every use of its blocks.
+fn named(text: &str, body: &tree::Body, word: &'static str) -> BTreeMap<String, Range<usize>> {
+    let labels = body.items.iter().filter_map(|item| match item {
+        tree::Item::Block(block) if model::near::nearest(&text[block.word.clone()], [word]).is_some() => block.labels.first(),
+        _ => None,
+    });
+    labels.map(|label| (text[label.clone()].to_string(), label.clone())).collect()
 }
 
 /// The tiers of the file's own list, or in the order in which services first name them.

@@ -1,7 +1,7 @@
-//! Names with a text each: `env { A = "b" }`, and `env = { A = "b" }`, which is the same.
+//! Names with a value each: `env { A = "b" }`, and `env = { A = "b" }`, which is the same.
 
 use super::context::Context;
-use super::read::{self, at};
+use super::read::{self, Read, at};
 use super::section::Section;
 use crate::sink::{Draft, Sink};
 use crate::syntax::tree::Item;
@@ -10,17 +10,14 @@ use crate::units::ValidationError;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// What is wrong, and where.
-pub(crate) type At = (Range<usize>, ValidationError);
-
 /// None if anything in it is wrong, which is reported.
-pub(crate) fn decode(
+pub(crate) fn decode<T>(
     context: &Context,
     section: &Section,
     word: &'static str,
     sink: &mut Sink,
-    read: impl Fn(&str, &Range<usize>, &Value) -> Result<String, At>,
-) -> Option<BTreeMap<String, String>> {
+    read: impl Fn(&str, &Range<usize>, &Value) -> Read<T>,
+) -> Option<BTreeMap<String, T>> {
     let mut pairs: Vec<(String, Range<usize>, Value)> = Vec::new();
     let mut whole = true;
     if let Some(block) = section.block(word) {
@@ -69,9 +66,11 @@ pub(crate) fn decode(
     let mut all = BTreeMap::new();
     for (name, span, value) in pairs {
         match read(&name, &span, &value) {
-            Ok(text) => drop(all.insert(name, text)),
-            Err((span, wrong)) => {
-                sink.push(Draft::new(wrong.code, span, wrong.message).label(wrong.expected).maybe_hint(wrong.hint));
+            Ok(value) => drop(all.insert(name, value)),
+            Err(wrongs) => {
+                for (span, wrong) in wrongs {
+                    sink.push(Draft::new(wrong.code, span, wrong.message).label(wrong.expected).maybe_hint(wrong.hint));
+                }
                 whole = false;
             }
         }
@@ -80,10 +79,10 @@ pub(crate) fn decode(
 }
 
 /// A name in a list: a text, or what can be written without quotes.
-pub(crate) fn text(value: &Value) -> Result<String, At> {
+pub(crate) fn text(value: &Value, expected: &str) -> Read<String> {
     match &value.what {
         What::Number(n) => Ok(n.to_string()),
         What::Bool(b) => Ok(b.to_string()),
-        _ => read::text(value, "a text, a number, true or false").map_err(|mut wrongs| wrongs.remove(0)),
+        _ => read::text(value, expected),
     }
 }

@@ -5,14 +5,13 @@ use super::labels::{image_reference, label_name};
 use super::read::{self, Read, at};
 use super::rollout;
 use super::section::Section;
-use super::{pairs, parts};
+use super::{parts, secret};
 use crate::schema;
 use crate::sink::Sink;
 use crate::syntax::tree::Block;
 use crate::syntax::value::{Value, What};
 use crate::units;
-use model::{NameError, ServiceName, ServiceSpec, TierName, path_validation, validation};
-use std::collections::BTreeMap;
+use model::{NameError, ServiceName, ServiceSpec, TierName, path_validation};
 use std::ops::Range;
 
 /// A group's name (`web-r42-7`) and an instance's (`web-r42-7-3`) must fit a DNS label of 63 bytes.
@@ -33,7 +32,7 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
     let image = section.need("image", sink, |v| image_reference(context, v));
     let artifact = section.or("artifact", None, sink, |v| Ok(Some(artifact_path(v)?)));
     let run = section.need("run", sink, read::command);
-    let env = env(context, &section, sink);
+    let (env, secrets) = secret::used(context, &section, sink);
     let user = section.or("user", ServiceSpec::default_user(), sink, user);
     let port = section.or("port", None, sink, |v| Ok(u16::try_from(read::number(v, 1, 65_535)?).ok()));
     let count = section.need("count", sink, |v| read::number(v, 0, COUNT_MAX)).and_then(|n| u32::try_from(n).ok());
@@ -53,6 +52,7 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
             artifact: artifact?,
             run: run?,
             env: env?,
+            secrets: secrets?,
             user: user?,
             port: port?,
             count: count?,
@@ -87,11 +87,4 @@ fn user(value: &Value) -> Read<String> {
         What::Number(n) => at(value, units::user(&n.to_string())),
         _ => at(value, units::user(&read::text(value, "uid or uid:gid, such as \"1000:1000\"")?)),
     }
-}
-
-fn env(context: &Context, section: &Section, sink: &mut Sink) -> Option<BTreeMap<String, String>> {
-    pairs::decode(context, section, "env", sink, |name, span, value| {
-        validation::variable(name).map_err(|wrong| (span.clone(), wrong))?;
-        pairs::text(value)
-    })
 }

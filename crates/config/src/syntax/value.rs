@@ -1,4 +1,4 @@
-//! One value: hcl-edit reads it, and what is no literal, list, object or `image.NAME` is refused with its place.
+//! One value: hcl-edit reads it, and what is no literal, list, object or reference (`image.NAME`) is refused with its place.
 
 use super::token::{Kind, Token};
 use crate::sink::{Draft, Sink};
@@ -80,7 +80,7 @@ fn literal_only(text: &str, tokens: &[Token], sink: &mut Sink) -> bool {
         if expression {
             sink.push(
                 Draft::new("expression", token.span.clone(), "nothing is computed in a service file")
-                    .label("only texts, numbers, true, false, lists, objects and image.NAME can stand here")
+                    .label("only texts, numbers, true, false, lists, objects, image.NAME and secret.NAME can stand here")
                     .maybe_hint(found.contains("${").then(|| "for a `${` in a text write `$${`".to_string())),
             );
             return false;
@@ -190,7 +190,7 @@ fn reference(traversal: &Traversal) -> Option<(String, String)> {
 fn refuse(span: Range<usize>, sink: &mut Sink) -> Option<Value> {
     sink.push(
         Draft::new("expression", span, "nothing is computed in a service file")
-            .label("only texts, numbers, true, false, lists, objects and image.NAME can stand here"),
+            .label("only texts, numbers, true, false, lists, objects, image.NAME and secret.NAME can stand here"),
     );
     None
 }

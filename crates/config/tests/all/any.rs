@@ -2,7 +2,7 @@
 
 use model::{
     Check, Drain, FewRequests, Health, ImageCheck, ImageCustom, ImageFile, ImageName, ImageProbe, ImageSpec, ImageUser, Limits, Probe,
-    Rollout, Route, ServiceFile, ServiceName, ServiceSpec, TierName, Wave,
+    Rollout, Route, SecretName, SecretSource, SecretSpec, SecretUse, ServiceFile, ServiceName, ServiceSpec, TierName, Wave,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -117,6 +117,29 @@ fn service(images: Vec<ImageName>, port_of_route: u16) -> impl Strategy<Value = 
     (0u32..40).prop_flat_map(move |count| service_of(images.clone(), port_of_route, count))
 }
 
+/// Of the secrets that every file here has.
+fn secrets() -> impl Strategy<Value = SecretUse> {
+    let name = || prop::sample::select(vec!["db", "key-2"]).prop_map(|name| SecretName::new(name).unwrap());
+    let env = prop::collection::btree_map("S[A-Z]{1,2}", name(), 0..3);
+    (env, prop::collection::btree_set(name(), 0..3)).prop_map(|(env, files)| SecretUse { env, files })
+}
+
+fn sources() -> impl Strategy<Value = BTreeMap<SecretName, SecretSpec>> {
+    let path = || "[a-z./ é]{0,9}[a-z]";
+    let source = || {
+        prop_oneof![
+            path().prop_map(|path| SecretSource::File { path }),
+            path().prop_map(|path| SecretSource::Age { path }),
+            command().prop_map(|command| SecretSource::Command { command }),
+        ]
+    };
+    (source(), source()).prop_map(|(a, b)| {
+        let named = |(name, source)| (SecretName::new(name).unwrap(), source);
+        let all = [("db", a), ("key-2", b)].map(named);
+        all.into_iter().map(|(name, source)| (name.clone(), SecretSpec { name, source })).collect()
+    })
+}
+
 fn service_of(images: Vec<ImageName>, port_of_route: u16, count: u32) -> impl Strategy<Value = ServiceSpec> {
     let health =
         (probe(), 10u64..100_000, 10u64..100_000, 0u64..100_000, 1u32..100).prop_map(|(probe, every, timeout, healthy_for, after)| {
@@ -151,12 +174,12 @@ fn service_of(images: Vec<ImageName>, port_of_route: u16, count: u32) -> impl St
             freeze,
         },
     );
-    let env = prop::collection::btree_map("[A-Za-z_][A-Za-z0-9_]{0,6}", text(), 0..4);
+    let env = prop::collection::btree_map("[A-RT-Za-z_][A-Za-z0-9_]{0,6}", text(), 0..4);
     let user = prop_oneof![(0u32..70_000).prop_map(|u| u.to_string()), (0u32..70_000, 0u32..9).prop_map(|(u, g)| format!("{u}:{g}"))];
     let artifact = prop::option::of("[a-z./]{1,9}".prop_filter("no place of the system", |p| model::path_validation::artifact(p).is_ok()));
-    let who = (prop::sample::select(images), name(), artifact, command(), env, user);
+    let who = (prop::sample::select(images), name(), artifact, command(), env, secrets(), user);
     let how = (health, drain, limits, route, checks, rollout, 1u16..);
-    (who, how).prop_map(move |((image, tier, artifact, run, env, user), (health, drain, limits, route, checks, rollout, port))| {
+    (who, how).prop_map(move |((image, tier, artifact, run, env, secrets, user), (health, drain, limits, route, checks, rollout, port))| {
         ServiceSpec {
             name: ServiceName::new("x").unwrap(),
             tier: TierName::new(tier).unwrap(),
@@ -164,6 +187,7 @@ fn service_of(images: Vec<ImageName>, port_of_route: u16, count: u32) -> impl St
             artifact,
             run,
             env,
+            secrets,
             user,
             port: Some(port),
             count,
@@ -182,9 +206,9 @@ fn file() -> impl Strategy<Value = ServiceFile> {
         .prop_flat_map(|images| {
             let names: Vec<ImageName> = images.iter().map(|i| i.name.clone()).collect();
             let services = (service(names.clone(), 80), service(names, 81));
-            (Just(images), services, prop::collection::btree_set(name(), 1..3), any::<bool>())
+            (Just(images), services, prop::collection::btree_set(name(), 1..3), any::<bool>(), sources())
         })
-        .prop_map(|(images, (a, b), names, based)| {
+        .prop_map(|(images, (a, b), names, based, secrets)| {
             let mut images: BTreeMap<ImageName, ImageSpec> = images.into_iter().map(|i| (i.name.clone(), i)).collect();
             if based && images.len() > 1 {
                 let (_, base) = images.pop_first().unwrap();
@@ -202,7 +226,7 @@ fn file() -> impl Strategy<Value = ServiceFile> {
                 services.insert(service.name.clone(), service);
             }
             let tiers: BTreeSet<TierName> = services.values().map(|s: &ServiceSpec| s.tier.clone()).collect();
-            ServiceFile { images, services, tiers: tiers.into_iter().rev().collect() }
+            ServiceFile { images, services, secrets, tiers: tiers.into_iter().rev().collect() }
         })
 }
 
@@ -321,7 +345,7 @@ proptest! {
         prop_assert_eq!(&parse(&text)?, &file);
         // HCL's own parser takes it too, and sees as many blocks and keys.
         let body = hcl_edit::parser::parse_body(&text).map_err(|e| TestCaseError::fail(e.to_string()))?;
-        prop_assert_eq!(body.blocks().count(), file.images.len() + file.services.len() + usize::from(!file.tiers.is_empty()));
+        prop_assert_eq!(body.blocks().count(), file.images.len() + file.secrets.len() + file.services.len() + usize::from(!file.tiers.is_empty()));
         let formatted = config::format(&text).unwrap();
         prop_assert_eq!(&parse(&formatted)?, &file);
         hcl_edit::parser::parse_body(&formatted).map_err(|e| TestCaseError::fail(e.to_string()))?;

@@ -11,6 +11,11 @@ image "big" {
   rebuild = "30 4 * * 1-5"
   max_age = "2d12h"
 }
+secret "db-url" { file = "/etc/shop/db-url" }
+secret "api" { command = ["pass", "show", "shop/api"] }
+secret "key" {
+  age = "secrets/key.age"  # of the repository
+}
 service "web-2" { // one
   tier = "web" /* odd */ image = image.big
   artifact = "./dist"   run = ["sh", "-c", <<-END
@@ -22,8 +27,10 @@ service "web-2" { // one
     LOG = "info"
     N = 3
     DEBUG = false
+    DATABASE_URL = secret.db-url
     DOLLAR = "$${x} %%{y} \"q\" \\ \u00e4"
   }
+  secrets = [secret.key, secret.api]
   user = "1000:1000" port = 9000
   count = 10
   health { path = "/h?x=1" every = "250ms" timeout = "1.5s" healthy_for = "0s" unhealthy_after = 5 }
@@ -38,7 +45,7 @@ service "job" {
   tier = "back"
   image = image.base
   run = ["./job"]
-  env = { A = "1", "B" : "2"
+  env = { A = "1", "B" : "2", "KEY" = secret.key
     C = "3" }
   count = 1
   limits { cpu = 0.25 }

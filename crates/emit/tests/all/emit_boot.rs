@@ -124,6 +124,7 @@ fn release() -> Release {
         artifact: None,
         run: ["python3", "web.py"].map(String::from).into(),
         env: [("NOTE".to_string(), "it's $fine".to_string())].into(),
+        secrets: Default::default(),
         user: "65534:65534".to_string(),
         port: Some(8080),
         health: Health::default(),

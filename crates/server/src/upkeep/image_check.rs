@@ -64,6 +64,7 @@ fn spec(life: &Life, group: GroupName, digest: &Digest, check: &ImageCheck) -> R
         artifact: None,
         run: run.clone(),
         env: BTreeMap::new(),
+        secrets: Default::default(),
         user: "0:0".to_string(),
         port,
         health: Health { probe, every_ms: 200, healthy_for_ms: 0, ..Health::default() },

@@ -130,6 +130,7 @@ impl Host {
             artifact: Some(self.artifact.clone()),
             run: texts(want.run),
             env: BTreeMap::new(),
+            secrets: Default::default(),
             user: ServiceSpec::default_user(),
             port: None,
             health: Health { every_ms: 200, timeout_ms: 500, healthy_for_ms: 0, ..Health::default() },

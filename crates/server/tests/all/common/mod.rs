@@ -327,6 +327,7 @@ pub fn spec(service: &str, tier: &str, program: &str, count: u32, listen: Option
         artifact: None,
         run: vec![program.into()],
         env: BTreeMap::new(),
+        secrets: Default::default(),
         user: ServiceSpec::default_user(),
         port: listen.map(|_| 8080),
         count,
