@@ -1,11 +1,11 @@
 //! Alarms, derived from the keeper's state and its history. This decides nothing and changes nothing but the history.
 
-use crate::cgroup;
 use crate::decide::Stage;
 use crate::keeper::Keeper;
 use crate::state::{Group, Held, Instance, State};
+use crate::{cgroup, needs};
 use api::fleet::{Alarm, HappenedKind};
-use model::{DesiredGroup, GroupName, InstanceId, Time};
+use model::{DesiredGroup, Fault, GroupName, InstanceId, Release, Time};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -15,15 +15,31 @@ const RECENT_MS: u64 = 15 * 60 * 1_000;
 const SHORT_MS: u128 = 10_000;
 
 pub fn alarms(keeper: &Keeper) -> Vec<Alarm> {
+    let mut needed = BTreeMap::new();
     let mut alarms = {
         let state = keeper.state();
+        for declared in state.groups.values().filter_map(Group::declared) {
+            if let DesiredGroup::Run { release, count: 1.., .. } = &declared.spec.desired {
+                needed.insert((release.service.clone(), release.number), release.clone());
+            }
+        }
         let now = Instant::now();
         let groups = state.groups.iter().flat_map(|(name, group)| of_group(&state, name, group, now));
         let strays = state.strays.values().map(|stray| Alarm::new("state-damaged", None, stray.why.clone()));
         groups.chain(strays).collect::<Vec<_>>()
     };
+    // Outside of the state: it reads files.
+    let needs = |release: &Release| needs::check(&keeper.layout, release).err();
+    alarms.extend(needed.values().filter_map(|release| needs(release).map(|fault| cannot_launch(release, &fault))));
     alarms.extend(recent(keeper, disk::files::now()));
     alarms
+}
+
+/// What runs goes on; a server that dies could not be replaced.
+fn cannot_launch(release: &Release, fault: &Fault) -> Alarm {
+    let hint = fault.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
+    let text = format!("no server of {} could be launched now: {}{hint}", release.label(), fault.message);
+    Alarm::new(&fault.code, Some(release.service.clone()), text)
 }
 
 fn of_group(state: &State, name: &GroupName, group: &Group, now: Instant) -> Vec<Alarm> {

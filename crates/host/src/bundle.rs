@@ -1,13 +1,15 @@
 //! The OCI config of an instance: what it sees and what it may do. Pure; the shim and the runtime probe write the file.
 
+use crate::private_files::Given;
 use crate::record::Record;
 use crate::root::{Root, scratch_bytes};
 use crate::userns::Range;
 use crate::{declared, seccomp};
-use model::Limits;
+use model::{Limits, SECRET_FILES};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
+use zeroize::Zeroizing;
 
 /// The kernel takes no more.
 const SHARES_MAX: u64 = 262_144;
@@ -36,16 +38,21 @@ pub struct Spaces {
     pub ids: Range,
 }
 
-pub fn of(record: &Record, root: &Root, spaces: &Spaces, swap: bool) -> Value {
+/// `given`: what stands in the environment beside the release's own variables. `secrets`: what is mounted at [`SECRET_FILES`].
+pub fn of(record: &Record, root: &Root, spaces: &Spaces, swap: bool, given: &Given, secrets: Option<&Path>) -> Value {
     let release = &record.release;
     let placement = &record.placement;
     let mut mounts = Vec::new();
     if let Some(code) = &root.code {
         mounts.push(json!({ "destination": "/app", "type": "bind", "source": code, "options": ["bind", "ro", "nosuid", "nodev"] }));
     }
+    if let Some(dir) = secrets {
+        let options = ["bind", "ro", "nosuid", "nodev", "noexec"];
+        mounts.push(json!({ "destination": SECRET_FILES, "type": "bind", "source": dir, "options": options }));
+    }
     config(&Bundle {
         args: record.once.as_ref().map_or(&release.run, |once| &once.run),
-        env: env(record),
+        env: env(record, given),
         user: declared::user(&release.user).unwrap_or((65534, 65534)),
         cwd: if root.code.is_some() { "/app" } else { "/" },
         hostname: record.id.as_str(),
@@ -59,7 +66,7 @@ pub fn of(record: &Record, root: &Root, spaces: &Spaces, swap: bool) -> Value {
 }
 
 /// The release's variables override the path and home given here, but never the variables that identify the instance.
-fn env(record: &Record) -> Vec<String> {
+fn env(record: &Record, given: &Given) -> Vec<String> {
     let release = &record.release;
     let mut env: BTreeMap<&str, String> = BTreeMap::new();
     env.insert("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_string());
@@ -68,6 +75,9 @@ fn env(record: &Record) -> Vec<String> {
     for (name, value) in &release.env {
         env.insert(name, value.clone());
     }
+    for (name, value) in &given.env {
+        env.insert(name, value.to_string());
+    }
     if let Some(port) = release.port {
         env.insert("PORT", port.to_string());
     }
@@ -75,7 +85,7 @@ fn env(record: &Record) -> Vec<String> {
     env.insert("AFRESH_GROUP", record.group.to_string());
     env.insert("AFRESH_INSTANCE", record.id.to_string());
     env.insert("AFRESH_RELEASE", release.number.to_string());
-    env.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+    env.into_iter().map(|(name, value)| format!("{name}={}", *Zeroizing::new(value))).collect()
 }
 
 pub fn config(bundle: &Bundle) -> Value {
@@ -164,15 +174,16 @@ mod tests {
                 veth: "v01".to_string(),
                 gateway: [198, 18, 0, 1].into(),
                 address: [198, 18, 0, 9].into(),
+                secrets: None,
                 ids: Some(Range(7 << 16)),
             },
         }
     }
 
     fn config_of(record: &Record, code: bool) -> Value {
-        let root = Root { path: "/run/r".into(), code: code.then(|| "/run/app".into()) };
+        let root = Root { stage: "/run".into(), path: "/run/r".into(), code: code.then(|| "/run/app".into()) };
         let spaces = Spaces { user: "/proc/9/fd/3".to_string(), network: "/proc/9/fd/4".to_string(), ids: Range(7 << 16) };
-        of(record, &root, &spaces, true)
+        of(record, &root, &spaces, true, &Given::default(), None)
     }
 
     /// The oracle is the list of what the design promises, checked one by one.

@@ -105,6 +105,7 @@ fn relocate(keeper: &Keeper, dir: &Path, mut record: Record) -> Record {
     for path in [&mut placement.runtime_state, &mut placement.image_mount, &mut placement.mounts, &mut placement.log]
         .into_iter()
         .chain(&mut placement.artifact_mount)
+        .chain(&mut placement.secrets)
     {
         if let Ok(tail) = path.strip_prefix(&was) {
             *path = keeper.layout.root().join(tail);

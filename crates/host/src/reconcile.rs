@@ -10,7 +10,7 @@ use crate::record::{Placement, Record};
 use crate::state::{Group, Instance, State};
 use crate::state_files;
 use crate::userns::Range;
-use crate::{cgroup, group_files, instance, mounts, net, one_shot, runtime, termination};
+use crate::{cgroup, group_files, instance, mounts, needs, net, one_shot, runtime, termination};
 use api::fleet::HappenedKind;
 use model::text::shown;
 use model::{Death, DesiredGroup, Digest, Fault, GroupName, InstanceId, OneShot, QUOTED_BYTES_MAX, Release, Stamp};
@@ -230,19 +230,20 @@ fn is_ready(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, release: 
     let (keeper, name) = (keeper.clone(), name.clone());
     // A number is given only after the first admission, and a lost summary restarts far beyond every number that is found.
     let launch = if group.summary.last == 0 { Launch::First } else { Launch::More };
-    let image = release.image.clone();
-    keeper.clone().tasks.spawn_blocking(move || prepare(&keeper, &name, (&image, launch), &objects));
+    let release = release.clone();
+    keeper.clone().tasks.spawn_blocking(move || prepare(&keeper, &name, (&release, launch), &objects));
     false
 }
 
-fn prepare(keeper: &Keeper, name: &GroupName, (image, launch): (&Digest, Launch), objects: &[Digest]) {
+fn prepare(keeper: &Keeper, name: &GroupName, (release, launch): (&Release, Launch), objects: &[Digest]) {
     let result = objects.iter().try_for_each(|object| {
-        let role = if object == image { Role::Root } else { Role::Code };
+        let role = if *object == release.image { Role::Root } else { Role::Code };
         if keeper.objects.ensure(object, role, launch, &keeper.admit)? {
             keeper.counters.change(|c| c.mounted += 1);
         }
         Ok::<(), Fault>(())
     });
+    let result = result.and_then(|()| needs::check(&keeper.layout, release));
     let mut state = keeper.state();
     if let Some(group) = state.groups.get_mut(name) {
         group.preparing = false;
@@ -327,6 +328,7 @@ fn make(
             veth: net::veth_name(&keeper.mark, &id),
             gateway: keeper.network.subnet.gateway(),
             address,
+            secrets: Some(keeper.layout.secrets()),
             ids: Some(ids),
         };
         let record = Record {

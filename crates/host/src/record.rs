@@ -43,6 +43,9 @@ pub struct Placement {
     pub veth: String,
     pub gateway: Ipv4Addr,
     pub address: Ipv4Addr,
+    /// Where this machine keeps the values of secrets. None: written by an older keeper, which had none.
+    #[serde(default)]
+    pub secrets: Option<PathBuf>,
     /// The ids of its service on this host. None: written by an older keeper, which had none.
     #[serde(default)]
     pub ids: Option<Range>,

@@ -6,6 +6,7 @@
 //! /run/afresh (a tmpfs, seen by this shim alone)
 //!   image, code   the objects, owners mapped        upper, work   what the instance writes
 //!   root          overlay: upper over image         app           overlay, read-only: code
+//!   private, secrets                                see private_files
 //! ```
 
 use crate::record::Record;
@@ -26,6 +27,8 @@ pub const ROOT: &str = "root";
 pub const SCRATCH_BYTES_MAX: u64 = 1 << 30;
 
 pub struct Root {
+    /// What is beside the root, seen by this shim alone.
+    pub stage: PathBuf,
     pub path: PathBuf,
     /// The service's own code, to be mounted at `/app`.
     pub code: Option<PathBuf>,
@@ -78,7 +81,7 @@ pub fn make(record: &Record, user: &OwnedFd, range: Range) -> Result<Root, Fault
     for other in mounts::below(&placement.mounts.canonicalize().unwrap_or_else(|_| placement.mounts.clone())) {
         mounts::unmount(&other)?;
     }
-    Ok(Root { path: stage.join(ROOT), code })
+    Ok(Root { path: stage.join(ROOT), code, stage })
 }
 
 /// The kernel shows an overlay's directories to its users as they were named: relative to the stage they are single words.

@@ -182,14 +182,12 @@ fn takes_cgroup(runtime: &Path) -> bool {
     runtime.file_name().is_some_and(|name| name == "runc" || name == "crun")
 }
 
-/// Bounds that what this process starts inherits: open files up to a bound, and no dumps of memory. The runtime would set them on a
+/// Bounds that what this process starts inherits: open files up to a bound. The runtime would set them on a
 /// process of another user namespace, for which not every root has the right.
 pub fn bound_ourselves() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let nofile = getrlimit(Resource::Nofile).maximum.map_or(NOFILE_MAX, |max| max.min(NOFILE_MAX));
-    for (resource, max) in [(Resource::Nofile, nofile), (Resource::Core, 0)] {
-        let _ = setrlimit(resource, Rlimit { current: Some(max), maximum: Some(max) });
-    }
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(nofile), maximum: Some(nofile) });
 }
 
 #[cfg(test)]

@@ -14,11 +14,12 @@ use crate::instance_dir::InstanceDir;
 use crate::log_file::LogFile;
 use crate::record::{Began, Ended, Record, Started};
 use crate::state_files::{self, Read};
-use crate::{bundle, cgroup, command, declared, net, process, root, runtime, userns};
+use crate::{bundle, cgroup, command, declared, net, private_files, process, root, runtime, userns};
 use disk::lock::{self, Lock};
 use model::Fault;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::wait::{WaitStatus, waitpid};
+use std::fs::File;
 use std::io::{PipeWriter, Read as _};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::fchown;
@@ -38,6 +39,7 @@ const RUNTIME_LOG_BYTES_MAX: usize = 64 << 10;
 /// Blocks until the instance has ended. To be called on the main thread of a process that does nothing else.
 pub fn shim(dir: &Path) -> Result<(), Fault> {
     let _ = nix::unistd::setsid();
+    secret::protect_memory();
     let place = InstanceDir(dir.to_path_buf());
     // The data directory may be moved while the instance runs: the exit is recorded where its directory is then.
     let here = if std::env::set_current_dir(dir).is_ok() { InstanceDir(PathBuf::from(".")) } else { place.clone() };
@@ -57,14 +59,14 @@ pub fn shim(dir: &Path) -> Result<(), Fault> {
     let is_one_shot = record.once.is_some();
     write(&place.began(), &began, is_one_shot)?;
     let ended = match launch(&place, &record, here.shim_log()) {
-        Ok((started, log)) => {
+        Ok((started, held)) => {
             state_files::write_json_quick(&place.started(), &started)?;
             let within_ms = record.once.as_ref().and_then(|once| once.within_ms);
             let deadline = within_ms.map(|ms| Deadline::bound(&started, &record.release.drain, ms));
             let code = wait(started.pid);
             let timed_out = deadline.is_some_and(|deadline| deadline.has_passed());
             // The pipe closes when the last process of the instance is gone; its last lines of output are worth waiting for.
-            let _ = log.recv_timeout(LOG_END_WITHIN);
+            let _ = held.log.recv_timeout(LOG_END_WITHIN);
             let oom_kills = cgroup::oom_kills(&record.placement.cgroup).unwrap_or(0);
             write(&here.exit(), &Ended { oom_kills, timed_out, ..Ended::new(code, None) }, is_one_shot)
         }
@@ -86,13 +88,20 @@ fn write(path: &Path, value: &impl serde::Serialize, is_durable: bool) -> Result
 /// Closed when the log has been read to its end.
 type LogEnd = std::sync::mpsc::Receiver<()>;
 
-fn launch(place: &InstanceDir, record: &Record, own_log: PathBuf) -> Result<(Started, LogEnd), Fault> {
+/// What must stay open while the instance runs.
+struct Held {
+    log: LogEnd,
+    _config: File,
+}
+
+fn launch(place: &InstanceDir, record: &Record, own_log: PathBuf) -> Result<(Started, Held), Fault> {
     let begin = Instant::now();
     let mut spent_ms = Vec::new();
     let mut lap = |what: &str| {
         let before: u64 = spent_ms.iter().map(|(_, ms)| ms).sum();
         spent_ms.push((what.to_string(), u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_sub(before)));
     };
+    let given = private_files::read(record)?;
     let ids = record.placement.ids.ok_or_else(|| Fault::world("no-uids", "an older version recorded this instance, without user ids"))?;
     let spaces = userns::make(ids)?;
     make_network(record, &spaces.network)?;
@@ -100,12 +109,15 @@ fn launch(place: &InstanceDir, record: &Record, own_log: PathBuf) -> Result<(Sta
     let root = root::make(record, &spaces.user, ids)?;
     let path = |fd: &OwnedFd| format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd());
     let named = bundle::Spaces { user: path(&spaces.user), network: path(&spaces.network), ids };
-    state_files::write_plain_json(&place.0.join("config.json"), &bundle::of(record, &root, &named, cgroup::bounds_swap()))?;
+    let user = declared::user(&record.release.user).and_then(|(uid, gid)| ids.on_host(uid).zip(ids.on_host(gid)));
+    let (uid, gid) = user.ok_or_else(|| Fault::yours("bad-spec", format!("user {:?} has ids above 65535", record.release.user)))?;
+    let secrets = private_files::mount_secrets(&root.stage, &given, (uid, gid))?;
+    let config = bundle::of(record, &root, &named, cgroup::bounds_swap(), &given, secrets.as_deref());
+    drop(given);
+    let config = private_files::write_config(&root.stage, &place.0.join("config.json"), config)?;
     lap("mounts");
     let (reader, writer) = std::io::pipe().map_err(|e| state_files::at(&place.0, "making a pipe", e))?;
     // Programs open their output again by name (/dev/stdout), so it must be theirs.
-    let user = declared::user(&record.release.user).and_then(|(uid, gid)| ids.on_host(uid).zip(ids.on_host(gid)));
-    let (uid, gid) = user.ok_or_else(|| Fault::yours("bad-spec", format!("user {:?} has ids above 65535", record.release.user)))?;
     fchown(&writer, Some(uid), Some(gid)).map_err(|e| state_files::at(&place.0, "giving the output to the program", e))?;
     runtime::bound_ourselves();
     let log = keep_log(reader, record.placement.log.clone(), own_log);
@@ -113,7 +125,7 @@ fn launch(place: &InstanceDir, record: &Record, own_log: PathBuf) -> Result<(Sta
     lap("runtime");
     // The program may have ended already; then only its exit code is known.
     let pid_start = process::start_of(pid).unwrap_or(0);
-    Ok((Started { pid, pid_start, at: disk::files::now(), spent_ms }, log))
+    Ok((Started { pid, pid_start, at: disk::files::now(), spent_ms }, Held { log, _config: config }))
 }
 
 /// The namespace's `eth0`, attached to the bridge. This thread stays in the namespace.

@@ -54,6 +54,7 @@ pub fn instance(number: u64) -> Instance {
         veth: String::new(),
         gateway: [198, 18, 7, 1].into(),
         address: [198, 18, 7, u8::try_from(number + 1).unwrap()].into(),
+        secrets: None,
         ids: None,
     };
     Instance::new(Record { id, group, number, release: release(1), once: None, stamp: Some(stamp(1, 1)), created: Time(0), placement })

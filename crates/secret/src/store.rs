@@ -40,6 +40,11 @@ impl Secrets {
         Self { dir: layout.secrets() }
     }
 
+    /// As [`Secrets::of`], by the directory itself.
+    pub fn at(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
     /// Stores a value for a service. It takes the same way whether the value is there already or not: what it costs tells nothing.
     pub fn put(&self, service: &ServiceName, name: &SecretName, value: &Value) -> Result<SecretVersion, Fault> {
         let _alone = self.lock()?;
@@ -80,9 +85,10 @@ impl Secrets {
         })
     }
 
-    /// Whether the value is there, as far as that can be seen without reading it.
-    pub fn has(&self, service: &ServiceName, version: &SecretVersion) -> bool {
-        files::exists(&self.of_service(service).join(version.as_str()))
+    /// The value is there, as far as that can be seen without reading it.
+    pub fn must_have(&self, service: &ServiceName, name: &SecretName, version: &SecretVersion) -> Result<(), Fault> {
+        let is_there = files::exists(&self.of_service(service).join(version.as_str()));
+        if is_there { Ok(()) } else { Err(missing(service, name, version)) }
     }
 
     /// The machine's key can be read, or nothing depends on it.

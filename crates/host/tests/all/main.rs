@@ -6,3 +6,4 @@ mod hostile;
 mod one_shots;
 mod program;
 mod real;
+mod secrets;

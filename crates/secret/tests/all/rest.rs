@@ -33,7 +33,8 @@ fn a_value_is_stored_for_one_service() {
     let version = house.put("web", CANARY);
     let fault = house.get("worker", &version).unwrap_err();
     assert_eq!(fault.code, "secret-missing");
-    assert!(house.secrets.has(&service("web"), &version) && !house.secrets.has(&service("worker"), &version));
+    let has = |of: &str| house.secrets.must_have(&service(of), &name("db"), &version).is_ok();
+    assert!(has("web") && !has("worker"));
     // Nor is a file of one service opened for another.
     let recipient = house.secrets.recipient(&service("web")).unwrap();
     let file = secret::encrypt_for(&recipient, &value(CANARY)).unwrap();

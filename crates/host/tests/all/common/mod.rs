@@ -254,6 +254,15 @@ impl Host {
         kill(self.pid_in(id.as_str(), "began"));
     }
 
+    pub fn shim_pid(&self, id: &str) -> i64 {
+        self.pid_in(id, "began")
+    }
+
+    /// As a fault of its own would.
+    pub fn crash_shim(&self, id: &InstanceId) {
+        sh(&format!("kill -ABRT {}", self.shim_pid(id.as_str())));
+    }
+
     /// Its processes are stopped, and stay alive.
     pub fn freeze(&self, id: &InstanceId) {
         sh(&format!("kill -STOP {}", self.pid_in(id.as_str(), "started.json")));
