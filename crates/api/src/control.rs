@@ -31,6 +31,7 @@
 //! | POST /v1/steps/run | [`StepRequest`] -> [`StepAnswer`] (also into the journal) |
 //! | GET /v1/adoptions | -> `Vec<Adoption>`: what runs that no journal knows |
 //! | POST /v1/adopt | [`AdoptRequest`] -> `Vec<Adoption>` |
+//! | /v1/secrets | see [`crate::secrets`] |
 //! | POST /v1/gc | -> [`GcAnswer`] |
 //! | GET /v1/policy | -> `model::access::HostPolicy`, as it is in force |
 //! | GET /v1/tokens | -> `Vec<TokenRow>` |
@@ -43,7 +44,7 @@
 
 use model::{
     Digest, Direction, EventLine, Failure, FinalInventory, GroupRelease, ImageName, InstanceSeen, Plan, Release, RolloutId,
-    RotationCommand, RotationId, ServiceFile, ServiceName, Step, Time, Verdict,
+    RotationCommand, RotationId, SecretName, SecretVersion, ServiceFile, ServiceName, Step, Time, Verdict,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,6 +71,15 @@ pub struct DeployRequest {
     /// A service whose code is not named keeps the artifact that is active; false: it gets none.
     #[serde(default)]
     pub keep_artifacts: bool,
+    /// The version of each secret that a service uses, as POST /v1/secrets answered it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<ServiceName, BTreeMap<SecretName, SecretVersion>>,
+    /// A secret whose version is not named keeps the version that is active.
+    #[serde(default)]
+    pub keep_secrets: bool,
+    /// For a plan alone: versions in `secrets` are of POST /v1/secrets/version, and their values are not stored.
+    #[serde(default)]
+    pub secrets_not_stored: bool,
     /// For a plan alone: digests in `images` that stand for images that a deploy would bake first.
     #[serde(default)]
     pub unbaked: BTreeSet<Digest>,
@@ -478,6 +488,9 @@ pub struct GcAnswer {
     pub removed: Vec<Digest>,
     pub kept: u32,
     pub freed_bytes: u64,
+    /// Values of secrets that were deleted.
+    #[serde(default)]
+    pub secrets: u32,
 }
 
 /// A token as it is kept: without the token.

@@ -3,7 +3,7 @@
 
 use crate::desired::Desired;
 use crate::listeners;
-use model::{Digest, Fault, ImageName, Release, ServiceFile, ServiceName, ServiceSpec, TierName};
+use model::{Digest, Fault, ImageName, Release, SecretName, SecretVersion, ServiceFile, ServiceName, ServiceSpec, TierName};
 use std::collections::BTreeMap;
 
 /// What a deploy request selects.
@@ -16,6 +16,7 @@ pub struct Selection<'a> {
     pub release: Option<u64>,
     pub images: &'a BTreeMap<ImageName, Digest>,
     pub artifacts: &'a BTreeMap<ServiceName, Digest>,
+    pub secrets: &'a BTreeMap<ServiceName, BTreeMap<SecretName, SecretVersion>>,
 }
 
 /// In the order of tiers; services of one tier by name. `earlier` finds the release that the selection names by number.
@@ -75,5 +76,12 @@ fn new_release(selection: &Selection<'_>, spec: &ServiceSpec) -> Result<Release,
         return Err(Fault::yours("artifact-not-packed", format!("{}: the request has no digest of its artifact {path}", spec.name))
             .hint(format!("`afresh deploy {} --artifact {path}` packs it", spec.name)));
     }
-    Ok(Release::of(spec, image.clone(), artifact.cloned()))
+    let none = BTreeMap::new();
+    let release = Release::of(spec, image.clone(), artifact.cloned()).pinned(selection.secrets.get(&spec.name).unwrap_or(&none));
+    if let Some(name) = release.secrets.missing() {
+        let text = format!("{}: the request has no version of secret {name}", spec.name);
+        return Err(Fault::yours("secret-not-given", text)
+            .hint(format!("`afresh deploy {}` reads it from its source; --keep-secrets keeps the value that is active", spec.name)));
+    }
+    Ok(release)
 }

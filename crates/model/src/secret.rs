@@ -79,8 +79,8 @@ impl PinnedSecrets {
     }
 }
 
-/// Which value of a secret: a keyed digest (HMAC-SHA256) over name and value. Equal values of one name have equal versions; without the
-/// machine's key a version says nothing of the value.
+/// Which value of a secret: a keyed digest (HMAC-SHA256) over service, name and value. Equal values have equal versions in one service;
+/// without the machine's key a version says nothing of the value.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SecretVersion(Arc<str>);

@@ -97,8 +97,10 @@ pub(crate) struct VersionKey(pub Zeroizing<Vec<u8>>);
 impl VersionKey {
     pub const BYTES: usize = 32;
 
-    pub fn version(&self, name: &SecretName, value: &[u8]) -> SecretVersion {
-        let digest = keyed(&self.0, "afresh version of a secret 1", &[name.as_str().as_bytes(), value]);
+    /// The service is part of it: whoever may store values for one service learns nothing of those of another by trying.
+    pub fn version(&self, service: &ServiceName, name: &SecretName, value: &[u8]) -> SecretVersion {
+        let parts = [service.as_str().as_bytes(), name.as_str().as_bytes(), value];
+        let digest = keyed(&self.0, "afresh version of a secret 1", &parts);
         SecretVersion::new(hex::encode(*digest)).expect("32 bytes are 64 hex digits")
     }
 }
@@ -118,11 +120,14 @@ mod tests {
 
     /// The oracle is `hmac` of Python: hmac.new(b"k"*32, lengths and parts, "sha256").
     #[test]
-    fn versions_are_hmac_sha256_over_name_and_value() {
+    fn versions_are_hmac_sha256_over_service_name_and_value() {
         let key = VersionKey(Zeroizing::new(vec![b'k'; 32]));
-        let version = key.version(&SecretName::new("db").unwrap(), b"hunter2");
-        assert_eq!(version.as_str(), "c351dd3385b5063acc4d90dbdf71b9754b5b53b01a2f39bae1b7af0e338265dd");
-        // Where the name ends counts.
-        assert_ne!(version, key.version(&SecretName::new("dbh").unwrap(), b"unter2"));
+        let version = |service: &str, name: &str, value: &[u8]| {
+            key.version(&ServiceName::new(service).unwrap(), &SecretName::new(name).unwrap(), value)
+        };
+        assert_eq!(version("web", "db", b"hunter2").as_str(), "915ed38d946ff0b48c22e451f3136ca58914ccb2d78d4d87e53e0942c29a30e8");
+        // Where each ends counts.
+        assert_ne!(version("web", "db", b"hunter2"), version("web", "dbh", b"unter2"));
+        assert_ne!(version("web", "db", b"hunter2"), version("webd", "b", b"hunter2"));
     }
 }

@@ -49,7 +49,7 @@ impl Secrets {
     pub fn put(&self, service: &ServiceName, name: &SecretName, value: &Value) -> Result<SecretVersion, Fault> {
         let _alone = self.lock()?;
         let (machine, version_key) = self.keys_or_new()?;
-        let version = version_key.version(name, value.bytes());
+        let version = version_key.version(service, name, value.bytes());
         let encrypted = age_file::encrypt(&machine.to_public(), value.bytes())?;
         let dir = self.of_service(service);
         private_dir(&dir)?;
@@ -59,9 +59,9 @@ impl Secrets {
     }
 
     /// The version that a value would have; nothing is stored but the keys, if there are none yet.
-    pub fn version(&self, name: &SecretName, value: &Value) -> Result<SecretVersion, Fault> {
+    pub fn version(&self, service: &ServiceName, name: &SecretName, value: &Value) -> Result<SecretVersion, Fault> {
         let _alone = self.lock()?;
-        Ok(self.keys_or_new()?.1.version(name, value.bytes()))
+        Ok(self.keys_or_new()?.1.version(service, name, value.bytes()))
     }
 
     /// The value that a release of this service pins.
@@ -80,7 +80,7 @@ impl Secrets {
                 _ => fault,
             })?;
             let value = age_file::decrypt_with(name, &keys, &bytes).ok().flatten().ok_or_else(damaged)?;
-            let is_it = self.version_key(&keys)?.version(name, value.bytes()) == *version;
+            let is_it = self.version_key(&keys)?.version(service, name, value.bytes()) == *version;
             if is_it { Ok(value) } else { Err(damaged()) }
         })
     }

@@ -3,18 +3,27 @@
 use crate::access::Caller;
 use crate::app::App;
 use crate::hidden_names::HiddenNames;
+use crate::secrets;
 use crate::upkeep::must_be_launchable;
 use control::Desired;
 use model::{Digest, Event, Fault, Release, ServiceName};
 use std::collections::BTreeSet;
 
+/// What a plan may name although it is not there yet.
+#[derive(Clone, Debug, Default)]
+pub struct Exempt {
+    /// Images that a deploy would bake.
+    pub unbaked: BTreeSet<Digest>,
+    /// Values of secrets that a deploy would store.
+    pub secrets: bool,
+}
+
 /// `caller`: who reads the fault; it names no service that the caller may not see. None: whoever may see these services.
-/// `unbaked`: images that a plan may name although they are not baked yet.
-pub fn must_be_admitted(app: &App, caller: Option<&Caller>, all: &[&Desired], unbaked: &BTreeSet<Digest>) -> Result<(), Fault> {
+pub fn must_be_admitted(app: &App, caller: Option<&Caller>, all: &[&Desired], exempt: &Exempt) -> Result<(), Fault> {
     must_be_free_to_listen(app, caller, all)?;
     let own = || all.iter().map(|desired| desired.spec.name.clone()).collect();
     let hidden = caller.map_or_else(|| HiddenNames::all_but(app, &own()), |caller| HiddenNames::from(app, caller))?;
-    all.iter().try_for_each(|desired| must_be_in_store(app, &hidden, &desired.release, unbaked))
+    all.iter().try_for_each(|desired| must_be_in_store(app, &hidden, &desired.release, exempt))
 }
 
 pub fn earlier_release(app: &App, service: &ServiceName, number: u64) -> Result<Release, Fault> {
@@ -24,20 +33,21 @@ pub fn earlier_release(app: &App, service: &ServiceName, number: u64) -> Result<
     })
 }
 
-fn must_be_in_store(app: &App, hidden: &HiddenNames, release: &Release, unbaked: &BTreeSet<Digest>) -> Result<(), Fault> {
+fn must_be_in_store(app: &App, hidden: &HiddenNames, release: &Release, exempt: &Exempt) -> Result<(), Fault> {
     must_be_launchable(app, hidden, release)?;
     let label = &release.service;
-    if !unbaked.contains(&release.image) && !app.images.has(&release.image)? {
+    if !exempt.unbaked.contains(&release.image) && !app.images.has(&release.image)? {
         let text = format!("{label}: image {} ({}) is not in the store, or is incomplete", release.image_name, release.image.short());
         return Err(Fault::yours("image-missing", text).hint(format!("`afresh bake {}` makes it", release.image_name)));
     }
     match &release.artifact {
         Some(artifact) if !app.images.has(artifact)? => {
             let text = format!("{label}: artifact {} is not in the store, or is incomplete", artifact.short());
-            Err(Fault::yours("artifact-missing", text).hint(format!("`afresh deploy {label} --artifact PATH` packs it again")))
+            return Err(Fault::yours("artifact-missing", text).hint(format!("`afresh deploy {label} --artifact PATH` packs it again")));
         }
-        _ => Ok(()),
+        _ => {}
     }
+    if exempt.secrets { Ok(()) } else { secrets::must_be_stored(app, release) }
 }
 
 fn must_be_free_to_listen(app: &App, caller: Option<&Caller>, all: &[&Desired]) -> Result<(), Fault> {

@@ -14,6 +14,7 @@ use api::control::Waiting;
 use journal::Database;
 use model::{Fault, RotationId, ServiceName, Time};
 use rotation::{Clock, Rotation, World};
+use secret::Secrets;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,6 +30,7 @@ pub struct App {
     pub comparison: Arc<Comparison>,
     pub fleet: Fleet,
     pub images: Arc<dyn Images>,
+    pub secrets: Secrets,
     pub upkeep: Option<Upkeep>,
     pub access: Access,
     pub notifier: Arc<Notifier>,
@@ -71,6 +73,7 @@ impl App {
             comparison,
             fleet: Fleet::new(&config.layout),
             images: config.images.clone(),
+            secrets: Secrets::of(&config.layout),
             access: Access::open(&config.layout, config.policy.clone(), config.token.clone())?,
             upkeep: config.upkeep.as_ref().map(|u| Upkeep::open(&config.layout, u)).transpose()?,
             notifier,

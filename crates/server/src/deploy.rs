@@ -1,14 +1,15 @@
 //! Plan and deploy: from a request to open rotations, each in one transaction with everything that belongs to it.
 
 use crate::access::{self, Caller};
-use crate::admission;
+use crate::admission::{Exempt, earlier_release, must_be_admitted};
 use crate::app::App;
 use crate::keep_artifacts::with_active_artifacts;
 use crate::notes;
 use crate::observed_service;
 use crate::opening::{ChangeRequest, open, open_removal, retry_if_changed};
 use crate::removal;
-use api::control::{DeployRequest, Opened, PlanAnswer, PlannedRotation, Removal};
+use crate::secrets;
+use api::control::{DeployRequest, Opened, PlanAnswer, PlanNote, PlannedRotation, Removal};
 use control::{Desired, ObservedService, Selection};
 use journal::Tx;
 use model::{Event, Fault, Opened as Opening, Plan, RolloutPlan, RotationId, ServiceName, TierName, Time};
@@ -19,7 +20,7 @@ pub type Observed = BTreeMap<ServiceName, ObservedService>;
 
 pub fn plan(app: &App, caller: &Caller, request: &DeployRequest) -> Result<PlanAnswer, Fault> {
     let _alone = app.deploy_lock();
-    let (request, kept) = &with_active_artifacts(app, caller, request)?;
+    let (request, kept) = &with_active(app, caller, request)?;
     let tiers = selected(app, caller, request)?;
     retry_if_changed(|| {
         let observed = observe_all(app, &tiers)?;
@@ -36,6 +37,14 @@ pub fn plan(app: &App, caller: &Caller, request: &DeployRequest) -> Result<PlanA
             Ok(answer)
         })
     })
+}
+
+/// The request with what it does not name and keeps: code and secrets of the active releases.
+fn with_active(app: &App, caller: &Caller, request: &DeployRequest) -> Result<(DeployRequest, Vec<PlanNote>), Fault> {
+    let (request, mut notes) = with_active_artifacts(app, caller, request)?;
+    let (request, more) = secrets::with_active_versions(app, caller, request)?;
+    notes.extend(more);
+    Ok((request, notes))
 }
 
 /// Opens everything, within a transaction that is rolled back.
@@ -73,8 +82,11 @@ pub fn deploy(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Ope
             Fault::yours("bad-request", "an image that is not baked yet can be planned with, not deployed").hint("`afresh bake` bakes it")
         );
     }
+    if request.secrets_not_stored {
+        return Err(Fault::yours("bad-request", "secrets whose values are not stored can be planned with, not deployed"));
+    }
     let _alone = app.deploy_lock();
-    let (request, _) = &with_active_artifacts(app, caller, request)?;
+    let (request, _) = &with_active(app, caller, request)?;
     let tiers = selected(app, caller, request)?;
     let change = change_request(caller, request, app.now());
     let opened = retry_if_changed(|| {
@@ -173,6 +185,7 @@ fn selected(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Tiers
         release: request.release,
         images: &request.images,
         artifacts: &request.artifacts,
+        secrets: &request.secrets,
     };
     // A request may only remove. Its file may have recipes all the same.
     let is_empty = request.file.services.is_empty() && request.service.is_none() && request.release.is_none();
@@ -181,7 +194,7 @@ fn selected(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Tiers
         access::recipes(app, caller, &request.file)?;
         return Ok(Vec::new());
     }
-    let tiers = control::tiers(&selection, |spec, number| admission::earlier_release(app, &spec.name, number))?;
+    let tiers = control::tiers(&selection, |spec, number| earlier_release(app, &spec.name, number))?;
     let all: Vec<&Desired> = tiers.iter().flat_map(|(_, all)| all).collect();
     for desired in &all {
         access::deploy(app, caller, &desired.spec)?;
@@ -189,6 +202,7 @@ fn selected(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Tiers
     access::releases(app, caller, all.iter().map(|desired| &desired.release), &request.unbaked)?;
     access::recipes(app, caller, &request.file)?;
     request.remove.iter().try_for_each(|service| caller.must_deploy(service, None, false))?;
-    admission::must_be_admitted(app, Some(caller), &all, &request.unbaked)?;
+    let exempt = Exempt { unbaked: request.unbaked.clone(), secrets: request.secrets_not_stored };
+    must_be_admitted(app, Some(caller), &all, &exempt)?;
     Ok(tiers)
 }

@@ -1,13 +1,16 @@
 //! Which objects are still needed. The store removes the others.
 
 use crate::app::App;
+use crate::secrets;
 use api::control::GcAnswer;
 use journal::Lists;
-use model::{Digest, Fault, Release};
+use model::{Digest, Fault, Release, SecretVersion, ServiceName};
 use std::collections::BTreeSet;
 
 /// Besides the active release, this many releases before it can be launched again.
 const BEFORE: usize = 2;
+/// A value that was given within this time may be for a release that is not written yet.
+const SECRETS_GRACE_MS: u64 = 10 * 60 * 1000;
 
 pub fn gc(app: &App) -> Result<GcAnswer, Fault> {
     // No deploy may find an object and pin it between the listing and the removal.
@@ -19,20 +22,26 @@ pub fn gc(app: &App) -> Result<GcAnswer, Fault> {
         Err(_) => {}
     }
     app.comparison.must_cover_all()?;
-    let mut keep = app.database.browse(in_use)?;
+    let (mut keep, pins) = app.database.browse(in_use)?;
     keep.extend(crate::upkeep::needed(app)?);
     let removed = app.images.sweep(&keep)?;
+    let secrets = app.secrets.sweep(&pins, SECRETS_GRACE_MS)?.len();
     let kept = app.images.kept()?.len();
     Ok(GcAnswer {
         freed_bytes: removed.iter().map(|(_, bytes)| *bytes).sum(),
         removed: removed.into_iter().map(|(digest, _)| digest).collect(),
         kept: u32::try_from(kept).unwrap_or(u32::MAX),
+        secrets: u32::try_from(secrets).unwrap_or(u32::MAX),
     })
 }
 
-fn in_use(records: &Lists<'_>) -> Result<BTreeSet<Digest>, Fault> {
-    let mut keep = BTreeSet::new();
+/// Objects, and versions of secrets.
+type InUse = (BTreeSet<Digest>, BTreeSet<(ServiceName, SecretVersion)>);
+
+fn in_use(records: &Lists<'_>) -> Result<InUse, Fault> {
+    let (mut keep, mut pins) = (BTreeSet::new(), BTreeSet::new());
     let mut pin = |release: &Release| {
+        pins.extend(secrets::pins(release));
         keep.insert(release.image.clone());
         keep.extend(release.artifact.clone());
     };
@@ -45,5 +54,5 @@ fn in_use(records: &Lists<'_>) -> Result<BTreeSet<Digest>, Fault> {
     for rollout in records.open_rollouts()? {
         rollout.plan.tiers.iter().flat_map(|(_, services)| services).for_each(|(_, release)| pin(release));
     }
-    Ok(keep)
+    Ok((keep, pins))
 }

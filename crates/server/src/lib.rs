@@ -20,6 +20,7 @@
 //! | `drive`, `driver`, `supervise`, `parts`, `backups` | a thread for each open rotation; supervised parts, their panics and failures |
 //! | `inventory`, `comparison`, `covered_ports` | keeper and balancer compared with the journal; nothing is declared for what the journal does not cover |
 //! | `status`, `lists`, `logs`, `gc` | answers |
+//! | `secrets` | values of secrets: stored, checked, listed; never answered |
 //! | `fleet`, `alarms` | alarms and events of keeper and balancer |
 //! | `upkeep` | keeps images patched: checks, bakes, tests, rolls out |
 //! | `http` | paths, bodies, errors, live events |
@@ -58,6 +59,7 @@ mod ports;
 mod removal;
 mod rollback;
 mod rollouts;
+mod secrets;
 mod serve;
 mod status;
 mod steps;
@@ -71,5 +73,6 @@ pub use instance_lock::{check_backup, restore};
 pub use journal::Backup;
 pub use lease_holder::lease_holder;
 pub use ports::{Images, Kept};
+pub use secrets::unreadable as unreadable_secrets;
 pub use serve::{Server, run, start};
 pub use upkeep::{Config as Upkeep, Factory, Fresh, Made, Pace};

@@ -1,6 +1,7 @@
 //! Notes of a plan: what the file would change of the desired state in force, and that it would bring back a release that was rolled
 //! back.
 
+use crate::secrets;
 use api::control::PlanNote;
 use control::Desired;
 use journal::Records;
@@ -21,6 +22,7 @@ pub fn of(records: &Records<'_>, desired: &Desired, release: &Release) -> Result
         notes.push(note);
     }
     notes.extend(parks(records, desired)?);
+    notes.extend(secrets::changes(records, release)?);
     if records.active(service)?.is_some()
         && let Some(row) = records.in_force(service)?
     {

@@ -1,7 +1,7 @@
 //! Rollback: a new rotation to an earlier release, in a new group, with all settings of that release.
 
 use crate::access::{self, Caller};
-use crate::admission::{earlier_release, must_be_admitted};
+use crate::admission::{Exempt, earlier_release, must_be_admitted};
 use crate::app::App;
 use crate::deploy;
 use crate::notes;
@@ -11,7 +11,6 @@ use crate::upkeep;
 use api::control::{Opened, PlanAnswer, PlanNote, RollbackRequest};
 use control::{Desired, RollbackSource};
 use model::Fault;
-use std::collections::BTreeSet;
 
 /// What a rollback would do. Nothing is opened.
 pub fn plan(app: &App, caller: &Caller, request: &RollbackRequest) -> Result<PlanAnswer, Fault> {
@@ -54,7 +53,7 @@ fn admitted(app: &App, caller: &Caller, request: &RollbackRequest) -> Result<(De
     let service = &request.service;
     let desired = target(app, request)?;
     access::deploy(app, caller, &desired.spec)?;
-    must_be_admitted(app, Some(caller), &[&desired], &BTreeSet::new())?;
+    must_be_admitted(app, Some(caller), &[&desired], &Exempt::default())?;
     let rolled_back = app.database.read(|r| notes::rolled_back(r, service, &desired.release))?;
     // Why an image is bad may be what another service did on it.
     let shown = upkeep::Shown::to(app, caller)?;

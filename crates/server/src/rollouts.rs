@@ -2,7 +2,7 @@
 //! kill at any point opens nothing twice.
 
 use crate::access::Caller;
-use crate::admission::must_be_admitted;
+use crate::admission::{Exempt, must_be_admitted};
 use crate::app::App;
 use crate::observed_service::observe_once;
 use crate::opening::{self, ChangeRequest, retry_if_changed};
@@ -11,7 +11,7 @@ use control::Desired;
 use journal::RolloutRow;
 use model::{Blame, Fault, RolloutEnd, RolloutId, RotationCommand, ServiceName, Verdict};
 use rotation::Next;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 pub fn advance(app: &App) -> Result<(), Fault> {
     let mut first = Ok(());
@@ -97,7 +97,7 @@ fn open(app: &App, row: &RolloutRow, desired: &Desired) -> Result<(), Fault> {
     retry_if_changed(|| {
         app.database.read(|r| r.must_be_free(service))?;
         // Much may have changed since the rollout was requested.
-        must_be_admitted(app, None, &[desired], &BTreeSet::new())?;
+        must_be_admitted(app, None, &[desired], &Exempt::default())?;
         let observed = observe_once(app, service, desired.release.route.is_some())?;
         let why = format!("{}: {}", row.id, row.plan.why);
         let change = ChangeRequest { why, by: row.id.as_str(), at: app.now(), rollout: Some(&row.id), always: true };

@@ -8,5 +8,6 @@ mod redact;
 mod rollouts;
 mod router;
 pub mod routes;
+mod secrets;
 
 pub use router::router;

@@ -8,6 +8,8 @@ pub fn redact(value: &mut Value) {
         Value::Object(fields) => {
             for (key, inner) in fields {
                 match inner {
+                    // Names and versions; the values are nowhere.
+                    Value::Object(_) if key == "secrets" => {}
                     Value::Object(pairs) if key == "env" => pairs.values_mut().for_each(|v| *v = Value::String("(hidden)".to_string())),
                     inner => redact(inner),
                 }

@@ -1,7 +1,7 @@
 //! Every call, with who may make it. A call cannot be added without a rule: the router is made from this table, and the guard refuses what
 //! is not in it.
 
-use super::{events, handlers, rollouts};
+use super::{events, handlers, rollouts, secrets};
 use crate::app::App;
 use axum::Router;
 use axum::http::Method;
@@ -81,6 +81,10 @@ const ROUTES: &[Route] = &[
     read("/v1/instances", Role::Read, Of::Handler, || get(handlers::instances)),
     pure("/v1/steps/check", Role::Deploy, Of::Handler, || post(handlers::step_check)),
     change("/v1/steps/run", Role::Deploy, Of::Handler, || post(handlers::step_run)),
+    read(api::secrets::SECRETS, Role::Read, Of::Handler, || get(secrets::list)),
+    change(api::secrets::SECRETS, Role::Deploy, Of::Handler, || post(secrets::put)),
+    pure(api::secrets::VERSION, Role::Deploy, Of::Handler, || post(secrets::version)),
+    read("/v1/secrets/recipient/{name}", Role::Deploy, Of::None, || get(secrets::recipient)),
     change("/v1/gc", Role::Admin, Of::All, || post(handlers::sweep)),
     read("/v1/adoptions", Role::Admin, Of::All, || get(handlers::adoptions)),
     change("/v1/adopt", Role::Admin, Of::All, || post(handlers::take_over)),

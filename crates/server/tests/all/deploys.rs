@@ -250,7 +250,7 @@ async fn gc_keeps_what_stands_what_stood_and_what_is_open() {
     request.images.values_mut().for_each(|d| *d = digest('e'));
     house.deploy(&request).await.unwrap();
     let answer: GcAnswer = house.client().post("/v1/gc", &()).await.unwrap();
-    assert_eq!(answer, GcAnswer { removed: vec![digest('a'), digest('f')], kept: 4, freed_bytes: 10 });
+    assert_eq!(answer, GcAnswer { removed: vec![digest('a'), digest('f')], kept: 4, freed_bytes: 10, secrets: 0 });
 }
 
 /// A plan of what is not baked yet opens nothing, and cannot be deployed as it is.
