@@ -24,6 +24,7 @@ if [ "${1:-}" = test ]; then
     [busybox]=busybox-static
     [gpg]=gnupg
     [openssl]=openssl
+    [age]=age
     [skopeo]=skopeo
     [python3]=python3
   )

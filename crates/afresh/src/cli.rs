@@ -55,6 +55,7 @@ pub enum Verb {
 
     Policy(verbs::policy::PolicyVerb),
     Token(verbs::token::TokenVerb),
+    Secret(verbs::secret::SecretVerb),
     Audit(verbs::audit::Audit),
     Gc(verbs::gc::Gc),
     Adopt(verbs::adopt::Adopt),
@@ -75,7 +76,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Deploy", &["validate", "fmt", "plan", "deploy", "rollback", "rollout", "rotation", "step"]),
     ("See", &["status", "why", "events", "logs", "release", "instance"]),
     ("Images and code", &["bake", "image", "artifact"]),
-    ("Administration", &["policy", "token", "audit", "gc", "adopt", "restore"]),
+    ("Administration", &["policy", "token", "secret", "audit", "gc", "adopt", "restore"]),
     ("Try out and plan", &["demo", "sim", "capacity"]),
     ("Help", &["explain", "completions", "help"]),
 ];
@@ -177,6 +178,7 @@ impl Verb {
             Verb::Artifact(verb) => verb.run(context),
             Verb::Policy(verb) => verb.run(context),
             Verb::Token(verb) => verb.run(context),
+            Verb::Secret(verb) => verb.run(context),
             Verb::Audit(verb) => verb.run(context),
             Verb::Gc(verb) => verb.run(context),
             Verb::Adopt(verb) => verb.run(context),

@@ -13,6 +13,7 @@ mod explain;
 mod failure;
 mod global;
 mod processes;
+mod secrets;
 mod show;
 mod verbs;
 

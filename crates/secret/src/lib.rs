@@ -17,6 +17,7 @@ mod rekey;
 mod store;
 mod value;
 
+pub use age::x25519::Identity;
 pub use age_file::{decrypt_with, encrypt_for, identities};
 pub use machine_key::is_lost;
 pub use protect::protect_memory;

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show;
-use api::control::{Opened, PlanAnswer, Removal};
+use api::control::{DeployRequest, Opened, PlanAnswer, Removal};
 use clap::Args;
 
 /// Show the steps a deploy would take; nothing is baked or changed
@@ -37,12 +37,22 @@ pub struct Plan {
 pub struct Deploy {
     #[command(flatten)]
     pub desired: Desired,
+    #[command(flatten)]
+    pub deploying: Deploying,
+}
+
+/// Whether it is confirmed, and followed.
+#[derive(Args, Debug)]
+pub struct Deploying {
     /// Return as soon as the deploy has begun
     #[arg(long)]
     pub no_follow: bool,
     /// Do not ask for confirmation
     #[arg(short, long)]
     pub yes: bool,
+    /// The request is for some services of the file: the others are no news.
+    #[arg(skip)]
+    pub is_part: bool,
 }
 
 impl Plan {
@@ -74,26 +84,34 @@ impl Plan {
 impl Deploy {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         let request = request(context, &self.desired, Images::Bake)?;
-        context.wait(async {
-            let answer: PlanAnswer = context.api().post("/v1/plan", &request).await?;
-            if context.json {
-                show::json(&answer);
-            } else {
-                print_plan(&answer);
-            }
-            if has_changes(&answer) && !confirmed(self.yes, "deploy this")? {
-                show::note("nothing was changed");
-                return Ok(Exit::Refused);
-            }
-            let opened: Opened = context.api().post("/v1/deploy", &request).await?;
-            if self.no_follow || (opened.rotations.is_empty() && opened.rollout.is_none() && opened.removing.is_empty()) {
-                print_opened(context, &opened);
-                return Ok(Exit::Succeeded);
-            }
-            print_unchanged(context, &opened);
-            follow(context, &opened).await
-        })
+        deploy(context, &request, &self.deploying)
     }
+}
+
+/// Shows the plan, asks, deploys, and follows it.
+pub fn deploy(context: &Context, request: &DeployRequest, how: &Deploying) -> Result<Exit, Failure> {
+    context.wait(async {
+        let mut answer: PlanAnswer = context.api().post("/v1/plan", request).await?;
+        if how.is_part {
+            answer.removals.clear();
+        }
+        if context.json {
+            show::json(&answer);
+        } else {
+            print_plan(&answer);
+        }
+        if has_changes(&answer) && !confirmed(how.yes, "deploy this")? {
+            show::note("nothing was changed");
+            return Ok(Exit::Refused);
+        }
+        let opened: Opened = context.api().post("/v1/deploy", request).await?;
+        if how.no_follow || (opened.rotations.is_empty() && opened.rollout.is_none() && opened.removing.is_empty()) {
+            print_opened(context, &opened);
+            return Ok(Exit::Succeeded);
+        }
+        print_unchanged(context, &opened);
+        follow(context, &opened).await
+    })
 }
 
 fn has_changes(answer: &PlanAnswer) -> bool {

@@ -8,6 +8,7 @@ use super::lookup;
 use super::units::release_number;
 use crate::context::Context;
 use crate::failure::{self, Failure};
+use crate::secrets::{self, IdentityArgs, Reading};
 use crate::show;
 use api::control::{DeployRequest, ImageUpkeep};
 use clap::Args;
@@ -32,6 +33,11 @@ pub struct Desired {
     /// Also remove this running service, which the file does not name (repeatable)
     #[arg(long, value_name = "NAME", conflicts_with = "service")]
     pub remove: Vec<ServiceName>,
+    /// Keep the values of secrets that are active instead of reading them from their sources
+    #[arg(long, conflicts_with = "release")]
+    pub keep_secrets: bool,
+    #[command(flatten)]
+    pub identity: IdentityArgs,
     #[command(flatten)]
     pub args: BuildArgs,
 }
@@ -44,9 +50,21 @@ pub enum Images {
     Plan,
 }
 
-/// Loads the file, bakes what was never baked, packs the code.
+/// Loads the file, bakes what was never baked, packs the code, gives the values of secrets.
 pub fn request(context: &Context, desired: &Desired, unbaked: Images) -> Result<DeployRequest, Failure> {
-    let mut file = if desired.remove.is_empty() { context.load()? } else { context.load_or_empty()? };
+    let file = if desired.remove.is_empty() { context.load()? } else { context.load_or_empty()? };
+    let reading = if desired.keep_secrets { Reading::Nothing } else { Reading::All };
+    request_of(context, file, desired, unbaked, &reading)
+}
+
+/// As [`request`], of a file that is loaded already.
+pub fn request_of(
+    context: &Context,
+    mut file: ServiceFile,
+    desired: &Desired,
+    unbaked: Images,
+    reading: &Reading,
+) -> Result<DeployRequest, Failure> {
     if let Some(service) = &desired.service
         && !file.services.contains_key(service)
     {
@@ -65,6 +83,9 @@ pub fn request(context: &Context, desired: &Desired, unbaked: Images) -> Result<
     let mut to_bake = BTreeSet::new();
     // Before any work: a bake takes minutes, a wrong path is seen at once.
     let sources = sources(context, &file, desired)?;
+    let reading = if desired.release.is_some() { &Reading::Nothing } else { reading };
+    let service = desired.service.as_ref();
+    let values = secrets::read_all(context, &file, chosen(&file, service), &desired.identity, reading)?;
     if desired.release.is_none() && !(used.is_empty() && sources.is_empty()) {
         if context.is_remote() {
             images = remote_images(context, &file, &used)?;
@@ -78,7 +99,13 @@ pub fn request(context: &Context, desired: &Desired, unbaked: Images) -> Result<
             artifacts = pack(context, &store, sources)?;
         }
     }
+    let is_plan = unbaked == Images::Plan;
+    let secrets = secrets::give(context, chosen(&file, service), &values, !is_plan)?;
+    drop(values);
     Ok(DeployRequest {
+        secrets_not_stored: is_plan && !secrets.is_empty(),
+        secrets,
+        keep_secrets: reading.keeps(),
         file,
         service: desired.service.clone(),
         images,

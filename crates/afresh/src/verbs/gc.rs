@@ -22,6 +22,9 @@ impl Gc {
         for digest in &answer.removed {
             show::line(format!("removed {}", digest.short()));
         }
+        if answer.secrets > 0 {
+            show::line(format!("removed {} that no retained release pins", show::times(u64::from(answer.secrets), "secret value")));
+        }
         let removed = show::times(answer.removed.len() as u64, "object");
         show::line(format!("{removed} removed, {} freed, {} kept", show::bytes(answer.freed_bytes), answer.kept));
         Ok(Exit::Succeeded)

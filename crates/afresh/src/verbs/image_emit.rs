@@ -249,7 +249,17 @@ impl Emit {
         Meta { name, epoch: EPOCH, release, annotations, ..Meta::default() }
     }
 
+    /// What leaves this machine as a file holds no secret, and a machine that starts from it could read none.
     fn what_runs(&self, context: &Context, manifest: &Manifest) -> Result<Option<Release>, Failure> {
+        let release = self.named_release(context, manifest)?;
+        if let Some(release) = release.as_ref().filter(|release| !release.secrets.is_empty()) {
+            let text = format!("{} uses secrets, which are in no image or disk", release.service);
+            return Err(Fault::yours("secret-not-emitted", text).hint("name what runs with --run, without secrets").into());
+        }
+        Ok(release)
+    }
+
+    fn named_release(&self, context: &Context, manifest: &Manifest) -> Result<Option<Release>, Failure> {
         if let Some(label) = &self.release {
             return of_release(context, label, manifest).map(Some);
         }

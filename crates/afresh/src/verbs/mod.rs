@@ -36,6 +36,7 @@ pub mod roles;
 pub mod rollback;
 pub mod rollout;
 pub mod rotation;
+pub mod secret;
 pub mod sim;
 pub mod status;
 pub mod step;

@@ -50,8 +50,25 @@ impl Restore {
         show::line(format!("restored the backup of {}", show::upkeep::day(made)));
         tell_open(&restored.backup);
         restored.aside.iter().for_each(|path| show::line(format!("the old journal is {}", path.display())));
+        tell_unreadable(context);
         show::note("start serve again: it reports what was deployed since");
         Ok(Exit::Succeeded)
+    }
+}
+
+/// On another machine, or without its key, values of secrets are not there: each must be given again.
+fn tell_unreadable(context: &Context) {
+    match server::unreadable_secrets(&context.layout) {
+        Ok(all) if all.is_empty() => {}
+        Ok(all) => {
+            let all: Vec<String> = all.iter().map(|(service, name)| format!("{name} of {service}")).collect();
+            show::note(format!(
+                "this machine cannot read the values of these secrets, so no server that uses them can be launched: {}; \
+                 `afresh deploy` of each service gives them again, or put back the directory `secrets` of the old machine",
+                all.join(", ")
+            ));
+        }
+        Err(fault) => show::note(format!("whether values of secrets are missing is not known: {}", fault.message)),
     }
 }
 

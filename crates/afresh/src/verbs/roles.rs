@@ -62,6 +62,8 @@ pub struct Proxy {
 
 impl Serve {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        // It holds values for the moment in which it stores them.
+        secret::protect_memory();
         let _lock = begin(&context.layout, Role::Serve, self.parent)?;
         let layout = context.layout.clone();
         let token = self.token_file.as_deref().map(server::read_token).transpose()?;

@@ -104,6 +104,10 @@ fn by_hand(service: &str, step: Value) -> Value {
     json!({ "hand": { "service": service, "step": step } })
 }
 
+fn secret_of(service: &str, tier: &str) -> Value {
+    json!({ "service": service, "tier": tier, "name": "db", "variable": true, "age": "" })
+}
+
 type Try = (&'static str, &'static str, &'static str, Value, &'static str);
 
 /// What it is, the call, and the code of the refusal.
@@ -199,6 +203,9 @@ fn tries() -> Vec<Try> {
         ("images of all", "GET", "/v1/images", json!(null), "forbidden"),
         ("revoke an image", "POST", "/v1/images/revoke", json!({ "digest": "aaaaaaaa", "why": "x", "replace": true }), "forbidden"),
         ("rebuild an image", "POST", "/v1/images/base/rebuild", json!({}), "forbidden"),
+        ("a secret of another", "POST", "/v1/secrets", secret_of("worker", "back"), "forbidden"),
+        ("a secret of another in its own tier", "POST", "/v1/secrets", secret_of("worker", "front"), "forbidden"),
+        ("a guess at a secret of another", "POST", "/v1/secrets/version", secret_of("worker", "back"), "forbidden"),
         ("gc", "POST", "/v1/gc", json!(null), "forbidden"),
         ("list what could be adopted", "GET", "/v1/adoptions", json!(null), "forbidden"),
         ("adopt what runs", "POST", "/v1/adopt", json!({ "services": ["web"] }), "forbidden"),
@@ -276,7 +283,8 @@ async fn what_is_answered_has_nothing_of_others() {
             .replace("{rotation}", "web.1")
             .replace("{rollout}", "rollout.1")
             .replace("{instance}", "web-r1-1-1")
-            .replace("{image}", "base");
+            .replace("{image}", "base")
+            .replace("{name}", "base");
         let (status, answer) = attack.try_it("GET", &path, &json!(null)).await;
         let text = answer.to_string();
         assert!(!text.contains("hunter2") && (status != 200 || !text.contains("worker")), "{path}: {text}");

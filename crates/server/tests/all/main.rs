@@ -16,4 +16,5 @@ mod many;
 mod others;
 mod parked;
 mod parts;
+mod secrets;
 mod upkeep;

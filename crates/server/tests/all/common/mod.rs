@@ -351,6 +351,7 @@ pub fn request(specs: Vec<ServiceSpec>, service: Option<&str>) -> DeployRequest 
         file: ServiceFile {
             images: [(recipe("base").name.clone(), recipe("base"))].into(),
             services: specs.into_iter().map(|s| (s.name.clone(), s)).collect(),
+            secrets: BTreeMap::new(),
             tiers,
         },
         service: service.map(name),
@@ -359,6 +360,9 @@ pub fn request(specs: Vec<ServiceSpec>, service: Option<&str>) -> DeployRequest 
         release: None,
         remove: Vec::new(),
         keep_artifacts: false,
+        secrets: BTreeMap::new(),
+        keep_secrets: false,
+        secrets_not_stored: false,
         unbaked: BTreeSet::new(),
     }
 }
