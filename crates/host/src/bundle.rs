@@ -38,7 +38,7 @@ pub struct Spaces {
     pub ids: Range,
 }
 
-/// `given`: what stands in the environment beside the release's own variables. `secrets`: what is mounted at [`SECRET_FILES`].
+/// `given`: further variables, from secrets. `secrets`: what is mounted at [`SECRET_FILES`].
 pub fn of(record: &Record, root: &Root, spaces: &Spaces, swap: bool, given: &Given, secrets: Option<&Path>) -> Value {
     let release = &record.release;
     let placement = &record.placement;

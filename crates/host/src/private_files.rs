@@ -30,7 +30,7 @@ pub struct Given {
     pub files: Vec<(String, Value)>,
 }
 
-/// Read anew for each launch, with the machine's key: it needs no other process.
+/// Read again for each launch, with the machine's key: it needs no other process.
 pub fn read(record: &Record) -> Result<Given, Fault> {
     let (pinned, service) = (&record.release.secrets, &record.release.service);
     let mut given = Given::default();

@@ -83,7 +83,7 @@ fn keyed(key: &[u8], purpose: &str, parts: &[&[u8]]) -> Zeroizing<[u8; 32]> {
 /// A service's own identity: a file that was encrypted for one service cannot be opened by asking for another.
 pub(crate) fn of_service(machine: &Identity, service: &ServiceName) -> Result<Identity, Fault> {
     let secret = machine.to_string();
-    let bytes = keyed(secret.expose_secret().as_bytes(), "afresh service recipient 1", &[service.as_str().as_bytes()]);
+    let bytes = keyed(secret.expose_secret().as_bytes(), "secrets/recipient/1", &[service.as_str().as_bytes()]);
     let derived = || {
         let text = Zeroizing::new(bech32::encode("age-secret-key-", bytes.to_base32(), Variant::Bech32).ok()?.to_uppercase());
         Identity::from_str(&text).ok()
@@ -100,7 +100,7 @@ impl VersionKey {
     /// The service is part of it: whoever may store values for one service learns nothing of those of another by trying.
     pub fn version(&self, service: &ServiceName, name: &SecretName, value: &[u8]) -> SecretVersion {
         let parts = [service.as_str().as_bytes(), name.as_str().as_bytes(), value];
-        let digest = keyed(&self.0, "afresh version of a secret 1", &parts);
+        let digest = keyed(&self.0, "secrets/version/1", &parts);
         SecretVersion::new(hex::encode(*digest)).expect("32 bytes are 64 hex digits")
     }
 }
@@ -125,7 +125,7 @@ mod tests {
         let version = |service: &str, name: &str, value: &[u8]| {
             key.version(&ServiceName::new(service).unwrap(), &SecretName::new(name).unwrap(), value)
         };
-        assert_eq!(version("web", "db", b"hunter2").as_str(), "915ed38d946ff0b48c22e451f3136ca58914ccb2d78d4d87e53e0942c29a30e8");
+        assert_eq!(version("web", "db", b"hunter2").as_str(), "ec590d48440a364b6401bccc80afa65151644010519a8d7b54e940eb74b368f8");
         // Where each ends counts.
         assert_ne!(version("web", "db", b"hunter2"), version("web", "dbh", b"unter2"));
         assert_ne!(version("web", "db", b"hunter2"), version("webd", "b", b"hunter2"));

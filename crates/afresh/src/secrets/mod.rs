@@ -8,8 +8,10 @@
 
 mod command;
 mod identity;
+mod open;
 mod source;
 
+pub use identity::IdentityArgs;
 pub use source::{Source, read};
 
 use crate::context::Context;
@@ -17,18 +19,8 @@ use crate::failure::Failure;
 use api::secrets::{RECIPIENT, Recipient, SECRETS, SecretStored, SecretValue, VERSION};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use clap::Args;
 use model::{SecretName, SecretVersion, ServiceFile, ServiceName, ServiceSpec};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
-
-/// Flags that `plan`, `deploy` and `secret rotate` share.
-#[derive(Args, Clone, Debug, Default)]
-pub struct IdentityArgs {
-    /// Decrypt `age` files of secrets with the keys in this file [env: AFRESH_AGE_IDENTITY] [default: ~/.config/afresh/age.key]
-    #[arg(long, value_name = "FILE")]
-    pub identity: Option<PathBuf>,
-}
 
 /// Whose sources are read.
 #[derive(Clone, Debug, Default)]

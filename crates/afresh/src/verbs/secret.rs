@@ -42,7 +42,7 @@ struct List {
     service: Option<ServiceName>,
 }
 
-/// Read secrets anew and deploy the services that use them
+/// Read secrets again and deploy the services that use them
 #[derive(Args, Debug)]
 #[command(
     after_help = "It is a deploy of the service file for the services that use the secrets; their other secrets keep the values that are active. \

@@ -95,7 +95,7 @@ fn nowhere(host: &Host, programs: &[&str]) {
             holders += 1;
         }
     }
-    assert!(lines > 3 && (holders > 0) == !programs.is_empty(), "{lines} processes, {holders} with it");
+    assert!(lines > 3 && (holders > 0) != programs.is_empty(), "{lines} processes, {holders} with it");
 }
 
 fn walk(dir: &Path, look: &mut impl FnMut(&Path)) {

@@ -125,6 +125,9 @@ impl Fleet {
             release: None,
             remove: Vec::new(),
             keep_artifacts: false,
+            secrets: BTreeMap::new(),
+            keep_secrets: false,
+            secrets_not_stored: false,
             unbaked: Default::default(),
         };
         let api = Client::unix(self.layout().api_socket()).timeout(Duration::from_secs(30));
