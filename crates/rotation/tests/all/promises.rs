@@ -237,7 +237,7 @@ fn a_routed_server_that_dies_while_soaking_fails_the_gate() {
     let mut walk = soaking(FewRequests::GoOn, 1);
     walk.world.pass(1_000);
     walk.world.view.groups.get_mut(&new.group).unwrap().deaths = 1;
-    let Event::PlanReplaced { why, .. } = recorded(walk.decide()) else { panic!("nobody looked") };
+    let Event::PlanReplaced { why, .. } = recorded(walk.decide()) else { panic!("the gate did not fail") };
     assert_eq!(why, "1 server of web-r2-2 exited while soaking");
 }
 
