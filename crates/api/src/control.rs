@@ -103,6 +103,9 @@ pub struct PlanAnswer {
     /// What the user should know before the deploy.
     #[serde(default)]
     pub notes: Vec<PlanNote>,
+    /// Services whose settings in force the deploy changes, also where it replaces no server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<ServiceName>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -3,14 +3,19 @@
 use crate::observed::ObservedService;
 use model::{Direction, Fault, GroupRelease, Opened, PlannedStep, ServiceName, ServiceSpec, Step};
 use rotation::Intent;
+use std::collections::BTreeSet;
 
 /// Each service that the request removes has an active release and is not in the request's file (`candidates`): a service that another
 /// file deployed is never removed because this file does not have it.
-pub fn must_be_removable(candidates: &[ServiceName], requested: &[ServiceName]) -> Result<(), Fault> {
+pub fn must_be_removable(candidates: &[ServiceName], in_file: &BTreeSet<ServiceName>, requested: &[ServiceName]) -> Result<(), Fault> {
     match requested.iter().find(|service| !candidates.contains(service)) {
         None => Ok(()),
-        Some(other) => Err(Fault::yours("not-removable", format!("cannot remove {other}: it is in the file, or has no active release"))
-            .hint("`afresh plan` shows what a deploy would remove")),
+        Some(other) if in_file.contains(other) => Err(Fault::yours("not-removable", format!("cannot remove {other}: the file has it"))
+            .hint(format!("delete the block `service \"{other}\"` from the file first"))),
+        Some(other) => {
+            Err(Fault::yours("not-removable", format!("cannot remove {other}: it has no active release, and no server runs of it"))
+                .hint("`afresh plan` lists what a deploy can remove"))
+        }
     }
 }
 

@@ -125,8 +125,13 @@ fn a_removal_retires_every_known_group_and_closes_the_listener_last() {
         opened.from.is_none()
             && matches!(opened.plan.steps.last().map(|s| &s.step), Some(Step::Shift { weights, .. }) if weights.is_empty())
     );
-    assert_eq!(control::must_be_removable(&[service()], &[service()]), Ok(()));
-    assert_eq!(control::must_be_removable(&[], &[service()]).unwrap_err().code, "not-removable");
+    let none = BTreeSet::new();
+    assert_eq!(control::must_be_removable(&[service()], &none, &[service()]), Ok(()));
+    let refused = |in_file: &BTreeSet<ServiceName>| control::must_be_removable(&[], in_file, &[service()]).unwrap_err();
+    assert_eq!((refused(&none).code.as_str(), refused(&BTreeSet::from([service()])).code.as_str()), ("not-removable", "not-removable"));
+    assert!(
+        refused(&none).message.contains("no active release") && refused(&BTreeSet::from([service()])).message.contains("the file has it")
+    );
 }
 
 #[test]

@@ -51,8 +51,10 @@ fn with_active(app: &App, caller: &Caller, request: &DeployRequest) -> Result<(D
 pub fn rehearse(tx: &Tx<'_>, tiers: &Tiers, observed: &Observed, change: &ChangeRequest<'_>) -> Result<PlanAnswer, Fault> {
     let mut rotations = Vec::new();
     let mut notes = Vec::new();
+    let mut settings = Vec::new();
     for (tier, all) in tiers {
         for desired in all {
+            settings.extend(notes::settings(tx, desired)?.map(|note| note.service));
             let release = tx.put_release(&desired.release, change.at)?.release;
             notes.extend(notes::of(tx, desired, &release)?);
             let Some(id) = open(tx, &observed[&desired.spec.name], desired, change)? else { continue };
@@ -61,7 +63,7 @@ pub fn rehearse(tx: &Tx<'_>, tiers: &Tiers, observed: &Observed, change: &Change
             rotations.push(PlannedRotation { service, tier: tier.clone(), from: opened.from, to: opened.to, plan: opened.plan });
         }
     }
-    Ok(PlanAnswer { rotations, notes, removals: Vec::new() })
+    Ok(PlanAnswer { rotations, notes, removals: Vec::new(), settings })
 }
 
 fn rehearse_removal(tx: &Tx<'_>, service: &ServiceName, observed: &ObservedService, change: &ChangeRequest<'_>) -> Result<Plan, Fault> {

@@ -23,17 +23,18 @@ pub fn of(records: &Records<'_>, desired: &Desired, release: &Release) -> Result
     }
     notes.extend(parks(records, desired)?);
     notes.extend(secrets::changes(records, release)?);
-    if records.active(service)?.is_some()
-        && let Some(row) = records.in_force(service)?
-    {
-        let changes = changes(&row.spec, &desired.spec)?;
-        if !changes.is_empty() {
-            let text =
-                format!("the file changes the settings in force since generation {} ({}): {}", row.generation, row.by, changes.join("; "));
-            notes.push(PlanNote { service: service.clone(), at: Some(row.at), text });
-        }
-    }
+    notes.extend(settings(records, desired)?);
     Ok(notes)
+}
+
+/// The settings in force that the file changes.
+pub fn settings(records: &Records<'_>, desired: &Desired) -> Result<Option<PlanNote>, Fault> {
+    let service = &desired.spec.name;
+    let in_force = if records.active(service)?.is_some() { records.in_force(service)? } else { None };
+    let Some(row) = in_force else { return Ok(None) };
+    let changes = changes(&row.spec, &desired.spec)?;
+    let text = format!("the file changes the settings in force since generation {} ({}): {}", row.generation, row.by, changes.join("; "));
+    Ok((!changes.is_empty()).then(|| PlanNote { service: service.clone(), at: Some(row.at), text }))
 }
 
 /// The service would have no server any more.

@@ -12,7 +12,12 @@ use std::collections::BTreeMap;
 pub fn requested(app: &App, request: &DeployRequest) -> Result<(Vec<Removal>, BTreeMap<ServiceName, ObservedService>), Fault> {
     let candidates = if request.service.is_some() { Vec::new() } else { app.database.browse(|r| candidates(r, &request.file))? };
     let names: Vec<ServiceName> = candidates.iter().map(|c| c.service.clone()).collect();
-    control::must_be_removable(&names, &request.remove)?;
+    if let (Some(service), Some(remove)) = (&request.service, request.remove.first()) {
+        return Err(Fault::yours("not-removable", format!("cannot remove {remove}: a deploy of {service} alone removes nothing"))
+            .hint("leave the service's name out: `afresh deploy --remove NAME`"));
+    }
+    let in_file = request.file.services.keys().cloned().collect();
+    control::must_be_removable(&names, &in_file, &request.remove)?;
     let observe = |service: &ServiceName| Ok((service.clone(), observed_service::observe(app, service, true)?));
     let removed = request.remove.iter().map(observe).collect::<Result<_, Fault>>()?;
     Ok((candidates, removed))

@@ -9,6 +9,7 @@ use crate::failure::Failure;
 use crate::show;
 use api::control::{DeployRequest, Opened, PlanAnswer, Removal};
 use clap::Args;
+use model::ServiceName;
 
 /// Show the steps a deploy would take; nothing is baked or changed
 #[derive(Args, Debug)]
@@ -106,15 +107,19 @@ pub fn deploy(context: &Context, request: &DeployRequest, how: &Deploying) -> Re
         }
         let opened: Opened = context.api().post("/v1/deploy", request).await?;
         if how.no_follow || (opened.rotations.is_empty() && opened.rollout.is_none() && opened.removing.is_empty()) {
-            print_opened(context, &opened);
+            print_opened(context, &opened, &answer.settings);
             return Ok(Exit::Succeeded);
         }
-        print_unchanged(context, &opened);
+        print_unchanged(context, &opened, &answer.settings);
         follow(context, &opened).await
     })
 }
 
 fn has_changes(answer: &PlanAnswer) -> bool {
+    replaces_servers(answer) || !answer.settings.is_empty()
+}
+
+fn replaces_servers(answer: &PlanAnswer) -> bool {
     !answer.rotations.is_empty() || answer.removals.iter().any(|removal| removal.plan.is_some())
 }
 
@@ -133,6 +138,8 @@ pub fn print_plan(answer: &PlanAnswer) {
     }
     if !has_changes(answer) {
         show::line("nothing to change: the active releases are as requested");
+    } else if !replaces_servers(answer) {
+        show::line("no server is replaced: only settings change");
     }
     if let Some(left) = left_alone(&answer.removals) {
         show::line(left);
@@ -151,21 +158,23 @@ fn left_alone(removals: &[Removal]) -> Option<String> {
     Some(format!("not in this file and left as they are: {names}{more} (`--remove {first}` removes one)"))
 }
 
-fn print_unchanged(context: &Context, opened: &Opened) {
+/// `settings`: services whose settings changed.
+fn print_unchanged(context: &Context, opened: &Opened, settings: &[ServiceName]) {
     if !context.json {
         for service in &opened.unchanged {
-            show::line(format!("{service}: unchanged, the active release is as requested"));
+            let what = if settings.contains(service) { "its settings changed" } else { "unchanged" };
+            show::line(format!("{service}: {what}, the active release is as requested"));
         }
     }
 }
 
 /// What was opened, for who does not follow it.
-pub fn print_opened(context: &Context, opened: &Opened) {
+pub fn print_opened(context: &Context, opened: &Opened, settings: &[ServiceName]) {
     if context.json {
         show::json(opened);
         return;
     }
-    print_unchanged(context, opened);
+    print_unchanged(context, opened, settings);
     for rotation in &opened.rotations {
         show::line(format!("{rotation}: opened; follow it with: afresh rotation show {rotation} --follow"));
     }

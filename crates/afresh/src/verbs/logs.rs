@@ -26,7 +26,7 @@ pub struct Logs {
     /// Keep printing new lines
     #[arg(short, long)]
     pub follow: bool,
-    /// Only lines since then: 10m ago, or a time (2026-11-29T12:00:00Z)
+    /// Only lines since then: `10m` for ten minutes ago, or a time (2026-11-29T12:00:00Z)
     #[arg(long, value_name = "TIME", value_parser = since)]
     pub since: Option<Since>,
     /// Only the last N lines

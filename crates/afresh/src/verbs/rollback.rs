@@ -48,7 +48,7 @@ impl Rollback {
             }
             let opened: Opened = context.api().post("/v1/rollback", &request).await?;
             if self.no_follow || opened.rotations.is_empty() {
-                print_opened(context, &opened);
+                print_opened(context, &opened, &[]);
                 return Ok(Exit::Succeeded);
             }
             follow(context, &opened).await

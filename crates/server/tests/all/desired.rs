@@ -75,6 +75,12 @@ async fn a_plan_says_what_it_brings_back_and_what_it_changes_back() {
     // Promoted since: nothing to say.
     house.through(&of_count("two", 4)).await;
     assert_eq!(texts(plan_of(&house, &of_count("two", 4)).await), []);
+    // Settings alone: no server is replaced, and it is a change all the same.
+    let mut settings = of_count("two", 4);
+    settings.file.services.get_mut(&name("web")).unwrap().rollout.within_ms += 1_000;
+    let answer = plan_of(&house, &settings).await;
+    assert_eq!((answer.rotations.len(), answer.settings), (0, vec![name("web")]));
+    assert_eq!(plan_of(&house, &of_count("two", 4)).await.settings, []);
     // Names of the environment are shown, values are not.
     let mut secret = of_count("two", 4);
     secret.file.services.get_mut(&name("web")).unwrap().env.insert("TOKEN".into(), "hunter2".into());
