@@ -73,10 +73,11 @@ impl Uids {
         }
     }
 
-    /// A service gets the same range each time, also from later keepers.
+    /// A service gets the same range each time, also from later keepers. One that an older version assigned where bakes have theirs is
+    /// replaced: its running instances keep it until they end, and a bake passes over a range that processes have.
     pub fn of(&self, service: &ServiceName) -> Result<Range, Fault> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(range) = state.given.services.get(service.as_str()) {
+        if let Some(range) = state.given.services.get(service.as_str()).filter(|range| !BAKES.contains(&range.0)) {
             return Ok(*range);
         }
         if let Some(why) = &state.damaged {
@@ -217,5 +218,23 @@ mod tests {
         uids.adopt(&name("z"), a);
         let (new, z) = (uids.of(&name("new")).unwrap(), uids.of(&name("z")).unwrap());
         assert!(new != a && z != a && z != new, "one range is never two services'");
+    }
+
+    /// Versions before bakes had ranges gave them to services.
+    #[test]
+    fn a_range_of_bakes_that_a_service_has_is_replaced_for_good() {
+        let (_dir, layout) = layout();
+        let path = layout.host().join("uids.json");
+        let (old, kept) = (BAKES.start + 3 * Range::SIZE, FIRST + 5 * Range::SIZE);
+        let mark = format!("{:08x}", (old - FIRST) / Range::SIZE);
+        let text = format!("{{\"next\":1,\"services\":{{\"a\":{old},\"b\":{kept}}}}}");
+        state::write(&path, text.as_bytes(), 0o600, Lasting::Now).unwrap();
+        let uids = Uids::open(&layout, &mark);
+        uids.adopt(&name("a"), Range(old));
+        let moved = uids.of(&name("a")).unwrap();
+        assert!(!BAKES.contains(&moved.0) && moved != Range(kept), "{moved:?}");
+        assert_eq!(uids.of(&name("b")).unwrap(), Range(kept), "it shares nothing");
+        let later = Uids::open(&layout, &mark);
+        assert_eq!((later.of(&name("a")).unwrap(), later.of(&name("b")).unwrap()), (moved, Range(kept)), "also by a later keeper");
     }
 }

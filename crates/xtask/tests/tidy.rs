@@ -20,6 +20,49 @@ fn only_allowed_arrows() {
 }
 
 #[test]
+fn no_arrow_is_allowed_that_nothing_uses() {
+    assert_eq!(xtask::unused_arrows(&metadata()), Vec::<String>::new());
+    let none =
+        json!({"packages": [{"name": "disk", "dependencies": [{"name": "model", "kind": "dev"}]}, {"name": "model", "dependencies": []}]});
+    assert!(xtask::unused_arrows(&none).contains(&"disk -> model".to_string()), "a test's own use does not count");
+}
+
+fn architecture() -> String {
+    std::fs::read_to_string(xtask::root().join("ARCHITECTURE.md")).unwrap()
+}
+
+#[test]
+fn the_architecture_lists_the_crates_and_arrows_as_they_are() {
+    let metadata = metadata();
+    let names: std::collections::BTreeSet<_> =
+        metadata["packages"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap().to_string()).collect();
+    assert_eq!(xtask::architecture::crates(&architecture()), names);
+    let (said, are) = (xtask::architecture::arrows(&architecture()), xtask::arrows(&metadata));
+    let only_said: Vec<_> = said.difference(&are).collect();
+    let not_said: Vec<_> = are.difference(&said).collect();
+    assert!(only_said.is_empty() && not_said.is_empty(), "said and not there: {only_said:?}; there and not said: {not_said:?}");
+}
+
+#[test]
+fn every_path_in_the_architecture_exists() {
+    let root = xtask::root().canonicalize().unwrap();
+    let missing = xtask::architecture::missing_paths(&root, &architecture());
+    assert!(missing.is_empty(), "ARCHITECTURE.md names what is not there:\n{}", missing.join("\n"));
+}
+
+#[test]
+fn a_planted_lie_in_the_architecture_is_seen() {
+    let root = xtask::root().canonicalize().unwrap();
+    let text = "# A\n\n## Code map\n\n| crate | x |\n| --- | --- |\n| `model` | nouns |\n| `ghost` | `model/ghosts` |\n\nghost, disk -> model (for x), sim\n\n## B\n\n| `no` |\n";
+    assert_eq!(Vec::from_iter(xtask::architecture::crates(text)), ["ghost", "model"]);
+    let arrows = ["disk -> model", "disk -> sim", "ghost -> model", "ghost -> sim"];
+    assert_eq!(Vec::from_iter(xtask::architecture::arrows(text)), arrows);
+    assert_eq!(xtask::architecture::missing_paths(&root, text), ["8: model/ghosts"]);
+    let mixed = "`model/{event,nothing}` `crates/*/mutants.list` `crates/disk/none.rs` `tools/fuzz.sh` `/proc/1/mem` `a -> b` `up.rs`";
+    assert_eq!(xtask::architecture::missing_paths(&root, mixed), ["1: model/nothing", "1: crates/disk/none.rs", "1: up.rs"]);
+}
+
+#[test]
 fn a_planted_arrow_is_seen() {
     let package = |name: &str, on: &[&str]| json!({"name": name, "dependencies": on.iter().map(|d| json!({"name": d, "kind": null})).collect::<Vec<_>>()});
     let planted =

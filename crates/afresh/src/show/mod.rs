@@ -3,6 +3,7 @@
 mod event;
 mod failure;
 mod foreign;
+mod happened;
 pub mod live;
 mod plan;
 mod table;
@@ -13,6 +14,7 @@ mod words;
 pub use event::Journal;
 pub use failure::failure;
 pub use foreign::safe_line;
+pub use happened::happened;
 pub use plan::{plan, removal};
 pub use table::table;
 pub use words::{ago, bytes, clock, command, now, span, step, times, verdict};

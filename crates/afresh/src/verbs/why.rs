@@ -21,7 +21,7 @@ pub struct Why {
     pub name: Option<String>,
 }
 
-/// Events of a service's servers that are printed; `afresh events` has all.
+/// Lines on what happened to a service's servers; `afresh events` has all of it.
 const LAST_HAPPENED: usize = 5;
 
 impl Why {
@@ -62,10 +62,8 @@ impl Why {
                 answer.failure.iter().flat_map(show::failure).for_each(|line| show::line(format!("  {line}")));
                 let mine: Vec<&Alarm> = alarms.iter().filter(|a| a.service.as_ref().is_none_or(|s| *s == answer.service)).collect();
                 mine.iter().for_each(|alarm| show::line(format!("  {} {}", show::paint(show::RED.bold(), "alarm:"), alarm.text)));
-                let last = happened.iter().filter(|h| h.service.as_ref() == Some(&answer.service)).rev().take(LAST_HAPPENED);
-                for one in last.collect::<Vec<_>>().into_iter().rev() {
-                    show::line(format!("  {}  {}", show::upkeep::day(one.at), one.text));
-                }
+                let mine = happened.iter().filter(|h| h.service.as_ref() == Some(&answer.service));
+                show::happened(mine, LAST_HAPPENED).iter().for_each(|line| show::line(format!("  {line}")));
             }
             for one in &images {
                 let said = show::upkeep::sentences(one);

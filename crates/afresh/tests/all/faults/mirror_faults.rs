@@ -168,7 +168,7 @@ fn shown(text: &str) -> String {
 #[ignore = "needs root"]
 fn whoever_talks_to_a_mirror_is_not_root() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
-    let mut house = House::new();
+    let house = House::new();
     // As on a machine whose owner reads the keys alone.
     std::fs::set_permissions(house.dir().join("mirror/etc/month.gpg"), std::fs::Permissions::from_mode(0o600)).unwrap();
     let apt = nix::unistd::User::from_name("_apt").unwrap().expect("Debian has this user").uid.as_raw();
