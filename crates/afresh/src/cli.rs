@@ -40,6 +40,7 @@ pub enum Verb {
     Why(verbs::why::Why),
     Events(verbs::events::Events),
     Logs(verbs::logs::Logs),
+    Run(verbs::run::RunVerb),
     Release(verbs::lists::ReleaseVerb),
     #[command(hide = true)]
     Releases(verbs::lists::Releases),
@@ -73,7 +74,7 @@ pub enum Verb {
 /// Headings of the help and the verbs under them, in this order.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Run a host", &["up", "down", "doctor", "serve", "host", "proxy"]),
-    ("Deploy", &["validate", "fmt", "plan", "deploy", "rollback", "rollout", "rotation", "step"]),
+    ("Deploy", &["validate", "fmt", "plan", "deploy", "rollback", "rollout", "rotation", "step", "run"]),
     ("See", &["status", "why", "events", "logs", "release", "instance"]),
     ("Images and code", &["bake", "image", "artifact"]),
     ("Administration", &["policy", "token", "secret", "audit", "gc", "adopt", "restore"]),
@@ -110,7 +111,13 @@ impl Cli {
     fn code(error: &clap::Error) -> i32 {
         let args: Vec<String> = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
         let is_plan = args.iter().any(|a| a == "plan") && args.iter().any(|a| a == "--exit-code");
-        if error.use_stderr() && is_plan { Exit::PLAN_FAILED as i32 } else { error.exit_code() }
+        // As its help says: 2 would be taken for the exit code of the command.
+        let is_run = args.iter().find(|a| Self::grouped().find_subcommand(a).is_some()).is_some_and(|verb| verb == "run");
+        match (error.use_stderr(), is_plan, is_run) {
+            (true, true, _) => Exit::PLAN_FAILED.code().into(),
+            (true, _, true) => verbs::run::FAILED.into(),
+            _ => error.exit_code(),
+        }
     }
 
     fn end(error: &clap::Error) -> ! {
@@ -168,6 +175,7 @@ impl Verb {
             Verb::Why(verb) => verb.run(context),
             Verb::Events(verb) => verb.run(context),
             Verb::Logs(verb) => verb.run(context),
+            Verb::Run(verb) => verb.run(context),
             Verb::Release(verb) => verb.run(context),
             Verb::Releases(verb) => verb.run(context),
             Verb::Instance(verb) => verb.run(context),
@@ -190,6 +198,11 @@ impl Verb {
             Verb::Completions(verb) => verb.run(Cli::command()),
             Verb::Load(verb) => verb.run(context),
         }
+    }
+
+    /// Whether its exit code is that of a program which is not ours.
+    pub fn is_program(&self) -> bool {
+        matches!(self, Verb::Run(verb) if verb.is_program())
     }
 
     /// Whether it calls a control plane, or might.

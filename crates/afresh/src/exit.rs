@@ -4,23 +4,39 @@ use api::control::RotationStatus;
 use model::{Blame, Fault, Verdict};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
 pub enum Exit {
-    Succeeded = 0,
-    Internal = 1,
-    User = 2,
-    NotYet = 3,
-    Refused = 4,
-    RolledBack = 5,
-    Partial = 6,
-    Environment = 7,
-    Alarm = 8,
+    Succeeded,
+    Internal,
+    User,
+    NotYet,
+    Refused,
+    RolledBack,
+    Partial,
+    Environment,
+    Alarm,
+    /// That of a program which `run` ran, or of `run` itself: see its help.
+    Program(u8),
 }
 
 impl Exit {
     /// `plan --exit-code`, as Terraform's `-detailed-exitcode`: 0 nothing to change, 1 an error, 2 changes.
     pub const PLAN_FAILED: Exit = Exit::Internal;
     pub const PLAN_CHANGES: Exit = Exit::User;
+
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Succeeded => 0,
+            Exit::Internal => 1,
+            Exit::User => 2,
+            Exit::NotYet => 3,
+            Exit::Refused => 4,
+            Exit::RolledBack => 5,
+            Exit::Partial => 6,
+            Exit::Environment => 7,
+            Exit::Alarm => 8,
+            Exit::Program(code) => code,
+        }
+    }
 }
 
 /// Ends the help of `afresh` itself. The README has the same table.
@@ -35,7 +51,7 @@ Exit codes:
   6  partial: stopped halfway, or some services promoted and some not
   7  environment error: disk full, mirror or runtime unavailable, daemon not running
   8  an alarm (status --check): an image is too old, or runs though it is bad or revoked
-`plan --exit-code` differs: 0 nothing to change, 1 any error, 2 changes.
+`plan --exit-code` differs: 0 nothing to change, 1 any error, 2 changes. `run` exits as its command does.
 
 `afresh explain CODE` says more about an error's code.
 Example:
@@ -57,6 +73,7 @@ const REFUSALS: &[&str] = &[
     "nothing-before",
     "release-changed",
     "stale-stamp",
+    "too-many-runs",
 ];
 
 pub fn of_fault(fault: &Fault) -> Exit {

@@ -33,13 +33,14 @@ pub fn main() -> ExitCode {
     }
     // `up` and `serve` have a --token-file of their own.
     let token = if cli.verb.is_client() { context.read_token(cli.global.token_file.as_deref()) } else { Ok(()) };
+    let is_program = cli.verb.is_program();
     let exit = match token.and_then(|()| cli.verb.run(&context)) {
         Ok(exit) => exit,
         Err(failure) => {
             failure.print(context.json);
-            failure.exit()
+            if is_program { exit::Exit::Program(verbs::run::FAILED) } else { failure.exit() }
         }
     };
     show::flush();
-    ExitCode::from(exit as u8)
+    ExitCode::from(exit.code())
 }

@@ -542,6 +542,9 @@ pub struct AuditLine {
     /// The services, images or names it was about.
     #[serde(default)]
     pub on: String,
+    /// What exactly was asked for: the command of a run.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
     /// `done`, `refused` or `failed`.
     pub outcome: String,
     /// The fault's code, if it failed or was refused.

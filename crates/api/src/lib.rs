@@ -10,6 +10,7 @@ pub mod host;
 pub mod logs;
 pub mod paths;
 pub mod proxy;
+pub mod runs;
 pub mod secrets;
 
 pub use client::{Blocking, Client, Lines};

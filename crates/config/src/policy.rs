@@ -29,6 +29,7 @@ pub(crate) const POLICY: Shape = Shape {
         value("volumes", "volumes = [\"/srv/uploads\"]"),
         value("health_exec", "health_exec = true"),
         value("checks", "checks = true"),
+        value("run", "run = [\"peer:ci\"]"),
         value("socket", "socket = \"/run/afresh/api.sock\""),
         Key { name: "most", kind: Kind::Block, example: "most { memory = \"2GiB\"  count = 10 }" },
         Key { name: "peer", kind: Kind::Named, example: "peer \"ci\" { uid = 1001  role = \"deploy\"  services = [\"web\"] }" },
@@ -92,6 +93,7 @@ fn decode(text: &str, sink: &mut Sink) -> Option<HostPolicy> {
     let volumes = top.or("volumes", default.volumes, sink, |v| read::list(v, "a list of directories", ITEMS_MAX, path));
     let health_exec = top.or("health_exec", default.health_exec, sink, read::truth);
     let checks = top.or("checks", default.checks, sink, read::truth);
+    let run = top.or("run", Vec::new(), sink, list_of("a list of identities, such as \"token:ci\"", identity));
     let socket = top.or("socket", None, sink, |v| Ok(Some(path(v)?)));
     let most = most(&context, &top, default.most, sink);
     let peers = peers(&context, &mut top, sink);
@@ -110,6 +112,7 @@ fn decode(text: &str, sink: &mut Sink) -> Option<HostPolicy> {
         volumes: volumes?,
         health_exec: health_exec?,
         checks: checks?,
+        run: run?.into_iter().collect(),
         most: most?,
         socket: socket?,
         peers: peers?,

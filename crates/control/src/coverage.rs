@@ -11,9 +11,9 @@ pub const NOT_COVERED: &str = "journal-lacks-groups";
 /// Whether a group has servers, or would get some, that count as the service's own.
 pub fn is_running(group: &GroupHeld) -> bool {
     let declared = matches!(group.seen.desired, DesiredSeen::Run { .. });
-    // A check that has ended is no server.
+    // A one-shot is no server.
     let once = matches!(group.spec.as_ref().map(|s| &s.desired), Some(DesiredGroup::Run { once: Some(_), .. }));
-    let lost = group.spec.is_none() && !group.seen.instances.is_empty();
+    let lost = group.spec.is_none() && !group.seen.instances.is_empty() && group.seen.group.run().is_none();
     lost || (declared && !once)
 }
 

@@ -19,7 +19,7 @@ impl Remote {
     }
 
     /// Kills one-shots of the group that were asked to end; how many.
-    pub fn kill_ending(&self, group: &GroupName) -> Result<usize, Fault> {
+    pub fn kill(&self, group: &GroupName) -> Result<usize, Fault> {
         let killed: Killed = self.0.post(&paths::kill(group), &serde_json::json!({}))?;
         Ok(killed.killed)
     }
@@ -56,5 +56,9 @@ impl Provider for Remote {
 impl GroupInventory for Remote {
     fn groups(&self) -> Result<Vec<GroupHeld>, Fault> {
         self.0.get(paths::INVENTORY)
+    }
+
+    fn kill_ending(&self, group: &GroupName) -> Result<(), Fault> {
+        self.kill(group).map(drop)
     }
 }

@@ -9,6 +9,7 @@
 //! rotations ── events     a journal each; `events.number` counts over the whole database
 //!     │  └──── commands   commands that users gave
 //!     └─ rollouts         tiers of rotations
+//! runs                    commands in servers of their own, by service and number
 //! leases                  who drives a service; the fence only grows
 //! summaries               what closed journals come to: known groups, the active release, the desired state in force
 //! ```
@@ -40,6 +41,7 @@ mod releases;
 mod restored;
 mod rollouts;
 mod rotations;
+mod runs;
 mod schema;
 mod services;
 mod summaries;
@@ -52,5 +54,6 @@ pub use records::{Lists, Records, Tx};
 pub use releases::ReleaseRow;
 pub use rollouts::{RolloutRow, no_rollout};
 pub use rotations::{Numbered, Origin, RotationRow, no_rotation, no_service};
+pub use runs::no_run;
 pub use services::ServiceRow;
 pub use summaries::Now;

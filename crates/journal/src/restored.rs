@@ -6,6 +6,7 @@ use model::Fault;
 
 const FENCES_AHEAD: u64 = 1_000_000;
 const ROTATIONS_AHEAD: u64 = 1_000;
+const RUNS_AHEAD: u64 = 100_000;
 
 /// The statement that marks a backup.
 pub(crate) const MARK: &str = "INSERT OR REPLACE INTO meta (key, value) VALUES ('backup', 1)";
@@ -25,5 +26,6 @@ pub(crate) fn jump_ahead_if_restored(tx: &Tx<'_>) -> Result<bool, Fault> {
             tx.put_lease(&lease)?;
         }
     }
+    tx.runs_ahead(RUNS_AHEAD)?;
     Ok(true)
 }

@@ -110,6 +110,9 @@ pub struct HostPolicy {
     pub volumes: Vec<String>,
     pub health_exec: bool,
     pub checks: bool,
+    /// Identities that may run commands beside the services that they may deploy.
+    #[serde(default)]
+    pub run: BTreeSet<String>,
     pub most: Most,
     /// Where the peers call; None: they cannot.
     pub socket: Option<String>,
@@ -128,6 +131,7 @@ impl Default for HostPolicy {
             volumes: Vec::new(),
             health_exec: false,
             checks: false,
+            run: BTreeSet::new(),
             most: Most { memory_bytes: 2 << 30, cpu_milli: 2_000, pids: 512, count: 10 },
             socket: None,
             peers: BTreeMap::new(),
@@ -178,6 +182,11 @@ impl HostPolicy {
 
     pub fn permits_checks(&self, service: &ServiceName) -> Result<(), Fault> {
         if self.checks { Ok(()) } else { no("policy-check", format!("{service}: the host policy allows no check commands")) }
+    }
+
+    /// Whether this identity may have a command run beside the service.
+    pub fn permits_run(&self, who: &str, service: &ServiceName) -> Result<(), Fault> {
+        if self.run.contains(who) { Ok(()) } else { no("policy-run", format!("{service}: the host policy lets {who} run no commands")) }
     }
 
     pub fn permits_count(&self, service: &ServiceName, count: u32) -> Result<(), Fault> {

@@ -40,6 +40,16 @@ fn numbered(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// As [`numbered`], with `x` before the number: `web.x17`.
+fn numbered_run(text: &str) -> Result<(), &'static str> {
+    let (name, number) = text.split_once(".x").ok_or("it must look like web.x17")?;
+    plain(name)?;
+    if number.is_empty() || number.len() > 18 || !number.bytes().all(|b| b.is_ascii_digit()) {
+        return Err("a number must follow the x");
+    }
+    Ok(())
+}
+
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $what:literal, $rule:ident) => {
         $(#[$doc])*
@@ -98,7 +108,7 @@ name!(/** A group of servers of one release, `web-r42-7`: service, release, rota
 name!(/** One server, `web-r42-7-3`: its group and a number that the keeper never uses twice in that group. */ InstanceId, "instance id", plain);
 name!(/** One service going from one release to another, `web.7`: service and running number. */ RotationId, "rotation id", numbered);
 name!(/** Rotations of several services, `rollout.3`. */ RolloutId, "rollout id", numbered);
-
+name!(/** One run of a command beside a service, `web.x17`: service and running number. */ RunId, "run id", numbered_run);
 impl GroupName {
     /// The only place where group names are made.
     pub fn of(service: &ServiceName, release: u64, rotation: &RotationId) -> Result<Self, NameError> {
@@ -161,6 +171,22 @@ impl RotationId {
     }
 }
 
+impl RunId {
+    pub fn of(service: &ServiceName, number: u64) -> Self {
+        Self(format!("{service}.x{number}").into())
+    }
+
+    pub fn number(&self) -> u64 {
+        let digits = self.0.split_once(".x").map_or("", |(_, n)| n);
+        digits.parse().expect("checked when it was made")
+    }
+
+    pub fn service(&self) -> ServiceName {
+        let name = self.0.split_once('.').map_or("", |(s, _)| s);
+        ServiceName(name.into())
+    }
+}
+
 impl RolloutId {
     pub fn of(number: u64) -> Self {
         Self(format!("rollout.{number}").into())
@@ -212,6 +238,9 @@ mod tests {
         for other in ["web", "web-r42-7", "web-r42-7-x", "image-base-1764000000000-1"] {
             assert_eq!(service(other), None, "{other}");
         }
+        let run = RunId::new("web.x17").unwrap();
+        assert_eq!((run.service().as_str(), run.number(), &run), ("web", 17, &RunId::of(&run.service(), 17)));
+        assert!(["web", "web.x", "web.17", ".x1", "web.xx", "web.x1.x2"].iter().all(|bad| RunId::new(*bad).is_err()));
         for bad in ["web", "web.", "web.x", ".7", "web.7.8"] {
             assert!(RotationId::new(bad).is_err(), "{bad:?} was taken");
         }

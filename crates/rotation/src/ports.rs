@@ -28,6 +28,11 @@ pub trait Router {
 pub trait GroupInventory: Provider {
     /// Every group, also those that are gone.
     fn groups(&self) -> Result<Vec<GroupHeld>, Fault>;
+    /// Kills one-shots of the group that are ending already, before their drain time is over. A provider that cannot do it lets them have
+    /// that time.
+    fn kill_ending(&self, _group: &GroupName) -> Result<(), Fault> {
+        Ok(())
+    }
 }
 
 /// As [`GroupInventory`], of a router.

@@ -9,6 +9,7 @@ use crate::fleet::Fleet;
 use crate::notify::Notifier;
 use crate::parts::Parts;
 use crate::ports::{Images, WallClock};
+use crate::runs;
 use crate::upkeep::Upkeep;
 use api::control::Waiting;
 use journal::Database;
@@ -41,6 +42,7 @@ pub struct App {
     /// Deploys, rollbacks, manual steps and gc run one after another: each observes and then writes.
     deploys: Mutex<()>,
     pub parts: Parts,
+    pub run_waits: runs::Waits,
     /// A thread for each open rotation.
     drivers: Mutex<BTreeMap<RotationId, JoinHandle<()>>>,
     stopping: AtomicBool,
@@ -81,6 +83,7 @@ impl App {
             waits: Mutex::default(),
             deploys: Mutex::default(),
             parts: Parts::default(),
+            run_waits: runs::Waits::default(),
             drivers: Mutex::default(),
             stopping: AtomicBool::new(false),
         }))

@@ -41,6 +41,10 @@ impl GroupInventory for CoveredPorts {
     fn groups(&self) -> Result<Vec<GroupHeld>, Fault> {
         self.provider.groups()
     }
+
+    fn kill_ending(&self, group: &GroupName) -> Result<(), Fault> {
+        self.provider.kill_ending(group)
+    }
 }
 
 impl Router for CoveredPorts {

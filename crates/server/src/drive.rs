@@ -8,7 +8,7 @@ use crate::driver::drive;
 use crate::instance_lock::InstanceLock;
 use crate::log_once::LogOnce;
 use crate::supervise::{spawn, supervise};
-use crate::{backups, inventory, parts, rollouts, upkeep};
+use crate::{backups, inventory, parts, rollouts, runs, upkeep};
 use api::control::Waiting;
 use model::{Fault, RotationId};
 use std::collections::BTreeMap;
@@ -29,6 +29,7 @@ pub fn start(app: &Arc<App>, lock: &Arc<InstanceLock>) -> Result<Vec<JoinHandle<
         supervise(app, lock, "backup", |app| backups::keep(app))?,
         supervise(app, lock, "inventory", |app| keep_comparing(app))?,
         supervise(app, lock, "upkeep", |app| upkeep::keep(app))?,
+        supervise(app, lock, "runs", runs::keep)?,
     ])
 }
 

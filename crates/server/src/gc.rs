@@ -51,6 +51,11 @@ fn in_use(records: &Lists<'_>) -> Result<InUse, Fault> {
         // Open rotations, and what stopped rotations may have left running.
         records.summary(service)?.releases.values().for_each(&mut pin);
     }
+    for run in records.open_runs()? {
+        if let Some(row) = records.release(&run.service(), run.release)? {
+            pin(&row.release);
+        }
+    }
     for rollout in records.open_rollouts()? {
         rollout.plan.tiers.iter().flat_map(|(_, services)| services).for_each(|(_, release)| pin(release));
     }

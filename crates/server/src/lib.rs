@@ -19,6 +19,7 @@
 //! | `deploy`, `rollback`, `removal`, `rollouts`, `steps`, `adopt`, `notes` | requests that open rotations |
 //! | `drive`, `driver`, `supervise`, `parts`, `backups` | a thread for each open rotation; supervised parts, their panics and failures |
 //! | `inventory`, `comparison`, `covered_ports` | keeper and balancer compared with the journal; nothing is declared for what the journal does not cover |
+//! | `runs` | commands in servers of their own |
 //! | `status`, `lists`, `logs`, `gc` | answers |
 //! | `secrets` | values of secrets: stored, checked, listed; never answered |
 //! | `fleet`, `alarms` | alarms and events of keeper and balancer |
@@ -59,6 +60,7 @@ mod ports;
 mod removal;
 mod rollback;
 mod rollouts;
+mod runs;
 mod secrets;
 mod serve;
 mod status;

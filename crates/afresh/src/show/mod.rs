@@ -52,6 +52,14 @@ pub fn line(text: impl std::fmt::Display) {
     }
 }
 
+/// One line of a program that is not ours, byte for byte: its colours stay in also where nobody sees them.
+pub fn raw_line(text: &str) {
+    let mut out = std::io::stdout().lock();
+    if out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).is_err() {
+        std::process::exit(0);
+    }
+}
+
 /// Text as it is, without an end of line.
 pub fn text(text: &str) {
     if write!(anstream::stdout(), "{text}").is_err() {

@@ -30,7 +30,9 @@ impl Audit {
             return Ok(Exit::Succeeded);
         }
         let rows = lines.into_iter().map(|line| {
-            let words = if line.message.is_empty() { line.reason } else { line.message };
+            let reason = if line.message.is_empty() { line.reason } else { String::new() };
+            let words: Vec<String> = [line.detail, line.message, reason].into_iter().filter(|words| !words.is_empty()).collect();
+            let words = words.join("; ");
             vec![show::clock(line.at), line.who, line.from, line.what, line.on, line.outcome, line.code, words]
         });
         show::line(show::table(&["time", "who", "from", "what", "on", "outcome", "code", "words"], rows.collect()));

@@ -152,7 +152,7 @@ impl Follower {
         };
         match self.output {
             Output::Json => show::json(&serde_json::json!({
-                "exit": exit as u8,
+                "exit": exit.code(),
                 "rollout": self.snapshot.rollout.as_ref().map(|r| &r.id),
                 "rotations": self.snapshot.rotations,
             })),

@@ -36,6 +36,8 @@ pub mod roles;
 pub mod rollback;
 pub mod rollout;
 pub mod rotation;
+pub mod run;
+mod run_follow;
 pub mod secret;
 pub mod sim;
 pub mod status;

@@ -14,6 +14,7 @@ mod month;
 mod nothing_new;
 mod reference;
 mod removal;
+mod runs;
 #[allow(dead_code, reason = "the world of the control plane's own tests")]
 #[path = "../../../server/tests/all/common/mod.rs"]
 mod world;

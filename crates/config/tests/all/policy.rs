@@ -10,6 +10,7 @@ scripts     = ["peer:eve"]
 volumes     = ["/srv/uploads"]
 health_exec = true
 checks      = true
+run         = ["token:ops"]
 socket      = "/run/afresh/api.sock"
 most { memory = "4GiB"  cpu = 4  pids = 1000  count = 20 }
 peer "ci" { uid = 1001  role = "deploy"  services = ["web"]  tiers = ["back"] }
@@ -23,6 +24,7 @@ fn every_key_is_read() {
     assert_eq!(policy.listen[2], Listen { ip: Some("::1".parse().unwrap()), from: 443, to: 443 });
     assert_eq!(policy.users, [(1000, 1999), (33, 33)]);
     assert!(policy.recipes.contains("token:ci") && policy.scripts.contains("peer:eve"));
+    assert!(policy.run.contains("token:ops"));
     assert!(policy.health_exec && policy.checks && policy.volumes == ["/srv/uploads"]);
     assert_eq!((policy.most.memory_bytes, policy.most.cpu_milli, policy.most.pids, policy.most.count), (4 << 30, 4_000, 1_000, 20));
     assert_eq!(policy.socket.as_deref(), Some("/run/afresh/api.sock"));
@@ -42,6 +44,8 @@ fn every_error_has_its_place() {
         ("users = [\"root\"]", "bad-user", 1),
         ("users = [\"9-1\"]", "bad-user", 1),
         ("recipes = [\"ci\"]", "bad-identity", 1),
+        ("run = true", "wrong-type", 1),
+        ("run = [\"ops\"]", "bad-identity", 1),
         ("volumes = [\"srv\"]", "bad-path", 1),
         ("checks = \"yes\"", "wrong-type", 1),
         ("most { memory = \"1\" }", "bad-size", 1),

@@ -81,7 +81,7 @@ fn defaults_of_the_host_policy_are_as_told() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 13);
+    assert_eq!(seen, 14);
     assert_eq!(read(""), model::access::HostPolicy::default());
 }
 

@@ -5,5 +5,6 @@ mod common;
 mod damage;
 mod journal;
 mod records;
+mod runs;
 mod schema;
 mod wal;

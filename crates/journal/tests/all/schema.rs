@@ -19,6 +19,9 @@ fn from_text(path: &Path, text: &str) {
     conn.execute_batch(text).unwrap();
 }
 
+/// The schema of this version.
+const NOW: i64 = 4;
+
 /// The checksum of a row, as its documentation has it.
 fn sum(parts: &[&str]) -> i64 {
     let mut hash = Sha256::new();
@@ -57,7 +60,7 @@ fn a_database_of_schema_1_is_opened_migrated_and_kept_as_it_was() {
     let lines = store.read(|r| r.events(0, 1_000)).unwrap();
     assert!(lines.len() > 10 && matches!(lines[0].line.event, Event::Opened(_)));
     drop(store);
-    assert_eq!(version(&dir.db()), 3);
+    assert_eq!(version(&dir.db()), NOW);
     let kept = dir.db().with_file_name("afresh.db.schema-1");
     assert_eq!(version(&kept), 1, "for a return to the version before");
     assert_eq!(dir.store().read(|r| r.events(0, 1_000)).unwrap(), lines, "it is migrated once");
@@ -79,7 +82,7 @@ fn a_database_of_schema_2_is_opened_and_its_summaries_are_made_again() {
     .unwrap();
     drop(conn);
     reads_as_schema_1(&dir.store());
-    assert_eq!(version(&dir.db()), 3);
+    assert_eq!(version(&dir.db()), NOW);
     let kept = dir.db().with_file_name("afresh.db.schema-2");
     assert_eq!(version(&kept), 2);
     let old: String = Connection::open(&kept).unwrap().query_row("SELECT known FROM summaries", [], |r| r.get(0)).unwrap();
@@ -152,7 +155,6 @@ fn summaries_of_schema_3_are_what_its_journals_come_to() {
     let written = all(&dir.store());
     Connection::open(dir.db()).unwrap().execute("DELETE FROM summaries", []).unwrap();
     assert_eq!(all(&dir.store()), written);
-    assert!(!dir.db().with_file_name("afresh.db.schema-3").exists(), "nothing was migrated");
 }
 
 #[test]

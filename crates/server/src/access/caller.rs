@@ -6,6 +6,9 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// Of a command in the audit.
+const DETAIL_BYTES_MAX: usize = 1_000;
+
 #[derive(Clone)]
 pub struct Caller(Arc<Inner>);
 
@@ -16,12 +19,21 @@ struct Inner {
     services: Option<BTreeSet<ServiceName>>,
     reason: Option<String>,
     about: Mutex<BTreeSet<String>>,
+    detail: Mutex<String>,
     consulted: AtomicBool,
 }
 
 impl Caller {
     pub fn new(name: String, grant: Grant, services: Option<BTreeSet<ServiceName>>, reason: Option<String>) -> Self {
-        Self(Arc::new(Inner { name, grant, services, reason, about: Mutex::default(), consulted: AtomicBool::new(false) }))
+        Self(Arc::new(Inner {
+            name,
+            grant,
+            services,
+            reason,
+            about: Mutex::default(),
+            detail: Mutex::default(),
+            consulted: AtomicBool::new(false),
+        }))
     }
 
     pub fn name(&self) -> &str {
@@ -97,6 +109,15 @@ impl Caller {
         if about.len() < 20 {
             about.insert(model::text::shown(what, 80));
         }
+    }
+
+    /// Records for the audit what exactly is asked for, such as a command.
+    pub fn detail(&self, what: &str) {
+        *self.0.detail.lock().unwrap_or_else(PoisonError::into_inner) = model::text::shown(what, DETAIL_BYTES_MAX);
+    }
+
+    pub fn details(&self) -> String {
+        self.0.detail.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub fn subjects(&self) -> String {

@@ -15,7 +15,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use json_http::{AnsweredFault, Peer, Refusal};
 use model::access::Role;
-use model::{Fault, RotationId, ServiceName};
+use model::{Fault, RotationId, RunId, ServiceName};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -50,6 +50,7 @@ pub async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next
         }
     };
     line.on = caller.subjects();
+    line.detail = caller.details();
     audited(&app, line, rule, answer).await
 }
 
@@ -91,6 +92,7 @@ fn service_of(pattern: &str, path: &str) -> Option<ServiceName> {
     pattern.split('/').zip(path.split('/')).find_map(|(pattern, part)| match pattern {
         "{service}" => ServiceName::new(part).ok(),
         "{rotation}" => RotationId::new(part).ok().map(|id| id.service()),
+        "{run}" => RunId::new(part).ok().map(|id| id.service()),
         _ => None,
     })
 }

@@ -8,6 +8,7 @@ mod redact;
 mod rollouts;
 mod router;
 pub mod routes;
+mod runs;
 mod secrets;
 
 pub use router::router;

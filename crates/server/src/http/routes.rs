@@ -1,7 +1,7 @@
 //! Every call, with who may make it. A call cannot be added without a rule: the router is made from this table, and the guard refuses what
 //! is not in it.
 
-use super::{events, handlers, rollouts, secrets};
+use super::{events, handlers, rollouts, runs, secrets};
 use crate::app::App;
 use axum::Router;
 use axum::http::Method;
@@ -59,6 +59,11 @@ const ROUTES: &[Route] = &[
     read("/v1/services/{service}", Role::Read, Of::Path, || get(handlers::service)),
     read("/v1/services/{service}/logs", Role::Read, Of::Path, || get(handlers::log_list)),
     read("/v1/services/{service}/logs/{instance}", Role::Read, Of::Path, || get(handlers::log_part)),
+    read("/v1/services/{service}/runs", Role::Read, Of::Path, || get(runs::of_service)),
+    change("/v1/services/{service}/runs", Role::Deploy, Of::Path, || post(runs::begin)),
+    read("/v1/runs", Role::Read, Of::Handler, || get(runs::all)),
+    read("/v1/runs/{run}", Role::Read, Of::Path, || get(runs::one)),
+    change("/v1/runs/{run}/stop", Role::Deploy, Of::Path, || post(runs::stop)),
     read("/v1/rotations", Role::Read, Of::Handler, || get(handlers::rotations)),
     read("/v1/rotations/{rotation}", Role::Read, Of::Path, || get(handlers::rotation)),
     read("/v1/rotations/{rotation}/events", Role::Read, Of::Path, || get(handlers::rotation_events)),

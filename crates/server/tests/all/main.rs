@@ -16,5 +16,6 @@ mod many;
 mod others;
 mod parked;
 mod parts;
+mod runs;
 mod secrets;
 mod upkeep;

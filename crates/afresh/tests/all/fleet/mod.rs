@@ -5,7 +5,7 @@
 //! `AFRESH_FAULT_PATIENCE=SECONDS` gives up sooner.
 
 mod reasons;
-mod world;
+pub mod world;
 
 use disk::state::spare;
 use model::InstanceId;

@@ -44,8 +44,8 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// With three healthy servers, deployed as everybody does it.
-    pub fn new(dir: &Path, name: &str) -> Fleet {
+    /// Nothing runs.
+    pub fn empty(dir: &Path, name: &str) -> Fleet {
         let data = dir.join(name);
         // Below the ports that the kernel gives to whoever asks for any.
         let first = 20_000 + (std::process::id() % 9_000) as u16;
@@ -53,7 +53,12 @@ impl Fleet {
             (first..first + 1_000).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).find(|a| std::net::TcpListener::bind(a).is_ok());
         let tokio = tokio::runtime::Runtime::new().unwrap();
         let image = busybox(&Layout::new(&data), dir);
-        let mut fleet = Fleet { data, listen: free.unwrap(), up: None, tokio, log: dir.join(format!("{name}.log")), image };
+        Fleet { data, listen: free.unwrap(), up: None, tokio, log: dir.join(format!("{name}.log")), image }
+    }
+
+    /// With three healthy servers, deployed as everybody does it.
+    pub fn new(dir: &Path, name: &str) -> Fleet {
+        let mut fleet = Fleet::empty(dir, name);
         fleet.start(&[]).unwrap();
         let status = fleet.deploy(SCRIPT, "2m");
         assert_eq!(status.verdict, Some(model::Verdict::Promoted), "{}\n{}", status.why, fleet.said_by_up());
@@ -66,7 +71,7 @@ impl Fleet {
 
     pub fn command(&self, args: &[&str]) -> Command {
         let mut c = Command::new(program());
-        c.args(args).arg("--data-dir").arg(&self.data).env("AFRESH_UPKEEP_CLOCK", "off").stdin(Stdio::null());
+        c.arg("--data-dir").arg(&self.data).args(args).env("AFRESH_UPKEEP_CLOCK", "off").stdin(Stdio::null());
         c
     }
 
@@ -106,15 +111,43 @@ impl Fleet {
 
     /// A release that runs this script, to its rotation's end. A step may take `within`.
     pub fn deploy(&self, script: &str, within: &str) -> RotationStatus {
-        let text = format!(
-            "image \"base\" {{\n  debian = \"bookworm\"\n  packages = [\"busybox-static\"]\n}}\n\
-             service \"web\" {{\n  tier = \"web\"\n  image = image.base\n  run = [\"sh\", \"-c\", {}]\n  port = 8080\n  count = 3\n  \
+        self.deploy_service(&format!(
+            "service \"web\" {{\n  tier = \"web\"\n  image = image.base\n  run = [\"sh\", \"-c\", {}]\n  port = 8080\n  count = 3\n  \
              health {{ path = \"/healthz\"  every = \"200ms\"  timeout = \"1s\"  healthy_for = \"200ms\" }}\n  drain {{ within = \"1s\" }}\n  \
              limits {{ memory = \"32MiB\"  cpu = 0.5  pids = 64 }}\n  route {{ listen = \"{}\"  answer_timeout = \"2s\" }}\n  \
              rollout {{ waves = [\"100%\"]  soak = \"200ms\"  within = \"{within}\" }}\n}}\n",
             serde_json::to_string(script).unwrap(),
             self.listen
-        );
+        ))
+    }
+
+    /// A service on `image.base`, to its rotation's end.
+    pub fn deploy_service(&self, service: &str) -> RotationStatus {
+        let path = format!("/v1/rotations/{}", self.begin_deploy(service));
+        let api = self.api();
+        let begun = Instant::now();
+        loop {
+            // The control plane may be killed meanwhile.
+            let status: Result<RotationStatus, model::Fault> = self.tokio.block_on(api.get(&path));
+            match status {
+                Ok(status) if status.verdict.is_some() => return status,
+                status => assert!(begun.elapsed() < Duration::from_secs(240), "{status:?}\n{}", self.said_by_up()),
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn api(&self) -> Client {
+        Client::unix(self.layout().api_socket()).timeout(Duration::from_secs(30))
+    }
+
+    /// From the API, or the error of it.
+    pub fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, model::Fault> {
+        self.tokio.block_on(self.api().get(path))
+    }
+
+    pub fn begin_deploy(&self, service: &str) -> model::RotationId {
+        let text = format!("image \"base\" {{\n  debian = \"bookworm\"\n  packages = [\"busybox-static\"]\n}}\n{service}");
         let file = config::parse(&text, "afresh.hcl").unwrap_or_else(|d| panic!("{}", config::render(&d, &text, "afresh.hcl", false)));
         let images = BTreeMap::from([(ImageName::new("base").unwrap(), self.image.clone())]);
         let request = DeployRequest {
@@ -130,18 +163,8 @@ impl Fleet {
             secrets_not_stored: false,
             unbaked: Default::default(),
         };
-        let api = Client::unix(self.layout().api_socket()).timeout(Duration::from_secs(30));
-        let opened: Opened = self.tokio.block_on(api.post("/v1/deploy", &request)).unwrap();
-        let path = format!("/v1/rotations/{}", opened.rotations[0]);
-        let begun = Instant::now();
-        loop {
-            let status: RotationStatus = self.tokio.block_on(api.get(&path)).unwrap();
-            if status.verdict.is_some() {
-                return status;
-            }
-            assert!(begun.elapsed() < Duration::from_secs(120), "{:?}\n{}", status.waits, self.said_by_up());
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let opened: Opened = self.tokio.block_on(self.api().post("/v1/deploy", &request)).unwrap();
+        opened.rotations[0].clone()
     }
 
     pub fn group(&self) -> GroupName {

@@ -168,7 +168,7 @@ impl Host {
 
     /// How many one-shots of the group were killed that were ending.
     pub fn kill_ending(&self, group: &str) -> usize {
-        self.remote.kill_ending(&GroupName::new(group).unwrap()).unwrap()
+        self.remote.kill(&GroupName::new(group).unwrap()).unwrap()
     }
 
     pub fn observe(&self, group: &str) -> GroupSeen {
