@@ -2,7 +2,7 @@
 
 use crate::age_file;
 use crate::machine_key::{self, VersionKey};
-use crate::value::Value;
+use crate::value::{Value, too_large};
 use age::x25519::Identity;
 use disk::files;
 use disk::lock::Lock;
@@ -17,6 +17,8 @@ use zeroize::Zeroizing;
 
 /// age adds some hundred bytes, and 16 for every 64 KiB.
 const FILE_BYTES_MAX: u64 = SECRET_BYTES_MAX as u64 + 4096;
+/// Of a file that somebody else encrypted: armour makes it a third larger.
+const AGE_BYTES_MAX: usize = 2 * SECRET_BYTES_MAX;
 const READS: usize = 3;
 const READ_AGAIN: Duration = Duration::from_millis(20);
 
@@ -105,6 +107,10 @@ impl Secrets {
 
     /// The value in a file that was encrypted for the service.
     pub fn open(&self, service: &ServiceName, name: &SecretName, file: &[u8]) -> Result<Value, Fault> {
+        // Each recipient of a file costs a computation: a short value has no need of thousands.
+        if file.len() > AGE_BYTES_MAX {
+            return Err(too_large(name));
+        }
         let of_service = |machine: &Identity| machine_key::of_service(machine, service);
         let own: Vec<Identity> = machine_key::all(&self.dir)?.iter().map(of_service).collect::<Result<_, _>>()?;
         age_file::decrypt_with(name, &own, file)?.ok_or_else(|| {

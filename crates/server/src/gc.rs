@@ -1,7 +1,6 @@
 //! Which objects are still needed. The store removes the others.
 
 use crate::app::App;
-use crate::secrets;
 use api::control::GcAnswer;
 use journal::Lists;
 use model::{Digest, Fault, Release, SecretVersion, ServiceName};
@@ -15,13 +14,7 @@ const SECRETS_GRACE_MS: u64 = 10 * 60 * 1000;
 pub fn gc(app: &App) -> Result<GcAnswer, Fault> {
     // No deploy may find an object and pin it between the listing and the removal.
     let _alone = app.deploy_lock();
-    // Groups that the journal does not know may be running.
-    match crate::inventory::compare(app) {
-        Ok(_) => {}
-        Err(fault) if !app.comparison.is_made() => return Err(fault),
-        Err(_) => {}
-    }
-    app.comparison.must_cover_all()?;
+    must_know_all(app)?;
     let (mut keep, pins) = app.database.browse(in_use)?;
     keep.extend(crate::upkeep::needed(app)?);
     let removed = app.images.sweep(&keep)?;
@@ -35,13 +28,31 @@ pub fn gc(app: &App) -> Result<GcAnswer, Fault> {
     })
 }
 
+/// Values of secrets alone.
+pub fn collect_secrets(app: &App) -> Result<(), Fault> {
+    let _alone = app.deploy_lock();
+    must_know_all(app)?;
+    let (_, pins) = app.database.browse(in_use)?;
+    app.secrets.sweep(&pins, SECRETS_GRACE_MS).map(drop)
+}
+
+/// Groups that the journal does not know may be running.
+fn must_know_all(app: &App) -> Result<(), Fault> {
+    match crate::inventory::compare(app) {
+        Ok(_) => {}
+        Err(fault) if !app.comparison.is_made() => return Err(fault),
+        Err(_) => {}
+    }
+    app.comparison.must_cover_all()
+}
+
 /// Objects, and versions of secrets.
 type InUse = (BTreeSet<Digest>, BTreeSet<(ServiceName, SecretVersion)>);
 
 fn in_use(records: &Lists<'_>) -> Result<InUse, Fault> {
     let (mut keep, mut pins) = (BTreeSet::new(), BTreeSet::new());
     let mut pin = |release: &Release| {
-        pins.extend(secrets::pins(release));
+        pins.extend(release.secrets.versions.values().map(|version| (release.service.clone(), version.clone())));
         keep.insert(release.image.clone());
         keep.extend(release.artifact.clone());
     };

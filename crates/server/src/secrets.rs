@@ -3,6 +3,7 @@
 
 use crate::access::Caller;
 use crate::app::App;
+use crate::gc;
 use api::control::{DeployRequest, PlanNote};
 use api::secrets::{Recipient, SecretRow, SecretStored, SecretValue};
 use base64::Engine;
@@ -11,6 +12,9 @@ use journal::{Database, Lists, Records};
 use model::{Fault, Layout, Release, SecretName, SecretVersion, ServiceName, ServiceSpec};
 use secret::Secrets;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Of one service: more than its releases pin, and less than fills a disk.
+const VALUES_MAX: usize = 1_000;
 
 pub fn recipient(app: &App, service: ServiceName) -> Result<Recipient, Fault> {
     Ok(Recipient { recipient: app.secrets.recipient(&service)?, service })
@@ -22,6 +26,9 @@ pub fn put(app: &App, caller: &Caller, given: &SecretValue, is_kept: bool) -> Re
     let now = app.database.read(|r| r.service(service))?.map(|row| row.spec.tier);
     caller.must_deploy(service, Some(tier), now.is_none())?;
     caller.about(&format!("secret {name}"));
+    if is_kept {
+        must_have_room(app, service)?;
+    }
     let file = BASE64.decode(age).map_err(|_| Fault::yours("bad-request", format!("secret {name}: its value is not in base64")))?;
     let value = app.secrets.open(service, name, &file)?;
     if *variable {
@@ -29,6 +36,21 @@ pub fn put(app: &App, caller: &Caller, given: &SecretValue, is_kept: bool) -> Re
     }
     let version = if is_kept { app.secrets.put(service, name, &value)? } else { app.secrets.version(service, name, &value)? };
     Ok(SecretStored { version })
+}
+
+/// Whoever may deploy one service may not fill the disk: values that no release pins are collected first.
+fn must_have_room(app: &App, service: &ServiceName) -> Result<(), Fault> {
+    let count = || Ok::<_, Fault>(app.secrets.list()?.iter().filter(|stored| stored.service == *service).count());
+    if count()? < VALUES_MAX {
+        return Ok(());
+    }
+    gc::collect_secrets(app)?;
+    if count()? < VALUES_MAX {
+        return Ok(());
+    }
+    let text = format!("{service}: {VALUES_MAX} values of secrets are stored for it, and no more are taken");
+    Err(Fault::yours("secret-too-many", text)
+        .hint("values that no release pins are deleted some minutes after they were given: try again then"))
 }
 
 /// Each value that the release pins can be given to a server now. Without this, the first server would say so.
@@ -113,11 +135,6 @@ pub fn list(app: &App) -> Result<Vec<SecretRow>, Fault> {
     let mut rows: Vec<SecretRow> = rows.into_values().collect();
     rows.sort_by(|a, b| (&a.name, &a.service, b.since).cmp(&(&b.name, &b.service, a.since)));
     Ok(rows)
-}
-
-/// What is still needed, as objects are: see `gc`.
-pub fn pins(release: &Release) -> impl Iterator<Item = (ServiceName, SecretVersion)> {
-    release.secrets.versions.values().map(|version| (release.service.clone(), version.clone()))
 }
 
 /// Secrets of active releases whose values this machine cannot read: after a restore on another machine they must be given again.

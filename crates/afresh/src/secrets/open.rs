@@ -10,7 +10,9 @@ pub fn open(what: &str, path: &Path) -> Result<File, Fault> {
     let no = |why: String| Fault::yours("secret-source", format!("{what}: {}: {why}", path.display()));
     let opened = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY).open(path);
     let file = opened.map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => no("there is no such file".to_string()).hint("paths are relative to the service file"),
+        std::io::ErrorKind::NotFound => {
+            no("there is no such file".to_string()).hint("is the path right? Paths in a service file are relative to it")
+        }
         std::io::ErrorKind::PermissionDenied => {
             no("you may not read it".to_string()).hint("deploy as a user who may, or with --keep-secrets to keep the value that is active")
         }

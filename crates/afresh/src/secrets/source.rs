@@ -54,3 +54,69 @@ fn read_bounded(what: &str, path: &Path, file: File, bytes_max: usize) -> Result
     file.take(most).read_to_end(&mut bytes).map_err(|e| Fault::world("io", format!("{what}: {}: {e}", path.display())))?;
     Ok(std::mem::take(&mut *bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::{Layout, SecretName};
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// Every way in which a source can be wrong, as people see it.
+    #[test]
+    fn wrong_sources() {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |name: &str, bytes: &[u8], mode: u32| {
+            fs::write(dir.path().join(name), bytes).unwrap();
+            fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
+        };
+        put("empty", b"", 0o600);
+        put("open", b"hunter2", 0o644);
+        put("written-by-all", b"hunter2", 0o602);
+        put("large", &vec![b'h'; SECRET_BYTES_MAX + 1], 0o600);
+        put("no-age", b"hunter2", 0o600);
+        put("cut.age", b"-----BEGIN AGE ENCRYPTED FILE-----\nYWdlLWVuY3J5cHRpb24ub3JnL3YxCi0+IFgyNTUx", 0o600);
+        put("passphrase.age", b"age-encryption.org/v1\n-> scrypt MDEyMzQ1Njc4OWFiY2RlZg 15\nYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmI\n--- bW1tbW1tbW1tbW1tbW1tbW1tbW1tbW1tbW1tbW1tbW0\n0123456789abcdefx", 0o600);
+        put("no.key", b"hunter2", 0o600);
+        put("open.key", b"hunter2", 0o644);
+        fs::create_dir(dir.path().join("directory")).unwrap();
+        nix::unistd::mkfifo(&dir.path().join("pipe"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+        std::os::unix::fs::symlink("nowhere", dir.path().join("dangling")).unwrap();
+        let context = Context::over(dir.path().join("afresh.hcl"), Layout::new(dir.path()), false);
+        let file = |path: &str| SecretSource::File { path: path.to_string() };
+        let age = |path: &str| SecretSource::Age { path: path.to_string() };
+        let command = |script: &str| SecretSource::Command { command: ["sh", "-c", script].map(str::to_string).to_vec() };
+        let key = |name: &str| IdentityArgs { identity: Some(dir.path().join(name)) };
+        let table: Vec<(SecretSource, IdentityArgs)> =
+            ["none", "directory", "pipe", "dangling", "empty", "open", "written-by-all", "large"]
+                .iter()
+                .map(|name| (file(name), IdentityArgs::default()))
+                .chain(
+                    ["none", "directory", "empty", "no-age", "cut.age", "passphrase.age"]
+                        .iter()
+                        .map(|name| (age(name), IdentityArgs::default())),
+                )
+                .chain(["none", "no.key", "open.key"].iter().map(|name| (age("no-age"), key(name))))
+                .chain(
+                    [("echo hunter2; echo hunter2 >&2; exit 7"), "true", "yes hunter2", "kill -9 $$"]
+                        .iter()
+                        .map(|s| (command(s), IdentityArgs::default())),
+                )
+                .chain([(
+                    SecretSource::Command { command: vec!["/no/such/program".to_string(), "hunter2".to_string()] },
+                    IdentityArgs::default(),
+                )])
+                .collect();
+        let mut told = String::new();
+        for (source, args) in table {
+            let spec = SecretSpec { name: SecretName::new("db").unwrap(), source };
+            let fault = read(&context, &spec, &args).err().unwrap_or_else(|| panic!("{spec:?} was read"));
+            let hint = fault.hint.unwrap_or_default();
+            let source = format!("{:?}", spec.source).replace("hunter2", "VALUE");
+            told.push_str(&format!("{source}\n  error[{}]: {}\n  hint: {hint}\n\n", fault.code, fault.message));
+        }
+        let told = told.replace(&dir.path().display().to_string(), "DIR");
+        assert!(!told.contains("hunter2"), "{told}");
+        insta::assert_snapshot!(told);
+    }
+}

@@ -156,7 +156,7 @@ fn services_share_no_ids_quotas_or_signals_and_see_no_path_of_the_host() {
     println!("{}{look}", host.log("greedy-r1-1-1"));
     assert!(look.contains("inotify=ok") && root.contains("inotify=ok"), "one service used up another's quota:\n{look}");
     assert!(look.contains("stdout is mine"), "{look}");
-    assert!(look.lines().any(|l| l.starts_with("/proc/self/limits: Max core file size        0                    0 ")), "{look}");
+    assert!(look.lines().any(|l| l.starts_with("/proc/self/limits: Max core file size        1                    1 ")), "{look}");
     for (log, owner) in [(&look, "0:0"), (&root, "0:0")] {
         for name in ["/bin", "/etc/hosts", "/tmp"] {
             assert!(log.contains(&format!("owner of {name}={owner}\n")), "{name}: {log}");

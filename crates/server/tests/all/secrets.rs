@@ -231,3 +231,27 @@ async fn a_journal_that_is_restored_elsewhere_says_which_values_are_missing() {
     std::fs::remove_dir_all(layout.secrets()).unwrap();
     assert_eq!(server::unreadable_secrets(&layout).unwrap(), [(name("web"), secret_name("db"))]);
 }
+
+/// Whoever may deploy one service gives values without end.
+#[tokio::test(flavor = "multi_thread")]
+async fn values_fill_no_disk() {
+    let house = House::new().await;
+    let version = put(&house.client(), "web", CANARY).await.unwrap();
+    house.through(&with_db(web("one"), "web", Some(&version))).await;
+    let values = house.dir.path().join("secrets/values/web");
+    for n in 1..1_000 {
+        std::fs::write(values.join(format!("{n:064x}")), "").unwrap();
+    }
+    let fault = put(&house.client(), "web", "one more").await.unwrap_err();
+    assert!(fault.code == "secret-too-many" && fault.hint.is_some(), "{fault:?}");
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    for entry in std::fs::read_dir(&values).unwrap() {
+        std::fs::File::open(entry.unwrap().path()).unwrap().set_modified(old).unwrap();
+    }
+    put(&house.client(), "web", "one more").await.unwrap();
+    assert_eq!(std::fs::read_dir(&values).unwrap().count(), 2, "what no release pins is gone");
+    // A file of age with thousands of recipients, each of which would be tried.
+    let given = value_for(&house.client(), "web", b"x").await.unwrap();
+    let large = SecretValue { age: BASE64.encode(vec![b'x'; 200_000]), ..given };
+    assert_eq!(house.client().post::<_, SecretStored>(SECRETS, &large).await.unwrap_err().code, "secret-too-large");
+}

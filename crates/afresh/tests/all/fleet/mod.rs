@@ -5,6 +5,7 @@
 //! `AFRESH_FAULT_PATIENCE=SECONDS` gives up sooner.
 
 mod reasons;
+mod secrets;
 pub mod world;
 
 use disk::state::spare;

@@ -33,6 +33,9 @@ fn program() -> PathBuf {
 
 const SCRIPT: &str = "busybox httpd -f -p 8080 -h /www & while [ ! -e /tmp/eat ]; do sleep 0.2; done; x=x; while :; do x=$x$x; done";
 
+/// The recipe that the image of busybox passes for.
+pub const IMAGE: &str = "image \"base\" {\n  debian = \"bookworm\"\n  packages = [\"busybox-static\"]\n}\n";
+
 pub struct Fleet {
     pub data: PathBuf,
     pub listen: SocketAddr,
@@ -56,10 +59,16 @@ impl Fleet {
         Fleet { data, listen: free.unwrap(), up: None, tokio, log: dir.join(format!("{name}.log")), image }
     }
 
-    /// With three healthy servers, deployed as everybody does it.
-    pub fn new(dir: &Path, name: &str) -> Fleet {
+    /// Its processes run, and no server.
+    pub fn bare(dir: &Path, name: &str) -> Fleet {
         let mut fleet = Fleet::empty(dir, name);
         fleet.start(&[]).unwrap();
+        fleet
+    }
+
+    /// With three healthy servers, deployed as everybody does it.
+    pub fn new(dir: &Path, name: &str) -> Fleet {
+        let fleet = Fleet::bare(dir, name);
         let status = fleet.deploy(SCRIPT, "2m");
         assert_eq!(status.verdict, Some(model::Verdict::Promoted), "{}\n{}", status.why, fleet.said_by_up());
         fleet
@@ -147,7 +156,7 @@ impl Fleet {
     }
 
     pub fn begin_deploy(&self, service: &str) -> model::RotationId {
-        let text = format!("image \"base\" {{\n  debian = \"bookworm\"\n  packages = [\"busybox-static\"]\n}}\n{service}");
+        let text = format!("{IMAGE}{service}");
         let file = config::parse(&text, "afresh.hcl").unwrap_or_else(|d| panic!("{}", config::render(&d, &text, "afresh.hcl", false)));
         let images = BTreeMap::from([(ImageName::new("base").unwrap(), self.image.clone())]);
         let request = DeployRequest {
