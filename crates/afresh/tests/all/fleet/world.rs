@@ -306,13 +306,17 @@ fn busybox(layout: &Layout, dir: &Path) -> Digest {
             fs::create_dir_all(tree.join(name)).unwrap();
         }
         fs::copy(busybox.expect("apt install busybox-static"), tree.join("bin/busybox")).unwrap();
-        for name in ["sh", "sleep", "touch", "cat", "busybox-httpd"] {
+        for name in ["sh", "sleep", "touch", "cat", "busybox-httpd", "sha256sum", "tr"] {
             std::os::unix::fs::symlink("busybox", tree.join("bin").join(name)).unwrap();
         }
         fs::write(tree.join("www/healthz"), "ok\n").unwrap();
         let eat = tree.join("www/cgi-bin/eat");
         fs::write(&eat, "#!/bin/sh\ntouch /tmp/eat\nprintf 'Content-Type: text/plain\\r\\n\\r\\nok\\n'\n").unwrap();
         fs::set_permissions(&eat, fs::Permissions::from_mode(0o755)).unwrap();
+        // Which value of a secret this server has, without the value.
+        let sum = tree.join("www/cgi-bin/sum");
+        fs::write(&sum, "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\nprintf %s \"$URL\" | sha256sum\necho ok\n").unwrap();
+        fs::set_permissions(&sum, fs::Permissions::from_mode(0o755)).unwrap();
     }
     let store = Store::open(layout).unwrap();
     let work = layout.store().join("work/hand.erofs");
@@ -320,8 +324,10 @@ fn busybox(layout: &Layout, dir: &Path) -> Digest {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let bytes = fs::read(&work).unwrap();
     let digest = Digest::new(format!("sha256:{}", hex::encode(sha2::Sha256::digest(&bytes)))).unwrap();
+    let file = config::parse(&format!("{IMAGE}service \"x\" {{ tier = \"x\" image = image.base run = [\"x\"] count = 0 }}"), "x").unwrap();
+    let recipe = bake::recipe::digest(file.images.values().next().unwrap());
     let manifest: Manifest = serde_json::from_value(serde_json::json!({
-        "kind": Kind::Image, "name": "base", "digest": digest, "bytes": bytes.len(), "inputs": digest, "made": Time(1),
+        "kind": Kind::Image, "recipe": recipe, "name": "base", "digest": digest, "bytes": bytes.len(), "inputs": digest, "made": Time(1),
     }))
     .unwrap();
     store.put(&work, &manifest).unwrap();
@@ -329,8 +335,14 @@ fn busybox(layout: &Layout, dir: &Path) -> Digest {
     digest
 }
 
-/// The whole answer, if its status is 200.
+/// The whole answer, if its status is 200 and it ends as the servers' pages do.
 pub fn get(addr: SocketAddr, path: &str, within_ms: u64) -> Result<String, String> {
+    let answer = answer(addr, path, within_ms)?;
+    if answer.ends_with("ok\n") { Ok(answer) } else { Err("status 200".to_string()) }
+}
+
+/// As it comes, if its status is 200.
+pub fn answer(addr: SocketAddr, path: &str, within_ms: u64) -> Result<String, String> {
     let within = Duration::from_millis(within_ms);
     let told = |what: &'static str| move |e: std::io::Error| format!("{what}: {}", e.kind());
     let mut stream = TcpStream::connect_timeout(&addr, within).map_err(told("connect"))?;
@@ -340,7 +352,7 @@ pub fn get(addr: SocketAddr, path: &str, within_ms: u64) -> Result<String, Strin
     stream.read_to_end(&mut answer).map_err(told("receive"))?;
     let answer = String::from_utf8_lossy(&answer).into_owned();
     match answer.split(' ').nth(1) {
-        Some("200") if answer.ends_with("ok\n") => Ok(answer),
+        Some("200") => Ok(answer),
         Some(status) => Err(format!("status {status}")),
         None => Err("no answer".to_string()),
     }
