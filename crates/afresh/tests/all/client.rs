@@ -22,6 +22,7 @@ service "web" {
   port  = 8080
   count = 3
   route { listen = "127.0.0.1:8080" }
+  rollout { waves = ["1", "100%"]  soak = "30ms"  within = "1m" }
 }
 "#;
 
@@ -131,6 +132,15 @@ async fn plan_exits_as_terraform_does() {
     ] {
         assert_eq!(shell.run(args).0, code, "{args:?}");
     }
+    // Settings alone are a change too, and are not put in force unasked.
+    std::fs::write(shell.dir.path().join("afresh.hcl"), FILE.replace("\"1m\"", "\"2m\"")).unwrap();
+    let (code, text) = shell.run(&["plan", "web", "--release", "r1", "--exit-code"]);
+    assert!(code == 2 && text.contains("within_ms: 60000 -> 120000") && text.contains("only settings change"), "{text}");
+    let (code, text) = shell.run(&["deploy", "web", "--release", "r1"]);
+    assert!(code == 2 && text.contains("error[not-confirmed]"), "{text}");
+    let (code, text) = shell.run(&["deploy", "web", "--release", "r1", "--yes"]);
+    assert!(code == 0 && text.contains("web: its settings changed"), "{text}");
+    assert_eq!(shell.run(&["plan", "web", "--release", "r1", "--exit-code"]).0, 0);
     std::fs::remove_file(shell.dir.path().join("afresh.hcl")).unwrap();
     assert_eq!(shell.run(&["plan", "--remove", "web", "--exit-code"]).0, 2);
 }

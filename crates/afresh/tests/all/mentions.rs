@@ -50,6 +50,10 @@ fn wrong(cli: &Command, words: &str) -> Option<String> {
     let mut is_first = true;
     for word in words.split_whitespace() {
         let word = word.trim_end_matches(['.', ':', '\'']);
+        // What follows is another program's.
+        if word == "--" {
+            break;
+        }
         if word.contains(['{', '}', '<', '[']) {
             if is_first {
                 return None;
