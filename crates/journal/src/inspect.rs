@@ -30,6 +30,11 @@ pub(crate) fn inspect_header(path: &Path) -> Result<(), Fault> {
     if !header.starts_with(b"SQLite format 3\0") {
         return Err(fault::damaged(path, "it is not an SQLite database"));
     }
+    // Of another value here SQLite says that it may not write, or that it failed, not that the file is damaged.
+    let (versions, schema_format) = (&header[18..20], u32::from_be_bytes([header[44], header[45], header[46], header[47]]));
+    if versions.iter().any(|version| !(1..=2).contains(version)) || !(1..=4).contains(&schema_format) {
+        return Err(fault::damaged(path, "its header has format numbers that SQLite never writes"));
+    }
     if header[68..72] != (APPLICATION as u32).to_be_bytes() {
         return Err(fault::damaged(path, "it is not a database of afresh"));
     }

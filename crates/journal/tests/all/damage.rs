@@ -98,6 +98,19 @@ fn not_a_database() {
     }
 }
 
+/// Versions, format number, page counts and encoding in the header: each bit of them.
+#[test]
+fn each_bit_of_the_header_s_numbers() {
+    let (bytes, truth) = sample();
+    for at in (18..20).chain(40..60) {
+        for bit in 0..8 {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 1 << bit;
+            assert!(check(&bytes, &truth).is_ok(), "bit {bit} of byte {at}: {:?}", check(&bytes, &truth));
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
