@@ -11,9 +11,24 @@ use api::control::{CommandRequest, InstanceRow};
 use api::host::HostCounters;
 use api::paths::COUNTERS;
 use api::proxy::ProxyCounters;
-use model::{Fault, RotationCommand, Verdict};
+use model::{Fault, InstanceState, RotationCommand, Verdict};
+use serde::Serialize;
 use serde_json::json;
 use std::process::Command;
+use std::time::Duration;
+
+const SETTLING_EVERY: Duration = Duration::from_millis(200);
+/// A minute.
+const SETTLING_READS_MAX: u32 = 300;
+
+/// What a second run of a step must not change.
+#[derive(Debug, PartialEq, Serialize)]
+struct Counters {
+    host: HostCounters,
+    proxy: ProxyCounters,
+    ids: Vec<String>,
+    is_draining: bool,
+}
 
 pub async fn play(stage: &Stage, report: &mut Report) -> Result<(), Failure> {
     // Stopped in its first wave, a rotation leaves two groups: traffic can be shifted to one, and the other drained and retired, manually.
@@ -43,9 +58,9 @@ pub async fn play(stage: &Stage, report: &mut Report) -> Result<(), Failure> {
     for step in steps {
         let text = step.join(" ");
         let first = run(stage, step)?;
-        let before = counters(stage).await?;
+        let before = settled(stage).await?;
         let second = run(stage, step)?;
-        let after = counters(stage).await?;
+        let after = settled(stage).await?;
         show::note(format!(
             "step run {text}\n  1st: {}\n  2nd: {}\n  counters {}",
             first.1,
@@ -64,13 +79,30 @@ pub async fn play(stage: &Stage, report: &mut Report) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The counters once nothing changes any more: a step that scales in is satisfied while the servers it takes away still drain.
+async fn settled(stage: &Stage) -> Result<Counters, Fault> {
+    let mut last = counters(stage).await?;
+    for _ in 0..SETTLING_READS_MAX {
+        tokio::time::sleep(SETTLING_EVERY).await;
+        let now = counters(stage).await?;
+        if now == last && !now.is_draining {
+            break;
+        }
+        last = now;
+    }
+    Ok(last)
+}
+
 /// Counters of both, and who runs: ids too, so that a replacement that kept the counts would be seen.
-async fn counters(stage: &Stage) -> Result<(HostCounters, ProxyCounters, Vec<String>), Fault> {
+async fn counters(stage: &Stage) -> Result<Counters, Fault> {
     let layout = &stage.context.layout;
     let rows: Vec<InstanceRow> = stage.context.api().get("/v1/instances").await?;
     let mut ids: Vec<String> = rows.iter().map(|row| row.seen.id.to_string()).collect();
     ids.sort();
-    Ok((Client::unix(layout.host_socket()).get(COUNTERS).await?, Client::unix(layout.proxy_socket()).get(COUNTERS).await?, ids))
+    let is_draining = rows.iter().any(|row| row.seen.state == InstanceState::Draining);
+    let host = Client::unix(layout.host_socket()).get(COUNTERS).await?;
+    let proxy = Client::unix(layout.proxy_socket()).get(COUNTERS).await?;
+    Ok(Counters { host, proxy, ids, is_draining })
 }
 
 /// The real command, as a user would type it.
