@@ -3,7 +3,7 @@
 //! One thread decides (see `reconcile`); everything slow runs beside it, changes the state when done, and notifies.
 
 use crate::keeper::{Config, Keeper, make_dirs, take_lock};
-use crate::{alarms, firewall, garbage, instance, net, one_shot, reconcile, runtime, serve, state_files};
+use crate::{alarms, firewall, garbage, group_files, instance, net, one_shot, reconcile, runtime, serve, state_files};
 use disk::lock::Lock;
 use model::Fault;
 use std::sync::Arc;
@@ -88,5 +88,7 @@ fn begin(config: Config) -> Result<(Arc<Keeper>, Lock), Fault> {
     let config = Config { layout, ..config };
     let keeper = Arc::new(Keeper::new(config, network, runtime, Handle::current()));
     instance::adopt(&keeper);
+    // Whoever asks before the first pass is not answered that a group has no declaration and never had a death.
+    group_files::read_groups(&keeper, &mut keeper.state());
     Ok((keeper, lock))
 }
