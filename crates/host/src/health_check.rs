@@ -1,7 +1,8 @@
 //! Health checks of an instance. The crate `probe` judges answers over the network, for the balancer as well.
 
+use crate::listening::Explainer;
 use crate::record::Record;
-use crate::{listening, runtime};
+use crate::runtime;
 use model::Probe;
 use model::text::shown;
 use probe::Failure;
@@ -23,15 +24,15 @@ pub fn asked(probe: &Probe) -> String {
 }
 
 /// One probe, within its timeout. Err: the answer, on one short line.
-pub async fn once(record: &Record, pid: i32, dir: PathBuf) -> Result<(), String> {
+pub async fn once(record: &Record, explainer: &mut Explainer, dir: PathBuf) -> Result<(), String> {
     let health = &record.release.health;
     let within = Duration::from_millis(health.timeout_ms.max(1));
     let address = record.release.port.map(|port| SocketAddr::from((record.placement.address, port)));
     match (&health.probe, address) {
         (Probe::Running, _) => Ok(()),
         (Probe::Http { .. } | Probe::Tcp, None) => Err("the service has no port".to_string()),
-        (Probe::Tcp, Some(address)) => probe::tcp(address, within).await.map_err(|e| said(address, pid, &e)),
-        (Probe::Http { path }, Some(address)) => probe::http(address, path, within).await.map_err(|e| said(address, pid, &e)),
+        (Probe::Tcp, Some(address)) => probe::tcp(address, within).await.map_err(|e| said(address, explainer, &e)),
+        (Probe::Http { path }, Some(address)) => probe::http(address, path, within).await.map_err(|e| said(address, explainer, &e)),
         (Probe::Exec { command }, _) => {
             let (placement, id, command) = (record.placement.clone(), record.id.clone(), command.clone());
             let run = move || runtime::exec(&placement, &dir, id.as_str(), &command, within);
@@ -41,12 +42,14 @@ pub async fn once(record: &Record, pid: i32, dir: PathBuf) -> Result<(), String>
 }
 
 /// A refused connection is explained by where the instance does listen.
-fn said(address: SocketAddr, pid: i32, failure: &Failure) -> String {
+fn said(address: SocketAddr, explainer: &mut Explainer, failure: &Failure) -> String {
     match failure {
         Failure::Unreachable(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => {
-            let why = listening::explain(pid, address.port());
-            let why = if why.is_empty() { why } else { format!(" ({why})") };
-            format!("connection refused on port {}{why}", address.port())
+            let refused = format!("connection refused on port {}", address.port());
+            match explainer.explain(address.port()) {
+                "" => refused,
+                why => format!("{refused} ({why})"),
+            }
         }
         other => shown(&other.to_string(), ANSWER_BYTES_MAX),
     }
@@ -60,20 +63,15 @@ mod tests {
     /// As the balancer does; the same table tests it too.
     #[tokio::test]
     async fn every_answer_is_judged_as_the_table_says() {
-        let mut tasks = Vec::new();
-        for case in probe::testing::CASES {
+        probe::testing::judge_every_case(|address, within| async move {
             let mut record = crate::testing::instance(1).record;
-            let address = case.serve().await;
             record.placement.address = [127, 0, 0, 1].into();
             record.release.port = Some(address.port());
             record.release.health.probe = Probe::Http { path: "/healthz".into() };
-            record.release.health.timeout_ms = u64::try_from(case.within().as_millis()).unwrap();
-            tasks.push((case, tokio::spawn(async move { once(&record, 0, PathBuf::new()).await })));
-        }
-        for (case, task) in tasks {
-            let passed = task.await.unwrap();
-            assert_eq!(passed.is_ok(), case.healthy, "{}: {passed:?}", case.name);
-        }
+            record.release.health.timeout_ms = u64::try_from(within.as_millis()).unwrap();
+            once(&record, &mut Explainer::new(0), PathBuf::new()).await
+        })
+        .await;
     }
 
     /// Against real sockets: one that answers, one that is silent, none at all.
@@ -98,7 +96,7 @@ mod tests {
         record.release.health.probe = Probe::Http { path: "/healthz".into() };
         record.release.health.timeout_ms = 300;
         let pid = i32::try_from(std::process::id()).unwrap();
-        let ask = async |record: &Record| once(record, pid, PathBuf::new()).await;
+        let ask = async |record: &Record| once(record, &mut Explainer::new(pid), PathBuf::new()).await;
         assert_eq!(asked(&record.release.health.probe), "GET /healthz");
         assert_eq!(ask(&record).await, Err("500 \"database is locked\"".to_string()));
         assert_eq!(ask(&record).await, Ok(()));

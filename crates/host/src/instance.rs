@@ -8,6 +8,7 @@
 use crate::decide::Stage;
 use crate::instance_dir::InstanceDir;
 use crate::keeper::Keeper;
+use crate::listening::Explainer;
 use crate::record::{Began, Ended, Ending, Record, Started};
 use crate::state::Instance;
 use crate::state_files::{self, Read};
@@ -325,8 +326,9 @@ async fn record_lost_exit(keeper: &Arc<Keeper>, record: &Record, place: &Instanc
 async fn keep_probing(keeper: Arc<Keeper>, record: Record, pid: i32) {
     let dir = keeper.layout.instance(&record.id);
     let health = record.release.health.clone();
+    let mut explainer = Explainer::new(pid);
     loop {
-        let answer = health_check::once(&record, pid, dir.clone()).await;
+        let answer = health_check::once(&record, &mut explainer, dir.clone()).await;
         let passed = answer.is_ok();
         let pause = {
             let mut state = keeper.state();

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
 
 /// A list with thousands of connections is cut: it is read only to explain.
 const LIST_BYTES_MAX: u64 = 64 << 10;
@@ -9,9 +10,36 @@ const LIST_BYTES_MAX: u64 = 64 << 10;
 const LISTEN: &str = "0A";
 /// How many are named in a message.
 const NAMED_MAX: usize = 5;
+/// The kernel takes milliseconds to make the list, and a starting instance refuses twenty probes a second.
+const READ_EVERY: Duration = Duration::from_secs(1);
 
-/// As text: `the process listens on nothing`. Empty: it does listen on this port by now. `pid`: any process of the instance.
-pub fn explain(pid: i32, port: u16) -> String {
+/// Explains the refusals of one instance. Between two reads of the list its last explanation stands.
+pub struct Explainer {
+    /// Any process of the instance.
+    pid: i32,
+    last: Option<(Instant, String)>,
+}
+
+impl Explainer {
+    pub fn new(pid: i32) -> Self {
+        Self { pid, last: None }
+    }
+
+    /// As text: `the process listens on nothing`. Empty: it does listen on this port by now.
+    pub fn explain(&mut self, port: u16) -> &str {
+        let pid = self.pid;
+        self.explain_at(Instant::now(), || explain(pid, port))
+    }
+
+    fn explain_at(&mut self, now: Instant, read: impl FnOnce() -> String) -> &str {
+        if self.last.as_ref().is_some_and(|(at, _)| now.saturating_duration_since(*at) >= READ_EVERY) {
+            self.last = None;
+        }
+        &self.last.get_or_insert_with(|| (now, read())).1
+    }
+}
+
+fn explain(pid: i32, port: u16) -> String {
     let read = |name: &str| {
         let mut text = String::new();
         // What cannot be read explains nothing.
@@ -78,6 +106,20 @@ mod tests {
         let pid = i32::try_from(std::process::id()).unwrap();
         let words = explain(pid, port);
         assert!(words.starts_with(&format!("the process listens on 127.0.0.1:{port} only")), "{words}");
+    }
+
+    #[test]
+    fn the_list_is_read_once_a_second_however_often_a_probe_is_refused() {
+        let (begin, mut explainer, mut reads) = (Instant::now(), Explainer::new(0), Vec::new());
+        for tick in 0..60 {
+            let now = begin + tick * Duration::from_millis(50);
+            let said = explainer.explain_at(now, || {
+                reads.push(tick);
+                format!("read at {tick}")
+            });
+            assert_eq!(said, format!("read at {}", tick / 20 * 20));
+        }
+        assert_eq!(reads, [0, 20, 40]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use crate::firewall::Firewall;
 use crate::keeper::{Config, Keeper, make_dirs, take_lock};
-use crate::{alarms, connectivity, garbage, instance, net, one_shot, reconcile, runtime, serve, state_files};
+use crate::{alarms, connectivity, garbage, group_files, instance, net, one_shot, reconcile, runtime, serve, state_files};
 use disk::lock::Lock;
 use model::Fault;
 use std::sync::Arc;
@@ -86,5 +86,7 @@ fn begin(config: Config) -> Result<(Arc<Keeper>, Lock), Fault> {
     let keeper = Arc::new(Keeper::new(config, network, firewall, runtime, Handle::current()));
     instance::adopt(&keeper);
     connectivity::open(&keeper)?;
+    // Whoever asks before the first pass is not answered that a group has no declaration and never had a death.
+    group_files::read_groups(&keeper, &mut keeper.state());
     Ok((keeper, lock))
 }

@@ -34,20 +34,37 @@ fn plain(text: &str) -> Result<(), &'static str> {
 fn numbered(text: &str) -> Result<(), &'static str> {
     let (name, number) = text.split_once('.').ok_or("it must look like web.7")?;
     plain(name)?;
-    if number.is_empty() || number.len() > 18 || !number.bytes().all(|b| b.is_ascii_digit()) {
-        return Err("a number must follow the dot");
-    }
-    Ok(())
+    digits(number).ok_or("a number must follow the dot").map(drop)
 }
 
 /// As [`numbered`], with `x` before the number: `web.x17`.
 fn numbered_run(text: &str) -> Result<(), &'static str> {
     let (name, number) = text.split_once(".x").ok_or("it must look like web.x17")?;
     plain(name)?;
-    if number.is_empty() || number.len() > 18 || !number.bytes().all(|b| b.is_ascii_digit()) {
-        return Err("a number must follow the x");
+    digits(number).ok_or("a number must follow the x").map(drop)
+}
+
+/// A number of at most 18 digits and nothing else.
+fn digits(text: &str) -> Option<u64> {
+    if text.len() > 18 || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
     }
-    Ok(())
+    text.parse().ok()
+}
+
+/// The parts of an id whose rule was checked when it was made.
+fn service_of(id: &str) -> ServiceName {
+    ServiceName(id.split_once('.').map_or("", |(service, _)| service).into())
+}
+
+fn number_of(id: &str, mark: &str) -> u64 {
+    id.split_once(mark).and_then(|(_, number)| digits(number)).expect("checked when it was made")
+}
+
+/// It becomes a file's name.
+fn hex64(text: &str) -> Result<(), &'static str> {
+    let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    if text.len() == 64 && text.bytes().all(is_digit) { Ok(()) } else { Err("it must be 64 lower-case hex digits") }
 }
 
 macro_rules! name {
@@ -109,6 +126,14 @@ name!(/** One server, `web-r42-7-3`: its group and a number that the keeper neve
 name!(/** One service going from one release to another, `web.7`: service and running number. */ RotationId, "rotation id", numbered);
 name!(/** Rotations of several services, `rollout.3`. */ RolloutId, "rollout id", numbered);
 name!(/** One run of a command beside a service, `web.x17`: service and running number. */ RunId, "run id", numbered_run);
+name!(
+    /** Which value of a secret: a keyed digest (HMAC-SHA256) over service, name and value. Equal values have equal versions in one service;
+    without the machine's key a version says nothing of the value. */
+    SecretVersion,
+    "version of a secret",
+    hex64
+);
+
 impl GroupName {
     /// The only place where group names are made.
     pub fn of(service: &ServiceName, release: u64, rotation: &RotationId) -> Result<Self, NameError> {
@@ -135,7 +160,7 @@ impl GroupName {
 
 /// `SERVICE-rRELEASE-` and a number behind this mark.
 fn marked(text: &str, mark: &str) -> Option<(ServiceName, u64, u64)> {
-    let number = |text: &str, mark: &str| text.strip_prefix(mark).filter(|d| !d.is_empty() && d.len() <= 18)?.parse::<u64>().ok();
+    let number = |text: &str, mark: &str| digits(text.strip_prefix(mark)?);
     let (front, last) = text.rsplit_once('-')?;
     let (service, release) = front.rsplit_once('-')?;
     Some((ServiceName::new(service).ok()?, number(release, "r")?, number(last, mark)?))
@@ -161,13 +186,11 @@ impl RotationId {
     }
 
     pub fn number(&self) -> u64 {
-        let digits = self.0.split_once('.').map_or("", |(_, n)| n);
-        digits.parse().expect("checked when it was made")
+        number_of(&self.0, ".")
     }
 
     pub fn service(&self) -> ServiceName {
-        let name = self.0.split_once('.').map_or("", |(s, _)| s);
-        ServiceName(name.into())
+        service_of(&self.0)
     }
 }
 
@@ -177,13 +200,11 @@ impl RunId {
     }
 
     pub fn number(&self) -> u64 {
-        let digits = self.0.split_once(".x").map_or("", |(_, n)| n);
-        digits.parse().expect("checked when it was made")
+        number_of(&self.0, ".x")
     }
 
     pub fn service(&self) -> ServiceName {
-        let name = self.0.split_once('.').map_or("", |(s, _)| s);
-        ServiceName(name.into())
+        service_of(&self.0)
     }
 }
 
@@ -193,8 +214,7 @@ impl RolloutId {
     }
 
     pub fn number(&self) -> u64 {
-        let digits = self.0.split_once('.').map_or("", |(_, n)| n);
-        digits.parse().expect("checked when it was made")
+        number_of(&self.0, ".")
     }
 }
 

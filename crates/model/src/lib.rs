@@ -48,7 +48,9 @@ pub use failure::{Death, Exit, FailedProbe, Failure, LAST_LINES_BYTES_MAX, LAST_
 pub use fault::{Blame, Fault};
 pub use group::{DesiredGroup, DesiredSeen, GroupHeld, GroupSeen, GroupSpec, InstanceSeen, InstanceState, Target, TargetFile};
 pub use health::{Health, Probe};
-pub use id::{GroupName, ImageName, InstanceId, NameError, RolloutId, RotationId, RouteName, RunId, SecretName, ServiceName, TierName};
+pub use id::{
+    GroupName, ImageName, InstanceId, NameError, RolloutId, RotationId, RouteName, RunId, SecretName, SecretVersion, ServiceName, TierName,
+};
 pub use layout::Layout;
 pub use network::{Allowed, Egress, Network};
 pub use one_shot::{OneShot, OneShotEnd};
@@ -58,7 +60,7 @@ pub use release::Release;
 pub use rollout::{RolloutEnd, RolloutPlan, RolloutSeen};
 pub use route::{GroupTraffic, RouteHeld, RouteSeen, RouteSpec, TargetSeen};
 pub use run::{COMMAND_BYTES_MAX, RUN_WITHIN_MS, RUN_WITHIN_MS_MAX, Run, RunStop, check_command};
-pub use secret::{PinnedSecrets, SECRET_BYTES_MAX, SECRET_FILES, SecretSource, SecretSpec, SecretUse, SecretVersion};
+pub use secret::{PinnedSecrets, SECRET_BYTES_MAX, SECRET_FILES, SecretSource, SecretSpec, SecretUse};
 pub use spec::{Check, Drain, FewRequests, ImageCheck, ImageProbe, ImageSpec, Limits, Rollout, Route, ServiceFile, ServiceSpec, Wave};
 pub use stamp::{Fence, Stamp, Steady, Time};
 pub use validation_error::{Validated, ValidationError};

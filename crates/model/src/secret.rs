@@ -1,10 +1,8 @@
 //! Secrets: where a value comes from, what a service does with it, which value a release pins. No value ever stands in these types.
 
-use crate::{NameError, SecretName};
+use crate::{SecretName, SecretVersion};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::sync::Arc;
 
 /// The most bytes that a value may have.
 pub const SECRET_BYTES_MAX: usize = 64 << 10;
@@ -79,55 +77,10 @@ impl PinnedSecrets {
     }
 }
 
-/// Which value of a secret: a keyed digest (HMAC-SHA256) over service, name and value. Equal values have equal versions in one service;
-/// without the machine's key a version says nothing of the value.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct SecretVersion(Arc<str>);
-
 impl SecretVersion {
-    /// Takes 64 lower-case hex digits and nothing else: it becomes a file's name.
-    pub fn new(text: impl Into<String>) -> Result<Self, NameError> {
-        let text = text.into();
-        if text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-            Ok(Self(text.into()))
-        } else {
-            Err(NameError { what: "version of a secret", text, why: "it must be 64 lower-case hex digits" })
-        }
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// The first 12 hex digits: what people are shown.
     pub fn short(&self) -> &str {
-        &self.0[..12]
-    }
-}
-
-impl TryFrom<String> for SecretVersion {
-    type Error = NameError;
-    fn try_from(text: String) -> Result<Self, NameError> {
-        Self::new(text)
-    }
-}
-
-impl From<SecretVersion> for String {
-    fn from(version: SecretVersion) -> String {
-        version.0.to_string()
-    }
-}
-
-impl fmt::Display for SecretVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for SecretVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SecretVersion({})", self.short())
+        &self.as_str()[..12]
     }
 }
 

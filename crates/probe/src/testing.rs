@@ -1,14 +1,15 @@
 //! Servers with known answers. Whoever probes runs this table in its tests: all must come to the column `healthy`, which is written by
 //! hand from RFC 9110 and 9112, so none disagrees with another.
 
+use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// For a probe that must pass, also on a busy machine; and the time after which one fails that gets no answer.
-pub const PATIENCE: Duration = Duration::from_secs(10);
-pub const IMPATIENCE: Duration = Duration::from_millis(150);
+const PATIENCE: Duration = Duration::from_secs(10);
+const IMPATIENCE: Duration = Duration::from_millis(150);
 
 #[derive(Clone, Copy)]
 enum Part {
@@ -26,9 +27,9 @@ enum End {
     Hang,
 }
 
-pub struct Case {
-    pub name: &'static str,
-    pub healthy: bool,
+struct Case {
+    name: &'static str,
+    healthy: bool,
     parts: &'static [Part],
     end: End,
 }
@@ -41,7 +42,7 @@ const fn case(name: &'static str, healthy: bool, parts: &'static [Part], end: En
 }
 
 #[rustfmt::skip]
-pub const CASES: &[Case] = &[
+const CASES: &[Case] = &[
     case("200", true, &[Send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")], Close),
     case("200 of HTTP/1.0", true, &[Send("HTTP/1.0 200 OK\r\n\r\nok")], Close),
     case("200 that stays open", true, &[Send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")], Hang),
@@ -83,14 +84,34 @@ pub const CASES: &[Case] = &[
     case("HTML alone", false, &[Send("<html>200 OK</html>\n")], Close),
 ];
 
+/// Lets `probe` judge the server at an address within a time, for every case at once; panics with those that it judges otherwise.
+pub async fn judge_every_case<P, E>(probe: impl Fn(SocketAddr, Duration) -> P)
+where
+    P: Future<Output = Result<(), E>> + std::marker::Send + 'static,
+    E: Debug + std::marker::Send + 'static,
+{
+    let mut tasks = Vec::new();
+    for case in CASES {
+        tasks.push((case, tokio::spawn(probe(case.serve().await, case.within()))));
+    }
+    let mut wrong = Vec::new();
+    for (case, task) in tasks {
+        let passed = task.await.expect("a probe does not panic");
+        if passed.is_ok() != case.healthy {
+            wrong.push(format!("{}: {passed:?}", case.name));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 impl Case {
     /// The time that its probe should have.
-    pub fn within(&self) -> Duration {
+    fn within(&self) -> Duration {
         if self.healthy || self.end != Hang { PATIENCE } else { IMPATIENCE }
     }
 
     /// Answers every connection in this way until the runtime ends.
-    pub async fn serve(&'static self) -> SocketAddr {
+    async fn serve(&'static self) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
         let address = listener.local_addr().expect("it is bound");
         tokio::spawn(async move {

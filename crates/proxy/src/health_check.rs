@@ -54,16 +54,11 @@ mod tests {
     /// As the keeper does; the same table tests it too.
     #[tokio::test]
     async fn every_answer_is_judged_as_the_table_says() {
-        let mut tasks = Vec::new();
-        for case in probe::testing::CASES {
-            let target = Target::new(InstanceId::new("web-r1-1-1").unwrap(), case.serve().await, Shared::new(1));
+        probe::testing::judge_every_case(|address, within| async move {
+            let target = Target::new(InstanceId::new("web-r1-1-1").unwrap(), address, Shared::new(1));
             let probe = Probe::Http { path: "/healthz".into() };
-            let health = Health { probe, timeout_ms: u64::try_from(case.within().as_millis()).unwrap(), ..Health::default() };
-            tasks.push((case, tokio::spawn(async move { once(&target, &health).await })));
-        }
-        for (case, task) in tasks {
-            let passed = task.await.unwrap();
-            assert_eq!(passed.is_ok(), case.healthy, "{}: {passed:?}", case.name);
-        }
+            once(&target, &Health { probe, timeout_ms: u64::try_from(within.as_millis()).unwrap(), ..Health::default() }).await
+        })
+        .await;
     }
 }

@@ -54,9 +54,11 @@ pub fn rehearse(tx: &Tx<'_>, tiers: &Tiers, observed: &Observed, change: &Change
     let mut settings = Vec::new();
     for (tier, all) in tiers {
         for desired in all {
-            settings.extend(notes::settings(tx, desired)?.map(|note| note.service));
+            let changed = notes::settings(tx, desired)?;
+            settings.extend(changed.as_ref().map(|note| note.service.clone()));
             let release = tx.put_release(&desired.release, change.at)?.release;
             notes.extend(notes::of(tx, desired, &release)?);
+            notes.extend(changed);
             let Some(id) = open(tx, &observed[&desired.spec.name], desired, change)? else { continue };
             let opened = opening(tx, &id)?;
             let service = desired.spec.name.clone();

@@ -14,7 +14,7 @@ const LOOK_BACK: u64 = 50;
 /// Longer values are cut off.
 const SHOWN: usize = 60;
 
-/// `release` has the number that it would get.
+/// All but [`settings`]. `release` has the number that it would get.
 pub fn of(records: &Records<'_>, desired: &Desired, release: &Release) -> Result<Vec<PlanNote>, Fault> {
     let service = &desired.spec.name;
     let mut notes = Vec::new();
@@ -23,7 +23,6 @@ pub fn of(records: &Records<'_>, desired: &Desired, release: &Release) -> Result
     }
     notes.extend(parks(records, desired)?);
     notes.extend(secrets::changes(records, release)?);
-    notes.extend(settings(records, desired)?);
     Ok(notes)
 }
 
