@@ -85,8 +85,8 @@ fn begin(config: Config) -> Result<(Arc<Keeper>, Lock), Fault> {
     let config = Config { layout, ..config };
     let keeper = Arc::new(Keeper::new(config, network, firewall, runtime, Handle::current()));
     instance::adopt(&keeper);
-    connectivity::open(&keeper)?;
     // Whoever asks before the first pass is not answered that a group has no declaration and never had a death.
     group_files::read_groups(&keeper, &mut keeper.state());
+    connectivity::open(&keeper)?;
     Ok((keeper, lock))
 }
