@@ -23,6 +23,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub const REFUSED_MAX: usize = 256;
 /// More servers than that have no address here.
 const SERVERS_MAX: usize = 1_024;
+/// Packets to the resolver that one server may send.
+const LOOK_UPS_A_SECOND: u32 = 500;
+const LOOK_UPS_AT_ONCE: u32 = 1_000;
 /// Of every data directory's bridge.
 const ANY_BRIDGE: &str = "\"afresh*\"";
 
@@ -34,8 +37,8 @@ pub struct Rules {
     pub prefix: Option<Prefix>,
     /// This host forwards only because servers need it: what neither comes from nor goes to one is dropped.
     pub guard: Guard,
-    /// Whom servers may ask for names.
-    pub resolvers: BTreeSet<IpAddr>,
+    /// Whether the resolver listens on the gateway; if not, it may be somebody else's that does.
+    pub answers_names: bool,
     /// Of the names that groups name, the addresses.
     pub names: BTreeMap<String, BTreeSet<IpAddr>>,
     pub groups: BTreeMap<GroupName, Network>,
@@ -82,6 +85,7 @@ impl Rules {
         }
         self.verdicts(&mut table);
         self.hooks(&mut table);
+        self.look_up_hooks(&mut table);
         table
     }
 
@@ -145,7 +149,8 @@ impl Rules {
         for (v4, family, kind) in [(true, "4", "ipv4_addr"), (false, "6", "ipv6_addr")] {
             let never = never_by_default().into_iter().filter(|net| net.addr().is_ipv4() == v4).map(|net| net.to_string());
             table.set(format!("never{family}"), Kind::Set, format!("type {kind}; flags interval;"), never.collect());
-            table.set(format!("resolvers{family}"), Kind::Set, format!("type {kind};"), of(v4, &mut self.resolvers.iter().copied()));
+            let asking = format!("type {kind}; size {SERVERS_MAX}; flags dynamic,timeout; timeout 1m;");
+            table.set(format!("asking{family}"), Kind::Dynamic, asking, BTreeSet::new());
             for (map, chain) in [("servers", "out"), ("hosts", "host")] {
                 let elements = self.members(v4).map(|(address, group)| format!("{address} : goto {chain}-{group}"));
                 table.set(format!("{map}{family}"), Kind::Map, format!("type {kind} : verdict;"), elements.collect());
@@ -181,14 +186,9 @@ impl Rules {
             table.chains.entry(format!("refused-{group}")).or_default().rules.push(rule);
         }
         table.chains.entry(format!("refused-{group}")).or_default().rules.push("goto refused".to_string());
-        let asks = network.egress == Egress::Any || network.names().next().is_some();
-        let resolvers = || {
-            ["ip daddr @resolvers4", "ip6 daddr @resolvers6"].map(|to| format!("{to} meta l4proto {{ tcp, udp }} th dport 53 goto opened"))
-        };
         let mut out = Vec::new();
         if network.egress != Egress::None {
             out.push(format!("oifname {ANY_BRIDGE} {refused}"));
-            out.extend(asks.then(resolvers).into_iter().flatten());
             let said = network.egress.list().iter().filter(|to| is_never_by_default(to));
             out.extend(said.flat_map(rules_of));
             out.extend([format!("ip daddr @never4 {refused}"), format!("ip6 daddr @never6 {refused}")]);
@@ -200,10 +200,39 @@ impl Rules {
         }
         out.extend((network.egress != Egress::Any).then(|| refused.clone()));
         table.chain(format!("out-{group}"), out);
-        let mut host: Vec<String> = asks.then(resolvers).into_iter().flatten().collect();
+        let mut host: Vec<String> = self.look_ups().collect();
         host.extend(network.allow.iter().map(|Allowed::Host(ports)| format!("{} goto opened", port_match(*ports))));
         host.push(refused);
         table.chain(format!("host-{group}"), host);
+    }
+
+    fn gateways(&self) -> impl Iterator<Item = (&'static str, &'static str, IpAddr)> {
+        let v6 = self.prefix.map(|prefix| ("ip6", "6", prefix.gateway().into()));
+        std::iter::once(("ip", "4", self.subnet.gateway().into())).chain(v6)
+    }
+
+    /// What may be asked is the resolver's to judge (`dns/policy`).
+    fn look_ups(&self) -> impl Iterator<Item = String> {
+        let each = self.gateways().filter(|_| self.answers_names);
+        each.flat_map(|(ip, _, to)| [format!("{ip} daddr {to} udp dport 53 accept"), format!("{ip} daddr {to} tcp dport 53 goto opened")])
+    }
+
+    /// Look-ups are many and short: they take no place in the table of connections. While nobody listens, the kernel says nothing, so that
+    /// programs ask again instead of giving up at once; the bytes compared are the port that the refused packet went to.
+    fn look_up_hooks(&self, table: &mut Table) {
+        let bridge = format!("\"{}\"", self.bridge);
+        let (mut asking, mut answering) = (Vec::new(), Vec::new());
+        for (ip, family, gateway) in self.gateways().filter(|_| self.answers_names) {
+            let asked = format!("iifname {bridge} {ip} daddr {gateway} udp dport 53");
+            asking.push(format!("{asked} update @asking{family} {{ {ip} saddr limit rate over {LOOK_UPS_A_SECOND}/second burst {LOOK_UPS_AT_ONCE} packets }} drop"));
+            asking.push(format!("{asked} notrack"));
+            let (unreachable, at) =
+                if ip == "ip" { ("icmp type destination-unreachable", 240) } else { ("icmpv6 type destination-unreachable", 400) };
+            answering.push(format!("oifname {bridge} {ip} saddr {gateway} udp sport 53 notrack"));
+            answering.push(format!("oifname {bridge} {ip} saddr {gateway} {unreachable} @th,{at},16 53 drop"));
+        }
+        table.base("asking", "type filter hook prerouting priority raw; policy accept;", asking);
+        table.base("answering", "type filter hook output priority raw; policy accept;", answering);
     }
 
     /// A bridge's port speaks for its own server alone. Neighbours are written down where they are needed, so neither ARP nor neighbour
@@ -243,7 +272,7 @@ pub fn sample() -> Rules {
         subnet: Subnet::of([198, 18, 7, 0].into()),
         prefix: Prefix::try_from("fd00:1::/64".to_string()).ok(),
         guard: Guard { v4: true, v6: true },
-        resolvers: [IpAddr::from([10, 0, 0, 53])].into(),
+        answers_names: true,
         names: [("db.example.org".to_string(), [IpAddr::from([10, 0, 0, 7])].into())].into(),
         groups: group.into_iter().map(|group| (group, network.clone())).collect(),
         servers: [(Ipv4Addr::new(198, 18, 7, 2), server)].into(),
@@ -327,11 +356,17 @@ mod tests {
         let at =
             |rules: &[String], word: &str| rules.iter().position(|rule| rule.contains(word)).unwrap_or_else(|| panic!("{word}: {rules:?}"));
         assert_eq!(at(&out, "afresh*"), 0);
-        assert!(at(&out, "@resolvers4") < at(&out, "@never4") && at(&out, "@never6") < out.len() - 1);
+        assert!(at(&out, "@never4") < out.len() - 1 && at(&out, "@never6") < out.len() - 1);
         assert_eq!(out.last().unwrap(), "goto opened");
         let [none, _] = group(r#"{"egress":"none"}"#);
         assert_eq!(chain(&none, "out-web-r1-1"), ["goto refused-web-r1-1"]);
-        assert_eq!(chain(&none, "host-web-r1-1"), ["goto refused-web-r1-1"]);
+        let host = chain(&none, "host-web-r1-1");
+        assert!(host.len() == 5 && host[..4].iter().all(|rule| rule.contains("dport 53")), "{host:?}");
+        assert_eq!(host.last().unwrap(), "goto refused-web-r1-1");
+        let mut silent = sample();
+        silent.answers_names = false;
+        let [silent, _] = silent.tables();
+        assert!(!silent.chains.values().any(|chain| chain.rules.iter().any(|rule| rule.contains("port 53"))), "somebody else's resolver");
         let [list, _] = group(
             r#"{"egress":["10.0.0.0/8:5432","0.0.0.0/0:443","169.254.169.254:80","db.example.org:1-9/udp"],"allow":["host:514/udp"]}"#,
         );
@@ -344,8 +379,6 @@ mod tests {
         }
         assert_eq!(out.last().unwrap(), "goto refused-web-r1-1");
         assert!(chain(&list, "host-web-r1-1").contains(&"udp dport 514 goto opened".to_string()));
-        let [bare, _] = group(r#"{"egress":["10.0.0.0/8:5432"]}"#);
-        assert!(!chain(&bare, "out-web-r1-1").iter().any(|rule| rule.contains("resolvers")), "it needs no names");
     }
 
     #[test]

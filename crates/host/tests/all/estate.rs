@@ -161,16 +161,19 @@ pub struct Dns {
     pub table: Arc<Mutex<Vec<(&'static str, IpAddr)>>>,
     pub away: Arc<Mutex<bool>>,
     pub asked: Arc<Mutex<usize>>,
+    /// What it was sent.
+    pub seen: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl Dns {
     pub fn serve(socket: UdpSocket, ttl_s: u32) -> Self {
-        let me = Self { table: Arc::default(), away: Arc::default(), asked: Arc::default() };
-        let (table, away, asked) = (me.table.clone(), me.away.clone(), me.asked.clone());
+        let me = Self { table: Arc::default(), away: Arc::default(), asked: Arc::default(), seen: Arc::default() };
+        let (table, away, asked, seen) = (me.table.clone(), me.away.clone(), me.asked.clone(), me.seen.clone());
         std::thread::spawn(move || {
             let mut buffer = [0; 1_500];
             while let Ok((n, from)) = socket.recv_from(&mut buffer) {
                 *asked.lock().unwrap() += 1;
+                seen.lock().unwrap().push(buffer[..n].to_vec());
                 if *away.lock().unwrap() {
                     continue;
                 }

@@ -9,6 +9,7 @@ mod network;
 mod network_attacks;
 mod network_cost;
 mod network_life;
+mod network_names;
 mod one_shots;
 mod program;
 mod real;
