@@ -185,7 +185,8 @@ fn a_keeper_that_is_killed_delays_look_ups_and_breaks_none() {
         // This host's own C library in the server's network, with the server's `resolv.conf`.
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), conf).unwrap();
-        let script = format!("mount --bind {} /etc/resolv.conf; getent ahosts db.example.org", file.path().display());
+        let script =
+            format!("umount /etc/resolv.conf; mount --bind {} /etc/resolv.conf; getent ahosts db.example.org", file.path().display());
         let looked_up = std::thread::spawn(move || in_network_of(any, &["unshare", "-m", "sh", "-ec", &script]));
         host.until_true("it asks", || if udp_queries(any) { Ok(()) } else { Err("it does not ask".to_string()) });
         host.start();
