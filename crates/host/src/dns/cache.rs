@@ -12,7 +12,7 @@ const BYTES_MAX: usize = 4 << 20;
 const TTL_MAX: Duration = Duration::from_secs(3_600);
 /// That there is nothing is believed for less (RFC 2308 allows hours).
 const NOTHING_TTL_MAX: Duration = Duration::from_secs(60);
-/// While nobody answers, what was known is given for so long (RFC 8767), and said to hold for half a minute.
+/// While nobody answers, what was known is given for this time (RFC 8767), and said to hold for half a minute.
 const STALE_FOR: Duration = Duration::from_secs(3_600);
 const STALE_TTL_S: u32 = 30;
 /// Nobody is asked again for what nobody answered (RFC 9520).

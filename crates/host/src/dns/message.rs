@@ -44,7 +44,7 @@ impl Question {
         let metadata = message.metadata;
         let refused = |code| Err(Message::error_msg(metadata.id, metadata.op_code, code).to_vec().ok());
         if metadata.message_type != MessageType::Query {
-            // Whoever answers an answer may be answered for ever.
+            // Whoever answers an answer may be answered without end.
             return Err(None);
         }
         if metadata.op_code != OpCode::Query {

@@ -96,7 +96,7 @@ fn nothing_leaks(dns: &Dns, named: i64, none: i64, gateway: &str) {
             assert_eq!(attempt(pid, &format!("ask {gateway} 53 {name} A udp")), "NXDOMAIN");
         }
     }
-    // How a name is written, and what stands beside it, could carry something as well.
+    // How a name is written, and what comes with it, could carry something as well.
     let saw = attempt(named, &format!("ask {gateway} 53 dB.ExAmPle.oRg A udp s3cret"));
     assert_eq!(saw, format!("NOERROR {LAN4}"));
     let seen = dns.seen.lock().unwrap().clone();
@@ -144,7 +144,7 @@ fn a_resolver_that_is_away_is_noticed_and_survived() {
         let asked = dns.seen.lock().unwrap().len();
         assert_eq!(ask("other.example.net"), "SERVFAIL");
         assert_eq!(dns.seen.lock().unwrap().len(), asked, "nobody is asked again at once for what nobody answered");
-        host.until_true("it is not known anew", || {
+        host.until_true("its time is over", || {
             let saw = ask("db.example.org");
             let stale = dns.seen.lock().unwrap().len() > asked;
             assert_eq!(saw, format!("NOERROR {LAN4}"), "what was known is answered");
