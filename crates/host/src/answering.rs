@@ -1,9 +1,9 @@
 //! The keeper's side of the resolver on the gateway: which server asks, what the firewall must open before it hears an answer, alarms.
 
-use crate::connectivity;
 use crate::dns::{self, Answer, Asker, Own, Sockets};
 use crate::keeper::Keeper;
 use crate::state::State;
+use crate::{connectivity, inside};
 use api::fleet::Alarm;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -86,7 +86,10 @@ fn asker(state: &State, from: IpAddr) -> Option<Asker> {
     let (placement, release) = placed.into_iter().find(|(placement, _)| {
         from == IpAddr::from(placement.address) || placement.six.is_some_and(|six| from == IpAddr::from(six.address))
     })?;
-    Some(Asker { server: placement.address, network: release.network.clone() })
+    let network = release.network.clone();
+    let offered = inside::offered(state);
+    let services = network.services().filter(|service| offered.contains_key(*service)).cloned().collect();
+    Some(Asker { server: placement.address, network, services })
 }
 
 pub fn alarms(keeper: &Keeper) -> Vec<Alarm> {

@@ -5,7 +5,7 @@ use crate::firewall::Refused as Seen;
 use crate::firewall::rules::{Rules, Server, leads_out};
 use crate::keeper::Keeper;
 use crate::state::{Instance, State};
-use crate::{forwarding, net, resolvers};
+use crate::{forwarding, inside, net, resolvers};
 use api::fleet::Alarm;
 use model::destination::Transport;
 use model::{DesiredGroup, Fault, GroupName, InstanceId, Network, Refused, Release};
@@ -35,7 +35,11 @@ pub fn open(keeper: &Keeper) -> Result<(), Fault> {
 }
 
 fn rules(keeper: &Keeper) -> Rules {
-    let (groups, servers) = servers(&keeper.state(), &keeper.mark);
+    let (groups, servers, inside) = {
+        let state = keeper.state();
+        let (groups, servers) = servers(&state, &keeper.mark);
+        (groups, servers, inside::offered(&state))
+    };
     let names: BTreeSet<&str> = groups.values().flat_map(Network::names).collect();
     Rules {
         mark: keeper.mark.clone(),
@@ -46,6 +50,7 @@ fn rules(keeper: &Keeper) -> Rules {
         answers_names: keeper.not_answering().is_none(),
         names: names.into_iter().map(|name| (name.to_string(), keeper.names.addresses(name))).collect(),
         groups,
+        inside,
         servers,
         connections_max: connections_max(),
     }
@@ -96,6 +101,7 @@ pub fn look(keeper: &Keeper) {
             tracing::error!("{fault}");
         }
     }
+    inside::tell(keeper);
     match keeper.firewall.look() {
         Ok(seen) => take_in(keeper, seen),
         Err(why) => tracing::warn!("{why}; the rules are made again"),

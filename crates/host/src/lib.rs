@@ -28,6 +28,7 @@ mod health_check;
 mod history;
 pub mod identity;
 mod idmap;
+mod inside;
 mod instance;
 mod instance_dir;
 mod keeper;

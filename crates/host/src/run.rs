@@ -5,7 +5,9 @@
 use crate::dns::Sockets;
 use crate::firewall::Firewall;
 use crate::keeper::{Config, Keeper, make_dirs, take_lock};
-use crate::{alarms, answering, connectivity, garbage, group_files, instance, net, one_shot, reconcile, runtime, serve, state_files};
+use crate::{
+    alarms, answering, connectivity, garbage, group_files, inside, instance, net, one_shot, reconcile, runtime, serve, state_files,
+};
 use disk::lock::Lock;
 use model::Fault;
 use std::sync::Arc;
@@ -98,6 +100,7 @@ fn begin(config: Config) -> Result<(Arc<Keeper>, Lock, Option<Sockets>), Fault> 
     instance::adopt(&keeper);
     // Whoever asks before the first pass is not answered that a group has no declaration and never had a death.
     group_files::read_groups(&keeper, &mut keeper.state());
+    inside::tell(&keeper);
     let sockets = answering::bind(&keeper);
     connectivity::open(&keeper)?;
     Ok((keeper, lock, sockets))

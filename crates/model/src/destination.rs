@@ -112,6 +112,9 @@ impl FromStr for Destination {
         if text.contains("://") {
             return Err(wrong().hint("leave the scheme and the path out, and say the port"));
         }
+        if text.starts_with("service.") && !text.contains(':') {
+            return Err(wrong().hint(format!("a service on this host is opened by allow = [{text}]")));
+        }
         let (host, ports) = match text.strip_prefix('[').map(|rest| rest.split_once(']')) {
             Some(Some((host, rest))) => (host, rest.strip_prefix(':')),
             Some(None) => return Err(wrong().hint("the bracket is not closed")),

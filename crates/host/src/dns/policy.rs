@@ -5,7 +5,8 @@
 
 use crate::subnet::{Prefix, Subnet};
 use hickory_proto::rr::{Name, RecordType};
-use model::{Egress, Network};
+use model::{Egress, Network, ServiceName};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Names with one label before it are ours: the host, and services.
@@ -18,6 +19,8 @@ pub struct Asker {
     /// Its look-ups are counted by this, over both families.
     pub server: Ipv4Addr,
     pub network: Network,
+    /// Those it names that offer something inside.
+    pub services: BTreeSet<ServiceName>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,8 +61,9 @@ pub fn judge(asker: &Asker, own: Own, name: &Name, kind: RecordType) -> Verdict 
     if text == "localhost" || text.ends_with(".localhost") {
         return if_address(Verdict::Loopback);
     }
-    if text == &OWN_DOMAIN[1..] || text.strip_suffix(OWN_DOMAIN).is_some_and(|label| !label.contains('.')) {
-        return Verdict::Unknown;
+    if let Some(label) = text.strip_suffix(OWN_DOMAIN).or((text == &OWN_DOMAIN[1..]).then_some("")).filter(|label| !label.contains('.')) {
+        let is_open = asker.services.iter().any(|service| service.as_str() == label);
+        return if is_open { if_address(Verdict::Gateway) } else { Verdict::Unknown };
     }
     if let Some(verdict) = of_address(own, name, kind) {
         return verdict;
@@ -97,7 +101,11 @@ mod tests {
         let (a, aaaa, txt, ptr) = (RecordType::A, RecordType::AAAA, RecordType::TXT, RecordType::PTR);
         let [any, none, name, net] =
             [r#"{"egress":"any"}"#, r#"{"egress":"none"}"#, r#"{"egress":["db.example.org:5432"]}"#, r#"{"egress":["0.0.0.0/0:1-65535"]}"#]
-                .map(|json| Asker { server: [198, 18, 7, 2].into(), network: serde_json::from_str(json).unwrap() });
+                .map(|json| Asker {
+                    server: [198, 18, 7, 2].into(),
+                    network: serde_json::from_str(json).unwrap(),
+                    services: if json.contains("none") { [ServiceName::new("worker").unwrap()].into() } else { BTreeSet::new() },
+                });
         use Verdict::*;
         let gateway6 = "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.1.0.0.0.0.0.d.f.ip6.arpa";
         let table: &[(&str, RecordType, [Verdict; 4])] = &[
@@ -110,7 +118,10 @@ mod tests {
             ("host.internal", a, [Gateway; 4]),
             ("host.internal", aaaa, [Gateway; 4]),
             ("host.internal", txt, [NoData; 4]),
-            ("worker.internal", a, [Unknown; 4]),
+            ("worker.internal", a, [Unknown, Gateway, Unknown, Unknown]),
+            ("worker.internal", txt, [Unknown, NoData, Unknown, Unknown]),
+            ("other.internal", a, [Unknown; 4]),
+            ("x.worker.internal", a, [Forward, Unknown, Unknown, Unknown]),
             ("internal", RecordType::NS, [Unknown; 4]),
             // A company's own names, as in some clouds.
             ("ip-10-0-0-1.ec2.internal", a, [Forward, Unknown, Unknown, Unknown]),

@@ -14,7 +14,7 @@ use crate::net::port_group;
 use crate::subnet::{Prefix, Subnet};
 use model::destination::{Destination, DestinationHost, PortRange, never_by_default};
 use model::network::is_never_by_default;
-use model::{Allowed, Egress, GroupName, Network};
+use model::{Allowed, Egress, GroupName, Network, ServiceName};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -42,6 +42,8 @@ pub struct Rules {
     /// Of the names that groups name, the addresses.
     pub names: BTreeMap<String, BTreeSet<IpAddr>>,
     pub groups: BTreeMap<GroupName, Network>,
+    /// Of services that offer something inside, the ports that the balancer has for them at the gateway.
+    pub inside: BTreeMap<ServiceName, BTreeSet<u16>>,
     pub servers: BTreeMap<Ipv4Addr, Server>,
     /// Connections that one server may have open at a time.
     pub connections_max: u32,
@@ -113,7 +115,10 @@ impl Rules {
         let bridge = format!("\"{}\"", self.bridge);
         // Judged by where the packet was sent, before somebody's rules may send it elsewhere: published ports of other containers are
         // ports of this host. Routes that the sender chose would lead around everything.
-        let mut prerouting = vec![format!("iifname != {bridge} accept")];
+        // The gateway is nobody's to reach from elsewhere, whichever way a packet takes to this host.
+        let outside = |(ip, _, to): (&str, &str, IpAddr)| format!("iifname != {{ {bridge}, \"lo\" }} {ip} daddr {to} drop");
+        let mut prerouting: Vec<String> = self.gateways().map(outside).collect();
+        prerouting.push(format!("iifname != {bridge} accept"));
         prerouting.extend(texts(&[
             "ip option lsrr exists drop",
             "ip option ssrr exists drop",
@@ -201,7 +206,16 @@ impl Rules {
         out.extend((network.egress != Egress::Any).then(|| refused.clone()));
         table.chain(format!("out-{group}"), out);
         let mut host: Vec<String> = self.look_ups().collect();
-        host.extend(network.allow.iter().map(|Allowed::Host(ports)| format!("{} goto opened", port_match(*ports))));
+        let offered = network.services().filter_map(|service| self.inside.get(service)).flatten();
+        let inside = self.to_gateway(offered, "goto opened");
+        host.extend(inside);
+        // A port of the host that a file opens is none of another service's.
+        host.extend(self.to_gateway(self.inside.values().flatten(), &refused));
+        let ports = network.allow.iter().filter_map(|allowed| match allowed {
+            Allowed::Host(ports) => Some(format!("{} goto opened", port_match(*ports))),
+            Allowed::Service(_) => None,
+        });
+        host.extend(ports);
         host.push(refused);
         table.chain(format!("host-{group}"), host);
     }
@@ -209,6 +223,16 @@ impl Rules {
     fn gateways(&self) -> impl Iterator<Item = (&'static str, &'static str, IpAddr)> {
         let v6 = self.prefix.map(|prefix| ("ip6", "6", prefix.gateway().into()));
         std::iter::once(("ip", "4", self.subnet.gateway().into())).chain(v6)
+    }
+
+    /// A rule for these ports of the gateway, in each family.
+    fn to_gateway<'a>(&self, ports: impl Iterator<Item = &'a u16>, verdict: &str) -> Vec<String> {
+        let ports: BTreeSet<u16> = ports.copied().collect();
+        if ports.is_empty() {
+            return Vec::new();
+        }
+        let ports = ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        self.gateways().map(|(ip, _, to)| format!("{ip} daddr {to} tcp dport {{ {ports} }} {verdict}")).collect()
     }
 
     /// What may be asked is the resolver's to judge (`dns/policy`).
@@ -261,8 +285,7 @@ impl Rules {
 /// One server with something of everything: what a host must be able to load.
 pub fn sample() -> Rules {
     let group: Option<GroupName> = "web-r1-1".parse().ok();
-    let all =
-        r#"{"egress":["10.0.0.0/8:5432","[2001:db8::/32]:8000-8010/udp","db.example.org:443","169.254.169.254:80"],"allow":["host:6379"]}"#;
+    let all = r#"{"egress":["10.0.0.0/8:5432","[2001:db8::/32]:8000-8010/udp","db.example.org:443","169.254.169.254:80"],"allow":["host:6379","service.worker"]}"#;
     let network: Network = serde_json::from_str(all).unwrap_or_default();
     let address6: Option<Ipv6Addr> = "fd00:1::2".parse().ok();
     let server = Server { veth: "v0123".to_string(), hardware: "02:af:c6:12:07:02".to_string(), address6, group: group.clone() };
@@ -275,6 +298,10 @@ pub fn sample() -> Rules {
         answers_names: true,
         names: [("db.example.org".to_string(), [IpAddr::from([10, 0, 0, 7])].into())].into(),
         groups: group.into_iter().map(|group| (group, network.clone())).collect(),
+        inside: [("worker", 7_000), ("other", 7_001)]
+            .into_iter()
+            .filter_map(|(name, port)| Some((ServiceName::new(name).ok()?, [port].into())))
+            .collect(),
         servers: [(Ipv4Addr::new(198, 18, 7, 2), server)].into(),
         connections_max: 4_096,
     }
@@ -340,7 +367,7 @@ mod tests {
                 assert!(hook.contains("policy accept"), "{name}");
                 let bound =
                     |rule: &String| ["\"afresh0123abcd\"", "iifgroup", "\"afresh*\"", "saddr"].iter().any(|word| rule.contains(word));
-                let begins = if name == "prerouting" && !table.name.starts_with("bridge") { 1 } else { chain.rules.len() };
+                let begins = if name == "prerouting" && !table.name.starts_with("bridge") { 3 } else { chain.rules.len() };
                 assert!(chain.rules[..begins].iter().all(bound), "{name}: {:?}", chain.rules);
             }
         }
@@ -361,8 +388,16 @@ mod tests {
         let [none, _] = group(r#"{"egress":"none"}"#);
         assert_eq!(chain(&none, "out-web-r1-1"), ["goto refused-web-r1-1"]);
         let host = chain(&none, "host-web-r1-1");
-        assert!(host.len() == 5 && host[..4].iter().all(|rule| rule.contains("dport 53")), "{host:?}");
+        assert!(host.len() == 7 && host[..4].iter().all(|rule| rule.contains("dport 53")), "{host:?}");
         assert_eq!(host.last().unwrap(), "goto refused-web-r1-1");
+        let [inside, _] = group(r#"{"egress":"none","allow":["host:1-65535","service.worker","service.nobody"]}"#);
+        let host = chain(&inside, "host-web-r1-1");
+        let (own, others, ports) = (
+            at(&host, "tcp dport { 7000 } goto opened"),
+            at(&host, "tcp dport { 7000, 7001 } goto refused"),
+            at(&host, "tcp dport 1-65535"),
+        );
+        assert!(own < others && others < ports, "{host:?}");
         let mut silent = sample();
         silent.answers_names = false;
         let [silent, _] = silent.tables();

@@ -8,6 +8,7 @@ mod hostile;
 mod network;
 mod network_attacks;
 mod network_cost;
+mod network_inside;
 mod network_life;
 mod network_names;
 mod one_shots;
