@@ -2,7 +2,9 @@
 
 use crate::admit::Admit;
 use crate::counters::Counters;
+use crate::forward::{Forward, Forwarded};
 use crate::history::History;
+use crate::log_bounds;
 use crate::net::{self, Network, Subnet};
 use crate::objects::Objects;
 use crate::runtime;
@@ -30,8 +32,25 @@ pub struct Config {
     pub subnet: Option<Subnet>,
     /// None: the first of runc, crun, youki that runs a container here.
     pub runtime: Option<PathBuf>,
+    /// What becomes of the logs of all servers.
+    pub logs: LogSettings,
     /// Called before an object becomes the root of a server.
     pub admit: Admit,
+}
+
+/// What becomes of the logs of all servers, beside being kept for each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// The room that all of them may take together.
+    pub total_bytes: u64,
+    /// Where each line is sent to as well.
+    pub forward: Option<Forward>,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { total_bytes: log_bounds::TOTAL_BYTES, forward: None }
+    }
 }
 
 pub struct Keeper {
@@ -43,6 +62,8 @@ pub struct Keeper {
     pub runtime: PathBuf,
     pub objects: Objects,
     pub admit: Admit,
+    pub logs: LogSettings,
+    pub forwarded: Forwarded,
     pub counters: Counters,
     pub history: History,
     pub uids: Uids,
@@ -67,6 +88,8 @@ impl Keeper {
             runtime,
             objects: Objects::open(&layout),
             admit: config.admit,
+            logs: config.logs,
+            forwarded: Forwarded::default(),
             counters: Counters::open(&layout),
             history: History::open(&layout),
             uids: Uids::open(&layout, &net::mark(&layout)),

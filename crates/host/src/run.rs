@@ -3,7 +3,7 @@
 //! One thread decides (see `reconcile`); everything slow runs beside it, changes the state when done, and notifies.
 
 use crate::keeper::{Config, Keeper, make_dirs, take_lock};
-use crate::{alarms, firewall, garbage, group_files, instance, net, one_shot, reconcile, runtime, serve, state_files};
+use crate::{alarms, firewall, forward, garbage, group_files, instance, log_bounds, net, one_shot, reconcile, runtime, serve, state_files};
 use disk::lock::Lock;
 use model::Fault;
 use std::sync::Arc;
@@ -31,6 +31,13 @@ pub async fn run(config: Config) -> Result<(), Fault> {
         .name("garbage".to_string())
         .spawn(move || loop_garbage(&collector))
         .map_err(|e| Fault::ours("keeper", e.to_string()))?;
+    if let Some(to) = keeper.logs.forward.clone() {
+        let forwarder = keeper.clone();
+        std::thread::Builder::new()
+            .name("forward".to_string())
+            .spawn(move || forward::run(&forwarder, &to))
+            .map_err(|e| Fault::ours("keeper", e.to_string()))?;
+    }
     tracing::info!(bridge = keeper.network.bridge, subnet = %keeper.network.subnet, runtime = %keeper.runtime.display(), "keeper runs");
     serve::serve(listener, keeper).await;
     Ok(())
@@ -54,6 +61,7 @@ fn loop_reconcile(keeper: &Arc<Keeper>) {
 fn loop_garbage(keeper: &Arc<Keeper>) {
     while !keeper.is_stopped() {
         garbage::collect(keeper);
+        log_bounds::bound(keeper);
         one_shot::forget_old(keeper);
         if !firewall::is_there(&keeper.mark) {
             tracing::warn!("the firewall's table was gone; creating it again");

@@ -3,6 +3,7 @@
 
 mod common;
 mod hostile;
+mod logs;
 mod one_shots;
 mod program;
 mod real;
