@@ -35,6 +35,7 @@ pub fn alarms(keeper: &Keeper) -> Vec<Alarm> {
     let needs = |release: &Release| needs::check(&keeper.layout, release).err();
     alarms.extend(needed.values().filter_map(|release| needs(release).map(|fault| cannot_launch(release, &fault))));
     alarms.extend(recent(keeper, disk::files::now()));
+    alarms.extend(keeper.logs.forward.iter().flat_map(|to| keeper.forwarded.alarms(to, disk::files::now())));
     alarms
 }
 

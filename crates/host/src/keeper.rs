@@ -5,6 +5,8 @@ use crate::counters::Counters;
 use crate::dns;
 use crate::firewall::Firewall;
 use crate::history::History;
+use crate::log_forwarded::Forwarded;
+use crate::log_settings::LogSettings;
 use crate::names::Names;
 use crate::net::{self, Network};
 use crate::objects::Objects;
@@ -36,6 +38,8 @@ pub struct Config {
     pub subnet: Option<Subnet>,
     /// None: the first of runc, crun, youki that runs a container here.
     pub runtime: Option<PathBuf>,
+    /// What becomes of the logs of all servers.
+    pub logs: LogSettings,
     /// Called before an object becomes the root of a server.
     pub admit: Admit,
 }
@@ -52,6 +56,8 @@ pub struct Keeper {
     pub runtime: PathBuf,
     pub objects: Objects,
     pub admit: Admit,
+    pub logs: LogSettings,
+    pub forwarded: Forwarded,
     pub counters: Counters,
     pub history: History,
     pub uids: Uids,
@@ -82,6 +88,8 @@ impl Keeper {
             runtime,
             objects: Objects::open(&layout),
             admit: config.admit,
+            logs: config.logs,
+            forwarded: Forwarded::default(),
             counters: Counters::open(&layout),
             history: History::open(&layout),
             uids: Uids::open(&layout, &net::mark(&layout)),

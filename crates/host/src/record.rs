@@ -115,8 +115,8 @@ impl Ended {
         self.oom_kills > 0 && self.code == 137
     }
 
-    /// For display.
-    pub fn reason(&self) -> String {
+    /// For display. `memory_bytes`: its limit.
+    pub fn reason(&self, memory_bytes: u64) -> String {
         if let Some(why) = &self.failed {
             return format!("it never started: {why}");
         }
@@ -126,7 +126,7 @@ impl Ended {
             code => format!("it exited with code {code}"),
         };
         match (self.by_oom(), self.oom_kills) {
-            (true, _) => "the kernel killed it: it reached its memory limit".to_string(),
+            (true, _) => format!("the kernel killed it: it reached its memory limit{}", model::limit_in_words(Some(memory_bytes))),
             (false, 0) => exit,
             (false, n) => format!("{exit}, after the kernel had killed {n} of its processes at its memory limit"),
         }

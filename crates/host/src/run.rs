@@ -6,7 +6,8 @@ use crate::dns::Sockets;
 use crate::firewall::Firewall;
 use crate::keeper::{Config, Keeper, make_dirs, take_lock};
 use crate::{
-    alarms, answering, connectivity, garbage, group_files, inside, instance, net, one_shot, reconcile, runtime, serve, state_files,
+    alarms, answering, connectivity, garbage, group_files, inside, instance, log_bounds, log_forward, net, one_shot, reconcile, runtime,
+    serve, state_files,
 };
 use disk::lock::Lock;
 use model::Fault;
@@ -36,6 +37,13 @@ pub async fn run(config: Config) -> Result<(), Fault> {
         .name("garbage".to_string())
         .spawn(move || loop_garbage(&collector))
         .map_err(|e| Fault::ours("keeper", e.to_string()))?;
+    if let Some(to) = keeper.logs.forward.clone() {
+        let forwarder = keeper.clone();
+        std::thread::Builder::new()
+            .name("forward".to_string())
+            .spawn(move || log_forward::run(&forwarder, &to))
+            .map_err(|e| Fault::ours("keeper", e.to_string()))?;
+    }
     keeper.tasks.spawn(connectivity::keep_names(keeper.clone()));
     let _answering = AbortOnDrop(keeper.tasks.spawn(answering::keep(keeper.clone(), sockets)));
     tracing::info!(bridge = keeper.network.bridge, subnet = %keeper.network.subnet, runtime = %keeper.runtime.display(), "keeper runs");
@@ -69,6 +77,7 @@ fn loop_reconcile(keeper: &Arc<Keeper>) {
 fn loop_garbage(keeper: &Arc<Keeper>) {
     while !keeper.is_stopped() {
         garbage::collect(keeper);
+        log_bounds::bound(keeper);
         one_shot::forget_old(keeper);
         connectivity::look(keeper);
         alarms::look_for_oom(keeper);

@@ -45,7 +45,7 @@ mod view;
 pub use custom::{ImageCustom, ImageFile, ImageUser};
 pub use digest::Digest;
 pub use event::{Event, EventLine, FinalInventory, IssuedCommand, Opened, RotationCommand, TrafficMark, Verdict};
-pub use failure::{Death, Exit, FailedProbe, Failure, LAST_LINES_BYTES_MAX, LAST_LINES_MAX, QUOTED_BYTES_MAX};
+pub use failure::{Death, Exit, FailedProbe, Failure, LAST_LINES_BYTES_MAX, LAST_LINES_MAX, QUOTED_BYTES_MAX, limit_in_words};
 pub use fault::{Blame, Fault};
 pub use group::{DesiredGroup, DesiredSeen, GroupHeld, GroupSeen, GroupSpec, InstanceSeen, InstanceState, Target, TargetFile};
 pub use health::{Health, Probe};

@@ -5,6 +5,7 @@ mod attempts;
 mod common;
 mod estate;
 mod hostile;
+mod logs;
 mod network;
 mod network_attacks;
 mod network_cost;
