@@ -12,4 +12,5 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 echo "rotation: 3 web servers, no soak, no healthy_for, image at hand" >&2
 "$afresh" demo --measure 5 --json | tail -n 1
+"$(dirname "$0")/bench_network.sh"
 "$(dirname "$0")/bench_image.sh" "$afresh"

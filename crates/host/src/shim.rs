@@ -147,6 +147,8 @@ fn make_network(record: &Record, inside: &OwnedFd) -> Result<(), Fault> {
     // Everything goes by the gateway, other servers' addresses too, so that what is refused is refused at once. The gateway is written
     // down: nobody is asked for it, so nobody can answer falsely.
     let (gateway, hardware) = (placement.gateway, net::hardware(placement.gateway));
+    // Programs may send pings, which are sockets of their own kind and no raw ones; where they go is the firewall's to say.
+    let _ = std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647");
     let mut batch = format!(
         "link set lo up\naddr add {}/32 dev eth0\nlink set eth0 up\nroute add {gateway} dev eth0\nroute add default via {gateway}\nneigh replace {gateway} lladdr {hardware} dev eth0 nud permanent\n",
         placement.address

@@ -32,6 +32,11 @@ fn places(neighbour4: &str, neighbour6: &str, gateway4: &str, gateway6: &str) ->
     all
 }
 
+/// Whether it lets pings out: to what is beyond this host, and nowhere else.
+fn pings(network: &str, place: &str) -> bool {
+    network.ends_with("any") && (place.starts_with("LAN") || place.starts_with("internet"))
+}
+
 /// What the file says, written down by hand: which places each network opens over TCP and over UDP, in both families.
 fn open_to(network: &str) -> (&'static [&'static str], &'static [&'static str]) {
     let beyond: &[&str] = &["LAN, port 7001", "LAN, port 7002", "internet, port 7001", "internet, port 7002"];
@@ -127,18 +132,20 @@ fn the_matrix_is_what_the_file_says() {
         let mut wrong = Vec::new();
         for (n, (network, json)) in networks().into_iter().enumerate() {
             let attempts: Vec<String> =
-                places.iter().flat_map(|(_, to, port)| ["tcp", "udp"].map(|how| format!("{how} {to} {port}"))).collect();
+                places.iter().flat_map(|(_, to, port)| ["tcp", "udp", "ping"].map(|how| format!("{how} {to} {port}"))).collect();
             let saw = tried(&host, &format!("try{n}-r1-1"), &json, &attempts);
             let (tcp, udp) = open_to(network);
-            println!("\nnetwork {json}\n  {:36} {:28} {:28}", "", "IPv4 tcp / udp", "IPv6 tcp / udp");
+            println!("\nnetwork {json}\n  {:36} {:32} {:32}", "", "IPv4 tcp / udp / ping", "IPv6 tcp / udp / ping");
             for pair in places.chunks(2) {
-                let cell = |(_, to, port): &(&str, String, u16)| ["tcp", "udp"].map(|how| saw[&format!("{how} {to} {port}")].clone());
+                let cell =
+                    |(_, to, port): &(&str, String, u16)| ["tcp", "udp", "ping"].map(|how| saw[&format!("{how} {to} {port}")].clone());
                 let (v4, v6) = (cell(&pair[0]), cell(&pair[1]));
-                let short = |cell: &[String; 2]| cell.clone().map(|text| text.replace("failed: Connection refused", "refused")).join(" / ");
-                println!("  {:36} {:28} {:28}", pair[0].0, short(&v4), short(&v6));
+                let short = |cell: &[String; 3]| cell.clone().map(|text| text.replace("failed: Connection refused", "refused")).join(" / ");
+                println!("  {:36} {:32} {:32}", pair[0].0, short(&v4), short(&v6));
                 for (family, cell) in [("IPv4", &v4), ("IPv6", &v6)] {
-                    for (how, open, saw) in [("tcp", tcp, &cell[0]), ("udp", udp, &cell[1])] {
-                        let should = open.contains(&pair[0].0);
+                    let place = pair[0].0;
+                    let all = [("tcp", tcp.contains(&place)), ("udp", udp.contains(&place)), ("ping", pings(network, place))];
+                    for ((how, should), saw) in all.into_iter().zip(cell) {
                         // What is closed says so at once over TCP, and is silent otherwise.
                         let want = if should {
                             "reached"

@@ -83,3 +83,51 @@ fn requests_through_the_network() {
         }
     });
 }
+
+/// Milliseconds of each step of launches, as the keeper logged them, by group.
+fn spent(log: &str, group: &str) -> Vec<Vec<(String, f64)>> {
+    let of_group = log.lines().filter(|line| line.contains("started") && line.contains(&format!("instance={group}-")));
+    let steps = |line: &str| -> Option<Vec<(String, f64)>> {
+        let list = line.split_once("spent=[(")?.1.split_once(")]")?.0;
+        list.split("), (").map(|step| step.split_once(", ").map(|(name, ms)| (name.replace('"', ""), ms.parse().unwrap()))).collect()
+    };
+    of_group.filter_map(steps).collect()
+}
+
+#[test]
+#[ignore = "a measurement; needs root"]
+fn launches_with_each_network() {
+    estate::on_a_host_of_its_own(|estate| {
+        estate::overlay_file("/etc/resolv.conf", &format!("nameserver {LAN4}\n"));
+        let dns = estate::Dns::serve(estate.in_lan(|| std::net::UdpSocket::bind((LAN4, 53)).unwrap()), 60);
+        *dns.table.lock().unwrap() = vec![("db.example.org", LAN4.parse().unwrap())];
+        let mut host = Host::new();
+        host.start();
+        let networks = [
+            ("none", r#"{"egress":"none"}"#),
+            ("any", r#"{"egress":"any"}"#),
+            ("name", r#"{"egress":["db.example.org:5432"],"allow":["host:6379"]}"#),
+        ];
+        for round in 0..3 {
+            for (what, network) in networks {
+                let name = format!("{what}-r1-{round}");
+                let begin = Instant::now();
+                host.declare(1, with_network(host.group(Want { name: &name, count: 8, ..Want::default() }), network));
+                host.until(&name, "8 run", |seen| seen.instances.iter().filter(|i| i.healthy_ms.is_some()).count() == 8);
+                let all_ms = begin.elapsed().as_secs_f64() * 1_000.0;
+                let spent = spent(&host.keeper_log(), &name);
+                let of = |step: &str| median(spent.iter().map(|steps| steps.iter().filter(|s| s.0 == step).map(|s| s.1).sum()).collect());
+                let sum = median(spent.iter().map(|steps| steps.iter().map(|s| s.1).sum()).collect());
+                println!(
+                    "{{\"egress\": \"{what}\", \"launches\": {}, \"network_ms\": {:.0}, \"mounts_ms\": {:.0}, \"runtime_ms\": {:.0}, \"launch_ms\": {sum:.0}, \"eight_healthy_ms\": {all_ms:.0}}}",
+                    spent.len(),
+                    of("network"),
+                    of("mounts"),
+                    of("runtime")
+                );
+                host.declare(2, host.gone(&name));
+                host.until(&name, "none", |seen| seen.instances.is_empty());
+            }
+        }
+    });
+}
