@@ -52,12 +52,14 @@ pub fn rehearse(tx: &Tx<'_>, tiers: &Tiers, observed: &Observed, change: &Change
     let mut rotations = Vec::new();
     let mut notes = Vec::new();
     let mut settings = Vec::new();
+    let together: Vec<&Desired> = tiers.iter().flat_map(|(_, all)| all).collect();
     for (tier, all) in tiers {
         for desired in all {
             let changed = notes::settings(tx, desired)?;
             settings.extend(changed.as_ref().map(|note| note.service.clone()));
             let release = tx.put_release(&desired.release, change.at)?.release;
             notes.extend(notes::of(tx, desired, &release)?);
+            notes.extend(notes::inside(tx, desired, &together)?);
             notes.extend(changed);
             let Some(id) = open(tx, &observed[&desired.spec.name], desired, change)? else { continue };
             let opened = opening(tx, &id)?;

@@ -5,7 +5,7 @@ use crate::secrets;
 use api::control::PlanNote;
 use control::Desired;
 use journal::Records;
-use model::{Event, Fault, Release, ServiceName, ServiceSpec, Verdict};
+use model::{Event, Fault, Release, RouteAddress, ServiceName, ServiceSpec, Verdict};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ const LOOK_BACK: u64 = 50;
 /// Longer values are cut off.
 const SHOWN: usize = 60;
 
-/// All but [`settings`]. `release` has the number that it would get.
+/// All but [`settings`] and [`inside`]. `release` has the number that it would get.
 pub fn of(records: &Records<'_>, desired: &Desired, release: &Release) -> Result<Vec<PlanNote>, Fault> {
     let service = &desired.spec.name;
     let mut notes = Vec::new();
@@ -24,6 +24,32 @@ pub fn of(records: &Records<'_>, desired: &Desired, release: &Release) -> Result
     notes.extend(parks(records, desired)?);
     notes.extend(secrets::changes(records, release)?);
     Ok(notes)
+}
+
+/// What it offers inside and did not before, and services that it names in vain. `all` are deployed with it.
+pub fn inside(records: &Records<'_>, desired: &Desired, all: &[&Desired]) -> Result<Vec<PlanNote>, Fault> {
+    let service = &desired.spec.name;
+    let note = |text| PlanNote { service: service.clone(), at: None, text };
+    let active = |service| Ok::<_, Fault>(records.active(service)?.and_then(|active| internal_port(&active.release)));
+    let mut notes = Vec::new();
+    let (before, now) = (active(service)?, internal_port(&desired.release));
+    if let Some(port) = now.filter(|_| before != now) {
+        notes.push(note(format!("servers of services that allow service.{service} reach it as {service}.internal:{port}")));
+    }
+    for name in desired.spec.network.services() {
+        let is_here = all.iter().any(|other| other.spec.name == *name && internal_port(&other.release).is_some());
+        if !is_here && active(name)?.is_none() {
+            notes.push(note(format!("it allows service.{name}, which has no internal route here: nothing is opened until it has")));
+        }
+    }
+    Ok(notes)
+}
+
+fn internal_port(release: &Release) -> Option<u16> {
+    match release.route.as_ref()?.listen {
+        RouteAddress::Internal(port) => Some(port),
+        RouteAddress::Edge(_) => None,
+    }
 }
 
 /// The settings in force that the file changes.

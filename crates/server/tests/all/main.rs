@@ -8,6 +8,7 @@ mod common;
 mod deploys;
 mod desired;
 mod hostile;
+mod inside;
 mod kill;
 mod life;
 mod logs;
