@@ -77,6 +77,8 @@ impl Estate {
     }
 
     fn wire(&self) {
+        // A new network begins with this machine's switch, which somebody's servers may have turned on.
+        sh("echo 0 > /proc/sys/net/ipv4/ip_forward; echo 0 > /proc/sys/net/ipv6/conf/all/forwarding");
         let lan = format!("/proc/{}/fd/{}", std::process::id(), std::os::fd::AsRawFd::as_raw_fd(&self.lan));
         sh(&format!(
             "ip link set lo up
