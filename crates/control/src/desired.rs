@@ -30,6 +30,7 @@ pub fn with_settings(spec: &ServiceSpec, release: &Release) -> ServiceSpec {
         limits: release.limits.clone(),
         route: release.route.clone(),
         checks: release.checks.clone(),
+        migrate: release.migrate.clone(),
         ..spec.clone()
     }
 }

@@ -91,6 +91,7 @@ pub fn release(number: u64) -> Release {
         limits: Limits::default(),
         route: None,
         checks: Vec::new(),
+        migrate: None,
     }
 }
 

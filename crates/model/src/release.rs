@@ -1,6 +1,8 @@
 //! One release: image × artifact × settings, pinned by digest. It never changes.
 
-use crate::{Check, Digest, Drain, Health, ImageName, Limits, PinnedSecrets, Route, SecretName, SecretVersion, ServiceName, ServiceSpec};
+use crate::{
+    Check, Digest, Drain, Health, ImageName, Limits, Migrate, PinnedSecrets, Route, SecretName, SecretVersion, ServiceName, ServiceSpec,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -31,6 +33,8 @@ pub struct Release {
     pub route: Option<Route>,
     #[serde(default)]
     pub checks: Vec<Check>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migrate: Option<Migrate>,
 }
 
 impl Release {
@@ -52,6 +56,7 @@ impl Release {
             limits: spec.limits.clone(),
             route: spec.route.clone(),
             checks: spec.checks.clone(),
+            migrate: spec.migrate.clone(),
         }
     }
 

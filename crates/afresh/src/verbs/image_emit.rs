@@ -279,6 +279,7 @@ impl Emit {
             limits: Limits::default(),
             route: None,
             checks: Vec::new(),
+            migrate: None,
         };
         let Some(service) = &self.service else {
             return Ok((!self.run.is_empty()).then(bare));

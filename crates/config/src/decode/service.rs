@@ -42,6 +42,7 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
     let limits = parts::limits(context, &section, sink);
     let (route, listen) = parts::route(context, &section, has_port, sink);
     let checks = parts::checks(context, &mut section, sink);
+    let migrate = parts::migrate(context, &section, sink);
     let rollout = rollout::rollout(context, &section, count, sink);
     let tier_place = tier.clone().map(|tier| (tier, section.place("tier")));
     let spec = (|| {
@@ -61,6 +62,7 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
             limits: limits?,
             route: route?,
             checks: checks?,
+            migrate: migrate?,
             rollout: rollout?,
         })
     })();

@@ -1,8 +1,8 @@
 //! Files nobody thought of: made, shaken, mutated and absurdly large. Nothing panics, nothing takes long, no value changes by formatting.
 
 use model::{
-    Check, Drain, FewRequests, Health, ImageCheck, ImageCustom, ImageFile, ImageName, ImageProbe, ImageSpec, ImageUser, Limits, Probe,
-    Rollout, Route, SecretName, SecretSource, SecretSpec, SecretUse, ServiceFile, ServiceName, ServiceSpec, TierName, Wave,
+    Check, Drain, FewRequests, Health, ImageCheck, ImageCustom, ImageFile, ImageName, ImageProbe, ImageSpec, ImageUser, Limits, Migrate,
+    Probe, Rollout, Route, SecretName, SecretSource, SecretSpec, SecretUse, ServiceFile, ServiceName, ServiceSpec, TierName, Wave,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -178,27 +178,31 @@ fn service_of(images: Vec<ImageName>, port_of_route: u16, count: u32) -> impl St
     let user = prop_oneof![(0u32..70_000).prop_map(|u| u.to_string()), (0u32..70_000, 0u32..9).prop_map(|(u, g)| format!("{u}:{g}"))];
     let artifact = prop::option::of("[a-z./]{1,9}".prop_filter("no place of the system", |p| model::path_validation::artifact(p).is_ok()));
     let who = (prop::sample::select(images), name(), artifact, command(), env, secrets(), user);
-    let how = (health, drain, limits, route, checks, rollout, 1u16..);
-    (who, how).prop_map(move |((image, tier, artifact, run, env, secrets, user), (health, drain, limits, route, checks, rollout, port))| {
-        ServiceSpec {
-            name: ServiceName::new("x").unwrap(),
-            tier: TierName::new(tier).unwrap(),
-            image,
-            artifact,
-            run,
-            env,
-            secrets,
-            user,
-            port: Some(port),
-            count,
-            health,
-            drain,
-            limits,
-            route,
-            checks,
-            rollout,
-        }
-    })
+    let migrate = prop::option::of((command(), 1_000u64..86_400_000).prop_map(|(run, within_ms)| Migrate { run, within_ms }));
+    let how = (health, drain, limits, route, checks, (migrate, rollout), 1u16..);
+    (who, how).prop_map(
+        move |((image, tier, artifact, run, env, secrets, user), (health, drain, limits, route, checks, (migrate, rollout), port))| {
+            ServiceSpec {
+                name: ServiceName::new("x").unwrap(),
+                tier: TierName::new(tier).unwrap(),
+                image,
+                artifact,
+                run,
+                env,
+                secrets,
+                user,
+                port: Some(port),
+                count,
+                health,
+                drain,
+                limits,
+                route,
+                checks,
+                migrate,
+                rollout,
+            }
+        },
+    )
 }
 
 fn file() -> impl Strategy<Value = ServiceFile> {

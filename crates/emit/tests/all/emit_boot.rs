@@ -132,6 +132,7 @@ fn release() -> Release {
         limits: Limits::default(),
         route: None,
         checks: Vec::new(),
+        migrate: None,
     }
 }
 

@@ -138,6 +138,7 @@ impl Host {
             limits: Limits { memory_bytes: 64 << 20, cpu_milli: 1_000, pids: 64 },
             route: None,
             checks: Vec::new(),
+            migrate: None,
         };
         let desired = DesiredGroup::Run { release, count: want.count, once: want.once.map(|run| OneShot::of(texts(run))) };
         GroupSpec { group: GroupName::new(want.name).unwrap(), service, desired }

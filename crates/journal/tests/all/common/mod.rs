@@ -26,6 +26,7 @@ pub fn spec(service: &str, count: u32) -> ServiceSpec {
         limits: Limits::default(),
         route: None,
         checks: Vec::new(),
+        migrate: None,
         rollout: Rollout::default(),
     }
 }
@@ -48,6 +49,7 @@ pub fn release(service: &str, code: &str) -> Release {
         limits: s.limits,
         route: None,
         checks: Vec::new(),
+        migrate: None,
     }
 }
 
