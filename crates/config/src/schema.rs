@@ -120,6 +120,7 @@ pub(crate) const SERVICE: Shape = Shape {
         block("health", Kind::Block, "health { path = \"/healthz\" }"),
         block("drain", Kind::Block, "drain { within = \"30s\" }"),
         block("limits", Kind::Block, "limits { memory = \"256MiB\" }"),
+        block("network", Kind::Block, "network { egress = [\"10.0.0.0/8:5432\"] }"),
         block("route", Kind::Block, "route { listen = \":8080\" }"),
         block("check", Kind::Named, "check \"schema\" { run = [\"./check\"]  within = \"1m\" }"),
         block("migrate", Kind::Block, "migrate { run = [\"./migrate\"]  within = \"10m\" }"),
@@ -145,6 +146,9 @@ pub(crate) const DRAIN: Shape =
 
 pub(crate) const LIMITS: Shape =
     Shape { block: "limits", keys: &[value("memory", "memory = \"256MiB\""), value("cpu", "cpu = 1"), value("pids", "pids = 256")] };
+
+pub(crate) const NETWORK: Shape =
+    Shape { block: "network", keys: &[value("egress", "egress = [\"10.0.0.0/8:5432\"]"), value("allow", "allow = [\"host:6379\"]")] };
 
 pub(crate) const ROUTE: Shape = Shape {
     block: "route",
@@ -176,5 +180,21 @@ pub(crate) const WAVES: Shape = Shape {
 pub(crate) const TIERS: Shape = Shape { block: "rollout of the file", keys: &[value("tiers", "tiers = [\"background\", \"web\"]")] };
 
 /// All of them.
-pub const SHAPES: &[Shape] =
-    &[FILE, IMAGE, IMAGE_USER, IMAGE_FILE, IMAGE_CHECK, SECRET, SERVICE, HEALTH, DRAIN, LIMITS, ROUTE, CHECK, MIGRATE, WAVES, TIERS];
+pub const SHAPES: &[Shape] = &[
+    FILE,
+    IMAGE,
+    IMAGE_USER,
+    IMAGE_FILE,
+    IMAGE_CHECK,
+    SECRET,
+    SERVICE,
+    HEALTH,
+    DRAIN,
+    LIMITS,
+    NETWORK,
+    ROUTE,
+    CHECK,
+    MIGRATE,
+    WAVES,
+    TIERS,
+];
