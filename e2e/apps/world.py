@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 from load import Load
@@ -73,7 +74,7 @@ class World:
         if self.load:
             self.load.stopped.set()
         if kind:
-            self.say(f"failed: {error}")
+            traceback.print_exception(error)
             self.tell("status"), self.tell("why", self.services()[0]), self.tell("logs", self.services()[0], "--tail", "30")
         if self.up:
             self.afresh("down", "--yes", check=False)

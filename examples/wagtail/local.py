@@ -7,6 +7,12 @@ from .base import MIDDLEWARE
 
 ALLOWED_HOSTS = ["*"]  # what the balancer passes on
 MIDDLEWARE = [MIDDLEWARE[0], "whitenoise.middleware.WhiteNoiseMiddleware", *MIDDLEWARE[1:]]
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+}
 
 
 def secret(name):

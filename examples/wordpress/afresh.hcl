@@ -14,7 +14,6 @@ image "php" {
       define('DB_USER', 'wordpress');
       define('DB_PASSWORD', trim(file_get_contents('/run/secrets/database')));
       define('DB_HOST', getenv('DATABASE'));
-      define('WP_CONTENT_DIR', '/app/wp-content');
       define('DISALLOW_FILE_MODS', true);
     END
   }
@@ -39,6 +38,7 @@ image "php" {
           root /app;
           index index.php;
           port_in_redirect off;
+          location /wp-content/ { root /var/lib/wordpress; }
           location / { try_files $uri $uri/ /index.php$is_args$args; }
           location ~ \.php$ {
             try_files $uri =404;
@@ -78,11 +78,12 @@ image "php" {
     END
   }
 
-  # The default server of the packages has no part in this.
-  script = "rm /etc/nginx/sites-enabled/default"
-
-  check "nginx" { run = ["nginx", "-t", "-c", "/etc/wordpress/nginx.conf"] }
-  check "php-fpm" { run = ["php-fpm8.2", "--test", "--fpm-config", "/etc/wordpress/php-fpm.conf"] }
+  # Where Debian's WordPress looks for what is not its own. Themes and plugins come with the artifact.
+  script = <<-END
+    set -eu
+    mkdir -p /var/lib/wordpress/wp-content
+    ln -s /app/wp-content/plugins /app/wp-content/themes /var/lib/wordpress/wp-content
+  END
 }
 
 # The password alone, in a file that only you may read (mode 0600).
@@ -101,6 +102,11 @@ service "site" {
 
   # It may reach MariaDB on this host, and nothing else.
   network { egress = "none"  allow = ["host:3306"] }
+
+  check "configuration" {
+    run    = ["sh", "-c", "nginx -t -c /etc/wordpress/nginx.conf && php-fpm8.2 --test --fpm-config /etc/wordpress/php-fpm.conf"]
+    within = "1m"
+  }
 
   # The tables of a release, before its first server; where nothing is installed yet there is nothing to do.
   check "tables" {

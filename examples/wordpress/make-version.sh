@@ -27,6 +27,5 @@ for package in *.deb; do
     dpkg -x "$package" root
 done
 cd root/usr/share/wordpress
-rm .htaccess wp-includes/certificates/ca-bundle.crt
+rm .htaccess
 cp -RL . "$out"
-ln -s /etc/ssl/certs/ca-certificates.crt "$out/wp-includes/certificates/ca-bundle.crt"
