@@ -1,6 +1,7 @@
 """main.py NAME...: plays each of these applications, and prints what was seen."""
 
 import importlib
+import signal
 import sys
 import time
 
@@ -15,6 +16,8 @@ def main():
     if unknown:
         print(f"there is no application {unknown[0]!r}; there are {', '.join(NAMES)}", file=sys.stderr)
         return 2
+    # Whoever ends this also ends what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     rows, failed = [], []
     for name in names:
         begun = time.monotonic()

@@ -59,7 +59,7 @@ class World:
         self.dir = Path(tempfile.mkdtemp(prefix=f"afresh-{name}."))
         os.chmod(self.dir, 0o755)
         self.example = self.dir / "example"
-        shutil.copytree(ROOT / "examples" / name, self.example)
+        shutil.copytree(ROOT / "examples" / name, self.example, ignore=shutil.ignore_patterns("app", "new"))
         self.program = os.environ["AFRESH"]
         self.children = []
         self.load = None
