@@ -6,4 +6,5 @@ cd "$(dirname "$0")/.."
 export AFRESH=${AFRESH:-$PWD/${CARGO_TARGET_DIR:-target}/ship/afresh}
 [ -x "$AFRESH" ] || { echo "there is no program $AFRESH: \`make build\`, or AFRESH=PATH" >&2; exit 2; }
 [ "$(id -u)" -eq 0 ] || { echo "needs root" >&2; exit 2; }
+export PYTHONDONTWRITEBYTECODE=1
 exec python3 e2e/apps/main.py "$@"

@@ -127,9 +127,12 @@ class World:
         done = self.afresh(*args, check=False)
         print(f"$ afresh {' '.join(args)}\n{done.stdout}{done.stderr}", flush=True)
 
-    def begin(self):
+    def begin(self, policy=""):
+        """Afresh runs, under this host policy."""
+        path = self.dir / "policy.hcl"
+        path.write_text(policy)
         log = open(self.dir / "up.log", "ab")
-        command = [self.program, "--data-dir", str(self.dir / "data"), "--file", str(self.file), "up"]
+        command = [self.program, "--data-dir", str(self.dir / "data"), "--file", str(self.file), "up", "--policy", str(path)]
         self.up = subprocess.Popen(command, cwd=self.example, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
 
         def answers():
