@@ -5,7 +5,6 @@ address of their network's gateway; who has no password gets nothing.
 import os
 import shutil
 import signal
-import socket
 import subprocess
 from pathlib import Path
 
@@ -18,6 +17,17 @@ def program(name, package, *folders):
     if not found:
         raise RuntimeError(f"{name} is missing: apt-get install {package}")
     return found
+
+
+def ended(child):
+    if child.poll() is not None:
+        raise RuntimeError(f"{child.args[0]} ended: exit {child.returncode}")
+
+
+def lines(done):
+    if done.returncode:
+        raise RuntimeError(f"{done.args[0]}: exit {done.returncode}: {done.stderr}")
+    return done.stdout.splitlines()
 
 
 class Postgres:
@@ -40,7 +50,7 @@ class Postgres:
             program("postgres", "postgresql", *newest), "-D", self.dir / "data", "-p", str(self.port), "-c", "listen_addresses=*",
             "-c", f"unix_socket_directories={self.dir}", end=signal.SIGINT, **who,
         )
-        until("PostgreSQL answers", lambda: self.child.poll() is not None or self.command("SELECT 1", "postgres").returncode == 0)
+        until("PostgreSQL answers", lambda: ended(self.child) or self.command("SELECT 1", "postgres").returncode == 0)
         self.rows(f"CREATE ROLE {name} LOGIN PASSWORD '{self.password}'", "postgres")
         self.rows(f"CREATE DATABASE {name} OWNER {name}", "postgres")
 
@@ -49,10 +59,7 @@ class Postgres:
         return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
 
     def rows(self, sql, database=None):
-        done = self.command(sql, database)
-        if done.returncode:
-            raise RuntimeError(f"psql: {done.stderr}")
-        return done.stdout.splitlines()
+        return lines(self.command(sql, database))
 
 
 class Redis:
@@ -64,7 +71,7 @@ class Redis:
         config.touch(mode=0o600)
         config.write_text(f'bind * -::*\nport {self.port}\nrequirepass {self.password}\nsave ""\ndir {world.dir}\n')
         self.child = world.start(program("redis-server", "redis-server"), config)
-        until("Redis answers", lambda: self.child.poll() is not None or self.command("PING") == ["PONG"])
+        until("Redis answers", lambda: ended(self.child) or self.command("PING") == ["PONG"])
 
     def command(self, *words):
         command = [self.cli, "-p", str(self.port), *words]
@@ -80,7 +87,7 @@ class MariaDB:
     """With one database that belongs to a user of the same name."""
 
     def __init__(self, world, name):
-        self.port, self.password = free_port(), world.password()
+        self.name, self.port, self.password = name, free_port(), world.password()
         self.dir = world.dir / "mariadb"
         self.dir.mkdir(mode=0o700)
         first = self.dir / "first.sql"
@@ -94,9 +101,14 @@ class MariaDB:
             program("mariadbd", "mariadb-server-core"), "--no-defaults", f"--datadir={self.dir}/data", f"--port={self.port}", "--bind-address=*",
             f"--socket={self.dir}/socket", f"--pid-file={self.dir}/pid", f"--init-file={first}", "--skip-name-resolve", **who,
         )
-        until("MariaDB answers", lambda: self.child.poll() is not None or self.answers())
+        until("MariaDB answers", lambda: ended(self.child) or self.command("SELECT 1").returncode == 0)
         first.unlink()
 
-    def answers(self):
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+    def command(self, sql):
+        command = [program("mariadb", "mariadb-client-core"), "--no-defaults", "--host=127.0.0.1", f"--port={self.port}", f"--user={self.name}",
+                   "--batch", "--skip-column-names", f"--execute={sql}", self.name]
+        environment = {**os.environ, "MYSQL_PWD": self.password}
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment)
+
+    def rows(self, sql):
+        return lines(self.command(sql))

@@ -105,21 +105,21 @@ def play(world):
     install(port, editor)
     blog = Blog(logged_in(port, editor))
     kinds = {"pages": blog.home, "feeds": blog.feed, "assets": blog.asset, "posts": blog.write, "uploads": blog.upload}
-    first, tables = version(port), table_version(world)
+    first, tables = version(port), table_version(mariadb)
 
     world.begin_load(port, kinds, rate=12)
     world.deploy(new)
     written = world.end_load(f"upgrade {OLD} to {NEW}").accepted
     second = version(port)
     world.must("the new version serves", second != first, f"{first}, then {second}")
-    world.must("the upgrade changed the tables", table_version(world) != tables, f"{tables}, then {table_version(world)}")
+    world.must("the upgrade changed the tables", table_version(mariadb) != tables, f"{tables}, then {table_version(mariadb)}")
 
     world.begin_load(port, kinds, rate=12)
     world.afresh("rollback", "site", "--yes", quiet=False)
     written += world.end_load("rollback").accepted
     world.must("the old version serves", version(port) == first, first)
 
-    kept = set(sql(world, "SELECT post_title FROM wp_posts WHERE post_title LIKE 'post-%' AND post_status = 'publish' AND post_type = 'post'"))
+    kept = set(mariadb.rows("SELECT post_title FROM wp_posts WHERE post_title LIKE 'post-%' AND post_status = 'publish' AND post_type = 'post'"))
     world.must("every post that was published is in the database, and no other", kept == set(written), f"{len(kept)} posts")
     connection = Connection(port)
     whole = [path for path, picture in blog.uploads.items() if connection.send("GET", path)[2] == picture]
@@ -130,15 +130,5 @@ def version(port):
     return re.search(rb"\?v=([0-9.]+)</generator>", Connection(port).send("GET", "/?feed=rss2")[2])[1].decode()
 
 
-def sql(world, query):
-    """What the database holds, past WordPress."""
-    script = (
-        "[$host, $port] = explode(':', getenv('DATABASE')); "
-        "$db = new mysqli($host, 'wordpress', trim(file_get_contents('/run/secrets/database')), 'wordpress', (int)$port); "
-        "foreach ($db->query($argv[1]) as $row) { echo implode(' ', $row), \"\\n\"; }"
-    )
-    return world.run("site", "php", "-r", script, query).splitlines()
-
-
-def table_version(world):
-    return sql(world, "SELECT option_value FROM wp_options WHERE option_name = 'db_version'")[0]
+def table_version(mariadb):
+    return mariadb.rows("SELECT option_value FROM wp_options WHERE option_name = 'db_version'")[0]
