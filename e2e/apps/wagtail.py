@@ -94,14 +94,14 @@ def play(world):
     site = Site(port, logged_in(port, editor))
     kinds = {"pages": site.home, "searches": site.search, "assets": site.asset, "listings": site.explorer, "publications": site.write}
 
-    world.begin_load(port, kinds, rate=15)
+    world.begin_load(port, kinds, rate=8)
     world.deploy(new)
     written = world.end_load(f"upgrade {OLD} to {NEW}").accepted
     applied = migrations(postgres) - before
     world.must("the upgrade brought migrations", len(applied) > 0, ", ".join(sorted(applied)))
     world.must("the new version serves", version(world) == NEW, NEW)
 
-    world.begin_load(port, kinds, rate=15)
+    world.begin_load(port, kinds, rate=8)
     world.afresh("rollback", "site", "--yes", quiet=False)
     written += world.end_load("rollback").accepted
     world.must("the old version serves, over the new tables", version(world) == OLD and migrations(postgres) - before == applied, OLD)

@@ -107,14 +107,14 @@ def play(world):
     kinds = {"pages": blog.home, "feeds": blog.feed, "assets": blog.asset, "posts": blog.write, "uploads": blog.upload}
     first, tables = version(port), table_version(mariadb)
 
-    world.begin_load(port, kinds, rate=12)
+    world.begin_load(port, kinds, rate=8)
     world.deploy(new)
     written = world.end_load(f"upgrade {OLD} to {NEW}").accepted
     second = version(port)
     world.must("the new version serves", second != first, f"{first}, then {second}")
     world.must("the upgrade changed the tables", table_version(mariadb) != tables, f"{tables}, then {table_version(mariadb)}")
 
-    world.begin_load(port, kinds, rate=12)
+    world.begin_load(port, kinds, rate=8)
     world.afresh("rollback", "site", "--yes", quiet=False)
     written += world.end_load("rollback").accepted
     world.must("the old version serves", version(port) == first, first)
