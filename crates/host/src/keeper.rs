@@ -2,8 +2,11 @@
 
 use crate::admit::Admit;
 use crate::counters::Counters;
+use crate::dns;
 use crate::firewall::Firewall;
 use crate::history::History;
+use crate::log_forwarded::Forwarded;
+use crate::log_settings::LogSettings;
 use crate::names::Names;
 use crate::net::{self, Network};
 use crate::objects::Objects;
@@ -15,9 +18,10 @@ use crate::subnet::Subnet;
 use crate::uids::Uids;
 use disk::lock::{self, Lock};
 use model::{Fault, Layout};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
 
@@ -34,6 +38,8 @@ pub struct Config {
     pub subnet: Option<Subnet>,
     /// None: the first of runc, crun, youki that runs a container here.
     pub runtime: Option<PathBuf>,
+    /// What becomes of the logs of all servers.
+    pub logs: LogSettings,
     /// Called before an object becomes the root of a server.
     pub admit: Admit,
 }
@@ -46,9 +52,12 @@ pub struct Keeper {
     pub network: Network,
     pub firewall: Firewall,
     pub names: Names,
+    pub resolver: Arc<dns::Resolver>,
     pub runtime: PathBuf,
     pub objects: Objects,
     pub admit: Admit,
+    pub logs: LogSettings,
+    pub forwarded: Forwarded,
     pub counters: Counters,
     pub history: History,
     pub uids: Uids,
@@ -60,6 +69,8 @@ pub struct Keeper {
     nudge: Condvar,
     stopped: AtomicBool,
     resolvers: Mutex<Resolvers>,
+    /// Why no server can ask the resolver.
+    not_answering: Mutex<Option<String>>,
 }
 
 impl Keeper {
@@ -73,9 +84,12 @@ impl Keeper {
             network,
             firewall,
             names: Names::open(&layout),
+            resolver: Arc::default(),
             runtime,
             objects: Objects::open(&layout),
             admit: config.admit,
+            logs: config.logs,
+            forwarded: Forwarded::default(),
             counters: Counters::open(&layout),
             history: History::open(&layout),
             uids: Uids::open(&layout, &net::mark(&layout)),
@@ -87,6 +101,7 @@ impl Keeper {
             nudge: Condvar::new(),
             stopped: AtomicBool::new(false),
             resolvers: Mutex::new(resolvers::of_host()),
+            not_answering: Mutex::new(Some("it has not begun".to_string())),
             layout,
         }
     }
@@ -125,6 +140,26 @@ impl Keeper {
 
     pub fn set_resolvers(&self, now: Resolvers) {
         *self.resolvers.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
+    /// Whom the resolver asks; never itself.
+    pub fn upstreams(&self) -> Vec<SocketAddr> {
+        let Network { subnet, prefix, .. } = self.network;
+        let own = |ip: &IpAddr| *ip == IpAddr::from(subnet.gateway()) || prefix.is_some_and(|prefix| *ip == IpAddr::from(prefix.gateway()));
+        self.resolvers().all.into_iter().filter(|ip| !own(ip)).map(|ip| SocketAddr::new(ip, dns::PORT)).collect()
+    }
+
+    pub fn not_answering(&self) -> Option<String> {
+        self.not_answering.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// True: it was otherwise before.
+    pub fn set_answering(&self, now: Result<(), String>) -> bool {
+        let mut before = self.not_answering.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = now.err();
+        let changed = *before != now;
+        *before = now;
+        changed
     }
 
     pub fn stop(&self) {

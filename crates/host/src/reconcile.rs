@@ -83,6 +83,7 @@ pub fn count_deaths(keeper: &Keeper, state: &mut State, name: &GroupName, now: I
         let lived_ms = instance.started.as_ref().map_or(0, |s| ended.at.since(s.at));
         group.slow_down(lived_ms, now);
         let oom = ended.by_oom();
+        let limit = instance.record.release.limits.memory_bytes;
         keeper.counters.change(|c| {
             c.deaths += 1;
             c.oom_kills += u64::from(oom);
@@ -90,7 +91,7 @@ pub fn count_deaths(keeper: &Keeper, state: &mut State, name: &GroupName, now: I
         let kind = if oom { HappenedKind::OomKilled } else { HappenedKind::Died };
         let printed =
             instance.last_lines.last().map_or_else(String::new, |line| format!("; its last line: \"{}\"", shown(line, QUOTED_BYTES_MAX)));
-        let text = format!("{} died after {} s: {}{printed}", instance.record.id, lived_ms / 1_000, ended.reason());
+        let text = format!("{} died after {} s: {}{printed}", instance.record.id, lived_ms / 1_000, ended.reason(limit));
         keeper.history.add(kind, instance.about(), &text);
     }
     group.summary.counted.retain(|number| there.contains(number));
@@ -318,7 +319,6 @@ fn make(
                 .hint("scale in another service first")
         })?;
         state.last_address = last;
-        let resolvers = keeper.resolvers();
         let placement = Placement {
             runtime: keeper.runtime.clone(),
             runtime_state: runtime::state(&keeper.layout),
@@ -332,8 +332,7 @@ fn make(
             gateway: keeper.network.subnet.gateway(),
             address,
             six: keeper.network.prefix.map(|prefix| Six { address: prefix.host(last), gateway: prefix.gateway() }),
-            resolvers: resolvers.usable,
-            search: resolvers.search,
+            search: keeper.resolvers().search,
             secrets: Some(keeper.layout.secrets()),
             ids: Some(ids),
         };

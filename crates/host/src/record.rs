@@ -3,7 +3,7 @@
 use crate::userns::Range;
 use model::{GroupName, InstanceId, OneShot, Release, Stamp, Time};
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 /// All a shim needs: it reads nothing else.
@@ -49,9 +49,7 @@ pub struct Placement {
     /// None: this host has no IPv6, or an older keeper wrote this.
     #[serde(default)]
     pub six: Option<Six>,
-    /// Whom it may ask for names, and which domains are tried.
-    #[serde(default)]
-    pub resolvers: Vec<IpAddr>,
+    /// Domains that are tried for a name.
     #[serde(default)]
     pub search: Vec<String>,
     /// The ids of its service on this host. None: written by an older keeper, which had none.
@@ -117,8 +115,8 @@ impl Ended {
         self.oom_kills > 0 && self.code == 137
     }
 
-    /// For display.
-    pub fn reason(&self) -> String {
+    /// For display. `memory_bytes`: its limit.
+    pub fn reason(&self, memory_bytes: u64) -> String {
         if let Some(why) = &self.failed {
             return format!("it never started: {why}");
         }
@@ -128,7 +126,7 @@ impl Ended {
             code => format!("it exited with code {code}"),
         };
         match (self.by_oom(), self.oom_kills) {
-            (true, _) => "the kernel killed it: it reached its memory limit".to_string(),
+            (true, _) => format!("the kernel killed it: it reached its memory limit{}", model::limit_in_words(Some(memory_bytes))),
             (false, 0) => exit,
             (false, n) => format!("{exit}, after the kernel had killed {n} of its processes at its memory limit"),
         }

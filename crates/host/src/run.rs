@@ -2,9 +2,13 @@
 //!
 //! One thread decides (see `reconcile`); everything slow runs beside it, changes the state when done, and notifies.
 
+use crate::dns::Sockets;
 use crate::firewall::Firewall;
 use crate::keeper::{Config, Keeper, make_dirs, take_lock};
-use crate::{alarms, connectivity, garbage, group_files, instance, net, one_shot, reconcile, runtime, serve, state_files};
+use crate::{
+    alarms, answering, connectivity, garbage, group_files, inside, instance, log_bounds, log_forward, net, one_shot, reconcile, runtime,
+    serve, state_files,
+};
 use disk::lock::Lock;
 use model::Fault;
 use std::sync::Arc;
@@ -18,7 +22,8 @@ const GARBAGE_EVERY: Duration = Duration::from_secs(5);
 /// Runs until the returned future is dropped. That stops the keeper, never the instances: the next keeper adopts them.
 pub async fn run(config: Config) -> Result<(), Fault> {
     let layout = config.layout.clone();
-    let (keeper, _lock) = tokio::task::spawn_blocking(move || begin(config)).await.map_err(|e| Fault::ours("keeper", e.to_string()))??;
+    let (keeper, _lock, sockets) =
+        tokio::task::spawn_blocking(move || begin(config)).await.map_err(|e| Fault::ours("keeper", e.to_string()))??;
     // The lock is held, so an existing socket is a dead keeper's.
     let listener = json_http::unix(&layout.host_socket(), 0o600)?;
     let _stop = StopOnDrop(keeper.clone());
@@ -32,10 +37,26 @@ pub async fn run(config: Config) -> Result<(), Fault> {
         .name("garbage".to_string())
         .spawn(move || loop_garbage(&collector))
         .map_err(|e| Fault::ours("keeper", e.to_string()))?;
+    if let Some(to) = keeper.logs.forward.clone() {
+        let forwarder = keeper.clone();
+        std::thread::Builder::new()
+            .name("forward".to_string())
+            .spawn(move || log_forward::run(&forwarder, &to))
+            .map_err(|e| Fault::ours("keeper", e.to_string()))?;
+    }
     keeper.tasks.spawn(connectivity::keep_names(keeper.clone()));
+    let _answering = AbortOnDrop(keeper.tasks.spawn(answering::keep(keeper.clone(), sockets)));
     tracing::info!(bridge = keeper.network.bridge, subnet = %keeper.network.subnet, runtime = %keeper.runtime.display(), "keeper runs");
     serve::serve(listener, keeper).await;
     Ok(())
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 struct StopOnDrop(Arc<Keeper>);
@@ -56,6 +77,7 @@ fn loop_reconcile(keeper: &Arc<Keeper>) {
 fn loop_garbage(keeper: &Arc<Keeper>) {
     while !keeper.is_stopped() {
         garbage::collect(keeper);
+        log_bounds::bound(keeper);
         one_shot::forget_old(keeper);
         connectivity::look(keeper);
         alarms::look_for_oom(keeper);
@@ -63,7 +85,7 @@ fn loop_garbage(keeper: &Arc<Keeper>) {
     }
 }
 
-fn begin(config: Config) -> Result<(Arc<Keeper>, Lock), Fault> {
+fn begin(config: Config) -> Result<(Arc<Keeper>, Lock, Option<Sockets>), Fault> {
     let layout = config.layout.clone();
     if !nix::unistd::geteuid().is_root() {
         return Err(
@@ -87,6 +109,8 @@ fn begin(config: Config) -> Result<(Arc<Keeper>, Lock), Fault> {
     instance::adopt(&keeper);
     // Whoever asks before the first pass is not answered that a group has no declaration and never had a death.
     group_files::read_groups(&keeper, &mut keeper.state());
+    inside::tell(&keeper);
+    let sockets = answering::bind(&keeper);
     connectivity::open(&keeper)?;
-    Ok((keeper, lock))
+    Ok((keeper, lock, sockets))
 }

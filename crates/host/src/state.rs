@@ -196,6 +196,7 @@ impl Instance {
             code: ended.code,
             at: ended.at,
             out_of_memory: ended.by_oom(),
+            memory_limit_bytes: ended.by_oom().then_some(self.record.release.limits.memory_bytes),
             timed_out: ended.timed_out,
             lost: ended.lost,
             not_started: ended.failed.as_ref().filter(|_| !ended.lost).map(|why| model::text::shown(why, NOT_STARTED_BYTES_MAX)),

@@ -3,6 +3,7 @@
 use crate::admit::Admit;
 use crate::firewall::Firewall;
 use crate::keeper::{Config, Keeper, make_dirs};
+use crate::log_settings::{LogSettings, TOTAL_BYTES_MIN};
 use crate::net::Network;
 use crate::record::{Placement, Record, Started};
 use crate::state::{Instance, State};
@@ -32,6 +33,7 @@ impl TestKeeper {
             shim_args: Vec::new(),
             subnet: None,
             runtime: None,
+            logs: LogSettings { total_bytes: TOTAL_BYTES_MIN, forward: None },
             admit: Admit::new(|_, _, _| Ok(())),
         };
         let network = Network { bridge: "afresh-no".to_string(), subnet: "198.18.7.0/24".parse().unwrap(), prefix: None };
@@ -56,7 +58,6 @@ pub fn instance(number: u64) -> Instance {
         gateway: [198, 18, 7, 1].into(),
         address: [198, 18, 7, u8::try_from(number + 1).unwrap()].into(),
         six: None,
-        resolvers: Vec::new(),
         search: Vec::new(),
         secrets: None,
         ids: None,

@@ -1,6 +1,7 @@
 //! `up`: serve, host and proxy over one data directory, kept alive.
 
 use super::policy::HOST_POLICY;
+use super::roles::LogArgs;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -32,6 +33,8 @@ pub struct Up {
     /// Limit what others than the administrator may deploy; only root may write it
     #[arg(long, value_name = "FILE", default_value = HOST_POLICY)]
     pub policy: PathBuf,
+    #[command(flatten)]
+    pub logs: LogArgs,
     /// Adopt a copied data directory as one of its own
     #[arg(long)]
     pub adopt: bool,
@@ -105,7 +108,7 @@ impl Up {
             serve.extend(["--token-file".to_string(), file.display().to_string()]);
         }
         serve.extend(["--policy".to_string(), self.policy.display().to_string()]);
-        vec![(Role::Host, Vec::new()), (Role::Proxy, Vec::new()), (Role::Serve, serve)]
+        vec![(Role::Host, self.logs.words()), (Role::Proxy, Vec::new()), (Role::Serve, serve)]
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Host {
     pub artifact: Digest,
     dir: PathBuf,
     keeper: Option<Child>,
+    /// For the keepers that are started from now on.
+    env: Vec<(String, String)>,
     _tokio: tokio::runtime::Runtime,
 }
 
@@ -78,7 +80,11 @@ impl Host {
         let artifact = put(&layout, &app_tree(&dir));
         let tokio = tokio::runtime::Runtime::new().unwrap();
         let remote = host::Remote::new(&layout, tokio.handle().clone());
-        Self { layout, remote, image, artifact, dir, keeper: None, _tokio: tokio }
+        Self { layout, remote, image, artifact, dir, keeper: None, env: Vec::new(), _tokio: tokio }
+    }
+
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.env.push((name.to_string(), value.to_string()));
     }
 
     /// Milliseconds until it answered.
@@ -86,7 +92,7 @@ impl Host {
         let log = std::fs::File::options().create(true).append(true).open(self.dir.join("keeper.log")).unwrap();
         let begin = Instant::now();
         let mut command = crate::program::keeper(&self.dir);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let mut child = command.envs(self.env.clone()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let pid = child.id();
         until("the keeper begins", || {
             assert_eq!(child.try_wait().unwrap(), None, "the keeper does not begin: {}", self.keeper_log());
