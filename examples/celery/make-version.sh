@@ -11,5 +11,5 @@ here=$(cd "$(dirname "$0")" && pwd)
 rm -rf "$1"
 mkdir -p "$1"
 cp "$here"/src/*.py "$1"
-python3 -m pip install --quiet --root-user-action=ignore --target "$1/lib" --only-binary :all: --implementation cp --python-version 3.11 \
+python3 -m pip install --quiet --root-user-action=ignore --no-warn-conflicts --target "$1/lib" --only-binary :all: --implementation cp --python-version 3.11 \
     --platform manylinux2014_x86_64 "celery[redis]==$2" "flask==3.1.2" "gunicorn==27.0.1" async-timeout

@@ -10,7 +10,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 rm -rf "$1"
 mkdir -p "$1"
 cd "$1"
-python3 -m pip install --quiet --root-user-action=ignore --target lib --only-binary :all: --implementation cp --python-version 3.11 \
+python3 -m pip install --quiet --root-user-action=ignore --no-warn-conflicts --target lib --only-binary :all: --implementation cp --python-version 3.11 \
     --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 "wagtail==$2" "django>=5.2,<5.3" "gunicorn==27.0.1" "psycopg[binary]==3.3.9" "whitenoise==6.12.0"
 export PYTHONPATH="$PWD/lib" PYTHONDONTWRITEBYTECODE=1
 python3 lib/bin/wagtail start mysite . >/dev/null
