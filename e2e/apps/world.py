@@ -3,7 +3,6 @@
 Everything that is started is ended again, by its process id.
 """
 
-import json
 import os
 import re
 import secrets
@@ -75,7 +74,10 @@ class World:
             self.load.stopped.set()
         if kind:
             traceback.print_exception(error)
-            self.tell("status"), self.tell("why", self.services()[0]), self.tell("logs", self.services()[0], "--tail", "30")
+            self.tell("status")
+            for service in self.services():
+                self.tell("why", service)
+                self.tell("logs", service, "--tail", "30")
         if self.up:
             self.afresh("down", "--yes", check=False)
             self.end(self.up, "up")
@@ -202,12 +204,8 @@ class World:
         self.say(f"seen: {what}{f': {detail}' if detail else ''}")
 
     def row(self):
-        sums = [(what, sum(load.sent.values()), len(load.failures), load.slowest_s) for what, load in self.loads]
-        return [self.name, sums]
-
-
-def rows_json(rows):
-    return json.dumps(rows)
+        """For the table: the name, and what was sent under each load."""
+        return self.name, [(what, sum(load.sent.values()), len(load.failures), load.slowest_s) for what, load in self.loads]
 
 
 def show(rows, out=sys.stdout):
