@@ -20,7 +20,11 @@ service "worker" {
   # Celery begins a warm shutdown at TERM: it takes no more tasks, gives those that wait back to the broker, and ends when what it runs is done.
   drain { signal = "TERM"  within = "1m" }
 
-  health { exec = ["sh", "-c", "python3 -m celery --app tasks inspect ping --timeout 10 --destination celery@$(hostname)"]  every = "10s"  timeout = "20s" }
+  health {
+    exec    = ["sh", "-c", "python3 -m celery --app tasks inspect ping --timeout 10 --destination celery@$(hostname)"]
+    every   = "10s"
+    timeout = "20s"
+  }
   limits { memory = "384MiB" }
 
   rollout {

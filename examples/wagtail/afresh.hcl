@@ -6,9 +6,9 @@ image "python" {
 }
 
 # Each of these files holds a value and nothing else, and only you may read it (mode 0600).
-secret "database"   { file = "database-password" }
-secret "key"        { file = "secret-key" }
-secret "superuser"  { file = "superuser-password" }
+secret "database" { file = "database-password" }
+secret "key" { file = "secret-key" }
+secret "superuser" { file = "superuser-password" }
 
 service "site" {
   tier     = "web"
