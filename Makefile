@@ -5,7 +5,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # What is shipped: stripped, with its symbols beside it.
 AFRESH := $(TARGET)/ship/afresh
 
-.PHONY: demo build deps deps-test deps-lint test check lint form deny quick root-tests seeds accuracy mutants fuzz bench e2e month clean
+.PHONY: demo build deps deps-test deps-apps deps-lint test check lint form deny quick root-tests seeds accuracy mutants fuzz bench e2e month apps clean
 
 demo: build
 	$(AFRESH) demo $(ARGS)
@@ -27,6 +27,10 @@ deps-lint: deps
 # QEMU and the like, for tests only: the verbs that use them say what to install.
 deps-test:
 	@tools/deps.sh test
+
+# Databases and brokers, for `make apps` only.
+deps-apps: deps
+	@tools/deps.sh apps
 
 # Everything: quick tests, those that need root, and the whole machine once.
 test: deps-test quick
@@ -65,6 +69,10 @@ e2e: build
 # A month of images that get newer day by day, some of them broken, under a client. About seven minutes.
 month: build
 	cargo test --release --locked -p afresh --test all month:: -- --ignored --nocapture $(ARGS)
+
+# Real applications that are not ours (examples/), upgraded and rolled back under load. About ten minutes. ARGS selects by name.
+apps: build deps-apps
+	AFRESH=$(abspath $(AFRESH)) e2e/apps.sh $(ARGS)
 
 # 20,000 simulated histories, every planted bug, and a crash at every pair of points. About ten minutes.
 seeds:

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing of the Debian packages that building, baking and running need. What is there is left alone.
 # `deps.sh test` adds what only the tests need: QEMU with its firmware, and other people's tools to check our disks with.
+# `deps.sh apps` adds the databases of `make apps`. Services that they bring are not started.
 set -euo pipefail
 
 declare -A needs=(
@@ -29,12 +30,24 @@ if [ "${1:-}" = test ]; then
     [python3]=python3
   )
 fi
+if [ "${1:-}" = apps ]; then
+  needs+=(
+    [redis-server]=redis-server
+    [redis-cli]=redis-tools
+    [mariadbd]=mariadb-server-core
+    [my_print_defaults]=mariadb-client-core
+    [python3]=python3
+  )
+fi
+PATH=$PATH:/usr/sbin
 missing=()
 for program in "${!needs[@]}"; do
   command -v "$program" >/dev/null || missing+=("${needs[$program]}")
 done
 command -v runc >/dev/null || command -v crun >/dev/null || command -v youki >/dev/null || missing+=(runc)
 [ "${1:-}" != test ] || [ -e /usr/share/ovmf/OVMF.fd ] || [ -e /usr/share/qemu/OVMF.fd ] || missing+=(ovmf)
+[ "${1:-}" != apps ] || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
+case ${1:-} in test | apps) python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip) ;; esac
 [ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
 
@@ -51,5 +64,10 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 echo "installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
+if [ "${1:-}" = apps ] && [ ! -e /usr/sbin/policy-rc.d ]; then
+  trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+  printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+  chmod +x /usr/sbin/policy-rc.d
+fi
 apt-get update -q </dev/null
 apt-get install -y -q --no-install-recommends "${missing[@]}" </dev/null
