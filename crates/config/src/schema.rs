@@ -117,9 +117,11 @@ pub(crate) const SERVICE: Shape = Shape {
         value("user", "user = \"1000:1000\""),
         value("port", "port = 8080"),
         value("count", "count = 2"),
+        value("exclusive", "exclusive = true"),
         block("health", Kind::Block, "health { path = \"/healthz\" }"),
         block("drain", Kind::Block, "drain { within = \"30s\" }"),
         block("limits", Kind::Block, "limits { memory = \"256MiB\" }"),
+        block("volume", Kind::Named, "volume \"uploads\" { source = \"/srv/uploads\"  at = \"/uploads\" }"),
         block("route", Kind::Block, "route { listen = \":8080\" }"),
         block("check", Kind::Named, "check \"schema\" { run = [\"./check\"]  within = \"1m\" }"),
         block("rollout", Kind::Block, "rollout { waves = [\"1\", \"100%\"] }"),
@@ -142,8 +144,20 @@ pub(crate) const HEALTH: Shape = Shape {
 pub(crate) const DRAIN: Shape =
     Shape { block: "drain", keys: &[value("signal", "signal = \"TERM\""), value("within", "within = \"30s\"")] };
 
-pub(crate) const LIMITS: Shape =
-    Shape { block: "limits", keys: &[value("memory", "memory = \"256MiB\""), value("cpu", "cpu = 1"), value("pids", "pids = 256")] };
+pub(crate) const LIMITS: Shape = Shape {
+    block: "limits",
+    keys: &[
+        value("memory", "memory = \"256MiB\""),
+        value("cpu", "cpu = 1"),
+        value("pids", "pids = 256"),
+        value("scratch", "scratch = \"64MiB\""),
+    ],
+};
+
+pub(crate) const VOLUME: Shape = Shape {
+    block: "volume",
+    keys: &[value("source", "source = \"/srv/uploads\""), value("at", "at = \"/uploads\""), value("read_only", "read_only = true")],
+};
 
 pub(crate) const ROUTE: Shape = Shape {
     block: "route",
@@ -173,4 +187,4 @@ pub(crate) const TIERS: Shape = Shape { block: "rollout of the file", keys: &[va
 
 /// All of them.
 pub const SHAPES: &[Shape] =
-    &[FILE, IMAGE, IMAGE_USER, IMAGE_FILE, IMAGE_CHECK, SECRET, SERVICE, HEALTH, DRAIN, LIMITS, ROUTE, CHECK, WAVES, TIERS];
+    &[FILE, IMAGE, IMAGE_USER, IMAGE_FILE, IMAGE_CHECK, SECRET, SERVICE, HEALTH, DRAIN, LIMITS, VOLUME, ROUTE, CHECK, WAVES, TIERS];

@@ -1,6 +1,6 @@
 //! What the keeper's threads and tasks share, and where the keeper keeps its files. It decides nothing.
 
-use crate::admit::Admit;
+use crate::admit::{Admit, Permit};
 use crate::counters::Counters;
 use crate::history::History;
 use crate::net::{self, Network, Subnet};
@@ -32,6 +32,8 @@ pub struct Config {
     pub runtime: Option<PathBuf>,
     /// Called before an object becomes the root of a server.
     pub admit: Admit,
+    /// Called before a directory of the host becomes a server's volume.
+    pub permit: Permit,
 }
 
 pub struct Keeper {
@@ -43,6 +45,7 @@ pub struct Keeper {
     pub runtime: PathBuf,
     pub objects: Objects,
     pub admit: Admit,
+    pub permit: Permit,
     pub counters: Counters,
     pub history: History,
     pub uids: Uids,
@@ -67,6 +70,7 @@ impl Keeper {
             runtime,
             objects: Objects::open(&layout),
             admit: config.admit,
+            permit: config.permit,
             counters: Counters::open(&layout),
             history: History::open(&layout),
             uids: Uids::open(&layout, &net::mark(&layout)),

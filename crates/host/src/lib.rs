@@ -46,6 +46,7 @@ mod removal;
 mod root;
 mod run;
 mod runtime;
+mod scratch;
 mod seccomp;
 mod serve;
 mod shim;
@@ -56,8 +57,9 @@ mod termination;
 mod testing;
 mod uids;
 mod userns;
+mod volumes;
 
-pub use admit::{Admit, Launch, Role};
+pub use admit::{Admit, Launch, Permit, Role};
 pub use doctor::{Finding, doctor};
 pub use down::down;
 pub use keeper::Config;

@@ -1,15 +1,22 @@
-//! What a release needs of this host besides its objects: the values of its secrets. Looked at before a server is made, so that one that
-//! cannot start is not counted as one that died; whoever launches looks again.
+//! What a release needs of this host besides its objects: the values of its secrets, and its volumes. Looked at before a server is made, so
+//! that one that cannot start is not counted as one that died; whoever launches looks again.
 
-use model::{Fault, Layout, Release};
+use crate::admit::Launch;
+use crate::keeper::Keeper;
+use crate::volumes;
+use model::{Fault, Release};
 use secret::Secrets;
 
-pub fn check(layout: &Layout, release: &Release) -> Result<(), Fault> {
+pub fn check(keeper: &Keeper, release: &Release, launch: Launch) -> Result<(), Fault> {
+    for volume in &release.volumes {
+        let permitted = keeper.permit.ask(&release.service, volume, launch)?;
+        volumes::open(volume, permitted.mount_point.as_deref(), keeper.layout.root())?;
+    }
     let pinned = &release.secrets;
     if pinned.is_empty() {
         return Ok(());
     }
-    let secrets = Secrets::of(layout);
+    let secrets = Secrets::of(&keeper.layout);
     for (name, version) in &pinned.versions {
         secrets.must_have(&release.service, name, version)?;
     }

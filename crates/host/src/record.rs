@@ -90,11 +90,14 @@ pub struct Ended {
     /// How its program ended is not known, nor whether it started: the code says nothing.
     #[serde(default)]
     pub lost: bool,
+    /// It had written all that it may beside its volumes, so many bytes.
+    #[serde(default)]
+    pub full_scratch: Option<u64>,
 }
 
 impl Ended {
     pub fn new(code: i32, failed: Option<String>) -> Self {
-        Self { code, at: disk::files::now(), failed, oom_kills: 0, timed_out: false, lost: false }
+        Self { code, at: disk::files::now(), failed, oom_kills: 0, timed_out: false, lost: false, full_scratch: None }
     }
 
     /// The program itself was killed because of the memory limit, by its exit and its control group.
@@ -111,6 +114,10 @@ impl Ended {
             0 => "it exited with code 0".to_string(),
             code @ 129..=192 => format!("it was killed by signal {}", code - 128),
             code => format!("it exited with code {code}"),
+        };
+        let exit = match self.full_scratch {
+            Some(bytes) => format!("{exit}, with its scratch full: {} MiB were written beside its volumes (`limits.scratch`)", bytes >> 20),
+            None => exit,
         };
         match (self.by_oom(), self.oom_kills) {
             (true, _) => "the kernel killed it: it reached its memory limit".to_string(),

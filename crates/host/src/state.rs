@@ -6,6 +6,7 @@ use crate::declared::{Declared, GroupSummary, OneShotSummary};
 use crate::history::About;
 use crate::probe_history::ProbeHistory;
 use crate::record::{Ended, Ending, Record, Started};
+use crate::scratch;
 use disk::state::Mark;
 use model::{
     DesiredGroup, DesiredSeen, Digest, Exit, FailedProbe, Fault, GroupName, GroupSeen, GroupSpec, InstanceId, InstanceSeen, InstanceState,
@@ -69,6 +70,9 @@ pub struct Group {
     pub preparing: bool,
     /// They are mounted.
     pub prepared: bool,
+    pub prepared_at: Option<Instant>,
+    /// Its trouble is that another server of an exclusive service is there.
+    pub blocked: bool,
     /// What was mounted for it, until the group is gone.
     pub objects: Vec<Digest>,
     pub published: Published,
@@ -131,6 +135,8 @@ impl Group {
             not_before: None,
             preparing: false,
             prepared: false,
+            prepared_at: None,
+            blocked: false,
             objects: Vec::new(),
             published: Published::Unknown,
             mark: Mark::default(),
@@ -263,6 +269,7 @@ impl Instance {
             healthy_ms: if self.stage == Stage::Up { self.probes.healthy_ms(now) } else { None },
             exit: self.exit(),
             failed_probe: self.failed_probe.clone().filter(|_| self.stage == Stage::Up),
+            scratch: self.started.as_ref().filter(|_| self.stage == Stage::Up).and_then(scratch::of),
         }
     }
 }

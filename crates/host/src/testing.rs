@@ -1,6 +1,6 @@
 //! Makers of values for this crate's unit tests.
 
-use crate::admit::Admit;
+use crate::admit::{Admit, Permit};
 use crate::keeper::{Config, Keeper, make_dirs};
 use crate::net::Network;
 use crate::record::{Placement, Record, Started};
@@ -32,11 +32,16 @@ impl TestKeeper {
             subnet: None,
             runtime: None,
             admit: Admit::new(|_, _, _| Ok(())),
+            permit: Permit::none(),
         };
         let network = Network { bridge: "afresh-no".to_string(), subnet: "198.18.7.0/24".parse().unwrap() };
         let keeper = Arc::new(Keeper::new(config, network, nowhere, tasks.handle().clone()));
         Self { keeper, _tasks: tasks, _dir: dir }
     }
+}
+
+pub fn record(release: Release) -> Record {
+    Record { release, ..instance(1).record }
 }
 
 /// `web-r1-1-<number>`, recorded for a declaration of stamp (1, 1) and not launched.
@@ -89,6 +94,8 @@ pub fn release(number: u64) -> Release {
         health: Health::default(),
         drain: Drain::default(),
         limits: Limits::default(),
+        volumes: Vec::new(),
+        exclusive: false,
         route: None,
         checks: Vec::new(),
     }

@@ -133,6 +133,17 @@ pub struct InstanceSeen {
     /// The last health check, if it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_probe: Option<FailedProbe>,
+    /// What it has written beside its volumes. None: it does not run, or the provider does not report it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scratch: Option<ScratchSeen>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScratchSeen {
+    pub used_bytes: u64,
+    pub limit_bytes: u64,
+    /// Writing more fails.
+    pub is_full: bool,
 }
 
 /// One group's servers as the keeper reports them to the balancer: a file in `Layout::targets`, replaced atomically.

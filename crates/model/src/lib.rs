@@ -37,20 +37,22 @@ pub mod text;
 pub mod validation;
 mod validation_error;
 mod view;
+pub mod volume;
 
 pub use custom::{ImageCustom, ImageFile, ImageUser};
 pub use digest::Digest;
 pub use event::{Event, EventLine, FinalInventory, IssuedCommand, Opened, RotationCommand, TrafficMark, Verdict};
 pub use failure::{Death, Exit, FailedProbe, Failure, LAST_LINES_BYTES_MAX, LAST_LINES_MAX, QUOTED_BYTES_MAX};
 pub use fault::{Blame, Fault};
-pub use group::{DesiredGroup, DesiredSeen, GroupHeld, GroupSeen, GroupSpec, InstanceSeen, InstanceState, Target, TargetFile};
+pub use group::{DesiredGroup, DesiredSeen, GroupHeld, GroupSeen, GroupSpec, InstanceSeen, InstanceState, ScratchSeen, Target, TargetFile};
 pub use health::{Health, Probe};
 pub use id::{
     GroupName, ImageName, InstanceId, NameError, RolloutId, RotationId, RouteName, RunId, SecretName, SecretVersion, ServiceName, TierName,
+    VolumeName,
 };
 pub use layout::Layout;
 pub use one_shot::{OneShot, OneShotEnd};
-pub use plan::{Direction, GroupRelease, Plan, PlannedStep, Step};
+pub use plan::{Direction, Gap, GroupRelease, Plan, PlannedStep, Step};
 pub use release::Release;
 pub use rollout::{RolloutEnd, RolloutPlan, RolloutSeen};
 pub use route::{GroupTraffic, RouteHeld, RouteSeen, RouteSpec, TargetSeen};
@@ -60,3 +62,4 @@ pub use spec::{Check, Drain, FewRequests, ImageCheck, ImageProbe, ImageSpec, Lim
 pub use stamp::{Fence, Stamp, Steady, Time};
 pub use validation_error::{Validated, ValidationError};
 pub use view::View;
+pub use volume::{Volume, VolumeRule};

@@ -1,6 +1,8 @@
 //! One release: image × artifact × settings, pinned by digest. It never changes.
 
-use crate::{Check, Digest, Drain, Health, ImageName, Limits, PinnedSecrets, Route, SecretName, SecretVersion, ServiceName, ServiceSpec};
+use crate::{
+    Check, Digest, Drain, Health, ImageName, Limits, PinnedSecrets, Route, SecretName, SecretVersion, ServiceName, ServiceSpec, Volume,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -27,6 +29,10 @@ pub struct Release {
     pub health: Health,
     pub drain: Drain,
     pub limits: Limits,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Volume>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exclusive: bool,
     #[serde(default)]
     pub route: Option<Route>,
     #[serde(default)]
@@ -50,6 +56,8 @@ impl Release {
             health: spec.health.clone(),
             drain: spec.drain.clone(),
             limits: spec.limits.clone(),
+            volumes: spec.volumes.clone(),
+            exclusive: spec.exclusive,
             route: spec.route.clone(),
             checks: spec.checks.clone(),
         }

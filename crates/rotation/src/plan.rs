@@ -3,17 +3,21 @@
 //! ```text
 //! forward   bake ▸ (check ▸ retire the check)* ▸ ( scale new up ▸ shift ▸ soak ▸ scale old down )* ▸ drain old ▸ retire old
 //! back      scale old up ▸ shift ▸ ( drain ▸ retire )* of all that this rotation created
+//! exclusive bake ▸ (check ▸ retire the check)* ▸ scale old to 0 ▸ scale new up ▸ shift ▸ soak ▸ drain old ▸ retire old
+//!   back    shift to nobody ▸ ( drain ▸ retire )* of all that this rotation created ▸ scale old up ▸ shift
 //! park      bake ▸ declare new with no server ▸ shift to nobody ▸ drain old ▸ retire old          (`count = 0`)
 //! ```
 //! Without a route there is nothing to shift or to drain: servers of both releases serve from the moment they are healthy.
 
 use crate::observation::{Observation, declared};
 use model::{
-    DesiredSeen, Direction, Fault, GroupName, GroupRelease, GroupSeen, Plan, PlannedStep, RouteName, ServiceName, ServiceSpec, Step, View,
-    Wave,
+    DesiredSeen, Direction, Fault, Gap, GroupName, GroupRelease, GroupSeen, Plan, PlannedStep, RouteName, ServiceName, ServiceSpec, Step,
+    View, Wave,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
+/// A server that was signalled at its drain deadline is killed after this time at the latest.
+const END_MS: u64 = 1_000;
 /// More waves than this is a mistake in the file, not a rollout.
 const WAVES_MAX: usize = 100;
 
@@ -26,6 +30,11 @@ pub struct Intent<'a> {
     pub direction: Direction,
     /// The active group's count by the desired state in force. None: the count that it is declared with.
     pub own_count: Option<u32>,
+}
+
+/// Whether no two servers of the service may run at once while one of these releases replaces the other.
+pub(crate) fn is_exclusive(from: Option<&GroupRelease>, to: &GroupRelease) -> bool {
+    to.release.exclusive || from.is_some_and(|from| from.release.exclusive)
 }
 
 /// How many servers a share (in percent) of the load needs, if `count` carry the whole of it.
@@ -98,6 +107,10 @@ fn validate(intent: &Intent, seen: &View) -> Result<(), Fault> {
             format!("{}: {} waves; at most {WAVES_MAX} are allowed", spec.name, spec.rollout.waves.len()),
         ));
     }
+    if to.release.exclusive && spec.count > 1 {
+        return Err(Fault::yours("exclusive-count", format!("{} is exclusive: it has one server at most, not {}", spec.name, spec.count))
+            .hint("set `count = 1`"));
+    }
     if spec.rollout.within_ms == 0 {
         return Err(
             Fault::yours("no-time", format!("{}: within = 0 leaves no time for any step", spec.name)).hint("write `within = \"5m\"`")
@@ -149,7 +162,9 @@ fn forward(intent: &Intent, seen: &View) -> Result<Plan, Fault> {
             builder.out.insert(group.clone());
         }
     }
-    builder.floor = spec.count.min(builder.capacity());
+    let exclusive = is_exclusive(intent.from, to) && spec.count > 0;
+    builder.exclusive = exclusive;
+    builder.floor = if exclusive { 0 } else { spec.count.min(builder.capacity()) };
 
     let mut objects = vec![to.release.image.clone()];
     objects.extend(to.release.artifact.clone());
@@ -164,6 +179,9 @@ fn forward(intent: &Intent, seen: &View) -> Result<Plan, Fault> {
         builder.push(Step::Retire { group }, None);
     }
 
+    if exclusive {
+        return Ok(replace_alone(builder, intent, from, &left, &observation));
+    }
     // A stopped rotation left groups, and its last declaration may still be in flight. Declaring the old group again fences that,
     // and gives it the size to take over from the leftovers.
     let schedule = WaveSchedule::of(spec, from, to, &observation, &builder);
@@ -187,6 +205,55 @@ fn forward(intent: &Intent, seen: &View) -> Result<Plan, Fault> {
         builder.retire(group, known.then_some(spec.drain.within_ms));
     }
     Ok(builder.plan())
+}
+
+/// Every other server is observed to be gone before the first new one starts. Also what may not exist yet is declared gone: a declaration
+/// of it may still be in flight.
+fn replace_alone(
+    mut builder: PlanBuilder,
+    intent: &Intent,
+    from: Option<&GroupRelease>,
+    left: &[GroupName],
+    observation: &Observation,
+) -> Plan {
+    let Intent { spec, to, .. } = intent;
+    if left.iter().any(|group| observation.weight(group) > 0) {
+        builder.push(Step::Shift { route: route_name(&spec.name), weights: BTreeMap::new() }, None);
+    }
+    for group in left {
+        let known = observation.seen.route.as_ref().is_some_and(|r| r.groups.contains_key(group) || r.weights.contains_key(group));
+        builder.retire(group.clone(), known.then_some(spec.drain.within_ms));
+    }
+    let serves = from.is_some_and(|f| builder.count(&f.group) > 0);
+    let from_step = builder.steps.len();
+    if let Some(from) = from.filter(|_| serves || !left.is_empty()) {
+        builder.push(Step::Scale { group: from.group.clone(), count: 0 }, None);
+    }
+    let schedule = WaveSchedule {
+        spec,
+        from,
+        to,
+        shares: vec![100],
+        shrinks: false,
+        routed_old: from.is_some_and(|f| f.release.route.is_some()),
+        sends: sends(observation.seen),
+        routed_new: to.release.route.is_some(),
+    };
+    schedule.wave(&mut builder, 0);
+    let to_step = builder.steps.iter().position(|s| matches!(s.step, Step::Soak { .. })).unwrap_or(builder.steps.len()) - 1;
+    if let Some(from) = from {
+        builder.retire(from.group.clone(), schedule.routed_old.then_some(from.release.drain.within_ms));
+    }
+    let gap = from.filter(|_| serves).and_then(|from| {
+        let end_ms = from.release.drain.within_ms.saturating_add(END_MS).min(spec.rollout.within_ms);
+        Some(Gap {
+            from_step: u32::try_from(from_step).ok()?,
+            to_step: u32::try_from(to_step).ok()?,
+            at_least_ms: to.release.health.healthy_for_ms,
+            at_most_ms: end_ms.saturating_add(spec.rollout.within_ms),
+        })
+    });
+    Plan { gap, ..builder.plan() }
 }
 
 /// How a forward plan shares the load between the old and the new group, wave by wave.
@@ -309,11 +376,21 @@ pub(crate) fn rollback(intent: &RollbackIntent, seen: &View) -> Plan {
     builder.carry = intent.carry;
     // When the failed release has a count of 0, the previously active count is the full load.
     let load = if spec.count == 0 { *count } else { spec.count.min(*count) };
-    builder.floor = if from.is_some() { load.min(intent.carry.unwrap_or(u32::MAX)) } else { 0 };
+    builder.exclusive = is_exclusive(*from, to);
+    builder.floor = if from.is_some() && !builder.exclusive { load.min(intent.carry.unwrap_or(u32::MAX)) } else { 0 };
     let (routed_old, routed_new) = (from.is_some_and(|f| f.release.route.is_some()), to.release.route.is_some());
     let mut weights = BTreeMap::new();
     if let (Some(from), Some(share)) = (from, intent.share) {
         builder.push(Step::Shift { route: route_name(&spec.name), weights: spread(&from.group, share, seen) }, None);
+    }
+    let sends_any = routed_old || routed_new || sends(seen);
+    // Nothing of the failed release runs when the old one starts again.
+    let alone = is_exclusive(*from, to) && from.is_some() && intent.retire.iter().any(|group| !builder.checks.contains(group));
+    if alone {
+        if intent.shift && sends_any {
+            builder.push(Step::Shift { route: route_name(&spec.name), weights: BTreeMap::new() }, None);
+        }
+        retire_all(&mut builder, intent, sends_any);
     }
     if let Some(from) = from {
         builder.push(Step::Scale { group: from.group.clone(), count: *count }, None);
@@ -324,14 +401,20 @@ pub(crate) fn rollback(intent: &RollbackIntent, seen: &View) -> Plan {
     }
     // A removal: a listener that an earlier release opened closes too.
     let listens = from.is_none() && seen.route.as_ref().is_some_and(|r| r.settings.is_some());
-    if intent.shift && (routed_old || routed_new || listens || sends(seen)) {
+    if intent.shift && (listens || sends_any) {
         builder.push(Step::Shift { route: route_name(&spec.name), weights }, None);
     }
-    for group in &intent.retire {
-        let routed = (routed_old || routed_new || sends(seen)) && !builder.checks.contains(group);
-        builder.retire(group.clone(), routed.then_some(to.release.drain.within_ms));
+    if !alone {
+        retire_all(&mut builder, intent, sends_any);
     }
     builder.plan()
+}
+
+fn retire_all(builder: &mut PlanBuilder, intent: &RollbackIntent, routed: bool) {
+    for group in &intent.retire {
+        let routed = routed && !builder.checks.contains(group);
+        builder.retire(group.clone(), routed.then_some(intent.to.release.drain.within_ms));
+    }
 }
 
 /// Gives this share to the old group; the rest stays with the groups that have it, in proportion.
@@ -364,6 +447,8 @@ struct PlanBuilder {
     /// The old group, and how many servers a rollback gives it.
     restores: Option<(GroupName, u32)>,
     carry: Option<u32>,
+    /// A rollback starts the old group when everything else is gone.
+    exclusive: bool,
 }
 
 impl PlanBuilder {
@@ -378,6 +463,7 @@ impl PlanBuilder {
             floor: 0,
             restores: None,
             carry: None,
+            exclusive: false,
         }
     }
 
@@ -408,6 +494,7 @@ impl PlanBuilder {
         }
         // A rollback may begin at any step: the old group is then complete again, beside everything that exists.
         let restored = |group: &GroupName| self.restores.as_ref().filter(|(g, _)| g == group).map_or(0, |(_, count)| *count);
+        let restored = |group: &GroupName| if self.exclusive { 0 } else { restored(group) };
         let worst = self.counts.iter().fold(0u32, |sum, (group, count)| sum.saturating_add((*count).max(restored(group))));
         self.peak = self.peak.max(worst);
         self.steps.push(PlannedStep { step, wave, capacity: self.capacity() });
@@ -422,6 +509,7 @@ impl PlanBuilder {
 
     fn plan(self) -> Plan {
         let restores = self.restores.map(|(_, count)| count);
-        Plan { direction: self.direction, steps: self.steps, peak: self.peak, floor: self.floor, restores, carry: self.carry }
+        let peak = self.peak.max(restores.unwrap_or(0));
+        Plan { direction: self.direction, steps: self.steps, peak, floor: self.floor, restores, carry: self.carry, gap: None }
     }
 }

@@ -43,10 +43,14 @@ pub enum Bug {
     ListenerStaysOpen,
     /// Fences continue from those of a restored older copy of the journal.
     BackupRepeatsFences,
+    /// The old server of an exclusive service is not stopped before the new one starts.
+    StartsBeside,
+    /// A server of an exclusive service that is ending counts as gone.
+    EndingIsGone,
 }
 
 impl Bug {
-    pub const ALL: [Bug; 19] = [
+    pub const ALL: [Bug; 21] = [
         Bug::NoFence,
         Bug::StaleView,
         Bug::ShrinkBeforeShift,
@@ -66,6 +70,8 @@ impl Bug {
         Bug::RoutesToParked,
         Bug::ListenerStaysOpen,
         Bug::BackupRepeatsFences,
+        Bug::StartsBeside,
+        Bug::EndingIsGone,
     ];
 
     pub fn name(self) -> &'static str {
@@ -89,6 +95,8 @@ impl Bug {
             Bug::RoutesToParked => "routes-to-parked",
             Bug::ListenerStaysOpen => "listener-stays-open",
             Bug::BackupRepeatsFences => "backup-repeats-fences",
+            Bug::StartsBeside => "starts-beside",
+            Bug::EndingIsGone => "ending-is-gone",
         }
     }
 }

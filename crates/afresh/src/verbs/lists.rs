@@ -160,7 +160,7 @@ impl Instances {
         list(
             context,
             &path,
-            &["instance", "release", "state", "address", "age", "healthy", "balancer", "in flight", "why"],
+            &["instance", "release", "state", "address", "age", "healthy", "balancer", "in flight", "scratch", "why"],
             |row: &InstanceRow| {
                 vec![
                     row.seen.id.to_string(),
@@ -171,6 +171,9 @@ impl Instances {
                     healthy(row.seen.healthy_ms),
                     row.balancer.as_ref().map_or_else(String::new, |b| if b.draining { "draining".into() } else { healthy(b.healthy_ms) }),
                     row.balancer.as_ref().map_or_else(String::new, |b| b.in_flight.to_string()),
+                    row.seen
+                        .scratch
+                        .map_or_else(String::new, |s| format!("{} of {}", show::bytes(s.used_bytes), show::bytes(s.limit_bytes))),
                     match (&row.seen.exit, &row.seen.failed_probe) {
                         (Some(exit), _) => exit.to_string(),
                         (None, Some(probe)) => probe.to_string(),

@@ -42,6 +42,9 @@ pub struct Host {
     /// Use this OCI runtime; by default the first of runc, crun, youki that works
     #[arg(long, value_name = "PROGRAM")]
     pub runtime: Option<PathBuf>,
+    /// Read here which directories may be volumes; only root may write it
+    #[arg(long, value_name = "FILE", default_value = HOST_POLICY)]
+    pub policy: PathBuf,
     /// The small process beside one instance
     #[arg(long, value_name = "DIR", hide = true)]
     pub shim: Option<PathBuf>,
@@ -108,8 +111,10 @@ impl Host {
             };
             attest::admit(&layout, kind, object, launch == host::Launch::First)
         });
-        let config =
-            host::Config { layout: context.layout.clone(), program: own()?, shim_args, subnet: None, runtime: self.runtime, admit };
+        let policy = self.policy;
+        let permit = host::Permit::new(move |service, volume| server::read_policy(&policy)?.permits_volume(service, volume));
+        let (layout, program, runtime) = (context.layout.clone(), own()?, self.runtime);
+        let config = host::Config { layout, program, shim_args, subnet: None, runtime, admit, permit };
         until_signal(host::run(config))
     }
 }

@@ -104,8 +104,9 @@ impl Up {
         if let Some(file) = &self.token_file {
             serve.extend(["--token-file".to_string(), file.display().to_string()]);
         }
-        serve.extend(["--policy".to_string(), self.policy.display().to_string()]);
-        vec![(Role::Host, Vec::new()), (Role::Proxy, Vec::new()), (Role::Serve, serve)]
+        let policy = ["--policy".to_string(), self.policy.display().to_string()];
+        serve.extend(policy.clone());
+        vec![(Role::Host, policy.to_vec()), (Role::Proxy, Vec::new()), (Role::Serve, serve)]
     }
 }
 

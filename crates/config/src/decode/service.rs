@@ -5,7 +5,7 @@ use super::labels::{image_reference, label_name};
 use super::read::{self, Read, at};
 use super::rollout;
 use super::section::Section;
-use super::{parts, secret};
+use super::{parts, secret, volume};
 use crate::schema;
 use crate::sink::Sink;
 use crate::syntax::tree::Block;
@@ -40,6 +40,8 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
     let health = parts::health(context, &section, has_port, sink);
     let drain = parts::drain(context, &section, sink);
     let limits = parts::limits(context, &section, sink);
+    let volumes = volume::volumes(context, &mut section, sink);
+    let exclusive = volume::exclusive(&section, count, sink);
     let (route, listen) = parts::route(context, &section, has_port, sink);
     let checks = parts::checks(context, &mut section, sink);
     let rollout = rollout::rollout(context, &section, count, sink);
@@ -59,6 +61,8 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
             health: health?,
             drain: drain?,
             limits: limits?,
+            volumes: volumes?,
+            exclusive: exclusive?,
             route: route?,
             checks: checks?,
             rollout: rollout?,

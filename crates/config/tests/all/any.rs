@@ -2,7 +2,8 @@
 
 use model::{
     Check, Drain, FewRequests, Health, ImageCheck, ImageCustom, ImageFile, ImageName, ImageProbe, ImageSpec, ImageUser, Limits, Probe,
-    Rollout, Route, SecretName, SecretSource, SecretSpec, SecretUse, ServiceFile, ServiceName, ServiceSpec, TierName, Wave,
+    Rollout, Route, SecretName, SecretSource, SecretSpec, SecretUse, ServiceFile, ServiceName, ServiceSpec, TierName, Volume, VolumeName,
+    Wave,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -147,11 +148,18 @@ fn service_of(images: Vec<ImageName>, port_of_route: u16, count: u32) -> impl St
         });
     let drain = (prop_oneof![Just("TERM"), Just("INT"), Just("USR1")], 0u64..3_600_000)
         .prop_map(|(signal, within_ms)| Drain { signal: signal.to_string(), within_ms });
-    let limits = (4u64 << 20..1 << 40, 10u64..64_000, 1u64..100_000).prop_map(|(memory_bytes, cpu_milli, pids)| Limits {
-        memory_bytes,
-        cpu_milli,
-        pids,
+    let limits = (4u64 << 20..1 << 40, 10u64..64_000, 1u64..100_000, prop::option::of(1u64 << 20..4 << 20))
+        .prop_map(|(memory_bytes, cpu_milli, pids, scratch_bytes)| Limits { memory_bytes, cpu_milli, pids, scratch_bytes });
+    let volumes = prop::collection::btree_map(name(), prop::bool::ANY, 0..4).prop_map(|all| {
+        let one = |(name, read_only): (String, bool)| Volume {
+            source: format!("/srv/{name}"),
+            at: format!("/data/{name}"),
+            name: VolumeName::new(name).unwrap(),
+            read_only,
+        };
+        all.into_iter().map(one).collect::<Vec<_>>()
     });
+    let limits = (limits, volumes);
     let route = prop::option::of((prop_oneof![Just("127.0.0.1"), Just("[::1]")], 1u64..60_000, 10u64..3_600_000)).prop_map(move |r| {
         r.map(|(ip, connect_timeout_ms, answer_timeout_ms)| Route {
             listen: format!("{ip}:{port_of_route}").parse().unwrap(),
@@ -179,26 +187,30 @@ fn service_of(images: Vec<ImageName>, port_of_route: u16, count: u32) -> impl St
     let artifact = prop::option::of("[a-z./]{1,9}".prop_filter("no place of the system", |p| model::path_validation::artifact(p).is_ok()));
     let who = (prop::sample::select(images), name(), artifact, command(), env, secrets(), user);
     let how = (health, drain, limits, route, checks, rollout, 1u16..);
-    (who, how).prop_map(move |((image, tier, artifact, run, env, secrets, user), (health, drain, limits, route, checks, rollout, port))| {
-        ServiceSpec {
-            name: ServiceName::new("x").unwrap(),
-            tier: TierName::new(tier).unwrap(),
-            image,
-            artifact,
-            run,
-            env,
-            secrets,
-            user,
-            port: Some(port),
-            count,
-            health,
-            drain,
-            limits,
-            route,
-            checks,
-            rollout,
-        }
-    })
+    (who, how).prop_map(
+        move |((image, tier, artifact, run, env, secrets, user), (health, drain, (limits, volumes), route, checks, rollout, port))| {
+            ServiceSpec {
+                name: ServiceName::new("x").unwrap(),
+                tier: TierName::new(tier).unwrap(),
+                image,
+                artifact,
+                run,
+                env,
+                secrets,
+                user,
+                port: Some(port),
+                count,
+                health,
+                drain,
+                limits,
+                volumes,
+                exclusive: count < 2,
+                route,
+                checks,
+                rollout,
+            }
+        },
+    )
 }
 
 fn file() -> impl Strategy<Value = ServiceFile> {

@@ -35,7 +35,9 @@ service "web-2" { // one
   count = 10
   health { path = "/h?x=1" every = "250ms" timeout = "1.5s" healthy_for = "0s" unhealthy_after = 5 }
   drain { signal = "SIGINT" within = "1m30s" }
-  limits { memory = "1g" cpu = "500m" pids = 64 }
+  limits { memory = "1g" cpu = "500m" pids = 64 scratch = "64MiB" }
+  volume "uploads" { source = "/srv/uploads" at = "/uploads" }
+  volume "fonts" { source = "/srv/fonts" at = "/usr/share/fonts" read_only = true }
   route { listen = "[::1]:80" connect_timeout = "250ms" answer_timeout = "2m" }
   check "schema" { run = ["./check"] within = "1m" }
   check "smoke" { run = ["./smoke", "-v"] within = "30s" }
@@ -47,6 +49,6 @@ service "job" {
   run = ["./job"]
   env = { A = "1", "B" : "2", "KEY" = secret.key
     C = "3" }
-  count = 1
+  count = 1 exclusive = true
   limits { cpu = 0.25 }
 }

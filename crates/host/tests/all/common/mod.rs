@@ -135,7 +135,9 @@ impl Host {
             port: None,
             health: Health { every_ms: 200, timeout_ms: 500, healthy_for_ms: 0, ..Health::default() },
             drain: Drain { signal: "TERM".to_string(), within_ms: want.within_ms },
-            limits: Limits { memory_bytes: 64 << 20, cpu_milli: 1_000, pids: 64 },
+            limits: Limits { memory_bytes: 64 << 20, cpu_milli: 1_000, pids: 64, scratch_bytes: None },
+            volumes: Vec::new(),
+            exclusive: false,
             route: None,
             checks: Vec::new(),
         };

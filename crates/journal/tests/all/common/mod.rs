@@ -24,6 +24,8 @@ pub fn spec(service: &str, count: u32) -> ServiceSpec {
         health: Health::default(),
         drain: Drain::default(),
         limits: Limits::default(),
+        volumes: Vec::new(),
+        exclusive: false,
         route: None,
         checks: Vec::new(),
         rollout: Rollout::default(),
@@ -46,6 +48,8 @@ pub fn release(service: &str, code: &str) -> Release {
         health: s.health,
         drain: s.drain,
         limits: s.limits,
+        volumes: Vec::new(),
+        exclusive: false,
         route: None,
         checks: Vec::new(),
     }
