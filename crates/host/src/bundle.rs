@@ -178,6 +178,7 @@ mod tests {
                 address: [198, 18, 0, 9].into(),
                 secrets: None,
                 ids: Some(Range(7 << 16)),
+                mount_points: BTreeMap::new(),
             },
         }
     }

@@ -87,6 +87,7 @@ pub fn next(wanted: Option<Desired>, there: &[Observed]) -> Vec<Act> {
     };
     acts.extend(sick[..filled].iter().map(|one| Act::Replace(one.id.clone())));
     counted.retain(|one| !sick[..filled].iter().any(|gone| gone.id == one.id));
+    let held = waits || wanted.alone && filled > 0;
     let surge = if wanted.alone { 0 } else { (sick.len() - filled).min(wanted.surge as usize) };
     // Ended first: what never ran, then what is not healthy (the sick last: they may still serve), then the newest.
     counted.sort_by_key(|one| (one.stage != Stage::Intended, one.healthy, one.sick, std::cmp::Reverse(one.number)));
@@ -100,12 +101,13 @@ pub fn next(wanted: Option<Desired>, there: &[Observed]) -> Vec<Act> {
         match one.stage {
             Stage::Intended | Stage::Dead if i < excess => acts.push(Act::Remove(id)),
             _ if i < excess => acts.push(Act::End(id)),
-            Stage::Intended if wanted.ready && !waits && !(wanted.alone && filled > 0) => acts.push(Act::Launch(id)),
+            Stage::Intended if wanted.ready && !held => acts.push(Act::Launch(id)),
             _ => {}
         }
     }
-    let missing = (count + if wanted.may_replace { surge } else { 0 }).saturating_sub(counted.len());
-    if missing > 0 && wanted.ready && !wanted.spent && !waits && !(wanted.alone && filled > 0) {
+    let most = if held { 0 } else { count + if wanted.may_replace { surge } else { 0 } };
+    let missing = most.saturating_sub(counted.len());
+    if missing > 0 && wanted.ready && !wanted.spent {
         acts.push(Act::Create(u32::try_from(missing).unwrap_or(u32::MAX)));
     }
     acts

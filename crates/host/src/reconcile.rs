@@ -14,7 +14,7 @@ use crate::{cgroup, group_files, instance, mounts, needs, net, one_shot, runtime
 use api::fleet::HappenedKind;
 use model::text::shown;
 use model::{Death, DesiredGroup, Digest, Fault, GroupName, InstanceId, OneShot, QUOTED_BYTES_MAX, Release, Stamp};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -184,6 +184,11 @@ fn act(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, now: Instant) 
                     one.stage = Stage::Launching;
                     instance::launch(keeper, &one.record);
                 }
+                // Its volumes are looked at again for the next.
+                let has_volumes = matches!(&desired, Some(DesiredGroup::Run { release, .. }) if !release.volumes.is_empty());
+                if let Some(group) = state.groups.get_mut(name).filter(|_| has_volumes) {
+                    group.prepared = false;
+                }
             }
             Act::Replace(id) => {
                 replace(keeper, state, &id, now);
@@ -282,7 +287,8 @@ fn prepare(keeper: &Keeper, name: &GroupName, (release, launch): (&Release, Laun
         group.prepared = result.is_ok();
         group.prepared_at = Some(Instant::now());
         match result {
-            Ok(()) => {
+            Ok(mount_points) => {
+                group.mount_points = mount_points;
                 // The objects are usable again.
                 if group.summary.deaths == 0 {
                     group.trouble = None;
@@ -363,6 +369,7 @@ fn make(
             address,
             secrets: Some(keeper.layout.secrets()),
             ids: Some(ids),
+            mount_points: state.groups.get(name).map_or_else(BTreeMap::new, |group| group.mount_points.clone()),
         };
         let record = Record {
             id: id.clone(),

@@ -1,8 +1,9 @@
 //! The records of one instance. The shim reads [`Record`]; both sides write the rest.
 
 use crate::userns::Range;
-use model::{GroupName, InstanceId, OneShot, Release, Stamp, Time};
+use model::{GroupName, InstanceId, OneShot, Release, Stamp, Time, VolumeName};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
@@ -49,6 +50,9 @@ pub struct Placement {
     /// The ids of its service on this host. None: written by an older keeper, which had none.
     #[serde(default)]
     pub ids: Option<Range>,
+    /// The directories that must be mount points, by volume.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mount_points: BTreeMap<VolumeName, String>,
 }
 
 /// The shim that has started for an instance.

@@ -10,7 +10,7 @@ use crate::scratch;
 use disk::state::Mark;
 use model::{
     DesiredGroup, DesiredSeen, Digest, Exit, FailedProbe, Fault, GroupName, GroupSeen, GroupSpec, InstanceId, InstanceSeen, InstanceState,
-    OneShotEnd, Stamp, Target,
+    OneShotEnd, Stamp, Target, VolumeName,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -71,6 +71,8 @@ pub struct Group {
     /// They are mounted.
     pub prepared: bool,
     pub prepared_at: Option<Instant>,
+    /// The directories that must be mount points, by volume.
+    pub mount_points: BTreeMap<VolumeName, String>,
     /// Its trouble is that another server of an exclusive service is there.
     pub blocked: bool,
     /// What was mounted for it, until the group is gone.
@@ -136,6 +138,7 @@ impl Group {
             preparing: false,
             prepared: false,
             prepared_at: None,
+            mount_points: BTreeMap::new(),
             blocked: false,
             objects: Vec::new(),
             published: Published::Unknown,

@@ -61,6 +61,7 @@ pub fn instance(number: u64) -> Instance {
         address: [198, 18, 7, u8::try_from(number + 1).unwrap()].into(),
         secrets: None,
         ids: None,
+        mount_points: Default::default(),
     };
     Instance::new(Record { id, group, number, release: release(1), once: None, stamp: Some(stamp(1, 1)), created: Time(0), placement })
 }

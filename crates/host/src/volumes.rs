@@ -31,7 +31,7 @@ pub fn mount(stage: &Path, record: &Record, owner: (u32, u32), code: Option<&Pat
     let data = record.placement.mounts.ancestors().nth(2).unwrap_or(Path::new("/"));
     for volume in &record.release.volumes {
         must_have_place(volume, code)?;
-        let dir = open(volume, None, data)?;
+        let dir = open(volume, record.placement.mount_points.get(&volume.name).map(String::as_str), data)?;
         let ids = (of_disk(dir.owner.0, owner.0), of_disk(dir.owner.1, owner.1));
         let mapping = match mappings.entry(ids) {
             std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),

@@ -159,7 +159,8 @@ fn service_of(images: Vec<ImageName>, port_of_route: u16, count: u32) -> impl St
         };
         all.into_iter().map(one).collect::<Vec<_>>()
     });
-    let limits = (limits, volumes);
+    // The whole of a service in one strategy is more than a test thread's stack takes.
+    let limits = (limits, volumes).boxed();
     let route = prop::option::of((prop_oneof![Just("127.0.0.1"), Just("[::1]")], 1u64..60_000, 10u64..3_600_000)).prop_map(move |r| {
         r.map(|(ip, connect_timeout_ms, answer_timeout_ms)| Route {
             listen: format!("{ip}:{port_of_route}").parse().unwrap(),

@@ -39,9 +39,9 @@ fn the_old_server_goes_first_and_the_plan_says_for_how_long_nobody_serves() {
     assert_eq!(steps(&walk.r.plan), expected);
     let plan = &walk.r.plan;
     assert_eq!((plan.floor, plan.peak, plan.restores), (0, 1, Some(1)));
-    // 30 s of drain and 1 s to end; then a step may take 60 s.
-    let gap = Gap { from_step: 1, to_step: 3, at_least_ms: 3_000, at_most_ms: 91_000 };
-    assert_eq!((plan.gap, old.release.drain.within_ms), (Some(gap), 30_000));
+    // 5 s of drain and 1 s to end; then a step may take 60 s.
+    let gap = Gap { from_step: 1, to_step: 3, at_least_ms: 3_000, at_most_ms: 66_000 };
+    assert_eq!((plan.gap, old.release.drain.within_ms), (Some(gap), 5_000));
     // Either of the two is enough.
     for (old, new) in [(true, false), (false, true)] {
         let of = |yes, name, number| if yes { alone(name, number, true) } else { active(name, number, true) };

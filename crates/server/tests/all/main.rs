@@ -19,3 +19,4 @@ mod parts;
 mod runs;
 mod secrets;
 mod upkeep;
+mod volumes;

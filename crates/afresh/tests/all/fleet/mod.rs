@@ -6,6 +6,7 @@
 
 mod reasons;
 mod secrets;
+mod volumes;
 pub mod world;
 
 use disk::state::spare;
