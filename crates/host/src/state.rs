@@ -324,6 +324,7 @@ impl State {
         let mut instances: Vec<&Instance> = self.of_group(name).collect();
         instances.sort_by_key(|i| i.record.number);
         seen.instances = instances.into_iter().map(|i| i.seen(now)).collect();
+        seen.exclusive = self.of_group(name).any(|one| one.record.release.exclusive && one.record.once.is_none());
         let Some(group) = self.groups.get(name) else { return seen };
         seen.deaths = group.summary.deaths;
         seen.last_death = group.summary.last_death.clone();
@@ -335,7 +336,8 @@ impl State {
         }
         if let Some(declared) = group.declared() {
             seen.stamp = Some(declared.stamp);
-            if let DesiredGroup::Run { release, .. } = &declared.spec.desired {
+            if let DesiredGroup::Run { release, once, .. } = &declared.spec.desired {
+                seen.exclusive |= release.exclusive && once.is_none();
                 seen.release = Some(release.digest());
             }
             seen.desired = match &declared.spec.desired {

@@ -56,6 +56,9 @@ pub struct GroupSeen {
     /// How its one-shot ended; it stays when the group is gone. None: it has not, or it is no group of a one-shot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<OneShotEnd>,
+    /// What it is declared to run, or what is left of it, is of an exclusive release, and no command.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exclusive: bool,
 }
 
 impl GroupSeen {
@@ -70,6 +73,7 @@ impl GroupSeen {
             trouble: None,
             last_death: None,
             ended: None,
+            exclusive: false,
         }
     }
 

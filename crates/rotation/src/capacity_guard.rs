@@ -49,16 +49,16 @@ impl CapacityGuard<'_> {
         others.fold(0, |sum, g| sum.saturating_add(self.observation.sure_to_stay(g)))
     }
 
-    /// A server of another group that may run, or may be launched. Commands beside the service are none.
+    /// A server of another group that may run, or may be launched, where one of the two must be alone. Commands beside the service are none.
     fn beside(&self, group: &GroupName) -> Option<String> {
         let may_run = |g: &GroupSeen| !g.instances.is_empty() || matches!(g.desired, DesiredSeen::Run { count: 1.., .. });
         let others = self.observation.seen.groups.values().filter(|g| g.group != *group && !self.checks.contains(&g.group));
-        let mut others = others.filter(|g| g.group.run().is_none() && may_run(g));
+        let mut others = others.filter(|g| g.group.run().is_none() && may_run(g) && (self.exclusive || g.exclusive));
         others.next().map(|g| format!("the service is exclusive, and {} is not gone yet", g.group))
     }
 
     fn scale(&self, group: &GroupName, count: u32) -> Option<String> {
-        if self.exclusive && count > 0 {
+        if count > 0 {
             if let Some(why) = self.beside(group) {
                 return Some(why);
             }

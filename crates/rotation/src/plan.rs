@@ -107,7 +107,7 @@ fn validate(intent: &Intent, seen: &View) -> Result<(), Fault> {
             format!("{}: {} waves; at most {WAVES_MAX} are allowed", spec.name, spec.rollout.waves.len()),
         ));
     }
-    if to.release.exclusive && spec.count > 1 {
+    if intent.direction == Direction::Forward && to.release.exclusive && spec.count > 1 {
         return Err(Fault::yours("exclusive-count", format!("{} is exclusive: it has one server at most, not {}", spec.name, spec.count))
             .hint("set `count = 1`"));
     }
@@ -162,7 +162,8 @@ fn forward(intent: &Intent, seen: &View) -> Result<Plan, Fault> {
             builder.out.insert(group.clone());
         }
     }
-    let exclusive = is_exclusive(intent.from, to) && spec.count > 0;
+    let runs_alone = |group: &GroupName| seen.groups.get(group).is_some_and(|g| g.exclusive);
+    let exclusive = (is_exclusive(intent.from, to) || left.iter().any(runs_alone)) && spec.count > 0;
     builder.exclusive = exclusive;
     builder.floor = if exclusive { 0 } else { spec.count.min(builder.capacity()) };
 
@@ -376,8 +377,10 @@ pub(crate) fn rollback(intent: &RollbackIntent, seen: &View) -> Plan {
     builder.carry = intent.carry;
     // When the failed release has a count of 0, the previously active count is the full load.
     let load = if spec.count == 0 { *count } else { spec.count.min(*count) };
-    builder.exclusive = is_exclusive(*from, to);
-    builder.floor = if from.is_some() && !builder.exclusive { load.min(intent.carry.unwrap_or(u32::MAX)) } else { 0 };
+    let runs_alone = |group: &GroupName| seen.groups.get(group).is_some_and(|g| g.exclusive);
+    let is_alone = is_exclusive(*from, to) || intent.retire.iter().any(runs_alone);
+    builder.exclusive = is_alone;
+    builder.floor = if from.is_some() && !is_alone { load.min(intent.carry.unwrap_or(u32::MAX)) } else { 0 };
     let (routed_old, routed_new) = (from.is_some_and(|f| f.release.route.is_some()), to.release.route.is_some());
     let mut weights = BTreeMap::new();
     if let (Some(from), Some(share)) = (from, intent.share) {
@@ -385,7 +388,7 @@ pub(crate) fn rollback(intent: &RollbackIntent, seen: &View) -> Plan {
     }
     let sends_any = routed_old || routed_new || sends(seen);
     // Nothing of the failed release runs when the old one starts again.
-    let alone = is_exclusive(*from, to) && from.is_some() && intent.retire.iter().any(|group| !builder.checks.contains(group));
+    let alone = is_alone && from.is_some() && intent.retire.iter().any(|group| !builder.checks.contains(group));
     if alone {
         if intent.shift && sends_any {
             builder.push(Step::Shift { route: route_name(&spec.name), weights: BTreeMap::new() }, None);

@@ -211,6 +211,7 @@ impl Keeper {
             trouble,
             last_death: None,
             ended: None,
+            exclusive: group.exclusive && (group.desired.is_some() || !group.servers.is_empty()),
         }
     }
 }

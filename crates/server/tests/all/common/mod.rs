@@ -215,6 +215,7 @@ impl Fake {
             trouble: None,
             last_death: None,
             ended,
+            exclusive: false,
         })
     }
 }
