@@ -3,13 +3,13 @@
 //! | socket | call | answer |
 //! | --- | --- | --- |
 //! | host | GET /v1/logs?service= | `Vec<LogFile>`, the least recently written first |
-//! | host | GET /v1/logs/{instance}?tail=&since=&from= | [`LogPart`] |
+//! | host | GET /v1/logs/{instance}?tail=&since=&grep=&from= | [`LogPart`] |
 //! | api | GET /v1/services/{service}/logs | `Vec<LogFile>`, the least recently written first |
-//! | api | GET /v1/services/{service}/logs/{instance}?tail=&since=&from= | [`LogPart`] |
+//! | api | GET /v1/services/{service}/logs/{instance}?tail=&since=&grep=&from= | [`LogPart`] |
 //!
-//! `tail` is a number of lines, `since` a time in milliseconds since 1970, `from` the `next` of an earlier answer: to follow a log,
-//! repeat the call with it. To follow a service, repeat the list too: servers come and go. Output may hold an application's secrets,
-//! so only those who may read the service get a log.
+//! `tail` is a number of lines, `since` a time in milliseconds since 1970, `grep` a regular expression, `from` the `next` of an earlier
+//! answer: to follow a log, repeat the call with it. To follow a service, repeat the list too: servers come and go. Output may hold an
+//! application's secrets, so only those who may read the service get a log.
 
 use model::{GroupName, InstanceId, ServiceName, Time};
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,8 @@ pub const LOGS: &str = "/v1/logs";
 pub const PART_BYTES_MAX: usize = 1 << 20;
 /// A longer line comes in pieces.
 pub const LINE_BYTES_MAX: usize = 64 << 10;
+/// A longer expression is refused.
+pub const GREP_BYTES_MAX: usize = 1 << 10;
 
 /// Path of the list of a service's logs on the control plane.
 pub fn list(service: &ServiceName) -> String {
@@ -54,6 +56,9 @@ pub struct LogQuery {
     /// Only lines printed at this time or later. A line whose time is not known counts as printed when the log was last written.
     #[serde(default)]
     pub since: Option<Time>,
+    /// Only lines that this regular expression matches, in bytes: classes such as `\w` are ASCII.
+    #[serde(default)]
+    pub grep: Option<String>,
     /// `next` of an earlier answer: what followed it.
     #[serde(default)]
     pub from: Option<String>,
@@ -66,8 +71,35 @@ impl LogQuery {
         let since = self.since.map(|at| format!("since={}", at.0));
         // Places are digits and colons: they need no escapes.
         let from = self.from.as_ref().map(|place| format!("from={place}"));
-        let all: Vec<String> = tail.into_iter().chain(since).chain(from).collect();
+        let grep = self.grep.as_ref().map(|grep| format!("grep={}", escaped(grep)));
+        let all: Vec<String> = tail.into_iter().chain(since).chain(grep).chain(from).collect();
         if all.is_empty() { String::new() } else { format!("?{}", all.join("&")) }
+    }
+}
+
+/// For a query: everything but letters, digits and `-._~` as `%XX`.
+fn escaped(text: &str) -> String {
+    let escape = |b: u8| if b.is_ascii_alphanumeric() || b"-._~".contains(&b) { char::from(b).to_string() } else { format!("%{b:02X}") };
+    text.bytes().map(escape).collect()
+}
+
+/// Where a line comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stream {
+    Stdout,
+    Stderr,
+    /// Afresh itself: what was dropped, and why.
+    Afresh,
+}
+
+impl Stream {
+    pub fn name(self) -> &'static str {
+        match self {
+            Stream::Stdout => "stdout",
+            Stream::Stderr => "stderr",
+            Stream::Afresh => "afresh",
+        }
     }
 }
 
@@ -84,6 +116,9 @@ pub struct LogPart {
     /// Lines after `from` were printed and are not kept any more.
     #[serde(default)]
     pub lost: bool,
+    /// How many lines in all are not kept any more, because the log is bounded.
+    #[serde(default)]
+    pub dropped: u64,
     /// Its program runs; false: when there is no `more` either, this was the end.
     pub lives: bool,
 }
@@ -93,6 +128,9 @@ pub struct LogLine {
     /// When it was printed, to a tenth of a second. None: an older version kept the log.
     #[serde(default)]
     pub at: Option<Time>,
+    /// None: an older version kept the log, both streams as one.
+    #[serde(default)]
+    pub stream: Option<Stream>,
     /// As it was printed, without the end of the line: bytes that are no text are replaced, control characters are not.
     pub text: String,
 }
@@ -103,8 +141,8 @@ mod tests {
 
     #[test]
     fn a_query_is_read_as_it_was_written() {
-        let query = LogQuery { tail: Some(5), since: Some(Time(17)), from: Some("1:2:20".into()) };
-        assert_eq!(query.text(), "?tail=5&since=17&from=1:2:20");
+        let query = LogQuery { tail: Some(5), since: Some(Time(17)), grep: Some("a+ &ü".into()), from: Some("1:2:20".into()) };
+        assert_eq!(query.text(), "?tail=5&since=17&grep=a%2B%20%26%C3%BC&from=1:2:20");
         assert_eq!(LogQuery::default().text(), "");
         let (service, instance) = ("web".parse().unwrap(), "web-r1-1-2".parse().unwrap());
         let path = one(&service, &instance, &LogQuery { tail: Some(1), ..LogQuery::default() });

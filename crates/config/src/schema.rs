@@ -122,6 +122,7 @@ pub(crate) const SERVICE: Shape = Shape {
         block("drain", Kind::Block, "drain { within = \"30s\" }"),
         block("limits", Kind::Block, "limits { memory = \"256MiB\" }"),
         block("volume", Kind::Named, "volume \"uploads\" { source = \"/srv/uploads\"  at = \"/uploads\" }"),
+        block("network", Kind::Block, "network { egress = [\"10.0.0.0/8:5432\"] }"),
         block("route", Kind::Block, "route { listen = \":8080\" }"),
         block("check", Kind::Named, "check \"schema\" { run = [\"./check\"]  within = \"1m\" }"),
         block("rollout", Kind::Block, "rollout { waves = [\"1\", \"100%\"] }"),
@@ -159,6 +160,9 @@ pub(crate) const VOLUME: Shape = Shape {
     keys: &[value("source", "source = \"/srv/uploads\""), value("at", "at = \"/uploads\""), value("read_only", "read_only = true")],
 };
 
+pub(crate) const NETWORK: Shape =
+    Shape { block: "network", keys: &[value("egress", "egress = [\"10.0.0.0/8:5432\"]"), value("allow", "allow = [\"host:6379\"]")] };
+
 pub(crate) const ROUTE: Shape = Shape {
     block: "route",
     keys: &[
@@ -186,5 +190,21 @@ pub(crate) const WAVES: Shape = Shape {
 pub(crate) const TIERS: Shape = Shape { block: "rollout of the file", keys: &[value("tiers", "tiers = [\"background\", \"web\"]")] };
 
 /// All of them.
-pub const SHAPES: &[Shape] =
-    &[FILE, IMAGE, IMAGE_USER, IMAGE_FILE, IMAGE_CHECK, SECRET, SERVICE, HEALTH, DRAIN, LIMITS, VOLUME, ROUTE, CHECK, WAVES, TIERS];
+pub const SHAPES: &[Shape] = &[
+    FILE,
+    IMAGE,
+    IMAGE_USER,
+    IMAGE_FILE,
+    IMAGE_CHECK,
+    SECRET,
+    SERVICE,
+    HEALTH,
+    DRAIN,
+    LIMITS,
+    VOLUME,
+    NETWORK,
+    ROUTE,
+    CHECK,
+    WAVES,
+    TIERS,
+];

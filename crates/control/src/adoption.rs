@@ -81,6 +81,7 @@ fn spec_of(old: Option<ServiceSpec>, release: &Release, tier: &TierName) -> Serv
         limits: release.limits.clone(),
         volumes: release.volumes.clone(),
         exclusive: release.exclusive,
+        network: release.network.clone(),
         route: release.route.clone(),
         checks: release.checks.clone(),
         rollout: Rollout::default(),

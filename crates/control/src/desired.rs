@@ -30,6 +30,7 @@ pub fn with_settings(spec: &ServiceSpec, release: &Release) -> ServiceSpec {
         limits: release.limits.clone(),
         volumes: release.volumes.clone(),
         exclusive: release.exclusive,
+        network: release.network.clone(),
         route: release.route.clone(),
         checks: release.checks.clone(),
         ..spec.clone()

@@ -2,12 +2,18 @@
 
 use crate::admit::{Admit, Permit};
 use crate::counters::Counters;
+use crate::firewall::Firewall;
 use crate::history::History;
-use crate::net::{self, Network, Subnet};
+use crate::log_forwarded::Forwarded;
+use crate::log_settings::LogSettings;
+use crate::names::Names;
+use crate::net::{self, Network};
 use crate::objects::Objects;
+use crate::resolvers::{self, Resolvers};
 use crate::runtime;
 use crate::state::State;
 use crate::state_files;
+use crate::subnet::Subnet;
 use crate::uids::Uids;
 use disk::lock::{self, Lock};
 use model::{Fault, Layout};
@@ -30,6 +36,8 @@ pub struct Config {
     pub subnet: Option<Subnet>,
     /// None: the first of runc, crun, youki that runs a container here.
     pub runtime: Option<PathBuf>,
+    /// What becomes of the logs of all servers.
+    pub logs: LogSettings,
     /// Called before an object becomes the root of a server.
     pub admit: Admit,
     /// Called before a directory of the host becomes a server's volume.
@@ -42,10 +50,14 @@ pub struct Keeper {
     pub shim_args: Vec<String>,
     pub mark: String,
     pub network: Network,
+    pub firewall: Firewall,
+    pub names: Names,
     pub runtime: PathBuf,
     pub objects: Objects,
     pub admit: Admit,
     pub permit: Permit,
+    pub logs: LogSettings,
+    pub forwarded: Forwarded,
     pub counters: Counters,
     pub history: History,
     pub uids: Uids,
@@ -56,21 +68,26 @@ pub struct Keeper {
     nudged: Mutex<bool>,
     nudge: Condvar,
     stopped: AtomicBool,
+    resolvers: Mutex<Resolvers>,
 }
 
 impl Keeper {
     /// For what the data directory holds; it has adopted nothing yet.
-    pub fn new(config: Config, network: Network, runtime: PathBuf, tasks: Handle) -> Self {
+    pub fn new(config: Config, network: Network, firewall: Firewall, runtime: PathBuf, tasks: Handle) -> Self {
         let layout = config.layout;
         Self {
             program: config.program,
             shim_args: config.shim_args,
             mark: net::mark(&layout),
             network,
+            firewall,
+            names: Names::open(&layout),
             runtime,
             objects: Objects::open(&layout),
             admit: config.admit,
             permit: config.permit,
+            logs: config.logs,
+            forwarded: Forwarded::default(),
             counters: Counters::open(&layout),
             history: History::open(&layout),
             uids: Uids::open(&layout, &net::mark(&layout)),
@@ -81,6 +98,7 @@ impl Keeper {
             nudged: Mutex::new(true),
             nudge: Condvar::new(),
             stopped: AtomicBool::new(false),
+            resolvers: Mutex::new(resolvers::of_host()),
             layout,
         }
     }
@@ -110,6 +128,15 @@ impl Keeper {
         let nudged = self.nudged.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut nudged, _) = self.nudge.wait_timeout_while(nudged, at_most, |nudged| !*nudged).unwrap_or_else(PoisonError::into_inner);
         *nudged = false;
+    }
+
+    /// As this host has them now, or had them a few seconds ago.
+    pub fn resolvers(&self) -> Resolvers {
+        self.resolvers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn set_resolvers(&self, now: Resolvers) {
+        *self.resolvers.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
 
     pub fn stop(&self) {

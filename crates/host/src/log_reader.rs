@@ -1,10 +1,11 @@
 //! Reading a server's log while its shim writes it: parts of it for users, and its last lines for the reason why it ended.
 //! Output is foreign text of any length; nothing here keeps more of it than its bound.
 
-use crate::log_file::{LOG_BYTES_MAX, NOTE_BYTES, TIMES_BYTES_MAX, times, turned_over};
+use crate::log_file::{Dropped, LOG_BYTES_MAX, Note, TIMES_BYTES_MAX, times, turned_over};
 use crate::state_files;
-use api::logs::{LINE_BYTES_MAX, LogLine, LogPart, LogQuery, PART_BYTES_MAX};
+use api::logs::{GREP_BYTES_MAX, LINE_BYTES_MAX, LogLine, LogPart, LogQuery, PART_BYTES_MAX, Stream};
 use model::{Fault, InstanceId, LAST_LINES_BYTES_MAX, LAST_LINES_MAX, Time};
+use regex::bytes::{Regex, RegexBuilder};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
@@ -25,8 +26,8 @@ struct Segment {
     inode: u64,
     bytes: u64,
     written: Time,
-    /// Places and times, growing.
-    notes: Vec<(u64, Time)>,
+    /// By place, growing.
+    notes: Vec<Note>,
 }
 
 fn open(log: &Path, with_times: bool) -> Option<Segment> {
@@ -37,8 +38,7 @@ fn open(log: &Path, with_times: bool) -> Option<Segment> {
         // A log of an older version has no times.
         let _ = File::open(times(log)).and_then(|file| file.take(2 * TIMES_BYTES_MAX).read_to_end(&mut bytes));
     }
-    let number = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
-    let notes = bytes.chunks_exact(NOTE_BYTES).map(|note| (number(&note[..8]), Time(number(&note[8..])))).collect();
+    let notes = bytes.chunks_exact(Note::BYTES).map(Note::decode).collect();
     Some(Segment { file, inode: meta.ino(), bytes: meta.len().min(2 * LOG_BYTES_MAX), written: state_files::time_of(&meta), notes })
 }
 
@@ -52,7 +52,7 @@ fn segments(log: &Path, with_times: bool) -> Vec<Segment> {
 
 impl Segment {
     fn begun(&self) -> u64 {
-        self.notes.first().map_or(0, |(_, time)| time.0)
+        self.notes.first().map_or(0, |note| note.time.0)
     }
 
     /// Whether a reader that stopped in the file with this name stopped in this one. Nothing was printed yet, or an older version kept
@@ -65,13 +65,31 @@ impl Segment {
         format!("{}:{}:{at}", self.inode, self.begun())
     }
 
-    fn time_of(&self, place: u64) -> Option<Time> {
-        self.notes[..self.notes.partition_point(|(at, _)| *at <= place)].last().map(|(_, time)| *time)
+    fn note_of(&self, place: u64) -> Option<&Note> {
+        self.notes[..self.notes.partition_point(|note| note.at <= place)].last()
     }
+}
+
+/// An expression takes time in proportion to what it reads, and room within a bound.
+const GREP_ROOM_BYTES: usize = 1 << 20;
+
+fn compile(grep: &str) -> Result<Regex, Fault> {
+    let bad = |why: &str| Fault::yours("bad-regex", format!("{:?} is not a regular expression: {why}", model::text::shown(grep, 80)));
+    if grep.len() > GREP_BYTES_MAX {
+        return Err(bad(&format!("it has {} bytes, and at most {GREP_BYTES_MAX} are allowed", grep.len())));
+    }
+    let built = RegexBuilder::new(grep).unicode(false).size_limit(GREP_ROOM_BYTES).dfa_size_limit(GREP_ROOM_BYTES).build();
+    built.map_err(|e| {
+        let text = e.to_string();
+        let why = text.lines().last().unwrap_or_default().trim_start_matches("error: ").trim().to_lowercase();
+        bad(&model::text::shown(&why, 200)).hint("a text is found as it is with \\ before each of . + * ? ( ) [ ] { } ^ $ | \\")
+    })
 }
 
 /// `lives`: its program may print more, so a line without its end is not returned yet.
 pub fn part(log: &Path, instance: &InstanceId, query: &LogQuery, lives: bool) -> Result<LogPart, Fault> {
+    let grep = query.grep.as_deref().map(compile).transpose()?;
+    let dropped = Dropped::read(log);
     let segments = segments(log, true);
     if segments.is_empty() {
         return Err(Fault::yours("no-log", format!("no log of {instance}"))
@@ -88,16 +106,30 @@ pub fn part(log: &Path, instance: &InstanceId, query: &LogQuery, lives: bool) ->
         }
     }
     let mut taken = Taken { lines: VecDeque::new(), bytes: 0, tail: query.tail };
+    if (query.from.is_none() || lost) && query.since.is_none() && grep.is_none() && dropped.lines > 0 {
+        let at = segments[0].notes.first().map(|note| note.time);
+        let text = format!("{} lines ({} bytes) before these were dropped: a log is bounded", dropped.lines, dropped.bytes);
+        taken.take(LogLine { at, stream: Some(Stream::Afresh), text });
+    }
+    let only = Only { since: query.since, grep };
     let (last, mut next) = (segments.len() - 1, String::new());
     for (n, segment) in segments.into_iter().enumerate().skip(first) {
         let reach = if n == first { place } else { 0 };
-        let end = lines(segment, reach, query.since, n == last && lives, &mut taken).map_err(|e| state_files::at(log, "reading", e))?;
+        let end = lines(segment, reach, &only, n == last && lives, &mut taken).map_err(|e| state_files::at(log, "reading", e))?;
         next = end.text;
         if end.full {
-            return Ok(LogPart { instance: instance.clone(), lines: taken.lines.into(), next, more: true, lost, lives });
+            return Ok(LogPart {
+                instance: instance.clone(),
+                lines: taken.lines.into(),
+                next,
+                more: true,
+                lost,
+                dropped: dropped.lines,
+                lives,
+            });
         }
     }
-    Ok(LogPart { instance: instance.clone(), lines: taken.lines.into(), next, more: false, lost, lives })
+    Ok(LogPart { instance: instance.clone(), lines: taken.lines.into(), next, more: false, lost, dropped: dropped.lines, lives })
 }
 
 /// The lines so far.
@@ -127,12 +159,18 @@ impl Taken {
     }
 }
 
+/// Which lines.
+struct Only {
+    since: Option<Time>,
+    grep: Option<Regex>,
+}
+
 struct End {
     text: String,
     full: bool,
 }
 
-fn lines(segment: Segment, from: u64, since: Option<Time>, grows: bool, taken: &mut Taken) -> std::io::Result<End> {
+fn lines(segment: Segment, from: u64, only: &Only, grows: bool, taken: &mut Taken) -> std::io::Result<End> {
     // A place comes from the caller, and the kernel refuses some numbers.
     let from = from.min(segment.bytes);
     let mut reader = BufReader::new(&segment.file);
@@ -146,10 +184,14 @@ fn lines(segment: Segment, from: u64, since: Option<Time>, grows: bool, taken: &
         if read == 0 || (!ended && grows && read < LINE_BYTES_MAX) {
             break;
         }
-        let at = segment.time_of(place);
-        if since.is_none_or(|since| at.unwrap_or(segment.written) >= since) {
-            let text = String::from_utf8_lossy(&line[..read - usize::from(ended)]);
-            if !taken.take(LogLine { at, text: text.strip_suffix('\r').unwrap_or(&text).to_string() }) {
+        let note = segment.note_of(place);
+        let at = note.map(|note| note.time);
+        let bytes = &line[..read - usize::from(ended)];
+        let is_new = only.since.is_none_or(|since| at.unwrap_or(segment.written) >= since);
+        if is_new && only.grep.as_ref().is_none_or(|grep| grep.is_match(bytes)) {
+            let text = String::from_utf8_lossy(bytes);
+            let text = text.strip_suffix('\r').unwrap_or(&text).to_string();
+            if !taken.take(LogLine { at, stream: note.and_then(|note| note.stream), text }) {
                 full = true;
                 break;
             }
@@ -227,24 +269,67 @@ mod tests {
     #[test]
     fn a_line_is_given_out_when_it_is_whole_or_nothing_more_can_come() {
         let mut house = house();
-        house.log.add(b"one\r\ntwo\nthr");
+        house.log.add(Stream::Stdout, b"one\r\ntwo\nthr");
         assert_eq!(house.texts(&LogQuery::default(), true), ["one", "two"]);
         assert_eq!(house.texts(&LogQuery::default(), false), ["one", "two", "thr"]);
         assert_eq!(house.texts(&tail(1), true), ["two"]);
         assert_eq!(house.texts(&tail(0), true), [""; 0]);
         let next = house.part(&LogQuery::default(), true).next;
-        house.log.add(b"ee\nfour\n");
+        house.log.add(Stream::Stdout, b"ee\nfour\n");
         let more = LogQuery { from: Some(next), ..LogQuery::default() };
         assert_eq!(house.texts(&more, true), ["three", "four"], "it goes on where it was");
     }
 
     #[test]
+    fn lines_have_their_stream_and_are_chosen_by_an_expression() {
+        let mut house = house();
+        house.log.add(Stream::Stdout, b"GET /a 200\nGET /b 500\n");
+        house.log.add(Stream::Stderr, b"ERROR: \xff database\n");
+        let all = house.part(&LogQuery::default(), true).lines;
+        let streams: Vec<_> = all.iter().map(|line| line.stream.unwrap()).collect();
+        assert_eq!(streams, [Stream::Stdout, Stream::Stdout, Stream::Stderr]);
+        let grep = |text: &str| LogQuery { grep: Some(text.into()), ..LogQuery::default() };
+        assert_eq!(house.texts(&grep(" 5\\d\\d$"), true), ["GET /b 500"]);
+        assert_eq!(house.texts(&grep("(?i)error"), true), ["ERROR: \u{fffd} database"]);
+        let last = LogQuery { tail: Some(1), ..grep("GET") };
+        assert_eq!(house.texts(&last, true), ["GET /b 500"], "the last that matches");
+        let fault =
+            |text: &str| part(&house.dir.path().join("web-r1-1-2.log"), &"web-r1-1-2".parse().unwrap(), &grep(text), true).unwrap_err();
+        for bad in ["(", "a{1000}{1000}", &"a".repeat(2_000), "[", "\\"] {
+            let fault = fault(bad);
+            assert!(fault.code == "bad-regex" && fault.message.lines().count() == 1, "{fault:?}");
+        }
+        println!("{}", fault("("));
+    }
+
+    /// An expression that costs others exponential time, over all that a log keeps.
+    #[test]
+    fn a_hostile_expression_takes_its_time_in_proportion() {
+        let mut house = house();
+        (0..64).for_each(|_| house.log.add(Stream::Stdout, &[&[b'a'; 65_000][..], b"\n"].concat()));
+        let query = LogQuery { grep: Some("(a*)*(a|a)*(.*)(.*)b$".into()), ..LogQuery::default() };
+        assert_eq!(house.texts(&query, true), [""; 0]);
+    }
+
+    #[test]
+    fn what_rotations_dropped_stands_before_the_first_line() {
+        let mut house = house();
+        let line = format!("{}\n", "x".repeat(1023));
+        (0..3 * LOG_BYTES_MAX / 1024).for_each(|_| house.log.add(Stream::Stdout, line.as_bytes()));
+        let part = house.part(&LogQuery::default(), true);
+        assert_eq!(part.lines[0].stream, Some(Stream::Afresh));
+        assert_eq!(part.lines[0].text, format!("8192 lines ({LOG_BYTES_MAX} bytes) before these were dropped: a log is bounded"));
+        assert_eq!(part.dropped, 8192);
+        assert_eq!(house.texts(&tail(1), true), [line.trim_end()]);
+    }
+
+    #[test]
     fn lines_have_the_time_of_their_beginning() {
         let mut house = house();
-        house.log.add(b"old\n");
+        house.log.add(Stream::Stdout, b"old\n");
         std::thread::sleep(std::time::Duration::from_millis(150));
         let since = disk::files::now();
-        house.log.add(b"new\n");
+        house.log.add(Stream::Stdout, b"new\n");
         let all = house.part(&LogQuery::default(), true);
         assert!(all.lines[0].at.unwrap() < since && all.lines[1].at.unwrap() >= since, "{all:?}");
         let after = LogQuery { since: Some(since), ..LogQuery::default() };
@@ -260,7 +345,7 @@ mod tests {
     #[test]
     fn who_follows_loses_nothing_when_a_log_is_turned_over_once_and_knows_it_when_it_does() {
         let mut house = house();
-        house.log.add(b"first\n");
+        house.log.add(Stream::Stdout, b"first\n");
         let from = |house: &House| LogQuery {
             from: Some(house.part(&LogQuery { tail: Some(0), ..LogQuery::default() }, true).next),
             ..LogQuery::default()
@@ -268,11 +353,11 @@ mod tests {
         let begin = from(&house);
         let fill = |log: &mut LogFile| {
             let line = format!("{}\n", "x".repeat(1023));
-            (0..LOG_BYTES_MAX / 1024 - 1).for_each(|_| log.add(line.as_bytes()));
+            (0..LOG_BYTES_MAX / 1024 - 1).for_each(|_| log.add(Stream::Stdout, line.as_bytes()));
         };
         fill(&mut house.log);
-        house.log.add(&[b'y'; 2_000]);
-        house.log.add(b"\nlast\n");
+        house.log.add(Stream::Stdout, &[b'y'; 2_000]);
+        house.log.add(Stream::Stdout, b"\nlast\n");
         let (mut query, mut count, mut last) = (begin.clone(), 0, String::new());
         loop {
             let part = house.part(&query, true);
@@ -294,7 +379,7 @@ mod tests {
     #[test]
     fn a_log_of_empty_lines_comes_in_parts_too() {
         let mut house = house();
-        (0..3).for_each(|_| house.log.add(&[b'\n'; 1 << 20]));
+        (0..3).for_each(|_| house.log.add(Stream::Stdout, &[b'\n'; 1 << 20]));
         let (mut query, mut count, mut parts) = (LogQuery::default(), 0, 0);
         loop {
             let part = house.part(&query, false);
@@ -314,7 +399,7 @@ mod tests {
     #[test]
     fn a_place_that_no_file_has_is_the_end() {
         let mut house = house();
-        house.log.add(b"one\n");
+        house.log.add(Stream::Stdout, b"one\n");
         let next = house.part(&LogQuery::default(), true).next;
         let (file, _) = next.rsplit_once(':').unwrap();
         let beyond = LogQuery { from: Some(format!("{file}:{}", u64::MAX)), ..LogQuery::default() };
@@ -326,14 +411,16 @@ mod tests {
         let mut house = house();
         let path = house.dir.path().join("web-r1-1-2.log");
         assert_eq!(last_lines(&path), [""; 0]);
-        house.log.add(b"Traceback (most recent call last):\n  File \"x\"\n\tin\nModuleNotFoundError: No module named 'x'\n\n");
+        house
+            .log
+            .add(Stream::Stdout, b"Traceback (most recent call last):\n  File \"x\"\n\tin\nModuleNotFoundError: No module named 'x'\n\n");
         let want = ["Traceback (most recent call last):", "  File \"x\"", "    in", "ModuleNotFoundError: No module named 'x'"];
         assert_eq!(last_lines(&path), want);
         // No line end, escapes, a bidirectional override, no text at all.
         for hostile in
             [vec![b'z'; 9 << 20], b"\x1b[2J\x1b]0;title\x07\xe2\x80\xaegone\n".repeat(5_000), vec![0xff; 100_000], b"\n".repeat(1 << 20)]
         {
-            house.log.add(&hostile);
+            house.log.add(Stream::Stdout, &hostile);
             let lines = last_lines(&path);
             assert!(lines.len() <= LAST_LINES_MAX && lines.iter().map(String::len).sum::<usize>() <= LAST_LINES_BYTES_MAX, "{lines:?}");
             assert!(lines.iter().all(|line| model::text::forbidden(line).is_none()), "{lines:?}");

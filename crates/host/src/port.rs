@@ -1,8 +1,9 @@
 //! `rotation::Provider` over the keeper's socket.
 
 use api::host::{DeclareGroup, HostCounters, Killed};
+use api::logs::{LOGS, LogPart, LogQuery};
 use api::{Blocking, Client, fleet, paths};
-use model::{Fault, GroupHeld, GroupName, GroupSeen, GroupSpec, Layout, Stamp};
+use model::{Fault, GroupHeld, GroupName, GroupSeen, GroupSpec, InstanceId, Layout, Stamp};
 use rotation::{GroupInventory, Provider};
 use tokio::runtime::Handle;
 
@@ -34,6 +35,10 @@ impl Remote {
 
     pub fn happened(&self, after: u64) -> Result<Vec<fleet::Happened>, Fault> {
         self.0.get(&format!("{}?after={after}", fleet::HAPPENED))
+    }
+
+    pub fn log(&self, instance: &InstanceId, query: &LogQuery) -> Result<LogPart, Fault> {
+        self.0.get(&format!("{LOGS}/{instance}{}", query.text()))
     }
 
     pub fn health(&self) -> Result<paths::Health, Fault> {

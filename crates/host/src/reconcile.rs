@@ -6,11 +6,12 @@ use crate::decide::{self, Act, Desired, Stage};
 use crate::declared::{GroupSummary, OneShotSummary};
 use crate::instance_dir::InstanceDir;
 use crate::keeper::{Keeper, summary_path};
-use crate::record::{Placement, Record};
+use crate::record::{Placement, Record, Six};
 use crate::state::{Group, Instance, State};
 use crate::state_files;
+use crate::subnet::next_address;
 use crate::userns::Range;
-use crate::{cgroup, group_files, instance, mounts, needs, net, one_shot, runtime, termination};
+use crate::{cgroup, connectivity, group_files, instance, mounts, needs, net, one_shot, runtime, termination};
 use api::fleet::HappenedKind;
 use model::text::shown;
 use model::{Death, DesiredGroup, Digest, Fault, GroupName, InstanceId, OneShot, QUOTED_BYTES_MAX, Release, Stamp};
@@ -84,6 +85,7 @@ pub fn count_deaths(keeper: &Keeper, state: &mut State, name: &GroupName, now: I
         let lived_ms = instance.started.as_ref().map_or(0, |s| ended.at.since(s.at));
         group.slow_down(lived_ms, now);
         let oom = ended.by_oom();
+        let limit = instance.record.release.limits.memory_bytes;
         keeper.counters.change(|c| {
             c.deaths += 1;
             c.oom_kills += u64::from(oom);
@@ -91,7 +93,7 @@ pub fn count_deaths(keeper: &Keeper, state: &mut State, name: &GroupName, now: I
         let kind = if oom { HappenedKind::OomKilled } else { HappenedKind::Died };
         let printed =
             instance.last_lines.last().map_or_else(String::new, |line| format!("; its last line: \"{}\"", shown(line, QUOTED_BYTES_MAX)));
-        let text = format!("{} died after {} s: {}{printed}", instance.record.id, lived_ms / 1_000, ended.reason());
+        let text = format!("{} died after {} s: {}{printed}", instance.record.id, lived_ms / 1_000, ended.reason(limit));
         keeper.history.add(kind, instance.about(), &text);
     }
     group.summary.counted.retain(|number| there.contains(number));
@@ -272,7 +274,8 @@ fn is_ready(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, (release,
     false
 }
 
-fn prepare(keeper: &Keeper, name: &GroupName, (release, launch): (&Release, Launch), objects: &[Digest]) {
+fn prepare(keeper: &Arc<Keeper>, name: &GroupName, (release, launch): (&Release, Launch), objects: &[Digest]) {
+    connectivity::know_names(keeper, release);
     let result = objects.iter().try_for_each(|object| {
         let role = if *object == release.image { Role::Root } else { Role::Code };
         if keeper.objects.ensure(object, role, launch, &keeper.admit)? {
@@ -350,11 +353,12 @@ fn make(
     for number in numbers {
         let id = InstanceId::new(format!("{name}-{number}")).map_err(|e| Fault::yours("bad-spec", e.to_string()))?;
         let used = state.addresses();
-        let (address, last) = net::next_address(keeper.network.subnet, &used, state.last_address).ok_or_else(|| {
+        let (address, last) = next_address(keeper.network.subnet, &used, state.last_address).ok_or_else(|| {
             Fault::world("no-address", format!("every address of {} is in use", keeper.network.subnet))
                 .hint("scale in another service first")
         })?;
         state.last_address = last;
+        let resolvers = keeper.resolvers();
         let placement = Placement {
             runtime: keeper.runtime.clone(),
             runtime_state: runtime::state(&keeper.layout),
@@ -367,6 +371,9 @@ fn make(
             veth: net::veth_name(&keeper.mark, &id),
             gateway: keeper.network.subnet.gateway(),
             address,
+            six: keeper.network.prefix.map(|prefix| Six { address: prefix.host(last), gateway: prefix.gateway() }),
+            resolvers: resolvers.usable,
+            search: resolvers.search,
             secrets: Some(keeper.layout.secrets()),
             ids: Some(ids),
             mount_points: state.groups.get(name).map_or_else(BTreeMap::new, |group| group.mount_points.clone()),

@@ -4,7 +4,7 @@ use crate::userns::Range;
 use model::{GroupName, InstanceId, OneShot, Release, Stamp, Time, VolumeName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 /// All a shim needs: it reads nothing else.
@@ -47,12 +47,27 @@ pub struct Placement {
     /// Where this machine keeps the values of secrets. None: written by an older keeper, which had none.
     #[serde(default)]
     pub secrets: Option<PathBuf>,
+    /// None: this host has no IPv6, or an older keeper wrote this.
+    #[serde(default)]
+    pub six: Option<Six>,
+    /// Whom it may ask for names, and which domains are tried.
+    #[serde(default)]
+    pub resolvers: Vec<IpAddr>,
+    #[serde(default)]
+    pub search: Vec<String>,
     /// The ids of its service on this host. None: written by an older keeper, which had none.
     #[serde(default)]
     pub ids: Option<Range>,
     /// The directories that must be mount points, by volume.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub mount_points: BTreeMap<VolumeName, String>,
+}
+
+/// What it has of IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Six {
+    pub address: Ipv6Addr,
+    pub gateway: Ipv6Addr,
 }
 
 /// The shim that has started for an instance.
@@ -109,8 +124,8 @@ impl Ended {
         self.oom_kills > 0 && self.code == 137
     }
 
-    /// For display.
-    pub fn reason(&self) -> String {
+    /// For display. `memory_bytes`: its limit.
+    pub fn reason(&self, memory_bytes: u64) -> String {
         if let Some(why) = &self.failed {
             return format!("it never started: {why}");
         }
@@ -124,7 +139,7 @@ impl Ended {
             None => exit,
         };
         match (self.by_oom(), self.oom_kills) {
-            (true, _) => "the kernel killed it: it reached its memory limit".to_string(),
+            (true, _) => format!("the kernel killed it: it reached its memory limit{}", model::limit_in_words(Some(memory_bytes))),
             (false, 0) => exit,
             (false, n) => format!("{exit}, after the kernel had killed {n} of its processes at its memory limit"),
         }

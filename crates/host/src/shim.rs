@@ -11,10 +11,9 @@
 
 use crate::deadline::Deadline;
 use crate::instance_dir::InstanceDir;
-use crate::log_file::LogFile;
-use crate::record::{Began, Ended, Record, Started};
+use crate::record::{Began, Ended, Record, Six, Started};
 use crate::state_files::{self, Read};
-use crate::{bundle, cgroup, command, declared, net, private_files, process, root, runtime, scratch, userns, volumes};
+use crate::{bundle, cgroup, command, declared, net, output, private_files, process, root, runtime, scratch, userns, volumes};
 use disk::lock::{self, Lock};
 use model::Fault;
 use nix::sched::{CloneFlags, setns};
@@ -118,12 +117,16 @@ fn launch(place: &InstanceDir, record: &Record, own_log: PathBuf) -> Result<(Sta
     drop(given);
     let config = private_files::write_config(&root.stage, &place.0.join("config.json"), config)?;
     lap("mounts");
-    let (reader, writer) = std::io::pipe().map_err(|e| state_files::at(&place.0, "making a pipe", e))?;
+    let pipe = || std::io::pipe().map_err(|e| state_files::at(&place.0, "making a pipe", e));
+    let ((out, out_end), (err, err_end)) = (pipe()?, pipe()?);
     // Programs open their output again by name (/dev/stdout), so it must be theirs.
-    fchown(&writer, Some(uid), Some(gid)).map_err(|e| state_files::at(&place.0, "giving the output to the program", e))?;
+    for end in [&out_end, &err_end] {
+        fchown(end, Some(uid), Some(gid)).map_err(|e| state_files::at(&place.0, "giving the output to the program", e))?;
+    }
     runtime::bound_ourselves();
-    let log = keep_log(reader, record.placement.log.clone(), own_log);
-    let pid = run(place, record, writer)?;
+    // The shim's own log is kept bounded as well.
+    let log = output::keep(out, err, record.placement.log.clone(), move || drop(disk::log::rotate(&own_log)));
+    let pid = run(place, record, out_end, err_end)?;
     lap("runtime");
     // The program may have ended already; then only its exit code is known.
     let pid_start = process::start_of(pid).unwrap_or(0);
@@ -134,27 +137,36 @@ fn launch(place: &InstanceDir, record: &Record, own_log: PathBuf) -> Result<(Sta
 fn make_network(record: &Record, inside: &OwnedFd) -> Result<(), Fault> {
     let placement = &record.placement;
     let no = |doing: &'static str| move |e: nix::Error| Fault::world("network", format!("{doing}: {e}"));
-    let (veth, hardware) = (&placement.veth, net::hardware(placement.address));
+    let (veth, bridge, hardware) = (&placement.veth, &placement.bridge, net::hardware(placement.address));
     let path = format!("/proc/{}/fd/{}", std::process::id(), inside.as_raw_fd());
     let batch = format!(
-        "link add {veth} type veth peer name eth0 address {hardware} netns {path}\nlink set {veth} master {} up\nlink set {veth} type bridge_slave isolated on\n",
-        placement.bridge
+        "link add {veth} type veth peer name eth0 address {hardware} netns {path}\nlink set {veth} group {} master {bridge} up\nlink set {veth} type bridge_slave isolated on\n",
+        net::port_group(bridge.trim_start_matches("afresh")),
     );
     command::must(Command::new("ip").args(["-batch", "-"]), &batch, COMMAND_WITHIN)?;
-    net::quiet_ipv6(veth);
+    net::without_ipv6(veth);
     setns(inside, CloneFlags::CLONE_NEWNET).map_err(no("entering the network namespace"))?;
-    for interface in ["all", "default", "eth0"] {
-        net::quiet_ipv6(interface);
-    }
-    let batch = format!(
-        "link set lo up\naddr add {}/24 dev eth0\nlink set eth0 up\nroute add default via {}\n",
-        placement.address, placement.gateway
+    // Everything goes by the gateway, other servers' addresses too, so that what is refused is refused at once. The gateway is written
+    // down: nobody is asked for it, so nobody can answer falsely.
+    let (gateway, hardware) = (placement.gateway, net::hardware(placement.gateway));
+    let mut batch = format!(
+        "link set lo up\naddr add {}/32 dev eth0\nlink set eth0 up\nroute add {gateway} dev eth0\nroute add default via {gateway}\nneigh replace {gateway} lladdr {hardware} dev eth0 nud permanent\n",
+        placement.address
     );
+    match placement.six {
+        Some(Six { address, gateway }) => {
+            net::plain_ipv6("eth0");
+            batch.push_str(&format!(
+                "addr add {address}/128 dev eth0 nodad\nroute add {gateway} dev eth0\nroute add ::/0 via {gateway} dev eth0\nneigh replace {gateway} lladdr {hardware} dev eth0 nud permanent\n"
+            ));
+        }
+        None => ["all", "default", "eth0"].into_iter().for_each(net::without_ipv6),
+    }
     command::must(Command::new("ip").args(["-batch", "-"]), &batch, COMMAND_WITHIN).map(drop)
 }
 
 /// The runtime starts the program and exits; the program becomes our child. Returns its pid.
-fn run(place: &InstanceDir, record: &Record, output: PipeWriter) -> Result<i32, Fault> {
+fn run(place: &InstanceDir, record: &Record, stdout: PipeWriter, stderr: PipeWriter) -> Result<i32, Fault> {
     let placement = &record.placement;
     let pid_file = place.0.join("pid");
     let said = RuntimeLog::open().map_err(|e| state_files::at(&place.0, "making a pipe", e))?;
@@ -162,7 +174,7 @@ fn run(place: &InstanceDir, record: &Record, output: PipeWriter) -> Result<i32, 
     let mut run = Command::new(&placement.runtime);
     run.arg("--root").arg(&placement.runtime_state).arg("--log").arg(said.path()).args(["--log-format", "json"]);
     run.args(["run", "--detach", "--bundle"]).arg(&place.0).arg("--pid-file").arg(&pid_file).arg(record.id.as_str());
-    run.stdin(Stdio::null()).stdout(output.try_clone().map_err(broken)?).stderr(output);
+    run.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
     let status = run.status().map_err(broken)?;
     drop(run);
     if !status.success() {
@@ -234,28 +246,6 @@ fn wait(pid: i32) -> i32 {
             Err(_) => return 128 + 9,
         }
     }
-}
-
-/// `own`: the shim's own log, which is kept bounded as well.
-fn keep_log(mut from: std::io::PipeReader, path: PathBuf, own: PathBuf) -> LogEnd {
-    let (done, end) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let mut buffer = vec![0; 64 << 10];
-        let mut log = LogFile::open(path);
-        loop {
-            match from.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(n) => {
-                    log.add(&buffer[..n]);
-                    let _ = disk::log::rotate(&own);
-                }
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(_) => break,
-            }
-        }
-        drop(done);
-    });
-    end
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::scratch;
 use disk::state::Mark;
 use model::{
     DesiredGroup, DesiredSeen, Digest, Exit, FailedProbe, Fault, GroupName, GroupSeen, GroupSpec, InstanceId, InstanceSeen, InstanceState,
-    OneShotEnd, Stamp, Target, VolumeName,
+    OneShotEnd, Refused, Stamp, Target, VolumeName,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -116,6 +116,8 @@ pub struct Instance {
     pub last_lines: Vec<String>,
     /// The last health check, if it failed.
     pub failed_probe: Option<FailedProbe>,
+    /// What the firewall refused of it.
+    pub refused: Vec<Refused>,
 }
 
 impl Group {
@@ -192,6 +194,7 @@ impl Instance {
             oom_kills: 0,
             last_lines: Vec::new(),
             failed_probe: None,
+            refused: Vec::new(),
         }
     }
 
@@ -202,6 +205,7 @@ impl Instance {
             code: ended.code,
             at: ended.at,
             out_of_memory: ended.by_oom(),
+            memory_limit_bytes: ended.by_oom().then_some(self.record.release.limits.memory_bytes),
             timed_out: ended.timed_out,
             lost: ended.lost,
             not_started: ended.failed.as_ref().filter(|_| !ended.lost).map(|why| model::text::shown(why, NOT_STARTED_BYTES_MAX)),
@@ -273,6 +277,7 @@ impl Instance {
             exit: self.exit(),
             failed_probe: self.failed_probe.clone().filter(|_| self.stage == Stage::Up),
             scratch: self.started.as_ref().filter(|_| self.stage == Stage::Up).and_then(scratch::of),
+            refused: self.refused.clone(),
         }
     }
 }

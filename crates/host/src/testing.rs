@@ -1,7 +1,9 @@
 //! Makers of values for this crate's unit tests.
 
 use crate::admit::{Admit, Permit};
+use crate::firewall::Firewall;
 use crate::keeper::{Config, Keeper, make_dirs};
+use crate::log_settings::{LogSettings, TOTAL_BYTES_MIN};
 use crate::net::Network;
 use crate::record::{Placement, Record, Started};
 use crate::state::{Instance, State};
@@ -31,11 +33,12 @@ impl TestKeeper {
             shim_args: Vec::new(),
             subnet: None,
             runtime: None,
+            logs: LogSettings { total_bytes: TOTAL_BYTES_MIN, forward: None },
             admit: Admit::new(|_, _, _| Ok(())),
             permit: Permit::none(),
         };
-        let network = Network { bridge: "afresh-no".to_string(), subnet: "198.18.7.0/24".parse().unwrap() };
-        let keeper = Arc::new(Keeper::new(config, network, nowhere, tasks.handle().clone()));
+        let network = Network { bridge: "afresh-no".to_string(), subnet: "198.18.7.0/24".parse().unwrap(), prefix: None };
+        let keeper = Arc::new(Keeper::new(config, network, Firewall::absent(), nowhere, tasks.handle().clone()));
         Self { keeper, _tasks: tasks, _dir: dir }
     }
 }
@@ -59,6 +62,9 @@ pub fn instance(number: u64) -> Instance {
         veth: String::new(),
         gateway: [198, 18, 7, 1].into(),
         address: [198, 18, 7, u8::try_from(number + 1).unwrap()].into(),
+        six: None,
+        resolvers: Vec::new(),
+        search: Vec::new(),
         secrets: None,
         ids: None,
         mount_points: Default::default(),
@@ -97,6 +103,7 @@ pub fn release(number: u64) -> Release {
         limits: Limits::default(),
         volumes: Vec::new(),
         exclusive: false,
+        network: model::Network::closed(),
         route: None,
         checks: Vec::new(),
     }

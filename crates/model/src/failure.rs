@@ -24,6 +24,9 @@ pub struct Exit {
     /// The kernel killed it because it reached its memory limit.
     #[serde(default, skip_serializing_if = "is_false")]
     pub out_of_memory: bool,
+    /// That limit, if it was killed for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_limit_bytes: Option<u64>,
     /// It ran for longer than it may, and was ended for that.
     #[serde(default, skip_serializing_if = "is_false")]
     pub timed_out: bool,
@@ -44,7 +47,16 @@ fn is_false(value: &bool) -> bool {
 
 impl Exit {
     pub fn new(code: i32, at: Time) -> Self {
-        Self { code, at, out_of_memory: false, timed_out: false, lost: false, not_started: None, lines: Vec::new() }
+        Self {
+            code,
+            at,
+            out_of_memory: false,
+            memory_limit_bytes: None,
+            timed_out: false,
+            lost: false,
+            not_started: None,
+            lines: Vec::new(),
+        }
     }
 
     /// It ran to its end and reported success.
@@ -62,11 +74,18 @@ impl Exit {
         }
         match (&self.not_started, self.out_of_memory, self.code) {
             (Some(why), ..) => format!("not started: {}", shown(why, QUOTED_BYTES_MAX)),
-            (None, true, _) => "out of memory: the kernel killed it at its memory limit".to_string(),
+            (None, true, _) => {
+                format!("out of memory: the kernel killed it at its memory limit{}", limit_in_words(self.memory_limit_bytes))
+            }
             (None, false, code @ 129..=192) => format!("signal {}", code - 128),
             (None, false, code) => format!("exit {code}"),
         }
     }
+}
+
+/// ` of 64 MiB`, or empty.
+pub fn limit_in_words(bytes: Option<u64>) -> String {
+    bytes.map_or_else(String::new, |bytes| format!(" of {}", crate::text::bytes(bytes)))
 }
 
 impl Exit {
@@ -163,6 +182,8 @@ mod tests {
         assert_eq!(python.to_string(), "exit 1, \"ModuleNotFoundError: No module named 'x'\"");
         assert_eq!(exit(139, &[]).to_string(), "signal 11");
         assert_eq!(Exit { out_of_memory: true, ..exit(137, &[]) }.to_string(), "out of memory: the kernel killed it at its memory limit");
+        let killed = Exit { out_of_memory: true, memory_limit_bytes: Some(64 << 20), ..exit(137, &[]) };
+        assert_eq!(killed.to_string(), "out of memory: the kernel killed it at its memory limit of 64 MiB");
         assert_eq!(Exit { not_started: Some("no\nfile".into()), ..exit(127, &[]) }.to_string(), "not started: no?file");
         let long = exit(2, &["x".repeat(10_000).as_str()]).to_string();
         assert!(long.len() < QUOTED_BYTES_MAX + 20, "{}", long.len());

@@ -1,8 +1,8 @@
 //! A group of servers as it is declared, as it is observed, and as the keeper reports it to the balancer.
 
 use crate::{
-    Death, Digest, Drain, Exit, FailedProbe, Failure, GroupName, Health, InstanceId, OneShot, OneShotEnd, Release, Route, ServiceName,
-    Stamp, Time,
+    Death, Digest, Drain, Exit, FailedProbe, Failure, GroupName, Health, InstanceId, OneShot, OneShotEnd, Refused, Release, Route,
+    ServiceName, Stamp, Time,
 };
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -140,6 +140,9 @@ pub struct InstanceSeen {
     /// What it has written beside its volumes. None: it does not run, or the provider does not report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scratch: Option<ScratchSeen>,
+    /// Connections that it began and may not, most frequent first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<Refused>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,7 +1,8 @@
 //! One release: image × artifact × settings, pinned by digest. It never changes.
 
 use crate::{
-    Check, Digest, Drain, Health, ImageName, Limits, PinnedSecrets, Route, SecretName, SecretVersion, ServiceName, ServiceSpec, Volume,
+    Check, Digest, Drain, Health, ImageName, Limits, Network, PinnedSecrets, Route, SecretName, SecretVersion, ServiceName, ServiceSpec,
+    Volume,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -33,6 +34,9 @@ pub struct Release {
     pub volumes: Vec<Volume>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub exclusive: bool,
+    /// Left out where it is closed, as it was before there was any: a release of then keeps its digest.
+    #[serde(default = "Network::closed", skip_serializing_if = "Network::is_closed")]
+    pub network: Network,
     #[serde(default)]
     pub route: Option<Route>,
     #[serde(default)]
@@ -58,6 +62,7 @@ impl Release {
             limits: spec.limits.clone(),
             volumes: spec.volumes.clone(),
             exclusive: spec.exclusive,
+            network: spec.network.clone(),
             route: spec.route.clone(),
             checks: spec.checks.clone(),
         }

@@ -1,6 +1,6 @@
 //! The desired state: the service file, decoded. Every default of what the file may omit is written here, once.
 
-use crate::{Health, ImageCustom, ImageName, SecretName, SecretSpec, SecretUse, ServiceName, TierName, Volume};
+use crate::{Health, ImageCustom, ImageName, Network, SecretName, SecretSpec, SecretUse, ServiceName, TierName, Volume};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -113,6 +113,8 @@ pub struct ServiceSpec {
     /// At most one server of the service runs at any moment: the old one is gone before the new one starts.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub exclusive: bool,
+    #[serde(default, skip_serializing_if = "Network::is_default")]
+    pub network: Network,
     #[serde(default)]
     pub route: Option<Route>,
     /// Run in a one-shot instance of a new release before it is scaled.

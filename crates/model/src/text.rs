@@ -56,6 +56,13 @@ pub fn line(text: &str) -> Validated {
     }
 }
 
+/// A size in the largest unit that says it in whole numbers: `64 MiB`, `1500 bytes`.
+pub fn bytes(bytes: u64) -> String {
+    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let whole = units.into_iter().find(|(shift, _)| bytes > 0 && bytes.trailing_zeros() >= *shift);
+    whole.map_or_else(|| format!("{bytes} bytes"), |(shift, unit)| format!("{} {unit}", bytes >> shift))
+}
+
 /// Foreign text for one line of a log: every character that is not shown as it is becomes `?`, and what is too long is cut.
 pub fn shown(text: &str, bytes_max: usize) -> String {
     let mut out = String::new();

@@ -329,5 +329,6 @@ fn show(server: &Server, release: Option<&Digest>, probes: u64, now: u64, skew: 
         exit,
         failed_probe: None,
         scratch: None,
+        refused: Vec::new(),
     }
 }

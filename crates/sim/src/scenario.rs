@@ -2,8 +2,8 @@
 
 use crate::rng::Rng;
 use model::{
-    Check, Digest, Drain, GroupName, GroupRelease, Health, ImageName, Limits, Probe, Release, Rollout, RotationCommand, RotationId, Route,
-    ServiceName, ServiceSpec, TierName, Wave,
+    Check, Digest, Drain, GroupName, GroupRelease, Health, ImageName, Limits, Network, Probe, Release, Rollout, RotationCommand,
+    RotationId, Route, ServiceName, ServiceSpec, TierName, Wave,
 };
 use std::collections::BTreeMap;
 
@@ -433,6 +433,7 @@ fn spec(service: &ServiceName, count: u32, routed: bool, healthy_ms: u64) -> Ser
         limits: made.limits,
         volumes: Vec::new(),
         exclusive: false,
+        network: made.network,
         route: made.route,
         checks: Vec::new(),
         rollout: Rollout { within_ms: 60 * TICK_MS, errors_ppm: 10_000, ..Rollout::default() },
@@ -462,6 +463,7 @@ fn release(service: &ServiceName, number: u64, routed: bool, healthy_ms: u64, ch
         limits: Limits::default(),
         volumes: Vec::new(),
         exclusive: false,
+        network: Network::default(),
         route: routed.then(|| Route::on(([127, 0, 0, 1], port(number)).into())),
         checks: (1..=checks).map(check).collect(),
     }

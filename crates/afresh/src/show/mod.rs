@@ -60,6 +60,12 @@ pub fn raw_line(text: &str) {
     }
 }
 
+/// As [`raw_line`], to stderr.
+pub fn raw_err_line(text: &str) {
+    let mut err = std::io::stderr().lock();
+    let _ = err.write_all(text.as_bytes()).and_then(|()| err.write_all(b"\n"));
+}
+
 /// Text as it is, without an end of line.
 pub fn text(text: &str) {
     if write!(anstream::stdout(), "{text}").is_err() {

@@ -11,7 +11,7 @@ use crate::show;
 use api::control::ReleaseRow;
 use clap::Args;
 use emit::{Artifact, DiskInputs, DiskMade, Emitted, Meta, Which, boot};
-use model::{Digest, Drain, Fault, Health, ImageName, Limits, Release, ServiceName};
+use model::{Digest, Drain, Fault, Health, ImageName, Limits, Network, Release, ServiceName};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -279,6 +279,7 @@ impl Emit {
             limits: Limits::default(),
             volumes: Vec::new(),
             exclusive: false,
+            network: Network::closed(),
             route: None,
             checks: Vec::new(),
         };

@@ -144,6 +144,22 @@ impl InstanceVerb {
     }
 }
 
+/// Refusals that are named in a row; `--json` has the others.
+const REFUSED_SHOWN: usize = 2;
+
+/// How it ended or why it is not healthy, and what the firewall refused of it.
+fn why(row: &InstanceRow) -> String {
+    let state = match (&row.seen.exit, &row.seen.failed_probe) {
+        (Some(exit), _) => Some(exit.to_string()),
+        (None, Some(probe)) => Some(probe.to_string()),
+        (None, None) => None,
+    };
+    let refused = row.seen.refused.iter().take(REFUSED_SHOWN).map(ToString::to_string);
+    let more = row.seen.refused.len().saturating_sub(REFUSED_SHOWN);
+    let more = (more > 0).then(|| format!("and {more} more"));
+    state.into_iter().chain(refused).chain(more).collect::<Vec<_>>().join("; ")
+}
+
 /// List servers: state, health as observed by keeper and balancer
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  afresh instance list web")]
@@ -174,11 +190,7 @@ impl Instances {
                     row.seen
                         .scratch
                         .map_or_else(String::new, |s| format!("{} of {}", show::bytes(s.used_bytes), show::bytes(s.limit_bytes))),
-                    match (&row.seen.exit, &row.seen.failed_probe) {
-                        (Some(exit), _) => exit.to_string(),
-                        (None, Some(probe)) => probe.to_string(),
-                        (None, None) => String::new(),
-                    },
+                    why(row),
                 ]
             },
         )

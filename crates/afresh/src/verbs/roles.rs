@@ -45,11 +45,45 @@ pub struct Host {
     /// Read here which directories may be volumes; only root may write it
     #[arg(long, value_name = "FILE", default_value = HOST_POLICY)]
     pub policy: PathBuf,
+    #[command(flatten)]
+    pub logs: LogArgs,
     /// The small process beside one instance
     #[arg(long, value_name = "DIR", hide = true)]
     pub shim: Option<PathBuf>,
     #[arg(long, hide = true)]
     pub parent: Option<i32>,
+}
+
+/// What becomes of the logs of all servers, beside being kept for each.
+#[derive(Args, Clone, Debug)]
+pub struct LogArgs {
+    /// The room that the logs of all servers take together; the oldest go first
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = log_total)]
+    pub log_total: u64,
+    /// Send each line of every server there too: journald, syslog, syslog:/SOCKET, udp:HOST:PORT, tcp:HOST:PORT
+    #[arg(long, value_name = "WHERE", value_parser = log_forward)]
+    pub log_forward: Option<(String, host::Forward)>,
+}
+
+fn log_total(text: &str) -> Result<u64, String> {
+    let bytes = super::units::size(text)?;
+    if bytes < host::LOGS_TOTAL_BYTES_MIN {
+        return Err(format!("at least {} are needed", model::text::bytes(host::LOGS_TOTAL_BYTES_MIN)));
+    }
+    Ok(bytes)
+}
+
+fn log_forward(text: &str) -> Result<(String, host::Forward), String> {
+    host::Forward::parse(text).map(|forward| (text.to_string(), forward))
+}
+
+impl LogArgs {
+    /// For the process that keeps them.
+    pub fn words(&self) -> Vec<String> {
+        let mut words = vec!["--log-total".to_string(), self.log_total.to_string()];
+        words.extend(self.log_forward.iter().flat_map(|(text, _)| ["--log-forward".to_string(), text.clone()]));
+        words
+    }
 }
 
 /// Run the balancer alone: its control side, and a data plane if none runs
@@ -113,8 +147,16 @@ impl Host {
         });
         let policy = self.policy;
         let permit = host::Permit::new(move |service, volume| server::read_policy(&policy)?.permits_volume(service, volume));
-        let (layout, program, runtime) = (context.layout.clone(), own()?, self.runtime);
-        let config = host::Config { layout, program, shim_args, subnet: None, runtime, admit, permit };
+        let config = host::Config {
+            layout: context.layout.clone(),
+            program: own()?,
+            shim_args,
+            subnet: None,
+            runtime: self.runtime,
+            logs: host::LogSettings { total_bytes: self.logs.log_total, forward: self.logs.log_forward.map(|(_, forward)| forward) },
+            admit,
+            permit,
+        };
         until_signal(host::run(config))
     }
 }

@@ -18,7 +18,7 @@ use model::{Fault, Run, RunId, ServiceName, Time};
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     after_help = "The server has the image, artifact, environment, user, limits and network of the service's servers. It gets no traffic and counts \
-                  as no capacity. What it prints comes line by line to stdout, both of its streams. Ctrl-C sends the service's drain signal and waits, \
+                  as no capacity. What it prints comes line by line, each stream on its own. Ctrl-C sends the service's drain signal and waits, \
                   a second one kills. If this command is killed, the run goes on until it ends or its timeout is over.\n\n\
                   The exit code is the command's, 128 + N for signal N. Of Afresh itself:\n  \
                   124  ended because its timeout was over\n  \

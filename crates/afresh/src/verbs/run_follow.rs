@@ -5,7 +5,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show;
 use api::Client;
-use api::logs::{self, LogLine, LogPart, LogQuery};
+use api::logs::{self, LogLine, LogPart, LogQuery, Stream};
 use api::runs::{self, RunSeen, RunStopRequest};
 use model::Fault;
 use std::time::{Duration, Instant};
@@ -104,7 +104,12 @@ impl Follower<'_> {
     }
 
     fn print(&self, line: &LogLine) {
-        if self.context.json { show::json(line) } else { show::raw_line(&line.text) }
+        match line.stream {
+            _ if self.context.json => show::json(line),
+            Some(Stream::Stdout) | None => show::raw_line(&line.text),
+            Some(Stream::Stderr) => show::raw_err_line(&line.text),
+            Some(Stream::Afresh) => show::note(&line.text),
+        }
     }
 
     fn say_why(&mut self) {

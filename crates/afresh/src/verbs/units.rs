@@ -24,6 +24,22 @@ pub fn millis(text: &str) -> Result<u64, String> {
     n.checked_mul(scale).ok_or_else(|| "too long".into())
 }
 
+/// `1GiB`, `500MiB`, `1048576`
+pub fn size(text: &str) -> Result<u64, String> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    let shift = match unit {
+        "" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        "TiB" => 40,
+        _ => return Err("written 500MiB, 1GiB or in bytes".into()),
+    };
+    let n: u64 = digits.parse().map_err(|_| "written 500MiB, 1GiB or in bytes".to_string())?;
+    n.checked_mul(1 << shift).ok_or_else(|| "too large".into())
+}
+
 /// How long ago, or when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Since {
@@ -73,6 +89,14 @@ mod tests {
         assert_eq!(release_number("7"), Ok(7));
         for bad in ["", "r", "r0", "web@r1", "-1", "r99999999999999999999"] {
             assert!(release_number(bad).is_err(), "{bad:?} was taken");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!((size("1GiB"), size("64MiB"), size("7")), (Ok(1 << 30), Ok(64 << 20), Ok(7)));
+        for bad in ["", "GiB", "1GB", "-1", "1.5GiB", "99999999TiB"] {
+            assert!(size(bad).is_err(), "{bad:?} was taken");
         }
     }
 

@@ -1,6 +1,7 @@
 //! `up`: serve, host and proxy over one data directory, kept alive.
 
 use super::policy::HOST_POLICY;
+use super::roles::LogArgs;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -32,6 +33,8 @@ pub struct Up {
     /// Limit what others than the administrator may deploy; only root may write it
     #[arg(long, value_name = "FILE", default_value = HOST_POLICY)]
     pub policy: PathBuf,
+    #[command(flatten)]
+    pub logs: LogArgs,
     /// Adopt a copied data directory as one of its own
     #[arg(long)]
     pub adopt: bool,
@@ -106,7 +109,8 @@ impl Up {
         }
         let policy = ["--policy".to_string(), self.policy.display().to_string()];
         serve.extend(policy.clone());
-        vec![(Role::Host, policy.to_vec()), (Role::Proxy, Vec::new()), (Role::Serve, serve)]
+        let host = [&policy[..], &self.logs.words()].concat();
+        vec![(Role::Host, host), (Role::Proxy, Vec::new()), (Role::Serve, serve)]
     }
 }
 

@@ -226,7 +226,7 @@ async fn keep_logs(layout: &Layout) {
     let all = vec![file("web-r1-1-1", false), file("web-r2-2-1", true), file("worker-r1-1-1", true)];
     let part = |Path(instance): Path<InstanceId>, RawQuery(query): RawQuery| async move {
         let query = query.unwrap_or_default();
-        let line = |at, text: &str| LogLine { at: Some(Time(at)), text: text.into() };
+        let line = |at, text: &str| LogLine { at: Some(Time(at)), stream: None, text: text.into() };
         let is_second = query.contains("from=");
         let lines = match (instance.as_str(), is_second) {
             ("web-r1-1-1", false) => vec![line(1_000, "old 1"), line(3_000, "old 3")],
@@ -236,7 +236,7 @@ async fn keep_logs(layout: &Layout) {
         };
         let lines = lines.into_iter().filter(|line| !query.contains("since=4000") || line.at >= Some(Time(4_000))).collect();
         let more = instance.as_str() == "web-r1-1-1" && !is_second;
-        Json(LogPart { instance, lines, next: "1:2:3".into(), more, lost: false, lives: false })
+        Json(LogPart { instance, lines, next: "1:2:3".into(), more, lost: false, dropped: 0, lives: false })
     };
     let router = Router::new().route(LOGS, get(|| async { Json(all) })).route(&format!("{LOGS}/{{instance}}"), get(part));
     tokio::spawn(async move { axum::serve(listener, router).await });
@@ -252,9 +252,9 @@ async fn logs_of_a_service_are_merged_by_time() {
     assert_eq!((code, text.as_str()), (0, all), "gone servers too, the oldest line first");
     assert_eq!(shell.run(&["logs", "web", "-n", "2"]).1, "web-r1-1-1 | old 5\nweb-r2-2-1 | new 6\n");
     assert_eq!(shell.run(&["logs", "web", "--since", "1970-01-01T00:00:04Z", "-n", "1"]).1, "web-r2-2-1 | new 6\n");
-    assert_eq!(shell.run(&["logs", "web-r2-2-1", "-t", "-n", "1"]).1, "1970-01-01T00:00:06.0Z new 6\n");
+    assert_eq!(shell.run(&["logs", "web-r2-2-1", "-t", "-n", "1"]).1, "1970-01-01T00:00:06.0Z - new 6\n");
     let (_, text) = shell.run(&["logs", "web", "--json", "-n", "1"]);
-    assert_eq!(text, "{\"instance\":\"web-r2-2-1\",\"at\":6000,\"text\":\"new 6\"}\n");
+    assert_eq!(text, "{\"instance\":\"web-r2-2-1\",\"at\":6000,\"stream\":null,\"text\":\"new 6\"}\n");
     let (code, text) = shell.run(&["logs", "web-r9-9-9"]);
     assert!(code == 2 && text.contains("error[no-log]") && text.contains("no log of web-r9-9-9"), "{text}");
     // Followed, what is there is printed once.
@@ -274,8 +274,8 @@ async fn hostile_output_does_not_reach_a_terminal() {
     shell.house.through(&web("one")).await;
     let instance: InstanceId = "web-r1-1-1".parse().unwrap();
     let file = LogFile { group: instance.group().unwrap(), instance: instance.clone(), lives: false, bytes: 7, written: Time(1) };
-    let lines = vec![LogLine { at: None, text: HOSTILE.into() }];
-    let part = LogPart { instance, lines, next: "1:2:3".into(), more: false, lost: false, lives: false };
+    let lines = vec![LogLine { at: None, stream: None, text: HOSTILE.into() }];
+    let part = LogPart { instance, lines, next: "1:2:3".into(), more: false, lost: false, dropped: 0, lives: false };
     let router =
         Router::new().route(LOGS, get(|| async { Json(vec![file]) })).route(&format!("{LOGS}/{{instance}}"), get(|| async { Json(part) }));
     let listener = tokio::net::UnixListener::bind(Layout::new(shell.house.dir.path()).host_socket()).unwrap();

@@ -65,7 +65,8 @@ fn a_run_prints_and_exits_as_its_command_does() {
     let fleet = Fleet::new(dir.path(), "data");
     let users = Users::start(fleet.listen);
     let out = run(&fleet, &[], "echo one; echo two >&2; printf three; exit 3");
-    assert_eq!((out.status.code(), text(&out.stdout)), (Some(3), "one\ntwo\nthree\n".to_string()));
+    assert_eq!((out.status.code(), text(&out.stdout)), (Some(3), "one\nthree\n".to_string()));
+    assert_eq!(text(&out.stderr), "two\n", "each stream on its own");
     // Code, environment and user are those of the servers.
     let facts = "cat /www/healthz; echo $HOME; while read a b c d; do case $a in Uid:) echo $b;; esac; done < /proc/self/status";
     let out = run(&fleet, &[], facts);

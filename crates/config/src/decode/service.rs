@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::labels::{image_reference, label_name};
+use super::network;
 use super::read::{self, Read, at};
 use super::rollout;
 use super::section::Section;
@@ -42,6 +43,7 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
     let limits = parts::limits(context, &section, sink);
     let volumes = volume::volumes(context, &mut section, sink);
     let exclusive = volume::exclusive(&section, count, sink);
+    let network = network::network(context, &section, sink);
     let (route, listen) = parts::route(context, &section, has_port, sink);
     let checks = parts::checks(context, &mut section, sink);
     let rollout = rollout::rollout(context, &section, count, sink);
@@ -63,6 +65,7 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
             limits: limits?,
             volumes: volumes?,
             exclusive: exclusive?,
+            network: network?,
             route: route?,
             checks: checks?,
             rollout: rollout?,

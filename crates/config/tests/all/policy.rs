@@ -10,6 +10,8 @@ scripts     = ["peer:eve"]
 health_exec = true
 checks      = true
 run         = ["token:ops"]
+egress      = ["10.0.0.0/8:1-65535", "169.254.169.254:80"]
+host_ports  = ["6379", "8000-8010", "514/udp"]
 socket      = "/run/afresh/api.sock"
 most { memory = "4GiB"  cpu = 4  pids = 1000  count = 20 }
 volume "/srv/uploads" { services = ["web", "api"]  mounted = true }
@@ -31,6 +33,8 @@ fn every_key_is_read() {
         policy.volumes.iter().map(|(at, rule)| (at.as_str(), rule.services.len(), rule.read_only, rule.mounted)).collect();
     assert_eq!(volumes, [("/srv/shared/*", 1, true, false), ("/srv/uploads", 2, false, true)]);
     assert_eq!((policy.most.memory_bytes, policy.most.cpu_milli, policy.most.pids, policy.most.count), (4 << 30, 4_000, 1_000, 20));
+    assert_eq!(policy.network.egress.list().len(), 2);
+    assert_eq!(policy.network.host_ports.iter().map(ToString::to_string).collect::<Vec<_>>(), ["6379", "8000-8010", "514/udp"]);
     assert_eq!(policy.socket.as_deref(), Some("/run/afresh/api.sock"));
     let (name, grant) = policy.peer(1001).unwrap();
     assert_eq!((name, grant.role), ("ci", Role::Deploy));
@@ -60,6 +64,9 @@ fn every_error_has_its_place() {
         ("volume \"/srv/a\" { services = [\"a\"] }\nvolume \"/srv/a\" { services = [\"b\"] }", "duplicate-name", 2),
         ("volumes = [\"/srv/a\"]", "unknown-key", 1),
         ("checks = \"yes\"", "wrong-type", 1),
+        ("egress = \"all\"", "bad-destination", 1),
+        ("egress = [\"10.0.0.1\"]", "bad-destination", 1),
+        ("host_ports = [\"6379\",\n\"host:6379\"]", "bad-port", 2),
         ("most { memory = \"1\" }", "bad-size", 1),
         ("most { count = 1000 }", "out-of-range", 1),
         ("ports = [80]", "unknown-key", 1),

@@ -6,7 +6,7 @@ use crate::kit;
 use bake::Baked;
 use emit::{Artifact, DiskInputs, Kit, boot};
 use emit::{MachineKit, Which};
-use model::{Drain, Health, ImageSpec, Layout, Limits, Release};
+use model::{Drain, Health, ImageSpec, Layout, Limits, Network, Release};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -132,6 +132,7 @@ fn release() -> Release {
         limits: Limits::default(),
         volumes: Vec::new(),
         exclusive: false,
+        network: Network::closed(),
         route: None,
         checks: Vec::new(),
     }

@@ -25,6 +25,13 @@ fn end(result: Result<(), model::Fault>) {
     }
 }
 
+/// The room of all logs together, where a test says so.
+pub const LOG_TOTAL: &str = "AFRESH_TEST_LOG_TOTAL";
+
+fn log_total() -> u64 {
+    std::env::var(LOG_TOTAL).map_or(host::LOGS_TOTAL_BYTES, |text| text.parse().unwrap())
+}
+
 /// Returns at once when all ignored tests are run.
 #[test]
 #[ignore = "a process of other tests"]
@@ -39,6 +46,7 @@ fn keeper_process() {
         shim_args: args("shim_process"),
         subnet: None,
         runtime: None,
+        logs: host::LogSettings { total_bytes: log_total(), forward: None },
         admit: host::Admit::new(move |_, object, _| {
             if refuse.exists() {
                 Err(model::Fault::world("signature-refused", format!("{} is not trusted", object.short())))

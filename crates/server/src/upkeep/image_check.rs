@@ -6,7 +6,7 @@ use crate::app::App;
 use lifecycle::{Life, Test, TestNow, Work};
 use model::{
     DesiredGroup, Digest, Drain, Fault, Fence, GroupName, GroupSpec, Health, ImageCheck, ImageProbe, InstanceState, Layout, Limits,
-    OneShot, Probe, Release, ServiceName, Stamp, Time,
+    Network, OneShot, Probe, Release, ServiceName, Stamp, Time,
 };
 use rotation::Provider;
 use std::collections::BTreeMap;
@@ -72,6 +72,7 @@ fn spec(life: &Life, group: GroupName, digest: &Digest, check: &ImageCheck) -> R
         limits: Limits::default(),
         volumes: Vec::new(),
         exclusive: false,
+        network: Network::closed(),
         route: None,
         checks: Vec::new(),
     };

@@ -17,8 +17,8 @@ async fn keep_logs(layout: &Layout) {
     };
     let all = vec![file("web-r1-1-1", false), file("worker-r1-1-1", true), file("web-r1-1-2", true)];
     let part = |Path(instance): Path<InstanceId>, RawQuery(query): RawQuery| async {
-        let line = LogLine { at: None, text: query.unwrap_or_default() };
-        Json(LogPart { instance, lines: vec![line], next: "1:2:3".into(), more: false, lost: false, lives: false })
+        let line = LogLine { at: None, stream: None, text: query.unwrap_or_default() };
+        Json(LogPart { instance, lines: vec![line], next: "1:2:3".into(), more: false, lost: false, dropped: 0, lives: false })
     };
     let router = Router::new().route(LOGS, get(|| async { Json(all) })).route(&format!("{LOGS}/{{instance}}"), get(part));
     tokio::spawn(async move { axum::serve(listener, router).await });
@@ -35,10 +35,10 @@ async fn a_log_goes_to_those_who_may_read_its_service() {
     let of_web: Vec<LogFile> = house.client().get(&logs::list(&web)).await.unwrap();
     let ids: Vec<&str> = of_web.iter().map(|log| log.instance.as_str()).collect();
     assert_eq!(ids, ["web-r1-1-1", "web-r1-1-2"], "of this service alone, gone ones too");
-    let query = LogQuery { tail: Some(3), since: Some(Time(9)), from: Some("1:2:3".into()) };
+    let query = LogQuery { tail: Some(3), since: Some(Time(9)), grep: Some("a b".into()), from: Some("1:2:3".into()) };
     let gone = of_web[0].instance.clone();
     let part: LogPart = house.client().get(&logs::one(&web, &gone, &query)).await.unwrap();
-    assert_eq!((part.lines[0].text.as_str(), part.lives), ("tail=3&since=9&from=1:2:3", false));
+    assert_eq!((part.lines[0].text.as_str(), part.lives), ("tail=3&since=9&grep=a%20b&from=1:2:3", false));
     // Under the name of a service that the caller may read, another's server is not found.
     let other = "worker-r1-1-1".parse().unwrap();
     let path = logs::one(&web, &other, &LogQuery::default());

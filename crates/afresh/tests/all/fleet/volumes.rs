@@ -65,10 +65,13 @@ impl Shop {
     }
 }
 
+/// Its name, when it ended, and how.
+type Upload = (String, Instant, Result<(), String>);
+
 /// Each has its name, and is sent once.
 struct Uploads {
     stop: Arc<AtomicBool>,
-    one_by_one: std::thread::JoinHandle<Vec<(String, Instant, Result<(), String>)>>,
+    one_by_one: std::thread::JoinHandle<Vec<Upload>>,
 }
 
 impl Uploads {
@@ -91,19 +94,19 @@ impl Uploads {
         Self { stop, one_by_one }
     }
 
-    fn finish(self) -> Vec<(String, Instant, Result<(), String>)> {
+    fn finish(self) -> Vec<Upload> {
         self.stop.store(true, Ordering::SeqCst);
         self.one_by_one.join().unwrap()
     }
 }
 
 /// Of uploads that were answered `ok`: which server wrote each, in order. A name that is written once and never again is one turn.
-fn writers(uploads: &Path, all: &[(String, Instant, Result<(), String>)]) -> Vec<String> {
+fn writers(uploads: &Path, all: &[Upload]) -> Vec<String> {
     let kept = all.iter().filter(|(_, _, end)| end.is_ok());
     kept.map(|(file, ..)| fs::read_to_string(uploads.join(file)).unwrap_or_else(|e| panic!("{file}: {e}")).trim().to_string()).collect()
 }
 
-fn failed(all: &[(String, Instant, Result<(), String>)]) -> BTreeMap<String, usize> {
+fn failed(all: &[Upload]) -> BTreeMap<String, usize> {
     let mut failed = BTreeMap::new();
     all.iter().filter_map(|(_, _, end)| end.as_ref().err()).for_each(|why| *failed.entry(why.clone()).or_insert(0) += 1);
     failed

@@ -33,6 +33,8 @@ pub struct Host {
     pub artifact: Digest,
     dir: PathBuf,
     keeper: Option<Child>,
+    /// For the keepers that are started from now on.
+    env: Vec<(String, String)>,
     _tokio: tokio::runtime::Runtime,
 }
 
@@ -78,7 +80,11 @@ impl Host {
         let artifact = put(&layout, &app_tree(&dir));
         let tokio = tokio::runtime::Runtime::new().unwrap();
         let remote = host::Remote::new(&layout, tokio.handle().clone());
-        Self { layout, remote, image, artifact, dir, keeper: None, _tokio: tokio }
+        Self { layout, remote, image, artifact, dir, keeper: None, env: Vec::new(), _tokio: tokio }
+    }
+
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.env.push((name.to_string(), value.to_string()));
     }
 
     /// Milliseconds until it answered.
@@ -86,7 +92,7 @@ impl Host {
         let log = std::fs::File::options().create(true).append(true).open(self.dir.join("keeper.log")).unwrap();
         let begin = Instant::now();
         let mut command = crate::program::keeper(&self.dir);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let mut child = command.envs(self.env.clone()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let pid = child.id();
         until("the keeper begins", || {
             assert_eq!(child.try_wait().unwrap(), None, "the keeper does not begin: {}", self.keeper_log());
@@ -138,6 +144,7 @@ impl Host {
             limits: Limits { memory_bytes: 64 << 20, cpu_milli: 1_000, pids: 64, scratch_bytes: None },
             volumes: Vec::new(),
             exclusive: false,
+            network: Network::closed(),
             route: None,
             checks: Vec::new(),
         };
@@ -216,6 +223,40 @@ impl Host {
     fn json(&self, id: &str, file: &str) -> serde_json::Value {
         let path = self.layout.instances().join(id).join(file);
         serde_json::from_slice(::disk::state::content(&std::fs::read(path).unwrap_or_default())).unwrap_or_default()
+    }
+
+    /// What the keeper wrote down of an instance.
+    pub fn record(&self, id: &str) -> serde_json::Value {
+        self.json(id, "record.json")
+    }
+
+    /// A file as its program sees it.
+    pub fn file_of(&self, id: &str, path: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/root{path}", self.pid(id))).unwrap()
+    }
+
+    /// As a version before there were networks would have written it: group and instance without what is new.
+    pub fn rewrite_as_older(&self, group: &str, id: &str) {
+        let edit = |path: PathBuf, strip: &dyn Fn(&mut serde_json::Value)| {
+            let mut json: serde_json::Value = serde_json::from_slice(::disk::state::content(&std::fs::read(&path).unwrap())).unwrap();
+            strip(&mut json);
+            let bytes = serde_json::to_vec(&json).unwrap();
+            ::disk::state::write(&path, &bytes, 0o600, ::disk::Lasting::Soon).unwrap();
+        };
+        let remove = |json: &mut serde_json::Value, at: &str, keys: &[&str]| {
+            let object = json.pointer_mut(at).unwrap().as_object_mut().unwrap();
+            keys.iter().for_each(|key| drop(object.remove(*key)));
+        };
+        edit(self.layout.group(&GroupName::new(group).unwrap()), &|json| remove(json, "/spec/desired/run/release", &["network"]));
+        edit(self.layout.instances().join(id).join("record.json"), &|json| {
+            remove(json, "/ground", &["six", "resolvers", "search"]);
+            remove(json, "/release", &["network"]);
+        });
+    }
+
+    /// The pid of its program.
+    pub fn pid(&self, id: &str) -> i64 {
+        self.pid_in(id, "started.json")
     }
 
     /// The most that a file in memory, which the keeper has open, and its own pages take up.

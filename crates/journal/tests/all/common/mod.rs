@@ -26,6 +26,7 @@ pub fn spec(service: &str, count: u32) -> ServiceSpec {
         limits: Limits::default(),
         volumes: Vec::new(),
         exclusive: false,
+        network: Network::default(),
         route: None,
         checks: Vec::new(),
         rollout: Rollout::default(),
@@ -50,6 +51,7 @@ pub fn release(service: &str, code: &str) -> Release {
         limits: s.limits,
         volumes: Vec::new(),
         exclusive: false,
+        network: Network::closed(),
         route: None,
         checks: Vec::new(),
     }

@@ -29,6 +29,7 @@ pub fn release(number: u64, routed: bool) -> Release {
         limits: Limits::default(),
         volumes: Vec::new(),
         exclusive: false,
+        network: Network::default(),
         route: routed.then(|| Route::on(([127, 0, 0, 1], 80).into())),
         checks: Vec::new(),
     }
@@ -52,6 +53,7 @@ pub fn spec(count: u32, waves: Vec<Wave>, soak_ms: u64, routed: bool) -> Service
         limits: made.limits,
         volumes: Vec::new(),
         exclusive: false,
+        network: made.network,
         route: made.route,
         checks: Vec::new(),
         rollout: Rollout { waves, soak_ms, errors_ppm: 10_000, within_ms: 60_000, ..Rollout::default() },
@@ -111,6 +113,7 @@ impl Perfect {
                 exit: None,
                 failed_probe: None,
                 scratch: None,
+                refused: Vec::new(),
             });
         }
         seen.instances.truncate(count as usize);

@@ -149,6 +149,7 @@ impl Provider for Fake {
                 exit: None,
                 failed_probe: None,
                 scratch: None,
+                refused: Vec::new(),
             });
         }
         match &spec.desired {
@@ -338,6 +339,7 @@ pub fn spec(service: &str, tier: &str, program: &str, count: u32, listen: Option
         limits: Limits::default(),
         volumes: Vec::new(),
         exclusive: false,
+        network: Network::default(),
         route: listen.map(|l| Route::on(l.parse().unwrap())),
         checks: Vec::new(),
         rollout: Rollout { waves: vec![Wave::Count(1), Wave::Percent(100)], soak_ms: 30, within_ms: 60_000, ..Rollout::default() },
