@@ -125,6 +125,7 @@ pub(crate) const SERVICE: Shape = Shape {
         block("network", Kind::Block, "network { egress = [\"10.0.0.0/8:5432\"] }"),
         block("route", Kind::Block, "route { listen = \":8080\" }"),
         block("check", Kind::Named, "check \"schema\" { run = [\"./check\"]  within = \"1m\" }"),
+        block("migrate", Kind::Block, "migrate { run = [\"./migrate\"]  within = \"10m\" }"),
         block("rollout", Kind::Block, "rollout { waves = [\"1\", \"100%\"] }"),
     ],
 };
@@ -160,19 +161,26 @@ pub(crate) const VOLUME: Shape = Shape {
     keys: &[value("source", "source = \"/srv/uploads\""), value("at", "at = \"/uploads\""), value("read_only", "read_only = true")],
 };
 
-pub(crate) const NETWORK: Shape =
-    Shape { block: "network", keys: &[value("egress", "egress = [\"10.0.0.0/8:5432\"]"), value("allow", "allow = [\"host:6379\"]")] };
+pub(crate) const NETWORK: Shape = Shape {
+    block: "network",
+    keys: &[value("egress", "egress = [\"10.0.0.0/8:5432\"]"), value("allow", "allow = [\"host:6379\", service.worker]")],
+};
 
 pub(crate) const ROUTE: Shape = Shape {
     block: "route",
     keys: &[
         value("listen", "listen = \":8080\""),
+        value("internal", "internal = true"),
+        value("port", "port = 8080"),
         value("connect_timeout", "connect_timeout = \"1s\""),
         value("answer_timeout", "answer_timeout = \"30s\""),
     ],
 };
 
 pub(crate) const CHECK: Shape = Shape { block: "check", keys: &[value("run", "run = [\"./check\"]"), value("within", "within = \"1m\"")] };
+
+pub(crate) const MIGRATE: Shape =
+    Shape { block: "migrate", keys: &[value("run", "run = [\"./migrate\"]"), value("within", "within = \"10m\"")] };
 
 pub(crate) const WAVES: Shape = Shape {
     block: "rollout of a service",
@@ -205,6 +213,7 @@ pub const SHAPES: &[Shape] = &[
     NETWORK,
     ROUTE,
     CHECK,
+    MIGRATE,
     WAVES,
     TIERS,
 ];

@@ -1,8 +1,8 @@
 //! A service file as HCL text: from the model back to text. Every key is written out, defaults too.
 
 use model::{
-    Egress, FewRequests, ImageCheck, ImageCustom, ImageProbe, ImageSpec, Network, Probe, SecretSource, SecretSpec, ServiceFile,
-    ServiceSpec, Wave,
+    Egress, FewRequests, ImageCheck, ImageCustom, ImageProbe, ImageSpec, Network, Probe, RouteAddress, SecretSource, SecretSpec,
+    ServiceFile, ServiceSpec, Wave,
 };
 use std::fmt::Write;
 
@@ -236,7 +236,13 @@ fn write_parts(out: &mut Written, name: &str, service: &ServiceSpec) {
     write_network(out, name, &service.network);
     if let Some(route) = &service.route {
         out.open(&["services", name, "route"], "route");
-        out.line(&at("route", "listen"), &format!("listen = \"{}\"", route.listen));
+        match route.listen {
+            RouteAddress::Edge(address) => out.line(&at("route", "listen"), &format!("listen = \"{address}\"")),
+            RouteAddress::Internal(port) => {
+                out.line(&at("route", "listen"), "internal = true");
+                out.line(&at("route", "listen"), &format!("port = {port}"));
+            }
+        }
         out.line(&at("route", "connect_timeout_ms"), &format!("connect_timeout = \"{}ms\"", route.connect_timeout_ms));
         out.line(&at("route", "answer_timeout_ms"), &format!("answer_timeout = \"{}ms\"", route.answer_timeout_ms));
         out.close();
@@ -246,6 +252,12 @@ fn write_parts(out: &mut Written, name: &str, service: &ServiceSpec) {
         out.open(&["services", name, "checks", &i, "name"], &format!("check {}", quoted(&check.name)));
         out.line(&["services", name, "checks", &i, "run"], &format!("run = {}", list(&check.run)));
         out.line(&["services", name, "checks", &i, "within_ms"], &format!("within = \"{}ms\"", check.within_ms));
+        out.close();
+    }
+    if let Some(migrate) = &service.migrate {
+        out.open(&["services", name, "migrate"], "migrate");
+        out.line(&at("migrate", "run"), &format!("run = {}", list(&migrate.run)));
+        out.line(&at("migrate", "within_ms"), &format!("within = \"{}ms\"", migrate.within_ms));
         out.close();
     }
     let rollout = &service.rollout;

@@ -63,7 +63,6 @@ pub fn instance(number: u64) -> Instance {
         gateway: [198, 18, 7, 1].into(),
         address: [198, 18, 7, u8::try_from(number + 1).unwrap()].into(),
         six: None,
-        resolvers: Vec::new(),
         search: Vec::new(),
         secrets: None,
         ids: None,
@@ -106,6 +105,7 @@ pub fn release(number: u64) -> Release {
         network: model::Network::closed(),
         route: None,
         checks: Vec::new(),
+        migrate: None,
     }
 }
 

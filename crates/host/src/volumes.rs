@@ -50,9 +50,10 @@ pub fn mount(stage: &Path, record: &Record, owner: (u32, u32), code: Option<&Pat
     Ok(mounts)
 }
 
-/// A command beside an exclusive service must not be a second writer.
+/// A command beside an exclusive server must not be a second writer. A migration runs when the old server is gone.
 fn is_read_only(record: &Record, volume: &Volume) -> bool {
-    volume.read_only || record.release.exclusive && record.once.is_some()
+    let is_beside = record.once.is_some() && record.group.migration().is_none();
+    volume.read_only || record.release.exclusive && is_beside
 }
 
 fn of_runtime(volume: &Volume, place: &PathBuf, read_only: bool) -> Value {

@@ -1,8 +1,8 @@
 //! One release: image × artifact × settings, pinned by digest. It never changes.
 
 use crate::{
-    Check, Digest, Drain, Health, ImageName, Limits, Network, PinnedSecrets, Route, SecretName, SecretVersion, ServiceName, ServiceSpec,
-    Volume,
+    Check, Digest, Drain, Health, ImageName, Limits, Migrate, Network, PinnedSecrets, Route, SecretName, SecretVersion, ServiceName,
+    ServiceSpec, Volume,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -41,6 +41,8 @@ pub struct Release {
     pub route: Option<Route>,
     #[serde(default)]
     pub checks: Vec<Check>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migrate: Option<Migrate>,
 }
 
 impl Release {
@@ -65,6 +67,7 @@ impl Release {
             network: spec.network.clone(),
             route: spec.route.clone(),
             checks: spec.checks.clone(),
+            migrate: spec.migrate.clone(),
         }
     }
 

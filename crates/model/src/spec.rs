@@ -1,6 +1,6 @@
 //! The desired state: the service file, decoded. Every default of what the file may omit is written here, once.
 
-use crate::{Health, ImageCustom, ImageName, Network, SecretName, SecretSpec, SecretUse, ServiceName, TierName, Volume};
+use crate::{Health, ImageCustom, ImageName, Network, RouteAddress, SecretName, SecretSpec, SecretUse, ServiceName, TierName, Volume};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -120,6 +120,9 @@ pub struct ServiceSpec {
     /// Run in a one-shot instance of a new release before it is scaled.
     #[serde(default)]
     pub checks: Vec<Check>,
+    /// Run once for each release, before its first server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migrate: Option<Migrate>,
     pub rollout: Rollout,
 }
 
@@ -136,6 +139,14 @@ impl ServiceSpec {
 pub struct Check {
     pub name: String,
     pub run: Vec<String>,
+    pub within_ms: u64,
+}
+
+/// A command that changes data for a release, such as the schema of a database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Migrate {
+    pub run: Vec<String>,
+    /// It is ended when it has run for this time, and has failed then.
     pub within_ms: u64,
 }
 
@@ -183,7 +194,7 @@ impl Default for Limits {
 /// Where the balancer listens for traffic, and its timeouts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
-    pub listen: SocketAddr,
+    pub listen: RouteAddress,
     pub connect_timeout_ms: u64,
     /// From the request's last byte to the response's head.
     pub answer_timeout_ms: u64,
@@ -191,7 +202,7 @@ pub struct Route {
 
 impl Route {
     pub fn on(listen: SocketAddr) -> Self {
-        Self { listen, connect_timeout_ms: 1_000, answer_timeout_ms: 30_000 }
+        Self { listen: listen.into(), connect_timeout_ms: 1_000, answer_timeout_ms: 30_000 }
     }
 }
 

@@ -30,7 +30,8 @@ impl CapacityGuard<'_> {
             Step::Shift { weights, .. } => self.shift(weights),
             Step::Retire { group } => self.retire(group),
             Step::Soak { group, .. } => self.shortfall(group),
-            Step::Bake { .. } | Step::Check { .. } | Step::Drain { .. } => None,
+            Step::Migrate { group, .. } if self.exclusive => self.beside(group),
+            Step::Bake { .. } | Step::Check { .. } | Step::Migrate { .. } | Step::Drain { .. } => None,
         }?;
         Some(format!("{} must wait: {why}", describe(step)))
     }
@@ -39,9 +40,13 @@ impl CapacityGuard<'_> {
         [self.observation.from, self.observation.to].into_iter().flatten()
     }
 
+    fn is_one_shot(&self, group: &GroupName) -> bool {
+        self.checks.contains(group) || group.is_one_shot()
+    }
+
     /// Traffic reaches a routed group by its weight alone; servers without a route serve from the moment they run.
     fn serves(&self, group: &GroupName) -> bool {
-        !self.checks.contains(group) && (!self.observation.routed(group) || self.observation.weight(group) > 0)
+        !self.is_one_shot(group) && (!self.observation.routed(group) || self.observation.weight(group) > 0)
     }
 
     fn healthy_beside(&self, group: &GroupName) -> u32 {
@@ -52,8 +57,8 @@ impl CapacityGuard<'_> {
     /// A server of another group that may run, or may be launched, where one of the two must be alone. Commands beside the service are none.
     fn beside(&self, group: &GroupName) -> Option<String> {
         let may_run = |g: &GroupSeen| !g.instances.is_empty() || matches!(g.desired, DesiredSeen::Run { count: 1.., .. });
-        let others = self.observation.seen.groups.values().filter(|g| g.group != *group && !self.checks.contains(&g.group));
-        let mut others = others.filter(|g| g.group.run().is_none() && may_run(g) && (self.exclusive || g.exclusive));
+        let others = self.observation.seen.groups.values().filter(|g| g.group != *group && !self.is_one_shot(&g.group));
+        let mut others = others.filter(|g| may_run(g) && (self.exclusive || g.exclusive));
         others.next().map(|g| format!("the service is exclusive, and {} is not gone yet", g.group))
     }
 
@@ -120,7 +125,7 @@ impl CapacityGuard<'_> {
     }
 
     fn retire(&self, group: &GroupName) -> Option<String> {
-        if self.checks.contains(group) {
+        if self.is_one_shot(group) {
             return None;
         }
         let weight = self.observation.weight(group);

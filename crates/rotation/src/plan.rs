@@ -1,18 +1,19 @@
 //! Plans: which steps lead from one release to another, with the capacity at every prefix. Pure; it declares nothing.
 //!
 //! ```text
-//! forward   bake ▸ (check ▸ retire the check)* ▸ ( scale new up ▸ shift ▸ soak ▸ scale old down )* ▸ drain old ▸ retire old
+//! forward   bake ▸ (check ▸ retire the check)* ▸ migrate, unless the release was migrated ▸ retire it ▸ ( scale new up ▸ shift ▸ soak ▸ scale old down )* ▸ drain old ▸ retire old
 //! back      scale old up ▸ shift ▸ ( drain ▸ retire )* of all that this rotation created
 //! exclusive bake ▸ (check ▸ retire the check)* ▸ scale old to 0 ▸ scale new up ▸ shift ▸ soak ▸ drain old ▸ retire old
 //!   back    shift to nobody ▸ ( drain ▸ retire )* of all that this rotation created ▸ scale old up ▸ shift
 //! park      bake ▸ declare new with no server ▸ shift to nobody ▸ drain old ▸ retire old          (`count = 0`)
 //! ```
+//! A rollback never migrates: data stays as the migration of the new release left it.
 //! Without a route there is nothing to shift or to drain: servers of both releases serve from the moment they are healthy.
 
 use crate::observation::{Observation, declared};
 use model::{
-    DesiredSeen, Direction, Fault, Gap, GroupName, GroupRelease, GroupSeen, Plan, PlannedStep, RouteName, ServiceName, ServiceSpec, Step,
-    View, Wave,
+    DesiredSeen, Direction, Fault, Gap, GroupName, GroupRelease, GroupSeen, Migrate, Plan, PlannedStep, RouteName, ServiceName,
+    ServiceSpec, Step, View, Wave,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,6 +31,16 @@ pub struct Intent<'a> {
     pub direction: Direction,
     /// The active group's count by the desired state in force. None: the count that it is declared with.
     pub own_count: Option<u32>,
+    /// The migration of the release that it leads to has succeeded, or none is to run.
+    pub is_migrated: bool,
+}
+
+impl Intent<'_> {
+    /// What must run before the first server. A parked release gets none, so its migration runs when it gets servers.
+    fn migration(&self) -> Option<&Migrate> {
+        let runs = self.direction == Direction::Forward && !self.is_migrated && self.spec.count > 0;
+        self.to.release.migrate.as_ref().filter(|_| runs)
+    }
 }
 
 /// Whether no two servers of the service may run at once while one of these releases replaces the other.
@@ -128,6 +139,9 @@ fn validate(intent: &Intent, seen: &View) -> Result<(), Fault> {
     for place in 1..=to.release.checks.len() {
         new.push(check_group(&to.group, place)?);
     }
+    if intent.migration().is_some() {
+        new.push(migration_group(&to.group)?);
+    }
     let taken = new.iter().find(|g| seen.groups.get(*g).is_some_and(|g| *g != GroupSeen::unknown(g.group.clone())));
     if let (Direction::Forward, Some(taken)) = (intent.direction, taken) {
         return Err(Fault::ours("name-used", format!("a group {taken} existed before: group names are never reused"))
@@ -139,6 +153,10 @@ fn validate(intent: &Intent, seen: &View) -> Result<(), Fault> {
 fn check_group(group: &GroupName, place: usize) -> Result<GroupName, Fault> {
     GroupName::new(format!("{group}-c{place}"))
         .map_err(|e| Fault::yours("name-too-long", e.to_string()).hint("give the service a shorter name"))
+}
+
+fn migration_group(group: &GroupName) -> Result<GroupName, Fault> {
+    GroupName::of_migration(group).map_err(|e| Fault::yours("name-too-long", e.to_string()).hint("give the service a shorter name"))
 }
 
 fn forward(intent: &Intent, seen: &View) -> Result<Plan, Fault> {
@@ -157,6 +175,9 @@ fn forward(intent: &Intent, seen: &View) -> Result<Plan, Fault> {
         builder.restores = Some((from.group.clone(), count.max(intent.own_count.unwrap_or(count))));
     }
     for group in &left {
+        if group.is_one_shot() {
+            builder.checks.insert(group.clone());
+        }
         builder.counts.insert(group.clone(), declared(seen, group).unwrap_or(0));
         if observation.routed(group) && observation.weight(group) == 0 {
             builder.out.insert(group.clone());
@@ -180,13 +201,21 @@ fn forward(intent: &Intent, seen: &View) -> Result<Plan, Fault> {
         builder.push(Step::Retire { group }, None);
     }
 
-    if exclusive {
-        return Ok(replace_alone(builder, intent, from, &left, &observation));
+    // Two migrations never run at once: what a stopped rotation left of one is gone before the next begins.
+    let (old_migrations, left): (Vec<_>, Vec<_>) = left.into_iter().partition(|group| group.migration().is_some());
+    let is_fenced = old_migrations.is_empty() && left.is_empty();
+    for group in old_migrations {
+        builder.push(Step::Retire { group }, None);
     }
+    if exclusive {
+        return replace_alone(builder, intent, from, &left, &observation);
+    }
+    push_migration(&mut builder, intent)?;
+
     // A stopped rotation left groups, and its last declaration may still be in flight. Declaring the old group again fences that,
     // and gives it the size to take over from the leftovers.
     let schedule = WaveSchedule::of(spec, from, to, &observation, &builder);
-    if let Some(from) = from.filter(|f| !left.is_empty() && builder.count(&f.group) > 0 && observation.healthy_by_keeper(&f.group) > 0) {
+    if let Some(from) = from.filter(|f| !is_fenced && builder.count(&f.group) > 0 && observation.healthy_by_keeper(&f.group) > 0) {
         let own = builder.restores.as_ref().map_or(0, |(_, own)| *own);
         let count = builder.count(&from.group).max(needed(spec.count, 100 - schedule.shares[0])).min(own);
         builder.push(Step::Scale { group: from.group.clone(), count }, None);
@@ -208,6 +237,18 @@ fn forward(intent: &Intent, seen: &View) -> Result<Plan, Fault> {
     Ok(builder.plan())
 }
 
+/// A parked release gets no server, and a release that was migrated is not migrated again.
+fn push_migration(builder: &mut PlanBuilder, intent: &Intent) -> Result<(), Fault> {
+    let Some(migrate) = intent.migration() else { return Ok(()) };
+    let new = &intent.to.group;
+    let group = migration_group(new)?;
+    builder.checks.insert(group.clone());
+    let (command, within_ms) = (migrate.run.clone(), migrate.within_ms);
+    builder.push(Step::Migrate { group: group.clone(), of: new.clone(), command, within_ms }, None);
+    builder.push(Step::Retire { group }, None);
+    Ok(())
+}
+
 /// Every other server is observed to be gone before the first new one starts. Also what may not exist yet is declared gone: a declaration
 /// of it may still be in flight.
 fn replace_alone(
@@ -216,7 +257,7 @@ fn replace_alone(
     from: Option<&GroupRelease>,
     left: &[GroupName],
     observation: &Observation,
-) -> Plan {
+) -> Result<Plan, Fault> {
     let Intent { spec, to, .. } = intent;
     if left.iter().any(|group| observation.weight(group) > 0) {
         builder.push(Step::Shift { route: route_name(&spec.name), weights: BTreeMap::new() }, None);
@@ -230,6 +271,8 @@ fn replace_alone(
     if let Some(from) = from.filter(|_| serves || !left.is_empty()) {
         builder.push(Step::Scale { group: from.group.clone(), count: 0 }, None);
     }
+    // It may write to what the old server wrote to.
+    push_migration(&mut builder, intent)?;
     let schedule = WaveSchedule {
         spec,
         from,
@@ -246,15 +289,16 @@ fn replace_alone(
         builder.retire(from.group.clone(), schedule.routed_old.then_some(from.release.drain.within_ms));
     }
     let gap = from.filter(|_| serves).and_then(|from| {
+        let migrate_ms = intent.migration().map_or(0, |migrate| migrate.within_ms.saturating_add(spec.rollout.within_ms));
         let end_ms = from.release.drain.within_ms.saturating_add(END_MS).min(spec.rollout.within_ms);
         Some(Gap {
             from_step: u32::try_from(from_step).ok()?,
             to_step: u32::try_from(to_step).ok()?,
             at_least_ms: to.release.health.healthy_for_ms,
-            at_most_ms: end_ms.saturating_add(spec.rollout.within_ms),
+            at_most_ms: end_ms.saturating_add(migrate_ms).saturating_add(spec.rollout.within_ms),
         })
     });
-    Plan { gap, ..builder.plan() }
+    Ok(Plan { gap, ..builder.plan() })
 }
 
 /// How a forward plan shares the load between the old and the new group, wave by wave.
@@ -484,7 +528,7 @@ impl PlanBuilder {
             Step::Scale { group, count } => {
                 self.counts.insert(group.clone(), *count);
             }
-            Step::Check { group, .. } => {
+            Step::Check { group, .. } | Step::Migrate { group, .. } => {
                 self.counts.insert(group.clone(), 1);
             }
             Step::Drain { group, .. } => {

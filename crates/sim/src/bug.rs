@@ -47,10 +47,18 @@ pub enum Bug {
     StartsBeside,
     /// A server of an exclusive service that is ending counts as gone.
     EndingIsGone,
+    /// A release whose migration succeeded is migrated again.
+    MigratesTwice,
+    /// The first servers of a release start before its migration.
+    MigratesAfterServers,
+    /// A migration whose end nobody saw counts as one that succeeded.
+    LostMigrationSucceeds,
+    /// What a stopped rotation left of a migration is retired last.
+    MigrationsOverlap,
 }
 
 impl Bug {
-    pub const ALL: [Bug; 21] = [
+    pub const ALL: [Bug; 25] = [
         Bug::NoFence,
         Bug::StaleView,
         Bug::ShrinkBeforeShift,
@@ -72,6 +80,10 @@ impl Bug {
         Bug::BackupRepeatsFences,
         Bug::StartsBeside,
         Bug::EndingIsGone,
+        Bug::MigratesTwice,
+        Bug::MigratesAfterServers,
+        Bug::LostMigrationSucceeds,
+        Bug::MigrationsOverlap,
     ];
 
     pub fn name(self) -> &'static str {
@@ -97,6 +109,10 @@ impl Bug {
             Bug::BackupRepeatsFences => "backup-repeats-fences",
             Bug::StartsBeside => "starts-beside",
             Bug::EndingIsGone => "ending-is-gone",
+            Bug::MigratesTwice => "migrates-twice",
+            Bug::MigratesAfterServers => "migrates-after-servers",
+            Bug::LostMigrationSucceeds => "lost-migration-succeeds",
+            Bug::MigrationsOverlap => "migrations-overlap",
         }
     }
 }

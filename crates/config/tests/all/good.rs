@@ -1,6 +1,6 @@
 //! Files that are right: what they decode to, said by hand, and that formatting changes no value.
 
-use model::{ImageName, ImageUser, Limits, Probe, ServiceName, TierName, Wave};
+use model::{ImageName, ImageUser, Limits, Migrate, Probe, ServiceName, TierName, Wave};
 use std::collections::BTreeMap;
 
 const DESIGN: &str = include_str!("../good/design.hcl");
@@ -64,10 +64,12 @@ fn every_key() {
     assert_eq!(web.limits, Limits { memory_bytes: 1 << 30, cpu_milli: 500, pids: 64, scratch_bytes: Some(64 << 20) });
     let egress: Vec<String> = web.network.egress.list().iter().map(ToString::to_string).collect();
     assert_eq!(egress, ["10.0.0.0/8:5432", "db.example.org:443", "[2001:db8::/32]:8000-8010/udp"]);
-    assert_eq!(web.network.allow.iter().map(ToString::to_string).collect::<Vec<_>>(), ["host:6379", "host:514/udp"]);
+    assert_eq!(web.network.allow.iter().map(ToString::to_string).collect::<Vec<_>>(), ["host:6379", "service.job", "host:514/udp"]);
     let route = web.route.as_ref().unwrap();
     assert_eq!((route.listen.to_string().as_str(), route.connect_timeout_ms, route.answer_timeout_ms), ("[::1]:80", 250, 120_000));
     assert_eq!(web.checks.iter().map(|c| (c.name.as_str(), c.within_ms)).collect::<Vec<_>>(), [("schema", 60_000), ("smoke", 30_000)]);
+    let run = ["./migrate", "--all"].map(String::from).to_vec();
+    assert_eq!(web.migrate, Some(Migrate { run, within_ms: 7_200_000 }));
     assert_eq!(web.rollout.waves, [Wave::Count(1), Wave::Count(2), Wave::Percent(50), Wave::Count(10)]);
     assert_eq!(web.rollout.errors_ppm, 500);
     let volumes: Vec<_> = web.volumes.iter().map(|v| (v.name.as_str(), v.source.as_str(), v.at.as_str(), v.read_only)).collect();
@@ -78,6 +80,7 @@ fn every_key() {
     assert_eq!(job.limits.cpu_milli, 250);
     assert_eq!(job.health, model::Health::default());
     assert_eq!(job.network, model::Network::closed());
+    assert_eq!(job.route.as_ref().unwrap().listen, model::RouteAddress::Internal(7001));
 }
 
 #[test]

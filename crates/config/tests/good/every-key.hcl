@@ -38,16 +38,18 @@ service "web-2" { // one
   limits { memory = "1g" cpu = "500m" pids = 64 scratch = "64MiB" }
   volume "uploads" { source = "/srv/uploads" at = "/uploads" }
   volume "fonts" { source = "/srv/fonts" at = "/usr/share/fonts" read_only = true }
-  network { egress = ["10.0.0.0/8:5432", "DB.example.org:443", "[2001:DB8::/32]:8000-8010/udp"] allow = ["host:6379", "host:514/udp"] }
+  network { egress = ["10.0.0.0/8:5432", "DB.example.org:443", "[2001:DB8::/32]:8000-8010/udp"] allow = ["host:6379", service.job, "host:514/udp"] }
   route { listen = "[::1]:80" connect_timeout = "250ms" answer_timeout = "2m" }
   check "schema" { run = ["./check"] within = "1m" }
   check "smoke" { run = ["./smoke", "-v"] within = "30s" }
+  migrate { run = ["./migrate", "--all"] within = "2h" }
   rollout { waves = ["1", "2", "50%", "10"] soak = "0s" errors = "0.05%" within = "1h" }
 }
 service "job" {
   tier = "back"
   image = image.base
   run = ["./job"]
+  port = 7000  route { internal = true  port = 7001 }
   env = { A = "1", "B" : "2", "KEY" = secret.key
     C = "3" }
   count = 1 exclusive = true

@@ -135,6 +135,7 @@ fn release() -> Release {
         network: Network::closed(),
         route: None,
         checks: Vec::new(),
+        migrate: None,
     }
 }
 

@@ -58,11 +58,24 @@ fn the_old_server_goes_first_and_the_plan_says_for_how_long_nobody_serves() {
     assert_eq!(without.r.plan.gap.map(|gap| (gap.from_step, gap.to_step)), Some((1, 2)));
 }
 
+/// It may write to what the old server wrote to, and its time is time in which nobody serves.
+#[test]
+fn a_migration_runs_between_the_two() {
+    let (old, mut new) = (alone("web-r1-1", 1, false), alone("web-r2-2", 2, false));
+    new.release.migrate = Some(Migrate { run: vec!["migrate".to_string()], within_ms: 7_000 });
+    let spec = ServiceSpec { migrate: new.release.migrate.clone(), ..one(false) };
+    let walk = Walk::open(&spec, Some((&old, 1)), &new);
+    let expected =
+        ["bake", "scale web-r1-1 0", "migrate web-r2-2-m", "retire web-r2-2-m", "scale web-r2-2 1", "soak web-r2-2", "retire web-r1-1"];
+    assert_eq!(steps(&walk.r.plan), expected);
+    assert_eq!(walk.r.plan.gap.map(|gap| (gap.from_step, gap.to_step, gap.at_most_ms)), Some((1, 4, 6_000 + 7_000 + 60_000 + 60_000)));
+}
+
 #[test]
 fn one_server_at_most_also_by_hand() {
     let new = alone("web-r2-2", 2, true);
     let spec = ServiceSpec { count: 2, ..one(true) };
-    let intent = rotation::Intent { spec: &spec, from: None, to: &new, direction: Direction::Forward, own_count: None };
+    let intent = rotation::Intent { spec: &spec, from: None, to: &new, direction: Direction::Forward, own_count: None, is_migrated: false };
     assert_eq!(rotation::plan(&intent, &Perfect::new(None, true).view).unwrap_err().code, "exclusive-count");
     let old = alone("web-r1-1", 1, true);
     let world = Perfect::new(Some((&old, 1)), true);
@@ -143,7 +156,14 @@ fn what_a_stopped_rotation_left_is_gone_first() {
     walk.until_closed();
     let active = walk.r.closed.clone().unwrap().final_inventory.active.unwrap();
     assert_eq!(active.group, old.group, "traffic is routed to it");
-    let intent = rotation::Intent { spec: &one(true), from: Some(&active), to: &new, direction: Direction::Forward, own_count: Some(1) };
+    let intent = rotation::Intent {
+        spec: &one(true),
+        from: Some(&active),
+        to: &new,
+        direction: Direction::Forward,
+        own_count: Some(1),
+        is_migrated: false,
+    };
     let mut view = walk.world.view.clone();
     view.groups.insert(new.group.clone(), GroupSeen::unknown(new.group.clone()));
     let plan = rotation::plan(&intent, &view).unwrap();

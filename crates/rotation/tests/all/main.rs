@@ -7,6 +7,7 @@ mod decisions;
 mod exclusive;
 mod journal;
 mod manual_steps;
+mod migrations;
 mod plans;
 mod promises;
 mod zero;

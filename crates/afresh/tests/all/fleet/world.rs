@@ -118,6 +118,13 @@ impl Fleet {
         }
     }
 
+    /// After `up` was killed.
+    pub fn reap(&mut self) {
+        if let Some(mut up) = self.up.take() {
+            up.wait().unwrap();
+        }
+    }
+
     /// A release that runs this script, to its rotation's end. A step may take `within`.
     pub fn deploy(&self, script: &str, within: &str) -> RotationStatus {
         self.deploy_service(&format!(
@@ -132,7 +139,11 @@ impl Fleet {
 
     /// A service on `image.base`, to its rotation's end.
     pub fn deploy_service(&self, service: &str) -> RotationStatus {
-        let path = format!("/v1/rotations/{}", self.begin_deploy(service));
+        self.end(&self.begin_deploy(service))
+    }
+
+    pub fn end(&self, id: &model::RotationId) -> RotationStatus {
+        let path = format!("/v1/rotations/{id}");
         let api = self.api();
         let begun = Instant::now();
         loop {
@@ -377,9 +388,20 @@ const EVERY: Duration = Duration::from_millis(20);
 
 impl Users {
     pub fn start(listen: SocketAddr) -> Users {
+        Users::with(listen, || ())
+    }
+
+    /// From the network of somebody else.
+    pub fn start_in(network: fs::File, listen: SocketAddr) -> Users {
+        Users::with(listen, move || nix::sched::setns(network, nix::sched::CloneFlags::CLONE_NEWNET).unwrap())
+    }
+
+    /// The threads that ask are begun by one that `enter` was run in, and are where it is.
+    fn with(listen: SocketAddr, enter: impl FnOnce() + Send + 'static) -> Users {
         let (stop, ends) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (stopped, books) = (stop.clone(), ends.clone());
         let pace = std::thread::spawn(move || {
+            enter();
             let (begun, mut sent) = (Instant::now(), 0u64);
             let mut open = Vec::new();
             while !stopped.load(Ordering::SeqCst) {

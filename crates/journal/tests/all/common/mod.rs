@@ -29,6 +29,7 @@ pub fn spec(service: &str, count: u32) -> ServiceSpec {
         network: Network::default(),
         route: None,
         checks: Vec::new(),
+        migrate: None,
         rollout: Rollout::default(),
     }
 }
@@ -54,6 +55,7 @@ pub fn release(service: &str, code: &str) -> Release {
         network: Network::closed(),
         route: None,
         checks: Vec::new(),
+        migrate: None,
     }
 }
 

@@ -106,7 +106,7 @@ impl Rig {
     }
 
     pub fn spec(&self, list: &[(&str, u32)]) -> RouteSpec {
-        let settings = Route { listen: self.listen, connect_timeout_ms: 5_000, answer_timeout_ms: self.answer_timeout_ms };
+        let settings = Route { listen: self.listen.into(), connect_timeout_ms: 5_000, answer_timeout_ms: self.answer_timeout_ms };
         RouteSpec { route: web(), settings, weights: weights(list), gone: false }
     }
 
