@@ -14,7 +14,7 @@ use crate::syntax::{lex, tree};
 use crate::units::{self, ValidationError};
 use model::access::{Grant, HostPolicy, Listen, Most, Peer, Role};
 use model::network::NetworkPolicy;
-use model::{NameError, ServiceName, TierName};
+use model::{NameError, ServiceName, TierName, VolumeRule, volume};
 use std::collections::{BTreeMap, BTreeSet};
 
 const fn value(name: &'static str, example: &'static str) -> Key {
@@ -28,7 +28,6 @@ pub(crate) const POLICY: Shape = Shape {
         value("users", "users = [\"1000-65534\"]"),
         value("recipes", "recipes = [\"token:ci\"]"),
         value("scripts", "scripts = [\"token:ci\"]"),
-        value("volumes", "volumes = [\"/srv/uploads\"]"),
         value("health_exec", "health_exec = true"),
         value("checks", "checks = true"),
         value("run", "run = [\"peer:ci\"]"),
@@ -36,6 +35,7 @@ pub(crate) const POLICY: Shape = Shape {
         value("host_ports", "host_ports = [\"6379\"]"),
         value("socket", "socket = \"/run/afresh/api.sock\""),
         Key { name: "most", kind: Kind::Block, example: "most { memory = \"2GiB\"  count = 10 }" },
+        Key { name: "volume", kind: Kind::Named, example: "volume \"/srv/uploads\" { services = [\"web\"] }" },
         Key { name: "peer", kind: Kind::Named, example: "peer \"ci\" { uid = 1001  role = \"deploy\"  services = [\"web\"] }" },
     ],
 };
@@ -43,6 +43,11 @@ pub(crate) const POLICY: Shape = Shape {
 pub(crate) const MOST: Shape = Shape {
     block: "most of the host policy",
     keys: &[value("memory", "memory = \"2GiB\""), value("cpu", "cpu = 2"), value("pids", "pids = 512"), value("count", "count = 10")],
+};
+
+pub(crate) const VOLUME: Shape = Shape {
+    block: "volume of the host policy",
+    keys: &[value("services", "services = [\"web\"]"), value("read_only", "read_only = true"), value("mounted", "mounted = true")],
 };
 
 pub(crate) const PEER: Shape = Shape {
@@ -56,7 +61,7 @@ pub(crate) const PEER: Shape = Shape {
 };
 
 /// Of the host policy; those of service files are [`crate::SHAPES`].
-pub const POLICY_SHAPES: &[Shape] = &[POLICY, MOST, PEER];
+pub const POLICY_SHAPES: &[Shape] = &[POLICY, MOST, VOLUME, PEER];
 
 const ITEMS_MAX: usize = 256;
 
@@ -94,7 +99,6 @@ fn decode(text: &str, sink: &mut Sink) -> Option<HostPolicy> {
     let recipes = top.or("recipes", Vec::new(), sink, list_of("a list of identities, such as \"token:ci\"", identity));
     let scripts = top.or("scripts", Vec::new(), sink, list_of("a list of identities, such as \"token:ci\"", identity));
     let path = |v: &Value| at(v, units::whole_path(&read::text(v, "a path in quotes")?));
-    let volumes = top.or("volumes", default.volumes, sink, |v| read::list(v, "a list of directories", ITEMS_MAX, path));
     let health_exec = top.or("health_exec", default.health_exec, sink, read::truth);
     let checks = top.or("checks", default.checks, sink, read::truth);
     let run = top.or("run", Vec::new(), sink, list_of("a list of identities, such as \"token:ci\"", identity));
@@ -102,6 +106,7 @@ fn decode(text: &str, sink: &mut Sink) -> Option<HostPolicy> {
     let host_ports = top.or("host_ports", default.network.host_ports, sink, network::host_ports);
     let socket = top.or("socket", None, sink, |v| Ok(Some(path(v)?)));
     let most = most(&context, &top, default.most, sink);
+    let volumes = volumes(&context, &mut top, sink);
     let peers = peers(&context, &mut top, sink);
     if let (Some(None), Some(peers)) = (&socket, &peers)
         && !peers.is_empty()
@@ -134,6 +139,21 @@ fn most(context: &Context, top: &Section, default: Most, sink: &mut Sink) -> Opt
     let pids = section.or("pids", default.pids, sink, |v| read::number(v, 1, 1_000_000));
     let count = section.or("count", u64::from(default.count), sink, |v| read::number(v, 0, u64::from(model::ServiceSpec::COUNT_MAX)));
     Some(Most { memory_bytes: memory_bytes?, cpu_milli: cpu_milli?, pids: pids?, count: u32::try_from(count?).ok()? })
+}
+
+fn volumes(context: &Context, top: &mut Section, sink: &mut Sink) -> Option<BTreeMap<String, VolumeRule>> {
+    let mut all = Vec::new();
+    for (label, block) in top.named("volume", sink) {
+        let section = Section::of(context, &VOLUME, block, sink);
+        let path = labels::label_with(context, label, block, sink, |text| volume::pattern(text).map(|()| text.to_string()));
+        let services = section.need("services", sink, |v| {
+            read::list(v, "a list of names", ITEMS_MAX, |v| at(v, read::name(&read::text(v, "a name in quotes")?, ServiceName::new)))
+        });
+        let read_only = section.or("read_only", false, sink, read::truth);
+        let mounted = section.or("mounted", false, sink, read::truth);
+        all.push((|| Some((path?, VolumeRule { services: services?.into_iter().collect(), read_only: read_only?, mounted: mounted? })))());
+    }
+    all.into_iter().collect()
 }
 
 fn peers(context: &Context, top: &mut Section, sink: &mut Sink) -> Option<BTreeMap<String, Peer>> {

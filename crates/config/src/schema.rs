@@ -117,9 +117,11 @@ pub(crate) const SERVICE: Shape = Shape {
         value("user", "user = \"1000:1000\""),
         value("port", "port = 8080"),
         value("count", "count = 2"),
+        value("exclusive", "exclusive = true"),
         block("health", Kind::Block, "health { path = \"/healthz\" }"),
         block("drain", Kind::Block, "drain { within = \"30s\" }"),
         block("limits", Kind::Block, "limits { memory = \"256MiB\" }"),
+        block("volume", Kind::Named, "volume \"uploads\" { source = \"/srv/uploads\"  at = \"/uploads\" }"),
         block("network", Kind::Block, "network { egress = [\"10.0.0.0/8:5432\"] }"),
         block("route", Kind::Block, "route { listen = \":8080\" }"),
         block("check", Kind::Named, "check \"schema\" { run = [\"./check\"]  within = \"1m\" }"),
@@ -144,8 +146,20 @@ pub(crate) const HEALTH: Shape = Shape {
 pub(crate) const DRAIN: Shape =
     Shape { block: "drain", keys: &[value("signal", "signal = \"TERM\""), value("within", "within = \"30s\"")] };
 
-pub(crate) const LIMITS: Shape =
-    Shape { block: "limits", keys: &[value("memory", "memory = \"256MiB\""), value("cpu", "cpu = 1"), value("pids", "pids = 256")] };
+pub(crate) const LIMITS: Shape = Shape {
+    block: "limits",
+    keys: &[
+        value("memory", "memory = \"256MiB\""),
+        value("cpu", "cpu = 1"),
+        value("pids", "pids = 256"),
+        value("scratch", "scratch = \"64MiB\""),
+    ],
+};
+
+pub(crate) const VOLUME: Shape = Shape {
+    block: "volume",
+    keys: &[value("source", "source = \"/srv/uploads\""), value("at", "at = \"/uploads\""), value("read_only", "read_only = true")],
+};
 
 pub(crate) const NETWORK: Shape = Shape {
     block: "network",
@@ -195,6 +209,7 @@ pub const SHAPES: &[Shape] = &[
     HEALTH,
     DRAIN,
     LIMITS,
+    VOLUME,
     NETWORK,
     ROUTE,
     CHECK,

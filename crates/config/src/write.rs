@@ -188,6 +188,9 @@ fn write_service(out: &mut Written, name: &str, service: &ServiceSpec) {
         out.line(&at("port"), &format!("port = {port}"));
     }
     out.line(&at("count"), &format!("count = {}", service.count));
+    if service.exclusive {
+        out.line(&at("exclusive"), "exclusive = true");
+    }
     write_parts(out, name, service);
     out.close();
 }
@@ -217,7 +220,19 @@ fn write_parts(out: &mut Written, name: &str, service: &ServiceSpec) {
     out.line(&at("limits", "memory_bytes"), &format!("memory = \"{}B\"", service.limits.memory_bytes));
     out.line(&at("limits", "cpu_milli"), &format!("cpu = \"{}m\"", service.limits.cpu_milli));
     out.line(&at("limits", "pids"), &format!("pids = {}", service.limits.pids));
+    if let Some(bytes) = service.limits.scratch_bytes {
+        out.line(&at("limits", "scratch_bytes"), &format!("scratch = \"{bytes}B\""));
+    }
     out.close();
+    for (i, volume) in service.volumes.iter().enumerate() {
+        let i = i.to_string();
+        let at = |key| ["services", name, "volumes", &i, key];
+        out.open(&at("name"), &format!("volume {}", quoted(volume.name.as_str())));
+        out.line(&at("source"), &format!("source = {}", quoted(&volume.source)));
+        out.line(&at("at"), &format!("at = {}", quoted(&volume.at)));
+        out.line(&at("read_only"), &format!("read_only = {}", volume.read_only));
+        out.close();
+    }
     write_network(out, name, &service.network);
     if let Some(route) = &service.route {
         out.open(&["services", name, "route"], "route");

@@ -79,6 +79,8 @@ fn spec_of(old: Option<ServiceSpec>, release: &Release, tier: &TierName) -> Serv
         health: release.health.clone(),
         drain: release.drain.clone(),
         limits: release.limits.clone(),
+        volumes: release.volumes.clone(),
+        exclusive: release.exclusive,
         network: release.network.clone(),
         route: release.route.clone(),
         checks: release.checks.clone(),

@@ -28,6 +28,8 @@ pub fn with_settings(spec: &ServiceSpec, release: &Release) -> ServiceSpec {
         health: release.health.clone(),
         drain: release.drain.clone(),
         limits: release.limits.clone(),
+        volumes: release.volumes.clone(),
+        exclusive: release.exclusive,
         network: release.network.clone(),
         route: release.route.clone(),
         checks: release.checks.clone(),

@@ -28,6 +28,8 @@ fn spec(count: u32) -> ServiceSpec {
         health: Health::default(),
         drain: Drain::default(),
         limits: Limits::default(),
+        volumes: Vec::new(),
+        exclusive: false,
         network: Network::default(),
         route: Some(Route::on(([127, 0, 0, 1], 80).into())),
         checks: Vec::new(),

@@ -11,6 +11,7 @@ pub mod lock;
 pub mod log;
 pub mod socket;
 pub mod state;
+pub mod volume;
 pub mod within;
 
 use std::fs::{File, OpenOptions, Permissions};

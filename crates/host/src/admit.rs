@@ -1,7 +1,7 @@
-//! Admission: a callback that may refuse an object before it becomes the root or the code of a server, such as a check of signatures. The
-//! host itself has no policy and must not have one: the process that starts it decides.
+//! Admission: callbacks that may refuse an object before it becomes the root or the code of a server, such as a check of signatures, and a
+//! directory before it becomes a volume. The host itself has no policy and must not have one: the process that starts it decides.
 
-use model::{Digest, Fault};
+use model::{Digest, Fault, ServiceName, Volume, volume};
 use std::fmt;
 use std::sync::Arc;
 
@@ -48,5 +48,39 @@ impl Admit {
 impl fmt::Debug for Admit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Admit")
+    }
+}
+
+/// The code of a refusal by the rules, as opposed to rules that cannot be read.
+pub const REFUSED: &str = "policy-volume";
+
+type Rules = dyn Fn(&ServiceName, &Volume) -> Result<volume::Permitted, Fault> + Send + Sync;
+
+/// Called for each volume before a server that has it is made. A group that has had a server keeps its volumes, as it keeps its objects; while
+/// the rules cannot be read no server with a volume starts, as they also say what must be mounted.
+#[derive(Clone)]
+pub struct Permit(Arc<Rules>);
+
+impl Permit {
+    pub fn new(ask: impl Fn(&ServiceName, &Volume) -> Result<volume::Permitted, Fault> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(ask))
+    }
+
+    /// Permits no volume.
+    pub fn none() -> Self {
+        Self::new(|service, volume| Err(Fault::yours(REFUSED, format!("{service}: volume {}: no volume is permitted here", volume.name))))
+    }
+
+    pub fn ask(&self, service: &ServiceName, volume: &Volume, launch: Launch) -> Result<volume::Permitted, Fault> {
+        match (self.0)(service, volume) {
+            Err(fault) if fault.code == REFUSED && launch == Launch::More => Ok(volume::Permitted { mount_point: None }),
+            answer => answer,
+        }
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Permit")
     }
 }

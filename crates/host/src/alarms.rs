@@ -1,5 +1,6 @@
 //! Alarms, derived from the keeper's state and its history. This decides nothing and changes nothing but the history.
 
+use crate::admit::Launch;
 use crate::decide::Stage;
 use crate::keeper::Keeper;
 use crate::state::{Group, Held, Instance, State};
@@ -32,7 +33,7 @@ pub fn alarms(keeper: &Keeper) -> Vec<Alarm> {
     alarms.extend(connectivity::alarms(keeper));
     alarms.extend(answering::alarms(keeper));
     // Outside of the state: it reads files.
-    let needs = |release: &Release| needs::check(&keeper.layout, release).err();
+    let needs = |release: &Release| needs::check(keeper, release, Launch::More).err();
     alarms.extend(needed.values().filter_map(|release| needs(release).map(|fault| cannot_launch(release, &fault))));
     alarms.extend(recent(keeper, disk::files::now()));
     alarms.extend(keeper.logs.forward.iter().flat_map(|to| keeper.forwarded.alarms(to, disk::files::now())));

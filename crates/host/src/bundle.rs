@@ -2,7 +2,7 @@
 
 use crate::private_files::Given;
 use crate::record::Record;
-use crate::root::{Root, scratch_bytes};
+use crate::root::Root;
 use crate::userns::Range;
 use crate::{declared, seccomp};
 use model::{Limits, SECRET_FILES};
@@ -39,10 +39,12 @@ pub struct Spaces {
 }
 
 /// `given`: further variables, from secrets. `secrets`: what is mounted at [`SECRET_FILES`].
-pub fn of(record: &Record, root: &Root, spaces: &Spaces, swap: bool, given: &Given, secrets: Option<&Path>) -> Value {
+/// `volumes`: their mounts.
+pub fn of(record: &Record, root: &Root, spaces: &Spaces, swap: bool, given: &Given, secrets: Option<&Path>, volumes: Vec<Value>) -> Value {
     let release = &record.release;
     let placement = &record.placement;
-    let mut mounts = Vec::new();
+    // Of the same tmpfs as the root: one bound for all that is written.
+    let mut mounts = vec![json!({ "destination": "/tmp", "type": "bind", "source": root.tmp, "options": ["bind", "nosuid", "nodev"] })];
     if let Some(code) = &root.code {
         mounts.push(json!({ "destination": "/app", "type": "bind", "source": code, "options": ["bind", "ro", "nosuid", "nodev"] }));
     }
@@ -50,6 +52,7 @@ pub fn of(record: &Record, root: &Root, spaces: &Spaces, swap: bool, given: &Giv
         let options = ["bind", "ro", "nosuid", "nodev", "noexec"];
         mounts.push(json!({ "destination": SECRET_FILES, "type": "bind", "source": dir, "options": options }));
     }
+    mounts.extend(volumes);
     config(&Bundle {
         args: record.once.as_ref().map_or(&release.run, |once| &once.run),
         env: env(record, given),
@@ -89,7 +92,7 @@ fn env(record: &Record, given: &Given) -> Vec<String> {
 }
 
 pub fn config(bundle: &Bundle) -> Value {
-    let scratch = format!("size={}", scratch_bytes(bundle.limits));
+    let scratch = format!("size={}", bundle.limits.scratch());
     let mut mounts = vec![
         json!({ "destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"] }),
         json!({ "destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "strictatime", "mode=755", "size=65536k"] }),
@@ -97,7 +100,6 @@ pub fn config(bundle: &Bundle) -> Value {
         json!({ "destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["nosuid", "noexec", "nodev", "mode=1777", &scratch] }),
         json!({ "destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": ["nosuid", "noexec", "nodev"] }),
         json!({ "destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"] }),
-        json!({ "destination": "/tmp", "type": "tmpfs", "source": "tmp", "options": ["nosuid", "nodev", "mode=1777", &scratch] }),
     ];
     mounts.extend(bundle.mounts.iter().cloned());
     let ids = json!([{ "containerID": 0, "hostID": bundle.spaces.ids.0, "size": Range::SIZE }]);
@@ -178,14 +180,15 @@ mod tests {
                 search: Vec::new(),
                 secrets: None,
                 ids: Some(Range(7 << 16)),
+                mount_points: BTreeMap::new(),
             },
         }
     }
 
     fn config_of(record: &Record, code: bool) -> Value {
-        let root = Root { stage: "/run".into(), path: "/run/r".into(), code: code.then(|| "/run/app".into()) };
+        let root = Root { stage: "/run".into(), path: "/run/r".into(), tmp: "/run/tmp".into(), code: code.then(|| "/run/app".into()) };
         let spaces = Spaces { user: "/proc/9/fd/3".to_string(), network: "/proc/9/fd/4".to_string(), ids: Range(7 << 16) };
-        of(record, &root, &spaces, true, &Given::default(), None)
+        of(record, &root, &spaces, true, &Given::default(), None, Vec::new())
     }
 
     /// The oracle is the list of what the design promises, checked one by one.
@@ -226,7 +229,9 @@ mod tests {
         assert!(!config.to_string().contains("/d/"), "no path of the data directory is in it: {config}");
         let mounts = config["mounts"].as_array().unwrap();
         let at = |place: &str| mounts.iter().find(|m| m["destination"] == place).unwrap()["options"].to_string();
-        assert!(at("/app").contains("\"ro\"") && at("/sys").contains("\"ro\"") && at("/tmp").contains("mode=1777"));
+        assert!(at("/app").contains("\"ro\"") && at("/sys").contains("\"ro\"") && at("/dev/shm").contains("size=134217728"));
+        let tmp = mounts.iter().find(|m| m["destination"] == "/tmp").unwrap();
+        assert!(tmp["source"] == "/run/tmp" && at("/tmp").contains("nosuid"), "one bound for all that is written");
     }
 
     #[test]
@@ -243,7 +248,7 @@ mod tests {
 
     #[test]
     fn the_largest_limits_overflow_nothing() {
-        let limits = Limits { memory_bytes: u64::MAX, cpu_milli: u64::MAX, pids: u64::MAX };
+        let limits = Limits { memory_bytes: u64::MAX, cpu_milli: u64::MAX, pids: u64::MAX, scratch_bytes: None };
         for swap in [true, false] {
             let resources = resources(&limits, swap);
             assert_eq!(resources["cpu"]["shares"], SHARES_MAX);

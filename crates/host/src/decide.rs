@@ -44,6 +44,8 @@ pub struct Desired {
     pub surge: u32,
     /// Whether another replacement may be created now.
     pub may_replace: bool,
+    /// Exclusive: one server at most, and none is launched before every other is gone.
+    pub alone: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,15 +72,23 @@ pub fn next(wanted: Option<Desired>, there: &[Observed]) -> Vec<Act> {
             Stage::Ending | Stage::Removing => {}
         }
     }
-    let count = wanted.count as usize;
+    let count = if wanted.alone { wanted.count.min(1) } else { wanted.count } as usize;
+    // What has not been removed may still run.
+    let waits = wanted.alone && there.iter().any(|one| matches!(one.stage, Stage::Ending | Stage::Dead | Stage::Removing));
     // A sick one is ended only when the healthy and the other sick ones suffice without it: it may still serve some requests.
     let healthy = counted.iter().filter(|one| one.healthy).count();
     let mut sick: Vec<&Observed> = counted.iter().copied().filter(|one| one.sick).collect();
     sick.sort_by_key(|one| std::cmp::Reverse(one.number));
-    let filled = (healthy + sick.len()).saturating_sub(count).min(sick.len());
+    let filled = match wanted.alone {
+        // It is ended first: nobody can take its place while it is there.
+        true if wanted.may_replace && count > 0 => sick.len(),
+        true => 0,
+        false => (healthy + sick.len()).saturating_sub(count).min(sick.len()),
+    };
     acts.extend(sick[..filled].iter().map(|one| Act::Replace(one.id.clone())));
     counted.retain(|one| !sick[..filled].iter().any(|gone| gone.id == one.id));
-    let surge = (sick.len() - filled).min(wanted.surge as usize);
+    let held = waits || wanted.alone && filled > 0;
+    let surge = if wanted.alone { 0 } else { (sick.len() - filled).min(wanted.surge as usize) };
     // Ended first: what never ran, then what is not healthy (the sick last: they may still serve), then the newest.
     counted.sort_by_key(|one| (one.stage != Stage::Intended, one.healthy, one.sick, std::cmp::Reverse(one.number)));
     let mut excess = counted.len().saturating_sub(count + surge);
@@ -91,11 +101,12 @@ pub fn next(wanted: Option<Desired>, there: &[Observed]) -> Vec<Act> {
         match one.stage {
             Stage::Intended | Stage::Dead if i < excess => acts.push(Act::Remove(id)),
             _ if i < excess => acts.push(Act::End(id)),
-            Stage::Intended if wanted.ready => acts.push(Act::Launch(id)),
+            Stage::Intended if wanted.ready && !held => acts.push(Act::Launch(id)),
             _ => {}
         }
     }
-    let missing = (count + if wanted.may_replace { surge } else { 0 }).saturating_sub(counted.len());
+    let most = if held { 0 } else { count + if wanted.may_replace { surge } else { 0 } };
+    let missing = most.saturating_sub(counted.len());
     if missing > 0 && wanted.ready && !wanted.spent {
         acts.push(Act::Create(u32::try_from(missing).unwrap_or(u32::MAX)));
     }
@@ -271,6 +282,38 @@ mod tests {
                 let replaced_healthy =
                     acts.iter().any(|act| matches!(act, Act::Replace(id) if now.iter().any(|o| o.id == *id && o.healthy)));
                 assert!(!replaced_healthy, "{count} of {list}: {acts:?}");
+            }
+        }
+    }
+
+    /// An exclusive group: whatever there is, no launch while another server may still run, and never two.
+    #[test]
+    fn an_exclusive_server_starts_when_every_other_is_gone() {
+        let alone =
+            |count, may_replace| Some(Desired { count, ready: true, may_replace, alone: true, surge: surge(count), ..Desired::default() });
+        let now = |list: &[(u64, Stage, bool)]| words(alone(1, true), list);
+        assert_eq!(now(&[]), ["create 1"]);
+        assert_eq!(now(&[(1, Dead, false)]), ["remove 1"]);
+        for stage in [Ending, Removing] {
+            assert_eq!(now(&[(1, stage, true)]), [""; 0], "{stage:?}");
+            assert_eq!(now(&[(1, stage, true), (2, Intended, false)]), [""; 0], "{stage:?}");
+        }
+        assert_eq!(now(&[(1, Dead, false), (2, Intended, false)]), ["remove 1"]);
+        assert_eq!(spoken(next(alone(1, true), &health("s"))), ["replace 1"]);
+        assert_eq!(spoken(next(alone(1, false), &health("s"))), [""; 0], "not so soon after the last");
+        assert_eq!(words(alone(3, true), &[]), ["create 1"], "one, whatever is declared");
+        let stages = [Intended, Launching, Up, Ending, Dead, Removing];
+        for code in 0..6usize.pow(3) {
+            let list: Vec<_> = (0..3).map(|i| (i as u64 + 1, stages[code / 6usize.pow(i) % 6], i % 2 == 0)).collect();
+            for sick in [None, Some(0), Some(1)] {
+                let mut there = there(&list);
+                if let Some(one) = sick.map(|i: usize| &mut there[i]).filter(|one| one.stage == Up) {
+                    one.sick = true;
+                }
+                let acts = next(alone(1, true), &there);
+                let launches = acts.iter().filter(|act| matches!(act, Act::Create(_) | Act::Launch(_))).count();
+                let may_run = there.iter().filter(|one| one.stage != Intended).count();
+                assert!(launches == 0 || launches == 1 && may_run == 0, "{list:?}, sick {sick:?}: {acts:?}");
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::listening::Explainer;
 use crate::record::{Began, Ended, Ending, Record, Started};
 use crate::state::Instance;
 use crate::state_files::{self, Read};
-use crate::{cgroup, connectivity, group_files, health_check, log_reader, mounts, net, process, removal, runtime, termination};
+use crate::{cgroup, connectivity, group_files, health_check, log_reader, mounts, net, process, removal, runtime, scratch, termination};
 use disk::lock::{self, Lock};
 use model::{Digest, FailedProbe, InstanceId};
 use std::io::Read as _;
@@ -258,7 +258,7 @@ fn mark_up(keeper: &Arc<Keeper>, record: &Record, started: &Started) -> bool {
     tracing::info!(instance = %record.id, pid = started.pid, spent = ?started.spent_ms, "started");
     drop(state);
     if record.once.is_none() {
-        keeper.tasks.spawn(keep_probing(keeper.clone(), record.clone(), started.pid));
+        keeper.tasks.spawn(keep_probing(keeper.clone(), record.clone(), started.clone()));
     }
     true
 }
@@ -323,13 +323,18 @@ async fn record_lost_exit(keeper: &Arc<Keeper>, record: &Record, place: &Instanc
     tokio::task::spawn_blocking(work).await.unwrap_or(Ended::new(code, None))
 }
 
-async fn keep_probing(keeper: Arc<Keeper>, record: Record, pid: i32) {
+async fn keep_probing(keeper: Arc<Keeper>, record: Record, started: Started) {
     let dir = keeper.layout.instance(&record.id);
     let health = record.release.health.clone();
-    let mut explainer = Explainer::new(pid);
+    let mut explainer = Explainer::new(started.pid);
     loop {
         let answer = health_check::once(&record, &mut explainer, dir.clone()).await;
         let passed = answer.is_ok();
+        // A program that cannot write often says so only in its log.
+        let answer = answer.map_err(|why| match scratch::of(&started).filter(|seen| seen.is_full) {
+            Some(seen) => format!("{why}; its scratch is full: {} MiB (`limits.scratch`)", seen.limit_bytes >> 20),
+            None => why,
+        });
         let pause = {
             let mut state = keeper.state();
             let Some(one) = state.instances.get_mut(&record.id) else { return };
@@ -363,6 +368,7 @@ pub fn remove(keeper: &Arc<Keeper>, id: &InstanceId) {
     keeper.clone().tasks.spawn_blocking(move || {
         let place = InstanceDir(keeper.layout.instance(&id));
         let launched = place.began().exists();
+        let exclusive = keeper.state().instances.get(&id).is_some_and(|one| one.record.release.exclusive);
         // While we hold the lock no shim runs, and no late one can start.
         let until = Instant::now() + SHIM_LEAVES_WITHIN;
         let _lock = loop {
@@ -376,7 +382,11 @@ pub fn remove(keeper: &Arc<Keeper>, id: &InstanceId) {
         let (runtime, state) = (keeper.runtime.clone(), runtime::state(&keeper.layout));
         runtime::delete(&runtime, &state, id.as_str());
         let until = Instant::now() + SHIM_LEAVES_WITHIN;
-        while !cgroup::remove(&keeper.mark, Some(id.as_str())) && Instant::now() < until {
+        while !cgroup::remove(&keeper.mark, Some(id.as_str())) && (exclusive || Instant::now() < until) {
+            // It is gone when nothing of it runs, however long that takes: the next one starts then.
+            if exclusive && keeper.is_stopped() {
+                return;
+            }
             std::thread::sleep(POLL_EVERY);
         }
         if let Err(fault) = removal::remove_dir(&keeper.layout, &place.0) {

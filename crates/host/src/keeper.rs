@@ -1,6 +1,6 @@
 //! What the keeper's threads and tasks share, and where the keeper keeps its files. It decides nothing.
 
-use crate::admit::Admit;
+use crate::admit::{Admit, Permit};
 use crate::counters::Counters;
 use crate::dns;
 use crate::firewall::Firewall;
@@ -42,6 +42,8 @@ pub struct Config {
     pub logs: LogSettings,
     /// Called before an object becomes the root of a server.
     pub admit: Admit,
+    /// Called before a directory of the host becomes a server's volume.
+    pub permit: Permit,
 }
 
 pub struct Keeper {
@@ -56,6 +58,7 @@ pub struct Keeper {
     pub runtime: PathBuf,
     pub objects: Objects,
     pub admit: Admit,
+    pub permit: Permit,
     pub logs: LogSettings,
     pub forwarded: Forwarded,
     pub counters: Counters,
@@ -88,6 +91,7 @@ impl Keeper {
             runtime,
             objects: Objects::open(&layout),
             admit: config.admit,
+            permit: config.permit,
             logs: config.logs,
             forwarded: Forwarded::default(),
             counters: Counters::open(&layout),

@@ -59,6 +59,7 @@ mod resolvers;
 mod root;
 mod run;
 mod runtime;
+mod scratch;
 mod seccomp;
 mod serve;
 mod shim;
@@ -71,8 +72,9 @@ mod termination;
 mod testing;
 mod uids;
 mod userns;
+mod volumes;
 
-pub use admit::{Admit, Launch, Role};
+pub use admit::{Admit, Launch, Permit, Role};
 pub use doctor::{Finding, doctor};
 pub use down::down;
 pub use keeper::Config;

@@ -15,10 +15,12 @@ use crate::{cgroup, connectivity, group_files, instance, mounts, needs, net, one
 use api::fleet::HappenedKind;
 use model::text::shown;
 use model::{Death, DesiredGroup, Digest, Fault, GroupName, InstanceId, OneShot, QUOTED_BYTES_MAX, Release, Stamp};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// How long a volume that was there is believed to be there: it may be unmounted at any time, without a word.
+const VOLUMES_FRESH: Duration = Duration::from_secs(1);
 /// How long objects that were found missing or corrupt are not read again.
 const PREPARE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -148,16 +150,17 @@ fn act(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, now: Instant) 
     let stamp = group.and_then(Group::declared).map(|d| d.stamp);
     let may_replace = group.is_some_and(|g| g.no_replacement_before.is_none_or(|at| now >= at));
     let wanted = match &desired {
-        Some(DesiredGroup::Run { count, once, .. }) => {
+        Some(DesiredGroup::Run { release, count, once }) => {
             let spent = group.is_some_and(one_shot::is_spent);
-            Some(Desired { count: *count, once: once.is_some(), spent, ready: true, surge: decide::surge(*count), may_replace })
+            let (surge, alone) = (decide::surge(*count), release.exclusive && once.is_none());
+            Some(Desired { count: *count, once: once.is_some(), spent, ready: true, surge, may_replace, alone })
         }
         Some(DesiredGroup::Gone) | None => None,
     };
     let mut acts = decide::next(wanted, &there);
     let launches = acts.iter().any(|act| matches!(act, Act::Create(_) | Act::Launch(_)));
-    if let (true, Some(DesiredGroup::Run { release, .. })) = (launches, &desired)
-        && !is_ready(keeper, state, name, release, now)
+    if let (true, Some(DesiredGroup::Run { release, once, .. })) = (launches, &desired)
+        && !is_ready(keeper, state, name, (release, once.is_some()), now)
     {
         acts = decide::next(wanted.map(|w| Desired { ready: false, ..w }), &there);
     }
@@ -183,8 +186,19 @@ fn act(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, now: Instant) 
                     one.stage = Stage::Launching;
                     instance::launch(keeper, &one.record);
                 }
+                // Its volumes are looked at again for the next.
+                let has_volumes = matches!(&desired, Some(DesiredGroup::Run { release, .. }) if !release.volumes.is_empty());
+                if let Some(group) = state.groups.get_mut(name).filter(|_| has_volumes) {
+                    group.prepared = false;
+                }
             }
-            Act::Replace(id) => replace(keeper, state, &id, now),
+            Act::Replace(id) => {
+                replace(keeper, state, &id, now);
+                // Of an exclusive group the replacement is launched later, as if a server had died.
+                if let Some(group) = state.groups.get_mut(name).filter(|_| wanted.is_some_and(|w| w.alone)) {
+                    group.slow_replacements(now);
+                }
+            }
             Act::End(id) => end(keeper, state, &id),
             Act::Remove(id) => {
                 if let Some(one) = state.instances.get_mut(&id) {
@@ -217,14 +231,37 @@ pub fn replace(keeper: &Arc<Keeper>, state: &mut State, id: &InstanceId, now: In
     }
 }
 
+/// Another server of the service, where no two may run at once, whichever of them is exclusive. A command beside it is none.
+fn beside<'a>(state: &'a State, name: &GroupName, release: &Release) -> Option<&'a str> {
+    let runs = |one: &&Instance| one.record.once.is_none() && !matches!(one.stage, Stage::Intended);
+    let others = state.instances.values().filter(|one| one.record.group != *name && one.record.release.service == release.service);
+    let other = others.filter(runs).find(|one| release.exclusive || one.record.release.exclusive);
+    // Of an instance that cannot be read it may not be known whose it is.
+    let of_service = |group: &GroupName| group.parts().is_none_or(|(service, ..)| service == release.service);
+    let mut strays = state.strays.iter().filter(|(_, stray)| release.exclusive && stray.group.as_ref().is_none_or(of_service));
+    other.map(|one| one.record.id.as_str()).or_else(|| strays.next().map(|(id, _)| id.as_str()))
+}
+
 /// Whether a launch may begin now; starts what is missing for it.
-fn is_ready(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, release: &Release, now: Instant) -> bool {
+fn is_ready(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, (release, once): (&Release, bool), now: Instant) -> bool {
+    let beside = if once { None } else { beside(state, name, release) };
+    if let Some(other) = beside.map(|id| format!("{} is exclusive: {id} must be gone before a server of {name} starts", release.service)) {
+        if let Some(group) = state.groups.get_mut(name) {
+            group.trouble = Some(other);
+            group.blocked = true;
+        }
+        return false;
+    }
     let Some(group) = state.groups.get_mut(name) else { return false };
+    if std::mem::take(&mut group.blocked) {
+        group.trouble = None;
+    }
     if group.preparing || group.not_before.is_some_and(|at| now < at) {
         return false;
     }
     let objects: Vec<Digest> = std::iter::once(&release.image).chain(&release.artifact).cloned().collect();
-    if group.prepared && objects.iter().all(|object| keeper.objects.unchanged(object)) {
+    let fresh = release.volumes.is_empty() || group.prepared_at.is_some_and(|at| now.saturating_duration_since(at) < VOLUMES_FRESH);
+    if group.prepared && fresh && objects.iter().all(|object| keeper.objects.unchanged(object)) {
         return true;
     }
     group.preparing = true;
@@ -246,13 +283,15 @@ fn prepare(keeper: &Arc<Keeper>, name: &GroupName, (release, launch): (&Release,
         }
         Ok::<(), Fault>(())
     });
-    let result = result.and_then(|()| needs::check(&keeper.layout, release));
+    let result = result.and_then(|()| needs::check(keeper, release, launch));
     let mut state = keeper.state();
     if let Some(group) = state.groups.get_mut(name) {
         group.preparing = false;
         group.prepared = result.is_ok();
+        group.prepared_at = Some(Instant::now());
         match result {
-            Ok(()) => {
+            Ok(mount_points) => {
+                group.mount_points = mount_points;
                 // The objects are usable again.
                 if group.summary.deaths == 0 {
                     group.trouble = None;
@@ -335,6 +374,7 @@ fn make(
             search: keeper.resolvers().search,
             secrets: Some(keeper.layout.secrets()),
             ids: Some(ids),
+            mount_points: state.groups.get(name).map_or_else(BTreeMap::new, |group| group.mount_points.clone()),
         };
         let record = Record {
             id: id.clone(),

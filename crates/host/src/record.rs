@@ -1,8 +1,9 @@
 //! The records of one instance. The shim reads [`Record`]; both sides write the rest.
 
 use crate::userns::Range;
-use model::{GroupName, InstanceId, OneShot, Release, Stamp, Time};
+use model::{GroupName, InstanceId, OneShot, Release, Stamp, Time, VolumeName};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
@@ -55,6 +56,9 @@ pub struct Placement {
     /// The ids of its service on this host. None: written by an older keeper, which had none.
     #[serde(default)]
     pub ids: Option<Range>,
+    /// The directories that must be mount points, by volume.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mount_points: BTreeMap<VolumeName, String>,
 }
 
 /// What it has of IPv6.
@@ -103,11 +107,14 @@ pub struct Ended {
     /// How its program ended is not known, nor whether it started: the code says nothing.
     #[serde(default)]
     pub lost: bool,
+    /// It had written all that it may beside its volumes, so many bytes.
+    #[serde(default)]
+    pub full_scratch: Option<u64>,
 }
 
 impl Ended {
     pub fn new(code: i32, failed: Option<String>) -> Self {
-        Self { code, at: disk::files::now(), failed, oom_kills: 0, timed_out: false, lost: false }
+        Self { code, at: disk::files::now(), failed, oom_kills: 0, timed_out: false, lost: false, full_scratch: None }
     }
 
     /// The program itself was killed because of the memory limit, by its exit and its control group.
@@ -124,6 +131,10 @@ impl Ended {
             0 => "it exited with code 0".to_string(),
             code @ 129..=192 => format!("it was killed by signal {}", code - 128),
             code => format!("it exited with code {code}"),
+        };
+        let exit = match self.full_scratch {
+            Some(bytes) => format!("{exit}, with its scratch full: {} MiB were written beside its volumes (`limits.scratch`)", bytes >> 20),
+            None => exit,
         };
         match (self.by_oom(), self.oom_kills) {
             (true, _) => format!("the kernel killed it: it reached its memory limit{}", model::limit_in_words(Some(memory_bytes))),

@@ -6,13 +6,14 @@
 //! /run/afresh (a tmpfs, seen by this shim alone)
 //!   image, code   the objects, owners mapped        upper, work   what the instance writes
 //!   root          overlay: upper over image         app           overlay, read-only: code
-//!   private, secrets                                see private_files
+//!   tmp                                             what is at /tmp, of the same bound
+//!   private, secrets, volumes                       see private_files, volumes
 //! ```
 
 use crate::record::Record;
 use crate::userns::Range;
 use crate::{etc, idmap, mounts, state_files};
-use model::{Fault, Limits};
+use model::Fault;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use std::fs::File;
@@ -21,22 +22,18 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 /// Empty on the host, and never removed: other data directories use it as well.
-const STAGE: &str = "/run/afresh";
+pub const STAGE: &str = "/run/afresh";
 pub const ROOT: &str = "root";
-/// What an instance may write to `/tmp`, and to its root; these pages count as its memory as well.
-pub const SCRATCH_BYTES_MAX: u64 = 1 << 30;
+const TMP: &str = "tmp";
 
 pub struct Root {
     /// What is beside the root, seen by this shim alone.
     pub stage: PathBuf,
     pub path: PathBuf,
+    /// To be mounted at `/tmp`.
+    pub tmp: PathBuf,
     /// The service's own code, to be mounted at `/app`.
     pub code: Option<PathBuf>,
-}
-
-/// What an instance may write to its tmpfs.
-pub fn scratch_bytes(limits: &Limits) -> u64 {
-    (limits.memory_bytes / 2).min(SCRATCH_BYTES_MAX)
 }
 
 /// A mount namespace for this thread, with a tmpfs of its own on the stage. Its content disappears with the last process in it.
@@ -57,7 +54,7 @@ pub fn stage(options: &str) -> Result<PathBuf, Fault> {
 /// To be called on the main thread of a process that does nothing else: it changes the working directory.
 pub fn make(record: &Record, user: &OwnedFd, range: Range) -> Result<Root, Fault> {
     let placement = &record.placement;
-    let stage = stage(&format!("size={},mode=0755", scratch_bytes(&record.release.limits)))?;
+    let stage = stage(&format!("size={},mode=0755", record.release.limits.scratch()))?;
     for name in ["image", "upper", "work", "code", "none", "app"] {
         state_files::make_dir(&stage.join(name))?;
     }
@@ -66,6 +63,7 @@ pub fn make(record: &Record, user: &OwnedFd, range: Range) -> Result<Root, Fault
     own(&upper, range)?;
     write_etc(&upper, record, range)?;
     make_tmp(&upper, range)?;
+    make_tmp(&stage, range)?;
     let none = MsFlags::empty();
     overlay(&stage, ROOT, "lowerdir=image,upperdir=upper,workdir=work", none)?;
     let code = match &placement.artifact_mount {
@@ -81,7 +79,7 @@ pub fn make(record: &Record, user: &OwnedFd, range: Range) -> Result<Root, Fault
     for other in mounts::below(&placement.mounts.canonicalize().unwrap_or_else(|_| placement.mounts.clone())) {
         mounts::unmount(&other)?;
     }
-    Ok(Root { path: stage.join(ROOT), code, stage })
+    Ok(Root { path: stage.join(ROOT), tmp: stage.join(TMP), code, stage })
 }
 
 /// The kernel shows an overlay's directories to its users as they were named: relative to the stage they are single words.
@@ -101,9 +99,9 @@ fn own(path: &Path, range: Range) -> Result<(), Fault> {
     chown(path, Some(range.0), Some(range.0)).map_err(|e| state_files::at(path, "giving it to the instance", e))
 }
 
-/// The runtime gives the tmpfs on `/tmp` the mode of the directory below it, and an image may have any mode there.
-fn make_tmp(upper: &Path, range: Range) -> Result<(), Fault> {
-    let tmp = upper.join("tmp");
+/// An image may have any mode there.
+fn make_tmp(below: &Path, range: Range) -> Result<(), Fault> {
+    let tmp = below.join(TMP);
     state_files::make_dir(&tmp)?;
     own(&tmp, range)?;
     std::fs::set_permissions(&tmp, std::fs::Permissions::from_mode(0o1777)).map_err(|e| state_files::at(&tmp, "setting its mode", e))

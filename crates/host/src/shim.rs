@@ -13,7 +13,7 @@ use crate::deadline::Deadline;
 use crate::instance_dir::InstanceDir;
 use crate::record::{Began, Ended, Record, Six, Started};
 use crate::state_files::{self, Read};
-use crate::{bundle, cgroup, command, declared, net, output, private_files, process, root, runtime, userns};
+use crate::{bundle, cgroup, command, declared, net, output, private_files, process, root, runtime, scratch, userns, volumes};
 use disk::lock::{self, Lock};
 use model::Fault;
 use nix::sched::{CloneFlags, setns};
@@ -67,7 +67,8 @@ pub fn shim(dir: &Path) -> Result<(), Fault> {
             // The pipe closes when the last process of the instance is gone; its last lines of output are worth waiting for.
             let _ = held.log.recv_timeout(LOG_END_WITHIN);
             let oom_kills = cgroup::oom_kills(&record.placement.cgroup).unwrap_or(0);
-            write(&here.exit(), &Ended { oom_kills, timed_out, ..Ended::new(code, None) }, is_one_shot)
+            let full_scratch = scratch::at(Path::new(root::STAGE)).filter(|seen| seen.is_full).map(|seen| seen.limit_bytes);
+            write(&here.exit(), &Ended { oom_kills, timed_out, full_scratch, ..Ended::new(code, None) }, is_one_shot)
         }
         Err(fault) => write(&place.exit(), &Ended::new(127, Some(fault.message)), is_one_shot),
     };
@@ -111,7 +112,8 @@ fn launch(place: &InstanceDir, record: &Record, own_log: PathBuf) -> Result<(Sta
     let user = declared::user(&record.release.user).and_then(|(uid, gid)| ids.on_host(uid).zip(ids.on_host(gid)));
     let (uid, gid) = user.ok_or_else(|| Fault::yours("bad-spec", format!("user {:?} has ids above 65535", record.release.user)))?;
     let secrets = private_files::mount_secrets(&root.stage, &given, (uid, gid))?;
-    let config = bundle::of(record, &root, &named, cgroup::bounds_swap(), &given, secrets.as_deref());
+    let volumes = volumes::mount(&root.stage, record, (uid, gid), root.code.as_deref())?;
+    let config = bundle::of(record, &root, &named, cgroup::bounds_swap(), &given, secrets.as_deref(), volumes);
     drop(given);
     let config = private_files::write_config(&root.stage, &place.0.join("config.json"), config)?;
     lap("mounts");

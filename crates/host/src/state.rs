@@ -6,10 +6,11 @@ use crate::declared::{Declared, GroupSummary, OneShotSummary};
 use crate::history::About;
 use crate::probe_history::ProbeHistory;
 use crate::record::{Ended, Ending, Record, Started};
+use crate::scratch;
 use disk::state::Mark;
 use model::{
     DesiredGroup, DesiredSeen, Digest, Exit, FailedProbe, Fault, GroupName, GroupSeen, GroupSpec, InstanceId, InstanceSeen, InstanceState,
-    OneShotEnd, Refused, Stamp, Target,
+    OneShotEnd, Refused, Stamp, Target, VolumeName,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -69,6 +70,11 @@ pub struct Group {
     pub preparing: bool,
     /// They are mounted.
     pub prepared: bool,
+    pub prepared_at: Option<Instant>,
+    /// The directories that must be mount points, by volume.
+    pub mount_points: BTreeMap<VolumeName, String>,
+    /// Its trouble is that another server of an exclusive service is there.
+    pub blocked: bool,
     /// What was mounted for it, until the group is gone.
     pub objects: Vec<Digest>,
     pub published: Published,
@@ -133,6 +139,9 @@ impl Group {
             not_before: None,
             preparing: false,
             prepared: false,
+            prepared_at: None,
+            mount_points: BTreeMap::new(),
+            blocked: false,
             objects: Vec::new(),
             published: Published::Unknown,
             mark: Mark::default(),
@@ -267,6 +276,7 @@ impl Instance {
             healthy_ms: if self.stage == Stage::Up { self.probes.healthy_ms(now) } else { None },
             exit: self.exit(),
             failed_probe: self.failed_probe.clone().filter(|_| self.stage == Stage::Up),
+            scratch: self.started.as_ref().filter(|_| self.stage == Stage::Up).and_then(scratch::of),
             refused: self.refused.clone(),
         }
     }
@@ -319,6 +329,7 @@ impl State {
         let mut instances: Vec<&Instance> = self.of_group(name).collect();
         instances.sort_by_key(|i| i.record.number);
         seen.instances = instances.into_iter().map(|i| i.seen(now)).collect();
+        seen.exclusive = self.of_group(name).any(|one| one.record.release.exclusive && one.record.once.is_none());
         let Some(group) = self.groups.get(name) else { return seen };
         seen.deaths = group.summary.deaths;
         seen.last_death = group.summary.last_death.clone();
@@ -330,7 +341,8 @@ impl State {
         }
         if let Some(declared) = group.declared() {
             seen.stamp = Some(declared.stamp);
-            if let DesiredGroup::Run { release, .. } = &declared.spec.desired {
+            if let DesiredGroup::Run { release, once, .. } = &declared.spec.desired {
+                seen.exclusive |= release.exclusive && once.is_none();
                 seen.release = Some(release.digest());
             }
             seen.desired = match &declared.spec.desired {

@@ -1,6 +1,6 @@
 //! Makers of values for this crate's unit tests.
 
-use crate::admit::Admit;
+use crate::admit::{Admit, Permit};
 use crate::firewall::Firewall;
 use crate::keeper::{Config, Keeper, make_dirs};
 use crate::log_settings::{LogSettings, TOTAL_BYTES_MIN};
@@ -35,11 +35,16 @@ impl TestKeeper {
             runtime: None,
             logs: LogSettings { total_bytes: TOTAL_BYTES_MIN, forward: None },
             admit: Admit::new(|_, _, _| Ok(())),
+            permit: Permit::none(),
         };
         let network = Network { bridge: "afresh-no".to_string(), subnet: "198.18.7.0/24".parse().unwrap(), prefix: None };
         let keeper = Arc::new(Keeper::new(config, network, Firewall::absent(), nowhere, tasks.handle().clone()));
         Self { keeper, _tasks: tasks, _dir: dir }
     }
+}
+
+pub fn record(release: Release) -> Record {
+    Record { release, ..instance(1).record }
 }
 
 /// `web-r1-1-<number>`, recorded for a declaration of stamp (1, 1) and not launched.
@@ -61,6 +66,7 @@ pub fn instance(number: u64) -> Instance {
         search: Vec::new(),
         secrets: None,
         ids: None,
+        mount_points: Default::default(),
     };
     Instance::new(Record { id, group, number, release: release(1), once: None, stamp: Some(stamp(1, 1)), created: Time(0), placement })
 }
@@ -94,6 +100,8 @@ pub fn release(number: u64) -> Release {
         health: Health::default(),
         drain: Drain::default(),
         limits: Limits::default(),
+        volumes: Vec::new(),
+        exclusive: false,
         network: model::Network::closed(),
         route: None,
         checks: Vec::new(),

@@ -39,6 +39,17 @@ pub struct Namespaces {
 /// A process that only keeps the namespaces until we hold them ourselves.
 struct Holder(Child);
 
+impl Holder {
+    fn proc(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}", self.0.id()))
+    }
+
+    fn open(&self, namespace: &str) -> Result<OwnedFd, Fault> {
+        let path = self.proc().join("ns").join(namespace);
+        File::open(&path).map(OwnedFd::from).map_err(|e| state_files::at(&path, "opening", e))
+    }
+}
+
 impl Drop for Holder {
     fn drop(&mut self) {
         let _ = self.0.kill();
@@ -48,16 +59,33 @@ impl Drop for Holder {
 
 /// Both new; the network is owned by the user namespace, so that its `/sys` can be mounted inside.
 pub fn make(range: Range) -> Result<Namespaces, Fault> {
-    let no = |why: String| {
-        Fault::world("user-namespace", format!("making a user namespace for the ids from {}: {why}", range.0))
-            .hint("`sysctl user.max_user_namespaces` must not be 0, and the kernel needs CONFIG_USER_NS; for details: `afresh doctor`")
-    };
     let id = range.0.to_string();
     let mut command = Command::new("setpriv");
     command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--inh-caps=+sys_admin", "--ambient-caps=+sys_admin"]);
-    command.args(["unshare", "--user", "--net", "--", "sh", "-c", "echo made; read end"]).current_dir("/");
+    command.args(["unshare", "--user", "--net"]);
+    let all = (0, range.0, Range::SIZE);
+    let holder = hold(command, &format!("the ids from {}", range.0), [all, all])?;
+    Ok(Namespaces { user: holder.open("user")?, network: holder.open("net")? })
+}
+
+/// For a mount: files of the first user and group of each pair appear as files of the second. Nobody runs in it.
+pub fn of_mount(user: (u32, u32), group: (u32, u32)) -> Result<OwnedFd, Fault> {
+    let mut command = Command::new("unshare");
+    command.arg("--user");
+    let holder = hold(command, &format!("a mount of files of {}", user.0), [(user.0, user.1, 1), (group.0, group.1, 1)])?;
+    holder.open("user")
+}
+
+/// `maps`: of users and of groups: the first inside, the first outside, how many.
+fn hold(mut command: Command, what: &str, maps: [(u32, u32, u32); 2]) -> Result<Holder, Fault> {
+    let no = |why: String| {
+        Fault::world("user-namespace", format!("making a user namespace for {what}: {why}"))
+            .hint("`sysctl user.max_user_namespaces` must not be 0, and the kernel needs CONFIG_USER_NS; for details: `afresh doctor`")
+    };
+    command.args(["--", "sh", "-c", "echo made; read end"]).current_dir("/");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut holder = Holder(command.spawn().map_err(|e| no(format!("setpriv: {e}")))?);
+    let program = command.get_program().to_string_lossy().into_owned();
+    let mut holder = Holder(command.spawn().map_err(|e| no(format!("{program}: {e}")))?);
     let (mut out, mut err) = match (holder.0.stdout.take(), holder.0.stderr.take()) {
         (Some(out), Some(err)) => (out, err),
         _ => return Err(Fault::ours("user-namespace", "a child's pipes are missing")),
@@ -70,15 +98,11 @@ pub fn make(range: Range) -> Result<Namespaces, Fault> {
         let _ = (&mut err).take(SAID_BYTES_MAX).read_to_end(&mut said);
         return Err(no(String::from_utf8_lossy(&said).trim().to_string()));
     }
-    let proc = PathBuf::from(format!("/proc/{}", holder.0.id()));
-    for map in ["uid_map", "gid_map"] {
-        std::fs::write(proc.join(map), format!("0 {} {}\n", range.0, Range::SIZE)).map_err(|e| no(format!("{map}: {e}")))?;
+    for (map, (inside, outside, count)) in ["uid_map", "gid_map"].into_iter().zip(maps) {
+        let written = std::fs::write(holder.proc().join(map), format!("{inside} {outside} {count}\n"));
+        written.map_err(|e| no(format!("{map}: {e}")))?;
     }
-    let open = |name: &str| {
-        let path = proc.join("ns").join(name);
-        File::open(&path).map(OwnedFd::from).map_err(|e| state_files::at(&path, "opening", e))
-    };
-    Ok(Namespaces { user: open("user")?, network: open("net")? })
+    Ok(holder)
 }
 
 #[cfg(test)]

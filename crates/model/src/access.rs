@@ -4,7 +4,7 @@
 //! Where the policy sets nothing, the defaults here apply, and they are narrow.
 
 use crate::network::NetworkPolicy;
-use crate::{Fault, ImageSpec, Limits, Probe, ServiceName, ServiceSpec, TierName};
+use crate::{Fault, ImageSpec, Limits, Probe, ServiceName, ServiceSpec, TierName, Volume, VolumeRule, volume};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -107,8 +107,9 @@ pub struct HostPolicy {
     /// Identities whose recipes are accepted, and those whose recipes may have a script.
     pub recipes: BTreeSet<String>,
     pub scripts: BTreeSet<String>,
-    /// Directories of the host that an instance may get. Reserved: nothing mounts them yet.
-    pub volumes: Vec<String>,
+    /// Directories of the host that servers may have as volumes, by path or `DIR/*`. This binds the administrator too.
+    #[serde(default)]
+    pub volumes: BTreeMap<String, VolumeRule>,
     pub health_exec: bool,
     pub checks: bool,
     /// Identities that may run commands beside the services that they may deploy.
@@ -131,7 +132,7 @@ impl Default for HostPolicy {
             users: vec![(1000, 65_534)],
             recipes: BTreeSet::new(),
             scripts: BTreeSet::new(),
-            volumes: Vec::new(),
+            volumes: BTreeMap::new(),
             health_exec: false,
             checks: false,
             run: BTreeSet::new(),
@@ -196,6 +197,16 @@ impl HostPolicy {
     /// Whether this identity may have a command run beside the service.
     pub fn permits_run(&self, who: &str, service: &ServiceName) -> Result<(), Fault> {
         if self.run.contains(who) { Ok(()) } else { no("policy-run", format!("{service}: the host policy lets {who} run no commands")) }
+    }
+
+    /// Whether a service may have this volume: [`HostPolicy::volumes`] are all that there are, whoever deploys.
+    pub fn permits_volume(&self, service: &ServiceName, volume: &Volume) -> Result<volume::Permitted, Fault> {
+        volume::permitted(&self.volumes, service, volume).map_err(|why| {
+            let (mode, source) = (if volume.read_only { "  read_only = true" } else { "" }, &volume.source);
+            let rule = format!("volume \"{source}\" {{ services = [\"{service}\"]{mode} }}");
+            Fault::yours("policy-volume", format!("{service}: volume {}: {why}", volume.name))
+                .hint(format!("root can write `{rule}` into the host policy; `afresh policy show` prints what it allows"))
+        })
     }
 
     pub fn permits_count(&self, service: &ServiceName, count: u32) -> Result<(), Fault> {

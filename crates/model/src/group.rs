@@ -56,6 +56,9 @@ pub struct GroupSeen {
     /// How its one-shot ended; it stays when the group is gone. None: it has not, or it is no group of a one-shot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<OneShotEnd>,
+    /// What it is declared to run, or what is left of it, is of an exclusive release, and no command.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exclusive: bool,
 }
 
 impl GroupSeen {
@@ -70,6 +73,7 @@ impl GroupSeen {
             trouble: None,
             last_death: None,
             ended: None,
+            exclusive: false,
         }
     }
 
@@ -133,9 +137,20 @@ pub struct InstanceSeen {
     /// The last health check, if it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_probe: Option<FailedProbe>,
+    /// What it has written beside its volumes. None: it does not run, or the provider does not report it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scratch: Option<ScratchSeen>,
     /// Connections that it began and may not, most frequent first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<Refused>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScratchSeen {
+    pub used_bytes: u64,
+    pub limit_bytes: u64,
+    /// Writing more fails.
+    pub is_full: bool,
 }
 
 /// One group's servers as the keeper reports them to the balancer: a file in `Layout::targets`, replaced atomically.

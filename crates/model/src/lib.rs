@@ -41,21 +41,23 @@ pub mod text;
 pub mod validation;
 mod validation_error;
 mod view;
+pub mod volume;
 
 pub use custom::{ImageCustom, ImageFile, ImageUser};
 pub use digest::Digest;
 pub use event::{Event, EventLine, FinalInventory, IssuedCommand, Opened, RotationCommand, TrafficMark, Verdict};
 pub use failure::{Death, Exit, FailedProbe, Failure, LAST_LINES_BYTES_MAX, LAST_LINES_MAX, QUOTED_BYTES_MAX, limit_in_words};
 pub use fault::{Blame, Fault};
-pub use group::{DesiredGroup, DesiredSeen, GroupHeld, GroupSeen, GroupSpec, InstanceSeen, InstanceState, Target, TargetFile};
+pub use group::{DesiredGroup, DesiredSeen, GroupHeld, GroupSeen, GroupSpec, InstanceSeen, InstanceState, ScratchSeen, Target, TargetFile};
 pub use health::{Health, Probe};
 pub use id::{
     GroupName, ImageName, InstanceId, NameError, RolloutId, RotationId, RouteName, RunId, SecretName, SecretVersion, ServiceName, TierName,
+    VolumeName,
 };
 pub use layout::Layout;
 pub use network::{Allowed, Egress, Network};
 pub use one_shot::{OneShot, OneShotEnd};
-pub use plan::{Direction, GroupRelease, Plan, PlannedStep, Step};
+pub use plan::{Direction, Gap, GroupRelease, Plan, PlannedStep, Step};
 pub use refused::Refused;
 pub use release::Release;
 pub use rollout::{RolloutEnd, RolloutPlan, RolloutSeen};
@@ -69,3 +71,4 @@ pub use spec::{
 pub use stamp::{Fence, Stamp, Steady, Time};
 pub use validation_error::{Validated, ValidationError};
 pub use view::View;
+pub use volume::{Volume, VolumeRule};

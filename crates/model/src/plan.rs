@@ -112,4 +112,19 @@ pub struct Plan {
     /// Back: this many healthy servers of the old group carry the whole load, since no more became healthy in time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub carry: Option<u32>,
+    /// An exclusive service: while nobody serves. None: somebody serves at every step, or nobody did before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<Gap>,
+}
+
+/// How long nobody serves while an exclusive service rotates, if it is promoted or rolls back when a step takes too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// The steps between which nobody serves: when the first begins the old server stops, when the second is satisfied the new one serves.
+    pub from_step: u32,
+    pub to_step: u32,
+    /// A new server counts only once it was healthy for this time. It needs its own time to start on top.
+    pub at_least_ms: u64,
+    /// The old server's drain and end, and the time that the new one has to become healthy.
+    pub at_most_ms: u64,
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     Check, Digest, Drain, Health, ImageName, Limits, Migrate, Network, PinnedSecrets, Route, SecretName, SecretVersion, ServiceName,
-    ServiceSpec,
+    ServiceSpec, Volume,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -30,6 +30,10 @@ pub struct Release {
     pub health: Health,
     pub drain: Drain,
     pub limits: Limits,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Volume>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exclusive: bool,
     /// Left out where it is closed, as it was before there was any: a release of then keeps its digest.
     #[serde(default = "Network::closed", skip_serializing_if = "Network::is_closed")]
     pub network: Network,
@@ -58,6 +62,8 @@ impl Release {
             health: spec.health.clone(),
             drain: spec.drain.clone(),
             limits: spec.limits.clone(),
+            volumes: spec.volumes.clone(),
+            exclusive: spec.exclusive,
             network: spec.network.clone(),
             route: spec.route.clone(),
             checks: spec.checks.clone(),

@@ -1,6 +1,6 @@
 //! The desired state: the service file, decoded. Every default of what the file may omit is written here, once.
 
-use crate::{Health, ImageCustom, ImageName, Network, RouteAddress, SecretName, SecretSpec, SecretUse, ServiceName, TierName};
+use crate::{Health, ImageCustom, ImageName, Network, RouteAddress, SecretName, SecretSpec, SecretUse, ServiceName, TierName, Volume};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -107,6 +107,12 @@ pub struct ServiceSpec {
     pub health: Health,
     pub drain: Drain,
     pub limits: Limits,
+    /// In the file's order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Volume>,
+    /// At most one server of the service runs at any moment: the old one is gone before the new one starts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exclusive: bool,
     #[serde(default, skip_serializing_if = "Network::is_default")]
     pub network: Network,
     #[serde(default)]
@@ -164,11 +170,24 @@ pub struct Limits {
     /// Thousandths of a core.
     pub cpu_milli: u64,
     pub pids: u64,
+    /// What a server may write beside its volumes. None: see [`Limits::scratch`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scratch_bytes: Option<u64>,
+}
+
+impl Limits {
+    /// The default is never more than this.
+    const SCRATCH_BYTES: u64 = 1 << 30;
+
+    /// What a server may write beside its volumes: its root and `/tmp` together. It lies in memory and counts as the server's memory.
+    pub fn scratch(&self) -> u64 {
+        self.scratch_bytes.unwrap_or_else(|| (self.memory_bytes / 2).min(Self::SCRATCH_BYTES))
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory_bytes: 256 << 20, cpu_milli: 1_000, pids: 256 }
+        Self { memory_bytes: 256 << 20, cpu_milli: 1_000, pids: 256, scratch_bytes: None }
     }
 }
 

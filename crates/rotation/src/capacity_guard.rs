@@ -1,10 +1,12 @@
 //! The capacity guard: before a step that removes serving capacity begins, and again before it is declared, the servers that stay
-//! healthy must cover the floor; and a group must be complete before it soaks. It refuses; it never decides what to do instead.
+//! healthy must cover the floor; and a group must be complete before it soaks. Of an exclusive service no server starts while another may
+//! run, so its plan stops the old one first: that is the one step that removes capacity the floor does not cover, and the plan says for how
+//! long. It refuses; it never decides what to do instead.
 
 use crate::display::{describe, failure_suffix, servers};
 use crate::observation::{Observation, declared};
 use crate::plan::needed;
-use model::{Direction, GroupName, Step};
+use model::{DesiredSeen, Direction, GroupName, GroupRelease, GroupSeen, Step};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) struct CapacityGuard<'a> {
@@ -16,6 +18,8 @@ pub(crate) struct CapacityGuard<'a> {
     pub full_count: u32,
     /// One-shot groups: they serve nobody.
     pub checks: BTreeSet<GroupName>,
+    /// No two servers of the service may run at once.
+    pub exclusive: bool,
 }
 
 impl CapacityGuard<'_> {
@@ -26,9 +30,14 @@ impl CapacityGuard<'_> {
             Step::Shift { weights, .. } => self.shift(weights),
             Step::Retire { group } => self.retire(group),
             Step::Soak { group, .. } => self.shortfall(group),
+            Step::Migrate { group, .. } if self.exclusive => self.beside(group),
             Step::Bake { .. } | Step::Check { .. } | Step::Migrate { .. } | Step::Drain { .. } => None,
         }?;
         Some(format!("{} must wait: {why}", describe(step)))
+    }
+
+    fn releases(&self) -> impl Iterator<Item = &GroupRelease> {
+        [self.observation.from, self.observation.to].into_iter().flatten()
     }
 
     fn is_one_shot(&self, group: &GroupName) -> bool {
@@ -45,7 +54,28 @@ impl CapacityGuard<'_> {
         others.fold(0, |sum, g| sum.saturating_add(self.observation.sure_to_stay(g)))
     }
 
+    /// A server of another group that may run, or may be launched, where one of the two must be alone. Commands beside the service are none.
+    fn beside(&self, group: &GroupName) -> Option<String> {
+        let may_run = |g: &GroupSeen| !g.instances.is_empty() || matches!(g.desired, DesiredSeen::Run { count: 1.., .. });
+        let others = self.observation.seen.groups.values().filter(|g| g.group != *group && !self.is_one_shot(&g.group));
+        let mut others = others.filter(|g| may_run(g) && (self.exclusive || g.exclusive));
+        others.next().map(|g| format!("the service is exclusive, and {} is not gone yet", g.group))
+    }
+
     fn scale(&self, group: &GroupName, count: u32) -> Option<String> {
+        if count > 0 {
+            if let Some(why) = self.beside(group) {
+                return Some(why);
+            }
+            if count > 1 && self.releases().any(|of| of.group == *group && of.release.exclusive) {
+                return Some("the service is exclusive: it has one server at most".to_string());
+            }
+        }
+        // The plan says that nobody serves meanwhile.
+        let stops_old = self.observation.from.is_some_and(|from| from.group == *group && count == 0);
+        if self.exclusive && stops_old && self.direction == Direction::Forward {
+            return None;
+        }
         let tally = self.observation.tally(group);
         let shrinks = count < tally.exist || declared(self.observation.seen, group).is_some_and(|now| count < now);
         if !shrinks || !self.serves(group) {

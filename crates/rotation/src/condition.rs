@@ -5,6 +5,7 @@ use crate::capacity_guard::CapacityGuard;
 use crate::display::{describe, display_weights, failure_suffix, servers, span};
 use crate::gate::Gate;
 use crate::observation::Observation;
+use crate::plan::is_exclusive;
 use crate::state::{Rotation, Started};
 use model::text::shown;
 use model::{
@@ -99,7 +100,13 @@ impl Rotation {
             floor: self.plan.floor,
             full_count,
             checks: self.checks(),
+            exclusive: self.is_exclusive(),
         }
+    }
+
+    /// No two servers of the service may run at once.
+    pub(crate) fn is_exclusive(&self) -> bool {
+        is_exclusive(self.opened.from.as_ref(), &self.opened.to)
     }
 
     /// Why the view must be ignored: it shows an older stamp than an earlier view did.
@@ -183,10 +190,10 @@ impl Rotation {
 
     pub(crate) fn condition(&self, step: &Step, started: &Started, seen: &View, now: Time) -> Condition {
         // What is recorded of a migration needs no observation any more.
-        if let Step::Migrate { group, .. } = step {
-            if let Some(ended) = self.migration_recorded(group) {
-                return ended;
-            }
+        if let Step::Migrate { group, .. } = step
+            && let Some(ended) = self.migration_recorded(group)
+        {
+            return ended;
         }
         match self.taken(step, started.stamp, seen) {
             Taken::Ours => {}
@@ -262,6 +269,10 @@ impl Rotation {
             return not_yet(format!("{} is declared with {desired}, not {count}", g.group));
         }
         let tally = self.observation(seen).tally(&g.group);
+        // Of an exclusive service also those that are ending: what follows starts another.
+        if self.is_exclusive() && tally.all > count {
+            return not_yet(format!("{} still has {} that must be gone, and {count} at most", g.group, servers(tally.all - count)));
+        }
         if tally.exist > count {
             return not_yet(format!("{} has {}, not {count}", g.group, servers(tally.exist)));
         }
@@ -273,7 +284,13 @@ impl Rotation {
             let why = failure_suffix(Some(g));
             let nobody =
                 tally.healthy == 0 && self.plan.direction == Direction::Back && self.rollback_target().is_some_and(|b| b.group == g.group);
-            let stays = if nobody { "; traffic stays on the failed release until one is" } else { "" };
+            let stays = if nobody && self.is_exclusive() {
+                "; nobody serves until one is"
+            } else if nobody {
+                "; traffic stays on the failed release until one is"
+            } else {
+                ""
+            };
             return not_yet(format!(
                 "{} of {count} of {} have been healthy for the required time{deaths}{why}{trouble}{stays}",
                 tally.healthy, g.group

@@ -248,13 +248,15 @@ impl Rotation {
         let waited = now.since(self.rolling_back_since?) >= within_ms;
         if healthy == 0 {
             // Traffic stays on the failed release: routed to no server at all, every request would fail. This is recorded once.
-            let why =
-                format!("{what}, and none became healthy within {}: traffic stays on the failed release until one does", span(within_ms));
+            let meanwhile = if self.is_exclusive() { "nobody serves" } else { "traffic stays on the failed release" };
+            let why = format!("{what}, and none became healthy within {}: {meanwhile} until one does", span(within_ms));
             let plan = || self.rollback_plan(seen, None, None);
             return (waited && !self.overdue_recorded).then(|| Event::PlanReplaced { why, plan: plan(), failure: None });
         }
-        if waited {
-            let why = format!("{what}, and no more became healthy within {}: these get all traffic", span(within_ms));
+        // Of an exclusive service nobody else serves: these are waited for no longer.
+        if waited || self.is_exclusive() {
+            let patience = if self.is_exclusive() { String::new() } else { format!(" within {}", span(within_ms)) };
+            let why = format!("{what}, and no more became healthy{patience}: these get all traffic");
             return Some(Event::PlanReplaced { why, plan: self.rollback_plan(seen, None, Some(healthy)), failure: None });
         }
         let share = u32::try_from(u64::from(healthy) * 100 / u64::from(count.max(1))).unwrap_or(100);

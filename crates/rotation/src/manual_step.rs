@@ -21,7 +21,9 @@ pub fn plan_manual_step(spec: &ServiceSpec, step: &Step, seen: &View, known: Kno
     let counted = known.known_only(seen, step);
     let active = known.active.map(|active| active.release.digest());
     let observation = Observation { seen: &counted, spec, from: known.active, to: None, digests: [active.as_ref(), None] };
-    let guard = CapacityGuard { observation, direction: Direction::Single, floor: 0, full_count: spec.count, checks: BTreeSet::new() };
+    let exclusive = known.active.is_some_and(|active| active.release.exclusive);
+    let guard =
+        CapacityGuard { observation, direction: Direction::Single, floor: 0, full_count: spec.count, checks: BTreeSet::new(), exclusive };
     let named = |g: &&GroupName| known.active.is_some_and(|active| active.group == **g) || known.runs(seen, g).is_some();
     let serves = |g: &&GroupName| !observation.routed(g) || observation.weight(g) > 0;
     let serving = counted.groups.keys().filter(named).filter(serves);

@@ -3,6 +3,8 @@
 //! ```text
 //! forward   bake ▸ (check ▸ retire the check)* ▸ migrate, unless the release was migrated ▸ retire it ▸ ( scale new up ▸ shift ▸ soak ▸ scale old down )* ▸ drain old ▸ retire old
 //! back      scale old up ▸ shift ▸ ( drain ▸ retire )* of all that this rotation created
+//! exclusive bake ▸ (check ▸ retire the check)* ▸ scale old to 0 ▸ scale new up ▸ shift ▸ soak ▸ drain old ▸ retire old
+//!   back    shift to nobody ▸ ( drain ▸ retire )* of all that this rotation created ▸ scale old up ▸ shift
 //! park      bake ▸ declare new with no server ▸ shift to nobody ▸ drain old ▸ retire old          (`count = 0`)
 //! ```
 //! A rollback never migrates: data stays as the migration of the new release left it.
@@ -10,11 +12,13 @@
 
 use crate::observation::{Observation, declared};
 use model::{
-    DesiredSeen, Direction, Fault, GroupName, GroupRelease, GroupSeen, Migrate, Plan, PlannedStep, RouteName, ServiceName, ServiceSpec,
-    Step, View, Wave,
+    DesiredSeen, Direction, Fault, Gap, GroupName, GroupRelease, GroupSeen, Migrate, Plan, PlannedStep, RouteName, ServiceName,
+    ServiceSpec, Step, View, Wave,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
+/// A server that was signalled at its drain deadline is killed after this time at the latest.
+const END_MS: u64 = 1_000;
 /// More waves than this is a mistake in the file, not a rollout.
 const WAVES_MAX: usize = 100;
 
@@ -37,6 +41,11 @@ impl Intent<'_> {
         let runs = self.direction == Direction::Forward && !self.is_migrated && self.spec.count > 0;
         self.to.release.migrate.as_ref().filter(|_| runs)
     }
+}
+
+/// Whether no two servers of the service may run at once while one of these releases replaces the other.
+pub(crate) fn is_exclusive(from: Option<&GroupRelease>, to: &GroupRelease) -> bool {
+    to.release.exclusive || from.is_some_and(|from| from.release.exclusive)
 }
 
 /// How many servers a share (in percent) of the load needs, if `count` carry the whole of it.
@@ -109,6 +118,10 @@ fn validate(intent: &Intent, seen: &View) -> Result<(), Fault> {
             format!("{}: {} waves; at most {WAVES_MAX} are allowed", spec.name, spec.rollout.waves.len()),
         ));
     }
+    if intent.direction == Direction::Forward && to.release.exclusive && spec.count > 1 {
+        return Err(Fault::yours("exclusive-count", format!("{} is exclusive: it has one server at most, not {}", spec.name, spec.count))
+            .hint("set `count = 1`"));
+    }
     if spec.rollout.within_ms == 0 {
         return Err(
             Fault::yours("no-time", format!("{}: within = 0 leaves no time for any step", spec.name)).hint("write `within = \"5m\"`")
@@ -170,7 +183,10 @@ fn forward(intent: &Intent, seen: &View) -> Result<Plan, Fault> {
             builder.out.insert(group.clone());
         }
     }
-    builder.floor = spec.count.min(builder.capacity());
+    let runs_alone = |group: &GroupName| seen.groups.get(group).is_some_and(|g| g.exclusive);
+    let exclusive = (is_exclusive(intent.from, to) || left.iter().any(runs_alone)) && spec.count > 0;
+    builder.exclusive = exclusive;
+    builder.floor = if exclusive { 0 } else { spec.count.min(builder.capacity()) };
 
     let mut objects = vec![to.release.image.clone()];
     objects.extend(to.release.artifact.clone());
@@ -191,13 +207,10 @@ fn forward(intent: &Intent, seen: &View) -> Result<Plan, Fault> {
     for group in old_migrations {
         builder.push(Step::Retire { group }, None);
     }
-    if let Some(migrate) = intent.migration() {
-        let group = migration_group(new)?;
-        builder.checks.insert(group.clone());
-        let (command, within_ms) = (migrate.run.clone(), migrate.within_ms);
-        builder.push(Step::Migrate { group: group.clone(), of: new.clone(), command, within_ms }, None);
-        builder.push(Step::Retire { group }, None);
+    if exclusive {
+        return replace_alone(builder, intent, from, &left, &observation);
     }
+    push_migration(&mut builder, intent)?;
 
     // A stopped rotation left groups, and its last declaration may still be in flight. Declaring the old group again fences that,
     // and gives it the size to take over from the leftovers.
@@ -222,6 +235,70 @@ fn forward(intent: &Intent, seen: &View) -> Result<Plan, Fault> {
         builder.retire(group, known.then_some(spec.drain.within_ms));
     }
     Ok(builder.plan())
+}
+
+/// A parked release gets no server, and a release that was migrated is not migrated again.
+fn push_migration(builder: &mut PlanBuilder, intent: &Intent) -> Result<(), Fault> {
+    let Some(migrate) = intent.migration() else { return Ok(()) };
+    let new = &intent.to.group;
+    let group = migration_group(new)?;
+    builder.checks.insert(group.clone());
+    let (command, within_ms) = (migrate.run.clone(), migrate.within_ms);
+    builder.push(Step::Migrate { group: group.clone(), of: new.clone(), command, within_ms }, None);
+    builder.push(Step::Retire { group }, None);
+    Ok(())
+}
+
+/// Every other server is observed to be gone before the first new one starts. Also what may not exist yet is declared gone: a declaration
+/// of it may still be in flight.
+fn replace_alone(
+    mut builder: PlanBuilder,
+    intent: &Intent,
+    from: Option<&GroupRelease>,
+    left: &[GroupName],
+    observation: &Observation,
+) -> Result<Plan, Fault> {
+    let Intent { spec, to, .. } = intent;
+    if left.iter().any(|group| observation.weight(group) > 0) {
+        builder.push(Step::Shift { route: route_name(&spec.name), weights: BTreeMap::new() }, None);
+    }
+    for group in left {
+        let known = observation.seen.route.as_ref().is_some_and(|r| r.groups.contains_key(group) || r.weights.contains_key(group));
+        builder.retire(group.clone(), known.then_some(spec.drain.within_ms));
+    }
+    let serves = from.is_some_and(|f| builder.count(&f.group) > 0);
+    let from_step = builder.steps.len();
+    if let Some(from) = from.filter(|_| serves || !left.is_empty()) {
+        builder.push(Step::Scale { group: from.group.clone(), count: 0 }, None);
+    }
+    // It may write to what the old server wrote to.
+    push_migration(&mut builder, intent)?;
+    let schedule = WaveSchedule {
+        spec,
+        from,
+        to,
+        shares: vec![100],
+        shrinks: false,
+        routed_old: from.is_some_and(|f| f.release.route.is_some()),
+        sends: sends(observation.seen),
+        routed_new: to.release.route.is_some(),
+    };
+    schedule.wave(&mut builder, 0);
+    let to_step = builder.steps.iter().position(|s| matches!(s.step, Step::Soak { .. })).unwrap_or(builder.steps.len()) - 1;
+    if let Some(from) = from {
+        builder.retire(from.group.clone(), schedule.routed_old.then_some(from.release.drain.within_ms));
+    }
+    let gap = from.filter(|_| serves).and_then(|from| {
+        let migrate_ms = intent.migration().map_or(0, |migrate| migrate.within_ms.saturating_add(spec.rollout.within_ms));
+        let end_ms = from.release.drain.within_ms.saturating_add(END_MS).min(spec.rollout.within_ms);
+        Some(Gap {
+            from_step: u32::try_from(from_step).ok()?,
+            to_step: u32::try_from(to_step).ok()?,
+            at_least_ms: to.release.health.healthy_for_ms,
+            at_most_ms: end_ms.saturating_add(migrate_ms).saturating_add(spec.rollout.within_ms),
+        })
+    });
+    Ok(Plan { gap, ..builder.plan() })
 }
 
 /// How a forward plan shares the load between the old and the new group, wave by wave.
@@ -344,11 +421,23 @@ pub(crate) fn rollback(intent: &RollbackIntent, seen: &View) -> Plan {
     builder.carry = intent.carry;
     // When the failed release has a count of 0, the previously active count is the full load.
     let load = if spec.count == 0 { *count } else { spec.count.min(*count) };
-    builder.floor = if from.is_some() { load.min(intent.carry.unwrap_or(u32::MAX)) } else { 0 };
+    let runs_alone = |group: &GroupName| seen.groups.get(group).is_some_and(|g| g.exclusive);
+    let is_alone = is_exclusive(*from, to) || intent.retire.iter().any(runs_alone);
+    builder.exclusive = is_alone;
+    builder.floor = if from.is_some() && !is_alone { load.min(intent.carry.unwrap_or(u32::MAX)) } else { 0 };
     let (routed_old, routed_new) = (from.is_some_and(|f| f.release.route.is_some()), to.release.route.is_some());
     let mut weights = BTreeMap::new();
     if let (Some(from), Some(share)) = (from, intent.share) {
         builder.push(Step::Shift { route: route_name(&spec.name), weights: spread(&from.group, share, seen) }, None);
+    }
+    let sends_any = routed_old || routed_new || sends(seen);
+    // Nothing of the failed release runs when the old one starts again.
+    let alone = is_alone && from.is_some() && intent.retire.iter().any(|group| !builder.checks.contains(group));
+    if alone {
+        if intent.shift && sends_any {
+            builder.push(Step::Shift { route: route_name(&spec.name), weights: BTreeMap::new() }, None);
+        }
+        retire_all(&mut builder, intent, sends_any);
     }
     if let Some(from) = from {
         builder.push(Step::Scale { group: from.group.clone(), count: *count }, None);
@@ -359,14 +448,20 @@ pub(crate) fn rollback(intent: &RollbackIntent, seen: &View) -> Plan {
     }
     // A removal: a listener that an earlier release opened closes too.
     let listens = from.is_none() && seen.route.as_ref().is_some_and(|r| r.settings.is_some());
-    if intent.shift && (routed_old || routed_new || listens || sends(seen)) {
+    if intent.shift && (listens || sends_any) {
         builder.push(Step::Shift { route: route_name(&spec.name), weights }, None);
     }
-    for group in &intent.retire {
-        let routed = (routed_old || routed_new || sends(seen)) && !builder.checks.contains(group);
-        builder.retire(group.clone(), routed.then_some(to.release.drain.within_ms));
+    if !alone {
+        retire_all(&mut builder, intent, sends_any);
     }
     builder.plan()
+}
+
+fn retire_all(builder: &mut PlanBuilder, intent: &RollbackIntent, routed: bool) {
+    for group in &intent.retire {
+        let routed = routed && !builder.checks.contains(group);
+        builder.retire(group.clone(), routed.then_some(intent.to.release.drain.within_ms));
+    }
 }
 
 /// Gives this share to the old group; the rest stays with the groups that have it, in proportion.
@@ -399,6 +494,8 @@ struct PlanBuilder {
     /// The old group, and how many servers a rollback gives it.
     restores: Option<(GroupName, u32)>,
     carry: Option<u32>,
+    /// A rollback starts the old group when everything else is gone.
+    exclusive: bool,
 }
 
 impl PlanBuilder {
@@ -413,6 +510,7 @@ impl PlanBuilder {
             floor: 0,
             restores: None,
             carry: None,
+            exclusive: false,
         }
     }
 
@@ -443,6 +541,7 @@ impl PlanBuilder {
         }
         // A rollback may begin at any step: the old group is then complete again, beside everything that exists.
         let restored = |group: &GroupName| self.restores.as_ref().filter(|(g, _)| g == group).map_or(0, |(_, count)| *count);
+        let restored = |group: &GroupName| if self.exclusive { 0 } else { restored(group) };
         let worst = self.counts.iter().fold(0u32, |sum, (group, count)| sum.saturating_add((*count).max(restored(group))));
         self.peak = self.peak.max(worst);
         self.steps.push(PlannedStep { step, wave, capacity: self.capacity() });
@@ -457,6 +556,7 @@ impl PlanBuilder {
 
     fn plan(self) -> Plan {
         let restores = self.restores.map(|(_, count)| count);
-        Plan { direction: self.direction, steps: self.steps, peak: self.peak, floor: self.floor, restores, carry: self.carry }
+        let peak = self.peak.max(restores.unwrap_or(0));
+        Plan { direction: self.direction, steps: self.steps, peak, floor: self.floor, restores, carry: self.carry, gap: None }
     }
 }

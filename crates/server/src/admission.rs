@@ -47,7 +47,30 @@ fn must_be_in_store(app: &App, hidden: &HiddenNames, release: &Release, exempt: 
         }
         _ => {}
     }
+    volumes_must_be_there(app, release)?;
     if exempt.secrets { Ok(()) } else { secrets::must_be_stored(app, release) }
+}
+
+/// Each volume is one that the host policy names, and a directory of this host now. The keeper looks again before it starts a server.
+fn volumes_must_be_there(app: &App, release: &Release) -> Result<(), Fault> {
+    if release.volumes.is_empty() {
+        return Ok(());
+    }
+    let policy = app.access.policy()?;
+    for volume in &release.volumes {
+        let permitted = policy.permits_volume(&release.service, volume)?;
+        let opened = disk::volume::open(&volume.source, permitted.mount_point.as_deref(), app.layout.root());
+        match opened.and_then(|dir| dir.must_be_usable(volume)) {
+            // A control plane that is not root may not see it; the keeper does.
+            Err(fault) if fault.code == "volume-closed" => {}
+            Err(fault) => {
+                let message = format!("{}: volume {}: {}", release.service, volume.name, fault.message);
+                return Err(Fault { message, ..fault });
+            }
+            Ok(()) => {}
+        }
+    }
+    Ok(())
 }
 
 fn must_be_free_to_listen(app: &App, caller: Option<&Caller>, all: &[&Desired]) -> Result<(), Fault> {

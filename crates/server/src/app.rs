@@ -13,7 +13,7 @@ use crate::runs;
 use crate::upkeep::Upkeep;
 use api::control::Waiting;
 use journal::Database;
-use model::{Fault, RotationId, ServiceName, Time};
+use model::{Fault, Layout, RotationId, ServiceName, Time};
 use rotation::{Clock, Rotation, World};
 use secret::Secrets;
 use std::collections::BTreeMap;
@@ -23,6 +23,7 @@ use std::thread::JoinHandle;
 use tokio::sync::watch;
 
 pub struct App {
+    pub layout: Layout,
     pub database: Database,
     pub holder: String,
     /// Provider and router behind a check: nothing is declared for a service that the journal does not cover.
@@ -68,6 +69,7 @@ impl App {
         let comparison = Arc::new(Comparison::default());
         let ports = CoveredPorts::new(config.provider.clone(), config.router.clone(), comparison.clone());
         Ok(Arc::new(App {
+            layout: config.layout.clone(),
             database,
             holder: config.holder.clone(),
             provider: ports.clone(),

@@ -43,6 +43,10 @@ pub enum Bug {
     ListenerStaysOpen,
     /// Fences continue from those of a restored older copy of the journal.
     BackupRepeatsFences,
+    /// The old server of an exclusive service is not stopped before the new one starts.
+    StartsBeside,
+    /// A server of an exclusive service that is ending counts as gone.
+    EndingIsGone,
     /// A release whose migration succeeded is migrated again.
     MigratesTwice,
     /// The first servers of a release start before its migration.
@@ -54,7 +58,7 @@ pub enum Bug {
 }
 
 impl Bug {
-    pub const ALL: [Bug; 23] = [
+    pub const ALL: [Bug; 25] = [
         Bug::NoFence,
         Bug::StaleView,
         Bug::ShrinkBeforeShift,
@@ -74,6 +78,8 @@ impl Bug {
         Bug::RoutesToParked,
         Bug::ListenerStaysOpen,
         Bug::BackupRepeatsFences,
+        Bug::StartsBeside,
+        Bug::EndingIsGone,
         Bug::MigratesTwice,
         Bug::MigratesAfterServers,
         Bug::LostMigrationSucceeds,
@@ -101,6 +107,8 @@ impl Bug {
             Bug::RoutesToParked => "routes-to-parked",
             Bug::ListenerStaysOpen => "listener-stays-open",
             Bug::BackupRepeatsFences => "backup-repeats-fences",
+            Bug::StartsBeside => "starts-beside",
+            Bug::EndingIsGone => "ending-is-gone",
             Bug::MigratesTwice => "migrates-twice",
             Bug::MigratesAfterServers => "migrates-after-servers",
             Bug::LostMigrationSucceeds => "lost-migration-succeeds",

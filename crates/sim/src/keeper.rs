@@ -37,6 +37,8 @@ pub(crate) struct Group {
     pub release: u64,
     pub digest: Option<Digest>,
     pub once: bool,
+    /// One server at most, launched when no other of the group is there.
+    pub exclusive: bool,
     /// How its migration ended; it outlives the group.
     pub end: Option<Exit>,
     pub servers: Vec<Server>,
@@ -103,6 +105,7 @@ impl Keeper {
             release: release.number,
             digest: Some(release.digest()),
             once: false,
+            exclusive: release.exclusive,
             end: None,
             servers: Vec::new(),
             deaths: 0,
@@ -119,9 +122,11 @@ impl Keeper {
 
     /// `Err`: refused: the stamp is older than the last one accepted, or the group runs another release.
     pub fn take(&mut self, stamp: Stamp, spec: &GroupSpec, fenced: bool) -> Result<(), &'static str> {
-        let (count, release, digest, once) = match &spec.desired {
-            DesiredGroup::Run { release, count, once } => (Some(*count), release.number, Some(self.digest(release)), once.is_some()),
-            DesiredGroup::Gone => (None, 0, None, false),
+        let (count, release, digest, once, exclusive) = match &spec.desired {
+            DesiredGroup::Run { release, count, once } => {
+                (Some(*count), release.number, Some(self.digest(release)), once.is_some(), release.exclusive && once.is_none())
+            }
+            DesiredGroup::Gone => (None, 0, None, false, false),
         };
         let group = self.groups.entry(spec.group.clone()).or_insert_with(|| Group {
             stamp: None,
@@ -129,6 +134,7 @@ impl Keeper {
             release,
             digest: digest.clone(),
             once,
+            exclusive,
             end: None,
             servers: Vec::new(),
             deaths: 0,
@@ -150,6 +156,7 @@ impl Keeper {
         if count.is_some() {
             group.release = release;
             group.digest = digest;
+            group.exclusive = exclusive;
         }
         Ok(())
     }
@@ -213,6 +220,7 @@ impl Keeper {
             trouble,
             last_death: None,
             ended: group.end.clone().zip(group.digest.clone()).map(|(exit, release)| OneShotEnd { release, exit }),
+            exclusive: group.exclusive && (group.desired.is_some() || !group.servers.is_empty()),
         }
     }
 }
@@ -334,7 +342,7 @@ fn run_once(name: &GroupName, group: &mut Group, blocked: bool, set: &Setting, r
 fn reconcile(name: &GroupName, group: &mut Group, blocked: bool, set: &Setting, rng: &mut Rng) {
     let desired = group.desired.unwrap_or(0);
     group.trouble = blocked && group.exist() < desired;
-    while group.exist() < desired && !blocked {
+    while group.exist() < desired && !blocked && (!group.exclusive || group.servers.is_empty()) {
         let id = next_id(name, group);
         let until = set.now + rng.between(1, set.boot_ticks) * TICK_MS;
         group.servers.push(Server { id, started: set.now, state: ServerState::Booting { until } });
@@ -364,6 +372,7 @@ fn show(server: &Server, release: Option<&Digest>, probes: u64, now: u64, skew: 
         healthy_ms,
         exit,
         failed_probe: None,
+        scratch: None,
         refused: Vec::new(),
     }
 }

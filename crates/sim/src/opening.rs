@@ -92,7 +92,8 @@ pub(crate) fn open(cell: &RefCell<World>, act: &Act, from: Option<GroupRelease>)
     // A promoted release was active and complete.
     let promoted = matches!(world.oracle.closed, Some((Verdict::Promoted, _)));
     let base = if number == 2 || promoted { running } else { world.oracle.base.min(running) };
-    world.oracle.base = base.min(act.spec.count);
+    // While an exclusive release is involved nothing carries the load for a while.
+    world.oracle.base = if world.scenario.exclusive { 0 } else { base.min(act.spec.count) };
     world.oracle.count = act.spec.count;
     world.oracle.restored_count = running;
     world.oracle.within = act.spec.rollout.within_ms;

@@ -16,6 +16,7 @@ fn share_of(base: u32, weight: u32) -> u32 {
 impl World {
     pub fn judge_tick(&mut self) {
         self.judge_lateness();
+        self.judge_exclusive();
         self.judge_migrations();
         let sum: u32 = self.balancer.weights.values().sum();
         if !self.balancer.weights.is_empty() && sum != 100 {
@@ -28,7 +29,7 @@ impl World {
             let need = share_of(base, *weight);
             if !there {
                 bad = Some(format!("{weight} % of the traffic is routed to {name}, which does not exist"));
-            } else if have + lost < need || have + lost == 0 {
+            } else if (have + lost < need || have + lost == 0) && !self.scenario.exclusive {
                 bad =
                     Some(format!("{name} has {have} healthy ({lost} more were killed) for {weight} % of the traffic, which needs {need}"));
             }
@@ -42,6 +43,32 @@ impl World {
         }
         if let Some(why) = bad {
             self.fail(|| why);
+        }
+    }
+
+    /// Never two servers at once while one of them is exclusive, whatever state they are in: one that is ending still writes. In a calm world
+    /// nobody serves for no longer than the plan says.
+    fn judge_exclusive(&mut self) {
+        if !self.scenario.exclusive {
+            return;
+        }
+        let running = || self.keeper.groups.values().filter(|g| !g.once && !g.servers.is_empty());
+        let servers: usize = running().map(|g| g.servers.len()).sum();
+        if running().any(|g| g.exclusive) && servers > 1 {
+            let names: Vec<String> = running().flat_map(|g| &g.servers).map(|s| format!("{} ({:?})", s.id, s.state)).collect();
+            self.fail(|| format!("{servers} servers of an exclusive service run at once: {}", names.join(", ")));
+        }
+        let serves = self.keeper.groups.values().any(|g| !g.once && g.healthy() > 0);
+        let since = *self.oracle.nobody_since.get_or_insert(self.now);
+        let Some(gap) = self.oracle.plan.gap.filter(|_| !serves) else {
+            self.oracle.nobody_since = None;
+            return;
+        };
+        // A driver looks once in a tick, and a server here may take longer to end than a keeper lets it.
+        let most = gap.at_most_ms + (4 + self.scenario.end_ticks) * TICK_MS;
+        if self.scenario.calm && self.oracle.plan.direction == Direction::Forward && self.now > since + most {
+            let ms = self.now - since;
+            self.fail(|| format!("nobody serves for {ms} ms, and the plan says {} ms at most", gap.at_most_ms));
         }
     }
 
@@ -163,7 +190,7 @@ impl World {
             Direction::Back => (o.from.as_ref(), o.restored_count),
             Direction::Single => return false,
         };
-        count == 0 || to.is_none_or(|to| to.release.route.is_none())
+        self.scenario.exclusive || count == 0 || to.is_none_or(|to| to.release.route.is_none())
     }
 
     fn overloads(&self, capacities: &Capacities, spec: &RouteSpec) -> Option<String> {
@@ -226,7 +253,9 @@ impl World {
             let name = name.clone();
             self.fail(|| format!("the listener closes while {name} still exists"));
         }
-        for name in spec.weights.keys() {
+        // The old server of an exclusive service keeps its weight while it is stopped: the same declaration may arrive once more then.
+        let again = self.scenario.exclusive && before == Some(stamp);
+        for name in spec.weights.keys().filter(|_| !again) {
             let healthy = self.keeper.groups.get(name).map_or(0, |g| g.healthy() + g.lost);
             if healthy == 0 {
                 self.fail(|| format!("traffic is shifted to {name}, where no server was ever healthy"));
@@ -316,7 +345,8 @@ impl World {
                 let since = *o.rolling_back_since.get_or_insert(decided);
                 if let Some(carry) = plan.carry {
                     // Fewer servers than carried the load get all traffic only when no more became healthy within a step's time.
-                    if carry == 0 || decided + rotation::CLOCKS_APART_MS < since + o.within {
+                    let early = decided + rotation::CLOCKS_APART_MS < since + o.within && !self.scenario.exclusive;
+                    if carry == 0 || early {
                         return Some(format!("it rolls back to {carry} servers after {} ms", decided - since));
                     }
                     o.base = o.base.min(carry);

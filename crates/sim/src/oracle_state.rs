@@ -63,6 +63,8 @@ pub(crate) struct Oracle {
     /// In a rollback, no more than this many healthy ones could be launched.
     pub carried: Option<u32>,
     pub closed: Option<(Verdict, Option<GroupRelease>)>,
+    /// Since when no server of an exclusive service is healthy.
+    pub nobody_since: Option<u64>,
     /// Each group's first release.
     pub releases: BTreeMap<GroupName, u64>,
     pub gone: BTreeSet<GroupName>,

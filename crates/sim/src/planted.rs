@@ -5,8 +5,8 @@
 
 use crate::Bug;
 use model::{
-    DesiredGroup, DesiredSeen, Direction, Event, Fault, Fence, GroupName, GroupRelease, GroupSeen, GroupSpec, IssuedCommand, Plan,
-    PlannedStep, RouteSpec, Stamp, Step, Time, View,
+    DesiredGroup, DesiredSeen, Direction, Event, Fault, Fence, GroupName, GroupRelease, GroupSeen, GroupSpec, InstanceState, IssuedCommand,
+    Plan, PlannedStep, RouteSpec, Stamp, Step, Time, View,
 };
 use rotation::{Decider, Decision, Declaration, Plain, Rotation, StepStatus};
 
@@ -25,7 +25,9 @@ impl Decider for Planted {
         spoil_input(bug, &mut r, &mut seen, now);
         let decision = Plain.decide(&r, &seen, commands, now, fence);
         let decision = match bug {
-            Bug::NoGuard | Bug::ShrinkBeforeShift | Bug::RollbackAssumesSize => overrule_guard(&r, &seen, now, fence, decision),
+            Bug::NoGuard | Bug::ShrinkBeforeShift | Bug::RollbackAssumesSize | Bug::StartsBeside => {
+                overrule_guard(&r, &seen, now, fence, decision)
+            }
             Bug::TimeoutIsSuccess => call_timeout_success(&r, &seen, fence, decision),
             _ => decision,
         };
@@ -52,6 +54,7 @@ pub(crate) fn spoil_plan(bug: Option<Bug>, plan: &mut Plan, from: Option<&GroupR
     let scales_from = |step: &Step| matches!(step, Step::Scale { group, .. } if from.is_some_and(|f| f.group == *group));
     match bug {
         Some(Bug::NoDrain) => plan.steps.retain(|s| !matches!(s.step, Step::Drain { .. })),
+        Some(Bug::StartsBeside) if plan.gap.is_some() => plan.steps.retain(|s| !matches!(s.step, Step::Scale { count: 0, .. })),
         Some(Bug::RollbackAssumesSize) if back => plan.steps.retain(|s| !scales_from(&s.step)),
         Some(Bug::RoutesToParked) if back && plan.steps.iter().any(|s| scales_from(&s.step)) => {
             for step in &mut plan.steps {
@@ -126,6 +129,11 @@ fn spoil_input(bug: Bug, r: &mut Rotation, seen: &mut View, now: Time) {
         Bug::ErrorsIgnored => {
             if let Some(Step::Soak { group, .. }) = &step {
                 hide_errors(group, r, seen);
+            }
+        }
+        Bug::EndingIsGone if r.opened.from.iter().chain([&r.opened.to]).any(|known| known.release.exclusive) => {
+            for group in seen.groups.values_mut() {
+                group.instances.retain(|i| i.state != InstanceState::Draining);
             }
         }
         Bug::Impatient => {

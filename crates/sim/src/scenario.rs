@@ -173,6 +173,8 @@ pub(crate) struct Scenario {
     pub ends_healthy_first: bool,
     /// Every declaration arrives twice.
     pub twice: bool,
+    /// Some releases are exclusive: while one of them is involved, no two servers may run at once, and nobody serves for a while.
+    pub exclusive: bool,
 }
 
 impl Scenario {
@@ -220,11 +222,41 @@ impl Scenario {
             endless_streams: rng.chance(2_000),
             ends_healthy_first: rng.chance(5_000),
             twice: false,
+            exclusive: false,
             service,
         };
         // A separate generator, seeded so that the seeds kept in `tests` have none of these.
         let mut rng = Rng::new(seed ^ 0x0B5E_55ED_C10C_01C2);
-        scenario.parked(&mut rng, routed, healthy_ms).removed(&mut rng).restored(&mut rng).on_one_machine(&mut rng).migrated(&mut rng)
+        scenario
+            .parked(&mut rng, routed, healthy_ms)
+            .removed(&mut rng)
+            .restored(&mut rng)
+            .on_one_machine(&mut rng)
+            .migrated(&mut rng)
+            .exclusive(seed)
+    }
+
+    /// Most releases of some services are exclusive, so that both orders meet. A lost control plane leaves no second server there: nobody
+    /// who does not know of it could wait for it.
+    fn exclusive(mut self, seed: u64) -> Self {
+        let mut rng = Rng::new(seed ^ 0x0E8C_1051_0E00_A10E);
+        if !rng.chance(1_200) {
+            return self;
+        }
+        (self.exclusive, self.lost) = (true, None);
+        let mut of = |release: &mut Release| {
+            release.exclusive = rng.chance(7_500);
+            release.exclusive
+        };
+        if self.active.as_mut().is_some_and(|active| of(&mut active.release)) {
+            self.active_count = self.active_count.min(1);
+        }
+        for act in &mut self.acts {
+            if of(&mut act.release) {
+                (act.spec.exclusive, act.spec.count) = (true, act.spec.count.min(1));
+            }
+        }
+        self
     }
 
     /// Releases with migrations, some of which are deployed again.
@@ -329,8 +361,19 @@ impl Scenario {
             endless_streams: false,
             ends_healthy_first: false,
             twice: false,
+            exclusive: false,
             service,
         }
+    }
+
+    /// The same of an exclusive service.
+    #[cfg(test)]
+    pub fn small_exclusive(kind: Kind, routed: bool) -> Self {
+        let mut scenario = Self { exclusive: true, active_count: 1, ..Self::small(kind, routed) };
+        let act = &mut scenario.acts[0];
+        (act.spec.count, act.spec.exclusive, act.release.exclusive) = (1, true, true);
+        scenario.active.iter_mut().for_each(|active| active.release.exclusive = true);
+        scenario
     }
 }
 
@@ -444,6 +487,8 @@ fn spec(service: &ServiceName, count: u32, routed: bool, healthy_ms: u64) -> Ser
         health: made.health,
         drain: made.drain,
         limits: made.limits,
+        volumes: Vec::new(),
+        exclusive: false,
         network: made.network,
         route: made.route,
         checks: Vec::new(),
@@ -473,6 +518,8 @@ fn release(service: &ServiceName, number: u64, routed: bool, healthy_ms: u64, ch
         health: Health { probe: Probe::Running, healthy_for_ms: healthy_ms, ..Health::default() },
         drain: Drain { within_ms: 12 * TICK_MS, ..Drain::default() },
         limits: Limits::default(),
+        volumes: Vec::new(),
+        exclusive: false,
         network: Network::default(),
         route: routed.then(|| Route::on(([127, 0, 0, 1], port(number)).into())),
         checks: (1..=checks).map(check).collect(),

@@ -101,6 +101,23 @@ fn a_crash_at_each_point_is_harmless() {
     }
 }
 
+/// The oracle of an exclusive service is asked at each tick: at no crash do two servers run at once, forward and back.
+#[test]
+fn a_crash_at_each_point_is_harmless_to_an_exclusive_service() {
+    for kind in KINDS {
+        for routed in [true, false] {
+            let play = |crash_at| play_with(7, Scenario::small_exclusive(kind, routed), None, false, crash_at);
+            let calm = play(Vec::new());
+            assert_eq!((calm.violation.clone(), calm.verdicts.as_slice()), (None, [expected(kind)].as_slice()), "{kind:?} {routed}");
+            for point in 1..=calm.points {
+                let crashed = play(vec![point]);
+                assert_eq!(crashed.violation, None, "{kind:?}, routed {routed}, a crash at {point}");
+                assert_eq!(crashed.verdicts, [expected(kind)], "{kind:?}, routed {routed}, a crash at {point}");
+            }
+        }
+    }
+}
+
 /// All pairs of the two shortest histories; of the others every seventh, so that the plain test run stays short.
 fn pairs(kind: Kind, routed: bool, every: u64) -> u64 {
     let points = small(kind, routed, Vec::new()).points;

@@ -1,8 +1,8 @@
 //! A plan before it is carried out: steps, capacity at each, the peak.
 
-use super::{BOLD, DIM, paint, step, times};
+use super::{BOLD, DIM, paint, span, step, times};
 use api::control::{PlannedRotation, Removal};
-use model::{Plan, Step};
+use model::{Gap, Plan, Step};
 
 pub fn plan(rotation: &PlannedRotation) -> String {
     let from = rotation.from.as_ref().map_or_else(|| "nothing".to_string(), |s| s.release.label());
@@ -10,11 +10,30 @@ pub fn plan(rotation: &PlannedRotation) -> String {
     let title = paint(BOLD, format!("{} {from} -> {to}", rotation.service));
     let plan = &rotation.plan;
     let parks = plan.steps.iter().any(|s| matches!(&s.step, Step::Scale { group, count: 0 } if *group == rotation.to.group));
-    let least = if parks { "no server serves at the end".to_string() } else { format!("never below {}", plan.floor) };
+    let least = if plan.gap.is_some() {
+        "exclusive: the old server stops before the new one starts".to_string()
+    } else if parks {
+        "no server serves at the end".to_string()
+    } else {
+        format!("never below {}", plan.floor)
+    };
     let tail = format!("tier {}, {least}, at most {} at once", rotation.tier, times(plan.peak.into(), "server"));
     let mut lines = vec![format!("{title}  {}", paint(DIM, tail))];
     lines.extend(steps(plan));
+    lines.extend(plan.gap.map(nobody_serves));
     lines.join("\n")
+}
+
+/// An exclusive service: the old server is gone before the new one starts.
+fn nobody_serves(gap: Gap) -> String {
+    let (least, most) = (span(gap.at_least_ms), span(gap.at_most_ms));
+    let (from, to) = (gap.from_step, gap.to_step);
+    paint(
+        BOLD,
+        format!(
+            "  nobody serves from step {from} to {to}: for {least} and what the server needs to start, at most {most}; then it rolls back"
+        ),
+    )
 }
 
 /// A service that is removed.

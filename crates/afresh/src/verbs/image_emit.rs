@@ -277,6 +277,8 @@ impl Emit {
             health: Health::default(),
             drain: Drain::default(),
             limits: Limits::default(),
+            volumes: Vec::new(),
+            exclusive: false,
             network: Network::closed(),
             route: None,
             checks: Vec::new(),

@@ -176,7 +176,7 @@ impl Instances {
         list(
             context,
             &path,
-            &["instance", "release", "state", "address", "age", "healthy", "balancer", "in flight", "why"],
+            &["instance", "release", "state", "address", "age", "healthy", "balancer", "in flight", "scratch", "why"],
             |row: &InstanceRow| {
                 vec![
                     row.seen.id.to_string(),
@@ -187,6 +187,9 @@ impl Instances {
                     healthy(row.seen.healthy_ms),
                     row.balancer.as_ref().map_or_else(String::new, |b| if b.draining { "draining".into() } else { healthy(b.healthy_ms) }),
                     row.balancer.as_ref().map_or_else(String::new, |b| b.in_flight.to_string()),
+                    row.seen
+                        .scratch
+                        .map_or_else(String::new, |s| format!("{} of {}", show::bytes(s.used_bytes), show::bytes(s.limit_bytes))),
                     why(row),
                 ]
             },

@@ -42,6 +42,9 @@ pub struct Host {
     /// Use this OCI runtime; by default the first of runc, crun, youki that works
     #[arg(long, value_name = "PROGRAM")]
     pub runtime: Option<PathBuf>,
+    /// Read here which directories may be volumes; only root may write it
+    #[arg(long, value_name = "FILE", default_value = HOST_POLICY)]
+    pub policy: PathBuf,
     #[command(flatten)]
     pub logs: LogArgs,
     /// The small process beside one instance
@@ -142,6 +145,8 @@ impl Host {
             };
             attest::admit(&layout, kind, object, launch == host::Launch::First)
         });
+        let policy = self.policy;
+        let permit = host::Permit::new(move |service, volume| server::read_policy(&policy)?.permits_volume(service, volume));
         let config = host::Config {
             layout: context.layout.clone(),
             program: own()?,
@@ -150,6 +155,7 @@ impl Host {
             runtime: self.runtime,
             logs: host::LogSettings { total_bytes: self.logs.log_total, forward: self.logs.log_forward.map(|(_, forward)| forward) },
             admit,
+            permit,
         };
         until_signal(host::run(config))
     }

@@ -107,8 +107,10 @@ impl Up {
         if let Some(file) = &self.token_file {
             serve.extend(["--token-file".to_string(), file.display().to_string()]);
         }
-        serve.extend(["--policy".to_string(), self.policy.display().to_string()]);
-        vec![(Role::Host, self.logs.words()), (Role::Proxy, Vec::new()), (Role::Serve, serve)]
+        let policy = ["--policy".to_string(), self.policy.display().to_string()];
+        serve.extend(policy.clone());
+        let host = [&policy[..], &self.logs.words()].concat();
+        vec![(Role::Host, host), (Role::Proxy, Vec::new()), (Role::Serve, serve)]
     }
 }
 

@@ -13,6 +13,7 @@ mod rollout;
 mod secret;
 pub(crate) mod section;
 mod service;
+mod volume;
 
 use crate::schema;
 use crate::sink::{Draft, Sink};

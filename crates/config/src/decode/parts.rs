@@ -98,7 +98,16 @@ pub(crate) fn limits(context: &Context, service: &Section, sink: &mut Sink) -> O
     let memory_bytes = section.or("memory", default.memory_bytes, sink, |v| read::size(v, "4MiB", "16TiB"));
     let cpu_milli = section.or("cpu", default.cpu_milli, sink, read::cpu);
     let pids = section.or("pids", default.pids, sink, |v| read::number(v, 1, 1_000_000));
-    Some(Limits { memory_bytes: memory_bytes?, cpu_milli: cpu_milli?, pids: pids? })
+    let scratch_bytes = section.or("scratch", None, sink, |v| Ok(Some(read::size(v, "1MiB", "16TiB")?)));
+    if let (Some(memory), Some(Some(scratch))) = (memory_bytes, scratch_bytes)
+        && scratch > memory
+    {
+        let draft = Draft::new("scratch-over-memory", section.place("scratch"), "this is more than the server's memory");
+        let draft = draft.label("what is written there lies in memory, and counts as the server's");
+        sink.push(draft.hint("raise `memory`; much data, or data that is kept, belongs in a `volume`"));
+        return None;
+    }
+    Some(Limits { memory_bytes: memory_bytes?, cpu_milli: cpu_milli?, pids: pids?, scratch_bytes: scratch_bytes? })
 }
 
 /// An address and its place, if it could be read.

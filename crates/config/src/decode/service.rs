@@ -6,7 +6,7 @@ use super::network;
 use super::read::{self, Read, at};
 use super::rollout;
 use super::section::Section;
-use super::{parts, secret};
+use super::{parts, secret, volume};
 use crate::schema;
 use crate::sink::Sink;
 use crate::syntax::tree::Block;
@@ -43,6 +43,8 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
     let health = parts::health(context, &section, has_port, sink);
     let drain = parts::drain(context, &section, sink);
     let limits = parts::limits(context, &section, sink);
+    let volumes = volume::volumes(context, &mut section, sink);
+    let exclusive = volume::exclusive(&section, count, sink);
     let network = network::network(context, &section, sink);
     let (route, listen) = parts::route(context, &section, port, sink);
     let checks = parts::checks(context, &mut section, sink);
@@ -64,6 +66,8 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
             health: health?,
             drain: drain?,
             limits: limits?,
+            volumes: volumes?,
+            exclusive: exclusive?,
             network: network?,
             route: route?,
             checks: checks?,

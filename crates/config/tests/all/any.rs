@@ -4,7 +4,7 @@ use model::destination::Destination;
 use model::{
     Check, Drain, Egress, FewRequests, Health, ImageCheck, ImageCustom, ImageFile, ImageName, ImageProbe, ImageSpec, ImageUser, Limits,
     Migrate, Network, Probe, Rollout, Route, RouteAddress, SecretName, SecretSource, SecretSpec, SecretUse, ServiceFile, ServiceName,
-    ServiceSpec, TierName, Wave,
+    ServiceSpec, TierName, Volume, VolumeName, Wave,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -171,11 +171,19 @@ fn service_of(images: Vec<ImageName>, port_of_route: u16, count: u32) -> impl St
         });
     let drain = (prop_oneof![Just("TERM"), Just("INT"), Just("USR1")], 0u64..3_600_000)
         .prop_map(|(signal, within_ms)| Drain { signal: signal.to_string(), within_ms });
-    let limits = (4u64 << 20..1 << 40, 10u64..64_000, 1u64..100_000).prop_map(|(memory_bytes, cpu_milli, pids)| Limits {
-        memory_bytes,
-        cpu_milli,
-        pids,
+    let limits = (4u64 << 20..1 << 40, 10u64..64_000, 1u64..100_000, prop::option::of(1u64 << 20..4 << 20))
+        .prop_map(|(memory_bytes, cpu_milli, pids, scratch_bytes)| Limits { memory_bytes, cpu_milli, pids, scratch_bytes });
+    let volumes = prop::collection::btree_map(name(), prop::bool::ANY, 0..4).prop_map(|all| {
+        let one = |(name, read_only): (String, bool)| Volume {
+            source: format!("/srv/{name}"),
+            at: format!("/data/{name}"),
+            name: VolumeName::new(name).unwrap(),
+            read_only,
+        };
+        all.into_iter().map(one).collect::<Vec<_>>()
     });
+    // The whole of a service in one strategy is more than a test thread's stack takes.
+    let limits = (limits, volumes).boxed();
     let route = prop::option::of((prop_oneof![Just("127.0.0.1"), Just("[::1]"), Just("inside")], 1u64..60_000, 10u64..3_600_000)).prop_map(
         move |r| {
             r.map(|(ip, connect_timeout_ms, answer_timeout_ms)| Route {
@@ -211,11 +219,12 @@ fn service_of(images: Vec<ImageName>, port_of_route: u16, count: u32) -> impl St
     let who = (prop::sample::select(images), name(), artifact, command(), env, secrets(), user).boxed();
     let migrate = prop::option::of((command(), 1_000u64..86_400_000).prop_map(|(run, within_ms)| Migrate { run, within_ms }));
     let how =
-        (health.boxed(), drain, (limits, network()), route.boxed(), checks.boxed(), (migrate.boxed(), rollout.boxed()), 1u16..).boxed();
+        (health.boxed(), drain, (limits, network()).boxed(), route.boxed(), checks.boxed(), (migrate.boxed(), rollout.boxed()), 1u16..)
+            .boxed();
     (who, how).prop_map(
         move |(
             (image, tier, artifact, run, env, secrets, user),
-            (health, drain, (limits, network), route, checks, (migrate, rollout), port),
+            (health, drain, ((limits, volumes), network), route, checks, (migrate, rollout), port),
         )| {
             ServiceSpec {
                 name: ServiceName::new("x").unwrap(),
@@ -231,6 +240,8 @@ fn service_of(images: Vec<ImageName>, port_of_route: u16, count: u32) -> impl St
                 health,
                 drain,
                 limits,
+                volumes,
+                exclusive: count < 2,
                 network,
                 route,
                 checks,

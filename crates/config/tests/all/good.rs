@@ -61,7 +61,7 @@ fn every_key() {
     assert_eq!((web.user.as_str(), web.port, web.artifact.as_deref()), ("1000:1000", Some(9000), Some("./dist")));
     assert_eq!((web.health.timeout_ms, web.health.unhealthy_after, web.health.healthy_for_ms), (1_500, 5, 0));
     assert_eq!((web.drain.signal.as_str(), web.drain.within_ms), ("INT", 90_000));
-    assert_eq!(web.limits, Limits { memory_bytes: 1 << 30, cpu_milli: 500, pids: 64 });
+    assert_eq!(web.limits, Limits { memory_bytes: 1 << 30, cpu_milli: 500, pids: 64, scratch_bytes: Some(64 << 20) });
     let egress: Vec<String> = web.network.egress.list().iter().map(ToString::to_string).collect();
     assert_eq!(egress, ["10.0.0.0/8:5432", "db.example.org:443", "[2001:db8::/32]:8000-8010/udp"]);
     assert_eq!(web.network.allow.iter().map(ToString::to_string).collect::<Vec<_>>(), ["host:6379", "service.job", "host:514/udp"]);
@@ -72,7 +72,10 @@ fn every_key() {
     assert_eq!(web.migrate, Some(Migrate { run, within_ms: 7_200_000 }));
     assert_eq!(web.rollout.waves, [Wave::Count(1), Wave::Count(2), Wave::Percent(50), Wave::Count(10)]);
     assert_eq!(web.rollout.errors_ppm, 500);
+    let volumes: Vec<_> = web.volumes.iter().map(|v| (v.name.as_str(), v.source.as_str(), v.at.as_str(), v.read_only)).collect();
+    assert_eq!(volumes, [("uploads", "/srv/uploads", "/uploads", false), ("fonts", "/srv/fonts", "/usr/share/fonts", true)]);
     let job = service(&file, "job");
+    assert!(job.exclusive && !web.exclusive);
     assert_eq!(job.env.values().collect::<Vec<_>>(), ["1", "2", "3"]);
     assert_eq!(job.limits.cpu_milli, 250);
     assert_eq!(job.health, model::Health::default());

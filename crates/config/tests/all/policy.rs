@@ -7,7 +7,6 @@ listen      = ["*:8000-8999", "127.0.0.1:80", "[::1]:443"]
 users       = ["1000-1999", "33"]
 recipes     = ["token:ci"]
 scripts     = ["peer:eve"]
-volumes     = ["/srv/uploads"]
 health_exec = true
 checks      = true
 run         = ["token:ops"]
@@ -15,6 +14,8 @@ egress      = ["10.0.0.0/8:1-65535", "169.254.169.254:80"]
 host_ports  = ["6379", "8000-8010", "514/udp"]
 socket      = "/run/afresh/api.sock"
 most { memory = "4GiB"  cpu = 4  pids = 1000  count = 20 }
+volume "/srv/uploads" { services = ["web", "api"]  mounted = true }
+volume "/srv/shared/*" { services = ["web"]  read_only = true }
 peer "ci" { uid = 1001  role = "deploy"  services = ["web"]  tiers = ["back"] }
 peer "eve" { uid = 1002  role = "read" }
 "#;
@@ -27,7 +28,10 @@ fn every_key_is_read() {
     assert_eq!(policy.users, [(1000, 1999), (33, 33)]);
     assert!(policy.recipes.contains("token:ci") && policy.scripts.contains("peer:eve"));
     assert!(policy.run.contains("token:ops"));
-    assert!(policy.health_exec && policy.checks && policy.volumes == ["/srv/uploads"]);
+    assert!(policy.health_exec && policy.checks);
+    let volumes: Vec<_> =
+        policy.volumes.iter().map(|(at, rule)| (at.as_str(), rule.services.len(), rule.read_only, rule.mounted)).collect();
+    assert_eq!(volumes, [("/srv/shared/*", 1, true, false), ("/srv/uploads", 2, false, true)]);
     assert_eq!((policy.most.memory_bytes, policy.most.cpu_milli, policy.most.pids, policy.most.count), (4 << 30, 4_000, 1_000, 20));
     assert_eq!(policy.network.egress.list().len(), 2);
     assert_eq!(policy.network.host_ports.iter().map(ToString::to_string).collect::<Vec<_>>(), ["6379", "8000-8010", "514/udp"]);
@@ -50,7 +54,15 @@ fn every_error_has_its_place() {
         ("recipes = [\"ci\"]", "bad-identity", 1),
         ("run = true", "wrong-type", 1),
         ("run = [\"ops\"]", "bad-identity", 1),
-        ("volumes = [\"srv\"]", "bad-path", 1),
+        ("volume \"srv\" { services = [\"web\"] }", "bad-path", 1),
+        ("volume \"/srv/../etc\" { services = [\"web\"] }", "bad-path", 1),
+        ("volume \"/etc/*\" { services = [\"web\"] }", "system-directory", 1),
+        ("volume \"/srv\" { services = [\"web\"] }", "system-directory", 1),
+        ("\nvolume \"/srv/a\" {}", "missing-key", 2),
+        ("volume \"/srv/a\" { services = [\"Web\"] }", "bad-name", 1),
+        ("volume \"/srv/a\" { services = [\"a\"] mounted = 1 }", "wrong-type", 1),
+        ("volume \"/srv/a\" { services = [\"a\"] }\nvolume \"/srv/a\" { services = [\"b\"] }", "duplicate-name", 2),
+        ("volumes = [\"/srv/a\"]", "unknown-key", 1),
         ("checks = \"yes\"", "wrong-type", 1),
         ("egress = \"all\"", "bad-destination", 1),
         ("egress = [\"10.0.0.1\"]", "bad-destination", 1),

@@ -34,6 +34,7 @@ fn defaults_are_as_told() {
     let with = |block: &str, key: &str| {
         let inner = match block {
             "service" => key.to_string(),
+            "volume" => format!("volume \"v\" {{ source = \"/srv/v\" at = \"/v\"\n{key} }}"),
             "rollout of a service" => format!("rollout {{ {key} }}"),
             "image" | "check of an image" | "user of an image" | "file of an image" => String::new(),
             _ => format!("{block} {{ {key} }}"),
@@ -74,6 +75,7 @@ fn defaults_of_the_host_policy_are_as_told() {
             let Some(value) = default.strip_prefix('`').and_then(|d| d.strip_suffix('`')) else { continue };
             let within = |inner: &str| match block {
                 "the host policy" => inner.to_string(),
+                "volume of the host policy" => format!("volume \"/srv/v\" {{ services = [\"web\"]\n{inner} }}"),
                 "most of the host policy" => format!("most {{ {inner} }}"),
                 _ => format!("socket = \"/s\"\npeer \"p\" {{ uid = 1 role = \"read\"\n{inner} }}"),
             };
@@ -81,7 +83,7 @@ fn defaults_of_the_host_policy_are_as_told() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 16);
+    assert_eq!(seen, 17);
     assert_eq!(read(""), model::access::HostPolicy::default());
 }
 
@@ -98,6 +100,7 @@ fn what_is_required_is_missed() {
             "user of an image" => "image \"a\" { user \"u\" {} }".to_string(),
             "file of an image" => "image \"a\" { file \"/f\" {} }".to_string(),
             "service" => "service \"a\" {}".to_string(),
+            "volume" => "service \"a\" { volume \"a\" {} }".to_string(),
             "check" => "service \"a\" { check \"a\" {} }".to_string(),
             "rollout of the file" => "rollout {}".to_string(),
             other => format!("service \"a\" {{ {other} {{}} }}"),

@@ -35,7 +35,9 @@ service "web-2" { // one
   count = 10
   health { path = "/h?x=1" every = "250ms" timeout = "1.5s" healthy_for = "0s" unhealthy_after = 5 }
   drain { signal = "SIGINT" within = "1m30s" }
-  limits { memory = "1g" cpu = "500m" pids = 64 }
+  limits { memory = "1g" cpu = "500m" pids = 64 scratch = "64MiB" }
+  volume "uploads" { source = "/srv/uploads" at = "/uploads" }
+  volume "fonts" { source = "/srv/fonts" at = "/usr/share/fonts" read_only = true }
   network { egress = ["10.0.0.0/8:5432", "DB.example.org:443", "[2001:DB8::/32]:8000-8010/udp"] allow = ["host:6379", service.job, "host:514/udp"] }
   route { listen = "[::1]:80" connect_timeout = "250ms" answer_timeout = "2m" }
   check "schema" { run = ["./check"] within = "1m" }
@@ -50,7 +52,7 @@ service "job" {
   port = 7000  route { internal = true  port = 7001 }
   env = { A = "1", "B" : "2", "KEY" = secret.key
     C = "3" }
-  count = 1
+  count = 1 exclusive = true
   limits { cpu = 0.25 }
   network { egress = "none" }
 }

@@ -130,6 +130,8 @@ fn release() -> Release {
         health: Health::default(),
         drain: Drain::default(),
         limits: Limits::default(),
+        volumes: Vec::new(),
+        exclusive: false,
         network: Network::closed(),
         route: None,
         checks: Vec::new(),

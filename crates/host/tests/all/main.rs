@@ -16,3 +16,4 @@ mod one_shots;
 mod program;
 mod real;
 mod secrets;
+mod volumes;

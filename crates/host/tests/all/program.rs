@@ -38,8 +38,8 @@ fn log_total() -> u64 {
 fn keeper_process() {
     let Some(dir) = std::env::var_os(DIR) else { return };
     tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stderr).init();
-    // A policy that a test can change while the keeper runs.
-    let refuse = Path::new(&dir).join("refuse");
+    // Policies that a test can change while the keeper runs.
+    let (refuse, rules) = (Path::new(&dir).join("refuse"), Path::new(&dir).join("rules.json"));
     let config = host::Config {
         layout: Layout::new(dir),
         program: std::env::current_exe().unwrap(),
@@ -53,6 +53,11 @@ fn keeper_process() {
             } else {
                 Ok(())
             }
+        }),
+        permit: host::Permit::new(move |service, volume| {
+            let rules = serde_json::from_slice(&std::fs::read(&rules).unwrap_or(b"{}".to_vec()));
+            let rules = rules.map_err(|e| model::Fault::yours("policy-invalid", e.to_string()))?;
+            model::volume::permitted(&rules, service, volume).map_err(|why| model::Fault::yours("policy-volume", why))
         }),
     };
     end(tokio::runtime::Runtime::new().unwrap().block_on(host::run(config)));

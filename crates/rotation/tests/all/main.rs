@@ -4,6 +4,7 @@
 mod clocks;
 mod common;
 mod decisions;
+mod exclusive;
 mod journal;
 mod manual_steps;
 mod migrations;

@@ -70,6 +70,8 @@ fn spec(life: &Life, group: GroupName, digest: &Digest, check: &ImageCheck) -> R
         health: Health { probe, every_ms: 200, healthy_for_ms: 0, ..Health::default() },
         drain: Drain { within_ms: 1_000, ..Drain::default() },
         limits: Limits::default(),
+        volumes: Vec::new(),
+        exclusive: false,
         network: Network::closed(),
         route: None,
         checks: Vec::new(),

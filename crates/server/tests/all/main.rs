@@ -20,3 +20,4 @@ mod parts;
 mod runs;
 mod secrets;
 mod upkeep;
+mod volumes;

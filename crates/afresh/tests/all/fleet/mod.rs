@@ -7,6 +7,7 @@
 mod inside;
 mod reasons;
 mod secrets;
+mod volumes;
 pub mod world;
 
 use disk::state::spare;

@@ -324,6 +324,14 @@ fn busybox(layout: &Layout, dir: &Path) -> Digest {
         let eat = tree.join("www/cgi-bin/eat");
         fs::write(&eat, "#!/bin/sh\ntouch /tmp/eat\nprintf 'Content-Type: text/plain\\r\\n\\r\\nok\\n'\n").unwrap();
         fs::set_permissions(&eat, fs::Permissions::from_mode(0o755)).unwrap();
+        // An upload: a file of the volume, named by the client, that says which server wrote it.
+        let put = tree.join("www/cgi-bin/put");
+        fs::write(
+            &put,
+            "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\necho $AFRESH_INSTANCE > /uploads/$QUERY_STRING && echo ok\n",
+        )
+        .unwrap();
+        fs::set_permissions(&put, fs::Permissions::from_mode(0o755)).unwrap();
         // Which value of a secret this server has, without the value.
         let sum = tree.join("www/cgi-bin/sum");
         fs::write(&sum, "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\nprintf %s \"$URL\" | sha256sum\necho ok\n").unwrap();

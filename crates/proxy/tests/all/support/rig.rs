@@ -77,16 +77,8 @@ impl Rig {
         let dir = tempfile::Builder::new().prefix("afresh-proxy").tempdir_in("/tmp").unwrap();
         let layout = Layout::new(dir.path());
         let data = Client::unix(layout.data_socket());
-        let mut rig = Rig {
-            layout,
-            listen: free_port().into(),
-            data,
-            _dir: dir,
-            answer_timeout_ms: 10_000,
-            seq: Mutex::new(0),
-            stop: None,
-            task: None,
-        };
+        let mut rig =
+            Rig { layout, listen: free_port(), data, _dir: dir, answer_timeout_ms: 10_000, seq: Mutex::new(0), stop: None, task: None };
         rig.begin().await;
         rig
     }

@@ -27,6 +27,8 @@ pub fn release(number: u64, routed: bool) -> Release {
         health: Health { healthy_for_ms: 1_000, ..Health::default() },
         drain: Drain { within_ms: 5_000, ..Drain::default() },
         limits: Limits::default(),
+        volumes: Vec::new(),
+        exclusive: false,
         network: Network::default(),
         route: routed.then(|| Route::on(([127, 0, 0, 1], 80).into())),
         checks: Vec::new(),
@@ -50,6 +52,8 @@ pub fn spec(count: u32, waves: Vec<Wave>, soak_ms: u64, routed: bool) -> Service
         health: made.health,
         drain: made.drain,
         limits: made.limits,
+        volumes: Vec::new(),
+        exclusive: false,
         network: made.network,
         route: made.route,
         checks: Vec::new(),
@@ -112,6 +116,7 @@ impl Perfect {
                 healthy_ms: Some(3_600_000),
                 exit: None,
                 failed_probe: None,
+                scratch: None,
                 refused: Vec::new(),
             });
         }

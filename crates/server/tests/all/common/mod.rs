@@ -148,6 +148,7 @@ impl Provider for Fake {
                 healthy_ms: None,
                 exit: None,
                 failed_probe: None,
+                scratch: None,
                 refused: Vec::new(),
             });
         }
@@ -215,6 +216,7 @@ impl Fake {
             trouble: None,
             last_death: None,
             ended,
+            exclusive: false,
         })
     }
 }
@@ -335,6 +337,8 @@ pub fn spec(service: &str, tier: &str, program: &str, count: u32, listen: Option
         health: Health { healthy_for_ms: 0, ..Health::default() },
         drain: Drain { within_ms: 200, ..Drain::default() },
         limits: Limits::default(),
+        volumes: Vec::new(),
+        exclusive: false,
         network: Network::default(),
         route: listen.map(|l| Route::on(l.parse().unwrap())),
         checks: Vec::new(),
