@@ -30,6 +30,7 @@ pub(crate) const POLICY: Shape = Shape {
         value("health_exec", "health_exec = true"),
         value("checks", "checks = true"),
         value("run", "run = [\"peer:ci\"]"),
+        value("exec", "exec = false"),
         value("socket", "socket = \"/run/afresh/api.sock\""),
         Key { name: "most", kind: Kind::Block, example: "most { memory = \"2GiB\"  count = 10 }" },
         Key { name: "peer", kind: Kind::Named, example: "peer \"ci\" { uid = 1001  role = \"deploy\"  services = [\"web\"] }" },
@@ -94,6 +95,7 @@ fn decode(text: &str, sink: &mut Sink) -> Option<HostPolicy> {
     let health_exec = top.or("health_exec", default.health_exec, sink, read::truth);
     let checks = top.or("checks", default.checks, sink, read::truth);
     let run = top.or("run", Vec::new(), sink, list_of("a list of identities, such as \"token:ci\"", identity));
+    let exec = top.or("exec", default.exec, sink, read::truth);
     let socket = top.or("socket", None, sink, |v| Ok(Some(path(v)?)));
     let most = most(&context, &top, default.most, sink);
     let peers = peers(&context, &mut top, sink);
@@ -113,6 +115,7 @@ fn decode(text: &str, sink: &mut Sink) -> Option<HostPolicy> {
         health_exec: health_exec?,
         checks: checks?,
         run: run?.into_iter().collect(),
+        exec: exec?,
         most: most?,
         socket: socket?,
         peers: peers?,

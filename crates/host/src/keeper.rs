@@ -2,6 +2,7 @@
 
 use crate::admit::Admit;
 use crate::counters::Counters;
+use crate::exec::Sessions;
 use crate::forward::{Forward, Forwarded};
 use crate::history::History;
 use crate::log_bounds;
@@ -11,6 +12,7 @@ use crate::runtime;
 use crate::state::State;
 use crate::state_files;
 use crate::uids::Uids;
+use crate::usage::Samples;
 use disk::lock::{self, Lock};
 use model::{Fault, Layout};
 use std::path::PathBuf;
@@ -64,6 +66,8 @@ pub struct Keeper {
     pub admit: Admit,
     pub logs: LogSettings,
     pub forwarded: Forwarded,
+    pub sessions: Sessions,
+    pub samples: Samples,
     pub counters: Counters,
     pub history: History,
     pub uids: Uids,
@@ -90,6 +94,8 @@ impl Keeper {
             admit: config.admit,
             logs: config.logs,
             forwarded: Forwarded::default(),
+            sessions: Sessions::default(),
+            samples: Samples::default(),
             counters: Counters::open(&layout),
             history: History::open(&layout),
             uids: Uids::open(&layout, &net::mark(&layout)),

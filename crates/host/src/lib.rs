@@ -16,6 +16,8 @@ mod decisions;
 mod declared;
 mod doctor;
 mod down;
+mod exec;
+mod exec_calls;
 mod firewall;
 mod forward;
 mod garbage;
@@ -59,6 +61,7 @@ mod termination;
 #[cfg(test)]
 mod testing;
 mod uids;
+mod usage;
 mod userns;
 
 pub use admit::{Admit, Launch, Role};

@@ -3,7 +3,7 @@
 //! One thread decides (see `reconcile`); everything slow runs beside it, changes the state when done, and notifies.
 
 use crate::keeper::{Config, Keeper, make_dirs, take_lock};
-use crate::{alarms, firewall, forward, garbage, group_files, instance, log_bounds, net, one_shot, reconcile, runtime, serve, state_files};
+use crate::{alarms, exec, firewall, forward, garbage, group_files, instance, log_bounds, net, one_shot, reconcile, runtime, serve, state_files, usage};
 use disk::lock::Lock;
 use model::Fault;
 use std::sync::Arc;
@@ -62,6 +62,7 @@ fn loop_garbage(keeper: &Arc<Keeper>) {
     while !keeper.is_stopped() {
         garbage::collect(keeper);
         log_bounds::bound(keeper);
+        usage::sample(keeper);
         one_shot::forget_old(keeper);
         if !firewall::is_there(&keeper.mark) {
             tracing::warn!("the firewall's table was gone; creating it again");
@@ -96,6 +97,7 @@ fn begin(config: Config) -> Result<(Arc<Keeper>, Lock), Fault> {
     let config = Config { layout, ..config };
     let keeper = Arc::new(Keeper::new(config, network, runtime, Handle::current()));
     instance::adopt(&keeper);
+    exec::end_left_behind(&keeper);
     // Whoever asks before the first pass is not answered that a group has no declaration and never had a death.
     group_files::read_groups(&keeper, &mut keeper.state());
     Ok((keeper, lock))

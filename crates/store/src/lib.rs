@@ -5,6 +5,7 @@
 
 mod archive;
 pub mod erofs;
+mod ignore;
 mod gc;
 mod kit_locks;
 pub mod lockfile;
