@@ -9,105 +9,23 @@
 
 use crate::keeper::Keeper;
 use crate::log_list::{Listed, logs};
+use crate::log_settings::Forward;
 use crate::syslog::{Message, SHORT_BYTES, cut, framed};
 use crate::{log_reader, state_files};
-use api::fleet::Alarm;
 use api::logs::{LogLine, LogQuery};
 use model::{Fault, InstanceId, Time};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const SEND_WITHIN: Duration = Duration::from_secs(2);
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 const SAVE_EVERY: Duration = Duration::from_secs(5);
-/// A receiver that is away for less is being restarted.
-const AWAY_MS: u64 = 10_000;
-const DROPPED_SHOWN_MS: u64 = 15 * 60_000;
-
-const JOURNALD: &str = "/run/systemd/journal/socket";
-const SYSLOG: &str = "/dev/log";
-
-/// Where to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Forward {
-    Journald(PathBuf),
-    Syslog(PathBuf),
-    /// Name and port: looked up at each connection.
-    Udp(String),
-    Tcp(String),
-}
-
-impl Forward {
-    /// `journald`, `syslog`, each with `:/SOCKET` for another socket; `udp:HOST:PORT`, `tcp:HOST:PORT` for a syslog that is elsewhere.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let socket =
-            |path: &str| if path.starts_with('/') { Ok(PathBuf::from(path)) } else { Err("a socket's path begins with /".to_string()) };
-        let address = |text: &str| {
-            let (host, port) = text.rsplit_once(':').ok_or("it needs HOST:PORT")?;
-            let is_port = port.parse::<u16>().is_ok_and(|port| port > 0);
-            if host.is_empty() || !is_port || host.contains(|c: char| c.is_whitespace() || c.is_control()) {
-                return Err(format!("{text:?} is not HOST:PORT"));
-            }
-            Ok(text.to_string())
-        };
-        match text.split_once(':') {
-            None if text == "journald" => Ok(Self::Journald(JOURNALD.into())),
-            None if text == "syslog" => Ok(Self::Syslog(SYSLOG.into())),
-            Some(("journald", path)) => socket(path).map(Self::Journald),
-            Some(("syslog", path)) => socket(path).map(Self::Syslog),
-            Some(("udp", text)) => address(text).map(Self::Udp),
-            Some(("tcp", text)) => address(text).map(Self::Tcp),
-            _ => Err("written journald, syslog, syslog:/SOCKET, udp:HOST:PORT or tcp:HOST:PORT".to_string()),
-        }
-    }
-}
-
-impl fmt::Display for Forward {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Journald(path) => write!(f, "journald ({})", path.display()),
-            Self::Syslog(path) => write!(f, "syslog ({})", path.display()),
-            Self::Udp(address) => write!(f, "syslog at {address} (UDP)"),
-            Self::Tcp(address) => write!(f, "syslog at {address} (TCP)"),
-        }
-    }
-}
-
-/// How forwarding goes, for alarms.
-#[derive(Default)]
-pub struct Forwarded(Mutex<Going>);
-
-#[derive(Default)]
-struct Going {
-    failing: Option<(Time, String)>,
-    dropped: u64,
-    dropped_at: Option<Time>,
-}
-
-impl Forwarded {
-    fn change(&self, change: impl FnOnce(&mut Going)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    pub fn alarms(&self, to: &Forward, now: Time) -> Vec<Alarm> {
-        let going = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let away = going.failing.as_ref().filter(|(since, _)| now.since(*since) >= AWAY_MS).map(|(since, why)| {
-            let for_s = now.since(*since) / 1_000;
-            format!("no line of any server reaches {to}, for {for_s} s: {why}; lines wait in the logs until those are rotated")
-        });
-        let recent = going.dropped_at.filter(|at| now.since(*at) < DROPPED_SHOWN_MS);
-        let dropped = recent.map(|_| format!("{} lines were dropped before they reached {to}: the logs were rotated", going.dropped));
-        away.into_iter().chain(dropped).map(|text| Alarm::new("log-forward", None, text)).collect()
-    }
-}
 
 /// How far it came, on the disk.
 #[derive(Default, Serialize, Deserialize)]
@@ -172,10 +90,7 @@ impl Forwarder<'_> {
             if part.lost {
                 let dropped = part.dropped.saturating_sub(place.lines).max(1);
                 place.lines += dropped;
-                self.keeper.forwarded.change(|going| {
-                    going.dropped += dropped;
-                    going.dropped_at = Some(disk::files::now());
-                });
+                self.keeper.forwarded.dropped(dropped, disk::files::now());
             }
             for line in &part.lines {
                 if !self.send(&instance, line) {
@@ -207,7 +122,7 @@ impl Forwarder<'_> {
             };
             match sent {
                 Ok(()) => {
-                    self.keeper.forwarded.change(|going| going.failing = None);
+                    self.keeper.forwarded.sent();
                     return true;
                 }
                 // A datagram that the kernel does not take: less of the line.
@@ -216,11 +131,7 @@ impl Forwarder<'_> {
                 }
                 Err(e) => {
                     self.sender = None;
-                    let why = e.to_string();
-                    self.keeper.forwarded.change(|going| {
-                        let since = going.failing.as_ref().map_or_else(disk::files::now, |(since, _)| *since);
-                        going.failing = Some((since, why));
-                    });
+                    self.keeper.forwarded.failed(&e.to_string(), disk::files::now());
                     std::thread::sleep(AGAIN_AFTER);
                 }
             }
@@ -295,26 +206,11 @@ impl Sender {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::forwarded::AWAY_MS;
     use crate::log_file::{LOG_BYTES_MAX, LogFile};
     use crate::testing::TestKeeper;
     use api::logs::Stream;
     use std::io::{BufRead, Read};
-
-    #[test]
-    fn where_to_is_read() {
-        for (text, want) in [
-            ("journald", Forward::Journald(JOURNALD.into())),
-            ("syslog", Forward::Syslog(SYSLOG.into())),
-            ("syslog:/run/x.sock", Forward::Syslog("/run/x.sock".into())),
-            ("udp:10.0.0.5:514", Forward::Udp("10.0.0.5:514".into())),
-            ("tcp:[::1]:6514", Forward::Tcp("[::1]:6514".into())),
-        ] {
-            assert_eq!(Forward::parse(text).unwrap(), want);
-        }
-        for bad in ["", "x", "journald:", "syslog:x", "udp:", "udp:host", "tcp::514", "tcp:a b:1", "tcp:a:0", "tcp:a:70000"] {
-            assert!(Forward::parse(bad).is_err(), "{bad:?} was taken");
-        }
-    }
 
     fn log(t: &TestKeeper) -> LogFile {
         LogFile::open(t.keeper.layout.log(&"web-r2-5-1".parse().unwrap()))
@@ -379,21 +275,21 @@ mod tests {
         log.add(Stream::Stdout, line.as_bytes());
         let to = Forward::Journald(socket.clone());
         forwarding(&t, &to, || {
-            let failing = || t.keeper.forwarded.0.lock().unwrap().failing.is_some();
+            let later = || Time(disk::files::now().0 + 2 * AWAY_MS);
+            let failing = || !t.keeper.forwarded.alarms(&to, later()).is_empty();
             while !failing() {
                 std::thread::yield_now();
             }
-            let later = Time(disk::files::now().0 + 2 * AWAY_MS);
-            let alarms = t.keeper.forwarded.alarms(&to, later);
+            let alarms = t.keeper.forwarded.alarms(&to, later());
             assert!(alarms.len() == 1 && alarms[0].text.contains("no line of any server reaches journald"), "{alarms:?}");
             let receiver = UnixDatagram::bind(&socket).unwrap();
             let mut buffer = vec![0; 64 << 10];
             receiver.recv(&mut buffer).unwrap();
             // Now it hangs, while the log is rotated away three times.
             (0..4 * LOG_BYTES_MAX / 1024).for_each(|_| log.add(Stream::Stdout, line.as_bytes()));
-            let count = || t.keeper.forwarded.0.lock().unwrap().dropped;
+            let is_counted = || t.keeper.forwarded.alarms(&to, disk::files::now()).iter().any(|alarm| alarm.text.contains("were dropped"));
             receiver.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-            while count() == 0 {
+            while !is_counted() {
                 receiver.recv(&mut buffer).unwrap();
             }
         });

@@ -2,17 +2,17 @@
 
 use crate::admit::Admit;
 use crate::counters::Counters;
-use crate::exec::Sessions;
-use crate::forward::{Forward, Forwarded};
+use crate::exec_sessions::Sessions;
+use crate::forwarded::Forwarded;
 use crate::history::History;
-use crate::log_bounds;
+use crate::log_settings::LogSettings;
 use crate::net::{self, Network, Subnet};
 use crate::objects::Objects;
 use crate::runtime;
+use crate::samples::Samples;
 use crate::state::State;
 use crate::state_files;
 use crate::uids::Uids;
-use crate::usage::Samples;
 use disk::lock::{self, Lock};
 use model::{Fault, Layout};
 use std::path::PathBuf;
@@ -38,21 +38,6 @@ pub struct Config {
     pub logs: LogSettings,
     /// Called before an object becomes the root of a server.
     pub admit: Admit,
-}
-
-/// What becomes of the logs of all servers, beside being kept for each.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogSettings {
-    /// The room that all of them may take together.
-    pub total_bytes: u64,
-    /// Where each line is sent to as well.
-    pub forward: Option<Forward>,
-}
-
-impl Default for LogSettings {
-    fn default() -> Self {
-        Self { total_bytes: log_bounds::TOTAL_BYTES, forward: None }
-    }
 }
 
 pub struct Keeper {

@@ -6,11 +6,6 @@ use crate::log_file;
 use model::Layout;
 use std::path::{Path, PathBuf};
 
-/// Of all logs of a host, where nobody says otherwise. Looked at every few seconds; each log has a bound of its own in between.
-pub const TOTAL_BYTES: u64 = 1 << 30;
-/// Less would leave nothing of most logs.
-pub const TOTAL_BYTES_MIN: u64 = 16 << 20;
-
 /// A log as it lies on the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
@@ -91,6 +86,7 @@ fn removed(file: &Path) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log_settings::TOTAL_BYTES_MIN;
 
     #[test]
     fn the_oldest_of_the_gone_go_first_and_the_whole_stays_within_its_bound() {

@@ -1,7 +1,8 @@
 //! Makers of values for this crate's unit tests.
 
 use crate::admit::Admit;
-use crate::keeper::{Config, Keeper, LogSettings, make_dirs};
+use crate::keeper::{Config, Keeper, make_dirs};
+use crate::log_settings::{LogSettings, TOTAL_BYTES_MIN};
 use crate::net::Network;
 use crate::record::{Placement, Record, Started};
 use crate::state::{Instance, State};
@@ -31,7 +32,7 @@ impl TestKeeper {
             shim_args: Vec::new(),
             subnet: None,
             runtime: None,
-            logs: LogSettings { total_bytes: crate::log_bounds::TOTAL_BYTES_MIN, forward: None },
+            logs: LogSettings { total_bytes: TOTAL_BYTES_MIN, forward: None },
             admit: Admit::new(|_, _, _| Ok(())),
         };
         let network = Network { bridge: "afresh-no".to_string(), subnet: "198.18.7.0/24".parse().unwrap() };

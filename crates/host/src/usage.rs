@@ -5,28 +5,17 @@ use crate::decide::Stage;
 use crate::keeper::Keeper;
 use api::host::InstanceUsage;
 use model::{InstanceId, ServiceName};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A shorter time says little of a program's use of the processor.
 const SPAN_MIN: Duration = Duration::from_millis(500);
 
-/// Of each instance: when its processor time was read last, and what it was in nanoseconds.
-#[derive(Default)]
-pub struct Samples(Mutex<BTreeMap<InstanceId, (Instant, u64)>>);
-
 /// Called every few seconds, so that what is shown is of the last seconds.
 pub fn sample(keeper: &Keeper) {
     let live = live(keeper, None);
-    let mut samples = keeper.samples.0.lock().unwrap_or_else(PoisonError::into_inner);
-    samples.retain(|id, _| live.iter().any(|one| one.id == *id));
-    for one in live {
-        if let Some(spent) = one.files().cpu_ns() {
-            samples.insert(one.id, (Instant::now(), spent));
-        }
-    }
+    let now = Instant::now();
+    keeper.samples.set(live.into_iter().filter_map(|one| Some((one.id.clone(), (now, one.files().cpu_ns()?)))).collect());
 }
 
 struct Live {
@@ -58,7 +47,7 @@ fn live(keeper: &Keeper, service: Option<&ServiceName>) -> Vec<Live> {
 
 pub fn usage(keeper: &Keeper, service: Option<&ServiceName>) -> Vec<InstanceUsage> {
     let live = live(keeper, service);
-    let samples = keeper.samples.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let samples = keeper.samples.get();
     live.into_iter()
         .map(|one| {
             let files = one.files();

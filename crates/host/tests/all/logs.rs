@@ -36,7 +36,7 @@ struct Mounted(PathBuf);
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+        let _ = Command::new("umount").arg("-l").arg(&self.0).stderr(std::process::Stdio::null()).status();
     }
 }
 
@@ -47,9 +47,10 @@ fn a_gigabyte_at_once_blocks_nobody_and_every_line_is_kept_or_counted() {
     let mut host = Host::new();
     host.start();
     // A thousand bytes a line.
-    let script = format!("yes $(printf '%0999d' 7) | head -n {LINES}; echo the end >&2; exec sleep 10000");
+    let script = "yes $(printf '%0999d' 7) | head -n 1000 > /tmp/part; i=0; while [ $i -lt 1000 ]; do cat /tmp/part; i=$((i+1)); done; \
+                  echo the end >&2; exec sleep 10000";
     let begin = Instant::now();
-    host.declare(1, host.group(Want { name: "flood-r1-1", run: &["sh", "-c", &script], ..Want::default() }));
+    host.declare(1, host.group(Want { name: "flood-r1-1", run: &["sh", "-c", script], ..Want::default() }));
     host.until_log("flood-r1-1-1", "the end");
     println!("a gigabyte was printed after {} ms", begin.elapsed().as_millis());
     let (bytes, peak) = (bytes_of(&host.layout.host().join("logs")), peak_bytes(host.shim_pid("flood-r1-1-1")));
@@ -135,7 +136,7 @@ fn a_server_that_is_killed_for_memory_says_so_with_its_limit() {
     let mut host = Host::new();
     host.start();
     // A buffer of 200 MiB, which it fills.
-    let run = &["dd", "if=/dev/zero", "of=/dev/null", "bs=200M"];
+    let run = &["busybox", "dd", "if=/dev/zero", "of=/dev/null", "bs=200M"];
     let spec = host.group(Want { name: "eater-r1-1", run, ..Want::default() });
     host.declare(1, spec);
     let seen = host.until("eater-r1-1", "a death", |seen| seen.last_death.is_some());
