@@ -16,7 +16,7 @@ pub const HAPPENED: &str = "/v1/happened";
 /// Something that needs attention. The text says what is wrong, with what, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Alarm {
-    /// Machine-readable: `state-damaged`, `unhealthy`, `died`, `oom-killed`, `replaced`, `disk-full`, `unreachable`, `route`.
+    /// Machine-readable: `state-damaged`, `unhealthy`, `died`, `oom-killed`, `replaced`, `disk-full`, `unreachable`, `route`, `name-unknown`, `no-resolver`.
     pub code: String,
     #[serde(default)]
     pub service: Option<ServiceName>,

@@ -3,6 +3,7 @@
 
 use crate::decode::context::Context;
 use crate::decode::labels;
+use crate::decode::network;
 use crate::decode::read::{self, Read, at};
 use crate::decode::section::Section;
 use crate::diagnostic::Diagnostic;
@@ -12,6 +13,7 @@ use crate::syntax::value::Value;
 use crate::syntax::{lex, tree};
 use crate::units::{self, ValidationError};
 use model::access::{Grant, HostPolicy, Listen, Most, Peer, Role};
+use model::network::NetworkPolicy;
 use model::{NameError, ServiceName, TierName};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,6 +33,8 @@ pub(crate) const POLICY: Shape = Shape {
         value("checks", "checks = true"),
         value("run", "run = [\"peer:ci\"]"),
         value("exec", "exec = false"),
+        value("egress", "egress = [\"10.0.0.0/8:5432\"]"),
+        value("host_ports", "host_ports = [\"6379\"]"),
         value("socket", "socket = \"/run/afresh/api.sock\""),
         Key { name: "most", kind: Kind::Block, example: "most { memory = \"2GiB\"  count = 10 }" },
         Key { name: "peer", kind: Kind::Named, example: "peer \"ci\" { uid = 1001  role = \"deploy\"  services = [\"web\"] }" },
@@ -96,6 +100,8 @@ fn decode(text: &str, sink: &mut Sink) -> Option<HostPolicy> {
     let checks = top.or("checks", default.checks, sink, read::truth);
     let run = top.or("run", Vec::new(), sink, list_of("a list of identities, such as \"token:ci\"", identity));
     let exec = top.or("exec", default.exec, sink, read::truth);
+    let egress = top.or("egress", default.network.egress, sink, network::egress);
+    let host_ports = top.or("host_ports", default.network.host_ports, sink, network::host_ports);
     let socket = top.or("socket", None, sink, |v| Ok(Some(path(v)?)));
     let most = most(&context, &top, default.most, sink);
     let peers = peers(&context, &mut top, sink);
@@ -117,6 +123,7 @@ fn decode(text: &str, sink: &mut Sink) -> Option<HostPolicy> {
         run: run?.into_iter().collect(),
         exec: exec?,
         most: most?,
+        network: NetworkPolicy { egress: egress?, host_ports: host_ports? },
         socket: socket?,
         peers: peers?,
     })

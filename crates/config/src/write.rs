@@ -1,6 +1,9 @@
 //! A service file as HCL text: from the model back to text. Every key is written out, defaults too.
 
-use model::{FewRequests, ImageCheck, ImageCustom, ImageProbe, ImageSpec, Probe, SecretSource, SecretSpec, ServiceFile, ServiceSpec, Wave};
+use model::{
+    Egress, FewRequests, ImageCheck, ImageCustom, ImageProbe, ImageSpec, Network, Probe, SecretSource, SecretSpec, ServiceFile,
+    ServiceSpec, Wave,
+};
 use std::fmt::Write;
 
 /// `parse(write(file))` gives `file` again, if its values are within the limits that [`crate::parse`] keeps.
@@ -215,6 +218,7 @@ fn write_parts(out: &mut Written, name: &str, service: &ServiceSpec) {
     out.line(&at("limits", "cpu_milli"), &format!("cpu = \"{}m\"", service.limits.cpu_milli));
     out.line(&at("limits", "pids"), &format!("pids = {}", service.limits.pids));
     out.close();
+    write_network(out, name, &service.network);
     if let Some(route) = &service.route {
         out.open(&["services", name, "route"], "route");
         out.line(&at("route", "listen"), &format!("listen = \"{}\"", route.listen));
@@ -244,6 +248,19 @@ fn write_parts(out: &mut Written, name: &str, service: &ServiceSpec) {
     out.line(&at("rollout", "few_requests"), &format!("few_requests = \"{few}\""));
     out.line(&at("rollout", "within_ms"), &format!("within = \"{}ms\"", rollout.within_ms));
     out.line(&at("rollout", "freeze"), &format!("freeze = {}", list(&rollout.freeze)));
+    out.close();
+}
+
+fn write_network(out: &mut Written, name: &str, network: &Network) {
+    out.open(&["services", name, "network"], "network");
+    let egress = match &network.egress {
+        Egress::Any => quoted("any"),
+        Egress::None => quoted("none"),
+        Egress::Only(all) => list(&all.iter().map(ToString::to_string).collect::<Vec<_>>()),
+    };
+    out.line(&["services", name, "network", "egress"], &format!("egress = {egress}"));
+    let allow = list(&network.allow.iter().map(ToString::to_string).collect::<Vec<_>>());
+    out.line(&["services", name, "network", "allow"], &format!("allow = {allow}"));
     out.close();
 }
 

@@ -79,6 +79,7 @@ fn spec_of(old: Option<ServiceSpec>, release: &Release, tier: &TierName) -> Serv
         health: release.health.clone(),
         drain: release.drain.clone(),
         limits: release.limits.clone(),
+        network: release.network.clone(),
         route: release.route.clone(),
         checks: release.checks.clone(),
         rollout: Rollout::default(),

@@ -28,6 +28,7 @@ pub fn with_settings(spec: &ServiceSpec, release: &Release) -> ServiceSpec {
         health: release.health.clone(),
         drain: release.drain.clone(),
         limits: release.limits.clone(),
+        network: release.network.clone(),
         route: release.route.clone(),
         checks: release.checks.clone(),
         ..spec.clone()

@@ -28,6 +28,7 @@ fn spec(count: u32) -> ServiceSpec {
         health: Health::default(),
         drain: Drain::default(),
         limits: Limits::default(),
+        network: Network::default(),
         route: Some(Route::on(([127, 0, 0, 1], 80).into())),
         checks: Vec::new(),
         rollout: Rollout::default(),
@@ -101,13 +102,18 @@ fn a_new_release_gets_a_new_group_and_a_name_that_was_used_is_refused() {
 
 #[test]
 fn a_rollback_takes_the_release_before_and_what_served_before_a_parked_one() {
-    let source = |spec| RollbackSource { spec, named: None, is_active: true, previous: Vec::new(), served_last: None };
+    let alone = observed(3, &[("web-r1-1", 100)], &[]);
+    let source = |spec| RollbackSource { spec, named: None, observed: &alone, previous: Vec::new(), served_last: None };
     let previous = vec![active("web-r2-2", 2), active("web-r1-1", 1)];
     let (three, parked) = (spec(3), spec(0));
     let back = |source| control::rollback(source).map(|d: Desired| (d.release.number, d.spec.count, d.spec.run));
     let v = |n: u64| vec![format!("v{n}")];
     assert_eq!(back(RollbackSource { previous: previous.clone(), ..source(&three) }), Ok((1, 3, v(1))), "with its settings");
-    assert_eq!(back(RollbackSource { previous: previous.clone(), is_active: false, ..source(&three) }), Ok((2, 3, v(2))), "removed");
+    let stopped = observed(3, &[("web-r1-1", 50)], &[declared("web-r3-3", 3, 1)]);
+    let back_of_a_stop = back(RollbackSource { previous: previous.clone(), observed: &stopped, ..source(&three) });
+    assert_eq!(back_of_a_stop, Ok((2, 3, v(2))), "a stopped rotation left servers: what is active still was before them");
+    let removed = ObservedService { summary: Summary::default(), ..observed(3, &[], &[]) };
+    assert_eq!(back(RollbackSource { previous: previous.clone(), observed: &removed, ..source(&three) }), Ok((2, 3, v(2))), "removed");
     assert_eq!(back(RollbackSource { named: Some(release(5)), previous, ..source(&three) }), Ok((5, 3, v(5))));
     let served_last = Some((active("web-r1-1", 1), 4));
     assert_eq!(back(RollbackSource { served_last: served_last.clone(), ..source(&parked) }), Ok((1, 4, v(1))), "it was parked");

@@ -1,5 +1,6 @@
 //! Alarms, derived from the keeper's state and its history. This decides nothing and changes nothing but the history.
 
+use crate::connectivity;
 use crate::decide::Stage;
 use crate::keeper::Keeper;
 use crate::state::{Group, Held, Instance, State};
@@ -28,6 +29,7 @@ pub fn alarms(keeper: &Keeper) -> Vec<Alarm> {
         let strays = state.strays.values().map(|stray| Alarm::new("state-damaged", None, stray.why.clone()));
         groups.chain(strays).collect::<Vec<_>>()
     };
+    alarms.extend(connectivity::alarms(keeper));
     // Outside of the state: it reads files.
     let needs = |release: &Release| needs::check(&keeper.layout, release).err();
     alarms.extend(needed.values().filter_map(|release| needs(release).map(|fault| cannot_launch(release, &fault))));

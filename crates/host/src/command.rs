@@ -17,7 +17,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What is kept of each of a program's two outputs.
+/// What is kept of each of a program's two outputs, unless the caller says otherwise.
 const OUTPUT_BYTES_MAX: usize = 256 << 10;
 
 /// What is shown of it.
@@ -41,13 +41,18 @@ impl Ran {
 
 /// `input` is passed on standard input. A program that takes longer is killed with its children, and the call fails.
 pub fn run(command: &mut Command, input: &str, within: Duration) -> Result<Ran, Fault> {
+    run_keeping(command, input, within, OUTPUT_BYTES_MAX)
+}
+
+/// As [`run`], with as much of the output.
+pub fn run_keeping(command: &mut Command, input: &str, within: Duration, bytes_max: usize) -> Result<Ran, Fault> {
     let name = command.get_program().to_string_lossy().into_owned();
     let broken = |e: std::io::Error| {
         let hint = if e.kind() == std::io::ErrorKind::NotFound { "is its package installed?" } else { "see the message" };
         Fault::world("helper-failed", format!("{name}: {e}")).hint(hint)
     };
-    let (mut out, out_end) = Output::open().map_err(broken)?;
-    let (mut err, err_end) = Output::open().map_err(broken)?;
+    let (mut out, out_end) = Output::open(bytes_max).map_err(broken)?;
+    let (mut err, err_end) = Output::open(bytes_max).map_err(broken)?;
     command.stdin(Stdio::from(memory(input).map_err(broken)?)).stdout(out_end).stderr(err_end).process_group(0);
     let child = command.spawn().map_err(broken)?;
     // The command holds the writing ends too; until they are dropped, no pipe would end.
@@ -112,13 +117,14 @@ struct Output {
     /// None: it has ended.
     from: Option<PipeReader>,
     kept: Vec<u8>,
+    bytes_max: usize,
 }
 
 impl Output {
-    fn open() -> std::io::Result<(Self, std::io::PipeWriter)> {
+    fn open(bytes_max: usize) -> std::io::Result<(Self, std::io::PipeWriter)> {
         let (from, to) = std::io::pipe()?;
         fcntl_setfl(&from, OFlags::NONBLOCK)?;
-        Ok((Self { from: Some(from), kept: Vec::new() }, to))
+        Ok((Self { from: Some(from), kept: Vec::new(), bytes_max }, to))
     }
 
     /// At most one pipe's content at a time, so that the clock is checked even when a program never stops writing.
@@ -128,7 +134,7 @@ impl Output {
         match from.read(&mut buffer) {
             Ok(0) => self.from = None,
             Ok(n) => {
-                let room = OUTPUT_BYTES_MAX - self.kept.len();
+                let room = self.bytes_max - self.kept.len();
                 self.kept.extend_from_slice(&buffer[..n.min(room)]);
             }
             Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted) => {}

@@ -33,11 +33,13 @@ pub fn doctor(layout: &Layout) -> Vec<Finding> {
     findings.push(finding("data directory", made.map(|()| layout.root().display().to_string())));
     findings.push(finding("cgroups", cgroups()));
     // Without the right to try, a failure would prove nothing about this host.
-    let tries: [(&str, &dyn Fn() -> Tried); 4] = [
+    let tries: [(&str, &dyn Fn() -> Tried); 6] = [
         ("OCI runtime", &|| runtimes(layout)),
         ("overlayfs", &|| overlay(&scratch)),
         ("erofs and loop", &|| erofs(&scratch)),
         ("network", &network),
+        ("firewall", &firewall),
+        ("other firewalls", &other_firewalls),
     ];
     for (name, tried) in tries {
         findings.push(finding(name, if root { tried() } else { Err(("not tried: it takes root".to_string(), "run it with sudo")) }));
@@ -146,6 +148,39 @@ fn network() -> Tried {
     made.and(namespace).map(|_| "bridge, veth and network namespace were made".to_string())
 }
 
+/// The very tables that a keeper makes, in a network that vanishes.
+fn firewall() -> Tried {
+    let hint = "apt install nftables; the kernel needs nftables with inet, bridge, nat, fib, reject and connlimit, for IPv4 and IPv6";
+    crate::firewall::tried(&crate::firewall::rules::sample()).map_err(told(hint))?;
+    let v6 = Path::new("/proc/sys/net/ipv6").is_dir();
+    Ok(format!("a server's rules were loaded, with address translation{}", if v6 { "" } else { "; this kernel has no IPv6" }))
+}
+
+/// Whoever drops what is forwarded drops what servers send as well: an accept of ours is no accept of others.
+fn other_firewalls() -> Tried {
+    let ran = command::run(Command::new("nft").args(["-j", "list", "chains"]), "", WITHIN).map_err(told("apt install nftables"))?;
+    let dropping = dropping_chains(&ran.out);
+    if dropping.is_empty() {
+        return Ok("none drops what is forwarded by default".to_string());
+    }
+    Ok(format!(
+        "{} drops what is forwarded by default; unless its rules let interfaces named afresh* pass, no server gets out (iptables -I FORWARD -i afresh+ -j ACCEPT; \
+         iptables -I FORWARD -o afresh+ -j ACCEPT)",
+        dropping.join(", ")
+    ))
+}
+
+/// Pure, over nft's JSON.
+fn dropping_chains(json: &str) -> Vec<String> {
+    let all: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
+    let chains = all["nftables"].as_array().into_iter().flatten().map(|item| &item["chain"]);
+    let text = |chain: &serde_json::Value, key: &str| chain[key].as_str().unwrap_or_default().to_string();
+    chains
+        .filter(|chain| chain["hook"] == "forward" && chain["policy"] == "drop" && chain["family"] != "bridge")
+        .map(|chain| format!("chain {} of table {} {}", text(chain, "name"), text(chain, "family"), text(chain, "table")))
+        .collect()
+}
+
 fn space(scratch: &Path) -> Tried {
     let hint = "images take about 150 MB each; free some space or use another data directory";
     let stat = rustix::fs::statvfs(scratch).map_err(|e| (e.to_string(), hint))?;
@@ -157,4 +192,24 @@ fn space(scratch: &Path) -> Tried {
 fn there(program: &str, hint: &'static str) -> Tried {
     let ran = command::run(Command::new(program).arg("--version"), "", WITHIN).map_err(told(hint))?;
     Ok(ran.out.lines().next().unwrap_or("there").trim().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_drops_what_is_forwarded_is_named() {
+        let chain = |family: &str, name: &str, hook: &str, policy: &str| {
+            format!(r#"{{"chain":{{"family":"{family}","table":"filter","name":"{name}","hook":"{hook}","policy":"{policy}"}}}}"#)
+        };
+        let all = [
+            chain("ip", "FORWARD", "forward", "drop"),
+            chain("ip", "INPUT", "input", "drop"),
+            chain("inet", "forward", "forward", "accept"),
+            chain("bridge", "forward", "forward", "drop"),
+        ];
+        assert_eq!(dropping_chains(&format!(r#"{{"nftables":[{}]}}"#, all.join(","))), ["chain FORWARD of table ip filter"]);
+        assert!(dropping_chains("nonsense").is_empty());
+    }
 }

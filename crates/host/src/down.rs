@@ -45,6 +45,7 @@ pub fn down(layout: &Layout) -> Result<(), Fault> {
     if std::path::Path::new("/sys/class/net").join(&bridge).exists() {
         net::delete(&bridge)?;
     }
+    crate::forwarding::turn_off();
     crate::firewall::remove(&mark);
     // Both copies: with a spare alone the balancer and the next keeper would report the file as missing.
     for group in disk::state::names(&layout.targets(), ".json").unwrap_or_default() {

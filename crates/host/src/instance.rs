@@ -12,7 +12,7 @@ use crate::listening::Explainer;
 use crate::record::{Began, Ended, Ending, Record, Started};
 use crate::state::Instance;
 use crate::state_files::{self, Read};
-use crate::{cgroup, group_files, health_check, log_reader, mounts, net, process, removal, runtime, termination};
+use crate::{cgroup, connectivity, group_files, health_check, log_reader, mounts, net, process, removal, runtime, termination};
 use disk::lock::{self, Lock};
 use model::{Digest, FailedProbe, InstanceId};
 use std::io::Read as _;
@@ -141,8 +141,17 @@ fn runs(place: &InstanceDir) -> bool {
     lock::is_held(&place.lock()) || program.is_some_and(|started| process::open(started.pid, started.pid_start).is_some())
 }
 
-/// Starts a shim. Two shims for one instance are harmless: the second finds the first's lock or mark, and leaves.
+/// Opens what its server may reach, then starts a shim.
 pub fn launch(keeper: &Arc<Keeper>, record: &Record) {
+    let (keeper, record) = (keeper.clone(), record.clone());
+    keeper.clone().tasks.spawn_blocking(move || match connectivity::open(&keeper) {
+        Ok(()) => start_shim(&keeper, &record),
+        Err(fault) => never_began(&keeper, &record, fault.message),
+    });
+}
+
+/// Two shims for one instance are harmless: the second finds the first's lock or mark, and leaves.
+fn start_shim(keeper: &Arc<Keeper>, record: &Record) {
     let place = InstanceDir(keeper.layout.instance(&record.id));
     let log = disk::log::open(&place.shim_log()).map_or_else(|_| Stdio::null(), Stdio::from);
     let mut command = tokio::process::Command::new(&keeper.program);
@@ -153,13 +162,15 @@ pub fn launch(keeper: &Arc<Keeper>, record: &Record) {
             keeper.counters.change(|c| c.launched += 1);
             follow(keeper, record, Some(child));
         }
-        Err(e) => {
-            let why = format!("{}: the shim does not start: {e}", keeper.program.display());
-            // No other process will record this for it.
-            let _ = state_files::write_json_quick(&place.exit(), &Ended::new(127, Some(why)));
-            follow(keeper, record, None);
-        }
+        Err(e) => never_began(keeper, record, format!("{}: the shim does not start: {e}", keeper.program.display())),
     }
+}
+
+/// Nobody else writes this down for it.
+fn never_began(keeper: &Arc<Keeper>, record: &Record, why: String) {
+    let place = InstanceDir(keeper.layout.instance(&record.id));
+    let _ = state_files::write_json_quick(&place.exit(), &Ended::new(127, Some(why)));
+    follow(keeper, record, None);
 }
 
 fn follow(keeper: &Arc<Keeper>, record: &Record, child: Option<tokio::process::Child>) {

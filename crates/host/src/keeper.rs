@@ -3,15 +3,19 @@
 use crate::admit::Admit;
 use crate::counters::Counters;
 use crate::exec_sessions::Sessions;
-use crate::forwarded::Forwarded;
+use crate::firewall::Firewall;
 use crate::history::History;
+use crate::log_forwarded::Forwarded;
 use crate::log_settings::LogSettings;
-use crate::net::{self, Network, Subnet};
+use crate::names::Names;
+use crate::net::{self, Network};
 use crate::objects::Objects;
+use crate::resolvers::{self, Resolvers};
 use crate::runtime;
 use crate::samples::Samples;
 use crate::state::State;
 use crate::state_files;
+use crate::subnet::Subnet;
 use crate::uids::Uids;
 use disk::lock::{self, Lock};
 use model::{Fault, Layout};
@@ -46,6 +50,8 @@ pub struct Keeper {
     pub shim_args: Vec<String>,
     pub mark: String,
     pub network: Network,
+    pub firewall: Firewall,
+    pub names: Names,
     pub runtime: PathBuf,
     pub objects: Objects,
     pub admit: Admit,
@@ -63,17 +69,20 @@ pub struct Keeper {
     nudged: Mutex<bool>,
     nudge: Condvar,
     stopped: AtomicBool,
+    resolvers: Mutex<Resolvers>,
 }
 
 impl Keeper {
     /// For what the data directory holds; it has adopted nothing yet.
-    pub fn new(config: Config, network: Network, runtime: PathBuf, tasks: Handle) -> Self {
+    pub fn new(config: Config, network: Network, firewall: Firewall, runtime: PathBuf, tasks: Handle) -> Self {
         let layout = config.layout;
         Self {
             program: config.program,
             shim_args: config.shim_args,
             mark: net::mark(&layout),
             network,
+            firewall,
+            names: Names::open(&layout),
             runtime,
             objects: Objects::open(&layout),
             admit: config.admit,
@@ -91,6 +100,7 @@ impl Keeper {
             nudged: Mutex::new(true),
             nudge: Condvar::new(),
             stopped: AtomicBool::new(false),
+            resolvers: Mutex::new(resolvers::of_host()),
             layout,
         }
     }
@@ -120,6 +130,15 @@ impl Keeper {
         let nudged = self.nudged.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut nudged, _) = self.nudge.wait_timeout_while(nudged, at_most, |nudged| !*nudged).unwrap_or_else(PoisonError::into_inner);
         *nudged = false;
+    }
+
+    /// As this host has them now, or had them a few seconds ago.
+    pub fn resolvers(&self) -> Resolvers {
+        self.resolvers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn set_resolvers(&self, now: Resolvers) {
+        *self.resolvers.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
 
     pub fn stop(&self) {

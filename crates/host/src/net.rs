@@ -1,23 +1,20 @@
-//! The data directory's bridge, its subnet, and addresses on it. IPv4 only; no route out of the subnet is created.
+//! The data directory's bridge: its addresses, its neighbours, its ports.
 //!
 //! Every name carries the data directory's mark, and the bridge carries the directory itself as its alias,
 //! so that nothing of another data directory is ever touched.
 
+use crate::subnet::{Prefix, Subnet, choose, choose_prefix};
 use crate::{command, state_files};
 use model::{Fault, InstanceId, Layout};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeSet;
-use std::fmt;
-use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::fmt::Write;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::str::FromStr;
 use std::time::Duration;
 
 const WITHIN: Duration = Duration::from_secs(10);
-/// 198.18.0.0/15 (RFC 2544) holds this many /24.
-const SUBNETS: u32 = 512;
 
 pub use crate::identity::mark;
 
@@ -30,70 +27,10 @@ pub fn veth_name(mark: &str, id: &InstanceId) -> String {
     format!("v{}{}", &mark[..4], &hex::encode(Sha256::digest(id.as_str()))[..10])
 }
 
-/// A /24 by its first address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Subnet(u32);
-
-impl Subnet {
-    pub fn host(self, n: u8) -> Ipv4Addr {
-        Ipv4Addr::from(self.0 | u32::from(n))
-    }
-
-    pub fn gateway(self) -> Ipv4Addr {
-        self.host(1)
-    }
-
-    fn overlaps(self, other: (u32, u8)) -> bool {
-        let bits = other.1.min(24);
-        let mask = if bits == 0 { 0 } else { u32::MAX << (32 - u32::from(bits)) };
-        bits > 0 && self.0 & mask == other.0 & mask
-    }
-}
-
-impl FromStr for Subnet {
-    type Err = Fault;
-    fn from_str(text: &str) -> Result<Self, Fault> {
-        let bad =
-            || Fault::yours("bad-subnet", format!("{text:?} is not a subnet")).hint("write a /24 by its first address: 198.18.7.0/24");
-        let address: Ipv4Addr = text.strip_suffix("/24").ok_or_else(bad)?.parse().map_err(|_| bad())?;
-        if address.octets()[3] == 0 { Ok(Self(address.into())) } else { Err(bad()) }
-    }
-}
-
-impl TryFrom<String> for Subnet {
-    type Error = Fault;
-    fn try_from(text: String) -> Result<Self, Fault> {
-        text.parse()
-    }
-}
-
-impl From<Subnet> for String {
-    fn from(subnet: Subnet) -> String {
-        subnet.to_string()
-    }
-}
-
-impl fmt::Display for Subnet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/24", Ipv4Addr::from(self.0))
-    }
-}
-
-/// The first free /24 of 198.18.0.0/15, starting at the place that the mark gives. `taken`: address and prefix length.
-fn choose(mark: &str, taken: &[(u32, u8)]) -> Option<Subnet> {
-    let first = u32::from_str_radix(mark, 16).unwrap_or(0) % SUBNETS;
-    (0..SUBNETS)
-        .map(|i| Subnet(u32::from(Ipv4Addr::new(198, 18, 0, 0)) | ((first + i) % SUBNETS) << 8))
-        .find(|subnet| !taken.iter().any(|other| subnet.overlaps(*other)))
-}
-
-/// The next free address after the last one given: an address stays unused as long as possible before another instance gets it.
-pub fn next_address(subnet: Subnet, used: &BTreeSet<Ipv4Addr>, last: u8) -> Option<(Ipv4Addr, u8)> {
-    (1..=253u16).map(|i| 2 + u8::try_from((u16::from(last.max(2) - 2) + i) % 253).expect("below 253")).find_map(|n| {
-        let address = subnet.host(n);
-        (!used.contains(&address)).then_some((address, n))
-    })
+/// The number by which the ports of a data directory's bridge are known to the firewall, whatever their names. 0 is everybody's, and
+/// `ip` takes 31 bits.
+pub fn port_group(mark: &str) -> u32 {
+    (u32::from_str_radix(mark, 16).unwrap_or(0) & (u32::MAX >> 1)).max(1)
 }
 
 /// An IP address always has the same hardware address, so that no neighbour table gets stale.
@@ -106,11 +43,15 @@ pub fn hardware(address: Ipv4Addr) -> String {
 pub struct Network {
     pub bridge: String,
     pub subnet: Subnet,
+    /// None: this host has no IPv6.
+    pub prefix: Option<Prefix>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Remembered {
     subnet: Subnet,
+    #[serde(default)]
+    prefix: Option<Prefix>,
 }
 
 fn remembered(layout: &Layout) -> PathBuf {
@@ -123,63 +64,142 @@ pub fn ensure(layout: &Layout, configured: Option<Subnet>) -> Result<Network, Fa
     let bridge = bridge_name(&mark);
     let alias = layout.root().canonicalize().unwrap_or_else(|_| layout.root().to_path_buf()).display().to_string();
     let there = std::fs::read_to_string(format!("/sys/class/net/{bridge}/ifalias")).ok();
-    let other = |there: &str| !there.is_empty() && there != alias && crate::identity::is_other(layout, std::path::Path::new(there));
+    let other = |there: &str| !there.is_empty() && there != alias && crate::identity::is_other(layout, Path::new(there));
     if there.as_deref().is_some_and(|there| other(there.trim())) {
         return Err(Fault::world("bridge-taken", format!("the bridge {bridge} belongs to {}", there.unwrap_or_default().trim()))
             .hint("use another data directory"));
     }
-    let kept = state_files::read_json::<Remembered>(&remembered(layout)).good().map(|r| r.subnet);
-    let subnet = match configured.or(kept) {
+    let kept = state_files::read_json::<Remembered>(&remembered(layout)).good();
+    let subnet = match configured.or(kept.map(|kept| kept.subnet)) {
         Some(subnet) => subnet,
-        None => choose(&mark, &taken(&bridge)?).ok_or_else(|| {
+        None => choose(&mark, &taken4(&bridge)?).ok_or_else(|| {
             Fault::world("no-subnet", "every /24 of 198.18.0.0/15 is in use on this host").hint("choose one with the host's subnet setting")
         })?,
     };
-    if kept != Some(subnet) {
-        state_files::write_json(&remembered(layout), &Remembered { subnet })?;
-    }
-    let gateway = subnet.gateway();
-    let hardware = hardware(gateway);
-    let create = if there.is_none() {
-        format!("link add {bridge} address {hardware} type bridge stp_state 0 forward_delay 0\n")
-    } else {
-        String::new()
+    let prefix = match kept.and_then(|kept| kept.prefix) {
+        Some(prefix) => Some(prefix),
+        None if has_ipv6() => choose_prefix(&mark, &taken6(&bridge)?),
+        None => None,
     };
-    let batch = format!("{create}link set {bridge} alias {alias}\naddr replace {gateway}/24 dev {bridge}\n");
-    command::must(Command::new("ip").args(["-batch", "-"]), &batch, WITHIN)?;
-    quiet_ipv6(&bridge);
-    command::must(Command::new("ip").args(["link", "set", &bridge, "up"]), "", WITHIN)?;
-    Ok(Network { bridge, subnet })
+    let remember = Remembered { subnet, prefix };
+    if kept != Some(remember) {
+        state_files::write_json(&remembered(layout), &remember)?;
+    }
+    let network = Network { bridge, subnet, prefix: prefix.filter(|_| has_ipv6()) };
+    make(&network, &mark, &alias, there.is_none())?;
+    Ok(network)
 }
 
-/// Disables duplicate address detection and router solicitation of IPv6: our links do not use them.
-pub fn quiet_ipv6(interface: &str) {
+fn make(network: &Network, mark: &str, alias: &str, new: bool) -> Result<(), Fault> {
+    let Network { bridge, subnet, prefix } = network;
+    let mut batch = String::new();
+    if new {
+        let hardware = hardware(subnet.gateway());
+        let create = format!("link add {bridge} address {hardware} type bridge stp_state 0 forward_delay 0\n");
+        command::must(Command::new("ip").args(["-batch", "-"]), &create, WITHIN)?;
+    }
+    match prefix {
+        Some(_) => plain_ipv6(bridge),
+        None => without_ipv6(bridge),
+    }
+    // Nothing that a server sends changes where this host sends packets.
+    for (setting, value) in [("rp_filter", "1"), ("accept_redirects", "0"), ("accept_source_route", "0"), ("send_redirects", "0")] {
+        let _ = std::fs::write(format!("/proc/sys/net/ipv4/conf/{bridge}/{setting}"), value);
+    }
+    let mut line = |line: String| writeln!(batch, "{line}").expect("a String takes all");
+    line(format!("link set {bridge} alias {alias}"));
+    line(format!("addr replace {}/24 dev {bridge}", subnet.gateway()));
+    if let Some(prefix) = prefix {
+        line(format!("addr replace {}/64 dev {bridge} nodad", prefix.gateway()));
+    }
+    line(format!("link set {bridge} up"));
+    // Every server there can be, so that none is ever asked for: what is written down cannot be forged.
+    for n in 2..=254 {
+        let hardware = hardware(subnet.host(n));
+        line(format!("neigh replace {} lladdr {hardware} dev {bridge} nud permanent", subnet.host(n)));
+        if let Some(prefix) = prefix {
+            line(format!("neigh replace {} lladdr {hardware} dev {bridge} nud permanent", prefix.host(n)));
+        }
+    }
+    command::must(Command::new("ip").args(["-batch", "-"]), &batch, WITHIN)?;
+    // Ports that an older version made. Any of them may vanish meanwhile.
+    let ports: String = on_bridge(bridge).iter().map(|port| format!("link set {port} group {}\n", port_group(mark))).collect();
+    command::run(Command::new("ip").args(["-force", "-batch", "-"]), &ports, WITHIN).map(drop)
+}
+
+/// Whether the bridge has lost something, such as its addresses when somebody set it down.
+pub fn is_whole(network: &Network) -> bool {
+    let listed = command::run(Command::new("ip").args(["-j", "addr", "show", "dev", &network.bridge, "up"]), "", WITHIN);
+    let listed = listed.map(|ran| ran.out).unwrap_or_default();
+    let has = |address: IpAddr| listed.contains(&format!("\"{address}\""));
+    has(network.subnet.gateway().into()) && network.prefix.is_none_or(|prefix| has(prefix.gateway().into()))
+}
+
+/// Makes again what is missing.
+pub fn repair(layout: &Layout, network: &Network) -> Result<(), Fault> {
+    let alias = layout.root().canonicalize().unwrap_or_else(|_| layout.root().to_path_buf()).display().to_string();
+    let new = !Path::new("/sys/class/net").join(&network.bridge).exists();
+    make(network, &mark(layout), &alias, new)
+}
+
+fn has_ipv6() -> bool {
+    std::fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6").is_ok_and(|text| text.trim() == "0")
+}
+
+/// No IPv6 on this interface.
+pub fn without_ipv6(interface: &str) {
     let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"), "1");
 }
 
+/// IPv6 with the addresses that it is given and no other: no router's announcement is believed, no address is made up, and none is
+/// looked for twice, which would take a second.
+pub fn plain_ipv6(interface: &str) {
+    let settings = [
+        ("accept_ra", "0"),
+        ("autoconf", "0"),
+        ("accept_dad", "0"),
+        ("accept_redirects", "0"),
+        ("addr_gen_mode", "1"),
+        ("disable_ipv6", "0"),
+    ];
+    for (setting, value) in settings {
+        let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{interface}/{setting}"), value);
+    }
+}
+
 /// Addresses and routes of this host, except those of our own bridge.
-fn taken(bridge: &str) -> Result<Vec<(u32, u8)>, Fault> {
+fn taken(bridge: &str, family: &str) -> Result<Vec<(IpAddr, u8)>, Fault> {
     let json = |args: &[&str]| -> Result<Vec<serde_json::Value>, Fault> {
         let text = command::must(Command::new("ip").args(args), "", WITHIN)?;
         Ok(serde_json::from_str(&text).unwrap_or_default())
     };
     let mut taken = Vec::new();
-    for link in json(&["-j", "-4", "addr"])? {
+    for link in json(&["-j", family, "addr"])? {
         if link["ifname"] == bridge {
             continue;
         }
         for address in link["addr_info"].as_array().into_iter().flatten() {
-            let ip = address["local"].as_str().and_then(|a| a.parse::<Ipv4Addr>().ok());
+            let ip = address["local"].as_str().and_then(|a| a.parse::<IpAddr>().ok());
             let bits = address["prefixlen"].as_u64().and_then(|b| u8::try_from(b).ok());
-            taken.extend(ip.zip(bits).map(|(ip, bits)| (ip.into(), bits)));
+            taken.extend(ip.zip(bits));
         }
     }
-    for route in json(&["-j", "-4", "route"])? {
+    for route in json(&["-j", family, "route"])? {
         let Some(to) = route["dst"].as_str().filter(|_| route["dev"] != bridge) else { continue };
-        let (ip, bits) = to.split_once('/').unwrap_or((to, "32"));
-        taken.extend(ip.parse::<Ipv4Addr>().ok().zip(bits.parse().ok()).map(|(ip, bits)| (ip.into(), bits)));
+        let (ip, bits) = to.split_once('/').unwrap_or((to, if family == "-4" { "32" } else { "128" }));
+        taken.extend(ip.parse::<IpAddr>().ok().zip(bits.parse().ok()));
     }
     Ok(taken)
+}
+
+fn taken4(bridge: &str) -> Result<Vec<(u32, u8)>, Fault> {
+    let v4 = |(ip, bits)| if let IpAddr::V4(ip) = ip { Some((ip.into(), bits)) } else { None };
+    Ok(taken(bridge, "-4")?.into_iter().filter_map(v4).collect())
+}
+
+fn taken6(bridge: &str) -> Result<Vec<(u128, u8)>, Fault> {
+    let v6 = |(ip, bits)| if let IpAddr::V6(ip) = ip { Some((ip.into(), bits)) } else { None };
+    Ok(taken(bridge, "-6")?.into_iter().filter_map(v6).collect())
 }
 
 /// Interfaces on the bridge.
@@ -195,44 +215,11 @@ pub fn delete(interface: &str) -> Result<(), Fault> {
 mod tests {
     use super::*;
 
-    fn ip(a: u8, b: u8, c: u8, d: u8) -> u32 {
-        Ipv4Addr::new(a, b, c, d).into()
-    }
-
-    #[test]
-    fn a_subnet_is_chosen_by_mark_and_around_what_is_taken() {
-        let free = choose("00000007", &[]).unwrap();
-        assert_eq!(free.to_string(), "198.18.7.0/24");
-        assert_eq!(choose("00000007", &[(ip(198, 18, 7, 33), 32)]).unwrap().to_string(), "198.18.8.0/24");
-        assert_eq!(choose("00000007", &[(ip(198, 18, 7, 0), 23)]).unwrap().to_string(), "198.18.8.0/24");
-        assert_eq!(choose("00000007", &[(ip(198, 18, 0, 0), 16)]).unwrap().to_string(), "198.19.0.0/24");
-        assert_eq!(choose("00000007", &[(ip(10, 0, 0, 0), 8), (0, 0)]).unwrap(), free, "a default route is no conflict");
-        assert_eq!(choose("000001ff", &[(ip(198, 19, 255, 1), 24)]).unwrap().to_string(), "198.18.0.0/24");
-        assert_eq!(choose("00000007", &[(ip(198, 18, 0, 0), 15)]), None);
-    }
-
-    #[test]
-    fn addresses_go_round_and_are_never_given_twice() {
-        let subnet: Subnet = "198.18.7.0/24".parse().unwrap();
-        let (mut used, mut last) = (BTreeSet::new(), 0);
-        for _ in 0..253 {
-            let (address, n) = next_address(subnet, &used, last).unwrap();
-            assert!(used.insert(address) && (2..=254).contains(&n));
-            last = n;
-        }
-        assert_eq!(next_address(subnet, &used, last), None);
-        used.remove(&subnet.host(5));
-        used.remove(&subnet.host(9));
-        assert_eq!(next_address(subnet, &used, 5).unwrap().1, 9, "not the one that was just freed");
-    }
-
     #[test]
     fn names_fit_an_interface() {
         let mark = mark(&Layout::new("/no/such/place"));
         let id = InstanceId::new(format!("a{}", "b".repeat(60))).unwrap();
         assert!(bridge_name(&mark).len() <= 15 && veth_name(&mark, &id).len() <= 15);
-        for bad in ["198.18.7.1/24", "198.18.7.0/25", "198.18.7.0", "x/24", ""] {
-            assert!(bad.parse::<Subnet>().is_err(), "{bad}");
-        }
+        assert_eq!(["0123abcd", "fedcba98", "00000000"].map(port_group), [0x0123_abcd, 0x7edc_ba98, 1]);
     }
 }

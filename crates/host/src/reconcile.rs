@@ -6,11 +6,12 @@ use crate::decide::{self, Act, Desired, Stage};
 use crate::declared::{GroupSummary, OneShotSummary};
 use crate::instance_dir::InstanceDir;
 use crate::keeper::{Keeper, summary_path};
-use crate::record::{Placement, Record};
+use crate::record::{Placement, Record, Six};
 use crate::state::{Group, Instance, State};
 use crate::state_files;
+use crate::subnet::next_address;
 use crate::userns::Range;
-use crate::{cgroup, group_files, instance, mounts, needs, net, one_shot, runtime, termination};
+use crate::{cgroup, connectivity, group_files, instance, mounts, needs, net, one_shot, runtime, termination};
 use api::fleet::HappenedKind;
 use model::text::shown;
 use model::{Death, DesiredGroup, Digest, Fault, GroupName, InstanceId, OneShot, QUOTED_BYTES_MAX, Release, Stamp};
@@ -236,7 +237,8 @@ fn is_ready(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, release: 
     false
 }
 
-fn prepare(keeper: &Keeper, name: &GroupName, (release, launch): (&Release, Launch), objects: &[Digest]) {
+fn prepare(keeper: &Arc<Keeper>, name: &GroupName, (release, launch): (&Release, Launch), objects: &[Digest]) {
+    connectivity::know_names(keeper, release);
     let result = objects.iter().try_for_each(|object| {
         let role = if *object == release.image { Role::Root } else { Role::Code };
         if keeper.objects.ensure(object, role, launch, &keeper.admit)? {
@@ -312,11 +314,12 @@ fn make(
     for number in numbers {
         let id = InstanceId::new(format!("{name}-{number}")).map_err(|e| Fault::yours("bad-spec", e.to_string()))?;
         let used = state.addresses();
-        let (address, last) = net::next_address(keeper.network.subnet, &used, state.last_address).ok_or_else(|| {
+        let (address, last) = next_address(keeper.network.subnet, &used, state.last_address).ok_or_else(|| {
             Fault::world("no-address", format!("every address of {} is in use", keeper.network.subnet))
                 .hint("scale in another service first")
         })?;
         state.last_address = last;
+        let resolvers = keeper.resolvers();
         let placement = Placement {
             runtime: keeper.runtime.clone(),
             runtime_state: runtime::state(&keeper.layout),
@@ -329,6 +332,9 @@ fn make(
             veth: net::veth_name(&keeper.mark, &id),
             gateway: keeper.network.subnet.gateway(),
             address,
+            six: keeper.network.prefix.map(|prefix| Six { address: prefix.host(last), gateway: prefix.gateway() }),
+            resolvers: resolvers.usable,
+            search: resolvers.search,
             secrets: Some(keeper.layout.secrets()),
             ids: Some(ids),
         };

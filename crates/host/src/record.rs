@@ -3,7 +3,7 @@
 use crate::userns::Range;
 use model::{GroupName, InstanceId, OneShot, Release, Stamp, Time};
 use serde::{Deserialize, Serialize};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 /// All a shim needs: it reads nothing else.
@@ -46,9 +46,24 @@ pub struct Placement {
     /// Where this machine keeps the values of secrets. None: written by an older keeper, which had none.
     #[serde(default)]
     pub secrets: Option<PathBuf>,
+    /// None: this host has no IPv6, or an older keeper wrote this.
+    #[serde(default)]
+    pub six: Option<Six>,
+    /// Whom it may ask for names, and which domains are tried.
+    #[serde(default)]
+    pub resolvers: Vec<IpAddr>,
+    #[serde(default)]
+    pub search: Vec<String>,
     /// The ids of its service on this host. None: written by an older keeper, which had none.
     #[serde(default)]
     pub ids: Option<Range>,
+}
+
+/// What it has of IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Six {
+    pub address: Ipv6Addr,
+    pub gateway: Ipv6Addr,
 }
 
 /// The shim that has started for an instance.

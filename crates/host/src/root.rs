@@ -11,7 +11,7 @@
 
 use crate::record::Record;
 use crate::userns::Range;
-use crate::{idmap, mounts, state_files};
+use crate::{etc, idmap, mounts, state_files};
 use model::{Fault, Limits};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -109,7 +109,7 @@ fn make_tmp(upper: &Path, range: Range) -> Result<(), Fault> {
     std::fs::set_permissions(&tmp, std::fs::Permissions::from_mode(0o1777)).map_err(|e| state_files::at(&tmp, "setting its mode", e))
 }
 
-/// The instance's host name; and no resolver, so that a name lookup fails at once instead of after a timeout.
+/// In the instance's own layer, over what the image has.
 fn write_etc(upper: &Path, record: &Record, range: Range) -> Result<(), Fault> {
     if !record.placement.image_mount.join("etc").is_dir() {
         return Ok(());
@@ -121,7 +121,5 @@ fn write_etc(upper: &Path, record: &Record, range: Range) -> Result<(), Fault> {
         std::fs::write(etc.join(name), text).map_err(|e| state_files::at(&etc.join(name), "writing", e))?;
         own(&etc.join(name), range)
     };
-    put("hostname", format!("{}\n", record.id))?;
-    put("hosts", format!("127.0.0.1 localhost\n{} {}\n", record.placement.address, record.id))?;
-    put("resolv.conf", "# this network has no resolver\n".to_string())
+    etc::files(record).into_iter().try_for_each(|(name, text)| put(name, text))
 }

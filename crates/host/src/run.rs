@@ -2,8 +2,12 @@
 //!
 //! One thread decides (see `reconcile`); everything slow runs beside it, changes the state when done, and notifies.
 
+use crate::firewall::Firewall;
 use crate::keeper::{Config, Keeper, make_dirs, take_lock};
-use crate::{alarms, exec, firewall, forward, garbage, group_files, instance, log_bounds, net, one_shot, reconcile, runtime, serve, state_files, usage};
+use crate::{
+    alarms, connectivity, exec, garbage, group_files, instance, log_bounds, log_forward, net, one_shot, reconcile, runtime, serve,
+    state_files, usage,
+};
 use disk::lock::Lock;
 use model::Fault;
 use std::sync::Arc;
@@ -35,9 +39,10 @@ pub async fn run(config: Config) -> Result<(), Fault> {
         let forwarder = keeper.clone();
         std::thread::Builder::new()
             .name("forward".to_string())
-            .spawn(move || forward::run(&forwarder, &to))
+            .spawn(move || log_forward::run(&forwarder, &to))
             .map_err(|e| Fault::ours("keeper", e.to_string()))?;
     }
+    keeper.tasks.spawn(connectivity::keep_names(keeper.clone()));
     tracing::info!(bridge = keeper.network.bridge, subnet = %keeper.network.subnet, runtime = %keeper.runtime.display(), "keeper runs");
     serve::serve(listener, keeper).await;
     Ok(())
@@ -64,12 +69,7 @@ fn loop_garbage(keeper: &Arc<Keeper>) {
         log_bounds::bound(keeper);
         usage::sample(keeper);
         one_shot::forget_old(keeper);
-        if !firewall::is_there(&keeper.mark) {
-            tracing::warn!("the firewall's table was gone; creating it again");
-            if let Err(fault) = firewall::ensure(&keeper.mark, &keeper.network.bridge) {
-                tracing::error!("{fault}");
-            }
-        }
+        connectivity::look(keeper);
         alarms::look_for_oom(keeper);
         std::thread::sleep(GARBAGE_EVERY);
     }
@@ -93,12 +93,13 @@ fn begin(config: Config) -> Result<(Arc<Keeper>, Lock), Fault> {
     std::fs::set_permissions(layout.host(), mode).map_err(|e| state_files::at(&layout.host(), "setting its mode", e))?;
     let runtime = runtime::choose(&layout, config.runtime.as_deref())?;
     let network = net::ensure(&layout, config.subnet)?;
-    firewall::ensure(&net::mark(&layout), &network.bridge)?;
+    let firewall = Firewall::new(&net::mark(&layout));
     let config = Config { layout, ..config };
-    let keeper = Arc::new(Keeper::new(config, network, runtime, Handle::current()));
+    let keeper = Arc::new(Keeper::new(config, network, firewall, runtime, Handle::current()));
     instance::adopt(&keeper);
     exec::end_left_behind(&keeper);
     // Whoever asks before the first pass is not answered that a group has no declaration and never had a death.
     group_files::read_groups(&keeper, &mut keeper.state());
+    connectivity::open(&keeper)?;
     Ok((keeper, lock))
 }

@@ -11,7 +11,7 @@
 
 use crate::deadline::Deadline;
 use crate::instance_dir::InstanceDir;
-use crate::record::{Began, Ended, Record, Started};
+use crate::record::{Began, Ended, Record, Six, Started};
 use crate::state_files::{self, Read};
 use crate::{bundle, cgroup, command, declared, net, output, private_files, process, root, runtime, userns};
 use disk::lock::{self, Lock};
@@ -135,22 +135,31 @@ fn launch(place: &InstanceDir, record: &Record, own_log: PathBuf) -> Result<(Sta
 fn make_network(record: &Record, inside: &OwnedFd) -> Result<(), Fault> {
     let placement = &record.placement;
     let no = |doing: &'static str| move |e: nix::Error| Fault::world("network", format!("{doing}: {e}"));
-    let (veth, hardware) = (&placement.veth, net::hardware(placement.address));
+    let (veth, bridge, hardware) = (&placement.veth, &placement.bridge, net::hardware(placement.address));
     let path = format!("/proc/{}/fd/{}", std::process::id(), inside.as_raw_fd());
     let batch = format!(
-        "link add {veth} type veth peer name eth0 address {hardware} netns {path}\nlink set {veth} master {} up\nlink set {veth} type bridge_slave isolated on\n",
-        placement.bridge
+        "link add {veth} type veth peer name eth0 address {hardware} netns {path}\nlink set {veth} group {} master {bridge} up\nlink set {veth} type bridge_slave isolated on\n",
+        net::port_group(bridge.trim_start_matches("afresh")),
     );
     command::must(Command::new("ip").args(["-batch", "-"]), &batch, COMMAND_WITHIN)?;
-    net::quiet_ipv6(veth);
+    net::without_ipv6(veth);
     setns(inside, CloneFlags::CLONE_NEWNET).map_err(no("entering the network namespace"))?;
-    for interface in ["all", "default", "eth0"] {
-        net::quiet_ipv6(interface);
-    }
-    let batch = format!(
-        "link set lo up\naddr add {}/24 dev eth0\nlink set eth0 up\nroute add default via {}\n",
-        placement.address, placement.gateway
+    // Everything goes by the gateway, other servers' addresses too, so that what is refused is refused at once. The gateway is written
+    // down: nobody is asked for it, so nobody can answer falsely.
+    let (gateway, hardware) = (placement.gateway, net::hardware(placement.gateway));
+    let mut batch = format!(
+        "link set lo up\naddr add {}/32 dev eth0\nlink set eth0 up\nroute add {gateway} dev eth0\nroute add default via {gateway}\nneigh replace {gateway} lladdr {hardware} dev eth0 nud permanent\n",
+        placement.address
     );
+    match placement.six {
+        Some(Six { address, gateway }) => {
+            net::plain_ipv6("eth0");
+            batch.push_str(&format!(
+                "addr add {address}/128 dev eth0 nodad\nroute add {gateway} dev eth0\nroute add ::/0 via {gateway} dev eth0\nneigh replace {gateway} lladdr {hardware} dev eth0 nud permanent\n"
+            ));
+        }
+        None => ["all", "default", "eth0"].into_iter().for_each(net::without_ipv6),
+    }
     command::must(Command::new("ip").args(["-batch", "-"]), &batch, COMMAND_WITHIN).map(drop)
 }
 

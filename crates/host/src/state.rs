@@ -9,7 +9,7 @@ use crate::record::{Ended, Ending, Record, Started};
 use disk::state::Mark;
 use model::{
     DesiredGroup, DesiredSeen, Digest, Exit, FailedProbe, Fault, GroupName, GroupSeen, GroupSpec, InstanceId, InstanceSeen, InstanceState,
-    OneShotEnd, Stamp, Target,
+    OneShotEnd, Refused, Stamp, Target,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -110,6 +110,8 @@ pub struct Instance {
     pub last_lines: Vec<String>,
     /// The last health check, if it failed.
     pub failed_probe: Option<FailedProbe>,
+    /// What the firewall refused of it.
+    pub refused: Vec<Refused>,
 }
 
 impl Group {
@@ -183,6 +185,7 @@ impl Instance {
             oom_kills: 0,
             last_lines: Vec::new(),
             failed_probe: None,
+            refused: Vec::new(),
         }
     }
 
@@ -264,6 +267,7 @@ impl Instance {
             healthy_ms: if self.stage == Stage::Up { self.probes.healthy_ms(now) } else { None },
             exit: self.exit(),
             failed_probe: self.failed_probe.clone().filter(|_| self.stage == Stage::Up),
+            refused: self.refused.clone(),
         }
     }
 }

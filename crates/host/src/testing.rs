@@ -1,6 +1,7 @@
 //! Makers of values for this crate's unit tests.
 
 use crate::admit::Admit;
+use crate::firewall::Firewall;
 use crate::keeper::{Config, Keeper, make_dirs};
 use crate::log_settings::{LogSettings, TOTAL_BYTES_MIN};
 use crate::net::Network;
@@ -35,8 +36,8 @@ impl TestKeeper {
             logs: LogSettings { total_bytes: TOTAL_BYTES_MIN, forward: None },
             admit: Admit::new(|_, _, _| Ok(())),
         };
-        let network = Network { bridge: "afresh-no".to_string(), subnet: "198.18.7.0/24".parse().unwrap() };
-        let keeper = Arc::new(Keeper::new(config, network, nowhere, tasks.handle().clone()));
+        let network = Network { bridge: "afresh-no".to_string(), subnet: "198.18.7.0/24".parse().unwrap(), prefix: None };
+        let keeper = Arc::new(Keeper::new(config, network, Firewall::absent(), nowhere, tasks.handle().clone()));
         Self { keeper, _tasks: tasks, _dir: dir }
     }
 }
@@ -56,6 +57,9 @@ pub fn instance(number: u64) -> Instance {
         veth: String::new(),
         gateway: [198, 18, 7, 1].into(),
         address: [198, 18, 7, u8::try_from(number + 1).unwrap()].into(),
+        six: None,
+        resolvers: Vec::new(),
+        search: Vec::new(),
         secrets: None,
         ids: None,
     };
@@ -91,6 +95,7 @@ pub fn release(number: u64) -> Release {
         health: Health::default(),
         drain: Drain::default(),
         limits: Limits::default(),
+        network: model::Network::closed(),
         route: None,
         checks: Vec::new(),
     }

@@ -3,6 +3,7 @@
 //! Pure. The host policy binds every identity but the administrator; the server determines identities, callers never name their own.
 //! Where the policy sets nothing, the defaults here apply, and they are narrow.
 
+use crate::network::NetworkPolicy;
 use crate::{Fault, ImageSpec, Limits, Probe, ServiceName, ServiceSpec, TierName};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -117,6 +118,8 @@ pub struct HostPolicy {
     #[serde(default = "yes")]
     pub exec: bool,
     pub most: Most,
+    #[serde(default)]
+    pub network: NetworkPolicy,
     /// Where the peers call; None: they cannot.
     pub socket: Option<String>,
     /// By name.
@@ -141,6 +144,7 @@ impl Default for HostPolicy {
             run: BTreeSet::new(),
             exec: true,
             most: Most { memory_bytes: 2 << 30, cpu_milli: 2_000, pids: 512, count: 10 },
+            network: NetworkPolicy::default(),
             socket: None,
             peers: BTreeMap::new(),
         }
@@ -162,6 +166,7 @@ impl HostPolicy {
         {
             return no("policy-port", format!("{name}: the host policy allows no route on {}", route.listen));
         }
+        self.network.permits(&spec.network).or_else(|(code, why)| no(code, format!("{name}: {why}")))?;
         self.permits_user(name, &spec.user)?;
         if matches!(spec.health.probe, Probe::Exec { .. }) {
             self.permits_health_exec(name)?;

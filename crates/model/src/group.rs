@@ -1,8 +1,8 @@
 //! A group of servers as it is declared, as it is observed, and as the keeper reports it to the balancer.
 
 use crate::{
-    Death, Digest, Drain, Exit, FailedProbe, Failure, GroupName, Health, InstanceId, OneShot, OneShotEnd, Release, Route, ServiceName,
-    Stamp, Time,
+    Death, Digest, Drain, Exit, FailedProbe, Failure, GroupName, Health, InstanceId, OneShot, OneShotEnd, Refused, Release, Route,
+    ServiceName, Stamp, Time,
 };
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -133,6 +133,9 @@ pub struct InstanceSeen {
     /// The last health check, if it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_probe: Option<FailedProbe>,
+    /// Connections that it began and may not, most frequent first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<Refused>,
 }
 
 /// One group's servers as the keeper reports them to the balancer: a file in `Layout::targets`, replaced atomically.

@@ -14,6 +14,7 @@ pub const IMAGE_CHECKS: &str = "image-";
 
 pub mod access;
 mod custom;
+pub mod destination;
 mod digest;
 mod event;
 mod failure;
@@ -23,9 +24,11 @@ mod health;
 mod id;
 mod layout;
 pub mod near;
+pub mod network;
 mod one_shot;
 pub mod path_validation;
 mod plan;
+mod refused;
 mod release;
 mod rollout;
 mod route;
@@ -49,8 +52,10 @@ pub use id::{ExecId,
     GroupName, ImageName, InstanceId, NameError, RolloutId, RotationId, RouteName, RunId, SecretName, SecretVersion, ServiceName, TierName,
 };
 pub use layout::Layout;
+pub use network::{Allowed, Egress, Network};
 pub use one_shot::{OneShot, OneShotEnd};
 pub use plan::{Direction, GroupRelease, Plan, PlannedStep, Step};
+pub use refused::Refused;
 pub use release::Release;
 pub use rollout::{RolloutEnd, RolloutPlan, RolloutSeen};
 pub use route::{GroupTraffic, RouteHeld, RouteSeen, RouteSpec, TargetSeen};

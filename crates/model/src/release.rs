@@ -1,6 +1,8 @@
 //! One release: image × artifact × settings, pinned by digest. It never changes.
 
-use crate::{Check, Digest, Drain, Health, ImageName, Limits, PinnedSecrets, Route, SecretName, SecretVersion, ServiceName, ServiceSpec};
+use crate::{
+    Check, Digest, Drain, Health, ImageName, Limits, Network, PinnedSecrets, Route, SecretName, SecretVersion, ServiceName, ServiceSpec,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -27,6 +29,9 @@ pub struct Release {
     pub health: Health,
     pub drain: Drain,
     pub limits: Limits,
+    /// Left out where it is closed, as it was before there was any: a release of then keeps its digest.
+    #[serde(default = "Network::closed", skip_serializing_if = "Network::is_closed")]
+    pub network: Network,
     #[serde(default)]
     pub route: Option<Route>,
     #[serde(default)]
@@ -50,6 +55,7 @@ impl Release {
             health: spec.health.clone(),
             drain: spec.drain.clone(),
             limits: spec.limits.clone(),
+            network: spec.network.clone(),
             route: spec.route.clone(),
             checks: spec.checks.clone(),
         }

@@ -1,6 +1,6 @@
 //! The desired state: the service file, decoded. Every default of what the file may omit is written here, once.
 
-use crate::{Health, ImageCustom, ImageName, SecretName, SecretSpec, SecretUse, ServiceName, TierName};
+use crate::{Health, ImageCustom, ImageName, Network, SecretName, SecretSpec, SecretUse, ServiceName, TierName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -107,6 +107,8 @@ pub struct ServiceSpec {
     pub health: Health,
     pub drain: Drain,
     pub limits: Limits,
+    #[serde(default, skip_serializing_if = "Network::is_default")]
+    pub network: Network,
     #[serde(default)]
     pub route: Option<Route>,
     /// Run in a one-shot instance of a new release before it is scaled.

@@ -67,7 +67,8 @@ fn target(app: &App, request: &RollbackRequest) -> Result<Desired, Fault> {
     let row = app.database.read(|r| r.in_force(service))?.ok_or_else(|| journal::no_service(service))?;
     app.database.read(|r| r.must_be_free(service))?;
     let named = request.to.map(|number| earlier_release(app, service, number)).transpose()?;
-    let (active, previous) = app.database.read(|r| Ok((r.active(service)?, r.were_active(service, 2)?)))?;
+    let observed = observed_service::observe(app, service, row.spec.route.is_some())?;
+    let previous = app.database.read(|r| r.were_active(service, 2))?;
     let served_last = if row.spec.count == 0 { app.database.read(|r| r.served_last(service))? } else { None };
-    control::rollback(RollbackSource { spec: &row.spec, named, is_active: active.is_some(), previous, served_last })
+    control::rollback(RollbackSource { spec: &row.spec, named, observed: &observed, previous, served_last })
 }

@@ -320,5 +320,6 @@ fn show(server: &Server, release: Option<&Digest>, probes: u64, now: u64, skew: 
         healthy_ms,
         exit,
         failed_probe: None,
+        refused: Vec::new(),
     }
 }

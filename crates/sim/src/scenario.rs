@@ -2,8 +2,8 @@
 
 use crate::rng::Rng;
 use model::{
-    Check, Digest, Drain, GroupName, GroupRelease, Health, ImageName, Limits, Probe, Release, Rollout, RotationCommand, RotationId, Route,
-    ServiceName, ServiceSpec, TierName, Wave,
+    Check, Digest, Drain, GroupName, GroupRelease, Health, ImageName, Limits, Network, Probe, Release, Rollout, RotationCommand,
+    RotationId, Route, ServiceName, ServiceSpec, TierName, Wave,
 };
 use std::collections::BTreeMap;
 
@@ -394,6 +394,7 @@ fn spec(service: &ServiceName, count: u32, routed: bool, healthy_ms: u64) -> Ser
         health: made.health,
         drain: made.drain,
         limits: made.limits,
+        network: made.network,
         route: made.route,
         checks: Vec::new(),
         rollout: Rollout { within_ms: 60 * TICK_MS, errors_ppm: 10_000, ..Rollout::default() },
@@ -421,6 +422,7 @@ fn release(service: &ServiceName, number: u64, routed: bool, healthy_ms: u64, ch
         health: Health { probe: Probe::Running, healthy_for_ms: healthy_ms, ..Health::default() },
         drain: Drain { within_ms: 12 * TICK_MS, ..Drain::default() },
         limits: Limits::default(),
+        network: Network::default(),
         route: routed.then(|| Route::on(([127, 0, 0, 1], port(number)).into())),
         checks: (1..=checks).map(check).collect(),
     }

@@ -81,10 +81,10 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
 pub const PURE: &[&str] = &["balance", "capacity", "control", "guard", "lifecycle", "model", "rotation"];
 
 /// What a pure crate may take from outside. `model` computes a release's digest from its JSON and finds near names; `capacity` needs
-/// elementary functions that are the same on every machine; `guard` searches text and reads rules; dates are jiff's, whose clock and
+/// elementary functions that are the same on every machine; networks and what they contain are ipnet's; `guard` searches text and reads rules; dates are jiff's, whose clock and
 /// time zones `clippy-pure.toml` bans.
 pub const PURE_LIBRARIES: &[&str] =
-    &["aho-corasick", "jiff", "libm", "regex", "serde", "serde_json", "sha2", "strsim", "thiserror", "toml"];
+    &["aho-corasick", "ipnet", "jiff", "libm", "regex", "serde", "serde_json", "sha2", "strsim", "thiserror", "toml"];
 
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

@@ -11,7 +11,7 @@ use crate::show;
 use api::control::ReleaseRow;
 use clap::Args;
 use emit::{Artifact, DiskInputs, DiskMade, Emitted, Meta, Which, boot};
-use model::{Digest, Drain, Fault, Health, ImageName, Limits, Release, ServiceName};
+use model::{Digest, Drain, Fault, Health, ImageName, Limits, Network, Release, ServiceName};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -277,6 +277,7 @@ impl Emit {
             health: Health::default(),
             drain: Drain::default(),
             limits: Limits::default(),
+            network: Network::closed(),
             route: None,
             checks: Vec::new(),
         };

@@ -145,6 +145,22 @@ impl InstanceVerb {
     }
 }
 
+/// Refusals that are named in a row; `--json` has the others.
+const REFUSED_SHOWN: usize = 2;
+
+/// How it ended or why it is not healthy, and what the firewall refused of it.
+fn why(row: &InstanceRow) -> String {
+    let state = match (&row.seen.exit, &row.seen.failed_probe) {
+        (Some(exit), _) => Some(exit.to_string()),
+        (None, Some(probe)) => Some(probe.to_string()),
+        (None, None) => None,
+    };
+    let refused = row.seen.refused.iter().take(REFUSED_SHOWN).map(ToString::to_string);
+    let more = row.seen.refused.len().saturating_sub(REFUSED_SHOWN);
+    let more = (more > 0).then(|| format!("and {more} more"));
+    state.into_iter().chain(refused).chain(more).collect::<Vec<_>>().join("; ")
+}
+
 /// List servers: state, health, and what each uses of its limits
 #[derive(Args, Debug)]
 #[command(
@@ -178,11 +194,7 @@ impl Instances {
                     row.usage.as_ref().map_or_else(String::new, memory),
                     row.usage.as_ref().map_or_else(String::new, cpu),
                     row.restarts.to_string(),
-                    match (&row.seen.exit, &row.seen.failed_probe) {
-                        (Some(exit), _) => exit.to_string(),
-                        (None, Some(probe)) => probe.to_string(),
-                        (None, None) => String::new(),
-                    },
+                    why(row),
                 ]
             },
         )

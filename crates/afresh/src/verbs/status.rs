@@ -56,6 +56,7 @@ impl Status {
         for (service, failure) in services.iter().filter_map(|s| Some((&s.service, s.failure.as_ref()?))) {
             show::line(format!("{}: {failure}; `afresh why {service}` has more", show::paint(show::BOLD, service)));
         }
+        services.iter().filter_map(between_releases).for_each(show::line);
         let rows = services.iter().map(row).collect();
         show::line(show::table(&["service", "tier", "release", "healthy", "traffic", "rotation"], rows));
         let open: Vec<RotationStatus> = services.into_iter().filter_map(|s| s.rotation).collect();
@@ -119,6 +120,19 @@ pub async fn images(context: &Context) -> Result<Vec<ImageUpkeep>, Failure> {
     Ok(context.api().get("/v1/images/upkeep").await?)
 }
 
+/// Traffic goes to a group that was never promoted, and no rotation will change that: it was stopped.
+fn between_releases(status: &ServiceStatus) -> Option<String> {
+    let (service, active) = (&status.service, status.active.as_ref()?);
+    let other = status.weights.iter().find(|(group, weight)| **group != active.group && **weight > 0);
+    let (group, weight) = other.filter(|_| status.rotation.is_none())?;
+    Some(format!(
+        "{}: {weight}% of its traffic goes to {group}, which was not promoted: its rotation was stopped; `afresh rollback {service}` returns to r{}, \
+         a deploy goes on from here",
+        show::paint(show::BOLD, service),
+        active.release.number
+    ))
+}
+
 fn row(status: &ServiceStatus) -> Vec<String> {
     let weights: Vec<String> = status.weights.iter().map(|(group, weight)| format!("{group} {weight}%")).collect();
     vec![
@@ -140,4 +154,27 @@ pub async fn services(context: &Context, only: Option<&ServiceName>) -> Result<V
         Some(service) => vec![context.api().get(&format!("/v1/services/{service}")).await?],
         None => context.api().get("/v1/services").await?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_that_a_stop_left_between_releases_is_said() {
+        let status = |weights: serde_json::Value| -> ServiceStatus {
+            let release = serde_json::json!({
+                "service": "web", "number": 1, "image_name": "base", "image": model::Digest::of(b""), "run": ["one"], "user": "app",
+                "health": model::Health::default(), "drain": model::Drain::default(), "limits": model::Limits::default(),
+            });
+            serde_json::from_value(serde_json::json!({
+                "service": "web", "tier": "front", "count": 2, "healthy": 2, "weights": weights, "rotation": null,
+                "active": { "group": "web-r1-1", "release": release },
+            }))
+            .unwrap()
+        };
+        assert_eq!(between_releases(&status(serde_json::json!({ "web-r1-1": 100, "web-r2-2": 0 }))), None);
+        let said = between_releases(&status(serde_json::json!({ "web-r1-1": 67, "web-r2-2": 33 }))).unwrap();
+        assert!(said.contains("33% of its traffic goes to web-r2-2") && said.contains("returns to r1"), "{said}");
+    }
 }

@@ -5,6 +5,7 @@ pub(crate) mod context;
 mod custom;
 mod image;
 pub(crate) mod labels;
+pub(crate) mod network;
 mod pairs;
 mod parts;
 pub(crate) mod read;

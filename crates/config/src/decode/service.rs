@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::labels::{image_reference, label_name};
+use super::network;
 use super::read::{self, Read, at};
 use super::rollout;
 use super::section::Section;
@@ -40,6 +41,7 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
     let health = parts::health(context, &section, has_port, sink);
     let drain = parts::drain(context, &section, sink);
     let limits = parts::limits(context, &section, sink);
+    let network = network::network(context, &section, sink);
     let (route, listen) = parts::route(context, &section, has_port, sink);
     let checks = parts::checks(context, &mut section, sink);
     let rollout = rollout::rollout(context, &section, count, sink);
@@ -59,6 +61,7 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
             health: health?,
             drain: drain?,
             limits: limits?,
+            network: network?,
             route: route?,
             checks: checks?,
             rollout: rollout?,

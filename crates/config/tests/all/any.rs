@@ -1,11 +1,13 @@
 //! Files nobody thought of: made, shaken, mutated and absurdly large. Nothing panics, nothing takes long, no value changes by formatting.
 
+use model::destination::Destination;
 use model::{
-    Check, Drain, FewRequests, Health, ImageCheck, ImageCustom, ImageFile, ImageName, ImageProbe, ImageSpec, ImageUser, Limits, Probe,
-    Rollout, Route, SecretName, SecretSource, SecretSpec, SecretUse, ServiceFile, ServiceName, ServiceSpec, TierName, Wave,
+    Check, Drain, Egress, FewRequests, Health, ImageCheck, ImageCustom, ImageFile, ImageName, ImageProbe, ImageSpec, ImageUser, Limits,
+    Network, Probe, Rollout, Route, SecretName, SecretSource, SecretSpec, SecretUse, ServiceFile, ServiceName, ServiceSpec, TierName, Wave,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 fn name() -> impl Strategy<Value = String> {
@@ -140,6 +142,23 @@ fn sources() -> impl Strategy<Value = BTreeMap<SecretName, SecretSpec>> {
     })
 }
 
+fn network() -> BoxedStrategy<Network> {
+    let ports = || {
+        (1u16.., 0u16..9, any::<bool>())
+            .prop_map(|(from, more, udp)| format!("{from}-{}{}", from.saturating_add(more), if udp { "/udp" } else { "" }))
+    };
+    let v4 = (any::<u32>(), 1u8..=32).prop_map(|(bits, len)| format!("{}/{len}", Ipv4Addr::from(bits & (u32::MAX << (32 - len)))));
+    let v6 = (any::<u128>(), 1u8..=128).prop_map(|(bits, len)| format!("[{}/{len}]", Ipv6Addr::from(bits & (u128::MAX << (128 - len)))));
+    let host = prop_oneof![v4, v6, "[a-z_]{1,5}\\.[a-z0-9-]{0,5}[a-z]"]
+        .prop_filter("no loopback", |host| format!("{host}:1").parse::<Destination>().is_ok());
+    let to = (host, ports()).prop_map(|(host, ports)| format!("{host}:{ports}").parse::<Destination>().unwrap());
+    let list = prop::collection::btree_set(to, 1..5).prop_map(|all| Egress::Only(all.into_iter().collect()));
+    let allow = prop::collection::btree_set(ports().prop_map(|ports| format!("host:{ports}")), 0..3);
+    (prop_oneof![Just(Egress::Any), Just(Egress::None), list], allow)
+        .prop_map(|(egress, allow)| Network { egress, allow: allow.into_iter().map(|text| text.parse().unwrap()).collect() })
+        .boxed()
+}
+
 fn service_of(images: Vec<ImageName>, port_of_route: u16, count: u32) -> impl Strategy<Value = ServiceSpec> {
     let health =
         (probe(), 10u64..100_000, 10u64..100_000, 0u64..100_000, 1u32..100).prop_map(|(probe, every, timeout, healthy_for, after)| {
@@ -178,27 +197,30 @@ fn service_of(images: Vec<ImageName>, port_of_route: u16, count: u32) -> impl St
     let user = prop_oneof![(0u32..70_000).prop_map(|u| u.to_string()), (0u32..70_000, 0u32..9).prop_map(|(u, g)| format!("{u}:{g}"))];
     let artifact = prop::option::of("[a-z./]{1,9}".prop_filter("no place of the system", |p| model::path_validation::artifact(p).is_ok()));
     let who = (prop::sample::select(images), name(), artifact, command(), env, secrets(), user);
-    let how = (health, drain, limits, route, checks, rollout, 1u16..);
-    (who, how).prop_map(move |((image, tier, artifact, run, env, secrets, user), (health, drain, limits, route, checks, rollout, port))| {
-        ServiceSpec {
-            name: ServiceName::new("x").unwrap(),
-            tier: TierName::new(tier).unwrap(),
-            image,
-            artifact,
-            run,
-            env,
-            secrets,
-            user,
-            port: Some(port),
-            count,
-            health,
-            drain,
-            limits,
-            route,
-            checks,
-            rollout,
-        }
-    })
+    let how = (health, drain, (limits, network()), route, checks, rollout, 1u16..);
+    (who, how).prop_map(
+        move |((image, tier, artifact, run, env, secrets, user), (health, drain, (limits, network), route, checks, rollout, port))| {
+            ServiceSpec {
+                name: ServiceName::new("x").unwrap(),
+                tier: TierName::new(tier).unwrap(),
+                image,
+                artifact,
+                run,
+                env,
+                secrets,
+                user,
+                port: Some(port),
+                count,
+                health,
+                drain,
+                limits,
+                network,
+                route,
+                checks,
+                rollout,
+            }
+        },
+    )
 }
 
 fn file() -> impl Strategy<Value = ServiceFile> {

@@ -39,6 +39,7 @@ fn the_design_s_example() {
     assert_eq!((worker.count, worker.port, worker.route.is_none()), (2, None, true));
     assert_eq!((worker.user.as_str(), worker.limits.clone()), ("65534:65534", Limits::default()));
     let web = service(&file, "web");
+    assert_eq!(web.network.egress, model::Egress::Any, "where nothing is said");
     assert_eq!(web.health.probe, Probe::Http { path: "/healthz".to_string() });
     assert_eq!((web.health.every_ms, web.health.timeout_ms), (500, 1_000));
     assert_eq!(web.route.as_ref().unwrap().listen, "0.0.0.0:8080".parse().unwrap());
@@ -61,6 +62,9 @@ fn every_key() {
     assert_eq!((web.health.timeout_ms, web.health.unhealthy_after, web.health.healthy_for_ms), (1_500, 5, 0));
     assert_eq!((web.drain.signal.as_str(), web.drain.within_ms), ("INT", 90_000));
     assert_eq!(web.limits, Limits { memory_bytes: 1 << 30, cpu_milli: 500, pids: 64 });
+    let egress: Vec<String> = web.network.egress.list().iter().map(ToString::to_string).collect();
+    assert_eq!(egress, ["10.0.0.0/8:5432", "db.example.org:443", "[2001:db8::/32]:8000-8010/udp"]);
+    assert_eq!(web.network.allow.iter().map(ToString::to_string).collect::<Vec<_>>(), ["host:6379", "host:514/udp"]);
     let route = web.route.as_ref().unwrap();
     assert_eq!((route.listen.to_string().as_str(), route.connect_timeout_ms, route.answer_timeout_ms), ("[::1]:80", 250, 120_000));
     assert_eq!(web.checks.iter().map(|c| (c.name.as_str(), c.within_ms)).collect::<Vec<_>>(), [("schema", 60_000), ("smoke", 30_000)]);
@@ -70,6 +74,7 @@ fn every_key() {
     assert_eq!(job.env.values().collect::<Vec<_>>(), ["1", "2", "3"]);
     assert_eq!(job.limits.cpu_milli, 250);
     assert_eq!(job.health, model::Health::default());
+    assert_eq!(job.network, model::Network::closed());
 }
 
 #[test]

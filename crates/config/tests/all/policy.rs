@@ -11,6 +11,8 @@ volumes     = ["/srv/uploads"]
 health_exec = true
 checks      = true
 run         = ["token:ops"]
+egress      = ["10.0.0.0/8:1-65535", "169.254.169.254:80"]
+host_ports  = ["6379", "8000-8010", "514/udp"]
 socket      = "/run/afresh/api.sock"
 most { memory = "4GiB"  cpu = 4  pids = 1000  count = 20 }
 peer "ci" { uid = 1001  role = "deploy"  services = ["web"]  tiers = ["back"] }
@@ -27,6 +29,8 @@ fn every_key_is_read() {
     assert!(policy.run.contains("token:ops"));
     assert!(policy.health_exec && policy.checks && policy.volumes == ["/srv/uploads"]);
     assert_eq!((policy.most.memory_bytes, policy.most.cpu_milli, policy.most.pids, policy.most.count), (4 << 30, 4_000, 1_000, 20));
+    assert_eq!(policy.network.egress.list().len(), 2);
+    assert_eq!(policy.network.host_ports.iter().map(ToString::to_string).collect::<Vec<_>>(), ["6379", "8000-8010", "514/udp"]);
     assert_eq!(policy.socket.as_deref(), Some("/run/afresh/api.sock"));
     let (name, grant) = policy.peer(1001).unwrap();
     assert_eq!((name, grant.role), ("ci", Role::Deploy));
@@ -48,6 +52,9 @@ fn every_error_has_its_place() {
         ("run = [\"ops\"]", "bad-identity", 1),
         ("volumes = [\"srv\"]", "bad-path", 1),
         ("checks = \"yes\"", "wrong-type", 1),
+        ("egress = \"all\"", "bad-destination", 1),
+        ("egress = [\"10.0.0.1\"]", "bad-destination", 1),
+        ("host_ports = [\"6379\",\n\"host:6379\"]", "bad-port", 2),
         ("most { memory = \"1\" }", "bad-size", 1),
         ("most { count = 1000 }", "out-of-range", 1),
         ("ports = [80]", "unknown-key", 1),

@@ -6,7 +6,7 @@ use crate::kit;
 use bake::Baked;
 use emit::{Artifact, DiskInputs, Kit, boot};
 use emit::{MachineKit, Which};
-use model::{Drain, Health, ImageSpec, Layout, Limits, Release};
+use model::{Drain, Health, ImageSpec, Layout, Limits, Network, Release};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -130,6 +130,7 @@ fn release() -> Release {
         health: Health::default(),
         drain: Drain::default(),
         limits: Limits::default(),
+        network: Network::closed(),
         route: None,
         checks: Vec::new(),
     }

@@ -6,7 +6,7 @@ use crate::app::App;
 use lifecycle::{Life, Test, TestNow, Work};
 use model::{
     DesiredGroup, Digest, Drain, Fault, Fence, GroupName, GroupSpec, Health, ImageCheck, ImageProbe, InstanceState, Layout, Limits,
-    OneShot, Probe, Release, ServiceName, Stamp, Time,
+    Network, OneShot, Probe, Release, ServiceName, Stamp, Time,
 };
 use rotation::Provider;
 use std::collections::BTreeMap;
@@ -70,6 +70,7 @@ fn spec(life: &Life, group: GroupName, digest: &Digest, check: &ImageCheck) -> R
         health: Health { probe, every_ms: 200, healthy_for_ms: 0, ..Health::default() },
         drain: Drain { within_ms: 1_000, ..Drain::default() },
         limits: Limits::default(),
+        network: Network::closed(),
         route: None,
         checks: Vec::new(),
     };

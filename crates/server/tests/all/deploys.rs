@@ -139,8 +139,10 @@ async fn users_pause_resume_return_and_stop() {
     let closed: Result<serde_json::Value, Fault> =
         house.client().post(&format!("/v1/rotations/{id}/command"), &CommandRequest { command: RotationCommand::Pause }).await;
     assert_eq!(closed.unwrap_err().code, "closed");
-    // The next deploy retires what the stopped one left.
-    let r = house.through(&web("one")).await;
+    // A rollback returns to what is active still, not to the release before it; as the next deploy, it retires what the stopped one left.
+    let opened = rollback(&house, None).await.unwrap();
+    let r = house.end(&opened.rotations[0]).await;
+    assert_eq!(r.to.release.number, 1);
     assert_eq!(r.verdict, Some(Verdict::Promoted), "{r:#?}");
     assert_eq!(house.fake.running().len(), 1, "{:?}", house.fake.running());
 }

@@ -142,6 +142,7 @@ impl Host {
             health: Health { every_ms: 200, timeout_ms: 500, healthy_for_ms: 0, ..Health::default() },
             drain: Drain { signal: "TERM".to_string(), within_ms: want.within_ms },
             limits: Limits { memory_bytes: 64 << 20, cpu_milli: 1_000, pids: 64 },
+            network: Network::closed(),
             route: None,
             checks: Vec::new(),
         };
@@ -220,6 +221,40 @@ impl Host {
     fn json(&self, id: &str, file: &str) -> serde_json::Value {
         let path = self.layout.instances().join(id).join(file);
         serde_json::from_slice(::disk::state::content(&std::fs::read(path).unwrap_or_default())).unwrap_or_default()
+    }
+
+    /// What the keeper wrote down of an instance.
+    pub fn record(&self, id: &str) -> serde_json::Value {
+        self.json(id, "record.json")
+    }
+
+    /// A file as its program sees it.
+    pub fn file_of(&self, id: &str, path: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/root{path}", self.pid(id))).unwrap()
+    }
+
+    /// As a version before there were networks would have written it: group and instance without what is new.
+    pub fn rewrite_as_older(&self, group: &str, id: &str) {
+        let edit = |path: PathBuf, strip: &dyn Fn(&mut serde_json::Value)| {
+            let mut json: serde_json::Value = serde_json::from_slice(::disk::state::content(&std::fs::read(&path).unwrap())).unwrap();
+            strip(&mut json);
+            let bytes = serde_json::to_vec(&json).unwrap();
+            ::disk::state::write(&path, &bytes, 0o600, ::disk::Lasting::Soon).unwrap();
+        };
+        let remove = |json: &mut serde_json::Value, at: &str, keys: &[&str]| {
+            let object = json.pointer_mut(at).unwrap().as_object_mut().unwrap();
+            keys.iter().for_each(|key| drop(object.remove(*key)));
+        };
+        edit(self.layout.group(&GroupName::new(group).unwrap()), &|json| remove(json, "/spec/desired/run/release", &["network"]));
+        edit(self.layout.instances().join(id).join("record.json"), &|json| {
+            remove(json, "/ground", &["six", "resolvers", "search"]);
+            remove(json, "/release", &["network"]);
+        });
+    }
+
+    /// The pid of its program.
+    pub fn pid(&self, id: &str) -> i64 {
+        self.pid_in(id, "started.json")
     }
 
     /// The most that a file in memory, which the keeper has open, and its own pages take up.

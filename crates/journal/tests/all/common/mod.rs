@@ -24,6 +24,7 @@ pub fn spec(service: &str, count: u32) -> ServiceSpec {
         health: Health::default(),
         drain: Drain::default(),
         limits: Limits::default(),
+        network: Network::default(),
         route: None,
         checks: Vec::new(),
         rollout: Rollout::default(),
@@ -46,6 +47,7 @@ pub fn release(service: &str, code: &str) -> Release {
         health: s.health,
         drain: s.drain,
         limits: s.limits,
+        network: Network::closed(),
         route: None,
         checks: Vec::new(),
     }

@@ -27,6 +27,7 @@ pub fn release(number: u64, routed: bool) -> Release {
         health: Health { healthy_for_ms: 1_000, ..Health::default() },
         drain: Drain { within_ms: 5_000, ..Drain::default() },
         limits: Limits::default(),
+        network: Network::default(),
         route: routed.then(|| Route::on(([127, 0, 0, 1], 80).into())),
         checks: Vec::new(),
     }
@@ -48,6 +49,7 @@ pub fn spec(count: u32, waves: Vec<Wave>, soak_ms: u64, routed: bool) -> Service
         health: made.health,
         drain: made.drain,
         limits: made.limits,
+        network: made.network,
         route: made.route,
         checks: Vec::new(),
         rollout: Rollout { waves, soak_ms, errors_ppm: 10_000, within_ms: 60_000, ..Rollout::default() },
@@ -106,6 +108,7 @@ impl Perfect {
                 healthy_ms: Some(3_600_000),
                 exit: None,
                 failed_probe: None,
+                refused: Vec::new(),
             });
         }
         seen.instances.truncate(count as usize);

@@ -148,6 +148,7 @@ impl Provider for Fake {
                 healthy_ms: None,
                 exit: None,
                 failed_probe: None,
+                refused: Vec::new(),
             });
         }
         match &spec.desired {
@@ -334,6 +335,7 @@ pub fn spec(service: &str, tier: &str, program: &str, count: u32, listen: Option
         health: Health { healthy_for_ms: 0, ..Health::default() },
         drain: Drain { within_ms: 200, ..Drain::default() },
         limits: Limits::default(),
+        network: Network::default(),
         route: listen.map(|l| Route::on(l.parse().unwrap())),
         checks: Vec::new(),
         rollout: Rollout { waves: vec![Wave::Count(1), Wave::Percent(100)], soak_ms: 30, within_ms: 60_000, ..Rollout::default() },

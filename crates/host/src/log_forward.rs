@@ -206,8 +206,8 @@ impl Sender {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::forwarded::AWAY_MS;
     use crate::log_file::{LOG_BYTES_MAX, LogFile};
+    use crate::log_forwarded::AWAY_MS;
     use crate::testing::TestKeeper;
     use api::logs::Stream;
     use std::io::{BufRead, Read};
