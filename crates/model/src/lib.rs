@@ -48,8 +48,8 @@ pub use failure::{Death, Exit, FailedProbe, Failure, LAST_LINES_BYTES_MAX, LAST_
 pub use fault::{Blame, Fault};
 pub use group::{DesiredGroup, DesiredSeen, GroupHeld, GroupSeen, GroupSpec, InstanceSeen, InstanceState, Target, TargetFile};
 pub use health::{Health, Probe};
-pub use id::{ExecId, 
-    GroupName, ImageName, InstanceId, NameError, RolloutId, RotationId, RouteName, RunId, SecretName, SecretVersion, ServiceName, TierName,
+pub use id::{
+    ExecId, GroupName, ImageName, InstanceId, NameError, RolloutId, RotationId, RouteName, RunId, SecretName, SecretVersion, ServiceName, TierName,
 };
 pub use layout::Layout;
 pub use network::{Allowed, Egress, Network};
