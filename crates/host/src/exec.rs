@@ -15,7 +15,7 @@ use api::exec::{ExecBegun, ExecOrder, Size, Terminal};
 use model::{ExecId, Fault, InstanceId, Time};
 use rustix::process::Pid;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::tcsetwinsize;
+use rustix::termios::{OptionalActions, tcgetattr, tcsetattr, tcsetwinsize};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
@@ -124,6 +124,10 @@ fn connect(exec: &mut Command, size: Option<Size>) -> std::io::Result<Ends> {
     let slave = std::os::unix::fs::OpenOptionsExt::custom_flags(File::options().read(true).write(true), flags).open(path)?;
     let master = File::from(master);
     tcsetwinsize(&master, winsize(size))?;
+    // Before the runtime does it: what is typed meanwhile is the inner terminal's to interpret.
+    let mut modes = tcgetattr(&slave)?;
+    modes.make_raw();
+    tcsetattr(&slave, OptionalActions::Now, &modes)?;
     exec.stdin(slave.try_clone()?).stdout(slave.try_clone()?).stderr(slave);
     Ok(Ends { input: master.try_clone()?, output: vec![(false, master.try_clone()?)], terminal: Some(master) })
 }

@@ -16,7 +16,6 @@ use std::time::Duration;
 /// The keeper answers a call for output within five seconds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-const LIST_AGE_MS_MAX: u64 = 25_000;
 const DETAIL_BYTES_MAX: usize = 1_000;
 
 /// Sessions that this control plane knows of.
@@ -124,14 +123,15 @@ pub async fn stop(app: &App, caller: &Caller, service: &ServiceName, session: &E
 pub async fn record_ends(app: Arc<App>) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
+        let listed_from = app.now();
         let Ok(all) = keeper(&app).get::<Vec<ExecSeen>>(EXEC).await else { continue };
         // A keeper that was restarted knows none of those that ran.
         let now = app.now();
         let gone = app.execs.change(|known| {
             known.retain(|_, one| one.recorded.is_none_or(|at| now.since(at) < RECORDED_FOR_MS));
             let gone = known.values().filter(|one| one.recorded.is_none() && all.iter().all(|seen| seen.session != one.seen.session));
-            // The list may be older than a session that has just begun.
-            gone.filter(|one| now.since(one.seen.began) > LIST_AGE_MS_MAX).cloned().collect::<Vec<_>>()
+            // One that began while the list was made need not be in it.
+            gone.filter(|one| one.seen.began < listed_from).cloned().collect::<Vec<_>>()
         });
         for one in &gone {
             record(&app, &one.seen, "its end is not known: the keeper was restarted").await;

@@ -93,12 +93,26 @@ impl Session {
         let (sender, mut typed) = channel(4);
         std::thread::spawn(move || read_input(&sender));
         let mut output = Box::pin(self.print_output(context));
-        let mut input = Input { session: self, sent: 0, escapes: 0, is_over: false };
+        // Beside the output: a command that waits for its output to be read does not read its input.
+        let mut input = Box::pin(async {
+            let mut input = Input { session: self, sent: 0, escapes: 0, is_over: false };
+            loop {
+                let sent = tokio::select! {
+                    more = typed.recv(), if !input.is_over => input.take(more).await,
+                    _ = changed.recv(), if self.has_terminal => input.send(&[], false, Some(raw_terminal::size())).await,
+                    else => return Ok::<(), Failure>(()),
+                };
+                sent?;
+            }
+        });
+        let mut is_typing = true;
         loop {
             tokio::select! {
                 exit = &mut output => return exit,
-                more = typed.recv(), if !input.is_over => input.take(more).await?,
-                _ = changed.recv(), if self.has_terminal => input.send(&[], false, Some(raw_terminal::size())).await?,
+                over = &mut input, if is_typing => {
+                    over?;
+                    is_typing = false;
+                }
                 _ = interrupt.recv() => self.stop().await,
                 _ = terminate.recv() => self.stop().await,
             }
