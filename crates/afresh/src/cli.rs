@@ -213,7 +213,10 @@ impl Verb {
 
     /// Whether it calls a control plane, or might.
     pub fn is_client(&self) -> bool {
-        !matches!(self, Verb::Up(_) | Verb::Serve(_) | Verb::Host(_) | Verb::Proxy(_) | Verb::Down(_) | Verb::Doctor(_) | Verb::Init(_) | Verb::Dev(_))
+        !matches!(
+            self,
+            Verb::Up(_) | Verb::Serve(_) | Verb::Host(_) | Verb::Proxy(_) | Verb::Down(_) | Verb::Doctor(_) | Verb::Init(_) | Verb::Dev(_)
+        )
     }
 }
 

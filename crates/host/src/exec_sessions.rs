@@ -304,7 +304,10 @@ impl Session {
     pub fn input(&self, more: &ExecInput) -> Result<ExecTaken, Fault> {
         let bytes = BASE64.decode(&more.data).map_err(|e| Fault::yours("bad-request", format!("data is not base64: {e}")))?;
         if bytes.len() > PIECE_BYTES_MAX {
-            return Err(Fault::yours("bad-request", format!("{} bytes of input, and at most {PIECE_BYTES_MAX} are taken at once", bytes.len())));
+            return Err(Fault::yours(
+                "bad-request",
+                format!("{} bytes of input, and at most {PIECE_BYTES_MAX} are taken at once", bytes.len()),
+            ));
         }
         let mut state = self.state();
         state.asked = Instant::now();

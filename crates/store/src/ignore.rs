@@ -24,7 +24,11 @@ impl Ignore {
         match fs::symlink_metadata(&path) {
             Ok(meta) if meta.is_file() => {}
             // A link might lead to a file that the caller would not show.
-            Ok(_) => return Err(Fault::yours("bad-ignore", format!("{} is not a regular file", path.display())).hint("put the list there itself")),
+            Ok(_) => {
+                return Err(
+                    Fault::yours("bad-ignore", format!("{} is not a regular file", path.display())).hint("put the list there itself")
+                );
+            }
             Err(_) => return Ok(Self::default()),
         }
         let mut text = String::new();
@@ -91,7 +95,9 @@ mod tests {
     #[test]
     fn names_are_left_out_anywhere_and_paths_where_they_lie() {
         let ignore = Ignore::parse("# none\n\n.git\n*.pyc\nnode_modules/\n/build/cache\ndata/*.db\n.env.*\n").unwrap();
-        for out in [".git", "a/b/.git", "x.pyc", "a/x.pyc", "node_modules", "a/node_modules", "build/cache", "data/x.db", ".env.local", FILE] {
+        for out in
+            [".git", "a/b/.git", "x.pyc", "a/x.pyc", "node_modules", "a/node_modules", "build/cache", "data/x.db", ".env.local", FILE]
+        {
             assert!(ignore.leaves_out(Path::new(out)), "{out}");
         }
         for kept in ["git", ".gitignore", "x.py", "a/build/cache", "build", "data/a/x.db", "x.db", ".env"] {

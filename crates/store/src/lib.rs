@@ -5,8 +5,8 @@
 
 mod archive;
 pub mod erofs;
-mod ignore;
 mod gc;
+mod ignore;
 mod kit_locks;
 pub mod lockfile;
 pub mod manifest;

@@ -36,7 +36,9 @@ pub fn rust(tree: &Tree) -> Option<Guess> {
     let name = package.lines().find_map(|line| line.trim().strip_prefix("name")?.trim().strip_prefix('=')).unwrap_or_default();
     let name = name.trim().trim_matches('"');
     let mut guess = program("a Rust program", tree, name, "cargo build --release && install -D target/release/NAME build/NAME");
-    guess.notes.push("built on a newer system than the image's, it asks for a newer libc: the target x86_64-unknown-linux-musl needs none".to_string());
+    guess.notes.push(
+        "built on a newer system than the image's, it asks for a newer libc: the target x86_64-unknown-linux-musl needs none".to_string(),
+    );
     if let Some((port, file)) = port_behind(tree, &["rs"], &["0.0.0.0:", "[::]:", "0, 0, 0, 0], ", "127.0.0.1:"]) {
         guess.listens(port, format!("{file} has this number; it must listen on 0.0.0.0"));
     }

@@ -93,11 +93,14 @@ impl Dockerfile {
     fn run(&mut self, line: &str) {
         for part in line.split("&&").map(str::trim) {
             let mut words = part.split_whitespace();
-            let is_apt = words.next().is_some_and(|word| word == "apt-get" || word == "apt") && part.split_whitespace().any(|w| w == "install");
-            let is_name = |word: &&str| word.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit()) && !word.contains(['/', '$', '*']);
+            let is_apt =
+                words.next().is_some_and(|word| word == "apt-get" || word == "apt") && part.split_whitespace().any(|w| w == "install");
+            let is_name =
+                |word: &&str| word.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit()) && !word.contains(['/', '$', '*']);
             if is_apt {
                 let named = part.split_whitespace().skip_while(|word| *word != "install").skip(1).filter(is_name);
-                let plain = named.map(|word| word.split('=').next().unwrap_or(word)).filter(|word| model::validation::package(word).is_ok());
+                let plain =
+                    named.map(|word| word.split('=').next().unwrap_or(word)).filter(|word| model::validation::package(word).is_ok());
                 self.packages.extend(plain.map(ToString::to_string));
             } else if !part.is_empty() && !part.starts_with("apt") && !part.starts_with("rm ") && self.unread.len() < UNREAD_MAX {
                 self.unread.push(model::text::shown(part, 120));

@@ -48,7 +48,8 @@ mod tests {
         }
         let tree = Tree::read(&root).unwrap();
         let text = service_file(&look(&tree).unwrap());
-        let file = config::parse(&text, "afresh.hcl").unwrap_or_else(|all| panic!("{}\n{text}", config::render(&all, &text, "afresh.hcl", false)));
+        let file =
+            config::parse(&text, "afresh.hcl").unwrap_or_else(|all| panic!("{}\n{text}", config::render(&all, &text, "afresh.hcl", false)));
         assert_eq!(config::format(&text).unwrap(), text, "it is in the one form");
         assert_eq!(file.services.keys().next().unwrap().as_str(), "my-shop");
         text
@@ -58,23 +59,40 @@ mod tests {
     fn what_is_written_is_a_valid_file_in_the_one_form() {
         let flask = "import os\nfrom flask import Flask\nshop = Flask(__name__)\nKEY = os.environ['SECRET_KEY']\n@shop.route('/healthz')\ndef h(): return 'ok'\n";
         insta::assert_snapshot!("flask", guessed(&[("app.py", flask), ("requirements.txt", "Flask==3.0\nredis>=4\nleftpad-nobody\n")]));
-        insta::assert_snapshot!("django", guessed(&[("manage.py", "os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'site1.settings')"), ("site1/wsgi.py", "application = 1"), ("requirements.txt", "django\n")]));
+        insta::assert_snapshot!(
+            "django",
+            guessed(&[
+                ("manage.py", "os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'site1.settings')"),
+                ("site1/wsgi.py", "application = 1"),
+                ("requirements.txt", "django\n")
+            ])
+        );
         insta::assert_snapshot!("plain_python", guessed(&[("main.py", "import http.server\nHTTPServer(('', 9000), H).serve_forever()\n")]));
         let package = r#"{ "name": "x", "scripts": { "start": "node server.js --quiet" }, "dependencies": { "express": "4" } }"#;
-        insta::assert_snapshot!("node", guessed(&[("package.json", package), ("server.js", "app.listen(process.env.PORT || 3000); app.get('/', f)")]));
+        insta::assert_snapshot!(
+            "node",
+            guessed(&[("package.json", package), ("server.js", "app.listen(process.env.PORT || 3000); app.get('/', f)")])
+        );
         let composer = r#"{ "require": { "php": ">=8", "ext-mysqli": "*", "ext-gd": "*" } }"#;
         insta::assert_snapshot!("php", guessed(&[("public/index.php", "<?php echo getenv('DB_HOST');"), ("composer.json", composer)]));
-        insta::assert_snapshot!("go", guessed(&[("go.mod", "module example.org/team/shop\n\ngo 1.22\n"), ("main.go", "http.ListenAndServe(\":9090\", nil)")]));
+        insta::assert_snapshot!(
+            "go",
+            guessed(&[("go.mod", "module example.org/team/shop\n\ngo 1.22\n"), ("main.go", "http.ListenAndServe(\":9090\", nil)")])
+        );
         insta::assert_snapshot!("rust", guessed(&[("Cargo.toml", "[package]\nname = \"shop-api\"\n"), ("src/main.rs", "fn main() {}")]));
         let docker = "FROM python:3.12-slim AS base\nWORKDIR /app\nRUN apt-get update && apt-get install -y --no-install-recommends \\\n    libpq5 curl && rm -rf /x\nENV MODE=prod LANG=\"C.UTF-8\"\nCOPY . .\nRUN pip install -r requirements.txt\nEXPOSE 8000/tcp\nUSER app\nCMD [\"gunicorn\", \"-b\", \"0.0.0.0:8000\", \"app:app\"]\n";
-        insta::assert_snapshot!("dockerfile", guessed(&[("Dockerfile", docker), ("app.py", "from flask import Flask\napp = Flask('x')\n"), ("requirements.txt", "flask\n")]));
+        insta::assert_snapshot!(
+            "dockerfile",
+            guessed(&[("Dockerfile", docker), ("app.py", "from flask import Flask\napp = Flask('x')\n"), ("requirements.txt", "flask\n")])
+        );
     }
 
     /// Names, commands and variables come from files that anybody may have written.
     #[test]
     fn hostile_files_become_no_more_than_text() {
         let hostile = "\"]\n}\nservice \"x\" { run = [\"sh\"] }\n${file(\"/etc/shadow\")}\u{202e}\u{1b}[2J";
-        let json = serde_json::json!({ "scripts": { "start": hostile }, "main": hostile, "dependencies": { hostile: hostile } }).to_string();
+        let json =
+            serde_json::json!({ "scripts": { "start": hostile }, "main": hostile, "dependencies": { hostile: hostile } }).to_string();
         let docker = format!("FROM {hostile}\nENV A={hostile} ${{B}}=c\nEXPOSE 99999 x -1\nCMD {hostile}\nCMD [\"a\", 1]\nRUN {hostile}\n");
         for files in [
             vec![("package.json", json.as_str())],

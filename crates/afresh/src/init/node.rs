@@ -52,6 +52,8 @@ fn start_script(tree: &Tree, guess: &mut Guess, start: &str) {
             }
             guess.runs(&words.iter().map(String::as_str).collect::<Vec<_>>(), why);
         }
-        None => guess.runs(&["sh", "-c", &format!("PATH=\"$PATH:/app/node_modules/.bin\"; {start}")], format!("{why}, which needs a shell")),
+        None => {
+            guess.runs(&["sh", "-c", &format!("PATH=\"$PATH:/app/node_modules/.bin\"; {start}")], format!("{why}, which needs a shell"))
+        }
     }
 }

@@ -46,7 +46,9 @@ pub fn look(tree: &Tree) -> Option<Guess> {
         }
     }
     if tree.has("composer.json") {
-        guess.notes.push("its libraries are deployed with it, before a deploy: composer install --no-dev --optimize-autoloader".to_string());
+        guess
+            .notes
+            .push("its libraries are deployed with it, before a deploy: composer install --no-dev --optimize-autoloader".to_string());
     }
     guess.notes.push("what the application writes is gone with its server: uploads and sessions belong elsewhere".to_string());
     Some(guess)

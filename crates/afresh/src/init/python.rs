@@ -68,7 +68,8 @@ fn django(tree: &Tree) -> Option<Guess> {
     guess.needs(&["python3-django", "gunicorn"]);
     let wsgi = tree.with(PY).map(|(path, _)| path).find(|path| path.ends_with("/wsgi.py") && path.matches('/').count() == 1);
     let module = wsgi.map_or("project".to_string(), |path| path.trim_end_matches("/wsgi.py").to_string());
-    let why = wsgi.map_or("no wsgi.py was found: put its package in place of `project`".to_string(), |path| format!("manage.py and {path}"));
+    let why =
+        wsgi.map_or("no wsgi.py was found: put its package in place of `project`".to_string(), |path| format!("manage.py and {path}"));
     gunicorn(&mut guess, 8000, &format!("{module}.wsgi:application"), why);
     guess.health = Health::Tcp;
     guess.health_why = "Django answers a health check only if ALLOWED_HOSTS has \"*\" or the server's address; then say `path`".to_string();

@@ -30,7 +30,10 @@ pub fn service_file(guess: &Guess) -> String {
     let mut out = String::new();
     let name = &guess.name;
     line(&mut out, &format!("# Written by `afresh init`: {}. Each comment says what was guessed; change what is wrong.", guess.what));
-    line(&mut out, "# `afresh validate` checks this file, `afresh plan` shows what a deploy would do, `afresh dev` tries it on this machine.");
+    line(
+        &mut out,
+        "# `afresh validate` checks this file, `afresh plan` shows what a deploy would do, `afresh dev` tries it on this machine.",
+    );
     for note in &guess.notes {
         line(&mut out, &format!("# - {}", model::text::shown(note, 300)));
     }
@@ -95,11 +98,23 @@ fn secret_hint(out: &mut String, guess: &Guess) {
         return;
     }
     line(out, &format!("# The code reads these variables: {}.", guess.wants.join(", ")));
-    line(out, &format!("# Plain ones go into `env {{ {} = \"...\" }}` of the service. A password or key never stands in this file:", guess.wants[0]));
+    line(
+        out,
+        &format!(
+            "# Plain ones go into `env {{ {} = \"...\" }}` of the service. A password or key never stands in this file:",
+            guess.wants[0]
+        ),
+    );
     let secret = guess.wants.iter().find(|name| ["KEY", "SECRET", "PASS", "TOKEN", "URL"].iter().any(|word| name.contains(word)));
     let name = secret.unwrap_or(&guess.wants[0]).clone();
     let block = name.to_ascii_lowercase().replace('_', "-");
-    line(out, &format!("#   secret \"{block}\" {{ file = \"/etc/{}/{block}\" }}   and in the service   env {{ {name} = secret.{block} }}", guess.name));
+    line(
+        out,
+        &format!(
+            "#   secret \"{block}\" {{ file = \"/etc/{}/{block}\" }}   and in the service   env {{ {name} = secret.{block} }}",
+            guess.name
+        ),
+    );
     line(out, "");
 }
 

@@ -12,9 +12,9 @@ use super::down;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{self, Failure};
+use crate::processes::folders;
 use crate::processes::lock::{self, Taken};
 use crate::processes::own_up::{OwnUp, empty};
-use crate::processes::folders;
 use crate::secrets::Reading;
 use crate::show;
 use api::control::{CommandRequest, Opened, RotationStatus};
@@ -80,7 +80,8 @@ fn take(data: &Path) -> Result<Layout, Failure> {
     let layout = Layout::new(data);
     let is_used = std::fs::read_dir(data).is_ok_and(|mut entries| entries.next().is_some());
     if is_used && !data.join(MARK).exists() {
-        let fault = Fault::yours("not-dev", format!("{} holds something else, and `afresh dev` empties its data directory", data.display()));
+        let fault =
+            Fault::yours("not-dev", format!("{} holds something else, and `afresh dev` empties its data directory", data.display()));
         return Err(fault.hint("name another one with --data-dir").into());
     }
     folders::make(&layout, false)?;
@@ -322,7 +323,10 @@ mod tests {
         for (name, service) in &small.services {
             let whole = &file.services[name];
             assert_eq!((service.count, service.rollout.waves.len()), (1, 1));
-            assert_eq!((&service.run, &service.env, &service.limits, &service.route), (&whole.run, &whole.env, &whole.limits, &whole.route));
+            assert_eq!(
+                (&service.run, &service.env, &service.limits, &service.route),
+                (&whole.run, &whole.env, &whole.limits, &whole.route)
+            );
         }
         assert!(config::checked(&small).is_ok(), "a file could say it");
     }

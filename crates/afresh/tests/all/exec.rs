@@ -17,7 +17,12 @@ fn server(fleet: &Fleet) -> String {
 
 fn exec(fleet: &Fleet, script: &str) -> Output {
     let out = fleet.run(&["exec", &server(fleet), "--", "sh", "-c", script]);
-    println!("exec {script:?}: {:?} {:?} {:?}", out.status.code(), text(&out.stdout).chars().take(300).collect::<String>(), text(&out.stderr));
+    println!(
+        "exec {script:?}: {:?} {:?} {:?}",
+        out.status.code(),
+        text(&out.stdout).chars().take(300).collect::<String>(),
+        text(&out.stderr)
+    );
     out
 }
 
@@ -35,7 +40,8 @@ fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 /// Processes of this host with this word among their arguments.
 fn runs(word: &str) -> bool {
     let pids = std::fs::read_dir("/proc").unwrap().flatten();
-    pids.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok()).any(|line| line.split(|b| *b == 0).any(|arg| arg == word.as_bytes()))
+    pids.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
+        .any(|line| line.split(|b| *b == 0).any(|arg| arg == word.as_bytes()))
 }
 
 fn audit(fleet: &Fleet) -> Vec<AuditLine> {
@@ -51,7 +57,8 @@ fn a_command_inside_has_the_server_s_rights_and_its_end_is_known() {
     let facts = "busybox id -u; while read a b; do case $a in NoNewPrivs:|Seccomp:|CapEff:|CapBnd:) echo $a $b;; esac; done < /proc/self/status; \
                  for fd in /proc/$$/fd/*; do echo ${fd##*/}; done; echo $AFRESH_INSTANCE; echo err >&2; exit 7";
     let out = exec(&fleet, facts);
-    let want = format!("65534\nCapEff: 0000000000000000\nCapBnd: 0000000000000000\nNoNewPrivs: 1\nSeccomp: 2\n0\n1\n2\n{}\n", server(&fleet));
+    let want =
+        format!("65534\nCapEff: 0000000000000000\nCapBnd: 0000000000000000\nNoNewPrivs: 1\nSeccomp: 2\n0\n1\n2\n{}\n", server(&fleet));
     assert_eq!((out.status.code(), text(&out.stdout), text(&out.stderr)), (Some(7), want, "err\n".to_string()));
     // The same processes and network as the program's.
     assert!(text(&exec(&fleet, "busybox ps; busybox wget -q -O - http://127.0.0.1:8080/healthz").stdout).contains("httpd"));
@@ -70,7 +77,8 @@ fn a_command_inside_has_the_server_s_rights_and_its_end_is_known() {
     let missing = fleet.run(&["exec", &server(&fleet), "--", "no-such-program"]);
     assert_eq!(missing.status.code(), Some(127), "{}", text(&missing.stderr));
     assert!(text(&missing.stderr).contains("no-such-program"), "{}", text(&missing.stderr));
-    for (name, says) in [("web-r9-9-9", "no server web-r9-9-9 runs here"), ("mail-r1-1-1", "error[not-found]"), ("web", "error[bad-name]")] {
+    for (name, says) in [("web-r9-9-9", "no server web-r9-9-9 runs here"), ("mail-r1-1-1", "error[not-found]"), ("web", "error[bad-name]")]
+    {
         let out = fleet.run(&["exec", name, "--", "true"]);
         assert!(out.status.code() == Some(125) && text(&out.stderr).contains(says), "{name}: {}", text(&out.stderr));
     }
@@ -131,7 +139,8 @@ fn each_is_in_the_audit_before_it_begins_and_root_can_forbid_it() {
 /// `script` is a terminal: what is typed goes in, what it shows comes out.
 fn on_terminal(fleet: &Fleet, command: &str, typed: &[(&str, &[u8])]) -> (i32, String) {
     let words = fleet.command(&["exec", &server(fleet), "--"]);
-    let line: Vec<String> = std::iter::once(words.get_program()).chain(words.get_args()).map(|w| w.to_string_lossy().into_owned()).collect();
+    let line: Vec<String> =
+        std::iter::once(words.get_program()).chain(words.get_args()).map(|w| w.to_string_lossy().into_owned()).collect();
     let line = format!("stty rows 33 cols 111; TERM=xterm {} {command}", line.join(" "));
     let mut script = Command::new("script");
     script.args(["-qefc", &line, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
@@ -157,7 +166,9 @@ fn a_terminal_has_its_size_its_signals_and_its_end() {
     let dir = tempfile::tempdir().unwrap();
     let fleet = Fleet::new(dir.path(), "data");
     let mark = (800_000 + std::process::id()).to_string();
-    let sleep = format!("busybox stty size; echo $TERM; test -t 0 && test -t 1 && echo is''one; trap 'echo in''terrupted; exit 5' INT; echo re''ady; sleep {mark}; exit 6\n");
+    let sleep = format!(
+        "busybox stty size; echo $TERM; test -t 0 && test -t 1 && echo is''one; trap 'echo in''terrupted; exit 5' INT; echo re''ady; sleep {mark}; exit 6\n"
+    );
     let (code, shown) = on_terminal(&fleet, "sh", &[("$ ", sleep.as_bytes()), ("ready", b"\x03")]);
     assert!(shown.contains("33 111") && shown.contains("xterm") && shown.contains("isone") && shown.contains("interrupted"), "{shown:?}");
     assert_eq!(code, 5, "Ctrl-C is a signal inside");
@@ -168,7 +179,8 @@ fn a_terminal_has_its_size_its_signals_and_its_end() {
     assert!(code != 0 && shown.contains("it was stopped"), "{code} {shown:?}");
     until("it was killed", || (!runs(&mark)).then_some(()));
     // The terminal of the host is not inside: neither as a file, nor by a descriptor, nor by typing into it.
-    let inside = "sh -c 'busybox ls /dev/pts; busybox ls /proc/self/fd; busybox readlink /proc/self/fd/0; test -e /dev/tty && echo controlling'";
+    let inside =
+        "sh -c 'busybox ls /dev/pts; busybox ls /proc/self/fd; busybox readlink /proc/self/fd/0; test -e /dev/tty && echo controlling'";
     let (_, shown) = on_terminal(&fleet, inside, &[]);
     assert!(shown.contains("/dev/pts/0") && !shown.contains("/dev/pts/1"), "{shown:?}");
     fleet.whole(&[]).unwrap();

@@ -21,7 +21,8 @@ fn a_file_is_written_once_and_passes_validate() {
     std::fs::create_dir(&app).unwrap();
     let out = init(&app, &[]);
     assert!(out.status.code() == Some(2) && text(&out.stderr).contains("error[nothing-known]"), "{}", text(&out.stderr));
-    std::fs::write(app.join("app.py"), "from flask import Flask\napp = Flask(__name__)\n@app.route('/healthz')\ndef h(): return 'ok'\n").unwrap();
+    std::fs::write(app.join("app.py"), "from flask import Flask\napp = Flask(__name__)\n@app.route('/healthz')\ndef h(): return 'ok'\n")
+        .unwrap();
     let dry = init(&app, &["--dry-run"]);
     assert!(dry.status.success() && !app.join("afresh.hcl").exists());
     let out = init(&app, &[]);
@@ -29,7 +30,8 @@ fn a_file_is_written_once_and_passes_validate() {
     let file = app.join("afresh.hcl");
     let written = std::fs::read_to_string(&file).unwrap();
     assert_eq!(text(&dry.stdout), written);
-    let check = |verb: &[&str]| Command::new(env!("CARGO_BIN_EXE_afresh")).args(verb).arg("--file").arg(&file).output().unwrap().status.code();
+    let check =
+        |verb: &[&str]| Command::new(env!("CARGO_BIN_EXE_afresh")).args(verb).arg("--file").arg(&file).output().unwrap().status.code();
     assert_eq!((check(&["validate"]), check(&["fmt", "--check"])), (Some(0), Some(0)));
     // Never over what is there, not even a link to nowhere.
     let again = init(&app, &[]);

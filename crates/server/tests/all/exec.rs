@@ -69,7 +69,10 @@ async fn the_audit_has_it_before_the_keeper_and_its_end_afterwards() {
     let begun: ExecBegun = house.client().post(&exec::of(&service), &request("web-r1-1-1")).await.unwrap();
     let (order, audit_then) = keeper.orders().remove(0);
     assert_eq!((order.by.as_str(), &order.request), ("root", &request("web-r1-1-1")));
-    assert!(audit_then.contains("exec web-r1-1-1") && audit_then.contains("\"begins\"") && audit_then.contains("cat /run/secrets/db"), "{audit_then}");
+    assert!(
+        audit_then.contains("exec web-r1-1-1") && audit_then.contains("\"begins\"") && audit_then.contains("cat /run/secrets/db"),
+        "{audit_then}"
+    );
     // Its output is for who began it, whoever else may deploy the service.
     let own: ExecOutput = house.client().get(&exec::output(&service, &begun.session, 0)).await.unwrap();
     assert_eq!(own.next, 9);
@@ -101,7 +104,8 @@ async fn nothing_begins_that_the_audit_cannot_have_or_that_root_forbids() {
     let layout = Layout::new(house.dir.path());
     let keeper = Keeper::default();
     keeper.serve(&layout).await;
-    let begin = async || house.client().post::<_, Value>(&exec::of(&name("web")), &request("web-r1-1-1")).await.err().map(|fault| fault.code);
+    let begin =
+        async || house.client().post::<_, Value>(&exec::of(&name("web")), &request("web-r1-1-1")).await.err().map(|fault| fault.code);
     // As on a full disk: the line cannot be appended.
     let changes = layout.root().join("audit/changes.log");
     std::fs::rename(&changes, layout.root().join("audit/kept")).unwrap();
