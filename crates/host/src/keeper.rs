@@ -2,6 +2,7 @@
 
 use crate::admit::Admit;
 use crate::counters::Counters;
+use crate::exec_sessions::Sessions;
 use crate::firewall::Firewall;
 use crate::history::History;
 use crate::log_forwarded::Forwarded;
@@ -11,6 +12,7 @@ use crate::net::{self, Network};
 use crate::objects::Objects;
 use crate::resolvers::{self, Resolvers};
 use crate::runtime;
+use crate::samples::Samples;
 use crate::state::State;
 use crate::state_files;
 use crate::subnet::Subnet;
@@ -55,6 +57,8 @@ pub struct Keeper {
     pub admit: Admit,
     pub logs: LogSettings,
     pub forwarded: Forwarded,
+    pub sessions: Sessions,
+    pub samples: Samples,
     pub counters: Counters,
     pub history: History,
     pub uids: Uids,
@@ -84,6 +88,8 @@ impl Keeper {
             admit: config.admit,
             logs: config.logs,
             forwarded: Forwarded::default(),
+            sessions: Sessions::default(),
+            samples: Samples::default(),
             counters: Counters::open(&layout),
             history: History::open(&layout),
             uids: Uids::open(&layout, &net::mark(&layout)),

@@ -18,6 +18,9 @@ mod declared;
 mod doctor;
 mod down;
 mod etc;
+mod exec;
+mod exec_calls;
+mod exec_sessions;
 mod firewall;
 mod forwarding;
 mod garbage;
@@ -56,6 +59,7 @@ mod resolvers;
 mod root;
 mod run;
 mod runtime;
+mod samples;
 mod seccomp;
 mod serve;
 mod shim;
@@ -67,6 +71,7 @@ mod termination;
 #[cfg(test)]
 mod testing;
 mod uids;
+mod usage;
 mod userns;
 
 pub use admit::{Admit, Launch, Role};

@@ -114,6 +114,9 @@ pub struct HostPolicy {
     /// Identities that may run commands beside the services that they may deploy.
     #[serde(default)]
     pub run: BTreeSet<String>,
+    /// Whether commands may be run inside servers that run. False binds the administrator too.
+    #[serde(default = "yes")]
+    pub exec: bool,
     pub most: Most,
     #[serde(default)]
     pub network: NetworkPolicy,
@@ -121,6 +124,10 @@ pub struct HostPolicy {
     pub socket: Option<String>,
     /// By name.
     pub peers: BTreeMap<String, Peer>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Default for HostPolicy {
@@ -135,6 +142,7 @@ impl Default for HostPolicy {
             health_exec: false,
             checks: false,
             run: BTreeSet::new(),
+            exec: true,
             most: Most { memory_bytes: 2 << 30, cpu_milli: 2_000, pids: 512, count: 10 },
             network: NetworkPolicy::default(),
             socket: None,
@@ -192,6 +200,14 @@ impl HostPolicy {
     /// Whether this identity may have a command run beside the service.
     pub fn permits_run(&self, who: &str, service: &ServiceName) -> Result<(), Fault> {
         if self.run.contains(who) { Ok(()) } else { no("policy-run", format!("{service}: the host policy lets {who} run no commands")) }
+    }
+
+    /// Whether this identity may have a command run inside a server of the service.
+    pub fn permits_exec(&self, who: &str, is_admin: bool, service: &ServiceName) -> Result<(), Fault> {
+        if !self.exec {
+            return no("policy-no-exec", format!("{service}: the host policy lets nobody run commands inside servers"));
+        }
+        if is_admin { Ok(()) } else { self.permits_run(who, service) }
     }
 
     pub fn permits_count(&self, service: &ServiceName, count: u32) -> Result<(), Fault> {

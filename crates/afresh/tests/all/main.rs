@@ -4,8 +4,10 @@
 mod capacity;
 mod client;
 mod codes;
+mod exec;
 mod faults;
 mod fleet;
+mod init;
 mod life;
 mod machine;
 mod mentions;
