@@ -65,7 +65,7 @@ impl Init {
         if !has_ignore {
             show::line(format!("{}: what is not deployed", ignore.display()));
         }
-        guess.notes.iter().for_each(|note| show::note(note));
+        guess.notes.iter().for_each(show::note);
         show::note("read the comments in it; then: `afresh up &` and `afresh deploy --yes`, or `afresh dev` to try it");
         Ok(Exit::Succeeded)
     }
