@@ -293,6 +293,12 @@ impl Session {
             state = self.changed.wait_timeout(state, LOOK_EVERY).unwrap_or_else(PoisonError::into_inner).0;
         }
         let not_started = (!has_started && why.is_none()).then(|| said(&state.pieces));
+        if not_started.is_some() {
+            // What the runtime said is no output of the command.
+            state.first += state.pieces.len() as u64;
+            state.pieces.clear();
+            state.unread = 0;
+        }
         let code = if not_started.is_some() { NOT_FOUND } else { code };
         let took_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         state.exit = Some((ExecExit { code, ended: why, not_started, took_ms }, Instant::now()));
@@ -373,6 +379,70 @@ impl Session {
 fn said(pieces: &VecDeque<(bool, Vec<u8>)>) -> String {
     let all: Vec<u8> = pieces.iter().flat_map(|(_, bytes)| bytes.iter().copied()).take(4_096).collect();
     let text = String::from_utf8_lossy(&all);
-    let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("the runtime did not start it");
-    model::text::shown(last.trim().trim_start_matches("exec failed: "), 300)
+    let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("the runtime did not start it").trim();
+    // `time="..." level=error msg="exec failed: ..."`
+    let message = last.split_once("msg=\"").map_or(last, |(_, rest)| rest.trim_end_matches('"'));
+    let message = message.replace("\\\"", "\"");
+    let reason =
+        ["exec failed: ", "unable to start container process: "].iter().fold(message.as_str(), |text, head| text.trim_start_matches(head));
+    model::text::shown(reason, 300)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runtime_s_reason_is_taken_out_of_its_line() {
+        let line =
+            "time=\"2026\" level=error msg=\"exec failed: unable to start container process: exec: \\\"x\\\": not found in $PATH\"\r\n";
+        let said = |text: &str| said(&VecDeque::from([(true, text.as_bytes().to_vec())]));
+        assert_eq!(said(line), "exec: \"x\": not found in $PATH");
+        assert_eq!((said("a\nsome words\n\n").as_str(), said("").as_str()), ("some words", "the runtime did not start it"));
+    }
+
+    fn session() -> Session {
+        let request = api::exec::ExecRequest { instance: "web-r1-1-1".parse().unwrap(), command: vec!["x".into()], terminal: None };
+        let order = ExecOrder { request, by: "root".into() };
+        let own = Pid::from_raw(i32::try_from(std::process::id()).unwrap()).unwrap();
+        Session::new("s1".parse().unwrap(), order, Time(1), own, 1, None)
+    }
+
+    /// Nobody reads: the command waits with what does not fit, and every byte comes once however often a call is repeated.
+    #[test]
+    fn output_is_bounded_and_comes_once() {
+        let session = Arc::new(session());
+        let (from, mut to) = std::io::pipe().unwrap();
+        let reader = session.clone();
+        let read = std::thread::spawn(move || reader.read(false, File::from(std::os::fd::OwnedFd::from(from))));
+        let all: Vec<u8> = (0..4_000_000u32).map(|n| (n % 251) as u8).collect();
+        let bytes = all.clone();
+        let writer = std::thread::spawn(move || to.write_all(&bytes).unwrap());
+        let (mut got, mut after) = (Vec::new(), 0);
+        while got.len() < all.len() {
+            let first = session.output(after);
+            assert!(session.state().unread <= UNREAD_BYTES_MAX + PIECE_BYTES_MAX);
+            let again = session.output(after);
+            assert_eq!(first.pieces[0], again.pieces[0], "until it is acknowledged");
+            got.extend(again.pieces.iter().flat_map(|piece| BASE64.decode(&piece.data).unwrap()));
+            after = again.next;
+        }
+        writer.join().unwrap();
+        read.join().unwrap();
+        assert!(got == all);
+    }
+
+    #[test]
+    fn input_is_bounded_and_taken_once() {
+        let session = session();
+        let more = |at: u64, bytes: &[u8]| ExecInput { at, data: BASE64.encode(bytes), ..ExecInput::default() };
+        assert_eq!(session.input(&more(0, b"abc")).unwrap().taken, 3);
+        assert_eq!(session.input(&more(0, b"abcd")).unwrap().taken, 4, "repeated, only what is new is added");
+        assert_eq!(session.state().input, b"abcd");
+        assert_eq!(session.input(&more(9, b"x")).unwrap_err().code, "bad-request");
+        let piece = vec![0; PIECE_BYTES_MAX];
+        while session.input(&more(session.state().taken, &piece)).unwrap().taken < UNTAKEN_BYTES_MAX as u64 {}
+        assert_eq!(session.input(&more(UNTAKEN_BYTES_MAX as u64, b"x")).unwrap().taken, UNTAKEN_BYTES_MAX as u64, "it is full");
+        assert_eq!(session.input(&more(0, &vec![0; PIECE_BYTES_MAX + 1])).unwrap_err().code, "bad-request");
+    }
 }

@@ -37,11 +37,11 @@ fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Processes of this host with this word among their arguments.
-fn runs(word: &str) -> bool {
+/// Whether a `sleep` for exactly this time runs on this host.
+fn runs(time: &str) -> bool {
     let pids = std::fs::read_dir("/proc").unwrap().flatten();
-    pids.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
-        .any(|line| line.split(|b| *b == 0).any(|arg| arg == word.as_bytes()))
+    let line = format!("sleep\0{time}\0");
+    pids.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok()).any(|found| found == line.as_bytes())
 }
 
 fn audit(fleet: &Fleet) -> Vec<AuditLine> {
@@ -55,7 +55,7 @@ fn a_command_inside_has_the_server_s_rights_and_its_end_is_known() {
     let dir = tempfile::tempdir().unwrap();
     let fleet = Fleet::new(dir.path(), "data");
     let facts = "busybox id -u; while read a b; do case $a in NoNewPrivs:|Seccomp:|CapEff:|CapBnd:) echo $a $b;; esac; done < /proc/self/status; \
-                 for fd in /proc/$$/fd/*; do echo ${fd##*/}; done; echo $AFRESH_INSTANCE; echo err >&2; exit 7";
+                 for n in 0 1 2 3 4 5 6 7 8 9 10 11 12; do [ -e /proc/$$/fd/$n ] && echo $n; done; echo $AFRESH_INSTANCE; echo err >&2; exit 7";
     let out = exec(&fleet, facts);
     let want =
         format!("65534\nCapEff: 0000000000000000\nCapBnd: 0000000000000000\nNoNewPrivs: 1\nSeccomp: 2\n0\n1\n2\n{}\n", server(&fleet));
@@ -122,14 +122,14 @@ fn each_is_in_the_audit_before_it_begins_and_root_can_forbid_it() {
         (out.status.code(), text(&out.stderr))
     };
     let inside = server(&fleet);
-    let (code, why) = by_token(&[&inside, "--", "true"]);
+    let (code, why) = by_token(&[&inside, "--", "sleep", "0"]);
     assert!(code == Some(125) && why.contains("error[policy-run]"), "{why}");
     write("run = [\"token:ci\"]\n");
-    assert_eq!(by_token(&[&inside, "--", "true"]).0, Some(0));
+    assert_eq!(by_token(&[&inside, "--", "sleep", "0"]).0, Some(0));
     // Root of the host forbids it to everybody, also by a file with a mistake in it.
     for (policy, says) in [("exec = false\n", "error[policy-no-exec]"), ("exec = maybe\n", "error[policy-invalid]")] {
         write(policy);
-        let out = exec(&fleet, "true");
+        let out = exec(&fleet, "exit 0");
         assert!(out.status.code() == Some(125) && text(&out.stderr).contains(says), "{}", text(&out.stderr));
     }
     let refused: Vec<String> = audit(&fleet).into_iter().filter(AuditLine::is_refusal).map(|line| line.code).collect();
@@ -167,7 +167,7 @@ fn a_terminal_has_its_size_its_signals_and_its_end() {
     let fleet = Fleet::new(dir.path(), "data");
     let mark = (800_000 + std::process::id()).to_string();
     let sleep = format!(
-        "busybox stty size; echo $TERM; test -t 0 && test -t 1 && echo is''one; trap 'echo in''terrupted; exit 5' INT; echo re''ady; sleep {mark}; exit 6\n"
+        "while [ \"$(busybox stty size)\" = '0 0' ]; do sleep 0.1; done; busybox stty size; echo $TERM; test -t 0 && test -t 1 && echo is''one; trap 'echo in''terrupted; exit 5' INT; echo re''ady; sleep {mark}; exit 6\n"
     );
     let (code, shown) = on_terminal(&fleet, "sh", &[("$ ", sleep.as_bytes()), ("ready", b"\x03")]);
     assert!(shown.contains("33 111") && shown.contains("xterm") && shown.contains("isone") && shown.contains("interrupted"), "{shown:?}");

@@ -46,7 +46,10 @@ fn a_file_is_written_once_and_passes_validate() {
 #[ignore = "needs root"]
 fn dev_serves_each_save_and_keeps_the_last_good_one() {
     let dir = tempfile::tempdir().unwrap();
-    let fleet = Fleet::empty(dir.path(), "data");
+    let mut fleet = Fleet::empty(dir.path(), "data");
+    // As `dev` leaves it behind: marked, and with images.
+    fleet.start(&[]).unwrap();
+    fleet.stop();
     std::fs::write(fleet.data.join("dev"), "").unwrap();
     let app = dir.path().join("app");
     std::fs::create_dir_all(app.join("node_modules")).unwrap();
