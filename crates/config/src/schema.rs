@@ -146,13 +146,17 @@ pub(crate) const DRAIN: Shape =
 pub(crate) const LIMITS: Shape =
     Shape { block: "limits", keys: &[value("memory", "memory = \"256MiB\""), value("cpu", "cpu = 1"), value("pids", "pids = 256")] };
 
-pub(crate) const NETWORK: Shape =
-    Shape { block: "network", keys: &[value("egress", "egress = [\"10.0.0.0/8:5432\"]"), value("allow", "allow = [\"host:6379\"]")] };
+pub(crate) const NETWORK: Shape = Shape {
+    block: "network",
+    keys: &[value("egress", "egress = [\"10.0.0.0/8:5432\"]"), value("allow", "allow = [\"host:6379\", service.worker]")],
+};
 
 pub(crate) const ROUTE: Shape = Shape {
     block: "route",
     keys: &[
         value("listen", "listen = \":8080\""),
+        value("internal", "internal = true"),
+        value("port", "port = 8080"),
         value("connect_timeout", "connect_timeout = \"1s\""),
         value("answer_timeout", "answer_timeout = \"30s\""),
     ],

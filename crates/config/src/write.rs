@@ -1,8 +1,8 @@
 //! A service file as HCL text: from the model back to text. Every key is written out, defaults too.
 
 use model::{
-    Egress, FewRequests, ImageCheck, ImageCustom, ImageProbe, ImageSpec, Network, Probe, SecretSource, SecretSpec, ServiceFile,
-    ServiceSpec, Wave,
+    Egress, FewRequests, ImageCheck, ImageCustom, ImageProbe, ImageSpec, Network, Probe, RouteAddress, SecretSource, SecretSpec,
+    ServiceFile, ServiceSpec, Wave,
 };
 use std::fmt::Write;
 
@@ -221,7 +221,13 @@ fn write_parts(out: &mut Written, name: &str, service: &ServiceSpec) {
     write_network(out, name, &service.network);
     if let Some(route) = &service.route {
         out.open(&["services", name, "route"], "route");
-        out.line(&at("route", "listen"), &format!("listen = \"{}\"", route.listen));
+        match route.listen {
+            RouteAddress::Edge(address) => out.line(&at("route", "listen"), &format!("listen = \"{address}\"")),
+            RouteAddress::Internal(port) => {
+                out.line(&at("route", "listen"), "internal = true");
+                out.line(&at("route", "listen"), &format!("port = {port}"));
+            }
+        }
         out.line(&at("route", "connect_timeout_ms"), &format!("connect_timeout = \"{}ms\"", route.connect_timeout_ms));
         out.line(&at("route", "answer_timeout_ms"), &format!("answer_timeout = \"{}ms\"", route.answer_timeout_ms));
         out.close();

@@ -1,9 +1,9 @@
 //! Alarms, derived from the keeper's state and its history. This decides nothing and changes nothing but the history.
 
-use crate::connectivity;
 use crate::decide::Stage;
 use crate::keeper::Keeper;
 use crate::state::{Group, Held, Instance, State};
+use crate::{answering, connectivity};
 use crate::{cgroup, needs};
 use api::fleet::{Alarm, HappenedKind};
 use model::{DesiredGroup, Fault, GroupName, InstanceId, Release, Time};
@@ -30,6 +30,7 @@ pub fn alarms(keeper: &Keeper) -> Vec<Alarm> {
         groups.chain(strays).collect::<Vec<_>>()
     };
     alarms.extend(connectivity::alarms(keeper));
+    alarms.extend(answering::alarms(keeper));
     // Outside of the state: it reads files.
     let needs = |release: &Release| needs::check(&keeper.layout, release).err();
     alarms.extend(needed.values().filter_map(|release| needs(release).map(|fault| cannot_launch(release, &fault))));

@@ -175,7 +175,6 @@ mod tests {
                 gateway: [198, 18, 0, 1].into(),
                 address: [198, 18, 0, 9].into(),
                 six: None,
-                resolvers: Vec::new(),
                 search: Vec::new(),
                 secrets: None,
                 ids: Some(Range(7 << 16)),

@@ -5,7 +5,7 @@ use crate::firewall::Refused as Seen;
 use crate::firewall::rules::{Rules, Server, leads_out};
 use crate::keeper::Keeper;
 use crate::state::{Instance, State};
-use crate::{forwarding, names, net, resolvers};
+use crate::{forwarding, inside, net, resolvers};
 use api::fleet::Alarm;
 use model::destination::Transport;
 use model::{DesiredGroup, Fault, GroupName, InstanceId, Network, Refused, Release};
@@ -35,8 +35,11 @@ pub fn open(keeper: &Keeper) -> Result<(), Fault> {
 }
 
 fn rules(keeper: &Keeper) -> Rules {
-    let resolvers = keeper.resolvers().usable.iter().copied().collect();
-    let (groups, servers) = servers(&keeper.state(), &keeper.mark);
+    let (groups, servers, inside) = {
+        let state = keeper.state();
+        let (groups, servers) = servers(&state, &keeper.mark);
+        (groups, servers, inside::offered(&state))
+    };
     let names: BTreeSet<&str> = groups.values().flat_map(Network::names).collect();
     Rules {
         mark: keeper.mark.clone(),
@@ -44,9 +47,10 @@ fn rules(keeper: &Keeper) -> Rules {
         subnet: keeper.network.subnet,
         prefix: keeper.network.prefix,
         guard: forwarding::guard(),
-        resolvers,
+        answers_names: keeper.not_answering().is_none(),
         names: names.into_iter().map(|name| (name.to_string(), keeper.names.addresses(name))).collect(),
         groups,
+        inside,
         servers,
         connections_max: connections_max(),
     }
@@ -97,6 +101,7 @@ pub fn look(keeper: &Keeper) {
             tracing::error!("{fault}");
         }
     }
+    inside::tell(keeper);
     match keeper.firewall.look() {
         Ok(seen) => take_in(keeper, seen),
         Err(why) => tracing::warn!("{why}; the rules are made again"),
@@ -167,8 +172,8 @@ async fn learn(keeper: &Arc<Keeper>, due: Vec<String>) -> bool {
     let asked: Vec<_> = due
         .into_iter()
         .map(|name| {
-            let resolvers = keeper.resolvers().all;
-            keeper.tasks.spawn(async move { (names::look_up(&resolvers, &name).await, name) })
+            let (resolver, upstreams) = (keeper.resolver.clone(), keeper.upstreams());
+            keeper.tasks.spawn(async move { (resolver.addresses(&upstreams, &name).await, name) })
         })
         .collect();
     let mut changed = false;
@@ -188,17 +193,7 @@ pub fn know_names(keeper: &Arc<Keeper>, release: &Release) {
     }
 }
 
-/// Where servers cannot ask whom this host asks; and names that nobody answers for.
+/// Names that nobody answers for.
 pub fn alarms(keeper: &Keeper) -> Vec<Alarm> {
-    let mut alarms = keeper.names.alarms(Instant::now());
-    let (resolvers, groups) = (keeper.resolvers(), servers(&keeper.state(), &keeper.mark).0);
-    if resolvers.usable.is_empty() && groups.values().any(leads_out) {
-        let named: Vec<String> = resolvers.all.iter().map(ToString::to_string).collect();
-        let has = if named.is_empty() { "names no resolver".to_string() } else { format!("names only {}", named.join(", ")) };
-        let text = format!(
-            "servers cannot look up names: /etc/resolv.conf {has}, which no server can ask. Let a resolver listen on another address"
-        );
-        alarms.push(Alarm::new("no-resolver", None, text));
-    }
-    alarms
+    keeper.names.alarms(Instant::now())
 }

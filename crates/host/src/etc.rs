@@ -27,19 +27,20 @@ fn hosts(record: &Record) -> String {
     text
 }
 
-/// Without a resolver a look-up fails at once instead of after a timeout.
+/// The resolver on the gateway. The C library asks again while a keeper is replaced, and musl, which divides the time among its attempts, too.
 fn resolv_conf(record: &Record) -> String {
-    let network = &record.release.network;
-    let asks = network.egress == Egress::Any || network.names().next().is_some();
-    let resolvers = &record.placement.resolvers;
-    if !asks || resolvers.is_empty() {
-        return "# this server has no resolver\n".to_string();
-    }
+    let placement = &record.placement;
     let mut text = String::new();
-    if !record.placement.search.is_empty() {
-        writeln!(text, "search {}", record.placement.search.join(" ")).expect("a String takes all");
+    let mut line = |key: &str, value: String| writeln!(text, "{key} {value}").expect("a String takes all");
+    // Whoever may not ask for these names is not sent to ask.
+    if record.release.network.egress == Egress::Any && !placement.search.is_empty() {
+        line("search", placement.search.join(" "));
     }
-    resolvers.iter().for_each(|resolver| writeln!(text, "nameserver {resolver}").expect("a String takes all"));
+    line("nameserver", placement.gateway.to_string());
+    if let Some(six) = &placement.six {
+        line("nameserver", six.gateway.to_string());
+    }
+    line("options", "timeout:4 attempts:4".to_string());
     text
 }
 
@@ -53,7 +54,6 @@ mod tests {
     fn a_server_knows_itself_and_its_host() {
         let mut record = instance(1).record;
         record.placement.six = Some(Six { address: "fd00:1::2".parse().unwrap(), gateway: "fd00:1::1".parse().unwrap() });
-        record.placement.resolvers = vec!["10.0.0.53".parse().unwrap(), "2001:db8::53".parse().unwrap()];
         record.placement.search = vec!["example.org".to_string()];
         let text = |record: &Record, name: &str| files(record).into_iter().find(|(n, _)| *n == name).unwrap().1;
         assert_eq!(text(&record, "hostname"), "web-r1-1-1\n");
@@ -61,9 +61,10 @@ mod tests {
             text(&record, "hosts"),
             "127.0.0.1 localhost\n::1 localhost ip6-localhost\nfd00:1::2 web-r1-1-1\nfd00:1::1 host.internal\n198.18.7.2 web-r1-1-1\n198.18.7.1 host.internal\n"
         );
-        assert_eq!(text(&record, "resolv.conf"), "# this server has no resolver\n", "it may not ask");
+        let gateways = "nameserver 198.18.7.1\nnameserver fd00:1::1\noptions timeout:4 attempts:4\n";
+        assert_eq!(text(&record, "resolv.conf"), gateways, "it may not ask for the host's names");
         record.release.network = model::Network::default();
-        assert_eq!(text(&record, "resolv.conf"), "search example.org\nnameserver 10.0.0.53\nnameserver 2001:db8::53\n");
+        assert_eq!(text(&record, "resolv.conf"), format!("search example.org\n{gateways}"));
         record.placement.six = None;
         assert!(!text(&record, "hosts").contains(':'));
     }

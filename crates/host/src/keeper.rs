@@ -2,6 +2,7 @@
 
 use crate::admit::Admit;
 use crate::counters::Counters;
+use crate::dns;
 use crate::exec_sessions::Sessions;
 use crate::firewall::Firewall;
 use crate::history::History;
@@ -19,9 +20,10 @@ use crate::subnet::Subnet;
 use crate::uids::Uids;
 use disk::lock::{self, Lock};
 use model::{Fault, Layout};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
 
@@ -52,6 +54,7 @@ pub struct Keeper {
     pub network: Network,
     pub firewall: Firewall,
     pub names: Names,
+    pub resolver: Arc<dns::Resolver>,
     pub runtime: PathBuf,
     pub objects: Objects,
     pub admit: Admit,
@@ -70,6 +73,8 @@ pub struct Keeper {
     nudge: Condvar,
     stopped: AtomicBool,
     resolvers: Mutex<Resolvers>,
+    /// Why no server can ask the resolver.
+    not_answering: Mutex<Option<String>>,
 }
 
 impl Keeper {
@@ -83,6 +88,7 @@ impl Keeper {
             network,
             firewall,
             names: Names::open(&layout),
+            resolver: Arc::default(),
             runtime,
             objects: Objects::open(&layout),
             admit: config.admit,
@@ -101,6 +107,7 @@ impl Keeper {
             nudge: Condvar::new(),
             stopped: AtomicBool::new(false),
             resolvers: Mutex::new(resolvers::of_host()),
+            not_answering: Mutex::new(Some("it has not begun".to_string())),
             layout,
         }
     }
@@ -139,6 +146,26 @@ impl Keeper {
 
     pub fn set_resolvers(&self, now: Resolvers) {
         *self.resolvers.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
+    /// Whom the resolver asks; never itself.
+    pub fn upstreams(&self) -> Vec<SocketAddr> {
+        let Network { subnet, prefix, .. } = self.network;
+        let own = |ip: &IpAddr| *ip == IpAddr::from(subnet.gateway()) || prefix.is_some_and(|prefix| *ip == IpAddr::from(prefix.gateway()));
+        self.resolvers().all.into_iter().filter(|ip| !own(ip)).map(|ip| SocketAddr::new(ip, dns::PORT)).collect()
+    }
+
+    pub fn not_answering(&self) -> Option<String> {
+        self.not_answering.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// True: it was otherwise before.
+    pub fn set_answering(&self, now: Result<(), String>) -> bool {
+        let mut before = self.not_answering.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = now.err();
+        let changed = *before != now;
+        *before = now;
+        changed
     }
 
     pub fn stop(&self) {

@@ -5,6 +5,7 @@
 
 mod admit;
 mod alarms;
+mod answering;
 mod bundle;
 mod cgroup;
 mod command;
@@ -15,6 +16,7 @@ mod decide;
 #[cfg(test)]
 mod decisions;
 mod declared;
+mod dns;
 mod doctor;
 mod down;
 mod etc;
@@ -29,6 +31,7 @@ mod health_check;
 mod history;
 pub mod identity;
 mod idmap;
+mod inside;
 mod instance;
 mod instance_dir;
 mod keeper;

@@ -1,13 +1,10 @@
 //! The addresses of the names in `egress`. Each is looked up again when its time (TTL) is over; an address stays for an hour after it was
 //! seen last, so that servers which have it from their own look-up go on. While nobody answers, what was known stays.
 //!
-//! A resolver of our own on the gateway can say what it answered a server by [`Names::learn`], before the server hears it.
+//! What the resolver on the gateway is about to answer a server is taken in by [`Names::saw`], before the server hears it.
 
 use crate::state_files;
 use api::fleet::Alarm;
-use hickory_resolver::Resolver;
-use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use model::{Layout, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -22,8 +19,6 @@ const ADDRESSES_MAX: usize = 128;
 const TTL_MIN: Duration = Duration::from_secs(5);
 const TTL_MAX: Duration = Duration::from_secs(3_600);
 const AGAIN_AFTER_FAILURE: Duration = Duration::from_secs(5);
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-const ATTEMPTS: usize = 2;
 /// A name that could not be looked up for this time raises an alarm.
 const FAILING_MS: u128 = 10_000;
 const FILE: &str = "names.json";
@@ -47,6 +42,17 @@ struct Known {
 struct Failing {
     since: Instant,
     why: String,
+}
+
+impl Known {
+    fn saw(&mut self, seen: &BTreeSet<IpAddr>, at: Time) {
+        self.addresses.retain(|_, last| at.since(*last) < KEPT_MS);
+        self.addresses.extend(seen.iter().map(|address| (*address, at)));
+        while self.addresses.len() > ADDRESSES_MAX {
+            let oldest = self.addresses.iter().min_by_key(|(_, last)| **last).map(|(address, _)| *address);
+            oldest.map(|address| self.addresses.remove(&address));
+        }
+    }
 }
 
 /// What a look-up gave: addresses and how long they hold, or why there are none.
@@ -85,12 +91,7 @@ impl Names {
             Ok((seen, ttl)) => {
                 known.due = Some(now + ttl.clamp(TTL_MIN, TTL_MAX));
                 known.failing = None;
-                known.addresses.retain(|_, last| at.since(*last) < KEPT_MS);
-                known.addresses.extend(seen.into_iter().map(|address| (address, at)));
-                while known.addresses.len() > ADDRESSES_MAX {
-                    let oldest = known.addresses.iter().min_by_key(|(_, last)| **last).map(|(address, _)| *address);
-                    oldest.map(|address| known.addresses.remove(&address));
-                }
+                known.saw(&seen, at);
             }
             Err(why) => {
                 known.due = Some(now + AGAIN_AFTER_FAILURE);
@@ -100,12 +101,28 @@ impl Names {
         }
         let changed = !known.addresses.keys().eq(before.iter());
         if changed {
-            let kept: BTreeMap<&String, &Addresses> = all.iter().map(|(name, known)| (name, &known.addresses)).collect();
-            if let Err(fault) = state_files::write_json_quick(&self.path, &kept) {
-                tracing::warn!("{fault}");
-            }
+            self.write(&all);
         }
         changed
+    }
+
+    /// What a server is about to hear. True: there are other addresses now. A name that no file names is none of ours.
+    pub fn saw(&self, name: &str, seen: &BTreeSet<IpAddr>, at: Time) -> bool {
+        let mut all = self.known();
+        let Some(known) = all.get_mut(name) else { return false };
+        let is_new = seen.iter().any(|address| !known.addresses.contains_key(address));
+        known.saw(seen, at);
+        if is_new {
+            self.write(&all);
+        }
+        is_new
+    }
+
+    fn write(&self, all: &BTreeMap<String, Known>) {
+        let kept: BTreeMap<&String, &Addresses> = all.iter().map(|(name, known)| (name, &known.addresses)).collect();
+        if let Err(fault) = state_files::write_json_quick(&self.path, &kept) {
+            tracing::warn!("{fault}");
+        }
     }
 
     pub fn alarms(&self, now: Instant) -> Vec<Alarm> {
@@ -125,25 +142,6 @@ impl Names {
             })
             .collect()
     }
-}
-
-/// Asks these resolvers, and nobody else: not this host's `/etc/hosts` either, which servers do not have.
-pub async fn look_up(resolvers: &[IpAddr], name: &str) -> Answer {
-    if resolvers.is_empty() {
-        return Err("this host has no resolver".to_string());
-    }
-    let servers = resolvers.iter().map(|ip| NameServerConfig::udp_and_tcp(*ip)).collect();
-    let mut builder = Resolver::builder_with_config(ResolverConfig::from_parts(None, Vec::new(), servers), TokioRuntimeProvider::default());
-    let options = builder.options_mut();
-    options.timeout = ANSWER_WITHIN;
-    options.attempts = ATTEMPTS;
-    options.cache_size = 0;
-    options.use_hosts_file = ResolveHosts::Never;
-    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-    let resolver = builder.build().map_err(|e| e.to_string())?;
-    let found = resolver.lookup_ip(format!("{name}.")).await.map_err(|e| model::text::shown(&e.to_string(), 200))?;
-    let ttl = found.valid_until().saturating_duration_since(Instant::now());
-    Ok((found.iter().collect(), ttl))
 }
 
 #[cfg(test)]
@@ -181,8 +179,13 @@ mod tests {
             alarms[0].text.starts_with("db.example.org cannot be looked up for 10 s (timeout); the addresses that it had stay open"),
             "{alarms:?}"
         );
+        assert!(
+            !names.saw("db.example.org", &ips(&["10.0.0.2"]), Time(3_000)) && !names.saw("x.example.org", &ips(&["10.0.0.9"]), Time(3_000))
+        );
+        assert!(names.saw("db.example.org", &ips(&["10.0.0.2", "10.0.0.3"]), Time(4_000)));
+        assert!(names.addresses("db.example.org").contains(&"10.0.0.3".parse().unwrap()) && names.addresses("x.example.org").is_empty());
         // The next keeper knows them too.
-        assert_eq!(Names::open(&layout).addresses("db.example.org").len(), 3);
+        assert_eq!(Names::open(&layout).addresses("db.example.org").len(), 4);
         assert!(names.learn("db.example.org", answer(&["10.0.0.2"], 0), later, Time(18_000_000)));
         assert_eq!(names.addresses("db.example.org"), ips(&["10.0.0.2"]));
         assert!(names.alarms(later + hour).is_empty());

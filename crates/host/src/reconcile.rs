@@ -319,7 +319,6 @@ fn make(
                 .hint("scale in another service first")
         })?;
         state.last_address = last;
-        let resolvers = keeper.resolvers();
         let placement = Placement {
             runtime: keeper.runtime.clone(),
             runtime_state: runtime::state(&keeper.layout),
@@ -333,8 +332,7 @@ fn make(
             gateway: keeper.network.subnet.gateway(),
             address,
             six: keeper.network.prefix.map(|prefix| Six { address: prefix.host(last), gateway: prefix.gateway() }),
-            resolvers: resolvers.usable,
-            search: resolvers.search,
+            search: keeper.resolvers().search,
             secrets: Some(keeper.layout.secrets()),
             ids: Some(ids),
         };

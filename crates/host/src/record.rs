@@ -3,7 +3,7 @@
 use crate::userns::Range;
 use model::{GroupName, InstanceId, OneShot, Release, Stamp, Time};
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 /// All a shim needs: it reads nothing else.
@@ -49,9 +49,7 @@ pub struct Placement {
     /// None: this host has no IPv6, or an older keeper wrote this.
     #[serde(default)]
     pub six: Option<Six>,
-    /// Whom it may ask for names, and which domains are tried.
-    #[serde(default)]
-    pub resolvers: Vec<IpAddr>,
+    /// Domains that are tried for a name.
     #[serde(default)]
     pub search: Vec<String>,
     /// The ids of its service on this host. None: written by an older keeper, which had none.

@@ -1,9 +1,10 @@
-//! Whom this host asks for names, as its `resolv.conf` says, and whom its servers can ask.
+//! Whom this host asks for names, as its `resolv.conf` says.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 const SYSTEM: &str = "/etc/resolv.conf";
-/// Behind systemd-resolved's own address stand those that it asks.
+/// systemd-resolved's own addresses, and where it writes down whom it asks.
+const RESOLVED: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::new(127, 0, 0, 53)), IpAddr::V4(Ipv4Addr::new(127, 0, 0, 54))];
 const BEHIND_RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
 /// As the C library has it.
 const SERVERS_MAX: usize = 3;
@@ -12,10 +13,7 @@ const FILE_BYTES_MAX: u64 = 64 << 10;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resolvers {
-    /// Whom the host can ask.
     pub all: Vec<IpAddr>,
-    /// Whom servers can ask as well.
-    pub usable: Vec<IpAddr>,
     pub search: Vec<String>,
 }
 
@@ -26,12 +24,16 @@ pub fn of_host() -> Resolvers {
             .and_then(|file| std::io::Read::read_to_string(&mut std::io::Read::take(file, FILE_BYTES_MAX), &mut text));
         text
     };
-    let system = parse(&read(SYSTEM));
-    if !system.usable.is_empty() {
+    whom(parse(&read(SYSTEM)), || parse(&read(BEHIND_RESOLVED)))
+}
+
+/// systemd-resolved drops what it takes for its own, such as names of one label, so those behind it are asked.
+fn whom(system: Resolvers, behind: impl FnOnce() -> Resolvers) -> Resolvers {
+    if !system.all.iter().any(|ip| RESOLVED.contains(ip)) {
         return system;
     }
-    let behind = parse(&read(BEHIND_RESOLVED));
-    if behind.usable.is_empty() { system } else { behind }
+    let behind = behind();
+    if behind.all.is_empty() { system } else { Resolvers { all: behind.all, ..system } }
 }
 
 /// Pure.
@@ -40,20 +42,15 @@ fn parse(text: &str) -> Resolvers {
     for line in text.lines() {
         let mut words = line.split_whitespace();
         match words.next() {
-            // An address of a link alone (`fe80::1%eth0`) has no meaning elsewhere.
+            // An address of a link alone (`fe80::1%eth0`) is left out.
             Some("nameserver") => found.all.extend(words.next().and_then(|word| word.parse::<IpAddr>().ok())),
             Some("search" | "domain") => found.search = words.filter(|word| is_domain(word)).take(SEARCH_MAX).map(str::to_string).collect(),
             _ => {}
         }
     }
+    found.all.retain(|ip| !ip.is_unspecified() && !ip.is_multicast());
     found.all.truncate(SERVERS_MAX);
-    let usable = |ip: &&IpAddr| !ip.to_canonical().is_loopback() && !ip.is_unspecified() && !ip.is_multicast() && !is_link_local6(ip);
-    found.usable = found.all.iter().filter(usable).copied().collect();
     found
-}
-
-fn is_link_local6(ip: &IpAddr) -> bool {
-    matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 
 fn is_domain(word: &str) -> bool {
@@ -65,17 +62,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_servers_can_ask_is_told_from_what_they_cannot() {
-        let text = "# a\nsearch corp.example.org example.org bad;word\nnameserver 127.0.0.53\nnameserver 10.0.0.53\nnameserver fe80::1%eth0\nnameserver ::1\n\
-                    nameserver 2001:db8::53\noptions ndots:2\nnameserver nonsense\n";
+    fn whom_the_host_asks_is_read_as_the_c_library_does() {
+        let text = "# a\nsearch corp.example.org example.org bad;word\nnameserver 127.0.0.1\nnameserver 0.0.0.0\nnameserver 10.0.0.53\nnameserver fe80::1%eth0\n\
+                    nameserver 2001:db8::53\nnameserver 10.0.0.54\noptions ndots:2\nnameserver nonsense\n";
         let found = parse(text);
-        let texts = |all: &[IpAddr]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(texts(&found.all), ["127.0.0.53", "10.0.0.53", "::1"], "as many as the C library takes");
-        assert_eq!(texts(&found.usable), ["10.0.0.53"]);
+        assert_eq!(found.all.iter().map(ToString::to_string).collect::<Vec<_>>(), ["127.0.0.1", "10.0.0.53", "2001:db8::53"]);
         assert_eq!(found.search, ["corp.example.org", "example.org"]);
         assert_eq!(parse(""), Resolvers::default());
-        for unusable in ["127.0.0.1", "::ffff:127.0.0.1", "0.0.0.0", "fe80::1", "224.0.0.251"] {
-            assert!(parse(&format!("nameserver {unusable}")).usable.is_empty(), "{unusable}");
-        }
+    }
+
+    #[test]
+    fn those_behind_resolved_are_asked() {
+        let resolved = parse("search example.org\nnameserver 127.0.0.53\n");
+        let found = whom(resolved.clone(), || parse("nameserver 10.0.0.53\nsearch other.example\n"));
+        assert_eq!((found.all, found.search), (vec!["10.0.0.53".parse().unwrap()], vec!["example.org".to_string()]));
+        assert_eq!(whom(resolved.clone(), Resolvers::default), resolved, "it can be asked itself");
+        let own = parse("nameserver 127.0.0.1\n");
+        assert_eq!(whom(own.clone(), || unreachable!()), own, "a name server of this host");
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! One thread decides (see `reconcile`); everything slow runs beside it, changes the state when done, and notifies.
 
+use crate::dns::Sockets;
 use crate::firewall::Firewall;
 use crate::keeper::{Config, Keeper, make_dirs, take_lock};
 use crate::{
-    alarms, connectivity, exec, garbage, group_files, instance, log_bounds, log_forward, net, one_shot, reconcile, runtime, serve,
-    state_files, usage,
+    alarms, answering, connectivity, exec, garbage, group_files, inside, instance, log_bounds, log_forward, net, one_shot, reconcile,
+    runtime, serve, state_files, usage,
 };
 use disk::lock::Lock;
 use model::Fault;
@@ -21,7 +22,8 @@ const GARBAGE_EVERY: Duration = Duration::from_secs(5);
 /// Runs until the returned future is dropped. That stops the keeper, never the instances: the next keeper adopts them.
 pub async fn run(config: Config) -> Result<(), Fault> {
     let layout = config.layout.clone();
-    let (keeper, _lock) = tokio::task::spawn_blocking(move || begin(config)).await.map_err(|e| Fault::ours("keeper", e.to_string()))??;
+    let (keeper, _lock, sockets) =
+        tokio::task::spawn_blocking(move || begin(config)).await.map_err(|e| Fault::ours("keeper", e.to_string()))??;
     // The lock is held, so an existing socket is a dead keeper's.
     let listener = json_http::unix(&layout.host_socket(), 0o600)?;
     let _stop = StopOnDrop(keeper.clone());
@@ -43,9 +45,18 @@ pub async fn run(config: Config) -> Result<(), Fault> {
             .map_err(|e| Fault::ours("keeper", e.to_string()))?;
     }
     keeper.tasks.spawn(connectivity::keep_names(keeper.clone()));
+    let _answering = AbortOnDrop(keeper.tasks.spawn(answering::keep(keeper.clone(), sockets)));
     tracing::info!(bridge = keeper.network.bridge, subnet = %keeper.network.subnet, runtime = %keeper.runtime.display(), "keeper runs");
     serve::serve(listener, keeper).await;
     Ok(())
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 struct StopOnDrop(Arc<Keeper>);
@@ -75,7 +86,7 @@ fn loop_garbage(keeper: &Arc<Keeper>) {
     }
 }
 
-fn begin(config: Config) -> Result<(Arc<Keeper>, Lock), Fault> {
+fn begin(config: Config) -> Result<(Arc<Keeper>, Lock, Option<Sockets>), Fault> {
     let layout = config.layout.clone();
     if !nix::unistd::geteuid().is_root() {
         return Err(
@@ -100,6 +111,8 @@ fn begin(config: Config) -> Result<(Arc<Keeper>, Lock), Fault> {
     exec::end_left_behind(&keeper);
     // Whoever asks before the first pass is not answered that a group has no declaration and never had a death.
     group_files::read_groups(&keeper, &mut keeper.state());
+    inside::tell(&keeper);
+    let sockets = answering::bind(&keeper);
     connectivity::open(&keeper)?;
-    Ok((keeper, lock))
+    Ok((keeper, lock, sockets))
 }

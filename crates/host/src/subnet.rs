@@ -99,6 +99,10 @@ impl Prefix {
         self.host(1)
     }
 
+    pub fn holds(self, address: Ipv6Addr) -> bool {
+        self.overlaps((address.into(), 128))
+    }
+
     fn overlaps(self, other: (u128, u8)) -> bool {
         let bits = u32::from(other.1.min(64));
         bits > 0 && (self.0 ^ other.0) >> (128 - bits) == 0

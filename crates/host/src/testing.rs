@@ -58,7 +58,6 @@ pub fn instance(number: u64) -> Instance {
         gateway: [198, 18, 7, 1].into(),
         address: [198, 18, 7, u8::try_from(number + 1).unwrap()].into(),
         six: None,
-        resolvers: Vec::new(),
         search: Vec::new(),
         secrets: None,
         ids: None,

@@ -162,7 +162,7 @@ impl HostPolicy {
     pub fn permits(&self, spec: &ServiceSpec) -> Result<(), Fault> {
         let name = &spec.name;
         if let Some(route) = &spec.route
-            && !self.listen.iter().any(|l| l.covers(route.listen))
+            && route.listen.edge().is_some_and(|listen| !self.listen.iter().any(|l| l.covers(listen)))
         {
             return no("policy-port", format!("{name}: the host policy allows no route on {}", route.listen));
         }

@@ -11,7 +11,7 @@ use std::str::FromStr;
 /// RFC 1035, without the dot at the end.
 const NAME_BYTES_MAX: usize = 253;
 const LABEL_BYTES_MAX: usize = 63;
-/// Names below it are Afresh's own: the host, and services.
+/// Names with one label before it are Afresh's own: the host, and services. Longer ones are some clouds'.
 const OWN_DOMAIN: &str = ".internal";
 
 const EXPECTED: &str = "expected an address, a network or a name with a port, such as \"10.0.0.0/8:5432\" or \"db.example.org:443\"";
@@ -112,6 +112,9 @@ impl FromStr for Destination {
         if text.contains("://") {
             return Err(wrong().hint("leave the scheme and the path out, and say the port"));
         }
+        if text.starts_with("service.") && !text.contains(':') {
+            return Err(wrong().hint(format!("a service on this host is opened by allow = [{text}]")));
+        }
         let (host, ports) = match text.strip_prefix('[').map(|rest| rest.split_once(']')) {
             Some(Some((host, rest))) => (host, rest.strip_prefix(':')),
             Some(None) => return Err(wrong().hint("the bracket is not closed")),
@@ -159,11 +162,12 @@ fn net_of(text: &str, host: &str, net: IpNet, bracketed: bool) -> Result<IpNet, 
 
 fn name_of(text: &str, host: &str) -> Result<String, ValidationError> {
     let name = host.to_lowercase();
-    if name == "localhost" || name == "host" || name.ends_with(OWN_DOMAIN) {
+    let own = name.strip_suffix(OWN_DOMAIN).is_some_and(|label| !label.contains('.'));
+    if name == "localhost" || name == "host" || own {
         let wrong = wrong(text);
         return Err(match name.strip_suffix(OWN_DOMAIN).unwrap_or(&name) {
             "host" | "localhost" => wrong.hint("a port of the host is opened by allow = [\"host:6379\"]"),
-            _ => wrong.hint("names that end in .internal are Afresh's own"),
+            _ => wrong.hint("a name with one word before .internal is Afresh's own"),
         });
     }
     if name.contains('*') {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 ///   secrets/      values of secrets, encrypted, and the machine's key; root alone
 ///   store/        objects/<hex> by digest; manifests/<hex>.json; work/ for unfinished objects
 ///   host/         groups/<group>.json declared, instances/<id>/ bundle, log, exit
+///   gateway.json  the host's addresses in its servers' network: written by the keeper for the balancer
 ///   targets/      <group>.json: written by the keeper for the balancer; drained/<instance>: the balancer's answer
 ///   proxy/        routes/<route>.json declared
 /// ```
@@ -101,6 +102,10 @@ impl Layout {
     /// What the program printed, both streams.
     pub fn log(&self, id: &InstanceId) -> PathBuf {
         self.host().join("logs").join(format!("{id}.log"))
+    }
+
+    pub fn gateway(&self) -> PathBuf {
+        self.root.join("gateway.json")
     }
 
     pub fn targets(&self) -> PathBuf {

@@ -1,7 +1,7 @@
 //! What the servers of a service may reach: `network { egress = ...  allow = [...] }`.
 
-use crate::ValidationError;
 use crate::destination::{Destination, DestinationHost, PortRange, never_by_default};
+use crate::{ServiceName, ValidationError};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -30,6 +30,14 @@ impl Network {
 
     pub fn is_default(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// The services whose internal routes it may use.
+    pub fn services(&self) -> impl Iterator<Item = &ServiceName> {
+        self.allow.iter().filter_map(|allowed| match allowed {
+            Allowed::Service(name) => Some(name),
+            Allowed::Host(_) => None,
+        })
     }
 
     /// The names that must be looked up.
@@ -109,6 +117,8 @@ pub fn egress_word(word: &str) -> Result<Egress, ValidationError> {
 pub enum Allowed {
     /// Ports of the host, at each of its addresses: `host:6379`.
     Host(PortRange),
+    /// The internal route of a service: `service.worker`.
+    Service(ServiceName),
 }
 
 impl FromStr for Allowed {
@@ -116,11 +126,14 @@ impl FromStr for Allowed {
 
     fn from_str(text: &str) -> Result<Self, ValidationError> {
         let wrong = || {
-            ValidationError::new("bad-allowed", format!("`{text}` cannot be allowed"), "expected a port of the host, such as \"host:6379\"")
+            let expected = "expected a port of the host or a service, such as \"host:6379\" or service.worker";
+            ValidationError::new("bad-allowed", format!("`{text}` cannot be allowed"), expected)
         };
+        if let Some(name) = text.strip_prefix("service.") {
+            return ServiceName::new(name).map(Self::Service).map_err(|e| wrong().hint(e.to_string()));
+        }
         match text.split_once(':') {
             Some(("host", ports)) => Ok(Self::Host(ports.parse()?)),
-            _ if text.starts_with("service.") => Err(service_reference(text)),
             _ if text.parse::<Destination>().is_ok() => {
                 Err(wrong().hint(format!("what is not on this host is opened by egress = [\"{text}\"]")))
             }
@@ -129,17 +142,11 @@ impl FromStr for Allowed {
     }
 }
 
-/// `service.worker`: its form is settled, what it leads to is not there yet.
-pub fn service_reference(text: &str) -> ValidationError {
-    let message = format!("`{text}` cannot be allowed: services have no internal routes yet");
-    ValidationError::new("bad-allowed", message, "expected a port of the host, such as \"host:6379\"")
-        .hint("give that service a route, and allow the port it listens on")
-}
-
 impl fmt::Display for Allowed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Allowed::Host(ports) => write!(f, "host:{ports}"),
+            Allowed::Service(name) => write!(f, "service.{name}"),
         }
     }
 }
@@ -186,7 +193,11 @@ impl NetworkPolicy {
                 }
             }
         }
-        let closed = |Allowed::Host(ports): &&Allowed| !self.host_ports.iter().any(|may| may.covers(*ports));
+        let closed = |allowed: &&Allowed| match allowed {
+            Allowed::Host(ports) => !self.host_ports.iter().any(|may| may.covers(*ports)),
+            // It is another service's who offers it inside.
+            Allowed::Service(_) => false,
+        };
         match network.allow.iter().find(closed) {
             Some(allowed) => Err(("policy-host-port", format!("the host policy opens no {allowed}"))),
             None => Ok(()),
@@ -214,7 +225,7 @@ mod tests {
     fn json_has_the_form_of_the_file() {
         for text in [
             r#"{"egress":"any"}"#,
-            r#"{"egress":"none","allow":["host:6379","host:514/udp"]}"#,
+            r#"{"egress":"none","allow":["host:6379","host:514/udp","service.worker"]}"#,
             r#"{"egress":["10.0.0.0/8:5432","db.example.org:443"],"allow":["host:8000-8010"]}"#,
         ] {
             assert_eq!(serde_json::to_string(&network(text)).unwrap(), text);
@@ -224,7 +235,7 @@ mod tests {
             network(r#"{"egress":["a.example.org:1","b.example.org:2","10.0.0.1:3"]}"#).names().collect::<Vec<_>>(),
             ["a.example.org", "b.example.org"]
         );
-        for bad in [r#"{"egress":"some"}"#, r#"{"egress":[]}"#, r#"{"allow":["service.worker"]}"#, r#"{"allow":["127.0.0.1:80"]}"#] {
+        for bad in [r#"{"egress":"some"}"#, r#"{"egress":[]}"#, r#"{"allow":["service.Worker"]}"#, r#"{"allow":["127.0.0.1:80"]}"#] {
             assert!(serde_json::from_str::<Network>(bad).is_err(), "{bad}");
         }
     }
@@ -244,6 +255,7 @@ mod tests {
             (r#"["10.0.0.0/8:5432"]"#, "[]", r#"{"egress":["10.1.0.0/16:5433"]}"#, "policy-egress"),
             (r#""any""#, "[]", r#"{"egress":"none","allow":["host:6379"]}"#, "policy-host-port"),
             (r#""any""#, r#"["6000-7000"]"#, r#"{"egress":"none","allow":["host:6379"]}"#, ""),
+            (r#""none""#, "[]", r#"{"egress":"none","allow":["service.worker"]}"#, ""),
             (r#""any""#, r#"["6000-7000"]"#, r#"{"egress":"none","allow":["host:6379","host:6379/udp"]}"#, "policy-host-port"),
         ];
         for (egress, host_ports, asked, want) in table {

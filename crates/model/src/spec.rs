@@ -1,6 +1,6 @@
 //! The desired state: the service file, decoded. Every default of what the file may omit is written here, once.
 
-use crate::{Health, ImageCustom, ImageName, Network, SecretName, SecretSpec, SecretUse, ServiceName, TierName};
+use crate::{Health, ImageCustom, ImageName, Network, RouteAddress, SecretName, SecretSpec, SecretUse, ServiceName, TierName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -164,7 +164,7 @@ impl Default for Limits {
 /// Where the balancer listens for traffic, and its timeouts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
-    pub listen: SocketAddr,
+    pub listen: RouteAddress,
     pub connect_timeout_ms: u64,
     /// From the request's last byte to the response's head.
     pub answer_timeout_ms: u64,
@@ -172,7 +172,7 @@ pub struct Route {
 
 impl Route {
     pub fn on(listen: SocketAddr) -> Self {
-        Self { listen, connect_timeout_ms: 1_000, answer_timeout_ms: 30_000 }
+        Self { listen: listen.into(), connect_timeout_ms: 1_000, answer_timeout_ms: 30_000 }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::route_table::RouteTable;
 use crate::serve;
 use crate::shutdown;
 use json_http::accept::{Backoff, Seldom};
+use model::Gateway;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,10 +30,17 @@ pub struct Listener {
 
 impl Listener {
     /// Err: a sentence that says why, and which process has the port.
-    pub fn open(addr: SocketAddr, route: &Arc<RouteTable>, admission: &Arc<Admission>) -> Result<Listener, String> {
+    ///
+    /// `within`: who comes from elsewhere than the servers' network is not answered, whatever a firewall lets through.
+    pub fn open(
+        addr: SocketAddr,
+        within: Option<Gateway>,
+        route: &Arc<RouteTable>,
+        admission: &Arc<Admission>,
+    ) -> Result<Listener, String> {
         let listener = bind(addr).map_err(|e| listen_error::explain(addr, &e))?;
         let (closing, closed) = watch::channel(false);
-        tokio::spawn(accept(listener, route.clone(), admission.clone(), closed));
+        tokio::spawn(accept(listener, within, route.clone(), admission.clone(), closed));
         Ok(Listener { addr, closing })
     }
 }
@@ -51,10 +59,19 @@ fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-async fn accept(listener: TcpListener, route: Arc<RouteTable>, admission: Arc<Admission>, closing: watch::Receiver<bool>) {
+async fn accept(
+    listener: TcpListener,
+    within: Option<Gateway>,
+    route: Arc<RouteTable>,
+    admission: Arc<Admission>,
+    closing: watch::Receiver<bool>,
+) {
     let mut stop = closing.clone();
     let mut refused = Seldom::default();
     let mut start = |stream: TcpStream, from: SocketAddr| {
+        if within.is_some_and(|gateway| !gateway.is_near(from.ip())) {
+            return;
+        }
         let _ = stream.set_nodelay(true); // without it small responses take longer, no more
         let downstream = Downstream::new(from.ip());
         let Some(place) = admission.admit(&downstream, now_ms()) else {

@@ -22,9 +22,10 @@ use crate::state_files::{Folder, read_json, write_durable, write_json};
 use crate::target::Shared;
 use api::proxy::DeclareRoute;
 use disk::state::Found;
-use model::{GroupName, Layout, RouteName, Stamp, TargetFile};
+use model::{Gateway, GroupName, Layout, RouteAddress, RouteName, Stamp, TargetFile};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
@@ -61,7 +62,8 @@ pub struct State {
 
 pub struct ServedRoute {
     pub table: Arc<RouteTable>,
-    listener: Option<Listener>,
+    /// An internal route has one for each family.
+    listeners: Vec<Listener>,
     bind_at_ms: u64,
 }
 
@@ -89,7 +91,7 @@ impl Reconciler {
                 Ok(share) => {
                     let members = spec.weights.keys().map(|name| group_in(&mut groups, name)).collect();
                     let table = Arc::new(RouteTable::new(stamp, spec.clone(), share, members));
-                    routes.insert(route.clone(), ServedRoute { table, listener: None, bind_at_ms: 0 });
+                    routes.insert(route.clone(), ServedRoute { table, listeners: Vec::new(), bind_at_ms: 0 });
                 }
                 Err(why) => bad_applied = Some(format!("{}: route {route}: {why}", path.display())),
             }
@@ -118,7 +120,7 @@ impl Reconciler {
         let mut state = lock(&self.state);
         state.apply_target_files(&self.shared);
         state.apply_route_files();
-        state.open_listeners(&self.admission);
+        state.open_listeners(&self.layout, &self.admission);
         state.sweep();
         state.report_drained(&self.layout);
         state.forget_unused();
@@ -129,8 +131,25 @@ impl Reconciler {
     /// No new connections; those that are open end after the response in progress.
     pub fn stop_listening(&self) {
         for served in lock(&self.state).routes.values_mut() {
-            served.listener = None;
+            served.listeners.clear();
         }
+    }
+}
+
+fn addresses(listen: RouteAddress, gateway: &Result<Gateway, String>) -> Result<Vec<SocketAddr>, String> {
+    match listen {
+        RouteAddress::Edge(address) => Ok(vec![address]),
+        RouteAddress::Internal(port) => {
+            gateway.clone().map(|gateway| gateway.addresses().into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
+        }
+    }
+}
+
+fn gateway(layout: &Layout) -> Result<Gateway, String> {
+    match read_json::<Gateway>(&layout.gateway()) {
+        Found::Good(good) => Ok(good.value),
+        Found::Absent => Err("the keeper has not yet said where its servers' gateway is".to_string()),
+        Found::Damaged(why) => Err(why),
     }
 }
 
@@ -234,7 +253,7 @@ impl State {
         self.applied.stamps.insert(spec.route.clone(), stamp);
         let Some(served) = self.routes.get(&spec.route) else {
             let table = Arc::new(RouteTable::new(stamp, spec.clone(), share, groups));
-            self.routes.insert(spec.route, ServedRoute { table, listener: None, bind_at_ms: 0 });
+            self.routes.insert(spec.route, ServedRoute { table, listeners: Vec::new(), bind_at_ms: 0 });
             return Ok(damage);
         };
         let old = served.table.snapshot();
@@ -247,24 +266,41 @@ impl State {
         Ok(damage)
     }
 
-    fn open_listeners(&mut self, admission: &Arc<Admission>) {
+    fn open_listeners(&mut self, layout: &Layout, admission: &Arc<Admission>) {
         let now = now_ms();
-        let desired: Vec<_> = self.routes.values().map(|s| s.table.snapshot().spec.settings.listen).collect();
+        let listens: Vec<RouteAddress> = self.routes.values().map(|s| s.table.snapshot().spec.settings.listen).collect();
+        let has_internal = listens.iter().any(|listen| matches!(listen, RouteAddress::Internal(_)));
+        let gateway = if has_internal { gateway(layout) } else { Err(String::new()) };
+        let desired: Vec<Result<Vec<SocketAddr>, String>> = listens.iter().map(|listen| addresses(*listen, &gateway)).collect();
+        let all: Vec<SocketAddr> = desired.iter().flatten().flatten().copied().collect();
         // A route may need the port that another is about to leave.
-        for (served, addr) in self.routes.values_mut().zip(&desired) {
-            if served.listener.as_ref().is_some_and(|l| l.addr != *addr && desired.contains(&l.addr)) {
-                served.listener = None;
-            }
+        for (served, own) in self.routes.values_mut().zip(&desired) {
+            let Ok(own) = own else { continue };
+            served.listeners.retain(|listener| own.contains(&listener.addr) || !all.contains(&listener.addr));
         }
-        for (served, addr) in self.routes.values_mut().zip(&desired) {
-            if served.listener.as_ref().is_some_and(|l| l.addr == *addr) {
+        for ((served, own), listen) in self.routes.values_mut().zip(&desired).zip(&listens) {
+            let own = match own {
+                Ok(own) => own,
+                Err(why) => {
+                    // What is open stays open: the keeper may write the file again.
+                    listen::set_listen_error(&served.table, served.listeners.is_empty().then(|| why.clone()));
+                    continue;
+                }
+            };
+            let missing: Vec<SocketAddr> = own.iter().filter(|addr| !served.listeners.iter().any(|l| l.addr == **addr)).copied().collect();
+            if missing.is_empty() {
+                served.listeners.retain(|listener| own.contains(&listener.addr));
                 listen::set_listen_error(&served.table, None);
             } else if now >= served.bind_at_ms {
-                match Listener::open(*addr, &served.table, admission) {
-                    // The old listener, if any, is closed here: after the new one is open.
-                    Ok(listener) => {
-                        served.listener = Some(listener);
-                        self.applied.counters.listeners += 1;
+                let within = gateway.clone().ok().filter(|_| listen.edge().is_none());
+                let opened: Result<Vec<Listener>, String> =
+                    missing.into_iter().map(|addr| Listener::open(addr, within, &served.table, admission)).collect();
+                match opened {
+                    // Old listeners, if any, are closed here: after the new ones are open.
+                    Ok(opened) => {
+                        self.applied.counters.listeners += opened.len() as u64;
+                        served.listeners.retain(|listener| own.contains(&listener.addr));
+                        served.listeners.extend(opened);
                         listen::set_listen_error(&served.table, None);
                     }
                     Err(why) => {

@@ -71,7 +71,7 @@ mod tests {
         let path = service_file(folder.path(), "127.0.0.1:4711".parse().unwrap()).unwrap();
         let file = config::parse(&std::fs::read_to_string(path).unwrap(), "afresh.hcl").unwrap();
         let web = &file.services[&model::ServiceName::new("web").unwrap()];
-        assert_eq!(web.route.as_ref().unwrap().listen, "127.0.0.1:4711".parse().unwrap());
+        assert_eq!(web.route.as_ref().unwrap().listen.to_string(), "127.0.0.1:4711");
         assert_eq!(file.services.len(), 2);
     }
 

@@ -18,7 +18,7 @@ use crate::schema;
 use crate::sink::{Draft, Sink};
 use crate::syntax::{lex, tree};
 use context::Context;
-use model::{ImageName, ServiceFile, TierName};
+use model::{ImageName, RouteAddress, ServiceFile, ServiceSpec, TierName};
 use section::Section;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -60,6 +60,7 @@ pub(crate) fn decode(text: &str, sink: &mut Sink) -> Option<ServiceFile> {
     let tiers = top.block("rollout").map(|block| rollout::tiers(&context, block, sink));
     file.tiers = order(&services, tiers, sink);
     one_address_one_route(&services, sink);
+    offered_inside(&services, sink);
     for service in services {
         if let Some(spec) = service.spec {
             file.services.insert(spec.name.clone(), spec);
@@ -112,9 +113,7 @@ fn order(services: &[service::Decoded], listed: Option<Option<Vec<TierName>>>, s
 fn one_address_one_route(services: &[service::Decoded], sink: &mut Sink) {
     let routes: Vec<_> = services.iter().filter_map(|s| s.listen.clone()).collect();
     for (i, (address, span)) in routes.iter().enumerate() {
-        let clash = routes[..i].iter().find(|(other, _)| {
-            other.port() == address.port() && (other.ip() == address.ip() || other.ip().is_unspecified() || address.ip().is_unspecified())
-        });
+        let clash = routes[..i].iter().find(|(other, _)| other.clashes(*address));
         if let Some((other, first)) = clash {
             sink.push(
                 Draft::new("address-taken", span.clone(), format!("two routes cannot listen on {address}"))
@@ -122,6 +121,34 @@ fn one_address_one_route(services: &[service::Decoded], sink: &mut Sink) {
                     .related(first.clone(), format!("the first listens on {other}"))
                     .hint("give one of them another port"),
             );
+        }
+    }
+}
+
+/// A service of this file that another names offers something inside. One of another file may do so.
+fn offered_inside(services: &[service::Decoded], sink: &mut Sink) {
+    let specs: Vec<_> = services.iter().filter_map(|s| s.spec.as_ref().zip(s.allow.clone())).collect();
+    let all: Vec<&ServiceSpec> = services.iter().filter_map(|s| s.spec.as_ref()).collect();
+    for (spec, place) in specs {
+        for name in spec.network.services() {
+            let named = all.iter().find(|other| other.name == *name);
+            let Some(route) = named.map(|other| other.route.as_ref()) else { continue };
+            if !route.is_some_and(|route| matches!(route.listen, RouteAddress::Internal(_))) {
+                sink.push(
+                    Draft::new(
+                        "not-internal",
+                        place.clone(),
+                        format!("`{}` allows service.{name}, which has no internal route", spec.name),
+                    )
+                    .label("nothing would be opened")
+                    .hint(match route {
+                        None => format!("write route {{ internal = true }} in service \"{name}\""),
+                        Some(route) => {
+                            format!("service \"{name}\" listens at {}: allow = [\"host:{}\"]", route.listen, route.listen.port())
+                        }
+                    }),
+                );
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::sink::Sink;
 use crate::syntax::value::{Value, What};
 use crate::units::ValidationError;
 use model::destination::{Destination, PortRange};
-use model::network::{egress_word, service_reference};
+use model::network::egress_word;
 use model::{Egress, Network};
 use std::fmt::Display;
 use std::ops::Range;
@@ -24,9 +24,9 @@ pub(crate) fn network(context: &Context, service: &Section, sink: &mut Sink) -> 
     let allow = section.or("allow", default.allow, sink, |v| {
         texts(
             v,
-            "a list of what is allowed, such as [\"host:6379\"]",
+            "a list of what is allowed, such as [\"host:6379\", service.worker]",
             Network::ALLOW_MAX,
-            "a port of the host in quotes, such as \"host:6379\"",
+            "a port of the host in quotes or a service, such as \"host:6379\" or service.worker",
         )
     });
     Some(Network { egress: egress?, allow: allow? })
@@ -56,7 +56,7 @@ where
     T: FromStr<Err = ValidationError> + Display,
 {
     let one = |v: &Value| match &v.what {
-        What::Reference(root, name) if root == "service" => at(v, Err(service_reference(&format!("service.{name}")))),
+        What::Reference(root, name) if root == "service" => Ok((v.span.clone(), at(v, format!("service.{name}").parse::<T>())?)),
         _ => Ok((v.span.clone(), at(v, read::text(v, item)?.parse::<T>())?)),
     };
     let all: Vec<(Range<usize>, T)> = read::list(value, expected, most, one)?;

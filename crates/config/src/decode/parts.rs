@@ -8,7 +8,7 @@ use crate::schema;
 use crate::sink::{Draft, Sink};
 use crate::syntax::value::Value;
 use crate::units::{self, ValidationError};
-use model::{Check, Drain, Health, Limits, Probe, Route, ServiceName};
+use model::{Check, Drain, Health, Limits, Probe, Route, RouteAddress, ServiceName};
 use std::net::SocketAddr;
 use std::ops::Range;
 
@@ -102,17 +102,44 @@ pub(crate) fn limits(context: &Context, service: &Section, sink: &mut Sink) -> O
 }
 
 /// An address and its place, if it could be read.
-pub(crate) type Listen = Option<(SocketAddr, Range<usize>)>;
+pub(crate) type Listen = Option<(RouteAddress, Range<usize>)>;
+
+/// The port that the resolver on the gateway has.
+const RESOLVER_PORT: u16 = 53;
 
 /// The route, and its address with its place for the whole file's check.
-pub(crate) fn route(context: &Context, service: &Section, has_port: bool, sink: &mut Sink) -> (Option<Option<Route>>, Listen) {
+pub(crate) fn route(context: &Context, service: &Section, port: Option<Option<u16>>, sink: &mut Sink) -> (Option<Option<Route>>, Listen) {
     let Some(block) = service.block("route") else { return (Some(None), None) };
     let section = Section::of(context, &schema::ROUTE, block, sink);
-    let listen = section.need("listen", sink, |v| read::unit(v, "an address in quotes, such as \":8080\"", units::address));
+    let internal = section.or("internal", false, sink, read::truth);
+    let own_port = section.or("port", None, sink, |v| Ok(u16::try_from(read::number(v, 1, 65_535)?).ok()));
+    let listen = match internal {
+        Some(true) => {
+            if section.has("listen") {
+                let draft = Draft::new("internal-route", section.place("listen"), "an internal route listens at no address of the machine");
+                sink.push(draft.label("leave this out").hint("its port is the service's, or `port` of the route"));
+            }
+            own_port.zip(port).and_then(|(own, port)| own.or(port)).map(RouteAddress::Internal)
+        }
+        Some(false) => {
+            if section.has("port") {
+                let draft = Draft::new("internal-route", section.place("port"), "only an internal route has a port of its own");
+                sink.push(draft.label("leave this out").hint("write internal = true, or the port in `listen`"));
+            }
+            let address = section.need("listen", sink, |v| read::unit(v, "an address in quotes, such as \":8080\"", units::address));
+            address.map(RouteAddress::Edge)
+        }
+        None => None,
+    };
+    let place = ["listen", "port", "internal"].into_iter().find(|key| section.has(key)).map(|key| section.place(key));
+    if listen == Some(RouteAddress::Internal(RESOLVER_PORT)) {
+        let draft = Draft::new("internal-route", place.clone().unwrap_or(section.head.clone()), "port 53 inside is the resolver's");
+        sink.push(draft.label("expected another port").hint("write route { internal = true  port = 5353 }"));
+    }
     let default = Route::on(SocketAddr::from(([0, 0, 0, 0], 0)));
     let connect = section.or("connect_timeout", default.connect_timeout_ms, sink, |v| read::duration(v, "1ms", "1m"));
     let answer = section.or("answer_timeout", default.answer_timeout_ms, sink, |v| read::duration(v, "10ms", "1h"));
-    if !has_port {
+    if !service.may_have("port") {
         sink.push(
             Draft::new("needs-port", block.word.clone(), "a route needs the service's port")
                 .label("the service has no `port`")
@@ -120,7 +147,7 @@ pub(crate) fn route(context: &Context, service: &Section, has_port: bool, sink: 
         );
     }
     let route = (|| Some(Route { listen: listen?, connect_timeout_ms: connect?, answer_timeout_ms: answer? }))();
-    (route.map(Some), listen.map(|listen| (listen, section.place("listen"))))
+    (route.map(Some), listen.zip(place))
 }
 
 pub(crate) fn checks(context: &Context, service: &mut Section, sink: &mut Sink) -> Option<Vec<Check>> {

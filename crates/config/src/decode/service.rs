@@ -24,6 +24,8 @@ pub(crate) struct Decoded {
     pub spec: Option<ServiceSpec>,
     pub tier: Option<(TierName, Range<usize>)>,
     pub listen: parts::Listen,
+    /// Where its `network` names services.
+    pub allow: Option<Range<usize>>,
 }
 
 pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink: &mut Sink) -> Decoded {
@@ -42,7 +44,7 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
     let drain = parts::drain(context, &section, sink);
     let limits = parts::limits(context, &section, sink);
     let network = network::network(context, &section, sink);
-    let (route, listen) = parts::route(context, &section, has_port, sink);
+    let (route, listen) = parts::route(context, &section, port, sink);
     let checks = parts::checks(context, &mut section, sink);
     let rollout = rollout::rollout(context, &section, count, sink);
     let tier_place = tier.clone().map(|tier| (tier, section.place("tier")));
@@ -67,7 +69,8 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
             rollout: rollout?,
         })
     })();
-    Decoded { spec, tier: tier_place, listen }
+    let allow = section.block("network").map(|block| block.word.clone());
+    Decoded { spec, tier: tier_place, listen, allow }
 }
 
 fn service_name(text: String) -> Result<ServiceName, NameError> {

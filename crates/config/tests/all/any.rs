@@ -3,7 +3,8 @@
 use model::destination::Destination;
 use model::{
     Check, Drain, Egress, FewRequests, Health, ImageCheck, ImageCustom, ImageFile, ImageName, ImageProbe, ImageSpec, ImageUser, Limits,
-    Network, Probe, Rollout, Route, SecretName, SecretSource, SecretSpec, SecretUse, ServiceFile, ServiceName, ServiceSpec, TierName, Wave,
+    Network, Probe, Rollout, Route, RouteAddress, SecretName, SecretSource, SecretSpec, SecretUse, ServiceFile, ServiceName, ServiceSpec,
+    TierName, Wave,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -153,7 +154,11 @@ fn network() -> BoxedStrategy<Network> {
         .prop_filter("no loopback", |host| format!("{host}:1").parse::<Destination>().is_ok());
     let to = (host, ports()).prop_map(|(host, ports)| format!("{host}:{ports}").parse::<Destination>().unwrap());
     let list = prop::collection::btree_set(to, 1..5).prop_map(|all| Egress::Only(all.into_iter().collect()));
-    let allow = prop::collection::btree_set(ports().prop_map(|ports| format!("host:{ports}")), 0..3);
+    let ports = prop::collection::btree_set(ports().prop_map(|ports| format!("host:{ports}")), 0..3);
+    let allow = (ports, any::<bool>()).prop_map(|(mut all, one)| {
+        all.extend(one.then(|| "service.elsewhere".to_string()));
+        all
+    });
     (prop_oneof![Just(Egress::Any), Just(Egress::None), list], allow)
         .prop_map(|(egress, allow)| Network { egress, allow: allow.into_iter().map(|text| text.parse().unwrap()).collect() })
         .boxed()
@@ -171,13 +176,19 @@ fn service_of(images: Vec<ImageName>, port_of_route: u16, count: u32) -> impl St
         cpu_milli,
         pids,
     });
-    let route = prop::option::of((prop_oneof![Just("127.0.0.1"), Just("[::1]")], 1u64..60_000, 10u64..3_600_000)).prop_map(move |r| {
-        r.map(|(ip, connect_timeout_ms, answer_timeout_ms)| Route {
-            listen: format!("{ip}:{port_of_route}").parse().unwrap(),
-            connect_timeout_ms,
-            answer_timeout_ms,
-        })
-    });
+    let route = prop::option::of((prop_oneof![Just("127.0.0.1"), Just("[::1]"), Just("inside")], 1u64..60_000, 10u64..3_600_000)).prop_map(
+        move |r| {
+            r.map(|(ip, connect_timeout_ms, answer_timeout_ms)| Route {
+                listen: if ip == "inside" {
+                    RouteAddress::Internal(port_of_route)
+                } else {
+                    format!("{ip}:{port_of_route}").parse().unwrap()
+                },
+                connect_timeout_ms,
+                answer_timeout_ms,
+            })
+        },
+    );
     let checks = prop::collection::btree_map(name(), (command(), 1_000u64..3_600_000), 0..3)
         .prop_map(|all| all.into_iter().map(|(name, (run, within_ms))| Check { name, run, within_ms }).collect::<Vec<_>>());
     let freeze = prop::sample::subsequence(vec!["Fri 18:00-Mon 06:00", "08:00-18:00"], 0..3)

@@ -64,7 +64,7 @@ fn every_key() {
     assert_eq!(web.limits, Limits { memory_bytes: 1 << 30, cpu_milli: 500, pids: 64 });
     let egress: Vec<String> = web.network.egress.list().iter().map(ToString::to_string).collect();
     assert_eq!(egress, ["10.0.0.0/8:5432", "db.example.org:443", "[2001:db8::/32]:8000-8010/udp"]);
-    assert_eq!(web.network.allow.iter().map(ToString::to_string).collect::<Vec<_>>(), ["host:6379", "host:514/udp"]);
+    assert_eq!(web.network.allow.iter().map(ToString::to_string).collect::<Vec<_>>(), ["host:6379", "service.job", "host:514/udp"]);
     let route = web.route.as_ref().unwrap();
     assert_eq!((route.listen.to_string().as_str(), route.connect_timeout_ms, route.answer_timeout_ms), ("[::1]:80", 250, 120_000));
     assert_eq!(web.checks.iter().map(|c| (c.name.as_str(), c.within_ms)).collect::<Vec<_>>(), [("schema", 60_000), ("smoke", 30_000)]);
@@ -75,6 +75,7 @@ fn every_key() {
     assert_eq!(job.limits.cpu_milli, 250);
     assert_eq!(job.health, model::Health::default());
     assert_eq!(job.network, model::Network::closed());
+    assert_eq!(job.route.as_ref().unwrap().listen, model::RouteAddress::Internal(7001));
 }
 
 #[test]

@@ -36,7 +36,7 @@ service "web-2" { // one
   health { path = "/h?x=1" every = "250ms" timeout = "1.5s" healthy_for = "0s" unhealthy_after = 5 }
   drain { signal = "SIGINT" within = "1m30s" }
   limits { memory = "1g" cpu = "500m" pids = 64 }
-  network { egress = ["10.0.0.0/8:5432", "DB.example.org:443", "[2001:DB8::/32]:8000-8010/udp"] allow = ["host:6379", "host:514/udp"] }
+  network { egress = ["10.0.0.0/8:5432", "DB.example.org:443", "[2001:DB8::/32]:8000-8010/udp"] allow = ["host:6379", service.job, "host:514/udp"] }
   route { listen = "[::1]:80" connect_timeout = "250ms" answer_timeout = "2m" }
   check "schema" { run = ["./check"] within = "1m" }
   check "smoke" { run = ["./smoke", "-v"] within = "30s" }
@@ -46,6 +46,7 @@ service "job" {
   tier = "back"
   image = image.base
   run = ["./job"]
+  port = 7000  route { internal = true  port = 7001 }
   env = { A = "1", "B" : "2", "KEY" = secret.key
     C = "3" }
   count = 1

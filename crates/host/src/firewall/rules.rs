@@ -14,7 +14,7 @@ use crate::net::port_group;
 use crate::subnet::{Prefix, Subnet};
 use model::destination::{Destination, DestinationHost, PortRange, never_by_default};
 use model::network::is_never_by_default;
-use model::{Allowed, Egress, GroupName, Network};
+use model::{Allowed, Egress, GroupName, Network, ServiceName};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -23,6 +23,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub const REFUSED_MAX: usize = 256;
 /// More servers than that have no address here.
 const SERVERS_MAX: usize = 1_024;
+/// Packets to the resolver that one server may send.
+const LOOK_UPS_A_SECOND: u32 = 500;
+const LOOK_UPS_AT_ONCE: u32 = 1_000;
 /// Of every data directory's bridge.
 const ANY_BRIDGE: &str = "\"afresh*\"";
 
@@ -34,11 +37,13 @@ pub struct Rules {
     pub prefix: Option<Prefix>,
     /// This host forwards only because servers need it: what neither comes from nor goes to one is dropped.
     pub guard: Guard,
-    /// Whom servers may ask for names.
-    pub resolvers: BTreeSet<IpAddr>,
+    /// Whether the resolver listens on the gateway; if not, it may be somebody else's that does.
+    pub answers_names: bool,
     /// Of the names that groups name, the addresses.
     pub names: BTreeMap<String, BTreeSet<IpAddr>>,
     pub groups: BTreeMap<GroupName, Network>,
+    /// Of services that offer something inside, the ports that the balancer has for them at the gateway.
+    pub inside: BTreeMap<ServiceName, BTreeSet<u16>>,
     pub servers: BTreeMap<Ipv4Addr, Server>,
     /// Connections that one server may have open at a time.
     pub connections_max: u32,
@@ -82,6 +87,7 @@ impl Rules {
         }
         self.verdicts(&mut table);
         self.hooks(&mut table);
+        self.look_up_hooks(&mut table);
         table
     }
 
@@ -109,7 +115,10 @@ impl Rules {
         let bridge = format!("\"{}\"", self.bridge);
         // Judged by where the packet was sent, before somebody's rules may send it elsewhere: published ports of other containers are
         // ports of this host. Routes that the sender chose would lead around everything.
-        let mut prerouting = vec![format!("iifname != {bridge} accept")];
+        // The gateway is nobody's to reach from elsewhere, whichever way a packet takes to this host.
+        let outside = |(ip, _, to): (&str, &str, IpAddr)| format!("iifname != {{ {bridge}, \"lo\" }} {ip} daddr {to} drop");
+        let mut prerouting: Vec<String> = self.gateways().map(outside).collect();
+        prerouting.push(format!("iifname != {bridge} accept"));
         prerouting.extend(texts(&[
             "ip option lsrr exists drop",
             "ip option ssrr exists drop",
@@ -145,7 +154,8 @@ impl Rules {
         for (v4, family, kind) in [(true, "4", "ipv4_addr"), (false, "6", "ipv6_addr")] {
             let never = never_by_default().into_iter().filter(|net| net.addr().is_ipv4() == v4).map(|net| net.to_string());
             table.set(format!("never{family}"), Kind::Set, format!("type {kind}; flags interval;"), never.collect());
-            table.set(format!("resolvers{family}"), Kind::Set, format!("type {kind};"), of(v4, &mut self.resolvers.iter().copied()));
+            let asking = format!("type {kind}; size {SERVERS_MAX}; flags dynamic,timeout; timeout 1m;");
+            table.set(format!("asking{family}"), Kind::Dynamic, asking, BTreeSet::new());
             for (map, chain) in [("servers", "out"), ("hosts", "host")] {
                 let elements = self.members(v4).map(|(address, group)| format!("{address} : goto {chain}-{group}"));
                 table.set(format!("{map}{family}"), Kind::Map, format!("type {kind} : verdict;"), elements.collect());
@@ -181,14 +191,9 @@ impl Rules {
             table.chains.entry(format!("refused-{group}")).or_default().rules.push(rule);
         }
         table.chains.entry(format!("refused-{group}")).or_default().rules.push("goto refused".to_string());
-        let asks = network.egress == Egress::Any || network.names().next().is_some();
-        let resolvers = || {
-            ["ip daddr @resolvers4", "ip6 daddr @resolvers6"].map(|to| format!("{to} meta l4proto {{ tcp, udp }} th dport 53 goto opened"))
-        };
         let mut out = Vec::new();
         if network.egress != Egress::None {
             out.push(format!("oifname {ANY_BRIDGE} {refused}"));
-            out.extend(asks.then(resolvers).into_iter().flatten());
             let said = network.egress.list().iter().filter(|to| is_never_by_default(to));
             out.extend(said.flat_map(rules_of));
             out.extend([format!("ip daddr @never4 {refused}"), format!("ip6 daddr @never6 {refused}")]);
@@ -200,10 +205,58 @@ impl Rules {
         }
         out.extend((network.egress != Egress::Any).then(|| refused.clone()));
         table.chain(format!("out-{group}"), out);
-        let mut host: Vec<String> = asks.then(resolvers).into_iter().flatten().collect();
-        host.extend(network.allow.iter().map(|Allowed::Host(ports)| format!("{} goto opened", port_match(*ports))));
+        let mut host: Vec<String> = self.look_ups().collect();
+        let offered = network.services().filter_map(|service| self.inside.get(service)).flatten();
+        let inside = self.to_gateway(offered, "goto opened");
+        host.extend(inside);
+        // A port of the host that a file opens is none of another service's.
+        host.extend(self.to_gateway(self.inside.values().flatten(), &refused));
+        let ports = network.allow.iter().filter_map(|allowed| match allowed {
+            Allowed::Host(ports) => Some(format!("{} goto opened", port_match(*ports))),
+            Allowed::Service(_) => None,
+        });
+        host.extend(ports);
         host.push(refused);
         table.chain(format!("host-{group}"), host);
+    }
+
+    fn gateways(&self) -> impl Iterator<Item = (&'static str, &'static str, IpAddr)> {
+        let v6 = self.prefix.map(|prefix| ("ip6", "6", prefix.gateway().into()));
+        std::iter::once(("ip", "4", self.subnet.gateway().into())).chain(v6)
+    }
+
+    /// A rule for these ports of the gateway, in each family.
+    fn to_gateway<'a>(&self, ports: impl Iterator<Item = &'a u16>, verdict: &str) -> Vec<String> {
+        let ports: BTreeSet<u16> = ports.copied().collect();
+        if ports.is_empty() {
+            return Vec::new();
+        }
+        let ports = ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        self.gateways().map(|(ip, _, to)| format!("{ip} daddr {to} tcp dport {{ {ports} }} {verdict}")).collect()
+    }
+
+    /// What may be asked is the resolver's to judge (`dns/policy`).
+    fn look_ups(&self) -> impl Iterator<Item = String> {
+        let each = self.gateways().filter(|_| self.answers_names);
+        each.flat_map(|(ip, _, to)| [format!("{ip} daddr {to} udp dport 53 accept"), format!("{ip} daddr {to} tcp dport 53 goto opened")])
+    }
+
+    /// Look-ups are many and short: they take no place in the table of connections. While nobody listens, the kernel says nothing, so that
+    /// programs ask again instead of giving up at once; the bytes compared are the port that the refused packet went to.
+    fn look_up_hooks(&self, table: &mut Table) {
+        let bridge = format!("\"{}\"", self.bridge);
+        let (mut asking, mut answering) = (Vec::new(), Vec::new());
+        for (ip, family, gateway) in self.gateways().filter(|_| self.answers_names) {
+            let asked = format!("iifname {bridge} {ip} daddr {gateway} udp dport 53");
+            asking.push(format!("{asked} update @asking{family} {{ {ip} saddr limit rate over {LOOK_UPS_A_SECOND}/second burst {LOOK_UPS_AT_ONCE} packets }} drop"));
+            asking.push(format!("{asked} notrack"));
+            let (unreachable, at) =
+                if ip == "ip" { ("icmp type destination-unreachable", 240) } else { ("icmpv6 type destination-unreachable", 400) };
+            answering.push(format!("oifname {bridge} {ip} saddr {gateway} udp sport 53 notrack"));
+            answering.push(format!("oifname {bridge} {ip} saddr {gateway} {unreachable} @th,{at},16 53 drop"));
+        }
+        table.base("asking", "type filter hook prerouting priority raw; policy accept;", asking);
+        table.base("answering", "type filter hook output priority raw; policy accept;", answering);
     }
 
     /// A bridge's port speaks for its own server alone. Neighbours are written down where they are needed, so neither ARP nor neighbour
@@ -232,8 +285,7 @@ impl Rules {
 /// One server with something of everything: what a host must be able to load.
 pub fn sample() -> Rules {
     let group: Option<GroupName> = "web-r1-1".parse().ok();
-    let all =
-        r#"{"egress":["10.0.0.0/8:5432","[2001:db8::/32]:8000-8010/udp","db.example.org:443","169.254.169.254:80"],"allow":["host:6379"]}"#;
+    let all = r#"{"egress":["10.0.0.0/8:5432","[2001:db8::/32]:8000-8010/udp","db.example.org:443","169.254.169.254:80"],"allow":["host:6379","service.worker"]}"#;
     let network: Network = serde_json::from_str(all).unwrap_or_default();
     let address6: Option<Ipv6Addr> = "fd00:1::2".parse().ok();
     let server = Server { veth: "v0123".to_string(), hardware: "02:af:c6:12:07:02".to_string(), address6, group: group.clone() };
@@ -243,9 +295,13 @@ pub fn sample() -> Rules {
         subnet: Subnet::of([198, 18, 7, 0].into()),
         prefix: Prefix::try_from("fd00:1::/64".to_string()).ok(),
         guard: Guard { v4: true, v6: true },
-        resolvers: [IpAddr::from([10, 0, 0, 53])].into(),
+        answers_names: true,
         names: [("db.example.org".to_string(), [IpAddr::from([10, 0, 0, 7])].into())].into(),
         groups: group.into_iter().map(|group| (group, network.clone())).collect(),
+        inside: [("worker", 7_000), ("other", 7_001)]
+            .into_iter()
+            .filter_map(|(name, port)| Some((ServiceName::new(name).ok()?, [port].into())))
+            .collect(),
         servers: [(Ipv4Addr::new(198, 18, 7, 2), server)].into(),
         connections_max: 4_096,
     }
@@ -311,7 +367,7 @@ mod tests {
                 assert!(hook.contains("policy accept"), "{name}");
                 let bound =
                     |rule: &String| ["\"afresh0123abcd\"", "iifgroup", "\"afresh*\"", "saddr"].iter().any(|word| rule.contains(word));
-                let begins = if name == "prerouting" && !table.name.starts_with("bridge") { 1 } else { chain.rules.len() };
+                let begins = if name == "prerouting" && !table.name.starts_with("bridge") { 3 } else { chain.rules.len() };
                 assert!(chain.rules[..begins].iter().all(bound), "{name}: {:?}", chain.rules);
             }
         }
@@ -327,11 +383,25 @@ mod tests {
         let at =
             |rules: &[String], word: &str| rules.iter().position(|rule| rule.contains(word)).unwrap_or_else(|| panic!("{word}: {rules:?}"));
         assert_eq!(at(&out, "afresh*"), 0);
-        assert!(at(&out, "@resolvers4") < at(&out, "@never4") && at(&out, "@never6") < out.len() - 1);
+        assert!(at(&out, "@never4") < out.len() - 1 && at(&out, "@never6") < out.len() - 1);
         assert_eq!(out.last().unwrap(), "goto opened");
         let [none, _] = group(r#"{"egress":"none"}"#);
         assert_eq!(chain(&none, "out-web-r1-1"), ["goto refused-web-r1-1"]);
-        assert_eq!(chain(&none, "host-web-r1-1"), ["goto refused-web-r1-1"]);
+        let host = chain(&none, "host-web-r1-1");
+        assert!(host.len() == 7 && host[..4].iter().all(|rule| rule.contains("dport 53")), "{host:?}");
+        assert_eq!(host.last().unwrap(), "goto refused-web-r1-1");
+        let [inside, _] = group(r#"{"egress":"none","allow":["host:1-65535","service.worker","service.nobody"]}"#);
+        let host = chain(&inside, "host-web-r1-1");
+        let (own, others, ports) = (
+            at(&host, "tcp dport { 7000 } goto opened"),
+            at(&host, "tcp dport { 7000, 7001 } goto refused"),
+            at(&host, "tcp dport 1-65535"),
+        );
+        assert!(own < others && others < ports, "{host:?}");
+        let mut silent = sample();
+        silent.answers_names = false;
+        let [silent, _] = silent.tables();
+        assert!(!silent.chains.values().any(|chain| chain.rules.iter().any(|rule| rule.contains("port 53"))), "somebody else's resolver");
         let [list, _] = group(
             r#"{"egress":["10.0.0.0/8:5432","0.0.0.0/0:443","169.254.169.254:80","db.example.org:1-9/udp"],"allow":["host:514/udp"]}"#,
         );
@@ -344,8 +414,6 @@ mod tests {
         }
         assert_eq!(out.last().unwrap(), "goto refused-web-r1-1");
         assert!(chain(&list, "host-web-r1-1").contains(&"udp dport 514 goto opened".to_string()));
-        let [bare, _] = group(r#"{"egress":["10.0.0.0/8:5432"]}"#);
-        assert!(!chain(&bare, "out-web-r1-1").iter().any(|rule| rule.contains("resolvers")), "it needs no names");
     }
 
     #[test]

@@ -69,6 +69,8 @@ impl Estate {
         let kept = tempfile::tempdir().unwrap();
         let at = kept.path().display();
         sh(&format!("mount --rbind /sys/fs/cgroup {at}; mount -t sysfs sysfs /sys; mount --rbind {at} /sys/fs/cgroup; umount -l {at}"));
+        // Another test's host must not put back what is this one's.
+        sh("mount -t tmpfs tmpfs /run");
         let me = Self { lan, lan_callers: Arc::default(), host_callers: Arc::default() };
         me.wire();
         me
@@ -161,16 +163,19 @@ pub struct Dns {
     pub table: Arc<Mutex<Vec<(&'static str, IpAddr)>>>,
     pub away: Arc<Mutex<bool>>,
     pub asked: Arc<Mutex<usize>>,
+    /// What it was sent.
+    pub seen: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl Dns {
     pub fn serve(socket: UdpSocket, ttl_s: u32) -> Self {
-        let me = Self { table: Arc::default(), away: Arc::default(), asked: Arc::default() };
-        let (table, away, asked) = (me.table.clone(), me.away.clone(), me.asked.clone());
+        let me = Self { table: Arc::default(), away: Arc::default(), asked: Arc::default(), seen: Arc::default() };
+        let (table, away, asked, seen) = (me.table.clone(), me.away.clone(), me.asked.clone(), me.seen.clone());
         std::thread::spawn(move || {
             let mut buffer = [0; 1_500];
             while let Ok((n, from)) = socket.recv_from(&mut buffer) {
                 *asked.lock().unwrap() += 1;
+                seen.lock().unwrap().push(buffer[..n].to_vec());
                 if *away.lock().unwrap() {
                     continue;
                 }

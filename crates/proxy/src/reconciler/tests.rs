@@ -141,3 +141,46 @@ async fn a_swap_is_counted_when_something_changes() {
     assert_eq!((seen.stamp, seen.weights.len()), (Some(Stamp { fence: Fence(1), seq: 3 }), 2));
     assert!(seen.trouble.is_some());
 }
+
+/// What a client got that connects from this address, or why not.
+async fn asked(from: [u8; 4], to: SocketAddr) -> Result<String, String> {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind((from, 0).into()).unwrap();
+    let mut stream = socket.connect(to).await.map_err(|e| e.kind().to_string())?;
+    tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET / HTTP/1.0\r\n\r\n").await.map_err(|e| e.kind().to_string())?;
+    let mut answer = String::new();
+    let read = tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer).await;
+    read.map_err(|e| e.kind().to_string()).map(|_| answer.lines().next().unwrap_or_default().to_string())
+}
+
+#[tokio::test]
+async fn an_internal_route_listens_at_the_gateway_for_servers_alone() {
+    let files = Files::new();
+    let free = std::net::TcpListener::bind("127.0.7.1:0").unwrap().local_addr().unwrap();
+    let settings = Route { listen: RouteAddress::Internal(free.port()), ..Route::on(free) };
+    let route = RouteName::new("web").unwrap();
+    let spec = RouteSpec { route: route.clone(), settings, weights: BTreeMap::new(), gone: false };
+    files.put(&files.layout.routes().join("web.json"), &serde_json::json!({ "stamp": Stamp { fence: Fence(1), seq: 1 }, "spec": spec }));
+    let reconciler = Reconciler::start(files.layout.clone(), 1);
+    let pass = || lock(&reconciler.state).routes.values_mut().for_each(|served| served.bind_at_ms = 0);
+    reconciler.reconcile();
+    assert!(reconciler.observe(&route).trouble.unwrap().contains("not yet said where its servers' gateway is"));
+    let gateway = |v4: [u8; 4]| files.put(&files.layout.gateway(), &Gateway { v4: v4.into(), v6: None });
+    gateway([127, 0, 7, 1]);
+    pass();
+    reconciler.reconcile();
+    assert!(asked([127, 0, 7, 9], free).await.unwrap().contains("503"), "a server is answered, that nobody serves");
+    for stranger in [[127, 0, 8, 9], [127, 1, 0, 1]] {
+        let saw = asked(stranger, free).await;
+        assert!(saw.as_deref().unwrap_or_default().is_empty(), "{stranger:?}: {saw:?}");
+    }
+    assert!(asked([127, 0, 7, 9], ([127, 0, 0, 1], free.port()).into()).await.is_err(), "no other address listens");
+    // A file that is away closes nothing; another gateway is followed.
+    std::fs::remove_file(files.layout.gateway()).unwrap();
+    reconciler.reconcile();
+    assert!(asked([127, 0, 7, 9], free).await.is_ok() && reconciler.observe(&route).trouble.is_none());
+    gateway([127, 0, 9, 1]);
+    pass();
+    reconciler.reconcile();
+    assert!(asked([127, 0, 9, 9], ([127, 0, 9, 1], free.port()).into()).await.unwrap().contains("503"));
+}

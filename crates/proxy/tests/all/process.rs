@@ -31,7 +31,7 @@ impl Pair {
         let layout = Layout::new(dir.path());
         std::fs::create_dir_all(layout.targets()).unwrap();
         target_file(&layout, "web-r1-1", &[(server, false)], Probe::Http { path: "/health".into() });
-        let settings = Route { listen: free_port(), connect_timeout_ms: 5_000, answer_timeout_ms: 10_000 };
+        let settings = Route { listen: free_port().into(), connect_timeout_ms: 5_000, answer_timeout_ms: 10_000 };
         let spec = RouteSpec { route: web(), settings, weights: weights(&[("web-r1-1", 100)]), gone: false };
         let control = start(&layout);
         let (proxy, data) = (Client::unix(layout.proxy_socket()), Client::unix(layout.data_socket()));
@@ -99,7 +99,7 @@ async fn control_killed_again_and_again_touches_no_traffic() {
     let data = note_pid(&pair).await;
     pair.declare(1, &pair.spec).await.unwrap();
     pair.serving().await;
-    let load = Load::start(pair.spec.settings.listen, 300, ALL);
+    let load = Load::start(pair.spec.settings.listen.edge().unwrap(), 300, ALL);
     for seq in 2..2 + crate::support::kills() / 2 {
         // An acknowledged declaration is never lost, whenever control dies.
         let mut spec = pair.spec.clone();
@@ -129,7 +129,7 @@ async fn a_killed_data_plane_is_back_at_once_with_everything() {
         let killed = Instant::now();
         kill(data);
         let get = || async {
-            let load = Load::start(pair.spec.settings.listen, 1_000, &["get-fresh"]);
+            let load = Load::start(pair.spec.settings.listen.edge().unwrap(), 1_000, &["get-fresh"]);
             tokio::time::sleep(Duration::from_millis(2)).await;
             load.end().await.failed.lock().unwrap().is_empty()
         };
@@ -228,13 +228,13 @@ async fn there_is_one_and_it_ends_in_order() {
     for socket in [pair.layout.proxy_socket(), pair.layout.data_socket()] {
         assert_eq!(std::fs::metadata(socket).unwrap().permissions().mode() & 0o777, 0o600);
     }
-    let load = Load::start(pair.spec.settings.listen, 200, GETS);
+    let load = Load::start(pair.spec.settings.listen.edge().unwrap(), 200, GETS);
     tokio::time::sleep(Duration::from_millis(500)).await;
     let ledger = load.end().await;
     proxy::down(&pair.layout, 10_000).await.unwrap();
     ledger.assert_nothing_lost();
     assert!(pair.control.wait().unwrap().success());
-    assert!(tokio::net::TcpStream::connect(pair.spec.settings.listen).await.is_err());
+    assert!(tokio::net::TcpStream::connect(pair.spec.settings.listen.edge().unwrap()).await.is_err());
     proxy::down(&pair.layout, 1_000).await.unwrap();
     std::fs::remove_file(pair.layout.run().join("pid-of-data")).unwrap();
 }

@@ -4,6 +4,7 @@
 //! `cargo test -p afresh --test all fleet:: -- --ignored --nocapture` as root. `AFRESH_PROGRAM=PATH` plays it on another build, and
 //! `AFRESH_FAULT_PATIENCE=SECONDS` gives up sooner.
 
+mod inside;
 mod reasons;
 mod secrets;
 pub mod world;

@@ -369,9 +369,20 @@ const EVERY: Duration = Duration::from_millis(20);
 
 impl Users {
     pub fn start(listen: SocketAddr) -> Users {
+        Users::with(listen, || ())
+    }
+
+    /// From the network of somebody else.
+    pub fn start_in(network: fs::File, listen: SocketAddr) -> Users {
+        Users::with(listen, move || nix::sched::setns(network, nix::sched::CloneFlags::CLONE_NEWNET).unwrap())
+    }
+
+    /// The threads that ask are begun by one that `enter` was run in, and are where it is.
+    fn with(listen: SocketAddr, enter: impl FnOnce() + Send + 'static) -> Users {
         let (stop, ends) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (stopped, books) = (stop.clone(), ends.clone());
         let pace = std::thread::spawn(move || {
+            enter();
             let (begun, mut sent) = (Instant::now(), 0u64);
             let mut open = Vec::new();
             while !stopped.load(Ordering::SeqCst) {

@@ -77,8 +77,16 @@ impl Rig {
         let dir = tempfile::Builder::new().prefix("afresh-proxy").tempdir_in("/tmp").unwrap();
         let layout = Layout::new(dir.path());
         let data = Client::unix(layout.data_socket());
-        let mut rig =
-            Rig { layout, listen: free_port(), data, _dir: dir, answer_timeout_ms: 10_000, seq: Mutex::new(0), stop: None, task: None };
+        let mut rig = Rig {
+            layout,
+            listen: free_port().into(),
+            data,
+            _dir: dir,
+            answer_timeout_ms: 10_000,
+            seq: Mutex::new(0),
+            stop: None,
+            task: None,
+        };
         rig.begin().await;
         rig
     }
@@ -106,7 +114,7 @@ impl Rig {
     }
 
     pub fn spec(&self, list: &[(&str, u32)]) -> RouteSpec {
-        let settings = Route { listen: self.listen, connect_timeout_ms: 5_000, answer_timeout_ms: self.answer_timeout_ms };
+        let settings = Route { listen: self.listen.into(), connect_timeout_ms: 5_000, answer_timeout_ms: self.answer_timeout_ms };
         RouteSpec { route: web(), settings, weights: weights(list), gone: false }
     }
 

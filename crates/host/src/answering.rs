@@ -1,0 +1,135 @@
+//! The keeper's side of the resolver on the gateway: which server asks, what the firewall must open before it hears an answer, alarms.
+
+use crate::dns::{self, Answer, Asker, Own, Sockets};
+use crate::keeper::Keeper;
+use crate::state::State;
+use crate::{connectivity, inside};
+use api::fleet::Alarm;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+fn own(keeper: &Keeper) -> Own {
+    Own { subnet: keeper.network.subnet, prefix: keeper.network.prefix }
+}
+
+/// Before the rules are given, which let servers ask only where we listen.
+pub fn bind(keeper: &Keeper) -> Option<Sockets> {
+    match dns::bind(own(keeper)) {
+        Ok(sockets) => {
+            keeper.set_answering(Ok(()));
+            Some(sockets)
+        }
+        Err(e) => {
+            let why = format!("cannot listen on {} port {}: {e}", keeper.network.subnet.gateway(), dns::PORT);
+            if keeper.set_answering(Err(why.clone())) {
+                tracing::warn!("servers cannot look up names: {why}");
+            }
+            None
+        }
+    }
+}
+
+/// As long as the keeper runs.
+pub async fn keep(keeper: Arc<Keeper>, mut sockets: Option<Sockets>) {
+    loop {
+        if let Some(sockets) = sockets.take()
+            && let Err(e) = dns::serve(sockets, keeper.resolver.clone(), Asked(keeper.clone())).await
+        {
+            keeper.set_answering(Err(e.to_string()));
+        }
+        tokio::time::sleep(AGAIN_AFTER).await;
+        let again = keeper.clone();
+        sockets = tokio::task::spawn_blocking(move || bind(&again)).await.ok().flatten();
+        if sockets.is_some() {
+            open(&keeper).await;
+        }
+    }
+}
+
+async fn open(keeper: &Arc<Keeper>) {
+    let keeper = keeper.clone();
+    if let Ok(Err(fault)) = tokio::task::spawn_blocking(move || connectivity::open(&keeper)).await {
+        tracing::error!("{fault}");
+    }
+}
+
+struct Asked(Arc<Keeper>);
+
+impl dns::Servers for Asked {
+    fn asker(&self, from: IpAddr) -> Option<Asker> {
+        asker(&self.0.state(), from.to_canonical())
+    }
+
+    fn own(&self) -> Own {
+        own(&self.0)
+    }
+
+    fn upstreams(&self) -> Vec<SocketAddr> {
+        self.0.upstreams()
+    }
+
+    async fn heard(&self, name: &str, answer: &Answer) {
+        let found = dns::addresses_in(answer).collect();
+        if self.0.names.saw(name, &found, disk::files::now()) {
+            open(&self.0).await;
+        }
+    }
+}
+
+/// Servers that may still run, by their addresses: the bridge lets no other use them.
+fn asker(state: &State, from: IpAddr) -> Option<Asker> {
+    let running = state.instances.values().filter(|one| one.ended.is_none());
+    let placed = running.map(|one| (&one.record.placement, &one.record.release));
+    let (placement, release) = placed.into_iter().find(|(placement, _)| {
+        from == IpAddr::from(placement.address) || placement.six.is_some_and(|six| from == IpAddr::from(six.address))
+    })?;
+    let network = release.network.clone();
+    let offered = inside::offered(state);
+    let services = network.services().filter(|service| offered.contains_key(*service)).cloned().collect();
+    Some(Asker { server: placement.address, network, services })
+}
+
+pub fn alarms(keeper: &Keeper) -> Vec<Alarm> {
+    if keeper.state().instances.is_empty() {
+        return Vec::new();
+    }
+    let mut alarms = Vec::new();
+    if let Some(why) = keeper.not_answering() {
+        let text = format!(
+            "servers cannot look up names: {why}. Another name server on this host must leave that address: `ss -lnp 'sport = :53'` names it"
+        );
+        alarms.push(Alarm::new("no-resolver", None, text));
+    }
+    if let Some((since, why)) = keeper.resolver.away(Instant::now()) {
+        let text = format!(
+            "servers cannot look up names for {since} s: {why}; what was known is answered for an hour. See the resolvers in /etc/resolv.conf"
+        );
+        alarms.push(Alarm::new("resolver-away", None, text));
+    }
+    alarms
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Six;
+    use crate::testing::instances;
+
+    #[test]
+    fn only_servers_that_may_run_are_answered() {
+        let mut state = instances(&[1, 2]);
+        let ids: Vec<_> = state.instances.keys().cloned().collect();
+        let six = Six { address: "fd00:1::2".parse().unwrap(), gateway: "fd00:1::1".parse().unwrap() };
+        state.instances.get_mut(&ids[0]).unwrap().record.placement.six = Some(six);
+        state.instances.get_mut(&ids[1]).unwrap().ended = Some(crate::record::Ended::new(0, None));
+        let of = |text: &str| asker(&state, text.parse().unwrap()).map(|asker| asker.server.to_string());
+        assert_eq!(of("198.18.7.2").as_deref(), Some("198.18.7.2"));
+        assert_eq!(of("fd00:1::2").as_deref(), Some("198.18.7.2"), "one server, whichever family");
+        for nobody in ["198.18.7.3", "198.18.7.1", "127.0.0.1", "fd00:1::1", "fd00:1::3"] {
+            assert_eq!(of(nobody), None, "{nobody}");
+        }
+    }
+}
