@@ -170,7 +170,7 @@ impl Session {
 
     fn try_deploy(&self, seen: &Snapshot, begun: Instant) -> Result<(), Failure> {
         let file = small(self.context.load()?);
-        let addresses: Vec<_> = file.services.values().filter_map(|s| Some((s.name.clone(), s.route.as_ref()?.listen))).collect();
+        let addresses: Vec<_> = file.services.values().filter_map(|s| Some((s.name.clone(), s.route.as_ref()?.listen.edge()?))).collect();
         let request = request_of(&self.context, file, &Desired::default(), Images::Bake, &Reading::All)?;
         self.signals.block();
         let opened: Opened = self.context.wait(async { Ok(self.context.api().post("/v1/deploy", &request).await?) })?;
