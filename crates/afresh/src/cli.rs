@@ -26,6 +26,8 @@ pub enum Verb {
     Host(verbs::roles::Host),
     Proxy(verbs::roles::Proxy),
 
+    Init(verbs::init::Init),
+    Dev(verbs::dev::Dev),
     #[command(alias = "check")]
     Validate(verbs::file::Validate),
     Fmt(verbs::file::Fmt),
@@ -41,6 +43,7 @@ pub enum Verb {
     Events(verbs::events::Events),
     Logs(verbs::logs::Logs),
     Run(verbs::run::RunVerb),
+    Exec(verbs::exec::ExecVerb),
     Release(verbs::lists::ReleaseVerb),
     #[command(hide = true)]
     Releases(verbs::lists::Releases),
@@ -74,8 +77,8 @@ pub enum Verb {
 /// Headings of the help and the verbs under them, in this order.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Run a host", &["up", "down", "doctor", "serve", "host", "proxy"]),
-    ("Deploy", &["validate", "fmt", "plan", "deploy", "rollback", "rollout", "rotation", "step", "run"]),
-    ("See", &["status", "why", "events", "logs", "release", "instance"]),
+    ("Deploy", &["init", "dev", "validate", "fmt", "plan", "deploy", "rollback", "rollout", "rotation", "step", "run"]),
+    ("See", &["status", "why", "events", "logs", "exec", "release", "instance"]),
     ("Images and code", &["bake", "image", "artifact"]),
     ("Administration", &["policy", "token", "secret", "audit", "gc", "adopt", "restore"]),
     ("Try out and plan", &["demo", "sim", "capacity"]),
@@ -112,7 +115,7 @@ impl Cli {
         let args: Vec<String> = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
         let is_plan = args.iter().any(|a| a == "plan") && args.iter().any(|a| a == "--exit-code");
         // As its help says: 2 would be taken for the exit code of the command.
-        let is_run = args.iter().find(|a| Self::grouped().find_subcommand(a).is_some()).is_some_and(|verb| verb == "run");
+        let is_run = args.iter().find(|a| Self::grouped().find_subcommand(a).is_some()).is_some_and(|verb| verb == "run" || verb == "exec");
         match (error.use_stderr(), is_plan, is_run) {
             (true, true, _) => Exit::PLAN_FAILED.code().into(),
             (true, _, true) => verbs::run::FAILED.into(),
@@ -176,6 +179,9 @@ impl Verb {
             Verb::Events(verb) => verb.run(context),
             Verb::Logs(verb) => verb.run(context),
             Verb::Run(verb) => verb.run(context),
+            Verb::Exec(verb) => verb.run(context),
+            Verb::Init(verb) => verb.run(context),
+            Verb::Dev(verb) => verb.run(context),
             Verb::Release(verb) => verb.run(context),
             Verb::Releases(verb) => verb.run(context),
             Verb::Instance(verb) => verb.run(context),
@@ -202,12 +208,15 @@ impl Verb {
 
     /// Whether its exit code is that of a program which is not ours.
     pub fn is_program(&self) -> bool {
-        matches!(self, Verb::Run(verb) if verb.is_program())
+        matches!(self, Verb::Exec(_)) || matches!(self, Verb::Run(verb) if verb.is_program())
     }
 
     /// Whether it calls a control plane, or might.
     pub fn is_client(&self) -> bool {
-        !matches!(self, Verb::Up(_) | Verb::Serve(_) | Verb::Host(_) | Verb::Proxy(_) | Verb::Down(_) | Verb::Doctor(_))
+        !matches!(
+            self,
+            Verb::Up(_) | Verb::Serve(_) | Verb::Host(_) | Verb::Proxy(_) | Verb::Down(_) | Verb::Doctor(_) | Verb::Init(_) | Verb::Dev(_)
+        )
     }
 }
 

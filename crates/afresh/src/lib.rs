@@ -12,6 +12,7 @@ pub mod exit;
 mod explain;
 mod failure;
 mod global;
+mod init;
 mod processes;
 mod secrets;
 mod show;

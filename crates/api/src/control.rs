@@ -32,6 +32,7 @@
 //! | GET /v1/adoptions | -> `Vec<Adoption>`: what runs that no journal knows |
 //! | POST /v1/adopt | [`AdoptRequest`] -> `Vec<Adoption>` |
 //! | /v1/secrets | see [`crate::secrets`] |
+//! | /v1/services/{service}/exec | see [`crate::exec`] |
 //! | POST /v1/gc | -> [`GcAnswer`] |
 //! | GET /v1/policy | -> `model::access::HostPolicy`, as it is in force |
 //! | GET /v1/tokens | -> `Vec<TokenRow>` |
@@ -434,6 +435,12 @@ pub struct InstanceRow {
     pub seen: InstanceSeen,
     /// As the balancer sees it; None: no route.
     pub balancer: Option<model::TargetSeen>,
+    /// Against its limits. None: it does not run, or the keeper does not answer.
+    #[serde(default)]
+    pub usage: Option<crate::host::InstanceUsage>,
+    /// Servers of its group that ended and should not have: each was replaced.
+    #[serde(default)]
+    pub restarts: u32,
 }
 
 /// One step alone: of an open or closed rotation by place, or a manual one.
@@ -545,7 +552,7 @@ pub struct AuditLine {
     /// What exactly was asked for: the command of a run.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
-    /// `done`, `refused` or `failed`.
+    /// `done`, `refused` or `failed`; of a command inside a server `begins` and `ended` too.
     pub outcome: String,
     /// The fault's code, if it failed or was refused.
     #[serde(default)]

@@ -1,6 +1,6 @@
 //! The keeper's socket.
 
-use model::{GroupSpec, Stamp};
+use model::{GroupSpec, InstanceId, Stamp};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,4 +31,23 @@ pub struct HostCounters {
     pub replaced: u64,
     /// State files that were damaged or missing and were rewritten.
     pub mended: u64,
+}
+
+/// Path of [`InstanceUsage`], of all instances or of one service's (`?service=`).
+pub const USAGE: &str = "/v1/usage";
+
+/// What a running instance uses of its limits. None: this host does not count it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceUsage {
+    pub instance: InstanceId,
+    /// Without files that are only kept because there is room.
+    pub memory_bytes: Option<u64>,
+    pub memory_limit_bytes: u64,
+    /// Thousandths of a core, over the last seconds.
+    pub cpu_milli: Option<u64>,
+    pub cpu_limit_milli: u64,
+    pub pids: Option<u64>,
+    pub pids_limit: u64,
+    /// Processes of it that the kernel killed for memory.
+    pub oom_kills: u64,
 }

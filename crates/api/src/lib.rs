@@ -5,6 +5,7 @@
 
 mod client;
 pub mod control;
+pub mod exec;
 pub mod fleet;
 pub mod host;
 pub mod logs;

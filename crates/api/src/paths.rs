@@ -8,7 +8,9 @@
 //! | host | POST /v1/groups/{group}/kill | -> [`crate::host::Killed`]: one-shots that were asked to end |
 //! | host | GET /v1/inventory | -> `Vec<model::GroupHeld>` |
 //! | host | GET /v1/counters | -> [`crate::host::HostCounters`] |
+//! | host | GET /v1/usage?service= | -> `Vec<`[`crate::host::InstanceUsage`]`>` |
 //! | host | GET /v1/logs | see [`crate::logs`] |
+//! | host | /v1/exec | see [`crate::exec`] |
 //! | proxy | PUT /v1/routes/{route} | [`crate::proxy::DeclareRoute`] -> `{}` |
 //! | proxy | GET /v1/routes/{route} | -> `model::RouteSeen` |
 //! | proxy | GET /v1/routes | -> `Vec<model::RouteSeen>` |

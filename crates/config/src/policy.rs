@@ -31,6 +31,7 @@ pub(crate) const POLICY: Shape = Shape {
         value("health_exec", "health_exec = true"),
         value("checks", "checks = true"),
         value("run", "run = [\"peer:ci\"]"),
+        value("exec", "exec = false"),
         value("egress", "egress = [\"10.0.0.0/8:5432\"]"),
         value("host_ports", "host_ports = [\"6379\"]"),
         value("socket", "socket = \"/run/afresh/api.sock\""),
@@ -102,6 +103,7 @@ fn decode(text: &str, sink: &mut Sink) -> Option<HostPolicy> {
     let health_exec = top.or("health_exec", default.health_exec, sink, read::truth);
     let checks = top.or("checks", default.checks, sink, read::truth);
     let run = top.or("run", Vec::new(), sink, list_of("a list of identities, such as \"token:ci\"", identity));
+    let exec = top.or("exec", default.exec, sink, read::truth);
     let egress = top.or("egress", default.network.egress, sink, network::egress);
     let host_ports = top.or("host_ports", default.network.host_ports, sink, network::host_ports);
     let socket = top.or("socket", None, sink, |v| Ok(Some(path(v)?)));
@@ -124,6 +126,7 @@ fn decode(text: &str, sink: &mut Sink) -> Option<HostPolicy> {
         health_exec: health_exec?,
         checks: checks?,
         run: run?.into_iter().collect(),
+        exec: exec?,
         most: most?,
         network: NetworkPolicy { egress: egress?, host_ports: host_ports? },
         socket: socket?,

@@ -102,6 +102,12 @@ pub fn oom_kills(group: &str) -> Option<u64> {
     })
 }
 
+/// The directories of a group, in every hierarchy that has it.
+pub fn dirs(group: &str) -> Vec<PathBuf> {
+    let group = group.trim_start_matches('/');
+    hierarchies().into_iter().map(|hierarchy| hierarchy.join(group)).filter(|dir| dir.is_dir()).collect()
+}
+
 /// A group inside an instance's own, for a command that runs beside its program: whatever the command starts stays in it, so that
 /// all of it can be ended. The instance's limits apply to it as well.
 pub struct Inner {
@@ -113,14 +119,31 @@ pub struct Inner {
 const INNER: &str = "exec";
 
 impl Inner {
-    /// `group`: the instance's own, as the runtime got it. None: this host has no hierarchy in which processes can be counted.
+    /// For probes. `group`: the instance's own, as the runtime got it. None: this host has no hierarchy in which processes can be counted.
     pub fn make(group: &str) -> Option<Self> {
+        Self::named(group, INNER)
+    }
+
+    pub fn named(group: &str, name: &str) -> Option<Self> {
         let (hierarchy, controller) = counting(&mountinfo())?;
-        let dir = hierarchy.join(group.trim_start_matches('/')).join(INNER);
+        let dir = hierarchy.join(group.trim_start_matches('/')).join(name);
         match std::fs::create_dir(&dir) {
             Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => None,
-            _ => Some(Self { dir, argument: format!("{controller}{INNER}") }),
+            _ => Some(Self { dir, argument: format!("{controller}{name}") }),
         }
+    }
+
+    /// Those of an instance whose names begin with this.
+    pub fn all(group: &str, prefix: &str) -> Vec<Self> {
+        let Some((hierarchy, controller)) = counting(&mountinfo()) else { return Vec::new() };
+        let own = hierarchy.join(group.trim_start_matches('/'));
+        let names = state_files::names(&own).into_iter().filter(|name| name.starts_with(prefix));
+        names.map(|name| Self { dir: own.join(&name), argument: format!("{controller}{name}") }).collect()
+    }
+
+    /// Once nothing is in it.
+    pub fn remove(&self) {
+        let _ = std::fs::remove_dir(&self.dir);
     }
 
     /// Kills everything in it, again and again while it forks, until nothing is left or the time has passed.

@@ -3,6 +3,7 @@
 use crate::admit::{Admit, Permit};
 use crate::counters::Counters;
 use crate::dns;
+use crate::exec_sessions::Sessions;
 use crate::firewall::Firewall;
 use crate::history::History;
 use crate::log_forwarded::Forwarded;
@@ -12,6 +13,7 @@ use crate::net::{self, Network};
 use crate::objects::Objects;
 use crate::resolvers::{self, Resolvers};
 use crate::runtime;
+use crate::samples::Samples;
 use crate::state::State;
 use crate::state_files;
 use crate::subnet::Subnet;
@@ -61,6 +63,8 @@ pub struct Keeper {
     pub permit: Permit,
     pub logs: LogSettings,
     pub forwarded: Forwarded,
+    pub sessions: Sessions,
+    pub samples: Samples,
     pub counters: Counters,
     pub history: History,
     pub uids: Uids,
@@ -94,6 +98,8 @@ impl Keeper {
             permit: config.permit,
             logs: config.logs,
             forwarded: Forwarded::default(),
+            sessions: Sessions::default(),
+            samples: Samples::default(),
             counters: Counters::open(&layout),
             history: History::open(&layout),
             uids: Uids::open(&layout, &net::mark(&layout)),

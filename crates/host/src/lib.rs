@@ -20,6 +20,9 @@ mod dns;
 mod doctor;
 mod down;
 mod etc;
+mod exec;
+mod exec_calls;
+mod exec_sessions;
 mod firewall;
 mod forwarding;
 mod garbage;
@@ -59,6 +62,7 @@ mod resolvers;
 mod root;
 mod run;
 mod runtime;
+mod samples;
 mod scratch;
 mod seccomp;
 mod serve;
@@ -71,6 +75,7 @@ mod termination;
 #[cfg(test)]
 mod testing;
 mod uids;
+mod usage;
 mod userns;
 mod volumes;
 

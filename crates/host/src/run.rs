@@ -6,8 +6,8 @@ use crate::dns::Sockets;
 use crate::firewall::Firewall;
 use crate::keeper::{Config, Keeper, make_dirs, take_lock};
 use crate::{
-    alarms, answering, connectivity, garbage, group_files, inside, instance, log_bounds, log_forward, net, one_shot, reconcile, runtime,
-    serve, state_files,
+    alarms, answering, connectivity, exec, garbage, group_files, inside, instance, log_bounds, log_forward, net, one_shot, reconcile,
+    runtime, serve, state_files, usage,
 };
 use disk::lock::Lock;
 use model::Fault;
@@ -78,6 +78,7 @@ fn loop_garbage(keeper: &Arc<Keeper>) {
     while !keeper.is_stopped() {
         garbage::collect(keeper);
         log_bounds::bound(keeper);
+        usage::sample(keeper);
         one_shot::forget_old(keeper);
         connectivity::look(keeper);
         alarms::look_for_oom(keeper);
@@ -107,6 +108,7 @@ fn begin(config: Config) -> Result<(Arc<Keeper>, Lock, Option<Sockets>), Fault> 
     let config = Config { layout, ..config };
     let keeper = Arc::new(Keeper::new(config, network, firewall, runtime, Handle::current()));
     instance::adopt(&keeper);
+    exec::end_left_behind(&keeper);
     // Whoever asks before the first pass is not answered that a group has no declaration and never had a death.
     group_files::read_groups(&keeper, &mut keeper.state());
     inside::tell(&keeper);

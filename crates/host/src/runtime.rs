@@ -168,7 +168,7 @@ pub fn exec(placement: &Placement, dir: &Path, id: &str, args: &[String], within
 }
 
 /// Where the runtime has no separate group for a command beside the program, only the command itself can be killed.
-fn kill_named_by(pid_file: &Path) {
+pub fn kill_named_by(pid_file: &Path) {
     let pid = std::fs::read_to_string(pid_file).ok().and_then(|text| text.trim().parse::<i32>().ok());
     if let Some((pid, start)) = pid.and_then(|pid| Some((pid, crate::process::start_of(pid)?)))
         && let Some(process) = crate::process::open(pid, start)
@@ -178,7 +178,7 @@ fn kill_named_by(pid_file: &Path) {
 }
 
 /// runc since 1.1 and crun do.
-fn takes_cgroup(runtime: &Path) -> bool {
+pub fn takes_cgroup(runtime: &Path) -> bool {
     runtime.file_name().is_some_and(|name| name == "runc" || name == "crun")
 }
 

@@ -5,8 +5,8 @@ use crate::keeper::Keeper;
 use crate::log_list::logs;
 use crate::state::Held;
 use crate::state_files;
-use crate::{alarms, group_files, log_reader, one_shot, termination};
-use api::host::{DeclareGroup, HostCounters, Killed};
+use crate::{alarms, exec_calls, group_files, log_reader, one_shot, termination, usage};
+use api::host::{DeclareGroup, HostCounters, InstanceUsage, Killed, USAGE};
 use api::logs::{LOGS, LogFile, LogPart, LogQuery};
 use api::{fleet, paths};
 use axum::Router;
@@ -37,6 +37,8 @@ pub async fn serve(listener: UnixListener, keeper: Arc<Keeper>) {
         .route(&one, get(group).put(declare))
         .route(&format!("{one}/kill"), post(kill))
         .route(paths::INVENTORY, get(inventory))
+        .route(USAGE, get(usage_of))
+        .merge(exec_calls::router())
         .route(LOGS, get(log_files))
         .route(&format!("{LOGS}/{{instance}}"), get(log_part));
     let router = json_http::with_fallbacks(router).with_state(keeper);
@@ -94,6 +96,11 @@ async fn inventory(State(keeper): Shared) -> Out<Vec<GroupHeld>> {
 #[derive(serde::Deserialize)]
 struct OfService {
     service: Option<ServiceName>,
+}
+
+async fn usage_of(State(keeper): Shared, Params(of): Params<OfService>) -> Answer<Vec<InstanceUsage>> {
+    let read = move || usage::usage(&keeper, of.service.as_ref());
+    Ok(Out(tokio::task::spawn_blocking(read).await.map_err(|e| Refusal(Fault::ours("keeper", e.to_string())))?))
 }
 
 async fn log_files(State(keeper): Shared, Params(of): Params<OfService>) -> Answer<Vec<LogFile>> {

@@ -115,6 +115,9 @@ pub struct HostPolicy {
     /// Identities that may run commands beside the services that they may deploy.
     #[serde(default)]
     pub run: BTreeSet<String>,
+    /// Whether commands may be run inside servers that run. False binds the administrator too.
+    #[serde(default = "yes")]
+    pub exec: bool,
     pub most: Most,
     #[serde(default)]
     pub network: NetworkPolicy,
@@ -122,6 +125,10 @@ pub struct HostPolicy {
     pub socket: Option<String>,
     /// By name.
     pub peers: BTreeMap<String, Peer>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Default for HostPolicy {
@@ -136,6 +143,7 @@ impl Default for HostPolicy {
             health_exec: false,
             checks: false,
             run: BTreeSet::new(),
+            exec: true,
             most: Most { memory_bytes: 2 << 30, cpu_milli: 2_000, pids: 512, count: 10 },
             network: NetworkPolicy::default(),
             socket: None,
@@ -207,6 +215,14 @@ impl HostPolicy {
             Fault::yours("policy-volume", format!("{service}: volume {}: {why}", volume.name))
                 .hint(format!("root can write `{rule}` into the host policy; `afresh policy show` prints what it allows"))
         })
+    }
+
+    /// Whether this identity may have a command run inside a server of the service.
+    pub fn permits_exec(&self, who: &str, is_admin: bool, service: &ServiceName) -> Result<(), Fault> {
+        if !self.exec {
+            return no("policy-no-exec", format!("{service}: the host policy lets nobody run commands inside servers"));
+        }
+        if is_admin { Ok(()) } else { self.permits_run(who, service) }
     }
 
     pub fn permits_count(&self, service: &ServiceName, count: u32) -> Result<(), Fault> {

@@ -61,6 +61,13 @@ fn number_of(id: &str, mark: &str) -> u64 {
     id.split_once(mark).and_then(|(_, number)| digits(number)).expect("checked when it was made")
 }
 
+/// It becomes a part of a file's name.
+fn session(text: &str) -> Result<(), &'static str> {
+    let number = text.strip_prefix('s').unwrap_or_default();
+    let is_number = (1..=20).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
+    if is_number { Ok(()) } else { Err("it must be s and a number") }
+}
+
 /// It becomes a file's name.
 fn hex64(text: &str) -> Result<(), &'static str> {
     let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
@@ -127,6 +134,7 @@ name!(/** One server, `web-r42-7-3`: its group and a number that the keeper neve
 name!(/** One service going from one release to another, `web.7`: service and running number. */ RotationId, "rotation id", numbered);
 name!(/** Rotations of several services, `rollout.3`. */ RolloutId, "rollout id", numbered);
 name!(/** One run of a command beside a service, `web.x17`: service and running number. */ RunId, "run id", numbered_run);
+name!(/** A command inside a server that runs, `s1764000000123`: as the keeper numbers them. */ ExecId, "session id", session);
 name!(
     /** Which value of a secret: a keyed digest (HMAC-SHA256) over service, name and value. Equal values have equal versions in one service;
     without the machine's key a version says nothing of the value. */

@@ -51,8 +51,8 @@ pub use fault::{Blame, Fault};
 pub use group::{DesiredGroup, DesiredSeen, GroupHeld, GroupSeen, GroupSpec, InstanceSeen, InstanceState, ScratchSeen, Target, TargetFile};
 pub use health::{Health, Probe};
 pub use id::{
-    GroupName, ImageName, InstanceId, NameError, RolloutId, RotationId, RouteName, RunId, SecretName, SecretVersion, ServiceName, TierName,
-    VolumeName,
+    ExecId, GroupName, ImageName, InstanceId, NameError, RolloutId, RotationId, RouteName, RunId, SecretName, SecretVersion, ServiceName,
+    TierName, VolumeName,
 };
 pub use layout::Layout;
 pub use network::{Allowed, Egress, Network};

@@ -39,6 +39,7 @@ mod covered_ports;
 mod deploy;
 mod drive;
 mod driver;
+mod exec;
 mod files;
 mod fleet;
 mod gc;

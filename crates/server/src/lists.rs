@@ -3,6 +3,7 @@
 use crate::app::App;
 use crate::observed_service;
 use api::control::{ArtifactRow, ImageRow, InstanceRow, ReleaseRow};
+use api::host::InstanceUsage;
 use model::{DesiredSeen, Digest, Fault, ServiceName};
 use rotation::Provider;
 use std::collections::BTreeMap;
@@ -109,7 +110,8 @@ pub fn instances_by_image(app: &App) -> Result<Vec<(Digest, ServiceName, u32)>, 
     Ok(all)
 }
 
-pub fn instances(app: &App, service: Option<&ServiceName>) -> Result<Vec<InstanceRow>, Fault> {
+/// `usage`: of the keeper, as far as it answered.
+pub fn instances(app: &App, service: Option<&ServiceName>, usage: &[InstanceUsage]) -> Result<Vec<InstanceRow>, Fault> {
     let all_known = app.database.browse(|r| {
         let names: Vec<ServiceName> = match service {
             Some(name) => vec![r.service(name)?.ok_or_else(|| journal::no_service(name))?.spec.name],
@@ -133,6 +135,8 @@ pub fn instances(app: &App, service: Option<&ServiceName>) -> Result<Vec<Instanc
                 release,
                 seen: i.clone(),
                 balancer: traffic.and_then(|t| t.targets.get(&i.id)).cloned(),
+                usage: usage.iter().find(|one| one.instance == i.id).cloned(),
+                restarts: seen.deaths,
             }));
         }
     }

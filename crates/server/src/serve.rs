@@ -4,7 +4,7 @@ use crate::app::App;
 use crate::blocking::blocking;
 use crate::config::Config;
 use crate::instance_lock::{self, InstanceLock};
-use crate::{drive, http, inventory};
+use crate::{drive, exec, http, inventory};
 use json_http::Room;
 use model::Fault;
 use std::net::SocketAddr;
@@ -15,6 +15,7 @@ pub struct Server {
     app: Arc<App>,
     threads: Vec<std::thread::JoinHandle<()>>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
+    recorder: tokio::task::JoinHandle<()>,
     address: Option<SocketAddr>,
     // Every thread holds it too: the next control plane gets the data directory when the last thread has ended.
     _lock: Arc<InstanceLock>,
@@ -54,10 +55,12 @@ pub async fn start(config: Config) -> Result<Server, Fault> {
     if let Some(listener) = tcp {
         tasks.push(tokio::spawn(json_http::serve(listener, http::router(&app), Room::new(256, 64), "the API")));
     }
+    let recorder = app.clone();
+    let recorder = tokio::spawn(exec::record_ends(recorder));
     if let Some(listener) = for_peers(&app) {
         tasks.push(tokio::spawn(json_http::serve(listener, http::router(&app), Room::new(128, 32), "the API")));
     }
-    Ok(Server { app, threads, tasks, address, _lock: lock })
+    Ok(Server { app, threads, tasks, recorder, address, _lock: lock })
 }
 
 /// The socket for users of this machine that the host policy names. An error of it keeps nobody else out.
@@ -108,7 +111,7 @@ impl Server {
         if let Err(fault) = self.app.database.checkpoint() {
             tracing::warn!(code = fault.code, "cannot write the last checkpoint: {}", fault.message);
         }
-        for task in &self.tasks {
+        for task in self.tasks.iter().chain([&self.recorder]) {
             task.abort();
         }
     }

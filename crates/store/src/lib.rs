@@ -6,6 +6,7 @@
 mod archive;
 pub mod erofs;
 mod gc;
+mod ignore;
 mod kit_locks;
 pub mod lockfile;
 pub mod manifest;
@@ -19,6 +20,7 @@ pub mod testing;
 
 pub use archive::plain_mode;
 pub use gc::Removed;
+pub use ignore::Ignore;
 pub use kit_locks::{current_kit_lock, keep_kit_lock, kit_lock_path, kit_locks};
 pub use lockfile::{Head, Index, Lock, Locked};
 pub use manifest::{Form, Kind, Manifest, Package, Source};

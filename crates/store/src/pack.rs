@@ -5,6 +5,7 @@ use crate::archive;
 use crate::archive::plain_mode;
 use crate::erofs;
 use crate::erofs::{Options, Pack};
+use crate::ignore::Ignore;
 use crate::manifest::{Form, Kind, Manifest, Source};
 use crate::objects::{Did, Store};
 use crate::program;
@@ -54,7 +55,7 @@ pub fn pack(store: &Store, path: &Path) -> Result<Stored, Fault> {
     }
     let name = whole.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let ((digest, did, files), form, sum) = if seen.is_dir() {
-        let entries = scan(path)?;
+        let entries = scan(path, &Ignore::read(path)?)?;
         (put(store, &name, entries, |e, work| stage(path, e, work))?, Form::Directory, None)
     } else if seen.is_file() {
         if seen.len() > BYTES_MAX {
@@ -86,7 +87,7 @@ fn tarball(store: &Store, path: &Path, sum: &Digest, name: &str) -> Result<Put, 
     fs::create_dir(&root).map_err(files::at("cannot make", &root))?;
     // Half of what is free: the volume is made beside the files.
     archive::unpack(path, &root, files::free_bytes(&root)? / 2)?;
-    let entries = scan(&root)?;
+    let entries = scan(&root, &Ignore::default())?;
     let done = put(store, name, entries, |e, work| stage(&root, e, work))?;
     store.remember(&key, &done.0)?;
     Ok(done)
@@ -129,12 +130,12 @@ fn put(store: &Store, name: &str, entries: Entries, stage: impl FnOnce(&Entries,
     Ok((digest, Did::Baked, files))
 }
 
-/// Everything below `root`, by path, with the sum of each file. What is too much is refused by its sizes, before a byte is read.
-fn scan(root: &Path) -> Result<Entries, Fault> {
+/// Everything below `root` that is code, by path, with the sum of each file. What is too much is refused by its sizes, before a byte is read.
+fn scan(root: &Path, ignore: &Ignore) -> Result<Entries, Fault> {
     let mut entries = Entries::new();
     let mut left = Left { bytes: BYTES_MAX, entries: ENTRIES_MAX };
-    measure(root, 0, &mut left)?;
-    scan_dir(root, Path::new(""), 0, &mut entries)?;
+    measure(root, Path::new(""), ignore, 0, &mut left)?;
+    scan_dir(root, Path::new(""), ignore, 0, &mut entries)?;
     if entries.is_empty() {
         return Err(Fault::yours("empty-artifact", format!("there is nothing in {}", root.display())).hint("was the build run?"));
     }
@@ -148,13 +149,18 @@ struct Left {
 }
 
 /// By apparent size: a sparse file is packed with all its zeros, and reading them takes as long as if they were there.
-fn measure(dir: &Path, depth: usize, left: &mut Left) -> Result<(), Fault> {
+fn measure(root: &Path, below: &Path, ignore: &Ignore, depth: usize, left: &mut Left) -> Result<(), Fault> {
     // Deeper is refused, with its place, when it is read.
     if depth > DEPTH {
         return Ok(());
     }
-    for found in fs::read_dir(dir).map_err(files::at("cannot list", dir))? {
-        let path = found.map_err(files::at("cannot list", dir))?.path();
+    let dir = root.join(below);
+    for found in fs::read_dir(&dir).map_err(files::at("cannot list", &dir))? {
+        let found = found.map_err(files::at("cannot list", &dir))?;
+        let (path, place) = (found.path(), below.join(found.file_name()));
+        if ignore.leaves_out(&place) {
+            continue;
+        }
         let seen = fs::symlink_metadata(&path).map_err(files::at("cannot look at", &path))?;
         left.entries = left.entries.checked_sub(1).ok_or_else(|| too_large(format!("more than {ENTRIES_MAX} files are in it")))?;
         if seen.is_file() {
@@ -163,7 +169,7 @@ fn measure(dir: &Path, depth: usize, left: &mut Left) -> Result<(), Fault> {
                 too_large(format!("with {} ({} bytes{sparse}) it has more than {BYTES_MAX} bytes", path.display(), seen.len()))
             })?;
         } else if seen.is_dir() {
-            measure(&path, depth + 1, left)?;
+            measure(root, &place, ignore, depth + 1, left)?;
         }
     }
     Ok(())
@@ -174,7 +180,7 @@ fn too_large(why: String) -> Fault {
         .hint("is it the right directory? data belongs beside a service, not into its code")
 }
 
-fn scan_dir(root: &Path, below: &Path, depth: usize, entries: &mut Entries) -> Result<(), Fault> {
+fn scan_dir(root: &Path, below: &Path, ignore: &Ignore, depth: usize, entries: &mut Entries) -> Result<(), Fault> {
     let dir = root.join(below);
     if depth > DEPTH {
         return Err(Fault::yours("bad-artifact", format!("{} is nested more than {DEPTH} deep", dir.display())));
@@ -182,9 +188,12 @@ fn scan_dir(root: &Path, below: &Path, depth: usize, entries: &mut Entries) -> R
     for found in fs::read_dir(&dir).map_err(files::at("cannot list", &dir))? {
         let found = found.map_err(files::at("cannot list", &dir))?;
         let (path, place) = (found.path(), below.join(found.file_name()));
+        if ignore.leaves_out(&place) {
+            continue;
+        }
         let seen = fs::symlink_metadata(&path).map_err(files::at("cannot look at", &path))?;
         let entry = if seen.is_dir() {
-            scan_dir(root, &place, depth + 1, entries)?;
+            scan_dir(root, &place, ignore, depth + 1, entries)?;
             Entry::Dir
         } else if seen.is_file() {
             let (sum, bytes) = files::digest_file(&path)?;
@@ -274,11 +283,11 @@ mod tests {
         fs::create_dir(dir.path().join("data")).unwrap();
         let file = File::create(dir.path().join("data/core")).unwrap();
         file.set_len(100 << 30).unwrap();
-        let fault = scan(dir.path()).unwrap_err();
+        let fault = scan(dir.path(), &Ignore::default()).unwrap_err();
         assert_eq!(fault.code, "artifact-too-large");
         assert!(fault.message.contains("data/core") && fault.message.contains("holes"), "{}", fault.message);
         file.set_len(10).unwrap();
-        assert_eq!(scan(dir.path()).unwrap().len(), 2);
+        assert_eq!(scan(dir.path(), &Ignore::default()).unwrap().len(), 2);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod folders;
 pub mod interrupt;
 pub mod lock;
+pub mod own_up;
 pub mod parent;
 pub mod ready;
 pub mod supervise;

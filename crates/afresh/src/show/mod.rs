@@ -6,6 +6,8 @@ mod foreign;
 mod happened;
 pub mod live;
 mod plan;
+pub mod raw_terminal;
+mod screen;
 mod table;
 pub mod tree;
 pub mod upkeep;
@@ -16,6 +18,7 @@ pub use failure::failure;
 pub use foreign::safe_line;
 pub use happened::happened;
 pub use plan::{plan, removal};
+pub use screen::Screen;
 pub use table::table;
 pub use words::{ago, bytes, clock, command, now, span, step, times, verdict};
 

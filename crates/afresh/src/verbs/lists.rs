@@ -5,6 +5,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show;
 use api::control::{ImageRow, InstanceRow, ReleaseRow};
+use api::host::InstanceUsage;
 use clap::{Args, Subcommand};
 use model::{Fault, ServiceName};
 use serde::Serialize;
@@ -160,9 +161,12 @@ fn why(row: &InstanceRow) -> String {
     state.into_iter().chain(refused).chain(more).collect::<Vec<_>>().join("; ")
 }
 
-/// List servers: state, health as observed by keeper and balancer
+/// List servers: state, health, and what each uses of its limits
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  afresh instance list web")]
+#[command(
+    after_help = "Health is as keeper and balancer observe it; cpu is in cores, over the last seconds; restarts are servers of the same group that ended \
+                  and were replaced. With --json also processes, and those killed for memory.\n\nExample:\n  afresh instance list web"
+)]
 pub struct Instances {
     /// Only of this service
     pub service: Option<ServiceName>,
@@ -176,7 +180,21 @@ impl Instances {
         list(
             context,
             &path,
-            &["instance", "release", "state", "address", "age", "healthy", "balancer", "in flight", "scratch", "why"],
+            &[
+                "instance",
+                "release",
+                "state",
+                "address",
+                "age",
+                "healthy",
+                "balancer",
+                "in flight",
+                "memory",
+                "cpu",
+                "scratch",
+                "restarts",
+                "why",
+            ],
             |row: &InstanceRow| {
                 vec![
                     row.seen.id.to_string(),
@@ -187,12 +205,52 @@ impl Instances {
                     healthy(row.seen.healthy_ms),
                     row.balancer.as_ref().map_or_else(String::new, |b| if b.draining { "draining".into() } else { healthy(b.healthy_ms) }),
                     row.balancer.as_ref().map_or_else(String::new, |b| b.in_flight.to_string()),
+                    row.usage.as_ref().map_or_else(String::new, memory),
+                    row.usage.as_ref().map_or_else(String::new, cpu),
                     row.seen
                         .scratch
                         .map_or_else(String::new, |s| format!("{} of {}", show::bytes(s.used_bytes), show::bytes(s.limit_bytes))),
+                    row.restarts.to_string(),
                     why(row),
                 ]
             },
         )
+    }
+}
+
+/// `12.5 MB of 64 MiB`
+fn memory(usage: &InstanceUsage) -> String {
+    let used = usage.memory_bytes.map_or_else(|| "?".to_string(), show::bytes);
+    format!("{used} of {}", model::text::bytes(usage.memory_limit_bytes))
+}
+
+/// `0.35 of 1`
+fn cpu(usage: &InstanceUsage) -> String {
+    let cores = |milli: u64| {
+        let text = format!("{}.{:02}", milli / 1_000, milli % 1_000 / 10);
+        text.trim_end_matches('0').trim_end_matches('.').to_string()
+    };
+    format!("{} of {}", usage.cpu_milli.map_or_else(|| "?".to_string(), cores), cores(usage.cpu_limit_milli))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn use_is_shown_against_limits() {
+        let usage = InstanceUsage {
+            instance: "web-r1-1-1".parse().unwrap(),
+            memory_bytes: Some(12_500_000),
+            memory_limit_bytes: 64 << 20,
+            cpu_milli: Some(350),
+            cpu_limit_milli: 1_000,
+            pids: Some(3),
+            pids_limit: 64,
+            oom_kills: 0,
+        };
+        assert_eq!((memory(&usage).as_str(), cpu(&usage).as_str()), ("12.5 MB of 64 MiB", "0.35 of 1"));
+        let unknown = InstanceUsage { memory_bytes: None, cpu_milli: None, cpu_limit_milli: 500, ..usage };
+        assert_eq!((memory(&unknown).as_str(), cpu(&unknown).as_str()), ("? of 64 MiB", "? of 0.5"));
     }
 }

@@ -63,6 +63,15 @@ impl Audit {
         }
     }
 
+    /// As [`Self::write`], for what must not happen without its line.
+    pub fn must_write(&self, line: &AuditLine) -> Result<(), Fault> {
+        let _alone = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        append(&self.dir.join(CHANGES), line).map_err(|e| {
+            Fault::world("audit-unwritable", format!("the audit cannot be written, so nothing was begun: {e}"))
+                .hint("is the disk of the data directory full?")
+        })
+    }
+
     /// The newest lines, oldest first; `refused`: refusals alone.
     pub fn read(&self, limit: usize, refused: bool) -> Result<Vec<AuditLine>, Fault> {
         let mut all = Vec::new();

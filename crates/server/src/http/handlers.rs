@@ -5,6 +5,7 @@ use crate::app::App;
 use crate::blocking::blocking;
 use crate::{adopt, alarms, deploy, gc, lists, logs, rollback, status, steps, upkeep};
 use api::control::{CommandRequest, DeployRequest, RollbackRequest, StepRequest};
+use api::host::{InstanceUsage, USAGE};
 use axum::extract::State;
 use json_http::{Json, Name, Names, Out, Params, Refusal};
 use model::{EventLine, Fault, ImageName, InstanceId, RotationId, ServiceFile, ServiceName};
@@ -216,7 +217,10 @@ pub async fn image_revoke(
 pub async fn instances(State(app): Shared, caller: Caller, Params(of): Params<OfService>) -> Answer<Vec<api::control::InstanceRow>> {
     of.service.as_ref().map_or(Ok(()), |service| caller.must_see(service))?;
     caller.services();
-    let mut all = blocking(move || lists::instances(&app, of.service.as_ref())).await?;
+    // A keeper that does not answer says nothing of them; its silence is an alarm elsewhere.
+    let query = of.service.as_ref().map_or_else(String::new, |service| format!("?service={service}"));
+    let usage: Vec<InstanceUsage> = app.fleet.keeper().get(&format!("{USAGE}{query}")).await.unwrap_or_default();
+    let mut all = blocking(move || lists::instances(&app, of.service.as_ref(), &usage)).await?;
     all.retain(|row| caller.sees(&row.service));
     Ok(Out(all))
 }

@@ -1,6 +1,7 @@
 //! The API over HTTP: paths, bodies, errors, live events. It decides nothing.
 
 mod events;
+mod exec;
 mod guard;
 mod handlers;
 mod identify;

@@ -1,7 +1,7 @@
 //! Every call, with who may make it. A call cannot be added without a rule: the router is made from this table, and the guard refuses what
 //! is not in it.
 
-use super::{events, handlers, rollouts, runs, secrets};
+use super::{events, exec, handlers, rollouts, runs, secrets};
 use crate::app::App;
 use axum::Router;
 use axum::http::Method;
@@ -61,6 +61,10 @@ const ROUTES: &[Route] = &[
     read("/v1/services/{service}/logs/{instance}", Role::Read, Of::Path, || get(handlers::log_part)),
     read("/v1/services/{service}/runs", Role::Read, Of::Path, || get(runs::of_service)),
     change("/v1/services/{service}/runs", Role::Deploy, Of::Path, || post(runs::begin)),
+    change("/v1/services/{service}/exec", Role::Deploy, Of::Path, || post(exec::begin)),
+    pure("/v1/services/{service}/exec/{session}/input", Role::Deploy, Of::Path, || post(exec::input)),
+    read("/v1/services/{service}/exec/{session}/output", Role::Deploy, Of::Path, || get(exec::output)),
+    change("/v1/services/{service}/exec/{session}/stop", Role::Deploy, Of::Path, || post(exec::stop)),
     read("/v1/runs", Role::Read, Of::Handler, || get(runs::all)),
     read("/v1/runs/{run}", Role::Read, Of::Path, || get(runs::one)),
     change("/v1/runs/{run}/stop", Role::Deploy, Of::Path, || post(runs::stop)),

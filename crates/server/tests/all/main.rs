@@ -7,6 +7,7 @@ mod commands;
 mod common;
 mod deploys;
 mod desired;
+mod exec;
 mod hostile;
 mod inside;
 mod kill;

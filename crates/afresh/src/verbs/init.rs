@@ -1,0 +1,86 @@
+//! `init`: a service file for a directory of code. What it guesses is in `crate::init`.
+
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::{self, Failure};
+use crate::init::{IGNORED, Tree, look, service_file};
+use crate::show;
+use clap::Args;
+use model::Fault;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+/// Write a service file for a directory of code
+#[derive(Args, Debug)]
+#[command(
+    after_help = "It looks at Python (Django, Flask, FastAPI, plain), Node.js, PHP, Go, Rust, and at a Dockerfile; it runs nothing. Each guess has a \
+                  comment. An existing afresh.hcl is never overwritten.\n\n\
+                  Then, on a Debian host and as root:\n  afresh up &\n  afresh deploy --yes\n  curl http://127.0.0.1:8080/\n\n\
+                  Example:\n  afresh init\n  afresh init ../shop --dry-run"
+)]
+pub struct Init {
+    /// The directory with the code
+    #[arg(default_value = ".", value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Print the file and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+const FILE: &str = "afresh.hcl";
+const IGNORE: &str = ".afreshignore";
+
+impl Init {
+    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let path = self.dir.join(FILE);
+        if !self.dry_run && std::fs::symlink_metadata(&path).is_ok() {
+            return Err(exists(&path).into());
+        }
+        let tree = Tree::read(&self.dir)?;
+        let guess = look(&tree).ok_or_else(|| {
+            Fault::yours("nothing-known", format!("{}: no code that is known here was found", self.dir.display()))
+                .hint("known are Python, Node.js, PHP, Go and Rust; write the file by hand from an example: crates/config/REFERENCE.md")
+        })?;
+        let text = service_file(&guess);
+        // What it writes must be right; if it is not, that is a bug here and not the caller's.
+        if let Err(all) = config::parse(&text, FILE) {
+            let first = all.first().map(ToString::to_string).unwrap_or_default();
+            return Err(Fault::ours("bad-guess", format!("the file that was guessed is not valid: {first}")).into());
+        }
+        if self.dry_run {
+            show::text(&text);
+            return Ok(Exit::Succeeded);
+        }
+        write(&path, &text)?;
+        let ignore = self.dir.join(IGNORE);
+        let has_ignore = std::fs::symlink_metadata(&ignore).is_ok();
+        if !has_ignore {
+            write(&ignore, IGNORED)?;
+        }
+        if context.json {
+            show::json(&serde_json::json!({ "file": path, "what": guess.what, "service": guess.name, "notes": guess.notes }));
+            return Ok(Exit::Succeeded);
+        }
+        show::line(format!("{}: {}", path.display(), guess.what));
+        if !has_ignore {
+            show::line(format!("{}: what is not deployed", ignore.display()));
+        }
+        guess.notes.iter().for_each(show::note);
+        show::note("read the comments in it; then: `afresh up &` and `afresh deploy --yes`, or `afresh dev` to try it");
+        Ok(Exit::Succeeded)
+    }
+}
+
+fn exists(path: &Path) -> Fault {
+    Fault::yours("file-exists", format!("{} is there already, and is not overwritten", path.display()))
+        .hint("`afresh init --dry-run` prints what would be written")
+}
+
+/// Never over a file, nor through a link.
+fn write(path: &Path, text: &str) -> Result<(), Fault> {
+    let file = std::fs::File::options().write(true).create_new(true).open(path);
+    match file.and_then(|mut file| file.write_all(text.as_bytes())) {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Err(exists(path)),
+        done => done.map_err(|e| failure::io("cannot write", path, &e)),
+    }
+}

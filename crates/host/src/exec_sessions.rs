@@ -1,0 +1,448 @@
+//! Sessions of commands inside instances: what they printed and nobody read yet, what was typed and they did not read, and how they ended.
+//! Everything is bounded. It does not know how one is started.
+//!
+//! ```text
+//! begin ─▶ runtime exec ─▶ output waits, bounded: the command blocks, never the instance ─▶ read by whoever began it
+//!             └ ends by itself, is stopped, or nobody reads for a while ─▶ its group is killed ─▶ exit ─▶ recorded ─▶ forgotten
+//! ```
+
+use crate::cgroup::Inner;
+use crate::{command, runtime};
+use api::exec::{ExecExit, ExecInput, ExecOrder, ExecOutput, ExecSeen, ExecTaken, PIECE_BYTES_MAX, Piece, Size};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use model::{ExecId, Fault, InstanceId, Time};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::termios::{Winsize, tcsetwinsize};
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::path::Path;
+use std::process::Child;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Output that nobody read yet; beyond it the command waits.
+const UNREAD_BYTES_MAX: usize = 1 << 20;
+/// Input that the command did not read yet.
+const UNTAKEN_BYTES_MAX: usize = 256 << 10;
+/// In one answer.
+const ANSWER_BYTES_MAX: usize = 256 << 10;
+/// Whoever began it asks for output all the time.
+const FORSAKEN_AFTER: Duration = Duration::from_secs(60);
+const ASK_WITHIN: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+pub const LEFTOVERS_WITHIN: Duration = Duration::from_secs(2);
+/// The last output of a command whose group was killed is there already.
+const DRAIN_WITHIN: Duration = Duration::from_secs(2);
+/// How it ended is kept until it is recorded, and for no longer than this.
+const ENDED_FOR: Duration = Duration::from_secs(600);
+const NOT_FOUND: i32 = 127;
+
+#[derive(Default)]
+pub struct Sessions {
+    all: Mutex<BTreeMap<ExecId, Arc<Session>>>,
+    beginning: Mutex<()>,
+}
+
+pub struct Session {
+    id: ExecId,
+    order: ExecOrder,
+    began: Time,
+    begun: Instant,
+    runtime: Pid,
+    state: Mutex<SessionState>,
+    changed: Condvar,
+}
+
+struct SessionState {
+    /// Output that was not acknowledged, and the place of its first piece.
+    pieces: VecDeque<(bool, Vec<u8>)>,
+    first: u64,
+    unread: usize,
+    /// Streams that have not ended.
+    open: usize,
+    input: VecDeque<u8>,
+    taken: u64,
+    is_input_over: bool,
+    terminal: Option<File>,
+    asked: Instant,
+    stop: Option<&'static str>,
+    exit: Option<(ExecExit, Instant)>,
+    /// Its end is in the audit; and whoever began it knows it too.
+    is_recorded: bool,
+    is_told: bool,
+    /// Nobody will ask any more.
+    is_forgotten: bool,
+}
+
+impl SessionState {
+    fn is_done(&self) -> bool {
+        self.exit.as_ref().is_some_and(|(_, at)| (self.is_recorded && self.is_told) || at.elapsed() > ENDED_FOR)
+    }
+
+    /// It has ended and all that it printed is here, as far as that will come.
+    fn is_over(&self) -> bool {
+        self.exit.as_ref().is_some_and(|(_, at)| self.open == 0 || at.elapsed() > DRAIN_WITHIN)
+    }
+}
+
+fn no_session(id: &ExecId) -> Fault {
+    Fault::yours("not-found", format!("there is no session {id}")).hint("it has ended, or its keeper was restarted, which ends all of them")
+}
+
+impl Sessions {
+    /// Held while one begins, so that limits hold.
+    pub fn beginning(&self) -> MutexGuard<'_, ()> {
+        self.beginning.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The instance of each that has not ended.
+    pub fn open(&self) -> Vec<InstanceId> {
+        self.forget(|session| session.state().is_done());
+        let all = self.all();
+        let open = all.values().filter(|session| session.state().exit.is_none());
+        open.map(|session| session.order.request.instance.clone()).collect()
+    }
+
+    pub fn free_id(&self, began: Time) -> Result<ExecId, Fault> {
+        let all = self.all();
+        let mut number = began.0;
+        loop {
+            let id = ExecId::new(format!("s{number}")).map_err(|e| Fault::ours("exec", e.to_string()))?;
+            if !all.contains_key(&id) {
+                return Ok(id);
+            }
+            number += 1;
+        }
+    }
+
+    pub fn add(&self, session: Session) -> Arc<Session> {
+        let session = Arc::new(session);
+        self.all().insert(session.id.clone(), session.clone());
+        session
+    }
+
+    fn all(&self) -> MutexGuard<'_, BTreeMap<ExecId, Arc<Session>>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn one(&self, id: &ExecId) -> Result<Arc<Session>, Fault> {
+        self.all().get(id).cloned().ok_or_else(|| no_session(id))
+    }
+
+    /// Those whose end is not recorded.
+    pub fn list(&self) -> Vec<ExecSeen> {
+        let all: Vec<Arc<Session>> = self.all().values().cloned().collect();
+        all.iter().filter(|session| !session.state().is_recorded).map(|session| session.seen()).collect()
+    }
+
+    fn forget(&self, is_done: impl Fn(&Session) -> bool) {
+        self.all().retain(|_, session| {
+            let done = is_done(session);
+            if done {
+                session.state().is_forgotten = true;
+                session.changed.notify_all();
+            }
+            !done
+        });
+    }
+
+    /// How it ended is written down: it may be forgotten once its output was read.
+    pub fn recorded(&self, id: &ExecId) {
+        if let Ok(session) = self.one(id)
+            && session.state().exit.is_some()
+        {
+            session.state().is_recorded = true;
+            self.forget(|session| session.state().is_done());
+        }
+    }
+}
+
+pub fn winsize(size: Size) -> Winsize {
+    Winsize { ws_row: size.rows, ws_col: size.cols, ws_xpixel: 0, ws_ypixel: 0 }
+}
+
+impl Session {
+    /// `runtime`: the process that runs it; `open`: how many streams of output it has.
+    pub fn new(id: ExecId, order: ExecOrder, began: Time, runtime: Pid, open: usize, terminal: Option<File>) -> Self {
+        let state = SessionState {
+            pieces: VecDeque::new(),
+            first: 0,
+            unread: 0,
+            open,
+            input: VecDeque::new(),
+            taken: 0,
+            is_input_over: false,
+            terminal,
+            asked: Instant::now(),
+            stop: None,
+            exit: None,
+            is_recorded: false,
+            is_told: false,
+            is_forgotten: false,
+        };
+        Self { id, order, began, begun: Instant::now(), runtime, state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, SessionState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn seen(&self) -> ExecSeen {
+        ExecSeen {
+            session: self.id.clone(),
+            instance: self.order.request.instance.clone(),
+            by: self.order.by.clone(),
+            command: self.order.request.command.clone(),
+            began: self.began,
+            exit: self.state().exit.as_ref().map(|(exit, _)| exit.clone()),
+        }
+    }
+
+    /// Kills all of it.
+    pub fn stop(&self) {
+        self.state().stop.get_or_insert("it was stopped");
+        self.changed.notify_all();
+    }
+
+    pub fn read(&self, stderr: bool, mut from: File) {
+        let mut buffer = vec![0; PIECE_BYTES_MAX];
+        loop {
+            match from.read(&mut buffer) {
+                // A terminal whose other end is closed gives EIO.
+                Ok(0) => break,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(_) => break,
+                Ok(n) => {
+                    let is_full = |state: &mut SessionState| state.unread >= UNREAD_BYTES_MAX && !state.is_forgotten;
+                    let mut state = self.changed.wait_while(self.state(), is_full).unwrap_or_else(PoisonError::into_inner);
+                    if state.is_forgotten {
+                        break;
+                    }
+                    state.unread += n;
+                    state.pieces.push_back((stderr, buffer[..n].to_vec()));
+                    self.changed.notify_all();
+                }
+            }
+        }
+        self.state().open -= 1;
+        self.changed.notify_all();
+    }
+
+    pub fn write(&self, mut to: File) {
+        loop {
+            let bytes: Vec<u8> = {
+                let is_idle = |state: &mut SessionState| state.input.is_empty() && !state.is_input_over && state.exit.is_none();
+                let mut state = self.changed.wait_while(self.state(), is_idle).unwrap_or_else(PoisonError::into_inner);
+                if state.exit.is_some() || state.input.is_empty() {
+                    break;
+                }
+                let n = state.input.len().min(PIECE_BYTES_MAX);
+                state.input.drain(..n).collect()
+            };
+            // What it does not read any more is nobody's loss.
+            if to.write_all(&bytes).is_err() {
+                break;
+            }
+        }
+        let mut state = self.state();
+        state.is_input_over = true;
+        state.input.clear();
+    }
+
+    /// Until it has ended; then everything of it is killed.
+    pub fn wait(&self, mut child: Child, inner: Option<&Inner>, pid_file: &Path) {
+        let process = pidfd_open(self.runtime, PidfdFlags::empty());
+        let mut why = None;
+        let code = loop {
+            let has_ended = process.as_ref().is_ok_and(|process| command::wait_readable(process, LOOK_EVERY));
+            if let Ok(Some(status)) = child.try_wait() {
+                break std::os::unix::process::ExitStatusExt::signal(&status).map_or(status.code().unwrap_or(1), |signal| 128 + signal);
+            }
+            if !has_ended && process.is_err() {
+                std::thread::sleep(LOOK_EVERY);
+            }
+            let mut state = self.state();
+            if state.asked.elapsed() > FORSAKEN_AFTER {
+                state.stop.get_or_insert("nobody asked for its output");
+            }
+            if let Some(stop) = state.stop {
+                drop(state);
+                why = Some(stop.to_string());
+                match inner {
+                    Some(inner) => inner.kill(LEFTOVERS_WITHIN),
+                    None => runtime::kill_named_by(pid_file),
+                }
+                // The runtime follows its program, unless it hangs.
+                if process.as_ref().is_ok_and(|process| !command::wait_readable(process, DRAIN_WITHIN)) {
+                    let _ = child.kill();
+                }
+            }
+        };
+        if let Some(inner) = inner {
+            inner.kill(LEFTOVERS_WITHIN);
+            inner.remove();
+        }
+        let has_started = pid_file.exists();
+        let _ = std::fs::remove_file(pid_file);
+        // Its last output, which it wrote before it ended.
+        let until = Instant::now() + DRAIN_WITHIN;
+        let mut state = self.state();
+        while state.open > 0 && state.unread < UNREAD_BYTES_MAX && Instant::now() < until {
+            state = self.changed.wait_timeout(state, LOOK_EVERY).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let not_started = (!has_started && why.is_none()).then(|| said(&state.pieces));
+        if not_started.is_some() {
+            // What the runtime said is no output of the command.
+            state.first += state.pieces.len() as u64;
+            state.pieces.clear();
+            state.unread = 0;
+        }
+        let code = if not_started.is_some() { NOT_FOUND } else { code };
+        let took_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        state.exit = Some((ExecExit { code, ended: why, not_started, took_ms }, Instant::now()));
+        state.terminal = None;
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    pub fn input(&self, more: &ExecInput) -> Result<ExecTaken, Fault> {
+        let bytes = BASE64.decode(&more.data).map_err(|e| Fault::yours("bad-request", format!("data is not base64: {e}")))?;
+        if bytes.len() > PIECE_BYTES_MAX {
+            return Err(Fault::yours(
+                "bad-request",
+                format!("{} bytes of input, and at most {PIECE_BYTES_MAX} are taken at once", bytes.len()),
+            ));
+        }
+        let mut state = self.state();
+        state.asked = Instant::now();
+        if let (Some(size), Some(terminal)) = (more.size, &state.terminal) {
+            let _ = tcsetwinsize(terminal, winsize(size));
+            // It asks for the size then, and tells the inner terminal.
+            let _ = kill_process(self.runtime, Signal::WINCH);
+        }
+        if more.at > state.taken {
+            return Err(Fault::yours("bad-request", format!("input from byte {} on, and {} were taken so far", more.at, state.taken)));
+        }
+        if state.is_input_over {
+            // Nobody reads it: it is taken and dropped.
+            state.taken = state.taken.max(more.at + bytes.len() as u64);
+            return Ok(ExecTaken { taken: state.taken });
+        }
+        let known = usize::try_from(state.taken - more.at).unwrap_or(usize::MAX).min(bytes.len());
+        let room = UNTAKEN_BYTES_MAX - state.input.len().min(UNTAKEN_BYTES_MAX);
+        let new = &bytes[known..];
+        let new = &new[..new.len().min(room)];
+        state.input.extend(new);
+        state.taken += new.len() as u64;
+        state.is_input_over = more.end && state.taken >= more.at + bytes.len() as u64;
+        let taken = state.taken;
+        drop(state);
+        self.changed.notify_all();
+        Ok(ExecTaken { taken })
+    }
+
+    /// Waits for something to say.
+    pub fn output(&self, after: u64) -> ExecOutput {
+        let mut state = self.state();
+        state.asked = Instant::now();
+        while state.first < after
+            && let Some((_, bytes)) = state.pieces.pop_front()
+        {
+            state.first += 1;
+            state.unread -= bytes.len();
+        }
+        self.changed.notify_all();
+        let until = Instant::now() + ASK_WITHIN;
+        while state.pieces.is_empty() && !state.is_over() && Instant::now() < until {
+            let left = until.saturating_duration_since(Instant::now()).min(LOOK_EVERY);
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.asked = Instant::now();
+        let (mut pieces, mut bytes) = (Vec::new(), 0);
+        for (stderr, piece) in &state.pieces {
+            if bytes > 0 && bytes + piece.len() > ANSWER_BYTES_MAX {
+                break;
+            }
+            bytes += piece.len();
+            pieces.push(Piece { stderr: *stderr, data: BASE64.encode(piece) });
+        }
+        let is_last = pieces.len() == state.pieces.len() && state.is_over();
+        let exit = state.exit.as_ref().filter(|_| is_last).map(|(exit, _)| exit.clone());
+        state.is_told |= exit.is_some();
+        ExecOutput { next: state.first + pieces.len() as u64, pieces, exit }
+    }
+}
+
+/// What the runtime said in place of the command.
+fn said(pieces: &VecDeque<(bool, Vec<u8>)>) -> String {
+    let all: Vec<u8> = pieces.iter().flat_map(|(_, bytes)| bytes.iter().copied()).take(4_096).collect();
+    let text = String::from_utf8_lossy(&all);
+    let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("the runtime did not start it").trim();
+    // `time="..." level=error msg="exec failed: ..."`
+    let message = last.split_once("msg=\"").map_or(last, |(_, rest)| rest.trim_end_matches('"'));
+    let message = message.replace("\\\"", "\"");
+    let reason =
+        ["exec failed: ", "unable to start container process: "].iter().fold(message.as_str(), |text, head| text.trim_start_matches(head));
+    model::text::shown(reason, 300)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runtime_s_reason_is_taken_out_of_its_line() {
+        let line =
+            "time=\"2026\" level=error msg=\"exec failed: unable to start container process: exec: \\\"x\\\": not found in $PATH\"\r\n";
+        let said = |text: &str| said(&VecDeque::from([(true, text.as_bytes().to_vec())]));
+        assert_eq!(said(line), "exec: \"x\": not found in $PATH");
+        assert_eq!((said("a\nsome words\n\n").as_str(), said("").as_str()), ("some words", "the runtime did not start it"));
+    }
+
+    fn session() -> Session {
+        let request = api::exec::ExecRequest { instance: "web-r1-1-1".parse().unwrap(), command: vec!["x".into()], terminal: None };
+        let order = ExecOrder { request, by: "root".into() };
+        let own = Pid::from_raw(i32::try_from(std::process::id()).unwrap()).unwrap();
+        Session::new("s1".parse().unwrap(), order, Time(1), own, 1, None)
+    }
+
+    /// Nobody reads: the command waits with what does not fit, and every byte comes once however often a call is repeated.
+    #[test]
+    fn output_is_bounded_and_comes_once() {
+        let session = Arc::new(session());
+        let (from, mut to) = std::io::pipe().unwrap();
+        let reader = session.clone();
+        let read = std::thread::spawn(move || reader.read(false, File::from(std::os::fd::OwnedFd::from(from))));
+        let all: Vec<u8> = (0..4_000_000u32).map(|n| (n % 251) as u8).collect();
+        let bytes = all.clone();
+        let writer = std::thread::spawn(move || to.write_all(&bytes).unwrap());
+        let (mut got, mut after) = (Vec::new(), 0);
+        while got.len() < all.len() {
+            let first = session.output(after);
+            assert!(session.state().unread <= UNREAD_BYTES_MAX + PIECE_BYTES_MAX);
+            let again = session.output(after);
+            assert_eq!(first.pieces[0], again.pieces[0], "until it is acknowledged");
+            got.extend(again.pieces.iter().flat_map(|piece| BASE64.decode(&piece.data).unwrap()));
+            after = again.next;
+        }
+        writer.join().unwrap();
+        read.join().unwrap();
+        assert!(got == all);
+    }
+
+    #[test]
+    fn input_is_bounded_and_taken_once() {
+        let session = session();
+        let more = |at: u64, bytes: &[u8]| ExecInput { at, data: BASE64.encode(bytes), ..ExecInput::default() };
+        assert_eq!(session.input(&more(0, b"abc")).unwrap().taken, 3);
+        assert_eq!(session.input(&more(0, b"abcd")).unwrap().taken, 4, "repeated, only what is new is added");
+        assert_eq!(session.state().input, b"abcd");
+        assert_eq!(session.input(&more(9, b"x")).unwrap_err().code, "bad-request");
+        let piece = vec![0; PIECE_BYTES_MAX];
+        while session.input(&more(session.state().taken, &piece)).unwrap().taken < UNTAKEN_BYTES_MAX as u64 {}
+        assert_eq!(session.input(&more(UNTAKEN_BYTES_MAX as u64, b"x")).unwrap().taken, UNTAKEN_BYTES_MAX as u64, "it is full");
+        assert_eq!(session.input(&more(0, &vec![0; PIECE_BYTES_MAX + 1])).unwrap_err().code, "bad-request");
+    }
+}

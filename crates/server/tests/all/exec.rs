@@ -1,0 +1,123 @@
+//! Commands inside servers: the audit has each before the keeper hears of it, only who began one has it, and nothing begins unrecorded.
+
+use crate::common::*;
+use api::control::AuditLine;
+use api::exec::{self, EXEC, ExecBegun, ExecExit, ExecInput, ExecOrder, ExecOutput, ExecRequest, ExecSeen};
+use axum::extract::Path;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use model::access::{Grant, Role};
+use model::*;
+use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
+
+/// In the keeper's place: what it was ordered, and what the audit was then.
+#[derive(Clone, Default)]
+struct Keeper(Arc<Mutex<Vec<(ExecOrder, String)>>>);
+
+impl Keeper {
+    fn orders(&self) -> Vec<(ExecOrder, String)> {
+        self.0.lock().unwrap().clone()
+    }
+
+    async fn serve(&self, layout: &Layout) {
+        let listener = tokio::net::UnixListener::bind(layout.host_socket()).unwrap();
+        let changes = layout.root().join("audit/changes.log");
+        let (one, other) = (self.clone(), self.clone());
+        let begin = |Json(order): Json<ExecOrder>| async move {
+            one.0.lock().unwrap().push((order, std::fs::read_to_string(changes).unwrap_or_default()));
+            Json(ExecBegun { session: "s7".parse().unwrap() })
+        };
+        let list = || async move {
+            let seen = |(order, _): (ExecOrder, String)| ExecSeen {
+                session: "s7".parse().unwrap(),
+                instance: order.request.instance,
+                by: order.by,
+                command: order.request.command,
+                began: Time(1),
+                exit: Some(ExecExit { code: 3, ended: None, not_started: None, took_ms: 4_000 }),
+            };
+            Json(other.orders().into_iter().map(seen).collect::<Vec<_>>())
+        };
+        let output = |Path(_): Path<String>| async { Json(ExecOutput { pieces: Vec::new(), next: 9, exit: None }) };
+        let router = Router::new()
+            .route(EXEC, post(begin).get(list))
+            .route(&format!("{EXEC}/{{session}}/output"), get(output))
+            .route(&format!("{EXEC}/{{session}}/recorded"), post(|| async { Json(json!({})) }));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+    }
+}
+
+fn request(instance: &str) -> ExecRequest {
+    ExecRequest { instance: instance.parse().unwrap(), command: vec!["cat".into(), "/run/secrets/db".into()], terminal: None }
+}
+
+async fn audit(house: &House) -> Vec<AuditLine> {
+    let all: Vec<AuditLine> = house.client().get("/v1/audit?limit=100").await.unwrap();
+    all.into_iter().filter(|line| line.what.contains("exec")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_has_it_before_the_keeper_and_its_end_afterwards() {
+    let house = House::new().await;
+    house.through(&web("one")).await;
+    let keeper = Keeper::default();
+    keeper.serve(&Layout::new(house.dir.path())).await;
+    let service = name("web");
+    let other = house.client().post::<_, Value>(&exec::of(&service), &request("worker-r1-1-1")).await.unwrap_err();
+    assert_eq!((other.code.as_str(), keeper.orders().len()), ("not-found", 0), "of another service");
+    let begun: ExecBegun = house.client().post(&exec::of(&service), &request("web-r1-1-1")).await.unwrap();
+    let (order, audit_then) = keeper.orders().remove(0);
+    assert_eq!((order.by.as_str(), &order.request), ("root", &request("web-r1-1-1")));
+    assert!(
+        audit_then.contains("exec web-r1-1-1") && audit_then.contains("\"begins\"") && audit_then.contains("cat /run/secrets/db"),
+        "{audit_then}"
+    );
+    // Its output is for who began it, whoever else may deploy the service.
+    let own: ExecOutput = house.client().get(&exec::output(&service, &begun.session, 0)).await.unwrap();
+    assert_eq!(own.next, 9);
+    let grant = Grant { role: Role::Deploy, services: [service.clone()].into(), tiers: Default::default() };
+    let token = house.token("ci", grant).await;
+    let ci = house.client().token(Some(token));
+    for path in [exec::output(&service, &begun.session, 0), exec::output(&service, &"s8".parse().unwrap(), 0)] {
+        assert_eq!(ci.get::<Value>(&path).await.unwrap_err().code, "not-found");
+    }
+    let typed = ci.post::<_, Value>(&exec::input(&service, &begun.session), &ExecInput::default()).await;
+    assert_eq!(typed.unwrap_err().code, "not-found");
+    assert_eq!(ci.post::<_, Value>(&exec::of(&service), &request("web-r1-1-1")).await.unwrap_err().code, "policy-run");
+    let mut lines = audit(&house).await;
+    for _ in 0..200 {
+        if lines.iter().any(|line| line.outcome == "ended") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        lines = audit(&house).await;
+    }
+    let ended = lines.iter().find(|line| line.outcome == "ended").unwrap();
+    assert_eq!((ended.who.as_str(), ended.message.as_str(), ended.detail.as_str()), ("root", "exit 3 after 4 s", "cat /run/secrets/db"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_begins_that_the_audit_cannot_have_or_that_root_forbids() {
+    let house = House::new().await;
+    house.through(&web("one")).await;
+    let layout = Layout::new(house.dir.path());
+    let keeper = Keeper::default();
+    keeper.serve(&layout).await;
+    let begin =
+        async || house.client().post::<_, Value>(&exec::of(&name("web")), &request("web-r1-1-1")).await.err().map(|fault| fault.code);
+    // As on a full disk: the line cannot be appended.
+    let changes = layout.root().join("audit/changes.log");
+    std::fs::rename(&changes, layout.root().join("audit/kept")).unwrap();
+    std::fs::create_dir(&changes).unwrap();
+    assert_eq!(begin().await.as_deref(), Some("audit-unwritable"));
+    std::fs::remove_dir(&changes).unwrap();
+    let policy = house.dir.path().join("policy.hcl");
+    for (text, code) in [("exec = false\n", "policy-no-exec"), ("exec = 7\n", "policy-invalid")] {
+        std::fs::write(&policy, text).unwrap();
+        assert_eq!(begin().await.as_deref(), Some(code), "the administrator too");
+    }
+    assert_eq!(keeper.orders().len(), 0);
+    std::fs::write(&policy, "exec = true\n").unwrap();
+    assert_eq!(begin().await, None);
+}
