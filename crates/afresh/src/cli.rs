@@ -41,6 +41,7 @@ pub enum Verb {
     Events(verbs::events::Events),
     Logs(verbs::logs::Logs),
     Run(verbs::run::RunVerb),
+    Job(verbs::job::JobVerb),
     Release(verbs::lists::ReleaseVerb),
     #[command(hide = true)]
     Releases(verbs::lists::Releases),
@@ -176,6 +177,7 @@ impl Verb {
             Verb::Events(verb) => verb.run(context),
             Verb::Logs(verb) => verb.run(context),
             Verb::Run(verb) => verb.run(context),
+            Verb::Job(verb) => verb.run(context),
             Verb::Release(verb) => verb.run(context),
             Verb::Releases(verb) => verb.run(context),
             Verb::Instance(verb) => verb.run(context),
@@ -202,7 +204,7 @@ impl Verb {
 
     /// Whether its exit code is that of a program which is not ours.
     pub fn is_program(&self) -> bool {
-        matches!(self, Verb::Run(verb) if verb.is_program())
+        matches!(self, Verb::Run(verb) if verb.is_program()) || matches!(self, Verb::Job(verb) if verb.is_program())
     }
 
     /// Whether it calls a control plane, or might.

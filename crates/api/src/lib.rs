@@ -7,6 +7,7 @@ mod client;
 pub mod control;
 pub mod fleet;
 pub mod host;
+pub mod jobs;
 pub mod logs;
 pub mod paths;
 pub mod proxy;

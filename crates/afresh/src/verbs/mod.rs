@@ -25,6 +25,7 @@ mod image_emit;
 mod image_key;
 mod image_make;
 mod image_policy;
+pub mod job;
 pub mod lists;
 pub mod load;
 pub mod logs;

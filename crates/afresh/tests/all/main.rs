@@ -6,6 +6,7 @@ mod client;
 mod codes;
 mod faults;
 mod fleet;
+mod jobs;
 mod life;
 mod machine;
 mod mentions;

@@ -35,6 +35,7 @@ fn defaults_are_as_told() {
         let inner = match block {
             "service" => key.to_string(),
             "rollout of a service" => format!("rollout {{ {key} }}"),
+            "job" => format!("job \"j\" {{ schedule = \"daily\" run = [\"x\"]\n{key} }}"),
             "image" | "check of an image" | "user of an image" | "file of an image" => String::new(),
             _ => format!("{block} {{ {key} }}"),
         };
@@ -62,7 +63,7 @@ fn defaults_are_as_told() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 31);
+    assert_eq!(seen, 35);
 }
 
 #[test]
@@ -98,7 +99,7 @@ fn what_is_required_is_missed() {
             "user of an image" => "image \"a\" { user \"u\" {} }".to_string(),
             "file of an image" => "image \"a\" { file \"/f\" {} }".to_string(),
             "service" => "service \"a\" {}".to_string(),
-            "check" => "service \"a\" { check \"a\" {} }".to_string(),
+            "check" | "job" => format!("service \"a\" {{ {block} \"a\" {{}} }}"),
             "rollout of the file" => "rollout {}".to_string(),
             other => format!("service \"a\" {{ {other} {{}} }}"),
         };

@@ -4,6 +4,7 @@ mod events;
 mod guard;
 mod handlers;
 mod identify;
+mod jobs;
 mod redact;
 mod rollouts;
 mod router;
