@@ -44,6 +44,7 @@ pub enum Verb {
     Logs(verbs::logs::Logs),
     Run(verbs::run::RunVerb),
     Exec(verbs::exec::ExecVerb),
+    Job(verbs::job::JobVerb),
     Release(verbs::lists::ReleaseVerb),
     #[command(hide = true)]
     Releases(verbs::lists::Releases),
@@ -182,6 +183,7 @@ impl Verb {
             Verb::Exec(verb) => verb.run(context),
             Verb::Init(verb) => verb.run(context),
             Verb::Dev(verb) => verb.run(context),
+            Verb::Job(verb) => verb.run(context),
             Verb::Release(verb) => verb.run(context),
             Verb::Releases(verb) => verb.run(context),
             Verb::Instance(verb) => verb.run(context),
@@ -208,7 +210,9 @@ impl Verb {
 
     /// Whether its exit code is that of a program which is not ours.
     pub fn is_program(&self) -> bool {
-        matches!(self, Verb::Exec(_)) || matches!(self, Verb::Run(verb) if verb.is_program())
+        matches!(self, Verb::Exec(_))
+            || matches!(self, Verb::Run(verb) if verb.is_program())
+            || matches!(self, Verb::Job(verb) if verb.is_program())
     }
 
     /// Whether it calls a control plane, or might.

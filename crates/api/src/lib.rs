@@ -8,6 +8,7 @@ pub mod control;
 pub mod exec;
 pub mod fleet;
 pub mod host;
+pub mod jobs;
 pub mod logs;
 pub mod paths;
 pub mod proxy;

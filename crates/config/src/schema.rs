@@ -126,6 +126,7 @@ pub(crate) const SERVICE: Shape = Shape {
         block("route", Kind::Block, "route { listen = \":8080\" }"),
         block("check", Kind::Named, "check \"schema\" { run = [\"./check\"]  within = \"1m\" }"),
         block("migrate", Kind::Block, "migrate { run = [\"./migrate\"]  within = \"10m\" }"),
+        block("job", Kind::Named, "job \"nightly\" { schedule = \"0 3 * * *\"  run = [\"./report\"] }"),
         block("rollout", Kind::Block, "rollout { waves = [\"1\", \"100%\"] }"),
     ],
 };
@@ -182,6 +183,19 @@ pub(crate) const CHECK: Shape = Shape { block: "check", keys: &[value("run", "ru
 pub(crate) const MIGRATE: Shape =
     Shape { block: "migrate", keys: &[value("run", "run = [\"./migrate\"]"), value("within", "within = \"10m\"")] };
 
+pub(crate) const JOB: Shape = Shape {
+    block: "job",
+    keys: &[
+        value("schedule", "schedule = \"0 3 * * *\""),
+        value("timezone", "timezone = \"Europe/Berlin\""),
+        value("run", "run = [\"./report\"]"),
+        value("overlap", "overlap = \"forbid\""),
+        value("deadline", "deadline = \"1h\""),
+        value("within", "within = \"1h\""),
+        value("retries", "retries = 2"),
+    ],
+};
+
 pub(crate) const WAVES: Shape = Shape {
     block: "rollout of a service",
     keys: &[
@@ -214,6 +228,7 @@ pub const SHAPES: &[Shape] = &[
     ROUTE,
     CHECK,
     MIGRATE,
+    JOB,
     WAVES,
     TIERS,
 ];

@@ -1,7 +1,8 @@
 //! Texts with units: durations, sizes, shares, waves, addresses and the like. Pure: a text in, a value or what was expected out.
 
+use jiff::tz::TimeZoneDatabase;
 pub(crate) use model::ValidationError;
-use model::{FewRequests, Wave};
+use model::{FewRequests, Overlap, Wave};
 use model::{path_validation, validation};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -275,6 +276,40 @@ pub(crate) fn rebuild(text: &str) -> Read<String> {
         Some(near) => wrong.hint(format!("did you mean \"{near}\"?")),
         None => wrong,
     })
+}
+
+/// One of the time zones that the program has.
+pub(crate) fn timezone(text: &str) -> Read<String> {
+    let known = TimeZoneDatabase::bundled();
+    let wrong = || ValidationError::new("bad-timezone", format!("`{text}` is no time zone"), "expected one such as \"Europe/Berlin\"");
+    // In its own spelling: other spellings of one zone would be other calendars.
+    let spelled = known.available().find(|name| name.as_str().eq_ignore_ascii_case(text)).map(|name| name.as_str().to_string());
+    match spelled {
+        Some(name) if name == text => Ok(name),
+        Some(name) => Err(wrong().hint(format!("did you mean \"{name}\"?"))),
+        None => {
+            let city = |name: &str| name.rsplit('/').next().is_some_and(|city| city.eq_ignore_ascii_case(text));
+            let near = known.available().map(|name| name.as_str().to_string()).find(|name| city(name));
+            Err(match near {
+                Some(near) => wrong().hint(format!("did you mean \"{near}\"?")),
+                None => wrong(),
+            })
+        }
+    }
+}
+
+pub(crate) fn overlap(text: &str) -> Read<Overlap> {
+    match text {
+        "forbid" => Ok(Overlap::Forbid),
+        "replace" => Ok(Overlap::Replace),
+        other => {
+            let wrong = ValidationError::new("bad-overlap", format!("`{other}` is no overlap"), "expected \"forbid\" or \"replace\"");
+            Err(match model::near::nearest(other, ["forbid", "replace"]) {
+                Some(near) => wrong.hint(format!("did you mean \"{near}\"?")),
+                None => wrong.hint("\"forbid\" waits for the run before, \"replace\" stops it"),
+            })
+        }
+    }
 }
 
 /// `*`, `7`, `1-5`, each with an optional `/step`.

@@ -1,8 +1,8 @@
 //! A service file as HCL text: from the model back to text. Every key is written out, defaults too.
 
 use model::{
-    Egress, FewRequests, ImageCheck, ImageCustom, ImageProbe, ImageSpec, Network, Probe, RouteAddress, SecretSource, SecretSpec,
-    ServiceFile, ServiceSpec, Wave,
+    Egress, FewRequests, ImageCheck, ImageCustom, ImageProbe, ImageSpec, Job, Network, Overlap, Probe, RouteAddress, SecretSource,
+    SecretSpec, ServiceFile, ServiceSpec, Wave,
 };
 use std::fmt::Write;
 
@@ -260,6 +260,9 @@ fn write_parts(out: &mut Written, name: &str, service: &ServiceSpec) {
         out.line(&at("migrate", "within_ms"), &format!("within = \"{}ms\"", migrate.within_ms));
         out.close();
     }
+    for (i, job) in service.jobs.iter().enumerate() {
+        write_job(out, &["services", name, "jobs", &i.to_string()], job);
+    }
     let rollout = &service.rollout;
     out.open(&["services", name, "rollout"], "rollout");
     let waves: Vec<String> = rollout.waves.iter().map(wave).collect();
@@ -275,6 +278,26 @@ fn write_parts(out: &mut Written, name: &str, service: &ServiceSpec) {
     out.line(&at("rollout", "few_requests"), &format!("few_requests = \"{few}\""));
     out.line(&at("rollout", "within_ms"), &format!("within = \"{}ms\"", rollout.within_ms));
     out.line(&at("rollout", "freeze"), &format!("freeze = {}", list(&rollout.freeze)));
+    out.close();
+}
+
+fn write_job(out: &mut Written, place: &[&str; 4], job: &Job) {
+    let [services, name, jobs, i] = *place;
+    let at = |key| [services, name, jobs, i, key];
+    out.open(&at("name"), &format!("job {}", quoted(job.name.as_str())));
+    out.line(&at("schedule"), &format!("schedule = {}", quoted(&job.schedule)));
+    if let Some(timezone) = &job.timezone {
+        out.line(&at("timezone"), &format!("timezone = {}", quoted(timezone)));
+    }
+    out.line(&at("run"), &format!("run = {}", list(&job.run)));
+    let overlap = match job.overlap {
+        Overlap::Forbid => "forbid",
+        Overlap::Replace => "replace",
+    };
+    out.line(&at("overlap"), &format!("overlap = \"{overlap}\""));
+    out.line(&at("deadline_ms"), &format!("deadline = \"{}ms\"", job.deadline_ms));
+    out.line(&at("within_ms"), &format!("within = \"{}ms\"", job.within_ms));
+    out.line(&at("retries"), &format!("retries = {}", job.retries));
     out.close();
 }
 

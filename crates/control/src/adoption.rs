@@ -85,6 +85,7 @@ fn spec_of(old: Option<ServiceSpec>, release: &Release, tier: &TierName) -> Serv
         route: release.route.clone(),
         checks: release.checks.clone(),
         migrate: release.migrate.clone(),
+        jobs: Vec::new(),
         rollout: Rollout::default(),
     });
     with_settings(&base, release)

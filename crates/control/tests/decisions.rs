@@ -34,6 +34,7 @@ fn spec(count: u32) -> ServiceSpec {
         route: Some(Route::on(([127, 0, 0, 1], 80).into())),
         checks: Vec::new(),
         migrate: None,
+        jobs: Vec::new(),
         rollout: Rollout::default(),
     }
 }

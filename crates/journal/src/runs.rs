@@ -3,11 +3,12 @@
 use crate::digest::sum;
 use crate::fault;
 use crate::records::{Lists, Records, Tx, encode, int, nat};
-use model::{Fault, Run, RunId, ServiceName};
+use model::{Fault, JobName, Run, RunId, ServiceName};
 use rusqlite::ToSql;
 
-/// The most runs that are kept of a service, those that are not over apart.
+/// The most runs that are kept of a service beside those of its jobs, and of each job; those that are not over apart.
 const KEPT: u64 = 500;
+const KEPT_OF_JOB: u64 = 100;
 
 type Raw = (String, i64, i64, String, i64);
 
@@ -15,6 +16,10 @@ const RUN: &str = "SELECT service, number, over, body, sum FROM runs";
 
 fn raw(r: &rusqlite::Row<'_>) -> rusqlite::Result<Raw> {
     Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?))
+}
+
+fn job_of(run: &Run) -> Option<&str> {
+    run.job.as_ref().map(|start| start.name.as_str())
 }
 
 impl Records<'_> {
@@ -35,6 +40,12 @@ impl Records<'_> {
     /// The newest first.
     pub fn runs_of(&self, service: &ServiceName, limit: u64) -> Result<Vec<Run>, Fault> {
         self.run_rows(&format!("{RUN} WHERE service = ?1 ORDER BY number DESC LIMIT ?2"), &[&service.as_str(), &int(limit)])
+    }
+
+    /// The newest first.
+    pub fn runs_of_job(&self, service: &ServiceName, job: &JobName, limit: u64) -> Result<Vec<Run>, Fault> {
+        let sql = format!("{RUN} WHERE service = ?1 AND job = ?2 ORDER BY number DESC LIMIT ?3");
+        self.run_rows(&sql, &[&service.as_str(), &job.as_str(), &int(limit)])
     }
 
     fn run_rows(&self, sql: &str, args: &[&dyn ToSql]) -> Result<Vec<Run>, Fault> {
@@ -66,11 +77,12 @@ impl Tx<'_> {
         let number = last.unwrap_or(0).max(floor.unwrap_or(0)) + 1;
         let run = make(&RunId::of(service, nat(number)))?;
         self.put_run(&run)?;
-        // The newest stays in any case: the next number is read off it.
+        // The newest of each kind stays in any case: the next number is read off it.
+        let (job, kept) = (job_of(&run), if run.job.is_some() { KEPT_OF_JOB } else { KEPT });
         self.run(
-            "DELETE FROM runs WHERE service = ?1 AND over = 1 AND number <= (
-               SELECT number FROM runs WHERE service = ?1 AND over = 1 ORDER BY number DESC LIMIT 1 OFFSET ?2)",
-            &[&service.as_str(), &int(KEPT)],
+            "DELETE FROM runs WHERE service = ?1 AND job IS ?3 AND over = 1 AND number <= (
+               SELECT number FROM runs WHERE service = ?1 AND job IS ?3 AND over = 1 ORDER BY number DESC LIMIT 1 OFFSET ?2)",
+            &[&service.as_str(), &int(kept), &job],
         )?;
         Ok(run)
     }
@@ -79,9 +91,9 @@ impl Tx<'_> {
         let (service, number, over, body) = (run.service(), int(run.id.number()), i64::from(run.is_over), encode(run)?);
         let s = sum(&[&service, &number, &over, &body]);
         self.run(
-            "INSERT INTO runs (service, number, job, over, body, sum) VALUES (?1, ?2, NULL, ?3, ?4, ?5)
+            "INSERT INTO runs (service, number, job, over, body, sum) VALUES (?1, ?2, ?6, ?3, ?4, ?5)
              ON CONFLICT (service, number) DO UPDATE SET over = ?3, body = ?4, sum = ?5",
-            &[&service.as_str(), &number, &over, &body, &s],
+            &[&service.as_str(), &number, &over, &body, &s, &job_of(run)],
         )?;
         Ok(())
     }

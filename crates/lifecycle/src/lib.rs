@@ -10,18 +10,24 @@
 //! ```
 //! What somebody bakes by hand goes the same way (`Handed`), but that nothing is rolled out before the next look.
 //! A bad or revoked image is not made again until what goes into it differs: equal inputs give equal bytes.
+//!
+//! When jobs of services are due is decided here too (`jobs`, by the clock of a place: `timetable`): both read the same calendar.
 
 mod calendar;
 mod changes;
 mod decide;
+mod jobs;
 mod schedule;
 mod state;
+mod timetable;
 
 pub use calendar::told;
 pub use changes::{Change, changes, sentence};
 pub use decide::{Behind, Decision, RolloutNow, Seen, TestNow, decide, next_look};
+pub use jobs::{JobKnown, JobStep, job_step};
 pub use schedule::{Cron, Schedule, Span, frozen, offset};
 pub use state::{Checked, Handed, Life, One, Replace, State, Test, Told, Trouble, Wanted, Work, alarms};
+pub use timetable::Timetable;
 
 #[cfg(test)]
 mod tests;

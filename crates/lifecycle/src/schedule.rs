@@ -1,6 +1,7 @@
 //! When an image is due to be looked at again, and when nothing may be changed. Pure: times come in, times go out, all in UTC.
 
 use crate::calendar::{DAY_MIN, MINUTE_MS, WEEK_MIN, at_minute, date, minute_of, minute_of_week};
+use jiff::civil::Date;
 use model::{Fault, ImageName, ImageSpec, Time};
 use sha2::{Digest, Sha256};
 
@@ -14,12 +15,13 @@ pub struct Cron {
     days: u64,
     months: u64,
     weekdays: u64,
+    hours_free: bool,
     days_free: bool,
     weekdays_free: bool,
 }
 
 /// The 29th of February comes at most eight years later (1896, 1904); what has not come by then never comes.
-const DAYS_AHEAD: u64 = 366 * 9;
+pub(crate) const DAYS_AHEAD: u64 = 366 * 9;
 
 fn wrong(what: &str, text: &str) -> Fault {
     Fault::yours("bad-schedule", format!("`{text}` is no {what}")).hint("`afresh validate` tells how it is written")
@@ -45,13 +47,32 @@ impl Cron {
             months: set(months, 1, 12)?,
             // Sunday is 0 and 7.
             weekdays: (week | week >> 7) & 0x7f,
+            hours_free: hours.starts_with('*'),
             days_free: days.starts_with('*'),
             weekdays_free: weekdays.starts_with('*'),
         })
     }
 
     fn day_fits(&self, day: u64) -> bool {
-        let Some(date) = date(day) else { return false };
+        date(day).is_some_and(|date| self.has_date(date))
+    }
+
+    /// Its hours begin with `*`: it means a stretch of time, not times of day.
+    pub(crate) fn is_every_hour(&self) -> bool {
+        self.hours_free
+    }
+
+    pub(crate) fn has_clock(&self, hour: u64, minute: u64) -> bool {
+        self.hours >> hour & 1 == 1 && self.minutes >> minute & 1 == 1
+    }
+
+    /// Hours and minutes of a day, in order.
+    pub(crate) fn clocks(&self) -> impl Iterator<Item = (i8, i8)> + '_ {
+        let all = (0..24i8).flat_map(|hour| (0..60i8).map(move |minute| (hour, minute)));
+        all.filter(|(hour, minute)| self.has_clock(u64::from(hour.unsigned_abs()), u64::from(minute.unsigned_abs())))
+    }
+
+    pub(crate) fn has_date(&self, date: Date) -> bool {
         let by_day = self.days >> date.day() & 1 == 1;
         let by_week = self.weekdays >> date.weekday().to_sunday_zero_offset() & 1 == 1;
         let fits = if self.days_free || self.weekdays_free { by_day && by_week } else { by_day || by_week };

@@ -172,7 +172,7 @@ impl HostPolicy {
         if matches!(spec.health.probe, Probe::Exec { .. }) {
             self.permits_health_exec(name)?;
         }
-        if !spec.checks.is_empty() || spec.migrate.is_some() {
+        if !spec.checks.is_empty() || spec.migrate.is_some() || !spec.jobs.is_empty() {
             self.permits_checks(name)?;
         }
         self.permits_count(name, spec.count)?;
@@ -198,7 +198,7 @@ impl HostPolicy {
         if self.checks {
             Ok(())
         } else {
-            no("policy-check", format!("{service}: the host policy allows no commands of checks and migrations"))
+            no("policy-check", format!("{service}: the host policy allows no commands of checks, migrations and jobs"))
         }
     }
 

@@ -127,6 +127,7 @@ name!(/** A service: `web`. */ ServiceName, "service name", plain);
 name!(/** A recipe for images: `base`. */ ImageName, "image name", plain);
 name!(/** A secret: `db`. */ SecretName, "name of a secret", plain);
 name!(/** A volume of a service: `uploads`. */ VolumeName, "name of a volume", plain);
+name!(/** A job of a service: `nightly`. */ JobName, "name of a job", plain);
 name!(/** A tier: `background`. */ TierName, "tier name", plain);
 name!(/** A route: by default the name of the service behind it. */ RouteName, "route name", plain);
 name!(/** A group of servers of one release, `web-r42-7`: service, release, rotation. Never used twice. */ GroupName, "group name", plain);

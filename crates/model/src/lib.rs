@@ -22,6 +22,7 @@ mod fault;
 mod group;
 mod health;
 mod id;
+mod job;
 mod layout;
 pub mod near;
 pub mod network;
@@ -51,9 +52,10 @@ pub use fault::{Blame, Fault};
 pub use group::{DesiredGroup, DesiredSeen, GroupHeld, GroupSeen, GroupSpec, InstanceSeen, InstanceState, ScratchSeen, Target, TargetFile};
 pub use health::{Health, Probe};
 pub use id::{
-    ExecId, GroupName, ImageName, InstanceId, NameError, RolloutId, RotationId, RouteName, RunId, SecretName, SecretVersion, ServiceName,
-    TierName, VolumeName,
+    ExecId, GroupName, ImageName, InstanceId, JobName, NameError, RolloutId, RotationId, RouteName, RunId, SecretName, SecretVersion,
+    ServiceName, TierName, VolumeName,
 };
+pub use job::{Job, JobPause, JobStart, JobState, Missed, Overlap};
 pub use layout::Layout;
 pub use network::{Allowed, Egress, Network};
 pub use one_shot::{OneShot, OneShotEnd};

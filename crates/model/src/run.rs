@@ -1,6 +1,6 @@
 //! Runs: a command in a server of its own, of a release of a service, beside the servers that serve. Asked for by a user, or due by a job.
 
-use crate::{Exit, Fault, GroupName, InstanceId, OneShot, RunId, ServiceName, Time};
+use crate::{Exit, Fault, GroupName, InstanceId, JobStart, OneShot, RunId, ServiceName, Time};
 use serde::{Deserialize, Serialize};
 
 /// The longest that a run may take.
@@ -38,6 +38,9 @@ pub struct Run {
     /// Nothing of it is left on the host.
     #[serde(default)]
     pub is_over: bool,
+    /// Which start of a job it is. None: a user asked for the command itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobStart>,
 }
 
 /// Somebody asked to end it.

@@ -1,6 +1,6 @@
 //! The desired state: the service file, decoded. Every default of what the file may omit is written here, once.
 
-use crate::{Health, ImageCustom, ImageName, Network, RouteAddress, SecretName, SecretSpec, SecretUse, ServiceName, TierName, Volume};
+use crate::{Health, ImageCustom, ImageName, Job, Network, RouteAddress, SecretName, SecretSpec, SecretUse, ServiceName, TierName, Volume};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -123,10 +123,15 @@ pub struct ServiceSpec {
     /// Run once for each release, before its first server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migrate: Option<Migrate>,
+    /// By name. They are no part of a release: each run is of the release that is active then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<Job>,
     pub rollout: Rollout,
 }
 
 impl ServiceSpec {
+    /// So many that a file with more is a mistake.
+    pub const JOBS_MAX: usize = 50;
     /// A host has 253 addresses, and a rotation may run both releases at full count at once.
     pub const COUNT_MAX: u32 = 100;
 

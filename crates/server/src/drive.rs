@@ -8,7 +8,7 @@ use crate::driver::drive;
 use crate::instance_lock::InstanceLock;
 use crate::log_once::LogOnce;
 use crate::supervise::{spawn, supervise};
-use crate::{backups, inventory, parts, rollouts, runs, upkeep};
+use crate::{backups, inventory, jobs, parts, rollouts, runs, upkeep};
 use api::control::Waiting;
 use model::{Fault, RotationId};
 use std::collections::BTreeMap;
@@ -30,6 +30,7 @@ pub fn start(app: &Arc<App>, lock: &Arc<InstanceLock>) -> Result<Vec<JoinHandle<
         supervise(app, lock, "inventory", |app| keep_comparing(app))?,
         supervise(app, lock, "upkeep", |app| upkeep::keep(app))?,
         supervise(app, lock, "runs", runs::keep)?,
+        supervise(app, lock, "jobs", jobs::keep)?,
     ])
 }
 

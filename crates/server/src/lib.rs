@@ -47,6 +47,7 @@ mod hidden_names;
 mod http;
 mod instance_lock;
 mod inventory;
+mod jobs;
 mod keep_artifacts;
 mod lease_holder;
 mod lists;

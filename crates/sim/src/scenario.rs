@@ -493,6 +493,7 @@ fn spec(service: &ServiceName, count: u32, routed: bool, healthy_ms: u64) -> Ser
         route: made.route,
         checks: Vec::new(),
         migrate: None,
+        jobs: Vec::new(),
         rollout: Rollout { within_ms: 60 * TICK_MS, errors_ppm: 10_000, ..Rollout::default() },
     }
 }

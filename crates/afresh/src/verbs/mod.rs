@@ -29,6 +29,7 @@ mod image_key;
 mod image_make;
 mod image_policy;
 pub mod init;
+pub mod job;
 pub mod lists;
 pub mod load;
 pub mod logs;

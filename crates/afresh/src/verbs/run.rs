@@ -129,7 +129,7 @@ impl RunVerb {
     }
 }
 
-fn print(context: &Context, seen: &RunSeen) -> Exit {
+pub fn print(context: &Context, seen: &RunSeen) -> Exit {
     if context.json {
         show::json(seen);
     } else {

@@ -9,6 +9,7 @@ mod exec;
 mod faults;
 mod fleet;
 mod init;
+mod jobs;
 mod life;
 mod machine;
 mod mentions;

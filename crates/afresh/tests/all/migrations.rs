@@ -127,7 +127,7 @@ fn until(what: &str, mut look: impl FnMut() -> bool) {
 }
 
 /// Processes whose command line has this, but not this test and not its clients.
-fn processes(part: &str) -> Vec<u32> {
+pub fn processes(part: &str) -> Vec<u32> {
     let all = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
     all.filter(|pid| *pid != std::process::id())
         .filter(|pid| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(part)))

@@ -4,6 +4,7 @@ mod base;
 pub(crate) mod context;
 mod custom;
 mod image;
+pub(crate) mod job;
 pub(crate) mod labels;
 pub(crate) mod network;
 mod pairs;

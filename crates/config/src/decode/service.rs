@@ -1,6 +1,7 @@
 //! `service "name" { ... }`
 
 use super::context::Context;
+use super::job;
 use super::labels::{image_reference, label_name};
 use super::network;
 use super::read::{self, Read, at};
@@ -49,6 +50,7 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
     let (route, listen) = parts::route(context, &section, port, sink);
     let checks = parts::checks(context, &mut section, sink);
     let migrate = parts::migrate(context, &section, sink);
+    let jobs = job::jobs(context, &mut section, sink);
     let rollout = rollout::rollout(context, &section, count, sink);
     let tier_place = tier.clone().map(|tier| (tier, section.place("tier")));
     let spec = (|| {
@@ -72,6 +74,7 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
             route: route?,
             checks: checks?,
             migrate: migrate?,
+            jobs: jobs?,
             rollout: rollout?,
         })
     })();

@@ -2,9 +2,9 @@
 
 use model::destination::Destination;
 use model::{
-    Check, Drain, Egress, FewRequests, Health, ImageCheck, ImageCustom, ImageFile, ImageName, ImageProbe, ImageSpec, ImageUser, Limits,
-    Migrate, Network, Probe, Rollout, Route, RouteAddress, SecretName, SecretSource, SecretSpec, SecretUse, ServiceFile, ServiceName,
-    ServiceSpec, TierName, Volume, VolumeName, Wave,
+    Check, Drain, Egress, FewRequests, Health, ImageCheck, ImageCustom, ImageFile, ImageName, ImageProbe, ImageSpec, ImageUser, Job,
+    Limits, Migrate, Network, Overlap, Probe, Rollout, Route, RouteAddress, SecretName, SecretSource, SecretSpec, SecretUse, ServiceFile,
+    ServiceName, ServiceSpec, TierName, Volume, VolumeName, Wave,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -218,13 +218,20 @@ fn service_of(images: Vec<ImageName>, port_of_route: u16, count: u32) -> impl St
     // Boxed: unboxed, their types and values need more stack than a test has.
     let who = (prop::sample::select(images), name(), artifact, command(), env, secrets(), user).boxed();
     let migrate = prop::option::of((command(), 1_000u64..86_400_000).prop_map(|(run, within_ms)| Migrate { run, within_ms }));
-    let how =
-        (health.boxed(), drain, (limits, network()).boxed(), route.boxed(), checks.boxed(), (migrate.boxed(), rollout.boxed()), 1u16..)
-            .boxed();
+    let how = (
+        health.boxed(),
+        drain,
+        (limits, network()).boxed(),
+        route.boxed(),
+        checks.boxed(),
+        (migrate.boxed(), jobs().boxed(), rollout.boxed()),
+        1u16..,
+    )
+        .boxed();
     (who, how).prop_map(
         move |(
             (image, tier, artifact, run, env, secrets, user),
-            (health, drain, ((limits, volumes), network), route, checks, (migrate, rollout), port),
+            (health, drain, ((limits, volumes), network), route, checks, (migrate, jobs, rollout), port),
         )| {
             ServiceSpec {
                 name: ServiceName::new("x").unwrap(),
@@ -246,10 +253,31 @@ fn service_of(images: Vec<ImageName>, port_of_route: u16, count: u32) -> impl St
                 route,
                 checks,
                 migrate,
+                jobs,
                 rollout,
             }
         },
     )
+}
+
+fn jobs() -> impl Strategy<Value = Vec<Job>> {
+    let schedule = prop::sample::select(vec!["daily", "hourly", "0 3 * * *", "*/5 1-4 * * 1,2"]);
+    let timezone = prop::option::of(prop::sample::select(vec!["Europe/Berlin", "UTC", "America/New_York"]));
+    let how = (schedule, timezone, command(), any::<bool>(), 60_000u64..1 << 29, 1_000u64..86_400_000, 0u32..=10);
+    prop::collection::btree_map(name(), how, 0..3).prop_map(|all| {
+        all.into_iter()
+            .map(|(name, (schedule, timezone, run, replaces, deadline_ms, within_ms, retries))| Job {
+                name: name.parse().unwrap(),
+                schedule: schedule.to_string(),
+                timezone: timezone.map(str::to_string),
+                run,
+                overlap: if replaces { Overlap::Replace } else { Overlap::Forbid },
+                deadline_ms,
+                within_ms,
+                retries,
+            })
+            .collect()
+    })
 }
 
 fn file() -> impl Strategy<Value = ServiceFile> {

@@ -1,6 +1,6 @@
 //! Files that are right: what they decode to, said by hand, and that formatting changes no value.
 
-use model::{ImageName, ImageUser, Limits, Migrate, Probe, ServiceName, TierName, Wave};
+use model::{ImageName, ImageUser, Limits, Migrate, Overlap, Probe, ServiceName, TierName, Wave};
 use std::collections::BTreeMap;
 
 const DESIGN: &str = include_str!("../good/design.hcl");
@@ -69,6 +69,12 @@ fn every_key() {
     assert_eq!((route.listen.to_string().as_str(), route.connect_timeout_ms, route.answer_timeout_ms), ("[::1]:80", 250, 120_000));
     assert_eq!(web.checks.iter().map(|c| (c.name.as_str(), c.within_ms)).collect::<Vec<_>>(), [("schema", 60_000), ("smoke", 30_000)]);
     let run = ["./migrate", "--all"].map(String::from).to_vec();
+    let names: Vec<&str> = web.jobs.iter().map(|job| job.name.as_str()).collect();
+    assert_eq!(names, ["nightly", "weekly"]);
+    let [nightly, weekly] = &web.jobs[..] else { panic!() };
+    assert_eq!((nightly.calendar().as_str(), weekly.calendar().as_str()), ("0 3 * * 1-5 Europe/Berlin", "weekly UTC"));
+    assert_eq!((nightly.overlap, nightly.deadline_ms, nightly.within_ms, nightly.retries), (Overlap::Replace, 1_800_000, 600_000, 3));
+    assert_eq!((weekly.overlap, weekly.deadline_ms, weekly.within_ms, weekly.retries), (Overlap::Forbid, 3_600_000, 3_600_000, 0));
     assert_eq!(web.migrate, Some(Migrate { run, within_ms: 7_200_000 }));
     assert_eq!(web.rollout.waves, [Wave::Count(1), Wave::Count(2), Wave::Percent(50), Wave::Count(10)]);
     assert_eq!(web.rollout.errors_ppm, 500);

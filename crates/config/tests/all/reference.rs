@@ -36,6 +36,7 @@ fn defaults_are_as_told() {
             "service" => key.to_string(),
             "volume" => format!("volume \"v\" {{ source = \"/srv/v\" at = \"/v\"\n{key} }}"),
             "rollout of a service" => format!("rollout {{ {key} }}"),
+            "job" => format!("job \"j\" {{ schedule = \"daily\" run = [\"x\"]\n{key} }}"),
             "image" | "check of an image" | "user of an image" | "file of an image" => String::new(),
             _ => format!("{block} {{ {key} }}"),
         };
@@ -63,7 +64,7 @@ fn defaults_are_as_told() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 31);
+    assert_eq!(seen, 35);
 }
 
 #[test]
@@ -101,7 +102,7 @@ fn what_is_required_is_missed() {
             "file of an image" => "image \"a\" { file \"/f\" {} }".to_string(),
             "service" => "service \"a\" {}".to_string(),
             "volume" => "service \"a\" { volume \"a\" {} }".to_string(),
-            "check" => "service \"a\" { check \"a\" {} }".to_string(),
+            "check" | "job" => format!("service \"a\" {{ {block} \"a\" {{}} }}"),
             "rollout of the file" => "rollout {}".to_string(),
             other => format!("service \"a\" {{ {other} {{}} }}"),
         };

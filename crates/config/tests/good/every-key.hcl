@@ -43,6 +43,8 @@ service "web-2" { // one
   check "schema" { run = ["./check"] within = "1m" }
   check "smoke" { run = ["./smoke", "-v"] within = "30s" }
   migrate { run = ["./migrate", "--all"] within = "2h" }
+  job "weekly" { schedule = "weekly"  run = ["./w"] }
+  job "nightly" { schedule = "0  3 * * 1-5"  timezone = "Europe/Berlin"  run = ["./report", "-v"]  overlap = "replace"  deadline = "30m"  within = "10m"  retries = 3 }
   rollout { waves = ["1", "2", "50%", "10"] soak = "0s" errors = "0.05%" within = "1h" }
 }
 service "job" {

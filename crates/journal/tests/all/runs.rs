@@ -18,6 +18,7 @@ fn begin(store: &Database, service: &str) -> Run {
             stop: None,
             exit: None,
             is_over: false,
+            job: None,
         })
     };
     store.write(|tx| tx.open_run(&name(service), make)).unwrap()

@@ -5,6 +5,7 @@ mod exec;
 mod guard;
 mod handlers;
 mod identify;
+mod jobs;
 mod redact;
 mod rollouts;
 mod router;

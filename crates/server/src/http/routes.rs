@@ -1,7 +1,7 @@
 //! Every call, with who may make it. A call cannot be added without a rule: the router is made from this table, and the guard refuses what
 //! is not in it.
 
-use super::{events, exec, handlers, rollouts, runs, secrets};
+use super::{events, exec, handlers, jobs, rollouts, runs, secrets};
 use crate::app::App;
 use axum::Router;
 use axum::http::Method;
@@ -65,6 +65,12 @@ const ROUTES: &[Route] = &[
     pure("/v1/services/{service}/exec/{session}/input", Role::Deploy, Of::Path, || post(exec::input)),
     read("/v1/services/{service}/exec/{session}/output", Role::Deploy, Of::Path, || get(exec::output)),
     change("/v1/services/{service}/exec/{session}/stop", Role::Deploy, Of::Path, || post(exec::stop)),
+    read(api::jobs::JOBS, Role::Read, Of::Handler, || get(jobs::all)),
+    read("/v1/services/{service}/jobs", Role::Read, Of::Path, || get(jobs::of_service)),
+    read("/v1/services/{service}/jobs/{job}/history", Role::Read, Of::Path, || get(jobs::history)),
+    change("/v1/services/{service}/jobs/{job}/run", Role::Deploy, Of::Path, || post(jobs::run)),
+    change("/v1/services/{service}/jobs/{job}/pause", Role::Deploy, Of::Path, || post(jobs::pause)),
+    change("/v1/services/{service}/jobs/{job}/resume", Role::Deploy, Of::Path, || post(jobs::resume)),
     read("/v1/runs", Role::Read, Of::Handler, || get(runs::all)),
     read("/v1/runs/{run}", Role::Read, Of::Path, || get(runs::one)),
     change("/v1/runs/{run}/stop", Role::Deploy, Of::Path, || post(runs::stop)),

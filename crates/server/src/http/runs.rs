@@ -23,7 +23,7 @@ pub struct Limit {
 }
 
 impl Limit {
-    fn get(&self) -> u64 {
+    pub fn get(&self) -> u64 {
         self.limit.unwrap_or(LIMIT).min(LIMIT_MAX)
     }
 }

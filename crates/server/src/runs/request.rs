@@ -30,7 +30,8 @@ pub fn begin(app: &App, caller: &Caller, service: &ServiceName, request: &RunReq
     let asked = app.now();
     let run = app.database.write(|tx| {
         // The host policy's count of servers bounds what one service has; runs by hand are bounded together.
-        let open = tx.open_runs()?;
+        let mut open = tx.open_runs()?;
+        open.retain(|run| run.job.is_none());
         if open.len() >= OPEN_MAX {
             let text = format!("{} runs are not over, and at most {OPEN_MAX} are allowed at a time", open.len());
             return Err(Fault::yours("too-many-runs", text).hint("wait for one of them, or end one: `afresh run list`, `afresh run stop`"));
@@ -49,6 +50,7 @@ pub fn begin(app: &App, caller: &Caller, service: &ServiceName, request: &RunReq
                 stop: None,
                 exit: None,
                 is_over: false,
+                job: None,
             })
         })
     })?;

@@ -167,6 +167,11 @@ impl Fleet {
     }
 
     pub fn begin_deploy(&self, service: &str) -> model::RotationId {
+        self.change(service).rotations[0].clone()
+    }
+
+    /// What a deploy opens, which may be nothing.
+    pub fn change(&self, service: &str) -> Opened {
         let text = format!("{IMAGE}{service}");
         let file = config::parse(&text, "afresh.hcl").unwrap_or_else(|d| panic!("{}", config::render(&d, &text, "afresh.hcl", false)));
         let images = BTreeMap::from([(ImageName::new("base").unwrap(), self.image.clone())]);
@@ -183,8 +188,7 @@ impl Fleet {
             secrets_not_stored: false,
             unbaked: Default::default(),
         };
-        let opened: Opened = self.tokio.block_on(self.api().post("/v1/deploy", &request)).unwrap();
-        opened.rotations[0].clone()
+        self.tokio.block_on(self.api().post("/v1/deploy", &request)).unwrap()
     }
 
     pub fn group(&self) -> GroupName {

@@ -30,6 +30,7 @@ pub fn spec(service: &str, count: u32) -> ServiceSpec {
         route: None,
         checks: Vec::new(),
         migrate: None,
+        jobs: Vec::new(),
         rollout: Rollout::default(),
     }
 }

@@ -58,6 +58,7 @@ pub fn spec(count: u32, waves: Vec<Wave>, soak_ms: u64, routed: bool) -> Service
         route: made.route,
         checks: Vec::new(),
         migrate: None,
+        jobs: Vec::new(),
         rollout: Rollout { waves, soak_ms, errors_ppm: 10_000, within_ms: 60_000, ..Rollout::default() },
     }
 }
