@@ -31,8 +31,8 @@ service "site" {
   # It may reach PostgreSQL on this host, and nothing else.
   network { egress = "none"  allow = ["host:5432"] }
 
-  # Migrations of a release, before its first server. What runs meanwhile is the old release, on the new tables.
-  check "migrations" { run = ["python3", "manage.py", "migrate", "--noinput"]  within = "10m" }
+  # Once for each release, before its first server. The old release serves meanwhile, and does so over the new tables.
+  migrate { run = ["python3", "manage.py", "migrate", "--noinput"]  within = "10m" }
 
   health { path = "/"  every = "1s"  timeout = "5s"  healthy_for = "2s" }
   route  { listen = "127.0.0.1:8081" }

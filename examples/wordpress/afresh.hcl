@@ -123,8 +123,8 @@ service "site" {
     within = "1m"
   }
 
-  # The tables of a release, before its first server; where nothing is installed yet there is nothing to do.
-  check "tables" {
+  # Once for each release, before its first server; where nothing is installed yet there is nothing to do.
+  migrate {
     run    = ["php", "/usr/local/lib/upgrade-tables.php"]
     within = "10m"
   }
