@@ -10,6 +10,7 @@ mod fleet;
 mod life;
 mod machine;
 mod mentions;
+mod migrations;
 mod mirror;
 mod month;
 mod nothing_new;
