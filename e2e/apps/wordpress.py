@@ -1,9 +1,12 @@
 """WordPress with MariaDB: it is read and posted to while it is upgraded with its tables, and rolled back."""
 
 import json
+import os
 import re
 import secrets
-from urllib.parse import urlencode
+import struct
+import zlib
+from urllib.parse import urlencode, urlsplit
 
 from load import Connection, Wrong
 from stores import MariaDB
@@ -35,7 +38,7 @@ def logged_in(port, password):
 
 class Blog:
     def __init__(self, session):
-        self.session = session
+        self.session, self.uploads = session, {}
 
     def home(self, connection, _):
         _, _, body = connection.send("GET", "/")
@@ -61,6 +64,27 @@ class Blog:
             raise Wrong(f"{title} is not on its page")
         return title
 
+    def upload(self, connection, number):
+        """An editor uploads a picture, and it is there for everybody, whichever server answers."""
+        name = f"picture-{secrets.token_hex(6)}.png"
+        said = {**self.session, "Content-Type": "image/png", "Content-Disposition": f'attachment; filename="{name}"'}
+        picture = png(number)
+        _, _, body = connection.send("POST", "/?rest_route=/wp/v2/media", picture, said, want=(201,))
+        path = urlsplit(json.loads(body)["source_url"]).path
+        if connection.send("GET", path)[2] != picture:
+            raise Wrong(f"{path} is not what was uploaded")
+        self.uploads[path] = picture
+
+
+def png(number):
+    """A picture that no other is equal to."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = b"".join(b"\0" + secrets.token_bytes(3 * 32) for _ in range(32))
+    header = struct.pack(">IIBBBBB", 32, 32, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"tEXt", b"number\0%d" % number) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
 
 def play(world):
     port = free_port()
@@ -71,12 +95,16 @@ def play(world):
     old, new = world.dir / OLD, world.dir / NEW
     world.version(old, OLD)
     world.version(new, NEW)
-    world.begin()
+    uploads = world.dir / "uploads"
+    uploads.mkdir(mode=0o755)
+    os.chown(uploads, 65534, 65534)
+    world.edit(("/srv/wordpress-uploads", str(uploads)))
+    world.begin(f'volume "{uploads}" {{ services = ["site"] }}\n')
     world.afresh("bake", quiet=False)
     world.deploy(old)
     install(port, editor)
     blog = Blog(logged_in(port, editor))
-    kinds = {"pages": blog.home, "feeds": blog.feed, "assets": blog.asset, "posts": blog.write}
+    kinds = {"pages": blog.home, "feeds": blog.feed, "assets": blog.asset, "posts": blog.write, "uploads": blog.upload}
     first, tables = version(port), table_version(mariadb)
 
     world.begin_load(port, kinds, rate=8)
@@ -93,6 +121,9 @@ def play(world):
 
     kept = set(mariadb.rows("SELECT post_title FROM wp_posts WHERE post_title LIKE 'post-%' AND post_status = 'publish' AND post_type = 'post'"))
     world.must("every post that was published is in the database, and no other", kept == set(written), f"{len(kept)} posts")
+    connection = Connection(port)
+    whole = [path for path, picture in blog.uploads.items() if connection.send("GET", path)[2] == picture]
+    world.must("every uploaded picture is there, to the byte", len(whole) == len(blog.uploads) > 0, f"{len(whole)} pictures")
 
 
 def version(port):

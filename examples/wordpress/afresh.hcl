@@ -96,7 +96,7 @@ image "php" {
   # Where Debian's WordPress looks for what is not its own. Themes and plugins come with the artifact.
   script = <<-END
     set -eu
-    mkdir -p /var/lib/wordpress/wp-content
+    mkdir -p /var/lib/wordpress/wp-content/uploads
     ln -s /app/wp-content/plugins /app/wp-content/themes /var/lib/wordpress/wp-content
   END
 }
@@ -117,6 +117,9 @@ service "site" {
 
   # It may reach MariaDB on this host, and nothing else.
   network { egress = "none"  allow = ["host:3306"] }
+
+  # What editors upload. Every server has it, and it outlives them.
+  volume "uploads" { source = "/srv/wordpress-uploads"  at = "/var/lib/wordpress/wp-content/uploads" }
 
   check "configuration" {
     run    = ["sh", "-c", "nginx -t -c /etc/wordpress/nginx.conf && php-fpm8.2 --test --fpm-config /etc/wordpress/php-fpm.conf"]
