@@ -63,7 +63,7 @@ fn defaults_are_as_told() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 31);
+    assert_eq!(seen, 33);
 }
 
 #[test]
