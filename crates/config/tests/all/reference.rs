@@ -64,7 +64,7 @@ fn defaults_are_as_told() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 35);
+    assert_eq!(seen, 37);
 }
 
 #[test]

@@ -108,7 +108,7 @@ fn what_is_written_stays_and_belongs_to_the_directory_s_owner() {
     assert!(file.exists(), "it outlives every server");
 }
 
-/// Each of these was seen to work with the plain thing in its place: a path followed, a mount without its flags, ids one to one.
+/// A server that may write to its volume, and a later deploy that names what it planted there.
 #[test]
 #[ignore = "needs root"]
 fn a_hostile_server_gets_nothing_of_the_host_by_its_volume() {
