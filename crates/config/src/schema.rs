@@ -123,6 +123,7 @@ pub(crate) const SERVICE: Shape = Shape {
         block("network", Kind::Block, "network { egress = [\"10.0.0.0/8:5432\"] }"),
         block("route", Kind::Block, "route { listen = \":8080\" }"),
         block("check", Kind::Named, "check \"schema\" { run = [\"./check\"]  within = \"1m\" }"),
+        block("migrate", Kind::Block, "migrate { run = [\"./migrate\"]  within = \"10m\" }"),
         block("rollout", Kind::Block, "rollout { waves = [\"1\", \"100%\"] }"),
     ],
 };
@@ -164,6 +165,9 @@ pub(crate) const ROUTE: Shape = Shape {
 
 pub(crate) const CHECK: Shape = Shape { block: "check", keys: &[value("run", "run = [\"./check\"]"), value("within", "within = \"1m\"")] };
 
+pub(crate) const MIGRATE: Shape =
+    Shape { block: "migrate", keys: &[value("run", "run = [\"./migrate\"]"), value("within", "within = \"10m\"")] };
+
 pub(crate) const WAVES: Shape = Shape {
     block: "rollout of a service",
     keys: &[
@@ -180,5 +184,21 @@ pub(crate) const WAVES: Shape = Shape {
 pub(crate) const TIERS: Shape = Shape { block: "rollout of the file", keys: &[value("tiers", "tiers = [\"background\", \"web\"]")] };
 
 /// All of them.
-pub const SHAPES: &[Shape] =
-    &[FILE, IMAGE, IMAGE_USER, IMAGE_FILE, IMAGE_CHECK, SECRET, SERVICE, HEALTH, DRAIN, LIMITS, NETWORK, ROUTE, CHECK, WAVES, TIERS];
+pub const SHAPES: &[Shape] = &[
+    FILE,
+    IMAGE,
+    IMAGE_USER,
+    IMAGE_FILE,
+    IMAGE_CHECK,
+    SECRET,
+    SERVICE,
+    HEALTH,
+    DRAIN,
+    LIMITS,
+    NETWORK,
+    ROUTE,
+    CHECK,
+    MIGRATE,
+    WAVES,
+    TIERS,
+];

@@ -239,6 +239,12 @@ fn write_parts(out: &mut Written, name: &str, service: &ServiceSpec) {
         out.line(&["services", name, "checks", &i, "within_ms"], &format!("within = \"{}ms\"", check.within_ms));
         out.close();
     }
+    if let Some(migrate) = &service.migrate {
+        out.open(&["services", name, "migrate"], "migrate");
+        out.line(&at("migrate", "run"), &format!("run = {}", list(&migrate.run)));
+        out.line(&at("migrate", "within_ms"), &format!("within = \"{}ms\"", migrate.within_ms));
+        out.close();
+    }
     let rollout = &service.rollout;
     out.open(&["services", name, "rollout"], "rollout");
     let waves: Vec<String> = rollout.waves.iter().map(wave).collect();

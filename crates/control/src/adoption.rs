@@ -82,6 +82,7 @@ fn spec_of(old: Option<ServiceSpec>, release: &Release, tier: &TierName) -> Serv
         network: release.network.clone(),
         route: release.route.clone(),
         checks: release.checks.clone(),
+        migrate: release.migrate.clone(),
         rollout: Rollout::default(),
     });
     with_settings(&base, release)

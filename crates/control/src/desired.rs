@@ -31,6 +31,7 @@ pub fn with_settings(spec: &ServiceSpec, release: &Release) -> ServiceSpec {
         network: release.network.clone(),
         route: release.route.clone(),
         checks: release.checks.clone(),
+        migrate: release.migrate.clone(),
         ..spec.clone()
     }
 }

@@ -41,6 +41,8 @@ pub struct Target<'a> {
     pub from: Option<&'a GroupRelease>,
     /// The count of the desired state in force: a rollback restores it.
     pub own_count: Option<u32>,
+    /// The release's migration has succeeded: it does not run again.
+    pub is_migrated: bool,
     pub why: &'a str,
 }
 
@@ -60,7 +62,8 @@ fn new_group(observed: &ObservedService, desired: &Desired, release: Release, ta
         return Err(Fault::ours("name-used", format!("group {group} exists or existed: group names are never used twice")));
     }
     let to = GroupRelease { group, release };
-    let intent = Intent { spec: &desired.spec, from: target.from, to: &to, direction: Direction::Forward, own_count: target.own_count };
+    let (direction, own_count, is_migrated) = (Direction::Forward, target.own_count, target.is_migrated);
+    let intent = Intent { spec: &desired.spec, from: target.from, to: &to, direction, own_count, is_migrated };
     let plan = rotation::plan(&intent, &observed.view)?;
     Ok((to, plan))
 }

@@ -1,6 +1,6 @@
 //! What keeper and balancer hold, service by service, whoever declared it.
 
-use model::{Fault, Fence, GroupHeld, GroupName, GroupSeen, RouteHeld, ServiceName};
+use model::{Digest, Fault, Fence, GroupHeld, GroupName, GroupSeen, RouteHeld, ServiceName};
 use std::collections::BTreeMap;
 
 /// What keeper and balancer hold of one service.
@@ -20,6 +20,12 @@ impl ServiceInventory {
     /// The highest number of a rotation in the groups' names.
     pub fn rotation(&self) -> u64 {
         self.groups.iter().filter_map(|g| g.seen.group.parts()).map(|(_, _, n)| n).max().unwrap_or(0)
+    }
+
+    /// The keeper knows that the migration of this release succeeded: its memory outlives the group, and a journal that was lost.
+    pub fn has_migrated(&self, release: &Digest) -> bool {
+        let ends = self.groups.iter().filter(|g| g.seen.group.migration().is_some()).filter_map(|g| g.seen.ended.as_ref());
+        ends.into_iter().any(|end| end.release == *release && end.exit.succeeded())
     }
 
     pub fn has(&self, group: &GroupName) -> bool {

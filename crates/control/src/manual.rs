@@ -8,7 +8,7 @@ use model::{Fault, GroupName, GroupRelease, Opened, ServiceName, ServiceSpec, St
 pub fn must_own_groups(service: &ServiceName, step: &Step, inventory: &Inventory) -> Result<(), Fault> {
     let mut named: Vec<&GroupName> = step.group().into_iter().collect();
     match step {
-        Step::Check { of, .. } => named.push(of),
+        Step::Check { of, .. } | Step::Migrate { of, .. } => named.push(of),
         Step::Shift { weights, .. } => named.extend(weights.keys()),
         _ => {}
     }
@@ -32,7 +32,7 @@ pub fn open_manual_step(
 ) -> Result<Opened, Fault> {
     let plan = rotation::plan_manual_step(spec, step, &observed.view, observed.summary.known_groups())?;
     let of = match step {
-        Step::Check { of, .. } => Some(of),
+        Step::Check { of, .. } | Step::Migrate { of, .. } => Some(of),
         step => step.group(),
     };
     let named = of.and_then(|group| {

@@ -21,7 +21,7 @@ pub fn must_be_removable(candidates: &[ServiceName], in_file: &BTreeSet<ServiceN
 
 /// The first event of the rotation. `spec`: the desired state in force.
 pub fn open_removal(observed: &ObservedService, spec: ServiceSpec, active: GroupRelease, why: &str) -> Result<Opened, Fault> {
-    let intent = Intent { spec: &spec, from: None, to: &active, direction: Direction::Back, own_count: None };
+    let intent = Intent { spec: &spec, from: None, to: &active, direction: Direction::Back, own_count: None, is_migrated: true };
     let mut plan = rotation::plan(&intent, &observed.view)?;
     for group in observed.summary.groups.iter().filter(|g| **g != active.group) {
         let step = |step| PlannedStep { step, wave: None, capacity: 0 };

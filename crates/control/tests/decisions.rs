@@ -31,6 +31,7 @@ fn spec(count: u32) -> ServiceSpec {
         network: Network::default(),
         route: Some(Route::on(([127, 0, 0, 1], 80).into())),
         checks: Vec::new(),
+        migrate: None,
         rollout: Rollout::default(),
     }
 }
@@ -89,7 +90,7 @@ fn a_new_release_gets_a_new_group_and_a_name_that_was_used_is_refused() {
     let mut observed = observed(3, &[("web-r1-1", 100)], &[]);
     let desired = Desired { spec: spec(3), release: release(2) };
     let (id, from) = (RotationId::of(&service(), 7), active("web-r1-1", 1));
-    let target = Target { id: &id, from: Some(&from), own_count: Some(3), why: "a test" };
+    let target = Target { id: &id, from: Some(&from), own_count: Some(3), is_migrated: true, why: "a test" };
     let open = |observed: &ObservedService| control::open(observed, &desired, release(2), Change::Rotate, &target);
     let opened = open(&observed).unwrap();
     assert_eq!((opened.to.group.as_str(), opened.from.as_ref()), ("web-r2-7", Some(&from)));

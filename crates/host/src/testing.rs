@@ -97,6 +97,7 @@ pub fn release(number: u64) -> Release {
         network: model::Network::closed(),
         route: None,
         checks: Vec::new(),
+        migrate: None,
     }
 }
 

@@ -137,8 +137,12 @@ impl Journal for Database {
                 return Err(Fault::ours("rotation-closed", format!("a line was appended to {rotation}, which is closed")));
             }
             tx.put_line(rotation, seq, at, lease.fence, event)?;
-            if matches!(event, Event::Closed { .. }) {
-                tx.close_rotation(row, seq)?;
+            match event {
+                Event::MigrationEnded { release, exit, .. } if exit.succeeded() => {
+                    tx.put_migration(&lease.service, release, rotation, at)?
+                }
+                Event::Closed { .. } => tx.close_rotation(row, seq)?,
+                _ => {}
             }
             Ok(Outcome::Done(()))
         }))

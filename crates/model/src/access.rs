@@ -171,7 +171,7 @@ impl HostPolicy {
         if matches!(spec.health.probe, Probe::Exec { .. }) {
             self.permits_health_exec(name)?;
         }
-        if !spec.checks.is_empty() {
+        if !spec.checks.is_empty() || spec.migrate.is_some() {
             self.permits_checks(name)?;
         }
         self.permits_count(name, spec.count)?;
@@ -194,7 +194,11 @@ impl HostPolicy {
     }
 
     pub fn permits_checks(&self, service: &ServiceName) -> Result<(), Fault> {
-        if self.checks { Ok(()) } else { no("policy-check", format!("{service}: the host policy allows no check commands")) }
+        if self.checks {
+            Ok(())
+        } else {
+            no("policy-check", format!("{service}: the host policy allows no commands of checks and migrations"))
+        }
     }
 
     /// Whether this identity may have a command run beside the service.

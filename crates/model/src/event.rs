@@ -1,6 +1,6 @@
 //! Lines of a rotation's journal. Its state is the fold of these and nothing else.
 
-use crate::{Direction, Failure, Fence, GroupName, GroupRelease, Plan, RotationId, ServiceSpec, Stamp, Steady, Time};
+use crate::{Digest, Direction, Exit, Failure, Fence, GroupName, GroupRelease, Plan, RotationId, ServiceSpec, Stamp, Steady, Time};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -18,6 +18,7 @@ pub struct EventLine {
 
 /// ```text
 /// Opened ─▶ ( StepStarted ─▶ StepStarted (again, by a later driver) ─▶ StepSatisfied )* ─▶ Closed
+///              ├─ once for each group of a migration: MigrationEnded
 ///              └─ any time: CommandTaken (pause, resume, roll back, stop), PlanReplaced (begins at step 0 of the new plan)
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +40,14 @@ pub enum Event {
     StepSatisfied {
         step: u32,
         seen: String,
+    },
+    /// The migration of the new release ended. In the transaction of its line the journal remembers a success: that release is never
+    /// migrated again.
+    MigrationEnded {
+        group: GroupName,
+        /// [`crate::Release::digest`] of what it ran in.
+        release: Digest,
+        exit: Exit,
     },
     PlanReplaced {
         why: String,

@@ -158,8 +158,25 @@ impl GroupName {
         marked(&self.0, "x")
     }
 
-    /// The parts that [`GroupName::of`] joined: service, release and the number of the rotation. A check's group (with `-c1` at the end)
-    /// belongs to the same rotation; the group of a run to none (0). None: it is not the name of a service's group.
+    /// The group of the migration that a rotation runs before the servers of `new`, `web-r42-7-m`.
+    pub fn of_migration(new: &GroupName) -> Result<Self, NameError> {
+        let group = Self::new(format!("{new}-m"))?;
+        InstanceId::new(format!("{group}-1"))?;
+        Ok(group)
+    }
+
+    /// Service, release and the number of the rotation. None: it is not the group of a migration.
+    pub fn migration(&self) -> Option<(ServiceName, u64, u64)> {
+        marked(self.0.strip_suffix("-m")?, "")
+    }
+
+    /// A group of a service that runs a command instead of the service: of a check, a migration or a run.
+    pub fn is_one_shot(&self) -> bool {
+        self.parts().is_some() && marked(&self.0, "").is_none()
+    }
+
+    /// The parts that [`GroupName::of`] joined: service, release and the number of the rotation. The group of a check (with `-c1` at the
+    /// end) or a migration (`-m`) belongs to the same rotation; the group of a run to none (0). None: it is not the name of a service's group.
     pub fn parts(&self) -> Option<(ServiceName, u64, u64)> {
         let made = marked(&self.0, "").or_else(|| marked(self.0.rsplit_once('-')?.0, ""));
         made.or_else(|| self.run().map(|(service, release, _)| (service, release, 0)))
@@ -255,6 +272,19 @@ mod tests {
         let run = GroupName::of_run(&service, 42, 17).unwrap();
         assert_eq!((run.as_str(), run.run()), ("web-r42-x17", Some((service.clone(), 42, 17))));
         assert!(["web-r42-7", "web-r42-7-c2", "web-r42-x"].iter().all(|text| GroupName::new(*text).unwrap().run().is_none()));
+        let migration = GroupName::of_migration(&GroupName::new("web-r42-7").unwrap()).unwrap();
+        assert_eq!((migration.as_str(), migration.migration()), ("web-r42-7-m", Some((service.clone(), 42, 7))));
+        assert_eq!(parts("web-r42-7-m"), Some(("web".into(), 42, 7)));
+        for other in ["web-r42-7", "web-r42-7-c1", "web-r42-7-m1", "web-r42-7-m-m", "web-r42-x7-m", "web-r42-m", "web-m", "m"] {
+            assert_eq!(GroupName::new(other).unwrap().migration(), None, "{other}");
+        }
+        let long = GroupName::new(format!("{}-r1-2", "x".repeat(56))).unwrap();
+        assert!(GroupName::of_migration(&long).is_err(), "its server's name would be too long");
+        for (group, is_one_shot) in
+            [("web-r42-7", false), ("web-r42-7-m", true), ("web-r42-7-c1", true), ("web-r42-x7", true), ("web", false)]
+        {
+            assert_eq!(GroupName::new(group).unwrap().is_one_shot(), is_one_shot, "{group}");
+        }
         for other in ["web", "web-r1", "web-1-2", "web-rx-2", "image-base-1764000000000", "web-r1-", "web-r1-c2"] {
             assert_eq!(parts(other), None, "{other}");
         }

@@ -11,6 +11,8 @@ pub enum Step {
     Bake { image: ImageName, objects: Vec<Digest> },
     /// A one-shot instance of the release ran this and exited 0.
     Check { group: GroupName, of: GroupName, command: Vec<String>, within_ms: u64 },
+    /// A one-shot instance of the release ran this and exited 0, in this rotation or in an earlier one.
+    Migrate { group: GroupName, of: GroupName, command: Vec<String>, within_ms: u64 },
     /// The group has this many servers, healthy for the required time, and no more.
     Scale { group: GroupName, count: u32 },
     /// The route has these weights.
@@ -37,6 +39,7 @@ impl Step {
         match self {
             Step::Bake { .. } => "bake",
             Step::Check { .. } => "check",
+            Step::Migrate { .. } => "migrate",
             Step::Scale { .. } => "scale",
             Step::Shift { .. } => "shift",
             Step::Soak { .. } => "soak",
@@ -49,7 +52,7 @@ impl Step {
     pub fn groups(&self) -> Vec<&GroupName> {
         match self {
             Step::Shift { weights, .. } => weights.keys().collect(),
-            Step::Check { group, of, .. } => vec![group, of],
+            Step::Check { group, of, .. } | Step::Migrate { group, of, .. } => vec![group, of],
             _ => self.group().into_iter().collect(),
         }
     }
@@ -58,6 +61,7 @@ impl Step {
         match self {
             Step::Bake { .. } | Step::Shift { .. } => None,
             Step::Check { group, .. }
+            | Step::Migrate { group, .. }
             | Step::Scale { group, .. }
             | Step::Soak { group, .. }
             | Step::Drain { group, .. }

@@ -1,7 +1,8 @@
 //! One release: image × artifact × settings, pinned by digest. It never changes.
 
 use crate::{
-    Check, Digest, Drain, Health, ImageName, Limits, Network, PinnedSecrets, Route, SecretName, SecretVersion, ServiceName, ServiceSpec,
+    Check, Digest, Drain, Health, ImageName, Limits, Migrate, Network, PinnedSecrets, Route, SecretName, SecretVersion, ServiceName,
+    ServiceSpec,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -36,6 +37,8 @@ pub struct Release {
     pub route: Option<Route>,
     #[serde(default)]
     pub checks: Vec<Check>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migrate: Option<Migrate>,
 }
 
 impl Release {
@@ -58,6 +61,7 @@ impl Release {
             network: spec.network.clone(),
             route: spec.route.clone(),
             checks: spec.checks.clone(),
+            migrate: spec.migrate.clone(),
         }
     }
 

@@ -114,6 +114,9 @@ pub struct ServiceSpec {
     /// Run in a one-shot instance of a new release before it is scaled.
     #[serde(default)]
     pub checks: Vec<Check>,
+    /// Run once for each release, before its first server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migrate: Option<Migrate>,
     pub rollout: Rollout,
 }
 
@@ -130,6 +133,14 @@ impl ServiceSpec {
 pub struct Check {
     pub name: String,
     pub run: Vec<String>,
+    pub within_ms: u64,
+}
+
+/// A command that changes data for a release, such as the schema of a database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Migrate {
+    pub run: Vec<String>,
+    /// It is ended when it has run for this time, and has failed then.
     pub within_ms: u64,
 }
 

@@ -26,14 +26,18 @@ impl CapacityGuard<'_> {
             Step::Shift { weights, .. } => self.shift(weights),
             Step::Retire { group } => self.retire(group),
             Step::Soak { group, .. } => self.shortfall(group),
-            Step::Bake { .. } | Step::Check { .. } | Step::Drain { .. } => None,
+            Step::Bake { .. } | Step::Check { .. } | Step::Migrate { .. } | Step::Drain { .. } => None,
         }?;
         Some(format!("{} must wait: {why}", describe(step)))
     }
 
+    fn is_one_shot(&self, group: &GroupName) -> bool {
+        self.checks.contains(group) || group.is_one_shot()
+    }
+
     /// Traffic reaches a routed group by its weight alone; servers without a route serve from the moment they run.
     fn serves(&self, group: &GroupName) -> bool {
-        !self.checks.contains(group) && (!self.observation.routed(group) || self.observation.weight(group) > 0)
+        !self.is_one_shot(group) && (!self.observation.routed(group) || self.observation.weight(group) > 0)
     }
 
     fn healthy_beside(&self, group: &GroupName) -> u32 {
@@ -91,7 +95,7 @@ impl CapacityGuard<'_> {
     }
 
     fn retire(&self, group: &GroupName) -> Option<String> {
-        if self.checks.contains(group) {
+        if self.is_one_shot(group) {
             return None;
         }
         let weight = self.observation.weight(group);

@@ -6,8 +6,14 @@ use crate::display::{describe, display_weights, failure_suffix, servers, span};
 use crate::gate::Gate;
 use crate::observation::Observation;
 use crate::state::{Rotation, Started};
-use model::{DesiredSeen, Digest, Direction, FewRequests, GroupName, GroupSeen, GroupTraffic, Stamp, Step, Time, View};
+use model::text::shown;
+use model::{
+    DesiredSeen, Digest, Direction, Exit, FewRequests, GroupName, GroupSeen, GroupTraffic, QUOTED_BYTES_MAX, Stamp, Step, Time, View,
+};
 use std::collections::BTreeMap;
+
+/// So many of the last lines of a migration's output stand in the reason of a rollback.
+const QUOTED_LINES: usize = 3;
 
 /// What `afresh step check` reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,7 +118,9 @@ impl Rotation {
     fn shown(step: &Step, seen: &View) -> Option<Stamp> {
         match step {
             Step::Shift { .. } => seen.route.as_ref().and_then(|r| r.stamp),
-            Step::Scale { group, .. } | Step::Check { group, .. } | Step::Retire { group } => seen.groups.get(group).and_then(|g| g.stamp),
+            Step::Scale { group, .. } | Step::Check { group, .. } | Step::Migrate { group, .. } | Step::Retire { group } => {
+                seen.groups.get(group).and_then(|g| g.stamp)
+            }
             Step::Bake { .. } | Step::Soak { .. } | Step::Drain { .. } => None,
         }
     }
@@ -140,7 +148,7 @@ impl Rotation {
         };
         match step {
             Step::Scale { group, count } => runs(group, group, *count),
-            Step::Check { group, of, .. } => runs(group, of, 1),
+            Step::Check { group, of, .. } | Step::Migrate { group, of, .. } => runs(group, of, 1),
             Step::Retire { group } => seen.groups.get(group).is_some_and(|g| g.desired == DesiredSeen::Gone),
             Step::Shift { weights, .. } => seen.route.as_ref().is_some_and(|route| {
                 let gone = self.ends_route(step);
@@ -174,6 +182,12 @@ impl Rotation {
     }
 
     pub(crate) fn condition(&self, step: &Step, started: &Started, seen: &View, now: Time) -> Condition {
+        // What is recorded of a migration needs no observation any more.
+        if let Step::Migrate { group, .. } = step {
+            if let Some(ended) = self.migration_recorded(group) {
+                return ended;
+            }
+        }
         match self.taken(step, started.stamp, seen) {
             Taken::Ours => {}
             Taken::NotYet => {
@@ -193,6 +207,7 @@ impl Rotation {
                 }
             }
             Step::Check { group, of, .. } => with_group(seen, group, |g| self.wrong_release(g, of).unwrap_or_else(|| check_passed(g))),
+            Step::Migrate { group, of, .. } => with_group(seen, group, |g| self.wrong_release(g, of).unwrap_or_else(|| migration_runs(g))),
             Step::Scale { group, count } => with_group(seen, group, |g| self.scaled(g, *count, seen)),
             Step::Shift { weights, .. } => shifted(weights, seen),
             Step::Soak { .. } => self.soaked(step, started, seen, now),
@@ -207,13 +222,13 @@ impl Rotation {
             Step::Shift { route, .. } => {
                 return not_yet(format!("route {route} holds the stamp {stamp}, which this rotation did not issue"));
             }
-            Step::Check { group, of, .. } => (group, of),
+            Step::Check { group, of, .. } | Step::Migrate { group, of, .. } => (group, of),
             step => {
                 let Some(group) = step.group() else { return not_yet("nothing is declared") };
                 (group, group)
             }
         };
-        let runs = matches!(step, Step::Scale { .. } | Step::Check { .. });
+        let runs = matches!(step, Step::Scale { .. } | Step::Check { .. } | Step::Migrate { .. });
         match seen.groups.get(what).filter(|_| runs) {
             Some(g) if g.desired == DesiredSeen::Gone => Condition::Failed(format!("{what} is gone, and group names are never reused")),
             Some(g) if matches!(g.desired, DesiredSeen::Run { .. }) => match self.wrong_release(g, of) {
@@ -222,6 +237,16 @@ impl Rotation {
             },
             _ => not_yet(format!("{what} holds the stamp {stamp}, which this rotation did not issue")),
         }
+    }
+
+    /// Whether the release is migrated, or this migration of it failed. Only success lets a server of it start: an end that nobody saw
+    /// does not.
+    fn migration_recorded(&self, group: &GroupName) -> Option<Condition> {
+        if let Some((by, _)) = self.migration_ends.iter().find(|(_, exit)| exit.succeeded()) {
+            return Some(Condition::Met(format!("the migration {by} succeeded")));
+        }
+        let exit = self.migration_ends.get(group)?;
+        Some(Condition::Failed(format!("the migration {group} failed: {}{}", exit.how(), last_lines(exit))))
     }
 
     fn scaled(&self, g: &GroupSeen, count: u32, seen: &View) -> Condition {
@@ -330,6 +355,23 @@ fn check_passed(g: &GroupSeen) -> Condition {
             None => format!("the check {} is running", g.group),
         }),
     }
+}
+
+/// `: "line before", "last line"`, or empty where it printed nothing.
+fn last_lines(exit: &Exit) -> String {
+    let printed: Vec<&str> = exit.lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty()).collect();
+    let last = &printed[printed.len().saturating_sub(QUOTED_LINES)..];
+    let quoted: Vec<String> = last.iter().map(|line| format!("\"{}\"", shown(line, QUOTED_BYTES_MAX))).collect();
+    if quoted.is_empty() { String::new() } else { format!(", {}", quoted.join(", ")) }
+}
+
+/// How it ended is read off the journal: see [`Rotation::unrecorded_migration`].
+fn migration_runs(g: &GroupSeen) -> Condition {
+    not_yet(match (&g.ended, &g.trouble) {
+        (Some(_), _) => format!("the migration {} has ended", g.group),
+        (None, Some(trouble)) => format!("cannot launch the migration {}: {trouble}", g.group),
+        (None, None) => format!("the migration {} is running", g.group),
+    })
 }
 
 fn same_weights(a: &BTreeMap<GroupName, u32>, b: &BTreeMap<GroupName, u32>) -> bool {

@@ -1,7 +1,7 @@
 //! Returns the single next action for a rotation, from the journal's fold and a view.
 //!
 //! ```text
-//! closed? ▸ done          command? ▸ take the next          stop? ▸ close       rollback? ▸ replace the plan
+//! closed? ▸ done          command? ▸ take the next          a migration ended? ▸ record it          stop? ▸ close       rollback? ▸ replace the plan
 //! no step left? ▸ close by the final inventory              not begun? ▸ guard ▸ begin
 //! another driver's step? ▸ begin again under our fence      view too old? ▸ wait
 //! satisfied? ▸ record      failed, or out of time? ▸ roll back      guard ▸ declare until it is accepted ▸ wait
@@ -75,6 +75,9 @@ pub fn decide(r: &Rotation, seen: &View, commands: &[IssuedCommand], now: Time, 
     if let Some(issued) = commands.iter().find(|a| a.n > r.commands_taken) {
         return Decision::Record(Event::CommandTaken(issued.clone()));
     }
+    if let Some(ended) = r.unrecorded_migration(seen) {
+        return Decision::Record(ended);
+    }
     if let Some(by) = &r.stop_requested_by {
         return Decision::Record(r.close(seen, Verdict::Stopped, format!("{by} requested a stop")));
     }
@@ -116,7 +119,9 @@ pub fn explain(r: &Rotation, seen: &View, now: Time) -> Option<(String, Option<T
         Decision::Record(Event::StepSatisfied { seen, .. }) => (format!("{place} is satisfied: {seen}"), None),
         Decision::Record(Event::PlanReplaced { why, .. }) => (format!("about to roll back: {why}"), None),
         Decision::Record(Event::Closed { why, .. }) => (format!("about to close: {why}"), None),
-        Decision::Record(Event::CommandTaken(_) | Event::Opened(_)) => ("about to be written".to_string(), None),
+        Decision::Record(Event::CommandTaken(_) | Event::Opened(_) | Event::MigrationEnded { .. }) => {
+            ("about to be written".to_string(), None)
+        }
     })
 }
 
@@ -304,13 +309,18 @@ impl Rotation {
             Step::Drain { .. } | Step::Retire { .. } => return None,
             Step::Bake { .. } | Step::Scale { .. } | Step::Shift { .. } => within_ms,
             Step::Check { within_ms, .. } => *within_ms,
+            // Its own time begins with its launch, and its shim ends it then.
+            Step::Migrate { within_ms: own_ms, .. } => own_ms.saturating_add(within_ms),
             Step::Soak { for_ms, .. } => for_ms.saturating_add(within_ms),
         };
         Some(started.first_at.max(self.resumed_at.unwrap_or_default()).plus(limit_ms))
     }
 
     /// Replaces the plan by a rollback from what exists now. It retires what this rotation touched, also what may not exist yet.
-    fn roll_back(&self, seen: &View, why: String) -> Event {
+    fn roll_back(&self, seen: &View, mut why: String) -> Event {
+        if self.is_migrated {
+            why.push_str("; its migration has run: data stays as it left it");
+        }
         let failure = seen.groups.get(&self.opened.to.group).and_then(GroupSeen::failure);
         Event::PlanReplaced { why, plan: self.rollback_plan(seen, None, None), failure }
     }
@@ -352,6 +362,10 @@ impl Rotation {
             }
             Step::Check { group, of, command, .. } => {
                 declare(group, DesiredGroup::Run { release: self.release(of)?.clone(), count: 1, once: Some(OneShot::of(command.clone())) })
+            }
+            Step::Migrate { group, of, command, within_ms } => {
+                let once = OneShot { within_ms: Some(*within_ms), ..OneShot::of(command.clone()) };
+                declare(group, DesiredGroup::Run { release: self.release(of)?.clone(), count: 1, once: Some(once) })
             }
             Step::Retire { group } => declare(group, DesiredGroup::Gone),
             Step::Shift { route, weights } => {

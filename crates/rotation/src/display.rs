@@ -8,6 +8,7 @@ pub(crate) fn describe(step: &Step) -> String {
     match step {
         Step::Bake { image, .. } => format!("bake {image}"),
         Step::Check { group, command, .. } => format!("check {group}: {}", command.join(" ")),
+        Step::Migrate { group, command, .. } => format!("migrate {group}: {}", command.join(" ")),
         Step::Scale { group, count } => format!("scale {group} to {count}"),
         Step::Shift { weights, .. } => format!("shift traffic to {}", display_weights(weights)),
         Step::Soak { group, for_ms, .. } => format!("soak {group} for {}", span(*for_ms)),

@@ -78,6 +78,10 @@ fn validate(spec: &ServiceSpec, step: &Step, seen: &View) -> Result<(), Fault> {
         Step::Bake { .. } => Ok(()),
         // Its own group is new, or the same check is run again.
         Step::Check { of, .. } => there(of),
+        Step::Migrate { .. } => {
+            Err(Fault::yours("not-by-hand", "a migration runs only within a rotation, before the first server of a release")
+                .hint("deploy the release, or run the command by hand: `afresh run SERVICE -- COMMAND`"))
+        }
         Step::Scale { group, .. } | Step::Soak { group, .. } => there(group),
         Step::Retire { group } if seen.groups.get(group).is_some_and(|g| g.desired == DesiredSeen::Gone) => Ok(()),
         Step::Retire { group } => there(group),

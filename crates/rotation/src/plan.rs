@@ -1,16 +1,17 @@
 //! Plans: which steps lead from one release to another, with the capacity at every prefix. Pure; it declares nothing.
 //!
 //! ```text
-//! forward   bake ▸ (check ▸ retire the check)* ▸ ( scale new up ▸ shift ▸ soak ▸ scale old down )* ▸ drain old ▸ retire old
+//! forward   bake ▸ (check ▸ retire the check)* ▸ migrate, unless the release was migrated ▸ retire it ▸ ( scale new up ▸ shift ▸ soak ▸ scale old down )* ▸ drain old ▸ retire old
 //! back      scale old up ▸ shift ▸ ( drain ▸ retire )* of all that this rotation created
 //! park      bake ▸ declare new with no server ▸ shift to nobody ▸ drain old ▸ retire old          (`count = 0`)
 //! ```
+//! A rollback never migrates: data stays as the migration of the new release left it.
 //! Without a route there is nothing to shift or to drain: servers of both releases serve from the moment they are healthy.
 
 use crate::observation::{Observation, declared};
 use model::{
-    DesiredSeen, Direction, Fault, GroupName, GroupRelease, GroupSeen, Plan, PlannedStep, RouteName, ServiceName, ServiceSpec, Step, View,
-    Wave,
+    DesiredSeen, Direction, Fault, GroupName, GroupRelease, GroupSeen, Migrate, Plan, PlannedStep, RouteName, ServiceName, ServiceSpec,
+    Step, View, Wave,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,6 +27,16 @@ pub struct Intent<'a> {
     pub direction: Direction,
     /// The active group's count by the desired state in force. None: the count that it is declared with.
     pub own_count: Option<u32>,
+    /// The migration of the release that it leads to has succeeded, or none is to run.
+    pub is_migrated: bool,
+}
+
+impl Intent<'_> {
+    /// What must run before the first server. A parked release gets none, so its migration runs when it gets servers.
+    fn migration(&self) -> Option<&Migrate> {
+        let runs = self.direction == Direction::Forward && !self.is_migrated && self.spec.count > 0;
+        self.to.release.migrate.as_ref().filter(|_| runs)
+    }
 }
 
 /// How many servers a share (in percent) of the load needs, if `count` carry the whole of it.
@@ -115,6 +126,9 @@ fn validate(intent: &Intent, seen: &View) -> Result<(), Fault> {
     for place in 1..=to.release.checks.len() {
         new.push(check_group(&to.group, place)?);
     }
+    if intent.migration().is_some() {
+        new.push(migration_group(&to.group)?);
+    }
     let taken = new.iter().find(|g| seen.groups.get(*g).is_some_and(|g| *g != GroupSeen::unknown(g.group.clone())));
     if let (Direction::Forward, Some(taken)) = (intent.direction, taken) {
         return Err(Fault::ours("name-used", format!("a group {taken} existed before: group names are never reused"))
@@ -126,6 +140,10 @@ fn validate(intent: &Intent, seen: &View) -> Result<(), Fault> {
 fn check_group(group: &GroupName, place: usize) -> Result<GroupName, Fault> {
     GroupName::new(format!("{group}-c{place}"))
         .map_err(|e| Fault::yours("name-too-long", e.to_string()).hint("give the service a shorter name"))
+}
+
+fn migration_group(group: &GroupName) -> Result<GroupName, Fault> {
+    GroupName::of_migration(group).map_err(|e| Fault::yours("name-too-long", e.to_string()).hint("give the service a shorter name"))
 }
 
 fn forward(intent: &Intent, seen: &View) -> Result<Plan, Fault> {
@@ -144,6 +162,9 @@ fn forward(intent: &Intent, seen: &View) -> Result<Plan, Fault> {
         builder.restores = Some((from.group.clone(), count.max(intent.own_count.unwrap_or(count))));
     }
     for group in &left {
+        if group.is_one_shot() {
+            builder.checks.insert(group.clone());
+        }
         builder.counts.insert(group.clone(), declared(seen, group).unwrap_or(0));
         if observation.routed(group) && observation.weight(group) == 0 {
             builder.out.insert(group.clone());
@@ -164,10 +185,24 @@ fn forward(intent: &Intent, seen: &View) -> Result<Plan, Fault> {
         builder.push(Step::Retire { group }, None);
     }
 
+    // Two migrations never run at once: what a stopped rotation left of one is gone before the next begins.
+    let (old_migrations, left): (Vec<_>, Vec<_>) = left.into_iter().partition(|group| group.migration().is_some());
+    let is_fenced = old_migrations.is_empty() && left.is_empty();
+    for group in old_migrations {
+        builder.push(Step::Retire { group }, None);
+    }
+    if let Some(migrate) = intent.migration() {
+        let group = migration_group(new)?;
+        builder.checks.insert(group.clone());
+        let (command, within_ms) = (migrate.run.clone(), migrate.within_ms);
+        builder.push(Step::Migrate { group: group.clone(), of: new.clone(), command, within_ms }, None);
+        builder.push(Step::Retire { group }, None);
+    }
+
     // A stopped rotation left groups, and its last declaration may still be in flight. Declaring the old group again fences that,
     // and gives it the size to take over from the leftovers.
     let schedule = WaveSchedule::of(spec, from, to, &observation, &builder);
-    if let Some(from) = from.filter(|f| !left.is_empty() && builder.count(&f.group) > 0 && observation.healthy_by_keeper(&f.group) > 0) {
+    if let Some(from) = from.filter(|f| !is_fenced && builder.count(&f.group) > 0 && observation.healthy_by_keeper(&f.group) > 0) {
         let own = builder.restores.as_ref().map_or(0, |(_, own)| *own);
         let count = builder.count(&from.group).max(needed(spec.count, 100 - schedule.shares[0])).min(own);
         builder.push(Step::Scale { group: from.group.clone(), count }, None);
@@ -395,7 +430,7 @@ impl PlanBuilder {
             Step::Scale { group, count } => {
                 self.counts.insert(group.clone(), *count);
             }
-            Step::Check { group, .. } => {
+            Step::Check { group, .. } | Step::Migrate { group, .. } => {
                 self.counts.insert(group.clone(), 1);
             }
             Step::Drain { group, .. } => {

@@ -7,12 +7,13 @@
 //!            │                        │
 //!            ├──── PlanReplaced (back, cursor 0; once at most) ◀────────────┤
 //!            └──── Closed ◀─────────────────────────────────────────────────┘
+//!  MigrationEnded may come anywhere before Closed, once for each group of a migration of the new release.
 //!  CommandTaken may come anywhere before Closed: it sets a flag that `decide` obeys.
 //! ```
 
 use model::{
-    Digest, Direction, Event, EventLine, Failure, Fault, Fence, FinalInventory, GroupName, GroupRelease, IssuedCommand, Opened, Plan,
-    PlannedStep, RotationCommand, RotationId, RouteName, Stamp, Steady, Step, Time, TrafficMark, Verdict,
+    Digest, Direction, Event, EventLine, Exit, Failure, Fault, Fence, FinalInventory, GroupName, GroupRelease, IssuedCommand, Opened, Plan,
+    PlannedStep, RotationCommand, RotationId, RouteName, Stamp, Steady, Step, Time, TrafficMark, Verdict, View,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,6 +51,10 @@ pub struct Rotation {
     pub route_touched: bool,
     /// The weights after the last satisfied shift.
     pub weights: BTreeMap<GroupName, u32>,
+    /// How migrations of the new release ended: this rotation's, and one that an earlier rotation left.
+    pub migration_ends: BTreeMap<GroupName, Exit>,
+    /// One of them succeeded.
+    pub is_migrated: bool,
     /// The new group was complete once.
     pub proven: bool,
     /// The old group has begun to retire: a rollback is no longer possible.
@@ -155,6 +160,8 @@ impl Rotation {
             touched: BTreeSet::new(),
             route_touched: false,
             weights: BTreeMap::new(),
+            migration_ends: BTreeMap::new(),
+            is_migrated: false,
             proven: false,
             old_is_retiring: false,
             rollback_reason: None,
@@ -186,6 +193,7 @@ impl Rotation {
             Event::Opened(_) => return Err(bad(line, "`opened` a second time")),
             Event::StepStarted { step, stamp, mark, clock } => self.step_started(line, *step, *stamp, *mark, *clock)?,
             Event::StepSatisfied { step, seen } => self.step_satisfied(line, *step, seen)?,
+            Event::MigrationEnded { group, release, exit } => self.migration_ended(line, group, release, exit)?,
             Event::PlanReplaced { why, plan, failure } => self.plan_replaced(line, why, plan, failure.as_ref())?,
             Event::CommandTaken(issued) => self.command_taken(line, issued)?,
             Event::Closed { verdict, why, final_inventory } => {
@@ -213,7 +221,7 @@ impl Rotation {
             return Err(bad(line, "its stamp is not its fence and place"));
         }
         match &planned.step {
-            Step::Scale { group, .. } | Step::Check { group, .. } => {
+            Step::Scale { group, .. } | Step::Check { group, .. } | Step::Migrate { group, .. } => {
                 self.touched.insert(group.clone());
             }
             Step::Retire { group } => {
@@ -262,6 +270,8 @@ impl Rotation {
                 self.group_stamps.insert(group.clone(), started.stamp);
                 self.proven |= *group == self.opened.to.group;
             }
+            // It is satisfied by what is recorded, so the group may never show this stamp.
+            Step::Migrate { .. } => {}
             Step::Shift { weights, .. } => {
                 self.route_stamp = Some(started.stamp);
                 self.weights = weights.clone();
@@ -272,6 +282,22 @@ impl Rotation {
         self.cursor += 1;
         self.notes.push(seen.to_string());
         self.moved_at = line.at;
+        Ok(())
+    }
+
+    fn migration_ended(&mut self, line: &EventLine, group: &GroupName, release: &Digest, exit: &Exit) -> Result<(), Fault> {
+        let to = &self.opened.to.release;
+        if group.migration().is_none_or(|(service, number, _)| service != to.service || number != to.number) {
+            return Err(bad(line, &format!("{group} is no migration of {}", to.label())));
+        }
+        if self.digests[1].as_ref() != Some(release) {
+            return Err(bad(line, &format!("{group} ran in another release than {}", to.label())));
+        }
+        if self.migration_ends.contains_key(group) {
+            return Err(bad(line, &format!("{group} ended a second time")));
+        }
+        self.is_migrated |= exit.succeeded();
+        self.migration_ends.insert(group.clone(), exit.clone());
         Ok(())
     }
 
@@ -384,10 +410,31 @@ impl Rotation {
     /// The one-shot groups of this rotation: they serve nobody.
     pub(crate) fn checks(&self) -> BTreeSet<GroupName> {
         let steps = self.opened.plan.steps.iter();
-        steps.filter_map(|s| if let Step::Check { group, .. } = &s.step { Some(group.clone()) } else { None }).collect()
+        let one_shot = |s: &PlannedStep| match &s.step {
+            Step::Check { group, .. } | Step::Migrate { group, .. } => Some(group.clone()),
+            _ => None,
+        };
+        steps.filter_map(one_shot).collect()
     }
 
-    /// Groups that only this rotation may create: the new one and its checks.
+    /// How a migration of the new release ended, if the view shows it and no line says so yet. It is recorded whatever the rotation does
+    /// then: a success that nobody recorded would be run again. Of other rotations' migrations only a success says something.
+    pub(crate) fn unrecorded_migration(&self, seen: &View) -> Option<Event> {
+        let steps = self.opened.plan.steps.iter();
+        let own = steps.filter_map(|s| if let Step::Migrate { group, .. } = &s.step { Some(group) } else { None }).next()?;
+        let to = &self.opened.to.release;
+        let of_release =
+            |group: &GroupName| group.migration().is_some_and(|(service, number, _)| service == to.service && number == to.number);
+        seen.groups.values().find_map(|g| {
+            let end = g.ended.as_ref().filter(|end| self.digests[1].as_ref() == Some(&end.release))?;
+            let counts = if g.group == *own { self.touched.contains(own) } else { end.exit.succeeded() };
+            let is_new = of_release(&g.group) && !self.migration_ends.contains_key(&g.group);
+            let event = || Event::MigrationEnded { group: g.group.clone(), release: end.release.clone(), exit: end.exit.clone() };
+            (counts && is_new).then(event)
+        })
+    }
+
+    /// Groups that only this rotation may create: the new one and its one-shots.
     pub(crate) fn own_new(&self) -> BTreeSet<GroupName> {
         let mut all = if self.opened.plan.direction == Direction::Forward { self.checks() } else { BTreeSet::new() };
         if self.opened.plan.direction == Direction::Forward {

@@ -73,7 +73,12 @@ fn adopt_one(app: &App, adoption: Adoption, inventory: &Inventory, by: &str) -> 
         tx.outrank(service, held.fence())?;
         tx.outnumber(service, held.rotation())?;
         tx.keep_release(&active.release, at)?;
-        tx.put_closed(&Origin { service, rollout: None, at }, opened, &closed)
+        let id = tx.put_closed(&Origin { service, rollout: None, at }, opened, &closed)?;
+        // No server of a release starts before it is migrated.
+        if active.release.migrate.is_some() && adoption.count > 0 {
+            tx.put_migration(service, &active.release.digest(), &id, at)?;
+        }
+        Ok(id)
     })?;
     tracing::warn!(%service, rotation = %id, group = %active.group, by, "taken over from what runs");
     Ok(Adoption { rotation: Some(id), ..adoption })

@@ -21,6 +21,7 @@ pub fn of(records: &Records<'_>, desired: &Desired, release: &Release) -> Result
     if let Some(note) = rolled_back(records, service, release)? {
         notes.push(note);
     }
+    notes.extend(data_stays(records, service, release)?);
     notes.extend(parks(records, desired)?);
     notes.extend(secrets::changes(records, release)?);
     Ok(notes)
@@ -34,6 +35,14 @@ pub fn settings(records: &Records<'_>, desired: &Desired) -> Result<Option<PlanN
     let changes = changes(&row.spec, &desired.spec)?;
     let text = format!("the file changes the settings in force since generation {} ({}): {}", row.generation, row.by, changes.join("; "));
     Ok((!changes.is_empty()).then(|| PlanNote { service: service.clone(), at: Some(row.at), text }))
+}
+
+/// An earlier release comes back, and nothing changes data back.
+pub fn data_stays(records: &Records<'_>, service: &ServiceName, release: &Release) -> Result<Option<PlanNote>, Fault> {
+    let Some(active) = records.active(service)?.map(|active| active.release) else { return Ok(None) };
+    let Some(row) = records.migration(service, &active.digest())?.filter(|_| release.number < active.number) else { return Ok(None) };
+    let text = format!("data stays as the migration of {} left it ({}): nothing migrates it back", active.label(), row.rotation);
+    Ok(Some(PlanNote { service: service.clone(), at: Some(row.at), text }))
 }
 
 /// The service would have no server any more.

@@ -2,7 +2,7 @@
 
 use control::{Change, Desired, ObservedService, Target};
 use journal::{Origin, Tx};
-use model::{Fault, RolloutId, RotationId, ServiceName, Time};
+use model::{Fault, Release, RolloutId, RotationId, ServiceName, Time};
 
 /// How often a service may change between observation and transaction before the request is refused.
 const TRIES: usize = 5;
@@ -46,9 +46,10 @@ pub fn open(tx: &Tx<'_>, observed: &ObservedService, desired: &Desired, request:
         return Ok(None);
     }
     let origin = Origin { service, rollout: request.rollout, at: request.at };
+    let is_migrated = is_migrated(tx, observed, &release)?;
     let own_count = tx.in_force(service)?.map(|row| row.spec.count);
     let id = tx.open_rotation(&origin, |id, from| {
-        let target = Target { id, from: from.as_ref(), own_count, why: &request.why };
+        let target = Target { id, from: from.as_ref(), own_count, is_migrated, why: &request.why };
         control::open(observed, desired, release, change, &target)
     })?;
     Ok(Some(id))
@@ -70,6 +71,15 @@ pub fn open_removal(
     let why = format!("removal of {service}; {}", request.why);
     let opened = control::open_removal(observed, row.spec, active, &why)?;
     tx.open_rotation(&Origin { service, rollout: None, at: request.at }, |_, _| Ok(opened))
+}
+
+/// Looked up in the transaction that opens the rotation. What the keeper remembers of migrations counts too: a journal may have been lost.
+fn is_migrated(tx: &Tx<'_>, observed: &ObservedService, release: &Release) -> Result<bool, Fault> {
+    if release.migrate.is_none() {
+        return Ok(true);
+    }
+    let digest = release.digest();
+    Ok(observed.inventory.has_migrated(&digest) || tx.migration(&release.service, &digest)?.is_some())
 }
 
 /// The next fence and rotation number are above those that keeper and balancer know.

@@ -54,12 +54,27 @@ fn admitted(app: &App, caller: &Caller, request: &RollbackRequest) -> Result<(De
     let desired = target(app, request)?;
     access::deploy(app, caller, &desired.spec)?;
     must_be_admitted(app, Some(caller), &[&desired], &Exempt::default())?;
+    must_be_migrated(app, &desired)?;
+    let data_stays = app.database.read(|r| notes::data_stays(r, service, &desired.release))?;
     let rolled_back = app.database.read(|r| notes::rolled_back(r, service, &desired.release))?;
     // Why an image is bad may be what another service did on it.
     let shown = upkeep::Shown::to(app, caller)?;
     let warning = upkeep::bad_image(app, &desired.release)?;
     let warning = warning.map(|text| PlanNote { service: service.clone(), at: None, text: shown.text(text) });
-    Ok((desired, rolled_back.into_iter().chain(warning).collect()))
+    Ok((desired, rolled_back.into_iter().chain(data_stays).chain(warning).collect()))
+}
+
+/// A rollback runs no migration, so it leads only to releases that are migrated.
+fn must_be_migrated(app: &App, desired: &Desired) -> Result<(), Fault> {
+    let Desired { spec, release } = desired;
+    if release.migrate.is_none() || spec.count == 0 || app.database.read(|r| r.migration(&spec.name, &release.digest()))?.is_some() {
+        return Ok(());
+    }
+    Err(Fault::yours(
+        "not-migrated",
+        format!("cannot roll back to {}: its migration never succeeded, and a rollback runs none", release.label()),
+    )
+    .hint(format!("deploy it, which runs its migration: `afresh deploy {} --release {}`", spec.name, release.number)))
 }
 
 fn target(app: &App, request: &RollbackRequest) -> Result<Desired, Fault> {

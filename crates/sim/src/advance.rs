@@ -184,6 +184,7 @@ impl World {
             end_ticks: self.scenario.end_ticks,
             ends_healthy_first: self.scenario.ends_healthy_first,
             kinds: &self.kinds,
+            migrations: &self.migrations,
             routed: &self.routed,
         };
         self.keeper.tick(&setting, &mut self.rng);

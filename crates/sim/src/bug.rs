@@ -43,10 +43,18 @@ pub enum Bug {
     ListenerStaysOpen,
     /// Fences continue from those of a restored older copy of the journal.
     BackupRepeatsFences,
+    /// A release whose migration succeeded is migrated again.
+    MigratesTwice,
+    /// The first servers of a release start before its migration.
+    MigratesAfterServers,
+    /// A migration whose end nobody saw counts as one that succeeded.
+    LostMigrationSucceeds,
+    /// What a stopped rotation left of a migration is retired last.
+    MigrationsOverlap,
 }
 
 impl Bug {
-    pub const ALL: [Bug; 19] = [
+    pub const ALL: [Bug; 23] = [
         Bug::NoFence,
         Bug::StaleView,
         Bug::ShrinkBeforeShift,
@@ -66,6 +74,10 @@ impl Bug {
         Bug::RoutesToParked,
         Bug::ListenerStaysOpen,
         Bug::BackupRepeatsFences,
+        Bug::MigratesTwice,
+        Bug::MigratesAfterServers,
+        Bug::LostMigrationSucceeds,
+        Bug::MigrationsOverlap,
     ];
 
     pub fn name(self) -> &'static str {
@@ -89,6 +101,10 @@ impl Bug {
             Bug::RoutesToParked => "routes-to-parked",
             Bug::ListenerStaysOpen => "listener-stays-open",
             Bug::BackupRepeatsFences => "backup-repeats-fences",
+            Bug::MigratesTwice => "migrates-twice",
+            Bug::MigratesAfterServers => "migrates-after-servers",
+            Bug::LostMigrationSucceeds => "lost-migration-succeeds",
+            Bug::MigrationsOverlap => "migrations-overlap",
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::bug::Bug;
 use crate::opening::{open, open_manual_step, open_removal};
 use crate::planted::Planted;
 use crate::ports::Ports;
-use crate::scenario::{Act, Backup, Kind, NOISY_TICKS, Scenario, TICK_MS};
+use crate::scenario::{Act, Backup, Kind, MIGRATION_TICKS, NOISY_TICKS, Scenario, TICK_MS};
 use crate::trace::describe_event;
 use crate::world::{Machine, World};
 use model::{Fence, GroupRelease, IssuedCommand, RotationCommand, RotationId, Stamp, Verdict};
@@ -160,7 +160,8 @@ fn new_driver(world: &World, id: &RotationId, who: usize) -> Driver<Planted> {
 fn judge_verdict(world: &mut World, act: &Act) {
     let verdict = world.oracle.closed.as_ref().map(|(v, _)| *v);
     let parked = act.spec.count == 0 && !matches!(act.kind, Kind::NeverBaked | Kind::Refused);
-    let expected = if act.kind == Kind::Good || parked { Verdict::Promoted } else { Verdict::RolledBack };
+    let migrates = parked || act.migration.is_none_or(|m| m.code == 0 && m.ticks < MIGRATION_TICKS);
+    let expected = if (act.kind == Kind::Good || parked) && migrates { Verdict::Promoted } else { Verdict::RolledBack };
     if world.scenario.calm && act.kind != Kind::Faint && verdict != Some(expected) {
         world.fail(|| format!("in a calm world a release that is {:?} ended as {verdict:?}", act.kind));
     }

@@ -7,9 +7,10 @@
 //! ```
 
 use crate::rng::Rng;
-use crate::scenario::{Kind, TICK_MS};
+use crate::scenario::{Kind, MIGRATION_TICKS, Migration, TICK_MS};
 use model::{
-    DesiredGroup, DesiredSeen, Digest, Exit, GroupName, GroupSeen, GroupSpec, InstanceId, InstanceSeen, InstanceState, Release, Stamp, Time,
+    DesiredGroup, DesiredSeen, Digest, Exit, GroupName, GroupSeen, GroupSpec, InstanceId, InstanceSeen, InstanceState, OneShotEnd, Release,
+    Stamp, Time,
 };
 use std::collections::BTreeMap;
 
@@ -36,6 +37,8 @@ pub(crate) struct Group {
     pub release: u64,
     pub digest: Option<Digest>,
     pub once: bool,
+    /// How its migration ended; it outlives the group.
+    pub end: Option<Exit>,
     pub servers: Vec<Server>,
     pub deaths: u32,
     pub launched: u64,
@@ -88,6 +91,7 @@ pub(crate) struct Setting<'a> {
     pub ends_healthy_first: bool,
     pub kinds: &'a [Kind],
     pub routed: &'a [bool],
+    pub migrations: &'a [Option<Migration>],
 }
 
 impl Keeper {
@@ -99,6 +103,7 @@ impl Keeper {
             release: release.number,
             digest: Some(release.digest()),
             once: false,
+            end: None,
             servers: Vec::new(),
             deaths: 0,
             launched: 0,
@@ -124,6 +129,7 @@ impl Keeper {
             release,
             digest: digest.clone(),
             once,
+            end: None,
             servers: Vec::new(),
             deaths: 0,
             launched: 0,
@@ -177,7 +183,10 @@ impl Keeper {
                 }
             }
             age(group, kind, routed, set.now, rng);
-            if group.once {
+            if is_migration(name) {
+                let fate = set.migrations.get(usize::try_from(group.release).unwrap_or(0)).copied().flatten();
+                migrate(name, group, blocked, fate, set.now, rng);
+            } else if group.once {
                 run_once(name, group, blocked, set, rng);
             } else {
                 reconcile(name, group, blocked, set, rng);
@@ -203,9 +212,14 @@ impl Keeper {
             deaths: group.deaths,
             trouble,
             last_death: None,
-            ended: None,
+            ended: group.end.clone().zip(group.digest.clone()).map(|(exit, release)| OneShotEnd { release, exit }),
         }
     }
+}
+
+/// By its name: the oracle reads the keeper's state, and shares no rule with the engine.
+pub(crate) fn is_migration(name: &GroupName) -> bool {
+    name.as_str().ends_with("-m")
 }
 
 fn next_id(name: &GroupName, group: &mut Group) -> InstanceId {
@@ -262,6 +276,36 @@ fn age(group: &mut Group, kind: Kind, routed: bool, now: u64, rng: &mut Rng) {
             _ => {}
         }
         place += usize::from(group.servers.len() == before);
+    }
+}
+
+/// A migration: launched once, never again. How it ended is remembered when it has ended, and nobody saw the end of one that was killed.
+fn migrate(name: &GroupName, group: &mut Group, blocked: bool, fate: Option<Migration>, now: u64, rng: &mut Rng) {
+    let ended = |code: i32, lost: bool, timed_out: bool| Some(Exit { lost, timed_out, ..Exit::new(code, Time(now)) });
+    if let Some(server) = group.servers.first() {
+        let ran = (now - server.started) / TICK_MS;
+        let takes = fate.map_or(0, |fate| fate.ticks);
+        let killed = if let ServerState::Exited { code, .. } = server.state { Some(code) } else { None };
+        group.end = group.end.take().or(match (killed, group.desired) {
+            (Some(code), _) => ended(code, true, false),
+            // It may be done when it is asked to end.
+            (None, None) => ended(if rng.chance(3_000) { 0 } else { 143 }, false, false),
+            (None, Some(_)) if ran >= MIGRATION_TICKS => ended(137, false, true),
+            (None, Some(_)) if ran >= takes => ended(fate.map_or(0, |fate| fate.code), false, false),
+            (None, Some(_)) => None,
+        });
+        if let Some(exit) = &group.end {
+            group.servers[0].state = ServerState::Exited { code: exit.code, at: now };
+        }
+    }
+    if group.desired.is_none() {
+        group.servers.clear();
+        return;
+    }
+    group.trouble = blocked && group.launched == 0;
+    if group.launched == 0 && !blocked {
+        let id = next_id(name, group);
+        group.servers.push(Server { id, started: now, state: ServerState::Up { since: now, healthy: true } });
     }
 }
 

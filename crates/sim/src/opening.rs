@@ -70,7 +70,10 @@ pub(crate) fn open(cell: &RefCell<World>, act: &Act, from: Option<GroupRelease>)
     }
     let observed = observe(&mut world);
     let desired = Desired { spec: act.spec.clone(), release: act.release.clone() };
-    let target = Target { id: &id, from: from.as_ref(), own_count: None, why: "a new release" };
+    let digest = act.release.digest();
+    let known = observed.inventory.has_migrated(&digest) || world.store.has_migrated(&digest);
+    let is_migrated = act.release.migrate.is_none() || known && world.bug != Some(Bug::MigratesTwice);
+    let target = Target { id: &id, from: from.as_ref(), own_count: None, is_migrated, why: "a new release" };
     let mut opened = match control::open(&observed, &desired, act.release.clone(), Change::Rotate, &target) {
         Ok(opened) => opened,
         // The API already observes what a lost control plane left.

@@ -1,7 +1,7 @@
 //! What must never happen, judged by code that is not the engine's: its own arithmetic, its own reading of the journal, and the
 //! state of the simulated world instead of any view of it.
 
-use crate::keeper::Group;
+use crate::keeper::{Group, is_migration};
 use crate::oracle_state::{Capacities, Count};
 use crate::scenario::{Kind, TICK_MS};
 use crate::world::{Message, World};
@@ -16,6 +16,7 @@ fn share_of(base: u32, weight: u32) -> u32 {
 impl World {
     pub fn judge_tick(&mut self) {
         self.judge_lateness();
+        self.judge_migrations();
         let sum: u32 = self.balancer.weights.values().sum();
         if !self.balancer.weights.is_empty() && sum != 100 {
             self.fail(|| format!("the weights sum to {sum}"));
@@ -38,6 +39,43 @@ impl World {
             if have < base {
                 bad = Some(format!("{have} are healthy or were killed; {base} are needed"));
             }
+        }
+        if let Some(why) = bad {
+            self.fail(|| why);
+        }
+    }
+
+    /// Read off the keeper alone: what ran, when, and how it ended.
+    fn judge_migrations(&mut self) {
+        let migrates: Vec<_> = self.scenario.acts.iter().filter(|a| a.migration.is_some()).map(|a| &a.release).collect();
+        if migrates.is_empty() {
+            return;
+        }
+        let mut bad = None;
+        let mut running = 0;
+        for (name, group) in &self.keeper.groups {
+            let Some(digest) = &group.digest else { continue };
+            if is_migration(name) {
+                running += group.exist();
+                if group.launched > 0 && self.oracle.migrations.insert(name.clone()) && self.oracle.migrated.contains(digest) {
+                    bad = Some(format!("{name} migrates a release that was migrated before"));
+                }
+                if group.launched > 1 {
+                    bad = Some(format!("{name} was launched {} times", group.launched));
+                }
+            } else if !group.once
+                && group.launched > 0
+                && !self.oracle.migrated.contains(digest)
+                && migrates.iter().any(|release| release.number == group.release && release.digest() == *digest)
+            {
+                bad = Some(format!("servers of {name} were started, and its release is not migrated"));
+            }
+            if group.end.as_ref().is_some_and(|exit| exit.code == 0 && !exit.lost && !exit.timed_out) {
+                self.oracle.migrated.insert(digest.clone());
+            }
+        }
+        if running > 1 {
+            bad = Some(format!("{running} migrations run at once"));
         }
         if let Some(why) = bad {
             self.fail(|| why);
@@ -265,6 +303,11 @@ impl World {
                 }
                 o.running = false;
                 o.cursor += 1;
+            }
+            Event::MigrationEnded { group, exit, .. } => {
+                let truth = self.keeper.groups.get(group).and_then(|g| g.end.as_ref());
+                let same = truth.is_some_and(|end| end.code == exit.code && end.lost == exit.lost && end.timed_out == exit.timed_out);
+                return (!same).then(|| format!("the migration {group} ended otherwise: {truth:?}"));
             }
             Event::PlanReplaced { plan, .. } => {
                 if o.plan.direction == Direction::Single || plan.direction != Direction::Back {

@@ -1,7 +1,9 @@
 //! What the oracle remembers of the rotations: the open one as its journal says, and everything that was declared before.
 //! It judges nothing: `oracle` and `reasons` do.
 
-use model::{DesiredSeen, Direction, GroupName, GroupRelease, GroupSeen, InstanceSeen, InstanceState, Plan, Stamp, TrafficMark, Verdict};
+use model::{
+    DesiredSeen, Digest, Direction, GroupName, GroupRelease, GroupSeen, InstanceSeen, InstanceState, Plan, Stamp, TrafficMark, Verdict,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Servers counted: as they are, or as a driver's view shows them.
@@ -66,6 +68,9 @@ pub(crate) struct Oracle {
     pub gone: BTreeSet<GroupName>,
     pub newest: BTreeMap<GroupName, Stamp>,
     pub newest_route: Option<Stamp>,
+    /// Groups whose migration began, and releases whose migration has succeeded.
+    pub migrations: BTreeSet<GroupName>,
+    pub migrated: BTreeSet<Digest>,
     /// The newest fence that a driver was given.
     pub newest_fence: u64,
 }

@@ -6,7 +6,7 @@
 use crate::Bug;
 use model::{
     DesiredGroup, DesiredSeen, Direction, Event, Fault, Fence, GroupName, GroupRelease, GroupSeen, GroupSpec, IssuedCommand, Plan,
-    RouteSpec, Stamp, Step, Time, View,
+    PlannedStep, RouteSpec, Stamp, Step, Time, View,
 };
 use rotation::{Decider, Decision, Declaration, Plain, Rotation, StepStatus};
 
@@ -62,6 +62,21 @@ pub(crate) fn spoil_plan(bug: Option<Bug>, plan: &mut Plan, from: Option<&GroupR
                 }
             }
         }
+        Some(Bug::MigratesAfterServers) if !back => {
+            let migrate = plan.steps.iter().position(|s| matches!(s.step, Step::Migrate { .. }));
+            let scale = plan.steps.iter().position(|s| matches!(s.step, Step::Scale { .. }) && !scales_from(&s.step));
+            if let (Some(migrate), Some(scale)) = (migrate, scale) {
+                plan.steps[migrate..=scale].rotate_right(1);
+            }
+        }
+        Some(Bug::MigrationsOverlap) if !back => {
+            let migrate = plan.steps.iter().position(|s| matches!(s.step, Step::Migrate { .. })).unwrap_or(0);
+            let is_old = |s: &PlannedStep| matches!(&s.step, Step::Retire { group } if group.as_str().ends_with("-m"));
+            while let Some(old) = plan.steps.iter().take(migrate).position(is_old) {
+                let step = plan.steps.remove(old);
+                plan.steps.push(step);
+            }
+        }
         Some(Bug::ShrinkBeforeShift) if !back => {
             for place in 0..plan.steps.len() {
                 let wave = plan.steps[place].wave;
@@ -86,6 +101,11 @@ fn spoil_input(bug: Bug, r: &mut Rotation, seen: &mut View, now: Time) {
             show_expected_releases(r, seen);
             if let (Some(step), Some(started)) = (&step, &r.started) {
                 raise_stamp(step, seen, |shown| shown.filter(|s| *s > started.stamp).map(|_| started.stamp));
+            }
+        }
+        Bug::LostMigrationSucceeds => {
+            for end in seen.groups.values_mut().filter_map(|g| g.ended.as_mut()).filter(|end| end.exit.lost) {
+                (end.exit.lost, end.exit.code) = (false, 0);
             }
         }
         Bug::ReleaseUnseen => show_expected_releases(r, seen),
@@ -144,7 +164,7 @@ fn shows_declared(step: &Step, seen: &View) -> bool {
     let desired = |group: &GroupName| seen.groups.get(group).map(|g| g.desired);
     match step {
         Step::Scale { group, count: expected } => matches!(desired(group), Some(DesiredSeen::Run { count, .. }) if count == *expected),
-        Step::Check { group, .. } => matches!(desired(group), Some(DesiredSeen::Run { .. })),
+        Step::Check { group, .. } | Step::Migrate { group, .. } => matches!(desired(group), Some(DesiredSeen::Run { .. })),
         Step::Retire { group } => desired(group) == Some(DesiredSeen::Gone),
         Step::Shift { weights, .. } => seen.route.as_ref().is_some_and(|r| r.weights == *weights),
         Step::Bake { .. } | Step::Soak { .. } | Step::Drain { .. } => false,
@@ -154,7 +174,9 @@ fn shows_declared(step: &Step, seen: &View) -> bool {
 /// Changes the stamp that the step's resource shows, if `stamp` returns one.
 fn raise_stamp(step: &Step, seen: &mut View, stamp: impl Fn(Option<Stamp>) -> Option<Stamp>) {
     let shown = match step {
-        Step::Scale { group, .. } | Step::Check { group, .. } | Step::Retire { group } => seen.groups.get_mut(group).map(|g| &mut g.stamp),
+        Step::Scale { group, .. } | Step::Check { group, .. } | Step::Migrate { group, .. } | Step::Retire { group } => {
+            seen.groups.get_mut(group).map(|g| &mut g.stamp)
+        }
         Step::Shift { .. } => seen.route.as_mut().map(|r| &mut r.stamp),
         Step::Bake { .. } | Step::Soak { .. } | Step::Drain { .. } => None,
     };
@@ -218,7 +240,7 @@ fn declaration(r: &Rotation, step: &Step, stamp: Stamp) -> Option<Declaration> {
             let weights = weights.iter().filter(|(_, w)| **w > 0).map(|(g, w)| (g.clone(), *w)).collect();
             Some(Declaration::Route(stamp, RouteSpec { route: route.clone(), settings, weights, gone: false }))
         }
-        Step::Bake { .. } | Step::Check { .. } | Step::Soak { .. } | Step::Drain { .. } => None,
+        Step::Bake { .. } | Step::Check { .. } | Step::Migrate { .. } | Step::Soak { .. } | Step::Drain { .. } => None,
     }
 }
 

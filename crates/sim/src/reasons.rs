@@ -33,6 +33,7 @@ impl World {
         match self.running()? {
             Step::Bake { .. } | Step::Scale { .. } | Step::Shift { .. } => Some(within),
             Step::Check { within_ms, .. } => Some(*within_ms),
+            Step::Migrate { within_ms, .. } => Some(within_ms + within),
             Step::Soak { for_ms, .. } => Some(for_ms + within),
             Step::Drain { .. } | Step::Retire { .. } => None,
         }
@@ -205,7 +206,7 @@ impl World {
                 RotationCommand::Rollback => p.rollback_requested = true,
                 RotationCommand::Stop => p.stop_requested = true,
             },
-            Event::Closed { .. } => {}
+            Event::MigrationEnded { .. } | Event::Closed { .. } => {}
         }
     }
 

@@ -46,6 +46,17 @@ pub(crate) enum Kind {
     Refused,
 }
 
+/// What the migration of a release does when it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Migration {
+    /// It takes this many ticks. More than [`MIGRATION_TICKS`]: it is ended before.
+    pub ticks: u64,
+    pub code: i32,
+}
+
+/// How long a migration may take.
+pub(crate) const MIGRATION_TICKS: u64 = 20;
+
 /// The chance of each fault, per 10,000 opportunities.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Faults {
@@ -77,10 +88,25 @@ pub(crate) struct Act {
     pub release: Release,
     pub kind: Kind,
     pub defect: Defect,
+    /// What its migration does, if it has one.
+    pub migration: Option<Migration>,
     /// Nobody lifts a pause: in the end a user rolls it back or stops it.
     pub forgotten: Option<RotationCommand>,
     /// Ticks after it was opened.
     pub commands: Vec<(u64, RotationCommand)>,
+}
+
+impl Act {
+    pub fn migrate(&mut self, fate: Migration) {
+        let migrate = model::Migrate { run: vec!["migrate".to_string()], within_ms: MIGRATION_TICKS * TICK_MS };
+        (self.spec.migrate, self.release.migrate, self.migration) = (Some(migrate.clone()), Some(migrate), Some(fate));
+    }
+
+    /// The release of an act before this one.
+    fn deploy_again(&mut self, before: &Act) {
+        let spec = ServiceSpec { count: self.spec.count, ..before.spec.clone() };
+        *self = Act { spec, forgotten: self.forgotten, commands: self.commands.clone(), ..before.clone() };
+    }
 }
 
 /// A manual step on the active group.
@@ -198,7 +224,30 @@ impl Scenario {
         };
         // A separate generator, seeded so that the seeds kept in `tests` have none of these.
         let mut rng = Rng::new(seed ^ 0x0B5E_55ED_C10C_01C2);
-        scenario.parked(&mut rng, routed, healthy_ms).removed(&mut rng).restored(&mut rng).on_one_machine(&mut rng)
+        scenario.parked(&mut rng, routed, healthy_ms).removed(&mut rng).restored(&mut rng).on_one_machine(&mut rng).migrated(&mut rng)
+    }
+
+    /// Releases with migrations, some of which are deployed again.
+    fn migrated(mut self, rng: &mut Rng) -> Self {
+        if !rng.chance(2_000) {
+            return self;
+        }
+        if self.acts.len() == 1 && rng.chance(5_000) {
+            self.acts.push(self.acts[0].clone());
+        }
+        for place in 0..self.acts.len() {
+            let fate = match rng.below(10) {
+                0 => Migration { ticks: rng.between(1, 5), code: 1 },
+                1 => Migration { ticks: MIGRATION_TICKS + 5, code: 0 },
+                _ => Migration { ticks: rng.between(1, 15), code: 0 },
+            };
+            self.acts[place].migrate(fate);
+            if place > 0 && rng.chance(4_000) {
+                let before = self.acts[place - 1].clone();
+                self.acts[place].deploy_again(&before);
+            }
+        }
+        self
     }
 
     /// Some acts set a count of 0, or give servers to a service that had none.
@@ -264,6 +313,7 @@ impl Scenario {
                 release: release_new,
                 kind,
                 defect: Defect { errors: 5_000, after: 0, weight: 0 },
+                migration: None,
                 forgotten: None,
                 commands: Vec::new(),
             }],
@@ -332,7 +382,7 @@ fn act(rng: &mut Rng, service: &ServiceName, number: u64, count: u32, routed: bo
         _ => Defect { errors: [10, 80, 101, 150, 1_000, 10_000][rng.place(6)], after: rng.below(30), weight: [0, 0, 40, 70][rng.place(4)] },
     };
     let forgotten = (!commands.is_empty() && rng.chance(3_000)).then(|| [RotationCommand::Rollback, RotationCommand::Stop][rng.place(2)]);
-    Act { spec, release, kind, defect, forgotten, commands }
+    Act { spec, release, kind, defect, migration: None, forgotten, commands }
 }
 
 fn commands(rng: &mut Rng) -> Vec<(u64, RotationCommand)> {
@@ -397,6 +447,7 @@ fn spec(service: &ServiceName, count: u32, routed: bool, healthy_ms: u64) -> Ser
         network: made.network,
         route: made.route,
         checks: Vec::new(),
+        migrate: None,
         rollout: Rollout { within_ms: 60 * TICK_MS, errors_ppm: 10_000, ..Rollout::default() },
     }
 }
@@ -425,5 +476,6 @@ fn release(service: &ServiceName, number: u64, routed: bool, healthy_ms: u64, ch
         network: Network::default(),
         route: routed.then(|| Route::on(([127, 0, 0, 1], port(number)).into())),
         checks: (1..=checks).map(check).collect(),
+        migrate: None,
     }
 }

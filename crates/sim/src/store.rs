@@ -1,6 +1,6 @@
 //! The simulated store: journals and one lease, transactional, never lost. The lease has the rules of the real one.
 
-use model::{Event, EventLine, Fence, IssuedCommand, RotationId, Time};
+use model::{Digest, Event, EventLine, Fence, IssuedCommand, RotationId, Time};
 use rotation::{Lease, Refused};
 
 /// One rotation's journal and the users' commands to it.
@@ -52,6 +52,14 @@ impl Store {
         if lease.fence == self.fence {
             self.holder = None;
         }
+    }
+
+    /// A line of some journal says that the migration of this release succeeded.
+    pub fn has_migrated(&self, digest: &Digest) -> bool {
+        let lines = self.journals.iter().flat_map(|journal| &journal.lines);
+        lines
+            .into_iter()
+            .any(|line| matches!(&line.event, Event::MigrationEnded { release, exit, .. } if release == digest && exit.succeeded()))
     }
 
     /// Restores an older copy: it has only `lines` lines of the last journal, and the commands that they took. Fences restart at the

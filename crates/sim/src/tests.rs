@@ -3,7 +3,7 @@
 //! 20,000 seeds: `cargo test --release -p sim -- --ignored`, or `afresh sim --seeds 20000`.
 
 use crate::history::{Outcome, play, play_with};
-use crate::scenario::{Kind, Scenario};
+use crate::scenario::{Kind, Migration, Scenario};
 use crate::{Bug, Options, run};
 use model::Verdict;
 
@@ -130,6 +130,30 @@ fn crashes_at_each_pair_of_points_are_harmless() {
     for kind in KINDS {
         for routed in [true, false] {
             pairs(kind, routed, 1);
+        }
+    }
+}
+
+/// The oracle counts how often a migration ran; here also by itself, for the result.
+#[test]
+fn a_release_is_migrated_once_whatever_is_killed_when() {
+    for (migration, expected) in
+        [(Migration { ticks: 3, code: 0 }, Verdict::Promoted), (Migration { ticks: 3, code: 1 }, Verdict::RolledBack)]
+    {
+        let play = |crash_at| {
+            let mut scenario = Scenario::small(Kind::Good, true);
+            scenario.acts[0].migrate(migration);
+            scenario.acts.push(scenario.acts[0].clone());
+            play_with(7, scenario, None, true, crash_at)
+        };
+        let points = play(Vec::new()).points;
+        for point in 0..=points {
+            let crashed = play(vec![point]);
+            assert_eq!((crashed.violation, crashed.verdicts.as_slice()), (None, [expected; 2].as_slice()), "a crash at {point}");
+            let ran = crashed.trace.iter().filter(|line| line.contains("-m accepts") && line.contains("run a check")).count();
+            let groups = crashed.trace.iter().filter(|line| line.contains("-m ended: ")).count();
+            // Once where it succeeds; where it fails, once for each deploy.
+            assert!(ran >= groups && groups == if expected == Verdict::Promoted { 1 } else { 2 }, "{ran} {groups}, a crash at {point}");
         }
     }
 }

@@ -18,6 +18,7 @@ pub(crate) fn describe_event(event: &Event) -> String {
         }
         Event::StepStarted { step, stamp, .. } => format!("step {step} starts with {stamp}"),
         Event::StepSatisfied { step, seen } => format!("step {step} is satisfied: {seen}"),
+        Event::MigrationEnded { group, exit, .. } => format!("the migration {group} ended: {exit}"),
         Event::PlanReplaced { why, plan, .. } => {
             let steps: Vec<String> = plan.steps.iter().map(|s| describe_step(&s.step)).collect();
             format!("rolls back: {why}: {}", steps.join(", "))

@@ -5,7 +5,7 @@ use crate::bug::Bug;
 use crate::keeper::Keeper;
 use crate::oracle_state::{Capacities, Oracle};
 use crate::rng::Rng;
-use crate::scenario::{Defect, Faults, Kind, Scenario, TICK_MS};
+use crate::scenario::{Defect, Faults, Kind, Migration, Scenario, TICK_MS};
 use model::{Event, Fence, GroupName, GroupSeen, GroupSpec, RotationId, RouteName, RouteSeen, RouteSpec, Stamp, Time};
 use rotation::route_name;
 use std::collections::{BTreeMap, VecDeque};
@@ -71,6 +71,7 @@ pub(crate) struct World {
     /// By release number.
     pub kinds: Vec<Kind>,
     pub defects: Vec<Option<Defect>>,
+    pub migrations: Vec<Option<Migration>>,
     /// When the provider refused a release permanently.
     pub refused: Option<u64>,
     /// What a lost control plane left, and whether it existed before the rotation was opened.
@@ -120,6 +121,7 @@ impl World {
         }
         kinds.extend(scenario.acts.iter().map(|a| a.kind));
         defects.extend(scenario.acts.iter().map(|a| matches!(a.kind, Kind::BadAtWork | Kind::Faint).then_some(a.defect)));
+        let migrations = [None; 2].into_iter().chain(scenario.acts.iter().map(|a| a.migration)).collect();
         // Where the journal was lost, fences start at the wall time.
         let wall = scenario.lost.is_some() && bug != Some(Bug::FenceRestarts);
         let store = Store { fence: Fence(if wall { now } else { 0 }), ..Store::default() };
@@ -135,6 +137,7 @@ impl World {
             faults: scenario.faults.clone(),
             kinds,
             defects,
+            migrations,
             refused: None,
             foreign: None,
             restored: false,

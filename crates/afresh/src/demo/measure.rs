@@ -101,7 +101,7 @@ fn measure(lines: &[EventLine], waves: usize) -> Measured {
                 }
             }
             Event::Closed { .. } => measured.whole_ms = line.at.since(began),
-            Event::StepStarted { .. } | Event::CommandTaken(_) => {}
+            Event::StepStarted { .. } | Event::CommandTaken(_) | Event::MigrationEnded { .. } => {}
         }
     }
     measured

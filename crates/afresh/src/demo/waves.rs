@@ -85,7 +85,7 @@ fn windows(lines: &[EventLine], group: &GroupName) -> Vec<Window> {
                 close(&mut windows, line.at.0)
             }
             Event::Closed { .. } => close(&mut windows, line.at.0),
-            Event::StepSatisfied { .. } | Event::CommandTaken(_) => {}
+            Event::StepSatisfied { .. } | Event::CommandTaken(_) | Event::MigrationEnded { .. } => {}
         }
     }
     // Rolling back, the old weight holds until the shift is seen.

@@ -48,6 +48,7 @@ fn sentence(line: &EventLine, journal: &Journal) -> String {
         }
         Event::StepStarted { step, stamp, .. } => format!("{}: started under stamp {stamp}", of(*step)),
         Event::StepSatisfied { step, seen } => format!("{}: {seen}", of(*step)),
+        Event::MigrationEnded { group, exit, .. } => format!("migration {group}: {exit}"),
         Event::PlanReplaced { why, plan, .. } => {
             format!("plan replaced by one of {} steps {}: {why}", plan.steps.len(), direction(plan.direction))
         }

@@ -85,7 +85,7 @@ pub fn command(command: RotationCommand) -> &'static str {
 pub fn step(step: &Step) -> String {
     match step {
         Step::Bake { image, objects } => format!("{image}: {} in the store", times(objects.len() as u64, "object")),
-        Step::Check { of, command, .. } => format!("{of}: {}", command.join(" ")),
+        Step::Check { of, command, .. } | Step::Migrate { of, command, .. } => format!("{of}: {}", command.join(" ")),
         Step::Scale { group, count } => format!("{group} to {count}"),
         Step::Shift { route, weights } => {
             let shares: Vec<String> = weights.iter().map(|(group, weight)| format!("{group} {weight}%")).collect();

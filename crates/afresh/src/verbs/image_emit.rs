@@ -280,6 +280,7 @@ impl Emit {
             network: Network::closed(),
             route: None,
             checks: Vec::new(),
+            migrate: None,
         };
         let Some(service) = &self.service else {
             return Ok((!self.run.is_empty()).then(bare));

@@ -34,7 +34,7 @@ fn the_demo_ends_well() {
 }
 
 /// How often a test kills: `AFRESH_KILLS` (ARCHITECTURE, "Tests").
-fn kills() -> u64 {
+pub fn kills() -> u64 {
     std::env::var("AFRESH_KILLS").map_or(20, |text| text.parse().expect("AFRESH_KILLS is a number"))
 }
 

@@ -11,6 +11,7 @@ mod init;
 mod life;
 mod machine;
 mod mentions;
+mod migrations;
 mod mirror;
 mod month;
 mod nothing_new;

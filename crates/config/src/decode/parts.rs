@@ -1,4 +1,4 @@
-//! The blocks of a service that say how it is watched, ended, limited, reached and checked.
+//! The blocks of a service that say how it is watched, ended, limited, reached, checked and migrated.
 
 use super::context::Context;
 use super::labels::label_name;
@@ -8,7 +8,7 @@ use crate::schema;
 use crate::sink::{Draft, Sink};
 use crate::syntax::value::Value;
 use crate::units::{self, ValidationError};
-use model::{Check, Drain, Health, Limits, Probe, Route, RouteAddress, ServiceName};
+use model::{Check, Drain, Health, Limits, Migrate, Probe, Route, RouteAddress, ServiceName};
 use std::net::SocketAddr;
 use std::ops::Range;
 
@@ -161,4 +161,12 @@ pub(crate) fn checks(context: &Context, service: &mut Section, sink: &mut Sink) 
         all.push((|| Some(Check { name: name?.to_string(), run: run?, within_ms: within_ms? }))());
     }
     all.into_iter().collect()
+}
+
+pub(crate) fn migrate(context: &Context, service: &Section, sink: &mut Sink) -> Option<Option<Migrate>> {
+    let Some(block) = service.block("migrate") else { return Some(None) };
+    let section = Section::of(context, &schema::MIGRATE, block, sink);
+    let run = section.need("run", sink, read::command);
+    let within_ms = section.need("within", sink, |v| read::duration(v, "1s", "24h"));
+    Some(Some(Migrate { run: run?, within_ms: within_ms? }))
 }

@@ -46,6 +46,7 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
     let network = network::network(context, &section, sink);
     let (route, listen) = parts::route(context, &section, port, sink);
     let checks = parts::checks(context, &mut section, sink);
+    let migrate = parts::migrate(context, &section, sink);
     let rollout = rollout::rollout(context, &section, count, sink);
     let tier_place = tier.clone().map(|tier| (tier, section.place("tier")));
     let spec = (|| {
@@ -66,6 +67,7 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
             network: network?,
             route: route?,
             checks: checks?,
+            migrate: migrate?,
             rollout: rollout?,
         })
     })();

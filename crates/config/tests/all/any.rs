@@ -3,8 +3,8 @@
 use model::destination::Destination;
 use model::{
     Check, Drain, Egress, FewRequests, Health, ImageCheck, ImageCustom, ImageFile, ImageName, ImageProbe, ImageSpec, ImageUser, Limits,
-    Network, Probe, Rollout, Route, RouteAddress, SecretName, SecretSource, SecretSpec, SecretUse, ServiceFile, ServiceName, ServiceSpec,
-    TierName, Wave,
+    Migrate, Network, Probe, Rollout, Route, RouteAddress, SecretName, SecretSource, SecretSpec, SecretUse, ServiceFile, ServiceName,
+    ServiceSpec, TierName, Wave,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -207,10 +207,16 @@ fn service_of(images: Vec<ImageName>, port_of_route: u16, count: u32) -> impl St
     let env = prop::collection::btree_map("[A-RT-Za-z_][A-Za-z0-9_]{0,6}", text(), 0..4);
     let user = prop_oneof![(0u32..70_000).prop_map(|u| u.to_string()), (0u32..70_000, 0u32..9).prop_map(|(u, g)| format!("{u}:{g}"))];
     let artifact = prop::option::of("[a-z./]{1,9}".prop_filter("no place of the system", |p| model::path_validation::artifact(p).is_ok()));
-    let who = (prop::sample::select(images), name(), artifact, command(), env, secrets(), user);
-    let how = (health, drain, (limits, network()), route, checks, rollout, 1u16..);
+    // Boxed: unboxed, their types and values need more stack than a test has.
+    let who = (prop::sample::select(images), name(), artifact, command(), env, secrets(), user).boxed();
+    let migrate = prop::option::of((command(), 1_000u64..86_400_000).prop_map(|(run, within_ms)| Migrate { run, within_ms }));
+    let how =
+        (health.boxed(), drain, (limits, network()), route.boxed(), checks.boxed(), (migrate.boxed(), rollout.boxed()), 1u16..).boxed();
     (who, how).prop_map(
-        move |((image, tier, artifact, run, env, secrets, user), (health, drain, (limits, network), route, checks, rollout, port))| {
+        move |(
+            (image, tier, artifact, run, env, secrets, user),
+            (health, drain, (limits, network), route, checks, (migrate, rollout), port),
+        )| {
             ServiceSpec {
                 name: ServiceName::new("x").unwrap(),
                 tier: TierName::new(tier).unwrap(),
@@ -228,6 +234,7 @@ fn service_of(images: Vec<ImageName>, port_of_route: u16, count: u32) -> impl St
                 network,
                 route,
                 checks,
+                migrate,
                 rollout,
             }
         },

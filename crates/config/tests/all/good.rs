@@ -1,6 +1,6 @@
 //! Files that are right: what they decode to, said by hand, and that formatting changes no value.
 
-use model::{ImageName, ImageUser, Limits, Probe, ServiceName, TierName, Wave};
+use model::{ImageName, ImageUser, Limits, Migrate, Probe, ServiceName, TierName, Wave};
 use std::collections::BTreeMap;
 
 const DESIGN: &str = include_str!("../good/design.hcl");
@@ -68,6 +68,8 @@ fn every_key() {
     let route = web.route.as_ref().unwrap();
     assert_eq!((route.listen.to_string().as_str(), route.connect_timeout_ms, route.answer_timeout_ms), ("[::1]:80", 250, 120_000));
     assert_eq!(web.checks.iter().map(|c| (c.name.as_str(), c.within_ms)).collect::<Vec<_>>(), [("schema", 60_000), ("smoke", 30_000)]);
+    let run = ["./migrate", "--all"].map(String::from).to_vec();
+    assert_eq!(web.migrate, Some(Migrate { run, within_ms: 7_200_000 }));
     assert_eq!(web.rollout.waves, [Wave::Count(1), Wave::Count(2), Wave::Percent(50), Wave::Count(10)]);
     assert_eq!(web.rollout.errors_ppm, 500);
     let job = service(&file, "job");

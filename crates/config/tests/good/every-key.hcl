@@ -40,6 +40,7 @@ service "web-2" { // one
   route { listen = "[::1]:80" connect_timeout = "250ms" answer_timeout = "2m" }
   check "schema" { run = ["./check"] within = "1m" }
   check "smoke" { run = ["./smoke", "-v"] within = "30s" }
+  migrate { run = ["./migrate", "--all"] within = "2h" }
   rollout { waves = ["1", "2", "50%", "10"] soak = "0s" errors = "0.05%" within = "1h" }
 }
 service "job" {

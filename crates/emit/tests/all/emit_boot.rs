@@ -133,6 +133,7 @@ fn release() -> Release {
         network: Network::closed(),
         route: None,
         checks: Vec::new(),
+        migrate: None,
     }
 }
 

@@ -6,6 +6,7 @@ mod common;
 mod decisions;
 mod journal;
 mod manual_steps;
+mod migrations;
 mod plans;
 mod promises;
 mod zero;

@@ -11,6 +11,7 @@ fn lines(plan: &Plan) -> Vec<String> {
         let what = match &s.step {
             Step::Bake { objects, .. } => format!("bake {} objects", objects.len()),
             Step::Check { group, .. } => format!("check {group}"),
+            Step::Migrate { group, .. } => format!("migrate {group}"),
             Step::Scale { group, count } => format!("scale {group} {count}"),
             Step::Shift { weights, .. } => {
                 format!("shift {}", weights.iter().map(|(g, w)| format!("{g}={w}")).collect::<Vec<_>>().join(" "))
@@ -28,7 +29,8 @@ fn lines(plan: &Plan) -> Vec<String> {
 
 fn forward(spec: &ServiceSpec, from: Option<(&GroupRelease, u32)>, to: &GroupRelease) -> Plan {
     let world = Perfect::new(from, spec.route.is_some());
-    plan(&Intent { spec, from: from.map(|f| f.0), to, direction: Direction::Forward, own_count: None }, &world.view).unwrap()
+    plan(&Intent { spec, from: from.map(|f| f.0), to, direction: Direction::Forward, own_count: None, is_migrated: false }, &world.view)
+        .unwrap()
 }
 
 #[test]
@@ -117,8 +119,11 @@ fn what_a_stopped_rotation_left_is_retired() {
     assert_eq!((closed.verdict, closed.final_inventory.active), (Verdict::Stopped, Some(old.clone())));
     assert_eq!(walk.r.remnants(), std::slice::from_ref(&new.group));
     let next = active("web-r3-8", 3, true);
-    let plan = plan(&Intent { spec: &spec, from: Some(&old), to: &next, direction: Direction::Forward, own_count: None }, &walk.world.view)
-        .unwrap();
+    let plan = plan(
+        &Intent { spec: &spec, from: Some(&old), to: &next, direction: Direction::Forward, own_count: None, is_migrated: false },
+        &walk.world.view,
+    )
+    .unwrap();
     insta::assert_snapshot!(lines(&plan).join("\n"), @r"
     - | 3 | bake 1 objects
     - | 3 | scale web-r1-1 2
@@ -141,7 +146,7 @@ fn an_incomplete_old_group_keeps_its_servers_until_it_retires() {
     let spec = spec(4, vec![Wave::Percent(50), Wave::Percent(100)], 0, true);
     let (old, new) = (active("web-r1-1", 1, true), active("web-r2-2", 2, true));
     let mut world = Perfect::new(Some((&old, 4)), true);
-    let intent = Intent { spec: &spec, from: Some(&old), to: &new, direction: Direction::Forward, own_count: None };
+    let intent = Intent { spec: &spec, from: Some(&old), to: &new, direction: Direction::Forward, own_count: None, is_migrated: false };
     let shrinks = |world: &Perfect| {
         let plan = plan(&intent, &world.view).unwrap();
         plan.steps.iter().any(|s| matches!(&s.step, Step::Scale { group, .. } if *group == old.group))
@@ -156,7 +161,9 @@ fn refusals_say_whose_fault_it_is() {
     let (old, new) = (active("web-r1-1", 1, true), active("web-r2-2", 2, true));
     let refuse = |spec: &ServiceSpec, from: &GroupRelease, to: &GroupRelease| {
         let view = Perfect::new(Some((from, 1)), true).view;
-        plan(&Intent { spec, from: Some(from), to, direction: Direction::Forward, own_count: None }, &view).unwrap_err().code
+        plan(&Intent { spec, from: Some(from), to, direction: Direction::Forward, own_count: None, is_migrated: false }, &view)
+            .unwrap_err()
+            .code
     };
     assert_eq!(refuse(&spec(1, vec![Wave::Percent(1); 101], 0, true), &old, &new), "too-many-waves");
     assert_eq!(refuse(&spec(1, vec![], 0, true), &old, &old), "same-group");
@@ -188,7 +195,7 @@ proptest! {
         let old_routed = if before { routed } else { !routed };
         let (old, new) = (active("web-r1-1", 1, old_routed), active("web-r2-2", 2, routed));
         let world = Perfect::new(Some((&old, running)), true);
-        let plan = plan(&Intent { spec: &spec, from: Some(&old), to: &new, direction: Direction::Forward, own_count: None }, &world.view).unwrap();
+        let plan = plan(&Intent { spec: &spec, from: Some(&old), to: &new, direction: Direction::Forward, own_count: None, is_migrated: false }, &world.view).unwrap();
         let mut counts = BTreeMap::from([(old.group.clone(), running)]);
         let mut weights = world.view.route.unwrap().weights;
         let floor = count.min(running);

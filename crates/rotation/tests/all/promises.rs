@@ -294,7 +294,14 @@ fn stop_and_roll_back_cycles_never_grow_a_group() {
         let mut world = Perfect::new(Some((&old, 4)), routed);
         for cycle in 0..6u64 {
             let new = active(&format!("web-r2-{}", cycle + 2), 2, routed);
-            let intent = rotation::Intent { spec: &spec, from: Some(&old), to: &new, direction: Direction::Forward, own_count: Some(4) };
+            let intent = rotation::Intent {
+                spec: &spec,
+                from: Some(&old),
+                to: &new,
+                direction: Direction::Forward,
+                own_count: Some(4),
+                is_migrated: false,
+            };
             let plan = rotation::plan(&intent, &world.view).unwrap();
             let peak = plan.peak;
             let opened = Opened { spec: spec.clone(), from: Some(old.clone()), to: new.clone(), plan, why: String::new() };
@@ -320,7 +327,8 @@ fn a_rollback_restores_the_count_of_the_release_it_returns_to() {
     let (old, new) = pair();
     let spec = spec(7, vec![Wave::Percent(100)], 0, true);
     let world = Perfect::new(Some((&old, 2)), true);
-    let intent = rotation::Intent { spec: &spec, from: Some(&old), to: &new, direction: Direction::Forward, own_count: Some(3) };
+    let intent =
+        rotation::Intent { spec: &spec, from: Some(&old), to: &new, direction: Direction::Forward, own_count: Some(3), is_migrated: false };
     let plan = rotation::plan(&intent, &world.view).unwrap();
     assert_eq!((plan.peak, plan.restores), (10, Some(3)));
     let mut walk = Walk::with(Opened { spec, from: Some(old.clone()), to: new, plan, why: String::new() }, world);
@@ -381,7 +389,14 @@ fn a_rollback_retires_what_an_earlier_rotation_left() {
         let mut world = Perfect::new(Some((&old, 2)), routed);
         let left = group("web-r2-2");
         world.view.groups.insert(left.clone(), GroupSeen::unknown(left.clone()));
-        let intent = rotation::Intent { spec: &spec, from: Some(&old), to: &new, direction: Direction::Forward, own_count: Some(2) };
+        let intent = rotation::Intent {
+            spec: &spec,
+            from: Some(&old),
+            to: &new,
+            direction: Direction::Forward,
+            own_count: Some(2),
+            is_migrated: false,
+        };
         let plan = rotation::plan(&intent, &world.view).unwrap();
         let mut walk = Walk::with(Opened { spec, from: Some(old), to: new, plan, why: String::new() }, world);
         walk.until(1);
@@ -457,7 +472,8 @@ fn a_group_that_was_gone_before_is_not_rolled_back_to() {
     let gone = world.view.groups.get_mut(&old.group).unwrap();
     (gone.desired, gone.instances) = (DesiredSeen::Gone, Vec::new());
     world.view.route.as_mut().unwrap().weights.clear();
-    let intent = rotation::Intent { spec: &spec, from: Some(&old), to: &new, direction: Direction::Forward, own_count: Some(2) };
+    let intent =
+        rotation::Intent { spec: &spec, from: Some(&old), to: &new, direction: Direction::Forward, own_count: Some(2), is_migrated: false };
     let plan = rotation::plan(&intent, &world.view).unwrap();
     let mut walk = Walk::with(Opened { spec, from: Some(old), to: new, plan, why: String::new() }, world);
     walk.until(2);

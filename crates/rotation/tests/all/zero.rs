@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 /// The next rotation, in the world that the walk left.
 fn then(walk: Walk, spec: &ServiceSpec, from: &GroupRelease, own_count: Option<u32>, to: &GroupRelease) -> Walk {
-    let intent = Intent { spec, from: Some(from), to, direction: Direction::Forward, own_count };
+    let intent = Intent { spec, from: Some(from), to, direction: Direction::Forward, own_count, is_migrated: false };
     let plan = plan(&intent, &walk.world.view).unwrap();
     Walk::with(Opened { spec: spec.clone(), from: Some(from.clone()), to: to.clone(), plan, why: String::new() }, walk.world)
 }
@@ -17,6 +17,7 @@ fn steps(plan: &Plan) -> Vec<String> {
     let word = |s: &PlannedStep| match &s.step {
         Step::Bake { .. } => "bake".to_string(),
         Step::Check { group, .. } => format!("check {group}"),
+        Step::Migrate { group, .. } => format!("migrate {group}"),
         Step::Scale { group, count } => format!("scale {group} {count}"),
         Step::Shift { weights, .. } => format!("shift {weights:?}"),
         Step::Soak { group, .. } => format!("soak {group}"),
@@ -133,8 +134,11 @@ fn a_removal_ends_the_route_last() {
         let (old, spec) = (active("web-r1-1", 1, true), spec(count, vec![], 0, true));
         let mut world = Perfect::new(Some((&old, count)), true);
         world.view.route.as_mut().unwrap().settings.clone_from(&spec.route);
-        let mut plan =
-            plan(&Intent { spec: &spec, from: None, to: &old, direction: Direction::Back, own_count: None }, &world.view).unwrap();
+        let mut plan = plan(
+            &Intent { spec: &spec, from: None, to: &old, direction: Direction::Back, own_count: None, is_migrated: false },
+            &world.view,
+        )
+        .unwrap();
         let shift = plan.steps[0].clone();
         plan.steps.push(shift);
         let mut walk = Walk::with(Opened { spec, from: None, to: old.clone(), plan, why: String::new() }, world);
@@ -165,7 +169,7 @@ fn a_removal_closes_a_listener_that_an_earlier_release_opened() {
     let mut world = Perfect::new(Some((&old, 1)), true);
     let route = world.view.route.as_mut().unwrap();
     (route.settings, route.weights) = (Some(Route::on(([127, 0, 0, 1], 80).into())), BTreeMap::new());
-    let intent = Intent { spec: &spec, from: None, to: &old, direction: Direction::Back, own_count: None };
+    let intent = Intent { spec: &spec, from: None, to: &old, direction: Direction::Back, own_count: None, is_migrated: false };
     let mut plan = plan(&intent, &world.view).unwrap();
     let shift = plan.steps[0].clone();
     plan.steps.push(shift);

@@ -86,6 +86,8 @@ pub fn step(app: &App, caller: &Caller, service: &ServiceName, step: &Step) -> R
             groups.push(of);
             policy.permits_checks(service)?;
         }
+        // Refused for everybody by the planner.
+        Step::Migrate { of, .. } => groups.push(of),
         Step::Scale { count, .. } => policy.permits_count(service, *count)?,
         Step::Shift { route, weights } => {
             groups.extend(weights.keys());

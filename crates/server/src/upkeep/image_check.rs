@@ -73,6 +73,7 @@ fn spec(life: &Life, group: GroupName, digest: &Digest, check: &ImageCheck) -> R
         network: Network::closed(),
         route: None,
         checks: Vec::new(),
+        migrate: None,
     };
     let once = port.is_none().then(|| OneShot::of(run));
     Ok(GroupSpec { group, service, desired: DesiredGroup::Run { release, count: 1, once } })

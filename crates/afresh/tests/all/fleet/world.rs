@@ -118,6 +118,13 @@ impl Fleet {
         }
     }
 
+    /// After `up` was killed.
+    pub fn reap(&mut self) {
+        if let Some(mut up) = self.up.take() {
+            up.wait().unwrap();
+        }
+    }
+
     /// A release that runs this script, to its rotation's end. A step may take `within`.
     pub fn deploy(&self, script: &str, within: &str) -> RotationStatus {
         self.deploy_service(&format!(
@@ -132,7 +139,11 @@ impl Fleet {
 
     /// A service on `image.base`, to its rotation's end.
     pub fn deploy_service(&self, service: &str) -> RotationStatus {
-        let path = format!("/v1/rotations/{}", self.begin_deploy(service));
+        self.end(&self.begin_deploy(service))
+    }
+
+    pub fn end(&self, id: &model::RotationId) -> RotationStatus {
+        let path = format!("/v1/rotations/{id}");
         let api = self.api();
         let begun = Instant::now();
         loop {

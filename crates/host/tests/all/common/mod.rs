@@ -145,6 +145,7 @@ impl Host {
             network: Network::closed(),
             route: None,
             checks: Vec::new(),
+            migrate: None,
         };
         let desired = DesiredGroup::Run { release, count: want.count, once: want.once.map(|run| OneShot::of(texts(run))) };
         GroupSpec { group: GroupName::new(want.name).unwrap(), service, desired }

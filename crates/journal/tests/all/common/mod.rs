@@ -27,6 +27,7 @@ pub fn spec(service: &str, count: u32) -> ServiceSpec {
         network: Network::default(),
         route: None,
         checks: Vec::new(),
+        migrate: None,
         rollout: Rollout::default(),
     }
 }
@@ -50,6 +51,7 @@ pub fn release(service: &str, code: &str) -> Release {
         network: Network::closed(),
         route: None,
         checks: Vec::new(),
+        migrate: None,
     }
 }
 

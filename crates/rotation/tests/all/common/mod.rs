@@ -30,6 +30,7 @@ pub fn release(number: u64, routed: bool) -> Release {
         network: Network::default(),
         route: routed.then(|| Route::on(([127, 0, 0, 1], 80).into())),
         checks: Vec::new(),
+        migrate: None,
     }
 }
 
@@ -52,6 +53,7 @@ pub fn spec(count: u32, waves: Vec<Wave>, soak_ms: u64, routed: bool) -> Service
         network: made.network,
         route: made.route,
         checks: Vec::new(),
+        migrate: None,
         rollout: Rollout { waves, soak_ms, errors_ppm: 10_000, within_ms: 60_000, ..Rollout::default() },
     }
 }
@@ -74,6 +76,8 @@ pub struct Perfect {
     pub view: View,
     /// What each group was declared to run.
     pub runs: BTreeMap<GroupName, Digest>,
+    /// One-shots are seen to end at once, with success.
+    pub migrations: bool,
     launched: u64,
 }
 
@@ -81,7 +85,7 @@ impl Perfect {
     pub fn new(from: Option<(&GroupRelease, u32)>, routed: bool) -> Self {
         let route = routed.then(|| RouteSeen::unknown(rotation::route_name(&service())));
         let view = View { at: Time(1_000_000), groups: BTreeMap::new(), route, objects: BTreeMap::new() };
-        let mut world = Self { now: Time(1_000_000), view, runs: BTreeMap::new(), launched: 0 };
+        let mut world = Self { now: Time(1_000_000), view, runs: BTreeMap::new(), migrations: true, launched: 0 };
         if let Some((from, count)) = from {
             world.runs.insert(from.group.clone(), from.release.digest());
             world.scale(&from.group, None, from.release.number, count);
@@ -128,6 +132,7 @@ impl Perfect {
                     let seen = self.view.groups.get_mut(group).unwrap();
                     seen.instances[0].state = InstanceState::Exited;
                     seen.instances[0].exit = Some(Exit::new(0, self.now));
+                    seen.ended = self.migrations.then(|| OneShotEnd { release: release.digest(), exit: Exit::new(0, self.now) });
                 }
             }
             Declaration::Group(stamp, GroupSpec { group, desired: DesiredGroup::Gone, .. }) => {
@@ -169,7 +174,7 @@ impl Walk {
     pub fn open(spec: &ServiceSpec, from: Option<(&GroupRelease, u32)>, to: &GroupRelease) -> Self {
         let routed = spec.route.is_some() || from.is_some_and(|(f, _)| f.release.route.is_some());
         let world = Perfect::new(from, routed);
-        let intent = Intent { spec, from: from.map(|(f, _)| f), to, direction: Direction::Forward, own_count: None };
+        let intent = Intent { spec, from: from.map(|(f, _)| f), to, direction: Direction::Forward, own_count: None, is_migrated: false };
         let plan = plan(&intent, &world.view).unwrap();
         let opened = Opened { spec: spec.clone(), from: from.map(|(f, _)| f.clone()), to: to.clone(), plan, why: "test".to_string() };
         Self::with(opened, world)

@@ -338,6 +338,7 @@ pub fn spec(service: &str, tier: &str, program: &str, count: u32, listen: Option
         network: Network::default(),
         route: listen.map(|l| Route::on(l.parse().unwrap())),
         checks: Vec::new(),
+        migrate: None,
         rollout: Rollout { waves: vec![Wave::Count(1), Wave::Percent(100)], soak_ms: 30, within_ms: 60_000, ..Rollout::default() },
     }
 }
