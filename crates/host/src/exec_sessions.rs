@@ -441,7 +441,10 @@ mod tests {
         assert_eq!(session.state().input, b"abcd");
         assert_eq!(session.input(&more(9, b"x")).unwrap_err().code, "bad-request");
         let piece = vec![0; PIECE_BYTES_MAX];
-        while session.input(&more(session.state().taken, &piece)).unwrap().taken < UNTAKEN_BYTES_MAX as u64 {}
+        let mut taken = 4;
+        while taken < UNTAKEN_BYTES_MAX as u64 {
+            taken = session.input(&more(taken, &piece)).unwrap().taken;
+        }
         assert_eq!(session.input(&more(UNTAKEN_BYTES_MAX as u64, b"x")).unwrap().taken, UNTAKEN_BYTES_MAX as u64, "it is full");
         assert_eq!(session.input(&more(0, &vec![0; PIECE_BYTES_MAX + 1])).unwrap_err().code, "bad-request");
     }

@@ -4,7 +4,7 @@ use crate::access::Access;
 use crate::comparison::Comparison;
 use crate::config::Config;
 use crate::covered_ports::CoveredPorts;
-use crate::exec;
+use crate::exec_known::Known;
 use crate::files::private_dir;
 use crate::fleet::Fleet;
 use crate::notify::Notifier;
@@ -45,7 +45,7 @@ pub struct App {
     deploys: Mutex<()>,
     pub parts: Parts,
     pub run_waits: runs::Waits,
-    pub execs: exec::Known,
+    pub execs: Known,
     /// A thread for each open rotation.
     drivers: Mutex<BTreeMap<RotationId, JoinHandle<()>>>,
     stopping: AtomicBool,
@@ -88,7 +88,7 @@ impl App {
             deploys: Mutex::default(),
             parts: Parts::default(),
             run_waits: runs::Waits::default(),
-            execs: exec::Known::default(),
+            execs: Known::default(),
             drivers: Mutex::default(),
             stopping: AtomicBool::new(false),
         }))

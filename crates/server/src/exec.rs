@@ -4,40 +4,19 @@
 use crate::access::Caller;
 use crate::app::App;
 use crate::blocking::blocking;
+use crate::exec_known::{RECORDED_FOR_MS, Session};
 use api::Client;
 use api::control::AuditLine;
 use api::exec::{EXEC, ExecBegun, ExecInput, ExecOrder, ExecOutput, ExecRequest, ExecSeen, ExecTaken};
-use model::{ExecId, Fault, ServiceName, Time, check_command};
+use model::{ExecId, Fault, ServiceName, check_command};
 use serde_json::Value;
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The keeper answers a call for output within five seconds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 const DETAIL_BYTES_MAX: usize = 1_000;
-
-/// Sessions that this control plane knows of.
-#[derive(Default)]
-pub struct Known(Mutex<BTreeMap<ExecId, Session>>);
-
-#[derive(Clone)]
-struct Session {
-    service: ServiceName,
-    seen: ExecSeen,
-    /// When its end was written into the audit.
-    recorded: Option<Time>,
-}
-
-/// The caller may still read its last output then.
-const RECORDED_FOR_MS: u64 = 600_000;
-
-impl Known {
-    fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<ExecId, Session>) -> T) -> T {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
 
 fn keeper(app: &App) -> Client {
     app.fleet.keeper().clone().timeout(ANSWER_WITHIN)

@@ -40,6 +40,7 @@ mod deploy;
 mod drive;
 mod driver;
 mod exec;
+mod exec_known;
 mod files;
 mod fleet;
 mod gc;

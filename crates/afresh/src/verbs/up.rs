@@ -12,6 +12,7 @@ use crate::show;
 use clap::Args;
 use host::identity::Identity;
 use model::{Fault, Layout};
+use nix::sys::signal::{SigSet, Signal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -46,6 +47,7 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 
 impl Up {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        open_signals();
         context.must_be_local("up")?;
         // A file that serve would refuse is refused here once, and not by every restart of serve.
         if let Some(file) = &self.token_file {
@@ -112,6 +114,14 @@ impl Up {
         let host = [&policy[..], &self.logs.words()].concat();
         vec![(Role::Host, host), (Role::Proxy, Vec::new()), (Role::Serve, serve)]
     }
+}
+
+/// Programs inherit which signals are blocked: whoever starts this may wait for its own in another way (`afresh dev`), and would never end it.
+fn open_signals() {
+    let mut set = SigSet::empty();
+    set.add(Signal::SIGINT);
+    set.add(Signal::SIGTERM);
+    let _ = set.thread_unblock();
 }
 
 fn already(context: &Context, pid: Option<i32>) -> Fault {
