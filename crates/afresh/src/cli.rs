@@ -78,7 +78,7 @@ pub enum Verb {
 /// Headings of the help and the verbs under them, in this order.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Run a host", &["up", "down", "doctor", "serve", "host", "proxy"]),
-    ("Deploy", &["init", "dev", "validate", "fmt", "plan", "deploy", "rollback", "rollout", "rotation", "step", "run"]),
+    ("Deploy", &["init", "dev", "validate", "fmt", "plan", "deploy", "rollback", "rollout", "rotation", "step", "run", "job"]),
     ("See", &["status", "why", "events", "logs", "exec", "release", "instance"]),
     ("Images and code", &["bake", "image", "artifact"]),
     ("Administration", &["policy", "token", "secret", "audit", "gc", "adopt", "restore"]),

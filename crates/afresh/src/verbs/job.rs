@@ -152,7 +152,7 @@ fn print(history: &JobHistory) {
         let head = ["run", "release", "attempt", "due", "state", "took", "by"];
         let row = |seen: &RunSeen| {
             let (run, start) = (&seen.run, seen.run.job.as_ref());
-            let due = start.and_then(|start| start.due).map_or_else(|| "by hand".to_string(), |due| show::upkeep::day(due));
+            let due = start.and_then(|start| start.due).map_or_else(|| "by hand".to_string(), show::upkeep::day);
             let until = run.exit.as_ref().map_or(now, |exit| exit.at);
             let attempt = start.map_or(1, |start| start.attempt).to_string();
             vec![

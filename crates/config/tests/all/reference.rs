@@ -84,7 +84,7 @@ fn defaults_of_the_host_policy_are_as_told() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 17);
+    assert_eq!(seen, 18);
     assert_eq!(read(""), model::access::HostPolicy::default());
 }
 

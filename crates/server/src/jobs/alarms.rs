@@ -29,7 +29,9 @@ fn of_job(one: &OneJob) -> Vec<Alarm> {
         );
         all.push(alarm("job-failed", text));
     }
-    let succeeded = ended.iter().filter_map(|run| run.exit.as_ref()).filter(|exit| exit.succeeded()).map(|exit| exit.at).max();
+    // Its end is by the keeper's clock, its beginning by ours.
+    let when = |run: &&Run| Some(run.exit.as_ref().filter(|exit| exit.succeeded())?.at.max(run.asked));
+    let succeeded = ended.iter().filter_map(when).max();
     let missed = one.state.iter().flat_map(|state| &state.missed).filter(|missed| missed.at > succeeded.unwrap_or(Time(0)));
     let (count, last) = missed.fold((0, None), |(count, _), missed| (count + missed.count, Some(missed)));
     if let Some(last) = last {

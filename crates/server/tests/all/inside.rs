@@ -18,7 +18,7 @@ fn web() -> ServiceSpec {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_says_what_is_offered_inside_and_what_is_named_in_vain() {
-    let mut house = House::new().await;
+    let house = House::new().await;
     let inside = RouteAddress::Internal(7_000);
     let plan = async |house: &House, all: Vec<ServiceSpec>| {
         let name = if all.len() == 1 { Some(all[0].name.to_string()) } else { None };

@@ -86,7 +86,7 @@ async fn a_lost_journal_migrates_nothing_again() {
     let _: serde_json::Value = house.client().post("/v1/adopt", &AdoptRequest { services: vec![name("web")] }).await.unwrap();
     let mut more = migrated("one", "true");
     more.file.services.values_mut().for_each(|service| service.count = 4);
-    house.deploy(&more).await.unwrap();
+    house.through(&more).await;
     house.through(&migrated("two", "true")).await;
     let back: Opened = house.client().post("/v1/rollback", &RollbackRequest { service: name("web"), to: None }).await.unwrap();
     house.end(&back.rotations[0]).await;
