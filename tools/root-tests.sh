@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the tests that need root, in three lanes side by side: two bake, the third mostly waits for servers.
+# Runs the tests that need root, in four lanes side by side: two bake, two mostly wait for servers.
 # Within a lane one test runs after the other. Prints each lane's output when it has ended, with the time of each test; fails if one fails.
 # Words after it select tests by name, in one lane. The whole workspace is built at once: by single crates, dependencies would be rebuilt
 # with other features.
@@ -7,7 +7,7 @@ set -euo pipefail
 
 # `crate=a,b`: the tests whose names contain a or b; `crate!a,b`: the others.
 fleet_bakes=apps::,life::,month::,nothing_new::
-lanes=("bake afresh=$fleet_bakes" "store attest emit journal proxy afresh=faults::" "host server afresh!faults::,$fleet_bakes")
+lanes=("bake afresh=$fleet_bakes" "store attest emit journal proxy afresh=faults::" "host" "server afresh!faults::,$fleet_bakes")
 [ $# -eq 0 ] || lanes=("bake store attest emit journal proxy host server afresh")
 logs=$(mktemp -d "${TMPDIR:-/tmp}/afresh-lanes.XXXXXX")
 trap 'rm -rf "$logs"' EXIT
