@@ -37,10 +37,14 @@ pub fn begin(keeper: &Keeper, order: ExecOrder) -> Result<ExecBegun, Fault> {
     }
     let record = running(keeper, &order.request.instance)?;
     let _one_by_one = keeper.sessions.beginning();
-    let open = keeper.sessions.open();
-    let own = open.iter().filter(|instance| **instance == order.request.instance).count();
-    if open.len() >= OPEN_MAX || own >= OPEN_OF_INSTANCE_MAX {
-        let text = format!("{} commands run inside servers of this host, {own} of them in {}", open.len(), order.request.instance);
+    let kept = keeper.sessions.kept();
+    let own = kept.iter().filter(|instance| **instance == order.request.instance).count();
+    if kept.len() >= OPEN_MAX || own >= OPEN_OF_INSTANCE_MAX {
+        let text = format!(
+            "{} commands run inside servers of this host or were not read to their end, {own} of them in {}",
+            kept.len(),
+            order.request.instance
+        );
         let hint = format!("at most {OPEN_OF_INSTANCE_MAX} run in one server and {OPEN_MAX} on a host: end one of them");
         return Err(Fault::yours("too-many-sessions", text).hint(hint));
     }

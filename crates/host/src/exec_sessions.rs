@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 
 /// Output that nobody read yet; beyond it the command waits.
 const UNREAD_BYTES_MAX: usize = 1 << 20;
+/// What a piece takes besides its bytes.
+const PIECE_COST: usize = 64;
 /// Input that the command did not read yet.
 const UNTAKEN_BYTES_MAX: usize = 256 << 10;
 /// In one answer.
@@ -60,6 +62,8 @@ struct SessionState {
     pieces: VecDeque<(bool, Vec<u8>)>,
     first: u64,
     unread: usize,
+    /// A call waits for output.
+    is_awaited: bool,
     /// Streams that have not ended.
     open: usize,
     input: VecDeque<u8>,
@@ -97,12 +101,12 @@ impl Sessions {
         self.beginning.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The instance of each that has not ended.
-    pub fn open(&self) -> Vec<InstanceId> {
+    /// The instance of each that takes room: also of those that have ended, until somebody has read their output.
+    pub fn kept(&self) -> Vec<InstanceId> {
         self.forget(|session| session.state().is_done());
         let all = self.all();
-        let open = all.values().filter(|session| session.state().exit.is_none());
-        open.map(|session| session.order.request.instance.clone()).collect()
+        let kept = all.values().filter(|session| !session.state().is_told);
+        kept.map(|session| session.order.request.instance.clone()).collect()
     }
 
     pub fn free_id(&self, began: Time) -> Result<ExecId, Fault> {
@@ -170,6 +174,7 @@ impl Session {
             pieces: VecDeque::new(),
             first: 0,
             unread: 0,
+            is_awaited: false,
             open,
             input: VecDeque::new(),
             taken: 0,
@@ -220,7 +225,7 @@ impl Session {
                     if state.is_forgotten {
                         break;
                     }
-                    state.unread += n;
+                    state.unread += n + PIECE_COST;
                     state.pieces.push_back((stderr, buffer[..n].to_vec()));
                     self.changed.notify_all();
                 }
@@ -351,21 +356,25 @@ impl Session {
             && let Some((_, bytes)) = state.pieces.pop_front()
         {
             state.first += 1;
-            state.unread -= bytes.len();
+            state.unread = state.unread.saturating_sub(bytes.len() + PIECE_COST);
         }
         self.changed.notify_all();
         let until = Instant::now() + ASK_WITHIN;
-        while state.pieces.is_empty() && !state.is_over() && Instant::now() < until {
-            let left = until.saturating_duration_since(Instant::now()).min(LOOK_EVERY);
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        // One call waits at a time: each holds a thread, also when its caller has gone.
+        if !std::mem::replace(&mut state.is_awaited, true) {
+            while state.pieces.is_empty() && !state.is_over() && Instant::now() < until {
+                let left = until.saturating_duration_since(Instant::now()).min(LOOK_EVERY);
+                state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            }
+            state.is_awaited = false;
         }
         state.asked = Instant::now();
         let (mut pieces, mut bytes) = (Vec::new(), 0);
         for (stderr, piece) in &state.pieces {
-            if bytes > 0 && bytes + piece.len() > ANSWER_BYTES_MAX {
+            if bytes > 0 && bytes + piece.len() + PIECE_COST > ANSWER_BYTES_MAX {
                 break;
             }
-            bytes += piece.len();
+            bytes += piece.len() + PIECE_COST;
             pieces.push(Piece { stderr: *stderr, data: BASE64.encode(piece) });
         }
         let is_last = pieces.len() == state.pieces.len() && state.is_over();
@@ -421,7 +430,7 @@ mod tests {
         let (mut got, mut after) = (Vec::new(), 0);
         while got.len() < all.len() {
             let first = session.output(after);
-            assert!(session.state().unread <= UNREAD_BYTES_MAX + PIECE_BYTES_MAX);
+            assert!(session.state().unread <= UNREAD_BYTES_MAX + PIECE_BYTES_MAX + PIECE_COST);
             let again = session.output(after);
             assert_eq!(first.pieces[0], again.pieces[0], "until it is acknowledged");
             got.extend(again.pieces.iter().flat_map(|piece| BASE64.decode(&piece.data).unwrap()));

@@ -53,13 +53,18 @@ pub fn run(keeper: &Keeper, to: &Forward) {
     while !keeper.is_stopped() {
         let listed = logs(&keeper.layout);
         forwarder.saved.places.retain(|id, _| listed.iter().any(|log| log.id == *id));
+        let mut has_more = false;
+        // One part of each in turn: a server that prints without end keeps nobody else's lines here.
         for log in &listed {
-            if let Err(fault) = forwarder.send_log(log) {
-                tracing::debug!(log = log.id, "{fault}");
+            match forwarder.send_part(log) {
+                Ok(more) => has_more |= more,
+                Err(fault) => tracing::debug!(log = log.id, "{fault}"),
             }
+            forwarder.save(&path);
         }
-        forwarder.save(&path);
-        std::thread::sleep(LOOK_EVERY);
+        if !has_more {
+            std::thread::sleep(LOOK_EVERY);
+        }
     }
 }
 
@@ -73,38 +78,34 @@ struct Forwarder<'a> {
 }
 
 impl Forwarder<'_> {
-    /// Everything that is new in one log.
-    fn send_log(&mut self, log: &Listed) -> Result<(), Fault> {
+    /// What is new in one log, as far as one part of it. True: there is more.
+    fn send_part(&mut self, log: &Listed) -> Result<bool, Fault> {
         let mut place = self.saved.places.get(&log.id).cloned().unwrap_or_default();
-        let Ok(instance) = InstanceId::new(log.id.clone()) else { return Ok(()) };
+        let Ok(instance) = InstanceId::new(log.id.clone()) else { return Ok(false) };
         let lives = self.keeper.state().instances.get(&instance).is_some_and(|one| one.ended.is_none());
         // A line without an end is sent when its program has ended.
         let now = (log.bytes, log.written, lives);
         if place.read == Some(now) {
-            return Ok(());
+            return Ok(false);
         }
-        loop {
-            let from = Some(place.next.clone()).filter(|next| !next.is_empty());
-            let query = LogQuery { since: Some(self.saved.since), from, ..LogQuery::default() };
-            let part = log_reader::part(&self.keeper.layout.log(&instance), &instance, &query, lives)?;
-            if part.lost {
-                let dropped = part.dropped.saturating_sub(place.lines).max(1);
-                place.lines += dropped;
-                self.keeper.forwarded.dropped(dropped, disk::files::now());
-            }
-            for line in &part.lines {
-                if !self.send(&instance, line) {
-                    return Ok(());
-                }
-            }
-            place.lines += part.lines.len() as u64;
-            place.next = part.next;
-            place.read = (!part.more).then_some(now);
-            self.saved.places.insert(log.id.clone(), place.clone());
-            if !part.more {
-                return Ok(());
+        let from = Some(place.next.clone()).filter(|next| !next.is_empty());
+        let query = LogQuery { since: Some(self.saved.since), from, ..LogQuery::default() };
+        let part = log_reader::part(&self.keeper.layout.log(&instance), &instance, &query, lives)?;
+        if part.lost {
+            let dropped = part.dropped.saturating_sub(place.lines).max(1);
+            place.lines += dropped;
+            self.keeper.forwarded.dropped(dropped, disk::files::now());
+        }
+        for line in &part.lines {
+            if !self.send(&instance, line) {
+                return Ok(false);
             }
         }
+        place.lines += part.lines.len() as u64;
+        place.next = part.next;
+        place.read = (!part.more).then_some(now);
+        self.saved.places.insert(log.id.clone(), place);
+        Ok(part.more)
     }
 
     /// Waits until it is sent. False: the keeper ends.

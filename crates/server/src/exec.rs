@@ -41,13 +41,9 @@ pub async fn begin(app: &Arc<App>, caller: &Caller, service: &ServiceName, reque
         reason: caller.reason().unwrap_or_default().to_string(),
         ..AuditLine::default()
     };
-    let (reader, who, named) = (app.clone(), caller.clone(), service.clone());
-    blocking(move || {
-        // A policy that cannot be read permits this to nobody: it is not needed to bring a service back.
-        reader.access.policy()?.permits_exec(who.name(), who.is_admin(), &named)?;
-        reader.access.audit.must_write(&line)
-    })
-    .await?;
+    must_be_permitted(app, caller, service).await?;
+    let writer = app.clone();
+    blocking(move || writer.access.audit.must_write(&line)).await?;
     let order = ExecOrder { request, by: caller.signed() };
     let begun: ExecBegun = keeper(app).post(EXEC, &order).await?;
     let ExecOrder { request, by } = order;
@@ -55,6 +51,13 @@ pub async fn begin(app: &Arc<App>, caller: &Caller, service: &ServiceName, reque
         ExecSeen { session: begun.session.clone(), instance: request.instance, by, command: request.command, began: app.now(), exit: None };
     app.execs.change(|all| all.insert(begun.session.clone(), Session { service: service.clone(), seen, recorded: None }));
     Ok(begun)
+}
+
+/// Asked at each call: who is not permitted any more has a session no longer, and the keeper ends it.
+async fn must_be_permitted(app: &Arc<App>, caller: &Caller, service: &ServiceName) -> Result<(), Fault> {
+    let (reader, who, named) = (app.clone(), caller.clone(), service.clone());
+    // A policy that cannot be read permits this to nobody: it is not needed to bring a service back.
+    blocking(move || reader.access.policy()?.permits_exec(who.name(), who.is_admin(), &named)).await
 }
 
 /// Only whoever began it, and through the service that it is of.
@@ -83,13 +86,15 @@ fn name_of(signed: &str) -> &str {
     signed.split(' ').next().unwrap_or(signed)
 }
 
-pub async fn input(app: &App, caller: &Caller, service: &ServiceName, session: &ExecId, more: &ExecInput) -> Result<ExecTaken, Fault> {
+pub async fn input(app: &Arc<App>, caller: &Caller, service: &ServiceName, session: &ExecId, more: &ExecInput) -> Result<ExecTaken, Fault> {
     must_be_own(app, caller, service, session).await?;
+    must_be_permitted(app, caller, service).await?;
     keeper(app).post(&format!("{EXEC}/{session}/input"), more).await
 }
 
-pub async fn output(app: &App, caller: &Caller, service: &ServiceName, session: &ExecId, after: u64) -> Result<ExecOutput, Fault> {
+pub async fn output(app: &Arc<App>, caller: &Caller, service: &ServiceName, session: &ExecId, after: u64) -> Result<ExecOutput, Fault> {
     must_be_own(app, caller, service, session).await?;
+    must_be_permitted(app, caller, service).await?;
     keeper(app).get(&format!("{EXEC}/{session}/output?after={after}")).await
 }
 

@@ -19,7 +19,8 @@ use crate::secrets::Reading;
 use crate::show;
 use api::control::{CommandRequest, Opened, RotationStatus};
 use clap::Args;
-use model::{Fault, FewRequests, Layout, RotationCommand, RotationId, ServiceFile, Verdict, Wave};
+use model::text::shown;
+use model::{Fault, FewRequests, Layout, RotationCommand, RotationId, SecretSource, ServiceFile, Verdict, Wave};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -40,12 +41,16 @@ pub struct Dev {
     /// The directory with the service file
     #[arg(default_value = ".", value_name = "DIR")]
     pub dir: PathBuf,
+    /// Also run its commands for secrets, as root, and read files outside of DIR that it names
+    #[arg(long)]
+    pub trust: bool,
 }
 
 const USUAL_DATA: &str = "/var/lib/afresh";
 const DATA: &str = "/var/lib/afresh-dev";
 /// Says that a data directory is for this and may be emptied.
-const MARK: &str = "dev";
+const MARK: &str = ".afresh-dev";
+const SHOWN_BYTES_MAX: usize = 80;
 const LOOK_MS: u16 = 250;
 /// Editors write several files, or one twice.
 const QUIET_LOOKS: u32 = 2;
@@ -68,7 +73,7 @@ impl Dev {
         }
         let data = if context.data_dir() == Path::new(USUAL_DATA) { PathBuf::from(DATA) } else { context.data_dir().to_path_buf() };
         let layout = take(&data)?;
-        let session = Session { context: Context::over(file, layout, false), signals: Signals::take()? };
+        let session = Session { context: Context::over(file, layout, false), signals: Signals::take()?, dir, is_trusted: self.trust };
         let ended = session.run();
         session.end()?;
         ended.map(|()| Exit::Succeeded)
@@ -79,7 +84,8 @@ impl Dev {
 fn take(data: &Path) -> Result<Layout, Failure> {
     let layout = Layout::new(data);
     let is_used = std::fs::read_dir(data).is_ok_and(|mut entries| entries.next().is_some());
-    if is_used && !data.join(MARK).exists() {
+    // A link that somebody laid there marks nothing.
+    if is_used && !std::fs::symlink_metadata(data.join(MARK)).is_ok_and(|meta| meta.is_file()) {
         let fault =
             Fault::yours("not-dev", format!("{} holds something else, and `afresh dev` empties its data directory", data.display()));
         return Err(fault.hint("name another one with --data-dir").into());
@@ -97,9 +103,37 @@ fn take(data: &Path) -> Result<Layout, Failure> {
     Ok(layout)
 }
 
+/// A directory that somebody else wrote has no business with this machine: whoever runs it is root.
+fn must_stay_within(file: &ServiceFile, dir: &Path, beside_file: impl Fn(&str) -> PathBuf) -> Result<(), Fault> {
+    // Whoever reads what does not exist says so.
+    let leaves = |path: &str| beside_file(path).canonicalize().is_ok_and(|path| !path.starts_with(dir));
+    let outside = |what: String| {
+        Fault::yours("outside-dir", format!("{what}, outside of {}", dir.display())).hint("read the service file; if you trust it: --trust")
+    };
+    for (name, secret) in &file.secrets {
+        match &secret.source {
+            SecretSource::Command { command } => {
+                let text = format!("secret {name} runs a command on this machine as root: {}", shown(&command.join(" "), SHOWN_BYTES_MAX));
+                return Err(Fault::yours("outside-dir", text).hint("read the service file; if you trust it: --trust"));
+            }
+            SecretSource::File { path } | SecretSource::Age { path } if leaves(path) => {
+                return Err(outside(format!("secret {name} reads {path}")));
+            }
+            _ => {}
+        }
+    }
+    let artifact = |service: &model::ServiceSpec| service.artifact.clone().filter(|path| leaves(path));
+    match file.services.values().find_map(|service| Some((&service.name, artifact(service)?))) {
+        Some((service, path)) => Err(outside(format!("the code of {service} is {path}"))),
+        None => Ok(()),
+    }
+}
+
 struct Session {
     context: Context,
     signals: Signals,
+    dir: PathBuf,
+    is_trusted: bool,
 }
 
 impl Session {
@@ -170,6 +204,9 @@ impl Session {
 
     fn try_deploy(&self, seen: &Snapshot, begun: Instant) -> Result<(), Failure> {
         let file = small(self.context.load()?);
+        if !self.is_trusted {
+            must_stay_within(&file, &self.dir, |path| self.context.beside_file(path))?;
+        }
         let addresses: Vec<_> = file.services.values().filter_map(|s| Some((s.name.clone(), s.route.as_ref()?.listen.edge()?))).collect();
         let request = request_of(&self.context, file, &Desired::default(), Images::Bake, &Reading::All)?;
         self.signals.block();
@@ -344,5 +381,35 @@ mod tests {
     fn addresses_can_be_opened() {
         assert_eq!(url("0.0.0.0:8080".parse().unwrap()), ": http://127.0.0.1:8080/");
         assert_eq!(url("[::1]:80".parse().unwrap()), ": http://[::1]:80/");
+    }
+
+    /// Found by a reader: a cloned repository ran commands as root and took root's files.
+    #[test]
+    fn what_leaves_the_directory_must_be_trusted() {
+        let outer = tempfile::tempdir().unwrap();
+        let dir = outer.path().canonicalize().unwrap().join("app");
+        std::fs::create_dir_all(dir.join("code")).unwrap();
+        for path in [dir.join("own"), outer.path().join("theirs")] {
+            std::fs::write(path, "x").unwrap();
+        }
+        std::os::unix::fs::symlink(outer.path().join("theirs"), dir.join("link")).unwrap();
+        let judge = |secret: &str, artifact: &str| {
+            let image = "image \"base\" {\n debian = \"bookworm\"\n packages = [\"python3\"]\n}";
+            let text = format!(
+                "{image}\nsecret \"s\" {{ {secret} }}\nservice \"web\" {{\n tier = \"front\"\n image = image.base\n artifact = \"{artifact}\"\n run = [\"x\"]\n count = 1\n \
+                 env {{ S = secret.s }}\n}}"
+            );
+            let file = config::parse(&text, "x").unwrap_or_else(|all| panic!("{}", config::render(&all, &text, "x", false)));
+            must_stay_within(&file, &dir, |path| dir.join(path)).map_err(|fault| fault.message)
+        };
+        assert_eq!(judge("file = \"own\"", "code"), Ok(()));
+        assert_eq!(judge("file = \"not-there\"", "."), Ok(()), "whoever reads it says so");
+        assert!(
+            judge("command = [\"sh\", \"-c\", \"id\"]", "code").unwrap_err().contains("runs a command on this machine as root: sh -c id")
+        );
+        for secret in ["file = \"link\"", "file = \"../theirs\"", "age = \"../theirs\""] {
+            assert!(judge(secret, "code").unwrap_err().starts_with("secret s reads "), "{secret}");
+        }
+        assert!(judge("file = \"own\"", "..").unwrap_err().starts_with("the code of web is .."));
     }
 }

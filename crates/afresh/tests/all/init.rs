@@ -50,7 +50,7 @@ fn dev_serves_each_save_and_keeps_the_last_good_one() {
     // As `dev` leaves it behind: marked, and with images.
     fleet.start(&[]).unwrap();
     fleet.stop();
-    std::fs::write(fleet.data.join("dev"), "").unwrap();
+    std::fs::write(fleet.data.join(".afresh-dev"), "").unwrap();
     let app = dir.path().join("app");
     std::fs::create_dir_all(app.join("node_modules")).unwrap();
     let page = |content: &str| std::fs::write(app.join("healthz"), content).unwrap();
@@ -99,5 +99,5 @@ fn dev_serves_each_save_and_keeps_the_last_good_one() {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!mounts.contains(fleet.data.to_str().unwrap()), "{mounts}");
     let left: Vec<_> = std::fs::read_dir(&fleet.data).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-    assert!(left.iter().all(|name| ["store", "dev", "afresh.json", "afresh.json.spare"].contains(&name.as_str())), "{left:?}");
+    assert!(left.iter().all(|name| ["store", ".afresh-dev", "afresh.json", "afresh.json.spare"].contains(&name.as_str())), "{left:?}");
 }

@@ -137,7 +137,14 @@ fn answer_to(asked: &Message, bytes: &[u8]) -> Option<Message> {
     (is_answer && message.metadata.id == asked.metadata.id && message.queries == asked.queries).then_some(message)
 }
 
-fn taken(message: Message) -> Answer {
+/// An answer with more records is passed on as none: each hit in the cache costs time and memory by their number.
+const RECORDS_MAX: usize = 256;
+
+fn taken(mut message: Message) -> Answer {
+    if message.answers.len() + message.authorities.len() > RECORDS_MAX {
+        message.metadata.response_code = ResponseCode::ServFail;
+        (message.answers, message.authorities) = (Vec::new(), Vec::new());
+    }
     Answer { code: message.metadata.response_code, answers: message.answers, authorities: message.authorities }
 }
 

@@ -1,6 +1,6 @@
 //! Starts what is due. A supervised part: after a panic or a kill it begins again from the rows.
 
-use super::known::{self, OPEN_MAX, OneJob};
+use super::known::{self, OPEN_MAX, OPEN_OF_SERVICE_MAX, OneJob};
 use crate::app::App;
 use journal::Tx;
 use lifecycle::JobStep;
@@ -86,8 +86,9 @@ pub fn start_run(app: &App, one: &OneJob, state: Option<&JobState>, start: JobSt
         if !is_same(tx, one)? || newest.first() != one.runs.first() {
             return Ok(None);
         }
-        let open = tx.open_runs()?.iter().filter(|run| run.job.is_some()).count();
-        let Some(active) = tx.active(service)?.filter(|_| open < OPEN_MAX) else { return Ok(None) };
+        let (open, own) = known::open_runs(&tx.open_runs()?, service);
+        let has_room = open < OPEN_MAX && own < OPEN_OF_SERVICE_MAX;
+        let Some(active) = tx.active(service)?.filter(|_| has_room) else { return Ok(None) };
         if let Some(state) = state {
             tx.put_job_state(service, &job.name, state)?;
         }
