@@ -160,7 +160,10 @@ fn new_driver(world: &World, id: &RotationId, who: usize) -> Driver<Planted> {
 fn judge_verdict(world: &mut World, act: &Act) {
     let verdict = world.oracle.closed.as_ref().map(|(v, _)| *v);
     let parked = act.spec.count == 0 && !matches!(act.kind, Kind::NeverBaked | Kind::Refused);
-    let migrates = parked || act.migration.is_none_or(|m| m.code == 0 && m.ticks < MIGRATION_TICKS);
+    // Of the release that it is about: a step by hand is of the active one.
+    let number = world.oracle.to.as_ref().and_then(|to| usize::try_from(to.release.number).ok());
+    let migration = number.and_then(|number| world.migrations.get(number).copied().flatten());
+    let migrates = parked || migration.is_none_or(|m| m.code == 0 && m.ticks < MIGRATION_TICKS);
     let expected = if (act.kind == Kind::Good || parked) && migrates { Verdict::Promoted } else { Verdict::RolledBack };
     if world.scenario.calm && act.kind != Kind::Faint && verdict != Some(expected) {
         world.fail(|| format!("in a calm world a release that is {:?} ended as {verdict:?}", act.kind));

@@ -264,7 +264,9 @@ impl Scenario {
         if !rng.chance(2_000) {
             return self;
         }
-        if self.acts.len() == 1 && rng.chance(5_000) {
+        // The release of the only act a second time: what its migration does is the release's, not the act's.
+        let is_twice = self.acts.len() == 1 && rng.chance(5_000);
+        if is_twice {
             self.acts.push(self.acts[0].clone());
         }
         for place in 0..self.acts.len() {
@@ -274,7 +276,7 @@ impl Scenario {
                 _ => Migration { ticks: rng.between(1, 15), code: 0 },
             };
             self.acts[place].migrate(fate);
-            if place > 0 && rng.chance(4_000) {
+            if place > 0 && (rng.chance(4_000) || is_twice) {
                 let before = self.acts[place - 1].clone();
                 self.acts[place].deploy_again(&before);
             }
