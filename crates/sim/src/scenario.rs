@@ -264,9 +264,7 @@ impl Scenario {
         if !rng.chance(2_000) {
             return self;
         }
-        // The release of the only act a second time: what its migration does is the release's, not the act's.
-        let is_twice = self.acts.len() == 1 && rng.chance(5_000);
-        if is_twice {
+        if self.acts.len() == 1 && rng.chance(5_000) {
             self.acts.push(self.acts[0].clone());
         }
         for place in 0..self.acts.len() {
@@ -276,9 +274,13 @@ impl Scenario {
                 _ => Migration { ticks: rng.between(1, 15), code: 0 },
             };
             self.acts[place].migrate(fate);
-            if place > 0 && (rng.chance(4_000) || is_twice) {
+            if place > 0 && rng.chance(4_000) {
                 let before = self.acts[place - 1].clone();
                 self.acts[place].deploy_again(&before);
+                // A stop leaves the migration running, and the next rotation finds it.
+                if !self.calm && rng.chance(3_000) {
+                    self.acts[place - 1].commands = vec![(rng.between(3, 12), RotationCommand::Stop)];
+                }
             }
         }
         self
