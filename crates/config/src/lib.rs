@@ -38,7 +38,7 @@ pub use parse::parse;
 pub use places::FILE_BYTES_MAX;
 pub use policy::{POLICY_SHAPES, parse_policy};
 pub use schema::{Key, Kind, SHAPES, Shape};
-pub use write::write;
+pub use write::{quoted, write};
 
 /// More errors than this are counted, not shown.
 pub const ERRORS_MAX: usize = sink::ERRORS_MAX;

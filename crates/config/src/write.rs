@@ -327,7 +327,7 @@ fn list(items: &[String]) -> String {
 }
 
 /// HCL's escapes; `${` and `%{` would begin an interpolation.
-fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {

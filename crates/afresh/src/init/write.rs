@@ -129,22 +129,6 @@ fn comment(text: &str) -> String {
 
 /// Text as the file's language has it; nothing in it is a reference or an expression.
 fn quoted(text: &str) -> String {
-    let mut out = String::from("\"");
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\t' => out.push_str("\\t"),
-            '$' | '%' if chars.peek() == Some(&'{') => {
-                out.push(c);
-                out.push(c);
-            }
-            c if model::text::is_shown(c) => out.push(c),
-            _ => out.push('?'),
-        }
-    }
-    out.push('"');
-    out
+    let shown = |c: char| if matches!(c, '\n' | '\t') || model::text::is_shown(c) { c } else { '?' };
+    config::quoted(&text.chars().map(shown).collect::<String>())
 }
