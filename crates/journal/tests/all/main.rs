@@ -7,4 +7,5 @@ mod journal;
 mod records;
 mod runs;
 mod schema;
+mod schema_4;
 mod wal;

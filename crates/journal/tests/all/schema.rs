@@ -13,12 +13,6 @@ const TO_SCHEMA_2: &str = include_str!("../../src/schema_2.sql");
 /// Committed when schema 3 was made: no later version may fail to open it. It is never edited; a new schema gets a file of its own.
 const SCHEMA_3: &str = include_str!("fixtures/schema-3.sql");
 
-fn from_text(path: &Path, text: &str) {
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let conn = Connection::open(path).unwrap();
-    conn.execute_batch(text).unwrap();
-}
-
 /// The schema of this version.
 const NOW: i64 = 4;
 

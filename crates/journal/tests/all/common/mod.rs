@@ -3,7 +3,7 @@
 use journal::{Database, Origin};
 use model::*;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub fn name(text: &str) -> ServiceName {
     ServiceName::new(text).unwrap()
@@ -104,4 +104,11 @@ impl Dir {
     pub fn store(&self) -> Database {
         Database::open(&self.db()).unwrap()
     }
+}
+
+/// A database as a fixture's statements make it.
+pub fn from_text(path: &Path, text: &str) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let conn = rusqlite::Connection::open(path).unwrap();
+    conn.execute_batch(text).unwrap();
 }
