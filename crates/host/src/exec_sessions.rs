@@ -457,4 +457,46 @@ mod tests {
         assert_eq!(session.input(&more(UNTAKEN_BYTES_MAX as u64, b"x")).unwrap().taken, UNTAKEN_BYTES_MAX as u64, "it is full");
         assert_eq!(session.input(&more(0, &vec![0; PIECE_BYTES_MAX + 1])).unwrap_err().code, "bad-request");
     }
+
+    fn end(session: &Session) {
+        let mut state = session.state();
+        state.open = 0;
+        state.exit = Some((ExecExit { code: 0, ended: None, not_started: None, took_ms: 1 }, Instant::now()));
+    }
+
+    /// A caller who begins and never reads would fill the keeper's memory.
+    #[test]
+    fn an_ended_session_takes_room_until_its_output_was_read() {
+        let sessions = Sessions::default();
+        let one = sessions.add(session());
+        assert_eq!(sessions.kept().len(), 1, "it runs");
+        one.state().pieces.push_back((false, b"its output".to_vec()));
+        end(&one);
+        sessions.recorded(&one.id);
+        assert_eq!(sessions.kept().len(), 1, "nobody has read its output");
+        assert!(one.output(0).exit.is_some());
+        assert_eq!(sessions.kept().len(), 0);
+        assert_eq!(sessions.one(&one.id).err().map(|fault| fault.code).as_deref(), Some("not-found"), "and it is forgotten");
+    }
+
+    /// Each that waits holds a thread of the keeper.
+    #[test]
+    fn one_call_waits_for_output_and_others_are_answered_at_once() {
+        let session = Arc::new(session());
+        let waiting = session.clone();
+        let first = std::thread::spawn(move || waiting.output(0));
+        while !session.state().is_awaited {
+            std::thread::yield_now();
+        }
+        for _ in 0..3 {
+            let begun = Instant::now();
+            assert!(session.output(0).pieces.is_empty());
+            assert!(begun.elapsed() < ASK_WITHIN / 2, "it waited too");
+        }
+        assert!(!first.is_finished(), "the first still waits");
+        end(&session);
+        session.changed.notify_all();
+        assert!(first.join().unwrap().exit.is_some());
+        assert!(!session.state().is_awaited, "the next may wait");
+    }
 }

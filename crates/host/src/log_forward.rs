@@ -297,4 +297,32 @@ mod tests {
         let alarms = t.keeper.forwarded.alarms(&to, disk::files::now());
         assert!(alarms.iter().any(|alarm| alarm.text.contains(" lines were dropped before they reached")), "{alarms:?}");
     }
+
+    /// Whichever is read first, its lines do not all come before those of the other.
+    #[test]
+    fn a_server_that_prints_without_end_keeps_no_other_s_lines() {
+        let t = TestKeeper::new();
+        let ids = ["api-r1-1-1", "web-r2-5-1"];
+        let (line, per_log) = (format!("{}\n", "x".repeat(1023)), LOG_BYTES_MAX / 1024 / 2);
+        let parts = 1024 * per_log / api::logs::PART_BYTES_MAX as u64;
+        assert!(parts >= 3, "{parts}: one part is not all of a log");
+        for id in ids {
+            let mut log = LogFile::open(t.keeper.layout.log(&id.parse().unwrap()));
+            (0..per_log).for_each(|_| log.add(Stream::Stdout, line.as_bytes()));
+        }
+        let socket = t.keeper.layout.root().join("journal.sock");
+        let receiver = UnixDatagram::bind(&socket).unwrap();
+        let whose = forwarding(&t, &Forward::Journald(socket), || {
+            let mut buffer = vec![0; 64 << 10];
+            let mut next = || {
+                let bytes = receiver.recv(&mut buffer).unwrap();
+                let text = String::from_utf8_lossy(&buffer[..bytes]);
+                ids.iter().position(|id| text.contains(id)).unwrap()
+            };
+            (0..2 * per_log).map(|_| next()).collect::<Vec<_>>()
+        });
+        let last_of_first = whose.iter().rposition(|one| *one == whose[0]).unwrap();
+        let first_of_other = whose.iter().position(|one| *one != whose[0]).unwrap();
+        assert!(first_of_other < last_of_first, "{first_of_other} lines of one log came before any of the other");
+    }
 }

@@ -193,10 +193,15 @@ mod tests {
         at
     }
 
-    fn with_addresses(asked: &Message, count: u8) -> Message {
+    fn record(n: u16) -> Record {
+        let [high, low] = n.to_be_bytes();
+        Record::from_rdata(name(), 60, RData::A(Ipv4Addr::new(10, 0, high, low).into()))
+    }
+
+    fn with_addresses(asked: &Message, count: u16) -> Message {
         let mut message = Message::response(asked.metadata.id, OpCode::Query);
         message.add_queries(asked.queries.iter().cloned());
-        message.add_answers((0..count).map(|n| Record::from_rdata(name(), 60, RData::A(Ipv4Addr::new(10, 0, 0, n).into()))));
+        message.add_answers((0..count).map(record));
         message
     }
 
@@ -222,6 +227,23 @@ mod tests {
         });
         let heard = tokio().block_on(Upstreams::default().ask(&[at], &name(), RecordType::A)).unwrap();
         assert_eq!(heard.0.answers.len(), 200);
+    }
+
+    /// Whatever part of the answer they are in.
+    #[test]
+    fn an_answer_with_more_records_than_the_bound_is_not_passed_on() {
+        for (answers, authorities, is_passed_on) in [(256, 0, true), (257, 0, false), (200, 56, true), (200, 57, false), (3_000, 0, false)]
+        {
+            let at = server(move |asked, over_tcp| {
+                let mut whole = with_addresses(asked, answers);
+                whole.add_authorities((0..authorities).map(record));
+                vec![if over_tcp { whole } else { whole.truncate() }]
+            });
+            match tokio().block_on(Upstreams::default().ask(&[at], &name(), RecordType::A)) {
+                Ok(heard) => assert!(is_passed_on && heard.0.answers.len() == usize::from(answers), "{answers} and {authorities}"),
+                Err(why) => assert!(!is_passed_on && why.contains("Server Failure"), "{answers} and {authorities}: {why}"),
+            }
+        }
     }
 
     #[test]

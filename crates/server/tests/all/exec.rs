@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use api::control::AuditLine;
-use api::exec::{self, EXEC, ExecBegun, ExecExit, ExecInput, ExecOrder, ExecOutput, ExecRequest, ExecSeen};
+use api::exec::{self, EXEC, ExecBegun, ExecExit, ExecInput, ExecOrder, ExecOutput, ExecRequest, ExecSeen, ExecTaken};
 use axum::extract::Path;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -43,6 +43,8 @@ impl Keeper {
         let router = Router::new()
             .route(EXEC, post(begin).get(list))
             .route(&format!("{EXEC}/{{session}}/output"), get(output))
+            .route(&format!("{EXEC}/{{session}}/input"), post(|| async { Json(ExecTaken { taken: 0 }) }))
+            .route(&format!("{EXEC}/{{session}}/stop"), post(|| async { Json(json!({})) }))
             .route(&format!("{EXEC}/{{session}}/recorded"), post(|| async { Json(json!({})) }));
         tokio::spawn(async move { axum::serve(listener, router).await });
     }
@@ -120,4 +122,30 @@ async fn nothing_begins_that_the_audit_cannot_have_or_that_root_forbids() {
     assert_eq!(keeper.orders().len(), 0);
     std::fs::write(&policy, "exec = true\n").unwrap();
     assert_eq!(begin().await, None);
+}
+
+/// What was permitted at its beginning is asked for again at each call.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_permission_that_is_withdrawn_binds_an_open_session() {
+    let house = House::new().await;
+    house.through(&web("one")).await;
+    let keeper = Keeper::default();
+    keeper.serve(&Layout::new(house.dir.path())).await;
+    let policy = |text: &str| std::fs::write(house.dir.path().join("policy.hcl"), text).unwrap();
+    policy("run = [\"token:ci\"]\n");
+    let (service, grant) = (name("web"), Grant { role: Role::Deploy, services: [name("web")].into(), tiers: Default::default() });
+    let ci = house.client().token(Some(house.token("ci", grant).await));
+    let begun: ExecBegun = ci.post(&exec::of(&service), &request("web-r1-1-1")).await.unwrap();
+    let output = async || ci.get::<ExecOutput>(&exec::output(&service, &begun.session, 0)).await.err().map(|fault| fault.code);
+    let input = async || {
+        let typed = ExecInput::default();
+        ci.post::<_, Value>(&exec::input(&service, &begun.session), &typed).await.err().map(|fault| fault.code)
+    };
+    assert_eq!((output().await, input().await), (None, None));
+    for (text, code) in [("run = []\n", "policy-run"), ("exec = false\n", "policy-no-exec"), ("exec = 7\n", "policy-invalid")] {
+        policy(text);
+        assert_eq!((output().await.as_deref(), input().await.as_deref()), (Some(code), Some(code)), "{text}");
+    }
+    // It may still be ended.
+    ci.post::<_, Value>(&exec::stop(&service, &begun.session), &json!({})).await.unwrap();
 }

@@ -230,23 +230,69 @@ async fn a_job_that_is_paused_parked_or_removed_does_not_run_and_says_why() {
     house.server.unwrap().stop().await;
 }
 
-/// No more than sixteen at once, over all jobs.
+/// Nobody's jobs keep all others from theirs: four of one service run at once, and sixteen of all.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_more_than_sixteen_run_at_once_and_the_others_wait() {
-    let many: Vec<Job> = (10..40).map(|n| Job { name: format!("job-{n}").parse().unwrap(), ..job("hang", Overlap::Forbid, 0) }).collect();
+async fn four_of_a_service_run_at_once_and_sixteen_of_all_and_the_others_wait() {
     let house = House::new().await;
-    house.through(&with(many)).await;
-    let (mut started, mut refused) = (0, 0);
-    for n in 10..40 {
-        let name_of: JobName = format!("job-{n}").parse().unwrap();
-        match house.client().post::<_, RunSeen>(&calls::one(&name("web"), &name_of, "run"), &()).await {
-            Ok(_) => started += 1,
-            Err(fault) => refused += u32::from(fault.code == "busy"),
-        }
+    // Never due by themselves meanwhile.
+    let hanging =
+        |n: usize| Job { name: format!("job-{n}").parse().unwrap(), schedule: "0 0 31 2 *".into(), ..job("hang", Overlap::Forbid, 0) };
+    let services: Vec<String> = (1..=5).map(|n| format!("web-{n}")).collect();
+    let specs =
+        services.iter().map(|service| ServiceSpec { jobs: (10..20).map(hanging).collect(), ..spec(service, "back", "one", 1, None) });
+    let mut request = request(specs.collect(), None);
+    for service in &services {
+        request.service = Some(name(service));
+        house.through(&request).await;
     }
-    assert!(started <= 16 && started + refused == 30, "{started} started, {refused} refused");
+    let mut started = Vec::new();
+    for service in &services {
+        // Whoever may deploy that service alone.
+        let grant = Grant { role: Role::Deploy, services: [name(service)].into(), tiers: BTreeSet::new() };
+        let theirs = house.client().token(Some(house.token(service, grant).await));
+        let (mut of_service, mut whys) = (0, BTreeSet::new());
+        for n in 10..20 {
+            match theirs.post::<_, RunSeen>(&calls::one(&name(service), &hanging(n).name, "run"), &()).await {
+                Ok(_) => of_service += 1,
+                Err(fault) => drop(whys.insert(fault.code)),
+            }
+        }
+        assert_eq!(whys, ["busy".to_string()].into());
+        started.push(of_service);
+    }
+    assert_eq!(started, [4, 4, 4, 4, 0]);
     let open: Vec<RunSeen> = house.client().get("/v1/runs?limit=1000").await.unwrap();
-    assert!(open.iter().filter(|seen| seen.run.exit.is_none()).count() <= 16);
+    assert_eq!(open.iter().filter(|seen| seen.run.exit.is_none()).count(), 16);
+    house.server.unwrap().stop().await;
+}
+
+/// The same bound where they are due by the calendar.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_than_four_of_a_service_that_are_due_at_once_are_started() {
+    let jobs: Vec<Job> = (10..20).map(|n| Job { name: format!("job-{n}").parse().unwrap(), ..job("hang", Overlap::Forbid, 0) }).collect();
+    let house = House::new().await;
+    let mut house = {
+        house.through(&with(jobs.clone())).await;
+        house
+    };
+    house.stop().await;
+    let store = Database::open(&Layout::new(house.dir.path()).database()).unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    let state = JobState { calendar: jobs[0].calendar(), settled: Time(u64::try_from(now).unwrap() - 2 * MIN), ..JobState::default() };
+    store.write(|tx| jobs.iter().try_for_each(|job| tx.put_job_state(&name("web"), &job.name, &state))).unwrap();
+    drop(store);
+    house.start().await;
+    let begun = Instant::now();
+    loop {
+        let all: Vec<JobSeen> = house.client().get(calls::JOBS).await.unwrap();
+        let wait = all.iter().filter(|seen| seen.waits.as_ref().is_some_and(|why| why.contains("at most 4 of a service"))).count();
+        assert!(groups(&house) <= 4, "{} run", groups(&house));
+        if groups(&house) == 4 && wait == 6 {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{all:#?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     house.server.unwrap().stop().await;
 }
 
@@ -263,6 +309,27 @@ async fn who_may_not_deploy_a_service_may_not_touch_its_jobs() {
             let refused: Result<serde_json::Value, Fault> = theirs.post(&calls::one(&name("web"), &tick(), call), &()).await;
             assert_eq!(refused.unwrap_err().code, "forbidden", "{call}");
         }
+    }
+    house.server.unwrap().stop().await;
+}
+
+/// Whoever asks at the same moment: one starts it, the others hear that it runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_many_start_at_once_runs_once() {
+    let rare = Job { schedule: "0 0 31 2 *".into(), ..job("hang", Overlap::Forbid, 0) };
+    let house = House::new().await;
+    house.through(&with((10..14).map(|n| Job { name: format!("job-{n}").parse().unwrap(), ..rare.clone() }).collect())).await;
+    for n in 10..14 {
+        let path = calls::one(&name("web"), &format!("job-{n}").parse().unwrap(), "run");
+        let mut asks = tokio::task::JoinSet::new();
+        for _ in 0..16 {
+            let (client, path) = (house.client(), path.clone());
+            asks.spawn(async move { client.post::<_, RunSeen>(&path, &()).await });
+        }
+        let answers = asks.join_all().await;
+        let started = answers.iter().filter(|answer| answer.is_ok()).count();
+        assert!(answers.iter().all(|answer| answer.as_ref().err().is_none_or(|fault| fault.code == "busy")), "{answers:?}");
+        assert_eq!(started, 1, "job-{n}");
     }
     house.server.unwrap().stop().await;
 }
