@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 pub const PERL: &str = "/usr/bin/perl";
 
-/// Tries what its arguments name (`tcp|udp|ping|freebind ADDRESS PORT`, `ask ADDRESS PORT NAME TYPE udp|tcp`), all at once, and prints one line for each. No modules: the server's
-/// image has none.
+/// Tries what its arguments name (`tcp|udp|ping|freebind ADDRESS PORT`, `ask ADDRESS PORT NAME TYPE udp|tcp`), all at once, and prints one line for
+/// each. `hush` asks over a connected socket: the kernel tells no other of an ICMP error. No modules: the server's image has none.
 pub const TRY: &str = r#"$| = 1;
 sub packed { my ($a) = @_; if ($a !~ /:/) { return pack("C4", split /\./, $a) }
   my ($l, $r) = split /::/, $a, 2; my @l = split /:/, $l; my @r = defined $r ? split(/:/, $r) : ();
@@ -37,7 +37,7 @@ sub try { my ($how, $a, $port, $from) = @_; my ($family, $to) = address($a, $por
     $q .= pack("C n n N n n n", 0, 41, 1232, 0, 4 + length $extra, 65001, length $extra) . $extra if $extra;
     if ($over eq "tcp") { socket(my $s, $family, 1, 0); connect($s, $to) or return "failed: $!"; syswrite($s, pack("n", length $q) . $q); ready($s, 0, $wait) or return "nothing";
       sysread($s, my $n, 2); $n = unpack("n", $n); while (length $got < $n) { ready($s, 0, $wait) or return "cut"; sysread($s, $got, $n, length $got) or return "cut" } }
-    else { socket(my $s, $family, 2, 0); send($s, $q, 0, $to) or return "failed: $!"; ready($s, 0, $wait) or return "nothing"; defined recv($s, $got, 9000, 0) or return "failed: $!" }
+    else { socket(my $s, $family, 2, 0); connect($s, $to) if $how eq "hush"; send($s, $q, 0, $to) or return "failed: $!"; ready($s, 0, $wait) or return "nothing"; defined recv($s, $got, 9000, 0) or return "failed: $!" }
     my (undef, $flags, undef, $n) = unpack("n4", $got); my @said = (qw(NOERROR FORMERR SERVFAIL NXDOMAIN NOTIMP REFUSED))[$flags & 15];
     my $at = 12; while (my $l = ord substr($got, $at, 1)) { $at += $l + 1 } $at += 5;
     for (1 .. $n) { while (1) { my $l = ord substr($got, $at, 1); if ($l >= 192) { $at += 2; last } $at += $l + 1; last if !$l }
