@@ -40,6 +40,11 @@ pub fn open(source: &str, mount_point: Option<&str>, data: &Path) -> Result<Dire
         return Err(gone(point, "nothing is mounted there").hint(format!("mount it: `mount {point}`; `findmnt {point}` shows it then")));
     }
     let fd = resolve(source)?;
+    if let Some(point) = mount_point
+        && !lies_in(&fd, &resolve(point)?).map_err(|e| gone(source, &e.to_string()))?
+    {
+        return Err(gone(source, &format!("it is not on what is mounted at {point}")));
+    }
     let unreadable = |e: Errno| gone(source, &e.to_string());
     let ours = open_dir(data).map_err(|e| Fault::world("io", format!("{}: {e}", data.display())))?;
     // By what they are, not by their names: a path to either may lead over another mount.
@@ -80,6 +85,11 @@ fn gone(path: &str, why: &str) -> Fault {
 fn is_mount_point(fd: &OwnedFd) -> rustix::io::Result<bool> {
     let shown = statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
     Ok(shown.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+/// By what both are: what was mounted at a path when it was looked at may be unmounted by now.
+fn lies_in(fd: &OwnedFd, dir: &OwnedFd) -> rustix::io::Result<bool> {
+    Ok(is_mount_point(dir)? && ancestors(fd)?.contains(&id(dir)?))
 }
 
 fn id(fd: impl AsFd) -> rustix::io::Result<(u64, u64)> {
@@ -158,7 +168,13 @@ mod tests {
         let text = dir.path().to_str().unwrap();
         let fault = open(text, Some(text), data.path()).err().unwrap();
         assert_eq!((fault.code.as_str(), fault.again), ("volume-gone", true));
-        assert!(open(text, Some("/proc"), data.path()).is_ok(), "/proc is one on every host");
+        // /proc is one on every host, and this directory is not on it.
+        let fault = open(text, Some("/proc"), data.path()).err().unwrap();
+        assert!(fault.code == "volume-gone" && fault.message.contains("it is not on what is mounted at /proc"), "{fault:?}");
+        let [inner, outer, other] = ["/proc/sys/kernel", "/proc", text].map(|path| open_dir(Path::new(path)).unwrap());
+        assert!(lies_in(&inner, &outer).unwrap() && lies_in(&outer, &outer).unwrap());
+        assert!(!lies_in(&other, &outer).unwrap() && !lies_in(&outer, &inner).unwrap());
+        assert!(!lies_in(&other, &other).unwrap(), "nothing is mounted there any more");
         let owner = open(text, None, data.path()).unwrap().owner;
         assert_eq!(owner, (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
     }

@@ -81,6 +81,16 @@ fn must_have_place(volume: &Volume, code: Option<&Path>) -> Result<(), Fault> {
 mod tests {
     use super::*;
     use crate::testing::{record, release};
+    use nix::mount::MsFlags;
+    use nix::sched::{CloneFlags, unshare};
+    use rustix::fs::{CWD, FileType, RenameFlags, makedev, mknodat, renameat_with};
+    use std::fs::File;
+    use std::io::ErrorKind;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    use std::process::Command;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::{Duration, Instant};
 
     #[test]
     fn root_of_a_disk_is_nobody() {
@@ -110,5 +120,127 @@ mod tests {
         assert!(is_read_only(&one, &volume), "but not beside an exclusive server");
         one.once = None;
         assert!(!is_read_only(&one, &volume));
+    }
+
+    /// Of the disk, and of the service on this host.
+    const ON_DISK: u32 = 4_711;
+    const OF_SERVICE: u32 = 70_000;
+
+    struct Place {
+        _dir: tempfile::TempDir,
+        base: PathBuf,
+        record: Record,
+    }
+
+    impl Place {
+        /// `base/volume`, of [`ON_DISK`], is the only volume of the record.
+        fn new(read_only: bool) -> Self {
+            let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+            let base = dir.path().to_path_buf();
+            for name in ["volume", "outside", "stage", "data/host/mounts"] {
+                std::fs::create_dir_all(base.join(name)).unwrap();
+            }
+            let source = base.join("volume").to_str().unwrap().to_string();
+            chown(&source, Some(ON_DISK), Some(ON_DISK)).unwrap();
+            let mut record = record(release(1));
+            record.placement.mounts = base.join("data/host/mounts");
+            let name = model::VolumeName::new("uploads").unwrap();
+            record.release.volumes.push(Volume { name, source, at: "/uploads".to_string(), read_only });
+            Self { _dir: dir, base, record }
+        }
+
+        fn mount(&self) -> Result<PathBuf, Fault> {
+            let stage = self.base.join("stage");
+            mount(&stage, &self.record, (OF_SERVICE, OF_SERVICE), None).map(|_| stage.join("volumes/uploads"))
+        }
+    }
+
+    /// In a mount namespace of its own: what it mounts is seen by nobody else.
+    fn apart<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+        let apart = std::thread::spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNS).unwrap();
+            nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+            act()
+        });
+        apart.join().unwrap()
+    }
+
+    /// Each bound on its own: the runtime mounts it once more with the same options, which would hide that one is missing here.
+    #[test]
+    #[ignore = "needs root"]
+    fn a_directory_is_mounted_without_devices_programs_and_set_uid_bits_and_its_owner_is_mapped() {
+        for read_only in [false, true] {
+            let place = Place::new(read_only);
+            let volume = place.base.join("volume");
+            mknodat(CWD, volume.join("zero"), FileType::CharacterDevice, 0o666.into(), makedev(1, 5)).unwrap();
+            std::fs::copy("/bin/true", volume.join("program")).unwrap();
+            chown(volume.join("program"), Some(ON_DISK), Some(ON_DISK)).unwrap();
+            std::fs::set_permissions(volume.join("program"), PermissionsExt::from_mode(0o6755)).unwrap();
+            std::fs::write(volume.join("of-root"), "").unwrap();
+            std::fs::create_dir(volume.join("below")).unwrap();
+            apart(move || {
+                nix::mount::mount(Some("below"), &volume.join("below"), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+                std::fs::write(volume.join("below/file"), "").unwrap();
+                let there = place.mount().unwrap();
+                let table = std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+                let line = table.lines().find(|line| line.contains(there.to_str().unwrap())).unwrap();
+                let options: Vec<&str> = line.split(' ').nth(5).unwrap().split(',').collect();
+                let mode = if read_only { "ro" } else { "rw" };
+                for option in ["nosuid", "nodev", "noexec", "idmapped", mode] {
+                    assert!(options.contains(&option), "{option}: {line}");
+                }
+                assert!(!line.contains("shared:"), "{line}");
+                let denied = Some(ErrorKind::PermissionDenied);
+                assert_eq!(File::open(there.join("zero")).err().map(|e| e.kind()), denied, "a device");
+                assert_eq!(Command::new(there.join("program")).status().err().map(|e| e.kind()), denied, "a program");
+                let owner = |name: &str| std::fs::metadata(there.join(name)).map(|meta| (meta.uid(), meta.gid())).unwrap();
+                assert_eq!((owner("program"), owner("of-root")), ((OF_SERVICE, OF_SERVICE), (65_534, 65_534)));
+                assert!(!there.join("below/file").exists(), "what is mounted below it");
+                if read_only {
+                    assert_eq!(File::create(there.join("new")).err().map(|e| e.kind()), Some(ErrorKind::ReadOnlyFilesystem));
+                }
+            });
+        }
+    }
+
+    /// Whoever may write around the directory exchanges it with a link while it is mounted, again and again.
+    #[test]
+    #[ignore = "needs root"]
+    fn a_directory_that_is_exchanged_while_it_is_mounted_leads_nowhere_else() {
+        let place = Place::new(false);
+        let (volume, link) = (place.base.join("volume"), place.base.join("link"));
+        std::fs::write(volume.join("own"), "").unwrap();
+        std::fs::write(place.base.join("outside/secret"), "").unwrap();
+        chown(place.base.join("outside"), Some(ON_DISK), Some(ON_DISK)).unwrap();
+        std::os::unix::fs::symlink(place.base.join("outside"), &link).unwrap();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = is_over.clone();
+        let attacker = std::thread::spawn(move || {
+            while !over.load(Ordering::Relaxed) {
+                renameat_with(CWD, &volume, CWD, &link, RenameFlags::EXCHANGE).unwrap();
+            }
+        });
+        let (mounted, refused) = apart(move || {
+            let (mut mounted, mut refused, begun) = (0, 0, Instant::now());
+            while (mounted < 50 || refused < 50) && begun.elapsed() < Duration::from_secs(60) {
+                match place.mount() {
+                    Ok(there) => {
+                        let names: Vec<_> = std::fs::read_dir(&there).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+                        assert_eq!(names, ["own"]);
+                        nix::mount::umount(&there).unwrap();
+                        mounted += 1;
+                    }
+                    Err(fault) => {
+                        assert_eq!(fault.code, "volume-refused", "{fault:?}");
+                        refused += 1;
+                        std::thread::yield_now();
+                    }
+                }
+            }
+            is_over.store(true, Ordering::Relaxed);
+            (mounted, refused)
+        });
+        attacker.join().unwrap();
+        assert!(mounted >= 50 && refused >= 50, "{mounted} mounted, {refused} refused");
     }
 }

@@ -26,6 +26,11 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
     }
 }
 
+pub fn busybox() -> &'static Path {
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().map(Path::new).find(|p| p.is_file());
+    busybox.expect("apt install busybox-static")
+}
+
 pub struct Host {
     pub layout: Layout,
     pub remote: host::Remote,
@@ -60,11 +65,9 @@ impl Host {
     /// `programs` of this host are in the image too, with the libraries that they need, and so are executables of these bytes; `etc/mine` and
     /// `etc/theirs` are files that only 1000 and 1001 may read.
     pub fn with(programs: &[&str], files: &[(&str, &[u8])]) -> Self {
-        let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().map(Path::new).find(|p| p.is_file());
-        let busybox = busybox.expect("apt install busybox-static");
         let dir = tempfile::Builder::new().prefix("afh").tempdir().unwrap().keep();
         let layout = Layout::new(&dir);
-        let tree = root_tree(&dir, busybox);
+        let tree = root_tree(&dir, busybox());
         programs.iter().for_each(|program| bring(&tree, Path::new(program)));
         for (name, bytes) in files {
             std::fs::write(tree.join(name), bytes).unwrap();
