@@ -56,8 +56,8 @@ pub const REFUSED: &str = "policy-volume";
 
 type Rules = dyn Fn(&ServiceName, &Volume) -> Result<volume::Permitted, Fault> + Send + Sync;
 
-/// Called for each volume before a server that has it is made. A group that has had a server keeps its volumes, as it keeps its objects; while
-/// the rules cannot be read no server with a volume starts, as they also say what must be mounted.
+/// Called for each volume before a server that has it is made. A group that has had a server keeps its volumes, as it keeps its objects, and
+/// with them what must be mounted (`needs`). While the rules cannot be read no server with a volume starts, as they also say that.
 #[derive(Clone)]
 pub struct Permit(Arc<Rules>);
 
@@ -71,11 +71,8 @@ impl Permit {
         Self::new(|service, volume| Err(Fault::yours(REFUSED, format!("{service}: volume {}: no volume is permitted here", volume.name))))
     }
 
-    pub fn ask(&self, service: &ServiceName, volume: &Volume, launch: Launch) -> Result<volume::Permitted, Fault> {
-        match (self.0)(service, volume) {
-            Err(fault) if fault.code == REFUSED && launch == Launch::More => Ok(volume::Permitted { mount_point: None }),
-            answer => answer,
-        }
+    pub fn ask(&self, service: &ServiceName, volume: &Volume) -> Result<volume::Permitted, Fault> {
+        (self.0)(service, volume)
     }
 }
 

@@ -1,6 +1,5 @@
 //! Alarms, derived from the keeper's state and its history. This decides nothing and changes nothing but the history.
 
-use crate::admit::Launch;
 use crate::decide::Stage;
 use crate::keeper::Keeper;
 use crate::state::{Group, Held, Instance, State};
@@ -22,7 +21,8 @@ pub fn alarms(keeper: &Keeper) -> Vec<Alarm> {
         let state = keeper.state();
         for declared in state.groups.values().filter_map(Group::declared) {
             if let DesiredGroup::Run { release, count: 1.., .. } = &declared.spec.desired {
-                needed.insert((release.service.clone(), release.number), release.clone());
+                let begun = needs::Group::of(&state, &declared.spec.group);
+                needed.insert((release.service.clone(), release.number, begun), release.clone());
             }
         }
         let now = Instant::now();
@@ -33,8 +33,12 @@ pub fn alarms(keeper: &Keeper) -> Vec<Alarm> {
     alarms.extend(connectivity::alarms(keeper));
     alarms.extend(answering::alarms(keeper));
     // Outside of the state: it reads files.
-    let needs = |release: &Release| needs::check(keeper, release, Launch::More).err();
-    alarms.extend(needed.values().filter_map(|release| needs(release).map(|fault| cannot_launch(release, &fault))));
+    for ((_, _, begun), release) in needed {
+        match needs::check(keeper, &release, &begun) {
+            Ok(needs) => alarms.extend(needs.withdrawn.iter().map(|fault| withdrawn(&release, fault))),
+            Err(fault) => alarms.push(cannot_launch(&release, &fault)),
+        }
+    }
     alarms.extend(recent(keeper, disk::files::now()));
     alarms.extend(keeper.logs.forward.iter().flat_map(|to| keeper.forwarded.alarms(to, disk::files::now())));
     alarms
@@ -45,6 +49,16 @@ fn cannot_launch(release: &Release, fault: &Fault) -> Alarm {
     let hint = fault.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
     let text = format!("no server of {} could be launched now: {}{hint}", release.label(), fault.message);
     Alarm::new(&fault.code, Some(release.service.clone()), text)
+}
+
+/// A fleet does not end because a rule was taken back; root sees that it is still used.
+fn withdrawn(release: &Release, fault: &Fault) -> Alarm {
+    let text = format!(
+        "{}; servers of {} keep it, and so do those that replace them, as long as what had to be mounted is; deploy the service without it to end that",
+        fault.message,
+        release.label()
+    );
+    Alarm::new("volume-withdrawn", Some(release.service.clone()), text)
 }
 
 fn of_group(state: &State, name: &GroupName, group: &Group, now: Instant) -> Vec<Alarm> {

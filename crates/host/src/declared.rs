@@ -1,10 +1,14 @@
 //! What was declared of a group, and which declarations are accepted. No I/O here.
 
-use model::{Death, DesiredGroup, Digest, Exit, Fault, GroupSpec, Stamp};
+use model::{Death, DesiredGroup, Digest, Exit, Fault, GroupSpec, Stamp, VolumeName};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The most servers of one group: one /24 holds no more.
 const COUNT_MAX: u32 = 200;
+
+/// The directories that must be mount points, by volume.
+pub type MountPoints = BTreeMap<VolumeName, String>;
 
 /// One file of `Layout::groups`. A group that is gone stays as a tombstone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +36,9 @@ pub struct GroupSummary {
     /// Of a group of a one-shot, from its only number on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub one_shot: Option<OneShotSummary>,
+    /// The directories that had to be mount points for its last server, by volume. None: an older keeper wrote this, or it was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount_points: Option<MountPoints>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

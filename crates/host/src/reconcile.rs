@@ -267,15 +267,15 @@ fn is_ready(keeper: &Arc<Keeper>, state: &mut State, name: &GroupName, (release,
     group.preparing = true;
     group.objects.clone_from(&objects);
     let (keeper, name) = (keeper.clone(), name.clone());
-    // A number is given only after the first admission, and a lost summary restarts far beyond every number that is found.
-    let launch = if group.summary.last == 0 { Launch::First } else { Launch::More };
+    let begun = needs::Group::of(state, &name);
     let release = release.clone();
-    keeper.clone().tasks.spawn_blocking(move || prepare(&keeper, &name, (&release, launch), &objects));
+    keeper.clone().tasks.spawn_blocking(move || prepare(&keeper, &name, (&release, &begun), &objects));
     false
 }
 
-fn prepare(keeper: &Arc<Keeper>, name: &GroupName, (release, launch): (&Release, Launch), objects: &[Digest]) {
+fn prepare(keeper: &Arc<Keeper>, name: &GroupName, (release, begun): (&Release, &needs::Group), objects: &[Digest]) {
     connectivity::know_names(keeper, release);
+    let launch = if *begun == needs::Group::New { Launch::First } else { Launch::More };
     let result = objects.iter().try_for_each(|object| {
         let role = if *object == release.image { Role::Root } else { Role::Code };
         if keeper.objects.ensure(object, role, launch, &keeper.admit)? {
@@ -283,15 +283,15 @@ fn prepare(keeper: &Arc<Keeper>, name: &GroupName, (release, launch): (&Release,
         }
         Ok::<(), Fault>(())
     });
-    let result = result.and_then(|()| needs::check(keeper, release, launch));
+    let result = result.and_then(|()| needs::check(keeper, release, begun));
     let mut state = keeper.state();
     if let Some(group) = state.groups.get_mut(name) {
         group.preparing = false;
         group.prepared = result.is_ok();
         group.prepared_at = Some(Instant::now());
         match result {
-            Ok(mount_points) => {
-                group.mount_points = mount_points;
+            Ok(needs) => {
+                group.mount_points = needs.mount_points;
                 // The objects are usable again.
                 if group.summary.deaths == 0 {
                     group.trouble = None;
@@ -324,7 +324,8 @@ fn create(keeper: &Keeper, state: &mut State, name: &GroupName, made: &Made<'_>,
     let first = group.summary.last + 1;
     let before = group.summary.clone();
     let one_shot = once.map(|_| OneShotSummary { release: release.digest(), exit: None });
-    let sum = GroupSummary { last: before.last + u64::from(n), one_shot, ..before.clone() };
+    let mount_points = Some(group.mount_points.clone());
+    let sum = GroupSummary { last: before.last + u64::from(n), one_shot, mount_points, ..before.clone() };
     let path = summary_path(&keeper.layout, name);
     // A power cut ends every server, so what is lost with it is made again; a one-shot must not be.
     let write =

@@ -2,7 +2,7 @@
 //! keeper.
 
 use crate::decide::{self, Observed, Stage};
-use crate::declared::{Declared, GroupSummary, OneShotSummary};
+use crate::declared::{Declared, GroupSummary, MountPoints, OneShotSummary};
 use crate::history::About;
 use crate::probe_history::ProbeHistory;
 use crate::record::{Ended, Ending, Record, Started};
@@ -10,7 +10,7 @@ use crate::scratch;
 use disk::state::Mark;
 use model::{
     DesiredGroup, DesiredSeen, Digest, Exit, FailedProbe, Fault, GroupName, GroupSeen, GroupSpec, InstanceId, InstanceSeen, InstanceState,
-    OneShotEnd, Refused, Stamp, Target, VolumeName,
+    OneShotEnd, Refused, Stamp, Target,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -71,8 +71,7 @@ pub struct Group {
     /// They are mounted.
     pub prepared: bool,
     pub prepared_at: Option<Instant>,
-    /// The directories that must be mount points, by volume.
-    pub mount_points: BTreeMap<VolumeName, String>,
+    pub mount_points: MountPoints,
     /// Its trouble is that another server of an exclusive service is there.
     pub blocked: bool,
     /// What was mounted for it, until the group is gone.
@@ -140,7 +139,7 @@ impl Group {
             preparing: false,
             prepared: false,
             prepared_at: None,
-            mount_points: BTreeMap::new(),
+            mount_points: MountPoints::new(),
             blocked: false,
             objects: Vec::new(),
             published: Published::Unknown,
@@ -285,6 +284,13 @@ impl Instance {
 impl State {
     pub fn of_group(&self, group: &GroupName) -> impl Iterator<Item = &Instance> {
         self.instances.values().filter(move |i| i.record.group == *group)
+    }
+
+    /// What had to be mounted for the last server of a group. None: it is not known.
+    pub fn mount_points_of(&self, group: &GroupName) -> Option<MountPoints> {
+        let remembered = self.groups.get(group).and_then(|group| group.summary.mount_points.clone());
+        let newest = || self.of_group(group).max_by_key(|one| one.record.number).map(|one| one.record.placement.mount_points.clone());
+        remembered.or_else(newest)
     }
 
     /// Addresses in use.
