@@ -13,6 +13,7 @@ mod explain;
 mod failure;
 mod global;
 mod init;
+mod names;
 mod processes;
 mod secrets;
 mod show;

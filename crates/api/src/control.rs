@@ -50,6 +50,9 @@ use model::{
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What services are called, and were.
+pub const NAMES: &str = "/v1/names";
+
 /// The header with the caller's reason.
 pub const REASON: &str = "afresh-reason";
 
@@ -107,6 +110,26 @@ pub struct PlanAnswer {
     /// Services whose settings in force the deploy changes, also where it replaces no server.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub settings: Vec<ServiceName>,
+    /// Renames that the file's `moved` blocks make.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub renamed: Vec<Renamed>,
+}
+
+/// A service that is called otherwise from now on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renamed {
+    pub from: ServiceName,
+    pub to: ServiceName,
+}
+
+/// One service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameRow {
+    pub name: ServiceName,
+    /// Under which it was deployed first; its groups and servers are named after it.
+    pub id: ServiceName,
+    /// What else it was called.
+    pub former: Vec<ServiceName>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -153,6 +176,8 @@ pub struct Opened {
     /// Of a rollback: what the user should know about the release that becomes active again.
     #[serde(default)]
     pub notes: Vec<PlanNote>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub renamed: Vec<Renamed>,
 }
 
 /// For a rotation, or for a rollout and the rotations of it that are open.
@@ -175,6 +200,9 @@ pub struct RolloutCommanded {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServiceStatus {
     pub service: ServiceName,
+    /// Of a renamed service: its id, after which its groups and servers are named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<ServiceName>,
     pub tier: model::TierName,
     pub active: Option<GroupRelease>,
     pub count: u32,

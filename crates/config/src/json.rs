@@ -126,6 +126,7 @@ fn whole(mut file: Value) -> Value {
         }
     }
     let _ = &mut file["secrets"];
+    let _ = &mut file["moved"];
     for service in file["services"].as_object_mut().into_iter().flat_map(|services| services.values_mut()) {
         for field in ["env", "files"] {
             let _ = &mut service["secrets"][field];

@@ -85,7 +85,7 @@ fn decode(text: &str, sink: &mut Sink) -> Option<HostPolicy> {
     if body.unclosed {
         return None;
     }
-    let context = Context { text, tokens: &tokens, images: BTreeMap::new(), secrets: BTreeMap::new() };
+    let context = Context { text, tokens: &tokens, images: BTreeMap::new(), secrets: BTreeMap::new(), services: BTreeMap::new() };
     let mut top = Section::open(&context, &POLICY, 0..0, &body, sink);
     let default = HostPolicy::default();
     let list_of = |what: &'static str, item: fn(&Value) -> Read<String>| move |v: &Value| read::list(v, what, ITEMS_MAX, item);

@@ -11,6 +11,8 @@ pub enum Kind {
     Named,
     /// `word { ... }` or `word = { ... }`.
     Either,
+    /// `word { ... }`, as often as needed.
+    Repeated,
 }
 
 /// A key or block within a block.
@@ -48,6 +50,7 @@ pub(crate) const FILE: Shape = Shape {
         block("secret", Kind::Named, "secret \"db\" { file = \"/etc/shop/db-url\" }"),
         block("service", Kind::Named, "service \"web\" { ... }"),
         block("rollout", Kind::Block, "rollout { tiers = [\"background\", \"web\"] }"),
+        block("moved", Kind::Repeated, "moved { from = service.web  to = service.shop }"),
     ],
 };
 
@@ -209,6 +212,8 @@ pub(crate) const WAVES: Shape = Shape {
     ],
 };
 
+pub(crate) const MOVED: Shape = Shape { block: "moved", keys: &[value("from", "from = service.web"), value("to", "to = service.shop")] };
+
 pub(crate) const TIERS: Shape = Shape { block: "rollout of the file", keys: &[value("tiers", "tiers = [\"background\", \"web\"]")] };
 
 /// All of them.
@@ -231,4 +236,5 @@ pub const SHAPES: &[Shape] = &[
     JOB,
     WAVES,
     TIERS,
+    MOVED,
 ];

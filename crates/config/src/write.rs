@@ -60,6 +60,13 @@ pub(crate) fn written(file: &ServiceFile) -> Written {
         out.line(&["tiers"], &format!("tiers = {}", list(&tiers)));
         out.close();
     }
+    for (i, moved) in file.moved.iter().enumerate() {
+        let i = i.to_string();
+        out.open(&["moved", &i], "moved");
+        out.line(&["moved", &i, "from"], &format!("from = service.{}", moved.from));
+        out.line(&["moved", &i, "to"], &format!("to = service.{}", moved.to));
+        out.close();
+    }
     out
 }
 

@@ -11,6 +11,7 @@
 //!
 //! | file | what |
 //! | --- | --- |
+//! | `moved` | names in a file to ids, and the renames that it makes |
 //! | `selection`, `listeners` | which services a deploy concerns, in the order of tiers; two services never share a listener |
 //! | `desired` | a service's desired state and the release that it shall run |
 //! | `summary` | what a service's journals come to: known groups, the active release, the desired state in force |
@@ -25,6 +26,7 @@ mod forward;
 mod inventory;
 mod listeners;
 mod manual;
+mod moved;
 mod observed;
 mod removal;
 mod rollback;
@@ -38,6 +40,7 @@ pub use forward::{Change, Target, change, open};
 pub use inventory::{Inventory, ServiceInventory};
 pub use listeners::{must_be_free, must_differ};
 pub use manual::{must_own_groups, open_manual_step};
+pub use moved::{KnownNames, Rename, Resolved, id_in, resolve, with_ids};
 pub use observed::ObservedService;
 pub use removal::{must_be_removable, open_removal};
 pub use rollback::{RollbackSource, rollback};

@@ -5,6 +5,7 @@ use crate::keeper::Keeper;
 use crate::state::State;
 use crate::{connectivity, inside};
 use api::fleet::Alarm;
+use model::Names;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -60,7 +61,7 @@ struct Asked(Arc<Keeper>);
 
 impl dns::Servers for Asked {
     fn asker(&self, from: IpAddr) -> Option<Asker> {
-        asker(&self.0.state(), from.to_canonical())
+        asker(&self.0.state(), &self.0.service_names.now(), from.to_canonical())
     }
 
     fn own(&self) -> Own {
@@ -80,7 +81,7 @@ impl dns::Servers for Asked {
 }
 
 /// Servers that may still run, by their addresses: the bridge lets no other use them.
-fn asker(state: &State, from: IpAddr) -> Option<Asker> {
+fn asker(state: &State, names: &Names, from: IpAddr) -> Option<Asker> {
     let running = state.instances.values().filter(|one| one.ended.is_none());
     let placed = running.map(|one| (&one.record.placement, &one.record.release));
     let (placement, release) = placed.into_iter().find(|(placement, _)| {
@@ -88,7 +89,9 @@ fn asker(state: &State, from: IpAddr) -> Option<Asker> {
     })?;
     let network = release.network.clone();
     let offered = inside::offered(state);
-    let services = network.services().filter(|service| offered.contains_key(*service)).cloned().collect();
+    // A program goes on with the name that it began with: a service answers to all that it has or had.
+    let offered = network.services().filter(|service| offered.contains_key(*service));
+    let services = offered.flat_map(|service| names.others_of(service).chain([service])).cloned().collect();
     Some(Asker { server: placement.address, network, services })
 }
 
@@ -125,11 +128,33 @@ mod tests {
         let six = Six { address: "fd00:1::2".parse().unwrap(), gateway: "fd00:1::1".parse().unwrap() };
         state.instances.get_mut(&ids[0]).unwrap().record.placement.six = Some(six);
         state.instances.get_mut(&ids[1]).unwrap().ended = Some(crate::record::Ended::new(0, None));
-        let of = |text: &str| asker(&state, text.parse().unwrap()).map(|asker| asker.server.to_string());
+        let of = |text: &str| asker(&state, &Names::default(), text.parse().unwrap()).map(|asker| asker.server.to_string());
         assert_eq!(of("198.18.7.2").as_deref(), Some("198.18.7.2"));
         assert_eq!(of("fd00:1::2").as_deref(), Some("198.18.7.2"), "one server, whichever family");
         for nobody in ["198.18.7.3", "198.18.7.1", "127.0.0.1", "fd00:1::1", "fd00:1::3"] {
             assert_eq!(of(nobody), None, "{nobody}");
         }
+    }
+
+    #[test]
+    fn a_renamed_service_answers_to_every_name_that_it_had_and_to_no_other() {
+        let mut state = instances(&[1, 2]);
+        let service = |text: &str| model::ServiceName::new(text).unwrap();
+        let mut all = state.instances.values_mut();
+        let (asks, offers) = (all.next().unwrap(), all.next().unwrap());
+        asks.record.release.network.allow = vec![model::Allowed::Service(service("worker"))];
+        let from = IpAddr::from(asks.record.placement.address);
+        offers.record.release.service = service("worker");
+        let mut route = model::Route::on(([127, 0, 0, 1], 80).into());
+        route.listen = model::RouteAddress::Internal(7_000);
+        offers.record.release.route = Some(route);
+        let mut names = Names::default();
+        let known = |names: &Names| asker(&state, names, from).unwrap().services.into_iter().map(String::from).collect::<Vec<_>>();
+        assert_eq!(known(&names), ["worker"]);
+        names.rename(&service("worker"), &service("queue"));
+        names.rename(&service("other"), &service("else"));
+        assert_eq!(known(&names), ["queue", "worker"]);
+        names.rename(&service("worker"), &service("jobs"));
+        assert_eq!(known(&names), ["jobs", "queue", "worker"], "programs go on with the name that they began with");
     }
 }

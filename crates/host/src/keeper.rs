@@ -14,6 +14,7 @@ use crate::objects::Objects;
 use crate::resolvers::{self, Resolvers};
 use crate::runtime;
 use crate::samples::Samples;
+use crate::service_names::ServiceNames;
 use crate::state::State;
 use crate::state_files;
 use crate::subnet::Subnet;
@@ -56,6 +57,7 @@ pub struct Keeper {
     pub network: Network,
     pub firewall: Firewall,
     pub names: Names,
+    pub service_names: ServiceNames,
     pub resolver: Arc<dns::Resolver>,
     pub runtime: PathBuf,
     pub objects: Objects,
@@ -91,6 +93,7 @@ impl Keeper {
             network,
             firewall,
             names: Names::open(&layout),
+            service_names: ServiceNames::at(layout.service_names()),
             resolver: Arc::default(),
             runtime,
             objects: Objects::open(&layout),

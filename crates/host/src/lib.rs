@@ -66,6 +66,7 @@ mod samples;
 mod scratch;
 mod seccomp;
 mod serve;
+mod service_names;
 mod shim;
 mod state;
 mod state_files;

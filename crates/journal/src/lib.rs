@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! services ── history     the desired state, by generation
+//! names                   what users call renamed services; every other table has the id
 //! releases                by service and number; the same content is the same number
 //! rotations ── events     a journal each; `events.number` counts over the whole database
 //!     │  └──── commands   commands that users gave
@@ -22,7 +23,7 @@
 //! | `create`, `inspect`, `wal`, `schema`, `migrate` | the file: created, checked before use, brought to this version's schema |
 //! | `backup`, `restored` | the copy beside it, and what follows from restoring it |
 //! | `records` | reading and writing rows within a transaction |
-//! | `services`, `releases`, `rollouts`, `rotations`, `closing`, `summaries` | the tables |
+//! | `services`, `names`, `releases`, `rollouts`, `rotations`, `closing`, `summaries` | the tables |
 //! | `port` | `rotation::Journal`: leases and append |
 
 mod backup;
@@ -37,6 +38,7 @@ mod inspect;
 mod jobs;
 mod migrate;
 mod migrations;
+mod names;
 mod port;
 mod records;
 mod releases;

@@ -5,7 +5,7 @@ use crate::connection;
 use crate::fault;
 use crate::files::{self, beside};
 use crate::records::{Records, Tx};
-use crate::schema::{SCHEMA, TO_2, TO_3, TO_4};
+use crate::schema::{SCHEMA, TO_2, TO_3, TO_4, TO_5};
 use model::Fault;
 use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
@@ -33,6 +33,9 @@ pub(crate) fn migrate(conn: &mut Connection, path: &Path) -> Result<(), Fault> {
     }
     if version < 4 {
         transaction.execute_batch(TO_4).map_err(failed)?;
+    }
+    if version < 5 {
+        transaction.execute_batch(TO_5).map_err(failed)?;
     }
     transaction.pragma_update(None, "user_version", SCHEMA).map_err(failed)?;
     transaction.commit().map_err(failed)

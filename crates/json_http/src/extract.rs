@@ -90,7 +90,8 @@ fn undecoded(why: &PathRejection) -> Refusal {
     Refusal(Fault::yours("bad-name", format!("cannot decode the path: {why}")))
 }
 
-fn named<T: TryFrom<String, Error = model::NameError>>(text: String) -> Result<T, Refusal> {
+/// A name that a caller wrote into a path.
+pub fn named<T: TryFrom<String, Error = model::NameError>>(text: String) -> Result<T, Refusal> {
     T::try_from(text).map_err(|e| {
         // The text comes from the caller and may be long.
         let text: String = e.text.chars().take(80).collect();

@@ -15,7 +15,7 @@ mod serve;
 
 pub use answer::{AnsweredFault, Out, Refusal, shown, with_fallbacks};
 pub use bind::{tcp, unix};
-pub use extract::{Json, Name, Names, Params};
+pub use extract::{Json, Name, Names, Params, named};
 pub use peer::Peer;
 pub use room::Room;
 pub use serve::{Listener, serve};

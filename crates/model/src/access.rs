@@ -4,7 +4,7 @@
 //! Where the policy sets nothing, the defaults here apply, and they are narrow.
 
 use crate::network::NetworkPolicy;
-use crate::{Fault, ImageSpec, Limits, Probe, ServiceName, ServiceSpec, TierName, Volume, VolumeRule, volume};
+use crate::{Fault, ImageSpec, Limits, Names, Probe, ServiceName, ServiceSpec, TierName, Volume, VolumeRule, volume};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -208,8 +208,9 @@ impl HostPolicy {
     }
 
     /// Whether a service may have this volume: [`HostPolicy::volumes`] are all that there are, whoever deploys.
-    pub fn permits_volume(&self, service: &ServiceName, volume: &Volume) -> Result<volume::Permitted, Fault> {
-        volume::permitted(&self.volumes, service, volume).map_err(|why| {
+    /// A rule goes on for a service that was renamed since, whichever of its names it has: none of them is ever another service's.
+    pub fn permits_volume(&self, names: &Names, service: &ServiceName, volume: &Volume) -> Result<volume::Permitted, Fault> {
+        volume::permitted(&self.volumes, names, service, volume).map_err(|why| {
             let (mode, source) = (if volume.read_only { "  read_only = true" } else { "" }, &volume.source);
             let rule = format!("volume \"{source}\" {{ services = [\"{service}\"]{mode} }}");
             Fault::yours("policy-volume", format!("{service}: volume {}: {why}", volume.name))

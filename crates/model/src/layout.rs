@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 ///   store/        objects/<hex> by digest; manifests/<hex>.json; work/ for unfinished objects
 ///   host/         groups/<group>.json declared, instances/<id>/ bundle, log, exit
 ///   gateway.json  the host's addresses in its servers' network: written by the keeper for the balancer
+///   service-names.json  names of renamed services: written by the control plane for the keeper
 ///   targets/      <group>.json: written by the keeper for the balancer; drained/<instance>: the balancer's answer
 ///   proxy/        routes/<route>.json declared
 /// ```
@@ -106,6 +107,10 @@ impl Layout {
 
     pub fn gateway(&self) -> PathBuf {
         self.root.join("gateway.json")
+    }
+
+    pub fn service_names(&self) -> PathBuf {
+        self.root.join("service-names.json")
     }
 
     pub fn targets(&self) -> PathBuf {

@@ -24,6 +24,7 @@ mod health;
 mod id;
 mod job;
 mod layout;
+mod names;
 pub mod near;
 pub mod network;
 mod one_shot;
@@ -57,6 +58,7 @@ pub use id::{
 };
 pub use job::{Job, JobPause, JobStart, JobState, Missed, Overlap};
 pub use layout::Layout;
+pub use names::{Moved, Named, Names, keep_moves_to, moved_from};
 pub use network::{Allowed, Egress, Network};
 pub use one_shot::{OneShot, OneShotEnd};
 pub use plan::{Direction, Gap, GroupRelease, Plan, PlannedStep, Step};

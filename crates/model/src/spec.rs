@@ -1,6 +1,8 @@
 //! The desired state: the service file, decoded. Every default of what the file may omit is written here, once.
 
-use crate::{Health, ImageCustom, ImageName, Job, Network, RouteAddress, SecretName, SecretSpec, SecretUse, ServiceName, TierName, Volume};
+use crate::{
+    Health, ImageCustom, ImageName, Job, Moved, Network, RouteAddress, SecretName, SecretSpec, SecretUse, ServiceName, TierName, Volume,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,6 +16,9 @@ pub struct ServiceFile {
     pub secrets: BTreeMap<SecretName, SecretSpec>,
     /// In the order they rotate. Every service's tier is among them.
     pub tiers: Vec<TierName>,
+    /// Services that were called otherwise, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moved: Vec<Moved>,
 }
 
 /// A recipe for machine images.

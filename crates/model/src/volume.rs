@@ -1,7 +1,7 @@
 //! Volumes: directories of the host that a service's servers share, and the rules of the host policy for them. Pure: no path is looked up here.
 
 use crate::validation_error::{Validated, ValidationError};
-use crate::{ServiceName, VolumeName};
+use crate::{Names, ServiceName, VolumeName};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -128,11 +128,13 @@ fn rule<'a>(rules: &'a BTreeMap<String, VolumeRule>, source: &str) -> Option<(St
 }
 
 /// Whether the service may have this volume; `Err`: why not.
-pub fn permitted(rules: &BTreeMap<String, VolumeRule>, service: &ServiceName, volume: &Volume) -> Result<Permitted, String> {
+pub fn permitted(rules: &BTreeMap<String, VolumeRule>, names: &Names, service: &ServiceName, volume: &Volume) -> Result<Permitted, String> {
     let source_dir = &volume.source;
     // What a journal or a request holds went through the reader of service files; whoever mounts asks again.
     source(source_dir).and_then(|()| at(&volume.at)).map_err(|wrong| wrong.message)?;
-    let Some((dir, rule)) = rule(rules, source_dir).filter(|(_, rule)| rule.services.contains(service)) else {
+    let Some((dir, rule)) =
+        rule(rules, source_dir).filter(|(_, rule)| names.others_of(service).chain([service]).any(|name| rule.services.contains(name)))
+    else {
         return Err(format!("the host policy does not let {service} have {source_dir}"));
     };
     if rule.read_only && !volume.read_only {
@@ -225,12 +227,16 @@ mod tests {
             at: "/v".to_string(),
             read_only,
         };
-        let may = |service: &str, source: &str, read_only| permitted(&rules, &name(service), &volume(source, read_only));
+        let mut names = Names::default();
+        names.rename(&name("first"), &name("web"));
+        let may = |service: &str, source: &str, read_only| permitted(&rules, &names, &name(service), &volume(source, read_only));
         assert_eq!(may("web", "/srv/uploads", false).unwrap().mount_point.as_deref(), Some("/srv/uploads"));
         assert_eq!(may("web", "/srv/shared/a", true).unwrap().mount_point, None);
         assert!(may("api", "/srv/shared/own", false).is_ok());
+        assert!(may("first", "/srv/uploads", false).is_ok(), "it is called web now");
         for (service, source, read_only) in [
             ("api", "/srv/uploads", true),
+            ("second", "/srv/uploads", false),
             ("web", "/srv/shared/a", false),
             // Its own rule counts, not that of the directory.
             ("web", "/srv/shared/own", true),

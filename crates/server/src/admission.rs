@@ -56,9 +56,9 @@ fn volumes_must_be_there(app: &App, release: &Release) -> Result<(), Fault> {
     if release.volumes.is_empty() {
         return Ok(());
     }
-    let policy = app.access.policy()?;
+    let (policy, names) = (app.access.policy()?, app.database.read(|r| r.names())?);
     for volume in &release.volumes {
-        let permitted = policy.permits_volume(&release.service, volume)?;
+        let permitted = policy.permits_volume(&names, &release.service, volume)?;
         let opened = disk::volume::open(&volume.source, permitted.mount_point.as_deref(), app.layout.root());
         match opened.and_then(|dir| dir.must_be_usable(volume)) {
             // A control plane that is not root may not see it; the keeper does.

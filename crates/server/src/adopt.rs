@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::inventory;
+use crate::names;
 use api::control::{AdoptRequest, Adoption};
 use control::{Adopted, Inventory, ServiceInventory};
 use journal::{Origin, Tx};
@@ -53,6 +54,7 @@ pub fn adopt(app: &App, by: &str, request: &AdoptRequest) -> Result<Vec<Adoption
         done.push(adopt_one(app, adoption, &inventory, by)?);
     }
     inventory::compare(app)?;
+    names::keep_published(app);
     app.notifier.notify();
     Ok(done)
 }
@@ -70,6 +72,7 @@ fn adopt_one(app: &App, adoption: Adoption, inventory: &Inventory, by: &str) -> 
     let at = app.now();
     let id = app.database.write(|tx: &Tx<'_>| {
         tx.put_service(&spec, by, at)?;
+        names::adopt(tx, app, service)?;
         tx.outrank(service, held.fence())?;
         tx.outnumber(service, held.rotation())?;
         tx.keep_release(&active.release, at)?;

@@ -4,6 +4,7 @@ use crate::access::{self, Caller};
 use crate::admission::{Exempt, earlier_release, must_be_admitted};
 use crate::app::App;
 use crate::keep_artifacts::with_active_artifacts;
+use crate::names;
 use crate::notes;
 use crate::observed_service;
 use crate::opening::{ChangeRequest, open, open_removal, retry_if_changed};
@@ -20,13 +21,15 @@ pub type Observed = BTreeMap<ServiceName, ObservedService>;
 
 pub fn plan(app: &App, caller: &Caller, request: &DeployRequest) -> Result<PlanAnswer, Fault> {
     let _alone = app.deploy_lock();
-    let (request, kept) = &with_active(app, caller, request)?;
+    let named = names::of_request(app, caller, request)?;
+    let (request, kept) = &with_active(app, caller, &named.request)?;
     let tiers = selected(app, caller, request)?;
-    retry_if_changed(|| {
+    let planned = retry_if_changed(|| {
         let observed = observe_all(app, &tiers)?;
         let (candidates, removed) = removal::requested(app, request)?;
         let change = change_request(caller, request, app.now());
         app.database.pretend(|tx| {
+            names::record(tx, &named.renames, &change)?;
             let mut answer = rehearse(tx, &tiers, &observed, &change)?;
             answer.notes.extend(kept.iter().cloned());
             for candidate in candidates.iter().filter(|c| caller.sees(&c.service)) {
@@ -36,7 +39,8 @@ pub fn plan(app: &App, caller: &Caller, request: &DeployRequest) -> Result<PlanA
             }
             Ok(answer)
         })
-    })
+    })?;
+    names::shown(&named.names, PlanAnswer { renamed: named.renamed(), ..planned })
 }
 
 /// The request with what it does not name and keeps: code and secrets of the active releases.
@@ -67,7 +71,7 @@ pub fn rehearse(tx: &Tx<'_>, tiers: &Tiers, observed: &Observed, change: &Change
             rotations.push(PlannedRotation { service, tier: tier.clone(), from: opened.from, to: opened.to, plan: opened.plan });
         }
     }
-    Ok(PlanAnswer { rotations, notes, removals: Vec::new(), settings })
+    Ok(PlanAnswer { rotations, notes, removals: Vec::new(), settings, renamed: Vec::new() })
 }
 
 fn rehearse_removal(tx: &Tx<'_>, service: &ServiceName, observed: &ObservedService, change: &ChangeRequest<'_>) -> Result<Plan, Fault> {
@@ -92,15 +96,19 @@ pub fn deploy(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Ope
         return Err(Fault::yours("bad-request", "secrets whose values are not stored can be planned with, not deployed"));
     }
     let _alone = app.deploy_lock();
-    let (request, _) = &with_active(app, caller, request)?;
+    let asked = request;
+    let named = names::of_request(app, caller, request)?;
+    let (request, _) = &with_active(app, caller, &named.request)?;
     let tiers = selected(app, caller, request)?;
-    let change = change_request(caller, request, app.now());
+    let change = change_request(caller, asked, app.now());
     let opened = retry_if_changed(|| {
         let observed = observe_all(app, &tiers)?;
         let planned = app.database.pretend(|tx| rehearse(tx, &tiers, &observed, &change))?;
         let changed: BTreeSet<ServiceName> = planned.rotations.into_iter().map(|r| r.service).collect();
         let (candidates, removed) = removal::requested(app, request)?;
         app.database.write(|tx| {
+            // With what it changes besides: no kill leaves a deploy that was accepted without its renames.
+            names::record(tx, &named.renames, &change)?;
             let mut answer = match &request.service {
                 Some(_) => open_one(tx, &tiers, &observed, &change)?,
                 None => open_rollout(tx, &tiers, &observed, &change, &changed)?,
@@ -112,8 +120,11 @@ pub fn deploy(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Ope
             Ok(answer)
         })
     })?;
+    if !named.renames.is_empty() {
+        names::keep_published(app);
+    }
     app.notifier.notify();
-    Ok(opened)
+    names::shown(&named.names, Opened { renamed: named.renamed(), ..opened })
 }
 
 fn open_one(tx: &Tx<'_>, tiers: &Tiers, observed: &Observed, change: &ChangeRequest<'_>) -> Result<Opened, Fault> {

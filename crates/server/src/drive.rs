@@ -8,7 +8,7 @@ use crate::driver::drive;
 use crate::instance_lock::InstanceLock;
 use crate::log_once::LogOnce;
 use crate::supervise::{spawn, supervise};
-use crate::{backups, inventory, jobs, parts, rollouts, runs, upkeep};
+use crate::{backups, inventory, jobs, names, parts, rollouts, runs, upkeep};
 use api::control::Waiting;
 use model::{Fault, RotationId};
 use std::collections::BTreeMap;
@@ -102,6 +102,7 @@ fn keep_comparing(app: &App) {
     while !app.is_stopping() {
         let count = app.notifier.count();
         if last.is_none_or(|at| at.elapsed() > COMPARE_EVERY) {
+            names::keep_published(app);
             let compared = inventory::compare(app);
             let fault = compared.as_ref().map_or_else(|f| Some(f.message.clone()), |i| i.no_routes.as_ref().map(|f| f.message.clone()));
             if fault.is_none() {

@@ -18,8 +18,10 @@ impl HiddenNames {
 
     /// For texts that whoever may see `services` reads.
     pub fn all_but(app: &App, services: &BTreeSet<ServiceName>) -> Result<Self, Fault> {
-        let all = app.database.browse(|r| r.service_names())?;
-        Ok(Self(all.into_iter().filter(|name| !services.contains(name)).map(|name| name.to_string()).collect()))
+        let (all, names) = app.database.browse(|r| Ok((r.service_names()?, r.names()?)))?;
+        let mut hidden: BTreeSet<String> = all.into_iter().filter(|name| !services.contains(name)).map(String::from).collect();
+        hidden.extend(names.rows().filter(|(_, named)| !services.contains(&named.service)).map(|(name, _)| name.to_string()));
+        Ok(Self(hidden))
     }
 
     pub fn text(&self, mut text: String) -> String {

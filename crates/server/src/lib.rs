@@ -16,6 +16,7 @@
 //! | `instance_lock`, `lease_holder`, `files` | one process a data directory; its name |
 //! | `access`, `hidden_names` | who calls, what they may do, tokens, the host policy, the audit; names that a caller may not see |
 //! | `observed_service`, `admission`, `opening` | what is observed for one service, what may be deployed, the transaction that opens a rotation |
+//! | `names` | names of renamed services: in requests, in answers, on disk for the keeper |
 //! | `deploy`, `rollback`, `removal`, `rollouts`, `steps`, `adopt`, `notes` | requests that open rotations |
 //! | `drive`, `driver`, `supervise`, `parts`, `backups` | a thread for each open rotation; supervised parts, their panics and failures |
 //! | `inventory`, `comparison`, `covered_ports` | keeper and balancer compared with the journal; nothing is declared for what the journal does not cover |
@@ -54,6 +55,7 @@ mod lease_holder;
 mod lists;
 mod log_once;
 mod logs;
+mod names;
 mod notes;
 mod notify;
 mod observed_service;
@@ -77,6 +79,7 @@ pub use http::routes;
 pub use instance_lock::{check_backup, restore};
 pub use journal::Backup;
 pub use lease_holder::lease_holder;
+pub use names::read as read_names;
 pub use ports::{Images, Kept};
 pub use secrets::unreadable as unreadable_secrets;
 pub use serve::{Server, run, start};

@@ -29,17 +29,19 @@ pub fn of(records: &Records<'_>, desired: &Desired, release: &Release) -> Result
 
 /// What it offers inside and did not before, and services that it names in vain. `all` are deployed with it.
 pub fn inside(records: &Records<'_>, desired: &Desired, all: &[&Desired]) -> Result<Vec<PlanNote>, Fault> {
-    let service = &desired.spec.name;
+    let (service, names) = (&desired.spec.name, records.names()?);
     let note = |text| PlanNote { service: service.clone(), at: None, text };
     let active = |service| Ok::<_, Fault>(records.active(service)?.and_then(|active| internal_port(&active.release)));
     let mut notes = Vec::new();
     let (before, now) = (active(service)?, internal_port(&desired.release));
     if let Some(port) = now.filter(|_| before != now) {
-        notes.push(note(format!("servers of services that allow service.{service} reach it as {service}.internal:{port}")));
+        let name = names.name_of(service);
+        notes.push(note(format!("servers of services that allow service.{name} reach it as {name}.internal:{port}")));
     }
     for name in desired.spec.network.services() {
         let is_here = all.iter().any(|other| other.spec.name == *name && internal_port(&other.release).is_some());
         if !is_here && active(name)?.is_none() {
+            let name = names.name_of(name);
             notes.push(note(format!("it allows service.{name}, which has no internal route here: nothing is opened until it has")));
         }
     }

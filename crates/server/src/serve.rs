@@ -4,7 +4,7 @@ use crate::app::App;
 use crate::blocking::blocking;
 use crate::config::Config;
 use crate::instance_lock::{self, InstanceLock};
-use crate::{drive, exec, http, inventory};
+use crate::{drive, exec, http, inventory, names};
 use json_http::Room;
 use model::Fault;
 use std::net::SocketAddr;
@@ -41,7 +41,11 @@ pub async fn start(config: Config) -> Result<Server, Fault> {
     };
     let first = app.clone();
     // Nothing is driven before the journal was compared with the inventory. A thread retries while the keeper does not answer.
-    let _ = blocking(move || inventory::compare(&first)).await;
+    let _ = blocking(move || {
+        names::keep_published(&first);
+        inventory::compare(&first)
+    })
+    .await;
     let threads = drive::start(&app, &lock)?;
     let unix = match json_http::unix(&config.layout.api_socket(), 0o600) {
         Ok(unix) => unix,

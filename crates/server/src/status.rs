@@ -6,7 +6,7 @@ use crate::observed_service;
 use api::control::{RotationStatus, ServiceStatus};
 use control::Inventory;
 use journal::{Now, Records, RotationRow};
-use model::{DesiredSeen, Failure, Fault, GroupName, GroupSeen, InstanceState, RotationId, RouteSeen, ServiceName, View};
+use model::{DesiredSeen, Failure, Fault, GroupName, GroupSeen, InstanceState, Names, RotationId, RouteSeen, ServiceName, View};
 use rotation::{Provider, Rotation};
 
 pub fn fold(records: &Records<'_>, id: &RotationId) -> Result<Rotation, Fault> {
@@ -63,9 +63,15 @@ pub fn rotations(app: &App, service: Option<&ServiceName>, limit: u64) -> Result
 }
 
 pub fn service(app: &App, service: &ServiceName) -> Result<ServiceStatus, Fault> {
-    let now = app.database.browse(|r| r.now(service)?.ok_or_else(|| journal::no_service(service)))?;
+    let (now, names) = app.database.browse(|r| Ok((r.now(service)?.ok_or_else(|| journal::no_service(service))?, r.names()?)))?;
     let observed = observed_service::view(app, service, &now.summary, false).map_err(|f| f.message);
-    Ok(with_coverage(app, service_status(app, now, observed)))
+    Ok(with_id(&names, with_coverage(app, service_status(app, now, observed))))
+}
+
+/// Its servers are named after its id: that is said where its name is another.
+fn with_id(names: &Names, mut status: ServiceStatus) -> ServiceStatus {
+    status.id = Some(status.service.clone()).filter(|id| names.name_of(id) != id);
+    status
 }
 
 /// Groups that the journal does not know are shown before every other trouble.
@@ -79,7 +85,7 @@ fn with_coverage(app: &App, mut status: ServiceStatus) -> ServiceStatus {
 /// By name. Keeper and balancer list everything in one call each, however many services there are, and while no connection to the
 /// database is held; a journal that cannot be read is that service's trouble alone. The weights are those declared to the balancer.
 pub fn services(app: &App) -> Result<Vec<ServiceStatus>, Fault> {
-    let all = app.database.browse(|r| {
+    let (all, names) = app.database.browse(|r| {
         let mut all = Vec::new();
         for service in r.service_names()? {
             match r.now(&service) {
@@ -88,14 +94,17 @@ pub fn services(app: &App) -> Result<Vec<ServiceStatus>, Fault> {
                 Err(fault) => all.push(Err(unreadable(r, &service, fault)?)),
             }
         }
-        Ok(all)
+        Ok((all, r.names()?))
     })?;
     let inventory = if all.is_empty() { Ok(Inventory::default()) } else { inventory::list(app).map_err(|f| f.message) };
     let status = |now: Now| {
         let observed = inventory.as_ref().map_err(Clone::clone).and_then(|all| listed(app, &now, all));
         with_coverage(app, service_status(app, now, observed))
     };
-    Ok(all.into_iter().map(|now| now.map_or_else(|unreadable| unreadable, status)).collect())
+    let mut all: Vec<ServiceStatus> =
+        all.into_iter().map(|now| with_id(&names, now.map_or_else(|unreadable| unreadable, status))).collect();
+    all.sort_by(|a, b| names.name_of(&a.service).cmp(names.name_of(&b.service)));
+    Ok(all)
 }
 
 /// One service's part of the inventory, as [`observed_service::view`] would return it.
@@ -120,6 +129,7 @@ fn unreadable(records: &Records<'_>, service: &ServiceName, fault: Fault) -> Res
     let spec = records.service(service)?.ok_or_else(|| journal::no_service(service))?.spec;
     Ok(ServiceStatus {
         service: spec.name,
+        id: None,
         tier: spec.tier,
         active: None,
         count: spec.count,
@@ -150,6 +160,7 @@ fn service_status(app: &App, now: Now, observed: Result<View, String>) -> Servic
     let failure = |group: &GroupName| view.groups.get(group).and_then(GroupSeen::failure);
     ServiceStatus {
         service: row.spec.name,
+        id: None,
         tier: row.spec.tier,
         failure: summary.active.as_ref().filter(|_| healthy < count as usize).and_then(|active| failure(&active.group)),
         active: summary.active,

@@ -16,10 +16,11 @@ pub use source::{Source, read};
 
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::names;
 use api::secrets::{RECIPIENT, Recipient, SECRETS, SecretStored, SecretValue, VERSION};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use model::{SecretName, SecretVersion, ServiceFile, ServiceName, ServiceSpec};
+use model::{Moved, SecretName, SecretVersion, ServiceFile, ServiceName, ServiceSpec};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Whose sources are read.
@@ -75,6 +76,7 @@ pub fn read_all<'a>(
 /// The versions by service. Without `is_kept` nothing is stored: a plan changes nothing.
 pub fn give<'a>(
     context: &Context,
+    moves: &[Moved],
     services: impl Iterator<Item = &'a ServiceSpec>,
     sources: &Sources,
     is_kept: bool,
@@ -83,7 +85,7 @@ pub fn give<'a>(
     for service in services {
         let names: Vec<&SecretName> = service.secrets.names().into_iter().filter(|name| sources.contains_key(*name)).collect();
         if !names.is_empty() {
-            all.insert(service.name.clone(), context.wait(give_one(context, service, &names, sources, is_kept))?);
+            all.insert(service.name.clone(), context.wait(give_one(context, moves, service, &names, sources, is_kept))?);
         }
     }
     Ok(all)
@@ -91,13 +93,16 @@ pub fn give<'a>(
 
 async fn give_one(
     context: &Context,
+    moves: &[Moved],
     service: &ServiceSpec,
     names: &[&SecretName],
     sources: &Sources,
     is_kept: bool,
 ) -> Result<BTreeMap<SecretName, SecretVersion>, Failure> {
     let api = context.api();
-    let recipient: Recipient = api.get(&format!("{RECIPIENT}/{}", service.name)).await?;
+    // A service that this deploy renames still has its old name there.
+    let id = if moves.is_empty() { service.name.clone() } else { names::id_of(context, moves, &service.name).await? };
+    let recipient: Recipient = api.get(&format!("{RECIPIENT}/{id}")).await?;
     let mut versions = BTreeMap::new();
     for name in names.iter().copied() {
         let age = match &sources[name] {
@@ -105,7 +110,7 @@ async fn give_one(
             Source::Sealed(file) => file.clone(),
         };
         let given = SecretValue {
-            service: service.name.clone(),
+            service: id.clone(),
             tier: service.tier.clone(),
             name: name.clone(),
             variable: service.secrets.env.values().any(|used| used == name),

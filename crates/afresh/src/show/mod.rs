@@ -17,7 +17,7 @@ pub use event::Journal;
 pub use failure::failure;
 pub use foreign::safe_line;
 pub use happened::happened;
-pub use plan::{plan, removal};
+pub use plan::{plan, removal, renamed};
 pub use screen::Screen;
 pub use table::table;
 pub use words::{ago, bytes, clock, command, now, span, step, times, verdict};

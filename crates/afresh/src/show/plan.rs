@@ -1,8 +1,12 @@
 //! A plan before it is carried out: steps, capacity at each, the peak.
 
 use super::{BOLD, DIM, paint, span, step, times};
-use api::control::{PlannedRotation, Removal};
+use api::control::{PlannedRotation, Removal, Renamed};
 use model::{Gap, Plan, Step};
+
+pub fn renamed(renamed: &Renamed) -> String {
+    format!("~ service {} is renamed to {}: no server is replaced", renamed.from, paint(BOLD, &renamed.to))
+}
 
 pub fn plan(rotation: &PlannedRotation) -> String {
     let from = rotation.from.as_ref().map_or_else(|| "nothing".to_string(), |s| s.release.label());

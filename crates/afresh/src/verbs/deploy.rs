@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show;
-use api::control::{DeployRequest, Opened, PlanAnswer, Removal};
+use api::control::{DeployRequest, Opened, PlanAnswer, Removal, Renamed};
 use clap::Args;
 use model::ServiceName;
 
@@ -116,7 +116,7 @@ pub fn deploy(context: &Context, request: &DeployRequest, how: &Deploying) -> Re
 }
 
 fn has_changes(answer: &PlanAnswer) -> bool {
-    replaces_servers(answer) || !answer.settings.is_empty()
+    replaces_servers(answer) || !answer.settings.is_empty() || !answer.renamed.is_empty()
 }
 
 fn replaces_servers(answer: &PlanAnswer) -> bool {
@@ -124,6 +124,7 @@ fn replaces_servers(answer: &PlanAnswer) -> bool {
 }
 
 pub fn print_plan(answer: &PlanAnswer) {
+    answer.renamed.iter().for_each(|renamed| show::line(show::renamed(renamed)));
     for rotation in &answer.rotations {
         show::line(show::plan(rotation));
     }
@@ -138,7 +139,7 @@ pub fn print_plan(answer: &PlanAnswer) {
     }
     if !has_changes(answer) {
         show::line("nothing to change: the active releases are as requested");
-    } else if !replaces_servers(answer) {
+    } else if !replaces_servers(answer) && !answer.settings.is_empty() {
         show::line("no server is replaced: only settings change");
     }
     if let Some(left) = left_alone(&answer.removals) {
@@ -161,6 +162,9 @@ fn left_alone(removals: &[Removal]) -> Option<String> {
 /// `settings`: services whose settings changed.
 fn print_unchanged(context: &Context, opened: &Opened, settings: &[ServiceName]) {
     if !context.json {
+        for Renamed { from, to } in &opened.renamed {
+            show::line(format!("{to}: it was {from}, and is called {to} from now on"));
+        }
         for service in &opened.unchanged {
             let what = if settings.contains(service) { "its settings changed" } else { "unchanged" };
             show::line(format!("{service}: {what}, the active release is as requested"));

@@ -100,7 +100,7 @@ pub fn request_of(
         }
     }
     let is_plan = unbaked == Images::Plan;
-    let secrets = secrets::give(context, chosen(&file, service), &values, !is_plan)?;
+    let secrets = secrets::give(context, &file.moved, chosen(&file, service), &values, !is_plan)?;
     drop(values);
     Ok(DeployRequest {
         secrets_not_stored: is_plan && !secrets.is_empty(),

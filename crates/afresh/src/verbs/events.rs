@@ -3,6 +3,7 @@
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::names;
 use crate::show;
 use api::control::{ImageEvent, Numbered};
 use api::fleet::Happened;
@@ -24,17 +25,25 @@ pub struct Events {
     /// Only of this service
     #[arg(long, value_name = "NAME")]
     pub service: Option<ServiceName>,
+    /// Of that service, in names of rotations.
+    #[arg(skip)]
+    id: Option<ServiceName>,
     /// Print the events and alarms of images instead
     #[arg(long, conflicts_with_all = ["service", "after"])]
     pub images: bool,
 }
 
 impl Events {
-    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+    pub fn run(mut self, context: &Context) -> Result<Exit, Failure> {
         if self.images {
             return context.wait(self.of_images(context));
         }
         context.wait(async {
+            if let Some(service) = &self.service
+                && let Some(row) = names::find(context, service).await?
+            {
+                (self.service, self.id) = (Some(row.name), Some(row.id));
+            }
             // After a number, and while it follows, the keeper's events come beside the journal and not between its lines.
             let mut fleet = Fleet::default();
             if !self.follow && self.after == 0 {
@@ -115,7 +124,7 @@ impl Events {
             *after = event.number;
             fleet.tell(self, context, Some(event.line.at));
             let id = event.line.rotation.clone();
-            if self.service.as_ref().is_some_and(|s| *s != id.service()) {
+            if self.id.as_ref().or(self.service.as_ref()).is_some_and(|s| *s != id.service()) {
                 continue;
             }
             if context.json {

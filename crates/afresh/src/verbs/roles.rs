@@ -146,7 +146,12 @@ impl Host {
             attest::admit(&layout, kind, object, launch == host::Launch::First)
         });
         let policy = self.policy;
-        let permit = host::Permit::new(move |service, volume| server::read_policy(&policy)?.permits_volume(service, volume));
+        let names = context.layout.service_names();
+        let permit = host::Permit::new(move |service, volume| {
+            // Without them, a rule that has a service's first name still holds.
+            let names = server::read_names(&names).unwrap_or_default();
+            server::read_policy(&policy)?.permits_volume(&names, service, volume)
+        });
         let config = host::Config {
             layout: context.layout.clone(),
             program: own()?,

@@ -5,6 +5,7 @@ use super::desired::{Desired, Images, request_of};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::names;
 use crate::secrets::{IdentityArgs, Reading};
 use crate::show;
 use api::secrets::{RECIPIENT, Recipient, SECRETS, SecretRow};
@@ -98,7 +99,10 @@ impl SecretVerb {
 impl List {
     fn run(self, context: &Context) -> Result<Exit, Failure> {
         let mut rows: Vec<SecretRow> = context.wait(async { Ok(context.api().get(SECRETS).await?) })?;
-        rows.retain(|row| self.service.as_ref().is_none_or(|only| *only == row.service));
+        if let Some(written) = &self.service {
+            let name = context.wait(names::find(context, written))?.map_or_else(|| written.clone(), |row| row.name);
+            rows.retain(|row| row.service == name);
+        }
         if context.json {
             show::json(&rows);
             return Ok(Exit::Succeeded);
@@ -139,6 +143,8 @@ impl Rotate {
             return Err(no_secret(context, &file, unknown).into());
         }
         file.services.retain(|_, service| service.secrets.names().into_iter().any(|name| names.contains(name)));
+        let ServiceFile { moved, services, .. } = &mut file;
+        model::keep_moves_to(moved, services);
         if file.services.is_empty() {
             return Err(Fault::yours("no-such-secret", format!("{}: no service uses a secret", context.file.display())).into());
         }
@@ -160,9 +166,10 @@ fn no_secret(context: &Context, file: &ServiceFile, name: &SecretName) -> Fault 
 
 impl Recipients {
     fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let mut services = self.services;
+        let (mut services, mut moved) = (self.services, Vec::new());
         if services.is_empty() {
             let file = context.load()?;
+            moved = file.moved;
             services.extend(file.services.into_values().filter(|service| !service.secrets.is_empty()).map(|service| service.name));
         }
         if services.is_empty() {
@@ -172,7 +179,8 @@ impl Recipients {
         let all: Vec<Recipient> = context.wait(async {
             let mut all = Vec::new();
             for service in &services {
-                all.push(context.api().get(&format!("{RECIPIENT}/{service}")).await?);
+                let id = if moved.is_empty() { service.clone() } else { names::id_of(context, &moved, service).await? };
+                all.push(context.api().get(&format!("{RECIPIENT}/{id}")).await?);
             }
             Ok(all)
         })?;

@@ -35,7 +35,9 @@ impl Status {
         let images: Vec<ImageUpkeep> = if self.service.is_some() { Vec::new() } else { context.wait(images(context))? };
         let troubles = context.wait(troubles(context))?;
         let mut alarms = context.wait(fleet_alarms(context))?;
-        alarms.retain(|alarm| self.service.is_none() || alarm.service.is_none() || alarm.service == self.service);
+        // What was written may be the id; answers have the name.
+        let only = self.service.as_ref().and_then(|_| services.first()).map(|status| &status.service);
+        alarms.retain(|alarm| only.is_none() || alarm.service.is_none() || alarm.service.as_ref() == only);
         if context.json {
             show::json(&serde_json::json!({ "services": services, "images": images, "alarms": alarms, "troubles": troubles }));
             return Ok(Exit::Succeeded);
@@ -55,6 +57,9 @@ impl Status {
         }
         for (service, failure) in services.iter().filter_map(|s| Some((&s.service, s.failure.as_ref()?))) {
             show::line(format!("{}: {failure}; `afresh why {service}` has more", show::paint(show::BOLD, service)));
+        }
+        for (service, id) in services.iter().filter_map(|s| Some((&s.service, s.id.as_ref()?))) {
+            show::line(format!("{} (its servers are named {id}, its id)", show::paint(show::BOLD, service)));
         }
         services.iter().filter_map(between_releases).for_each(show::line);
         let rows = services.iter().map(row).collect();

@@ -11,4 +11,6 @@ pub(crate) struct Context<'a> {
     pub images: BTreeMap<String, Range<usize>>,
     /// Every secret, likewise.
     pub secrets: BTreeMap<String, Range<usize>>,
+    /// Every service, likewise.
+    pub services: BTreeMap<String, Range<usize>>,
 }

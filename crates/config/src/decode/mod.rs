@@ -6,6 +6,7 @@ mod custom;
 mod image;
 pub(crate) mod job;
 pub(crate) mod labels;
+mod moved;
 pub(crate) mod network;
 mod pairs;
 mod parts;
@@ -32,7 +33,8 @@ pub(crate) fn decode(text: &str, sink: &mut Sink) -> Option<ServiceFile> {
     if body.unclosed {
         return None;
     }
-    let context = Context { text, tokens: &tokens, images: named(text, &body, "image"), secrets: named(text, &body, "secret") };
+    let named = |word| named(text, &body, word);
+    let context = Context { text, tokens: &tokens, images: named("image"), secrets: named("secret"), services: named("service") };
     let mut top = Section::open(&context, &schema::FILE, 0..0, &body, sink);
     if body.items.iter().all(|item| matches!(item, tree::Item::Comment(_))) && sink.is_empty() {
         let end = text.trim_end().len();
@@ -63,6 +65,7 @@ pub(crate) fn decode(text: &str, sink: &mut Sink) -> Option<ServiceFile> {
     file.tiers = order(&services, tiers, sink);
     one_address_one_route(&services, sink);
     offered_inside(&services, sink);
+    file.moved = moved::decode(&context, &top.all("moved"), sink);
     for service in services {
         if let Some(spec) = service.spec {
             file.services.insert(spec.name.clone(), spec);

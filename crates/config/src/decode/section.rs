@@ -63,7 +63,7 @@ impl<'a> Section<'a> {
         let name = &self.context.text[item.name.clone()];
         match self.kind(name) {
             None => self.unknown(name, &item.name, "key", sink),
-            Some(Kind::Block | Kind::Named) => {
+            Some(Kind::Block | Kind::Named | Kind::Repeated) => {
                 let example = self.example(name);
                 sink.push(
                     Draft::new("not-a-key", item.name.clone(), format!("`{name}` is a block, not a key"))
@@ -97,7 +97,7 @@ impl<'a> Section<'a> {
                 self.damaged = true;
             }
             Some(Kind::Named) => self.blocks.entry(name).or_default().push(block),
-            Some(Kind::Block | Kind::Either) => {
+            Some(kind @ (Kind::Block | Kind::Either | Kind::Repeated)) => {
                 if let Some(label) = block.labels.first() {
                     sink.push(
                         Draft::new("extra-label", label.clone(), format!("`{name}` has no name here"))
@@ -106,7 +106,7 @@ impl<'a> Section<'a> {
                     );
                 }
                 let first = self.keys.get(name).map(|k| k.name.clone()).or(self.blocks.get(name).map(|b| b[0].word.clone()));
-                match first {
+                match first.filter(|_| kind != Kind::Repeated) {
                     Some(first) => twice(name, &block.word, first, sink),
                     None => self.blocks.entry(name).or_default().push(block),
                 }
@@ -129,7 +129,8 @@ impl<'a> Section<'a> {
         let names = || self.shape.keys.iter().map(|k| k.name);
         let of = if self.shape.block == "the file" { "the file".to_string() } else { format!("`{}`", self.shape.block) };
         // `user` is a service's key and an image's block: the one that is written alike comes first.
-        let alike = |kind| matches!((kind, what), (Kind::Either, _) | (Kind::Value, "key") | (Kind::Block | Kind::Named, "block"));
+        let alike =
+            |kind| matches!((kind, what), (Kind::Either, _) | (Kind::Value, "key") | (Kind::Block | Kind::Named | Kind::Repeated, "block"));
         let others = || crate::SHAPES.iter().filter(|s| s.block != self.shape.block);
         let elsewhere = others()
             .find(|s| s.keys.iter().any(|k| k.name == name && alike(k.kind)))
@@ -214,6 +215,12 @@ impl<'a> Section<'a> {
     pub fn block(&self, name: &'static str) -> Option<&'a Block> {
         debug_assert!(self.kind(name).is_some(), "{name} is not in the schema of {}", self.shape.block);
         self.blocks.get(name).and_then(|blocks| blocks.first().copied())
+    }
+
+    /// Every block of a word without names.
+    pub fn all(&self, word: &'static str) -> Vec<&'a Block> {
+        debug_assert_eq!(self.kind(word), Some(Kind::Repeated));
+        self.blocks.get(word).cloned().unwrap_or_default()
     }
 
     /// Blocks with a name each; wrong and doubled names are reported.

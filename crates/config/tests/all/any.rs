@@ -3,8 +3,8 @@
 use model::destination::Destination;
 use model::{
     Check, Drain, Egress, FewRequests, Health, ImageCheck, ImageCustom, ImageFile, ImageName, ImageProbe, ImageSpec, ImageUser, Job,
-    Limits, Migrate, Network, Overlap, Probe, Rollout, Route, RouteAddress, SecretName, SecretSource, SecretSpec, SecretUse, ServiceFile,
-    ServiceName, ServiceSpec, TierName, Volume, VolumeName, Wave,
+    Limits, Migrate, Moved, Network, Overlap, Probe, Rollout, Route, RouteAddress, SecretName, SecretSource, SecretSpec, SecretUse,
+    ServiceFile, ServiceName, ServiceSpec, TierName, Volume, VolumeName, Wave,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -304,8 +304,15 @@ fn file() -> impl Strategy<Value = ServiceFile> {
                 service.name = ServiceName::new(name).unwrap();
                 services.insert(service.name.clone(), service);
             }
+            let ends: Vec<ServiceName> = services.keys().cloned().collect();
+            let moved = |(i, to): (usize, &ServiceName)| Moved { from: ServiceName::new(format!("was-{i}")).unwrap(), to: to.clone() };
+            // One of them over two steps.
+            let mut moved: Vec<Moved> = ends.iter().enumerate().map(moved).collect();
+            moved.push(Moved { from: ServiceName::new("was-before").unwrap(), to: moved[0].from.clone() });
+            moved.retain(|one| !services.contains_key(&one.from));
+            moved.sort();
             let tiers: BTreeSet<TierName> = services.values().map(|s: &ServiceSpec| s.tier.clone()).collect();
-            ServiceFile { images, services, secrets, tiers: tiers.into_iter().rev().collect() }
+            ServiceFile { images, services, secrets, tiers: tiers.into_iter().rev().collect(), moved }
         })
 }
 
@@ -424,7 +431,7 @@ proptest! {
         prop_assert_eq!(&parse(&text)?, &file);
         // HCL's own parser takes it too, and sees as many blocks and keys.
         let body = hcl_edit::parser::parse_body(&text).map_err(|e| TestCaseError::fail(e.to_string()))?;
-        prop_assert_eq!(body.blocks().count(), file.images.len() + file.secrets.len() + file.services.len() + usize::from(!file.tiers.is_empty()));
+        prop_assert_eq!(body.blocks().count(), file.images.len() + file.secrets.len() + file.services.len() + file.moved.len() + usize::from(!file.tiers.is_empty()));
         let formatted = config::format(&text).unwrap();
         prop_assert_eq!(&parse(&formatted)?, &file);
         hcl_edit::parser::parse_body(&formatted).map_err(|e| TestCaseError::fail(e.to_string()))?;

@@ -50,6 +50,8 @@ fn the_design_s_example() {
 #[test]
 fn every_key() {
     let file = read(EVERY_KEY);
+    let moved: Vec<String> = file.moved.iter().map(|m| format!("{} -> {}", m.from, m.to)).collect();
+    assert_eq!(moved, ["old-web -> web-2", "web -> old-web"]);
     assert_eq!(tiers(&file), ["web", "back"], "in the order of first appearance");
     let big = &file.images[&model::ImageName::new("big").unwrap()];
     assert_eq!(big.packages, ["ca-certificates", "g++", "libstdc++6"]);

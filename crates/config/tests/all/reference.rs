@@ -103,6 +103,7 @@ fn what_is_required_is_missed() {
             "service" => "service \"a\" {}".to_string(),
             "volume" => "service \"a\" { volume \"a\" {} }".to_string(),
             "check" | "job" => format!("service \"a\" {{ {block} \"a\" {{}} }}"),
+            "moved" => "moved {}".to_string(),
             "rollout of the file" => "rollout {}".to_string(),
             other => format!("service \"a\" {{ {other} {{}} }}"),
         };

@@ -58,3 +58,8 @@ service "job" {
   limits { cpu = 0.25 }
   network { egress = "none" }
 }
+moved { from = service.old-web  to = service.web-2 }
+moved {  // over two steps
+  from = "service.web"
+  to = service.old-web
+}

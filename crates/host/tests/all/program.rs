@@ -57,7 +57,8 @@ fn keeper_process() {
         permit: host::Permit::new(move |service, volume| {
             let rules = serde_json::from_slice(&std::fs::read(&rules).unwrap_or(b"{}".to_vec()));
             let rules = rules.map_err(|e| model::Fault::yours("policy-invalid", e.to_string()))?;
-            model::volume::permitted(&rules, service, volume).map_err(|why| model::Fault::yours("policy-volume", why))
+            model::volume::permitted(&rules, &model::Names::default(), service, volume)
+                .map_err(|why| model::Fault::yours("policy-volume", why))
         }),
     };
     end(tokio::runtime::Runtime::new().unwrap().block_on(host::run(config)));

@@ -191,3 +191,32 @@ fn a_backup_put_in_place_jumps_ahead_of_what_the_world_has_seen() {
     let fence = |store: &Database| store.read(|r| r.lease(&name("web"))).unwrap().unwrap().fence;
     assert_eq!(fence(&dir.store()), fence(&dir.store()), "it jumps once");
 }
+
+#[test]
+fn a_service_is_renamed_and_its_former_names_stay() {
+    let dir = Dir::new();
+    let store = dir.store();
+    let [web, shop, store_name] = ["web", "shop", "store"].map(name);
+    assert!(store.read(|r| r.names()).unwrap().is_empty());
+    store.write(|tx| tx.rename(&web, &shop, "me", Time(1))).unwrap();
+    store.write(|tx| tx.rename(&web, &store_name, "me", Time(2))).unwrap();
+    // What is rolled back with its transaction was never there.
+    store.pretend(|tx| tx.rename(&web, &web, "me", Time(3))).unwrap();
+    drop(store);
+    let names = dir.store().read(|r| r.names()).unwrap();
+    assert_eq!((names.name_of(&web), names.former(&shop), names.id_of(&store_name)), (&store_name, Some(&web), &web));
+    let conn = rusqlite::Connection::open(dir.db()).unwrap();
+    let rows: Vec<(String, i64, i64)> = conn
+        .prepare("SELECT name, current, at FROM names ORDER BY name")
+        .unwrap()
+        .query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(rows, [("shop".to_string(), 0, 2), ("store".to_string(), 1, 2)]);
+    // A row that was changed on the disk is reported, not used.
+    conn.execute("UPDATE names SET service = 'api' WHERE name = 'shop'", []).unwrap();
+    drop(conn);
+    let fault = dir.store().read(|r| r.names()).unwrap_err();
+    assert!(fault.message.contains("names") && fault.message.contains("shop"), "{fault:?}");
+}

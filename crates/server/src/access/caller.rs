@@ -1,7 +1,7 @@
 //! The caller of a request: identity, role, and the services that it may see and deploy.
 
 use model::access::{Grant, Role};
-use model::{Fault, ServiceName, TierName};
+use model::{Fault, Names, ServiceName, TierName};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,18 +18,22 @@ struct Inner {
     /// None: all.
     services: Option<BTreeSet<ServiceName>>,
     reason: Option<String>,
+    /// What services are called as the request begins.
+    names: Names,
     about: Mutex<BTreeSet<String>>,
     detail: Mutex<String>,
     consulted: AtomicBool,
 }
 
 impl Caller {
-    pub fn new(name: String, grant: Grant, services: Option<BTreeSet<ServiceName>>, reason: Option<String>) -> Self {
+    /// `grant` and `services` name services by their ids.
+    pub fn new(name: String, grant: Grant, services: Option<BTreeSet<ServiceName>>, reason: Option<String>, names: Names) -> Self {
         Self(Arc::new(Inner {
             name,
             grant,
             services,
             reason,
+            names,
             about: Mutex::default(),
             detail: Mutex::default(),
             consulted: AtomicBool::new(false),
@@ -66,6 +70,28 @@ impl Caller {
         self.services().is_none_or(|all| all.contains(service))
     }
 
+    pub fn names(&self) -> &Names {
+        &self.0.names
+    }
+
+    /// The id behind a name, or an id, that the caller wrote. Of a service that it may not see, it stays what was written: then no answer
+    /// says that this is another's name.
+    pub fn id_of(&self, written: &ServiceName) -> Result<ServiceName, Fault> {
+        let names = self.names();
+        let owner = names.owner_of(written);
+        // Whether the caller may see what it asks for is still to be asked.
+        if self.0.services.as_ref().is_some_and(|all| !all.contains(owner)) {
+            return Ok(written.clone());
+        }
+        if names.former(written).is_some() {
+            let now = names.name_of(owner);
+            return Err(
+                Fault::yours("renamed", format!("{written} was renamed to {now}")).hint(format!("write {now} instead of {written}"))
+            );
+        }
+        Ok(owner.clone())
+    }
+
     pub fn must_see(&self, service: &ServiceName) -> Result<(), Fault> {
         self.about(service.as_str());
         if self.sees(service) { Ok(()) } else { Err(self.not_for(service)) }
@@ -98,7 +124,7 @@ impl Caller {
         Err(Fault::yours("forbidden", "no rule says who may make this call").hint("this is a bug of afresh: report it"))
     }
 
-    fn not_for(&self, service: &ServiceName) -> Fault {
+    pub fn not_for(&self, service: &ServiceName) -> Fault {
         Fault::yours("forbidden", format!("{} is not for service {service}", self.0.name))
             .hint("an administrator can do it, or give a token for that service: `afresh token create`")
     }

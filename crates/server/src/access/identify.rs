@@ -6,7 +6,7 @@ use super::tokens::{self, Tokens};
 use journal::Database;
 use json_http::Peer;
 use model::access::{Grant, HostPolicy};
-use model::{Fault, Layout, ServiceName};
+use model::{Fault, Layout, Names, ServiceName};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -64,6 +64,11 @@ impl Access {
             Peer::Ip(_) => Err(Fault::yours("unauthorized", "this address needs a token")
                 .hint("give one: --token-file FILE or AFRESH_TOKEN; over HTTP `Authorization: Bearer TOKEN`")),
         }
+    }
+
+    /// The grant with ids in place of names: of a service it names the id, or what it is called now.
+    pub fn with_ids(&self, names: &Names, grant: Grant) -> Grant {
+        Grant { services: names.ids_of(&grant.services), ..grant }
     }
 
     /// The services of a grant at this moment: those that it names, and those that are of its tiers now. None: all of them.

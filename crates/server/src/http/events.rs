@@ -5,6 +5,7 @@ use super::redact::redact;
 use crate::access::Caller;
 use crate::app::App;
 use crate::blocking::blocking;
+use crate::names;
 use api::control::Numbered;
 use axum::Extension;
 use axum::body::Body;
@@ -128,6 +129,7 @@ impl Reader {
         if self.caller.role() == Role::Read {
             redact(&mut value);
         }
+        names::show(self.caller.names(), &mut value);
         serde_json::to_writer(&mut *bytes, &value).map_err(unwritable)?;
         bytes.push(b'\n');
         Ok(())

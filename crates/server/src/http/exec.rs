@@ -1,11 +1,12 @@
 //! Calls on commands inside servers.
 
+use super::service::Service;
 use crate::access::Caller;
 use crate::app::App;
 use crate::exec;
 use api::exec::{ExecBegun, ExecInput, ExecOutput, ExecRequest, ExecTaken};
 use axum::extract::State;
-use json_http::{Json, Name, Names, Out, Params, Refusal};
+use json_http::{Json, Names, Out, Params, Refusal};
 use model::{ExecId, ServiceName};
 use serde::Deserialize;
 use serde_json::Value;
@@ -20,19 +21,15 @@ pub struct After {
     after: u64,
 }
 
-pub async fn begin(
-    State(app): Shared,
-    caller: Caller,
-    Name(service): Name<ServiceName>,
-    Json(request): Json<ExecRequest>,
-) -> Answer<ExecBegun> {
+pub async fn begin(State(app): Shared, caller: Caller, Service(service): Service, Json(request): Json<ExecRequest>) -> Answer<ExecBegun> {
     Ok(Out(exec::begin(&app, &caller, &service, request).await?))
 }
 
 pub async fn input(
     State(app): Shared,
     caller: Caller,
-    Names(service, session): Names<ServiceName, ExecId>,
+    Service(service): Service,
+    Names(_, session): Names<ServiceName, ExecId>,
     Json(more): Json<ExecInput>,
 ) -> Answer<ExecTaken> {
     Ok(Out(exec::input(&app, &caller, &service, &session, &more).await?))
@@ -41,12 +38,18 @@ pub async fn input(
 pub async fn output(
     State(app): Shared,
     caller: Caller,
-    Names(service, session): Names<ServiceName, ExecId>,
+    Service(service): Service,
+    Names(_, session): Names<ServiceName, ExecId>,
     Params(after): Params<After>,
 ) -> Answer<ExecOutput> {
     Ok(Out(exec::output(&app, &caller, &service, &session, after.after).await?))
 }
 
-pub async fn stop(State(app): Shared, caller: Caller, Names(service, session): Names<ServiceName, ExecId>) -> Answer<Value> {
+pub async fn stop(
+    State(app): Shared,
+    caller: Caller,
+    Service(service): Service,
+    Names(_, session): Names<ServiceName, ExecId>,
+) -> Answer<Value> {
     Ok(Out(exec::stop(&app, &caller, &service, &session).await?))
 }

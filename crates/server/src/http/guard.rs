@@ -7,6 +7,7 @@ use super::routes::{self, Of, Rule};
 use crate::access::Caller;
 use crate::app::App;
 use crate::blocking::blocking;
+use crate::names;
 use api::control::AuditLine;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
@@ -78,7 +79,7 @@ fn admitted(caller: &Caller, rule: Option<Rule>, path: Option<&str>, uri: &Uri) 
         Of::Path => {
             // An invalid name is refused by the handler, which says what is wrong with it.
             if let Some(service) = service_of(rule.path, uri.path()) {
-                caller.must_see(&service)?;
+                caller.must_see(&caller.id_of(&service)?)?;
             } else if caller.services().is_some() {
                 return Err(Fault::yours("forbidden", "the path names no service").hint("write names in paths as they are, without %"));
             }
@@ -98,7 +99,7 @@ fn service_of(pattern: &str, path: &str) -> Option<ServiceName> {
 }
 
 /// The answer as this caller may see it: an answer that no handler checked for its services goes to no caller for some services only, and
-/// values of environments go to no caller who may only read.
+/// values of environments go to no caller who may only read. Services are called as users call them.
 async fn sealed(caller: &Caller, rule: Rule, answer: Response) -> Response {
     if caller.was_passed_over() {
         tracing::error!(path = rule.path, "a handler answered without checking the caller's services");
@@ -106,13 +107,19 @@ async fn sealed(caller: &Caller, rule: Rule, answer: Response) -> Response {
             .into_response();
     }
     let is_json = answer.headers().get(header::CONTENT_TYPE).is_some_and(|t| t == "application/json");
-    if caller.role() > Role::Read || !is_json {
+    let (hides, renames) = (caller.role() <= Role::Read, !caller.names().is_empty() && !rule.has_names);
+    if !is_json || !(hides || renames) {
         return answer;
     }
     let (parts, body) = answer.into_parts();
     let hidden = match axum::body::to_bytes(body, ANSWER_BYTES_MAX).await {
         Ok(bytes) => serde_json::from_slice::<Value>(&bytes).map(|mut value| {
-            redact(&mut value);
+            if hides {
+                redact(&mut value);
+            }
+            if renames {
+                names::show(caller.names(), &mut value);
+            }
             value
         }),
         Err(_) => return (StatusCode::INTERNAL_SERVER_ERROR, "the answer is too large").into_response(),

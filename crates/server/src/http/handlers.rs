@@ -1,5 +1,6 @@
 //! From HTTP to calls and back: one function for each call of `routes`.
 
+use super::service::Service;
 use crate::access::Caller;
 use crate::app::App;
 use crate::blocking::blocking;
@@ -46,10 +47,12 @@ pub async fn deploy(State(app): Shared, caller: Caller, Json(request): Json<Depl
 }
 
 pub async fn rollback(State(app): Shared, caller: Caller, Json(request): Json<RollbackRequest>) -> Answer<api::control::Opened> {
+    let request = RollbackRequest { service: caller.id_of(&request.service)?, ..request };
     Ok(Out(blocking(move || rollback::rollback(&app, &caller, &request)).await?))
 }
 
 pub async fn rollback_plan(State(app): Shared, caller: Caller, Json(request): Json<RollbackRequest>) -> Answer<api::control::PlanAnswer> {
+    let request = RollbackRequest { service: caller.id_of(&request.service)?, ..request };
     Ok(Out(blocking(move || rollback::plan(&app, &caller, &request)).await?))
 }
 
@@ -60,7 +63,7 @@ pub async fn services(State(app): Shared, caller: Caller) -> Answer<Vec<api::con
     Ok(Out(all))
 }
 
-pub async fn service(State(app): Shared, Name(name): Name<ServiceName>) -> Answer<api::control::ServiceStatus> {
+pub async fn service(State(app): Shared, Service(name): Service) -> Answer<api::control::ServiceStatus> {
     Ok(Out(blocking(move || status::service(&app, &name)).await?))
 }
 
@@ -70,17 +73,23 @@ pub struct OfService {
     limit: Option<u64>,
 }
 
+impl OfService {
+    /// The id of the service that is asked for, which the caller must see.
+    fn id(&self, caller: &Caller) -> Result<Option<ServiceName>, Fault> {
+        let id = self.service.as_ref().map(|written| caller.id_of(written)).transpose()?;
+        id.as_ref().map_or(Ok(()), |service| caller.must_see(service))?;
+        Ok(id)
+    }
+}
+
 /// Each listed rotation is folded.
 const ROTATIONS_MAX: u64 = 1_000;
 
 pub async fn rotations(State(app): Shared, caller: Caller, Params(of): Params<OfService>) -> Answer<Vec<api::control::RotationStatus>> {
     let limit = of.limit.unwrap_or(50).min(ROTATIONS_MAX);
     let list = move || {
-        let services: Vec<Option<ServiceName>> = match (&of.service, caller.services()) {
-            (Some(service), _) => {
-                caller.must_see(service)?;
-                vec![of.service]
-            }
+        let services: Vec<Option<ServiceName>> = match (of.id(&caller)?, caller.services()) {
+            (Some(service), _) => vec![Some(service)],
             (None, None) => vec![None],
             (None, Some(services)) => services.iter().cloned().map(Some).collect(),
         };
@@ -128,9 +137,9 @@ pub async fn command(
 }
 
 pub async fn releases(State(app): Shared, caller: Caller, Params(of): Params<OfService>) -> Answer<Vec<api::control::ReleaseRow>> {
-    of.service.as_ref().map_or(Ok(()), |service| caller.must_see(service))?;
+    let service = of.id(&caller)?;
     caller.services();
-    let mut all = blocking(move || lists::releases(&app, of.service.as_ref())).await?;
+    let mut all = blocking(move || lists::releases(&app, service.as_ref())).await?;
     all.retain(|row| caller.sees(&row.release.service));
     Ok(Out(all))
 }
@@ -215,33 +224,44 @@ pub async fn image_revoke(
 }
 
 pub async fn instances(State(app): Shared, caller: Caller, Params(of): Params<OfService>) -> Answer<Vec<api::control::InstanceRow>> {
-    of.service.as_ref().map_or(Ok(()), |service| caller.must_see(service))?;
+    let service = of.id(&caller)?;
     caller.services();
     // A keeper that does not answer says nothing of them; its silence is an alarm elsewhere.
-    let query = of.service.as_ref().map_or_else(String::new, |service| format!("?service={service}"));
+    let query = service.as_ref().map_or_else(String::new, |service| format!("?service={service}"));
     let usage: Vec<InstanceUsage> = app.fleet.keeper().get(&format!("{USAGE}{query}")).await.unwrap_or_default();
-    let mut all = blocking(move || lists::instances(&app, of.service.as_ref(), &usage)).await?;
+    let mut all = blocking(move || lists::instances(&app, service.as_ref(), &usage)).await?;
     all.retain(|row| caller.sees(&row.service));
     Ok(Out(all))
 }
 
-pub async fn log_list(State(app): Shared, Name(service): Name<ServiceName>) -> Answer<Vec<api::logs::LogFile>> {
+pub async fn log_list(State(app): Shared, Service(service): Service) -> Answer<Vec<api::logs::LogFile>> {
     Ok(Out(logs::list(&app, &service).await?))
 }
 
 pub async fn log_part(
     State(app): Shared,
-    Names(service, instance): Names<ServiceName, InstanceId>,
+    Service(service): Service,
+    Names(_, instance): Names<ServiceName, InstanceId>,
     Params(query): Params<api::logs::LogQuery>,
 ) -> Answer<api::logs::LogPart> {
     Ok(Out(logs::part(&app, &service, &instance, &query).await?))
 }
 
+/// A step by hand names its service; one of a rotation does by the rotation's id.
+fn step_with_id(caller: &Caller, request: StepRequest) -> Result<StepRequest, Fault> {
+    Ok(match request {
+        StepRequest::Hand { service, step } => StepRequest::Hand { service: caller.id_of(&service)?, step },
+        other => other,
+    })
+}
+
 pub async fn step_check(State(app): Shared, caller: Caller, Json(request): Json<StepRequest>) -> Answer<api::control::StepAnswer> {
+    let request = step_with_id(&caller, request)?;
     Ok(Out(blocking(move || steps::check(&app, &caller, &request)).await?))
 }
 
 pub async fn step_run(State(app): Shared, caller: Caller, Json(request): Json<StepRequest>) -> Answer<api::control::StepAnswer> {
+    let request = step_with_id(&caller, request)?;
     Ok(Out(blocking(move || steps::run(&app, &caller, &request)).await?))
 }
 
@@ -259,6 +279,15 @@ pub async fn take_over(
     Json(request): Json<api::control::AdoptRequest>,
 ) -> Answer<Vec<api::control::Adoption>> {
     Ok(Out(blocking(move || adopt::adopt(&app, &caller.signed(), &request)).await?))
+}
+
+pub async fn names(State(app): Shared, caller: Caller) -> Answer<Vec<api::control::NameRow>> {
+    caller.services();
+    let list = move || {
+        let services = app.database.browse(|r| r.service_names())?;
+        Ok(crate::names::rows(caller.names(), services.into_iter().filter(|service| caller.sees(service))))
+    };
+    Ok(Out(blocking(list).await?))
 }
 
 pub async fn policy(State(app): Shared) -> Answer<model::access::HostPolicy> {

@@ -36,8 +36,10 @@ pub async fn identify(app: &Arc<App>, peer: Option<Peer>, headers: &HeaderMap) -
     let app = app.clone();
     blocking(move || {
         let (name, grant): (String, Grant) = app.access.identify(&peer, token.as_deref())?;
+        let names = app.database.browse(|r| r.names())?;
+        let grant = app.access.with_ids(&names, grant);
         let services = app.access.scope(&app.database, &grant)?;
-        Ok(Caller::new(name, grant, services, reason))
+        Ok(Caller::new(name, grant, services, reason, names))
     })
     .await
 }

@@ -1,6 +1,7 @@
 //! Calls on jobs.
 
 use super::runs::Limit;
+use super::service::Service;
 use crate::access::Caller;
 use crate::app::App;
 use crate::blocking::blocking;
@@ -8,7 +9,7 @@ use crate::jobs;
 use api::jobs::{JobHistory, JobSeen};
 use api::runs::RunSeen;
 use axum::extract::State;
-use json_http::{Name, Names, Out, Params, Refusal};
+use json_http::{Names, Out, Params, Refusal};
 use model::{JobName, ServiceName};
 use std::sync::Arc;
 
@@ -23,22 +24,27 @@ pub async fn all(State(app): Shared, caller: Caller) -> Answer<Vec<JobSeen>> {
     Ok(Out(all))
 }
 
-pub async fn of_service(State(app): Shared, Name(service): Name<ServiceName>) -> Answer<Vec<JobSeen>> {
+pub async fn of_service(State(app): Shared, Service(service): Service) -> Answer<Vec<JobSeen>> {
     Ok(Out(blocking(move || jobs::of_service(&app, &service)).await?))
 }
 
-pub async fn history(State(app): Shared, Names(service, job): OfJob, Params(limit): Params<Limit>) -> Answer<JobHistory> {
+pub async fn history(
+    State(app): Shared,
+    Service(service): Service,
+    Names(_, job): OfJob,
+    Params(limit): Params<Limit>,
+) -> Answer<JobHistory> {
     Ok(Out(blocking(move || jobs::history(&app, &service, &job, limit.get())).await?))
 }
 
-pub async fn run(State(app): Shared, caller: Caller, Names(service, job): OfJob) -> Answer<RunSeen> {
+pub async fn run(State(app): Shared, caller: Caller, Service(service): Service, Names(_, job): OfJob) -> Answer<RunSeen> {
     Ok(Out(blocking(move || jobs::start(&app, &caller, &service, &job)).await?))
 }
 
-pub async fn pause(State(app): Shared, caller: Caller, Names(service, job): OfJob) -> Answer<JobSeen> {
+pub async fn pause(State(app): Shared, caller: Caller, Service(service): Service, Names(_, job): OfJob) -> Answer<JobSeen> {
     Ok(Out(blocking(move || jobs::pause(&app, &caller, &service, &job)).await?))
 }
 
-pub async fn resume(State(app): Shared, caller: Caller, Names(service, job): OfJob) -> Answer<JobSeen> {
+pub async fn resume(State(app): Shared, caller: Caller, Service(service): Service, Names(_, job): OfJob) -> Answer<JobSeen> {
     Ok(Out(blocking(move || jobs::resume(&app, &caller, &service, &job)).await?))
 }

@@ -12,5 +12,6 @@ mod router;
 pub mod routes;
 mod runs;
 mod secrets;
+mod service;
 
 pub use router::router;

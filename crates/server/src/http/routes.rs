@@ -30,6 +30,8 @@ pub struct Rule {
     pub of: Of,
     /// Whether it changes anything: then the audit gets a line, whatever the outcome.
     pub changes: bool,
+    /// The answer has names as somebody wrote them, and none is put in place of an id.
+    pub has_names: bool,
 }
 
 struct Route {
@@ -38,15 +40,20 @@ struct Route {
 }
 
 const fn read(path: &'static str, role: Role, of: Of, handler: fn() -> MethodRouter<Arc<App>>) -> Route {
-    Route { rule: Rule { method: "GET", path, role, of, changes: false }, handler }
+    Route { rule: Rule { method: "GET", path, role, of, changes: false, has_names: false }, handler }
 }
 
 const fn pure(path: &'static str, role: Role, of: Of, handler: fn() -> MethodRouter<Arc<App>>) -> Route {
-    Route { rule: Rule { method: "POST", path, role, of, changes: false }, handler }
+    Route { rule: Rule { method: "POST", path, role, of, changes: false, has_names: false }, handler }
 }
 
 const fn change(path: &'static str, role: Role, of: Of, handler: fn() -> MethodRouter<Arc<App>>) -> Route {
-    Route { rule: Rule { method: "POST", path, role, of, changes: true }, handler }
+    Route { rule: Rule { method: "POST", path, role, of, changes: true, has_names: false }, handler }
+}
+
+/// Of what names services as they were written: grants, the host policy, the audit, and the names themselves.
+const fn as_written(route: Route) -> Route {
+    Route { rule: Rule { has_names: true, ..route.rule }, ..route }
 }
 
 const ROUTES: &[Route] = &[
@@ -103,11 +110,12 @@ const ROUTES: &[Route] = &[
     change("/v1/gc", Role::Admin, Of::All, || post(handlers::sweep)),
     read("/v1/adoptions", Role::Admin, Of::All, || get(handlers::adoptions)),
     change("/v1/adopt", Role::Admin, Of::All, || post(handlers::take_over)),
-    read("/v1/policy", Role::Read, Of::None, || get(handlers::policy)),
-    read("/v1/tokens", Role::Admin, Of::All, || get(handlers::tokens)),
-    change("/v1/tokens", Role::Admin, Of::All, || post(handlers::token_create)),
+    as_written(read(api::control::NAMES, Role::Read, Of::Handler, || get(handlers::names))),
+    as_written(read("/v1/policy", Role::Read, Of::None, || get(handlers::policy))),
+    as_written(read("/v1/tokens", Role::Admin, Of::All, || get(handlers::tokens))),
+    as_written(change("/v1/tokens", Role::Admin, Of::All, || post(handlers::token_create))),
     change("/v1/tokens/revoke", Role::Admin, Of::All, || post(handlers::token_revoke)),
-    read("/v1/audit", Role::Admin, Of::All, || get(handlers::audit)),
+    as_written(read("/v1/audit", Role::Admin, Of::All, || get(handlers::audit))),
 ];
 
 /// The rules alone, for tests that try every call.

@@ -1,5 +1,6 @@
 //! Calls on runs.
 
+use super::service::Service;
 use crate::access::Caller;
 use crate::app::App;
 use crate::blocking::blocking;
@@ -7,7 +8,7 @@ use crate::runs;
 use api::runs::{RunRequest, RunSeen, RunStopRequest};
 use axum::extract::State;
 use json_http::{Json, Name, Out, Params, Refusal};
-use model::{RunId, ServiceName};
+use model::RunId;
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -28,12 +29,7 @@ impl Limit {
     }
 }
 
-pub async fn begin(
-    State(app): Shared,
-    caller: Caller,
-    Name(service): Name<ServiceName>,
-    Json(request): Json<RunRequest>,
-) -> Answer<RunSeen> {
+pub async fn begin(State(app): Shared, caller: Caller, Service(service): Service, Json(request): Json<RunRequest>) -> Answer<RunSeen> {
     Ok(Out(blocking(move || runs::begin(&app, &caller, &service, &request)).await?))
 }
 
@@ -45,7 +41,7 @@ pub async fn one(State(app): Shared, Name(id): Name<RunId>) -> Answer<RunSeen> {
     Ok(Out(blocking(move || runs::one(&app, &id)).await?))
 }
 
-pub async fn of_service(State(app): Shared, Name(service): Name<ServiceName>, Params(limit): Params<Limit>) -> Answer<Vec<RunSeen>> {
+pub async fn of_service(State(app): Shared, Service(service): Service, Params(limit): Params<Limit>) -> Answer<Vec<RunSeen>> {
     Ok(Out(blocking(move || runs::of_service(&app, &service, limit.get())).await?))
 }
 

@@ -21,14 +21,17 @@ pub async fn list(State(app): Shared, caller: Caller) -> Answer<Vec<SecretRow>> 
 }
 
 /// Public: it only says for whom to encrypt. A service that is not there yet has one too.
-pub async fn recipient(State(app): Shared, json_http::Name(service): json_http::Name<ServiceName>) -> Answer<Recipient> {
+pub async fn recipient(State(app): Shared, caller: Caller, json_http::Name(service): json_http::Name<ServiceName>) -> Answer<Recipient> {
+    let service = caller.id_of(&service)?;
     Ok(Out(blocking(move || secrets::recipient(&app, service)).await?))
 }
 
 pub async fn put(State(app): Shared, caller: Caller, Json(given): Json<SecretValue>) -> Answer<SecretStored> {
+    let given = SecretValue { service: caller.id_of(&given.service)?, ..given };
     Ok(Out(blocking(move || secrets::put(&app, &caller, &given, true)).await?))
 }
 
 pub async fn version(State(app): Shared, caller: Caller, Json(given): Json<SecretValue>) -> Answer<SecretStored> {
+    let given = SecretValue { service: caller.id_of(&given.service)?, ..given };
     Ok(Out(blocking(move || secrets::put(&app, &caller, &given, false)).await?))
 }

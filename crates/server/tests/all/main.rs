@@ -17,6 +17,7 @@ mod logs;
 mod lost;
 mod many;
 mod migrations;
+mod moved;
 mod others;
 mod parked;
 mod parts;

@@ -5,6 +5,7 @@
 //! `AFRESH_FAULT_PATIENCE=SECONDS` gives up sooner.
 
 mod inside;
+mod moved;
 mod reasons;
 mod secrets;
 mod volumes;

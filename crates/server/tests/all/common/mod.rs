@@ -361,6 +361,7 @@ pub fn request(specs: Vec<ServiceSpec>, service: Option<&str>) -> DeployRequest 
             services: specs.into_iter().map(|s| (s.name.clone(), s)).collect(),
             secrets: BTreeMap::new(),
             tiers,
+            moved: Vec::new(),
         },
         service: service.map(name),
         images: [(ImageName::new("base").unwrap(), digest('a'))].into(),

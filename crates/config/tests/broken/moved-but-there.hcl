@@ -1,0 +1,4 @@
+image "base" { debian = "bookworm" packages = [] }
+service "shop" { tier = "web" image = image.base run = ["./web"] count = 1 }
+service "web" { tier = "web" image = image.base run = ["./web"] count = 1 }
+moved { from = service.web  to = service.shop }
