@@ -8,4 +8,5 @@ mod records;
 mod runs;
 mod schema;
 mod schema_4;
+mod schema_5;
 mod wal;
