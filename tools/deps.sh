@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is missing of the Debian packages that building, baking and running need. What is there is left alone.
-# `deps.sh test` adds what only the tests need: QEMU with its firmware, and other people's tools to check our disks with.
+# `deps.sh test` adds what only the tests need: QEMU with its firmware, a registry, and other people's tools to check our disks and trees with.
 # `deps.sh apps` adds the databases of `make apps`. Services that they bring are not started.
 set -euo pipefail
 
@@ -27,6 +27,8 @@ if [ "${1:-}" = test ]; then
     [openssl]=openssl
     [age]=age
     [skopeo]=skopeo
+    [umoci]=umoci
+    [docker-registry]=docker-registry
     [python3]=python3
   )
 fi
@@ -64,7 +66,7 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 echo "installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
-if [ "${1:-}" = apps ] && [ ! -e /usr/sbin/policy-rc.d ]; then
+if [ -n "${1:-}" ] && [ ! -e /usr/sbin/policy-rc.d ]; then
   trap 'rm -f /usr/sbin/policy-rc.d' EXIT
   printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
   chmod +x /usr/sbin/policy-rc.d

@@ -118,6 +118,7 @@ mod tests {
             seconds: Vec::new(),
             notes: Vec::new(),
             source: None,
+            container: None,
         };
         let work = store.work("test").unwrap();
         std::fs::write(work.path().join("object"), b"root").unwrap();

@@ -105,6 +105,7 @@ pub fn keep(store: &Store, stages: &Stages, done: usize, half: &Half) -> Result<
             seconds: Vec::new(),
             notes: Vec::new(),
             source: None,
+            container: None,
         };
         store.put(&out, &manifest)?;
     }

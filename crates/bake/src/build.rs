@@ -349,5 +349,6 @@ fn manifest(lock: &Lock, digest: Digest, bytes: u64, packages: Vec<Package>, inp
         seconds,
         notes: passed.chain(customise::notes(&lock.head.spec.custom)).chain(of_bases).collect(),
         source: None,
+        container: None,
     }
 }

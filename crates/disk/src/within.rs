@@ -227,6 +227,18 @@ impl Root {
         }
     }
 
+    /// All that lies in a directory, and not the directory. The caller has seen that it is one: a link would be followed.
+    pub fn clear(&self, path: &Path) -> Result<(), Fault> {
+        let act = || {
+            let dir = self.open_dir(path, OFlags::RDONLY)?;
+            names(&dir)?.into_iter().try_for_each(|(name, _)| remove_in(&dir, &name, 0))
+        };
+        match act() {
+            Err(Errno::NAMETOOLONG) => Err(self.too_deep()),
+            other => other.map_err(self.fault("cannot empty", path)),
+        }
+    }
+
     fn too_deep(&self) -> Fault {
         Fault::world("tree-too-deep", format!("a directory of the tree {} is nested more than {DEPTH} deep", self.at.display()))
             .hint("a script made it without end: take it or its package out of the image")

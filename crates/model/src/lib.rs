@@ -13,6 +13,7 @@ pub const BAKE_RANGES: u32 = 13;
 pub const IMAGE_CHECKS: &str = "image-";
 
 pub mod access;
+mod container;
 mod custom;
 pub mod destination;
 mod digest;
@@ -45,6 +46,7 @@ mod validation_error;
 mod view;
 pub mod volume;
 
+pub use container::{Container, ContainerDefaults, ContainerHealthcheck};
 pub use custom::{ImageCustom, ImageFile, ImageUser};
 pub use digest::Digest;
 pub use event::{Event, EventLine, FinalInventory, IssuedCommand, Opened, RotationCommand, TrafficMark, Verdict};

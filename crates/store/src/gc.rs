@@ -62,15 +62,27 @@ impl Store {
         }
         self.drop_dead_inputs()?;
         self.drop_dead_packages(keep_last_n, grace_ms)?;
+        self.drop_dead_layers(grace_ms)?;
         Ok(removed)
+    }
+
+    /// Layers that no container image of the store has.
+    fn drop_dead_layers(&self, grace_ms: u64) -> Result<(), Fault> {
+        let (manifests, _) = self.list()?;
+        let named: BTreeSet<&str> =
+            manifests.iter().filter_map(|m| m.container.as_ref()).flat_map(|c| &c.layers).map(Digest::hex).collect();
+        for path in entries(&self.dir("layers"))? {
+            let is_named = path.file_name().and_then(|n| n.to_str()).is_some_and(|n| named.contains(n));
+            if !is_named && !is_young(&path, grace_ms) {
+                files::remove_file(&path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Locks that no image is known to come from, locks of old kits, and then packages that no lock names. A young lock may be of a bake that is still at work.
     fn drop_dead_packages(&self, keep_last_n: usize, grace_ms: u64) -> Result<(), Fault> {
-        let young = |path: &Path| {
-            let age = fs::metadata(path).and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
-            age.is_none_or(|a| a.as_millis() < u128::from(grace_ms))
-        };
+        let young = |path: &Path| is_young(path, grace_ms);
         let mut named = kit_locks::sweep(self, keep_last_n, young)?;
         for path in entries(&self.dir("locked"))? {
             let inputs = path.file_stem().and_then(|s| Digest::new(format!("sha256:{}", s.to_string_lossy())).ok());
@@ -139,4 +151,10 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Made within this time; also if nobody knows when.
+fn is_young(path: &Path, grace_ms: u64) -> bool {
+    let age = fs::metadata(path).and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
+    age.is_none_or(|a| a.as_millis() < u128::from(grace_ms))
 }

@@ -1,6 +1,6 @@
 //! What the store knows of an object besides its bytes. Data only.
 
-use model::{Digest, Time};
+use model::{Container, Digest, Time};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -72,6 +72,9 @@ pub struct Manifest {
     /// Of an artifact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
+    /// Of an image that was pulled as a container image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Container>,
 }
 
 impl Manifest {

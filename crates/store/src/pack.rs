@@ -110,7 +110,7 @@ fn put(store: &Store, name: &str, entries: Entries, stage: impl FnOnce(&Entries,
     fs::create_dir(&root).map_err(files::at("cannot make", &root))?;
     files::set_mode(&root, 0o755)?;
     stage(&entries, &root)?;
-    let options = Options { pack: Pack::Plain, epoch: EPOCH, keep_times: false, plain_owner: true };
+    let options = Options { pack: Pack::Plain, epoch: EPOCH, keep_times: false, plain_owner: true, id: None };
     let (digest, bytes) = erofs::make(program::command(erofs::TOOL), &root, &out, options)?;
     let manifest = Manifest {
         kind: Kind::Artifact,
@@ -125,6 +125,7 @@ fn put(store: &Store, name: &str, entries: Entries, stage: impl FnOnce(&Entries,
         seconds: Vec::new(),
         notes: Vec::new(),
         source: None,
+        container: None,
     };
     store.put(&out, &manifest)?;
     Ok((digest, Did::Baked, files))

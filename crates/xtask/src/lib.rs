@@ -32,6 +32,7 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
     ("attest", &["disk", "lifecycle", "model", "store"]),
     ("bake", &["attest", "disk", "lifecycle", "model", "store"]),
     ("emit", &["attest", "bake", "disk", "lifecycle", "model", "store"]),
+    ("oci", &["disk", "model", "store"]),
     ("secret", &["disk", "model"]),
     ("host", &["api", "disk", "json_http", "model", "probe", "rotation", "secret"]),
     ("proxy", &["api", "balance", "disk", "json_http", "model", "probe", "rotation"]),

@@ -90,6 +90,7 @@ fn world() -> World {
         seconds: Vec::new(),
         notes: Vec::new(),
         source: None,
+        container: None,
     };
     store.put(&object, &manifest).unwrap();
     let spec = serde_json::json!({ "name": "base", "debian": "bookworm", "packages": ["curl"] });

@@ -31,6 +31,7 @@ fn put(store: &Store, name: &str, text: &str, made: u64) -> Digest {
         seconds: vec![],
         notes: vec![],
         source: None,
+        container: None,
     };
     store.put(&file, &manifest).unwrap();
     digest

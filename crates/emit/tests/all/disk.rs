@@ -48,6 +48,7 @@ fn object(store: &Store, kind: Kind, kit: &Lock) -> Manifest {
         seconds: Vec::new(),
         notes: Vec::new(),
         source: None,
+        container: None,
     };
     store.put(&out, &manifest).unwrap();
     if kind == Kind::Image {

@@ -43,6 +43,7 @@ fn put_as(kind: Kind, store: &Store, name: &str, text: &str, made: u64) -> Diges
         seconds: vec![],
         notes: vec![],
         source: None,
+        container: None,
     };
     store.put(&file, &manifest).unwrap();
     digest

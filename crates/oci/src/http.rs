@@ -1,0 +1,310 @@
+//! One request to a registry and its answer: redirects, waits and retries are bounded, and a password goes to nobody but who asked for it.
+
+use crate::limits::Limits;
+use crate::source::{host_of, is_loopback};
+use crate::trouble::{bad, shown, too_large};
+use disk::files;
+use model::Fault;
+use std::io;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use ureq::http::{HeaderMap, Response, Uri, header};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::{Agent, Body};
+
+/// Where Debian keeps the authorities that everybody trusts.
+const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+const ROOTS_BYTES: u64 = 16 << 20;
+
+pub struct Http {
+    agent: Agent,
+    limits: Limits,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    pub url: String,
+    pub accept: String,
+    /// The value of the header `Authorization`.
+    pub authorization: Option<String>,
+    /// The first byte that is wanted.
+    pub from: u64,
+    /// A form that is posted.
+    pub form: Option<String>,
+}
+
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    body: Body,
+}
+
+/// The first part of a URL: who it speaks to.
+fn origin(uri: &Uri) -> (String, String, u16) {
+    let scheme = uri.scheme_str().unwrap_or("").to_string();
+    let port = uri.port_u16().unwrap_or(if scheme == "http" { 80 } else { 443 });
+    (scheme, uri.host().unwrap_or("").to_ascii_lowercase(), port)
+}
+
+impl Http {
+    /// `ca`: an authority that is trusted beside those of the system.
+    pub fn new(ca: Option<&Path>, limits: &Limits) -> Result<Http, Fault> {
+        let mut roots = certificates(Path::new(SYSTEM_ROOTS)).unwrap_or_default();
+        if let Some(ca) = ca {
+            let own = certificates(ca)?;
+            if own.is_empty() {
+                return Err(Fault::yours("bad-registry-ca", format!("{} holds no certificate", ca.display())).hint("it must be PEM"));
+            }
+            roots.extend(own);
+        }
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::new_with_certs(&roots))
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .build();
+        let config = Agent::config_builder()
+            .tls_config(tls)
+            .proxy(None)
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .user_agent(concat!("afresh/", env!("CARGO_PKG_VERSION")))
+            .timeout_resolve(Some(limits.silence))
+            .timeout_connect(Some(limits.silence))
+            .timeout_per_read(Some(limits.silence))
+            .timeout_per_write(Some(limits.silence))
+            .timeout_recv_response(Some(limits.silence * 2))
+            .build();
+        Ok(Http { agent: config.new_agent(), limits: limits.clone() })
+    }
+
+    fn once(&self, url: &str, request: &Request, with_authorization: bool) -> Result<Response<Body>, ureq::Error> {
+        let authorization = request.authorization.as_deref().filter(|_| with_authorization);
+        if let Some(form) = &request.form {
+            let post = self.agent.post(url).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+            return post.send(form.as_str());
+        }
+        let mut get = self.agent.get(url);
+        if !request.accept.is_empty() {
+            get = get.header(header::ACCEPT, &request.accept);
+        }
+        if let Some(authorization) = authorization {
+            get = get.header(header::AUTHORIZATION, authorization);
+        }
+        if request.from > 0 {
+            get = get.header(header::RANGE, format!("bytes={}-", request.from));
+        }
+        get.call()
+    }
+
+    /// Follows redirects. The answer may have any other status.
+    pub fn send(&self, request: &Request) -> Result<Answer, Fault> {
+        let first = uri(&request.url)?;
+        let mut at = first.clone();
+        for _ in 0..=self.limits.redirects {
+            let answer = self.patiently(&at, request, origin(&at) == origin(&first))?;
+            let (head, body) = answer.into_parts();
+            let target = head.headers.get(header::LOCATION).and_then(|v| v.to_str().ok());
+            let (301 | 302 | 303 | 307 | 308, Some(target)) = (head.status.as_u16(), target) else {
+                return Ok(Answer { status: head.status.as_u16(), headers: head.headers, body });
+            };
+            at = follow(&at, target)?;
+        }
+        let text = format!("{} leads from one place to another more than {} times", shown(&request.url), self.limits.redirects);
+        Err(bad("redirect-loop", text).hint("ask whoever runs the registry"))
+    }
+
+    /// Tries again when the registry is busy or the network fails.
+    fn patiently(&self, at: &Uri, request: &Request, with_authorization: bool) -> Result<Response<Body>, Fault> {
+        let url = at.to_string();
+        let mut backoff = self.limits.backoff;
+        for left in (0..=self.limits.retries).rev() {
+            let wait = match self.once(&url, request, with_authorization) {
+                Ok(answer) if matches!(answer.status().as_u16(), 429 | 503) => {
+                    let wait = retry_after(answer.headers()).unwrap_or(backoff);
+                    if left == 0 || wait > self.limits.retry_after {
+                        let text = format!("the registry {} is busy, and asks to be left alone for {} s", host(at), wait.as_secs());
+                        return Err(Fault::world("registry-busy", text).hint("try again later; logged in, most registries allow more"));
+                    }
+                    wait
+                }
+                Ok(answer) if left > 0 && matches!(answer.status().as_u16(), 500 | 502 | 504) => backoff,
+                Ok(answer) => return Ok(answer),
+                Err(e) if left == 0 || is_final(&e) => return Err(unreachable(at, &e)),
+                Err(_) => backoff,
+            };
+            std::thread::sleep(wait);
+            backoff = (backoff * 2).min(self.limits.retry_after);
+        }
+        Err(Fault::ours("no-answer", "a request was never sent"))
+    }
+
+    /// Whether somebody answers there without TLS, so that `https` is not understood.
+    pub fn speaks_plain(&self, authority: &str) -> bool {
+        let (url, request) = (format!("https://{authority}/v2/"), Request::default());
+        self.once(&url, &request, false).is_err_and(|e| is_plain(&e))
+    }
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|v| v.to_str().ok())
+    }
+
+    /// All of it, if it is no more than `limit`.
+    pub fn document(self, limits: &Limits, limit: u64, what: &str) -> Result<Vec<u8>, Fault> {
+        let mut bytes = Vec::new();
+        self.reader(limits)
+            .take(limit + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|e| Fault::world("registry-broke-off", format!("{what} broke off: {}", shown(&e.to_string()))).hint("try again"))?;
+        if bytes.len() as u64 > limit {
+            return Err(too_large(format!("{what} has more than {limit} bytes")));
+        }
+        Ok(bytes)
+    }
+
+    /// What the registry says is wrong.
+    pub fn reason(self, limits: &Limits) -> String {
+        let mut bytes = Vec::new();
+        // What cannot be read is no news beside the status.
+        let _ = self.reader(limits).take(8192).read_to_end(&mut bytes);
+        let said = serde_json::from_slice::<serde_json::Value>(&bytes).ok();
+        let message = said.as_ref().and_then(|v| v["errors"][0]["message"].as_str().or(v["errors"][0]["code"].as_str()));
+        message.map_or(String::new(), |m| format!(": {}", shown(m)))
+    }
+
+    pub fn reader(self, limits: &Limits) -> Timed {
+        let body: Box<dyn Read + Send> = Box::new(self.body.into_reader());
+        Timed { body, begun: Instant::now(), bytes: 0, grace: limits.silence * 2, least_rate: limits.least_rate }
+    }
+}
+
+/// A body that comes drop by drop would keep us forever, though it is never silent.
+pub struct Timed {
+    body: Box<dyn Read + Send>,
+    begun: Instant,
+    bytes: u64,
+    grace: Duration,
+    least_rate: u64,
+}
+
+impl Read for Timed {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let n = self.body.read(to)?;
+        self.bytes += n as u64;
+        let late = self.begun.elapsed().saturating_sub(self.grace);
+        if late.as_secs().saturating_mul(self.least_rate) > self.bytes {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("fewer than {} bytes a second", self.least_rate)));
+        }
+        Ok(n)
+    }
+}
+
+fn host(at: &Uri) -> String {
+    shown(at.authority().map_or("", |a| a.as_str()))
+}
+
+fn uri(text: &str) -> Result<Uri, Fault> {
+    let parsed =
+        text.parse::<Uri>().ok().filter(|u| matches!(u.scheme_str(), Some("http" | "https")) && u.host().is_some_and(|h| !h.is_empty()));
+    // A user in it would be sent as who we are.
+    parsed
+        .filter(|u| u.authority().is_some_and(|a| !a.as_str().contains('@')))
+        .ok_or_else(|| bad("bad-registry-answer", format!("the registry leads to {:?}, which is no address", shown(text))))
+}
+
+/// A place elsewhere must not be reached with less protection than the first, nor be this machine.
+fn follow(at: &Uri, target: &str) -> Result<Uri, Fault> {
+    let next = if target.starts_with('/') && !target.starts_with("//") {
+        uri(&format!("{}://{}{target}", at.scheme_str().unwrap_or(""), at.authority().map_or("", |a| a.as_str())))?
+    } else {
+        uri(target)?
+    };
+    if at.scheme_str() == Some("https") && next.scheme_str() != Some("https") {
+        let text = format!("the registry {} leads to {} without TLS", host(at), host(&next));
+        return Err(bad("plain-redirect", text).hint("ask whoever runs the registry"));
+    }
+    let is_here = |u: &Uri| u.host().is_some_and(|h| is_loopback(host_of(h)));
+    if is_here(&next) && !is_here(at) {
+        return Err(bad("bad-registry-answer", format!("the registry {} leads to this machine, {}", host(at), host(&next))));
+    }
+    Ok(next)
+}
+
+/// Seconds; a date is taken for none.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+}
+
+fn of_rustls(e: &ureq::Error) -> Option<&rustls::Error> {
+    match e {
+        ureq::Error::Rustls(e) => Some(e),
+        ureq::Error::Io(e) => e.get_ref()?.downcast_ref(),
+        _ => None,
+    }
+}
+
+fn is_plain(e: &ureq::Error) -> bool {
+    matches!(of_rustls(e), Some(rustls::Error::InvalidMessage(_)))
+        || matches!(e, ureq::Error::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof)
+}
+
+/// Trying again changes nothing.
+fn is_final(e: &ureq::Error) -> bool {
+    of_rustls(e).is_some()
+        || !matches!(e, ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::Protocol(_) | ureq::Error::ConnectionFailed)
+        || matches!(e, ureq::Error::Io(e) if e.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+fn unreachable(at: &Uri, e: &ureq::Error) -> Fault {
+    let host = host(at);
+    if let Some(rustls::Error::InvalidCertificate(why)) = of_rustls(e) {
+        return Fault::yours("registry-untrusted", format!("the certificate of the registry {host} is not trusted: {why}"))
+            .hint("if its authority is your own, name its certificate: a file in PEM");
+    }
+    let said = shown(&e.to_string());
+    match e {
+        e if is_plain(e) => Fault::yours("registry-plain", format!("the registry {host} does not speak TLS: {said}"))
+            .hint("without TLS anybody on the way could read the password; say so if the network is your own"),
+        ureq::Error::HostNotFound => Fault::world("registry-unreachable", format!("no address is known of the registry {host}"))
+            .hint("is it written right? `getent hosts NAME` asks as we do"),
+        _ => Fault::world("registry-unreachable", format!("the registry {host} cannot be reached: {said}")),
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, Fault> {
+    let bytes = files::read_limited(path, ROOTS_BYTES)?;
+    // What cannot be read in a bundle trusts nobody.
+    Ok(parse_pem(&bytes).filter_map(|item| if let Ok(PemItem::Certificate(one)) = item { Some(one) } else { None }).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_redirect_may_lead() {
+        let at = |text: &str| uri(text).unwrap();
+        let from = at("https://r.example:5000/v2/a/blobs/x");
+        assert_eq!(follow(&from, "/other?x=1").unwrap(), at("https://r.example:5000/other?x=1"));
+        assert_eq!(follow(&from, "https://s.example/y").unwrap(), at("https://s.example/y"));
+        for bad in [
+            "http://s.example/",
+            "//s.example/y",
+            "ftp://x/",
+            "y",
+            "",
+            "https://",
+            "https://u:p@s.example/",
+            "https://127.0.0.1/",
+            "https://[::1]:2/",
+        ] {
+            assert!(follow(&from, bad).is_err(), "{bad}");
+        }
+        assert!(follow(&at("http://127.0.0.1:1/"), "http://127.0.0.1:2/").is_ok());
+        assert!(origin(&at("https://R.example/")) == origin(&at("https://r.example:443/x")));
+    }
+}

@@ -1,0 +1,61 @@
+//! How much a container image may be. Whoever serves one decides its sizes: each is bounded before it is held or written.
+
+use std::time::Duration;
+
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Of a manifest, an index or a config.
+    pub document_bytes: u64,
+    pub layers: usize,
+    /// Of one layer as it is transferred.
+    pub layer_bytes: u64,
+    /// Of all layers of an image as they are transferred.
+    pub packed_bytes: u64,
+    /// Of all layers of an image, unpacked. A hole in a file counts: packing reads it.
+    pub plain_bytes: u64,
+    /// A layer may unpack to this however small it is.
+    pub plain_bytes_any: u64,
+    /// Beyond that, to this many times its size.
+    pub ratio: u64,
+    /// Entries of all layers.
+    pub entries: u64,
+    pub redirects: u32,
+    /// Tries of one request after the first, and of one blob after an attempt that brought nothing.
+    pub retries: u32,
+    /// Before the first further try; it doubles.
+    pub backoff: Duration,
+    /// What a registry may ask us to wait before the next try.
+    pub retry_after: Duration,
+    /// A connection that brings nothing for this long is given up.
+    pub silence: Duration,
+    /// A body that is slower than this many bytes a second, after the first minute, is given up.
+    pub least_rate: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            document_bytes: 4 << 20,
+            layers: 500,
+            layer_bytes: 16 << 30,
+            packed_bytes: 32 << 30,
+            plain_bytes: 64 << 30,
+            plain_bytes_any: 1 << 30,
+            ratio: 200,
+            entries: 2_000_000,
+            redirects: 5,
+            retries: 5,
+            backoff: Duration::from_secs(1),
+            retry_after: Duration::from_secs(60),
+            silence: Duration::from_secs(30),
+            least_rate: 4096,
+        }
+    }
+}
+
+impl Limits {
+    /// What a layer of this size may unpack to.
+    pub fn plain_of(&self, packed: u64) -> u64 {
+        self.plain_bytes_any.max(packed.saturating_mul(self.ratio)).min(self.plain_bytes)
+    }
+}

@@ -1,0 +1,293 @@
+//! From a name to an object in the store.
+//!
+//! ```text
+//! name ─▶ manifest (index: this machine's) ─▶ config ─▶ an object of this manifest is there? ─▶ nothing
+//!           └▶ layers that are not kept, into a work place ─▶ every layer read once: digests, limits, what it hides
+//!                └▶ flattened ─▶ erofs ─▶ store; only then are the layers kept, for the next image that has them
+//! ```
+//!
+//! Nothing is believed before its digest was compared: the manifest by the name's digest or the index, config and layers by the manifest,
+//! unpacked layers by the config. Whatever fails on the way leaves nothing behind.
+
+use crate::accounts;
+use crate::credentials;
+use crate::document;
+use crate::document::{Image, Top, architecture, choose};
+use crate::fetch;
+use crate::flatten::{Flattened, Tree};
+use crate::layer::{Layer, scan_all};
+use crate::layout::Layout;
+use crate::limits::Limits;
+use crate::registry::Registry;
+use crate::source::{Blobs, Source};
+use crate::trouble::bad;
+use disk::files;
+use disk::within::Root;
+use model::{Container, ContainerDefaults, Digest, Fault, ImageName};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use store::erofs;
+use store::program;
+use store::{Did, Kind, Manifest, Store};
+
+/// Grows when the same image gives other bytes.
+const FORMAT: u32 = 1;
+
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// With passwords, as Docker keeps it.
+    pub auth: Option<PathBuf>,
+    /// An authority that is trusted beside those of the system.
+    pub ca: Option<PathBuf>,
+    /// The registry may be spoken to without TLS.
+    pub plain_http: bool,
+    pub limits: Limits,
+}
+
+/// How far a pull is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    Resolving,
+    Waiting,
+    /// Bytes of all layers that are not there.
+    Fetching {
+        done: u64,
+        total: u64,
+    },
+    Checking,
+    Flattening {
+        layers: usize,
+    },
+    Packing,
+}
+
+#[derive(Clone, Debug)]
+pub struct Pulled {
+    pub manifest: Manifest,
+    pub did: Did,
+    /// Layers that were there already.
+    pub kept_layers: usize,
+}
+
+/// What a name leads to now.
+pub struct Resolved {
+    from: Box<dyn Blobs>,
+    image: Image,
+    diff_ids: Vec<Digest>,
+    pub container: Container,
+    is_local: bool,
+}
+
+impl Resolved {
+    /// Of all that decides the object's bytes.
+    pub fn inputs(&self) -> Digest {
+        let text = format!("container {FORMAT} {} {:?}\n", self.container.manifest, erofs::IMAGE_PACK);
+        files::digest_of(text.as_bytes())
+    }
+
+    pub fn defaults(&self) -> &ContainerDefaults {
+        &self.container.defaults
+    }
+}
+
+/// Asks for manifest and config, and for no layer.
+pub fn resolve(text: &str, options: &Options) -> Result<Resolved, Fault> {
+    let limits = &options.limits;
+    let (mut from, is_local): (Box<dyn Blobs>, bool) = match text.parse::<Source>()? {
+        Source::Layout(at, name) => (Box::new(Layout::directory(&at, name, limits)?), true),
+        Source::Archive(at, name) => (Box::new(Layout::archive(&at, name, limits)?), true),
+        Source::Registry(reference) => {
+            let auth = options.auth.as_deref();
+            let who = auth.map(|path| credentials::load(path, &reference.registry, &reference.repository)).transpose()?.flatten();
+            (Box::new(Registry::new(&reference, who, options.ca.as_deref(), options.plain_http, limits)?), false)
+        }
+    };
+    let (bytes, told) = from.top()?;
+    let top = files::digest_of(&bytes);
+    if let Some(told) = told.filter(|told| *told != top) {
+        return Err(wrong("manifest", &told, &top));
+    }
+    let arch = architecture();
+    let (manifest, image) = match document::top(&bytes, limits)? {
+        Top::Image(image) => (top.clone(), image),
+        Top::Index(all) => {
+            let one = choose(&all, arch)?;
+            document::document_size(one, limits)?;
+            let bytes = from.manifest(one)?;
+            let found = files::digest_of(&bytes);
+            if found != one.digest {
+                return Err(wrong("manifest", &one.digest, &found));
+            }
+            match document::top(&bytes, limits)? {
+                Top::Image(image) => (found, image),
+                Top::Index(_) => return Err(bad("bad-image", "the index of the image lists another index for this machine")),
+            }
+        }
+    };
+    let config = fetch::document(from.as_mut(), &image.config, limits)?;
+    let (diff_ids, defaults) = document::config(&config, &image, arch)?;
+    let layers = image.layers.iter().map(|l| l.digest.clone()).collect();
+    let container = Container { reference: text.to_string(), manifest, top, layers, defaults };
+    Ok(Resolved { from, image, diff_ids, container, is_local })
+}
+
+/// Two images may have the same tree and start other commands: each is an object of its own.
+fn volume_id(manifest: &Digest) -> [u8; 16] {
+    let mut id = [0u8; 16];
+    for (byte, pair) in id.iter_mut().zip(manifest.hex().as_bytes().chunks(2)) {
+        *byte = std::str::from_utf8(pair).ok().and_then(|p| u8::from_str_radix(p, 16).ok()).unwrap_or(0);
+    }
+    id
+}
+
+fn wrong(what: &str, told: &Digest, found: &Digest) -> Fault {
+    bad("wrong-digest", format!("what came for the {what} {told} has the digest {found}"))
+        .hint("the registry, or somebody on the way, changed it; nothing of it was kept")
+}
+
+/// Pulls an image into the store under the name of its recipe. The same manifest again fetches and writes nothing.
+pub fn pull(store: &Store, name: &ImageName, text: &str, options: &Options, tell: &mut dyn FnMut(Progress)) -> Result<Pulled, Fault> {
+    program::need_root("unpacking a container image")?;
+    program::need(&[erofs::TOOL, "setpriv"])?;
+    tell(Progress::Resolving);
+    let resolved = resolve(text, options)?;
+    if let Some(there) = known(store, name, &resolved)? {
+        return Ok(there);
+    }
+    // One at a time: of two images with the same layers the second finds those of the first.
+    let _alone = store.lock("pull", || tell(Progress::Waiting))?;
+    if let Some(there) = known(store, name, &resolved)? {
+        return Ok(there);
+    }
+    Pull { store, name, limits: &options.limits, seconds: Vec::new() }.run(resolved, tell)
+}
+
+/// The object of this manifest, if it is there; what the name was is written again, as another may have led here.
+fn known(store: &Store, name: &ImageName, resolved: &Resolved) -> Result<Option<Pulled>, Fault> {
+    let Some(mut manifest) = store.from_inputs(&resolved.inputs())? else { return Ok(None) };
+    if let Some(container) = &mut manifest.container
+        && (container.reference != resolved.container.reference || manifest.name != name.as_str())
+    {
+        container.reference.clone_from(&resolved.container.reference);
+        container.top.clone_from(&resolved.container.top);
+        manifest.name = name.to_string();
+        store.note(&manifest)?;
+    }
+    let kept_layers = resolved.image.layers.len();
+    Ok(Some(Pulled { manifest, did: Did::Nothing, kept_layers }))
+}
+
+struct Pull<'a> {
+    store: &'a Store,
+    name: &'a ImageName,
+    limits: &'a Limits,
+    seconds: Vec<(String, f64)>,
+}
+
+impl Pull<'_> {
+    fn timed<T>(&mut self, step: &str, act: impl FnOnce(&Self) -> Result<T, Fault>) -> Result<T, Fault> {
+        let since = Instant::now();
+        let done = act(self)?;
+        self.seconds.push((step.to_string(), program::seconds_since(since)));
+        Ok(done)
+    }
+
+    fn run(mut self, mut resolved: Resolved, tell: &mut dyn FnMut(Progress)) -> Result<Pulled, Fault> {
+        let work = self.store.work("pull")?;
+        let (layers, kept_layers) = self.timed("fetch", |pull| pull.fetch(&mut resolved, work.path(), tell))?;
+        tell(Progress::Checking);
+        let scans = self.timed("check", |pull| scan_all(&layers, pull.limits))?;
+        let bytes: u64 = scans.iter().map(|s| s.bytes + 4096 * s.entries).sum();
+        files::want_space(work.path(), bytes * 2, "unpacking the image")?;
+
+        tell(Progress::Flattening { layers: layers.len() });
+        let at = work.path().join("root");
+        let flat = self.timed("flatten", |pull| {
+            std::fs::create_dir(&at).map_err(files::at("cannot make", &at))?;
+            let root = Root::open(&at)?;
+            let mut tree = Tree::begin(&root)?;
+            layers.iter().zip(&scans).try_for_each(|(layer, scan)| tree.apply(layer, scan, pull.limits))?;
+            tree.finish()
+        })?;
+        tell(Progress::Packing);
+        let out = work.path().join("image.erofs");
+        let epoch = u64::try_from(flat.newest).unwrap_or(0);
+        let options = erofs::Options { id: Some(volume_id(&resolved.container.manifest)), ..erofs::of_image(epoch) };
+        let (digest, bytes) = self.timed("pack", |_| erofs::make(program::command(erofs::TOOL), &at, &out, options))?;
+        resolved.container.defaults.ids = accounts::ids(&Root::open(&at)?, resolved.container.defaults.user.as_deref());
+        let manifest = self.manifest(&resolved, digest, bytes, &flat);
+        self.store.put(&out, &manifest)?;
+        if !resolved.is_local {
+            self.keep(&layers)?;
+        }
+        Ok(Pulled { manifest, did: Did::Baked, kept_layers })
+    }
+
+    /// Every layer into the work place, those that are kept as another name of the same file: nobody can take it away meanwhile.
+    fn fetch(&self, resolved: &mut Resolved, work: &Path, tell: &mut dyn FnMut(Progress)) -> Result<(Vec<Layer>, usize), Fault> {
+        let mut layers: Vec<Layer> = Vec::new();
+        let (mut missing, mut seen) = (Vec::new(), BTreeSet::new());
+        for (of, diff_id) in resolved.image.layers.iter().zip(&resolved.diff_ids) {
+            let at = work.join(of.digest.hex());
+            layers.push(Layer { digest: of.digest.clone(), diff_id: diff_id.clone(), at: at.clone(), bytes: of.size });
+            if seen.insert(&of.digest) && !self.kept(&of.digest, &at) {
+                missing.push((of, at));
+            }
+        }
+        let kept = seen.len() - missing.len();
+        let total = missing.iter().map(|(of, _)| of.size).sum();
+        files::want_space(work, total, "the layers of the image")?;
+        let mut before = 0;
+        for (of, at) in missing {
+            fetch::layer(resolved.from.as_mut(), of, &at, self.limits, &mut |have| {
+                tell(Progress::Fetching { done: before + have, total })
+            })?;
+            before += of.size;
+        }
+        Ok((layers, kept))
+    }
+
+    /// A kept layer that was damaged is fetched again.
+    fn kept(&self, digest: &Digest, at: &Path) -> bool {
+        let linked = std::fs::hard_link(self.store.layer(digest), at).is_ok();
+        let is_whole = linked && files::digest_file(at).is_ok_and(|(found, _)| found == *digest);
+        if linked && !is_whole {
+            // It is fetched again below; what cannot be removed is an error there.
+            let _ = files::remove_file(at);
+        }
+        is_whole
+    }
+
+    fn keep(&self, layers: &[Layer]) -> Result<(), Fault> {
+        let dir = self.store.dir("layers");
+        files::make_dir(&dir)?;
+        for layer in layers {
+            // The same layer may be there twice in one image.
+            if files::exists(&layer.at) {
+                let target = self.store.layer(&layer.digest);
+                std::fs::rename(&layer.at, &target).map_err(files::at("cannot rename to", &target))?;
+            }
+        }
+        files::sync_dir(&dir)
+    }
+
+    fn manifest(&self, resolved: &Resolved, digest: Digest, bytes: u64, flat: &Flattened) -> Manifest {
+        let left_out = flat.left_out.iter().map(|(what, count)| format!("{count} {what} of the container image were left out"));
+        Manifest {
+            kind: Kind::Image,
+            name: self.name.to_string(),
+            digest,
+            bytes,
+            packages: Vec::new(),
+            recipe: None,
+            inputs: resolved.inputs(),
+            made: files::now(),
+            tools: BTreeMap::from([(erofs::TOOL.to_string(), program::version_of(erofs::TOOL, &["-V"]))]),
+            seconds: self.seconds.clone(),
+            notes: left_out.collect(),
+            source: None,
+            container: Some(resolved.container.clone()),
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! A registry, by the distribution specification: manifests and blobs, pulled.
+
+use crate::challenge;
+use crate::challenge::Challenge;
+use crate::credentials::Credentials;
+use crate::document::{Descriptor, MANIFESTS};
+use crate::http::{Answer, Http, Request};
+use crate::limits::Limits;
+use crate::source::{Blobs, Reference};
+use crate::trouble::{bad, shown};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use model::{Digest, Fault};
+use serde::Deserialize;
+use std::io::Read;
+use std::path::Path;
+
+/// Of the answer that holds a token.
+const TOKEN_BYTES: u64 = 1 << 20;
+
+pub struct Registry {
+    http: Http,
+    reference: Reference,
+    /// `https://host:port`.
+    base: String,
+    credentials: Option<Credentials>,
+    /// What the last request was sent with.
+    authorization: Option<String>,
+    limits: Limits,
+}
+
+#[derive(Deserialize)]
+struct Token {
+    token: Option<String>,
+    access_token: Option<String>,
+}
+
+impl Registry {
+    /// `plain`: the registry may be spoken to without TLS, and so may one on this machine that does not know it.
+    pub fn new(
+        reference: &Reference,
+        credentials: Option<Credentials>,
+        ca: Option<&Path>,
+        plain: bool,
+        limits: &Limits,
+    ) -> Result<Registry, Fault> {
+        let http = Http::new(ca, limits)?;
+        // As everybody calls it, and as it is called.
+        let authority = if reference.registry == "docker.io" { "registry-1.docker.io" } else { &reference.registry };
+        let scheme = if (plain || reference.is_loopback()) && http.speaks_plain(authority) { "http" } else { "https" };
+        let base = format!("{scheme}://{authority}");
+        Ok(Registry { http, reference: reference.clone(), base, credentials, authorization: None, limits: limits.clone() })
+    }
+
+    /// Logs in when the registry asks for it, and once more when what it gave then is no longer good.
+    fn get(&mut self, path: &str, accept: &str, from: u64) -> Result<Answer, Fault> {
+        let url = format!("{}/v2/{}/{path}", self.base, self.reference.repository);
+        let mut logins = 0;
+        loop {
+            let authorization = self.authorization.clone();
+            let answer = self.http.send(&Request { url: url.clone(), accept: accept.to_string(), authorization, from, form: None })?;
+            if answer.status != 401 {
+                return Ok(answer);
+            }
+            if logins == 2 {
+                return Err(self.refused(answer));
+            }
+            logins += 1;
+            self.authorization = Some(self.log_in(answer)?);
+        }
+    }
+
+    fn refused(&self, answer: Answer) -> Fault {
+        let status = answer.status;
+        let how = if self.credentials.is_some() { "with the password that is given for it" } else { "without a password" };
+        let text = format!(
+            "the registry {} gives {} to nobody {how} ({status}{})",
+            self.reference.registry,
+            self.reference.repository,
+            answer.reason(&self.limits)
+        );
+        Fault::yours("registry-refused", text).hint("`skopeo login --authfile FILE REGISTRY` writes a file with a password that works")
+    }
+
+    fn log_in(&self, answer: Answer) -> Result<String, Fault> {
+        let asked = answer.headers.get_all("www-authenticate").iter().filter_map(|v| v.to_str().ok());
+        match challenge::parse(asked) {
+            Some(Challenge::Basic) => match &self.credentials {
+                Some(Credentials::Password { user, password }) if self.authorization.is_none() => Ok(basic(user, password)),
+                _ => Err(self.refused(answer)),
+            },
+            Some(Challenge::Bearer { realm, service, scope }) => self.token(&realm, service, scope),
+            None => Err(self.refused(answer)),
+        }
+    }
+
+    fn token(&self, realm: &str, service: Option<String>, scope: Option<String>) -> Result<String, Fault> {
+        if self.base.starts_with("https:") && !realm.starts_with("https://") {
+            let text = format!("the registry {} wants the password sent without TLS, to {}", self.reference.registry, shown(realm));
+            return Err(bad("plain-redirect", text).hint("ask whoever runs the registry"));
+        }
+        let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", self.reference.repository));
+        let mut fields = vec![("scope", scope)];
+        fields.extend(service.map(|s| ("service", s)));
+        let request = match &self.credentials {
+            Some(Credentials::IdentityToken(token)) => {
+                let own = [("grant_type", "refresh_token"), ("client_id", "afresh"), ("refresh_token", token.as_str())];
+                fields.extend(own.map(|(k, v)| (k, v.to_string())));
+                Request { url: realm.to_string(), form: Some(form(&fields)), ..Request::default() }
+            }
+            other => {
+                let join = if realm.contains('?') { '&' } else { '?' };
+                let authorization = match other {
+                    Some(Credentials::Password { user, password }) => Some(basic(user, password)),
+                    _ => None,
+                };
+                Request { url: format!("{realm}{join}{}", form(&fields)), authorization, ..Request::default() }
+            }
+        };
+        let answer = self.http.send(&request)?;
+        if answer.status != 200 {
+            return Err(self.refused(answer));
+        }
+        let bytes = answer.document(&self.limits, TOKEN_BYTES, "the token of the registry")?;
+        let token = serde_json::from_slice::<Token>(&bytes).ok().and_then(|t| t.token.or(t.access_token));
+        let token = token.filter(|t| !t.is_empty() && t.bytes().all(|b| b.is_ascii_graphic()));
+        let token = token.ok_or_else(|| bad("bad-registry-answer", format!("what {} answered holds no token", shown(realm))))?;
+        Ok(format!("Bearer {token}"))
+    }
+
+    fn document(&mut self, version: &str, what: &str) -> Result<(Vec<u8>, Option<Digest>), Fault> {
+        let answer = self.get(&format!("manifests/{version}"), &MANIFESTS.join(", "), 0)?;
+        let answer = self.good(answer, what)?;
+        let told = answer.header("docker-content-digest").and_then(|d| Digest::new(d).ok());
+        let bytes = answer.document(&self.limits, self.limits.document_bytes, what)?;
+        Ok((bytes, told))
+    }
+
+    fn good(&self, answer: Answer, what: &str) -> Result<Answer, Fault> {
+        let at = format!("{}/{}", self.reference.registry, self.reference.repository);
+        match answer.status {
+            200 | 206 => Ok(answer),
+            403 => Err(self.refused(answer)),
+            404 => {
+                let text = format!("{at} has no {what}{}", answer.reason(&self.limits));
+                Err(Fault::yours("no-such-image", text).hint("is it written right, and was it pushed?"))
+            }
+            status => {
+                let text = format!(
+                    "the registry {} answered {status} when it was asked for {what}{}",
+                    self.reference.registry,
+                    answer.reason(&self.limits)
+                );
+                Err(Fault::world("registry-failed", text))
+            }
+        }
+    }
+}
+
+fn basic(user: &str, password: &str) -> String {
+    format!("Basic {}", BASE64.encode(format!("{user}:{password}")))
+}
+
+fn form(fields: &[(&str, String)]) -> String {
+    let escape = |text: &str| {
+        text.bytes().fold(String::new(), |mut out, b| {
+            if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~') {
+                out.push(char::from(b));
+            } else {
+                out.push_str(&format!("%{b:02X}"));
+            }
+            out
+        })
+    };
+    fields.iter().map(|(key, value)| format!("{key}={}", escape(value))).collect::<Vec<_>>().join("&")
+}
+
+impl Blobs for Registry {
+    fn top(&mut self) -> Result<(Vec<u8>, Option<Digest>), Fault> {
+        let version = self.reference.version().to_string();
+        let (bytes, told) = self.document(&version, &format!("image {version}"))?;
+        // What was pinned counts, whatever the registry says.
+        Ok((bytes, self.reference.digest.clone().or(told)))
+    }
+
+    fn manifest(&mut self, of: &Descriptor) -> Result<Vec<u8>, Fault> {
+        self.document(of.digest.as_str(), &format!("manifest {}", of.digest.short())).map(|(bytes, _)| bytes)
+    }
+
+    fn open(&mut self, of: &Descriptor, from: u64) -> Result<(u64, Box<dyn Read + '_>), Fault> {
+        let answer = self.get(&format!("blobs/{}", of.digest), "", from)?;
+        let answer = self.good(answer, &format!("blob {}", of.digest.short()))?;
+        let begins = if answer.status == 206 { from } else { 0 };
+        Ok((begins, Box::new(answer.reader(&self.limits))))
+    }
+
+    fn may_retry(&self) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_is_escaped() {
+        assert_eq!(
+            form(&[("scope", "repository:a/b:pull".into()), ("s", "x&y=z ä".into())]),
+            "scope=repository%3Aa%2Fb%3Apull&s=x%26y%3Dz%20%C3%A4"
+        );
+    }
+}

@@ -1,0 +1,398 @@
+//! A registry that lies, breaks off and never ends. Each is refused with words, within its time, and leaves nothing.
+
+use crate::images::{Image, MANIFEST, Pack, descriptor, dir, file, of_items};
+use crate::stores::{limits, place};
+use disk::files;
+use oci::{Limits, Options, resolve};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+#[derive(Clone, Debug)]
+struct Asked {
+    path: String,
+    host: String,
+    authorization: Option<String>,
+    from: usize,
+}
+
+enum Reply {
+    Whole(u16, Vec<(&'static str, String)>, Vec<u8>),
+    /// As many bytes are promised, and fewer come.
+    Cut(u16, Vec<u8>, usize),
+    /// The same bytes again and again, in chunks.
+    Endless,
+    /// A byte now and then.
+    Drops,
+    Silence,
+}
+
+type Act = dyn Fn(&Asked, usize) -> Reply + Send + Sync;
+
+struct Registry {
+    at: SocketAddr,
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+fn serve(act: impl Fn(&Asked, usize) -> Reply + Send + Sync + 'static) -> Registry {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (at, asked) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
+    let (act, kept): (Arc<Act>, _) = (Arc::new(act), asked.clone());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let (act, kept) = (act.clone(), kept.clone());
+            std::thread::spawn(move || drop(answer(stream, &*act, &kept)));
+        }
+    });
+    Registry { at, asked }
+}
+
+fn answer(mut stream: TcpStream, act: &Act, kept: &Mutex<Vec<Asked>>) -> std::io::Result<()> {
+    let mut lines = BufReader::new(stream.try_clone()?);
+    let mut line = Vec::new();
+    lines.read_until(b'\n', &mut line)?;
+    let first = String::from_utf8_lossy(&line).into_owned();
+    if !first.starts_with("GET ") {
+        return stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    }
+    let mut headers = BTreeMap::new();
+    loop {
+        let mut line = String::new();
+        if lines.read_line(&mut line)? == 0 || line.trim().is_empty() {
+            break;
+        }
+        if let Some((key, value)) = line.split_once(':') {
+            headers.insert(key.to_ascii_lowercase(), value.trim().to_string());
+        }
+    }
+    let from = headers.get("range").and_then(|r| r.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()).unwrap_or(0);
+    let one = Asked {
+        path: first.split(' ').nth(1).unwrap().to_string(),
+        host: headers.remove("host").unwrap_or_default(),
+        authorization: headers.remove("authorization"),
+        from,
+    };
+    let count = {
+        let mut kept = kept.lock().unwrap();
+        kept.push(one.clone());
+        kept.iter().filter(|a| a.path == one.path).count()
+    };
+    let head = |status: u16, more: &str| format!("HTTP/1.1 {status} X\r\nConnection: close\r\n{more}\r\n");
+    match act(&one, count) {
+        Reply::Whole(status, headers, body) => {
+            let mut more = format!("Content-Length: {}\r\n", body.len());
+            headers.iter().for_each(|(k, v)| more.push_str(&format!("{k}: {v}\r\n")));
+            stream.write_all(head(status, &more).as_bytes())?;
+            stream.write_all(&body)
+        }
+        Reply::Cut(status, body, bytes) => {
+            stream.write_all(head(status, &format!("Content-Length: {}\r\n", body.len())).as_bytes())?;
+            stream.write_all(&body[..bytes.min(body.len())])
+        }
+        Reply::Endless => {
+            stream.write_all(head(200, "Transfer-Encoding: chunked\r\n").as_bytes())?;
+            // It ends when the client has had enough.
+            loop {
+                stream.write_all(b"10000\r\n")?;
+                stream.write_all(&[b' '; 0x10000])?;
+                stream.write_all(b"\r\n")?;
+            }
+        }
+        Reply::Drops => {
+            stream.write_all(head(200, "Content-Length: 100000\r\n").as_bytes())?;
+            for _ in 0..100 {
+                stream.write_all(b" ")?;
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            Ok(())
+        }
+        Reply::Silence => {
+            std::thread::sleep(Duration::from_secs(20));
+            Ok(())
+        }
+    }
+}
+
+fn whole(bytes: &[u8]) -> Reply {
+    Reply::Whole(200, Vec::new(), bytes.to_vec())
+}
+
+fn status(status: u16) -> Reply {
+    Reply::Whole(status, Vec::new(), br#"{"errors":[{"code":"X","message":"so it is"}]}"#.to_vec())
+}
+
+/// As an honest registry answers.
+fn honest(image: &Image, asked: &Asked) -> Reply {
+    if asked.path.contains("/manifests/") && !asked.path.contains("sha256:") {
+        return whole(&image.manifest);
+    }
+    match image.blobs.iter().find(|b| asked.path.ends_with(files::digest_of(b).as_str())) {
+        Some(blob) if asked.from > 0 => Reply::Whole(206, Vec::new(), blob[asked.from..].to_vec()),
+        Some(blob) => whole(blob),
+        None => status(404),
+    }
+}
+
+impl Registry {
+    fn name(&self) -> String {
+        format!("{}/shop/app:1", self.at)
+    }
+
+    fn count(&self, part: &str) -> usize {
+        self.asked.lock().unwrap().iter().filter(|a| a.path.contains(part)).count()
+    }
+}
+
+fn options(limits: Limits) -> Options {
+    Options { limits, ..Options::default() }
+}
+
+/// Text that does not compress, so that a layer has more bytes than a buffer.
+fn noise(seed: u64) -> String {
+    let next = |n: &mut u64| {
+        *n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b' ' + u8::try_from((*n >> 40) % 90).unwrap())
+    };
+    let mut n = seed;
+    (0..3 << 20).map(|_| next(&mut n)).collect()
+}
+
+fn sample() -> Image {
+    of_items(&[vec![dir("d"), file("d/noise", &noise(1))], vec![file("top", "t")]], Pack::Gzip)
+}
+
+/// A registry that does this at one path, and is honest else; the fault of a pull, and that nothing is left.
+fn faulty(
+    part: &'static str,
+    act: impl Fn(&Image, &Asked, usize) -> Reply + Send + Sync + 'static,
+    limits: Limits,
+) -> (model::Fault, Registry) {
+    let image = sample();
+    let registry = serve(move |asked, n| if asked.path.contains(part) { act(&image, asked, n) } else { honest(&image, asked) });
+    let (place, begun) = (place(), Instant::now());
+    let fault = place.pull(&registry.name(), &options(limits)).unwrap_err();
+    assert_eq!(place.left(), Vec::<std::path::PathBuf>::new(), "{fault:?}");
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}: {fault:?}", begun.elapsed());
+    (fault, registry)
+}
+
+#[test]
+#[ignore = "needs root: files of many users"]
+fn what_lies_or_never_ends_is_refused_and_leaves_nothing() {
+    let few = || Limits { retries: 2, ..limits() };
+    let expect = |done: (model::Fault, Registry), code: &str, words: &str| {
+        assert!(done.0.code == code && done.0.message.contains(words), "{code} {words}: {:?}", done.0);
+        done.1
+    };
+    expect(faulty("/manifests/", |_, _, _| Reply::Endless, few()), "image-too-large", "more than 4194304 bytes");
+    expect(faulty("/manifests/", |_, _, _| whole(b"<html>"), few()), "bad-image", "cannot be read");
+    expect(faulty("/manifests/", |_, _, _| status(404), few()), "no-such-image", "so it is");
+    expect(faulty("/manifests/", |_, _, _| status(403), few()), "registry-refused", "so it is");
+    expect(faulty("/manifests/", |_, _, _| status(418), few()), "registry-failed", "418");
+    expect(faulty("/manifests/", |_, _, _| status(500), few()), "registry-failed", "500");
+    expect(faulty("/manifests/", |i, _, _| Reply::Cut(200, i.manifest.clone(), 20), few()), "registry-broke-off", "");
+    expect(faulty("/manifests/", |_, _, _| Reply::Silence, Limits { retries: 1, ..limits() }), "registry-unreachable", "timeout");
+    let slow = Limits { silence: Duration::from_millis(200), ..few() };
+    expect(
+        faulty("/manifests/", |_, _, _| Reply::Drops, Limits { least_rate: 1 << 20, silence: Duration::from_millis(500), ..slow }),
+        "registry-broke-off",
+        "fewer than",
+    );
+    let told = |digest: String| {
+        move |i: &Image, _: &Asked, _: usize| Reply::Whole(200, vec![("Docker-Content-Digest", digest.clone())], i.manifest.clone())
+    };
+    expect(faulty("/manifests/", told(format!("sha256:{}", "0".repeat(64))), few()), "wrong-digest", "manifest");
+
+    let lie = |i: &Image, asked: &Asked, _: usize| match honest(i, asked) {
+        Reply::Whole(status, headers, mut body) => {
+            body[9] ^= 1;
+            Reply::Whole(status, headers, body)
+        }
+        other => other,
+    };
+    expect(faulty("/blobs/", lie, few()), "wrong-digest", "the blob");
+    expect(faulty("/blobs/", |_, _, _| Reply::Endless, few()), "image-too-large", "larger than the");
+    let truncated = expect(
+        faulty("/blobs/", |i, a, _| Reply::Cut(200, i.layers[0].clone(), if a.path.len() > 9 { 100 } else { 0 }), few()),
+        "blob-truncated",
+        "broke off",
+    );
+    assert_eq!(truncated.count("/blobs/"), 3, "as often as the limits say");
+    let around = |_: &Image, asked: &Asked, n: usize| {
+        Reply::Whole(307, vec![("Location", format!("{}?{n}", asked.path.split('?').next().unwrap()))], Vec::new())
+    };
+    let around = expect(faulty("/blobs/", around, few()), "redirect-loop", "more than 5 times");
+    assert_eq!(around.count("/blobs/"), 6);
+    expect(
+        faulty("/blobs/", |_, _, _| Reply::Whole(302, vec![("Location", "file:///etc/passwd".into())], Vec::new()), few()),
+        "bad-registry-answer",
+        "no address",
+    );
+
+    let busy = expect(faulty("/manifests/", |_, _, _| status(429), few()), "registry-busy", "busy");
+    assert_eq!(busy.count("/manifests/"), 3);
+    let long = |_: &Image, _: &Asked, _: usize| Reply::Whole(429, vec![("Retry-After", "3600".into())], Vec::new());
+    let long = expect(faulty("/blobs/", long, few()), "registry-busy", "3600 s");
+    assert_eq!(long.count("/blobs/"), 1, "nobody waits for an hour");
+    let header = |_: &Image, _: &Asked, _: usize| Reply::Whole(200, vec![("X", "y".repeat(1 << 20))], Vec::new());
+    expect(faulty("/manifests/", header, few()), "registry-unreachable", "");
+}
+
+#[test]
+#[ignore = "needs root: files of many users"]
+fn a_layer_is_taken_up_where_it_broke_off() {
+    let image = sample();
+    let (layer, bytes) = (files::digest_of(&image.layers[0]), image.layers[0].len());
+    assert!(bytes > 2 << 20);
+    let served = image.clone();
+    let registry = serve(move |asked, n| match honest(&served, asked) {
+        // Half of what is left each time, four times.
+        Reply::Whole(status, _, body) if asked.path.ends_with(files::digest_of(&served.layers[0]).as_str()) && n < 5 => {
+            let half = body.len() / 2;
+            Reply::Cut(status, body, half)
+        }
+        Reply::Whole(..) if asked.path.contains("/manifests/") && n == 1 => {
+            Reply::Whole(429, vec![("Retry-After", "1".into())], Vec::new())
+        }
+        other => other,
+    });
+    let (place, begun) = (place(), Instant::now());
+    let pulled = place.pull(&registry.name(), &options(limits())).unwrap();
+    assert!(begun.elapsed() >= Duration::from_secs(1), "it was asked to wait");
+    assert_eq!(pulled.manifest.container.unwrap().manifest, image.digest());
+    let asked = registry.asked.lock().unwrap();
+    let froms: Vec<usize> = asked.iter().filter(|a| a.path.ends_with(layer.as_str())).map(|a| a.from).collect();
+    assert!(froms.len() == 5 && froms.windows(2).all(|w| w[0] < w[1]), "{froms:?}");
+}
+
+#[test]
+#[ignore = "needs root: files of many users"]
+fn common_layers_are_fetched_once() {
+    let base = vec![dir("d"), file("d/noise", &noise(2))];
+    let one = of_items(&[base.clone(), vec![file("one", "1")]], Pack::Gzip);
+    let two = of_items(&[base, vec![file("two", "2")]], Pack::Gzip);
+    let shared = files::digest_of(&one.layers[0]);
+    let images = [one.clone(), two.clone()];
+    let registry = serve(move |asked, _| honest(&images[usize::from(asked.path.contains("/two"))], asked));
+    let place = place();
+    let at = |name: &str| format!("{}/shop/{name}:1", registry.at);
+    assert_eq!(place.pull(&at("one"), &options(limits())).unwrap().kept_layers, 0);
+    assert_eq!(place.pull(&at("two"), &options(limits())).unwrap().kept_layers, 1);
+    assert_eq!((registry.count(shared.as_str()), place.pull(&at("two"), &options(limits())).unwrap().did), (1, store::Did::Nothing));
+
+    // A kept layer that was damaged is fetched again, and does no harm.
+    std::fs::write(place.store.layer(&shared), "damaged").unwrap();
+    place.store.gc_after(&Default::default(), 0, 0).unwrap();
+    std::fs::create_dir_all(place.store.dir("layers")).unwrap();
+    std::fs::write(place.store.layer(&shared), "damaged").unwrap();
+    assert_eq!(place.pull(&at("one"), &options(limits())).unwrap().kept_layers, 0);
+    assert_eq!(registry.count(shared.as_str()), 2);
+    assert_eq!(files::digest_file(&place.store.layer(&shared)).unwrap().0, shared);
+
+    place.store.gc_after(&Default::default(), 0, 0).unwrap();
+    assert_eq!(place.left(), Vec::<std::path::PathBuf>::new(), "no image has them any more");
+}
+
+fn challenge(asked: &Asked) -> Reply {
+    let realm = format!("Bearer realm=\"http://{}/token\",service=\"s\",scope=\"repository:shop/app:pull\"", asked.host);
+    Reply::Whole(401, vec![("WWW-Authenticate", realm)], Vec::new())
+}
+
+fn bearer(asked: &Asked) -> bool {
+    asked.authorization.as_deref().is_some_and(|a| a.starts_with("Bearer "))
+}
+
+/// Every path but the token's wants one that is good for `uses` requests.
+fn tokens(uses: usize, image: Image) -> Registry {
+    let used = Mutex::new((0usize, 0usize));
+    serve(move |asked, _| {
+        let mut used = used.lock().unwrap();
+        if asked.path.starts_with("/token") {
+            let is_known = asked.authorization.as_deref() == Some("Basic dTpw");
+            *used = (used.0 + 1, 0);
+            return if is_known { whole(format!(r#"{{"token":"t{}","expires_in":1}}"#, used.0).as_bytes()) } else { status(401) };
+        }
+        used.1 += 1;
+        if asked.authorization.as_deref() == Some(&format!("Bearer t{}", used.0)) && used.1 <= uses {
+            return honest(&image, asked);
+        }
+        challenge(asked)
+    })
+}
+
+#[test]
+#[ignore = "needs root: files of many users"]
+fn a_token_that_expires_is_asked_for_again_and_one_that_never_works_is_an_end() {
+    let place = place();
+    let auth = place.dir.path().join("auth.json");
+    let with = |registry: &Registry| {
+        std::fs::write(&auth, format!(r#"{{"auths":{{"{}":{{"auth":"dTpw"}}}}}}"#, registry.at)).unwrap();
+        Options { auth: Some(auth.clone()), ..options(limits()) }
+    };
+    // Good for one request: the next one is asked for at each.
+    let registry = tokens(1, sample());
+    place.pull(&registry.name(), &with(&registry)).unwrap();
+    assert!(registry.count("/token?scope=repository%3Ashop%2Fapp%3Apull&service=s") >= 4);
+    assert!(
+        registry.asked.lock().unwrap().iter().all(|a| bearer(a) || a.path.starts_with("/token") || a.authorization.is_none()),
+        "no password elsewhere"
+    );
+
+    let never = tokens(0, sample());
+    let fault = place.pull(&never.name(), &with(&never)).unwrap_err();
+    assert_eq!((fault.code.as_str(), never.count("/token")), ("registry-refused", 2), "{fault:?}");
+    let fault = resolve(&never.name(), &options(limits())).err().unwrap();
+    assert!(fault.code == "registry-refused" && fault.message.contains("without a password"), "{fault:?}");
+
+    let endless = serve(|asked, _| if asked.path.starts_with("/token") { Reply::Endless } else { challenge(asked) });
+    assert_eq!(resolve(&endless.name(), &options(limits())).err().unwrap().code, "image-too-large");
+}
+
+#[test]
+#[ignore = "needs root: files of many users"]
+fn a_password_goes_to_nobody_else() {
+    let image = sample();
+    let (served, stored) = (image.clone(), image.clone());
+    let storage = serve(move |asked, _| honest(&stored, asked));
+    let to = storage.at;
+    let registry = serve(move |asked, _| {
+        if asked.authorization.as_deref() != Some("Basic dTpw") {
+            return Reply::Whole(401, vec![("WWW-Authenticate", "Basic realm=\"x\"".into())], Vec::new());
+        }
+        if asked.path.contains("/blobs/") {
+            return Reply::Whole(307, vec![("Location", format!("http://{to}{}", asked.path))], Vec::new());
+        }
+        honest(&served, asked)
+    });
+    let place = place();
+    let auth = place.dir.path().join("auth.json");
+    std::fs::write(&auth, format!(r#"{{"auths":{{"{}":{{"auth":"dTpw"}}}}}}"#, registry.at)).unwrap();
+    place.pull(&registry.name(), &Options { auth: Some(auth), ..options(limits()) }).unwrap();
+    let asked = storage.asked.lock().unwrap();
+    assert!(asked.len() == 3 && asked.iter().all(|a| a.authorization.is_none()), "{asked:?}");
+}
+
+#[test]
+fn this_machines_image_of_an_index_and_what_is_pinned() {
+    let (ours, other) = (of_items(&[vec![file("f", "ours")]], Pack::Zstd), of_items(&[vec![file("f", "other")]], Pack::Gzip));
+    let platform = |image: &Image, arch: &str| {
+        let mut d = descriptor(MANIFEST, &image.manifest);
+        d["platform"] = serde_json::json!({ "os": "linux", "architecture": arch });
+        d
+    };
+    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    let index = serde_json::json!({ "schemaVersion": 2, "manifests": [platform(&other, "s390x"), platform(&ours, arch)] }).to_string();
+    let all: Vec<Vec<u8>> = ours.blobs.iter().chain(&other.blobs).cloned().chain([index.clone().into_bytes()]).collect();
+    let served = Image { blobs: all, manifest: index.clone().into_bytes(), layers: Vec::new() };
+    let registry = serve(move |asked, _| honest(&served, asked));
+    let top = files::digest_of(index.as_bytes());
+    let name = registry.name();
+    let found = resolve(&name, &options(limits())).unwrap();
+    assert_eq!((&found.container.manifest, &found.container.top), (&ours.digest(), &top));
+    let pinned = resolve(&format!("{name}@{}", other.digest()), &options(limits())).unwrap();
+    assert_eq!(pinned.container.manifest, other.digest(), "a digest counts more than a tag");
+    let missing = resolve(&format!("{name}@{}", files::digest_of(b"x")), &options(limits())).err().unwrap();
+    assert_eq!(missing.code, "no-such-image");
+}
