@@ -20,7 +20,7 @@ pub mod testing;
 
 pub use archive::plain_mode;
 pub use gc::Removed;
-pub use ignore::Ignore;
+pub use ignore::{FILE as IGNORE_FILE, Ignore};
 pub use kit_locks::{current_kit_lock, keep_kit_lock, kit_lock_path, kit_locks};
 pub use lockfile::{Head, Index, Lock, Locked};
 pub use manifest::{Form, Kind, Manifest, Package, Source};

@@ -8,10 +8,12 @@
 
 mod command;
 mod identity;
+mod in_code;
 mod open;
 mod source;
 
 pub use identity::IdentityArgs;
+pub use in_code::must_not_be_packed;
 pub use source::{Source, read};
 
 use crate::context::Context;

@@ -36,7 +36,11 @@ fn line(alike: &Alike<'_>) -> String {
 
 /// The text without the server's name, and without what each number is.
 fn pattern(one: &Happened) -> String {
-    let text = one.instance.as_ref().map_or_else(|| one.text.clone(), |id| one.text.replace(id.as_str(), "#"));
+    without_numbers(&one.instance.as_ref().map_or_else(|| one.text.clone(), |id| one.text.replace(id.as_str(), "#")))
+}
+
+/// Each number is a `#`.
+pub fn without_numbers(text: &str) -> String {
     let mut pattern = String::new();
     for c in text.chars() {
         let c = if c.is_ascii_digit() { '#' } else { c };

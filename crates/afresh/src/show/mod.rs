@@ -1,5 +1,6 @@
 //! Output. Everything that reaches a terminal goes through here, so that a closed pipe, colours, widths and foreign text are handled once.
 
+mod difference;
 mod event;
 mod failure;
 mod foreign;
@@ -13,10 +14,11 @@ pub mod tree;
 pub mod upkeep;
 mod words;
 
+pub use difference::difference;
 pub use event::Journal;
 pub use failure::failure;
 pub use foreign::safe_line;
-pub use happened::happened;
+pub use happened::{happened, without_numbers};
 pub use plan::{plan, removal, renamed};
 pub use screen::Screen;
 pub use table::table;

@@ -1,6 +1,6 @@
 //! A plan before it is carried out: steps, capacity at each, the peak.
 
-use super::{BOLD, DIM, paint, span, step, times};
+use super::{BOLD, DIM, difference, paint, span, step, times};
 use api::control::{PlannedRotation, Removal, Renamed};
 use model::{Gap, Plan, Step};
 
@@ -23,6 +23,8 @@ pub fn plan(rotation: &PlannedRotation) -> String {
     };
     let tail = format!("tier {}, {least}, at most {} at once", rotation.tier, times(plan.peak.into(), "server"));
     let mut lines = vec![format!("{title}  {}", paint(DIM, tail))];
+    let changes = rotation.from.as_ref().map_or_else(Vec::new, |from| difference(&from.release, &rotation.to.release));
+    lines.extend(changes.into_iter().map(|change| format!("  ~ {change}")));
     lines.extend(steps(plan));
     lines.extend(plan.gap.map(nobody_serves));
     lines.join("\n")

@@ -36,6 +36,9 @@ pub struct Desired {
     /// Keep the values of secrets that are active instead of reading them from their sources
     #[arg(long, conflicts_with = "release")]
     pub keep_secrets: bool,
+    /// Only settings and secrets are deployed; the code that is active stays
+    #[arg(skip)]
+    pub keep_code: bool,
     #[command(flatten)]
     pub identity: IdentityArgs,
     #[command(flatten)]
@@ -137,7 +140,7 @@ enum Source {
 
 fn sources(context: &Context, file: &ServiceFile, desired: &Desired) -> Result<BTreeMap<ServiceName, Source>, Failure> {
     let mut sources = BTreeMap::new();
-    if desired.release.is_some() || desired.no_artifact {
+    if desired.release.is_some() || desired.no_artifact || desired.keep_code {
         return Ok(sources);
     }
     for service in chosen(file, desired.service.as_ref()) {
@@ -150,6 +153,9 @@ fn sources(context: &Context, file: &ServiceFile, desired: &Desired) -> Result<B
             }
             (None, None) => continue,
         };
+        if let (Source::Path(path), false) = (&source, context.is_remote()) {
+            secrets::must_not_be_packed(context, file, path)?;
+        }
         sources.insert(service.name.clone(), source);
     }
     Ok(sources)

@@ -9,10 +9,12 @@ use crate::show::{self, live::Block, tree::Snapshot};
 use api::Client;
 use api::control::{Opened, RotationStatus};
 use model::{EventLine, Fault, RolloutEnd, RotationId, Verdict};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 const POLL_EVERY: Duration = Duration::from_millis(200);
+/// A reason may quote what a server printed, which may differ each time.
+const WAITS_MAX: usize = 200;
 /// How long it waits for a control plane that does not answer; deploys continue without the follower.
 const AWAY_MAX: Duration = Duration::from_secs(120);
 
@@ -60,7 +62,8 @@ struct Follower {
     output: Output,
     /// For each rotation the next event to print, and what was read before it.
     told: BTreeMap<RotationId, (u64, show::Journal)>,
-    waits: BTreeMap<RotationId, String>,
+    /// What each rotation was said to wait for, numbers aside.
+    waits: BTreeSet<(RotationId, String)>,
 }
 
 impl Follower {
@@ -71,7 +74,7 @@ impl Follower {
             (false, false) => Output::Lines,
         };
         let snapshot = Snapshot::default();
-        Self { api: context.api(), opened: opened.clone(), snapshot, output, told: BTreeMap::new(), waits: BTreeMap::new() }
+        Self { api: context.api(), opened: opened.clone(), snapshot, output, told: BTreeMap::new(), waits: BTreeSet::new() }
     }
 
     async fn poll(&mut self) -> Result<(), Fault> {
@@ -119,10 +122,9 @@ impl Follower {
             Output::Lines => {
                 for rotation in &self.snapshot.rotations {
                     let Some(waits) = &rotation.waits else { continue };
-                    let key = format!("{}/{}", rotation.plan.steps.len(), rotation.cursor);
-                    // Once for each step: the reason's numbers change with every poll.
-                    if self.waits.get(&rotation.id) != Some(&key) {
-                        self.waits.insert(rotation.id.clone(), key);
+                    // Once for each step and reason: the reason's numbers change with every poll.
+                    let key = format!("{}/{} {}", rotation.plan.steps.len(), rotation.cursor, show::without_numbers(&waits.why));
+                    if self.waits.len() < WAITS_MAX && self.waits.insert((rotation.id.clone(), key)) {
                         let until = waits.until.map_or_else(String::new, |u| format!(", until {}", show::clock(u)));
                         show::line(format!("{}  {:<10}  waits: {}{until}", show::clock(show::now()), rotation.id.to_string(), waits.why));
                     }

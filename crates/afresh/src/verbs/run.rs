@@ -90,6 +90,9 @@ impl RunVerb {
         match self.what {
             None => context.wait(async {
                 let service = self.service.ok_or_else(|| Fault::yours("bad-request", "no service is named"))?;
+                if input_is_given() {
+                    show::note("the command has no standard input: what is piped into `afresh run` is not read");
+                }
                 let request = RunRequest { command: self.command, release: self.release, within_ms: Some(self.timeout) };
                 let seen: RunSeen = context.api().post(&runs::of(&service), &request).await?;
                 if self.detach {
@@ -126,6 +129,17 @@ impl RunVerb {
                 Ok(Exit::Succeeded)
             }),
         }
+    }
+}
+
+/// A pipe or a file, and not a terminal or nothing.
+fn input_is_given() -> bool {
+    use rustix::fs::{FileType, fstat};
+    let Ok(stat) = fstat(std::io::stdin()) else { return false };
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Fifo => true,
+        FileType::RegularFile => stat.st_size > 0,
+        _ => false,
     }
 }
 

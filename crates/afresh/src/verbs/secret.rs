@@ -46,8 +46,8 @@ struct List {
 /// Read secrets again and deploy the services that use them
 #[derive(Args, Debug)]
 #[command(
-    after_help = "It is a deploy of the service file for the services that use the secrets; their other secrets keep the values that are active. \
-                  The plan is printed first and must be confirmed. A service whose values are as before is left alone.\n\n\
+    after_help = "It is a deploy of the service file's settings for the services that use the secrets; their code and their other secrets stay as they \
+                  are active. The plan is printed first and must be confirmed. A service whose values are as before is left alone.\n\n\
                   Example:\n  afresh secret rotate db --yes\n  afresh secret rotate --all"
 )]
 struct Rotate {
@@ -148,7 +148,7 @@ impl Rotate {
         if file.services.is_empty() {
             return Err(Fault::yours("no-such-secret", format!("{}: no service uses a secret", context.file.display())).into());
         }
-        let desired = Desired { identity: self.identity, ..Desired::default() };
+        let desired = Desired { identity: self.identity, keep_code: true, ..Desired::default() };
         let request = request_of(context, file, &desired, Images::Bake, &Reading::Only(names))?;
         deploy(context, &request, &Deploying { is_part: true, ..self.deploying })
     }
