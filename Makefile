@@ -5,7 +5,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # What is shipped: stripped, with its symbols beside it.
 AFRESH := $(TARGET)/ship/afresh
 
-.PHONY: demo build deps deps-test deps-apps deps-lint test check lint form deny quick root-tests seeds accuracy mutants fuzz bench e2e month apps clean
+.PHONY: demo build deb deps deps-test deps-apps deps-lint test check lint form deny quick root-tests seeds accuracy mutants fuzz bench e2e month apps clean
 
 demo: build
 	$(AFRESH) demo $(ARGS)
@@ -95,3 +95,13 @@ bench: build deps-test
 
 clean:
 	cargo clean
+
+# A Debian package in target/debian: units, manual pages, completions, a commented configuration.
+deb: build
+	@command -v cargo-deb >/dev/null || env -u CARGO_TARGET_DIR cargo install --locked cargo-deb@3.8.0
+	@mkdir -p $(TARGET)/packaged
+	@rm -rf $(TARGET)/packaged/man && $(AFRESH) man $(TARGET)/packaged/man
+	@$(AFRESH) completions bash >$(TARGET)/packaged/afresh.bash
+	@$(AFRESH) completions zsh >$(TARGET)/packaged/_afresh
+	@$(AFRESH) completions fish >$(TARGET)/packaged/afresh.fish
+	cargo deb --locked --no-build --no-strip -p afresh

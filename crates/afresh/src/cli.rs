@@ -71,6 +71,7 @@ pub enum Verb {
     Capacity(verbs::capacity::CapacityVerb),
     Explain(verbs::explain::Explain),
     Completions(verbs::completions::Completions),
+    Man(verbs::man::Man),
     #[command(hide = true)]
     Load(verbs::load::Load),
 }
@@ -83,7 +84,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Images and code", &["bake", "image", "artifact"]),
     ("Administration", &["policy", "token", "secret", "audit", "gc", "adopt", "restore"]),
     ("Try out and plan", &["demo", "sim", "capacity"]),
-    ("Help", &["explain", "completions", "help"]),
+    ("Help", &["explain", "completions", "man", "help"]),
 ];
 
 impl Cli {
@@ -204,6 +205,7 @@ impl Verb {
             Verb::Capacity(verb) => verb.run(context),
             Verb::Explain(verb) => verb.run(),
             Verb::Completions(verb) => verb.run(Cli::command()),
+            Verb::Man(verb) => verb.run(Cli::grouped()),
             Verb::Load(verb) => verb.run(context),
         }
     }

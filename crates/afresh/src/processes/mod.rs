@@ -6,6 +6,7 @@ pub mod lock;
 pub mod own_up;
 pub mod parent;
 pub mod ready;
+pub mod service_manager;
 pub mod supervise;
 
 /// One of the processes that `afresh up` keeps alive.

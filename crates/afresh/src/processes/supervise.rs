@@ -92,8 +92,13 @@ fn keep(role: Role, exe: &Path, line: &[String], stop: &AtomicBool, log: &Arc<Ow
 
 fn start(role: Role, exe: &Path, line: &[String], log: &Arc<OwnLog>) -> std::io::Result<Child> {
     // A process group of its own: Ctrl-C in the terminal reaches us alone, and we end the children in order.
-    let mut child =
-        Command::new(exe).args(line).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn()?;
+    let mut command = Command::new(exe);
+    command.args(line).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    // A service manager listens to this process alone.
+    ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"].into_iter().for_each(|name| {
+        command.env_remove(name);
+    });
+    let mut child = command.spawn()?;
     if let Some(out) = child.stdout.take() {
         pump(role, out, log.clone());
     }

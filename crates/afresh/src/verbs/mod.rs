@@ -34,6 +34,7 @@ pub mod lists;
 pub mod load;
 pub mod logs;
 mod lookup;
+pub mod man;
 pub mod policy;
 mod progress;
 pub mod restore;

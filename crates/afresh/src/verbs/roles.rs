@@ -5,11 +5,11 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::processes::lock::{self, Taken};
-use crate::processes::{Role, folders, parent};
+use crate::processes::{Role, folders, parent, service_manager};
 use clap::Args;
 use model::{Fault, Layout};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -110,7 +110,8 @@ impl Serve {
         if let Err(fault) = server::read_policy(&self.policy) {
             tracing::error!(code = fault.code, "nobody but the administrator may deploy: {}", fault.message);
         }
-        until_signal(async move {
+        let policy = self.policy.clone();
+        until_signal(&layout.clone(), Role::Serve, move || read_again(&policy), async move {
             let images = Arc::new(store::Store::open(&layout)?);
             let upkeep = pace()?.map(|pace| server::Upkeep { factory: images.clone(), pace });
             let config = server::Config {
@@ -145,7 +146,7 @@ impl Host {
             };
             attest::admit(&layout, kind, object, launch == host::Launch::First)
         });
-        let policy = self.policy;
+        let policy = self.policy.clone();
         let names = context.layout.service_names();
         let permit = host::Permit::new(move |service, volume| {
             // Without them, a rule that has a service's first name still holds.
@@ -162,7 +163,7 @@ impl Host {
             admit,
             permit,
         };
-        until_signal(host::run(config))
+        until_signal(&context.layout, Role::Host, move || read_again(&self.policy), host::run(config))
     }
 }
 
@@ -176,7 +177,13 @@ impl Proxy {
         let _lock = begin(&context.layout, Role::Proxy, self.parent)?;
         let mut data_args: Vec<std::ffi::OsString> = ["proxy", "--data-plane", "--data-dir"].map(Into::into).to_vec();
         data_args.push(context.data_dir().into());
-        until_signal(proxy::control(proxy::Config { layout: context.layout.clone(), data_program: own()?, data_args }))
+        let config = proxy::Config { layout: context.layout.clone(), data_program: own()?, data_args };
+        until_signal(
+            &context.layout,
+            Role::Proxy,
+            || tracing::info!("SIGHUP: there is no file of settings to read again"),
+            proxy::control(config),
+        )
     }
 }
 
@@ -234,19 +241,39 @@ fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| Fault::world("io", format!("no event loop: {e}")))
 }
 
+/// SIGHUP: the host policy is read at each use, so all there is to do is to say what is wrong with it.
+fn read_again(policy: &Path) {
+    match server::read_policy(policy) {
+        Ok(_) => tracing::info!("SIGHUP: {} has no error; it is read at each use", policy.display()),
+        Err(fault) => tracing::error!(code = fault.code, "SIGHUP: nobody but the administrator may deploy: {}", fault.message),
+    }
+}
+
 /// Runs until it ends by itself or by TERM or INT. Being dropped must be as harmless as kill -9.
-fn until_signal(work: impl Future<Output = Result<(), Fault>>) -> Result<Exit, Failure> {
+fn until_signal(layout: &Layout, role: Role, reload: impl Fn(), work: impl Future<Output = Result<(), Fault>>) -> Result<Exit, Failure> {
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
         let broken = |e: std::io::Error| Fault::world("io", format!("cannot listen to signals: {e}"));
         let mut term = signal(SignalKind::terminate()).map_err(broken)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(broken)?;
+        let reloads = async {
+            while hangup.recv().await.is_some() {
+                service_manager::reloading();
+                reload();
+                service_manager::ready();
+            }
+        };
+        let own = [role];
         tokio::select! {
             ended = work => ended,
             _ = term.recv() => Ok(()),
             _ = interrupt.recv() => Ok(()),
+            () = reloads => Ok(()),
+            never = service_manager::report(layout, &own) => match never {},
         }
     });
+    service_manager::stopping();
     // A blocking call under way (a mount, a probe) is not waited for long.
     runtime.shutdown_timeout(Duration::from_secs(2));
     ended?;

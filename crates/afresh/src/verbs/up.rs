@@ -7,7 +7,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::processes::lock::{self, Taken};
 use crate::processes::supervise::Supervisor;
-use crate::processes::{Role, folders, ready};
+use crate::processes::{Role, folders, ready, service_manager};
 use crate::show;
 use clap::Args;
 use host::identity::Identity;
@@ -96,7 +96,9 @@ impl Up {
             tokio::select! {
                 _ = term.recv() => {}
                 _ = interrupt.recv() => {}
+                never = service_manager::report(&context.layout, &Role::ALL) => match never {},
             }
+            service_manager::stopping();
             Ok(stop(context, supervisor))
         })
     }
