@@ -83,11 +83,7 @@ fn the_units_call_the_program_as_it_is() {
             let verb = line.split(' ').next().unwrap();
             let help = Command::new(env!("CARGO_BIN_EXE_afresh")).args(["help", verb]).output().unwrap();
             assert!(help.status.success(), "{}: {line}", path.display());
-            assert!(
-                text.contains("Type=notify\n") && text.contains(&format!("Documentation=man:afresh-{verb}(1)")),
-                "{}",
-                path.display()
-            );
+            assert!(text.contains("Type=notify\n") && text.contains(&format!("Documentation=man:afresh-{verb}(1)")), "{}", path.display());
             seen += 1;
         }
     }
