@@ -60,7 +60,7 @@ impl Names {
         self.0.iter().find(|(_, named)| named.current && named.service == *id).map_or(id, |(name, _)| name)
     }
 
-    /// The service whose former name this is. Its id is not among them: it means the service for ever.
+    /// The service whose former name this is. Its id is not among them: it means the service permanently.
     pub fn former(&self, name: &ServiceName) -> Option<&ServiceName> {
         self.0.get(name).filter(|named| !named.current).map(|named| &named.service)
     }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 /// Longer values say only that they differ.
 const VALUE_CHARS_MAX: usize = 60;
-/// Of settings; a file that is written anew differs in everything.
+/// Of settings; a file that is written again differs in everything.
 const SETTINGS_MAX: usize = 20;
 
 /// One line each: image, code, and each setting by its path. Versions of secrets are the control plane's to report.
