@@ -7,16 +7,17 @@
 //! | api | POST /v1/services/{service}/exec/{session}/input | [`ExecInput`] -> [`ExecTaken`] |
 //! | api | GET /v1/services/{service}/exec/{session}/output?after= | -> [`ExecOutput`], once there is something or a few seconds later |
 //! | api | POST /v1/services/{service}/exec/{session}/stop | -> `{}`: everything of it is killed |
+//! | api | GET /v1/exec | -> `Vec<ExecSeen>`: the caller's own that run, an administrator's call gives everybody's |
 //! | host | POST /v1/exec | [`ExecOrder`] -> [`ExecBegun`] |
 //! | host | GET /v1/exec | -> `Vec<ExecSeen>`, those that ended too, until somebody says that it is recorded |
 //! | host | POST /v1/exec/{session}/input, GET .../output, POST .../stop, POST .../recorded | as above |
 //!
-//! Only who began it may send input and read output. Input and output have places, so that each call can be repeated.
+//! Only who began it may send input and read output; an administrator may stop any. Input and output have places, so that each call can be repeated.
 
 use model::{ExecId, InstanceId, ServiceName, Time};
 use serde::{Deserialize, Serialize};
 
-/// On the keeper's socket.
+/// On the keeper's socket, and on the API's for its list.
 pub const EXEC: &str = "/v1/exec";
 /// The most bytes in one call, before they are encoded.
 pub const PIECE_BYTES_MAX: usize = 64 << 10;
@@ -66,8 +67,22 @@ pub struct ExecRequest {
 pub struct ExecOrder {
     #[serde(flatten)]
     pub request: ExecRequest,
-    /// Who asked for it.
+    /// Who asked for it, and why.
     pub by: String,
+    /// An administrator did.
+    #[serde(default)]
+    pub is_admin: bool,
+}
+
+impl ExecOrder {
+    pub fn caller(&self) -> &str {
+        caller(&self.by)
+    }
+}
+
+/// `token:ci (looking)`: its identity alone.
+pub fn caller(signed: &str) -> &str {
+    signed.split(' ').next().unwrap_or(signed)
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 
 use crate::state_files;
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -110,6 +111,7 @@ pub fn dirs(group: &str) -> Vec<PathBuf> {
 
 /// A group inside an instance's own, for a command that runs beside its program: whatever the command starts stays in it, so that
 /// all of it can be ended. The instance's limits apply to it as well.
+#[derive(Clone)]
 pub struct Inner {
     dir: PathBuf,
     /// How the runtime's `exec --cgroup` names it.
@@ -129,7 +131,11 @@ impl Inner {
         let dir = hierarchy.join(group.trim_start_matches('/')).join(name);
         match std::fs::create_dir(&dir) {
             Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => None,
-            _ => Some(Self { dir, argument: format!("{controller}{name}") }),
+            _ => {
+                // A kill left it at none.
+                set(&dir, "pids.max", "max");
+                Some(Self { dir, argument: format!("{controller}{name}") })
+            }
         }
     }
 
@@ -146,12 +152,16 @@ impl Inner {
         let _ = std::fs::remove_dir(&self.dir);
     }
 
-    /// Kills everything in it, again and again while it forks, until nothing is left or the time has passed.
-    pub fn kill(&self, within: Duration) {
+    /// Kills everything in it until nothing is left, or the time has passed: then false. Nothing in it starts anything any more.
+    pub fn kill(&self, within: Duration) -> bool {
         let until = Instant::now() + within;
-        while kill_all(&self.dir) > 0 && Instant::now() < until {
+        while kill_all(&self.dir) > 0 {
+            if Instant::now() >= until {
+                return false;
+            }
             std::thread::sleep(Duration::from_millis(2));
         }
+        true
     }
 }
 
@@ -183,8 +193,18 @@ fn remove_tree(group: &Path) -> bool {
     }
 }
 
-/// How many processes there were.
+/// Writes a file of a group, where its hierarchy has one of this name.
+fn set(group: &Path, name: &str, value: &str) {
+    if let Ok(mut file) = std::fs::File::options().write(true).open(group.join(name)) {
+        let _ = file.write_all(value.as_bytes());
+    }
+}
+
+/// How many processes there were. What forks faster than a list of it can be read and killed would never end: so version 2 kills the group
+/// as a whole, and where the controller `pids` is nothing more begins in it.
 fn kill_all(group: &Path) -> usize {
+    set(group, "pids.max", "0");
+    set(group, "cgroup.kill", "1");
     let text = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
     let pids: Vec<i32> = text.lines().filter_map(|p| p.parse().ok()).collect();
     for pid in &pids {
@@ -217,5 +237,68 @@ mod tests {
         assert_eq!(counting(two), Some(("/sys/fs/cgroup".into(), "")));
         assert_eq!(counting(&format!("{two}\n{memory}\n{pids}")), Some(("/sys/fs/cgroup/pids".into(), "pids:")));
         assert_eq!(counting(memory), None);
+    }
+
+    /// Twenty that fork and exit, again and again, so that the pids of any list are gone before they are killed. `bounding`: a group of `pids`,
+    /// the limit of the whole; `group`: where they are.
+    fn fork_bomb(bounding: &Path, group: &Path) {
+        set(bounding, "pids.max", "300");
+        let bomb = "for (1..20) { last if !fork } while (1) { my $pid = fork; exit 0 if $pid }";
+        let script = format!("for group in \"$@\"; do echo $$ > $group/cgroup.procs; done; exec perl -e '{bomb}'");
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &script, "sh"]).arg(bounding).arg(group).stdin(std::process::Stdio::null());
+        let mut child = shell.spawn().unwrap();
+        child.wait().unwrap();
+        let until = Instant::now() + Duration::from_secs(10);
+        let pids = || std::fs::read_to_string(group.join("cgroup.procs")).unwrap();
+        let first = pids();
+        while pids() == first {
+            assert!(Instant::now() < until, "it does not fork");
+        }
+    }
+
+    /// Found by a reader: what forks faster than it is killed outlived its session.
+    #[test]
+    #[ignore = "needs root"]
+    fn a_fork_bomb_ends() {
+        let name = format!("afresh-test-bomb-{}", std::process::id());
+        let Some((pids, _)) = counting(&mountinfo()) else { panic!("no hierarchy counts processes here") };
+        let bounding = pids.join(&name);
+        std::fs::create_dir(&bounding).unwrap();
+        let inner = Inner::named(&name, "session").unwrap();
+        let mut groups = vec![inner.dir.clone()];
+        // Version 2 beside version 1, without controllers: `cgroup.kill` is there all the same.
+        let mounted = tempfile::tempdir().unwrap();
+        let is_mounted =
+            std::process::Command::new("mount").args(["-t", "cgroup2", "none"]).arg(mounted.path()).status().unwrap().success();
+        if is_mounted && mode() != Mode::Unified {
+            let two = mounted.path().join(&name);
+            std::fs::create_dir(&two).unwrap();
+            groups.push(two);
+        }
+        for group in groups {
+            fork_bomb(if group == inner.dir { &inner.dir } else { &bounding }, &group);
+            let one = Inner { dir: group.clone(), argument: String::new() };
+            let begun = Instant::now();
+            let has_ended = one.kill(Duration::from_secs(20));
+            let left = std::fs::read_to_string(group.join("cgroup.procs")).unwrap();
+            println!("{}: ended: {has_ended}, after {} ms", group.display(), begun.elapsed().as_millis());
+            // Whatever the code does, nothing is left on the machine of whoever runs the tests.
+            set(&bounding, "pids.max", "0");
+            set(&inner.dir, "pids.max", "0");
+            while kill_all(&group) > 0 {}
+            set(&bounding, "pids.max", "max");
+            assert!(has_ended && left.is_empty(), "left: {left:?}");
+            assert!(
+                Inner::named(&name, "session").is_some_and(|inner| std::fs::read_to_string(inner.dir.join("pids.max")).unwrap() == "max\n")
+            );
+            one.remove();
+            assert!(!group.exists(), "it is empty");
+        }
+        inner.remove();
+        std::fs::remove_dir(&bounding).unwrap();
+        if is_mounted {
+            std::process::Command::new("umount").arg(mounted.path()).status().unwrap();
+        }
     }
 }

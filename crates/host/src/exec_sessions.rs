@@ -7,16 +7,17 @@
 //! ```
 
 use crate::cgroup::Inner;
-use crate::{command, runtime};
+use crate::{command, process, runtime};
 use api::exec::{ExecExit, ExecInput, ExecOrder, ExecOutput, ExecSeen, ExecTaken, PIECE_BYTES_MAX, Piece, Size};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use model::{ExecId, Fault, InstanceId, Time};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use model::{ExecId, Fault, Time};
+use rustix::process::Signal;
 use rustix::termios::{Winsize, tcsetwinsize};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Child;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -52,7 +53,8 @@ pub struct Session {
     order: ExecOrder,
     began: Time,
     begun: Instant,
-    runtime: Pid,
+    /// The runtime that runs it. By its pid a signal could reach another process, once it has been waited for.
+    runtime: OwnedFd,
     state: Mutex<SessionState>,
     changed: Condvar,
 }
@@ -81,8 +83,10 @@ struct SessionState {
 }
 
 impl SessionState {
-    fn is_done(&self) -> bool {
-        self.exit.as_ref().is_some_and(|(_, at)| (self.is_recorded && self.is_told) || at.elapsed() > ENDED_FOR)
+    fn is_done(&self, now: Instant) -> bool {
+        let Some((_, at)) = &self.exit else { return false };
+        let is_forsaken = now.duration_since(*at) > FORSAKEN_AFTER && now.duration_since(self.asked) > FORSAKEN_AFTER;
+        (self.is_recorded && (self.is_told || is_forsaken)) || now.duration_since(*at) > ENDED_FOR
     }
 
     /// It has ended and all that it printed is here, as far as that will come.
@@ -101,12 +105,16 @@ impl Sessions {
         self.beginning.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The instance of each that takes room: also of those that have ended, until somebody has read their output.
-    pub fn kept(&self) -> Vec<InstanceId> {
-        self.forget(|session| session.state().is_done());
+    /// Those that take room: also those that have ended, until somebody has read their output.
+    pub fn kept(&self) -> Vec<ExecOrder> {
+        self.forget_done(Instant::now());
         let all = self.all();
-        let kept = all.values().filter(|session| !session.state().is_told);
-        kept.map(|session| session.order.request.instance.clone()).collect()
+        all.values().filter(|session| !session.state().is_told).map(|session| session.order.clone()).collect()
+    }
+
+    /// What each holds in memory goes with it, also where no other ever begins.
+    pub fn forget_done(&self, now: Instant) {
+        self.forget(|session| session.state().is_done(now));
     }
 
     pub fn free_id(&self, began: Time) -> Result<ExecId, Fault> {
@@ -158,7 +166,7 @@ impl Sessions {
             && session.state().exit.is_some()
         {
             session.state().is_recorded = true;
-            self.forget(|session| session.state().is_done());
+            self.forget_done(Instant::now());
         }
     }
 }
@@ -169,7 +177,7 @@ pub fn winsize(size: Size) -> Winsize {
 
 impl Session {
     /// `runtime`: the process that runs it; `open`: how many streams of output it has.
-    pub fn new(id: ExecId, order: ExecOrder, began: Time, runtime: Pid, open: usize, terminal: Option<File>) -> Self {
+    pub fn new(id: ExecId, order: ExecOrder, began: Time, runtime: OwnedFd, open: usize, terminal: Option<File>) -> Self {
         let state = SessionState {
             pieces: VecDeque::new(),
             first: 0,
@@ -258,15 +266,11 @@ impl Session {
 
     /// Until it has ended; then everything of it is killed.
     pub fn wait(&self, mut child: Child, inner: Option<&Inner>, pid_file: &Path) {
-        let process = pidfd_open(self.runtime, PidfdFlags::empty());
         let mut why = None;
         let code = loop {
-            let has_ended = process.as_ref().is_ok_and(|process| command::wait_readable(process, LOOK_EVERY));
+            command::wait_readable(&self.runtime, LOOK_EVERY);
             if let Ok(Some(status)) = child.try_wait() {
                 break std::os::unix::process::ExitStatusExt::signal(&status).map_or(status.code().unwrap_or(1), |signal| 128 + signal);
-            }
-            if !has_ended && process.is_err() {
-                std::thread::sleep(LOOK_EVERY);
             }
             let mut state = self.state();
             if state.asked.elapsed() > FORSAKEN_AFTER {
@@ -276,17 +280,19 @@ impl Session {
                 drop(state);
                 why = Some(stop.to_string());
                 match inner {
-                    Some(inner) => inner.kill(LEFTOVERS_WITHIN),
+                    Some(inner) => drop(inner.kill(LEFTOVERS_WITHIN)),
                     None => runtime::kill_named_by(pid_file),
                 }
                 // The runtime follows its program, unless it hangs.
-                if process.as_ref().is_ok_and(|process| !command::wait_readable(process, DRAIN_WITHIN)) {
+                if !command::wait_readable(&self.runtime, DRAIN_WITHIN) {
                     let _ = child.kill();
                 }
             }
         };
         if let Some(inner) = inner {
-            inner.kill(LEFTOVERS_WITHIN);
+            if !inner.kill(LEFTOVERS_WITHIN * 5) {
+                tracing::warn!(session = %self.id, "processes of a command that has ended are still there after being killed");
+            }
             inner.remove();
         }
         let has_started = pid_file.exists();
@@ -325,7 +331,7 @@ impl Session {
         if let (Some(size), Some(terminal)) = (more.size, &state.terminal) {
             let _ = tcsetwinsize(terminal, winsize(size));
             // It asks for the size then, and tells the inner terminal.
-            let _ = kill_process(self.runtime, Signal::WINCH);
+            process::send(&self.runtime, Signal::WINCH);
         }
         if more.at > state.taken {
             return Err(Fault::yours("bad-request", format!("input from byte {} on, and {} were taken so far", more.at, state.taken)));
@@ -412,9 +418,33 @@ mod tests {
 
     fn session() -> Session {
         let request = api::exec::ExecRequest { instance: "web-r1-1-1".parse().unwrap(), command: vec!["x".into()], terminal: None };
-        let order = ExecOrder { request, by: "root".into() };
-        let own = Pid::from_raw(i32::try_from(std::process::id()).unwrap()).unwrap();
+        let order = ExecOrder { request, by: "root".into(), is_admin: true };
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let own = process::open(pid, process::start_of(pid).unwrap()).unwrap();
         Session::new("s1".parse().unwrap(), order, Time(1), own, 1, None)
+    }
+
+    /// Nobody begins another: what has ended is forgotten all the same, sooner once it is recorded and nobody asks for it.
+    #[test]
+    fn what_has_ended_is_forgotten_by_time_alone() {
+        let sessions = Sessions::default();
+        let session = sessions.add(session());
+        let begun = Instant::now();
+        let after = |s: u64| begun + Duration::from_secs(s);
+        let is_there = |now: Instant| {
+            sessions.forget_done(now);
+            sessions.one(&session.id).is_ok()
+        };
+        assert!(is_there(after(100_000)), "it runs");
+        session.state().exit = Some((ExecExit { code: 0, ended: None, not_started: None, took_ms: 1 }, begun));
+        assert!(is_there(after(500)), "its end is not recorded yet");
+        session.state().is_recorded = true;
+        session.state().asked = after(30);
+        assert!(is_there(after(80)), "whoever began it still asks");
+        assert!(!is_there(after(100)));
+        let again = sessions.add(super::tests::session());
+        again.state().exit = Some((ExecExit { code: 0, ended: None, not_started: None, took_ms: 1 }, begun));
+        assert!(is_there(after(590)) && !is_there(after(602)), "not recorded by anybody");
     }
 
     /// Nobody reads: the command waits with what does not fit, and every byte comes once however often a call is repeated.

@@ -22,6 +22,12 @@ pub fn open(pid: i32, start: u64) -> Option<OwnedFd> {
     (start_of(pid) == Some(start)).then_some(fd)
 }
 
+/// A handle on a child that nobody has waited for, so that its pid is its own.
+pub fn of_child(child: &std::process::Child) -> std::io::Result<OwnedFd> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(std::io::ErrorKind::NotFound)?;
+    Ok(pidfd_open(pid, PidfdFlags::empty())?)
+}
+
 pub fn send(process: &OwnedFd, signal: Signal) {
     let _ = pidfd_send_signal(process, signal);
 }

@@ -12,7 +12,7 @@ use crate::{
 use disk::lock::Lock;
 use model::Fault;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 /// The longest time between two passes of the reconciler.
@@ -80,6 +80,7 @@ fn loop_garbage(keeper: &Arc<Keeper>) {
         log_bounds::bound(keeper);
         usage::sample(keeper);
         one_shot::forget_old(keeper);
+        keeper.sessions.forget_done(Instant::now());
         connectivity::look(keeper);
         alarms::look_for_oom(keeper);
         std::thread::sleep(GARBAGE_EVERY);

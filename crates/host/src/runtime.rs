@@ -142,7 +142,7 @@ pub fn delete(path: &Path, state: &Path, id: &str) {
 pub fn exec(placement: &Placement, dir: &Path, id: &str, args: &[String], within: Duration) -> Result<(), String> {
     let pid_file = dir.join("probe.pid");
     let _ = std::fs::remove_file(&pid_file);
-    let inner = Inner::make(&placement.cgroup).filter(|_| takes_cgroup(&placement.runtime));
+    let inner = if takes_cgroup(&placement.runtime) { Inner::make(&placement.cgroup) } else { None };
     let mut exec = Command::new(&placement.runtime);
     exec.arg("--root").arg(&placement.runtime_state).arg("exec");
     if let Some(inner) = &inner {
@@ -151,7 +151,7 @@ pub fn exec(placement: &Placement, dir: &Path, id: &str, args: &[String], within
     exec.arg("--pid-file").arg(&pid_file).arg(id).args(args);
     let ran = command::run(&mut exec, "", within);
     match &inner {
-        Some(inner) => inner.kill(LEFTOVERS_WITHIN),
+        Some(inner) => drop(inner.kill(LEFTOVERS_WITHIN)),
         None if ran.is_err() => kill_named_by(&pid_file),
         None => {}
     }

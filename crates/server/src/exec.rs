@@ -7,7 +7,7 @@ use crate::blocking::blocking;
 use crate::exec_known::{RECORDED_FOR_MS, Session};
 use api::Client;
 use api::control::AuditLine;
-use api::exec::{EXEC, ExecBegun, ExecInput, ExecOrder, ExecOutput, ExecRequest, ExecSeen, ExecTaken};
+use api::exec::{self, EXEC, ExecBegun, ExecInput, ExecOrder, ExecOutput, ExecRequest, ExecSeen, ExecTaken};
 use model::{ExecId, Fault, ServiceName, check_command};
 use serde_json::Value;
 use std::sync::Arc;
@@ -44,12 +44,12 @@ pub async fn begin(app: &Arc<App>, caller: &Caller, service: &ServiceName, reque
     must_be_permitted(app, caller, service).await?;
     let writer = app.clone();
     blocking(move || writer.access.audit.must_write(&line)).await?;
-    let order = ExecOrder { request, by: caller.signed() };
+    let order = ExecOrder { request, by: caller.signed(), is_admin: caller.is_admin() };
     let begun: ExecBegun = keeper(app).post(EXEC, &order).await?;
-    let ExecOrder { request, by } = order;
+    let ExecOrder { request, by, .. } = order;
     let seen =
         ExecSeen { session: begun.session.clone(), instance: request.instance, by, command: request.command, began: app.now(), exit: None };
-    app.execs.change(|all| all.insert(begun.session.clone(), Session { service: service.clone(), seen, recorded: None }));
+    app.execs.began(Session { service: service.clone(), seen, recorded: None });
     Ok(begun)
 }
 
@@ -60,8 +60,8 @@ async fn must_be_permitted(app: &Arc<App>, caller: &Caller, service: &ServiceNam
     blocking(move || reader.access.policy()?.permits_exec(who.name(), who.is_admin(), &named)).await
 }
 
-/// Only whoever began it, and through the service that it is of.
-async fn must_be_own(app: &App, caller: &Caller, service: &ServiceName, session: &ExecId) -> Result<(), Fault> {
+/// Only whoever began it, and through the service that it is of. `others`: that of others too.
+async fn must_be_own(app: &App, caller: &Caller, service: &ServiceName, session: &ExecId, others: bool) -> Result<(), Fault> {
     caller.must_deploy(service, None, false)?;
     let known = app.execs.change(|all| all.get(session).cloned());
     let known = match known {
@@ -73,7 +73,7 @@ async fn must_be_own(app: &App, caller: &Caller, service: &ServiceName, session:
             seen.and_then(|seen| Some(Session { service: seen.instance.service()?, seen, recorded: None }))
         }
     };
-    let is_own = |known: &Session| known.service == *service && name_of(&known.seen.by) == caller.name();
+    let is_own = |known: &Session| known.service == *service && (others || exec::caller(&known.seen.by) == caller.name());
     match known {
         Some(known) if is_own(&known) => Ok(()),
         _ => Err(Fault::yours("not-found", format!("there is no session {session} of yours in {service}"))
@@ -81,26 +81,35 @@ async fn must_be_own(app: &App, caller: &Caller, service: &ServiceName, session:
     }
 }
 
-/// `token:ci (looking)`: its identity alone.
-fn name_of(signed: &str) -> &str {
-    signed.split(' ').next().unwrap_or(signed)
-}
-
 pub async fn input(app: &Arc<App>, caller: &Caller, service: &ServiceName, session: &ExecId, more: &ExecInput) -> Result<ExecTaken, Fault> {
-    must_be_own(app, caller, service, session).await?;
+    must_be_own(app, caller, service, session, false).await?;
     must_be_permitted(app, caller, service).await?;
     keeper(app).post(&format!("{EXEC}/{session}/input"), more).await
 }
 
 pub async fn output(app: &Arc<App>, caller: &Caller, service: &ServiceName, session: &ExecId, after: u64) -> Result<ExecOutput, Fault> {
-    must_be_own(app, caller, service, session).await?;
+    must_be_own(app, caller, service, session, false).await?;
     must_be_permitted(app, caller, service).await?;
     keeper(app).get(&format!("{EXEC}/{session}/output?after={after}")).await
 }
 
+/// An administrator stops any: whoever holds a server's or the host's room cannot be told to end it otherwise.
 pub async fn stop(app: &App, caller: &Caller, service: &ServiceName, session: &ExecId) -> Result<Value, Fault> {
-    must_be_own(app, caller, service, session).await?;
+    must_be_own(app, caller, service, session, caller.is_admin()).await?;
+    caller.detail(session.as_str());
     keeper(app).post(&format!("{EXEC}/{session}/stop"), &serde_json::json!({})).await
+}
+
+/// Those that run: the caller's own, in services that it is for; to an administrator all.
+pub async fn list(app: &App, caller: &Caller) -> Result<Vec<ExecSeen>, Fault> {
+    let all: Vec<ExecSeen> = keeper(app).get(EXEC).await?;
+    let is_seen = |seen: &ExecSeen| {
+        let is_own = exec::caller(&seen.by) == caller.name() && seen.instance.service().is_some_and(|service| caller.sees(&service));
+        seen.exit.is_none() && (is_own || caller.is_admin())
+    };
+    // Also where there is none: whose they are was asked.
+    caller.services();
+    Ok(all.into_iter().filter(is_seen).collect())
 }
 
 /// Writes the end of every session into the audit, also of those that began under an earlier control plane. Ends with the control plane.
@@ -124,7 +133,7 @@ pub async fn record_ends(app: Arc<App>) {
         for seen in &all {
             let Some(exit) = &seen.exit else { continue };
             if record(&app, seen, &exit.to_string()).await {
-                app.execs.change(|known| known.get_mut(&seen.session).iter_mut().for_each(|one| one.recorded = Some(now)));
+                app.execs.recorded(seen, now);
                 let _ = keeper(&app).post::<_, Value>(&format!("{EXEC}/{}/recorded", seen.session), &serde_json::json!({})).await;
             }
         }
@@ -134,7 +143,7 @@ pub async fn record_ends(app: Arc<App>) {
 async fn record(app: &Arc<App>, seen: &ExecSeen, how: &str) -> bool {
     let line = AuditLine {
         at: app.now(),
-        who: name_of(&seen.by).to_string(),
+        who: exec::caller(&seen.by).to_string(),
         what: format!("exec {}", seen.instance),
         on: seen.instance.service().map_or_else(String::new, |service| service.to_string()),
         detail: model::text::shown(&seen.command.join(" "), DETAIL_BYTES_MAX),

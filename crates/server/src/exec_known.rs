@@ -21,6 +21,26 @@ pub struct Session {
 pub const RECORDED_FOR_MS: u64 = 600_000;
 
 impl Known {
+    /// It may have ended, and its end been recorded, before the answer to its beginning was here: that stays known, or its absence from the
+    /// keeper's list would be taken for an end that nobody knows.
+    pub fn began(&self, session: Session) {
+        self.change(|all| {
+            let known = all.entry(session.seen.session.clone()).or_insert_with(|| session.clone());
+            let is_same = known.seen.instance == session.seen.instance && known.seen.by == session.seen.by;
+            if !is_same {
+                *known = session;
+            }
+        });
+    }
+
+    pub fn recorded(&self, seen: &ExecSeen, now: Time) {
+        let Some(service) = seen.instance.service() else { return };
+        self.change(|all| {
+            let new = || Session { service, seen: seen.clone(), recorded: None };
+            all.entry(seen.session.clone()).or_insert_with(new).recorded = Some(now);
+        });
+    }
+
     pub fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<ExecId, Session>) -> T) -> T {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -1,5 +1,6 @@
 //! `exec`: a command inside a server that runs, with a terminal or with its streams, and its exit code.
 
+use super::lists::list;
 use super::run_follow::FAILED;
 use crate::context::Context;
 use crate::exit::Exit;
@@ -7,36 +8,57 @@ use crate::failure::Failure;
 use crate::show;
 use crate::show::raw_terminal::{self, RawTerminal};
 use api::Client;
-use api::exec::{self, ExecBegun, ExecExit, ExecInput, ExecOutput, ExecRequest, ExecTaken, PIECE_BYTES_MAX, Terminal};
+use api::exec::{self, ExecBegun, ExecExit, ExecInput, ExecOutput, ExecRequest, ExecSeen, ExecTaken, PIECE_BYTES_MAX, Terminal};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use clap::Args;
+use clap::{Args, Subcommand};
 use model::{ExecId, Fault, InstanceId, ServiceName};
 use std::io::{IsTerminal, Read};
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{Sender, channel};
 
-/// Run a command inside a server that runs, for looking inside
+/// Run a command inside a running server; list and stop such commands
 #[derive(Args, Debug)]
 #[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
     after_help = "It has the service's user, files, secrets, network and limits, and no more rights than the service itself. Nothing that it changes \
                   outlives the server: servers are replaced, not repaired. With a terminal on both sides it gets one too, else three streams; what it \
                   prints then reaches a terminal without escape sequences. Ctrl-] three times ends it whatever it does.\n\n\
                   Root of a host can forbid it (`exec = false` in the host policy), others than the administrator must be named in its `run`, and the \
-                  audit has a line before each command begins and another when it has ended.\n\n\
+                  audit has a line before each command begins and another when it has ended. One caller has at most 4 at a time; an administrator lists and stops \
+                  those of all.\n\n\
                   The exit code is the command's, 128 + N for signal N; 125: Afresh failed, 127: the command could not be started.\n\n\
-                  Example:\n  afresh exec web-r2-5-1 -- sh\n  afresh exec web-r2-5-1 -- cat /etc/os-release\n  echo 'select 1' | afresh exec web-r2-5-1 -- bin/db"
+                  Example:\n  afresh exec web-r2-5-1 -- sh\n  afresh exec web-r2-5-1 -- cat /etc/os-release\n  echo 'select 1' | afresh exec web-r2-5-1 -- bin/db\n  afresh exec list\n  afresh exec stop s1764432000000"
 )]
 pub struct ExecVerb {
+    #[command(subcommand)]
+    pub what: Option<What>,
     /// The server (`web-r2-5-1`)
-    pub instance: InstanceId,
+    #[arg(required = true)]
+    pub instance: Option<InstanceId>,
     /// No terminal for the command, though there is one here
     #[arg(short = 'T', long)]
     pub no_tty: bool,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum What {
+    /// List commands that run inside servers: yours, or as an administrator all
+    #[command(after_help = "Example:\n  afresh exec list")]
+    List {},
+    /// Stop a command: kill it and everything that it started
+    #[command(
+        after_help = "Yours, or anybody's as an administrator. The audit has who stopped it.\n\nExample:\n  afresh exec stop s1764432000000"
+    )]
+    Stop {
+        /// The session (`s1764432000000`)
+        session: ExecId,
+    },
 }
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -47,6 +69,8 @@ const NOT_STARTED: u8 = 127;
 /// Ctrl-]
 const ESCAPE: u8 = 0x1d;
 const ESCAPES: usize = 3;
+/// In a list.
+const COMMAND_BYTES_MAX: usize = 60;
 
 enum Typed {
     Bytes(Vec<u8>),
@@ -54,18 +78,39 @@ enum Typed {
 }
 
 impl ExecVerb {
+    /// Whether it gives the exit code of a program.
+    pub fn is_program(&self) -> bool {
+        self.what.is_none()
+    }
+
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        match self.what {
+            None => self.begin(context),
+            Some(What::List {}) => {
+                let now = show::now();
+                let head = ["session", "server", "by", "began", "command"];
+                list(context, exec::EXEC, &head, |seen: &ExecSeen| {
+                    let command = model::text::shown(&seen.command.join(" "), COMMAND_BYTES_MAX);
+                    vec![seen.session.to_string(), seen.instance.to_string(), seen.by.clone(), show::ago(seen.began, now), command]
+                })
+            }
+            Some(What::Stop { session }) => context.wait(stop(context, &session)),
+        }
+    }
+
+    fn begin(self, context: &Context) -> Result<Exit, Failure> {
+        let instance = self.instance.ok_or_else(|| Fault::yours("bad-request", "no server is named"))?;
         let is_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
         let terminal = (is_terminal && !self.no_tty && !context.json).then(|| Terminal {
             size: raw_terminal::size(),
             kind: std::env::var("TERM").ok().filter(|kind| !kind.is_empty()).unwrap_or_else(|| "dumb".to_string()),
         });
-        let service = self.instance.service().ok_or_else(|| {
-            Fault::yours("bad-name", format!("{} is not a server's name", self.instance)).hint("`afresh instance list` lists servers")
+        let service = instance.service().ok_or_else(|| {
+            Fault::yours("bad-name", format!("{instance} is not a server's name")).hint("`afresh instance list` lists servers")
         })?;
         context.wait(async {
             let api = context.api().timeout(ANSWER_WITHIN);
-            let request = ExecRequest { instance: self.instance, command: self.command, terminal: terminal.clone() };
+            let request = ExecRequest { instance, command: self.command, terminal: terminal.clone() };
             let begun: ExecBegun = api.post(&exec::of(&service), &request).await?;
             let session = Session { api, service, id: begun.session, has_terminal: terminal.is_some() };
             let raw = terminal.map(|_| RawTerminal::enter()).transpose()?;
@@ -75,6 +120,22 @@ impl ExecVerb {
             Ok(Exit::Program(session.say(context, &exit)))
         })
     }
+}
+
+async fn stop(context: &Context, session: &ExecId) -> Result<Exit, Failure> {
+    let all: Vec<ExecSeen> = context.api().get(exec::EXEC).await?;
+    let seen = all.into_iter().find(|seen| seen.session == *session);
+    let service = seen.and_then(|seen| seen.instance.service()).ok_or_else(|| {
+        Fault::yours("not-found", format!("no command {session} of yours runs inside a server"))
+            .hint("`afresh exec list` lists those that run")
+    })?;
+    let answer: serde_json::Value = context.api().post(&exec::stop(&service, session), &serde_json::json!({})).await?;
+    if context.json {
+        show::json(&answer);
+    } else {
+        show::line(format!("{session}: stopped"));
+    }
+    Ok(Exit::Succeeded)
 }
 
 struct Session {

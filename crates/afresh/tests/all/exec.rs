@@ -202,3 +202,34 @@ fn a_killed_keeper_ends_what_it_had_begun_and_the_audit_says_that_the_end_is_not
     until("its end", || audit(&fleet).into_iter().find(|line| line.outcome == "ended" && line.message.contains("not known")));
     fleet.whole(&[]).unwrap();
 }
+
+/// A real one, bounded by the server's own limit of processes: it ends with its session, and the server serves on.
+#[test]
+#[ignore = "needs root"]
+fn a_fork_bomb_ends_with_its_session_and_an_administrator_ends_any() {
+    let dir = tempfile::tempdir().unwrap();
+    let fleet = Fleet::new(dir.path(), "data");
+    let mark = format!("bomb{}", std::process::id());
+    let bomb = format!("printf 'while :; do sh /tmp/{mark} & sh /tmp/{mark} & done' > /tmp/{mark}; sh /tmp/{mark} & exec sh /tmp/{mark}");
+    let count = || {
+        let pids = std::fs::read_dir("/proc").unwrap().flatten();
+        pids.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok()).filter(|line| text(line).contains(&mark)).count()
+    };
+    let mut command = fleet.command(&["exec", "-T", &server(&fleet), "--", "sh", "-c", &bomb]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until("it forks", || (count() > 10).then_some(()));
+    let listed = text(&fleet.run(&["exec", "list"]).stdout);
+    let session = listed
+        .lines()
+        .find(|line| line.contains(&mark))
+        .and_then(|line| line.split_whitespace().next())
+        .unwrap_or_else(|| panic!("{listed}"));
+    let stopped = fleet.run(&["exec", "stop", session]);
+    assert!(stopped.status.success(), "{}", text(&stopped.stderr));
+    let begun = Instant::now();
+    until("nothing of it is left", || (count() == 0).then_some(()));
+    println!("the bomb ended after {} ms", begun.elapsed().as_millis());
+    assert_ne!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(exec(&fleet, "exit 3").status.code(), Some(3), "the server has room for another");
+    fleet.whole(&[]).unwrap();
+}

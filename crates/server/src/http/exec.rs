@@ -4,7 +4,7 @@ use super::service::Service;
 use crate::access::Caller;
 use crate::app::App;
 use crate::exec;
-use api::exec::{ExecBegun, ExecInput, ExecOutput, ExecRequest, ExecTaken};
+use api::exec::{ExecBegun, ExecInput, ExecOutput, ExecRequest, ExecSeen, ExecTaken};
 use axum::extract::State;
 use json_http::{Json, Names, Out, Params, Refusal};
 use model::{ExecId, ServiceName};
@@ -43,6 +43,10 @@ pub async fn output(
     Params(after): Params<After>,
 ) -> Answer<ExecOutput> {
     Ok(Out(exec::output(&app, &caller, &service, &session, after.after).await?))
+}
+
+pub async fn list(State(app): Shared, caller: Caller) -> Answer<Vec<ExecSeen>> {
+    Ok(Out(exec::list(&app, &caller).await?))
 }
 
 pub async fn stop(

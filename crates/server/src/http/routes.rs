@@ -72,6 +72,7 @@ const ROUTES: &[Route] = &[
     pure("/v1/services/{service}/exec/{session}/input", Role::Deploy, Of::Path, || post(exec::input)),
     read("/v1/services/{service}/exec/{session}/output", Role::Deploy, Of::Path, || get(exec::output)),
     change("/v1/services/{service}/exec/{session}/stop", Role::Deploy, Of::Path, || post(exec::stop)),
+    read(api::exec::EXEC, Role::Deploy, Of::Handler, || get(exec::list)),
     read(api::jobs::JOBS, Role::Read, Of::Handler, || get(jobs::all)),
     read("/v1/services/{service}/jobs", Role::Read, Of::Path, || get(jobs::of_service)),
     read("/v1/services/{service}/jobs/{job}/history", Role::Read, Of::Path, || get(jobs::history)),

@@ -9,43 +9,62 @@ use axum::{Json, Router};
 use model::access::{Grant, Role};
 use model::*;
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// In the keeper's place: what it was ordered, and what the audit was then.
 #[derive(Clone, Default)]
-struct Keeper(Arc<Mutex<Vec<(ExecOrder, String)>>>);
+struct Keeper {
+    orders: Arc<Mutex<Vec<(ExecOrder, String)>>>,
+    /// What it runs does not end.
+    endless: bool,
+    /// It answers the call that begins one this late, when it has ended and its end is recorded.
+    late: Duration,
+    recorded: Arc<AtomicBool>,
+    stopped: Arc<AtomicBool>,
+}
 
 impl Keeper {
     fn orders(&self) -> Vec<(ExecOrder, String)> {
-        self.0.lock().unwrap().clone()
+        self.orders.lock().unwrap().clone()
     }
 
     async fn serve(&self, layout: &Layout) {
         let listener = tokio::net::UnixListener::bind(layout.host_socket()).unwrap();
         let changes = layout.root().join("audit/changes.log");
         let (one, other) = (self.clone(), self.clone());
-        let begin = |Json(order): Json<ExecOrder>| async move {
-            one.0.lock().unwrap().push((order, std::fs::read_to_string(changes).unwrap_or_default()));
+        let begin = move |Json(order): Json<ExecOrder>| async move {
+            one.orders.lock().unwrap().push((order, std::fs::read_to_string(changes).unwrap_or_default()));
+            tokio::time::sleep(one.late).await;
             Json(ExecBegun { session: "s7".parse().unwrap() })
         };
-        let list = || async move {
+        let list = move || async move {
             let seen = |(order, _): (ExecOrder, String)| ExecSeen {
                 session: "s7".parse().unwrap(),
                 instance: order.request.instance,
                 by: order.by,
                 command: order.request.command,
                 began: Time(1),
-                exit: Some(ExecExit { code: 3, ended: None, not_started: None, took_ms: 4_000 }),
+                exit: (!other.endless).then_some(ExecExit { code: 3, ended: None, not_started: None, took_ms: 4_000 }),
             };
-            Json(other.orders().into_iter().map(seen).collect::<Vec<_>>())
+            let all = if other.recorded.load(SeqCst) { Vec::new() } else { other.orders() };
+            Json(all.into_iter().map(seen).collect::<Vec<_>>())
+        };
+        let (recorded, stopped) = (self.recorded.clone(), self.stopped.clone());
+        let said = |flag: Arc<AtomicBool>| {
+            move || async move {
+                flag.store(true, SeqCst);
+                Json(json!({}))
+            }
         };
         let output = |Path(_): Path<String>| async { Json(ExecOutput { pieces: Vec::new(), next: 9, exit: None }) };
         let router = Router::new()
             .route(EXEC, post(begin).get(list))
             .route(&format!("{EXEC}/{{session}}/output"), get(output))
             .route(&format!("{EXEC}/{{session}}/input"), post(|| async { Json(ExecTaken { taken: 0 }) }))
-            .route(&format!("{EXEC}/{{session}}/stop"), post(|| async { Json(json!({})) }))
-            .route(&format!("{EXEC}/{{session}}/recorded"), post(|| async { Json(json!({})) }));
+            .route(&format!("{EXEC}/{{session}}/stop"), post(said(stopped)))
+            .route(&format!("{EXEC}/{{session}}/recorded"), post(said(recorded)));
         tokio::spawn(async move { axum::serve(listener, router).await });
     }
 }
@@ -148,4 +167,46 @@ async fn a_permission_that_is_withdrawn_binds_an_open_session() {
     }
     // It may still be ended.
     ci.post::<_, Value>(&exec::stop(&service, &begun.session), &json!({})).await.unwrap();
+}
+
+/// Found by a reader: one whose end was recorded before its beginning was answered had a second end, "not known".
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_before_the_answer_is_recorded_once() {
+    let house = House::new().await;
+    house.through(&web("one")).await;
+    let keeper = Keeper { late: Duration::from_secs(2), ..Keeper::default() };
+    keeper.serve(&Layout::new(house.dir.path())).await;
+    let _: ExecBegun = house.client().post(&exec::of(&name("web")), &request("web-r1-1-1")).await.unwrap();
+    assert!(keeper.recorded.load(SeqCst), "it had ended before the answer");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let ends: Vec<String> = audit(&house).await.into_iter().filter(|line| line.outcome == "ended").map(|line| line.message).collect();
+    assert_eq!(ends, ["exit 3 after 4 s"]);
+}
+
+/// Found by a reader: an administrator could not end what held all places of a host.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_lists_and_stops_those_of_others() {
+    let house = House::new().await;
+    house.through(&web("one")).await;
+    std::fs::write(house.dir.path().join("policy.hcl"), "run = [\"token:ci\", \"token:else\"]\n").unwrap();
+    let keeper = Keeper { endless: true, ..Keeper::default() };
+    keeper.serve(&Layout::new(house.dir.path())).await;
+    let service = name("web");
+    let grant = || Grant { role: Role::Deploy, services: [service.clone()].into(), tiers: Default::default() };
+    let ci = house.client().token(Some(house.token("ci", grant()).await));
+    let other = house.client().token(Some(house.token("else", grant()).await));
+    let begun: ExecBegun = ci.post(&exec::of(&service), &request("web-r1-1-1")).await.unwrap();
+    assert!(!keeper.orders().remove(0).0.is_admin);
+    let sees = async |client: &api::Client| client.get::<Vec<ExecSeen>>(EXEC).await.unwrap().len();
+    assert_eq!((sees(&ci).await, sees(&other).await, sees(&house.client()).await), (1, 0, 1));
+    let stop = exec::stop(&service, &begun.session);
+    assert_eq!(other.post::<_, Value>(&stop, &json!({})).await.unwrap_err().code, "not-found");
+    assert!(!keeper.stopped.load(SeqCst));
+    // Its input and output stay its own.
+    let output = house.client().get::<Value>(&exec::output(&service, &begun.session, 0)).await;
+    assert_eq!(output.unwrap_err().code, "not-found");
+    house.client().post::<_, Value>(&stop, &json!({})).await.unwrap();
+    assert!(keeper.stopped.load(SeqCst));
+    let all: Vec<AuditLine> = house.client().get("/v1/audit?limit=100").await.unwrap();
+    assert!(all.iter().any(|line| line.who == "root" && line.what.contains("stop") && line.detail == "s7"), "{all:?}");
 }
