@@ -5,7 +5,7 @@ use crate::keeper::Keeper;
 use crate::state::State;
 use crate::{connectivity, inside};
 use api::fleet::Alarm;
-use model::Names;
+use model::{Names, ServiceName};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -64,6 +64,10 @@ impl dns::Servers for Asked {
         asker(&self.0.state(), &self.0.service_names.now(), from.to_canonical())
     }
 
+    fn is_offered(&self, service: &ServiceName) -> bool {
+        inside::is_offered(&self.0.state(), service)
+    }
+
     fn own(&self) -> Own {
         own(&self.0)
     }
@@ -88,10 +92,9 @@ fn asker(state: &State, names: &Names, from: IpAddr) -> Option<Asker> {
         from == IpAddr::from(placement.address) || placement.six.is_some_and(|six| from == IpAddr::from(six.address))
     })?;
     let network = release.network.clone();
-    let offered = inside::offered(state);
     // A program goes on with the name that it began with: a service answers to all that it has or had.
-    let offered = network.services().filter(|service| offered.contains_key(*service));
-    let services = offered.flat_map(|service| names.others_of(service).chain([service])).cloned().collect();
+    let named = |service| names.others_of(service).chain([service]).map(move |name| (name.clone(), service.clone()));
+    let services = network.services().flat_map(named).collect();
     Some(Asker { server: placement.address, network, services })
 }
 
@@ -149,7 +152,10 @@ mod tests {
         route.listen = model::RouteAddress::Internal(7_000);
         offers.record.release.route = Some(route);
         let mut names = Names::default();
-        let known = |names: &Names| asker(&state, names, from).unwrap().services.into_iter().map(String::from).collect::<Vec<_>>();
+        let known = |names: &Names| {
+            let services = asker(&state, names, from).unwrap().services.into_iter();
+            services.filter(|(_, id)| inside::is_offered(&state, id)).map(|(name, _)| String::from(name)).collect::<Vec<_>>()
+        };
         assert_eq!(known(&names), ["worker"]);
         names.rename(&service("worker"), &service("queue"));
         names.rename(&service("other"), &service("else"));

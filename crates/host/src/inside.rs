@@ -10,19 +10,27 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The ports of each service: more than one while a rotation changes it, as either release may have the route.
 pub fn offered(state: &State) -> BTreeMap<ServiceName, BTreeSet<u16>> {
     let mut offered: BTreeMap<ServiceName, BTreeSet<u16>> = BTreeMap::new();
+    for (service, port) in all_offered(state) {
+        offered.entry(service.clone()).or_default().insert(port);
+    }
+    offered
+}
+
+pub fn is_offered(state: &State, service: &ServiceName) -> bool {
+    all_offered(state).any(|(offered, _)| offered == service)
+}
+
+fn all_offered<'a>(state: &'a State) -> impl Iterator<Item = (&'a ServiceName, u16)> {
     let declared = state.groups.values().filter_map(|group| match &group.declared()?.spec.desired {
         DesiredGroup::Run { release, once: None, .. } => Some(release),
         _ => None,
     });
     let running = state.instances.values().filter(|one| one.ended.is_none() && one.record.once.is_none()).map(|one| &one.record.release);
-    let internal = |release: &Release| match release.route.as_ref()?.listen {
-        RouteAddress::Internal(port) => Some((release.service.clone(), port)),
+    let internal = |release: &'a Release| match release.route.as_ref()?.listen {
+        RouteAddress::Internal(port) => Some((&release.service, port)),
         RouteAddress::Edge(_) => None,
     };
-    for (service, port) in declared.chain(running).filter_map(internal) {
-        offered.entry(service).or_default().insert(port);
-    }
-    offered
+    declared.chain(running).filter_map(internal)
 }
 
 /// Tells the balancer where the gateway is.

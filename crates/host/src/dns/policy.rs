@@ -6,7 +6,6 @@
 use crate::subnet::{Prefix, Subnet};
 use hickory_proto::rr::{Name, RecordType};
 use model::{Egress, Network, ServiceName};
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Names with one label before it are ours: the host, and services.
@@ -19,8 +18,8 @@ pub struct Asker {
     /// Its look-ups are counted by this, over both families.
     pub server: Ipv4Addr,
     pub network: Network,
-    /// Those it names that offer something inside.
-    pub services: BTreeSet<ServiceName>,
+    /// Every name of the services that its file names, and whose it is.
+    pub services: Vec<(ServiceName, ServiceName)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -50,8 +49,8 @@ pub enum Verdict {
     Forward,
 }
 
-/// `name` is in lower case.
-pub fn judge(asker: &Asker, own: Own, name: &Name, kind: RecordType) -> Verdict {
+/// `name` is in lower case. `is_offered` is asked only for a service that the server's file names: what all services offer takes time to see.
+pub fn judge(asker: &Asker, own: Own, is_offered: impl Fn(&ServiceName) -> bool, name: &Name, kind: RecordType) -> Verdict {
     let text = name.to_ascii();
     let text = text.trim_end_matches('.');
     let if_address = |verdict| if kind.is_ip_addr() { verdict } else { Verdict::NoData };
@@ -62,7 +61,7 @@ pub fn judge(asker: &Asker, own: Own, name: &Name, kind: RecordType) -> Verdict 
         return if_address(Verdict::Loopback);
     }
     if let Some(label) = text.strip_suffix(OWN_DOMAIN).or((text == &OWN_DOMAIN[1..]).then_some("")).filter(|label| !label.contains('.')) {
-        let is_open = asker.services.iter().any(|service| service.as_str() == label);
+        let is_open = asker.services.iter().any(|(name, service)| name.as_str() == label && is_offered(service));
         return if is_open { if_address(Verdict::Gateway) } else { Verdict::Unknown };
     }
     if let Some(verdict) = of_address(own, name, kind) {
@@ -99,13 +98,25 @@ mod tests {
     fn a_server_asks_only_for_what_its_egress_allows() {
         let own = Own { subnet: Subnet::of([198, 18, 7, 0].into()), prefix: Prefix::try_from("fd00:1::/64".to_string()).ok() };
         let (a, aaaa, txt, ptr) = (RecordType::A, RecordType::AAAA, RecordType::TXT, RecordType::PTR);
-        let [any, none, name, net] =
-            [r#"{"egress":"any"}"#, r#"{"egress":"none"}"#, r#"{"egress":["db.example.org:5432"]}"#, r#"{"egress":["0.0.0.0/0:1-65535"]}"#]
-                .map(|json| Asker {
-                    server: [198, 18, 7, 2].into(),
-                    network: serde_json::from_str(json).unwrap(),
-                    services: if json.contains("none") { [ServiceName::new("worker").unwrap()].into() } else { BTreeSet::new() },
-                });
+        let [any, none, name, net] = [
+            r#"{"egress":"any"}"#,
+            r#"{"egress":"none","allow":["service.worker","service.parked"]}"#,
+            r#"{"egress":["db.example.org:5432"]}"#,
+            r#"{"egress":["0.0.0.0/0:1-65535"]}"#,
+        ]
+        .map(|json| {
+            let network: Network = serde_json::from_str(json).unwrap();
+            let mut services: Vec<_> = network.services().map(|service| (service.clone(), service.clone())).collect();
+            // Another name of the first.
+            let renamed =
+                services.iter().find(|(name, _)| name.as_str() == "worker").map(|(_, id)| (ServiceName::new("queue").unwrap(), id.clone()));
+            services.extend(renamed);
+            Asker { server: [198, 18, 7, 2].into(), network, services }
+        });
+        let is_offered = |service: &ServiceName| {
+            assert!(["worker", "parked"].contains(&service.as_str()), "{service}: no file names it");
+            service.as_str() == "worker"
+        };
         use Verdict::*;
         let gateway6 = "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.1.0.0.0.0.0.d.f.ip6.arpa";
         let table: &[(&str, RecordType, [Verdict; 4])] = &[
@@ -119,8 +130,10 @@ mod tests {
             ("host.internal", aaaa, [Gateway; 4]),
             ("host.internal", txt, [NoData; 4]),
             ("worker.internal", a, [Unknown, Gateway, Unknown, Unknown]),
+            ("queue.internal", a, [Unknown, Gateway, Unknown, Unknown]),
             ("worker.internal", txt, [Unknown, NoData, Unknown, Unknown]),
             ("other.internal", a, [Unknown; 4]),
+            ("parked.internal", a, [Unknown; 4]),
             ("x.worker.internal", a, [Forward, Unknown, Unknown, Unknown]),
             ("internal", RecordType::NS, [Unknown; 4]),
             // A company's own names, as in some clouds.
@@ -134,8 +147,18 @@ mod tests {
         ];
         for (text, kind, want) in table {
             let asked = Name::from_ascii(format!("{text}.")).unwrap();
-            let saw = [&any, &none, &name, &net].map(|asker| judge(asker, own, &asked, *kind));
+            let looked = std::cell::Cell::new(0);
+            let is_offered = |service: &ServiceName| {
+                looked.set(looked.get() + 1);
+                is_offered(service)
+            };
+            let saw = [&any, &none, &name, &net].map(|asker| judge(asker, own, is_offered, &asked, *kind));
             assert_eq!(saw, *want, "{text} {kind}");
+            assert_eq!(
+                looked.get(),
+                usize::from(["worker.internal", "queue.internal", "parked.internal"].contains(text)),
+                "{text}: what services offer is looked at"
+            );
         }
     }
 }

@@ -13,6 +13,7 @@ use super::{Known, Resolver};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::rdata::PTR;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
+use model::ServiceName;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -38,6 +39,8 @@ const OWN_TTL_S: u32 = 5;
 pub trait Servers: Send + Sync + 'static {
     /// None: nobody whom we answer.
     fn asker(&self, from: IpAddr) -> Option<Asker>;
+    /// Whether it is to be had inside.
+    fn is_offered(&self, service: &ServiceName) -> bool;
     fn own(&self) -> Own;
     /// Whom the host asks.
     fn upstreams(&self) -> Vec<SocketAddr>;
@@ -181,7 +184,8 @@ impl<S: Servers> Shared<S> {
     fn at_once(&self, asker: &Asker, question: &Question) -> Option<Answer> {
         let own = self.servers.own();
         let addresses = |all: Vec<IpAddr>| of_ours(question, all.into_iter().filter_map(|address| of_kind(address, question.kind)));
-        Some(match judge(asker, own, &question.name, question.kind) {
+        let is_offered = |service: &ServiceName| self.servers.is_offered(service);
+        Some(match judge(asker, own, is_offered, &question.name, question.kind) {
             Verdict::Gateway => addresses(own.gateways()),
             Verdict::Loopback => addresses(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]),
             Verdict::GatewayName => {
@@ -195,11 +199,12 @@ impl<S: Servers> Shared<S> {
     }
 
     async fn forwarded(&self, question: &Question) -> Answer {
-        let known = self.resolver.ask(&self.servers.upstreams(), &question.name, question.kind).await;
-        if let Ok(Known::New(answer)) = &known {
+        let asked = self.resolver.ask(&self.servers.upstreams(), &question.name, question.kind).await;
+        if let Ok(Known::New(answer)) = &asked.known {
             self.servers.heard(question.name.to_ascii().trim_end_matches('.'), answer).await;
         }
-        known.map_or_else(|_| Answer::of(ResponseCode::ServFail), Known::answer)
+        let known = self.resolver.is_heard(asked);
+        known.map_or_else(|_| Answer::of(ResponseCode::ServFail), |known| Answer::clone(known.answer()))
     }
 }
 

@@ -37,11 +37,8 @@ struct Silent {
     why: String,
 }
 
-/// What came, and in how many bytes.
-pub type Heard = (Answer, usize);
-
 impl Upstreams {
-    pub async fn ask(&self, servers: &[SocketAddr], name: &Name, kind: RecordType) -> Result<Heard, String> {
+    pub async fn ask(&self, servers: &[SocketAddr], name: &Name, kind: RecordType) -> Result<Answer, String> {
         let attempts = servers.len().max(ATTEMPTS_MIN);
         let each = WITHIN / u32::try_from(attempts).unwrap_or(1);
         let first = self.first.load(Ordering::Relaxed);
@@ -49,12 +46,12 @@ impl Upstreams {
         for n in (first..).take(if servers.is_empty() { 0 } else { attempts }) {
             let server = servers[n % servers.len()];
             match timeout(each, once(server, name, kind)).await {
-                Ok(Ok(heard)) if matches!(heard.0.code, ResponseCode::NoError | ResponseCode::NXDomain) => {
+                Ok(Ok(heard)) if matches!(heard.code, ResponseCode::NoError | ResponseCode::NXDomain) => {
                     self.first.store(n % servers.len(), Ordering::Relaxed);
                     self.is_there();
                     return Ok(heard);
                 }
-                Ok(Ok((answer, _))) => {
+                Ok(Ok(answer)) => {
                     is_there = true;
                     why = format!("{} answered {}", server.ip(), answer.code);
                 }
@@ -101,7 +98,7 @@ fn question(name: &Name, kind: RecordType) -> Message {
     message
 }
 
-async fn once(server: SocketAddr, name: &Name, kind: RecordType) -> io::Result<Heard> {
+async fn once(server: SocketAddr, name: &Name, kind: RecordType) -> io::Result<Answer> {
     let asked = question(name, kind);
     let bytes = asked.to_vec().map_err(io::Error::other)?;
     let any: SocketAddr = if server.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
@@ -113,14 +110,14 @@ async fn once(server: SocketAddr, name: &Name, kind: RecordType) -> io::Result<H
         let n = socket.recv(&mut buffer).await?;
         match answer_to(&asked, &buffer[..n]) {
             Some(message) if message.metadata.truncation => return over_tcp(server, &asked, &bytes).await,
-            Some(message) => return Ok((taken(message), n)),
+            Some(message) => return Ok(taken(message)),
             // Somebody else's, or of an older question.
             None => {}
         }
     }
 }
 
-async fn over_tcp(server: SocketAddr, asked: &Message, bytes: &[u8]) -> io::Result<Heard> {
+async fn over_tcp(server: SocketAddr, asked: &Message, bytes: &[u8]) -> io::Result<Answer> {
     let mut stream = TcpStream::connect(server).await?;
     let len = u16::try_from(bytes.len()).map_err(io::Error::other)?;
     stream.write_all(&[&len.to_be_bytes(), bytes].concat()).await?;
@@ -128,7 +125,7 @@ async fn over_tcp(server: SocketAddr, asked: &Message, bytes: &[u8]) -> io::Resu
     let mut buffer = vec![0; n];
     stream.read_exact(&mut buffer).await?;
     let message = answer_to(asked, &buffer).ok_or_else(|| io::Error::other("it answered something else"))?;
-    Ok((taken(message), n))
+    Ok(taken(message))
 }
 
 fn answer_to(asked: &Message, bytes: &[u8]) -> Option<Message> {
@@ -216,7 +213,7 @@ mod tests {
             vec![asked.clone(), other_id, other_name, good]
         });
         let heard = tokio().block_on(Upstreams::default().ask(&[at], &name(), RecordType::A)).unwrap();
-        assert_eq!(heard.0.answers.len(), 1);
+        assert_eq!(heard.answers.len(), 1);
     }
 
     #[test]
@@ -226,7 +223,7 @@ mod tests {
             vec![if over_tcp { whole } else { whole.truncate() }]
         });
         let heard = tokio().block_on(Upstreams::default().ask(&[at], &name(), RecordType::A)).unwrap();
-        assert_eq!(heard.0.answers.len(), 200);
+        assert_eq!(heard.answers.len(), 200);
     }
 
     /// Whatever part of the answer they are in.
@@ -240,7 +237,7 @@ mod tests {
                 vec![if over_tcp { whole } else { whole.truncate() }]
             });
             match tokio().block_on(Upstreams::default().ask(&[at], &name(), RecordType::A)) {
-                Ok(heard) => assert!(is_passed_on && heard.0.answers.len() == usize::from(answers), "{answers} and {authorities}"),
+                Ok(heard) => assert!(is_passed_on && heard.answers.len() == usize::from(answers), "{answers} and {authorities}"),
                 Err(why) => assert!(!is_passed_on && why.contains("Server Failure"), "{answers} and {authorities}: {why}"),
             }
         }
@@ -257,7 +254,7 @@ mod tests {
         let good = server(|asked, _| vec![with_addresses(asked, 1)]);
         let upstreams = Upstreams::default();
         let runtime = tokio();
-        assert_eq!(runtime.block_on(upstreams.ask(&[failing, good], &name(), RecordType::A)).unwrap().0.answers.len(), 1);
+        assert_eq!(runtime.block_on(upstreams.ask(&[failing, good], &name(), RecordType::A)).unwrap().answers.len(), 1);
         assert_eq!(upstreams.first.load(Ordering::Relaxed), 1);
         let why = runtime.block_on(upstreams.ask(&[failing], &name(), RecordType::A)).unwrap_err();
         assert!(why.contains("127.0.0.1 answered") && upstreams.away(Instant::now() + AWAY_FOR).is_none(), "{why}: it is there");
