@@ -66,7 +66,7 @@ impl Ignore {
 }
 
 /// `*` stands for any characters but `/`. Time in proportion to both lengths together, for each star.
-fn fits(pattern: &str, text: &str) -> bool {
+pub fn fits(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut p, mut t, mut star) = (0, 0, None);
     while t < text.len() {

@@ -13,6 +13,7 @@ pub mod manifest;
 mod objects;
 mod pack;
 mod port;
+mod private;
 pub mod program;
 mod repository;
 #[cfg(any(test, feature = "testing"))]
@@ -26,6 +27,7 @@ pub use lockfile::{Head, Index, Lock, Locked};
 pub use manifest::{Form, Kind, Manifest, Package, Source};
 pub use objects::{Current, Did, Store, to_json};
 pub use pack::{Stored, pack};
+pub use private::private_files;
 pub use repository::Repository;
 
 /// Unpacks a tarball that is held in memory as an artifact's is, into an empty directory, at most `limit_bytes`.

@@ -9,8 +9,26 @@ pub const IGNORED: &str = "\
 .git
 .hg
 .svn
+# What nobody else may know: give it as a `secret`. A certificate that the program needs lies in a directory of its own, as *.crt or certs/*.pem.
 .env
 .env.*
+.envrc
+.npmrc
+.netrc
+.pypirc
+.pgpass
+.git-credentials
+auth.json
+id_rsa
+id_dsa
+id_ecdsa
+id_ed25519
+*.key
+/*.pem
+*key.pem
+*.tfstate
+*.tfstate.*
+# What is no code.
 .venv
 venv
 env

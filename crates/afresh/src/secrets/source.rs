@@ -4,7 +4,9 @@ use super::command;
 use super::identity::{self, IdentityArgs};
 use super::open::{must_be_closed_to_others, open};
 use crate::context::Context;
-use model::{Fault, SECRET_BYTES_MAX, SecretSource, SecretSpec};
+use crate::show;
+use model::text::shown;
+use model::{Fault, SECRET_BYTES_MAX, SecretName, SecretSource, SecretSpec};
 use secret::Value;
 use std::fs::File;
 use std::io::Read;
@@ -13,6 +15,8 @@ use zeroize::Zeroizing;
 
 /// Armour makes a file of age a third larger.
 const AGE_BYTES_MAX: usize = 2 * SECRET_BYTES_MAX;
+/// Of a command.
+const SHOWN_BYTES_MAX: usize = 300;
 
 pub enum Source {
     Clear(Value),
@@ -32,6 +36,7 @@ pub fn read(context: &Context, spec: &SecretSpec, args: &IdentityArgs) -> Result
             Value::new(name, bytes).map(Source::Clear)
         }
         SecretSource::Command { command } => {
+            announce(name, command);
             let dir = context.file.parent().filter(|dir| !dir.as_os_str().is_empty()).map_or(PathBuf::from("."), Path::to_path_buf);
             command::run(name, command, &dir).and_then(|bytes| Value::new(name, bytes)).map(Source::Clear)
         }
@@ -47,6 +52,15 @@ pub fn read(context: &Context, spec: &SecretSpec, args: &IdentityArgs) -> Result
     }
 }
 
+/// Before it runs: the file may be a stranger's, and also `plan` needs the value, as a changed secret is another release.
+fn announce(name: &SecretName, command: &[String]) {
+    let command = shown(&command.join(" "), SHOWN_BYTES_MAX);
+    show::note(format!(
+        "secret {name}: running a command of the service file on this machine as uid {}: {command}",
+        nix::unistd::geteuid()
+    ));
+}
+
 fn read_bounded(what: &str, path: &Path, file: File, bytes_max: usize) -> Result<Vec<u8>, Fault> {
     let most = u64::try_from(bytes_max + 1).unwrap_or(u64::MAX);
     // Room for all of it at once: a buffer that grows leaves copies behind.
@@ -58,7 +72,7 @@ fn read_bounded(what: &str, path: &Path, file: File, bytes_max: usize) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::{Layout, SecretName};
+    use model::Layout;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 

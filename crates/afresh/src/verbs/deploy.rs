@@ -16,6 +16,8 @@ use model::ServiceName;
 #[command(
     after_help = "Each step is shown with the serving capacity during it. The code is packed into the store, so that its digest is known; `afresh gc` \
                   deletes what no release uses.\n\n\
+                  A secret with a `command` is read by running that command here with your rights, as its value decides whether there is a new release; each \
+                  command is printed before it runs. --keep-secrets runs none, nor do `validate` and `fmt`: begin with these on a file that is not yours.\n\n\
                   With --exit-code it exits with 0 if there is nothing to change, 2 if there are changes, 1 on any error, as Terraform's \
                   -detailed-exitcode.\n\nExample:\n  afresh plan web --artifact ./build\n  afresh plan --exit-code || echo not up to date"
 )]
@@ -32,6 +34,7 @@ pub struct Plan {
 #[command(
     after_help = "The plan is printed first and must be confirmed: at a terminal, or with --yes. Ctrl-C leaves the deploy running.\n\n\
                   A service whose code neither the file nor --artifact names keeps the artifact that is active; --no-artifact drops it.\n\n\
+                  Commands of secrets run here with your rights, and each is printed before it runs; --keep-secrets runs none.\n\n\
                   The exit code is the verdict: 0 promoted, 5 rolled back, 6 partial; 2 without --yes where no terminal is.\n\n\
                   Example:\n  afresh deploy web --artifact ./build\n  afresh deploy --remove old-web --yes"
 )]

@@ -4,6 +4,7 @@
 
 use super::bake::{currents, planned, recipe};
 use super::build_args::BuildArgs;
+use super::init::warn_of_private;
 use super::lookup;
 use super::units::release_number;
 use crate::context::Context;
@@ -86,6 +87,8 @@ pub fn request_of(
     let mut to_bake = BTreeSet::new();
     // Before any work: a bake takes minutes, a wrong path is seen at once.
     let sources = sources(context, &file, desired)?;
+    let dirs = sources.values().filter_map(|source| if let Source::Path(path) = source { Some(path) } else { None });
+    dirs.collect::<BTreeSet<_>>().into_iter().for_each(|dir| warn_of_private(dir));
     let reading = if desired.release.is_some() { &Reading::Nothing } else { reading };
     let service = desired.service.as_ref();
     let values = secrets::read_all(context, &file, chosen(&file, service), &desired.identity, reading)?;

@@ -29,6 +29,8 @@ pub struct Init {
 
 const FILE: &str = "afresh.hcl";
 const IGNORE: &str = ".afreshignore";
+/// More names help nobody.
+const PRIVATE_SHOWN: usize = 5;
 
 impl Init {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
@@ -57,6 +59,7 @@ impl Init {
         if !has_ignore {
             write(&ignore, IGNORED)?;
         }
+        warn_of_private(&self.dir.join(&guess.artifact));
         if context.json {
             show::json(&serde_json::json!({ "file": path, "what": guess.what, "service": guess.name, "notes": guess.notes }));
             return Ok(Exit::Succeeded);
@@ -69,6 +72,23 @@ impl Init {
         show::note("read the comments in it; then: `afresh up &` and `afresh deploy --yes`, or `afresh dev` to try it");
         Ok(Exit::Succeeded)
     }
+}
+
+/// Names of files that will be deployed and had better not be. A list that cannot be read is what a deploy complains about.
+pub fn warn_of_private(dir: &Path) {
+    let found = store::private_files(dir).unwrap_or_default();
+    if found.is_empty() {
+        return;
+    }
+    let names = found.iter().take(PRIVATE_SHOWN).map(|place| place.display().to_string()).collect::<Vec<_>>().join(", ");
+    let more = found.len().checked_sub(PRIVATE_SHOWN).filter(|n| *n > 0).map_or_else(String::new, |n| format!(" and {n} more"));
+    show::note(format!(
+        "{}: {names}{more} of {} will be in the code of the servers, where the program and everybody who can read the store can read it. Name it in {}, and give \
+         what it holds as a `secret`",
+        show::paint(show::YELLOW.bold(), "warning"),
+        dir.display(),
+        dir.join(IGNORE).display(),
+    ));
 }
 
 fn exists(path: &Path) -> Fault {

@@ -42,6 +42,51 @@ fn a_file_is_written_once_and_passes_validate() {
     assert!(!dir.path().join("elsewhere").exists());
 }
 
+/// Found by a reader: keys and passwords beside the code were deployed, and no line said so.
+#[test]
+fn what_is_private_is_left_out_or_warned_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let private = [
+        ".env",
+        ".env.local",
+        ".envrc",
+        ".npmrc",
+        ".netrc",
+        "id_rsa",
+        "id_ed25519",
+        "auth.json",
+        "tls.key",
+        "server-key.pem",
+        "own.pem",
+        "x.tfstate",
+    ];
+    let app = |name: &str, ignore: Option<&str>| {
+        let app = dir.path().join(name);
+        std::fs::create_dir(&app).unwrap();
+        std::fs::write(app.join("app.py"), "from flask import Flask\napp = Flask(__name__)\n").unwrap();
+        for name in private {
+            std::fs::write(app.join(name), "-----BEGIN PRIVATE KEY-----").unwrap();
+        }
+        if let Some(text) = ignore {
+            std::fs::write(app.join(".afreshignore"), text).unwrap();
+        }
+        app
+    };
+    let fresh = app("fresh", None);
+    let out = init(&fresh, &[]);
+    assert!(out.status.success() && !text(&out.stderr).contains("warning"), "{}", text(&out.stderr));
+    let ignored = std::fs::read_to_string(fresh.join(".afreshignore")).unwrap();
+    assert_eq!(store::private_files(&fresh).unwrap().len(), 0, "{ignored}");
+    // A list of its own that lets some in, and the warning of whoever deploys it.
+    let old = app("old", Some("*.pem\n*.key\nid_*\n.npmrc\n.netrc\nauth.json\n*.tfstate\n"));
+    let said = text(&init(&old, &[]).stderr);
+    assert!(said.contains("warning: .env, .env.local, .envrc of "), "{said}");
+    let mut plan = Command::new(env!("CARGO_BIN_EXE_afresh"));
+    plan.arg("plan").arg("--file").arg(old.join("afresh.hcl")).arg("--data-dir").arg(dir.path().join("data")).env("NO_COLOR", "1");
+    let said = text(&plan.output().unwrap().stderr);
+    assert!(said.contains("warning: .env, .env.local, .envrc of ") && said.contains("give what it holds as a `secret`"), "{said}");
+}
+
 #[test]
 #[ignore = "needs root"]
 fn dev_serves_each_save_and_keeps_the_last_good_one() {

@@ -20,6 +20,7 @@ mod nothing_new;
 mod reference;
 mod removal;
 mod runs;
+mod secret_commands;
 mod service_manager;
 #[allow(dead_code, reason = "the world of the control plane's own tests")]
 #[path = "../../../server/tests/all/common/mod.rs"]
