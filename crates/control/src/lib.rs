@@ -45,4 +45,4 @@ pub use observed::ObservedService;
 pub use removal::{must_be_removable, open_removal};
 pub use rollback::{RollbackSource, rollback};
 pub use selection::{Selection, tiers};
-pub use summary::{Summary, ends_all_before, spec_in_force};
+pub use summary::{Summary, ends_all_before, removes, spec_in_force};

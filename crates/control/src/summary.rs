@@ -52,9 +52,13 @@ impl Summary {
 pub fn ends_all_before(r: &Rotation) -> bool {
     let verdict = r.closed.as_ref().map(|c| c.verdict);
     let promoted = verdict == Some(Verdict::Promoted) && r.plan.direction == Direction::Forward;
-    // A rotation that was opened as one back to nothing has removed the service.
-    let removed = verdict == Some(Verdict::RolledBack) && r.opened.plan.direction == Direction::Back;
-    promoted || removed
+    promoted || removes(r)
+}
+
+/// A rotation that was opened as one back to nothing, and went there.
+pub fn removes(r: &Rotation) -> bool {
+    let is_rolled_back = r.closed.as_ref().is_some_and(|closed| closed.verdict == Verdict::RolledBack);
+    is_rolled_back && r.opened.plan.direction == Direction::Back
 }
 
 /// The desired state that a closed rotation put in force; None: it left the one before.

@@ -7,7 +7,7 @@ use crate::{answering, connectivity};
 use crate::{cgroup, needs};
 use api::fleet::{Alarm, HappenedKind};
 use model::{DesiredGroup, Fault, GroupName, InstanceId, Release, Time};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 /// Events are shown for this time.
@@ -96,10 +96,25 @@ fn of_group(state: &State, name: &GroupName, group: &Group, now: Instant) -> Vec
     alarms
 }
 
+/// Its servers were retired: nobody needs them, and whoever retired them, such as a rollback, says why.
+fn is_retired(state: &State, group: &GroupName) -> bool {
+    let declared = state.groups.get(group).and_then(Group::declared);
+    !group.is_one_shot() && declared.is_some_and(|declared| matches!(declared.spec.desired, DesiredGroup::Gone))
+}
+
 /// One alarm for each group and kind, with the last event.
 fn recent(keeper: &Keeper, now: Time) -> Vec<Alarm> {
     let mut all: BTreeMap<(Option<GroupName>, HappenedKind), (u32, Alarm)> = BTreeMap::new();
-    for one in keeper.history.after(0).into_iter().filter(|one| now.since(one.at) < RECENT_MS) {
+    let recent: Vec<_> = keeper.history.after(0).into_iter().filter(|one| now.since(one.at) < RECENT_MS).collect();
+    let retired: BTreeSet<GroupName> = {
+        let state = keeper.state();
+        recent.iter().filter_map(|one| one.group.clone()).filter(|group| is_retired(&state, group)).collect()
+    };
+    for one in recent {
+        // What was wrong with a state file is not over with its group.
+        if one.kind != HappenedKind::Mended && one.group.as_ref().is_some_and(|group| retired.contains(group)) {
+            continue;
+        }
         // A state that lasts is an alarm of its own.
         if matches!(one.kind, HappenedKind::Unhealthy | HappenedKind::Damaged) {
             continue;
@@ -140,5 +155,37 @@ pub fn look_for_oom(keeper: &Keeper) {
         keeper.counters.change(|c| c.oom_kills += more);
         let text = format!("the kernel killed {more} processes inside {id} at its memory limit; the server itself continues");
         keeper.history.add(HappenedKind::OomInside, about, &text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::declared::{Declared, GroupSummary};
+    use crate::history::About;
+    use crate::testing::{TestKeeper, gone, release, run, stamp};
+
+    /// Found by users: what a rollback had retired was an alarm for 15 minutes.
+    #[test]
+    fn servers_of_a_group_that_was_retired_are_no_alarm() {
+        let t = TestKeeper::new();
+        let now = disk::files::now();
+        let group = GroupName::new("web-r2-2").unwrap();
+        let died = || {
+            let about = About { group: Some(group.clone()), ..About::default() };
+            t.keeper.history.add(HappenedKind::Died, about, "web-r2-2-1 died after 1 s: exit 1");
+        };
+        let declare = |spec| {
+            let held = Held::Good(Declared { stamp: stamp(1, 1), spec });
+            t.keeper.state().groups.insert(group.clone(), Group::new(held, GroupSummary::default()));
+        };
+        died();
+        declare(run("web-r2-2", release(2), 2));
+        assert_eq!(recent(&t.keeper, now).len(), 1);
+        declare(gone("web-r2-2"));
+        assert_eq!(recent(&t.keeper, now).len(), 0);
+        let about = About { group: Some(group.clone()), ..About::default() };
+        t.keeper.history.add(HappenedKind::Mended, about, "its file was damaged");
+        assert_eq!(recent(&t.keeper, now).len(), 1, "that was this host's");
     }
 }

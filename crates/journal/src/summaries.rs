@@ -6,7 +6,7 @@ use crate::fault;
 use crate::records::{Records, Tx, encode, int, nat};
 use crate::rotations::RotationRow;
 use crate::services::ServiceRow;
-use control::{Summary, ends_all_before, spec_in_force};
+use control::{Summary, ends_all_before, removes, spec_in_force};
 use model::{Fault, ServiceName};
 use rotation::Rotation;
 
@@ -19,13 +19,6 @@ struct SummaryRow {
     /// The generation in force; 0: none ever was.
     in_force: u64,
     summary: Summary,
-}
-
-impl SummaryRow {
-    /// It had an active release and has none any more, and nothing of it is left.
-    fn is_removed(&self) -> bool {
-        self.in_force > 0 && self.summary.active.is_none() && self.summary.groups.is_empty()
-    }
 }
 
 /// How a service is now, as far as the database knows.
@@ -52,7 +45,7 @@ impl Records<'_> {
     pub fn now(&self, service: &ServiceName) -> Result<Option<Now>, Fault> {
         let closed = self.closed_summary(service)?;
         let open = self.open_rotation_of(service)?.map(|open| self.fold(&open)).transpose()?;
-        let is_removed = open.is_none() && closed.is_removed();
+        let is_removed = open.is_none() && self.is_removed(service, &closed)?;
         let Some(in_force) = self.in_force_by(service, closed.in_force)? else { return Ok(None) };
         let summary = open.iter().fold(closed.summary, Summary::with);
         Ok(Some(Now { in_force, summary, open, is_removed }))
@@ -75,6 +68,16 @@ impl Records<'_> {
 
     fn fold(&self, row: &RotationRow) -> Result<Rotation, Fault> {
         Rotation::fold(&self.lines(&row.id, 0)?)
+    }
+
+    /// It has no active release any more, and nothing of it is left. One that never had an active release, as its first failed, is there until
+    /// somebody removes it.
+    fn is_removed(&self, service: &ServiceName, closed: &SummaryRow) -> Result<bool, Fault> {
+        if closed.summary.active.is_some() || !closed.summary.groups.is_empty() {
+            return Ok(false);
+        }
+        let last = if closed.in_force > 0 { None } else { self.closed_rotations(service, 1)?.into_iter().next() };
+        last.map_or(Ok(closed.in_force > 0), |row| Ok(removes(&self.fold(&row)?)))
     }
 
     fn last_closed(&self, service: &ServiceName) -> Result<u64, Fault> {

@@ -1,5 +1,6 @@
 //! The transaction that opens a rotation: it holds the decision of `control` against what the journal says now, and records it.
 
+use crate::removal::removable;
 use control::{Change, Desired, ObservedService, Target};
 use journal::{Origin, Tx};
 use model::{Fault, Release, RolloutId, RotationId, ServiceName, Time};
@@ -64,8 +65,8 @@ pub fn open_removal(
 ) -> Result<RotationId, Fault> {
     tx.must_be_free(service)?;
     let Some(row) = tx.in_force(service)? else { return Err(journal::no_service(service)) };
-    let Some(active) = tx.active(service)? else {
-        return Err(Fault::yours("not-removable", format!("{service} has no active release")));
+    let Some(active) = removable(tx, service)? else {
+        return Err(Fault::yours("not-removable", format!("{service} has no release")));
     };
     number_above(tx, service, observed)?;
     let why = format!("removal of {service}; {}", request.why);

@@ -2,10 +2,11 @@
 
 use crate::app::App;
 use crate::observed_service;
+use crate::status::fold;
 use api::control::{DeployRequest, Removal};
 use control::ObservedService;
-use journal::Lists;
-use model::{Fault, ServiceFile, ServiceName};
+use journal::{Lists, Records};
+use model::{Fault, GroupRelease, ServiceFile, ServiceName};
 use std::collections::BTreeMap;
 
 /// What could be removed, and what the request removes of it. A deploy of one service concerns no other.
@@ -23,11 +24,21 @@ pub fn requested(app: &App, request: &DeployRequest) -> Result<(Vec<Removal>, BT
     Ok((candidates, removed))
 }
 
-/// Services with an active release that the file does not name.
+/// What of a service can be removed: its active release; where it never had one, the release that failed last.
+pub fn removable(records: &Records<'_>, service: &ServiceName) -> Result<Option<GroupRelease>, Fault> {
+    let Some(now) = records.now(service)?.filter(|now| !now.is_removed) else { return Ok(None) };
+    if now.summary.active.is_some() {
+        return Ok(now.summary.active);
+    }
+    let last = records.rotations(Some(service), 1)?.into_iter().next();
+    last.map(|row| Ok(fold(records, &row.id)?.opened.to)).transpose()
+}
+
+/// Services that the file does not name.
 fn candidates(records: &Lists<'_>, file: &ServiceFile) -> Result<Vec<Removal>, Fault> {
     let mut all = Vec::new();
     for service in records.service_names()?.into_iter().filter(|s| !file.services.contains_key(s)) {
-        if let Some(active) = records.active(&service)? {
+        if let Some(active) = removable(records, &service)? {
             all.push(Removal { service, active, plan: None });
         }
     }

@@ -99,6 +99,10 @@ fn follow_checks(context: &Context, baked: &mut Baked) -> Result<(), Failure> {
             baked.state = State::of_word(&one.state).unwrap_or(baked.state);
             baked.state_why = one.story.last().map_or_else(String::new, |(_, text)| text.clone());
         }
+        // What comes next would read like the cause.
+        if !matches!(baked.state, State::Candidate | State::Tested) {
+            break;
+        }
         let waits = history.waits.map_or_else(String::new, |w| w.why);
         if waits != told && !context.json {
             show::note(format!("image {}: {waits}", baked.image));
@@ -119,8 +123,8 @@ fn tell_state(context: &Context, baked: &Baked) {
         State::Candidate | State::Tested => show::line(format!("{name} {digest} is a candidate, not current yet: {why}")),
         // The text about it begins with this word.
         State::Bad | State::Revoked => {
-            show::line(format!("{name} {digest} is {why}; it is not made current"));
             show::note(format!("`afresh image history {name}` says more; it is baked again when packages or recipe differ"));
+            show::line(format!("{name} {digest} is not made current, it is {why}"));
         }
     }
 }

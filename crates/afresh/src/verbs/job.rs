@@ -84,8 +84,7 @@ impl JobVerb {
             What::List { service } => {
                 let path = service.map_or_else(|| jobs::JOBS.to_string(), |service| jobs::of(&service));
                 let now = show::now();
-                let head = ["service", "job", "schedule", "next", "last run", "state", "missed"];
-                list(context, &path, &head, |seen: &JobSeen| row(seen, now))
+                list(context, &path, &HEAD, |seen: &JobSeen| row(seen, now))
             }
             What::History { service, job, limit } => context.wait(async {
                 let path = format!("{}?limit={limit}", jobs::one(&service, &job, "history"));
@@ -115,6 +114,13 @@ fn change(context: &Context, service: &ServiceName, job: &JobName, call: &str) -
         show::line(format!("{service} {job}: {}", next(&seen, show::now())));
     }
     Ok(Exit::Succeeded)
+}
+
+const HEAD: [&str; 7] = ["service", "job", "schedule", "next", "last run", "state", "missed"];
+
+pub fn table(all: &[JobSeen]) -> String {
+    let now = show::now();
+    show::table(&HEAD, all.iter().map(|seen| row(seen, now)).collect())
 }
 
 fn row(seen: &JobSeen, now: Time) -> Vec<String> {

@@ -1,21 +1,24 @@
-//! `status`: services, images and alarms as they are now.
+//! `status`: services, jobs, images and alarms as they are now.
 
+use super::job;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show;
 use api::control::{ImageUpkeep, RotationStatus, ServiceStatus};
 use api::fleet::{ALARMS, Alarm, Happened};
+use api::jobs::JobSeen;
 use clap::Args;
 use model::ServiceName;
 
-/// Show services, images and alarms
+/// Show services, jobs, images and alarms
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Of each service: the active release, how many servers are healthy, which groups get the traffic. Of each image: its age, whether it \
+    after_help = "Of each service: the active release, how many servers are healthy, which groups get the traffic. Of each job: when it is due, how its last \
+                  run ended. Of each image: its age, whether it \
                   is patched, what it waits for.\n\nWith --check, for cron and monitoring, only alarms are printed, and the exit code is 8 if there are some: images that are too old or \
                   bad, servers that died or are unhealthy, corrupt state files, processes that do not answer. The death of a server is an alarm for \
-                  15 minutes.\n\nExample:\n  afresh status\n  afresh status --check || mail -s 'afresh alarms' ops"
+                  15 minutes, or until its group is retired.\n\nExample:\n  afresh status\n  afresh status --check || mail -s 'afresh alarms' ops"
 )]
 pub struct Status {
     /// Only this service
@@ -33,13 +36,16 @@ impl Status {
         }
         let services = context.wait(services(context, self.service.as_ref()))?;
         let images: Vec<ImageUpkeep> = if self.service.is_some() { Vec::new() } else { context.wait(images(context))? };
+        let jobs: Vec<JobSeen> = context.wait(jobs(context, self.service.as_ref()))?;
         let troubles = context.wait(troubles(context))?;
         let mut alarms = context.wait(fleet_alarms(context))?;
         // What was written may be the id; answers have the name.
         let only = self.service.as_ref().and_then(|_| services.first()).map(|status| &status.service);
         alarms.retain(|alarm| only.is_none() || alarm.service.is_none() || alarm.service.as_ref() == only);
         if context.json {
-            show::json(&serde_json::json!({ "services": services, "images": images, "alarms": alarms, "troubles": troubles }));
+            show::json(
+                &serde_json::json!({ "services": services, "jobs": jobs, "images": images, "alarms": alarms, "troubles": troubles }),
+            );
             return Ok(Exit::Succeeded);
         }
         troubles.iter().for_each(|t| show::line(format!("{} {t}", show::paint(show::RED.bold(), "alarm:"))));
@@ -70,6 +76,10 @@ impl Status {
             let snapshot = show::tree::Snapshot { rollout: None, rotations: open };
             show::tree::tree(&snapshot, show::now()).iter().for_each(show::line);
         }
+        if !jobs.is_empty() {
+            show::line("");
+            show::line(job::table(&jobs));
+        }
         tell_images(&images);
         tell_alarms(&alarms);
         Ok(Exit::Succeeded)
@@ -89,6 +99,11 @@ pub async fn fleet_alarms(context: &Context) -> Result<Vec<Alarm>, Failure> {
 
 pub async fn happened(context: &Context) -> Result<Vec<Happened>, Failure> {
     Ok(context.api().get("/v1/fleet/events").await?)
+}
+
+async fn jobs(context: &Context, only: Option<&ServiceName>) -> Result<Vec<JobSeen>, Failure> {
+    let path = only.map_or_else(|| api::jobs::JOBS.to_string(), api::jobs::of);
+    Ok(context.api().get(&path).await?)
 }
 
 fn tell_images(images: &[ImageUpkeep]) {

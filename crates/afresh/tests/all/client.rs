@@ -293,3 +293,20 @@ async fn hostile_output_does_not_reach_a_terminal() {
         assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["text"], HOSTILE, "the value is whole");
     }
 }
+
+/// Found by users: jobs were in a list of their own, and `status` had none of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn status_has_the_jobs() {
+    let shell = Shell::new().await;
+    let mut request = web("one");
+    let job = serde_json::json!({ "name": "report", "schedule": "0 3 * * *", "run": ["true"], "deadline_ms": 60_000, "within_ms": 60_000 });
+    request.file.services.values_mut().for_each(|service| service.jobs = vec![serde_json::from_value(job.clone()).unwrap()]);
+    shell.house.through(&request).await;
+    for args in [&["status"][..], &["status", "web"]] {
+        let (code, text) = shell.run(args);
+        assert!(code == 0 && text.contains("report") && text.contains("0 3 * * * UTC") && text.contains("in "), "{text}");
+    }
+    let (_, text) = shell.run(&["status", "--json"]);
+    let seen: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(seen["jobs"][0]["name"], "report");
+}

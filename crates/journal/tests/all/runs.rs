@@ -15,6 +15,7 @@ fn begin(store: &Database, service: &str) -> Run {
             asked: Time(id.number()),
             within_ms: 1_000,
             launch_by: Time(99),
+            env: Default::default(),
             stop: None,
             exit: None,
             is_over: false,

@@ -6,7 +6,7 @@ use crate::app::App;
 use lifecycle::{Life, Test, TestNow, Work};
 use model::{
     DesiredGroup, Digest, Drain, Fault, Fence, GroupName, GroupSpec, Health, ImageCheck, ImageProbe, InstanceState, Layout, Limits,
-    Network, OneShot, Probe, Release, ServiceName, Stamp, Time,
+    Network, OneShot, Probe, Release, ServiceName, ServiceSpec, Stamp, Time,
 };
 use rotation::Provider;
 use std::collections::BTreeMap;
@@ -65,7 +65,7 @@ fn spec(life: &Life, group: GroupName, digest: &Digest, check: &ImageCheck) -> R
         run: run.clone(),
         env: BTreeMap::new(),
         secrets: Default::default(),
-        user: "0:0".to_string(),
+        user: user(&check.what),
         port,
         health: Health { probe, every_ms: 200, healthy_for_ms: 0, ..Health::default() },
         drain: Drain { within_ms: 1_000, ..Drain::default() },
@@ -79,6 +79,15 @@ fn spec(life: &Life, group: GroupName, digest: &Digest, check: &ImageCheck) -> R
     };
     let once = port.is_none().then(|| OneShot::of(run));
     Ok(GroupSpec { group, service, desired: DesiredGroup::Run { release, count: 1, once } })
+}
+
+/// A command has the rights of a server, and root without capabilities is nobody that a server is: what programs do as root, such as giving a
+/// file away, fails. Whether a path is there is for root to see.
+fn user(what: &ImageProbe) -> String {
+    match what {
+        ImageProbe::Run { .. } | ImageProbe::Port { .. } => ServiceSpec::default_user(),
+        ImageProbe::File { .. } | ImageProbe::Absent { .. } => "0:0".to_string(),
+    }
 }
 
 pub fn observe(app: &App, upkeep: &Upkeep, life: &Life, test: &Test) -> Result<TestNow, Fault> {

@@ -155,6 +155,31 @@ async fn a_service_whose_block_is_gone_is_removed_once_that_was_agreed() {
     assert_eq!(house.fake.running().len(), 2);
 }
 
+/// Found by users: a service whose first release failed was listed permanently.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_whose_first_release_failed_can_be_removed() {
+    let house = House::new().await;
+    let mut web = spec("web", "front", "sick", 2, Some("127.0.0.1:8080"));
+    web.rollout.within_ms = 1_000;
+    let opened = house.deploy(&request(vec![web], None)).await.unwrap();
+    let failed = house.end(&opened.rotations[0]).await;
+    assert_eq!((failed.verdict, failed.final_inventory.unwrap().active), (Some(Verdict::RolledBack), None));
+    let listed = async || house.client().get::<Vec<ServiceStatus>>("/v1/services").await.unwrap().len();
+    assert_eq!(listed().await, 1, "it is shown until somebody removes it");
+    let empty = DeployRequest { remove: vec![name("web")], ..request(Vec::new(), None) };
+    let removed = house.end(&house.deploy(&empty).await.unwrap().removing[0]).await;
+    assert!(removed.removes && removed.verdict == Some(Verdict::RolledBack), "{removed:#?}");
+    assert_eq!((listed().await, house.fake.running().len()), (0, 0));
+    assert_eq!(house.deploy(&empty).await.unwrap_err().code, "not-removable", "once");
+    // Its name and its address are free.
+    house.through(&web_again()).await;
+    assert_eq!(listed().await, 1);
+}
+
+fn web_again() -> DeployRequest {
+    request(vec![spec("web", "front", "one", 2, Some("127.0.0.1:8080"))], None)
+}
+
 /// Two files on one host: neither of them can take the other's services away, whatever it is asked to remove.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_removes_only_what_is_named() {
