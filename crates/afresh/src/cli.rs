@@ -22,6 +22,7 @@ pub enum Verb {
     Up(verbs::up::Up),
     Down(verbs::down::Down),
     Doctor(verbs::doctor::Doctor),
+    Network(verbs::network::NetworkVerb),
     Serve(verbs::roles::Serve),
     Host(verbs::roles::Host),
     Proxy(verbs::roles::Proxy),
@@ -78,7 +79,7 @@ pub enum Verb {
 
 /// Headings of the help and the verbs under them, in this order.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Run a host", &["up", "down", "doctor", "serve", "host", "proxy"]),
+    ("Run a host", &["up", "down", "doctor", "network", "serve", "host", "proxy"]),
     ("Deploy", &["init", "dev", "validate", "fmt", "plan", "deploy", "rollback", "rollout", "rotation", "step", "run", "job"]),
     ("See", &["status", "why", "events", "logs", "exec", "release", "instance"]),
     ("Images and code", &["bake", "image", "artifact"]),
@@ -165,6 +166,7 @@ impl Verb {
             Verb::Up(verb) => verb.run(context),
             Verb::Down(verb) => verb.run(context),
             Verb::Doctor(verb) => verb.run(context),
+            Verb::Network(verb) => verb.run(context),
             Verb::Serve(verb) => verb.run(context),
             Verb::Host(verb) => verb.run(context),
             Verb::Proxy(verb) => verb.run(context),
@@ -212,7 +214,7 @@ impl Verb {
 
     /// Whether its exit code is that of a program which is not ours.
     pub fn is_program(&self) -> bool {
-        matches!(self, Verb::Exec(_))
+        matches!(self, Verb::Exec(verb) if verb.is_program())
             || matches!(self, Verb::Run(verb) if verb.is_program())
             || matches!(self, Verb::Job(verb) if verb.is_program())
     }
@@ -221,7 +223,15 @@ impl Verb {
     pub fn is_client(&self) -> bool {
         !matches!(
             self,
-            Verb::Up(_) | Verb::Serve(_) | Verb::Host(_) | Verb::Proxy(_) | Verb::Down(_) | Verb::Doctor(_) | Verb::Init(_) | Verb::Dev(_)
+            Verb::Up(_)
+                | Verb::Serve(_)
+                | Verb::Host(_)
+                | Verb::Proxy(_)
+                | Verb::Down(_)
+                | Verb::Doctor(_)
+                | Verb::Network(_)
+                | Verb::Init(_)
+                | Verb::Dev(_)
         )
     }
 }

@@ -12,6 +12,7 @@
 
 use model::{InstanceId, Run, RunId, ServiceName};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 pub const RUNS: &str = "/v1/runs";
 
@@ -36,6 +37,9 @@ pub struct RunRequest {
     /// It is ended when it has run for this time. None: [`model::RUN_WITHIN_MS`].
     #[serde(default)]
     pub within_ms: Option<u64>,
+    /// Variables besides those of the release.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

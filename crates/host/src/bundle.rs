@@ -81,6 +81,9 @@ fn env(record: &Record, given: &Given) -> Vec<String> {
     for (name, value) in &given.env {
         env.insert(name, value.to_string());
     }
+    for (name, value) in record.once.iter().flat_map(|once| &once.env) {
+        env.insert(name, value.clone());
+    }
     if let Some(port) = release.port {
         env.insert("PORT", port.to_string());
     }

@@ -86,6 +86,7 @@ pub use down::down;
 pub use keeper::Config;
 pub use log_settings::{Forward, LogSettings, TOTAL_BYTES as LOGS_TOTAL_BYTES, TOTAL_BYTES_MIN as LOGS_TOTAL_BYTES_MIN};
 pub use mounts::below as mounted_below;
+pub use net::{Network, reserve as reserve_network};
 pub use port::Remote;
 pub use run::run;
 pub use shim::shim;

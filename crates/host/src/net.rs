@@ -47,6 +47,18 @@ pub struct Network {
     pub prefix: Option<Prefix>,
 }
 
+impl Network {
+    /// Where servers reach this host, and its resolver.
+    pub fn gateways(&self) -> Vec<IpAddr> {
+        std::iter::once(self.subnet.gateway().into()).chain(self.prefix.map(|prefix| prefix.gateway().into())).collect()
+    }
+
+    /// As they are written: `198.18.7.0/24`.
+    pub fn ranges(&self) -> Vec<String> {
+        std::iter::once(self.subnet.to_string()).chain(self.prefix.map(String::from)).collect()
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Remembered {
     subnet: Subnet,
@@ -69,25 +81,39 @@ pub fn ensure(layout: &Layout, configured: Option<Subnet>) -> Result<Network, Fa
         return Err(Fault::world("bridge-taken", format!("the bridge {bridge} belongs to {}", there.unwrap_or_default().trim()))
             .hint("use another data directory"));
     }
+    let Remembered { subnet, prefix } = remember(layout, &bridge, configured)?;
+    let network = Network { bridge, subnet, prefix: prefix.filter(|_| has_ipv6()) };
+    make(&network, &mark, &alias, there.is_none())?;
+    Ok(network)
+}
+
+/// The addresses that servers of this data directory have, or will have: a program of the host that they are to reach can be told to listen at the
+/// gateway's before there is a server.
+pub fn reserve(layout: &Layout) -> Result<Network, Fault> {
+    let bridge = bridge_name(&mark(layout));
+    let Remembered { subnet, prefix } = remember(layout, &bridge, None)?;
+    Ok(Network { bridge, subnet, prefix: prefix.filter(|_| has_ipv6()) })
+}
+
+fn remember(layout: &Layout, bridge: &str, configured: Option<Subnet>) -> Result<Remembered, Fault> {
+    let mark = mark(layout);
     let kept = state_files::read_json::<Remembered>(&remembered(layout)).good();
     let subnet = match configured.or(kept.map(|kept| kept.subnet)) {
         Some(subnet) => subnet,
-        None => choose(&mark, &taken4(&bridge)?).ok_or_else(|| {
+        None => choose(&mark, &taken4(bridge)?).ok_or_else(|| {
             Fault::world("no-subnet", "every /24 of 198.18.0.0/15 is in use on this host").hint("choose one with the host's subnet setting")
         })?,
     };
     let prefix = match kept.and_then(|kept| kept.prefix) {
         Some(prefix) => Some(prefix),
-        None if has_ipv6() => choose_prefix(&mark, &taken6(&bridge)?),
+        None if has_ipv6() => choose_prefix(&mark, &taken6(bridge)?),
         None => None,
     };
     let remember = Remembered { subnet, prefix };
     if kept != Some(remember) {
         state_files::write_json(&remembered(layout), &remember)?;
     }
-    let network = Network { bridge, subnet, prefix: prefix.filter(|_| has_ipv6()) };
-    make(&network, &mark, &alias, there.is_none())?;
-    Ok(network)
+    Ok(remember)
 }
 
 fn make(network: &Network, mark: &str, alias: &str, new: bool) -> Result<(), Fault> {

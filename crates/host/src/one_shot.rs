@@ -124,7 +124,8 @@ mod tests {
     }
 
     fn one_shot(launch_by: u64) -> GroupSpec {
-        let once = OneShot { run: vec!["true".to_string()], within_ms: Some(1_000), launch_by: Some(Time(launch_by)) };
+        let once =
+            OneShot { run: vec!["true".to_string()], within_ms: Some(1_000), launch_by: Some(Time(launch_by)), env: Default::default() };
         let release = release(1);
         let service = release.service.clone();
         GroupSpec { group: name(), service, desired: DesiredGroup::Run { release, count: 1, once: Some(once) } }

@@ -178,6 +178,7 @@ mod tests {
             id,
             release: 1,
             command: vec!["report".to_string()],
+            env: Default::default(),
             by: "job nightly".to_string(),
             asked: Time(0),
             within_ms: 1,

@@ -3,6 +3,7 @@
 
 use crate::{Digest, Exit, Time};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OneShot {
@@ -11,11 +12,13 @@ pub struct OneShot {
     pub within_ms: Option<u64>,
     /// It is not launched after this moment by the host's clock. None: at any time.
     pub launch_by: Option<Time>,
+    /// Besides the variables of its release, and in place of those of the same name.
+    pub env: BTreeMap<String, String>,
 }
 
 impl OneShot {
     pub fn of(run: Vec<String>) -> Self {
-        Self { run, within_ms: None, launch_by: None }
+        Self { run, ..Self::default() }
     }
 }
 
@@ -30,15 +33,17 @@ enum Written {
         within_ms: Option<u64>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         launch_by: Option<Time>,
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        env: BTreeMap<String, String>,
     },
 }
 
 impl Serialize for OneShot {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let OneShot { run, within_ms, launch_by } = self.clone();
+        let OneShot { run, within_ms, launch_by, env } = self.clone();
         let written = match (within_ms, launch_by) {
-            (None, None) => Written::Command(run),
-            (within_ms, launch_by) => Written::Bounded { run, within_ms, launch_by },
+            (None, None) if env.is_empty() => Written::Command(run),
+            (within_ms, launch_by) => Written::Bounded { run, within_ms, launch_by, env },
         };
         written.serialize(to)
     }
@@ -48,7 +53,7 @@ impl<'de> Deserialize<'de> for OneShot {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         Ok(match Written::deserialize(from)? {
             Written::Command(run) => OneShot::of(run),
-            Written::Bounded { run, within_ms, launch_by } => OneShot { run, within_ms, launch_by },
+            Written::Bounded { run, within_ms, launch_by, env } => OneShot { run, within_ms, launch_by, env },
         })
     }
 }
@@ -70,9 +75,10 @@ mod tests {
         let run = vec!["migrate".to_string(), "--all".to_string()];
         let bare = OneShot::of(run.clone());
         assert_eq!(serde_json::to_string(&bare).unwrap(), r#"["migrate","--all"]"#);
-        let bounded = OneShot { run, within_ms: Some(5), launch_by: Some(Time(9)) };
+        let bounded = OneShot { run: run.clone(), within_ms: Some(5), launch_by: Some(Time(9)), env: BTreeMap::new() };
         assert_eq!(serde_json::to_string(&bounded).unwrap(), r#"{"run":["migrate","--all"],"within_ms":5,"launch_by":9}"#);
-        for one in [bare, bounded] {
+        let with_env = OneShot { env: [("A".to_string(), "b".to_string())].into(), ..OneShot::of(run) };
+        for one in [bare, bounded, with_env] {
             assert_eq!(serde_json::from_str::<OneShot>(&serde_json::to_string(&one).unwrap()).unwrap(), one);
         }
     }

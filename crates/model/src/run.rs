@@ -1,7 +1,8 @@
 //! Runs: a command in a server of its own, of a release of a service, beside the servers that serve. Asked for by a user, or due by a job.
 
-use crate::{Exit, Fault, GroupName, InstanceId, JobStart, OneShot, RunId, ServiceName, Time};
+use crate::{Exit, Fault, GroupName, InstanceId, JobStart, OneShot, RunId, ServiceName, Time, validation};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The longest that a run may take.
 pub const RUN_WITHIN_MS_MAX: u64 = 24 * 3_600_000;
@@ -10,6 +11,7 @@ pub const RUN_WITHIN_MS: u64 = 3_600_000;
 /// The most bytes of a command, with its arguments.
 pub const COMMAND_BYTES_MAX: usize = 32 << 10;
 const ARGUMENTS_MAX: usize = 1_000;
+const VARIABLES_MAX: usize = 100;
 
 /// ```text
 /// asked for ─▶ declared ─▶ runs ─▶ ended: its exit is recorded ─▶ its server is removed: over
@@ -22,6 +24,9 @@ pub struct Run {
     pub release: u64,
     pub group: GroupName,
     pub command: Vec<String>,
+    /// Variables besides those of the release.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
     /// Who asked for it, and why: `root`, `token:ci (nightly report)`; `job nightly`.
     pub by: String,
     /// When it was asked for.
@@ -72,7 +77,7 @@ impl Run {
     }
 
     pub fn one_shot(&self) -> OneShot {
-        OneShot { run: self.command.clone(), within_ms: Some(self.within_ms), launch_by: Some(self.launch_by) }
+        OneShot { run: self.command.clone(), within_ms: Some(self.within_ms), launch_by: Some(self.launch_by), env: self.env.clone() }
     }
 }
 
@@ -91,9 +96,40 @@ pub fn check_command(command: &[String]) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Variables of a run. Those that identify the server are not the caller's to set.
+pub fn check_env(env: &BTreeMap<String, String>) -> Result<(), Fault> {
+    let bad = |why: String| Fault::yours("bad-env", format!("cannot set these variables: {why}")).hint("write --env NAME=VALUE");
+    if env.len() > VARIABLES_MAX || env.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > COMMAND_BYTES_MAX {
+        return Err(bad(format!("they are more than {VARIABLES_MAX}, or than {COMMAND_BYTES_MAX} bytes")));
+    }
+    for (name, value) in env {
+        validation::variable(name).map_err(|wrong| bad(wrong.message))?;
+        if name == "PORT" || name.starts_with("AFRESH_") {
+            return Err(bad(format!("Afresh sets {name}")));
+        }
+        if value.contains('\0') {
+            return Err(bad(format!("{name} has a NUL byte")));
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_are_some_that_a_program_can_get() {
+        let code = |name: &str, value: &str| check_env(&[(name.to_string(), value.to_string())].into()).err().map(|fault| fault.code);
+        assert_eq!((code("DEBUG", "1"), code("a_2", "")), (None, None));
+        let long = "x".repeat(COMMAND_BYTES_MAX);
+        for (name, value) in
+            [("", "x"), ("2A", "x"), ("A B", "x"), ("A=", "x"), ("PORT", "1"), ("AFRESH_GROUP", "x"), ("A", "a\0b"), ("A", &long)]
+        {
+            assert_eq!(code(name, value).as_deref(), Some("bad-env"), "{name}");
+        }
+        assert!(check_env(&(0..=VARIABLES_MAX).map(|n| (format!("A{n}"), String::new())).collect()).is_err());
+    }
 
     #[test]
     fn a_command_is_one_that_a_program_can_get() {

@@ -35,6 +35,7 @@ pub mod load;
 pub mod logs;
 mod lookup;
 pub mod man;
+pub mod network;
 pub mod policy;
 mod progress;
 pub mod restore;

@@ -20,11 +20,13 @@ use model::{Fault, Run, RunId, ServiceName, Time};
     after_help = "The server has the image, artifact, environment, user, limits and network of the service's servers. It gets no traffic and counts \
                   as no capacity. What it prints comes line by line, each stream on its own. Ctrl-C sends the service's drain signal and waits, \
                   a second one kills. If this command is killed, the run goes on until it ends or its timeout is over.\n\n\
+                  A secret is no --env: it has those of the service, and a value given so stands in the journal, where whoever may deploy the service \
+                  can read it. The audit has the command and the names of the variables, without their values.\n\n\
                   The exit code is the command's, 128 + N for signal N. Of Afresh itself:\n  \
                   124  ended because its timeout was over\n  \
                   125  Afresh failed, or how it ended is not known; the message says more\n  \
                   127  the command could not be started\n\n\
-                  Example:\n  afresh run web -- python3 manage.py shell -c 'print(1)'\n  afresh run web --release 41 --timeout 10m -- ./report\n  afresh run list web\n  afresh run stop web.x17"
+                  Example:\n  afresh run web -- python3 manage.py shell -c 'print(1)'\n  afresh run web --release 41 --timeout 10m -- ./report\n  afresh run --env LOG_LEVEL=debug web -- ./report\n  afresh run list web\n  afresh run stop web.x17"
 )]
 pub struct RunVerb {
     #[command(subcommand)]
@@ -38,6 +40,9 @@ pub struct RunVerb {
     /// End it when it has run for this time
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = millis)]
     pub timeout: u64,
+    /// Set a variable, besides those of the service or in place of one of them (repeatable)
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = variable)]
+    pub env: Vec<(String, String)>,
     /// Print its id and do not wait for it
     #[arg(short, long)]
     pub detach: bool,
@@ -93,7 +98,12 @@ impl RunVerb {
                 if input_is_given() {
                     show::note("the command has no standard input: what is piped into `afresh run` is not read");
                 }
-                let request = RunRequest { command: self.command, release: self.release, within_ms: Some(self.timeout) };
+                let request = RunRequest {
+                    command: self.command,
+                    release: self.release,
+                    within_ms: Some(self.timeout),
+                    env: self.env.into_iter().collect(),
+                };
                 let seen: RunSeen = context.api().post(&runs::of(&service), &request).await?;
                 if self.detach {
                     return Ok(print(context, &seen));
@@ -143,6 +153,11 @@ fn input_is_given() -> bool {
     }
 }
 
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.to_string(), value.to_string()))
+}
+
 pub fn print(context: &Context, seen: &RunSeen) -> Exit {
     if context.json {
         show::json(seen);
@@ -187,6 +202,7 @@ fn show_one(seen: &RunSeen) {
         ("by", run.by.clone()),
         ("server", seen.instance.to_string()),
     ];
+    rows.extend(run.env.iter().map(|(name, value)| ("variable", model::text::shown(&format!("{name}={value}"), 200))));
     rows.extend(run.stop.as_ref().map(|stop| ("stopped by", stop.by.clone())));
     rows.extend(seen.waits.as_ref().map(|why| ("waits", why.clone())));
     for (name, value) in rows {

@@ -99,6 +99,7 @@ pub fn start_run(app: &App, one: &OneJob, state: Option<&JobState>, start: JobSt
                 release: number,
                 group: Run::group_of(id, number)?,
                 command: job.run.clone(),
+                env: Default::default(),
                 by: by.to_string(),
                 asked,
                 within_ms: job.within_ms,

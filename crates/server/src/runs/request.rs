@@ -4,7 +4,7 @@ use crate::access::Caller;
 use crate::app::App;
 use api::runs::{RunRequest, RunSeen, RunStopRequest};
 use journal::{Tx, no_run, no_service};
-use model::{Fault, RUN_WITHIN_MS, RUN_WITHIN_MS_MAX, Release, Run, RunId, RunStop, ServiceName, check_command};
+use model::{Fault, RUN_WITHIN_MS, RUN_WITHIN_MS_MAX, Release, Run, RunId, RunStop, ServiceName, check_command, check_env};
 
 /// The most runs by hand at a time, of all services: each needs an address and the memory of a server.
 const OPEN_MAX: usize = 16;
@@ -14,8 +14,11 @@ const LAUNCH_WITHIN_MS: u64 = 120_000;
 
 pub fn begin(app: &App, caller: &Caller, service: &ServiceName, request: &RunRequest) -> Result<RunSeen, Fault> {
     caller.must_deploy(service, None, false)?;
-    caller.detail(&request.command.join(" "));
+    // Values of variables are in the journal's row, and not in the audit.
+    let names: Vec<String> = request.env.keys().map(|name| format!("{name}=...")).collect();
+    caller.detail(&[&names[..], &request.command].concat().join(" "));
     check_command(&request.command)?;
+    check_env(&request.env)?;
     if !caller.is_admin() {
         app.access.policy()?.permits_run(caller.name(), service)?;
     }
@@ -43,6 +46,7 @@ pub fn begin(app: &App, caller: &Caller, service: &ServiceName, request: &RunReq
                 release: release.number,
                 group: Run::group_of(id, release.number)?,
                 command: request.command.clone(),
+                env: request.env.clone(),
                 by: caller.signed(),
                 asked,
                 within_ms,

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 fn request(command: &[&str]) -> RunRequest {
-    RunRequest { command: command.iter().map(ToString::to_string).collect(), release: None, within_ms: None }
+    RunRequest { command: command.iter().map(ToString::to_string).collect(), release: None, within_ms: None, env: Default::default() }
 }
 
 async fn begin(house: &House, request: &RunRequest) -> Result<RunSeen, Fault> {
@@ -105,6 +105,7 @@ async fn what_cannot_be_run_is_refused() {
         (request(&[""]), "bad-command"),
         (request(&["a\0b"]), "bad-command"),
         (RunRequest { release: Some(9), ..request(&["true"]) }, "not-found"),
+        (RunRequest { env: [("AFRESH_GROUP".to_string(), "x".to_string())].into(), ..request(&["true"]) }, "bad-env"),
         (RunRequest { within_ms: Some(1), ..request(&["true"]) }, "bad-time"),
         (RunRequest { within_ms: Some(u64::MAX), ..request(&["true"]) }, "bad-time"),
     ] {
@@ -203,5 +204,26 @@ async fn objects_of_a_run_are_not_collected() {
     let _: api::control::GcAnswer = house.client().post("/v1/gc", &serde_json::json!({})).await.unwrap();
     assert!(!house.fake.state().swept.last().unwrap().contains(&digest('a')));
     drop(next);
+    house.server.unwrap().stop().await;
+}
+
+/// Found by users: a run had no variable of its own. Its value is for whoever may deploy, and in no audit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_has_variables_of_its_own() {
+    let house = deployed().await;
+    let env = [("LEVEL".to_string(), "hunter2".to_string())];
+    let run = begin(&house, &RunRequest { env: env.clone().into(), ..request(&["hang"]) }).await.unwrap();
+    until(&house, &run.run.id, |_| house.fake.running().contains_key("web-r1-x1")).await;
+    let (_, spec, ..) = house.fake.state().groups[&GroupName::new("web-r1-x1").unwrap()].clone();
+    let DesiredGroup::Run { release, once: Some(once), .. } = spec.desired else { panic!("{spec:?}") };
+    assert!(once.env == env.clone().into() && !release.env.contains_key("LEVEL"), "the release is as it was");
+    let own: serde_json::Value = house.client().get(&runs::one(&run.run.id)).await.unwrap();
+    let reader = house.token("eyes", Grant { role: Role::Read, services: Default::default(), tiers: Default::default() }).await;
+    let read: serde_json::Value = house.client().token(Some(reader)).get(&runs::one(&run.run.id)).await.unwrap();
+    assert_eq!((&own["env"]["LEVEL"], &read["env"]["LEVEL"]), (&"hunter2".into(), &"(hidden)".into()));
+    let audit: Vec<AuditLine> = house.client().get("/v1/audit?limit=100").await.unwrap();
+    let line = audit.iter().find(|line| line.detail.contains("hang")).unwrap();
+    assert_eq!(line.detail, "LEVEL=... hang");
+    assert!(!format!("{audit:?}").contains("hunter2"));
     house.server.unwrap().stop().await;
 }
