@@ -43,6 +43,8 @@ pub struct App {
     waits: Mutex<BTreeMap<RotationId, DriverReport>>,
     /// Deploys, rollbacks, manual steps and gc run one after another: each observes and then writes.
     deploys: Mutex<()>,
+    /// Held while the names of services are read and written to their file: of two writers the later has the newer names.
+    pub publishing: Mutex<()>,
     pub parts: Parts,
     pub run_waits: runs::Waits,
     pub execs: Known,
@@ -86,6 +88,7 @@ impl App {
             changes,
             waits: Mutex::default(),
             deploys: Mutex::default(),
+            publishing: Mutex::default(),
             parts: Parts::default(),
             run_waits: runs::Waits::default(),
             execs: Known::default(),

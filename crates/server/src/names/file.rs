@@ -6,6 +6,7 @@ use crate::app::App;
 use journal::Tx;
 use model::{Fault, Named, Names, ServiceName};
 use std::path::Path;
+use std::sync::PoisonError;
 
 const BYTES_MAX: u64 = 4 << 20;
 const BY: &str = "service-names.json";
@@ -42,7 +43,8 @@ fn absorb(app: &App) -> Result<(), Fault> {
     app.database.write(|tx| lost.iter().try_for_each(|service| take(tx, app, &found, service)))
 }
 
-/// As [`absorb`], of a service whose groups are taken over: the journal gets it in this transaction.
+/// As [`absorb`], of a service whose groups are taken over, in the transaction that gives it to the journal: whoever writes the file after
+/// that finds its names in one of the two.
 pub fn adopt(tx: &Tx<'_>, app: &App, service: &ServiceName) -> Result<(), Fault> {
     take(tx, app, &read(&app.layout.service_names()).unwrap_or_default(), service)
 }
@@ -74,6 +76,7 @@ pub fn publish(app: &App) -> Result<(), Fault> {
 
 /// As [`publish`], where nobody waits for it. What fails is tried again within a minute.
 pub fn keep_published(app: &App) {
+    let _alone = app.publishing.lock().unwrap_or_else(PoisonError::into_inner);
     let published = absorb(app).and_then(|()| publish(app));
     app.parts.attempted("names", published.err().map(|fault| fault.message));
 }
