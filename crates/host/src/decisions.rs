@@ -1,13 +1,14 @@
 //! What the keeper decides from its files and its state, tested without root: nothing here launches, mounts or creates an interface.
 
 use crate::decide::Stage;
-use crate::declared::{Declared, GroupSummary};
+use crate::declared::{Declared, GroupSummary, MountPoints};
 use crate::group_files;
 use crate::keeper::summary_path;
+use crate::needs;
 use crate::reconcile;
 use crate::record::{Ended, Ending};
 use crate::serve;
-use crate::state::{Group, Held, Published, State};
+use crate::state::{Group, Held, Instance, Published, State, Stray};
 use crate::state_files;
 use crate::testing::{TestKeeper, gone, instances, release, run, stamp, started};
 use api::host::DeclareGroup;
@@ -354,4 +355,58 @@ fn a_death_keeps_its_last_lines_and_its_last_health_check() {
     assert!(text.ends_with("exited with code 1; its last line: \"ModuleNotFoundError: No module named 'x'\""), "{text}");
     let sum = state_files::read_json::<GroupSummary>(&summary_path(&t.keeper.layout, &name())).good();
     assert_eq!(sum.unwrap().last_death, Some(death), "on the disk");
+}
+
+/// Either of both is enough: the release before may have been exclusive, or this one is.
+#[test]
+fn an_exclusive_server_and_any_other_of_its_service_wait_for_each_other() {
+    let is_beside = |(old, new): (bool, bool), stage: Stage, change: &dyn Fn(&mut Instance)| {
+        let mut state = instances(&[1]);
+        let one = state.instances.values_mut().next().unwrap();
+        (one.stage, one.record.release.exclusive) = (stage, old);
+        change(one);
+        let release = model::Release { exclusive: new, ..release(2) };
+        reconcile::beside(&state, &GroupName::new("web-r2-2").unwrap(), &release).is_some()
+    };
+    let as_it_is = |_: &mut Instance| ();
+    for stage in [Stage::Launching, Stage::Up, Stage::Ending, Stage::Dead, Stage::Removing] {
+        let seen = [(true, false), (false, true), (true, true), (false, false)].map(|both| is_beside(both, stage, &as_it_is));
+        assert_eq!(seen, [true, true, true, false], "{stage:?}");
+    }
+    let exclusive = (true, true);
+    assert!(!is_beside(exclusive, Stage::Intended, &as_it_is), "it was not launched");
+    assert!(!is_beside(exclusive, Stage::Up, &|one| one.record.once = Some(OneShot::of(vec!["true".to_string()]))), "a command");
+    assert!(!is_beside(exclusive, Stage::Up, &|one| one.record.release.service = "api".parse().unwrap()), "another service");
+    assert!(!is_beside(exclusive, Stage::Up, &|one| one.record.group = GroupName::new("web-r2-2").unwrap()), "its own group");
+    // One whose record cannot be read may be anybody's.
+    let of_stray = |exclusive: bool, group: Option<&str>| {
+        let mut state = State::default();
+        let group = group.map(|group| GroupName::new(group).unwrap());
+        state.strays.insert("web-r1-1-1".to_string(), Stray { why: String::new(), group, target: None });
+        let release = model::Release { exclusive, ..release(2) };
+        reconcile::beside(&state, &GroupName::new("web-r2-2").unwrap(), &release).is_some()
+    };
+    assert!(of_stray(true, None) && of_stray(true, Some("web-r1-1")));
+    assert!(!of_stray(true, Some("api-r1-1")) && !of_stray(false, None));
+}
+
+/// Of a group that has begun; without its summary the record of its newest server says it.
+#[test]
+fn what_had_to_be_mounted_for_a_group_is_remembered() {
+    let points = |path: &str| MountPoints::from([(model::VolumeName::new("db").unwrap(), path.to_string())]);
+    let mut state = instances(&[1, 2]);
+    for one in state.instances.values_mut() {
+        one.record.placement.mount_points = points(if one.record.number == 2 { "/srv/newest" } else { "/srv/first" });
+    }
+    let of = |state: &State| needs::Group::of(state, &name());
+    assert_eq!(of(&state), needs::Group::New);
+    let group = |last, mount_points| Group::new(Held::Good(declared(2)), GroupSummary { last, mount_points, ..GroupSummary::default() });
+    state.groups.insert(name(), group(0, None));
+    assert_eq!(of(&state), needs::Group::New, "it never had a server");
+    state.groups.insert(name(), group(1_002, None));
+    assert_eq!(of(&state), needs::Group::Begun(Some(points("/srv/newest"))));
+    state.instances.clear();
+    assert_eq!(of(&state), needs::Group::Begun(None), "unknown is not nothing");
+    state.groups.insert(name(), group(3, Some(points("/srv/db"))));
+    assert_eq!(of(&state), needs::Group::Begun(Some(points("/srv/db"))));
 }

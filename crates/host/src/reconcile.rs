@@ -232,7 +232,7 @@ pub fn replace(keeper: &Arc<Keeper>, state: &mut State, id: &InstanceId, now: In
 }
 
 /// Another server of the service, where no two may run at once, whichever of them is exclusive. A command beside it is none.
-fn beside<'a>(state: &'a State, name: &GroupName, release: &Release) -> Option<&'a str> {
+pub fn beside<'a>(state: &'a State, name: &GroupName, release: &Release) -> Option<&'a str> {
     let runs = |one: &&Instance| one.record.once.is_none() && !matches!(one.stage, Stage::Intended);
     let others = state.instances.values().filter(|one| one.record.group != *name && one.record.release.service == release.service);
     let other = others.filter(runs).find(|one| release.exclusive || one.record.release.exclusive);

@@ -185,6 +185,9 @@ mod tests {
         follow("*/30 * * * *", "Europe/Berlin", "2026-10-25T00:00:00Z", &half_hours);
         follow("hourly", "Europe/Berlin", "2026-10-25T00:00:00Z", &["2026-10-25T01:00:00Z", "2026-10-25T02:00:00Z"]);
         follow("* * 29 3 *", "Europe/Berlin", "2026-01-01T00:00:00Z", &["2026-03-28T23:00:00Z", "2026-03-28T23:01:00Z"]);
+        // After a day of 23 hours, and after one of 25.
+        follow("* * 30 3 *", "Europe/Berlin", "2026-01-01T00:00:00Z", &["2026-03-29T22:00:00Z", "2026-03-29T22:01:00Z"]);
+        follow("* * 26 10 *", "Europe/Berlin", "2026-01-01T00:00:00Z", &["2026-10-25T23:00:00Z", "2026-10-25T23:01:00Z"]);
     }
 
     /// In UTC it is the schedule of images, which has an implementation of its own.

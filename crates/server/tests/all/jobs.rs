@@ -333,3 +333,29 @@ async fn a_job_that_many_start_at_once_runs_once() {
     }
     house.server.unwrap().stop().await;
 }
+
+/// An older copy of the journal was put back by hand: servers run of which it says nothing. Nothing is added to them, and what is missed
+/// meanwhile is recorded.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_beside_servers_that_no_journal_knows_waits_and_says_so() {
+    let mut house = deployed(vec![job("true", Overlap::Forbid, 0)]).await;
+    let (control, kept) = (house.dir.path().join("control"), house.dir.path().join("kept"));
+    house.stop().await;
+    crate::lost::copy(&control, &kept);
+    house.start().await;
+    let mut next = with(vec![job("true", Overlap::Forbid, 0)]);
+    next.file.services.values_mut().for_each(|service| service.run = vec!["two".to_string()]);
+    house.through(&next).await;
+    house.stop().await;
+    std::fs::remove_dir_all(&control).unwrap();
+    crate::lost::copy(&kept, &control);
+    house.start().await;
+    let before = history(&house).await;
+    since_minutes(&mut house, 5).await;
+    let after = until(&house, "what is over is recorded", |now| now.missed.len() > before.missed.len()).await;
+    let ids = |history: &JobHistory| history.runs.iter().map(|seen| seen.run.id.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&after), ids(&before), "nothing was started");
+    let why = seen(&house).await.waits.unwrap();
+    assert!(why.contains("web"), "{why}");
+    house.server.unwrap().stop().await;
+}
