@@ -3,7 +3,6 @@
 
 use disk::files;
 use model::Fault;
-use nix::sys::signal::{SigSet, SigmaskHow};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
@@ -147,17 +146,8 @@ pub fn last_lines(text: &str) -> String {
     shown.collect::<Vec<_>>().join("\n")
 }
 
-/// With every signal open. A program inherits which are blocked, and `afresh bake` blocks those that end it, to read them: a program that has
-/// them blocked, and all that it starts, cannot be told to end.
-pub fn spawn_with_open_signals(c: &mut Command) -> std::io::Result<Child> {
-    let was = SigSet::empty().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
-    let child = c.spawn();
-    was.thread_set_mask()?;
-    child
-}
-
 pub fn spawn(c: &mut Command, program: &str) -> Result<Child, Fault> {
-    spawn_with_open_signals(c).map_err(|e| {
+    c.spawn().map_err(|e| {
         if e.kind() == std::io::ErrorKind::NotFound {
             tool_missing("setpriv")
         } else {
@@ -227,20 +217,6 @@ pub fn seconds_since(since: Instant) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Rust's library left all signals open to programs once, and does so no more. The kernel says what the program has.
-    #[test]
-    fn a_program_has_no_signal_blocked() {
-        let mut set = SigSet::empty();
-        set.add(nix::sys::signal::Signal::SIGTERM);
-        set.thread_block().unwrap();
-        let blocked = |text: &str| text.lines().find_map(|line| line.strip_prefix("SigBlk:\t").map(str::to_string)).unwrap();
-        let done = run(command("cat").arg("/proc/self/status"), "cat").unwrap();
-        let own = std::fs::read_to_string("/proc/thread-self/status").unwrap();
-        set.thread_unblock().unwrap();
-        assert_eq!(blocked(&done.text()), "0000000000000000");
-        assert_eq!(blocked(&own), "0000000000004000", "this thread has its own as before");
-    }
 
     #[test]
     fn what_a_script_says_does_not_write_on_our_terminal() {

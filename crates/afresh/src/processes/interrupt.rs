@@ -29,8 +29,7 @@ pub fn interruptible(what: &'static str) -> Option<Interruptible> {
     set.add(Signal::SIGTERM);
     let signals = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC).ok()?;
     let (end, gone) = std::io::pipe().ok()?;
-    // Threads that are started from here on have it so too, and so would programs: those of a bake are started with all signals open
-    // (`store::program`).
+    // Threads that are started from here on have it so too, and so do programs: opened around each start, a signal would come to nobody in that moment.
     set.thread_block().ok()?;
     let wait = move || {
         let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(end.as_fd(), PollFlags::POLLIN)];

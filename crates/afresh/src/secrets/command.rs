@@ -10,7 +10,6 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
-use store::program::spawn_with_open_signals;
 use zeroize::Zeroizing;
 
 /// A person may have to touch a token or enter a passphrase.
@@ -37,7 +36,7 @@ fn run_within(name: &SecretName, command: &[String], dir: &Path, within: Duratio
         asked.process_group(0);
     }
     // `afresh dev` has some blocked.
-    let mut child = spawn_with_open_signals(&mut asked).map_err(|e| no(format!("it cannot be run: {e}")))?;
+    let mut child = asked.spawn().map_err(|e| no(format!("it cannot be run: {e}")))?;
     let ended = follow(&mut child, until);
     if !matches!(ended, Ok((_, Some(_)))) {
         end(&mut child, has_group);
