@@ -38,6 +38,7 @@ if [ "${1:-}" = apps ]; then
     [redis-cli]=redis-tools
     [mariadbd]=mariadb-server-core
     [my_print_defaults]=mariadb-client-core
+    [npm]=npm
     [python3]=python3
   )
 fi

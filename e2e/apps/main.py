@@ -7,7 +7,7 @@ import time
 
 from world import World, show
 
-NAMES = ["caddy", "wagtail", "celery", "wordpress"]
+NAMES = ["caddy", "wagtail", "celery", "wordpress", "verdaccio"]
 
 
 def main():
