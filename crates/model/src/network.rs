@@ -134,8 +134,15 @@ impl FromStr for Allowed {
         }
         match text.split_once(':') {
             Some(("host", ports)) => Ok(Self::Host(ports.parse()?)),
+            _ if text.parse::<PortRange>().is_ok() => Err(wrong().hint(format!("write \"host:{text}\""))),
+            Some(("localhost" | "127.0.0.1" | "host.internal", ports)) if ports.parse::<PortRange>().is_ok() => {
+                Err(wrong().hint(format!("this host is called `host` here: write \"host:{ports}\"")))
+            }
             _ if text.parse::<Destination>().is_ok() => {
                 Err(wrong().hint(format!("what is not on this host is opened by egress = [\"{text}\"]")))
+            }
+            _ if text.contains('.') && format!("{text}:1").parse::<Destination>().is_ok() => {
+                Err(wrong().hint(format!("what is not on this host is opened with its port by egress, such as egress = [\"{text}:443\"]")))
             }
             _ => Err(wrong()),
         }

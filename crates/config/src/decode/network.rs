@@ -57,7 +57,7 @@ where
 {
     let one = |v: &Value| match &v.what {
         What::Reference(root, name) if root == "service" => Ok((v.span.clone(), at(v, format!("service.{name}").parse::<T>())?)),
-        _ => Ok((v.span.clone(), at(v, read::text(v, item)?.parse::<T>())?)),
+        _ => Ok((v.span.clone(), read::unit(v, item, str::parse)?)),
     };
     let all: Vec<(Range<usize>, T)> = read::list(value, expected, most, one)?;
     read::no_doubles(all.iter().map(|(span, value)| (span.clone(), value.to_string())).collect())?;

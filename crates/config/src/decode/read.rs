@@ -42,8 +42,9 @@ pub(crate) fn text_within(value: &Value, expected: &str, bytes_max: usize) -> Re
 pub(crate) fn unit<T>(value: &Value, expected: &str, read: impl FnOnce(&str) -> Result<T, ValidationError>) -> Read<T> {
     match &value.what {
         What::Number(number) => {
-            let hint = read(&number.to_string()).err().and_then(|wrong| wrong.hint).unwrap_or(format!("write \"{number}\""));
-            at(value, Err(ValidationError::new("wrong-type", "this is a number", format!("expected {expected}")).hint(hint)))
+            let wrong = ValidationError::new("wrong-type", "this is a number", format!("expected {expected}"));
+            let hint = read(&number.to_string()).map_or_else(|other| other.hint, |_| Some(format!("write \"{number}\"")));
+            at(value, Err(ValidationError { hint, ..wrong }))
         }
         _ => at(value, read(&text(value, expected)?)),
     }

@@ -21,7 +21,7 @@ pub(crate) fn rollout(context: &Context, service: &Section, count: Option<u32>, 
     let waves = section
         .or("waves", Vec::new(), sink, |v| {
             read::list(v, "a list of waves, such as [\"1\", \"50%\", \"100%\"]", WAVES_MAX, |item| {
-                Ok((read::unit(item, "a wave in quotes, such as \"1\" or \"50%\"", units::wave)?, item.span.clone()))
+                Ok((read::unit(item, "a wave in quotes, such as \"1\" (servers) or \"50%\" (of them)", units::wave)?, item.span.clone()))
             })
         })
         .and_then(|waves| if section.has("waves") { growing(&waves, count, section.place("waves"), sink) } else { Some(default.waves) });

@@ -81,7 +81,7 @@ fn literal_only(text: &str, tokens: &[Token], sink: &mut Sink) -> bool {
             sink.push(
                 Draft::new("expression", token.span.clone(), "nothing is computed in a service file")
                     .label("only texts, numbers, true, false, lists, objects, image.NAME and secret.NAME can stand here")
-                    .maybe_hint(found.contains("${").then(|| "for a `${` in a text write `$${`".to_string())),
+                    .maybe_hint(found.contains("${").then(|| instead_of_template(found))),
             );
             return false;
         }
@@ -94,6 +94,18 @@ fn literal_only(text: &str, tokens: &[Token], sink: &mut Sink) -> bool {
         }
     }
     true
+}
+
+/// What to write instead of a text that holds `${`.
+fn instead_of_template(found: &str) -> String {
+    let reference = found.trim_matches('"').strip_prefix("${").and_then(|rest| rest.strip_suffix('}')).map(str::trim);
+    match reference.filter(|name| name.starts_with("secret.") || name.starts_with("image.")) {
+        Some(name) => format!("write {name}, without quotes"),
+        None if found.contains("${secret.") => {
+            "a secret stands alone, without quotes: NAME = secret.x; the program puts the text together".to_string()
+        }
+        None => "for a `${` in a text write `$${`".to_string(),
+    }
 }
 
 fn number_like(text: &str) -> bool {
