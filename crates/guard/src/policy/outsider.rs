@@ -177,7 +177,7 @@ pub fn candidates(domain: &Domain, mentions: &[&Condition]) -> Vec<Option<String
         Domain::Own { generic, may_be_absent } => {
             found.push(Some(generic.clone()));
             let open = mentions.iter().filter(|c| matches!(c.operator.test, Test::StringLike | Test::Arn)).flat_map(|c| &c.values);
-            found.extend(open.filter(|v| !pins(&mentions[0].key, v)).map(|v| Some(v.instance(FILLER))));
+            found.extend(open.filter(|v| !pins(&mentions[0].key, v)).filter_map(|v| of_shape(generic, v)).map(Some));
             if *may_be_absent {
                 found.push(None);
             }
@@ -195,6 +195,15 @@ pub fn candidates(domain: &Domain, mentions: &[&Condition]) -> Vec<Option<String
     found.sort();
     found.dedup();
     found
+}
+
+/// A text that the pattern matches and that AWS could have given: the ID of a VPC begins with `vpc-`, whatever the pattern says.
+fn of_shape(generic: &str, pattern: &Pattern) -> Option<String> {
+    let instance = pattern.instance(FILLER);
+    match ["vpce-", "vpc-", "o-", "arn:"].into_iter().find(|prefix| generic.starts_with(prefix)) {
+        Some(prefix) if !instance.starts_with(prefix) => Some(format!("{prefix}{instance}")).filter(|text| pattern.matches(text)),
+        _ => Some(instance),
+    }
 }
 
 fn near(test: Test, value: &Pattern) -> Vec<String> {
