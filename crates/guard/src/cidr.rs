@@ -72,6 +72,12 @@ impl AddressSet {
         self.is_broad() || public.iter().map(|(low, high)| high - low + 1).sum::<u128>() >= V4_SCATTERED_MAX
     }
 
+    /// The share of all addresses, of IPv4 or IPv6, in parts of 2^32: for comparison only.
+    pub(crate) fn breadth(&self) -> u128 {
+        let sum = |ranges: &[Range], shift: u32| ranges.iter().map(|(low, high)| ((high - low) >> shift) + 1).sum::<u128>();
+        sum(&self.v4, 0).max(sum(&self.v6, 96))
+    }
+
     pub fn v4_only(&self) -> AddressSet {
         AddressSet { v4: self.v4.clone(), v6: Vec::new() }
     }

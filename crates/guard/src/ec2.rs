@@ -6,7 +6,7 @@ use crate::cross_account::of_account;
 use crate::judgement::{Context, CrossAccount, Harm, Judgement, Way};
 use crate::ternary::{Fact, Tri};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Clone)]
 pub struct Ami {
@@ -43,8 +43,16 @@ pub struct IpPermission {
     /// Inclusive. `None`: every port.
     pub ports: Option<(u16, u16)>,
     pub cidrs: Vec<String>,
-    /// The entries of the prefix lists that the rule names. An unread list may hold everything.
-    pub prefix_lists: Fact<Vec<String>>,
+    pub prefix_lists: Vec<PrefixList>,
+    /// Of a CIDR block or prefix list, by its text. A rule that is restored has it again.
+    pub descriptions: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrefixList {
+    pub id: String,
+    /// An unread list may hold everything.
+    pub entries: Fact<Vec<String>>,
 }
 
 /// Ports of services that are not meant for strangers: remote administration, databases, caches, queues, orchestration.
@@ -180,19 +188,46 @@ impl IpPermission {
     }
 
     /// As the API writes it, so that the same text revokes the rule and restores it.
-    fn as_json(&self) -> Value {
-        let of = |v6: bool, name: &str| self.cidrs.iter().filter(|c| c.contains(':') == v6).map(|c| json!({name: c})).collect::<Vec<_>>();
+    pub(crate) fn as_json(&self) -> Value {
+        let source = |name: &str, text: &str| {
+            let mut source = json!({name: text});
+            if let Some(description) = self.descriptions.get(text) {
+                source["Description"] = json!(description);
+            }
+            source
+        };
+        let of = |v6: bool, name: &str| self.cidrs.iter().filter(|c| c.contains(':') == v6).map(|c| source(name, c)).collect::<Vec<_>>();
+        let lists = self.prefix_lists.iter().map(|list| source("PrefixListId", &list.id)).collect();
         let mut written = json!({"IpProtocol": self.protocol});
         if let Some((from, to)) = self.ports {
             written["FromPort"] = json!(from);
             written["ToPort"] = json!(to);
         }
-        for (field, ranges) in [("IpRanges", of(false, "CidrIp")), ("Ipv6Ranges", of(true, "CidrIpv6"))] {
+        for (field, ranges) in [("IpRanges", of(false, "CidrIp")), ("Ipv6Ranges", of(true, "CidrIpv6")), ("PrefixListIds", lists)] {
             if !ranges.is_empty() {
                 written[field] = Value::Array(ranges);
             }
         }
         written
+    }
+
+    /// The rule as rules of one source each, which is how the API revokes and restores them.
+    pub(crate) fn by_source(&self) -> Vec<IpPermission> {
+        let none = IpPermission { cidrs: Vec::new(), prefix_lists: Vec::new(), descriptions: BTreeMap::new(), ..self.clone() };
+        let described = |text: &String| self.descriptions.get_key_value(text).map(|(k, v)| (k.clone(), v.clone())).into_iter().collect();
+        let of_cidr = |c: &String| IpPermission { cidrs: vec![c.clone()], descriptions: described(c), ..none.clone() };
+        let of_list = |l: &PrefixList| IpPermission { prefix_lists: vec![l.clone()], descriptions: described(&l.id), ..none.clone() };
+        self.cidrs.iter().map(of_cidr).chain(self.prefix_lists.iter().map(of_list)).collect()
+    }
+
+    /// Whether it is about a port that strangers should not reach.
+    pub(crate) fn reaches_sensitive(&self) -> bool {
+        let of = |table: &[(u16, &str)], protocol, number| self.is_of(protocol, number) && table.iter().any(|(port, _)| self.covers(*port));
+        of(SENSITIVE_TCP, "tcp", "6") || of(SENSITIVE_UDP, "udp", "17")
+    }
+
+    pub(crate) fn note_missing(&self, into: &mut BTreeSet<crate::ternary::Missing>) {
+        self.prefix_lists.iter().for_each(|list| list.entries.note_missing(into));
     }
 
     fn covers(&self, port: u16) -> bool {
@@ -204,8 +239,9 @@ impl IpPermission {
 pub(crate) fn admits_anyone(rules: &[IpPermission], tcp: bool, port: u16, families: Families) -> Tri {
     let (protocol, number) = if tcp { ("tcp", "6") } else { ("udp", "17") };
     let of_port: Vec<&IpPermission> = rules.iter().filter(|r| r.is_of(protocol, number) && r.covers(port)).collect();
-    let unread = of_port.iter().any(|r| r.prefix_lists.known().is_none());
-    let lists = of_port.iter().filter_map(|r| r.prefix_lists.known()).flatten();
+    let lists = || of_port.iter().flat_map(|r| &r.prefix_lists);
+    let unread = lists().any(|list| list.entries.known().is_none());
+    let lists = lists().filter_map(|list| list.entries.known()).flatten();
     let cidrs = of_port.iter().flat_map(|r| &r.cidrs).chain(lists).map(String::as_str);
     match AddressSet::from_cidrs(cidrs).map(|set| families.of(&set)) {
         Some(set) if set.admits_anyone() => Tri::Yes,
@@ -250,7 +286,7 @@ impl SecurityGroup {
             }
         }
         let mut missing = BTreeSet::new();
-        rules.iter().for_each(|r| r.prefix_lists.note_missing(&mut missing));
+        rules.iter().for_each(|r| r.note_missing(&mut missing));
         if open.is_empty() {
             return Judgement::new(vec![self.way(unknown, "reach sensitive ports", Value::Null, Harm::High)], CrossAccount::None, missing);
         }

@@ -138,7 +138,7 @@ fn fix(judgement: &Judgement) -> String {
     }
 }
 
-/// Identifies a finding over scans: rule, resource and evidence, the evidence without order of keys, lists or statement IDs.
+/// Identifies a finding over scans: rule, resource and evidence, the evidence without order of keys, lists, statement IDs or descriptions.
 pub fn fingerprint(rule: &str, resource: &str, evidence: &Value) -> String {
     let mut hash = Sha256::new();
     for part in [rule, resource, &normalised(evidence)] {
@@ -148,13 +148,15 @@ pub fn fingerprint(rule: &str, resource: &str, evidence: &Value) -> String {
     hash.finalize().iter().take(16).map(|b| format!("{b:02x}")).collect()
 }
 
-/// JSON with sorted keys, and lists as sorted sets. `Sid` is a label, not evidence.
+const LABELS: [&str; 2] = ["sid", "description"];
+
+/// JSON with sorted keys, and lists as sorted sets. `Sid` and `Description` are labels, not evidence.
 fn normalised(value: &Value) -> String {
     match value {
         Value::Object(map) => {
             let mut fields: Vec<String> = map
                 .iter()
-                .filter(|(key, _)| !key.eq_ignore_ascii_case("sid"))
+                .filter(|(key, _)| !LABELS.iter().any(|label| key.eq_ignore_ascii_case(label)))
                 .map(|(key, value)| format!("{}:{}", Value::String(key.clone()), normalised(value)))
                 .collect();
             fields.sort();

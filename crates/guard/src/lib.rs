@@ -6,6 +6,7 @@
 mod acl;
 mod block;
 mod cidr;
+pub mod contain;
 mod cross_account;
 mod date;
 mod ec2;
@@ -26,7 +27,7 @@ pub use acl::{AclGrant, Grantee};
 pub use block::{Blocks, PublicAccessBlock, SnapshotSharing};
 pub use cidr::AddressSet;
 pub use date::{parse_s, show_day};
-pub use ec2::{Ami, EbsSnapshot, IpPermission, SecurityGroup, Sharing};
+pub use ec2::{Ami, EbsSnapshot, IpPermission, PrefixList, SecurityGroup, Sharing};
 pub use finding::{Finding, Latent, Severity, fingerprint, latent};
 pub use judgement::{Context, CrossAccount, Judgement, Verdict, Way};
 pub use policy::Policy;

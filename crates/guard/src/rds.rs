@@ -108,7 +108,7 @@ impl RdsInstance {
         let mut missing = BTreeSet::new();
         self.publicly_accessible.note_missing(&mut missing);
         self.ingress.note_missing(&mut missing);
-        self.ingress.known().into_iter().flatten().for_each(|r| r.prefix_lists.note_missing(&mut missing));
+        self.ingress.known().into_iter().flatten().for_each(|r| r.note_missing(&mut missing));
         self.route_tables.note_missing(&mut missing);
         // The flag alone is no exposure, so it does not stand in for facts that could not be read.
         let cannot_tell = way.effective == Tri::Unknown;

@@ -17,7 +17,13 @@ fn bucket(kind: &str) -> (Resource, guard::Context) {
 }
 
 fn rule(cidr: &str) -> IpPermission {
-    IpPermission { protocol: "tcp".into(), ports: Some((5432, 5432)), cidrs: vec![cidr.into()], prefix_lists: Fact::Known(Vec::new()) }
+    IpPermission {
+        protocol: "tcp".into(),
+        ports: Some((5432, 5432)),
+        cidrs: vec![cidr.into()],
+        prefix_lists: Vec::new(),
+        descriptions: [("0.0.0.0/0".to_string(), "partners".to_string())].into(),
+    }
 }
 
 fn database(cidr: &str) -> Resource {

@@ -4,6 +4,7 @@
 mod access_points;
 mod aws_tables;
 mod brute_force;
+mod contain;
 mod estate;
 mod gate;
 mod golden;

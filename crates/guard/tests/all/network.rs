@@ -2,9 +2,10 @@
 
 use crate::estate;
 use guard::{
-    Ami, CrossAccount, EbsSnapshot, Fact, IpPermission, Judgement, RdsInstance, RdsSnapshot, Resource, Route, RouteTable, SecurityGroup,
-    Sharing, SnapshotSharing, Verdict, public,
+    Ami, CrossAccount, EbsSnapshot, Fact, IpPermission, Judgement, PrefixList, RdsInstance, RdsSnapshot, Resource, Route, RouteTable,
+    SecurityGroup, Sharing, SnapshotSharing, Verdict, public,
 };
+use std::collections::BTreeMap;
 
 fn judge(resource: Resource) -> Judgement {
     public(&resource, &estate::context())
@@ -12,7 +13,7 @@ fn judge(resource: Resource) -> Judgement {
 
 fn rule(protocol: &str, ports: Option<(u16, u16)>, cidrs: &[&str]) -> IpPermission {
     let cidrs = cidrs.iter().map(|c| (*c).to_string()).collect();
-    IpPermission { protocol: protocol.into(), ports, cidrs, prefix_lists: Fact::Known(Vec::new()) }
+    IpPermission { protocol: protocol.into(), ports, cidrs, prefix_lists: Vec::new(), descriptions: BTreeMap::new() }
 }
 
 fn group(rules: Vec<IpPermission>) -> Judgement {
@@ -49,11 +50,16 @@ fn security_groups() {
 
 #[test]
 fn an_unread_prefix_list_may_hold_everything() {
-    let unread = IpPermission { prefix_lists: Fact::denied("ec2:GetManagedPrefixListEntries"), ..rule("tcp", Some((22, 22)), &[]) };
+    let listed = |entries| {
+        let list = PrefixList { id: "pl-1".into(), entries };
+        IpPermission { prefix_lists: vec![list], ..rule("tcp", Some((22, 22)), &[]) }
+    };
+    let unread = listed(Fact::denied("ec2:GetManagedPrefixListEntries"));
     assert_eq!(group(vec![unread.clone()]).verdict, Verdict::Unknown);
     assert_eq!(group(vec![unread, rule("tcp", Some((22, 22)), &["0.0.0.0/0"])]).verdict, Verdict::Public);
-    let read = IpPermission { prefix_lists: Fact::Known(vec!["0.0.0.0/0".into()]), ..rule("tcp", Some((22, 22)), &[]) };
-    assert_eq!(group(vec![read]).verdict, Verdict::Public);
+    let found = group(vec![listed(Fact::Known(vec!["0.0.0.0/0".into()]))]);
+    assert_eq!(found.verdict, Verdict::Public);
+    assert!(found.ways[0].switch.contains("pl-1"), "the command names what it revokes: {}", found.ways[0].switch);
 }
 
 #[test]
