@@ -23,6 +23,15 @@ const OUTPUT_BYTES_MAX: usize = 256 << 10;
 /// What is shown of it.
 const SAID_CHARS_MAX: usize = 400;
 
+/// What a service manager says to the keeper alone. runc and crun have a meaning of their own for the first: they would wait until the
+/// program in the container says that it is ready, and pass that on.
+const SERVICE_MANAGER: &[&str] = &["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+
+/// For each program that is started here: none of them is the service manager's business.
+pub fn without_service_manager(command: &mut Command) -> &mut Command {
+    SERVICE_MANAGER.iter().fold(command, |command, name| command.env_remove(name))
+}
+
 pub struct Ran {
     pub ok: bool,
     pub code: Option<i32>,
@@ -54,6 +63,7 @@ pub fn run_keeping(command: &mut Command, input: &str, within: Duration, bytes_m
     let (mut out, out_end) = Output::open(bytes_max).map_err(broken)?;
     let (mut err, err_end) = Output::open(bytes_max).map_err(broken)?;
     command.stdin(Stdio::from(memory(input).map_err(broken)?)).stdout(out_end).stderr(err_end).process_group(0);
+    without_service_manager(command);
     let child = command.spawn().map_err(broken)?;
     // The command holds the writing ends too; until they are dropped, no pipe would end.
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

@@ -9,7 +9,7 @@ use crate::decide::Stage;
 use crate::exec_sessions::{LEFTOVERS_WITHIN, Session, winsize};
 use crate::keeper::Keeper;
 use crate::record::Record;
-use crate::{process, runtime, state_files};
+use crate::{command, process, runtime, state_files};
 use api::exec::{ExecBegun, ExecOrder, Size, Terminal};
 use model::{ExecId, Fault, InstanceId, Time};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -115,7 +115,7 @@ fn start(keeper: &Keeper, record: &Record, id: ExecId, order: ExecOrder, began: 
         exec.arg("--tty").args(["--env", &format!("TERM={}", terminal.kind)]);
     }
     exec.arg("--pid-file").arg(&pid_file).arg(record.id.as_str()).args(&order.request.command);
-    exec.current_dir("/").process_group(0);
+    command::without_service_manager(exec.current_dir("/").process_group(0));
     let dropped = inner.clone();
     let begun = follow(keeper, exec, id, order, began, inner, pid_file);
     if let (Err(_), Some(inner)) = (&begun, dropped) {

@@ -12,7 +12,9 @@ use crate::listening::Explainer;
 use crate::record::{Began, Ended, Ending, Record, Started};
 use crate::state::Instance;
 use crate::state_files::{self, Read};
-use crate::{cgroup, connectivity, group_files, health_check, log_reader, mounts, net, process, removal, runtime, scratch, termination};
+use crate::{
+    cgroup, command, connectivity, group_files, health_check, log_reader, mounts, net, process, removal, runtime, scratch, termination,
+};
 use disk::lock::{self, Lock};
 use model::{Digest, FailedProbe, InstanceId};
 use std::io::Read as _;
@@ -154,10 +156,11 @@ pub fn launch(keeper: &Arc<Keeper>, record: &Record) {
 fn start_shim(keeper: &Arc<Keeper>, record: &Record) {
     let place = InstanceDir(keeper.layout.instance(&record.id));
     let log = disk::log::open(&place.shim_log()).map_or_else(|_| Stdio::null(), Stdio::from);
-    let mut command = tokio::process::Command::new(&keeper.program);
-    command.args(&keeper.shim_args).arg(&place.0).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    let mut shim = tokio::process::Command::new(&keeper.program);
+    shim.args(&keeper.shim_args).arg(&place.0).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    command::without_service_manager(shim.as_std_mut());
     let _runtime = keeper.tasks.enter();
-    match command.spawn() {
+    match shim.spawn() {
         Ok(child) => {
             keeper.counters.change(|c| c.launched += 1);
             follow(keeper, record, Some(child));

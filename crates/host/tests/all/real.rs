@@ -15,6 +15,29 @@ fn all_healthy(seen: &GroupSeen, count: usize) -> bool {
     seen.instances.len() == count && seen.instances.iter().all(|i| i.state == InstanceState::Running && i.healthy_ms.is_some())
 }
 
+/// A runtime that knows the socket of the service manager waits until the program in the container says that it is ready.
+#[test]
+#[ignore = "needs root"]
+fn a_keeper_that_is_a_unit_launches_servers_which_know_nothing_of_it() {
+    let mut host = Host::new();
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("manager");
+    let _manager = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    host.set("NOTIFY_SOCKET", socket.to_str().unwrap());
+    host.set("WATCHDOG_USEC", "60000000");
+    host.start();
+    host.declare(1, host.web("web-r1-1", 1));
+    let seen = host.until("web-r1-1", "1 healthy", |seen| all_healthy(seen, 1));
+    let environment = std::fs::read(format!("/proc/{}/environ", host.pid(seen.instances[0].id.as_str()))).unwrap();
+    let environment = String::from_utf8_lossy(&environment);
+    assert!(
+        environment.contains("AFRESH_INSTANCE=") && !environment.contains("NOTIFY") && !environment.contains("WATCHDOG"),
+        "{environment}"
+    );
+    host.declare(2, host.gone("web-r1-1"));
+    host.until("web-r1-1", "nothing left", |seen| seen.instances.is_empty());
+}
+
 #[test]
 #[ignore = "needs root"]
 fn three_are_launched_answer_and_go() {
