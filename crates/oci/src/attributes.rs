@@ -15,6 +15,20 @@ pub fn is_kept(name: &[u8]) -> bool {
     (name == CAPABILITY || of_user) && name.len() <= 255 && !name.contains(&0)
 }
 
+/// Of the kept attributes of one file. ext4 has a block for them, and says of what does not fit that the disk is full.
+const BYTES_MAX: usize = 4000;
+/// What ext4 writes beside each.
+const COST: usize = 32;
+
+pub fn check(all: &[(Vec<u8>, Vec<u8>)]) -> Result<(), String> {
+    let kept = all.iter().filter(|(name, _)| is_kept(name));
+    let bytes: usize = kept.map(|(name, value)| name.len() + value.len() + COST).sum();
+    if bytes > BYTES_MAX {
+        return Err(format!("the extended attributes of a file take {bytes} bytes, more than {BYTES_MAX}"));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

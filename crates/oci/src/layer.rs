@@ -1,6 +1,7 @@
 //! A layer's bytes: unpacked within its limits, checked against the digest that the image's config gives, and read once to know what it
 //! hides before anything of it is written.
 
+use crate::attributes;
 use crate::limits::Limits;
 use crate::name;
 use crate::name::Name;
@@ -14,6 +15,7 @@ use std::fs::File;
 use std::io;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A layer on the disk, whose bytes have its digest.
 #[derive(Clone, Debug)]
@@ -112,51 +114,86 @@ pub struct Scan {
     pub dirs: BTreeSet<PathBuf>,
     /// Of its files, holes too.
     pub bytes: u64,
+    /// And at least the directories that none of them speaks of, which are made all the same.
     pub entries: u64,
+}
+
+/// What the layers of an image have together, counted while they are read: what each may have, five hundred may not.
+#[derive(Default)]
+struct Totals {
+    entries: AtomicU64,
+    bytes: AtomicU64,
+    plain: AtomicU64,
+    names: AtomicU64,
+}
+
+/// What a name costs that is held, beside its bytes.
+const NAME_COST: u64 = 100;
+
+fn count(total: &AtomicU64, more: u64, limit: u64, what: &str) -> Result<(), Fault> {
+    // How much more than the limit it is does not matter, and would overflow.
+    let more = more.min(limit.saturating_add(1));
+    if total.fetch_add(more, Ordering::Relaxed).saturating_add(more) <= limit {
+        return Ok(());
+    }
+    Err(too_large(format!("its layers have more than {limit} {what}")))
+}
+
+/// How many directories above `path` no entry before it can have made. `before` is the last directory that one did.
+fn unspoken(path: &Path, before: &Path) -> u64 {
+    let parent = path.parent().unwrap_or(Path::new(""));
+    let known = parent.components().zip(before.components()).take_while(|(a, b)| a == b).count();
+    (parent.components().count() - known) as u64
 }
 
 /// Reads all of a layer once. Nothing of it is written before this was content with it.
 pub fn scan(layer: &Layer, limits: &Limits) -> Result<Scan, Fault> {
-    let mut scan = Scan::default();
-    layer.entries(limits, |entry, _| {
-        scan.entries += 1;
-        scan.bytes = scan.bytes.saturating_add(entry.bytes);
-        if scan.entries > limits.entries {
-            return Err(too_large(format!("layer {} has more than {} entries", layer.digest.short(), limits.entries)));
-        }
-        if scan.bytes > limits.plain_bytes {
-            return Err(too_large(format!("with its holes layer {} has more than {} bytes", layer.digest.short(), limits.plain_bytes)));
-        }
-        match name::of(&entry.name).map_err(|why| bad_layer(&layer.digest, why))? {
-            Name::Whiteout(path) => drop(scan.whiteouts.insert(path)),
-            Name::Opaque(path) => drop(scan.opaque.insert(path)),
-            Name::Plain(path) if entry.kind == Kind::Directory => drop(scan.dirs.insert(path)),
-            Name::Plain(_) | Name::Ignored => {}
-        }
+    scan_into(layer, limits, &Totals::default())
+}
+
+fn scan_into(layer: &Layer, limits: &Limits, totals: &Totals) -> Result<Scan, Fault> {
+    let (mut scan, mut before) = (Scan::default(), PathBuf::new());
+    let bad = |why: String| bad_layer(&layer.digest, why);
+    let hold = |held: &mut BTreeSet<PathBuf>, path: PathBuf| {
+        let bytes = path.as_os_str().len() as u64 + NAME_COST;
+        count(&totals.names, bytes, limits.name_bytes, "bytes of names")?;
+        held.insert(path);
         Ok(())
+    };
+    let plain = layer.entries(limits, |entry, _| {
+        attributes::check(&entry.xattrs).map_err(bad)?;
+        let name = name::of(&entry.name).map_err(bad)?;
+        let mut entries = 1;
+        if let Name::Plain(path) = &name {
+            entries += unspoken(path, &before);
+            before = if entry.kind == Kind::Directory { path.clone() } else { path.parent().map(PathBuf::from).unwrap_or_default() };
+        }
+        count(&totals.entries, entries, limits.entries, "entries")?;
+        count(&totals.bytes, entry.bytes, limits.plain_bytes, "bytes with their holes")?;
+        scan.entries += entries;
+        scan.bytes += entry.bytes;
+        match name {
+            Name::Whiteout(path) => hold(&mut scan.whiteouts, path),
+            Name::Opaque(path) => hold(&mut scan.opaque, path),
+            Name::Plain(path) if entry.kind == Kind::Directory => hold(&mut scan.dirs, path),
+            Name::Plain(_) | Name::Ignored => Ok(()),
+        }
     })?;
+    count(&totals.plain, plain, limits.plain_bytes, "bytes unpacked")?;
     Ok(scan)
 }
 
 /// All layers, a few at once: unpacking is what takes the time.
 pub fn scan_all(layers: &[Layer], limits: &Limits) -> Result<Vec<Scan>, Fault> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(layers.len().max(1));
-    let mut scans: Vec<Option<Result<Scan, Fault>>> = Vec::new();
-    scans.resize_with(layers.len(), || None);
-    for (layers, scans) in layers.chunks(threads).zip(scans.chunks_mut(threads)) {
-        std::thread::scope(|scope| {
-            for (layer, slot) in layers.iter().zip(scans) {
-                scope.spawn(move || *slot = Some(scan(layer, limits)));
-            }
+    let (mut scans, totals) = (Vec::new(), Totals::default());
+    for layers in layers.chunks(threads) {
+        let done: Vec<Result<Scan, Fault>> = std::thread::scope(|scope| {
+            let running: Vec<_> = layers.iter().map(|layer| scope.spawn(|| scan_into(layer, limits, &totals))).collect();
+            running.into_iter().map(|one| one.join().unwrap_or_else(|why| std::panic::resume_unwind(why))).collect()
         });
-    }
-    let scans: Vec<Scan> = scans.into_iter().flatten().collect::<Result<_, Fault>>()?;
-    let (bytes, entries) = scans.iter().fold((0u64, 0u64), |(b, e), s| (b.saturating_add(s.bytes), e.saturating_add(s.entries)));
-    if bytes > limits.plain_bytes {
-        return Err(too_large(format!("its layers have {bytes} bytes in all, more than {}", limits.plain_bytes)));
-    }
-    if entries > limits.entries {
-        return Err(too_large(format!("its layers have {entries} entries in all, more than {}", limits.entries)));
+        // The first that is too much is the last that is read.
+        scans.extend(done.into_iter().collect::<Result<Vec<_>, Fault>>()?);
     }
     Ok(scans)
 }

@@ -7,17 +7,19 @@ use crate::tar_entries::{Entries, Kind};
 use crate::trouble::{bad, shown};
 use disk::files;
 use model::{Digest, Fault};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// More files than any archive of images has.
 const FILES: usize = 100_000;
 
 enum Files {
-    Directory,
+    Directory(OwnedFd),
     /// By name: where the bytes begin, and how many they are.
     Archive(BTreeMap<String, (u64, u64)>),
 }
@@ -34,22 +36,43 @@ fn no_layout(at: &Path, why: &str) -> Fault {
         .hint("`skopeo copy docker-archive:FILE oci-archive:FILE` makes one of what `docker save` wrote")
 }
 
+/// A pipe would keep who opens it waiting, and is no file.
+fn plain(dir: impl AsFd, path: &Path, how: ResolveFlags) -> rustix::io::Result<File> {
+    let fd = rustix::fs::openat2(dir, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty(), how)?;
+    let is_file = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode).is_file();
+    if is_file { Ok(fd.into()) } else { Err(Errno::INVAL) }
+}
+
+fn unreadable(at: &Path, e: Errno) -> Fault {
+    match e {
+        Errno::INVAL => bad("bad-image", format!("{} is no file", at.display())),
+        Errno::LOOP | Errno::XDEV => {
+            bad("bad-image", format!("{} leads through a link", at.display())).hint("`cp -rL` makes a copy without links")
+        }
+        e => files::fault("cannot read", at, &e.into()),
+    }
+}
+
 impl Layout {
     pub fn directory(at: &Path, name: Option<String>, limits: &Limits) -> Result<Layout, Fault> {
-        let layout = Layout { at: at.to_path_buf(), files: Files::Directory, name, limits: limits.clone() };
-        if !at.join("oci-layout").is_file() {
-            return Err(no_layout(at, "it has no file oci-layout"));
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::open(at, flags, Mode::empty()).map_err(|e| files::fault("cannot open", at, &e.into()))?;
+        let layout = Layout { at: at.to_path_buf(), files: Files::Directory(dir), name, limits: limits.clone() };
+        match layout.file("oci-layout", 0) {
+            Err(e) if e.code == "no-such-blob" => Err(no_layout(at, "it has no file oci-layout")),
+            other => other.map(|_| layout),
         }
-        Ok(layout)
     }
 
     pub fn archive(at: &Path, name: Option<String>, limits: &Limits) -> Result<Layout, Fault> {
-        let file = File::open(at).map_err(files::at("cannot read", at))?;
+        let file = plain(CWD, at, ResolveFlags::empty()).map_err(|e| unreadable(at, e))?;
         let mut entries = Entries::new(BufReader::with_capacity(1 << 18, file));
         let mut held = BTreeMap::new();
         while let Some(entry) = entries.next().map_err(|e| no_layout(at, &shown(&e.to_string())))? {
             let name = String::from_utf8_lossy(&entry.name).trim_start_matches("./").to_string();
-            if entry.kind == Kind::File && entry.pieces.len() == 1 {
+            // No other name is ever asked for, and a name may have a megabyte.
+            let is_ours = name.len() < 100 && (name.starts_with("blobs/") || ["oci-layout", "index.json"].contains(&name.as_str()));
+            if is_ours && entry.kind == Kind::File && entry.pieces.len() == 1 {
                 held.insert(name, (entries.position(), entry.bytes));
             }
             if held.len() > FILES {
@@ -65,16 +88,14 @@ impl Layout {
     fn file(&self, name: &str, from: u64) -> Result<(PathBuf, Box<dyn Read>), Fault> {
         let missing = |at: &Path| Fault::yours("no-such-blob", format!("{} has no {name}", at.display())).hint("copy the image again");
         match &self.files {
-            Files::Directory => {
+            Files::Directory(dir) => {
                 let path = self.at.join(name);
-                // A pipe would keep who opens it waiting.
-                let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-                let mut file = File::options().read(true).custom_flags(flags).open(&path).map_err(|e| {
-                    if e.kind() == std::io::ErrorKind::NotFound { missing(&self.at) } else { files::fault("cannot read", &path, &e) }
+                // Whoever makes a layout must not choose which file of this machine is read.
+                let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+                let mut file = plain(dir, Path::new(name), how).map_err(|e| match e {
+                    Errno::NOENT => missing(&self.at),
+                    e => unreadable(&path, e),
                 })?;
-                if !file.metadata().is_ok_and(|m| m.is_file()) {
-                    return Err(bad("bad-image", format!("{} is no file", path.display())));
-                }
                 file.seek(SeekFrom::Start(from)).map_err(files::at("cannot read", &path))?;
                 Ok((path, Box::new(file)))
             }

@@ -17,8 +17,10 @@ pub struct Limits {
     pub plain_bytes_any: u64,
     /// Beyond that, to this many times its size.
     pub ratio: u64,
-    /// Entries of all layers.
+    /// Entries of all layers, and directories that entries are in and that none of them speaks of.
     pub entries: u64,
+    /// Of all layers' names that are held while the layers are read.
+    pub name_bytes: u64,
     pub redirects: u32,
     /// Tries of one request after the first, and of one blob after an attempt that brought nothing.
     pub retries: u32,
@@ -43,6 +45,7 @@ impl Default for Limits {
             plain_bytes_any: 1 << 30,
             ratio: 200,
             entries: 2_000_000,
+            name_bytes: 256 << 20,
             redirects: 5,
             retries: 5,
             backoff: Duration::from_secs(1),

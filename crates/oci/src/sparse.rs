@@ -59,21 +59,33 @@ fn read(block: &Header, at: usize, count: usize, pieces: &mut Vec<Piece>) -> io:
 /// What extended headers say of a sparse file.
 #[derive(Default)]
 pub struct Told {
-    pub major: Option<u64>,
+    version: (Option<u64>, Option<u64>),
     pub name: Option<Vec<u8>>,
     pub real: Option<u64>,
     pub pieces: Option<Vec<Piece>>,
     /// An offset whose length is still to come.
     offset: Option<u64>,
+    has_map: bool,
+    is_unclear: bool,
 }
 
 impl Told {
     pub fn take(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
         match key {
-            b"major" => self.major = Some(pax::number(value)?),
-            b"name" => self.name = Some(value.to_vec()),
-            b"size" | b"realsize" => self.real = Some(pax::number(value)?),
+            b"major" => self.version.0 = Some(pax::number(value)?),
+            b"minor" => self.version.1 = Some(pax::number(value)?),
+            b"name" => {
+                self.is_unclear |= value.is_empty();
+                self.name = Some(value.to_vec());
+            }
+            b"size" | b"realsize" => {
+                let real = pax::number(value)?;
+                self.is_unclear |= self.real.is_some_and(|other| other != real);
+                self.real = Some(real);
+            }
             b"map" => {
+                self.is_unclear |= self.pieces.is_some() || value.is_empty();
+                self.has_map = true;
                 let numbers: Vec<u64> =
                     value.split(|b| *b == b',').filter(|n| !n.is_empty()).map(pax::number).collect::<io::Result<_>>()?;
                 let pieces = self.pieces.insert(Vec::new());
@@ -84,6 +96,7 @@ impl Told {
             }
             b"offset" => self.offset = Some(pax::number(value)?),
             b"numbytes" => {
+                self.is_unclear |= self.has_map;
                 let at = self.offset.take().ok_or_else(|| broken("the map of a sparse file has a length without an offset"))?;
                 push(self.pieces.get_or_insert_default(), Piece { at, bytes: pax::number(value)? })?;
             }
@@ -93,7 +106,22 @@ impl Told {
     }
 
     pub fn is_sparse(&self) -> bool {
-        self.major.is_some() || self.pieces.is_some()
+        self.version != (None, None) || self.pieces.is_some()
+    }
+
+    /// The map stands before the data.
+    pub fn is_of_data(&self) -> bool {
+        self.version == (Some(1), Some(0))
+    }
+
+    /// Whether every reader takes this for the same sparse file, or for none. `is_plain`: it is a file whose header says nothing of holes.
+    pub fn check(&self, is_plain: bool) -> io::Result<()> {
+        let is_known = matches!(self.version, (None, None) | (Some(0), Some(0 | 1)) | (Some(1), Some(0)));
+        let is_told = self.is_sparse() || self.name.is_some() || self.real.is_some();
+        if self.is_unclear || !is_known || is_told && !(is_plain && self.is_sparse()) {
+            return Err(broken("what an extended header says of a sparse file is not clear"));
+        }
+        Ok(())
     }
 }
 

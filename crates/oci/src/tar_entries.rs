@@ -60,6 +60,9 @@ pub struct Entries<R> {
 struct Extended {
     name: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
+    /// As GNU tar writes them.
+    long_name: Option<Vec<u8>>,
+    long_link: Option<Vec<u8>>,
     size: Option<u64>,
     uid: Option<u64>,
     gid: Option<u64>,
@@ -166,7 +169,7 @@ impl<R: Read> Entries<R> {
 
     /// The next entry; None: the archive ends here.
     pub fn next(&mut self) -> io::Result<Option<Entry>> {
-        let mut extended = Extended::default();
+        let (mut extended, mut spoke) = (Extended::default(), Vec::new());
         for _ in 0..EXTENSIONS {
             self.skip()?;
             let Some(header) = self.header()? else { return Ok(None) };
@@ -174,24 +177,40 @@ impl<R: Read> Entries<R> {
                 return Ok(None);
             }
             header.check()?;
-            match header.kind() {
-                b'L' => extended.name = Some(name_of(self.extension(&header)?)),
-                b'K' => extended.link = Some(name_of(self.extension(&header)?)),
-                b'x' | b'X' => {
+            let kind = header.kind();
+            // Go keeps the last of two, and none that stands before one of the whole archive.
+            if spoke.contains(&kind) || kind == b'g' && !spoke.is_empty() {
+                return Err(broken("two extended headers of the same kind speak of one entry"));
+            }
+            match kind {
+                b'L' => extended.long_name = Some(name_of(self.extension(&header)?)),
+                b'K' => extended.long_link = Some(name_of(self.extension(&header)?)),
+                b'x' => {
                     let held = self.extension(&header)?;
                     extended.records(&held)?;
                 }
                 // Of the whole archive: comments, in practice; Docker ignores it too.
-                b'g' => drop(self.extension(&header)?),
+                b'g' => {
+                    self.extension(&header)?;
+                    continue;
+                }
                 _ => return self.entry(&header, extended).map(Some),
             }
+            spoke.push(kind);
         }
         Err(broken(format!("more than {EXTENSIONS} extended headers speak of one entry")))
     }
 
     fn entry(&mut self, header: &Header, extended: Extended) -> io::Result<Entry> {
-        let name = extended.sparse.name.clone().or(extended.name.clone()).unwrap_or_else(|| header.name());
-        let link = || extended.link.clone().unwrap_or_else(|| header.link());
+        if extended.name.is_some() && extended.long_name.is_some() || extended.link.is_some() && extended.long_link.is_some() {
+            return Err(broken("two extended headers give one entry its name"));
+        }
+        if header.has_other_prefix() {
+            return Err(broken("a header has what another reader takes for the first part of its name"));
+        }
+        let told = extended.name.or(extended.long_name);
+        let name = extended.sparse.name.clone().or(told).unwrap_or_else(|| header.name());
+        let link = || extended.link.or(extended.long_link).unwrap_or_else(|| header.link());
         let stored = extended.size.map_or_else(|| header.size(), Ok)?;
         let kind = match header.kind() {
             b'1' => Kind::HardLink(link()),
@@ -204,6 +223,7 @@ impl<R: Read> Entries<R> {
             0 | b'0' | b'7' | b'S' => Kind::File,
             other => return Err(broken(format!("an entry is of the unknown kind {:?}", char::from(other)))),
         };
+        extended.sparse.check(kind == Kind::File && header.kind() != b'S')?;
         let number = |told: Option<u64>, at: usize| {
             let n = told.map_or_else(|| header.number(at, 8), Ok)?;
             // The last number means nobody.
@@ -235,7 +255,7 @@ impl<R: Read> Entries<R> {
             }
             let (pieces, real) = sparse::of_header(header, || self.block())?;
             (pieces, real, stored)
-        } else if told.major == Some(1) {
+        } else if told.is_of_data() {
             let (pieces, map) = sparse::of_data(|| self.block())?;
             let stored = stored.checked_sub(map).ok_or_else(|| broken("the map of a sparse file is larger than the file"))?;
             (pieces, told.real.ok_or_else(|| broken("a sparse file has no size"))?, stored)

@@ -43,6 +43,13 @@ impl Header {
         if self.is_ustar() && !prefix.is_empty() { [prefix, b"/", name].concat() } else { name.to_vec() }
     }
 
+    /// Whether Go takes another part of this header for the first part of the name: star has times behind a shorter one, and Go before 1.8
+    /// wrote it where GNU tar has times.
+    pub fn has_other_prefix(&self) -> bool {
+        let is_star = self.is_ustar() && &self.0[508..] == b"tar\0" && self.text(345, 155).len() > 131;
+        is_star || self.is_gnu() && [345, 357].into_iter().any(|at| self.0[at] != 0 && self.number(at, 12).is_err())
+    }
+
     pub fn link(&self) -> Vec<u8> {
         self.text(157, 100).to_vec()
     }

@@ -1,11 +1,12 @@
 //! Layers that nobody should have made: each is refused with words, and nothing is left.
 
-use crate::images::{Image, Item, Pack, dir, fifo, file, hard, image, of_items, record, sum, symlink, tar};
+use crate::images::{Image, Item, Pack, device, dir, fifo, file, hard, image, of_items, record, sum, symlink, tar};
 use crate::stores::{flatten, limits, place};
 use disk::files;
 use model::Fault;
-use oci::{Layer, Limits, Options, scan};
+use oci::{Layer, Limits, Options, resolve, scan, scan_all};
 use std::fs;
+use std::path::Path;
 
 fn options(limits: Limits) -> Options {
     Options { limits, ..Options::default() }
@@ -14,9 +15,21 @@ fn options(limits: Limits) -> Options {
 /// The fault of a layer that is only read.
 fn scanned(plain: &[u8], packed: Vec<u8>, limits: &Limits) -> Result<oci::Scan, Fault> {
     let dir = tempfile::tempdir().unwrap();
-    let at = dir.path().join("layer");
-    fs::write(&at, &packed).unwrap();
-    scan(&Layer { digest: files::digest_of(&packed), diff_id: files::digest_of(plain), at, bytes: packed.len() as u64 }, limits)
+    scan(&layer(dir.path(), plain, &packed), limits)
+}
+
+fn layer(dir: &Path, plain: &[u8], packed: &[u8]) -> Layer {
+    let at = dir.join("layer");
+    fs::write(&at, packed).unwrap();
+    Layer { digest: files::digest_of(packed), diff_id: files::digest_of(plain), at, bytes: packed.len() as u64 }
+}
+
+/// The fault of an image that has this layer this number of times.
+fn repeated(plain: &[u8], times: usize, limits: &Limits) -> Fault {
+    let dir = tempfile::tempdir().unwrap();
+    let layer = layer(dir.path(), plain, &Pack::Zstd.pack(plain));
+    scan_all(std::slice::from_ref(&layer), limits).unwrap();
+    scan_all(&vec![layer; times], limits).map(drop).unwrap_err()
 }
 
 fn refused(items: &[Item], code: &str, words: &str) {
@@ -44,7 +57,7 @@ fn headers_that_two_readers_could_understand_differently_are_refused() {
     refused(&[file("x", "").pax("size", b"99999999999")], "image-too-large", "more than");
     refused(&[file("x", "").pax("size", b"9999999")], "bad-layer", "no whole tar");
     refused(&[file("x", "").pax("uid", b"-1")], "bad-layer", "number");
-    let many: Vec<Item> = (0..9).map(|_| Item { kind: b'x', ..file("p", "") }).chain([file("x", "")]).collect();
+    let many: Vec<Item> = (0..9).map(|_| Item { kind: b'g', ..file("p", "") }).chain([file("x", "")]).collect();
     refused(&many, "bad-layer", "more than 8 extended headers");
     // A name of a megabyte is not held.
     for kind in [b'L', b'K', b'x', b'g'] {
@@ -74,13 +87,118 @@ fn maps_of_sparse_files_are_checked() {
         refused(&[map(pairs, real.as_bytes(), data)], "bad-layer", "sparse");
     }
     // A hole of many terabytes takes no room in the layer, and as much time to pack as if it did.
-    refused(&[map("", b"99999999999999", "")], "image-too-large", "holes");
+    refused(&[map("0,0", b"99999999999999", "")], "image-too-large", "holes");
     let mut old = tar(&[Item { kind: b'S', ..file("s", "xy") }]);
     let block: &mut [u8; 512] = (&mut old[..512]).try_into().unwrap();
     block[386..410].copy_from_slice(b"00000000000\x0000000000002\x00");
     block[483..495].copy_from_slice(b"00000000001\0");
     sum(block);
     assert!(scanned(&old, old.clone(), &limits()).unwrap_err().message.contains("leads out of the file"));
+}
+
+/// Scanners read images with Go: what it takes for another file, or for none, would be another tree.
+#[test]
+fn what_go_reads_differently_is_refused() {
+    let renamed = |item: Item| item.pax("GNU.sparse.name", b"etc/ld.so.preload");
+    refused(&[renamed(file("x", "").pax("path", b"usr/share/doc/x"))], "bad-layer", "sparse");
+    refused(&[renamed(symlink("x", "y")).pax("GNU.sparse.map", b"0,0").pax("GNU.sparse.size", b"0")], "bad-layer", "sparse");
+    refused(&[renamed(dir("x")).pax("GNU.sparse.major", b"1").pax("GNU.sparse.minor", b"0")], "bad-layer", "sparse");
+    refused(&[renamed(Item { kind: b'S', ..file("x", "") })], "bad-layer", "sparse");
+    let mut map = b"1\n0\n1\n".to_vec();
+    crate::images::fill(&mut map);
+    map.push(b'd');
+    let of_version = |major: &str, minor: &str| {
+        let item = Item { data: map.clone(), ..file("x", "") }.pax("GNU.sparse.realsize", b"1");
+        let item = if major.is_empty() { item } else { item.pax("GNU.sparse.major", major.as_bytes()) };
+        if minor.is_empty() { item } else { item.pax("GNU.sparse.minor", minor.as_bytes()) }
+    };
+    for (major, minor) in [("1", "1"), ("1", ""), ("2", "0"), ("", "1")] {
+        refused(&[of_version(major, minor)], "bad-layer", "sparse");
+    }
+    let good = tar(&[of_version("1", "0")]);
+    assert_eq!(scanned(&good, good.clone(), &limits()).unwrap().bytes, 1);
+    let sparse = || file("x", "d").pax("GNU.sparse.map", b"0,1");
+    refused(&[sparse().pax("GNU.sparse.size", b"1").pax("GNU.sparse.realsize", b"2")], "bad-layer", "sparse");
+    refused(&[renamed(sparse().pax("GNU.sparse.size", b"1")).pax("GNU.sparse.name", b"")], "bad-layer", "sparse");
+    refused(&[file("x", "").pax("GNU.sparse.map", b"").pax("GNU.sparse.size", b"9")], "bad-layer", "sparse");
+
+    let extended = |kind: u8, data: Vec<u8>| Item { kind, data, ..file("p", "") };
+    let path = |kind: u8| extended(kind, record(b"path", b"other"));
+    let long = extended(b'L', b"other\0".to_vec());
+    refused(&[path(b'X'), file("x", "")], "bad-layer", "unknown kind");
+    for twice in [[path(b'x'), path(b'x')], [long.clone(), long.clone()], [path(b'x'), long.clone()], [long, path(b'x')]] {
+        refused(&[&twice[..], &[file("x", "")]].concat(), "bad-layer", "extended headers");
+    }
+    refused(&[path(b'x'), extended(b'g', record(b"comment", b"x")), file("x", "")], "bad-layer", "extended headers");
+
+    // Where one sees times, another sees the first part of the name.
+    for (gnu, at, bytes) in [(true, 345, &b"etc"[..]), (true, 357, b"etc"), (false, 345, &[b'p'; 140])] {
+        let mut tar = tar(&[file("x", "")]);
+        let block: &mut [u8; 512] = (&mut tar[..512]).try_into().unwrap();
+        block[257..265].copy_from_slice(if gnu { b"ustar  \0" } else { b"ustar\x0000" });
+        block[at..at + bytes.len()].copy_from_slice(bytes);
+        block[508..512].copy_from_slice(if gnu { b"\0\0\0\0" } else { b"tar\0" });
+        sum(block);
+        let fault = scanned(&tar, tar.clone(), &limits()).unwrap_err();
+        assert!(fault.code == "bad-layer" && fault.message.contains("first part of its name"), "{at}: {fault:?}");
+    }
+}
+
+#[test]
+fn directories_that_no_entry_speaks_of_are_counted() {
+    let few = Limits { entries: 100, ..limits() };
+    let deep: Vec<Item> = (0..9).map(|n| file(&format!("{n}/{}f", "a/".repeat(20)), "")).collect();
+    let fault = scanned(&tar(&deep), tar(&deep), &few).unwrap_err();
+    assert!(fault.code == "image-too-large" && fault.message.contains("more than 100 entries"), "{fault:?}");
+    // One that is there already is not made again.
+    let count = |items: &[Item]| scanned(&tar(items), tar(items), &few).unwrap().entries;
+    assert_eq!(count(&(0..90).map(|n| file(&format!("a/b/c/{n}"), "")).collect::<Vec<_>>()), 93);
+    assert_eq!(count(&[dir("a"), dir("a/b"), file("a/b/c", ""), file("a/x", ""), file("y", "")]), 5);
+    // What was left out is not there.
+    assert_eq!(count(&[device("d"), file("d/x", "")]), 3);
+}
+
+#[test]
+fn limits_hold_for_all_layers_together() {
+    let whiteouts: Vec<Item> = (0..40).map(|n| file(&format!("{n}/.wh.{}", "n".repeat(200)), "")).collect();
+    let fault = repeated(&tar(&whiteouts), 9, &Limits { name_bytes: 64 << 10, ..limits() });
+    assert!(fault.code == "image-too-large" && fault.message.contains("more than 65536 bytes of names"), "{fault:?}");
+    let fault = repeated(&tar(&whiteouts), 9, &Limits { entries: 300, ..limits() });
+    assert!(fault.code == "image-too-large" && fault.message.contains("more than 300 entries"), "{fault:?}");
+    let fault = repeated(&tar(&[file("f", &"x".repeat(400_000))]), 9, &Limits { plain_bytes: 1 << 20, ..limits() });
+    assert!(fault.code == "image-too-large" && fault.message.contains("more than 1048576 bytes"), "{fault:?}");
+    // What no entry has, unpacks all the same.
+    let mut behind = tar(&[file("f", "x")]);
+    behind.resize(behind.len() + 400_000, 0);
+    let fault = repeated(&behind, 9, &Limits { plain_bytes: 1 << 20, ..limits() });
+    assert!(fault.code == "image-too-large" && fault.message.contains("more than 1048576 bytes unpacked"), "{fault:?}");
+}
+
+#[test]
+fn attributes_that_no_filesystem_keeps_are_refused() {
+    refused(&[file("x", "").xattr("user.x", &[b'x'; 60_000])], "bad-layer", "extended attributes");
+    let many = (0..40).fold(file("x", ""), |item, n| item.xattr(&format!("user.{n}"), &[b'x'; 100]));
+    refused(&[many], "bad-layer", "extended attributes");
+    // What is left out takes no room.
+    let left_out = tar(&[file("x", "").xattr("trusted.x", &[b'x'; 60_000]).xattr("user.x", &[b'x'; 3000])]);
+    scanned(&left_out, left_out.clone(), &limits()).unwrap();
+}
+
+#[test]
+fn a_layout_is_not_read_through_links() {
+    let image = of_items(&[vec![file("f", "x")]], Pack::Gzip);
+    let place = place();
+    let config = format!("blobs/sha256/{}", files::digest_of(&image.blobs[1]).hex());
+    for linked in ["oci-layout", "index.json", "blobs", "blobs/sha256", &config] {
+        let name = place.layout(&image);
+        resolve(&name, &options(limits())).unwrap();
+        let (at, outside) = (place.dir.path().join("layout").join(linked), place.dir.path().join("outside"));
+        fs::rename(&at, &outside).unwrap();
+        std::os::unix::fs::symlink(&outside, &at).unwrap();
+        let fault = resolve(&name, &options(limits())).err().unwrap_or_else(|| panic!("{linked} was read through a link"));
+        assert!(fault.message.contains("link"), "{linked}: {fault:?}");
+        let _ = fs::remove_dir_all(&outside).or_else(|_| fs::remove_file(&outside));
+    }
 }
 
 #[test]

@@ -70,5 +70,8 @@ pub fn flatten(dir: &Path, tars: &[Vec<u8>], limits: &Limits) -> Result<Flattene
     for (layer, scan) in layers.iter().zip(&scans) {
         tree.apply(layer, scan, limits)?;
     }
-    tree.finish()
+    let flat = tree.finish()?;
+    // The root is there before any layer.
+    assert!(flat.entries <= 1 + scans.iter().map(|scan| scan.entries).sum::<u64>(), "more was made than was counted: {flat:?} {scans:?}");
+    Ok(flat)
 }
