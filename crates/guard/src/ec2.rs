@@ -56,7 +56,7 @@ pub struct PrefixList {
 }
 
 /// Ports of services that are not meant for strangers: remote administration, databases, caches, queues, orchestration.
-const SENSITIVE_TCP: &[(u16, &str)] = &[
+pub(crate) const SENSITIVE_TCP: &[(u16, &str)] = &[
     (20, "FTP"),
     (21, "FTP"),
     (22, "SSH"),

@@ -15,6 +15,7 @@ mod judgement;
 pub mod policy;
 mod rds;
 pub mod report;
+pub mod root;
 mod rule_file;
 pub mod rules;
 mod s3;

@@ -7,6 +7,7 @@ mod checksum;
 mod placeholder;
 mod rule;
 
+pub(crate) use placeholder::is_placeholder;
 pub use rule::Rule;
 
 use crate::finding::fingerprint;

@@ -11,5 +11,7 @@ mod golden;
 mod network;
 mod random;
 mod reports;
+mod root;
+mod root_tree;
 mod secrets;
 mod verdicts;

@@ -1,0 +1,71 @@
+//! One exposure of a root directory.
+
+use crate::finding::{Finding, Severity, fingerprint};
+use crate::judgement::{CrossAccount, Verdict};
+use crate::ternary::Tri;
+use serde::Serialize;
+use serde_json::Value;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Exposure {
+    pub rule: &'static str,
+    pub path: String,
+    /// 0: the file as a whole.
+    pub line: usize,
+    /// `Public` or `Unknown`.
+    pub verdict: Verdict,
+    pub severity: Severity,
+    pub why: String,
+    pub fix: String,
+    /// What the fingerprint rests on: no line number, no secret.
+    pub evidence: String,
+}
+
+impl Exposure {
+    pub(super) fn new(
+        rule: &'static str,
+        path: &str,
+        line: usize,
+        severity: Severity,
+        why: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Exposure {
+        let (why, fix) = (why.into(), fix.into());
+        Exposure { rule, path: path.into(), line, verdict: Verdict::Public, severity, evidence: why.clone(), why, fix }
+    }
+
+    /// Something could not be read, so the rule cannot say that there is no exposure.
+    pub(super) fn unknown(rule: &'static str, path: &str, missing: &str) -> Exposure {
+        let why = format!("cannot tell whether {path} exposes anything: could not read {missing}");
+        let fix = format!("let the scan read {missing}: run it as root, or look at the file yourself");
+        let verdict = Verdict::Unknown;
+        Exposure { rule, path: path.into(), line: 0, verdict, severity: Severity::Medium, evidence: missing.into(), why, fix }
+    }
+
+    /// Given that it is so, that it is not, or that this is not known.
+    pub(super) fn given(self, holds: Tri, missing: &str) -> Option<Exposure> {
+        match holds {
+            Tri::Yes => Some(self),
+            Tri::No => None,
+            Tri::Unknown => Some(Exposure { line: self.line, ..Exposure::unknown(self.rule, &self.path, missing) }),
+        }
+    }
+
+    /// The line of a scan.
+    pub fn finding(&self) -> Finding {
+        let place = if self.line == 0 { self.path.clone() } else { format!("{}:{}", self.path, self.line) };
+        Finding {
+            kind: "file".into(),
+            id: self.path.clone(),
+            verdict: self.verdict,
+            via: self.rule.into(),
+            documented: self.verdict,
+            effective: self.verdict,
+            cross_account: CrossAccount::None,
+            severity: self.severity,
+            why: format!("{place}: {}", self.why),
+            fix: self.fix.clone(),
+            fingerprint: fingerprint(self.rule, &self.path, &Value::String(self.evidence.clone())),
+        }
+    }
+}
