@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::path::Path;
+use std::time::Instant;
 
 /// An attempt that brought less does not count as progress.
 const PROGRESS: u64 = 1 << 20;
@@ -57,12 +58,12 @@ impl<R, W> Into<'_, R, W> {
         R: FnMut(&mut T) -> Result<(), Fault>,
         W: FnMut(&mut T, &[u8]) -> Result<(), Fault>,
     {
-        let (mut tries, mut backoff) = (0, limits.backoff);
+        let (mut tries, mut backoff, begun) = (0, limits.backoff, Instant::now());
         loop {
             let before = self.have;
             let Some(why) = self.attempt(from, to, told)? else { break };
             tries = if self.have >= before.saturating_add(PROGRESS) { 0 } else { tries + 1 };
-            if tries > limits.retries || !from.may_retry() {
+            if tries > limits.retries || !from.may_retry() || begun.elapsed() > limits.fetch {
                 let text = format!("blob {} has {} bytes and broke off after {}: {why}", self.of.digest.short(), self.of.size, self.have);
                 return Err(Fault::world("blob-truncated", text).hint("try again; nothing of it was kept"));
             }

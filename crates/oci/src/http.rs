@@ -7,11 +7,14 @@ use disk::files;
 use model::Fault;
 use std::io;
 use std::io::Read;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use ureq::http::{HeaderMap, Response, Uri, header};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body};
 
 /// Where Debian keeps the authorities that everybody trusts.
@@ -20,8 +23,35 @@ const ROOTS_BYTES: u64 = 16 << 20;
 
 pub struct Http {
     agent: Agent,
+    /// Reaches no address of this machine.
+    elsewhere: Agent,
+    /// The host that was named by who may name this machine. None: the first host of each request.
+    named: Option<String>,
     limits: Limits,
 }
+
+/// A stranger may lead to any name, and any name to any address: it is looked at after it was resolved.
+#[derive(Debug, Default)]
+struct Elsewhere(DefaultResolver);
+
+impl Resolver for Elsewhere {
+    fn resolve(&self, uri: &Uri, config: &ureq::config::Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let all = self.0.resolve(uri, config, timeout)?;
+        let is_here = |ip: IpAddr| ip.to_canonical().is_loopback() || ip.to_canonical().is_unspecified();
+        if all.iter().any(|at| is_here(at.ip())) { Err(ureq::Error::Other(Box::new(LeadsHere))) } else { Ok(all) }
+    }
+}
+
+#[derive(Debug)]
+struct LeadsHere;
+
+impl std::fmt::Display for LeadsHere {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("it is this machine")
+    }
+}
+
+impl std::error::Error for LeadsHere {}
 
 /// What is asked for.
 #[derive(Clone, Debug, Default)]
@@ -34,11 +64,15 @@ pub struct Request {
     pub from: u64,
     /// A form that is posted.
     pub form: Option<String>,
+    /// How large the body may be; None: as a layer. It is given up when it takes longer than that needs.
+    pub bytes: Option<u64>,
 }
 
 pub struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
+    /// It comes from where a redirect led, and not from who was asked.
+    pub is_redirected: bool,
     body: Body,
 }
 
@@ -77,16 +111,29 @@ impl Http {
             .timeout_per_write(Some(limits.silence))
             .timeout_recv_response(Some(limits.silence * 2))
             .build();
-        Ok(Http { agent: config.new_agent(), limits: limits.clone() })
+        let elsewhere = Agent::with_parts(config.clone(), DefaultConnector::default(), Elsewhere::default());
+        Ok(Http { agent: config.new_agent(), elsewhere, named: None, limits: limits.clone() })
     }
 
-    fn once(&self, url: &str, request: &Request, with_authorization: bool) -> Result<Response<Body>, ureq::Error> {
+    /// Of this host: nothing that it answers leads to this machine, unless it is here itself.
+    pub fn of(self, host: &str) -> Http {
+        Http { named: Some(host.to_ascii_lowercase()), ..self }
+    }
+
+    fn may_be_here(&self, first: &Uri, at: &Uri) -> bool {
+        let host = |uri: &Uri| host_of(uri.host().unwrap_or("")).to_ascii_lowercase();
+        let named = self.named.clone().unwrap_or_else(|| host(first));
+        is_loopback(&named) || host(at) == named
+    }
+
+    fn once(&self, agent: &Agent, url: &str, request: &Request, with_authorization: bool) -> Result<Response<Body>, ureq::Error> {
         let authorization = request.authorization.as_deref().filter(|_| with_authorization);
+        let within = self.limits.time_of(request.bytes.unwrap_or(self.limits.layer_bytes));
         if let Some(form) = &request.form {
-            let post = self.agent.post(url).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
-            return post.send(form.as_str());
+            let post = agent.post(url).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+            return post.config().timeout_recv_body(Some(within)).build().send(form.as_str());
         }
-        let mut get = self.agent.get(url);
+        let mut get = agent.get(url);
         if !request.accept.is_empty() {
             get = get.header(header::ACCEPT, &request.accept);
         }
@@ -96,7 +143,7 @@ impl Http {
         if request.from > 0 {
             get = get.header(header::RANGE, format!("bytes={}-", request.from));
         }
-        get.call()
+        get.config().timeout_recv_body(Some(within)).build().call()
     }
 
     /// Follows redirects. The answer may have any other status.
@@ -104,12 +151,18 @@ impl Http {
         let first = uri(&request.url)?;
         let mut at = first.clone();
         for _ in 0..=self.limits.redirects {
-            let answer = self.patiently(&at, request, origin(&at) == origin(&first))?;
+            let is_redirected = origin(&at) != origin(&first);
+            let agent = if self.may_be_here(&first, &at) { &self.agent } else { &self.elsewhere };
+            let answer = self.patiently(agent, &at, request, !is_redirected)?;
             let (head, body) = answer.into_parts();
             let target = head.headers.get(header::LOCATION).and_then(|v| v.to_str().ok());
             let (301 | 302 | 303 | 307 | 308, Some(target)) = (head.status.as_u16(), target) else {
-                return Ok(Answer { status: head.status.as_u16(), headers: head.headers, body });
+                return Ok(Answer { status: head.status.as_u16(), headers: head.headers, is_redirected, body });
             };
+            if request.form.is_some() {
+                let text = format!("the registry {} leads elsewhere, to {}, when it is to give a token", host(&at), shown(target));
+                return Err(bad("bad-registry-answer", text).hint("ask whoever runs the registry"));
+            }
             at = follow(&at, target)?;
         }
         let text = format!("{} leads from one place to another more than {} times", shown(&request.url), self.limits.redirects);
@@ -117,11 +170,11 @@ impl Http {
     }
 
     /// Tries again when the registry is busy or the network fails.
-    fn patiently(&self, at: &Uri, request: &Request, with_authorization: bool) -> Result<Response<Body>, Fault> {
+    fn patiently(&self, agent: &Agent, at: &Uri, request: &Request, with_authorization: bool) -> Result<Response<Body>, Fault> {
         let url = at.to_string();
         let mut backoff = self.limits.backoff;
         for left in (0..=self.limits.retries).rev() {
-            let wait = match self.once(&url, request, with_authorization) {
+            let wait = match self.once(agent, &url, request, with_authorization) {
                 Ok(answer) if matches!(answer.status().as_u16(), 429 | 503) => {
                     let wait = retry_after(answer.headers()).unwrap_or(backoff);
                     if left == 0 || wait > self.limits.retry_after {
@@ -144,7 +197,7 @@ impl Http {
     /// Whether somebody answers there without TLS, so that `https` is not understood.
     pub fn speaks_plain(&self, authority: &str) -> bool {
         let (url, request) = (format!("https://{authority}/v2/"), Request::default());
-        self.once(&url, &request, false).is_err_and(|e| is_plain(&e))
+        self.once(&self.agent, &url, &request, false).is_err_and(|e| is_plain(&e))
     }
 }
 
@@ -178,7 +231,7 @@ impl Answer {
 
     pub fn reader(self, limits: &Limits) -> Timed {
         let body: Box<dyn Read + Send> = Box::new(self.body.into_reader());
-        Timed { body, begun: Instant::now(), bytes: 0, grace: limits.silence * 2, least_rate: limits.least_rate }
+        Timed { body, begun: Instant::now(), bytes: 0, grace: limits.grace(), least_rate: limits.least_rate }
     }
 }
 
@@ -216,7 +269,7 @@ fn uri(text: &str) -> Result<Uri, Fault> {
         .ok_or_else(|| bad("bad-registry-answer", format!("the registry leads to {:?}, which is no address", shown(text))))
 }
 
-/// A place elsewhere must not be reached with less protection than the first, nor be this machine.
+/// A place elsewhere must not be reached with less protection than the first.
 fn follow(at: &Uri, target: &str) -> Result<Uri, Fault> {
     let next = if target.starts_with('/') && !target.starts_with("//") {
         uri(&format!("{}://{}{target}", at.scheme_str().unwrap_or(""), at.authority().map_or("", |a| a.as_str())))?
@@ -226,10 +279,6 @@ fn follow(at: &Uri, target: &str) -> Result<Uri, Fault> {
     if at.scheme_str() == Some("https") && next.scheme_str() != Some("https") {
         let text = format!("the registry {} leads to {} without TLS", host(at), host(&next));
         return Err(bad("plain-redirect", text).hint("ask whoever runs the registry"));
-    }
-    let is_here = |u: &Uri| u.host().is_some_and(|h| is_loopback(host_of(h)));
-    if is_here(&next) && !is_here(at) {
-        return Err(bad("bad-registry-answer", format!("the registry {} leads to this machine, {}", host(at), host(&next))));
     }
     Ok(next)
 }
@@ -267,6 +316,9 @@ fn unreachable(at: &Uri, e: &ureq::Error) -> Fault {
     }
     let said = shown(&e.to_string());
     match e {
+        ureq::Error::Other(why) if why.is::<LeadsHere>() => {
+            bad("bad-registry-answer", format!("the registry leads to {host}, which is this machine")).hint("ask whoever runs the registry")
+        }
         e if is_plain(e) => Fault::yours("registry-plain", format!("the registry {host} does not speak TLS: {said}"))
             .hint("without TLS anybody on the way could read the password; say so if the network is your own"),
         ureq::Error::HostNotFound => Fault::world("registry-unreachable", format!("no address is known of the registry {host}"))
@@ -291,20 +343,35 @@ mod tests {
         let from = at("https://r.example:5000/v2/a/blobs/x");
         assert_eq!(follow(&from, "/other?x=1").unwrap(), at("https://r.example:5000/other?x=1"));
         assert_eq!(follow(&from, "https://s.example/y").unwrap(), at("https://s.example/y"));
-        for bad in [
-            "http://s.example/",
-            "//s.example/y",
-            "ftp://x/",
-            "y",
-            "",
-            "https://",
-            "https://u:p@s.example/",
-            "https://127.0.0.1/",
-            "https://[::1]:2/",
-        ] {
+        for bad in ["http://s.example/", "//s.example/y", "ftp://x/", "y", "", "https://", "https://u:p@s.example/"] {
             assert!(follow(&from, bad).is_err(), "{bad}");
         }
-        assert!(follow(&at("http://127.0.0.1:1/"), "http://127.0.0.1:2/").is_ok());
         assert!(origin(&at("https://R.example/")) == origin(&at("https://r.example:443/x")));
+    }
+
+    #[test]
+    fn a_registry_leads_nowhere_on_this_machine() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let limits = Limits { retries: 0, silence: Duration::from_millis(200), ..Limits::default() };
+        let http = |named: &str| Http::new(None, &limits).unwrap().of(named);
+        for name in ["127.0.0.1", "localhost", "0.0.0.0", "[::]", "[::1]", "[::ffff:127.0.0.1]", "127.1", "2130706433"] {
+            let url = format!("http://{name}:{port}/");
+            let fault = http("r.example").send(&Request { url: url.clone(), ..Request::default() }).err().unwrap();
+            assert!(fault.code == "bad-registry-answer" && fault.message.contains("this machine"), "{name}: {fault:?}");
+            assert!(listener.accept().is_err(), "{name} was asked");
+            // Who is here itself, or is called by this name, is reached; nobody answers.
+            for named in ["localhost", host_of(name)] {
+                let fault = http(named).send(&Request { url: url.clone(), ..Request::default() }).err().unwrap();
+                assert_eq!(fault.code, "registry-unreachable", "{name}");
+            }
+            while listener.accept().is_ok() {}
+        }
+        // Whoever names a link may name this machine; what it leads to may not.
+        let (http, at) = (Http::new(None, &limits).unwrap(), |text: &str| uri(text).unwrap());
+        let (far, here) = (at("https://s.example/"), at("https://127.0.0.1/"));
+        assert!(http.may_be_here(&here, &here) && http.may_be_here(&here, &far) && http.may_be_here(&far, &far));
+        assert!(!http.may_be_here(&far, &here));
     }
 }

@@ -32,6 +32,8 @@ pub struct Limits {
     pub silence: Duration,
     /// A body that is slower than this many bytes a second, after the first minute, is given up.
     pub least_rate: u64,
+    /// Fetching the layers of an image is given up after this.
+    pub fetch: Duration,
 }
 
 impl Default for Limits {
@@ -51,7 +53,8 @@ impl Default for Limits {
             backoff: Duration::from_secs(1),
             retry_after: Duration::from_secs(60),
             silence: Duration::from_secs(30),
-            least_rate: 4096,
+            least_rate: 64 << 10,
+            fetch: Duration::from_secs(6 * 3600),
         }
     }
 }
@@ -60,5 +63,15 @@ impl Limits {
     /// What a layer of this size may unpack to.
     pub fn plain_of(&self, packed: u64) -> u64 {
         self.plain_bytes_any.max(packed.saturating_mul(self.ratio)).min(self.plain_bytes)
+    }
+
+    /// How long a body may take beyond what its size asks for.
+    pub fn grace(&self) -> Duration {
+        self.silence * 2
+    }
+
+    /// How long a body of this many bytes may take.
+    pub fn time_of(&self, bytes: u64) -> Duration {
+        (self.grace() + Duration::from_secs(bytes / self.least_rate.max(1))).min(self.fetch)
     }
 }

@@ -155,8 +155,8 @@ pub fn pull(store: &Store, name: &ImageName, text: &str, options: &Options, tell
     if let Some(there) = known(store, name, &resolved)? {
         return Ok(there);
     }
-    // One at a time: of two images with the same layers the second finds those of the first.
-    let _alone = store.lock("pull", || tell(Progress::Waiting))?;
+    // The same image once. Another's registry may be slow, and nobody waits for that.
+    let _alone = store.lock(&format!("pull-{}", resolved.container.manifest.short()), || tell(Progress::Waiting))?;
     if let Some(there) = known(store, name, &resolved)? {
         return Ok(there);
     }
@@ -238,11 +238,16 @@ impl Pull<'_> {
         let kept = seen.len() - missing.len();
         let total = missing.iter().map(|(of, _)| of.size).sum();
         files::want_space(work, total, "the layers of the image")?;
-        let mut before = 0;
+        let (mut before, begun) = (0, Instant::now());
         for (of, at) in missing {
-            fetch::layer(resolved.from.as_mut(), of, &at, self.limits, &mut |have| {
-                tell(Progress::Fetching { done: before + have, total })
-            })?;
+            let fetch = self.limits.fetch.saturating_sub(begun.elapsed());
+            if fetch.is_zero() {
+                let text =
+                    format!("the layers of the image did not come within {} s: {before} of {total} bytes did", self.limits.fetch.as_secs());
+                return Err(Fault::world("blob-truncated", text).hint("try again; nothing of it was kept"));
+            }
+            let limits = Limits { fetch, ..self.limits.clone() };
+            fetch::layer(resolved.from.as_mut(), of, &at, &limits, &mut |have| tell(Progress::Fetching { done: before + have, total }))?;
             before += of.size;
         }
         Ok((layers, kept))

@@ -6,7 +6,7 @@ use crate::credentials::Credentials;
 use crate::document::{Descriptor, MANIFESTS};
 use crate::http::{Answer, Http, Request};
 use crate::limits::Limits;
-use crate::source::{Blobs, Reference};
+use crate::source::{Blobs, Reference, host_of};
 use crate::trouble::{bad, shown};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -44,25 +44,26 @@ impl Registry {
         plain: bool,
         limits: &Limits,
     ) -> Result<Registry, Fault> {
-        let http = Http::new(ca, limits)?;
         // As everybody calls it, and as it is called.
         let authority = if reference.registry == "docker.io" { "registry-1.docker.io" } else { &reference.registry };
+        let http = Http::new(ca, limits)?.of(host_of(authority));
         let scheme = if (plain || reference.is_loopback()) && http.speaks_plain(authority) { "http" } else { "https" };
         let base = format!("{scheme}://{authority}");
         Ok(Registry { http, reference: reference.clone(), base, credentials, authorization: None, limits: limits.clone() })
     }
 
     /// Logs in when the registry asks for it, and once more when what it gave then is no longer good.
-    fn get(&mut self, path: &str, accept: &str, from: u64) -> Result<Answer, Fault> {
+    fn get(&mut self, path: &str, request: Request) -> Result<Answer, Fault> {
         let url = format!("{}/v2/{}/{path}", self.base, self.reference.repository);
         let mut logins = 0;
         loop {
             let authorization = self.authorization.clone();
-            let answer = self.http.send(&Request { url: url.clone(), accept: accept.to_string(), authorization, from, form: None })?;
+            let answer = self.http.send(&Request { url: url.clone(), authorization, ..request.clone() })?;
             if answer.status != 401 {
                 return Ok(answer);
             }
-            if logins == 2 {
+            // Whoever a redirect leads to would name the place that the password is sent to.
+            if logins == 2 || answer.is_redirected {
                 return Err(self.refused(answer));
             }
             logins += 1;
@@ -102,11 +103,12 @@ impl Registry {
         let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", self.reference.repository));
         let mut fields = vec![("scope", scope)];
         fields.extend(service.map(|s| ("service", s)));
+        let bytes = Some(TOKEN_BYTES);
         let request = match &self.credentials {
             Some(Credentials::IdentityToken(token)) => {
                 let own = [("grant_type", "refresh_token"), ("client_id", "afresh"), ("refresh_token", token.as_str())];
                 fields.extend(own.map(|(k, v)| (k, v.to_string())));
-                Request { url: realm.to_string(), form: Some(form(&fields)), ..Request::default() }
+                Request { url: realm.to_string(), form: Some(form(&fields)), bytes, ..Request::default() }
             }
             other => {
                 let join = if realm.contains('?') { '&' } else { '?' };
@@ -114,7 +116,7 @@ impl Registry {
                     Some(Credentials::Password { user, password }) => Some(basic(user, password)),
                     _ => None,
                 };
-                Request { url: format!("{realm}{join}{}", form(&fields)), authorization, ..Request::default() }
+                Request { url: format!("{realm}{join}{}", form(&fields)), authorization, bytes, ..Request::default() }
             }
         };
         let answer = self.http.send(&request)?;
@@ -129,7 +131,8 @@ impl Registry {
     }
 
     fn document(&mut self, version: &str, what: &str) -> Result<(Vec<u8>, Option<Digest>), Fault> {
-        let answer = self.get(&format!("manifests/{version}"), &MANIFESTS.join(", "), 0)?;
+        let bytes = Some(self.limits.document_bytes);
+        let answer = self.get(&format!("manifests/{version}"), Request { accept: MANIFESTS.join(", "), bytes, ..Request::default() })?;
         let answer = self.good(answer, what)?;
         let told = answer.header("docker-content-digest").and_then(|d| Digest::new(d).ok());
         let bytes = answer.document(&self.limits, self.limits.document_bytes, what)?;
@@ -188,7 +191,7 @@ impl Blobs for Registry {
     }
 
     fn open(&mut self, of: &Descriptor, from: u64) -> Result<(u64, Box<dyn Read + '_>), Fault> {
-        let answer = self.get(&format!("blobs/{}", of.digest), "", from)?;
+        let answer = self.get(&format!("blobs/{}", of.digest), Request { from, bytes: Some(of.size), ..Request::default() })?;
         let answer = self.good(answer, &format!("blob {}", of.digest.short()))?;
         let begins = if answer.status == 206 { from } else { 0 };
         Ok((begins, Box::new(answer.reader(&self.limits))))
@@ -209,5 +212,16 @@ mod tests {
             form(&[("scope", "repository:a/b:pull".into()), ("s", "x&y=z ä".into())]),
             "scope=repository%3Aa%2Fb%3Apull&s=x%26y%3Dz%20%C3%A4"
         );
+    }
+
+    #[test]
+    fn this_machine_is_not_asked_for_a_token() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let reference = "registry.example.org/shop/app".parse().unwrap();
+        let registry = Registry::new(&reference, None, None, false, &Limits { retries: 0, ..Limits::default() }).unwrap();
+        let fault = registry.token(&format!("https://{}/token", listener.local_addr().unwrap()), None, None).unwrap_err();
+        assert_eq!(fault.code, "bad-registry-answer", "{fault:?}");
+        assert!(listener.accept().is_err(), "it was asked");
     }
 }

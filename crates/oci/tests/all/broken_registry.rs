@@ -5,7 +5,7 @@ use crate::stores::{limits, place};
 use disk::files;
 use oci::{Limits, Options, resolve};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -16,6 +16,8 @@ struct Asked {
     host: String,
     authorization: Option<String>,
     from: usize,
+    /// What was posted.
+    form: String,
 }
 
 enum Reply {
@@ -26,6 +28,8 @@ enum Reply {
     Endless,
     /// A byte now and then.
     Drops,
+    /// Headers behind the last chunk, without end.
+    Trailers,
     Silence,
 }
 
@@ -54,7 +58,7 @@ fn answer(mut stream: TcpStream, act: &Act, kept: &Mutex<Vec<Asked>>) -> std::io
     let mut line = Vec::new();
     lines.read_until(b'\n', &mut line)?;
     let first = String::from_utf8_lossy(&line).into_owned();
-    if !first.starts_with("GET ") {
+    if !first.starts_with("GET ") && !first.starts_with("POST ") {
         return stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
     }
     let mut headers = BTreeMap::new();
@@ -67,12 +71,15 @@ fn answer(mut stream: TcpStream, act: &Act, kept: &Mutex<Vec<Asked>>) -> std::io
             headers.insert(key.to_ascii_lowercase(), value.trim().to_string());
         }
     }
+    let mut form = vec![0; headers.get("content-length").map_or(0, |n| n.parse().unwrap())];
+    lines.read_exact(&mut form)?;
     let from = headers.get("range").and_then(|r| r.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()).unwrap_or(0);
     let one = Asked {
         path: first.split(' ').nth(1).unwrap().to_string(),
         host: headers.remove("host").unwrap_or_default(),
         authorization: headers.remove("authorization"),
         from,
+        form: String::from_utf8(form).unwrap(),
     };
     let count = {
         let mut kept = kept.lock().unwrap();
@@ -105,6 +112,16 @@ fn answer(mut stream: TcpStream, act: &Act, kept: &Mutex<Vec<Asked>>) -> std::io
             for _ in 0..100 {
                 stream.write_all(b" ")?;
                 std::thread::sleep(Duration::from_millis(100));
+            }
+            Ok(())
+        }
+        Reply::Trailers => {
+            stream.write_all(head(200, "Transfer-Encoding: chunked\r\n").as_bytes())?;
+            stream.write_all(b"0\r\n")?;
+            // Longer than any test waits.
+            for _ in 0..2000 {
+                stream.write_all(b"a: b\r\n")?;
+                std::thread::sleep(Duration::from_millis(10));
             }
             Ok(())
         }
@@ -372,6 +389,166 @@ fn a_password_goes_to_nobody_else() {
     place.pull(&registry.name(), &Options { auth: Some(auth), ..options(limits()) }).unwrap();
     let asked = storage.asked.lock().unwrap();
     assert!(asked.len() == 3 && asked.iter().all(|a| a.authorization.is_none()), "{asked:?}");
+}
+
+fn small() -> Image {
+    of_items(&[vec![file("f", "x")]], Pack::Gzip)
+}
+
+/// A redirect of `/blobs/` to `to`.
+fn leads(image: &Image, asked: &Asked, to: &str) -> Reply {
+    if asked.path.contains("/blobs/") {
+        return Reply::Whole(307, vec![("Location", format!("{to}{}", asked.path))], Vec::new());
+    }
+    honest(image, asked)
+}
+
+#[test]
+fn who_a_redirect_leads_to_is_not_answered_with_a_password() {
+    for (realm, other) in [("Bearer realm=\"http://HOST/token\"", "t"), ("Basic realm=\"x\"", "u")] {
+        let storage = serve(move |asked, _| match asked.path.starts_with("/token") {
+            true => whole(br#"{"token":"x"}"#),
+            false => Reply::Whole(401, vec![("WWW-Authenticate", realm.replace("HOST", &asked.host))], Vec::new()),
+        });
+        let to = format!("http://{}", storage.at);
+        let image = small();
+        let registry = serve(move |asked, _| leads(&image, asked, &to));
+        let place = place();
+        let auth = place.dir.path().join("auth.json");
+        std::fs::write(&auth, format!(r#"{{"auths":{{"{}":{{"auth":"dTpw"}}}}}}"#, registry.at)).unwrap();
+        let fault = resolve(&registry.name(), &Options { auth: Some(auth), ..options(limits()) }).err().unwrap();
+        let asked = storage.asked.lock().unwrap();
+        assert!(asked.len() == 1 && asked[0].authorization.is_none(), "{other}: {asked:?}");
+        assert_eq!(fault.code, "registry-refused", "{fault:?}");
+        assert!(registry.asked.lock().unwrap().iter().all(|a| a.authorization.is_none()), "nor is the registry, which did not ask");
+    }
+}
+
+#[test]
+fn a_refresh_token_is_posted_to_nobody_else() {
+    let storage = serve(|_, _| whole(br#"{"token":"t"}"#));
+    let to = storage.at;
+    let serve_tokens = |act: fn(SocketAddr) -> Reply| {
+        let image = small();
+        serve(move |asked, _| match asked.path.starts_with("/token") {
+            true => act(to),
+            false if asked.authorization.as_deref() == Some("Bearer t") => honest(&image, asked),
+            false => challenge(asked),
+        })
+    };
+    let place = place();
+    let auth = place.dir.path().join("auth.json");
+    let with = |registry: &Registry| {
+        std::fs::write(&auth, format!(r#"{{"auths":{{"{}":{{"auth":"dTo=","identitytoken":"refresh me"}}}}}}"#, registry.at)).unwrap();
+        resolve(&registry.name(), &Options { auth: Some(auth.clone()), ..options(limits()) })
+    };
+    let honest = serve_tokens(|_| whole(br#"{"access_token":"t"}"#));
+    with(&honest).unwrap();
+    let form = honest.asked.lock().unwrap().iter().find(|a| a.path == "/token").unwrap().form.clone();
+    assert!(form.contains("grant_type=refresh_token") && form.contains("refresh_token=refresh%20me"), "{form}");
+
+    for away in [(|to| Reply::Whole(307, vec![("Location", format!("http://{to}/"))], Vec::new())) as fn(SocketAddr) -> Reply, |to| {
+        Reply::Whole(302, vec![("Location", format!("http://{to}/"))], Vec::new())
+    }] {
+        let fault = with(&serve_tokens(away)).err();
+        assert!(storage.asked.lock().unwrap().is_empty(), "{:?}", storage.asked);
+        assert_eq!(fault.unwrap().code, "bad-registry-answer");
+    }
+}
+
+#[test]
+fn an_answer_that_never_ends_is_given_up() {
+    let short = || Limits { least_rate: 4 << 20, silence: Duration::from_millis(500), retries: 1, ..limits() };
+    for (part, code) in [("/manifests/", "registry-broke-off"), ("/blobs/", "blob-truncated"), ("/token", "registry-broke-off")] {
+        let image = small();
+        let registry = serve(move |asked, _| match asked.path.contains(part) {
+            true => Reply::Trailers,
+            false if part == "/token" => challenge(asked),
+            false => honest(&image, asked),
+        });
+        let begun = Instant::now();
+        let fault = resolve(&registry.name(), &options(short())).err().unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(15), "{part}: {:?}: {fault:?}", begun.elapsed());
+        assert!(fault.code == code && fault.message.contains("timeout"), "{part}: {fault:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs root: files of many users"]
+fn layers_that_come_too_slowly_are_given_up_however_steadily_they_come() {
+    let image = of_items(&(0..9).map(|n| vec![file("f", &n.to_string())]).collect::<Vec<_>>(), Pack::Gzip);
+    let registry = serve(move |asked, _| {
+        if asked.path.contains("/blobs/") {
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        honest(&image, asked)
+    });
+    let place = place();
+    let fault = place.pull(&registry.name(), &options(Limits { fetch: Duration::from_secs(1), ..limits() })).unwrap_err();
+    assert!(fault.code == "blob-truncated" && fault.message.contains("within 1 s"), "{fault:?}");
+    assert!(registry.count("/blobs/") < 8, "{}", registry.count("/blobs/"));
+    assert_eq!(place.left(), Vec::<std::path::PathBuf>::new());
+
+    let cut = |image: &Image, asked: &Asked, _: usize| {
+        std::thread::sleep(Duration::from_millis(300));
+        match honest(image, asked) {
+            Reply::Whole(status, _, body) if asked.path.ends_with(files::digest_of(&image.layers[0]).as_str()) => {
+                let half = body.len() / 2;
+                Reply::Cut(status, body, half)
+            }
+            other => other,
+        }
+    };
+    let (fault, registry) = faulty("/blobs/", cut, Limits { fetch: Duration::from_secs(1), retries: 50, ..limits() });
+    assert_eq!(fault.code, "blob-truncated", "{fault:?}");
+    assert!(registry.count("/blobs/") < 8, "{}", registry.count("/blobs/"));
+}
+
+#[test]
+#[ignore = "needs root: files of many users"]
+fn nobody_waits_for_another_image() {
+    let (slow, quick) = (sample(), of_items(&[vec![file("f", "x")]], Pack::Gzip));
+    let layer = files::digest_of(&slow.layers[0]);
+    let (began, has_begun) = std::sync::mpsc::channel();
+    let is_done = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let registry = serve({
+        let is_done = is_done.clone();
+        let began = Mutex::new(began);
+        move |asked, _| {
+            if asked.path.contains("/quick/") {
+                return honest(&quick, asked);
+            }
+            if asked.path.ends_with(layer.as_str()) {
+                let _ = began.lock().unwrap().send(());
+                while !is_done.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+            }
+            honest(&slow, asked)
+        }
+    });
+    let place = place();
+    let patient = options(Limits { silence: Duration::from_secs(60), ..limits() });
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| place.pull(&registry.name(), &patient));
+        has_begun.recv().unwrap();
+        let quick = scope.spawn(|| {
+            let (name, text) = (model::ImageName::new("quick").unwrap(), format!("{}/quick/app:1", registry.at));
+            let mut has_waited = false;
+            let done = oci::pull(&place.store, &name, &text, &patient, &mut |p| {
+                if p == oci::Progress::Waiting {
+                    has_waited = true;
+                    is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+                }
+            });
+            is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+            (done, has_waited)
+        });
+        let (done, has_waited) = quick.join().unwrap();
+        done.unwrap();
+        assert!(!has_waited, "it waited for the other image");
+        slow.join().unwrap().unwrap();
+    });
 }
 
 #[test]
