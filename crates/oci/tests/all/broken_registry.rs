@@ -473,6 +473,47 @@ fn an_answer_that_never_ends_is_given_up() {
     }
 }
 
+/// TLS gives a record only when it is whole: no read returns while it comes.
+#[test]
+#[ignore = "needs openssl"]
+fn a_record_of_tls_that_comes_byte_by_byte_is_given_up() {
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+    let dir = tempfile::tempdir().unwrap();
+    let line = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key -out crt -days 2 -subj /CN=r \
+                -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE";
+    let made = std::process::Command::new("openssl").args(line.split_whitespace()).current_dir(dir.path()).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let (crt, key) = (dir.path().join("crt"), dir.path().join("key"));
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![CertificateDer::from_pem_file(&crt).unwrap()], PrivateKeyDer::from_pem_file(&key).unwrap())
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (at, config) = (listener.local_addr().unwrap(), Arc::new(config));
+    let drip = move |mut stream: TcpStream| -> std::io::Result<()> {
+        let mut tls = rustls::ServerConnection::new(config.clone()).unwrap();
+        let mut both = rustls::Stream::new(&mut tls, &mut stream);
+        let _ = both.read(&mut [0; 4096])?;
+        both.write_all(b"HTTP/1.1 200 X\r\nContent-Length: 16000\r\n\r\n")?;
+        tls.writer().write_all(&[b' '; 16000])?;
+        let mut record = Vec::new();
+        tls.write_tls(&mut record)?;
+        // Longer than any test waits.
+        record.iter().take(400).try_for_each(|byte| {
+            std::thread::sleep(Duration::from_millis(50));
+            stream.write_all(&[*byte])
+        })
+    };
+    std::thread::spawn(move || listener.incoming().flatten().for_each(|stream| drop(drip(stream))));
+    let limits = Limits { least_rate: 4 << 20, silence: Duration::from_millis(500), retries: 0, ..limits() };
+    let begun = Instant::now();
+    let fault = resolve(&format!("{at}/shop/app:1"), &Options { ca: Some(crt), ..options(limits) }).err().unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}: {fault:?}", begun.elapsed());
+    assert!(fault.code == "registry-broke-off" && fault.message.contains("timeout"), "{fault:?}");
+}
+
 #[test]
 #[ignore = "needs root: files of many users"]
 fn layers_that_come_too_slowly_are_given_up_however_steadily_they_come() {
