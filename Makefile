@@ -4,8 +4,14 @@
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # What is shipped: stripped, with its symbols beside it.
 AFRESH := $(TARGET)/ship/afresh
+# What cargo-deb finds whatever the target directory is.
+PACKAGED := $(TARGET)/release/packaged
+# Files of a package are as old as the last commit, so that two builds of it are the same bytes.
+EPOCH = $(shell git log -1 --format=%ct 2>/dev/null || echo 1000000000)
+# Tools look at a few files: what is compiled fast serves as well as what runs fast.
+QUICK_TOOL := env -u CARGO_TARGET_DIR -u RUSTFLAGS CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 
-.PHONY: demo build deb deps deps-test deps-apps deps-lint test check lint form deny quick root-tests seeds accuracy mutants fuzz bench e2e month apps clean
+.PHONY: demo build packaged cargo-deb deb package-test vm cargo-cyclonedx dist deps deps-test deps-apps deps-lint test check lint form deny quick root-tests seeds accuracy mutants fuzz bench e2e month apps clean
 
 demo: build
 	$(AFRESH) demo $(ARGS)
@@ -14,15 +20,13 @@ build: deps
 	cargo build --release --locked --bin afresh
 	@mkdir -p $(TARGET)/ship
 	@objcopy --only-keep-debug $(TARGET)/release/afresh $(AFRESH).debug
-	@cd $(TARGET)/ship && objcopy --strip-all --add-gnu-debuglink=afresh.debug ../release/afresh afresh
+	@cd $(TARGET)/ship && objcopy --strip-all --remove-section=.comment --add-gnu-debuglink=afresh.debug ../release/afresh afresh
 
 deps:
 	@tools/deps.sh
 
-# It looks at a few files: what is compiled fast serves as well as what runs fast.
 deps-lint: deps
-	@command -v cargo-deny >/dev/null || env -u CARGO_TARGET_DIR CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
-		cargo install --locked --no-default-features cargo-deny@0.20.2
+	@command -v cargo-deny >/dev/null || $(QUICK_TOOL) cargo install --locked --no-default-features cargo-deny@0.20.2
 
 # QEMU and the like, for tests only: the verbs that use them say what to install.
 deps-test:
@@ -96,12 +100,33 @@ bench: build deps-test
 clean:
 	cargo clean
 
+# What is shipped beside the program, made by it. AFRESH: another program, such as a debug build, to look at the package of.
+packaged:
+	@rm -rf $(PACKAGED) && mkdir -p $(PACKAGED) && cp $(AFRESH) $(PACKAGED)/afresh
+	@$(AFRESH) man $(PACKAGED)/man && gzip -9n $(PACKAGED)/man/* && gzip -9n <packaging/changelog >$(PACKAGED)/changelog.gz
+	@$(AFRESH) completions bash >$(PACKAGED)/afresh.bash
+	@$(AFRESH) completions zsh >$(PACKAGED)/_afresh
+	@$(AFRESH) completions fish >$(PACKAGED)/afresh.fish
+
+cargo-deb:
+	@cargo deb --version 2>/dev/null | grep -qx 3.8.0 || $(QUICK_TOOL) cargo install --locked cargo-deb@3.8.0
+
 # A Debian package in target/debian: units, manual pages, completions, a commented configuration.
-deb: build
-	@command -v cargo-deb >/dev/null || env -u CARGO_TARGET_DIR cargo install --locked cargo-deb@3.8.0
-	@mkdir -p $(TARGET)/packaged
-	@rm -rf $(TARGET)/packaged/man && $(AFRESH) man $(TARGET)/packaged/man
-	@$(AFRESH) completions bash >$(TARGET)/packaged/afresh.bash
-	@$(AFRESH) completions zsh >$(TARGET)/packaged/_afresh
-	@$(AFRESH) completions fish >$(TARGET)/packaged/afresh.fish
-	cargo deb --locked --no-build --no-strip -p afresh
+deb: build packaged cargo-deb
+	@rm -f $(TARGET)/debian/*.deb
+	SOURCE_DATE_EPOCH=$(EPOCH) cargo deb --locked --no-build --no-strip -p afresh
+
+# The package in a Debian root of its own: lintian, install, 20 upgrades under load, remove, purge. About five minutes after the build.
+package-test: deb
+	AFRESH=$(AFRESH) e2e/package.sh $(TARGET)/debian/afresh_*_amd64.deb
+
+# The same in a virtual machine with systemd, without KVM: install, deploy, reload, watchdog, power cut, reboot. About half an hour.
+vm: deb
+	AFRESH=$(AFRESH) e2e/vm.sh $(TARGET)/debian/afresh_*_amd64.deb
+
+cargo-cyclonedx:
+	@cargo cyclonedx --version 2>/dev/null | grep -q ' 0\.5\.9$$' || $(QUICK_TOOL) cargo install --locked cargo-cyclonedx@0.5.9
+
+# What is published, in target/dist: tarball, OCI image of the control plane, package, bill of materials, checksums. Needs root, and a mirror.
+dist: deb cargo-cyclonedx
+	tools/dist.sh $(AFRESH) $(PACKAGED) $(TARGET)/debian/afresh_*_amd64.deb $(TARGET)/dist $(EPOCH)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing of the Debian packages that building, baking and running need. What is there is left alone.
 # `deps.sh test` adds what only the tests need: QEMU with its firmware, a registry, and other people's tools to check our disks and trees with.
-# `deps.sh apps` adds the databases of `make apps`. Services that they bring are not started.
+# `deps.sh package` adds what the package is tried with. `deps.sh apps` adds the databases of `make apps`. Services that they bring are not started.
 set -euo pipefail
 
 declare -A needs=(
@@ -32,6 +32,15 @@ if [ "${1:-}" = test ]; then
     [python3]=python3
   )
 fi
+if [ "${1:-}" = package ]; then
+  needs+=(
+    [mmdebstrap]=mmdebstrap
+    [lintian]=lintian
+    [qemu-system-x86_64]=qemu-system-x86
+    [mkfs.ext4]=e2fsprogs
+    [python3]=python3
+  )
+fi
 if [ "${1:-}" = apps ]; then
   needs+=(
     [redis-server]=redis-server
@@ -48,7 +57,7 @@ for program in "${!needs[@]}"; do
   command -v "$program" >/dev/null || missing+=("${needs[$program]}")
 done
 command -v runc >/dev/null || command -v crun >/dev/null || command -v youki >/dev/null || missing+=(runc)
-[ "${1:-}" != test ] || [ -e /usr/share/ovmf/OVMF.fd ] || [ -e /usr/share/qemu/OVMF.fd ] || missing+=(ovmf)
+case ${1:-} in test | package) [ -e /usr/share/ovmf/OVMF.fd ] || [ -e /usr/share/qemu/OVMF.fd ] || missing+=(ovmf) ;; esac
 [ "${1:-}" != apps ] || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
 case ${1:-} in test | apps) python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip) ;; esac
 [ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)

@@ -82,7 +82,7 @@ impl App {
             fleet: Fleet::new(&config.layout),
             images: config.images.clone(),
             secrets: Secrets::of(&config.layout),
-            access: Access::open(&config.layout, config.policy.clone(), config.token.clone())?,
+            access: Access::open(&config.layout, config.policy.clone(), config.token_file.clone())?,
             upkeep: config.upkeep.as_ref().map(|u| Upkeep::open(&config.layout, u)).transpose()?,
             notifier,
             changes,

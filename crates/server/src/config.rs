@@ -14,8 +14,8 @@ pub struct Config {
     pub layout: Layout,
     /// Listen on TCP too, for callers with a token; None: on the Unix socket alone.
     pub listen: Option<SocketAddr>,
-    /// A token of the administrator, besides the tokens that have names: see [`crate::read_token`].
-    pub token: Option<String>,
+    /// Where a token of the administrator is, besides the tokens that have names: see [`crate::read_token`].
+    pub token_file: Option<PathBuf>,
     /// The policy of the host's root: see [`crate::read_policy`].
     pub policy: PathBuf,
     /// The name under which it takes leases, the same after a restart: see [`crate::lease_holder`].

@@ -3,6 +3,7 @@
 pub mod folders;
 pub mod interrupt;
 pub mod lock;
+pub mod log;
 pub mod own_up;
 pub mod parent;
 pub mod ready;
@@ -27,4 +28,9 @@ impl Role {
             Role::Proxy => "proxy",
         }
     }
+}
+
+/// Servers pass, as users that are nobody here, through directories that are made by this process: whatever umask it was started with.
+pub fn let_servers_pass() {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
 }

@@ -16,7 +16,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -32,8 +32,22 @@ const LINE_BYTES_MAX: u64 = 64 << 10;
 /// In the data directory: the output of `afresh up`, where its starter wants it there.
 pub const LOG: &str = "up.log";
 
+/// What the threads are told.
+#[derive(Default)]
+struct Told {
+    stop: AtomicBool,
+    /// How often the children are to read again.
+    reloads: AtomicU32,
+}
+
+impl Told {
+    fn to_stop(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
 pub struct Supervisor {
-    stop: Arc<AtomicBool>,
+    told: Arc<Told>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -41,25 +55,30 @@ impl Supervisor {
     /// `args` follow the role's name.
     pub fn start(data_dir: &Path, roles: &[(Role, Vec<String>)]) -> Result<Self, Fault> {
         let exe = std::env::current_exe().map_err(|e| Fault::world("io", format!("cannot find the own program: {e}")))?;
-        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::new(Told::default());
         let mut threads = Vec::new();
         let log = Arc::new(OwnLog { path: data_dir.join(LOG), turning: Mutex::new(()) });
         for (role, args) in roles {
-            let (role, stop, log) = (*role, stop.clone(), log.clone());
+            let (role, told, log) = (*role, told.clone(), log.clone());
             let mut line = vec![role.name().to_string(), "--data-dir".into(), data_dir.display().to_string()];
             line.extend(["--parent".to_string(), std::process::id().to_string()]);
             line.extend(args.iter().cloned());
             let exe = exe.clone();
-            let keep = move || keep(role, &exe, &line, &stop, &log);
+            let keep = move || keep(role, &exe, &line, &told, &log);
             let thread = std::thread::Builder::new().name(role.name().into()).spawn(keep);
             threads.push(thread.map_err(|e| Fault::world("io", format!("cannot start a thread: {e}")))?);
         }
-        Ok(Self { stop, threads })
+        Ok(Self { told, threads })
+    }
+
+    /// SIGHUP for each child.
+    pub fn reload(&self) {
+        self.told.reloads.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Ends the children and waits for them.
     pub fn stop(self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.told.stop.store(true, Ordering::Relaxed);
         for thread in self.threads {
             // A panic there was printed there; the others are still to be waited for.
             let _ = thread.join();
@@ -67,14 +86,14 @@ impl Supervisor {
     }
 }
 
-fn keep(role: Role, exe: &Path, line: &[String], stop: &AtomicBool, log: &Arc<OwnLog>) {
+fn keep(role: Role, exe: &Path, line: &[String], told: &Told, log: &Arc<OwnLog>) {
     let mut pause = PAUSE_MIN;
-    while !stop.load(Ordering::Relaxed) {
+    while !told.to_stop() {
         let began = Instant::now();
         match start(role, exe, line, log) {
             Ok(mut child) => {
-                let status = watch(&mut child, stop);
-                if stop.load(Ordering::Relaxed) {
+                let status = watch(&mut child, told);
+                if told.to_stop() {
                     return;
                 }
                 log.say(role, &format!("ended ({}), starting it again", describe(status)));
@@ -83,7 +102,7 @@ fn keep(role: Role, exe: &Path, line: &[String], stop: &AtomicBool, log: &Arc<Ow
         }
         pause = if began.elapsed() >= LIVED { PAUSE_MIN } else { pause };
         let until = Instant::now() + pause;
-        while Instant::now() < until && !stop.load(Ordering::Relaxed) {
+        while Instant::now() < until && !told.to_stop() {
             std::thread::sleep(LOOK_EVERY);
         }
         pause = (pause * 2).min(PAUSE_MAX);
@@ -120,19 +139,22 @@ fn pump(role: Role, pipe: impl Read + Send + 'static, log: Arc<OwnLog>) -> JoinH
     })
 }
 
-fn watch(child: &mut Child, stop: &AtomicBool) -> Option<ExitStatus> {
-    let mut killed_at = None;
+fn watch(child: &mut Child, told: &Told) -> Option<ExitStatus> {
+    let (mut killed_at, mut reloads) = (None, told.reloads.load(Ordering::Relaxed));
+    // Called before it is reaped, so the number is still its own.
+    let send = |child: &Child, signal| i32::try_from(child.id()).is_ok_and(|pid| kill(Pid::from_raw(pid), signal).is_ok());
     loop {
         if let Ok(Some(status)) = child.try_wait() {
             return Some(status);
         }
+        let now = told.reloads.load(Ordering::Relaxed);
+        if std::mem::replace(&mut reloads, now) != now {
+            send(child, Signal::SIGHUP);
+        }
         match killed_at {
-            None if stop.load(Ordering::Relaxed) => {
+            None if told.to_stop() => {
                 killed_at = Some(Instant::now() + STOP_WITHIN);
-                if let Ok(pid) = i32::try_from(child.id()) {
-                    // Not reaped yet, so the number is still its own.
-                    let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-                }
+                send(child, Signal::SIGTERM);
             }
             Some(until) if Instant::now() > until => {
                 let _ = child.kill();

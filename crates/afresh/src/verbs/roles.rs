@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::processes::lock::{self, Taken};
-use crate::processes::{Role, folders, parent, service_manager};
+use crate::processes::{self, Role, folders, log, parent, service_manager};
 use clap::Args;
 use model::{Fault, Layout};
 use std::net::SocketAddr;
@@ -20,7 +20,12 @@ const LOCK_WITHIN: Duration = Duration::from_secs(10);
 
 /// Run the control plane alone: API, journals, the driving loop
 #[derive(Args, Debug)]
-#[command(after_help = "It works over a data directory of this machine.\n\nExample:\n  afresh serve --data-dir /var/lib/afresh")]
+#[command(
+    after_help = "It works over a data directory of this machine. SIGHUP checks the host policy and the token's file and logs what is wrong with them; both are \
+                  read at each use, so a change counts at once. SIGTERM ends it: servers and traffic go on, and the next one continues each \
+                  rotation. To a service manager it reports that it is ready and alive while its socket answers.\n\n\
+                  Example:\n  afresh serve --data-dir /var/lib/afresh"
+)]
 pub struct Serve {
     /// Serve the API on TCP too, to callers with a token (`afresh token create`)
     #[arg(long, value_name = "ADDR")]
@@ -37,7 +42,12 @@ pub struct Serve {
 
 /// Run the keeper alone: it runs the declared servers on this host
 #[derive(Args, Debug)]
-#[command(after_help = "It works over a data directory of this machine.\n\nExample:\n  afresh host --data-dir /var/lib/afresh")]
+#[command(
+    after_help = "It works over a data directory of this machine. SIGHUP checks the host policy and logs what is wrong with it; it is read at each use, so a \
+                  change counts at once. SIGTERM ends it: servers go on, and the next one finds them. To a service manager it reports that it is \
+                  ready and alive while its socket answers.\n\n\
+                  Example:\n  afresh host --data-dir /var/lib/afresh"
+)]
 pub struct Host {
     /// Use this OCI runtime; by default the first of runc, crun, youki that works
     #[arg(long, value_name = "PROGRAM")]
@@ -88,7 +98,12 @@ impl LogArgs {
 
 /// Run the balancer alone: its control side, and a data plane if none runs
 #[derive(Args, Debug)]
-#[command(after_help = "It works over a data directory of this machine.\n\nExample:\n  afresh proxy --data-dir /var/lib/afresh")]
+#[command(
+    after_help = "It works over a data directory of this machine. SIGHUP changes nothing: routes are declared, not configured. SIGTERM ends the control side; \
+                  the data plane is a process of its own and carries traffic on. To a service manager it reports that it is ready and alive while \
+                  its socket answers.\n\n\
+                  Example:\n  afresh proxy --data-dir /var/lib/afresh"
+)]
 pub struct Proxy {
     /// The side that carries the traffic
     #[arg(long, hide = true)]
@@ -103,15 +118,16 @@ impl Serve {
         secret::protect_memory();
         let _lock = begin(&context.layout, Role::Serve, self.parent)?;
         let layout = context.layout.clone();
-        let token = self.token_file.as_deref().map(server::read_token).transpose()?;
+        // One that would be refused is refused before anything is served.
+        self.token_file.as_deref().map(server::read_token).transpose()?;
         if let Err(fault) = super::policy::must_be_there(&self.policy) {
             tracing::warn!(code = fault.code, "{}; the defaults hold", fault.message);
         }
         if let Err(fault) = server::read_policy(&self.policy) {
             tracing::error!(code = fault.code, "nobody but the administrator may deploy: {}", fault.message);
         }
-        let policy = self.policy.clone();
-        until_signal(&layout.clone(), Role::Serve, move || read_again(&policy), async move {
+        let (policy, token_file) = (self.policy.clone(), self.token_file.clone());
+        until_signal(&layout.clone(), Role::Serve, move || read_again(&policy, token_file.as_deref()), async move {
             let images = Arc::new(store::Store::open(&layout)?);
             let upkeep = pace()?.map(|pace| server::Upkeep { factory: images.clone(), pace });
             let config = server::Config {
@@ -121,7 +137,7 @@ impl Serve {
                 images,
                 upkeep,
                 listen: self.listen,
-                token,
+                token_file: self.token_file,
                 policy: self.policy,
                 layout,
             };
@@ -132,6 +148,7 @@ impl Serve {
 
 impl Host {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        processes::let_servers_pass();
         if let Some(dir) = &self.shim {
             host::shim(dir)?;
             return Ok(Exit::Succeeded);
@@ -163,14 +180,14 @@ impl Host {
             admit,
             permit,
         };
-        until_signal(&context.layout, Role::Host, move || read_again(&self.policy), host::run(config))
+        until_signal(&context.layout, Role::Host, move || read_again(&self.policy, None), host::run(config))
     }
 }
 
 impl Proxy {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         if self.data_plane {
-            log();
+            log::start();
             // It ends by a call on its socket, not by signals meant for the control side.
             return runtime()?.block_on(async { Ok(proxy::data(context.layout.clone()).await.map(|()| Exit::Succeeded)?) });
         }
@@ -192,7 +209,7 @@ fn begin(layout: &Layout, role: Role, parent: Option<i32>) -> Result<disk::lock:
     if let Some(parent) = parent {
         parent::end_with(parent)?;
     }
-    log();
+    log::start();
     folders::make(layout, false)?;
     match lock::take_within(layout, role.name(), LOCK_WITHIN)? {
         Taken::Mine(lock) => Ok(lock),
@@ -202,19 +219,6 @@ fn begin(layout: &Layout, role: Role, parent: Option<i32>) -> Result<disk::lock:
             Err(fault.hint("`afresh up` runs one of each; `afresh down` ends them").into())
         }
     }
-}
-
-fn log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("AFRESH_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let ansi = crate::show::colour_on_stderr();
-    // The collector of the lines adds the time; a second subscriber in one process would be a harmless bug.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(ansi)
-        .with_target(false)
-        .log_internal_errors(false)
-        .try_init();
 }
 
 /// The clock of images' schedules: the wall's, or for trials `SPEED@MS`, SPEED times faster since that moment (milliseconds since
@@ -241,11 +245,14 @@ fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| Fault::world("io", format!("no event loop: {e}")))
 }
 
-/// SIGHUP: the host policy is read at each use, so all there is to do is to say what is wrong with it.
-fn read_again(policy: &Path) {
+/// SIGHUP: policy and token are read at each use, so all there is to do is to say what is wrong with them.
+fn read_again(policy: &Path, token_file: Option<&Path>) {
     match server::read_policy(policy) {
         Ok(_) => tracing::info!("SIGHUP: {} has no error; it is read at each use", policy.display()),
         Err(fault) => tracing::error!(code = fault.code, "SIGHUP: nobody but the administrator may deploy: {}", fault.message),
+    }
+    if let Some(Err(fault)) = token_file.map(server::read_token) {
+        tracing::error!(code = fault.code, "SIGHUP: the administrator's token is not accepted: {}", fault.message);
     }
 }
 

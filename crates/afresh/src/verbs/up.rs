@@ -7,7 +7,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::processes::lock::{self, Taken};
 use crate::processes::supervise::Supervisor;
-use crate::processes::{Role, folders, ready, service_manager};
+use crate::processes::{self, Role, folders, ready, service_manager};
 use crate::show;
 use clap::Args;
 use host::identity::Identity;
@@ -21,8 +21,8 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Run serve, host and proxy and restart them when they end
 #[derive(Args, Debug)]
 #[command(
-    after_help = "All three work over one data directory of this machine. Ctrl-C ends them. Servers and the balancer's data plane keep running; \
-                  `afresh down` ends those too.\n\nExample:\n  afresh up --data-dir /var/lib/afresh"
+    after_help = "All three work over one data directory of this machine. Ctrl-C ends them, SIGHUP is passed on to them. Servers and the balancer's \
+                  data plane keep running; `afresh down` ends those too.\n\nExample:\n  afresh up --data-dir /var/lib/afresh"
 )]
 pub struct Up {
     /// Serve the API on TCP too, to callers with a token (`afresh token create`)
@@ -48,6 +48,7 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 impl Up {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         open_signals();
+        processes::let_servers_pass();
         context.must_be_local("up")?;
         // A file that serve would refuse is refused here once, and not by every restart of serve.
         if let Some(file) = &self.token_file {
@@ -87,15 +88,24 @@ impl Up {
             let broken = |e: std::io::Error| Fault::world("io", format!("cannot listen to signals: {e}"));
             let mut term = signal(SignalKind::terminate()).map_err(broken)?;
             let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
+            let mut hangup = signal(SignalKind::hangup()).map_err(broken)?;
             let supervisor = Supervisor::start(context.data_dir(), &self.roles())?;
             tokio::select! {
                 () = print_ready(&context.layout) => {}
                 _ = term.recv() => return Ok(stop(context, supervisor)),
                 _ = interrupt.recv() => return Ok(stop(context, supervisor)),
             }
+            let reloads = async {
+                while hangup.recv().await.is_some() {
+                    service_manager::reloading();
+                    supervisor.reload();
+                    service_manager::ready();
+                }
+            };
             tokio::select! {
                 _ = term.recv() => {}
                 _ = interrupt.recv() => {}
+                () = reloads => {}
                 never = service_manager::report(&context.layout, &Role::ALL) => match never {},
             }
             service_manager::stopping();

@@ -15,18 +15,18 @@ pub struct Access {
     pub audit: Audit,
     policy: PathBuf,
     own_uid: u32,
-    /// The digest of the token of `--token-file`, which is the administrator's.
-    file_token: Option<String>,
+    /// `--token-file`: its token is the administrator's.
+    token_file: Option<PathBuf>,
 }
 
 impl Access {
-    pub fn open(layout: &Layout, policy: PathBuf, token: Option<String>) -> Result<Access, Fault> {
+    pub fn open(layout: &Layout, policy: PathBuf, token_file: Option<PathBuf>) -> Result<Access, Fault> {
         Ok(Access {
             tokens: Tokens::new(layout),
             audit: Audit::open(layout)?,
             policy,
             own_uid: rustix::process::geteuid().as_raw(),
-            file_token: token.map(|token| tokens::digest(&token)),
+            token_file,
         })
     }
 
@@ -39,11 +39,17 @@ impl Access {
         host_policy::read(&self.policy)
     }
 
+    /// Read at each use too: a token that was exchanged, or whose file is gone or open to others, counts no more.
+    fn is_of_file(&self, shown: &str) -> bool {
+        let token = self.token_file.as_deref().and_then(|file| tokens::read_token(file).ok());
+        token.is_some_and(|token| tokens::same(&tokens::digest(&token), shown))
+    }
+
     /// A token identifies the caller, wherever it comes from; without one, the kernel does.
     pub fn identify(&self, peer: &Peer, token: Option<&[u8]>) -> Result<(String, Grant), Fault> {
         if let Some(token) = token {
             let shown = tokens::digest_of(token);
-            if self.file_token.as_ref().is_some_and(|digest| tokens::same(digest, &shown)) {
+            if self.is_of_file(&shown) {
                 return Ok(("token-file".to_string(), Grant::admin()));
             }
             return self.tokens.find(&shown)?.ok_or_else(|| {

@@ -202,22 +202,26 @@ async fn only_the_owner_may_speak_on_the_socket() {
 async fn tcp_only_with_a_token() {
     let mut house = House::new().await;
     house.stop().await;
-    let config =
-        |token: &str| server::Config { listen: Some("127.0.0.1:0".parse().unwrap()), token: Some(token.to_string()), ..house.config() };
-    let token = "0123456789abcdef0123";
-    let server = server::start(config(token)).await.unwrap();
+    let (token, file) = ("k3V9x0Qm2Lr8Tz5Wb1YcHd7Jf4Ng6PsEuAiO", house.dir.path().join("token"));
+    let keep = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    keep(token);
+    let config = server::Config { listen: Some("127.0.0.1:0".parse().unwrap()), token_file: Some(file.clone()), ..house.config() };
+    let server = server::start(config).await.unwrap();
     let address = server.address().unwrap();
     let ask = |header: String| async move {
         let stream = TcpStream::connect(address).await.unwrap();
         talk(stream, format!("GET /v1/services HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{header}\r\n").as_bytes()).await
     };
     for header in [
-        "",
-        "authorization: Bearer \r\n",
-        "authorization: Bearer 0123456789abcdef012\r\n",
-        "authorization: Bearer 0123456789abcdef01234\r\n",
+        String::new(),
+        "authorization: Bearer \r\n".to_string(),
+        format!("authorization: Bearer {}\r\n", &token[..19]),
+        format!("authorization: Bearer {token}4\r\n"),
     ] {
-        let (status, body) = ask(header.to_string()).await;
+        let (status, body) = ask(header.clone()).await;
         assert_eq!((status, fault(&body).code.as_str()), (401, "unauthorized"), "{header:?}");
     }
     assert_eq!(ask(format!("authorization: Basic {token}\r\n")).await.0, 401);
@@ -225,6 +229,13 @@ async fn tcp_only_with_a_token() {
     let client = api::Client::tcp(address.to_string()).token(Some(token.to_string()));
     let health: api::paths::Health = client.get("/v1/health").await.unwrap();
     assert_eq!(health.pid, std::process::id());
+    // Exchanged, without a restart; then open to others.
+    let newer = "Zr7pN4eUa9Dh2Ks6Gj0XQm3Vt8Lc1Wb5YfHo";
+    keep(newer);
+    assert_eq!(ask(format!("authorization: Bearer {token}\r\n")).await.0, 401);
+    assert_eq!(ask(format!("authorization: Bearer {newer}\r\n")).await.0, 200);
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(ask(format!("authorization: Bearer {newer}\r\n")).await.0, 401);
     let taken = server::Config { listen: Some(address), layout: Layout::new(house.dir.path().join("other")), ..house.config() };
     assert_eq!(server::start(taken).await.err().unwrap().code, "port-in-use");
     server.stop().await;

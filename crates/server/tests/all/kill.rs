@@ -131,7 +131,7 @@ async fn child_that_is_killed() {
     let config = server::Config {
         layout,
         listen: None,
-        token: None,
+        token_file: None,
         policy: "/nonexistent".into(),
         holder,
         provider: far.clone(),

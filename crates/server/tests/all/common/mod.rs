@@ -397,7 +397,7 @@ impl House {
         Config {
             layout,
             listen: None,
-            token: None,
+            token_file: None,
             policy: self.dir.path().join("policy.hcl"),
             holder,
             provider: fake.clone(),
