@@ -33,10 +33,10 @@ archive -C "$work/oci" -cf "$dir/afresh-$version.oci.tar" .
 
 # Of Cargo.lock, for what is built in on this platform.
 SOURCE_DATE_EPOCH=$epoch cargo cyclonedx --manifest-path crates/afresh/Cargo.toml --format json --spec-version 1.5 --target x86_64-unknown-linux-gnu --quiet
-# A random number would make two bills of one source differ.
+# A random number and the directory of the sources would make two bills of one source differ.
 python3 - crates/afresh/afresh.cdx.json "$dir/afresh.cdx.json" <<'P'
-import json, sys
-bill = json.load(open(sys.argv[1]))
+import json, os, sys
+bill = json.loads(open(sys.argv[1]).read().replace(f"file://{os.getcwd()}/", "file:///afresh/"))
 bill.pop("serialNumber", None)
 json.dump(bill, open(sys.argv[2], "w"), indent=1, sort_keys=True)
 P

@@ -16,6 +16,7 @@ from load import Load  # noqa: E402
 from machine import Failed, Machine, drive, modules  # noqa: E402
 
 AFRESH = os.environ["AFRESH"]
+BEGUN = time.monotonic()
 UNITS = ["afresh-host", "afresh-proxy", "afresh-serve"]
 
 
@@ -93,7 +94,8 @@ def install(machine):
 def deploy(machine, port, round):
     machine.run(f"cp -r /app/shop /root/; sed -i 's/ROUND = .[0-9]*./ROUND = \"{round}\"/' /root/shop/afresh.hcl")
     begun = time.monotonic()
-    machine.run("cd /root/shop && afresh deploy --yes", within=900)
+    # Without KVM an answer may come too late for a client; what was accepted goes on, and asking again changes nothing.
+    machine.run("(cd /root/shop; for i in 1 2 3; do ! afresh deploy --yes || exit 0; done; exit 1)", within=900)
     until("an answer", lambda: answers(port))
     say(f"deployed in {time.monotonic() - begun:.0f} s, and it answers: {machine.run('afresh instance list').splitlines()[1:]}")
 
@@ -200,5 +202,5 @@ def main():
             shutil.rmtree(work)
 
 
-BEGUN = time.monotonic()
-main()
+if __name__ == "__main__":
+    main()
