@@ -12,6 +12,11 @@
 # Ports of this host that services may open by `allow = ["host:5432"]`.
 # host_ports = ["5432", "6379"]
 
+# A registry that new recipes of others may pull container images from, and the file with its password.
+# registry "registry.example.org/shop" {
+#   auth = "/etc/afresh/registry.json"
+# }
+
 # A directory of this host that services may have as a volume.
 # volume "/srv/uploads" {
 #   services = ["shop"]

@@ -26,6 +26,7 @@ if [ "${1:-}" = test ]; then
     [gpg]=gnupg
     [openssl]=openssl
     [age]=age
+    [buildah]=buildah
     [skopeo]=skopeo
     [umoci]=umoci
     [docker-registry]=docker-registry

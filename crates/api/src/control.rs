@@ -285,6 +285,11 @@ pub struct ImageRow {
     pub bytes: u64,
     pub packages: u32,
     pub baked: Time,
+    /// Of a container image: the name it was pulled by, and the digest of the manifest that the name led to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Digest>,
     /// Releases that name it.
     pub releases: Vec<String>,
     /// Instances that run it now.
@@ -326,6 +331,9 @@ pub struct ImageLife {
     /// Packages of the current image that were not the newest then.
     #[serde(default)]
     pub behind: usize,
+    /// Why it was not known then whether packages of the current image are the newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
     /// Why it is in this state.
     pub why: String,
     #[serde(default)]

@@ -34,17 +34,31 @@ pub struct Packed {
 
 /// Packs a directory or a tarball (tar, tar.gz, tar.xz, tar.zst) into the store, and signs it. The same content again writes nothing.
 pub fn pack(store: &Store, path: &Path) -> Result<Packed, Fault> {
-    pack_and(store, path, |manifest| attest_by_own_key(store, manifest))
+    pack_and(|| store::pack(store, path), |manifest| attest_by_own_key(store, manifest))
+}
+
+/// As [`pack`], of a file that was fetched from elsewhere.
+pub fn pack_from(store: &Store, path: &Path, from: &str) -> Result<Packed, Fault> {
+    pack_and(|| store::pack_from(store, path, from), |manifest| attest_by_own_key(store, manifest))
+}
+
+/// The artifact that came of a tarball of these bytes, signed.
+pub fn packed_tarball(store: &Store, sum: &Digest) -> Result<Option<Packed>, Fault> {
+    let Some(manifest) = store::packed_tarball(store, sum)? else { return Ok(None) };
+    pack_and(|| Ok(Stored { manifest, did: Did::Nothing, files: 0 }), |manifest| attest_by_own_key(store, manifest)).map(Some)
 }
 
 /// As [`pack`], signed by this key.
 pub fn pack_with(store: &Store, path: &Path, key: &Key) -> Result<Packed, Fault> {
-    pack_and(store, path, |manifest| attest_artifact(store, manifest, key).map(|_| key.public()))
+    pack_and(|| store::pack(store, path), |manifest| attest_artifact(store, manifest, key).map(|_| key.public()))
 }
 
-fn pack_and(store: &Store, path: &Path, sign: impl FnOnce(&Manifest) -> Result<PublicKey, Fault>) -> Result<Packed, Fault> {
+fn pack_and(
+    pack: impl FnOnce() -> Result<Stored, Fault>,
+    sign: impl FnOnce(&Manifest) -> Result<PublicKey, Fault>,
+) -> Result<Packed, Fault> {
     let since = Instant::now();
-    let Stored { manifest, did, files } = store::pack(store, path)?;
+    let Stored { manifest, did, files } = pack()?;
     let signed_by = sign(&manifest)?;
     Ok(Packed { digest: manifest.digest, did, bytes: manifest.bytes, files, signed_by, seconds: program::seconds_since(since) })
 }
@@ -97,7 +111,7 @@ pub fn verify_artifact(layout: &Layout, digest: &Digest, policy: &Policy) -> Res
 fn provenance(manifest: &Manifest) -> Value {
     // One that was packed before this was kept has no source; the digest of its content is known all the same.
     let source = manifest.source.as_ref();
-    let uri = source.map(|s| file_uri(&s.path));
+    let uri = source.map(|s| if s.path.starts_with('/') { file_uri(&s.path) } else { s.path.clone() });
     let sum = source.and_then(|s| s.sum.as_ref()).map(|sum| json!({ "sha256": sum.hex() }));
     let mut from = json!({ "digest": sum.unwrap_or(json!({ "afreshContent": manifest.inputs.hex() })) });
     if let Some(uri) = &uri {

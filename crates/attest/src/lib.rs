@@ -5,6 +5,7 @@
 
 mod admission;
 mod artifact;
+mod container;
 pub mod dsse;
 mod keys;
 mod launch_policy;
@@ -12,7 +13,8 @@ mod policy;
 pub mod statement;
 
 pub use admission::{admit, verify_whole};
-pub use artifact::{Packed, attest_artifact, pack, pack_with, verify_artifact};
+pub use artifact::{Packed, attest_artifact, pack, pack_from, pack_with, packed_tarball, verify_artifact};
+pub use container::{attest_container, attest_image};
 pub use keys::{Key, PublicKey, Signer, is_public_key, own_key, read_signer, signer_path, signing_key, write_signer};
 pub use launch_policy::{Blame, blame, may_begin};
 pub use policy::{policy_path, read_policy, write_policy};

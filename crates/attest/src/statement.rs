@@ -20,6 +20,8 @@ use store::manifest::Manifest;
 use store::{Store, to_json};
 
 const BUILD_TYPE: &str = "urn:afresh:image:bake:v1";
+/// Of a container image.
+pub const PULLED: &str = "urn:afresh:image:pull:v1";
 
 fn sbom_path(store: &Path) -> PathBuf {
     store.join("sbom.cdx.json")
@@ -54,10 +56,15 @@ pub fn seal(at: &Path, sbom: &[u8], statement: &Value, key: &Key) -> Result<(), 
     files::write_atomic(&envelope_path(at), &envelope)
 }
 
+/// As a package URL has it.
+pub fn escaped(text: &str) -> String {
+    text.replace('%', "%25").replace('+', "%2B").replace(':', "%3A")
+}
+
 /// One package in a bill of materials.
 fn component(lock: &Lock, p: &Locked) -> Value {
     let distro = if lock.head.indexes.iter().any(|i| i.origin == "Ubuntu") { "ubuntu" } else { "debian" };
-    let escape = |s: &str| s.replace('%', "%25").replace('+', "%2B").replace(':', "%3A");
+    let escape = escaped;
     json!({
         "type": "library",
         "bom-ref": format!("{}@{}", p.name, p.version),
@@ -205,7 +212,8 @@ pub fn refused(what: &str, why: impl std::fmt::Display) -> Fault {
 pub fn verify_signature(layout: &Layout, digest: &Digest, policy: &Policy) -> Result<Verified, Fault> {
     let what = format!("image {}", digest.short());
     let Some((key, statement)) = open(&dir(layout, digest), &what, digest, policy)? else { return Ok(Verified::Unsigned) };
-    is_built_as(&statement, BUILD_TYPE).map_err(|why| refused(&what, why))?;
+    let built = is_built_as(&statement, BUILD_TYPE);
+    built.or_else(|why| is_built_as(&statement, PULLED).map_err(|_| why)).map_err(|why| refused(&what, why))?;
     Ok(Verified::By(key))
 }
 

@@ -2,6 +2,7 @@
 //! changes nothing but the store's own lists.
 
 use crate::apt::Traffic;
+use crate::container;
 use crate::pipeline::{Looked, look};
 use lifecycle::{Change, changes};
 use model::{Digest, Fault, ImageSpec};
@@ -18,17 +19,31 @@ pub struct News {
     /// The mirrors signed what they had signed once before: nothing was read for it.
     pub same_indexes: bool,
     pub traffic: Traffic,
+    /// Why it is not known whether every package is the newest.
+    pub unknown: Option<String>,
+}
+
+/// What is new, and what of an image is not the newest. None: there is no image, so everything would come in.
+pub fn news_against(store: &Store, spec: &ImageSpec, image: Option<&Digest>) -> Result<(News, Vec<Change>), Fault> {
+    if let Some(source) = &spec.oci {
+        let container::Now { inputs, is_same_tag, behind, unknown } = container::news(store, spec, source, image)?;
+        return Ok((News { inputs, packages: Vec::new(), same_indexes: is_same_tag, traffic: Traffic::default(), unknown }, behind));
+    }
+    let news = news(store, spec)?;
+    // Where nothing can be compared, the list is empty; the inputs still say that it differs.
+    let behind = news_since(store, image, &news).unwrap_or_default();
+    Ok((news, behind))
 }
 
 /// Asks the mirrors; nothing is fetched but their lists.
 pub fn news(store: &Store, spec: &ImageSpec) -> Result<News, Fault> {
     let Looked { lock, same_indexes, traffic } = look(store, spec, &mut |_| {})?;
     let packages = lock.packages.iter().map(|p| (p.name.clone(), p.version.clone())).collect();
-    Ok(News { inputs: lock.digest(), packages, same_indexes, traffic })
+    Ok(News { inputs: lock.digest(), packages, same_indexes, traffic, unknown: None })
 }
 
-/// What of an image is not the newest; None: there is no image, so everything would come in.
-pub fn news_since(store: &Store, image: Option<&Digest>, news: &News) -> Result<Vec<Change>, Fault> {
+/// What of an image is not the newest.
+fn news_since(store: &Store, image: Option<&Digest>, news: &News) -> Result<Vec<Change>, Fault> {
     let there = match image {
         Some(digest) => store.manifest(digest)?.packages,
         None => Vec::new(),
@@ -47,4 +62,11 @@ pub fn of_packages(a: &[Package], b: &[Package]) -> Vec<Change> {
     let plain = |p: &'_ [Package]| p.iter().map(|p| (p.name.clone(), p.version.clone())).collect::<Vec<_>>();
     let (a, b) = (plain(a), plain(b));
     changes(a.iter().map(|(n, v)| (n.as_str(), v.as_str())), b.iter().map(|(n, v)| (n.as_str(), v.as_str())))
+}
+
+/// What differs between two images: the tag first, then packages that their own databases name.
+pub fn changes_of_images(store: &Store, from: &Digest, to: &Digest) -> Result<Vec<Change>, Fault> {
+    let (from, to) = (store.manifest(from)?, store.manifest(to)?);
+    let tag = from.container.as_ref().zip(to.container.as_ref()).and_then(|(a, b)| container::moved(a, &b.reference, &b.manifest));
+    Ok(tag.into_iter().chain(of_packages(&from.packages, &to.packages)).collect())
 }

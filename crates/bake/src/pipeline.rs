@@ -7,58 +7,23 @@
 //! ```
 
 use crate::apt::{self, Apt, Traffic};
-use crate::base::{Base, Bases};
+use crate::baked::{Baked, Options, finish, key};
+use crate::base::Bases;
+use crate::container;
 use crate::fetch::Fetched;
 use crate::packages;
 use crate::progress::{Progress, Steps};
 use crate::rebuild;
 use crate::recipe;
-use attest::{Key, blame, signing_key};
 use disk::files;
-use lifecycle::{Handed, State};
-use model::{Digest, Fault, ImageName, ImageSpec, Time};
+use model::{Digest, Fault, ImageSpec, Time};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
-use store::Repository;
 use store::erofs;
 use store::lockfile::{Head, Index, Lock, Locked};
-use store::manifest::{Manifest, Package};
+use store::manifest::Manifest;
 use store::program;
 use store::{Did, Store};
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Baked {
-    pub image: ImageName,
-    pub digest: Digest,
-    pub did: Did,
-    /// Why nothing was done, or what was.
-    pub why: String,
-    pub bytes: u64,
-    pub packages: Vec<Package>,
-    /// What it is now: current, or a candidate that is to be tested first, or bad or revoked, which it stays.
-    pub state: State,
-    /// Why it is that.
-    pub state_why: String,
-    /// Seconds by step, of this call.
-    pub steps: Vec<(String, f64)>,
-    /// What a reader should know: a check that was switched off, a script that ran.
-    #[serde(default)]
-    pub notes: Vec<String>,
-    /// What it has in common with other images, where that was taken from the store or put there.
-    #[serde(default)]
-    pub base: Option<Base>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options {
-    /// Bake also when nothing is new.
-    pub fresh: bool,
-    /// Sign with the key in this file; made if it is not there. None: what this machine signs with.
-    pub key: Option<PathBuf>,
-    /// Leave the recipe's current image as it is: who bakes tests this one himself.
-    pub candidate: bool,
-}
 
 /// Bakes the image unless one from the same inputs is there, and makes it the recipe's current one, unless it is bad or revoked. One
 /// whose recipe has checks is given over to the control plane first, which runs them.
@@ -72,6 +37,9 @@ pub fn bake_fresh(store: &Store, spec: &ImageSpec, tell: &mut dyn FnMut(Progress
 }
 
 pub fn bake_with(store: &Store, spec: &ImageSpec, options: &Options, tell: &mut dyn FnMut(Progress)) -> Result<Baked, Fault> {
+    if let Some(source) = &spec.oci {
+        return container::bake(store, spec, source, options, tell);
+    }
     let mut steps = Steps::new(tell);
     steps.begin("check", "tools and rights");
     need_tools()?;
@@ -103,33 +71,6 @@ pub fn bake_with(store: &Store, spec: &ImageSpec, options: &Options, tell: &mut 
     finish(store, spec, options, (manifest, base), (Did::Baked, why), (asked.at, asked.notes), steps)
 }
 
-fn promote(store: &Store, spec: &ImageSpec, options: &Options, digest: &Digest, looked: Time) -> Result<(State, String), Fault> {
-    if options.candidate {
-        return Ok((State::Candidate, "it is to be tested".to_string()));
-    }
-    if let Some(blame) = blame(store.layout(), digest)?.filter(|b| b.state == State::Revoked || b.image == spec.name) {
-        return Ok((blame.state, blame.why));
-    }
-    let repository = Repository::open(store.layout())?;
-    let known = repository.peek(&spec.name)?.and_then(|life| life.image(digest).map(|one| one.state));
-    // What cannot be read is none, and is written again.
-    let is_current = matches!(store.current(&spec.name), Ok(Some(current)) if &current == digest);
-    if is_current && known.is_none_or(|state| state == State::Current) {
-        return Ok((State::Current, "it was before".to_string()));
-    }
-    if spec.checks.is_empty() {
-        store.set_current(&spec.name, digest)?;
-        return Ok((State::Current, "its recipe has no checks".to_string()));
-    }
-    repository.hand_over(&spec.name, &Handed { digest: digest.clone(), patched: looked, checks: spec.checks.clone() })?;
-    let names: Vec<&str> = spec.checks.iter().map(|c| c.name.as_str()).collect();
-    Ok((State::Candidate, format!("the control plane is to check {}", names.join(", "))))
-}
-
-fn key(store: &Store, options: &Options) -> Result<Key, Fault> {
-    options.key.as_ref().map_or_else(|| signing_key(store), |path| Key::load_or_make(path))
-}
-
 /// A bake that was killed before its last step is ended, and papers that were damaged since are made again.
 fn heal(store: &Store, options: &Options, mut there: Manifest, steps: &mut Steps) -> Result<Manifest, Fault> {
     if !attest::statement::is_whole(store, &there.digest)
@@ -139,31 +80,6 @@ fn heal(store: &Store, options: &Options, mut there: Manifest, steps: &mut Steps
         attest::attest(store, &lock, &there, &key(store, options)?)?;
     }
     Ok(there)
-}
-
-fn finish(
-    store: &Store,
-    spec: &ImageSpec,
-    options: &Options,
-    (made, base): (Manifest, Option<Base>),
-    (did, why): (Did, &str),
-    (looked, notes): (Time, Vec<String>),
-    steps: Steps,
-) -> Result<Baked, Fault> {
-    let (state, state_why) = promote(store, spec, options, &made.digest, looked)?;
-    Ok(Baked {
-        image: spec.name.clone(),
-        digest: made.digest,
-        did,
-        why: why.to_string(),
-        bytes: made.bytes,
-        packages: made.packages,
-        state,
-        state_why,
-        notes: made.notes.into_iter().chain(notes).collect(),
-        base,
-        steps: steps.finish(),
-    })
 }
 
 const SAME_INDEXES: &str = "the mirrors' signed indexes are ones that gave this image before";
@@ -334,6 +250,9 @@ pub struct Looked {
 /// As [`lock`], and tells what it took.
 pub fn look(store: &Store, spec: &ImageSpec, tell: &mut dyn FnMut(Progress)) -> Result<Looked, Fault> {
     recipe::check(spec)?;
+    if spec.oci.is_some() {
+        return Err(store::no_lock(&spec.name));
+    }
     let mut steps = Steps::new(tell);
     let asked = ask(store, spec, &mut steps)?;
     let (lock, same_indexes) = lock_of(store, spec, &asked, true, &mut steps)?;

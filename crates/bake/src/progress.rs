@@ -40,6 +40,10 @@ impl<'a> Steps<'a> {
         (self.tell)(Progress { step, done, total, text: text.into() });
     }
 
+    pub fn is_at(&self, step: &str) -> bool {
+        self.open.as_ref().is_some_and(|(open, _)| open == step)
+    }
+
     pub fn end(&mut self) {
         if let Some((step, since)) = self.open.take() {
             let took = (since.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;

@@ -22,6 +22,9 @@ pub fn check(spec: &ImageSpec) -> Result<(), Fault> {
 
 /// Of what decides the bytes; the recipe's own name and its schedule do not.
 pub fn digest(spec: &ImageSpec) -> Digest {
+    if let Some(source) = &spec.oci {
+        return files::digest_of(serde_json::json!({ "format": FORMAT, "oci": source.reference }).to_string().as_bytes());
+    }
     let packages: BTreeSet<&String> = spec.packages.iter().collect();
     let mut text = serde_json::json!({ "format": FORMAT, "debian": spec.debian, "packages": packages, "pack": format!("{IMAGE_PACK:?}"), "custom": customise::key(&spec.custom) });
     if let Some(base) = &spec.base {

@@ -12,9 +12,9 @@ use crate::sink::{Draft, Sink};
 use crate::syntax::value::Value;
 use crate::syntax::{lex, tree};
 use crate::units::{self, ValidationError};
-use model::access::{Grant, HostPolicy, Listen, Most, Peer, Role};
+use model::access::{Grant, HostPolicy, Listen, Most, Peer, RegistryRule, Role};
 use model::network::NetworkPolicy;
-use model::{NameError, ServiceName, TierName, VolumeRule, volume};
+use model::{NameError, Reference, ServiceName, TierName, VolumeRule, volume};
 use std::collections::{BTreeMap, BTreeSet};
 
 const fn value(name: &'static str, example: &'static str) -> Key {
@@ -36,6 +36,11 @@ pub(crate) const POLICY: Shape = Shape {
         value("host_ports", "host_ports = [\"6379\"]"),
         value("socket", "socket = \"/run/afresh/api.sock\""),
         Key { name: "most", kind: Kind::Block, example: "most { memory = \"2GiB\"  count = 10 }" },
+        Key {
+            name: "registry",
+            kind: Kind::Named,
+            example: "registry \"registry.example.org/shop\" { auth = \"/etc/afresh/registry.json\" }",
+        },
         Key { name: "volume", kind: Kind::Named, example: "volume \"/srv/uploads\" { services = [\"web\"] }" },
         Key { name: "peer", kind: Kind::Named, example: "peer \"ci\" { uid = 1001  role = \"deploy\"  services = [\"web\"] }" },
     ],
@@ -44,6 +49,15 @@ pub(crate) const POLICY: Shape = Shape {
 pub(crate) const MOST: Shape = Shape {
     block: "most of the host policy",
     keys: &[value("memory", "memory = \"2GiB\""), value("cpu", "cpu = 2"), value("pids", "pids = 512"), value("count", "count = 10")],
+};
+
+pub(crate) const REGISTRY: Shape = Shape {
+    block: "registry of the host policy",
+    keys: &[
+        value("auth", "auth = \"/etc/afresh/registry.json\""),
+        value("ca", "ca = \"/etc/afresh/registry-ca.pem\""),
+        value("plain_http", "plain_http = true"),
+    ],
 };
 
 pub(crate) const VOLUME: Shape = Shape {
@@ -62,7 +76,7 @@ pub(crate) const PEER: Shape = Shape {
 };
 
 /// Of the host policy; those of service files are [`crate::SHAPES`].
-pub const POLICY_SHAPES: &[Shape] = &[POLICY, MOST, VOLUME, PEER];
+pub const POLICY_SHAPES: &[Shape] = &[POLICY, MOST, REGISTRY, VOLUME, PEER];
 
 const ITEMS_MAX: usize = 256;
 
@@ -85,7 +99,14 @@ fn decode(text: &str, sink: &mut Sink) -> Option<HostPolicy> {
     if body.unclosed {
         return None;
     }
-    let context = Context { text, tokens: &tokens, images: BTreeMap::new(), secrets: BTreeMap::new(), services: BTreeMap::new() };
+    let context = Context {
+        text,
+        tokens: &tokens,
+        images: BTreeMap::new(),
+        containers: BTreeSet::new(),
+        secrets: BTreeMap::new(),
+        services: BTreeMap::new(),
+    };
     let mut top = Section::open(&context, &POLICY, 0..0, &body, sink);
     let default = HostPolicy::default();
     let list_of = |what: &'static str, item: fn(&Value) -> Read<String>| move |v: &Value| read::list(v, what, ITEMS_MAX, item);
@@ -108,6 +129,7 @@ fn decode(text: &str, sink: &mut Sink) -> Option<HostPolicy> {
     let host_ports = top.or("host_ports", default.network.host_ports, sink, network::host_ports);
     let socket = top.or("socket", None, sink, |v| Ok(Some(path(v)?)));
     let most = most(&context, &top, default.most, sink);
+    let registries = registries(&context, &mut top, sink);
     let volumes = volumes(&context, &mut top, sink);
     let peers = peers(&context, &mut top, sink);
     if let (Some(None), Some(peers)) = (&socket, &peers)
@@ -122,6 +144,7 @@ fn decode(text: &str, sink: &mut Sink) -> Option<HostPolicy> {
         users: users?,
         recipes: recipes?.into_iter().collect(),
         scripts: scripts?.into_iter().collect(),
+        registries: registries?,
         volumes: volumes?,
         health_exec: health_exec?,
         checks: checks?,
@@ -142,6 +165,25 @@ fn most(context: &Context, top: &Section, default: Most, sink: &mut Sink) -> Opt
     let pids = section.or("pids", default.pids, sink, |v| read::number(v, 1, 1_000_000));
     let count = section.or("count", u64::from(default.count), sink, |v| read::number(v, 0, u64::from(model::ServiceSpec::COUNT_MAX)));
     Some(Most { memory_bytes: memory_bytes?, cpu_milli: cpu_milli?, pids: pids?, count: u32::try_from(count?).ok()? })
+}
+
+fn registries(context: &Context, top: &mut Section, sink: &mut Sink) -> Option<BTreeMap<String, RegistryRule>> {
+    let mut all = Vec::new();
+    for (label, block) in top.named("registry", sink) {
+        let section = Section::of(context, &REGISTRY, block, sink);
+        // With a name behind it, it must be an image.
+        let path = labels::label_with(context, label, block, sink, |text| {
+            let expected = "expected a registry and a path in it, such as \"registry.example.org/shop\"";
+            let wrong = |_| ValidationError::new("bad-reference", format!("`{text}` is no part of a registry"), expected);
+            format!("{text}/x").parse::<Reference>().map(|_| text.to_string()).map_err(wrong)
+        });
+        let file = |v: &Value| Ok(Some(at(v, units::whole_path(&read::text(v, "a path in quotes")?))?));
+        let auth = section.or("auth", None, sink, file);
+        let ca = section.or("ca", None, sink, file);
+        let plain_http = section.or("plain_http", false, sink, read::truth);
+        all.push((|| Some((path?, RegistryRule { auth: auth?, ca: ca?, plain_http: plain_http? })))());
+    }
+    all.into_iter().collect()
 }
 
 fn volumes(context: &Context, top: &mut Section, sink: &mut Sink) -> Option<BTreeMap<String, VolumeRule>> {

@@ -57,6 +57,8 @@ pub(crate) const FILE: Shape = Shape {
 pub(crate) const IMAGE: Shape = Shape {
     block: "image",
     keys: &[
+        value("oci", "oci = \"registry.example.org/shop/app:1.4\""),
+        block("registry", Kind::Block, "registry { auth = \"/etc/afresh/registry.json\" }"),
         value("debian", "debian = \"bookworm\""),
         value("base", "base = image.base"),
         value("suites", "suites = [\"bookworm-backports\"]"),
@@ -72,6 +74,15 @@ pub(crate) const IMAGE: Shape = Shape {
         block("args", Kind::Either, "args = { CHANNEL = \"stable\" }"),
         value("script", "script = \"ln -s /srv/shop /shop\""),
         block("check", Kind::Named, "check \"python\" { run = [\"python3\", \"--version\"] }"),
+    ],
+};
+
+pub(crate) const REGISTRY: Shape = Shape {
+    block: "registry of an image",
+    keys: &[
+        value("auth", "auth = \"/etc/afresh/registry.json\""),
+        value("ca", "ca = \"/etc/afresh/registry-ca.pem\""),
+        value("plain_http", "plain_http = true"),
     ],
 };
 
@@ -220,6 +231,7 @@ pub(crate) const TIERS: Shape = Shape { block: "rollout of the file", keys: &[va
 pub const SHAPES: &[Shape] = &[
     FILE,
     IMAGE,
+    REGISTRY,
     IMAGE_USER,
     IMAGE_FILE,
     IMAGE_CHECK,

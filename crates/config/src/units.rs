@@ -369,10 +369,7 @@ pub(crate) fn hours_of_week(text: &str) -> Read<String> {
 
 /// From the root, without `.` and `..`.
 pub(crate) fn whole_path(text: &str) -> Read<String> {
-    let plain = text.starts_with('/') && text.len() <= 4_000 && !text.split('/').any(|part| part == "." || part == "..");
-    let wrong =
-        ValidationError::new("bad-path", format!("`{text}` is no path"), "expected a path from the root, such as \"/usr/bin/python3\"");
-    if plain { Ok(text.to_string()) } else { Err(wrong) }
+    validation::whole_path(text).map(|()| text.to_string())
 }
 
 /// The name of a user or a group.

@@ -1,8 +1,8 @@
 //! A service file as HCL text: from the model back to text. Every key is written out, defaults too.
 
 use model::{
-    Egress, FewRequests, ImageCheck, ImageCustom, ImageProbe, ImageSpec, Job, Network, Overlap, Probe, RouteAddress, SecretSource,
-    SecretSpec, ServiceFile, ServiceSpec, Wave,
+    ContainerSource, Egress, FewRequests, Health, ImageCheck, ImageCustom, ImageProbe, ImageSpec, Job, LeftToImage, Network, Overlap,
+    Probe, RouteAddress, SecretSource, SecretSpec, ServiceFile, ServiceSpec, Wave,
 };
 use std::fmt::Write;
 
@@ -73,6 +73,9 @@ pub(crate) fn written(file: &ServiceFile) -> Written {
 fn write_image(out: &mut Written, name: &str, image: &ImageSpec) {
     let at = |key| ["images", name, key];
     out.open(&at("name"), &format!("image {}", quoted(name)));
+    if let Some(source) = &image.oci {
+        return write_container(out, name, image, source);
+    }
     match &image.base {
         Some(base) => out.line(&at("base"), &format!("base = image.{}", base.name)),
         None => out.line(&at("debian"), &format!("debian = {}", quoted(&image.debian))),
@@ -88,6 +91,51 @@ fn write_image(out: &mut Written, name: &str, image: &ImageSpec) {
         out.line(&["images", name, "custom", "allow_unsigned"], &text);
     }
     out.line(&at("packages"), &format!("packages = {}", list(&image.packages)));
+    write_upkeep(out, name, image);
+    write_custom(out, name, &image.custom);
+    write_checks(out, name, image);
+    out.close();
+}
+
+/// Values that do not belong beside it are written too: the reader reports them.
+fn write_container(out: &mut Written, name: &str, image: &ImageSpec, source: &ContainerSource) {
+    let at = |key| ["images", name, key];
+    let within = |key| ["images", name, "oci", key];
+    out.line(&within("reference"), &format!("oci = {}", quoted(&source.reference)));
+    if source.auth.is_some() || source.ca.is_some() || source.plain_http {
+        out.open(&at("oci"), "registry");
+        for (key, path) in [("auth", &source.auth), ("ca", &source.ca)] {
+            if let Some(path) = path {
+                out.line(&within(key), &format!("{key} = {}", quoted(path)));
+            }
+        }
+        out.line(&within("plain_http"), &format!("plain_http = {}", source.plain_http));
+        out.close();
+    }
+    if let Some(base) = &image.base {
+        out.line(&at("base"), &format!("base = image.{}", base.name));
+    }
+    if !image.debian.is_empty() {
+        out.line(&at("debian"), &format!("debian = {}", quoted(&image.debian)));
+    }
+    if !image.packages.is_empty() {
+        out.line(&at("packages"), &format!("packages = {}", list(&image.packages)));
+    }
+    for (key, values) in
+        [("suites", &image.custom.suites), ("components", &image.custom.components), ("allow_unsigned", &image.custom.allow_unsigned)]
+    {
+        if !values.is_empty() {
+            out.line(&["images", name, "custom", key], &format!("{key} = {}", list(values)));
+        }
+    }
+    write_upkeep(out, name, image);
+    write_custom(out, name, &image.custom);
+    write_checks(out, name, image);
+    out.close();
+}
+
+fn write_upkeep(out: &mut Written, name: &str, image: &ImageSpec) {
+    let at = |key| ["images", name, key];
     if let Some(rebuild) = &image.rebuild {
         out.line(&at("rebuild"), &format!("rebuild = {}", quoted(rebuild)));
     }
@@ -98,11 +146,12 @@ fn write_image(out: &mut Written, name: &str, image: &ImageSpec) {
         out.line(&at("window"), &format!("window = {}", quoted(window)));
     }
     out.line(&at("jitter_ms"), &format!("jitter = \"{}ms\"", image.jitter_ms));
-    write_custom(out, name, &image.custom);
+}
+
+fn write_checks(out: &mut Written, name: &str, image: &ImageSpec) {
     for (n, check) in image.checks.iter().enumerate() {
         write_image_check(out, &["images", name, "checks", &n.to_string()], check);
     }
-    out.close();
 }
 
 /// Long texts stand on one line, with `\n` in them: a line is what errors of the JSON are traced back by.
@@ -175,7 +224,11 @@ fn write_service(out: &mut Written, name: &str, service: &ServiceSpec) {
     if let Some(artifact) = &service.artifact {
         out.line(&at("artifact"), &format!("artifact = {}", quoted(artifact)));
     }
-    out.line(&at("run"), &format!("run = {}", list(&service.run)));
+    let own = |one| !service.from_image.contains(&one);
+    // One that is missing in the values is missing in the file.
+    if own(LeftToImage::Run) && !service.run.is_empty() {
+        out.line(&at("run"), &format!("run = {}", list(&service.run)));
+    }
     if !service.env.is_empty() || !service.secrets.env.is_empty() {
         out.open(&at("env"), "env =");
         for (key, value) in &service.env {
@@ -190,8 +243,10 @@ fn write_service(out: &mut Written, name: &str, service: &ServiceSpec) {
         let files: Vec<String> = service.secrets.files.iter().map(|secret| format!("secret.{secret}")).collect();
         out.line(&["services", name, "secrets", "files"], &format!("secrets = [{}]", files.join(", ")));
     }
-    out.line(&at("user"), &format!("user = {}", quoted(&service.user)));
-    if let Some(port) = service.port {
+    if own(LeftToImage::User) {
+        out.line(&at("user"), &format!("user = {}", quoted(&service.user)));
+    }
+    if let Some(port) = service.port.filter(|_| own(LeftToImage::Port)) {
         out.line(&at("port"), &format!("port = {port}"));
     }
     out.line(&at("count"), &format!("count = {}", service.count));
@@ -204,23 +259,14 @@ fn write_service(out: &mut Written, name: &str, service: &ServiceSpec) {
 
 fn write_parts(out: &mut Written, name: &str, service: &ServiceSpec) {
     let at = |block, key| ["services", name, block, key];
-    let health = &service.health;
-    out.open(&at("health", "probe"), "health");
-    match &health.probe {
-        Probe::Http { path } => out.line(&["services", name, "health", "probe", "http", "path"], &format!("path = {}", quoted(path))),
-        Probe::Exec { command } => {
-            out.line(&["services", name, "health", "probe", "exec", "command"], &format!("exec = {}", list(command)))
-        }
-        Probe::Tcp => out.line(&at("health", "probe"), "tcp = true"),
-        Probe::Running => {}
+    let own = |one| !service.from_image.contains(&one);
+    if own(LeftToImage::Health) {
+        write_health(out, name, &service.health);
     }
-    out.line(&at("health", "every_ms"), &format!("every = \"{}ms\"", health.every_ms));
-    out.line(&at("health", "timeout_ms"), &format!("timeout = \"{}ms\"", health.timeout_ms));
-    out.line(&at("health", "healthy_for_ms"), &format!("healthy_for = \"{}ms\"", health.healthy_for_ms));
-    out.line(&at("health", "unhealthy_after"), &format!("unhealthy_after = {}", health.unhealthy_after));
-    out.close();
     out.open(&["services", name, "drain"], "drain");
-    out.line(&at("drain", "signal"), &format!("signal = {}", quoted(&service.drain.signal)));
+    if own(LeftToImage::Signal) {
+        out.line(&at("drain", "signal"), &format!("signal = {}", quoted(&service.drain.signal)));
+    }
     out.line(&at("drain", "within_ms"), &format!("within = \"{}ms\"", service.drain.within_ms));
     out.close();
     out.open(&["services", name, "limits"], "limits");
@@ -285,6 +331,24 @@ fn write_parts(out: &mut Written, name: &str, service: &ServiceSpec) {
     out.line(&at("rollout", "few_requests"), &format!("few_requests = \"{few}\""));
     out.line(&at("rollout", "within_ms"), &format!("within = \"{}ms\"", rollout.within_ms));
     out.line(&at("rollout", "freeze"), &format!("freeze = {}", list(&rollout.freeze)));
+    out.close();
+}
+
+fn write_health(out: &mut Written, name: &str, health: &Health) {
+    let at = |block, key| ["services", name, block, key];
+    out.open(&at("health", "probe"), "health");
+    match &health.probe {
+        Probe::Http { path } => out.line(&["services", name, "health", "probe", "http", "path"], &format!("path = {}", quoted(path))),
+        Probe::Exec { command } => {
+            out.line(&["services", name, "health", "probe", "exec", "command"], &format!("exec = {}", list(command)))
+        }
+        Probe::Tcp => out.line(&at("health", "probe"), "tcp = true"),
+        Probe::Running => {}
+    }
+    out.line(&at("health", "every_ms"), &format!("every = \"{}ms\"", health.every_ms));
+    out.line(&at("health", "timeout_ms"), &format!("timeout = \"{}ms\"", health.timeout_ms));
+    out.line(&at("health", "healthy_for_ms"), &format!("healthy_for = \"{}ms\"", health.healthy_for_ms));
+    out.line(&at("health", "unhealthy_after"), &format!("unhealthy_after = {}", health.unhealthy_after));
     out.close();
 }
 

@@ -87,6 +87,7 @@ fn spec_of(old: Option<ServiceSpec>, release: &Release, tier: &TierName) -> Serv
         migrate: release.migrate.clone(),
         jobs: Vec::new(),
         rollout: Rollout::default(),
+        from_image: Default::default(),
     });
     with_settings(&base, release)
 }

@@ -18,6 +18,8 @@ impl Desired {
 
 /// `spec` with the settings of `release`; count, tier and rollout stay.
 pub fn with_settings(spec: &ServiceSpec, release: &Release) -> ServiceSpec {
+    let from_image = release.container.as_ref().map(|c| c.left.clone()).unwrap_or_default();
+    let release = release.clone().silent(&from_image);
     ServiceSpec {
         image: release.image_name.clone(),
         run: release.run.clone(),
@@ -34,6 +36,7 @@ pub fn with_settings(spec: &ServiceSpec, release: &Release) -> ServiceSpec {
         route: release.route.clone(),
         checks: release.checks.clone(),
         migrate: release.migrate.clone(),
+        from_image,
         ..spec.clone()
     }
 }

@@ -3,7 +3,9 @@
 
 use crate::desired::Desired;
 use crate::listeners;
-use model::{Digest, Fault, ImageName, Release, SecretName, SecretVersion, ServiceFile, ServiceName, ServiceSpec, TierName};
+use model::{
+    ContainerDefaults, Digest, Fault, ImageName, Release, SecretName, SecretVersion, ServiceFile, ServiceName, ServiceSpec, TierName,
+};
 use std::collections::BTreeMap;
 
 /// What a deploy request selects.
@@ -17,6 +19,8 @@ pub struct Selection<'a> {
     pub images: &'a BTreeMap<ImageName, Digest>,
     pub artifacts: &'a BTreeMap<ServiceName, Digest>,
     pub secrets: &'a BTreeMap<ServiceName, BTreeMap<SecretName, SecretVersion>>,
+    /// What the container images among `images` say. None: nobody knows yet, as it is to be pulled first.
+    pub containers: &'a BTreeMap<Digest, Option<ContainerDefaults>>,
 }
 
 /// In the order of tiers; services of one tier by name. `earlier` finds the release that the selection names by number.
@@ -78,6 +82,11 @@ fn new_release(selection: &Selection<'_>, spec: &ServiceSpec) -> Result<Release,
     }
     let none = BTreeMap::new();
     let release = Release::of(spec, image.clone(), artifact.cloned()).pinned(selection.secrets.get(&spec.name).unwrap_or(&none));
+    let release = match selection.containers.get(image) {
+        Some(None) => release,
+        Some(defaults) => release.on(&spec.from_image, defaults.as_ref())?,
+        None => release.on(&spec.from_image, None)?,
+    };
     if let Some(name) = release.secrets.missing() {
         let text = format!("{}: the request has no version of secret {name}", spec.name);
         return Err(Fault::yours("secret-not-given", text)

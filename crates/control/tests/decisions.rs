@@ -36,6 +36,7 @@ fn spec(count: u32) -> ServiceSpec {
         migrate: None,
         jobs: Vec::new(),
         rollout: Rollout::default(),
+        from_image: Default::default(),
     }
 }
 

@@ -32,6 +32,7 @@ fn spec(service: &str) -> ServiceSpec {
         migrate: None,
         jobs: Vec::new(),
         rollout: Rollout::default(),
+        from_image: Default::default(),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::record::Record;
 use crate::root::Root;
 use crate::userns::Range;
 use crate::{declared, seccomp};
-use model::{Limits, SECRET_FILES};
+use model::{Limits, Release, SECRET_FILES};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -57,7 +57,7 @@ pub fn of(record: &Record, root: &Root, spaces: &Spaces, swap: bool, given: &Giv
         args: record.once.as_ref().map_or(&release.run, |once| &once.run),
         env: env(record, given),
         user: declared::user(&release.user).unwrap_or((65534, 65534)),
-        cwd: if root.code.is_some() { "/app" } else { "/" },
+        cwd: if root.code.is_some() { "/app" } else { workdir(release) },
         hostname: record.id.as_str(),
         root: &root.path,
         mounts,
@@ -68,14 +68,18 @@ pub fn of(record: &Record, root: &Root, spaces: &Spaces, swap: bool, given: &Giv
     })
 }
 
-/// The release's variables override the path and home given here, but never the variables that identify the instance.
+fn workdir(release: &Release) -> &str {
+    release.container.as_ref().and_then(|from| from.workdir.as_deref()).unwrap_or("/")
+}
+
+/// Variables of a container image come first. The release's variables override them and the path and home given here, but never the variables that identify the instance.
 fn env(record: &Record, given: &Given) -> Vec<String> {
     let release = &record.release;
     let mut env: BTreeMap<&str, String> = BTreeMap::new();
     env.insert("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_string());
     env.insert("HOME", "/tmp".to_string());
     env.insert("LANG", "C.UTF-8".to_string());
-    for (name, value) in &release.env {
+    for (name, value) in release.container.iter().flat_map(|from| &from.env).chain(&release.env) {
         env.insert(name, value.clone());
     }
     for (name, value) in &given.env {
@@ -247,6 +251,22 @@ mod tests {
         assert_eq!(config["process"]["args"], json!(["true"]));
         assert!(config["mounts"].as_array().unwrap().iter().all(|m| m["destination"] != "/app"));
         assert!(config["process"]["env"].to_string().contains("AFRESH_GROUP=web-r7-2"));
+    }
+
+    #[test]
+    fn a_container_image_says_what_nobody_else_does() {
+        let mut record = record();
+        let said = |name: &str, value: &str| (name.to_string(), value.to_string());
+        let env = [said("MODE", "image"), said("PATH", "/opt/bin"), said("LOG", "all"), said("PORT", "1"), said("AFRESH_SERVICE", "other")];
+        record.release.container =
+            Some(model::FromContainer { env: env.into(), workdir: Some("/srv".to_string()), left: Default::default() });
+        let without = config_of(&record, false);
+        assert_eq!(without["process"]["cwd"], "/srv");
+        assert_eq!(config_of(&record, true)["process"]["cwd"], "/app", "code comes before");
+        let env: Vec<&str> = without["process"]["env"].as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect();
+        for want in ["MODE=test", "PATH=/opt/bin", "LOG=all", "PORT=8080", "AFRESH_SERVICE=web"] {
+            assert!(env.contains(&want), "{want} is not in {env:?}");
+        }
     }
 
     #[test]

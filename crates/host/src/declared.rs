@@ -1,5 +1,6 @@
 //! What was declared of a group, and which declarations are accepted. No I/O here.
 
+use model::from_image::is_workdir;
 use model::{Death, DesiredGroup, Digest, Exit, Fault, GroupSpec, Stamp, VolumeName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -111,8 +112,12 @@ fn check(spec: &GroupSpec) -> Result<(), Fault> {
     if signal(&release.drain.signal).is_none() {
         return bad(format!("drain signal {:?} is unknown; use TERM, INT, QUIT, HUP, USR1, USR2 or WINCH", release.drain.signal));
     }
+    if let Some(dir) = release.container.as_ref().and_then(|from| from.workdir.as_deref()).filter(|dir| !is_workdir(dir)) {
+        return bad(format!("working directory {dir:?}: it must be a path from the root, outside of /proc, /sys and /dev"));
+    }
+    let mut env = release.container.iter().flat_map(|from| &from.env).chain(&release.env);
     let no_text = |s: &String| s.contains('\0');
-    if run.iter().any(no_text) || release.env.iter().any(|(k, v)| k.is_empty() || k.contains(['=', '\0']) || no_text(v)) {
+    if run.iter().any(no_text) || env.any(|(k, v)| k.is_empty() || k.contains(['=', '\0']) || no_text(v)) {
         return bad("a NUL byte in the command, or an environment name that is empty or has `=` in it".to_string());
     }
     if release.port == Some(0) {
@@ -191,7 +196,15 @@ mod tests {
 
     #[test]
     fn what_cannot_run_is_refused_when_it_is_declared() {
-        let spoil: [fn(&mut model::Release); 9] = [
+        let spoil: [fn(&mut model::Release); 11] = [
+            |r| {
+                let env = Default::default();
+                r.container = Some(model::FromContainer { env, workdir: Some("/proc/self/fd/7".to_string()), left: Default::default() });
+            },
+            |r| {
+                let env = [("A=B".to_string(), String::new())].into();
+                r.container = Some(model::FromContainer { env, ..Default::default() });
+            },
             |r| r.user = "65536".to_string(),
             |r| r.user = "0:65536".to_string(),
             |r| r.run.clear(),

@@ -106,6 +106,7 @@ pub fn release(number: u64) -> Release {
         route: None,
         checks: Vec::new(),
         migrate: None,
+        container: None,
     }
 }
 

@@ -289,6 +289,10 @@ fn stands(life: &Life) -> String {
             let why = one.story.last().map_or("", |t| t.text.as_str());
             format!("the newest, {}, is {why}; it is not tried again until its packages differ", one.digest.short())
         }
+        Some(_) if checked.unknown.is_some() => format!("nothing is newer; {}", checked.unknown.as_deref().unwrap_or_default()),
+        Some(_) if !checked.behind.is_empty() => {
+            format!("{} of its packages are not the newest: it must be built again", checked.behind.len())
+        }
         Some(_) => "every package is the newest".to_string(),
         None => life
             .trouble

@@ -6,6 +6,8 @@ use model::{Digest, GroupName, ImageCheck, ImageName, ImageSpec, RolloutId, Serv
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Of a container image that was just pulled.
+const NOT_COMPARED: &str = "its packages are compared with those of its distribution at the next look";
 /// Images that are neither used nor worth remembering are forgotten beyond this number.
 const REMEMBERED: usize = 200;
 
@@ -56,6 +58,9 @@ pub struct Checked {
     /// What of the current image was not the newest.
     #[serde(default)]
     pub behind: Vec<Change>,
+    /// Why it is not known whether every package of it is the newest: of a container image whose own packages cannot be compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -318,7 +323,8 @@ impl Life {
         let digest = one.digest.clone();
         // A bake was a look, too.
         if self.checked.as_ref().is_none_or(|c| c.at < one.patched) {
-            self.looked(Checked { at: one.patched, inputs: one.inputs.clone(), behind: Vec::new() });
+            let unknown = self.is_container().then(|| NOT_COMPARED.to_string());
+            self.looked(Checked { at: one.patched, inputs: one.inputs.clone(), behind: Vec::new(), unknown });
         }
         match self.image_mut(&digest) {
             Some(known) if known.state == State::Retired => {
@@ -336,11 +342,30 @@ impl Life {
         }
     }
 
+    /// A container image comes as it is: what is newest of it is its name's, and says nothing of its packages.
+    fn is_container(&self) -> bool {
+        self.recipe.as_ref().is_some_and(|recipe| recipe.oci.is_some())
+    }
+
+    /// What was baked is of these inputs, which may be newer than those that were looked at.
+    pub fn baked_from(&mut self, inputs: Digest) {
+        let is_container = self.is_container();
+        if let Some(checked) = self.checked.as_mut() {
+            checked.inputs = inputs;
+            if is_container {
+                (checked.behind, checked.unknown) = (Vec::new(), Some(NOT_COMPARED.to_string()));
+            }
+        }
+    }
+
     /// The lock of all the newest packages, as of now.
     pub fn looked(&mut self, checked: Checked) {
         let at = checked.at;
-        for one in self.images.iter_mut().filter(|i| i.inputs == checked.inputs) {
-            one.patched = at;
+        // A container image is what its name leads to, and may all the same hold packages that are not the newest.
+        if checked.behind.is_empty() && checked.unknown.is_none() {
+            for one in self.images.iter_mut().filter(|i| i.inputs == checked.inputs) {
+                one.patched = at;
+            }
         }
         // With something to bake, who asked for it has not got it yet.
         if self.from_inputs(&checked.inputs).is_some_and(|i| i.state != State::Retired) {

@@ -163,6 +163,7 @@ fn spec() -> ImageSpec {
         jitter_ms: 0,
         checks: Vec::new(),
         custom: Default::default(),
+        oci: None,
     }
 }
 
@@ -276,7 +277,7 @@ impl World {
         let what = match decision {
             Decision::Wait { .. } => return false,
             Decision::Check => {
-                self.life.looked(Checked { at: now, inputs: digest(self.newest), behind: Vec::new() });
+                self.life.looked(Checked { at: now, inputs: digest(self.newest), behind: Vec::new(), unknown: None });
                 "check"
             }
             Decision::Bake => {

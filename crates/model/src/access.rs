@@ -4,7 +4,10 @@
 //! Where the policy sets nothing, the defaults here apply, and they are narrow.
 
 use crate::network::NetworkPolicy;
-use crate::{Fault, ImageSpec, Limits, Names, Probe, ServiceName, ServiceSpec, TierName, Volume, VolumeRule, volume};
+use crate::{
+    ContainerSource, Fault, ImageSource, ImageSpec, Limits, Names, Probe, Release, ServiceName, ServiceSpec, TierName, Volume, VolumeRule,
+    volume,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -99,6 +102,17 @@ pub struct Peer {
     pub grant: Grant,
 }
 
+/// How a registry may be spoken to. A recipe may name these files of the host, and no other.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistryRule {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    #[serde(default)]
+    pub plain_http: bool,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostPolicy {
     pub listen: Vec<Listen>,
@@ -107,6 +121,9 @@ pub struct HostPolicy {
     /// Identities whose recipes are accepted, and those whose recipes may have a script.
     pub recipes: BTreeSet<String>,
     pub scripts: BTreeSet<String>,
+    /// Registries, or paths in them, that recipes of others than the administrator may pull from.
+    #[serde(default)]
+    pub registries: BTreeMap<String, RegistryRule>,
     /// Directories of the host that servers may have as volumes, by path or `DIR/*`. This binds the administrator too.
     #[serde(default)]
     pub volumes: BTreeMap<String, VolumeRule>,
@@ -139,6 +156,7 @@ impl Default for HostPolicy {
             users: vec![(1000, 65_534)],
             recipes: BTreeSet::new(),
             scripts: BTreeSet::new(),
+            registries: BTreeMap::new(),
             volumes: BTreeMap::new(),
             health_exec: false,
             checks: false,
@@ -179,7 +197,13 @@ impl HostPolicy {
         self.permits_limits(name, &spec.limits)
     }
 
-    fn permits_user(&self, service: &ServiceName, user: &str) -> Result<(), Fault> {
+    /// As [`HostPolicy::permits`], for what a container image may say in place of the service.
+    pub fn permits_release(&self, release: &Release) -> Result<(), Fault> {
+        self.permits_user(&release.service, &release.user)?;
+        if matches!(release.health.probe, Probe::Exec { .. }) { self.permits_health_exec(&release.service) } else { Ok(()) }
+    }
+
+    pub fn permits_user(&self, service: &ServiceName, user: &str) -> Result<(), Fault> {
         for part in user.split(':') {
             // A user that is not a number is not allowed.
             let allowed = part.parse::<u32>().is_ok_and(|id| self.users.iter().any(|(from, to)| (*from..=*to).contains(&id)));
@@ -190,7 +214,7 @@ impl HostPolicy {
         Ok(())
     }
 
-    fn permits_health_exec(&self, service: &ServiceName) -> Result<(), Fault> {
+    pub fn permits_health_exec(&self, service: &ServiceName) -> Result<(), Fault> {
         if self.health_exec { Ok(()) } else { no("policy-exec", format!("{service}: the host policy allows no health check by `exec`")) }
     }
 
@@ -258,6 +282,9 @@ impl HostPolicy {
             return Err(Fault::yours("policy-recipe", told)
                 .hint("let the administrator deploy the new recipe first, or add the identity to `recipes` of the host policy"));
         }
+        if let Some(source) = &image.oci {
+            self.permits_registry(who, image, source)?;
+        }
         // An unsigned package has the scripts of whoever is on the path to its mirror.
         let levels = image.levels();
         let may_run = |level: &&ImageSpec| level.custom.script.is_some() || !level.custom.allow_unsigned.is_empty();
@@ -268,6 +295,34 @@ impl HostPolicy {
         // Checks run as root of an instance of their own, without a service's limits.
         if !self.checks && levels.iter().any(|level| !level.checks.is_empty()) {
             return no("policy-check", format!("image {}: the host policy allows no check commands", image.name));
+        }
+        Ok(())
+    }
+
+    /// What a recipe names is read, and spoken to, by root of this host: neither is for others to choose.
+    fn permits_registry(&self, who: &str, image: &ImageSpec, source: &ContainerSource) -> Result<(), Fault> {
+        let no = |why: String, rule: String| {
+            Err(Fault::yours("policy-registry", format!("image {}: {why}", image.name))
+                .hint(format!("root can write `{rule}` into the host policy")))
+        };
+        let Ok(ImageSource::Registry(of)) = source.reference.parse() else {
+            let why = format!("the host policy takes no image from a path of this host for {who}");
+            return no(why, "registry \"registry.example.org\" {}".to_string());
+        };
+        let path = format!("{}/{}", of.registry, of.repository);
+        let covers = |rule: &str| path.strip_prefix(rule).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let Some((_, rule)) = self.registries.iter().filter(|(rule, _)| covers(rule)).max_by_key(|(rule, _)| rule.len()) else {
+            return no(format!("the host policy lets {who} pull nothing from {path}"), format!("registry \"{path}\" {{}}"));
+        };
+        for (key, named, allowed) in [("auth", &source.auth, &rule.auth), ("ca", &source.ca, &rule.ca)] {
+            if let Some(file) = named.as_ref().filter(|_| named != allowed) {
+                let why = format!("its registry has {key} = \"{file}\", and the host policy lets {who} name no such file for {path}");
+                return no(why, format!("registry \"{path}\" {{ {key} = \"{file}\" }}"));
+            }
+        }
+        if source.plain_http && !rule.plain_http {
+            let why = format!("the host policy does not let {who} speak to {} without TLS", of.registry);
+            return no(why, format!("registry \"{path}\" {{ plain_http = true }}"));
         }
         Ok(())
     }
@@ -292,6 +347,53 @@ mod tests {
         assert!(grant(Role::Deploy, &[]).check().is_err() && grant(Role::Admin, &["web"]).check().is_err());
         assert!(grant(Role::Deploy, &["web"]).check().is_ok() && grant(Role::Read, &[]).check().is_ok());
         assert!(grant(Role::Read, &["web"]).is_scoped() && !grant(Role::Read, &[]).is_scoped() && !Grant::admin().is_scoped());
+    }
+
+    #[test]
+    fn recipes_of_others_pull_from_where_root_says_and_read_no_file_of_the_host() {
+        let rule = |auth: Option<&str>, ca: Option<&str>, plain_http| RegistryRule {
+            auth: auth.map(str::to_string),
+            ca: ca.map(str::to_string),
+            plain_http,
+        };
+        let policy = HostPolicy {
+            recipes: BTreeSet::from(["token:ci".to_string()]),
+            registries: BTreeMap::from([
+                ("r.example/shop".to_string(), rule(Some("/etc/a"), None, false)),
+                ("r.example/shop/open".to_string(), rule(None, None, false)),
+                ("own.example:5000".to_string(), rule(None, Some("/etc/ca"), true)),
+            ]),
+            ..HostPolicy::default()
+        };
+        let code = |reference: &str, auth: Option<&str>, ca: Option<&str>, plain: bool| {
+            let image: ImageSpec = serde_json::from_value(serde_json::json!({
+                "name": "app", "oci": { "reference": reference, "auth": auth, "ca": ca, "plain_http": plain },
+            }))
+            .unwrap();
+            policy.permits_recipe("token:ci", &image).map_or_else(|f| f.code, |()| "permitted".to_string())
+        };
+        for (reference, auth, ca, plain) in [
+            ("r.example/shop/app:1", None, None, false),
+            ("r.example/shop:1", Some("/etc/a"), None, false),
+            ("own.example:5000/a/b", None, Some("/etc/ca"), true),
+            ("r.example/shop/open/a", None, None, false),
+        ] {
+            assert_eq!(code(reference, auth, ca, plain), "permitted", "{reference}");
+        }
+        for (reference, auth, ca, plain) in [
+            ("r.example/shopping/app", None, None, false),
+            ("r.example/other", None, None, false),
+            ("own.example/a", None, None, false),
+            ("169.254.169.254/a", None, None, false),
+            ("r.example/shop/app", Some("/etc/shadow"), None, false),
+            ("r.example/shop/app", None, Some("/etc/a"), false),
+            ("r.example/shop/open/a", Some("/etc/a"), None, false),
+            ("r.example/shop/app", None, None, true),
+            ("oci:/etc", None, None, false),
+            ("oci-archive:/root/app.tar", None, None, false),
+        ] {
+            assert_eq!(code(reference, auth, ca, plain), "policy-registry", "{reference}");
+        }
     }
 
     #[test]

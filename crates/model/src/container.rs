@@ -1,8 +1,24 @@
-//! What a container image says of itself. Data only.
+//! What a container image says of itself, and what a release has of that. Data only.
 
 use crate::Digest;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A container image, as a recipe names it. Paths are of the machine that pulls it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerSource {
+    /// `registry.example.org/shop/app:1.4`, `oci-archive:PATH`, `oci:DIR`.
+    pub reference: String,
+    /// A file with passwords of registries, as Docker writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<String>,
+    /// A file with an authority that is trusted for this registry beside the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// The registry may be spoken to without TLS.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub plain_http: bool,
+}
 
 /// Where an image in the store was pulled from, and what it is there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +32,18 @@ pub struct Container {
     /// From the lowest on, as they are transferred.
     pub layers: Vec<Digest>,
     pub defaults: ContainerDefaults,
+    /// As the image's `/etc/os-release` has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distribution: Option<Distribution>,
+}
+
+/// `debian` and `bookworm`, `alpine` and `3.20.1`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Distribution {
+    pub id: String,
+    /// Its code name, or else its number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 /// How a server of the image is started (image-spec, `config`), unless its service says otherwise.
@@ -56,6 +84,46 @@ pub struct ContainerHealthcheck {
     pub timeout_ms: Option<u64>,
     pub start_period_ms: Option<u64>,
     pub retries: Option<u32>,
+}
+
+/// A setting that the image says where the service does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeftToImage {
+    Run,
+    User,
+    Port,
+    Signal,
+    Health,
+}
+
+impl LeftToImage {
+    pub const ALL: [LeftToImage; 5] = [Self::Run, Self::User, Self::Port, Self::Signal, Self::Health];
+
+    /// Its key in a service file.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::User => "user",
+            Self::Port => "port",
+            Self::Signal => "drain.signal",
+            Self::Health => "health",
+        }
+    }
+}
+
+/// What a release has from its container image.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FromContainer {
+    /// Variables of the image. The release's own come over them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// The working directory, unless the release has an artifact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<String>,
+    /// Settings that the service leaves to the image.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub left: BTreeSet<LeftToImage>,
 }
 
 impl ContainerDefaults {

@@ -20,9 +20,11 @@ mod digest;
 mod event;
 mod failure;
 mod fault;
+pub mod from_image;
 mod group;
 mod health;
 mod id;
+mod image_source;
 mod job;
 mod layout;
 mod names;
@@ -46,7 +48,7 @@ mod validation_error;
 mod view;
 pub mod volume;
 
-pub use container::{Container, ContainerDefaults, ContainerHealthcheck};
+pub use container::{Container, ContainerDefaults, ContainerHealthcheck, ContainerSource, Distribution, FromContainer, LeftToImage};
 pub use custom::{ImageCustom, ImageFile, ImageUser};
 pub use digest::Digest;
 pub use event::{Event, EventLine, FinalInventory, IssuedCommand, Opened, RotationCommand, TrafficMark, Verdict};
@@ -58,6 +60,7 @@ pub use id::{
     ExecId, GroupName, ImageName, InstanceId, JobName, NameError, RolloutId, RotationId, RouteName, RunId, SecretName, SecretVersion,
     ServiceName, TierName, VolumeName,
 };
+pub use image_source::{ArtifactSource, ImageSource, Reference, host_of, is_loopback};
 pub use job::{Job, JobPause, JobStart, JobState, Missed, Overlap};
 pub use layout::Layout;
 pub use names::{Moved, Named, Names, keep_moves_to, moved_from};

@@ -1,6 +1,7 @@
 //! What a path in a service file may be: a file in an image, an account's home or shell, the directory of a service's code.
 //! Pure: no path is looked up on this machine.
 
+use crate::ArtifactSource;
 use crate::validation_error::{Validated, ValidationError};
 
 const PATH_BYTES_MAX: usize = 4_000;
@@ -164,6 +165,14 @@ pub fn artifact(text: &str) -> Validated {
     }
     if text.len() > PATH_BYTES_MAX || text.contains(|c: char| c.is_control()) {
         return Err(wrong("this is no path".to_string()).hint("no control characters, at most 4000 bytes"));
+    }
+    match ArtifactSource::of(text) {
+        Ok(None) => {}
+        Ok(Some(_)) => return Ok(()),
+        Err(fault) => {
+            let expected = "expected a path, oci://REGISTRY/NAME:TAG or https://LINK sha256:DIGITS";
+            return Err(ValidationError { hint: fault.hint, ..ValidationError::new("bad-reference", fault.message, expected) });
+        }
     }
     if text.starts_with('/') {
         no_system_directory(text)?;

@@ -1,8 +1,8 @@
 //! One release: image × artifact × settings, pinned by digest. It never changes.
 
 use crate::{
-    Check, Digest, Drain, Health, ImageName, Limits, Migrate, Network, PinnedSecrets, Route, SecretName, SecretVersion, ServiceName,
-    ServiceSpec, Volume,
+    Check, Digest, Drain, FromContainer, Health, ImageName, Limits, Migrate, Network, PinnedSecrets, Route, SecretName, SecretVersion,
+    ServiceName, ServiceSpec, Volume,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -43,6 +43,9 @@ pub struct Release {
     pub checks: Vec<Check>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migrate: Option<Migrate>,
+    /// What it has from its container image. None: its image is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<FromContainer>,
 }
 
 impl Release {
@@ -68,6 +71,7 @@ impl Release {
             route: spec.route.clone(),
             checks: spec.checks.clone(),
             migrate: spec.migrate.clone(),
+            container: None,
         }
     }
 

@@ -1,10 +1,11 @@
 //! The desired state: the service file, decoded. Every default of what the file may omit is written here, once.
 
 use crate::{
-    Health, ImageCustom, ImageName, Job, Moved, Network, RouteAddress, SecretName, SecretSpec, SecretUse, ServiceName, TierName, Volume,
+    ContainerSource, Health, ImageCustom, ImageName, Job, LeftToImage, Moved, Network, RouteAddress, SecretName, SecretSpec, SecretUse,
+    ServiceName, TierName, Volume,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 /// The whole of `afresh.hcl`.
@@ -28,10 +29,15 @@ pub struct ImageSpec {
     /// The base image, as the file has it: all of its contents come first, then this image's own. The suites of both are the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Box<ImageSpec>>,
-    /// The suite: `bookworm`.
+    /// The suite: `bookworm`. Empty: it is a container image.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub debian: String,
     /// Sorted, without doubles.
+    #[serde(default)]
     pub packages: Vec<String>,
+    /// A container image, which is pulled as it is: nothing is built.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oci: Option<ContainerSource>,
     /// `hourly`, `daily`, `weekly` or a cron expression; None: only manually.
     #[serde(default)]
     pub rebuild: Option<String>,
@@ -94,9 +100,11 @@ pub struct ServiceSpec {
     pub name: ServiceName,
     pub tier: TierName,
     pub image: ImageName,
-    /// A directory or tarball, relative to the service file.
+    /// A directory or tarball, relative to the service file, or where one is fetched: see [`crate::ArtifactSource`].
     #[serde(default)]
     pub artifact: Option<String>,
+    /// Empty: left to the image.
+    #[serde(default)]
     pub run: Vec<String>,
     #[serde(default)]
     pub env: BTreeMap<String, String>,
@@ -132,6 +140,9 @@ pub struct ServiceSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub jobs: Vec<Job>,
     pub rollout: Rollout,
+    /// Settings that the file does not name, of a service on a container image. Their fields hold what counts where the image is silent too.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub from_image: BTreeSet<LeftToImage>,
 }
 
 impl ServiceSpec {

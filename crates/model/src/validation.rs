@@ -3,7 +3,7 @@
 
 use crate::path_validation::{account_path, file_path};
 use crate::validation_error::{Validated, ValidationError};
-use crate::{ImageCustom, ImageSpec};
+use crate::{ContainerSource, ImageCustom, ImageSource, ImageSpec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
@@ -183,6 +183,9 @@ fn few(what: &str, count: usize, most: usize) -> Validated {
 impl ImageSpec {
     /// The first error, for callers that have the recipe without the file it came from.
     pub fn check(&self) -> Validated {
+        if let Some(source) = &self.oci {
+            return container(self, source);
+        }
         upon(self)?;
         for level in self.levels() {
             suite(&level.debian)?;
@@ -192,6 +195,36 @@ impl ImageSpec {
         }
         Ok(())
     }
+}
+
+/// A container image comes as it is: nothing is put into it.
+fn container(spec: &ImageSpec, source: &ContainerSource) -> Validated {
+    let is_plain = spec.base.is_none() && spec.debian.is_empty() && spec.packages.is_empty() && spec.custom.is_empty();
+    if !is_plain {
+        let said = format!("the container image {} has packages, files or a base", spec.name);
+        return Err(ValidationError::new("not-with-oci", said, "expected nothing of a recipe but its schedule and its checks"));
+    }
+    container_source(&source.reference)?;
+    source.auth.iter().chain(&source.ca).try_for_each(|path| whole_path(path))
+}
+
+/// Where a container image is.
+pub fn container_source(text: &str) -> Validated {
+    let expected = "expected registry.example.org/shop/app:1.4, oci-archive:FILE or oci:DIRECTORY";
+    match text.parse::<ImageSource>() {
+        Err(fault) => Err(ValidationError { hint: fault.hint, ..ValidationError::new("bad-reference", fault.message, expected) }),
+        Ok(ImageSource::Registry(_)) => Ok(()),
+        Ok(ImageSource::Layout(path, _) | ImageSource::Archive(path, _)) => whole_path(&path.to_string_lossy()),
+    }
+}
+
+/// A path from the root, without `.` and `..`.
+pub fn whole_path(text: &str) -> Validated {
+    let plain =
+        text.starts_with('/') && text.len() <= 4_000 && !text.split('/').any(|part| part == "." || part == "..") && !text.contains('\0');
+    let wrong =
+        || ValidationError::new("bad-path", format!("`{text}` is no path"), "expected a path from the root, such as \"/usr/bin/python3\"");
+    if plain { Ok(()) } else { Err(wrong()) }
 }
 
 /// Whether an image and its bases fit together, and each base by itself is valid.
@@ -279,6 +312,7 @@ mod tests {
             base: None,
             debian: "bookworm".to_string(),
             packages: vec!["curl".to_string()],
+            oci: None,
             rebuild: None,
             max_age_ms: None,
             window: None,

@@ -127,6 +127,21 @@ fn image(config: Descriptor, layers: Vec<Descriptor>, limits: &Limits) -> Result
     Ok(Image { config, layers })
 }
 
+/// Of an artifact that is an archive: its only layer, of whatever type.
+pub fn only_layer(bytes: &[u8], limits: &Limits) -> Result<Descriptor, Fault> {
+    let either: Either = serde_json::from_slice(bytes).map_err(|e| no_json("manifest", &e))?;
+    let is_known = either.media_type.as_deref().is_none_or(|kind| MANIFESTS.contains(&kind));
+    match either.layers.unwrap_or_default().as_slice() {
+        [one] if is_known && one.size <= limits.layer_bytes => Ok(one.clone()),
+        [one] if is_known => Err(too_large(format!("the archive has {} bytes, more than {}", one.size, limits.layer_bytes))),
+        all => {
+            let text = format!("the name leads to no archive: it has {} files, and code is one", all.len());
+            Err(Fault::yours("no-archive", text)
+                .hint("`oras push REGISTRY/NAME:TAG code.tar.gz` makes one; an image goes into `oci` of an `image` block"))
+        }
+    }
+}
+
 pub fn document_size(of: &Descriptor, limits: &Limits) -> Result<(), Fault> {
     if of.size > limits.document_bytes {
         return Err(too_large(format!("{} has {} bytes, more than {}", of.digest.short(), of.size, limits.document_bytes)));

@@ -1,10 +1,9 @@
 //! One request to a registry and its answer: redirects, waits and retries are bounded, and a password goes to nobody but who asked for it.
 
 use crate::limits::Limits;
-use crate::source::{host_of, is_loopback};
 use crate::trouble::{bad, shown, too_large};
 use disk::files;
-use model::Fault;
+use model::{Fault, host_of, is_loopback};
 use std::io;
 use std::io::Read;
 use std::net::IpAddr;
@@ -66,6 +65,8 @@ pub struct Request {
     pub form: Option<String>,
     /// How large the body may be; None: as a layer. It is given up when it takes longer than that needs.
     pub bytes: Option<u64>,
+    /// The head of the answer is enough.
+    pub is_head: bool,
 }
 
 pub struct Answer {
@@ -133,7 +134,7 @@ impl Http {
             let post = agent.post(url).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
             return post.config().timeout_recv_body(Some(within)).build().send(form.as_str());
         }
-        let mut get = agent.get(url);
+        let mut get = if request.is_head { agent.head(url) } else { agent.get(url) };
         if !request.accept.is_empty() {
             get = get.header(header::ACCEPT, &request.accept);
         }
@@ -312,7 +313,7 @@ fn unreachable(at: &Uri, e: &ureq::Error) -> Fault {
     let host = host(at);
     if let Some(rustls::Error::InvalidCertificate(why)) = of_rustls(e) {
         return Fault::yours("registry-untrusted", format!("the certificate of the registry {host} is not trusted: {why}"))
-            .hint("if its authority is your own, name its certificate: a file in PEM");
+            .hint("if its authority is your own, name its certificate: `registry { ca = \"/etc/afresh/registry-ca.pem\" }` in the image");
     }
     let said = shown(&e.to_string());
     match e {
@@ -320,7 +321,7 @@ fn unreachable(at: &Uri, e: &ureq::Error) -> Fault {
             bad("bad-registry-answer", format!("the registry leads to {host}, which is this machine")).hint("ask whoever runs the registry")
         }
         e if is_plain(e) => Fault::yours("registry-plain", format!("the registry {host} does not speak TLS: {said}"))
-            .hint("without TLS anybody on the way could read the password; say so if the network is your own"),
+            .hint("anybody on the way could read the password; if the network is your own: `registry { plain_http = true }` in the image"),
         ureq::Error::HostNotFound => Fault::world("registry-unreachable", format!("no address is known of the registry {host}"))
             .hint("is it written right? `getent hosts NAME` asks as we do"),
         _ => Fault::world("registry-unreachable", format!("the registry {host} cannot be reached: {said}")),

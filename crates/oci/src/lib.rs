@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "the store is reached by its paths; modules that handle trees deny this")]
 
 mod accounts;
+mod artifact;
 mod attributes;
 mod challenge;
 mod credentials;
@@ -15,6 +16,7 @@ mod layer;
 mod layout;
 mod limits;
 mod name;
+mod packages;
 mod pax;
 mod pull;
 mod registry;
@@ -24,11 +26,11 @@ mod tar_entries;
 mod tar_header;
 mod trouble;
 
+pub use artifact::{Archive, fetch_link};
 pub use flatten::{Flattened, Tree};
 pub use layer::{Layer, Scan, scan, scan_all};
 pub use limits::Limits;
-pub use pull::{Options, Progress, Pulled, Resolved, pull, resolve};
-pub use source::{Reference, Source};
+pub use pull::{Options, Progress, Pulled, Resolved, inputs, pull, resolve, tag_digest};
 
 /// Bytes as a layer, above what is at `root`. For fuzzing: its digest is not known, so that it is refused at its end at the latest.
 #[doc(hidden)]

@@ -18,12 +18,13 @@ use crate::flatten::{Flattened, Tree};
 use crate::layer::{Layer, scan_all};
 use crate::layout::Layout;
 use crate::limits::Limits;
+use crate::packages;
 use crate::registry::Registry;
-use crate::source::{Blobs, Source};
+use crate::source::Blobs;
 use crate::trouble::bad;
 use disk::files;
 use disk::within::Root;
-use model::{Container, ContainerDefaults, Digest, Fault, ImageName};
+use model::{Container, ContainerDefaults, ContainerSource, Digest, Fault, ImageName, ImageSource, Reference};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -43,6 +44,15 @@ pub struct Options {
     /// The registry may be spoken to without TLS.
     pub plain_http: bool,
     pub limits: Limits,
+    /// Pull also what is there.
+    pub fresh: bool,
+}
+
+impl Options {
+    pub fn of(source: &ContainerSource) -> Options {
+        let path = |text: &Option<String>| text.as_ref().map(PathBuf::from);
+        Options { auth: path(&source.auth), ca: path(&source.ca), plain_http: source.plain_http, ..Options::default() }
+    }
 }
 
 /// How far a pull is.
@@ -80,28 +90,38 @@ pub struct Resolved {
 }
 
 impl Resolved {
-    /// Of all that decides the object's bytes.
-    pub fn inputs(&self) -> Digest {
-        let text = format!("container {FORMAT} {} {:?}\n", self.container.manifest, erofs::IMAGE_PACK);
-        files::digest_of(text.as_bytes())
-    }
-
     pub fn defaults(&self) -> &ContainerDefaults {
         &self.container.defaults
+    }
+}
+
+/// Of all that decides an object's bytes. Images of two names are two objects, each with the name that its services call it.
+pub fn inputs(name: &ImageName, manifest: &Digest) -> Digest {
+    files::digest_of(format!("container {FORMAT} {name} {manifest} {:?}\n", erofs::IMAGE_PACK).as_bytes())
+}
+
+pub fn registry(reference: &Reference, options: &Options) -> Result<Registry, Fault> {
+    let auth = options.auth.as_deref();
+    let who = auth.map(|path| credentials::load(path, &reference.registry, &reference.repository)).transpose()?.flatten();
+    Registry::new(reference, who, options.ca.as_deref(), options.plain_http, &options.limits)
+}
+
+/// What a registry says its name leads to, for one request without a body. None: it does not say, or it is no registry. It is believed for
+/// nothing but that an image is still the same.
+pub fn tag_digest(text: &str, options: &Options) -> Result<Option<Digest>, Fault> {
+    match text.parse::<ImageSource>()? {
+        ImageSource::Registry(reference) => registry(&reference, options)?.top_digest(),
+        ImageSource::Layout(..) | ImageSource::Archive(..) => Ok(None),
     }
 }
 
 /// Asks for manifest and config, and for no layer.
 pub fn resolve(text: &str, options: &Options) -> Result<Resolved, Fault> {
     let limits = &options.limits;
-    let (mut from, is_local): (Box<dyn Blobs>, bool) = match text.parse::<Source>()? {
-        Source::Layout(at, name) => (Box::new(Layout::directory(&at, name, limits)?), true),
-        Source::Archive(at, name) => (Box::new(Layout::archive(&at, name, limits)?), true),
-        Source::Registry(reference) => {
-            let auth = options.auth.as_deref();
-            let who = auth.map(|path| credentials::load(path, &reference.registry, &reference.repository)).transpose()?.flatten();
-            (Box::new(Registry::new(&reference, who, options.ca.as_deref(), options.plain_http, limits)?), false)
-        }
+    let (mut from, is_local): (Box<dyn Blobs>, bool) = match text.parse::<ImageSource>()? {
+        ImageSource::Layout(at, name) => (Box::new(Layout::directory(&at, name, limits)?), true),
+        ImageSource::Archive(at, name) => (Box::new(Layout::archive(&at, name, limits)?), true),
+        ImageSource::Registry(reference) => (Box::new(registry(&reference, options)?), false),
     };
     let (bytes, told) = from.top()?;
     let top = files::digest_of(&bytes);
@@ -128,14 +148,14 @@ pub fn resolve(text: &str, options: &Options) -> Result<Resolved, Fault> {
     let config = fetch::document(from.as_mut(), &image.config, limits)?;
     let (diff_ids, defaults) = document::config(&config, &image, arch)?;
     let layers = image.layers.iter().map(|l| l.digest.clone()).collect();
-    let container = Container { reference: text.to_string(), manifest, top, layers, defaults };
+    let container = Container { reference: text.to_string(), manifest, top, layers, defaults, distribution: None };
     Ok(Resolved { from, image, diff_ids, container, is_local })
 }
 
 /// Two images may have the same tree and start other commands: each is an object of its own.
-fn volume_id(manifest: &Digest) -> [u8; 16] {
+fn volume_id(inputs: &Digest) -> [u8; 16] {
     let mut id = [0u8; 16];
-    for (byte, pair) in id.iter_mut().zip(manifest.hex().as_bytes().chunks(2)) {
+    for (byte, pair) in id.iter_mut().zip(inputs.hex().as_bytes().chunks(2)) {
         *byte = std::str::from_utf8(pair).ok().and_then(|p| u8::from_str_radix(p, 16).ok()).unwrap_or(0);
     }
     id
@@ -152,12 +172,13 @@ pub fn pull(store: &Store, name: &ImageName, text: &str, options: &Options, tell
     program::need(&[erofs::TOOL, "setpriv"])?;
     tell(Progress::Resolving);
     let resolved = resolve(text, options)?;
-    if let Some(there) = known(store, name, &resolved)? {
+    let known = || if options.fresh { Ok(None) } else { known(store, name, &resolved) };
+    if let Some(there) = known()? {
         return Ok(there);
     }
     // The same image once. Another's registry may be slow, and nobody waits for that.
     let _alone = store.lock(&format!("pull-{}", resolved.container.manifest.short()), || tell(Progress::Waiting))?;
-    if let Some(there) = known(store, name, &resolved)? {
+    if let Some(there) = known()? {
         return Ok(there);
     }
     Pull { store, name, limits: &options.limits, seconds: Vec::new() }.run(resolved, tell)
@@ -165,13 +186,12 @@ pub fn pull(store: &Store, name: &ImageName, text: &str, options: &Options, tell
 
 /// The object of this manifest, if it is there; what the name was is written again, as another may have led here.
 fn known(store: &Store, name: &ImageName, resolved: &Resolved) -> Result<Option<Pulled>, Fault> {
-    let Some(mut manifest) = store.from_inputs(&resolved.inputs())? else { return Ok(None) };
+    let Some(mut manifest) = store.from_inputs(&inputs(name, &resolved.container.manifest))? else { return Ok(None) };
     if let Some(container) = &mut manifest.container
-        && (container.reference != resolved.container.reference || manifest.name != name.as_str())
+        && (container.reference != resolved.container.reference || container.top != resolved.container.top)
     {
         container.reference.clone_from(&resolved.container.reference);
         container.top.clone_from(&resolved.container.top);
-        manifest.name = name.to_string();
         store.note(&manifest)?;
     }
     let kept_layers = resolved.image.layers.len();
@@ -213,10 +233,13 @@ impl Pull<'_> {
         tell(Progress::Packing);
         let out = work.path().join("image.erofs");
         let epoch = u64::try_from(flat.newest).unwrap_or(0);
-        let options = erofs::Options { id: Some(volume_id(&resolved.container.manifest)), ..erofs::of_image(epoch) };
+        let options = erofs::Options { id: Some(volume_id(&inputs(self.name, &resolved.container.manifest))), ..erofs::of_image(epoch) };
         let (digest, bytes) = self.timed("pack", |_| erofs::make(program::command(erofs::TOOL), &at, &out, options))?;
-        resolved.container.defaults.ids = accounts::ids(&Root::open(&at)?, resolved.container.defaults.user.as_deref());
-        let manifest = self.manifest(&resolved, digest, bytes, &flat);
+        let root = Root::open(&at)?;
+        let container = &mut resolved.container;
+        container.defaults.ids = accounts::ids(&root, container.defaults.user.as_deref());
+        container.distribution = packages::distribution(&root);
+        let manifest = Manifest { packages: packages::packages(&root), ..self.manifest(&resolved, digest, bytes, &flat) };
         self.store.put(&out, &manifest)?;
         if !resolved.is_local {
             self.keep(&layers)?;
@@ -278,7 +301,11 @@ impl Pull<'_> {
     }
 
     fn manifest(&self, resolved: &Resolved, digest: Digest, bytes: u64, flat: &Flattened) -> Manifest {
-        let left_out = flat.left_out.iter().map(|(what, count)| format!("{count} {what} of the container image were left out"));
+        let left_out = flat
+            .left_out
+            .iter()
+            .filter(|(_, count)| **count > 0)
+            .map(|(what, count)| format!("{count} {what} of the container image were left out"));
         Manifest {
             kind: Kind::Image,
             name: self.name.to_string(),
@@ -286,7 +313,7 @@ impl Pull<'_> {
             bytes,
             packages: Vec::new(),
             recipe: None,
-            inputs: resolved.inputs(),
+            inputs: inputs(self.name, &resolved.container.manifest),
             made: files::now(),
             tools: BTreeMap::from([(erofs::TOOL.to_string(), program::version_of(erofs::TOOL, &["-V"]))]),
             seconds: self.seconds.clone(),

@@ -6,11 +6,11 @@ use crate::credentials::Credentials;
 use crate::document::{Descriptor, MANIFESTS};
 use crate::http::{Answer, Http, Request};
 use crate::limits::Limits;
-use crate::source::{Blobs, Reference, host_of};
+use crate::source::Blobs;
 use crate::trouble::{bad, shown};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use model::{Digest, Fault};
+use model::{Digest, Fault, Reference, host_of};
 use serde::Deserialize;
 use std::io::Read;
 use std::path::Path;
@@ -80,7 +80,8 @@ impl Registry {
             self.reference.repository,
             answer.reason(&self.limits)
         );
-        Fault::yours("registry-refused", text).hint("`skopeo login --authfile FILE REGISTRY` writes a file with a password that works")
+        Fault::yours("registry-refused", text)
+            .hint("`skopeo login --authfile FILE REGISTRY` writes a password; name the file in the image: `registry { auth = \"FILE\" }`")
     }
 
     fn log_in(&self, answer: Answer) -> Result<String, Fault> {
@@ -137,6 +138,15 @@ impl Registry {
         let told = answer.header("docker-content-digest").and_then(|d| Digest::new(d).ok());
         let bytes = answer.document(&self.limits, self.limits.document_bytes, what)?;
         Ok((bytes, told))
+    }
+
+    /// Of the manifest or index that the name leads to, as the registry says it.
+    pub fn top_digest(&mut self) -> Result<Option<Digest>, Fault> {
+        let version = self.reference.version().to_string();
+        let request = Request { accept: MANIFESTS.join(", "), is_head: true, ..Request::default() };
+        let answer = self.get(&format!("manifests/{version}"), request)?;
+        let answer = self.good(answer, &format!("image {version}"))?;
+        Ok(answer.header("docker-content-digest").and_then(|d| Digest::new(d).ok()))
     }
 
     fn good(&self, answer: Answer, what: &str) -> Result<Answer, Fault> {

@@ -40,6 +40,11 @@ fn must_be_in_store(app: &App, hidden: &HiddenNames, release: &Release, exempt: 
         let text = format!("{label}: image {} ({}) is not in the store, or is incomplete", release.image_name, release.image.short());
         return Err(Fault::yours("image-missing", text).hint(format!("`afresh bake {}` makes it", release.image_name)));
     }
+    // It came between two looks: what it says was not asked.
+    if !exempt.unbaked.contains(&release.image) && release.run.is_empty() {
+        let text = format!("{label}: image {} was not there when the release was made", release.image_name);
+        return Err(Fault::yours("image-missing", text).hint("deploy again"));
+    }
     match &release.artifact {
         Some(artifact) if !app.images.has(artifact)? => {
             let text = format!("{label}: artifact {} is not in the store, or is incomplete", artifact.short());

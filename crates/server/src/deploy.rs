@@ -13,7 +13,9 @@ use crate::secrets;
 use api::control::{DeployRequest, Opened, PlanAnswer, PlanNote, PlannedRotation, Removal};
 use control::{Desired, ObservedService, Selection};
 use journal::Tx;
-use model::{Event, Fault, Opened as Opening, Plan, RolloutPlan, RotationId, ServiceName, TierName, Time};
+use model::{
+    ContainerDefaults, Digest, Event, Fault, Opened as Opening, Plan, RolloutPlan, RotationId, ServiceName, TierName, Time, from_image,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub type Tiers = Vec<(TierName, Vec<Desired>)>;
@@ -32,6 +34,7 @@ pub fn plan(app: &App, caller: &Caller, request: &DeployRequest) -> Result<PlanA
             names::record(tx, &named.renames, &change)?;
             let mut answer = rehearse(tx, &tiers, &observed, &change)?;
             answer.notes.extend(kept.iter().cloned());
+            answer.notes.extend(from_images(app, &tiers)?);
             for candidate in candidates.iter().filter(|c| caller.sees(&c.service)) {
                 let service = &candidate.service;
                 let plan = removed.get(service).map(|observed| rehearse_removal(tx, service, observed, &change)).transpose()?;
@@ -49,6 +52,18 @@ fn with_active(app: &App, caller: &Caller, request: &DeployRequest) -> Result<(D
     let (request, more) = secrets::with_active_versions(app, caller, request)?;
     notes.extend(more);
     Ok((request, notes))
+}
+
+/// Which container images are deployed, and what the releases have from them.
+fn from_images(app: &App, tiers: &Tiers) -> Result<Vec<PlanNote>, Fault> {
+    let mut notes = Vec::new();
+    for Desired { spec, release } in tiers.iter().flat_map(|(_, all)| all) {
+        let Some(container) = app.images.container(&release.image).ok().flatten() else { continue };
+        let note = |text| PlanNote { service: spec.name.clone(), at: None, text };
+        notes.push(note(format!("its image {} is {} at {}", release.image_name, container.reference, container.manifest)));
+        notes.extend(from_image::notes(release, &container.defaults).into_iter().map(note));
+    }
+    Ok(notes)
 }
 
 /// Opens everything, within a transaction that is rolled back.
@@ -194,9 +209,30 @@ pub fn observe_all(app: &App, tiers: &Tiers) -> Result<Observed, Fault> {
     tiers.iter().flat_map(|(_, all)| all).map(observe).collect()
 }
 
+/// What the request's container images say of themselves.
+fn containers(app: &App, request: &DeployRequest) -> Result<BTreeMap<Digest, Option<ContainerDefaults>>, Fault> {
+    let mut all = BTreeMap::new();
+    for (name, digest) in &request.images {
+        if request.unbaked.contains(digest) {
+            let is_container = request.file.images.get(name).is_some_and(|image| image.oci.is_some());
+            all.extend(is_container.then(|| (digest.clone(), None)));
+            continue;
+        }
+        match app.images.container(digest) {
+            Ok(container) => all.extend(container.map(|container| (digest.clone(), Some(container.defaults)))),
+            // That it is not there is said when it is admitted.
+            Err(fault) if fault.code == "object-missing" && !app.images.has(digest)? => drop(all.insert(digest.clone(), None)),
+            Err(fault) => return Err(fault),
+        }
+    }
+    Ok(all)
+}
+
 /// What the request selects, if the caller may deploy it and it is admitted.
 fn selected(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Tiers, Fault> {
+    let containers = containers(app, request)?;
     let selection = Selection {
+        containers: &containers,
         file: &request.file,
         service: request.service.as_ref(),
         release: request.release,

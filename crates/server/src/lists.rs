@@ -51,8 +51,11 @@ pub fn images(app: &App) -> Result<Vec<ImageRow>, Fault> {
     let lives = crate::upkeep::lives(app)?;
     let kept = app.images.kept()?.into_iter().rev();
     let rows = kept.filter_map(|k| {
+        let (reference, manifest) = k.pinned.unzip();
         Some(ImageRow {
             name: k.image?,
+            reference,
+            manifest,
             bytes: k.bytes,
             packages: k.packages,
             baked: k.made,

@@ -1,6 +1,6 @@
 //! What the server needs of the object store beyond `rotation::ImageStore`, and the wall clock.
 
-use model::{Digest, Fault, ImageName, Steady, Time};
+use model::{Container, Digest, Fault, ImageName, Steady, Time};
 use rotation::{Clock, ImageStore};
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
@@ -14,10 +14,16 @@ pub struct Kept {
     pub bytes: u64,
     pub packages: u32,
     pub made: Time,
+    /// Of a container image: its name, and the digest that pins it.
+    pub pinned: Option<(String, Digest)>,
 }
 
 pub trait Images: ImageStore + Send + Sync {
     fn kept(&self) -> Result<Vec<Kept>, Fault>;
+    /// What a container image says of itself. None: it is none.
+    fn container(&self, _image: &Digest) -> Result<Option<Container>, Fault> {
+        Ok(None)
+    }
     /// Removes objects that are neither in `keep` nor the current image of a recipe nor quite new; returns their digests and bytes.
     fn sweep(&self, keep: &BTreeSet<Digest>) -> Result<Vec<(Digest, u64)>, Fault>;
     /// What of the store cannot be used, and why.
@@ -39,8 +45,13 @@ impl Images for store::Store {
             bytes: m.bytes,
             packages: u32::try_from(m.packages.len()).unwrap_or(u32::MAX),
             made: m.made,
+            pinned: m.container.map(|c| (c.reference, c.manifest)),
         });
         Ok(kept.collect())
+    }
+
+    fn container(&self, image: &Digest) -> Result<Option<Container>, Fault> {
+        Ok(self.manifest(image)?.container)
     }
 
     fn sweep(&self, keep: &BTreeSet<Digest>) -> Result<Vec<(Digest, u64)>, Fault> {

@@ -499,6 +499,7 @@ fn spec(service: &ServiceName, count: u32, routed: bool, healthy_ms: u64) -> Ser
         migrate: None,
         jobs: Vec::new(),
         rollout: Rollout { within_ms: 60 * TICK_MS, errors_ppm: 10_000, ..Rollout::default() },
+        from_image: Default::default(),
     }
 }
 
@@ -529,5 +530,6 @@ fn release(service: &ServiceName, number: u64, routed: bool, healthy_ms: u64, ch
         route: routed.then(|| Route::on(([127, 0, 0, 1], port(number)).into())),
         checks: (1..=checks).map(check).collect(),
         migrate: None,
+        container: None,
     }
 }

@@ -25,8 +25,8 @@ pub use ignore::{FILE as IGNORE_FILE, Ignore};
 pub use kit_locks::{current_kit_lock, keep_kit_lock, kit_lock_path, kit_locks};
 pub use lockfile::{Head, Index, Lock, Locked};
 pub use manifest::{Form, Kind, Manifest, Package, Source};
-pub use objects::{Current, Did, Store, to_json};
-pub use pack::{Stored, pack};
+pub use objects::{Current, Did, Store, no_lock, to_json};
+pub use pack::{Stored, pack, pack_from, packed_tarball};
 pub use private::private_files;
 pub use repository::Repository;
 

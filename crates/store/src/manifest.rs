@@ -37,7 +37,7 @@ pub enum Form {
 /// Where an artifact was packed from, the first time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
-    /// Absolute.
+    /// Absolute, or the link it was fetched from.
     pub path: String,
     pub form: Form,
     /// Of a tarball's own bytes.

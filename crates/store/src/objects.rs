@@ -245,6 +245,9 @@ impl Store {
     /// The lock an image was built from.
     pub fn lock_of(&self, digest: &Digest) -> Result<PackageLock, Fault> {
         let manifest = self.manifest(digest)?;
+        if manifest.container.is_some() {
+            return Err(no_lock(&manifest.name));
+        }
         let path = self.lock_path(&manifest.inputs);
         let bad = |why: String| {
             Fault::world("lock-damaged", format!("the lock that image {} was built from {why}", digest.short()))
@@ -358,6 +361,12 @@ impl Store {
     pub fn attested(&self, digest: &Digest) -> PathBuf {
         self.dir("attested").join(digest.hex())
     }
+}
+
+/// Of what is done with the packages that an image was built from.
+pub fn no_lock(image: impl std::fmt::Display) -> Fault {
+    Fault::yours("container-image", format!("{image} is a container image: it was pulled as it is, and has no lock of packages"))
+        .hint(format!("`afresh bake {image}` pulls what its name leads to now; `afresh image list` shows the digest that pins it"))
 }
 
 /// What lies in a directory; nothing if that is not there.

@@ -46,29 +46,49 @@ enum Entry {
 
 /// Packs a directory or a tarball (tar, tar.gz, tar.xz, tar.zst) into the store. The same content again writes nothing.
 pub fn pack(store: &Store, path: &Path) -> Result<Stored, Fault> {
+    let whole = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let name = whole.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    pack_as(store, path, &whole, &name, &whole.to_string_lossy())
+}
+
+/// As [`pack`], of a file that was fetched from elsewhere.
+pub fn pack_from(store: &Store, path: &Path, from: &str) -> Result<Stored, Fault> {
+    let plain = from.split(['?', '@']).next().unwrap_or_default();
+    let name = plain.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("archive");
+    pack_as(store, path, path, name, from)
+}
+
+/// The artifact that came of a tarball of these bytes.
+pub fn packed_tarball(store: &Store, sum: &Digest) -> Result<Option<Manifest>, Fault> {
+    store.from_inputs(&tarball_key(sum))
+}
+
+fn tarball_key(sum: &Digest) -> Digest {
+    files::digest_of(format!("tarball {FORMAT} {sum}").as_bytes())
+}
+
+fn pack_as(store: &Store, path: &Path, whole: &Path, name: &str, from: &str) -> Result<Stored, Fault> {
     program::need(&[erofs::TOOL, "setpriv"])?;
     let seen = fs::metadata(path).map_err(|e| files::fault("cannot read the artifact", path, &e))?;
-    let whole = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     // By where it lies and not by how it is written: a link to /etc is /etc.
     if seen.is_dir() {
         model::path_validation::no_system_directory(&whole.to_string_lossy())?;
     }
-    let name = whole.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let ((digest, did, files), form, sum) = if seen.is_dir() {
         let entries = scan(path, &Ignore::read(path)?)?;
-        (put(store, &name, entries, |e, work| stage(path, e, work))?, Form::Directory, None)
+        (put(store, name, entries, |e, work| stage(path, e, work))?, Form::Directory, None)
     } else if seen.is_file() {
         if seen.len() > BYTES_MAX {
             return Err(too_large(format!("{} has {} bytes, more than {BYTES_MAX}", path.display(), seen.len())));
         }
         let (sum, _) = files::digest_file(path)?;
-        (tarball(store, path, &sum, &name)?, Form::Tarball, Some(sum))
+        (tarball(store, path, &sum, name)?, Form::Tarball, Some(sum))
     } else {
         return Err(Fault::yours("bad-artifact", format!("{} is neither a directory nor a file", path.display())));
     };
     let mut manifest = store.manifest(&digest)?;
     if manifest.source.is_none() {
-        manifest.source = Some(Source { path: whole.to_string_lossy().into_owned(), form, sum, files });
+        manifest.source = Some(Source { path: from.to_string(), form, sum, files });
         store.note(&manifest)?;
     }
     Ok(Stored { manifest, did, files })
@@ -78,7 +98,7 @@ type Put = (Digest, Did, u64);
 type Entries = BTreeMap<PathBuf, Entry>;
 
 fn tarball(store: &Store, path: &Path, sum: &Digest, name: &str) -> Result<Put, Fault> {
-    let key = files::digest_of(format!("tarball {FORMAT} {sum}").as_bytes());
+    let key = tarball_key(sum);
     if let Some(there) = store.from_inputs(&key)? {
         return Ok((there.digest, Did::Nothing, 0));
     }

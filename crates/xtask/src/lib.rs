@@ -30,7 +30,7 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
     ("lifecycle", &["model"]),
     ("store", &["disk", "lifecycle", "model", "rotation"]),
     ("attest", &["disk", "lifecycle", "model", "store"]),
-    ("bake", &["attest", "disk", "lifecycle", "model", "store"]),
+    ("bake", &["attest", "disk", "lifecycle", "model", "oci", "store"]),
     ("emit", &["attest", "bake", "disk", "lifecycle", "model", "store"]),
     ("oci", &["disk", "model", "store"]),
     ("secret", &["disk", "model"]),

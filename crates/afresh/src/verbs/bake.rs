@@ -71,7 +71,8 @@ impl Bake {
                 show::json(&json!({
                     "image": baked.image, "digest": baked.digest, "packages": baked.packages.len(), "did": baked.did,
                     "why": baked.why, "bytes": baked.bytes, "notes": baked.notes, "seconds": seconds, "base": baked.base,
-                    "state": baked.state, "state_why": baked.state_why,
+                    "state": baked.state, "state_why": baked.state_why, "reference": baked.pinned.as_ref().map(|(reference, _)| reference),
+                    "manifest": baked.pinned.as_ref().map(|(_, manifest)| manifest),
                 }));
             }
         }
@@ -156,6 +157,9 @@ pub fn bake(store: &store::Store, spec: &ImageSpec, fresh: bool, quiet: bool) ->
         let seconds: f64 = baked.steps.iter().map(|(_, s)| s).sum();
         let did = match baked.did {
             Did::Nothing => format!("nothing to do: {}", baked.why),
+            Did::Baked if baked.pinned.is_some() => {
+                format!("pulled, {}: {}", show::times(baked.packages.len() as u64, "package"), baked.why)
+            }
             Did::Baked => format!("baked, {}: {}{}", show::times(baked.packages.len() as u64, "package"), baked.why, on_base(&baked)),
         };
         show::line(format!("image {} {} {} {did} ({seconds:.1} s)", spec.name, baked.digest.short(), show::bytes(baked.bytes)));
@@ -208,8 +212,12 @@ pub fn planned(
             Ok(digest) => digest,
             Err(why) => {
                 let why = why.unwrap_or_else(|| "this recipe has none yet".to_string());
+                let does = match &recipe.oci {
+                    Some(source) => format!("pulls {} first, which says what it leaves open", source.reference),
+                    None => "bakes it first".to_string(),
+                };
                 if !context.json {
-                    show::line(format!("image {name}: a deploy bakes it first: {why}"));
+                    show::line(format!("image {name}: a deploy {does}: {why}"));
                 }
                 let stand_in = stand_in(recipe)?;
                 unbaked.insert(stand_in.clone());

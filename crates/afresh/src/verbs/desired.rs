@@ -13,7 +13,7 @@ use crate::secrets::{self, IdentityArgs, Reading};
 use crate::show;
 use api::control::{DeployRequest, ImageUpkeep};
 use clap::Args;
-use model::{Digest, Fault, ImageName, ServiceFile, ServiceName, ServiceSpec};
+use model::{ArtifactSource, ContainerSource, Digest, Fault, ImageName, Reference, ServiceFile, ServiceName, ServiceSpec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -102,7 +102,7 @@ pub fn request_of(
                 Images::Bake => images = currents(context, &store, &file, &used)?,
                 Images::Plan => (images, to_bake) = planned(context, &store, &file, &used)?,
             }
-            artifacts = pack(context, &store, sources)?;
+            artifacts = pack(context, &store, &file, sources)?;
         }
     }
     let is_plan = unbaked == Images::Plan;
@@ -139,6 +139,8 @@ enum Source {
     Path(PathBuf),
     /// The first digits of an artifact's digest, or all.
     Digest(String),
+    /// In a registry, or behind a link.
+    Remote(String, ArtifactSource),
 }
 
 fn sources(context: &Context, file: &ServiceFile, desired: &Desired) -> Result<BTreeMap<ServiceName, Source>, Failure> {
@@ -149,6 +151,7 @@ fn sources(context: &Context, file: &ServiceFile, desired: &Desired) -> Result<B
     for service in chosen(file, desired.service.as_ref()) {
         let source = match (&desired.artifact, &service.artifact) {
             (Some(path), _) => source(path)?,
+            (None, Some(text)) if let Some(remote) = ArtifactSource::of(text)? => Source::Remote(text.clone(), remote),
             (None, Some(path)) => {
                 let path = context.beside_file(path);
                 must_be_there(&path)?;
@@ -166,6 +169,9 @@ fn sources(context: &Context, file: &ServiceFile, desired: &Desired) -> Result<B
 
 fn source(path: &Path) -> Result<Source, Fault> {
     let text = path.to_string_lossy();
+    if let Some(remote) = ArtifactSource::of(&text)? {
+        return Ok(Source::Remote(text.into_owned(), remote));
+    }
     let hex = text.strip_prefix("sha256:").unwrap_or(&text);
     let is_digest = (6..=64).contains(&hex.len()) && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     match must_be_there(path) {
@@ -181,21 +187,27 @@ fn must_be_there(path: &Path) -> Result<(), Fault> {
     })
 }
 
-fn pack(context: &Context, store: &store::Store, sources: BTreeMap<ServiceName, Source>) -> Result<BTreeMap<ServiceName, Digest>, Failure> {
+fn pack(
+    context: &Context,
+    store: &store::Store,
+    file: &ServiceFile,
+    sources: BTreeMap<ServiceName, Source>,
+) -> Result<BTreeMap<ServiceName, Digest>, Failure> {
     let mut packed: BTreeMap<PathBuf, Digest> = BTreeMap::new();
     let mut artifacts = BTreeMap::new();
     for (service, source) in sources {
         let digest = match source {
             Source::Digest(hex) => lookup::artifact(store, &hex)?,
+            Source::Remote(text, remote) => {
+                let done = bake::pack_remote(store, &text, &remote, registry_of(file, &remote), &mut |_| {})?;
+                told(context, &text, &done);
+                done.digest
+            }
             Source::Path(path) => match packed.get(&path) {
                 Some(digest) => digest.clone(),
                 None => {
                     let done = attest::pack(store, &path)?;
-                    if !context.json {
-                        let did = if done.did == store::Did::Nothing { "already in the store" } else { "packed" };
-                        let size = format!("{}, {}", show::times(done.files, "file"), show::bytes(done.bytes));
-                        show::line(format!("artifact {} {} {did}, {size} ({:.1} s)", path.display(), done.digest.short(), done.seconds));
-                    }
+                    told(context, &path.display().to_string(), &done);
                     packed.insert(path, done.digest.clone());
                     done.digest
                 }
@@ -204,6 +216,21 @@ fn pack(context: &Context, store: &store::Store, sources: BTreeMap<ServiceName, 
         artifacts.insert(service, digest);
     }
     Ok(artifacts)
+}
+
+fn told(context: &Context, from: &str, done: &attest::Packed) {
+    if !context.json {
+        let did = if done.did == store::Did::Nothing { "already in the store" } else { "packed" };
+        let size = format!("{}, {}", show::times(done.files, "file"), show::bytes(done.bytes));
+        show::line(format!("artifact {from} {} {did}, {size} ({:.1} s)", done.digest.short(), done.seconds));
+    }
+}
+
+/// As an image of the file speaks to the same registry.
+fn registry_of<'a>(file: &'a ServiceFile, source: &ArtifactSource) -> Option<&'a ContainerSource> {
+    let ArtifactSource::Registry(of) = source else { return None };
+    let is_same = |one: &&ContainerSource| one.reference.parse::<Reference>().is_ok_and(|other| other.registry == of.registry);
+    file.images.values().filter_map(|image| image.oci.as_ref()).find(is_same)
 }
 
 /// The images that are current at the control plane. Whether they are of the recipes in this file is for it to say.
@@ -228,6 +255,10 @@ fn remote_artifacts(sources: &BTreeMap<ServiceName, Source>) -> Result<BTreeMap<
         Source::Digest(hex) => {
             let digest = Digest::new(format!("sha256:{hex}")).map_err(|e| Fault::yours("not-remote", e.to_string()).hint(hint))?;
             Ok((service.clone(), digest))
+        }
+        Source::Remote(text, _) => {
+            let told = format!("{service}: {text} is fetched by the machine that runs it, and this is another");
+            Err(Fault::yours("not-remote", told).hint(hint))
         }
         Source::Path(path) => {
             let told = format!("{service}: the code in {} is on this machine, and the API takes no uploads", path.display());

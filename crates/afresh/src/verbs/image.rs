@@ -92,10 +92,9 @@ impl Check {
         let store = context.images()?;
         let began = Instant::now();
         let current = store.current(&self.image)?;
-        let news = bake::news(&store, spec)?;
-        let behind: Vec<Change> = bake::news_since(&store, current.as_ref(), &news)?;
+        let (news, behind): (_, Vec<Change>) = bake::news_against(&store, spec, current.as_ref())?;
         let same = current.as_ref().and_then(|c| store.manifest(c).ok()).is_some_and(|m| m.inputs == news.inputs);
-        let kit = emit::kit_state(&store, spec, &mut |_| {})?;
+        let kit = if spec.oci.is_some() { None } else { emit::kit_state(&store, spec, &mut |_| {})? };
         let is_kit_newest = kit.as_ref().is_none_or(|kit| kit.behind.is_empty());
         let seconds = began.elapsed().as_secs_f64();
         if context.json {
@@ -104,21 +103,29 @@ impl Check {
             );
             show::json(&json!({
                 "image": self.image, "current": current, "newest": same, "inputs": news.inputs, "behind": behind, "kit": kit, "seconds": seconds,
-                "same_indexes": news.same_indexes, "traffic": news.traffic,
+                "same_indexes": news.same_indexes, "traffic": news.traffic, "unknown": news.unknown,
             }));
-            return Ok(if same && is_kit_newest { Exit::Succeeded } else { Exit::NotYet });
+            return Ok(if same && behind.is_empty() && is_kit_newest { Exit::Succeeded } else { Exit::NotYet });
         }
         if let Some(current) = current.filter(|_| same) {
-            show::line(format!(
-                "{} {}: every one of its {} packages is the newest ({seconds:.1} s)",
-                self.image,
-                current.short(),
-                news.packages.len()
-            ));
+            let what = match &spec.oci {
+                Some(source) => format!("{} still leads to it", source.reference),
+                None => format!("every one of its {} packages is the newest", news.packages.len()),
+            };
+            behind.iter().for_each(show::line);
+            let patches = match &news.unknown {
+                Some(why) => format!("; {why}"),
+                None if behind.is_empty() && spec.oci.is_some() => "; every one of its packages is the newest".to_string(),
+                None if behind.is_empty() => String::new(),
+                None => format!("; {} newer: build and push it again", show::times(behind.len() as u64, "package")),
+            };
+            show::line(format!("{} {}: {what}{patches} ({seconds:.1} s)", self.image, current.short()));
         } else {
             behind.iter().for_each(show::line);
             let what = if behind.is_empty() {
                 "its recipe differs".to_string()
+            } else if spec.oci.is_some() {
+                "its name leads to another image now".to_string()
             } else {
                 show::times(behind.len() as u64, "package") + " newer, gone or added"
             };
@@ -127,7 +134,7 @@ impl Check {
         if let Some(kit) = kit {
             print_kit(&self.image, &kit);
         }
-        Ok(if same && is_kit_newest { Exit::Succeeded } else { Exit::NotYet })
+        Ok(if same && behind.is_empty() && is_kit_newest { Exit::Succeeded } else { Exit::NotYet })
     }
 }
 
@@ -282,6 +289,7 @@ fn print(context: &Context, history: &ImageHistory) {
     }
     match (history.checked, history.newest) {
         (Some(at), Some(true)) => show::line(format!("every package is the newest as of {}", when(at, history.now))),
+        (Some(at), _) if history.behind.is_empty() => show::line(format!("not known to hold the newest as of {}", when(at, history.now))),
         (Some(at), _) => {
             show::line(format!("{} not the newest as of {}:", show::times(history.behind.len() as u64, "package"), when(at, history.now)));
             history.behind.iter().for_each(|b| show::line(format!("  {b}")));

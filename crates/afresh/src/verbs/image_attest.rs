@@ -61,11 +61,10 @@ impl Attest {
             tell_attested(context, &store, &manifest, &key, is_there, began);
             return Ok(Exit::Succeeded);
         }
-        let lock = store.lock_of(&manifest.digest)?;
         let policy = Policy { require: true, trusted: vec![key.public()], ..Policy::default() };
         let is_there = attest::verify_whole(&context.layout, &manifest.digest, &policy).is_ok();
         if !is_there {
-            attest::attest(&store, &lock, &manifest, &key)?;
+            attest::attest_image(&store, &manifest, &key)?;
         }
         tell_attested(context, &store, &manifest, &key, is_there, began);
         Ok(Exit::Succeeded)
@@ -256,6 +255,10 @@ fn tell(manifest: &Manifest, verified: &Verified, statement: &Value, seconds: f6
         text("bill_form"),
         statement["components"]
     ));
-    show::line(format!("provenance: {}, from lock {}", text("payload_type"), text("lock")));
+    let from = match &manifest.container {
+        Some(container) => format!("{} {}", container.reference, container.manifest),
+        None => format!("lock {}", text("lock")),
+    };
+    show::line(format!("provenance: {}, from {from}", text("payload_type")));
     manifest.notes.iter().for_each(|note| show::line(format!("note: {note}")));
 }

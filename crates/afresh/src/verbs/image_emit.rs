@@ -283,6 +283,7 @@ impl Emit {
             route: None,
             checks: Vec::new(),
             migrate: None,
+            container: None,
         };
         let Some(service) = &self.service else {
             return Ok((!self.run.is_empty()).then(bare));

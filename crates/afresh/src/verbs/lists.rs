@@ -43,7 +43,7 @@ pub struct Images {}
 impl Images {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         let now = show::now();
-        let head = ["image", "digest", "state", "age", "patched", "size", "packages", "instances", "releases"];
+        let head = ["image", "digest", "state", "age", "patched", "size", "packages", "instances", "releases", "pulled from"];
         let exit = list(context, "/v1/images", &head, |row: &ImageRow| {
             let life = row.life.as_ref();
             vec![
@@ -56,6 +56,7 @@ impl Images {
                 row.packages.to_string(),
                 row.instances.to_string(),
                 row.releases.join(" "),
+                row.reference.iter().zip(&row.manifest).map(|(name, pinned)| format!("{name}@{}", pinned.short())).collect(),
             ]
         })?;
         // Beside the list, so that nobody takes a corrupt image for one that never existed.
@@ -71,9 +72,10 @@ impl Images {
 fn patched(row: &ImageRow) -> String {
     match row.life.as_ref().map(|l| (l.newest, l.behind, l.alarms.is_empty())) {
         Some((_, _, false)) => "alarm".to_string(),
-        Some((Some(true), ..)) => "fully".to_string(),
+        Some(_) if row.life.as_ref().is_some_and(|l| l.unknown.is_some()) => "unknown".to_string(),
+        Some((Some(true), 0, _)) => "fully".to_string(),
         Some((Some(false), 0, _)) => "no".to_string(),
-        Some((Some(false), n, _)) => format!("{} behind", show::times(n as u64, "package")),
+        Some((Some(_), n, _)) => format!("{} behind", show::times(n as u64, "package")),
         Some((None, ..)) | None => String::new(),
     }
 }

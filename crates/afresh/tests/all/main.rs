@@ -5,6 +5,7 @@ mod apps;
 mod capacity;
 mod client;
 mod codes;
+mod container;
 mod exec;
 mod faults;
 mod fleet;
@@ -17,6 +18,9 @@ mod migrations;
 mod mirror;
 mod month;
 mod nothing_new;
+#[allow(dead_code, reason = "the registry of the crate oci's own tests")]
+#[path = "../../../oci/tests/all/own_registry.rs"]
+mod own_registry;
 mod reference;
 mod removal;
 mod runs;

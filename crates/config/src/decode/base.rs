@@ -24,7 +24,16 @@ fn whole(name: &ImageName, image: &Decoded, all: &BTreeMap<ImageName, Decoded>, 
         if chain.iter().any(|(seen, _)| *seen == base) || chain.len() > ImageSpec::LEVELS_MAX {
             return None;
         }
-        chain.push((base, all.get(base)?));
+        let below = all.get(base)?;
+        if below.spec.oci.is_some() {
+            let draft =
+                Draft::new("base-is-container", place.clone(), format!("`{base}` is a container image, and nothing is built on one"));
+            sink.push(
+                draft.label("expected an image of packages").hint("build on it with its own tools, and name what comes out in `oci`"),
+            );
+            return None;
+        }
+        chain.push((base, below));
     }
     let mut upwards = chain.into_iter().rev().map(|(_, image)| image.spec.clone());
     let lowest = upwards.next()?;

@@ -10,7 +10,7 @@ use crate::sink::{Draft, Sink};
 use crate::syntax::tree::Block;
 use crate::syntax::value::Value;
 use crate::units;
-use model::{ImageCheck, ImageName, ImageProbe, ImageSpec, validation};
+use model::{ContainerSource, ImageCheck, ImageCustom, ImageName, ImageProbe, ImageSpec, validation};
 use std::ops::Range;
 
 /// An image's own part, before what it stands on is known.
@@ -24,6 +24,13 @@ pub(crate) struct Decoded {
 pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink: &mut Sink) -> Option<Decoded> {
     let mut section = Section::of(context, &schema::IMAGE, block, sink);
     let name = label_name(context, label, block, sink, ImageName::new);
+    if section.has("oci") {
+        return container(context, name, section, sink);
+    }
+    if let Some(block) = section.block("registry") {
+        let draft = Draft::new("needs-oci", block.word.clone(), "`registry` needs `oci`: nothing else comes from one");
+        sink.push(draft.label("the image has no `oci`").hint("write oci = \"registry.example.org/shop/app:1.4\" beside it"));
+    }
     let base = section.or("base", None, sink, |v| Ok(Some((image_reference(context, v)?, v.span.clone()))));
     let suite = |v: &Value| at(v, units::suite(&read::text(v, "the name of a suite in quotes")?));
     let debian = if section.has("base") { section.or("debian", String::new(), sink, suite) } else { section.need("debian", sink, suite) };
@@ -36,27 +43,86 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
         names.sort();
         Ok(names)
     });
+    let upkeep = upkeep(&section, sink);
+    let custom = custom::decode(context, &mut section, sink);
+    let checks = checks(context, &mut section, sink);
+    let own = ImageSpec { debian: debian?, packages: packages?, custom: custom?, ..bare(name?, upkeep?, checks?) };
+    Some(Decoded { spec: own, base: base? })
+}
+
+/// When an image is looked at, and how old it may be.
+struct Upkeep {
+    rebuild: Option<String>,
+    max_age_ms: Option<u64>,
+    window: Option<String>,
+    jitter_ms: u64,
+}
+
+fn upkeep(section: &Section, sink: &mut Sink) -> Option<Upkeep> {
     let rebuild = section.or("rebuild", None, sink, |v| Ok(Some(at(v, units::rebuild(&read::text(v, "a schedule in quotes")?))?)));
     let max_age_ms = section.or("max_age", None, sink, |v| Ok(Some(read::duration(v, "1h", "3650d")?)));
     let window = section.or("window", None, sink, |v| {
         Ok(Some(at(v, units::hours(&read::text(v, "hours of the day in quotes, such as \"02:00-05:00\"")?))?))
     });
     let jitter_ms = section.or("jitter", 0, sink, |v| read::duration(v, "0s", "7d"));
-    let custom = custom::decode(context, &mut section, sink);
-    let checks = checks(context, &mut section, sink);
-    let spec = ImageSpec {
-        name: name?,
+    Some(Upkeep { rebuild: rebuild?, max_age_ms: max_age_ms?, window: window?, jitter_ms: jitter_ms? })
+}
+
+/// With nothing in it yet.
+fn bare(name: ImageName, upkeep: Upkeep, checks: Vec<ImageCheck>) -> ImageSpec {
+    let Upkeep { rebuild, max_age_ms, window, jitter_ms } = upkeep;
+    ImageSpec {
+        name,
         base: None,
-        debian: debian?,
-        packages: packages?,
-        rebuild: rebuild?,
-        max_age_ms: max_age_ms?,
-        window: window?,
-        jitter_ms: jitter_ms?,
-        checks: checks?,
-        custom: custom?,
-    };
-    Some(Decoded { spec, base: base? })
+        debian: String::new(),
+        packages: Vec::new(),
+        oci: None,
+        rebuild,
+        max_age_ms,
+        window,
+        jitter_ms,
+        checks,
+        custom: ImageCustom::default(),
+    }
+}
+
+/// What an image that is pulled as it is has no use for.
+const NOT_WITH_OCI: [&str; 7] = ["debian", "base", "suites", "components", "allow_unsigned", "packages", "script"];
+const BLOCKS_NOT_WITH_OCI: [&str; 2] = ["user", "file"];
+
+fn container(context: &Context, name: Option<ImageName>, mut section: Section, sink: &mut Sink) -> Option<Decoded> {
+    let oci = section.key_span("oci").unwrap_or(section.head.clone());
+    let args = section.block("args").map(|block| block.word.clone()).or(section.key_span("args")).map(|span| ("args", span));
+    let keys = NOT_WITH_OCI.into_iter().filter_map(|name| Some((name, section.key_span(name)?)));
+    let blocks = BLOCKS_NOT_WITH_OCI.into_iter().filter_map(|name| Some((name, section.block(name)?.word.clone())));
+    let all: Vec<_> = keys.chain(blocks).chain(args).collect();
+    for (name, span) in &all {
+        let draft = Draft::new("not-with-oci", span.clone(), format!("`{name}` beside `oci`: a container image comes as it is"));
+        sink.push(draft.label("leave this out").related(oci.clone(), "the container image"));
+    }
+    let reference = section.need("oci", sink, |v| {
+        let text = read::text(v, "a container image in quotes, such as \"registry.example.org/shop/app:1.4\"")?;
+        at(v, validation::container_source(&text).map(|()| text))
+    });
+    let registry = registry(context, &section, sink);
+    let upkeep = upkeep(&section, sink);
+    let checks = checks(context, &mut section, sink);
+    let (auth, ca, plain_http) = registry?;
+    let source = ContainerSource { reference: reference?, auth, ca, plain_http };
+    let spec = ImageSpec { oci: Some(source), ..bare(name?, upkeep?, checks?) };
+    all.is_empty().then_some(Decoded { spec, base: None })
+}
+
+type Registry = (Option<String>, Option<String>, bool);
+
+fn registry(context: &Context, image: &Section, sink: &mut Sink) -> Option<Registry> {
+    let Some(block) = image.block("registry") else { return Some((None, None, false)) };
+    let section = Section::of(context, &schema::REGISTRY, block, sink);
+    let path = |v: &Value| Ok(Some(at(v, units::whole_path(&read::text(v, "a path in quotes")?))?));
+    let auth = section.or("auth", None, sink, path);
+    let ca = section.or("ca", None, sink, path);
+    let plain_http = section.or("plain_http", false, sink, read::truth);
+    Some((auth?, ca?, plain_http?))
 }
 
 /// Packages of two releases do not go together, so there is nothing to choose.

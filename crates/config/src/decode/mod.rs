@@ -23,7 +23,7 @@ use crate::syntax::{lex, tree};
 use context::Context;
 use model::{ImageName, RouteAddress, ServiceFile, ServiceSpec, TierName};
 use section::Section;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// None: the sink says why. A value is given also when the sink has errors; it is not whole then.
@@ -34,7 +34,9 @@ pub(crate) fn decode(text: &str, sink: &mut Sink) -> Option<ServiceFile> {
         return None;
     }
     let named = |word| named(text, &body, word);
-    let context = Context { text, tokens: &tokens, images: named("image"), secrets: named("secret"), services: named("service") };
+    let containers = containers(text, &body);
+    let context =
+        Context { text, tokens: &tokens, images: named("image"), containers, secrets: named("secret"), services: named("service") };
     let mut top = Section::open(&context, &schema::FILE, 0..0, &body, sink);
     if body.items.iter().all(|item| matches!(item, tree::Item::Comment(_))) && sink.is_empty() {
         let end = text.trim_end().len();
@@ -81,6 +83,17 @@ fn named(text: &str, body: &tree::Body, word: &'static str) -> BTreeMap<String, 
         _ => None,
     });
     labels.map(|label| (text[label.clone()].to_string(), label.clone())).collect()
+}
+
+/// Images that are container images, also where something else in their block is wrong.
+fn containers(text: &str, body: &tree::Body) -> BTreeSet<String> {
+    let of = |item: &tree::Item| match item {
+        tree::Item::Block(block) if text[block.word.clone()] == *"image" && block.body.has_key(text, "oci") => {
+            block.labels.first().map(|label| text[label.clone()].to_string())
+        }
+        _ => None,
+    };
+    body.items.iter().filter_map(of).collect()
 }
 
 /// The tiers of the file's own list, or in the order in which services first name them.

@@ -117,7 +117,14 @@ pub(crate) type Listen = Option<(RouteAddress, Range<usize>)>;
 const RESOLVER_PORT: u16 = 53;
 
 /// The route, and its address with its place for the whole file's check.
-pub(crate) fn route(context: &Context, service: &Section, port: Option<Option<u16>>, sink: &mut Sink) -> (Option<Option<Route>>, Listen) {
+/// `may_have_port`: the service has a port, or its image may say one.
+pub(crate) fn route(
+    context: &Context,
+    service: &Section,
+    port: Option<Option<u16>>,
+    may_have_port: bool,
+    sink: &mut Sink,
+) -> (Option<Option<Route>>, Listen) {
     let Some(block) = service.block("route") else { return (Some(None), None) };
     let section = Section::of(context, &schema::ROUTE, block, sink);
     let internal = section.or("internal", false, sink, read::truth);
@@ -148,7 +155,8 @@ pub(crate) fn route(context: &Context, service: &Section, port: Option<Option<u1
     let default = Route::on(SocketAddr::from(([0, 0, 0, 0], 0)));
     let connect = section.or("connect_timeout", default.connect_timeout_ms, sink, |v| read::duration(v, "1ms", "1m"));
     let answer = section.or("answer_timeout", default.answer_timeout_ms, sink, |v| read::duration(v, "10ms", "1h"));
-    if !service.may_have("port") {
+    let is_inside_nowhere = internal == Some(true) && own_port == Some(None) && !service.may_have("port");
+    if !may_have_port || is_inside_nowhere {
         sink.push(
             Draft::new("needs-port", block.word.clone(), "a route needs the service's port")
                 .label("the service has no `port`")

@@ -261,6 +261,7 @@ fn place(block: &str) -> String {
     match block {
         "the file" => "the file itself, outside of every block".to_string(),
         "check of an image" => "an image's `check` block".to_string(),
+        "registry of an image" => "an image's `registry` block".to_string(),
         "user of an image" => "an image's `user` block".to_string(),
         "file of an image" => "an image's `file` block".to_string(),
         "rollout of a service" => "a service's `rollout` block".to_string(),

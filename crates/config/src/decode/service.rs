@@ -13,7 +13,8 @@ use crate::sink::Sink;
 use crate::syntax::tree::Block;
 use crate::syntax::value::{Value, What};
 use crate::units;
-use model::{NameError, ServiceName, ServiceSpec, TierName, path_validation};
+use model::{LeftToImage, NameError, ServiceName, ServiceSpec, TierName, path_validation};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// A group's name (`web-r42-7`) and an instance's (`web-r42-7-3`) must fit a DNS label of 63 bytes.
@@ -35,23 +36,25 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
     let tier = section.need("tier", sink, |v| at(v, read::name(&read::text(v, "a tier's name in quotes")?, TierName::new)));
     let image = section.need("image", sink, |v| image_reference(context, v));
     let artifact = section.or("artifact", None, sink, |v| Ok(Some(artifact_path(v)?)));
-    let run = section.need("run", sink, read::command);
+    let is_container = image.as_ref().is_some_and(|name| context.containers.contains(name.as_str()));
+    let run = if is_container { section.or("run", Vec::new(), sink, read::command) } else { section.need("run", sink, read::command) };
     let (env, secrets) = secret::used(context, &section, sink);
     let user = section.or("user", ServiceSpec::default_user(), sink, user);
     let port = section.or("port", None, sink, |v| Ok(u16::try_from(read::number(v, 1, 65_535)?).ok()));
     let count = section.need("count", sink, |v| read::number(v, 0, COUNT_MAX)).and_then(|n| u32::try_from(n).ok());
-    let has_port = section.may_have("port");
+    let has_port = is_container || section.may_have("port");
     let health = parts::health(context, &section, has_port, sink);
     let drain = parts::drain(context, &section, sink);
     let limits = parts::limits(context, &section, sink);
     let volumes = volume::volumes(context, &mut section, sink);
     let exclusive = volume::exclusive(&section, count, sink);
     let network = network::network(context, &section, sink);
-    let (route, listen) = parts::route(context, &section, port, sink);
+    let (route, listen) = parts::route(context, &section, port, has_port, sink);
     let checks = parts::checks(context, &mut section, sink);
     let migrate = parts::migrate(context, &section, sink);
     let jobs = job::jobs(context, &mut section, sink);
     let rollout = rollout::rollout(context, &section, count, sink);
+    let from_image = if is_container { left_to_image(context, &section) } else { BTreeSet::new() };
     let tier_place = tier.clone().map(|tier| (tier, section.place("tier")));
     let spec = (|| {
         Some(ServiceSpec {
@@ -76,10 +79,21 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
             migrate: migrate?,
             jobs: jobs?,
             rollout: rollout?,
+            from_image,
         })
     })();
     let allow = section.block("network").map(|block| block.word.clone());
     Decoded { spec, tier: tier_place, listen, allow }
+}
+
+/// What the file does not say of a service on a container image.
+fn left_to_image(context: &Context, section: &Section) -> BTreeSet<LeftToImage> {
+    let is_said = |one: &LeftToImage| match one {
+        LeftToImage::Run | LeftToImage::User | LeftToImage::Port => section.has(one.key()),
+        LeftToImage::Signal => section.block("drain").is_some_and(|drain| drain.body.has_key(context.text, "signal")),
+        LeftToImage::Health => section.block("health").is_some(),
+    };
+    LeftToImage::ALL.into_iter().filter(|one| !is_said(one)).collect()
 }
 
 fn service_name(text: String) -> Result<ServiceName, NameError> {

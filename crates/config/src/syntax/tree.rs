@@ -18,6 +18,12 @@ pub(crate) struct Body {
     pub unclosed: bool,
 }
 
+impl Body {
+    pub fn has_key(&self, text: &str, name: &str) -> bool {
+        self.items.iter().any(|item| matches!(item, Item::Key(key) if text[key.name.clone()] == *name))
+    }
+}
+
 #[derive(Debug)]
 pub(crate) enum Item {
     Key(KeyItem),

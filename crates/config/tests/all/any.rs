@@ -2,9 +2,9 @@
 
 use model::destination::Destination;
 use model::{
-    Check, Drain, Egress, FewRequests, Health, ImageCheck, ImageCustom, ImageFile, ImageName, ImageProbe, ImageSpec, ImageUser, Job,
-    Limits, Migrate, Moved, Network, Overlap, Probe, Rollout, Route, RouteAddress, SecretName, SecretSource, SecretSpec, SecretUse,
-    ServiceFile, ServiceName, ServiceSpec, TierName, Volume, VolumeName, Wave,
+    Check, ContainerSource, Drain, Egress, FewRequests, Health, ImageCheck, ImageCustom, ImageFile, ImageName, ImageProbe, ImageSpec,
+    ImageUser, Job, LeftToImage, Limits, Migrate, Moved, Network, Overlap, Probe, Rollout, Route, RouteAddress, SecretName, SecretSource,
+    SecretSpec, SecretUse, ServiceFile, ServiceName, ServiceSpec, TierName, Volume, VolumeName, Wave,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -91,6 +91,7 @@ fn image() -> impl Strategy<Value = ImageSpec> {
             jitter_ms,
             checks,
             custom,
+            oci: None,
         },
     )
 }
@@ -255,6 +256,7 @@ fn service_of(images: Vec<ImageName>, port_of_route: u16, count: u32) -> impl St
                 migrate,
                 jobs,
                 rollout,
+                from_image: Default::default(),
             }
         },
     )
@@ -280,16 +282,51 @@ fn jobs() -> impl Strategy<Value = Vec<Job>> {
     })
 }
 
+fn container() -> impl Strategy<Value = ContainerSource> {
+    let reference = prop_oneof![
+        "[a-z]{1,5}\\.example(:[1-9][0-9]{1,3})?(/[a-z0-9]{1,5}){1,3}(:[a-z0-9_][a-z0-9._]{0,4})?",
+        "oci:(/[a-z]{1,4}){1,3}(:[a-z0-9]{1,3})?",
+        "oci-archive:(/[a-z]{1,4}){1,3}\\.tar",
+    ];
+    let path = || prop::option::of("(/[a-z]{1,4}){1,3}");
+    (reference, path(), path(), any::<bool>()).prop_map(|(reference, auth, ca, plain_http)| ContainerSource {
+        reference,
+        auth,
+        ca,
+        plain_http,
+    })
+}
+
+/// What a file does not say has the value that counts where nobody says anything.
+fn leave(service: &mut ServiceSpec, left: &BTreeSet<LeftToImage>) {
+    for one in left {
+        match one {
+            LeftToImage::Run => service.run = Vec::new(),
+            LeftToImage::User => service.user = ServiceSpec::default_user(),
+            LeftToImage::Port => service.port = None,
+            LeftToImage::Signal => service.drain.signal = "TERM".to_string(),
+            LeftToImage::Health => service.health = Health::default(),
+        }
+    }
+    service.from_image.clone_from(left);
+}
+
 fn file() -> impl Strategy<Value = ServiceFile> {
     prop::collection::vec(image(), 1..3)
         .prop_flat_map(|images| {
             let names: Vec<ImageName> = images.iter().map(|i| i.name.clone()).collect();
             let services = (service(names.clone(), 80), service(names, 81));
-            (Just(images), services, prop::collection::btree_set(name(), 1..3), any::<bool>(), sources())
+            let containers =
+                prop::option::weighted(0.3, (container(), prop::collection::btree_set(prop::sample::select(&LeftToImage::ALL[..]), 0..5)));
+            (Just(images), services, prop::collection::btree_set(name(), 1..3), any::<bool>(), sources(), containers)
         })
-        .prop_map(|(images, (a, b), names, based, secrets)| {
+        .prop_map(|(images, (mut a, mut b), names, based, secrets, container)| {
             let mut images: BTreeMap<ImageName, ImageSpec> = images.into_iter().map(|i| (i.name.clone(), i)).collect();
-            if based && images.len() > 1 {
+            if let Some((source, left)) = container {
+                let image = images.values_mut().next().unwrap();
+                (image.oci, image.debian, image.packages, image.custom) = (Some(source), String::new(), Vec::new(), ImageCustom::default());
+                [&mut a, &mut b].into_iter().filter(|s| s.image == image.name).for_each(|service| leave(service, &left));
+            } else if based && images.len() > 1 {
                 let (_, base) = images.pop_first().unwrap();
                 for image in images.values_mut() {
                     image.base = Some(Box::new(base.clone()));

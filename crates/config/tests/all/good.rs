@@ -1,12 +1,13 @@
 //! Files that are right: what they decode to, said by hand, and that formatting changes no value.
 
-use model::{ImageName, ImageUser, Limits, Migrate, Overlap, Probe, ServiceName, TierName, Wave};
+use model::{ImageName, ImageUser, LeftToImage, Limits, Migrate, Overlap, Probe, ServiceName, TierName, Wave};
 use std::collections::BTreeMap;
 
 const DESIGN: &str = include_str!("../good/design.hcl");
 const EVERY_KEY: &str = include_str!("../good/every-key.hcl");
 const CUSTOM: &str = include_str!("../good/custom.hcl");
 const BASES: &str = include_str!("../good/bases.hcl");
+const CONTAINER: &str = include_str!("../good/container.hcl");
 const LEAST: &str = include_str!("../good/least.hcl");
 const SHOP: &str = include_str!("../../../../examples/shop/afresh.hcl");
 const APPLIANCE: &str = include_str!("../../../../examples/appliance/afresh.hcl");
@@ -45,6 +46,26 @@ fn the_design_s_example() {
     assert_eq!(web.route.as_ref().unwrap().listen, "0.0.0.0:8080".parse().unwrap());
     assert_eq!(web.rollout.waves, [Wave::Count(1), Wave::Percent(50), Wave::Percent(100)]);
     assert_eq!((web.rollout.soak_ms, web.rollout.errors_ppm, web.rollout.within_ms), (10_000, 10_000, 300_000));
+}
+
+#[test]
+fn container_images_and_what_is_left_to_them() {
+    let file = read(CONTAINER);
+    let app = &file.images[&ImageName::new("app").unwrap()];
+    let source = app.oci.clone().unwrap();
+    assert_eq!(
+        (source.reference.as_str(), source.auth.as_deref()),
+        ("registry.example.org/shop/app:1.4", Some("/etc/afresh/registry.json"))
+    );
+    assert_eq!((source.ca.as_deref(), source.plain_http), (Some("/etc/afresh/registry-ca.pem"), true));
+    assert_eq!((app.debian.as_str(), app.packages.len(), app.rebuild.as_deref(), app.checks.len()), ("", 0, Some("hourly"), 1));
+    let local = file.images[&ImageName::new("local").unwrap()].oci.clone().unwrap();
+    assert_eq!((local.reference.as_str(), local.auth, local.ca, local.plain_http), ("oci-archive:/srv/app.tar", None, None, false));
+    let bare = service(&file, "bare");
+    assert_eq!(bare.from_image, LeftToImage::ALL.into());
+    assert!(bare.run.is_empty() && bare.port.is_none() && bare.route.is_some());
+    assert!(service(&file, "own").from_image.is_empty());
+    assert_eq!(config::checked(&file).unwrap(), file, "as values too");
 }
 
 #[test]

@@ -14,6 +14,8 @@ egress      = ["10.0.0.0/8:1-65535", "169.254.169.254:80"]
 host_ports  = ["6379", "8000-8010", "514/udp"]
 socket      = "/run/afresh/api.sock"
 most { memory = "4GiB"  cpu = 4  pids = 1000  count = 20 }
+registry "registry.example.org/shop" { auth = "/etc/afresh/registry.json"  ca = "/etc/afresh/ca.pem"  plain_http = true }
+registry "localhost:5000" {}
 volume "/srv/uploads" { services = ["web", "api"]  mounted = true }
 volume "/srv/shared/*" { services = ["web"]  read_only = true }
 peer "ci" { uid = 1001  role = "deploy"  services = ["web"]  tiers = ["back"] }
@@ -27,6 +29,10 @@ fn every_key_is_read() {
     assert_eq!(policy.listen[2], Listen { ip: Some("::1".parse().unwrap()), from: 443, to: 443 });
     assert_eq!(policy.users, [(1000, 1999), (33, 33)]);
     assert!(policy.recipes.contains("token:ci") && policy.scripts.contains("peer:eve"));
+    let registries: Vec<_> =
+        policy.registries.iter().map(|(at, rule)| (at.as_str(), rule.auth.as_deref(), rule.ca.as_deref(), rule.plain_http)).collect();
+    let shop = ("registry.example.org/shop", Some("/etc/afresh/registry.json"), Some("/etc/afresh/ca.pem"), true);
+    assert_eq!(registries, [("localhost:5000", None, None, false), shop]);
     assert!(policy.run.contains("token:ops"));
     assert!(policy.health_exec && policy.checks);
     let volumes: Vec<_> =
@@ -62,6 +68,9 @@ fn every_error_has_its_place() {
         ("volume \"/srv/a\" { services = [\"Web\"] }", "bad-name", 1),
         ("volume \"/srv/a\" { services = [\"a\"] mounted = 1 }", "wrong-type", 1),
         ("volume \"/srv/a\" { services = [\"a\"] }\nvolume \"/srv/a\" { services = [\"b\"] }", "duplicate-name", 2),
+        ("registry \"shop\" {}", "bad-reference", 1),
+        ("registry \"r.example/shop:1\" {}", "bad-reference", 1),
+        ("registry \"r.example\" { auth = \"a.json\" }", "bad-path", 1),
         ("volumes = [\"/srv/a\"]", "unknown-key", 1),
         ("checks = \"yes\"", "wrong-type", 1),
         ("egress = \"all\"", "bad-destination", 1),

@@ -29,6 +29,11 @@ fn every_key_is_explained_and_in_the_same_order() {
     }
 }
 
+fn with_registry(key: &str) -> model::ServiceFile {
+    let text = format!("image \"i\" {{ oci = \"r.example/a\"\nregistry {{ {key} }} }}");
+    config::parse(&text, "x").unwrap_or_else(|all| panic!("{}", config::render(&all, &text, "x", false)))
+}
+
 #[test]
 fn defaults_are_as_told() {
     let with = |block: &str, key: &str| {
@@ -38,6 +43,7 @@ fn defaults_are_as_told() {
             "rollout of a service" => format!("rollout {{ {key} }}"),
             "job" => format!("job \"j\" {{ schedule = \"daily\" run = [\"x\"]\n{key} }}"),
             "image" | "check of an image" | "user of an image" | "file of an image" => String::new(),
+            "registry of an image" => return with_registry(key),
             _ => format!("{block} {{ {key} }}"),
         };
         let listen = if block == "route" && !key.contains("listen") { inner.replace('{', "{ listen = \":1\" ") } else { inner };
@@ -64,7 +70,7 @@ fn defaults_are_as_told() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 37);
+    assert_eq!(seen, 38);
 }
 
 #[test]
@@ -77,6 +83,7 @@ fn defaults_of_the_host_policy_are_as_told() {
             let within = |inner: &str| match block {
                 "the host policy" => inner.to_string(),
                 "volume of the host policy" => format!("volume \"/srv/v\" {{ services = [\"web\"]\n{inner} }}"),
+                "registry of the host policy" => format!("registry \"r.example\" {{ {inner} }}"),
                 "most of the host policy" => format!("most {{ {inner} }}"),
                 _ => format!("socket = \"/s\"\npeer \"p\" {{ uid = 1 role = \"read\"\n{inner} }}"),
             };
@@ -84,7 +91,7 @@ fn defaults_of_the_host_policy_are_as_told() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 18);
+    assert_eq!(seen, 19);
     assert_eq!(read(""), model::access::HostPolicy::default());
 }
 
@@ -93,7 +100,15 @@ fn what_is_required_is_missed() {
     for (block, rows) in rows().into_iter().filter(|(block, _)| !block.contains("host policy")) {
         let required: Vec<&str> = rows.iter().filter(|r| r[2] == "*required*").map(|r| r[0]).collect();
         let text = match block {
-            "the file" | "health" | "drain" | "limits" | "network" | "check of an image" | "rollout of a service" | "secret" => {
+            "the file"
+            | "health"
+            | "drain"
+            | "limits"
+            | "network"
+            | "check of an image"
+            | "rollout of a service"
+            | "secret"
+            | "registry of an image" => {
                 assert!(required.is_empty(), "{block}");
                 continue;
             }

@@ -136,6 +136,7 @@ fn release() -> Release {
         route: None,
         checks: Vec::new(),
         migrate: None,
+        container: None,
     }
 }
 

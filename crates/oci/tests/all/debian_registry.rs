@@ -1,91 +1,40 @@
 //! Debian's own registry, with TLS of an authority of its own and a password; images go there with skopeo.
 
 use crate::images::{Pack, dir, file, of_items};
+use crate::own_registry::{Registry, run};
 use crate::stores::{limits, place};
-use oci::{Options, resolve};
+use oci::{Options, resolve, tag_digest};
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-
-struct Registry {
-    child: Child,
-    address: String,
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn run(command: &mut Command) {
-    let done = command.output().unwrap();
-    assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
-}
-
-fn certificates(at: &Path) -> PathBuf {
-    let openssl = |line: &str| run(Command::new("openssl").args(line.split(' ')).current_dir(at));
-    openssl(
-        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.crt -days 2 -subj /CN=own -addext basicConstraints=critical,CA:TRUE",
-    );
-    openssl("req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout r.key -out r.csr -subj /CN=registry");
-    fs::write(at.join("ext"), "subjectAltName=IP:127.0.0.1\n").unwrap();
-    openssl("x509 -req -in r.csr -CA ca.crt -CAkey ca.key -CAcreateserial -out r.crt -days 2 -extfile ext");
-    at.join("ca.crt")
-}
-
-/// The user is `u`, the password `p w:d`.
-const HTPASSWD: &str = "u:$2b$04$UTWgA0gNLKlMAkIfP/kOwuETRdqXo39MNEmSB/nWOKoWeG9hCm6Y2\n";
-
-fn start(at: &Path) -> Registry {
-    fs::write(at.join("htpasswd"), HTPASSWD).unwrap();
-    let config = format!(
-        "version: 0.1\nlog: {{level: info, formatter: json}}\nstorage: {{filesystem: {{rootdirectory: {0}/blobs}}}}\n\
-         http: {{addr: '127.0.0.1:0', tls: {{certificate: {0}/r.crt, key: {0}/r.key}}}}\nauth: {{htpasswd: {{realm: r, path: {0}/htpasswd}}}}\n",
-        at.display()
-    );
-    fs::write(at.join("config.yml"), config).unwrap();
-    let mut child = Command::new("docker-registry")
-        .arg("serve")
-        .arg(at.join("config.yml"))
-        .stderr(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let address = lines.find_map(|l| Some(l.ok()?.split_once("listening on ")?.1.split([',', '"']).next()?.to_string())).unwrap();
-    // Its log is read to the end, so that it never waits for us.
-    std::thread::spawn(move || lines.for_each(drop));
-    Registry { child, address }
-}
+use std::path::PathBuf;
+use std::process::Command;
 
 #[test]
 #[ignore = "needs root, docker-registry and skopeo"]
 fn an_image_is_pulled_with_a_password_from_a_registry_of_its_own_authority() {
     let place = place();
     let at = place.dir.path();
-    let ca = certificates(at);
-    let registry = start(at);
+    let registry = Registry::start(at);
+    let ca = registry.ca.clone();
     let image = of_items(&[vec![dir("d"), file("d/f", "x").owner(5, 6)], vec![file("g", "y")]], Pack::Gzip);
     let layout = place.layout(&image);
     let name = format!("{}/shop/app:1.4", registry.address);
-    let certs = at.join("certs");
-    fs::create_dir(&certs).unwrap();
-    fs::copy(&ca, certs.join("ca.crt")).unwrap();
     let mut push = Command::new("skopeo");
-    push.args(["--insecure-policy", "copy", "--preserve-digests", "--dest-creds", "u:p w:d", "--dest-cert-dir"]).arg(&certs);
+    push.args(["--insecure-policy", "copy", "--preserve-digests", "--dest-creds", "u:p w:d", "--dest-cert-dir"]).arg(&registry.certs);
     run(push.arg(format!("{layout}:t")).arg(format!("docker://{name}")));
 
-    let auth = at.join("auth.json");
+    let auth = registry.auth.clone();
     let options = Options { auth: Some(auth.clone()), ca: Some(ca.clone()), limits: limits(), ..Options::default() };
-    fs::write(&auth, format!(r#"{{"auths":{{"{}":{{"username":"u","password":"p w:d"}}}}}}"#, registry.address)).unwrap();
     let pulled = place.pull(&name, &options).unwrap();
     let container = pulled.manifest.container.clone().unwrap();
     assert_eq!((&container.manifest, container.layers.len(), pulled.did), (&image.digest(), 2, store::Did::Baked));
     assert_eq!(place.pull(&format!("{name}@{}", image.digest()), &options).unwrap().did, store::Did::Nothing);
+
+    // A look at a tag that did not move is one request for its head.
+    let before = registry.requests().len();
+    assert_eq!(tag_digest(&name, &options).unwrap(), Some(image.digest()));
+    let asked: Vec<String> = registry.requests().split_off(before).into_iter().filter(|line| !line.contains(" 401")).collect();
+    assert_eq!(asked, ["HEAD /v2/shop/app/manifests/1.4 200"]);
 
     let untrusted = resolve(&name, &Options { ca: None, ..options.clone() }).err().unwrap();
     assert_eq!(untrusted.code, "registry-untrusted", "{untrusted:?}");

@@ -7,6 +7,7 @@ mod debian_registry;
 mod hostile;
 mod images;
 mod oracle;
+mod own_registry;
 mod random;
 mod seen;
 mod spec_model;

@@ -36,7 +36,9 @@ pub fn releases<'a>(
             users.entry(artifact).or_default().push(&row.release.service);
         }
     }
+    let policy = app.access.policy()?;
     for release in releases {
+        policy.permits_release(release)?;
         let foreign = |what: &str, digest: &Digest| {
             Err(Fault::yours("forbidden", format!("{}: {what} {} is not this service's", release.service, digest.short()))
                 .hint("an administrator can deploy it"))

@@ -5,6 +5,7 @@ use super::observe::Observation;
 use super::{image_check, rollout};
 use crate::app::App;
 use lifecycle::{Change, Checked, Decision, Handed, Life, One, State, TestNow, Told, Work};
+use model::from_image::is_unusable;
 use model::{Blame, Digest, Fault, ImageName, Time};
 
 /// The first wait after a failure, by the schedule's clock.
@@ -63,7 +64,12 @@ pub fn execute(app: &App, upkeep: &Upkeep, life: &Life, observation: &Observatio
         }),
         Decision::Adopt { digest } => adopt(upkeep, life, &digest, now),
         Decision::TakeIn { handed } => take_in(upkeep, observation, &life.name, &handed),
-        Decision::RollOut { digest, services, back } => rollout::open(app, upkeep, life, observation, &digest, &services, back),
+        Decision::RollOut { digest, services, back } => match rollout::open(app, upkeep, life, observation, &digest, &services, back) {
+            Err(fault) if is_unusable(&fault) => {
+                upkeep.edit_seen(life, |life| bad(upkeep, life, &digest, State::Bad, &with_code(&fault), now))
+            }
+            other => other,
+        },
         Decision::RolledOut { digest } => rolled_out(upkeep, life, &digest, now),
         Decision::MarkBad { digest, why } => upkeep.edit_seen(life, |life| bad(upkeep, life, &digest, State::Bad, &why, now)),
         Decision::LeaveIt { digest, why } => upkeep.edit_seen(life, |life| {
@@ -81,7 +87,8 @@ fn check_mirrors(upkeep: &Upkeep, life: &Life, observation: &Observation) -> Res
     let Some(spec) = &life.recipe else { return Ok(()) };
     let now = observation.seen.now;
     match upkeep.config.factory.fresh(spec, observation.seen.current.as_ref()) {
-        Ok(fresh) => upkeep.edit(&life.name, |life| life.looked(Checked { at: now, inputs: fresh.inputs, behind: fresh.behind })),
+        Ok(fresh) => upkeep
+            .edit(&life.name, |life| life.looked(Checked { at: now, inputs: fresh.inputs, behind: fresh.behind, unknown: fresh.unknown })),
         Err(fault) => upkeep.edit(&life.name, |life| life.failed("check", &with_code(&fault), true, None, now, MINUTE_MS)),
     }
 }
@@ -103,10 +110,7 @@ fn bake(app: &App, upkeep: &Upkeep, life: &Life, observation: &Observation) -> R
     let one = One { changes, cves, ..One::new(made.digest.clone(), made.inputs.clone(), now) };
     upkeep.edit(&life.name, |life| {
         life.baked(one, &made.why);
-        // The bake may have found even newer packages than the check before it.
-        if let Some(checked) = life.checked.as_mut() {
-            checked.inputs = made.inputs;
-        }
+        life.baked_from(made.inputs);
     })
 }
 

@@ -1,6 +1,5 @@
 //! What the upkeep needs of whoever makes images; `Store` is one.
 
-use bake::News;
 use bake::Options;
 use lifecycle::Change;
 use model::{Digest, Fault, ImageName, ImageSpec, Time};
@@ -13,6 +12,8 @@ pub struct Fresh {
     pub inputs: Digest,
     /// Packages of the image that are not the newest.
     pub behind: Vec<Change>,
+    /// Why it is not known whether every package is the newest.
+    pub unknown: Option<String>,
 }
 
 /// An image that was baked, or exists.
@@ -43,10 +44,8 @@ pub trait Factory: Send + Sync {
 
 impl Factory for Store {
     fn fresh(&self, spec: &ImageSpec, against: Option<&Digest>) -> Result<Fresh, Fault> {
-        let news: News = bake::news(self, spec)?;
-        // Where nothing can be compared, the list is empty; the inputs still say that it differs.
-        let behind = bake::news_since(self, against, &news).unwrap_or_default();
-        Ok(Fresh { inputs: news.inputs, behind })
+        let (news, behind) = bake::news_against(self, spec, against)?;
+        Ok(Fresh { inputs: news.inputs, behind, unknown: news.unknown })
     }
 
     fn bake(&self, spec: &ImageSpec) -> Result<Made, Fault> {
@@ -69,7 +68,7 @@ impl Factory for Store {
     }
 
     fn changes(&self, from: &Digest, to: &Digest) -> Result<Vec<Change>, Fault> {
-        Ok(bake::of_packages(&self.manifest(from)?.packages, &self.manifest(to)?.packages))
+        bake::changes_of_images(self, from, to)
     }
 
     fn fixes(&self, from: &Digest, to: &Digest) -> Result<Vec<String>, Fault> {

@@ -9,7 +9,7 @@ use model::{
     Network, OneShot, Probe, Release, ServiceName, ServiceSpec, Stamp, Time,
 };
 use rotation::Provider;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Seek, SeekFrom};
 
 /// A name and its group's must fit 63 bytes with the number behind it.
@@ -43,10 +43,10 @@ pub fn start(app: &App, upkeep: &Upkeep, life: &Life, digest: &Digest, check: us
         }
     })?;
     let stamp = Stamp { fence: Fence(1), seq: 1 };
-    Provider::declare(&app.provider, stamp, &spec(life, group, digest, wanted)?)
+    Provider::declare(&app.provider, stamp, &spec(app, life, group, digest, wanted)?)
 }
 
-fn spec(life: &Life, group: GroupName, digest: &Digest, check: &ImageCheck) -> Result<GroupSpec, Fault> {
+fn spec(app: &App, life: &Life, group: GroupName, digest: &Digest, check: &ImageCheck) -> Result<GroupSpec, Fault> {
     let service = ServiceName::new(stem(life)).map_err(|e| Fault::ours("bad-name", e.to_string()))?;
     let shell = |test: &str, path: &str| ["/bin/sh", "-c", test, "sh", path].map(str::to_string).to_vec();
     let (run, port) = match &check.what {
@@ -76,7 +76,11 @@ fn spec(life: &Life, group: GroupName, digest: &Digest, check: &ImageCheck) -> R
         route: None,
         checks: Vec::new(),
         migrate: None,
+        container: None,
     };
+    // The service would have its variables and its working directory.
+    let said = app.images.container(digest)?;
+    let release = release.on(&BTreeSet::new(), said.as_ref().map(|c| &c.defaults))?;
     let once = port.is_none().then(|| OneShot::of(run));
     Ok(GroupSpec { group, service, desired: DesiredGroup::Run { release, count: 1, once } })
 }

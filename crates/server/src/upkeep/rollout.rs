@@ -9,7 +9,7 @@ use crate::opening::{self, ChangeRequest};
 use control::{Desired, ObservedService};
 use journal::Tx;
 use lifecycle::{Life, Work, sentence};
-use model::{Digest, Fault, Release, RolloutId, RolloutPlan, ServiceName, TierName};
+use model::{Digest, Fault, Probe, Release, RolloutId, RolloutPlan, ServiceName, TierName};
 
 const BY: &str = "upkeep";
 
@@ -36,7 +36,7 @@ pub fn open(
         })?;
         // A user's deploy came first: it stays as it is.
         let (Some(row), Some(active)) = (row, active.filter(|s| s.release.image == *on)) else { continue };
-        let release = Release { image: digest.clone(), ..active.release };
+        let release = on_image(app, active.release, digest)?;
         let desired = Desired::earlier(&row.spec, release);
         tier.get_or_insert(desired.spec.tier.clone());
         let observed = observe_once(app, service, desired.release.route.is_some())?;
@@ -58,6 +58,23 @@ pub fn open(
         return Err(Fault::ours("other-number", format!("{opened} was opened, {id} was recorded")));
     }
     Ok(())
+}
+
+/// The release on another image. What the service leaves to its image is what the new one says.
+fn on_image(app: &App, active: Release, digest: &Digest) -> Result<Release, Fault> {
+    let container = app.images.container(digest)?;
+    let left = active.container.as_ref().map(|c| c.left.clone()).unwrap_or_default();
+    let release = Release { image: digest.clone(), ..active.clone() }.on(&left, container.as_ref().map(|c| &c.defaults))?;
+    // Nobody is asked: an image may give a service nothing that its deployer could not have got.
+    let policy = app.access.policy()?;
+    if release.user != active.user {
+        policy.permits_user(&release.service, &release.user)?;
+    }
+    let runs_more = matches!(release.health.probe, Probe::Exec { .. }) && !matches!(active.health.probe, Probe::Exec { .. });
+    if runs_more {
+        policy.permits_health_exec(&release.service)?
+    }
+    Ok(release)
 }
 
 /// The rollout and its rotations, in one transaction.

@@ -57,7 +57,7 @@ impl Factory for Bakery {
         }
         state.looks += 1;
         let inputs = digest(state.newest);
-        Ok(Fresh { behind: against.map(|a| change(a, &inputs)).unwrap_or_default(), inputs })
+        Ok(Fresh { behind: against.map(|a| change(a, &inputs)).unwrap_or_default(), inputs, unknown: None })
     }
 
     fn bake(&self, _: &ImageSpec) -> Result<Made, Fault> {
@@ -123,6 +123,7 @@ impl Keeper {
             jitter_ms: 0,
             checks,
             custom: Default::default(),
+            oci: None,
         };
         request.file.images.insert(recipe.name.clone(), recipe);
         // What fails must fail soon, and what is only slow, on a machine that does much else, must not.

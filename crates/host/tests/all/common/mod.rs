@@ -151,6 +151,7 @@ impl Host {
             route: None,
             checks: Vec::new(),
             migrate: None,
+            container: None,
         };
         let desired = DesiredGroup::Run { release, count: want.count, once: want.once.map(|run| OneShot::of(texts(run))) };
         GroupSpec { group: GroupName::new(want.name).unwrap(), service, desired }

@@ -32,6 +32,7 @@ pub fn spec(service: &str, count: u32) -> ServiceSpec {
         migrate: None,
         jobs: Vec::new(),
         rollout: Rollout::default(),
+        from_image: Default::default(),
     }
 }
 
@@ -57,6 +58,7 @@ pub fn release(service: &str, code: &str) -> Release {
         route: None,
         checks: Vec::new(),
         migrate: None,
+        container: None,
     }
 }
 

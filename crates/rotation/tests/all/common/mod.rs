@@ -33,6 +33,7 @@ pub fn release(number: u64, routed: bool) -> Release {
         route: routed.then(|| Route::on(([127, 0, 0, 1], 80).into())),
         checks: Vec::new(),
         migrate: None,
+        container: None,
     }
 }
 
@@ -60,6 +61,7 @@ pub fn spec(count: u32, waves: Vec<Wave>, soak_ms: u64, routed: bool) -> Service
         migrate: None,
         jobs: Vec::new(),
         rollout: Rollout { waves, soak_ms, errors_ppm: 10_000, within_ms: 60_000, ..Rollout::default() },
+        from_image: Default::default(),
     }
 }
 

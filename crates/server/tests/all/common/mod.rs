@@ -285,7 +285,7 @@ impl Images for Fake {
         let mut state = self.state();
         state.kept_lists += 1;
         let image = |d: &Digest| if state.artifacts.contains(d) { None } else { ImageName::new("base").ok() };
-        let kept = |d: &Digest| Kept { digest: d.clone(), image: image(d), bytes: 5, packages: 3, made: Time(1) };
+        let kept = |d: &Digest| Kept { digest: d.clone(), image: image(d), bytes: 5, packages: 3, made: Time(1), pinned: None };
         Ok(state.objects.iter().filter(|d| !state.bases.contains(*d)).map(kept).collect())
     }
     fn sweep(&self, keep: &BTreeSet<Digest>) -> Result<Vec<(Digest, u64)>, Fault> {
@@ -319,6 +319,7 @@ pub fn recipe(image: &str) -> ImageSpec {
         jitter_ms: 0,
         checks,
         custom: Default::default(),
+        oci: None,
     }
 }
 
@@ -345,6 +346,7 @@ pub fn spec(service: &str, tier: &str, program: &str, count: u32, listen: Option
         migrate: None,
         jobs: Vec::new(),
         rollout: Rollout { waves: vec![Wave::Count(1), Wave::Percent(100)], soak_ms: 30, within_ms: 60_000, ..Rollout::default() },
+        from_image: Default::default(),
     }
 }
 

@@ -1,0 +1,99 @@
+//! A container image as a recipe's image: pulled, checked and flattened by `oci`, attested and made current as every other. Its lock is the
+//! digest of its manifest.
+
+use crate::baked::{self, Baked, Options};
+use crate::patches;
+use crate::progress::{Progress, Steps};
+use crate::recipe;
+use disk::files;
+use lifecycle::Change;
+use model::{Container, ContainerSource, Digest, Fault, ImageSpec};
+use store::{Did, Store};
+
+/// As [`crate::bake_with`].
+pub fn bake(
+    store: &Store,
+    spec: &ImageSpec,
+    source: &ContainerSource,
+    options: &Options,
+    tell: &mut dyn FnMut(Progress),
+) -> Result<Baked, Fault> {
+    let mut steps = Steps::new(tell);
+    steps.begin("check", "tools and rights");
+    recipe::check(spec)?;
+    let own = recipe::digest(spec);
+    let _alone = store.lock(&format!("bake-{}", own.short()), || steps.begin("wait", "another bake of this recipe is running"))?;
+    let looked = files::now();
+    let asked = oci::Options { fresh: options.fresh, ..oci::Options::of(source) };
+    let oci::Pulled { mut manifest, did, kept_layers } =
+        oci::pull(store, &spec.name, &source.reference, &asked, &mut |p| show(&mut steps, source, &p))?;
+    if manifest.recipe.as_ref() != Some(&own) {
+        manifest.recipe = Some(own);
+        store.note(&manifest)?;
+    }
+    // One that was pulled before may have lost its papers since, or was killed before it had them.
+    if did == Did::Baked || !attest::statement::is_whole(store, &manifest.digest) {
+        steps.begin("attest", "what is in it, where it came from, who says so");
+        attest::attest_container(store, &manifest, &baked::key(store, options)?)?;
+    }
+    let pinned = manifest.container.as_ref().map_or_else(String::new, |c| c.manifest.to_string());
+    let why = match did {
+        Did::Nothing => format!("{} still leads to {pinned}", source.reference),
+        Did::Baked if options.fresh => format!("it was asked for afresh, from {pinned}"),
+        Did::Baked => format!("{} leads to {pinned}, {kept_layers} of its layers were there", source.reference),
+    };
+    baked::finish(store, spec, options, (manifest, None), (did, &why), (looked, Vec::new()), steps)
+}
+
+fn show(steps: &mut Steps, source: &ContainerSource, progress: &oci::Progress) {
+    match progress {
+        oci::Progress::Resolving => steps.begin("resolve", format!("asking what {} leads to", source.reference)),
+        oci::Progress::Waiting => steps.begin("wait", "another image is being pulled"),
+        oci::Progress::Fetching { done, total } => {
+            if !steps.is_at("fetch") {
+                steps.begin("fetch", "layers that are not in the store");
+            }
+            steps.at(*done, *total, "layers that are not in the store");
+        }
+        oci::Progress::Checking => steps.begin("verify", "digests and sizes of its layers"),
+        oci::Progress::Flattening { layers } => steps.begin("flatten", format!("{layers} layers into one tree")),
+        oci::Progress::Packing => steps.begin("emit", "packing the erofs volume"),
+    }
+}
+
+/// What a name leads to now.
+pub struct Now {
+    pub inputs: Digest,
+    /// The registry said that it is the same, and nothing more was asked of it.
+    pub is_same_tag: bool,
+    /// That the tag moved, or else the image's packages that are not the newest.
+    pub behind: Vec<Change>,
+    /// Why its packages are not known to be the newest.
+    pub unknown: Option<String>,
+}
+
+/// What the name leads to now, against the image that is current: of the registry, one request without a body while that is the same.
+pub fn news(store: &Store, spec: &ImageSpec, source: &ContainerSource, against: Option<&Digest>) -> Result<Now, Fault> {
+    recipe::check(spec)?;
+    let options = oci::Options::of(source);
+    let current = against.and_then(|digest| store.manifest(digest).ok());
+    let there = current.as_ref().and_then(|manifest| manifest.container.as_ref());
+    let told = oci::tag_digest(&source.reference, &options)?;
+    let (manifest, is_same_tag) = match there {
+        Some(there) if told.as_ref() == Some(&there.top) => (there.manifest.clone(), true),
+        _ => (oci::resolve(&source.reference, &options)?.container.manifest, false),
+    };
+    let moved: Vec<Change> = there.iter().filter_map(|there| moved(there, &source.reference, &manifest)).collect();
+    let (behind, unknown) = match current.filter(|_| moved.is_empty()).map(|current| patches::of(store, &current)) {
+        None => (moved, None),
+        Some(Ok(behind)) => (behind, None),
+        Some(Err(why)) => (Vec::new(), Some(why)),
+    };
+    Ok(Now { inputs: oci::inputs(&spec.name, &manifest), is_same_tag, behind, unknown })
+}
+
+/// `registry.example.org/shop/app:1.4 3fa9c1d20b7e -> 91bd77c02a41`
+pub fn moved(from: &Container, reference: &str, manifest: &Digest) -> Option<Change> {
+    let short = |digest: &Digest| Some(digest.short().to_string());
+    (from.manifest != *manifest).then(|| Change { name: reference.to_string(), from: short(&from.manifest), to: short(manifest) })
+}

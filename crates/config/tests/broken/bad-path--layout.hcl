@@ -1,0 +1,3 @@
+image "app" {
+  oci = "oci-archive:app.tar"
+}

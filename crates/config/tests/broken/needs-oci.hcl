@@ -1,0 +1,7 @@
+image "app" {
+  debian   = "bookworm"
+  packages = []
+  registry {
+    auth = "/etc/afresh/registry.json"
+  }
+}
