@@ -10,4 +10,5 @@ export AFRESH=${AFRESH:-$(realpath -m "${CARGO_TARGET_DIR:-target}/ship/afresh")
 [ -x "$AFRESH" ] || { echo "there is no program $AFRESH: \`make build\`, or AFRESH=PATH" >&2; exit 2; }
 [ "$(id -u)" -eq 0 ] || { echo "needs root" >&2; exit 2; }
 tools/deps.sh package
+export PYTHONDONTWRITEBYTECODE=1
 exec python3 e2e/vm/main.py "$deb"

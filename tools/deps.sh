@@ -39,6 +39,8 @@ if [ "${1:-}" = package ]; then
     [lintian]=lintian
     [qemu-system-x86_64]=qemu-system-x86
     [mkfs.ext4]=e2fsprogs
+    [depmod]=kmod
+    [xz]=xz-utils
     [python3]=python3
   )
 fi

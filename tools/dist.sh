@@ -7,6 +7,8 @@
 set -euo pipefail
 program=$(realpath "$1") packaged=$(realpath "$2") deb=$(realpath "$3") dir=$(realpath -m "$4") epoch=$5
 cd "$(dirname "$0")/.."
+[ "$(id -u)" -eq 0 ] || { echo "needs root: it bakes an image" >&2; exit 2; }
+tools/deps.sh package
 rm -rf "$dir"
 mkdir -p "$dir"
 work=$(mktemp -d "${TMPDIR:-/tmp}/afresh-dist.XXXXXX")
@@ -24,11 +26,13 @@ archive -C "$work" -c "$name" | xz -6 >"$dir/$name.tar.xz"
 
 # The system below the program is baked and emitted as any image; the program is a second layer.
 "$program" bake --file packaging/control-plane.hcl --data-dir "$work/data" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
-"$program" image emit control-plane --oci "$work/oci" --data-dir "$work/data" -- /usr/bin/afresh serve >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
+"$program" image emit control-plane --oci "$work/oci" --data-dir "$work/data" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
 mkdir -p "$work/layer/usr/bin"
 cp "$packaged/afresh" "$work/layer/usr/bin/afresh"
 archive -C "$work/layer" -cf "$work/layer.tar" usr
-python3 tools/oci_layer.py "$work/oci" "$work/layer.tar" "afresh:$version"
+# Keeper and balancer run on the host: the data directory is where they meet.
+python3 tools/oci_layer.py "$work/oci" "$work/layer.tar" "afresh:$version" \
+  '{"Entrypoint": ["/usr/bin/afresh"], "Cmd": ["serve"], "User": "0:0", "WorkingDir": "/", "Volumes": {"/var/lib/afresh": {}}}'
 archive -C "$work/oci" -cf "$dir/afresh-$version.oci.tar" .
 
 # Of Cargo.lock, for what is built in on this platform.

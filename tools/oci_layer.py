@@ -1,4 +1,5 @@
-"""Adds a tar as the uppermost layer of the only image in an OCI layout, and gives the image a name: oci_layer.py LAYOUT TAR NAME."""
+"""Adds a tar as the uppermost layer of the only image in an OCI layout, and sets its name and what runs:
+oci_layer.py LAYOUT TAR NAME CONFIG, the last as JSON."""
 
 import gzip
 import hashlib
@@ -8,7 +9,7 @@ from pathlib import Path
 
 
 def main():
-    layout, tar, name = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+    layout, tar, name, settings = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4])
     blobs = layout / "blobs/sha256"
 
     def path(descriptor):
@@ -31,6 +32,7 @@ def main():
     # Without the time of its making.
     manifest["layers"].append(put("application/vnd.oci.image.layer.v1.tar+gzip", gzip.compress(data, 9, mtime=0)))
     config["rootfs"]["diff_ids"].append("sha256:" + hashlib.sha256(data).hexdigest())
+    config.setdefault("config", {}).update(settings)
     if "history" in config:
         config["history"].append({"created": config.get("created"), "created_by": "afresh"})
     replace(manifest["config"], config)

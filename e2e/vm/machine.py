@@ -39,13 +39,12 @@ class Machine:
             stdin=subprocess.DEVNULL,
         )
         self.begun = time.monotonic()
-        while not path.exists():
+        end = time.monotonic() + BOOT_S
+        self.line = socket.socket(socket.AF_UNIX)
+        while self.line.connect_ex(str(path)):
             self.check()
             time.sleep(0.1)
-        self.line = socket.socket(socket.AF_UNIX)
-        self.line.connect(str(path))
         self.rest = b""
-        end = time.monotonic() + BOOT_S
         while True:
             try:
                 self.run("PS1= PS2=", within=5)
