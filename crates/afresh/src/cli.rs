@@ -65,6 +65,7 @@ pub enum Verb {
     Audit(verbs::audit::Audit),
     Gc(verbs::gc::Gc),
     Adopt(verbs::adopt::Adopt),
+    Backup(verbs::backup::Backup),
     Restore(verbs::restore::Restore),
 
     Demo(verbs::demo::Demo),
@@ -83,7 +84,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Deploy", &["init", "dev", "validate", "fmt", "plan", "deploy", "rollback", "rollout", "rotation", "step", "run", "job"]),
     ("See", &["status", "why", "events", "logs", "exec", "release", "instance"]),
     ("Images and code", &["bake", "image", "artifact"]),
-    ("Administration", &["policy", "token", "secret", "audit", "gc", "adopt", "restore"]),
+    ("Administration", &["policy", "token", "secret", "audit", "gc", "adopt", "backup", "restore"]),
     ("Try out and plan", &["demo", "sim", "capacity"]),
     ("Help", &["explain", "completions", "man", "help"]),
 ];
@@ -201,6 +202,7 @@ impl Verb {
             Verb::Audit(verb) => verb.run(context),
             Verb::Gc(verb) => verb.run(context),
             Verb::Adopt(verb) => verb.run(context),
+            Verb::Backup(verb) => verb.run(context),
             Verb::Restore(verb) => verb.run(context),
             Verb::Demo(verb) => verb.run(context),
             Verb::Sim(verb) => verb.run(context),

@@ -19,8 +19,9 @@
 //! | api | see [`crate::control`] | |
 //! | all | GET /v1/health | -> [`Health`] |
 
-use model::GroupName;
+use model::{Digest, GroupName, Time};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 pub const HEALTH: &str = "/v1/health";
 pub const GROUPS: &str = "/v1/groups";
@@ -41,11 +42,24 @@ pub struct Health {
     /// What needs attention; empty: it is healthy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub troubles: Vec<String>,
+    /// The control plane's: the last good backup of the data directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<LastBackup>,
+}
+
+/// A backup that was written and read again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastBackup {
+    pub at: Time,
+    pub path: PathBuf,
+    pub bytes: u64,
+    /// Of the whole file.
+    pub digest: Digest,
 }
 
 impl Health {
     /// Of this process, healthy.
     pub fn of(role: &str, version: &str) -> Self {
-        Self { role: role.to_string(), version: version.to_string(), pid: std::process::id(), troubles: Vec::new() }
+        Self { role: role.to_string(), version: version.to_string(), pid: std::process::id(), troubles: Vec::new(), backup: None }
     }
 }

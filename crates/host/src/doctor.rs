@@ -1,7 +1,9 @@
-//! What this host can do, and how to fix what it cannot. Everything is really tried.
+//! What this host can do, and how to fix what it cannot. What can be tried is really tried; what can only be read
+//! is judged in `host_checks`.
 
+use crate::host_checks::{self, Judged, Lack, in_path};
 use crate::uids::TRIAL;
-use crate::{cgroup, command, idmap, root, runtime, state_files, userns};
+use crate::{command, idmap, root, runtime, state_files, userns};
 use model::{Fault, Layout};
 use nix::mount::{MsFlags, mount};
 use std::path::Path;
@@ -15,37 +17,65 @@ const DISK_BYTES_MIN: u64 = 2 << 30;
 pub struct Finding {
     pub name: String,
     pub ok: bool,
+    /// It is not ok, and servers run all the same.
+    #[serde(default)]
+    pub advice: bool,
     pub detail: String,
     /// What to do, if it is not ok.
     pub hint: Option<String>,
+    /// Shell lines that do it: `doctor --fix`.
+    #[serde(default)]
+    pub fix: Vec<String>,
 }
 
-type Tried = Result<String, (String, &'static str)>;
+impl Finding {
+    pub fn of(name: &str, judged: Judged) -> Finding {
+        let name = name.to_string();
+        match judged {
+            Ok(detail) => Finding { name, ok: true, advice: false, detail, hint: None, fix: Vec::new() },
+            Err(lack) => Finding { name, ok: false, advice: lack.advice, detail: lack.found, hint: Some(lack.hint), fix: lack.fix },
+        }
+    }
+}
 
 pub fn doctor(layout: &Layout) -> Vec<Finding> {
     let root = nix::unistd::geteuid().is_root();
-    let mut findings =
-        vec![finding("root", if root { Ok("uid 0".to_string()) } else { Err(("not root".to_string(), "run it with sudo")) })];
+    let mut findings = vec![
+        Finding::of("root", if root { Ok("uid 0".to_string()) } else { Err(Lack::missing("not root", "run it with sudo")) }),
+        Finding::of("kernel", host_checks::kernel()),
+    ];
     let made_here: Vec<_> =
         [layout.root().to_path_buf(), layout.host(), runtime::state(layout)].into_iter().filter(|dir| !dir.exists()).collect();
     let scratch = layout.host().join(format!(".doctor-{}", std::process::id()));
-    let made = state_files::make_dir(&scratch).map_err(|fault| (fault.message, "the data directory must be writable"));
-    findings.push(finding("data directory", made.map(|()| layout.root().display().to_string())));
-    findings.push(finding("cgroups", cgroups()));
+    let made = state_files::make_dir(&scratch).map_err(|fault| Lack::missing(fault.message, "the data directory must be writable"));
+    let is_made = made.is_ok();
+    findings.push(Finding::of("data directory", made.map(|()| layout.root().display().to_string())));
+    if is_made {
+        findings.push(Finding::of("filesystem", host_checks::filesystem(&scratch)));
+        findings.push(Finding::of("disk space", space(&scratch)));
+        findings.push(Finding::of("inodes", host_checks::inodes(&scratch)));
+    }
+    findings.push(Finding::of("cgroups", host_checks::cgroups()));
+    findings.push(Finding::of("user namespaces", host_checks::user_namespaces()));
     // Without the right to try, a failure would prove nothing about this host.
-    let tries: [(&str, &dyn Fn() -> Tried); 6] = [
+    let tries: [(&str, &dyn Fn() -> Judged); 7] = [
         ("OCI runtime", &|| runtimes(layout)),
         ("overlayfs", &|| overlay(&scratch)),
         ("erofs and loop", &|| erofs(&scratch)),
         ("network", &network),
-        ("firewall", &firewall),
-        ("other firewalls", &other_firewalls),
+        ("forwarding", &host_checks::forwarding),
+        ("firewall", &host_checks::nftables),
+        ("other firewalls", &host_checks::other_firewalls),
     ];
     for (name, tried) in tries {
-        findings.push(finding(name, if root { tried() } else { Err(("not tried: it takes root".to_string(), "run it with sudo")) }));
+        let judged = if root { tried() } else { Err(Lack::missing("not tried: it takes root", "run it with sudo")) };
+        findings.push(Finding::of(name, judged));
     }
-    findings.push(finding("disk space", space(&scratch)));
-    findings.push(finding("mkfs.erofs", there("mkfs.erofs", "apt install erofs-utils: images are stored with it")));
+    findings.push(Finding::of("mkfs.erofs", there("mkfs.erofs", "apt install erofs-utils: images are stored with it", "erofs-utils")));
+    findings.push(Finding::of("limits of the kernel", host_checks::sysctls()));
+    findings.push(Finding::of("open files", host_checks::open_files()));
+    findings.push(Finding::of("memory", host_checks::memory()));
+    findings.push(Finding::of("clock", host_checks::clock()));
     let _ = std::fs::remove_dir_all(&scratch);
     // The doctor creates nothing: what did not exist before does not exist afterwards.
     for dir in made_here.iter().rev() {
@@ -54,56 +84,49 @@ pub fn doctor(layout: &Layout) -> Vec<Finding> {
     findings
 }
 
-fn finding(name: &str, tried: Tried) -> Finding {
-    match tried {
-        Ok(detail) => Finding { name: name.to_string(), ok: true, detail, hint: None },
-        Err((detail, hint)) => Finding { name: name.to_string(), ok: false, detail, hint: Some(hint.to_string()) },
-    }
-}
-
-fn told(hint: &'static str) -> impl Fn(Fault) -> (String, &'static str) {
-    move |fault| (fault.message, hint)
+fn told(hint: &'static str) -> impl Fn(Fault) -> Lack {
+    move |fault| Lack::missing(fault.message, hint)
 }
 
 /// One that runs is enough; the others are reported, and are no failure.
-fn runtimes(layout: &Layout) -> Tried {
+fn runtimes(layout: &Layout) -> Judged {
     let candidates = runtime::candidates(None);
     let tried: Vec<_> = candidates.iter().map(|path| (path, runtime::probe(layout, path))).collect();
-    let works: Vec<String> = tried.iter().filter(|(_, r)| r.is_ok()).map(|(p, _)| p.display().to_string()).collect();
+    let works: Vec<String> = tried.iter().filter(|(_, r)| r.is_ok()).map(|(p, _)| versioned(p)).collect();
     let not: Vec<String> = tried.iter().filter_map(|(p, r)| r.as_ref().err().map(|f| format!("{}: {}", p.display(), f.message))).collect();
     if works.is_empty() {
         let why = if not.is_empty() { "none of runc, crun and youki is installed".to_string() } else { not.join("; ") };
-        Err((why, "apt install runc"))
+        let lack = Lack::missing(why, "apt install runc");
+        Err(if candidates.is_empty() { lack.install("runc") } else { lack })
     } else {
         let not = if not.is_empty() { String::new() } else { format!(" (not: {})", not.join("; ")) };
         Ok(format!("{} ran a container{not}", works.join(" and ")))
     }
 }
 
-fn cgroups() -> Tried {
-    match cgroup::mode() {
-        cgroup::Mode::Unified => Ok("version 2".to_string()),
-        cgroup::Mode::Hybrid => Ok("hybrid (limits by version 1)".to_string()),
-        cgroup::Mode::Legacy => Ok("version 1".to_string()),
-        cgroup::Mode::Missing => Err(("no cgroup file system is mounted".to_string(), "mount -t cgroup2 none /sys/fs/cgroup")),
-    }
+/// `/usr/bin/runc (runc version 1.1.5)`
+fn versioned(program: &Path) -> String {
+    let ran = command::run(Command::new(program).arg("--version"), "", WITHIN);
+    let version = ran.ok().and_then(|ran| ran.out.lines().next().map(|line| format!(" ({})", line.trim())));
+    format!("{}{}", program.display(), version.unwrap_or_default())
 }
 
-fn overlay(scratch: &Path) -> Tried {
+fn overlay(scratch: &Path) -> Judged {
     let hint = "this kernel needs overlayfs: modprobe overlay";
     let [lower, upper, work, root] = ["lower", "tmp/upper", "tmp/work", "root"].map(|name| scratch.join(name));
     let tmp = scratch.join("tmp");
     let none: Option<&str> = None;
-    let io = |e: Fault| (e.message, hint);
+    let lack = |found: String| Lack::missing(found, hint).fix("modprobe overlay");
+    let io = |e: Fault| lack(e.message);
     state_files::make_dir(&tmp).map_err(io)?;
-    mount(Some("tmp"), &tmp, Some("tmpfs"), MsFlags::empty(), none).map_err(|e| (format!("tmpfs: {e}"), hint))?;
+    mount(Some("tmp"), &tmp, Some("tmpfs"), MsFlags::empty(), none).map_err(|e| lack(format!("tmpfs: {e}")))?;
     let result = (|| {
         for dir in [&lower, &upper, &work, &root] {
             state_files::make_dir(dir).map_err(io)?;
         }
         let options = format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), work.display());
         mount(Some("overlay"), &root, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
-            .map_err(|e| (format!("overlay: {e}"), hint))?;
+            .map_err(|e| lack(format!("overlay: {e}")))?;
         crate::mounts::unmount(&root).map_err(io)?;
         Ok("mounted over a tmpfs".to_string())
     })();
@@ -111,13 +134,15 @@ fn overlay(scratch: &Path) -> Tried {
     result
 }
 
-fn erofs(scratch: &Path) -> Tried {
+fn erofs(scratch: &Path) -> Judged {
     let hint = "needs erofs-utils, and a kernel with erofs and loop devices: modprobe erofs loop";
     let (tree, file, point) = (scratch.join("tree"), scratch.join("tree.erofs"), scratch.join("point"));
     state_files::make_dir(&tree).map_err(told(hint))?;
     state_files::make_dir(&point).map_err(told(hint))?;
-    command::must(Command::new("mkfs.erofs").arg("-zlz4").arg(&file).arg(&tree), "", WITHIN).map_err(told(hint))?;
-    command::must(Command::new("mount").args(["-t", "erofs", "-o", "loop,ro"]).arg(&file).arg(&point), "", WITHIN).map_err(told(hint))?;
+    let made = command::must(Command::new("mkfs.erofs").arg("-zlz4").arg(&file).arg(&tree), "", WITHIN);
+    made.map_err(|fault| told(hint)(fault).install("erofs-utils"))?;
+    let mounted = command::must(Command::new("mount").args(["-t", "erofs", "-o", "loop,ro"]).arg(&file).arg(&point), "", WITHIN);
+    mounted.map_err(|fault| told(hint)(fault).fix("modprobe -a erofs loop"))?;
     let mapped = idmapped(&point);
     crate::mounts::unmount(&point).map_err(told(hint))?;
     mapped.map_err(told("servers have user ids of their own: needs user namespaces, and Linux 5.19 or later"))?;
@@ -135,7 +160,7 @@ fn idmapped(point: &Path) -> Result<(), Fault> {
     std::thread::scope(|scope| scope.spawn(tried).join()).unwrap_or_else(|_| Err(Fault::ours("doctor", "it panicked")))
 }
 
-fn network() -> Tried {
+fn network() -> Judged {
     let hint = "needs iproute2, and a kernel with bridges, veth and network namespaces: modprobe bridge veth";
     let id = std::process::id() % 100_000;
     let (bridge, veth) = (format!("afdoc{id}"), format!("afdov{id}"));
@@ -145,71 +170,19 @@ fn network() -> Tried {
     let namespace = command::must(Command::new("unshare").args(["--net", "true"]), "", WITHIN).map_err(told(hint));
     let _ = crate::net::delete(&veth);
     let _ = crate::net::delete(&bridge);
-    made.and(namespace).map(|_| "bridge, veth and network namespace were made".to_string())
+    let lack = |lack: Lack| if in_path("ip") { lack.fix("modprobe -a bridge veth") } else { lack.install("iproute2") };
+    made.and(namespace).map_err(lack).map(|_| "bridge, veth and network namespace were made".to_string())
 }
 
-/// The very tables that a keeper makes, in a network that vanishes.
-fn firewall() -> Tried {
-    let hint = "apt install nftables; the kernel needs nftables with inet, bridge, nat, fib, reject and connlimit, for IPv4 and IPv6";
-    crate::firewall::tried(&crate::firewall::rules::sample()).map_err(told(hint))?;
-    let v6 = Path::new("/proc/sys/net/ipv6").is_dir();
-    Ok(format!("a server's rules were loaded, with address translation{}", if v6 { "" } else { "; this kernel has no IPv6" }))
-}
-
-/// Whoever drops what is forwarded drops what servers send as well: an accept of ours is no accept of others.
-fn other_firewalls() -> Tried {
-    let ran = command::run(Command::new("nft").args(["-j", "list", "chains"]), "", WITHIN).map_err(told("apt install nftables"))?;
-    let dropping = dropping_chains(&ran.out);
-    if dropping.is_empty() {
-        return Ok("none drops what is forwarded by default".to_string());
-    }
-    Ok(format!(
-        "{} drops what is forwarded by default; unless its rules let interfaces named afresh* pass, no server gets out (iptables -I FORWARD -i afresh+ -j ACCEPT; \
-         iptables -I FORWARD -o afresh+ -j ACCEPT)",
-        dropping.join(", ")
-    ))
-}
-
-/// Pure, over nft's JSON.
-fn dropping_chains(json: &str) -> Vec<String> {
-    let all: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
-    let chains = all["nftables"].as_array().into_iter().flatten().map(|item| &item["chain"]);
-    let text = |chain: &serde_json::Value, key: &str| chain[key].as_str().unwrap_or_default().to_string();
-    chains
-        .filter(|chain| chain["hook"] == "forward" && chain["policy"] == "drop" && chain["family"] != "bridge")
-        .map(|chain| format!("chain {} of table {} {}", text(chain, "name"), text(chain, "family"), text(chain, "table")))
-        .collect()
-}
-
-fn space(scratch: &Path) -> Tried {
+fn space(scratch: &Path) -> Judged {
     let hint = "images take about 150 MB each; free some space or use another data directory";
-    let stat = rustix::fs::statvfs(scratch).map_err(|e| (e.to_string(), hint))?;
+    let stat = rustix::fs::statvfs(scratch).map_err(|e| Lack::missing(e.to_string(), hint))?;
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     let told = format!("{} MiB free", free >> 20);
-    if free < DISK_BYTES_MIN { Err((told, hint)) } else { Ok(told) }
+    if free < DISK_BYTES_MIN { Err(Lack::missing(told, hint)) } else { Ok(told) }
 }
 
-fn there(program: &str, hint: &'static str) -> Tried {
-    let ran = command::run(Command::new(program).arg("--version"), "", WITHIN).map_err(told(hint))?;
+fn there(program: &str, hint: &'static str, package: &str) -> Judged {
+    let ran = command::run(Command::new(program).arg("--version"), "", WITHIN).map_err(|fault| told(hint)(fault).install(package))?;
     Ok(ran.out.lines().next().unwrap_or("there").trim().to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_drops_what_is_forwarded_is_named() {
-        let chain = |family: &str, name: &str, hook: &str, policy: &str| {
-            format!(r#"{{"chain":{{"family":"{family}","table":"filter","name":"{name}","hook":"{hook}","policy":"{policy}"}}}}"#)
-        };
-        let all = [
-            chain("ip", "FORWARD", "forward", "drop"),
-            chain("ip", "INPUT", "input", "drop"),
-            chain("inet", "forward", "forward", "accept"),
-            chain("bridge", "forward", "forward", "drop"),
-        ];
-        assert_eq!(dropping_chains(&format!(r#"{{"nftables":[{}]}}"#, all.join(","))), ["chain FORWARD of table ip filter"]);
-        assert!(dropping_chains("nonsense").is_empty());
-    }
 }

@@ -127,6 +127,19 @@ pub fn is_other(layout: &Layout, there: &Path) -> bool {
     !same_place && (own.is_none() || there.join("afresh.json").exists())
 }
 
+/// Marks what was unpacked from a backup: it starts nothing before somebody says, by [`open`] with `adopt`, that the original is gone.
+/// Whether it is cannot be seen from here: it may be on another machine.
+pub fn mark_restored(layout: &Layout, backed_up: model::Time) -> Result<(), Fault> {
+    match read(layout) {
+        // Older versions of Afresh do not know `restored`: to them it is another machine's.
+        Marked::Good(marker) => write(layout, &Marker { machine: "0".repeat(32), restored: Some(backed_up), ..marker }),
+        Marked::Unsound(why) => Err(forged(layout, &why)),
+        Marked::Absent | Marked::Damaged(_) => {
+            Err(Fault::yours("bad-backup", "the backup has no marker of a data directory: afresh.json").hint("make another backup"))
+        }
+    }
+}
+
 enum Judged {
     Same,
     Moved,
@@ -154,6 +167,16 @@ fn runs_elsewhere(layout: &Layout) -> Option<String> {
 
 /// Pure, except for the functions that it gets for reading.
 fn judge(marker: &Marker, place: &Place, id_at: impl Fn(&Path) -> At, runs_elsewhere: impl Fn() -> Option<String>) -> Judged {
+    if let Some(backed_up) = marker.restored {
+        let (here, there) = (place.path.display(), marker.path.display());
+        let text = format!("{here}: restored from a backup of {there}, and nobody has said that the original is gone");
+        let fault = Fault::world("restored-dir", format!("{text}; nothing was started, ended or changed")).again(false);
+        return Judged::Foreign(fault.hint(format!(
+            "if the original runs, two would serve the same and write the same volumes. Once it has ended for good: \
+             `afresh restore --original-gone --yes`, then start it; what was deployed after the backup (made {}) is not in it",
+            day(backed_up)
+        )));
+    }
     if !marker.machine.is_empty() && !place.machine.is_empty() && marker.machine != place.machine {
         let text = format!("{}: this data directory was used on another machine, at {}", place.path.display(), marker.path.display());
         return Judged::Foreign(refused("other-machine", text));
@@ -188,6 +211,12 @@ fn refused(code: &str, text: String) -> Fault {
     Fault::world(code, format!("{text}; nothing was started, ended or changed"))
         .hint("give it an identity of its own, of which nothing runs yet: `afresh up --adopt`; or use the original")
         .again(false)
+}
+
+/// `2026-11-29T20:15:00Z`
+fn day(at: model::Time) -> String {
+    let at = i64::try_from(at.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    at.map_or_else(|| "at an unknown time".to_string(), |at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
 /// Records where it is used now. On a full disk the marker stays as it was, and the next start checks again.
@@ -332,6 +361,33 @@ mod tests {
         assert_eq!(code(open(&b, true)), "Adopted");
         assert!(!b.instances().exists() && !b.host().join("network.json").exists() && !b.run().exists());
         assert!(b.groups().is_dir() && b.store().is_dir() && a.instances().join("web-r1-1-1").is_dir());
+    }
+
+    #[test]
+    fn what_was_restored_waits_until_somebody_says_that_the_original_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (Layout::new(dir.path().join("a")), Layout::new(dir.path().join("b")));
+        open(&a, false).unwrap();
+        copy(a.root(), b.root());
+        std::fs::create_dir_all(b.groups()).unwrap();
+        mark_restored(&b, model::Time(1_795_000_000_000)).unwrap();
+        // Also where the original is not to be seen, and at the very place where it was.
+        for gone in [false, true] {
+            if gone {
+                std::fs::remove_dir_all(a.root()).unwrap();
+                std::fs::rename(b.root(), a.root()).unwrap();
+            }
+            let place = if gone { &a } else { &b };
+            let fault = open(place, false).unwrap_err();
+            assert!(fault.code == "restored-dir" && fault.hint.unwrap().contains("2026-11-18T11:06:40Z"), "{}", fault.message);
+            assert_eq!(ours(place).unwrap_err().code, "restored-dir");
+        }
+        let before = mark(&a);
+        assert_eq!((code(open(&a, true)), code(open(&a, false))), ("Adopted".into(), "Known".into()));
+        assert!(mark(&a) != before && a.groups().is_dir());
+        std::fs::remove_file(path(&a)).unwrap();
+        std::fs::remove_file(disk::state::spare(&path(&a))).unwrap();
+        assert_eq!(mark_restored(&a, model::Time(1)).unwrap_err().code, "bad-backup");
     }
 
     #[test]

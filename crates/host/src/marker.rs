@@ -22,6 +22,9 @@ pub struct Marker {
     pub path: PathBuf,
     pub device: u64,
     pub inode: u64,
+    /// It was restored from a backup of this time, and nobody has said yet that the original is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<Time>,
 }
 
 pub fn path(layout: &Layout) -> PathBuf {
@@ -60,7 +63,7 @@ fn digest_of(machine: &str) -> String {
 impl Marker {
     pub fn at(place: Place) -> Marker {
         let Place { machine, boot, path, device, inode } = place;
-        Marker { id: String::new(), mark: String::new(), made: Time(0), machine, boot, path, device, inode }
+        Marker { id: String::new(), mark: String::new(), made: Time(0), machine, boot, path, device, inode, restored: None }
     }
 
     pub fn is_at(&self, place: &Place) -> bool {

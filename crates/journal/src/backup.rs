@@ -5,7 +5,7 @@ use crate::database::Database;
 use crate::fault;
 use crate::files::{self, backup_of, beside, io_fault};
 use crate::inspect::inspect;
-use crate::records::Records;
+use crate::records::{Lists, Records};
 use crate::restored::MARK;
 use model::{Fault, RotationId};
 use rusqlite::{Connection, OpenFlags};
@@ -32,14 +32,50 @@ impl Database {
     }
 
     fn copy_marked(&self, half: &Path) -> Result<(), Fault> {
-        let failed = |e: rusqlite::Error| fault::sql(half, &e);
         connection::copy(self.path(), half)?;
-        let copy = Connection::open_with_flags(half, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
-        copy.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
-        copy.execute(MARK, []).map_err(failed)?;
-        copy.close().map_err(|(_, e)| failed(e))?;
-        files::sync(half)
+        mark(half)
     }
+}
+
+fn mark(copy: &Path) -> Result<(), Fault> {
+    let failed = |e: rusqlite::Error| fault::sql(copy, &e);
+    let conn = Connection::open_with_flags(copy, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
+    conn.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+    conn.execute(MARK, []).map_err(failed)?;
+    conn.close().map_err(|(_, e)| failed(e))?;
+    files::sync(copy)
+}
+
+/// A copy of a database that may be in use, for a backup of the whole data directory: inspected, marked as [`Database::backup`] marks
+/// its own. `meanwhile` runs while nobody can commit, so what it reads belongs to the copy; `browse` reads the copy.
+pub fn snapshot<T, U>(
+    database: &Path,
+    to: &Path,
+    meanwhile: impl FnOnce() -> Result<T, Fault>,
+    browse: impl FnOnce(&Lists<'_>) -> Result<U, Fault>,
+) -> Result<(T, U), Fault> {
+    let made = (|| {
+        let value = connection::copy_with(database, to, meanwhile)?;
+        inspect(to)?;
+        let conn = Connection::open_with_flags(to, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|e| fault::sql(to, &e))?;
+        let browsed = browse(&Lists(Records { conn: &conn, path: to }))?;
+        drop(conn);
+        mark(to)?;
+        Ok((value, browsed))
+    })();
+    if made.is_err() {
+        let _ = std::fs::remove_file(to);
+    }
+    made
+}
+
+/// Whether a file that nobody uses is an intact database that this version can open. Changes nothing.
+pub fn check_copy(copy: &Path) -> Result<Vec<RotationId>, Fault> {
+    let checked = inspect(copy).and_then(|()| open_rotations(copy));
+    for rest in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(beside(copy, rest));
+    }
+    checked
 }
 
 /// A backup that is intact.
@@ -83,11 +119,7 @@ fn inspected_copy(database: &Path) -> Result<(Backup, PathBuf), Fault> {
     std::fs::copy(&backup, &half).map_err(|e| io_fault(&half, &e))?;
     files::sync(&half)?;
     // Before anything is moved: a damaged backup is no help.
-    let inspected = inspect(&half).and_then(|()| open_rotations(&half));
-    for rest in ["-wal", "-shm"] {
-        let _ = std::fs::remove_file(beside(&half, rest));
-    }
-    match inspected {
+    match check_copy(&half) {
         Ok(open) => Ok((Backup { made, open }, half)),
         Err(fault) => {
             let _ = std::fs::remove_file(&half);

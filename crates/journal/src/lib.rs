@@ -51,7 +51,7 @@ mod services;
 mod summaries;
 mod wal;
 
-pub use backup::{Backup, Restored, check_backup, restore};
+pub use backup::{Backup, Restored, check_backup, check_copy, restore, snapshot};
 pub use database::Database;
 pub use digest::digest_of;
 pub use jobs::no_job;

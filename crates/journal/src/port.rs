@@ -11,13 +11,10 @@
 use crate::database::Database;
 use crate::digest::sum;
 use crate::fault;
-use crate::records::{Records, Tx, int, nat};
+use crate::records::{FENCE_MAX, Records, Tx, int, nat};
 use crate::rotations::no_rotation;
 use model::{Event, EventLine, Fault, Fence, IssuedCommand, RotationId, ServiceName, Time};
 use rotation::{Journal, Lease, Refused};
-
-/// What SQLite can hold.
-const FENCE_MAX: u64 = i64::MAX as u64;
 
 /// A transaction's closure returns faults; a refusal of the journal travels beside them.
 enum Outcome<T> {
@@ -46,6 +43,15 @@ impl Records<'_> {
 }
 
 impl Tx<'_> {
+    /// No fence is given out at or below it: 0, or what [`crate::restored`] wrote.
+    pub(crate) fn fence_floor(&self) -> Result<u64, Fault> {
+        Ok(self.row("SELECT value FROM meta WHERE key = 'fence_floor'", &[], |r| r.get::<_, i64>(0))?.map_or(0, nat))
+    }
+
+    pub(crate) fn set_fence_floor(&self, fence: u64) -> Result<(), Fault> {
+        self.run("INSERT OR REPLACE INTO meta (key, value) VALUES ('fence_floor', ?1)", &[&int(fence)]).map(drop)
+    }
+
     pub(crate) fn put_lease(&self, lease: &Lease) -> Result<(), Fault> {
         let (fence, until) = (int(lease.fence.0), int(lease.until.0));
         let s = sum(&[&lease.service, &lease.holder, &fence, &until]);
@@ -85,7 +91,7 @@ impl Journal for Database {
                 return Ok(Outcome::Refused(Refused::Held { holder: old.holder.clone(), until: old.until }));
             }
             // Not below the wall clock: a new journal, or an older copy of one, must not give out a fence twice.
-            let last = old.map_or(0, |o| o.fence.0).max(above.0);
+            let last = old.map_or(0, |o| o.fence.0).max(above.0).max(tx.fence_floor()?);
             if last >= FENCE_MAX {
                 return Err(Fault::ours("no-higher-fence", format!("{service}: there is no fence above {last}")));
             }

@@ -103,6 +103,9 @@ fn unknown_event(body: &str) -> Option<String> {
     error.starts_with("unknown variant").then_some(kind)
 }
 
+/// What SQLite can hold.
+pub(crate) const FENCE_MAX: u64 = i64::MAX as u64;
+
 /// SQLite's integers have 63 bits without the sign. Larger numbers and times are clamped.
 pub(crate) fn int(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)

@@ -28,6 +28,8 @@ mod downstream;
 mod error_response;
 mod exchange;
 mod folder_watch;
+#[cfg(test)]
+mod golden;
 mod group;
 mod headers;
 mod health_check;

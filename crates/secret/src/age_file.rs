@@ -14,6 +14,11 @@ pub fn encrypt_for(recipient: &str, value: &Value) -> Result<Vec<u8>, Fault> {
     encrypt(&recipient, value.bytes())
 }
 
+/// Whether it can be encrypted for.
+pub fn is_recipient(text: &str) -> bool {
+    Recipient::from_str(text).is_ok()
+}
+
 pub(crate) fn encrypt(recipient: &Recipient, bytes: &[u8]) -> Result<Vec<u8>, Fault> {
     age::encrypt(recipient, bytes).map_err(|why| Fault::ours("not-encrypted", why.to_string()))
 }

@@ -18,7 +18,7 @@ mod store;
 mod value;
 
 pub use age::x25519::Identity;
-pub use age_file::{decrypt_with, encrypt_for, identities};
+pub use age_file::{decrypt_with, encrypt_for, identities, is_recipient};
 pub use machine_key::is_lost;
 pub use protect::protect_memory;
 pub use rekey::{Rekeyed, rekey};

@@ -1,6 +1,7 @@
 //! What every part of the control plane shares. Nothing in it would be missed after a restart.
 
 use crate::access::Access;
+use crate::backup::{self, Backups};
 use crate::comparison::Comparison;
 use crate::config::Config;
 use crate::covered_ports::CoveredPorts;
@@ -35,6 +36,8 @@ pub struct App {
     pub images: Arc<dyn Images>,
     pub secrets: Secrets,
     pub upkeep: Option<Upkeep>,
+    pub backups: Option<Backups>,
+    started: Time,
     pub access: Access,
     pub notifier: Arc<Notifier>,
     /// Counts commits, for those who follow events.
@@ -82,6 +85,8 @@ impl App {
             fleet: Fleet::new(&config.layout),
             images: config.images.clone(),
             secrets: Secrets::of(&config.layout),
+            backups: config.backups.clone(),
+            started: disk::files::now(),
             access: Access::open(&config.layout, config.policy.clone(), config.token_file.clone())?,
             upkeep: config.upkeep.as_ref().map(|u| Upkeep::open(&config.layout, u)).transpose()?,
             notifier,
@@ -134,7 +139,8 @@ impl App {
     /// What needs attention, as `health` and `status` show it: of one service, or of none in particular.
     pub fn troubles(&self, is_for: impl Fn(Option<&ServiceName>) -> bool) -> Vec<String> {
         let all = self.comparison.troubles().into_iter().map(|(service, text)| (Some(service), text)).chain(self.parts.troubles());
-        all.filter(|(service, _)| is_for(service.as_ref())).map(|(_, text)| text).collect()
+        let backup = self.backups.as_ref().and_then(|settings| backup::trouble(&self.layout, settings, self.started, self.now()));
+        all.chain(backup.map(|text| (None, text))).filter(|(service, _)| is_for(service.as_ref())).map(|(_, text)| text).collect()
     }
 
     pub fn stop(&self) {

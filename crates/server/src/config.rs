@@ -1,5 +1,6 @@
 //! What `serve` is started with.
 
+use crate::backup::Backups;
 use crate::ports::Images;
 use crate::upkeep;
 use model::Layout;
@@ -23,6 +24,8 @@ pub struct Config {
     pub provider: Arc<dyn GroupInventory + Send + Sync>,
     pub router: Arc<dyn RouteInventory + Send + Sync>,
     pub images: Arc<dyn Images>,
+    /// Makes backups of the data directory; None: they are made by hand only.
+    pub backups: Option<Backups>,
     /// Keeps images patched; None: they are baked by hand only.
     pub upkeep: Option<upkeep::Config>,
 }

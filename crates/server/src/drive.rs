@@ -1,5 +1,5 @@
 //! The threads of the control plane: one for each open rotation, and supervised parts: one that keeps these threads, one that opens the
-//! next tier of rollouts, one that keeps backups, one that compares journal and inventory, upkeep.
+//! next tier of rollouts, one that keeps backups of the journal, one of the whole data directory, one that compares journal and inventory, upkeep.
 //!
 //! A driver that panics takes nothing with it: another is started, which reads the journal.
 
@@ -8,7 +8,7 @@ use crate::driver::drive;
 use crate::instance_lock::InstanceLock;
 use crate::log_once::LogOnce;
 use crate::supervise::{spawn, supervise};
-use crate::{backups, inventory, jobs, names, parts, rollouts, runs, upkeep};
+use crate::{backup, backups, inventory, jobs, names, parts, rollouts, runs, upkeep};
 use api::control::Waiting;
 use model::{Fault, RotationId};
 use std::collections::BTreeMap;
@@ -27,6 +27,7 @@ pub fn start(app: &Arc<App>, lock: &Arc<InstanceLock>) -> Result<Vec<JoinHandle<
         supervise(app, lock, "drivers", keep_drivers)?,
         supervise(app, lock, "rollouts", |app| keep_rollouts(app))?,
         supervise(app, lock, "backup", |app| backups::keep(app))?,
+        supervise(app, lock, "backups", |app| backup::keep(app))?,
         supervise(app, lock, "inventory", |app| keep_comparing(app))?,
         supervise(app, lock, "upkeep", |app| upkeep::keep(app))?,
         supervise(app, lock, "runs", runs::keep)?,

@@ -20,8 +20,9 @@
 //! | `deploy`, `rollback`, `removal`, `rollouts`, `steps`, `adopt`, `notes` | requests that open rotations |
 //! | `drive`, `driver`, `supervise`, `parts`, `backups` | a thread for each open rotation; supervised parts, their panics and failures |
 //! | `inventory`, `comparison`, `covered_ports` | keeper and balancer compared with the journal; nothing is declared for what the journal does not cover |
+//! | `backup` | the whole data directory as one file, and a data directory from it |
 //! | `runs` | commands in servers of their own |
-//! | `status`, `lists`, `logs`, `gc` | answers |
+//! | `status`, `lists`, `logs`, `gc`, `in_use` | answers |
 //! | `secrets` | values of secrets: stored, checked, listed; never answered |
 //! | `fleet`, `alarms` | alarms and events of keeper and balancer |
 //! | `upkeep` | keeps images patched: checks, bakes, tests, rolls out |
@@ -32,6 +33,7 @@ mod admission;
 mod adopt;
 mod alarms;
 mod app;
+mod backup;
 mod backups;
 mod blocking;
 mod comparison;
@@ -47,6 +49,7 @@ mod fleet;
 mod gc;
 mod hidden_names;
 mod http;
+mod in_use;
 mod instance_lock;
 mod inventory;
 mod jobs;
@@ -74,6 +77,10 @@ mod supervise;
 mod upkeep;
 
 pub use access::{read_policy, read_token};
+pub use backup::{
+    Backups, Checked as CheckedBackup, Last as LastBackup, Made as MadeBackup, Manifest as BackupManifest, Options as BackupOptions,
+    check as check_backup_file, last as last_backup, make as make_backup, named as backup_name, unpack as unpack_backup,
+};
 pub use config::Config;
 pub use http::routes;
 pub use instance_lock::{check_backup, restore};

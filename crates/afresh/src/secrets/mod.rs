@@ -12,7 +12,7 @@ mod in_code;
 mod open;
 mod source;
 
-pub use identity::IdentityArgs;
+pub use identity::{IdentityArgs, own};
 pub use in_code::must_not_be_packed;
 pub use source::{Source, read};
 

@@ -3,6 +3,8 @@
 pub mod adopt;
 pub mod artifact;
 pub mod audit;
+pub mod backup;
+mod backup_args;
 pub mod bake;
 pub mod build_args;
 pub mod capacity;

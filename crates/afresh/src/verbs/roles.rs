@@ -1,5 +1,6 @@
 //! `serve`, `host`, `proxy`: one process each, for those who supervise them otherwise than by `up`.
 
+use super::backup_args::BackupArgs;
 use super::policy::HOST_POLICY;
 use crate::context::Context;
 use crate::exit::Exit;
@@ -36,6 +37,8 @@ pub struct Serve {
     /// Limit what others than the administrator may deploy; only root may write it
     #[arg(long, value_name = "FILE", default_value = HOST_POLICY)]
     pub policy: PathBuf,
+    #[command(flatten)]
+    pub backups: BackupArgs,
     #[arg(long, hide = true)]
     pub parent: Option<i32>,
 }
@@ -136,6 +139,7 @@ impl Serve {
                 router: Arc::new(proxy::Remote::new(&layout, Handle::current())),
                 images,
                 upkeep,
+                backups: self.backups.settings(),
                 listen: self.listen,
                 token_file: self.token_file,
                 policy: self.policy,

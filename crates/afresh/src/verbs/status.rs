@@ -37,14 +37,15 @@ impl Status {
         let services = context.wait(services(context, self.service.as_ref()))?;
         let images: Vec<ImageUpkeep> = if self.service.is_some() { Vec::new() } else { context.wait(images(context))? };
         let jobs: Vec<JobSeen> = context.wait(jobs(context, self.service.as_ref()))?;
-        let troubles = context.wait(troubles(context))?;
+        let health = context.wait(health(context))?;
+        let troubles = health.troubles;
         let mut alarms = context.wait(fleet_alarms(context))?;
         // What was written may be the id; answers have the name.
         let only = self.service.as_ref().and_then(|_| services.first()).map(|status| &status.service);
         alarms.retain(|alarm| only.is_none() || alarm.service.is_none() || alarm.service.as_ref() == only);
         if context.json {
             show::json(
-                &serde_json::json!({ "services": services, "jobs": jobs, "images": images, "alarms": alarms, "troubles": troubles }),
+                &serde_json::json!({ "services": services, "jobs": jobs, "images": images, "alarms": alarms, "troubles": troubles, "backup": health.backup }),
             );
             return Ok(Exit::Succeeded);
         }
@@ -52,6 +53,7 @@ impl Status {
         if services.is_empty() {
             show::line("no services yet; `afresh deploy` makes the first release");
             tell_images(&images);
+            tell_backup(health.backup.as_ref());
             tell_alarms(&alarms);
             return Ok(Exit::Succeeded);
         }
@@ -81,6 +83,7 @@ impl Status {
             show::line(job::table(&jobs));
         }
         tell_images(&images);
+        tell_backup(health.backup.as_ref());
         tell_alarms(&alarms);
         Ok(Exit::Succeeded)
     }
@@ -119,12 +122,13 @@ fn tell_images(images: &[ImageUpkeep]) {
 
 fn check(context: &Context) -> Result<Exit, Failure> {
     let images = context.wait(images(context))?;
-    let troubles = context.wait(troubles(context))?;
+    let health = context.wait(health(context))?;
+    let troubles = health.troubles;
     let fleet = context.wait(fleet_alarms(context))?;
     let of_images = images.iter().flat_map(|i| &i.alarms);
     let alarms: Vec<&String> = troubles.iter().chain(of_images).chain(fleet.iter().map(|alarm| &alarm.text)).collect();
     if context.json {
-        show::json(&serde_json::json!({ "alarms": alarms, "images": images, "fleet": fleet }));
+        show::json(&serde_json::json!({ "alarms": alarms, "images": images, "fleet": fleet, "backup": health.backup }));
     } else {
         alarms.iter().for_each(|a| show::line(format!("alarm: {a}")));
     }
@@ -133,7 +137,18 @@ fn check(context: &Context) -> Result<Exit, Failure> {
 
 /// What the control plane itself reports: groups that its journal does not know, parts that panicked or always fail.
 pub async fn troubles(context: &Context) -> Result<Vec<String>, Failure> {
-    Ok(context.api().get::<api::paths::Health>(api::paths::HEALTH).await?.troubles)
+    Ok(health(context).await?.troubles)
+}
+
+async fn health(context: &Context) -> Result<api::paths::Health, Failure> {
+    Ok(context.api().get(api::paths::HEALTH).await?)
+}
+
+fn tell_backup(last: Option<&api::paths::LastBackup>) {
+    if let Some(last) = last {
+        let (ago, bytes) = (show::ago(last.at, show::now()), show::bytes(last.bytes));
+        show::line(format!("\nlast backup: {ago}, {bytes}, {}", last.path.display()));
+    }
 }
 
 pub async fn images(context: &Context) -> Result<Vec<ImageUpkeep>, Failure> {

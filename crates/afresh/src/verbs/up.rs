@@ -1,5 +1,6 @@
 //! `up`: serve, host and proxy over one data directory, kept alive.
 
+use super::backup_args::BackupArgs;
 use super::policy::HOST_POLICY;
 use super::roles::LogArgs;
 use crate::context::Context;
@@ -36,6 +37,8 @@ pub struct Up {
     pub policy: PathBuf,
     #[command(flatten)]
     pub logs: LogArgs,
+    #[command(flatten)]
+    pub backups: BackupArgs,
     /// Adopt a copied data directory as one of its own
     #[arg(long)]
     pub adopt: bool,
@@ -123,6 +126,7 @@ impl Up {
         }
         let policy = ["--policy".to_string(), self.policy.display().to_string()];
         serve.extend(policy.clone());
+        serve.extend(self.backups.words());
         let host = [&policy[..], &self.logs.words()].concat();
         vec![(Role::Host, host), (Role::Proxy, Vec::new()), (Role::Serve, serve)]
     }

@@ -26,6 +26,7 @@ mod removal;
 mod runs;
 mod secret_commands;
 mod service_manager;
+mod versions;
 #[allow(dead_code, reason = "the world of the control plane's own tests")]
 #[path = "../../../server/tests/all/common/mod.rs"]
 mod world;

@@ -1,6 +1,7 @@
 //! The tests of this crate from outside, one binary: linking is what costs.
 #![allow(clippy::unwrap_used, reason = "a failing test reports the place")]
 
+mod backup;
 mod common;
 mod damage;
 mod journal;

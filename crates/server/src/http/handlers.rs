@@ -19,6 +19,8 @@ type Answer<T> = Result<Out<T>, Refusal>;
 pub async fn health(State(app): Shared, caller: Caller) -> Out<api::paths::Health> {
     let mut health = api::paths::Health::of("serve", env!("CARGO_PKG_VERSION"));
     health.troubles = app.troubles(|service| is_for(&caller, service));
+    // Where it lies is the administrator's affair, as the rest of what concerns no service.
+    health.backup = crate::backup::last(&app.layout).filter(|_| is_for(&caller, None));
     Out(health)
 }
 

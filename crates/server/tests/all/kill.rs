@@ -137,6 +137,7 @@ async fn child_that_is_killed() {
         provider: far.clone(),
         router: far.clone(),
         images: far,
+        backups: None,
         upkeep: None,
     };
     server::run(config).await.unwrap();

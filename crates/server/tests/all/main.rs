@@ -3,6 +3,7 @@
 
 mod access;
 mod alarms;
+mod backup;
 mod commands;
 mod common;
 mod deploys;

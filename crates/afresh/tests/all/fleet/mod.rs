@@ -4,10 +4,13 @@
 //! `cargo test -p afresh --test all fleet:: -- --ignored --nocapture` as root. `AFRESH_PROGRAM=PATH` plays it on another build, and
 //! `AFRESH_FAULT_PATIENCE=SECONDS` gives up sooner.
 
+mod backup;
 mod inside;
 mod moved;
 mod reasons;
+mod reboot;
 mod secrets;
+mod versions;
 mod volumes;
 pub mod world;
 

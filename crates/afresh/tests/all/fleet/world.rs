@@ -127,14 +127,19 @@ impl Fleet {
 
     /// A release that runs this script, to its rotation's end. A step may take `within`.
     pub fn deploy(&self, script: &str, within: &str) -> RotationStatus {
-        self.deploy_service(&format!(
+        self.deploy_service(&self.service(script, within))
+    }
+
+    /// What [`Fleet::deploy`] deploys.
+    pub fn service(&self, script: &str, within: &str) -> String {
+        format!(
             "service \"web\" {{\n  tier = \"web\"\n  image = image.base\n  run = [\"sh\", \"-c\", {}]\n  port = 8080\n  count = 3\n  \
              health {{ path = \"/healthz\"  every = \"200ms\"  timeout = \"1s\"  healthy_for = \"200ms\" }}\n  drain {{ within = \"1s\" }}\n  \
              limits {{ memory = \"32MiB\"  cpu = 0.5  pids = 64 }}\n  route {{ listen = \"{}\"  answer_timeout = \"2s\" }}\n  \
              rollout {{ waves = [\"100%\"]  soak = \"200ms\"  within = \"{within}\" }}\n}}\n",
             serde_json::to_string(script).unwrap(),
             self.listen
-        ))
+        )
     }
 
     /// A service on `image.base`, to its rotation's end.
@@ -164,6 +169,11 @@ impl Fleet {
     /// From the API, or the error of it.
     pub fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, model::Fault> {
         self.tokio.block_on(self.api().get(path))
+    }
+
+    /// From the keeper, or its error.
+    pub fn host<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, model::Fault> {
+        self.tokio.block_on(Client::unix(self.layout().host_socket()).timeout(Duration::from_secs(5)).get(path))
     }
 
     pub fn begin_deploy(&self, service: &str) -> model::RotationId {

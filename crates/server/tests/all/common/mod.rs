@@ -405,6 +405,7 @@ impl House {
             provider: fake.clone(),
             router: fake.clone(),
             images: fake,
+            backups: None,
             upkeep: None,
         }
     }
