@@ -23,7 +23,7 @@ const BUILD_TYPE: &str = "urn:afresh:image:bake:v1";
 /// Of a container image.
 pub const PULLED: &str = "urn:afresh:image:pull:v1";
 
-fn sbom_path(store: &Path) -> PathBuf {
+pub fn sbom_path(store: &Path) -> PathBuf {
     store.join("sbom.cdx.json")
 }
 
@@ -189,6 +189,9 @@ pub struct Policy {
     /// Keys whose word counted once. While there is one, no signature is passed over, also where nobody is trusted any more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub distrusted: Vec<PublicKey>,
+    /// Keys of cosign, in one line each. While there is one, a container image is pulled only if one of them signed it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cosign: Vec<String>,
     /// No new group begins on an image that is marked bad. (None ever begins on one that is revoked.)
     #[serde(default)]
     pub refuse_bad: bool,

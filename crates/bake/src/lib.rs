@@ -66,6 +66,11 @@ pub fn read_package(bytes: &[u8]) -> Result<usize, Fault> {
     unpack::listing(&package).map(|entries| entries.len())
 }
 
+/// The public key of cosign in this text, in one line.
+pub fn cosign_key(text: &str) -> Result<String, Fault> {
+    oci::CosignKey::parse(text).map(|key| key.line())
+}
+
 /// Whom a recipe believes without a signature, for whoever looks at its images.
 pub fn unsigned_note(spec: &model::ImageSpec) -> Option<String> {
     customise::unsigned(&spec.custom)

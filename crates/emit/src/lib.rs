@@ -26,14 +26,17 @@ mod kits;
 mod mounted;
 mod oci;
 mod oci_tar;
+mod push;
 mod uki;
 mod verity;
 
+pub use self::oci::{Compress, Meta, oci};
+pub use ::oci::{Options as RegistryOptions, Pushed};
 pub use disk::{Artifact, DiskInputs, disk, volume};
 pub use disk_statement::{DiskMade, DiskSaid, MadeOf, admit_disk, attest_disk, attested_beside, rebuild_disk, verify_disk};
 pub use kit::{Kit, PACKAGES as KIT_PACKAGES};
 pub use kits::{KitState, MachineKit, Which, kept_kit, kit, kit_state, lock_kit};
-pub use oci::{Compress, Meta, oci};
+pub use push::push;
 
 use model::Digest;
 use serde::{Deserialize, Serialize};

@@ -181,12 +181,14 @@ fn config(meta: &Meta, plain: &Digest) -> Vec<u8> {
         None => serde_json::json!({}),
         Some(r) => {
             let mut env = vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_string()];
-            env.extend(r.env.iter().map(|(k, v)| format!("{k}={v}")));
+            let of_image = r.container.iter().flat_map(|from| &from.env);
+            env.extend(of_image.chain(&r.env).map(|(k, v)| format!("{k}={v}")));
             env.extend(r.port.map(|p| format!("PORT={p}")));
+            let workdir = r.container.as_ref().and_then(|from| from.workdir.as_deref()).filter(|_| r.artifact.is_none()).unwrap_or("/app");
             let ports: BTreeMap<String, BTreeMap<String, String>> =
                 r.port.map(|p| (format!("{p}/tcp"), BTreeMap::new())).into_iter().collect();
             serde_json::json!({
-                "Cmd": r.run, "Env": env, "ExposedPorts": ports, "User": r.user, "WorkingDir": "/app",
+                "Cmd": r.run, "Env": env, "ExposedPorts": ports, "User": r.user, "WorkingDir": workdir,
                 "StopSignal": format!("SIG{}", r.drain.signal.trim_start_matches("SIG")),
             })
         }

@@ -179,7 +179,8 @@ pub fn notes(release: &Release, image: &ContainerDefaults) -> Vec<String> {
             Some(_) => {}
         }
     }
-    taken.extend((!image.env.is_empty()).then(|| format!("{} variables", image.env.len())));
+    let variables = if image.env.len() == 1 { "1 variable".to_string() } else { format!("{} variables", image.env.len()) };
+    taken.extend((!image.env.is_empty()).then_some(variables));
     taken.extend(image.workdir.iter().filter(|_| release.artifact.is_none()).map(|dir| format!("the working directory {:?}", shown(dir))));
     if !taken.is_empty() {
         notes.insert(0, format!("from its image: {}", taken.join(", ")));

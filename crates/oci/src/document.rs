@@ -142,6 +142,14 @@ pub fn only_layer(bytes: &[u8], limits: &Limits) -> Result<Descriptor, Fault> {
     }
 }
 
+/// Of any artifact.
+pub fn files(bytes: &[u8], limits: &Limits) -> Result<Vec<Descriptor>, Fault> {
+    let either: Either = serde_json::from_slice(bytes).map_err(|e| no_json("manifest", &e))?;
+    let mut all = either.layers.unwrap_or_default();
+    all.truncate(limits.layers);
+    Ok(all)
+}
+
 pub fn document_size(of: &Descriptor, limits: &Limits) -> Result<(), Fault> {
     if of.size > limits.document_bytes {
         return Err(too_large(format!("{} has {} bytes, more than {}", of.digest.short(), of.size, limits.document_bytes)));

@@ -4,10 +4,11 @@ use crate::limits::Limits;
 use crate::trouble::{bad, shown, too_large};
 use disk::files;
 use model::{Fault, host_of, is_loopback};
+use std::fs::File;
 use std::io;
 use std::io::Read;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use ureq::http::{HeaderMap, Response, Uri, header};
@@ -67,6 +68,30 @@ pub struct Request {
     pub bytes: Option<u64>,
     /// The head of the answer is enough.
     pub is_head: bool,
+    /// What is sent, and of which type.
+    pub body: Option<(Verb, String, Sent)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    Post,
+    Put,
+}
+
+#[derive(Clone, Debug)]
+pub enum Sent {
+    Bytes(Vec<u8>),
+    /// With its size.
+    File(PathBuf, u64),
+}
+
+impl Sent {
+    pub fn len(&self) -> u64 {
+        match self {
+            Sent::Bytes(bytes) => bytes.len() as u64,
+            Sent::File(_, size) => *size,
+        }
+    }
 }
 
 pub struct Answer {
@@ -133,6 +158,17 @@ impl Http {
         if let Some(form) = &request.form {
             let post = agent.post(url).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
             return post.config().timeout_recv_body(Some(within)).build().send(form.as_str());
+        }
+        if let Some((verb, kind, body)) = &request.body {
+            let send = if *verb == Verb::Post { agent.post(url) } else { agent.put(url) };
+            let mut send = send.header(header::CONTENT_TYPE, kind).header(header::CONTENT_LENGTH, body.len().to_string());
+            if let Some(authorization) = authorization {
+                send = send.header(header::AUTHORIZATION, authorization);
+            }
+            return match body {
+                Sent::Bytes(bytes) => send.send(bytes.as_slice()),
+                Sent::File(path, _) => send.send(File::open(path)?),
+            };
         }
         let mut get = if request.is_head { agent.head(url) } else { agent.get(url) };
         if !request.accept.is_empty() {

@@ -7,6 +7,7 @@ mod accounts;
 mod artifact;
 mod attributes;
 mod challenge;
+mod cosign;
 mod credentials;
 mod document;
 mod fetch;
@@ -19,6 +20,7 @@ mod name;
 mod packages;
 mod pax;
 mod pull;
+mod push;
 mod registry;
 mod source;
 mod sparse;
@@ -27,10 +29,12 @@ mod tar_header;
 mod trouble;
 
 pub use artifact::{Archive, fetch_link};
+pub use cosign::CosignKey;
 pub use flatten::{Flattened, Tree};
 pub use layer::{Layer, Scan, scan, scan_all};
 pub use limits::Limits;
 pub use pull::{Options, Progress, Pulled, Resolved, inputs, pull, resolve, tag_digest};
+pub use push::{Pushed, Referrer, push};
 
 /// Bytes as a layer, above what is at `root`. For fuzzing: its digest is not known, so that it is refused at its end at the latest.
 #[doc(hidden)]

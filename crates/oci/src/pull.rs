@@ -10,6 +10,8 @@
 //! unpacked layers by the config. Whatever fails on the way leaves nothing behind.
 
 use crate::accounts;
+use crate::cosign;
+use crate::cosign::CosignKey;
 use crate::credentials;
 use crate::document;
 use crate::document::{Image, Top, architecture, choose};
@@ -46,6 +48,8 @@ pub struct Options {
     pub limits: Limits,
     /// Pull also what is there.
     pub fresh: bool,
+    /// Keys of cosign: an image that none of them signed is refused.
+    pub keys: Vec<CosignKey>,
 }
 
 impl Options {
@@ -172,6 +176,7 @@ pub fn pull(store: &Store, name: &ImageName, text: &str, options: &Options, tell
     program::need(&[erofs::TOOL, "setpriv"])?;
     tell(Progress::Resolving);
     let resolved = resolve(text, options)?;
+    let signed_by = signed_by(text, &resolved, options)?;
     let known = || if options.fresh { Ok(None) } else { known(store, name, &resolved) };
     if let Some(there) = known()? {
         return Ok(there);
@@ -181,7 +186,18 @@ pub fn pull(store: &Store, name: &ImageName, text: &str, options: &Options, tell
     if let Some(there) = known()? {
         return Ok(there);
     }
-    Pull { store, name, limits: &options.limits, seconds: Vec::new() }.run(resolved, tell)
+    Pull { store, name, limits: &options.limits, seconds: Vec::new(), signed_by }.run(resolved, tell)
+}
+
+/// Also of an image that is there: the keys that count may be others by now.
+fn signed_by(text: &str, resolved: &Resolved, options: &Options) -> Result<Option<String>, Fault> {
+    if options.keys.is_empty() {
+        return Ok(None);
+    }
+    let ImageSource::Registry(reference) = text.parse()? else { return Err(cosign::nowhere(text)) };
+    let mut digests = vec![&resolved.container.manifest, &resolved.container.top];
+    digests.dedup();
+    cosign::must_be_signed(&mut registry(&reference, options)?, &digests, &options.keys, &options.limits).map(|key| Some(key.line()))
 }
 
 /// The object of this manifest, if it is there; what the name was is written again, as another may have led here.
@@ -203,6 +219,8 @@ struct Pull<'a> {
     name: &'a ImageName,
     limits: &'a Limits,
     seconds: Vec<(String, f64)>,
+    /// The key of cosign.
+    signed_by: Option<String>,
 }
 
 impl Pull<'_> {
@@ -317,7 +335,7 @@ impl Pull<'_> {
             made: files::now(),
             tools: BTreeMap::from([(erofs::TOOL.to_string(), program::version_of(erofs::TOOL, &["-V"]))]),
             seconds: self.seconds.clone(),
-            notes: left_out.collect(),
+            notes: left_out.chain(self.signed_by.iter().map(|key| format!("signed with cosign by {key}"))).collect(),
             source: None,
             container: Some(resolved.container.clone()),
         }

@@ -4,7 +4,7 @@ use crate::challenge;
 use crate::challenge::Challenge;
 use crate::credentials::Credentials;
 use crate::document::{Descriptor, MANIFESTS};
-use crate::http::{Answer, Http, Request};
+use crate::http::{Answer, Http, Request, Sent, Verb};
 use crate::limits::Limits;
 use crate::source::Blobs;
 use crate::trouble::{bad, shown};
@@ -15,6 +15,7 @@ use serde::Deserialize;
 use std::io::Read;
 use std::path::Path;
 
+const OCTETS: &str = "application/octet-stream";
 /// Of the answer that holds a token.
 const TOKEN_BYTES: u64 = 1 << 20;
 
@@ -55,6 +56,10 @@ impl Registry {
     /// Logs in when the registry asks for it, and once more when what it gave then is no longer good.
     fn get(&mut self, path: &str, request: Request) -> Result<Answer, Fault> {
         let url = format!("{}/v2/{}/{path}", self.base, self.reference.repository);
+        self.ask(url, request)
+    }
+
+    fn ask(&mut self, url: String, request: Request) -> Result<Answer, Fault> {
         let mut logins = 0;
         loop {
             let authorization = self.authorization.clone();
@@ -147,6 +152,55 @@ impl Registry {
         let answer = self.get(&format!("manifests/{version}"), request)?;
         let answer = self.good(answer, &format!("image {version}"))?;
         Ok(answer.header("docker-content-digest").and_then(|d| Digest::new(d).ok()))
+    }
+
+    /// None: there is none.
+    pub fn manifest_if_there(&mut self, version: &str) -> Result<Option<Vec<u8>>, Fault> {
+        let answer = self.get(&format!("manifests/{version}"), Request { accept: MANIFESTS.join(", "), ..Request::default() })?;
+        if answer.status == 404 {
+            return Ok(None);
+        }
+        let answer = self.good(answer, version)?;
+        answer.document(&self.limits, self.limits.document_bytes, version).map(Some)
+    }
+
+    pub fn has_blob(&mut self, digest: &Digest) -> Result<bool, Fault> {
+        let answer = self.get(&format!("blobs/{digest}"), Request { is_head: true, ..Request::default() })?;
+        if answer.status == 404 { Ok(false) } else { self.good(answer, &format!("blob {}", digest.short())).map(|_| true) }
+    }
+
+    pub fn put_blob(&mut self, digest: &Digest, body: Sent) -> Result<(), Fault> {
+        let begin = (Verb::Post, OCTETS.to_string(), Sent::Bytes(Vec::new()));
+        let answer = self.get("blobs/uploads/", Request { body: Some(begin), ..Request::default() })?;
+        let answer = self.taken(answer, "a blob")?;
+        let at = answer.header("location").unwrap_or_default();
+        let at = if at.starts_with('/') && !at.starts_with("//") { format!("{}{at}", self.base) } else { at.to_string() };
+        // Who we are is for this registry alone.
+        if !at.starts_with(&format!("{}/", self.base)) {
+            let text = format!("the registry {} wants blobs sent to {}", self.reference.registry, shown(&at));
+            return Err(bad("bad-registry-answer", text).hint("ask whoever runs the registry"));
+        }
+        let url = format!("{at}{}digest={digest}", if at.contains('?') { '&' } else { '?' });
+        let answer = self.ask(url, Request { body: Some((Verb::Put, OCTETS.to_string(), body)), ..Request::default() })?;
+        self.taken(answer, &format!("blob {}", digest.short())).map(drop)
+    }
+
+    /// True: the registry lists it with what it refers to.
+    pub fn put_manifest(&mut self, version: &str, kind: &str, bytes: &[u8]) -> Result<bool, Fault> {
+        let body = Some((Verb::Put, kind.to_string(), Sent::Bytes(bytes.to_vec())));
+        let answer = self.get(&format!("manifests/{version}"), Request { body, ..Request::default() })?;
+        Ok(self.taken(answer, &format!("manifest {}", shown(version)))?.header("oci-subject").is_some())
+    }
+
+    fn taken(&self, answer: Answer, what: &str) -> Result<Answer, Fault> {
+        match answer.status {
+            201 | 202 => Ok(answer),
+            403 | 405 => Err(self.refused(answer)),
+            status => {
+                let (to, reason) = (self.reference.registry.clone(), answer.reason(&self.limits));
+                Err(Fault::world("registry-failed", format!("the registry {to} answered {status} when it was sent {what}{reason}")))
+            }
+        }
     }
 
     fn good(&self, answer: Answer, what: &str) -> Result<Answer, Fault> {

@@ -31,7 +31,7 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
     ("store", &["disk", "lifecycle", "model", "rotation"]),
     ("attest", &["disk", "lifecycle", "model", "store"]),
     ("bake", &["attest", "disk", "lifecycle", "model", "oci", "store"]),
-    ("emit", &["attest", "bake", "disk", "lifecycle", "model", "store"]),
+    ("emit", &["attest", "bake", "disk", "lifecycle", "model", "oci", "store"]),
     ("oci", &["disk", "model", "store"]),
     ("secret", &["disk", "model"]),
     ("host", &["api", "disk", "json_http", "model", "probe", "rotation", "secret"]),

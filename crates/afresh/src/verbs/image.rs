@@ -7,6 +7,7 @@ use super::image_emit::{Boot, Emit};
 use super::image_key::SignerVerb;
 use super::image_make::{Build, Fetch, Lock};
 use super::image_policy::PolicyVerb;
+use super::image_push::Push;
 use super::lists::Images;
 use crate::confirm::confirmed;
 use crate::context::Context;
@@ -45,6 +46,7 @@ pub enum What {
     Pack(Pack),
     Emit(Box<Emit>),
     Boot(Boot),
+    Push(Push),
     Attest(Attest),
     Verify(Verify),
     Policy(PolicyVerb),
@@ -61,6 +63,7 @@ impl ImageVerb {
             What::Pack(verb) => verb.run(context),
             What::Emit(verb) => verb.run(context),
             What::Boot(verb) => verb.run(context),
+            What::Push(verb) => verb.run(context),
             What::Attest(verb) => verb.run(context),
             What::Verify(verb) => verb.run(context),
             What::Policy(verb) => verb.run(context),

@@ -105,6 +105,16 @@ struct Disk {
     key: String,
 }
 
+/// What the tree of an image does not say.
+pub fn meta<'a>(store: &Store, manifest: &Manifest, release: Option<&'a Release>) -> Meta<'a> {
+    let mut annotations = BTreeMap::from([("afresh.image".to_string(), manifest.digest.to_string())]);
+    if let Ok(lock) = store.lock_of(&manifest.digest) {
+        annotations.insert("afresh.lock".to_string(), lock.digest().to_string());
+    }
+    let name = release.map_or_else(|| format!("{}:{}", manifest.name, manifest.digest.short()), |r| format!("{}:r{}", r.service, r.number));
+    Meta { name, epoch: EPOCH, release, annotations, ..Meta::default() }
+}
+
 impl Emit {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         let store = context.images()?;
@@ -130,7 +140,7 @@ impl Emit {
                 .into());
         }
         let began = Instant::now();
-        let emitted = emit::oci(&root, out, &self.meta(&store, &manifest, release.as_ref()))?;
+        let emitted = emit::oci(&root, out, &meta(&store, &manifest, release.as_ref()))?;
         seconds.insert("oci".to_string(), rounded(began.elapsed().as_secs_f64()));
         if context.json {
             let mut facts = self.facts(&manifest, "oci", out, &emitted, artifact.as_ref(), release.as_ref());
@@ -237,16 +247,6 @@ impl Emit {
             disk.kit_path.display()
         ));
         show::line(format!("signed by {}, in {}", disk.key, disk.attested.display()));
-    }
-
-    fn meta<'a>(&self, store: &Store, manifest: &Manifest, release: Option<&'a Release>) -> Meta<'a> {
-        let mut annotations = BTreeMap::from([("afresh.image".to_string(), manifest.digest.to_string())]);
-        if let Ok(lock) = store.lock_of(&manifest.digest) {
-            annotations.insert("afresh.lock".to_string(), lock.digest().to_string());
-        }
-        let name =
-            release.map_or_else(|| format!("{}:{}", manifest.name, manifest.digest.short()), |r| format!("{}:r{}", r.service, r.number));
-        Meta { name, epoch: EPOCH, release, annotations, ..Meta::default() }
     }
 
     /// What leaves this machine as a file holds no secret, and a machine that starts from it could read none.

@@ -2,12 +2,13 @@
 
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::show;
 use attest::{Policy, PublicKey};
 use clap::Args;
 use model::Fault;
 use serde_json::json;
+use std::path::{Path, PathBuf};
 use store::Store;
 
 /// Show or set the signatures this machine requires before it runs anything
@@ -29,6 +30,9 @@ pub struct PolicyVerb {
     /// Trust a public key: 64 hex digits, or `own` for this machine's key (repeatable)
     #[arg(long, value_name = "KEY")]
     pub trust: Vec<String>,
+    /// Refuse container images that none of these keys of cosign signed: a file such as cosign.pub (repeatable); off: pull all
+    #[arg(long, value_name = "FILE|off")]
+    pub cosign: Vec<PathBuf>,
     /// Distrust a key (repeatable)
     #[arg(long, value_name = "KEY")]
     pub distrust: Vec<String>,
@@ -47,7 +51,7 @@ impl PolicyVerb {
         context.must_be_local("image policy")?;
         let before = attest::read_policy(&context.layout);
         let is_set = [self.require, self.artifacts, self.refuse_bad].iter().any(Option::is_some);
-        let is_change = is_set || !self.trust.is_empty() || !self.distrust.is_empty();
+        let is_change = is_set || !self.cosign.is_empty() || !self.trust.is_empty() || !self.distrust.is_empty();
         let path = attest::policy_path(&context.layout);
         let policy = if is_change {
             // Writing a new one repairs one that cannot be read.
@@ -65,6 +69,17 @@ impl PolicyVerb {
                 policy.trusted.retain(|k| *k != key);
                 if !policy.distrusted.contains(&key) {
                     policy.distrusted.push(key);
+                }
+            }
+            for file in &self.cosign {
+                if file == Path::new("off") {
+                    policy.cosign.clear();
+                    continue;
+                }
+                let text = std::fs::read_to_string(file).map_err(|e| failure::io("cannot read", file, &e))?;
+                let key = bake::cosign_key(&text)?;
+                if !policy.cosign.contains(&key) {
+                    policy.cosign.push(key);
                 }
             }
             policy.require = self.require.unwrap_or(policy.require);
@@ -103,7 +118,7 @@ fn tell(context: &Context, policy: Option<&Policy>) {
         let asked = policy.cloned().unwrap_or_default();
         show::json(&json!({
             "asked": policy.is_some(), "require": asked.require, "artifacts": asked.artifacts, "refuse_bad": asked.refuse_bad,
-            "trusted": asked.trusted, "distrusted": asked.distrusted,
+            "trusted": asked.trusted, "distrusted": asked.distrusted, "cosign": asked.cosign,
         }));
         return;
     }
@@ -126,6 +141,10 @@ fn tell(context: &Context, policy: Option<&Policy>) {
     } else {
         "no new group of servers starts on an image that is revoked"
     });
+    if !policy.cosign.is_empty() {
+        show::line("a container image is pulled only if a key of cosign signed it");
+    }
+    policy.cosign.iter().for_each(|key| show::line(format!("trusted with cosign: {key}")));
     policy.trusted.iter().for_each(|key| show::line(format!("trusted: {key}")));
     policy.distrusted.iter().for_each(|key| show::line(format!("distrusted: {key}")));
 }

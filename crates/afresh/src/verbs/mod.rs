@@ -30,6 +30,7 @@ mod image_emit;
 mod image_key;
 mod image_make;
 mod image_policy;
+mod image_push;
 pub mod init;
 pub mod job;
 pub mod lists;

@@ -53,6 +53,110 @@ fn an_image_is_pulled_with_a_password_from_a_registry_of_its_own_authority() {
     assert_eq!(resolve(&name, &options).err().unwrap().code, "tool-missing");
 }
 
+#[test]
+#[ignore = "needs root, docker-registry and skopeo"]
+fn an_image_is_pushed_with_what_is_said_of_it() {
+    let place = place();
+    let registry = Registry::start(place.dir.path());
+    let image = of_items(&[vec![dir("d"), file("d/f", "x")], vec![file("g", "y")]], Pack::Gzip);
+    let layout = PathBuf::from(place.layout(&image).trim_start_matches("oci:"));
+    let name = format!("{}/pushed/base:2026-11-28", registry.address);
+    let options = Options { auth: Some(registry.auth.clone()), ca: Some(registry.ca.clone()), limits: limits(), ..Options::default() };
+    let said =
+        |text: &str| oci::Referrer { media_type: "application/vnd.cyclonedx+json", name: "sbom.cdx.json", bytes: text.as_bytes().to_vec() };
+    let push = |said: &[oci::Referrer], options: &Options| oci::push(&layout, &name.parse().unwrap(), options, said, &mut |_, _| {});
+    let pushed = push(&[said("{\"a\":1}")], &options).unwrap();
+    assert_eq!((&pushed.manifest, pushed.referrers.len(), pushed.sent), (&image.digest(), 1, 5));
+    assert_eq!(place.pull(&name, &options).unwrap().manifest.container.unwrap().manifest, image.digest());
+    // Again: nothing is sent, and the list of what refers to it has each once.
+    assert_eq!(push(&[said("{\"a\":1}")], &options).unwrap().sent, 0);
+    assert_eq!(push(&[said("{\"a\":2}")], &options).unwrap().sent, 1);
+    let raw = |tag: &str| {
+        let mut c = Command::new("skopeo");
+        c.args(["inspect", "--raw", "--creds", "u:p w:d", "--cert-dir"]).arg(&registry.certs);
+        let done = c.arg(format!("docker://{}/pushed/base:{tag}", registry.address)).output().unwrap();
+        serde_json::from_slice::<serde_json::Value>(&done.stdout).unwrap_or_else(|_| panic!("{done:?}"))
+    };
+    let index = raw(&format!("sha256-{}", image.digest().hex()));
+    let listed: Vec<&str> = index["manifests"].as_array().unwrap().iter().map(|one| one["digest"].as_str().unwrap()).collect();
+    assert!(listed.len() == 2 && listed[0] == pushed.referrers[0].as_str(), "{index}");
+    assert_eq!(index["manifests"][0]["artifactType"], "application/vnd.cyclonedx+json");
+    let nobody = push(&[], &Options { auth: None, ..options.clone() }).unwrap_err();
+    assert!(nobody.code == "registry-refused", "{nobody:?}");
+}
+
+/// What curl prints.
+fn curl(registry: &Registry, args: &[&str]) -> String {
+    let done = Command::new("curl").args(["-sSf", "--http1.1", "-u", "u:p w:d", "--cacert"]).arg(&registry.ca).args(args).output().unwrap();
+    assert!(done.status.success(), "{args:?}: {done:?}");
+    String::from_utf8(done.stdout).unwrap()
+}
+
+/// As cosign does it: a payload, its signature by openssl, both beside the image.
+fn sign(registry: &Registry, at: &std::path::Path, key: &str, image: &model::Digest, of: &model::Digest) {
+    let payload = format!(
+        r#"{{"critical":{{"identity":{{"docker-reference":""}},"image":{{"docker-manifest-digest":"{of}"}},"type":"cosign container image signature"}},"optional":null}}"#
+    );
+    fs::write(at.join("payload"), &payload).unwrap();
+    let signed = format!("openssl dgst -sha256 -sign {key} payload | base64 -w0");
+    let signature = Command::new("sh").args(["-c", &signed]).current_dir(at).output().unwrap();
+    let base = format!("https://{}/v2/shop/app", registry.address);
+    let upload = |bytes: &[u8]| {
+        fs::write(at.join("blob"), bytes).unwrap();
+        let head = curl(registry, &["-D", "-", "-X", "POST", &format!("{base}/blobs/uploads/")]);
+        let to = head.lines().find_map(|line| line.strip_prefix("Location: ")).unwrap().trim().to_string();
+        let digest = disk::files::digest_of(bytes);
+        let data = format!("@{}", at.join("blob").display());
+        curl(
+            registry,
+            &["-X", "PUT", "-H", "Content-Type: application/octet-stream", "--data-binary", &data, &format!("{to}&digest={digest}")],
+        );
+        serde_json::json!({ "digest": digest, "size": bytes.len() })
+    };
+    let (mut config, mut layer) = (upload(b"{}"), upload(payload.as_bytes()));
+    config["mediaType"] = "application/vnd.oci.image.config.v1+json".into();
+    layer["mediaType"] = "application/vnd.dev.cosign.simplesigning.v1+json".into();
+    layer["annotations"] = serde_json::json!({ "dev.cosignproject.cosign/signature": String::from_utf8(signature.stdout).unwrap() });
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    let manifest = serde_json::json!({ "schemaVersion": 2, "mediaType": kind, "config": config, "layers": [layer] });
+    let to = format!("{base}/manifests/sha256-{}.sig", image.hex());
+    curl(registry, &["-X", "PUT", "-H", &format!("Content-Type: {kind}"), "-d", &manifest.to_string(), &to]);
+}
+
+#[test]
+#[ignore = "needs root, docker-registry, skopeo, curl and openssl"]
+fn only_a_signature_of_this_image_by_a_key_that_counts_admits_it() {
+    let place = place();
+    let at = place.dir.path();
+    let registry = Registry::start(at);
+    let image = of_items(&[vec![file("g", "y")]], Pack::Gzip);
+    let name = format!("{}/shop/app:1", registry.address);
+    let mut push = Command::new("skopeo");
+    push.args(["--insecure-policy", "copy", "--preserve-digests", "--dest-creds", "u:p w:d", "--dest-cert-dir"]).arg(&registry.certs);
+    run(push.arg(format!("{}:t", place.layout(&image))).arg(format!("docker://{name}")));
+    let keys = ["own", "other"].map(|who| {
+        let make =
+            format!("openssl ecparam -genkey -name prime256v1 -noout -out {who}.key && openssl ec -in {who}.key -pubout -out {who}.pub");
+        run(Command::new("sh").args(["-c", &make]).current_dir(at));
+        oci::CosignKey::parse(&fs::read_to_string(at.join(format!("{who}.pub"))).unwrap()).unwrap()
+    });
+    let options = Options { auth: Some(registry.auth.clone()), ca: Some(registry.ca.clone()), limits: limits(), ..Options::default() };
+    let asks = |key: usize| Options { keys: vec![keys[key].clone()], ..options.clone() };
+    let why = |options: &Options| place.pull(&name, options).map(drop).map_err(|f| format!("{}: {}", f.code, f.message));
+    assert!(why(&asks(0)).unwrap_err().contains("signature-refused: nobody signed"));
+    sign(&registry, at, "own.key", &image.digest(), &model::Digest::of(b"another image"));
+    assert!(why(&asks(0)).unwrap_err().contains("none of 1 signatures"), "a signature of another image");
+    sign(&registry, at, "own.key", &image.digest(), &image.digest());
+    assert!(why(&asks(1)).unwrap_err().contains("none of 1 signatures"), "by another key");
+    assert!(place.left().is_empty(), "nothing was kept of what was refused");
+    let pulled = place.pull(&name, &asks(0)).unwrap();
+    assert_eq!(pulled.manifest.notes, [format!("signed with cosign by {}", keys[0].line())]);
+    // Also what is there is not used by whom another key counts for; and an archive carries no signature.
+    assert!(why(&asks(1)).is_err());
+    let local = place.pull(&place.layout(&image), &asks(0)).unwrap_err();
+    assert!(local.code == "signature-refused" && local.message.contains("no image of a registry"), "{local:?}");
+}
+
 /// A helper where programs are looked for; gone when dropped.
 struct Helper {
     name: String,
