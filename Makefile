@@ -109,7 +109,7 @@ packaged:
 	@$(AFRESH) completions fish >$(PACKAGED)/afresh.fish
 
 cargo-deb:
-	@cargo deb --version 2>/dev/null | grep -qx 3.8.0 || $(QUICK_TOOL) cargo install --locked cargo-deb@3.8.0
+	@cargo deb --version 2>/dev/null | grep -q ' 3\.8\.0$$' || $(QUICK_TOOL) cargo install --locked cargo-deb@3.8.0
 
 # A Debian package in target/debian: units, manual pages, completions, a commented configuration.
 deb: build packaged cargo-deb
