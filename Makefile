@@ -6,7 +6,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 AFRESH := $(TARGET)/ship/afresh
 # What cargo-deb finds whatever the target directory is.
 PACKAGED := $(TARGET)/release/packaged
-# Files of a package are as old as the last commit, so that two builds of it are the same bytes.
+# Files of a package are as old as the last commit: two builds in the same directory, by the same toolchain, are the same bytes.
 EPOCH = $(shell git log -1 --format=%ct 2>/dev/null || echo 1000000000)
 # Tools look at a few files: what is compiled fast serves as well as what runs fast.
 QUICK_TOOL := env -u CARGO_TARGET_DIR -u RUSTFLAGS CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
