@@ -39,6 +39,12 @@ pub fn show_day(seconds: i64) -> String {
     at.to_zoned(TimeZone::UTC).date().to_string()
 }
 
+/// `2026-12-24T18:00:00Z`.
+pub fn show_s(seconds: i64) -> String {
+    let of_day = seconds.rem_euclid(86_400);
+    format!("{}T{:02}:{:02}:{:02}Z", show_day(seconds), of_day / 3600, of_day / 60 % 60, of_day % 60)
+}
+
 fn digits(text: &str) -> Option<i64> {
     (!text.is_empty() && text.len() <= 4 && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok()).flatten()
 }
@@ -68,6 +74,8 @@ mod tests {
     fn every_day_of_four_centuries_is_shown_as_it_is_read() {
         for day in 0..146_097 {
             assert_eq!(parse_s(&show_day(day * 86_400 + 5)), Some(day * 86_400));
+            let second = day * 86_400 + day % 86_400;
+            assert_eq!(parse_s(&show_s(second)), Some(second));
         }
     }
 }

@@ -51,8 +51,9 @@ pub(super) fn is_for_credentials(file: &File) -> bool {
 }
 
 /// The line of the first credential in a file of a known purpose, and what it opens.
-pub(super) fn credential(file: &File, text: &str) -> Option<(usize, &'static str)> {
+pub(super) fn credential<'t>(file: &File, text: impl FnOnce() -> &'t str) -> Option<(usize, &'static str)> {
     let (what, form) = purpose(file.path)?;
+    let text = text();
     let line = match form {
         Form::Pattern(pattern) => first(text, pattern),
         Form::Pgpass => lines(text).find(|(_, l)| l.matches(':').count() >= 4 && is_value(l.rsplit(':').next())).map(|(n, _)| n),
@@ -179,6 +180,12 @@ pub(super) fn keystore(file: &File, bytes: &[u8]) -> Option<&'static str> {
 /// Hashes of passwords, as `/etc/shadow` has them.
 static SHADOW: LazyLock<Regex> = LazyLock::new(|| regex(r"(?m)^[a-z_][\w.-]*:(\$(?:1|2[abxy]|5|6|7|y|gy)\$[^:\n]+):\d*:"));
 static NO_PASSWORD: LazyLock<Regex> = LazyLock::new(|| regex(r"(?m)^([a-z_][\w.-]*)::\d*:[\d:]*$"));
+
+/// Whether the first lines have the fields of `/etc/shadow`: cheap enough to ask of every file.
+pub(super) fn has_fields_of_shadow(bytes: &[u8]) -> bool {
+    let head = &bytes[..bytes.len().min(1024)];
+    head.split(|b| *b == b'\n').take(3).any(|line| line.iter().filter(|b| **b == b':').count() == 8)
+}
 
 pub(super) fn shadow(file: &File, text: &str) -> Vec<Exposure> {
     let mut found = Vec::new();

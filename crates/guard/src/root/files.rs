@@ -1,11 +1,12 @@
 //! One file by its path, mode and content.
 
-use super::credentials::{credential, is_for_credentials, is_history, keystore, shadow, typed_password};
+use super::credentials::{credential, has_fields_of_shadow, is_for_credentials, is_history, keystore, shadow, typed_password};
 use super::exposure::Exposure;
 use super::survey::Survey;
 use super::{File, Purpose, Tree, login, postgres, redis, shares, stores, web};
 use crate::finding::Severity;
 use crate::secrets::Detector;
+use std::cell::LazyCell;
 
 /// A larger file than this is searched for tokens, not read as configuration.
 const CONFIGURATION_MAX: usize = 1 << 20;
@@ -122,8 +123,10 @@ fn by_mode(survey: &Survey, file: &File) -> Vec<Exposure> {
 
 fn secrets(survey: &Survey, file: &File, content: &[u8], detector: &Detector) -> Vec<Exposure> {
     let mut found = Vec::new();
-    let text = String::from_utf8_lossy(&content[..content.len().min(CONFIGURATION_MAX)]);
-    found.extend(shadow(file, &text));
+    let text = LazyCell::new(|| String::from_utf8_lossy(&content[..content.len().min(CONFIGURATION_MAX)]));
+    if has_fields_of_shadow(content) {
+        found.extend(shadow(file, &text));
+    }
     let is_exposed = survey.purpose == Purpose::Image || file.is_read_by_others();
     // What a package brings in its documentation and tests is published with it.
     if !is_exposed || is_published(survey, file.path) {
@@ -143,7 +146,7 @@ fn secrets(survey: &Survey, file: &File, content: &[u8], detector: &Detector) ->
         return found;
     }
     let fix = |what: &str| format!("remove {} ({what}), and replace the credential", file.path);
-    if let Some((line, what)) = credential(file, &text) {
+    if let Some((line, what)) = credential(file, || &text) {
         let why = format!("{who} can read a credential that opens {what}");
         found.push(Exposure::new("credentials", file.path, line, Severity::Critical, why, fix("credentials")));
     } else if let Some(what) = keystore(file, content) {

@@ -27,8 +27,9 @@ pub(super) fn sshd(path: &str, text: &str, tree: &dyn Tree) -> Vec<Exposure> {
     let mut found = Vec::new();
     let value = |key: &str| all.global.get(key).map(|(_, _, value)| value.as_str());
     let place = |key: &str| all.global.get(key).map_or((path, 0), |(file, line, _)| (file.as_str(), *line));
-    let by_password = value("passwordauthentication") != Some("no")
-        || value("kbdinteractiveauthentication").or_else(|| value("challengeresponseauthentication")) == Some("yes");
+    // Keyboard-interactive asks PAM for the password, and is on by default.
+    let interactive = value("kbdinteractiveauthentication").or_else(|| value("challengeresponseauthentication")) != Some("no");
+    let by_password = value("passwordauthentication") != Some("no") || (interactive && value("usepam") == Some("yes"));
     let mut add = |rule: &'static str, (file, line): (&str, usize), severity, why: &str, fix: &str| {
         let exposure = Exposure::new(rule, file, line, severity, why, fix);
         found.extend(exposure.given(reach.is_wide(), "the address that sshd listens on"));

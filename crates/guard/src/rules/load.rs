@@ -32,6 +32,8 @@ pub struct Rule {
     /// With `{id}` and `{attribute}` to be filled in.
     pub why: String,
     pub fix: String,
+    /// Attributes of resources that it refuses.
+    pub fail: Vec<BTreeMap<String, Value>>,
     pub(super) when: Vec<Test>,
     pub(super) require: Vec<Test>,
     pub(super) require_any: Vec<Test>,
@@ -143,6 +145,7 @@ impl RuleSet {
             resources: written.resources.clone(),
             why: written.why.clone(),
             fix: written.fix.clone(),
+            fail: written.fail.clone(),
             when: tests(&written.when)?,
             require: tests(&written.require)?,
             require_any: tests(&written.require_any)?,

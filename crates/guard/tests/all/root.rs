@@ -177,6 +177,11 @@ fn planted() -> Vec<Plant> {
             },
             &["samba-guest /etc/samba/smb.conf"],
         ),
+        (
+            "sshd root through PAM",
+            |t| t.add("/etc/ssh/sshd_config", 0o644, "PermitRootLogin yes\nPasswordAuthentication no\nUsePAM yes\n"),
+            &["sshd-root-password /etc/ssh/sshd_config"],
+        ),
         ("sshd root", |t| t.add("/etc/ssh/sshd_config", 0o644, "PermitRootLogin yes\n"), &["sshd-root-password /etc/ssh/sshd_config"]),
         (
             "sshd by an included file",
@@ -328,6 +333,10 @@ fn look_alikes_are_left_alone() {
             t.add("/etc/ssh/sshd_config", 0o644, "#PermitRootLogin yes\nPermitRootLogin prohibit-password\nUsePAM yes\n")
         }),
         ("sshd with keys only", |t| t.add("/etc/ssh/sshd_config", 0o644, "PasswordAuthentication no\nPermitRootLogin yes\n")),
+        ("sshd with keys only and PAM", |t| {
+            let text = "PasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM yes\nPermitRootLogin yes\n";
+            t.add("/etc/ssh/sshd_config", 0o644, text)
+        }),
         ("sudo as installed", |t| {
             t.add(
                 "/etc/sudoers",
