@@ -62,6 +62,8 @@ inside() {
   say "client: $(cat /var/log/client.json)"
 
   echo '# kept' >>/etc/afresh/policy.hcl
+  # systemd's syntax, and no shell's: nothing of the package may run it as a script.
+  echo 'SERVE_ARGS=--listen 127.0.0.1:7070' >>/etc/default/afresh
   # What systemd would stop first is here stopped by `afresh down`, which the package calls.
   apt-get remove -y -q afresh >/var/log/apt.log 2>&1 || { cat /var/log/apt.log; fail remove; }
   [ -z "$(pgrep -x afresh)" ] || fail "processes are left: $(pgrep -ax afresh)"
@@ -76,7 +78,16 @@ inside() {
   python3 /srv/client.py 8080 1 >/dev/null || fail "nobody answers after the package was installed again"
   say "installed again: the same service answers, without a deploy"
 
-  apt-get purge -y -q afresh >/var/log/apt.log 2>&1 || { cat /var/log/apt.log; fail purge; }
+  purge() { apt-get purge -y -q afresh >/var/log/apt.log 2>&1 || { cat /var/log/apt.log; fail purge; }; }
+  mkdir /srv/theirs /var/lib/afresh/theirs
+  touch /srv/theirs/file
+  mount --bind /srv/theirs /var/lib/afresh/theirs
+  purge
+  [ -e /srv/theirs/file ] || fail "a purge deletes what is mounted below the data directory"
+  grep -q 'something is mounted below' /var/log/apt.log || fail "a purge says nothing of what it leaves"
+  umount /var/lib/afresh/theirs
+  install "$deb"
+  purge
   [ -z "$(pgrep -x afresh)" ] || fail "processes are left"
   local left
   left=$(find /etc /var/lib /run /usr -xdev -name '*afresh*' ! -path '/var/lib/dpkg/*' ! -path '/var/lib/apt/*' 2>/dev/null || true)
