@@ -257,7 +257,7 @@ impl Pull<'_> {
         let container = &mut resolved.container;
         container.defaults.ids = accounts::ids(&root, container.defaults.user.as_deref());
         container.distribution = packages::distribution(&root);
-        let manifest = Manifest { packages: packages::packages(&root), ..self.manifest(&resolved, digest, bytes, &flat) };
+        let manifest = Manifest { packages: packages::packages(&root)?, ..self.manifest(&resolved, digest, bytes, &flat) };
         self.store.put(&out, &manifest)?;
         if !resolved.is_local {
             self.keep(&layers)?;
