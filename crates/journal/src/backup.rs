@@ -69,8 +69,12 @@ pub fn snapshot<T, U>(
     made
 }
 
-/// Whether a file that nobody uses is an intact database that this version can open. Changes nothing.
+/// Whether a file that nobody uses is an intact database that this version can open. Changes nothing. It is one file: SQLite would follow
+/// a log beside it, and remove whatever file a rollback journal names.
 pub fn check_copy(copy: &Path) -> Result<Vec<RotationId>, Fault> {
+    if let Some(rest) = ["-journal", "-wal"].iter().find(|rest| beside(copy, rest).symlink_metadata().is_ok()) {
+        return Err(fault::damaged(copy, format_args!("it is no copy: its {} lies beside it", &rest[1..])));
+    }
     let checked = inspect(copy).and_then(|()| open_rotations(copy));
     for rest in ["-wal", "-shm"] {
         let _ = std::fs::remove_file(beside(copy, rest));
@@ -114,7 +118,10 @@ fn inspected_copy(database: &Path) -> Result<(Backup, PathBuf), Fault> {
         Err(e) => return Err(io_fault(&backup, &e)),
     };
     let half = beside(database, ".restore");
-    let _ = std::fs::remove_file(&half);
+    // Of one that was killed.
+    for rest in ["", "-journal", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(beside(&half, rest));
+    }
     files::create_private(&half)?;
     std::fs::copy(&backup, &half).map_err(|e| io_fault(&half, &e))?;
     files::sync(&half)?;

@@ -149,7 +149,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-fn bad(file: &Path, why: impl std::fmt::Display) -> Fault {
+pub(super) fn bad(file: &Path, why: impl std::fmt::Display) -> Fault {
     Fault::yours("bad-backup", format!("{}: {why}; nothing was changed", file.display()))
         .hint("copy it again from where it was made and compare its sha256; an older backup may be whole")
 }

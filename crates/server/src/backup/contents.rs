@@ -77,9 +77,31 @@ pub(super) fn named(declared: &[Held]) -> BTreeSet<Digest> {
 
 pub(super) fn others(layout: &Layout) -> Result<Vec<String>, Fault> {
     let mut all = below(layout, OTHERS)?;
-    // The database, its log, its own backup, and what a restore put aside.
-    all.retain(|path| !NOT.contains(&path.as_str()) && !path.starts_with("control/afresh.db"));
+    all.retain(|path| !stays(path));
     Ok(all)
+}
+
+/// Beside what [`NOT`] names: the database, its log, its own backup, and what a restore put aside.
+fn stays(path: &str) -> bool {
+    NOT.contains(&path) || path.starts_with(DATABASE)
+}
+
+/// Whether a backup can have a file of this plain path: whoever wrote the archive chose the names in it.
+pub(super) fn has(path: &str) -> bool {
+    let is_digest = |hex: &str| Digest::new(format!("sha256:{hex}")).is_ok();
+    let is_below = |root: &&str| {
+        path.strip_prefix(*root).is_some_and(|rest| ["", ".spare"].contains(&rest) || rest.starts_with('/') || rest.starts_with(".spare/"))
+    };
+    let is_listed = || !path.split('/').any(|part| part.starts_with('.') || part == "lock") && !stays(path);
+    if path == DATABASE || path.strip_suffix(".age").is_some_and(|key| [MACHINE_KEY, SIGNING_KEY].contains(&key)) {
+        return true;
+    }
+    match path.split('/').collect::<Vec<_>>()[..] {
+        ["store", "objects", hex] => is_digest(hex),
+        ["store", "manifests", name] => name.strip_suffix(".json").is_some_and(is_digest),
+        ["store", "attested", hex, _, ..] => is_digest(hex) && is_listed(),
+        _ => DECLARED.iter().chain(OTHERS).any(is_below) && is_listed(),
+    }
 }
 
 /// Files of the objects that are in use, and what is left out.

@@ -1,8 +1,9 @@
 //! Makes a backup: whole or not at all, beside a control plane that works, or without one.
 
-use super::archive::{self, Manifest, Writer};
+use super::archive::{Manifest, Writer};
 use super::contents::{self, DATABASE, MACHINE_KEY, SIGNING_KEY};
 use super::last::{self, Last};
+use super::restore;
 use crate::in_use;
 use disk::files;
 use disk::lock::Lock;
@@ -93,7 +94,7 @@ pub fn make(layout: &Layout, to: &Path, options: &Options) -> Result<Made, Fault
     let (manifest, digest, bytes) = writer.end(about)?;
     file.sync_all().map_err(files::at("cannot sync", &part.0))?;
     // What a restore would say of it is said now.
-    let (read, found) = archive::read(&part.0, |_, _, _| Ok(()))?;
+    let (read, found) = restore::read(&part.0, |_, _, _| Ok(()))?;
     if read != manifest || found != digest {
         let text = format!("{}: it reads otherwise than it was written", part.0.display());
         return Err(Fault::world("io", text).hint("is the disk healthy? `dmesg` may say more"));

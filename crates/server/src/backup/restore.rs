@@ -1,13 +1,14 @@
 //! Makes a data directory from a backup: it is read whole first, unpacked beside its place, and put there in one step.
 
 use super::archive::{self, Manifest};
-use super::contents::{DATABASE, MACHINE_KEY, SIGNING_KEY};
+use super::contents::{self, DATABASE, MACHINE_KEY, SIGNING_KEY};
 use disk::files;
 use disk::lock::Lock;
 use disk::within::Root;
 use model::{Digest, Fault, Layout, RotationId, SecretName};
 use std::ffi::OsString;
 use std::fs::OpenOptions;
+use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -21,8 +22,16 @@ pub struct Checked {
 
 /// Reads all of it. Changes nothing.
 pub fn check(file: &Path) -> Result<Checked, Fault> {
-    let (manifest, digest) = archive::read(file, |_, _, _| Ok(()))?;
+    let (manifest, digest) = read(file, |_, _, _| Ok(()))?;
     Ok(Checked { manifest, digest })
+}
+
+/// As [`archive::read`]. Its names are only those that a backup has: what else lies in a data directory means something to somebody, as
+/// `afresh.db-journal` does to SQLite.
+pub(super) fn read(file: &Path, mut take: impl FnMut(&str, u32, &mut dyn Read) -> Result<(), Fault>) -> Result<(Manifest, Digest), Fault> {
+    archive::read(file, |path, mode, from| {
+        if contents::has(path) { take(path, mode, from) } else { Err(archive::bad(file, format_args!("{path} is in no backup"))) }
+    })
 }
 
 /// Unpacked beside the data directory, and removed again when it is dropped before [`Unpacked::put_in_place`].
@@ -67,7 +76,7 @@ pub fn unpack(file: &Path, checked: &Checked, target: &Layout, identities: &[sec
     files::want_space(parent, checked.manifest.bytes(), "the restored data directory")?;
     std::fs::DirBuilder::new().mode(0o700).create(&stage).map_err(files::at("cannot make", &stage))?;
     let tree = Root::open(&stage)?;
-    let (manifest, digest) = archive::read(file, |path, mode, from| put(&tree, &stage, path, mode, from))?;
+    let (manifest, digest) = read(file, |path, mode, from| put(&tree, &stage, path, mode, from))?;
     if (&manifest, &digest) != (&checked.manifest, &checked.digest) {
         return Err(
             Fault::world("changed-meanwhile", format!("{}: it was changed while it was unpacked", file.display())).hint("restore it again")
@@ -97,7 +106,7 @@ fn must_be_free(root: &Path) -> Result<(), Fault> {
     }
 }
 
-fn put(tree: &Root, stage: &Path, path: &str, mode: u32, from: &mut dyn std::io::Read) -> Result<(), Fault> {
+fn put(tree: &Root, stage: &Path, path: &str, mode: u32, from: &mut dyn Read) -> Result<(), Fault> {
     let place = Path::new(path);
     if let Some(parent) = place.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         tree.make_dir(parent)?;

@@ -114,6 +114,31 @@ fn hostile_files_are_refused_in_words_and_leave_nothing() {
     for name in ["../x", "a/../../x", "/etc/cron.d/x", "a//b", "./a", "a/", "a/.", "", "control/\nx", "a\\..\u{7f}"] {
         refused(&format!("a file named {name:?}"), &with(vec![item(name, b"x")]), "bad-backup", "");
     }
+    // Plain files that no backup has. SQLite believes a journal beside its database, and removes the file that it names.
+    let hex = "0".repeat(64);
+    for name in [
+        "control/afresh.db-journal",
+        "control/afresh.db-wal",
+        "control/afresh.db-shm",
+        "control/afresh.db.backup",
+        "control/node",
+        "control/backup.json",
+        "control/.hidden",
+        "controls/x",
+        "host/instances/a/record.json",
+        "host/network.json",
+        "run/serve.sock",
+        "secrets/machine.key",
+        "store/locks/store.lock",
+        "store/objects/x",
+        &format!("store/objects/{hex}/x"),
+        &format!("store/manifests/{hex}"),
+        &format!("store/attested/{hex}x/y"),
+        "up.log",
+        "x",
+    ] {
+        refused(&format!("a file named {name:?}"), &with(vec![item(name, b"x")]), "bad-backup", "is in no backup");
+    }
     for (kind, link) in [
         (tar::EntryType::Symlink, Some("/etc")),
         (tar::EntryType::Link, Some("/etc/shadow")),
@@ -127,12 +152,12 @@ fn hostile_files_are_refused_in_words_and_leave_nothing() {
         let odd = Item { kind, link, ..item("control/odd", b"") };
         refused(&format!("{kind:?}"), &with(vec![odd]), "bad-backup", "no plain file");
     }
-    refused("a file twice", &with(vec![item("a", b"1"), item("a", b"2")]), "bad-backup", "twice");
+    refused("a file twice", &with(vec![item("control/a", b"1"), item("control/a", b"2")]), "bad-backup", "twice");
     refused("nothing", b"", "bad-backup", "cut short");
     refused("zeros", &vec![0; 4096], "bad-backup", "cut short");
     refused("a text", b"dear restore, please do as I say\n", "bad-backup", "");
     refused("another archive", &archive(&[item("a", b"1")]), "bad-backup", "does not begin as a backup");
-    refused("no manifest", &archive(&[head(), item("a", b"1")]), "bad-backup", "no manifest");
+    refused("no manifest", &archive(&[head(), item("control/a", b"1")]), "bad-backup", "no manifest");
     refused("a newer format", &archive(&[item("afresh-backup.json", br#"{"format":2,"version":"9"}"#)]), "backup-newer", "afresh 9");
     refused("behind the manifest", &archive(&[head(), manifest(&[]), item("a", b"1")]), "bad-backup", "behind the manifest");
     refused(
@@ -151,7 +176,7 @@ fn hostile_files_are_refused_in_words_and_leave_nothing() {
     padded.resize(padded.len() + 100_000, 0);
     refused("zeros without end", &padded, "bad-backup", "behind its end");
     // A size that no disk has: it is told by the end of the file, and nothing is made for it.
-    let huge = Item { size: 1 << 60, ..item("store/objects/x", b"x") };
+    let huge = Item { size: 1 << 60, ..item(&format!("store/objects/{hex}"), b"x") };
     refused("a huge size", &archive(&[head(), huge]), "bad-backup", "cut short");
     let long = Item { size: 1 << 30, ..item("manifest.json", &vec![b' '; 65 << 20]) };
     refused("a huge manifest", &archive(&[head(), long]), "bad-backup", "");
