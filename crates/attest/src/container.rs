@@ -80,3 +80,26 @@ fn uri(container: &Container) -> String {
         _ => container.reference.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an image calls a package is the name of a package, and neither another version nor a qualifier.
+    #[test]
+    fn a_package_url_has_the_parts_that_the_package_has() {
+        let container = Container {
+            reference: "r.example/x:1".into(),
+            manifest: Digest::of(b"m"),
+            top: Digest::of(b"m"),
+            layers: Vec::new(),
+            defaults: model::ContainerDefaults::default(),
+            distribution: Some(model::Distribution { id: "debian".into(), version: Some("12&a=b".into()) }),
+        };
+        let package = Package { name: "openssl@3.9?x=#/y".into(), version: "1:2+3~4%".into(), arch: "all&os=x".into(), source: None };
+        assert_eq!(
+            component(&package, &container)["purl"],
+            "pkg:deb/debian/openssl%403.9%3Fx%3D%23%2Fy@1%3A2%2B3~4%25?arch=all%26os%3Dx&distro=12%26a%3Db"
+        );
+    }
+}

@@ -56,9 +56,10 @@ pub fn seal(at: &Path, sbom: &[u8], statement: &Value, key: &Key) -> Result<(), 
     files::write_atomic(&envelope_path(at), &envelope)
 }
 
-/// As a package URL has it.
+/// As a part of a package URL has it: nothing in it ends the part.
 pub fn escaped(text: &str) -> String {
-    text.replace('%', "%25").replace('+', "%2B").replace(':', "%3A")
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || b".~_-".contains(b);
+    text.bytes().map(|b| if plain(&b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
 /// One package in a bill of materials.
@@ -70,7 +71,7 @@ fn component(lock: &Lock, p: &Locked) -> Value {
         "bom-ref": format!("{}@{}", p.name, p.version),
         "name": p.name,
         "version": p.version,
-        "purl": format!("pkg:deb/{distro}/{}@{}?arch={}&distro={}", escape(&p.name), escape(&p.version), p.arch, lock.head.debian),
+        "purl": format!("pkg:deb/{distro}/{}@{}?arch={}&distro={}", escape(&p.name), escape(&p.version), escape(&p.arch), escape(&lock.head.debian)),
         "hashes": [{ "alg": "SHA-256", "content": p.sha256 }],
         "externalReferences": [{ "type": "distribution", "url": p.url }],
         "properties": [{ "name": "afresh:suite", "value": p.suite }, { "name": "afresh:source", "value": p.source_name() }],
