@@ -9,7 +9,10 @@ use crate::{
 use std::collections::BTreeSet;
 
 /// The kernel makes these, and a link in them may lead out of a container (CVE-2024-21626).
-const NO_WORKDIR: &[&str] = &["proc", "sys", "dev"];
+pub const NO_WORKDIR: &[&str] = &["proc", "sys", "dev"];
+
+/// Ports or volumes of an image in a note.
+const SHOWN_MAX: usize = 20;
 
 /// Whether a server may begin in this directory.
 pub fn is_workdir(path: &str) -> bool {
@@ -144,7 +147,11 @@ pub fn notes(release: &Release, image: &ContainerDefaults) -> Vec<String> {
     let Some(from) = &release.container else { return Vec::new() };
     let left = |one| from.left.contains(&one);
     let shown = |text: &str| crate::text::shown(text, 80);
-    let list = |all: &[String]| all.iter().map(|one| shown(one)).collect::<Vec<_>>().join(", ");
+    let list = |all: &[String]| {
+        let more = all.len().saturating_sub(SHOWN_MAX);
+        let all = all.iter().take(SHOWN_MAX).map(|one| shown(one)).collect::<Vec<_>>().join(", ");
+        if more > 0 { format!("{all} and {more} more") } else { all }
+    };
     let mut taken = Vec::new();
     let mut notes = Vec::new();
     if left(LeftToImage::Run) {
@@ -305,6 +312,8 @@ mod tests {
             ]
         );
         let own = release().on(&BTreeSet::new(), Some(&image())).unwrap();
+        let many = ContainerDefaults { volumes: (0..25).map(|n| format!("/{n}")).collect(), ..image() };
+        assert!(notes(&own, &many)[1].contains("/18, /19 and 5 more: "), "{:?}", notes(&own, &many));
         assert_eq!(notes(&own, &image())[0], "from its image: 2 variables, the working directory \"/srv\"");
     }
 }

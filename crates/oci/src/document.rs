@@ -255,7 +255,39 @@ pub fn config(bytes: &[u8], image: &Image, arch: &str) -> Result<(Vec<Digest>, C
     Ok((diff_ids, defaults(read.config)?))
 }
 
+/// Each is more than any image has. What is said here stands in the release, in each command line and in what is shown.
+const COMMAND_BYTES_MAX: usize = 64 << 10;
+const ENV_BYTES_MAX: usize = 256 << 10;
+const VARIABLES_MAX: usize = 1000;
+const VOLUMES_MAX: usize = 100;
+/// Of `30000/udp`: a range in EXPOSE is thousands of them.
+const PORTS_BYTES_MAX: usize = 256 << 10;
+const TEXT_BYTES_MAX: usize = 4 << 10;
+
+fn bounded(run: &Run) -> Result<(), Fault> {
+    // One more for each, as a list of empty texts is long too.
+    let bytes = |texts: &mut dyn Iterator<Item = &String>| texts.map(|t| t.len() + 1).sum::<usize>();
+    let check = run.healthcheck.as_ref().map_or(&[][..], |check| &check.test);
+    let longest = [&run.user, &run.working_dir, &run.stop_signal].into_iter().chain(run.volumes.keys()).map(String::len).max();
+    for (what, found, most) in [
+        ("bytes of command", bytes(&mut run.entrypoint.iter().chain(&run.cmd)), COMMAND_BYTES_MAX),
+        ("bytes of health check", bytes(&mut check.iter()), COMMAND_BYTES_MAX),
+        ("bytes of variables", bytes(&mut run.env.iter()), ENV_BYTES_MAX),
+        ("variables", run.env.len(), VARIABLES_MAX),
+        ("volumes", run.volumes.len(), VOLUMES_MAX),
+        ("bytes of ports", bytes(&mut run.exposed_ports.keys()), PORTS_BYTES_MAX),
+        ("bytes in a user, directory, signal or volume", longest.unwrap_or(0), TEXT_BYTES_MAX),
+    ] {
+        if found > most {
+            return Err(bad("bad-image", format!("the config of the image has {found} {what}, more than {most}"))
+                .hint("is it the right image? what is large belongs into a file of it"));
+        }
+    }
+    Ok(())
+}
+
 fn defaults(run: Run) -> Result<ContainerDefaults, Fault> {
+    bounded(&run)?;
     let texts = run.entrypoint.iter().chain(&run.cmd).chain(&run.env).chain([&run.user, &run.working_dir]);
     if let Some(text) = texts.into_iter().find(|t| t.contains('\0')) {
         return Err(bad("bad-image", format!("the config of the image has a zero byte in {:?}", shown(text))));
@@ -354,5 +386,37 @@ mod tests {
         );
         assert_eq!(config(text.as_bytes(), &image, "arm64").unwrap_err().code, "other-architecture");
         assert_eq!(config(text.replace("A=b=c", "=x").as_bytes(), &image, "amd64").unwrap_err().code, "bad-image");
+    }
+
+    #[test]
+    fn what_a_config_says_has_bounds() {
+        let image = Image { config: descriptor(None, 1), layers: Vec::new() };
+        let code = |run: serde_json::Value| {
+            let text = serde_json::json!({ "architecture": "amd64", "os": "linux", "rootfs": {}, "config": run }).to_string();
+            config(text.as_bytes(), &image, "amd64").map(drop).map_err(|f| f.code)
+        };
+        let texts = |count: usize, bytes: usize| serde_json::json!(vec!["x".repeat(bytes); count]);
+        let env =
+            |count: usize, bytes: usize| serde_json::json!((0..count).map(|n| format!("V{n}={}", "x".repeat(bytes))).collect::<Vec<_>>());
+        let keys = |count: usize, bytes: usize| {
+            serde_json::json!((0..count).map(|n| (format!("{n}/{}", "x".repeat(bytes)), serde_json::json!({}))).collect::<BTreeMap<_, _>>())
+        };
+        let text = |bytes: usize| serde_json::json!("x".repeat(bytes));
+        for (key, good, bad) in [
+            ("Cmd", texts(1, 60_000), texts(1, 70_000)),
+            ("Entrypoint", texts(1000, 1), texts(70_000, 0)),
+            ("Env", env(1000, 200), env(1001, 1)),
+            ("Env", env(2, 120_000), env(2, 140_000)),
+            ("Healthcheck", serde_json::json!({ "Test": texts(9, 9) }), serde_json::json!({ "Test": texts(2, 40_000) })),
+            ("ExposedPorts", keys(20_000, 3), keys(100_000, 6)),
+            ("Volumes", keys(100, 9), keys(101, 1)),
+            ("Volumes", keys(1, 4000), keys(1, 5000)),
+            ("User", text(4096), text(4097)),
+            ("WorkingDir", text(4096), text(4097)),
+            ("StopSignal", text(9), text(4097)),
+        ] {
+            assert_eq!(code(serde_json::json!({ key: good })), Ok(()), "{key}");
+            assert_eq!(code(serde_json::json!({ key: bad })), Err("bad-image".to_string()), "{key}");
+        }
     }
 }
