@@ -27,6 +27,7 @@ mod sparse;
 mod tar_entries;
 mod tar_header;
 mod trouble;
+mod workdir;
 
 pub use artifact::{Archive, fetch_link};
 pub use cosign::CosignKey;

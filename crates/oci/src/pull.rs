@@ -24,6 +24,7 @@ use crate::packages;
 use crate::registry::Registry;
 use crate::source::Blobs;
 use crate::trouble::bad;
+use crate::workdir;
 use disk::files;
 use disk::within::Root;
 use model::{Container, ContainerDefaults, ContainerSource, Digest, Fault, ImageName, ImageSource, Reference};
@@ -241,11 +242,13 @@ impl Pull<'_> {
 
         tell(Progress::Flattening { layers: layers.len() });
         let at = work.path().join("root");
+        let workdir = resolved.container.defaults.workdir.as_deref();
         let flat = self.timed("flatten", |pull| {
             std::fs::create_dir(&at).map_err(files::at("cannot make", &at))?;
             let root = Root::open(&at)?;
             let mut tree = Tree::begin(&root)?;
             layers.iter().zip(&scans).try_for_each(|(layer, scan)| tree.apply(layer, scan, pull.limits))?;
+            workdir::check(&root, workdir)?;
             tree.finish()
         })?;
         tell(Progress::Packing);
