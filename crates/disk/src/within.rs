@@ -146,10 +146,19 @@ impl Root {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(e) => return Err(self.fault("cannot write", path)(e)),
         }
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&dir, name, flags, Mode::from_raw_mode(0o600)).map_err(self.fault("cannot write", path))?;
-        rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode)).map_err(self.fault("cannot write", path))?;
-        File::from(fd).write_all(bytes).map_err(files::at("cannot write", &self.at.join(path)))
+        let mut file = self.create(path)?;
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)).map_err(self.fault("cannot write", path))?;
+        file.write_all(bytes).map_err(files::at("cannot write", &self.at.join(path)))
+    }
+
+    /// A file where nothing is yet, with mode 0600, to be written.
+    pub fn create(&self, path: &Path) -> Result<File, Fault> {
+        let act = || {
+            let (dir, name) = self.place(path)?;
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            rustix::fs::openat(&dir, name, flags, Mode::from_raw_mode(0o600))
+        };
+        act().map(File::from).map_err(self.fault("cannot write", path))
     }
 
     /// Into the file that is there: its owner and mode stay.

@@ -7,9 +7,9 @@ use disk::lock::Lock;
 use disk::within::Root;
 use model::{Digest, Fault, Layout, RotationId, SecretName};
 use std::ffi::OsString;
-use std::fs::OpenOptions;
+use std::fs::Permissions;
 use std::io::Read;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// A backup whose every digest is right.
@@ -59,6 +59,7 @@ pub fn unpack(file: &Path, checked: &Checked, target: &Layout, identities: &[sec
     let parent = root.parent().ok_or_else(|| {
         Fault::yours("backup-place", format!("{} cannot be a data directory", root.display())).hint("name another with --data-dir")
     })?;
+    must_be_ours(parent)?;
     files::make_dir(parent)?;
     let beside = |end: &str| {
         let mut name = OsString::from(".");
@@ -76,7 +77,7 @@ pub fn unpack(file: &Path, checked: &Checked, target: &Layout, identities: &[sec
     files::want_space(parent, checked.manifest.bytes(), "the restored data directory")?;
     std::fs::DirBuilder::new().mode(0o700).create(&stage).map_err(files::at("cannot make", &stage))?;
     let tree = Root::open(&stage)?;
-    let (manifest, digest) = read(file, |path, mode, from| put(&tree, &stage, path, mode, from))?;
+    let (manifest, digest) = read(file, |path, mode, from| put(&tree, path, mode, from))?;
     if (&manifest, &digest) != (&checked.manifest, &checked.digest) {
         return Err(
             Fault::world("changed-meanwhile", format!("{}: it was changed while it was unpacked", file.display())).hint("restore it again")
@@ -86,7 +87,7 @@ pub fn unpack(file: &Path, checked: &Checked, target: &Layout, identities: &[sec
     if database.exists() {
         unpacked.open = journal::check_copy(&database)?;
     }
-    open_keys(&stage, identities)?;
+    open_keys(&tree, identities)?;
     Ok(unpacked)
 }
 
@@ -106,33 +107,50 @@ fn must_be_free(root: &Path) -> Result<(), Fault> {
     }
 }
 
-fn put(tree: &Root, stage: &Path, path: &str, mode: u32, from: &mut dyn Read) -> Result<(), Fault> {
+/// Everything here is done by path, as root: nobody else may replace a directory on the path, or make a link beside the stage.
+fn must_be_ours(parent: &Path) -> Result<(), Fault> {
+    let there = parent.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
+    let there = there.canonicalize().map_err(files::at("cannot look at", there))?;
+    let us = rustix::process::geteuid().as_raw();
+    for dir in there.ancestors() {
+        let about = std::fs::metadata(dir).map_err(files::at("cannot look at", dir))?;
+        // Below a sticky directory, as /tmp is, what is ours stays where it is.
+        let is_sticky = about.mode() & 0o1000 != 0 && dir != there;
+        if us == 0 && about.uid() != 0 || about.mode() & 0o022 != 0 && !is_sticky {
+            let text = format!("{}: others can write into it (owner {}, mode {:o})", dir.display(), about.uid(), about.mode() & 0o7777);
+            return Err(Fault::yours("open-dir", text).hint("name a place where only root can write: --data-dir /var/lib/afresh"));
+        }
+    }
+    Ok(())
+}
+
+fn put(tree: &Root, path: &str, mode: u32, from: &mut dyn Read) -> Result<(), Fault> {
     let place = Path::new(path);
     if let Some(parent) = place.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         tree.make_dir(parent)?;
     }
-    // Nothing in the tree is a link: only this makes what is in it.
-    let at = stage.join(place);
-    let mut to = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&at).map_err(files::at("cannot write", &at))?;
+    let mut to = tree.create(place)?;
+    let at = tree.path_of(place);
     std::io::copy(from, &mut to).map_err(files::at("cannot write", &at))?;
-    files::set_mode(&at, mode & 0o755)
+    to.set_permissions(Permissions::from_mode(mode & 0o755)).map_err(files::at("cannot set the mode of", &at))
 }
 
 /// With no identity of theirs, keys stay as they are in the backup.
-fn open_keys(stage: &Path, identities: &[secret::Identity]) -> Result<(), Fault> {
+fn open_keys(tree: &Root, identities: &[secret::Identity]) -> Result<(), Fault> {
     let name = SecretName::new("key").map_err(|e| Fault::ours("bad-name", e.to_string()))?;
     for path in [MACHINE_KEY, SIGNING_KEY] {
-        let (key, encrypted) = (stage.join(path), stage.join(format!("{path}.age")));
-        if identities.is_empty() || !encrypted.exists() {
+        let encrypted = format!("{path}.age");
+        let encrypted = Path::new(&encrypted);
+        if identities.is_empty() || !tree.is_file(encrypted) {
             continue;
         }
-        let bytes = files::read_limited(&encrypted, 256 << 10)?;
+        let bytes = tree.read(encrypted, 256 << 10)?;
         let value = secret::decrypt_with(&name, identities, &bytes)?.ok_or_else(|| {
             Fault::yours("bad-identity", format!("the key {path} in the backup is encrypted for another identity"))
                 .hint("name the file with the private key of the recipient that --keys-for had: --identity FILE")
         })?;
-        disk::write(&key, value.bytes(), 0o600, disk::Lasting::Soon).map_err(files::at("cannot write", &key))?;
-        files::remove_file(&encrypted)?;
+        tree.write(Path::new(path), value.bytes(), 0o600)?;
+        tree.remove_file(encrypted)?;
     }
     Ok(())
 }

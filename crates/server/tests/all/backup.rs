@@ -6,6 +6,7 @@ use model::*;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -274,6 +275,20 @@ async fn a_backup_under_load_comes_back_equal_elsewhere() {
     // It does not replace what is there, and half of a restore is nothing.
     let fault = server::unpack_backup(&file, &checked, &other, &[]).err().unwrap();
     assert_eq!(fault.code, "not-empty", "{fault:?}");
+    // Whoever can write beside it could lead root elsewhere meanwhile, by a link in the place of what is unpacked.
+    let open = away.path().join("open");
+    std::fs::create_dir(&open).unwrap();
+    for mode in [0o777, 0o1777, 0o770] {
+        files::set_mode(&open, mode).unwrap();
+        let fault = server::unpack_backup(&file, &checked, &Layout::new(open.join("data")), &[]).err().unwrap();
+        assert_eq!(fault.code, "open-dir", "{fault:?}");
+        assert_eq!(std::fs::read_dir(&open).unwrap().count(), 0);
+    }
+    files::set_mode(&open, 0o777).unwrap();
+    std::fs::DirBuilder::new().mode(0o700).create(open.join("in")).unwrap();
+    let fault = server::unpack_backup(&file, &checked, &Layout::new(open.join("in/data")), &[]).err().unwrap();
+    assert_eq!(fault.code, "open-dir", "what is ours could be renamed away: {fault:?}");
+    std::fs::remove_dir_all(&open).unwrap();
     let third = Layout::new(away.path().join("third"));
     let half = server::unpack_backup(&file, &checked, &third, &[]).unwrap();
     assert_eq!(server::unpack_backup(&file, &checked, &third, &[]).err().unwrap().code, "busy");
