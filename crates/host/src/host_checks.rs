@@ -93,24 +93,24 @@ pub fn user_namespaces() -> Judged {
 
 const USER_NAMESPACES_MIN: u64 = 1_024;
 
+/// What is switched off altogether, somebody switched off: the hint says how to change it, and `--fix` does not.
 fn judge_user_namespaces(max: Option<u64>, clone: Option<u64>, apparmor: Option<u64>) -> Judged {
     let Some(max) = max else { return Err(Lack::missing("this kernel has no user namespaces", "install a kernel with CONFIG_USER_NS")) };
     if clone == Some(0) {
         let found = "only root may make them (kernel.unprivileged_userns_clone = 0), and each server's is made by its own user";
-        return Err(Lack::missing(found, "sysctl -w kernel.unprivileged_userns_clone=1").set("kernel.unprivileged_userns_clone", 1));
+        return Err(Lack::missing(found, "sysctl -w kernel.unprivileged_userns_clone=1"));
     }
     if apparmor == Some(1) {
         let found =
             "AppArmor forbids them to users (kernel.apparmor_restrict_unprivileged_userns = 1), and each server's is made by its own user";
         let hint = "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for afresh with `userns,`";
-        return Err(Lack::missing(found, hint).set("kernel.apparmor_restrict_unprivileged_userns", 0));
+        return Err(Lack::missing(found, hint));
     }
-    let found = format!("at most {max}");
-    let lack = |lack: Lack| lack.set("user.max_user_namespaces", 65_536);
+    let (found, hint) = (format!("at most {max}"), "sysctl -w user.max_user_namespaces=65536");
     match max {
-        0 => Err(lack(Lack::missing("switched off: user.max_user_namespaces is 0", "sysctl -w user.max_user_namespaces=65536"))),
+        0 => Err(Lack::missing("switched off: user.max_user_namespaces is 0", hint)),
         1..USER_NAMESPACES_MIN => {
-            Err(lack(Lack::advice(format!("{found}: each server takes one"), "sysctl -w user.max_user_namespaces=65536")))
+            Err(Lack::advice(format!("{found}: each server takes one"), hint).set("user.max_user_namespaces", 65_536))
         }
         _ => Ok(found),
     }
@@ -119,7 +119,7 @@ fn judge_user_namespaces(max: Option<u64>, clone: Option<u64>, apparmor: Option<
 /// As the package sets them.
 const LIMITS: &[(&str, &str, u64)] = &[
     ("fs.inotify.max_user_instances", "/proc/sys/fs/inotify/max_user_instances", 1_024),
-    ("fs.inotify.max_user_watches", "/proc/sys/fs/inotify/max_user_watches", 65_536),
+    ("fs.inotify.max_user_watches", "/proc/sys/fs/inotify/max_user_watches", 524_288),
     ("kernel.keys.maxkeys", "/proc/sys/kernel/keys/maxkeys", 2_000),
 ];
 
@@ -385,7 +385,8 @@ mod tests {
         assert!(judge_user_namespaces(Some(96_365), Some(1), Some(0)).is_ok());
         let cases = [(None, None, None), (Some(0), None, None), (Some(9_999), Some(0), None), (Some(9_999), Some(1), Some(1))];
         for (max, clone, apparmor) in cases {
-            assert!(!lack(judge_user_namespaces(max, clone, apparmor)).advice, "{max:?} {clone:?} {apparmor:?}");
+            let found = lack(judge_user_namespaces(max, clone, apparmor));
+            assert!(!found.advice && found.fix.is_empty(), "{max:?} {clone:?} {apparmor:?}: somebody decided so: {found:?}");
         }
         let few = lack(judge_user_namespaces(Some(10), None, None));
         assert!(few.advice && few.fix[0].starts_with("sysctl -w user.max_user_namespaces=65536 &&"), "{few:?}");
