@@ -5,15 +5,19 @@ use crate::lockfile::Lock as PackageLock;
 use crate::manifest::{Kind, Manifest};
 use crate::objects::{Known, Store, entries};
 use disk::files;
-use disk::lock::Lock;
+use disk::lock::{Lock, retry};
 use model::{Digest, Fault, ImageName};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 /// `gc` spares what was made or asked for within this time: a release that pins it may not be written yet.
 const GRACE_MS: u64 = 10 * 60 * 1000;
+
+/// Longer than whoever puts an object into the store holds its lock.
+const WAIT: Duration = Duration::from_secs(2);
 
 /// A kept tree that nothing was built on for this time is not worth its room.
 const BASE_MS: u64 = 7 * 24 * 3600 * 1000;
@@ -34,7 +38,12 @@ impl Store {
 
     /// As [`Store::gc`], with another time of grace.
     pub fn gc_after(&self, keep: &BTreeSet<Digest>, keep_last_n: usize, grace_ms: u64) -> Result<Vec<Removed>, Fault> {
-        let _alone = Lock::exclusive(&self.dir("locks").join("store.lock"))?;
+        // A backup holds it until it is written, and whoever waits here holds up deploys and rollbacks.
+        let place = self.dir("locks").join("store.lock");
+        let Some(_alone) = retry(WAIT, || Lock::try_exclusive(&place))? else {
+            return Err(Fault::yours("busy", "objects are held in the store, as by a backup that is being made")
+                .hint("run `afresh gc` again when it has ended"));
+        };
         let mut keep = keep.clone();
         keep.extend(self.all_current()?);
         let (manifests, _) = self.list()?;

@@ -106,11 +106,18 @@ fn current_refuses_what_is_not_there_and_damage_is_told() {
 
 #[test]
 fn gc_keeps_what_is_used_current_new_or_young() {
-    let (_dir, _layout, store) = store();
+    let (_dir, layout, store) = store();
     let all: Vec<Digest> = (0..6).map(|n| put(&store, "base", &format!("image {n}"), n)).collect();
     let other = put(&store, "other", "another", 0);
     store.set_current(&ImageName::new("base").unwrap(), &all[0]).unwrap();
     assert_eq!(store.gc(&BTreeSet::new(), 0).unwrap(), [], "all are younger than the time of grace");
+    let backup = disk::lock::Lock::shared(&layout.store().join("locks/store.lock")).unwrap();
+    assert_eq!(
+        store.gc_after(&BTreeSet::new(), 0, 0).unwrap_err().code,
+        "busy",
+        "nobody waits for a backup, and nothing is removed from it"
+    );
+    drop(backup);
     let removed = store.gc_after(&BTreeSet::from([all[2].clone()]), 1, 0).unwrap();
     let gone: BTreeSet<Digest> = removed.iter().map(|r| r.digest.clone()).collect();
     assert_eq!(gone, BTreeSet::from([all[1].clone(), all[3].clone(), all[4].clone()]));
