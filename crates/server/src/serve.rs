@@ -1,6 +1,7 @@
 //! Starts and stops the control plane.
 
 use crate::app::App;
+use crate::backup::Backups;
 use crate::blocking::blocking;
 use crate::config::Config;
 use crate::instance_lock::{self, InstanceLock};
@@ -29,6 +30,7 @@ pub async fn run(config: Config) -> Result<(), Fault> {
 
 /// Locks the data directory, opens the database, drives what is open, listens.
 pub async fn start(config: Config) -> Result<Server, Fault> {
+    config.backups.as_ref().map_or(Ok(()), Backups::check)?;
     let lock = Arc::new(instance_lock::acquire(&config.layout)?);
     let tcp = match &config.listen {
         None => None,

@@ -94,16 +94,29 @@ impl<W: Write> Write for Passing<W> {
     }
 }
 
+/// Ends with an error as soon as `is_stopping`.
+struct Until<'a, R> {
+    inner: R,
+    is_stopping: &'a dyn Fn() -> bool,
+}
+
+impl<R: Read> Read for Until<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if (self.is_stopping)() { Err(std::io::Error::other("interrupted by a stop")) } else { self.inner.read(buffer) }
+    }
+}
+
 pub(super) struct Writer<'a> {
     /// For messages.
     to: &'a Path,
+    is_stopping: &'a dyn Fn() -> bool,
     tar: tar::Builder<Passing<&'a File>>,
     entries: Vec<Entry>,
 }
 
 impl<'a> Writer<'a> {
-    pub fn begin(file: &'a File, to: &'a Path) -> Result<Self, Fault> {
-        let mut writer = Self { to, tar: tar::Builder::new(Passing::new(file)), entries: Vec::new() };
+    pub fn begin(file: &'a File, to: &'a Path, is_stopping: &'a dyn Fn() -> bool) -> Result<Self, Fault> {
+        let mut writer = Self { to, is_stopping, tar: tar::Builder::new(Passing::new(file)), entries: Vec::new() };
         let head = Head { format: FORMAT, version: env!("CARGO_PKG_VERSION").to_string() };
         let head = serde_json::to_vec(&head).map_err(|e| Fault::ours("unwritable-record", e.to_string()))?;
         writer.append(HEAD, 0o600, head.len() as u64, &head[..])?;
@@ -139,7 +152,7 @@ impl<'a> Writer<'a> {
         header.set_mode(mode);
         header.set_mtime(0);
         header.set_cksum();
-        let mut from = Passing::new(from.take(bytes));
+        let mut from = Passing::new(Until { inner: from.take(bytes), is_stopping: self.is_stopping });
         self.tar.append(&header, &mut from).map_err(files::at("cannot write", self.to))?;
         if from.bytes != bytes {
             let text = format!("{path}: it became shorter while it was copied: {} of {bytes} bytes", from.bytes);

@@ -43,6 +43,11 @@ impl Drop for Part {
 
 /// Writes the backup to `to`, which is a file or does not exist yet.
 pub fn make(layout: &Layout, to: &Path, options: &Options) -> Result<Made, Fault> {
+    make_unless(layout, to, options, &|| false)
+}
+
+/// As [`make`]; gives up when `is_stopping`, however large the file is that it writes.
+pub(super) fn make_unless(layout: &Layout, to: &Path, options: &Options, is_stopping: &dyn Fn() -> bool) -> Result<Made, Fault> {
     if !layout.root().join("afresh.json").exists() {
         let text = format!("{} is not a data directory of Afresh that was started once", layout.root().display());
         return Err(Fault::yours("foreign-dir", text).hint("is --data-dir right?"));
@@ -66,9 +71,15 @@ pub fn make(layout: &Layout, to: &Path, options: &Options) -> Result<Made, Fault
     left_out.push("volumes: the data of services in directories of this host; back them up with what knows them".to_string());
 
     let part = part_of(to)?;
+    let size = |path: &Path| std::fs::symlink_metadata(path).map_or(0, |about| about.len());
+    let listed: u64 = others.iter().chain(&objects).map(|path| size(&layout.root().join(path))).sum();
+    let held_bytes: u64 = held.iter().map(|held| held.bytes.len() as u64).sum();
+    files::want_space(folder(to), size(&snapshot) + held_bytes + listed, "the backup")?;
     let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part.0);
     let file = opened.map_err(files::at("cannot write", &part.0))?;
-    let mut writer = Writer::begin(&file, &part.0)?;
+    // For [`sweep`](super::keep): a file system without locks keeps what a killed one left.
+    let _ = file.try_lock();
+    let mut writer = Writer::begin(&file, &part.0, is_stopping)?;
     if snapshot.exists() {
         add(&mut writer, DATABASE, 0o600, &snapshot)?;
     }
