@@ -103,23 +103,25 @@ impl Cli {
     pub fn read() -> Self {
         let parsed = Self::grouped().try_get_matches().and_then(|matches| Self::from_arg_matches(&matches));
         parsed.unwrap_or_else(|error| {
+            let hint = command_hint(error.kind(), &arguments());
             if error.kind() != clap::error::ErrorKind::UnknownArgument {
-                Self::end(&error);
+                Self::end(&error, hint);
             }
             // No service, image or file is named like a flag.
             let text = error.render().ansi().to_string();
             let lines: Vec<&str> = text.lines().filter(|line| !line.contains("as a value, use")).collect();
             crate::show::err_text(&lines.join("\n").replace("\n\n\n", "\n\n"));
+            hint.iter().for_each(crate::show::note);
             std::process::exit(Self::code(&error))
         })
     }
 
     /// 2 for a plan with --exit-code would say that there are changes.
     fn code(error: &clap::Error) -> i32 {
-        let args: Vec<String> = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+        let args = arguments();
         let is_plan = args.iter().any(|a| a == "plan") && args.iter().any(|a| a == "--exit-code");
         // As its help says: 2 would be taken for the exit code of the command.
-        let is_run = args.iter().find(|a| Self::grouped().find_subcommand(a).is_some()).is_some_and(|verb| verb == "run" || verb == "exec");
+        let is_run = verb(&args).is_some_and(|verb| verb == "run" || verb == "exec");
         match (error.use_stderr(), is_plan, is_run) {
             (true, true, _) => Exit::PLAN_FAILED.code().into(),
             (true, _, true) => verbs::run::FAILED.into(),
@@ -127,11 +129,33 @@ impl Cli {
         }
     }
 
-    fn end(error: &clap::Error) -> ! {
+    fn end(error: &clap::Error, hint: Option<String>) -> ! {
         let _ = error.print();
+        hint.iter().for_each(crate::show::note);
         std::process::exit(Self::code(error))
     }
 }
+
+fn arguments() -> Vec<String> {
+    std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect()
+}
+
+fn verb(args: &[String]) -> Option<&String> {
+    args.iter().find(|arg| Cli::grouped().find_subcommand(arg).is_some())
+}
+
+/// A command without `--` before it is taken for something else: a verb, or one argument too many.
+fn command_hint(kind: clap::error::ErrorKind, args: &[String]) -> Option<String> {
+    use clap::error::ErrorKind::{InvalidSubcommand, MissingRequiredArgument, UnknownArgument};
+    let what = match verb(args)?.as_str() {
+        "run" => "run SERVICE",
+        "exec" => "exec INSTANCE",
+        _ => return None,
+    };
+    let is_it = matches!(kind, InvalidSubcommand | MissingRequiredArgument | UnknownArgument) && !args.iter().any(|arg| arg == "--");
+    is_it.then(|| format!("hint: put -- before the command: afresh {what} -- COMMAND"))
+}
+
 /// clap shows a usage of what was given alone when something is wrong: "Usage: afresh plan --exit-code [SERVICE]".
 fn with_whole_usage(command: clap::Command) -> clap::Command {
     fn walk(mut command: clap::Command, path: &str) -> clap::Command {
@@ -266,6 +290,29 @@ fn describe(command: &mut clap::Command, path: &str, out: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_without_dashes_before_it_has_a_hint() {
+        let hint = |args: &[&str]| {
+            let error = Cli::grouped().try_get_matches_from(std::iter::once(&"afresh").chain(args)).unwrap_err();
+            let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+            command_hint(error.kind(), &args)
+        };
+        for args in
+            [&["run", "notes", "ls"][..], &["run", "--detach", "notes", "ls", "-l"], &["run", "notes"], &["--json", "run", "notes", "ls"]]
+        {
+            assert_eq!(hint(args).as_deref(), Some("hint: put -- before the command: afresh run SERVICE -- COMMAND"), "{args:?}");
+        }
+        assert_eq!(
+            hint(&["exec", "web-r1-1-1", "ls"]).as_deref(),
+            Some("hint: put -- before the command: afresh exec INSTANCE -- COMMAND")
+        );
+        for args in
+            [&["run", "--nonsense", "notes", "--", "ls"][..], &["deploy", "web", "ls"], &["run", "--timeout", "soon", "notes", "ls"]]
+        {
+            assert_eq!(hint(args), None, "{args:?}");
+        }
+    }
 
     #[test]
     fn every_verb_stands_under_one_heading() {

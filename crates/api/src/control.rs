@@ -399,6 +399,9 @@ pub struct ImageHistory {
     pub now: Time,
     /// What is being done or waited for.
     pub waits: Option<Waiting>,
+    /// Nothing is under way or asked for.
+    #[serde(default)]
+    pub settled: bool,
     pub checked: Option<Time>,
     /// Whether the current image held the newest version of every package then.
     pub newest: Option<bool>,
@@ -429,9 +432,22 @@ pub struct ImageStory {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RebuildRequest {
-    /// Retry the newest image that is marked bad, for example after an environment error.
+    /// Retry an image that is marked bad, for example after an environment error.
     #[serde(default)]
     pub again: bool,
+    /// Which one: a digest or its first digits, six at least. None: the newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RebuildAnswer {
+    /// The image that is retried.
+    #[serde(default)]
+    pub again: Option<Digest>,
+    /// The mirrors are checked, and what is new is baked.
+    #[serde(default)]
+    pub checks: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,22 +5,32 @@ use crate::launch_policy::may_begin;
 use crate::policy::read_policy;
 use crate::statement::{Policy, Verified, verify_signature};
 use disk::files;
-use model::{Digest, Fault, Layout};
+use model::{Digest, Fault, ImageName, Layout};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use store::manifest::{Kind, Manifest};
+use store::manifest::Manifest;
 
 const MANIFEST_LIMIT: u64 = 16 << 20;
 const BILL_LIMIT: u64 = 64 << 20;
 
+/// What an object is used as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use<'a> {
+    /// `image`: as the release names it. `begins`: for a group that has no server yet.
+    Root {
+        image: &'a ImageName,
+        begins: bool,
+    },
+    Code,
+}
+
 /// What a host asks before it uses an image or an artifact; reads the policy each time, so that a change of it counts at once.
-/// `begins`: it is for a group that has no server yet.
-pub fn admit(layout: &Layout, kind: Kind, digest: &Digest, begins: bool) -> Result<(), Fault> {
+pub fn admit(layout: &Layout, used: &Use<'_>, digest: &Digest) -> Result<(), Fault> {
     let policy = read_policy(layout)?.unwrap_or_default();
-    match kind {
-        Kind::Artifact => return verify_artifact(layout, digest, &policy).map(drop),
-        Kind::Image | Kind::Base if begins => may_begin(layout, digest, policy.refuse_bad)?,
-        Kind::Image | Kind::Base => {}
+    match used {
+        Use::Code => return verify_artifact(layout, digest, &policy).map(drop),
+        Use::Root { image, begins: true } => may_begin(layout, image, digest, policy.refuse_bad)?,
+        Use::Root { .. } => {}
     }
     // A policy that names no key and asks for no signature says nothing of signatures.
     if policy.require || !policy.trusted.is_empty() || !policy.distrusted.is_empty() {
@@ -70,13 +80,18 @@ mod tests {
     use crate::keys::{Key, PublicKey, signing_key};
     use crate::policy::{policy_path, write_policy};
     use store::Store;
+    use store::manifest::Kind;
+
+    fn admit_image(layout: &Layout, digest: &Digest, begins: bool) -> Result<(), Fault> {
+        admit(layout, &Use::Root { image: &ImageName::new("base").unwrap(), begins }, digest)
+    }
 
     #[test]
     fn a_policy_that_cannot_be_read_admits_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());
         let image = files::digest_of(b"image");
-        admit(&layout, Kind::Image, &image, true).unwrap();
+        admit_image(&layout, &image, true).unwrap();
         let key = "ab".repeat(32);
         for (text, says) in [
             ("", "EOF"),
@@ -86,13 +101,13 @@ mod tests {
             ("{\"require\": false, \"trusted\": [\"zz\"]}", "no public key"),
         ] {
             std::fs::write(policy_path(&layout), text).unwrap();
-            let fault = admit(&layout, Kind::Image, &image, true).unwrap_err();
+            let fault = admit_image(&layout, &image, true).unwrap_err();
             assert!(fault.code == "bad-policy" && fault.message.contains(says) && fault.hint.is_some(), "{fault:?}");
         }
         write_policy(&layout, &Policy { require: true, trusted: vec![key], ..Policy::default() }).unwrap();
-        assert_eq!(admit(&layout, Kind::Image, &image, true).unwrap_err().code, "signature-refused");
+        assert_eq!(admit_image(&layout, &image, true).unwrap_err().code, "signature-refused");
         write_policy(&layout, &Policy { require: false, ..Policy::default() }).unwrap();
-        admit(&layout, Kind::Image, &image, true).unwrap();
+        admit_image(&layout, &image, true).unwrap();
     }
 
     /// A store with one attested image of two packages, and the key that signed it.
@@ -130,7 +145,7 @@ mod tests {
 
     fn refusal(layout: &Layout, image: &Digest) -> String {
         // A group that has begun is asked for as well: only what is revoked or bad makes a difference there.
-        let faults = [true, false].map(|begins| admit(layout, Kind::Image, image, begins).unwrap_err());
+        let faults = [true, false].map(|begins| admit_image(layout, image, begins).unwrap_err());
         assert_eq!(faults[0].message, faults[1].message);
         let [fault, _] = faults;
         assert!(fault.code == "signature-refused" && fault.hint.is_some(), "{fault:?}");
@@ -146,7 +161,7 @@ mod tests {
         let ask =
             |key: &str| write_policy(&layout, &Policy { require: true, trusted: vec![key.to_string()], ..Policy::default() }).unwrap();
         ask(&key);
-        admit(&layout, Kind::Image, &image, true).unwrap();
+        admit_image(&layout, &image, true).unwrap();
 
         let stranger = Key::load_or_make(&dir.path().join("stranger")).unwrap().public();
         ask(&stranger);
@@ -160,7 +175,7 @@ mod tests {
             let said = refusal(&layout, &image);
             assert!(said.contains(says), "{said}");
             std::fs::write(&path, good).unwrap();
-            admit(&layout, Kind::Image, &image, true).unwrap();
+            admit_image(&layout, &image, true).unwrap();
         };
         let at = store.attested(&image);
         changed(layout.manifest(&image), "\"2\"", "\"3\"", "b 2 is only in what was signed");
@@ -188,6 +203,6 @@ mod tests {
         std::fs::remove_file(at.join("provenance.dsse.json")).unwrap();
         assert!(refusal(&layout, &image).contains("it has no signature, and the policy asks for one"));
         write_policy(&layout, &Policy { require: false, trusted: vec![key], ..Policy::default() }).unwrap();
-        admit(&layout, Kind::Image, &image, true).unwrap();
+        admit_image(&layout, &image, true).unwrap();
     }
 }

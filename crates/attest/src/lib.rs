@@ -12,7 +12,7 @@ mod launch_policy;
 mod policy;
 pub mod statement;
 
-pub use admission::{admit, verify_whole};
+pub use admission::{Use, admit, verify_whole};
 pub use artifact::{Packed, attest_artifact, pack, pack_from, pack_with, packed_tarball, verify_artifact};
 pub use container::{attest_container, attest_image};
 pub use keys::{Key, PublicKey, Signer, is_public_key, own_key, read_signer, signer_path, signing_key, write_signer};

@@ -3,7 +3,7 @@
 use crate::base::Base;
 use crate::progress::Steps;
 use attest::{Key, blame, signing_key};
-use lifecycle::{Handed, State};
+use lifecycle::{Evidence, Handed, State};
 use model::{Digest, Fault, ImageName, ImageSpec, Time};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -23,6 +23,9 @@ pub struct Baked {
     pub state: State,
     /// Why it is that.
     pub state_why: String,
+    /// What showed that it is bad, if it was before.
+    #[serde(default)]
+    pub evidence: Option<Evidence>,
     /// Seconds by step, of this call.
     pub steps: Vec<(String, f64)>,
     /// What a reader should know: a check that was switched off, a script that ran.
@@ -55,7 +58,7 @@ pub fn finish(
     (looked, notes): (Time, Vec<String>),
     steps: Steps,
 ) -> Result<Baked, Fault> {
-    let (state, state_why) = promote(store, spec, options, &made.digest, looked)?;
+    let (state, state_why, evidence) = promote(store, spec, options, &made.digest, looked)?;
     Ok(Baked {
         image: spec.name.clone(),
         digest: made.digest,
@@ -65,6 +68,7 @@ pub fn finish(
         packages: made.packages,
         state,
         state_why,
+        evidence,
         notes: made.notes.into_iter().chain(notes).collect(),
         base,
         pinned: made.container.map(|c| (c.reference, c.manifest)),
@@ -72,27 +76,36 @@ pub fn finish(
     })
 }
 
-fn promote(store: &Store, spec: &ImageSpec, options: &Options, digest: &Digest, looked: Time) -> Result<(State, String), Fault> {
+/// What became of an image, why, and what shows that it is bad.
+type Became = (State, String, Option<Evidence>);
+
+fn promote(store: &Store, spec: &ImageSpec, options: &Options, digest: &Digest, looked: Time) -> Result<Became, Fault> {
     if options.candidate {
-        return Ok((State::Candidate, "it is to be tested".to_string()));
+        return Ok((State::Candidate, "it is to be tested".to_string(), None));
     }
-    if let Some(blame) = blame(store.layout(), digest)?.filter(|b| b.state == State::Revoked || b.image == spec.name) {
-        return Ok((blame.state, blame.why));
+    let blame = blame(store.layout(), &spec.name, digest)?;
+    if let Some(blame) = blame.as_ref().filter(|blame| !blame.one.may_pass(&spec.checks)) {
+        return Ok((blame.one.state, blame.why(), blame.one.evidence.clone()));
     }
     let repository = Repository::open(store.layout())?;
     let known = repository.peek(&spec.name)?.and_then(|life| life.image(digest).map(|one| one.state));
     // What cannot be read is none, and is written again.
     let is_current = matches!(store.current(&spec.name), Ok(Some(current)) if &current == digest);
     if is_current && known.is_none_or(|state| state == State::Current) {
-        return Ok((State::Current, "it was before".to_string()));
+        return Ok((State::Current, "it was before".to_string(), None));
     }
-    if spec.checks.is_empty() {
+    if spec.checks.is_empty() && blame.is_none() {
         store.set_current(&spec.name, digest)?;
-        return Ok((State::Current, "its recipe has no checks".to_string()));
+        return Ok((State::Current, "its recipe has no checks".to_string(), None));
     }
     repository.hand_over(&spec.name, &Handed { digest: digest.clone(), patched: looked, checks: spec.checks.clone() })?;
     let names: Vec<&str> = spec.checks.iter().map(|c| c.name.as_str()).collect();
-    Ok((State::Candidate, format!("the control plane is to check {}", names.join(", "))))
+    let why = if names.is_empty() {
+        "it failed a check that its recipe has no more".to_string()
+    } else {
+        format!("the control plane is to check {}", names.join(", "))
+    };
+    Ok((State::Candidate, why, None))
 }
 
 pub fn key(store: &Store, options: &Options) -> Result<Key, Fault> {

@@ -69,6 +69,7 @@ fn spec_of(old: Option<ServiceSpec>, release: &Release, tier: &TierName) -> Serv
         name: release.service.clone(),
         tier: tier.clone(),
         image: release.image_name.clone(),
+        recipe: None,
         artifact: None,
         run: release.run.clone(),
         env: release.env.clone(),

@@ -18,6 +18,7 @@ fn spec(count: u32) -> ServiceSpec {
         name: service(),
         tier: TierName::new("front").unwrap(),
         image: ImageName::new("base").unwrap(),
+        recipe: None,
         artifact: None,
         run: vec!["one".into()],
         env: BTreeMap::new(),

@@ -14,6 +14,7 @@ fn spec(service: &str) -> ServiceSpec {
         name: name(service),
         tier: TierName::new("front").unwrap(),
         image: ImageName::new("base").unwrap(),
+        recipe: None,
         artifact: None,
         run: vec!["one".into()],
         env: Default::default(),

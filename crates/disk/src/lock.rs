@@ -72,12 +72,12 @@ impl Lock {
 
 /// Tries again until `within` is over. A process that checks whether a lock is held holds it for a moment, and a process that was
 /// killed while it started a child leaves a copy of its locks with the child until that has started.
-pub fn retry<E>(within: Duration, mut take: impl FnMut() -> Result<Option<Lock>, E>) -> Result<Option<Lock>, E> {
+pub fn retry<T, E>(within: Duration, mut take: impl FnMut() -> Result<Option<T>, E>) -> Result<Option<T>, E> {
     let until = Instant::now() + within;
     loop {
-        let lock = take()?;
-        if lock.is_some() || Instant::now() >= until {
-            return Ok(lock);
+        let taken = take()?;
+        if taken.is_some() || Instant::now() >= until {
+            return Ok(taken);
         }
         std::thread::sleep(RETRY_EVERY);
     }
@@ -209,8 +209,23 @@ mod tests {
         assert_eq!(holder(&path), i32::try_from(std::process::id()).ok());
         assert!(retry(Duration::from_millis(20), || Lock::try_exclusive(&path)).unwrap().is_none());
         drop(held);
-        assert!(!is_held(&path));
-        assert!(retry(Duration::ZERO, || Lock::try_existing(&path)).unwrap().is_some());
+        // A child that another test starts at this moment has a copy of the descriptor until its exec, and the lock lasts as long.
+        let patience = Duration::from_secs(60);
+        assert!(retry(patience, || Ok::<_, ()>((!is_held(&path)).then_some(()))).unwrap().is_some());
+        assert!(retry(patience, || Lock::try_existing(&path)).unwrap().is_some());
+    }
+
+    /// Why the test above waits.
+    #[test]
+    fn a_lock_lasts_as_long_as_a_copy_of_its_descriptor() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = Lock::try_exclusive(&path).unwrap().unwrap();
+        let copy = held.file.try_clone().unwrap();
+        drop(held);
+        assert!(is_held(&path) && Lock::try_exclusive(&path).unwrap().is_none());
+        drop(copy);
+        assert!(retry(Duration::from_secs(60), || Lock::try_exclusive(&path)).unwrap().is_some());
     }
 
     /// A lock on a file that was replaced meanwhile would not exclude the holder of the new file.

@@ -1,14 +1,15 @@
 //! Admission: callbacks that may refuse an object before it becomes the root or the code of a server, such as a check of signatures, and a
 //! directory before it becomes a volume. The host itself has no policy and must not have one: the process that starts it decides.
 
-use model::{Digest, Fault, ServiceName, Volume, volume};
+use model::{Digest, Fault, ImageName, ServiceName, Volume, volume};
 use std::fmt;
 use std::sync::Arc;
 
 /// What an object is used as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    Root,
+pub enum Role<'a> {
+    /// The image, by the name that the release has of it.
+    Root(&'a ImageName),
     /// The service's own code.
     Code,
 }
@@ -22,7 +23,7 @@ pub enum Launch {
     More,
 }
 
-type Question = dyn Fn(Role, &Digest, Launch) -> Result<(), Fault> + Send + Sync;
+type Question = dyn Fn(Role<'_>, &Digest, Launch) -> Result<(), Fault> + Send + Sync;
 
 /// Called for each object of a group that has no server yet, at every attempt, after its bytes were verified. It is not called for a
 /// group that has had a server: that keeps its count whatever the policy says since, also under a restarted keeper. A refusal becomes
@@ -31,7 +32,7 @@ type Question = dyn Fn(Role, &Digest, Launch) -> Result<(), Fault> + Send + Sync
 pub struct Admit(Arc<Question>);
 
 impl Admit {
-    pub fn new(ask: impl Fn(Role, &Digest, Launch) -> Result<(), Fault> + Send + Sync + 'static) -> Self {
+    pub fn new(ask: impl Fn(Role<'_>, &Digest, Launch) -> Result<(), Fault> + Send + Sync + 'static) -> Self {
         Self(Arc::new(ask))
     }
 
@@ -40,7 +41,7 @@ impl Admit {
         Self::new(|_, _, _| Ok(()))
     }
 
-    pub fn ask(&self, role: Role, object: &Digest, launch: Launch) -> Result<(), Fault> {
+    pub fn ask(&self, role: Role<'_>, object: &Digest, launch: Launch) -> Result<(), Fault> {
         (self.0)(role, object, launch)
     }
 }

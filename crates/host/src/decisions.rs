@@ -343,7 +343,13 @@ fn a_death_keeps_its_last_lines_and_its_last_health_check() {
     let one = state.instances.values_mut().next().unwrap();
     (one.stage, one.ended, one.started) = (Stage::Dead, Some(Ended::new(1, None)), Some(started()));
     one.last_lines = vec!["Traceback (most recent call last):".into(), "ModuleNotFoundError: No module named 'x'".into()];
-    let probe = model::FailedProbe { instance: one.record.id.clone(), at: Time(1), probe: "TCP".into(), answer: "refused".into() };
+    let probe = model::FailedProbe {
+        instance: one.record.id.clone(),
+        at: Time(1),
+        probe: "TCP".into(),
+        answer: "refused".into(),
+        lines: Vec::new(),
+    };
     one.failed_probe = Some(probe.clone());
     assert_eq!(one.seen(Instant::now()).failed_probe, None, "it is dead: its exit explains more");
     reconcile::count_deaths(&t.keeper, &mut state, &name(), Instant::now());

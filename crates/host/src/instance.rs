@@ -338,6 +338,8 @@ async fn keep_probing(keeper: Arc<Keeper>, record: Record, started: Started) {
             Some(seen) => format!("{why}; its scratch is full: {} MiB (`limits.scratch`)", seen.limit_bytes >> 20),
             None => why,
         });
+        // One that never answered may say in its log what it waits for.
+        let lines = if passed { Vec::new() } else { log_reader::last_few_lines(&record.placement.log, FailedProbe::LINES_MAX) };
         let pause = {
             let mut state = keeper.state();
             let Some(one) = state.instances.get_mut(&record.id) else { return };
@@ -350,6 +352,7 @@ async fn keep_probing(keeper: Arc<Keeper>, record: Record, started: Started) {
                 at: disk::files::now(),
                 probe: health_check::asked(&health.probe),
                 answer,
+                lines: if one.was_healthy { Vec::new() } else { lines },
             });
             let pause = one.probes.pause(&health);
             if passed && !one.was_healthy {

@@ -219,6 +219,12 @@ pub fn last_lines(log: &Path) -> Vec<String> {
     shown_lines(&bytes, cut)
 }
 
+pub fn last_few_lines(log: &Path, count: usize) -> Vec<String> {
+    let mut lines = last_lines(log);
+    lines.drain(..lines.len().saturating_sub(count));
+    lines
+}
+
 /// `cut`: the first line may have begun before these bytes.
 fn shown_lines(bytes: &[u8], cut: bool) -> Vec<String> {
     let text = String::from_utf8_lossy(bytes);
@@ -416,6 +422,8 @@ mod tests {
             .add(Stream::Stdout, b"Traceback (most recent call last):\n  File \"x\"\n\tin\nModuleNotFoundError: No module named 'x'\n\n");
         let want = ["Traceback (most recent call last):", "  File \"x\"", "    in", "ModuleNotFoundError: No module named 'x'"];
         assert_eq!(last_lines(&path), want);
+        assert_eq!(last_few_lines(&path, 3), want[1..]);
+        assert_eq!(last_few_lines(&path, 9), want);
         // No line end, escapes, a bidirectional override, no text at all.
         for hostile in
             [vec![b'z'; 9 << 20], b"\x1b[2J\x1b]0;title\x07\xe2\x80\xaegone\n".repeat(5_000), vec![0xff; 100_000], b"\n".repeat(1 << 20)]

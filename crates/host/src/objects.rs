@@ -44,7 +44,7 @@ impl Objects {
 
     /// Verifies and mounts; true: it was mounted now. Reads the whole object where needed. `admit` is called after the bytes were
     /// verified, so that it may rely on the digest, and before the mount.
-    pub fn ensure(&self, digest: &Digest, role: Role, launch: Launch, admit: &Admit) -> Result<bool, Fault> {
+    pub fn ensure(&self, digest: &Digest, role: Role<'_>, launch: Launch, admit: &Admit) -> Result<bool, Fault> {
         let lock = self.lock_of(digest);
         let _held = held(&lock);
         self.verify(digest)?;
@@ -171,24 +171,25 @@ mod tests {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::create_dir_all(layout.host()).unwrap();
         std::fs::write(&path, b"other").unwrap();
+        let image = model::ImageName::new("base").unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let seen = asked.clone();
         let admit = Admit::new(move |role, object, _| {
-            seen.lock().unwrap().push((role, object.clone()));
+            seen.lock().unwrap().push((role == Role::Code, object.clone()));
             Err(Fault::world("signature-refused", "nobody signed it"))
         });
         let objects = Objects::open(&layout);
-        assert_eq!(objects.ensure(&digest, Role::Root, Launch::First, &admit).unwrap_err().code, "object-corrupt");
+        assert_eq!(objects.ensure(&digest, Role::Root(&image), Launch::First, &admit).unwrap_err().code, "object-corrupt");
         assert!(asked.lock().unwrap().is_empty(), "it is asked about whole objects only");
         std::fs::write(&path, b"root").unwrap();
-        for role in [Role::Root, Role::Code] {
+        for role in [Role::Root(&image), Role::Code] {
             assert_eq!(objects.ensure(&digest, role, Launch::First, &admit).unwrap_err().code, "signature-refused");
         }
         // A group that has had a server is not admitted again: its count is kept, whoever is distrusted since. (The mount fails: it is not an image.)
-        for role in [Role::Root, Role::Code] {
+        for role in [Role::Root(&image), Role::Code] {
             assert_ne!(objects.ensure(&digest, role, Launch::More, &admit).unwrap_err().code, "signature-refused");
         }
-        assert_eq!(*asked.lock().unwrap(), [(Role::Root, digest.clone()), (Role::Code, digest.clone())]);
+        assert_eq!(*asked.lock().unwrap(), [(false, digest.clone()), (true, digest.clone())]);
         assert!(mounts::mounted(&layout).is_empty());
     }
 }

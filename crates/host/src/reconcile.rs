@@ -277,7 +277,7 @@ fn prepare(keeper: &Arc<Keeper>, name: &GroupName, (release, begun): (&Release, 
     connectivity::know_names(keeper, release);
     let launch = if *begun == needs::Group::New { Launch::First } else { Launch::More };
     let result = objects.iter().try_for_each(|object| {
-        let role = if *object == release.image { Role::Root } else { Role::Code };
+        let role = if *object == release.image { Role::Root(&release.image_name) } else { Role::Code };
         if keeper.objects.ensure(object, role, launch, &keeper.admit)? {
             keeper.counters.change(|c| c.mounted += 1);
         }

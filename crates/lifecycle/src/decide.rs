@@ -1,8 +1,9 @@
 //! What to do next for one recipe's images. Pure: the life as it is on disk and what is seen go in, one decision comes out.
 
+use crate::deployed::{Deployed, Moved, Standing};
 use crate::schedule::{Schedule, Span, frozen};
-use crate::state::{Handed, Life, One, State, Work};
-use model::{Digest, ServiceName, TierName, Time};
+use crate::state::{Evidence, Handed, Life, One, State, Work};
+use model::{Digest, ServiceName, Time};
 
 /// What is seen of the world.
 #[derive(Clone, Debug, Default)]
@@ -13,8 +14,8 @@ pub struct Seen {
     pub wall: Time,
     /// What the image store has as the recipe's current image.
     pub current: Option<Digest>,
-    /// Services that stand on another image of this name than the current one.
-    pub behind: Vec<Behind>,
+    /// Services that stand on an image of this name.
+    pub services: Vec<Standing>,
     /// What somebody baked and gave over, and is not in the life yet.
     pub handed: Option<Handed>,
     /// Of the test that is under way.
@@ -23,16 +24,16 @@ pub struct Seen {
     pub rollout: RolloutNow,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Behind {
-    pub service: ServiceName,
-    pub tier: TierName,
-    /// The image it stands on.
-    pub on: Digest,
-    /// What is under way there, if anything is.
-    pub busy: Option<String>,
-    /// When nothing is to be rolled out there by itself.
-    pub freeze: Vec<String>,
+impl Seen {
+    /// Services that stand on another image than the current one.
+    pub fn behind(&self) -> impl Iterator<Item = &Standing> {
+        self.services.iter().filter(|s| self.current.as_ref().is_some_and(|current| *current != s.on))
+    }
+
+    /// Somebody's deploy on this image was promoted, and it is there still.
+    pub fn is_deployed(&self, image: &Digest) -> bool {
+        self.services.iter().any(|s| s.on == *image && s.is_by_somebody())
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,6 +58,15 @@ pub enum RolloutNow {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
+    /// A release with this recipe was promoted, or none with a newer one is active any more: it is in force.
+    UseRecipe {
+        deployed: Box<Deployed>,
+    },
+    /// A deploy of this service on a bad image was promoted: other code than that which was moved to it runs on it.
+    Clear {
+        digest: Digest,
+        service: ServiceName,
+    },
     /// Ask the mirrors what the newest packages are.
     Check,
     /// Bake what the last check found.
@@ -86,6 +96,7 @@ pub enum Decision {
     },
     MarkBad {
         digest: Digest,
+        evidence: Evidence,
         why: String,
     },
     /// A rollout of an image that had proven itself failed: the image is not to blame, and it is not tried again by itself.
@@ -111,10 +122,16 @@ fn wait(why: impl Into<String>, until: Option<Time>) -> Decision {
     Decision::Wait { why: why.into(), until }
 }
 
-/// In this order: end what was begun; know what is current; test and promote what was baked; roll out what is current; bake; look.
+/// In this order: end what was begun; know what is in force and current; test and promote what was baked; roll out what is current; bake; look.
 pub fn decide(life: &Life, seen: &Seen) -> Decision {
     if let Some(work) = &life.work {
         return under_way(life, seen, work);
+    }
+    if let Some(deployed) = life.comes_into_force(&seen.services) {
+        return Decision::UseRecipe { deployed: Box::new(deployed.clone()) };
+    }
+    if let Some(clear) = clear(life, seen) {
+        return clear;
     }
     if let Some(digest) = &seen.current
         && life.current().is_none_or(|c| c.digest != *digest)
@@ -161,27 +178,27 @@ fn under_way(life: &Life, seen: &Seen, work: &Work) -> Decision {
             }
             RolloutNow::Open => wait(format!("{id} is under way"), None),
             RolloutNow::Promoted => Decision::RolledOut { digest: digest.clone() },
-            RolloutNow::Halted(why) if life.image(digest).is_some_and(|i| i.proven) => {
+            RolloutNow::Halted(why) if life.image(digest).is_some_and(|i| i.proven) || seen.is_deployed(digest) => {
                 Decision::LeaveIt { digest: digest.clone(), why: why.clone() }
             }
-            RolloutNow::Halted(why) => Decision::MarkBad { digest: digest.clone(), why: why.clone() },
+            RolloutNow::Halted(why) => {
+                Decision::MarkBad { digest: digest.clone(), evidence: Evidence::Rollout(id.clone()), why: why.clone() }
+            }
         },
         Work::Test(test) => {
             let checks = life.checks(&test.digest);
             let Some(check) = checks.get(test.check) else { return Decision::Tested { digest: test.digest.clone() } };
+            let bad = |why: String| Decision::MarkBad { digest: test.digest.clone(), evidence: Evidence::Checks(checks.to_vec()), why };
             let late = seen.wall.since(test.begun) > check.within_ms;
             match &seen.test {
                 TestNow::Passed => life
                     .image(&test.digest)
                     .map_or_else(|| Decision::Tested { digest: test.digest.clone() }, |one| next_check(life, one, test.check + 1)),
-                TestNow::Failed(why) => {
-                    Decision::MarkBad { digest: test.digest.clone(), why: format!("check {} failed: {why}", check.name) }
-                }
+                TestNow::Failed(why) => bad(format!("check {} failed: {why}", check.name)),
                 TestNow::NotThere if !late => Decision::Test { digest: test.digest.clone(), check: test.check },
                 TestNow::Running if !late => wait(format!("check {} is running", check.name), None),
                 TestNow::NotThere | TestNow::Running => {
-                    let why = format!("check {} did not end within {} s", check.name, check.within_ms / 1_000);
-                    Decision::MarkBad { digest: test.digest.clone(), why }
+                    bad(format!("check {} did not end within {} s", check.name, check.within_ms / 1_000))
                 }
             }
         }
@@ -197,19 +214,37 @@ fn goes_back(life: &Life, services: &[(ServiceName, Digest)]) -> bool {
     services.iter().any(|(_, on)| life.image(on).is_some_and(|i| matches!(i.state, State::Bad | State::Revoked)))
 }
 
+/// Somebody's deploy on an image is never there when a rollout of it is judged (`under_way`), so it came after the verdict.
+fn clear(life: &Life, seen: &Seen) -> Option<Decision> {
+    let is_cleared = |s: &&Standing| s.is_by_somebody() && life.image(&s.on).is_some_and(One::may_run_other_code);
+    seen.services.iter().find(is_cleared).map(|s| Decision::Clear { digest: s.on.clone(), service: s.service.clone() })
+}
+
+/// What somebody deployed is not undone: neither is a service moved to the image that he moved it away from, nor to an older one.
+fn would_undo(life: &Life, current: &One, b: &Standing) -> bool {
+    match &b.moved {
+        Moved::ByItself => false,
+        Moved::BySomebody { from } => {
+            from.as_ref() == Some(&current.digest) || life.image(&b.on).is_some_and(|on| on.patched >= current.patched)
+        }
+    }
+}
+
 /// The first tier with a service that is to be turned to the current image. None: there is none.
 fn roll_out(life: &Life, seen: &Seen, schedule: Option<&Schedule>) -> Option<Decision> {
     let current = life.current().filter(|c| seen.current.as_ref() == Some(&c.digest))?;
+    let is_ours = schedule.is_some() && life.is_of_recipe(&current.digest);
     let replaces = |on: &Digest| life.replace.as_ref().is_some_and(|r| r.digest == *on);
-    let wants = |b: &&Behind| {
-        let state = life.image(&b.on).map(|i| i.state);
-        let by_itself = schedule.is_some() && state != Some(State::Revoked) && !current.tried.contains(&(b.service.clone(), b.on.clone()));
+    let wants = |b: &&Standing| {
+        let is_revoked = life.image(&b.on).is_some_and(|i| i.state == State::Revoked);
+        let was_tried = current.tried.contains(&(b.service.clone(), b.on.clone()));
+        let by_itself = is_ours && life.follows(b) && !is_revoked && !was_tried && !would_undo(life, current, b);
         by_itself || replaces(&b.on)
     };
-    let wanted: Vec<&Behind> = seen.behind.iter().filter(wants).collect();
-    let place = |b: &Behind| life.tiers.iter().position(|t| *t == b.tier).unwrap_or(usize::MAX);
+    let wanted: Vec<&Standing> = seen.behind().filter(wants).collect();
+    let place = |b: &Standing| life.tiers.iter().position(|t| *t == b.tier).unwrap_or(usize::MAX);
     let first = wanted.iter().map(|b| place(b)).min()?;
-    let tier: Vec<&Behind> = wanted.into_iter().filter(|b| place(b) == first).collect();
+    let tier: Vec<&Standing> = wanted.into_iter().filter(|b| place(b) == first).collect();
     let services: Vec<(ServiceName, Digest)> = tier.iter().map(|b| (b.service.clone(), b.on.clone())).collect();
     let back = goes_back(life, &services);
     let looked_since = life.checked.as_ref().is_some_and(|c| c.at > current.since);
@@ -254,7 +289,9 @@ fn bake_or_look(life: &Life, seen: &Seen, schedule: Option<&Schedule>) -> Decisi
     let resting = |during: &str| trouble.filter(|t| t.during == during).and_then(|t| t.until).filter(|u| *u > seen.now && asked.is_none());
     if let Some(checked) = &life.checked {
         let hopeless = trouble.is_some_and(|t| t.during == "bake" && t.inputs.as_ref() == Some(&checked.inputs) && t.until.is_none());
-        let is_new = life.from_inputs(&checked.inputs).is_none_or(|i| i.state == State::Retired);
+        // One that was retired is the newest again only if a look since then found it so: somebody who bakes another is about to deploy it.
+        let looked_since = life.current().is_none_or(|c| checked.at > c.since);
+        let is_new = life.from_inputs(&checked.inputs).is_none_or(|i| i.state == State::Retired && looked_since);
         if is_new && (!hopeless || asked.is_some()) && resting("bake").is_none() && opens <= seen.now {
             return Decision::Bake;
         }
@@ -265,7 +302,7 @@ fn bake_or_look(life: &Life, seen: &Seen, schedule: Option<&Schedule>) -> Decisi
     match schedule.and_then(|s| s.due(last_look(life))) {
         Some(due) if due <= seen.now && opens <= seen.now => Decision::Check,
         Some(due) if due <= seen.now => wait("the next look at the mirrors waits for the image's window", Some(opens)),
-        Some(due) => wait(stands(life), Some([Some(due), resting("bake")].into_iter().flatten().min().unwrap_or(due))),
+        Some(due) => wait(stands(life, seen), Some([Some(due), resting("bake")].into_iter().flatten().min().unwrap_or(due))),
         None => wait("its schedule names no time that ever comes", None),
     }
 }
@@ -282,7 +319,22 @@ fn last_look(life: &Life) -> Option<Time> {
 }
 
 /// What is to be said while nothing is to be done.
-fn stands(life: &Life) -> String {
+fn stands(life: &Life, seen: &Seen) -> String {
+    if let Some(current) = life.current().filter(|c| !life.is_of_recipe(&c.digest)) {
+        return format!(
+            "{} is current, and no release with its recipe was promoted: only a deploy brings it to services",
+            current.digest.short()
+        );
+    }
+    let others: Vec<&str> = seen.services.iter().filter(|s| !life.follows(s)).map(|s| s.service.as_str()).collect();
+    let newest = newest(life);
+    if others.is_empty() {
+        return newest;
+    }
+    format!("{newest}; {} was deployed with another recipe, and gets images of this one by a deploy", others.join(", "))
+}
+
+fn newest(life: &Life) -> String {
     let Some(checked) = &life.checked else { return "it was not looked at yet".to_string() };
     match life.from_inputs(&checked.inputs) {
         Some(one) if matches!(one.state, State::Bad | State::Revoked) => {

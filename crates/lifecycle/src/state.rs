@@ -2,6 +2,7 @@
 
 use crate::calendar::told;
 use crate::changes::{Change, sentence};
+use crate::deployed::Deployed;
 use model::{Digest, GroupName, ImageCheck, ImageName, ImageSpec, RolloutId, ServiceName, TierName, Time};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,9 +16,12 @@ const REMEMBERED: usize = 200;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Life {
     pub name: ImageName,
-    /// As it was deployed last. None: only baked by hand so far.
+    /// The one in force. None: only baked by hand so far.
     #[serde(default)]
     pub recipe: Option<ImageSpec>,
+    /// Recipes that deploys brought, the last one last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deployed: Vec<Deployed>,
     /// The order of tiers of the file it stood in.
     #[serde(default)]
     pub tiers: Vec<TierName>,
@@ -134,9 +138,12 @@ pub struct One {
     /// When it was last known to hold the newest of every package. An image is as old as that: baked again from the same
     /// packages it would be the same, so the day of its bake says nothing.
     pub patched: Time,
-    /// A rollout of it was promoted everywhere, or it was found standing: its own rollout cannot make it bad any more.
+    /// A rollout of it was promoted everywhere, or somebody's deploy on it was: its own rollout cannot make it bad any more.
     #[serde(default)]
     pub proven: bool,
+    /// What showed that it is bad. None: it is not, or an older version found it so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
     /// Baked by somebody, who may want to deploy it himself: it is not rolled out before the next look.
     #[serde(default)]
     pub by_hand: bool,
@@ -154,6 +161,18 @@ pub struct One {
     /// What happened to it and why, oldest first.
     #[serde(default)]
     pub story: Vec<Told>,
+}
+
+/// What showed that an image is bad. Each is about the image alone: what was deployed with other code or settings shows nothing of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// It failed one of these checks; of other checks this says nothing.
+    Checks(Vec<ImageCheck>),
+    /// Services that were moved to it, with nothing else changed, were rolled back. Other code may run on it.
+    Rollout(RolloutId),
+    /// It is a container image, and what services leave to it is nothing that they can run with. With other settings they may.
+    Unusable,
 }
 
 /// What somebody baked and gave over to be tested: the file `life/<image>.handed`.
@@ -207,6 +226,7 @@ impl One {
             baked: at,
             patched: at,
             proven: false,
+            evidence: None,
             by_hand: false,
             tried: BTreeSet::new(),
             changes: Vec::new(),
@@ -215,6 +235,21 @@ impl One {
             story: Vec::new(),
         }
     }
+
+    /// It is bad, and these checks may find otherwise. One that an older version found bad is checked again.
+    pub fn may_pass(&self, checks: &[ImageCheck]) -> bool {
+        self.state == State::Bad
+            && match &self.evidence {
+                Some(Evidence::Checks(failed)) => failed != checks,
+                Some(Evidence::Rollout(_) | Evidence::Unusable) => false,
+                None => true,
+            }
+    }
+
+    /// It is bad, and only for the code and settings that were moved to it.
+    pub fn may_run_other_code(&self) -> bool {
+        self.state == State::Bad && matches!(self.evidence, Some(Evidence::Rollout(_) | Evidence::Unusable))
+    }
 }
 
 impl Life {
@@ -222,6 +257,7 @@ impl Life {
         Life {
             name,
             recipe: None,
+            deployed: Vec::new(),
             tiers: Vec::new(),
             checked: None,
             trouble: None,
@@ -270,6 +306,30 @@ impl Life {
         own.unwrap_or_else(|| self.recipe.as_ref().map_or(&[], |r| &r.checks))
     }
 
+    pub fn in_force(&self) -> Option<&Deployed> {
+        self.deployed.iter().rev().find(|d| self.recipe.as_ref() == Some(&d.recipe))
+    }
+
+    /// Whether the image is one of the recipe in force. Where none was recorded yet every image is.
+    pub fn is_of_recipe(&self, image: &Digest) -> bool {
+        self.in_force().is_none_or(|d| d.images.contains(image))
+    }
+
+    pub fn put_under_recipe(&mut self, image: &Digest) {
+        if let Some(id) = self.in_force().map(|d| d.id.clone()) {
+            self.put_under(&id, image);
+        }
+    }
+
+    /// An image that was deployed with a recipe, or baked from it.
+    pub fn put_under(&mut self, id: &Digest, image: &Digest) {
+        if let Some(deployed) = self.deployed.iter_mut().find(|d| d.id == *id && !d.images.contains(image)) {
+            let excess = (deployed.images.len() + 1).saturating_sub(REMEMBERED);
+            deployed.images.drain(..excess);
+            deployed.images.push(image.clone());
+        }
+    }
+
     pub fn from_inputs(&self, inputs: &Digest) -> Option<&One> {
         self.images.iter().find(|i| i.inputs == *inputs)
     }
@@ -283,22 +343,24 @@ impl Life {
         self.images.iter().rev().filter(|i| i.state == state).max_by_key(|i| i.since)
     }
 
-    /// The image to return to: the one that was current last and is neither bad nor revoked.
+    /// The image to return to: the one of the recipe in force that was current last and is neither bad nor revoked.
     pub fn fallback(&self) -> Option<&One> {
-        self.newest(State::Retired)
+        self.images.iter().rev().filter(|i| i.state == State::Retired && self.is_of_recipe(&i.digest)).max_by_key(|i| i.since)
     }
 
     pub fn turn(&mut self, digest: &Digest, state: State, now: Time, text: impl Into<String>) {
         if let Some(one) = self.image_mut(digest) {
             one.state = state;
             one.since = now;
+            one.evidence = None;
             one.story.push(Told { at: now, text: text.into() });
         }
     }
 
-    /// Puts in an image that was baked, or was there from the same inputs. A bad or revoked one stays so.
+    /// Puts in an image that was baked of the recipe in force, or was there from the same inputs. A bad or revoked one stays so.
     pub fn baked(&mut self, one: One, why: &str) {
         let (now, digest) = (one.baked, one.digest.clone());
+        self.put_under_recipe(&digest);
         match self.image_mut(&digest) {
             Some(known) if matches!(known.state, State::Retired) => {
                 known.patched = now;
@@ -318,11 +380,11 @@ impl Life {
         self.forget();
     }
 
-    /// Takes in what somebody baked. What is under way, current, bad or revoked stays what it is.
+    /// Takes in what somebody baked. What is under way, current or revoked stays what it is, and what is bad unless its checks differ.
     pub fn take_in(&mut self, mut one: One, now: Time) {
         let digest = one.digest.clone();
-        // A bake was a look, too.
-        if self.checked.as_ref().is_none_or(|c| c.at < one.patched) {
+        // A bake of the recipe in force was a look, too.
+        if self.is_of_recipe(&digest) && self.checked.as_ref().is_none_or(|c| c.at < one.patched) {
             let unknown = self.is_container().then(|| NOT_COMPARED.to_string());
             self.looked(Checked { at: one.patched, inputs: one.inputs.clone(), behind: Vec::new(), unknown });
         }
@@ -330,6 +392,10 @@ impl Life {
             Some(known) if known.state == State::Retired => {
                 (known.by_hand, known.checks) = (true, one.checks);
                 self.turn(&digest, State::Candidate, now, "somebody baked it again");
+            }
+            Some(known) if known.may_pass(one.checks.as_deref().unwrap_or_default()) => {
+                (known.by_hand, known.checks) = (true, one.checks);
+                self.turn(&digest, State::Candidate, now, "somebody baked it again, and its recipe has other checks");
             }
             Some(_) => {}
             None => {
@@ -399,6 +465,24 @@ impl Life {
         Some(back)
     }
 
+    /// Its checks or its rollout failed, which shows something of the image alone.
+    pub fn found_bad(&mut self, digest: &Digest, evidence: Evidence, now: Time, why: &str) -> Option<Digest> {
+        let back = self.went_bad(digest, State::Bad, now, why);
+        if let Some(one) = self.image_mut(digest) {
+            one.evidence = Some(evidence);
+        }
+        back
+    }
+
+    /// A deploy on a bad image was promoted: other code runs on it. Whether it is to be the current one: not in place of a newer one.
+    pub fn cleared(&mut self, digest: &Digest, now: Time, why: &str) -> bool {
+        self.turn(digest, State::Retired, now, why);
+        let Some(one) = self.image_mut(digest) else { return false };
+        one.proven = true;
+        let patched = one.patched;
+        self.is_of_recipe(digest) && self.current().is_none_or(|c| c.patched <= patched)
+    }
+
     /// The pause between failed tries: a minute, two, four, an hour at most.
     pub fn failed(&mut self, during: &str, why: &str, again: bool, inputs: Option<Digest>, now: Time, minute_ms: u64) {
         // Who asked sees it in the answer, and asks again when something has changed.
@@ -416,13 +500,12 @@ impl Life {
         });
     }
 
-    /// The newest image that is bad becomes a candidate again: its checks and its rollout are done again.
-    pub fn try_again(&mut self, now: Time, by: &str) {
-        let Some(digest) = self.newest(State::Bad).map(|i| i.digest.clone()) else { return };
-        if let Some(one) = self.image_mut(&digest) {
+    /// A bad image becomes a candidate again: its checks are done again, and its rollout where its recipe is in force.
+    pub fn try_again(&mut self, digest: &Digest, now: Time, by: &str) {
+        if let Some(one) = self.image_mut(digest) {
             one.tried.clear();
         }
-        self.turn(&digest, State::Candidate, now, format!("tried again: {by} asked for it"));
+        self.turn(digest, State::Candidate, now, format!("tried again: {by} asked for it"));
     }
 
     fn forget(&mut self) {

@@ -1,9 +1,13 @@
 //! The schedule against stepping minute by minute, decisions against what the states allow.
 
+mod deployed;
+mod world;
+
 use super::*;
 use crate::calendar::date;
-use model::{Digest, ImageCheck, ImageName, ImageProbe, ImageSpec, RolloutId, ServiceName, TierName, Time};
+use model::{Digest, ImageCheck, ImageName, ImageProbe, ImageSpec, Time};
 use std::collections::BTreeSet;
+use world::*;
 
 const MIN: u64 = 60_000;
 const DAY: u64 = 86_400_000;
@@ -147,26 +151,6 @@ fn spans_are_what_stepping_minute_by_minute_finds() {
     }
 }
 
-fn name() -> ImageName {
-    ImageName::new("base").unwrap()
-}
-
-fn spec() -> ImageSpec {
-    ImageSpec {
-        name: name(),
-        base: None,
-        debian: "bookworm".into(),
-        packages: Vec::new(),
-        rebuild: Some("daily".into()),
-        max_age_ms: Some(7 * DAY),
-        window: None,
-        jitter_ms: 0,
-        checks: Vec::new(),
-        custom: Default::default(),
-        oci: None,
-    }
-}
-
 #[test]
 fn each_slot_is_due_once_and_in_its_window() {
     for (rebuild, window, jitter_ms, least, most) in [
@@ -194,176 +178,6 @@ fn each_slot_is_due_once_and_in_its_window() {
     assert_ne!(offset(&name(), 1 << 40), offset(&ImageName::new("other").unwrap(), 1 << 40));
 }
 
-fn digest(letter: char) -> Digest {
-    Digest::new(format!("sha256:{}", String::from(letter).repeat(64))).unwrap()
-}
-
-/// An image whose inputs have the same letter.
-fn one(letter: char, at: Time) -> One {
-    One::new(digest(letter), digest(letter), at)
-}
-
-/// A world of two services in two tiers that obeys each decision; what it counts is the oracle.
-struct World {
-    life: Life,
-    now: Time,
-    store: Option<Digest>,
-    handed: Option<Handed>,
-    /// Of the mirrors.
-    newest: char,
-    /// Where each service stands.
-    on: [Digest; 2],
-    /// Images that the second tier cannot run.
-    broken: Vec<char>,
-    rollout: RolloutNow,
-    rollouts: u64,
-    counts: std::collections::BTreeMap<&'static str, u32>,
-}
-
-const NAMES: [&str; 2] = ["worker", "web"];
-
-impl World {
-    fn new(spec: ImageSpec) -> World {
-        let mut life = Life::new(name());
-        life.recipe = Some(spec);
-        life.tiers = ["back", "front"].map(|t| TierName::new(t).unwrap()).to_vec();
-        World {
-            life,
-            now: Time(100 * DAY),
-            store: Some(digest('a')),
-            handed: None,
-            newest: 'a',
-            on: [digest('a'), digest('a')],
-            broken: Vec::new(),
-            rollout: RolloutNow::NotThere,
-            rollouts: 0,
-            counts: Default::default(),
-        }
-    }
-
-    fn seen(&self) -> Seen {
-        let behind = (0..2).filter(|n| self.store.as_ref() != Some(&self.on[*n])).map(|n| Behind {
-            service: ServiceName::new(NAMES[n]).unwrap(),
-            tier: self.life.tiers[n].clone(),
-            on: self.on[n].clone(),
-            busy: None,
-            freeze: Vec::new(),
-        });
-        Seen {
-            now: self.now,
-            wall: self.now,
-            current: self.store.clone(),
-            behind: behind.collect(),
-            handed: self.handed.clone(),
-            test: TestNow::NotThere,
-            rollout: self.rollout.clone(),
-        }
-    }
-
-    /// Acts as the server does, at once. False: it waits.
-    fn step(&mut self) -> bool {
-        let seen = self.seen();
-        let decision = decide(&self.life, &seen);
-        assert_eq!(decision, decide(&self.life, &seen), "one life, one observation, one decision");
-        let back = serde_json::from_str::<Life>(&serde_json::to_string(&self.life).unwrap()).unwrap();
-        assert_eq!(decision, decide(&back, &seen), "also after it was written and read");
-        let now = self.now;
-        if seen.behind.is_empty() && self.life.work.is_none() {
-            let current = self.store.clone().unwrap();
-            if let Some(i) = self.life.image_mut(&current) {
-                i.proven = true;
-            }
-        }
-        let what = match decision {
-            Decision::Wait { .. } => return false,
-            Decision::Check => {
-                self.life.looked(Checked { at: now, inputs: digest(self.newest), behind: Vec::new(), unknown: None });
-                "check"
-            }
-            Decision::Bake => {
-                self.life.baked(one(self.newest, now), "test");
-                "bake"
-            }
-            Decision::Test { .. } => "test",
-            Decision::Tested { digest } => {
-                self.life.turn(&digest, State::Tested, now, "tested");
-                "tested"
-            }
-            Decision::Promote { digest, why } => {
-                self.store = Some(digest.clone());
-                self.life.promote(&digest, now, &why);
-                "promote"
-            }
-            Decision::Adopt { digest } => {
-                if self.life.image(&digest).is_none() {
-                    self.life.images.push(One { inputs: digest.clone(), baked: Time(0), ..one('a', now) });
-                }
-                self.life.promote(&digest, now, "by hand");
-                "adopt"
-            }
-            Decision::TakeIn { handed } => {
-                let checks = Some(handed.checks);
-                let baked = One { checks, inputs: handed.digest.clone(), digest: handed.digest, ..one('a', now) };
-                self.life.take_in(baked, now);
-                self.handed = None;
-                "taken"
-            }
-            Decision::RollOut { digest, services, .. } => {
-                if self.life.work.is_none() {
-                    let tried: Vec<_> = services.clone();
-                    self.life.image_mut(&digest).unwrap().tried.extend(tried);
-                    self.rollouts += 1;
-                    self.life.work =
-                        Some(Work::Rollout { digest: digest.clone(), id: RolloutId::of(self.rollouts), services: services.clone() });
-                }
-                let fails = self.broken.iter().any(|b| self::digest(*b) == digest) && services.iter().any(|(s, _)| s.as_str() == "web");
-                if fails {
-                    self.rollout = RolloutNow::Halted("web rolled back".into());
-                } else {
-                    for (service, _) in services {
-                        self.on[NAMES.iter().position(|n| *n == service.as_str()).unwrap()] = digest.clone();
-                    }
-                    self.rollout = RolloutNow::Promoted;
-                }
-                "rollout"
-            }
-            Decision::RolledOut { .. } => {
-                self.life.work = None;
-                self.rollout = RolloutNow::NotThere;
-                "rolled"
-            }
-            Decision::MarkBad { digest, why } => {
-                if let Some(back) = self.life.went_bad(&digest, State::Bad, now, &why) {
-                    self.store = Some(back);
-                }
-                self.life.work = None;
-                self.rollout = RolloutNow::NotThere;
-                "bad"
-            }
-            Decision::LeaveIt { .. } => {
-                self.life.work = None;
-                self.rollout = RolloutNow::NotThere;
-                "left"
-            }
-        };
-        *self.counts.entry(what).or_default() += 1;
-        true
-    }
-
-    fn settle(&mut self) {
-        for n in 0.. {
-            assert!(n < 60, "it never comes to rest: {:?}", self.counts);
-            if !self.step() {
-                return;
-            }
-        }
-    }
-
-    fn count(&self, what: &str) -> u32 {
-        self.counts.get(what).copied().unwrap_or(0)
-    }
-}
-
 #[test]
 fn a_month_of_days_in_which_some_are_broken() {
     let mut w = World::new(spec());
@@ -373,13 +187,13 @@ fn a_month_of_days_in_which_some_are_broken() {
     w.broken = vec!['c', 'e'];
     for day in 1..=30u64 {
         w.now = Time((100 + day) * DAY + 5);
-        w.newest = if day % 6 == 0 { letters[(day / 6 - 1) as usize] } else { w.newest };
+        w.newest[0] = if day % 6 == 0 { letters[(day / 6 - 1) as usize] } else { w.newest[0] };
         w.settle();
-        let good = !w.broken.contains(&w.newest);
-        let stands = if good { digest(w.newest) } else { digest(char::from(w.newest as u8 - 1)) };
+        let good = !w.broken.contains(&w.newest[0]);
+        let stands = if good { digest(w.newest[0]) } else { digest(char::from(w.newest[0] as u8 - 1)) };
         assert_eq!(w.on, [stands.clone(), stands.clone()], "day {day}: both services, also the one that had gone ahead");
         assert_eq!(w.store, Some(stands));
-        assert_eq!(w.life.image(&digest(w.newest)).unwrap().state == State::Bad, !good);
+        assert_eq!(w.life.image(&digest(w.newest[0])).unwrap().state == State::Bad, !good);
     }
     assert_eq!((w.count("check"), w.count("bake"), w.count("bad")), (31, 5, 2), "a bad one is not tried again");
     // Two tiers for each good one; for a bad one the first tier there and back, and the second once.
@@ -439,10 +253,13 @@ fn what_is_bad_or_revoked_is_not_made_current_by_hand() {
     for state in [State::Bad, State::Revoked] {
         let mut w = World::new(spec());
         w.settle();
-        (w.newest, w.now) = ('b', w.now.plus(DAY));
+        (w.newest[0], w.now) = ('b', w.now.plus(DAY));
         w.settle();
         let now = w.now;
-        w.store = w.life.went_bad(&digest('b'), state, now, "so");
+        w.store = match state {
+            State::Bad => w.life.found_bad(&digest('b'), Evidence::Rollout(model::RolloutId::of(1)), now, "so"),
+            _ => w.life.went_bad(&digest('b'), state, now, "so"),
+        };
         w.handed = handed('b', Vec::new());
         w.settle();
         assert_eq!((&w.store, w.life.image(&digest('b')).unwrap().state), (&Some(digest('a')), state));
@@ -457,10 +274,10 @@ fn what_is_bad_or_revoked_is_not_made_current_by_hand() {
 fn what_somebody_rolls_back_by_hand_is_left_alone() {
     let mut w = World::new(spec());
     w.settle();
-    (w.newest, w.now) = ('b', w.now.plus(DAY));
+    (w.newest[0], w.now) = ('b', w.now.plus(DAY));
     w.settle();
     assert_eq!(w.on[1], digest('b'));
-    w.on[1] = digest('a');
+    w.roll_back(1, 'a', 1);
     let before = w.count("rollout");
     for _ in 0..5 {
         w.now = w.now.plus(DAY);
@@ -468,7 +285,7 @@ fn what_somebody_rolls_back_by_hand_is_left_alone() {
     }
     assert_eq!((w.count("rollout"), &w.on[1]), (before, &digest('a')));
     // The next image goes there again.
-    (w.newest, w.now) = ('c', w.now.plus(DAY));
+    (w.newest[0], w.now) = ('c', w.now.plus(DAY));
     w.settle();
     assert_eq!(w.on, [digest('c'), digest('c')]);
 }
@@ -477,7 +294,7 @@ fn what_somebody_rolls_back_by_hand_is_left_alone() {
 fn a_revoked_image_is_left_only_when_that_is_asked_for() {
     let mut w = World::new(spec());
     w.settle();
-    (w.newest, w.now) = ('b', w.now.plus(DAY));
+    (w.newest[0], w.now) = ('b', w.now.plus(DAY));
     w.settle();
     w.store = w.life.went_bad(&digest('b'), State::Revoked, w.now, "a key was in it");
     assert_eq!(w.store, Some(digest('a')));
@@ -501,7 +318,7 @@ fn checks_windows_and_freezes_hold_things_up_and_say_until_when() {
     let opens = Time(101 * DAY + 2 * 3_600_000);
     assert!(matches!(decide(&w.life, &w.seen()), Decision::Wait { until: Some(t), .. } if t == opens));
     w.now = opens;
-    w.newest = 'b';
+    w.newest[0] = 'b';
     assert!(w.step() && w.step(), "looks and bakes");
     assert_eq!(decide(&w.life, &w.seen()), Decision::Test { digest: digest('b'), check: 0 });
     let group = model::GroupName::new("image-base-1").unwrap();
@@ -510,21 +327,23 @@ fn checks_windows_and_freezes_hold_things_up_and_say_until_when() {
     assert_eq!(now(TestNow::NotThere), Decision::Test { digest: digest('b'), check: 0 }, "a test that was never begun is begun");
     assert!(matches!(now(TestNow::Running), Decision::Wait { .. }));
     assert_eq!(now(TestNow::Passed), Decision::Tested { digest: digest('b') });
-    assert!(matches!(now(TestNow::Failed("exit 1".into())), Decision::MarkBad { why, .. } if why.contains("exit 1")));
+    assert!(
+        matches!(now(TestNow::Failed("exit 1".into())), Decision::MarkBad { why, evidence: Evidence::Checks(_), .. } if why.contains("exit 1"))
+    );
     let late = Seen { wall: w.now.plus(60_001), test: TestNow::Running, ..w.seen() };
     assert!(matches!(decide(&w.life, &late), Decision::MarkBad { .. }));
     w.life.work = None;
     w.life.turn(&digest('b'), State::Tested, w.now, "");
     assert!(w.step(), "promotes");
     let mut seen = w.seen();
-    seen.behind.iter_mut().for_each(|b| b.freeze = vec!["00:00-04:00".into()]);
+    seen.services.iter_mut().for_each(|b| b.freeze = vec!["00:00-04:00".into()]);
     assert!(matches!(decide(&w.life, &seen), Decision::Wait { until: Some(t), .. } if t == Time(101 * DAY + 4 * 3_600_000)));
     seen.now = Time(101 * DAY + 4 * 3_600_000);
     assert!(matches!(decide(&w.life, &seen), Decision::RollOut { .. }));
     seen.now = Time(101 * DAY + 6 * 3_600_000);
     assert!(matches!(decide(&w.life, &seen), Decision::Wait { until: Some(t), .. } if t == Time(102 * DAY + 2 * 3_600_000)));
     seen.now = opens;
-    seen.behind.iter_mut().for_each(|b| (b.freeze, b.busy) = (Vec::new(), Some("web.7".into())));
+    seen.services.iter_mut().for_each(|b| (b.freeze, b.busy) = (Vec::new(), Some("web.7".into())));
     assert!(matches!(decide(&w.life, &seen), Decision::Wait { why, .. } if why.contains("web.7")));
 }
 
@@ -544,7 +363,7 @@ fn trouble_is_tried_again_later_and_later_and_a_hopeless_bake_only_when_its_inpu
     }
     assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
     assert!(alarms(&w.life, &BTreeSet::new(), w.now)[0].contains("mirror down"));
-    w.newest = 'b';
+    w.newest[0] = 'b';
     assert!(w.step());
     assert!(w.life.trouble.is_none());
     assert_eq!(decide(&w.life, &w.seen()), Decision::Bake);
@@ -555,7 +374,7 @@ fn trouble_is_tried_again_later_and_later_and_a_hopeless_bake_only_when_its_inpu
         assert!(w.step());
     }
     assert_eq!((w.count("check"), w.count("bake")), (5, 0), "looked at daily, not baked");
-    (w.newest, w.now) = ('c', w.now.plus(DAY));
+    (w.newest[0], w.now) = ('c', w.now.plus(DAY));
     w.settle();
     assert_eq!(w.on[0], digest('c'));
 }
@@ -570,7 +389,7 @@ fn an_image_is_as_old_as_the_last_time_it_was_the_newest() {
         w.now = w.now.plus(DAY);
     }
     // Something newer that never works: after max_age it is reported.
-    (w.newest, w.broken) = ('b', vec!['b']);
+    (w.newest[0], w.broken) = ('b', vec!['b']);
     let mut told = 0;
     for day in 1..=9 {
         w.settle();

@@ -91,9 +91,13 @@ pub fn limit_in_words(bytes: Option<u64>) -> String {
 impl Exit {
     /// `, "ModuleNotFoundError: No module named 'x'"`: the last line that it printed; empty if it printed nothing.
     pub fn quoted(&self) -> String {
-        let last = self.lines.iter().rev().find(|line| !line.trim().is_empty());
-        last.map_or_else(String::new, |line| format!(", \"{}\"", shown(line.trim(), QUOTED_BYTES_MAX)))
+        quoted(&self.lines)
     }
+}
+
+fn quoted(lines: &[String]) -> String {
+    let last = lines.iter().rev().find(|line| !line.trim().is_empty());
+    last.map_or_else(String::new, |line| format!(", \"{}\"", shown(line.trim(), QUOTED_BYTES_MAX)))
 }
 
 /// `exit 1, "ModuleNotFoundError: No module named 'x'"`
@@ -112,12 +116,24 @@ pub struct FailedProbe {
     pub probe: String,
     /// `500 "database is locked"`, `connection refused on port 8080 (the process listens on nothing)`, `no answer within 1 s`.
     pub answer: String,
+    /// Of a server that never was healthy: what its program printed last, oldest first. It often says why it does not answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<String>,
 }
 
-/// `health check GET /healthz: 500 "database is locked"`
+impl FailedProbe {
+    /// The lines of output that are kept with it.
+    pub const LINES_MAX: usize = 3;
+
+    pub fn what(&self) -> String {
+        format!("health check {}: {}", self.probe, self.answer)
+    }
+}
+
+/// `health check TCP: connection refused on port 8080, "waiting for the database"`: with the last line that it printed.
 impl fmt::Display for FailedProbe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "health check {}: {}", self.probe, self.answer)
+        write!(f, "{}{}", self.what(), quoted(&self.lines))
     }
 }
 
@@ -201,12 +217,16 @@ mod tests {
     #[test]
     fn a_failure_says_what_is_known() {
         let instance: InstanceId = "web-r1-1-3".parse().unwrap();
-        let probe = FailedProbe { instance: instance.clone(), at: Time(1), probe: "GET /".into(), answer: "500 \"no\"".into() };
+        let probe =
+            FailedProbe { instance: instance.clone(), at: Time(1), probe: "GET /".into(), answer: "500 \"no\"".into(), lines: Vec::new() };
         let death = Death { instance, at: Time(2), exit: Some(Exit::new(1, Time(2))), probe: None };
         let mut failure = Failure { group: "web-r1-1".parse().unwrap(), deaths: 1, last_death: Some(death.clone()), probe: None };
         assert_eq!(failure.to_string(), "last death: exit 1");
         failure.probe = Some(probe.clone());
         assert_eq!(failure.to_string(), "health check GET /: 500 \"no\"; last death: exit 1");
+        let lines = ["loading", "waiting for the database", ""].map(String::from).to_vec();
+        failure.probe = Some(FailedProbe { lines, ..probe.clone() });
+        assert_eq!(failure.to_string(), "health check GET /: 500 \"no\", \"waiting for the database\"; last death: exit 1");
         let replaced = Death { exit: None, probe: Some(probe), ..death };
         assert_eq!(replaced.to_string(), "replaced, health check GET /: 500 \"no\"");
     }

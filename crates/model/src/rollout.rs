@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RolloutPlan {
     pub why: String,
+    /// The upkeep of images opened it, and nothing but images differs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_upkeep: bool,
     pub tiers: Vec<(TierName, Vec<(ServiceSpec, Release)>)>,
 }
 

@@ -1,8 +1,8 @@
 //! The desired state: the service file, decoded. Every default of what the file may omit is written here, once.
 
 use crate::{
-    ContainerSource, Health, ImageCustom, ImageName, Job, LeftToImage, Moved, Network, RouteAddress, SecretName, SecretSpec, SecretUse,
-    ServiceName, TierName, Volume,
+    ContainerSource, Digest, Health, ImageCustom, ImageName, Job, LeftToImage, Moved, Network, RouteAddress, SecretName, SecretSpec,
+    SecretUse, ServiceName, TierName, Volume,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -100,6 +100,9 @@ pub struct ServiceSpec {
     pub name: ServiceName,
     pub tier: TierName,
     pub image: ImageName,
+    /// Of the recipe that its image was deployed with; the control plane sets it, no file does. None: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<Digest>,
     /// A directory or tarball, relative to the service file, or where one is fetched: see [`crate::ArtifactSource`].
     #[serde(default)]
     pub artifact: Option<String>,

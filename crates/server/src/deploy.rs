@@ -10,6 +10,7 @@ use crate::observed_service;
 use crate::opening::{ChangeRequest, open, open_removal, retry_if_changed};
 use crate::removal;
 use crate::secrets;
+use crate::upkeep;
 use api::control::{DeployRequest, Opened, PlanAnswer, PlanNote, PlannedRotation, Removal};
 use control::{Desired, ObservedService, Selection};
 use journal::Tx;
@@ -43,7 +44,20 @@ pub fn plan(app: &App, caller: &Caller, request: &DeployRequest) -> Result<PlanA
             Ok(answer)
         })
     })?;
-    names::shown(&named.names, PlanAnswer { renamed: named.renamed(), ..planned })
+    let bad = bad_images(app, caller, &planned)?;
+    let notes = planned.notes.into_iter().chain(bad).collect();
+    names::shown(&named.names, PlanAnswer { renamed: named.renamed(), notes, ..planned })
+}
+
+/// A deploy on a bad image is permitted, and said. Why it is bad may be what another service did on it.
+fn bad_images(app: &App, caller: &Caller, planned: &PlanAnswer) -> Result<Vec<PlanNote>, Fault> {
+    let shown = upkeep::Shown::to(app, caller)?;
+    let mut notes = Vec::new();
+    for rotation in &planned.rotations {
+        let text = upkeep::bad_image(app, &rotation.to.release)?.map(|text| shown.text(text));
+        notes.extend(text.map(|text| PlanNote { service: rotation.service.clone(), at: None, text }));
+    }
+    Ok(notes)
 }
 
 /// The request with what it does not name and keeps: code and secrets of the active releases.
@@ -115,6 +129,10 @@ pub fn deploy(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Ope
     let named = names::of_request(app, caller, request)?;
     let (request, _) = &with_active(app, caller, &named.request)?;
     let tiers = selected(app, caller, request)?;
+    // Desired states that name a recipe which is not known are patched by nobody until the next deploy, which is no reason to hold this up.
+    if let Err(fault) = upkeep::propose(app, caller, request) {
+        tracing::warn!(code = fault.code, "cannot record the recipes: {}", fault.message);
+    }
     let change = change_request(caller, asked, app.now());
     let opened = retry_if_changed(|| {
         let observed = observe_all(app, &tiers)?;
@@ -162,7 +180,7 @@ fn open_rollout(
     changed: &BTreeSet<ServiceName>,
 ) -> Result<Opened, Fault> {
     let mut answer = Opened::default();
-    let mut plan = RolloutPlan { why: change.why.clone(), tiers: Vec::new() };
+    let mut plan = RolloutPlan { why: change.why.clone(), by_upkeep: false, tiers: Vec::new() };
     for (tier, all) in tiers {
         let mut pinned = Vec::new();
         for desired in all {
@@ -247,7 +265,8 @@ fn selected(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Tiers
         access::recipes(app, caller, &request.file)?;
         return Ok(Vec::new());
     }
-    let tiers = control::tiers(&selection, |spec, number| earlier_release(app, &spec.name, number))?;
+    let mut tiers = control::tiers(&selection, |spec, number| earlier_release(app, &spec.name, number))?;
+    tiers.iter_mut().flat_map(|(_, all)| all).try_for_each(|desired| upkeep::name_recipe(app, request, desired))?;
     let all: Vec<&Desired> = tiers.iter().flat_map(|(_, all)| all).collect();
     for desired in &all {
         access::deploy(app, caller, &desired.spec)?;

@@ -2,7 +2,7 @@
 
 use crate::access::Caller;
 use crate::app::App;
-use model::{Digest, Fault, ServiceName};
+use model::{Digest, Fault, Names, ServiceName};
 use std::collections::BTreeSet;
 
 const NOT_SHOWN: &str = "(hidden: names services of others)";
@@ -19,9 +19,14 @@ impl HiddenNames {
     /// For texts that whoever may see `services` reads.
     pub fn all_but(app: &App, services: &BTreeSet<ServiceName>) -> Result<Self, Fault> {
         let (all, names) = app.database.browse(|r| Ok((r.service_names()?, r.names()?)))?;
+        Ok(Self::of(all, &names, services))
+    }
+
+    /// Of each service that is not among `services`: its id, its present name and its former ones.
+    fn of(all: Vec<ServiceName>, names: &Names, services: &BTreeSet<ServiceName>) -> Self {
         let mut hidden: BTreeSet<String> = all.into_iter().filter(|name| !services.contains(name)).map(String::from).collect();
         hidden.extend(names.rows().filter(|(_, named)| !services.contains(&named.service)).map(|(name, _)| name.to_string()));
-        Ok(Self(hidden))
+        Self(hidden)
     }
 
     pub fn text(&self, mut text: String) -> String {
@@ -55,6 +60,31 @@ impl HiddenNames {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// (who reads, a text, whether it is hidden). `web` is called `shop`, and was `store` in between; `api` is `core`.
+    #[test]
+    fn a_renamed_service_is_hidden_by_its_id_and_by_every_name() {
+        let name = |text: &str| ServiceName::new(text).unwrap();
+        let mut names = Names::default();
+        for (id, to) in [("web", "store"), ("web", "shop"), ("api", "core")] {
+            names.rename(&name(id), &name(to));
+        }
+        let all = vec![name("api"), name("web")];
+        for (own, text, is_hidden) in [
+            ("api", "o3: web.7 was rolled back", true),
+            ("api", "store-r2-7-1 died", true),
+            ("api", "by shop", true),
+            ("api", "o3: api.7 was rolled back, core serves", false),
+            ("web", "store and shop were web", false),
+            ("web", "core-r1-2 died", true),
+            ("web", "api@r1 is active", true),
+            ("web", "shopping, stored, webs", false),
+            ("other", "shop", true),
+        ] {
+            let hidden = HiddenNames::of(all.clone(), &names, &[name(own)].into());
+            assert_eq!(hidden.text(text.to_string()) == NOT_SHOWN, is_hidden, "{own}: {text}");
+        }
+    }
 
     #[test]
     fn a_text_that_names_another_s_service_is_not_shown() {

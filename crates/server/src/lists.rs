@@ -51,9 +51,12 @@ pub fn images(app: &App) -> Result<Vec<ImageRow>, Fault> {
     let lives = crate::upkeep::lives(app)?;
     let kept = app.images.kept()?.into_iter().rev();
     let rows = kept.filter_map(|k| {
+        let name = k.image?;
+        let life = lives.get(&k.digest).and_then(|by_name| by_name.get(&name).or_else(|| by_name.values().next()));
         let (reference, manifest) = k.pinned.unzip();
         Some(ImageRow {
-            name: k.image?,
+            life: life.cloned(),
+            name,
             reference,
             manifest,
             bytes: k.bytes,
@@ -62,7 +65,6 @@ pub fn images(app: &App) -> Result<Vec<ImageRow>, Fault> {
             releases: releases.get(&k.digest).cloned().unwrap_or_default(),
             instances: running.get(&k.digest).copied().unwrap_or(0),
             trouble: trouble.clone(),
-            life: lives.get(&k.digest).cloned(),
             digest: k.digest,
         })
     });

@@ -123,9 +123,12 @@ pub fn rolled_back(records: &Records<'_>, service: &ServiceName, release: &Relea
 fn changes(old: &ServiceSpec, new: &ServiceSpec) -> Result<Vec<String>, Fault> {
     let json = |spec: &ServiceSpec| serde_json::to_value(spec).map_err(|e| Fault::ours("unwritable-record", e.to_string()));
     let mut all = Vec::new();
-    // The artifact's path is no setting: the plan shows the digest.
     differ("", &json(old)?, &json(new)?, &mut all);
-    all.retain(|line| !line.starts_with("artifact:"));
+    // The artifact's path is no setting: the plan shows the digest. A recipe is not shown by its digest.
+    all.retain(|line| !line.starts_with("artifact:") && !line.starts_with("recipe:"));
+    if old.recipe.is_some() && old.recipe != new.recipe {
+        all.push(format!("the recipe of image {} differs", new.image));
+    }
     Ok(all)
 }
 

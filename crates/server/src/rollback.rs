@@ -51,7 +51,8 @@ fn change_request<'a>(app: &App, caller: &'a Caller, desired: &Desired) -> Chang
 /// The release that comes back, if the caller may deploy it, and what a reader of the plan should know of it.
 fn admitted(app: &App, caller: &Caller, request: &RollbackRequest) -> Result<(Desired, Vec<PlanNote>), Fault> {
     let service = &request.service;
-    let desired = target(app, request)?;
+    let mut desired = target(app, request)?;
+    desired.spec.recipe = upkeep::recipe_of(app, &desired.release)?;
     access::deploy(app, caller, &desired.spec)?;
     must_be_admitted(app, Some(caller), &[&desired], &Exempt::default())?;
     must_be_migrated(app, &desired)?;

@@ -481,6 +481,7 @@ fn spec(service: &ServiceName, count: u32, routed: bool, healthy_ms: u64) -> Ser
         name: service.clone(),
         tier: TierName::new("web").expect("web is a name"),
         image: made.image_name,
+        recipe: None,
         artifact: None,
         run: made.run,
         env: BTreeMap::new(),

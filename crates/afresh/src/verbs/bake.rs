@@ -10,7 +10,7 @@ use crate::show;
 use api::control::ImageHistory;
 use bake::{Baked, Progress};
 use clap::Args;
-use lifecycle::State;
+use lifecycle::{Evidence, State};
 use model::{Digest, Fault, ImageName, ImageSpec, ServiceFile};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -236,16 +236,25 @@ fn stand_in(recipe: &ImageSpec) -> Result<Digest, Fault> {
     Digest::new(format!("sha256:{hex}")).map_err(|e| Fault::ours("bad-digest", e.to_string()))
 }
 
-/// What is deployed has passed its checks.
+/// What is deployed has passed its checks. Where a rollout of it failed, other code may run on it: the deploy shows it.
 fn baked_and_current(context: &Context, store: &store::Store, recipe: &ImageSpec) -> Result<Digest, Failure> {
     let mut baked = bake(store, recipe, false, context.json)?;
     follow_checks(context, &mut baked)?;
-    let told = format!("image {} {} cannot be deployed: {}", baked.image, baked.digest.short(), baked.state_why);
-    let hint = format!("`afresh image history {}` says more", baked.image);
+    let (image, digest) = (&baked.image, baked.digest.short());
+    let told = format!("image {image} {digest} cannot be deployed: {}", baked.state_why);
+    let history = format!("`afresh image history {image}` says more");
     match baked.state {
         State::Current | State::Retired => Ok(baked.digest),
-        State::Revoked => Err(Fault::yours("image-revoked", told).hint(hint).into()),
-        State::Bad => Err(Fault::yours("image-bad", told).hint(hint).into()),
+        State::Bad if baked.evidence.as_ref().is_some_and(|evidence| !matches!(evidence, Evidence::Checks(_))) => {
+            show::note(format!("image {image} {digest} is {}; this deploy is its next test", baked.state_why));
+            Ok(baked.digest)
+        }
+        State::Revoked => Err(Fault::yours("image-revoked", told).hint(history).into()),
+        State::Bad => {
+            let again =
+                format!("change the recipe or its check, or check it once more: `afresh image rebuild {image} --again --digest {digest}`");
+            Err(Fault::yours("image-bad", told).hint(format!("{again}; {history}")).into())
+        }
         State::Candidate | State::Tested => {
             Err(Fault::yours("image-not-tested", told).hint("start `afresh up`: it runs the checks of the recipe").into())
         }

@@ -14,10 +14,10 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show::{self, upkeep::day};
-use api::control::{ImageHistory, ImageRow, ImageStory, RebuildRequest, RevokeAnswer, RevokeRequest};
+use api::control::{ImageHistory, ImageRow, ImageStory, RebuildAnswer, RebuildRequest, RevokeAnswer, RevokeRequest};
 use clap::{Args, Subcommand};
-use lifecycle::Change;
-use model::{ImageName, ImageSpec, ServiceName, Time};
+use lifecycle::{Change, State};
+use model::{Digest, ImageName, ImageSpec, ServiceName, Time};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -154,13 +154,18 @@ fn print_kit(image: &ImageName, kit: &emit::KitState) {
 
 /// Check the mirrors now, and bake, test and roll out what is new
 #[derive(Args, Debug)]
-#[command(after_help = "It does not wait for the schedule of the recipe.\n\nExample:\n  afresh image rebuild base")]
+#[command(after_help = "It does not wait for the schedule of the recipe.\n\n\
+                  --again tests an image again that is marked bad, and rolls it out again if its recipe is in force. It exits with 4 if the image is bad \
+                  again.\n\nExample:\n  afresh image rebuild base\n  afresh image rebuild base --again --digest 3fa9c1d20b7e")]
 pub struct Rebuild {
     /// The image
     pub image: ImageName,
-    /// Retry the newest image that is marked bad, as after an environment error
+    /// Retry an image that is marked bad, as after an environment error: the newest, or the one of --digest
     #[arg(long)]
     pub again: bool,
+    /// Retry this one: its digest or at least six digits of it
+    #[arg(long, requires = "again")]
+    pub digest: Option<String>,
     /// Return at once
     #[arg(long)]
     pub no_follow: bool,
@@ -172,9 +177,10 @@ const FOLLOW_WITHIN: Duration = Duration::from_secs(3600);
 impl Rebuild {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         let path = format!("/v1/images/{}", self.image);
+        let request = RebuildRequest { again: self.again, digest: self.digest };
         context.wait(async {
             let before: ImageHistory = context.api().get(&format!("{path}/history")).await?;
-            let _: serde_json::Value = context.api().post(&format!("{path}/rebuild"), &RebuildRequest { again: self.again }).await?;
+            let answer: RebuildAnswer = context.api().post(&format!("{path}/rebuild"), &request).await?;
             if self.no_follow {
                 return Ok(Exit::Succeeded);
             }
@@ -187,13 +193,24 @@ impl Rebuild {
                     show::note(&why);
                 }
                 told = why;
-                let looked = now.checked > before.checked && now.waits.as_ref().is_some_and(|w| w.until.is_some());
-                if looked || began.elapsed() > FOLLOW_WITHIN || !now.alarms.is_empty() {
+                // A check of the mirrors that failed is tried again until an alarm says so.
+                let failed = !now.alarms.is_empty() && (answer.again.is_none() || now.settled);
+                let done = now.settled && (!answer.checks || now.checked > before.checked);
+                if done || failed || began.elapsed() > FOLLOW_WITHIN {
                     print(context, &now);
-                    return Ok(if now.alarms.is_empty() { Exit::Succeeded } else { Exit::Environment });
+                    return Ok(exit_of(&now, &answer));
                 }
             }
         })
+    }
+}
+
+fn exit_of(now: &ImageHistory, answer: &RebuildAnswer) -> Exit {
+    let is_bad = |digest: &Digest| now.images.iter().any(|one| one.digest == *digest && one.state == State::Bad.word());
+    match &answer.again {
+        Some(digest) if is_bad(digest) => Exit::Refused,
+        _ if now.alarms.is_empty() => Exit::Succeeded,
+        _ => Exit::Environment,
     }
 }
 

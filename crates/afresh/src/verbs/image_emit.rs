@@ -121,10 +121,11 @@ impl Emit {
         let manifest = named(&store, &self.image)?;
         let root = store.path(&manifest.digest)?;
         // An image that this machine's policy refuses is not passed on either.
-        attest::admit(&context.layout, store::Kind::Image, &manifest.digest, true)?;
+        let image = ImageName::new(&manifest.name).map_err(|e| Fault::ours("bad-name", e.to_string()))?;
+        attest::admit(&context.layout, &attest::Use::Root { image: &image, begins: true }, &manifest.digest)?;
         let release = self.what_runs(context, &manifest)?;
         let artifact = self.artifact(context, &store, release.as_ref())?;
-        artifact.iter().try_for_each(|code| attest::admit(&context.layout, store::Kind::Artifact, code, true))?;
+        artifact.iter().try_for_each(|code| attest::admit(&context.layout, &attest::Use::Code, code))?;
         let mut seconds = BTreeMap::new();
         if let Some(out) = &self.disk {
             let disk = self.disk(context, &store, &manifest, artifact.as_ref(), release.as_ref(), &mut seconds)?;

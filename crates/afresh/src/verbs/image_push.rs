@@ -44,8 +44,8 @@ impl Push {
         let store = context.images()?;
         let manifest = named(&store, &self.image)?;
         // An image that this machine's policy refuses is not passed on either.
-        attest::admit(&context.layout, store::Kind::Image, &manifest.digest, true)?;
         let name = ImageName::new(manifest.name.clone()).map_err(|e| Fault::ours("bad-name", e.to_string()))?;
+        attest::admit(&context.layout, &attest::Use::Root { image: &name, begins: true }, &manifest.digest)?;
         let options = RegistryOptions { auth: self.auth, ca: self.ca, plain_http: self.plain_http, ..RegistryOptions::default() };
         let meta = meta(&store, &manifest, None);
         let (pushed, seconds) = with_progress(context, &name, |tell| {

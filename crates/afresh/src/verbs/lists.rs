@@ -7,6 +7,7 @@ use crate::show;
 use api::control::{ImageRow, InstanceRow, ReleaseRow};
 use api::host::InstanceUsage;
 use clap::{Args, Subcommand};
+use lifecycle::State;
 use model::{Fault, ServiceName};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,15 +18,22 @@ pub fn list<T: DeserializeOwned + Serialize>(
     head: &[&str],
     row: impl Fn(&T) -> Vec<String>,
 ) -> Result<Exit, Failure> {
-    let rows: Vec<T> = context.wait(async { Ok(context.api().get(path).await?) })?;
+    print(context, &rows(context, path)?, head, row);
+    Ok(Exit::Succeeded)
+}
+
+fn rows<T: DeserializeOwned>(context: &Context, path: &str) -> Result<Vec<T>, Failure> {
+    context.wait(async { Ok(context.api().get(path).await?) })
+}
+
+fn print<T: Serialize>(context: &Context, rows: &Vec<T>, head: &[&str], row: impl Fn(&T) -> Vec<String>) {
     if context.json {
-        show::json(&rows);
+        show::json(rows);
     } else if rows.is_empty() {
         show::note("none yet");
     } else {
         show::line(show::table(head, rows.iter().map(row).collect()));
     }
-    Ok(Exit::Succeeded)
 }
 
 fn of_service(path: &str, service: Option<&ServiceName>) -> String {
@@ -44,7 +52,8 @@ impl Images {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         let now = show::now();
         let head = ["image", "digest", "state", "age", "patched", "size", "packages", "instances", "releases", "pulled from"];
-        let exit = list(context, "/v1/images", &head, |row: &ImageRow| {
+        let images = rows(context, "/v1/images")?;
+        print(context, &images, &head, |row: &ImageRow| {
             let life = row.life.as_ref();
             vec![
                 row.name.to_string(),
@@ -58,13 +67,19 @@ impl Images {
                 row.releases.join(" "),
                 row.reference.iter().zip(&row.manifest).map(|(name, pinned)| format!("{name}@{}", pinned.short())).collect(),
             ]
-        })?;
+        });
+        // The whole sentence, which no column has room for.
+        for row in images.iter().filter(|_| !context.json) {
+            if let Some(life) = row.life.as_ref().filter(|life| [State::Bad, State::Revoked].iter().any(|s| s.word() == life.state)) {
+                show::line(format!("{} {} is {}", row.name, row.digest.short(), life.why));
+            }
+        }
         // Beside the list, so that nobody takes a corrupt image for one that never existed.
         for fault in context.wait(async { Ok(context.api().get::<Vec<Fault>>("/v1/images/corrupt").await?) })? {
             show::note(format!("{}: {}", fault.code, fault.message));
             fault.hint.iter().for_each(|hint| show::note(format!("hint: {hint}")));
         }
-        Ok(exit)
+        Ok(Exit::Succeeded)
     }
 }
 

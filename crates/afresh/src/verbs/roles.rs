@@ -161,11 +161,11 @@ impl Host {
         let shim_args = ["host", "--shim"].map(String::from).to_vec();
         let layout = context.layout.clone();
         let admit = host::Admit::new(move |role, object, launch| {
-            let kind = match role {
-                host::Role::Root => store::Kind::Image,
-                host::Role::Code => store::Kind::Artifact,
+            let used = match role {
+                host::Role::Root(image) => attest::Use::Root { image, begins: launch == host::Launch::First },
+                host::Role::Code => attest::Use::Code,
             };
-            attest::admit(&layout, kind, object, launch == host::Launch::First)
+            attest::admit(&layout, &used, object)
         });
         let policy = self.policy.clone();
         let names = context.layout.service_names();

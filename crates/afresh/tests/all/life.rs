@@ -235,6 +235,64 @@ fn revoked(house: &mut House, three: &Value) {
     assert!(code == 0 && check["alarms"].as_array().unwrap().is_empty(), "nothing stands on it any more: {check}");
 }
 
+/// A file changes packages and code together, and the code fails. The image was rolled out with the old code then, and marked bad when
+/// that failed as well; so the mended file was refused.
+#[test]
+#[ignore = "needs root"]
+fn a_deploy_of_packages_and_code_that_fails_leaves_nothing_behind_and_its_correction_is_promoted() {
+    let mut house = House::new();
+    house.put("1", false);
+    house.mirror.put(&Package {
+        name: "shop-extra",
+        version: "1".into(),
+        depends: "month-base",
+        files: vec![("usr/share/shop/extra".into(), "1".into())],
+        ..Package::default()
+    });
+    house.mirror.publish();
+    let write = |house: &House, packages: &str, program: &str| {
+        let text = format!(
+            "image \"base\" {{\n  debian = \"{}\"\n  packages = [{packages}]\n  rebuild = \"hourly\"\n}}\n\
+             service \"job\" {{\n  tier = \"only\"\n  image = image.base\n  run = [\"python3\", \"-c\", \"{program}\"]\n  count = 1\n  \
+             health {{ every = \"1s\"  healthy_for = \"200ms\" }}\n  drain {{ within = \"1s\" }}\n  limits {{ memory = \"64MiB\"  cpu = 0.5  pids = 32 }}\n  \
+             rollout {{ waves = [\"100%\"]  soak = \"200ms\"  within = \"2m\" }}\n}}\n",
+            mirror::SUITE
+        );
+        fs::write(house.dir.path().join("afresh.hcl"), text).unwrap();
+    };
+    let rests = |house: &House| {
+        house.until("the images rest", |h| {
+            let done = h.command(&["image", "history", "base", "--json"]).output().unwrap();
+            let history: Value = serde_json::from_slice(&done.stdout).unwrap_or_default();
+            (history["settled"] == true).then_some(history)
+        })
+    };
+    // The old code does not run where the new package is.
+    let old = "import os, time; assert not os.path.exists('/usr/share/shop/extra'); time.sleep(100000)";
+    house.start();
+    write(&house, "\"shop-runtime\"", old);
+    assert_eq!(house.verb(&["deploy", "--yes"]).0, 0);
+    rests(&house);
+    let serves = house.instances();
+    write(&house, "\"shop-runtime\", \"shop-extra\"", "raise SystemExit('broken')");
+    let (code, _, said) = house.verb(&["deploy", "--yes"]);
+    assert!(code == 5 && said.contains("broken"), "{said}");
+    let (code, _, said) = house.verb(&["image", "rebuild", "base", "--again"]);
+    assert!(code != 0 && said.contains("not-bad"), "{said}");
+    assert_eq!(house.verb(&["image", "rebuild", "base"]).0, 0);
+    let history = rests(&house);
+    assert!(history["images"].as_array().unwrap().iter().all(|one| one["state"] != "bad"), "{history}");
+    assert_eq!(house.instances(), serves, "nothing was moved");
+    write(&house, "\"shop-runtime\", \"shop-extra\"", "import time; time.sleep(100000)");
+    let (code, _, said) = house.verb(&["deploy", "--yes"]);
+    assert_eq!(code, 0, "{said}");
+    let history = rests(&house);
+    assert!(house.instances()[0].starts_with("job-r3-"), "{:?}", house.instances());
+    let used: Vec<&Value> = history["images"].as_array().unwrap().iter().filter(|one| one["services"][0] == "job").collect();
+    assert!(used.len() == 1 && used[0]["state"] == "current" && history["newest"] == true, "{history}");
+    house.told(&["image", "history", "base"]);
+}
+
 fn kill(pid: i32) {
     println!("kill -9 {pid}");
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();

@@ -155,6 +155,10 @@ impl Mirror {
         for part in ["sources.list.d", "apt.conf.d", "preferences.d", "trusted.gpg.d", "auth.conf.d"] {
             fs::create_dir_all(etc.join(part)).unwrap();
         }
+        // Written once: a control plane that bakes may be reading it.
+        if etc.join("sources.list.d/month.sources").exists() {
+            return etc;
+        }
         let key = fs::read(self.work.join("key.gpg")).unwrap();
         fs::write(etc.join("month.gpg"), key).unwrap();
         let source =

@@ -61,6 +61,7 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
             name: name?,
             tier: tier?,
             image: image?,
+            recipe: None,
             artifact: artifact?,
             run: run?,
             env: env?,

@@ -238,6 +238,7 @@ fn service_of(images: Vec<ImageName>, port_of_route: u16, count: u32) -> impl St
                 name: ServiceName::new("x").unwrap(),
                 tier: TierName::new(tier).unwrap(),
                 image,
+                recipe: None,
                 artifact,
                 run,
                 env,

@@ -480,6 +480,23 @@ fn a_hung_server_is_replaced_and_a_shared_trouble_melts_nothing() {
     assert_eq!(most, 4, "one beyond the count at a time");
 }
 
+/// Found by users: a rotation that gave up on a server which never answered did not say what the server printed.
+#[test]
+#[ignore = "needs root"]
+fn a_server_that_never_answers_is_explained_by_what_it_printed_last() {
+    let mut host = Host::new();
+    host.start();
+    let mut spec = host.web("web-r1-1", 1);
+    let DesiredGroup::Run { release, .. } = &mut spec.desired else { unreachable!() };
+    release.run = ["sh", "-c", "for n in 1 2 3 4 5; do echo attempt $n; done; sleep 1000"].map(str::to_string).to_vec();
+    release.health.probe = Probe::Tcp;
+    host.declare(1, spec);
+    let last = ["attempt 3", "attempt 4", "attempt 5"];
+    let printed = |seen: &GroupSeen| seen.instances.iter().any(|i| i.failed_probe.as_ref().is_some_and(|probe| probe.lines == last));
+    let failure = host.until("web-r1-1", "its last lines", printed).failure().unwrap();
+    assert!(failure.to_string().ends_with("\"attempt 5\""), "{failure}");
+}
+
 #[test]
 #[ignore = "needs root"]
 fn probes_of_every_kind() {

@@ -26,7 +26,7 @@ fn all(store: &Database) -> Result<String, Fault> {
 }
 
 fn fill(store: &Database) {
-    let plan = RolloutPlan { why: "w".into(), tiers: Vec::new() };
+    let plan = RolloutPlan { why: "w".into(), by_upkeep: false, tiers: Vec::new() };
     store.write(|tx| tx.open_rollout(&plan, Time(1))).unwrap();
     for (n, code) in ["one", "two", "three"].into_iter().enumerate() {
         let id = open(store, "web", code, n as u64).unwrap();

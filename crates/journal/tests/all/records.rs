@@ -105,7 +105,11 @@ fn asks_are_numbered_and_a_closed_rotation_takes_none() {
 fn rollouts_remember_their_rotations_and_their_end() {
     let dir = Dir::new();
     let store = dir.store();
-    let plan = RolloutPlan { why: "w".into(), tiers: vec![(TierName::new("web").unwrap(), vec![(spec("web", 1), release("web", "one"))])] };
+    let plan = RolloutPlan {
+        why: "w".into(),
+        by_upkeep: false,
+        tiers: vec![(TierName::new("web").unwrap(), vec![(spec("web", 1), release("web", "one"))])],
+    };
     let id = store.write(|tx| tx.open_rollout(&plan, Time(1))).unwrap();
     let opened = Opened {
         spec: spec("web", 1),

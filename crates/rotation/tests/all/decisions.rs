@@ -231,8 +231,13 @@ fn a_failure_is_quoted_and_decides_nothing() {
     seen.instances.iter_mut().for_each(|i| i.healthy_ms = None);
     let (plain, instance) = (walk.world.view.clone(), walk.world.view.groups[&name].instances[0].id.clone());
     let exit = Exit { lines: vec!["Traceback:".into(), "ModuleNotFoundError: No module named 'x'".into()], ..Exit::new(1, Time(5)) };
-    let probe =
-        FailedProbe { instance: instance.clone(), at: Time(5), probe: "GET /healthz".into(), answer: "500 \"database is locked\"".into() };
+    let probe = FailedProbe {
+        instance: instance.clone(),
+        at: Time(5),
+        probe: "GET /healthz".into(),
+        answer: "500 \"database is locked\"".into(),
+        lines: Vec::new(),
+    };
     let death = Death { instance, at: Time(5), exit: Some(exit), probe: None };
     for deaths in [1, 4, 5] {
         for late in [0, 10_000_000] {

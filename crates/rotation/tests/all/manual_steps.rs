@@ -171,7 +171,7 @@ fn tiers_go_in_order_and_the_first_failure_halts() {
     };
     let tier = |name: &str, services: &[&str]| (TierName::new(name).unwrap(), services.iter().map(|s| named(s)).collect());
     let tiers = vec![tier("background", &["mail", "jobs"]), tier("empty", &[]), tier("web", &["web"])];
-    let rollout = RolloutPlan { why: String::new(), tiers };
+    let rollout = RolloutPlan { why: String::new(), by_upkeep: false, tiers };
     let at = |opened: &[(&str, Option<Verdict>)]| {
         let opened = opened.iter().map(|(s, v)| (ServiceName::new(*s).unwrap(), *v)).collect();
         next(&rollout, &opened)

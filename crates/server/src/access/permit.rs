@@ -67,7 +67,7 @@ pub fn recipes(app: &App, caller: &Caller, file: &ServiceFile) -> Result<(), Fau
     }
     let policy = app.access.policy()?;
     for (name, image) in &file.images {
-        if crate::upkeep::recipe(app, name)?.as_ref() != Some(image) {
+        if !crate::upkeep::has_recipe(app, name, image)? {
             caller.about(name.as_str());
             policy.permits_recipe(caller.name(), image)?;
         }

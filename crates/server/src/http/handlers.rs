@@ -42,7 +42,7 @@ pub async fn deploy(State(app): Shared, caller: Caller, Json(request): Json<Depl
     let deploy = move || {
         let request = checked(request)?;
         let opened = deploy::deploy(&app, &caller, &request)?;
-        upkeep::learn(&app, &request.file, &caller);
+        upkeep::learn_tiers(&app, &request.file, &caller);
         Ok(opened)
     };
     Ok(Out(blocking(deploy).await?))
@@ -203,10 +203,9 @@ pub async fn image_rebuild(
     caller: Caller,
     Name(name): Name<ImageName>,
     Json(request): Json<api::control::RebuildRequest>,
-) -> Answer<serde_json::Value> {
+) -> Answer<api::control::RebuildAnswer> {
     caller.about(name.as_str());
-    blocking(move || upkeep::rebuild(&app, caller.name(), &name, &request)).await?;
-    Ok(Out(serde_json::json!({})))
+    Ok(Out(blocking(move || upkeep::rebuild(&app, caller.name(), &name, &request)).await?))
 }
 
 pub async fn image_revoke(

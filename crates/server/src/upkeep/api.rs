@@ -3,7 +3,7 @@
 use super::lives::Upkeep;
 use super::{execute, observe};
 use crate::app::App;
-use ::api::control::{ImageHistory, ImageStory, RebuildRequest, RevokeAnswer, RevokeRequest};
+use ::api::control::{ImageHistory, ImageStory, RebuildAnswer, RebuildRequest, RevokeAnswer, RevokeRequest, Waiting};
 use lifecycle::{Life, One, Replace, State, Told, Wanted, Work, alarms};
 use model::{Digest, Direction, Fault, ImageName, RotationCommand, RotationId, ServiceName};
 use std::collections::BTreeMap;
@@ -35,15 +35,17 @@ pub fn history(app: &App, name: &ImageName) -> Result<ImageHistory, Fault> {
         since: one.since,
         baked: one.baked,
         patched: one.patched,
-        services: observation.users.iter().filter(|(_, on)| *on == one.digest).map(|(s, _)| s.clone()).collect(),
+        services: observation.services_on(&one.digest),
         changes: one.changes.iter().map(ToString::to_string).collect(),
         cves: one.cves.clone(),
         story: one.story.iter().map(|t| (t.at, t.text.clone())).collect(),
     };
+    let waits = upkeep.waiting(name);
     Ok(ImageHistory {
         name: name.clone(),
         now,
-        waits: upkeep.waiting(name),
+        settled: is_settled(&life, waits.as_ref()),
+        waits,
         checked: life.checked.as_ref().map(|c| c.at),
         newest: life.checked.as_ref().map(|c| c.unknown.is_none() && life.current().is_some_and(|i| i.inputs == c.inputs)),
         behind: life.checked.iter().flat_map(|c| &c.behind).map(ToString::to_string).collect(),
@@ -53,34 +55,76 @@ pub fn history(app: &App, name: &ImageName) -> Result<ImageHistory, Fault> {
     })
 }
 
-/// Checks the mirrors now, and bakes if something is new, whatever the schedule says.
-pub fn rebuild(app: &App, by: &str, name: &ImageName, request: &RebuildRequest) -> Result<(), Fault> {
+fn is_settled(life: &Life, waits: Option<&Waiting>) -> bool {
+    let open = life.images.iter().any(|one| matches!(one.state, State::Candidate | State::Tested));
+    // With a schedule there is always a time until which it waits.
+    let scheduled = life.recipe.as_ref().is_some_and(|recipe| recipe.rebuild.is_some());
+    life.work.is_none() && life.wanted.is_none() && !open && (!scheduled || waits.is_some_and(|w| w.until.is_some()))
+}
+
+/// Checks the mirrors now, and bakes if something is new, whatever the schedule says; or tries a bad image again. A bad image of a recipe
+/// that is not in force is tested alone: what the mirrors have for the recipe in force is another image.
+pub fn rebuild(app: &App, by: &str, name: &ImageName, request: &RebuildRequest) -> Result<RebuildAnswer, Fault> {
     let upkeep = of(app)?;
-    let life = life_of(upkeep, name)?;
-    if life.recipe.is_none() {
-        return Err(Fault::yours("no-recipe", format!("no deployed file has a recipe for {name}"))
-            .hint(format!("`afresh bake {name}` bakes it by hand")));
-    }
+    life_of(upkeep, name)?;
     let at = upkeep.now(app.now());
-    upkeep.edit(name, |life| {
-        life.trouble = None;
-        if request.again {
-            life.try_again(at, by);
+    let answer = upkeep.try_edit(name, |life| {
+        let again = bad_one(life, request)?;
+        let checks = life.recipe.is_some() && again.as_ref().is_none_or(|digest| life.is_of_recipe(digest));
+        if again.is_none() && !checks {
+            return Err(Fault::yours("no-recipe", format!("no release with a recipe for {name} was promoted"))
+                .hint(format!("`afresh bake {name}` bakes it by hand")));
         }
-        life.wanted = Some(Wanted { at, by: by.to_string() });
+        life.trouble = None;
+        if let Some(digest) = &again {
+            life.try_again(digest, at, by);
+        }
+        life.wanted = checks.then(|| Wanted { at, by: by.to_string() });
+        Ok(RebuildAnswer { again, checks })
     })?;
     app.notifier.notify();
-    Ok(())
+    Ok(answer)
+}
+
+/// The image that is to be tried again. None: that was not asked for.
+fn bad_one(life: &Life, request: &RebuildRequest) -> Result<Option<Digest>, Fault> {
+    if !request.again {
+        return Ok(None);
+    }
+    let hint = format!("`afresh image history {}` shows every image and its state", life.name);
+    let Some(prefix) = &request.digest else {
+        let newest = life.newest(State::Bad).map(|one| Some(one.digest.clone()));
+        return newest.ok_or_else(|| Fault::yours("not-bad", format!("no image of {} is marked bad", life.name)).hint(hint));
+    };
+    let hex = hex_of(prefix)?;
+    let found: Vec<&One> = life.images.iter().filter(|one| one.digest.hex().starts_with(hex)).collect();
+    match found[..] {
+        [one] if one.state == State::Bad => Ok(Some(one.digest.clone())),
+        [one] => {
+            let text = format!("image {} {} is not marked bad: it is {}", life.name, one.digest.short(), one.state.word());
+            Err(Fault::yours("not-bad", text).hint(hint))
+        }
+        [] => Err(Fault::yours("not-found", format!("no image of {} has a digest that begins with {hex}", life.name)).hint(hint)),
+        _ => Err(several(found.len(), hex)),
+    }
+}
+
+fn hex_of(prefix: &str) -> Result<&str, Fault> {
+    let hex = prefix.strip_prefix("sha256:").unwrap_or(prefix);
+    let good = hex.len() >= 6 && hex.bytes().all(|b| b.is_ascii_hexdigit());
+    good.then_some(hex).ok_or_else(|| {
+        Fault::yours("bad-digest", format!("{prefix:?} is not a digest"))
+            .hint("give at least six hex digits; `afresh image list` shows twelve")
+    })
+}
+
+fn several(count: usize, hex: &str) -> Fault {
+    Fault::yours("bad-digest", format!("{count} images have a digest that begins with {hex}")).hint("give more digits")
 }
 
 /// The one image whose digest has this prefix.
 fn find(app: &App, prefix: &str) -> Result<(ImageName, Digest), Fault> {
-    let hex = prefix.strip_prefix("sha256:").unwrap_or(prefix);
-    let good = hex.len() >= 6 && hex.bytes().all(|b| b.is_ascii_hexdigit());
-    if !good {
-        return Err(Fault::yours("bad-digest", format!("{prefix:?} is not a digest"))
-            .hint("give at least six hex digits; `afresh image list` shows twelve"));
-    }
+    let hex = hex_of(prefix)?;
     let found: Vec<_> =
         app.images.kept()?.into_iter().filter(|k| k.digest.hex().starts_with(hex)).filter_map(|k| Some((k.image?, k.digest))).collect();
     match &found[..] {
@@ -88,9 +132,7 @@ fn find(app: &App, prefix: &str) -> Result<(ImageName, Digest), Fault> {
         [] => {
             Err(Fault::yours("not-found", format!("no image has a digest that begins with {hex}")).hint("`afresh image list` lists them"))
         }
-        _ => {
-            Err(Fault::yours("bad-digest", format!("{} images have a digest that begins with {hex}", found.len())).hint("give more digits"))
-        }
+        _ => Err(several(found.len(), hex)),
     }
 }
 
@@ -119,7 +161,8 @@ pub fn revoke(app: &App, by: &str, request: &RevokeRequest) -> Result<RevokeAnsw
     let why = format!("{} says: {}", by, request.why);
     upkeep.try_edit(&name, |life| {
         let work = life.work.clone();
-        execute::bad(upkeep, life, &digest, State::Revoked, &why, now)?;
+        execute::return_to_fallback(upkeep, life, &digest)?;
+        life.went_bad(&digest, State::Revoked, now, &why);
         life.work = work.filter(|w| !matches!(w, Work::Test(t) if t.digest == digest));
         if request.replace {
             life.replace = Some(Replace { digest: digest.clone(), by: by.to_string() });
@@ -134,7 +177,7 @@ pub fn revoke(app: &App, by: &str, request: &RevokeRequest) -> Result<RevokeAnsw
     }
     app.notifier.notify();
     let current = upkeep.config.factory.current(&name)?.filter(|c| *c != digest);
-    let services: Vec<ServiceName> = observation.users.into_iter().filter(|(_, on)| *on == digest).map(|(s, _)| s).collect();
+    let services = observation.services_on(&digest);
     let instances = running(app, &digest);
     Ok(RevokeAnswer { replaced: request.replace && current.is_some(), image: name, digest, current, services, instances, under_way })
 }

@@ -4,7 +4,7 @@ use super::lives::Upkeep;
 use super::observe::Observation;
 use super::{image_check, rollout};
 use crate::app::App;
-use lifecycle::{Change, Checked, Decision, Handed, Life, One, State, TestNow, Told, Work};
+use lifecycle::{Change, Checked, Decision, Evidence, Handed, Life, One, State, TestNow, Told, Work};
 use model::from_image::is_unusable;
 use model::{Blame, Digest, Fault, ImageName, Time};
 
@@ -14,6 +14,8 @@ const MINUTE_MS: u64 = 60_000;
 /// What is about to be done, in a few words.
 pub fn describe(decision: &Decision) -> String {
     match decision {
+        Decision::UseRecipe { deployed } => format!("the recipe that {} deployed comes into force", deployed.by),
+        Decision::Clear { digest, service } => format!("{} is bad no more: a deploy of {service} on it was promoted", digest.short()),
         Decision::Check => "checking the mirrors".to_string(),
         Decision::Bake => "baking what is new".to_string(),
         Decision::Test { digest, check } => format!("running check {} in {}", check + 1, digest.short()),
@@ -24,7 +26,7 @@ pub fn describe(decision: &Decision) -> String {
             format!("moving {} to {}", names.join(", "), digest.short())
         }
         Decision::RolledOut { digest } => format!("{} is rolled out", digest.short()),
-        Decision::MarkBad { digest, why } => format!("{} is bad: {why}", digest.short()),
+        Decision::MarkBad { digest, why, .. } => format!("{} is bad: {why}", digest.short()),
         Decision::LeaveIt { digest, why } => format!("{} stays current though its rollout failed: {why}", digest.short()),
         Decision::Adopt { digest } => format!("a user made {} current", digest.short()),
         Decision::TakeIn { handed } => format!("a user baked {}", handed.digest.short()),
@@ -37,6 +39,18 @@ pub fn execute(app: &App, upkeep: &Upkeep, life: &Life, observation: &Observatio
     let factory = &upkeep.config.factory;
     match decision {
         Decision::Wait { .. } => Ok(()),
+        Decision::UseRecipe { deployed } => upkeep.edit_seen(life, |life| {
+            life.use_recipe(&deployed, now);
+            Ok(())
+        }),
+        Decision::Clear { digest, service } => upkeep.edit_seen(life, |life| {
+            let why = format!("bad no more: a deploy of {service} on it was promoted");
+            if life.cleared(&digest, now, &why) {
+                factory.make_current(&life.name, &digest)?;
+                life.promote(&digest, now, &why);
+            }
+            Ok(())
+        }),
         Decision::Check => check_mirrors(upkeep, life, observation),
         Decision::Bake => bake(app, upkeep, life, observation),
         Decision::Test { digest, check } => {
@@ -65,22 +79,39 @@ pub fn execute(app: &App, upkeep: &Upkeep, life: &Life, observation: &Observatio
         Decision::Adopt { digest } => adopt(upkeep, life, &digest, now),
         Decision::TakeIn { handed } => take_in(upkeep, observation, &life.name, &handed),
         Decision::RollOut { digest, services, back } => match rollout::open(app, upkeep, life, observation, &digest, &services, back) {
-            Err(fault) if is_unusable(&fault) => {
-                upkeep.edit_seen(life, |life| bad(upkeep, life, &digest, State::Bad, &with_code(&fault), now))
-            }
+            Err(fault) if is_unusable(&fault) => upkeep.edit_seen(life, |life| {
+                let is_proven = life.image(&digest).is_some_and(|one| one.proven) || observation.seen.is_deployed(&digest);
+                if let Some(one) = life.image_mut(&digest).filter(|_| is_proven) {
+                    one.tried.extend(services);
+                    leave_it(life, &digest, &with_code(&fault), now);
+                    return Ok(());
+                }
+                return_to_fallback(upkeep, life, &digest)?;
+                life.found_bad(&digest, Evidence::Unusable, now, &with_code(&fault));
+                Ok(())
+            }),
             other => other,
         },
         Decision::RolledOut { digest } => rolled_out(upkeep, life, &digest, now),
-        Decision::MarkBad { digest, why } => upkeep.edit_seen(life, |life| bad(upkeep, life, &digest, State::Bad, &why, now)),
+        Decision::MarkBad { digest, evidence, why } => upkeep.edit_seen(life, |life| {
+            return_to_fallback(upkeep, life, &digest)?;
+            life.found_bad(&digest, evidence, now, &why);
+            Ok(())
+        }),
         Decision::LeaveIt { digest, why } => upkeep.edit_seen(life, |life| {
-            if let Some(one) = life.image_mut(&digest) {
-                one.story.push(Told { at: now, text: format!("stays current, though a rollout of it failed: {why}") });
-            }
-            life.work = None;
-            life.failed("rollout", &why, false, Some(digest), now, MINUTE_MS);
+            leave_it(life, &digest, &why, now);
             Ok(())
         }),
     }
+}
+
+/// What runs on it elsewhere shows that the image is not to blame.
+fn leave_it(life: &mut Life, digest: &Digest, why: &str, now: Time) {
+    if let Some(one) = life.image_mut(digest) {
+        one.story.push(Told { at: now, text: format!("stays current, though a rollout of it failed: {why}") });
+    }
+    life.work = None;
+    life.failed("rollout", why, false, Some(digest.clone()), now, MINUTE_MS);
 }
 
 fn check_mirrors(upkeep: &Upkeep, life: &Life, observation: &Observation) -> Result<(), Fault> {
@@ -124,7 +155,10 @@ fn take_in(upkeep: &Upkeep, observation: &Observation, name: &ImageName, handed:
         let current = observation.seen.current.as_ref().filter(|c| **c != handed.digest);
         let (changes, cves) = differs(upkeep, current, &handed.digest);
         let one = One { changes, cves, patched, checks: Some(handed.checks.clone()), ..One::new(handed.digest.clone(), made.inputs, at) };
-        upkeep.edit(name, |life| life.take_in(one, now))?;
+        upkeep.edit(name, |life| {
+            put_under_recipe(upkeep, life, &handed.digest);
+            life.take_in(one, now);
+        })?;
     }
     upkeep.taken(name, handed)
 }
@@ -133,6 +167,13 @@ fn take_in(upkeep: &Upkeep, observation: &Observation, name: &ImageName, handed:
 fn differs(upkeep: &Upkeep, from: Option<&Digest>, to: &Digest) -> (Vec<Change>, Vec<String>) {
     let factory = &upkeep.config.factory;
     from.map_or_else(Default::default, |from| (factory.changes(from, to).unwrap_or_default(), factory.fixes(from, to).unwrap_or_default()))
+}
+
+/// What somebody baked is of the recipe in force if that says the same.
+fn put_under_recipe(upkeep: &Upkeep, life: &mut Life, digest: &Digest) {
+    if life.recipe.as_ref().is_some_and(|recipe| upkeep.config.factory.is_of(digest, recipe)) {
+        life.put_under_recipe(digest);
+    }
 }
 
 fn adopt(upkeep: &Upkeep, life: &Life, digest: &Digest, now: Time) -> Result<(), Fault> {
@@ -147,6 +188,7 @@ fn adopt(upkeep: &Upkeep, life: &Life, digest: &Digest, now: Time) -> Result<(),
         if let Some(one) = life.image_mut(digest) {
             one.by_hand = by_hand;
         }
+        put_under_recipe(upkeep, life, digest);
         life.promote(digest, now, if by_hand { "a user baked it" } else { "every check passed" });
         Ok(())
     })
@@ -168,14 +210,14 @@ fn rolled_out(upkeep: &Upkeep, life: &Life, digest: &Digest, now: Time) -> Resul
     })
 }
 
-/// Within an edit of the image's life. The store is changed first: after a kill between the two, the same is decided again.
-pub fn bad(upkeep: &Upkeep, life: &mut Life, digest: &Digest, state: State, why: &str, now: Time) -> Result<(), Fault> {
+/// Before an image is marked bad or revoked, within an edit of its life. The store is changed first: after a kill between the two, the
+/// same is decided again.
+pub fn return_to_fallback(upkeep: &Upkeep, life: &mut Life, digest: &Digest) -> Result<(), Fault> {
     let was_current = life.image(digest).is_some_and(|i| i.state == State::Current);
     if let Some(back) = life.fallback().filter(|_| was_current) {
         upkeep.config.factory.make_current(&life.name, &back.digest)?;
     }
     life.work = None;
-    life.went_bad(digest, state, now, why);
     Ok(())
 }
 

@@ -33,6 +33,8 @@ pub trait Factory: Send + Sync {
     /// The recipe's current image stays what it is.
     fn bake(&self, spec: &ImageSpec) -> Result<Made, Fault>;
     fn known(&self, digest: &Digest) -> Result<Made, Fault>;
+    /// Whether the image was made of what this recipe says.
+    fn is_of(&self, digest: &Digest, spec: &ImageSpec) -> bool;
     fn current(&self, name: &ImageName) -> Result<Option<Digest>, Fault>;
     /// Refuses an image that is missing or incomplete.
     fn make_current(&self, name: &ImageName, digest: &Digest) -> Result<(), Fault>;
@@ -57,6 +59,10 @@ impl Factory for Store {
     fn known(&self, digest: &Digest) -> Result<Made, Fault> {
         let manifest = self.manifest(digest)?;
         Ok(Made { digest: manifest.digest, inputs: manifest.inputs, made: manifest.made, why: "it was there".to_string() })
+    }
+
+    fn is_of(&self, digest: &Digest, spec: &ImageSpec) -> bool {
+        bake::is_of(self, digest, spec)
     }
 
     fn current(&self, name: &ImageName) -> Result<Option<Digest>, Fault> {

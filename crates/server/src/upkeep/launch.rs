@@ -10,7 +10,7 @@ use model::{Fault, Release};
 pub fn must_be_launchable(app: &App, hidden: &HiddenNames, release: &Release) -> Result<(), Fault> {
     let Some(upkeep) = &app.upkeep else { return Ok(()) };
     let refuse_bad = attest::read_policy(&upkeep.layout)?.unwrap_or_default().refuse_bad;
-    attest::may_begin(&upkeep.layout, &release.image, refuse_bad)
+    attest::may_begin(&upkeep.layout, &release.image_name, &release.image, refuse_bad)
         .map_err(|f| Fault { message: format!("{}: {}", release.service, hidden.fault_text(&release.image, &f)), ..f })
 }
 

@@ -4,19 +4,21 @@ use super::image_check;
 use super::lives::Upkeep;
 use crate::app::App;
 use journal::Lists;
-use lifecycle::{Behind, Life, RolloutNow, Seen, Work};
-use model::{Digest, Fault, RolloutEnd, RolloutId, ServiceName, Verdict};
+use lifecycle::{Life, Moved, RolloutNow, Seen, Standing, Work};
+use model::{Digest, Event, Fault, GroupRelease, RolloutEnd, RolloutId, RotationId, ServiceName, Verdict};
 use std::collections::BTreeSet;
 
 pub struct Observation {
     pub seen: Seen,
-    /// Services whose active release has an image of this recipe, and which.
-    pub users: Vec<(ServiceName, Digest)>,
 }
 
 impl Observation {
     pub fn active(&self) -> BTreeSet<Digest> {
-        self.users.iter().map(|(_, on)| on.clone()).collect()
+        self.seen.services.iter().map(|s| s.on.clone()).collect()
+    }
+
+    pub fn services_on(&self, image: &Digest) -> Vec<ServiceName> {
+        self.seen.services.iter().filter(|s| s.on == *image).map(|s| s.service.clone()).collect()
     }
 }
 
@@ -25,7 +27,7 @@ pub fn observe(app: &App, upkeep: &Upkeep, life: &Life) -> Result<Observation, F
     let wall = app.now();
     let now = upkeep.now(wall);
     let current = upkeep.config.factory.current(&life.name)?;
-    let (users, behind) = app.database.browse(|r| users(r, life, current.as_ref()))?;
+    let services = app.database.browse(|r| services(r, life))?;
     let (mut test, mut rollout) = Default::default();
     match &life.work {
         Some(Work::Test(under_way)) => test = image_check::observe(app, upkeep, life, under_way)?,
@@ -33,41 +35,61 @@ pub fn observe(app: &App, upkeep: &Upkeep, life: &Life) -> Result<Observation, F
         None => {}
     }
     let handed = upkeep.handed(&life.name)?;
-    Ok(Observation { seen: Seen { now, wall, current, behind, handed, test, rollout }, users })
+    Ok(Observation { seen: Seen { now, wall, current, services, handed, test, rollout } })
 }
 
 /// Services whose active release has an image of this recipe, and which; from the database alone.
 pub fn users_of(app: &App, life: &Life) -> Result<Vec<(ServiceName, Digest)>, Fault> {
-    Ok(app.database.browse(|r| users(r, life, None))?.0)
+    app.database.browse(|r| {
+        let mut users = Vec::new();
+        for row in r.services()? {
+            let active = r.active(&row.spec.name)?.filter(|active| active.release.image_name == life.name);
+            users.extend(active.map(|active| (row.spec.name, active.release.image)));
+        }
+        Ok(users)
+    })
 }
 
-type Users = (Vec<(ServiceName, Digest)>, Vec<Behind>);
-
-fn users(records: &Lists<'_>, life: &Life, current: Option<&Digest>) -> Result<Users, Fault> {
-    let (mut users, mut behind) = (Vec::new(), Vec::new());
+fn services(records: &Lists<'_>, life: &Life) -> Result<Vec<Standing>, Fault> {
+    let mut all = Vec::new();
     let rollouts = records.open_rollouts()?;
     for row in records.services()? {
-        let service = &row.spec.name;
-        let Some(active) = records.active(service)?.filter(|s| s.release.image_name == life.name) else { continue };
-        let on = active.release.image;
-        users.push((service.clone(), on.clone()));
-        if current.is_some_and(|c| *c != on) {
-            let in_rollout =
-                rollouts.iter().find(|r| r.plan.tiers.iter().any(|(_, services)| services.iter().any(|(s, _)| s.name == *service)));
-            let busy = match records.open_rotation_of(service)? {
-                Some(rotation) => Some(rotation.id.to_string()),
-                None => in_rollout.map(|r| r.id.to_string()),
-            };
-            behind.push(Behind {
-                service: service.clone(),
-                tier: row.spec.tier.clone(),
-                on,
-                busy,
-                freeze: row.spec.rollout.freeze.clone(),
-            });
-        }
+        let service = row.spec.name.clone();
+        let Some(active) = records.active(&service)?.filter(|active| active.release.image_name == life.name) else { continue };
+        let in_rollout = rollouts.iter().find(|r| r.plan.tiers.iter().any(|(_, services)| services.iter().any(|(s, _)| s.name == service)));
+        let busy = match records.open_rotation_of(&service)? {
+            Some(rotation) => Some(rotation.id.to_string()),
+            None => in_rollout.map(|r| r.id.to_string()),
+        };
+        // A deploy that failed left a newer one.
+        let in_force = records.in_force(&service)?.unwrap_or(row);
+        all.push(Standing {
+            tier: in_force.spec.tier,
+            on: active.release.image.clone(),
+            moved: moved(records, &service, &active)?,
+            recipe: in_force.spec.recipe,
+            since: in_force.at,
+            busy,
+            freeze: in_force.spec.rollout.freeze,
+            service,
+        });
     }
-    Ok((users, behind))
+    Ok(all)
+}
+
+/// By the rotation that made it active. Of one that a lost journal had nobody knows who opened it: it counts as somebody's.
+fn moved(records: &Lists<'_>, service: &ServiceName, active: &GroupRelease) -> Result<Moved, Fault> {
+    let id = RotationId::of(service, active.group.parts().map_or(0, |(_, _, number)| number));
+    let Some(rotation) = records.rotation(&id)? else { return Ok(Moved::BySomebody { from: None }) };
+    let rollout = rotation.rollout.map(|id| records.rollout(&id)).transpose()?.flatten();
+    if rollout.is_some_and(|rollout| rollout.plan.by_upkeep) {
+        return Ok(Moved::ByItself);
+    }
+    let from = match records.first_line(&id)?.map(|line| line.event) {
+        Some(Event::Opened(opened)) => opened.from.map(|from| from.release.image),
+        _ => None,
+    };
+    Ok(Moved::BySomebody { from })
 }
 
 fn rollout_now(app: &App, id: &RolloutId, digest: &Digest) -> Result<RolloutNow, Fault> {
@@ -90,10 +112,11 @@ fn rollout_now(app: &App, id: &RolloutId, digest: &Digest) -> Result<RolloutNow,
     })
 }
 
-/// An image that every service of its recipe runs on is proven: a later failure is not attributed to it.
+/// An image that every service of its recipe runs on is proven, or one that somebody's deploy runs on: a later failure is not attributed to it.
 pub fn prove(upkeep: &Upkeep, life: &Life, observation: &Observation) -> Result<(), Fault> {
     let Some(current) = life.current().filter(|c| !c.proven && observation.seen.current.as_ref() == Some(&c.digest)) else { return Ok(()) };
-    if life.work.is_some() || observation.users.is_empty() || !observation.seen.behind.is_empty() {
+    let is_everywhere = !observation.seen.services.is_empty() && observation.seen.behind().next().is_none();
+    if life.work.is_some() || !(is_everywhere || observation.seen.is_deployed(&current.digest)) {
         return Ok(());
     }
     let digest = current.digest.clone();

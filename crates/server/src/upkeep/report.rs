@@ -67,11 +67,11 @@ pub fn events(app: &App, since: Time) -> Result<Vec<ImageEvent>, Fault> {
     Ok(all)
 }
 
-/// By digest, of every recipe's images.
-pub fn lives(app: &App) -> Result<BTreeMap<Digest, ImageLife>, Fault> {
+/// By digest and name: recipes of several names may give the same bytes, and what becomes of them differs.
+pub fn lives(app: &App) -> Result<BTreeMap<Digest, BTreeMap<ImageName, ImageLife>>, Fault> {
     let Some(upkeep) = &app.upkeep else { return Ok(BTreeMap::new()) };
     let now = upkeep.now(app.now());
-    let mut all = BTreeMap::new();
+    let mut all: BTreeMap<Digest, BTreeMap<ImageName, ImageLife>> = BTreeMap::new();
     for name in upkeep.names()? {
         let life = upkeep.load(&name)?;
         let active = observe::users_of(app, &life)?.into_iter().map(|(_, on)| on).collect();
@@ -92,7 +92,7 @@ pub fn lives(app: &App) -> Result<BTreeMap<Digest, ImageLife>, Fault> {
                 why: one.story.last().map(|t| t.text.clone()).unwrap_or_default(),
                 alarms: alarms.iter().filter(mine).cloned().collect(),
             };
-            all.insert(one.digest.clone(), row);
+            all.entry(one.digest.clone()).or_default().insert(name.clone(), row);
         }
     }
     Ok(all)

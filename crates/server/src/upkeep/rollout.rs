@@ -83,7 +83,7 @@ fn begin(tx: &Tx<'_>, tier: &TierName, all: &[(Desired, ObservedService)], why: 
     for (desired, _) in all {
         pinned.push((desired.spec.clone(), tx.put_release(&desired.release, at)?.release));
     }
-    let plan = RolloutPlan { why: why.to_string(), tiers: vec![(tier.clone(), pinned.clone())] };
+    let plan = RolloutPlan { why: why.to_string(), by_upkeep: true, tiers: vec![(tier.clone(), pinned.clone())] };
     let rollout = tx.open_rollout(&plan, at)?;
     let text = format!("{rollout}: {why}");
     let change = ChangeRequest { why: text, by: BY, at, rollout: Some(&rollout), always: true };
@@ -98,10 +98,11 @@ fn why(life: &Life, observation: &Observation, digest: &Digest, back: bool) -> S
     let name = &life.name;
     if back {
         let left = observation
-            .users
+            .seen
+            .services
             .iter()
-            .filter(|(_, on)| on != digest)
-            .find_map(|(_, on)| life.image(on).filter(|i| i.state != lifecycle::State::Retired));
+            .filter(|s| s.on != *digest)
+            .find_map(|s| life.image(&s.on).filter(|i| i.state != lifecycle::State::Retired));
         let why = left.and_then(|i| i.story.last()).map_or(String::new(), |t| format!(": the other is {}", t.text));
         return format!("image {name} is rolled back to {}{why}", digest.short());
     }

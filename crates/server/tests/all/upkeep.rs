@@ -1,198 +1,10 @@
 //! Images that are kept patched by themselves: over a world in memory, with restarts wherever they fall.
 
 use crate::common::*;
+use crate::keeper::*;
 use api::control::*;
-use lifecycle::Change;
 use model::*;
-use server::{Config, Factory, Fresh, Made, Pace};
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-
-/// A mirror and a baker of letters: the packages of day `b` give the image `bbb…`.
-struct Bakery {
-    fake: Arc<Fake>,
-    state: Mutex<Mirror>,
-}
-
-struct Mirror {
-    newest: char,
-    current: Option<Digest>,
-    down: bool,
-    /// Letters that cannot be baked.
-    hopeless: Vec<char>,
-    looks: u32,
-    bakes: BTreeMap<char, u32>,
-}
-
-impl Bakery {
-    fn new(fake: Arc<Fake>) -> Arc<Bakery> {
-        let state = Mirror { newest: 'a', current: Some(digest('a')), down: false, hopeless: Vec::new(), looks: 0, bakes: BTreeMap::new() };
-        Arc::new(Bakery { fake, state: Mutex::new(state) })
-    }
-
-    fn made(digest: &Digest) -> Made {
-        Made { digest: digest.clone(), inputs: digest.clone(), made: Time(1), why: "there was no image of these packages".into() }
-    }
-
-    fn set(&self, change: impl FnOnce(&mut Mirror)) {
-        change(&mut self.state.lock().unwrap());
-    }
-}
-
-fn letter(digest: &Digest) -> String {
-    digest.hex()[..1].to_string()
-}
-
-fn change(from: &Digest, to: &Digest) -> Vec<Change> {
-    let all = Change { name: "openssl".into(), from: Some(letter(from)), to: Some(letter(to)) };
-    if from == to { Vec::new() } else { vec![all] }
-}
-
-impl Factory for Bakery {
-    fn fresh(&self, _: &ImageSpec, against: Option<&Digest>) -> Result<Fresh, Fault> {
-        let mut state = self.state.lock().unwrap();
-        if state.down {
-            return Err(Fault::world("mirror-unreachable", "the mirror is down"));
-        }
-        state.looks += 1;
-        let inputs = digest(state.newest);
-        Ok(Fresh { behind: against.map(|a| change(a, &inputs)).unwrap_or_default(), inputs, unknown: None })
-    }
-
-    fn bake(&self, _: &ImageSpec) -> Result<Made, Fault> {
-        let mut state = self.state.lock().unwrap();
-        let newest = state.newest;
-        *state.bakes.entry(newest).or_default() += 1;
-        if state.hopeless.contains(&newest) {
-            return Err(Fault::world("maintainer-script-failed", "a script of the package x failed").again(false));
-        }
-        self.fake.state().objects.insert(digest(newest));
-        Ok(Self::made(&digest(newest)))
-    }
-
-    fn known(&self, digest: &Digest) -> Result<Made, Fault> {
-        Ok(Self::made(digest))
-    }
-
-    fn current(&self, _: &ImageName) -> Result<Option<Digest>, Fault> {
-        Ok(self.state.lock().unwrap().current.clone())
-    }
-
-    fn make_current(&self, _: &ImageName, digest: &Digest) -> Result<(), Fault> {
-        self.set(|s| s.current = Some(digest.clone()));
-        Ok(())
-    }
-
-    fn changes(&self, from: &Digest, to: &Digest) -> Result<Vec<Change>, Fault> {
-        Ok(change(from, to))
-    }
-
-    fn fixes(&self, _: &Digest, to: &Digest) -> Result<Vec<String>, Fault> {
-        Ok(vec![format!("CVE-2026-000{}", letter(to))])
-    }
-}
-
-/// An hour goes by in a tenth of a second: a day in 2.4 seconds.
-const SPEED: u64 = 36_000;
-
-struct Keeper {
-    house: House,
-    bakery: Arc<Bakery>,
-    anchor: Time,
-}
-
-impl Keeper {
-    async fn new(checks: Vec<ImageCheck>) -> Keeper {
-        let mut house = House::new().await;
-        house.stop().await;
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        let bakery = Bakery::new(house.fake.clone());
-        let mut keeper = Keeper { house, bakery, anchor: Time(u64::try_from(since.as_millis()).unwrap()) };
-        keeper.start().await;
-        let mut request =
-            request(vec![spec("worker", "back", "work", 1, None), spec("web", "front", "serve", 2, Some("127.0.0.1:8080"))], None);
-        let recipe = ImageSpec {
-            name: ImageName::new("base").unwrap(),
-            base: None,
-            debian: "bookworm".into(),
-            packages: Vec::new(),
-            rebuild: Some("0 */6 * * *".into()),
-            max_age_ms: Some(7 * 86_400_000),
-            window: None,
-            jitter_ms: 0,
-            checks,
-            custom: Default::default(),
-            oci: None,
-        };
-        request.file.images.insert(recipe.name.clone(), recipe);
-        // What fails must fail soon, and what is only slow, on a machine that does much else, must not.
-        request.file.services.values_mut().for_each(|s| s.rollout.within_ms = 5_000);
-        keeper.house.deploy(&request).await.unwrap();
-        keeper.stands("a").await;
-        keeper
-    }
-
-    async fn start(&mut self) {
-        let upkeep = server::Upkeep { factory: self.bakery.clone(), pace: Pace { anchor: self.anchor, speed: SPEED } };
-        self.house.server = Some(server::start(Config { upkeep: Some(upkeep), ..self.house.config() }).await.unwrap());
-    }
-
-    /// Over TCP, with a token to deploy one service.
-    async fn deployer_of_web(&mut self) -> api::Client {
-        self.house.stop().await;
-        let upkeep = server::Upkeep { factory: self.bakery.clone(), pace: Pace { anchor: self.anchor, speed: SPEED } };
-        let listen = Some("127.0.0.1:0".parse().unwrap());
-        self.house.server = Some(server::start(Config { upkeep: Some(upkeep), listen, ..self.house.config() }).await.unwrap());
-        let grant = model::access::Grant { role: model::access::Role::Deploy, services: [name("web")].into(), tiers: Default::default() };
-        let token = self.house.token("ci", grant).await;
-        api::Client::tcp(self.house.server.as_ref().unwrap().address().unwrap().to_string()).token(Some(token))
-    }
-
-    async fn history(&self) -> ImageHistory {
-        self.house.client().get("/v1/images/base/history").await.unwrap()
-    }
-
-    /// Letters of the images that worker and web stand on.
-    async fn on(&self) -> String {
-        let mut text = String::new();
-        for service in ["worker", "web"] {
-            let active = self.house.status(service).await.active;
-            text.push_str(&active.map_or("-".to_string(), |s| letter(&s.release.image)));
-        }
-        text
-    }
-
-    async fn until(&self, what: &str, so: impl AsyncFn() -> bool) {
-        let begun = Instant::now();
-        while !so().await {
-            assert!(begun.elapsed() < Duration::from_secs(60), "{what} never came: {} {:#?}", self.on().await, self.history().await);
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    /// Both services stand on it, and nothing is under way.
-    async fn stands(&self, letter: &str) {
-        let both = letter.repeat(2);
-        self.until(letter, async || {
-            let quiet = self.house.status("web").await.rotation.is_none() && self.house.status("worker").await.rotation.is_none();
-            quiet && self.on().await == both
-        })
-        .await;
-    }
-
-    async fn state_of(&self, letter: char) -> Option<ImageStory> {
-        self.history().await.images.into_iter().find(|i| i.digest == digest(letter))
-    }
-
-    async fn is(&self, letter: char, state: &str) {
-        self.until(state, async || self.state_of(letter).await.is_some_and(|i| i.state == state)).await;
-    }
-}
-
-fn check(name: &str, command: &str) -> ImageCheck {
-    ImageCheck { name: name.into(), what: ImageProbe::Run { command: vec![command.into()] }, within_ms: 60_000 }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_newer_is_baked_tested_and_rolled_out_tier_by_tier() {
@@ -241,7 +53,7 @@ async fn one_that_fails_goes_back_everywhere_and_is_not_tried_again_until_it_dif
         })
         .await;
     // Somebody who knows better asks for it: it is tried once more, and is as bad as before.
-    let again = RebuildRequest { again: true };
+    let again = RebuildRequest { again: true, digest: None };
     let _: serde_json::Value = keeper.house.client().post("/v1/images/base/rebuild", &again).await.unwrap();
     keeper
         .until("a second end", async || {
@@ -277,22 +89,7 @@ async fn restarts_wherever_they_fall_change_nothing() {
         keeper.bakery.set(|s| s.newest = newest);
         for n in 0..12u64 {
             tokio::time::sleep(Duration::from_millis((n * 37 + round as u64 * 23) % 190)).await;
-            // Dropped as by kill -9: nothing is waited for but the directory.
-            drop(keeper.house.server.take());
-            let begun = Instant::now();
-            while begun.elapsed() < Duration::from_secs(20) {
-                let upkeep = server::Upkeep { factory: keeper.bakery.clone(), pace: Pace { anchor: keeper.anchor, speed: SPEED } };
-                match server::start(Config { upkeep: Some(upkeep), ..keeper.house.config() }).await {
-                    Ok(server) => {
-                        keeper.house.server = Some(server);
-                        break;
-                    }
-                    Err(fault) => {
-                        assert_eq!(fault.code, "already-served", "{fault:?}");
-                        tokio::time::sleep(Duration::from_millis(10)).await;
-                    }
-                }
-            }
+            keeper.restart().await;
         }
         if newest == 'c' {
             keeper.is('c', "bad").await;
@@ -376,10 +173,7 @@ async fn a_revoked_image_is_refused_told_and_replaced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removal_brings_in_no_recipe() {
     let mut keeper = Keeper::new(Vec::new()).await;
-    let recipe = |keeper: &Keeper| {
-        let repository = store::Repository::open(&Layout::new(keeper.house.dir.path())).unwrap();
-        repository.load(&ImageName::new("base").unwrap()).unwrap().0.recipe.unwrap()
-    };
+    let recipe = |keeper: &Keeper| keeper.life().recipe.unwrap();
     let before = recipe(&keeper);
     let client = keeper.deployer_of_web().await;
     let mut hostile = before.clone();
@@ -401,10 +195,7 @@ async fn a_removal_brings_in_no_recipe() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_order_of_tiers_is_not_for_who_deploys_one_service() {
     let mut keeper = Keeper::new(Vec::new()).await;
-    let life = |keeper: &Keeper| {
-        let repository = store::Repository::open(&Layout::new(keeper.house.dir.path())).unwrap();
-        repository.load(&ImageName::new("base").unwrap()).unwrap().0
-    };
+    let life = |keeper: &Keeper| keeper.life();
     let before = life(&keeper);
     assert_eq!(before.tiers.len(), 2, "{:?}", before.tiers);
     let client = keeper.deployer_of_web().await;
@@ -445,7 +236,8 @@ async fn images_for(client: &api::Client, keeper: &Keeper) {
     let other = api::Client::tcp(keeper.house.server.as_ref().unwrap().address().unwrap().to_string()).token(Some(token.clone()));
     assert_eq!(other.get::<Vec<ImageUpkeep>>("/v1/images/upkeep").await.unwrap(), []);
     assert_eq!(other.get::<ImageHistory>("/v1/images/base/history").await.unwrap_err().code, "forbidden");
-    let refused = client.post::<_, serde_json::Value>("/v1/images/base/rebuild", &RebuildRequest { again: false }).await.unwrap_err();
+    let refused =
+        client.post::<_, serde_json::Value>("/v1/images/base/rebuild", &RebuildRequest { again: false, digest: None }).await.unwrap_err();
     assert_eq!(refused.code, "forbidden");
     assert!(refused.hint.unwrap().contains("administrator"));
 }

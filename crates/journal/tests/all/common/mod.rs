@@ -14,6 +14,7 @@ pub fn spec(service: &str, count: u32) -> ServiceSpec {
         name: name(service),
         tier: TierName::new("web").unwrap(),
         image: ImageName::new("base").unwrap(),
+        recipe: None,
         artifact: None,
         run: vec!["/app/run".into()],
         env: BTreeMap::new(),

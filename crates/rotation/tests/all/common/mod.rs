@@ -43,6 +43,7 @@ pub fn spec(count: u32, waves: Vec<Wave>, soak_ms: u64, routed: bool) -> Service
         name: service(),
         tier: TierName::new("web").unwrap(),
         image: made.image_name,
+        recipe: None,
         artifact: None,
         run: made.run,
         env: made.env,

@@ -29,6 +29,8 @@ pub struct State {
     pub panics: Option<(&'static str, u32)>,
     /// Images on which nothing ever gets healthy.
     pub sick: BTreeSet<Digest>,
+    /// Programs that never get healthy on an image.
+    pub unfit: BTreeSet<(Digest, String)>,
     /// New instances stay unhealthy for now.
     pub slow: bool,
     pub launched: u64,
@@ -190,11 +192,12 @@ impl Fake {
     fn seen(&self, group: &GroupName) -> Result<GroupSeen, Fault> {
         let mut state = self.up()?;
         let slow = state.slow;
-        let unfit = state.sick.clone();
+        let (sick, unfit) = (state.sick.clone(), state.unfit.clone());
         let ended = state.ended.get(group).cloned();
         let Some((stamp, spec, instances, _)) = state.groups.get_mut(group) else { return Ok(GroupSeen::unknown(group.clone())) };
-        let on_unfit = matches!(&spec.desired, DesiredGroup::Run { release, .. } if unfit.contains(&release.image));
-        let sick = program(spec) == "sick" || on_unfit;
+        let is_unfit = matches!(&spec.desired, DesiredGroup::Run { release, .. }
+            if sick.contains(&release.image) || unfit.contains(&(release.image.clone(), program(spec))));
+        let sick = program(spec) == "sick" || is_unfit;
         for instance in instances.iter_mut().filter(|i| i.state == InstanceState::Running && !slow && !sick) {
             instance.healthy_ms = Some(1 << 30);
         }
@@ -328,6 +331,7 @@ pub fn spec(service: &str, tier: &str, program: &str, count: u32, listen: Option
         name: name(service),
         tier: TierName::new(tier).unwrap(),
         image: ImageName::new("base").unwrap(),
+        recipe: None,
         artifact: None,
         run: vec![program.into()],
         env: BTreeMap::new(),
