@@ -173,7 +173,7 @@ fn judge(marker: &Marker, place: &Place, id_at: impl Fn(&Path) -> At, runs_elsew
         let fault = Fault::world("restored-dir", format!("{text}; nothing was started, ended or changed")).again(false);
         return Judged::Foreign(fault.hint(format!(
             "if the original runs, two would serve the same and write the same volumes. Once it has ended for good: \
-             `afresh restore --original-gone --yes`, then start it; what was deployed after the backup (made {}) is not in it",
+             `afresh restore --original-gone --yes --data-dir {here}`, then start it; what was deployed after the backup (made {}) is not in it",
             day(backed_up)
         )));
     }

@@ -18,7 +18,11 @@ const SHOWN: usize = 60;
 pub fn of(records: &Records<'_>, desired: &Desired, release: &Release) -> Result<Vec<PlanNote>, Fault> {
     let service = &desired.spec.name;
     let mut notes = Vec::new();
-    if let Some(note) = rolled_back(records, service, release)? {
+    if let Some(mut note) = rolled_back(records, service, release)? {
+        if release.container.is_some() {
+            let image = &desired.spec.image;
+            note.text += &format!("; a deploy takes the image that was baked last: `afresh bake {image}` pulls what its tag leads to now");
+        }
         notes.push(note);
     }
     notes.extend(data_stays(records, service, release)?);

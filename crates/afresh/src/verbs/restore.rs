@@ -113,7 +113,7 @@ impl Restore {
                 show::line(format!("restored to {}", layout.root().display()));
                 open.iter().for_each(|id| show::line(format!("{id} was open when the backup was made, and continues when serve starts")));
                 tell_unreadable(context);
-                show::note(if self.original_gone { "start it: it launches the declared servers" } else { NOT_YET });
+                show::note(if self.original_gone { "start it: it launches the declared servers".to_string() } else { not_yet(layout) });
             }
         }
         if context.json {
@@ -153,8 +153,13 @@ impl Restore {
     }
 }
 
-const NOT_YET: &str =
-    "it starts nothing until somebody says that the original is gone: `afresh restore --original-gone --yes`, or `afresh up --adopt`";
+fn not_yet(layout: &model::Layout) -> String {
+    let dir = layout.root().display();
+    format!(
+        "it starts nothing until somebody says that the original is gone: `afresh restore --original-gone --yes --data-dir {dir}`, or \
+         `afresh up --adopt --data-dir {dir}`"
+    )
+}
 
 /// On another machine, or without its key, values of secrets are not there: each must be given again.
 fn tell_unreadable(context: &Context) {
