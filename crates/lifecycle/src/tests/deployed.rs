@@ -112,8 +112,11 @@ fn an_image_that_is_cleared_takes_no_newer_one_s_place() {
     w.days(1);
     assert_eq!(w.stands(), "cc");
     assert_eq!(w.deploy('b', 2, &[1]), [1]);
-    w.days(2);
-    assert_eq!((w.stands().as_str(), w.state('b'), w.state('c')), ("cb", Some(State::Retired), Some(State::Current)));
+    for _ in 0..2 {
+        w.settle();
+        assert_eq!((w.stands().as_str(), w.state('b'), w.state('c')), ("cb", Some(State::Retired), Some(State::Current)));
+        w.now = w.now.plus(DAY);
+    }
 }
 
 #[test]
