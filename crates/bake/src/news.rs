@@ -23,15 +23,14 @@ pub struct News {
     pub unknown: Option<String>,
 }
 
-/// What is new, and what of an image is not the newest. None: there is no image, so everything would come in.
-pub fn news_against(store: &Store, spec: &ImageSpec, image: Option<&Digest>) -> Result<(News, Vec<Change>), Fault> {
+/// What is new, and what of an image is not the newest, where the image can be read. None: there is no image, so everything would come in.
+pub fn news_against(store: &Store, spec: &ImageSpec, image: Option<&Digest>) -> Result<(News, Result<Vec<Change>, Fault>), Fault> {
     if let Some(source) = &spec.oci {
         let container::Now { inputs, is_same_tag, behind, unknown } = container::news(store, spec, source, image)?;
-        return Ok((News { inputs, packages: Vec::new(), same_indexes: is_same_tag, traffic: Traffic::default(), unknown }, behind));
+        return Ok((News { inputs, packages: Vec::new(), same_indexes: is_same_tag, traffic: Traffic::default(), unknown }, Ok(behind)));
     }
     let news = news(store, spec)?;
-    // Where nothing can be compared, the list is empty; the inputs still say that it differs.
-    let behind = news_since(store, image, &news).unwrap_or_default();
+    let behind = news_since(store, image, &news);
     Ok((news, behind))
 }
 

@@ -95,7 +95,8 @@ impl Check {
         let store = context.images()?;
         let began = Instant::now();
         let current = store.current(&self.image)?;
-        let (news, behind): (_, Vec<Change>) = bake::news_against(&store, spec, current.as_ref())?;
+        let (news, behind) = bake::news_against(&store, spec, current.as_ref())?;
+        let behind: Vec<Change> = behind?;
         let same = current.as_ref().and_then(|c| store.manifest(c).ok()).is_some_and(|m| m.inputs == news.inputs);
         let kit = if spec.oci.is_some() { None } else { emit::kit_state(&store, spec, &mut |_| {})? };
         let is_kit_newest = kit.as_ref().is_none_or(|kit| kit.behind.is_empty());

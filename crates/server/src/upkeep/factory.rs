@@ -47,6 +47,8 @@ pub trait Factory: Send + Sync {
 impl Factory for Store {
     fn fresh(&self, spec: &ImageSpec, against: Option<&Digest>) -> Result<Fresh, Fault> {
         let (news, behind) = bake::news_against(self, spec, against)?;
+        // Where nothing can be compared, the list is empty; the inputs still say that it differs.
+        let behind = behind.unwrap_or_default();
         Ok(Fresh { inputs: news.inputs, behind, unknown: news.unknown })
     }
 
