@@ -23,7 +23,7 @@ const OUTPUT_BYTES_MAX: usize = 256 << 10;
 /// What is shown of it.
 const SAID_CHARS_MAX: usize = 400;
 
-/// What a service manager says to the keeper alone. runc and crun have a meaning of their own for the first: they would wait until the
+/// What a service manager says to the process that it started alone. runc and crun have a meaning of their own for the first: they would wait until the
 /// program in the container says that it is ready, and pass that on.
 const SERVICE_MANAGER: &[&str] = &["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 

@@ -84,6 +84,7 @@ mod userns;
 mod volumes;
 
 pub use admit::{Admit, Launch, Permit, Role};
+pub use command::without_service_manager;
 pub use doctor::{Finding, doctor};
 pub use down::down;
 pub use host_checks::Lack;

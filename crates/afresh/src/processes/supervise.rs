@@ -114,10 +114,7 @@ fn start(role: Role, exe: &Path, line: &[String], log: &Arc<OwnLog>) -> std::io:
     let mut command = Command::new(exe);
     command.args(line).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     // A service manager listens to this process alone.
-    ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"].into_iter().for_each(|name| {
-        command.env_remove(name);
-    });
-    let mut child = command.spawn()?;
+    let mut child = host::without_service_manager(&mut command).spawn()?;
     if let Some(out) = child.stdout.take() {
         pump(role, out, log.clone());
     }
