@@ -4,7 +4,7 @@
 use model::{Digest, Fault, Time};
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -112,6 +112,41 @@ pub fn digest_of(bytes: &[u8]) -> Digest {
 
 pub fn digest_from(hasher: Sha256) -> Digest {
     Digest::new(format!("sha256:{}", hex::encode(hasher.finalize()))).expect("a SHA-256 in hex is 64 lower-case digits")
+}
+
+/// Counts and hashes what is read or written through it.
+pub struct Hashing<T> {
+    pub inner: T,
+    pub hasher: Sha256,
+    pub bytes: u64,
+}
+
+impl<T> Hashing<T> {
+    pub fn new(inner: T) -> Self {
+        Self { inner, hasher: Sha256::new(), bytes: 0 }
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..n]);
+        self.bytes += n as u64;
+        Ok(n)
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let n = self.inner.write(buffer)?;
+        self.hasher.update(&buffer[..n]);
+        self.bytes += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
 }
 
 /// The digest and the number of bytes that were read.

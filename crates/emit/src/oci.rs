@@ -3,12 +3,11 @@
 
 use crate::mounted::Mounted;
 use crate::{Emitted, Part, oci_tar};
-use disk::files;
+use disk::files::{self, Hashing};
 use flate2::{Compression, GzBuilder};
 use model::{Digest, Fault, Release, Time};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
@@ -127,48 +126,22 @@ struct Layer {
     plain: Digest,
 }
 
-/// Passes bytes on, and hashes and counts them.
-struct Hashing<W> {
-    to: W,
-    hasher: Sha256,
-    bytes: u64,
-}
-
-impl<W: Write> Hashing<W> {
-    fn new(to: W) -> Self {
-        Hashing { to, hasher: Sha256::new(), bytes: 0 }
-    }
-}
-
-impl<W: Write> Write for Hashing<W> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let count = self.to.write(bytes)?;
-        self.hasher.update(&bytes[..count]);
-        self.bytes += count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.to.flush()
-    }
-}
-
 fn layer(tree: &Path, blobs: &Path, meta: &Meta) -> Result<Layer, Fault> {
     let at = blobs.join(".layer");
     let file = Hashing::new(std::io::BufWriter::with_capacity(1 << 18, files::create_new(&at, 0o644)?));
     let (plain, file) = match meta.compress {
         Compress::None => {
             let done = oci_tar::write(tree, meta.epoch, Hashing::new(file))?;
-            (done.hasher, done.to)
+            (done.hasher, done.inner)
         }
         Compress::Gzip => {
             // No name and no time in its header.
             let gzip = GzBuilder::new().mtime(0).write(file, Compression::default());
             let done = oci_tar::write(tree, meta.epoch, Hashing::new(gzip))?;
-            (done.hasher, done.to.finish().map_err(files::at("cannot write", &at))?)
+            (done.hasher, done.inner.finish().map_err(files::at("cannot write", &at))?)
         }
     };
-    let buffer = file.to.into_inner().map_err(|e| files::fault("cannot write", &at, e.error()))?;
+    let buffer = file.inner.into_inner().map_err(|e| files::fault("cannot write", &at, e.error()))?;
     buffer.sync_all().map_err(files::at("cannot write", &at))?;
     let digest = files::digest_from(file.hasher);
     fs::rename(&at, blobs.join(digest.hex())).map_err(files::at("cannot rename", &at))?;

@@ -3,13 +3,12 @@
 //!
 //! Reading trusts nothing: not the names, kinds, sizes and order of entries, nor that the file ends where it should.
 
-use disk::files;
+use disk::files::{self, Hashing};
 use model::{Digest, Fault, Time};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path};
 
@@ -59,41 +58,6 @@ impl Manifest {
     }
 }
 
-/// Counts and hashes what passes.
-struct Passing<T> {
-    inner: T,
-    hasher: Sha256,
-    bytes: u64,
-}
-
-impl<T> Passing<T> {
-    fn new(inner: T) -> Self {
-        Self { inner, hasher: Sha256::new(), bytes: 0 }
-    }
-}
-
-impl<R: Read> Read for Passing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        self.hasher.update(&buffer[..n]);
-        self.bytes += n as u64;
-        Ok(n)
-    }
-}
-
-impl<W: Write> Write for Passing<W> {
-    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
-        let n = self.inner.write(buffer)?;
-        self.hasher.update(&buffer[..n]);
-        self.bytes += n as u64;
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.inner.flush()
-    }
-}
-
 /// Ends with an error as soon as `is_stopping`.
 struct Until<'a, R> {
     inner: R,
@@ -110,13 +74,13 @@ pub(super) struct Writer<'a> {
     /// For messages.
     to: &'a Path,
     is_stopping: &'a dyn Fn() -> bool,
-    tar: tar::Builder<Passing<&'a File>>,
+    tar: tar::Builder<Hashing<&'a File>>,
     entries: Vec<Entry>,
 }
 
 impl<'a> Writer<'a> {
     pub fn begin(file: &'a File, to: &'a Path, is_stopping: &'a dyn Fn() -> bool) -> Result<Self, Fault> {
-        let mut writer = Self { to, is_stopping, tar: tar::Builder::new(Passing::new(file)), entries: Vec::new() };
+        let mut writer = Self { to, is_stopping, tar: tar::Builder::new(Hashing::new(file)), entries: Vec::new() };
         let head = Head { format: FORMAT, version: env!("CARGO_PKG_VERSION").to_string() };
         let head = serde_json::to_vec(&head).map_err(|e| Fault::ours("unwritable-record", e.to_string()))?;
         writer.append(HEAD, 0o600, head.len() as u64, &head[..])?;
@@ -152,7 +116,7 @@ impl<'a> Writer<'a> {
         header.set_mode(mode);
         header.set_mtime(0);
         header.set_cksum();
-        let mut from = Passing::new(Until { inner: from.take(bytes), is_stopping: self.is_stopping });
+        let mut from = Hashing::new(Until { inner: from.take(bytes), is_stopping: self.is_stopping });
         self.tar.append(&header, &mut from).map_err(files::at("cannot write", self.to))?;
         if from.bytes != bytes {
             let text = format!("{path}: it became shorter while it was copied: {} of {bytes} bytes", from.bytes);
@@ -183,7 +147,7 @@ pub(super) fn read(file: &Path, mut take: impl FnMut(&str, u32, &mut dyn Read) -
     if !opened.metadata().map_err(files::at("cannot read", file))?.is_file() {
         return Err(bad(file, "it is not a plain file"));
     }
-    let mut archive = tar::Archive::new(Passing::new(BufReader::with_capacity(1 << 18, opened)));
+    let mut archive = tar::Archive::new(Hashing::new(BufReader::with_capacity(1 << 18, opened)));
     let (mut entries, mut names): (Vec<Entry>, BTreeSet<String>) = (Vec::new(), BTreeSet::new());
     let (mut head, mut manifest) = (false, None);
     for entry in archive.entries().map_err(broken(file))?.raw(true) {
@@ -210,7 +174,7 @@ pub(super) fn read(file: &Path, mut take: impl FnMut(&str, u32, &mut dyn Read) -
             }
             _ if entries.len() >= ENTRIES_MAX => return Err(bad(file, format_args!("it has more than {ENTRIES_MAX} files"))),
             _ => {
-                let mut passing = Passing::new(&mut entry);
+                let mut passing = Hashing::new(&mut entry);
                 take(&path, mode, &mut passing)?;
                 std::io::copy(&mut passing, &mut std::io::sink()).map_err(broken(file))?;
                 if passing.bytes != bytes {
