@@ -68,8 +68,8 @@ pub struct Now {
     pub inputs: Digest,
     /// The registry said that it is the same, and nothing more was asked of it.
     pub is_same_tag: bool,
-    /// That the tag moved, or else the image's packages that are not the newest.
-    pub behind: Vec<Change>,
+    /// That the tag moved, or else the image's packages that are not the newest; or why the image cannot be read.
+    pub behind: Result<Vec<Change>, Fault>,
     /// Why its packages are not known to be the newest.
     pub unknown: Option<String>,
 }
@@ -78,20 +78,21 @@ pub struct Now {
 pub fn news(store: &Store, spec: &ImageSpec, source: &ContainerSource, against: Option<&Digest>) -> Result<Now, Fault> {
     recipe::check(spec)?;
     let options = oci::Options::of(source);
-    let current = against.and_then(|digest| store.manifest(digest).ok());
-    let there = current.as_ref().and_then(|manifest| manifest.container.as_ref());
+    let read = against.map(|digest| store.manifest(digest)).transpose();
+    let current = read.as_ref().ok().and_then(Option::as_ref);
+    let there = current.and_then(|manifest| manifest.container.as_ref());
     let told = oci::tag_digest(&source.reference, &options)?;
     let (manifest, is_same_tag) = match there {
         Some(there) if told.as_ref() == Some(&there.top) => (there.manifest.clone(), true),
         _ => (oci::resolve(&source.reference, &options)?.container.manifest, false),
     };
     let moved: Vec<Change> = there.iter().filter_map(|there| moved(there, &source.reference, &manifest)).collect();
-    let (behind, unknown) = match current.filter(|_| moved.is_empty()).map(|current| patches::of(store, &current)) {
+    let (behind, unknown) = match current.filter(|_| moved.is_empty()).map(|current| patches::of(store, current)) {
         None => (moved, None),
         Some(Ok(behind)) => (behind, None),
         Some(Err(why)) => (Vec::new(), Some(why)),
     };
-    Ok(Now { inputs: oci::inputs(&spec.name, &manifest), is_same_tag, behind, unknown })
+    Ok(Now { inputs: oci::inputs(&spec.name, &manifest), is_same_tag, behind: read.map(|_| behind), unknown })
 }
 
 /// `registry.example.org/shop/app:1.4 3fa9c1d20b7e -> 91bd77c02a41`

@@ -27,7 +27,7 @@ pub struct News {
 pub fn news_against(store: &Store, spec: &ImageSpec, image: Option<&Digest>) -> Result<(News, Result<Vec<Change>, Fault>), Fault> {
     if let Some(source) = &spec.oci {
         let container::Now { inputs, is_same_tag, behind, unknown } = container::news(store, spec, source, image)?;
-        return Ok((News { inputs, packages: Vec::new(), same_indexes: is_same_tag, traffic: Traffic::default(), unknown }, Ok(behind)));
+        return Ok((News { inputs, packages: Vec::new(), same_indexes: is_same_tag, traffic: Traffic::default(), unknown }, behind));
     }
     let news = news(store, spec)?;
     let behind = news_since(store, image, &news);

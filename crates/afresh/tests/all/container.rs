@@ -291,6 +291,15 @@ fn three_images_are_deployed_upgraded_under_load_and_rolled_back() {
     println!("rolled back: {:?}", finished(users));
     assert_eq!(house.release("debian")["port"], 8080);
 
+    // A current image that cannot be read is an error: nothing was compared with it.
+    let current = house.json(&["image", "check", "distroless"])["current"].as_str().unwrap().replace("sha256:", "");
+    let manifest = house.at("data/store/manifests").join(format!("{current}.json"));
+    let whole = fs::read(&manifest).unwrap();
+    fs::remove_file(&manifest).unwrap();
+    fs::write(&manifest, &whole[..whole.len() / 2]).unwrap();
+    let (_, said) = house.verb(&["image", "check", "distroless"]);
+    assert!(said.contains("error[store-damaged]"), "{said}");
+
     // Nothing that was written holds the password, in its plain form or as it is sent.
     assert_eq!(holding(&house.at("data"), &["p w:d", "dTpwIHc6ZA"]), Vec::<PathBuf>::new());
     let log = fs::read_to_string(house.at("up.log")).unwrap();
