@@ -4,8 +4,7 @@
 use crate::places::Places;
 use crate::sink::{Draft, Sink};
 use crate::{decode, write};
-use model::ServiceFile;
-use model::ValidationError;
+use model::{Drain, Health, LeftToImage, ServiceFile, ServiceSpec, ValidationError};
 use std::ops::Range;
 
 /// Keys from the root of `model::ServiceFile`.
@@ -40,6 +39,7 @@ pub(crate) fn problems(file: &ServiceFile) -> (Vec<Problem>, Option<ServiceFile>
     let mut all = Vec::new();
     names(file, &mut all);
     bases(file, &mut all);
+    left(file, &mut all);
     let written = write::written(file);
     let hcl = written.text();
     let places = Places::new(&hcl);
@@ -56,6 +56,26 @@ pub(crate) fn problems(file: &ServiceFile) -> (Vec<Problem>, Option<ServiceFile>
 fn problem(path: &[&str], code: &'static str, message: String, label: &str) -> Problem {
     let path = path.iter().map(|part| (*part).to_string()).collect();
     Problem { path, draft: Draft::new(code, 0..0, message).label(label), related: Vec::new() }
+}
+
+/// A setting that is left to the image has no value of its own. A file cannot say both; what names its values one by one can.
+fn left(file: &ServiceFile, all: &mut Vec<Problem>) {
+    for (name, service) in &file.services {
+        for one in &service.from_image {
+            let is_said = match one {
+                LeftToImage::Run => !service.run.is_empty(),
+                LeftToImage::User => service.user != ServiceSpec::default_user(),
+                LeftToImage::Port => service.port.is_some(),
+                LeftToImage::Signal => service.drain.signal != Drain::default().signal,
+                LeftToImage::Health => service.health != Health::default(),
+            };
+            if is_said {
+                let path: Vec<&str> = ["services", name.as_str()].into_iter().chain(one.key().split('.')).collect();
+                let message = format!("`{}` has a value, and `from_image` leaves it to the image", one.key());
+                all.push(problem(&path, "left-to-image", message, "expected one of both"));
+            }
+        }
+    }
 }
 
 /// A name stands twice: as the key and within.
