@@ -72,7 +72,7 @@ impl Bucket {
         let ways = vec![acl, policy_way(self, &policy, &blocks, context, None)];
         let mut missing = self.missing(&blocks);
         note_unread(&policy, &mut missing);
-        Judgement::new(ways, self.cross_account(&policy, &blocks, context), missing)
+        Judgement::new(ways, self.cross_account(&policy, &self.acl, &blocks, context), missing)
     }
 
     fn missing(&self, blocks: &Blocks) -> BTreeSet<Missing> {
@@ -84,7 +84,8 @@ impl Bucket {
         missing
     }
 
-    fn cross_account(&self, policy: &Fact<Policy>, blocks: &Blocks, context: &Context) -> CrossAccount {
+    /// By the policy, and by the ACL of the bucket or of one of its objects.
+    fn cross_account(&self, policy: &Fact<Policy>, acl: &Fact<Vec<AclGrant>>, blocks: &Blocks, context: &Context) -> CrossAccount {
         let by_policy = match policy {
             Fact::Unknown(_) => CrossAccount::Unknown,
             // A public policy under RestrictPublicBuckets lets no other account in.
@@ -95,7 +96,7 @@ impl Bucket {
             }
             Fact::Known(p) => cross_account::of_policy(p, Scope::Bucket, context),
         };
-        let by_acl = match (&self.acl, self.ownership.test(|o| *o == Ownership::BucketOwnerEnforced)) {
+        let by_acl = match (acl, self.ownership.test(|o| *o == Ownership::BucketOwnerEnforced)) {
             (_, Tri::Yes) => CrossAccount::None,
             (Fact::Unknown(_), _) => CrossAccount::Unknown,
             (Fact::Known(grants), _) => cross_account::of_acl(grants, self.owner.as_deref()),
@@ -225,7 +226,7 @@ impl Object {
         missing.remove(&Missing("s3:GetBucketAcl".into()));
         self.acl.note_missing(&mut missing);
         note_unread(&policy, &mut missing);
-        Judgement::new(vec![acl, by_policy], bucket.cross_account(&policy, &blocks, context), missing)
+        Judgement::new(vec![acl, by_policy], bucket.cross_account(&policy, &self.acl, &blocks, context), missing)
     }
 }
 

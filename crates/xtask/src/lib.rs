@@ -17,6 +17,8 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("disk", &["model"]),
     ("guard", &[]),
+    ("aws_client", &["model"]),
+    ("aws_scan", &["aws_client", "guard", "model"]),
     ("balance", &[]),
     ("capacity", &[]),
     ("rotation", &["model"]),

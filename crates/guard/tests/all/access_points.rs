@@ -103,3 +103,16 @@ fn an_object_is_judged_by_its_own_acl_and_the_statements_that_reach_its_key() {
     unread.acl = Fact::denied("s3:GetObjectAcl");
     assert_eq!(verdict(unread), Verdict::Unknown);
 }
+
+#[test]
+fn other_accounts_of_an_object_are_those_of_its_own_acl() {
+    let grant = |id: &str| estate::grant(guard::Grantee::User(id.into()), "READ");
+    let cross = |of_bucket: &str, of_object: &str| {
+        let mut bucket = estate::bucket("b");
+        bucket.acl = Fact::Known(vec![grant(of_bucket)]);
+        let object = Object { bucket, key: "a".into(), acl: Fact::Known(vec![grant(of_object)]) };
+        public(&Resource::Object(object), &estate::context()).cross_account
+    };
+    assert_eq!(cross("owner", "stranger"), guard::CrossAccount::Known);
+    assert_eq!(cross("stranger", "owner"), guard::CrossAccount::None);
+}

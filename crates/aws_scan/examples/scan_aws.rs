@@ -1,0 +1,28 @@
+//! `cargo run -p aws_scan --example scan_aws -- URL [s3,ec2,rds] [REGION]`: the scan without the rest of Afresh, for work on it.
+
+use aws_client::{Client, Options};
+use aws_scan::{Choice, Event, Services, scan};
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let endpoint = args.next();
+    let only = args.next().unwrap_or_else(|| "s3,ec2,rds".into());
+    let has = |name: &str| only.split(',').any(|s| s == name);
+    let services = Services { s3: has("s3"), ec2: has("ec2"), rds: has("rds") };
+    let number = |name: &str, default| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
+    let mut options = Options { endpoint, ..Options::default() };
+    options.limits.concurrency = number("CONCURRENCY", 16);
+    let choice = Choice { services, regions: args.collect(), sample: number("SAMPLE", 10) };
+    let run = || {
+        let client = Client::new(&options, std::env::vars().collect())?;
+        scan(&client, &choice, &mut |event| {
+            if let Event::Found(found) = event {
+                println!("{}", serde_json::json!(found));
+            }
+        })
+    };
+    match run() {
+        Ok(summary) => println!("{}", serde_json::json!(summary)),
+        Err(fault) => eprintln!("{}: {fault}", fault.code),
+    }
+}

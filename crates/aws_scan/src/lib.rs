@@ -1,0 +1,108 @@
+//! What an AWS account exposes: facts read with as few calls as decide, judged by `guard`.
+//!
+//! It reads and never writes. A call that is denied, fails or answers what it should not leaves its fact unknown, and an unknown fact
+//! proves nothing: the resource's verdict is `unknown` unless the other facts decide.
+//!
+//! ```text
+//! account and its block ─▶ buckets (each with objects and access points) ─▶ listings of all regions ─▶ attributes
+//! ```
+
+mod buckets;
+mod ec2_calls;
+mod parallel;
+mod rds_calls;
+mod reading;
+mod regional;
+mod s3;
+mod s3_calls;
+mod told;
+
+pub use told::{Choice, Event, Services, Summary};
+
+use aws_client::xml::{self, Element};
+use aws_client::{AwsError, Client, ErrorKind, Request, Service};
+use ec2_calls::Ec2;
+use guard::{Context, Fact, PublicAccessBlock, SnapshotSharing, Verdict};
+use model::Fault;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// Scans an account, and tells every resource as soon as its verdict is known. An error: nothing could be scanned at all.
+pub fn scan(client: &Client, choice: &Choice, sink: &mut (dyn FnMut(Event) + Send)) -> Result<Summary, Fault> {
+    let begun = Instant::now();
+    let account = match client.account() {
+        Some(account) => account,
+        None => account_of(client).map_err(|e| no_account(&e))?,
+    };
+    let mut context = Context {
+        account_id: account.clone(),
+        partition: aws_client::partition(client.region()).0.to_string(),
+        // What the account answers of its block includes the organisation's.
+        organisation_block: Fact::Known(PublicAccessBlock::default()),
+        account_block: Fact::denied("s3:GetAccountPublicAccessBlock"),
+        ebs_snapshot_sharing: Fact::Known(SnapshotSharing::Unblocked),
+        known_accounts: None,
+        now_s: Some(jiff::Timestamp::now().as_second()),
+    };
+    let (mut public, mut unknown, mut resources) = (0, 0, BTreeMap::new());
+    let mut counted = |event: Event| {
+        if let Event::Found(found) = &event {
+            public += usize::from(found.verdict == Verdict::Public);
+            unknown += usize::from(found.verdict == Verdict::Unknown);
+            *resources.entry(found.kind.clone()).or_insert(0) += 1;
+        }
+        sink(event);
+    };
+    let is_regional = choice.services.ec2 || choice.services.rds;
+    let mut regions = choice.regions.clone();
+    if regions.is_empty() && is_regional {
+        let client_region = client.region();
+        match (Ec2 { client, region: client_region }).regions() {
+            Ok(enabled) => regions = enabled,
+            Err(error) => {
+                counted(Event::found(reading::unlisted("security_group", "other regions", &error)));
+                regions = vec![client_region.to_string()];
+            }
+        }
+    }
+    let mut latent = None;
+    if choice.services.s3 {
+        latent = s3::scan(client, &mut context, &regions, choice.sample, &mut counted);
+    }
+    if is_regional {
+        regional::scan(client, &context, &regions, choice.services, &mut counted);
+    }
+    let calls_by_action = client.calls();
+    let buckets = resources.get("s3_bucket").copied().unwrap_or(0);
+    Ok(Summary {
+        account,
+        calls: calls_by_action.values().sum(),
+        seconds: (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
+        public,
+        unknown,
+        calls_a_bucket: s3::calls_a_bucket(&calls_by_action, buckets),
+        calls_by_action,
+        resources,
+        regions,
+        latent,
+    })
+}
+
+fn account_of(client: &Client) -> Result<String, AwsError> {
+    let request = Request::query(Service::Sts, client.region(), "sts:GetCallerIdentity", &[]);
+    let body = client.send(&request, "")?;
+    xml::read(request.action, &body, "GetCallerIdentity", |root| {
+        let account = root.child("GetCallerIdentityResult")?.text_at("Account")?;
+        (account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit())).then(|| account.to_string())
+    })
+}
+
+fn no_account(error: &AwsError) -> Fault {
+    let message = format!("AWS does not say which account this is: {error}");
+    match error.kind {
+        ErrorKind::Credentials | ErrorKind::Denied => {
+            Fault::yours("aws-refused", message).hint("`aws sts get-caller-identity` makes the same call")
+        }
+        _ => Fault::world("aws-unreachable", message).hint("is the endpoint right, and is the network reached from here?"),
+    }
+}

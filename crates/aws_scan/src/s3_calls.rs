@@ -1,0 +1,257 @@
+//! The calls of S3 that a scan makes, and what their answers come to. "There is none" is an answer.
+
+use aws_client::xml::{self, Element, Node};
+use aws_client::{AwsError, Client, ErrorKind, Request, Service, encode};
+use guard::{AclGrant, Grantee, Ownership, PublicAccessBlock};
+
+/// What the calls share: who calls whom.
+#[derive(Clone, Copy)]
+pub struct S3<'a> {
+    pub client: &'a Client,
+    pub account: &'a str,
+}
+
+#[derive(Clone, Debug)]
+pub struct ListedBucket {
+    pub name: String,
+    pub region: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ListedAccessPoint {
+    pub name: String,
+    pub arn: String,
+    pub bucket: String,
+    pub bucket_account: Option<String>,
+    pub network_origin: String,
+    pub region: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct Acl {
+    pub owner: Option<String>,
+    pub grants: Vec<AclGrant>,
+}
+
+fn none_if<T>(code: &str, none: T, read: Result<T, AwsError>) -> Result<T, AwsError> {
+    match read {
+        Err(e) if e.kind == ErrorKind::NotFound && e.code == code => Ok(none),
+        other => other,
+    }
+}
+
+fn block(node: Node) -> Option<PublicAccessBlock> {
+    let on = |name: &str| node.flag_at(name).map(|flag| flag.unwrap_or(false));
+    Some(PublicAccessBlock {
+        block_public_acls: on("BlockPublicAcls")?,
+        ignore_public_acls: on("IgnorePublicAcls")?,
+        block_public_policy: on("BlockPublicPolicy")?,
+        restrict_public_buckets: on("RestrictPublicBuckets")?,
+    })
+}
+
+fn acl(root: Node) -> Option<Acl> {
+    let grant = |node: &Node| {
+        let grantee = node.child("Grantee")?;
+        let text = |name: &str| grantee.text_at(name).map(str::to_string);
+        // By what it has, and not by its `xsi:type`: a group that lost its type is a group.
+        let grantee = (text("URI").map(Grantee::Group))
+            .or_else(|| text("ID").map(Grantee::User))
+            .or_else(|| text("EmailAddress").map(Grantee::Email))?;
+        Some(AclGrant { grantee, permission: node.text_at("Permission")?.to_string() })
+    };
+    let grants = root.items("AccessControlList", "Grant")?.iter().map(grant).collect::<Option<Vec<_>>>()?;
+    Some(Acl { owner: root.child("Owner").and_then(|o| o.text_at("ID")).map(str::to_string), grants })
+}
+
+fn next(root: &Node, name: &str) -> Option<String> {
+    root.text_at(name).map(str::to_string)
+}
+
+impl S3<'_> {
+    fn control(&self, action: &'static str, region: &str, path: &str, query: &[(&str, &str)]) -> Request {
+        let request = Request::get(Service::S3Control, region, action, format!("/v20180820/{path}"), query);
+        request.with_header("x-amz-account-id", self.account)
+    }
+
+    fn of_bucket(&self, action: &'static str, bucket: &ListedBucket, key: &str, query: &[(&str, &str)]) -> Result<Vec<u8>, AwsError> {
+        let region = bucket.region.as_deref().unwrap_or(self.client.region());
+        let slash = if key.is_empty() { "" } else { "/" };
+        let path = format!("/{}{slash}{}", encode(&bucket.name, false), encode(key, true));
+        self.client.send(&Request::get(Service::S3, region, action, path, query), self.account)
+    }
+
+    pub fn account_block(&self) -> Result<PublicAccessBlock, AwsError> {
+        let request = self.control("s3:GetAccountPublicAccessBlock", self.client.region(), "configuration/publicAccessBlock", &[]);
+        let read = self.client.send(&request, self.account);
+        let read = read.and_then(|body| xml::read(request.action, &body, "PublicAccessBlockConfiguration", block));
+        none_if("NoSuchPublicAccessBlockConfiguration", PublicAccessBlock::default(), read)
+    }
+
+    pub fn buckets(&self) -> (Vec<ListedBucket>, Option<AwsError>) {
+        let request = Request::get(Service::S3, self.client.region(), "s3:ListAllMyBuckets", "/".into(), &[("max-buckets", "1000")]);
+        let action = request.action;
+        self.client.pages(request, self.account, "continuation-token", |body| {
+            xml::read(action, body, "ListAllMyBuckets", |root| {
+                let bucket = |node: &Node| {
+                    let region = node.text_at("BucketRegion").filter(|r| !r.is_empty()).map(str::to_string);
+                    Some(ListedBucket { name: node.text_at("Name")?.to_string(), region })
+                };
+                let buckets = root.items("Buckets", "Bucket")?.iter().map(bucket).collect::<Option<Vec<_>>>()?;
+                Some((buckets, next(&root, "ContinuationToken")))
+            })
+        })
+    }
+
+    pub fn policy(&self, bucket: &ListedBucket) -> Result<Option<String>, AwsError> {
+        let action = "s3:GetBucketPolicy";
+        let read = self.of_bucket(action, bucket, "", &[("policy", "")]);
+        let read = read.and_then(|body| policy_text(action, body).map(Some));
+        none_if("NoSuchBucketPolicy", None, read)
+    }
+
+    pub fn acl(&self, bucket: &ListedBucket) -> Result<Acl, AwsError> {
+        let action = "s3:GetBucketAcl";
+        self.of_bucket(action, bucket, "", &[("acl", "")]).and_then(|body| xml::read(action, &body, "AccessControlPolicy", acl))
+    }
+
+    pub fn object_acl(&self, bucket: &ListedBucket, key: &str) -> Result<Acl, AwsError> {
+        let action = "s3:GetObjectAcl";
+        self.of_bucket(action, bucket, key, &[("acl", "")]).and_then(|body| xml::read(action, &body, "AccessControlPolicy", acl))
+    }
+
+    pub fn block(&self, bucket: &ListedBucket) -> Result<PublicAccessBlock, AwsError> {
+        let action = "s3:GetBucketPublicAccessBlock";
+        let read = self.of_bucket(action, bucket, "", &[("publicAccessBlock", "")]);
+        let read = read.and_then(|body| xml::read(action, &body, "PublicAccessBlockConfiguration", block));
+        none_if("NoSuchPublicAccessBlockConfiguration", PublicAccessBlock::default(), read)
+    }
+
+    pub fn ownership(&self, bucket: &ListedBucket) -> Result<Ownership, AwsError> {
+        let action = "s3:GetBucketOwnershipControls";
+        let read = self.of_bucket(action, bucket, "", &[("ownershipControls", "")]);
+        let read = read.and_then(|body| {
+            xml::read(action, &body, "OwnershipControls", |root| match root.child("Rule")?.text_at("ObjectOwnership")? {
+                "BucketOwnerEnforced" => Some(Ownership::BucketOwnerEnforced),
+                "BucketOwnerPreferred" => Some(Ownership::BucketOwnerPreferred),
+                "ObjectWriter" => Some(Ownership::ObjectWriter),
+                _ => None,
+            })
+        });
+        none_if("OwnershipControlsNotFoundError", Ownership::ObjectWriter, read)
+    }
+
+    /// Up to `most` keys.
+    pub fn keys(&self, bucket: &ListedBucket, most: usize) -> (Vec<String>, Option<AwsError>) {
+        let action = "s3:ListBucket";
+        let (mut keys, mut token) = (Vec::new(), None::<String>);
+        while keys.len() < most {
+            let page = (most - keys.len()).min(1000).to_string();
+            // Keys are any bytes that XML may not hold.
+            let mut query = vec![("list-type", "2"), ("max-keys", page.as_str()), ("encoding-type", "url")];
+            query.extend(token.as_deref().map(|t| ("continuation-token", t)));
+            let read = self.of_bucket(action, bucket, "", &query).and_then(|body| {
+                xml::read(action, &body, "ListBucket", |root| {
+                    let encoded = root.text_at("EncodingType") == Some("url");
+                    let contents = root.children().filter(|c| c.tag_name().name() == "Contents");
+                    let key = |node: Node| node.text_at("Key").map(|key| if encoded { decode(key) } else { key.to_string() });
+                    // A listing says its bucket, which no other answer with this root lacks.
+                    root.text_at("Name")?;
+                    Some((contents.map(key).collect::<Option<Vec<_>>>()?, next(&root, "NextContinuationToken").filter(|t| !t.is_empty())))
+                })
+            });
+            match read {
+                Ok((found, more)) => {
+                    keys.extend(found);
+                    if more.is_none() || more == token {
+                        break;
+                    }
+                    token = more;
+                }
+                Err(error) => return (keys, Some(error)),
+            }
+        }
+        keys.truncate(most);
+        (keys, None)
+    }
+
+    pub fn access_points(&self, region: &str) -> (Vec<ListedAccessPoint>, Option<AwsError>) {
+        let request = self.control("s3:ListAccessPoints", region, "accesspoint", &[("maxResults", "1000")]);
+        let action = request.action;
+        self.client.pages(request, self.account, "nextToken", |body| {
+            xml::read(action, body, "ListAccessPoints", |root| {
+                let point = |node: &Node| {
+                    let name = node.text_at("Name")?.to_string();
+                    let arn = || {
+                        let (partition, _) = aws_client::partition(region);
+                        format!("arn:{partition}:s3:{region}:{}:accesspoint/{name}", self.account)
+                    };
+                    Some(ListedAccessPoint {
+                        arn: node.text_at("AccessPointArn").filter(|a| !a.is_empty()).map_or_else(arn, str::to_string),
+                        bucket: node.text_at("Bucket")?.to_string(),
+                        bucket_account: node.text_at("BucketAccountId").filter(|a| !a.is_empty()).map(str::to_string),
+                        network_origin: node.text_at("NetworkOrigin")?.to_string(),
+                        region: region.to_string(),
+                        name,
+                    })
+                };
+                let points = root.items("AccessPointList", "AccessPoint")?.iter().map(point).collect::<Option<Vec<_>>>()?;
+                Some((points, next(&root, "NextToken")))
+            })
+        })
+    }
+
+    pub fn access_point_policy(&self, point: &ListedAccessPoint) -> Result<Option<String>, AwsError> {
+        let request =
+            self.control("s3:GetAccessPointPolicy", &point.region, &format!("accesspoint/{}/policy", encode(&point.name, false)), &[]);
+        let read = self.client.send(&request, self.account).and_then(|body| {
+            let text = xml::read(request.action, &body, "GetAccessPointPolicy", |root| root.text_at("Policy").map(str::to_string))?;
+            policy_text(request.action, text.into_bytes()).map(Some)
+        });
+        none_if("NoSuchAccessPointPolicy", None, read)
+    }
+
+    pub fn access_point_block(&self, point: &ListedAccessPoint) -> Result<PublicAccessBlock, AwsError> {
+        let request = self.control("s3:GetAccessPoint", &point.region, &format!("accesspoint/{}", encode(&point.name, false)), &[]);
+        let body = self.client.send(&request, self.account)?;
+        xml::read(request.action, &body, "GetAccessPoint", |root| block(root.child("PublicAccessBlockConfiguration")?))
+    }
+}
+
+/// A text that is no policy is no answer.
+fn policy_text(action: &'static str, body: Vec<u8>) -> Result<String, AwsError> {
+    let text = String::from_utf8(body).map_err(|_| AwsError::broken(action, "the policy is not UTF-8"))?;
+    let is_policy = guard::Policy::parse(&text).is_some();
+    is_policy.then_some(text).ok_or_else(|| AwsError::broken(action, "the policy cannot be parsed"))
+}
+
+/// Percent-encoding as S3's `encoding-type=url` writes it, where a space is a plus.
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let digits = tail.get(..2).and_then(|d| std::str::from_utf8(d).ok()).and_then(|d| u8::from_str_radix(d, 16).ok());
+        match (first, digits) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+                continue;
+            }
+            (b'+', _) => bytes.push(b' '),
+            (other, _) => bytes.push(*other),
+        }
+        rest = tail;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_as_s3_encodes_them() {
+        assert_eq!(decode("a%2Fb+c%C3%BC%2Bd"), "a/b cü+d");
+        assert_eq!(decode("100%"), "100%");
+    }
+}
