@@ -17,12 +17,12 @@ fn main() {
         let client = Client::new(&options, std::env::vars().collect())?;
         scan(&client, &choice, &mut |event| {
             if let Event::Found(found) = event {
-                println!("{}", serde_json::json!(found));
+                println!("{}", serde_json::to_string(&found).unwrap_or_default());
             }
         })
     };
     match run() {
-        Ok(summary) => println!("{}", serde_json::json!(summary)),
+        Ok(summary) => println!("{}", serde_json::to_string(&summary).unwrap_or_default()),
         Err(fault) => eprintln!("{}: {fault}", fault.code),
     }
 }

@@ -53,9 +53,7 @@ pub fn is_undecided(judgement: &Judgement) -> bool {
 
 /// The line of a resource. `place` is its region, where the identifier does not say it.
 pub fn finding(resource: &Resource, context: &Context, failures: &Failures, place: Option<&str>) -> Finding {
-    let mut judgement = public(resource, context);
-    // What was not asked for is not missing.
-    judgement.missing.retain(|m| failures.of(&m.0).is_some());
+    let judgement = public(resource, context);
     let errors: Vec<&AwsError> = judgement.missing.iter().filter_map(|m| failures.of(&m.0)).collect();
     let mut found = Finding::new(resource, &judgement);
     if found.verdict == Verdict::Unknown && !errors.is_empty() {

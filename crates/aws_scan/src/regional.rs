@@ -210,3 +210,16 @@ fn tables(instance: &ListedInstance, region: &Region) -> Fact<Vec<RouteTable>> {
     };
     subnets.into_iter().map(table).collect::<Option<Vec<_>>>().map_or_else(|| Fact::denied(ROUTES), Fact::Known)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn part_of_a_listing_is_no_fact() {
+        let mut failures = Failures::default();
+        let error = AwsError::broken("ec2:DescribeRouteTables", "cut off");
+        assert_eq!(whole(&mut failures, (vec![1], None)), Fact::Known(vec![1]));
+        assert_eq!(whole(&mut failures, (vec![1], Some(error))), Fact::denied("ec2:DescribeRouteTables"));
+    }
+}

@@ -40,7 +40,7 @@ impl Credentials {
     }
 }
 
-/// What is this close to its end is read anew.
+/// What is this close to its end is read again.
 const MARGIN_S: i64 = 300;
 
 /// What containers, instance metadata and processes print alike.

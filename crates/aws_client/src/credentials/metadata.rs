@@ -87,7 +87,7 @@ mod tests {
         {
             assert!(is_trusted(good), "{good}");
         }
-        for bad in ["http://198.51.100.7/x", "http://127.0.0.1@evil.example/", "ftp://127.0.0.1/", "http://169.254.169.254/"] {
+        for bad in ["http://198.51.100.7/x", "http://127.0.0.1:80@evil.example/", "ftp://127.0.0.1/", "http://169.254.169.254/"] {
             assert!(!is_trusted(bad), "{bad}");
         }
     }

@@ -1,4 +1,4 @@
-//! Who we are to AWS: the chain of sources that the SDKs have, read anew before what it gave expires.
+//! Who we are to AWS: the chain of sources that the SDKs have, read again before what it gave expires.
 //!
 //! ```text
 //! environment ─▶ profile (keys, process, role, web identity) ─▶ web identity of the environment ─▶ container ─▶ instance metadata

@@ -5,8 +5,8 @@ use crate::fake::{Fake, Mode, World, world};
 fn lines(world: World) -> String {
     let (found, mut summary) = Fake::start(world).scan(&["us-east-1"]).unwrap();
     summary.seconds = 0.0;
-    let mut lines: Vec<String> = found.iter().map(|f| serde_json::json!(f).to_string()).collect();
-    lines.push(serde_json::json!(summary).to_string());
+    let mut lines: Vec<String> = found.iter().map(|f| serde_json::to_string(f).unwrap()).collect();
+    lines.push(serde_json::to_string(&summary).unwrap());
     lines.join("\n")
 }
 
