@@ -65,6 +65,7 @@ pub enum Verb {
     Audit(verbs::audit::Audit),
     Gc(verbs::gc::Gc),
     Adopt(verbs::adopt::Adopt),
+    Guard(verbs::guard::GuardVerb),
     Backup(verbs::backup::Backup),
     Restore(verbs::restore::Restore),
 
@@ -84,7 +85,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Deploy", &["init", "dev", "validate", "fmt", "plan", "deploy", "rollback", "rollout", "rotation", "step", "run", "job"]),
     ("See", &["status", "why", "events", "logs", "exec", "release", "instance"]),
     ("Images and code", &["bake", "image", "artifact"]),
-    ("Administration", &["policy", "token", "secret", "audit", "gc", "adopt", "backup", "restore"]),
+    ("Administration", &["policy", "token", "secret", "audit", "guard", "gc", "adopt", "backup", "restore"]),
     ("Try out and plan", &["demo", "sim", "capacity"]),
     ("Help", &["explain", "completions", "man", "help"]),
 ];
@@ -122,7 +123,9 @@ impl Cli {
         let is_plan = args.iter().any(|a| a == "plan") && args.iter().any(|a| a == "--exit-code");
         // As its help says: 2 would be taken for the exit code of the command.
         let is_run = verb(&args).is_some_and(|verb| verb == "run" || verb == "exec");
+        let is_guard = verb(&args).is_some_and(|verb| verb == "guard");
         match (error.use_stderr(), is_plan, is_run) {
+            (true, ..) if is_guard => Exit::GUARD_FAILED.code().into(),
             (true, true, _) => Exit::PLAN_FAILED.code().into(),
             (true, _, true) => verbs::run::FAILED.into(),
             _ => error.exit_code(),
@@ -226,6 +229,7 @@ impl Verb {
             Verb::Audit(verb) => verb.run(context),
             Verb::Gc(verb) => verb.run(context),
             Verb::Adopt(verb) => verb.run(context),
+            Verb::Guard(verb) => verb.run(context),
             Verb::Backup(verb) => verb.run(context),
             Verb::Restore(verb) => verb.run(context),
             Verb::Demo(verb) => verb.run(context),
@@ -245,6 +249,11 @@ impl Verb {
             || matches!(self, Verb::Job(verb) if verb.is_program())
     }
 
+    /// Whether its exit codes are those of `guard`.
+    pub fn is_guard(&self) -> bool {
+        matches!(self, Verb::Guard(_))
+    }
+
     /// Whether it calls a control plane, or might.
     pub fn is_client(&self) -> bool {
         !matches!(
@@ -258,6 +267,7 @@ impl Verb {
                 | Verb::Network(_)
                 | Verb::Init(_)
                 | Verb::Dev(_)
+                | Verb::Guard(_)
         )
     }
 }

@@ -22,6 +22,10 @@ impl Exit {
     /// `plan --exit-code`, as Terraform's `-detailed-exitcode`: 0 nothing to change, 1 an error, 2 changes.
     pub const PLAN_FAILED: Exit = Exit::Internal;
     pub const PLAN_CHANGES: Exit = Exit::User;
+    /// `guard`, as scanners in pipelines: 0 clean, 1 denied, 2 unknown, 3 an error.
+    pub const GUARD_DENIED: Exit = Exit::Internal;
+    pub const GUARD_UNKNOWN: Exit = Exit::User;
+    pub const GUARD_FAILED: Exit = Exit::NotYet;
 
     pub fn code(self) -> u8 {
         match self {
@@ -52,6 +56,7 @@ Exit codes:
   7  environment error: disk full, mirror or runtime unavailable, daemon not running
   8  an alarm (status --check): an image is too old, or runs though it is bad or revoked
 `plan --exit-code` differs: 0 nothing to change, 1 any error, 2 changes. `run` exits as its command does.
+`guard` differs: 0 clean, 1 exposed or denied, 2 unknown, 3 an error.
 
 `afresh explain CODE` says more about an error's code.
 Example:
@@ -82,6 +87,15 @@ pub fn of_fault(fault: &Fault) -> Exit {
         Blame::Yours => Exit::User,
         Blame::World => Exit::Environment,
         Blame::Ours => Exit::Internal,
+    }
+}
+
+/// Of a report of `guard`: 0 clean, 1 denied, 2 unknown.
+pub fn of_guard(code: u8) -> Exit {
+    match code {
+        0 => Exit::Succeeded,
+        1 => Exit::GUARD_DENIED,
+        _ => Exit::GUARD_UNKNOWN,
     }
 }
 

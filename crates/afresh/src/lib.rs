@@ -35,12 +35,16 @@ pub fn main() -> ExitCode {
     }
     // `up` and `serve` have a --token-file of their own.
     let token = if cli.verb.is_client() { context.read_token(cli.global.token_file.as_deref()) } else { Ok(()) };
-    let is_program = cli.verb.is_program();
+    let (is_program, is_guard) = (cli.verb.is_program(), cli.verb.is_guard());
     let exit = match token.and_then(|()| cli.verb.run(&context)) {
         Ok(exit) => exit,
         Err(failure) => {
             failure.print(context.json);
-            if is_program { exit::Exit::Program(verbs::run::FAILED) } else { failure.exit() }
+            match (is_program, is_guard) {
+                (true, _) => exit::Exit::Program(verbs::run::FAILED),
+                (_, true) => exit::Exit::GUARD_FAILED,
+                _ => failure.exit(),
+            }
         }
     };
     show::flush();

@@ -22,6 +22,7 @@ pub mod explain;
 pub mod file;
 mod follow;
 pub mod gc;
+pub mod guard;
 pub mod image;
 mod image_attest;
 mod image_diff;

@@ -3,8 +3,8 @@
 use clap::{Command, CommandFactory};
 use std::path::{Path, PathBuf};
 
-/// Until `crates/guard` has verbs in this program; then its commands are checked as all others.
-const NOT_YET: &str = "crates/guard/";
+/// Of `crates/guard`, whose hints name what this program cannot do yet.
+const NOT_YET: &[&str] = &["guard contain", "guard close"];
 /// Not a command: what a disk's identifier is computed from.
 const NO_COMMAND: &str = "disk id: ";
 
@@ -17,7 +17,7 @@ fn texts() -> Vec<(String, String)> {
     assert!(listed.status.success(), "git lists the files: {}", String::from_utf8_lossy(&listed.stderr));
     let names = String::from_utf8(listed.stdout).unwrap();
     let is_text = |name: &&str| [".rs", ".md", ".txt", ".hcl", ".sh", "Makefile", ".ci/run"].iter().any(|end| name.ends_with(end));
-    let is_checked = |name: &&str| is_text(name) && !name.starts_with(NOT_YET) && !name.ends_with("tests/all/mentions.rs");
+    let is_checked = |name: &&str| is_text(name) && !name.ends_with("tests/all/mentions.rs");
     names.split('\0').filter(is_checked).map(|name| (name.to_string(), std::fs::read_to_string(root().join(name)).unwrap())).collect()
 }
 
@@ -34,7 +34,7 @@ fn commands(line: &str) -> Vec<&str> {
                 continue;
             }
             let rest = &line[at + program.len()..];
-            if rest.starts_with(NO_COMMAND) {
+            if rest.starts_with(NO_COMMAND) || NOT_YET.iter().any(|command| rest.starts_with(command)) {
                 continue;
             }
             let end = rest.find(['`', '"', '\\', '#', '|', ';', '>', '&', '(', ')', '$', ',']).unwrap_or(rest.len());
@@ -99,8 +99,6 @@ fn every_command_that_is_named_exists() {
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
     assert!(checked > 300, "only {checked} commands were found");
-    let manifest = std::fs::read_to_string(root().join("crates/afresh/Cargo.toml")).unwrap();
-    assert!(!manifest.contains("guard"), "the program has the crate guard now: check its commands too");
 }
 
 #[test]

@@ -42,6 +42,13 @@ impl Exposure {
         Exposure { rule, path: path.into(), line: 0, verdict, severity: Severity::Medium, evidence: missing.into(), why, fix }
     }
 
+    /// What the walk could not look at: why, and what would answer it.
+    pub fn unread(path: &str, cause: &str, fix: impl Into<String>) -> Exposure {
+        let why = format!("cannot tell whether anything is exposed there: {cause}");
+        let (verdict, severity) = (Verdict::Unknown, Severity::Medium);
+        Exposure { rule: "unread", path: path.into(), line: 0, verdict, severity, evidence: cause.into(), why, fix: fix.into() }
+    }
+
     /// Given that it is so, that it is not, or that this is not known.
     pub(super) fn given(self, holds: Tri, missing: &str) -> Option<Exposure> {
         match holds {

@@ -5,14 +5,19 @@ use super::exposure::Exposure;
 use super::survey::Survey;
 use super::{File, Purpose, Tree, login, postgres, redis, shares, stores, web};
 use crate::finding::Severity;
-use crate::secrets::Detector;
+use crate::secrets::Leak;
+use crate::ternary::Fact;
 use std::cell::LazyCell;
 
 /// A larger file than this is searched for tokens, not read as configuration.
 const CONFIGURATION_MAX: usize = 1 << 20;
 
-/// What one file or directory exposes: for each of the walk.
-pub fn judge(survey: &Survey, file: &File, detector: &Detector, tree: &dyn Tree) -> Vec<Exposure> {
+/// More secrets than these in one file are not shown.
+const SECRETS_MAX: usize = 20;
+
+/// What one file or directory exposes: for each of the walk. `leaks` searches the whole file, and is asked only where a secret would be
+/// exposed.
+pub fn judge(survey: &Survey, file: &File, leaks: impl FnOnce() -> Fact<Vec<Leak>>, tree: &dyn Tree) -> Vec<Exposure> {
     let mut found = by_mode(survey, file);
     if let Some(root) = web::root_of(&survey.web_roots, file.path) {
         found.extend(web::misplaced(file, root));
@@ -32,7 +37,7 @@ pub fn judge(survey: &Survey, file: &File, detector: &Detector, tree: &dyn Tree)
     {
         found.extend(judge(file.path, &String::from_utf8_lossy(content), tree));
     }
-    found.extend(secrets(survey, file, content, detector));
+    found.extend(secrets(survey, file, content, leaks));
     // The dump under a web root has been said already.
     let is_said = found.iter().any(|e| e.rule == "web-dump");
     if !is_said && file.is_read_by_others() && web::is_dump(&file.name().to_ascii_lowercase(), &file.content) && is_of_data(file.path) {
@@ -121,7 +126,7 @@ fn by_mode(survey: &Survey, file: &File) -> Vec<Exposure> {
     found
 }
 
-fn secrets(survey: &Survey, file: &File, content: &[u8], detector: &Detector) -> Vec<Exposure> {
+fn secrets(survey: &Survey, file: &File, content: &[u8], leaks: impl FnOnce() -> Fact<Vec<Leak>>) -> Vec<Exposure> {
     let mut found = Vec::new();
     let text = LazyCell::new(|| String::from_utf8_lossy(&content[..content.len().min(CONFIGURATION_MAX)]));
     if has_fields_of_shadow(content) {
@@ -133,13 +138,23 @@ fn secrets(survey: &Survey, file: &File, content: &[u8], detector: &Detector) ->
         return found;
     }
     let who = if survey.purpose == Purpose::Image { "everybody who has the image" } else { "every account of the host" };
-    for leak in detector.scan(content) {
+    let leaks = match leaks() {
+        Fact::Known(leaks) => leaks,
+        Fact::Unknown(_) => {
+            found.push(Exposure::unknown("unread", file.path, file.path));
+            Vec::new()
+        }
+    };
+    for leak in leaks {
         let why = format!("{who} can read a secret in it: {}: {}", leak.title, leak.shown);
         let mut exposure = Exposure::new("secret", file.path, leak.line, Severity::Critical, why, leak.fix);
         exposure.evidence = leak.fingerprint;
         // One file with many secrets is one row for each rule.
         if !found.iter().any(|e| e.evidence == exposure.evidence) {
             found.push(exposure);
+        }
+        if found.len() == SECRETS_MAX {
+            break;
         }
     }
     if !found.is_empty() {

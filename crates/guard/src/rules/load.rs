@@ -32,8 +32,9 @@ pub struct Rule {
     /// With `{id}` and `{attribute}` to be filled in.
     pub why: String,
     pub fix: String,
-    /// Attributes of resources that it refuses.
+    /// Attributes of resources that it refuses, and of resources that it lets pass.
     pub fail: Vec<BTreeMap<String, Value>>,
+    pub pass: Vec<BTreeMap<String, Value>>,
     pub(super) when: Vec<Test>,
     pub(super) require: Vec<Test>,
     pub(super) require_any: Vec<Test>,
@@ -94,10 +95,12 @@ struct WrittenTest {
     is_empty: Option<bool>,
 }
 
+/// The rules that come with Afresh, as they are written.
+pub const BUILT_IN: &str = include_str!("built_in.toml");
+
 impl RuleSet {
-    /// The rules that come with Afresh.
     pub fn built_in() -> Result<RuleSet, RuleFault> {
-        RuleSet::load(include_str!("built_in.toml"))
+        RuleSet::load(BUILT_IN)
     }
 
     pub fn load(text: &str) -> Result<RuleSet, RuleFault> {
@@ -146,6 +149,7 @@ impl RuleSet {
             why: written.why.clone(),
             fix: written.fix.clone(),
             fail: written.fail.clone(),
+            pass: written.pass.clone(),
             when: tests(&written.when)?,
             require: tests(&written.require)?,
             require_any: tests(&written.require_any)?,

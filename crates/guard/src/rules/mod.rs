@@ -8,4 +8,4 @@ mod load;
 
 pub use expression::{Facts, Outcome};
 pub use gate::{Disposition, GateReport, Objection, Replay, gate, replay};
-pub use load::{Enforcement, Rule, RuleSet};
+pub use load::{BUILT_IN, Enforcement, Rule, RuleSet};

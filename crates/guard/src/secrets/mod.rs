@@ -6,9 +6,11 @@
 mod checksum;
 mod placeholder;
 mod rule;
+mod stream;
 
 pub(crate) use placeholder::is_placeholder;
 pub use rule::Rule;
+pub use stream::Stream;
 
 use crate::finding::fingerprint;
 use crate::rule_file::RuleFault;
@@ -94,6 +96,17 @@ impl Detector {
 
     /// Every secret in `bytes`, in order of place.
     pub fn scan(&self, bytes: &[u8]) -> Vec<Leak> {
+        let (mut line, mut counted) = (1, 0);
+        let leaks = self.spans(bytes).into_iter().map(|(start, end, number)| {
+            line += lines(&bytes[counted..start]);
+            counted = start;
+            self.leak(&self.rules[number], &bytes[start..end], start, line)
+        });
+        leaks.collect()
+    }
+
+    /// Start, end and rule of every secret, in order of place.
+    fn spans(&self, bytes: &[u8]) -> Vec<(usize, usize, usize)> {
         let mut spans: Vec<(usize, usize, usize)> = Vec::new();
         for hit in self.keywords.find_overlapping_iter(bytes) {
             let number = self.of_keyword[hit.pattern().as_usize()];
@@ -110,15 +123,7 @@ impl Detector {
         }
         spans.sort_unstable();
         spans.dedup_by_key(|(start, _, _)| *start);
-        let (mut line, mut counted) = (1, 0);
         spans
-            .into_iter()
-            .map(|(start, end, number)| {
-                line += bytes[counted..start].iter().filter(|b| **b == b'\n').count();
-                counted = start;
-                self.leak(&self.rules[number], &bytes[start..end], start, line)
-            })
-            .collect()
     }
 
     fn leak(&self, rule: &Rule, secret: &[u8], offset: usize, line: usize) -> Leak {
@@ -134,4 +139,8 @@ impl Detector {
             fingerprint: fingerprint(&rule.id, "", &Value::String(text.into_owned())),
         }
     }
+}
+
+fn lines(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|b| **b == b'\n').count()
 }

@@ -53,7 +53,8 @@ impl Memory {
                 (content, false) => Fact::Known(content.as_deref().unwrap_or_default()),
             };
             let file = File { path, mode: node.mode, owner: node.owner, is_directory: node.content.is_none(), content };
-            found.extend(judge(&survey, &file, &DETECTOR, self));
+            let leaks = || Fact::Known(DETECTOR.scan(node.content.as_deref().unwrap_or_default()));
+            found.extend(judge(&survey, &file, leaks, self));
         }
         found
     }

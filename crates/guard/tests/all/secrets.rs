@@ -1,6 +1,7 @@
 //! The secrets detector: its own samples, rules that must be refused, and look-alikes.
 
-use guard::secrets::Detector;
+use crate::random::Random;
+use guard::secrets::{Detector, Stream};
 
 fn detector() -> Detector {
     Detector::built_in().unwrap_or_else(|fault| panic!("{fault}"))
@@ -85,4 +86,42 @@ fn look_alikes_are_left_alone() {
     ] {
         assert!(detector().scan(text.as_bytes()).is_empty(), "{text}");
     }
+}
+
+/// The same secrets at the same places, in whatever pieces they come: at every distance from the ends of the blocks.
+#[test]
+fn a_stream_finds_what_the_whole_has() {
+    let detector = detector();
+    let samples: Vec<&String> = detector.rules().iter().flat_map(|r| &r.fail).collect();
+    for seed in 0..6 {
+        let mut random = Random::new(seed);
+        let mut whole = Vec::new();
+        while whole.len() < 3 << 20 {
+            whole.extend((0..random.below(8000)).map(|_| *random.pick(b"abc \n\0{}=")));
+            whole.extend_from_slice(random.pick(&samples).as_bytes());
+            whole.push(b'\n');
+        }
+        let expected = detector.scan(&whole);
+        assert!((500..1000).contains(&expected.len()), "{}", expected.len());
+        let (mut stream, mut rest) = (Stream::new(&detector), whole.as_slice());
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(rest.len().min(1 + random.below(if seed < 3 { 5000 } else { 2 << 20 }) as usize));
+            stream.push(piece);
+            rest = after;
+        }
+        assert_eq!(stream.finish(), expected, "seed {seed}");
+    }
+    // A hole is no part of a secret, and moves what lies behind it.
+    let secret = &detector.rules().iter().find(|r| r.id == "github-token").unwrap().fail[0];
+    let mut stream = Stream::new(&detector);
+    stream.push(&secret.as_bytes()[..20]);
+    stream.gap(1000);
+    stream.push(&secret.as_bytes()[20..]);
+    stream.gap(1000);
+    stream.push(format!("\n{secret}").as_bytes());
+    let found = stream.finish();
+    assert_eq!(
+        found.iter().map(|l| (l.offset, l.line)).collect::<Vec<_>>(),
+        [(secret.len() + 2001 + detector.scan(secret.as_bytes())[0].offset, 2)]
+    );
 }

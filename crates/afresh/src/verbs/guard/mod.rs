@@ -1,0 +1,50 @@
+//! `guard`: what is exposed, what a gate denies, and who waived it. It is the shell around the crate of that name: it reads, asks, prints.
+
+mod input;
+mod rules;
+mod scan;
+mod waivers;
+mod words;
+
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use clap::{Args, Subcommand};
+
+/// Find exposed data and secrets, and check changes against rules
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Exit codes:
+  0  clean
+  1  denied: something is exposed, or a rule refuses it
+  2  unknown: nothing is known to be exposed, and something could not be read; each line says what would answer it
+  3  error: a flag, a file, or the machine
+
+Example:
+  afresh guard scan root /srv/image --json
+  afresh guard rules")]
+pub struct GuardVerb {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Scan(scan::ScanVerb),
+    Rules(rules::Rules),
+    Explain(rules::Explain),
+    Waive(waivers::Waive),
+    Waivers(waivers::Waivers),
+}
+
+impl GuardVerb {
+    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        match self.verb {
+            Verb::Scan(verb) => verb.run(context),
+            Verb::Rules(verb) => verb.run(context),
+            Verb::Explain(verb) => verb.run(context),
+            Verb::Waive(verb) => verb.run(context),
+            Verb::Waivers(verb) => verb.run(context),
+        }
+    }
+}

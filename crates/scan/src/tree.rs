@@ -1,0 +1,104 @@
+//! Answers of the tree to `guard`: what a configuration file includes. Links are followed, as the service would, and lead nowhere but into
+//! the tree. Files and lists beyond the bounds are not known.
+
+use disk::within::Root;
+use guard::root::Tree;
+use guard::{Fact, Missing};
+use rustix::fs::{Dir, FileType, OFlags, fstat};
+use rustix::io::Errno;
+use std::cell::Cell;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+const NAMES_MAX: usize = 200_000;
+
+/// How much is read of one file, and of all.
+#[derive(Clone, Copy)]
+pub struct Bounds {
+    pub file: u64,
+    pub all: u64,
+}
+
+/// For lists of packages: those of a large system are a tenth of it.
+pub const LISTS_MAX: Bounds = Bounds { file: 64 << 20, all: 512 << 20 };
+/// For configuration.
+pub const INCLUDED_MAX: Bounds = Bounds { file: 1 << 20, all: u64::MAX };
+
+pub struct Answers<'a> {
+    root: &'a Root,
+    file_max: u64,
+    left: Cell<u64>,
+}
+
+impl<'a> Answers<'a> {
+    pub fn new(root: &'a Root, bounds: Bounds) -> Answers<'a> {
+        Answers { root, file_max: bounds.file, left: Cell::new(bounds.all) }
+    }
+
+    fn bytes(&self, path: &str) -> Result<Option<Vec<u8>>, Errno> {
+        let path = relative(path);
+        let place = match self.root.open_in(path, OFlags::PATH) {
+            Ok(place) => place,
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        if !FileType::from_raw_mode(fstat(&place)?.st_mode).is_file() {
+            return Ok(None);
+        }
+        // A pipe in its place by now would keep who opens it waiting.
+        let fd = self.root.open_in(path, OFlags::RDONLY | OFlags::NONBLOCK)?;
+        if !FileType::from_raw_mode(fstat(&fd)?.st_mode).is_file() {
+            return Ok(None);
+        }
+        let limit = self.file_max.min(self.left.get());
+        let mut bytes = Vec::new();
+        File::from(fd).take(limit + 1).read_to_end(&mut bytes).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
+        if bytes.len() as u64 > limit {
+            return Err(Errno::FBIG);
+        }
+        self.left.set(self.left.get() - bytes.len() as u64);
+        Ok(Some(bytes))
+    }
+
+    fn names(&self, path: &str) -> Result<Option<Vec<String>>, Errno> {
+        let fd = match self.root.open_dir(relative(path), OFlags::RDONLY) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&fd)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            if names.len() == NAMES_MAX {
+                return Err(Errno::FBIG);
+            }
+            // No service is configured by a file whose name is no text.
+            names.extend(std::str::from_utf8(name).ok().map(str::to_string));
+        }
+        names.sort();
+        Ok(Some(names))
+    }
+}
+
+fn relative(path: &str) -> &Path {
+    Path::new(path.trim_start_matches('/'))
+}
+
+fn fact<T>(answer: Result<T, Errno>) -> Fact<T> {
+    answer.map_or_else(|e| Fact::Unknown(Missing(e.to_string())), Fact::Known)
+}
+
+impl Tree for Answers<'_> {
+    fn read(&self, path: &str) -> Fact<Option<Vec<u8>>> {
+        fact(self.bytes(path))
+    }
+
+    fn list(&self, path: &str) -> Fact<Option<Vec<String>>> {
+        fact(self.names(path))
+    }
+}

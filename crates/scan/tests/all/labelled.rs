@@ -1,0 +1,63 @@
+//! Exposures of a tree on disk against its labels.
+
+use crate::estate::Estate;
+use guard::root::Purpose;
+use guard::{Finding, Verdict};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+pub fn findings(root: &Path, purpose: Purpose, threads: usize) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let options = scan::Options { purpose, threads };
+    scan::scan(root, &options, &mut |event| {
+        if let scan::Event::Finding(finding) = event {
+            found.push(finding.clone());
+        }
+    })
+    .unwrap();
+    found
+}
+
+#[test]
+fn everything_planted_is_found_and_look_alikes_are_not() {
+    for seed in 0..4 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut estate = Estate::clean(dir.path(), seed);
+        assert_eq!(findings(dir.path(), Purpose::Image, 2), [], "a clean system");
+        estate.plant_all();
+        estate.plant_look_alikes();
+        assert!(estate.exposed.len() >= 30 && estate.look_alikes.len() == 13);
+        let found = findings(dir.path(), Purpose::Image, 2);
+        let public: BTreeSet<&str> = found.iter().filter(|f| f.verdict == Verdict::Public).map(|f| f.id.as_str()).collect();
+        let labels: BTreeSet<&str> = estate.exposed.iter().map(|(path, _)| path.as_str()).collect();
+        let missed: Vec<_> = estate.exposed.iter().filter(|(path, _)| !public.contains(path.as_str())).collect();
+        assert!(missed.is_empty(), "seed {seed}: missed {missed:?}");
+        let alarms: Vec<_> = found.iter().filter(|f| !labels.contains(f.id.as_str())).map(|f| (&f.id, &f.why)).collect();
+        assert!(alarms.is_empty(), "seed {seed}: false alarms {alarms:?}");
+        assert_eq!(found.len(), labels.len(), "seed {seed}: one row for each: {:?}", found.iter().map(|f| &f.id).collect::<Vec<_>>());
+        assert!(found.iter().all(|f| !f.fix.is_empty() && f.kind == "file"));
+    }
+}
+
+#[test]
+fn the_order_is_the_same_whoever_judges() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut estate = Estate::clean(dir.path(), 7);
+    estate.plant_all();
+    let alone = findings(dir.path(), Purpose::Image, 1);
+    for _ in 0..5 {
+        assert_eq!(findings(dir.path(), Purpose::Image, 8), alone);
+    }
+}
+
+#[test]
+fn a_host_keeps_its_own_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut estate = Estate::clean(dir.path(), 9);
+    let key = estate.key("");
+    estate.write("/etc/ssl/private/site.key", 0o600, &key);
+    assert_eq!(findings(dir.path(), Purpose::Host, 2), []);
+    assert_eq!(findings(dir.path(), Purpose::Image, 2).len(), 1);
+    estate.write("/etc/ssl/private/site.key", 0o644, &key);
+    assert_eq!(findings(dir.path(), Purpose::Host, 2).len(), 1);
+}
