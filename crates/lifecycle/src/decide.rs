@@ -239,7 +239,7 @@ fn roll_out(life: &Life, seen: &Seen, schedule: Option<&Schedule>) -> Option<Dec
         let is_revoked = life.image(&b.on).is_some_and(|i| i.state == State::Revoked);
         let was_tried = current.tried.contains(&(b.service.clone(), b.on.clone()));
         let by_itself = is_ours && life.follows(b) && !is_revoked && !was_tried && !would_undo(life, current, b);
-        by_itself || replaces(&b.on)
+        (by_itself || replaces(&b.on)) && !current.leaves_out(&b.service, &b.on)
     };
     let wanted: Vec<&Standing> = seen.behind().filter(wants).collect();
     let place = |b: &Standing| life.tiers.iter().position(|t| *t == b.tier).unwrap_or(usize::MAX);

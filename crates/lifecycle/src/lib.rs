@@ -31,7 +31,7 @@ pub use decide::{Decision, RolloutNow, Seen, TestNow, decide, next_look};
 pub use deployed::{Deployed, Moved, Standing};
 pub use jobs::{JobKnown, JobStep, job_step};
 pub use schedule::{Cron, Schedule, Span, frozen, offset};
-pub use state::{Checked, Evidence, Handed, Life, One, Replace, State, Test, Told, Trouble, Wanted, Work, alarms};
+pub use state::{Checked, Evidence, Handed, LeftOut, Life, One, Replace, State, Test, Told, Trouble, Wanted, Work, alarms};
 pub use timetable::Timetable;
 
 #[cfg(test)]

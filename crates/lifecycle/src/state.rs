@@ -150,6 +150,9 @@ pub struct One {
     /// Services that were turned to it, and the image each stood on: what somebody rolls back by hand is left alone.
     #[serde(default)]
     pub tried: BTreeSet<(ServiceName, Digest)>,
+    /// Services that cannot run on it with their present settings. The others are moved to it without them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub left_out: BTreeMap<ServiceName, LeftOut>,
     /// Against the image that was current when it was baked.
     #[serde(default)]
     pub changes: Vec<Change>,
@@ -163,6 +166,15 @@ pub struct One {
     pub story: Vec<Told>,
 }
 
+/// A service that stays where it is, while others are moved to an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// The image it stays on.
+    pub on: Digest,
+    /// Also what to do.
+    pub why: String,
+}
+
 /// What showed that an image is bad. Each is about the image alone: what was deployed with other code or settings shows nothing of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -171,7 +183,7 @@ pub enum Evidence {
     Checks(Vec<ImageCheck>),
     /// Services that were moved to it, with nothing else changed, were rolled back. Other code may run on it.
     Rollout(RolloutId),
-    /// It is a container image, and what services leave to it is nothing that they can run with. With other settings they may.
+    /// It is a container image, and no service can run with what it leaves to the image. With other settings they may.
     Unusable,
 }
 
@@ -229,11 +241,17 @@ impl One {
             evidence: None,
             by_hand: false,
             tried: BTreeSet::new(),
+            left_out: BTreeMap::new(),
             changes: Vec::new(),
             cves: Vec::new(),
             checks: None,
             story: Vec::new(),
         }
+    }
+
+    /// A deploy of the service on another image ends it.
+    pub fn leaves_out(&self, service: &ServiceName, on: &Digest) -> bool {
+        self.left_out.get(service).is_some_and(|left| left.on == *on)
     }
 
     /// It is bad, and these checks may find otherwise. One that an older version found bad is checked again.
@@ -474,6 +492,16 @@ impl Life {
         back
     }
 
+    /// These services cannot run on the image; a rollout that was about to move them is decided again without them.
+    pub fn leave_out(&mut self, digest: &Digest, unfit: Vec<(ServiceName, LeftOut)>, now: Time) {
+        self.work = None;
+        let Some(one) = self.image_mut(digest) else { return };
+        for (service, left) in unfit {
+            one.story.push(Told { at: now, text: format!("{service} is left out: {}", left.why) });
+            one.left_out.insert(service, left);
+        }
+    }
+
     /// A deploy on a bad image was promoted: other code runs on it. Whether it is to be the current one: not in place of a newer one.
     pub fn cleared(&mut self, digest: &Digest, now: Time, why: &str) -> bool {
         self.turn(digest, State::Retired, now, why);
@@ -504,6 +532,7 @@ impl Life {
     pub fn try_again(&mut self, digest: &Digest, now: Time, by: &str) {
         if let Some(one) = self.image_mut(digest) {
             one.tried.clear();
+            one.left_out.clear();
         }
         self.turn(digest, State::Candidate, now, format!("tried again: {by} asked for it"));
     }
@@ -516,9 +545,10 @@ impl Life {
     }
 }
 
-/// What somebody should know, in sentences.
-pub fn alarms(life: &Life, standing: &BTreeSet<Digest>, now: Time) -> Vec<String> {
+/// What somebody should know, in sentences. `users`: services and the images that they stand on.
+pub fn alarms(life: &Life, users: &[(ServiceName, Digest)], now: Time) -> Vec<String> {
     let mut all = Vec::new();
+    let standing: BTreeSet<&Digest> = users.iter().map(|(_, on)| on).collect();
     let max_age = life.recipe.as_ref().and_then(|r| r.max_age_ms);
     for one in life.images.iter().filter(|i| standing.contains(&i.digest)) {
         let age = now.since(one.patched);
@@ -534,6 +564,13 @@ pub fn alarms(life: &Life, standing: &BTreeSet<Digest>, now: Time) -> Vec<String
         if matches!(one.state, State::Bad | State::Revoked) {
             let why = one.story.last().map_or("", |t| t.text.as_str());
             all.push(format!("services stand on {} {}, which is {why}", life.name, one.digest.short()));
+        }
+    }
+    if let Some(current) = life.current() {
+        for (service, on) in users.iter().filter(|(service, on)| current.leaves_out(service, on)) {
+            let why = current.left_out.get(service).map_or("", |left| left.why.as_str());
+            let (name, new) = (&life.name, current.digest.short());
+            all.push(format!("{service} stays on {name} {}: it cannot run on the current image {new}: {why}", on.short()));
         }
     }
     if let Some(trouble) = life.trouble.as_ref().filter(|t| t.times > 1 || t.until.is_none()) {

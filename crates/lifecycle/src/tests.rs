@@ -6,7 +6,6 @@ mod world;
 use super::*;
 use crate::calendar::date;
 use model::{Digest, ImageCheck, ImageName, ImageProbe, ImageSpec, Time};
-use std::collections::BTreeSet;
 use world::*;
 
 const MIN: u64 = 60_000;
@@ -300,13 +299,58 @@ fn a_revoked_image_is_left_only_when_that_is_asked_for() {
     assert_eq!(w.store, Some(digest('a')));
     w.settle();
     assert_eq!(w.on, [digest('b'), digest('b')], "it is reported, and nothing moves by itself");
-    assert_eq!(alarms(&w.life, &w.on.iter().cloned().collect(), w.now).len(), 1);
+    assert_eq!(alarms(&w.life, &w.users(), w.now).len(), 1);
     w.life.replace = Some(Replace { digest: digest('b'), by: "me".into() });
     w.settle();
     assert_eq!(w.on, [digest('a'), digest('a')]);
     w.now = w.now.plus(DAY);
     w.settle();
     assert_eq!(w.on, [digest('a'), digest('a')], "equal inputs give equal bytes: it does not come back");
+}
+
+/// The first of two tiers could not run on an image, and it was marked bad for both.
+#[test]
+fn who_cannot_run_on_an_image_is_left_out_and_the_others_get_it() {
+    for (unfit, service) in NAMES.iter().enumerate() {
+        let mut w = World::new(spec());
+        w.settle();
+        (w.newest[0], w.unusable, w.now) = ('b', vec![('b', unfit)], w.now.plus(DAY));
+        w.settle();
+        let stands = if unfit == 0 { "ab" } else { "ba" };
+        assert_eq!((w.stands().as_str(), w.state('b'), w.count("bad")), (stands, Some(State::Current), 0));
+        let alarm = alarms(&w.life, &w.users(), w.now);
+        assert!(alarm.len() == 1 && alarm[0].starts_with(&format!("{service} stays on base aaaa")), "{alarm:?}");
+        assert!(alarm[0].contains("it cannot run on the current image bbbb") && alarm[0].ends_with("name a user, and deploy it"));
+        w.days(5);
+        assert_eq!((w.stands().as_str(), w.count("left out")), (stands, 1), "it is not decided again");
+        // Also not by who wants everybody off an image.
+        w.life.went_bad(&digest('a'), State::Revoked, w.now, "a key was in it");
+        w.life.replace = Some(Replace { digest: digest('a'), by: "me".into() });
+        w.settle();
+        assert_eq!(w.stands(), stands);
+        // Its next deploy comes with settings that fit.
+        w.unusable.clear();
+        w.deploy('b', 2, &[unfit]);
+        w.settle();
+        assert_eq!((w.stands().as_str(), alarms(&w.life, &w.users(), w.now)), ("bb", Vec::new()));
+    }
+}
+
+#[test]
+fn an_image_that_no_service_can_run_on_is_bad() {
+    let mut w = World::new(spec());
+    w.settle();
+    (w.newest[0], w.unusable, w.now) = ('b', vec![('b', 0), ('b', 1)], w.now.plus(DAY));
+    w.days(3);
+    assert_eq!((w.stands().as_str(), w.state('b'), w.store.clone()), ("aa", Some(State::Bad), Some(digest('a'))));
+    assert_eq!((w.count("left out"), w.count("bad"), w.count("rollout")), (0, 1, 0));
+    // A request to try it again clears who was left out of it.
+    let one = w.life.image_mut(&digest('b')).unwrap();
+    one.left_out.insert(model::ServiceName::new("web").unwrap(), LeftOut { on: digest('a'), why: String::new() });
+    w.life.try_again(&digest('b'), w.now, "me");
+    w.unusable.clear();
+    w.settle();
+    assert_eq!(w.stands(), "bb");
 }
 
 #[test]
@@ -362,7 +406,7 @@ fn trouble_is_tried_again_later_and_later_and_a_hopeless_bake_only_when_its_inpu
         w.now = until;
     }
     assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
-    assert!(alarms(&w.life, &BTreeSet::new(), w.now)[0].contains("mirror down"));
+    assert!(alarms(&w.life, &[], w.now)[0].contains("mirror down"));
     w.newest[0] = 'b';
     assert!(w.step());
     assert!(w.life.trouble.is_none());
@@ -382,10 +426,9 @@ fn trouble_is_tried_again_later_and_later_and_a_hopeless_bake_only_when_its_inpu
 #[test]
 fn an_image_is_as_old_as_the_last_time_it_was_the_newest() {
     let mut w = World::new(spec());
-    let standing: BTreeSet<Digest> = [digest('a')].into();
     for _ in 0..40 {
         w.settle();
-        assert_eq!(alarms(&w.life, &standing, w.now), [""; 0]);
+        assert_eq!(alarms(&w.life, &w.users(), w.now), [""; 0]);
         w.now = w.now.plus(DAY);
     }
     // Something newer that never works: after max_age it is reported.
@@ -393,7 +436,7 @@ fn an_image_is_as_old_as_the_last_time_it_was_the_newest() {
     let mut told = 0;
     for day in 1..=9 {
         w.settle();
-        told += usize::from(!alarms(&w.life, &standing, w.now).is_empty());
+        told += usize::from(!alarms(&w.life, &w.users(), w.now).is_empty());
         assert_eq!(told > 0, day > 7, "day {day}");
         w.now = w.now.plus(DAY);
     }

@@ -67,6 +67,8 @@ pub struct World {
     pub busy: [bool; 2],
     /// Images that the second tier cannot run, whatever its code.
     pub broken: Vec<char>,
+    /// Images, and services whose settings do not fit them: 0 or 1.
+    pub unusable: Vec<(char, usize)>,
     /// Code that does not run on an image.
     pub unfit: Vec<(char, u32)>,
     pub rollout: RolloutNow,
@@ -96,6 +98,7 @@ impl World {
             moved: [Moved::BySomebody { from: None }, Moved::BySomebody { from: None }],
             busy: [false; 2],
             broken: Vec::new(),
+            unusable: Vec::new(),
             unfit: Vec::new(),
             rollout: RolloutNow::NotThere,
             rollouts: 0,
@@ -123,6 +126,14 @@ impl World {
             test: TestNow::NotThere,
             rollout: self.rollout.clone(),
         }
+    }
+
+    pub fn users(&self) -> Vec<(ServiceName, Digest)> {
+        self.seen().services.into_iter().map(|s| (s.service, s.on)).collect()
+    }
+
+    fn fits(&self, image: &Digest, service: &str) -> bool {
+        !self.unusable.iter().any(|(letter, n)| digest(*letter) == *image && NAMES[*n] == service)
     }
 
     pub fn runs(&self, image: char, service: usize, code: u32) -> bool {
@@ -256,6 +267,18 @@ impl World {
                 self.life.take_in(baked, now);
                 self.handed = None;
                 "taken"
+            }
+            Decision::RollOut { digest, services, .. } if services.iter().any(|(s, _)| !self.fits(&digest, s.as_str())) => {
+                let why = "name a user, and deploy it".to_string();
+                let left = |(service, on): (ServiceName, Digest)| (service, LeftOut { on, why: why.clone() });
+                let unfit: Vec<_> = services.into_iter().filter(|(s, _)| !self.fits(&digest, s.as_str())).map(left).collect();
+                if NAMES.iter().any(|name| self.fits(&digest, name)) {
+                    self.life.leave_out(&digest, unfit, now);
+                    "left out"
+                } else {
+                    self.store = self.life.found_bad(&digest, Evidence::Unusable, now, &why);
+                    "bad"
+                }
             }
             Decision::RollOut { digest, services, .. } => {
                 if self.life.work.is_none() {

@@ -50,7 +50,7 @@ pub fn history(app: &App, name: &ImageName) -> Result<ImageHistory, Fault> {
         newest: life.checked.as_ref().map(|c| c.unknown.is_none() && life.current().is_some_and(|i| i.inputs == c.inputs)),
         behind: life.checked.iter().flat_map(|c| &c.behind).map(ToString::to_string).collect(),
         max_age_ms: life.recipe.as_ref().and_then(|r| r.max_age_ms),
-        alarms: alarms(&life, &observation.active(), now),
+        alarms: alarms(&life, &observation.users(), now),
         images: life.images.iter().map(story).collect(),
     })
 }

@@ -5,8 +5,7 @@ use super::observe::Observation;
 use super::{image_check, rollout};
 use crate::app::App;
 use lifecycle::{Change, Checked, Decision, Evidence, Handed, Life, One, State, TestNow, Told, Work};
-use model::from_image::is_unusable;
-use model::{Blame, Digest, Fault, ImageName, Time};
+use model::{Blame, Digest, Fault, ImageName, ServiceName, Time};
 
 /// The first wait after a failure, by the schedule's clock.
 const MINUTE_MS: u64 = 60_000;
@@ -78,20 +77,7 @@ pub fn execute(app: &App, upkeep: &Upkeep, life: &Life, observation: &Observatio
         }),
         Decision::Adopt { digest } => adopt(upkeep, life, &digest, now),
         Decision::TakeIn { handed } => take_in(upkeep, observation, &life.name, &handed),
-        Decision::RollOut { digest, services, back } => match rollout::open(app, upkeep, life, observation, &digest, &services, back) {
-            Err(fault) if is_unusable(&fault) => upkeep.edit_seen(life, |life| {
-                let is_proven = life.image(&digest).is_some_and(|one| one.proven) || observation.seen.is_deployed(&digest);
-                if let Some(one) = life.image_mut(&digest).filter(|_| is_proven) {
-                    one.tried.extend(services);
-                    leave_it(life, &digest, &with_code(&fault), now);
-                    return Ok(());
-                }
-                return_to_fallback(upkeep, life, &digest)?;
-                life.found_bad(&digest, Evidence::Unusable, now, &with_code(&fault));
-                Ok(())
-            }),
-            other => other,
-        },
+        Decision::RollOut { digest, services, back } => roll_out(app, upkeep, life, observation, &digest, &services, back),
         Decision::RolledOut { digest } => rolled_out(upkeep, life, &digest, now),
         Decision::MarkBad { digest, evidence, why } => upkeep.edit_seen(life, |life| {
             return_to_fallback(upkeep, life, &digest)?;
@@ -103,6 +89,35 @@ pub fn execute(app: &App, upkeep: &Upkeep, life: &Life, observation: &Observatio
             Ok(())
         }),
     }
+}
+
+/// Services that cannot run on the image are left out, and the rest is decided again. It is bad only if it is of use to nobody.
+fn roll_out(
+    app: &App,
+    upkeep: &Upkeep,
+    life: &Life,
+    observation: &Observation,
+    digest: &Digest,
+    services: &[(ServiceName, Digest)],
+    back: bool,
+) -> Result<(), Fault> {
+    let unfit = rollout::unfit(app, digest, services)?;
+    if unfit.is_empty() {
+        return rollout::open(app, upkeep, life, observation, digest, services, back);
+    }
+    let now = observation.seen.now;
+    let is_proven = life.image(digest).is_some_and(|one| one.proven);
+    let is_of_use = is_proven || rollout::is_usable(app, life, observation, digest, &unfit)?;
+    upkeep.edit_seen(life, |life| {
+        if is_of_use {
+            life.leave_out(digest, unfit, now);
+            return Ok(());
+        }
+        return_to_fallback(upkeep, life, digest)?;
+        let why: Vec<&str> = unfit.iter().map(|(_, left)| left.why.as_str()).collect();
+        life.found_bad(digest, Evidence::Unusable, now, &format!("no service can run on it: {}", why.join("; ")));
+        Ok(())
+    })
 }
 
 /// What runs on it elsewhere shows that the image is not to blame.

@@ -6,15 +6,14 @@ use crate::app::App;
 use journal::Lists;
 use lifecycle::{Life, Moved, RolloutNow, Seen, Standing, Work};
 use model::{Digest, Event, Fault, GroupRelease, RolloutEnd, RolloutId, RotationId, ServiceName, Verdict};
-use std::collections::BTreeSet;
 
 pub struct Observation {
     pub seen: Seen,
 }
 
 impl Observation {
-    pub fn active(&self) -> BTreeSet<Digest> {
-        self.seen.services.iter().map(|s| s.on.clone()).collect()
+    pub fn users(&self) -> Vec<(ServiceName, Digest)> {
+        self.seen.services.iter().map(|s| (s.service.clone(), s.on.clone())).collect()
     }
 
     pub fn services_on(&self, image: &Digest) -> Vec<ServiceName> {
@@ -112,10 +111,11 @@ fn rollout_now(app: &App, id: &RolloutId, digest: &Digest) -> Result<RolloutNow,
     })
 }
 
-/// An image that every service of its recipe runs on is proven, or one that somebody's deploy runs on: a later failure is not attributed to it.
+/// An image that every service of its recipe runs on, but for those that cannot, is proven, or one that somebody's deploy runs on: a later failure is not attributed to it.
 pub fn prove(upkeep: &Upkeep, life: &Life, observation: &Observation) -> Result<(), Fault> {
     let Some(current) = life.current().filter(|c| !c.proven && observation.seen.current.as_ref() == Some(&c.digest)) else { return Ok(()) };
-    let is_everywhere = !observation.seen.services.is_empty() && observation.seen.behind().next().is_none();
+    let is_used = observation.seen.services.iter().any(|s| s.on == current.digest);
+    let is_everywhere = is_used && observation.seen.behind().all(|s| current.leaves_out(&s.service, &s.on));
     if life.work.is_some() || !(is_everywhere || observation.seen.is_deployed(&current.digest)) {
         return Ok(());
     }

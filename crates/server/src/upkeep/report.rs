@@ -19,7 +19,6 @@ fn one(app: &App, upkeep: &Upkeep, name: &ImageName) -> Result<ImageUpkeep, Faul
     let life = upkeep.load(name)?;
     let now = upkeep.now(app.now());
     let users = observe::users_of(app, &life)?;
-    let active: BTreeSet<_> = users.iter().map(|(_, on)| on.clone()).collect();
     let current = life.current();
     // An image that is newer than the current one and did not become current.
     let newest = life.images.last().filter(|i| current.is_none_or(|c| i.digest != c.digest && i.baked >= c.baked));
@@ -39,9 +38,9 @@ fn one(app: &App, upkeep: &Upkeep, name: &ImageName) -> Result<ImageUpkeep, Faul
         held_up: held_up
             .map(|i| (i.digest.clone(), i.state.word().to_string(), i.story.last().map_or_else(String::new, |t| t.text.clone()))),
         trouble: life.trouble.as_ref().map(|t| format!("the {} fails: {}", t.during, t.why)),
-        services: users,
         notes: life.recipe.iter().filter_map(bake::unsigned_note).chain(life.checked.iter().filter_map(|c| c.unknown.clone())).collect(),
-        alarms: alarms(&life, &active, now),
+        alarms: alarms(&life, &users, now),
+        services: users,
         name: name.clone(),
     })
 }
@@ -74,8 +73,7 @@ pub fn lives(app: &App) -> Result<BTreeMap<Digest, BTreeMap<ImageName, ImageLife
     let mut all: BTreeMap<Digest, BTreeMap<ImageName, ImageLife>> = BTreeMap::new();
     for name in upkeep.names()? {
         let life = upkeep.load(&name)?;
-        let active = observe::users_of(app, &life)?.into_iter().map(|(_, on)| on).collect();
-        let alarms = alarms(&life, &active, now);
+        let alarms = alarms(&life, &observe::users_of(app, &life)?, now);
         for one in &life.images {
             let newest = life.checked.as_ref().map(|c| c.inputs == one.inputs);
             let mine = |text: &&String| text.contains(one.digest.short());
@@ -102,8 +100,7 @@ pub fn lives(app: &App) -> Result<BTreeMap<Digest, BTreeMap<ImageName, ImageLife
 pub fn alarms_of(app: &App, upkeep: &Upkeep, name: &ImageName) -> Result<(Vec<String>, Time), Fault> {
     let life = upkeep.load(name)?;
     let now = upkeep.now(app.now());
-    let active = observe::users_of(app, &life)?.into_iter().map(|(_, on)| on).collect();
-    Ok((alarms(&life, &active, now), now))
+    Ok((alarms(&life, &observe::users_of(app, &life)?, now), now))
 }
 
 /// Images that gc must keep: candidates, the current ones, and those that a rollback would use.

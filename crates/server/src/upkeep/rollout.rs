@@ -8,7 +8,8 @@ use crate::observed_service::observe_once;
 use crate::opening::{self, ChangeRequest};
 use control::{Desired, ObservedService};
 use journal::Tx;
-use lifecycle::{Life, Work, sentence};
+use lifecycle::{LeftOut, Life, Work, sentence};
+use model::from_image::is_unusable;
 use model::{Digest, Fault, Probe, Release, RolloutId, RolloutPlan, ServiceName, TierName};
 
 const BY: &str = "upkeep";
@@ -58,6 +59,48 @@ pub fn open(
         return Err(Fault::ours("other-number", format!("{opened} was opened, {id} was recorded")));
     }
     Ok(())
+}
+
+/// Those of the services that cannot run on the image with their present settings.
+pub fn unfit(app: &App, digest: &Digest, services: &[(ServiceName, Digest)]) -> Result<Vec<(ServiceName, LeftOut)>, Fault> {
+    let mut unfit = Vec::new();
+    for (service, on) in services {
+        if let Some(fault) = unusable(app, service, digest)? {
+            let hint = fault.hint.as_deref().unwrap_or("change its settings");
+            let why = format!("{} ({}); {hint}, and deploy {service}", fault.message, fault.code);
+            unfit.push((service.clone(), LeftOut { on: on.clone(), why }));
+        }
+    }
+    Ok(unfit)
+}
+
+/// Whether a service other than those runs on the image, or could.
+pub fn is_usable(
+    app: &App,
+    life: &Life,
+    observation: &Observation,
+    digest: &Digest,
+    unfit: &[(ServiceName, LeftOut)],
+) -> Result<bool, Fault> {
+    let is_known = |service: &ServiceName, on: &Digest| {
+        unfit.iter().any(|(unfit, _)| unfit == service) || life.image(digest).is_some_and(|one| one.leaves_out(service, on))
+    };
+    for standing in observation.seen.services.iter().filter(|s| !is_known(&s.service, &s.on)) {
+        if standing.on == *digest || unusable(app, &standing.service, digest)?.is_none() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Why the service cannot run on the image. None: it can, or it runs no more.
+fn unusable(app: &App, service: &ServiceName, digest: &Digest) -> Result<Option<Fault>, Fault> {
+    let Some(active) = app.database.read(|r| r.active(service))? else { return Ok(None) };
+    match on_image(app, active.release, digest) {
+        Ok(_) => Ok(None),
+        Err(fault) if is_unusable(&fault) => Ok(Some(fault)),
+        Err(fault) => Err(fault),
+    }
 }
 
 /// The release on another image. What the service leaves to its image is what the new one says.

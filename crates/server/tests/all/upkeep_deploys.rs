@@ -190,3 +190,48 @@ async fn who_may_give_no_recipe_brings_the_one_in_force_or_the_last_given() {
     keeper.until("the second recipe", async || keeper.life().recipe.unwrap().packages == ["redis"]).await;
     assert_eq!(deploy(first).await.unwrap_err().code, "policy-recipe");
 }
+
+/// One service that leaves its user to an image that names none made the image bad for every other service.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_cannot_run_on_an_image_is_left_out_and_the_others_get_it() {
+    let keeper = Keeper::new(Vec::new()).await;
+    let says = |user: &str, ids, workdir: &str| Container {
+        reference: "registry.example.org/app:1".into(),
+        manifest: digest('e'),
+        top: digest('e'),
+        layers: Vec::new(),
+        defaults: ContainerDefaults { user: Some(user.into()), ids, workdir: Some(workdir.into()), ..ContainerDefaults::default() },
+        distribution: None,
+    };
+    keeper.house.fake.state().containers = [
+        (digest('a'), says("app", Some((7, 7)), "/")),
+        (digest('b'), says("nobody-knows", None, "/")),
+        (digest('c'), says("app", Some((7, 7)), "/proc")),
+    ]
+    .into();
+    let mut request = request_of(Vec::new());
+    let reference = "registry.example.org/app:1".to_string();
+    let image = request.file.images.get_mut(&base()).unwrap();
+    (image.debian, image.oci) = (String::new(), Some(ContainerSource { reference, auth: None, ca: None, plain_http: false }));
+    request.file.services.get_mut(&name("worker")).unwrap().from_image = [LeftToImage::User].into();
+    assert_eq!(keeper.deployed(&request).await.end, Some(RolloutEnd::Promoted));
+    keeper.bakery.set(|s| s.newest = 'b');
+    keeper.until("web alone gets it", async || keeper.on().await == "ab").await;
+    keeper.is('b', "current").await;
+    let alarm =
+        "worker stays on base aaaaaaaaaaaa: it cannot run on the current image bbbbbbbbbbbb: worker: the image's user \"nobody-knows\"";
+    keeper.until(alarm, async || keeper.history().await.alarms.iter().any(|a| a.starts_with(alarm))).await;
+    let [said] = &keeper.history().await.alarms[..] else { panic!() };
+    assert!(said.ends_with("(image-user); name one in numbers: user = \"1000:1000\", and deploy worker"), "{said}");
+    // With a user of its own it runs there.
+    request.images.insert(base(), digest('b'));
+    request.file.services.get_mut(&name("worker")).unwrap().from_image.clear();
+    assert_eq!(keeper.deployed(&request).await.end, Some(RolloutEnd::Promoted));
+    keeper.until("no alarm", async || keeper.on().await == "bb" && keeper.history().await.alarms.is_empty()).await;
+    // Of use to nobody.
+    keeper.bakery.set(|s| s.newest = 'c');
+    keeper.is('c', "bad").await;
+    keeper.stands("b").await;
+    let story = keeper.state_of('c').await.unwrap().story;
+    assert!(story.last().unwrap().1.starts_with("bad: no service can run on it: worker: the image's working directory"), "{story:?}");
+}

@@ -27,6 +27,8 @@ pub struct State {
     pub down: bool,
     /// Threads whose name begins so panic when they observe, this number of times.
     pub panics: Option<(&'static str, u32)>,
+    /// What container images say of themselves.
+    pub containers: BTreeMap<Digest, Container>,
     /// Images on which nothing ever gets healthy.
     pub sick: BTreeSet<Digest>,
     /// Programs that never get healthy on an image.
@@ -290,6 +292,9 @@ impl Images for Fake {
         let image = |d: &Digest| if state.artifacts.contains(d) { None } else { ImageName::new("base").ok() };
         let kept = |d: &Digest| Kept { digest: d.clone(), image: image(d), bytes: 5, packages: 3, made: Time(1), pinned: None };
         Ok(state.objects.iter().filter(|d| !state.bases.contains(*d)).map(kept).collect())
+    }
+    fn container(&self, image: &Digest) -> Result<Option<Container>, Fault> {
+        Ok(self.state().containers.get(image).cloned())
     }
     fn sweep(&self, keep: &BTreeSet<Digest>) -> Result<Vec<(Digest, u64)>, Fault> {
         let mut state = self.state();
