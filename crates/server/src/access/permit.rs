@@ -60,16 +60,15 @@ pub fn releases<'a>(
     Ok(())
 }
 
-/// Every request carries recipes, and serve bakes them: a new recipe is accepted only from callers who may give one.
+/// Every request carries recipes, and serve bakes them: a new recipe is accepted only from callers who may give it.
 pub fn recipes(app: &App, caller: &Caller, file: &ServiceFile) -> Result<(), Fault> {
     if caller.is_admin() {
         return Ok(());
     }
-    let policy = app.access.policy()?;
     for (name, image) in &file.images {
         if !crate::upkeep::has_recipe(app, name, image)? {
             caller.about(name.as_str());
-            policy.permits_recipe(caller.name(), image)?;
+            crate::upkeep::may_give(app, caller, name, image)?;
         }
     }
     Ok(())

@@ -27,6 +27,6 @@ pub use factory::{Factory, Fresh, Made};
 pub use launch::{bad_image, must_be_launchable};
 pub use lives::Upkeep;
 pub use passes::keep;
-pub use recipes::{has_recipe, learn_tiers, name_recipe, propose, recipe_of};
+pub use recipes::{has_recipe, learn_tiers, may_give, name_recipe, propose, recipe_of};
 pub use report::{all, events, lives, needed};
 pub use shown::Shown;

@@ -8,7 +8,7 @@ use api::control::DeployRequest;
 use control::Desired;
 use disk::files;
 use lifecycle::{Deployed, Life};
-use model::{Digest, Fault, ImageName, ImageSpec, Release, ServiceFile};
+use model::{Digest, Fault, ImageName, ImageSpec, Release, ServiceFile, ServiceName};
 
 /// Of all that it says.
 fn id(recipe: &ImageSpec) -> Result<Digest, Fault> {
@@ -40,14 +40,13 @@ pub fn recipe_of(app: &App, release: &Release) -> Result<Option<Digest>, Fault> 
 /// that none in force names.
 pub fn propose(app: &App, caller: &Caller, request: &DeployRequest) -> Result<(), Fault> {
     let Some(upkeep) = &app.upkeep else { return Ok(()) };
-    let policy = app.access.policy().ok();
-    // Others named a recipe that this host had when they were checked.
-    let may_give = |spec: &ImageSpec| caller.is_admin() || policy.as_ref().is_some_and(|p| p.permits_recipe(caller.name(), spec).is_ok());
     for (name, recipe) in &request.file.images {
         let (id, image) = (id(recipe)?, request.images.get(name));
+        // Others named a recipe that this host had when they were checked.
+        let may_give = may_give(app, caller, name, recipe).is_ok();
         upkeep.try_edit(name, |life| {
             begin(upkeep, life)?;
-            if may_give(recipe) {
+            if may_give {
                 life.propose(Deployed { id: id.clone(), recipe: recipe.clone(), by: caller.name().to_string(), images: Vec::new() });
             }
             if let Some(image) = image {
@@ -57,6 +56,39 @@ pub fn propose(app: &App, caller: &Caller, request: &DeployRequest) -> Result<()
         })?;
     }
     Ok(())
+}
+
+/// Whether this host takes a recipe that it does not have yet from the caller. The next images of that name are baked from it, with its
+/// scripts, and other services on them may follow: it is not for a caller to choose what services run that it may not even see.
+pub fn may_give(app: &App, caller: &Caller, name: &ImageName, recipe: &ImageSpec) -> Result<(), Fault> {
+    if caller.is_admin() {
+        return Ok(());
+    }
+    app.access.policy()?.permits_recipe(caller.name(), recipe)?;
+    // Without an upkeep no recipe is kept.
+    if app.upkeep.is_none() || users_of_image(app, name)?.iter().all(|service| caller.sees(service)) {
+        return Ok(());
+    }
+    let who = caller.name();
+    Err(Fault::yours(
+        "policy-recipe",
+        format!("image {name}: services that {who} may not see use it too, so {who} may not change its recipe"),
+    )
+    .hint("let the administrator deploy the new recipe first, or use an image of another name"))
+}
+
+/// Services that run on an image of this name, or were deployed to.
+fn users_of_image(app: &App, name: &ImageName) -> Result<Vec<ServiceName>, Fault> {
+    app.database.browse(|r| {
+        let mut users = Vec::new();
+        for row in r.services()? {
+            let active = r.active(&row.spec.name)?;
+            if row.spec.image == *name || active.is_some_and(|active| active.release.image_name == *name) {
+                users.push(row.spec.name);
+            }
+        }
+        Ok(users)
+    })
 }
 
 /// A life of an older version has the recipe that was deployed last, and does not know which images are of it.

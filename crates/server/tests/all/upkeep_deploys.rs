@@ -191,6 +191,39 @@ async fn who_may_give_no_recipe_brings_the_one_in_force_or_the_last_given() {
     assert_eq!(deploy(first).await.unwrap_err().code, "policy-recipe");
 }
 
+/// The recipe of an image decides what every service on it runs. An identity in `recipes` that was for `web` alone could replace that of an
+/// image which `worker` uses too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recipe_is_not_for_who_may_not_see_every_service_on_its_image() {
+    let mut keeper = Keeper::new(Vec::new()).await;
+    std::fs::write(keeper.house.dir.path().join("policy.hcl"), "recipes = [\"token:ci\", \"token:both\"]\n").unwrap();
+    let client = keeper.deployer_of_web().await;
+    let before = keeper.life().deployed;
+    let of_web = |mut request: DeployRequest| {
+        request.file.services.retain(|service, _| service.as_str() == "web");
+        DeployRequest { service: Some(name("web")), ..request }
+    };
+    let hostile = of_web(of_other_recipe('a', "two"));
+    let fault = client.post::<_, Opened>("/v1/deploy", &hostile).await.unwrap_err();
+    assert_eq!(fault.code, "policy-recipe");
+    assert!(!fault.message.contains("worker"), "{}", fault.message);
+    assert_eq!(keeper.life().deployed, before);
+    // Whoever sees them all gives it, and so does who brings an image that nobody else uses.
+    let mut own = of_web(request_of(Vec::new()));
+    let image = ImageName::new("own").unwrap();
+    own.file.images = [(image.clone(), ImageSpec { packages: vec!["redis".into()], ..recipe("own") })].into();
+    own.images = [(image.clone(), digest('9'))].into();
+    own.unbaked = [digest('9')].into();
+    own.file.services.get_mut(&name("web")).unwrap().image = image;
+    client.post::<_, PlanAnswer>("/v1/plan", &own).await.unwrap();
+    let services = [name("web"), name("worker")].into();
+    let grant = model::access::Grant { role: model::access::Role::Deploy, services, tiers: Default::default() };
+    let token = keeper.house.token("both", grant).await;
+    let both = api::Client::tcp(keeper.house.server.as_ref().unwrap().address().unwrap().to_string()).token(Some(token));
+    both.post::<_, Opened>("/v1/deploy", &hostile).await.unwrap();
+    assert_ne!(keeper.life().deployed, before);
+}
+
 /// One service that leaves its user to an image that names none made the image bad for every other service.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_cannot_run_on_an_image_is_left_out_and_the_others_get_it() {
