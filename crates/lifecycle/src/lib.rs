@@ -15,6 +15,7 @@
 //!
 //! When jobs of services are due is decided here too (`jobs`, by the clock of a place: `timetable`): both read the same calendar.
 
+mod alarms;
 mod calendar;
 mod changes;
 mod decide;
@@ -25,13 +26,14 @@ mod schedule;
 mod state;
 mod timetable;
 
+pub use alarms::alarms;
 pub use calendar::told;
 pub use changes::{Change, changes, sentence};
 pub use decide::{Decision, RolloutNow, Seen, TestNow, decide, next_look};
 pub use deployed::{Deployed, Moved, Standing};
 pub use jobs::{JobKnown, JobStep, job_step};
 pub use schedule::{Cron, Schedule, Span, frozen, offset};
-pub use state::{Checked, Evidence, Handed, LeftOut, Life, One, Replace, State, Test, Told, Trouble, Wanted, Work, alarms};
+pub use state::{Baking, Checked, Evidence, Handed, LeftOut, Life, One, Replace, State, Test, Told, Trouble, Wanted, Work};
 pub use timetable::Timetable;
 
 #[cfg(test)]

@@ -40,6 +40,9 @@ pub struct Life {
     /// What was begun and not ended. Written before it is begun.
     #[serde(default)]
     pub work: Option<Work>,
+    /// A bake that was begun and has not ended. Written before it begins, so that one in which the control plane was killed is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baking: Option<Baking>,
     /// Groups of tests that are to be made gone.
     #[serde(default)]
     pub leftovers: Vec<GroupName>,
@@ -80,6 +83,15 @@ pub struct Trouble {
     /// The inputs that could not be baked.
     #[serde(default)]
     pub inputs: Option<Digest>,
+    /// The control plane ended in the middle of it: nobody saw why, and an alarm says so at once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub interrupted: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Baking {
+    pub begun: Time,
+    pub inputs: Digest,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -282,6 +294,7 @@ impl Life {
             wanted: None,
             replace: None,
             work: None,
+            baking: None,
             leftovers: Vec::new(),
             images: Vec::new(),
             raised: BTreeMap::new(),
@@ -525,7 +538,22 @@ impl Life {
             times,
             until: (again || inputs.is_none()).then(|| now.plus(wait)),
             inputs,
+            interrupted: false,
         });
+    }
+
+    /// As a control plane begins: a bake that is on record as begun ended with the one before. It is tried again as any that failed; who asked
+    /// for it still waits, but for one that was interrupted before too.
+    pub fn was_interrupted(&mut self, now: Time, minute_ms: u64) -> Option<Baking> {
+        let baking = self.baking.take()?;
+        let wanted = self.wanted.take();
+        let why = "the control plane ended in the middle of it";
+        self.failed("bake", why, true, Some(baking.inputs.clone()), now, minute_ms);
+        if let Some(trouble) = self.trouble.as_mut() {
+            trouble.interrupted = true;
+            self.wanted = wanted.filter(|_| trouble.times == 1);
+        }
+        Some(baking)
     }
 
     /// A bad image becomes a candidate again: its checks are done again, and its rollout where its recipe is in force.
@@ -543,38 +571,4 @@ impl Life {
             self.images.remove(place);
         }
     }
-}
-
-/// What somebody should know, in sentences. `users`: services and the images that they stand on.
-pub fn alarms(life: &Life, users: &[(ServiceName, Digest)], now: Time) -> Vec<String> {
-    let mut all = Vec::new();
-    let standing: BTreeSet<&Digest> = users.iter().map(|(_, on)| on).collect();
-    let max_age = life.recipe.as_ref().and_then(|r| r.max_age_ms);
-    for one in life.images.iter().filter(|i| standing.contains(&i.digest)) {
-        let age = now.since(one.patched);
-        if max_age.is_some_and(|max| age > max) {
-            let max = told(max_age.unwrap_or_default());
-            all.push(format!(
-                "{} {} was last known to hold the newest of everything {} ago; max_age is {max}",
-                life.name,
-                one.digest.short(),
-                told(age)
-            ));
-        }
-        if matches!(one.state, State::Bad | State::Revoked) {
-            let why = one.story.last().map_or("", |t| t.text.as_str());
-            all.push(format!("services stand on {} {}, which is {why}", life.name, one.digest.short()));
-        }
-    }
-    if let Some(current) = life.current() {
-        for (service, on) in users.iter().filter(|(service, on)| current.leaves_out(service, on)) {
-            let why = current.left_out.get(service).map_or("", |left| left.why.as_str());
-            let (name, new) = (&life.name, current.digest.short());
-            all.push(format!("{service} stays on {name} {}: it cannot run on the current image {new}: {why}", on.short()));
-        }
-    }
-    if let Some(trouble) = life.trouble.as_ref().filter(|t| t.times > 1 || t.until.is_none()) {
-        all.push(format!("{}: the {} fails since {} ago: {}", life.name, trouble.during, told(now.since(trouble.since)), trouble.why));
-    }
-    all
 }

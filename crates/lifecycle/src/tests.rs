@@ -423,6 +423,35 @@ fn trouble_is_tried_again_later_and_later_and_a_hopeless_bake_only_when_its_inpu
     assert_eq!(w.on[0], digest('c'));
 }
 
+/// A bake that killed its control plane each time was begun again each time, at once, and nothing said so.
+#[test]
+fn a_bake_in_which_the_control_plane_ends_is_a_failure() {
+    let mut w = World::new(spec());
+    w.settle();
+    (w.newest[0], w.now) = ('b', w.now.plus(DAY));
+    assert!(w.step());
+    assert_eq!((decide(&w.life, &w.seen()), w.life.was_interrupted(w.now, MIN)), (Decision::Bake, None));
+    w.life.wanted = Some(state::Wanted { at: w.now, by: "me".into() });
+    let mut waits = Vec::new();
+    for times in 1..=4 {
+        w.life.baking = Some(Baking { begun: w.now, inputs: digest('b') });
+        w.life = serde_json::from_str(&serde_json::to_string(&w.life).unwrap()).unwrap();
+        assert!(w.life.was_interrupted(w.now, MIN).is_some() && w.life.baking.is_none());
+        let alarms = alarms(&w.life, &w.users(), w.now);
+        assert!(alarms.len() == 1 && alarms[0].contains("the bake fails") && alarms[0].contains("ended in the middle"), "{alarms:?}");
+        // Who asked for it does not wait, once.
+        assert_eq!((w.life.wanted.is_some(), decide(&w.life, &w.seen()) == Decision::Bake), (times == 1, times == 1));
+        if let Decision::Wait { until: Some(until), .. } = decide(&w.life, &w.seen()) {
+            waits.push(until.since(w.now) / MIN);
+            w.now = until;
+        }
+        assert_eq!(decide(&w.life, &w.seen()), Decision::Bake);
+    }
+    assert_eq!(waits, [2, 4, 8]);
+    w.settle();
+    assert_eq!((w.stands().as_str(), &w.life.trouble, alarms(&w.life, &w.users(), w.now)), ("bb", &None, Vec::new()));
+}
+
 #[test]
 fn an_image_is_as_old_as_the_last_time_it_was_the_newest() {
     let mut w = World::new(spec());

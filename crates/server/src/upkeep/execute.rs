@@ -4,11 +4,11 @@ use super::lives::Upkeep;
 use super::observe::Observation;
 use super::{image_check, rollout};
 use crate::app::App;
-use lifecycle::{Change, Checked, Decision, Evidence, Handed, Life, One, State, TestNow, Told, Work};
+use lifecycle::{Baking, Change, Checked, Decision, Evidence, Handed, Life, One, State, TestNow, Told, Work};
 use model::{Blame, Digest, Fault, ImageName, ServiceName, Time};
 
 /// The first wait after a failure, by the schedule's clock.
-const MINUTE_MS: u64 = 60_000;
+pub const MINUTE_MS: u64 = 60_000;
 
 /// What is about to be done, in a few words.
 pub fn describe(decision: &Decision) -> String {
@@ -142,19 +142,24 @@ fn check_mirrors(upkeep: &Upkeep, life: &Life, observation: &Observation) -> Res
 fn bake(app: &App, upkeep: &Upkeep, life: &Life, observation: &Observation) -> Result<(), Fault> {
     let (Some(spec), Some(checked)) = (&life.recipe, &life.checked) else { return Ok(()) };
     let factory = &upkeep.config.factory;
+    let baking = Baking { begun: observation.seen.now, inputs: checked.inputs.clone() };
+    upkeep.edit(&life.name, |life| life.baking = Some(baking))?;
     let made = match factory.bake(spec) {
         Ok(made) => made,
         Err(fault) => {
             let again = fault.again && fault.blame == Blame::World;
             let inputs = Some(checked.inputs.clone());
-            return upkeep
-                .edit(&life.name, |life| life.failed("bake", &with_code(&fault), again, inputs, upkeep.now(app.now()), MINUTE_MS));
+            return upkeep.edit(&life.name, |life| {
+                life.baking = None;
+                life.failed("bake", &with_code(&fault), again, inputs, upkeep.now(app.now()), MINUTE_MS);
+            });
         }
     };
     let now = upkeep.now(app.now());
     let (changes, cves) = differs(upkeep, observation.seen.current.as_ref(), &made.digest);
     let one = One { changes, cves, ..One::new(made.digest.clone(), made.inputs.clone(), now) };
     upkeep.edit(&life.name, |life| {
+        life.baking = None;
         life.baked(one, &made.why);
         life.baked_from(made.inputs);
     })

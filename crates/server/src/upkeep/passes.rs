@@ -17,6 +17,7 @@ const DECISIONS_MAX: usize = 50;
 /// Runs until the control plane stops.
 pub fn keep(app: &App) {
     let Some(upkeep) = &app.upkeep else { return };
+    record_interrupted(app, upkeep);
     while !app.is_stopping() {
         let count = app.notifier.count();
         let begun = Instant::now();
@@ -37,6 +38,20 @@ pub fn keep(app: &App) {
         app.notifier.wait(count, PASS_EVERY);
         if let Some(rest) = REST.checked_sub(begun.elapsed()) {
             std::thread::sleep(rest);
+        }
+    }
+}
+
+/// Of a bake that a control plane before this one began, nobody says how it ended.
+fn record_interrupted(app: &App, upkeep: &Upkeep) {
+    for name in upkeep.names().unwrap_or_default() {
+        let now = upkeep.now(app.now());
+        let recorded = upkeep.edit(&name, |life| life.was_interrupted(now, execute::MINUTE_MS));
+        match recorded {
+            Ok(None) => {}
+            // Before it is tried again, which may end the alarm.
+            Ok(Some(_)) => log_alarms(app, upkeep, &name),
+            Err(fault) => tracing::error!(code = fault.code, image = %name, "{}", fault.message),
         }
     }
 }

@@ -241,3 +241,25 @@ async fn images_for(client: &api::Client, keeper: &Keeper) {
     assert_eq!(refused.code, "forbidden");
     assert!(refused.hint.unwrap().contains("administrator"));
 }
+
+/// Killed in the middle of a bake, a control plane began it again and said nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bake_that_was_killed_is_a_failure_on_record_and_tried_again() {
+    let mut keeper = Keeper::new(Vec::new()).await;
+    keeper.house.stop().await;
+    keeper.bakery.set(|s| s.newest = 'b');
+    let repository = store::Repository::open(&Layout::new(keeper.house.dir.path())).unwrap();
+    let mut life = keeper.life();
+    life.baking = Some(lifecycle::Baking { begun: Time(1), inputs: digest('b') });
+    repository.save(&life).unwrap();
+    keeper.start().await;
+    keeper.stands("b").await;
+    let told = async |start: &str| {
+        let events: Vec<ImageEvent> = keeper.house.client().get("/v1/images/events").await.unwrap();
+        let is_told = |e: &ImageEvent| e.alarm && e.text.starts_with(start) && e.text.ends_with("ended in the middle of it");
+        events.iter().any(is_told)
+    };
+    assert!(told("alarm: base: the bake fails").await);
+    keeper.until("its end", async || told("over after").await).await;
+    assert_eq!(keeper.life().baking, None);
+}
