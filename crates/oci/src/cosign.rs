@@ -2,10 +2,14 @@
 //! each are a payload with a signature of it.
 //!
 //! ```text
-//! layer: {"critical": {"image": {"docker-manifest-digest": "sha256:..."}, "type": "cosign container image signature"}}
+//! layer: {"critical": {"identity": {"docker-reference": "registry.example.org/shop/app"},
+//!                      "image": {"docker-manifest-digest": "sha256:..."}, "type": "cosign container image signature"}}
 //! its annotation dev.cosignproject.cosign/signature: ECDSA P-256 over SHA-256 of these bytes, ASN.1, base64
 //! ```
 //!
+//! A signature counts if its key does, its digest is the image's, and its identity is the repository that the image is pulled from: else
+//! whoever can push could put one signed image in the place of another. cosign claims no tag by itself, so an older image of the same
+//! repository passes under a newer tag; a tag that is claimed must be the one that is pulled. An empty identity claims nothing, and passes.
 //! A key alone says who signed: neither certificates nor a transparency log are asked.
 
 use crate::document;
@@ -15,12 +19,14 @@ use crate::registry::Registry;
 use crate::trouble::{bad, shown};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use model::{Digest, Fault};
+use model::{Digest, Fault, Reference};
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use serde_json::Value;
 
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 const KIND: &str = "cosign container image signature";
+/// Docker Hub by its names; cosign writes the second.
+const HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
 const PAYLOAD_BYTES: u64 = 64 << 10;
 /// Of an image; more are not read.
 const SIGNATURES: usize = 50;
@@ -69,11 +75,12 @@ fn refused(why: String) -> Fault {
 /// Which of the keys signed the image. `digests`: of its manifest, and of the index that lists it; either may be signed.
 pub fn must_be_signed<'a>(
     from: &mut Registry,
+    at: &Reference,
     digests: &[&Digest],
     keys: &'a [CosignKey],
     limits: &Limits,
 ) -> Result<&'a CosignKey, Fault> {
-    let mut seen = 0;
+    let (mut seen, mut elsewhere) = (0, None);
     for digest in digests {
         let tag = format!("sha256-{}.sig", digest.hex());
         let Some(bytes) = from.manifest_if_there(&tag)? else { continue };
@@ -83,12 +90,20 @@ pub fn must_be_signed<'a>(
             seen += 1;
             let payload = fetch::document(from, layer, limits)?;
             let by = keys.iter().find(|key| key.is_good(&payload, &signature));
-            if let (Some(key), true) = (by, is_of(&payload, digest)) {
+            let (Some(key), Some(identity)) = (by, identity_of(&payload, digest)) else { continue };
+            if is_at(&identity, at) {
                 return Ok(key);
             }
+            elsewhere = Some(identity);
         }
     }
     let digest = digests.first().map_or("", |digest| digest.short());
+    if let Some(identity) = elsewhere {
+        let here = format!("{}/{}", at.registry, at.repository);
+        let text = format!("the image {} at {here} was signed with cosign as {:?}", shown(digest), shown(&identity));
+        let hint = format!("sign it where it is: `cosign sign --key KEY --sign-container-identity {here} {here}@sha256:...`");
+        return Err(bad("signature-refused", text).hint(hint));
+    }
     Err(refused(match seen {
         0 => format!("nobody signed the image {digest} with cosign, and this machine's policy asks for it"),
         n => format!("none of {n} signatures of the image {} is by a key that this machine's policy names", shown(digest)),
@@ -99,9 +114,33 @@ pub fn nowhere(text: &str) -> Fault {
     refused(format!("{} is no image of a registry, so nobody signed it with cosign, and this machine's policy asks for it", shown(text)))
 }
 
-fn is_of(payload: &[u8], digest: &Digest) -> bool {
-    let said: Value = serde_json::from_slice(payload).unwrap_or_default();
-    said["critical"]["type"] == KIND && said["critical"]["image"]["docker-manifest-digest"] == digest.as_str()
+/// The identity that a payload claims for the image of this digest. None: it is not of this image.
+fn identity_of(payload: &[u8], digest: &Digest) -> Option<String> {
+    let said: Value = serde_json::from_slice(payload).ok()?;
+    let critical = &said["critical"];
+    let is_of = critical["type"] == KIND && critical["image"]["docker-manifest-digest"] == digest.as_str();
+    match &critical["identity"]["docker-reference"] {
+        _ if !is_of => None,
+        Value::Null => Some(String::new()),
+        Value::String(identity) => Some(identity.clone()),
+        _ => None,
+    }
+}
+
+/// Whether an identity is this repository, whatever its registry is called by.
+fn is_at(identity: &str, at: &Reference) -> bool {
+    if identity.is_empty() {
+        return true;
+    }
+    let name = identity.split('@').next().unwrap_or(identity);
+    let (repository, tag) = match name.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag)),
+        _ => (name, None),
+    };
+    let Some((registry, repository)) = repository.split_once('/') else { return false };
+    let hub = |registry: &str| if HUB.contains(&registry) { HUB[0].to_string() } else { registry.to_ascii_lowercase() };
+    let is_tag = at.digest.is_some() || tag.is_none_or(|tag| tag == at.tag);
+    hub(registry) == hub(&at.registry) && repository == at.repository && is_tag
 }
 
 #[cfg(test)]
@@ -129,7 +168,36 @@ mod tests {
         let (one, other) = (Digest::of(b"one"), Digest::of(b"other"));
         let payload =
             format!(r#"{{"critical":{{"identity":{{}},"image":{{"docker-manifest-digest":"{one}"}},"type":"{KIND}"}},"optional":null}}"#);
-        assert!(is_of(payload.as_bytes(), &one) && !is_of(payload.as_bytes(), &other));
-        assert!(!is_of(payload.replace(KIND, "atomic container signature").as_bytes(), &one) && !is_of(b"{}", &one) && !is_of(b"", &one));
+        let of = |payload: &str, digest| identity_of(payload.as_bytes(), digest);
+        assert_eq!((of(&payload, &one).as_deref(), of(&payload, &other)), (Some(""), None));
+        assert_eq!(of(&payload.replace("{}", r#"{"docker-reference":"r/a"}"#), &one).as_deref(), Some("r/a"));
+        for bad in [&payload.replace(KIND, "atomic container signature"), "{}", "", &payload.replace("{}", r#"{"docker-reference":7}"#)] {
+            assert_eq!(of(bad, &one), None, "{bad}");
+        }
+    }
+
+    /// (what is pulled, the identity that was signed, whether it counts)
+    #[test]
+    fn a_signature_is_of_one_repository() {
+        for (pulled, identity, counts) in [
+            ("r.example:5000/shop/app:1", "r.example:5000/shop/app", true),
+            ("r.example:5000/shop/app:1", "R.example:5000/shop/app", true),
+            ("r.example:5000/shop/app:1", "", true),
+            ("r.example:5000/shop/app:1", "r.example:5000/shop/app:1", true),
+            ("r.example:5000/shop/app:1", "r.example:5000/shop/app:2", false),
+            ("r.example:5000/shop/app:1", "r.example:5000/shop/other", false),
+            ("r.example:5000/shop/app:1", "r.example/shop/app", false),
+            ("r.example:5000/shop/app:1", "other.example:5000/shop/app", false),
+            ("r.example:5000/shop/app:1", "app", false),
+            ("r.example:5000/shop/app:1", "r.example:5000", false),
+            ("r.example/shop/app:1", "r.example/shop/app@sha256:00", true),
+            ("docker.io/library/redis:7", "index.docker.io/library/redis", true),
+            ("docker.io/library/redis:7", "index.docker.io/library/nginx", false),
+            ("docker.io/library/redis:7", "docker.io.example/library/redis", false),
+        ] {
+            assert_eq!(is_at(identity, &pulled.parse().unwrap()), counts, "{pulled} {identity}");
+        }
+        let pinned = format!("r.example/a@{}", Digest::of(b"x"));
+        assert!(is_at("r.example/a:1", &pinned.parse().unwrap()), "who pins a digest asks for no tag");
     }
 }

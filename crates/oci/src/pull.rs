@@ -198,7 +198,8 @@ fn signed_by(text: &str, resolved: &Resolved, options: &Options) -> Result<Optio
     let ImageSource::Registry(reference) = text.parse()? else { return Err(cosign::nowhere(text)) };
     let mut digests = vec![&resolved.container.manifest, &resolved.container.top];
     digests.dedup();
-    cosign::must_be_signed(&mut registry(&reference, options)?, &digests, &options.keys, &options.limits).map(|key| Some(key.line()))
+    cosign::must_be_signed(&mut registry(&reference, options)?, &reference, &digests, &options.keys, &options.limits)
+        .map(|key| Some(key.line()))
 }
 
 /// The object of this manifest, if it is there; what the name was is written again, as another may have led here.

@@ -93,9 +93,10 @@ fn curl(registry: &Registry, args: &[&str]) -> String {
 }
 
 /// As cosign does it: a payload, its signature by openssl, both beside the image.
-fn sign(registry: &Registry, at: &std::path::Path, key: &str, image: &model::Digest, of: &model::Digest) {
+fn sign(registry: &Registry, at: &std::path::Path, key: &str, image: &model::Digest, (of, as_repository): (&model::Digest, &str)) {
+    let identity = format!("{}/{as_repository}", registry.address);
     let payload = format!(
-        r#"{{"critical":{{"identity":{{"docker-reference":""}},"image":{{"docker-manifest-digest":"{of}"}},"type":"cosign container image signature"}},"optional":null}}"#
+        r#"{{"critical":{{"identity":{{"docker-reference":"{identity}"}},"image":{{"docker-manifest-digest":"{of}"}},"type":"cosign container image signature"}},"optional":null}}"#
     );
     fs::write(at.join("payload"), &payload).unwrap();
     let signed = format!("openssl dgst -sha256 -sign {key} payload | base64 -w0");
@@ -144,9 +145,12 @@ fn only_a_signature_of_this_image_by_a_key_that_counts_admits_it() {
     let asks = |key: usize| Options { keys: vec![keys[key].clone()], ..options.clone() };
     let why = |options: &Options| place.pull(&name, options).map(drop).map_err(|f| format!("{}: {}", f.code, f.message));
     assert!(why(&asks(0)).unwrap_err().contains("signature-refused: nobody signed"));
-    sign(&registry, at, "own.key", &image.digest(), &model::Digest::of(b"another image"));
+    sign(&registry, at, "own.key", &image.digest(), (&model::Digest::of(b"another image"), "shop/app"));
     assert!(why(&asks(0)).unwrap_err().contains("none of 1 signatures"), "a signature of another image");
-    sign(&registry, at, "own.key", &image.digest(), &image.digest());
+    sign(&registry, at, "own.key", &image.digest(), (&image.digest(), "shop/other"));
+    let other = why(&asks(0)).unwrap_err();
+    assert!(other.contains("signature-refused") && other.contains("/shop/other"), "a signature for another repository: {other}");
+    sign(&registry, at, "own.key", &image.digest(), (&image.digest(), "shop/app"));
     assert!(why(&asks(1)).unwrap_err().contains("none of 1 signatures"), "by another key");
     assert!(place.left().is_empty(), "nothing was kept of what was refused");
     let pulled = place.pull(&name, &asks(0)).unwrap();
