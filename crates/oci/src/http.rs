@@ -7,7 +7,7 @@ use model::{Fault, host_of, is_loopback};
 use std::fs::File;
 use std::io;
 use std::io::Read;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,14 +32,57 @@ pub struct Http {
 
 /// A stranger may lead to any name, and any name to any address: it is looked at after it was resolved.
 #[derive(Debug, Default)]
-struct Elsewhere(DefaultResolver);
+struct Elsewhere {
+    resolver: DefaultResolver,
+    /// The host that was named. Where it is an interface of this machine itself, others there are its neighbours: a registry and the
+    /// place of its tokens are often one machine.
+    named: Option<String>,
+}
 
 impl Resolver for Elsewhere {
     fn resolve(&self, uri: &Uri, config: &ureq::config::Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let all = self.0.resolve(uri, config, timeout)?;
-        let is_here = |ip: IpAddr| ip.to_canonical().is_loopback() || ip.to_canonical().is_unspecified();
-        if all.iter().any(|at| is_here(at.ip())) { Err(ureq::Error::Other(Box::new(LeadsHere))) } else { Ok(all) }
+        let all = self.resolver.resolve(uri, config, timeout)?;
+        let is_named_here = || {
+            let named = self.named.as_deref().map(|host| (host, 0).to_socket_addrs());
+            named.is_some_and(|found| found.is_ok_and(|mut found| found.any(|at| is_interface(at.ip()))))
+        };
+        if all.iter().any(|at| is_reserved(at.ip()) || is_interface(at.ip()) && !is_named_here()) {
+            Err(ureq::Error::Other(Box::new(LeadsHere)))
+        } else {
+            Ok(all)
+        }
     }
+}
+
+/// Whether nobody but this machine and what it runs is there: itself, its links, which give cloud machines their passwords, and its servers.
+fn is_reserved(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            ip.is_loopback() || ip.is_unspecified() || ip.is_link_local() || ip.is_multicast() || matches!(ip.octets(), [198, 18 | 19, ..])
+        }
+        IpAddr::V6(ip) => {
+            let is_server = ip.is_unique_local() && source_to(ip.into()) == Some(IpAddr::V6(gateway(ip)));
+            ip.is_loopback() || ip.is_unspecified() || ip.is_unicast_link_local() || ip.is_multicast() || is_server
+        }
+    }
+}
+
+/// Of the servers' networks this machine is the first address.
+fn gateway(ip: Ipv6Addr) -> Ipv6Addr {
+    Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64 | 1)
+}
+
+/// An address of this machine is reached from itself.
+fn is_interface(ip: IpAddr) -> bool {
+    source_to(ip.to_canonical()) == Some(ip.to_canonical())
+}
+
+/// The address from which this machine would send there. Nothing is sent.
+fn source_to(ip: IpAddr) -> Option<IpAddr> {
+    let any: IpAddr = if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect((ip, 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
 }
 
 #[derive(Debug)]
@@ -143,13 +186,17 @@ impl Http {
 
     /// Of this host: nothing that it answers leads to this machine, unless it is here itself.
     pub fn of(self, host: &str) -> Http {
-        Http { named: Some(host.to_ascii_lowercase()), ..self }
+        let named = Some(host.to_ascii_lowercase());
+        let resolver = Elsewhere { named: named.clone(), ..Elsewhere::default() };
+        let elsewhere = Agent::with_parts(self.elsewhere.config().clone(), DefaultConnector::default(), resolver);
+        Http { named, elsewhere, ..self }
     }
 
     fn may_be_here(&self, first: &Uri, at: &Uri) -> bool {
         let host = |uri: &Uri| host_of(uri.host().unwrap_or("")).to_ascii_lowercase();
         let named = self.named.clone().unwrap_or_else(|| host(first));
-        is_loopback(&named) || host(at) == named
+        let is_address_here = || named.parse().is_ok_and(|ip| is_reserved(ip) || is_interface(ip));
+        is_loopback(&named) || host(at) == named || is_address_here()
     }
 
     fn once(&self, agent: &Agent, url: &str, request: &Request, with_authorization: bool) -> Result<Response<Body>, ureq::Error> {
@@ -165,6 +212,9 @@ impl Http {
             if let Some(authorization) = authorization {
                 send = send.header(header::AUTHORIZATION, authorization);
             }
+            // Both ways: whoever takes a byte now and then would keep us forever, too.
+            let (sending, answering) = (self.limits.time_of(body.len()), self.limits.time_of(self.limits.document_bytes));
+            let send = send.config().timeout_send_body(Some(sending)).timeout_recv_body(Some(answering)).build();
             return match body {
                 Sent::Bytes(bytes) => send.send(bytes.as_slice()),
                 Sent::File(path, _) => send.send(File::open(path)?),
@@ -341,6 +391,7 @@ fn is_plain(e: &ureq::Error) -> bool {
 /// Trying again changes nothing.
 fn is_final(e: &ureq::Error) -> bool {
     of_rustls(e).is_some()
+        || matches!(e, ureq::Error::Timeout(ureq::Timeout::SendBody))
         || !matches!(e, ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::Protocol(_) | ureq::Error::ConnectionFailed)
         || matches!(e, ureq::Error::Io(e) if e.kind() == io::ErrorKind::ConnectionRefused)
 }
@@ -354,7 +405,8 @@ fn unreachable(at: &Uri, e: &ureq::Error) -> Fault {
     let said = shown(&e.to_string());
     match e {
         ureq::Error::Other(why) if why.is::<LeadsHere>() => {
-            bad("bad-registry-answer", format!("the registry leads to {host}, which is this machine")).hint("ask whoever runs the registry")
+            bad("bad-registry-answer", format!("the registry leads to {host}, which is this machine or a network of its own"))
+                .hint("ask whoever runs the registry")
         }
         e if is_plain(e) => Fault::yours("registry-plain", format!("the registry {host} does not speak TLS: {said}"))
             .hint("anybody on the way could read the password; if the network is your own: `registry { plain_http = true }` in the image"),
@@ -393,6 +445,17 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let limits = Limits { retries: 0, silence: Duration::from_millis(200), ..Limits::default() };
         let http = |named: &str| Http::new(None, &limits).unwrap().of(named);
+        // Nobody else's addresses either: a link's, which gives cloud machines their passwords, servers', and those of this machine's interfaces.
+        let own = source_to([192, 0, 2, 1].into()).map(|ip| ip.to_string());
+        let links = ["169.254.169.254", "[::ffff:169.254.169.254]", "[fe80::1]", "198.18.7.2", "198.19.255.1", "224.0.0.1"];
+        for name in links.into_iter().chain(own.as_deref().filter(|own| *own != "127.0.0.1")) {
+            let fault = http("r.example").send(&Request { url: format!("http://{name}:{port}/"), ..Request::default() }).err().unwrap();
+            assert!(fault.code == "bad-registry-answer" && fault.message.contains("this machine"), "{name}: {fault:?}");
+            assert!(http(host_of(name)).may_be_here(&uri("https://s.example/").unwrap(), &uri("https://t.example/").unwrap()), "{name}");
+        }
+        assert!(is_interface([127, 0, 0, 1].into()) && !is_interface([192, 0, 2, 1].into()) && !is_reserved([192, 0, 2, 1].into()));
+        assert!(!is_reserved([198, 20, 0, 1].into()) && !is_reserved("2001:db8::1".parse().unwrap()));
+        assert_eq!(gateway("fd00:1:2:3:4::5".parse().unwrap()), "fd00:1:2:3::1".parse::<Ipv6Addr>().unwrap());
         for name in ["127.0.0.1", "localhost", "0.0.0.0", "[::]", "[::1]", "[::ffff:127.0.0.1]", "127.1", "2130706433"] {
             let url = format!("http://{name}:{port}/");
             let fault = http("r.example").send(&Request { url: url.clone(), ..Request::default() }).err().unwrap();
@@ -410,5 +473,33 @@ mod tests {
         let (far, here) = (at("https://s.example/"), at("https://127.0.0.1/"));
         assert!(http.may_be_here(&here, &here) && http.may_be_here(&here, &far) && http.may_be_here(&far, &far));
         assert!(!http.may_be_here(&far, &here));
+    }
+
+    /// It read what it was sent so slowly that each write came to its end, and all of them did not.
+    #[test]
+    fn a_body_is_sent_within_the_time_of_its_size() {
+        const BYTES: u64 = 32 << 20;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let slow = std::thread::spawn(move || {
+            let (mut from, _) = listener.accept().unwrap();
+            let (mut piece, mut read) = (vec![0; 64 << 10], 0);
+            while read < BYTES {
+                match from.read(&mut piece) {
+                    Ok(0) | Err(_) => return,
+                    Ok(n) => read += n as u64,
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            let _ = io::Write::write_all(&mut from, b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n");
+        });
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(BYTES).unwrap();
+        let body = (Verb::Put, String::new(), Sent::File(file.path().to_path_buf(), BYTES));
+        let limits = Limits { silence: Duration::from_millis(500), least_rate: u64::MAX, ..Limits::default() };
+        let sent = Http::new(None, &limits).unwrap().send(&Request { url, body: Some(body), ..Request::default() });
+        let fault = sent.err().expect("it was sent");
+        assert!(fault.code == "registry-unreachable" && fault.message.contains("send body"), "{fault:?}");
+        slow.join().unwrap();
     }
 }
