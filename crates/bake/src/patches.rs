@@ -5,10 +5,17 @@ use crate::apt::{self, Apt};
 use crate::packages;
 use crate::version;
 use lifecycle::Change;
-use model::{Distribution, Fault, ImageCustom, validation};
+use model::text::shown;
+use model::{Distribution, Fault, ImageCustom};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use store::{Manifest, Package, Store};
+
+/// Releases with an archive, and those whose names are known already.
+const DEBIAN: &[&str] = &["buster", "bullseye", "bookworm", "trixie", "forky", "duke", "sid"];
+const UBUNTU: &[&str] = &["trusty", "xenial", "bionic", "focal", "jammy", "noble", "oracular", "plucky", "questing", "resolute"];
+/// Of what an image says of itself, in a message.
+const SHOWN_BYTES: usize = 40;
 
 /// Packages that are not the newest, or why that is not known.
 pub type Patches = Result<Vec<Change>, String>;
@@ -20,16 +27,21 @@ pub fn of(store: &Store, manifest: &Manifest) -> Patches {
         return Err("it has no list of packages that could be compared with those of its distribution".to_string());
     };
     let Some(release) = release(distribution) else {
-        let version = distribution.version.as_deref().unwrap_or_default();
-        return Err(format!("its packages are of {} {version}, whose archive is not asked here", distribution.id));
+        let said =
+            [Some(distribution.id.as_str()), distribution.version.as_deref()].map(|said| shown(said.unwrap_or_default(), SHOWN_BYTES));
+        return Err(format!("its packages are of {}, whose archive is not asked here", said.join(" ").trim_end()));
     };
     ask(store, release, &manifest.packages).map_err(|fault| format!("its packages cannot be compared: {} ({})", fault.message, fault.code))
 }
 
-/// A release that apt knows.
+/// A release that apt knows. An image says what it likes: of another name, each would be asked of the mirrors, and leave its lists here.
 fn release(distribution: &Distribution) -> Option<&str> {
-    let release = distribution.version.as_deref().filter(|_| matches!(distribution.id.as_str(), "debian" | "ubuntu"))?;
-    validation::suite(release).is_ok().then_some(release)
+    let known = match distribution.id.as_str() {
+        "debian" => DEBIAN,
+        "ubuntu" => UBUNTU,
+        _ => return None,
+    };
+    distribution.version.as_deref().filter(|release| known.contains(release))
 }
 
 fn ask(store: &Store, release: &str, there: &[Package]) -> Result<Vec<Change>, Fault> {
@@ -89,8 +101,59 @@ mod tests {
     fn only_a_release_of_an_archive_that_is_asked_is_compared() {
         let of = |id: &str, version: Option<&str>| Distribution { id: id.into(), version: version.map(str::to_string) };
         assert_eq!(release(&of("debian", Some("bookworm"))), Some("bookworm"));
-        for other in [of("debian", None), of("debian", Some("12")), of("alpine", Some("3.20")), of("debian", Some("../x"))] {
+        assert_eq!(release(&of("ubuntu", Some("noble"))), Some("noble"));
+        for other in [
+            of("debian", None),
+            of("debian", Some("12")),
+            of("alpine", Some("3.20")),
+            of("debian", Some("../x")),
+            of("debian", Some("noble")),
+            of("ubuntu", Some("bookworm")),
+            of("debian", Some("a-release-of-my-own")),
+            of("debian", Some("bookworm-backports")),
+        ] {
             assert_eq!(release(&other), None, "{other:?}");
         }
+    }
+
+    fn manifest_of(distribution: Distribution) -> Manifest {
+        let digest = model::Digest::of(b"x");
+        Manifest {
+            kind: store::Kind::Image,
+            name: "app".into(),
+            digest: digest.clone(),
+            bytes: 1,
+            packages: Vec::new(),
+            recipe: None,
+            inputs: digest.clone(),
+            made: model::Time(0),
+            tools: BTreeMap::new(),
+            seconds: Vec::new(),
+            notes: Vec::new(),
+            source: None,
+            container: Some(model::Container {
+                reference: "r.example/app:1".into(),
+                manifest: digest.clone(),
+                top: digest,
+                layers: Vec::new(),
+                defaults: Default::default(),
+                distribution: Some(distribution),
+            }),
+        }
+    }
+
+    /// Its words go into reports of every user of the image.
+    #[test]
+    fn what_an_image_says_of_itself_is_shown_in_part() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&model::Layout::new(dir.path())).unwrap();
+        let said = |id: &str, version: &str| {
+            let mut manifest = manifest_of(Distribution { id: id.into(), version: Some(version.into()) });
+            manifest.packages.push(Package { name: "x".into(), version: "1".into(), arch: "all".into(), source: None });
+            of(&store, &manifest).unwrap_err()
+        };
+        assert_eq!(said("alpine", "3.20"), "its packages are of alpine 3.20, whose archive is not asked here");
+        let long = said(&"i\u{1b}".repeat(500), &"v".repeat(500));
+        assert!(long.len() < 200 && !long.contains('\u{1b}'), "{long}");
     }
 }
