@@ -210,13 +210,25 @@ impl Root {
 
     /// What lies in a directory. A link in its place is an error.
     pub fn list(&self, path: &Path) -> Result<Vec<(OsString, FileType)>, Fault> {
+        self.dir(path).and_then(|fd| names(&fd)).map_err(self.fault("cannot list", path))
+    }
+
+    /// As [`Root::list`], and no more than this is held: a directory with more is an error.
+    pub fn list_at_most(&self, path: &Path, most: usize) -> Result<Vec<(OsString, FileType)>, Fault> {
         let act = || {
-            let (dir, name) = self.place(path)?;
-            let fd =
-                rustix::fs::openat(&dir, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-            names(&fd)
+            let fd = self.dir(path)?;
+            // The two that each directory has of itself.
+            if Dir::read_from(&fd)?.take(most + 3).count() > most + 2 { Ok(None) } else { names(&fd).map(Some) }
         };
-        act().map_err(self.fault("cannot list", path))
+        act().map_err(self.fault("cannot list", path))?.ok_or_else(|| {
+            let text = format!("{} has more than {most} files", self.at.join(path).display());
+            Fault::yours("too-large", text)
+        })
+    }
+
+    fn dir(&self, path: &Path) -> rustix::io::Result<OwnedFd> {
+        let (dir, name) = self.place(path)?;
+        rustix::fs::openat(&dir, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
     }
 
     /// A file or link; one that is gone is no error.
@@ -325,6 +337,18 @@ mod tests {
     use super::*;
     use std::fs;
     use std::os::unix::fs::{MetadataExt, symlink};
+
+    #[test]
+    fn a_list_has_a_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("d")).unwrap();
+        for name in ["a", "b", "c"] {
+            fs::write(dir.path().join("d").join(name), "").unwrap();
+        }
+        let root = Root::open(dir.path()).unwrap();
+        let at_most = |most| root.list_at_most(Path::new("d"), most).map(|all| all.len()).map_err(|fault| fault.code);
+        assert_eq!((at_most(3), at_most(2)), (Ok(3), Err("too-large".to_string())));
+    }
 
     /// A tree full of links to a directory outside, and the same actions as the builder takes, at each of them.
     #[test]

@@ -28,7 +28,13 @@ const APK: [&str; 2] = ["lib/apk/db/installed", "usr/lib/apk/db/installed"];
 pub fn packages(root: &Root) -> Result<Vec<Package>, Fault> {
     let mut list = List::default();
     list.extend(dpkg(&database(root, DPKG, DATABASE_BYTES)?))?;
-    let files = root.list(Path::new(DPKG_FILES)).unwrap_or_default();
+    // Each package has a list of its files beside it.
+    let files = match root.list_at_most(Path::new(DPKG_FILES), 2 * PACKAGES_MAX) {
+        Err(fault) if fault.code == "too-large" => {
+            return Err(too_much(format!("{DPKG_FILES} has more than {} files", 2 * PACKAGES_MAX)));
+        }
+        listed => listed.unwrap_or_default(),
+    };
     let files: Vec<_> = files.iter().map(|(name, _)| name.to_string_lossy()).filter(|name| !name.ends_with(".md5sums")).collect();
     if files.len() > PACKAGES_MAX {
         return Err(too_much(format!("{DPKG_FILES} has {} files, more than {PACKAGES_MAX}", files.len())));
