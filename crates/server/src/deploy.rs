@@ -248,6 +248,8 @@ fn containers(app: &App, request: &DeployRequest) -> Result<BTreeMap<Digest, Opt
 
 /// What the request selects, if the caller may deploy it and it is admitted.
 fn selected(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Tiers, Fault> {
+    let kept = access::kept(app, caller)?;
+    access::images(caller, &kept, &request.images)?;
     let containers = containers(app, request)?;
     let selection = Selection {
         containers: &containers,
@@ -271,7 +273,7 @@ fn selected(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Tiers
     for desired in &all {
         access::deploy(app, caller, &desired.spec)?;
     }
-    access::releases(app, caller, all.iter().map(|desired| &desired.release), &request.unbaked)?;
+    access::releases(app, caller, &kept, all.iter().map(|desired| &desired.release), &request.unbaked)?;
     access::recipes(app, caller, &request.file)?;
     request.remove.iter().try_for_each(|service| caller.must_deploy(service, None, false))?;
     let exempt = Exempt { unbaked: request.unbaked.clone(), secrets: request.secrets_not_stored };

@@ -14,5 +14,5 @@ mod tokens;
 pub use caller::Caller;
 pub use host_policy::read as read_policy;
 pub use identify::Access;
-pub use permit::{deploy, recipes, releases, step};
+pub use permit::{deploy, images, kept, recipes, releases, step};
 pub use tokens::read_token;

@@ -2,6 +2,7 @@
 
 use super::Caller;
 use crate::app::App;
+use crate::ports::Kept;
 use model::{Digest, Fault, ImageName, Release, ServiceFile, ServiceName, ServiceSpec, Step};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,20 +16,38 @@ pub fn deploy(app: &App, caller: &Caller, spec: &ServiceSpec) -> Result<(), Faul
     app.access.policy()?.permits(spec)
 }
 
+/// The objects of the store, read once for a request, however many services it has. Empty for the administrator, who may use all.
+pub fn kept(app: &App, caller: &Caller) -> Result<Vec<Kept>, Fault> {
+    if caller.is_admin() { Ok(Vec::new()) } else { app.images.kept() }
+}
+
+/// Whether the images that a request names are of their names. Asked before anything is taken from them: what an image says of itself, such as
+/// its user, would be told to whoever only knows its digest.
+pub fn images(caller: &Caller, kept: &[Kept], images: &BTreeMap<ImageName, Digest>) -> Result<(), Fault> {
+    let is_others = |(name, digest): &(&ImageName, &Digest)| {
+        let mut of_digest = kept.iter().filter(|kept| kept.digest == **digest).peekable();
+        of_digest.peek().is_some() && !of_digest.any(|kept| kept.image.as_ref() == Some(*name))
+    };
+    match images.iter().find(is_others).filter(|_| !caller.is_admin()) {
+        Some((name, digest)) => Err(Fault::yours("forbidden", format!("{} is no image of the name {name}", digest.short()))
+            .hint("an administrator can deploy it; `afresh bake` makes one of that name")),
+        None => Ok(()),
+    }
+}
+
 /// Whether each release's digests are objects of its own names: a digest must not give access to another service's code. The artifact is
 /// one that a service of the caller uses, or that no service uses yet: then whoever packed it gave the caller its digest, which no answer
 /// shows to others and which cannot be guessed. An image or a base is not an artifact.
 pub fn releases<'a>(
     app: &App,
     caller: &Caller,
+    kept: &[Kept],
     releases: impl Iterator<Item = &'a Release>,
     unbaked: &BTreeSet<Digest>,
 ) -> Result<(), Fault> {
     if caller.is_admin() {
         return Ok(());
     }
-    // Read once for a request, however many services it has.
-    let kept = app.images.kept()?;
     let rows = app.database.browse(|r| r.all_releases())?;
     let mut users: BTreeMap<&Digest, Vec<&ServiceName>> = BTreeMap::new();
     for row in &rows {

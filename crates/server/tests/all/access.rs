@@ -35,6 +35,8 @@ impl Attack {
             state.objects.extend([digest('b'), digest('c'), digest('d')]);
             state.artifacts.extend([digest('b'), digest('c')]);
             state.bases.insert(digest('d'));
+            state.objects.insert(digest('e'));
+            state.containers.insert(digest('e'), container_of_root());
         }
         house.server =
             Some(server::start(server::Config { listen: Some("127.0.0.1:0".parse().unwrap()), ..house.config() }).await.unwrap());
@@ -90,6 +92,28 @@ fn edited(edit: impl Fn(&mut DeployRequest, &mut ServiceSpec)) -> Value {
 
 fn of_web(edit: impl Fn(&mut ServiceSpec)) -> Value {
     edited(|_, web| edit(web))
+}
+
+fn container_of_root() -> Container {
+    Container {
+        reference: "registry.example.org/app:1".into(),
+        manifest: digest('e'),
+        top: digest('e'),
+        layers: Vec::new(),
+        defaults: ContainerDefaults { user: Some("root".into()), ids: Some((0, 0)), ..ContainerDefaults::default() },
+        distribution: None,
+    }
+}
+
+/// On the image of another name, with what that says of its user.
+fn on_foreign_image() -> Value {
+    edited(|request, web| {
+        let (image, reference) = (ImageName::new("own").unwrap(), "registry.example.org/own:1".to_string());
+        let oci = Some(ContainerSource { reference, auth: None, ca: None, plain_http: false });
+        request.file.images = [(image.clone(), ImageSpec { oci, debian: String::new(), ..recipe("own") })].into();
+        request.images = [(image.clone(), digest('e'))].into();
+        (web.image, web.from_image) = (image, [LeftToImage::User].into());
+    })
 }
 
 /// With this object as its code.
@@ -233,6 +257,7 @@ fn tries() -> Vec<Try> {
             "policy-check",
         ),
         ("another's code", "POST", "/v1/deploy", code_of('b'), "forbidden"),
+        ("the user of another image", "POST", "/v1/deploy", on_foreign_image(), "forbidden"),
         ("an image as its code", "POST", "/v1/deploy", code_of('a'), "forbidden"),
         ("a kept base as its code", "POST", "/v1/deploy", code_of('d'), "forbidden"),
         ("/etc as its code", "POST", "/v1/deploy", of_web(|s| s.artifact = Some("/etc".into())), "bad-service-file"),
