@@ -72,7 +72,7 @@ pub use release::Release;
 pub use rollout::{RolloutEnd, RolloutPlan, RolloutSeen};
 pub use route::{GroupTraffic, RouteHeld, RouteSeen, RouteSpec, TargetSeen};
 pub use route_address::{Gateway, RouteAddress};
-pub use run::{COMMAND_BYTES_MAX, RUN_WITHIN_MS, RUN_WITHIN_MS_MAX, Run, RunStop, check_command, check_env};
+pub use run::{COMMAND_BYTES_MAX, RUN_WITHIN_MS, RUN_WITHIN_MS_MAX, Run, RunStop, check_command, check_env, is_set_by_afresh};
 pub use secret::{PinnedSecrets, SECRET_BYTES_MAX, SECRET_FILES, SecretSource, SecretSpec, SecretUse};
 pub use spec::{
     Check, Drain, FewRequests, ImageCheck, ImageProbe, ImageSpec, Limits, Migrate, Rollout, Route, ServiceFile, ServiceSpec, Wave,

@@ -96,6 +96,11 @@ pub fn check_command(command: &[String]) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Whether Afresh gives each server this variable itself, over whatever else says so. `PORT` only where the service has a port.
+pub fn is_set_by_afresh(name: &str) -> bool {
+    name == "PORT" || name.starts_with("AFRESH_")
+}
+
 /// Variables of a run. Those that identify the server are not the caller's to set.
 pub fn check_env(env: &BTreeMap<String, String>) -> Result<(), Fault> {
     let bad = |why: String| Fault::yours("bad-env", format!("cannot set these variables: {why}")).hint("write --env NAME=VALUE");
@@ -104,7 +109,7 @@ pub fn check_env(env: &BTreeMap<String, String>) -> Result<(), Fault> {
     }
     for (name, value) in env {
         validation::variable(name).map_err(|wrong| bad(wrong.message))?;
-        if name == "PORT" || name.starts_with("AFRESH_") {
+        if is_set_by_afresh(name) {
             return Err(bad(format!("Afresh sets {name}")));
         }
         if value.contains('\0') {

@@ -9,7 +9,7 @@ use crate::schema;
 use crate::sink::{Draft, Sink};
 use crate::syntax::tree::Block;
 use crate::syntax::value::{Value, What};
-use model::{SecretName, SecretSource, SecretSpec, SecretUse, path_validation, validation};
+use model::{SecretName, SecretSource, SecretSpec, SecretUse, ValidationError, path_validation, validation};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -50,10 +50,24 @@ enum Variable {
     Secret(SecretName),
 }
 
+/// What the file says of the service's port, as far as it decides whether `PORT` may be given.
+#[derive(Clone, Copy)]
+pub(crate) enum OwnPort {
+    Is(u16),
+    /// Its container image may expose one.
+    OfImage,
+    No,
+}
+
 /// The variables of a service, and its secrets.
-pub(crate) fn used(context: &Context, section: &Section, sink: &mut Sink) -> (Option<BTreeMap<String, String>>, Option<SecretUse>) {
+pub(crate) fn used(
+    context: &Context,
+    section: &Section,
+    port: OwnPort,
+    sink: &mut Sink,
+) -> (Option<BTreeMap<String, String>>, Option<SecretUse>) {
     let variables = pairs::decode(context, section, "env", sink, |name, span, value| {
-        validation::variable(name).map_err(|wrong| vec![(span.clone(), wrong)])?;
+        validation::variable(name).and_then(|()| not_reserved(name, port, value)).map_err(|wrong| vec![(span.clone(), wrong)])?;
         match &value.what {
             What::Reference(..) => secret_reference(context, value).map(Variable::Secret),
             _ => pairs::text(value, "a text, a number, true, false or secret.NAME").map(Variable::Text),
@@ -76,6 +90,27 @@ pub(crate) fn used(context: &Context, section: &Section, sink: &mut Sink) -> (Op
     }
     let files = files.map(|files| files.into_iter().filter_map(|name| SecretName::new(name).ok()).collect::<BTreeSet<_>>());
     (is_whole.then_some(env), files.filter(|_| is_whole).map(|files| SecretUse { env: secrets, files }))
+}
+
+/// A value that a server never sees is refused, and not dropped; one that says the same as `port` does no harm.
+fn not_reserved(name: &str, port: OwnPort, value: &Value) -> Result<(), ValidationError> {
+    if !model::is_set_by_afresh(name) {
+        return Ok(());
+    }
+    let reserved = |expected: &str| ValidationError::new("reserved-variable", format!("Afresh sets `{name}` itself"), expected);
+    if name != "PORT" {
+        return Err(reserved("expected another name; those that begin with AFRESH_ are Afresh's"));
+    }
+    let same = |port: u16| matches!(pairs::text(value, ""), Ok(text) if text == port.to_string());
+    let said = "leave this out: each server gets PORT from `port`";
+    match port {
+        OwnPort::Is(port) if same(port) => Ok(()),
+        OwnPort::Is(port) => {
+            Err(reserved(said).hint(format!("the service has `port = {port}`: change it if its program listens elsewhere")))
+        }
+        OwnPort::OfImage => Err(reserved(said).hint("write `port = 8080` in the service, with the port its program listens on")),
+        OwnPort::No => Ok(()),
+    }
 }
 
 fn secret_reference(context: &Context, value: &Value) -> Read<SecretName> {

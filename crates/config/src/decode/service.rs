@@ -38,9 +38,15 @@ pub(crate) fn decode(context: &Context, label: Range<usize>, block: &Block, sink
     let artifact = section.or("artifact", None, sink, |v| Ok(Some(artifact_path(v)?)));
     let is_container = image.as_ref().is_some_and(|name| context.containers.contains(name.as_str()));
     let run = if is_container { section.or("run", Vec::new(), sink, read::command) } else { section.need("run", sink, read::command) };
-    let (env, secrets) = secret::used(context, &section, sink);
     let user = section.or("user", ServiceSpec::default_user(), sink, user);
     let port = section.or("port", None, sink, |v| Ok(u16::try_from(read::number(v, 1, 65_535)?).ok()));
+    let own_port = match port {
+        Some(Some(port)) => secret::OwnPort::Is(port),
+        Some(None) if is_container => secret::OwnPort::OfImage,
+        // A wrong one is reported at its own place.
+        Some(None) | None => secret::OwnPort::No,
+    };
+    let (env, secrets) = secret::used(context, &section, own_port, sink);
     let count = section.need("count", sink, |v| read::number(v, 0, COUNT_MAX)).and_then(|n| u32::try_from(n).ok());
     let has_port = is_container || section.may_have("port");
     let health = parts::health(context, &section, has_port, sink);
