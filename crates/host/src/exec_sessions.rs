@@ -7,7 +7,7 @@
 //! ```
 
 use crate::cgroup::Inner;
-use crate::{command, process, runtime};
+use crate::{command, process, runtime, start_error};
 use api::exec::{ExecExit, ExecInput, ExecOrder, ExecOutput, ExecSeen, ExecTaken, PIECE_BYTES_MAX, Piece, Size};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -303,7 +303,8 @@ impl Session {
         while state.open > 0 && state.unread < UNREAD_BYTES_MAX && Instant::now() < until {
             state = self.changed.wait_timeout(state, LOOK_EVERY).unwrap_or_else(PoisonError::into_inner).0;
         }
-        let not_started = (!has_started && why.is_none()).then(|| said(&state.pieces));
+        let not_started =
+            (!has_started && why.is_none()).then(|| said(&state.pieces, self.order.request.command.first().map_or("", String::as_str)));
         if not_started.is_some() {
             // What the runtime said is no output of the command.
             state.first += state.pieces.len() as u64;
@@ -391,16 +392,13 @@ impl Session {
 }
 
 /// What the runtime said in place of the command.
-fn said(pieces: &VecDeque<(bool, Vec<u8>)>) -> String {
+fn said(pieces: &VecDeque<(bool, Vec<u8>)>, program: &str) -> String {
     let all: Vec<u8> = pieces.iter().flat_map(|(_, bytes)| bytes.iter().copied()).take(4_096).collect();
     let text = String::from_utf8_lossy(&all);
-    let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("the runtime did not start it").trim();
+    let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().trim();
     // `time="..." level=error msg="exec failed: ..."`
     let message = last.split_once("msg=\"").map_or(last, |(_, rest)| rest.trim_end_matches('"'));
-    let message = message.replace("\\\"", "\"");
-    let reason =
-        ["exec failed: ", "unable to start container process: "].iter().fold(message.as_str(), |text, head| text.trim_start_matches(head));
-    model::text::shown(reason, 300)
+    start_error::reason(&message.replace("\\\"", "\""), program)
 }
 
 #[cfg(test)]
@@ -411,9 +409,9 @@ mod tests {
     fn a_runtime_s_reason_is_taken_out_of_its_line() {
         let line =
             "time=\"2026\" level=error msg=\"exec failed: unable to start container process: exec: \\\"x\\\": not found in $PATH\"\r\n";
-        let said = |text: &str| said(&VecDeque::from([(true, text.as_bytes().to_vec())]));
-        assert_eq!(said(line), "exec: \"x\": not found in $PATH");
-        assert_eq!((said("a\nsome words\n\n").as_str(), said("").as_str()), ("some words", "the runtime did not start it"));
+        let said = |text: &str| said(&VecDeque::from([(true, text.as_bytes().to_vec())]), "x");
+        assert_eq!(said(line), "the image has no program \"x\" in its PATH");
+        assert_eq!(said("a\nsome words\n\n"), "\"x\" did not start: some words");
     }
 
     fn session() -> Session {

@@ -71,6 +71,7 @@ mod seccomp;
 mod serve;
 mod service_names;
 mod shim;
+mod start_error;
 mod state;
 mod state_files;
 mod subnet;

@@ -13,7 +13,7 @@ use crate::deadline::Deadline;
 use crate::instance_dir::InstanceDir;
 use crate::record::{Began, Ended, Record, Six, Started};
 use crate::state_files::{self, Read};
-use crate::{bundle, cgroup, command, declared, net, output, private_files, process, root, runtime, scratch, userns, volumes};
+use crate::{bundle, cgroup, command, declared, net, output, private_files, process, root, runtime, scratch, start_error, userns, volumes};
 use disk::lock::{self, Lock};
 use model::Fault;
 use nix::sched::{CloneFlags, setns};
@@ -180,11 +180,9 @@ fn run(place: &InstanceDir, record: &Record, stdout: PipeWriter, stderr: PipeWri
     let status = run.status().map_err(broken)?;
     drop(run);
     if !status.success() {
-        let why = last_error(&said.end());
-        return Err(Fault::world(
-            "launch-failed",
-            format!("the OCI runtime could not start {:?}: {why}", record.once.as_ref().map_or(&record.release.run, |once| &once.run)),
-        ));
+        let command = record.once.as_ref().map_or(&record.release.run, |once| &once.run);
+        let program = command.first().map_or("", String::as_str);
+        return Err(Fault::world("launch-failed", start_error::reason(&last_error(&said.end()), program)));
     }
     let pid = std::fs::read_to_string(&pid_file).ok().and_then(|text| text.trim().parse().ok());
     pid.ok_or_else(|| Fault::world("launch-failed", "the OCI runtime reported no pid"))

@@ -208,7 +208,8 @@ impl Instance {
             timed_out: ended.timed_out,
             lost: ended.lost,
             not_started: ended.failed.as_ref().filter(|_| !ended.lost).map(|why| model::text::shown(why, NOT_STARTED_BYTES_MAX)),
-            lines: self.last_lines.clone(),
+            // Of a program that never ran, they are the runtime's own words for the reason.
+            lines: if ended.failed.is_some() && !ended.lost && self.started.is_none() { Vec::new() } else { self.last_lines.clone() },
         })
     }
 
@@ -446,5 +447,16 @@ mod tests {
         }
         one.ended = Some(Ended::new(0, None));
         assert!(!one.is_target(), "it has ended");
+    }
+
+    /// Found by a reader: a wrong command was reported three times, each time in the runtime's words.
+    #[test]
+    fn of_a_program_that_never_ran_only_the_reason_is_said() {
+        let mut one = instance(1);
+        one.last_lines = vec!["runc run failed: exec: \"x\": executable file not found in $PATH".to_string()];
+        one.ended = Some(Ended::new(127, Some("the image has no program \"x\" in its PATH".to_string())));
+        assert_eq!(one.exit().unwrap().to_string(), "not started: the image has no program \"x\" in its PATH");
+        one.ended = Some(Ended::new(1, None));
+        assert_eq!(one.exit().unwrap().lines.len(), 1, "what a program printed is kept");
     }
 }
