@@ -29,6 +29,7 @@ mod sink;
 mod syntax;
 mod units;
 mod write;
+mod write_policy;
 
 pub use check::checked;
 pub use diagnostic::{Diagnostic, Related, render};
@@ -39,6 +40,7 @@ pub use places::FILE_BYTES_MAX;
 pub use policy::{POLICY_SHAPES, parse_policy};
 pub use schema::{Key, Kind, SHAPES, Shape};
 pub use write::{quoted, write};
+pub use write_policy::write_policy;
 
 /// More errors than this are counted, not shown.
 pub const ERRORS_MAX: usize = sink::ERRORS_MAX;

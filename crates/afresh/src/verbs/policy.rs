@@ -13,7 +13,7 @@ pub const HOST_POLICY: &str = "/etc/afresh/policy.hcl";
 
 /// Show or check the host policy: ports, users, limits, peers
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  afresh policy show")]
+#[command(after_help = "Example:\n  afresh policy show\n  afresh policy check new-policy.hcl")]
 pub struct PolicyVerb {
     #[command(subcommand)]
     verb: Verb,
@@ -25,18 +25,25 @@ enum Verb {
     Check(Check),
 }
 
-/// Print the host policy in force, with its defaults, as JSON
+/// Print the host policy in force, with its defaults
 #[derive(Args, Debug)]
 #[command(
-    after_help = "It binds everybody but the administrator. `crates/config/REFERENCE.md` explains each key.\n\nExample:\n  afresh policy show"
+    after_help = "It is printed as the file has it, or with --json as JSON. It binds everybody but the administrator. `crates/config/REFERENCE.md` explains each key.\n\nExample:\n  afresh policy show"
 )]
 struct Show {}
 
 /// Check a host policy file: owner, mode, and every error with its place
 #[derive(Args, Debug)]
-#[command(after_help = "It reads a file of this machine.\n\nExample:\n  afresh policy check /etc/afresh/policy.hcl")]
+#[command(
+    after_help = "It reads a file of this machine, in force or not: a new policy can be checked before it takes the place of the old one.\n\n\
+                  Example:\n  afresh policy check\n  afresh policy check --policy new-policy.hcl"
+)]
 struct Check {
     /// The file; by default the one that `up` and `serve` read
+    #[arg(value_name = "FILE")]
+    named: Option<PathBuf>,
+    /// The same, as `up` and `serve` name it
+    #[arg(long, value_name = "FILE", conflicts_with = "named")]
     policy: Option<PathBuf>,
 }
 
@@ -45,7 +52,11 @@ impl PolicyVerb {
         match self.verb {
             Verb::Show(_) => {
                 let policy: HostPolicy = context.wait(async { Ok(context.api().get("/v1/policy").await?) })?;
-                show::json(&policy);
+                if context.json {
+                    show::json(&policy);
+                } else {
+                    show::text(&config::write_policy(&policy));
+                }
                 Ok(Exit::Succeeded)
             }
             Verb::Check(verb) => verb.run(context),
@@ -64,10 +75,11 @@ pub fn must_be_there(policy: &Path) -> Result<(), Fault> {
 
 impl Check {
     fn run(self, context: &Context) -> Result<Exit, Failure> {
-        if let Some(named) = &self.policy {
+        let named = self.named.or(self.policy);
+        if let Some(named) = &named {
             must_be_there(named)?;
         }
-        let path = self.policy.unwrap_or_else(|| PathBuf::from(HOST_POLICY));
+        let path = named.unwrap_or_else(|| PathBuf::from(HOST_POLICY));
         let name = path.display().to_string();
         // The text first: it may be wrong in many places, and all of them are shown.
         if let Ok(text) = std::fs::read_to_string(&path)

@@ -118,6 +118,30 @@ async fn without_a_terminal_a_change_needs_yes() {
     assert!(code == 0 && text.contains("removed"), "status and why know the same: {text}");
 }
 
+/// As the service file refers to it, and as the host policy's file has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_and_policies_are_written_as_in_their_files() {
+    let shell = Shell::new().await;
+    shell.house.through(&web("one")).await;
+    let (code, text) = shell.run(&["why", "service.web"]);
+    assert!(code == 0 && text.contains("web: web.1: no rotation is open"), "{text}");
+    let (code, text) = shell.run(&["why", "image.web"]);
+    assert!(code == 2 && text.contains("error[not-found]"), "a service is no image: {text}");
+    let (code, text) = shell.run(&["policy", "show"]);
+    assert!(code == 0 && text.contains("most {") && config::parse_policy(&text, "policy.hcl").is_ok(), "{text}");
+    let (code, json) = shell.run(&["policy", "show", "--json"]);
+    let read: model::access::HostPolicy = serde_json::from_str(&json).unwrap();
+    assert!(code == 0 && read == config::parse_policy(&text, "policy.hcl").unwrap(), "{json}");
+    // Before it is put in force.
+    let new = shell.dir.path().join("new.hcl");
+    std::fs::write(&new, &text).unwrap();
+    let (code, text) = shell.run(&["policy", "check", "--policy", "new.hcl"]);
+    assert!(code == 0 && text.contains("new.hcl is valid"), "{text}");
+    std::fs::write(&new, "listen = 1\n").unwrap();
+    let (code, text) = shell.run(&["policy", "check", "--policy", "new.hcl"]);
+    assert!(code == 2 && text.contains("new.hcl:1:10"), "{text}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn plan_exits_as_terraform_does() {
     let shell = Shell::new().await.with_file();

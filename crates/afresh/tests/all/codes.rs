@@ -88,6 +88,7 @@ fn what_is_not_there_or_not_here_is_refused() {
         (&["artifact", "pack", "/tmp", "--api", "127.0.0.1:1"], "not-remote"),
         (&["validate", "--file", "/tmp"], "bad-file"),
         (&["policy", "check", missing], "no-file"),
+        (&["policy", "check", "--policy", missing], "no-file"),
         (&["up", "--policy", missing], "no-file"),
     ] {
         let out = afresh(args);

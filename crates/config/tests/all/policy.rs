@@ -49,6 +49,17 @@ fn every_key_is_read() {
 }
 
 #[test]
+fn what_is_written_is_read_as_the_same_policy() {
+    let whole = config::parse_policy(WHOLE, "policy.hcl").unwrap();
+    for policy in [model::access::HostPolicy::default(), whole] {
+        let text = config::write_policy(&policy);
+        assert_eq!(config::parse_policy(&text, "policy.hcl").unwrap(), policy, "{text}");
+        assert_eq!(config::format(&text).unwrap(), text);
+    }
+    insta::assert_snapshot!("policy_defaults", config::write_policy(&model::access::HostPolicy::default()));
+}
+
+#[test]
 fn every_error_has_its_place() {
     for (text, code, line) in [
         ("listen = [\"8080\"]", "bad-address", 1),
