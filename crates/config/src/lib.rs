@@ -25,6 +25,7 @@ mod parse;
 mod places;
 mod policy;
 mod schema;
+mod settings;
 mod sink;
 mod syntax;
 mod units;
@@ -39,6 +40,7 @@ pub use parse::parse;
 pub use places::FILE_BYTES_MAX;
 pub use policy::{POLICY_SHAPES, parse_policy};
 pub use schema::{Key, Kind, SHAPES, Shape};
+pub use settings::{ChangedSetting, changed_settings};
 pub use write::{quoted, write};
 pub use write_policy::write_policy;
 

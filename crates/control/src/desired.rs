@@ -20,23 +20,5 @@ impl Desired {
 pub fn with_settings(spec: &ServiceSpec, release: &Release) -> ServiceSpec {
     let from_image = release.container.as_ref().map(|c| c.left.clone()).unwrap_or_default();
     let release = release.clone().silent(&from_image);
-    ServiceSpec {
-        image: release.image_name.clone(),
-        run: release.run.clone(),
-        env: release.env.clone(),
-        secrets: release.secrets.used.clone(),
-        user: release.user.clone(),
-        port: release.port,
-        health: release.health.clone(),
-        drain: release.drain.clone(),
-        limits: release.limits.clone(),
-        volumes: release.volumes.clone(),
-        exclusive: release.exclusive,
-        network: release.network.clone(),
-        route: release.route.clone(),
-        checks: release.checks.clone(),
-        migrate: release.migrate.clone(),
-        from_image,
-        ..spec.clone()
-    }
+    ServiceSpec { from_image, ..release.settings(spec) }
 }

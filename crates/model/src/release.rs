@@ -75,6 +75,28 @@ impl Release {
         }
     }
 
+    /// Its settings as a service file would have them; what no release has is that of `spec`: count, tier, jobs and rollout.
+    pub fn settings(&self, spec: &ServiceSpec) -> ServiceSpec {
+        ServiceSpec {
+            image: self.image_name.clone(),
+            run: self.run.clone(),
+            env: self.env.clone(),
+            secrets: self.secrets.used.clone(),
+            user: self.user.clone(),
+            port: self.port,
+            health: self.health.clone(),
+            drain: self.drain.clone(),
+            limits: self.limits.clone(),
+            volumes: self.volumes.clone(),
+            exclusive: self.exclusive,
+            network: self.network.clone(),
+            route: self.route.clone(),
+            checks: self.checks.clone(),
+            migrate: self.migrate.clone(),
+            ..spec.clone()
+        }
+    }
+
     /// With these versions of the secrets that it uses.
     #[must_use]
     pub fn pinned(self, versions: &BTreeMap<SecretName, SecretVersion>) -> Self {

@@ -6,8 +6,6 @@ use api::control::PlanNote;
 use control::Desired;
 use journal::Records;
 use model::{Event, Fault, Release, RouteAddress, ServiceName, ServiceSpec, Verdict};
-use serde_json::Value;
-use std::collections::BTreeSet;
 
 /// Rotations that are searched for a rollback, newest first.
 const LOOK_BACK: u64 = 50;
@@ -64,7 +62,7 @@ pub fn settings(records: &Records<'_>, desired: &Desired) -> Result<Option<PlanN
     let service = &desired.spec.name;
     let in_force = if records.active(service)?.is_some() { records.in_force(service)? } else { None };
     let Some(row) = in_force else { return Ok(None) };
-    let changes = changes(&row.spec, &desired.spec)?;
+    let changes = changes(&row.spec, &desired.spec);
     let text = format!("the file changes the settings in force since generation {} ({}): {}", row.generation, row.by, changes.join("; "));
     Ok((!changes.is_empty()).then(|| PlanNote { service: service.clone(), at: Some(row.at), text }))
 }
@@ -124,34 +122,22 @@ pub fn rolled_back(records: &Records<'_>, service: &ServiceName, release: &Relea
 }
 
 /// `count: 3 -> 7`. Of the environment only names: values may be secret.
-fn changes(old: &ServiceSpec, new: &ServiceSpec) -> Result<Vec<String>, Fault> {
-    let json = |spec: &ServiceSpec| serde_json::to_value(spec).map_err(|e| Fault::ours("unwritable-record", e.to_string()));
-    let mut all = Vec::new();
-    differ("", &json(old)?, &json(new)?, &mut all);
-    // The artifact's path is no setting: the plan shows the digest. A recipe is not shown by its digest.
-    all.retain(|line| !line.starts_with("artifact:") && !line.starts_with("recipe:"));
+fn changes(old: &ServiceSpec, new: &ServiceSpec) -> Vec<String> {
+    // The artifact's path is no setting: the plan shows the digest.
+    let settings = config::changed_settings(old, new).into_iter().filter(|one| one.key != "artifact");
+    let mut all: Vec<String> = settings
+        .map(|one| match one.key.starts_with("env.") {
+            true => format!("{} differs", one.key),
+            false => format!("{}: {} -> {}", one.key, shown(one.from), shown(one.to)),
+        })
+        .collect();
     if old.recipe.is_some() && old.recipe != new.recipe {
         all.push(format!("the recipe of image {} differs", new.image));
     }
-    Ok(all)
+    all
 }
 
-fn differ(at: &str, old: &Value, new: &Value, out: &mut Vec<String>) {
-    match (old, new) {
-        _ if old == new => {}
-        (Value::Object(a), Value::Object(b)) => {
-            let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-            for key in keys {
-                let path = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
-                differ(&path, a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null), out);
-            }
-        }
-        _ if at.starts_with("env.") => out.push(format!("{at} differs")),
-        _ => out.push(format!("{at}: {} -> {}", shown(old), shown(new))),
-    }
-}
-
-fn shown(value: &Value) -> String {
-    let text = if value.is_null() { "none".to_string() } else { value.to_string() };
+fn shown(value: Option<String>) -> String {
+    let text = value.unwrap_or_else(|| "none".to_string());
     if text.chars().count() > SHOWN { text.chars().take(SHOWN).chain("...".chars()).collect() } else { text }
 }

@@ -1,7 +1,8 @@
 //! What a release differs in from the one before it, for who is to agree to it. Pure.
 
-use model::{Digest, Release};
-use serde_json::Value;
+use config::ChangedSetting;
+use model::{Digest, Release, ServiceSpec, TierName};
+use std::collections::BTreeSet;
 
 /// Longer values say only that they differ.
 const VALUE_CHARS_MAX: usize = 60;
@@ -18,8 +19,23 @@ pub fn difference(from: &Release, to: &Release) -> Vec<String> {
         let short = |code: &Option<Digest>| code.as_ref().map_or_else(|| "none".to_string(), |digest| digest.short().to_string());
         lines.push(format!("code: {} -> {}", short(&from.artifact), short(&to.artifact)));
     }
-    let mut settings = Vec::new();
-    compare("", &settings_of(from), &settings_of(to), &mut settings);
+    let (image_from, image_to) = (from.container.as_ref(), to.container.as_ref());
+    let mut settings: Vec<String> = changed(from, to).iter().map(line).collect();
+    let workdir = |one: Option<&model::FromContainer>| one.and_then(|one| one.workdir.clone());
+    if workdir(image_from) != workdir(image_to) {
+        settings.push(line(&ChangedSetting {
+            key: "the image's working directory".to_string(),
+            from: workdir(image_from).map(|dir| format!("{dir:?}")),
+            to: workdir(image_to).map(|dir| format!("{dir:?}")),
+        }));
+    }
+    let env = |one: Option<&model::FromContainer>| one.map(|one| one.env.clone()).unwrap_or_default();
+    let (env_from, env_to) = (env(image_from), env(image_to));
+    let names: BTreeSet<&String> = env_from.keys().chain(env_to.keys()).filter(|name| env_from.get(*name) != env_to.get(*name)).collect();
+    if !names.is_empty() {
+        let names = names.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        settings.push(format!("the image's own variables differ: {}", model::text::shown(&names, VALUE_CHARS_MAX * 2)));
+    }
     let more = settings.len().saturating_sub(SETTINGS_MAX);
     lines.extend(settings.into_iter().take(SETTINGS_MAX));
     if more > 0 {
@@ -28,46 +44,52 @@ pub fn difference(from: &Release, to: &Release) -> Vec<String> {
     lines
 }
 
-fn settings_of(release: &Release) -> Value {
-    let mut all = serde_json::to_value(release).unwrap_or_default();
-    if let Some(all) = all.as_object_mut() {
-        for key in ["service", "number", "image", "image_name", "artifact"] {
-            all.remove(key);
-        }
-        // Which are used is a setting; their versions are not.
-        if let Some(secrets) = all.get_mut("secrets").and_then(Value::as_object_mut) {
-            secrets.remove("versions");
-        }
-        if all.get("secrets").and_then(Value::as_object).is_some_and(serde_json::Map::is_empty) {
-            all.remove("secrets");
-        }
-    }
+/// By the keys of the service file, with what each has in the end, from the file or from the image. Versions of secrets are no setting.
+fn changed(from: &Release, to: &Release) -> Vec<ChangedSetting> {
+    let blank = blank(to);
+    let mut all = config::changed_settings(&from.settings(&blank), &to.settings(&blank));
+    all.retain(|one| one.key != "image");
     all
 }
 
-fn compare(path: &str, from: &Value, to: &Value, lines: &mut Vec<String>) {
-    match (from, to) {
-        (a, b) if a == b => {}
-        (Value::Object(a), Value::Object(b)) => {
-            let names: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-            for name in names {
-                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                compare(&path, a.get(name).unwrap_or(&Value::Null), b.get(name).unwrap_or(&Value::Null), lines);
-            }
-        }
-        (a, b) => match (shown(a), shown(b)) {
-            (Some(a), Some(b)) => lines.push(format!("{path}: {a} -> {b}")),
-            _ => lines.push(format!("{path}: changed")),
-        },
+/// What no release has: the same on both sides.
+fn blank(release: &Release) -> ServiceSpec {
+    ServiceSpec {
+        name: release.service.clone(),
+        tier: TierName::new("any").expect("it is a good name"),
+        image: release.image_name.clone(),
+        recipe: None,
+        artifact: None,
+        run: Vec::new(),
+        env: Default::default(),
+        secrets: Default::default(),
+        user: ServiceSpec::default_user(),
+        port: None,
+        count: 0,
+        health: Default::default(),
+        drain: Default::default(),
+        limits: Default::default(),
+        volumes: Vec::new(),
+        exclusive: false,
+        network: Default::default(),
+        route: None,
+        checks: Vec::new(),
+        migrate: None,
+        jobs: Vec::new(),
+        rollout: Default::default(),
+        from_image: Default::default(),
     }
 }
 
-fn shown(value: &Value) -> Option<String> {
-    let text = match value {
-        Value::Null => "none".to_string(),
-        other => other.to_string(),
+fn line(one: &ChangedSetting) -> String {
+    let shown = |value: &Option<String>| {
+        let text = value.clone().unwrap_or_else(|| "none".to_string());
+        (text.chars().count() <= VALUE_CHARS_MAX).then_some(text)
     };
-    (text.chars().count() <= VALUE_CHARS_MAX).then_some(text)
+    match (shown(&one.from), shown(&one.to)) {
+        (Some(from), Some(to)) => format!("{}: {from} -> {to}", one.key),
+        _ => format!("{}: changed", one.key),
+    }
 }
 
 #[cfg(test)]
@@ -93,8 +115,21 @@ mod tests {
         assert_eq!(lines.len(), 3, "{lines:?}");
         assert!(lines[0].starts_with("code: ") && lines[0].ends_with(Digest::of(b"other code").short()));
         assert_eq!(lines[1], "env.GREETING: none -> \"hello\"");
-        assert!(lines[2].starts_with("health.timeout_ms: "));
+        assert_eq!(lines[2], "health.timeout: \"1s\" -> \"1001ms\"");
         to.env.insert("LONG".into(), "x".repeat(100));
         assert!(difference(&from, &to).contains(&"env.LONG: changed".to_string()));
+        // Settings that only an image has are named as the image's.
+        let said = |name: &str| model::FromContainer {
+            env: [(name.to_string(), "1".to_string())].into(),
+            workdir: Some("/srv".to_string()),
+            left: [model::LeftToImage::Run].into(),
+        };
+        let mut to = Release { number: 5, container: Some(said("B")), ..from.clone() };
+        to.run = vec!["y".to_string()];
+        let from = Release { container: Some(model::FromContainer { workdir: None, left: Default::default(), ..said("A") }), ..from };
+        assert_eq!(
+            difference(&from, &to),
+            ["run: [\"x\"] -> [\"y\"]", "the image's working directory: none -> \"/srv\"", "the image's own variables differ: A, B"]
+        );
     }
 }

@@ -159,7 +159,7 @@ async fn plan_exits_as_terraform_does() {
     // Settings alone are a change too, and are not put in force unasked.
     std::fs::write(shell.dir.path().join("afresh.hcl"), FILE.replace("\"1m\"", "\"2m\"")).unwrap();
     let (code, text) = shell.run(&["plan", "web", "--release", "r1", "--exit-code"]);
-    assert!(code == 2 && text.contains("within_ms: 60000 -> 120000") && text.contains("only settings change"), "{text}");
+    assert!(code == 2 && text.contains("rollout.within: \"1m\" -> \"2m\"") && text.contains("only settings change"), "{text}");
     let (code, text) = shell.run(&["deploy", "web", "--release", "r1"]);
     assert!(code == 2 && text.contains("error[not-confirmed]"), "{text}");
     let (code, text) = shell.run(&["deploy", "web", "--release", "r1", "--yes"]);
