@@ -6,9 +6,11 @@
 //! | `tree` | the files that are looked at, bounded |
 //! | `guess` | what a guess is, and what all kinds of code have in common |
 //! | `python`, `node`, `php`, `compiled`, `dockerfile` | what each kind says of itself |
+//! | `container` | the service file of a directory with a Dockerfile |
 //! | `write` | the service file and the list of files that are no code |
 
 mod compiled;
+mod container;
 mod dockerfile;
 mod guess;
 mod node;
@@ -17,14 +19,24 @@ mod python;
 mod tree;
 mod write;
 
-pub use guess::Guess;
 pub use tree::Tree;
-pub use write::{IGNORED, service_file};
+pub use write::{IGNORED, Written};
 
-/// What the directory seems to hold. None: nothing that is known here.
-pub fn look(tree: &Tree) -> Option<Guess> {
-    let kinds: [fn(&Tree) -> Option<Guess>; 5] = [python::look, php::look, node::look, compiled::go, compiled::rust];
-    let mut guess = kinds.iter().find_map(|look| look(tree));
+use guess::Guess;
+
+/// None: nothing that is known here. Where there is a Dockerfile, its image is what runs, unless somebody wants `debian` with the same code.
+pub fn written(tree: &Tree, debian: bool) -> Option<Written> {
+    if let Some(file) = dockerfile::read(tree).filter(|_| !debian) {
+        return Some(container::written(tree, &file, code(tree)));
+    }
+    let guess = look(tree)?;
+    let text = write::service_file(&guess);
+    Some(Written { text, what: guess.what, service: guess.name, notes: guess.notes, artifact: Some(guess.artifact) })
+}
+
+/// What the directory seems to hold, as a machine of Debian packages. None: nothing that is known here.
+fn look(tree: &Tree) -> Option<Guess> {
+    let mut guess = code(tree);
     if let Some(file) = dockerfile::read(tree) {
         guess = file.onto(guess);
     }
@@ -33,12 +45,21 @@ pub fn look(tree: &Tree) -> Option<Guess> {
     Some(guess)
 }
 
+fn code(tree: &Tree) -> Option<Guess> {
+    let kinds: [fn(&Tree) -> Option<Guess>; 5] = [python::look, php::look, node::look, compiled::go, compiled::rust];
+    kinds.iter().find_map(|look| look(tree))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::path::Path;
 
     fn guessed(files: &[(&str, &str)]) -> String {
+        guessed_as(files, true)
+    }
+
+    fn guessed_as(files: &[(&str, &str)], debian: bool) -> String {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("My Shop");
         for (name, text) in files {
@@ -47,7 +68,7 @@ mod tests {
             std::fs::write(path, text).unwrap();
         }
         let tree = Tree::read(&root).unwrap();
-        let text = service_file(&look(&tree).unwrap());
+        let text = written(&tree, debian).unwrap().text;
         let file =
             config::parse(&text, "afresh.hcl").unwrap_or_else(|all| panic!("{}\n{text}", config::render(&all, &text, "afresh.hcl", false)));
         assert_eq!(config::format(&text).unwrap(), text, "it is in the one form");
@@ -87,13 +108,34 @@ mod tests {
         );
     }
 
+    /// Found by a reader: volumes, user, port and health check of a Dockerfile were lost, and what was written could not run.
+    #[test]
+    fn where_there_is_a_dockerfile_its_image_is_deployed() {
+        let docker = "FROM node:22 AS build\nUSER root\nVOLUME /cache\nFROM node:22-slim AS base\nUSER node\nVOLUME [\"/data\", \"/etc\"]\nFROM base\nENV NODE_ENV=production PORT=3000\nEXPOSE 3000 9229\nHEALTHCHECK --interval=5s --timeout=2s CMD curl -fs http://localhost:3000/healthz || exit 1\nENTRYPOINT [\"node\"]\nCMD [\"server.js\"]\n";
+        let code = ("server.js", "process.env.DATABASE_URL; app.listen(process.env.PORT || 3000)");
+        let package = ("package.json", r#"{ "name": "x", "scripts": { "start": "node server.js" } }"#);
+        insta::assert_snapshot!("container", guessed_as(&[("Dockerfile", docker), code, package], false));
+        // Nothing that is known here is in it, and the file says little.
+        insta::assert_snapshot!(
+            "container_small",
+            guessed_as(&[("Containerfile", "FROM docker.io/library/nginx:1.27\nCOPY site /usr/share/nginx/html\n")], false)
+        );
+        let probe = "FROM scratch\nHEALTHCHECK CMD [\"/probe\", \"--deep\"]\nHEALTHCHECK --retries=2 CMD [\"/probe\", \"x\"]\n";
+        let text = guessed_as(&[("Dockerfile", probe)], false);
+        assert!(text.contains("health { exec = [\"/probe\", \"x\"] }"), "{text}");
+        let none = guessed_as(&[("Dockerfile", &format!("{probe}HEALTHCHECK NONE\n"))], false);
+        assert!(none.contains("health { tcp = true }"), "{none}");
+    }
+
     /// Names, commands and variables come from files that anybody may have written.
     #[test]
     fn hostile_files_become_no_more_than_text() {
         let hostile = "\"]\n}\nservice \"x\" { run = [\"sh\"] }\n${file(\"/etc/shadow\")}\u{202e}\u{1b}[2J";
         let json =
             serde_json::json!({ "scripts": { "start": hostile }, "main": hostile, "dependencies": { hostile: hostile } }).to_string();
-        let docker = format!("FROM {hostile}\nENV A={hostile} ${{B}}=c\nEXPOSE 99999 x -1\nCMD {hostile}\nCMD [\"a\", 1]\nRUN {hostile}\n");
+        let docker = format!(
+            "FROM {hostile}\nENV A={hostile} ${{B}}=c\nEXPOSE 99999 x -1\nCMD {hostile}\nCMD [\"a\", 1]\nRUN {hostile}\nUSER {hostile}\nVOLUME {hostile}\nVOLUME [\"/a\\\"}}\", \"/x\\u202e\"]\nHEALTHCHECK --x CMD {hostile}\n"
+        );
         for files in [
             vec![("package.json", json.as_str())],
             vec![("package.json", "[]"), ("index.js", "")],
@@ -103,9 +145,11 @@ mod tests {
             vec![("Cargo.toml", "[package]\nname = 7\n"), ("src/main.rs", "")],
             vec![("app.py", "x = Flask(\"\nPORT=0\n"), ("requirements.txt", hostile)],
         ] {
-            let text = guessed(&files);
-            assert_eq!(text.matches("\nservice ").count(), 1, "{text}");
-            assert!(model::text::forbidden(&text).is_none(), "{text:?}");
+            for debian in [true, false] {
+                let text = guessed_as(&files, debian);
+                assert_eq!(text.matches("\nservice ").count(), 1, "{text}");
+                assert!(model::text::forbidden(&text).is_none(), "{text:?}");
+            }
         }
     }
 

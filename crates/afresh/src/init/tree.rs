@@ -81,5 +81,5 @@ impl Tree {
 }
 
 fn is_read(name: &str) -> bool {
-    name == "Dockerfile" || name.rsplit_once('.').is_some_and(|(_, ending)| READ.contains(&ending))
+    name == "Dockerfile" || name == "Containerfile" || name.rsplit_once('.').is_some_and(|(_, ending)| READ.contains(&ending))
 }

@@ -44,6 +44,17 @@ afresh.hcl
 Dockerfile
 ";
 
+/// A service file, and what it was guessed from.
+pub struct Written {
+    pub text: String,
+    /// `a Flask application`
+    pub what: String,
+    pub service: String,
+    pub notes: Vec<String>,
+    /// The directory with the code. None: it is in the container image.
+    pub artifact: Option<String>,
+}
+
 pub fn service_file(guess: &Guess) -> String {
     let mut out = String::new();
     let name = &guess.name;
@@ -95,23 +106,28 @@ pub fn service_file(guess: &Guess) -> String {
         line(&mut out, &format!("\n  # {why}"));
         line(&mut out, &format!("  drain {{ signal = {} }}", quoted(signal)));
     }
-    line(&mut out, &format!("\n  limits {{ memory = {} }} # a server that needs more is killed and replaced", quoted(guess.memory)));
-    line(&mut out, "\n  # For this machine alone; \":80\" is for everybody.");
-    line(&mut out, "  route { listen = \"127.0.0.1:8080\" }");
-    line(&mut out, "\n  # One new server first, then the others; back to the old release when more than this share of answers are errors.");
-    line(&mut out, "  rollout {");
-    line(&mut out, "    waves  = [\"1\", \"100%\"]");
-    line(&mut out, "    soak   = \"5s\"");
-    line(&mut out, "    errors = \"1%\"");
-    line(&mut out, "    within = \"2m\"");
-    line(&mut out, "  }");
-    line(&mut out, "}");
+    ends(&mut out, guess);
     // Lengths of names decide where comments and values stand.
     config::format(&out).unwrap_or(out)
 }
 
+/// What is the same for every service: limits, route and rollout.
+pub(super) fn ends(out: &mut String, guess: &Guess) {
+    line(out, &format!("\n  limits {{ memory = {} }} # a server that needs more is killed and replaced", quoted(guess.memory)));
+    line(out, "\n  # For this machine alone; \":80\" is for everybody.");
+    line(out, "  route { listen = \"127.0.0.1:8080\" }");
+    line(out, "\n  # One new server first, then the others; back to the old release when more than this share of answers are errors.");
+    line(out, "  rollout {");
+    line(out, "    waves  = [\"1\", \"100%\"]");
+    line(out, "    soak   = \"5s\"");
+    line(out, "    errors = \"1%\"");
+    line(out, "    within = \"2m\"");
+    line(out, "  }");
+    line(out, "}");
+}
+
 /// What the code reads from its environment, and how it gets there.
-fn secret_hint(out: &mut String, guess: &Guess) {
+pub(super) fn secret_hint(out: &mut String, guess: &Guess) {
     if guess.wants.is_empty() {
         return;
     }
@@ -136,17 +152,17 @@ fn secret_hint(out: &mut String, guess: &Guess) {
     line(out, "");
 }
 
-fn line(out: &mut String, text: &str) {
+pub(super) fn line(out: &mut String, text: &str) {
     let _ = writeln!(out, "{text}");
 }
 
 /// A comment's text on one line.
-fn comment(text: &str) -> String {
+pub(super) fn comment(text: &str) -> String {
     model::text::shown(text, 300)
 }
 
 /// Text as the file's language has it; nothing in it is a reference or an expression.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let shown = |c: char| if matches!(c, '\n' | '\t') || model::text::is_shown(c) { c } else { '?' };
     config::quoted(&text.chars().map(shown).collect::<String>())
 }

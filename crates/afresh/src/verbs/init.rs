@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{self, Failure};
-use crate::init::{IGNORED, Tree, look, service_file};
+use crate::init::{IGNORED, Tree, written};
 use crate::show;
 use clap::Args;
 use model::Fault;
@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 #[command(
     after_help = "It looks at Python (Django, Flask, FastAPI, plain), Node.js, PHP, Go, Rust, and at a Dockerfile; it runs nothing. Each guess has a \
                   comment. An existing afresh.hcl is never overwritten.\n\n\
+                  Where there is a Dockerfile, the service runs the image that is built from it, and a comment says how to build it. With --debian it runs \
+                  the same code on an image of Debian packages, which Afresh patches by itself.\n\n\
                   Then, on a Debian host and as root:\n  afresh up &\n  afresh deploy --yes\n  curl http://127.0.0.1:8080/\n\n\
                   Example:\n  afresh init\n  afresh init ../shop --dry-run"
 )]
@@ -22,6 +24,9 @@ pub struct Init {
     /// The directory with the code
     #[arg(default_value = ".", value_name = "DIR")]
     pub dir: PathBuf,
+    /// Use an image of Debian packages, although there is a Dockerfile
+    #[arg(long)]
+    pub debian: bool,
     /// Print the file and write nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -39,37 +44,42 @@ impl Init {
             return Err(exists(&path).into());
         }
         let tree = Tree::read(&self.dir)?;
-        let guess = look(&tree).ok_or_else(|| {
-            Fault::yours("nothing-known", format!("{}: no code that is known here was found", self.dir.display()))
-                .hint("known are Python, Node.js, PHP, Go and Rust; write the file by hand from an example: crates/config/REFERENCE.md")
+        let guess = written(&tree, self.debian).ok_or_else(|| {
+            Fault::yours("nothing-known", format!("{}: no code that is known here was found", self.dir.display())).hint(
+                "known are a Dockerfile, Python, Node.js, PHP, Go and Rust; write the file by hand from an example: crates/config/REFERENCE.md",
+            )
         })?;
-        let text = service_file(&guess);
+        let text = &guess.text;
         // What it writes must be right; if it is not, that is a bug here and not the caller's.
-        if let Err(all) = config::parse(&text, FILE) {
+        if let Err(all) = config::parse(text, FILE) {
             let first = all.first().map(ToString::to_string).unwrap_or_default();
             return Err(Fault::ours("bad-guess", format!("the file that was guessed is not valid: {first}")).into());
         }
         if self.dry_run {
-            show::text(&text);
+            show::text(text);
             return Ok(Exit::Succeeded);
         }
-        write(&path, &text)?;
+        write(&path, text)?;
         let ignore = self.dir.join(IGNORE);
-        let has_ignore = std::fs::symlink_metadata(&ignore).is_ok();
-        if !has_ignore {
+        // The code of a container image is in it already.
+        let needs_ignore = guess.artifact.is_some() && std::fs::symlink_metadata(&ignore).is_err();
+        if needs_ignore {
             write(&ignore, IGNORED)?;
         }
-        warn_of_private(&self.dir.join(&guess.artifact));
+        guess.artifact.iter().for_each(|artifact| warn_of_private(&self.dir.join(artifact)));
         if context.json {
-            show::json(&serde_json::json!({ "file": path, "what": guess.what, "service": guess.name, "notes": guess.notes }));
+            show::json(&serde_json::json!({ "file": path, "what": guess.what, "service": guess.service, "notes": guess.notes }));
             return Ok(Exit::Succeeded);
         }
         show::line(format!("{}: {}", path.display(), guess.what));
-        if !has_ignore {
+        if needs_ignore {
             show::line(format!("{}: what is not deployed", ignore.display()));
         }
         guess.notes.iter().for_each(show::note);
-        show::note("read the comments in it; then: `afresh up &` and `afresh deploy --yes`, or `afresh dev` to try it");
+        show::note(match guess.artifact {
+            Some(_) => "read the comments in it; then: `afresh up &` and `afresh deploy --yes`, or `afresh dev` to try it",
+            None => "read the comments in it, and build the image; then: `afresh up &` and `afresh deploy --yes`",
+        });
         Ok(Exit::Succeeded)
     }
 }

@@ -42,6 +42,27 @@ fn a_file_is_written_once_and_passes_validate() {
     assert!(!dir.path().join("elsewhere").exists());
 }
 
+/// Found by a reader: with a Dockerfile alone there was nothing, and beside code its image was never offered.
+#[test]
+fn a_dockerfile_alone_is_deployed_as_its_image() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = dir.path().join("shop");
+    std::fs::create_dir(&app).unwrap();
+    std::fs::write(app.join("Dockerfile"), "FROM scratch\nCOPY app /app\nUSER 1000\nEXPOSE 8080\nCMD [\"/app\"]\n").unwrap();
+    let debian = init(&app, &["--debian"]);
+    assert!(debian.status.code() == Some(2) && text(&debian.stderr).contains("error[nothing-known]"), "{}", text(&debian.stderr));
+    let out = init(&app, &[]);
+    assert!(out.status.success() && text(&out.stderr).contains("build the image"), "{}", text(&out.stderr));
+    let file = app.join("afresh.hcl");
+    let written = std::fs::read_to_string(&file).unwrap();
+    assert!(written.contains("oci     = \"oci-archive:/srv/shop.tar\"") && !written.contains("debian "), "{written}");
+    assert!(!app.join(".afreshignore").exists(), "no code is deployed beside the image");
+    for verb in [&["validate"][..], &["fmt", "--check"]] {
+        let done = Command::new(env!("CARGO_BIN_EXE_afresh")).args(verb).arg("--file").arg(&file).output().unwrap();
+        assert_eq!(done.status.code(), Some(0), "{verb:?}: {}", text(&done.stderr));
+    }
+}
+
 /// Found by a reader: keys and passwords beside the code were deployed, and no line said so.
 #[test]
 fn what_is_private_is_left_out_or_warned_of() {
