@@ -5,7 +5,7 @@ use crate::mounted::Mounted;
 use crate::{Emitted, Part, oci_tar};
 use disk::files::{self, Hashing};
 use flate2::{Compression, GzBuilder};
-use model::{Digest, Fault, Release, Time};
+use model::{ContainerDefaults, Digest, Fault, Release, Time};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -28,8 +28,10 @@ pub struct Meta<'a> {
     pub name: String,
     /// Seconds since 1970: the image's time, and the latest a file may have.
     pub epoch: u64,
-    /// Command, environment, user and port; None: a machine's root without a service.
+    /// Command, environment, user and port; None: the image's own.
     pub release: Option<&'a Release>,
+    /// What a container image says of itself, where no release says it; None: a machine's root without a service.
+    pub defaults: Option<&'a ContainerDefaults>,
     pub compress: Compress,
     /// Put on the manifest, sorted: what it was made from.
     pub annotations: BTreeMap<String, String>,
@@ -151,7 +153,7 @@ fn layer(tree: &Path, blobs: &Path, meta: &Meta) -> Result<Layer, Fault> {
 fn config(meta: &Meta, plain: &Digest) -> Vec<u8> {
     let created = attest::statement::rfc3339(Time(meta.epoch.saturating_mul(1_000)));
     let run = match meta.release {
-        None => serde_json::json!({}),
+        None => meta.defaults.map_or_else(|| serde_json::json!({}), own),
         Some(r) => {
             let mut env = vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_string()];
             let of_image = r.container.iter().flat_map(|from| &from.env);
@@ -171,6 +173,32 @@ fn config(meta: &Meta, plain: &Digest) -> Vec<u8> {
         "rootfs": { "type": "layers", "diff_ids": [plain] },
         "history": [{ "created": created, "created_by": "afresh image emit" }],
     }))
+}
+
+/// As the image came; what it does not say is left out.
+fn own(image: &ContainerDefaults) -> serde_json::Value {
+    let set = |all: &[String]| all.iter().map(|name| (name.clone(), serde_json::json!({}))).collect::<serde_json::Map<_, _>>();
+    let env: Vec<String> = image.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let mut config = serde_json::json!({
+        "Entrypoint": image.entrypoint, "Cmd": image.cmd, "Env": env, "User": image.user, "WorkingDir": image.workdir,
+        "ExposedPorts": set(&image.ports), "Volumes": set(&image.volumes), "StopSignal": image.stop_signal,
+    });
+    let said = config.as_object_mut().expect("it is an object");
+    said.retain(|_, value| match value {
+        serde_json::Value::Array(all) => !all.is_empty(),
+        serde_json::Value::Object(all) => !all.is_empty(),
+        value => !value.is_null(),
+    });
+    if let Some(check) = &image.healthcheck {
+        let nanos = |ms: Option<u64>| ms.unwrap_or_default().saturating_mul(1_000_000);
+        let words: Vec<&str> = ["CMD"].into_iter().chain(check.test.iter().map(String::as_str)).collect();
+        let check = serde_json::json!({
+            "Test": words, "Interval": nanos(check.interval_ms), "Timeout": nanos(check.timeout_ms),
+            "StartPeriod": nanos(check.start_period_ms), "Retries": check.retries.unwrap_or_default(),
+        });
+        said.insert("Healthcheck".to_string(), check);
+    }
+    config
 }
 
 fn blob(blobs: &Path, name: &str, bytes: &[u8]) -> Result<Part, Fault> {

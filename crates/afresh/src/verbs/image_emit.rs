@@ -106,13 +106,21 @@ struct Disk {
 }
 
 /// What the tree of an image does not say.
-pub fn meta<'a>(store: &Store, manifest: &Manifest, release: Option<&'a Release>) -> Meta<'a> {
+pub fn meta<'a>(store: &Store, manifest: &'a Manifest, release: Option<&'a Release>) -> Meta<'a> {
     let mut annotations = BTreeMap::from([("afresh.image".to_string(), manifest.digest.to_string())]);
     if let Ok(lock) = store.lock_of(&manifest.digest) {
         annotations.insert("afresh.lock".to_string(), lock.digest().to_string());
     }
     let name = release.map_or_else(|| format!("{}:{}", manifest.name, manifest.digest.short()), |r| format!("{}:r{}", r.service, r.number));
-    Meta { name, epoch: EPOCH, release, annotations, ..Meta::default() }
+    let defaults = manifest.container.as_ref().map(|container| &container.defaults);
+    Meta { name, epoch: EPOCH, release, defaults, annotations, ..Meta::default() }
+}
+
+/// Whoever runs it elsewhere would look for the command in vain.
+pub fn tell_without_command(meta: &Meta) {
+    if meta.release.is_none() && meta.defaults.is_none_or(|image| image.entrypoint.is_empty() && image.cmd.is_empty()) {
+        show::note("note: it has no command, variables or port: it is a machine's root without a service; who runs it names the command");
+    }
 }
 
 impl Emit {
@@ -141,7 +149,8 @@ impl Emit {
                 .into());
         }
         let began = Instant::now();
-        let emitted = emit::oci(&root, out, &meta(&store, &manifest, release.as_ref()))?;
+        let meta = meta(&store, &manifest, release.as_ref());
+        let emitted = emit::oci(&root, out, &meta)?;
         seconds.insert("oci".to_string(), rounded(began.elapsed().as_secs_f64()));
         if context.json {
             let mut facts = self.facts(&manifest, "oci", out, &emitted, artifact.as_ref(), release.as_ref());
@@ -149,6 +158,7 @@ impl Emit {
             show::json(&facts);
         } else {
             tell_emitted(&manifest, "oci", out, &emitted, total(&seconds));
+            tell_without_command(&meta);
         }
         Ok(Exit::Succeeded)
     }

@@ -1,6 +1,6 @@
 //! `image push`: an image into a registry, with what is said of it.
 
-use super::image_emit::meta;
+use super::image_emit::{meta, tell_without_command};
 use super::lookup::named;
 use super::progress::{rounded, total, with_progress};
 use crate::context::Context;
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 /// Push an image to a registry, with its bill of materials and provenance
 #[derive(Args, Debug)]
 #[command(
-    after_help = "The image has one layer, without code or command of a service. Bill of materials (CycloneDX) and provenance (SLSA in a signed DSSE envelope) refer to it \
+    after_help = "The image has one layer, without code or command of a service; a container image keeps what it says of itself. Bill of materials (CycloneDX) and provenance (SLSA in a signed DSSE envelope) refer to it \
                   (OCI referrers; registries that do not list those get the tag sha256-DIGEST).\n\nExample:\n  sudo afresh image push base registry.example.org/base:2026-11-28 --auth /etc/afresh/registry.json"
 )]
 pub struct Push {
@@ -70,6 +70,7 @@ impl Push {
             pushed.manifest,
             total(&seconds)
         ));
+        tell_without_command(&meta);
         pushed.referrers.iter().for_each(|one| show::line(format!("  said of it: {one}")));
         Ok(Exit::Succeeded)
     }

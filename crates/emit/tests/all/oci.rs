@@ -1,7 +1,7 @@
 //! OCI layouts, read back by code that is not ours: every digest by its bytes, the layer by GNU tar, the whole by skopeo.
 
 use emit::{Compress, Meta};
-use model::Digest;
+use model::{ContainerDefaults, ContainerHealthcheck, Digest};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -97,6 +97,46 @@ fn a_layout_is_whole_and_its_layer_is_the_tree() {
         let back_size = rustix::fs::lgetxattr(back.join("etc/hosts"), "user.note", back_note.as_mut_slice()).unwrap();
         assert_eq!(note[..size], back_note[..back_size]);
     }
+}
+
+/// Found by a reader: a container image that was pushed on had lost its entrypoint.
+#[test]
+fn a_container_image_keeps_what_it_says_of_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, out) = (dir.path().join("tree"), dir.path().join("out"));
+    tree(&from);
+    let said = ContainerDefaults {
+        entrypoint: vec!["/app".into()],
+        cmd: vec!["--serve".into()],
+        env: [("MODE".to_string(), "live".to_string())].into(),
+        user: Some("app".into()),
+        ids: Some((1000, 1000)),
+        workdir: Some("/srv".into()),
+        ports: vec!["8080/tcp".into()],
+        volumes: vec!["/data".into()],
+        stop_signal: Some("SIGINT".into()),
+        healthcheck: Some(ContainerHealthcheck {
+            test: vec!["/probe".into()],
+            interval_ms: Some(5_000),
+            timeout_ms: None,
+            start_period_ms: None,
+            retries: Some(2),
+        }),
+    };
+    emit::oci(&from, &out, &Meta { epoch: EPOCH, defaults: Some(&said), ..Meta::default() }).unwrap();
+    let manifest = check_layout(&out);
+    let config = json(&blob(&out, &manifest["config"]["digest"]));
+    assert_eq!(
+        config["config"],
+        serde_json::json!({
+            "Entrypoint": ["/app"], "Cmd": ["--serve"], "Env": ["MODE=live"], "User": "app", "WorkingDir": "/srv", "ExposedPorts": { "8080/tcp": {} },
+            "Volumes": { "/data": {} }, "StopSignal": "SIGINT",
+            "Healthcheck": { "Test": ["CMD", "/probe"], "Interval": 5_000_000_000u64, "Timeout": 0, "StartPeriod": 0, "Retries": 2 },
+        })
+    );
+    let (bare, none) = (dir.path().join("bare"), ContainerDefaults::default());
+    emit::oci(&from, &bare, &Meta { epoch: EPOCH, defaults: Some(&none), ..Meta::default() }).unwrap();
+    assert_eq!(json(&blob(&bare, &check_layout(&bare)["config"]["digest"]))["config"], serde_json::json!({}));
 }
 
 /// skopeo reads every blob, checks its digest, and for the second form unpacks the layer.
