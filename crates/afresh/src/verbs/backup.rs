@@ -13,7 +13,8 @@ use std::path::PathBuf;
 #[command(
     after_help = "It works in the data directory of this machine, beside `afresh serve` or without it. In it are journals, declared servers and routes, tokens, \
                   policies, secrets (encrypted for this machine's key), and the images and artifacts that releases use. Not in it are volumes, \
-                  which are the services' own data, logs, and the machine's keys unless --keys-for names who can read them.\n\n\
+                  which are the services' own data, logs, what lies outside of the data directory (the host policy, passwords of registries, service files \
+                  and what their secrets are read from), and the machine's keys unless --keys-for names who can read them.\n\n\
                   The file appears when it is whole and was read again; whoever can write it decides what a restored machine runs. `afresh serve --backup DIR` makes \
                   backups by itself.\n\nExample:\n  afresh backup /backups\n  afresh backup /backups/shop.tar --keys-for age1...\n  afresh restore /backups/shop.tar --data-dir /var/lib/other"
 )]

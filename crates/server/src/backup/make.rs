@@ -32,6 +32,13 @@ pub struct Made {
     pub left_out: Vec<String>,
 }
 
+/// What no backup has, and a machine that takes over needs all the same.
+const OUTSIDE: [&str; 3] = [
+    "volumes: the data of services in directories of this host; back them up with what knows them",
+    "/etc/afresh: the host policy, and files with passwords and authorities of registries",
+    "service files (afresh.hcl), and the files that their secrets are read from",
+];
+
 /// Removed when dropped, unless it was renamed.
 struct Part(PathBuf);
 
@@ -68,7 +75,7 @@ pub(super) fn make_unless(layout: &Layout, to: &Path, options: &Options, is_stop
     let (objects, mut left_out) = contents::objects(&store, &used, options.without_objects)?;
     let others = contents::others(layout)?;
     left_out.extend(missing_keys(layout, options));
-    left_out.push("volumes: the data of services in directories of this host; back them up with what knows them".to_string());
+    left_out.extend(OUTSIDE.map(str::to_string));
 
     let part = part_of(to)?;
     let size = |path: &Path| std::fs::symlink_metadata(path).map_or(0, |about| about.len());
