@@ -5,13 +5,14 @@ use super::lives::Upkeep;
 use crate::app::App;
 use lifecycle::{Life, Test, TestNow, Work};
 use model::{
-    DesiredGroup, Digest, Drain, Fault, Fence, GroupName, GroupSpec, Health, ImageCheck, ImageProbe, InstanceState, Layout, Limits,
+    DesiredGroup, Digest, Drain, Exit, Fault, Fence, GroupName, GroupSpec, Health, ImageCheck, ImageProbe, InstanceState, Layout, Limits,
     Network, OneShot, Probe, Release, ServiceName, ServiceSpec, Stamp, Time,
 };
 use rotation::Provider;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Seek, SeekFrom};
 
+const SHELL: &str = "/bin/sh";
 /// A name and its group's must fit 63 bytes with the number behind it.
 const NAME_MAX: usize = 30;
 /// How much of an instance's log is shown with a check that failed.
@@ -48,7 +49,7 @@ pub fn start(app: &App, upkeep: &Upkeep, life: &Life, digest: &Digest, check: us
 
 fn spec(app: &App, life: &Life, group: GroupName, digest: &Digest, check: &ImageCheck) -> Result<GroupSpec, Fault> {
     let service = ServiceName::new(stem(life)).map_err(|e| Fault::ours("bad-name", e.to_string()))?;
-    let shell = |test: &str, path: &str| ["/bin/sh", "-c", test, "sh", path].map(str::to_string).to_vec();
+    let shell = |test: &str, path: &str| [SHELL, "-c", test, "sh", path].map(str::to_string).to_vec();
     let (run, port) = match &check.what {
         ImageProbe::Run { command } => (command.clone(), None),
         ImageProbe::Port { command, port } => (command.clone(), Some(*port)),
@@ -103,7 +104,7 @@ pub fn observe(app: &App, upkeep: &Upkeep, life: &Life, test: &Test) -> Result<T
     for instance in &seen.instances {
         match &instance.exit {
             Some(exit) if exit.code == 0 && !by_port => return Ok(TestNow::Passed),
-            Some(exit) => return Ok(TestNow::Failed(format!("exit {}{}", exit.code, log_tail(&upkeep.layout, &instance.id)))),
+            Some(exit) => return Ok(TestNow::Failed(failed(exit, log_tail(&upkeep.layout, &instance.id)))),
             None if by_port && instance.state == InstanceState::Running && instance.healthy_ms.is_some() => return Ok(TestNow::Passed),
             None => {}
         }
@@ -112,6 +113,19 @@ pub fn observe(app: &App, upkeep: &Upkeep, life: &Life, test: &Test) -> Result<T
         return Ok(TestNow::Failed("its program exited before the port was open".to_string()));
     }
     Ok(TestNow::Running)
+}
+
+/// Checks for files run in the image's own shell: what cannot be started shows nothing of the path.
+fn failed(exit: &Exit, last_output: String) -> String {
+    match &exit.not_started {
+        Some(why) if why.contains(SHELL) => {
+            format!(
+                "it has no {SHELL}, which checks by `file` and `absent` need; an image without a shell is checked by `run` with a program of its own"
+            )
+        }
+        Some(why) => format!("not started: {why}"),
+        None => format!("exit {}{last_output}", exit.code),
+    }
 }
 
 fn log_tail(layout: &Layout, id: &model::InstanceId) -> String {
@@ -157,4 +171,19 @@ pub fn restart_clock(upkeep: &Upkeep, life: &Life, now: Time) -> Result<(), Faul
             test.begun = now;
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by a reader: a check of a file in an image from scratch failed by words of the runtime.
+    #[test]
+    fn an_image_without_a_shell_is_told_what_its_check_needs() {
+        let exit = |why: Option<&str>| Exit { not_started: why.map(str::to_string), ..Exit::new(127, Time(1)) };
+        let said = failed(&exit(Some("the image has no file \"/bin/sh\"")), String::new());
+        assert!(said.contains("no /bin/sh") && said.contains("`run`"), "{said}");
+        assert_eq!(failed(&exit(Some("no memory")), String::new()), "not started: no memory");
+        assert_eq!(failed(&exit(None), ", last output: x".to_string()), "exit 127, last output: x");
+    }
 }
