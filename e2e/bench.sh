@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Measures what we promise to be quick: the simulator, a rotation of three servers with nothing to wait for, and the image factory.
+# Measures what we promise to be quick: the simulator, a scan, a rotation of three servers with nothing to wait for, and the image factory.
 # One JSON object a line.
 set -euo pipefail
 afresh=${1:?usage: bench.sh PATH-OF-AFRESH}
 
 echo "simulator: 20,000 seeds" >&2
 "$afresh" sim --seeds 20000 --json
+echo "guard: a root of 1 GiB" >&2
+"$(dirname "$0")/bench_guard.sh" "$afresh"
 if [ "$(id -u)" -ne 0 ]; then
   echo "not root: the rotation was left out" >&2
   exit 0

@@ -9,6 +9,7 @@ mod container;
 mod exec;
 mod faults;
 mod fleet;
+mod guard;
 mod init;
 mod jobs;
 mod life;

@@ -113,12 +113,15 @@ fn by_mode(survey: &Survey, file: &File) -> Vec<Exposure> {
             found.push(Exposure::new("world-writable", file.path, 0, Severity::Critical, why, fix));
         }
     }
-    if !file.is_directory && file.mode & 0o4000 != 0 && file.owner == 0 {
+    if !file.is_directory && file.mode & 0o4000 != 0 && file.mode & 0o111 != 0 {
         match survey.is_packaged(file.path) {
             Some(true) => {}
             Some(false) => {
-                let why = format!("it runs as root for everybody (setuid, mode {:04o}), and no package owns it", file.mode & 0o7777);
-                found.push(Exposure::new("setuid-without-package", file.path, 0, Severity::High, why, format!("chmod u-s {}", file.path)));
+                let is_root = file.owner == 0;
+                let user = if is_root { "root".to_string() } else { format!("the user {}", file.owner) };
+                let why = format!("it runs as {user} for everybody (setuid, mode {:04o}), and no package owns it", file.mode & 0o7777);
+                let severity = if is_root { Severity::High } else { Severity::Medium };
+                found.push(Exposure::new("setuid-without-package", file.path, 0, severity, why, format!("chmod u-s {}", file.path)));
             }
             None => found.push(Exposure::unknown("setuid-without-package", file.path, "the list of packages' files")),
         }

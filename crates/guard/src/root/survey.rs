@@ -26,6 +26,8 @@ const ROOT_DIRECTORIES: &[&str] = &[
 ];
 const UNIT_DIRECTORIES: &[&str] = &["/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system"];
 const CRON_DIRECTORIES: &[&str] = &["/etc/cron.d", "/var/spool/cron/crontabs", "/var/spool/cron"];
+/// Lists of packages that are not read here: of RPM, pacman, portage, Nix, and of dpkg without its lists of files.
+const OTHER_PACKAGES: &[&str] = &["/var/lib/rpm", "/usr/lib/sysimage/rpm", "/var/lib/pacman", "/var/db/pkg", "/nix/store", "/var/lib/dpkg"];
 const WEB_DIRECTORIES: &[&str] = &[
     "/etc/nginx",
     "/etc/nginx/conf.d",
@@ -144,7 +146,9 @@ impl Survey {
             Ok(None) => {}
             Err(missing) => drop(self.unread.insert(missing)),
         }
-        let is_whole = self.unread.is_empty() && !all.is_empty();
+        // Where nothing keeps packages, no package owns anything.
+        let is_empty_known = || OTHER_PACKAGES.iter().all(|path| matches!(tree.list(path), Fact::Known(None)));
+        let is_whole = self.unread.is_empty() && (!all.is_empty() || is_empty_known());
         is_whole.then_some(all)
     }
 }

@@ -4,10 +4,12 @@
 //! placeholders. No guess by entropy alone: a finding is a token of a known issuer, or a private key.
 
 mod checksum;
+mod credential;
 mod placeholder;
 mod rule;
 mod stream;
 
+pub use credential::is_credential;
 pub(crate) use placeholder::is_placeholder;
 pub use rule::Rule;
 pub use stream::Stream;

@@ -491,6 +491,24 @@ fn what_a_configuration_includes_and_cannot_be_read_is_unknown() {
 }
 
 #[test]
+fn a_setuid_program_is_measured_by_whose_it_is_and_what_lists_packages() {
+    let mut tree = Memory::clean();
+    tree.add("/opt/own", 0o4755, "\x7fELF").add("/opt/data", 0o4644, "no program");
+    tree.nodes.get_mut("/opt/own").unwrap().owner = 1000;
+    let found = tree.scan(Purpose::Host);
+    assert_eq!((rows(&found), found[0].severity), (vec!["setuid-without-package /opt/own".to_string()], Severity::Medium));
+    // Nothing keeps packages there: no package owns it. Something does that is not read here: nobody knows.
+    let mut tree = Memory::default();
+    tree.add("/bin/helper", 0o4755, "\x7fELF");
+    assert_eq!(rows(&tree.scan(Purpose::Image)), ["setuid-without-package /bin/helper"]);
+    tree.add("/var/lib/rpm/rpmdb.sqlite", 0o644, "");
+    assert_eq!(rows(&tree.scan(Purpose::Image)), ["setuid-without-package? /bin/helper"]);
+    let mut tree = Memory::default();
+    tree.add("/bin/helper", 0o4755, "\x7fELF").add("/lib/apk/db/installed", 0o644, "P:helper\nF:bin\nR:helper\n");
+    assert_eq!(rows(&tree.scan(Purpose::Image)), [""; 0]);
+}
+
+#[test]
 fn a_host_keeps_its_own_keys() {
     let mut tree = Memory::clean();
     tree.add("/etc/ssh/ssh_host_ed25519_key", 0o600, key()).add("/root/.pgpass", 0o600, "db:5432:shop:app:tr0ub4dor\n");

@@ -1,8 +1,10 @@
 //! `guard`: what is exposed, what a gate denies, and who waived it. It is the shell around the crate of that name: it reads, asks, prints.
 
+mod check;
 mod input;
 mod rules;
 mod scan;
+mod service_facts;
 mod waivers;
 mod words;
 
@@ -22,7 +24,7 @@ Exit codes:
 
 Example:
   afresh guard scan root /srv/image --json
-  afresh guard rules")]
+  afresh guard check plan.json --format sarif")]
 pub struct GuardVerb {
     #[command(subcommand)]
     verb: Verb,
@@ -31,6 +33,7 @@ pub struct GuardVerb {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Scan(scan::ScanVerb),
+    Check(check::Check),
     Rules(rules::Rules),
     Explain(rules::Explain),
     Waive(waivers::Waive),
@@ -41,6 +44,7 @@ impl GuardVerb {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         match self.verb {
             Verb::Scan(verb) => verb.run(context),
+            Verb::Check(verb) => verb.run(context),
             Verb::Rules(verb) => verb.run(context),
             Verb::Explain(verb) => verb.run(context),
             Verb::Waive(verb) => verb.run(context),

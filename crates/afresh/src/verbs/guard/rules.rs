@@ -71,11 +71,11 @@ impl Rules {
                     rule.id.clone(),
                     enforcement(rule.enforcement).to_string(),
                     severity(rule.severity).to_string(),
-                    rule.resources.join(","),
                     sample,
+                    rule.resources.join(","),
                 ]
             };
-            show::line(show::table(&["rule", "enforcement", "severity", "of", "refuses"], set.rules.iter().map(row).collect()));
+            show::line(show::table(&["rule", "enforcement", "severity", "refuses", "of"], set.rules.iter().map(row).collect()));
         }
         Ok(Exit::Succeeded)
     }
