@@ -17,5 +17,5 @@ pub use artifact::{Packed, attest_artifact, pack, pack_from, pack_with, packed_t
 pub use container::{attest_container, attest_image};
 pub use keys::{Key, PublicKey, Signer, is_public_key, own_key, read_signer, signer_path, signing_key, write_signer};
 pub use launch_policy::{Blame, blame, may_begin};
-pub use policy::{policy_path, read_policy, write_policy};
+pub use policy::{policy_path, read_policy, set_policy_aside, write_policy};
 pub use statement::{Policy, Verified, attest, verify_signature};

@@ -27,7 +27,7 @@ pub fn read_policy(layout: &Layout) -> Result<Option<Policy>, Fault> {
     }
     let bad = |why: String| {
         Fault::world("bad-policy", format!("{}: {why}", path.display()))
-            .hint("until it can be read no image is used; write it again with `afresh image policy`")
+            .hint("until it can be read no image is used; bring back a copy of it, or begin again: `afresh image policy --fresh --trust own --require on`")
             .again(false)
     };
     let policy: Policy = serde_json::from_slice(&files::read_limited(&path, LIMIT)?).map_err(|e| bad(e.to_string()))?;
@@ -38,6 +38,13 @@ pub fn read_policy(layout: &Layout) -> Result<Option<Policy>, Fault> {
         return Err(bad("signatures are required, and no key is trusted".to_string()));
     }
     Ok(Some(policy))
+}
+
+/// One that cannot be read stays beside the one that is written in its place.
+pub fn set_policy_aside(layout: &Layout) -> Result<(), Fault> {
+    let path = policy_path(layout);
+    let aside = path.with_extension("json.damaged");
+    std::fs::rename(&path, &aside).map_err(|e| files::fault("cannot move", &path, &e))
 }
 
 pub fn write_policy(layout: &Layout, policy: &Policy) -> Result<(), Fault> {

@@ -178,7 +178,9 @@ pub fn bill_made(sbom: &Digest) -> Value {
 }
 
 /// What a host asks of an image, and of a service's code, before it runs them.
+/// A rule of a later version is not passed over: one that is not understood refuses everything, as what cannot be read does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Policy {
     /// An image without a good signature is refused. Where not, one that has a signature must still have a good one.
     pub require: bool,

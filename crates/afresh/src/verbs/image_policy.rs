@@ -36,6 +36,9 @@ pub struct PolicyVerb {
     /// Distrust a key (repeatable)
     #[arg(long, value_name = "KEY")]
     pub distrust: Vec<String>,
+    /// Begin with an empty policy in place of one that cannot be read, which is kept as policy.json.damaged
+    #[arg(long)]
+    pub fresh: bool,
 }
 
 fn on_off(text: &str) -> Result<bool, String> {
@@ -53,9 +56,18 @@ impl PolicyVerb {
         let is_set = [self.require, self.artifacts, self.refuse_bad].iter().any(Option::is_some);
         let is_change = is_set || !self.cosign.is_empty() || !self.trust.is_empty() || !self.distrust.is_empty();
         let path = attest::policy_path(&context.layout);
+        let is_lost = before.is_err();
+        if self.fresh && !(is_change && is_lost) {
+            return Err(Fault::yours("not-damaged", "--fresh is for a change of a policy.json that cannot be read")
+                .hint("without it, `afresh image policy` shows what holds, and with other flags changes it")
+                .into());
+        }
         let policy = if is_change {
-            // Writing a new one repairs one that cannot be read.
-            let mut policy = before.unwrap_or_default().unwrap_or_default();
+            // A change of one rule drops none of the others: what an unreadable file asked for is not known.
+            let mut policy = match before {
+                Err(_) if self.fresh => Policy::default(),
+                known => known?.unwrap_or_default(),
+            };
             let store = context.images()?;
             for key in &self.trust {
                 let key = resolve(&store, key)?;
@@ -89,6 +101,9 @@ impl PolicyVerb {
                 return Err(Fault::yours("no-key", "signatures would be required but no key trusted: nothing could run")
                     .hint("add --trust own, or --trust with a public key")
                     .into());
+            }
+            if is_lost {
+                attest::set_policy_aside(&context.layout)?;
             }
             attest::write_policy(&context.layout, &policy)?;
             Some(policy)

@@ -192,6 +192,8 @@ impl Proxy {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         if self.data_plane {
             log::start();
+            // Who starts it has looked; who starts it by hand on a copy, or on what was restored, takes no port of the original's.
+            host::identity::ours(&context.layout)?;
             // It ends by a call on its socket, not by signals meant for the control side.
             return runtime()?.block_on(async { Ok(proxy::data(context.layout.clone()).await.map(|()| Exit::Succeeded)?) });
         }

@@ -101,6 +101,35 @@ fn what_is_not_there_or_not_here_is_refused() {
     assert!(out.status.code() == Some(2) && told.contains("error[no-backup]"), "a dry run looks for the backup: {told}");
 }
 
+/// A rule that is changed drops no other: of a policy that cannot be read, or has rules of a later version, nothing is known.
+#[test]
+fn a_policy_that_cannot_be_read_is_not_written_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let policy = |flags: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_afresh"));
+        let out = command.args(["image", "policy"]).args(flags).arg("--data-dir").arg(&data).output().unwrap();
+        (out.status.code(), String::from_utf8(out.stderr).unwrap())
+    };
+    let key = "ab".repeat(32);
+    assert_eq!(policy(&["--require", "on", "--trust", &key]).0, Some(0));
+    let path = data.join("policy.json");
+    let good = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(policy(&["--fresh", "--refuse-bad", "on"]).0, Some(2), "there is nothing to begin again");
+    for bad in [format!("{good}x"), good.replacen('{', r#"{"later": true,"#, 1)] {
+        std::fs::write(&path, &bad).unwrap();
+        for flags in [&["--refuse-bad", "on"][..], &["--trust", &key], &[]] {
+            let (code, told) = policy(flags);
+            assert!(code != Some(0) && told.contains("error[bad-policy]") && told.contains("--fresh"), "{flags:?}: {code:?} {told}");
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), bad);
+        let (code, told) = policy(&["--fresh", "--require", "on", "--trust", &key]);
+        assert_eq!(code, Some(0), "{told}");
+        assert_eq!(std::fs::read_to_string(data.join("policy.json.damaged")).unwrap(), bad);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), good);
+    }
+}
+
 /// Verbs that need no control plane make a data directory as `up` does: marked, and closed to others. A plan bakes nothing.
 #[test]
 fn a_store_is_private_and_its_directory_marked_also_without_up() {

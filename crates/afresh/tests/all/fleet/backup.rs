@@ -68,7 +68,8 @@ fn a_fleet_is_backed_up_under_load_and_restored_elsewhere() {
     let (code, said) = at(&other, &["restore", file.to_str().unwrap(), "--yes"]);
     assert_eq!(code, 0, "{said}");
     print!("{said}");
-    for args in [&["up"][..], &["host"], &["serve"], &["proxy"], &["down", "--yes"], &["down", "--purge", "--yes"]] {
+    let data_plane = ["proxy", "--data-plane"];
+    for args in [&["up"][..], &["host"], &["serve"], &["proxy"], &data_plane, &["down", "--yes"], &["down", "--purge", "--yes"]] {
         let (code, said) = at(&other, args);
         println!("afresh {}: exit {code}: {}", args.join(" "), said.lines().find(|line| line.contains("restored")).unwrap_or(&said));
         assert!(code == 7 && said.contains("restored-dir") && said.contains("--original-gone"), "{args:?}: {said}");
