@@ -29,7 +29,7 @@ pub fn start(app: &Arc<App>, lock: &Arc<InstanceLock>) -> Result<Vec<JoinHandle<
         supervise(app, lock, "backup", |app| backups::keep(app))?,
         supervise(app, lock, "backups", |app| backup::keep(app))?,
         supervise(app, lock, "inventory", |app| keep_comparing(app))?,
-        supervise(app, lock, "upkeep", |app| upkeep::keep(app))?,
+        supervise(app, lock, "upkeep", upkeep::keep)?,
         supervise(app, lock, "runs", runs::keep)?,
         supervise(app, lock, "jobs", jobs::keep)?,
     ])

@@ -1,11 +1,14 @@
 //! The lives of images (`lifecycle::Life`), one file a recipe: loaded, changed one at a time, and what each waits for.
 
 use super::config::Config;
+use super::turns::Turns;
 use api::control::Waiting;
 use lifecycle::{Handed, Life};
 use model::{Fault, ImageName, Layout, Time};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
 use store::Repository;
 
 pub struct Upkeep {
@@ -16,6 +19,16 @@ pub struct Upkeep {
     writing: Mutex<()>,
     /// What each recipe waits for, by the last decision.
     waits: Mutex<BTreeMap<ImageName, Waiting>>,
+    asking: Mutex<Asking>,
+}
+
+/// Which images have a thread that asks their source. It outlives a panic of the loop.
+#[derive(Default)]
+pub struct Asking {
+    pub turns: Turns,
+    pub threads: BTreeMap<ImageName, JoinHandle<()>>,
+    /// After a panic, until when.
+    pub resting: BTreeMap<ImageName, Instant>,
 }
 
 impl Upkeep {
@@ -26,7 +39,12 @@ impl Upkeep {
             repository: Repository::open(layout)?,
             writing: Mutex::default(),
             waits: Mutex::default(),
+            asking: Mutex::default(),
         })
+    }
+
+    pub fn asking(&self) -> MutexGuard<'_, Asking> {
+        lock(&self.asking)
     }
 
     pub fn load(&self, name: &ImageName) -> Result<Life, Fault> {

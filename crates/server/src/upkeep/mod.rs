@@ -5,7 +5,8 @@
 //! every second, for each recipe:  load its life ▸ observe (store, keeper, rollouts) ▸ decide ▸ record what begins ▸ execute ▸ record the result
 //! ```
 //! Everything that matters is in the life's file before it is executed, and everything executed can be repeated: kill -9 loses nothing.
-//! There is one thread; a bake delays the checks of other images and nothing else.
+//! One thread does all of it but for what asks mirrors or a registry, which may take hours: that is done beside it, for one image of a source at a
+//! time. So a slow registry delays the checks and bakes of its own images, and nothing else.
 
 mod api;
 mod config;
@@ -20,6 +21,7 @@ mod recipes;
 mod report;
 mod rollout;
 mod shown;
+mod turns;
 
 pub use api::{history, rebuild, revoke};
 pub use config::{Config, Pace};

@@ -1,11 +1,17 @@
 //! The upkeep's loop: for each recipe, passes that decide and execute until there is something to wait for.
 
 use super::lives::Upkeep;
+use super::observe::Observation;
+use super::turns::source_of;
 use super::{execute, image_check, observe, report};
 use crate::app::App;
+use crate::supervise::spawn;
 use api::control::Waiting;
-use lifecycle::{Decision, decide};
+use lifecycle::{Decision, Life, decide};
 use model::{Fault, ImageName};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// The time between two passes without a notification, and at least: a rotation notifies many times a second.
@@ -15,24 +21,29 @@ const REST: Duration = Duration::from_millis(200);
 const DECISIONS_MAX: usize = 50;
 
 /// Runs until the control plane stops.
-pub fn keep(app: &App) {
+pub fn keep(app: &Arc<App>) {
     let Some(upkeep) = &app.upkeep else { return };
     record_interrupted(app, upkeep);
     while !app.is_stopping() {
         let count = app.notifier.count();
         let begun = Instant::now();
+        join_ended(app, upkeep);
         match upkeep.names() {
             Err(fault) => tracing::error!(code = fault.code, "cannot list the images: {}", fault.message),
             Ok(names) => {
+                let mut wanting = BTreeSet::new();
                 for name in names {
-                    if let Err(fault) = pass(app, upkeep, &name) {
-                        let waiting = Waiting { why: format!("{}; trying again", fault.message), until: None };
-                        if upkeep.set_waiting(&name, waiting.clone()) != Some(waiting) {
-                            tracing::warn!(code = fault.code, image = %name, "{}", fault.message);
+                    match pass(app, upkeep, &name) {
+                        Ok(None) => {}
+                        Ok(Some(source)) => {
+                            wanting.insert(name.clone());
+                            ask(app, upkeep, &name, &source);
                         }
+                        Err(fault) => trying_again(upkeep, &name, &fault),
                     }
                     log_alarms(app, upkeep, &name);
                 }
+                upkeep.asking().turns.keep_waiting(&wanting);
             }
         }
         app.notifier.wait(count, PASS_EVERY);
@@ -40,11 +51,70 @@ pub fn keep(app: &App) {
             std::thread::sleep(rest);
         }
     }
+    let threads = std::mem::take(&mut upkeep.asking().threads);
+    for thread in threads.into_values() {
+        let _ = thread.join();
+    }
+}
+
+fn trying_again(upkeep: &Upkeep, name: &ImageName, fault: &Fault) {
+    let waiting = Waiting { why: format!("{}; trying again", fault.message), until: None };
+    if upkeep.set_waiting(name, waiting.clone()) != Some(waiting) {
+        tracing::warn!(code = fault.code, image = %name, "{}", fault.message);
+    }
+}
+
+/// Asks a source in a thread of its own, once it is this image's turn: a registry may take hours, and others' rollouts, tests and alarms
+/// wait for none.
+fn ask(app: &Arc<App>, upkeep: &Upkeep, name: &ImageName, source: &str) {
+    let mut asking = upkeep.asking();
+    if !asking.turns.take(source, name) {
+        drop(asking);
+        upkeep.set_waiting(name, Waiting { why: format!("{source} is asked for another image first"), until: None });
+        return;
+    }
+    let (theirs, asked) = (app.clone(), name.clone());
+    let thread = spawn(format!("upkeep {name}"), move || {
+        if let Some(upkeep) = &theirs.upkeep
+            && let Err(fault) = ask_source(&theirs, upkeep, &asked)
+        {
+            trying_again(upkeep, &asked, &fault);
+        }
+        theirs.notifier.notify();
+    });
+    match thread {
+        Ok(thread) => {
+            asking.threads.insert(name.clone(), thread);
+        }
+        Err(fault) => {
+            asking.turns.ended(name);
+            drop(asking);
+            trying_again(upkeep, name, &fault);
+        }
+    }
+}
+
+/// The next image has the turn. One whose thread panicked has it again after a rest.
+fn join_ended(app: &App, upkeep: &Upkeep) {
+    let mut asking = upkeep.asking();
+    asking.resting.retain(|_, until| *until > Instant::now());
+    let ended: Vec<ImageName> = asking.threads.iter().filter(|(_, thread)| thread.is_finished()).map(|(name, _)| name.clone()).collect();
+    for name in ended {
+        asking.turns.ended(&name);
+        if let Some(Err(payload)) = asking.threads.remove(&name).map(JoinHandle::join) {
+            let rest = app.parts.panicked("upkeep", payload.as_ref());
+            asking.resting.insert(name, Instant::now() + rest);
+        }
+    }
 }
 
 /// Of a bake that a control plane before this one began, nobody says how it ended.
 fn record_interrupted(app: &App, upkeep: &Upkeep) {
     for name in upkeep.names().unwrap_or_default() {
+        // This part itself was begun again: what it had asked goes on.
+        if upkeep.asking().threads.contains_key(&name) {
+            continue;
+        }
         let now = upkeep.now(app.now());
         let recorded = upkeep.edit(&name, |life| life.was_interrupted(now, execute::MINUTE_MS));
         match recorded {
@@ -56,26 +126,63 @@ fn record_interrupted(app: &App, upkeep: &Upkeep) {
     }
 }
 
-/// Decides and executes until there is something to wait for.
-fn pass(app: &App, upkeep: &Upkeep, name: &ImageName) -> Result<(), Fault> {
+/// Decides and executes until there is something to wait for, or a source is to be asked, which is returned.
+fn pass(app: &App, upkeep: &Upkeep, name: &ImageName) -> Result<Option<String>, Fault> {
     for _ in 0..DECISIONS_MAX {
-        if app.is_stopping() {
-            return Ok(());
+        let is_held = {
+            let asking = upkeep.asking();
+            asking.turns.has_turn(name) || asking.resting.contains_key(name)
+        };
+        if is_held || app.is_stopping() {
+            return Ok(None);
         }
-        let life = upkeep.load(name)?;
-        image_check::clear(app, upkeep, &life)?;
-        let seen = observe::observe(app, upkeep, &life)?;
-        let decision = decide(&life, &seen.seen);
+        let (life, seen, decision) = next(app, upkeep, name)?;
         if let Decision::Wait { why, until } = decision {
             observe::prove(upkeep, &life, &seen)?;
             upkeep.set_waiting(name, Waiting { why, until });
+            return Ok(None);
+        }
+        if let Some(spec) = life.recipe.as_ref().filter(|_| asks_source(&decision)) {
+            return Ok(Some(source_of(spec.oci.as_ref().map(|container| container.reference.as_str()))));
+        }
+        told_and_executed(app, upkeep, &life, &seen, decision)?;
+    }
+    Err(no_rest(name))
+}
+
+/// A check, and the bake that may follow it.
+fn ask_source(app: &App, upkeep: &Upkeep, name: &ImageName) -> Result<(), Fault> {
+    for _ in 0..DECISIONS_MAX {
+        let (life, seen, decision) = next(app, upkeep, name)?;
+        if app.is_stopping() || !asks_source(&decision) {
             return Ok(());
         }
-        tracing::info!(image = %name, "{}", execute::describe(&decision));
-        upkeep.set_waiting(name, Waiting { why: execute::describe(&decision), until: None });
-        execute::execute(app, upkeep, &life, &seen, decision)?;
+        told_and_executed(app, upkeep, &life, &seen, decision)?;
     }
-    Err(Fault::ours("no-rest", format!("image {name}: {DECISIONS_MAX} decisions in a row without a wait")))
+    Err(no_rest(name))
+}
+
+fn asks_source(decision: &Decision) -> bool {
+    matches!(decision, Decision::Check | Decision::Bake)
+}
+
+fn next(app: &App, upkeep: &Upkeep, name: &ImageName) -> Result<(Life, Observation, Decision), Fault> {
+    let life = upkeep.load(name)?;
+    image_check::clear(app, upkeep, &life)?;
+    let seen = observe::observe(app, upkeep, &life)?;
+    let decision = decide(&life, &seen.seen);
+    Ok((life, seen, decision))
+}
+
+fn told_and_executed(app: &App, upkeep: &Upkeep, life: &Life, seen: &Observation, decision: Decision) -> Result<(), Fault> {
+    let text = execute::describe(&decision);
+    tracing::info!(image = %life.name, "{text}");
+    upkeep.set_waiting(&life.name, Waiting { why: text, until: None });
+    execute::execute(app, upkeep, life, seen, decision)
+}
+
+fn no_rest(name: &ImageName) -> Fault {
+    Fault::ours("no-rest", format!("image {name}: {DECISIONS_MAX} decisions in a row without a wait"))
 }
 
 /// Logs each alarm once when it is raised, also over restarts.

@@ -29,6 +29,8 @@ pub struct Mirror {
     /// Letters that cannot be baked.
     pub hopeless: Vec<char>,
     pub looks: u32,
+    /// Images whose registry keeps everybody waiting, and whether one waits.
+    pub held: BTreeMap<ImageName, bool>,
     pub bakes: BTreeMap<char, u32>,
 }
 
@@ -47,6 +49,7 @@ impl Bakery {
             down: false,
             hopeless: Vec::new(),
             looks: 0,
+            held: BTreeMap::new(),
             bakes: BTreeMap::new(),
         };
         Arc::new(Bakery { fake, state: Mutex::new(state) })
@@ -72,6 +75,10 @@ fn change(from: &Digest, to: &Digest) -> Vec<Change> {
 
 impl Factory for Bakery {
     fn fresh(&self, spec: &ImageSpec, against: Option<&Digest>) -> Result<Fresh, Fault> {
+        let is_held = || self.state.lock().unwrap().held.get_mut(&spec.name).map(|waits| *waits = true).is_some();
+        while is_held() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let mut state = self.state.lock().unwrap();
         if state.down {
             return Err(Fault::world("mirror-unreachable", "the mirror is down"));

@@ -33,6 +33,38 @@ async fn what_is_newer_is_baked_tested_and_rolled_out_tier_by_tier() {
     assert_eq!((row.life.as_ref().unwrap().state.as_str(), row.life.as_ref().unwrap().newest), ("current", Some(true)));
 }
 
+/// One thread asked everybody's registries in turn: a slow one kept all other images from their fixes, rollbacks and alarms.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_keeps_everybody_waiting_holds_up_its_own_images_alone() {
+    let keeper = Keeper::new(vec![check("runs", "true")]).await;
+    let own = |image: &str, registry: &str| {
+        let mut request = request(vec![spec(image, "front", "serve", 1, None)], None);
+        let reference = format!("{registry}/app:1");
+        let source = ContainerSource { reference, auth: None, ca: None, plain_http: false };
+        let recipe = ImageSpec { rebuild: Some("0 */6 * * *".into()), debian: String::new(), oci: Some(source), ..recipe(image) };
+        request.images = [(recipe.name.clone(), digest('a'))].into();
+        request.file.services.get_mut(&name(image)).unwrap().image = recipe.name.clone();
+        request.file.images = [(recipe.name.clone(), recipe)].into();
+        request
+    };
+    let slow = ImageName::new("aslow").unwrap();
+    keeper.house.deploy(&own("aslow", "slow.example.org")).await.unwrap();
+    keeper.house.deploy(&own("beside", "slow.example.org")).await.unwrap();
+    keeper.bakery.set(|s| s.held = [(slow.clone(), false)].into());
+    keeper.until("it is asked", async || keeper.bakery.state.lock().unwrap().held[&slow]).await;
+    keeper.bakery.set(|s| s.newest = 'b');
+    keeper.stands("b").await;
+    keeper.house.fake.state().sick.insert(digest('c'));
+    keeper.bakery.set(|s| s.newest = 'c');
+    keeper.is('c', "bad").await;
+    keeper.stands("b").await;
+    let waits = async || keeper.house.client().get::<ImageHistory>("/v1/images/beside/history").await.unwrap().waits;
+    keeper.until("its turn", async || waits().await.is_some_and(|w| w.why == "slow.example.org is asked for another image first")).await;
+    // Once it answers, the other one's turn comes.
+    keeper.bakery.set(|s| s.held.clear());
+    keeper.until("an answer", async || waits().await.is_some_and(|w| !w.why.contains("another image first"))).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_fails_goes_back_everywhere_and_is_not_tried_again_until_it_differs() {
     let keeper = Keeper::new(vec![check("runs", "true")]).await;
