@@ -331,6 +331,9 @@ pub struct ImageLife {
     /// Packages of the current image that were not the newest then.
     #[serde(default)]
     pub behind: usize,
+    /// The name of a container image led to another one then; nothing else was compared.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tag_moved: bool,
     /// Why it was not known then whether packages of the current image are the newest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unknown: Option<String>,
@@ -359,6 +362,12 @@ pub struct ImageUpkeep {
     /// What of it did not.
     #[serde(default)]
     pub behind: Vec<String>,
+    /// Of a container image: the name that it is pulled by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// Its name led to another image at the last look; nothing else was compared.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tag_moved: bool,
     /// When the mirrors are next queried automatically.
     pub next_look: Option<Time>,
     /// What is being done or waited for.
@@ -408,6 +417,12 @@ pub struct ImageHistory {
     /// What of it did not.
     #[serde(default)]
     pub behind: Vec<String>,
+    /// Of a container image: the name that it is pulled by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// Its name led to another image then; nothing else was compared.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tag_moved: bool,
     #[serde(default)]
     pub max_age_ms: Option<u64>,
     #[serde(default)]

@@ -250,7 +250,7 @@ fn roll_out(life: &Life, seen: &Seen, schedule: Option<&Schedule>) -> Option<Dec
     let looked_since = life.checked.as_ref().is_some_and(|c| c.at > current.since);
     if current.by_hand && !looked_since && !back {
         return Some(wait(
-            format!("{} was baked by hand: it is rolled out after the next look at the mirrors", current.digest.short()),
+            format!("{} was baked by hand: it is rolled out after the next look at {}", current.digest.short(), life.asked()),
             None,
         ));
     }
@@ -297,11 +297,11 @@ fn bake_or_look(life: &Life, seen: &Seen, schedule: Option<&Schedule>) -> Decisi
         }
     }
     if let Some(until) = resting("check") {
-        return wait(format!("the look at the mirrors failed: {}", trouble.map_or("", |t| t.why.as_str())), Some(until));
+        return wait(format!("the look at {} failed: {}", life.asked(), trouble.map_or("", |t| t.why.as_str())), Some(until));
     }
     match schedule.and_then(|s| s.due(last_look(life))) {
         Some(due) if due <= seen.now && opens <= seen.now => Decision::Check,
-        Some(due) if due <= seen.now => wait("the next look at the mirrors waits for the image's window", Some(opens)),
+        Some(due) if due <= seen.now => wait(format!("the next look at {} waits for the image's window", life.asked()), Some(opens)),
         Some(due) => wait(stands(life, seen), Some([Some(due), resting("bake")].into_iter().flatten().min().unwrap_or(due))),
         None => wait("its schedule names no time that ever comes", None),
     }
@@ -339,16 +339,17 @@ fn newest(life: &Life) -> String {
     match life.from_inputs(&checked.inputs) {
         Some(one) if matches!(one.state, State::Bad | State::Revoked) => {
             let why = one.story.last().map_or("", |t| t.text.as_str());
-            format!("the newest, {}, is {why}; it is not tried again until its packages differ", one.digest.short())
+            let differs = if life.is_container() { "its name leads to another image" } else { "its packages differ" };
+            format!("the newest, {}, is {why}; it is not tried again until {differs}", one.digest.short())
         }
         Some(_) if checked.unknown.is_some() => format!("nothing is newer; {}", checked.unknown.as_deref().unwrap_or_default()),
         Some(_) if !checked.behind.is_empty() => {
-            format!("{} of its packages are not the newest: it must be built again", checked.behind.len())
+            format!("{} of its packages are not the newest: it must be built and pushed again", checked.behind.len())
         }
         Some(_) => "every package is the newest".to_string(),
-        None => life
-            .trouble
-            .as_ref()
-            .map_or_else(|| "newer packages are there".to_string(), |t| format!("the newest cannot be baked: {}", t.why)),
+        None => life.trouble.as_ref().map_or_else(
+            || if life.tag_moved() { "its name leads to another image".to_string() } else { "newer packages are there".to_string() },
+            |t| format!("the newest cannot be baked: {}", t.why),
+        ),
     }
 }

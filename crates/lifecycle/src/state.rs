@@ -440,8 +440,19 @@ impl Life {
     }
 
     /// A container image comes as it is: what is newest of it is its name's, and says nothing of its packages.
-    fn is_container(&self) -> bool {
+    pub fn is_container(&self) -> bool {
         self.recipe.as_ref().is_some_and(|recipe| recipe.oci.is_some())
+    }
+
+    /// Who is asked whether there is something new.
+    pub fn asked(&self) -> &'static str {
+        self.recipe.as_ref().and_then(|recipe| recipe.oci.as_ref()).map_or("the mirrors", |source| source.asked())
+    }
+
+    /// Whether the name of a container image led to another one at the last look. Then nothing was compared, and this is all that is behind.
+    pub fn tag_moved(&self) -> bool {
+        let reference = self.recipe.as_ref().and_then(|recipe| recipe.oci.as_ref()).map(|source| source.reference.as_str());
+        reference.is_some() && self.checked.as_ref().is_some_and(|c| c.behind.iter().any(|change| Some(change.name.as_str()) == reference))
     }
 
     /// What was baked is of these inputs, which may be newer than those that were looked at.

@@ -20,6 +20,17 @@ pub struct ContainerSource {
     pub plain_http: bool,
 }
 
+impl ContainerSource {
+    /// Who is asked whether there is something new: `its registry`.
+    pub fn asked(&self) -> &'static str {
+        match () {
+            () if self.reference.starts_with("oci-archive:") => "its archive",
+            () if self.reference.starts_with("oci:") => "its layout",
+            () => "its registry",
+        }
+    }
+}
+
 /// Where an image in the store was pulled from, and what it is there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {

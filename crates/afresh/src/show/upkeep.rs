@@ -22,6 +22,9 @@ pub fn row(one: &ImageUpkeep) -> Vec<String> {
 fn patched(one: &ImageUpkeep) -> String {
     match (one.newest, one.checked) {
         (Some(true), Some(at)) => format!("fully, {}", super::ago(at, one.now)),
+        (Some(_), Some(at)) if one.tag_moved => format!("tag moved, {}", super::ago(at, one.now)),
+        // The note beside it says why.
+        (Some(false), Some(at)) if one.behind.is_empty() && one.reference.is_some() => format!("not known, {}", super::ago(at, one.now)),
         (Some(false), Some(at)) if one.behind.is_empty() => format!("no, {}", super::ago(at, one.now)),
         (Some(false), Some(at)) => format!("{} behind, {}", super::times(one.behind.len() as u64, "package"), super::ago(at, one.now)),
         _ => "not known".to_string(),
@@ -49,11 +52,28 @@ pub fn sentences(one: &ImageUpkeep) -> Vec<String> {
     }
     match (one.newest, one.checked) {
         (Some(true), Some(at)) => all.push(format!("every package of it is the newest as of {} ({})", day(at), super::ago(at, one.now))),
+        (_, Some(at)) if one.tag_moved => {
+            all.push(format!("its name leads to another image as of {} ({}): {}", day(at), super::ago(at, one.now), one.behind.join(", ")));
+        }
+        (_, Some(at)) if one.reference.is_some() && one.behind.is_empty() => {
+            all.push(format!(
+                "its name still leads to it as of {} ({}); whether every package is the newest is not known",
+                day(at),
+                super::ago(at, one.now)
+            ));
+        }
+        (_, Some(at)) if one.reference.is_some() => {
+            let (at, ago) = (day(at), super::ago(at, one.now));
+            all.push(format!(
+                "not every package is the newest as of {at} ({ago}): {}; it must be built and pushed again",
+                one.behind.join(", ")
+            ));
+        }
         (_, Some(at)) => {
             let what = if one.behind.is_empty() { "its recipe or its mirrors differ".to_string() } else { one.behind.join(", ") };
             all.push(format!("not every package is the newest as of {} ({}): {what}", day(at), super::ago(at, one.now)));
         }
-        _ => all.push("the mirrors were not checked yet".to_string()),
+        _ => all.push(format!("{} not looked at yet", if one.reference.is_some() { "its name was" } else { "the mirrors were" })),
     }
     if let Some((digest, state, why)) = &one.held_up {
         let why = why.strip_prefix(&format!("{state}: ")).unwrap_or(why);
@@ -66,13 +86,49 @@ pub fn sentences(one: &ImageUpkeep) -> Vec<String> {
     }
     match (&one.rebuild, one.next_look) {
         (Some(schedule), Some(at)) => {
-            all.push(format!("the next check of the mirrors is at {} ({}; {schedule})", day(at), in_time(at, one.now)))
+            let whom = one.reference.as_ref().map_or("the mirrors".to_string(), |name| format!("what {name} leads to"));
+            all.push(format!("the next check of {whom} is at {} ({}; {schedule})", day(at), in_time(at, one.now)))
         }
         (Some(schedule), None) => all.push(format!("its schedule ({schedule}) matches no time")),
         (None, _) if one.waits.is_some() => {}
+        (None, _) if one.reference.is_some() => {
+            all.push(format!("its recipe has no `rebuild`: it is pulled by hand only, by `afresh bake {}`", one.name));
+        }
         (None, _) => all.push("its recipe has no `rebuild`: it is baked by hand only".to_string()),
     }
     all.extend(one.notes.iter().map(|n| format!("note: {n}")));
     all.extend(one.alarms.iter().map(|a| format!("alarm: {a}")));
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by a reader: a container image whose tag moved was said to be one package behind, and its registry was called mirrors.
+    #[test]
+    fn a_container_image_is_not_spoken_of_as_a_recipe_of_packages() {
+        let one = |value: serde_json::Value| {
+            let mut all = serde_json::json!({ "name": "app", "now": 9_000_000, "checked": 1_800_000, "newest": false });
+            let (object, more) = (all.as_object_mut().unwrap(), value.as_object().unwrap().clone());
+            object.extend(more);
+            serde_json::from_value::<ImageUpkeep>(all).unwrap()
+        };
+        let name = "r.example/app:1";
+        let moved = one(
+            serde_json::json!({ "reference": name, "tag_moved": true, "behind": ["r.example/app:1 aa -> bb"], "rebuild": "hourly", "next_look": 9_900_000 }),
+        );
+        assert!(patched(&moved).starts_with("tag moved, "), "{}", patched(&moved));
+        let unknown = one(serde_json::json!({ "reference": name }));
+        assert!(patched(&unknown).starts_with("not known, "), "{}", patched(&unknown));
+        let behind = one(serde_json::json!({ "reference": name, "behind": ["curl 1 -> 2"] }));
+        assert!(patched(&behind).starts_with("1 package behind, "), "{}", patched(&behind));
+        assert!(sentences(&behind).iter().any(|text| text.ends_with("it must be built and pushed again")), "{:?}", sentences(&behind));
+        for container in [moved, unknown, behind, one(serde_json::json!({ "reference": name, "checked": null }))] {
+            let said = sentences(&container).join("; ");
+            assert!(!said.contains("mirror") && !said.contains("baked"), "{said}");
+        }
+        let debian = one(serde_json::json!({ "behind": ["curl 1 -> 2"], "rebuild": "daily", "next_look": 9_900_000 }));
+        assert!(sentences(&debian).join("; ").contains("the next check of the mirrors"), "{:?}", sentences(&debian));
+    }
 }

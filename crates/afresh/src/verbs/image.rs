@@ -310,11 +310,15 @@ fn print(context: &Context, history: &ImageHistory) {
     }
     match (history.checked, history.newest) {
         (Some(at), Some(true)) => show::line(format!("every package is the newest as of {}", when(at, history.now))),
+        (Some(at), _) if history.tag_moved => {
+            show::line(format!("its name leads to another image as of {}: {}", when(at, history.now), history.behind.join(", ")));
+        }
         (Some(at), _) if history.behind.is_empty() => show::line(format!("not known to hold the newest as of {}", when(at, history.now))),
         (Some(at), _) => {
             show::line(format!("{} not the newest as of {}:", show::times(history.behind.len() as u64, "package"), when(at, history.now)));
             history.behind.iter().for_each(|b| show::line(format!("  {b}")));
         }
+        (None, _) if history.reference.is_some() => show::line("its name was not looked at yet"),
         (None, _) => show::line("the mirrors were not checked yet"),
     }
     if let Some(waits) = &history.waits {

@@ -44,7 +44,7 @@ fn of_service(path: &str, service: Option<&ServiceName>) -> String {
 #[derive(Args, Debug)]
 #[command(
     after_help = "An image is as old as the last time it was known to hold the newest of every package: baked again before then, it would have \
-                  been the same.\n\nExample:\n  afresh image list"
+                  been the same. A container image counts from when it was pulled, until a look shows that every package of it is the newest.\n\nExample:\n  afresh image list"
 )]
 pub struct Images {}
 
@@ -88,6 +88,7 @@ fn patched(row: &ImageRow) -> String {
     match row.life.as_ref().map(|l| (l.newest, l.behind, l.alarms.is_empty())) {
         Some((_, _, false)) => "alarm".to_string(),
         Some(_) if row.life.as_ref().is_some_and(|l| l.unknown.is_some()) => "unknown".to_string(),
+        Some(_) if row.life.as_ref().is_some_and(|l| l.tag_moved) => "tag moved".to_string(),
         Some((Some(true), 0, _)) => "fully".to_string(),
         Some((Some(false), 0, _)) => "no".to_string(),
         Some((Some(_), n, _)) => format!("{} behind", show::times(n as u64, "package")),

@@ -49,6 +49,8 @@ pub fn history(app: &App, name: &ImageName) -> Result<ImageHistory, Fault> {
         checked: life.checked.as_ref().map(|c| c.at),
         newest: life.checked.as_ref().map(|c| c.unknown.is_none() && life.current().is_some_and(|i| i.inputs == c.inputs)),
         behind: life.checked.iter().flat_map(|c| &c.behind).map(ToString::to_string).collect(),
+        reference: life.recipe.as_ref().and_then(|r| r.oci.as_ref()).map(|source| source.reference.clone()),
+        tag_moved: life.tag_moved(),
         max_age_ms: life.recipe.as_ref().and_then(|r| r.max_age_ms),
         alarms: alarms(&life, &observation.users(), now),
         images: life.images.iter().map(story).collect(),

@@ -11,11 +11,12 @@ use model::{Blame, Digest, Fault, ImageName, ServiceName, Time};
 pub const MINUTE_MS: u64 = 60_000;
 
 /// What is about to be done, in a few words.
-pub fn describe(decision: &Decision) -> String {
+pub fn describe(life: &Life, decision: &Decision) -> String {
     match decision {
         Decision::UseRecipe { deployed } => format!("the recipe that {} deployed comes into force", deployed.by),
         Decision::Clear { digest, service } => format!("{} is bad no more: a deploy of {service} on it was promoted", digest.short()),
-        Decision::Check => "checking the mirrors".to_string(),
+        Decision::Check => format!("checking {}", life.asked()),
+        Decision::Bake if life.is_container() => "pulling what is new".to_string(),
         Decision::Bake => "baking what is new".to_string(),
         Decision::Test { digest, check } => format!("running check {} in {}", check + 1, digest.short()),
         Decision::Tested { digest } => format!("{} is tested", digest.short()),

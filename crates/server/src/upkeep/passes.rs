@@ -175,7 +175,7 @@ fn next(app: &App, upkeep: &Upkeep, name: &ImageName) -> Result<(Life, Observati
 }
 
 fn told_and_executed(app: &App, upkeep: &Upkeep, life: &Life, seen: &Observation, decision: Decision) -> Result<(), Fault> {
-    let text = execute::describe(&decision);
+    let text = execute::describe(life, &decision);
     tracing::info!(image = %life.name, "{text}");
     upkeep.set_waiting(&life.name, Waiting { why: text, until: None });
     execute::execute(app, upkeep, life, seen, decision)

@@ -33,6 +33,8 @@ fn one(app: &App, upkeep: &Upkeep, name: &ImageName) -> Result<ImageUpkeep, Faul
         newest: life.checked.as_ref().map(|c| c.unknown.is_none() && current.is_some_and(|i| i.inputs == c.inputs)),
         checked: life.checked.as_ref().map(|c| c.at),
         behind: life.checked.iter().flat_map(|c| &c.behind).map(ToString::to_string).collect(),
+        reference: life.recipe.as_ref().and_then(|r| r.oci.as_ref()).map(|source| source.reference.clone()),
+        tag_moved: life.tag_moved(),
         next_look: next_look(&life),
         waits: upkeep.waiting(name),
         held_up: held_up
@@ -87,6 +89,7 @@ pub fn lives(app: &App) -> Result<BTreeMap<Digest, BTreeMap<ImageName, ImageLife
                 newest,
                 unknown: life.checked.as_ref().filter(|_| one.state == State::Current).and_then(|c| c.unknown.clone()),
                 behind: life.checked.as_ref().filter(|_| one.state == State::Current).map_or(0, |c| c.behind.len()),
+                tag_moved: one.state == State::Current && life.tag_moved(),
                 why: one.story.last().map(|t| t.text.clone()).unwrap_or_default(),
                 alarms: alarms.iter().filter(mine).cloned().collect(),
             };
