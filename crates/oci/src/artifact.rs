@@ -9,7 +9,7 @@ use crate::limits::Limits;
 use crate::pull::{Options, registry};
 use crate::registry::Registry;
 use crate::source::Blobs;
-use crate::trouble::{bad, shown, too_large};
+use crate::trouble::{bad, shown};
 use disk::files;
 use model::{Digest, Fault, Reference};
 use sha2::{Digest as _, Sha256};
@@ -50,7 +50,7 @@ impl Archive {
 
 /// What a link leads to, into a new file at `to`.
 pub fn fetch_link(link: &str, sum: &Digest, limits: &Limits, to: &Path, told: &mut dyn FnMut(u64, u64)) -> Result<(), Fault> {
-    let answer = Http::new(None, limits)?.send(&Request { url: link.to_string(), ..Request::default() })?;
+    let answer = Http::new(None, limits)?.of_link().send(&Request { url: link.to_string(), ..Request::default() })?;
     if answer.status != 200 {
         let text = format!("{} answered {} and no archive", shown(link), answer.status);
         return Err(Fault::yours("no-such-link", text).hint("is the link written right? `curl -fLO LINK` asks as we do"));
@@ -72,7 +72,8 @@ pub fn fetch_link(link: &str, sum: &Digest, limits: &Limits, to: &Path, told: &m
         };
         have += n as u64;
         if have > limits.layer_bytes {
-            return Err(too_large(format!("{} has more than {} bytes", shown(link), limits.layer_bytes)));
+            let text = format!("{} has more than {} bytes", shown(link), limits.layer_bytes);
+            return Err(bad("artifact-too-large", text).hint("is it the right link? data belongs into a volume, not into code"));
         }
         file.write_all(&buffer[..n]).map_err(files::at("cannot write", to))?;
         hasher.update(&buffer[..n]);

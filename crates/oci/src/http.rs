@@ -1,6 +1,7 @@
 //! One request to a registry and its answer: redirects, waits and retries are bounded, and a password goes to nobody but who asked for it.
 
 use crate::limits::Limits;
+use crate::peer::Peer;
 use crate::trouble::{bad, shown, too_large};
 use disk::files;
 use model::{Fault, host_of, is_loopback};
@@ -27,6 +28,7 @@ pub struct Http {
     elsewhere: Agent,
     /// The host that was named by who may name this machine. None: the first host of each request.
     named: Option<String>,
+    peer: Peer,
     limits: Limits,
 }
 
@@ -181,7 +183,7 @@ impl Http {
             .timeout_recv_response(Some(limits.silence * 2))
             .build();
         let elsewhere = Agent::with_parts(config.clone(), DefaultConnector::default(), Elsewhere::default());
-        Ok(Http { agent: config.new_agent(), elsewhere, named: None, limits: limits.clone() })
+        Ok(Http { agent: config.new_agent(), elsewhere, named: None, peer: Peer::Registry, limits: limits.clone() })
     }
 
     /// Of this host: nothing that it answers leads to this machine, unless it is here itself.
@@ -190,6 +192,11 @@ impl Http {
         let resolver = Elsewhere { named: named.clone(), ..Elsewhere::default() };
         let elsewhere = Agent::with_parts(self.elsewhere.config().clone(), DefaultConnector::default(), resolver);
         Http { named, elsewhere, ..self }
+    }
+
+    /// What a link of an artifact leads to.
+    pub fn of_link(self) -> Http {
+        Http { peer: Peer::Link, ..self }
     }
 
     fn may_be_here(&self, first: &Uri, at: &Uri) -> bool {
@@ -235,7 +242,7 @@ impl Http {
 
     /// Follows redirects. The answer may have any other status.
     pub fn send(&self, request: &Request) -> Result<Answer, Fault> {
-        let first = uri(&request.url)?;
+        let first = uri(&request.url, self.peer)?;
         let mut at = first.clone();
         for _ in 0..=self.limits.redirects {
             let is_redirected = origin(&at) != origin(&first);
@@ -250,10 +257,10 @@ impl Http {
                 let text = format!("the registry {} leads elsewhere, to {}, when it is to give a token", host(&at), shown(target));
                 return Err(bad("bad-registry-answer", text).hint("ask whoever runs the registry"));
             }
-            at = follow(&at, target)?;
+            at = follow(&at, target, self.peer)?;
         }
         let text = format!("{} leads from one place to another more than {} times", shown(&request.url), self.limits.redirects);
-        Err(bad("redirect-loop", text).hint("ask whoever runs the registry"))
+        Err(bad("redirect-loop", text).hint(self.peer.bad_answer().1))
     }
 
     /// Tries again when the registry is busy or the network fails.
@@ -265,14 +272,16 @@ impl Http {
                 Ok(answer) if matches!(answer.status().as_u16(), 429 | 503) => {
                     let wait = retry_after(answer.headers()).unwrap_or(backoff);
                     if left == 0 || wait > self.limits.retry_after {
-                        let text = format!("the registry {} is busy, and asks to be left alone for {} s", host(at), wait.as_secs());
-                        return Err(Fault::world("registry-busy", text).hint("try again later; logged in, most registries allow more"));
+                        let (code, hint) = self.peer.busy();
+                        let text =
+                            format!("the {} {} is busy, and asks to be left alone for {} s", self.peer.name(), host(at), wait.as_secs());
+                        return Err(Fault::world(code, text).hint(hint));
                     }
                     wait
                 }
                 Ok(answer) if left > 0 && matches!(answer.status().as_u16(), 500 | 502 | 504) => backoff,
                 Ok(answer) => return Ok(answer),
-                Err(e) if left == 0 || is_final(&e) => return Err(unreachable(at, &e)),
+                Err(e) if left == 0 || is_final(&e) => return Err(unreachable(at, &e, self.peer)),
                 Err(_) => backoff,
             };
             std::thread::sleep(wait);
@@ -347,25 +356,25 @@ fn host(at: &Uri) -> String {
     shown(at.authority().map_or("", |a| a.as_str()))
 }
 
-fn uri(text: &str) -> Result<Uri, Fault> {
+fn uri(text: &str, peer: Peer) -> Result<Uri, Fault> {
     let parsed =
         text.parse::<Uri>().ok().filter(|u| matches!(u.scheme_str(), Some("http" | "https")) && u.host().is_some_and(|h| !h.is_empty()));
     // A user in it would be sent as who we are.
     parsed
         .filter(|u| u.authority().is_some_and(|a| !a.as_str().contains('@')))
-        .ok_or_else(|| bad("bad-registry-answer", format!("the registry leads to {:?}, which is no address", shown(text))))
+        .ok_or_else(|| bad(peer.bad_answer().0, format!("the {} leads to {:?}, which is no address", peer.name(), shown(text))))
 }
 
 /// A place elsewhere must not be reached with less protection than the first.
-fn follow(at: &Uri, target: &str) -> Result<Uri, Fault> {
+fn follow(at: &Uri, target: &str, peer: Peer) -> Result<Uri, Fault> {
     let next = if target.starts_with('/') && !target.starts_with("//") {
-        uri(&format!("{}://{}{target}", at.scheme_str().unwrap_or(""), at.authority().map_or("", |a| a.as_str())))?
+        uri(&format!("{}://{}{target}", at.scheme_str().unwrap_or(""), at.authority().map_or("", |a| a.as_str())), peer)?
     } else {
-        uri(target)?
+        uri(target, peer)?
     };
     if at.scheme_str() == Some("https") && next.scheme_str() != Some("https") {
-        let text = format!("the registry {} leads to {} without TLS", host(at), host(&next));
-        return Err(bad("plain-redirect", text).hint("ask whoever runs the registry"));
+        let text = format!("the {} {} leads to {} without TLS", peer.name(), host(at), host(&next));
+        return Err(bad("plain-redirect", text).hint(peer.bad_answer().1));
     }
     Ok(next)
 }
@@ -396,23 +405,26 @@ fn is_final(e: &ureq::Error) -> bool {
         || matches!(e, ureq::Error::Io(e) if e.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-fn unreachable(at: &Uri, e: &ureq::Error) -> Fault {
-    let host = host(at);
+fn unreachable(at: &Uri, e: &ureq::Error, peer: Peer) -> Fault {
+    let (host, name) = (host(at), peer.name());
     if let Some(rustls::Error::InvalidCertificate(why)) = of_rustls(e) {
-        return Fault::yours("registry-untrusted", format!("the certificate of the registry {host} is not trusted: {why}"))
-            .hint("if its authority is your own, name its certificate: `registry { ca = \"/etc/afresh/registry-ca.pem\" }` in the image");
+        let (code, hint) = peer.untrusted();
+        return Fault::yours(code, format!("the certificate of the {name} {host} is not trusted: {why}")).hint(hint);
     }
     let said = shown(&e.to_string());
     match e {
         ureq::Error::Other(why) if why.is::<LeadsHere>() => {
-            bad("bad-registry-answer", format!("the registry leads to {host}, which is this machine or a network of its own"))
-                .hint("ask whoever runs the registry")
+            let (code, hint) = peer.bad_answer();
+            bad(code, format!("the {name} leads to {host}, which is this machine or a network of its own")).hint(hint)
         }
-        e if is_plain(e) => Fault::yours("registry-plain", format!("the registry {host} does not speak TLS: {said}"))
-            .hint("anybody on the way could read the password; if the network is your own: `registry { plain_http = true }` in the image"),
-        ureq::Error::HostNotFound => Fault::world("registry-unreachable", format!("no address is known of the registry {host}"))
+        e if is_plain(e) => {
+            let (code, hint) = peer.plain();
+            Fault::yours(code, format!("the {name} {host} does not speak TLS: {said}")).hint(hint)
+        }
+        ureq::Error::HostNotFound => Fault::world(peer.unreachable(), format!("no address is known of the {name} {host}"))
             .hint("is it written right? `getent hosts NAME` asks as we do"),
-        _ => Fault::world("registry-unreachable", format!("the registry {host} cannot be reached: {said}")),
+        _ => Fault::world(peer.unreachable(), format!("the {name} {host} cannot be reached: {said}"))
+            .hint(format!("does it run, and does a firewall let this machine through? `curl -v {at}` asks as we do")),
     }
 }
 
@@ -428,12 +440,12 @@ mod tests {
 
     #[test]
     fn where_a_redirect_may_lead() {
-        let at = |text: &str| uri(text).unwrap();
+        let at = |text: &str| uri(text, Peer::Registry).unwrap();
         let from = at("https://r.example:5000/v2/a/blobs/x");
-        assert_eq!(follow(&from, "/other?x=1").unwrap(), at("https://r.example:5000/other?x=1"));
-        assert_eq!(follow(&from, "https://s.example/y").unwrap(), at("https://s.example/y"));
+        assert_eq!(follow(&from, "/other?x=1", Peer::Registry).unwrap(), at("https://r.example:5000/other?x=1"));
+        assert_eq!(follow(&from, "https://s.example/y", Peer::Registry).unwrap(), at("https://s.example/y"));
         for bad in ["http://s.example/", "//s.example/y", "ftp://x/", "y", "", "https://", "https://u:p@s.example/"] {
-            assert!(follow(&from, bad).is_err(), "{bad}");
+            assert!(follow(&from, bad, Peer::Registry).is_err(), "{bad}");
         }
         assert!(origin(&at("https://R.example/")) == origin(&at("https://r.example:443/x")));
     }
@@ -464,12 +476,12 @@ mod tests {
             // Who is here itself, or is called by this name, is reached; nobody answers.
             for named in ["localhost", host_of(name)] {
                 let fault = http(named).send(&Request { url: url.clone(), ..Request::default() }).err().unwrap();
-                assert_eq!(fault.code, "registry-unreachable", "{name}");
+                assert!(fault.code == "registry-unreachable" && fault.hint.is_some_and(|hint| hint.contains(&url)), "{name}");
             }
             while listener.accept().is_ok() {}
         }
         // Whoever names a link may name this machine; what it leads to may not.
-        let (http, at) = (Http::new(None, &limits).unwrap(), |text: &str| uri(text).unwrap());
+        let (http, at) = (Http::new(None, &limits).unwrap(), |text: &str| uri(text, Peer::Registry).unwrap());
         let (far, here) = (at("https://s.example/"), at("https://127.0.0.1/"));
         assert!(http.may_be_here(&here, &here) && http.may_be_here(&here, &far) && http.may_be_here(&far, &far));
         assert!(!http.may_be_here(&far, &here));
@@ -501,5 +513,20 @@ mod tests {
         let fault = sent.err().expect("it was sent");
         assert!(fault.code == "registry-unreachable" && fault.message.contains("send body"), "{fault:?}");
         slow.join().unwrap();
+    }
+
+    /// An artifact's link leads to no registry.
+    #[test]
+    fn errors_of_a_link_speak_of_a_server() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        drop(listener);
+        let limits = Limits { retries: 0, silence: Duration::from_millis(200), ..Limits::default() };
+        let http = Http::new(None, &limits).unwrap().of_link();
+        let fault = http.send(&Request { url: format!("https://{at}/code.tar.gz"), ..Request::default() }).err().unwrap();
+        assert_eq!(fault.code, "link-unreachable");
+        assert!(!format!("{fault:?}").contains("registry") && fault.hint.is_some(), "{fault:?}");
+        let fault = follow(&uri("https://a.example/x", Peer::Link).unwrap(), "http://b.example/", Peer::Link).unwrap_err();
+        assert!(fault.code == "plain-redirect" && !format!("{fault:?}").contains("registry"), "{fault:?}");
     }
 }

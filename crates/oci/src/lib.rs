@@ -19,6 +19,7 @@ mod limits;
 mod name;
 mod packages;
 mod pax;
+mod peer;
 mod pull;
 mod push;
 mod registry;

@@ -85,8 +85,11 @@ impl Registry {
             self.reference.repository,
             answer.reason(&self.limits)
         );
-        Fault::yours("registry-refused", text)
-            .hint("`skopeo login --authfile FILE REGISTRY` writes a password; name the file in the image: `registry { auth = \"FILE\" }`")
+        let plain = if self.base.starts_with("http:") { " --tls-verify=false" } else { "" };
+        Fault::yours("registry-refused", text).hint(format!(
+            "`skopeo login{plain} --authfile FILE {}` writes a password; name the file in the image: `registry {{ auth = \"FILE\" }}`",
+            shown(&self.reference.registry)
+        ))
     }
 
     fn log_in(&self, answer: Answer) -> Result<String, Fault> {

@@ -420,6 +420,8 @@ fn who_a_redirect_leads_to_is_not_answered_with_a_password() {
         let asked = storage.asked.lock().unwrap();
         assert!(asked.len() == 1 && asked[0].authorization.is_none(), "{other}: {asked:?}");
         assert_eq!(fault.code, "registry-refused", "{fault:?}");
+        let login = format!("`skopeo login --tls-verify=false --authfile FILE {}`", registry.at);
+        assert!(fault.hint.unwrap().contains(&login), "as it is: without TLS");
         assert!(registry.asked.lock().unwrap().iter().all(|a| a.authorization.is_none()), "nor is the registry, which did not ask");
     }
 }
