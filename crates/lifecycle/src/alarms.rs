@@ -33,6 +33,15 @@ pub fn alarms(life: &Life, users: &[(ServiceName, Digest)], now: Time) -> Vec<St
             all.push(format!("{service} stays on {name} {}: it cannot run on the current image {new}: {why}", on.short()));
         }
     }
+    if let Some((bad, current)) = life.withheld().filter(|_| !standing.is_empty()) {
+        let why = bad.story.last().map_or("", |t| t.text.as_str());
+        all.push(format!(
+            "{name} {} is {why}; services stay on {}: `afresh image rebuild {name} --again` tries it again",
+            bad.digest.short(),
+            current.digest.short(),
+            name = life.name
+        ));
+    }
     if let Some(trouble) = life.trouble.as_ref().filter(|t| t.times > 1 || t.until.is_none() || t.interrupted) {
         all.push(format!("{}: the {} fails since {} ago: {}", life.name, trouble.during, told(now.since(trouble.since)), trouble.why));
     }

@@ -369,6 +369,13 @@ impl Life {
         self.images.iter().find(|i| i.state == State::Current)
     }
 
+    /// The newest image of the recipe in force, if it was found bad, and the older one that services stay on. Something newer ends it.
+    pub(crate) fn withheld(&self) -> Option<(&One, &One)> {
+        let of_recipe = self.images.iter().filter(|one| self.is_of_recipe(&one.digest));
+        let newest = of_recipe.max_by_key(|one| one.baked).filter(|one| one.state == State::Bad)?;
+        Some((newest, self.current()?))
+    }
+
     /// The newest in this state.
     pub fn newest(&self, state: State) -> Option<&One> {
         self.images.iter().rev().filter(|i| i.state == state).max_by_key(|i| i.since)

@@ -465,10 +465,31 @@ fn an_image_is_as_old_as_the_last_time_it_was_the_newest() {
     let mut told = 0;
     for day in 1..=9 {
         w.settle();
-        told += usize::from(!alarms(&w.life, &w.users(), w.now).is_empty());
+        told += usize::from(alarms(&w.life, &w.users(), w.now).iter().any(|text| text.contains("max_age")));
         assert_eq!(told > 0, day > 7, "day {day}");
         w.now = w.now.plus(DAY);
     }
+}
+
+/// Found by a reader: an image was rolled back and marked bad, and the check for alarms was silent.
+#[test]
+fn an_image_that_was_rolled_back_is_an_alarm_until_there_is_a_newer_one() {
+    let mut w = World::new(spec());
+    w.settle();
+    let told = |w: &World| alarms(&w.life, &w.users(), w.now);
+    assert_eq!(told(&w), [""; 0]);
+    (w.newest[0], w.broken, w.now) = ('b', vec!['b'], w.now.plus(DAY));
+    w.settle();
+    for _ in 0..3 {
+        let said = told(&w);
+        let is_named = |letter| said[0].contains(digest(letter).short());
+        assert!(said.len() == 1 && is_named('a') && is_named('b') && said[0].contains("web rolled back"), "{said:?}");
+        w.days(1);
+    }
+    assert_eq!(alarms(&w.life, &[], w.now), [""; 0], "nobody waits for it");
+    (w.newest[0], w.now) = ('c', w.now.plus(DAY));
+    w.settle();
+    assert_eq!((told(&w), w.stands().as_str()), (Vec::new(), "cc"));
 }
 
 #[test]

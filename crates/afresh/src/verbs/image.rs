@@ -195,7 +195,7 @@ impl Rebuild {
                 }
                 told = why;
                 // A check of the mirrors that failed is tried again until an alarm says so.
-                let failed = !now.alarms.is_empty() && (answer.again.is_none() || now.settled);
+                let failed = is_troubled(&now) && (answer.again.is_none() || now.settled);
                 let done = now.settled && (!answer.checks || now.checked > before.checked);
                 if done || failed || began.elapsed() > FOLLOW_WITHIN {
                     print(context, &now);
@@ -210,9 +210,18 @@ fn exit_of(now: &ImageHistory, answer: &RebuildAnswer) -> Exit {
     let is_bad = |digest: &Digest| now.images.iter().any(|one| one.digest == *digest && one.state == State::Bad.word());
     match &answer.again {
         Some(digest) if is_bad(digest) => Exit::Refused,
-        _ if now.alarms.is_empty() => Exit::Succeeded,
-        _ => Exit::Environment,
+        _ if is_troubled(now) => Exit::Environment,
+        _ => Exit::Succeeded,
     }
+}
+
+/// Whether there is an alarm that is not about a bad image which no service runs on: that one was there before, and may stay.
+fn is_troubled(now: &ImageHistory) -> bool {
+    let aside = |text: &String| {
+        let bad = now.images.iter().filter(|one| one.state == State::Bad.word() && one.services.is_empty());
+        bad.into_iter().any(|one| text.contains(one.digest.short()))
+    };
+    !now.alarms.iter().all(aside)
 }
 
 /// Revoke an image: block new deployments, raise an alarm where it runs

@@ -17,7 +17,7 @@ use model::ServiceName;
     after_help = "Of each service: the active release, how many servers are healthy, which groups get the traffic. Of each job: when it is due, how its last \
                   run ended. Of each image: its age, whether it \
                   is patched, what it waits for.\n\nWith --check, for cron and monitoring, only alarms are printed, and the exit code is 8 if there are some: images that are too old or \
-                  bad, servers that died or are unhealthy, corrupt state files, processes that do not answer. The death of a server is an alarm for \
+                  bad, a newer image that was rolled back, servers that died or are unhealthy, corrupt state files, processes that do not answer. The death of a server is an alarm for \
                   15 minutes, or until its group is retired.\n\nExample:\n  afresh status\n  afresh status --check || mail -s 'afresh alarms' ops"
 )]
 pub struct Status {
