@@ -6,6 +6,7 @@ use crate::uids::TRIAL;
 use crate::{command, idmap, root, runtime, state_files, userns};
 use model::{Fault, Layout};
 use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -60,8 +61,8 @@ pub fn doctor(layout: &Layout) -> Vec<Finding> {
     // Without the right to try, a failure would prove nothing about this host.
     let tries: [(&str, &dyn Fn() -> Judged); 7] = [
         ("OCI runtime", &|| runtimes(layout)),
-        ("overlayfs", &|| overlay(&scratch)),
-        ("erofs and loop", &|| erofs(&scratch)),
+        ("overlayfs", &|| unseen(|| overlay(&scratch))),
+        ("erofs and loop", &|| unseen(|| erofs(&scratch))),
         ("network", &network),
         ("forwarding", &host_checks::forwarding),
         ("firewall", &host_checks::nftables),
@@ -109,6 +110,19 @@ fn versioned(program: &Path) -> String {
     let ran = command::run(Command::new(program).arg("--version"), "", WITHIN);
     let version = ran.ok().and_then(|ran| ran.out.lines().next().map(|line| format!(" ({})", line.trim())));
     format!("{}{}", program.display(), version.unwrap_or_default())
+}
+
+/// In a thread with a mount namespace of its own. Whoever may change a directory above ours could lead a mount elsewhere, and nobody else
+/// sees it.
+fn unseen(tried: impl FnOnce() -> Judged + Send) -> Judged {
+    let no = |doing: &str, e: nix::Error| Lack::missing(format!("{doing}: {e}"), "run it where mounts are permitted");
+    let alone = || {
+        unshare(CloneFlags::CLONE_NEWNS).map_err(|e| no("making a mount namespace", e))?;
+        let none: Option<&str> = None;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).map_err(|e| no("making mounts private", e))?;
+        tried()
+    };
+    std::thread::scope(|scope| scope.spawn(alone).join()).unwrap_or_else(|_| Err(Lack::missing("it panicked", "report this as a bug")))
 }
 
 fn overlay(scratch: &Path) -> Judged {
@@ -185,4 +199,23 @@ fn space(scratch: &Path) -> Judged {
 fn there(program: &str, hint: &'static str, package: &str) -> Judged {
     let ran = command::run(Command::new(program).arg("--version"), "", WITHIN).map_err(|fault| told(hint)(fault).install(package))?;
     Ok(ran.out.lines().next().unwrap_or("there").trim().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs root"]
+    fn nobody_sees_what_is_mounted_to_try_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let is_mounted = |list: &str| std::fs::read_to_string(list).unwrap().contains(dir.path().to_str().unwrap());
+        let none: Option<&str> = None;
+        let tried = unseen(|| {
+            mount(Some("tmp"), dir.path(), Some("tmpfs"), MsFlags::empty(), none).unwrap();
+            assert!(is_mounted("/proc/thread-self/mountinfo") && !is_mounted("/proc/self/mountinfo"));
+            Ok("mounted".to_string())
+        });
+        assert!(tried.is_ok_and(|said| said == "mounted") && !is_mounted("/proc/self/mountinfo"));
+    }
 }

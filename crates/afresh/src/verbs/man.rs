@@ -36,7 +36,9 @@ impl Man {
         let page = Page::new(command.clone()).manual("Afresh").source(concat!("afresh ", env!("CARGO_PKG_VERSION")));
         let mut text = Vec::new();
         let path = self.dir.join(page.get_filename());
-        page.render(&mut text).and_then(|()| std::fs::write(&path, text)).map_err(|e| failure::io("cannot write", &path, &e))?;
+        page.render(&mut text).map_err(|e| failure::io("cannot write", &path, &e))?;
+        // A file of its own in place of what is there: a link in a directory that others write to is not followed.
+        disk::files::write_atomic(&path, &text)?;
         Ok(count)
     }
 }

@@ -159,10 +159,15 @@ fn the_units_call_the_program_as_it_is() {
 #[test]
 fn each_verb_has_a_manual_page() {
     let dir = tempfile::tempdir().unwrap();
+    let other = dir.path().join("other");
+    std::fs::write(&other, "another's").unwrap();
+    std::os::unix::fs::symlink(&other, dir.path().join("afresh-status.1")).unwrap();
     let made = Command::new(env!("CARGO_BIN_EXE_afresh")).arg("man").arg(dir.path()).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let page = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
     assert!(page("afresh.1").contains("Replace servers instead of changing them"));
     assert!(page("afresh-deploy.1").contains("\\-\\-yes"));
     page("afresh-image-list.1");
+    assert!(page("afresh-status.1").starts_with(".ie"));
+    assert_eq!(std::fs::read_to_string(&other).unwrap(), "another's", "a link was followed");
 }
