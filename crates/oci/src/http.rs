@@ -463,7 +463,11 @@ mod tests {
         for name in links.into_iter().chain(own.as_deref().filter(|own| *own != "127.0.0.1")) {
             let fault = http("r.example").send(&Request { url: format!("http://{name}:{port}/"), ..Request::default() }).err().unwrap();
             assert!(fault.code == "bad-registry-answer" && fault.message.contains("this machine"), "{name}: {fault:?}");
-            assert!(http(host_of(name)).may_be_here(&uri("https://s.example/").unwrap(), &uri("https://t.example/").unwrap()), "{name}");
+            assert!(
+                http(host_of(name))
+                    .may_be_here(&uri("https://s.example/", Peer::Registry).unwrap(), &uri("https://t.example/", Peer::Registry).unwrap()),
+                "{name}"
+            );
         }
         assert!(is_interface([127, 0, 0, 1].into()) && !is_interface([192, 0, 2, 1].into()) && !is_reserved([192, 0, 2, 1].into()));
         assert!(!is_reserved([198, 20, 0, 1].into()) && !is_reserved("2001:db8::1".parse().unwrap()));
