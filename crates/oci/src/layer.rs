@@ -98,8 +98,8 @@ impl Layer {
         if found == self.diff_id {
             return Ok(bytes);
         }
-        let why = format!("unpacked it has the digest {found}, and the image's config says {}", self.diff_id);
-        Err(bad_layer(&self.digest, why))
+        // Which one it has is for those alone who may have the layer: a config that says it is all that it takes to unpack one that is kept.
+        Err(bad_layer(&self.digest, format!("unpacked it has not the digest {} that the image's config says", self.diff_id)))
     }
 }
 

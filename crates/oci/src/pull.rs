@@ -14,7 +14,7 @@ use crate::cosign;
 use crate::cosign::CosignKey;
 use crate::credentials;
 use crate::document;
-use crate::document::{Image, Top, architecture, choose};
+use crate::document::{Descriptor, Image, Top, architecture, choose};
 use crate::fetch;
 use crate::flatten::{Flattened, Tree};
 use crate::layer::{Layer, scan_all};
@@ -91,7 +91,8 @@ pub struct Resolved {
     image: Image,
     diff_ids: Vec<Digest>,
     pub container: Container,
-    is_local: bool,
+    /// That it comes from; None: it is on this machine.
+    registry: Option<String>,
 }
 
 impl Resolved {
@@ -123,10 +124,10 @@ pub fn tag_digest(text: &str, options: &Options) -> Result<Option<Digest>, Fault
 /// Asks for manifest and config, and for no layer.
 pub fn resolve(text: &str, options: &Options) -> Result<Resolved, Fault> {
     let limits = &options.limits;
-    let (mut from, is_local): (Box<dyn Blobs>, bool) = match text.parse::<ImageSource>()? {
-        ImageSource::Layout(at, name) => (Box::new(Layout::directory(&at, name, limits)?), true),
-        ImageSource::Archive(at, name) => (Box::new(Layout::archive(&at, name, limits)?), true),
-        ImageSource::Registry(reference) => (Box::new(registry(&reference, options)?), false),
+    let (mut from, registry): (Box<dyn Blobs>, Option<String>) = match text.parse::<ImageSource>()? {
+        ImageSource::Layout(at, name) => (Box::new(Layout::directory(&at, name, limits)?), None),
+        ImageSource::Archive(at, name) => (Box::new(Layout::archive(&at, name, limits)?), None),
+        ImageSource::Registry(reference) => (Box::new(registry(&reference, options)?), Some(reference.registry)),
     };
     let (bytes, told) = from.top()?;
     let top = files::digest_of(&bytes);
@@ -154,7 +155,7 @@ pub fn resolve(text: &str, options: &Options) -> Result<Resolved, Fault> {
     let (diff_ids, defaults) = document::config(&config, &image, arch)?;
     let layers = image.layers.iter().map(|l| l.digest.clone()).collect();
     let container = Container { reference: text.to_string(), manifest, top, layers, defaults, distribution: None };
-    Ok(Resolved { from, image, diff_ids, container, is_local })
+    Ok(Resolved { from, image, diff_ids, container, registry })
 }
 
 /// Two images may have the same tree and start other commands: each is an object of its own.
@@ -263,8 +264,8 @@ impl Pull<'_> {
         container.distribution = packages::distribution(&root);
         let manifest = Manifest { packages: packages::packages(&root)?, ..self.manifest(&resolved, digest, bytes, &flat) };
         self.store.put(&out, &manifest)?;
-        if !resolved.is_local {
-            self.keep(&layers)?;
+        if let Some(registry) = &resolved.registry {
+            self.keep(registry, &layers)?;
         }
         Ok(Pulled { manifest, did: Did::Baked, kept_layers })
     }
@@ -273,10 +274,11 @@ impl Pull<'_> {
     fn fetch(&self, resolved: &mut Resolved, work: &Path, tell: &mut dyn FnMut(Progress)) -> Result<(Vec<Layer>, usize), Fault> {
         let mut layers: Vec<Layer> = Vec::new();
         let (mut missing, mut seen) = (Vec::new(), BTreeSet::new());
-        for (of, diff_id) in resolved.image.layers.iter().zip(&resolved.diff_ids) {
+        let Resolved { from, image, diff_ids, registry, .. } = resolved;
+        for (of, diff_id) in image.layers.iter().zip(&*diff_ids) {
             let at = work.join(of.digest.hex());
             layers.push(Layer { digest: of.digest.clone(), diff_id: diff_id.clone(), at: at.clone(), bytes: of.size });
-            if seen.insert(&of.digest) && !self.kept(&of.digest, &at) {
+            if seen.insert(&of.digest) && !registry.as_ref().is_some_and(|registry| self.kept(registry, from.as_mut(), of, &at)) {
                 missing.push((of, at));
             }
         }
@@ -292,16 +294,18 @@ impl Pull<'_> {
                 return Err(Fault::world("blob-truncated", text).hint("try again; nothing of it was kept"));
             }
             let limits = Limits { fetch, ..self.limits.clone() };
-            fetch::layer(resolved.from.as_mut(), of, &at, &limits, &mut |have| tell(Progress::Fetching { done: before + have, total }))?;
+            fetch::layer(from.as_mut(), of, &at, &limits, &mut |have| tell(Progress::Fetching { done: before + have, total }))?;
             before += of.size;
         }
         Ok((layers, kept))
     }
 
-    /// A kept layer that was damaged is fetched again.
-    fn kept(&self, digest: &Digest, at: &Path) -> bool {
-        let linked = std::fs::hard_link(self.store.layer(digest), at).is_ok();
-        let is_whole = linked && files::digest_file(at).is_ok_and(|(found, _)| found == *digest);
+    /// A kept layer that was damaged is fetched again, and so is one that its registry does not offer for this image: a digest is no secret,
+    /// and must not give access to what another's password fetched.
+    fn kept(&self, registry: &str, from: &mut dyn Blobs, of: &Descriptor, at: &Path) -> bool {
+        let kept = self.store.layer(registry, &of.digest);
+        let linked = files::exists(&kept) && from.offers(of) && std::fs::hard_link(kept, at).is_ok();
+        let is_whole = linked && files::digest_file(at).is_ok_and(|(found, bytes)| found == of.digest && bytes == of.size);
         if linked && !is_whole {
             // It is fetched again below; what cannot be removed is an error there.
             let _ = files::remove_file(at);
@@ -309,13 +313,13 @@ impl Pull<'_> {
         is_whole
     }
 
-    fn keep(&self, layers: &[Layer]) -> Result<(), Fault> {
+    fn keep(&self, registry: &str, layers: &[Layer]) -> Result<(), Fault> {
         let dir = self.store.dir("layers");
         files::make_dir(&dir)?;
         for layer in layers {
             // The same layer may be there twice in one image.
             if files::exists(&layer.at) {
-                let target = self.store.layer(&layer.digest);
+                let target = self.store.layer(registry, &layer.digest);
                 std::fs::rename(&layer.at, &target).map_err(files::at("cannot rename to", &target))?;
             }
         }

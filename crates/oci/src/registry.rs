@@ -264,6 +264,12 @@ impl Blobs for Registry {
         Ok((begins, Box::new(answer.reader(&self.limits))))
     }
 
+    fn offers(&mut self, of: &Descriptor) -> bool {
+        let answer = self.get(&format!("blobs/{}", of.digest), Request { is_head: true, ..Request::default() });
+        let size = |answer: &Answer| answer.header("content-length").and_then(|n| n.parse().ok());
+        answer.is_ok_and(|answer| answer.status == 200 && size(&answer) == Some(of.size))
+    }
+
     fn may_retry(&self) -> bool {
         true
     }

@@ -15,6 +15,9 @@ pub trait Blobs {
     /// From this byte on. The number is where it begins in truth: a source may only have the whole.
     fn open(&mut self, of: &Descriptor, from: u64) -> Result<(u64, Box<dyn Read + '_>), Fault>;
 
+    /// Whether who asks would be given this blob, of this size. What cannot be found out is no.
+    fn offers(&mut self, of: &Descriptor) -> bool;
+
     /// Whether a body that broke off may go on at another try.
     fn may_retry(&self) -> bool;
 }

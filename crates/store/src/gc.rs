@@ -6,11 +6,11 @@ use crate::manifest::{Kind, Manifest};
 use crate::objects::{Known, Store, entries};
 use disk::files;
 use disk::lock::{Lock, retry};
-use model::{Digest, Fault, ImageName};
+use model::{Container, Digest, Fault, ImageName, ImageSource};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// `gc` spares what was made or asked for within this time: a release that pins it may not be written yet.
@@ -78,15 +78,18 @@ impl Store {
     /// Layers that no container image of the store has.
     fn drop_dead_layers(&self, grace_ms: u64) -> Result<(), Fault> {
         let (manifests, _) = self.list()?;
-        let named: BTreeSet<&str> =
-            manifests.iter().filter_map(|m| m.container.as_ref()).flat_map(|c| &c.layers).map(Digest::hex).collect();
+        let named: BTreeSet<PathBuf> = manifests.iter().filter_map(|m| m.container.as_ref()).flat_map(|c| self.layers_of(c)).collect();
         for path in entries(&self.dir("layers"))? {
-            let is_named = path.file_name().and_then(|n| n.to_str()).is_some_and(|n| named.contains(n));
-            if !is_named && !is_young(&path, grace_ms) {
+            if !named.contains(&path) && !is_young(&path, grace_ms) {
                 files::remove_file(&path)?;
             }
         }
         Ok(())
+    }
+
+    fn layers_of(&self, container: &Container) -> Vec<PathBuf> {
+        let Ok(ImageSource::Registry(reference)) = container.reference.parse() else { return Vec::new() };
+        container.layers.iter().map(|digest| self.layer(&reference.registry, digest)).collect()
     }
 
     /// Locks that no image is known to come from, locks of old kits, and then packages that no lock names. A young lock may be of a bake that is still at work.

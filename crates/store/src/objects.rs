@@ -9,7 +9,7 @@
 //!   locked/<hex>.lock      every package of an image, by inputs
 //!   asked/<hex>.json       what the mirrors had signed -> the lock that was chosen from it
 //!   packages/<sha256>.deb  what was fetched
-//!   layers/<hex>           of container images, as they were transferred, for the next image that has them
+//!   layers/<hex>           of container images, as they were transferred, for the next image of the same registry that has them
 //!   kits/                  locks of what disks boot with, see kit_locks.rs
 //!   attested/<hex>/        bill of materials, provenance, signature
 //!   sequence               the number of the last look at the mirrors, so that of two locks the newer is known
@@ -352,9 +352,9 @@ impl Store {
         files::write_atomic(&self.current_path(image), &to_json(&Current { digest: digest.clone(), since: files::now() }))
     }
 
-    /// Where a layer of a container image is kept.
-    pub fn layer(&self, digest: &Digest) -> PathBuf {
-        self.dir("layers").join(digest.hex())
+    /// Where a layer is kept that came from this registry. Another registry's images never find it, whoever learned its digest.
+    pub fn layer(&self, registry: &str, digest: &Digest) -> PathBuf {
+        self.dir("layers").join(files::digest_of(format!("{registry} {digest}").as_bytes()).hex())
     }
 
     /// Where an object's attestations lie.

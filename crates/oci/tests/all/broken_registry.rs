@@ -1,6 +1,6 @@
 //! A registry that lies, breaks off and never ends. Each is refused with words, within its time, and leaves nothing.
 
-use crate::images::{Image, MANIFEST, Pack, descriptor, dir, file, of_items};
+use crate::images::{Image, MANIFEST, Pack, descriptor, dir, file, of_items, tar};
 use crate::stores::{limits, place};
 use disk::files;
 use oci::{Limits, Options, resolve};
@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Debug)]
 struct Asked {
     path: String,
+    /// Only the head of the answer is asked for.
+    is_head: bool,
     host: String,
     authorization: Option<String>,
     from: usize,
@@ -58,7 +60,7 @@ fn answer(mut stream: TcpStream, act: &Act, kept: &Mutex<Vec<Asked>>) -> std::io
     let mut line = Vec::new();
     lines.read_until(b'\n', &mut line)?;
     let first = String::from_utf8_lossy(&line).into_owned();
-    if !first.starts_with("GET ") && !first.starts_with("POST ") {
+    if !["GET ", "HEAD ", "POST "].iter().any(|verb| first.starts_with(verb)) {
         return stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
     }
     let mut headers = BTreeMap::new();
@@ -74,7 +76,9 @@ fn answer(mut stream: TcpStream, act: &Act, kept: &Mutex<Vec<Asked>>) -> std::io
     let mut form = vec![0; headers.get("content-length").map_or(0, |n| n.parse().unwrap())];
     lines.read_exact(&mut form)?;
     let from = headers.get("range").and_then(|r| r.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()).unwrap_or(0);
+    let is_head = first.starts_with("HEAD ");
     let one = Asked {
+        is_head,
         path: first.split(' ').nth(1).unwrap().to_string(),
         host: headers.remove("host").unwrap_or_default(),
         authorization: headers.remove("authorization"),
@@ -92,7 +96,7 @@ fn answer(mut stream: TcpStream, act: &Act, kept: &Mutex<Vec<Asked>>) -> std::io
             let mut more = format!("Content-Length: {}\r\n", body.len());
             headers.iter().for_each(|(k, v)| more.push_str(&format!("{k}: {v}\r\n")));
             stream.write_all(head(status, &more).as_bytes())?;
-            stream.write_all(&body)
+            if is_head { Ok(()) } else { stream.write_all(&body) }
         }
         Reply::Cut(status, body, bytes) => {
             stream.write_all(head(status, &format!("Content-Length: {}\r\n", body.len())).as_bytes())?;
@@ -158,7 +162,7 @@ impl Registry {
     }
 
     fn count(&self, part: &str) -> usize {
-        self.asked.lock().unwrap().iter().filter(|a| a.path.contains(part)).count()
+        self.asked.lock().unwrap().iter().filter(|a| a.path.contains(part) && !a.is_head).count()
     }
 }
 
@@ -300,16 +304,53 @@ fn common_layers_are_fetched_once() {
     assert_eq!((registry.count(shared.as_str()), place.pull(&at("two"), &options(limits())).unwrap().did), (1, store::Did::Nothing));
 
     // A kept layer that was damaged is fetched again, and does no harm.
-    std::fs::write(place.store.layer(&shared), "damaged").unwrap();
+    let kept = &place.store.layer(&registry.at.to_string(), &shared);
+    std::fs::write(kept, "damaged").unwrap();
     place.store.gc_after(&Default::default(), 0, 0).unwrap();
     std::fs::create_dir_all(place.store.dir("layers")).unwrap();
-    std::fs::write(place.store.layer(&shared), "damaged").unwrap();
+    std::fs::write(kept, "damaged").unwrap();
     assert_eq!(place.pull(&at("one"), &options(limits())).unwrap().kept_layers, 0);
     assert_eq!(registry.count(shared.as_str()), 2);
-    assert_eq!(files::digest_file(&place.store.layer(&shared)).unwrap().0, shared);
+    assert_eq!(files::digest_file(kept).unwrap().0, shared);
 
     place.store.gc_after(&Default::default(), 0, 0).unwrap();
     assert_eq!(place.left(), Vec::<std::path::PathBuf>::new(), "no image has them any more");
+}
+
+/// Its digest stands in logs and manifests that many may read.
+#[test]
+#[ignore = "needs root: files of many users"]
+fn a_kept_layer_is_given_to_nobody_by_its_digest() {
+    let private = of_items(&[vec![file("secret", "of another tenant")]], Pack::Gzip);
+    let (layer, plain) = (files::digest_of(&private.layers[0]), files::digest_of(&tar(&[file("secret", "of another tenant")])));
+    let has_repository = private.clone();
+    let registry = serve(move |asked, _| match asked.path.contains("/shop/") || asked.path.contains("/manifests/") {
+        true => honest(&has_repository, asked),
+        false if asked.path.contains("/longer/") && asked.is_head => whole(b"of another length"),
+        false if files::digest_of(&has_repository.layers[0]).as_str().ends_with(asked.path.rsplit(':').next().unwrap()) => status(404),
+        false => honest(&has_repository, asked),
+    });
+    let place = place();
+    place.pull(&registry.name(), &options(limits())).unwrap();
+    assert!(place.store.layer(&registry.at.to_string(), &layer).exists());
+
+    // A registry of the thief's own says what it likes.
+    let stolen = private.clone();
+    let own = serve(move |asked, _| {
+        let is_layer = asked.path.ends_with(files::digest_of(&stolen.layers[0]).as_str());
+        if is_layer && !asked.is_head { status(404) } else { honest(&stolen, asked) }
+    });
+    let name = model::ImageName::new("thief").unwrap();
+    for text in [own.name(), format!("{}/theirs/app:1", registry.at), format!("{}/longer/app:1", registry.at)] {
+        let fault = oci::pull(&place.store, &name, &text, &options(limits()), &mut |_| {}).map(drop).unwrap_err();
+        assert_eq!(fault.code, "no-such-image", "{text}: {fault:?}");
+    }
+
+    // Nor does an error say what the config must have.
+    let wrong = crate::images::with_diff_ids(&private, &[files::digest_of(b"guessed")]);
+    let registry = serve(move |asked, _| honest(&wrong, asked));
+    let fault = place.pull(&registry.name(), &options(limits())).unwrap_err();
+    assert!(fault.code == "bad-layer" && !fault.message.contains(plain.hex()), "{fault:?}");
 }
 
 fn challenge(asked: &Asked) -> Reply {

@@ -332,7 +332,11 @@ fn images_that_lie_leave_nothing() {
         (config(|c| c["architecture"] = "s390x".into()), "other-architecture", "s390x"),
         (config(|c| c["os"] = "windows".into()), "other-architecture", "windows"),
         (config(|c| c["rootfs"]["diff_ids"] = serde_json::json!([])), "bad-image", "digests of 0"),
-        (config(|c| c["rootfs"]["diff_ids"][0] = format!("sha256:{}", "1".repeat(64)).into()), "bad-layer", "unpacked it has the digest"),
+        (
+            config(|c| c["rootfs"]["diff_ids"][0] = format!("sha256:{}", "1".repeat(64)).into()),
+            "bad-layer",
+            "unpacked it has not the digest",
+        ),
         (config(|c| c["config"]["Env"] = serde_json::json!(["=x"])), "bad-image", "variable"),
         (config(|c| c["config"]["WorkingDir"] = "/proc/self/fd/7".into()), "image-workdir", "/proc"),
     ];

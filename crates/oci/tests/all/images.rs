@@ -221,7 +221,15 @@ pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 pub fn image(tars: &[Vec<u8>], pack: Pack, config: Value) -> Image {
     let diff_ids: Vec<Digest> = tars.iter().map(|t| files::digest_of(t)).collect();
-    let layers: Vec<Vec<u8>> = tars.iter().map(|t| pack.pack(t)).collect();
+    of_layers(tars.iter().map(|t| pack.pack(t)).collect(), pack, config, &diff_ids)
+}
+
+/// The same layers, and a config that says this of them.
+pub fn with_diff_ids(image: &Image, diff_ids: &[Digest]) -> Image {
+    of_layers(image.layers.clone(), Pack::Gzip, json!({}), diff_ids)
+}
+
+fn of_layers(layers: Vec<Vec<u8>>, pack: Pack, config: Value, diff_ids: &[Digest]) -> Image {
     let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
     let config = json!({ "architecture": arch, "os": "linux", "config": config, "rootfs": { "type": "layers", "diff_ids": diff_ids } });
     let config = config.to_string().into_bytes();
