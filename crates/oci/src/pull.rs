@@ -183,8 +183,9 @@ pub fn pull(store: &Store, name: &ImageName, text: &str, options: &Options, tell
     if let Some(there) = known()? {
         return Ok(there);
     }
-    // The same image once. Another's registry may be slow, and nobody waits for that.
-    let _alone = store.lock(&format!("pull-{}", resolved.container.manifest.short()), || tell(Progress::Waiting))?;
+    // By name and manifest: another's registry may be slow, also one that serves the same manifest, and nobody waits for that.
+    let own = inputs(name, &resolved.container.manifest);
+    let _alone = store.lock(&format!("pull-{}", own.short()), || tell(Progress::Waiting))?;
     if let Some(there) = known()? {
         return Ok(there);
     }

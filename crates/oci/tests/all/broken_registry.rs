@@ -591,7 +591,13 @@ fn layers_that_come_too_slowly_are_given_up_however_steadily_they_come() {
 #[test]
 #[ignore = "needs root: files of many users"]
 fn nobody_waits_for_another_image() {
-    let (slow, quick) = (sample(), of_items(&[vec![file("f", "x")]], Pack::Gzip));
+    let other = || of_items(&[vec![file("f", "x")]], Pack::Gzip);
+    waits_for_nobody(sample(), other());
+    // One who serves the same manifest slowly.
+    waits_for_nobody(other(), other());
+}
+
+fn waits_for_nobody(slow: Image, quick: Image) {
     let layer = files::digest_of(&slow.layers[0]);
     let (began, has_begun) = std::sync::mpsc::channel();
     let is_done = Arc::new(std::sync::atomic::AtomicBool::new(false));
