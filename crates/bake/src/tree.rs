@@ -28,7 +28,7 @@ impl Tree {
         let inside = work.path().join("tree");
         std::fs::create_dir(&inside).map_err(files::at("cannot make", &inside))?;
         files::set_mode(&inside, 0o755)?;
-        if memory_available() > bytes.saturating_mul(2) {
+        if program::memory_available() > bytes.saturating_mul(2) {
             let size = PathBuf::from(bytes.saturating_mul(2).to_string());
             // An empty file takes no page, but it takes the kernel's memory.
             let inodes = PathBuf::from((bytes / 1024 + 200_000).to_string());
@@ -141,11 +141,4 @@ impl Drop for Holder {
         drop(self.0.stdin.take());
         let _ = self.0.wait();
     }
-}
-
-/// Bytes the kernel says can be had without swapping; 0 if it does not say.
-fn memory_available() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"));
-    line.and_then(|l| l.trim().trim_end_matches("kB").trim().parse::<u64>().ok()).unwrap_or(0) * 1024
 }

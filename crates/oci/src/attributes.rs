@@ -20,13 +20,14 @@ const BYTES_MAX: usize = 4000;
 /// What ext4 writes beside each.
 const COST: usize = 32;
 
-pub fn check(all: &[(Vec<u8>, Vec<u8>)]) -> Result<(), String> {
+/// What those that are kept take.
+pub fn check(all: &[(Vec<u8>, Vec<u8>)]) -> Result<u64, String> {
     let kept = all.iter().filter(|(name, _)| is_kept(name));
     let bytes: usize = kept.map(|(name, value)| name.len() + value.len() + COST).sum();
     if bytes > BYTES_MAX {
         return Err(format!("the extended attributes of a file take {bytes} bytes, more than {BYTES_MAX}"));
     }
-    Ok(())
+    Ok(bytes as u64)
 }
 
 #[cfg(test)]

@@ -54,9 +54,22 @@ impl<R: Read> Read for Plain<R> {
     }
 }
 
+/// What is packed may unpack to nothing without end: its time is over there too.
+struct Packed {
+    inner: File,
+    limits: Limits,
+}
+
+impl Read for Packed {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        self.limits.left().map_err(carry)?;
+        self.inner.read(to)
+    }
+}
+
 impl Layer {
     /// By the first bytes: what a manifest says of the compression is wrong often enough.
-    fn open(&self, limit: u64) -> Result<Plain<Box<dyn Read>>, Fault> {
+    fn open(&self, limits: &Limits) -> Result<Plain<Box<dyn Read>>, Fault> {
         let mut head = [0u8; 4];
         let mut file = File::open(&self.at).map_err(files::at("cannot read", &self.at))?;
         let mut have = 0;
@@ -66,7 +79,8 @@ impl Layer {
                 n => have += n,
             }
         }
-        let file = File::open(&self.at).map_err(files::at("cannot read", &self.at))?;
+        let inner = File::open(&self.at).map_err(files::at("cannot read", &self.at))?;
+        let file = Packed { inner, limits: limits.clone() };
         let inner: Box<dyn Read> = match &head[..have] {
             [0x1f, 0x8b, ..] => Box::new(flate2::read::MultiGzDecoder::new(BufReader::with_capacity(BUFFER, file))),
             [0x28, 0xb5, 0x2f, 0xfd] => {
@@ -76,7 +90,7 @@ impl Layer {
             }
             _ => Box::new(BufReader::with_capacity(BUFFER, file)),
         };
-        Ok(Plain { inner, layer: self.digest.clone(), hasher: Sha256::new(), bytes: 0, limit })
+        Ok(Plain { inner, layer: self.digest.clone(), hasher: Sha256::new(), bytes: 0, limit: limits.plain_of(self.bytes) })
     }
 
     /// Hands each entry to `take`, and is content only if all of it had the digest of the image's config.
@@ -85,10 +99,11 @@ impl Layer {
         limits: &Limits,
         mut take: impl FnMut(Entry, &mut Entries<BufReader<Box<dyn Read + '_>>>) -> Result<(), Fault>,
     ) -> Result<u64, Fault> {
-        let mut plain = self.open(limits.plain_of(self.bytes))?;
+        let mut plain = self.open(limits)?;
         {
             let mut entries = Entries::new(BufReader::with_capacity(BUFFER, Box::new(&mut plain) as Box<dyn Read>));
             while let Some(entry) = entries.next().map_err(|e| of_layer(&self.digest, &self.at, e))? {
+                limits.left()?;
                 take(entry, &mut entries)?;
             }
             // To the very end: only there do a compressed stream's checksum and the digest of the layer show.
@@ -123,6 +138,8 @@ pub struct Scan {
 struct Totals {
     entries: AtomicU64,
     bytes: AtomicU64,
+    holes: AtomicU64,
+    attributes: AtomicU64,
     plain: AtomicU64,
     names: AtomicU64,
 }
@@ -161,7 +178,7 @@ fn scan_into(layer: &Layer, limits: &Limits, totals: &Totals) -> Result<Scan, Fa
         Ok(())
     };
     let plain = layer.entries(limits, |entry, _| {
-        attributes::check(&entry.xattrs).map_err(bad)?;
+        count(&totals.attributes, attributes::check(&entry.xattrs).map_err(bad)?, limits.attribute_bytes, "bytes of extended attributes")?;
         let name = name::of(&entry.name).map_err(bad)?;
         let mut entries = 1;
         if let Name::Plain(path) = &name {
@@ -169,6 +186,8 @@ fn scan_into(layer: &Layer, limits: &Limits, totals: &Totals) -> Result<Scan, Fa
             before = if entry.kind == Kind::Directory { path.clone() } else { path.parent().map(PathBuf::from).unwrap_or_default() };
         }
         count(&totals.entries, entries, limits.entries, "entries")?;
+        let stored: u64 = entry.pieces.iter().map(|piece| piece.bytes).sum();
+        count(&totals.holes, entry.bytes.saturating_sub(stored), limits.hole_bytes, "bytes of holes")?;
         count(&totals.bytes, entry.bytes, limits.plain_bytes, "bytes with their holes")?;
         scan.entries += entries;
         scan.bytes += entry.bytes;

@@ -1,6 +1,8 @@
 //! How much a container image may be. Whoever serves one decides its sizes: each is bounded before it is held or written.
 
-use std::time::Duration;
+use crate::trouble::too_large;
+use model::Fault;
+use std::time::{Duration, Instant};
 
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -11,14 +13,18 @@ pub struct Limits {
     pub layer_bytes: u64,
     /// Of all layers of an image as they are transferred.
     pub packed_bytes: u64,
-    /// Of all layers of an image, unpacked. A hole in a file counts: packing reads it.
+    /// Of all layers of an image, unpacked.
     pub plain_bytes: u64,
+    /// Of holes in files of all layers: they take no room in a layer, and packing reads them.
+    pub hole_bytes: u64,
     /// A layer may unpack to this however small it is.
     pub plain_bytes_any: u64,
     /// Beyond that, to this many times its size.
     pub ratio: u64,
     /// Entries of all layers, and directories that entries are in and that none of them speaks of.
     pub entries: u64,
+    /// Of all files' extended attributes: each file may have them again, and a layer has them packed.
+    pub attribute_bytes: u64,
     /// Of all layers' names that are held while the layers are read.
     pub name_bytes: u64,
     pub redirects: u32,
@@ -34,6 +40,10 @@ pub struct Limits {
     pub least_rate: u64,
     /// Fetching the layers of an image is given up after this.
     pub fetch: Duration,
+    /// And what is done with them then: reading, unpacking, packing.
+    pub unpack: Duration,
+    /// When that is over; a pull sets it.
+    pub until: Option<Instant>,
 }
 
 impl Default for Limits {
@@ -46,7 +56,9 @@ impl Default for Limits {
             plain_bytes: 64 << 30,
             plain_bytes_any: 1 << 30,
             ratio: 200,
-            entries: 2_000_000,
+            hole_bytes: 4 << 30,
+            entries: 500_000,
+            attribute_bytes: 8 << 20,
             name_bytes: 256 << 20,
             redirects: 5,
             retries: 5,
@@ -55,6 +67,8 @@ impl Default for Limits {
             silence: Duration::from_secs(30),
             least_rate: 64 << 10,
             fetch: Duration::from_secs(6 * 3600),
+            unpack: Duration::from_secs(3600),
+            until: None,
         }
     }
 }
@@ -63,6 +77,15 @@ impl Limits {
     /// What a layer of this size may unpack to.
     pub fn plain_of(&self, packed: u64) -> u64 {
         self.plain_bytes_any.max(packed.saturating_mul(self.ratio)).min(self.plain_bytes)
+    }
+
+    /// How much time is left; an error if there is none.
+    pub fn left(&self) -> Result<Duration, Fault> {
+        let left = self.until.map_or(self.unpack, |until| until.saturating_duration_since(Instant::now()));
+        if left.is_zero() {
+            return Err(too_large(format!("unpacking it takes more than {} s", self.unpack.as_secs())));
+        }
+        Ok(left)
     }
 
     /// How long a body may take beyond what its size asks for.

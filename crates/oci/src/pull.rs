@@ -23,7 +23,7 @@ use crate::limits::Limits;
 use crate::packages;
 use crate::registry::Registry;
 use crate::source::Blobs;
-use crate::trouble::bad;
+use crate::trouble::{bad, too_large};
 use crate::workdir;
 use disk::files;
 use disk::within::Root;
@@ -175,7 +175,7 @@ fn wrong(what: &str, told: &Digest, found: &Digest) -> Fault {
 /// Pulls an image into the store under the name of its recipe. The same manifest again fetches and writes nothing.
 pub fn pull(store: &Store, name: &ImageName, text: &str, options: &Options, tell: &mut dyn FnMut(Progress)) -> Result<Pulled, Fault> {
     program::need_root("unpacking a container image")?;
-    program::need(&[erofs::TOOL, "setpriv"])?;
+    program::need(&[erofs::TOOL, "setpriv", "timeout", "prlimit"])?;
     tell(Progress::Resolving);
     let resolved = resolve(text, options)?;
     let signed_by = signed_by(text, &resolved, options)?;
@@ -189,7 +189,7 @@ pub fn pull(store: &Store, name: &ImageName, text: &str, options: &Options, tell
     if let Some(there) = known()? {
         return Ok(there);
     }
-    Pull { store, name, limits: &options.limits, seconds: Vec::new(), signed_by }.run(resolved, tell)
+    Pull { store, name, limits: options.limits.clone(), seconds: Vec::new(), signed_by }.run(resolved, tell)
 }
 
 /// Also of an image that is there: the keys that count may be others by now.
@@ -221,7 +221,7 @@ fn known(store: &Store, name: &ImageName, resolved: &Resolved) -> Result<Option<
 struct Pull<'a> {
     store: &'a Store,
     name: &'a ImageName,
-    limits: &'a Limits,
+    limits: Limits,
     seconds: Vec<(String, f64)>,
     /// The key of cosign.
     signed_by: Option<String>,
@@ -238,8 +238,9 @@ impl Pull<'_> {
     fn run(mut self, mut resolved: Resolved, tell: &mut dyn FnMut(Progress)) -> Result<Pulled, Fault> {
         let work = self.store.work("pull")?;
         let (layers, kept_layers) = self.timed("fetch", |pull| pull.fetch(&mut resolved, work.path(), tell))?;
+        self.limits.until = Instant::now().checked_add(self.limits.unpack);
         tell(Progress::Checking);
-        let scans = self.timed("check", |pull| scan_all(&layers, pull.limits))?;
+        let scans = self.timed("check", |pull| scan_all(&layers, &pull.limits))?;
         let bytes: u64 = scans.iter().map(|s| s.bytes + 4096 * s.entries).sum();
         files::want_space(work.path(), bytes * 2, "unpacking the image")?;
 
@@ -250,7 +251,7 @@ impl Pull<'_> {
             std::fs::create_dir(&at).map_err(files::at("cannot make", &at))?;
             let root = Root::open(&at)?;
             let mut tree = Tree::begin(&root)?;
-            layers.iter().zip(&scans).try_for_each(|(layer, scan)| tree.apply(layer, scan, pull.limits))?;
+            layers.iter().zip(&scans).try_for_each(|(layer, scan)| tree.apply(layer, scan, &pull.limits))?;
             workdir::check(&root, workdir)?;
             tree.finish()
         })?;
@@ -258,7 +259,10 @@ impl Pull<'_> {
         let out = work.path().join("image.erofs");
         let epoch = u64::try_from(flat.newest).unwrap_or(0);
         let options = erofs::Options { id: Some(volume_id(&inputs(self.name, &resolved.container.manifest))), ..erofs::of_image(epoch) };
-        let (digest, bytes) = self.timed("pack", |_| erofs::make(program::command(erofs::TOOL), &at, &out, options))?;
+        let (digest, bytes) = self.timed("pack", |pull| {
+            let packer = erofs::bounded(flat.entries, pull.limits.left()?)?;
+            erofs::make(packer, &at, &out, options).map_err(|f| if f.code == erofs::TOO_LARGE { too_large(f.message) } else { f })
+        })?;
         let root = Root::open(&at)?;
         let container = &mut resolved.container;
         container.defaults.ids = accounts::ids(&root, container.defaults.user.as_deref());

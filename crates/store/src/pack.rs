@@ -18,6 +18,7 @@ use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Grows when the same content gives other bytes.
 const FORMAT: u32 = 1;
@@ -27,7 +28,8 @@ const EPOCH: u64 = 1_000_000_000;
 const DEPTH: usize = 512;
 /// A service's code; what is larger is data, or a mistake.
 const BYTES_MAX: u64 = 16 << 30;
-const ENTRIES_MAX: u64 = 1_000_000;
+const ENTRIES_MAX: u64 = 500_000;
+const PACK: Duration = Duration::from_secs(3600);
 
 /// An artifact in the store; nobody signed it yet.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,7 +70,7 @@ fn tarball_key(sum: &Digest) -> Digest {
 }
 
 fn pack_as(store: &Store, path: &Path, whole: &Path, name: &str, from: &str) -> Result<Stored, Fault> {
-    program::need(&[erofs::TOOL, "setpriv"])?;
+    program::need(&[erofs::TOOL, "setpriv", "timeout", "prlimit"])?;
     let seen = fs::metadata(path).map_err(|e| files::fault("cannot read the artifact", path, &e))?;
     // By where it lies and not by how it is written: a link to /etc is /etc.
     if seen.is_dir() {
@@ -131,7 +133,7 @@ fn put(store: &Store, name: &str, entries: Entries, stage: impl FnOnce(&Entries,
     files::set_mode(&root, 0o755)?;
     stage(&entries, &root)?;
     let options = Options { pack: Pack::Plain, epoch: EPOCH, keep_times: false, plain_owner: true, id: None };
-    let (digest, bytes) = erofs::make(program::command(erofs::TOOL), &root, &out, options)?;
+    let (digest, bytes) = erofs::make(erofs::bounded(entries.len() as u64, PACK)?, &root, &out, options)?;
     let manifest = Manifest {
         kind: Kind::Artifact,
         name: name.to_string(),

@@ -104,6 +104,31 @@ pub fn command_within(seconds: u32, program: &str) -> Command {
     c
 }
 
+/// As [`command_within`], and refused more memory than this.
+pub fn command_bounded(seconds: u32, bytes: u64, program: &str) -> Command {
+    let mut c = command_within(seconds, "setpriv");
+    // It ends with `timeout`, as that ends with us. Its addresses are not counted: threads reserve many more than they use.
+    c.args(["--pdeathsig", "KILL", "--", "prlimit", &format!("--data={bytes}"), "--", program]);
+    c
+}
+
+/// Bytes the kernel says can be had without swapping; 0 if it does not say.
+pub fn memory_available() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"));
+    line.and_then(|l| l.trim().trim_end_matches("kB").trim().parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
+/// Before a program takes it: without, the kernel ends one of its choice.
+pub fn want_memory(bytes: u64, what: &str) -> Result<(), Fault> {
+    let available = memory_available();
+    if available == 0 || available >= bytes {
+        return Ok(());
+    }
+    let text = format!("{what} needs about {} MB of memory, and {} MB are available", bytes.div_ceil(1_000_000), available / 1_000_000);
+    Err(Fault::world("memory-short", text).hint("`free -m` shows what there is; try again when there is more"))
+}
+
 /// Whether a [`command_within`] was killed for taking too long.
 pub fn ran_out_of_time(status: ExitStatus) -> bool {
     status.code() == Some(137) || status.signal() == Some(9)

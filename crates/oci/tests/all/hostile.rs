@@ -167,6 +167,13 @@ fn limits_hold_for_all_layers_together() {
     assert!(fault.code == "image-too-large" && fault.message.contains("more than 300 entries"), "{fault:?}");
     let fault = repeated(&tar(&[file("f", &"x".repeat(400_000))]), 9, &Limits { plain_bytes: 1 << 20, ..limits() });
     assert!(fault.code == "image-too-large" && fault.message.contains("more than 1048576 bytes"), "{fault:?}");
+    // 20 GiB of holes in a layer of 4 kB kept a core busy for two minutes.
+    let hole = tar(&[file("hole", "x").pax("GNU.sparse.map", b"0,1").pax("GNU.sparse.size", b"300000")]);
+    let fault = repeated(&hole, 9, &Limits { hole_bytes: 1 << 20, ..limits() });
+    assert!(fault.code == "image-too-large" && fault.message.contains("more than 1048576 bytes of holes"), "{fault:?}");
+    let attributes = tar(&[file("f", "x").xattr("user.x", &[b'x'; 1000])]);
+    let fault = repeated(&attributes, 9, &Limits { attribute_bytes: 8000, ..limits() });
+    assert!(fault.code == "image-too-large" && fault.message.contains("more than 8000 bytes of extended attributes"), "{fault:?}");
     // What no entry has, unpacks all the same.
     let mut behind = tar(&[file("f", "x")]);
     behind.resize(behind.len() + 400_000, 0);
@@ -198,6 +205,19 @@ fn a_layout_is_not_read_through_links() {
         let fault = resolve(&name, &options(limits())).err().unwrap_or_else(|| panic!("{linked} was read through a link"));
         assert!(fault.message.contains("link"), "{linked}: {fault:?}");
         let _ = fs::remove_dir_all(&outside).or_else(|_| fs::remove_file(&outside));
+    }
+}
+
+#[test]
+fn reading_a_layer_ends_at_its_time() {
+    let over = || Limits { until: Some(std::time::Instant::now()), ..limits() };
+    let one = tar(&[file("f", "x")]);
+    // Members that hold nothing: nothing comes out of them, and no limit sees them.
+    let empty = Pack::Gzip.pack(b"").repeat(20_000);
+    for (plain, packed) in [(&one, Pack::Gzip.pack(&one)), (&Vec::new(), empty)] {
+        scanned(plain, packed.clone(), &limits()).unwrap();
+        let fault = scanned(plain, packed, &over()).unwrap_err();
+        assert!(fault.code == "image-too-large" && fault.message.contains("takes more than"), "{fault:?}");
     }
 }
 
