@@ -192,7 +192,8 @@ pub struct Policy {
     /// Keys whose word counted once. While there is one, no signature is passed over, also where nobody is trusted any more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub distrusted: Vec<PublicKey>,
-    /// Keys of cosign, in one line each. While there is one, a container image is pulled only if one of them signed it.
+    /// Keys of cosign, in one line each. While there is one, a container image or code from a
+    /// registry is pulled only if one of them signed it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cosign: Vec<String>,
     /// No new group begins on an image that is marked bad. (None ever begins on one that is revoked.)

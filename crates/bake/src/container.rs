@@ -24,9 +24,7 @@ pub fn bake(
     let own = recipe::digest(spec);
     let _alone = store.lock(&format!("bake-{}", own.short()), || steps.begin("wait", "another bake of this recipe is running"))?;
     let looked = files::now();
-    let policy = attest::read_policy(store.layout())?.unwrap_or_default();
-    let keys = policy.cosign.iter().map(|key| oci::CosignKey::parse(key)).collect::<Result<Vec<_>, _>>()?;
-    let asked = oci::Options { fresh: options.fresh, keys, ..oci::Options::of(source) };
+    let asked = oci::Options { fresh: options.fresh, keys: crate::cosign_keys(store)?, ..oci::Options::of(source) };
     let oci::Pulled { mut manifest, did, kept_layers } =
         oci::pull(store, &spec.name, &source.reference, &asked, &mut |p| show(&mut steps, source, &p))?;
     if manifest.recipe.as_ref() != Some(&own) {

@@ -71,6 +71,12 @@ pub fn cosign_key(text: &str) -> Result<String, Fault> {
     oci::CosignKey::parse(text).map(|key| key.line())
 }
 
+/// Those that this machine's policy names, for whatever comes from a registry.
+fn cosign_keys(store: &Store) -> Result<Vec<oci::CosignKey>, Fault> {
+    let policy = attest::read_policy(store.layout())?.unwrap_or_default();
+    policy.cosign.iter().map(|key| oci::CosignKey::parse(key)).collect()
+}
+
 /// Whom a recipe believes without a signature, for whoever looks at its images.
 pub fn unsigned_note(spec: &model::ImageSpec) -> Option<String> {
     customise::unsigned(&spec.custom)

@@ -1,6 +1,7 @@
 //! Files that are no container images: a service's code in a registry, or behind a link. Each is compared with its digest before anybody
 //! reads it.
 
+use crate::cosign;
 use crate::document;
 use crate::document::Descriptor;
 use crate::fetch;
@@ -33,6 +34,9 @@ impl Archive {
             return Err(bad("wrong-digest", format!("what came for {told} has the digest {manifest}")).hint("nothing of it was kept"));
         }
         let layer = document::only_layer(&bytes, &options.limits)?;
+        if !options.keys.is_empty() {
+            cosign::must_be_signed(&mut from, reference, &[&manifest], &options.keys, &options.limits)?;
+        }
         Ok(Archive { from, layer, manifest })
     }
 

@@ -49,7 +49,7 @@ pub struct Options {
     pub limits: Limits,
     /// Pull also what is there.
     pub fresh: bool,
-    /// Keys of cosign: an image that none of them signed is refused.
+    /// Keys of cosign: an image or archive that none of them signed is refused.
     pub keys: Vec<CosignKey>,
 }
 

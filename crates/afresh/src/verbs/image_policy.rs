@@ -30,7 +30,7 @@ pub struct PolicyVerb {
     /// Trust a public key: 64 hex digits, or `own` for this machine's key (repeatable)
     #[arg(long, value_name = "KEY")]
     pub trust: Vec<String>,
-    /// Refuse container images that none of these keys of cosign signed: a file such as cosign.pub (repeatable); off: pull all
+    /// Refuse container images, and code from registries (oci://), that none of these keys of cosign signed: a file such as cosign.pub (repeatable); off: pull all
     #[arg(long, value_name = "FILE|off")]
     pub cosign: Vec<PathBuf>,
     /// Distrust a key (repeatable)
@@ -157,7 +157,7 @@ fn tell(context: &Context, policy: Option<&Policy>) {
         "no new group of servers starts on an image that is revoked"
     });
     if !policy.cosign.is_empty() {
-        show::line("a container image is pulled only if a key of cosign signed it");
+        show::line("a container image, or code from a registry, is pulled only if a key of cosign signed it");
     }
     policy.cosign.iter().for_each(|key| show::line(format!("trusted with cosign: {key}")));
     policy.trusted.iter().for_each(|key| show::line(format!("trusted: {key}")));
