@@ -8,6 +8,7 @@ use crate::recipe;
 use disk::files;
 use lifecycle::Change;
 use model::{Container, ContainerSource, Digest, Fault, ImageSpec};
+use std::path::Path;
 use store::{Did, Store};
 
 /// As [`crate::bake_with`].
@@ -42,7 +43,12 @@ pub fn bake(
         Did::Baked if options.fresh => format!("it was asked for afresh, from {pinned}"),
         Did::Baked => format!("{} leads to {pinned}, {kept_layers} of its layers were there", source.reference),
     };
-    baked::finish(store, spec, options, (manifest, None), (did, &why), (looked, Vec::new()), steps)
+    baked::finish(store, spec, options, (manifest, None), (did, &why), (looked, exposed(source).into_iter().collect()), steps)
+}
+
+fn exposed(source: &ContainerSource) -> Option<String> {
+    let auth = source.auth.as_ref().filter(|auth| oci::is_exposed(Path::new(auth)))?;
+    Some(format!("every user of this machine can read the password of the registry: `chmod 600 {auth}`"))
 }
 
 fn show(steps: &mut Steps, source: &ContainerSource, progress: &oci::Progress) {
@@ -97,4 +103,21 @@ pub fn news(store: &Store, spec: &ImageSpec, source: &ContainerSource, against: 
 pub fn moved(from: &Container, reference: &str, manifest: &Digest) -> Option<Change> {
     let short = |digest: &Digest| Some(digest.short().to_string());
     (from.manifest != *manifest).then(|| Change { name: reference.to_string(), from: short(&from.manifest), to: short(manifest) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_password_that_everybody_can_read_is_noted() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let auth = Some(file.path().display().to_string());
+        let source = ContainerSource { reference: "r.example/a:1".into(), auth, ca: None, plain_http: false };
+        for (mode, is) in [(0o600, false), (0o640, false), (0o644, true)] {
+            std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(exposed(&source).is_some_and(|note| note.contains("chmod 600")), is, "{mode:o}");
+        }
+    }
 }

@@ -178,6 +178,16 @@ pub fn free_bytes(path: &Path) -> Result<u64, Fault> {
     Ok(seen.f_bavail.saturating_mul(seen.f_frsize))
 }
 
+/// As [`want_space`], of files: a small disk has few.
+pub fn want_files(path: &Path, count: u64, what: &str) -> Result<(), Fault> {
+    let seen = rustix::fs::statvfs(path).map_err(|e| fault("cannot ask for free space at", path, &e.into()))?;
+    // Some filesystems have no such number.
+    if seen.f_files == 0 || seen.f_favail >= count {
+        return Ok(());
+    }
+    Err(disk_full(format!("{what} has {count} files and directories, and {} has room for {} more", path.display(), seen.f_favail)))
+}
+
 /// Says so before the work, not in the middle of it.
 pub fn want_space(path: &Path, bytes: u64, what: &str) -> Result<(), Fault> {
     let free = free_bytes(path)?;

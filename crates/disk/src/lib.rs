@@ -100,6 +100,15 @@ mod tests {
     }
 
     #[test]
+    fn files_are_counted_before_they_are_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let is_counted = rustix::fs::statvfs(dir.path()).unwrap().f_files > 0;
+        files::want_files(dir.path(), 1, "it").unwrap();
+        let more = files::want_files(dir.path(), u64::MAX, "it").map_err(|f| f.code);
+        assert_eq!(more, if is_counted { Err("disk-full".to_string()) } else { Ok(()) });
+    }
+
+    #[test]
     fn what_a_killed_process_left_is_passed_over() {
         let dir = tempfile::tempdir().unwrap();
         let next = COUNT.load(Ordering::Relaxed);

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 use store::program;
@@ -87,6 +88,11 @@ pub fn load(path: &Path, registry: &str, repository: &str) -> Result<Option<Cred
         Some(helper) => ask(path, helper, if registry == "docker.io" { DOCKER_HUB } else { registry }),
         None => Ok(None),
     }
+}
+
+/// Whether every user of this machine may read what is in it.
+pub fn is_exposed(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|seen| seen.permissions().mode() & 0o004 != 0)
 }
 
 /// Podman's files may name a part of a registry: the longest counts.

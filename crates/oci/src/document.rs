@@ -78,7 +78,13 @@ fn no_json(what: &str, e: &serde_json::Error) -> Fault {
     bad("bad-image", format!("the {what} of the image cannot be read: {}", shown(&e.to_string()))).hint("build and push the image again")
 }
 
-pub fn top(bytes: &[u8], limits: &Limits) -> Result<Top, Fault> {
+/// A manifest or an index, and never both at once: two readers would take it for two things.
+enum Shape {
+    Manifest(Descriptor, Vec<Descriptor>),
+    Index(Vec<Descriptor>),
+}
+
+fn shape(bytes: &[u8]) -> Result<Shape, Fault> {
     let either: Either = serde_json::from_slice(bytes).map_err(|e| no_json("manifest", &e))?;
     if either.schema_version != Some(2) {
         return Err(bad("old-image", "the image has a manifest of Docker's first form, which has no digests of its layers")
@@ -87,14 +93,19 @@ pub fn top(bytes: &[u8], limits: &Limits) -> Result<Top, Fault> {
     let kind = either.media_type.unwrap_or_default();
     let is_known = kind.is_empty() || MANIFESTS.contains(&kind.as_str());
     match (either.config, either.layers, either.manifests) {
-        (Some(config), Some(layers), None) if is_known => image(config, layers, limits).map(Top::Image),
-        (None, None, Some(manifests)) if is_known => {
-            if manifests.len() > limits.layers {
-                return Err(too_large(format!("its index lists {} manifests, more than {}", manifests.len(), limits.layers)));
-            }
-            Ok(Top::Index(manifests))
-        }
+        (Some(config), Some(layers), None) if is_known => Ok(Shape::Manifest(config, layers)),
+        (None, None, Some(manifests)) if is_known => Ok(Shape::Index(manifests)),
         _ => Err(bad("bad-image", format!("what the name leads to is no manifest of an image ({})", shown(&kind)))),
+    }
+}
+
+pub fn top(bytes: &[u8], limits: &Limits) -> Result<Top, Fault> {
+    match shape(bytes)? {
+        Shape::Manifest(config, layers) => image(config, layers, limits).map(Top::Image),
+        Shape::Index(manifests) if manifests.len() > limits.layers => {
+            Err(too_large(format!("its index lists {} manifests, more than {}", manifests.len(), limits.layers)))
+        }
+        Shape::Index(manifests) => Ok(Top::Index(manifests)),
     }
 }
 
@@ -129,11 +140,13 @@ fn image(config: Descriptor, layers: Vec<Descriptor>, limits: &Limits) -> Result
 
 /// Of an artifact that is an archive: its only layer, of whatever type.
 pub fn only_layer(bytes: &[u8], limits: &Limits) -> Result<Descriptor, Fault> {
-    let either: Either = serde_json::from_slice(bytes).map_err(|e| no_json("manifest", &e))?;
-    let is_known = either.media_type.as_deref().is_none_or(|kind| MANIFESTS.contains(&kind));
-    match either.layers.unwrap_or_default().as_slice() {
-        [one] if is_known && one.size <= limits.layer_bytes => Ok(one.clone()),
-        [one] if is_known => Err(too_large(format!("the archive has {} bytes, more than {}", one.size, limits.layer_bytes))),
+    let layers = match shape(bytes)? {
+        Shape::Manifest(_, layers) => layers,
+        Shape::Index(_) => Vec::new(),
+    };
+    match layers.as_slice() {
+        [one] if one.size <= limits.layer_bytes => Ok(one.clone()),
+        [one] => Err(too_large(format!("the archive has {} bytes, more than {}", one.size, limits.layer_bytes))),
         all => {
             let text = format!("the name leads to no archive: it has {} files, and code is one", all.len());
             Err(Fault::yours("no-archive", text)
@@ -144,8 +157,7 @@ pub fn only_layer(bytes: &[u8], limits: &Limits) -> Result<Descriptor, Fault> {
 
 /// Of any artifact.
 pub fn files(bytes: &[u8], limits: &Limits) -> Result<Vec<Descriptor>, Fault> {
-    let either: Either = serde_json::from_slice(bytes).map_err(|e| no_json("manifest", &e))?;
-    let mut all = either.layers.unwrap_or_default();
+    let Shape::Manifest(_, mut all) = shape(bytes)? else { return Ok(Vec::new()) };
     all.truncate(limits.layers);
     Ok(all)
 }
@@ -288,7 +300,9 @@ fn bounded(run: &Run) -> Result<(), Fault> {
 
 fn defaults(run: Run) -> Result<ContainerDefaults, Fault> {
     bounded(&run)?;
-    let texts = run.entrypoint.iter().chain(&run.cmd).chain(&run.env).chain([&run.user, &run.working_dir]);
+    let test = run.healthcheck.iter().flat_map(|check| &check.test);
+    let texts = run.entrypoint.iter().chain(&run.cmd).chain(&run.env).chain(test).chain(run.volumes.keys()).chain(run.exposed_ports.keys());
+    let texts = texts.chain([&run.user, &run.working_dir, &run.stop_signal]);
     if let Some(text) = texts.into_iter().find(|t| t.contains('\0')) {
         return Err(bad("bad-image", format!("the config of the image has a zero byte in {:?}", shown(text))));
     }
@@ -386,6 +400,43 @@ mod tests {
         );
         assert_eq!(config(text.as_bytes(), &image, "arm64").unwrap_err().code, "other-architecture");
         assert_eq!(config(text.replace("A=b=c", "=x").as_bytes(), &image, "amd64").unwrap_err().code, "bad-image");
+    }
+
+    #[test]
+    fn an_artifact_is_a_manifest_and_nothing_else() {
+        let one = descriptor(None, 9);
+        let limits = Limits::default();
+        let read = |change: fn(&mut serde_json::Value)| {
+            let mut value = serde_json::json!({ "schemaVersion": 2, "config": one, "layers": [one] });
+            change(&mut value);
+            let bytes = value.to_string().into_bytes();
+            (only_layer(&bytes, &limits).map_err(|f| f.code), files(&bytes, &limits).map_err(|f| f.code))
+        };
+        assert_eq!(read(|_| {}), (Ok(one.clone()), Ok(vec![one.clone()])));
+        for change in [
+            (|v| v["manifests"] = v["layers"].clone()) as fn(&mut serde_json::Value),
+            |v| v["mediaType"] = "text/html".into(),
+            |v| drop(v.as_object_mut().unwrap().remove("config")),
+        ] {
+            assert_eq!(read(change), (Err("bad-image".to_string()), Err("bad-image".to_string())));
+        }
+    }
+
+    #[test]
+    fn no_text_of_a_config_has_a_zero_byte() {
+        let image = Image { config: descriptor(None, 1), layers: Vec::new() };
+        for run in [
+            serde_json::json!({ "Cmd": ["a\0"] }),
+            serde_json::json!({ "Healthcheck": { "Test": ["CMD", "/a\0b"] } }),
+            serde_json::json!({ "Volumes": { "/a\0": {} } }),
+            serde_json::json!({ "ExposedPorts": { "80\0/tcp": {} } }),
+            serde_json::json!({ "StopSignal": "SIGTERM\0" }),
+            serde_json::json!({ "User": "a\0" }),
+        ] {
+            let text = serde_json::json!({ "architecture": "amd64", "os": "linux", "rootfs": {}, "config": run }).to_string();
+            let fault = config(text.as_bytes(), &image, "amd64").map(drop).unwrap_err();
+            assert!(fault.code == "bad-image" && fault.message.contains("zero byte"), "{run}: {fault:?}");
+        }
     }
 
     #[test]

@@ -32,6 +32,7 @@ mod workdir;
 
 pub use artifact::{Archive, fetch_link};
 pub use cosign::CosignKey;
+pub use credentials::is_exposed;
 pub use flatten::{Flattened, Tree};
 pub use layer::{Layer, Scan, scan, scan_all};
 pub use limits::Limits;

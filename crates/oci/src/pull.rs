@@ -243,6 +243,7 @@ impl Pull<'_> {
         let scans = self.timed("check", |pull| scan_all(&layers, &pull.limits))?;
         let bytes: u64 = scans.iter().map(|s| s.bytes + 4096 * s.entries).sum();
         files::want_space(work.path(), bytes * 2, "unpacking the image")?;
+        files::want_files(work.path(), scans.iter().map(|s| s.entries).sum(), "the image")?;
 
         tell(Progress::Flattening { layers: layers.len() });
         let at = work.path().join("root");

@@ -25,6 +25,8 @@ pub struct Registry {
     /// `https://host:port`.
     base: String,
     credentials: Option<Credentials>,
+    /// The password that there is stays here.
+    is_withheld: bool,
     /// What the last request was sent with.
     authorization: Option<String>,
     limits: Limits,
@@ -37,7 +39,8 @@ struct Token {
 }
 
 impl Registry {
-    /// `plain`: the registry may be spoken to without TLS, and so may one on this machine that does not know it.
+    /// `plain`: the registry may be spoken to without TLS, and so may one on this machine that does not know it. That one gets no password
+    /// unless it was said: whoever has its port while it is down would.
     pub fn new(
         reference: &Reference,
         credentials: Option<Credentials>,
@@ -50,7 +53,9 @@ impl Registry {
         let http = Http::new(ca, limits)?.of(host_of(authority));
         let scheme = if (plain || reference.is_loopback()) && http.speaks_plain(authority) { "http" } else { "https" };
         let base = format!("{scheme}://{authority}");
-        Ok(Registry { http, reference: reference.clone(), base, credentials, authorization: None, limits: limits.clone() })
+        let is_withheld = scheme == "http" && !plain && credentials.is_some();
+        let credentials = credentials.filter(|_| !is_withheld);
+        Ok(Registry { http, reference: reference.clone(), base, credentials, is_withheld, authorization: None, limits: limits.clone() })
     }
 
     /// Logs in when the registry asks for it, and once more when what it gave then is no longer good.
@@ -85,6 +90,10 @@ impl Registry {
             self.reference.repository,
             answer.reason(&self.limits)
         );
+        if self.is_withheld {
+            return Fault::yours("registry-refused", format!("{text}; it speaks no TLS, so the password was not sent"))
+                .hint("if nobody else can be on its port: `registry { plain_http = true }` in the image");
+        }
         let plain = if self.base.starts_with("http:") { " --tls-verify=false" } else { "" };
         Fault::yours("registry-refused", text).hint(format!(
             "`skopeo login{plain} --authfile FILE {}` writes a password; name the file in the image: `registry {{ auth = \"FILE\" }}`",

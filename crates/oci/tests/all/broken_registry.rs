@@ -387,7 +387,7 @@ fn a_token_that_expires_is_asked_for_again_and_one_that_never_works_is_an_end() 
     let auth = place.dir.path().join("auth.json");
     let with = |registry: &Registry| {
         std::fs::write(&auth, format!(r#"{{"auths":{{"{}":{{"auth":"dTpw"}}}}}}"#, registry.at)).unwrap();
-        Options { auth: Some(auth.clone()), ..options(limits()) }
+        with_password(&auth)
     };
     // Good for one request: the next one is asked for at each.
     let registry = tokens(1, sample());
@@ -427,9 +427,33 @@ fn a_password_goes_to_nobody_else() {
     let place = place();
     let auth = place.dir.path().join("auth.json");
     std::fs::write(&auth, format!(r#"{{"auths":{{"{}":{{"auth":"dTpw"}}}}}}"#, registry.at)).unwrap();
-    place.pull(&registry.name(), &Options { auth: Some(auth), ..options(limits()) }).unwrap();
+    place.pull(&registry.name(), &with_password(&auth)).unwrap();
     let asked = storage.asked.lock().unwrap();
     assert!(asked.len() == 3 && asked.iter().all(|a| a.authorization.is_none()), "{asked:?}");
+}
+
+/// Sent also without TLS.
+fn with_password(auth: &std::path::Path) -> Options {
+    Options { auth: Some(auth.to_path_buf()), plain_http: true, ..options(limits()) }
+}
+
+/// Whoever binds the port of one that is down.
+#[test]
+fn a_registry_on_this_machine_without_tls_gets_no_password_unless_it_was_said() {
+    let asks = || {
+        let image = small();
+        serve(move |asked, _| match &asked.authorization {
+            Some(_) => honest(&image, asked),
+            None => Reply::Whole(401, vec![("WWW-Authenticate", "Basic realm=\"x\"".into())], Vec::new()),
+        })
+    };
+    let (place, registry) = (place(), asks());
+    let auth = place.dir.path().join("auth.json");
+    std::fs::write(&auth, format!(r#"{{"auths":{{"{}":{{"auth":"dTpw"}}}}}}"#, registry.at)).unwrap();
+    let fault = resolve(&registry.name(), &Options { plain_http: false, ..with_password(&auth) }).err().unwrap();
+    assert!(fault.code == "registry-refused" && fault.message.contains("was not sent"), "{fault:?}");
+    assert!(registry.asked.lock().unwrap().iter().all(|a| a.authorization.is_none()));
+    resolve(&registry.name(), &with_password(&auth)).unwrap();
 }
 
 fn small() -> Image {
@@ -457,7 +481,7 @@ fn who_a_redirect_leads_to_is_not_answered_with_a_password() {
         let place = place();
         let auth = place.dir.path().join("auth.json");
         std::fs::write(&auth, format!(r#"{{"auths":{{"{}":{{"auth":"dTpw"}}}}}}"#, registry.at)).unwrap();
-        let fault = resolve(&registry.name(), &Options { auth: Some(auth), ..options(limits()) }).err().unwrap();
+        let fault = resolve(&registry.name(), &with_password(&auth)).err().unwrap();
         let asked = storage.asked.lock().unwrap();
         assert!(asked.len() == 1 && asked[0].authorization.is_none(), "{other}: {asked:?}");
         assert_eq!(fault.code, "registry-refused", "{fault:?}");
@@ -483,7 +507,7 @@ fn a_refresh_token_is_posted_to_nobody_else() {
     let auth = place.dir.path().join("auth.json");
     let with = |registry: &Registry| {
         std::fs::write(&auth, format!(r#"{{"auths":{{"{}":{{"auth":"dTo=","identitytoken":"refresh me"}}}}}}"#, registry.at)).unwrap();
-        resolve(&registry.name(), &Options { auth: Some(auth.clone()), ..options(limits()) })
+        resolve(&registry.name(), &with_password(&auth))
     };
     let honest = serve_tokens(|_| whole(br#"{"access_token":"t"}"#));
     with(&honest).unwrap();
