@@ -95,6 +95,7 @@ mod tests {
             layers: Vec::new(),
             defaults: model::ContainerDefaults::default(),
             distribution: Some(model::Distribution { id: "debian".into(), version: Some("12&a=b".into()) }),
+            created: None,
         };
         let package = Package { name: "openssl@3.9?x=#/y".into(), version: "1:2+3~4%".into(), arch: "all&os=x".into(), source: None };
         assert_eq!(

@@ -6,10 +6,10 @@ use crate::patches;
 use crate::progress::{Progress, Steps};
 use crate::recipe;
 use disk::files;
-use lifecycle::Change;
+use lifecycle::{Change, State};
 use model::{Container, ContainerSource, Digest, Fault, ImageSpec};
 use std::path::Path;
-use store::{Did, Store};
+use store::{Did, Manifest, Repository, Store};
 
 /// As [`crate::bake_with`].
 pub fn bake(
@@ -28,6 +28,13 @@ pub fn bake(
     let asked = oci::Options { fresh: options.fresh, keys: crate::cosign_keys(store)?, ..oci::Options::of(source) };
     let oci::Pulled { mut manifest, did, kept_layers } =
         oci::pull(store, &spec.name, &source.reference, &asked, &mut |p| show(&mut steps, source, &p))?;
+    if options.candidate
+        && let Some(why) = went_back(store, spec, &manifest)?
+    {
+        return Err(Fault::world("tag-went-back", format!("{} leads to an older image: {why}", source.reference))
+            .hint("nobody's signature says which image of a tag is the newest; `afresh bake` takes this one, if it is meant")
+            .again(false));
+    }
     if manifest.recipe.as_ref() != Some(&own) {
         manifest.recipe = Some(own);
         store.note(&manifest)?;
@@ -44,6 +51,29 @@ pub fn bake(
         Did::Baked => format!("{} leads to {pinned}, {kept_layers} of its layers were there", source.reference),
     };
     baked::finish(store, spec, options, (manifest, None), (did, &why), (looked, exposed(source).into_iter().collect()), steps)
+}
+
+/// Why a tag that moved is not followed without a person. Whoever has the registry may move it to an image with known holes, and that has good
+/// signatures.
+fn went_back(store: &Store, spec: &ImageSpec, new: &Manifest) -> Result<Option<String>, Fault> {
+    let Some(current) = store.current(&spec.name)? else { return Ok(None) };
+    let (Some(there), Some(now)) = (store.manifest(&current)?.container, &new.container) else { return Ok(None) };
+    let life = Repository::open(store.layout())?.peek(&spec.name)?;
+    let is_retired = life.as_ref().and_then(|life| life.image(&new.digest)).is_some_and(|one| one.state == State::Retired);
+    Ok(is_older(&there, now, is_retired))
+}
+
+/// Another name is another choice of whoever wrote the recipe.
+fn is_older(there: &Container, now: &Container, is_retired: bool) -> Option<String> {
+    if there.manifest == now.manifest || there.reference != now.reference {
+        return None;
+    }
+    let made = |of: &Container| of.created.as_ref().and_then(|text| text.parse::<jiff::Timestamp>().ok());
+    match (made(there), made(now)) {
+        (Some(before), Some(made)) if made < before => Some(format!("it was made {made}, and the current one {before}")),
+        _ if is_retired => Some("it was current before".to_string()),
+        _ => None,
+    }
 }
 
 fn exposed(source: &ContainerSource) -> Option<String> {
@@ -109,6 +139,35 @@ pub fn moved(from: &Container, reference: &str, manifest: &Digest) -> Option<Cha
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_tag_that_goes_back_is_not_followed() {
+        let of = |reference: &str, manifest: &[u8], created: &str| Container {
+            reference: reference.to_string(),
+            manifest: Digest::of(manifest),
+            top: Digest::of(manifest),
+            layers: Vec::new(),
+            defaults: model::ContainerDefaults::default(),
+            distribution: None,
+            created: Some(created.to_string()).filter(|text| !text.is_empty()),
+        };
+        let there = of("r.example/a:1", b"there", "2026-06-01T00:00:00.123456789Z");
+        let says = |now: &Container, is_retired| is_older(&there, now, is_retired).unwrap_or_default();
+        assert!(says(&of("r.example/a:1", b"old", "2026-05-31T23:00:00Z"), false).contains("it was made 2026-05-31"));
+        // One hour to the east.
+        assert!(says(&of("r.example/a:1", b"old", "2026-06-01T01:00:00+01:00"), false).contains("it was made"));
+        for (created, is_retired, told) in [
+            ("2026-06-02T00:00:00Z", true, "it was current before"),
+            ("", true, "it was current before"),
+            ("2026-06-01T00:00:00.123456789Z", false, ""),
+            ("2026-06-02T00:00:00Z", false, ""),
+            ("yesterday", false, ""),
+        ] {
+            assert_eq!(says(&of("r.example/a:1", b"other", created), is_retired), told, "{created}");
+        }
+        assert_eq!(says(&there, true), "", "it did not move");
+        assert_eq!(says(&of("r.example/a:0", b"old", "2020-01-01T00:00:00Z"), true), "", "another tag was asked for");
+    }
 
     #[test]
     fn a_password_that_everybody_can_read_is_noted() {

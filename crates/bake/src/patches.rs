@@ -138,6 +138,7 @@ mod tests {
                 layers: Vec::new(),
                 defaults: Default::default(),
                 distribution: Some(distribution),
+                created: None,
             }),
         }
     }

@@ -46,6 +46,9 @@ pub struct Container {
     /// As the image's `/etc/os-release` has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distribution: Option<Distribution>,
+    /// As the image's config has it, in the form of RFC 3339. Nobody vouches for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
 }
 
 /// `debian` and `bookworm`, `alpine` and `3.20.1`.

@@ -210,7 +210,22 @@ struct ImageConfig {
     #[serde(default, deserialize_with = "or_default")]
     config: Run,
     rootfs: RootFs,
+    created: Option<String>,
 }
+
+/// What is read of an image's config.
+#[derive(Debug)]
+pub struct Config {
+    /// Digests of the layers, unpacked.
+    pub diff_ids: Vec<Digest>,
+    /// How a server is started.
+    pub defaults: ContainerDefaults,
+    /// When the image was made, as it says.
+    pub created: Option<String>,
+}
+
+/// More than any time has.
+const TIME_BYTES_MAX: usize = 64;
 
 #[derive(Deserialize)]
 struct RootFs {
@@ -252,8 +267,7 @@ struct Check {
     retries: u32,
 }
 
-/// The digests of the layers, unpacked, and how a server is started.
-pub fn config(bytes: &[u8], image: &Image, arch: &str) -> Result<(Vec<Digest>, ContainerDefaults), Fault> {
+pub fn config(bytes: &[u8], image: &Image, arch: &str) -> Result<Config, Fault> {
     let read: ImageConfig = serde_json::from_slice(bytes).map_err(|e| no_json("config", &e))?;
     if read.architecture != arch || read.os != "linux" {
         let text = format!("the image is for {}/{}, and this machine is linux/{arch}", shown(&read.os), shown(&read.architecture));
@@ -264,7 +278,8 @@ pub fn config(bytes: &[u8], image: &Image, arch: &str) -> Result<(Vec<Digest>, C
         let text = format!("the manifest has {} layers, and the config has digests of {}", image.layers.len(), diff_ids.len());
         return Err(bad("bad-image", text));
     }
-    Ok((diff_ids, defaults(read.config)?))
+    let created = read.created.filter(|text| text.len() <= TIME_BYTES_MAX);
+    Ok(Config { diff_ids, defaults: defaults(read.config)?, created })
 }
 
 /// Each is more than any image has. What is said here stands in the release, in each command line and in what is shown.
@@ -382,13 +397,14 @@ mod tests {
         let layer = Descriptor { media_type: LAYERS[1].into(), ..descriptor(None, 9) };
         let image = Image { config: descriptor(None, 1), layers: vec![layer] };
         let text = format!(
-            r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":["{}"]}},"config":{{"Entrypoint":null,"Cmd":["app","-v"],
+            r#"{{"architecture":"amd64","os":"linux","created":"2026-01-01T00:00:00Z","rootfs":{{"type":"layers","diff_ids":["{}"]}},"config":{{"Entrypoint":null,"Cmd":["app","-v"],
             "Env":["PATH=/bin","A=b=c"],"User":"10:20","WorkingDir":"/srv","ExposedPorts":{{"80/tcp":{{}},"53/udp":{{}}}},"StopSignal":"SIGQUIT",
             "Volumes":null,"Healthcheck":{{"Test":["CMD-SHELL","curl x"],"Interval":30000000000,"Retries":3}},"OnBuild":null}}}}"#,
             Digest::of(b"x")
         );
-        let (ids, run) = config(text.as_bytes(), &image, "amd64").unwrap();
-        assert_eq!((ids, run.run()), (vec![Digest::of(b"x")], vec!["app".to_string(), "-v".to_string()]));
+        let Config { diff_ids, defaults: run, created } = config(text.as_bytes(), &image, "amd64").unwrap();
+        assert_eq!((diff_ids, created.as_deref()), (vec![Digest::of(b"x")], Some("2026-01-01T00:00:00Z")));
+        assert_eq!(run.run(), vec!["app".to_string(), "-v".to_string()]);
         assert_eq!(
             (run.env["A"].as_str(), run.user.as_deref(), run.ports),
             ("b=c", Some("10:20"), vec!["53/udp".to_string(), "80/tcp".into()])

@@ -152,9 +152,9 @@ pub fn resolve(text: &str, options: &Options) -> Result<Resolved, Fault> {
         }
     };
     let config = fetch::document(from.as_mut(), &image.config, limits)?;
-    let (diff_ids, defaults) = document::config(&config, &image, arch)?;
+    let document::Config { diff_ids, defaults, created } = document::config(&config, &image, arch)?;
     let layers = image.layers.iter().map(|l| l.digest.clone()).collect();
-    let container = Container { reference: text.to_string(), manifest, top, layers, defaults, distribution: None };
+    let container = Container { reference: text.to_string(), manifest, top, layers, defaults, distribution: None, created };
     Ok(Resolved { from, image, diff_ids, container, registry })
 }
 

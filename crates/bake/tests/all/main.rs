@@ -5,6 +5,7 @@
 mod bake;
 mod base;
 mod changelogs;
+mod container;
 mod customise;
 mod fetch;
 mod kit;

@@ -102,6 +102,7 @@ fn container_of_root() -> Container {
         layers: Vec::new(),
         defaults: ContainerDefaults { user: Some("root".into()), ids: Some((0, 0)), ..ContainerDefaults::default() },
         distribution: None,
+        created: None,
     }
 }
 

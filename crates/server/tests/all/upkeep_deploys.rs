@@ -235,6 +235,7 @@ async fn a_service_that_cannot_run_on_an_image_is_left_out_and_the_others_get_it
         layers: Vec::new(),
         defaults: ContainerDefaults { user: Some(user.into()), ids, workdir: Some(workdir.into()), ..ContainerDefaults::default() },
         distribution: None,
+        created: None,
     };
     keeper.house.fake.state().containers = [
         (digest('a'), says("app", Some((7, 7)), "/")),
