@@ -374,5 +374,10 @@ fn images_that_lie_leave_nothing() {
     fs::write(&blob, bytes).unwrap();
     assert_eq!(place.pull(&at, &options(limits())).unwrap_err().code, "wrong-digest");
     assert_eq!(place.left(), Vec::<std::path::PathBuf>::new());
+    // All that is done with layers has one time together.
+    let at = place.layout(&good);
+    let fault = place.pull(&at, &options(Limits { unpack: std::time::Duration::ZERO, ..limits() })).unwrap_err();
+    assert!(fault.code == "image-too-large" && fault.message.contains("takes more than"), "{fault:?}");
+    assert_eq!(place.left(), Vec::<std::path::PathBuf>::new());
     assert_eq!(record(b"a", b"b"), b"6 a=b\n");
 }
