@@ -58,10 +58,15 @@ async fn since_minutes(house: &mut House, minutes: u64) {
         .write(|tx| {
             // It may have been stopped before it looked at its jobs at all.
             let calendar = tx.in_force(&name("web"))?.unwrap().spec.jobs[0].calendar();
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
-            let fresh = JobState { calendar, settled: Time(u64::try_from(now).unwrap()), ..JobState::default() };
+            let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
+            let fresh = JobState { calendar, settled: Time(now), ..JobState::default() };
             let state = tx.job_state(&name("web"), &tick())?.unwrap_or(fresh);
-            tx.put_job_state(&name("web"), &tick(), &JobState { settled: Time(state.settled.0 - minutes * MIN), ..state })
+            // What was started in a minute that is over, or soon will be, stays settled: it cannot have been missed since.
+            let over = if now % MIN > 40_000 { now } else { now - now % MIN };
+            let dues = tx.runs_of_job(&name("web"), &tick(), 1_000)?.into_iter().filter_map(|run| run.job?.due);
+            let started = dues.filter(|due| due.0 < over).max().unwrap_or_default();
+            let settled = Time(state.settled.0 - minutes * MIN).max(started);
+            tx.put_job_state(&name("web"), &tick(), &JobState { settled, ..state })
         })
         .unwrap();
     drop(store);
