@@ -81,6 +81,7 @@ impl Client {
 
     /// Sends a call until it is answered for good. An answer is `Ok` only if its status is 200.
     pub fn send(&self, request: &Request, account: &str) -> Result<Body, AwsError> {
+        check_region(&request.region).map_err(|f| AwsError::new(ErrorKind::Other, request.action, f.message))?;
         let mut request = request.clone();
         let mut moved = false;
         let mut attempt = 1;
@@ -196,7 +197,7 @@ fn other_region(reply: &Reply, request: &Request) -> Option<String> {
 }
 
 /// A region is part of a host name.
-fn check_region(region: &str) -> Result<(), Fault> {
+pub fn check_region(region: &str) -> Result<(), Fault> {
     let is_good = (1..=32).contains(&region.len()) && region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     if is_good {
         return Ok(());

@@ -13,7 +13,7 @@ mod retry;
 mod sign;
 pub mod xml;
 
-pub use client::{Body, Client, Options};
+pub use client::{Body, Client, Options, check_region};
 pub use credentials::{Credentials, Environment};
 pub use endpoint::{Service, partition};
 pub use error::{AwsError, ErrorKind};

@@ -176,12 +176,9 @@ fn permission(item: &Node) -> Option<IpPermission> {
     let port = |name: &str| text(item, name).map(|t| t.parse::<i64>());
     let ports = match (port("fromPort"), port("toPort")) {
         (None, None) => None,
-        (Some(Ok(from)), Some(Ok(to))) => match (u16::try_from(from), u16::try_from(to)) {
-            (Ok(from), Ok(to)) => Some((from, to)),
-            // -1: every one.
-            _ if from == -1 => None,
-            _ => return None,
-        },
+        // -1 is every one. ICMP has types and codes here, which are no ports.
+        (Some(Ok(from)), Some(Ok(to))) if from < 0 || to < 0 => None,
+        (Some(Ok(from)), Some(Ok(to))) => Some((u16::try_from(from).ok()?, u16::try_from(to).ok()?)),
         _ => return None,
     };
     let prefix_lists = lists.into_iter().map(|id| PrefixList { entries: Fact::denied("ec2:GetManagedPrefixListEntries"), id }).collect();

@@ -58,6 +58,9 @@ struct Region {
     default_subnets: Fact<Vec<(String, String)>>,
 }
 
+/// At the same time: each holds a page of some hundred kilobytes, read as a tree.
+const LISTINGS: usize = 6;
+
 const GROUPS: &str = "ec2:DescribeSecurityGroups";
 const ROUTES: &str = "ec2:DescribeRouteTables";
 const SUBNETS: &str = "ec2:DescribeSubnets";
@@ -67,7 +70,7 @@ pub fn scan(client: &Client, context: &Context, regions: &[String], services: Se
     let mut items: Vec<(usize, Item)> = Vec::new();
     let mut done = 0;
     ordered(
-        client.concurrency(),
+        client.concurrency().min(LISTINGS),
         &units,
         |(region, listing)| (*region, *listing, list(client, &context.account_id, &regions[*region], *listing)),
         |(region, listing, (found, error))| {

@@ -4,7 +4,7 @@ use crate::cidr::AddressSet;
 use crate::cross_account::of_account;
 use crate::ec2::{Families, IpPermission, admits_anyone};
 use crate::judgement::{Context, CrossAccount, Harm, Judgement, Way};
-use crate::ternary::{Fact, Tri};
+use crate::ternary::{Fact, Missing, Tri};
 use serde_json::json;
 use std::collections::BTreeSet;
 
@@ -78,12 +78,17 @@ impl RdsSnapshot {
 }
 
 impl RouteTable {
-    /// Whether a large part of the internet is answered through an internet gateway.
-    fn leads_to_internet(&self, families: Families) -> bool {
-        let through_gateway = self.routes.iter().filter(|r| r.is_active && r.target.starts_with("igw-"));
-        let set = AddressSet::from_cidrs(through_gateway.map(|r| r.destination.as_str())).unwrap_or_default();
-        let set = if families == Families::V4 { set.v4_only() } else { set };
-        set.admits_anyone()
+    /// Whether a large part of the internet is answered through an internet gateway. A prefix list as a destination may be anything.
+    fn leads_to_internet(&self, families: Families) -> Tri {
+        let (lists, blocks): (Vec<&Route>, Vec<&Route>) =
+            self.routes.iter().filter(|r| r.is_active && r.target.starts_with("igw-")).partition(|r| r.destination.starts_with("pl-"));
+        let set = AddressSet::from_cidrs(blocks.iter().map(|r| r.destination.as_str()));
+        let set = set.map(|set| if families == Families::V4 { set.v4_only() } else { set });
+        match set {
+            Some(set) if set.admits_anyone() => Tri::Yes,
+            Some(_) if lists.is_empty() => Tri::No,
+            _ => Tri::Unknown,
+        }
     }
 }
 
@@ -93,7 +98,7 @@ impl RdsInstance {
         let families = if self.has_ipv6 { Families::Both } else { Families::V4 };
         let flag = self.publicly_accessible.test(|f| *f);
         let group = self.ingress.known().map_or(Tri::Unknown, |rules| admits_anyone(rules, true, self.port, families));
-        let route = self.route_tables.test(|tables| tables.iter().any(|t| t.leads_to_internet(families)));
+        let route = self.route_tables.known().map_or(Tri::Unknown, |tables| Tri::any(tables.iter().map(|t| t.leads_to_internet(families))));
         let way = Way {
             via: "network",
             documented: flag,
@@ -110,6 +115,9 @@ impl RdsInstance {
         self.ingress.note_missing(&mut missing);
         self.ingress.known().into_iter().flatten().for_each(|r| r.note_missing(&mut missing));
         self.route_tables.note_missing(&mut missing);
+        if self.route_tables.known().is_some() && route == Tri::Unknown {
+            missing.insert(Missing("ec2:GetManagedPrefixListEntries".into()));
+        }
         // The flag alone is no exposure, so it does not stand in for facts that could not be read.
         let cannot_tell = way.effective == Tri::Unknown;
         let way = if cannot_tell { Way { documented: flag.and(Tri::Unknown), ..way } } else { way };

@@ -321,7 +321,8 @@ fn answer(world: &World, action: &str, id: &str, pairs: &BTreeMap<String, String
                 id => format!("<prefixListIds><item><prefixListId>pl-{}</prefixListId></item></prefixListIds>", &id[3..]),
             };
             let rule = format!("<item><ipProtocol>tcp</ipProtocol><fromPort>5432</fromPort><toPort>5432</toPort>{source}</item>");
-            format!("<groupId>{id}</groupId><ipPermissions>{rule}</ipPermissions>")
+            let ping = "<item><ipProtocol>icmp</ipProtocol><fromPort>8</fromPort><toPort>-1</toPort><ipRanges><item><cidrIp>0.0.0.0/0</cidrIp></item></ipRanges></item>";
+            format!("<groupId>{id}</groupId><ipPermissions>{rule}{ping}</ipPermissions>")
         })),
         "ec2:GetManagedPrefixListEntries" => {
             let cidr = if open || has("public") { "0.0.0.0/0" } else { "203.0.113.0/24" };

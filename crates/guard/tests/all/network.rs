@@ -121,6 +121,11 @@ fn a_database_is_public_only_if_flag_group_and_route_are() {
     ] {
         assert_eq!(verdict(shut), Verdict::NotPublic, "{name}");
     }
+    // A prefix list may be the internet; beside it the default route still is.
+    let by_list = Route { destination: "pl-1".into(), ..route("igw-1", true) };
+    let with = |routes: Vec<Route>| RdsInstance { route_tables: Fact::Known(vec![RouteTable { routes }]), ..open() };
+    assert_eq!(verdict(with(vec![by_list.clone()])), Verdict::Unknown);
+    assert_eq!(verdict(with(vec![by_list, route("igw-1", true)])), Verdict::Public);
     let unread = RdsInstance { route_tables: Fact::denied("ec2:DescribeRouteTables"), ..open() };
     assert_eq!(verdict(unread.clone()), Verdict::Unknown);
     assert_eq!(verdict(RdsInstance { publicly_accessible: Fact::Known(false), ..unread }), Verdict::NotPublic);
