@@ -22,7 +22,7 @@ mkfifo "$work/port"
 server=$!
 read -r port <"$work/port"
 export AWS_ENDPOINT_URL=http://127.0.0.1:$port
-"$python" "$here/estate.py" "$AWS_ENDPOINT_URL" "${SEED:-1}" "${BUCKETS:-1000}" "$work/labels.json"
+LISTS=1 "$python" "$here/estate.py" "$AWS_ENDPOINT_URL" "${SEED:-1}" "${BUCKETS:-1000}" "$work/labels.json"
 
 measured() { # NAME COMMAND...
   local name=$1 begun code=0

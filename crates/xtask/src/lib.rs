@@ -63,6 +63,8 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "api",
             "attest",
+            "aws_client",
+            "aws_scan",
             "bake",
             "capacity",
             "config",

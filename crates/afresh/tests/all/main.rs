@@ -10,6 +10,7 @@ mod exec;
 mod faults;
 mod fleet;
 mod guard;
+mod guard_aws;
 mod init;
 mod jobs;
 mod life;

@@ -2,9 +2,11 @@
 
 mod check;
 mod input;
+mod report;
 mod rules;
 mod scan;
 mod service_facts;
+mod scan_aws;
 mod waivers;
 mod words;
 
