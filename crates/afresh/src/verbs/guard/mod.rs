@@ -5,8 +5,8 @@ mod input;
 mod report;
 mod rules;
 mod scan;
-mod service_facts;
 mod scan_aws;
+mod service_facts;
 mod waivers;
 mod words;
 
