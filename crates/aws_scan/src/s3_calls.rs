@@ -89,7 +89,8 @@ impl S3<'_> {
     }
 
     pub fn buckets(&self) -> (Vec<ListedBucket>, Option<AwsError>) {
-        let request = Request::get(Service::S3, self.client.region(), "s3:ListAllMyBuckets", "/".into(), &[("max-buckets", "1000")]);
+        // With a parameter S3 says where each bucket is. moto cuts a page off and says nothing of the next, so pages are as large as can be.
+        let request = Request::get(Service::S3, self.client.region(), "s3:ListAllMyBuckets", "/".into(), &[("max-buckets", "10000")]);
         let action = request.action;
         self.client.pages(request, self.account, "continuation-token", |body| {
             xml::read(action, body, "ListAllMyBuckets", |root| {
