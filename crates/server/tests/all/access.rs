@@ -38,8 +38,7 @@ impl Attack {
             state.objects.insert(digest('e'));
             state.containers.insert(digest('e'), container_of_root());
         }
-        house.server =
-            Some(server::start(server::Config { listen: Some("127.0.0.1:0".parse().unwrap()), ..house.config() }).await.unwrap());
+        house.server = Some(start(server::Config { listen: Some("127.0.0.1:0".parse().unwrap()), ..house.config() }).await.unwrap());
         let address = house.server.as_ref().unwrap().address().unwrap();
         let mut worker = spec("worker", "back", "work", 1, None);
         worker.env.insert("PASSWORD".into(), "hunter2".into());

@@ -352,7 +352,7 @@ async fn serve_makes_its_own_and_says_when_the_last_is_too_old() {
         ..house.config()
     };
     std::fs::write(away.path().join("afresh-notes.txt"), "mine").unwrap();
-    house.server = Some(server::start(settings(1, 3_600_000)).await.unwrap());
+    house.server = Some(start(settings(1, 3_600_000)).await.unwrap());
     let client = house.client();
     let health = || client.get::<api::paths::Health>("/v1/health");
     let begun = Instant::now();
@@ -379,7 +379,7 @@ async fn serve_makes_its_own_and_says_when_the_last_is_too_old() {
             backups: Some(server::Backups { dir: "/proc/nowhere".into(), every_ms: 3_600_000, keep: 2, max_age_ms: limit, keys_for: None }),
             ..house.config()
         };
-        house.server = Some(server::start(config).await.unwrap());
+        house.server = Some(start(config).await.unwrap());
         let health: api::paths::Health = house.client().get("/v1/health").await.unwrap();
         assert!(health.troubles.iter().any(|text| text.contains(says) && text.contains("afresh backup")), "{what}: {health:?}");
         house.stop().await;

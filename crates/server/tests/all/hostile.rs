@@ -209,7 +209,7 @@ async fn tcp_only_with_a_token() {
     };
     keep(token);
     let config = server::Config { listen: Some("127.0.0.1:0".parse().unwrap()), token_file: Some(file.clone()), ..house.config() };
-    let server = server::start(config).await.unwrap();
+    let server = start(config).await.unwrap();
     let address = server.address().unwrap();
     let ask = |header: String| async move {
         let stream = TcpStream::connect(address).await.unwrap();
@@ -237,7 +237,7 @@ async fn tcp_only_with_a_token() {
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
     assert_eq!(ask(format!("authorization: Bearer {newer}\r\n")).await.0, 401);
     let taken = server::Config { listen: Some(address), layout: Layout::new(house.dir.path().join("other")), ..house.config() };
-    assert_eq!(server::start(taken).await.err().unwrap().code, "port-in-use");
+    assert_eq!(start(taken).await.err().unwrap().code, "port-in-use");
     server.stop().await;
 }
 
@@ -245,6 +245,6 @@ async fn tcp_only_with_a_token() {
 async fn a_data_directory_too_deep_for_a_socket() {
     let house = House::new().await;
     let deep = Layout::new(house.dir.path().join("d".repeat(100)));
-    let fault = server::start(server::Config { layout: deep, ..house.config() }).await.err().unwrap();
+    let fault = start(server::Config { layout: deep, ..house.config() }).await.err().unwrap();
     assert_eq!((fault.code.as_str(), fault.blame), ("path-too-long", Blame::Yours));
 }

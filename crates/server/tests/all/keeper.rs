@@ -149,18 +149,9 @@ impl Keeper {
         keeper
     }
 
-    /// A thread of the one before may hold the directory a moment longer.
     pub async fn start(&mut self) {
-        let begun = Instant::now();
-        self.house.server = loop {
-            let upkeep = server::Upkeep { factory: self.bakery.clone(), pace: Pace { anchor: self.anchor, speed: SPEED } };
-            match server::start(Config { upkeep: Some(upkeep), ..self.house.config() }).await {
-                Err(fault) if fault.code == "already-served" && begun.elapsed() < Duration::from_secs(60) => {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-                started => break Some(started.unwrap()),
-            }
-        };
+        let upkeep = server::Upkeep { factory: self.bakery.clone(), pace: Pace { anchor: self.anchor, speed: SPEED } };
+        self.house.server = Some(start(Config { upkeep: Some(upkeep), ..self.house.config() }).await.unwrap());
     }
 
     /// Dropped as by kill -9: nothing is waited for but the directory.
@@ -174,7 +165,7 @@ impl Keeper {
         self.house.stop().await;
         let upkeep = server::Upkeep { factory: self.bakery.clone(), pace: Pace { anchor: self.anchor, speed: SPEED } };
         let listen = Some("127.0.0.1:0".parse().unwrap());
-        self.house.server = Some(server::start(Config { upkeep: Some(upkeep), listen, ..self.house.config() }).await.unwrap());
+        self.house.server = Some(start(Config { upkeep: Some(upkeep), listen, ..self.house.config() }).await.unwrap());
         let grant = model::access::Grant { role: model::access::Role::Deploy, services: [name("web")].into(), tiers: Default::default() };
         let token = self.house.token("ci", grant).await;
         api::Client::tcp(self.house.server.as_ref().unwrap().address().unwrap().to_string()).token(Some(token))

@@ -123,7 +123,7 @@ async fn a_damaged_database_is_told_at_the_start_and_the_lock_is_free_again() {
     let db = Layout::new(house.dir.path()).database();
     let whole = std::fs::read(&db).unwrap();
     std::fs::write(&db, &whole[..whole.len() / 2]).unwrap();
-    let fault = server::start(house.config()).await.err().unwrap();
+    let fault = start(house.config()).await.err().unwrap();
     assert_eq!((fault.code.as_str(), fault.blame), ("database-damaged", Blame::World));
     std::fs::write(&db, &whole).unwrap();
     house.start().await;

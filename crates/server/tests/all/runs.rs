@@ -147,7 +147,7 @@ async fn only_identities_of_the_host_policy_run_anything_and_every_try_is_in_the
     let mut house = House::new().await;
     house.stop().await;
     std::fs::write(house.dir.path().join("policy.hcl"), "run = [\"token:runner\"]\n").unwrap();
-    house.server = Some(server::start(server::Config { listen: Some("127.0.0.1:0".parse().unwrap()), ..house.config() }).await.unwrap());
+    house.server = Some(start(server::Config { listen: Some("127.0.0.1:0".parse().unwrap()), ..house.config() }).await.unwrap());
     house.through(&web("one")).await;
     let address = house.server.as_ref().unwrap().address().unwrap().to_string();
     let grant = |role, service: &str| Grant { role, services: [name(service)].into(), tiers: BTreeSet::new() };

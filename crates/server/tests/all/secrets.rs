@@ -131,7 +131,7 @@ async fn a_token_reaches_the_secrets_of_its_own_services_alone() {
     let mut house = House::new().await;
     house.stop().await;
     std::fs::write(house.dir.path().join("policy.hcl"), "recipes = [\"token:ci\"]\n").unwrap();
-    house.server = Some(server::start(server::Config { listen: Some("127.0.0.1:0".parse().unwrap()), ..house.config() }).await.unwrap());
+    house.server = Some(start(server::Config { listen: Some("127.0.0.1:0".parse().unwrap()), ..house.config() }).await.unwrap());
     let address = house.server.as_ref().unwrap().address().unwrap().to_string();
     let of_worker = put(&house.client(), "worker", CANARY).await.unwrap();
     let worker = request(vec![spec("worker", "back", "work", 1, None)], Some("worker"));

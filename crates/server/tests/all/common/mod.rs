@@ -305,6 +305,20 @@ impl Images for Fake {
     }
 }
 
+/// A thread of the one before may hold the directory a moment longer than it answers, and so may a program that another test has just forked,
+/// until it executes what it is for.
+pub async fn start(config: server::Config) -> Result<server::Server, Fault> {
+    let begun = Instant::now();
+    loop {
+        match server::start(config.clone()).await {
+            Err(fault) if fault.code == "already-served" && begun.elapsed() < Duration::from_secs(60) => {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            started => return started,
+        }
+    }
+}
+
 pub fn digest(letter: char) -> Digest {
     Digest::new(format!("sha256:{}", String::from(letter).repeat(64))).unwrap()
 }
@@ -419,17 +433,8 @@ impl House {
         }
     }
 
-    /// A thread of the one before may hold the directory a moment longer than it answers.
     pub async fn start(&mut self) {
-        let begun = Instant::now();
-        self.server = Some(loop {
-            match server::start(self.config()).await {
-                Err(fault) if fault.code == "already-served" && begun.elapsed() < Duration::from_secs(60) => {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-                started => break started.unwrap(),
-            }
-        });
+        self.server = Some(start(self.config()).await.unwrap());
     }
 
     pub async fn stop(&mut self) {
