@@ -51,6 +51,25 @@ fn or_root(path: &Path) -> &Path {
     if path.as_os_str().is_empty() { Path::new(".") } else { path }
 }
 
+/// How often a path is resolved again.
+const TRIES: usize = 1_000;
+
+/// `openat2`, again where the kernel asks for it: a `..` cannot be proved to stay within while anything on this machine is renamed or mounted, and
+/// it then says EAGAIN (openat2(2)).
+fn open_as(dir: impl AsFd, path: impl rustix::path::Arg + Copy, flags: OFlags, how: ResolveFlags) -> rustix::io::Result<OwnedFd> {
+    again(|| rustix::fs::openat2(&dir, path, flags | OFlags::CLOEXEC, Mode::empty(), how))
+}
+
+fn again<T>(mut tried: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    for _ in 1..TRIES {
+        match tried() {
+            Err(Errno::AGAIN | Errno::INTR) => std::thread::yield_now(),
+            opened => return opened,
+        }
+    }
+    tried()
+}
+
 impl Root {
     /// `at` is a place of ours.
     pub fn open(at: &Path) -> Result<Root, Fault> {
@@ -71,7 +90,7 @@ impl Root {
     /// Links are followed, and lead nowhere but into the tree.
     pub fn open_in(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        rustix::fs::openat2(&self.fd, or_root(path), flags | OFlags::CLOEXEC, Mode::empty(), how)
+        open_as(&self.fd, or_root(path), flags, how)
     }
 
     pub fn open_dir(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
@@ -88,7 +107,7 @@ impl Root {
     pub fn parents_are_dirs(&self, path: &Path) -> bool {
         let parent = path.parent().unwrap_or(Path::new(""));
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        rustix::fs::openat2(&self.fd, or_root(parent), flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS).is_ok()
+        open_as(&self.fd, or_root(parent), flags, ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS).is_ok()
     }
 
     /// Of what lies there itself; None: nothing does.
@@ -337,6 +356,19 @@ mod tests {
     use super::*;
     use std::fs;
     use std::os::unix::fs::{MetadataExt, symlink};
+
+    /// A link with `..` in it was an error whenever something was mounted beside.
+    #[test]
+    fn what_the_kernel_wants_asked_again_is_asked_again_and_that_ends() {
+        let mut left = 3;
+        let mut tried = || {
+            left -= 1;
+            if left > 0 { Err(Errno::AGAIN) } else { Ok(left) }
+        };
+        assert_eq!(again(&mut tried), Ok(0));
+        assert_eq!(again(|| Err::<(), _>(Errno::AGAIN)), Err(Errno::AGAIN));
+        assert_eq!(again(|| Err::<(), _>(Errno::LOOP)), Err(Errno::LOOP));
+    }
 
     #[test]
     fn a_list_has_a_bound() {
