@@ -39,7 +39,11 @@ impl Machine {
     fn boot(fleet: &Fleet, dir: &Path, number: u32, roles: &[&str]) -> Machine {
         let id = dir.join("boot-id");
         fs::write(&id, format!("00000000-0000-4000-8000-{number:012}\n")).unwrap();
-        let program = fleet.command(&[]).get_program().to_owned();
+        // Of this machine's disk: what is built below /tmp, that has no more after a boot.
+        let program = dir.join("afresh");
+        if !program.exists() {
+            fs::copy(fleet.command(&[]).get_program(), &program).unwrap();
+        }
         let mut c = Command::new("unshare");
         c.args([
             "--mount",
