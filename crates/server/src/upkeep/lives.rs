@@ -1,7 +1,7 @@
 //! The lives of images (`lifecycle::Life`), one file a recipe: loaded, changed one at a time, and what each waits for.
 
 use super::config::Config;
-use super::turns::Turns;
+use super::source_queues::SourceQueues;
 use api::control::Waiting;
 use lifecycle::{Handed, Life};
 use model::{Fault, ImageName, Layout, Time};
@@ -19,13 +19,13 @@ pub struct Upkeep {
     writing: Mutex<()>,
     /// What each recipe waits for, by the last decision.
     waits: Mutex<BTreeMap<ImageName, Waiting>>,
-    asking: Mutex<Asking>,
+    source_checks: Mutex<SourceChecks>,
 }
 
 /// Which images have a thread that asks their source. It outlives a panic of the loop.
 #[derive(Default)]
-pub struct Asking {
-    pub turns: Turns,
+pub struct SourceChecks {
+    pub queues: SourceQueues,
     pub threads: BTreeMap<ImageName, JoinHandle<()>>,
     /// After a panic, until when.
     pub resting: BTreeMap<ImageName, Instant>,
@@ -39,12 +39,12 @@ impl Upkeep {
             repository: Repository::open(layout)?,
             writing: Mutex::default(),
             waits: Mutex::default(),
-            asking: Mutex::default(),
+            source_checks: Mutex::default(),
         })
     }
 
-    pub fn asking(&self) -> MutexGuard<'_, Asking> {
-        lock(&self.asking)
+    pub fn source_checks(&self) -> MutexGuard<'_, SourceChecks> {
+        lock(&self.source_checks)
     }
 
     pub fn load(&self, name: &ImageName) -> Result<Life, Fault> {

@@ -21,7 +21,7 @@ mod recipes;
 mod report;
 mod rollout;
 mod shown;
-mod turns;
+mod source_queues;
 
 pub use api::{history, rebuild, revoke};
 pub use config::{Config, Pace};

@@ -2,7 +2,7 @@
 
 use super::lives::Upkeep;
 use super::observe::Observation;
-use super::turns::source_of;
+use super::source_queues::source_of;
 use super::{execute, image_check, observe, report};
 use crate::app::App;
 use crate::supervise::spawn;
@@ -37,13 +37,13 @@ pub fn keep(app: &Arc<App>) {
                         Ok(None) => {}
                         Ok(Some(source)) => {
                             wanting.insert(name.clone());
-                            ask(app, upkeep, &name, &source);
+                            start_check(app, upkeep, &name, &source);
                         }
                         Err(fault) => trying_again(upkeep, &name, &fault),
                     }
                     log_alarms(app, upkeep, &name);
                 }
-                upkeep.asking().turns.keep_waiting(&wanting);
+                upkeep.source_checks().queues.retain(&wanting);
             }
         }
         app.notifier.wait(count, PASS_EVERY);
@@ -51,7 +51,7 @@ pub fn keep(app: &Arc<App>) {
             std::thread::sleep(rest);
         }
     }
-    let threads = std::mem::take(&mut upkeep.asking().threads);
+    let threads = std::mem::take(&mut upkeep.source_checks().threads);
     for thread in threads.into_values() {
         let _ = thread.join();
     }
@@ -64,46 +64,46 @@ fn trying_again(upkeep: &Upkeep, name: &ImageName, fault: &Fault) {
     }
 }
 
-/// Asks a source in a thread of its own, once it is this image's turn: a registry may take hours, and others' rollouts, tests and alarms
+/// Asks a source in a thread of its own, once no image is before this one: a registry may take hours, and others' rollouts, tests and alarms
 /// wait for none.
-fn ask(app: &Arc<App>, upkeep: &Upkeep, name: &ImageName, source: &str) {
-    let mut asking = upkeep.asking();
-    if !asking.turns.take(source, name) {
-        drop(asking);
+fn start_check(app: &Arc<App>, upkeep: &Upkeep, name: &ImageName, source: &str) {
+    let mut checks = upkeep.source_checks();
+    if !checks.queues.begin(source, name) {
+        drop(checks);
         upkeep.set_waiting(name, Waiting { why: format!("{source} is asked for another image first"), until: None });
         return;
     }
-    let (theirs, asked) = (app.clone(), name.clone());
+    let (app, image) = (app.clone(), name.clone());
     let thread = spawn(format!("upkeep {name}"), move || {
-        if let Some(upkeep) = &theirs.upkeep
-            && let Err(fault) = ask_source(&theirs, upkeep, &asked)
+        if let Some(upkeep) = &app.upkeep
+            && let Err(fault) = check_source(&app, upkeep, &image)
         {
-            trying_again(upkeep, &asked, &fault);
+            trying_again(upkeep, &image, &fault);
         }
-        theirs.notifier.notify();
+        app.notifier.notify();
     });
     match thread {
         Ok(thread) => {
-            asking.threads.insert(name.clone(), thread);
+            checks.threads.insert(name.clone(), thread);
         }
         Err(fault) => {
-            asking.turns.ended(name);
-            drop(asking);
+            checks.queues.end(name);
+            drop(checks);
             trying_again(upkeep, name, &fault);
         }
     }
 }
 
-/// The next image has the turn. One whose thread panicked has it again after a rest.
+/// The next image can begin. One whose thread panicked begins again after a rest.
 fn join_ended(app: &App, upkeep: &Upkeep) {
-    let mut asking = upkeep.asking();
-    asking.resting.retain(|_, until| *until > Instant::now());
-    let ended: Vec<ImageName> = asking.threads.iter().filter(|(_, thread)| thread.is_finished()).map(|(name, _)| name.clone()).collect();
+    let mut checks = upkeep.source_checks();
+    checks.resting.retain(|_, until| *until > Instant::now());
+    let ended: Vec<ImageName> = checks.threads.iter().filter(|(_, thread)| thread.is_finished()).map(|(name, _)| name.clone()).collect();
     for name in ended {
-        asking.turns.ended(&name);
-        if let Some(Err(payload)) = asking.threads.remove(&name).map(JoinHandle::join) {
+        checks.queues.end(&name);
+        if let Some(Err(payload)) = checks.threads.remove(&name).map(JoinHandle::join) {
             let rest = app.parts.panicked("upkeep", payload.as_ref());
-            asking.resting.insert(name, Instant::now() + rest);
+            checks.resting.insert(name, Instant::now() + rest);
         }
     }
 }
@@ -112,7 +112,7 @@ fn join_ended(app: &App, upkeep: &Upkeep) {
 fn record_interrupted(app: &App, upkeep: &Upkeep) {
     for name in upkeep.names().unwrap_or_default() {
         // This part itself was begun again: what it had asked goes on.
-        if upkeep.asking().threads.contains_key(&name) {
+        if upkeep.source_checks().threads.contains_key(&name) {
             continue;
         }
         let now = upkeep.now(app.now());
@@ -130,8 +130,8 @@ fn record_interrupted(app: &App, upkeep: &Upkeep) {
 fn pass(app: &App, upkeep: &Upkeep, name: &ImageName) -> Result<Option<String>, Fault> {
     for _ in 0..DECISIONS_MAX {
         let is_held = {
-            let asking = upkeep.asking();
-            asking.turns.has_turn(name) || asking.resting.contains_key(name)
+            let checks = upkeep.source_checks();
+            checks.queues.is_running(name) || checks.resting.contains_key(name)
         };
         if is_held || app.is_stopping() {
             return Ok(None);
@@ -142,27 +142,27 @@ fn pass(app: &App, upkeep: &Upkeep, name: &ImageName) -> Result<Option<String>, 
             upkeep.set_waiting(name, Waiting { why, until });
             return Ok(None);
         }
-        if let Some(spec) = life.recipe.as_ref().filter(|_| asks_source(&decision)) {
+        if let Some(spec) = life.recipe.as_ref().filter(|_| needs_source(&decision)) {
             return Ok(Some(source_of(spec.oci.as_ref().map(|container| container.reference.as_str()))));
         }
-        told_and_executed(app, upkeep, &life, &seen, decision)?;
+        report_and_execute(app, upkeep, &life, &seen, decision)?;
     }
     Err(no_rest(name))
 }
 
 /// A check, and the bake that may follow it.
-fn ask_source(app: &App, upkeep: &Upkeep, name: &ImageName) -> Result<(), Fault> {
+fn check_source(app: &App, upkeep: &Upkeep, name: &ImageName) -> Result<(), Fault> {
     for _ in 0..DECISIONS_MAX {
         let (life, seen, decision) = next(app, upkeep, name)?;
-        if app.is_stopping() || !asks_source(&decision) {
+        if app.is_stopping() || !needs_source(&decision) {
             return Ok(());
         }
-        told_and_executed(app, upkeep, &life, &seen, decision)?;
+        report_and_execute(app, upkeep, &life, &seen, decision)?;
     }
     Err(no_rest(name))
 }
 
-fn asks_source(decision: &Decision) -> bool {
+fn needs_source(decision: &Decision) -> bool {
     matches!(decision, Decision::Check | Decision::Bake)
 }
 
@@ -174,7 +174,7 @@ fn next(app: &App, upkeep: &Upkeep, name: &ImageName) -> Result<(Life, Observati
     Ok((life, seen, decision))
 }
 
-fn told_and_executed(app: &App, upkeep: &Upkeep, life: &Life, seen: &Observation, decision: Decision) -> Result<(), Fault> {
+fn report_and_execute(app: &App, upkeep: &Upkeep, life: &Life, seen: &Observation, decision: Decision) -> Result<(), Fault> {
     let text = execute::describe(life, &decision);
     tracing::info!(image = %life.name, "{text}");
     upkeep.set_waiting(&life.name, Waiting { why: text, until: None });
