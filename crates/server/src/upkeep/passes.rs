@@ -23,7 +23,12 @@ const DECISIONS_MAX: usize = 50;
 /// Runs until the control plane stops.
 pub fn keep(app: &Arc<App>) {
     let Some(upkeep) = &app.upkeep else { return };
-    record_interrupted(app, upkeep);
+    for name in upkeep.names().unwrap_or_default() {
+        // This part itself may have been started again: what its threads do goes on.
+        if !upkeep.source_checks().threads.contains_key(&name) {
+            record_interrupted(app, upkeep, &name);
+        }
+    }
     while !app.is_stopping() {
         let count = app.notifier.count();
         let begun = Instant::now();
@@ -94,8 +99,9 @@ fn start_check(app: &Arc<App>, upkeep: &Upkeep, name: &ImageName, source: &str) 
     }
 }
 
-/// The next image can begin. One whose thread panicked begins again after a rest.
+/// The next image can begin. One whose thread panicked begins again after a rest; if it was baked, that failure is on record.
 fn join_ended(app: &App, upkeep: &Upkeep) {
+    let mut panicked = Vec::new();
     let mut checks = upkeep.source_checks();
     checks.resting.retain(|_, until| *until > Instant::now());
     let ended: Vec<ImageName> = checks.threads.iter().filter(|(_, thread)| thread.is_finished()).map(|(name, _)| name.clone()).collect();
@@ -103,26 +109,24 @@ fn join_ended(app: &App, upkeep: &Upkeep) {
         checks.queues.end(&name);
         if let Some(Err(payload)) = checks.threads.remove(&name).map(JoinHandle::join) {
             let rest = app.parts.panicked("upkeep", payload.as_ref());
-            checks.resting.insert(name, Instant::now() + rest);
+            checks.resting.insert(name.clone(), Instant::now() + rest);
+            panicked.push(name);
         }
+    }
+    drop(checks);
+    for name in panicked {
+        record_interrupted(app, upkeep, &name);
     }
 }
 
-/// Of a bake that a control plane before this one began, nobody says how it ended.
-fn record_interrupted(app: &App, upkeep: &Upkeep) {
-    for name in upkeep.names().unwrap_or_default() {
-        // This part itself was begun again: what it had asked goes on.
-        if upkeep.source_checks().threads.contains_key(&name) {
-            continue;
-        }
-        let now = upkeep.now(app.now());
-        let recorded = upkeep.edit(&name, |life| life.was_interrupted(now, execute::MINUTE_MS));
-        match recorded {
-            Ok(None) => {}
-            // Before it is tried again, which may end the alarm.
-            Ok(Some(_)) => log_alarms(app, upkeep, &name),
-            Err(fault) => tracing::error!(code = fault.code, image = %name, "{}", fault.message),
-        }
+/// Of a bake whose thread, or whose control plane, is gone, nobody says how it ended.
+fn record_interrupted(app: &App, upkeep: &Upkeep, name: &ImageName) {
+    let now = upkeep.now(app.now());
+    match upkeep.edit(name, |life| life.was_interrupted(now, execute::MINUTE_MS)) {
+        Ok(None) => {}
+        // Before it is tried again, which may end the alarm.
+        Ok(Some(_)) => log_alarms(app, upkeep, name),
+        Err(fault) => tracing::error!(code = fault.code, image = %name, "{}", fault.message),
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Mirror {
     pub down: bool,
     /// Letters that cannot be baked.
     pub hopeless: Vec<char>,
+    /// The baker panics at it, once.
+    pub panics: Option<char>,
     pub looks: u32,
     /// Images whose registry keeps everybody waiting, and whether one waits.
     pub held: BTreeMap<ImageName, bool>,
@@ -48,6 +50,7 @@ impl Bakery {
             current: Some(digest('a')),
             down: false,
             hopeless: Vec::new(),
+            panics: None,
             looks: 0,
             held: BTreeMap::new(),
             bakes: BTreeMap::new(),
@@ -96,6 +99,10 @@ impl Factory for Bakery {
         let mut state = self.state.lock().unwrap();
         let newest = state.newest_of(spec);
         *state.bakes.entry(newest).or_default() += 1;
+        if state.panics.take_if(|letter| *letter == newest).is_some() {
+            drop(state);
+            panic!("a bug of the baker");
+        }
         if state.hopeless.contains(&newest) {
             return Err(Fault::world("maintainer-script-failed", "a script of the package x failed").again(false));
         }

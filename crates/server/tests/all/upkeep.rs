@@ -285,6 +285,19 @@ async fn a_bake_that_was_killed_is_a_failure_on_record_and_tried_again() {
     life.baking = Some(lifecycle::Baking { begun: Time(1), inputs: digest('b') });
     repository.save(&life).unwrap();
     keeper.start().await;
+    is_on_record_and_tried_again(&keeper).await;
+}
+
+/// Its thread ends with it, and the control plane goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bake_that_panics_is_a_failure_on_record_and_tried_again() {
+    let keeper = Keeper::new(Vec::new()).await;
+    keeper.bakery.set(|s| (s.newest, s.panics) = ('b', Some('b')));
+    is_on_record_and_tried_again(&keeper).await;
+    assert_eq!(keeper.bakery.state.lock().unwrap().bakes.get(&'b'), Some(&2));
+}
+
+async fn is_on_record_and_tried_again(keeper: &Keeper) {
     keeper.stands("b").await;
     let told = async |start: &str| {
         let events: Vec<ImageEvent> = keeper.house.client().get("/v1/images/events").await.unwrap();
