@@ -151,7 +151,7 @@ impl Estate {
         self.plant("wireguard", "/etc/wireguard/wg0.conf", 0o600, format!("[Interface]\nPrivateKey = {private}\n"));
         self.plant("history", "/root/.bash_history", 0o600, format!("ls\nmysql -u root -p{secret} shop\n"));
         let mut store = b"\xfe\xed\xfe\xed\0\0\0\x02\0\0\0\x01\0\0\0\x01\0\x05alias".to_vec();
-        store.extend((0..200).map(|_| self.random.next() as u8));
+        store.extend((0..200).map(|_| self.random.byte()));
         self.plant("keystore", "/opt/app/server.jks", 0o600, store);
     }
 
