@@ -36,6 +36,9 @@ pub struct Client {
 /// A whole body, whose XML its reader checks.
 pub type Body = Vec<u8>;
 
+/// What was read of a listing, and why the rest was not.
+pub type Listed<T> = (Vec<T>, Option<AwsError>);
+
 impl Client {
     /// Finds credentials; calls nothing of AWS except for a role.
     pub fn new(options: &Options, environment: Environment) -> Result<Client, Fault> {
@@ -168,7 +171,7 @@ impl Client {
         account: &str,
         token_parameter: &str,
         mut read: impl FnMut(&[u8]) -> Result<(Vec<T>, Option<String>), AwsError>,
-    ) -> (Vec<T>, Option<AwsError>) {
+    ) -> Listed<T> {
         let (mut all, mut request, mut last) = (Vec::new(), request, None);
         for _ in 0..self.limits.pages {
             let page = self.send(&request, account).and_then(|body| read(&body));

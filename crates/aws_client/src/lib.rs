@@ -13,10 +13,10 @@ mod retry;
 mod sign;
 pub mod xml;
 
-pub use client::{Body, Client, Options, check_region};
+pub use client::{Body, Client, Listed, Options, check_region};
 pub use credentials::{Credentials, Environment};
 pub use endpoint::{Service, partition};
 pub use error::{AwsError, ErrorKind};
-pub use request::Request;
+pub use request::{Request, operation};
 pub use retry::Limits;
 pub use sign::encode;

@@ -17,6 +17,11 @@ pub struct Request {
     pub(crate) is_posted: bool,
 }
 
+/// What the query protocols call an IAM action: without its prefix.
+pub fn operation(action: &str) -> &str {
+    action.split_once(':').map_or(action, |(_, operation)| operation)
+}
+
 impl Request {
     /// REST: what is asked for is in the path and the query.
     pub fn get(service: Service, region: &str, action: &'static str, path: String, query: &[(&str, &str)]) -> Request {
@@ -32,8 +37,7 @@ impl Request {
             Service::Rds => "2014-10-31",
             Service::Sts | Service::S3 | Service::S3Control => "2011-06-15",
         };
-        let operation = action.split_once(':').map_or(action, |(_, operation)| operation);
-        let mut request = Request::get(service, region, action, "/".into(), &[("Action", operation), ("Version", version)]);
+        let mut request = Request::get(service, region, action, "/".into(), &[("Action", operation(action)), ("Version", version)]);
         request.is_posted = true;
         request.headers.push(("content-type", "application/x-www-form-urlencoded; charset=utf-8".into()));
         parameters.iter().fold(request, |request, (name, value)| request.with(name, value))

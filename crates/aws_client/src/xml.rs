@@ -28,6 +28,8 @@ pub trait Element<'a>: Sized {
     fn child(&self, name: &str) -> Option<Node<'a, 'a>>;
     /// The text of a child; an empty element is an empty text.
     fn text_at(&self, name: &str) -> Option<&'a str>;
+    /// The text of a child, if there is any in it.
+    fn filled_at(&self, name: &str) -> Option<String>;
     /// `Some(None)`: the child is absent. `None`: it is neither `true` nor `false`.
     fn flag_at(&self, name: &str) -> Option<Option<bool>>;
     /// The items of a list that must be there, even if it is empty.
@@ -41,6 +43,10 @@ impl<'a> Element<'a> for Node<'a, 'a> {
 
     fn text_at(&self, name: &str) -> Option<&'a str> {
         self.child(name).map(|c| c.text().unwrap_or_default())
+    }
+
+    fn filled_at(&self, name: &str) -> Option<String> {
+        self.text_at(name).filter(|text| !text.is_empty()).map(str::to_string)
     }
 
     fn flag_at(&self, name: &str) -> Option<Option<bool>> {

@@ -1,7 +1,7 @@
 //! The calls of EC2 that a scan makes, and what their answers come to.
 
 use aws_client::xml::{self, Element, Node};
-use aws_client::{AwsError, Client, Request, Service};
+use aws_client::{AwsError, Client, Listed, Request, Service, operation};
 use guard::{Fact, IpPermission, PrefixList, Route, RouteTable, SecurityGroup, Sharing, SnapshotSharing};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,19 +29,13 @@ pub struct ListedRouteTable {
     pub table: RouteTable,
 }
 
-type Listed<T> = (Vec<T>, Option<AwsError>);
-
-fn text(node: &Node, name: &str) -> Option<String> {
-    node.text_at(name).filter(|t| !t.is_empty()).map(str::to_string)
-}
-
 impl Ec2<'_> {
     fn list<T>(&self, action: &'static str, list: &str, parameters: &[(&str, &str)], item: impl Fn(&Node) -> Option<T>) -> Listed<T> {
         let request = Request::query(Service::Ec2, self.region, action, parameters);
         self.client.pages(request, "", "NextToken", |body| {
             xml::read(action, body, operation(action), |root| {
                 let items = root.items(list, "item")?.iter().map(&item).collect::<Option<Vec<_>>>()?;
-                Some((items, text(&root, "nextToken")))
+                Some((items, root.filled_at("nextToken")))
             })
         })
     }
@@ -52,7 +46,7 @@ impl Ec2<'_> {
     }
 
     pub fn regions(&self) -> Result<Vec<String>, AwsError> {
-        let regions = self.list("ec2:DescribeRegions", "regionInfo", &[], |item| text(item, "regionName"));
+        let regions = self.list("ec2:DescribeRegions", "regionInfo", &[], |item| item.filled_at("regionName"));
         match regions {
             (found, None) => Ok(found),
             (_, Some(error)) => Err(error),
@@ -61,13 +55,13 @@ impl Ec2<'_> {
 
     /// Of this account. Emulators answer others' as well.
     pub fn images(&self, account: &str) -> Listed<String> {
-        let own = |item: &Node| Some((text(item, "imageId")?, is_of(item, "imageOwnerId", account)));
+        let own = |item: &Node| Some((item.filled_at("imageId")?, is_of(item, "imageOwnerId", account)));
         kept(self.list("ec2:DescribeImages", "imagesSet", &[("Owner.1", "self"), ("MaxResults", "500")], own))
     }
 
     pub fn snapshots(&self, account: &str) -> Listed<ListedSnapshot> {
         let own = |item: &Node| {
-            let snapshot = ListedSnapshot { id: text(item, "snapshotId")?, encrypted: item.flag_at("encrypted")?? };
+            let snapshot = ListedSnapshot { id: item.filled_at("snapshotId")?, encrypted: item.flag_at("encrypted")?? };
             Some((snapshot, is_of(item, "ownerId", account)))
         };
         kept(self.list("ec2:DescribeSnapshots", "snapshotSet", &[("Owner.1", "self"), ("MaxResults", "500")], own))
@@ -95,13 +89,13 @@ impl Ec2<'_> {
     pub fn groups(&self) -> Listed<(String, Vec<IpPermission>)> {
         self.list("ec2:DescribeSecurityGroups", "securityGroupInfo", &[("MaxResults", "500")], |item| {
             let rules = item.items("ipPermissions", "item")?.iter().map(permission).collect::<Option<Vec<_>>>()?;
-            Some((text(item, "groupId")?, rules))
+            Some((item.filled_at("groupId")?, rules))
         })
     }
 
     pub fn prefix_list(&self, id: &str) -> Result<Vec<String>, AwsError> {
         let parameters = [("PrefixListId", id), ("MaxResults", "100")];
-        match self.list("ec2:GetManagedPrefixListEntries", "entrySet", &parameters, |item| text(item, "cidr")) {
+        match self.list("ec2:GetManagedPrefixListEntries", "entrySet", &parameters, |item| item.filled_at("cidr")) {
             (entries, None) => Ok(entries),
             (_, Some(error)) => Err(error),
         }
@@ -111,9 +105,9 @@ impl Ec2<'_> {
         self.list("ec2:DescribeRouteTables", "routeTableSet", &[("MaxResults", "100")], |item| {
             let links = item.items("associationSet", "item")?;
             Some(ListedRouteTable {
-                vpc: text(item, "vpcId")?,
+                vpc: item.filled_at("vpcId")?,
                 is_main: links.iter().map(|l| l.flag_at("main")).collect::<Option<Vec<_>>>()?.contains(&Some(true)),
-                subnets: links.iter().filter_map(|l| text(l, "subnetId")).collect(),
+                subnets: links.iter().filter_map(|l| l.filled_at("subnetId")).collect(),
                 table: RouteTable { routes: item.items("routeSet", "item")?.iter().map(route).collect::<Option<Vec<_>>>()? },
             })
         })
@@ -122,12 +116,8 @@ impl Ec2<'_> {
     /// The default subnets of the region, with their VPC.
     pub fn default_subnets(&self) -> Listed<(String, String)> {
         let parameters = [("Filter.1.Name", "default-for-az"), ("Filter.1.Value.1", "true")];
-        self.list("ec2:DescribeSubnets", "subnetSet", &parameters, |item| Some((text(item, "subnetId")?, text(item, "vpcId")?)))
+        self.list("ec2:DescribeSubnets", "subnetSet", &parameters, |item| Some((item.filled_at("subnetId")?, item.filled_at("vpcId")?)))
     }
-}
-
-fn operation(action: &str) -> &str {
-    action.split_once(':').map_or(action, |(_, operation)| operation)
 }
 
 fn is_of(item: &Node, owner: &str, account: &str) -> bool {
@@ -146,10 +136,10 @@ fn sharing(root: &Node, id_name: &str, id: &str, attribute: &str) -> Option<Shar
         |item: &Node| ["group", "userId", "organizationArn", "organizationalUnitArn"].iter().any(|name| item.child(name).is_some());
     items.iter().all(is_known).then_some(())?;
     let organisations =
-        ["organizationArn", "organizationalUnitArn"].map(|name| items.iter().filter_map(|i| text(i, name)).collect::<Vec<_>>());
+        ["organizationArn", "organizationalUnitArn"].map(|name| items.iter().filter_map(|i| i.filled_at(name)).collect::<Vec<_>>());
     Some(Sharing {
         with_all: items.iter().any(|i| i.text_at("group") == Some("all")),
-        accounts: items.iter().filter_map(|i| text(i, "userId")).chain(organisations.into_iter().flatten()).collect(),
+        accounts: items.iter().filter_map(|i| i.filled_at("userId")).chain(organisations.into_iter().flatten()).collect(),
     })
 }
 
@@ -161,8 +151,8 @@ fn permission(item: &Node) -> Option<IpPermission> {
         let entries = list.children().filter(|c| c.is_element());
         entries
             .map(|entry| {
-                let source = text(&entry, name)?;
-                if let Some(description) = text(&entry, "description") {
+                let source = entry.filled_at(name)?;
+                if let Some(description) = entry.filled_at("description") {
                     descriptions.insert(source.clone(), description);
                 }
                 Some(source)
@@ -172,8 +162,8 @@ fn permission(item: &Node) -> Option<IpPermission> {
     let mut cidrs = of("ipRanges", "cidrIp")?;
     cidrs.extend(of("ipv6Ranges", "cidrIpv6")?);
     let lists = of("prefixListIds", "prefixListId")?;
-    let protocol = text(item, "ipProtocol")?;
-    let port = |name: &str| text(item, name).map(|t| t.parse::<i64>());
+    let protocol = item.filled_at("ipProtocol")?;
+    let port = |name: &str| item.filled_at(name).map(|t| t.parse::<i64>());
     let ports = match (port("fromPort"), port("toPort")) {
         (None, None) => None,
         // -1 is every one. ICMP has types and codes here, which are no ports.
@@ -186,9 +176,10 @@ fn permission(item: &Node) -> Option<IpPermission> {
 }
 
 fn route(item: &Node) -> Option<Route> {
-    let destination = ["destinationCidrBlock", "destinationIpv6CidrBlock", "destinationPrefixListId"].iter().find_map(|n| text(item, n))?;
+    let destination =
+        ["destinationCidrBlock", "destinationIpv6CidrBlock", "destinationPrefixListId"].iter().find_map(|n| item.filled_at(n))?;
     let targets = ["gatewayId", "natGatewayId", "transitGatewayId", "vpcPeeringConnectionId", "networkInterfaceId", "instanceId"];
-    let target = targets.iter().find_map(|n| text(item, n)).unwrap_or_default();
+    let target = targets.iter().find_map(|n| item.filled_at(n)).unwrap_or_default();
     Some(Route { destination, target, is_active: item.text_at("state") != Some("blackhole") })
 }
 

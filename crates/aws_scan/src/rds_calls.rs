@@ -1,7 +1,7 @@
 //! The calls of RDS that a scan makes, and what their answers come to.
 
 use aws_client::xml::{self, Element, Node};
-use aws_client::{AwsError, Client, Request, Service};
+use aws_client::{AwsError, Client, Listed, Request, Service, operation};
 
 #[derive(Clone, Copy)]
 pub struct Rds<'a> {
@@ -27,12 +27,6 @@ pub struct ListedDbSnapshot {
     pub encrypted: Option<bool>,
 }
 
-type Listed<T> = (Vec<T>, Option<AwsError>);
-
-fn text(node: &Node, name: &str) -> Option<String> {
-    node.text_at(name).filter(|t| !t.is_empty()).map(str::to_string)
-}
-
 impl Rds<'_> {
     fn list<T>(
         &self,
@@ -42,12 +36,12 @@ impl Rds<'_> {
         read: impl Fn(&Node) -> Option<T>,
     ) -> Listed<T> {
         let request = Request::query(Service::Rds, self.region, action, parameters).with("MaxRecords", "100");
-        let operation = action.split_once(':').map_or(action, |(_, operation)| operation);
+        let operation = operation(action);
         self.client.pages(request, "", "Marker", |body| {
             xml::read(action, body, operation, |root| {
                 let result = root.child(&format!("{operation}Result"))?;
                 let items = result.items(list, item)?.iter().map(&read).collect::<Option<Vec<_>>>()?;
-                Some((items, text(&result, "Marker")))
+                Some((items, result.filled_at("Marker")))
             })
         })
     }
@@ -65,7 +59,7 @@ impl Rds<'_> {
         };
         self.list(action, names, &[("SnapshotType", "manual")], |item| {
             let encrypted = item.flag_at(if of_cluster { "StorageEncrypted" } else { "Encrypted" })?;
-            Some(ListedDbSnapshot { id: text(item, id)?, of_cluster, encrypted })
+            Some(ListedDbSnapshot { id: item.filled_at(id)?, of_cluster, encrypted })
         })
     }
 
@@ -77,7 +71,7 @@ impl Rds<'_> {
             ("rds:DescribeDBSnapshotAttributes", "DBSnapshot")
         };
         let identifier = format!("{of}Identifier");
-        let operation = action.split_once(':').map_or(action, |(_, operation)| operation);
+        let operation = operation(action);
         let request = Request::query(Service::Rds, self.region, action, &[(identifier.as_str(), snapshot.id.as_str())]);
         let body = self.client.send(&request, "")?;
         xml::read(action, &body, operation, |root| {
@@ -102,20 +96,20 @@ impl Rds<'_> {
 
 fn instance(item: &Node) -> Option<ListedInstance> {
     let endpoint = item.child("Endpoint");
-    let port = endpoint.and_then(|e| text(&e, "Port")).or_else(|| text(item, "DbInstancePort")).unwrap_or_default();
+    let port = endpoint.and_then(|e| e.filled_at("Port")).or_else(|| item.filled_at("DbInstancePort")).unwrap_or_default();
     let subnets = item.child("DBSubnetGroup").and_then(|group| {
-        let ids = group.items("Subnets", "Subnet")?.iter().map(|s| text(s, "SubnetIdentifier")).collect::<Option<Vec<_>>>()?;
-        Some((ids, text(&group, "VpcId")?)).filter(|(ids, _)| !ids.is_empty())
+        let ids = group.items("Subnets", "Subnet")?.iter().map(|s| s.filled_at("SubnetIdentifier")).collect::<Option<Vec<_>>>()?;
+        Some((ids, group.filled_at("VpcId")?)).filter(|(ids, _)| !ids.is_empty())
     });
     Some(ListedInstance {
-        id: text(item, "DBInstanceIdentifier")?,
+        id: item.filled_at("DBInstanceIdentifier")?,
         // One that is being created has none yet.
         port: port.parse().ok().filter(|p| *p != 0).or_else(|| default_port(item.text_at("Engine")?))?,
         publicly_accessible: item.flag_at("PubliclyAccessible")?,
         groups: item
             .items("VpcSecurityGroups", "VpcSecurityGroupMembership")?
             .iter()
-            .map(|g| text(g, "VpcSecurityGroupId"))
+            .map(|g| g.filled_at("VpcSecurityGroupId"))
             .collect::<Option<Vec<_>>>()?,
         subnets,
         has_ipv6: item.text_at("NetworkType").is_some_and(|t| t.eq_ignore_ascii_case("DUAL")),

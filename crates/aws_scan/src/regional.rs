@@ -5,7 +5,7 @@ use crate::parallel::ordered;
 use crate::rds_calls::{ListedDbSnapshot, ListedInstance, Rds};
 use crate::reading::{Failures, finding, mapped, unlisted};
 use crate::told::{Event, Services};
-use aws_client::{AwsError, Client, ErrorKind};
+use aws_client::{Client, ErrorKind, Listed};
 use guard::{Ami, Context, EbsSnapshot, Fact, Finding, IpPermission, RdsInstance, RdsSnapshot, Resource, RouteTable, SnapshotSharing};
 use std::collections::BTreeMap;
 
@@ -99,9 +99,9 @@ pub fn scan(client: &Client, context: &Context, regions: &[String], services: Se
     );
 }
 
-fn list(client: &Client, account: &str, region: &str, listing: Listing) -> (Vec<Item>, Option<AwsError>) {
+fn list(client: &Client, account: &str, region: &str, listing: Listing) -> Listed<Item> {
     let (ec2, rds) = (Ec2 { client, region }, Rds { client, region });
-    fn items<T>((found, error): (Vec<T>, Option<AwsError>), item: impl Fn(T) -> Item) -> (Vec<Item>, Option<AwsError>) {
+    fn items<T>((found, error): Listed<T>, item: impl Fn(T) -> Item) -> Listed<Item> {
         (found.into_iter().map(item).collect(), error)
     }
     match listing {
@@ -145,7 +145,7 @@ fn region(client: &Client, context: &Context, name: &str, index: usize, items: &
 }
 
 /// Part of a listing proves nothing.
-fn whole<T>(failures: &mut Failures, (found, error): (Vec<T>, Option<AwsError>)) -> Fact<Vec<T>> {
+fn whole<T>(failures: &mut Failures, (found, error): Listed<T>) -> Fact<Vec<T>> {
     failures.fact(error.map_or(Ok(found), Err))
 }
 

@@ -1,7 +1,7 @@
 //! The calls of S3 that a scan makes, and what their answers come to. "There is none" is an answer.
 
 use aws_client::xml::{self, Element, Node};
-use aws_client::{AwsError, Client, ErrorKind, Request, Service, encode};
+use aws_client::{AwsError, Client, ErrorKind, Listed, Request, Service, encode};
 use guard::{AclGrant, Grantee, Ownership, PublicAccessBlock};
 
 /// What the calls share: who calls whom.
@@ -88,7 +88,7 @@ impl S3<'_> {
         none_if("NoSuchPublicAccessBlockConfiguration", PublicAccessBlock::default(), read)
     }
 
-    pub fn buckets(&self) -> (Vec<ListedBucket>, Option<AwsError>) {
+    pub fn buckets(&self) -> Listed<ListedBucket> {
         // With a parameter S3 says where each bucket is. moto cuts a page off and says nothing of the next, so pages are as large as can be.
         let request = Request::get(Service::S3, self.client.region(), "s3:ListAllMyBuckets", "/".into(), &[("max-buckets", "10000")]);
         let action = request.action;
@@ -143,7 +143,7 @@ impl S3<'_> {
     }
 
     /// Up to `most` keys.
-    pub fn keys(&self, bucket: &ListedBucket, most: usize) -> (Vec<String>, Option<AwsError>) {
+    pub fn keys(&self, bucket: &ListedBucket, most: usize) -> Listed<String> {
         let action = "s3:ListBucket";
         let (mut keys, mut token) = (Vec::new(), None::<String>);
         while keys.len() < most {
@@ -176,7 +176,7 @@ impl S3<'_> {
         (keys, None)
     }
 
-    pub fn access_points(&self, region: &str) -> (Vec<ListedAccessPoint>, Option<AwsError>) {
+    pub fn access_points(&self, region: &str) -> Listed<ListedAccessPoint> {
         let request = self.control("s3:ListAccessPoints", region, "accesspoint", &[("maxResults", "1000")]);
         let action = request.action;
         self.client.pages(request, self.account, "nextToken", |body| {
