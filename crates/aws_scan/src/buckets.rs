@@ -13,7 +13,7 @@ pub struct Reader<'a> {
     pub context: &'a Context,
     /// Of the account's block.
     pub of_account: &'a Failures,
-    /// Objects of a bucket that are looked at.
+    /// Objects of a bucket that are scanned.
     pub sample: usize,
 }
 

@@ -18,9 +18,9 @@ impl Services {
 #[derive(Clone, Debug)]
 pub struct Choice {
     pub services: Services,
-    /// None: every region that the account has enabled. Buckets are looked at wherever they are.
+    /// None: every region that the account has enabled. Buckets are scanned wherever they are.
     pub regions: Vec<String>,
-    /// Objects of a bucket that are looked at.
+    /// Objects of a bucket that are scanned.
     pub sample: usize,
 }
 

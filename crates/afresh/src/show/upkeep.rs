@@ -73,7 +73,7 @@ pub fn sentences(one: &ImageUpkeep) -> Vec<String> {
             let what = if one.behind.is_empty() { "its recipe or its mirrors differ".to_string() } else { one.behind.join(", ") };
             all.push(format!("not every package is the newest as of {} ({}): {what}", day(at), super::ago(at, one.now)));
         }
-        _ => all.push(format!("{} not looked at yet", if one.reference.is_some() { "its name was" } else { "the mirrors were" })),
+        _ => all.push(format!("{} not checked yet", if one.reference.is_some() { "its name was" } else { "the mirrors were" })),
     }
     if let Some((digest, state, why)) = &one.held_up {
         let why = why.strip_prefix(&format!("{state}: ")).unwrap_or(why);

@@ -327,7 +327,7 @@ fn print(context: &Context, history: &ImageHistory) {
             show::line(format!("{} not the newest as of {}:", show::times(history.behind.len() as u64, "package"), when(at, history.now)));
             history.behind.iter().for_each(|b| show::line(format!("  {b}")));
         }
-        (None, _) if history.reference.is_some() => show::line("its name was not looked at yet"),
+        (None, _) if history.reference.is_some() => show::line("its name was not checked yet"),
         (None, _) => show::line("the mirrors were not checked yet"),
     }
     if let Some(waits) = &history.waits {

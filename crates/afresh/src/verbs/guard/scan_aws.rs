@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 #[command(after_help = "\
 Credentials come from the environment, a profile of ~/.aws (keys, credential_process, role, web identity), a container, or the instance.
 The scan reads only. What it may not read is unknown, and its line has the IAM statement that would let it.
-Where the account's public access block is on, two calls answer for all of S3, and one line says so. Elsewhere every bucket is looked at wherever it is; \
+Where the account's public access block is on, two calls answer for all of S3, and one line says so. Elsewhere every bucket is scanned wherever it is; \
 --region limits the rest.
 
 Example:
