@@ -217,6 +217,7 @@ fn tables(instance: &ListedInstance, region: &Region) -> Fact<Vec<RouteTable>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aws_client::AwsError;
 
     #[test]
     fn part_of_a_listing_is_no_fact() {
