@@ -177,13 +177,17 @@ fn nobody_learns_a_neighbour_or_a_router_from_a_server() {
         let received = || {
             in_network_of(two.any, &["sh", "-c", "grep eth0 /proc/self/net/dev"]).split_whitespace().nth(2).unwrap().parse::<u64>().unwrap()
         };
-        let packets = received();
         let mut args = vec![PERL, "-e", FRAMES];
         args.extend(frames.iter().map(String::as_str));
-        let said = in_network_of(two.none, &args);
-        assert_eq!(said, "sent\n");
-        println!("{} frames sent; the other server received {} packets", frames.len(), received() - packets);
-        assert_eq!(received(), packets);
+        // A packet of the kernel's own may fall into one attempt; what gets through is in every one.
+        let kept_out = (0..10).any(|_| {
+            let packets = received();
+            assert_eq!(in_network_of(two.none, &args), "sent\n");
+            let through = received() - packets;
+            println!("{} frames sent; the other server received {through} packets", frames.len());
+            through == 0
+        });
+        assert!(kept_out);
         assert_eq!(known(), before);
         assert_eq!(attempt(two.any, &format!("tcp {LAN4} {PORT}")), "reached");
         assert_eq!(attempt(two.any, &format!("tcp {LAN6} {PORT}")), "reached");

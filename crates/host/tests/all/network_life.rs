@@ -184,8 +184,10 @@ fn the_tables_hold_what_runs_and_no_more() {
                     seen.instances.len() == 2 && seen.instances.iter().all(|i| i.healthy_ms.is_some())
                 });
             }
-            let there = sh(&format!("nft list map {table} servers4; nft list table {table}"));
-            assert_eq!(there.matches(" : goto out-g").count(), 8 * 3, "one map, and once more with its IPv6 twin: {there}");
+            host.until_true("one map, and once more with its IPv6 twin", || {
+                let there = sh(&format!("nft list map {table} servers4; nft list table {table}"));
+                if there.matches(" : goto out-g").count() == 8 * 3 { Ok(()) } else { Err(there) }
+            });
             for n in 0..4 {
                 host.declare(2, host.gone(&format!("g{n}-r1-{round}")));
             }
