@@ -82,7 +82,7 @@ impl Client {
         lock(&self.calls).clone()
     }
 
-    /// Sends a call until it is answered for good. An answer is `Ok` only if its status is 200.
+    /// Sends a call until it is answered for good, and a change once. An answer is `Ok` only if its status is 200 (204 for a change).
     pub fn send(&self, request: &Request, account: &str) -> Result<Body, AwsError> {
         check_region(&request.region).map_err(|f| AwsError::new(ErrorKind::Other, request.action, f.message))?;
         let mut request = request.clone();
@@ -90,7 +90,7 @@ impl Client {
         let mut attempt = 1;
         loop {
             let (reply, is_worth_it) = match self.once(&request, account) {
-                Ok(reply) if reply.status == 200 => {
+                Ok(reply) if request.is_done(reply.status) => {
                     self.budget.give(attempt > 1);
                     return Ok(reply.body);
                 }
@@ -103,7 +103,7 @@ impl Client {
                 }
                 Err(failed) => failed,
             };
-            if !is_worth_it || attempt >= self.limits.attempts || !self.budget.take() {
+            if request.is_sent_once || !is_worth_it || attempt >= self.limits.attempts || !self.budget.take() {
                 return Err(reply);
             }
             std::thread::sleep(self.limits.wait_before(attempt, RandomState::new().build_hasher().finish()));
@@ -133,7 +133,7 @@ impl Client {
         let credentials = self.fresh().map_err(|f| (AwsError::new(ErrorKind::Credentials, request.action, f.message), false))?;
         let body = request.body();
         let signable = Signable {
-            method: if request.is_posted { "POST" } else { "GET" },
+            method: request.method(),
             host: &host,
             path: &request.path,
             query: request.query_pairs(),

@@ -84,7 +84,7 @@ impl Http {
             request = request.header(*name, value);
         }
         // A body of nothing would be sent as `Content-Length: 0`, also by GET.
-        let answer = if body.is_empty() && method == "GET" {
+        let answer = if body.is_empty() && matches!(method, "GET" | "DELETE") {
             self.run(request.body(()).map_err(|e| unreachable(&e))?, within)
         } else {
             self.run(request.body(body).map_err(|e| unreachable(&e))?, within)

@@ -12,6 +12,19 @@ pub struct Ec2<'a> {
     pub region: &'a str,
 }
 
+/// What of a listing is asked for: everything, or one resource.
+#[derive(Clone, Copy, Debug)]
+pub struct Only<'a>(pub Option<&'a str>);
+
+impl<'a> Only<'a> {
+    pub const ALL: Only<'static> = Only(None);
+
+    fn filter(self, name: &'a str, parameters: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+        let filter = self.0.map(|id| [("Filter.1.Name", name), ("Filter.1.Value.1", id)]);
+        parameters.iter().copied().chain(filter.into_iter().flatten()).collect()
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct ListedSnapshot {
     pub id: String,
@@ -54,17 +67,19 @@ impl Ec2<'_> {
     }
 
     /// Of this account. Emulators answer others' as well.
-    pub fn images(&self, account: &str) -> Listed<String> {
+    pub fn images(&self, account: &str, only: Only) -> Listed<String> {
         let own = |item: &Node| Some((item.filled_at("imageId")?, is_of(item, "imageOwnerId", account)));
-        kept(self.list("ec2:DescribeImages", "imagesSet", &[("Owner.1", "self"), ("MaxResults", "500")], own))
+        let parameters = only.filter("image-id", &[("Owner.1", "self"), ("MaxResults", "500")]);
+        kept(self.list("ec2:DescribeImages", "imagesSet", &parameters, own))
     }
 
-    pub fn snapshots(&self, account: &str) -> Listed<ListedSnapshot> {
+    pub fn snapshots(&self, account: &str, only: Only) -> Listed<ListedSnapshot> {
         let own = |item: &Node| {
             let snapshot = ListedSnapshot { id: item.filled_at("snapshotId")?, encrypted: item.flag_at("encrypted")?? };
             Some((snapshot, is_of(item, "ownerId", account)))
         };
-        kept(self.list("ec2:DescribeSnapshots", "snapshotSet", &[("Owner.1", "self"), ("MaxResults", "500")], own))
+        let parameters = only.filter("snapshot-id", &[("Owner.1", "self"), ("MaxResults", "500")]);
+        kept(self.list("ec2:DescribeSnapshots", "snapshotSet", &parameters, own))
     }
 
     pub fn launch_permission(&self, image: &str) -> Result<Sharing, AwsError> {
@@ -86,8 +101,8 @@ impl Ec2<'_> {
         })
     }
 
-    pub fn groups(&self) -> Listed<(String, Vec<IpPermission>)> {
-        self.list("ec2:DescribeSecurityGroups", "securityGroupInfo", &[("MaxResults", "500")], |item| {
+    pub fn groups(&self, only: Only) -> Listed<(String, Vec<IpPermission>)> {
+        self.list("ec2:DescribeSecurityGroups", "securityGroupInfo", &only.filter("group-id", &[("MaxResults", "500")]), |item| {
             let rules = item.items("ipPermissions", "item")?.iter().map(permission).collect::<Option<Vec<_>>>()?;
             Some((item.filled_at("groupId")?, rules))
         })

@@ -7,6 +7,7 @@
 //! account and its block ─▶ buckets (each with objects and access points) ─▶ listings of all regions ─▶ attributes
 //! ```
 
+mod account;
 mod buckets;
 mod ec2_calls;
 mod parallel;
@@ -15,14 +16,15 @@ mod reading;
 mod regional;
 mod s3;
 mod s3_calls;
+mod single;
 mod told;
 
+pub use single::Single;
 pub use told::{Choice, Event, Services, Summary};
 
-use aws_client::xml::{self, Element};
-use aws_client::{AwsError, Client, ErrorKind, Request, Service};
+use aws_client::Client;
 use ec2_calls::Ec2;
-use guard::{Context, Fact, PublicAccessBlock, SnapshotSharing, Verdict};
+use guard::Verdict;
 use model::Fault;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -30,20 +32,8 @@ use std::time::Instant;
 /// Scans an account, and tells every resource as soon as its verdict is known. An error: nothing could be scanned at all.
 pub fn scan(client: &Client, choice: &Choice, sink: &mut (dyn FnMut(Event) + Send)) -> Result<Summary, Fault> {
     let begun = Instant::now();
-    let account = match client.account() {
-        Some(account) => account,
-        None => account_of(client).map_err(|e| no_account(&e))?,
-    };
-    let mut context = Context {
-        account_id: account.clone(),
-        partition: aws_client::partition(client.region()).0.to_string(),
-        // What the account answers of its block includes the organisation's.
-        organisation_block: Fact::Known(PublicAccessBlock::default()),
-        account_block: Fact::denied("s3:GetAccountPublicAccessBlock"),
-        ebs_snapshot_sharing: Fact::Known(SnapshotSharing::Unblocked),
-        known_accounts: None,
-        now_s: Some(jiff::Timestamp::now().as_second()),
-    };
+    let mut context = account::context_of(client)?;
+    let account = context.account_id.clone();
     let (mut public, mut unknown, mut resources) = (0, 0, BTreeMap::new());
     let mut counted = |event: Event| {
         if let Event::Found(found) = &event {
@@ -86,23 +76,4 @@ pub fn scan(client: &Client, choice: &Choice, sink: &mut (dyn FnMut(Event) + Sen
         regions,
         latent,
     })
-}
-
-fn account_of(client: &Client) -> Result<String, AwsError> {
-    let request = Request::query(Service::Sts, client.region(), "sts:GetCallerIdentity", &[]);
-    let body = client.send(&request, "")?;
-    xml::read(request.action, &body, "GetCallerIdentity", |root| {
-        let account = root.child("GetCallerIdentityResult")?.text_at("Account")?;
-        (account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit())).then(|| account.to_string())
-    })
-}
-
-fn no_account(error: &AwsError) -> Fault {
-    let message = format!("AWS does not say which account this is: {error}");
-    match error.kind {
-        ErrorKind::Credentials | ErrorKind::Denied => {
-            Fault::yours("aws-refused", message).hint("`aws sts get-caller-identity` makes the same call")
-        }
-        _ => Fault::world("aws-unreachable", message).hint("is the endpoint right, and is the network reached from here?"),
-    }
 }

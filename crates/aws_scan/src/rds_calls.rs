@@ -46,18 +46,21 @@ impl Rds<'_> {
         })
     }
 
-    pub fn instances(&self) -> Listed<ListedInstance> {
-        self.list("rds:DescribeDBInstances", ("DBInstances", "DBInstance"), &[], instance)
+    /// `only`: one instance.
+    pub fn instances(&self, only: Option<&str>) -> Listed<ListedInstance> {
+        let parameters: Vec<_> = only.iter().map(|id| ("DBInstanceIdentifier", *id)).collect();
+        self.list("rds:DescribeDBInstances", ("DBInstances", "DBInstance"), &parameters, instance)
     }
 
-    /// Only manual ones can be shared.
-    pub fn snapshots(&self, of_cluster: bool) -> Listed<ListedDbSnapshot> {
+    /// Only manual ones can be shared. `only`: one of them.
+    pub fn snapshots(&self, of_cluster: bool, only: Option<&str>) -> Listed<ListedDbSnapshot> {
         let (action, names, id) = if of_cluster {
             ("rds:DescribeDBClusterSnapshots", ("DBClusterSnapshots", "DBClusterSnapshot"), "DBClusterSnapshotIdentifier")
         } else {
             ("rds:DescribeDBSnapshots", ("DBSnapshots", "DBSnapshot"), "DBSnapshotIdentifier")
         };
-        self.list(action, names, &[("SnapshotType", "manual")], |item| {
+        let parameters: Vec<_> = [("SnapshotType", "manual")].into_iter().chain(only.map(|only| (id, only))).collect();
+        self.list(action, names, &parameters, |item| {
             let encrypted = item.flag_at(if of_cluster { "StorageEncrypted" } else { "Encrypted" })?;
             Some(ListedDbSnapshot { id: item.filled_at(id)?, of_cluster, encrypted })
         })

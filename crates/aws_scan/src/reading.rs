@@ -64,6 +64,7 @@ pub fn finding(resource: &Resource, context: &Context, failures: &Failures, plac
     }
     if let Some(place) = place {
         found.why = format!("{} (region {place})", found.why);
+        found.region = Some(place.to_string());
     }
     found
 }
@@ -84,6 +85,7 @@ pub fn unlisted(kind: &'static str, place: &str, error: &AwsError) -> Finding {
         fix: advice(&[error]),
         fingerprint: fingerprint(kind, &id, &Value::Null),
         id,
+        region: None,
     }
 }
 

@@ -1,11 +1,11 @@
 //! What is in regions: images, snapshots, security groups, databases. First everything is listed, then each attribute is read.
 
-use crate::ec2_calls::{Ec2, Groups, ListedRouteTable, ListedSnapshot, group, prefix_list_ids, resolve};
+use crate::ec2_calls::{Ec2, Groups, ListedRouteTable, ListedSnapshot, Only, group, prefix_list_ids, resolve};
 use crate::parallel::ordered;
 use crate::rds_calls::{ListedDbSnapshot, ListedInstance, Rds};
 use crate::reading::{Failures, finding, mapped, unlisted};
 use crate::told::{Event, Services};
-use aws_client::{Client, ErrorKind, Listed};
+use aws_client::{AwsError, Client, ErrorKind, Listed};
 use guard::{Ami, Context, EbsSnapshot, Fact, Finding, IpPermission, RdsInstance, RdsSnapshot, Resource, RouteTable, SnapshotSharing};
 use std::collections::BTreeMap;
 
@@ -27,6 +27,10 @@ impl Listing {
         chosen(ec2, services.ec2).chain(chosen(rds, services.rds)).collect()
     }
 
+    fn of_kind(kind: &str) -> Option<Listing> {
+        Listing::of(Services::ALL).into_iter().find(|listing| listing.kind() == kind)
+    }
+
     fn kind(self) -> &'static str {
         match self {
             Listing::Images => "ami",
@@ -45,6 +49,17 @@ enum Item {
     Group(String, Vec<IpPermission>),
     Instance(ListedInstance),
     DbSnapshot(ListedDbSnapshot),
+}
+
+impl Item {
+    fn id(&self) -> &str {
+        match self {
+            Item::Image(id) | Item::Group(id, _) => id,
+            Item::Snapshot(snapshot) => &snapshot.id,
+            Item::Instance(instance) => &instance.id,
+            Item::DbSnapshot(snapshot) => &snapshot.id,
+        }
+    }
 }
 
 /// What several resources of a region share.
@@ -72,7 +87,7 @@ pub fn scan(client: &Client, context: &Context, regions: &[String], services: Se
     ordered(
         client.concurrency().min(LISTINGS),
         &units,
-        |(region, listing)| (*region, *listing, list(client, &context.account_id, &regions[*region], *listing)),
+        |(region, listing)| (*region, *listing, list(client, &context.account_id, &regions[*region], *listing, None)),
         |(region, listing, (found, error))| {
             items.extend(found.into_iter().map(|item| (region, item)));
             if let Some(error) = error {
@@ -99,17 +114,17 @@ pub fn scan(client: &Client, context: &Context, regions: &[String], services: Se
     );
 }
 
-fn list(client: &Client, account: &str, region: &str, listing: Listing) -> Listed<Item> {
+fn list(client: &Client, account: &str, region: &str, listing: Listing, only: Option<&str>) -> Listed<Item> {
     let (ec2, rds) = (Ec2 { client, region }, Rds { client, region });
     fn items<T>((found, error): Listed<T>, item: impl Fn(T) -> Item) -> Listed<Item> {
         (found.into_iter().map(item).collect(), error)
     }
     match listing {
-        Listing::Images => items(ec2.images(account), Item::Image),
-        Listing::Snapshots => items(ec2.snapshots(account), Item::Snapshot),
-        Listing::Groups => items(ec2.groups(), |(id, rules)| Item::Group(id, rules)),
-        Listing::Instances => items(rds.instances(), Item::Instance),
-        Listing::DbSnapshots { of_cluster } => items(rds.snapshots(of_cluster), Item::DbSnapshot),
+        Listing::Images => items(ec2.images(account, Only(only)), Item::Image),
+        Listing::Snapshots => items(ec2.snapshots(account, Only(only)), Item::Snapshot),
+        Listing::Groups => items(ec2.groups(Only(only)), |(id, rules)| Item::Group(id, rules)),
+        Listing::Instances => items(rds.instances(only), Item::Instance),
+        Listing::DbSnapshots { of_cluster } => items(rds.snapshots(of_cluster, only), Item::DbSnapshot),
     }
 }
 
@@ -134,8 +149,11 @@ fn region(client: &Client, context: &Context, name: &str, index: usize, items: &
     let listed: Groups =
         here().filter_map(|i| if let Item::Group(id, rules) = i { Some((id.clone(), rules.clone())) } else { None }).collect();
     let is_listed = open.iter().flat_map(|i| &i.groups).all(|g| listed.contains_key(g));
-    let groups =
-        if is_listed { Fact::Known(listed) } else { mapped(whole(&mut failures, ec2.groups()), |found| found.into_iter().collect()) };
+    let groups = if is_listed {
+        Fact::Known(listed)
+    } else {
+        mapped(whole(&mut failures, ec2.groups(Only::ALL)), |found| found.into_iter().collect())
+    };
     let named = prefix_list_ids(groups.known().into_iter().flat_map(BTreeMap::values));
     let lists = named.into_iter().map(|id| (id.clone(), failures.fact(ec2.prefix_list(&id)))).collect();
     let routes = if open.is_empty() { Fact::denied(ROUTES) } else { whole(&mut failures, ec2.route_tables()) };
@@ -149,7 +167,28 @@ fn whole<T>(failures: &mut Failures, (found, error): Listed<T>) -> Fact<Vec<T>> 
     failures.fact(error.map_or(Ok(found), Err))
 }
 
+/// One resource, read as a scan reads it, with what its verdict rests on beside it. None: the region has no such resource.
+pub fn one(client: &Client, context: &Context, name: &str, kind: &str, id: &str) -> Result<Option<(Resource, Context)>, AwsError> {
+    let Some(listing) = Listing::of_kind(kind) else { return Ok(None) };
+    let items: Vec<(usize, Item)> = match list(client, &context.account_id, name, listing, Some(id)) {
+        (found, None) => found.into_iter().map(|item| (0, item)).collect(),
+        (_, Some(e)) if e.kind == ErrorKind::NotFound => Vec::new(),
+        (_, Some(e)) => return Err(e),
+    };
+    // What ignores the filter lists others too.
+    let Some(at) = items.iter().position(|(_, item)| item.id() == id) else { return Ok(None) };
+    let items = &items[at..=at];
+    let region = region(client, context, name, 0, items);
+    let (resource, _) = read(client, &region, &items[0].1);
+    Ok(Some((resource, region.context)))
+}
+
 fn judge(client: &Client, region: &Region, item: &Item) -> Finding {
+    let (resource, failures) = read(client, region, item);
+    finding(&resource, &region.context, &failures, Some(&region.name))
+}
+
+fn read(client: &Client, region: &Region, item: &Item) -> (Resource, Failures) {
     let (ec2, rds) = (Ec2 { client, region: &region.name }, Rds { client, region: &region.name });
     let mut failures = region.failures.clone();
     let resource = match item {
@@ -178,7 +217,7 @@ fn judge(client: &Client, region: &Region, item: &Item) -> Finding {
             })
         }
     };
-    finding(&resource, &region.context, &failures, Some(&region.name))
+    (resource, failures)
 }
 
 fn database(instance: &ListedInstance, region: &Region) -> RdsInstance {
@@ -217,7 +256,6 @@ fn tables(instance: &ListedInstance, region: &Region) -> Fact<Vec<RouteTable>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aws_client::AwsError;
 
     #[test]
     fn part_of_a_listing_is_no_fact() {

@@ -121,6 +121,7 @@ fn locked(account: &str) -> Finding {
         ),
         fix: String::new(),
         fingerprint: fingerprint("s3_account", account, &Value::Null),
+        region: None,
     }
 }
 

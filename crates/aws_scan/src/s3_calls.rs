@@ -82,10 +82,15 @@ impl S3<'_> {
     }
 
     pub fn account_block(&self) -> Result<PublicAccessBlock, AwsError> {
+        self.account_configuration().map(Option::unwrap_or_default)
+    }
+
+    /// None: the account has no configuration, which is not the same as one with every switch off.
+    pub fn account_configuration(&self) -> Result<Option<PublicAccessBlock>, AwsError> {
         let request = self.control("s3:GetAccountPublicAccessBlock", self.client.region(), "configuration/publicAccessBlock", &[]);
         let read = self.client.send(&request, self.account);
-        let read = read.and_then(|body| xml::read(request.action, &body, "PublicAccessBlockConfiguration", block));
-        none_if("NoSuchPublicAccessBlockConfiguration", PublicAccessBlock::default(), read)
+        let read = read.and_then(|body| xml::read(request.action, &body, "PublicAccessBlockConfiguration", block)).map(Some);
+        none_if("NoSuchPublicAccessBlockConfiguration", None, read)
     }
 
     pub fn buckets(&self) -> Listed<ListedBucket> {
@@ -122,10 +127,22 @@ impl S3<'_> {
     }
 
     pub fn block(&self, bucket: &ListedBucket) -> Result<PublicAccessBlock, AwsError> {
+        self.configuration(bucket).map(Option::unwrap_or_default)
+    }
+
+    /// None: the bucket has no configuration.
+    pub fn configuration(&self, bucket: &ListedBucket) -> Result<Option<PublicAccessBlock>, AwsError> {
         let action = "s3:GetBucketPublicAccessBlock";
         let read = self.of_bucket(action, bucket, "", &[("publicAccessBlock", "")]);
-        let read = read.and_then(|body| xml::read(action, &body, "PublicAccessBlockConfiguration", block));
-        none_if("NoSuchPublicAccessBlockConfiguration", PublicAccessBlock::default(), read)
+        let read = read.and_then(|body| xml::read(action, &body, "PublicAccessBlockConfiguration", block)).map(Some);
+        none_if("NoSuchPublicAccessBlockConfiguration", None, read)
+    }
+
+    /// Whether the bucket serves a website.
+    pub fn website(&self, bucket: &ListedBucket) -> Result<bool, AwsError> {
+        let action = "s3:GetBucketWebsite";
+        let read = self.of_bucket(action, bucket, "", &[("website", "")]);
+        none_if("NoSuchWebsiteConfiguration", false, read.and_then(|body| xml::read(action, &body, "WebsiteConfiguration", |_| Some(true))))
     }
 
     pub fn ownership(&self, bucket: &ListedBucket) -> Result<Ownership, AwsError> {

@@ -45,6 +45,9 @@ pub struct Finding {
     pub why: String,
     pub fix: String,
     pub fingerprint: String,
+    /// Where it is, if the identifier does not say it. `why` names it.
+    #[serde(skip)]
+    pub region: Option<String>,
 }
 
 impl Finding {
@@ -71,6 +74,7 @@ impl Finding {
             fix: fix(judgement),
             fingerprint: fingerprint(kind, &id, &evidence),
             id,
+            region: None,
         }
     }
 }

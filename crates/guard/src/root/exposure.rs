@@ -73,6 +73,7 @@ impl Exposure {
             why: format!("{place}: {}", self.why),
             fix: self.fix.clone(),
             fingerprint: fingerprint(self.rule, &self.path, &Value::String(self.evidence.clone())),
+            region: None,
         }
     }
 }
