@@ -78,9 +78,11 @@ month: build
 apps: build deps-apps
 	AFRESH=$(abspath $(AFRESH)) e2e/apps.sh $(ARGS)
 
-# The scan of AWS beside the labels of an estate on an emulator (moto, from PyPI). About three minutes. e2e/guard_compare.sh adds other scanners.
+# The scan of AWS beside the labels of an estate on an emulator (moto, from PyPI), and containments judged by the state of the account.
+# About ten minutes. e2e/guard_compare.sh adds other scanners.
 guard-aws: build
 	e2e/guard_aws.sh $(AFRESH)
+	e2e/guard_contain.sh $(AFRESH)
 
 # 20,000 simulated histories, every planted bug, and a crash at every pair of points. About ten minutes.
 seeds:

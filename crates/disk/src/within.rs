@@ -93,6 +93,11 @@ impl Root {
         open_as(&self.fd, or_root(path), flags, how)
     }
 
+    /// As [`Root::open_in`], and a link anywhere in the path is an error.
+    pub fn open_without_links(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        open_as(&self.fd, or_root(path), flags, ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS)
+    }
+
     pub fn open_dir(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         self.open_in(path, flags | OFlags::DIRECTORY)
     }

@@ -106,7 +106,7 @@ impl Incident {
     /// Adds an entry. A closed record takes none, and time does not run back.
     pub fn append(&mut self, event: Event, by: &str, at_s: i64) -> Result<(), IncidentFault> {
         if matches!(event, Event::Closed { .. }) {
-            return Err(self.fault("is closed by naming its rule: `afresh guard close`"));
+            return Err(self.fault("is closed by naming its rule: `afresh guard incident close`"));
         }
         self.push(event, by, at_s)
     }

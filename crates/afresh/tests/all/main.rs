@@ -11,6 +11,7 @@ mod faults;
 mod fleet;
 mod guard;
 mod guard_aws;
+mod guard_contain;
 mod init;
 mod jobs;
 mod life;

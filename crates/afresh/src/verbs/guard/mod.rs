@@ -1,12 +1,23 @@
 //! `guard`: what is exposed, what a gate denies, and who waived it. It is the shell around the crate of that name: it reads, asks, prints.
 
+mod changes;
 mod check;
+mod connection;
+mod contain;
+mod exposed;
+mod host_target;
+mod incident;
 mod input;
 mod report;
 mod rules;
 mod scan;
 mod scan_aws;
 mod service_facts;
+mod session;
+mod settings;
+mod stop;
+mod target;
+mod undo;
 mod waivers;
 mod words;
 
@@ -15,7 +26,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use clap::{Args, Subcommand};
 
-/// Find exposed data and secrets, and check changes against rules
+/// Find exposed data and secrets, contain them, and check changes against rules
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Exit codes:
@@ -40,6 +51,13 @@ enum Verb {
     Explain(rules::Explain),
     Waive(waivers::Waive),
     Waivers(waivers::Waivers),
+    Contain(contain::Contain),
+    Contained(undo::Contained),
+    Undo(undo::Undo),
+    StopTheBleeding(stop::Stop),
+    Incident(incident::IncidentVerb),
+    Answer(incident::Answer),
+    SecurityTxt(incident::SecurityTxt),
 }
 
 impl GuardVerb {
@@ -51,6 +69,13 @@ impl GuardVerb {
             Verb::Explain(verb) => verb.run(context),
             Verb::Waive(verb) => verb.run(context),
             Verb::Waivers(verb) => verb.run(context),
+            Verb::Contain(verb) => verb.run(context),
+            Verb::Contained(verb) => verb.run(context),
+            Verb::Undo(verb) => verb.run(context),
+            Verb::StopTheBleeding(verb) => verb.run(context),
+            Verb::Incident(verb) => verb.run(context),
+            Verb::Answer(verb) => verb.run(context),
+            Verb::SecurityTxt(verb) => verb.run(context),
         }
     }
 }

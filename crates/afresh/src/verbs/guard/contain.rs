@@ -1,0 +1,158 @@
+//! `guard contain`: one reversible change for each exposed resource, on record.
+
+use super::changes::{self, Change};
+use super::connection::{Connection, StateDir};
+use super::exposed;
+use super::host_target::{self, NoChange};
+use super::rules::RuleFile;
+use super::session::{Session, Tally};
+use super::target::{Account, Kind, Target};
+use super::waivers::WaiverFile;
+use crate::confirm::confirmed;
+use crate::context::Context;
+use crate::exit::{self, Exit};
+use crate::failure::Failure;
+use crate::show;
+use aws_scan::Services;
+use clap::Args;
+use contain::Journal;
+use guard::contain::NoPlan;
+use model::Fault;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Stop the exposure of a resource by one reversible change
+#[derive(Args, Debug)]
+#[command(after_help = "\
+The change is the smallest after which the resource is not public. No policy, grant or snapshot is deleted: they are evidence.
+It is recorded before it is made, read again after it, and counts only when the verdict of the scan is \"not public\". A run that was killed is finished \
+by the next one; without a resource that is all that is done. What somebody else changed is never overwritten.
+An incident is opened for it, unless --incident names one.
+
+Example:
+  afresh guard contain my-bucket sg-0a1b2c3d --region eu-central-1
+  afresh guard contain --account --now
+  sudo afresh guard contain /etc/cron.d/backup tcp/6379")]
+pub struct Contain {
+    /// Resources as the scan prints them: a bucket, bucket/key, sg-…, ami-…, snap-…, a database, a path or tcp/PORT of this host
+    #[arg(value_name = "RESOURCE")]
+    resources: Vec<String>,
+    /// Say what the resources are, where a name is that of several
+    #[arg(long, value_enum, value_name = "TYPE")]
+    kind: Option<Kind>,
+    /// Set the account's public access block, for all exposed buckets at once; refused where a live waiver lets one be public
+    #[arg(long, conflicts_with = "resources")]
+    account: bool,
+    /// Do not ask; the record is kept all the same
+    #[arg(long)]
+    now: bool,
+    /// Show what would be changed, and change nothing
+    #[arg(long, conflicts_with = "now")]
+    dry_run: bool,
+    /// Add to this incident instead of opening one
+    #[arg(long, value_name = "ID")]
+    incident: Option<String>,
+    /// Take paths from the root of this tree
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    state: StateDir,
+    #[command(flatten)]
+    rules: RuleFile,
+    #[command(flatten)]
+    waivers: WaiverFile,
+}
+
+impl Contain {
+    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        if self.resources.is_empty() && !self.account {
+            return self.resume(context);
+        }
+        let is_of_host = |id: &String| self.kind.map_or_else(|| Kind::of_id(id)[0].is_of_host(), Kind::is_of_host);
+        let (of_host, of_aws): (Vec<&String>, Vec<&String>) = self.resources.iter().partition(|id| is_of_host(id));
+        let pending = Journal::list(&self.state.path(context))?.into_iter().filter(|c| c.standing.is_open()).collect::<Vec<_>>();
+        let account = if of_aws.is_empty() && !self.account {
+            Session::account_of(&self.connection, &pending)?
+        } else {
+            Some(Account::new(&self.connection)?)
+        };
+        let mut tally = Tally::default();
+        let mut changes = Vec::new();
+        if let Some(account) = &account {
+            changes.extend(if self.account { self.of_account(account)? } else { of_resources(account, &of_aws, self.kind)? });
+        }
+        for id in of_host {
+            changes.push(self.of_host(id)?);
+        }
+        changes::show_changes(&changes, context.json, self.dry_run);
+        if self.dry_run {
+            return Ok(exit::of_guard(u8::from(!changes.is_empty())));
+        }
+        let count = changes.iter().filter(|c| c.planned.is_ok()).count();
+        if count > 0 && !confirmed(self.now, &format!("make {}", show::times(count as u64, "change")))? {
+            show::note("nothing was changed");
+            return Ok(exit::of_guard(1));
+        }
+        let session = Session::open(&self.state, context, account.as_ref())?;
+        session.resume(&mut tally)?;
+        let incident = changes::carry_out(&session, account.as_ref(), changes, self.incident.clone(), &mut tally)?;
+        Ok(changes::end(context, &tally, incident.as_deref(), json!({})))
+    }
+
+    /// Finishes what was interrupted.
+    fn resume(&self, context: &Context) -> Result<Exit, Failure> {
+        let pending: Vec<_> = Journal::list(&self.state.path(context))?.into_iter().filter(|c| c.standing.is_open()).collect();
+        if pending.is_empty() {
+            let fault = Fault::yours("no-such-resource", "nothing is named, and no run was interrupted");
+            return Err(fault.hint("name what the scan found: afresh guard contain my-bucket").into());
+        }
+        let account = Session::account_of(&self.connection, &pending)?;
+        let session = Session::open(&self.state, context, account.as_ref())?;
+        let mut tally = Tally::default();
+        session.resume(&mut tally)?;
+        session.note_incidents()?;
+        Ok(changes::end(context, &tally, None, json!({})))
+    }
+
+    fn of_account(&self, account: &Account) -> Result<Vec<Change>, Fault> {
+        let services = Services { s3: true, ec2: false, rds: false };
+        let scanned = exposed::scan(account, self.connection.region.as_deref(), services, 10)?;
+        let single = account.single()?;
+        let examined =
+            scanned.public.iter().map(|f| account.examine(&single, &exposed::target(f, &single))).collect::<Result<Vec<_>, _>>()?;
+        let waived = exposed::waived(&examined, &self.rules, &self.waivers)?;
+        match exposed::by_account(&single, &examined, &waived, None) {
+            Ok(planned) => Ok(vec![Change::of_account(planned, &examined)]),
+            Err(NoPlan::NotPublic(_)) => Ok(Vec::new()),
+            Err(no_plan @ NoPlan::Waived(_)) => {
+                let fault = Fault::yours("waived", no_plan.to_string());
+                Err(fault.hint("contain the others one by one, or all of them: afresh guard stop-the-bleeding"))
+            }
+            Err(other) => {
+                Err(Fault::yours("no-plan", other.to_string()).hint("contain the buckets one by one: afresh guard contain BUCKET"))
+            }
+        }
+    }
+
+    fn of_host(&self, id: &str) -> Result<Change, Fault> {
+        let root = std::path::absolute(&self.root).unwrap_or_else(|_| self.root.clone());
+        let is_port = self.kind.unwrap_or(Kind::of_id(id)[0]) == Kind::Port;
+        let found = if is_port { Vec::new() } else { host_target::findings(&root, id)? };
+        let planned = if is_port { host_target::plan_port(id, None)? } else { host_target::plan_file(&root, id, &found, None)? };
+        let kind = if is_port { "port" } else { "file" };
+        let why = found.first().map_or_else(|| format!("{id} is reachable"), |f| f.why.clone());
+        let planned = planned.map_err(|none| match none {
+            NoChange::NotPublic => NoPlan::NotPublic(id.to_string()),
+            NoChange::NoSwitch(fix) => NoPlan::NoSwitch(format!("{id} ({fix})")),
+        });
+        Ok(Change::of_host(kind, id, planned, found.first(), why))
+    }
+}
+
+fn of_resources(account: &Account, ids: &[&String], kind: Option<Kind>) -> Result<Vec<Change>, Fault> {
+    let single = account.single()?;
+    let targets: Vec<Target> = ids.iter().map(|id| account.target(&single, id, kind)).collect::<Result<_, _>>()?;
+    targets.iter().map(|target| Ok(Change::of_aws(&single, &account.examine(&single, target)?))).collect()
+}

@@ -1,0 +1,101 @@
+//! `guard stop-the-bleeding`: for the first minute of an incident.
+
+use super::changes::{Change, carry_out, end, show_changes};
+use super::connection::{Connection, StateDir};
+use super::exposed;
+use super::rules::RuleFile;
+use super::session::{Session, Tally};
+use super::target::{Account, Examined};
+use super::waivers::WaiverFile;
+use crate::confirm::confirmed;
+use crate::context::Context;
+use crate::exit::{self, Exit};
+use crate::failure::Failure;
+use crate::show;
+use aws_scan::Services;
+use clap::Args;
+use serde_json::json;
+use std::time::Instant;
+
+/// Find everything exposed in an AWS account, and contain all of it
+#[derive(Args, Debug)]
+#[command(
+    name = "stop-the-bleeding",
+    after_help = "\
+It scans, shows every change and whom it cuts off, asks once, contains, and opens an incident with all of it.
+The account's public access block is set where no live waiver lets a bucket be public; else, and for everything but S3, each resource is contained by itself. \
+What a waiver lets be public is left.
+
+Example:
+  afresh guard stop-the-bleeding --region eu-central-1
+  afresh guard stop-the-bleeding --now --json"
+)]
+pub struct Stop {
+    /// Do not ask; the record is kept all the same
+    #[arg(long)]
+    now: bool,
+    /// Show what would be changed, and change nothing
+    #[arg(long, conflicts_with = "now")]
+    dry_run: bool,
+    /// Contain every resource by itself, also where the account's switch would do
+    #[arg(long)]
+    one_by_one: bool,
+    /// Read the ACLs of this many objects of each bucket
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    objects: usize,
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    state: StateDir,
+    #[command(flatten)]
+    rules: RuleFile,
+    #[command(flatten)]
+    waivers: WaiverFile,
+}
+
+impl Stop {
+    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let begun = Instant::now();
+        let account = Account::new(&self.connection)?;
+        let scanned = exposed::scan(&account, self.connection.region.as_deref(), Services::ALL, self.objects)?;
+        let scan_s = begun.elapsed().as_secs_f64();
+        let single = account.single()?;
+        let (mut examined, mut unread) = (Vec::new(), 0);
+        for finding in &scanned.public {
+            match account.examine(&single, &exposed::target(finding, &single)) {
+                Ok(found) => examined.push(found),
+                // One that cannot be read holds up none of the others.
+                Err(fault) => {
+                    unread += 1;
+                    show::note(format!("{} {} is not contained: {fault}", finding.kind, finding.id));
+                }
+            }
+        }
+        let waived = exposed::waived(&examined, &self.rules, &self.waivers)?;
+        let (kept, examined): (Vec<Examined>, Vec<Examined>) = examined.into_iter().partition(|e| waived.contains(&e.target.id));
+        kept.iter().for_each(|e| show::note(format!("{} {} stays public: a live waiver lets it", e.target.kind, e.target.id)));
+        let mut changes = Vec::new();
+        let is_waived = kept.iter().any(exposed::is_of_s3);
+        let of_account = if self.one_by_one || is_waived { None } else { exposed::by_account(&single, &examined, &waived, None).ok() };
+        let covers = of_account.as_ref().map(|p| p.covers.clone()).unwrap_or_default();
+        changes.extend(of_account.map(|planned| Change::of_account(planned, &examined)));
+        let rest = examined.iter().filter(|e| !covers.contains(&(e.target.kind.clone(), e.target.id.clone())));
+        changes.extend(rest.map(|e| Change::of_aws(&single, e)));
+        show_changes(&changes, context.json, self.dry_run);
+        if self.dry_run {
+            return Ok(exit::of_guard(u8::from(!changes.is_empty())));
+        }
+        if !changes.is_empty() && !confirmed(self.now, &format!("make {}", show::times(changes.len() as u64, "change")))? {
+            show::note("nothing was changed");
+            return Ok(exit::of_guard(1));
+        }
+        let session = Session::open(&self.state, context, Some(&account))?;
+        let mut tally = Tally { unknown: scanned.unknown.len() as u64, failed: unread, ..Tally::default() };
+        session.resume(&mut tally)?;
+        let incident = carry_out(&session, Some(&account), changes, None, &mut tally)?;
+        let rounded = |seconds: f64| (seconds * 10.0).round() / 10.0;
+        let rest = json!({"exposed": scanned.public.len(), "waived": kept.len(), "scan_seconds": rounded(scan_s),
+            "seconds": rounded(begun.elapsed().as_secs_f64()), "calls": scanned.summary.calls});
+        Ok(end(context, &tally, incident.as_deref(), rest))
+    }
+}

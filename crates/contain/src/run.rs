@@ -1,0 +1,143 @@
+//! Carries a containment or its undo out, from wherever it is: the journal and the value that is there say what is next.
+
+use crate::entry::{Event, Planned, Standing};
+use crate::journal::{Containment, Journal};
+use crate::world::{Judged, World};
+use guard::Verdict;
+use guard::contain::{Call, Phase, State, Step, next};
+use model::{Blame, Fault};
+
+/// A call is sent again only after the value was read again, and at most this often.
+const WRITES_MAX: u32 = 3;
+/// Write, settle, verify and record, with room for values that change meanwhile.
+const STEPS_MAX: u32 = 12;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Changed, read again, verified.
+    Contained,
+    Undone,
+    /// Somebody else changed it. This is there now, and stays.
+    Conflict(State),
+    /// Changed, but by the verdict function not proved to be shut: it is not recorded as contained.
+    NotVerified {
+        id: String,
+        judged: Judged,
+    },
+}
+
+/// Who does it, and when.
+pub struct By<'a> {
+    pub name: &'a str,
+    pub now_s: &'a dyn Fn() -> i64,
+}
+
+/// Records a plan, and carries it out.
+pub fn contain(journal: &Journal, world: &dyn World, planned: Planned, by: &By) -> Result<(Containment, Outcome), Fault> {
+    let mut containment = journal.begin(planned, by.name, (by.now_s)())?;
+    let outcome = carry_on(journal, world, &mut containment, by)?;
+    Ok((containment, outcome))
+}
+
+/// Begins an undo, if the value that is there is still the one that was written. What comes of it is up to [`carry_on`].
+pub fn begin_undo(
+    journal: &Journal,
+    world: &dyn World,
+    containment: &mut Containment,
+    (owner, reason): (&str, &str),
+    by: &By,
+) -> Result<Option<State>, Fault> {
+    let Standing::Phase(phase) = &containment.standing else {
+        return Err(refused(containment, "somebody else changed the setting before it was contained: there is nothing to undo"));
+    };
+    if !matches!(phase, Phase::Undoing { .. }) {
+        phase.undo(owner, reason).map_err(|e| refused(containment, e))?;
+        let seen = world.state(&containment.planned.plan.setting)?;
+        let plan = &containment.planned.plan;
+        let is_ours = seen.is(&plan.after) || (*phase == Phase::Planned && seen.is(&plan.before));
+        if !is_ours {
+            return Ok(Some(seen));
+        }
+        let event = Event::Undoing { owner: owner.to_string(), reason: reason.to_string() };
+        journal.record(containment, event, by.name, (by.now_s)())?;
+    }
+    Ok(None)
+}
+
+/// Goes on with what is planned or being undone.
+pub fn carry_on(journal: &Journal, world: &dyn World, containment: &mut Containment, by: &By) -> Result<Outcome, Fault> {
+    let (mut writes, mut last) = (0, None::<Fault>);
+    for _ in 0..STEPS_MAX {
+        let Standing::Phase(phase) = containment.standing.clone() else {
+            return Err(refused(containment, "somebody else changed the setting before it was contained"));
+        };
+        let seen = world.state(&containment.planned.plan.setting)?;
+        match next(&containment.planned.plan, &phase, &seen) {
+            Step::Write(value) => {
+                if writes == WRITES_MAX {
+                    return Err(last.unwrap_or_else(|| not_settled(containment)));
+                }
+                writes += 1;
+                last = write(world, containment, &phase, &value)?;
+            }
+            Step::Verify => {
+                if let Some(outcome) = not_verified(world, containment)? {
+                    return Ok(outcome);
+                }
+                journal.record(containment, Event::Contained, by.name, (by.now_s)())?;
+            }
+            Step::Record(_) => journal.record(containment, Event::Undone, by.name, (by.now_s)())?,
+            Step::Done => return Ok(if phase == Phase::Undone { Outcome::Undone } else { Outcome::Contained }),
+            Step::Conflict(seen) => {
+                if containment.standing.is_open() {
+                    journal.record(containment, Event::Conflict { seen: seen.clone() }, by.name, (by.now_s)())?;
+                }
+                return Ok(Outcome::Conflict(seen));
+            }
+        }
+    }
+    Err(last.unwrap_or_else(|| not_settled(containment)))
+}
+
+/// Makes the call. An error that may pass is given back; the value decides whether it was done nevertheless.
+fn write(world: &dyn World, containment: &Containment, phase: &Phase, value: &State) -> Result<Option<Fault>, Fault> {
+    let plan = &containment.planned.plan;
+    let call: Option<Call> = if matches!(phase, Phase::Undoing { .. }) { plan.undo() } else { plan.contain() };
+    let Some(call) = call else {
+        return Err(Fault::ours("bad-journal", format!("{}: no call gives the setting the value {value:?}", containment.id)));
+    };
+    let failed = match world.write(&call) {
+        Ok(()) => None,
+        Err(fault) if fault.blame == Blame::World && fault.again => Some(fault),
+        Err(fault) => return Err(fault),
+    };
+    if failed.is_none() {
+        for pause in world.settles_in(&plan.setting) {
+            if world.state(&plan.setting)?.is(value) {
+                break;
+            }
+            std::thread::sleep(pause);
+        }
+    }
+    Ok(failed)
+}
+
+/// Every resource that it covers must be proved not to be public.
+fn not_verified(world: &dyn World, containment: &Containment) -> Result<Option<Outcome>, Fault> {
+    for (kind, id) in &containment.planned.covers {
+        let judged = world.judge(kind, id)?;
+        if judged.verdict != Verdict::NotPublic {
+            return Ok(Some(Outcome::NotVerified { id: id.clone(), judged }));
+        }
+    }
+    Ok(None)
+}
+
+fn not_settled(containment: &Containment) -> Fault {
+    let text = format!("{}: the change was written, and what is read is still the value before it", containment.planned.plan.id);
+    Fault::world("not-settled", text).hint("run `afresh guard contain` again: it goes on with what is not finished")
+}
+
+fn refused(containment: &Containment, why: &str) -> Fault {
+    Fault::yours("bad-containment", format!("{}: {why}", containment.id)).hint("`afresh guard contained` lists what can be undone")
+}
