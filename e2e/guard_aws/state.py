@@ -83,10 +83,11 @@ def read(url):
         found = answer(control.get_access_point, AccountId=OWNER, Name=name)
         policy = answer(control.get_access_point_policy, "NoSuchAccessPointPolicy", AccountId=OWNER, Name=name)
         state["point", name] = {"block": found.get("PublicAccessBlockConfiguration"), "policy": policy and policy["Policy"]}
-    for image in ec2.describe_images(Owners=["self"])["Images"]:
+    # The emulator lists what it brings as well.
+    for image in (i for i in ec2.describe_images(Owners=["self"])["Images"] if i["OwnerId"] == OWNER):
         found = ec2.describe_image_attribute(ImageId=image["ImageId"], Attribute="launchPermission")
         state["image", image["ImageId"]] = found["LaunchPermissions"]
-    for snapshot in ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]:
+    for snapshot in (s for s in ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"] if s["OwnerId"] == OWNER):
         found = ec2.describe_snapshot_attribute(SnapshotId=snapshot["SnapshotId"], Attribute="createVolumePermission")
         state["snapshot", snapshot["SnapshotId"]] = found["CreateVolumePermissions"]
     for group in ec2.get_paginator("describe_security_groups").paginate().search("SecurityGroups[]"):
