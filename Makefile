@@ -11,7 +11,7 @@ EPOCH = $(shell git log -1 --format=%ct 2>/dev/null || echo 1000000000)
 # Tools look at a few files: what is compiled fast serves as well as what runs fast.
 QUICK_TOOL := env -u CARGO_TARGET_DIR -u RUSTFLAGS CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 
-.PHONY: demo build packaged cargo-deb deb package-test vm cargo-cyclonedx dist deps deps-test deps-apps deps-lint test check lint form deny quick root-tests seeds accuracy mutants fuzz bench e2e month apps guard-aws clean
+.PHONY: demo build packaged cargo-deb deb package-test vm cargo-cyclonedx dist deps deps-test deps-apps deps-lint test check lint form deny quick root-tests seeds accuracy mutants fuzz bench e2e month apps guard-aws guard-faults guard-second guard-compare clean
 
 demo: build
 	$(AFRESH) demo $(ARGS)
@@ -83,6 +83,9 @@ apps: build deps-apps
 guard-aws: build
 	e2e/guard_aws.sh $(AFRESH)
 	e2e/guard_contain.sh $(AFRESH)
+
+guard-faults guard-second guard-compare: build
+	e2e/$(subst -,_,$@).sh $(AFRESH)
 
 # 20,000 simulated histories, every planted bug, and a crash at every pair of points. About ten minutes.
 seeds:

@@ -138,6 +138,110 @@ BUCKET_KINDS = {
     "deny_only": (N, [deny(Bool={"aws:SecureTransport": "false"})], N, N, False, "none"),
     "acl_denied_by_policy": ((ALL, "READ"), [{"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": ["BUCKET", "BUCKET/*"]}], N, N, False, "none"),
 }
+# Look-alikes: what reads as open and is shut, and the reverse. Whom a Deny leaves is another account's access.
+ROLE, EVERYTHING = f"arn:aws:iam::{OWNER}:role/app", ["BUCKET", "BUCKET/*"]
+
+
+def allow(action, resource="BUCKET/*", principal="*", **condition):
+    return {**read(principal, **condition), "Action": action, "Resource": resource}
+
+
+BUCKET_KINDS |= {
+    "deny_unless_org": (*BUCKET_KINDS["deny_unless_org"][:5], "known"),
+    "deny_unless_office": (*BUCKET_KINDS["deny_unless_office"][:5], "unknown"),
+    "deny_unless_vpce": (*BUCKET_KINDS["deny_unless_vpce"][:5], "unknown"),
+    "deny_unless_own_account": (N, [read(), deny(StringNotEquals={"aws:PrincipalAccount": OWNER})], N, N, False, "none"),
+    "deny_unless_org_if_exists": (N, [read(), deny(StringNotEqualsIfExists=ORG)], N, N, False, "known"),
+    # Without an organisation the key is absent, and the Deny is not met.
+    "deny_other_orgs_only": (N, [read(), deny(StringNotEquals=ORG, Null={"aws:PrincipalOrgID": "false"})], N, N, True, "none"),
+    "deny_unless_vpce_or_office": (
+        N,
+        [read(), deny(StringNotEquals=VPCE, NotIpAddress={"aws:SourceIp": "203.0.113.0/24"})],
+        N,
+        N,
+        False,
+        "unknown",
+    ),
+    "deny_unless_role": (N, [read(), {"Effect": "Deny", "NotPrincipal": {"AWS": ROLE}, "Action": "s3:*", "Resource": EVERYTHING}], N, N, False, "none"),
+    "deny_one_account": (N, [read(), {"Effect": "Deny", "Principal": {"AWS": OTHER}, "Action": "s3:*", "Resource": EVERYTHING}], N, N, True, "none"),
+    "deny_one_prefix": (N, [read(), {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "BUCKET/private/*"}], N, N, True, "none"),
+    "deny_all_but_prefix": (N, [read(), {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "NotResource": "BUCKET/site/*"}], N, N, True, "none"),
+    "deny_other_action": (N, [read(), {"Effect": "Deny", "Principal": "*", "Action": ["s3:Put*", "s3:Delete*"], "Resource": EVERYTHING}], N, N, True, "none"),
+    "deny_all_but_action": (N, [read(), {"Effect": "Deny", "Principal": "*", "NotAction": "s3:PutObject", "Resource": EVERYTHING}], N, N, False, "none"),
+    "deny_unless_header": (N, [read(), deny(StringNotEquals={"aws:Referer": "https://example.org/"})], N, N, True, "none"),
+    "deny_get_case": (N, [read(), {"Effect": "Deny", "Principal": {"AWS": "*"}, "Action": "S3:GETOBJECT", "Resource": "BUCKET/*"}], N, N, False, "none"),
+    "action_any": (N, [allow("*", EVERYTHING)], N, N, True, "none"),
+    "action_get_star": (N, [allow("s3:Get*")], N, N, True, "none"),
+    "action_case": (N, [allow("S3:getobject")], N, N, True, "none"),
+    "action_question_mark": (N, [allow("s3:?etObject")], N, N, True, "none"),
+    "action_delete": (N, [allow("s3:DeleteObject")], N, N, True, "none"),
+    "action_versions": (N, [allow("s3:GetObjectVersion")], N, N, True, "none"),
+    "action_policy": (N, [allow("s3:PutBucketPolicy", "BUCKET")], N, N, True, "none"),
+    "action_location": (N, [allow("s3:GetBucketLocation", "BUCKET")], N, N, True, "none"),
+    "action_metrics": (N, [allow("s3:PutMetricsConfiguration", "BUCKET")], N, N, True, "none"),
+    "action_of_queue": (N, [allow("sqs:SendMessage")], N, N, False, "none"),
+    "action_on_wrong_level": (N, [allow("s3:GetObject", "BUCKET"), allow("s3:ListBucket", "BUCKET/*")], N, N, False, "none"),
+    "resource_other_bucket": (N, [allow("s3:*", ["arn:aws:s3:::another-bucket", "arn:aws:s3:::another-bucket/*"])], N, N, False, "none"),
+    "resource_longer_name": (N, [allow("s3:*", ["BUCKET-logs", "BUCKET-logs/*"])], N, N, False, "none"),
+    "resource_one_key": (N, [allow("s3:GetObject", "BUCKET/site/index.html")], N, N, True, "none"),
+    "resource_any": (N, [allow("s3:*", "*")], N, N, True, "none"),
+    "resource_star_of_name": (N, [allow("s3:GetObject", "arn:aws:s3:::*/*")], N, N, True, "none"),
+    "not_resource": (N, [{"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "NotResource": "BUCKET/private/*"}], N, N, True, "none"),
+    "not_resource_all": (N, [{"Effect": "Allow", "Principal": "*", "Action": "s3:*", "NotResource": ["BUCKET", "BUCKET/*"]}], N, N, False, "none"),
+    "not_action_all": (N, [{"Effect": "Allow", "Principal": "*", "NotAction": "s3:*", "Resource": EVERYTHING}], N, N, False, "none"),
+    "principal_list": (N, [read({"AWS": [OTHER, f"arn:aws:iam::{OWNER}:user/ops"]})], N, N, False, "known"),
+    "principal_mixed": (N, [read({"AWS": ROLE, "Service": "logging.s3.amazonaws.com", "Federated": "cognito-identity.amazonaws.com"})], N, N, True, "none"),
+    "principal_saml": (N, [read({"Federated": f"arn:aws:iam::{OWNER}:saml-provider/adfs"})], N, N, True, "none"),
+    "principal_oidc_in_org": (N, [read({"Federated": "cognito-identity.amazonaws.com"}, StringEquals=ORG)], N, N, False, "known"),
+    "principal_not_in_org": (N, [{"Effect": "Allow", "NotPrincipal": {"AWS": OTHER}, "Action": "s3:GetObject", "Resource": "BUCKET/*", "Condition": {"StringEquals": ORG}}], N, N, False, "known"),
+    "principal_oai": (N, [read({"AWS": "arn:aws:iam::cloudfront:user/CloudFront Origin Access Identity E1A2B3C4D5E6F7"})], N, N, False, "known"),
+    "principal_oac": (N, [read({"Service": "cloudfront.amazonaws.com"}, StringEquals={"aws:SourceArn": f"arn:aws:cloudfront::{OWNER}:distribution/E1A2B3"})], N, N, False, "none"),
+    "principal_service_account": (N, [allow("s3:PutObject", principal={"Service": "delivery.logs.amazonaws.com"}, StringEquals={"aws:SourceAccount": OWNER})], N, N, False, "none"),
+    "org_paths": (N, [read(**{"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": "o-a1b2c3d4e5/r-ab12/ou-ab12-11111111/*"}})], N, N, False, "known"),
+    "org_null": (N, [read(Null={"aws:PrincipalOrgID": "false"})], N, N, True, "none"),
+    "org_star_text": (N, [read(StringEquals={"aws:PrincipalOrgID": "*"})], N, N, False, "none"),
+    "org_like_fixed": (N, [read(StringLike=ORG)], N, N, False, "known"),
+    "org_and_world": (N, [read(StringEquals=ORG, IpAddress={"aws:SourceIp": "0.0.0.0/0"})], N, N, False, "known"),
+    "org_and_star_apart": (N, [read(StringEquals=ORG), allow("s3:ListBucket", "BUCKET")], N, N, True, "known"),
+    "vpce_list_one_star": (N, [read(StringLike={"aws:SourceVpce": ["vpce-1a2b3c4d", "vpce-*"]})], N, N, True, "none"),
+    "vpc_null": (N, [read(Null={"aws:SourceVpc": "false"})], N, N, True, "none"),
+    "vpc_if_exists": (N, [read(StringEqualsIfExists={"aws:SourceVpc": "vpc-91237329"})], N, N, True, "none"),
+    "ip_host": (N, [address("203.0.113.7")], N, N, False, "unknown"),
+    "ip_neighbours": (N, [address("52.0.0.0/8", "53.0.0.0/8")], N, N, True, "none"),
+    "ip_quarters": (N, [address("0.0.0.0/2", "64.0.0.0/2", "128.0.0.0/2", "192.0.0.0/2")], N, N, True, "none"),
+    "ip_v6_31": (N, [address("2600::/31")], N, N, True, "none"),
+    "ip_v6_32": (N, [address("2600:1f00::/32")], N, N, False, "unknown"),
+    "ip_v6_halves": (N, [address("::/1", "8000::/1")], N, N, True, "none"),
+    "ip_if_exists": (N, [read(IpAddressIfExists={"aws:SourceIp": "203.0.113.0/24"})], N, N, True, "none"),
+    "ip_private_wide": (N, [address("10.0.0.0/7")], N, N, True, "none"),
+    "ip_172_wide": (N, [address("172.0.0.0/6")], N, N, True, "none"),
+    "mfa": (N, [read(Bool={"aws:MultiFactorAuthPresent": "true"})], N, N, True, "none"),
+    "principal_tag": (N, [read(StringEquals={"aws:PrincipalTag/team": "blue"})], N, N, True, "none"),
+    "object_tag": (N, [read(StringEquals={"s3:ExistingObjectTag/class": "open"})], N, N, True, "none"),
+    "upload_acl": (N, [allow("s3:PutObject", StringEquals={"s3:x-amz-acl": "bucket-owner-full-control"})], N, N, True, "none"),
+    "list_prefix": (N, [allow("s3:ListBucket", "BUCKET", StringLike={"s3:prefix": "site/*"})], N, N, True, "none"),
+    "user_agent": (N, [read(StringEquals={"aws:UserAgent": "our-secret-agent"})], N, N, True, "none"),
+    "kms_key": (N, [allow("s3:PutObject", StringEquals={"s3:x-amz-server-side-encryption-aws-kms-key-id": f"arn:aws:kms:us-east-1:{OWNER}:key/1"})], N, N, False, "unknown"),
+    "source_owner": (N, [read(StringEquals={"aws:SourceOwner": OWNER})], N, N, False, "none"),
+    "source_arn": (N, [read(ArnLike={"aws:SourceArn": f"arn:aws:sns:us-east-1:{OWNER}:topic"})], N, N, False, "none"),
+    "userid_fixed": (N, [read(StringEquals={"aws:userid": "AIDAJQABLZS4A3QDU576Q"})], N, N, False, "known"),
+    "userid_of_role": (N, [read(StringLike={"aws:userid": "AROAEXAMPLEID:*"})], N, N, False, "known"),
+    "userid_any": (N, [read(StringLike={"aws:userid": "*:*"})], N, N, True, "none"),
+    "variable_in_key": (N, [allow("s3:GetObject", "BUCKET/home/${aws:username}/*")], N, N, True, "none"),
+    "from_2099": (N, [read(DateGreaterThan={"aws:CurrentTime": "2099-01-01T00:00:00Z"})], N, N, False, "none"),
+    "epoch_past": (N, [read(NumericLessThan={"aws:EpochTime": "1577836800"})], N, N, False, "none"),
+    "point_arn": (N, [allow("s3:*", EVERYTHING, ArnLike={"s3:DataAccessPointArn": f"arn:aws:s3:us-east-1:{OWNER}:accesspoint/*"})], N, N, False, "none"),
+    "point_arn_any_account": (N, [allow("s3:*", EVERYTHING, ArnLike={"s3:DataAccessPointArn": "arn:aws:s3:us-east-1:*:accesspoint/*"})], N, N, True, "none"),
+    "point_account_other": (N, [allow("s3:*", EVERYTHING, StringEquals={"s3:DataAccessPointAccount": OTHER})], N, N, False, "known"),
+    "acl_full_preferred": ((ALL, "FULL_CONTROL"), N, N, "BucketOwnerPreferred", True, "none"),
+    "acl_writer": ((AUTHENTICATED, "WRITE"), N, N, "ObjectWriter", True, "none"),
+    "acl_ignored_star": ((ALL, "READ"), [read()], IGNORE, N, True, "none"),
+    "acl_star_restricted": ((ALL, "READ"), [read(StringEquals=ORG)], RESTRICT, N, True, "known"),
+    "acl_deny_list": ((ALL, "READ"), [{"Effect": "Deny", "Principal": "*", "Action": "s3:ListBucket*", "Resource": "BUCKET"}], N, N, False, "none"),
+    "acl_deny_insecure": ((ALL, "READ"), [deny(Bool={"aws:SecureTransport": "false"})], N, N, True, "none"),
+    "acl_deny_unless_vpce": ((ALL, "READ"), [deny(StringNotEquals=VPCE)], N, N, False, "none"),
+    "star_both_switches": ((ALL, "READ"), [read()], {**IGNORE, **RESTRICT}, N, False, "none"),
+}
 # As many private buckets as of all other kinds: an account that is all holes is none.
 COMPANY = [
     {"Effect": "Allow", "Principal": {"Service": "logging.s3.amazonaws.com"}, "Action": "s3:PutObject", "Resource": "BUCKET/logs/*"},
@@ -147,6 +251,10 @@ COMPANY = [
 
 def make_bucket(name, acl=N, statements=N, block=N, ownership=N):
     s3.create_bucket(Bucket=name)
+    if "NEW_BUCKETS_ARE_SHUT" in os.environ:
+        # As on AWS since April 2023: every switch is on, and ACLs are off.
+        s3.delete_public_access_block(Bucket=name)
+        ownership = ownership or "ObjectWriter"
     if ownership:
         s3.put_bucket_ownership_controls(Bucket=name, OwnershipControls={"Rules": [{"ObjectOwnership": ownership}]})
     if acl:
@@ -247,6 +355,12 @@ POINT_KINDS = {
     "point_own_block": (True, "*", False, RESTRICT, {}, False),
     "point_bucket_block": (True, "*", False, {}, RESTRICT, False),
     "point_not_delegated": (False, "*", False, {}, {}, False),
+    "point_in_org": (True, "org", False, {}, {}, False),
+    "point_wildcard_org": (True, "org*", False, {}, {}, True),
+    "point_federated": (True, {"Federated": "cognito-identity.amazonaws.com"}, False, {}, {}, True),
+    "point_ignore_only": (True, "*", False, IGNORE, BLOCK_ONLY, True),
+    # Without a choice every switch of an access point is on.
+    "point_default_block": (True, "*", False, EVERY, {}, False),
 }
 
 
@@ -265,10 +379,44 @@ def access_points(rounds):
             )
             if principal:
                 arn = f"arn:aws:s3:{REGION}:{OWNER}:accesspoint/{name}"
-                statement = {"Effect": "Allow", "Principal": principal, "Action": "s3:GetObject", "Resource": f"{arn}/object/*"}
+                org = {"StringEquals": ORG} if principal == "org" else {"StringLike": {"aws:PrincipalOrgID": "o-*"}} if principal == "org*" else N
+                statement = {"Effect": "Allow", "Principal": "*" if org else principal, "Action": "s3:GetObject", "Resource": f"{arn}/object/*"}
+                if org:
+                    statement["Condition"] = org
                 policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
                 control.put_access_point_policy(AccountId=OWNER, Name=name, Policy=policy)
-            label("s3_access_point", name, kind, public, "known" if kind == "point_account" else "none")
+            label("s3_access_point", name, kind, public, "known" if kind in ("point_account", "point_in_org") else "none")
+
+
+# kind: (a bucket delegates, policy open to, block, public, cross_account)
+MULTI_REGION_KINDS = {
+    "multi_region_public": (True, "*", {}, True, "none"),
+    "multi_region_own_block": (True, "*", RESTRICT, False, "none"),
+    "multi_region_account": (True, {"AWS": OTHER}, {}, False, "known"),
+    "multi_region_without_policy": (True, N, {}, False, "none"),
+    "multi_region_not_delegated": (False, "*", {}, False, "none"),
+}
+
+
+def multi_region_access_points(rounds):
+    for r in range(rounds):
+        for kind, (delegates, principal, block, public, cross) in MULTI_REGION_KINDS.items():
+            name = f"{kind.replace('_', '-')}-{r}-{rng.randrange(1 << 16):04x}"
+            buckets = [f"{name}-a", f"{name}-b"]
+            for bucket in buckets:
+                make_bucket(bucket)
+                label("s3_bucket", bucket, f"bucket_of_{kind}", False)
+            if delegates:
+                put_policy(buckets[1], [DELEGATED], company=False)
+            details = {"Name": name, "PublicAccessBlock": dict.fromkeys(EVERY, False) | block, "Regions": [{"Bucket": b} for b in buckets]}
+            control.create_multi_region_access_point(AccountId=OWNER, ClientToken=name, Details=details)
+            alias = control.get_multi_region_access_point(AccountId=OWNER, Name=name)["AccessPoint"]["Alias"]
+            if principal:
+                resource = f"arn:aws:s3::{OWNER}:accesspoint/{alias}/object/*"
+                statement = {"Effect": "Allow", "Principal": principal, "Action": "s3:GetObject", "Resource": resource}
+                policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+                control.put_multi_region_access_point_policy(AccountId=OWNER, ClientToken=name, Details={"Name": name, "Policy": policy})
+            label("s3_access_point", name, kind, public, cross)
 
 
 # Images, snapshots, groups
@@ -281,6 +429,7 @@ def images(rounds):
             ("image_private", N, False, "none"),
             ("image_public", {"Group": "all"}, True, "none"),
             ("image_shared", {"UserId": OTHER}, False, "known"),
+            ("image_of_org", {"OrganizationArn": f"arn:aws:organizations::{OTHER}:organization/o-a1b2c3d4e5"}, False, "known"),
         ]:
             image = ec2.create_image(InstanceId=source, Name=f"{kind}-{r}")["ImageId"]
             if permission:
@@ -291,6 +440,7 @@ def images(rounds):
             ("snapshot_public", {"GroupNames": ["all"]}, False, True, "none"),
             ("snapshot_shared", {"UserIds": [OTHER]}, False, False, "known"),
             ("snapshot_encrypted", {}, True, False, "none"),
+            ("snapshot_shared_and_public", {"GroupNames": ["all"], "UserIds": [OTHER]}, False, True, "known"),
         ]:
             volume = ec2.create_volume(AvailabilityZone=f"{REGION}a", Size=1, Encrypted=encrypted)["VolumeId"]
             snapshot = ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
@@ -326,6 +476,7 @@ def make_group(name, vpc, rules):
 
 def groups(rounds, vpc):
     world, office = prefix_list("world", "0.0.0.0/1", "128.0.0.0/1"), prefix_list("office", "203.0.113.0/24")
+    upper = prefix_list("upper", "128.0.0.0/1")
     kinds = [
         ("group_closed", [], False),
         ("group_ssh_world", [tcp(22, 22, "0.0.0.0/0")], True),
@@ -343,11 +494,32 @@ def groups(rounds, vpc):
         ("group_private", [tcp(0, 0, "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", protocol="-1")], False),
         ("group_list_world", [tcp(22, 22, world)], True),
         ("group_list_office", [tcp(22, 22, office)], False),
+        ("group_list_and_half", [tcp(22, 22, "0.0.0.0/1"), tcp(22, 22, upper)], True),
+        ("group_ssh_by_number", [tcp(22, 22, "0.0.0.0/0", protocol="6")], True),
+        ("group_ssh_over_udp", [tcp(22, 22, "0.0.0.0/0", protocol="udp")], False),
+        ("group_v6_unicast", [tcp(3389, 3389, "2000::/3")], True),
+        ("group_v6_office", [tcp(3389, 3389, "2001:db8:1::/48")], False),
+        ("group_v6_halves", [tcp(3389, 3389, "::/1"), tcp(3389, 3389, "8000::/1")], True),
+        ("group_eighths", [tcp(6379, 6379, *(f"{n * 32}.0.0.0/3" for n in range(8)))], True),
+        ("group_all_protocols_v6", [tcp(0, 0, "::/0", protocol="-1")], True),
+        ("group_all_udp", [tcp(0, 65535, "0.0.0.0/0", protocol="udp")], True),
+        ("group_high_ports", [tcp(1024, 65535, "0.0.0.0/0")], True),
+        ("group_icmp_v6", [tcp(-1, -1, "::/0", protocol="icmpv6")], False),
+        ("group_encapsulation", [tcp(-1, -1, "0.0.0.0/0", protocol="47")], False),
+        ("group_itself", "itself", False),
+        ("group_web_and_own", [tcp(443, 443, "0.0.0.0/0"), tcp(5432, 5432, "10.1.0.0/16")], False),
+        ("group_one_host", [tcp(22, 22, "198.51.100.7/32")], False),
+        ("group_docker", [tcp(2375, 2376, "0.0.0.0/0")], True),
+        ("group_memcached", [tcp(11211, 11211, "0.0.0.0/0", protocol="udp")], True),
+        ("group_egress_only", "egress", False),
     ]
     for r in range(rounds):
         for kind, rules, public in kinds:
-            rules = [dict(rule) for rule in rules]
-            label("security_group", make_group(f"{kind}-{r}", vpc, rules), kind, public)
+            group = make_group(f"{kind}-{r}", vpc, [] if isinstance(rules, str) else [dict(rule) for rule in rules])
+            if rules == "itself":
+                pairs = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]}
+                ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[pairs])
+            label("security_group", group, kind, public)
 
 
 # Databases
@@ -358,16 +530,21 @@ def network():
     gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
     ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
     names = {}
-    for number, (name, leads_out) in enumerate([("outside", True), ("inside", False)]):
+    address = ec2.allocate_address(Domain="vpc")["AllocationId"]
+    for number, name in enumerate(["outside", "inside", "halves", "nat", "partner"]):
         table = ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
-        if leads_out:
-            ec2.create_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway)
+        blocks = {"outside": ["0.0.0.0/0"], "halves": ["0.0.0.0/1", "128.0.0.0/1"], "partner": ["203.0.113.0/24"]}.get(name, [])
+        for block in blocks:
+            ec2.create_route(RouteTableId=table, DestinationCidrBlock=block, GatewayId=gateway)
         subnets = []
         for zone in "ab":
             block = f"10.1.{number * 2 + (zone == 'b')}.0/24"
             subnet = ec2.create_subnet(VpcId=vpc, CidrBlock=block, AvailabilityZone=f"{REGION}{zone}")["Subnet"]["SubnetId"]
             ec2.associate_route_table(RouteTableId=table, SubnetId=subnet)
             subnets.append(subnet)
+        if name == "nat":
+            through = ec2.create_nat_gateway(SubnetId=subnets[0], AllocationId=address)["NatGateway"]["NatGatewayId"]
+            ec2.create_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", NatGatewayId=through)
         rds.create_db_subnet_group(DBSubnetGroupName=name, DBSubnetGroupDescription=name, SubnetIds=subnets)
         names[name] = name
     return vpc
@@ -391,6 +568,11 @@ def databases(rounds, vpc):
             ("db_no_route", True, [world], "inside", False),
             ("db_no_flag", False, [world], "outside", False),
             ("db_v6_without_v6", True, [v6], "outside", False),
+            ("db_route_halves", True, [world], "halves", True),
+            ("db_behind_nat", True, [world], "nat", False),
+            ("db_route_to_partner", True, [world], "partner", False),
+            ("db_one_of_two_groups", True, [office, world], "outside", True),
+            ("db_nothing", False, [office], "inside", False),
         ]:
             name = f"{kind.replace('_', '-')}-{r}"
             rds.create_db_instance(
@@ -403,8 +585,13 @@ def databases(rounds, vpc):
         rds.create_db_cluster(
             DBClusterIdentifier=cluster, Engine="aurora-postgresql", MasterUsername="admin1", MasterUserPassword="password-of-nobody"
         )
-        for kind, values, public, cross in [("private", [], False, "none"), ("public", ["all"], True, "none"), ("shared", [OTHER], False, "known")]:
-            name = f"snapshot-{kind}-{r}"
+        for kind, values, public, cross in [
+            ("private", [], False, "none"),
+            ("public", ["all"], True, "none"),
+            ("shared", [OTHER], False, "known"),
+            ("shared_and_public", [OTHER, "all"], True, "known"),
+        ]:
+            name = f"snapshot-{kind.replace('_', '-')}-{r}"
             rds.create_db_snapshot(DBSnapshotIdentifier=name, DBInstanceIdentifier=f"db-public-{r}")
             label("rds_snapshot", name, f"rds_snapshot_{kind}", public, cross)
             rds.create_db_cluster_snapshot(DBClusterSnapshotIdentifier=f"c{name}", DBClusterIdentifier=cluster)
@@ -414,13 +601,17 @@ def databases(rounds, vpc):
                 rds.modify_db_cluster_snapshot_attribute(DBClusterSnapshotIdentifier=f"c{name}", AttributeName="restore", ValuesToAdd=values)
 
 
+# Of each other kind so many. Little is enough where answers are broken.
+ROUNDS = int(os.environ.get("ROUNDS", 0))
 buckets()
-objects(8)
-access_points(4)
-images(10)
-vpc = network()
-groups(6, vpc)
-databases(5, vpc)
+if "BUCKETS_ONLY" not in os.environ:
+    objects(ROUNDS or 8)
+    access_points(ROUNDS or 4)
+    multi_region_access_points(ROUNDS or 2)
+    images(ROUNDS or 10)
+    vpc = network()
+    groups(ROUNDS or 6, vpc)
+    databases(ROUNDS or 5, vpc)
 with open(LABELS, "w") as file:
     json.dump(labels, file)
 print(f"{len(labels)} resources of {len({l['of'] for l in labels})} kinds, {sum(l['public'] for l in labels)} of them public")

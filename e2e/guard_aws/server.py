@@ -2,6 +2,9 @@
 
 POST /fault {"deny": NAME} refuses calls of that name, {"kill_at": N, "pid": PID} kills the process at its Nth call from now, before the call is done if
 N is even and after it if not; {} ends both. GET /fault lists the names of the calls since.
+
+GET /break?action=s3:GetBucketPolicy&kind=denied breaks every answer to calls that this IAM action allows, as faults.py says; GET /break alone none.
+It answers how many it broke since the last time.
 """
 
 import io
@@ -13,9 +16,10 @@ import threading
 from collections import Counter
 from urllib.parse import parse_qs
 
+from faults import action_of, broken
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
-from werkzeug.wrappers import Response
+from werkzeug.wrappers import Request, Response
 
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
 
@@ -24,6 +28,7 @@ lock = threading.Lock()
 calls = Counter()
 fault = {}
 names = []
+breaks = {"action": None, "kind": None, "count": 0}
 
 
 def name_of(environ, body):
@@ -64,6 +69,24 @@ def with_fault(environ, start_response):
     return answer or Response("", status=500)(environ, start_response)
 
 
+def set_break(environ, start_response):
+    wanted = Request(environ).args
+    with lock:
+        body = str(breaks["count"])
+        breaks.update(action=wanted.get("action"), kind=wanted.get("kind"), count=0)
+    return Response(body)(environ, start_response)
+
+
+def with_break(environ, start_response, scope):
+    action = action_of(scope, Request(environ))
+    with lock:
+        is_chosen = breaks["action"] == action
+        breaks["count"] += is_chosen
+        kind, number = breaks["kind"], breaks["count"]
+    answer = broken(kind, number, action, scope, lambda: Response.from_app(moto, environ)) if is_chosen else None
+    return (answer or moto)(environ, start_response)
+
+
 def application(environ, start_response):
     if environ["PATH_INFO"] == "/calls":
         with lock:
@@ -72,10 +95,14 @@ def application(environ, start_response):
         return Response(body)(environ, start_response)
     if environ["PATH_INFO"] == "/fault":
         return set_fault(environ, start_response)
+    if environ["PATH_INFO"] == "/break":
+        return set_break(environ, start_response)
     # .../20260101/us-east-1/s3/aws4_request
     scope = environ.get("HTTP_AUTHORIZATION", "").split("Credential=")[-1].split(",")[0].split("/")
     with lock:
         calls[scope[3] if len(scope) > 3 else "other"] += 1
+    if breaks["action"]:
+        return with_break(environ, start_response, scope)
     return with_fault(environ, start_response) if fault else moto(environ, start_response)
 
 

@@ -4,7 +4,7 @@ use crate::answer::error_body;
 use crate::credentials::{Chain, Credentials, Environment, Profiles, Surroundings};
 use crate::endpoint::Endpoints;
 use crate::error::{AwsError, ErrorKind, kind_of};
-use crate::http::{Http, NoReply, Reply};
+use crate::http::{ANSWER_BYTES, Http, NoReply, Reply};
 use crate::request::Request;
 use crate::retry::{Budget, Limits};
 use crate::sign::{self, Signable, query_string};
@@ -149,7 +149,9 @@ impl Client {
         let mark = if query.is_empty() { "" } else { "?" };
         let url = format!("{url}{}{mark}{query}", request.path);
         *lock(&self.calls).entry(request.action).or_default() += 1;
-        self.http.send(signable.method, &url, &headers, &body, None).map_err(|e| {
+        let most = self.limits.answer_bytes;
+        let most = if request.is_listing { most } else { most.min(ANSWER_BYTES) };
+        self.http.send_for(most, signable.method, &url, &headers, &body, None).map_err(|e| {
             let kind = if matches!(e, NoReply::Unreachable(_)) { ErrorKind::Unreachable } else { ErrorKind::Broken };
             (AwsError::new(kind, request.action, e.to_string()), !matches!(e, NoReply::TooLong(_)))
         })
@@ -172,7 +174,7 @@ impl Client {
         token_parameter: &str,
         mut read: impl FnMut(&[u8]) -> Result<(Vec<T>, Option<String>), AwsError>,
     ) -> Listed<T> {
-        let (mut all, mut request, mut last) = (Vec::new(), request, None);
+        let (mut all, mut request, mut last) = (Vec::new(), request.as_listing(), None);
         for _ in 0..self.limits.pages {
             let page = self.send(&request, account).and_then(|body| read(&body));
             let next = match page {

@@ -12,10 +12,12 @@ use ureq::{Agent, AsSendBody, Body, Proxy};
 /// Where Debian keeps the authorities that everybody trusts.
 const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
+/// Of an answer about one thing: a policy has 20 KiB at most.
+pub const ANSWER_BYTES: u64 = 1 << 20;
+
 #[derive(Debug)]
 pub struct Http {
     agent: Agent,
-    answer_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -68,11 +70,24 @@ impl Http {
             .max_idle_connections_per_host(limits.concurrency)
             .build()
             .new_agent();
-        Ok(Http { agent, answer_bytes: limits.answer_bytes })
+        Ok(Http { agent })
     }
 
     pub fn send(
         &self,
+        method: &str,
+        url: &str,
+        headers: &[(&'static str, String)],
+        body: &[u8],
+        within: Option<Duration>,
+    ) -> Result<Reply, NoReply> {
+        self.send_for(ANSWER_BYTES, method, url, headers, body, within)
+    }
+
+    /// For an answer of that size at most.
+    pub fn send_for(
+        &self,
+        answer_bytes: u64,
         method: &str,
         url: &str,
         headers: &[(&'static str, String)],
@@ -92,11 +107,11 @@ impl Http {
         let (head, body) = answer.map_err(|e| unreachable(&e))?.into_parts();
         let mut bytes = Vec::new();
         body.into_reader()
-            .take(self.answer_bytes + 1)
+            .take(answer_bytes + 1)
             .read_to_end(&mut bytes)
             .map_err(|e| NoReply::CutOff(model::text::shown(&e.to_string(), 200)))?;
-        if bytes.len() as u64 > self.answer_bytes {
-            return Err(NoReply::TooLong(self.answer_bytes));
+        if bytes.len() as u64 > answer_bytes {
+            return Err(NoReply::TooLong(answer_bytes));
         }
         Ok(Reply { status: head.status.as_u16(), headers: head.headers, body: bytes })
     }

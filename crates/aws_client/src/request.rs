@@ -21,6 +21,8 @@ pub struct Request {
     pub(crate) change: Option<(&'static str, Vec<u8>)>,
     /// Query calls that change something are sent once too.
     pub(crate) is_sent_once: bool,
+    /// A page of many things may be larger than an answer about one.
+    pub(crate) is_listing: bool,
 }
 
 /// What the query protocols call an IAM action: without its prefix.
@@ -41,6 +43,7 @@ impl Request {
             is_posted: false,
             change: None,
             is_sent_once: false,
+            is_listing: false,
         };
         query.iter().fold(request, |request, (name, value)| request.with(name, value))
     }
@@ -99,6 +102,11 @@ impl Request {
         self.parameters.retain(|(n, _)| n != name);
         self.parameters.push((name.into(), value.into()));
         self
+    }
+
+    #[must_use]
+    pub fn as_listing(self) -> Request {
+        Request { is_listing: true, ..self }
     }
 
     #[must_use]

@@ -38,7 +38,7 @@ pub struct Limits {
     /// Of one attempt, all of its answer included.
     pub attempt: Duration,
     pub connect: Duration,
-    /// Of one answer.
+    /// Of one page of a listing; an answer about one thing is smaller.
     pub answer_bytes: u64,
     /// Of one listing.
     pub pages: u32,

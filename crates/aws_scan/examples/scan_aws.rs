@@ -1,11 +1,13 @@
-//! `cargo run -p aws_scan --example scan_aws -- URL [s3,ec2,rds] [REGION]`: the scan without the rest of Afresh, for work on it.
+//! `cargo run -p aws_scan --example scan_aws -- URL [s3,ec2,rds] [REGION]`: the scan without the rest of Afresh, for work on it. An empty
+//! URL is that of the environment.
 
 use aws_client::{Client, Options};
 use aws_scan::{Choice, Event, Services, scan};
+use std::process::ExitCode;
 
-fn main() {
+fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
-    let endpoint = args.next();
+    let endpoint = args.next().filter(|url| !url.is_empty());
     let only = args.next().unwrap_or_else(|| "s3,ec2,rds".into());
     let has = |name: &str| only.split(',').any(|s| s == name);
     let services = Services { s3: has("s3"), ec2: has("ec2"), rds: has("rds") };
@@ -22,7 +24,13 @@ fn main() {
         })
     };
     match run() {
-        Ok(summary) => println!("{}", serde_json::to_string(&summary).unwrap_or_default()),
-        Err(fault) => eprintln!("{}: {fault}", fault.code),
+        Ok(summary) => {
+            println!("{}", serde_json::to_string(&summary).unwrap_or_default());
+            ExitCode::from(summary.exit_code())
+        }
+        Err(fault) => {
+            eprintln!("{}: {fault}", fault.code);
+            ExitCode::from(3)
+        }
     }
 }

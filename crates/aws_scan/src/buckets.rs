@@ -1,7 +1,7 @@
 //! One bucket with its objects and access points, read lazily: each call is made only if what it answers could change what is said.
 
 use crate::reading::{Failures, finding, is_undecided, mapped, unlisted, unread};
-use crate::s3_calls::{Acl, ListedAccessPoint, ListedBucket, S3};
+use crate::s3_calls::{Acl, ListedAccessPoint, ListedBucket, ListedMultiRegionAccessPoint, S3};
 use guard::{AccessPoint, AclGrant, Bucket, Context, Fact, Finding, Object, Ownership, PublicAccessBlock, Resource, Verdict, public};
 
 const BLOCK: &str = "s3:GetBucketPublicAccessBlock";
@@ -131,18 +131,56 @@ impl Reader<'_> {
         finding(&Resource::AccessPoint(facts), self.context, &failures, Some(&point.region))
     }
 
-    /// An access point to a bucket of another account, of which nothing can be read.
-    pub fn foreign_access_point(&self, point: &ListedAccessPoint) -> Finding {
+    /// It is as public as it is with the most public of its buckets.
+    pub fn multi_region(&self, listed: &ListedMultiRegionAccessPoint) -> Finding {
         let mut failures = self.of_account.clone();
-        let policy = failures.fact(self.s3.access_point_policy(point));
-        let bucket = Bucket {
-            name: point.bucket.clone(),
+        let policy = failures.fact(self.s3.multi_region_policy(&listed.point.name));
+        let judged = listed.buckets.iter().map(|(bucket, owner)| {
+            let is_foreign = owner.as_ref().is_some_and(|owner| owner != self.s3.account);
+            let mut read = self.unreadable(&bucket.name);
+            let mut facts = access_point(self.s3.account, &listed.point, policy.clone(), read.facts.clone());
+            facts.block = Fact::Known(listed.block);
+            let undecided = |facts: &AccessPoint| is_undecided(&public(&Resource::AccessPoint(facts.clone()), self.context));
+            if !is_foreign && undecided(&facts) {
+                read = self.bucket(bucket);
+                facts.bucket = read.facts.clone();
+            }
+            if !is_foreign && undecided(&facts) {
+                self.block(&mut read);
+                self.ownership(&mut read);
+                facts.bucket = read.facts.clone();
+            }
+            let mut failures = failures.clone();
+            failures.add(&read.failures);
+            finding(&Resource::AccessPoint(facts), self.context, &failures, Some(&listed.point.region))
+        });
+        let nothing = || finding(&Resource::AccessPoint(self.of_no_bucket(&listed.point)), self.context, &failures, None);
+        judged.max_by_key(|found| found.verdict).unwrap_or_else(nothing)
+    }
+
+    /// An access point without buckets. Nothing of it is known to be open, and nothing is proved.
+    fn of_no_bucket(&self, point: &ListedAccessPoint) -> AccessPoint {
+        access_point(self.s3.account, point, unread("s3:GetMultiRegionAccessPointPolicy"), self.unreadable(&point.bucket).facts)
+    }
+
+    fn unreadable(&self, name: &str) -> Read {
+        let facts = Bucket {
+            name: name.to_string(),
             policy: unread("s3:GetBucketPolicy"),
             acl: unread("s3:GetBucketAcl"),
             owner: None,
             ownership: unread(OWNERSHIP),
             block: unread(BLOCK),
         };
+        let listed = ListedBucket { name: name.to_string(), region: None };
+        Read { listed, facts, failures: self.of_account.clone(), has_block: true, has_ownership: true }
+    }
+
+    /// An access point to a bucket of another account, of which nothing can be read.
+    pub fn foreign_access_point(&self, point: &ListedAccessPoint) -> Finding {
+        let mut failures = self.of_account.clone();
+        let policy = failures.fact(self.s3.access_point_policy(point));
+        let bucket = self.unreadable(&point.bucket).facts;
         let mut facts = access_point(self.s3.account, point, policy, bucket);
         facts.other_account_block = Some(unread("s3:GetAccountPublicAccessBlock"));
         if public(&Resource::AccessPoint(facts.clone()), self.context).verdict == Verdict::Unknown {

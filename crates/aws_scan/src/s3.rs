@@ -68,6 +68,11 @@ pub fn scan(
     ordered(client.concurrency(), &with_points, |(bucket, own)| reader.findings(bucket, own), &mut tell);
     let foreign: Vec<ListedAccessPoint> = points.into_values().flatten().collect();
     ordered(client.concurrency(), &foreign, |point| reader.foreign_access_point(point), |found| sink(Event::found(found)));
+    let (multi_region, error) = reader.s3.multi_region_access_points();
+    if let Some(error) = &error {
+        sink(Event::found(unlisted("s3_access_point", "several regions", error)));
+    }
+    ordered(client.concurrency(), &multi_region, |point| reader.multi_region(point), |found| sink(Event::found(found)));
     latent(context, of)
 }
 

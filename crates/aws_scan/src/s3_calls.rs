@@ -27,6 +27,20 @@ pub struct ListedAccessPoint {
     pub region: String,
 }
 
+/// One name for buckets of several regions.
+#[derive(Clone, Debug)]
+pub struct ListedMultiRegionAccessPoint {
+    pub point: ListedAccessPoint,
+    pub block: PublicAccessBlock,
+    /// With the account of each, if it is told.
+    pub buckets: Vec<(ListedBucket, Option<String>)>,
+}
+
+const KEYS: &str = "s3:ListBucket";
+
+/// Where multi-region access points are administered, wherever their buckets are. They exist in AWS's commercial partition only.
+const MULTI_REGION: &str = "us-west-2";
+
 #[derive(Clone, Debug)]
 pub struct Acl {
     pub owner: Option<String>,
@@ -78,7 +92,8 @@ impl S3<'_> {
         let region = bucket.region.as_deref().unwrap_or(self.client.region());
         let slash = if key.is_empty() { "" } else { "/" };
         let path = format!("/{}{slash}{}", encode(&bucket.name, false), encode(key, true));
-        self.client.send(&Request::get(Service::S3, region, action, path, query), self.account)
+        let request = Request::get(Service::S3, region, action, path, query);
+        self.client.send(&if action == KEYS { request.as_listing() } else { request }, self.account)
     }
 
     pub fn account_block(&self) -> Result<PublicAccessBlock, AwsError> {
@@ -161,7 +176,7 @@ impl S3<'_> {
 
     /// Up to `most` keys.
     pub fn keys(&self, bucket: &ListedBucket, most: usize) -> Listed<String> {
-        let action = "s3:ListBucket";
+        let action = KEYS;
         let (mut keys, mut token) = (Vec::new(), None::<String>);
         while keys.len() < most {
             let page = (most - keys.len()).min(1000).to_string();
@@ -181,8 +196,11 @@ impl S3<'_> {
             match read {
                 Ok((found, more)) => {
                     keys.extend(found);
-                    if more.is_none() || more == token {
+                    if more.is_none() {
                         break;
+                    }
+                    if more == token {
+                        return (keys, Some(AwsError::broken(action, "the listing repeats a page")));
                     }
                     token = more;
                 }
@@ -229,11 +247,65 @@ impl S3<'_> {
         none_if("NoSuchAccessPointPolicy", None, read)
     }
 
+    pub fn multi_region_access_points(&self) -> Listed<ListedMultiRegionAccessPoint> {
+        if aws_client::partition(self.client.region()).0 != "aws" {
+            return (Vec::new(), None);
+        }
+        let request = self.control("s3:ListMultiRegionAccessPoints", MULTI_REGION, "mrap/instances", &[("maxResults", "100")]);
+        let action = request.action;
+        let listed = self.client.pages(request, self.account, "nextToken", |body| {
+            xml::read(action, body, "ListMultiRegionAccessPoints", |root| {
+                let items = root.items("AccessPoints", "AccessPoint")?;
+                let points = items.iter().map(|node| multi_region(node, self.account)).collect::<Option<Vec<_>>>()?;
+                Some((points, next(&root, "NextToken")))
+            })
+        });
+        match listed {
+            // An emulator that has none of them has none that is public.
+            (found, Some(error)) if error.kind == ErrorKind::Unimplemented => (found, None),
+            other => other,
+        }
+    }
+
+    pub fn multi_region_policy(&self, name: &str) -> Result<Option<String>, AwsError> {
+        let path = format!("mrap/instances/{}/policy", encode(name, false));
+        let request = self.control("s3:GetMultiRegionAccessPointPolicy", MULTI_REGION, &path, &[]);
+        let read = self.client.send(&request, self.account).and_then(|body| {
+            let text = xml::read(request.action, &body, "GetMultiRegionAccessPointPolicy", |root| {
+                // Without an established policy there may be one that is proposed, which is not in force.
+                let established = root.child("Policy")?.child("Established").and_then(|e| e.filled_at("Policy"));
+                Some(established)
+            })?;
+            text.map(|text| policy_text(request.action, text.into_bytes())).transpose()
+        });
+        none_if("NoSuchMultiRegionAccessPointPolicy", None, read)
+    }
+
     pub fn access_point_block(&self, point: &ListedAccessPoint) -> Result<PublicAccessBlock, AwsError> {
         let request = self.control("s3:GetAccessPoint", &point.region, &format!("accesspoint/{}", encode(&point.name, false)), &[]);
         let body = self.client.send(&request, self.account)?;
         xml::read(request.action, &body, "GetAccessPoint", |root| block(root.child("PublicAccessBlockConfiguration")?))
     }
+}
+
+fn multi_region(node: &Node, account: &str) -> Option<ListedMultiRegionAccessPoint> {
+    let alias = node.filled_at("Alias")?;
+    let bucket = |node: &Node| {
+        let listed = ListedBucket { name: node.filled_at("Bucket")?, region: node.filled_at("Region") };
+        Some((listed, node.filled_at("BucketAccountId")))
+    };
+    Some(ListedMultiRegionAccessPoint {
+        block: block(node.child("PublicAccessBlock")?)?,
+        buckets: node.items("Regions", "Region")?.iter().map(bucket).collect::<Option<Vec<_>>>()?,
+        point: ListedAccessPoint {
+            name: node.filled_at("Name")?,
+            arn: format!("arn:aws:s3::{account}:accesspoint/{alias}"),
+            bucket: String::new(),
+            bucket_account: None,
+            network_origin: "Internet".into(),
+            region: MULTI_REGION.into(),
+        },
+    })
 }
 
 /// A text that is no policy is no answer.

@@ -2,13 +2,16 @@
 
 use crate::acl::{AclGrant, Grantee};
 use crate::judgement::{Context, CrossAccount};
-use crate::policy::document::{Condition, Principal, SetQualifier, Statement, Test};
+use crate::policy::document::{Condition, Operator, Principal, SetQualifier, Statement, Test};
+use crate::policy::outsider::surely_hits;
 use crate::policy::{Policy, Scope, documented};
 use std::collections::BTreeSet;
 
-/// Who is named by the `Allow` statements that are not public by themselves.
-pub fn of_policy(policy: &Policy, scope: Scope, context: &Context) -> CrossAccount {
-    policy.allows().map(|s| of_statement(s, scope, context)).max().unwrap_or(CrossAccount::None)
+/// Who is named by the `Allow` statements that are not public by themselves, or by what the `Deny` statements leave of those that are.
+/// `owner` is the canonical user of the resource's own account.
+pub fn of_policy(policy: &Policy, scope: Scope, owner: Option<&str>, context: &Context) -> CrossAccount {
+    let left = policy.denies().filter_map(|deny| left_by(deny, context)).min();
+    policy.allows().map(|s| of_statement(s, scope, owner, left, context)).max().unwrap_or(CrossAccount::None)
 }
 
 pub fn of_acl(grants: &[AclGrant], owner: Option<&str>) -> CrossAccount {
@@ -20,18 +23,39 @@ pub fn of_acl(grants: &[AclGrant], owner: Option<&str>) -> CrossAccount {
     if other { CrossAccount::Known } else { CrossAccount::None }
 }
 
-fn of_statement(statement: &Statement, scope: Scope, context: &Context) -> CrossAccount {
-    let named = |text: &str| match account_of(text) {
+/// Whom a `Deny` of everyone else leaves: "unless it is this organisation". `None`: its conditions name nobody.
+fn left_by(deny: &Statement, context: &Context) -> Option<CrossAccount> {
+    if !surely_hits(&deny.principal) {
+        return None;
+    }
+    let named = |text: &str| named(text, context);
+    let left = |condition: &Condition| {
+        let operator = Operator { negated: !condition.operator.negated, if_exists: false, set: SetQualifier::None, ..condition.operator };
+        let condition = Condition { operator, ..condition.clone() };
+        let is_of_network = matches!(condition.key.as_str(), "aws:sourcevpc" | "aws:sourcevpce" | "aws:sourceip");
+        of_condition(&condition, named).or_else(|| (is_of_network && !operator.negated).then_some(CrossAccount::Unknown))
+    };
+    // One condition that is not met is enough to escape it.
+    deny.conditions.iter().map(left).collect::<Option<Vec<_>>>()?.into_iter().max()
+}
+
+fn named(text: &str, context: &Context) -> CrossAccount {
+    match account_of(text) {
         Some(account) if account == context.account_id => CrossAccount::None,
         Some(account) => of_account(&account, context.known_accounts.as_ref()),
         None => CrossAccount::Known,
-    };
+    }
+}
+
+fn of_statement(statement: &Statement, scope: Scope, owner: Option<&str>, left: Option<CrossAccount>, context: &Context) -> CrossAccount {
+    let named = |text: &str| named(text, context);
     let principals = &statement.principal.principals;
     let open = statement.principal.negated || principals.iter().any(|p| matches!(p, Principal::Anyone | Principal::Federated(_)));
     let of_principals = principals
         .iter()
         .map(|p| match p {
             Principal::Aws(text) => named(text),
+            Principal::CanonicalUser(id) if owner == Some(id.as_str()) => CrossAccount::None,
             Principal::CanonicalUser(_) => CrossAccount::Known,
             Principal::Service(_) | Principal::Anyone | Principal::Federated(_) => CrossAccount::None,
         })
@@ -45,7 +69,7 @@ fn of_statement(statement: &Statement, scope: Scope, context: &Context) -> Cross
     let alone = || Policy { statements: vec![statement.clone()] };
     // Without one it is the public, which the verdict speaks of, or a network.
     by_condition.unwrap_or_else(|| match documented::public_statement(&alone(), scope) {
-        Some(_) => of_principals,
+        Some(_) => left.map_or(of_principals, |left| of_principals.max(left)),
         None => CrossAccount::Unknown,
     })
 }

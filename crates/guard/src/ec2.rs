@@ -73,31 +73,46 @@ pub(crate) const SENSITIVE_TCP: &[(u16, &str)] = &[
     (1433, "SQL Server"),
     (1434, "SQL Server"),
     (1521, "Oracle"),
+    (1883, "MQTT"),
     (2049, "NFS"),
     (2181, "ZooKeeper"),
     (2375, "Docker"),
     (2376, "Docker"),
     (2379, "etcd"),
     (2380, "etcd"),
+    (2483, "Oracle"),
+    (2484, "Oracle"),
+    (3260, "iSCSI"),
     (3306, "MySQL"),
     (3389, "RDP"),
     (4333, "mSQL"),
+    (4369, "Erlang port mapper"),
     (5432, "PostgreSQL"),
     (5439, "Redshift"),
     (5500, "VNC"),
     (5601, "Kibana"),
     (5672, "AMQP"),
     (5900, "VNC"),
+    (5901, "VNC"),
     (5984, "CouchDB"),
     (5985, "WinRM"),
     (5986, "WinRM"),
+    (6000, "X11"),
     (6379, "Redis"),
+    (6380, "Redis"),
     (6443, "Kubernetes"),
     (7000, "Cassandra"),
     (7001, "Cassandra"),
     (7199, "Cassandra"),
+    (7474, "Neo4j"),
+    (7687, "Neo4j"),
     (8086, "InfluxDB"),
+    (8123, "ClickHouse"),
+    (8182, "Neptune"),
+    (8200, "Vault"),
+    (8500, "Consul"),
     (8888, "Jupyter"),
+    (8983, "Solr"),
     (9000, "MinIO"),
     (9042, "Cassandra"),
     (9092, "Kafka"),
@@ -108,10 +123,14 @@ pub(crate) const SENSITIVE_TCP: &[(u16, &str)] = &[
     (10255, "kubelet"),
     (11211, "memcached"),
     (15672, "RabbitMQ"),
+    (26257, "CockroachDB"),
     (27017, "MongoDB"),
     (27018, "MongoDB"),
     (27019, "MongoDB"),
+    (28015, "RethinkDB"),
+    (50000, "DB2"),
     (50070, "HDFS"),
+    (61616, "ActiveMQ"),
 ];
 
 const SENSITIVE_UDP: &[(u16, &str)] = &[
@@ -121,6 +140,7 @@ const SENSITIVE_UDP: &[(u16, &str)] = &[
     (138, "NetBIOS"),
     (161, "SNMP"),
     (389, "LDAP"),
+    (623, "IPMI"),
     (1434, "SQL Server"),
     (2049, "NFS"),
     (11211, "memcached"),
@@ -254,12 +274,17 @@ pub(crate) fn admits_anyone(rules: &[IpPermission], tcp: bool, port: u16, famili
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Families {
     V4,
+    V6,
     Both,
 }
 
 impl Families {
-    fn of(self, set: &AddressSet) -> AddressSet {
-        if self == Families::V4 { set.v4_only() } else { set.clone() }
+    pub(crate) fn of(self, set: &AddressSet) -> AddressSet {
+        match self {
+            Families::V4 => set.v4_only(),
+            Families::V6 => set.v6_only(),
+            Families::Both => set.clone(),
+        }
     }
 }
 

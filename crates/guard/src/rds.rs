@@ -83,7 +83,7 @@ impl RouteTable {
         let (lists, blocks): (Vec<&Route>, Vec<&Route>) =
             self.routes.iter().filter(|r| r.is_active && r.target.starts_with("igw-")).partition(|r| r.destination.starts_with("pl-"));
         let set = AddressSet::from_cidrs(blocks.iter().map(|r| r.destination.as_str()));
-        let set = set.map(|set| if families == Families::V4 { set.v4_only() } else { set });
+        let set = set.map(|set| families.of(&set));
         match set {
             Some(set) if set.admits_anyone() => Tri::Yes,
             Some(_) if lists.is_empty() => Tri::No,
@@ -93,16 +93,21 @@ impl RouteTable {
 }
 
 impl RdsInstance {
-    /// The flag gives a public address; the group must let a stranger in; the route must lead out. One alone exposes nothing.
+    /// The flag gives a public address; the group must let a stranger in; the route must lead out, in the same address family. One alone
+    /// exposes nothing.
     pub(crate) fn judge(&self) -> Judgement {
-        let families = if self.has_ipv6 { Families::Both } else { Families::V4 };
+        let families = if self.has_ipv6 { &[Families::V4, Families::V6][..] } else { &[Families::V4] };
         let flag = self.publicly_accessible.test(|f| *f);
-        let group = self.ingress.known().map_or(Tri::Unknown, |rules| admits_anyone(rules, true, self.port, families));
-        let route = self.route_tables.known().map_or(Tri::Unknown, |tables| Tri::any(tables.iter().map(|t| t.leads_to_internet(families))));
+        let group_of = |of: Families| self.ingress.known().map_or(Tri::Unknown, |rules| admits_anyone(rules, true, self.port, of));
+        let route_of =
+            |of: Families| self.route_tables.known().map_or(Tri::Unknown, |t| Tri::any(t.iter().map(|t| t.leads_to_internet(of))));
+        let of_any = |test: &dyn Fn(Families) -> Tri| Tri::any(families.iter().map(|of| test(*of)));
+        let (group, route) = (of_any(&group_of), of_any(&route_of));
+        let network = of_any(&|of| group_of(of).and(route_of(of)));
         let way = Way {
             via: "network",
             documented: flag,
-            effective: Tri::all([flag, group, route]),
+            effective: flag.and(network),
             who: "anyone on the internet".into(),
             what: format!("connect to the database on port {}", self.port),
             statement: json!({"PubliclyAccessible": flag, "SecurityGroupsAdmitAnyone": group, "SubnetRoutesToInternetGateway": route}),

@@ -94,7 +94,7 @@ impl Bucket {
             {
                 CrossAccount::None
             }
-            Fact::Known(p) => cross_account::of_policy(p, Scope::Bucket, context),
+            Fact::Known(p) => cross_account::of_policy(p, Scope::Bucket, self.owner.as_deref(), context),
         };
         let by_acl = match (acl, self.ownership.test(|o| *o == Ownership::BucketOwnerEnforced)) {
             (_, Tri::Yes) => CrossAccount::None,
@@ -263,7 +263,9 @@ impl AccessPoint {
         self.network_origin.note_missing(&mut missing);
         note_unread(&own, &mut missing);
         note_unread(&theirs, &mut missing);
-        let cross = own.known().map_or(CrossAccount::Unknown, |p| cross_account::of_policy(p, Scope::AccessPoint, context));
+        let cross = own
+            .known()
+            .map_or(CrossAccount::Unknown, |p| cross_account::of_policy(p, Scope::AccessPoint, bucket.owner.as_deref(), context));
         Judgement::new(vec![way], cross, missing)
     }
 

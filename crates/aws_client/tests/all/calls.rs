@@ -117,3 +117,13 @@ fn endpoints_and_regions_that_are_none() {
         assert_eq!(Client::new(&options, environment(KEYS)).unwrap_err().code, "bad-aws-config", "{endpoint} {region}");
     }
 }
+
+#[test]
+fn an_answer_about_one_thing_is_smaller_than_a_page() {
+    let long = format!("<x>{}</x>", " ".repeat(2 << 20));
+    let script = Script::start(vec![ok(&long), ok(&long)]);
+    let limits = Limits { answer_bytes: 4 << 20, ..limits() };
+    let client = Client::new(&Options { endpoint: Some(script.url.clone()), limits, ..Options::default() }, environment(KEYS)).unwrap();
+    assert_eq!(client.send(&listing(), "").unwrap_err().kind, ErrorKind::Broken);
+    assert_eq!(client.send(&listing().as_listing(), "").unwrap().len(), long.len());
+}

@@ -62,3 +62,22 @@ fn a_region_that_cannot_be_named_is_not_passed_over() {
     assert_eq!(line.verdict, Verdict::Unknown);
     assert!(line.fix.contains("ec2:DescribeRegions"), "{}", line.fix);
 }
+
+#[test]
+fn keys_that_are_listed_again_and_again_are_not_all() {
+    let fake = Fake::start(world(&["objects-endless"]));
+    let (found, _) = fake.scan(&["us-east-1"]).unwrap();
+    let line = found.iter().find(|f| f.id == "objects-endless/*").unwrap();
+    assert_eq!((line.kind.as_str(), line.verdict), ("s3_object", Verdict::Unknown));
+    assert_eq!(fake.count("s3:ListBucket"), 2);
+}
+
+#[test]
+fn an_access_point_of_several_regions_is_as_public_as_with_the_most_public_of_its_buckets() {
+    let fake = Fake::start(world(&["delegates", "delegates-restricted"]));
+    let (found, _) = fake.scan(&["us-east-1"]).unwrap();
+    let verdict = |id: &str| found.iter().find(|f| f.id == id).unwrap().verdict;
+    assert_eq!(["mr-public", "mr-shut", "mr-blocked-public"].map(verdict), [Verdict::Public, Verdict::NotPublic, Verdict::NotPublic]);
+    // One that is shut by itself needs nothing of its buckets.
+    assert_eq!(fake.count("s3:GetBucketPolicy"), 4);
+}

@@ -192,6 +192,8 @@ fn action(path: &str, pairs: &BTreeMap<String, String>) -> (String, String) {
             ["accesspoint"] => ("s3:ListAccessPoints", ""),
             ["accesspoint", name] => ("s3:GetAccessPoint", *name),
             ["accesspoint", name, _] => ("s3:GetAccessPointPolicy", *name),
+            ["mrap", _] => ("s3:ListMultiRegionAccessPoints", ""),
+            ["mrap", _, name, _] => ("s3:GetMultiRegionAccessPointPolicy", *name),
             other => panic!("{other:?}"),
         };
         return (action.into(), id.into());
@@ -277,7 +279,8 @@ fn answer(world: &World, action: &str, id: &str, pairs: &BTreeMap<String, String
         "s3:ListBucket" => {
             let keys =
                 if has("objects") { "<Contents><Key>public.txt</Key></Contents><Contents><Key>shut.txt</Key></Contents>" } else { "" };
-            (200, format!("<ListBucketResult><Name>{id}</Name><EncodingType>url</EncodingType>{keys}</ListBucketResult>"))
+            let next = if has("endless") { "<NextContinuationToken>again</NextContinuationToken>" } else { "" };
+            (200, format!("<ListBucketResult><Name>{id}</Name><EncodingType>url</EncodingType>{keys}{next}</ListBucketResult>"))
         }
         "s3:GetObjectAcl" => (200, acl(open || has("public"))),
         "s3:ListAccessPoints" => {
@@ -302,6 +305,16 @@ fn answer(world: &World, action: &str, id: &str, pairs: &BTreeMap<String, String
             (200, format!("<GetAccessPointPolicyResult><Policy>{}</Policy></GetAccessPointPolicyResult>", policy.replace('"', "&quot;")))
         }
         "s3:GetAccessPointPolicy" => none("NoSuchAccessPointPolicy"),
+        "s3:ListMultiRegionAccessPoints" => (200, multi_region(world, open)),
+        "s3:GetMultiRegionAccessPointPolicy" if open || has("public") => {
+            let arn = format!("arn:aws:s3::{ACCOUNT}:accesspoint/{id}.mrap");
+            let policy =
+                format!(r#"{{"Statement":{{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"{arn}/object/*"}}}}"#)
+                    .replace('"', "&quot;");
+            let established = format!("<Established><Policy>{policy}</Policy></Established>");
+            (200, format!("<GetMultiRegionAccessPointPolicyResult><Policy>{established}</Policy></GetMultiRegionAccessPointPolicyResult>"))
+        }
+        "s3:GetMultiRegionAccessPointPolicy" => none("NoSuchMultiRegionAccessPointPolicy"),
         "ec2:DescribeRegions" => ec2("<regionInfo><item><regionName>us-east-1</regionName></item></regionInfo>".into()),
         "ec2:DescribeImages" => ec2(items("imagesSet", &["ami-public", "ami-shut"], |id| {
             format!("<imageId>{id}</imageId><imageOwnerId>{ACCOUNT}</imageOwnerId>")
@@ -373,6 +386,20 @@ fn answer(world: &World, action: &str, id: &str, pairs: &BTreeMap<String, String
         }
         other => panic!("{other} is not answered"),
     }
+}
+
+/// Each leads to every bucket, so that one that delegates is enough.
+fn multi_region(world: &World, open: bool) -> String {
+    let buckets: String =
+        world.buckets.iter().map(|b| format!("<Region><Bucket>{b}</Bucket><Region>us-east-1</Region></Region>")).collect();
+    let names =
+        if world.buckets.iter().any(|b| b.contains("delegates")) { &["mr-public", "mr-shut", "mr-blocked-public"][..] } else { &[] };
+    let point = |name: &&str| {
+        let switches = block(false, name.contains("blocked") && !open).replace("PublicAccessBlockConfiguration", "PublicAccessBlock");
+        format!("<AccessPoint><Name>{name}</Name><Alias>{name}.mrap</Alias>{switches}<Regions>{buckets}</Regions></AccessPoint>")
+    };
+    let points: String = names.iter().map(point).collect();
+    format!("<ListMultiRegionAccessPointsResult><AccessPoints>{points}</AccessPoints></ListMultiRegionAccessPointsResult>")
 }
 
 fn items(list: &str, ids: &[&str], item: impl Fn(&str) -> String) -> String {

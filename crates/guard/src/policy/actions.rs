@@ -2,6 +2,7 @@
 //!
 //! <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html>
 
+use super::pattern::Pattern;
 use serde::Serialize;
 
 /// What somebody can do with a grant. The order is that of harm.
@@ -45,23 +46,23 @@ impl Class {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Action {
-    pub name: &'static str,
+pub struct Action<'a> {
+    pub name: &'a str,
     /// On `bucket/key`, otherwise on the bucket.
     pub of_object: bool,
     pub class: Class,
 }
 
-const fn bucket(name: &'static str, class: Class) -> Action {
+const fn bucket(name: &'static str, class: Class) -> Action<'static> {
     Action { name, of_object: false, class }
 }
 
-const fn object(name: &'static str, class: Class) -> Action {
+const fn object(name: &'static str, class: Class) -> Action<'static> {
     Action { name, of_object: true, class }
 }
 
 /// Worst first, so that the search for the worst exposure ends early.
-pub const S3: &[Action] = &[
+pub const S3: &[Action<'static>] = &[
     bucket("s3:PutBucketPolicy", Class::Control),
     bucket("s3:DeleteBucketPolicy", Class::Control),
     bucket("s3:PutBucketAcl", Class::Control),
@@ -85,6 +86,8 @@ pub const S3: &[Action] = &[
     object("s3:ReplicateObject", Class::Write),
     object("s3:ReplicateDelete", Class::Write),
     object("s3:ReplicateTags", Class::Write),
+    object("s3:InitiateReplication", Class::Write),
+    object("s3:UpdateObjectEncryption", Class::Write),
     bucket("s3:DeleteBucket", Class::Write),
     bucket("s3:DeleteBucketWebsite", Class::Write),
     bucket("s3:PutBucketWebsite", Class::Write),
@@ -98,6 +101,13 @@ pub const S3: &[Action] = &[
     bucket("s3:PutLifecycleConfiguration", Class::Write),
     bucket("s3:PutReplicationConfiguration", Class::Write),
     bucket("s3:PutInventoryConfiguration", Class::Write),
+    bucket("s3:PutAccelerateConfiguration", Class::Write),
+    bucket("s3:PutAnalyticsConfiguration", Class::Write),
+    bucket("s3:PutBucketRequestPayment", Class::Write),
+    bucket("s3:PutIntelligentTieringConfiguration", Class::Write),
+    bucket("s3:PutMetricsConfiguration", Class::Write),
+    bucket("s3:TagResource", Class::Write),
+    bucket("s3:UntagResource", Class::Write),
     object("s3:GetObject", Class::Read),
     object("s3:GetObjectVersion", Class::Read),
     object("s3:GetObjectTorrent", Class::Read),
@@ -112,6 +122,7 @@ pub const S3: &[Action] = &[
     object("s3:GetObjectAcl", Class::Acl),
     object("s3:GetObjectVersionAcl", Class::Acl),
     object("s3:GetObjectAttributes", Class::Settings),
+    object("s3:GetObjectVersionAttributes", Class::Settings),
     object("s3:GetObjectTagging", Class::Settings),
     object("s3:GetObjectVersionTagging", Class::Settings),
     object("s3:GetObjectRetention", Class::Settings),
@@ -132,7 +143,17 @@ pub const S3: &[Action] = &[
     bucket("s3:GetBucketWebsite", Class::Settings),
     bucket("s3:GetEncryptionConfiguration", Class::Settings),
     bucket("s3:GetInventoryConfiguration", Class::Settings),
+    bucket("s3:GetIntelligentTieringConfiguration", Class::Settings),
     bucket("s3:GetLifecycleConfiguration", Class::Settings),
     bucket("s3:GetMetricsConfiguration", Class::Settings),
     bucket("s3:GetReplicationConfiguration", Class::Settings),
+    bucket("s3:ListTagsForResource", Class::Settings),
 ];
+
+/// Actions that AWS may have added since: those that a pattern names and the table has not, of a bucket and of an object.
+pub fn beyond_table<'a>(patterns: impl Iterator<Item = &'a Pattern>) -> Vec<Action<'a>> {
+    let is_of_s3 = |text: &str| text.get(..3).is_some_and(|prefix| prefix.eq_ignore_ascii_case("s3:"));
+    let is_new = |p: &&Pattern| is_of_s3(&p.text) && !S3.iter().any(|action| p.matches_ignoring_case(action.name));
+    let names = patterns.filter(is_new).map(|p| p.text.as_str());
+    names.flat_map(|name| [true, false].map(|of_object| Action { name, of_object, class: Class::Settings })).collect()
+}

@@ -3,7 +3,7 @@
 //! The search picks an action, a resource and a way in. It takes the conditions of the `Allow` as true and, for each `Deny` that
 //! covers the request, one of its conditions as false. A choice is possible if every key has a value that a stranger can present.
 
-use super::actions::{Action, Class, S3};
+use super::actions::{Action, Class, S3, beyond_table};
 use super::document::{Condition, Matcher, Policy, PrincipalClause, Statement, Test};
 use super::literal::holds;
 use super::outsider::{self, Channel, Domain, PROFILES, Profile, Surroundings};
@@ -107,7 +107,9 @@ pub fn exposure(sides: &[Side], request: &Request) -> Exposure {
     if request.channel == Channel::Direct && sides.iter().any(mentions_access_points) {
         channels.push(Channel::StrangersAccessPoint);
     }
-    for action in S3.iter().filter(|a| request.key.is_none() || a.of_object) {
+    let named = sides.iter().flat_map(|side| side.policy.allows()).filter(|s| !s.actions.negated).flat_map(|s| &s.actions.patterns);
+    let beyond = beyond_table(named);
+    for action in S3.iter().chain(&beyond).filter(|a| request.key.is_none() || a.of_object) {
         if found.classes.contains(&action.class) {
             continue;
         }
@@ -170,7 +172,7 @@ type Demands<'a> = BTreeMap<&'a str, Vec<(&'a Condition, bool)>>;
 
 impl<'a> Search<'a> {
     /// A statement of the first side through which the stranger gets in with this action.
-    fn open(&self, action: &Action) -> Option<&'a Statement> {
+    fn open(&self, action: &Action<'_>) -> Option<&'a Statement> {
         for suffix in self.keys(action) {
             let names: Vec<String> = self.sides.iter().map(|side| name(side, action, suffix.as_deref())).collect();
             let denies: Vec<&Statement> = self
@@ -197,7 +199,7 @@ impl<'a> Search<'a> {
     }
 
     /// One allowing statement from each side, in every combination.
-    fn choices(&self, action: &Action, names: &[String]) -> Vec<Vec<&'a Statement>> {
+    fn choices(&self, action: &Action<'_>, names: &[String]) -> Vec<Vec<&'a Statement>> {
         let mut chosen: Vec<Vec<&Statement>> = vec![Vec::new()];
         for (side, arn) in self.sides.iter().zip(names) {
             let fitting: Vec<&Statement> = allows(side)
@@ -211,12 +213,12 @@ impl<'a> Search<'a> {
         chosen
     }
 
-    fn covers_surely(&self, deny: &Statement, action: &Action, arn: &str) -> bool {
+    fn covers_surely(&self, deny: &Statement, action: &Action<'_>, arn: &str) -> bool {
         outsider::surely_hits(&deny.principal) && deny.actions.covers_action(action.name) && deny.resources.surely_covers_resource(arn)
     }
 
     /// Keys of objects worth trying: one of no pattern, and one of each pattern of the policies. `None` is the bucket.
-    fn keys(&self, action: &Action) -> Vec<Option<String>> {
+    fn keys(&self, action: &Action<'_>) -> Vec<Option<String>> {
         if !action.of_object {
             return vec![None];
         }
@@ -306,7 +308,7 @@ fn covered(condition: &Condition) -> Option<AddressSet> {
     }
 }
 
-fn name(side: &Side, action: &Action, key: Option<&str>) -> String {
+fn name(side: &Side, action: &Action<'_>, key: Option<&str>) -> String {
     match key {
         Some(key) if action.of_object => format!("{}{}{key}", side.arn, side.object_infix),
         _ => side.arn.to_string(),

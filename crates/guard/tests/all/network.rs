@@ -121,6 +121,16 @@ fn a_database_is_public_only_if_flag_group_and_route_are() {
     ] {
         assert_eq!(verdict(shut), Verdict::NotPublic, "{name}");
     }
+    // Whoever the group admits must also have a route: both in one address family.
+    let v6 = |group: &[&str], routes: &[&str]| {
+        let routes = routes.iter().map(|d| Route { destination: (*d).to_string(), ..route("igw-1", true) }).collect();
+        let ingress = Fact::Known(vec![rule("tcp", Some((5432, 5432)), group)]);
+        verdict(RdsInstance { has_ipv6: true, ingress, route_tables: Fact::Known(vec![RouteTable { routes }]), ..open() })
+    };
+    assert_eq!(v6(&["::/0"], &["::/0"]), Verdict::Public);
+    assert_eq!(v6(&["::/0"], &["0.0.0.0/0"]), Verdict::NotPublic);
+    assert_eq!(v6(&["0.0.0.0/0"], &["::/0"]), Verdict::NotPublic);
+    assert_eq!(v6(&["0.0.0.0/0"], &["::/0", "0.0.0.0/0"]), Verdict::Public);
     // A prefix list may be the internet; beside it the default route still is.
     let by_list = Route { destination: "pl-1".into(), ..route("igw-1", true) };
     let with = |routes: Vec<Route>| RdsInstance { route_tables: Fact::Known(vec![RouteTable { routes }]), ..open() };
