@@ -23,7 +23,7 @@ mkfifo "$work/port"
 server=$!
 read -r port <"$work/port"
 url=http://127.0.0.1:$port
-"$python" "$here/estate.py" "$url" "$seed" "$buckets" "$work/labels.json"
+MULTI_REGION=1 "$python" "$here/estate.py" "$url" "$seed" "$buckets" "$work/labels.json"
 
 scan() { # NAME FLAGS...
   local name=$1 begun code=0

@@ -19,5 +19,5 @@ mkfifo "$work/port"
 "$VENV/bin/python" "$here/server.py" >"$work/port" 2>"$work/server.log" &
 server=$!
 read -r port <"$work/port"
-ROUNDS=1 "$VENV/bin/python" "$here/estate.py" "http://127.0.0.1:$port" "${SEED:-1}" 24 "$work/labels.json"
+MULTI_REGION=1 ROUNDS=1 "$VENV/bin/python" "$here/estate.py" "http://127.0.0.1:$port" "${SEED:-1}" 24 "$work/labels.json"
 "$VENV/bin/python" "$here/break_calls.py" "http://127.0.0.1:$port" "$work/labels.json" "$afresh" "${@:2}"

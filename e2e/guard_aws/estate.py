@@ -607,7 +607,8 @@ buckets()
 if "BUCKETS_ONLY" not in os.environ:
     objects(ROUNDS or 8)
     access_points(ROUNDS or 4)
-    multi_region_access_points(ROUNDS or 2)
+    if "MULTI_REGION" in os.environ:
+        multi_region_access_points(ROUNDS or 2)
     images(ROUNDS or 10)
     vpc = network()
     groups(ROUNDS or 6, vpc)
