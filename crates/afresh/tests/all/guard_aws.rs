@@ -92,7 +92,7 @@ fn what_may_not_be_read_is_unknown_with_the_statement_that_would_let_it() {
     }
     let keys: Vec<&String> = of("ami").as_object().unwrap().keys().collect();
     assert_eq!(keys.len(), 11, "{keys:?}");
-    assert_eq!(lines.last().unwrap()["unknown"], 8);
+    assert_eq!(lines.last().unwrap()["unknown"], 9);
 }
 
 #[test]
