@@ -14,7 +14,10 @@ use std::time::{Duration, Instant};
 /// Find what an AWS account exposes: buckets, snapshots, images, databases, ports
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Credentials come from the environment, a profile of ~/.aws (keys, credential_process, role, web identity), a container, or the instance.
+Credentials come from the environment, a profile of ~/.aws (keys, credential_process, role, web identity), a container, or the instance. \
+For single sign-on, give the profile a credential_process: aws configure export-credentials --profile NAME --format process
+AWS_ENDPOINT_URL and, for one service, AWS_ENDPOINT_URL_S3, _S3_CONTROL, _EC2, _RDS and _STS are called instead of AWS, and --endpoint before these. \
+AWS_PROFILE, AWS_REGION, AWS_CA_BUNDLE and AWS_USE_FIPS_ENDPOINT are read too.
 The scan reads only. What it may not read is unknown, and its line has the IAM statement that would let it.
 Where the account's public access block is on, two calls answer for all of S3, and one line says so. Elsewhere every bucket is scanned wherever it is; \
 --region limits the rest.
@@ -60,6 +63,8 @@ fn sample(text: &str) -> Result<usize, String> {
 impl Aws {
     pub(super) fn run(self, context: &Context) -> Result<Exit, Failure> {
         let _interruptible = interrupt::interruptible("the scan");
+        // The allocator asks for huge pages for the heap of each thread: half of the memory of a scan.
+        let _ = rustix::thread::disable_transparent_huge_pages(true);
         let has = |service| self.only.is_empty() || self.only.contains(&service);
         let services = Services { s3: has(Service::S3), ec2: has(Service::Ec2), rds: has(Service::Rds) };
         let options = Options {
