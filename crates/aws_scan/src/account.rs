@@ -7,12 +7,9 @@ use model::Fault;
 
 /// What holds for the account before anything of it is read.
 pub fn context_of(client: &Client) -> Result<Context, Fault> {
-    let account_id = match client.account() {
-        Some(account) => account,
-        None => account_of(client).map_err(|e| no_account(&e))?,
-    };
     Ok(Context {
-        account_id,
+        // Asked, whatever the environment says: a containment by the number of another account would lock its own out.
+        account_id: account_of(client).map_err(|e| no_account(&e))?,
         partition: aws_client::partition(client.region()).0.to_string(),
         // What the account answers of its block includes the organisation's.
         organisation_block: Fact::Known(PublicAccessBlock::default()),

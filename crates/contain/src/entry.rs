@@ -30,6 +30,8 @@ pub struct Planned {
 #[serde(rename_all = "snake_case")]
 pub enum Event {
     Planned(Box<Planned>),
+    /// The change is about to be sent: from here on it may be in place.
+    Writing,
     /// Read again, and not public by the verdict function.
     Contained,
     Undoing {
@@ -101,6 +103,7 @@ impl Standing {
     pub fn after(&self, event: &Event) -> Option<Standing> {
         let Standing::Phase(phase) = self else { return None };
         Some(match (phase, event) {
+            (Phase::Planned, Event::Writing) => self.clone(),
             (Phase::Planned, Event::Contained) => Standing::Phase(Phase::Contained),
             (Phase::Planned | Phase::Contained, Event::Undoing { owner, reason }) => {
                 Standing::Phase(Phase::Undoing { owner: owner.clone(), reason: reason.clone() })

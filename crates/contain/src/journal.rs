@@ -12,7 +12,7 @@ use disk::lock::{Lock, retry};
 use guard::contain::Phase;
 use model::Fault;
 use sha2::{Digest, Sha256};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -45,6 +45,11 @@ impl Containment {
         self.entries.first().map_or(0, |e| e.at_s)
     }
 
+    /// Whether the change was ever sent.
+    pub fn was_sent(&self) -> bool {
+        self.entries.iter().any(|e| e.event == Event::Writing)
+    }
+
     fn head(&self) -> &str {
         self.entries.last().map_or("", |e| e.hash.as_str())
     }
@@ -59,6 +64,7 @@ impl Journal {
     pub fn open(root: &Path) -> Result<Journal, Fault> {
         for folder in [root.to_path_buf(), root.join("containments"), root.join("incidents")] {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|e| unusable(&folder, &e))?;
+            own(&folder)?;
         }
         let path = root.join("lock");
         let mut lock = retry(LOCK_PATIENCE, || Lock::try_exclusive(&path))?.ok_or_else(|| {
@@ -187,6 +193,17 @@ fn bad(path: &Path, line: usize, what: &str) -> Fault {
     let text = format!("{}, line {line}: {what}", path.display());
     Fault::yours("bad-journal", text)
         .hint("restore the file from a backup; its plan has the value to restore by hand. Moving it away forgets that containment")
+}
+
+/// What is planned in it is done: nobody else may write there, and it is no link.
+fn own(folder: &Path) -> Result<(), Fault> {
+    let found = std::fs::symlink_metadata(folder).map_err(|e| unusable(folder, &e))?;
+    if found.is_dir() && found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    let text = format!("{} is not a directory of your own that nobody else may write to", folder.display());
+    Err(Fault::yours("unsafe-state", text)
+        .hint(format!("chown it to yourself and `chmod 700 {}`, or name another: --state DIR", folder.display())))
 }
 
 /// What a killed run was writing when it was killed: the file that it would have replaced is whole.

@@ -54,7 +54,8 @@ pub fn begin_undo(
         phase.undo(owner, reason).map_err(|e| refused(containment, e))?;
         let seen = world.state(&containment.planned.plan.setting)?;
         let plan = &containment.planned.plan;
-        let is_ours = seen.is(&plan.after) || (*phase == Phase::Planned && seen.is(&plan.before));
+        // Of a drop, a reboot has done it; of anything else, somebody by hand.
+        let is_ours = seen.is(&plan.after) || seen.is(&plan.before);
         if !is_ours {
             return Ok(Some(seen));
         }
@@ -78,6 +79,9 @@ pub fn carry_on(journal: &Journal, world: &dyn World, containment: &mut Containm
                     return Err(last.unwrap_or_else(|| not_settled(containment)));
                 }
                 writes += 1;
+                if phase == Phase::Planned && !containment.was_sent() {
+                    journal.record(containment, Event::Writing, by.name, (by.now_s)())?;
+                }
                 last = write(world, containment, &phase, &value)?;
             }
             Step::Verify => {
@@ -89,7 +93,9 @@ pub fn carry_on(journal: &Journal, world: &dyn World, containment: &mut Containm
             Step::Record(_) => journal.record(containment, Event::Undone, by.name, (by.now_s)())?,
             Step::Done => return Ok(if phase == Phase::Undone { Outcome::Undone } else { Outcome::Contained }),
             Step::Conflict(seen) => {
-                if containment.standing.is_open() {
+                // What was sent may be part of what is there, and what cannot be found now may be there again: neither is given up.
+                let is_given_up = phase != Phase::Planned || !containment.was_sent();
+                if containment.standing.is_open() && seen != State::Gone && is_given_up {
                     journal.record(containment, Event::Conflict { seen: seen.clone() }, by.name, (by.now_s)())?;
                 }
                 return Ok(Outcome::Conflict(seen));

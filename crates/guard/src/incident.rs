@@ -47,12 +47,23 @@ pub enum Event {
         /// The facts of the resource, as the gate reads them.
         attributes: BTreeMap<String, Value>,
     },
+    /// Another resource of the same incident.
+    Exposed {
+        kind: String,
+        resource: String,
+        fingerprint: String,
+        why: String,
+    },
     /// A copy that is kept: a policy, a configuration, a log.
     Evidence {
         name: String,
         sha256: String,
     },
     Contained {
+        change: String,
+    },
+    /// A containment was taken back: what was contained and verified before does not count any more.
+    Undone {
         change: String,
     },
     /// The verdict after the change.
@@ -138,13 +149,15 @@ impl Incident {
             Event::Verified { verdict } if *verdict != Verdict::NotPublic => {
                 Err(self.fault("is verified only when nothing is public any more"))
             }
-            Event::Verified { .. } if self.time_of(|e| matches!(e, Event::Contained { .. })).is_none() => {
+            Event::Verified { .. } if self.in_force(|e| matches!(e, Event::Contained { .. })).is_none() => {
                 Err(self.fault("is verified after it is contained"))
             }
             Event::Evidence { sha256, .. } if sha256.len() != 64 || !sha256.bytes().all(|b| b.is_ascii_hexdigit()) => {
                 Err(self.fault("evidence needs its SHA-256"))
             }
-            Event::Cause { text } | Event::Contained { change: text } if text.trim().is_empty() => Err(self.fault("an entry says nothing")),
+            Event::Cause { text } | Event::Contained { change: text } | Event::Undone { change: text } if text.trim().is_empty() => {
+                Err(self.fault("an entry says nothing"))
+            }
             _ => Ok(()),
         }
     }
@@ -157,6 +170,28 @@ impl Incident {
         self.entries.iter().find(|e| is(&e.event)).map(|e| e.at_s)
     }
 
+    /// Everything that the incident is about: kind and identifier.
+    pub fn resources(&self) -> Vec<(&str, &str)> {
+        self.entries
+            .iter()
+            .filter_map(|e| match &e.event {
+                Event::FirstSeen { kind, resource, .. } | Event::Exposed { kind, resource, .. } => Some((kind.as_str(), resource.as_str())),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Whether its containment is verified, and was not undone since.
+    pub fn is_verified(&self) -> bool {
+        self.in_force(|e| matches!(e, Event::Verified { .. })).is_some()
+    }
+
+    /// The same as `time_of`, since a containment was last undone.
+    fn in_force(&self, is: impl Fn(&Event) -> bool) -> Option<i64> {
+        let since = self.entries.iter().rposition(|e| matches!(e.event, Event::Undone { .. })).map_or(0, |at| at + 1);
+        self.entries[since..].iter().find(|e| is(&e.event)).map(|e| e.at_s)
+    }
+
     fn fault(&self, fault: &str) -> IncidentFault {
         IncidentFault { incident: self.id.clone(), fault: fault.into() }
     }
@@ -166,15 +201,16 @@ impl Incident {
         let Some(Event::FirstSeen { kind, attributes, .. }) = self.entries.first().map(|e| &e.event) else {
             return Err(self.fault("begins with what was first seen"));
         };
-        let steps: [(&str, Is); 3] = [
-            ("contained", |e| matches!(e, Event::Contained { .. })),
-            ("verified", |e| matches!(e, Event::Verified { .. })),
-            ("given a cause", |e| matches!(e, Event::Cause { .. })),
-        ];
+        let steps: [(&str, Is); 2] =
+            [("contained", |e| matches!(e, Event::Contained { .. })), ("verified", |e| matches!(e, Event::Verified { .. }))];
         for (name, is) in steps {
-            if self.time_of(is).is_none() {
-                return Err(self.fault(&format!("is not {name} yet")));
+            if self.in_force(is).is_none() {
+                let why = if self.time_of(is).is_some() { "any more: a containment was undone" } else { "yet" };
+                return Err(self.fault(&format!("is not {name} {why}")));
             }
+        }
+        if self.time_of(|e| matches!(e, Event::Cause { .. })).is_none() {
+            return Err(self.fault("is not given a cause yet"));
         }
         let Some(found) = set.rules.iter().find(|r| r.id == rule) else {
             return Err(self.fault(&format!("rule {rule} is not among the rules of the gate")));
@@ -263,8 +299,10 @@ impl Event {
     fn phrase(&self) -> String {
         match self {
             Event::FirstSeen { kind, resource, fingerprint, .. } => format!("first seen: {kind} {resource} (finding {fingerprint})"),
+            Event::Exposed { kind, resource, fingerprint, why } => format!("exposed too: {kind} {resource} (finding {fingerprint}): {why}"),
             Event::Evidence { name, sha256 } => format!("evidence kept: {name} (SHA-256 {sha256})"),
             Event::Contained { change } => format!("contained: {change}"),
+            Event::Undone { change } => format!("undone: {change}"),
             Event::Verified { .. } => "verified: it is not public any more".into(),
             Event::Cause { text } => format!("cause: {text}"),
             Event::Guardrail { rule } => format!("guardrail: rule {rule} refuses it from now on"),
@@ -309,7 +347,7 @@ pub fn security_txt(contact: &str, policy: Option<&str>, expires_s: i64) -> Resu
 
 /// What to answer an outsider who reports exposed data. The blanks are for a person.
 pub fn reply_template(incident: &Incident) -> String {
-    let contained = incident.time_of(|e| matches!(e, Event::Verified { .. }));
+    let contained = incident.in_force(|e| matches!(e, Event::Verified { .. }));
     let state = contained.map_or("We are closing the access now and will tell you when it is done.".into(), |at_s| {
         format!("The access was closed on {} and we verified that it is.", show_s(at_s))
     });

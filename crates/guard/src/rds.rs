@@ -111,7 +111,7 @@ impl RdsInstance {
             who: "anyone on the internet".into(),
             what: format!("connect to the database on port {}", self.port),
             statement: json!({"PubliclyAccessible": flag, "SecurityGroupsAdmitAnyone": group, "SubnetRoutesToInternetGateway": route}),
-            switch: format!("aws rds modify-db-instance --db-instance-identifier {} --no-publicly-accessible --apply-immediately", self.id),
+            switch: format!("aws rds modify-db-instance --db-instance-identifier {} --no-publicly-accessible", self.id),
             fix: "set publicly_accessible to false, and limit the security group to the clients' group".into(),
             harm: Harm::Critical,
         };

@@ -315,7 +315,8 @@ fn query(state: &mut State, action: &str, pairs: &BTreeMap<String, String>) -> (
             state.values["db-1"].as_deref().unwrap()
         )),
         "ModifyDBInstance" => {
-            assert_eq!(get("ApplyImmediately"), "true");
+            // It would apply whatever else waits for the maintenance window.
+            assert_eq!(get("ApplyImmediately"), "");
             let value = get("PubliclyAccessible").to_string();
             state.values.insert("db-1", Some(value));
             rds(String::new())

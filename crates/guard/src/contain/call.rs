@@ -60,8 +60,9 @@ impl Call {
                 call(
                     "rds",
                     "ModifyDBInstance",
-                    json!({"DBInstanceIdentifier": instance, "PubliclyAccessible": on, "ApplyImmediately": true}),
-                    format!("aws rds modify-db-instance --db-instance-identifier {instance} {flag} --apply-immediately"),
+                    // AWS applies it at once. `ApplyImmediately` would apply whatever else waits for the maintenance window.
+                    json!({"DBInstanceIdentifier": instance, "PubliclyAccessible": on}),
+                    format!("aws rds modify-db-instance --db-instance-identifier {instance} {flag}"),
                 )
             }
             (Setting::Ingress { group, rules }, State::Rules { present, of }) if *present == 0 || present == of => {

@@ -134,6 +134,9 @@ fn with_switches<'a>(before: Option<PublicAccessBlock>, ways: impl Iterator<Item
     block
 }
 
+/// S3 refuses a longer one.
+const POLICY_BYTES_MAX: usize = 20 * 1024;
+
 type Candidate = (Setting, State, State);
 
 fn candidates(resource: &Resource, context: &Context, judgement: &Judgement, seen: &Seen) -> Result<Vec<Candidate>, NoPlan> {
@@ -180,17 +183,22 @@ fn with_deny(policy: &str, bucket: &str, context: &Context, spares_services: boo
     let arn = format!("arn:{}:s3:::{bucket}", context.partition);
     let mut condition = json!({"StringNotEquals": {"aws:PrincipalAccount": context.account_id}});
     if spares_services {
-        condition["Bool"] = json!({"aws:PrincipalIsAWSService": "false"});
+        // An unsigned request does not have the key, and a condition on a key that is not there is not met.
+        condition["BoolIfExists"] = json!({"aws:PrincipalIsAWSService": "false"});
     }
-    let deny = json!({"Sid": "AfreshContainment", "Effect": "Deny", "Principal": "*", "Action": "s3:*",
-        "Resource": [arn, format!("{arn}/*")], "Condition": condition});
     let mut statements = match policy[field.as_str()].take() {
         Value::Array(items) => items,
         one => vec![one],
     };
+    // S3 refuses a second statement of one name.
+    let names: BTreeSet<&str> = statements.iter().filter_map(|s| s["Sid"].as_str()).collect();
+    let sid = (1..).map(|n| if n == 1 { "AfreshContainment".to_string() } else { format!("AfreshContainment{n}") });
+    let sid = sid.into_iter().find(|sid| !names.contains(sid.as_str()))?;
+    let deny = json!({"Sid": sid, "Effect": "Deny", "Principal": "*", "Action": "s3:*",
+        "Resource": [arn, format!("{arn}/*")], "Condition": condition});
     statements.push(deny);
     policy[field.as_str()] = Value::Array(statements);
-    Some(policy.to_string())
+    Some(policy.to_string()).filter(|text| text.len() <= POLICY_BYTES_MAX)
 }
 
 /// The broadest sources first, one more in each candidate.

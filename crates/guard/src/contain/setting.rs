@@ -53,6 +53,16 @@ pub enum Setting {
     },
 }
 
+impl Setting {
+    /// The bucket whose setting it is.
+    pub fn bucket(&self) -> Option<&str> {
+        match self {
+            Setting::BucketBlock { bucket } | Setting::BucketPolicy { bucket } => Some(bucket),
+            _ => None,
+        }
+    }
+}
+
 /// The value of a setting.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -73,13 +83,27 @@ pub enum State {
 }
 
 impl State {
-    /// Policies are compared as JSON: S3 keeps the text, an emulator may not.
+    /// Policies are compared by what they say: AWS may give lists back in another order, and a list of one as its item.
     pub fn is(&self, other: &State) -> bool {
-        let json = |text: &String| serde_json::from_str::<Value>(text).ok();
+        let json = |text: &String| serde_json::from_str::<Value>(text).ok().map(canonical);
         match (self, other) {
             (State::Policy(Some(a)), State::Policy(Some(b))) => a == b || (json(a).is_some() && json(a) == json(b)),
             _ => self == other,
         }
+    }
+}
+
+/// Every list of a policy is a set.
+fn canonical(value: Value) -> Value {
+    match value {
+        Value::Array(items) => {
+            let mut items: Vec<Value> = items.into_iter().map(canonical).collect();
+            items.sort_by_cached_key(Value::to_string);
+            items.dedup();
+            if items.len() == 1 { items.remove(0) } else { Value::Array(items) }
+        }
+        Value::Object(fields) => Value::Object(fields.into_iter().map(|(name, value)| (name, canonical(value))).collect()),
+        other => other,
     }
 }
 

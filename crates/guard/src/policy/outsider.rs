@@ -120,6 +120,8 @@ pub fn domain(key: &str, profile: Profile, channel: &Channel, around: &Surroundi
         "aws:userid" => Domain::Absent,
         "aws:principaltype" if with_account => fixed(&["AssumedRole", "User", "Account", "FederatedUser"]),
         "aws:principaltype" if is_anonymous(profile) => fixed(&["Anonymous"]),
+        // An unsigned request does not have it.
+        "aws:principalisawsservice" if is_anonymous(profile) => Domain::Absent,
         "aws:principalisawsservice" => fixed(&[if profile == ServiceForStranger { "true" } else { "false" }]),
         "aws:principalservicename" | "aws:principalservicenameslist" => if_service(Domain::Free { may_be_absent: false }),
         "aws:sourcearn" => if_service(own(format!("arn:aws:sns:us-east-1:{account}:{FILLER}"))),

@@ -58,6 +58,12 @@ impl Exposure {
         }
     }
 
+    /// Whether a file's mode stops what a rule finds: who may read or write it, not what it says to a service.
+    pub fn is_stopped_by_mode(rule: &str) -> bool {
+        matches!(rule, "secret" | "credentials" | "keystore" | "history" | "world-writable" | "setuid-without-package")
+            || rule.starts_with("readable-")
+    }
+
     /// The line of a scan.
     pub fn finding(&self) -> Finding {
         let place = if self.line == 0 { self.path.clone() } else { format!("{}:{}", self.path, self.line) };

@@ -100,7 +100,7 @@ fn condition_holds(ask: &Ask, operator: &str, key: &str, values: &[String]) -> b
         "aws:SourceVpce" => ask.vpce,
         "aws:PrincipalAccount" => ask.account,
         "aws:userid" => ask.userid,
-        "aws:PrincipalIsAWSService" => Some("false"),
+        "aws:PrincipalIsAWSService" => ask.account.map(|_| "false"),
         "aws:PrincipalOrgID" => ask.org,
         "aws:PrincipalArn" => ask.arn,
         "aws:SecureTransport" => Some(ask.https),

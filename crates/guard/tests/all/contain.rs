@@ -439,3 +439,20 @@ fn half_of_the_rules_is_a_conflict() {
         "somebody changed a description"
     );
 }
+
+#[test]
+fn a_policy_is_the_same_in_whatever_order_its_lists_are_given() {
+    let policy = |text: &str| State::Policy(Some(text.into()));
+    let written =
+        policy(r#"{"Statement":[{"Sid":"a","Principal":{"AWS":["x","y"]},"Action":["s3:*"]},{"Sid":"b","Action":"s3:GetObject"}]}"#);
+    assert!(
+        written.is(&policy(
+            r#"{"Statement":[{"Action":"s3:GetObject","Sid":"b"},{"Sid":"a","Principal":{"AWS":["y","x"]},"Action":"s3:*"}]}"#
+        ))
+    );
+    assert!(
+        !written
+            .is(&policy(r#"{"Statement":[{"Sid":"a","Principal":{"AWS":["x"]},"Action":["s3:*"]},{"Sid":"b","Action":"s3:GetObject"}]}"#))
+    );
+    assert!(!written.is(&policy("{")));
+}

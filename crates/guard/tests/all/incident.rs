@@ -60,6 +60,20 @@ fn it_closes_only_with_a_rule_whose_sample_it_is() {
 }
 
 #[test]
+fn what_was_undone_is_neither_closed_nor_told_to_be_shut() {
+    let mut incident = contained();
+    incident.append(Event::Undone { change: "RestrictPublicBuckets on bucket shop".into() }, "ann", T + 9001).unwrap();
+    let set = rules("deny", "verdict = \"public\"");
+    assert!(incident.close("mine", &set, "bob", T + 9002).unwrap_err().fault.contains("is not contained any more"));
+    assert!(!reply_template(&incident).contains("The access was closed"));
+    assert!(incident.append(Event::Verified { verdict: Verdict::NotPublic }, "ann", T + 9002).is_err());
+    incident.append(Event::Contained { change: "again".into() }, "ann", T + 9003).unwrap();
+    incident.append(Event::Verified { verdict: Verdict::NotPublic }, "ann", T + 9004).unwrap();
+    assert!(reply_template(&incident).contains("The access was closed"));
+    incident.close("mine", &set, "bob", T + 9005).unwrap();
+}
+
+#[test]
 fn entries_are_in_order_and_say_who() {
     let mut incident = opened();
     let note = |text: &str| Event::Note { text: text.into() };

@@ -1,6 +1,6 @@
 //! Changes that are shown, made, and noted in an incident: what every containing verb does.
 
-use super::session::{Session, Tally};
+use super::session::{self, Session, Tally};
 use super::settings;
 use super::target::{Account, Examined, Target, planned};
 use super::waivers::now_s;
@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::exit::{self, Exit};
 use crate::show;
 use aws_scan::Single;
-use contain::{Incidents, Place, Planned};
+use contain::{Containment, Incidents, Place, Planned};
 use guard::contain::NoPlan;
 use guard::incident::Event;
 use guard::rules::Facts;
@@ -59,6 +59,19 @@ impl Change {
 
     fn severity(&self) -> Severity {
         self.finding.as_ref().map_or(Severity::Medium, |f| f.severity)
+    }
+}
+
+/// What an interrupted run left, and this one will finish.
+pub(super) fn show_pending(pending: &[Containment], is_json: bool) {
+    for containment in pending {
+        let plan = &containment.planned.plan;
+        let text = format!("{} of {} {} was interrupted and will be finished", settings::setting(&plan.setting), plan.kind, plan.id);
+        if is_json {
+            show::json(&json!({"type": plan.kind, "id": plan.id, "result": "pending", "containment": containment.id, "text": text}));
+        } else {
+            show::line(format!("{} {}", containment.id, show::safe_line(&text)));
+        }
     }
 }
 
@@ -116,7 +129,7 @@ pub(super) fn carry_out(
     }
     let changes: Vec<Change> = changes.into_iter().filter(|c| c.planned.is_ok()).collect();
     let incident = if changes.is_empty() { None } else { Some(first_seen(session, &changes, incident)?) };
-    let mut touched = Vec::new();
+    let (mut touched, mut covered) = (Vec::new(), Vec::new());
     for change in changes {
         let Ok(mut planned) = change.planned else { continue };
         if touched.contains(&planned.plan.setting)
@@ -124,8 +137,16 @@ pub(super) fn carry_out(
         {
             // An earlier change of this run was of the same setting: what is planned is planned on what is there now.
             match again(session, account, target)? {
-                Some(fresh) => planned = fresh,
-                None => {
+                Ok(fresh) => planned = fresh,
+                Err(no_plan @ (NoPlan::CannotTell { .. } | NoPlan::NotReversible { .. } | NoPlan::NoSwitch(_) | NoPlan::Waived(_))) => {
+                    let is_unknown = matches!(no_plan, NoPlan::CannotTell { .. });
+                    tally.unknown += u64::from(is_unknown);
+                    tally.failed += u64::from(!is_unknown);
+                    show::note(show::safe_line(&no_plan.to_string()));
+                    continue;
+                }
+                Err(NoPlan::NotPublic(_)) => {
+                    covered.push(format!("{}{} {}", session::COVERED, planned.plan.kind, planned.plan.id));
                     let (kind, id) = (&planned.plan.kind, show::safe_line(&planned.plan.id));
                     show::note(format!("{kind} {id} is not public any more: an earlier change of this run covers it"));
                     continue;
@@ -136,13 +157,21 @@ pub(super) fn carry_out(
         planned.incident.clone_from(&incident);
         session.contain(planned, tally)?;
     }
+    if let Some(id) = &incident
+        && !covered.is_empty()
+    {
+        let notes = covered.into_iter().map(|text| Event::Note { text }).collect();
+        Incidents::new(&session.journal).append(id, notes, session.by_name(), now_s())?;
+    }
     session.note_incidents()?;
     Ok(incident)
 }
 
-fn again(session: &Session, account: &Account, target: &Target) -> Result<Option<Planned>, Fault> {
-    let examined = account.examine(session.single()?, target)?;
-    Ok(examined.plan.ok().and_then(|plan| of_aws(&plan, session.single().ok()?.account(), &target.region)))
+fn again(session: &Session, account: &Account, target: &Target) -> Result<Result<Planned, NoPlan>, Fault> {
+    let single = session.single()?;
+    let examined = account.examine(single, target)?;
+    let planned = |plan| of_aws(&plan, single.account(), &target.region).ok_or_else(|| NoPlan::NoSwitch(target.id.clone()));
+    Ok(examined.plan.and_then(planned))
 }
 
 /// The worst exposure is what the incident is about; the others are noted in it.
@@ -165,9 +194,12 @@ fn first_seen(session: &Session, changes: &[Change], incident: Option<String>) -
         }
         (None, None) => return Err(Fault::ours("bad-incident", "an incident is about something exposed")),
     };
-    let notes = others
-        .iter()
-        .map(|(_, facts, print, why)| Event::Note { text: format!("exposed too: {} {} (finding {print}): {why}", facts.kind, facts.id) });
+    let notes = others.iter().map(|(_, facts, print, why)| Event::Exposed {
+        kind: facts.kind.clone(),
+        resource: facts.id.clone(),
+        fingerprint: print.clone(),
+        why: why.clone(),
+    });
     incidents.append(&id, notes.collect(), session.by_name(), now_s())?;
     Ok(id)
 }

@@ -81,16 +81,17 @@ impl Contain {
         let mut tally = Tally::default();
         let mut changes = Vec::new();
         if let Some(account) = &account {
-            changes.extend(if self.account { self.of_account(account)? } else { of_resources(account, &of_aws, self.kind)? });
+            changes.extend(if self.account { self.of_account(account, &mut tally)? } else { of_resources(account, &of_aws, self.kind)? });
         }
         for id in of_host {
             changes.push(self.of_host(id)?);
         }
+        changes::show_pending(&pending, context.json);
         changes::show_changes(&changes, context.json, self.dry_run);
         if self.dry_run {
-            return Ok(exit::of_guard(u8::from(!changes.is_empty())));
+            return Ok(exit::of_guard(u8::from(!changes.is_empty() || !pending.is_empty())));
         }
-        let count = changes.iter().filter(|c| c.planned.is_ok()).count();
+        let count = changes.iter().filter(|c| c.planned.is_ok()).count() + pending.len();
         if count > 0 && !confirmed(self.now, &format!("make {}", show::times(count as u64, "change")))? {
             show::note("nothing was changed");
             return Ok(exit::of_guard(1));
@@ -108,6 +109,14 @@ impl Contain {
             let fault = Fault::yours("no-such-resource", "nothing is named, and no run was interrupted");
             return Err(fault.hint("name what the scan found: afresh guard contain my-bucket").into());
         }
+        changes::show_pending(&pending, context.json);
+        if self.dry_run {
+            return Ok(exit::of_guard(1));
+        }
+        if !confirmed(self.now, &format!("finish {}", show::times(pending.len() as u64, "change")))? {
+            show::note("nothing was changed");
+            return Ok(exit::of_guard(1));
+        }
         let account = Session::account_of(&self.connection, &pending)?;
         let session = Session::open(&self.state, context, account.as_ref())?;
         let mut tally = Tally::default();
@@ -116,24 +125,32 @@ impl Contain {
         Ok(changes::end(context, &tally, None, json!({})))
     }
 
-    fn of_account(&self, account: &Account) -> Result<Vec<Change>, Fault> {
+    /// The switch of the account, and each resource by itself that it does not stop.
+    fn of_account(&self, account: &Account, tally: &mut Tally) -> Result<Vec<Change>, Fault> {
         let services = Services { s3: true, ec2: false, rds: false };
         let scanned = exposed::scan(account, self.connection.region.as_deref(), services, 10)?;
+        tally.unknown += scanned.unknown.len() as u64;
         let single = account.single()?;
         let examined =
             scanned.public.iter().map(|f| account.examine(&single, &exposed::target(f, &single))).collect::<Result<Vec<_>, _>>()?;
         let waived = exposed::waived(&examined, &self.rules, &self.waivers)?;
-        match exposed::by_account(&single, &examined, &waived, None) {
-            Ok(planned) => Ok(vec![Change::of_account(planned, &examined)]),
-            Err(NoPlan::NotPublic(_)) => Ok(Vec::new()),
+        let planned = match exposed::by_account(&single, &examined, &waived, None) {
+            Ok(planned) => Some(planned),
+            Err(NoPlan::NotPublic(_)) => None,
             Err(no_plan @ NoPlan::Waived(_)) => {
                 let fault = Fault::yours("waived", no_plan.to_string());
-                Err(fault.hint("contain the others one by one, or all of them: afresh guard stop-the-bleeding"))
+                return Err(fault.hint("contain the others one by one, or all of them: afresh guard stop-the-bleeding"));
             }
             Err(other) => {
-                Err(Fault::yours("no-plan", other.to_string()).hint("contain the buckets one by one: afresh guard contain BUCKET"))
+                let fault = Fault::yours("no-plan", other.to_string());
+                return Err(fault.hint("contain the buckets one by one: afresh guard contain BUCKET"));
             }
-        }
+        };
+        let covers = planned.as_ref().map(|p| p.covers.clone()).unwrap_or_default();
+        let mut changes: Vec<Change> = planned.into_iter().map(|planned| Change::of_account(planned, &examined)).collect();
+        let rest = examined.iter().filter(|e| !covers.contains(&(e.target.kind.clone(), e.target.id.clone())));
+        changes.extend(rest.map(|e| Change::of_aws(&single, e)));
+        Ok(changes)
     }
 
     fn of_host(&self, id: &str) -> Result<Change, Fault> {

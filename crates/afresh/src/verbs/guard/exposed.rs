@@ -48,7 +48,10 @@ pub(super) fn waived(examined: &[Examined], rules: &RuleFile, waivers: &WaiverFi
     }
     let facts: Vec<Facts> = examined.iter().map(Examined::facts).collect();
     let report = gate(&rules.load()?, &facts, &waivers, None, now_s());
-    Ok(report.objections.iter().filter(|o| matches!(o.disposition, Disposition::Waived { .. })).map(|o| o.resource.clone()).collect())
+    // A waiver of one rule does not speak for another that refuses the same resource.
+    let is_denied = |id: &str| report.objections.iter().any(|o| o.resource == id && o.disposition == Disposition::Denied);
+    let waived = report.objections.iter().filter(|o| matches!(o.disposition, Disposition::Waived { .. }) && !is_denied(&o.resource));
+    Ok(waived.map(|o| o.resource.clone()).collect())
 }
 
 pub(super) fn is_of_s3(examined: &Examined) -> bool {

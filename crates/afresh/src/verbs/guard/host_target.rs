@@ -3,7 +3,7 @@
 use super::target::planned;
 use contain::{Firewall, Host, Judged, Place, Planned, World};
 use guard::contain::{Plan, State};
-use guard::root::Purpose;
+use guard::root::{Exposure, Purpose};
 use guard::{Finding, Verdict};
 use model::Fault;
 use std::path::Path;
@@ -39,14 +39,16 @@ pub(super) enum NoChange {
 }
 
 /// Takes away from other accounts what the findings are about.
-pub(super) fn plan_file(root: &Path, path: &str, found: &[Finding], incident: Option<&str>) -> Result<Result<Planned, NoChange>, Fault> {
-    let judged = judged(found);
+pub(super) fn plan_file(root: &Path, path: &str, all: &[Finding], incident: Option<&str>) -> Result<Result<Planned, NoChange>, Fault> {
+    let judged = judged(all);
     if judged.verdict == Verdict::NotPublic {
         return Ok(Err(NoChange::NotPublic));
     }
+    // What a configuration says is not changed by who can read it, and what is unknown is not touched.
+    let stopped: Vec<&Finding> = all.iter().filter(|f| f.verdict == Verdict::Public && Exposure::is_stopped_by_mode(&f.via)).collect();
     let unused = |_: &str| Ok(judged.clone());
     let (setting, before) = Host::new(root, &unused)?.mode_of(path)?;
-    let after = found.iter().fold(before, |mode, finding| {
+    let after = stopped.iter().fold(before, |mode, finding| {
         mode & !match finding.via.as_str() {
             "world-writable" => 0o002,
             "setuid-without-package" => 0o4000,
@@ -54,7 +56,7 @@ pub(super) fn plan_file(root: &Path, path: &str, found: &[Finding], incident: Op
         }
     });
     if after == before {
-        let why = found.iter().map(|f| f.fix.clone()).collect::<Vec<_>>().join("; ");
+        let why = all.iter().map(|f| f.fix.clone()).collect::<Vec<_>>().join("; ");
         return Ok(Err(NoChange::NoSwitch(why)));
     }
     let cut_off = vec!["every account of the host but the owner and its group, to whom the mode allowed it".to_string()];

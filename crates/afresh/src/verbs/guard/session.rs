@@ -11,7 +11,7 @@ use aws_scan::Single;
 use contain::{Aws, By, Containment, Firewall, Host, Incidents, Journal, Outcome, Place, Planned, World};
 use guard::Verdict;
 use guard::contain::Setting;
-use guard::incident::Event;
+use guard::incident::{Event, Incident};
 use model::Fault;
 use serde_json::json;
 use std::path::Path;
@@ -197,10 +197,8 @@ impl<'a> Session<'a> {
                 continue;
             }
             let has = |text: &str| {
-                incident
-                    .entries()
-                    .iter()
-                    .any(|e| matches!(&e.event, Event::Contained { change: t } | Event::Note { text: t } if t.starts_with(text)))
+                let is = |e: &Event| matches!(e, Event::Contained { change: t } | Event::Undone { change: t } if t.starts_with(text));
+                incident.entries().iter().any(|e| is(&e.event))
             };
             let own: Vec<&Containment> = all.iter().filter(|c| c.planned.incident.as_deref() == Some(id)).collect();
             let mut events = Vec::new();
@@ -217,12 +215,11 @@ impl<'a> Session<'a> {
                         contain::Event::Undoing { owner, reason } => Some(format!("by {owner}: {reason}")),
                         _ => None,
                     });
-                    events.push(Event::Note { text: format!("{undone} {}", why.unwrap_or_default()) });
+                    events.push(Event::Undone { change: format!("{undone} {}", why.unwrap_or_default()) });
                 }
             }
-            let is_verified = incident.entries().iter().any(|e| matches!(e.event, Event::Verified { .. }));
-            let is_contained = !own.is_empty() && own.iter().all(|c| c.standing.name() == "contained");
-            if is_contained && !is_verified {
+            let is_undone = events.iter().any(|e| matches!(e, Event::Undone { .. }));
+            if !is_undone && !incident.is_verified() && is_contained(&incident, &own) {
                 events.push(Event::Verified { verdict: Verdict::NotPublic });
             }
             if !events.is_empty() {
@@ -236,4 +233,18 @@ impl<'a> Session<'a> {
 fn other_account(needed: &str, have: &str) -> Fault {
     let text = format!("it was made in account {needed}, and these credentials are of account {have}");
     Fault::yours("other-account", text).hint("use the credentials of that account: --profile NAME")
+}
+
+/// Begins the note that an earlier change of the same run covers a resource.
+pub(super) const COVERED: &str = "covered by an earlier change: ";
+
+/// Whether a containment that is in force covers each resource of the incident.
+fn is_contained(incident: &Incident, own: &[&Containment]) -> bool {
+    let in_force: Vec<&&Containment> = own.iter().filter(|c| c.standing.name() == "contained").collect();
+    let is_covered = |(kind, id): (&str, &str)| {
+        let note = format!("{COVERED}{kind} {id}");
+        in_force.iter().any(|c| c.planned.covers.iter().any(|(k, i)| k == kind && i == id))
+            || incident.entries().iter().any(|e| matches!(&e.event, Event::Note { text } if *text == note))
+    };
+    !in_force.is_empty() && own.iter().all(|c| !c.standing.is_open()) && incident.resources().into_iter().all(is_covered)
 }

@@ -80,7 +80,19 @@ impl Stop {
         let covers = of_account.as_ref().map(|p| p.covers.clone()).unwrap_or_default();
         changes.extend(of_account.map(|planned| Change::of_account(planned, &examined)));
         let rest = examined.iter().filter(|e| !covers.contains(&(e.target.kind.clone(), e.target.id.clone())));
-        changes.extend(rest.map(|e| Change::of_aws(&single, e)));
+        // A sampled object or an access point is closed by its bucket, which a waiver may want open.
+        let (of_waived, rest): (Vec<&Examined>, Vec<&Examined>) = rest.partition(|e| {
+            let bucket = e.plan.as_ref().ok().and_then(|plan| plan.setting.bucket());
+            bucket.is_some_and(|bucket| waived.contains(bucket))
+        });
+        for e in of_waived {
+            unread += 1;
+            show::note(format!(
+                "{} {} is not contained: that would close its bucket, which a live waiver lets be public",
+                e.target.kind, e.target.id
+            ));
+        }
+        changes.extend(rest.into_iter().map(|e| Change::of_aws(&single, e)));
         show_changes(&changes, context.json, self.dry_run);
         if self.dry_run {
             return Ok(exit::of_guard(u8::from(!changes.is_empty())));

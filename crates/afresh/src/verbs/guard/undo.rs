@@ -57,7 +57,11 @@ impl Undo {
             show::line(show::safe_line(&format!("    {}: {now} -> {then}", settings::setting(&plan.setting))));
             show::line(show::safe_line(&format!("    command: {}", containment.planned.undo_command)));
         }
-        if !confirmed(self.now, &format!("make {}", show::times(chosen.len() as u64, "change")))? {
+        let is_pending = |c: &Containment| c.standing.is_open() && chosen.iter().all(|chosen| chosen.id != c.id);
+        let pending: Vec<Containment> = Journal::list(&self.state.path(context))?.into_iter().filter(is_pending).collect();
+        changes::show_pending(&pending, context.json);
+        let count = chosen.len() + pending.len();
+        if !confirmed(self.now, &format!("make {}", show::times(count as u64, "change")))? {
             show::note("nothing was changed");
             return Ok(Exit::Succeeded);
         }
