@@ -15,7 +15,6 @@ mod global;
 mod init;
 mod names;
 mod processes;
-mod recipe_places;
 mod secrets;
 mod show;
 mod verbs;

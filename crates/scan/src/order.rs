@@ -2,8 +2,8 @@
 
 use crate::job::{Job, Judge, Outcome};
 use crate::tree::{Answers, INCLUDED_MAX, LISTS_MAX};
-use crate::walk::{self, Stopped};
-use crate::{Event, Options, Totals, is_over};
+use crate::walk::{Stopped, Walk};
+use crate::{Event, Options, Totals};
 use disk::within::Root;
 use guard::root::{Exposure, Survey};
 use guard::secrets::Detector;
@@ -14,7 +14,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::time::Instant;
 
 /// Files that are open and not yet reported, at most.
 const AHEAD: usize = 128;
@@ -33,7 +32,6 @@ pub fn scan(root: &Path, options: &Options, show: &mut dyn FnMut(Event)) -> Resu
         survey: &survey,
         detector: &detector,
         purpose: options.purpose,
-        until: options.until,
         tree: Answers::new(&beneath, INCLUDED_MAX),
         buffer: Vec::new(),
     };
@@ -47,28 +45,23 @@ pub fn scan(root: &Path, options: &Options, show: &mut dyn FnMut(Event)) -> Resu
             scope.spawn(move || work(&jobs, &outcome, judge));
         }
         drop((jobs, outcome));
-        scope.spawn(move || walk(top, &ticket, &job, options.until));
+        scope.spawn(move || walk(top, &ticket, &job));
         report.all(&outcomes, &tickets);
     });
     report.flush();
     Ok(report.totals)
 }
 
-fn walk(top: OwnedFd, ticket: &SyncSender<()>, job: &SyncSender<(u64, Job)>, until: Option<Instant>) {
+fn walk(top: OwnedFd, ticket: &SyncSender<()>, job: &SyncSender<(u64, Job)>) {
     let mut number = 0;
     let mut give = |next: Job| {
         ticket.send(()).map_err(|_| Stopped)?;
-        if is_over(until) {
-            // Whoever takes it is told that, and nothing more.
-            let _ = job.send((number, Job::out_of_time(next.path)));
-            return Err(Stopped);
-        }
         job.send((number, next)).map_err(|_| Stopped)?;
         number += 1;
         Ok(())
     };
     // Who stopped it says why.
-    let _ = walk::walk(top, &mut give);
+    let _ = Walk { give: &mut give }.run(top);
 }
 
 fn work(jobs: &Mutex<Receiver<(u64, Job)>>, outcome: &Sender<(u64, Outcome)>, mut judge: Judge) {

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-const NAMES_MAX: usize = 100_000;
+const NAMES_MAX: usize = 200_000;
 
 /// How much is read of one file, and of all.
 #[derive(Clone, Copy)]
@@ -20,8 +20,8 @@ pub struct Bounds {
     pub all: u64,
 }
 
-/// For lists of packages: those of a large system are a quarter of it.
-pub const LISTS_MAX: Bounds = Bounds { file: 16 << 20, all: 64 << 20 };
+/// For lists of packages: those of a large system are a tenth of it.
+pub const LISTS_MAX: Bounds = Bounds { file: 64 << 20, all: 512 << 20 };
 /// For configuration.
 pub const INCLUDED_MAX: Bounds = Bounds { file: 1 << 20, all: u64::MAX };
 

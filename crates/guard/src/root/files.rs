@@ -3,7 +3,7 @@
 use super::credentials::{credential, has_fields_of_shadow, is_for_credentials, is_history, keystore, shadow, typed_password};
 use super::exposure::Exposure;
 use super::survey::Survey;
-use super::{File, Judge, Purpose, Tree, daemons, login, postgres, redis, settings, shares, stores, web};
+use super::{File, Purpose, Tree, login, postgres, redis, shares, stores, web};
 use crate::finding::Severity;
 use crate::secrets::Leak;
 use crate::ternary::Fact;
@@ -55,6 +55,8 @@ fn is_of_data(path: &str) -> bool {
         && !path.starts_with("/var/lib/rpm")
 }
 
+type Judge = fn(&str, &str, &dyn Tree) -> Vec<Exposure>;
+
 /// Whose configuration it is, by its path.
 fn service_of(path: &str) -> Option<Judge> {
     let name = path.rsplit('/').next().unwrap_or(path);
@@ -80,19 +82,10 @@ fn service_of(path: &str) -> Option<Judge> {
         "smb.conf" => shares::samba,
         "sshd_config" => login::sshd,
         "sudoers" if ends("/etc/sudoers") => login::sudo,
-        // Included by a file that is not there yet: what it says is to hold when that is.
-        _ if path.starts_with("/etc/ssh/sshd_config.d/") && ends(".conf") => {
-            |path, text, tree| alone("/etc/ssh/sshd_config", path, text, tree, login::sshd)
-        }
-        _ if path.starts_with("/etc/sudoers.d/") => |path, text, tree| alone("/etc/sudoers", path, text, tree, login::sudo),
         _ if name.ends_with(".service") && path.contains("/systemd/system/") => |path, text, _| unit(path, text),
         _ if web::is_configuration(path) => |path, text, _| web::judge(path, text),
-        _ => return daemons::of(path),
+        _ => return None,
     })
-}
-
-fn alone(main: &str, path: &str, text: &str, tree: &dyn Tree, judge: Judge) -> Vec<Exposure> {
-    if matches!(tree.read(main), Fact::Known(None)) { judge(path, text, tree) } else { Vec::new() }
 }
 
 /// Daemons whose options are in the unit that starts them.
@@ -142,13 +135,12 @@ fn secrets(survey: &Survey, file: &File, content: &[u8], leaks: impl FnOnce() ->
     if has_fields_of_shadow(content) {
         found.extend(shadow(file, &text));
     }
-    let is_image = survey.purpose == Purpose::Image && !file.is_mounted;
-    let is_exposed = is_image || file.is_read_by_others();
+    let is_exposed = survey.purpose == Purpose::Image || file.is_read_by_others();
     // What a package brings in its documentation and tests is published with it.
     if !is_exposed || is_published(survey, file.path) {
         return found;
     }
-    let who = if is_image { "everybody who has the image" } else { "every account of the host" };
+    let who = if survey.purpose == Purpose::Image { "everybody who has the image" } else { "every account of the host" };
     let leaks = match leaks() {
         Fact::Known(leaks) => leaks,
         Fact::Unknown(_) => {
@@ -177,16 +169,11 @@ fn secrets(survey: &Survey, file: &File, content: &[u8], leaks: impl FnOnce() ->
         found.push(Exposure::new("credentials", file.path, line, Severity::Critical, why, fix("credentials")));
     } else if let Some(what) = keystore(file, content) {
         found.push(Exposure::new("keystore", file.path, 0, Severity::High, format!("{who} can read it: {what}"), fix("keystore")));
-    } else if (service_of(file.path).is_none() || file.path.ends_with(".service"))
-        && let Some((line, what)) = settings::credential(survey, file, content.len(), &text)
-    {
-        let why = format!("{who} can read a credential that opens {what}");
-        found.push(Exposure::new("credentials", file.path, line, Severity::Critical, why, fix("credentials")));
     } else if is_history(file) {
         if let Some(line) = typed_password(&text) {
             let why = format!("{who} can read a password that was typed into a shell");
             found.push(Exposure::new("history", file.path, line, Severity::High, why, fix("history")));
-        } else if is_image && !text.trim().is_empty() {
+        } else if survey.purpose == Purpose::Image && !text.trim().is_empty() {
             let why = format!("{who} can read what was typed into a shell");
             found.push(Exposure::new(
                 "history",

@@ -4,26 +4,22 @@
 //! cannot be read is `Unknown`, never safe. Only exposures are returned: a file of which nothing is said holds none of those known here.
 
 mod credentials;
-mod daemons;
 mod exposure;
 mod files;
-mod firewall;
 mod listeners;
 mod login;
 mod postgres;
 mod reach;
 mod redis;
-mod settings;
 mod shares;
 mod stores;
 mod survey;
 mod text;
 mod web;
 
-pub use exposure::{Exposure, blocks_image};
+pub use exposure::Exposure;
 pub use files::judge;
-pub use firewall::Firewall;
-pub use listeners::{Listener, Protocol, exposed, listeners, sensitive};
+pub use listeners::{listeners, wide_listeners};
 pub use survey::Survey;
 
 use crate::ternary::Fact;
@@ -43,14 +39,9 @@ pub struct File<'a> {
     pub mode: u32,
     pub owner: u32,
     pub is_directory: bool,
-    /// On a mount beside the root, a volume or what the host gives to a server: judged as a host's own, whatever the root is.
-    pub is_mounted: bool,
     /// The first megabytes.
     pub content: Fact<&'a [u8]>,
 }
-
-/// What a file of configuration exposes, by its path and text.
-type Judge = fn(&str, &str, &dyn Tree) -> Vec<Exposure>;
 
 /// What a secret in the tree means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

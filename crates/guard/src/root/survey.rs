@@ -6,7 +6,6 @@ use super::web;
 use super::{Purpose, Tree};
 use crate::ternary::Fact;
 use std::collections::BTreeSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Directories whose programs root runs by their names alone.
 const PROGRAM_DIRECTORIES: &[&str] =
@@ -21,11 +20,8 @@ const ROOT_DIRECTORIES: &[&str] = &[
     "/usr/sbin",
     "/bin",
     "/sbin",
-    "/usr/lib",
-    "/lib",
-    "/usr/local/lib",
-    "/usr/libexec",
-    "/boot",
+    "/usr/lib/systemd",
+    "/lib/systemd",
     "/var/spool/cron",
 ];
 const UNIT_DIRECTORIES: &[&str] = &["/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system"];
@@ -42,19 +38,13 @@ const WEB_DIRECTORIES: &[&str] = &[
     "/etc/httpd/conf.d",
     "/etc/lighttpd",
 ];
-/// A larger unit, crontab or site is no configuration, and is not read.
-const TEXT_MAX: usize = 1 << 20;
-/// Programs that root starts and roots of web servers: those of a hostile tree have no end.
-const PATHS_MAX: usize = 20_000;
-const PATH_MAX: usize = 4096;
-const UNREAD_MAX: usize = 100;
 
 #[derive(Debug)]
 pub struct Survey {
     pub(super) purpose: Purpose,
     pub(super) web_roots: Vec<String>,
-    /// Hashes of the paths of packages' files, sorted. `None`: the list could not be read, or this is no system of packages.
-    packaged: Option<Vec<u64>>,
+    /// Files of packages. `None`: the list could not be read, or this is no system of packages.
+    packaged: Option<BTreeSet<String>>,
     /// Programs that cron or units start as root.
     started: BTreeSet<String>,
     /// What could not be read of all this.
@@ -66,45 +56,31 @@ impl Survey {
         let mut survey = Survey { purpose, web_roots: Vec::new(), packaged: None, started: BTreeSet::new(), unread: BTreeSet::new() };
         survey.packaged = survey.read_packages(tree);
         for directory in UNIT_DIRECTORIES {
-            survey.texts(tree, directory, ".service", &mut |survey, path, text| survey.start(path, started_by_unit(text)));
+            for (_, text) in survey.texts(tree, directory, &[".service"]) {
+                survey.started.extend(started_by_unit(&text));
+            }
         }
         for directory in CRON_DIRECTORIES {
-            let is_users = directory.starts_with("/var/spool");
-            survey.texts(tree, directory, "", &mut |survey, path, text| {
-                if !is_users || path.ends_with("/root") {
-                    survey.start(path, started_by_cron(text, !is_users));
+            for (path, text) in survey.texts(tree, directory, &[""]) {
+                let is_users = directory.starts_with("/var/spool");
+                let is_of_root = !is_users || path.ends_with("/root");
+                if is_of_root {
+                    survey.started.extend(started_by_cron(&text, !is_users));
                 }
-            });
-        }
-        survey.text(tree, "/etc/crontab", &mut |survey, path, text| survey.start(path, started_by_cron(text, true)));
-        for directory in WEB_DIRECTORIES {
-            survey.texts(tree, directory, "", &mut |survey, path, text| {
-                let roots = web::roots(path, text).into_iter().filter(|root| root.len() <= PATH_MAX);
-                survey.web_roots.extend(roots.take(PATHS_MAX));
-                survey.web_roots.sort();
-                survey.web_roots.dedup();
-                if survey.web_roots.len() > PATHS_MAX {
-                    survey.web_roots.truncate(PATHS_MAX);
-                    survey.missed(path);
-                }
-            });
-        }
-        survey
-    }
-
-    fn start(&mut self, path: &str, programs: Vec<String>) {
-        for program in programs {
-            if self.started.len() == PATHS_MAX {
-                return self.missed(path);
             }
-            self.started.insert(program);
         }
-    }
-
-    fn missed(&mut self, path: &str) {
-        if self.unread.len() < UNREAD_MAX {
-            self.unread.insert(path.to_string());
+        match read(tree, "/etc/crontab") {
+            Ok(text) => survey.started.extend(started_by_cron(&text.unwrap_or_default(), true)),
+            Err(missing) => drop(survey.unread.insert(missing)),
         }
+        for directory in WEB_DIRECTORIES {
+            for (path, text) in survey.texts(tree, directory, &[".conf", ""]) {
+                survey.web_roots.extend(web::roots(&path, &text));
+            }
+        }
+        survey.web_roots.sort();
+        survey.web_roots.dedup();
+        survey
     }
 
     /// Facts of the survey that could not be read: what rests on them was not judged.
@@ -116,8 +92,8 @@ impl Survey {
     pub(super) fn is_packaged(&self, path: &str) -> Option<bool> {
         // Since /bin is a link to /usr/bin, packages may name either.
         let packaged = self.packaged.as_ref()?;
-        let holds = |path: &str| packaged.binary_search(&hash(path)).is_ok();
-        Some(holds(path) || holds(path.strip_prefix("/usr").unwrap_or(path)) || holds(&format!("/usr{path}")))
+        let other = path.strip_prefix("/usr").unwrap_or(path);
+        Some(packaged.contains(path) || packaged.contains(other) || packaged.contains(&format!("/usr{path}")))
     }
 
     pub(super) fn runs_as_root(&self, path: &str, is_directory: bool) -> bool {
@@ -125,95 +101,56 @@ impl Survey {
             |directories: &[&str]| directories.iter().any(|d| path == *d || path.strip_prefix(d).is_some_and(|rest| rest.starts_with('/')));
         if is_directory {
             let holds_started = self.started.iter().any(|p| p.rsplit_once('/').is_some_and(|(directory, _)| directory == path));
-            let is_keys = path.ends_with("/.ssh");
-            return holds_started
-                || is_keys
-                || PROGRAM_DIRECTORIES.contains(&path)
-                || under(&["/etc", "/root", "/var/spool/cron", "/usr/lib/systemd"]);
+            return holds_started || PROGRAM_DIRECTORIES.contains(&path) || under(&["/etc"]);
         }
-        // Whoever writes it logs in as that account.
-        self.started.contains(path) || under(ROOT_DIRECTORIES) || path.ends_with("/.ssh/authorized_keys")
+        self.started.contains(path) || under(ROOT_DIRECTORIES)
     }
 
-    /// Files of a directory whose names end so, one after the other: they are not held.
-    fn texts(&mut self, tree: &dyn Tree, directory: &str, ending: &str, take: &mut dyn FnMut(&mut Survey, &str, &str)) {
-        for path in self.names(tree, directory, ending) {
-            self.text(tree, &path, take);
-        }
-    }
-
-    fn text(&mut self, tree: &dyn Tree, path: &str, take: &mut dyn FnMut(&mut Survey, &str, &str)) {
-        match read(tree, path) {
-            Ok(Some(text)) if text.len() <= TEXT_MAX => take(self, path, &text),
-            Ok(None) => {}
-            Ok(Some(_)) | Err(_) => self.missed(path),
-        }
-    }
-
-    fn names(&mut self, tree: &dyn Tree, directory: &str, ending: &str) -> Vec<String> {
-        match tree.list(directory) {
-            Fact::Known(names) => {
-                let names = names.unwrap_or_default();
-                names.iter().filter(|name| name.ends_with(ending)).map(|name| format!("{directory}/{name}")).collect()
-            }
+    fn texts(&mut self, tree: &dyn Tree, directory: &str, endings: &[&str]) -> Vec<(String, String)> {
+        let names = match tree.list(directory) {
+            Fact::Known(names) => names.unwrap_or_default(),
             Fact::Unknown(_) => {
-                self.missed(directory);
-                Vec::new()
+                self.unread.insert(directory.to_string());
+                return Vec::new();
+            }
+        };
+        let mut found = Vec::new();
+        for name in names.iter().filter(|name| endings.iter().any(|end| name.ends_with(end))) {
+            let path = format!("{directory}/{name}");
+            match read(tree, &path) {
+                Ok(text) => found.extend(text.map(|text| (path, text))),
+                Err(missing) => drop(self.unread.insert(missing)),
             }
         }
+        found
     }
 
     /// dpkg's lists and apk's database. RPM's is no text: what it owns is not known here.
-    fn read_packages(&mut self, tree: &dyn Tree) -> Option<Vec<u64>> {
-        let mut all: Vec<u64> = Vec::new();
-        for path in self.names(tree, "/var/lib/dpkg/info", ".list") {
-            match tree.read(&path) {
-                Fact::Known(text) => {
-                    all.extend(text.iter().flat_map(|t| t.split(|b| *b == b'\n')).filter(|l| l.first() == Some(&b'/')).map(hash_bytes))
-                }
-                Fact::Unknown(_) => {
-                    // The others would be read for nothing.
-                    self.missed(&path);
-                    return None;
+    fn read_packages(&mut self, tree: &dyn Tree) -> Option<BTreeSet<String>> {
+        let mut all = BTreeSet::new();
+        let lists = self.texts(tree, "/var/lib/dpkg/info", &[".list"]);
+        for (_, text) in &lists {
+            all.extend(text.lines().filter(|line| line.starts_with('/')).map(str::to_string));
+        }
+        match read(tree, "/lib/apk/db/installed") {
+            Ok(Some(text)) => {
+                let mut directory = "";
+                for line in text.lines() {
+                    match line.split_once(':') {
+                        Some(("F", name)) => directory = name,
+                        Some(("R", name)) => drop(all.insert(format!("/{directory}/{name}"))),
+                        _ => {}
+                    }
                 }
             }
-        }
-        match tree.read("/lib/apk/db/installed") {
-            Fact::Known(text) => all.extend(text.iter().flat_map(|text| of_apk(text))),
-            Fact::Unknown(_) => self.missed("/lib/apk/db/installed"),
+            Ok(None) => {}
+            Err(missing) => drop(self.unread.insert(missing)),
         }
         // Where nothing keeps packages, no package owns anything.
         let is_empty_known = || OTHER_PACKAGES.iter().all(|path| matches!(tree.list(path), Fact::Known(None)));
         let is_whole = self.unread.is_empty() && (!all.is_empty() || is_empty_known());
-        all.sort_unstable();
-        all.dedup();
-        all.shrink_to_fit();
         is_whole.then_some(all)
     }
-}
-
-fn hash(path: &str) -> u64 {
-    hash_bytes(path.as_bytes())
-}
-
-/// Who chooses paths that collide could as well name them in a list of a package: the tree is his.
-fn hash_bytes(path: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    path.hash(&mut hasher);
-    hasher.finish()
-}
-
-/// Files of apk's database: lines `F:directory` and, below it, `R:name`.
-fn of_apk(text: &[u8]) -> impl Iterator<Item = u64> {
-    let mut directory: &[u8] = b"";
-    text.split(|b| *b == b'\n').filter_map(move |line| match line.split_at_checked(2)? {
-        (b"F:", name) => {
-            directory = name;
-            None
-        }
-        (b"R:", name) => Some(hash_bytes(&[b"/", directory, b"/", name].concat())),
-        _ => None,
-    })
 }
 
 /// Programs of a unit that runs as root.

@@ -13,8 +13,6 @@ mod network;
 mod random;
 mod reports;
 mod root;
-mod root_kinds;
-mod root_listeners;
 mod root_tree;
 mod secrets;
 mod terraform;

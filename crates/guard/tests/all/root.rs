@@ -2,7 +2,7 @@
 
 use crate::random::Random;
 use crate::root_tree::{Memory, rows};
-use guard::root::Purpose;
+use guard::root::{Purpose, listeners, wide_listeners};
 use guard::secrets::Detector;
 use guard::{Severity, Verdict};
 
@@ -570,4 +570,24 @@ fn hostile_files_do_no_harm() {
     for rule in ["redis-without-password?", "sshd-root-password?", "sudo-without-password?"] {
         assert!(found.iter().any(|row| row.starts_with(rule)), "{found:?}");
     }
+}
+
+#[test]
+fn sockets_of_the_kernels_table() {
+    let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
+        0: 00000000:18EB 00000000:0000 0A 00000000:00000000 00:00000000 00000000   101        0 1\n   \
+        1: 0100007F:1538 00000000:0000 0A 00000000:00000000 00:00000000 00000000   101        0 2\n   \
+        2: 0500000A:A2E4 08080808:01BB 01 00000000:00000000 00:00000000 00000000     0        0 3\n   \
+        3: 00000000:01BB 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4\n";
+    let found = listeners(table).unwrap();
+    assert_eq!(
+        found.iter().map(|(ip, port)| format!("{ip}:{port}")).collect::<Vec<_>>(),
+        ["0.0.0.0:443", "0.0.0.0:6379", "127.0.0.1:5432"]
+    );
+    assert_eq!(wide_listeners(&found).iter().map(|(_, port, service)| (*port, *service)).collect::<Vec<_>>(), [(6379, "Redis")]);
+    let v6 = "  sl  local_address                         remote_address                        st\n   \
+        0: 00000000000000000000000001000000:0016 00000000000000000000000000000000:0000 0A\n";
+    assert_eq!(listeners(v6).unwrap(), [("::1".parse().unwrap(), 22)]);
+    assert_eq!(listeners("nothing of the kind"), None);
+    assert_eq!(listeners(&table[..table.len() - 100].replace(":18EB", ":XXXX")), None);
 }

@@ -52,7 +52,7 @@ impl Memory {
                 (_, true) => Fact::denied("read"),
                 (content, false) => Fact::Known(content.as_deref().unwrap_or_default()),
             };
-            let file = File { path, mode: node.mode, owner: node.owner, is_directory: node.content.is_none(), is_mounted: false, content };
+            let file = File { path, mode: node.mode, owner: node.owner, is_directory: node.content.is_none(), content };
             let leaks = || Fact::Known(DETECTOR.scan(node.content.as_deref().unwrap_or_default()));
             found.extend(judge(&survey, &file, leaks, self));
         }

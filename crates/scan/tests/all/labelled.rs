@@ -8,7 +8,7 @@ use std::path::Path;
 
 pub fn findings(root: &Path, purpose: Purpose, threads: usize) -> Vec<Finding> {
     let mut found = Vec::new();
-    let options = scan::Options { purpose, threads, until: None };
+    let options = scan::Options { purpose, threads };
     scan::scan(root, &options, &mut |event| {
         if let scan::Event::Finding(finding) = event {
             found.push(finding.clone());

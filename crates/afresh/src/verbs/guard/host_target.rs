@@ -12,7 +12,7 @@ use std::path::Path;
 pub(super) fn findings(root: &Path, path: &str) -> Result<Vec<Finding>, Fault> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut found = Vec::new();
-    scan::scan(root, &scan::Options { purpose: Purpose::Host, threads, until: None }, &mut |event| {
+    scan::scan(root, &scan::Options { purpose: Purpose::Host, threads }, &mut |event| {
         if let scan::Event::Finding(finding) = event
             && finding.id == path
         {
