@@ -16,7 +16,7 @@ use serde_json::json;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-/// Keep the record of an incident: what was exposed, contained, caused, and prevented
+/// Keep the record of an incident: what was exposed, contained and prevented
 #[derive(Args, Debug)]
 #[command(after_help = "\
 `afresh guard contain` and `stop-the-bleeding` open incidents. Each entry holds the hash of the one before, so that none can be changed or left out unseen.
