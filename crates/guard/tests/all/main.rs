@@ -17,5 +17,6 @@ mod root_kinds;
 mod root_listeners;
 mod root_tree;
 mod secrets;
+mod service_facts;
 mod terraform;
 mod verdicts;
