@@ -7,8 +7,8 @@ set -euo pipefail
 
 # `crate=a,b`: the tests whose names contain a or b; `crate!a,b`: the others.
 fleet_bakes=apps::,life::,month::,nothing_new::
-lanes=("bake afresh=$fleet_bakes" "store oci attest emit journal proxy afresh=faults::" "host" "server afresh!faults::,$fleet_bakes")
-[ $# -eq 0 ] || lanes=("bake store oci attest emit journal proxy host server afresh")
+lanes=("bake afresh=$fleet_bakes" "store oci attest emit journal proxy afresh=faults::" "host contain" "server afresh!faults::,$fleet_bakes")
+[ $# -eq 0 ] || lanes=("bake store oci attest emit journal proxy host contain server afresh")
 logs=$(mktemp -d "${TMPDIR:-/tmp}/afresh-lanes.XXXXXX")
 trap 'rm -rf "$logs"' EXIT
 
