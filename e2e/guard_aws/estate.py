@@ -601,7 +601,7 @@ def databases(rounds, vpc):
                 rds.modify_db_cluster_snapshot_attribute(DBClusterSnapshotIdentifier=f"c{name}", AttributeName="restore", ValuesToAdd=values)
 
 
-# Of each other kind so many. Little is enough where answers are broken.
+# The count of each other kind. A few are enough where answers are broken.
 ROUNDS = int(os.environ.get("ROUNDS", 0))
 buckets()
 if "BUCKETS_ONLY" not in os.environ:

@@ -32,7 +32,7 @@ pub struct ListedAccessPoint {
 pub struct ListedMultiRegionAccessPoint {
     pub point: ListedAccessPoint,
     pub block: PublicAccessBlock,
-    /// With the account of each, if it is told.
+    /// With the account of each, if the answer has it.
     pub buckets: Vec<(ListedBucket, Option<String>)>,
 }
 

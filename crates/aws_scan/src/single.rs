@@ -107,14 +107,6 @@ impl<'a> Single<'a> {
         }
     }
 
-    /// Buckets of the account, for its switches.
-    pub fn bucket_names(&self) -> Result<Vec<String>, AwsError> {
-        match self.s3().buckets() {
-            (_, Some(error)) => Err(error),
-            (found, None) => Ok(found.into_iter().map(|b| b.name).collect()),
-        }
-    }
-
     fn bucket(&self, name: &str) -> Result<Option<(Bucket, Context)>, AwsError> {
         let (s3, bucket) = (self.s3(), listed(name));
         let acl = match s3.acl(&bucket) {

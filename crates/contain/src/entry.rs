@@ -84,6 +84,9 @@ pub enum Standing {
 }
 
 impl Standing {
+    pub const CONTAINED: Standing = Standing::Phase(Phase::Contained);
+    pub const UNDONE: Standing = Standing::Phase(Phase::Undone);
+
     /// Whether a run that was interrupted left it to the next.
     pub fn is_open(&self) -> bool {
         matches!(self, Standing::Phase(Phase::Planned | Phase::Undoing { .. }))

@@ -30,6 +30,12 @@ impl Firewall {
         Setting::FirewallDrop { protocol: protocol.to_string(), port }
     }
 
+    /// Of an identifier such as `tcp/5432`.
+    pub fn setting_of(id: &str) -> Option<Setting> {
+        let (protocol, port) = id.split_once('/')?;
+        Some(Firewall::setting(protocol, port.parse().ok()?))
+    }
+
     fn seen(&self) -> Result<Option<Seen>, Fault> {
         let out = run(&["-j", "list", "table", "inet", "afresh_contain"], "")?;
         if !out.status.success() {
@@ -106,10 +112,8 @@ impl World for Firewall {
 
     /// A port is not public when our table drops it: `guard` knows no other firewall of a host.
     fn judge(&self, _: &str, id: &str) -> Result<Judged, Fault> {
-        let Some((protocol, port)) = id.split_once('/').and_then(|(p, n)| Some((p, n.parse().ok()?))) else {
-            return Err(Fault::ours("bad-journal", format!("{id:?} is no port")));
-        };
-        let verdict = match self.state(&Firewall::setting(protocol, port))? {
+        let setting = Firewall::setting_of(id).ok_or_else(|| Fault::ours("bad-journal", format!("{id:?} is no port")))?;
+        let verdict = match self.state(&setting)? {
             State::On(true) => Verdict::NotPublic,
             State::On(false) => Verdict::Public,
             _ => Verdict::Unknown,

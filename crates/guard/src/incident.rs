@@ -181,6 +181,11 @@ impl Incident {
             .collect()
     }
 
+    /// Whether something of it is contained, and was not undone since.
+    pub fn is_contained(&self) -> bool {
+        self.in_force(|e| matches!(e, Event::Contained { .. })).is_some()
+    }
+
     /// Whether its containment is verified, and was not undone since.
     pub fn is_verified(&self) -> bool {
         self.in_force(|e| matches!(e, Event::Verified { .. })).is_some()
@@ -201,11 +206,10 @@ impl Incident {
         let Some(Event::FirstSeen { kind, attributes, .. }) = self.entries.first().map(|e| &e.event) else {
             return Err(self.fault("begins with what was first seen"));
         };
-        let steps: [(&str, Is); 2] =
-            [("contained", |e| matches!(e, Event::Contained { .. })), ("verified", |e| matches!(e, Event::Verified { .. }))];
-        for (name, is) in steps {
-            if self.in_force(is).is_none() {
-                let why = if self.time_of(is).is_some() { "any more: a containment was undone" } else { "yet" };
+        let was_undone = self.time_of(|e| matches!(e, Event::Undone { .. })).is_some();
+        for (name, is_so) in [("contained", self.is_contained()), ("verified", self.is_verified())] {
+            if !is_so {
+                let why = if was_undone { "any more: a containment was undone" } else { "yet" };
                 return Err(self.fault(&format!("is not {name} {why}")));
             }
         }

@@ -1,10 +1,11 @@
 //! A small AWS: names say what their resources are, and each kind of call can be made to fail or to answer as openly as it may.
 
+use crate::http::receive;
 use aws_client::{Client, Environment, Limits, Options};
 use aws_scan::{Choice, Event, Services, Summary, scan};
 use guard::Finding;
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -109,32 +110,8 @@ pub fn world(buckets: &[&str]) -> World {
 fn serve(stream: TcpStream, world: &World, seen: &Mutex<BTreeMap<String, u32>>) {
     let mut writer = stream.try_clone().unwrap();
     let mut reader = BufReader::new(stream);
-    loop {
-        let mut first = String::new();
-        if reader.read_line(&mut first).unwrap_or(0) == 0 {
-            return;
-        }
-        let mut length = 0;
-        loop {
-            let mut line = String::new();
-            if reader.read_line(&mut line).unwrap_or(0) == 0 {
-                return;
-            }
-            if line == "\r\n" {
-                break;
-            }
-            let (name, value) = line.split_once(':').unwrap();
-            if name.eq_ignore_ascii_case("content-length") {
-                length = value.trim().parse().unwrap();
-            }
-        }
-        let mut body = vec![0; length];
-        if reader.read_exact(&mut body).is_err() {
-            return;
-        }
-        let target = first.split(' ').nth(1).unwrap();
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let posted = String::from_utf8(body).unwrap();
+    while let Some((words, _, posted)) = receive(&mut reader) {
+        let (path, query) = words[1].split_once('?').unwrap_or((&words[1], ""));
         let pairs: BTreeMap<String, String> = if posted.is_empty() { query } else { &posted }
             .split('&')
             .map(|p| p.split_once('=').unwrap_or((p, "")))

@@ -1,8 +1,9 @@
 //! A small AWS that keeps what is written to it: one resource of each kind, each public at first. Any call can be made to fail.
 
+use crate::http::receive;
 use aws_client::{Client, Environment, Limits, Options};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -120,37 +121,13 @@ pub fn block(on: [bool; 4]) -> String {
 fn serve(stream: TcpStream, shared: &Mutex<Shared>) {
     let mut writer = stream.try_clone().unwrap();
     let mut reader = BufReader::new(stream);
-    loop {
-        let mut first = String::new();
-        if reader.read_line(&mut first).unwrap_or(0) == 0 {
-            return;
-        }
-        let (mut length, mut has_checksum) = (0, false);
-        loop {
-            let mut line = String::new();
-            if reader.read_line(&mut line).unwrap_or(0) == 0 {
-                return;
-            }
-            if line == "\r\n" {
-                break;
-            }
-            let (name, value) = line.split_once(':').unwrap();
-            has_checksum |= name.eq_ignore_ascii_case("x-amz-checksum-sha256");
-            if name.eq_ignore_ascii_case("content-length") {
-                length = value.trim().parse().unwrap();
-            }
-        }
-        let mut body = vec![0; length];
-        if reader.read_exact(&mut body).is_err() {
-            return;
-        }
-        let body = String::from_utf8(body).unwrap();
-        let parts: Vec<&str> = first.split(' ').collect();
-        let (path, query) = parts[1].split_once('?').unwrap_or((parts[1], ""));
-        assert!(parts[0] != "PUT" || has_checksum, "S3 refuses a change without a checksum");
-        let pairs = pairs(if parts[0] == "POST" { &body } else { query });
+    while let Some((words, headers, body)) = receive(&mut reader) {
+        let method = words[0].as_str();
+        let (path, query) = words[1].split_once('?').unwrap_or((&words[1], ""));
+        assert!(method != "PUT" || headers.contains_key("x-amz-checksum-sha256"), "S3 refuses a change without a checksum");
+        let pairs = pairs(if method == "POST" { &body } else { query });
         let mut shared = shared.lock().unwrap();
-        let name = pairs.get("Action").cloned().unwrap_or_else(|| format!("{} {path}?{query}", parts[0]));
+        let name = pairs.get("Action").cloned().unwrap_or_else(|| format!("{method} {path}?{query}"));
         shared.calls.push(name.clone());
         let number = shared.calls.len() - 1;
         let all_after = shared.all_after;
@@ -163,10 +140,10 @@ fn serve(stream: TcpStream, shared: &Mutex<Shared>) {
             Some(Fault::Denied) => error(403, "AccessDenied"),
             Some(Fault::Dropped) => return,
             Some(Fault::DroppedAfter) => {
-                let _ = answer(&mut shared.state, parts[0], path, &pairs, &body);
+                let _ = answer(&mut shared.state, method, path, &pairs, &body);
                 return;
             }
-            None => answer(&mut shared.state, parts[0], path, &pairs, &body),
+            None => answer(&mut shared.state, method, path, &pairs, &body),
         };
         drop(shared);
         let length = if status == 204 { String::new() } else { format!("content-length: {}\r\n", answer.len()) };

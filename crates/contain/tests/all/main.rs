@@ -3,6 +3,8 @@
 
 mod fake;
 mod firewall;
+#[path = "../../../aws_scan/tests/all/http.rs"]
+mod http;
 mod journal;
 mod modes;
 mod settings;

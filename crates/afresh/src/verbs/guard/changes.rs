@@ -120,13 +120,7 @@ pub(super) fn carry_out(
     incident: Option<String>,
     tally: &mut Tally,
 ) -> Result<Option<String>, Fault> {
-    for change in &changes {
-        match &change.planned {
-            Ok(_) | Err(NoPlan::NotPublic(_)) => {}
-            Err(NoPlan::CannotTell { .. }) => tally.unknown += 1,
-            Err(_) => tally.failed += 1,
-        }
-    }
+    changes.iter().filter_map(|change| change.planned.as_ref().err()).for_each(|none| tally.count(none));
     let changes: Vec<Change> = changes.into_iter().filter(|c| c.planned.is_ok()).collect();
     let incident = if changes.is_empty() { None } else { Some(first_seen(session, &changes, incident)?) };
     let (mut touched, mut covered) = (Vec::new(), Vec::new());
@@ -138,17 +132,15 @@ pub(super) fn carry_out(
             // An earlier change of this run was of the same setting: what is planned is planned on what is there now.
             match again(session, account, target)? {
                 Ok(fresh) => planned = fresh,
-                Err(no_plan @ (NoPlan::CannotTell { .. } | NoPlan::NotReversible { .. } | NoPlan::NoSwitch(_) | NoPlan::Waived(_))) => {
-                    let is_unknown = matches!(no_plan, NoPlan::CannotTell { .. });
-                    tally.unknown += u64::from(is_unknown);
-                    tally.failed += u64::from(!is_unknown);
-                    show::note(show::safe_line(&no_plan.to_string()));
-                    continue;
-                }
                 Err(NoPlan::NotPublic(_)) => {
                     covered.push(format!("{}{} {}", session::COVERED, planned.plan.kind, planned.plan.id));
                     let (kind, id) = (&planned.plan.kind, show::safe_line(&planned.plan.id));
                     show::note(format!("{kind} {id} is not public any more: an earlier change of this run covers it"));
+                    continue;
+                }
+                Err(no_plan) => {
+                    tally.count(&no_plan);
+                    show::note(show::safe_line(&no_plan.to_string()));
                     continue;
                 }
             }

@@ -1,21 +1,16 @@
 //! `guard contain`: one reversible change for each exposed resource, on record.
 
 use super::changes::{self, Change};
-use super::connection::{Connection, StateDir};
+use super::consent::{Consent, Containing, Made};
 use super::exposed;
 use super::host_target::{self, NoChange};
-use super::rules::RuleFile;
 use super::session::{Session, Tally};
 use super::target::{Account, Kind, Target};
-use super::waivers::WaiverFile;
-use crate::confirm::confirmed;
 use crate::context::Context;
-use crate::exit::{self, Exit};
+use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::show;
 use aws_scan::Services;
 use clap::Args;
-use contain::Journal;
 use guard::contain::NoPlan;
 use model::Fault;
 use serde_json::json;
@@ -43,12 +38,8 @@ pub struct Contain {
     /// Set the account's public access block, for all exposed buckets at once; refused where a live waiver lets one be public
     #[arg(long, conflicts_with = "resources")]
     account: bool,
-    /// Do not ask; the record is kept all the same
-    #[arg(long)]
-    now: bool,
-    /// Show what would be changed, and change nothing
-    #[arg(long, conflicts_with = "now")]
-    dry_run: bool,
+    #[command(flatten)]
+    consent: Consent,
     /// Add to this incident instead of opening one
     #[arg(long, value_name = "ID")]
     incident: Option<String>,
@@ -56,27 +47,22 @@ pub struct Contain {
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
     #[command(flatten)]
-    connection: Connection,
-    #[command(flatten)]
-    state: StateDir,
-    #[command(flatten)]
-    rules: RuleFile,
-    #[command(flatten)]
-    waivers: WaiverFile,
+    with: Containing,
 }
 
 impl Contain {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
-        if self.resources.is_empty() && !self.account {
-            return self.resume(context);
+        let pending = Session::pending(&self.with.state, context)?;
+        if self.resources.is_empty() && !self.account && pending.is_empty() {
+            let fault = Fault::yours("no-such-resource", "nothing is named, and no run was interrupted");
+            return Err(fault.hint("name what the scan found: afresh guard contain my-bucket").into());
         }
         let is_of_host = |id: &String| self.kind.map_or_else(|| Kind::of_id(id)[0].is_of_host(), Kind::is_of_host);
         let (of_host, of_aws): (Vec<&String>, Vec<&String>) = self.resources.iter().partition(|id| is_of_host(id));
-        let pending = Journal::list(&self.state.path(context))?.into_iter().filter(|c| c.standing.is_open()).collect::<Vec<_>>();
         let account = if of_aws.is_empty() && !self.account {
-            Session::account_of(&self.connection, &pending)?
+            Session::account_of(&self.with.connection, &pending)?
         } else {
-            Some(Account::new(&self.connection)?)
+            Some(Account::new(&self.with.connection)?)
         };
         let mut tally = Tally::default();
         let mut changes = Vec::new();
@@ -86,54 +72,23 @@ impl Contain {
         for id in of_host {
             changes.push(self.of_host(id)?);
         }
-        changes::show_pending(&pending, context.json);
-        changes::show_changes(&changes, context.json, self.dry_run);
-        if self.dry_run {
-            return Ok(exit::of_guard(u8::from(!changes.is_empty() || !pending.is_empty())));
-        }
-        let count = changes.iter().filter(|c| c.planned.is_ok()).count() + pending.len();
-        if count > 0 && !confirmed(self.now, &format!("make {}", show::times(count as u64, "change")))? {
-            show::note("nothing was changed");
-            return Ok(exit::of_guard(1));
-        }
-        let session = Session::open(&self.state, context, account.as_ref())?;
-        session.resume(&mut tally)?;
-        let incident = changes::carry_out(&session, account.as_ref(), changes, self.incident.clone(), &mut tally)?;
-        Ok(changes::end(context, &tally, incident.as_deref(), json!({})))
-    }
-
-    /// Finishes what was interrupted.
-    fn resume(&self, context: &Context) -> Result<Exit, Failure> {
-        let pending: Vec<_> = Journal::list(&self.state.path(context))?.into_iter().filter(|c| c.standing.is_open()).collect();
-        if pending.is_empty() {
-            let fault = Fault::yours("no-such-resource", "nothing is named, and no run was interrupted");
-            return Err(fault.hint("name what the scan found: afresh guard contain my-bucket").into());
-        }
-        changes::show_pending(&pending, context.json);
-        if self.dry_run {
-            return Ok(exit::of_guard(1));
-        }
-        if !confirmed(self.now, &format!("finish {}", show::times(pending.len() as u64, "change")))? {
-            show::note("nothing was changed");
-            return Ok(exit::of_guard(1));
-        }
-        let account = Session::account_of(&self.connection, &pending)?;
-        let session = Session::open(&self.state, context, account.as_ref())?;
-        let mut tally = Tally::default();
-        session.resume(&mut tally)?;
-        session.note_incidents()?;
-        Ok(changes::end(context, &tally, None, json!({})))
+        let made =
+            self.consent.make(context, &self.with.state, account.as_ref(), (changes, &pending), self.incident.clone(), &mut tally)?;
+        Ok(match made {
+            Made::Nothing(exit) => exit,
+            Made::All(incident) => changes::end(context, &tally, incident.as_deref(), json!({})),
+        })
     }
 
     /// The switch of the account, and each resource by itself that it does not stop.
     fn of_account(&self, account: &Account, tally: &mut Tally) -> Result<Vec<Change>, Fault> {
         let services = Services { s3: true, ec2: false, rds: false };
-        let scanned = exposed::scan(account, self.connection.region.as_deref(), services, 10)?;
+        let scanned = exposed::scan(account, self.with.connection.region.as_deref(), services, 10)?;
         tally.unknown += scanned.unknown.len() as u64;
         let single = account.single()?;
         let examined =
             scanned.public.iter().map(|f| account.examine(&single, &exposed::target(f, &single))).collect::<Result<Vec<_>, _>>()?;
-        let waived = exposed::waived(&examined, &self.rules, &self.waivers)?;
+        let waived = exposed::waived(&examined, &self.with.rules, &self.with.waivers)?;
         let planned = match exposed::by_account(&single, &examined, &waived, None) {
             Ok(planned) => Some(planned),
             Err(NoPlan::NotPublic(_)) => None,

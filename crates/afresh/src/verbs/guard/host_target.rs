@@ -38,7 +38,7 @@ pub(super) enum NoChange {
     NoSwitch(String),
 }
 
-/// Takes away from other accounts what the findings are about.
+/// Removes the access of other accounts that the findings are about.
 pub(super) fn plan_file(root: &Path, path: &str, all: &[Finding], incident: Option<&str>) -> Result<Result<Planned, NoChange>, Fault> {
     let judged = judged(all);
     if judged.verdict == Verdict::NotPublic {
@@ -65,15 +65,15 @@ pub(super) fn plan_file(root: &Path, path: &str, all: &[Finding], incident: Opti
 }
 
 pub(super) fn plan_port(id: &str, incident: Option<&str>) -> Result<Result<Planned, NoChange>, Fault> {
-    let Some((protocol, port)) = id.split_once('/').and_then(|(p, n)| Some((p, n.parse().ok()?))) else {
-        return Err(Fault::yours("no-such-resource", format!("{id:?} is no port")).hint("write it as tcp/5432"));
-    };
-    let setting = Firewall::setting(protocol, port);
+    let refused = || Fault::yours("no-such-resource", format!("{id:?} is no port")).hint("write it as tcp/5432");
+    let setting = Firewall::setting_of(id).ok_or_else(refused)?;
     if Firewall.state(&setting)? == State::On(true) {
         return Ok(Err(NoChange::NotPublic));
     }
-    let cut_off =
-        vec![format!("every client of {protocol} port {port} that is not on this host, and what the host forwards to servers there")];
+    let cut_off = vec![format!(
+        "every client of {} that is not on this host, and what the host forwards to servers there",
+        id.replacen('/', " port ", 1)
+    )];
     let plan = Plan { kind: "port".into(), id: id.into(), setting, before: State::On(false), after: State::On(true), cut_off };
     place(Path::new("/"), &plan, incident).map(Ok)
 }

@@ -140,8 +140,8 @@ impl IncidentVerb {
 fn needs(incident: &Incident) -> String {
     let has = |is: fn(&Event) -> bool| incident.entries().iter().any(|e| is(&e.event));
     let steps = [
-        ("contained", has(|e| matches!(e, Event::Contained { .. }))),
-        ("verified", has(|e| matches!(e, Event::Verified { .. }))),
+        ("contained", incident.is_contained()),
+        ("verified", incident.is_verified()),
         ("cause", has(|e| matches!(e, Event::Cause { .. }))),
         ("guardrail", has(|e| matches!(e, Event::Closed { .. }))),
     ];

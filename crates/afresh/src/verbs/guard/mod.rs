@@ -3,6 +3,7 @@
 mod changes;
 mod check;
 mod connection;
+mod consent;
 mod contain;
 mod exposed;
 mod host_target;

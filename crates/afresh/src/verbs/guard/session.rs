@@ -8,9 +8,9 @@ use super::waivers::now_s;
 use crate::context::Context;
 use crate::show;
 use aws_scan::Single;
-use contain::{Aws, By, Containment, Firewall, Host, Incidents, Journal, Outcome, Place, Planned, World};
+use contain::{Aws, By, Containment, Firewall, Host, Incidents, Journal, Outcome, Place, Planned, Standing, World};
 use guard::Verdict;
-use guard::contain::Setting;
+use guard::contain::{NoPlan, Setting};
 use guard::incident::{Event, Incident};
 use model::Fault;
 use serde_json::json;
@@ -34,12 +34,28 @@ pub(super) struct Tally {
     pub(super) unknown: u64,
 }
 
+impl Tally {
+    /// Counts what nothing is planned for.
+    pub(super) fn count(&mut self, none: &NoPlan) {
+        match none {
+            NoPlan::NotPublic(_) => {}
+            NoPlan::CannotTell { .. } => self.unknown += 1,
+            NoPlan::NotReversible { .. } | NoPlan::NoSwitch(_) | NoPlan::Waived(_) => self.failed += 1,
+        }
+    }
+}
+
 impl<'a> Session<'a> {
     /// `account`: none where nothing of AWS is changed.
     pub(super) fn open(state: &StateDir, context: &Context, account: Option<&'a Account>) -> Result<Session<'a>, Fault> {
         let journal = Journal::open(&state.for_writing(context)?)?;
         let single = account.map(Account::single).transpose()?;
         Ok(Session { journal, account, single, by: by(), is_json: context.json })
+    }
+
+    /// What an interrupted run left.
+    pub(super) fn pending(state: &StateDir, context: &Context) -> Result<Vec<Containment>, Fault> {
+        Ok(Journal::list(&state.path(context))?.into_iter().filter(|c| c.standing.is_open()).collect())
     }
 
     /// Connects only if something of AWS is to be done.
@@ -173,7 +189,7 @@ impl<'a> Session<'a> {
         let all = self.journal.all().unwrap_or_default();
         let is_later = |c: &&Containment| {
             c.id != containment.id
-                && c.standing.name() == "contained"
+                && c.standing == Standing::CONTAINED
                 && c.planned.at == containment.planned.at
                 && c.planned.plan.setting == containment.planned.plan.setting
                 && c.planned.plan.before.is(&containment.planned.plan.after)
@@ -210,7 +226,7 @@ impl<'a> Session<'a> {
                     events.push(Event::Contained { change: format!("{change} set to {}", settings::state(&plan.after)) });
                 }
                 let undone = format!("undone {}:", containment.id);
-                if containment.standing.name() == "undone" && was && !has(&undone) {
+                if containment.standing == Standing::UNDONE && was && !has(&undone) {
                     let why = containment.entries().iter().find_map(|e| match &e.event {
                         contain::Event::Undoing { owner, reason } => Some(format!("by {owner}: {reason}")),
                         _ => None,
@@ -240,7 +256,7 @@ pub(super) const COVERED: &str = "covered by an earlier change: ";
 
 /// Whether a containment that is in force covers each resource of the incident.
 fn is_contained(incident: &Incident, own: &[&Containment]) -> bool {
-    let in_force: Vec<&&Containment> = own.iter().filter(|c| c.standing.name() == "contained").collect();
+    let in_force: Vec<&&Containment> = own.iter().filter(|c| c.standing == Standing::CONTAINED).collect();
     let is_covered = |(kind, id): (&str, &str)| {
         let note = format!("{COVERED}{kind} {id}");
         in_force.iter().any(|c| c.planned.covers.iter().any(|(k, i)| k == kind && i == id))

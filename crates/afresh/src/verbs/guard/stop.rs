@@ -1,15 +1,12 @@
 //! `guard stop-the-bleeding`: for the first minute of an incident.
 
-use super::changes::{Change, carry_out, end, show_changes};
-use super::connection::{Connection, StateDir};
+use super::changes::{Change, end};
+use super::consent::{Consent, Containing, Made};
 use super::exposed;
-use super::rules::RuleFile;
 use super::session::{Session, Tally};
 use super::target::{Account, Examined};
-use super::waivers::WaiverFile;
-use crate::confirm::confirmed;
 use crate::context::Context;
-use crate::exit::{self, Exit};
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show;
 use aws_scan::Services;
@@ -31,12 +28,8 @@ Example:
   afresh guard stop-the-bleeding --now --json"
 )]
 pub struct Stop {
-    /// Do not ask; the record is kept all the same
-    #[arg(long)]
-    now: bool,
-    /// Show what would be changed, and change nothing
-    #[arg(long, conflicts_with = "now")]
-    dry_run: bool,
+    #[command(flatten)]
+    consent: Consent,
     /// Contain every resource by itself, also where the account's switch would do
     #[arg(long)]
     one_by_one: bool,
@@ -44,20 +37,14 @@ pub struct Stop {
     #[arg(long, value_name = "N", default_value_t = 10)]
     objects: usize,
     #[command(flatten)]
-    connection: Connection,
-    #[command(flatten)]
-    state: StateDir,
-    #[command(flatten)]
-    rules: RuleFile,
-    #[command(flatten)]
-    waivers: WaiverFile,
+    with: Containing,
 }
 
 impl Stop {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         let begun = Instant::now();
-        let account = Account::new(&self.connection)?;
-        let scanned = exposed::scan(&account, self.connection.region.as_deref(), Services::ALL, self.objects)?;
+        let account = Account::new(&self.with.connection)?;
+        let scanned = exposed::scan(&account, self.with.connection.region.as_deref(), Services::ALL, self.objects)?;
         let scan_s = begun.elapsed().as_secs_f64();
         let single = account.single()?;
         let (mut examined, mut unread) = (Vec::new(), 0);
@@ -71,7 +58,7 @@ impl Stop {
                 }
             }
         }
-        let waived = exposed::waived(&examined, &self.rules, &self.waivers)?;
+        let waived = exposed::waived(&examined, &self.with.rules, &self.with.waivers)?;
         let (kept, examined): (Vec<Examined>, Vec<Examined>) = examined.into_iter().partition(|e| waived.contains(&e.target.id));
         kept.iter().for_each(|e| show::note(format!("{} {} stays public: a live waiver lets it", e.target.kind, e.target.id)));
         let mut changes = Vec::new();
@@ -93,18 +80,13 @@ impl Stop {
             ));
         }
         changes.extend(rest.into_iter().map(|e| Change::of_aws(&single, e)));
-        show_changes(&changes, context.json, self.dry_run);
-        if self.dry_run {
-            return Ok(exit::of_guard(u8::from(!changes.is_empty())));
-        }
-        if !changes.is_empty() && !confirmed(self.now, &format!("make {}", show::times(changes.len() as u64, "change")))? {
-            show::note("nothing was changed");
-            return Ok(exit::of_guard(1));
-        }
-        let session = Session::open(&self.state, context, Some(&account))?;
         let mut tally = Tally { unknown: scanned.unknown.len() as u64, failed: unread, ..Tally::default() };
-        session.resume(&mut tally)?;
-        let incident = carry_out(&session, Some(&account), changes, None, &mut tally)?;
+        let pending = Session::pending(&self.with.state, context)?;
+        let made = self.consent.make(context, &self.with.state, Some(&account), (changes, &pending), None, &mut tally)?;
+        let incident = match made {
+            Made::Nothing(exit) => return Ok(exit),
+            Made::All(incident) => incident,
+        };
         let rounded = |seconds: f64| (seconds * 10.0).round() / 10.0;
         let rest = json!({"exposed": scanned.public.len(), "waived": kept.len(), "scan_seconds": rounded(scan_s),
             "seconds": rounded(begun.elapsed().as_secs_f64()), "calls": scanned.summary.calls});

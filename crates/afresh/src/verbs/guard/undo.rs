@@ -10,10 +10,11 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show;
 use clap::Args;
-use contain::{Containment, Journal, Place};
+use contain::{Containment, Journal, Place, Standing};
 use guard::show_s;
 use model::Fault;
 use serde_json::json;
+use std::collections::BTreeSet;
 
 /// Undo a containment: give the setting exactly the value that it had
 #[derive(Args, Debug)]
@@ -49,7 +50,8 @@ impl Undo {
             let fault = Fault::yours("bad-containment", "an undo needs an owner and a reason");
             return Err(fault.hint("say why it may be open again: --owner WHO --reason TEXT").into());
         }
-        let chosen = self.chosen(Journal::list(&self.state.path(context))?)?;
+        let all = Journal::list(&self.state.path(context))?;
+        let chosen = self.chosen(&all)?;
         for containment in chosen.iter().filter(|_| !context.json) {
             let plan = &containment.planned.plan;
             show::line(format!("{} {} {}", containment.id, plan.kind, show::paint(show::BOLD, show::safe_line(&plan.id))));
@@ -57,8 +59,8 @@ impl Undo {
             show::line(show::safe_line(&format!("    {}: {now} -> {then}", settings::setting(&plan.setting))));
             show::line(show::safe_line(&format!("    command: {}", containment.planned.undo_command)));
         }
-        let is_pending = |c: &Containment| c.standing.is_open() && chosen.iter().all(|chosen| chosen.id != c.id);
-        let pending: Vec<Containment> = Journal::list(&self.state.path(context))?.into_iter().filter(is_pending).collect();
+        let is_pending = |c: &&Containment| c.standing.is_open() && !chosen.contains(c);
+        let pending: Vec<Containment> = all.iter().filter(is_pending).cloned().collect();
         changes::show_pending(&pending, context.json);
         let count = chosen.len() + pending.len();
         if !confirmed(self.now, &format!("make {}", show::times(count as u64, "change")))? {
@@ -74,7 +76,7 @@ impl Undo {
         let mut done = Ok(());
         for id in chosen.iter().map(|c| &c.id) {
             let Some(containment) = all.iter_mut().find(|c| c.id == *id) else { continue };
-            if containment.standing.name() == "undone" {
+            if containment.standing == Standing::UNDONE {
                 continue;
             }
             done = session.undo(containment, &self.owner, &reason, &mut tally);
@@ -87,30 +89,23 @@ impl Undo {
         Ok(changes::end(context, &tally, None, json!({})))
     }
 
-    /// The latest first: one may have changed what an earlier one had changed.
-    fn chosen(&self, all: Vec<Containment>) -> Result<Vec<Containment>, Fault> {
-        let mut chosen: Vec<Containment> = if self.all {
-            all.into_iter().filter(|c| c.standing.name() == "contained").collect()
-        } else {
-            let find = |id: &String| {
-                let found: Vec<&Containment> =
-                    all.iter().filter(|c| c.id == *id || (id.len() > 1 && c.id.starts_with(&format!("{id}-")))).collect();
-                match found[..] {
-                    [one] => Ok(one.clone()),
-                    _ => {
-                        let fault = Fault::yours("bad-containment", format!("there is no containment {:?}", show::safe_line(id)));
-                        Err(fault.hint("`afresh guard contained` lists them; --state names another directory"))
-                    }
-                }
+    /// The latest first: one may have changed what an earlier one had changed. `all`: the oldest first.
+    fn chosen(&self, all: &[Containment]) -> Result<Vec<Containment>, Fault> {
+        let mut named = BTreeSet::new();
+        for id in &self.containments {
+            let is_it = |c: &&Containment| c.id == *id || (id.len() > 1 && c.id.starts_with(&format!("{id}-")));
+            let found: Vec<&Containment> = all.iter().filter(is_it).collect();
+            let [one] = found[..] else {
+                let fault = Fault::yours("bad-containment", format!("there is no containment {:?}", show::safe_line(id)));
+                return Err(fault.hint("`afresh guard contained` lists them; --state names another directory"));
             };
-            self.containments.iter().map(find).collect::<Result<_, _>>()?
-        };
+            named.insert(one.id.as_str());
+        }
+        let is_chosen = |c: &&Containment| if self.all { c.standing == Standing::CONTAINED } else { named.contains(c.id.as_str()) };
+        let chosen: Vec<Containment> = all.iter().rev().filter(is_chosen).cloned().collect();
         if chosen.is_empty() {
             return Err(Fault::yours("bad-containment", "nothing is contained").hint("`afresh guard contained` lists what was"));
         }
-        let order = |c: &Containment| c.id.trim_start_matches('c').split('-').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
-        chosen.sort_by_key(|c| std::cmp::Reverse((c.at_s(), order(c))));
-        chosen.dedup_by(|a, b| a.id == b.id);
         Ok(chosen)
     }
 }
