@@ -67,12 +67,6 @@ impl Client {
         &self.chain.around.region
     }
 
-    /// The account, if the credentials say it.
-    pub fn account(&self) -> Option<String> {
-        let is_account = |a: &String| a.len() == 12 && a.bytes().all(|b| b.is_ascii_digit());
-        lock(&self.credentials).account.clone().filter(is_account)
-    }
-
     pub fn concurrency(&self) -> usize {
         self.limits.concurrency
     }

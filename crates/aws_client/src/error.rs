@@ -1,5 +1,6 @@
 //! What went wrong with one call, in the classes that a caller decides by.
 
+use model::Fault;
 use serde::Deserialize;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,11 @@ impl AwsError {
 
     pub fn broken(action: &'static str, message: impl Into<String>) -> AwsError {
         AwsError::new(ErrorKind::Broken, action, message)
+    }
+
+    /// Of credentials that are accepted for nothing.
+    pub fn refused(message: impl Into<String>) -> Fault {
+        Fault::yours("aws-refused", message).hint("`aws sts get-caller-identity` makes the same call")
     }
 }
 

@@ -32,9 +32,7 @@ fn account_of(client: &Client) -> Result<String, AwsError> {
 fn no_account(error: &AwsError) -> Fault {
     let message = format!("AWS does not say which account this is: {error}");
     match error.kind {
-        ErrorKind::Credentials | ErrorKind::Denied => {
-            Fault::yours("aws-refused", message).hint("`aws sts get-caller-identity` makes the same call")
-        }
+        ErrorKind::Credentials | ErrorKind::Denied => AwsError::refused(message),
         _ => Fault::world("aws-unreachable", message).hint("is the endpoint right, and is the network reached from here?"),
     }
 }

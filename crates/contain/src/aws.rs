@@ -57,7 +57,7 @@ pub fn fault(error: &AwsError) -> Fault {
             let statement = json!({"Effect": "Allow", "Action": [error.action], "Resource": "*"});
             Fault::yours("aws-denied", message).hint(format!("allow it with the IAM statement {statement}"))
         }
-        ErrorKind::Credentials => Fault::yours("aws-refused", message).hint("`aws sts get-caller-identity` makes the same call"),
+        ErrorKind::Credentials => AwsError::refused(message),
         ErrorKind::Throttled | ErrorKind::Unreachable | ErrorKind::Broken => Fault::world("aws-failed", message),
         ErrorKind::NotFound | ErrorKind::Unimplemented | ErrorKind::Other => Fault::world("aws-failed", message).again(false),
     }

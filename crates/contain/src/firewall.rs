@@ -6,13 +6,17 @@ use crate::world::{Judged, World};
 use guard::Verdict;
 use guard::contain::{Call, Setting, State};
 use model::Fault;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 const TABLE: &str = "inet afresh_contain";
+/// Before DNAT, which makes the port of a server out of one of the host.
+const PRIORITY: i32 = -290;
+/// Whose header begins with the ports, so that one rule reads those of all.
+const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
 
 #[derive(Debug, Default)]
 pub struct Firewall;
@@ -32,8 +36,11 @@ impl Firewall {
 
     /// Of an identifier such as `tcp/5432`.
     pub fn setting_of(id: &str) -> Option<Setting> {
-        let (protocol, port) = id.split_once('/')?;
-        Some(Firewall::setting(protocol, port.parse().ok()?))
+        let (protocol, number) = id.split_once('/')?;
+        let port: u16 = number.parse().ok()?;
+        // One port has one identifier: no sign, no zeros before it.
+        let is_port = PROTOCOLS.contains(&protocol) && port != 0 && port.to_string() == number;
+        is_port.then(|| Firewall::setting(protocol, port))
     }
 
     fn seen(&self) -> Result<Option<Seen>, Fault> {
@@ -49,29 +56,47 @@ impl Firewall {
 
 /// None: something in the set cannot be read.
 fn read(listed: &Value) -> Option<Seen> {
-    let (mut ports, mut has_set, mut has_chain, mut rules) = (BTreeSet::new(), false, false, Vec::new());
-    for item in listed["nftables"].as_array()? {
-        if let Some(set) = item.get("set").filter(|s| s["name"] == "ports") {
-            has_set = true;
-            for element in set["elem"].as_array().map_or(&[][..], Vec::as_slice) {
-                let pair = element.get("concat").and_then(Value::as_array)?;
-                let [protocol, port] = &pair[..] else { return None };
-                ports.insert((protocol.as_str()?.to_string(), u16::try_from(port.as_u64()?).ok()?));
-            }
-        }
-        if let Some(chain) = item.get("chain").filter(|c| c["name"] == "incoming") {
-            has_chain = chain["hook"] == "prerouting" && chain["type"] == "filter";
-        }
-        if let Some(rule) = item.get("rule") {
-            rules.push(rule["expr"].clone());
-        }
+    let items = listed["nftables"].as_array()?;
+    let of = |kind: &str| items.iter().filter_map(|item| item.get(kind)).collect::<Vec<_>>();
+    let sets = of("set");
+    let mut ports = BTreeSet::new();
+    for element in sets.iter().filter(|s| s["name"] == "ports").filter_map(|s| s["elem"].as_array()).flatten() {
+        let pair = element.get("concat").and_then(Value::as_array)?;
+        let [protocol, port] = &pair[..] else { return None };
+        ports.insert((protocol.as_str()?.to_string(), u16::try_from(port.as_u64()?).ok()?));
     }
-    let drops = |rule: &Value| {
-        let text = rule.to_string();
-        text.contains("\"@ports\"") && text.contains("{\"drop\":null}")
-    };
-    let is_whole = has_set && has_chain && rules.len() == 1 && rules.iter().all(drops);
+    let is_whole = matches!((&of("table")[..], &sets[..], &of("chain")[..], &of("rule")[..]),
+        ([table], [set], [chain], [rule]) if is_awake(table) && is_ours(set) && is_first(chain) && drops(rule));
     Some(Seen { ports, is_whole })
+}
+
+/// A table may be dormant: its rules are there, and none is in force.
+fn is_awake(table: &Value) -> bool {
+    table.get("flags").is_none()
+}
+
+fn is_ours(set: &Value) -> bool {
+    let is_plain = ["flags", "timeout", "size", "gc-interval", "map"].iter().all(|name| set.get(name).is_none());
+    set["name"] == "ports" && set["type"] == json!(["inet_proto", "inet_service"]) && is_plain
+}
+
+fn is_first(chain: &Value) -> bool {
+    let made = json!({"name": "incoming", "type": "filter", "hook": "prerouting", "prio": PRIORITY});
+    made.as_object().is_some_and(|made| made.iter().all(|(name, value)| chain[name] == *value))
+}
+
+/// Whether it drops whatever comes to a port of the set, but over `lo`, and asks for nothing else.
+fn drops(rule: &Value) -> bool {
+    let port = json!({"concat": [{"meta": {"key": "l4proto"}}, {"payload": {"protocol": "th", "field": "dport"}}]});
+    let Some([outside, ports, verdict]) = rule["expr"].as_array().map(Vec::as_slice) else { return false };
+    let is = |of: &Value, operators: &[&str], left: &Value, right: &str| {
+        let of = &of["match"];
+        operators.iter().any(|o| of["op"] == *o) && of["left"] == *left && of["right"] == right
+    };
+    rule["chain"] == "incoming"
+        && is(outside, &["!="], &json!({"meta": {"key": "iifname"}}), "lo")
+        && is(ports, &["==", "in"], &port, "@ports")
+        && verdict.get("drop").is_some()
 }
 
 impl World for Firewall {
@@ -86,7 +111,7 @@ impl World for Firewall {
     }
 
     fn write(&self, call: &Call) -> Result<(), Fault> {
-        let protocol = call.parameters["Protocol"].as_str().filter(|p| matches!(*p, "tcp" | "udp"));
+        let protocol = call.parameters["Protocol"].as_str().filter(|p| PROTOCOLS.contains(p));
         let port = call.parameters["Port"].as_u64().and_then(|p| u16::try_from(p).ok());
         let (Some(protocol), Some(port)) = (protocol, port) else {
             return Err(Fault::ours("bad-journal", format!("no change of a firewall is {} with {}", call.operation, call.parameters)));
@@ -95,7 +120,7 @@ impl World for Firewall {
         let batch = match (call.operation, self.seen()?) {
             ("AddDrop", None) => format!(
                 "add table {TABLE}\nadd set {TABLE} ports {{ type inet_proto . inet_service; }}\n\
-                 add chain {TABLE} incoming {{ type filter hook prerouting priority -290; policy accept; }}\n\
+                 add chain {TABLE} incoming {{ type filter hook prerouting priority {PRIORITY}; policy accept; }}\n\
                  add rule {TABLE} incoming iifname != \"lo\" meta l4proto . th dport @ports drop\nadd {element}"
             ),
             ("AddDrop", Some(_)) => format!("add {element}"),
@@ -148,31 +173,77 @@ fn failed(text: &str) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
-    fn table(elements: &Value, rules: &[Value]) -> Value {
-        let mut items = vec![
-            json!({"metainfo": {"version": "1.0.6"}}),
-            json!({"table": {"family": "inet", "name": "afresh_contain"}}),
-            json!({"set": {"name": "ports", "type": ["inet_proto", "inet_service"], "elem": elements}}),
-            json!({"chain": {"name": "incoming", "type": "filter", "hook": "prerouting", "prio": -290}}),
-        ];
-        items.extend(rules.iter().map(|r| json!({"rule": {"chain": "incoming", "expr": r}})));
-        json!({"nftables": items})
+    /// As nft 1.0.6 lists what is made here, with one port in the set.
+    const LISTED: &str = r#"{"nftables": [{"metainfo": {"version": "1.0.6", "release_name": "Lester Gooch #5", "json_schema_version": 1}},
+        {"table": {"family": "inet", "name": "afresh_contain", "handle": 1}},
+        {"set": {"family": "inet", "name": "ports", "table": "afresh_contain", "type": ["inet_proto", "inet_service"], "handle": 1,
+            "elem": [{"concat": ["tcp", 5432]}, {"concat": ["sctp", 36412]}]}},
+        {"chain": {"family": "inet", "table": "afresh_contain", "name": "incoming", "handle": 2, "type": "filter", "hook": "prerouting",
+            "prio": -290, "policy": "accept"}},
+        {"rule": {"family": "inet", "table": "afresh_contain", "chain": "incoming", "handle": 3, "expr": [
+            {"match": {"op": "!=", "left": {"meta": {"key": "iifname"}}, "right": "lo"}},
+            {"match": {"op": "==", "left": {"concat": [{"meta": {"key": "l4proto"}}, {"payload": {"protocol": "th", "field": "dport"}}]},
+                "right": "@ports"}}, {"drop": null}]}}]}"#;
+
+    type Change = fn(&mut Vec<Value>);
+
+    fn listed(change: impl FnOnce(&mut Vec<Value>)) -> Option<Seen> {
+        let mut listed: Value = serde_json::from_str(LISTED).unwrap();
+        change(listed["nftables"].as_array_mut().unwrap());
+        read(&listed)
     }
 
     #[test]
-    fn a_table_that_was_changed_is_seen() {
-        let rule = json!([{"match": {"right": "@ports"}}, {"drop": null}]);
-        let elements = json!([{"concat": ["tcp", 5432]}]);
-        let seen = read(&table(&elements, std::slice::from_ref(&rule))).unwrap();
-        assert_eq!(seen, Seen { ports: [("tcp".to_string(), 5432)].into(), is_whole: true });
-        for rules in [vec![], vec![rule.clone(), rule.clone()], vec![json!([{"match": {"right": "@ports"}}, {"accept": null}])]] {
-            assert!(!read(&table(&elements, &rules)).unwrap().is_whole, "{rules:?}");
-        }
-        for elements in [json!(["tcp"]), json!([{"concat": ["tcp", 70000]}]), json!([{"concat": ["tcp"]}])] {
-            assert_eq!(read(&table(&elements, std::slice::from_ref(&rule))), None);
-        }
+    fn what_is_made_here_is_whole() {
+        let ports = [("tcp".to_string(), 5432), ("sctp".to_string(), 36412)].into();
+        assert_eq!(listed(|_| {}), Some(Seen { ports, is_whole: true }));
         assert_eq!(read(&json!({})), None);
+        for elements in [json!(["tcp"]), json!([{"concat": ["tcp", 70000]}]), json!([{"concat": ["tcp"]}])] {
+            assert_eq!(listed(|items| items[2]["set"]["elem"] = elements), None);
+        }
+    }
+
+    /// Each is a table in which the port of the set is open, or may be.
+    #[test]
+    fn a_table_that_was_changed_is_not() {
+        let changes: &[(&str, Change)] = &[
+            ("dormant", |items| items[1]["table"]["flags"] = json!("dormant")),
+            ("no set", |items| drop(items.remove(2))),
+            ("another set", |items| items[2]["set"]["name"] = json!("harbours")),
+            ("elements that expire", |items| items[2]["set"]["timeout"] = json!(60)),
+            ("of addresses", |items| items[2]["set"]["type"] = json!("ipv4_addr")),
+            ("no chain", |items| drop(items.remove(3))),
+            ("after DNAT", |items| items[3]["chain"]["prio"] = json!(300)),
+            ("another hook", |items| items[3]["chain"]["hook"] = json!("output")),
+            ("no hook", |items| drop(items[3]["chain"].as_object_mut().unwrap().remove("hook"))),
+            ("a second chain", |items| items.push(json!({"chain": {"name": "mine"}}))),
+            ("no rule", |items| drop(items.remove(4))),
+            ("a second rule", |items| items.push(items[4].clone())),
+            ("in another chain", |items| items[4]["rule"]["chain"] = json!("mine")),
+            ("accepts", |items| items[4]["rule"]["expr"][2] = json!({"accept": null})),
+            ("of one interface", |items| items[4]["rule"]["expr"][0]["match"]["op"] = json!("==")),
+            ("of another interface", |items| items[4]["rule"]["expr"][0]["match"]["right"] = json!("eth0")),
+            ("but the ports", |items| items[4]["rule"]["expr"][1]["match"]["op"] = json!("!=")),
+            ("source ports", |items| {
+                items[4]["rule"]["expr"][1]["match"]["left"]["concat"][1]["payload"]["field"] = json!("sport");
+            }),
+            ("of one address", |items| {
+                let of_address =
+                    json!({"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": "192.0.2.1"}});
+                items[4]["rule"]["expr"].as_array_mut().unwrap().insert(0, of_address);
+            }),
+        ];
+        for (what, change) in changes {
+            assert!(!listed(change).unwrap().is_whole, "{what}");
+        }
+    }
+
+    #[test]
+    fn identifiers_of_ports() {
+        assert!(["tcp/22", "udp/53", "sctp/36412"].iter().all(|id| Firewall::setting_of(id).is_some()));
+        for id in ["icmp/8", "tcp/0", "tcp/65536", "tcp/+22", "tcp/022", "tcp", "TCP/22", "tcp/22/"] {
+            assert_eq!(Firewall::setting_of(id), None, "{id}");
+        }
     }
 }

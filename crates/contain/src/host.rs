@@ -28,6 +28,11 @@ impl<'a> Host<'a> {
     pub fn mode_of(&self, path: &str) -> Result<(Setting, u32), Fault> {
         let (device, inode, mode) = match self.open(path).and_then(|fd| seen(&fd)) {
             Ok(seen) => seen,
+            Err(Errno::INVAL | Errno::LOOP) => {
+                let place = self.root.path_of(relative(path));
+                let text = format!("{} is no file or directory, or a link is among what leads to it", place.display());
+                return Err(Fault::yours("no-such-resource", text).hint(format!("name what it leads to: readlink -f {}", place.display())));
+            }
             Err(e) => return Err(files::fault("cannot look at", &self.root.path_of(relative(path)), &e.into())),
         };
         Ok((Setting::FileMode { path: path.to_string(), device, inode }, mode))

@@ -3,21 +3,27 @@
 //! ```text
 //! STATE/lock                held while something is changed
 //! STATE/containments/ID     lines of JSON, each with the hash of the one before
+//! STATE/heads/ID            how many lines it has, and the hash of the last
 //! STATE/incidents/ID        (see `incidents`)
 //! ```
 
 use crate::entry::{Entry, Event, Planned, Standing};
+use crate::head::Head;
 use disk::files;
 use disk::lock::{Lock, retry};
 use guard::contain::Phase;
 use model::Fault;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A plan has a policy before and one after, of 20 kB at most each; an account's covers many resources.
 const FILE_BYTES_MAX: u64 = 16 << 20;
+/// What is begun leaves room for what comes of it: a record that is too large to be read again would stop every later run.
+const PLAN_BYTES_MAX: u64 = 8 << 20;
+const UNDO_BYTES_MAX: u64 = 12 << 20;
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The state directory, locked against every other run while it lives.
@@ -62,7 +68,7 @@ impl Containment {
 impl Journal {
     /// Makes the directory if it is missing, closed to other users, and locks it.
     pub fn open(root: &Path) -> Result<Journal, Fault> {
-        for folder in [root.to_path_buf(), root.join("containments"), root.join("incidents")] {
+        for folder in [root.to_path_buf(), root.join("containments"), root.join("heads"), root.join("incidents")] {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|e| unusable(&folder, &e))?;
             own(&folder)?;
         }
@@ -74,6 +80,7 @@ impl Journal {
         // Only for the message above.
         let _ = lock.write_holder();
         remove_half_written(&root.join("containments"))?;
+        remove_half_written(&root.join("heads"))?;
         Ok(Journal { root: root.to_path_buf(), _lock: lock })
     }
 
@@ -87,20 +94,25 @@ impl Journal {
 
     /// Oldest first, without the lock: each file is whole. One that is not is an error, since what it contained is not known.
     pub fn list(root: &Path) -> Result<Vec<Containment>, Fault> {
+        // First, since a run that is in progress writes a head after its record.
+        let mut heads = BTreeMap::new();
+        for name in names(&root.join("heads"))? {
+            let head = Head::read(&root.join("heads").join(&name))?;
+            heads.extend(head.map(|head| (name, head)));
+        }
         let folder = root.join("containments");
-        let entries = match std::fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(unusable(&folder, &e)),
-        };
         let mut found = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(|e| unusable(&folder, &e))?;
-            let name = entry.file_name();
-            let name = name.to_str().filter(|name| !name.starts_with('.'));
-            if let Some(name) = name {
-                found.push(read(&entry.path(), name)?);
+        for name in names(&folder)? {
+            let path = folder.join(&name);
+            let containment = read(&path, &name)?;
+            if let Some(head) = heads.remove(&name) {
+                let hashes: Vec<&str> = containment.entries.iter().map(|e| e.hash.as_str()).collect();
+                head.check(&hashes).map_err(|e| bad(&path, hashes.len(), &format!("the record {e}")))?;
             }
+            found.push(containment);
+        }
+        if let Some(name) = heads.keys().next() {
+            return Err(bad(&folder.join(name), 1, "the record is missing"));
         }
         found.sort_by_key(|c: &Containment| (c.at_s(), sequence(&c.id), c.id.clone()));
         Ok(found)
@@ -114,7 +126,7 @@ impl Journal {
         let id = format!("c{number}-{}", &digest[..8]);
         let entry = Entry::new(&id, at_s, by, Event::Planned(Box::new(planned.clone())), "");
         let containment = Containment { id, planned, standing: Standing::Phase(Phase::Planned), entries: vec![entry] };
-        self.write(&containment)?;
+        self.write(&containment, PLAN_BYTES_MAX)?;
         Ok(containment)
     }
 
@@ -128,14 +140,22 @@ impl Journal {
         let mut changed = containment.clone();
         changed.entries.push(Entry::new(&containment.id, at_s, by, event, containment.head()));
         changed.standing = standing;
-        self.write(&changed)?;
+        let is_undo = matches!(changed.standing, Standing::Phase(Phase::Undoing { .. }));
+        self.write(&changed, if is_undo { UNDO_BYTES_MAX } else { FILE_BYTES_MAX })?;
         *containment = changed;
         Ok(())
     }
 
-    fn write(&self, containment: &Containment) -> Result<(), Fault> {
-        let path = self.root.join("containments").join(&containment.id);
-        disk::write(&path, containment.to_lines().as_bytes(), 0o600, disk::Lasting::Now).map_err(files::at("cannot write", &path))
+    fn write(&self, containment: &Containment, bytes_max: u64) -> Result<(), Fault> {
+        let (id, lines) = (&containment.id, containment.to_lines());
+        if lines.len() as u64 > bytes_max {
+            let text = format!("the record of {id} would have {} bytes, and {bytes_max} is the most", lines.len());
+            return Err(Fault::yours("too-large", text).hint("contain fewer resources at a time: name them one by one"));
+        }
+        let path = self.root.join("containments").join(id);
+        disk::write(&path, lines.as_bytes(), 0o600, disk::Lasting::Now).map_err(files::at("cannot write", &path))?;
+        let head = Head { entries: containment.entries.len(), hash: containment.head().to_string() };
+        head.write(&self.root.join("heads").join(id))
     }
 
     fn next_number(&self) -> Result<u64, Fault> {
@@ -144,6 +164,21 @@ impl Journal {
         let numbers = entries.flatten().filter_map(|e| e.file_name().to_str().map(sequence));
         Ok(numbers.max().unwrap_or(0) + 1)
     }
+}
+
+/// Of files that are whole: what is being written begins with a dot.
+fn names(folder: &Path) -> Result<Vec<String>, Fault> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(unusable(folder, &e)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(|e| unusable(folder, &e))?.file_name();
+        found.extend(name.to_str().filter(|name| !name.starts_with('.')).map(str::to_string));
+    }
+    Ok(found)
 }
 
 /// The number in `c12-0a1b2c3d`.
@@ -192,7 +227,7 @@ fn read(path: &Path, name: &str) -> Result<Containment, Fault> {
 fn bad(path: &Path, line: usize, what: &str) -> Fault {
     let text = format!("{}, line {line}: {what}", path.display());
     Fault::yours("bad-journal", text)
-        .hint("restore the file from a backup; its plan has the value to restore by hand. Moving it away forgets that containment")
+        .hint("restore the file from a backup; its plan has the value to restore by hand. Moving it and its file in heads/ away forgets that containment")
 }
 
 /// What is planned in it is done: nobody else may write there, and it is no link.

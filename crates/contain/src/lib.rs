@@ -12,6 +12,7 @@ mod aws;
 mod calls;
 mod entry;
 mod firewall;
+mod head;
 mod host;
 mod incidents;
 mod journal;

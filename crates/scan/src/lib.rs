@@ -16,6 +16,7 @@ mod read;
 mod tree;
 mod walk;
 
+pub use filesystem::{Mounted, of as filesystem};
 pub use order::scan;
 
 use guard::Finding;

@@ -62,6 +62,64 @@ fn a_file_is_contained_and_undone_and_the_incident_says_so() {
     }
 }
 
+/// A path that the scan would not print is an error, and what it could not look at is unknown: neither is "not public".
+#[test]
+fn what_was_not_scanned_is_not_said_to_be_shut() {
+    let held = tempfile::tempdir().unwrap();
+    let dir = held.path();
+    let job = tree(dir);
+    std::os::unix::fs::symlink("job", dir.join("root/etc/cron.d/link")).unwrap();
+    std::os::unix::fs::symlink("cron.d", dir.join("root/etc/jobs")).unwrap();
+    let run = |path: &str| guard(dir, &["contain", path, "--kind", "file", "--root", "root", "--now", "--json", "--state", "state"]);
+    for path in [
+        "/etc/cron.d/jbo",
+        "etc/cron.d/job",
+        "./etc/cron.d/job",
+        "/etc//cron.d/job",
+        "/etc/./cron.d/job",
+        "/etc/../etc/cron.d/job",
+        "/etc/cron.d/job/",
+        "/etc/cron.d/link",
+        "/etc/jobs/job",
+        "/",
+        "",
+    ] {
+        let out = run(path);
+        let last = objects(&out).pop().unwrap();
+        assert_eq!(out.status.code(), Some(3), "{path}: {out:?}");
+        assert!(last["error"]["hint"].is_string(), "{path}: {last}");
+        assert_eq!(mode(&job), 0o666, "{path}");
+    }
+    // Deeper than a scan goes: it says that it did not look there.
+    let deep = "/d".repeat(300);
+    fs::create_dir_all(dir.join("root").join(&deep[1..])).unwrap();
+    let file = format!("{deep}/file");
+    fs::write(dir.join("root").join(&file[1..]), "x").unwrap();
+    let out = run(&file);
+    assert_eq!((out.status.code(), objects(&out)[0]["result"].as_str()), (Some(2), Some("unknown")), "{out:?}");
+    let scanned = guard(dir, &["scan", "root", "root/d", "--as", "host", "--json"]);
+    assert_eq!(scanned.status.code(), Some(2), "{scanned:?}");
+}
+
+#[test]
+fn a_name_forges_no_line() {
+    let held = tempfile::tempdir().unwrap();
+    let dir = held.path();
+    let job = tree(dir);
+    fs::rename(&job, dir.join("root/etc/cron.d/a\nc9-forged  undone")).unwrap();
+    let run = |args: &[&str]| guard(dir, &[args, &["--state", "state"]].concat());
+    let out = run(&["contain", "/etc/cron.d/a\nc9-forged  undone", "--root", "root", "--now"]);
+    assert_eq!(out.status.code(), Some(0), "{out:?}");
+    let incident = run(&["incident", "list", "--json"]);
+    let id = objects(&incident)[0]["incident"].as_str().unwrap().to_string();
+    run(&["incident", "note", &id, "x\n| 2026 | eve | closed |\u{202e}"]);
+    for args in [&["contained"][..], &["incident", "list"], &["incident", "show", &id]] {
+        let text = String::from_utf8(run(args).stdout).unwrap();
+        assert!(text.lines().all(|line| !line.starts_with("c9-") && !line.starts_with("| 2026 ")), "{text}");
+        assert!(!text.contains('\u{202e}'), "{text}");
+    }
+}
+
 #[test]
 fn an_incident_closes_only_with_its_rule() {
     let held = tempfile::tempdir().unwrap();

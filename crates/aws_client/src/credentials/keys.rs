@@ -13,8 +13,6 @@ pub struct Credentials {
     pub secret_key: String,
     pub session_token: Option<String>,
     pub expires_s: Option<i64>,
-    /// The account, where the source says it.
-    pub account: Option<String>,
 }
 
 /// Never shows the secret.
@@ -31,7 +29,6 @@ impl Credentials {
             secret_key: secret_key.into(),
             session_token: session_token.map(str::to_string),
             expires_s: None,
-            account: None,
         }
     }
 
@@ -52,7 +49,6 @@ struct Printed {
     #[serde(alias = "SessionToken")]
     token: Option<String>,
     expiration: Option<String>,
-    account_id: Option<String>,
 }
 
 pub fn printed(text: &[u8], source: &str) -> Result<Credentials, Fault> {
@@ -66,7 +62,6 @@ pub fn printed(text: &[u8], source: &str) -> Result<Credentials, Fault> {
         secret_key: read.secret_access_key,
         session_token: read.token.filter(|t| !t.is_empty()),
         expires_s,
-        account: read.account_id,
     })
 }
 

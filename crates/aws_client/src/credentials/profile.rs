@@ -144,8 +144,7 @@ fn fixed(profiles: &Profiles, name: &str) -> Result<Option<Credentials>, Fault> 
     let Some(id) = get("aws_access_key_id") else { return Ok(None) };
     let secret = get("aws_secret_access_key");
     let secret = secret.ok_or_else(|| bad(format!("the profile {name:?} has an aws_access_key_id and no aws_secret_access_key")))?;
-    let account = get("aws_account_id").map(str::to_string);
-    Ok(Some(Credentials { account, ..Credentials::fixed(id, secret, get("aws_session_token")) }))
+    Ok(Some(Credentials::fixed(id, secret, get("aws_session_token"))))
 }
 
 #[cfg(test)]

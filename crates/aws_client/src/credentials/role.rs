@@ -76,7 +76,6 @@ fn ask(
         let mut credentials =
             Credentials::fixed(found.text_at("AccessKeyId")?, found.text_at("SecretAccessKey")?, Some(found.text_at("SessionToken")?));
         credentials.expires_s = Some(seconds(found.text_at("Expiration")?)?);
-        credentials.account = role.split(':').nth(4).map(str::to_string);
         Some(credentials)
     });
     read.map_err(|e| failed(&e))

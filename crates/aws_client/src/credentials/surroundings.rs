@@ -20,7 +20,6 @@ impl Surroundings {
         let Some(id) = self.get("AWS_ACCESS_KEY_ID") else { return Ok(None) };
         let secret = self.get("AWS_SECRET_ACCESS_KEY");
         let secret = secret.ok_or_else(|| bad("AWS_ACCESS_KEY_ID is set and AWS_SECRET_ACCESS_KEY is not"))?;
-        let account = self.get("AWS_ACCOUNT_ID").map(str::to_string);
-        Ok(Some(Credentials { account, ..Credentials::fixed(id, secret, self.get("AWS_SESSION_TOKEN")) }))
+        Ok(Some(Credentials::fixed(id, secret, self.get("AWS_SESSION_TOKEN"))))
     }
 }

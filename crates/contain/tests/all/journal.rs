@@ -5,6 +5,7 @@ use guard::contain::{Plan, Setting, State};
 use guard::rules::Facts;
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 fn planned(image: &str) -> Planned {
     let setting = Setting::LaunchPermission { image: image.into() };
@@ -48,8 +49,7 @@ fn any_damage_is_seen() {
     journal.record(&mut one, Event::Contained, "ann", 11).unwrap();
     let path = dir.path().join("containments").join(&one.id);
     let whole = fs::read(&path).unwrap();
-    let first = whole.iter().position(|b| *b == b'\n').unwrap() + 1;
-    let cut = (0..whole.len()).filter(|n| *n != first).map(|n| whole[..n].to_vec());
+    let cut = (0..whole.len()).map(|n| whole[..n].to_vec());
     let flipped = (0..whole.len()).map(|n| {
         let mut bytes = whole.clone();
         bytes[n] ^= 1 << (n % 8);
@@ -61,6 +61,8 @@ fn any_damage_is_seen() {
         assert!(fault.code == "bad-journal" && fault.message.contains(&one.id) && fault.message.contains("line "), "{fault:?}");
         assert_eq!(fs::read(&path).unwrap(), bytes);
     }
+    fs::remove_file(&path).unwrap();
+    assert!(Journal::list(dir.path()).unwrap_err().message.contains("the record is missing"));
     fs::write(&path, &whole).unwrap();
     let other = dir.path().join("containments/c9-foreign");
     fs::write(&other, &whole).unwrap();
@@ -70,6 +72,66 @@ fn any_damage_is_seen() {
     fs::remove_file(&other).unwrap();
     // What a killed run was writing.
     fs::write(dir.path().join("containments/.c1.1.1"), "{\"half\":").unwrap();
+    assert_eq!(Journal::list(dir.path()).unwrap(), [one]);
+}
+
+/// As a run leaves it that was killed after the record and before its head, and as an older version wrote it.
+#[test]
+fn a_record_may_be_longer_than_was_noted_and_never_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    let mut one = journal.begin(planned("ami-1"), "ann", 10).unwrap();
+    let head = dir.path().join("heads").join(&one.id);
+    let noted = fs::read(&head).unwrap();
+    journal.record(&mut one, Event::Contained, "ann", 11).unwrap();
+    let path = dir.path().join("containments").join(&one.id);
+    let contained = fs::read(&path).unwrap();
+    fs::write(&head, noted).unwrap();
+    assert_eq!(Journal::list(dir.path()).unwrap(), [one.clone()]);
+    let undoing = Event::Undoing { owner: "bob".into(), reason: "why".into() };
+    journal.record(&mut one, undoing, "ann", 12).unwrap();
+    fs::write(&path, &contained).unwrap();
+    let fault = Journal::list(dir.path()).unwrap_err();
+    assert!(fault.code == "bad-journal" && fault.message.contains("2 of the 3 entries"), "{fault:?}");
+    // The same number of lines, and another history.
+    fs::remove_file(&head).unwrap();
+    let mut other = Journal::list(dir.path()).unwrap().remove(0);
+    journal.record(&mut other, Event::Undoing { owner: "eve".into(), reason: "why".into() }, "eve", 12).unwrap();
+    let theirs = fs::read(&head).unwrap();
+    fs::write(&path, one_of(&one)).unwrap();
+    assert_eq!(fs::read(&head).unwrap(), theirs);
+    assert!(Journal::list(dir.path()).unwrap_err().message.contains("is not the one that was noted"));
+    fs::write(&head, "{").unwrap();
+    assert_eq!(Journal::list(dir.path()).unwrap_err().code, "bad-journal");
+}
+
+fn one_of(containment: &contain::Containment) -> String {
+    containment.entries().iter().map(|e| serde_json::to_string(e).unwrap() + "\n").collect()
+}
+
+/// A record that cannot be read again would stop every later run, so none is written.
+#[test]
+fn a_record_is_never_larger_than_what_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    let mut large = planned("ami-1");
+    large.covers = vec![("ami".into(), "x".repeat(9 << 20))];
+    assert_eq!(journal.begin(large.clone(), "ann", 10).unwrap_err().code, "too-large");
+    assert!(Journal::list(dir.path()).unwrap().is_empty());
+    large.covers = vec![("ami".into(), "x".repeat(7 << 20))];
+    let mut one = journal.begin(large, "ann", 10).unwrap();
+    journal.record(&mut one, Event::Contained, "ann", 11).unwrap();
+    // Every undo that is refused adds what was seen; one that has begun can be finished.
+    let undoing = || Event::Undoing { owner: "bob".into(), reason: "why".into() };
+    let seen = State::Policy(Some("x".repeat(1 << 20)));
+    let refused = (0..20).find_map(|_| {
+        let refused = journal.record(&mut one, undoing(), "ann", 12).err();
+        if refused.is_none() {
+            journal.record(&mut one, Event::Conflict { seen: seen.clone() }, "ann", 12).unwrap();
+        }
+        refused
+    });
+    assert_eq!(refused.unwrap().code, "too-large");
     assert_eq!(Journal::list(dir.path()).unwrap(), [one]);
 }
 
@@ -103,9 +165,12 @@ fn incidents_keep_their_evidence() {
     for id in ["..", "a/b", "", "INC-9"] {
         assert_eq!(Incidents::read(dir.path(), id).unwrap_err().code, "no-such-incident", "{id:?}");
     }
+    let note = guard::incident::Event::Note { text: "x".into() };
+    incidents.append(&two.id, vec![note], "ann", 12).unwrap();
     let path = dir.path().join("incidents").join(&two.id).join("record");
     let text = fs::read_to_string(&path).unwrap();
     for damaged in [
+        text.lines().next().unwrap().to_string() + "\n",
         text.replace("shop", "shed"),
         text.trim_end().to_string(),
         fs::read_to_string(dir.path().join("incidents").join(&one.id).join("record")).unwrap(),
@@ -113,4 +178,24 @@ fn incidents_keep_their_evidence() {
         fs::write(&path, damaged).unwrap();
         assert_eq!(Incidents::list(dir.path()).unwrap_err().code, "bad-incident");
     }
+    fs::remove_file(&path).unwrap();
+    assert_eq!(Incidents::list(dir.path()).unwrap_err().code, "bad-incident", "the record is missing");
+}
+
+/// A pipe without a writer, a device without an end, a directory; and a link to a plain file, which is one.
+#[test]
+fn evidence_is_a_plain_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    let incidents = Incidents::new(&journal);
+    let facts = Facts { kind: "s3_bucket".into(), id: "shop".into(), attributes: BTreeMap::new() };
+    let one = incidents.open("2026-11-30", &facts, ("f", "it is public"), "ann", 10).unwrap();
+    let pipe = dir.path().join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    for path in [pipe.as_path(), Path::new("/dev/zero"), dir.path()] {
+        assert_eq!(incidents.keep(&one.id, path, "ann", 11).unwrap_err().code, "not-a-file", "{path:?}");
+    }
+    fs::write(dir.path().join("log"), "nobody").unwrap();
+    std::os::unix::fs::symlink("log", dir.path().join("link")).unwrap();
+    incidents.keep(&one.id, &dir.path().join("link"), "ann", 11).unwrap();
 }

@@ -117,6 +117,7 @@ impl Contain {
         let why = found.first().map_or_else(|| format!("{id} is reachable"), |f| f.why.clone());
         let planned = planned.map_err(|none| match none {
             NoChange::NotPublic => NoPlan::NotPublic(id.to_string()),
+            NoChange::Unknown(missing) => NoPlan::CannotTell { id: id.to_string(), missing },
             NoChange::NoSwitch(fix) => NoPlan::NoSwitch(format!("{id} ({fix})")),
         });
         Ok(Change::of_host(kind, id, planned, found.first(), why))

@@ -8,18 +8,52 @@ use guard::{Finding, Verdict};
 use model::Fault;
 use std::path::Path;
 
-/// The findings of one path, by a scan of its tree: what a file exposes depends on what else is there.
+/// Of a finding about what the scan could not read.
+const UNREAD: &str = "unread";
+/// Who is started by root, and what web servers serve: without it, no file that it could name is known not to be exposed.
+const OF_ROOT: &[&str] =
+    &["/etc/crontab", "/etc/cron.d", "/var/spool/cron", "/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system"];
+const OF_THE_WEB: &[&str] = &["/etc/nginx", "/etc/apache2", "/etc/httpd", "/etc/lighttpd"];
+
+/// What a scan of the tree says of one path: what a file exposes depends on what else is there. What could not be read of that is among it.
 pub(super) fn findings(root: &Path, path: &str) -> Result<Vec<Finding>, Fault> {
+    let mode = mode_of_scanned(root, path)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut found = Vec::new();
     scan::scan(root, &scan::Options { purpose: Purpose::Host, threads }, &mut |event| {
         if let scan::Event::Finding(finding) = event
-            && finding.id == path
+            && is_about(finding, path, mode)
         {
             found.push(finding.clone());
         }
     })?;
     Ok(found)
+}
+
+fn is_about(finding: &Finding, path: &str, mode: u32) -> bool {
+    let holds = |directory: &str, path: &str| directory == "/" || path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'));
+    let is_in = |places: &[&str]| places.iter().any(|place| finding.id == *place || holds(place, &finding.id));
+    let is_missed = || holds(&finding.id, path) || (mode & 0o002 != 0 && is_in(OF_ROOT)) || is_in(OF_THE_WEB);
+    finding.id == path || (finding.via == UNREAD && is_missed())
+}
+
+/// A path that the scan would print. Of any other it says nothing, which is not that it is not public.
+fn mode_of_scanned(root: &Path, path: &str) -> Result<u32, Fault> {
+    let refused = |why: &str, hint: String| Err(Fault::yours("no-such-resource", format!("{path:?} {why}")).hint(hint));
+    let is_printed = |part: &str| !matches!(part, "" | "." | "..");
+    if !path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(is_printed)) {
+        return refused("is no path as the scan prints it", "write it whole, from the root on: /etc/cron.d/backup".into());
+    }
+    let unused = |_: &str| Err(Fault::ours("bad-journal", "nothing is judged here"));
+    let (_, mode) = Host::new(root, &unused)?.mode_of(path)?;
+    let place = root.join(path.trim_start_matches('/'));
+    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC;
+    let opened = rustix::fs::open(&place, flags, rustix::fs::Mode::empty());
+    let fd = opened.map_err(|e| crate::failure::io("cannot look at", &place, &e.into()))?;
+    if scan::filesystem(&fd) == Some(scan::Mounted::MadeUp) {
+        return refused("lies on a filesystem that the kernel makes up", "it has no files of anybody: a scan leaves it out".into());
+    }
+    Ok(mode)
 }
 
 pub(super) fn judge(root: &Path, path: &str) -> Result<Judged, Fault> {
@@ -32,17 +66,20 @@ fn judged(found: &[Finding]) -> Judged {
     Judged { verdict, missing }
 }
 
-/// Why nothing is planned: none of it is public, or no mode stops it.
+/// Why nothing is planned: none of it is public, that is not known, or no mode stops it.
 pub(super) enum NoChange {
     NotPublic,
+    Unknown(String),
     NoSwitch(String),
 }
 
 /// Removes the access of other accounts that the findings are about.
 pub(super) fn plan_file(root: &Path, path: &str, all: &[Finding], incident: Option<&str>) -> Result<Result<Planned, NoChange>, Fault> {
     let judged = judged(all);
-    if judged.verdict == Verdict::NotPublic {
-        return Ok(Err(NoChange::NotPublic));
+    match judged.verdict {
+        Verdict::NotPublic => return Ok(Err(NoChange::NotPublic)),
+        Verdict::Unknown => return Ok(Err(NoChange::Unknown(judged.missing))),
+        Verdict::Public => {}
     }
     // What a configuration says is not changed by who can read it, and what is unknown is not touched.
     let stopped: Vec<&Finding> = all.iter().filter(|f| f.verdict == Verdict::Public && Exposure::is_stopped_by_mode(&f.via)).collect();
@@ -65,7 +102,7 @@ pub(super) fn plan_file(root: &Path, path: &str, all: &[Finding], incident: Opti
 }
 
 pub(super) fn plan_port(id: &str, incident: Option<&str>) -> Result<Result<Planned, NoChange>, Fault> {
-    let refused = || Fault::yours("no-such-resource", format!("{id:?} is no port")).hint("write it as tcp/5432");
+    let refused = || Fault::yours("no-such-resource", format!("{id:?} is no port")).hint("write it as tcp/5432, udp/53 or sctp/36412");
     let setting = Firewall::setting_of(id).ok_or_else(refused)?;
     if Firewall.state(&setting)? == State::On(true) {
         return Ok(Err(NoChange::NotPublic));

@@ -173,7 +173,7 @@ fn shown(context: &Context, incident: &Incident) -> Result<Exit, Failure> {
     if context.json {
         incident.entries().iter().for_each(show::json);
     } else {
-        show::text(&incident.markdown());
+        show::line(incident.markdown().trim_end());
     }
     Ok(Exit::Succeeded)
 }
@@ -193,7 +193,7 @@ fn export(path: &std::path::Path, incident: &Incident) -> Result<Exit, Failure> 
         // Writing to a String cannot fail.
         let _ = writeln!(text, "- `{sha256}`: {state}");
     }
-    show::text(&text);
+    show::line(text.trim_end());
     Ok(Exit::Succeeded)
 }
 

@@ -99,7 +99,7 @@ impl<'a> Session<'a> {
                 self.within(&planned.at, &planned.plan.setting, |world, by| contain::carry_on(&self.journal, world, &mut containment, by));
             match done {
                 Err(fault) if fault.code == "other-account" => {
-                    show::note(format!("{} was interrupted and is not finished: {fault}", containment.id));
+                    show::note(show::safe_line(&format!("{} was interrupted and is not finished: {fault}", containment.id)));
                 }
                 other => self.tell(&containment, other, tally),
             }

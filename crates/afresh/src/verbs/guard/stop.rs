@@ -54,13 +54,14 @@ impl Stop {
                 // One that cannot be read holds up none of the others.
                 Err(fault) => {
                     unread += 1;
-                    show::note(format!("{} {} is not contained: {fault}", finding.kind, finding.id));
+                    show::note(show::safe_line(&format!("{} {} is not contained: {fault}", finding.kind, finding.id)));
                 }
             }
         }
         let waived = exposed::waived(&examined, &self.with.rules, &self.with.waivers)?;
         let (kept, examined): (Vec<Examined>, Vec<Examined>) = examined.into_iter().partition(|e| waived.contains(&e.target.id));
-        kept.iter().for_each(|e| show::note(format!("{} {} stays public: a live waiver lets it", e.target.kind, e.target.id)));
+        let note = |text: String| show::note(show::safe_line(&text));
+        kept.iter().for_each(|e| note(format!("{} {} stays public: a live waiver lets it", e.target.kind, e.target.id)));
         let mut changes = Vec::new();
         let is_waived = kept.iter().any(exposed::is_of_s3);
         let of_account = if self.one_by_one || is_waived { None } else { exposed::by_account(&single, &examined, &waived, None).ok() };
@@ -74,7 +75,7 @@ impl Stop {
         });
         for e in of_waived {
             unread += 1;
-            show::note(format!(
+            note(format!(
                 "{} {} is not contained: that would close its bucket, which a live waiver lets be public",
                 e.target.kind, e.target.id
             ));

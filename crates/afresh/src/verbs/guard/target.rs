@@ -4,7 +4,7 @@ use super::connection::Connection;
 use aws_client::{Client, ErrorKind};
 use aws_scan::Single;
 use clap::ValueEnum;
-use contain::{Place, Planned, aws_fault};
+use contain::{Firewall, Place, Planned, aws_fault};
 use guard::contain::{NoPlan, Plan, plan};
 use guard::rules::Facts;
 use guard::{Context, Finding, Resource, public};
@@ -40,10 +40,9 @@ impl Kind {
 
     /// What an identifier may be.
     pub(super) fn of_id(id: &str) -> Vec<Kind> {
-        let is_port = |rest: &str| rest.parse::<u16>().is_ok();
         match id {
             _ if id.starts_with('/') => vec![Kind::File],
-            _ if id.strip_prefix("tcp/").or(id.strip_prefix("udp/")).is_some_and(is_port) => vec![Kind::Port],
+            _ if Firewall::setting_of(id).is_some() => vec![Kind::Port],
             _ if id.starts_with("sg-") => vec![Kind::SecurityGroup],
             _ if id.starts_with("ami-") => vec![Kind::Ami],
             _ if id.starts_with("snap-") => vec![Kind::EbsSnapshot],
