@@ -15,6 +15,7 @@ mod global;
 mod init;
 mod names;
 mod processes;
+mod recipe_places;
 mod secrets;
 mod show;
 mod verbs;

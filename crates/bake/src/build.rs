@@ -17,6 +17,7 @@ use crate::configure::configure;
 use crate::customise;
 use crate::deb::Deb;
 use crate::dpkg;
+use crate::exposed;
 use crate::fetch;
 use crate::order::Set;
 use crate::packages;
@@ -304,7 +305,11 @@ pub fn image(store: &Store, lock: &Lock, inputs: &Digest, bases: Bases, steps: &
         store.remember(inputs, &manifest.digest)?;
         return Ok((manifest, Some(used)));
     }
-    let built = build.tree(steps)?;
+    let mut built = build.tree(steps)?;
+    steps.begin("scan", "for secrets, and for programs of root's that everybody can change");
+    let root = built.tree.root()?;
+    let origin = &mut |path: &str| Some(exposed::origin(&root, path));
+    built.notes.extend(exposed::refuse(&lock.head.spec.name, built.tree.path(), origin)?);
     let manifest = emit(store, lock, &built, inputs, steps)?;
     store.remember(&build.stages.key(whole), &manifest.digest)?;
     Ok((manifest, built.base))

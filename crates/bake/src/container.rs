@@ -2,6 +2,7 @@
 //! digest of its manifest.
 
 use crate::baked::{self, Baked, Options};
+use crate::exposed;
 use crate::patches;
 use crate::progress::{Progress, Steps};
 use crate::recipe;
@@ -27,7 +28,7 @@ pub fn bake(
     let looked = files::now();
     let asked = oci::Options { fresh: options.fresh, keys: crate::cosign_keys(store)?, ..oci::Options::of(source) };
     let oci::Pulled { mut manifest, did, kept_layers } =
-        oci::pull(store, &spec.name, &source.reference, &asked, &mut |p| show(&mut steps, source, &p))?;
+        oci::pull(store, &spec.name, &source.reference, &asked, &mut |tree| inspect(spec, tree), &mut |p| show(&mut steps, source, &p))?;
     if options.candidate
         && let Some(why) = went_back(store, spec, &manifest)?
     {
@@ -51,6 +52,10 @@ pub fn bake(
         Did::Baked => format!("{} leads to {pinned}, {kept_layers} of its layers were there", source.reference),
     };
     baked::finish(store, spec, options, (manifest, None), (did, &why), (looked, exposed(source).into_iter().collect()), steps)
+}
+
+fn inspect(spec: &ImageSpec, tree: &oci::Unpacked) -> Result<Vec<String>, Fault> {
+    exposed::refuse(&spec.name, tree.root, &mut |path| Some(format!("of the layer {}", tree.layer_of(path)?)))
 }
 
 /// Why a tag that moved is not followed without a person. Whoever has the registry may move it to an image with known holes, and that has good
@@ -93,6 +98,7 @@ fn show(steps: &mut Steps, source: &ContainerSource, progress: &oci::Progress) {
         }
         oci::Progress::Checking => steps.begin("verify", "digests and sizes of its layers"),
         oci::Progress::Flattening { layers } => steps.begin("flatten", format!("{layers} layers into one tree")),
+        oci::Progress::Inspecting => steps.begin("scan", "for secrets, and for programs of root's that everybody can change"),
         oci::Progress::Packing => steps.begin("emit", "packing the erofs volume"),
     }
 }

@@ -1,6 +1,7 @@
 //! What a recipe is: its checks, its digest, and the constants that decide an image's bytes. Pure but for asking tools their version.
 
 use crate::customise;
+use crate::recipe_secrets;
 use disk::files;
 use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
@@ -16,8 +17,10 @@ pub fn tools() -> BTreeMap<String, String> {
     BTreeMap::from([("mkfs.erofs".to_string(), program::version_of("mkfs.erofs", &["-V"]))])
 }
 
+/// Before anything of it is built, or asked of a mirror.
 pub fn check(spec: &ImageSpec) -> Result<(), Fault> {
-    Ok(spec.check()?)
+    spec.check()?;
+    recipe_secrets::refusal(&recipe_secrets::recipe_secrets(spec)?, &|_| None).map_or(Ok(()), Err)
 }
 
 /// Of what decides the bytes; the recipe's own name and its schedule do not.

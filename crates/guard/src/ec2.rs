@@ -133,7 +133,7 @@ pub(crate) const SENSITIVE_TCP: &[(u16, &str)] = &[
     (61616, "ActiveMQ"),
 ];
 
-const SENSITIVE_UDP: &[(u16, &str)] = &[
+pub(crate) const SENSITIVE_UDP: &[(u16, &str)] = &[
     (69, "TFTP"),
     (111, "RPC"),
     (137, "NetBIOS"),

@@ -202,6 +202,16 @@ fn scan_into(layer: &Layer, limits: &Limits, totals: &Totals) -> Result<Scan, Fa
     Ok(scan)
 }
 
+/// Whether a layer has an entry of this path.
+pub fn brings(layer: &Layer, wanted: &Path, limits: &Limits) -> Result<bool, Fault> {
+    let mut found = false;
+    layer.entries(limits, |entry, _| {
+        found |= matches!(name::of(&entry.name), Ok(Name::Plain(path)) if path == wanted);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
 /// All layers, a few at once: unpacking is what takes the time.
 pub fn scan_all(layers: &[Layer], limits: &Limits) -> Result<Vec<Scan>, Fault> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(layers.len().max(1));

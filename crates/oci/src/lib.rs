@@ -36,7 +36,7 @@ pub use credentials::is_exposed;
 pub use flatten::{Flattened, Tree};
 pub use layer::{Layer, Scan, scan, scan_all};
 pub use limits::Limits;
-pub use pull::{Options, Progress, Pulled, Resolved, inputs, pull, resolve, tag_digest};
+pub use pull::{Inspect, Options, Progress, Pulled, Resolved, Unpacked, inputs, pull, resolve, tag_digest};
 pub use push::{Pushed, Referrer, push};
 
 /// Bytes as a layer, above what is at `root`. For fuzzing: its digest is not known, so that it is refused at its end at the latest.

@@ -74,6 +74,8 @@ pub enum Progress {
     Flattening {
         layers: usize,
     },
+    /// Its tree, before it is packed.
+    Inspecting,
     Packing,
 }
 
@@ -172,8 +174,34 @@ fn wrong(what: &str, told: &Digest, found: &Digest) -> Fault {
         .hint("the registry, or somebody on the way, changed it; nothing of it was kept")
 }
 
+/// The tree of an image that nobody has used yet.
+pub struct Unpacked<'a> {
+    pub root: &'a Path,
+    layers: &'a [Layer],
+    limits: &'a Limits,
+}
+
+impl Unpacked<'_> {
+    /// The uppermost layer that brings this path.
+    pub fn layer_of(&self, path: &str) -> Option<&Digest> {
+        let wanted = Path::new(path.trim_start_matches('/'));
+        let brings = |layer: &&Layer| crate::layer::brings(layer, wanted, self.limits).unwrap_or(false);
+        self.layers.iter().rev().find(brings).map(|layer| &layer.digest)
+    }
+}
+
+/// Judges a tree before it becomes an image, and says what is to be noted of it.
+pub type Inspect<'a> = &'a mut dyn FnMut(&Unpacked) -> Result<Vec<String>, Fault>;
+
 /// Pulls an image into the store under the name of its recipe. The same manifest again fetches and writes nothing.
-pub fn pull(store: &Store, name: &ImageName, text: &str, options: &Options, tell: &mut dyn FnMut(Progress)) -> Result<Pulled, Fault> {
+pub fn pull(
+    store: &Store,
+    name: &ImageName,
+    text: &str,
+    options: &Options,
+    inspect: Inspect,
+    tell: &mut dyn FnMut(Progress),
+) -> Result<Pulled, Fault> {
     program::need_root("unpacking a container image")?;
     program::need(&[erofs::TOOL, "setpriv", "timeout", "prlimit"])?;
     tell(Progress::Resolving);
@@ -189,7 +217,7 @@ pub fn pull(store: &Store, name: &ImageName, text: &str, options: &Options, tell
     if let Some(there) = known()? {
         return Ok(there);
     }
-    Pull { store, name, limits: options.limits.clone(), seconds: Vec::new(), signed_by }.run(resolved, tell)
+    Pull { store, name, limits: options.limits.clone(), seconds: Vec::new(), signed_by }.run(resolved, inspect, tell)
 }
 
 /// Also of an image that is there: the keys that count may be others by now.
@@ -235,7 +263,7 @@ impl Pull<'_> {
         Ok(done)
     }
 
-    fn run(mut self, mut resolved: Resolved, tell: &mut dyn FnMut(Progress)) -> Result<Pulled, Fault> {
+    fn run(mut self, mut resolved: Resolved, inspect: Inspect, tell: &mut dyn FnMut(Progress)) -> Result<Pulled, Fault> {
         let work = self.store.work("pull")?;
         let (layers, kept_layers) = self.timed("fetch", |pull| pull.fetch(&mut resolved, work.path(), tell))?;
         self.limits.until = Instant::now().checked_add(self.limits.unpack);
@@ -256,6 +284,9 @@ impl Pull<'_> {
             workdir::check(&root, workdir)?;
             tree.finish()
         })?;
+        tell(Progress::Inspecting);
+        let limits = self.limits.clone();
+        let noted = self.timed("scan", |_| inspect(&Unpacked { root: &at, layers: &layers, limits: &limits }))?;
         tell(Progress::Packing);
         let out = work.path().join("image.erofs");
         let epoch = u64::try_from(flat.newest).unwrap_or(0);
@@ -268,7 +299,8 @@ impl Pull<'_> {
         let container = &mut resolved.container;
         container.defaults.ids = accounts::ids(&root, container.defaults.user.as_deref());
         container.distribution = packages::distribution(&root);
-        let manifest = Manifest { packages: packages::packages(&root)?, ..self.manifest(&resolved, digest, bytes, &flat) };
+        let mut manifest = Manifest { packages: packages::packages(&root)?, ..self.manifest(&resolved, digest, bytes, &flat) };
+        manifest.notes.extend(noted);
         self.store.put(&out, &manifest)?;
         if let Some(registry) = &resolved.registry {
             self.keep(registry, &layers)?;

@@ -7,6 +7,7 @@ use guard::secrets::Detector;
 use guard::{Fact, Missing};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
+use std::time::Instant;
 
 pub struct Job {
     /// Absolute in the tree.
@@ -14,7 +15,21 @@ pub struct Job {
     pub mode: u32,
     pub owner: u32,
     pub size: u64,
+    /// Not on the filesystem of the root.
+    pub is_mounted: bool,
     pub what: What,
+}
+
+impl Job {
+    /// The place where a scan ended before its end.
+    pub fn out_of_time(path: String) -> Job {
+        let what = What::Unseen(Exposure::unread(
+            "/",
+            &format!("the time of the scan was over at {path}"),
+            "scan it by itself, which has no time limit: afresh guard scan root DIR",
+        ));
+        Job { path, mode: 0, owner: 0, size: 0, is_mounted: false, what }
+    }
 }
 
 pub enum What {
@@ -40,6 +55,7 @@ pub struct Judge<'a> {
     pub survey: &'a Survey,
     pub detector: &'a Detector,
     pub purpose: Purpose,
+    pub until: Option<Instant>,
     pub tree: Answers<'a>,
     pub buffer: Vec<u8>,
 }
@@ -47,7 +63,8 @@ pub struct Judge<'a> {
 impl Judge<'_> {
     pub fn judge(&mut self, job: Job) -> Outcome {
         let mut outcome = Outcome::default();
-        let of_file = |content| File { path: &job.path, mode: job.mode, owner: job.owner, is_directory: false, content };
+        let (mode, owner, is_mounted) = (job.mode, job.owner, job.is_mounted);
+        let of_file = |content| File { path: &job.path, mode, owner, is_directory: false, is_mounted, content };
         let unreadable = |errno: Errno| of_file(Fact::Unknown(Missing(errno.to_string())));
         let none = || Fact::Known(Vec::new());
         match job.what {
@@ -69,7 +86,7 @@ impl Judge<'_> {
                     return outcome;
                 }
                 let (content, mut beyond) = (self.buffer.as_slice(), 0);
-                let leaks = || read::leaks(&fd, content, job.size, self.detector, &mut beyond);
+                let leaks = || read::leaks(&fd, content, (job.size, self.until), self.detector, &mut beyond);
                 outcome.exposures = judge(self.survey, &of_file(Fact::Known(content)), leaks, &self.tree);
                 outcome.bytes = content.len() as u64 + beyond;
             }

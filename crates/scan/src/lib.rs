@@ -9,6 +9,7 @@
 
 #![deny(clippy::disallowed_methods)]
 
+mod checksum;
 mod filesystem;
 mod job;
 mod order;
@@ -21,11 +22,19 @@ pub use order::scan;
 
 use guard::Finding;
 use guard::root::Purpose;
+use std::time::Instant;
 
 pub struct Options {
     pub purpose: Purpose,
     /// Threads that judge; the walk has one of its own.
     pub threads: usize,
+    /// What is not scanned by then is unknown.
+    pub until: Option<Instant>,
+}
+
+/// Whether the time of a scan is over.
+fn is_over(until: Option<Instant>) -> bool {
+    until.is_some_and(|until| Instant::now() >= until)
 }
 
 /// What a scan reports while it runs. Findings are in the order of the walk.

@@ -2,8 +2,8 @@
 
 use crate::job::{Job, Judge, Outcome};
 use crate::tree::{Answers, INCLUDED_MAX, LISTS_MAX};
-use crate::walk::{Stopped, Walk};
-use crate::{Event, Options, Totals};
+use crate::walk::{self, Stopped};
+use crate::{Event, Options, Totals, is_over};
 use disk::within::Root;
 use guard::root::{Exposure, Survey};
 use guard::secrets::Detector;
@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::time::Instant;
 
 /// Files that are open and not yet reported, at most.
 const AHEAD: usize = 128;
@@ -25,14 +26,15 @@ pub fn scan(root: &Path, options: &Options, show: &mut dyn FnMut(Event)) -> Resu
     let detector = Detector::built_in().map_err(|e| Fault::ours("bad-rules", format!("the rules for secrets are refused: {e}")))?;
     let beneath = Root::open(root)?;
     let top = beneath.open_dir(Path::new(""), OFlags::RDONLY).map_err(|e| disk::files::fault("cannot read", root, &e.into()))?;
-    let survey = Survey::of(&Answers::new(&beneath, LISTS_MAX), options.purpose);
+    let survey = Survey::of(&Answers::new(&beneath, LISTS_MAX, options.until), options.purpose);
     let mut report = Report { show, totals: Totals::default(), shown: Totals::default(), unread: None };
     report.exposures(&survey.unknown());
     let judge = || Judge {
         survey: &survey,
         detector: &detector,
         purpose: options.purpose,
-        tree: Answers::new(&beneath, INCLUDED_MAX),
+        until: options.until,
+        tree: Answers::new(&beneath, INCLUDED_MAX, options.until),
         buffer: Vec::new(),
     };
     std::thread::scope(|scope| {
@@ -45,23 +47,28 @@ pub fn scan(root: &Path, options: &Options, show: &mut dyn FnMut(Event)) -> Resu
             scope.spawn(move || work(&jobs, &outcome, judge));
         }
         drop((jobs, outcome));
-        scope.spawn(move || walk(top, &ticket, &job));
+        scope.spawn(move || walk(top, &ticket, &job, options.until));
         report.all(&outcomes, &tickets);
     });
     report.flush();
     Ok(report.totals)
 }
 
-fn walk(top: OwnedFd, ticket: &SyncSender<()>, job: &SyncSender<(u64, Job)>) {
+fn walk(top: OwnedFd, ticket: &SyncSender<()>, job: &SyncSender<(u64, Job)>, until: Option<Instant>) {
     let mut number = 0;
     let mut give = |next: Job| {
         ticket.send(()).map_err(|_| Stopped)?;
+        if is_over(until) {
+            // Whoever takes it is told that, and nothing more.
+            let _ = job.send((number, Job::out_of_time(next.path)));
+            return Err(Stopped);
+        }
         job.send((number, next)).map_err(|_| Stopped)?;
         number += 1;
         Ok(())
     };
     // Who stopped it says why.
-    let _ = Walk { give: &mut give }.run(top);
+    let _ = walk::walk(top, &mut give);
 }
 
 fn work(jobs: &Mutex<Receiver<(u64, Job)>>, outcome: &Sender<(u64, Outcome)>, mut judge: Judge) {

@@ -1,11 +1,13 @@
 //! The content of one opened file: its first megabytes at once, the rest in pieces. Holes are skipped, and a file has no more bytes than it
 //! had when it was opened: one that grows, or says that it is larger than any disk, ends too.
 
+use crate::is_over;
 use guard::secrets::{Detector, Leak, Stream};
 use guard::{Fact, Missing};
 use rustix::fd::AsFd;
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::{Errno, pread};
+use std::time::Instant;
 
 /// What is judged as a whole: more than any configuration file has.
 pub const HEAD: usize = 4 << 20;
@@ -17,19 +19,19 @@ pub fn head(file: impl AsFd, buffer: &mut Vec<u8>) -> Result<(), Errno> {
 }
 
 /// Every secret of a file whose first bytes are `head`. `size`: when it was opened. Adds to `bytes` what it reads beyond the head.
-pub fn leaks(file: impl AsFd, head: &[u8], size: u64, detector: &Detector, bytes: &mut u64) -> Fact<Vec<Leak>> {
+pub fn leaks(file: impl AsFd, head: &[u8], (size, until): (u64, Option<Instant>), detector: &Detector, bytes: &mut u64) -> Fact<Vec<Leak>> {
     if head.len() < HEAD {
         return Fact::Known(detector.scan(head));
     }
     let mut stream = Stream::new(detector);
     stream.push(head);
-    match rest(&file, size, &mut stream, bytes) {
+    match rest(&file, (size, until), &mut stream, bytes) {
         Ok(()) => Fact::Known(stream.finish()),
         Err(e) => Fact::Unknown(Missing(e.to_string())),
     }
 }
 
-fn rest(file: &impl AsFd, size: u64, stream: &mut Stream, bytes: &mut u64) -> Result<(), Errno> {
+fn rest(file: &impl AsFd, (size, until): (u64, Option<Instant>), stream: &mut Stream, bytes: &mut u64) -> Result<(), Errno> {
     let (mut at, mut piece) = (HEAD as u64, Vec::new());
     while at < size && !stream.is_full() {
         let data = match seek(file, SeekFrom::Data(at)) {
@@ -46,6 +48,9 @@ fn rest(file: &impl AsFd, size: u64, stream: &mut Stream, bytes: &mut u64) -> Re
         }
         let end = seek(file, SeekFrom::Hole(at)).unwrap_or(size).clamp(at + 1, size.max(at + 1));
         while at < end && !stream.is_full() {
+            if is_over(until) {
+                return Err(Errno::TIMEDOUT);
+            }
             let room = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
             fill(file, at, room, &mut piece)?;
             if piece.is_empty() {
@@ -61,7 +66,7 @@ fn rest(file: &impl AsFd, size: u64, stream: &mut Stream, bytes: &mut u64) -> Re
 }
 
 /// As many bytes as there are from `at` on, `limit` at most.
-fn fill(file: &impl AsFd, at: u64, limit: usize, buffer: &mut Vec<u8>) -> Result<(), Errno> {
+pub fn fill(file: &impl AsFd, at: u64, limit: usize, buffer: &mut Vec<u8>) -> Result<(), Errno> {
     buffer.clear();
     while buffer.len() < limit {
         let from = buffer.len();

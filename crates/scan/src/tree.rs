@@ -1,8 +1,9 @@
-//! Answers of the tree to `guard`: what a configuration file includes. Links are followed, as the service would, and lead nowhere but into
+//! Answers of the tree to `guard`: what a configuration file includes, what packages say of files. Links are followed, as the service would, and lead nowhere but into
 //! the tree. Files and lists beyond the bounds are not known.
 
+use crate::checksum;
 use disk::within::Root;
-use guard::root::Tree;
+use guard::root::{Checksum, Tree};
 use guard::{Fact, Missing};
 use rustix::fs::{Dir, FileType, OFlags, fstat};
 use rustix::io::Errno;
@@ -10,8 +11,9 @@ use std::cell::Cell;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::time::Instant;
 
-const NAMES_MAX: usize = 200_000;
+const NAMES_MAX: usize = 100_000;
 
 /// How much is read of one file, and of all.
 #[derive(Clone, Copy)]
@@ -20,8 +22,8 @@ pub struct Bounds {
     pub all: u64,
 }
 
-/// For lists of packages: those of a large system are a tenth of it.
-pub const LISTS_MAX: Bounds = Bounds { file: 64 << 20, all: 512 << 20 };
+/// For lists of packages: those of a large system are a quarter of it.
+pub const LISTS_MAX: Bounds = Bounds { file: 16 << 20, all: 64 << 20 };
 /// For configuration.
 pub const INCLUDED_MAX: Bounds = Bounds { file: 1 << 20, all: u64::MAX };
 
@@ -29,11 +31,12 @@ pub struct Answers<'a> {
     root: &'a Root,
     file_max: u64,
     left: Cell<u64>,
+    until: Option<Instant>,
 }
 
 impl<'a> Answers<'a> {
-    pub fn new(root: &'a Root, bounds: Bounds) -> Answers<'a> {
-        Answers { root, file_max: bounds.file, left: Cell::new(bounds.all) }
+    pub fn new(root: &'a Root, bounds: Bounds, until: Option<Instant>) -> Answers<'a> {
+        Answers { root, file_max: bounds.file, left: Cell::new(bounds.all), until }
     }
 
     fn bytes(&self, path: &str) -> Result<Option<Vec<u8>>, Errno> {
@@ -59,6 +62,16 @@ impl<'a> Answers<'a> {
         }
         self.left.set(self.left.get() - bytes.len() as u64);
         Ok(Some(bytes))
+    }
+
+    fn digits(&self, path: &str, kind: Checksum) -> Result<String, Errno> {
+        let path = relative(path);
+        let place = self.root.open_in(path, OFlags::PATH)?;
+        if !FileType::from_raw_mode(fstat(&place)?.st_mode).is_file() {
+            return Err(Errno::NOENT);
+        }
+        let fd = self.root.open_in(path, OFlags::RDONLY | OFlags::NONBLOCK)?;
+        checksum::of(&fd, kind, self.until)
     }
 
     fn names(&self, path: &str) -> Result<Option<Vec<String>>, Errno> {
@@ -96,6 +109,10 @@ fn fact<T>(answer: Result<T, Errno>) -> Fact<T> {
 impl Tree for Answers<'_> {
     fn read(&self, path: &str) -> Fact<Option<Vec<u8>>> {
         fact(self.bytes(path))
+    }
+
+    fn checksum(&self, path: &str, kind: Checksum) -> Fact<String> {
+        fact(self.digits(path, kind))
     }
 
     fn list(&self, path: &str) -> Fact<Option<Vec<String>>> {

@@ -18,17 +18,19 @@ const AS_ROOT: &str = "run the scan as root";
 /// Nobody takes any more.
 pub struct Stopped;
 
-pub struct Walk<'a> {
-    pub give: &'a mut dyn FnMut(Job) -> Result<(), Stopped>,
+struct Walk<'a> {
+    give: &'a mut dyn FnMut(Job) -> Result<(), Stopped>,
+    /// Of the root.
+    device: u64,
+}
+
+/// `root`: opened to be read.
+pub fn walk(root: OwnedFd, give: &mut dyn FnMut(Job) -> Result<(), Stopped>) -> Result<(), Stopped> {
+    let device = fstat(&root).map(|stat| stat.st_dev).unwrap_or_default();
+    Walk { give, device }.directory(root, "", device, 0)
 }
 
 impl Walk<'_> {
-    /// `root`: opened to be read.
-    pub fn run(&mut self, root: OwnedFd) -> Result<(), Stopped> {
-        let device = fstat(&root).map(|stat| stat.st_dev).unwrap_or_default();
-        self.directory(root, "", device, 0)
-    }
-
     fn directory(&mut self, fd: OwnedFd, path: &str, device: u64, depth: usize) -> Result<(), Stopped> {
         let shown = if path.is_empty() { "/" } else { path };
         let mut dir = match Dir::new(fd) {
@@ -65,6 +67,7 @@ impl Walk<'_> {
 
     fn entries(&mut self, here: impl AsFd, path: &str, names: &[CString], device: u64, depth: usize) -> Result<(), Stopped> {
         let mut directories = Vec::new();
+        let is_mounted = device != self.device;
         for name in names {
             let inside = format!("{path}/{}", text(name.to_bytes()));
             let stat = match statat(&here, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -79,7 +82,7 @@ impl Walk<'_> {
             let (mode, owner) = (stat.st_mode, stat.st_uid);
             match FileType::from_raw_mode(mode) {
                 FileType::Directory => {
-                    (self.give)(Job { path: inside.clone(), mode, owner, size: 0, what: What::Directory })?;
+                    (self.give)(Job { path: inside.clone(), mode, owner, size: 0, is_mounted, what: What::Directory })?;
                     directories.push((name, inside, stat.st_dev));
                 }
                 FileType::RegularFile => {
@@ -89,7 +92,7 @@ impl Walk<'_> {
                         Err(e) => What::Unreadable(e),
                     };
                     let size = u64::try_from(stat.st_size).unwrap_or_default();
-                    (self.give)(Job { path: inside, mode, owner, size, what })?;
+                    (self.give)(Job { path: inside, mode, owner, size, is_mounted, what })?;
                 }
                 _ => {}
             }
@@ -121,7 +124,7 @@ impl Walk<'_> {
 
     fn unseen(&mut self, path: &str, cause: &str, fix: impl Into<String>) -> Result<(), Stopped> {
         let what = What::Unseen(Exposure::unread(path, cause, fix));
-        (self.give)(Job { path: path.to_string(), mode: 0, owner: 0, size: 0, what })
+        (self.give)(Job { path: path.to_string(), mode: 0, owner: 0, size: 0, is_mounted: false, what })
     }
 }
 

@@ -34,7 +34,7 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
     ("lifecycle", &["model"]),
     ("store", &["disk", "lifecycle", "model", "rotation"]),
     ("attest", &["disk", "lifecycle", "model", "store"]),
-    ("bake", &["attest", "disk", "lifecycle", "model", "oci", "store"]),
+    ("bake", &["attest", "disk", "guard", "lifecycle", "model", "oci", "scan", "store"]),
     ("emit", &["attest", "bake", "disk", "lifecycle", "model", "oci", "store"]),
     ("oci", &["disk", "model", "store"]),
     ("secret", &["disk", "model"]),

@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::processes::interrupt;
+use crate::recipe_places::refuse_secrets;
 use crate::show;
 use api::control::ImageHistory;
 use bake::{Baked, Progress};
@@ -48,6 +49,7 @@ impl Bake {
             Some(name) => vec![recipe(&file, name)?],
             None => file.images.values().collect(),
         };
+        refuse_secrets(context, &specs)?;
         let store = context.images()?;
         let mut exit = Exit::Succeeded;
         for spec in specs {
@@ -135,6 +137,11 @@ pub fn recipe<'a>(file: &'a ServiceFile, name: &ImageName) -> Result<&'a ImageSp
         let names: Vec<&str> = file.images.keys().map(ImageName::as_str).collect();
         Fault::yours("no-such-image", format!("the service file has no image {name}")).hint(format!("it has: {}", names.join(", ")))
     })
+}
+
+/// Of these names.
+pub fn recipes<'a>(file: &'a ServiceFile, used: &[ImageName]) -> Result<Vec<&'a ImageSpec>, Fault> {
+    used.iter().map(|name| recipe(file, name)).collect()
 }
 
 fn on_base(baked: &Baked) -> String {

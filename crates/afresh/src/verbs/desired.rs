@@ -2,13 +2,14 @@
 //!
 //! With a control plane on another machine nothing is baked or packed here: its current images are used, and code by its digest.
 
-use super::bake::{currents, planned, recipe};
+use super::bake::{currents, planned, recipe, recipes};
 use super::build_args::BuildArgs;
 use super::init::warn_of_private;
 use super::lookup;
 use super::units::release_number;
 use crate::context::Context;
 use crate::failure::{self, Failure};
+use crate::recipe_places::refuse_secrets;
 use crate::secrets::{self, IdentityArgs, Reading};
 use crate::show;
 use api::control::{DeployRequest, ImageUpkeep};
@@ -93,6 +94,7 @@ pub fn request_of(
     let service = desired.service.as_ref();
     let values = secrets::read_all(context, &file, chosen(&file, service), &desired.identity, reading)?;
     if desired.release.is_none() && !(used.is_empty() && sources.is_empty()) {
+        refuse_secrets(context, &recipes(&file, &used)?)?;
         if context.is_remote() {
             images = remote_images(context, &file, &used)?;
             artifacts = remote_artifacts(&sources)?;

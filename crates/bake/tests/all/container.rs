@@ -10,12 +10,18 @@ use store::Store;
 
 /// An image with one file, whose config says that it was made then.
 fn write(at: &Path, created: &str) {
+    write_files(at, created, &[("created", 0o644, created)]);
+}
+
+fn write_files(at: &Path, created: &str, files_of_layer: &[(&str, u32, &str)]) {
     let mut tar = tar::Builder::new(Vec::new());
-    let mut header = tar::Header::new_gnu();
-    header.set_size(created.len() as u64);
-    header.set_mode(0o644);
-    header.set_mtime(1);
-    tar.append_data(&mut header, "created", created.as_bytes()).unwrap();
+    for (path, mode, content) in files_of_layer {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(*mode);
+        header.set_mtime(1);
+        tar.append_data(&mut header, path, content.as_bytes()).unwrap();
+    }
     let layer = tar.into_inner().unwrap();
     let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
     let rootfs = json!({ "type": "layers", "diff_ids": [files::digest_of(&layer)] });
@@ -52,4 +58,34 @@ fn an_older_image_is_taken_by_hand_only() {
     assert_eq!(store.current(&spec.name).unwrap(), Some(older), "who bakes it by hand means it");
     write(&at, "2026-06-03T00:00:00Z");
     bake(true).unwrap();
+}
+
+#[test]
+#[ignore = "needs root: files of many users"]
+fn an_image_with_a_secret_is_not_made_and_what_else_is_exposed_is_noted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (at, store) = (dir.path().join("image"), Store::open(&Layout::new(dir.path().join("data"))).unwrap());
+    let oci = json!({ "reference": format!("oci:{}", at.display()) });
+    let spec: ImageSpec = serde_json::from_value(json!({ "name": "app", "oci": oci })).unwrap();
+    let bake = || bake_with(&store, &spec, &Options::default(), &mut |_| {});
+    let redis = ("etc/redis/redis.conf", 0o644, "bind 0.0.0.0\nprotected-mode no\n");
+    for (path, mode, content) in [
+        ("root/.pgpass", 0o600, "db:5432:shop:app:tr0ub4dor77\n"),
+        ("opt/app/.env", 0o600, "PORT=80\nDB_PASSWORD=tr0ub4dor77\n"),
+        ("etc/profile.d/x.sh", 0o666, "true\n"),
+    ] {
+        write_files(&at, "2026-06-01T00:00:00Z", &[redis, (path, mode, content)]);
+        let fault = bake().unwrap_err();
+        let shown = format!("{} {}", fault.message, fault.hint.clone().unwrap());
+        assert_eq!((fault.code.as_str(), store.current(&spec.name).unwrap()), ("exposed-in-image", None), "{shown}");
+        assert!(shown.contains(&format!("/{path}")) && shown.contains("of the layer sha256:") && !shown.contains("tr0ub4dor77"), "{shown}");
+        assert!(!shown.contains("redis.conf"), "what only has to be noted stops nothing: {shown}");
+    }
+    assert_eq!(store.list().unwrap().0.len(), 0, "nothing of it is in the store");
+    write_files(&at, "2026-06-01T00:00:00Z", &[redis]);
+    let baked = bake().unwrap();
+    assert!(baked.notes.iter().any(|note| note.starts_with("exposed: /etc/redis/redis.conf")), "{:?}", baked.notes);
+    let open = bake::OpenImage::open(&store, &baked.digest).unwrap();
+    assert_eq!(fs::read_to_string(open.root().join("etc/redis/redis.conf")).unwrap(), redis.2);
+    assert!(fs::write(open.root().join("x"), "x").is_err(), "it is mounted read-only");
 }

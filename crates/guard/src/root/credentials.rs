@@ -2,7 +2,7 @@
 
 use super::File;
 use super::exposure::Exposure;
-use super::text::lines;
+use super::text::{lines, original};
 use crate::finding::Severity;
 use crate::secrets::is_placeholder;
 use regex::bytes::{Regex, RegexBuilder};
@@ -15,33 +15,83 @@ enum Form {
     Pgpass,
     /// The file is the token.
     Token,
+    /// The file is the password.
+    Word,
 }
 
-/// What the credentials of a file open, by its path.
-fn purpose(path: &str) -> Option<(&'static str, Form)> {
-    let ends = |suffixes: &[&str]| suffixes.iter().any(|suffix| path.ends_with(suffix));
-    let all: [(bool, &'static str, Form); 19] = [
-        (ends(&["/.aws/credentials"]), "an account of AWS", Form::Pattern(&AWS)),
-        (ends(&["/.netrc", "/_netrc"]), "a server, for curl and git", Form::Pattern(&NETRC)),
-        (ends(&["/.pgpass"]), "PostgreSQL", Form::Pgpass),
-        (ends(&["/.my.cnf"]) || (ends(&[".cnf"]) && path.contains("/mysql/")), "MySQL", Form::Pattern(&PASSWORD)),
-        (ends(&["/.docker/config.json", "/.dockercfg"]), "a registry of images", Form::Pattern(&DOCKER)),
-        (ends(&["/.git-credentials"]), "a git server", Form::Pattern(&URL)),
-        (ends(&["/.npmrc"]), "a registry of npm", Form::Pattern(&NPM)),
-        (ends(&["/.pypirc"]), "a registry of Python", Form::Pattern(&PASSWORD)),
-        (ends(&["/.kube/config", "/kubeconfig"]), "a Kubernetes cluster", Form::Pattern(&KUBE)),
-        (ends(&[".conf"]) && path.contains("/kubernetes/"), "a Kubernetes cluster", Form::Pattern(&KUBE)),
-        (ends(&["/application_default_credentials.json", "/service-account.json"]), "an account of Google Cloud", Form::Pattern(&GOOGLE)),
-        (ends(&["/.config/gh/hosts.yml"]), "GitHub", Form::Pattern(&OAUTH)),
-        (ends(&["/.vault-token"]), "Vault", Form::Token),
-        (ends(&["/.htpasswd"]), "a web site", Form::Pattern(&HTPASSWD)),
-        (ends(&["/rclone.conf"]), "a store, for rclone", Form::Pattern(&RCLONE)),
-        (ends(&[".conf"]) && path.contains("/wireguard/"), "a network, for WireGuard", Form::Pattern(&WIREGUARD)),
-        (ends(&[".tfstate", ".tfstate.backup"]), "what Terraform made", Form::Pattern(&TFSTATE)),
-        (ends(&["/.smbcredentials"]), "a share", Form::Pattern(&PASSWORD)),
-        (ends(&["/.s3cfg", "/.boto"]), "a store of objects", Form::Pattern(&S3CFG)),
-    ];
-    all.into_iter().find(|(fits, _, _)| *fits).map(|(_, what, form)| (what, form))
+/// What the credentials of a file open, by its path: where it ends, and what its path must hold beside that.
+type Purpose = (&'static [&'static str], &'static str, &'static str, Form);
+
+const PURPOSES: &[Purpose] = &[
+    (&["/.aws/credentials"], "", "an account of AWS", Form::Pattern(&AWS)),
+    (&["/.netrc", "/_netrc"], "", "a server, for curl and git", Form::Pattern(&NETRC)),
+    (&["/.pgpass"], "", "PostgreSQL", Form::Pgpass),
+    (&["/.my.cnf", "/.mylogin.cnf"], "", "MySQL", Form::Pattern(&PASSWORD)),
+    (&[".cnf"], "/mysql/", "MySQL", Form::Pattern(&PASSWORD)),
+    (&["/.docker/config.json", "/.dockercfg", "/containers/auth.json"], "", "a registry of images", Form::Pattern(&DOCKER)),
+    (&["/.git-credentials"], "", "a git server", Form::Pattern(&URL)),
+    (
+        &["/.git/config", "/.gitconfig", "/pip.conf", "/.condarc", "/pip/pip.conf"],
+        "",
+        "a server, by an address with a password",
+        Form::Pattern(&ADDRESS),
+    ),
+    (&["/.npmrc"], "", "a registry of npm", Form::Pattern(&NPM)),
+    (&["/.yarnrc.yml"], "", "a registry of npm", Form::Pattern(&YARN)),
+    (&["/.pypirc"], "", "a registry of Python", Form::Pattern(&PASSWORD)),
+    (&["/.cargo/credentials", "/.cargo/credentials.toml"], "", "a registry of Rust", Form::Pattern(&TOKEN)),
+    (&["/.gem/credentials"], "", "a registry of Ruby", Form::Pattern(&GEM)),
+    (&["/.m2/settings.xml", "/nuget.config", "/NuGet.Config"], "", "a registry of packages", Form::Pattern(&XML)),
+    (&["/.composer/auth.json", "/composer/auth.json"], "", "a registry of PHP", Form::Pattern(&COMPOSER)),
+    (&["/.kube/config", "/kubeconfig", ".kubeconfig", "/k3s.yaml"], "", "a Kubernetes cluster", Form::Pattern(&KUBE)),
+    (&[".conf"], "/kubernetes/", "a Kubernetes cluster", Form::Pattern(&KUBE)),
+    (&["/application_default_credentials.json", "/service-account.json"], "", "an account of Google Cloud", Form::Pattern(&GOOGLE)),
+    (&[".json", "/credentials.db", "/access_tokens.db"], "/gcloud/", "an account of Google Cloud", Form::Pattern(&GOOGLE)),
+    (&[".json"], "/.azure/", "an account of Azure", Form::Pattern(&AZURE)),
+    (&["/gh/hosts.yml", "/.config/hub"], "", "GitHub", Form::Pattern(&OAUTH)),
+    (&["/glab-cli/config.yml", "/doctl/config.yaml", "/hcloud/cli.toml", "/.fly/config.yml"], "", "an account", Form::Pattern(&TOKEN)),
+    (&["/.vault-token"], "", "Vault", Form::Token),
+    (
+        &["/.vault_pass", "/.vault_pass.txt", "/.vault-pass", "/vault_pass.txt", "/vault-password", "/.vault_password"],
+        "",
+        "a vault of Ansible",
+        Form::Word,
+    ),
+    (&["/master.key"], "/config/", "the credentials of an application", Form::Token),
+    (&["/secrets/master.key", "/hudson.util.Secret"], "", "the credentials of Jenkins", Form::Token),
+    (&["/credentials.xml"], "", "what Jenkins reaches", Form::Pattern(&XML)),
+    (&["/.htpasswd", "/htpasswd", ".htpasswd"], "", "a web site", Form::Pattern(&HTPASSWD)),
+    (&["/rclone.conf"], "", "a store, for rclone", Form::Pattern(&RCLONE)),
+    (&[".conf"], "/wireguard/", "a network, for WireGuard", Form::Pattern(&WIREGUARD)),
+    (&[".nmconnection", "/wpa_supplicant.conf"], "", "a network", Form::Pattern(&WIRELESS)),
+    (&["/ipsec.secrets", "/swanctl.conf"], "", "a network, for IPsec", Form::Pattern(&IPSEC)),
+    (&["/chap-secrets", "/pap-secrets"], "", "a network, for PPP", Form::Pattern(&PPP)),
+    (&["/rndc.key", "/named.conf.keys"], "", "a name server", Form::Pattern(&RNDC)),
+    (&[".tfstate", ".tfstate.backup"], "", "what Terraform made", Form::Pattern(&TFSTATE)),
+    (&["/.terraformrc", "/credentials.tfrc.json", "/terraform.rc"], "", "HCP Terraform", Form::Pattern(&TERRAFORM)),
+    (
+        &["/user-data", "/user-data.txt", "/user-data.txt.i", "/cloud-config.txt"],
+        "",
+        "an account of the system, set by cloud-init",
+        Form::Pattern(&CLOUD_INIT),
+    ),
+    (
+        &["/hosts", "/inventory", "/inventory.ini", "/hosts.ini", ".yml", ".yaml"],
+        "ansible",
+        "machines, for Ansible",
+        Form::Pattern(&ANSIBLE),
+    ),
+    (&["/inventory", "/inventory.ini", "/hosts.ini"], "", "machines, for Ansible", Form::Pattern(&ANSIBLE)),
+    (&["/.smbcredentials", "/.cifs", "/.smbcred"], "", "a share", Form::Pattern(&PASSWORD)),
+    (&["/.s3cfg", "/.boto", "/.passwd-s3fs"], "", "a store of objects", Form::Pattern(&S3CFG)),
+    (&["/sasl_passwd", "/.msmtprc", "/msmtprc", "/.fetchmailrc", "/ssmtp.conf"], "", "a mail server", Form::Pattern(&MAIL)),
+];
+
+fn purpose(path: &str) -> Option<(&'static str, &'static Form)> {
+    // A copy of it opens the same.
+    let path = original(path);
+    let fits = |(ends, holds, _, _): &&Purpose| ends.iter().any(|end| path.ends_with(end)) && path.contains(holds);
+    PURPOSES.iter().find(fits).map(|(_, _, what, form)| (*what, form))
 }
 
 /// Whether a file that cannot be read may well hold one.
@@ -58,6 +108,7 @@ pub(super) fn credential<'t>(file: &File, text: impl FnOnce() -> &'t str) -> Opt
         Form::Pattern(pattern) => first(text, pattern),
         Form::Pgpass => lines(text).find(|(_, l)| l.matches(':').count() >= 4 && is_value(l.rsplit(':').next())).map(|(n, _)| n),
         Form::Token => lines(text).find(|(_, line)| line.len() >= 20 && is_value(Some(line))).map(|(n, _)| n),
+        Form::Word => lines(text).find(|(_, line)| line.len() >= 6 && !line.contains(' ') && is_value(Some(line))).map(|(n, _)| n),
     };
     line.map(|line| (line, what))
 }
@@ -101,6 +152,33 @@ static AWS: LazyLock<Regex> = LazyLock::new(|| regex(r"(?m)^\s*aws_secret_access
 static NETRC: LazyLock<Regex> = LazyLock::new(|| regex(r"\bpassword\s+(\S+)"));
 static PASSWORD: LazyLock<Regex> = LazyLock::new(|| regex(r#"(?mi)^\s*passw(?:or)?d\s*[=:]\s*["']?([^\s"'#]+)"#));
 static DOCKER: LazyLock<Regex> = LazyLock::new(|| regex(r#""(?:auth|identitytoken|password)"\s*:\s*"([^"]+)""#));
+static ADDRESS: LazyLock<Regex> = LazyLock::new(|| regex(r"(?m)^[^#;\n]*\b[a-z+]+://[^:/@\s]*:([^@\s/]+)@"));
+static YARN: LazyLock<Regex> = LazyLock::new(|| regex(r#"(?m)^\s*npmAuth(?:Token|Ident):\s*["']?([^\s"']+)"#));
+static TOKEN: LazyLock<Regex> = LazyLock::new(|| regex(r#"(?m)^\s*(?:access[-_])?token\s*[=:]\s*["']?([^\s"']+)"#));
+static GEM: LazyLock<Regex> = LazyLock::new(|| regex(r"(?m)^:\w*api_key:\s*(\S+)"));
+static XML: LazyLock<Regex> = LazyLock::new(|| {
+    regex(r#"(?i)(?:<(?:password|secret|apitoken|privatekey|passphrase|secretbytes)>|key="(?:cleartext)?password"\s+value=")([^<"]+)["<]"#)
+});
+static COMPOSER: LazyLock<Regex> =
+    LazyLock::new(|| regex(r#""(?:password|github-oauth|gitlab-token|bearer)"\s*:\s*(?:\{\s*"[^"]*"\s*:\s*)?"([^"]+)""#));
+static AZURE: LazyLock<Regex> =
+    LazyLock::new(|| regex(r#""(?:refreshToken|accessToken|secret|client_secret|servicePrincipalKey|_accessToken)"\s*:\s*"([^"]+)""#));
+static WIRELESS: LazyLock<Regex> =
+    LazyLock::new(|| regex(r#"(?m)^\s*(?:psk|password|wep-key0|private-key-password|leap-password)\s*=\s*"?([^\s#"]+)"#));
+static IPSEC: LazyLock<Regex> = LazyLock::new(|| regex(r#"(?m)^[^#\n]*(?::\s*(?:PSK|EAP|XAUTH)|\bsecret\s*=)\s*"?([^\s"]+)"#));
+static PPP: LazyLock<Regex> = LazyLock::new(|| regex(r#"(?m)^[ \t]*[^#\s]+[ \t]+\S+[ \t]+"?([^\s"]+)"#));
+static RNDC: LazyLock<Regex> = LazyLock::new(|| regex(r#"\bsecret\s+"([0-9A-Za-z+/=]{16,})""#));
+static TERRAFORM: LazyLock<Regex> = LazyLock::new(|| regex(r#"\btoken"?\s*[=:]\s*"([^"]+)""#));
+static CLOUD_INIT: LazyLock<Regex> = LazyLock::new(|| {
+    regex(
+        r#"(?m)^\s*(?:-\s*)?(?:(?:passwd|hashed_passwd|plain_text_passwd|password):\s*["']?|root:|ubuntu:|debian:)(?:\$[0-9a-z]+\$)?([^\s"'{|]+)"#,
+    )
+});
+static ANSIBLE: LazyLock<Regex> = LazyLock::new(|| {
+    regex(r#"(?m)^[^#\n]*\bansible_(?:ssh_pass|password|become_pass|become_password|sudo_pass|winrm_password)\s*[=:]\s*["']?([^\s"']+)"#)
+});
+static MAIL: LazyLock<Regex> =
+    LazyLock::new(|| regex(r#"(?mi)^[ \t]*(?:[^#\s]+[ \t]+[^:\s]+:|[^#\n]*\bpassw(?:or)?d[ \t]+"?|AuthPass[ \t]*=[ \t]*)([^\s"]+)"#));
 static URL: LazyLock<Regex> = LazyLock::new(|| regex(r"(?m)^\w+://[^:/@\s]*:([^@\s]+)@"));
 static NPM: LazyLock<Regex> = LazyLock::new(|| regex(r"(?m)^[^#;\n]*_(?:authToken|auth|password)\s*=\s*(\S+)"));
 static KUBE: LazyLock<Regex> = LazyLock::new(|| regex(r"(?m)^\s*(?:-\s*)?(?:token|client-key-data|password):\s*(\S+)"));
@@ -109,7 +187,8 @@ static OAUTH: LazyLock<Regex> = LazyLock::new(|| regex(r"(?m)^\s*oauth_token:\s*
 static HTPASSWD: LazyLock<Regex> = LazyLock::new(|| regex(r"(?m)^[^:#\n]+:[${]((?:apr1|2[aby]|5|6)\$\S+|SHA\}\S+)"));
 static RCLONE: LazyLock<Regex> = LazyLock::new(|| regex(r"(?m)^\s*(?:pass|token|secret_access_key|client_secret|key)\s*=\s*(\S+)"));
 static WIREGUARD: LazyLock<Regex> = LazyLock::new(|| regex(r"(?m)^\s*PrivateKey\s*=\s*([0-9A-Za-z+/]{43}=)"));
-static S3CFG: LazyLock<Regex> = LazyLock::new(|| regex(r"(?m)^\s*(?:secret_key|aws_secret_access_key|gs_secret_access_key)\s*=\s*(\S+)"));
+static S3CFG: LazyLock<Regex> =
+    LazyLock::new(|| regex(r"(?m)^\s*(?:(?:secret_key|aws_secret_access_key|gs_secret_access_key)\s*=\s*|[0-9A-Z]{16,}:)(\S+)"));
 static TFSTATE: LazyLock<Regex> =
     LazyLock::new(|| regex(r#""(?:password|secret|private_key(?:_pem)?|secret_string|token|master_password)"\s*:\s*"([^"]+)""#));
 
@@ -162,12 +241,25 @@ pub(super) fn typed_password(text: &str) -> Option<usize> {
 pub(super) fn keystore(file: &File, bytes: &[u8]) -> Option<&'static str> {
     let name = file.name().to_ascii_lowercase();
     let ends = |suffixes: &[&str]| suffixes.iter().any(|s| name.ends_with(s));
-    // The first entry of a Java keystore: 1 is a private key, 2 a certificate.
-    if bytes.starts_with(b"\xfe\xed\xfe\xed") && bytes.get(12..16) == Some(&[0, 0, 0, 1]) {
+    // The first entry of a Java keystore: 1 is a private key, 2 a certificate, 3 (of JCEKS alone) a secret key.
+    let is_java = bytes.starts_with(b"\xfe\xed\xfe\xed") || bytes.starts_with(b"\xce\xce\xce\xce");
+    if is_java && matches!(bytes.get(12..16), Some(&[0, 0, 0, 1 | 3])) {
         return Some("a Java keystore with a private key");
     }
-    if ends(&[".p12", ".pfx"]) && bytes.starts_with(b"\x30\x82") {
+    // Since Java 9 a keystore is one of PKCS #12. What is trusted is kept in the same form.
+    let is_trusted = name.contains("trust") || name.contains("cacerts");
+    if ends(&[".p12", ".pfx", ".jks", ".keystore"]) && bytes.starts_with(b"\x30\x82") && !is_trusted {
         return Some("a PKCS #12 store");
+    }
+    if ends(&[".keytab"]) && bytes.starts_with(b"\x05\x02") {
+        return Some("keys of Kerberos");
+    }
+    let is_gnupg = file.path.contains("/private-keys-v1.d/")
+        && ["(protected-private-key", "(private-key", "(11:private-key", "(21:protected-private-key"]
+            .iter()
+            .any(|start| bytes[..bytes.len().min(512)].windows(start.len()).any(|w| w == start.as_bytes()));
+    if is_gnupg || (name == "secring.gpg" && bytes.first().is_some_and(|b| b & 0x80 != 0)) {
+        return Some("a private key of GnuPG");
     }
     if ends(&[".kdbx"]) && bytes.starts_with(b"\x03\xd9\xa2\x9a") {
         return Some("a database of KeePass");
@@ -212,10 +304,8 @@ mod tests {
 
     #[test]
     fn every_pattern_compiles_and_placeholders_are_none() {
-        for pattern in
-            [&AWS, &NETRC, &PASSWORD, &DOCKER, &URL, &NPM, &KUBE, &GOOGLE, &OAUTH, &HTPASSWD, &RCLONE, &WIREGUARD, &TFSTATE, &S3CFG]
-        {
-            assert_eq!(pattern.captures_len(), 2);
+        for (_, _, _, form) in PURPOSES {
+            assert!(!matches!(form, Form::Pattern(pattern) if pattern.captures_len() != 2));
         }
         assert!(TYPED.iter().all(|p| p.captures_len() == 2) && SHADOW.captures_len() == 2 && NO_PASSWORD.captures_len() == 2);
         for text in ["password = ${DB_PASSWORD}", "password = <password>", "password = changeme", "password = xxxxxx", "password ="] {

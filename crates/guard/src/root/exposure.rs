@@ -83,3 +83,18 @@ impl Exposure {
         }
     }
 }
+
+/// Rules whose findings no image may have: everybody who has it would have the secret, or could become root in it.
+const NOT_IN_IMAGES: &[&str] = &["secret", "credentials", "keystore", "readable-shadow", "world-writable"];
+
+/// Whether an image with this finding of [`super::Purpose::Image`] may not be used: the rule `no-secret-in-image`. What could not be read may
+/// hold a secret. Services that listen, setuid programs and what lies under web roots are for whoever uses the image to judge.
+pub fn blocks_image(finding: &Finding) -> bool {
+    match finding.verdict {
+        Verdict::Public => {
+            NOT_IN_IMAGES.contains(&finding.via.as_str()) || (finding.via == "history" && finding.severity >= Severity::High)
+        }
+        Verdict::Unknown => finding.via == "unread",
+        Verdict::NotPublic => false,
+    }
+}

@@ -3,11 +3,12 @@
 use super::credentials::{credential, has_fields_of_shadow, is_for_credentials, is_history, keystore, shadow, typed_password};
 use super::exposure::Exposure;
 use super::survey::Survey;
-use super::{File, Purpose, Tree, login, postgres, redis, shares, stores, web};
+use super::{File, Judge, Purpose, Tree, daemons, login, postgres, redis, settings, shares, stores, web};
 use crate::finding::Severity;
 use crate::secrets::Leak;
 use crate::ternary::Fact;
 use std::cell::LazyCell;
+use std::ops::Deref;
 
 /// A larger file than this is searched for tokens, not read as configuration.
 const CONFIGURATION_MAX: usize = 1 << 20;
@@ -37,7 +38,7 @@ pub fn judge(survey: &Survey, file: &File, leaks: impl FnOnce() -> Fact<Vec<Leak
     {
         found.extend(judge(file.path, &String::from_utf8_lossy(content), tree));
     }
-    found.extend(secrets(survey, file, content, leaks));
+    found.extend(secrets(survey, file, content, leaks, tree));
     // The dump under a web root has been said already.
     let is_said = found.iter().any(|e| e.rule == "web-dump");
     if !is_said && file.is_read_by_others() && web::is_dump(&file.name().to_ascii_lowercase(), &file.content) && is_of_data(file.path) {
@@ -54,8 +55,6 @@ fn is_of_data(path: &str) -> bool {
         && !path.starts_with("/var/cache/")
         && !path.starts_with("/var/lib/rpm")
 }
-
-type Judge = fn(&str, &str, &dyn Tree) -> Vec<Exposure>;
 
 /// Whose configuration it is, by its path.
 fn service_of(path: &str) -> Option<Judge> {
@@ -82,10 +81,19 @@ fn service_of(path: &str) -> Option<Judge> {
         "smb.conf" => shares::samba,
         "sshd_config" => login::sshd,
         "sudoers" if ends("/etc/sudoers") => login::sudo,
+        // Included by a file that is not there yet: what it says is to hold when that is.
+        _ if path.starts_with("/etc/ssh/sshd_config.d/") && ends(".conf") => {
+            |path, text, tree| alone("/etc/ssh/sshd_config", path, text, tree, login::sshd)
+        }
+        _ if path.starts_with("/etc/sudoers.d/") => |path, text, tree| alone("/etc/sudoers", path, text, tree, login::sudo),
         _ if name.ends_with(".service") && path.contains("/systemd/system/") => |path, text, _| unit(path, text),
         _ if web::is_configuration(path) => |path, text, _| web::judge(path, text),
-        _ => return None,
+        _ => return daemons::of(path),
     })
+}
+
+fn alone(main: &str, path: &str, text: &str, tree: &dyn Tree, judge: Judge) -> Vec<Exposure> {
+    if matches!(tree.read(main), Fact::Known(None)) { judge(path, text, tree) } else { Vec::new() }
 }
 
 /// Daemons whose options are in the unit that starts them.
@@ -114,7 +122,7 @@ fn by_mode(survey: &Survey, file: &File) -> Vec<Exposure> {
         }
     }
     if !file.is_directory && file.mode & 0o4000 != 0 && file.mode & 0o111 != 0 {
-        match survey.is_packaged(file.path) {
+        match survey.packages.own(file.path) {
             Some(true) => {}
             Some(false) => {
                 let is_root = file.owner == 0;
@@ -129,28 +137,46 @@ fn by_mode(survey: &Survey, file: &File) -> Vec<Exposure> {
     found
 }
 
-fn secrets(survey: &Survey, file: &File, content: &[u8], leaks: impl FnOnce() -> Fact<Vec<Leak>>) -> Vec<Exposure> {
+fn secrets(survey: &Survey, file: &File, content: &[u8], leaks: impl FnOnce() -> Fact<Vec<Leak>>, tree: &dyn Tree) -> Vec<Exposure> {
     let mut found = Vec::new();
     let text = LazyCell::new(|| String::from_utf8_lossy(&content[..content.len().min(CONFIGURATION_MAX)]));
     if has_fields_of_shadow(content) {
         found.extend(shadow(file, &text));
     }
-    let is_exposed = survey.purpose == Purpose::Image || file.is_read_by_others();
-    // What a package brings in its documentation and tests is published with it.
-    if !is_exposed || is_published(survey, file.path) {
+    let is_image = survey.purpose == Purpose::Image && !file.is_mounted;
+    if !is_image && !file.is_read_by_others() {
         return found;
     }
-    let who = if survey.purpose == Purpose::Image { "everybody who has the image" } else { "every account of the host" };
-    let leaks = match leaks() {
-        Fact::Known(leaks) => leaks,
-        Fact::Unknown(_) => {
-            found.push(Exposure::unknown("unread", file.path, file.path));
-            Vec::new()
-        }
-    };
+    let who = if is_image { "everybody who has the image" } else { "every account of the host" };
+    let is_shipped = LazyCell::new(|| survey.packages.ship(file.path, content, tree));
+    let secrets = tokens(file, who, leaks(), &is_shipped);
+    if found.is_empty()
+        && secrets.is_empty()
+        && let Some(credential) = credentials(survey, file, content, who, &text)
+        && !*is_shipped
+    {
+        found.push(credential);
+    }
+    found.extend(secrets);
+    found
+}
+
+/// Secrets by the formats of their issuers. Who can get a package has the private keys of its tests. A token in a package opens something:
+/// it is shown, as only its owner knows whether others can get the package.
+fn tokens(file: &File, who: &str, leaks: Fact<Vec<Leak>>, is_shipped: &dyn Deref<Target = bool>) -> Vec<Exposure> {
+    let Fact::Known(leaks) = leaks else { return vec![Exposure::unknown("unread", file.path, file.path)] };
+    let mut found: Vec<Exposure> = Vec::new();
     for leak in leaks {
-        let why = format!("{who} can read a secret in it: {}: {}", leak.title, leak.shown);
-        let mut exposure = Exposure::new("secret", file.path, leak.line, Severity::Critical, why, leak.fix);
+        let mut why = format!("{who} can read a secret in it: {}: {}", leak.title, leak.shown);
+        let (mut rule, mut severity) = ("secret", Severity::Critical);
+        if **is_shipped {
+            if leak.is_private_key() {
+                continue;
+            }
+            (rule, severity) = ("secret-of-package", Severity::Medium);
+            why.push_str("; its package brings it, so that everybody has it who can get the package");
+        }
+        let mut exposure = Exposure::new(rule, file.path, leak.line, severity, why, leak.fix);
         exposure.evidence = leak.fingerprint;
         // One file with many secrets is one row for each rule.
         if !found.iter().any(|e| e.evidence == exposure.evidence) {
@@ -160,36 +186,36 @@ fn secrets(survey: &Survey, file: &File, content: &[u8], leaks: impl FnOnce() ->
             break;
         }
     }
-    if !found.is_empty() {
-        return found;
-    }
-    let fix = |what: &str| format!("remove {} ({what}), and replace the credential", file.path);
-    if let Some((line, what)) = credential(file, || &text) {
-        let why = format!("{who} can read a credential that opens {what}");
-        found.push(Exposure::new("credentials", file.path, line, Severity::Critical, why, fix("credentials")));
-    } else if let Some(what) = keystore(file, content) {
-        found.push(Exposure::new("keystore", file.path, 0, Severity::High, format!("{who} can read it: {what}"), fix("keystore")));
-    } else if is_history(file) {
-        if let Some(line) = typed_password(&text) {
-            let why = format!("{who} can read a password that was typed into a shell");
-            found.push(Exposure::new("history", file.path, line, Severity::High, why, fix("history")));
-        } else if survey.purpose == Purpose::Image && !text.trim().is_empty() {
-            let why = format!("{who} can read what was typed into a shell");
-            found.push(Exposure::new(
-                "history",
-                file.path,
-                1,
-                Severity::Low,
-                why,
-                format!("remove {} at the end of the recipe", file.path),
-            ));
-        }
-    }
     found
 }
 
-fn is_published(survey: &Survey, path: &str) -> bool {
-    let is_sample =
-        ["/doc/", "/docs/", "/test/", "/tests/", "/testdata/", "/examples/", "/man/", "/locale/"].iter().any(|part| path.contains(part));
-    path.starts_with("/usr/") && is_sample && survey.is_packaged(path) == Some(true)
+/// A credential by what the file is for.
+fn credentials(survey: &Survey, file: &File, content: &[u8], who: &str, text: &str) -> Option<Exposure> {
+    let fix = |what: &str| format!("remove {} ({what}), and replace the credential", file.path);
+    let new = |rule: &'static str, line, severity, why, fix| Some(Exposure::new(rule, file.path, line, severity, why, fix));
+    if let Some((line, what)) = credential(file, || text) {
+        let why = format!("{who} can read a credential that opens {what}");
+        return new("credentials", line, Severity::Critical, why, fix("credentials"));
+    }
+    if let Some(what) = keystore(file, content) {
+        return new("keystore", 0, Severity::High, format!("{who} can read it: {what}"), fix("keystore"));
+    }
+    if (service_of(file.path).is_none() || file.path.ends_with(".service"))
+        && let Some((line, what)) = settings::credential(survey, file, content.len(), text)
+    {
+        let why = format!("{who} can read a credential that opens {what}");
+        return new("credentials", line, Severity::Critical, why, fix("credentials"));
+    }
+    if !is_history(file) {
+        return None;
+    }
+    if let Some(line) = typed_password(text) {
+        let why = format!("{who} can read a password that was typed into a shell");
+        return new("history", line, Severity::High, why, fix("history"));
+    }
+    let is_image = survey.purpose == Purpose::Image && !file.is_mounted;
+    (is_image && !text.trim().is_empty()).then(|| {
+        let (why, fix) = (format!("{who} can read what was typed into a shell"), format!("remove {} at the end of the recipe", file.path));
+        Exposure::new("history", file.path, 1, Severity::Low, why, fix)
+    })
 }

@@ -1,6 +1,7 @@
 //! What must be known of the whole tree before a file is judged: whose it is, who runs it, where the web servers' roots are.
 
 use super::exposure::Exposure;
+use super::packages::Packages;
 use super::text::{joined_lines, lines, read, words};
 use super::web;
 use super::{Purpose, Tree};
@@ -20,14 +21,15 @@ const ROOT_DIRECTORIES: &[&str] = &[
     "/usr/sbin",
     "/bin",
     "/sbin",
-    "/usr/lib/systemd",
-    "/lib/systemd",
+    "/usr/lib",
+    "/lib",
+    "/usr/local/lib",
+    "/usr/libexec",
+    "/boot",
     "/var/spool/cron",
 ];
 const UNIT_DIRECTORIES: &[&str] = &["/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system"];
 const CRON_DIRECTORIES: &[&str] = &["/etc/cron.d", "/var/spool/cron/crontabs", "/var/spool/cron"];
-/// Lists of packages that are not read here: of RPM, pacman, portage, Nix, and of dpkg without its lists of files.
-const OTHER_PACKAGES: &[&str] = &["/var/lib/rpm", "/usr/lib/sysimage/rpm", "/var/lib/pacman", "/var/db/pkg", "/nix/store", "/var/lib/dpkg"];
 const WEB_DIRECTORIES: &[&str] = &[
     "/etc/nginx",
     "/etc/nginx/conf.d",
@@ -38,13 +40,18 @@ const WEB_DIRECTORIES: &[&str] = &[
     "/etc/httpd/conf.d",
     "/etc/lighttpd",
 ];
+/// A larger unit, crontab or site is no configuration, and is not read.
+const TEXT_MAX: usize = 1 << 20;
+/// Programs that root starts and roots of web servers: those of a hostile tree have no end.
+const PATHS_MAX: usize = 20_000;
+const PATH_MAX: usize = 4096;
+const UNREAD_MAX: usize = 100;
 
 #[derive(Debug)]
 pub struct Survey {
     pub(super) purpose: Purpose,
     pub(super) web_roots: Vec<String>,
-    /// Files of packages. `None`: the list could not be read, or this is no system of packages.
-    packaged: Option<BTreeSet<String>>,
+    pub(super) packages: Packages,
     /// Programs that cron or units start as root.
     started: BTreeSet<String>,
     /// What could not be read of all this.
@@ -53,34 +60,49 @@ pub struct Survey {
 
 impl Survey {
     pub fn of(tree: &dyn Tree, purpose: Purpose) -> Survey {
-        let mut survey = Survey { purpose, web_roots: Vec::new(), packaged: None, started: BTreeSet::new(), unread: BTreeSet::new() };
-        survey.packaged = survey.read_packages(tree);
+        let mut survey =
+            Survey { purpose, web_roots: Vec::new(), packages: Packages::default(), started: BTreeSet::new(), unread: BTreeSet::new() };
+        survey.packages = Packages::of(tree, &mut |path| survey.missed(path));
         for directory in UNIT_DIRECTORIES {
-            for (_, text) in survey.texts(tree, directory, &[".service"]) {
-                survey.started.extend(started_by_unit(&text));
-            }
+            survey.texts(tree, directory, ".service", &mut |survey, path, text| survey.start(path, started_by_unit(text)));
         }
         for directory in CRON_DIRECTORIES {
-            for (path, text) in survey.texts(tree, directory, &[""]) {
-                let is_users = directory.starts_with("/var/spool");
-                let is_of_root = !is_users || path.ends_with("/root");
-                if is_of_root {
-                    survey.started.extend(started_by_cron(&text, !is_users));
+            let is_users = directory.starts_with("/var/spool");
+            survey.texts(tree, directory, "", &mut |survey, path, text| {
+                if !is_users || path.ends_with("/root") {
+                    survey.start(path, started_by_cron(text, !is_users));
                 }
-            }
+            });
         }
-        match read(tree, "/etc/crontab") {
-            Ok(text) => survey.started.extend(started_by_cron(&text.unwrap_or_default(), true)),
-            Err(missing) => drop(survey.unread.insert(missing)),
-        }
+        survey.text(tree, "/etc/crontab", &mut |survey, path, text| survey.start(path, started_by_cron(text, true)));
         for directory in WEB_DIRECTORIES {
-            for (path, text) in survey.texts(tree, directory, &[".conf", ""]) {
-                survey.web_roots.extend(web::roots(&path, &text));
-            }
+            survey.texts(tree, directory, "", &mut |survey, path, text| {
+                let roots = web::roots(path, text).into_iter().filter(|root| root.len() <= PATH_MAX);
+                survey.web_roots.extend(roots.take(PATHS_MAX));
+                survey.web_roots.sort();
+                survey.web_roots.dedup();
+                if survey.web_roots.len() > PATHS_MAX {
+                    survey.web_roots.truncate(PATHS_MAX);
+                    survey.missed(path);
+                }
+            });
         }
-        survey.web_roots.sort();
-        survey.web_roots.dedup();
         survey
+    }
+
+    fn start(&mut self, path: &str, programs: Vec<String>) {
+        for program in programs {
+            if self.started.len() == PATHS_MAX {
+                return self.missed(path);
+            }
+            self.started.insert(program);
+        }
+    }
+
+    fn missed(&mut self, path: &str) {
+        if self.unread.len() < UNREAD_MAX {
+            self.unread.insert(path.to_string());
+        }
     }
 
     /// Facts of the survey that could not be read: what rests on them was not judged.
@@ -88,68 +110,47 @@ impl Survey {
         self.unread.iter().map(|path| Exposure::unknown("unread", path, path)).collect()
     }
 
-    /// `None`: not known.
-    pub(super) fn is_packaged(&self, path: &str) -> Option<bool> {
-        // Since /bin is a link to /usr/bin, packages may name either.
-        let packaged = self.packaged.as_ref()?;
-        let other = path.strip_prefix("/usr").unwrap_or(path);
-        Some(packaged.contains(path) || packaged.contains(other) || packaged.contains(&format!("/usr{path}")))
-    }
-
     pub(super) fn runs_as_root(&self, path: &str, is_directory: bool) -> bool {
         let under =
             |directories: &[&str]| directories.iter().any(|d| path == *d || path.strip_prefix(d).is_some_and(|rest| rest.starts_with('/')));
         if is_directory {
             let holds_started = self.started.iter().any(|p| p.rsplit_once('/').is_some_and(|(directory, _)| directory == path));
-            return holds_started || PROGRAM_DIRECTORIES.contains(&path) || under(&["/etc"]);
+            let is_keys = path.ends_with("/.ssh");
+            return holds_started
+                || is_keys
+                || PROGRAM_DIRECTORIES.contains(&path)
+                || under(&["/etc", "/root", "/var/spool/cron", "/usr/lib/systemd"]);
         }
-        self.started.contains(path) || under(ROOT_DIRECTORIES)
+        // Whoever writes it logs in as that account.
+        self.started.contains(path) || under(ROOT_DIRECTORIES) || path.ends_with("/.ssh/authorized_keys")
     }
 
-    fn texts(&mut self, tree: &dyn Tree, directory: &str, endings: &[&str]) -> Vec<(String, String)> {
-        let names = match tree.list(directory) {
-            Fact::Known(names) => names.unwrap_or_default(),
-            Fact::Unknown(_) => {
-                self.unread.insert(directory.to_string());
-                return Vec::new();
-            }
-        };
-        let mut found = Vec::new();
-        for name in names.iter().filter(|name| endings.iter().any(|end| name.ends_with(end))) {
-            let path = format!("{directory}/{name}");
-            match read(tree, &path) {
-                Ok(text) => found.extend(text.map(|text| (path, text))),
-                Err(missing) => drop(self.unread.insert(missing)),
-            }
+    /// Files of a directory whose names end so, one after the other: they are not held.
+    fn texts(&mut self, tree: &dyn Tree, directory: &str, ending: &str, take: &mut dyn FnMut(&mut Survey, &str, &str)) {
+        for path in self.names(tree, directory, ending) {
+            self.text(tree, &path, take);
         }
-        found
     }
 
-    /// dpkg's lists and apk's database. RPM's is no text: what it owns is not known here.
-    fn read_packages(&mut self, tree: &dyn Tree) -> Option<BTreeSet<String>> {
-        let mut all = BTreeSet::new();
-        let lists = self.texts(tree, "/var/lib/dpkg/info", &[".list"]);
-        for (_, text) in &lists {
-            all.extend(text.lines().filter(|line| line.starts_with('/')).map(str::to_string));
-        }
-        match read(tree, "/lib/apk/db/installed") {
-            Ok(Some(text)) => {
-                let mut directory = "";
-                for line in text.lines() {
-                    match line.split_once(':') {
-                        Some(("F", name)) => directory = name,
-                        Some(("R", name)) => drop(all.insert(format!("/{directory}/{name}"))),
-                        _ => {}
-                    }
-                }
-            }
+    fn text(&mut self, tree: &dyn Tree, path: &str, take: &mut dyn FnMut(&mut Survey, &str, &str)) {
+        match read(tree, path) {
+            Ok(Some(text)) if text.len() <= TEXT_MAX => take(self, path, &text),
             Ok(None) => {}
-            Err(missing) => drop(self.unread.insert(missing)),
+            Ok(Some(_)) | Err(_) => self.missed(path),
         }
-        // Where nothing keeps packages, no package owns anything.
-        let is_empty_known = || OTHER_PACKAGES.iter().all(|path| matches!(tree.list(path), Fact::Known(None)));
-        let is_whole = self.unread.is_empty() && (!all.is_empty() || is_empty_known());
-        is_whole.then_some(all)
+    }
+
+    fn names(&mut self, tree: &dyn Tree, directory: &str, ending: &str) -> Vec<String> {
+        match tree.list(directory) {
+            Fact::Known(names) => {
+                let names = names.unwrap_or_default();
+                names.iter().filter(|name| name.ends_with(ending)).map(|name| format!("{directory}/{name}")).collect()
+            }
+            Fact::Unknown(_) => {
+                self.missed(directory);
+                Vec::new()
+            }
+        }
     }
 }
 

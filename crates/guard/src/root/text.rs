@@ -201,6 +201,14 @@ pub(super) fn included(tree: &dyn Tree, pattern: &str, base: &str) -> Result<Vec
     }
 }
 
+/// `.env.bak`, `.env~`, `.settings.py.swp`: what it is a copy of.
+pub(super) fn original(path: &str) -> String {
+    let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let swap = name.strip_prefix('.').and_then(|n| [".swp", ".swo"].iter().find_map(|end| n.strip_suffix(end)));
+    let copy = [".bak", ".old", ".orig", ".save", ".backup", ".copy", "~"].iter().find_map(|end| name.strip_suffix(end));
+    format!("{directory}/{}", swap.or(copy).unwrap_or(name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,5 +230,14 @@ mod tests {
     fn words_and_joined_lines() {
         assert_eq!(words(r#"a "b c" 'd'e """#), ["a", "b c", "de", ""]);
         assert_eq!(joined_lines("a \\\n b\n# c\nd"), [(1, "a  b".to_string()), (4, "d".to_string())]);
+    }
+
+    #[test]
+    fn copies_are_what_they_are_copies_of() {
+        for (path, expected) in
+            [("/a/.env.bak", "/a/.env"), ("/a/x.conf~", "/a/x.conf"), ("/a/.x.py.swp", "/a/x.py"), ("/a/..env.swp", "/a/.env")]
+        {
+            assert_eq!(original(path), expected);
+        }
     }
 }

@@ -38,6 +38,13 @@ pub struct Leak {
     pub fingerprint: String,
 }
 
+impl Leak {
+    /// One that is made with a tool, as tests and samples have them. No issuer gave it out.
+    pub(crate) fn is_private_key(&self) -> bool {
+        matches!(self.rule.as_str(), "private-key" | "putty-private-key" | "openvpn-static-key" | "age-secret-key")
+    }
+}
+
 pub struct Detector {
     rules: Vec<Rule>,
     keywords: AhoCorasick,

@@ -23,6 +23,10 @@ const WORDS: &[&str] = &[
 const DOCUMENTED: &[&str] = &[
     // Azurite: https://learn.microsoft.com/azure/storage/common/storage-connect-azurite
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq",
+    // Signatures of the tokens that https://jwt.io and RFC 7519 show.
+    "SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c",
+    "TJVA95OrM7E2cBab30RMHrHDcEfxjoYZgeFONFh7HgQ",
+    "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
 ];
 
 const DISTINCT_MIN: usize = 8;

@@ -342,7 +342,7 @@ fn a_kept_layer_is_given_to_nobody_by_its_digest() {
     });
     let name = model::ImageName::new("thief").unwrap();
     for text in [own.name(), format!("{}/theirs/app:1", registry.at), format!("{}/longer/app:1", registry.at)] {
-        let fault = oci::pull(&place.store, &name, &text, &options(limits()), &mut |_| {}).map(drop).unwrap_err();
+        let fault = oci::pull(&place.store, &name, &text, &options(limits()), &mut |_| Ok(Vec::new()), &mut |_| {}).map(drop).unwrap_err();
         assert_eq!(fault.code, "no-such-image", "{text}: {fault:?}");
     }
 
@@ -649,7 +649,7 @@ fn waits_for_nobody(slow: Image, quick: Image) {
         let quick = scope.spawn(|| {
             let (name, text) = (model::ImageName::new("quick").unwrap(), format!("{}/quick/app:1", registry.at));
             let mut has_waited = false;
-            let done = oci::pull(&place.store, &name, &text, &patient, &mut |p| {
+            let done = oci::pull(&place.store, &name, &text, &patient, &mut |_| Ok(Vec::new()), &mut |p| {
                 if p == oci::Progress::Waiting {
                     has_waited = true;
                     is_done.store(true, std::sync::atomic::Ordering::Relaxed);

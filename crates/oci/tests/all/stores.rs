@@ -32,7 +32,7 @@ pub fn place_in(at: &Path) -> Place {
 
 impl Place {
     pub fn pull(&self, text: &str, options: &Options) -> Result<Pulled, Fault> {
-        oci::pull(&self.store, &ImageName::new("app").unwrap(), text, options, &mut |_| {})
+        oci::pull(&self.store, &ImageName::new("app").unwrap(), text, options, &mut |_| Ok(Vec::new()), &mut |_| {})
     }
 
     pub fn layout(&self, image: &Image) -> String {

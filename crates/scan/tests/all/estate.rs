@@ -5,6 +5,7 @@ use crate::random::{BASE_32, BASE_62, BASE_64, HEX, LETTERS, Random};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 pub struct Estate {
     pub root: PathBuf,
@@ -60,6 +61,13 @@ impl Estate {
         let whole = self.root.join(path.trim_start_matches('/'));
         fs::create_dir_all(&whole).unwrap();
         fs::set_permissions(&whole, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// What dpkg keeps of a package's files, by the tool that packages are made with.
+    pub fn sum(&mut self, package: &str, paths: &[&str]) {
+        let sums = Command::new("md5sum").args(paths).current_dir(&self.root).output().unwrap();
+        assert!(sums.status.success(), "{sums:?}");
+        self.write(&format!("var/lib/dpkg/info/{package}.md5sums"), 0o644, sums.stdout);
     }
 
     fn plant(&mut self, kind: &'static str, path: &str, mode: u32, content: impl AsRef<[u8]>) {
@@ -205,6 +213,7 @@ impl Estate {
         self.look_alike("certificate", "/etc/ssl/certs/ca.pem", 0o644, ["-----BEGIN CERTIFICATE-----\n", &certificate, "\n"].concat());
         self.look_alike("public key", "/root/.ssh/id_ed25519.pub", 0o644, format!("ssh-ed25519 AAAA{certificate} a@b\n"));
         self.look_alike("a package's example", "/usr/share/doc/tls/examples/key.pem", 0o644, key);
+        self.sum("docs", &["usr/share/doc/tls/examples/key.pem"]);
         self.look_alike("template", "/srv/shop/public/.env.example", 0o644, "DB_PASSWORD=changeme\n");
         self.look_alike("documented key", "/opt/docs/aws.md", 0o644, ["aws_access_key_id = AK", "IAIOSFODNN7EXAMPLE\n"].concat());
         self.look_alike("placeholder", "/opt/app/client.rc", 0o644, ["token = gh", "p_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\n"].concat());

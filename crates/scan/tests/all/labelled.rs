@@ -8,7 +8,7 @@ use std::path::Path;
 
 pub fn findings(root: &Path, purpose: Purpose, threads: usize) -> Vec<Finding> {
     let mut found = Vec::new();
-    let options = scan::Options { purpose, threads };
+    let options = scan::Options { purpose, threads, until: None };
     scan::scan(root, &options, &mut |event| {
         if let scan::Event::Finding(finding) = event {
             found.push(finding.clone());
@@ -48,6 +48,26 @@ fn the_order_is_the_same_whoever_judges() {
     for _ in 0..5 {
         assert_eq!(findings(dir.path(), Purpose::Image, 8), alone);
     }
+}
+
+/// Small, and larger than what is read at once: with the keys of its own tests in it, as libgnutls has them.
+#[test]
+fn a_key_that_a_package_ships_is_known_to_all_until_the_file_is_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut estate = Estate::clean(dir.path(), 11);
+    let key = estate.key("");
+    let (small, large, copy) = ("usr/lib/libtls.so.30", "usr/lib/libcrypt.so.3", "usr/lib/copy.so");
+    let tail = vec![0x90; 9 << 20];
+    estate.write(small, 0o644, format!("\x7fELF{key}\0"));
+    estate.write(large, 0o644, [b"\x7fELF", tail.as_slice(), key.as_bytes()].concat());
+    estate.write("var/lib/dpkg/info/libtls30.list", 0o644, format!("/{small}\n/{large}\n"));
+    estate.sum("libtls30", &[small, large]);
+    assert_eq!(findings(dir.path(), Purpose::Image, 2), []);
+    // One byte at the end, far from the key; and the same file where no package put it.
+    estate.write(large, 0o644, [b"\x7fELF", tail.as_slice(), key.as_bytes(), b"\0"].concat());
+    estate.write(copy, 0o644, format!("\x7fELF{key}\0"));
+    let found: Vec<String> = findings(dir.path(), Purpose::Image, 2).into_iter().map(|f| f.id).collect();
+    assert_eq!(found, [format!("/{copy}"), format!("/{large}")]);
 }
 
 #[test]

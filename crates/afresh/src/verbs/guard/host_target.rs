@@ -20,7 +20,7 @@ pub(super) fn findings(root: &Path, path: &str) -> Result<Vec<Finding>, Fault> {
     let mode = mode_of_scanned(root, path)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut found = Vec::new();
-    scan::scan(root, &scan::Options { purpose: Purpose::Host, threads }, &mut |event| {
+    scan::scan(root, &scan::Options { purpose: Purpose::Host, threads, until: None }, &mut |event| {
         if let scan::Event::Finding(finding) = event
             && is_about(finding, path, mode)
         {
