@@ -8,6 +8,8 @@ echo "simulator: 20,000 seeds" >&2
 "$afresh" sim --seeds 20000 --json
 echo "guard: a root of 1 GiB" >&2
 "$(dirname "$0")/bench_guard.sh" "$afresh"
+echo "guard: a gate of 1,000 resources and 30 rules, against a parser of JSON" >&2
+cargo run -q --release --locked -p guard --example guard_bench >&2
 if [ "$(id -u)" -ne 0 ]; then
   echo "not root: the rotation was left out" >&2
   exit 0

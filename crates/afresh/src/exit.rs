@@ -72,6 +72,7 @@ const REFUSALS: &[&str] = &[
     "floor",
     "forbidden",
     "group-gone",
+    "guard-denied",
     "image-bad",
     "image-not-tested",
     "image-revoked",

@@ -33,6 +33,7 @@
 //! | POST /v1/adopt | [`AdoptRequest`] -> `Vec<Adoption>` |
 //! | /v1/secrets | see [`crate::secrets`] |
 //! | /v1/services/{service}/exec | see [`crate::exec`] |
+//! | /v1/guard | see [`crate::guard`] |
 //! | POST /v1/gc | -> [`GcAnswer`] |
 //! | GET /v1/policy | -> `model::access::HostPolicy`, as it is in force |
 //! | GET /v1/tokens | -> `Vec<TokenRow>` |
@@ -87,6 +88,9 @@ pub struct DeployRequest {
     /// For a plan alone: digests in `images` that stand for images that a deploy would bake first.
     #[serde(default)]
     pub unbaked: BTreeSet<Digest>,
+    /// Why this deploy goes on against rules of level `deny`, in an emergency. For administrators; recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -113,6 +117,9 @@ pub struct PlanAnswer {
     /// Renames that the file's `moved` blocks make.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub renamed: Vec<Renamed>,
+    /// What the gate objects to.
+    #[serde(default, skip_serializing_if = "crate::guard::Gate::is_silent")]
+    pub gate: crate::guard::Gate,
 }
 
 /// A service that is called otherwise from now on.

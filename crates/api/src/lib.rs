@@ -7,6 +7,7 @@ mod client;
 pub mod control;
 pub mod exec;
 pub mod fleet;
+pub mod guard;
 pub mod host;
 pub mod jobs;
 pub mod logs;
@@ -33,7 +34,7 @@ pub fn status_of(fault: &model::Fault) -> u16 {
         (_, "not-found") => 404,
         (_, "stale-stamp" | "release-changed" | "busy") => 409,
         (_, "unauthorized") => 401,
-        (_, "forbidden") => 403,
+        (_, "forbidden" | "guard-denied") => 403,
         (model::Blame::Yours, code) if code.starts_with("policy-") => 403,
         (_, "too-large") => 413,
         (_, "bad-service-file") => 422,

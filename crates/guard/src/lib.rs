@@ -21,10 +21,12 @@ mod rule_file;
 pub mod rules;
 mod s3;
 pub mod secrets;
+pub mod service_facts;
 mod ternary;
 mod terraform;
 mod verdict;
 pub mod waiver;
+mod waiver_text;
 
 pub use acl::{AclGrant, Grantee};
 pub use block::{Blocks, PublicAccessBlock, SnapshotSharing};

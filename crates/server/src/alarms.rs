@@ -2,8 +2,8 @@
 
 use crate::app::App;
 use crate::blocking::blocking;
-use crate::jobs;
 use crate::observed_service;
+use crate::{gate, jobs};
 use api::fleet::Alarm;
 use model::{DesiredSeen, Fault, InstanceState, ServiceName};
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ pub async fn alarms(app: &Arc<App>) -> Vec<Alarm> {
     let mut alarms: Vec<Alarm> = app.troubles(|_| true).into_iter().map(|why| Alarm::new("control-plane", None, why)).collect();
     alarms.extend(app.fleet.alarms().await);
     let of_jobs = app.clone();
-    match blocking(move || jobs::alarms(&of_jobs)).await {
+    match blocking(move || Ok([jobs::alarms(&of_jobs)?, gate::alarms(&of_jobs)].concat())).await {
         Ok(of_jobs) => alarms.extend(of_jobs),
         Err(fault) => alarms.push(Alarm::new("control-plane", None, fault.message)),
     }

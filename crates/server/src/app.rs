@@ -8,6 +8,7 @@ use crate::covered_ports::CoveredPorts;
 use crate::exec_known::Known;
 use crate::files::private_dir;
 use crate::fleet::Fleet;
+use crate::gate;
 use crate::notify::Notifier;
 use crate::parts::Parts;
 use crate::ports::{Images, WallClock};
@@ -49,6 +50,8 @@ pub struct App {
     /// Held while the names of services are read and written to their file: of two writers the later has the newer names.
     pub publishing: Mutex<()>,
     pub parts: Parts,
+    /// What runs, as the gate judged it last.
+    pub gate: gate::Memory,
     pub run_waits: runs::Waits,
     pub execs: Known,
     /// A thread for each open rotation.
@@ -95,6 +98,7 @@ impl App {
             deploys: Mutex::default(),
             publishing: Mutex::default(),
             parts: Parts::default(),
+            gate: gate::Memory::default(),
             run_waits: runs::Waits::default(),
             execs: Known::default(),
             drivers: Mutex::default(),

@@ -3,6 +3,7 @@
 use crate::access::{self, Caller};
 use crate::admission::{Exempt, earlier_release, must_be_admitted};
 use crate::app::App;
+use crate::gate;
 use crate::keep_artifacts::with_active_artifacts;
 use crate::names;
 use crate::notes;
@@ -27,6 +28,7 @@ pub fn plan(app: &App, caller: &Caller, request: &DeployRequest) -> Result<PlanA
     let named = names::of_request(app, caller, request)?;
     let (request, kept) = &with_active(app, caller, &named.request)?;
     let tiers = selected(app, caller, request)?;
+    let gate = gate::judge(app, caller, request, &tiers)?;
     let planned = retry_if_changed(|| {
         let observed = observe_all(app, &tiers)?;
         let (candidates, removed) = removal::requested(app, request)?;
@@ -46,7 +48,7 @@ pub fn plan(app: &App, caller: &Caller, request: &DeployRequest) -> Result<PlanA
     })?;
     let bad = bad_images(app, caller, &planned)?;
     let notes = planned.notes.into_iter().chain(bad).collect();
-    names::shown(&named.names, PlanAnswer { renamed: named.renamed(), notes, ..planned })
+    names::shown(&named.names, PlanAnswer { renamed: named.renamed(), notes, gate, ..planned })
 }
 
 /// A deploy on a bad image is permitted, and said. Why it is bad may be what another service did on it.
@@ -100,7 +102,7 @@ pub fn rehearse(tx: &Tx<'_>, tiers: &Tiers, observed: &Observed, change: &Change
             rotations.push(PlannedRotation { service, tier: tier.clone(), from: opened.from, to: opened.to, plan: opened.plan });
         }
     }
-    Ok(PlanAnswer { rotations, notes, removals: Vec::new(), settings, renamed: Vec::new() })
+    Ok(PlanAnswer { rotations, notes, removals: Vec::new(), settings, renamed: Vec::new(), gate: Default::default() })
 }
 
 fn rehearse_removal(tx: &Tx<'_>, service: &ServiceName, observed: &ObservedService, change: &ChangeRequest<'_>) -> Result<Plan, Fault> {
@@ -129,11 +131,14 @@ pub fn deploy(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Ope
     let named = names::of_request(app, caller, request)?;
     let (request, _) = &with_active(app, caller, &named.request)?;
     let tiers = selected(app, caller, request)?;
+    let passed = gate::must_pass(app, caller, request, &tiers)?;
+    passed.record(app, caller)?;
     // Desired states that name a recipe which is not known are patched by nobody until the next deploy, which is no reason to hold this up.
     if let Err(fault) = upkeep::propose(app, caller, request) {
         tracing::warn!(code = fault.code, "cannot record the recipes: {}", fault.message);
     }
-    let change = change_request(caller, asked, app.now());
+    let mut change = change_request(caller, asked, app.now());
+    change.why.push_str(&passed.note());
     let opened = retry_if_changed(|| {
         let observed = observe_all(app, &tiers)?;
         let planned = app.database.pretend(|tx| rehearse(tx, &tiers, &observed, &change))?;

@@ -1,5 +1,6 @@
 //! The threads of the control plane: one for each open rotation, and supervised parts: one that keeps these threads, one that opens the
-//! next tier of rollouts, one that keeps backups of the journal, one of the whole data directory, one that compares journal and inventory, upkeep.
+//! next tier of rollouts, one that keeps backups of the journal, one of the whole data directory, one that compares journal and inventory, upkeep, one that
+//! judges what runs.
 //!
 //! A driver that panics takes nothing with it: another is started, which reads the journal.
 
@@ -8,7 +9,7 @@ use crate::driver::drive;
 use crate::instance_lock::InstanceLock;
 use crate::log_once::LogOnce;
 use crate::supervise::{spawn, supervise};
-use crate::{backup, backups, inventory, jobs, names, parts, rollouts, runs, upkeep};
+use crate::{backup, backups, gate, inventory, jobs, names, parts, rollouts, runs, upkeep};
 use api::control::Waiting;
 use model::{Fault, RotationId};
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ pub fn start(app: &Arc<App>, lock: &Arc<InstanceLock>) -> Result<Vec<JoinHandle<
         supervise(app, lock, "upkeep", upkeep::keep)?,
         supervise(app, lock, "runs", runs::keep)?,
         supervise(app, lock, "jobs", jobs::keep)?,
+        supervise(app, lock, "guard", |app| gate::keep(app))?,
     ])
 }
 

@@ -23,6 +23,7 @@
 //! | `backup` | the whole data directory as one file, and a data directory from it |
 //! | `runs` | commands in servers of their own |
 //! | `status`, `lists`, `logs`, `gc`, `in_use` | answers |
+//! | `gate` | rules and waivers over what is deployed, baked and runs |
 //! | `secrets` | values of secrets: stored, checked, listed; never answered |
 //! | `fleet`, `alarms` | alarms and events of keeper and balancer |
 //! | `upkeep` | keeps images patched: checks, bakes, tests, rolls out |
@@ -46,6 +47,7 @@ mod exec;
 mod exec_known;
 mod files;
 mod fleet;
+mod gate;
 mod gc;
 mod hidden_names;
 mod http;

@@ -24,6 +24,10 @@ pub trait Images: ImageStore + Send + Sync {
     fn container(&self, _image: &Digest) -> Result<Option<Container>, Fault> {
         Ok(None)
     }
+    /// When an object was made. None: it is not there.
+    fn made(&self, object: &Digest) -> Result<Option<Time>, Fault> {
+        Ok(self.kept()?.into_iter().find(|kept| kept.digest == *object).map(|kept| kept.made))
+    }
     /// Removes objects that are neither in `keep` nor the current image of a recipe nor quite new; returns their digests and bytes.
     fn sweep(&self, keep: &BTreeSet<Digest>) -> Result<Vec<(Digest, u64)>, Fault>;
     /// What of the store cannot be used, and why.
@@ -52,6 +56,14 @@ impl Images for store::Store {
 
     fn container(&self, image: &Digest) -> Result<Option<Container>, Fault> {
         Ok(self.manifest(image)?.container)
+    }
+
+    fn made(&self, object: &Digest) -> Result<Option<Time>, Fault> {
+        match self.manifest(object) {
+            Ok(manifest) => Ok(Some(manifest.made)),
+            Err(fault) if fault.code == "object-missing" => Ok(None),
+            Err(fault) => Err(fault),
+        }
     }
 
     fn sweep(&self, keep: &BTreeSet<Digest>) -> Result<Vec<(Digest, u64)>, Fault> {

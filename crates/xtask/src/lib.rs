@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 pub const ALLOWED: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("disk", &["model"]),
-    ("guard", &[]),
+    ("guard", &["model"]),
     ("aws_client", &["model"]),
     ("aws_scan", &["aws_client", "guard", "model"]),
     ("scan", &["disk", "guard", "model"]),
@@ -49,6 +49,7 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
             "config",
             "control",
             "disk",
+            "guard",
             "journal",
             "json_http",
             "lifecycle",

@@ -2,13 +2,16 @@
 
 use super::desired::{Desired, Images, request};
 use super::follow::follow;
+use super::guard::objection;
 use crate::confirm::confirmed;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show;
 use api::control::{DeployRequest, Opened, PlanAnswer, Removal, Renamed};
+use api::guard::Objection;
 use clap::Args;
+use guard::secrets::Detector;
 use model::ServiceName;
 
 /// Show the steps a deploy would take; nothing is baked or changed
@@ -36,6 +39,7 @@ pub struct Plan {
                   A service whose code neither the file nor --artifact names keeps the artifact that is active; --no-artifact drops it.\n\n\
                   Commands of secrets run here with your rights, and each is printed before it runs; --keep-secrets runs none.\n\n\
                   The exit code is the verdict: 0 promoted, 5 rolled back, 6 partial; 2 without --yes where no terminal is.\n\n\
+                  What a rule of the control plane denies (`afresh guard rules --control-plane`) is refused before anything begins.\n\n\
                   Example:\n  afresh deploy web --artifact ./build\n  afresh deploy --remove old-web --yes"
 )]
 pub struct Deploy {
@@ -79,6 +83,7 @@ impl Plan {
         if context.json {
             show::json(&answer);
         } else {
+            print_gate(context, &answer);
             print_plan(&answer);
         }
         Ok(has_changes(&answer))
@@ -102,9 +107,11 @@ pub fn deploy(context: &Context, request: &DeployRequest, how: &Deploying) -> Re
         if context.json {
             show::json(&answer);
         } else {
+            print_gate(context, &answer);
             print_plan(&answer);
         }
-        if has_changes(&answer) && !confirmed(how.yes, "deploy this")? {
+        // What the gate denies is not asked for: the control plane refuses it, and says why.
+        if !answer.gate.denied && has_changes(&answer) && !confirmed(how.yes, "deploy this")? {
             show::note("nothing was changed");
             return Ok(Exit::Refused);
         }
@@ -124,6 +131,20 @@ fn has_changes(answer: &PlanAnswer) -> bool {
 
 fn replaces_servers(answer: &PlanAnswer) -> bool {
     !answer.rotations.is_empty() || answer.removals.iter().any(|removal| removal.plan.is_some())
+}
+
+/// What the gate objects to, with its place in the user's own file.
+fn print_gate(context: &Context, answer: &PlanAnswer) {
+    let shown: Vec<&Objection> = answer.gate.objections.iter().filter(|o| o.disposition != "observed").collect();
+    let file = context.read().ok().zip(Detector::built_in().ok()).filter(|_| !shown.is_empty());
+    for one in shown {
+        let name = context.file.display().to_string();
+        let places = file.as_ref().map(|(text, detector)| objection::places(&name, text, one, detector)).unwrap_or_default();
+        objection::print(one, &places);
+    }
+    if let Some(fault) = &answer.gate.fault {
+        show::line(format!("{} {}", show::paint(show::RED.bold(), "denied:"), show::safe_line(&fault.message)));
+    }
 }
 
 pub fn print_plan(answer: &PlanAnswer) {

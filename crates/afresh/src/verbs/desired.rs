@@ -38,6 +38,9 @@ pub struct Desired {
     /// Keep the values of secrets that are active instead of reading them from their sources
     #[arg(long, conflicts_with = "release")]
     pub keep_secrets: bool,
+    /// Deploy against rules of level deny, in an emergency, and say why; for administrators: recorded, an alarm for hours
+    #[arg(long, value_name = "REASON")]
+    pub break_glass: Option<String>,
     /// Only settings and secrets are deployed; the code that is active stays
     #[arg(skip)]
     pub keep_code: bool,
@@ -122,6 +125,7 @@ pub fn request_of(
         remove: desired.remove.clone(),
         keep_artifacts: !desired.no_artifact,
         unbaked: to_bake,
+        break_glass: desired.break_glass.clone(),
     })
 }
 

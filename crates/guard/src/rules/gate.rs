@@ -61,7 +61,29 @@ impl GateReport {
     }
 }
 
+/// Who takes waivers: what an objection says of how to ask for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaiverStore {
+    /// A file beside the code.
+    File,
+    /// The control plane, for its administrator.
+    ControlPlane,
+}
+
 pub fn gate(set: &RuleSet, resources: &[Facts], waivers: &[Waiver], broken: Option<&BreakGlass>, now_s: i64) -> GateReport {
+    gate_of(WaiverStore::File, set, resources, waivers, broken, now_s)
+}
+
+/// As [`gate`], at another place.
+pub fn gate_of(
+    store: WaiverStore,
+    set: &RuleSet,
+    resources: &[Facts],
+    waivers: &[Waiver],
+    broken: Option<&BreakGlass>,
+    now_s: i64,
+) -> GateReport {
+    let around = Around { set, waivers, broken, now_s, store };
     let mut objections = Vec::new();
     let mut slots = vec![None; set.attributes.len()];
     for facts in resources {
@@ -70,7 +92,7 @@ pub fn gate(set: &RuleSet, resources: &[Facts], waivers: &[Waiver], broken: Opti
         for rule in rules.iter().map(|n| &set.rules[*n]) {
             let outcome = rule.outcome(&slots);
             if matches!(outcome, Outcome::Violated | Outcome::CannotTell) {
-                objections.push(objection(set, rule, facts, outcome, waivers, broken, now_s));
+                objections.push(objection(&around, rule, facts, outcome));
             }
         }
     }
@@ -78,15 +100,17 @@ pub fn gate(set: &RuleSet, resources: &[Facts], waivers: &[Waiver], broken: Opti
     GateReport { resources: resources.len(), rules: set.rules.len(), objections }
 }
 
-fn objection(
-    set: &RuleSet,
-    rule: &Rule,
-    facts: &Facts,
-    outcome: Outcome,
-    waivers: &[Waiver],
-    broken: Option<&BreakGlass>,
+/// What every objection of one gate is made with.
+struct Around<'a> {
+    set: &'a RuleSet,
+    waivers: &'a [Waiver],
+    broken: Option<&'a BreakGlass>,
     now_s: i64,
-) -> Objection {
+    store: WaiverStore,
+}
+
+fn objection(around: &Around<'_>, rule: &Rule, facts: &Facts, outcome: Outcome) -> Objection {
+    let set = around.set;
     let evidence = set.evidence(rule, facts);
     let fingerprint = fingerprint(&rule.id, &format!("{}/{}", facts.kind, facts.id), &evidence);
     let missing = if outcome == Outcome::CannotTell { set.missing(rule, facts) } else { Vec::new() };
@@ -95,7 +119,7 @@ fn objection(
         Enforcement::Observe => Disposition::Observed,
         Enforcement::Warn => Disposition::Warned,
         Enforcement::Hard => Disposition::Denied,
-        Enforcement::Deny => lifted(rule, facts, &fingerprint, waivers, broken, now_s, &mut waiver_note).unwrap_or(Disposition::Denied),
+        Enforcement::Deny => lifted(around, rule, facts, &fingerprint, &mut waiver_note).unwrap_or(Disposition::Denied),
     };
     let why = match outcome {
         Outcome::CannotTell if missing.is_empty() => {
@@ -109,7 +133,7 @@ fn objection(
         Outcome::CannotTell => format!("let the check read {}, and run it again", missing.join(", ")),
         _ => filled(&rule.fix, facts),
     };
-    let hint = hint(rule, facts, &fingerprint, &disposition, waiver_note);
+    let hint = hint(around.store, rule, facts, &fingerprint, &disposition, waiver_note);
     Objection {
         rule: rule.id.clone(),
         resource: facts.id.clone(),
@@ -126,15 +150,8 @@ fn objection(
     }
 }
 
-fn lifted(
-    rule: &Rule,
-    facts: &Facts,
-    fingerprint: &str,
-    waivers: &[Waiver],
-    broken: Option<&BreakGlass>,
-    now_s: i64,
-    note: &mut Option<String>,
-) -> Option<Disposition> {
+fn lifted(around: &Around<'_>, rule: &Rule, facts: &Facts, fingerprint: &str, note: &mut Option<String>) -> Option<Disposition> {
+    let Around { waivers, broken, now_s, .. } = *around;
     for waiver in waivers.iter().filter(|w| w.rule == rule.id && w.resource == facts.id) {
         match waiver.standing(fingerprint, rule.severity, now_s) {
             Standing::Live => {
@@ -149,8 +166,15 @@ fn lifted(
     Some(Disposition::BrokenGlass { owner, reason, expires_s: broken.expires_s })
 }
 
-fn hint(rule: &Rule, facts: &Facts, fingerprint: &str, disposition: &Disposition, note: Option<String>) -> String {
-    let ask = || format!("ask for a waiver: `afresh guard waive {} {} --evidence {fingerprint}`", rule.id, facts.id);
+fn hint(store: WaiverStore, rule: &Rule, facts: &Facts, fingerprint: &str, disposition: &Disposition, note: Option<String>) -> String {
+    let ask = || match store {
+        WaiverStore::File => format!("ask for a waiver: `afresh guard waive {} {} --evidence {fingerprint}`", rule.id, facts.id),
+        WaiverStore::ControlPlane => format!(
+            "ask an administrator for a waiver: `afresh guard waive --control-plane {} {} --evidence {fingerprint}`; in an emergency they \
+             deploy with --break-glass REASON",
+            rule.id, facts.id
+        ),
+    };
     match (disposition, rule.enforcement) {
         (Disposition::Denied, Enforcement::Hard) => "this rule has no waiver and no break-glass".into(),
         (Disposition::Denied, _) => note.map_or_else(ask, |note| format!("{note}; {}", ask())),

@@ -235,7 +235,8 @@ impl RuleSet {
         let read: BTreeSet<&String> = read.collect();
         // What a verdict rests on belongs to it: another statement is another exposure.
         let also = facts.attributes.get_key_value("statements");
-        let found = read.into_iter().filter_map(|name| facts.attributes.get_key_value(name)).chain(also);
+        let read = read.into_iter().filter(|name| !grows_by_itself(name));
+        let found = read.filter_map(|name| facts.attributes.get_key_value(name)).chain(also);
         Value::Object(found.map(|(name, value)| (name.clone(), value.clone())).collect())
     }
 
@@ -244,6 +245,11 @@ impl RuleSet {
         let read: BTreeSet<usize> = rule.tests().flat_map(Test::slots).collect();
         read.into_iter().map(|slot| self.attributes[slot].clone()).filter(|name| !facts.attributes.contains_key(name)).collect()
     }
+}
+
+/// An age is another at every look, and no other exposure.
+fn grows_by_itself(attribute: &str) -> bool {
+    attribute.ends_with("_age_s") && !attribute.ends_with("_max_age_s")
 }
 
 impl Rule {

@@ -7,5 +7,5 @@ mod gate;
 mod load;
 
 pub use expression::{Facts, Outcome};
-pub use gate::{Disposition, GateReport, Objection, Replay, gate, replay};
+pub use gate::{Disposition, GateReport, Objection, Replay, WaiverStore, gate, gate_of, replay};
 pub use load::{BUILT_IN, Enforcement, Rule, RuleSet};

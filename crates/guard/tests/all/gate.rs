@@ -2,7 +2,7 @@
 
 use crate::estate;
 use crate::random::Random;
-use guard::rules::{Disposition, Facts, Outcome, RuleSet, gate, replay};
+use guard::rules::{BUILT_IN, Disposition, Facts, Outcome, RuleSet, gate, replay};
 use guard::waiver::{BreakGlass, Waiver, schedule};
 use guard::{Resource, public};
 use serde_json::{Value, json};
@@ -21,8 +21,9 @@ fn service(id: &str) -> Facts {
     facts("service", id, all)
 }
 
+/// The built-in rules, and those that warn deny.
 fn set() -> RuleSet {
-    RuleSet::built_in().unwrap_or_else(|fault| panic!("{fault}"))
+    RuleSet::load(&BUILT_IN.replace("enforcement = \"warn\"", "enforcement = \"deny\"")).unwrap_or_else(|fault| panic!("{fault}"))
 }
 
 #[test]
@@ -47,7 +48,7 @@ fn a_rule_without_both_samples_or_against_them_is_refused() {
 fn a_clean_service_passes_and_each_mistake_is_denied_by_its_rule() {
     assert!(gate(&set(), &[service("web")], &[], None, NOW_S).objections.is_empty());
     for (attribute, value, rule, denied) in [
-        ("egress", json!(["any"]), "egress-is-named", false),
+        ("egress", json!(["any"]), "egress-is-named", true),
         ("user", json!("root"), "not-root", true),
         ("env_secrets", json!(["TOKEN"]), "no-secret-in-env", true),
         ("listen", json!(["0.0.0.0"]), "listens-on-named-addresses", false),
@@ -127,6 +128,31 @@ fn an_attribute_of_the_wrong_kind_is_not_known() {
         let report = gate(&set, &[web], &[], None, NOW_S);
         assert!(report.objections[0].why.contains("wrong kind"), "{:?}", report.objections);
     }
+}
+
+/// What runs today is deployed tomorrow: of a service's rules, only the one about secrets refuses by itself.
+#[test]
+fn the_built_in_rules_refuse_secrets_and_warn_of_the_rest() {
+    let built_in = RuleSet::built_in().unwrap();
+    let bad = json!({"egress": ["any"], "user": 0, "env_secrets": [], "listen": ["0.0.0.0"], "has_image": true,
+        "image_age_s": 700_000, "image_max_age_s": 604_800, "signature": "none"});
+    let report = gate(&built_in, &[facts("service", "web", bad)], &[], None, NOW_S);
+    assert_eq!((report.objections.len(), report.is_denied()), (5, false));
+    let leak = gate(&built_in, &[facts("service", "web", json!({"env_secrets": ["TOKEN"]}))], &[], None, NOW_S);
+    let denied: Vec<&str> = leak.objections.iter().filter(|o| o.disposition == Disposition::Denied).map(|o| o.rule.as_str()).collect();
+    assert_eq!(denied, ["no-secret-in-env"]);
+}
+
+#[test]
+fn an_image_that_grows_older_is_the_same_finding() {
+    let at = |age: u64, limit: u64| {
+        let mut web = service("web");
+        web.attributes.insert("image_age_s".into(), json!(age));
+        web.attributes.insert("image_max_age_s".into(), json!(limit));
+        gate(&set(), &[web], &[], None, NOW_S).objections[0].fingerprint.clone()
+    };
+    assert_eq!(at(700_000, 604_800), at(700_001, 604_800));
+    assert_ne!(at(700_000, 604_800), at(700_000, 3600));
 }
 
 #[test]

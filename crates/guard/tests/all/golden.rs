@@ -1,7 +1,7 @@
 //! The words that people read, kept as they are: findings of every type, and every rule of the gate.
 
 use crate::estate;
-use guard::rules::{Facts, RuleSet, gate};
+use guard::rules::{BUILT_IN, Facts, RuleSet, WaiverStore, gate, gate_of};
 use guard::secrets::Detector;
 use guard::waiver::Waiver;
 use guard::{
@@ -94,10 +94,14 @@ fn every_rule_of_the_gate() {
         for attributes in [attributes.clone(), json!({})] {
             let attributes = attributes.as_object().unwrap().clone().into_iter().collect();
             let facts = Facts { kind: (*kind).into(), id: "shop".into(), attributes };
-            for objection in gate(&set, &[facts], &[], None, now_s).objections {
+            let at_control_plane = gate_of(WaiverStore::ControlPlane, &set, std::slice::from_ref(&facts), &[], None, now_s).objections;
+            for (objection, there) in gate(&set, &[facts], &[], None, now_s).objections.into_iter().zip(at_control_plane) {
                 let level = format!("{:?}", objection.enforcement).to_lowercase();
                 let head = format!("{level} {} ({:?})", objection.rule, objection.severity).to_lowercase();
                 writeln!(text, "{head}\n  why:  {}\n  fix:  {}\n  hint: {}", objection.why, objection.fix, objection.hint).unwrap();
+                if there.hint != objection.hint {
+                    writeln!(text, "  hint of a control plane: {}", there.hint).unwrap();
+                }
                 seen.insert(objection.rule);
             }
         }
@@ -108,7 +112,7 @@ fn every_rule_of_the_gate() {
 
 #[test]
 fn what_became_of_a_waiver() {
-    let set = RuleSet::built_in().unwrap();
+    let set = RuleSet::load(&BUILT_IN.replace("enforcement = \"warn\"", "enforcement = \"deny\"")).unwrap();
     let facts = Facts { kind: "service".into(), id: "web".into(), attributes: [("user".to_string(), json!("root"))].into() };
     let at = |waivers: &[Waiver], now_s| {
         let report = gate(&set, std::slice::from_ref(&facts), waivers, None, now_s);

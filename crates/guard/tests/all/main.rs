@@ -18,5 +18,6 @@ mod root_listeners;
 mod root_packages;
 mod root_tree;
 mod secrets;
+mod service_facts;
 mod terraform;
 mod verdicts;

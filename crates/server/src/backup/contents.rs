@@ -23,6 +23,7 @@ const OTHERS: &[&str] = &[
     "sources.d",
     "audit",
     "control",
+    "guard",
     "secrets/values",
     "secrets/version.key",
     "store/apt/newest.json",

@@ -3,6 +3,7 @@
 mod events;
 mod exec;
 mod guard;
+mod guard_calls;
 mod handlers;
 mod identify;
 mod jobs;

@@ -1,7 +1,7 @@
 //! Every call, with who may make it. A call cannot be added without a rule: the router is made from this table, and the guard refuses what
 //! is not in it.
 
-use super::{events, exec, handlers, jobs, rollouts, runs, secrets};
+use super::{events, exec, guard_calls, handlers, jobs, rollouts, runs, secrets};
 use crate::app::App;
 use axum::Router;
 use axum::http::Method;
@@ -108,6 +108,11 @@ const ROUTES: &[Route] = &[
     change(api::secrets::SECRETS, Role::Deploy, Of::Handler, || post(secrets::put)),
     pure(api::secrets::VERSION, Role::Deploy, Of::Handler, || post(secrets::version)),
     read("/v1/secrets/recipient/{name}", Role::Deploy, Of::None, || get(secrets::recipient)),
+    read(api::guard::GUARD, Role::Read, Of::Handler, || get(guard_calls::seen)),
+    read(api::guard::RULES, Role::Read, Of::None, || get(guard_calls::rules)),
+    read(api::guard::WAIVERS, Role::Read, Of::Handler, || get(guard_calls::waivers)),
+    change(api::guard::WAIVERS, Role::Admin, Of::All, || post(guard_calls::waive)),
+    pure(api::guard::REPLAY, Role::Read, Of::All, || post(guard_calls::replay)),
     change("/v1/gc", Role::Admin, Of::All, || post(handlers::sweep)),
     read("/v1/adoptions", Role::Admin, Of::All, || get(handlers::adoptions)),
     change("/v1/adopt", Role::Admin, Of::All, || post(handlers::take_over)),

@@ -4,6 +4,7 @@ use super::lives::Upkeep;
 use super::observe::Observation;
 use super::{image_check, rollout};
 use crate::app::App;
+use crate::gate;
 use lifecycle::{Baking, Change, Checked, Decision, Evidence, Handed, Life, One, State, TestNow, Told, Work};
 use model::{Blame, Digest, Fault, ImageName, ServiceName, Time};
 
@@ -143,6 +144,10 @@ fn check_mirrors(upkeep: &Upkeep, life: &Life, observation: &Observation) -> Res
 fn bake(app: &App, upkeep: &Upkeep, life: &Life, observation: &Observation) -> Result<(), Fault> {
     let (Some(spec), Some(checked)) = (&life.recipe, &life.checked) else { return Ok(()) };
     let factory = &upkeep.config.factory;
+    if let Err(fault) = gate::recipe_must_pass(&upkeep.layout, spec, app.now()) {
+        // Rules and waivers change without the mirrors.
+        return upkeep.edit(&life.name, |life| life.failed("bake", &with_code(&fault), true, None, observation.seen.now, MINUTE_MS));
+    }
     let baking = Baking { begun: observation.seen.now, inputs: checked.inputs.clone() };
     upkeep.edit(&life.name, |life| life.baking = Some(baking))?;
     let made = match factory.bake(spec) {

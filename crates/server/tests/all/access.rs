@@ -41,7 +41,7 @@ impl Attack {
         house.server = Some(start(server::Config { listen: Some("127.0.0.1:0".parse().unwrap()), ..house.config() }).await.unwrap());
         let address = house.server.as_ref().unwrap().address().unwrap();
         let mut worker = spec("worker", "back", "work", 1, None);
-        worker.env.insert("PASSWORD".into(), "hunter2".into());
+        worker.env.insert("MOTTO".into(), "hunter2".into());
         worker.artifact = Some("./worker".into());
         let mut both = request(vec![worker, spec("web", "front", "one", 1, Some("127.0.0.1:8080"))], None);
         both.artifacts.insert(name("worker"), digest('b'));
@@ -317,7 +317,7 @@ async fn what_is_answered_has_nothing_of_others() {
         assert!(!answer.to_string().contains("hunter2"), "who may only read sees a value of an environment: {path}");
     }
     let (status, answer) = attack.by(&reader, "GET", "/v1/services/worker", &json!(null)).await;
-    assert!(status == 200 && answer.to_string().contains("PASSWORD"), "names stay: {answer}");
+    assert!(status == 200 && answer.to_string().contains("MOTTO"), "names stay: {answer}");
     let own: Vec<ServiceStatus> = attack.client().get("/v1/services").await.unwrap();
     assert_eq!(own.len(), 1);
     let root: Value = attack.house.client().get("/v1/services/worker").await.unwrap();

@@ -9,6 +9,7 @@ mod common;
 mod deploys;
 mod desired;
 mod exec;
+mod gate;
 mod hostile;
 mod inside;
 mod jobs;

@@ -1,8 +1,9 @@
 //! `guard check`: a change against the rules, before it is made.
 
+use super::image_ages::ages;
 use super::input::read;
+use super::objection;
 use super::rules::RuleFile;
-use super::service_facts;
 use super::waivers::{WaiverFile, now_s};
 use super::words;
 use crate::context::Context;
@@ -12,8 +13,9 @@ use crate::show;
 use clap::{Args, ValueEnum};
 use guard::rules::{Disposition, Facts, GateReport, Objection, RuleSet, gate};
 use guard::secrets::Detector;
+use guard::service_facts::{ImageAge, of_recipe, of_service};
 use guard::{TerraformPlan, report};
-use model::Fault;
+use model::{Fault, ServiceSpec};
 use std::path::{Path, PathBuf};
 
 /// Check a service file or a Terraform plan against the rules
@@ -60,36 +62,47 @@ impl Check {
         let set = self.rules.load()?;
         let waivers = self.waivers.load()?;
         let path = self.path.clone().unwrap_or_else(|| context.file.clone());
-        let facts = self.facts(context, &path)?;
+        let (facts, text) = self.facts(context, &path)?;
         let now_s = now_s();
         let report = gate(&set, &facts, &waivers, None, now_s);
         let format = if context.json { Format::Json } else { self.format };
-        print(format, &set, &report, now_s);
+        print(format, &set, &report, &text, now_s);
         Ok(exit::of_guard(report.exit_code()))
     }
 
-    fn facts(&self, context: &Context, path: &Path) -> Result<Vec<Facts>, Failure> {
+    fn facts(&self, context: &Context, path: &Path) -> Result<(Vec<Facts>, Text), Failure> {
         if path.extension().is_some_and(|ending| ending == "json") {
             let text = read(path, "write it with `terraform show -json PLAN`")?;
             let plan = TerraformPlan::read(&text, self.account.as_deref()).map_err(|e| {
                 Fault::yours("bad-plan", format!("{}: {e}", path.display())).hint("write it with `terraform show -json PLAN`")
             })?;
-            return Ok(plan.facts());
+            return Ok((plan.facts(), Text::default()));
         }
         let context = Context { file: path.to_path_buf(), ..context.clone() };
         let file = context.load()?;
         let detector = Detector::built_in().map_err(|e| Fault::ours("bad-rules", e.to_string()))?;
-        Ok(service_facts::facts(&context, &file, &context.read()?, &detector))
+        let ages = ages(&context, &file);
+        let service = |spec: &ServiceSpec| {
+            let recipe = file.images.get(&spec.image);
+            let max_age_s = recipe.map(|recipe| recipe.max_age_ms.map(|ms| ms / 1000));
+            of_service(spec, None, ImageAge { age_s: ages.get(&spec.image).copied(), max_age_s }, &detector)
+        };
+        let facts = file.services.values().map(service).chain(file.images.values().map(|image| of_recipe(image, &detector))).collect();
+        Ok((facts, Text { name: context.file.display().to_string(), text: context.read()?, detector: Some(detector) }))
     }
 }
 
-fn print(format: Format, set: &RuleSet, gate: &GateReport, now_s: i64) {
+fn print(format: Format, set: &RuleSet, gate: &GateReport, file: &Text, now_s: i64) {
     let version = env!("CARGO_PKG_VERSION");
     let (rules, entries) = report::of_gate(set, gate);
     match format {
-        Format::Table => table(gate),
+        Format::Table => table(gate, file),
         Format::Json => {
-            gate.objections.iter().for_each(show::json);
+            for one in &gate.objections {
+                let mut object = serde_json::json!(one);
+                object["places"] = file.places(&shown(one)).into();
+                show::json(&object);
+            }
             let (denied, unknown) = counts(gate);
             show::json(&serde_json::json!({
                 "resources": gate.resources, "rules": gate.rules, "denied": denied, "unknown": unknown,
@@ -108,26 +121,53 @@ fn counts(gate: &GateReport) -> (usize, usize) {
     (known.len(), unknown.len())
 }
 
-fn table(gate: &GateReport) {
-    for objection in &gate.objections {
-        let (word, style) = match &objection.disposition {
-            Disposition::Denied if !objection.missing.is_empty() => ("unknown", show::YELLOW),
-            Disposition::Denied => ("denied", show::RED),
-            Disposition::Warned => ("warning", show::YELLOW),
-            Disposition::Observed => ("observed", show::DIM),
-            Disposition::Waived { .. } => ("waived", show::CYAN),
-            Disposition::BrokenGlass { .. } => ("break-glass", show::CYAN),
-        };
-        let (word, severity) = (show::paint(style, format!("{word:<8}")), words::severity(objection.severity));
-        let resource = show::paint(show::BOLD, show::safe_line(&objection.resource));
-        show::line(format!("{word}  {} {resource}  {severity}  {}", objection.kind, objection.rule));
-        for text in [objection.why.clone(), format!("fix: {}", objection.fix), objection.hint.clone()] {
-            show::line(format!("          {}", show::safe_line(&text)));
-        }
+fn table(gate: &GateReport, file: &Text) {
+    for one in &gate.objections {
+        let shown = shown(one);
+        objection::print(&shown, &file.places(&shown));
     }
     let (denied, unknown) = counts(gate);
     let resources = show::times(gate.resources as u64, "resource");
     let rules = show::times(gate.rules as u64, "rule");
     let verdict = if denied + unknown == 0 { "nothing is denied".to_string() } else { format!("{denied} denied, {unknown} unknown") };
     show::line(format!("{verdict}: {resources}, {rules}"));
+}
+
+fn shown(o: &Objection) -> api::guard::Objection {
+    let disposition = match &o.disposition {
+        Disposition::Observed => "observed",
+        Disposition::Warned => "warned",
+        Disposition::Denied => "denied",
+        Disposition::Waived { .. } => "waived",
+        Disposition::BrokenGlass { .. } => "broken_glass",
+    };
+    api::guard::Objection {
+        rule: o.rule.clone(),
+        kind: o.kind.clone(),
+        resource: o.resource.clone(),
+        severity: words::severity(o.severity).to_string(),
+        enforcement: words::enforcement(o.enforcement).to_string(),
+        disposition: disposition.to_string(),
+        missing: o.missing.clone(),
+        evidence: o.evidence.clone(),
+        fingerprint: o.fingerprint.clone(),
+        why: o.why.clone(),
+        fix: o.fix.clone(),
+        hint: o.hint.clone(),
+        since: None,
+    }
+}
+
+/// The service file that is checked; empty where it is a plan.
+#[derive(Default)]
+struct Text {
+    name: String,
+    text: String,
+    detector: Option<Detector>,
+}
+
+impl Text {
+    fn places(&self, objection: &api::guard::Objection) -> Vec<String> {
+        self.detector.as_ref().map(|detector| objection::places(&self.name, &self.text, objection, detector)).unwrap_or_default()
+    }
 }

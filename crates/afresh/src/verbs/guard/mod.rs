@@ -7,8 +7,11 @@ mod consent;
 mod contain;
 mod exposed;
 mod host_target;
+mod image_ages;
 mod incident;
 mod input;
+pub mod objection;
+mod replay;
 mod report;
 mod rules;
 mod scan;
@@ -18,7 +21,6 @@ mod scan_image;
 mod scan_instance;
 mod scan_root;
 mod scan_tree;
-mod service_facts;
 mod session;
 mod settings;
 mod sockets;
@@ -58,6 +60,7 @@ enum Verb {
     Explain(rules::Explain),
     Waive(waivers::Waive),
     Waivers(waivers::Waivers),
+    Replay(replay::Replay),
     Contain(contain::Contain),
     Contained(undo::Contained),
     Undo(undo::Undo),
@@ -76,6 +79,7 @@ impl GuardVerb {
             Verb::Explain(verb) => verb.run(context),
             Verb::Waive(verb) => verb.run(context),
             Verb::Waivers(verb) => verb.run(context),
+            Verb::Replay(verb) => verb.run(context),
             Verb::Contain(verb) => verb.run(context),
             Verb::Contained(verb) => verb.run(context),
             Verb::Undo(verb) => verb.run(context),

@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show;
+use api::guard::RulesSeen;
 use clap::Args;
 use guard::RuleFault;
 use guard::rules::{Enforcement, Rule, RuleSet};
@@ -26,6 +27,9 @@ Example:
 pub struct Rules {
     #[command(flatten)]
     file: RuleFile,
+    /// Show the rules of the control plane, which its plans and deploys are checked against
+    #[arg(long, conflicts_with = "rules")]
+    control_plane: bool,
     /// Print the rules as they are written, in TOML
     #[arg(long)]
     text: bool,
@@ -45,7 +49,11 @@ impl RuleFile {
         RuleSet::load(&self.text()?).map_err(|e| refused(path, &e))
     }
 
-    fn text(&self) -> Result<String, Fault> {
+    fn refused(&self, fault: &RuleFault) -> Fault {
+        refused(self.rules.as_deref().unwrap_or(Path::new("the rules")), fault)
+    }
+
+    pub(super) fn text(&self) -> Result<String, Fault> {
         match &self.rules {
             Some(path) => read(path, "begin with the built-in rules: afresh guard rules --text > FILE"),
             None => Ok(guard::rules::BUILT_IN.to_string()),
@@ -59,9 +67,14 @@ fn refused(path: &Path, fault: &RuleFault) -> Fault {
 
 impl Rules {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let set = self.file.load()?;
+        let text = if self.control_plane {
+            context.wait(async { Ok(context.api().get::<RulesSeen>(api::guard::RULES).await?) })?.text
+        } else {
+            self.file.text()?
+        };
+        let set = RuleSet::load(&text).map_err(|e| self.file.refused(&e))?;
         if self.text {
-            show::text(&self.file.text()?);
+            show::text(&text);
         } else if context.json {
             set.rules.iter().for_each(|rule| show::json(&described(rule)));
         } else {

@@ -1,15 +1,16 @@
-//! `guard waivers` and `guard waive`: who accepts what, and until when. Waivers are a file beside the code, reviewed as code is.
+//! `guard waivers` and `guard waive`: who accepts what, and until when. Waivers are a file beside the code, reviewed as
+//! code is; or the control plane's, for what it deploys.
 
 use super::input::read;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{self, Failure};
 use crate::show;
+use api::guard::{WaiveRequest, WaiverRow};
 use clap::Args;
 use guard::waiver::{WAIVER_MAX_DAYS, Waiver, schedule};
 use guard::{parse_s, show_day};
 use model::Fault;
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 const DAY_S: i64 = 86_400;
@@ -46,11 +47,14 @@ impl WaiverFile {
 pub struct Waivers {
     #[command(flatten)]
     file: WaiverFile,
+    /// List those of the control plane
+    #[arg(long, conflicts_with = "waivers")]
+    control_plane: bool,
 }
 
 impl Waivers {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let waivers = self.file.load()?;
+        let waivers = if self.control_plane { at_control_plane(context)? } else { self.file.load()? };
         let all = schedule(&waivers, now_s());
         if context.json {
             for (days, waiver) in all {
@@ -79,10 +83,26 @@ impl Waivers {
     }
 }
 
+fn at_control_plane(context: &Context) -> Result<Vec<Waiver>, Failure> {
+    let rows: Vec<WaiverRow> = context.wait(async { Ok(context.api().get(api::guard::WAIVERS).await?) })?;
+    let seconds = |at: model::Time| i64::try_from(at.0 / 1000).unwrap_or(i64::MAX);
+    let waiver = |row: WaiverRow| Waiver {
+        granted_s: seconds(row.granted),
+        expires_s: seconds(row.expires),
+        rule: row.rule,
+        resource: row.resource,
+        evidence: row.evidence,
+        owner: row.owner,
+        reason: row.reason,
+        ticket: row.ticket,
+    };
+    Ok(rows.into_iter().map(waiver).collect())
+}
+
 /// Accept one finding for a limited time, on somebody's responsibility
 #[derive(Args, Debug)]
 #[command(after_help = "\
-It appends to the file of waivers, which is reviewed as code is. A waiver is for one rule, one resource and one piece of evidence: what changes is refused again.
+It appends to the file of waivers, which is reviewed as code is; with --control-plane to that of the control plane. A waiver is for one rule, one resource and one piece of evidence: what changes is refused again.
 It lasts 90 days at most, 14 for a rule that is critical.
 
 Example:
@@ -106,6 +126,9 @@ pub struct Waive {
     days: i64,
     #[command(flatten)]
     file: WaiverFile,
+    /// Grant it at the control plane, for its plans and deploys: for administrators
+    #[arg(long, conflicts_with = "waivers")]
+    control_plane: bool,
 }
 
 impl Waive {
@@ -115,26 +138,21 @@ impl Waive {
             let fault = Fault::yours("bad-waiver", "a waiver needs a reason");
             return Err(fault.hint("say why it is accepted: --reason TEXT").into());
         }
+        if self.control_plane {
+            return self.ask(context, reason);
+        }
         let today_s = parse_s(&show_day(now_s())).unwrap_or_default();
-        let (granted, expires) = (show_day(today_s), show_day(today_s + self.days * DAY_S));
-        let mut text = self.file.text()?;
-        if !text.is_empty() {
-            text.push_str(if text.ends_with('\n') { "\n" } else { "\n\n" });
-        }
-        text.push_str("[[waiver]]\n");
-        for (name, value) in [
-            ("rule", &self.rule),
-            ("resource", &self.resource),
-            ("evidence", &self.evidence),
-            ("owner", &self.owner),
-            ("reason", &reason),
-            ("ticket", &self.ticket),
-            ("granted", &granted),
-            ("expires", &expires),
-        ] {
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "{name} = {}", quoted(value));
-        }
+        let waiver = Waiver {
+            rule: self.rule.clone(),
+            resource: self.resource.clone(),
+            evidence: self.evidence.clone(),
+            owner: self.owner.clone(),
+            reason,
+            ticket: self.ticket.clone(),
+            granted_s: today_s,
+            expires_s: today_s + self.days * DAY_S,
+        };
+        let (text, expires) = (waiver.appended_to(&self.file.text()?), show_day(waiver.expires_s));
         // Whole, as it would be read: what is not a waiver is not written.
         Waiver::load(&text).map_err(|e| Fault::yours("bad-waiver", e.to_string()).hint("nothing was written"))?;
         let path = std::path::absolute(&self.file.waivers).map_err(|e| failure::io("cannot write", &self.file.waivers, &e))?;
@@ -146,40 +164,32 @@ impl Waive {
         }
         Ok(Exit::Succeeded)
     }
-}
 
-/// A basic string of TOML.
-fn quoted(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            c if c.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => out.push(c),
+    fn ask(&self, context: &Context, reason: String) -> Result<Exit, Failure> {
+        let request = WaiveRequest {
+            rule: self.rule.clone(),
+            resource: self.resource.clone(),
+            evidence: self.evidence.clone(),
+            owner: self.owner.clone(),
+            reason,
+            ticket: self.ticket.clone(),
+            days: u32::try_from(self.days).unwrap_or(u32::MAX),
+        };
+        let row: WaiverRow = context.wait(async { Ok(context.api().post(api::guard::WAIVERS, &request).await?) })?;
+        if context.json {
+            show::json(&row);
+        } else {
+            show::line(format!(
+                "{} of {} is waived until {}, by the control plane",
+                row.resource,
+                row.rule,
+                show::upkeep::day(row.expires)
+            ));
         }
+        Ok(Exit::Succeeded)
     }
-    out.push('"');
-    out
 }
 
 pub(super) fn now_s() -> i64 {
     i64::try_from(show::now().0 / 1000).unwrap_or(i64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn any_text_is_read_as_it_was_written() {
-        for value in ["OPS-17", "a \"b\" \\ c", "tab\tand\nline", "é…\u{7f}"] {
-            let text = format!(
-                "[[waiver]]\nrule = \"r\"\nresource = \"web\"\nevidence = \"{}\"\nowner = \"a\"\nreason = {}\nticket = \"t\"\n\
-                 granted = \"2026-11-01\"\nexpires = \"2026-11-15\"\n",
-                "0".repeat(32),
-                quoted(value)
-            );
-            assert_eq!(Waiver::load(&text).unwrap()[0].reason, value);
-        }
-    }
 }

@@ -197,6 +197,7 @@ impl Fleet {
             keep_secrets: false,
             secrets_not_stored: false,
             unbaked: Default::default(),
+            break_glass: None,
         };
         self.tokio.block_on(self.api().post("/v1/deploy", &request)).unwrap()
     }

@@ -293,6 +293,9 @@ impl Images for Fake {
         let kept = |d: &Digest| Kept { digest: d.clone(), image: image(d), bytes: 5, packages: 3, made: Time(1), pinned: None };
         Ok(state.objects.iter().filter(|d| !state.bases.contains(*d)).map(kept).collect())
     }
+    fn made(&self, object: &Digest) -> Result<Option<Time>, Fault> {
+        Ok(self.state().objects.contains(object).then_some(Time(1)))
+    }
     fn container(&self, image: &Digest) -> Result<Option<Container>, Fault> {
         Ok(self.state().containers.get(image).cloned())
     }
@@ -398,6 +401,7 @@ pub fn request(specs: Vec<ServiceSpec>, service: Option<&str>) -> DeployRequest 
         keep_secrets: false,
         secrets_not_stored: false,
         unbaked: BTreeSet::new(),
+        break_glass: None,
     }
 }
 
