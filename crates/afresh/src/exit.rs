@@ -76,6 +76,7 @@ const REFUSALS: &[&str] = &[
     "image-bad",
     "image-not-tested",
     "image-revoked",
+    "never-active",
     "nothing-before",
     "release-changed",
     "stale-stamp",

@@ -66,6 +66,9 @@ pub struct Objection {
 pub struct BreakGlassSeen {
     pub services: Vec<ServiceName>,
     pub rules: Vec<String>,
+    /// The fingerprints of what it lifts.
+    #[serde(default)]
+    pub evidence: Vec<String>,
     /// As the connection identified the caller.
     pub owner: String,
     pub reason: String,

@@ -44,5 +44,5 @@ pub use moved::{KnownNames, Rename, Resolved, id_in, resolve, with_ids};
 pub use observed::ObservedService;
 pub use removal::{must_be_removable, open_removal};
 pub use rollback::{RollbackSource, rollback};
-pub use selection::{Selection, tiers};
+pub use selection::{Selection, Tiers, tiers};
 pub use summary::{Summary, ends_all_before, removes, spec_in_force};

@@ -23,11 +23,11 @@ pub struct Selection<'a> {
     pub containers: &'a BTreeMap<Digest, Option<ContainerDefaults>>,
 }
 
-/// In the order of tiers; services of one tier by name. `earlier` finds the release that the selection names by number.
-pub fn tiers(
-    selection: &Selection<'_>,
-    earlier: impl Fn(&ServiceSpec, u64) -> Result<Release, Fault>,
-) -> Result<Vec<(TierName, Vec<Desired>)>, Fault> {
+/// In the order of tiers; services of one tier by name.
+pub type Tiers = Vec<(TierName, Vec<Desired>)>;
+
+/// What is selected. `earlier` finds the release that the selection names by number.
+pub fn tiers(selection: &Selection<'_>, earlier: impl Fn(&ServiceSpec, u64) -> Result<Release, Fault>) -> Result<Tiers, Fault> {
     let chosen: Vec<&ServiceSpec> = match selection.service {
         Some(name) => vec![selection.file.services.get(name).ok_or_else(|| unknown(selection, name))?],
         None if selection.release.is_some() => {

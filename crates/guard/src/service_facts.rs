@@ -1,6 +1,7 @@
 //! Facts of a service file for the gate: of each service, and of each recipe. What is not known is left out, and a rule that needs it
 //! cannot tell.
 
+use crate::cidr::AddressSet;
 use crate::rules::Facts;
 use crate::secrets::{Detector, is_credential};
 use model::destination::DestinationHost;
@@ -26,19 +27,35 @@ pub fn of_service(spec: &ServiceSpec, release: Option<&Release>, image: ImageAge
         None => {
             // The image says who it runs as, and only the host that pulls it knows the image.
             let user = (!spec.from_image.contains(&LeftToImage::User)).then_some(spec.user.as_str());
-            let attributes = attributes(&spec.env, user, &spec.network.egress, spec.route.as_ref(), image, detector);
+            let mut attributes = attributes(&spec.env, user, &spec.network.egress, spec.route.as_ref(), image, detector);
+            attributes.insert("command_secrets".into(), json!(command_secrets(commands_of(spec), detector)));
             Facts { kind: "service".into(), id: spec.name.to_string(), attributes }
         }
     };
     facts.attributes.insert("tier".into(), json!(spec.tier));
-    let is_packed = release.is_none_or(|release| release.artifact.is_some());
-    facts.attributes.insert("signature".into(), json!(signature(spec.artifact.as_deref().filter(|_| is_packed))));
+    if release.is_some() {
+        // A release has no jobs: they follow the service.
+        facts.attributes.insert("command_secrets".into(), json!(command_secrets(commands_of(spec), detector)));
+    }
+    let has_code = release.is_none_or(|release| release.artifact.is_some());
+    let signature = match spec.artifact.as_deref().filter(|_| has_code) {
+        None if release.is_some() && has_code => "packed",
+        label => signature(label),
+    };
+    facts.attributes.insert("signature".into(), json!(signature));
     facts
 }
 
-/// Of a release that was deployed once. Where its code came from is not in it.
+/// Of a release that was deployed once. Where its code came from is not in it, nor are the service's jobs.
 pub fn of_release(release: &Release, image: ImageAge, detector: &Detector) -> Facts {
-    let mut attributes = attributes(&release.env, Some(&release.user), &release.network.egress, release.route.as_ref(), image, detector);
+    // A server has both; the service's own is the one that counts.
+    let of_image = release.container.as_ref().map(|from| from.env.clone()).unwrap_or_default();
+    let env = of_image.into_iter().chain(release.env.clone()).collect();
+    let mut attributes = attributes(&env, Some(&release.user), &release.network.egress, release.route.as_ref(), image, detector);
+    let of_checks = release.checks.iter().map(|check| (format!("check {}", check.name), &check.run));
+    let of_migration = release.migrate.iter().map(|migrate| ("migrate".to_string(), &migrate.run));
+    let commands = std::iter::once(("run".to_string(), &release.run)).chain(of_checks).chain(of_migration);
+    attributes.insert("command_secrets".into(), json!(command_secrets(commands, detector)));
     if release.artifact.is_none() {
         attributes.insert("signature".into(), json!(signature(None)));
     }
@@ -85,13 +102,30 @@ fn named_destinations(egress: &Egress) -> Vec<String> {
         Egress::Any => vec!["any".into()],
         Egress::None => Vec::new(),
         Egress::Only(list) => {
-            let shown = list.iter().map(|to| match &to.host {
-                DestinationHost::Net(net) if net.prefix_len() == 0 => net.to_string(),
-                _ => to.to_string(),
+            let nets = list.iter().filter_map(|to| match &to.host {
+                DestinationHost::Net(net) => Some(net.to_string()),
+                DestinationHost::Name(_) => None,
             });
-            shown.collect()
+            let nets: Vec<String> = nets.collect();
+            // Two halves of all addresses are all of them.
+            let is_any = AddressSet::from_cidrs(nets.iter().map(String::as_str)).is_none_or(|set| set.admits_anyone());
+            list.iter().map(ToString::to_string).chain(is_any.then(|| "any".to_string())).collect()
         }
     }
+}
+
+/// The commands of a service, by their places in its file.
+fn commands_of(spec: &ServiceSpec) -> impl Iterator<Item = (String, &Vec<String>)> {
+    let checks = spec.checks.iter().map(|check| (format!("check {}", check.name), &check.run));
+    let migrate = spec.migrate.iter().map(|migrate| ("migrate".to_string(), &migrate.run));
+    let jobs = spec.jobs.iter().map(|job| (format!("job {}", job.name), &job.run));
+    std::iter::once(("run".to_string(), &spec.run)).chain(checks).chain(migrate).chain(jobs)
+}
+
+/// Places of commands that hold a secret by an issuer's format.
+fn command_secrets<'a>(commands: impl Iterator<Item = (String, &'a Vec<String>)>, detector: &Detector) -> Vec<String> {
+    let is_secret = |(_, words): &(String, &Vec<String>)| words.iter().any(|word| !detector.scan(word.as_bytes()).is_empty());
+    commands.filter(is_secret).map(|(place, _)| place).collect()
 }
 
 /// Names of variables whose values are secrets.

@@ -7,6 +7,8 @@ use crate::finding::Severity;
 use serde::{Deserialize, Serialize};
 
 const DAY_S: i64 = 86_400;
+/// The end of the year 9999.
+const LAST_S: i64 = 253_402_300_799;
 pub const WAIVER_MAX_DAYS: i64 = 90;
 pub const WAIVER_MAX_DAYS_CRITICAL: i64 = 14;
 pub const BREAK_GLASS_MAX_S: i64 = 4 * 3600;
@@ -90,7 +92,10 @@ impl Waiver {
         if written.evidence.len() != 32 || !written.evidence.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(fault("evidence must be the fingerprint of the finding".into()));
         }
-        let day = |name: &str, text: &str| date::parse_s(text).ok_or_else(|| fault(format!("{name} is no date: write 2026-12-24")));
+        let is_of_calendar = |seconds: &i64| (0..=LAST_S).contains(seconds);
+        let day = |name: &str, text: &str| {
+            date::parse_s(text).filter(is_of_calendar).ok_or_else(|| fault(format!("{name} is no date: write 2026-12-24")))
+        };
         let (granted_s, expires_s) = (day("granted", &written.granted)?, day("expires", &written.expires)?);
         if expires_s <= granted_s {
             return Err(fault("expires before it is granted".into()));
@@ -147,33 +152,38 @@ pub fn schedule(waivers: &[Waiver], now_s: i64) -> Vec<(i64, &Waiver)> {
     found
 }
 
-/// An emergency: some rules of level `deny` are lifted for hours, by name, with a record.
+/// An emergency: what some rules of level `deny` object to is lifted for hours, with a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BreakGlass {
     pub owner: String,
     pub reason: String,
     pub rules: Vec<String>,
+    /// The fingerprints of what it lifts: what is exposed otherwise, or by another service, is denied as ever.
+    pub evidence: Vec<String>,
     pub opened_s: i64,
     pub expires_s: i64,
 }
 
 impl BreakGlass {
     /// Refuses one without owner, reason or rules, and one that lasts longer than four hours.
-    pub fn open(owner: &str, reason: &str, rules: &[&str], opened_s: i64, lasts_s: i64) -> Result<BreakGlass, String> {
+    pub fn open(owner: &str, reason: &str, lifted: &[(&str, &str)], opened_s: i64, lasts_s: i64) -> Result<BreakGlass, String> {
         if owner.trim().is_empty() || reason.trim().is_empty() {
             return Err("break-glass needs an owner and a reason".into());
         }
-        if rules.is_empty() || rules.iter().any(|r| r.contains('*')) {
+        if lifted.is_empty() || lifted.iter().any(|(rule, _)| rule.contains('*')) {
             return Err("break-glass needs the exact rules that it lifts".into());
         }
         if !(1..=BREAK_GLASS_MAX_S).contains(&lasts_s) {
             return Err(format!("break-glass lasts at most {} hours", BREAK_GLASS_MAX_S / 3600));
         }
-        let rules = rules.iter().map(|r| (*r).to_string()).collect();
-        Ok(BreakGlass { owner: owner.into(), reason: reason.into(), rules, opened_s, expires_s: opened_s + lasts_s })
+        let mut rules: Vec<String> = lifted.iter().map(|(rule, _)| (*rule).to_string()).collect();
+        rules.sort();
+        rules.dedup();
+        let evidence = lifted.iter().map(|(_, fingerprint)| (*fingerprint).to_string()).collect();
+        Ok(BreakGlass { owner: owner.into(), reason: reason.into(), rules, evidence, opened_s, expires_s: opened_s + lasts_s })
     }
 
-    pub fn lifts(&self, rule: &str, now_s: i64) -> bool {
-        (self.opened_s..self.expires_s).contains(&now_s) && self.rules.iter().any(|r| r == rule)
+    pub fn lifts(&self, fingerprint: &str, now_s: i64) -> bool {
+        (self.opened_s..self.expires_s).contains(&now_s) && self.evidence.iter().any(|one| one == fingerprint)
     }
 }

@@ -26,7 +26,7 @@ pub fn is_workdir(path: &str) -> bool {
 
 /// Whether an image gives a service no release, now and later.
 pub fn is_unusable(fault: &Fault) -> bool {
-    ["no-command", "image-user", "image-workdir", "needs-port", "policy-user", "policy-exec"].contains(&fault.code.as_str())
+    ["no-command", "image-user", "image-workdir", "needs-port", "policy-user", "policy-exec", "guard-denied"].contains(&fault.code.as_str())
 }
 
 impl Release {

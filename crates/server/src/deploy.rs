@@ -13,22 +13,21 @@ use crate::removal;
 use crate::secrets;
 use crate::upkeep;
 use api::control::{DeployRequest, Opened, PlanAnswer, PlanNote, PlannedRotation, Removal};
-use control::{Desired, ObservedService, Selection};
+use control::{Desired, ObservedService, Selection, Tiers};
 use journal::Tx;
-use model::{
-    ContainerDefaults, Digest, Event, Fault, Opened as Opening, Plan, RolloutPlan, RotationId, ServiceName, TierName, Time, from_image,
-};
+use model::{ContainerDefaults, Digest, Event, Fault, Opened as Opening, Plan, RolloutPlan, RotationId, ServiceName, Time, from_image};
 use std::collections::{BTreeMap, BTreeSet};
 
-pub type Tiers = Vec<(TierName, Vec<Desired>)>;
 pub type Observed = BTreeMap<ServiceName, ObservedService>;
 
 pub fn plan(app: &App, caller: &Caller, request: &DeployRequest) -> Result<PlanAnswer, Fault> {
+    // A rollback waits for the lock, and not for this.
+    let recipes = gate::of_recipes(&request.file)?;
     let _alone = app.deploy_lock();
     let named = names::of_request(app, caller, request)?;
     let (request, kept) = &with_active(app, caller, &named.request)?;
     let tiers = selected(app, caller, request)?;
-    let gate = gate::judge(app, caller, request, &tiers)?;
+    let gate = gate::judge(app, caller, request, &tiers, &recipes)?;
     let planned = retry_if_changed(|| {
         let observed = observe_all(app, &tiers)?;
         let (candidates, removed) = removal::requested(app, request)?;
@@ -118,6 +117,7 @@ fn opening(tx: &Tx<'_>, id: &RotationId) -> Result<Opening, Fault> {
 }
 
 pub fn deploy(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Opened, Fault> {
+    let recipes = gate::of_recipes(&request.file)?;
     if !request.unbaked.is_empty() {
         return Err(
             Fault::yours("bad-request", "an image that is not baked yet can be planned with, not deployed").hint("`afresh bake` bakes it")
@@ -131,7 +131,7 @@ pub fn deploy(app: &App, caller: &Caller, request: &DeployRequest) -> Result<Ope
     let named = names::of_request(app, caller, request)?;
     let (request, _) = &with_active(app, caller, &named.request)?;
     let tiers = selected(app, caller, request)?;
-    let passed = gate::must_pass(app, caller, request, &tiers)?;
+    let passed = gate::must_pass(app, caller, request, &tiers, &recipes)?;
     passed.record(app, caller)?;
     // Desired states that name a recipe which is not known are patched by nobody until the next deploy, which is no reason to hold this up.
     if let Err(fault) = upkeep::propose(app, caller, request) {

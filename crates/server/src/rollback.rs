@@ -10,7 +10,7 @@ use crate::opening::{ChangeRequest, open, retry_if_changed};
 use crate::upkeep;
 use api::control::{Opened, PlanAnswer, PlanNote, RollbackRequest};
 use control::{Desired, RollbackSource};
-use model::Fault;
+use model::{Fault, Release};
 
 /// What a rollback would do. Nothing is opened.
 pub fn plan(app: &App, caller: &Caller, request: &RollbackRequest) -> Result<PlanAnswer, Fault> {
@@ -56,6 +56,7 @@ fn admitted(app: &App, caller: &Caller, request: &RollbackRequest) -> Result<(De
     access::deploy(app, caller, &desired.spec)?;
     must_be_admitted(app, Some(caller), &[&desired], &Exempt::default())?;
     must_be_migrated(app, &desired)?;
+    must_have_served(app, &desired.release)?;
     let data_stays = app.database.read(|r| notes::data_stays(r, service, &desired.release))?;
     let rolled_back = app.database.read(|r| notes::rolled_back(r, service, &desired.release))?;
     // Why an image is bad may be what another service did on it.
@@ -76,6 +77,17 @@ fn must_be_migrated(app: &App, desired: &Desired) -> Result<(), Fault> {
         format!("cannot roll back to {}: its migration never succeeded, and a rollback runs none", release.label()),
     )
     .hint(format!("deploy it, which runs its migration: `afresh deploy {} --release {}`", spec.name, release.number)))
+}
+
+/// The gate is not asked of a rollback, as what comes back has served. What never did goes through a deploy.
+fn must_have_served(app: &App, release: &Release) -> Result<(), Fault> {
+    let service = &release.service;
+    let served = app.database.browse(|r| r.were_active(service, usize::MAX))?;
+    if served.iter().any(|one| one.release.number == release.number) {
+        return Ok(());
+    }
+    let text = format!("{} was never active: a rollback leads to a release that has served", release.label());
+    Err(Fault::yours("never-active", text).hint(format!("deploy it: `afresh deploy {service} --release {}`", release.number)))
 }
 
 fn target(app: &App, request: &RollbackRequest) -> Result<Desired, Fault> {

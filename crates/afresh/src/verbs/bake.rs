@@ -24,7 +24,8 @@ use store::Did;
 #[command(after_help = "It works in the image store of this machine. A second bake of the same inputs does no work and says so.\n\n\
                   A baked image becomes the recipe's current image, the one that is deployed. Where the recipe has checks, it does so once it has \
                   passed them, for which the control plane must run (`afresh up`). An image that is marked bad or revoked stays so.\n\n\
-                  Exits with 0 if it is current, 3 if it is still to be tested, 4 if it is bad or revoked.\n\nExample:\n  afresh bake base")]
+                  A recipe that a rule denies is not baked: `afresh guard check` shows why, and where.\n\n\
+                  Exits with 0 if it is current, 3 if it is still to be tested, 4 if it is bad or revoked, or a rule denies its recipe.\n\nExample:\n  afresh bake base")]
 pub struct Bake {
     /// Bake only this image; by default every image of the file
     pub image: Option<ImageName>,
@@ -154,6 +155,7 @@ fn on_base(baked: &Baked) -> String {
 
 /// Bakes one, with its progress on stderr unless `quiet`.
 pub fn bake(store: &store::Store, spec: &ImageSpec, fresh: bool, quiet: bool) -> Result<Baked, Fault> {
+    server::recipe_must_pass(store.layout(), spec, show::now())?;
     let _interruptible = interrupt::interruptible("the bake");
     let mut bar = Bar::new(spec.name.clone(), quiet);
     let mut tell = |progress: Progress| bar.tell(&progress);

@@ -21,7 +21,8 @@ use model::ServiceName;
                   deletes what no release uses.\n\n\
                   A secret with a `command` is read by running that command here with your rights, as its value decides whether there is a new release; each \
                   command is printed before it runs. --keep-secrets runs none, nor do `validate` and `fmt`: begin with these on a file that is not yours.\n\n\
-                  With --exit-code it exits with 0 if there is nothing to change, 2 if there are changes, 1 on any error, as Terraform's \
+                  What a rule of the control plane denies is shown first, with its place in the file and the fix, and the exit code is 4.\n\n\
+                  With --exit-code it exits with 0 if there is nothing to change, 2 if there are changes, 1 on any error or denial, as Terraform's \
                   -detailed-exitcode.\n\nExample:\n  afresh plan web --artifact ./build\n  afresh plan --exit-code || echo not up to date"
 )]
 pub struct Plan {
@@ -66,18 +67,18 @@ pub struct Deploying {
 impl Plan {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         match (self.plan(context), self.exit_code) {
-            (Ok(false), true) => Ok(Exit::Succeeded),
-            (Ok(true), true) => Ok(Exit::PLAN_CHANGES),
+            (Ok(answer), true) if answer.gate.denied => Ok(Exit::PLAN_FAILED),
+            (Ok(answer), true) => Ok(if has_changes(&answer) { Exit::PLAN_CHANGES } else { Exit::Succeeded }),
             (Err(failure), true) => {
                 failure.print(context.json);
                 Ok(Exit::PLAN_FAILED)
             }
-            (planned, false) => planned.map(|_| Exit::Succeeded),
+            (Ok(answer), false) => Ok(if answer.gate.denied { Exit::Refused } else { Exit::Succeeded }),
+            (Err(failure), false) => Err(failure),
         }
     }
 
-    /// Whether there is anything to change.
-    fn plan(&self, context: &Context) -> Result<bool, Failure> {
+    fn plan(&self, context: &Context) -> Result<PlanAnswer, Failure> {
         let request = request(context, &self.desired, Images::Plan)?;
         let answer: PlanAnswer = context.wait(async { Ok(context.api().post("/v1/plan", &request).await?) })?;
         if context.json {
@@ -86,7 +87,7 @@ impl Plan {
             print_gate(context, &answer);
             print_plan(&answer);
         }
-        Ok(has_changes(&answer))
+        Ok(answer)
     }
 }
 
@@ -110,8 +111,11 @@ pub fn deploy(context: &Context, request: &DeployRequest, how: &Deploying) -> Re
             print_gate(context, &answer);
             print_plan(&answer);
         }
-        // What the gate denies is not asked for: the control plane refuses it, and says why.
-        if !answer.gate.denied && has_changes(&answer) && !confirmed(how.yes, "deploy this")? {
+        if answer.gate.denied {
+            show::note("nothing was deployed: what is denied above is to be fixed, or waived");
+            return Ok(Exit::Refused);
+        }
+        if has_changes(&answer) && !confirmed(how.yes, "deploy this")? {
             show::note("nothing was changed");
             return Ok(Exit::Refused);
         }

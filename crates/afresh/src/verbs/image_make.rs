@@ -130,6 +130,7 @@ impl Build {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         let store = context.images()?;
         let lock = bake::find_lock(&store, &self.lock)?;
+        server::recipe_must_pass(&context.layout, &lock.head.spec, show::now())?;
         let ((manifest, did), seconds) = with_progress(context, name_of(&lock), |tell| {
             bake::fetch(&store, &lock, tell)?;
             bake::build(&store, &lock, tell)

@@ -6,6 +6,7 @@ use crate::finding::{Severity, fingerprint};
 use crate::waiver::{BreakGlass, Standing, Waiver};
 use serde::Serialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// One rule that one resource does not meet, or of which that cannot be told.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -111,9 +112,13 @@ struct Around<'a> {
 
 fn objection(around: &Around<'_>, rule: &Rule, facts: &Facts, outcome: Outcome) -> Objection {
     let set = around.set;
-    let evidence = set.evidence(rule, facts);
-    let fingerprint = fingerprint(&rule.id, &format!("{}/{}", facts.kind, facts.id), &evidence);
     let missing = if outcome == Outcome::CannotTell { set.missing(rule, facts) } else { Vec::new() };
+    let mut evidence = set.evidence(rule, facts);
+    if outcome == Outcome::CannotTell {
+        // To accept that one fact is not known is not to accept what it turns out to be, nor another one.
+        evidence["missing"] = missing.clone().into();
+    }
+    let fingerprint = fingerprint(&rule.id, &format!("{}/{}", facts.kind, facts.id), &evidence);
     let mut waiver_note = None;
     let disposition = match rule.enforcement {
         Enforcement::Observe => Disposition::Observed,
@@ -161,7 +166,7 @@ fn lifted(around: &Around<'_>, rule: &Rule, facts: &Facts, fingerprint: &str, no
             other => *note = Some(other.phrase(waiver)),
         }
     }
-    let broken = broken.filter(|b| b.lifts(&rule.id, now_s))?;
+    let broken = broken.filter(|b| b.lifts(fingerprint, now_s))?;
     let (owner, reason) = (broken.owner.clone(), broken.reason.clone());
     Some(Disposition::BrokenGlass { owner, reason, expires_s: broken.expires_s })
 }
@@ -234,21 +239,25 @@ impl Replay {
 
 /// Each change is the facts of one deploy.
 pub fn replay(set: &RuleSet, changes: &[Vec<Facts>]) -> Vec<Replay> {
-    set.rules
-        .iter()
-        .map(|rule| {
-            let mut counted = Replay { rule: rule.id.clone(), changes: changes.len(), denied: 0, cannot_tell: 0 };
-            for change in changes {
-                let outcomes = change.iter().filter(|f| rule.resources.contains(&f.kind)).map(|f| set.outcome(rule, &f.attributes));
-                let outcomes: Vec<Outcome> = outcomes.collect();
-                if outcomes.contains(&Outcome::Violated) {
-                    counted.denied += 1;
-                } else if outcomes.contains(&Outcome::CannotTell) {
-                    counted.denied += 1;
-                    counted.cannot_tell += 1;
-                }
+    let new = |rule: &Rule| Replay { rule: rule.id.clone(), changes: changes.len(), denied: 0, cannot_tell: 0 };
+    let mut counted: Vec<Replay> = set.rules.iter().map(new).collect();
+    let mut slots = vec![None; set.attributes.len()];
+    for change in changes {
+        let mut worst: BTreeMap<usize, Outcome> = BTreeMap::new();
+        for facts in change {
+            set.fill(&facts.attributes, &mut slots);
+            for n in set.of_kind.get(&facts.kind).into_iter().flatten() {
+                match set.rules[*n].outcome(&slots) {
+                    Outcome::Violated => worst.insert(*n, Outcome::Violated),
+                    Outcome::CannotTell => Some(*worst.entry(*n).or_insert(Outcome::CannotTell)),
+                    Outcome::DoesNotApply | Outcome::Passes => None,
+                };
             }
-            counted
-        })
-        .collect()
+        }
+        for (n, outcome) in worst {
+            counted[n].denied += 1;
+            counted[n].cannot_tell += usize::from(outcome == Outcome::CannotTell);
+        }
+    }
+    counted
 }

@@ -95,6 +95,10 @@ struct WrittenTest {
     is_empty: Option<bool>,
 }
 
+/// A gate looks at every rule for every resource, and a rule at every test for every sample.
+const RULES_MAX: usize = 500;
+const PARTS_MAX: usize = 64;
+
 /// The rules that come with Afresh, as they are written.
 pub const BUILT_IN: &str = include_str!("built_in.toml");
 
@@ -105,6 +109,17 @@ impl RuleSet {
 
     pub fn load(text: &str) -> Result<RuleSet, RuleFault> {
         let rules: Vec<Written> = read(text)?;
+        for (number, rule) in rules.iter().enumerate() {
+            let fault = |fault: String| RuleFault { rule: rule.id.clone(), fault };
+            if number >= RULES_MAX {
+                return Err(fault(format!("is one too many: {RULES_MAX} rules at most")));
+            }
+            let tests = rule.when.len() + rule.require.len() + rule.require_any.len();
+            let of_samples = rule.fail.iter().chain(&rule.pass).map(BTreeMap::len).max().unwrap_or(0);
+            if tests.max(rule.fail.len()).max(rule.pass.len()).max(of_samples) > PARTS_MAX {
+                return Err(fault(format!("has more than {PARTS_MAX} tests, samples, or attributes in a sample")));
+            }
+        }
         let mut names = BTreeSet::new();
         for test in rules.iter().flat_map(|r| r.when.iter().chain(&r.require).chain(&r.require_any)) {
             names.insert(test.attribute.clone());

@@ -83,7 +83,7 @@ fn every_rule_of_the_gate() {
         ("security_group", json!({"verdict": "public", "statements": [{"Cidrs": ["0.0.0.0/0"]}]})),
         (
             "service",
-            json!({"egress": ["any"], "user": "root", "env_secrets": ["DB_URL"], "listen": ["0.0.0.0"], "has_image": true,
+            json!({"egress": ["any"], "user": "root", "env_secrets": ["DB_URL"], "command_secrets": [], "listen": ["0.0.0.0"], "has_image": true,
                 "image_age_s": 700_000, "image_max_age_s": 604_800, "signature": "none"}),
         ),
         ("image", json!({"secrets": ["/root/.ssh/id_ed25519"]})),

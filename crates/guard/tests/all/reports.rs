@@ -14,13 +14,15 @@ fn entries() -> (Vec<(String, String)>, Vec<Entry>) {
         let attributes = attributes.as_object().unwrap().clone().into_iter().collect();
         Facts { kind: "service".into(), id: id.into(), attributes }
     };
-    let good = json!({"egress": ["any"], "user": "app", "env_secrets": [], "listen": [], "has_image": false, "signature": "none"});
+    let good = json!({"egress": ["any"], "user": "app", "env_secrets": [], "command_secrets": [], "listen": [], "has_image": false, "signature": "none"});
     let mut root = good.clone();
     root["user"] = json!("root");
     let mut unclear = good.clone();
     unclear.as_object_mut().unwrap().remove("user");
-    let broken = BreakGlass::open("ann", "outage 7", &["artifact-is-signed"], estate::NOW_S, 60).unwrap();
     let resources = [facts("a<b>&\"c\"\u{1}", good), facts("root", root), facts("unclear", unclear)];
+    let found = gate(&set, &resources, &[], None, estate::NOW_S).objections;
+    let unsigned = found.iter().filter(|o| o.rule == "artifact-is-signed").map(|o| (o.rule.as_str(), o.fingerprint.as_str()));
+    let broken = BreakGlass::open("ann", "outage 7", &unsigned.collect::<Vec<_>>(), estate::NOW_S, 60).unwrap();
     of_gate(&set, &gate(&set, &resources, &[], Some(&broken), estate::NOW_S))
 }
 

@@ -22,6 +22,10 @@ fn release(spec: &ServiceSpec) -> Release {
     Release::of(spec, Digest::new(format!("sha256:{}", "a".repeat(64))).unwrap(), None)
 }
 
+fn token() -> String {
+    ["gh", "p_zQWBuTSOoRi4A9spHcVY5ncnsDkxkJ0mLq17"].concat()
+}
+
 fn detector() -> Detector {
     Detector::built_in().unwrap()
 }
@@ -40,6 +44,10 @@ fn each_mistake_of_a_file_is_seen_by_its_rule() {
         ("env", json!({ "DATABASE_URL": "postgres://shop:tr0ub4dor@db/shop" }), "no-secret-in-env"),
         ("network", json!({ "egress": "any" }), "egress-is-named"),
         ("network", json!({ "egress": ["0.0.0.0/0:443"] }), "egress-is-named"),
+        ("network", json!({ "egress": ["0.0.0.0/1:443", "db.example.org:5432", "128.0.0.0/1:443"] }), "egress-is-named"),
+        ("run", json!(["app", format!("--token={}", token())]), "no-secret-in-env"),
+        ("migrate", json!({ "run": ["app", "migrate", token()], "within_ms": 1000 }), "no-secret-in-env"),
+        ("checks", json!([{ "name": "c", "run": ["curl", token()], "within_ms": 1000 }]), "no-secret-in-env"),
     ] {
         assert_eq!(objections(&service(|text| text[key] = value.clone())), [rule], "{value}");
     }
@@ -87,7 +95,7 @@ fn no_missing_fact_passes() {
             }
         }
     }
-    assert_eq!(unknown, 8);
+    assert_eq!(unknown, 9);
     // Nothing known of the image: its age cannot be told.
     let facts = of_service(&spec, None, ImageAge::default(), &detector());
     let fresh = set.rules.iter().find(|rule| rule.id == "image-is-fresh").unwrap();
@@ -105,4 +113,30 @@ fn a_recipe_names_where_its_secrets_are_and_not_what_they_are() {
     .unwrap();
     let facts = of_recipe(&recipe, &detector());
     assert_eq!(facts.attributes["secrets"], json!(["arg DB_PASSWORD", "script (GitHub token)"]));
+}
+
+/// A server starts with the variables of its image too.
+#[test]
+fn a_secret_in_the_environment_of_the_image_is_seen() {
+    let spec = service(|_| {});
+    let env = |name: &str, value: &str| std::collections::BTreeMap::from([(name.to_string(), value.to_string())]);
+    let from = model::FromContainer { env: env("GITHUB_TOKEN", &token()), ..Default::default() };
+    let release = Release { container: Some(from), ..release(&spec) };
+    let facts = |release: &Release| of_service(&spec, Some(release), FRESH, &detector()).attributes["env_secrets"].clone();
+    assert_eq!(facts(&release), json!(["GITHUB_TOKEN"]));
+    assert_eq!(facts(&Release { env: env("GITHUB_TOKEN", ""), ..release }), json!([]), "the service's own is the one that counts");
+}
+
+/// Code that the file does not name was packed where it was deployed from: nothing says more of it.
+#[test]
+fn code_that_no_file_names_is_neither_trusted_nor_none() {
+    let code = Digest::new(format!("sha256:{}", "c".repeat(64))).ok();
+    let of = |spec: &ServiceSpec, artifact| {
+        of_service(spec, Some(&Release { artifact, ..release(spec) }), FRESH, &detector()).attributes["signature"].clone()
+    };
+    let (silent, named) = (service(|_| {}), service(|text| text["artifact"] = json!("oci://r.example.org/shop/code:1.4")));
+    assert_eq!(
+        [of(&silent, None), of(&silent, code.clone()), of(&named, None), of(&named, code)],
+        ["no_artifact", "packed", "no_artifact", "none"]
+    );
 }

@@ -10,16 +10,17 @@ use std::path::PathBuf;
 
 /// Older ones go; the audit and the journals have them all.
 const KEPT: usize = 200;
+const BYTES_MAX: usize = super::files::BYTES_MAX as usize;
 
 pub fn path(layout: &Layout) -> PathBuf {
     layout.root().join("guard/break-glass.json")
 }
 
 /// For the rules that deny, by the caller that the connection identified. Refused without a reason.
-pub fn open(owner: &str, reason: &str, rules: &[&str], now: Time) -> Result<BreakGlass, Fault> {
+pub fn open(owner: &str, reason: &str, lifted: &[(&str, &str)], now: Time) -> Result<BreakGlass, Fault> {
     let bad = |why: String| Fault::yours("bad-reason", why).hint("say what the emergency is: --break-glass REASON");
     model::text::line(reason).map_err(|wrong| Fault { code: "bad-reason".to_string(), ..wrong.into() })?;
-    BreakGlass::open(owner, reason, rules, seconds(now), BREAK_GLASS_MAX_S).map_err(bad)
+    BreakGlass::open(owner, reason, lifted, seconds(now), BREAK_GLASS_MAX_S).map_err(bad)
 }
 
 pub fn record(app: &App, services: Vec<ServiceName>, opened: &BreakGlass) -> Result<(), Fault> {
@@ -28,15 +29,25 @@ pub fn record(app: &App, services: Vec<ServiceName>, opened: &BreakGlass) -> Res
     all.push(BreakGlassSeen {
         services,
         rules: opened.rules.clone(),
+        evidence: opened.evidence.clone(),
         owner: opened.owner.clone(),
         reason: opened.reason.clone(),
         opened: time(opened.opened_s),
         expires: time(opened.expires_s),
     });
     all.drain(..all.len().saturating_sub(KEPT));
-    let bytes = serde_json::to_vec_pretty(&all).map_err(|e| Fault::ours("unwritable", e.to_string()))?;
+    let mut bytes = written(&all)?;
+    // What could not be read again would be no record.
+    while bytes.len() > BYTES_MAX && all.len() > 1 {
+        all.drain(..all.len() / 2);
+        bytes = written(&all)?;
+    }
     private_dir(&app.layout.root().join("guard"))?;
     disk::write(&path, &bytes, 0o600, disk::Lasting::Now).map_err(|e| io_fault(&path, &e))
+}
+
+fn written(all: &[BreakGlassSeen]) -> Result<Vec<u8>, Fault> {
+    serde_json::to_vec_pretty(all).map_err(|e| Fault::ours("unwritable", e.to_string()))
 }
 
 /// Oldest first.
@@ -60,6 +71,7 @@ pub fn of_service(live: &[BreakGlassSeen], service: &str) -> Option<BreakGlass> 
         owner: one.owner.clone(),
         reason: one.reason.clone(),
         rules: one.rules.clone(),
+        evidence: one.evidence.clone(),
         opened_s: seconds(one.opened),
         expires_s: seconds(one.expires),
     })

@@ -1,35 +1,65 @@
 //! Facts of what is deployed, and of what runs.
 
-use super::detector;
+use super::detector::detector;
 use crate::app::App;
-use crate::deploy::Tiers;
+use crate::upkeep::Upkeep;
 use api::control::DeployRequest;
-use control::Desired;
+use control::{Desired, Tiers};
 use guard::rules::Facts;
+use guard::secrets::Detector;
 use guard::service_facts::{ImageAge, of_recipe, of_service};
 use lifecycle::Life;
-use model::{Digest, Fault, ImageName, ImageSpec, Release, ServiceSpec, Time};
-use std::collections::BTreeMap;
+use model::{Digest, Fault, ImageName, ImageSpec, Release, ServiceFile, ServiceSpec, Time};
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Of each service that is deployed, and of each recipe that it brings.
-pub fn of_change(app: &App, request: &DeployRequest, tiers: &Tiers) -> Result<Vec<Facts>, Fault> {
+/// Of the recipes of a file, by the images' names.
+pub type Recipes = BTreeMap<ImageName, Facts>;
+
+/// To be called before a lock is held: it reads all that a caller sent.
+pub fn of_recipes(file: &ServiceFile) -> Result<Recipes, Fault> {
     let detector = detector()?;
-    let (mut recipes, mut lives) = (BTreeMap::new(), Lives::default());
+    Ok(file.images.iter().map(|(name, recipe)| (name.clone(), of_recipe(recipe, detector))).collect())
+}
+
+/// Of each service that is deployed, of each recipe that it brings, and of what its image was made of.
+pub fn of_change(app: &App, request: &DeployRequest, tiers: &Tiers, recipes: &Recipes) -> Result<Vec<Facts>, Fault> {
+    let detector = detector()?;
+    let (mut brought_by, mut lives) = (BTreeSet::new(), Lives::default());
+    let mut made_of: BTreeMap<&Digest, Facts> = BTreeMap::new();
     let mut all = Vec::new();
     for Desired { spec, release } in tiers.iter().flat_map(|(_, all)| all) {
         let brought = request.file.images.get(&spec.image).filter(|_| request.release.is_none());
-        recipes.extend(brought.map(|recipe| (&recipe.name, recipe)));
         let mut age = age(app, &mut lives, spec, release);
         if let Some(recipe) = brought {
             age.max_age_s = Some(recipe.max_age_ms.map(|ms| ms / 1000));
+            brought_by.insert(&recipe.name);
         }
         if request.unbaked.contains(&release.image) {
             age.age_s = Some(0);
+        } else if let Some(upkeep) = &app.upkeep
+            && !brought.is_some_and(|recipe| upkeep.config.factory.is_of(&release.image, recipe))
+        {
+            // A caller names the recipe and the image; what is judged must be what the image was made of.
+            made_of.entry(&release.image).or_insert_with(|| of_image(app, upkeep, release, detector));
         }
         all.push(of_service(spec, Some(release), age, detector));
     }
-    all.extend(recipes.into_values().map(|recipe| of_recipe(recipe, detector)));
+    all.extend(brought_by.into_iter().filter_map(|name| recipes.get(name).cloned()));
+    all.extend(made_of.into_values());
     Ok(all)
+}
+
+/// Of what an image was made of. Without attributes where that is not known.
+fn of_image(app: &App, upkeep: &Upkeep, release: &Release, detector: &Detector) -> Facts {
+    let id = release.image_name.to_string();
+    if let Some(recipe) = upkeep.config.factory.recipe(&release.image) {
+        return Facts { id, ..of_recipe(&recipe, detector) };
+    }
+    // A container image is searched for secrets when it is pulled.
+    let is_container = app.images.container(&release.image).is_ok_and(|container| container.is_some());
+    let attributes = if is_container { BTreeMap::from([("secrets".to_string(), json!([]))]) } else { BTreeMap::new() };
+    Facts { kind: "image".to_string(), id, attributes }
 }
 
 /// The lives of images, each read once.

@@ -1,12 +1,13 @@
 //! Rules and waivers as they lie in the data directory. They are root's: what others could write is refused.
 
 use crate::files::read_trusted;
+use api::guard::RulesSeen;
 use guard::rules::{BUILT_IN, RuleSet};
 use guard::waiver::Waiver;
 use model::{Fault, Layout};
 use std::path::{Path, PathBuf};
 
-const BYTES_MAX: u64 = 1 << 20;
+pub const BYTES_MAX: u64 = 1 << 20;
 
 pub struct Loaded {
     pub set: RuleSet,
@@ -44,4 +45,11 @@ pub fn unusable(path: &Path, why: &str) -> Fault {
     let hint = "correct it; until then nothing is deployed. What runs is left alone, and `afresh rollback` works. `afresh guard rules --text` shows \
                 how rules are written";
     Fault::world("guard-unusable", format!("{}: {why}", path.display())).hint(hint).again(false)
+}
+
+/// As they are in force.
+pub fn rules(layout: &Layout) -> Result<RulesSeen, Fault> {
+    let loaded = load(layout)?;
+    let file = loaded.is_own.then(|| rules_path(layout).display().to_string());
+    Ok(RulesSeen { file, text: loaded.text })
 }

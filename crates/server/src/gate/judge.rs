@@ -1,18 +1,20 @@
 //! A plan or a deploy before the gate.
 
 use super::break_glass::{self, seconds};
+use super::facts::{self, Lives, Recipes};
 use super::files::{self, Loaded};
-use super::{facts, running};
+use super::objection::{disposition, report, wire};
+use super::running;
 use crate::access::Caller;
 use crate::app::App;
-use crate::deploy::Tiers;
 use api::control::DeployRequest;
 use api::guard::{Gate, Objection};
-use guard::rules::{Disposition, Enforcement, Facts, GateReport, WaiverStore, gate_of};
+use control::Tiers;
+use guard::rules::{Disposition, Enforcement, GateReport, WaiverStore, gate_of};
+use guard::show_s;
 use guard::waiver::BreakGlass;
-use guard::{Severity, show_s};
 use model::access::Role;
-use model::{Fault, ServiceName};
+use model::{Fault, Release, ServiceName, ServiceSpec};
 
 /// A deploy that the gate lets through, and what the journal is to say of it.
 #[derive(Default)]
@@ -43,19 +45,19 @@ impl Passed {
 }
 
 /// What the gate says of a plan.
-pub fn judge(app: &App, caller: &Caller, request: &DeployRequest, tiers: &Tiers) -> Result<Gate, Fault> {
+pub fn judge(app: &App, caller: &Caller, request: &DeployRequest, tiers: &Tiers, recipes: &Recipes) -> Result<Gate, Fault> {
     must_be_allowed(caller, request)?;
     match files::load(&app.layout) {
         Err(fault) => Ok(Gate { denied: true, objections: Vec::new(), fault: Some(fault) }),
-        Ok(loaded) => Ok(answer(app, &loaded, &decide(app, caller, request, tiers, &loaded)?.0)),
+        Ok(loaded) => Ok(answer(app, &loaded, &decide(app, caller, (request, tiers, recipes), &loaded)?.0)),
     }
 }
 
 /// Refuses a deploy that a rule denies. Nothing has been begun.
-pub fn must_pass(app: &App, caller: &Caller, request: &DeployRequest, tiers: &Tiers) -> Result<Passed, Fault> {
+pub fn must_pass(app: &App, caller: &Caller, request: &DeployRequest, tiers: &Tiers, recipes: &Recipes) -> Result<Passed, Fault> {
     must_be_allowed(caller, request)?;
     let loaded = files::load(&app.layout)?;
-    let (report, broken) = decide(app, caller, request, tiers, &loaded)?;
+    let (report, broken) = decide(app, caller, (request, tiers, recipes), &loaded)?;
     if report.is_denied() {
         return Err(denied(&report));
     }
@@ -73,22 +75,20 @@ fn must_be_allowed(caller: &Caller, request: &DeployRequest) -> Result<(), Fault
 fn decide(
     app: &App,
     caller: &Caller,
-    request: &DeployRequest,
-    tiers: &Tiers,
+    (request, tiers, recipes): (&DeployRequest, &Tiers, &Recipes),
     loaded: &Loaded,
 ) -> Result<(GateReport, Option<BreakGlass>), Fault> {
-    let (facts, now) = (facts::of_change(app, request, tiers)?, app.now());
+    let (facts, now) = (facts::of_change(app, request, tiers, recipes)?, app.now());
     let gate = |broken| gate_of(WaiverStore::ControlPlane, &loaded.set, &facts, &loaded.waivers, broken, seconds(now));
     let report = gate(None);
     let Some(reason) = &request.break_glass else { return Ok((report, None)) };
     let lifted = |o: &&guard::rules::Objection| o.disposition == Disposition::Denied && o.enforcement == Enforcement::Deny;
-    let mut rules: Vec<&str> = report.objections.iter().filter(lifted).map(|o| o.rule.as_str()).collect();
-    rules.dedup();
-    if rules.is_empty() {
+    let lifted: Vec<(&str, &str)> = report.objections.iter().filter(lifted).map(|o| (o.rule.as_str(), o.fingerprint.as_str())).collect();
+    if lifted.is_empty() {
         // Nothing to lift: nothing is recorded as an emergency.
         return Ok((report, None));
     }
-    let broken = break_glass::open(caller.name(), reason, &rules, now)?;
+    let broken = break_glass::open(caller.name(), reason, &lifted, now)?;
     Ok((gate(Some(&broken)), Some(broken)))
 }
 
@@ -107,54 +107,13 @@ fn answer(app: &App, loaded: &Loaded, report: &GateReport) -> Gate {
     Gate { denied: report.is_denied(), objections, fault: None }
 }
 
-/// Of one resource, by the rules alone.
-pub fn report(loaded: &Loaded, facts: &[Facts], broken: Option<&BreakGlass>, now_s: i64) -> GateReport {
-    gate_of(WaiverStore::ControlPlane, &loaded.set, facts, &loaded.waivers, broken, now_s)
-}
-
-pub fn wire(o: &guard::rules::Objection) -> Objection {
-    Objection {
-        rule: o.rule.clone(),
-        kind: o.kind.clone(),
-        resource: o.resource.clone(),
-        severity: severity(o.severity).to_string(),
-        enforcement: enforcement(o.enforcement).to_string(),
-        disposition: disposition(&o.disposition).to_string(),
-        missing: o.missing.clone(),
-        evidence: o.evidence.clone(),
-        fingerprint: o.fingerprint.clone(),
-        why: o.why.clone(),
-        fix: o.fix.clone(),
-        hint: o.hint.clone(),
-        since: None,
-    }
-}
-
-fn severity(of: Severity) -> &'static str {
-    match of {
-        Severity::None => "none",
-        Severity::Low => "low",
-        Severity::Medium => "medium",
-        Severity::High => "high",
-        Severity::Critical => "critical",
-    }
-}
-
-fn enforcement(of: Enforcement) -> &'static str {
-    match of {
-        Enforcement::Observe => "observe",
-        Enforcement::Warn => "warn",
-        Enforcement::Deny => "deny",
-        Enforcement::Hard => "hard",
-    }
-}
-
-fn disposition(of: &Disposition) -> &'static str {
-    match of {
-        Disposition::Observed => "observed",
-        Disposition::Warned => "warned",
-        Disposition::Denied => "denied",
-        Disposition::Waived { .. } => "waived",
-        Disposition::BrokenGlass { .. } => "broken_glass",
-    }
+/// A release that starts without a deploy: on a container image that says more than the one before, or in a run with variables of its own.
+/// Nobody is there to lift what a rule denies.
+pub fn release_must_pass(app: &App, spec: &ServiceSpec, release: &Release) -> Result<(), Fault> {
+    let loaded = files::load(&app.layout)?;
+    let facts = facts::of_active(app, &mut Lives::default(), spec, release)?;
+    let live = break_glass::live(&app.layout, app.now())?;
+    let lifted = break_glass::of_service(&live, spec.name.as_str());
+    let report = report(&loaded, &[facts], lifted.as_ref(), seconds(app.now()));
+    if report.is_denied() { Err(denied(&report)) } else { Ok(()) }
 }

@@ -1,8 +1,10 @@
 //! A recipe before it is baked.
 
+use super::break_glass::seconds;
+use super::detector::detector;
 use super::files;
-use super::judge::{denied, report};
-use super::{break_glass::seconds, detector};
+use super::judge::denied;
+use super::objection::report;
 use guard::service_facts::of_recipe;
 use model::{Fault, ImageSpec, Layout, Time};
 

@@ -4,7 +4,8 @@
 use super::break_glass::{self, live, seconds};
 use super::facts::{Lives, of_active, of_named_recipe};
 use super::files::{self, Loaded};
-use super::judge::{report, wire};
+use super::memory::Key;
+use super::objection::{report, wire};
 use crate::app::App;
 use api::fleet::Alarm;
 use api::guard::{Gate, GuardSeen, Objection};
@@ -14,24 +15,13 @@ use model::{Fault, Release, ServiceName, ServiceSpec, Time};
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 const MINUTE_MS: u64 = 60_000;
 /// Releases of a service that are searched for the first with the same evidence.
 const LOOK_BACK: usize = 20;
-
-/// What was judged last, and of what: it is judged again when one of these changes, and every minute.
-#[derive(Default)]
-pub struct Memory(Mutex<Option<(Key, Arc<GuardSeen>)>>);
-
-#[derive(Clone, PartialEq, Eq)]
-struct Key {
-    files: Vec<Option<(i64, i64, u64, u64)>>,
-    commits: u64,
-    minute: u64,
-}
 
 fn key(app: &App) -> Key {
     let stat = |path: &Path| std::fs::metadata(path).ok().map(|m| (m.mtime(), m.mtime_nsec(), m.size(), m.ino()));
@@ -41,13 +31,7 @@ fn key(app: &App) -> Key {
 
 pub fn seen(app: &App) -> Result<Arc<GuardSeen>, Fault> {
     let key = key(app);
-    let mut memory = app.gate.0.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, seen)) = memory.as_ref().filter(|(of, _)| *of == key) {
-        return Ok(seen.clone());
-    }
-    let seen = Arc::new(judge(app)?);
-    *memory = Some((key, seen.clone()));
-    Ok(seen)
+    app.gate.or_judged(key, || judge(app))
 }
 
 fn judge(app: &App) -> Result<GuardSeen, Fault> {

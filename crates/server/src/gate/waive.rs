@@ -36,6 +36,10 @@ pub fn waive(app: &App, caller: &Caller, request: &WaiveRequest) -> Result<Waive
     let text = waiver.appended_to(&read(&path)?.unwrap_or_default());
     // As it would be read: what is not a waiver is not written.
     Waiver::load(&text).map_err(|e| Fault::yours("bad-waiver", e.to_string()).hint("nothing was written"))?;
+    if text.len() as u64 > files::BYTES_MAX {
+        let fault = Fault::world("guard-unusable", format!("{}: one waiver more would make it too large to be read", path.display()));
+        return Err(fault.hint("remove those that expired; nothing was written").again(false));
+    }
     private_dir(&app.layout.root().join("guard"))?;
     disk::write(&path, text.as_bytes(), 0o600, disk::Lasting::Now).map_err(|e| io_fault(&path, &e))?;
     read(&path)?.filter(|now| *now == text).ok_or_else(|| unusable(&path, "it is not what was written"))?;

@@ -19,6 +19,7 @@ pub async fn seen(State(app): Shared, caller: Caller) -> Answer<GuardSeen> {
     if let Some(own) = caller.services() {
         let is_own = |kind: &str, id: &str| kind == "service" && ServiceName::new(id).is_ok_and(|service| own.contains(&service));
         seen.gate.objections.retain(|o| is_own(&o.kind, &o.resource));
+        seen.gate.denied = seen.gate.fault.is_some() || seen.gate.objections.iter().any(|o| o.disposition == "denied");
         seen.break_glass.iter_mut().for_each(|one| one.services.retain(|service| own.contains(service)));
         seen.break_glass.retain(|one| !one.services.is_empty());
     }
@@ -26,7 +27,7 @@ pub async fn seen(State(app): Shared, caller: Caller) -> Answer<GuardSeen> {
 }
 
 pub async fn rules(State(app): Shared) -> Answer<RulesSeen> {
-    Ok(Out(blocking(move || gate::rules(&app)).await?))
+    Ok(Out(blocking(move || gate::rules(&app.layout)).await?))
 }
 
 pub async fn waivers(State(app): Shared, caller: Caller) -> Answer<Vec<WaiverRow>> {

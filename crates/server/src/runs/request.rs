@@ -2,6 +2,7 @@
 
 use crate::access::Caller;
 use crate::app::App;
+use crate::gate;
 use api::runs::{RunRequest, RunSeen, RunStopRequest};
 use journal::{Tx, no_run, no_service};
 use model::{Fault, RUN_WITHIN_MS, RUN_WITHIN_MS_MAX, Release, Run, RunId, RunStop, ServiceName, check_command, check_env};
@@ -40,6 +41,7 @@ pub fn begin(app: &App, caller: &Caller, service: &ServiceName, request: &RunReq
             return Err(Fault::yours("too-many-runs", text).hint("wait for one of them, or end one: `afresh run list`, `afresh run stop`"));
         }
         let release = release_of(tx, service, request.release)?;
+        must_pass(app, tx, request, &release)?;
         tx.open_run(service, |id| {
             Ok(Run {
                 id: id.clone(),
@@ -61,6 +63,18 @@ pub fn begin(app: &App, caller: &Caller, service: &ServiceName, request: &RunReq
     caller.about(run.id.as_str());
     app.notifier.notify();
     Ok(RunSeen::of(run, None))
+}
+
+/// What runs already is judged already; what the caller adds to it, and a release that does not run, is not.
+fn must_pass(app: &App, tx: &Tx<'_>, request: &RunRequest, release: &Release) -> Result<(), Fault> {
+    let service = &release.service;
+    let is_active = tx.active(service)?.is_some_and(|active| active.release.number == release.number);
+    if is_active && request.env.is_empty() {
+        return Ok(());
+    }
+    let spec = tx.in_force(service)?.ok_or_else(|| no_service(service))?.spec;
+    let env = release.env.clone().into_iter().chain(request.env.clone()).collect();
+    gate::release_must_pass(app, &spec, &Release { env, ..release.clone() })
 }
 
 /// The active release, or an earlier one by its number.

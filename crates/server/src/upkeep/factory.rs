@@ -35,6 +35,8 @@ pub trait Factory: Send + Sync {
     fn known(&self, digest: &Digest) -> Result<Made, Fault>;
     /// Whether the image was made of what this recipe says.
     fn is_of(&self, digest: &Digest, spec: &ImageSpec) -> bool;
+    /// What the image was made of. None: that is not known, or it is a container image.
+    fn recipe(&self, digest: &Digest) -> Option<ImageSpec>;
     fn current(&self, name: &ImageName) -> Result<Option<Digest>, Fault>;
     /// Refuses an image that is missing or incomplete.
     fn make_current(&self, name: &ImageName, digest: &Digest) -> Result<(), Fault>;
@@ -65,6 +67,10 @@ impl Factory for Store {
 
     fn is_of(&self, digest: &Digest, spec: &ImageSpec) -> bool {
         bake::is_of(self, digest, spec)
+    }
+
+    fn recipe(&self, digest: &Digest) -> Option<ImageSpec> {
+        self.lock_of(digest).ok().map(|lock| lock.head.spec)
     }
 
     fn current(&self, name: &ImageName) -> Result<Option<Digest>, Fault> {

@@ -49,7 +49,8 @@ pub fn propose(app: &App, caller: &Caller, request: &DeployRequest) -> Result<()
             if may_give {
                 life.propose(Deployed { id: id.clone(), recipe: recipe.clone(), by: caller.name().to_string(), images: Vec::new() });
             }
-            if let Some(image) = image {
+            // A caller names both, and images of a recipe that is followed are rolled out to others.
+            if let Some(image) = image.filter(|image| upkeep.config.factory.is_of(image, recipe)) {
                 life.put_under(&id, image);
             }
             Ok(())

@@ -4,13 +4,14 @@
 use super::lives::Upkeep;
 use super::observe::Observation;
 use crate::app::App;
+use crate::gate;
 use crate::observed_service::observe_once;
 use crate::opening::{self, ChangeRequest};
 use control::{Desired, ObservedService};
 use journal::Tx;
 use lifecycle::{LeftOut, Life, Work, sentence};
 use model::from_image::is_unusable;
-use model::{Digest, Fault, Probe, Release, RolloutId, RolloutPlan, ServiceName, TierName};
+use model::{Digest, Fault, Probe, Release, RolloutId, RolloutPlan, ServiceName, ServiceSpec, TierName};
 
 const BY: &str = "upkeep";
 
@@ -37,7 +38,7 @@ pub fn open(
         })?;
         // A user's deploy came first: it stays as it is.
         let (Some(row), Some(active)) = (row, active.filter(|s| s.release.image == *on)) else { continue };
-        let release = on_image(app, active.release, digest)?;
+        let release = on_image(app, &row.spec, active.release, digest)?;
         let desired = Desired::earlier(&row.spec, release);
         tier.get_or_insert(desired.spec.tier.clone());
         let observed = observe_once(app, service, desired.release.route.is_some())?;
@@ -95,8 +96,9 @@ pub fn is_usable(
 
 /// Why the service cannot run on the image. None: it can, or it runs no more.
 fn unusable(app: &App, service: &ServiceName, digest: &Digest) -> Result<Option<Fault>, Fault> {
-    let Some(active) = app.database.read(|r| r.active(service))? else { return Ok(None) };
-    match on_image(app, active.release, digest) {
+    let (active, row) = app.database.read(|r| Ok((r.active(service)?, r.in_force(service)?)))?;
+    let (Some(active), Some(row)) = (active, row) else { return Ok(None) };
+    match on_image(app, &row.spec, active.release, digest) {
         Ok(_) => Ok(None),
         Err(fault) if is_unusable(&fault) => Ok(Some(fault)),
         Err(fault) => Err(fault),
@@ -104,7 +106,7 @@ fn unusable(app: &App, service: &ServiceName, digest: &Digest) -> Result<Option<
 }
 
 /// The release on another image. What the service leaves to its image is what the new one says.
-fn on_image(app: &App, active: Release, digest: &Digest) -> Result<Release, Fault> {
+fn on_image(app: &App, spec: &ServiceSpec, active: Release, digest: &Digest) -> Result<Release, Fault> {
     let container = app.images.container(digest)?;
     let left = active.container.as_ref().map(|c| c.left.clone()).unwrap_or_default();
     let release = Release { image: digest.clone(), ..active.clone() }.on(&left, container.as_ref().map(|c| &c.defaults))?;
@@ -116,6 +118,9 @@ fn on_image(app: &App, active: Release, digest: &Digest) -> Result<Release, Faul
     let runs_more = matches!(release.health.probe, Probe::Exec { .. }) && !matches!(active.health.probe, Probe::Exec { .. });
     if runs_more {
         policy.permits_health_exec(&release.service)?
+    }
+    if release.container != active.container || release.user != active.user || release.run != active.run {
+        gate::release_must_pass(app, spec, &release)?;
     }
     Ok(release)
 }

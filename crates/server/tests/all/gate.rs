@@ -2,9 +2,11 @@
 //! denies every deploy and no rollback.
 
 use crate::common::*;
+use crate::keeper::*;
 use api::control::*;
 use api::fleet::{ALARMS, Alarm};
 use api::guard::*;
+use api::runs::{RunRequest, RunSeen};
 use model::access::{Grant, Role};
 use model::*;
 use std::os::unix::fs::PermissionsExt;
@@ -234,7 +236,8 @@ fn rule(attribute: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_missing_fact_passes_through_the_api() {
     let house = House::new().await;
-    let of_services = ["egress", "env_secrets", "listen", "has_image", "user", "tier", "signature", "image_age_s", "image_max_age_s"];
+    let of_services =
+        ["egress", "env_secrets", "command_secrets", "listen", "has_image", "user", "tier", "signature", "image_age_s", "image_max_age_s"];
     for (kind, attributes) in [("service", &of_services[..]), ("image", &["secrets"])] {
         for attribute in attributes {
             let only = |kind: &str, text: String| text.replace("[\"service\", \"image\"]", &format!("[\"{kind}\"]"));
@@ -268,4 +271,61 @@ async fn rules_are_tried_on_past_deploys() {
     assert_eq!((image.denied, image.cannot_tell), (4, 4));
     let fault = house.client().post::<_, ReplayAnswer>(REPLAY, &ask("[[rule]]")).await.unwrap_err();
     assert_eq!(fault.code, "bad-rules");
+}
+
+/// A caller names the recipe and the image. What is judged is what the image was made of, and it is filed under no recipe but its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clean_recipe_beside_another_image_lifts_nothing() {
+    let keeper = Keeper::new(Vec::new()).await;
+    let forged = |image: char| {
+        let mut request = request_of(Vec::new());
+        request.images.insert(base(), digest(image));
+        request
+    };
+    let mut dirty = request_of(Vec::new()).file.images[&base()].clone();
+    dirty.packages = vec!["redis".into()];
+    dirty.custom.script = Some(format!("curl -H 'Authorization: token {}'", ["gh", "p_zQWBuTSOoRi4A9spHcVY5ncnsDkxkJ0mLq17"].concat()));
+    keeper.bakery.set(|s| drop(s.made_of.insert(digest('1'), dirty.clone())));
+    keeper.house.fake.state().objects.extend([digest('1'), digest('2'), digest('3')]);
+    let fault = denied(&keeper.house, &forged('1')).await;
+    assert!(fault.code == "guard-denied" && fault.message.contains("script (GitHub token)"), "{fault:?}");
+    let fault = denied(&keeper.house, &forged('2')).await;
+    assert!(fault.message.contains("secrets is not known"), "{fault:?}");
+    // Clean, and of another recipe than the caller says: it may run, and nobody follows.
+    dirty.custom.script = None;
+    keeper.bakery.set(|s| drop(s.made_of.insert(digest('3'), dirty)));
+    keeper.house.deploy(&forged('3')).await.unwrap();
+    assert!(keeper.life().deployed.iter().all(|one| !one.images.contains(&digest('3'))), "{:?}", keeper.life().deployed);
+}
+
+/// A run starts what no deploy brought: variables of its own, or a release that does not run.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_brings_no_secret_past_the_gate() {
+    let house = House::new().await;
+    house.through(&web("one")).await;
+    let house = &house;
+    let run = async |request: RunRequest| house.client().post::<_, RunSeen>("/v1/services/web/runs", &request).await;
+    let command = || RunRequest { command: vec!["app".into()], release: None, within_ms: None, env: Default::default() };
+    let env = |name: &str| [(name.to_string(), "tr0ub4dor".to_string())].into();
+    let fault = run(RunRequest { env: env("DB_PASSWORD"), ..command() }).await.unwrap_err();
+    assert!(fault.code == "guard-denied" && fault.message.contains("DB_PASSWORD") && !fault.message.contains("tr0ub4dor"), "{fault:?}");
+    run(RunRequest { env: env("MODE"), ..command() }).await.unwrap();
+    run(command()).await.unwrap();
+}
+
+/// What never served comes by a deploy, which the gate sees.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_leads_to_what_has_served_alone() {
+    let house = House::new().await;
+    house.through(&web("one")).await;
+    let mut sick = web("sick");
+    sick.file.services.get_mut(&name("web")).unwrap().rollout.within_ms = 1_000;
+    let failed = house.through(&sick).await;
+    assert_eq!(failed.verdict, Some(Verdict::RolledBack));
+    let to = |number| RollbackRequest { service: name("web"), to: Some(number) };
+    let fault = house.client().post::<_, api::control::Opened>("/v1/rollback", &to(failed.to.release.number)).await.unwrap_err();
+    assert!(fault.code == "never-active" && fault.hint.unwrap().contains("--release 2"), "{}", fault.message);
+    house.through(&web("two")).await;
+    let back: api::control::Opened = house.client().post("/v1/rollback", &to(1)).await.unwrap();
+    assert_eq!(house.end(&back.rotations[0]).await.verdict, Some(Verdict::Promoted));
 }

@@ -25,6 +25,8 @@ pub struct Mirror {
     /// Of the recipe that names packages.
     pub newest_other: char,
     pub current: Option<Digest>,
+    /// What the lock of an image says.
+    pub made_of: BTreeMap<Digest, ImageSpec>,
     pub down: bool,
     /// Letters that cannot be baked.
     pub hopeless: Vec<char>,
@@ -48,6 +50,7 @@ impl Bakery {
             newest: 'a',
             newest_other: '1',
             current: Some(digest('a')),
+            made_of: BTreeMap::new(),
             down: false,
             hopeless: Vec::new(),
             panics: None,
@@ -93,6 +96,10 @@ impl Factory for Bakery {
 
     fn is_of(&self, digest: &Digest, spec: &ImageSpec) -> bool {
         letter(digest).starts_with(|c: char| c.is_ascii_digit()) != spec.packages.is_empty()
+    }
+
+    fn recipe(&self, digest: &Digest) -> Option<ImageSpec> {
+        self.state.lock().unwrap().made_of.get(digest).cloned()
     }
 
     fn bake(&self, spec: &ImageSpec) -> Result<Made, Fault> {

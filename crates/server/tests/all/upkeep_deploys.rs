@@ -28,6 +28,11 @@ impl Keeper {
         self.bakery.set(|s| s.current = Some(digest(image)));
     }
 
+    /// Deployed with another recipe, it is known what it was made of.
+    fn made_of_nothing_else(&self, image: char) {
+        self.bakery.set(|s| drop(s.made_of.insert(digest(image), recipe("base"))));
+    }
+
     fn unfit(&self, image: char, programs: &[&str]) {
         let pairs = programs.iter().map(|p| (digest(image), (*p).to_string()));
         self.house.fake.state().unfit.extend(pairs);
@@ -174,6 +179,7 @@ async fn what_a_check_found_bad_is_tested_again_on_request_or_when_its_checks_di
 #[tokio::test(flavor = "multi_thread")]
 async fn who_may_give_no_recipe_brings_the_one_in_force_or_the_last_given() {
     let mut keeper = Keeper::new(Vec::new()).await;
+    keeper.made_of_nothing_else('a');
     let client = keeper.deployer_of_web().await;
     let deploy = async |request: DeployRequest| {
         let mut request = DeployRequest { service: Some(name("web")), ..request };
@@ -197,6 +203,7 @@ async fn who_may_give_no_recipe_brings_the_one_in_force_or_the_last_given() {
 async fn a_recipe_is_not_for_who_may_not_see_every_service_on_its_image() {
     let mut keeper = Keeper::new(Vec::new()).await;
     std::fs::write(keeper.house.dir.path().join("policy.hcl"), "recipes = [\"token:ci\", \"token:both\"]\n").unwrap();
+    keeper.made_of_nothing_else('a');
     let client = keeper.deployer_of_web().await;
     let before = keeper.life().deployed;
     let of_web = |mut request: DeployRequest| {

@@ -64,8 +64,10 @@ impl StateDir {
             return std::path::absolute(state).map_err(|e| failure::io("cannot use", state, &e));
         }
         let root = context.layout.root();
-        if !root.is_dir() {
-            if !nix::unistd::geteuid().is_root() {
+        // What it makes first is the mark: a directory that has other things and no mark is nobody's.
+        let is_empty = root.read_dir().is_ok_and(|mut entries| entries.next().is_none());
+        if !root.is_dir() || is_empty {
+            if !root.is_dir() && !nix::unistd::geteuid().is_root() {
                 let text = format!("there is no data directory {} to keep the journal in", root.display());
                 return Err(Fault::yours("no-state", text).hint("name a directory of your own: --state ~/.local/state/afresh-guard"));
             }
