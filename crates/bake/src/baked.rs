@@ -3,6 +3,7 @@
 use crate::base::Base;
 use crate::progress::Steps;
 use attest::{Key, blame, signing_key};
+use guard::waiver::Waiver;
 use lifecycle::{Evidence, Handed, State};
 use model::{Digest, Fault, ImageName, ImageSpec, Time};
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,8 @@ pub struct Options {
     pub key: Option<PathBuf>,
     /// Leave the recipe's current image as it is: who bakes tests this one himself.
     pub candidate: bool,
+    /// Exposures of finished trees that somebody answers for.
+    pub waivers: Vec<Waiver>,
 }
 
 pub fn finish(

@@ -32,6 +32,7 @@ use crate::unpack;
 use crate::unpack::{Items, MERGED, canonical, in_parallel};
 use disk::files;
 use disk::within::Root;
+use guard::waiver::Waiver;
 use model::{Digest, Fault};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -291,7 +292,14 @@ fn compare(installed: &[Package], come: &[&Locked], locked: &[&Locked]) -> Resul
 }
 
 /// An image of a lock in the store, made unless the very same tree is there for another one.
-pub fn image(store: &Store, lock: &Lock, inputs: &Digest, bases: Bases, steps: &mut Steps) -> Result<(Manifest, Option<Base>), Fault> {
+/// `waivers`: of what is exposed in it.
+pub fn image(
+    store: &Store,
+    lock: &Lock,
+    inputs: &Digest,
+    (bases, waivers): (Bases, &[Waiver]),
+    steps: &mut Steps,
+) -> Result<(Manifest, Option<Base>), Fault> {
     let mut build = Build::of(store, lock, bases)?;
     let whole = build.stages.all.len();
     let _alone = build.alone(whole, steps)?;
@@ -309,7 +317,7 @@ pub fn image(store: &Store, lock: &Lock, inputs: &Digest, bases: Bases, steps: &
     steps.begin("scan", "for secrets, and for programs of root's that everybody can change");
     let root = built.tree.root()?;
     let origin = &mut |path: &str| Some(exposed::origin(&root, path));
-    built.notes.extend(exposed::refuse(&lock.head.spec.name, built.tree.path(), origin)?);
+    built.notes.extend(exposed::refuse(&lock.head.spec.name, built.tree.path(), waivers, origin)?);
     let manifest = emit(store, lock, &built, inputs, steps)?;
     store.remember(&build.stages.key(whole), &manifest.digest)?;
     Ok((manifest, built.base))

@@ -7,6 +7,7 @@ use crate::patches;
 use crate::progress::{Progress, Steps};
 use crate::recipe;
 use disk::files;
+use guard::waiver::Waiver;
 use lifecycle::{Change, State};
 use model::{Container, ContainerSource, Digest, Fault, ImageSpec};
 use std::path::Path;
@@ -28,7 +29,9 @@ pub fn bake(
     let looked = files::now();
     let asked = oci::Options { fresh: options.fresh, keys: crate::cosign_keys(store)?, ..oci::Options::of(source) };
     let oci::Pulled { mut manifest, did, kept_layers } =
-        oci::pull(store, &spec.name, &source.reference, &asked, &mut |tree| inspect(spec, tree), &mut |p| show(&mut steps, source, &p))?;
+        oci::pull(store, &spec.name, &source.reference, &asked, &mut |tree| inspect(spec, tree, &options.waivers), &mut |p| {
+            show(&mut steps, source, &p)
+        })?;
     if options.candidate
         && let Some(why) = went_back(store, spec, &manifest)?
     {
@@ -54,8 +57,8 @@ pub fn bake(
     baked::finish(store, spec, options, (manifest, None), (did, &why), (looked, exposed(source).into_iter().collect()), steps)
 }
 
-fn inspect(spec: &ImageSpec, tree: &oci::Unpacked) -> Result<Vec<String>, Fault> {
-    exposed::refuse(&spec.name, tree.root, &mut |path| Some(format!("of the layer {}", tree.layer_of(path)?)))
+fn inspect(spec: &ImageSpec, tree: &oci::Unpacked, waivers: &[Waiver]) -> Result<Vec<String>, Fault> {
+    exposed::refuse(&spec.name, tree.root, waivers, &mut |path| Some(format!("of the layer {}", tree.layer_of(path)?)))
 }
 
 /// Why a tag that moved is not followed without a person. Whoever has the registry may move it to an image with known holes, and that has good

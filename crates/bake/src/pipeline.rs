@@ -63,7 +63,7 @@ pub fn bake_with(store: &Store, spec: &ImageSpec, options: &Options, tell: &mut 
     steps.begin("fetch", "packages that are not in the store");
     crate::fetch::fetch(store, &lock, &mut steps)?;
     let bases = if options.fresh { Bases::Renew } else { Bases::Use };
-    let (mut manifest, base) = crate::build::image(store, &lock, &inputs, bases, &mut steps)?;
+    let (mut manifest, base) = crate::build::image(store, &lock, &inputs, (bases, &options.waivers), &mut steps)?;
     rebuild::note(store, &lock, &mut manifest, &mut steps)?;
     steps.begin("attest", "what is in it, where it came from, who says so");
     attest::attest(store, &lock, &manifest, &key(store, options)?)?;
@@ -280,7 +280,7 @@ pub fn build(store: &Store, lock: &Lock, tell: &mut dyn FnMut(Progress)) -> Resu
         return Ok((there, Did::Nothing));
     }
     let mut steps = Steps::new(tell);
-    let (mut manifest, _) = crate::build::image(store, lock, &inputs, Bases::Use, &mut steps)?;
+    let (mut manifest, _) = crate::build::image(store, lock, &inputs, (Bases::Use, &[]), &mut steps)?;
     rebuild::note(store, lock, &mut manifest, &mut steps)?;
     Ok((manifest, Did::Baked))
 }

@@ -84,7 +84,7 @@ pub use backup::{
     check as check_backup_file, last as last_backup, make as make_backup, named as backup_name, unpack as unpack_backup,
 };
 pub use config::Config;
-pub use gate::recipe_must_pass;
+pub use gate::{image_waivers, recipe_must_pass};
 pub use http::routes;
 pub use instance_lock::{check_backup, restore};
 pub use journal::Backup;

@@ -24,7 +24,8 @@ use store::Did;
 #[command(after_help = "It works in the image store of this machine. A second bake of the same inputs does no work and says so.\n\n\
                   A baked image becomes the recipe's current image, the one that is deployed. Where the recipe has checks, it does so once it has \
                   passed them, for which the control plane must run (`afresh up`). An image that is marked bad or revoked stays so.\n\n\
-                  A recipe that a rule denies is not baked: `afresh guard check` shows why, and where.\n\n\
+                  A recipe that a rule denies is not baked: `afresh guard check` shows why, and where. A finished tree with a secret in it is not \
+                  used; a false alarm is waived at the control plane as the refusal says, and noted in the image's manifest.\n\n\
                   Exits with 0 if it is current, 3 if it is still to be tested, 4 if it is bad or revoked, or a rule denies its recipe.\n\nExample:\n  afresh bake base")]
 pub struct Bake {
     /// Bake only this image; by default every image of the file
@@ -159,7 +160,8 @@ pub fn bake(store: &store::Store, spec: &ImageSpec, fresh: bool, quiet: bool) ->
     let _interruptible = interrupt::interruptible("the bake");
     let mut bar = Bar::new(spec.name.clone(), quiet);
     let mut tell = |progress: Progress| bar.tell(&progress);
-    let baked = if fresh { bake::bake_fresh(store, spec, &mut tell) } else { bake::bake(store, spec, &mut tell) };
+    let options = bake::Options { fresh, waivers: server::image_waivers(store.layout())?, ..bake::Options::default() };
+    let baked = bake::bake_with(store, spec, &options, &mut tell);
     bar.clear();
     let baked = baked?;
     if !quiet {

@@ -51,7 +51,14 @@ fn vsftpd(path: &str, text: &str) -> Vec<Exposure> {
     }
 }
 
+/// <http://www.net-snmp.org/docs/man/snmpd.conf.html>: without an address it listens on all.
 fn snmp(path: &str, text: &str) -> Vec<Exposure> {
+    let addresses = lines(text).filter_map(|(_, line)| {
+        let (key, addresses) = line.split_once(char::is_whitespace)?;
+        key.eq_ignore_ascii_case("agentaddress").then(|| addresses.trim().to_string())
+    });
+    let addresses = addresses.last().unwrap_or_else(|| "*".into());
+    let reach = Reach::of(addresses.split(',').map(snmp_host));
     for (line, text) in lines(text) {
         let words = words(text);
         let Some((key, rest)) = words.split_first() else { continue };
@@ -59,11 +66,20 @@ fn snmp(path: &str, text: &str) -> Vec<Exposure> {
         let source = rest.get(1).map_or("default", String::as_str);
         if is_community && rest.first().is_some_and(|name| matches!(name.as_str(), "public" | "private")) && source == "default" {
             let severity = if key.starts_with("rw") { Severity::Critical } else { Severity::High };
-            let why = "everybody who reaches the host can read its state by SNMP, with a name that all know";
-            return one("snmp-public", path, line, severity, why, "name the machines that may ask, or use SNMPv3,");
+            let why = format!("{} can read its state by SNMP, with a name that all know", reach.phrase());
+            let fix = format!("name the machines that may ask, or use SNMPv3, in {path}");
+            let exposure = Exposure::new("snmp-public", path, line, reach.soften(severity), why, fix);
+            return exposure.given(reach.is_wide(), "the address that it listens on").into_iter().collect();
         }
     }
     Vec::new()
+}
+
+/// The host of `udp:host:port`, `udp6:[host]:port`, `host:port`, `host` or a port alone.
+fn snmp_host(address: &str) -> &str {
+    let address = address.trim();
+    let rest = ["udp:", "udp6:", "tcp:", "tcp6:", "udpv6:", "tcpv6:"].iter().find_map(|name| address.strip_prefix(name)).unwrap_or(address);
+    if rest.bytes().all(|b| b.is_ascii_digit()) { "*" } else { host_of(rest) }
 }
 
 /// <https://mosquitto.org/man/mosquitto-conf-5.html>

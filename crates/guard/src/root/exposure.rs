@@ -87,6 +87,11 @@ impl Exposure {
 /// Rules whose findings no image may have: everybody who has it would have the secret, or could become root in it.
 const NOT_IN_IMAGES: &[&str] = &["secret", "credentials", "keystore", "readable-shadow", "world-writable"];
 
+/// Whether findings of this rule, or some of them, stop an image: a waiver may name it.
+pub fn stops_image(rule: &str) -> bool {
+    NOT_IN_IMAGES.contains(&rule) || matches!(rule, "history" | "unread")
+}
+
 /// Whether an image with this finding of [`super::Purpose::Image`] may not be used: the rule `no-secret-in-image`. What could not be read may
 /// hold a secret. Services that listen, setuid programs and what lies under web roots are for whoever uses the image to judge.
 pub fn blocks_image(finding: &Finding) -> bool {

@@ -58,6 +58,10 @@ fn is_of_data(path: &str) -> bool {
 
 /// Whose configuration it is, by its path.
 fn service_of(path: &str) -> Option<Judge> {
+    // Samples, and what systemd makes directories and accounts by, have names of services too.
+    if ["/usr/share/doc/", "/usr/lib/tmpfiles.d/", "/usr/lib/sysusers.d/"].iter().any(|directory| path.starts_with(directory)) {
+        return None;
+    }
     let name = path.rsplit('/').next().unwrap_or(path);
     let ends = |suffix: &str| path.ends_with(suffix);
     Some(match name {

@@ -21,7 +21,7 @@ mod survey;
 mod text;
 mod web;
 
-pub use exposure::{Exposure, blocks_image};
+pub use exposure::{Exposure, blocks_image, stops_image};
 pub use files::judge;
 pub use firewall::Firewall;
 pub use listeners::{Listener, Protocol, exposed, listeners, sensitive};

@@ -390,3 +390,24 @@ fn settings_of_a_host_are_its_own_unless_others_read_them() {
     tree.add("/var/lib/dpkg/info/app.list", 0o644, "/etc/default/app\n");
     assert_eq!(rows(&tree.scan(Purpose::Host)), [""; 0]);
 }
+
+/// As Debian's packages bring them.
+#[test]
+fn names_of_services_where_nothing_listens_are_none() {
+    let agent = |address: &str| format!("sysServices 72\n{address}rocommunity public default -V systemonly\n");
+    for (path, text, is_found) in [
+        ("/usr/lib/tmpfiles.d/memcached.conf", "d /run/memcached 0755 memcache memcache - -\n".to_string(), None),
+        ("/usr/share/doc/rsync/examples/rsyncd.conf", "[ftp]\n\tpath = /var/www/pub\n".into(), None),
+        ("/etc/snmp/snmpd.conf", agent("agentaddress  127.0.0.1,[::1]\n"), None),
+        ("/etc/snmp/snmpd.conf", agent("agentAddress udp:127.0.0.1:161\n"), None),
+        ("/etc/snmp/snmpd.conf", agent("agentAddress udp:161,udp6:[::1]:161\n"), Some("snmp-public")),
+        ("/etc/snmp/snmpd.conf", agent("agentaddress udp:203.0.113.9:161\n"), Some("snmp-public")),
+        ("/etc/snmp/snmpd.conf", agent("agentaddress ${ADDRESS}\n"), Some("snmp-public?")),
+        ("/etc/snmp/snmpd.conf", agent(""), Some("snmp-public")),
+    ] {
+        let mut tree = Memory::clean();
+        tree.add(path, 0o644, &text);
+        let expected: Vec<String> = is_found.iter().map(|rule| format!("{rule} {path}")).collect();
+        assert_eq!(rows(&tree.scan(Purpose::Image)), expected, "{text}");
+    }
+}

@@ -36,6 +36,11 @@ pub fn load(layout: &Layout) -> Result<Loaded, Fault> {
     Ok(Loaded { set, text, is_own, waivers })
 }
 
+/// Of what is exposed in finished images, among others.
+pub fn waivers(layout: &Layout) -> Result<Vec<Waiver>, Fault> {
+    load(layout).map(|loaded| loaded.waivers)
+}
+
 /// None: it is not there.
 pub fn read(path: &Path) -> Result<Option<String>, Fault> {
     read_trusted(path, BYTES_MAX).map_err(|why| unusable(path, &why))

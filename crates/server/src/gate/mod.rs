@@ -22,7 +22,7 @@ mod running;
 mod waive;
 
 pub use facts::of_recipes;
-pub use files::rules;
+pub use files::{rules, waivers as image_waivers};
 pub use judge::{judge, must_pass, release_must_pass};
 pub use memory::Memory;
 pub use recipe::must_pass as recipe_must_pass;

@@ -6,6 +6,7 @@ use crate::access::Caller;
 use crate::app::App;
 use crate::files::{io_fault, private_dir};
 use api::guard::{WaiveRequest, WaiverRow};
+use guard::root::stops_image;
 use guard::rules::Enforcement;
 use guard::waiver::{WAIVER_MAX_DAYS, WAIVER_MAX_DAYS_CRITICAL, Waiver, schedule};
 use guard::{Severity, parse_s, show_day};
@@ -51,6 +52,9 @@ pub fn waive(app: &App, caller: &Caller, request: &WaiveRequest) -> Result<Waive
 fn must_be_waivable(loaded: &Loaded, request: &WaiveRequest) -> Result<i64, Fault> {
     let bad = |why: String| Fault::yours("bad-waiver", why);
     let Some(rule) = loaded.set.rules.iter().find(|rule| rule.id == request.rule) else {
+        if stops_image(&request.rule) {
+            return within(request, WAIVER_MAX_DAYS_CRITICAL);
+        }
         let fault = bad(format!("there is no rule {}", model::text::shown(&request.rule, 80)));
         return Err(fault.hint("`afresh guard rules --control-plane` lists them"));
     };
@@ -58,8 +62,13 @@ fn must_be_waivable(loaded: &Loaded, request: &WaiveRequest) -> Result<i64, Faul
         return Err(bad(format!("{} has no waiver: it is a hard rule", rule.id)).hint(rule.fix.clone()));
     }
     let most = if rule.severity == Severity::Critical { WAIVER_MAX_DAYS_CRITICAL } else { WAIVER_MAX_DAYS };
+    within(request, most)
+}
+
+fn within(request: &WaiveRequest, most: i64) -> Result<i64, Fault> {
     let days = i64::from(request.days);
-    if (1..=most).contains(&days) { Ok(days) } else { Err(bad(format!("a waiver of {} lasts 1 to {most} days", rule.id))) }
+    let bad = || Fault::yours("bad-waiver", format!("a waiver of {} lasts 1 to {most} days", request.rule));
+    (1..=most).contains(&days).then_some(days).ok_or_else(bad)
 }
 
 fn waiver(caller: &Caller, request: &WaiveRequest, days: i64, now: Time) -> Result<Waiver, Fault> {

@@ -1,5 +1,6 @@
 //! What the upkeep needs of whoever makes images; `Store` is one.
 
+use crate::gate::image_waivers;
 use bake::Options;
 use lifecycle::Change;
 use model::{Digest, Fault, ImageName, ImageSpec, Time};
@@ -55,7 +56,7 @@ impl Factory for Store {
     }
 
     fn bake(&self, spec: &ImageSpec) -> Result<Made, Fault> {
-        let options = Options { candidate: true, ..Options::default() };
+        let options = Options { candidate: true, waivers: image_waivers(self.layout())?, ..Options::default() };
         let baked = bake::bake_with(self, spec, &options, &mut |_| {})?;
         Ok(Made { why: baked.why, ..self.known(&baked.digest)? })
     }

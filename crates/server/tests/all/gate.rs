@@ -152,6 +152,16 @@ async fn who_may_deploy_lifts_nothing() {
         assert!(fault.code == "bad-waiver" && fault.message.contains(part), "{fault:?}");
     }
     assert_eq!(house.client().get::<Vec<WaiverRow>>(WAIVERS).await.unwrap(), []);
+    // What stops a finished image is waived by its path, and is critical. What is only noted in it needs no waiver.
+    let of_image = |rule: &str, days| WaiveRequest { rule: rule.into(), resource: "/opt/it's/sample.pem".into(), days, ..waive(&found) };
+    assert_eq!(code(ci.post(WAIVERS, &of_image("secret", 14)).await), "forbidden");
+    for (request, part) in [(of_image("secret", 15), "14 days"), (of_image("setuid-without-package", 14), "no rule")] {
+        let fault = house.client().post::<_, WaiverRow>(WAIVERS, &request).await.unwrap_err();
+        assert!(fault.code == "bad-waiver" && fault.message.contains(part), "{fault:?}");
+    }
+    let row: WaiverRow = house.client().post(WAIVERS, &of_image("secret", 14)).await.unwrap();
+    assert_eq!((row.rule.as_str(), row.resource.as_str(), row.evidence.as_str()), ("secret", "/opt/it's/sample.pem", found.evidence.as_str()));
+    assert_eq!(house.client().get::<Vec<WaiverRow>>(WAIVERS).await.unwrap(), [row]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
