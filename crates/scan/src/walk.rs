@@ -13,6 +13,9 @@ use std::ffi::CString;
 const DEPTH_MAX: usize = 256;
 /// Names that are held of one directory at a time.
 const NAMES: usize = 1024;
+/// What a mode gives to other accounts; and of a directory, to pass through it.
+const OTHERS: u32 = 0o007;
+const PASS: u32 = 0o001;
 const AS_ROOT: &str = "run the scan as root";
 
 /// Nobody takes any more.
@@ -24,14 +27,24 @@ struct Walk<'a> {
     device: u64,
 }
 
+/// A directory that is walked.
+#[derive(Clone, Copy)]
+struct Place {
+    device: u64,
+    depth: usize,
+    /// Other accounts cannot pass through it, or through one above it: what is in it is as if its mode gave them nothing. The root itself is
+    /// passed by whoever is in it.
+    is_closed: bool,
+}
+
 /// `root`: opened to be read.
 pub fn walk(root: OwnedFd, give: &mut dyn FnMut(Job) -> Result<(), Stopped>) -> Result<(), Stopped> {
     let device = fstat(&root).map(|stat| stat.st_dev).unwrap_or_default();
-    Walk { give, device }.directory(root, "", device, 0)
+    Walk { give, device }.directory(root, "", Place { device, depth: 0, is_closed: false })
 }
 
 impl Walk<'_> {
-    fn directory(&mut self, fd: OwnedFd, path: &str, device: u64, depth: usize) -> Result<(), Stopped> {
+    fn directory(&mut self, fd: OwnedFd, path: &str, place: Place) -> Result<(), Stopped> {
         let shown = if path.is_empty() { "/" } else { path };
         let mut dir = match Dir::new(fd) {
             Ok(dir) => dir,
@@ -54,7 +67,7 @@ impl Walk<'_> {
             let is_last = names.len() < NAMES;
             if let Ok(here) = dir.fd() {
                 names.sort_unstable();
-                self.entries(here, path, &names, device, depth)?;
+                self.entries(here, path, &names, place)?;
             }
             if let Some(e) = broken {
                 return self.unseen(shown, &format!("the directory cannot be listed to its end: {e}"), "check the disk");
@@ -65,9 +78,9 @@ impl Walk<'_> {
         }
     }
 
-    fn entries(&mut self, here: impl AsFd, path: &str, names: &[CString], device: u64, depth: usize) -> Result<(), Stopped> {
+    fn entries(&mut self, here: impl AsFd, path: &str, names: &[CString], place: Place) -> Result<(), Stopped> {
         let mut directories = Vec::new();
-        let is_mounted = device != self.device;
+        let is_mounted = place.device != self.device;
         for name in names {
             let inside = format!("{path}/{}", text(name.to_bytes()));
             let stat = match statat(&here, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -79,11 +92,13 @@ impl Walk<'_> {
                     continue;
                 }
             };
-            let (mode, owner) = (stat.st_mode, stat.st_uid);
+            let mode = if place.is_closed { stat.st_mode & !OTHERS } else { stat.st_mode };
+            let owner = stat.st_uid;
             match FileType::from_raw_mode(mode) {
                 FileType::Directory => {
                     (self.give)(Job { path: inside.clone(), mode, owner, size: 0, is_mounted, what: What::Directory })?;
-                    directories.push((name, inside, stat.st_dev));
+                    let is_closed = place.is_closed || mode & PASS == 0;
+                    directories.push((name, inside, Place { device: stat.st_dev, depth: place.depth + 1, is_closed }));
                 }
                 FileType::RegularFile => {
                     let what = match open(&here, name, OFlags::NONBLOCK) {
@@ -97,11 +112,11 @@ impl Walk<'_> {
                 _ => {}
             }
         }
-        directories.into_iter().try_for_each(|(name, inside, its_device)| self.enter(&here, name, &inside, (device, its_device), depth + 1))
+        directories.into_iter().try_for_each(|(name, inside, its)| self.enter(&here, name, &inside, (place.device, its)))
     }
 
-    fn enter(&mut self, here: impl AsFd, name: &CString, path: &str, device: (u64, u64), depth: usize) -> Result<(), Stopped> {
-        if depth > DEPTH_MAX {
+    fn enter(&mut self, here: impl AsFd, name: &CString, path: &str, (above, place): (u64, Place)) -> Result<(), Stopped> {
+        if place.depth > DEPTH_MAX {
             return self.unseen(path, &format!("it lies more than {DEPTH_MAX} directories deep"), format!("scan it by itself: {path}"));
         }
         let fd = match open(here, name, OFlags::DIRECTORY) {
@@ -109,7 +124,7 @@ impl Walk<'_> {
             Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => return Ok(()),
             Err(e) => return self.unseen(path, &format!("the directory cannot be opened: {e}"), AS_ROOT),
         };
-        if device.0 != device.1 {
+        if above != place.device {
             match filesystem::of(&fd) {
                 Some(Mounted::MadeUp) => return Ok(()),
                 Some(Mounted::Remote) => {
@@ -119,7 +134,7 @@ impl Walk<'_> {
                 Some(Mounted::Disk) | None => {}
             }
         }
-        self.directory(fd, path, device.1, depth)
+        self.directory(fd, path, place)
     }
 
     fn unseen(&mut self, path: &str, cause: &str, fix: impl Into<String>) -> Result<(), Stopped> {

@@ -41,16 +41,26 @@ pub fn judge(survey: &Survey, file: &File, leaks: impl FnOnce() -> Fact<Vec<Leak
     found.extend(secrets(survey, file, content, leaks, tree));
     // The dump under a web root has been said already.
     let is_said = found.iter().any(|e| e.rule == "web-dump");
-    if !is_said && file.is_read_by_others() && web::is_dump(&file.name().to_ascii_lowercase(), &file.content) && is_of_data(file.path) {
+    if !is_said
+        && file.is_read_by_others()
+        && web::is_dump(&file.name().to_ascii_lowercase(), &file.content)
+        && is_of_data(survey, file.path)
+    {
         let why = "every account of the host can read this copy of a database";
         found.push(Exposure::new("readable-dump", file.path, 0, Severity::High, why, format!("delete it, or chmod 0600 {}", file.path)));
     }
     found
 }
 
-/// Dumps that packages bring as their samples are no data.
-fn is_of_data(path: &str) -> bool {
-    !path.starts_with("/usr/")
+/// Directories of tests, by the names that languages and people give them.
+fn is_of_tests(path: &str) -> bool {
+    ["/test/", "/tests/", "/testdata/", "/fixtures/"].iter().any(|part| path.contains(part))
+}
+
+/// Dumps that packages bring as their samples, and those of tests of code, are no data.
+fn is_of_data(survey: &Survey, path: &str) -> bool {
+    !(survey.purpose == Purpose::Host && is_of_tests(path))
+        && !path.starts_with("/usr/")
         && !path.starts_with("/var/lib/dpkg")
         && !path.starts_with("/var/cache/")
         && !path.starts_with("/var/lib/rpm")
@@ -153,7 +163,7 @@ fn secrets(survey: &Survey, file: &File, content: &[u8], leaks: impl FnOnce() ->
     }
     let who = if is_image { "everybody who has the image" } else { "every account of the host" };
     let is_shipped = LazyCell::new(|| survey.packages.ship(file.path, content, tree));
-    let secrets = tokens(file, who, leaks(), &is_shipped);
+    let secrets = tokens(survey, file, who, leaks(), &is_shipped);
     if found.is_empty()
         && secrets.is_empty()
         && let Some(credential) = credentials(survey, file, content, who, &text)
@@ -166,15 +176,18 @@ fn secrets(survey: &Survey, file: &File, content: &[u8], leaks: impl FnOnce() ->
 }
 
 /// Secrets by the formats of their issuers. Who can get a package has the private keys of its tests. A token in a package opens something:
-/// it is shown, as only its owner knows whether others can get the package.
-fn tokens(file: &File, who: &str, leaks: Fact<Vec<Leak>>, is_shipped: &dyn Deref<Target = bool>) -> Vec<Exposure> {
+/// it is shown, as only its owner knows whether others can get the package. A host has checkouts of code, whose tests have keys of their own.
+fn tokens(survey: &Survey, file: &File, who: &str, leaks: Fact<Vec<Leak>>, is_shipped: &dyn Deref<Target = bool>) -> Vec<Exposure> {
     let Fact::Known(leaks) = leaks else { return vec![Exposure::unknown("unread", file.path, file.path)] };
     let mut found: Vec<Exposure> = Vec::new();
     for leak in leaks {
         let mut why = format!("{who} can read a secret in it: {}: {}", leak.title, leak.shown);
         let (mut rule, mut severity) = ("secret", Severity::Critical);
+        if survey.purpose == Purpose::Host && leak.has_no_issuer() && is_of_tests(file.path) {
+            continue;
+        }
         if **is_shipped {
-            if leak.is_private_key() {
+            if leak.has_no_issuer() || is_of_tests(file.path) {
                 continue;
             }
             (rule, severity) = ("secret-of-package", Severity::Medium);

@@ -39,9 +39,9 @@ pub struct Leak {
 }
 
 impl Leak {
-    /// One that is made with a tool, as tests and samples have them. No issuer gave it out.
-    pub(crate) fn is_private_key(&self) -> bool {
-        matches!(self.rule.as_str(), "private-key" | "putty-private-key" | "openvpn-static-key" | "age-secret-key")
+    /// One that anybody makes with a tool, as tests and samples have them.
+    pub(crate) fn has_no_issuer(&self) -> bool {
+        matches!(self.rule.as_str(), "private-key" | "putty-private-key" | "openvpn-static-key" | "age-secret-key" | "json-web-token")
     }
 }
 

@@ -102,6 +102,11 @@ fn a_token_of_an_issuer_in_a_package_is_shown() {
     dpkg(&mut tree, path, "another");
     assert_eq!(scan(&tree), [format!("secret {path}")]);
     assert!(tree.scan(Purpose::Image).iter().all(|e| blocks_image(&e.finding())));
+    // In what a package brings of its tests, it is a sample.
+    let path = "/usr/share/x/tests/settings.py";
+    tree = self::tree(path, &text);
+    dpkg(&mut tree, path, &text);
+    assert_eq!(scan(&tree), [""; 0]);
 }
 
 /// As Python 3.11 compiles it: magic, flags, time and size of the source.
@@ -173,4 +178,24 @@ fn a_database_that_cannot_be_read_vouches_for_nothing() {
         let is_said = found.iter().any(|row| row.starts_with("unread?"));
         assert_eq!(is_said, expected, "{part}: {found:?}");
     }
+}
+
+/// A host has checkouts of code. A token that an issuer gave out is one wherever it lies.
+#[test]
+fn keys_of_tests_in_code_on_a_host_are_samples_and_tokens_are_not() {
+    let token = ["token = \"gl", "pat-", "Zx8mQ2wErT5yUi9oPa3s\"\n"].concat();
+    let dump = "-- MySQL dump 10.13  Distrib 8.0\nINSERT INTO `users` VALUES (1);\n";
+    for directory in ["/srv/code/crates/x/tests", "/home/a/x/fixtures", "/opt/go/src/tls/testdata"] {
+        let mut tree = Memory::clean();
+        tree.add(&format!("{directory}/server.pem"), 0o644, library("a"));
+        tree.add(&format!("{directory}/schema.sql"), 0o644, dump);
+        assert_eq!(rows(&tree.scan(Purpose::Host)), [""; 0]);
+        let of_image = [format!("readable-dump {directory}/schema.sql"), format!("secret {directory}/server.pem")];
+        assert_eq!(rows(&tree.scan(Purpose::Image)), of_image, "who has the image has it");
+        tree.add(&format!("{directory}/live.py"), 0o644, &token);
+        assert_eq!(rows(&tree.scan(Purpose::Host)), [format!("secret {directory}/live.py")]);
+    }
+    let mut tree = Memory::clean();
+    tree.add("/srv/code/server.pem", 0o644, library("a"));
+    assert_eq!(rows(&tree.scan(Purpose::Host)), ["secret /srv/code/server.pem"]);
 }

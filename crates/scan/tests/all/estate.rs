@@ -63,6 +63,10 @@ impl Estate {
         fs::set_permissions(&whole, fs::Permissions::from_mode(mode)).unwrap();
     }
 
+    pub fn mode(root: &Path, path: &str, mode: u32) {
+        fs::set_permissions(root.join(path), fs::Permissions::from_mode(mode)).unwrap();
+    }
+
     /// What dpkg keeps of a package's files, by the tool that packages are made with.
     pub fn sum(&mut self, package: &str, paths: &[&str]) {
         let sums = Command::new("md5sum").args(paths).current_dir(&self.root).output().unwrap();

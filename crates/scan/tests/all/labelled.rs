@@ -50,6 +50,26 @@ fn the_order_is_the_same_whoever_judges() {
     }
 }
 
+/// Whoever cannot pass through a directory above a file reads and changes nothing in it, whatever its own mode says.
+#[test]
+fn what_lies_behind_a_closed_directory_is_nobodys() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut estate = Estate::clean(dir.path(), 12);
+    let key = estate.key("");
+    let (inside, script) = ("/root/registry/src/key.pem", "/root/bin/backup.sh");
+    estate.write(inside, 0o644, &key);
+    estate.write(script, 0o777, "#!/bin/sh\n");
+    let found = |mode: u32, purpose| {
+        Estate::mode(dir.path(), "root", mode);
+        findings(dir.path(), purpose, 2).into_iter().map(|f| f.id).collect::<Vec<String>>()
+    };
+    assert_eq!(found(0o700, Purpose::Host), [""; 0]);
+    assert_eq!(found(0o750, Purpose::Host), [""; 0], "its group is not everybody");
+    // A name that is known needs no list of the directory.
+    assert_eq!(found(0o711, Purpose::Host), [script, inside]);
+    assert_eq!(found(0o700, Purpose::Image), [inside], "who has the image has all of it");
+}
+
 /// Small, and larger than what is read at once: with the keys of its own tests in it, as libgnutls has them.
 #[test]
 fn a_key_that_a_package_ships_is_known_to_all_until_the_file_is_changed() {

@@ -160,7 +160,10 @@ async fn who_may_deploy_lifts_nothing() {
         assert!(fault.code == "bad-waiver" && fault.message.contains(part), "{fault:?}");
     }
     let row: WaiverRow = house.client().post(WAIVERS, &of_image("secret", 14)).await.unwrap();
-    assert_eq!((row.rule.as_str(), row.resource.as_str(), row.evidence.as_str()), ("secret", "/opt/it's/sample.pem", found.evidence.as_str()));
+    assert_eq!(
+        (row.rule.as_str(), row.resource.as_str(), row.evidence.as_str()),
+        ("secret", "/opt/it's/sample.pem", found.fingerprint.as_str())
+    );
     assert_eq!(house.client().get::<Vec<WaiverRow>>(WAIVERS).await.unwrap(), [row]);
 }
 
