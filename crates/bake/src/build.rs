@@ -307,8 +307,13 @@ pub fn image(
         && let Some(there) = base::find(store, &build.stages, whole)
     {
         steps.begin("base", format!("{} is the whole of it already", there.digest.short()));
+        // It was kept for other images, or another image was made of it under waivers of its own.
+        let tree = base::take(store, &there, build.room())?;
+        let root = tree.root()?;
+        let notes = exposed::refuse(&lock.head.spec.name, tree.path(), waivers, &mut |path| Some(exposed::origin(&root, path)))?;
         let used = Base { digest: there.digest.clone(), name: build.stages.name(whole), from: From::Store };
-        let manifest = manifest(lock, there.digest, there.bytes, there.packages, inputs, steps.so_far());
+        let mut manifest = manifest(lock, there.digest, there.bytes, there.packages, inputs, steps.so_far());
+        manifest.notes.extend(notes);
         store.note(&manifest)?;
         store.remember(inputs, &manifest.digest)?;
         return Ok((manifest, Some(used)));

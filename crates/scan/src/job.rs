@@ -7,6 +7,7 @@ use guard::secrets::Detector;
 use guard::{Fact, Missing};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 pub struct Job {
@@ -61,7 +62,17 @@ pub struct Judge<'a> {
 }
 
 impl Judge<'_> {
+    /// A file that the judging fails on is unknown, and the scan goes on: nobody would wait for its answer else.
     pub fn judge(&mut self, job: Job) -> Outcome {
+        let path = job.path.clone();
+        self.tree.renew();
+        catch_unwind(AssertUnwindSafe(|| self.judged(job))).unwrap_or_else(|_| {
+            let unknown = Exposure::unread(&path, "judging it failed, which is a bug of Afresh", "report it, and look at the file by hand");
+            Outcome { exposures: vec![unknown], files: 1, ..Outcome::default() }
+        })
+    }
+
+    fn judged(&mut self, job: Job) -> Outcome {
         let mut outcome = Outcome::default();
         let (mode, owner, is_mounted) = (job.mode, job.owner, job.is_mounted);
         let of_file = |content| File { path: &job.path, mode, owner, is_directory: false, is_mounted, content };

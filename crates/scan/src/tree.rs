@@ -1,7 +1,7 @@
 //! Answers of the tree to `guard`: what a configuration file includes, what packages say of files. Links are followed, as the service would, and lead nowhere but into
 //! the tree. Files and lists beyond the bounds are not known.
 
-use crate::checksum;
+use crate::{checksum, is_over};
 use disk::within::Root;
 use guard::root::{Checksum, Tree};
 use guard::{Fact, Missing};
@@ -20,26 +20,44 @@ const NAMES_MAX: usize = 100_000;
 pub struct Bounds {
     pub file: u64,
     pub all: u64,
+    /// Files and directories.
+    pub count: u64,
 }
 
 /// For lists of packages: those of a large system are a quarter of it.
-pub const LISTS_MAX: Bounds = Bounds { file: 16 << 20, all: 64 << 20 };
-/// For configuration.
-pub const INCLUDED_MAX: Bounds = Bounds { file: 1 << 20, all: u64::MAX };
+pub const LISTS_MAX: Bounds = Bounds { file: 16 << 20, all: 64 << 20, count: 200_000 };
+/// For what one configuration file includes: one that includes itself twelve times would be read without end.
+pub const INCLUDED_MAX: Bounds = Bounds { file: 1 << 20, all: 8 << 20, count: 200 };
 
 pub struct Answers<'a> {
     root: &'a Root,
-    file_max: u64,
+    bounds: Bounds,
     left: Cell<u64>,
+    count_left: Cell<u64>,
     until: Option<Instant>,
 }
 
 impl<'a> Answers<'a> {
     pub fn new(root: &'a Root, bounds: Bounds, until: Option<Instant>) -> Answers<'a> {
-        Answers { root, file_max: bounds.file, left: Cell::new(bounds.all), until }
+        Answers { root, bounds, left: Cell::new(bounds.all), count_left: Cell::new(bounds.count), until }
+    }
+
+    /// For the next file that is judged.
+    pub fn renew(&self) {
+        self.left.set(self.bounds.all);
+        self.count_left.set(self.bounds.count);
+    }
+
+    fn count(&self) -> Result<(), Errno> {
+        if is_over(self.until) {
+            return Err(Errno::TIMEDOUT);
+        }
+        self.count_left.set(self.count_left.get().checked_sub(1).ok_or(Errno::FBIG)?);
+        Ok(())
     }
 
     fn bytes(&self, path: &str) -> Result<Option<Vec<u8>>, Errno> {
+        self.count()?;
         let path = relative(path);
         let place = match self.root.open_in(path, OFlags::PATH) {
             Ok(place) => place,
@@ -54,7 +72,7 @@ impl<'a> Answers<'a> {
         if !FileType::from_raw_mode(fstat(&fd)?.st_mode).is_file() {
             return Ok(None);
         }
-        let limit = self.file_max.min(self.left.get());
+        let limit = self.bounds.file.min(self.left.get());
         let mut bytes = Vec::new();
         File::from(fd).take(limit + 1).read_to_end(&mut bytes).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
         if bytes.len() as u64 > limit {
@@ -75,6 +93,7 @@ impl<'a> Answers<'a> {
     }
 
     fn names(&self, path: &str) -> Result<Option<Vec<String>>, Errno> {
+        self.count()?;
         let fd = match self.root.open_dir(relative(path), OFlags::RDONLY) {
             Ok(fd) => fd,
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),

@@ -13,6 +13,9 @@ use std::ops::Deref;
 /// A larger file than this is searched for tokens, not read as configuration.
 const CONFIGURATION_MAX: usize = 1 << 20;
 
+/// So many lines has no configuration that somebody wrote.
+const LINES_MAX: usize = 20_000;
+
 /// More secrets than these in one file are not shown.
 const SECRETS_MAX: usize = 20;
 
@@ -33,10 +36,13 @@ pub fn judge(survey: &Survey, file: &File, leaks: impl FnOnce() -> Fact<Vec<Leak
         }
         return found;
     };
-    if content.len() <= CONFIGURATION_MAX
-        && let Some(judge) = service_of(file.path)
-    {
-        found.extend(judge(file.path, &String::from_utf8_lossy(content), tree));
+    if let Some(judge) = service_of(file.path) {
+        // What is longer, or has more lines than any service's configuration, was made to keep a scan busy or to hide something.
+        let is_read = content.len() <= CONFIGURATION_MAX && content.iter().filter(|byte| **byte == b'\n').count() <= LINES_MAX;
+        match is_read {
+            true => found.extend(judge(file.path, &String::from_utf8_lossy(content), tree)),
+            false => found.push(Exposure::unread(file.path, "it is too long for a configuration", "shorten it, or scan it by hand")),
+        }
     }
     found.extend(secrets(survey, file, content, leaks, tree));
     // The dump under a web root has been said already.
@@ -55,6 +61,24 @@ pub fn judge(survey: &Survey, file: &File, leaks: impl FnOnce() -> Fact<Vec<Leak
 /// Directories of tests, by the names that languages and people give them.
 fn is_of_tests(path: &str) -> bool {
     ["/test/", "/tests/", "/testdata/", "/fixtures/"].iter().any(|part| path.contains(part))
+}
+
+/// What libraries publish with their code: tests, samples, descriptions; keys that are compiled into programs of the distribution, as test
+/// vectors are; and the key that `ssl-cert` makes for whoever has none yet.
+fn is_sample(survey: &Survey, file: &File) -> bool {
+    let name = file.name();
+    let is_of_library = ["/site-packages/", "/dist-packages/", "/node_modules/", "/gems/", "/usr/local/go/src/", "/go/pkg/mod/"]
+        .iter()
+        .any(|part| file.path.contains(part));
+    let is_described = ["METADATA", "PKG-INFO"].contains(&name) || [".md", ".rst", ".txt"].iter().any(|end| name.ends_with(end));
+    let of_samples = ["/spec/", "/specs/", "/examples/", "/example/", "/docs/", "/doc/", "/__tests__/"];
+    let is_shown = is_described || is_of_tests(file.path) || of_samples.iter().any(|part| file.path.contains(part));
+    // Of RPM's packages nobody can tell here what they brought.
+    let is_compiled = survey.packages.own(file.path).is_none()
+        && file.path.starts_with("/usr/")
+        && !file.path.starts_with("/usr/local/")
+        && file.content.known().is_some_and(|content| content.starts_with(b"\x7fELF"));
+    (is_of_library && is_shown) || is_compiled || file.path == "/etc/ssl/private/ssl-cert-snakeoil.key"
 }
 
 /// Dumps that packages bring as their samples, and those of tests of code, are no data.
@@ -179,6 +203,7 @@ fn secrets(survey: &Survey, file: &File, content: &[u8], leaks: impl FnOnce() ->
 /// it is shown, as only its owner knows whether others can get the package. A host has checkouts of code, whose tests have keys of their own.
 fn tokens(survey: &Survey, file: &File, who: &str, leaks: Fact<Vec<Leak>>, is_shipped: &dyn Deref<Target = bool>) -> Vec<Exposure> {
     let Fact::Known(leaks) = leaks else { return vec![Exposure::unknown("unread", file.path, file.path)] };
+    let is_image = survey.purpose == Purpose::Image;
     let mut found: Vec<Exposure> = Vec::new();
     for leak in leaks {
         let mut why = format!("{who} can read a secret in it: {}: {}", leak.title, leak.shown);
@@ -186,7 +211,10 @@ fn tokens(survey: &Survey, file: &File, who: &str, leaks: Fact<Vec<Leak>>, is_sh
         if survey.purpose == Purpose::Host && leak.has_no_issuer() && is_of_tests(file.path) {
             continue;
         }
-        if **is_shipped {
+        if is_image && leak.has_no_issuer() && is_sample(survey, file) {
+            (rule, severity) = ("secret-of-sample", Severity::Low);
+            why.push_str("; it is a sample or a test's of a library, which everybody has who can get that");
+        } else if **is_shipped {
             if leak.has_no_issuer() || is_of_tests(file.path) {
                 continue;
             }

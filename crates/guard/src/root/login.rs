@@ -5,7 +5,7 @@ use super::exposure::Exposure;
 use super::reach::{Reach, host_of};
 use super::text::{included, joined_lines, lines, read, words};
 use crate::finding::Severity;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 const DEPTH_MAX: usize = 8;
 
@@ -62,12 +62,13 @@ impl Sshd {
     fn add(&mut self, path: &str, text: &str, tree: &dyn Tree, depth: usize, mut in_match: bool) {
         for (number, line) in lines(text) {
             let words = words(&line.replacen('=', " ", 1));
-            let (key, value) = (words[0].to_ascii_lowercase(), words.get(1).cloned().unwrap_or_default());
+            let Some((key, rest)) = words.split_first() else { continue };
+            let (key, value) = (key.to_ascii_lowercase(), rest.first().cloned().unwrap_or_default());
             let lower = value.to_ascii_lowercase();
             match key.as_str() {
                 "match" => in_match = !lower.eq("all"),
                 "include" => {
-                    for pattern in &words[1..] {
+                    for pattern in rest {
                         let files = if depth < DEPTH_MAX { included(tree, pattern, "/etc/ssh") } else { Err(pattern.clone()) };
                         match files {
                             Ok(files) => files.iter().for_each(|file| match read(tree, file) {
@@ -168,7 +169,7 @@ fn joined_with_includes(text: &str) -> Vec<(usize, String)> {
     joined_lines(&kept.collect::<Vec<_>>().join("\n"))
 }
 
-/// Names of aliases that hold `ALL`, in as many steps as there are aliases.
+/// Names of aliases that hold `ALL`, by themselves or through others.
 fn aliases(all: &[(String, usize, String)]) -> Vec<String> {
     let definitions: Vec<(String, Vec<String>)> = all
         .iter()
@@ -177,15 +178,19 @@ fn aliases(all: &[(String, usize, String)]) -> Vec<String> {
         .filter_map(|definition| definition.split_once('='))
         .map(|(name, values)| (name.trim().to_string(), values.split(',').map(|v| v.trim().to_string()).collect()))
         .collect();
-    let mut open: Vec<String> = Vec::new();
-    for _ in 0..=definitions.len() {
-        for (name, values) in &definitions {
-            if !open.contains(name) && values.iter().any(|value| value == "ALL" || open.contains(value)) {
-                open.push(name.clone());
+    let mut users: HashMap<&str, Vec<&str>> = HashMap::new();
+    for (name, values) in &definitions {
+        values.iter().for_each(|value| users.entry(value).or_default().push(name));
+    }
+    let (mut open, mut next): (BTreeSet<String>, Vec<&str>) = (BTreeSet::new(), vec!["ALL"]);
+    while let Some(value) = next.pop() {
+        for name in users.get(value).into_iter().flatten() {
+            if open.insert((*name).to_string()) {
+                next.push(name);
             }
         }
     }
-    open
+    open.into_iter().collect()
 }
 
 /// Programs that run whatever they are given.

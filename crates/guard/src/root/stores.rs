@@ -153,7 +153,11 @@ fn memcached_options(path: &str, options: &[(usize, String)]) -> Vec<Exposure> {
     while let Some((line, word)) = rest.next() {
         let (flag, value) = match word.split_once('=') {
             Some((flag, value)) if flag.starts_with("--") => (flag.to_string(), value.to_string()),
-            _ if word.starts_with('-') && !word.starts_with("--") && word.len() > 2 => (word[..2].to_string(), word[2..].to_string()),
+            // A dash and a letter; a value may follow without a space.
+            _ if word.starts_with('-') && !word.starts_with("--") && word.len() > 2 => match word.split_at_checked(2) {
+                Some((flag, value)) => (flag.to_string(), value.to_string()),
+                None => (word.clone(), String::new()),
+            },
             _ if matches!(word.as_str(), "-l" | "-p" | "-s" | "-Y" | "--listen" | "--port" | "--unix-socket" | "--auth-file") => {
                 (word.clone(), rest.next().map(|(_, w)| w.clone()).unwrap_or_default())
             }

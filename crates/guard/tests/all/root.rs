@@ -578,3 +578,29 @@ fn hostile_files_do_no_harm() {
         assert!(found.iter().any(|row| row.starts_with(rule)), "{found:?}");
     }
 }
+
+/// Each was a panic, or hours of work, in a file of anybody's home.
+#[test]
+fn no_line_stops_a_scan() {
+    let mut tree = Memory::clean();
+    tree.add("/home/app/sshd_config", 0o644, "=\n = \nMatch\nInclude\nPermitRootLogin yes\n");
+    tree.add("/etc/memcached.conf", 0o644, b"-\xff\n-\xc3\xa9\n-l 0.0.0.0\n");
+    tree.add("/etc/systemd/system/m.service", 0o644, "[Service]\nExecStart=/usr/bin/memcached -\u{e9}\n");
+    let chain: String = (0..15_000).rev().map(|n| format!("Cmnd_Alias A{n} = A{}\n", n + 1)).collect();
+    tree.add("/etc/sudoers", 0o440, chain + "Cmnd_Alias A15000 = ALL\napp ALL = NOPASSWD: A0\n");
+    let found = rows(&tree.scan(Purpose::Image));
+    for row in ["sshd-root-password", "memcached", "sudo-without-password"] {
+        assert!(found.iter().any(|found| found.starts_with(row)), "{row}: {found:?}");
+    }
+}
+
+/// What is longer than any configuration may hold anything.
+#[test]
+fn a_configuration_that_is_too_long_is_unknown() {
+    let set = "bind 0.0.0.0\nprotected-mode no\n";
+    for text in ["#".repeat(1 << 20) + "\n" + set, "#\n".repeat(20_000) + set] {
+        let mut tree = Memory::clean();
+        tree.add("/etc/redis/redis.conf", 0o644, text);
+        assert!(rows(&tree.scan(Purpose::Image)).iter().any(|row| row.starts_with("unread")), "it passed");
+    }
+}

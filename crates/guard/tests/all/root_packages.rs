@@ -199,3 +199,35 @@ fn keys_of_tests_in_code_on_a_host_are_samples_and_tokens_are_not() {
     tree.add("/srv/code/server.pem", 0o644, library("a"));
     assert_eq!(rows(&tree.scan(Purpose::Host)), ["secret /srv/code/server.pem"]);
 }
+
+/// What pip, npm, gem and Go bring of their tests is nobody's secret; beside it, and of an issuer, a key is one.
+#[test]
+fn what_a_library_publishes_is_shown_and_stops_nothing() {
+    let key = library("a");
+    for (path, rule) in [
+        ("/usr/lib/python3.11/site-packages/tornado/test/test.key", "secret-of-sample"),
+        ("/usr/local/go/src/crypto/tls/testdata/example-key.pem", "secret-of-sample"),
+        ("/srv/app/node_modules/x/README.md", "secret-of-sample"),
+        ("/etc/ssl/private/ssl-cert-snakeoil.key", "secret-of-sample"),
+        ("/srv/app/node_modules/x/server.key", "secret"),
+        ("/srv/app/tests/server.key", "secret"),
+        ("/etc/ssl/private/server.key", "secret"),
+    ] {
+        let mut tree = Memory::clean();
+        tree.add(path, 0o644, &key);
+        let found = scan(&tree);
+        assert_eq!(found, [format!("{rule} {path}")]);
+        assert_eq!(tree.scan(Purpose::Image).iter().any(|e| blocks_image(&e.finding())), rule == "secret");
+    }
+    let token = ["token = \"gl", "pat-", "Zx8mQ2wErT5yUi9oPa3s\"\n"].concat();
+    let mut tree = Memory::clean();
+    tree.add("/usr/lib/python3/site-packages/x/tests/settings.py", 0o644, token);
+    assert_eq!(scan(&tree), ["secret /usr/lib/python3/site-packages/x/tests/settings.py"]);
+    // RPM's database is not read: a key that is compiled into its library is a test vector, and one in a file of its own is not.
+    for (path, rule) in [("/usr/lib64/libgnutls.so.30", "secret-of-sample"), ("/usr/local/lib/x.so", "secret")] {
+        let mut tree = Memory::default();
+        tree.add("/var/lib/rpm/rpmdb.sqlite", 0o644, "");
+        tree.add(path, 0o644, &key);
+        assert!(scan(&tree).contains(&format!("{rule} {path}")), "{:?}", scan(&tree));
+    }
+}

@@ -143,3 +143,25 @@ fn as_nobody(root: &Path, purpose: Purpose) -> Vec<Finding> {
     };
     std::thread::scope(|scope| scope.spawn(scan).join().unwrap())
 }
+
+/// Twelve includes of itself would be read some 10^8 times.
+#[test]
+fn includes_that_multiply_are_unknown() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut estate = Estate::clean(dir.path(), 9);
+    for (path, line) in [
+        ("/etc/redis/redis.conf", "include /etc/redis/redis.conf\n"),
+        ("/etc/ssh/sshd_config", "Include /etc/ssh/sshd_config\n"),
+        ("/etc/sudoers", "@include /etc/sudoers\n"),
+        ("/etc/samba/smb.conf", "include = /etc/samba/smb.conf\n"),
+        ("/etc/postgresql/15/main/postgresql.conf", "include 'postgresql.conf'\n"),
+    ] {
+        estate.directory(path.rsplit_once('/').unwrap().0, 0o755);
+        estate.write(path, 0o644, &line.repeat(12));
+    }
+    estate.write("/etc/postgresql/15/main/pg_hba.conf", 0o644, "host all all 0.0.0.0/0 trust\n");
+    let found = rows(dir.path(), Purpose::Image);
+    for rule in ["redis-without-password?", "sshd-root-password?", "sudo-without-password?", "samba-guest?"] {
+        assert!(found.iter().any(|row| row.starts_with(rule)), "{rule}: {found:?}");
+    }
+}
