@@ -102,6 +102,8 @@ impl Judge<'_> {
                 outcome.bytes = content.len() as u64 + beyond;
             }
         }
+        // One include that cannot be read may be named a thousand times.
+        outcome.exposures.dedup();
         outcome
     }
 

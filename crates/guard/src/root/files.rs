@@ -74,7 +74,7 @@ fn is_sample(survey: &Survey, file: &File) -> bool {
     let of_samples = ["/spec/", "/specs/", "/examples/", "/example/", "/docs/", "/doc/", "/__tests__/"];
     let is_shown = is_described || is_of_tests(file.path) || of_samples.iter().any(|part| file.path.contains(part));
     // Of RPM's packages nobody can tell here what they brought.
-    let is_compiled = survey.packages.own(file.path).is_none()
+    let is_compiled = survey.packages.has_rpm
         && file.path.starts_with("/usr/")
         && !file.path.starts_with("/usr/local/")
         && file.content.known().is_some_and(|content| content.starts_with(b"\x7fELF"));

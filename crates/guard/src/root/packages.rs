@@ -10,6 +10,7 @@ const DPKG: &str = "/var/lib/dpkg/info";
 /// Of images without dpkg, as distroless ones are.
 const DPKG_FILES: &str = "/var/lib/dpkg/status.d";
 const APK: [&str; 2] = ["/lib/apk/db/installed", "/usr/lib/apk/db/installed"];
+const RPM: &[&str] = &["/var/lib/rpm", "/usr/lib/sysimage/rpm"];
 /// Databases that are not read here: of RPM, pacman, portage, Nix, and of dpkg without its lists of files.
 const OTHERS: &[&str] = &["/var/lib/rpm", "/usr/lib/sysimage/rpm", "/var/lib/pacman", "/var/db/pkg", "/nix/store", "/var/lib/dpkg"];
 
@@ -21,6 +22,8 @@ pub(super) struct Packages {
     paths: Option<Vec<u64>>,
     /// Of the paths with what their packages say of their content, sorted, for each kind of checksum.
     contents: Vec<(Checksum, Vec<u64>)>,
+    /// RPM keeps packages here.
+    pub has_rpm: bool,
 }
 
 impl Packages {
@@ -61,7 +64,9 @@ impl Packages {
         let is_listed = |name: &String| name.ends_with(".md5sums") || images.binary_search(&format!("{name}.md5sums")).is_ok();
         let is_whole = is_whole && images.iter().all(is_listed) && (!paths.is_empty() || is_empty_known());
         let contents = [(Checksum::Md5, contents.md5), (Checksum::Sha1, contents.sha1)];
+        let has_rpm = RPM.iter().any(|path| matches!(tree.list(path), Fact::Known(Some(_))));
         Packages {
+            has_rpm,
             paths: is_whole.then(|| sorted(paths)),
             contents: contents.into_iter().filter(|(_, all)| !all.is_empty()).map(|(kind, all)| (kind, sorted(all))).collect(),
         }

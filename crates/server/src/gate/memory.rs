@@ -2,7 +2,7 @@
 
 use api::guard::GuardSeen;
 use model::Fault;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// It is judged again when what it was judged by changes, and every minute.
 #[derive(Default)]
@@ -18,12 +18,21 @@ pub struct Key {
 
 impl Memory {
     pub fn or_judged(&self, key: Key, judge: impl FnOnce() -> Result<GuardSeen, Fault>) -> Result<Arc<GuardSeen>, Fault> {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, seen)) = last.as_ref().filter(|(of, _)| *of == key) {
+        if let Some((_, seen)) = self.lock().as_ref().filter(|(of, _)| *of == key) {
             return Ok(seen.clone());
         }
+        // Whoever asks for what is known already does not wait for this.
         let seen = Arc::new(judge()?);
-        *last = Some((key, seen.clone()));
+        *self.lock() = Some((key, seen.clone()));
         Ok(seen)
+    }
+
+    /// None: nothing was judged yet.
+    pub fn last(&self) -> Option<Arc<GuardSeen>> {
+        self.lock().as_ref().map(|(_, seen)| seen.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(Key, Arc<GuardSeen>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

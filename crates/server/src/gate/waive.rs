@@ -45,7 +45,8 @@ pub fn waive(app: &App, caller: &Caller, request: &WaiveRequest) -> Result<Waive
     disk::write(&path, text.as_bytes(), 0o600, disk::Lasting::Now).map_err(|e| io_fault(&path, &e))?;
     read(&path)?.filter(|now| *now == text).ok_or_else(|| unusable(&path, "it is not what was written"))?;
     app.notifier.notify();
-    Ok(row(&waiver, days))
+    let days_left = schedule(std::slice::from_ref(&waiver), seconds(app.now())).first().map_or(days, |(left, _)| *left);
+    Ok(row(&waiver, days_left))
 }
 
 /// For how many days.
