@@ -83,11 +83,9 @@ fn is_sample(survey: &Survey, file: &File) -> bool {
 
 /// Dumps that packages bring as their samples, and those of tests of code, are no data.
 fn is_of_data(survey: &Survey, path: &str) -> bool {
-    !(survey.purpose == Purpose::Host && is_of_tests(path))
-        && !path.starts_with("/usr/")
-        && !path.starts_with("/var/lib/dpkg")
-        && !path.starts_with("/var/cache/")
-        && !path.starts_with("/var/lib/rpm")
+    let is_sample = survey.purpose == Purpose::Host && is_of_tests(path);
+    let of_packages = ["/usr/", "/var/lib/dpkg", "/var/cache/", "/var/lib/rpm"];
+    !is_sample && !of_packages.iter().any(|start| path.starts_with(start))
 }
 
 /// Whose configuration it is, by its path.

@@ -5,7 +5,7 @@ use super::exposure::Exposure;
 use super::reach::{Reach, host_of};
 use super::text::{included, joined_lines, lines, read, words};
 use crate::finding::Severity;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 const DEPTH_MAX: usize = 8;
 
@@ -178,7 +178,7 @@ fn aliases(all: &[(String, usize, String)]) -> Vec<String> {
         .filter_map(|definition| definition.split_once('='))
         .map(|(name, values)| (name.trim().to_string(), values.split(',').map(|v| v.trim().to_string()).collect()))
         .collect();
-    let mut users: HashMap<&str, Vec<&str>> = HashMap::new();
+    let mut users: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (name, values) in &definitions {
         values.iter().for_each(|value| users.entry(value).or_default().push(name));
     }

@@ -157,7 +157,7 @@ fn includes_that_multiply_are_unknown() {
         ("/etc/postgresql/15/main/postgresql.conf", "include 'postgresql.conf'\n"),
     ] {
         estate.directory(path.rsplit_once('/').unwrap().0, 0o755);
-        estate.write(path, 0o644, &line.repeat(12));
+        estate.write(path, 0o644, line.repeat(12));
     }
     estate.write("/etc/postgresql/15/main/pg_hba.conf", 0o644, "host all all 0.0.0.0/0 trust\n");
     let found = rows(dir.path(), Purpose::Image);
