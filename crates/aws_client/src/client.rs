@@ -67,6 +67,11 @@ impl Client {
         &self.chain.around.region
     }
 
+    /// What answers instead of AWS.
+    pub fn elsewhere(&self) -> Option<String> {
+        self.chain.around.endpoints.elsewhere()
+    }
+
     pub fn concurrency(&self) -> usize {
         self.limits.concurrency
     }

@@ -46,19 +46,27 @@ impl Service {
     }
 }
 
+const PARTITIONS: &[(&str, &str, &str)] = &[
+    ("cn-", "aws-cn", "amazonaws.com.cn"),
+    ("us-gov-", "aws-us-gov", "amazonaws.com"),
+    ("us-isob-", "aws-iso-b", "sc2s.sgov.gov"),
+    ("us-isof-", "aws-iso-f", "csp.hci.ic.gov"),
+    ("us-iso-", "aws-iso", "c2s.ic.gov"),
+    ("eu-isoe-", "aws-iso-e", "cloud.adc-e.uk"),
+    ("eusc-", "aws-eusc", "amazonaws.eu"),
+];
+
 /// The partition of a region and its domain.
 pub fn partition(region: &str) -> (&'static str, &'static str) {
-    const PARTITIONS: &[(&str, &str, &str)] = &[
-        ("cn-", "aws-cn", "amazonaws.com.cn"),
-        ("us-gov-", "aws-us-gov", "amazonaws.com"),
-        ("us-isob-", "aws-iso-b", "sc2s.sgov.gov"),
-        ("us-isof-", "aws-iso-f", "csp.hci.ic.gov"),
-        ("us-iso-", "aws-iso", "c2s.ic.gov"),
-        ("eu-isoe-", "aws-iso-e", "cloud.adc-e.uk"),
-        ("eusc-", "aws-eusc", "amazonaws.eu"),
-    ];
     let found = PARTITIONS.iter().find(|(prefix, ..)| region.starts_with(prefix));
     found.map_or(("aws", "amazonaws.com"), |(_, name, domain)| (name, domain))
+}
+
+/// Whether the name of a host is one that only AWS can have a certificate for.
+fn is_of_aws(url: &str) -> bool {
+    let Some((_, rest)) = url.split_once("https://") else { return false };
+    let host = rest.split(['/', ':']).next().unwrap_or_default();
+    PARTITIONS.iter().any(|(.., domain)| host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.')))
 }
 
 #[derive(Clone, Debug, Default)]
@@ -86,6 +94,14 @@ impl Endpoints {
 
     pub fn is_custom(&self, service: Service) -> bool {
         self.own.contains_key(&service) || self.all.is_some()
+    }
+
+    /// What answers instead of AWS. None: AWS itself, also by an address of its own in a private network.
+    pub fn elsewhere(&self) -> Option<String> {
+        let of_services = self.own.iter().map(|(service, url)| format!("{}={}", service.host_name(), url.trim_end_matches('/')));
+        let of_all = self.all.iter().map(|url| url.trim_end_matches('/').to_string());
+        let custom: Vec<String> = of_all.chain(of_services).filter(|url| !is_of_aws(url)).collect();
+        (!custom.is_empty()).then(|| custom.join(" "))
     }
 
     /// The URL without a slash at its end. Buckets are named in the path, so that one connection serves all of them.
@@ -134,5 +150,20 @@ mod tests {
         assert_eq!(by_flag.url(Service::S3, "r", "1"), "http://f:3");
         let ignored = set(&[("AWS_ENDPOINT_URL", "http://h:1"), ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")]);
         assert!(!Endpoints::new(None, &ignored, false).is_custom(Service::S3));
+        let elsewhere = |flag, pairs: &[(&str, &str)]| Endpoints::new(flag, &set(pairs), false).elsewhere();
+        assert_eq!(elsewhere(None, &[]), None);
+        assert_eq!(elsewhere(Some("http://f:3/"), &[("AWS_ENDPOINT_URL", "http://h:1")]).as_deref(), Some("http://f:3"));
+        let several = [("AWS_ENDPOINT_URL", "http://h:1/"), ("AWS_ENDPOINT_URL_S3", "http://h:2")];
+        assert_eq!(elsewhere(None, &several).as_deref(), Some("http://h:1 s3=http://h:2"));
+        // An address of AWS in a private network is AWS; another's that looks like one is not, nor is one that anybody could answer.
+        assert_eq!(elsewhere(Some("https://bucket.vpce-1.s3.eu-central-1.vpce.amazonaws.com"), &[]), None);
+        for other in [
+            "https://amazonaws.com.example.org",
+            "https://notamazonaws.com",
+            "http://s3.eu-central-1.amazonaws.com",
+            "https://h:1/.amazonaws.com",
+        ] {
+            assert_eq!(elsewhere(Some(other), &[]).as_deref(), Some(other));
+        }
     }
 }

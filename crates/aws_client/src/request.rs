@@ -115,6 +115,12 @@ impl Request {
         self
     }
 
+    /// Of a bucket: refused where it belongs to another account, who may have taken the name of one that was deleted.
+    #[must_use]
+    pub fn of_owner(self, account: &str) -> Request {
+        self.with_header("x-amz-expected-bucket-owner", account)
+    }
+
     pub(crate) fn query_pairs(&self) -> &[(String, String)] {
         if self.is_posted { &[] } else { &self.parameters }
     }

@@ -2,6 +2,7 @@
 
 use aws_client::xml::{self, Element, Node};
 use aws_client::{AwsError, Client, Listed, Request, Service, operation};
+use guard::contain::RuleIdentity;
 use guard::{Fact, IpPermission, PrefixList, Route, RouteTable, SecurityGroup, Sharing, SnapshotSharing};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -108,6 +109,20 @@ impl Ec2<'_> {
         })
     }
 
+    /// The rules of a group for what comes in, of one source each.
+    pub fn rules(&self, group: &str) -> Result<Vec<(IpPermission, RuleIdentity)>, AwsError> {
+        let parameters = [("Filter.1.Name", "group-id"), ("Filter.1.Value.1", group), ("MaxResults", "1000")];
+        match self.list("ec2:DescribeSecurityGroupRules", "securityGroupRuleSet", &parameters, identified) {
+            (found, None) => Ok(found.into_iter().flatten().collect()),
+            (_, Some(error)) => Err(error),
+        }
+    }
+
+    /// Asked for by its name, so that one that does not exist is an error and no empty list.
+    pub fn by_name(&self, action: &'static str, parameter: &str, id: &str) -> Result<(), AwsError> {
+        self.one(action, &[(parameter, id)], |_| Some(()))
+    }
+
     pub fn prefix_list(&self, id: &str) -> Result<Vec<String>, AwsError> {
         let parameters = [("PrefixListId", id), ("MaxResults", "100")];
         match self.list("ec2:GetManagedPrefixListEntries", "entrySet", &parameters, |item| item.filled_at("cidr")) {
@@ -178,16 +193,35 @@ fn permission(item: &Node) -> Option<IpPermission> {
     cidrs.extend(of("ipv6Ranges", "cidrIpv6")?);
     let lists = of("prefixListIds", "prefixListId")?;
     let protocol = item.filled_at("ipProtocol")?;
+    let ports = ports(item)?;
+    let prefix_lists = lists.into_iter().map(|id| PrefixList { entries: Fact::denied("ec2:GetManagedPrefixListEntries"), id }).collect();
+    Some(IpPermission { protocol, ports, cidrs, prefix_lists, descriptions })
+}
+
+fn ports(item: &Node) -> Option<Option<(u16, u16)>> {
     let port = |name: &str| item.filled_at(name).map(|t| t.parse::<i64>());
-    let ports = match (port("fromPort"), port("toPort")) {
+    Some(match (port("fromPort"), port("toPort")) {
         (None, None) => None,
         // -1 is every one. ICMP has types and codes here, which are no ports.
         (Some(Ok(from)), Some(Ok(to))) if from < 0 || to < 0 => None,
         (Some(Ok(from)), Some(Ok(to))) => Some((u16::try_from(from).ok()?, u16::try_from(to).ok()?)),
         _ => return None,
-    };
-    let prefix_lists = lists.into_iter().map(|id| PrefixList { entries: Fact::denied("ec2:GetManagedPrefixListEntries"), id }).collect();
-    Some(IpPermission { protocol, ports, cidrs, prefix_lists, descriptions })
+    })
+}
+
+/// A rule by itself, with its identifier. `Some(None)`: one for what goes out, or whose source is another group.
+fn identified(item: &Node) -> Option<Option<(IpPermission, RuleIdentity)>> {
+    let id = item.filled_at("securityGroupRuleId")?;
+    let cidrs: Vec<String> = ["cidrIpv4", "cidrIpv6"].iter().filter_map(|name| item.filled_at(name)).collect();
+    let prefix_lists: Vec<PrefixList> =
+        item.filled_at("prefixListId").into_iter().map(|id| PrefixList { entries: Fact::Known(Vec::new()), id }).collect();
+    if item.flag_at("isEgress")?? || (cidrs.is_empty() && prefix_lists.is_empty()) {
+        return Some(None);
+    }
+    let tag = |node: &Node| Some((node.filled_at("key")?, node.text_at("value").unwrap_or_default().to_string()));
+    let tags = item.child("tagSet").map_or(Some(Vec::new()), |set| set.children().filter(Node::is_element).map(|n| tag(&n)).collect())?;
+    let (protocol, ports) = (item.filled_at("ipProtocol")?, ports(item)?);
+    Some(Some((IpPermission { protocol, ports, cidrs, prefix_lists, descriptions: BTreeMap::new() }, RuleIdentity { id, tags })))
 }
 
 fn route(item: &Node) -> Option<Route> {

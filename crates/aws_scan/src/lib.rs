@@ -10,6 +10,7 @@
 mod account;
 mod buckets;
 mod ec2_calls;
+mod gone;
 mod parallel;
 mod rds_calls;
 mod reading;
@@ -19,12 +20,13 @@ mod s3_calls;
 mod single;
 mod told;
 
+pub use parallel::ordered;
 pub use single::Single;
 pub use told::{Choice, Event, Services, Summary};
 
 use aws_client::Client;
 use ec2_calls::Ec2;
-use guard::Verdict;
+use guard::{Finding, PublicAccessBlock, Verdict};
 use model::Fault;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -57,7 +59,7 @@ pub fn scan(client: &Client, choice: &Choice, sink: &mut (dyn FnMut(Event) + Sen
     }
     let mut latent = None;
     if choice.services.s3 {
-        latent = s3::scan(client, &mut context, &regions, choice.sample, &mut counted);
+        latent = s3::scan(client, &mut context, &regions, choice.sample, None, &mut counted);
     }
     if is_regional {
         regional::scan(client, &context, &regions, choice.services, &mut counted);
@@ -76,4 +78,20 @@ pub fn scan(client: &Client, choice: &Choice, sink: &mut (dyn FnMut(Event) + Sen
         regions,
         latent,
     })
+}
+
+/// What S3 would expose if this were the account's block, and not the one that is there. `sample`: objects of each bucket.
+pub fn scan_with_block(
+    client: &Client,
+    block: PublicAccessBlock,
+    sample: usize,
+    sink: &mut (dyn FnMut(Finding) + Send),
+) -> Result<(), Fault> {
+    let mut context = account::context_of(client)?;
+    s3::scan(client, &mut context, &[], sample, Some(block), &mut |event| {
+        if let Event::Found(found) = event {
+            sink(*found);
+        }
+    });
+    Ok(())
 }

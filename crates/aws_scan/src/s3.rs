@@ -6,7 +6,7 @@ use crate::reading::{Failures, unlisted, unread};
 use crate::s3_calls::{ListedAccessPoint, ListedBucket, S3};
 use crate::told::Event;
 use aws_client::Client;
-use guard::{Blocks, Context, CrossAccount, Finding, Severity, Tri, Verdict, fingerprint};
+use guard::{Blocks, Context, CrossAccount, Fact, Finding, PublicAccessBlock, Severity, Tri, Verdict, fingerprint};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,18 +24,19 @@ pub fn calls_a_bucket(calls: &BTreeMap<&'static str, u64>, buckets: usize) -> Op
     (buckets > 0).then(|| (of_buckets as f64 / buckets as f64 * 100.0).round() / 100.0)
 }
 
-/// Sets the account's block in the context. Gives the line about latent exposure.
+/// Sets the account's block in the context, the one that is there or the one that is `assumed`. Gives the line about latent exposure.
 pub fn scan(
     client: &Client,
     context: &mut Context,
     regions: &[String],
     sample: usize,
+    assumed: Option<PublicAccessBlock>,
     sink: &mut (dyn FnMut(Event) + Send),
 ) -> Option<String> {
     let account = context.account_id.clone();
     let s3 = S3 { client, account: &account };
     let mut of_account = Failures::default();
-    context.account_block = of_account.fact(s3.account_block());
+    context.account_block = assumed.map_or_else(|| of_account.fact(s3.account_block()), Fact::Known);
     let context: &Context = context;
     let blocks = Blocks { levels: vec![&context.account_block] };
     if blocks.acls_ignored().and(blocks.public_policies_restricted()) == Tri::Yes {

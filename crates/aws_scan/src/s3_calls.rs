@@ -92,7 +92,7 @@ impl S3<'_> {
         let region = bucket.region.as_deref().unwrap_or(self.client.region());
         let slash = if key.is_empty() { "" } else { "/" };
         let path = format!("/{}{slash}{}", encode(&bucket.name, false), encode(key, true));
-        let request = Request::get(Service::S3, region, action, path, query);
+        let request = Request::get(Service::S3, region, action, path, query).of_owner(self.account);
         self.client.send(&if action == KEYS { request.as_listing() } else { request }, self.account)
     }
 

@@ -10,13 +10,13 @@ use crate::regional;
 use crate::s3_calls::{Acl, ListedBucket, S3};
 use aws_client::{AwsError, Client, ErrorKind};
 use guard::contain::{Seen, Setting, State, ingress_state};
-use guard::{AccessPoint, Bucket, Context, Fact, Object, Resource};
+use guard::{AccessPoint, Bucket, Context, Fact, Object, Resource, public};
 use model::Fault;
 
 /// Reads of one account, in one region; buckets are found wherever they are.
 pub struct Single<'a> {
-    client: &'a Client,
-    region: String,
+    pub(crate) client: &'a Client,
+    pub(crate) region: String,
     context: Context,
 }
 
@@ -38,7 +38,7 @@ impl<'a> Single<'a> {
         &self.region
     }
 
-    fn s3(&self) -> S3<'_> {
+    pub(crate) fn s3(&self) -> S3<'_> {
         S3 { client: self.client, account: &self.context.account_id }
     }
 
@@ -63,12 +63,17 @@ impl<'a> Single<'a> {
         };
         let Some(bucket) = bucket.map(|b| listed(&b.name)) else {
             let (block, website) = (unread("s3:GetBucketPublicAccessBlock"), Fact::Known(false));
-            return Seen { bucket_block: block, account_block: unread("s3:GetAccountPublicAccessBlock"), website };
+            let rules = match resource {
+                Resource::SecurityGroup(group) => failures.fact(Ec2 { client: self.client, region: &self.region }.rules(&group.id)),
+                _ => Fact::Known(Vec::new()),
+            };
+            return Seen { bucket_block: block, account_block: unread("s3:GetAccountPublicAccessBlock"), website, rules };
         };
         Seen {
             bucket_block: failures.fact(self.s3().configuration(&bucket)),
             account_block: failures.fact(self.s3().account_configuration()),
             website: failures.fact(self.s3().website(&bucket)),
+            rules: Fact::Known(Vec::new()),
         }
     }
 
@@ -95,7 +100,7 @@ impl<'a> Single<'a> {
                     }),
                 },
             },
-            Setting::Ingress { group, rules } => match ec2.groups(Only(Some(group))) {
+            Setting::Ingress { group, rules, .. } => match ec2.groups(Only(Some(group))) {
                 (_, Some(error)) => Err(error),
                 (found, None) => Ok(found.iter().find(|(id, _)| id == group).map_or(State::Gone, |(_, now)| ingress_state(rules, now))),
             },
@@ -142,7 +147,9 @@ impl<'a> Single<'a> {
     fn access_point(&self, name: &str) -> Result<Option<(Resource, Context)>, AwsError> {
         let s3 = self.s3();
         let (points, error) = s3.access_points(&self.region);
-        let Some(point) = points.into_iter().find(|p| p.name == name) else { return error.map_or(Ok(None), Err) };
+        let Some(point) = points.into_iter().find(|p| p.name == name) else {
+            return error.map_or_else(|| self.multi_region(name), Err);
+        };
         let Some((bucket, context)) = self.bucket(&point.bucket)? else { return Ok(None) };
         let mut failures = Failures::default();
         let facts = AccessPoint {
@@ -157,8 +164,34 @@ impl<'a> Single<'a> {
         };
         Ok(Some((Resource::AccessPoint(facts), context)))
     }
+
+    /// With the most public of its buckets. What is in other accounts cannot be read.
+    fn multi_region(&self, name: &str) -> Result<Option<(Resource, Context)>, AwsError> {
+        let s3 = self.s3();
+        let (points, error) = s3.multi_region_access_points();
+        let Some(found) = points.into_iter().find(|p| p.point.name == name) else { return error.map_or(Ok(None), Err) };
+        let mut failures = Failures::default();
+        let policy = failures.fact(s3.multi_region_policy(name));
+        let mut all = Vec::new();
+        for (bucket, owner) in &found.buckets {
+            let own = owner.as_ref().is_none_or(|owner| *owner == self.context.account_id);
+            let Some((bucket, context)) = (if own { self.bucket(&bucket.name)? } else { None }) else { continue };
+            let facts = AccessPoint {
+                name: name.to_string(),
+                arn: found.point.arn.clone(),
+                account_id: self.context.account_id.clone(),
+                network_origin: Fact::Known(found.point.network_origin.clone()),
+                policy: policy.clone(),
+                block: Fact::Known(found.block),
+                other_account_block: None,
+                bucket,
+            };
+            all.push((Resource::AccessPoint(facts), context));
+        }
+        Ok(all.into_iter().max_by_key(|(resource, context)| public(resource, context).verdict))
+    }
 }
 
-fn listed(name: &str) -> ListedBucket {
+pub(crate) fn listed(name: &str) -> ListedBucket {
     ListedBucket { name: name.to_string(), region: None }
 }

@@ -38,6 +38,10 @@ impl World for Aws<'_> {
         }
     }
 
+    fn is_gone(&self, _: &Setting, (kind, id): (&str, &str)) -> Result<bool, Fault> {
+        self.single.is_gone(kind, id).map_err(|e| fault(&e))
+    }
+
     fn settles_in(&self, setting: &Setting) -> Vec<Duration> {
         let of_instance = matches!(setting, Setting::PubliclyAccessible { .. });
         match (self.is_patient, of_instance) {

@@ -7,7 +7,7 @@ use serde_json::Value;
 /// None: no such call is made here.
 pub fn request(call: &Call, account: &str, region: &str) -> Option<Request> {
     match call.service {
-        "s3" => of_bucket(call, region),
+        "s3" => of_bucket(call, account, region),
         "s3control" => of_account(call, account, region),
         "ec2" => query(Service::Ec2, call, region),
         "rds" => query(Service::Rds, call, region),
@@ -15,17 +15,18 @@ pub fn request(call: &Call, account: &str, region: &str) -> Option<Request> {
     }
 }
 
-fn of_bucket(call: &Call, region: &str) -> Option<Request> {
+fn of_bucket(call: &Call, account: &str, region: &str) -> Option<Request> {
     let path = format!("/{}", encode(call.parameters["Bucket"].as_str()?, false));
     let change =
         |action, method, query: &str, body: Vec<u8>| Request::change(Service::S3, region, action, method, path, &[(query, "")], body);
-    Some(match call.operation {
+    let request = match call.operation {
         "PutPublicAccessBlock" => change("s3:PutBucketPublicAccessBlock", "PUT", "publicAccessBlock", configuration(&call.parameters)?),
         "DeletePublicAccessBlock" => change("s3:PutBucketPublicAccessBlock", "DELETE", "publicAccessBlock", Vec::new()),
         "PutBucketPolicy" => change("s3:PutBucketPolicy", "PUT", "policy", call.parameters["Policy"].as_str()?.as_bytes().to_vec()),
         "DeleteBucketPolicy" => change("s3:DeleteBucketPolicy", "DELETE", "policy", Vec::new()),
         _ => return None,
-    })
+    };
+    Some(request.of_owner(account))
 }
 
 fn of_account(call: &Call, account: &str, region: &str) -> Option<Request> {
@@ -62,15 +63,20 @@ fn query(service: Service, call: &Call, region: &str) -> Option<Request> {
     .find(|action| aws_client::operation(action) == call.operation)?;
     let mut flat = Vec::new();
     for (name, value) in call.parameters.as_object()? {
-        flatten(service, parameter(name), value, &mut flat);
+        flatten(service, parameter(name).into(), value, &mut flat);
     }
     let pairs: Vec<(&str, &str)> = flat.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     Some(Request::query(service, region, action, &pairs).sent_once())
 }
 
-/// EC2 calls a list of groups otherwise than its tools do.
-fn parameter(name: &str) -> String {
-    if name == "GroupNames" { "UserGroup".into() } else { name.into() }
+/// EC2 calls some lists otherwise than its tools do.
+fn parameter(name: &str) -> &str {
+    match name {
+        "GroupNames" => "UserGroup",
+        "TagSpecifications" => "TagSpecification",
+        "Tags" => "Tag",
+        other => other,
+    }
 }
 
 /// Members of a list are numbered: `Name.1` by EC2, `Name.member.1` by RDS, which has names of its own for those of an attribute.
@@ -78,7 +84,7 @@ fn flatten(service: Service, name: String, value: &Value, into: &mut Vec<(String
     match value {
         Value::Object(members) => {
             for (member, value) in members {
-                flatten(service, format!("{name}.{member}"), value, into);
+                flatten(service, format!("{name}.{}", parameter(member)), value, into);
             }
         }
         Value::Array(items) => {
@@ -100,7 +106,7 @@ mod tests {
     fn flat(service: Service, value: &Value) -> Vec<String> {
         let mut found = Vec::new();
         for (name, value) in value.as_object().unwrap() {
-            flatten(service, parameter(name), value, &mut found);
+            flatten(service, parameter(name).into(), value, &mut found);
         }
         found.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
     }
@@ -122,6 +128,15 @@ mod tests {
         assert_eq!(
             flat(Service::Ec2, &json!({"LaunchPermission": {"Add": [{"Group": "all"}]}, "GroupNames": ["all"]})),
             ["UserGroup.1=all", "LaunchPermission.Add.1.Group=all"]
+        );
+        let tags = json!([{"ResourceType": "security-group-rule", "Tags": [{"Key": "team", "Value": "web"}]}]);
+        assert_eq!(
+            flat(Service::Ec2, &json!({"TagSpecifications": tags})),
+            [
+                "TagSpecification.1.ResourceType=security-group-rule",
+                "TagSpecification.1.Tag.1.Key=team",
+                "TagSpecification.1.Tag.1.Value=web"
+            ]
         );
         assert_eq!(flat(Service::Rds, &json!({"ValuesToAdd": ["all"], "X": true})), ["ValuesToAdd.AttributeValue.1=all", "X=true"]);
     }

@@ -8,8 +8,16 @@ use sha2::{Digest, Sha256};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "place")]
 pub enum Place {
-    Aws { account: String, region: String },
-    Host { root: String },
+    /// `endpoint`: what answers instead of AWS, which may have an account of the same number.
+    Aws {
+        account: String,
+        region: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        endpoint: Option<String>,
+    },
+    Host {
+        root: String,
+    },
 }
 
 /// The first line.
@@ -32,11 +40,21 @@ pub enum Event {
     Planned(Box<Planned>),
     /// The change is about to be sent: from here on it may be in place.
     Writing,
+    /// Something that it covers does not exist any more, as its API answered when it was asked for it by name.
+    CoveredGone {
+        kind: String,
+        id: String,
+    },
+    /// The same of what the setting belongs to: nothing of the change is left.
+    Gone,
     /// Read again, and not public by the verdict function.
     Contained,
+    /// `opens`: `type` and `id` of everything that is public again after it, as it was shown before.
     Undoing {
         owner: String,
         reason: String,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        opens: Vec<(String, String)>,
     },
     Undone,
     /// Somebody else changed the setting meanwhile. It was left as it is.
@@ -81,6 +99,8 @@ pub enum Standing {
     Phase(Phase),
     /// Nothing of it is in place: somebody else changed the setting before it was contained.
     Superseded,
+    /// What the setting belonged to does not exist any more.
+    Gone,
 }
 
 impl Standing {
@@ -99,6 +119,7 @@ impl Standing {
             Standing::Phase(Phase::Undoing { .. }) => "undoing",
             Standing::Phase(Phase::Undone) => "undone",
             Standing::Superseded => "superseded",
+            Standing::Gone => "gone",
         }
     }
 
@@ -106,9 +127,10 @@ impl Standing {
     pub fn after(&self, event: &Event) -> Option<Standing> {
         let Standing::Phase(phase) = self else { return None };
         Some(match (phase, event) {
-            (Phase::Planned, Event::Writing) => self.clone(),
+            (Phase::Planned, Event::Writing | Event::CoveredGone { .. }) => self.clone(),
+            (Phase::Planned | Phase::Contained | Phase::Undoing { .. }, Event::Gone) => Standing::Gone,
             (Phase::Planned, Event::Contained) => Standing::Phase(Phase::Contained),
-            (Phase::Planned | Phase::Contained, Event::Undoing { owner, reason }) => {
+            (Phase::Planned | Phase::Contained, Event::Undoing { owner, reason, .. }) => {
                 Standing::Phase(Phase::Undoing { owner: owner.clone(), reason: reason.clone() })
             }
             (Phase::Undoing { .. }, Event::Undone) => Standing::Phase(Phase::Undone),

@@ -146,6 +146,11 @@ impl World for Firewall {
         Ok(Judged { verdict, missing: format!("what table {TABLE} drops: it was changed") })
     }
 
+    /// A port is always there.
+    fn is_gone(&self, _: &Setting, _: (&str, &str)) -> Result<bool, Fault> {
+        Ok(false)
+    }
+
     fn settles_in(&self, _: &Setting) -> Vec<Duration> {
         Vec::new()
     }

@@ -1,9 +1,10 @@
 //! The world of a root directory: modes of files. What is changed is the file that was found, and not what has its name since.
 
+use crate::identity;
 use crate::world::{Judged, World};
 use disk::files;
 use disk::within::Root;
-use guard::contain::{Call, Setting, State};
+use guard::contain::{Call, FileIdentity, Setting, State};
 use model::Fault;
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
@@ -26,7 +27,7 @@ impl<'a> Host<'a> {
 
     /// The setting of the file or directory at a path, and its mode. Neither it nor what leads to it may be a link.
     pub fn mode_of(&self, path: &str) -> Result<(Setting, u32), Fault> {
-        let (device, inode, mode) = match self.open(path).and_then(|fd| seen(&fd)) {
+        let (identity, mode) = match self.open(path).and_then(identity::of) {
             Ok(seen) => seen,
             Err(Errno::INVAL | Errno::LOOP) => {
                 let place = self.root.path_of(relative(path));
@@ -35,7 +36,7 @@ impl<'a> Host<'a> {
             }
             Err(e) => return Err(files::fault("cannot look at", &self.root.path_of(relative(path)), &e.into())),
         };
-        Ok((Setting::FileMode { path: path.to_string(), device, inode }, mode))
+        Ok((Setting::FileMode { path: path.to_string(), identity }, mode))
     }
 
     fn open(&self, path: &str) -> rustix::io::Result<OwnedFd> {
@@ -53,37 +54,26 @@ fn relative(path: &str) -> &Path {
     Path::new(path.trim_start_matches('/'))
 }
 
-/// Device, inode and mode of a file or directory. A link, a socket or a device is none whose mode is changed here.
-fn seen(fd: &OwnedFd) -> rustix::io::Result<(u64, u64, u32)> {
-    let stat = rustix::fs::fstat(fd)?;
-    let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
-    if !kind.is_file() && !kind.is_dir() {
-        return Err(Errno::INVAL);
-    }
-    Ok((stat.st_dev, stat.st_ino, stat.st_mode & 0o7777))
-}
-
 impl World for Host<'_> {
     fn state(&self, setting: &Setting) -> Result<State, Fault> {
-        let Setting::FileMode { path, device, inode } = setting else { return Ok(State::Gone) };
-        match self.open(path).and_then(|fd| seen(&fd)) {
-            Ok((at, number, mode)) if (at, number) == (*device, *inode) => Ok(State::Mode(mode)),
+        let Setting::FileMode { path, identity } = setting else { return Ok(State::Gone) };
+        match self.open(path).and_then(identity::of) {
+            Ok((found, mode)) if found.is(identity) => Ok(State::Mode(mode)),
             Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::INVAL) => Ok(State::Gone),
             Err(e) => Err(files::fault("cannot look at", &self.root.path_of(relative(path)), &e.into())),
         }
     }
 
     fn write(&self, call: &Call) -> Result<(), Fault> {
-        let text = |name: &str| call.parameters[name].as_str();
-        let number = |name: &str| call.parameters[name].as_u64();
+        let text = |name: &str| call.parameters[name].as_str().filter(|_| call.operation == "SetFileMode");
         let mode = text("Mode").and_then(|m| u32::from_str_radix(m, 8).ok());
-        let wanted = (call.operation == "SetFileMode").then_some(()).and_then(|()| text("Path").zip(number("Device").zip(number("Inode"))));
-        let (Some((path, place)), Some(mode)) = (wanted, mode) else {
+        let recorded = serde_json::from_value::<FileIdentity>(call.parameters["Identity"].clone());
+        let (Some(path), Some(mode), Ok(recorded)) = (text("Path"), mode, recorded) else {
             return Err(Fault::ours("bad-journal", format!("no change of a host is {} with {}", call.operation, call.parameters)));
         };
         let fd = self.open(path).map_err(self.fault(path))?;
-        let (device, inode, _) = seen(&fd).map_err(self.fault(path))?;
-        if (device, inode) != place {
+        let (found, _) = identity::of(&fd).map_err(self.fault(path))?;
+        if !found.is(&recorded) {
             let text = format!("{} is another file than the one that was found", self.root.path_of(relative(path)).display());
             return Err(Fault::yours("file-replaced", text).hint("scan again: nothing was changed"));
         }
@@ -94,6 +84,17 @@ impl World for Host<'_> {
 
     fn judge(&self, _: &str, id: &str) -> Result<Judged, Fault> {
         (self.judge)(id)
+    }
+
+    /// Nothing has the name, in a directory of the same filesystem: one that is not mounted now has its files still.
+    fn is_gone(&self, setting: &Setting, _: (&str, &str)) -> Result<bool, Fault> {
+        let Setting::FileMode { path, identity: FileIdentity { filesystem: Some(recorded), .. } } = setting else { return Ok(false) };
+        if self.open(path).err() != Some(Errno::NOENT) {
+            return Ok(false);
+        }
+        let parents = path.match_indices('/').map(|(at, _)| &path[..at]).rev();
+        let first = parents.map(|parent| self.open(parent).and_then(identity::of)).find(|found| *found != Err(Errno::NOENT));
+        Ok(first.is_some_and(|found| found.is_ok_and(|(found, _)| found.filesystem.as_ref() == Some(recorded))))
     }
 
     fn settles_in(&self, _: &Setting) -> Vec<Duration> {

@@ -7,6 +7,7 @@ use guard::Verdict;
 use guard::contain::{Call, Phase, State, Step, next};
 use model::{Blame, Fault};
 
+const SUPERSEDED: &str = "somebody else changed the setting before it was contained: there is nothing to undo";
 /// A call is sent again only after the value was read again, and at most this often.
 const WRITES_MAX: u32 = 3;
 /// Write, settle, verify and record, with room for values that change meanwhile.
@@ -17,6 +18,8 @@ pub enum Outcome {
     /// Changed, read again, verified.
     Contained,
     Undone,
+    /// What the setting belonged to does not exist any more.
+    Gone,
     /// Somebody else changed it. This is there now, and stays.
     Conflict(State),
     /// Changed, but by the verdict function not proved to be shut: it is not recorded as contained.
@@ -24,6 +27,13 @@ pub enum Outcome {
         id: String,
         judged: Judged,
     },
+}
+
+/// Who answers for an undo, why, and what it opens.
+pub struct Undo<'a> {
+    pub owner: &'a str,
+    pub reason: &'a str,
+    pub opens: &'a [(String, String)],
 }
 
 /// Who does it, and when.
@@ -39,27 +49,31 @@ pub fn contain(journal: &Journal, world: &dyn World, planned: Planned, by: &By) 
     Ok((containment, outcome))
 }
 
-/// Begins an undo, if the value that is there is still the one that was written. What comes of it is up to [`carry_on`].
+/// Begins an undo, if the value that is there is still the one that was written. What comes of it is up to [`carry_on`], if nothing has yet.
 pub fn begin_undo(
     journal: &Journal,
     world: &dyn World,
     containment: &mut Containment,
-    (owner, reason): (&str, &str),
+    undo: &Undo,
     by: &By,
-) -> Result<Option<State>, Fault> {
-    let Standing::Phase(phase) = &containment.standing else {
-        return Err(refused(containment, "somebody else changed the setting before it was contained: there is nothing to undo"));
+) -> Result<Option<Outcome>, Fault> {
+    let phase = match &containment.standing {
+        Standing::Phase(phase) => phase,
+        Standing::Gone => return Ok(Some(Outcome::Gone)),
+        Standing::Superseded => return Err(refused(containment, SUPERSEDED)),
     };
     if !matches!(phase, Phase::Undoing { .. }) {
-        phase.undo(owner, reason).map_err(|e| refused(containment, e))?;
+        phase.undo(undo.owner, undo.reason).map_err(|e| refused(containment, e))?;
         let seen = world.state(&containment.planned.plan.setting)?;
         let plan = &containment.planned.plan;
         // Of a drop, a reboot has done it; of anything else, somebody by hand.
         let is_ours = seen.is(&plan.after) || seen.is(&plan.before);
         if !is_ours {
-            return Ok(Some(seen));
+            let is_gone = seen == State::Gone && settle_gone(journal, world, containment, by)?;
+            return Ok(Some(if is_gone { Outcome::Gone } else { Outcome::Conflict(seen) }));
         }
-        let event = Event::Undoing { owner: owner.to_string(), reason: reason.to_string() };
+        let (owner, reason, opens) = (undo.owner.to_string(), undo.reason.to_string(), undo.opens.to_vec());
+        let event = Event::Undoing { owner, reason, opens };
         journal.record(containment, event, by.name, (by.now_s)())?;
     }
     Ok(None)
@@ -69,8 +83,10 @@ pub fn begin_undo(
 pub fn carry_on(journal: &Journal, world: &dyn World, containment: &mut Containment, by: &By) -> Result<Outcome, Fault> {
     let (mut writes, mut last) = (0, None::<Fault>);
     for _ in 0..STEPS_MAX {
-        let Standing::Phase(phase) = containment.standing.clone() else {
-            return Err(refused(containment, "somebody else changed the setting before it was contained"));
+        let phase = match containment.standing.clone() {
+            Standing::Phase(phase) => phase,
+            Standing::Gone => return Ok(Outcome::Gone),
+            Standing::Superseded => return Err(refused(containment, SUPERSEDED)),
         };
         let seen = world.state(&containment.planned.plan.setting)?;
         match next(&containment.planned.plan, &phase, &seen) {
@@ -85,13 +101,14 @@ pub fn carry_on(journal: &Journal, world: &dyn World, containment: &mut Containm
                 last = write(world, containment, &phase, &value)?;
             }
             Step::Verify => {
-                if let Some(outcome) = not_verified(world, containment)? {
+                if let Some(outcome) = not_verified(journal, world, containment, by)? {
                     return Ok(outcome);
                 }
                 journal.record(containment, Event::Contained, by.name, (by.now_s)())?;
             }
             Step::Record(_) => journal.record(containment, Event::Undone, by.name, (by.now_s)())?,
             Step::Done => return Ok(if phase == Phase::Undone { Outcome::Undone } else { Outcome::Contained }),
+            Step::Conflict(State::Gone) if settle_gone(journal, world, containment, by)? => return Ok(Outcome::Gone),
             Step::Conflict(seen) => {
                 // What was sent may be part of what is there, and what cannot be found now may be there again: neither is given up.
                 let is_given_up = phase != Phase::Planned || !containment.was_sent();
@@ -115,6 +132,8 @@ fn write(world: &dyn World, containment: &Containment, phase: &Phase, value: &St
     let failed = match world.write(&call) {
         Ok(()) => None,
         Err(fault) if fault.blame == Blame::World && fault.again => Some(fault),
+        // A rule that is there already, or revoked already, is refused: what is there decides, whatever the answer was.
+        Err(fault) if world.state(&plan.setting).is_ok_and(|seen| seen.is(value)) => Some(fault),
         Err(fault) => return Err(fault),
     };
     if failed.is_none() {
@@ -128,15 +147,37 @@ fn write(world: &dyn World, containment: &Containment, phase: &Phase, value: &St
     Ok(failed)
 }
 
-/// Every resource that it covers must be proved not to be public.
-fn not_verified(world: &dyn World, containment: &Containment) -> Result<Option<Outcome>, Fault> {
-    for (kind, id) in &containment.planned.covers {
-        let judged = world.judge(kind, id)?;
+/// Every resource that it covers must be proved not to be public, or not to exist any more.
+fn not_verified(journal: &Journal, world: &dyn World, containment: &mut Containment, by: &By) -> Result<Option<Outcome>, Fault> {
+    for (kind, id) in containment.planned.covers.clone() {
+        let judged = match world.judge(&kind, &id) {
+            Err(fault) if matches!(fault.code.as_str(), "no-such-resource" | "no-such-file") => {
+                if !world.is_gone(&containment.planned.plan.setting, (&kind, &id))? {
+                    return Err(fault);
+                }
+                let event = Event::CoveredGone { kind, id };
+                if !containment.entries().iter().any(|e| e.event == event) {
+                    journal.record(containment, event, by.name, (by.now_s)())?;
+                }
+                continue;
+            }
+            judged => judged?,
+        };
         if judged.verdict != Verdict::NotPublic {
-            return Ok(Some(Outcome::NotVerified { id: id.clone(), judged }));
+            return Ok(Some(Outcome::NotVerified { id, judged }));
         }
     }
     Ok(None)
+}
+
+/// Whether what the setting belongs to is proved not to exist any more, which then is on record. What is not proved stays as it is.
+fn settle_gone(journal: &Journal, world: &dyn World, containment: &mut Containment, by: &By) -> Result<bool, Fault> {
+    let setting = &containment.planned.plan.setting;
+    let is_gone = setting.resource().is_some_and(|resource| world.is_gone(setting, resource).unwrap_or(false));
+    if is_gone {
+        journal.record(containment, Event::Gone, by.name, (by.now_s)())?;
+    }
+    Ok(is_gone)
 }
 
 fn not_settled(containment: &Containment) -> Fault {

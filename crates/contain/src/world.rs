@@ -30,6 +30,9 @@ pub trait World {
     /// By the verdict function, from facts that are read now.
     fn judge(&self, kind: &str, id: &str) -> Result<Judged, Fault>;
 
+    /// Whether it is proved that a resource which the setting closed does not exist any more. A denied call proves nothing.
+    fn is_gone(&self, setting: &Setting, resource: (&str, &str)) -> Result<bool, Fault>;
+
     /// How often to read again, with which pauses, until a value that was written is the one that is read.
     fn settles_in(&self, setting: &Setting) -> Vec<Duration>;
 }

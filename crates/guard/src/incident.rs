@@ -6,17 +6,16 @@
 //!
 //! It closes only with a rule that refuses it now and has it among its failing samples, so that the same mistake is refused permanently.
 
-use crate::date::show_s;
+mod text;
+
+pub use text::{reply_template, security_txt};
+
 use crate::judgement::Verdict;
 use crate::rules::{Enforcement, Facts, Outcome, RuleSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-
-/// Whether an event is of one kind.
-type Is = fn(&Event) -> bool;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incident {
@@ -61,6 +60,18 @@ pub enum Event {
     },
     Contained {
         change: String,
+    },
+    /// Another change of the incident closed it as well, so none was made.
+    Covered {
+        kind: String,
+        resource: String,
+        /// The containment that did.
+        containment: String,
+    },
+    /// It does not exist any more, as its API answered when it was asked for it by name: nothing is left to contain.
+    Gone {
+        kind: String,
+        resource: String,
     },
     /// A containment was taken back: what was contained and verified before does not count any more.
     Undone {
@@ -149,9 +160,7 @@ impl Incident {
             Event::Verified { verdict } if *verdict != Verdict::NotPublic => {
                 Err(self.fault("is verified only when nothing is public any more"))
             }
-            Event::Verified { .. } if self.in_force(|e| matches!(e, Event::Contained { .. })).is_none() => {
-                Err(self.fault("is verified after it is contained"))
-            }
+            Event::Verified { .. } if !self.is_contained() => Err(self.fault("is verified after it is contained")),
             Event::Evidence { sha256, .. } if sha256.len() != 64 || !sha256.bytes().all(|b| b.is_ascii_hexdigit()) => {
                 Err(self.fault("evidence needs its SHA-256"))
             }
@@ -181,9 +190,16 @@ impl Incident {
             .collect()
     }
 
-    /// Whether something of it is contained, and was not undone since.
+    /// Whether something of it is contained, and was not undone since, or nothing of it is left.
     pub fn is_contained(&self) -> bool {
-        self.in_force(|e| matches!(e, Event::Contained { .. })).is_some()
+        let are_gone = self.resources().into_iter().all(|(kind, id)| self.is_gone(kind, id));
+        are_gone || self.in_force(|e| matches!(e, Event::Contained { .. })).is_some()
+    }
+
+    /// Whether it is on record that the resource does not exist any more.
+    pub fn is_gone(&self, kind: &str, id: &str) -> bool {
+        let is_it = |e: &Event| matches!(e, Event::Gone { kind: k, resource } if k == kind && resource == id);
+        self.entries.iter().any(|e| is_it(&e.event))
     }
 
     /// Whether its containment is verified, and was not undone since.
@@ -260,30 +276,6 @@ impl Incident {
         }
         Ok(incident)
     }
-
-    /// For the review.
-    pub fn markdown(&self) -> String {
-        let mut out = format!("# Incident {}\n\n", plain(&self.id));
-        if let Some(Event::FirstSeen { kind, resource, why, .. }) = self.entries.first().map(|e| &e.event) {
-            // Writing to a String cannot fail.
-            let _ = writeln!(out, "{} {}: {}\n", plain(kind), plain(resource), plain(why));
-        }
-        let state = if self.is_closed() { "closed" } else { "open" };
-        let _ = writeln!(out, "State: {state}. Last hash: `{}`.\n", self.head());
-        let first_s = self.entries.first().map_or(0, |e| e.at_s);
-        let steps: [(&str, Is); 2] =
-            [("Contained", |e| matches!(e, Event::Contained { .. })), ("Verified", |e| matches!(e, Event::Verified { .. }))];
-        for (name, is) in steps {
-            if let Some(at_s) = self.time_of(is) {
-                let _ = writeln!(out, "{name} {} s after it was first seen.\n", at_s - first_s);
-            }
-        }
-        out.push_str("| When | Who | What |\n| --- | --- | --- |\n");
-        for entry in &self.entries {
-            let _ = writeln!(out, "| {} | {} | {} |", show_s(entry.at_s), plain(&entry.by), plain(&entry.event.phrase()));
-        }
-        out
-    }
 }
 
 impl Entry {
@@ -297,69 +289,4 @@ impl Entry {
         }
         hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
     }
-}
-
-impl Event {
-    fn phrase(&self) -> String {
-        match self {
-            Event::FirstSeen { kind, resource, fingerprint, .. } => format!("first seen: {kind} {resource} (finding {fingerprint})"),
-            Event::Exposed { kind, resource, fingerprint, why } => format!("exposed too: {kind} {resource} (finding {fingerprint}): {why}"),
-            Event::Evidence { name, sha256 } => format!("evidence kept: {name} (SHA-256 {sha256})"),
-            Event::Contained { change } => format!("contained: {change}"),
-            Event::Undone { change } => format!("undone: {change}"),
-            Event::Verified { .. } => "verified: it is not public any more".into(),
-            Event::Cause { text } => format!("cause: {text}"),
-            Event::Guardrail { rule } => format!("guardrail: rule {rule} refuses it from now on"),
-            Event::Note { text } => text.clone(),
-            Event::Closed { rule } => format!("closed by rule {rule}"),
-        }
-    }
-}
-
-/// Text of others in a table of Markdown: no markup, no new row.
-fn plain(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '|' | '\\' | '`' | '*' | '[' | ']' | '<' | '>' | '#' => {
-                out.push('\\');
-                out.push(c);
-            }
-            c if c.is_control() => out.push(' '),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-/// <https://www.rfc-editor.org/rfc/rfc9116>
-pub fn security_txt(contact: &str, policy: Option<&str>, expires_s: i64) -> Result<String, String> {
-    let is_uri =
-        |text: &str| ["https://", "mailto:", "tel:"].iter().any(|scheme| text.starts_with(scheme)) && !text.contains(char::is_whitespace);
-    if !is_uri(contact) {
-        return Err(format!("contact {contact:?} must be a URI: mailto:security@example.org"));
-    }
-    let mut out = format!("Contact: {contact}\nExpires: {}\nPreferred-Languages: en\n", show_s(expires_s));
-    if let Some(policy) = policy {
-        if !policy.starts_with("https://") || policy.contains(char::is_whitespace) {
-            return Err(format!("policy {policy:?} must be an https:// URI"));
-        }
-        let _ = writeln!(out, "Policy: {policy}");
-    }
-    Ok(out)
-}
-
-/// What to answer an outsider who reports exposed data. The blanks are for a person.
-pub fn reply_template(incident: &Incident) -> String {
-    let contained = incident.in_force(|e| matches!(e, Event::Verified { .. }));
-    let state = contained.map_or("We are closing the access now and will tell you when it is done.".into(), |at_s| {
-        format!("The access was closed on {} and we verified that it is.", show_s(at_s))
-    });
-    format!(
-        "Subject: Your report, our reference {}\n\nHello [name],\n\nthank you for telling us. We have confirmed what you found. {state}\n\n\
-         Please delete any copy that you made, and tell us [what you accessed, and when], so that we can inform those concerned.\n\
-         We will write to you by [date] with what caused it and what now prevents it. We will take no action against you for a report\n\
-         in good faith.\n\n[name, role, how to reach you]\n",
-        incident.id
-    )
 }

@@ -52,6 +52,13 @@ pub struct AccessPoint {
     pub bucket: Bucket,
 }
 
+impl AccessPoint {
+    /// The name of one of a single region has the region in it.
+    pub(crate) fn is_of_several_regions(&self) -> bool {
+        self.arn.split(':').nth(3) == Some("")
+    }
+}
+
 impl Bucket {
     fn arn(&self, context: &Context) -> String {
         format!("arn:{}:s3:::{}", context.partition, self.name)

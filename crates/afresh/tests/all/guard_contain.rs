@@ -90,6 +90,8 @@ fn what_was_not_scanned_is_not_said_to_be_shut() {
         assert!(last["error"]["hint"].is_string(), "{path}: {last}");
         assert_eq!(mode(&job), 0o666, "{path}");
     }
+    let made_up = guard(dir, &["contain", "/proc/version", "--now", "--json", "--state", "state"]);
+    assert_eq!(made_up.status.code(), Some(3), "no scan looks there: {made_up:?}");
     // Deeper than a scan goes: it says that it did not look there.
     let deep = "/d".repeat(300);
     fs::create_dir_all(dir.join("root").join(&deep[1..])).unwrap();

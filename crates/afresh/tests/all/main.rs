@@ -7,11 +7,17 @@ mod client;
 mod codes;
 mod container;
 mod exec;
+#[path = "../../../contain/tests/all/fake.rs"]
+#[allow(dead_code, reason = "the tests of `contain` use the rest")]
+mod fake;
 mod faults;
 mod fleet;
 mod guard;
 mod guard_aws;
 mod guard_contain;
+mod guard_places;
+#[path = "../../../aws_scan/tests/all/http.rs"]
+mod http;
 mod init;
 mod jobs;
 mod life;

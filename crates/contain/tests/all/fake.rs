@@ -2,7 +2,7 @@
 
 use crate::http::receive;
 use aws_client::{Client, Environment, Limits, Options};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -19,6 +19,8 @@ pub enum Fault {
     Dropped,
     /// Done, and no answer comes: as if whoever called was killed after it.
     DroppedAfter,
+    /// Somebody else makes the same call right before.
+    Second,
 }
 
 /// Everything that can be changed, as text.
@@ -26,6 +28,8 @@ pub enum Fault {
 pub struct State {
     pub values: BTreeMap<&'static str, Option<String>>,
     pub rules: Vec<String>,
+    /// Of a rule, by its ports and its source.
+    pub tags: BTreeMap<String, String>,
 }
 
 pub struct Shared {
@@ -37,10 +41,18 @@ pub struct Shared {
     pub all_after: bool,
     /// Every call of this action fails.
     pub denied: Option<String>,
+    /// Every call whose name begins so is answered with this status and code.
+    pub odd: Option<(&'static str, u16, &'static str)>,
+    /// Identifiers of what was deleted.
+    pub gone: BTreeSet<&'static str>,
+    /// Whose the buckets are.
+    pub owner: &'static str,
+    /// Whose the credentials are.
+    pub account: &'static str,
 }
 
 pub struct Fake {
-    url: String,
+    pub url: String,
     pub shared: Arc<Mutex<Shared>>,
 }
 
@@ -66,6 +78,8 @@ impl Fake {
             ("block star", None),
             ("block acl", Some(block([true, false, true, false]))),
             ("block halves", None),
+            ("block quiet", None),
+            ("policy quiet", None),
             ("policy star", Some(STAR.to_string())),
             ("policy acl", None),
             ("policy halves", Some(halves())),
@@ -76,8 +90,20 @@ impl Fake {
             ("db-1", Some("true".to_string())),
         ]);
         let rules = ["22 22 0.0.0.0/0 everybody", "443 443 0.0.0.0/0 ", "22 22 203.0.113.0/24 office"].map(str::to_string).to_vec();
-        let state = State { values, rules };
-        let shared = Arc::new(Mutex::new(Shared { state, calls: Vec::new(), fails: None, all_after: false, denied: None }));
+        let tags = BTreeMap::from([("22 22 0.0.0.0/0".to_string(), "team=web".to_string())]);
+        let state = State { values, rules, tags };
+        let shared = Shared {
+            state,
+            calls: Vec::new(),
+            fails: None,
+            all_after: false,
+            denied: None,
+            odd: None,
+            gone: BTreeSet::new(),
+            owner: ACCOUNT,
+            account: ACCOUNT,
+        };
+        let shared = Arc::new(Mutex::new(shared));
         let held = shared.clone();
         // Ends with the process of the test.
         std::thread::spawn(move || {
@@ -138,12 +164,24 @@ fn serve(stream: TcpStream, shared: &Mutex<Shared>) {
         let fault = if shared.denied.as_ref() == Some(&name) { Some(Fault::Denied) } else { fault };
         let (status, answer) = match fault {
             Some(Fault::Denied) => error(403, "AccessDenied"),
+            Some(Fault::Second) if name != "GetCallerIdentity" => {
+                let _ = answer(&mut shared.state, method, path, &pairs, &body);
+                answer(&mut shared.state, method, path, &pairs, &body)
+            }
             Some(Fault::Dropped) => return,
+            Some(Fault::DroppedAfter) if name == "GetCallerIdentity" => return,
             Some(Fault::DroppedAfter) => {
                 let _ = answer(&mut shared.state, method, path, &pairs, &body);
                 return;
             }
-            None => answer(&mut shared.state, method, path, &pairs, &body),
+            Some(Fault::Second) | None if name == "GetCallerIdentity" => {
+                let result = format!("<GetCallerIdentityResult><Account>{}</Account></GetCallerIdentityResult>", shared.account);
+                (200, format!("<GetCallerIdentityResponse>{result}</GetCallerIdentityResponse>"))
+            }
+            Some(Fault::Second) | None => match missing(&shared, path, &pairs, &headers) {
+                Some(refused) => refused,
+                None => answer(&mut shared.state, method, path, &pairs, &body),
+            },
         };
         drop(shared);
         let length = if status == 204 { String::new() } else { format!("content-length: {}\r\n", answer.len()) };
@@ -151,6 +189,45 @@ fn serve(stream: TcpStream, shared: &Mutex<Shared>) {
             return;
         }
     }
+}
+
+/// As S3, EC2 and RDS answer about what does not exist, or belongs to somebody else.
+fn missing(shared: &Shared, path: &str, pairs: &BTreeMap<String, String>, headers: &BTreeMap<String, String>) -> Option<(u16, String)> {
+    if let Some((begins, status, code)) = shared.odd {
+        let action = pairs.get("Action").map_or(path, String::as_str);
+        if action.starts_with(begins) {
+            return Some(error(status, code));
+        }
+    }
+    let bucket = path[1..].split('/').next().unwrap_or_default();
+    if shared.gone.contains(&path[1..]) && path[1..].contains('/') {
+        return Some(error(404, "NoSuchKey"));
+    }
+    if !bucket.is_empty() && !path.starts_with("/v2018") {
+        let expected = headers.get("x-amz-expected-bucket-owner").expect("a call of a bucket names its owner");
+        return match (shared.gone.contains(bucket), shared.owner == expected) {
+            (true, _) => Some(error(404, "NoSuchBucket")),
+            (false, false) => Some(error(403, "AccessDenied")),
+            (false, true) => None,
+        };
+    }
+    let is_gone = |name: &str| pairs.get(name).is_some_and(|id| shared.gone.contains(id.as_str()));
+    let by_name = [
+        (&["ImageId", "ImageId.1"][..], 400, "InvalidAMIID.NotFound"),
+        (&["SnapshotId", "SnapshotId.1"], 400, "InvalidSnapshot.NotFound"),
+        (&["GroupId", "GroupId.1"], 400, "InvalidGroup.NotFound"),
+        (&["DBInstanceIdentifier"], 404, "DBInstanceNotFound"),
+        (&["DBSnapshotIdentifier"], 404, "DBSnapshotNotFound"),
+        (&["DBClusterSnapshotIdentifier"], 404, "DBClusterSnapshotNotFoundFault"),
+    ];
+    let found = by_name.iter().find(|(names, ..)| names.iter().any(|name| is_gone(name)));
+    if let Some((_, status, code)) = found {
+        return Some(error(*status, code));
+    }
+    let action = pairs.get("Action").cloned().unwrap_or_default();
+    let lists = [("DescribeImages", "imagesSet"), ("DescribeSnapshots", "snapshotSet"), ("DescribeSecurityGroups", "securityGroupInfo")];
+    let list = lists.iter().find(|(name, _)| *name == action && is_gone("Filter.1.Value.1"));
+    list.map(|(_, list)| (200, format!("<{action}Response><{list}/></{action}Response>")))
 }
 
 fn pairs(text: &str) -> BTreeMap<String, String> {
@@ -177,10 +254,39 @@ fn answer(state: &mut State, method: &str, path: &str, pairs: &BTreeMap<String, 
     if path.starts_with("/v20180820/configuration") {
         return stored(state, "account", method, body, "NoSuchPublicAccessBlockConfiguration");
     }
+    if path.starts_with("/v20180820/accesspoint/") {
+        return error(404, "NoSuchAccessPoint");
+    }
     if path.starts_with("/v20180820/accesspoint") {
         return (200, "<ListAccessPointsResult><AccessPointList/></ListAccessPointsResult>".into());
     }
+    if path.starts_with("/v20180820/mrap/instances/") {
+        let policy =
+            STAR.replace("arn:aws:s3:::star/*", &format!("arn:aws:s3::{ACCOUNT}:accesspoint/alias.mrap/object/*")).replace('"', "&quot;");
+        let established = format!("<Established><Policy>{policy}</Policy></Established>");
+        return (
+            200,
+            format!("<GetMultiRegionAccessPointPolicyResult><Policy>{established}</Policy></GetMultiRegionAccessPointPolicyResult>"),
+        );
+    }
+    if path.starts_with("/v20180820/mrap/instances") {
+        let regions = "<Regions><Region><Bucket>star</Bucket><Region>us-east-1</Region></Region></Regions>";
+        let block = block([false; 4]).replace("Configuration", "");
+        let point = format!("<AccessPoint><Name>many</Name><Alias>alias.mrap</Alias>{block}{regions}</AccessPoint>");
+        return (
+            200,
+            format!("<ListMultiRegionAccessPointsResult><AccessPoints>{point}</AccessPoints></ListMultiRegionAccessPointsResult>"),
+        );
+    }
+    if path == "/" {
+        let bucket = |name: &str| format!("<Bucket><Name>{name}</Name><BucketRegion>us-east-1</BucketRegion></Bucket>");
+        let buckets: String = ["acl", "halves", "quiet", "star"].map(bucket).concat();
+        return (200, format!("<ListAllMyBucketsResult><Buckets>{buckets}</Buckets></ListAllMyBucketsResult>"));
+    }
     let bucket = path[1..].split('/').next().unwrap();
+    if pairs.contains_key("list-type") {
+        return (200, format!("<ListBucketResult><Name>{bucket}</Name></ListBucketResult>"));
+    }
     let key = |of: &str| state.values.keys().find(|k| **k == format!("{of} {bucket}")).copied();
     if bucket.is_empty() || key("block").is_none() {
         return error(404, "NoSuchBucket");
@@ -218,6 +324,11 @@ fn stored(state: &mut State, key: &'static str, method: &str, body: &str, absent
     }
 }
 
+/// Ports and source of a rule, without what is said of it.
+fn place(rule: &str) -> String {
+    rule.splitn(4, ' ').take(3).collect::<Vec<_>>().join(" ")
+}
+
 fn query(state: &mut State, action: &str, pairs: &BTreeMap<String, String>) -> (u16, String) {
     let get = |name: &str| pairs.get(name).map(String::as_str).unwrap_or_default();
     let ids = ["ImageId", "SnapshotId", "DBSnapshotIdentifier", "DBClusterSnapshotIdentifier", "DBInstanceIdentifier", "Filter.1.Value.1"];
@@ -232,7 +343,6 @@ fn query(state: &mut State, action: &str, pairs: &BTreeMap<String, String>) -> (
     };
     let of = if action.contains("Cluster") { "DBClusterSnapshot" } else { "DBSnapshot" };
     match action {
-        "GetCallerIdentity" => rds(format!("<Account>{ACCOUNT}</Account>")),
         "DescribeImages" => ec2("<imagesSet><item><imageId>ami-1</imageId></item></imagesSet>".into()),
         "DescribeImageAttribute" => ec2(format!("<imageId>{id}</imageId><launchPermission>{wide}</launchPermission>")),
         "ModifyImageAttribute" => {
@@ -271,13 +381,42 @@ fn query(state: &mut State, action: &str, pairs: &BTreeMap<String, String>) -> (
                 format!("{} {} {cidr} {text}", of(n, "FromPort"), of(n, "ToPort"))
             });
             let written: Vec<String> = written.collect();
+            let is_there = |rule: &String| state.rules.iter().any(|r| place(r) == place(rule));
             if action.starts_with("Revoke") {
-                state.rules.retain(|rule| !written.contains(rule));
+                if !written.iter().all(is_there) {
+                    return error(400, "InvalidPermission.NotFound");
+                }
+                state.rules.retain(|rule| !written.iter().any(|w| place(w) == place(rule)));
+                state.tags.retain(|rule, _| !written.iter().any(|w| place(w) == *rule));
             } else {
+                if written.iter().any(is_there) {
+                    return error(400, "InvalidPermission.Duplicate");
+                }
+                if let Some(key) = pairs.get("TagSpecification.1.Tag.1.Key") {
+                    let tag = format!("{key}={}", get("TagSpecification.1.Tag.1.Value"));
+                    state.tags.extend(written.iter().map(|rule| (place(rule), tag.clone())));
+                }
                 state.rules.extend(written);
             }
             state.rules.sort();
             ec2("<return>true</return>".into())
+        }
+        "DescribeSecurityGroupRules" => {
+            assert_eq!((get("Filter.1.Name"), get("Filter.1.Value.1")), ("group-id", "sg-1"));
+            let item = |rule: &String| {
+                let [from, to, cidr, _] = rule.splitn(4, ' ').collect::<Vec<_>>()[..] else { panic!("{rule}") };
+                let tag = state.tags.get(&place(rule)).and_then(|tag| tag.split_once('='));
+                let tags = tag.map_or(String::new(), |(k, v)| format!("<item><key>{k}</key><value>{v}</value></item>"));
+                format!(
+                    "<item><securityGroupRuleId>sgr-{from}-{}</securityGroupRuleId><isEgress>false</isEgress><ipProtocol>tcp</ipProtocol>\
+                     <fromPort>{from}</fromPort><toPort>{to}</toPort><cidrIpv4>{cidr}</cidrIpv4><tagSet>{tags}</tagSet></item>",
+                    cidr.len()
+                )
+            };
+            let out = "<item><securityGroupRuleId>sgr-out</securityGroupRuleId><isEgress>true</isEgress><ipProtocol>-1</ipProtocol>\
+                       <fromPort>-1</fromPort><toPort>-1</toPort><cidrIpv4>0.0.0.0/0</cidrIpv4></item>";
+            let rules: String = state.rules.iter().map(item).collect();
+            ec2(format!("<securityGroupRuleSet>{out}{rules}</securityGroupRuleSet>"))
         }
         "DescribeRouteTables" => {
             ec2("<routeTableSet><item><vpcId>vpc-1</vpcId><associationSet><item><main>true</main></item></associationSet><routeSet><item>\

@@ -1,6 +1,6 @@
 //! The drop of a port, in a network namespace of its own, with a client at the other end of a wire as the judge.
 
-use contain::{By, Firewall, Journal, Outcome, Place, Planned, World, begin_undo, carry_on};
+use contain::{By, Firewall, Journal, Outcome, Place, Planned, Undo, World, begin_undo, carry_on};
 use guard::contain::{Plan, State};
 use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream};
@@ -17,6 +17,7 @@ fn now() -> i64 {
 }
 
 const BY: By<'static> = By { name: "ann", now_s: &now };
+const UNDO: Undo<'static> = Undo { owner: "bob", reason: "why", opens: &[] };
 
 fn planned(port: u16) -> Planned {
     let setting = Firewall::setting("tcp", port);
@@ -70,7 +71,7 @@ fn a_port_is_dropped_and_opened_again() {
     let (mut two, _) = contain::contain(&journal, &Firewall, planned(open), &BY).unwrap();
     assert!(!reaches(shut) && !reaches(open));
     let undo = |containment: &mut contain::Containment| {
-        assert_eq!(begin_undo(&journal, &Firewall, containment, ("bob", "why"), &BY).unwrap(), None);
+        assert_eq!(begin_undo(&journal, &Firewall, containment, &UNDO, &BY).unwrap(), None);
         assert_eq!(carry_on(&journal, &Firewall, containment, &BY).unwrap(), Outcome::Undone);
     };
     undo(&mut one);

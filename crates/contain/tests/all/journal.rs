@@ -11,7 +11,7 @@ fn planned(image: &str) -> Planned {
     let setting = Setting::LaunchPermission { image: image.into() };
     let plan =
         Plan { kind: "ami".into(), id: image.into(), setting, before: State::On(true), after: State::On(false), cut_off: Vec::new() };
-    let at = Place::Aws { account: "123456789012".into(), region: "eu-west-1".into() };
+    let at = Place::Aws { account: "123456789012".into(), region: "eu-west-1".into(), endpoint: None };
     Planned { at, plan, covers: Vec::new(), contain_command: "c".into(), undo_command: "u".into(), incident: None }
 }
 
@@ -88,7 +88,7 @@ fn a_record_may_be_longer_than_was_noted_and_never_another() {
     let contained = fs::read(&path).unwrap();
     fs::write(&head, noted).unwrap();
     assert_eq!(Journal::list(dir.path()).unwrap(), [one.clone()]);
-    let undoing = Event::Undoing { owner: "bob".into(), reason: "why".into() };
+    let undoing = Event::Undoing { owner: "bob".into(), reason: "why".into(), opens: Vec::new() };
     journal.record(&mut one, undoing, "ann", 12).unwrap();
     fs::write(&path, &contained).unwrap();
     let fault = Journal::list(dir.path()).unwrap_err();
@@ -96,7 +96,7 @@ fn a_record_may_be_longer_than_was_noted_and_never_another() {
     // The same number of lines, and another history.
     fs::remove_file(&head).unwrap();
     let mut other = Journal::list(dir.path()).unwrap().remove(0);
-    journal.record(&mut other, Event::Undoing { owner: "eve".into(), reason: "why".into() }, "eve", 12).unwrap();
+    journal.record(&mut other, Event::Undoing { owner: "eve".into(), reason: "why".into(), opens: Vec::new() }, "eve", 12).unwrap();
     let theirs = fs::read(&head).unwrap();
     fs::write(&path, one_of(&one)).unwrap();
     assert_eq!(fs::read(&head).unwrap(), theirs);
@@ -122,7 +122,7 @@ fn a_record_is_never_larger_than_what_is_read() {
     let mut one = journal.begin(large, "ann", 10).unwrap();
     journal.record(&mut one, Event::Contained, "ann", 11).unwrap();
     // Every undo that is refused adds what was seen; one that has begun can be finished.
-    let undoing = || Event::Undoing { owner: "bob".into(), reason: "why".into() };
+    let undoing = || Event::Undoing { owner: "bob".into(), reason: "why".into(), opens: Vec::new() };
     let seen = State::Policy(Some("x".repeat(1 << 20)));
     let refused = (0..20).find_map(|_| {
         let refused = journal.record(&mut one, undoing(), "ann", 12).err();

@@ -2,7 +2,7 @@
 
 use crate::fake::{Fake, Fault, STAR, State};
 use aws_scan::Single;
-use contain::{Aws, By, Containment, Event, Journal, Outcome, Place, Planned, begin_undo, carry_on};
+use contain::{Aws, By, Containment, Event, Journal, Outcome, Place, Planned, Undo, begin_undo, carry_on};
 use guard::contain::{Setting, plan, plan_account};
 use std::collections::BTreeSet;
 
@@ -42,7 +42,7 @@ fn planned(fake: &Fake, kind: &str, id: &str) -> Result<Planned, String> {
     };
     let bucket = |id: &str| ("s3_bucket".to_string(), id.to_string());
     let covers = if is_account { vec![bucket("star"), bucket("acl")] } else { vec![(kind.to_string(), id.to_string())] };
-    let at = Place::Aws { account: single.account().to_string(), region: single.region().to_string() };
+    let at = Place::Aws { account: single.account().to_string(), region: single.region().to_string(), endpoint: None };
     let (contain_command, undo_command) = (plan.contain().unwrap().command, plan.undo().unwrap().command);
     Ok(Planned { at, plan, covers, contain_command, undo_command, incident: None })
 }
@@ -64,8 +64,10 @@ fn resume(fake: &Fake, journal: &Journal, id: &str) -> Result<(Containment, Outc
 }
 
 fn undo(fake: &Fake, journal: &Journal, containment: &mut Containment) -> Result<Outcome, model::Fault> {
-    with(fake, |aws| match begin_undo(journal, aws, containment, ("bob", "it is meant to be"), &BY)? {
-        Some(seen) => Ok(Outcome::Conflict(seen)),
+    let opens = [("s3_bucket".to_string(), "star".to_string())];
+    let undo = Undo { owner: "bob", reason: "it is meant to be", opens: &opens };
+    with(fake, |aws| match begin_undo(journal, aws, containment, &undo, &BY)? {
+        Some(outcome) => Ok(outcome),
         None => carry_on(journal, aws, containment, &BY),
     })
 }
@@ -232,15 +234,160 @@ fn what_somebody_else_changed_is_never_overwritten() {
     assert_eq!(fake.state(), after);
 }
 
+/// Deleted by somebody at any time: that is on record, nothing is left open, and no change is made.
+#[test]
+fn what_was_deleted_is_settled_and_only_by_the_answer_of_its_api() {
+    for (kind, id, _) in ALL.iter().filter(|(kind, ..)| *kind != "account") {
+        // Contained, deleted, undone.
+        let (fake, dir) = (Fake::start(), tempfile::tempdir().unwrap());
+        let journal = Journal::open(dir.path()).unwrap();
+        let planned = planned(&fake, kind, id).unwrap();
+        let (mut containment, _) = contain(&fake, &journal, planned.clone()).unwrap();
+        fake.shared.lock().unwrap().gone.insert(*id);
+        let before = fake.state();
+        assert_eq!(undo(&fake, &journal, &mut containment).unwrap(), Outcome::Gone, "{kind}");
+        assert_eq!(undo(&fake, &journal, &mut containment).unwrap(), Outcome::Gone, "{kind}: once more");
+        // Planned, and being undone.
+        let (other, outcome) = contain(&fake, &journal, planned.clone()).unwrap();
+        assert_eq!((outcome, other.standing.name(), other.entries().len()), (Outcome::Gone, "gone", 2), "{kind}");
+        assert_eq!(fake.state(), before);
+        assert!(journal.all().unwrap().iter().all(|c| c.standing.name() == "gone" && !c.standing.is_open()), "{kind}");
+        // What cannot be read is not gone.
+        let (fake, dir) = (Fake::start(), tempfile::tempdir().unwrap());
+        let journal = Journal::open(dir.path()).unwrap();
+        let (mut containment, _) = contain(&fake, &journal, planned).unwrap();
+        {
+            let mut shared = fake.shared.lock().unwrap();
+            shared.owner = "210987654321";
+            shared.denied = Some("DescribeImages".into());
+        }
+        if kind.starts_with("s3_") {
+            assert_eq!(undo(&fake, &journal, &mut containment).unwrap_err().code, "aws-denied", "{kind}");
+            assert_eq!(containment.standing.name(), "contained");
+        }
+    }
+}
+
+/// An empty listing is no proof: it is what an answer that is late, or of another region, looks like.
+#[test]
+fn an_empty_listing_and_a_denied_call_prove_nothing() {
+    let (fake, dir) = (Fake::start(), tempfile::tempdir().unwrap());
+    let journal = Journal::open(dir.path()).unwrap();
+    let (mut containment, _) = contain(&fake, &journal, planned(&fake, "security_group", "sg-1").unwrap()).unwrap();
+    fake.shared.lock().unwrap().gone.insert("sg-1");
+    let client = fake.client();
+    let single = Single::new(&client, None).unwrap();
+    assert!(single.is_gone("security_group", "sg-1").unwrap());
+    assert!(!single.is_gone("security_group", "sg-2").unwrap_or(false), "the fake answers a list of others");
+    assert!(!single.is_gone("s3_bucket", "star").unwrap());
+    // Each by its own code.
+    for (kind, id) in [("s3_bucket", "acl"), ("s3_object", "star/key"), ("ami", "ami-1"), ("rds_cluster_snapshot", "crds-1")] {
+        assert!(!single.is_gone(kind, id).unwrap(), "{kind}");
+        fake.shared.lock().unwrap().gone.insert(id);
+        assert!(single.is_gone(kind, id).unwrap(), "{kind}");
+    }
+    assert!(single.is_gone("s3_object", "acl/of-a-bucket-that-is-gone").unwrap());
+    assert!(single.is_gone("s3_access_point", "one").unwrap());
+    assert!(!single.is_gone("s3_access_point", "many").unwrap(), "it is one of several regions, which that call does not know");
+    for (name, kind, id) in [("/star", "s3_bucket", "star"), ("DescribeSnapshots", "ebs_snapshot", "snap-1")] {
+        for (status, code) in [(404, "NoSuchUpload"), (404, ""), (400, "InvalidVolume.NotFound"), (403, "NoSuchBucket")] {
+            fake.shared.lock().unwrap().odd = Some((name, status, code));
+            assert!(!single.is_gone(kind, id).unwrap_or(false), "{kind} {status} {code}");
+        }
+    }
+    fake.shared.lock().unwrap().odd = None;
+    fake.shared.lock().unwrap().denied = Some("DescribeSecurityGroups".into());
+    assert!(single.is_gone("security_group", "sg-1").is_err());
+    assert_eq!(undo(&fake, &journal, &mut containment).unwrap_err().code, "aws-denied");
+    assert_eq!(journal.all().unwrap()[0].standing.name(), "contained");
+}
+
+/// The account's switch covers two buckets, of which one was deleted before the other could be verified.
+#[test]
+fn what_is_covered_and_was_deleted_holds_up_nothing() {
+    let (fake, dir) = (Fake::start(), tempfile::tempdir().unwrap());
+    let journal = Journal::open(dir.path()).unwrap();
+    let planned = planned(&fake, "account", "123456789012").unwrap();
+    fake.shared.lock().unwrap().gone.insert("star");
+    let (mut containment, outcome) = contain(&fake, &journal, planned).unwrap();
+    assert_eq!(outcome, Outcome::Contained);
+    let gone = Event::CoveredGone { kind: "s3_bucket".into(), id: "star".into() };
+    assert_eq!(containment.entries().iter().filter(|e| e.event == gone).count(), 1);
+    assert_eq!(undo(&fake, &journal, &mut containment).unwrap(), Outcome::Undone);
+}
+
+/// A bucket that was deleted, and whose name another account has now.
+#[test]
+fn a_bucket_of_somebody_else_is_not_changed() {
+    for (kind, id, _) in &ALL[..3] {
+        let (fake, dir) = (Fake::start(), tempfile::tempdir().unwrap());
+        let journal = Journal::open(dir.path()).unwrap();
+        let planned = planned(&fake, kind, id).unwrap();
+        let call = planned.plan.contain().unwrap();
+        let before = fake.state();
+        fake.shared.lock().unwrap().owner = "210987654321";
+        assert_eq!(with(&fake, |aws| contain::World::write(aws, &call)).unwrap_err().code, "aws-denied", "{id}");
+        assert!(contain(&fake, &journal, planned).is_err(), "{id}");
+        assert_eq!(fake.state(), before, "{id}");
+    }
+}
+
+/// AWS then answers that there is nothing to revoke, or that the rule is a duplicate.
+#[test]
+fn a_call_that_somebody_else_made_right_before_is_no_failure() {
+    for (kind, id, _) in ALL {
+        for number in 1..8 {
+            let (fake, dir) = (Fake::start(), tempfile::tempdir().unwrap());
+            let journal = Journal::open(dir.path()).unwrap();
+            let (original, planned) = (sorted(fake.state()), planned(&fake, kind, id).unwrap());
+            fake.fail(Some((number, Fault::Second)), false);
+            let (mut containment, outcome) = contain(&fake, &journal, planned).unwrap();
+            assert_eq!(outcome, Outcome::Contained, "{kind} {id}: call {number}");
+            fake.fail(Some((number, Fault::Second)), false);
+            assert_eq!(undo(&fake, &journal, &mut containment).unwrap(), Outcome::Undone, "{kind} {id}: call {number}");
+            assert_eq!(sorted(fake.state()), original, "{kind} {id}: call {number}");
+        }
+    }
+}
+
+/// What is there decides, and not what a call answers.
+#[test]
+fn a_rule_that_is_there_already_is_compared() {
+    let (fake, dir) = (Fake::start(), tempfile::tempdir().unwrap());
+    let journal = Journal::open(dir.path()).unwrap();
+    let plan = planned(&fake, "security_group", "sg-1").unwrap();
+    let original = sorted(fake.state());
+    let Setting::Ingress { identities, .. } = &plan.plan.setting else { panic!() };
+    assert_eq!((identities[0].id.as_str(), &identities[0].tags[0]), ("sgr-22-9", &("team".to_string(), "web".to_string())));
+    let (mut containment, _) = contain(&fake, &journal, plan.clone()).unwrap();
+    // The same rule with another description: AWS would answer that it is a duplicate.
+    fake.shared.lock().unwrap().state.rules.push("22 22 0.0.0.0/0 somebody".into());
+    let theirs = fake.state();
+    let outcome = undo(&fake, &journal, &mut containment).unwrap();
+    assert_eq!(outcome, Outcome::Conflict(guard::contain::State::Rules { present: 0, of: 1, altered: 1 }));
+    assert_eq!(fake.state(), theirs);
+    let outcome = contain(&fake, &journal, plan.clone()).unwrap().1;
+    assert!(matches!(outcome, Outcome::Conflict(_)), "{outcome:?}");
+    // Somebody adds it between the read and the call.
+    fake.shared.lock().unwrap().state.rules.retain(|r| !r.ends_with("somebody"));
+    assert_eq!(undo(&fake, &journal, &mut containment).unwrap(), Outcome::Undone);
+    assert_eq!(sorted(fake.state()), original, "with its description and its tags");
+    let call = plan.plan.undo().unwrap();
+    assert_eq!(with(&fake, |aws| contain::World::write(aws, &call)).unwrap_err().code, "aws-failed", "it is a duplicate");
+}
+
 #[test]
 fn an_undo_needs_an_owner_and_a_reason() {
     let (fake, dir) = (Fake::start(), tempfile::tempdir().unwrap());
     let journal = Journal::open(dir.path()).unwrap();
     let (mut containment, _) = contain(&fake, &journal, planned(&fake, "ami", "ami-1").unwrap()).unwrap();
-    for pair in [("", "why"), ("who", " ")] {
-        let fault = with(&fake, |aws| begin_undo(&journal, aws, &mut containment, pair, &BY)).unwrap_err();
+    for (owner, reason) in [("", "why"), ("who", " ")] {
+        let undo = Undo { owner, reason, opens: &[] };
+        let fault = with(&fake, |aws| begin_undo(&journal, aws, &mut containment, &undo, &BY)).unwrap_err();
         assert_eq!(fault.code, "bad-containment");
     }
     assert_eq!(undo(&fake, &journal, &mut containment).unwrap(), Outcome::Undone);
+    let opens = containment.entries().iter().any(|e| matches!(&e.event, Event::Undoing { opens, .. } if opens.len() == 1));
+    assert!(opens, "what it opens is on record");
     assert_eq!(undo(&fake, &journal, &mut containment).unwrap_err().code, "bad-containment", "it is undone");
 }

@@ -65,20 +65,27 @@ impl Call {
                     format!("aws rds modify-db-instance --db-instance-identifier {instance} {flag}"),
                 )
             }
-            (Setting::Ingress { group, rules }, State::Rules { present, of }) if *present == 0 || present == of => {
+            (Setting::Ingress { group, rules, .. }, State::Rules { present, of, altered: 0 }) if *present == 0 || present == of => {
                 let (operation, verb) = if *present == 0 {
                     ("RevokeSecurityGroupIngress", "revoke-security-group-ingress")
                 } else {
                     ("AuthorizeSecurityGroupIngress", "authorize-security-group-ingress")
                 };
                 let rules = Value::Array(rules.clone());
-                let command = format!("aws ec2 {verb} --group-id {group} --ip-permissions {}", quoted(&rules.to_string()));
-                call("ec2", operation, json!({"GroupId": group, "IpPermissions": rules}), command)
+                let mut command = format!("aws ec2 {verb} --group-id {group} --ip-permissions {}", quoted(&rules.to_string()));
+                let mut parameters = json!({"GroupId": group, "IpPermissions": rules});
+                let tags: Vec<Value> = setting.shared_tags().iter().map(|(key, value)| json!({"Key": key, "Value": value})).collect();
+                if *present > 0 && !tags.is_empty() {
+                    let tags = json!([{"ResourceType": "security-group-rule", "Tags": tags}]);
+                    command.push_str(&format!(" --tag-specifications {}", quoted(&tags.to_string())));
+                    parameters["TagSpecifications"] = tags;
+                }
+                call("ec2", operation, parameters, command)
             }
-            (Setting::FileMode { path, device, inode }, State::Mode(mode)) => call(
+            (Setting::FileMode { path, identity }, State::Mode(mode)) => call(
                 "host",
                 "SetFileMode",
-                json!({"Path": path, "Device": device, "Inode": inode, "Mode": format!("{mode:04o}")}),
+                json!({"Path": path, "Identity": identity, "Mode": format!("{mode:04o}")}),
                 format!("chmod {mode:04o} {}", quoted(path)),
             ),
             (Setting::FirewallDrop { protocol, port }, State::On(on)) => {

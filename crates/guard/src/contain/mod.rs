@@ -16,4 +16,4 @@ mod setting;
 pub use call::Call;
 pub use journal::{Phase, Step, next};
 pub use plan::{NoPlan, Plan, Seen, plan, plan_account};
-pub use setting::{Setting, State, ingress_state};
+pub use setting::{FileIdentity, RuleIdentity, Setting, State, ingress_state};

@@ -2,7 +2,7 @@
 
 use super::call::Call;
 use super::cut_off::cut_off;
-use super::setting::{Setting, State, applied};
+use super::setting::{RuleIdentity, Setting, State, applied, undescribed};
 use crate::block::PublicAccessBlock;
 use crate::cidr::AddressSet;
 use crate::ec2::IpPermission;
@@ -45,6 +45,8 @@ pub struct Seen {
     pub account_block: Fact<Option<PublicAccessBlock>>,
     /// Whether the bucket serves a website.
     pub website: Fact<bool>,
+    /// Rules of a security group, of one source each, with what they lose when they are revoked.
+    pub rules: Fact<Vec<(IpPermission, RuleIdentity)>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +60,11 @@ pub enum NoPlan {
     NotReversible { setting: String, missing: String },
     #[error("no switch stops the exposure of {0} without deleting what grants it")]
     NoSwitch(String),
+    #[error(
+        "multi-region access point {0} has no switch: its public access block cannot be changed after it was made. Contain each of its buckets, \
+         or set the account's block: afresh guard contain --account"
+    )]
+    OfSeveralRegions(String),
     #[error("a live waiver needs {0} to stay public: contain the others one by one")]
     Waived(String),
 }
@@ -144,13 +151,17 @@ fn candidates(resource: &Resource, context: &Context, judgement: &Judgement, see
     match resource {
         Resource::Bucket(bucket) => of_bucket(&bucket.name, &bucket.policy, context, judgement, seen),
         Resource::Object(object) => of_bucket(&object.bucket.name, &object.bucket.policy, context, judgement, seen),
+        // One of several regions leads to several buckets, and one setting closes one of them.
+        Resource::AccessPoint(point) if point.is_of_several_regions() => Err(NoPlan::OfSeveralRegions(point.name.clone())),
         // The switches of an access point cannot be changed after it is made; those of its bucket hold for it too.
         Resource::AccessPoint(point) => of_bucket(&point.bucket.name, &point.bucket.policy, context, judgement, seen),
         Resource::Ami(ami) => off(Setting::LaunchPermission { image: ami.id.clone() }),
         Resource::EbsSnapshot(snapshot) => off(Setting::CreateVolumePermission { snapshot: snapshot.id.clone() }),
         Resource::RdsSnapshot(s) => off(Setting::RestorePermission { snapshot: s.id.clone(), of_cluster: s.of_cluster }),
         Resource::RdsInstance(instance) => off(Setting::PubliclyAccessible { instance: instance.id.clone() }),
-        Resource::SecurityGroup(group) => Ok(of_group(&group.id, group.ingress.known().map_or(&[], Vec::as_slice))),
+        Resource::SecurityGroup(group) => {
+            Ok(of_group(&group.id, group.ingress.known().map_or(&[], Vec::as_slice), seen.rules.known().map_or(&[], Vec::as_slice)))
+        }
     }
 }
 
@@ -202,14 +213,19 @@ fn with_deny(policy: &str, bucket: &str, context: &Context, spares_services: boo
 }
 
 /// The broadest sources first, one more in each candidate.
-fn of_group(group: &str, ingress: &[IpPermission]) -> Vec<Candidate> {
+fn of_group(group: &str, ingress: &[IpPermission], known: &[(IpPermission, RuleIdentity)]) -> Vec<Candidate> {
     let mut rules: Vec<IpPermission> = ingress.iter().filter(|r| r.reaches_sensitive()).flat_map(IpPermission::by_source).collect();
     rules.sort_by_key(|r| std::cmp::Reverse(breadth(r)));
+    let identity = |rule: &Value| {
+        let is_it = |known: &IpPermission| undescribed(&known.as_json()) == undescribed(rule);
+        known.iter().find(|(rule, _)| is_it(rule)).map(|(_, identity)| identity.clone())
+    };
     (1..=rules.len())
         .map(|count| {
-            let written = rules[..count].iter().map(IpPermission::as_json).collect();
-            let setting = Setting::Ingress { group: group.into(), rules: written };
-            (setting, State::Rules { present: count, of: count }, State::Rules { present: 0, of: count })
+            let written: Vec<Value> = rules[..count].iter().map(IpPermission::as_json).collect();
+            let identities = written.iter().map(identity).collect::<Option<Vec<_>>>().unwrap_or_default();
+            let setting = Setting::Ingress { group: group.into(), rules: written, identities };
+            (setting, State::rules(count, count), State::rules(0, count))
         })
         .collect()
 }

@@ -39,18 +39,84 @@ pub enum Setting {
     Ingress {
         group: String,
         rules: Vec<Value>,
+        /// The identifier and the tags of each. Empty: they could not be read.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        identities: Vec<RuleIdentity>,
     },
-    /// A file of a host, by the place that it had when it was found.
+    /// A file of a host, and what tells it from another that has its name since.
     FileMode {
         path: String,
-        device: u64,
-        inode: u64,
+        #[serde(flatten)]
+        identity: FileIdentity,
     },
     /// A drop in Afresh's own table of nftables.
     FirewallDrop {
         protocol: String,
         port: u16,
     },
+}
+
+/// What a rule that is revoked loses: AWS gives each a new identifier.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleIdentity {
+    pub id: String,
+    pub tags: Vec<(String, String)>,
+}
+
+impl Setting {
+    /// The tags that one call gives to all of its rules.
+    pub(super) fn shared_tags(&self) -> &[(String, String)] {
+        let Setting::Ingress { identities, .. } = self else { return &[] };
+        match &identities[..] {
+            [first, others @ ..] if others.iter().all(|o| o.tags == first.tags) => &first.tags,
+            _ => &[],
+        }
+    }
+
+    /// What an undo does not give back, or what could not be told after it.
+    pub fn not_restored(&self) -> Vec<String> {
+        match self {
+            Setting::FileMode { identity, .. } if identity.born.is_none() => vec![
+                "whether a file that has the name and the inode later is the same: its filesystem does not say when it was made".into(),
+            ],
+            Setting::Ingress { identities, .. } if identities.is_empty() => {
+                vec!["identifiers and tags of the rules: they could not be read".into()]
+            }
+            Setting::Ingress { identities, .. } => {
+                let ids: Vec<&str> = identities.iter().map(|i| i.id.as_str()).collect();
+                let mut lost = vec![format!("identifiers of the rules, to which AWS gives new ones: {}", ids.join(", "))];
+                if self.shared_tags().is_empty() && identities.iter().any(|i| !i.tags.is_empty()) {
+                    lost.push("tags of the rules, which differ: they are in the record".into());
+                }
+                lost
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Inodes are given again after a file was deleted, and devices get other numbers when a system starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileIdentity {
+    pub inode: u64,
+    pub device: u64,
+    /// When the inode was made, as the filesystem says: seconds and nanoseconds. None: it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub born: Option<String>,
+    /// The UUID of the filesystem. None: it has none, and the device is the one of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filesystem: Option<String>,
+}
+
+impl FileIdentity {
+    /// Whether it is the file that was recorded. What was known then must be known again, and be the same.
+    pub fn is(&self, recorded: &FileIdentity) -> bool {
+        let is_there = match &recorded.filesystem {
+            Some(_) => self.filesystem == recorded.filesystem,
+            None => self.device == recorded.device,
+        };
+        is_there && self.inode == recorded.inode && (recorded.born.is_none() || self.born == recorded.born)
+    }
 }
 
 impl Setting {
@@ -60,6 +126,21 @@ impl Setting {
             Setting::BucketBlock { bucket } | Setting::BucketPolicy { bucket } => Some(bucket),
             _ => None,
         }
+    }
+
+    /// The `type` and `id` of what it is a setting of. None: that is always there.
+    pub fn resource(&self) -> Option<(&'static str, &str)> {
+        Some(match self {
+            Setting::BucketBlock { bucket } | Setting::BucketPolicy { bucket } => ("s3_bucket", bucket),
+            Setting::LaunchPermission { image } => ("ami", image),
+            Setting::CreateVolumePermission { snapshot } => ("ebs_snapshot", snapshot),
+            Setting::RestorePermission { snapshot, of_cluster: false } => ("rds_snapshot", snapshot),
+            Setting::RestorePermission { snapshot, of_cluster: true } => ("rds_cluster_snapshot", snapshot),
+            Setting::PubliclyAccessible { instance } => ("rds_instance", instance),
+            Setting::Ingress { group, .. } => ("security_group", group),
+            Setting::FileMode { path, .. } => ("file", path),
+            Setting::AccountBlock { .. } | Setting::FirewallDrop { .. } => return None,
+        })
     }
 }
 
@@ -76,13 +157,25 @@ pub enum State {
     Rules {
         present: usize,
         of: usize,
+        /// How many are there with another description: somebody else wrote them.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        altered: usize,
     },
     Mode(u32),
     /// What is there now has another shape: the file at the path is another one.
     Gone,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
 impl State {
+    pub(super) fn rules(present: usize, of: usize) -> State {
+        State::Rules { present, of, altered: 0 }
+    }
+
     /// Policies are compared by what they say: AWS may give lists back in another order, and a list of one as its item.
     pub fn is(&self, other: &State) -> bool {
         let json = |text: &String| serde_json::from_str::<Value>(text).ok().map(canonical);
@@ -110,7 +203,21 @@ fn canonical(value: Value) -> Value {
 /// How many of the planned rules a security group has now.
 pub fn ingress_state(rules: &[Value], now: &[IpPermission]) -> State {
     let now: Vec<Value> = now.iter().flat_map(IpPermission::by_source).map(|r| r.as_json()).collect();
-    State::Rules { present: rules.iter().filter(|r| now.contains(r)).count(), of: rules.len() }
+    let present = rules.iter().filter(|r| now.contains(r)).count();
+    // AWS has one rule of a source and its ports, whatever is said of it.
+    let admits = |r: &Value| now.iter().any(|n| undescribed(n) == undescribed(r));
+    State::Rules { present, of: rules.len(), altered: rules.iter().filter(|r| !now.contains(r) && admits(r)).count() }
+}
+
+/// Without what is only said of it.
+pub(super) fn undescribed(rule: &Value) -> Value {
+    let mut rule = rule.clone();
+    for sources in ["IpRanges", "Ipv6Ranges", "PrefixListIds"] {
+        for source in rule.get_mut(sources).and_then(Value::as_array_mut).into_iter().flatten() {
+            source.as_object_mut().map(|source| source.remove("Description"));
+        }
+    }
+    rule
 }
 
 /// The facts as they would be read with the setting at that value.

@@ -2,7 +2,7 @@
 
 use crate::estate;
 use crate::random::Random;
-use guard::contain::{NoPlan, Phase, Plan, Seen, Setting, State, Step, ingress_state, next, plan, plan_account};
+use guard::contain::{NoPlan, Phase, Plan, RuleIdentity, Seen, Setting, State, Step, ingress_state, next, plan, plan_account};
 use guard::{
     AccessPoint, Ami, Bucket, Context, EbsSnapshot, Fact, IpPermission, Object, PrefixList, PublicAccessBlock, RdsInstance, RdsSnapshot,
     Resource, Route, RouteTable, SecurityGroup, Sharing, Verdict, public,
@@ -19,7 +19,12 @@ struct World {
 }
 
 fn seen(world: &World) -> Seen {
-    Seen { bucket_block: Fact::Known(world.bucket_block), account_block: Fact::Known(world.account_block), website: Fact::Known(false) }
+    Seen {
+        bucket_block: Fact::Known(world.bucket_block),
+        account_block: Fact::Known(world.account_block),
+        website: Fact::Known(false),
+        rules: Fact::Known(Vec::new()),
+    }
 }
 
 fn bucket_mut(resource: &mut Resource) -> &mut Bucket {
@@ -320,7 +325,7 @@ fn no_plan_without_a_verdict_or_an_exact_undo() {
 fn who_is_cut_off_is_said_before() {
     let item = estate::estate(1, 1).into_iter().find(|i| i.kind == "star_in_list").unwrap();
     let website = Fact::Known(true);
-    let seen = Seen { bucket_block: Fact::Known(None), account_block: Fact::Known(None), website };
+    let seen = Seen { bucket_block: Fact::Known(None), account_block: Fact::Known(None), website, rules: Fact::Known(Vec::new()) };
     let plan = plan(&Resource::Bucket(item.bucket), &item.context, &seen).unwrap();
     let text = plan.cut_off.join("\n");
     assert!(text.contains("anyone on the internet, who can read its objects"), "{text}");
@@ -428,16 +433,75 @@ fn half_of_the_rules_is_a_conflict() {
     let plan = plan(&resource, &context, &seen(&world)).unwrap();
     let Setting::Ingress { rules: planned, .. } = &plan.setting else { panic!() };
     assert_eq!(planned.len(), 2, "one half is still everybody in it");
-    assert_eq!(ingress_state(planned, &rules), State::Rules { present: 2, of: 2 });
+    assert_eq!(ingress_state(planned, &rules), State::Rules { present: 2, of: 2, altered: 0 });
     let half = ingress_state(planned, &rules[..1]);
-    assert_eq!(half, State::Rules { present: 1, of: 2 });
+    assert_eq!(half, State::Rules { present: 1, of: 2, altered: 0 });
     assert_eq!(next(&plan, &Phase::Planned, &half), Step::Conflict(half));
     let described = IpPermission { descriptions: BTreeMap::new(), ..rules[0].clone() };
     assert_eq!(
-        ingress_state(planned, &[described, rules[1].clone()]),
-        State::Rules { present: 1, of: 2 },
+        ingress_state(planned, &[described.clone(), rules[1].clone()]),
+        State::Rules { present: 1, of: 2, altered: 1 },
         "somebody changed a description"
     );
+    // Both are open under other descriptions: that is neither revoked nor what was there.
+    let other = IpPermission { descriptions: BTreeMap::new(), ..rules[1].clone() };
+    let theirs = ingress_state(planned, &[described, other]);
+    for phase in [Phase::Planned, Phase::Contained, Phase::Undoing { owner: "o".into(), reason: "r".into() }] {
+        assert_eq!(next(&plan, &phase, &theirs), Step::Conflict(theirs.clone()), "{phase:?}");
+    }
+}
+
+/// Tags that all the rules have come back with them, and what does not is said.
+#[test]
+fn what_a_revoked_rule_loses_is_on_record() {
+    let rules = vec![rule("tcp", Some((22, 22)), "0.0.0.0/1"), rule("tcp", Some((22, 22)), "128.0.0.0/1")];
+    let (resource, context) = (group(rules.clone()), estate::context());
+    let world = World { bucket_block: None, account_block: None, resource: Value::Null };
+    let known = |tags: [&str; 2]| {
+        let of = |n: usize| {
+            let tags = tags[n].split_once('=').map(|(k, v)| (k.to_string(), v.to_string())).into_iter().collect();
+            // As the API lists rules, whose descriptions are not compared.
+            let bare = IpPermission { descriptions: BTreeMap::new(), ..rules[n].clone() };
+            (bare, RuleIdentity { id: format!("sgr-{n}"), tags })
+        };
+        Seen { rules: Fact::Known(vec![of(0), of(1)]), ..seen(&world) }
+    };
+    let planned = |seen: &Seen| plan(&resource, &context, seen).unwrap();
+    let same = planned(&known(["team=web", "team=web"]));
+    let call = same.undo().unwrap();
+    let tags = json!([{"ResourceType": "security-group-rule", "Tags": [{"Key": "team", "Value": "web"}]}]);
+    assert_eq!(call.parameters["TagSpecifications"], tags);
+    assert!(call.command.contains("--tag-specifications"));
+    assert!(same.contain().unwrap().parameters.get("TagSpecifications").is_none());
+    let lost = same.setting.not_restored().join("; ");
+    assert!(lost.contains("sgr-0") && lost.contains("sgr-1") && !lost.contains("tags"), "{lost}");
+    for differ in [["team=web", "team=db"], ["team=web", ""], ["", "team=web"]] {
+        let plan = planned(&known(differ));
+        assert!(plan.undo().unwrap().parameters.get("TagSpecifications").is_none(), "{differ:?}");
+        assert!(plan.setting.not_restored().join("; ").contains("tags of the rules"), "{differ:?}");
+    }
+    let untagged = planned(&known(["", ""])).setting.not_restored();
+    assert!(untagged.len() == 1 && !untagged[0].contains("tags"), "{untagged:?}");
+    // One that is not known: none of them is.
+    let mut partly = known(["team=web", "team=web"]);
+    partly.rules = Fact::Known(partly.rules.known().unwrap()[..1].to_vec());
+    for unread in [partly, Seen { rules: Fact::denied("ec2:DescribeSecurityGroupRules"), ..seen(&world) }] {
+        let plan = planned(&unread);
+        assert!(plan.setting.not_restored().join("; ").contains("could not be read"), "{plan:?}");
+    }
+}
+
+#[test]
+fn a_multi_region_access_point_has_no_switch() {
+    let (resource, context, world) = exposed().into_iter().find(|(r, ..)| matches!(r, Resource::AccessPoint(_))).unwrap();
+    let Resource::AccessPoint(point) = resource else { panic!() };
+    assert!(plan(&Resource::AccessPoint(point.clone()), &context, &seen(&world)).is_ok());
+    let arn = "arn:aws:s3::123456789012:accesspoint/alias.mrap";
+    let policy = point.policy.known().unwrap().as_ref().map(|text| text.replace(&point.arn, arn));
+    let many = Resource::AccessPoint(AccessPoint { arn: arn.into(), policy: Fact::Known(policy), ..point });
+    let refused = plan(&many, &context, &seen(&world)).unwrap_err();
+    assert_eq!(refused, NoPlan::OfSeveralRegions("ap".into()));
+    assert!(refused.to_string().contains("afresh guard contain --account"));
 }
 
 #[test]

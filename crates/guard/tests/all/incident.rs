@@ -73,6 +73,31 @@ fn what_was_undone_is_neither_closed_nor_told_to_be_shut() {
     incident.close("mine", &set, "bob", T + 9005).unwrap();
 }
 
+/// Nothing is left to contain of what does not exist any more; of another resource there is.
+#[test]
+fn what_does_not_exist_any_more_needs_no_containment() {
+    let set = rules("deny", "verdict = \"public\"");
+    let gone = |resource: &str| Event::Gone { kind: "s3_bucket".into(), resource: resource.into() };
+    let mut incident = opened();
+    let other = Event::Exposed { kind: "s3_bucket".into(), resource: "stock".into(), fingerprint: "f".into(), why: "w".into() };
+    incident.append(other, "scan", T + 1).unwrap();
+    incident.append(gone("shop"), "ann", T + 2).unwrap();
+    assert!(incident.is_gone("s3_bucket", "shop") && !incident.is_gone("s3_bucket", "stock") && !incident.is_gone("ami", "shop"));
+    let verified = || Event::Verified { verdict: Verdict::NotPublic };
+    assert!(!incident.is_contained() && incident.append(verified(), "ann", T + 3).is_err(), "the other is open");
+    incident.append(gone("stock"), "ann", T + 4).unwrap();
+    incident.append(verified(), "ann", T + 5).unwrap();
+    incident.append(Event::Cause { text: "c".into() }, "bob", T + 6).unwrap();
+    let text = incident.markdown();
+    assert!(text.contains("gone: s3_bucket stock does not exist any more"), "{text}");
+    incident.close("mine", &set, "bob", T + 7).unwrap();
+    assert_eq!(Incident::read(&incident.to_lines(), None).unwrap(), incident);
+    // A note that says so is none.
+    let mut noted = opened();
+    noted.append(Event::Note { text: "gone: s3_bucket shop".into() }, "eve", T + 1).unwrap();
+    assert!(!noted.is_contained());
+}
+
 #[test]
 fn entries_are_in_order_and_say_who() {
     let mut incident = opened();

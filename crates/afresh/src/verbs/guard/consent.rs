@@ -1,10 +1,12 @@
 //! What every containing verb has in common: where it works, and that it asks before it changes anything.
 
+use super::carry_out::carry_out;
 use super::changes::{self, Change};
 use super::connection::{Connection, StateDir};
+use super::reach::Pending;
 use super::rules::RuleFile;
 use super::session::{Session, Tally};
-use super::target::Account;
+use super::target::Connected;
 use super::waivers::WaiverFile;
 use crate::confirm::confirmed;
 use crate::context::Context;
@@ -12,7 +14,6 @@ use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::show;
 use clap::Args;
-use contain::Containment;
 
 #[derive(Args, Debug)]
 pub(super) struct Containing {
@@ -49,23 +50,25 @@ impl Consent {
         &self,
         context: &Context,
         state: &StateDir,
-        account: Option<&Account>,
-        (changes, pending): (Vec<Change>, &[Containment]),
+        connected: Option<&Connected>,
+        (changes, pending): (Vec<Change>, &Pending),
         incident: Option<String>,
         tally: &mut Tally,
     ) -> Result<Made, Failure> {
-        changes::show_pending(pending, context.json);
+        pending.show(context.json);
+        tally.unknown += pending.unreached();
         changes::show_changes(&changes, context.json, self.dry_run);
+        let count = changes.iter().filter(|c| c.planned.is_ok()).count() + pending.here.len();
         if self.dry_run {
-            return Ok(Made::Nothing(exit::of_guard(u8::from(!changes.is_empty() || !pending.is_empty()))));
+            changes.iter().filter_map(|change| change.planned.as_ref().err()).for_each(|none| tally.count(none));
+            return Ok(Made::Nothing(if count > 0 { exit::of_guard(1) } else { tally.exit() }));
         }
-        let count = changes.iter().filter(|c| c.planned.is_ok()).count() + pending.len();
         if count > 0 && !confirmed(self.now, &format!("make {}", show::times(count as u64, "change")))? {
             show::note("nothing was changed");
             return Ok(Made::Nothing(exit::of_guard(1)));
         }
-        let session = Session::open(state, context, account)?;
-        session.resume(tally)?;
-        Ok(Made::All(changes::carry_out(&session, account, changes, incident, tally)?))
+        let session = Session::open(state, context, connected)?;
+        session.resume(&pending.here, self.now, tally)?;
+        Ok(Made::All(carry_out(&session, changes, incident, self.now, tally)?))
     }
 }

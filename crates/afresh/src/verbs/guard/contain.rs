@@ -1,16 +1,19 @@
 //! `guard contain`: one reversible change for each exposed resource, on record.
 
-use super::changes::{self, Change};
+use super::changes::{self, Change, Source};
 use super::consent::{Consent, Containing, Made};
 use super::exposed;
-use super::host_target::{self, NoChange};
+use super::host_target;
+use super::reach::Pending;
 use super::session::{Session, Tally};
-use super::target::{Account, Kind, Target};
+use super::target::{Account, Connected, Kind, Target};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::show;
 use aws_scan::Services;
 use clap::Args;
+use contain::{Containment, Journal};
 use guard::contain::NoPlan;
 use model::Fault;
 use serde_json::json;
@@ -22,7 +25,7 @@ use std::path::PathBuf;
 The change is the smallest after which the resource is not public. No policy, grant or snapshot is deleted: they are evidence.
 It is recorded before it is made, read again after it, and counts only when the verdict of the scan is \"not public\". A run that was killed is finished \
 by the next one; without a resource that is all that is done. What somebody else changed is never overwritten.
-An incident is opened for it, unless --incident names one.
+An incident is opened for it, unless --incident names one; with that alone, what of the incident does not exist any more is settled.
 
 Example:
   afresh guard contain my-bucket sg-0a1b2c3d --region eu-central-1
@@ -52,44 +55,60 @@ pub struct Contain {
 
 impl Contain {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let pending = Session::pending(&self.with.state, context)?;
-        if self.resources.is_empty() && !self.account && pending.is_empty() {
+        let left = Session::pending(&self.with.state, context)?;
+        if self.resources.is_empty() && !self.account && left.is_empty() && self.incident.is_none() {
             let fault = Fault::yours("no-such-resource", "nothing is named, and no run was interrupted");
             return Err(fault.hint("name what the scan found: afresh guard contain my-bucket").into());
         }
         let is_of_host = |id: &String| self.kind.map_or_else(|| Kind::of_id(id)[0].is_of_host(), Kind::is_of_host);
         let (of_host, of_aws): (Vec<&String>, Vec<&String>) = self.resources.iter().partition(|id| is_of_host(id));
-        let account = if of_aws.is_empty() && !self.account {
-            Session::account_of(&self.with.connection, &pending)?
-        } else {
-            Some(Account::new(&self.with.connection)?)
-        };
         let mut tally = Tally::default();
+        let is_aws_named = !of_aws.is_empty() || self.account;
+        let is_aws_needed = is_aws_named || self.is_about_aws(context, &left)?;
+        let has_others = !of_host.is_empty() || left.iter().any(Pending::is_of_host);
+        let named = if self.account { 1 } else { of_aws.len() as u64 };
+        let account = if is_aws_needed { unless_alone(Account::new(&self.with.connection), has_others, named, &mut tally)? } else { None };
+        let connected = match &account {
+            Some(account) => unless_alone(account.connect(), has_others, named, &mut tally)?,
+            None => None,
+        };
+        let pending = Pending::of(&left, connected.as_ref());
         let mut changes = Vec::new();
-        if let Some(account) = &account {
-            changes.extend(if self.account { self.of_account(account, &mut tally)? } else { of_resources(account, &of_aws, self.kind)? });
+        if let Some(connected) = connected.as_ref().filter(|_| is_aws_named) {
+            changes.extend(if self.account {
+                self.of_account(connected, &mut tally)?
+            } else {
+                of_resources(connected, &of_aws, self.kind)?
+            });
         }
         for id in of_host {
             changes.push(self.of_host(id)?);
         }
         let made =
-            self.consent.make(context, &self.with.state, account.as_ref(), (changes, &pending), self.incident.clone(), &mut tally)?;
+            self.consent.make(context, &self.with.state, connected.as_ref(), (changes, &pending), self.incident.clone(), &mut tally)?;
         Ok(match made {
             Made::Nothing(exit) => exit,
             Made::All(incident) => changes::end(context, &tally, incident.as_deref(), json!({})),
         })
     }
 
+    /// Whether what was interrupted, or the incident that is named, is about AWS.
+    fn is_about_aws(&self, context: &Context, left: &[Containment]) -> Result<bool, Fault> {
+        let is_of_aws = |c: &Containment| !Pending::is_of_host(c);
+        let Some(incident) = &self.incident else { return Ok(left.iter().any(is_of_aws)) };
+        let all = Journal::list(&self.with.state.path(context))?;
+        Ok(left.iter().chain(all.iter().filter(|c| c.planned.incident.as_ref() == Some(incident))).any(is_of_aws))
+    }
+
     /// The switch of the account, and each resource by itself that it does not stop.
-    fn of_account(&self, account: &Account, tally: &mut Tally) -> Result<Vec<Change>, Fault> {
+    fn of_account(&self, connected: &Connected, tally: &mut Tally) -> Result<Vec<Change>, Fault> {
         let services = Services { s3: true, ec2: false, rds: false };
-        let scanned = exposed::scan(account, self.with.connection.region.as_deref(), services, 10)?;
+        let scanned = exposed::scan(connected, self.with.connection.region.as_deref(), services, 10)?;
         tally.unknown += scanned.unknown.len() as u64;
-        let single = account.single()?;
-        let examined =
-            scanned.public.iter().map(|f| account.examine(&single, &exposed::target(f, &single))).collect::<Result<Vec<_>, _>>()?;
+        let targets: Vec<Target> = scanned.public.iter().map(|f| exposed::target(f, &connected.single)).collect();
+        let examined = connected.examine_all(&targets).into_iter().collect::<Result<Vec<_>, _>>()?;
         let waived = exposed::waived(&examined, &self.with.rules, &self.with.waivers)?;
-        let planned = match exposed::by_account(&single, &examined, &waived, None) {
+        let planned = match exposed::by_account(connected, &examined, &waived) {
             Ok(planned) => Some(planned),
             Err(NoPlan::NotPublic(_)) => None,
             Err(no_plan @ NoPlan::Waived(_)) => {
@@ -104,28 +123,35 @@ impl Contain {
         let covers = planned.as_ref().map(|p| p.covers.clone()).unwrap_or_default();
         let mut changes: Vec<Change> = planned.into_iter().map(|planned| Change::of_account(planned, &examined)).collect();
         let rest = examined.iter().filter(|e| !covers.contains(&(e.target.kind.clone(), e.target.id.clone())));
-        changes.extend(rest.map(|e| Change::of_aws(&single, e)));
+        changes.extend(rest.map(|e| Change::of_aws(connected, e)));
         Ok(changes)
     }
 
     fn of_host(&self, id: &str) -> Result<Change, Fault> {
+        if self.kind.unwrap_or(Kind::of_id(id)[0]) == Kind::Port {
+            return Ok(Change::of_host(Source::Port, id, host_target::port(id)?, None, format!("{id} is reachable")));
+        }
         let root = std::path::absolute(&self.root).unwrap_or_else(|_| self.root.clone());
-        let is_port = self.kind.unwrap_or(Kind::of_id(id)[0]) == Kind::Port;
-        let found = if is_port { Vec::new() } else { host_target::findings(&root, id)? };
-        let planned = if is_port { host_target::plan_port(id, None)? } else { host_target::plan_file(&root, id, &found, None)? };
-        let kind = if is_port { "port" } else { "file" };
-        let why = found.first().map_or_else(|| format!("{id} is reachable"), |f| f.why.clone());
-        let planned = planned.map_err(|none| match none {
-            NoChange::NotPublic => NoPlan::NotPublic(id.to_string()),
-            NoChange::Unknown(missing) => NoPlan::CannotTell { id: id.to_string(), missing },
-            NoChange::NoSwitch(fix) => NoPlan::NoSwitch(format!("{id} ({fix})")),
-        });
-        Ok(Change::of_host(kind, id, planned, found.first(), why))
+        let (planned, finding) = host_target::file(&root, id)?;
+        let why = finding.as_ref().map_or_else(String::new, |f| f.why.clone());
+        Ok(Change::of_host(Source::File { root }, id, planned, finding.as_ref(), why))
     }
 }
 
-fn of_resources(account: &Account, ids: &[&String], kind: Option<Kind>) -> Result<Vec<Change>, Fault> {
-    let single = account.single()?;
-    let targets: Vec<Target> = ids.iter().map(|id| account.target(&single, id, kind)).collect::<Result<_, _>>()?;
-    targets.iter().map(|target| Ok(Change::of_aws(&single, &account.examine(&single, target)?))).collect()
+/// What is on this host is contained also where AWS cannot be reached: what was named of it is unknown then.
+fn unless_alone<T>(done: Result<T, Fault>, has_others: bool, named: u64, tally: &mut Tally) -> Result<Option<T>, Fault> {
+    match done {
+        Ok(done) => Ok(Some(done)),
+        Err(fault) if has_others => {
+            tally.unknown += named;
+            show::note(show::safe_line(&format!("nothing of AWS is contained: {fault}")));
+            Ok(None)
+        }
+        Err(fault) => Err(fault),
+    }
+}
+
+fn of_resources(connected: &Connected, ids: &[&String], kind: Option<Kind>) -> Result<Vec<Change>, Fault> {
+    let targets: Vec<Target> = ids.iter().map(|id| connected.target(id, kind)).collect::<Result<_, _>>()?;
+    targets.iter().map(|target| Ok(Change::of_aws(connected, &connected.examine(target)?))).collect()
 }

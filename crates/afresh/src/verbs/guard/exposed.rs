@@ -1,11 +1,11 @@
 //! Exposed resources of an account, and the plan that one switch of the account makes for many of them.
 
 use super::rules::RuleFile;
-use super::target::{Account, Examined, Target, planned};
+use super::target::{Connected, Examined, Target, planned};
 use super::waivers::{WaiverFile, now_s};
 use aws_scan::{Choice, Event, Services, Single, Summary};
-use contain::{Place, Planned};
-use guard::contain::{NoPlan, Seen, plan_account};
+use contain::Planned;
+use guard::contain::{NoPlan, Seen, State, plan_account};
 use guard::rules::{Disposition, Facts, gate};
 use guard::{Fact, Finding, Resource, Verdict};
 use model::Fault;
@@ -18,10 +18,10 @@ pub(super) struct Scanned {
 }
 
 /// The worst first. What the scan cannot tell is not contained: nothing says that it is exposed.
-pub(super) fn scan(account: &Account, region: Option<&str>, services: Services, sample: usize) -> Result<Scanned, Fault> {
+pub(super) fn scan(connected: &Connected, region: Option<&str>, services: Services, sample: usize) -> Result<Scanned, Fault> {
     let regions = region.map(str::to_string).into_iter().collect();
     let (mut public, mut unknown) = (Vec::new(), Vec::new());
-    let summary = aws_scan::scan(&account.client, &Choice { services, regions, sample }, &mut |event| {
+    let summary = aws_scan::scan(connected.client, &Choice { services, regions, sample }, &mut |event| {
         if let Event::Found(finding) = event {
             match finding.verdict {
                 Verdict::Public => public.push(*finding),
@@ -59,12 +59,8 @@ pub(super) fn is_of_s3(examined: &Examined) -> bool {
 }
 
 /// One change for every exposed bucket, object and access point that it stops. What it does not stop is planned by itself.
-pub(super) fn by_account(
-    single: &Single,
-    examined: &[Examined],
-    waived: &BTreeSet<String>,
-    incident: Option<&str>,
-) -> Result<Planned, NoPlan> {
+pub(super) fn by_account(connected: &Connected, examined: &[Examined], waived: &BTreeSet<String>) -> Result<Planned, NoPlan> {
+    let single = &connected.single;
     let none = || NoPlan::NotPublic(format!("account {}", single.account()));
     let mut of_s3: Vec<&Examined> = examined.iter().filter(|e| is_of_s3(e) && e.plan.is_ok()).collect();
     let first = of_s3.first().ok_or_else(none)?;
@@ -79,12 +75,24 @@ pub(super) fn by_account(
             Err(NoPlan::NoSwitch(id)) => of_s3.retain(|e| e.resource.id() != id),
             Err(other) => return Err(other),
             Ok(plan) => {
-                let at = Place::Aws { account: single.account().to_string(), region: single.region().to_string() };
                 let covers = of_s3.iter().map(|e| (e.target.kind.clone(), e.target.id.clone())).collect();
-                return planned(&plan, at, covers, incident).ok_or_else(none);
+                return planned(&plan, connected.place(single.region()), covers).ok_or_else(none);
             }
         }
     }
+}
+
+/// What is public, or may be, when the account has its earlier block again. Up to `sample` objects of each bucket are read.
+pub(super) fn opened_by(connected: &Connected, before: &State, sample: usize) -> Result<Vec<Finding>, Fault> {
+    let State::Block(before) = before else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    aws_scan::scan_with_block(connected.client, before.unwrap_or_default(), sample, &mut |finding| {
+        if finding.verdict != Verdict::NotPublic {
+            found.push(finding);
+        }
+    })?;
+    found.sort_by_key(|f| (f.verdict != Verdict::Public, std::cmp::Reverse(f.severity)));
+    Ok(found)
 }
 
 /// Whether none of the buckets serves a website. Which of them do is said where each is planned.

@@ -2,7 +2,7 @@
 
 use super::target::planned;
 use contain::{Firewall, Host, Judged, Place, Planned, World};
-use guard::contain::{Plan, State};
+use guard::contain::{NoPlan, Plan, State};
 use guard::root::{Exposure, Purpose};
 use guard::{Finding, Verdict};
 use model::Fault;
@@ -66,19 +66,26 @@ fn judged(found: &[Finding]) -> Judged {
     Judged { verdict, missing }
 }
 
-/// Why nothing is planned: none of it is public, that is not known, or no mode stops it.
-pub(super) enum NoChange {
-    NotPublic,
-    Unknown(String),
-    NoSwitch(String),
+/// The change of a file, and the finding that it is about.
+pub(super) fn file(root: &Path, path: &str) -> Result<(Result<Planned, NoPlan>, Option<Finding>), Fault> {
+    let found = findings(root, path)?;
+    Ok((plan_file(root, path, &found)?, found.into_iter().max_by_key(|f| f.verdict)))
+}
+
+/// The same, as long as the file has the mode that it had: what else is in the tree is judged after the change.
+pub(super) fn file_again(root: &Path, path: &str, shown: &Result<Planned, NoPlan>) -> Result<Result<Planned, NoPlan>, Fault> {
+    let Ok(planned) = shown else { return Ok(shown.clone()) };
+    let unused = |_: &str| Err(Fault::ours("bad-journal", "nothing is judged here"));
+    let seen = Host::new(root, &unused)?.state(&planned.plan.setting)?;
+    if seen.is(&planned.plan.before) { Ok(shown.clone()) } else { Ok(file(root, path)?.0) }
 }
 
 /// Removes the access of other accounts that the findings are about.
-pub(super) fn plan_file(root: &Path, path: &str, all: &[Finding], incident: Option<&str>) -> Result<Result<Planned, NoChange>, Fault> {
+fn plan_file(root: &Path, path: &str, all: &[Finding]) -> Result<Result<Planned, NoPlan>, Fault> {
     let judged = judged(all);
     match judged.verdict {
-        Verdict::NotPublic => return Ok(Err(NoChange::NotPublic)),
-        Verdict::Unknown => return Ok(Err(NoChange::Unknown(judged.missing))),
+        Verdict::NotPublic => return Ok(Err(NoPlan::NotPublic(path.to_string()))),
+        Verdict::Unknown => return Ok(Err(NoPlan::CannotTell { id: path.to_string(), missing: judged.missing })),
         Verdict::Public => {}
     }
     // What a configuration says is not changed by who can read it, and what is unknown is not touched.
@@ -94,29 +101,35 @@ pub(super) fn plan_file(root: &Path, path: &str, all: &[Finding], incident: Opti
     });
     if after == before {
         let why = all.iter().map(|f| f.fix.clone()).collect::<Vec<_>>().join("; ");
-        return Ok(Err(NoChange::NoSwitch(why)));
+        return Ok(Err(NoPlan::NoSwitch(format!("{path} ({why})"))));
     }
     let cut_off = vec!["every account of the host but the owner and its group, to whom the mode allowed it".to_string()];
     let plan = Plan { kind: "file".into(), id: path.into(), setting, before: State::Mode(before), after: State::Mode(after), cut_off };
-    place(root, &plan, incident).map(Ok)
+    place(root, &plan).map(Ok)
 }
 
-pub(super) fn plan_port(id: &str, incident: Option<&str>) -> Result<Result<Planned, NoChange>, Fault> {
+pub(super) fn port(id: &str) -> Result<Result<Planned, NoPlan>, Fault> {
     let refused = || Fault::yours("no-such-resource", format!("{id:?} is no port")).hint("write it as tcp/5432, udp/53 or sctp/36412");
     let setting = Firewall::setting_of(id).ok_or_else(refused)?;
-    if Firewall.state(&setting)? == State::On(true) {
-        return Ok(Err(NoChange::NotPublic));
+    match Firewall.state(&setting)? {
+        State::On(false) => {}
+        State::On(true) => return Ok(Err(NoPlan::NotPublic(id.to_string()))),
+        // Somebody changed the table: what it drops is not known, and nothing is added to it.
+        _ => {
+            let missing = "what the table inet afresh_contain drops: somebody changed it (nft list table inet afresh_contain)".into();
+            return Ok(Err(NoPlan::CannotTell { id: id.to_string(), missing }));
+        }
     }
     let cut_off = vec![format!(
         "every client of {} that is not on this host, and what the host forwards to servers there",
         id.replacen('/', " port ", 1)
     )];
     let plan = Plan { kind: "port".into(), id: id.into(), setting, before: State::On(false), after: State::On(true), cut_off };
-    place(Path::new("/"), &plan, incident).map(Ok)
+    place(Path::new("/"), &plan).map(Ok)
 }
 
-fn place(root: &Path, plan: &Plan, incident: Option<&str>) -> Result<Planned, Fault> {
+fn place(root: &Path, plan: &Plan) -> Result<Planned, Fault> {
     let at = Place::Host { root: root.display().to_string() };
     let covers = vec![(plan.kind.clone(), plan.id.clone())];
-    planned(plan, at, covers, incident).ok_or_else(|| Fault::ours("bad-journal", format!("no change of {} is known", plan.id)))
+    planned(plan, at, covers).ok_or_else(|| Fault::ours("bad-journal", format!("no change of {} is known", plan.id)))
 }

@@ -1,5 +1,7 @@
 //! `guard`: what is exposed, what a gate denies, and who waived it. It is the shell around the crate of that name: it reads, asks, prints.
 
+mod again;
+mod carry_out;
 mod changes;
 mod check;
 mod connection;
@@ -9,6 +11,8 @@ mod exposed;
 mod host_target;
 mod incident;
 mod input;
+mod progress;
+mod reach;
 mod report;
 mod rules;
 mod scan;

@@ -12,8 +12,8 @@ pub(super) fn setting(setting: &Setting) -> String {
         Setting::CreateVolumePermission { snapshot } => format!("permission of everybody to make volumes of snapshot {snapshot}"),
         Setting::RestorePermission { snapshot, .. } => format!("permission of everybody to restore database snapshot {snapshot}"),
         Setting::PubliclyAccessible { instance } => format!("publicly accessible flag of database {instance}"),
-        Setting::Ingress { group, rules } if rules.len() == 1 => format!("1 ingress rule of security group {group}"),
-        Setting::Ingress { group, rules } => format!("{} ingress rules of security group {group}", rules.len()),
+        Setting::Ingress { group, rules, .. } if rules.len() == 1 => format!("1 ingress rule of security group {group}"),
+        Setting::Ingress { group, rules, .. } => format!("{} ingress rules of security group {group}", rules.len()),
         Setting::FileMode { path, .. } => format!("mode of {path}"),
         Setting::FirewallDrop { protocol, port } => format!("drop of {protocol} port {port} in the table inet afresh_contain"),
     }
@@ -27,7 +27,8 @@ pub(super) fn state(state: &State) -> String {
         State::Policy(Some(text)) => text.clone(),
         State::On(true) => "on".into(),
         State::On(false) => "off".into(),
-        State::Rules { present, of } => format!("{present} of {of} present"),
+        State::Rules { present, of, altered: 0 } => format!("{present} of {of} present"),
+        State::Rules { present, of, altered } => format!("{present} of {of} present, {altered} with another description"),
         State::Mode(mode) => format!("{mode:04o}"),
         State::Gone => "not there, or replaced by another".into(),
     }

@@ -3,8 +3,9 @@
 use super::changes::{Change, end};
 use super::consent::{Consent, Containing, Made};
 use super::exposed;
+use super::reach::Pending;
 use super::session::{Session, Tally};
-use super::target::{Account, Examined};
+use super::target::{Account, Examined, Target};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -44,12 +45,13 @@ impl Stop {
     pub fn run(self, context: &Context) -> Result<Exit, Failure> {
         let begun = Instant::now();
         let account = Account::new(&self.with.connection)?;
-        let scanned = exposed::scan(&account, self.with.connection.region.as_deref(), Services::ALL, self.objects)?;
+        let connected = account.connect()?;
+        let scanned = exposed::scan(&connected, self.with.connection.region.as_deref(), Services::ALL, self.objects)?;
         let scan_s = begun.elapsed().as_secs_f64();
-        let single = account.single()?;
+        let targets: Vec<Target> = scanned.public.iter().map(|f| exposed::target(f, &connected.single)).collect();
         let (mut examined, mut unread) = (Vec::new(), 0);
-        for finding in &scanned.public {
-            match account.examine(&single, &exposed::target(finding, &single)) {
+        for (finding, found) in scanned.public.iter().zip(connected.examine_all(&targets)) {
+            match found {
                 Ok(found) => examined.push(found),
                 // One that cannot be read holds up none of the others.
                 Err(fault) => {
@@ -64,7 +66,7 @@ impl Stop {
         kept.iter().for_each(|e| note(format!("{} {} stays public: a live waiver lets it", e.target.kind, e.target.id)));
         let mut changes = Vec::new();
         let is_waived = kept.iter().any(exposed::is_of_s3);
-        let of_account = if self.one_by_one || is_waived { None } else { exposed::by_account(&single, &examined, &waived, None).ok() };
+        let of_account = if self.one_by_one || is_waived { None } else { exposed::by_account(&connected, &examined, &waived).ok() };
         let covers = of_account.as_ref().map(|p| p.covers.clone()).unwrap_or_default();
         changes.extend(of_account.map(|planned| Change::of_account(planned, &examined)));
         let rest = examined.iter().filter(|e| !covers.contains(&(e.target.kind.clone(), e.target.id.clone())));
@@ -80,10 +82,10 @@ impl Stop {
                 e.target.kind, e.target.id
             ));
         }
-        changes.extend(rest.into_iter().map(|e| Change::of_aws(&single, e)));
+        changes.extend(rest.into_iter().map(|e| Change::of_aws(&connected, e)));
         let mut tally = Tally { unknown: scanned.unknown.len() as u64, failed: unread, ..Tally::default() };
-        let pending = Session::pending(&self.with.state, context)?;
-        let made = self.consent.make(context, &self.with.state, Some(&account), (changes, &pending), None, &mut tally)?;
+        let pending = Pending::of(&Session::pending(&self.with.state, context)?, Some(&connected));
+        let made = self.consent.make(context, &self.with.state, Some(&connected), (changes, &pending), None, &mut tally)?;
         let incident = match made {
             Made::Nothing(exit) => return Ok(exit),
             Made::All(incident) => incident,

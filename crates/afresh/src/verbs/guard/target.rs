@@ -78,10 +78,10 @@ impl Examined {
     }
 }
 
-/// The account, and what is read of it.
+/// Credentials, and where calls go with them.
 pub(super) struct Account {
-    pub(super) client: Client,
-    pub(super) is_patient: bool,
+    client: Client,
+    is_patient: bool,
 }
 
 impl Account {
@@ -89,12 +89,34 @@ impl Account {
         Ok(Account { client: connection.client()?, is_patient: connection.is_patient() })
     }
 
-    pub(super) fn single(&self) -> Result<Single<'_>, Fault> {
-        Single::new(&self.client, None)
+    /// Asks AWS which account it is.
+    pub(super) fn connect(&self) -> Result<Connected<'_>, Fault> {
+        Ok(Connected { client: &self.client, is_patient: self.is_patient, single: Single::new(&self.client, None)? })
+    }
+}
+
+/// An account, and what is read of it.
+pub(super) struct Connected<'a> {
+    pub(super) client: &'a Client,
+    pub(super) is_patient: bool,
+    pub(super) single: Single<'a>,
+}
+
+impl Connected<'_> {
+    pub(super) fn place(&self, region: &str) -> Place {
+        Place::Aws { account: self.single.account().to_string(), region: region.to_string(), endpoint: self.client.elsewhere() }
+    }
+
+    /// A change of a resource of this account.
+    pub(super) fn planned(&self, examined: &Examined) -> Result<Planned, NoPlan> {
+        let Target { kind, id, region } = &examined.target;
+        let plan = examined.plan.as_ref().map_err(NoPlan::clone)?;
+        planned(plan, self.place(region), vec![(kind.clone(), id.clone())]).ok_or_else(|| NoPlan::NoSwitch(id.clone()))
     }
 
     /// Finds out what an identifier names. More than one kind of resource: the user must say which.
-    pub(super) fn target(&self, single: &Single, id: &str, kind: Option<Kind>) -> Result<Target, Fault> {
+    pub(super) fn target(&self, id: &str, kind: Option<Kind>) -> Result<Target, Fault> {
+        let single = &self.single;
         let kinds = kind.map_or_else(|| Kind::of_id(id), |kind| vec![kind]);
         let (mut found, mut failed) = (Vec::new(), None);
         for kind in kinds.iter().map(|kind| kind.name()) {
@@ -121,8 +143,8 @@ impl Account {
     }
 
     /// Reads a target, and plans its containment.
-    pub(super) fn examine(&self, single: &Single, target: &Target) -> Result<Examined, Fault> {
-        let single = single.in_region(&target.region);
+    pub(super) fn examine(&self, target: &Target) -> Result<Examined, Fault> {
+        let single = self.single.in_region(&target.region);
         let Some((resource, context)) = single.resource(&target.kind, &target.id).map_err(|e| aws_fault(&e))? else {
             let text = format!("{} {} is not there any more", target.kind, target.id);
             return Err(Fault::yours("no-such-resource", text).hint("scan again: afresh guard scan aws"));
@@ -130,10 +152,17 @@ impl Account {
         let plan = plan(&resource, &context, &single.seen(&resource));
         Ok(Examined { target: target.clone(), resource, context, plan })
     }
+
+    /// Several at the same time, in their order.
+    pub(super) fn examine_all(&self, targets: &[Target]) -> Vec<Result<Examined, Fault>> {
+        let mut found = Vec::with_capacity(targets.len());
+        aws_scan::ordered(self.client.concurrency(), targets, |target| self.examine(target), |examined| found.push(examined));
+        found
+    }
 }
 
 /// What is written to the journal. None: no call makes the change.
-pub(super) fn planned(plan: &Plan, at: Place, covers: Vec<(String, String)>, incident: Option<&str>) -> Option<Planned> {
+pub(super) fn planned(plan: &Plan, at: Place, covers: Vec<(String, String)>) -> Option<Planned> {
     let (contain_command, undo_command) = (plan.contain()?.command, plan.undo()?.command);
-    Some(Planned { at, plan: plan.clone(), covers, contain_command, undo_command, incident: incident.map(str::to_string) })
+    Some(Planned { at, plan: plan.clone(), covers, contain_command, undo_command, incident: None })
 }

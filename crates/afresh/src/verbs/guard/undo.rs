@@ -2,8 +2,12 @@
 
 use super::changes;
 use super::connection::{Connection, StateDir};
+use super::exposed;
+use super::progress;
+use super::reach::{Pending, reached};
 use super::session::{Session, Tally};
 use super::settings;
+use super::target::{Account, Connected};
 use crate::confirm::confirmed;
 use crate::context::Context;
 use crate::exit::Exit;
@@ -11,16 +15,21 @@ use crate::failure::Failure;
 use crate::show;
 use clap::Args;
 use contain::{Containment, Journal, Place, Standing};
+use guard::contain::Setting;
 use guard::show_s;
 use model::Fault;
 use serde_json::json;
 use std::collections::BTreeSet;
+
+/// Of each bucket, when what an undo opens is searched.
+const OBJECTS: usize = 10;
 
 /// Undo a containment: give the setting exactly the value that it had
 #[derive(Args, Debug)]
 #[command(after_help = "\
 It needs an owner and a reason, which are recorded first. The setting is read right before it is written: if somebody else changed it since, it is left as it is, \
 and the exit code is 1. A configuration that was not there is deleted again. Several are undone the latest first.
+What is public again after it is shown before the question, and recorded. For an account's switch that is everything that a scan of the account without it finds.
 
 Example:
   afresh guard undo c3-0a1b2c3d --owner ann@example.org --reason 'the site is meant to be public, OPS-17'")]
@@ -51,42 +60,62 @@ impl Undo {
             return Err(fault.hint("say why it may be open again: --owner WHO --reason TEXT").into());
         }
         let all = Journal::list(&self.state.path(context))?;
-        let chosen = self.chosen(&all)?;
-        for containment in chosen.iter().filter(|_| !context.json) {
-            let plan = &containment.planned.plan;
-            show::line(format!("{} {} {}", containment.id, plan.kind, show::paint(show::BOLD, show::safe_line(&plan.id))));
-            let (now, then) = (settings::state(&plan.after), settings::state(&plan.before));
-            show::line(show::safe_line(&format!("    {}: {now} -> {then}", settings::setting(&plan.setting))));
-            show::line(show::safe_line(&format!("    command: {}", containment.planned.undo_command)));
+        let mut chosen = self.chosen(&all)?;
+        let is_of_aws = |c: &Containment| !Pending::is_of_host(c);
+        let account = chosen.iter().any(is_of_aws).then(|| Account::new(&self.connection)).transpose()?;
+        let connected = account.as_ref().map(Account::connect).transpose()?;
+        let mut tally = Tally::default();
+        self.keep_reached(&mut chosen, connected.as_ref(), &mut tally)?;
+        let others: Vec<Containment> = all.iter().filter(|c| !chosen.contains(c)).cloned().collect();
+        let pending = Pending::of(&others, connected.as_ref());
+        let opens = chosen.iter().map(|c| opened(connected.as_ref(), c)).collect::<Result<Vec<_>, _>>()?;
+        if !context.json {
+            chosen.iter().zip(&opens).for_each(|(containment, opens)| show_undo(containment, opens));
         }
-        let is_pending = |c: &&Containment| c.standing.is_open() && !chosen.contains(c);
-        let pending: Vec<Containment> = all.iter().filter(is_pending).cloned().collect();
-        changes::show_pending(&pending, context.json);
-        let count = chosen.len() + pending.len();
-        if !confirmed(self.now, &format!("make {}", show::times(count as u64, "change")))? {
+        pending.show(context.json);
+        tally.unknown += pending.unreached();
+        let count = chosen.len() + pending.here.len();
+        if count > 0 && !confirmed(self.now, &format!("make {}", show::times(count as u64, "change")))? {
             show::note("nothing was changed");
             return Ok(Exit::Succeeded);
         }
-        let account = Session::account_of(&self.connection, &chosen)?;
-        let session = Session::open(&self.state, context, account.as_ref())?;
-        let mut tally = Tally::default();
-        session.resume(&mut tally)?;
+        let session = Session::open(&self.state, context, connected.as_ref())?;
+        session.resume(&[&pending.here[..], &chosen].concat(), self.now, &mut tally)?;
         // Read again: the run that was interrupted may have been about one of these.
         let mut all = session.journal.all()?;
         let mut done = Ok(());
-        for id in chosen.iter().map(|c| &c.id) {
+        for (id, opens) in chosen.iter().map(|c| &c.id).zip(&opens) {
             let Some(containment) = all.iter_mut().find(|c| c.id == *id) else { continue };
             if containment.standing == Standing::UNDONE {
                 continue;
             }
-            done = session.undo(containment, &self.owner, &reason, &mut tally);
+            let opens: Vec<(String, String)> = opens.iter().map(|o| (o.kind.clone(), o.id.clone())).collect();
+            done = session.undo(containment, &contain::Undo { owner: &self.owner, reason: &reason, opens: &opens }, &mut tally);
             if done.is_err() {
                 break;
             }
         }
-        session.note_incidents()?;
+        progress::note_incidents(&session, None)?;
         done?;
         Ok(changes::end(context, &tally, None, json!({})))
+    }
+
+    /// `--all`: what this run is connected to. What was named and cannot be reached is an error.
+    fn keep_reached(&self, chosen: &mut Vec<Containment>, connected: Option<&Connected>, tally: &mut Tally) -> Result<(), Fault> {
+        let mut kept = Vec::new();
+        for containment in chosen.drain(..) {
+            let reached = if Pending::is_of_host(&containment) { Ok(()) } else { reached(connected, &containment.planned.at).map(drop) };
+            match reached {
+                Ok(()) => kept.push(containment),
+                Err(fault) if self.all => {
+                    tally.unknown += 1;
+                    show::note(show::safe_line(&format!("{} is not undone: {fault}", containment.id)));
+                }
+                Err(fault) => return Err(Fault { message: format!("{}: {}", containment.id, fault.message), ..fault }),
+            }
+        }
+        *chosen = kept;
+        Ok(())
     }
 
     /// The latest first: one may have changed what an earlier one had changed. `all`: the oldest first.
@@ -110,10 +139,42 @@ impl Undo {
     }
 }
 
+/// Something that an undo makes public again.
+struct Opened {
+    kind: String,
+    id: String,
+    /// In words, for whoever is asked.
+    why: String,
+}
+
+/// Of an account's switch, everything that it closes by now, and not only what was exposed when it was set.
+fn opened(connected: Option<&Connected>, containment: &Containment) -> Result<Vec<Opened>, Fault> {
+    let plan = &containment.planned.plan;
+    if let (Setting::AccountBlock { .. }, Some(connected)) = (&plan.setting, connected) {
+        let found = exposed::opened_by(connected, &plan.before, OBJECTS)?;
+        return Ok(found.into_iter().map(|f| Opened { kind: f.kind, id: f.id, why: f.why }).collect());
+    }
+    let of = |(kind, id): &(String, String)| Opened { kind: kind.clone(), id: id.clone(), why: String::new() };
+    Ok(containment.planned.covers.iter().map(of).collect())
+}
+
+fn show_undo(containment: &Containment, opens: &[Opened]) {
+    let plan = &containment.planned.plan;
+    show::line(format!("{} {} {}", containment.id, plan.kind, show::paint(show::BOLD, show::safe_line(&plan.id))));
+    let (now, then) = (settings::state(&plan.after), settings::state(&plan.before));
+    let mut lines =
+        vec![format!("{}: {now} -> {then}", settings::setting(&plan.setting)), format!("command: {}", containment.planned.undo_command)];
+    lines.extend(plan.setting.not_restored().iter().map(|what| format!("not restored: {what}")));
+    let mark = |of: &Opened| if of.why.is_empty() { String::new() } else { format!(": {}", of.why) };
+    lines.extend(opens.iter().map(|of| format!("opens: {} {}{}", of.kind, of.id, mark(of))));
+    lines.iter().for_each(|line| show::line(format!("    {}", show::safe_line(line))));
+}
+
 /// List containments: what was changed, where, and whether it is in force
 #[derive(Args, Debug)]
 #[command(after_help = "\
-A containment is planned, contained, undoing, undone, or superseded: somebody else changed the setting before it was contained. \
+A containment is planned, contained, undoing, undone, superseded (somebody else changed the setting before it was contained), or gone (what it was a setting \
+of does not exist any more). \
 What is planned or undoing was interrupted, and the next run finishes it.
 
 Example:
@@ -141,7 +202,8 @@ impl Contained {
         }
         let row = |c: &Containment| {
             let place = match &c.planned.at {
-                Place::Aws { account, region } => format!("{account} {region}"),
+                Place::Aws { account, region, endpoint: None } => format!("{account} {region}"),
+                Place::Aws { account, region, endpoint: Some(url) } => format!("{account} {region} {url}"),
                 Place::Host { root } => root.clone(),
             };
             let incident = c.planned.incident.clone().unwrap_or_default();
