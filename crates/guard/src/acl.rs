@@ -19,14 +19,14 @@ pub enum Grantee {
     Group(String),
 }
 
-const ALL_USERS: &str = "http://acs.amazonaws.com/groups/global/AllUsers";
-
-const AUTHENTICATED_USERS: &str = "http://acs.amazonaws.com/groups/global/AuthenticatedUsers";
+/// What their URIs end with. China has another host for them.
+const ALL_USERS: &str = "/groups/global/AllUsers";
+const AUTHENTICATED_USERS: &str = "/groups/global/AuthenticatedUsers";
 
 impl AclGrant {
     /// AWS: public if it grants any permission to one of the two groups.
     pub fn is_public(&self) -> bool {
-        matches!(&self.grantee, Grantee::Group(uri) if uri == ALL_USERS || uri == AUTHENTICATED_USERS)
+        matches!(&self.grantee, Grantee::Group(uri) if uri.ends_with(ALL_USERS) || uri.ends_with(AUTHENTICATED_USERS))
     }
 
     pub(crate) fn as_grant(&self, of_object: bool) -> Option<Grant> {
@@ -35,7 +35,7 @@ impl AclGrant {
             return None;
         }
         let source = json!({"Grantee": {"Type": "Group", "URI": uri}, "Permission": self.permission});
-        Some(Grant::new(uri == AUTHENTICATED_USERS, actions_of(&self.permission, of_object), source))
+        Some(Grant::new(uri.ends_with(AUTHENTICATED_USERS), actions_of(&self.permission, of_object), source))
     }
 }
 

@@ -91,10 +91,15 @@ pub enum Comparison {
     GreaterEquals,
 }
 
+/// AWS's own limit for the policies of a bucket and of an access point.
+const BYTES_MAX: usize = 20 * 1024;
+
 impl Policy {
-    /// `None`: not a policy. What it grants is then not known.
+    /// `None`: not a policy, or one that AWS does not take. What it grants is then not known.
     pub fn parse(text: &str) -> Option<Policy> {
-        Policy::from_value(&serde_json::from_str(text).ok()?)
+        let value: Value = serde_json::from_str(text).ok()?;
+        // White space aside.
+        if value.to_string().len() > BYTES_MAX { None } else { Policy::from_value(&value) }
     }
 
     pub fn from_value(value: &Value) -> Option<Policy> {
@@ -121,6 +126,11 @@ impl Matcher {
 
     pub fn covers_resource(&self, arn: &str) -> bool {
         self.patterns.iter().any(|p| p.matches(arn)) != self.negated
+    }
+
+    /// What asking it about a text may cost.
+    pub(super) fn cost(&self, text: &str) -> usize {
+        self.patterns.iter().map(|p| p.cost(text)).sum()
     }
 
     /// As above, but a policy variable may stand for nothing: what a `Deny` is sure to cover.

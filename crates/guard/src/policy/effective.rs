@@ -3,18 +3,13 @@
 //! The search picks an action, a resource and a way in. It takes the conditions of the `Allow` as true and, for each `Deny` that
 //! covers the request, one of its conditions as false. A choice is possible if every key has a value that a stranger can present.
 
-use super::actions::{Action, Class, S3, beyond_table};
-use super::document::{Condition, Matcher, Policy, PrincipalClause, Statement, Test};
-use super::literal::holds;
-use super::outsider::{self, Channel, Domain, PROFILES, Profile, Surroundings};
-use crate::cidr::AddressSet;
+use super::actions::{Class, S3, beyond_table};
+use super::document::{Condition, Matcher, Policy, PrincipalClause, Statement};
+use super::outsider::{self, Channel, PROFILES, Profile, Surroundings};
+use super::search::{Search, Steps, mentions};
 use crate::ternary::Tri;
 use serde::Serialize;
-use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
-
-/// Ends a search that a hostile policy would make endless; what was not searched is unknown, not safe.
-const STEPS_MAX: u32 = 20_000;
+use std::collections::BTreeSet;
 
 /// Who gets in, the widest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -95,7 +90,10 @@ impl Grant {
 
 /// Searches for a way in through all `sides` at once.
 pub fn exposure(sides: &[Side], request: &Request) -> Exposure {
-    let steps = Cell::new(0);
+    exposure_within(sides, request, &Steps::default())
+}
+
+fn exposure_within(sides: &[Side], request: &Request, steps: &Steps) -> Exposure {
     let mut found = Exposure { open: Tri::No, classes: BTreeSet::new(), stranger: None, statement: None };
     // Most policies name nobody but fixed principals: nothing to search.
     if sides.iter().any(|side| !allows(side).any(|(s, _)| PROFILES.iter().any(|p| outsider::admits(&s.principal, *p)))) {
@@ -109,23 +107,23 @@ pub fn exposure(sides: &[Side], request: &Request) -> Exposure {
     }
     let named = sides.iter().flat_map(|side| side.policy.allows()).filter(|s| !s.actions.negated).flat_map(|s| &s.actions.patterns);
     let beyond = beyond_table(named);
+    let mentions = mentions(sides);
+    let strangers = profiles.iter().flat_map(|profile| channels.iter().map(move |channel| (*profile, channel)));
+    let searches = strangers.map(|(profile, channel)| Search::new(sides, &mentions, request, profile, channel, steps));
+    let searches: Vec<Search> = searches.collect();
     for action in S3.iter().chain(&beyond).filter(|a| request.key.is_none() || a.of_object) {
         if found.classes.contains(&action.class) {
             continue;
         }
-        for (profile, channel) in profiles.iter().flat_map(|p| channels.iter().map(move |c| (*p, c))) {
-            let search = Search { sides, request, channel, profile, steps: &steps };
-            if let Some(statement) = search.open(action) {
-                let stranger = stranger(profile, channel);
-                found.open = Tri::Yes;
-                found.classes.insert(action.class);
-                found.stranger = Some(found.stranger.map_or(stranger, |s| s.min(stranger)));
-                found.statement.get_or_insert_with(|| statement.source.clone());
-                break;
-            }
-        }
+        let opened = searches.iter().find_map(|search| Some((search, search.open(action)?)));
+        let Some((search, statement)) = opened else { continue };
+        let stranger = stranger(search.profile, search.channel);
+        found.open = Tri::Yes;
+        found.classes.insert(action.class);
+        found.stranger = Some(found.stranger.map_or(stranger, |s| s.min(stranger)));
+        found.statement.get_or_insert_with(|| statement.source.clone());
     }
-    if found.open == Tri::No && steps.get() > STEPS_MAX {
+    if found.open == Tri::No && steps.are_used_up() {
         found.open = Tri::Unknown;
     }
     found
@@ -155,162 +153,76 @@ fn names_sources(side: &Side) -> bool {
 }
 
 /// Statements that allow, with whether they need an account.
-fn allows<'a>(side: &'a Side) -> impl Iterator<Item = (&'a Statement, bool)> {
+pub(super) fn allows<'a>(side: &'a Side) -> impl Iterator<Item = (&'a Statement, bool)> {
     side.policy.allows().map(|s| (s, false)).chain(side.grants.iter().map(|g| (&g.statement, g.needs_account)))
 }
 
-struct Search<'a> {
-    sides: &'a [Side<'a>],
-    request: &'a Request<'a>,
-    channel: &'a Channel,
-    profile: Profile,
-    steps: &'a Cell<u32>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
 
-/// Conditions that must come out as said, by key.
-type Demands<'a> = BTreeMap<&'a str, Vec<(&'a Condition, bool)>>;
-
-impl<'a> Search<'a> {
-    /// A statement of the first side through which the stranger gets in with this action.
-    fn open(&self, action: &Action<'_>) -> Option<&'a Statement> {
-        for suffix in self.keys(action) {
-            let names: Vec<String> = self.sides.iter().map(|side| name(side, action, suffix.as_deref())).collect();
-            let denies: Vec<&Statement> = self
-                .sides
-                .iter()
-                .zip(&names)
-                .flat_map(|(side, arn)| side.policy.denies().filter(move |s| self.covers_surely(s, action, arn)))
-                .collect();
-            if denies.iter().any(|d| d.conditions.is_empty()) {
-                continue;
-            }
-            // Addresses add up over the statements that admit the same request.
-            let mut addresses = AddressSet::default();
-            for chosen in self.choices(action, &names) {
-                let mut demands = Demands::new();
-                let conditions = chosen.iter().flat_map(|s| &s.conditions);
-                conditions.for_each(|c| demands.entry(c.key.as_str()).or_default().push((c, true)));
-                if demands.keys().all(|key| self.is_possible(key, &demands)) && self.escape(&denies, &mut demands, &mut addresses) {
-                    return chosen.first().copied();
-                }
-            }
-        }
-        None
+    /// What `count` statements come to in steps, and the answer.
+    fn search(count: usize, statement: impl Fn(usize) -> Value) -> (Tri, u32) {
+        let policy = Policy::from_value(&json!({"Statement": (0..count).map(statement).collect::<Vec<_>>()})).unwrap();
+        let around = Surroundings::default();
+        let request = Request { channel: Channel::Direct, surroundings: &around, key: None };
+        let steps = Steps::default();
+        let side = Side { policy: &policy, grants: &[], arn: "arn:aws:s3:::b", object_infix: "/" };
+        let found = exposure_within(&[side], &request, &steps);
+        (found.open, steps.taken())
     }
 
-    /// One allowing statement from each side, in every combination.
-    fn choices(&self, action: &Action<'_>, names: &[String]) -> Vec<Vec<&'a Statement>> {
-        let mut chosen: Vec<Vec<&Statement>> = vec![Vec::new()];
-        for (side, arn) in self.sides.iter().zip(names) {
-            let fitting: Vec<&Statement> = allows(side)
-                .filter(|(_, needs_account)| !needs_account || !outsider::is_anonymous(self.profile))
-                .map(|(s, _)| s)
-                .filter(|s| outsider::admits(&s.principal, self.profile))
-                .filter(|s| s.actions.covers_action(action.name) && s.resources.covers_resource(arn))
-                .collect();
-            chosen = chosen.iter().flat_map(|c| fitting.iter().map(|s| [c.as_slice(), &[*s]].concat())).collect();
-        }
-        chosen
+    fn allow(resource: String, condition: Value) -> Value {
+        json!({"Effect": "Allow", "Principal": "*", "Action": "s3:*", "Resource": resource, "Condition": condition})
     }
 
-    fn covers_surely(&self, deny: &Statement, action: &Action<'_>, arn: &str) -> bool {
-        outsider::surely_hits(&deny.principal) && deny.actions.covers_action(action.name) && deny.resources.surely_covers_resource(arn)
+    /// A condition that no stranger meets, and one that strangers meet who are not anyone.
+    fn impossible() -> Value {
+        json!({"StringEquals": {"aws:SourceVpc": "vpc-1"}})
     }
 
-    /// Keys of objects worth trying: one of no pattern, and one of each pattern of the policies. `None` is the bucket.
-    fn keys(&self, action: &Action<'_>) -> Vec<Option<String>> {
-        if !action.of_object {
-            return vec![None];
-        }
-        if let Some(key) = self.request.key {
-            return vec![Some(key.to_string())];
-        }
-        let mut keys = BTreeSet::from([Some("zz/any.bin".to_string())]);
-        for side in self.sides {
-            let prefix = format!("{}{}", side.arn, side.object_infix);
-            let patterns = side.policy.statements.iter().flat_map(|s| &s.resources.patterns);
-            for instance in patterns.map(|p| p.instance("zz/any.bin")) {
-                keys.extend(instance.strip_prefix(&prefix).map(|key| Some(key.to_string())));
-            }
-        }
-        keys.into_iter().collect()
+    fn narrow() -> Value {
+        json!({"IpAddress": {"aws:SourceIp": "203.0.113.0/24"}})
     }
 
-    /// Escapes each `Deny` by making one of its conditions false. True once the addresses found admit anyone.
-    fn escape<'d>(&self, denies: &[&'d Statement], demands: &mut Demands<'d>, addresses: &mut AddressSet) -> bool {
-        self.steps.set(self.steps.get() + 1);
-        if self.steps.get() > STEPS_MAX {
-            return false;
-        }
-        let Some((deny, rest)) = denies.split_first() else {
-            *addresses = addresses.union(&self.addresses(demands));
-            return addresses.admits_anyone();
+    #[test]
+    fn a_policy_that_is_built_to_be_endless_is_given_up_as_unknown() {
+        let values: Vec<String> = (0..2000).map(|n| format!("vpc-{n}")).collect();
+        let referers = json!({"StringNotLike": {"aws:Referer": "*"}, "StringEquals": {"aws:Referer": values}});
+        let action = |n: usize, m: usize| if m.is_multiple_of(n + 2) { "s3:Get*".to_string() } else { format!("s3:New{m}") };
+        let of_actions = |n: usize| (0..200).map(|m| action(n, m)).collect::<Vec<_>>();
+        let dodge = |n: usize| {
+            let condition = json!({"StringLike": {format!("aws:RequestTag/{n}"): "x"}, "StringNotLike": {"aws:Referer": format!("*{n}*")}});
+            json!({"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "*", "Condition": condition})
         };
-        for condition in &deny.conditions {
-            demands.entry(condition.key.as_str()).or_default().push((condition, false));
-            let open = self.is_possible(&condition.key, demands) && self.escape(rest, demands, addresses);
-            if let Some(list) = demands.get_mut(condition.key.as_str()) {
-                list.pop();
-            }
-            if open {
-                return true;
-            }
+        for (name, (open, taken)) in [
+            ("statements that cannot be met", search(2000, |n| allow(format!("arn:aws:s3:::b/{n}/*"), impossible()))),
+            ("statements times keys", search(2000, |n| allow(format!("arn:aws:s3:::b/{n}/*"), narrow()))),
+            ("values", search(20, |_| allow("arn:aws:s3:::b/*".into(), referers.clone()))),
+            ("wildcards", search(200, |n| allow(format!("arn:aws:s3:::b/{}{n}", "*a".repeat(400)), narrow()))),
+            (
+                "actions of no table",
+                search(
+                    60,
+                    |n| json!({"Effect": "Allow", "Principal": "*", "Action": of_actions(n), "Resource": format!("arn:aws:s3:::b/{n}"), "Condition": narrow()}),
+                ),
+            ),
+            ("ways past denies", search(40, |n| if n == 0 { allow("*".into(), narrow()) } else { dodge(n) })),
+        ] {
+            assert!(taken <= Steps::MAX && taken > Steps::MAX / 2, "{name}: {taken}");
+            assert_eq!(open, Tri::Unknown, "{name}: after {taken}");
         }
-        false
     }
 
-    fn is_possible(&self, key: &str, demands: &Demands) -> bool {
-        let Some(list) = demands.get(key) else { return true };
-        let domain = outsider::domain(key, self.profile, self.channel, self.request.surroundings);
-        if domain == Domain::Address {
-            return !self.addresses(demands).is_empty();
+    #[test]
+    fn a_policy_as_large_as_aws_takes_is_searched_to_the_end() {
+        for (name, condition) in [("met by nobody", impossible()), ("narrow", narrow())] {
+            let (open, taken) = search(100, |n| allow(format!("arn:aws:s3:::b/{n}/*"), condition.clone()));
+            assert_eq!(open, Tri::No, "{name}: after {taken}");
+            assert!(taken < Steps::MAX / 4, "{name}: {taken}");
         }
-        let mentions: Vec<&Condition> = self
-            .sides
-            .iter()
-            .flat_map(|side| &side.policy.statements)
-            .flat_map(|s| &s.conditions)
-            .filter(|condition| condition.key == key)
-            .collect();
-        let meets = |value: Option<&str>| list.iter().all(|(condition, wanted)| holds(condition, value, *wanted) == *wanted);
-        outsider::candidates(&domain, &mentions).iter().any(|value| meets(value.as_deref()))
-    }
-
-    /// The source addresses that the demands leave. Everything for a stranger whose requests carry none.
-    fn addresses(&self, demands: &Demands) -> AddressSet {
-        let everything = AddressSet::everything();
-        let Some(list) = demands.get("aws:sourceip") else { return everything };
-        if outsider::domain("aws:sourceip", self.profile, self.channel, self.request.surroundings) != Domain::Address {
-            return everything;
-        }
-        list.iter().fold(everything, |left, (condition, wanted)| match covered(condition) {
-            // Left open by the policy: the stranger's way.
-            None => left,
-            Some(set) if *wanted => left.intersection(&set),
-            Some(set) => left.intersection(&set.complement()),
-        })
-    }
-}
-
-/// The addresses for which a condition on `aws:SourceIp` holds, when the key is there.
-fn covered(condition: &Condition) -> Option<AddressSet> {
-    match condition.operator.test {
-        Test::IpAddress => {
-            let set = AddressSet::from_cidrs(condition.values.iter().map(|v| v.text.as_str()))?;
-            Some(if condition.operator.negated { set.complement() } else { set })
-        }
-        Test::Null => {
-            let wants_absent = condition.values.iter().any(|v| v.text.eq_ignore_ascii_case("true"));
-            let wants_present = condition.values.iter().any(|v| v.text.eq_ignore_ascii_case("false"));
-            Some(if wants_present || !wants_absent { AddressSet::everything() } else { AddressSet::default() })
-        }
-        _ => None,
-    }
-}
-
-fn name(side: &Side, action: &Action<'_>, key: Option<&str>) -> String {
-    match key {
-        Some(key) if action.of_object => format!("{}{}{key}", side.arn, side.object_infix),
-        _ => side.arn.to_string(),
+        let (open, _) = search(100, |n| allow(format!("arn:aws:s3:::b/{n}/*"), if n == 99 { json!({}) } else { impossible() }));
+        assert_eq!(open, Tri::Yes);
     }
 }

@@ -7,6 +7,7 @@ pub mod effective;
 mod literal;
 pub mod outsider;
 pub mod pattern;
+mod search;
 
 pub use actions::Class;
 pub use document::Policy;

@@ -64,6 +64,32 @@ impl Pattern {
         glob(&self.parts, &text, |a, b| a.eq_ignore_ascii_case(&b))
     }
 
+    /// Whether it matches some text that begins so.
+    pub fn can_begin_with(&self, start: &str) -> bool {
+        // Parts before which the walk through `start` may be, all at once.
+        let mut here = vec![false; self.parts.len() + 1];
+        here[0] = true;
+        for c in start.chars() {
+            let mut next = vec![false; here.len()];
+            for (n, part) in self.parts.iter().enumerate() {
+                match part {
+                    _ if !here[n] => {}
+                    // It takes the character and stays, or takes nothing and leaves it to the next part.
+                    Part::Any | Part::Variable => (next[n], here[n + 1]) = (true, true),
+                    Part::Literal(l) if *l != c => {}
+                    Part::One | Part::Literal(_) => next[n + 1] = true,
+                }
+            }
+            here = next;
+        }
+        here.contains(&true)
+    }
+
+    /// What comparing it with a text may cost, in small comparisons' worth of work.
+    pub(super) fn cost(&self, text: &str) -> usize {
+        1 + self.parts.len() * text.len() / 4096
+    }
+
     /// Some text that the pattern matches: `*` and variables become `filler`, `?` its first character.
     pub fn instance(&self, filler: &str) -> String {
         let one = filler.chars().next().unwrap_or('x');
@@ -138,6 +164,27 @@ mod tests {
     fn a_wildcard_of_an_arn_stays_in_its_segment() {
         assert!(arn_matches("arn:aws:iam::*:role/*", "arn:aws:iam::1:role/a:b"));
         assert!(!arn_matches("arn:aws:iam:*:role/x:y", "arn:aws:iam::1:role/x:y"));
+    }
+
+    #[test]
+    fn a_pattern_can_begin_as_one_of_its_texts_does() {
+        for (pattern, start, expected) in [
+            ("a/*", "a/", true),
+            ("a/*", "a", true),
+            ("a*", "ab/c/", true),
+            ("*", "anything", true),
+            ("*/site/*", "a/site", true),
+            ("a-2/*", "a/", false),
+            ("a", "a/", false),
+            ("a?/*", "ab/", true),
+            ("a?/*", "a", true),
+            ("a?b", "a/c", false),
+            ("${x}/b", "y/", true),
+            ("**b", "ab", true),
+            ("", "a", false),
+        ] {
+            assert_eq!(Pattern::new(pattern).can_begin_with(start), expected, "{pattern} {start}");
+        }
     }
 
     #[test]
