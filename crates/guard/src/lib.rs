@@ -40,5 +40,5 @@ pub use rds::{RdsInstance, RdsSnapshot, Route, RouteTable};
 pub use rule_file::RuleFault;
 pub use s3::{AccessPoint, Bucket, Object, Ownership};
 pub use ternary::{Fact, Missing, Tri};
-pub use terraform::{PlanFault, TerraformPlan};
+pub use terraform::{NotJudged, PlanFault, PlannedResource, TerraformPlan};
 pub use verdict::{Resource, public};

@@ -188,6 +188,15 @@ fn a_plan_of_terraform_is_checked_in_every_format() {
     assert_eq!(of("json").lines().count(), 2);
     assert!(of("sarif").contains("\"version\":\"2.1.0\"") && of("ocsf").contains("\"class_uid\":2003"));
     assert!(of("junit").starts_with("<?xml") && of("junit").contains("failures=\"1\""));
+    // What no rule is about is not taken for clean in silence.
+    let queue = change("aws_sqs_queue_policy", r#"{"policy":"{}"}"#);
+    write(dir.path(), "queue.json", &format!(r#"{{"format_version":"1.2","resource_changes":[{queue}],"configuration":{{}}}}"#));
+    let told = text(&guard(dir.path(), &["check", "queue.json"]));
+    assert!(told.contains("not judged: 1 resource of kinds that can let others in: aws_sqs_queue_policy (1)"), "{told}");
+    let counted = objects(&guard(dir.path(), &["check", "queue.json", "--json"]));
+    assert_eq!(counted[0]["not_judged"][0]["kind"], "aws_sqs_queue_policy");
+    let aside = guard(dir.path(), &["check", "queue.json", "--format", "sarif"]);
+    assert!(String::from_utf8_lossy(&aside.stderr).contains("aws_sqs_queue_policy"));
 }
 
 #[test]

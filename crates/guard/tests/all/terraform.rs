@@ -2,7 +2,7 @@
 
 use crate::estate;
 use guard::rules::{RuleSet, gate};
-use guard::{TerraformPlan, Verdict, public};
+use guard::{TerraformPlan, Verdict};
 use serde_json::{Value, json};
 
 fn change(address: &str, after: Value, unknown: Value) -> Value {
@@ -23,7 +23,7 @@ fn plan(changes: &[Value], configuration: &[(&str, &str, &str)]) -> TerraformPla
 }
 
 fn verdicts(plan: &TerraformPlan) -> Vec<(String, Verdict)> {
-    plan.resources.iter().map(|(address, resource)| (address.clone(), public(resource, &plan.context).verdict)).collect()
+    plan.resources.iter().map(|r| (r.address.clone(), r.judgement.verdict)).collect()
 }
 
 fn open_policy(bucket: &str) -> String {
@@ -157,19 +157,6 @@ fn what_is_linked_to_nothing_in_the_plan_counts_against_it() {
     let mut block = change("aws_s3_bucket_public_access_block.k", switches(false, "x"), json!({"bucket": true}));
     block["change"]["after"].as_object_mut().unwrap().remove("bucket");
     assert_eq!(verdicts(&plan(&[bucket, policy, block], &[]))[0].1, Verdict::Public, "whose switches are off is not known");
-    // A database in a closed group of the plan and in another one.
-    let group = change("aws_security_group.g", json!({"ingress": []}), json!({"id": true}));
-    let database = |ids: Value| {
-        change(
-            "aws_db_instance.d",
-            json!({"publicly_accessible": true, "vpc_security_group_ids": ids}),
-            json!({"vpc_security_group_ids": [true]}),
-        )
-    };
-    let links = [("aws_db_instance.d", "vpc_security_group_ids", "aws_security_group.g")];
-    let verdict = |database: Value| verdicts(&plan(&[group.clone(), database], &links))[0].clone();
-    assert_eq!(verdict(database(json!([null]))), ("aws_db_instance.d".to_string(), Verdict::NotPublic));
-    assert_eq!(verdict(database(json!([null, "sg-0123"]))), ("aws_db_instance.d".to_string(), Verdict::Unknown));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use clap::{Args, ValueEnum};
 use guard::rules::{Disposition, Facts, GateReport, Objection, RuleSet, gate};
 use guard::secrets::Detector;
 use guard::service_facts::{ImageAge, of_recipe, of_service};
-use guard::{TerraformPlan, report};
+use guard::{NotJudged, TerraformPlan, report};
 use model::{Fault, ServiceSpec};
 use std::path::{Path, PathBuf};
 
@@ -62,21 +62,22 @@ impl Check {
         let set = self.rules.load()?;
         let waivers = self.waivers.load()?;
         let path = self.path.clone().unwrap_or_else(|| context.file.clone());
-        let (facts, text) = self.facts(context, &path)?;
+        let (facts, text, not_judged) = self.facts(context, &path)?;
         let now_s = now_s();
         let report = gate(&set, &facts, &waivers, None, now_s);
         let format = if context.json { Format::Json } else { self.format };
-        print(format, &set, &report, &text, now_s);
+        print(format, &set, &report, &text, &not_judged, now_s);
         Ok(exit::of_guard(report.exit_code()))
     }
 
-    fn facts(&self, context: &Context, path: &Path) -> Result<(Vec<Facts>, Text), Failure> {
+    /// With the text of a service file, and the resources of a plan that no rule is about.
+    fn facts(&self, context: &Context, path: &Path) -> Result<(Vec<Facts>, Text, Vec<NotJudged>), Failure> {
         if path.extension().is_some_and(|ending| ending == "json") {
             let text = read(path, "write it with `terraform show -json PLAN`")?;
             let plan = TerraformPlan::read(&text, self.account.as_deref()).map_err(|e| {
                 Fault::yours("bad-plan", format!("{}: {e}", path.display())).hint("write it with `terraform show -json PLAN`")
             })?;
-            return Ok((plan.facts(), Text::default()));
+            return Ok((plan.facts(), Text::default(), plan.not_judged));
         }
         let context = Context { file: path.to_path_buf(), ..context.clone() };
         let file = context.load()?;
@@ -88,15 +89,16 @@ impl Check {
             of_service(spec, None, ImageAge { age_s: ages.get(&spec.image).copied(), max_age_s }, &detector)
         };
         let facts = file.services.values().map(service).chain(file.images.values().map(|image| of_recipe(image, &detector))).collect();
-        Ok((facts, Text { name: context.file.display().to_string(), text: context.read()?, detector: Some(detector) }))
+        let text = Text { name: context.file.display().to_string(), text: context.read()?, detector: Some(detector) };
+        Ok((facts, text, Vec::new()))
     }
 }
 
-fn print(format: Format, set: &RuleSet, gate: &GateReport, file: &Text, now_s: i64) {
+fn print(format: Format, set: &RuleSet, gate: &GateReport, file: &Text, not_judged: &[NotJudged], now_s: i64) {
     let version = env!("CARGO_PKG_VERSION");
     let (rules, entries) = report::of_gate(set, gate);
     match format {
-        Format::Table => table(gate, file),
+        Format::Table => table(gate, file, not_judged),
         Format::Json => {
             for one in &gate.objections {
                 let mut object = serde_json::json!(one);
@@ -105,13 +107,32 @@ fn print(format: Format, set: &RuleSet, gate: &GateReport, file: &Text, now_s: i
             }
             let (denied, unknown) = counts(gate);
             show::json(&serde_json::json!({
-                "resources": gate.resources, "rules": gate.rules, "denied": denied, "unknown": unknown,
+                "resources": gate.resources, "rules": gate.rules, "denied": denied, "unknown": unknown, "not_judged": not_judged,
             }));
         }
         Format::Sarif => show::json(&report::sarif(version, &rules, &entries)),
         Format::Junit => show::text(&report::junit(&rules, &entries)),
         Format::Ocsf => report::ocsf(version, &entries, now_s).iter().for_each(show::json),
     }
+    // These formats have no place for it.
+    if matches!(format, Format::Sarif | Format::Junit | Format::Ocsf) {
+        beyond(not_judged).iter().for_each(show::note);
+    }
+}
+
+/// What of a plan is not judged, so that nobody takes it for clean.
+fn beyond(not_judged: &[NotJudged]) -> Vec<String> {
+    let (opening, others): (Vec<&NotJudged>, Vec<&NotJudged>) = not_judged.iter().partition(|n| n.can_let_in);
+    let resources = |of: &[&NotJudged]| show::times(of.iter().map(|n| n.resources as u64).sum(), "resource");
+    let mut lines = Vec::new();
+    if !opening.is_empty() {
+        let kinds: Vec<String> = opening.iter().map(|n| format!("{} ({})", show::safe_line(&n.kind), n.resources)).collect();
+        lines.push(format!("not judged: {} of kinds that can let others in: {}", resources(&opening), kinds.join(", ")));
+    }
+    if !others.is_empty() {
+        lines.push(format!("not judged: {} of {} (--json names them)", resources(&others), show::times(others.len() as u64, "other kind")));
+    }
+    lines
 }
 
 /// Denied by what is known, and denied because something is not.
@@ -121,11 +142,12 @@ fn counts(gate: &GateReport) -> (usize, usize) {
     (known.len(), unknown.len())
 }
 
-fn table(gate: &GateReport, file: &Text) {
+fn table(gate: &GateReport, file: &Text, not_judged: &[NotJudged]) {
     for one in &gate.objections {
         let shown = shown(one);
         objection::print(&shown, &file.places(&shown));
     }
+    beyond(not_judged).iter().for_each(show::line);
     let (denied, unknown) = counts(gate);
     let resources = show::times(gate.resources as u64, "resource");
     let rules = show::times(gate.rules as u64, "rule");
